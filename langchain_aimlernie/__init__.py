@@ -1,0 +1,77 @@
+"""Baidu's ERNIE models on the AI/ML API, as a LangChain chat model.
+
+Names are imported when they are first used, so that a test run that only loads the pytest plugin
+(`langchain_aimlernie.testing`) does not load LangChain.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from langchain_aimlernie._version import __version__
+
+if TYPE_CHECKING:
+    from langchain_aimlernie import errors
+    from langchain_aimlernie.catalogue import alist_models, list_models
+    from langchain_aimlernie.chat_models import ChatAimlErnie
+    from langchain_aimlernie.errors import (
+        AimlErnieError,
+        APIConnectionError,
+        APITimeoutError,
+        AuthenticationError,
+        BadRequestError,
+        ContextWindowExceededError,
+        InsufficientCreditsError,
+        InternalServerError,
+        InvalidResponseError,
+        NotFoundError,
+        PermissionDeniedError,
+        RateLimitError,
+        StreamInterruptedError,
+        StructuredOutputError,
+    )
+    from langchain_aimlernie.spend import SpendTracker
+
+__all__ = [
+    "APIConnectionError",
+    "APITimeoutError",
+    "AimlErnieError",
+    "AuthenticationError",
+    "BadRequestError",
+    "ChatAimlErnie",
+    "ContextWindowExceededError",
+    "InsufficientCreditsError",
+    "InternalServerError",
+    "InvalidResponseError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "RateLimitError",
+    "SpendTracker",
+    "StreamInterruptedError",
+    "StructuredOutputError",
+    "__version__",
+    "alist_models",
+    "errors",
+    "list_models",
+]
+
+_HOMES = {
+    "ChatAimlErnie": "chat_models",
+    "SpendTracker": "spend",
+    "alist_models": "catalogue",
+    "list_models": "catalogue",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
+    value = home if name == "errors" else getattr(home, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

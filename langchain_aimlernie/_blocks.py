@@ -1,0 +1,73 @@
+"""The block translator: how core reads `content_blocks` out of this provider's messages.
+
+Core numbers blocks by type change while tool calls have numbers of their own, so without names a
+tool call is merged into the text before it. An index that begins with `lc_` is a name to core:
+blocks of one name are joined and no others, which makes v0, `output_version="v1"` and v3 events
+right alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_core.messages import content as types
+from langchain_core.messages.block_translators import register_translator
+from langchain_core.messages.content import KNOWN_BLOCK_TYPES
+
+from langchain_aimlernie._responses import PROVIDER
+
+_REFUSAL = "refusal" if "refusal" in KNOWN_BLOCK_TYPES else None
+
+
+def translate_message(message: AIMessage) -> list[types.ContentBlock]:
+    """Give the content blocks of a whole message: reasoning, text, refusal, tool calls."""
+    blocks = _text_blocks(message) + [_call_block(call) for call in message.tool_calls]
+    return cast("list[types.ContentBlock]", blocks)
+
+
+def translate_chunk(chunk: AIMessageChunk) -> list[types.ContentBlock]:
+    """Give the content blocks of a chunk, each under the name that it keeps through the stream."""
+    blocks = _text_blocks(chunk, named=True)
+    if chunk.chunk_position == "last":
+        blocks += [_call_block(call) for call in chunk.tool_calls]
+        blocks += [{"type": "invalid_tool_call", **call} for call in chunk.invalid_tool_calls]
+    else:
+        blocks += [
+            {
+                "type": "tool_call_chunk",
+                "id": call["id"],
+                "name": call["name"],
+                "args": call["args"],
+                "index": f"lc_tc_{call['index']}",
+            }
+            for call in chunk.tool_call_chunks
+        ]
+    return cast("list[types.ContentBlock]", blocks)
+
+
+def _text_blocks(message: AIMessage, *, named: bool = False) -> list[dict[str, Any]]:
+    if not isinstance(message.content, str):
+        raise NotImplementedError
+    texts = {
+        "reasoning": message.additional_kwargs.get("reasoning_content"),
+        "text": message.content,
+        _REFUSAL: message.additional_kwargs.get("refusal"),
+    }
+    blocks = []
+    for kind, text in texts.items():
+        if kind and text:
+            block = {"type": kind, kind: text}
+            if named:
+                block["index"] = f"lc_{kind}"
+            blocks.append(block)
+    return blocks
+
+
+def _call_block(call: Any) -> dict[str, Any]:
+    return {"type": "tool_call", "id": call["id"], "name": call["name"], "args": call["args"]}
+
+
+def register() -> None:
+    """Tell core how to read this provider's messages."""
+    register_translator(PROVIDER, translate_message, translate_chunk)

@@ -1,0 +1,319 @@
+"""The bytes of a stream -> `ChatGenerationChunk`s, in any split; the end of the stream checked."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.tool import ToolCallChunk
+from langchain_core.outputs import ChatGenerationChunk
+
+from langchain_aimlernie._responses import (
+    PROVIDER,
+    answer_metadata,
+    decode_usage,
+    message_extras,
+    parse_completion,
+    well_formed,
+)
+from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
+from langchain_aimlernie._thoughts import ThoughtSplitter
+from langchain_aimlernie._tools import ToolCallAssembler
+from langchain_aimlernie._wire import Answer, Choice, is_object, parse_answer, parse_json
+from langchain_aimlernie.errors import (
+    AimlErnieError,
+    InvalidResponseError,
+    StreamInterruptedError,
+    error_in_payload,
+)
+
+_DONE = b"[DONE]"
+_NO_ANSWER = Answer(None, None, None, None, None, (), None, {})
+_NO_CHUNKS: Sequence[ChatGenerationChunk] = ()
+
+
+class StreamDecoder:
+    """Turns a stream's bytes into chunks; sans I/O, one object a stream.
+
+    Each chunk carries the answer's id and `model_provider`. All other metadata, usage and cost come
+    once, on the chunk that ends the stream (`chunk_position="last"`), because core glues strings
+    and adds numbers when it merges chunks. A server that answers with one JSON object instead of
+    events is understood, too.
+
+    Args:
+        headers: The answer's headers, names in lower case.
+        model: The model that was asked, for answers that do not name one.
+        secrets: What no error may show.
+
+    Attributes:
+        events: How many events carried something. Comments and empty deltas carry nothing.
+        done: Whether the stream has ended as it should.
+    """
+
+    def __init__(
+        self, headers: Mapping[str, str], *, model: str, secrets: tuple[str, ...] = ()
+    ) -> None:
+        self.events = 0
+        self.done = False
+        self._headers = headers
+        self._model = model
+        self._secrets = secrets
+        self._sse = SSEDecoder()
+        self._json: list[bytes] | None = None
+        self._sniffed = False
+        self._answer: Answer = _NO_ANSWER
+        self._choice: Choice | None = None
+        self._finish_reason: str | None = None
+        self._choice_extras: dict[str, object] = {}
+        self._tools = ToolCallAssembler()
+        self._thoughts = ThoughtSplitter()
+        self._text = _Transcript()
+        self._reasoning = _Transcript()
+        self._refusal = _Transcript()
+
+    def feed(self, data: bytes) -> Iterator[ChatGenerationChunk]:
+        """Take the next bytes; give the chunks that they complete.
+
+        Raises:
+            AimlErnieError: An event is an error, or no event at all.
+        """
+        if not self._sniffed:
+            self._sniff(data)
+        if self._json is not None:
+            self._json.append(data)
+            return
+        for event in self._sse.feed(data):
+            yield from self._decode(event)
+
+    def close(self) -> Iterator[ChatGenerationChunk]:
+        """End the stream; give the chunks that were left.
+
+        Raises:
+            StreamInterruptedError: Neither `[DONE]` nor a finish_reason has come.
+            InvalidResponseError: There was no event at all.
+        """
+        if self._json is not None:
+            yield from self._close_json(b"".join(self._json))
+            return
+        for event in self._sse.close():
+            yield from self._decode(event)
+        if not self.done:
+            self._check_end()
+            yield from self._finish()
+
+    @property
+    def partial(self) -> AIMessageChunk | None:
+        """What has come so far, as one chunk; `None` if nothing has.
+
+        Tool calls whose arguments are not whole are in `invalid_tool_calls`.
+        """
+        if not self.events:
+            return None
+        extras = {"reasoning_content": self._reasoning.text(), "refusal": self._refusal.text()}
+        return AIMessageChunk(
+            content=self._text.text(),
+            additional_kwargs={key: text for key, text in extras.items() if text},
+            tool_call_chunks=self._tools.so_far(),
+            response_metadata=answer_metadata(self._answer, self._headers, self._model),
+            usage_metadata=decode_usage(self._answer.usage),
+            id=self._answer.id,
+        )
+
+    def _sniff(self, data: bytes) -> None:
+        """Tell events from one JSON object and from a page by what they begin with."""
+        start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
+        if not start:
+            return
+        self._sniffed = True
+        if start in (b"{", b"["):
+            self._json = []
+        elif start == b"<":
+            raise InvalidResponseError(
+                "The server answered with a page of HTML instead of a stream; is base_url right?",
+                body=data[:8192].decode(errors="replace"),
+            )
+
+    def _decode(self, event: ServerSentEvent) -> Sequence[ChatGenerationChunk]:
+        if self.done:
+            return _NO_CHUNKS
+        if event.data.strip() == _DONE:
+            self._check_done()
+            return self._finish()
+        payload = parse_json(event.data)
+        if payload is None:
+            return _NO_CHUNKS
+        if not is_object(payload):
+            raise InvalidResponseError(
+                "The server sent an event that is no JSON object.", body=payload
+            )
+        self._check_error(event, payload)
+        return self._take(parse_answer(payload))
+
+    def _check_error(self, event: ServerSentEvent, payload: Mapping[str, object]) -> None:
+        if event.event == "error" and "error" not in payload:
+            payload = {"error": payload}
+        error = error_in_payload(payload, headers=self._headers, secrets=self._secrets)
+        if error is not None:
+            raise error
+
+    def _take(self, answer: Answer) -> Sequence[ChatGenerationChunk]:
+        if answer[:5] != self._answer[:5] or answer.usage or answer.spent:
+            self._answer = _joined(self._answer, answer)
+        choice = self._main_choice(answer.choices)
+        chunk = None if choice is None else self._decode_choice(choice)
+        ended = choice is not None and choice.finish_reason is not None
+        if chunk is not None or ended or answer.usage or answer.spent:
+            self.events += 1
+        return _NO_CHUNKS if chunk is None else (chunk,)
+
+    def _main_choice(self, choices: tuple[Choice, ...]) -> Choice | None:
+        """Keep to the choice that came first: a chunk has no place for a second one."""
+        if not choices:
+            return None
+        first = self._choice or choices[0]
+        self._choice = first
+        for choice in choices:
+            if choice.index == first.index:
+                return choice
+        warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
+        return None
+
+    def _decode_choice(self, choice: Choice) -> ChatGenerationChunk | None:
+        if choice.finish_reason is not None:
+            self._finish_reason = choice.finish_reason
+        self._choice_extras.update(choice.choice_extras)
+        thought, text = self._thoughts.feed(choice.text) if choice.text else ("", "")
+        text = self._text.add(text)
+        reasoning = self._reasoning.add(choice.reasoning + thought)
+        tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
+        self._refusal.add(choice.refusal)
+        extras = message_extras(choice, reasoning)
+        if not (text or extras or tool_calls or choice.logprobs):
+            return None
+        return self._chunk(text, extras, tool_calls, choice.logprobs)
+
+    def _chunk(
+        self,
+        text: str,
+        extras: dict[str, Any],
+        tool_calls: list[ToolCallChunk],
+        logprobs: dict[str, object] | None = None,
+    ) -> ChatGenerationChunk:
+        metadata: dict[str, Any] = {"model_provider": PROVIDER}
+        if logprobs:
+            metadata["logprobs"] = logprobs
+        message = AIMessageChunk(
+            content=text,
+            additional_kwargs=extras,
+            tool_call_chunks=tool_calls,
+            response_metadata=metadata,
+            id=self._answer.id,
+        )
+        return ChatGenerationChunk(message=message)
+
+    def _finish(self) -> list[ChatGenerationChunk]:
+        """Give what was held back, then the chunk that ends the stream."""
+        self.done = True
+        chunks = self._rest()
+        metadata = answer_metadata(self._answer, self._headers, self._model)
+        info: dict[str, Any] = {**self._choice_extras}
+        if self._finish_reason is not None:
+            info["finish_reason"] = self._finish_reason
+        message = AIMessageChunk(
+            content="",
+            response_metadata={**metadata, **info},
+            usage_metadata=decode_usage(self._answer.usage),
+            id=self._answer.id,
+            chunk_position="last",
+        )
+        chunks.append(ChatGenerationChunk(message=message, generation_info=info))
+        return chunks
+
+    def _rest(self) -> list[ChatGenerationChunk]:
+        thought, text = self._thoughts.close()
+        text = self._text.add(text) + self._text.close()
+        reasoning = self._reasoning.add(thought) + self._reasoning.close()
+        extras = {"reasoning_content": reasoning} if reasoning else {}
+        tool_calls = self._tools.close()
+        if text or extras or tool_calls:
+            return [self._chunk(text, extras, tool_calls)]
+        return []
+
+    def _check_done(self) -> None:
+        if not self.events and self._choice is None:
+            raise self._nothing_came()
+
+    def _check_end(self) -> None:
+        if self._finish_reason is not None:
+            return
+        if not self.events and self._choice is None:
+            raise self._nothing_came()
+        raise StreamInterruptedError(
+            "The stream broke off: neither [DONE] nor a finish_reason came. "
+            "What came is in `.partial`; it is not the whole answer.",
+            partial=self.partial,
+            **self._ids(),
+        )
+
+    def _nothing_came(self) -> AimlErnieError:
+        return InvalidResponseError(
+            "The stream ended without a single event of an answer.", **self._ids()
+        )
+
+    def _ids(self) -> dict[str, Any]:
+        return {
+            "inference_id": self._headers.get("x-inference-id"),
+            "client_request_id": self._headers.get("x-client-request-id"),
+        }
+
+    def _close_json(self, body: bytes) -> Iterator[ChatGenerationChunk]:
+        answer = parse_completion(body, self._headers, self._secrets)
+        yield from self._take(answer)
+        yield from self._finish()
+
+
+class _Transcript:
+    """The text that has come, and half a surrogate pair that waits for its other half."""
+
+    __slots__ = ("_held", "_told")
+
+    def __init__(self) -> None:
+        self._told = io.StringIO()
+        self._held = ""
+
+    def add(self, text: str) -> str:
+        """Note `text`; give what of it can be told now."""
+        if not text:
+            return text
+        if self._held or not text.isascii():
+            text = self._held + text
+            self._held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+            text = well_formed(text[:-1] if self._held else text)
+        self._told.write(text)
+        return text
+
+    def close(self) -> str:
+        """Give what was held back."""
+        held, self._held = well_formed(self._held), ""
+        self._told.write(held)
+        return held
+
+    def text(self) -> str:
+        return self._told.getvalue()
+
+
+def _joined(earlier: Answer, later: Answer) -> Answer:
+    """Join what two events say of the whole answer: ids as they came first, sums as they came last."""
+    return Answer(
+        earlier.id or later.id,
+        earlier.model or later.model,
+        earlier.created or later.created,
+        earlier.system_fingerprint or later.system_fingerprint,
+        earlier.service_tier or later.service_tier,
+        (),
+        later.usage or earlier.usage,
+        {**earlier.spent, **later.spent},
+    )

@@ -1,0 +1,238 @@
+"""The API's answers: bytes in, the few values that are read out of them typed, one kind of failure.
+
+A JSON answer and a streamed event differ in one key (`message` or `delta`), so one shape serves both.
+Everything a server may get wrong in a single value (a missing key, a `null`, a number as text) is
+settled here; what is no answer at all is an `InvalidResponseError`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import NamedTuple, TypeGuard, cast
+
+from pydantic_core import from_json
+
+from langchain_aimlernie.errors import InvalidResponseError
+
+_EXCERPT = 200
+_CHOICE_KEYS = frozenset({"index", "message", "delta", "finish_reason", "logprobs"})
+_MESSAGE_EXTRAS = ("annotations", "audio")
+_NOTHING: Mapping[str, object] = {}
+
+
+class ToolFragment(NamedTuple):
+    """A tool call, or the piece of one that a stream's delta brings; absent parts are empty."""
+
+    index: int | None
+    id: str
+    name: str
+    arguments: str
+
+
+class Choice(NamedTuple):
+    """One choice of an answer, or the part of it that an event brings."""
+
+    index: int
+    text: str
+    reasoning: str
+    refusal: str
+    tool_calls: tuple[ToolFragment, ...]
+    finish_reason: str | None
+    logprobs: dict[str, object] | None
+    message_extras: Mapping[str, object]
+    choice_extras: Mapping[str, object]
+
+
+class Answer(NamedTuple):
+    """What a JSON answer or one event of a stream says."""
+
+    id: str | None
+    model: str | None
+    created: int | None
+    system_fingerprint: str | None
+    service_tier: str | None
+    choices: tuple[Choice, ...]
+    usage: Mapping[str, object] | None
+    spent: Mapping[str, object]
+
+
+def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Tell whether `value` came from a JSON object."""
+    return isinstance(value, dict)
+
+
+def parse_json(data: bytes | str) -> object:
+    """Read JSON as tolerantly as an answer that is already paid for deserves.
+
+    Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
+    are no UTF-8 (they become U+FFFD), and integers of any length.
+
+    Raises:
+        InvalidResponseError: `data` is no JSON, or nested beyond any use.
+    """
+    try:
+        return cast("object", from_json(data))
+    except ValueError:
+        return _parse_slowly(data)
+
+
+def _parse_slowly(data: bytes | str) -> object:
+    text = data if isinstance(data, str) else data.decode("utf-8-sig", errors="replace")
+    try:
+        return cast("object", json.loads(text, parse_int=_parse_int))
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        excerpt = text[:_EXCERPT].strip() or "nothing"
+        raise InvalidResponseError(
+            f"The server's answer is not valid JSON ({reason}). It begins: {excerpt}",
+            body=text[:8192],
+        ) from None
+
+
+def _parse_int(digits: str) -> int | float:
+    return int(digits) if len(digits) < 400 else float(digits)  # noqa: PLR2004  a double ends there
+
+
+def parse_object(data: bytes) -> Mapping[str, object]:
+    """Read a JSON object.
+
+    Raises:
+        InvalidResponseError: `data` is no JSON, or JSON of another kind.
+    """
+    value = parse_json(data)
+    if is_object(value):
+        return value
+    raise InvalidResponseError(
+        f"The server answered with {_kind(value)} where a JSON object was due.", body=value
+    )
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    return "a list" if isinstance(value, list) else f"a {type(value).__name__}"
+
+
+def parse_answer(payload: Mapping[str, object]) -> Answer:
+    """Type an answer or an event; whatever has another type than documented counts as absent."""
+    usage = payload.get("usage")
+    return Answer(
+        _text_or_none(payload.get("id")),
+        _text_or_none(payload.get("model")),
+        as_int(payload.get("created")),
+        _text_or_none(payload.get("system_fingerprint")),
+        _text_or_none(payload.get("service_tier")),
+        _parse_choices(payload.get("choices")),
+        usage if is_object(usage) else None,
+        _parse_spent(payload.get("meta")),
+    )
+
+
+def _parse_choices(value: object) -> tuple[Choice, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple([_parse_choice(choice) for choice in value if is_object(choice)])
+
+
+def _parse_choice(choice: Mapping[str, object]) -> Choice:
+    message = choice.get("delta")
+    if message is None:
+        message = choice.get("message")
+    if not is_object(message):
+        message = _NOTHING
+    logprobs = choice.get("logprobs")
+    finish_reason = choice.get("finish_reason")
+    tool_calls = message.get("tool_calls")
+    return Choice(
+        as_int(choice.get("index")) or 0,
+        parse_text(message.get("content")),
+        parse_text(message.get("reasoning_content") or message.get("reasoning")),
+        parse_text(message.get("refusal")),
+        _parse_tool_calls(tool_calls) if tool_calls else (),
+        finish_reason if isinstance(finish_reason, str) and finish_reason else None,
+        logprobs if isinstance(logprobs, dict) else None,
+        {key: message[key] for key in _MESSAGE_EXTRAS if message.get(key)},
+        _extras(choice) if len(choice) > len(_CHOICE_KEYS) - 2 else _NOTHING,
+    )
+
+
+def _extras(choice: Mapping[str, object]) -> Mapping[str, object]:
+    return {k: v for k, v in choice.items() if k not in _CHOICE_KEYS and v is not None}
+
+
+def parse_text(value: object) -> str:
+    """Read text that may come as a string, `null`, or a list of text parts."""
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        return "".join(map(parse_text, value))
+    if is_object(value):
+        return parse_text(value.get("text") or value.get("refusal"))
+    return str(value)
+
+
+def _parse_tool_calls(value: object) -> tuple[ToolFragment, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple([_parse_tool_call(call) for call in value if is_object(call)])
+
+
+def _parse_tool_call(call: Mapping[str, object]) -> ToolFragment:
+    function = call.get("function")
+    if not is_object(function):
+        function = _custom_as_function(call.get("custom"))
+    return ToolFragment(
+        as_int(call.get("index")),
+        _text_or_none(call.get("id")) or "",
+        _text_or_none(function.get("name")) or "",
+        _arguments_text(function.get("arguments")),
+    )
+
+
+def _custom_as_function(custom: object) -> Mapping[str, object]:
+    """A custom tool takes one text; LangChain's name for the only argument of a tool is `__arg1`."""
+    if not is_object(custom):
+        return _NOTHING
+    return {"name": custom.get("name"), "arguments": {"__arg1": parse_text(custom.get("input"))}}
+
+
+def _arguments_text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def _parse_spent(meta: object) -> Mapping[str, object]:
+    usage = meta.get("usage") if is_object(meta) else None
+    return usage if is_object(usage) else _NOTHING
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def as_int(value: object) -> int | None:
+    """Read a whole number that may come as a float or as digits; anything else is `None`."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return int(value) if math.isfinite(value) else None
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:  # noqa: PLR2004
+        return int(value)
+    return None
+
+
+def as_number(value: object) -> int | float | None:
+    """Read a finite number, whole where it is whole; digits in a string count."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return int(value) if value == int(value) else value

@@ -1,0 +1,233 @@
+"""What each ERNIE model on the AI/ML API takes and gives, as data.
+
+One row per model. Sources: context sizes from the provider's model database, request fields and
+message parts from the OpenAPI file of each model's reference page, function calling and reasoning
+from the provider's lists of models with these capabilities (docs.aimlapi.com, August 2026).
+Output limits are not published, so no profile has one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import ModelProfile
+
+__all__ = ["DEFAULT_MODEL", "ModelSpec", "find_model", "model_profile"]
+
+DEFAULT_MODEL = "baidu/ernie-4.5-21b-a3b"
+
+_PREFIX = "baidu/"
+_TEXT = frozenset({"text"})
+_MEDIA = frozenset({"text", "image_url", "file"})
+
+_SHARED_FIELDS = frozenset(
+    {
+        "frequency_penalty",
+        "max_tokens",
+        "messages",
+        "model",
+        "parallel_tool_calls",
+        "presence_penalty",
+        "response_format",
+        "seed",
+        "stop",
+        "stream",
+        "stream_options",
+        "temperature",
+        "tool_choice",
+        "tools",
+        "top_p",
+    }
+)
+_FIELDS = _SHARED_FIELDS | {"max_completion_tokens", "prediction"}
+_ROUTED_FIELDS = _FIELDS | {"provider"}
+_FIELDS_5_0 = _SHARED_FIELDS | {
+    "enable_thinking",
+    "normalize_tool_schemas",
+    "provider",
+    "thinking_budget",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """What the wire of one model takes.
+
+    Attributes:
+        id: Canonical id; for a model that is not in the table, the id as given.
+        known: Whether the table has the model.
+        context: Context window in tokens.
+        parts: Types of content part that a user message may hold.
+        developer_role: Whether messages may have the role `developer`.
+        fields: Request fields of the published schema; `None` where none is published.
+        reasoning: Whether answers carry `reasoning_content`.
+        thinking_switch: Whether `enable_thinking` and `thinking_budget` are request fields.
+        forced_tool_choice: Whether a call of some or of one named tool can be demanded.
+        tools: Whether the provider lists function calling.
+        profile: LangChain's description of the model; take it from `model_profile`.
+    """
+
+    id: str
+    known: bool
+    context: int | None
+    parts: frozenset[str]
+    developer_role: bool
+    fields: frozenset[str] | None
+    reasoning: bool
+    thinking_switch: bool
+    forced_tool_choice: bool
+    tools: bool
+    profile: ModelProfile | None
+
+
+def _profile(spec: ModelSpec, name: str, context: int) -> ModelProfile:
+    media = spec.parts == _MEDIA
+    profile: ModelProfile = {
+        "name": name,
+        "max_input_tokens": context,
+        "text_inputs": True,
+        "image_inputs": media,
+        "image_url_inputs": media,
+        "pdf_inputs": media,
+        "audio_inputs": False,
+        "video_inputs": False,
+        # Tool messages are strings, on 5.0 also text parts: never media.
+        "image_tool_message": False,
+        "pdf_tool_message": False,
+        "text_outputs": True,
+        "image_outputs": False,
+        "audio_outputs": False,
+        "video_outputs": False,
+        "reasoning_output": spec.reasoning,
+        # Every published schema has `response_format` with `json_schema`.
+        "structured_output": True,
+        "attachment": media,
+        "temperature": True,
+    }
+    if spec.tools or spec.thinking_switch:
+        # 5.0 is not in the list of models with function calling, but its schema has a field of
+        # its own for tools. Of the others the schema takes tools and nobody says that they
+        # work: there the three keys stay away, which LangChain reads as "not known".
+        profile["tool_calling"] = True
+        profile["tool_choice"] = spec.forced_tool_choice
+        profile["tool_call_streaming"] = True
+    return profile
+
+
+def _row(  # noqa: PLR0913 - one keyword per column of the table
+    model: str,
+    name: str,
+    context: int,
+    *,
+    parts: frozenset[str] = _TEXT,
+    fields: frozenset[str] = _FIELDS,
+    reasoning: bool = False,
+    tools: bool = False,
+) -> ModelSpec:
+    spec = ModelSpec(
+        id=_PREFIX + model,
+        known=True,
+        context=context,
+        parts=parts,
+        developer_role=fields is _FIELDS_5_0,
+        fields=fields,
+        reasoning=reasoning,
+        thinking_switch="enable_thinking" in fields,
+        # The schemas of the reasoning models list `required` and named functions too. Nobody says
+        # whether ERNIE obeys them while it thinks; other vendors answer "Thinking mode does not
+        # support this tool_choice", so it is not relied on.
+        forced_tool_choice=not reasoning,
+        tools=tools,
+        profile=None,
+    )
+    return replace(spec, profile=_profile(spec, name, context))
+
+
+_ROWS = (
+    _row("ernie-4.5-21b-a3b", "ERNIE 4.5 21B A3B", 120_000, tools=True),
+    _row(
+        "ernie-4.5-21b-a3b-thinking",
+        "ERNIE 4.5 21B A3B Thinking",
+        131_000,
+        fields=_ROUTED_FIELDS,
+        reasoning=True,
+        tools=True,
+    ),
+    _row("ernie-4.5-0.3b", "ERNIE 4.5 0.3B", 120_000),
+    _row("ernie-4.5-300b-a47b", "ERNIE 4.5 300B A47B", 123_000, fields=_ROUTED_FIELDS, tools=True),
+    _row("ernie-4.5-300b-a47b-paddle", "ERNIE 4.5 300B A47B Paddle", 123_000),
+    _row("ernie-4.5-vl-28b-a3b", "ERNIE 4.5 VL 28B A3B", 30_000, parts=_MEDIA, tools=True),
+    _row(
+        # Its page calls it "a non-reasoning variant".
+        "ernie-4.5-vl-424b-a47b",
+        "ERNIE 4.5 VL 424B A47B",
+        123_000,
+        parts=_MEDIA,
+        fields=_ROUTED_FIELDS,
+        tools=True,
+    ),
+    _row("ernie-4-5-turbo-128k", "ERNIE 4.5 Turbo 128K", 128_000),
+    _row("ernie-4-5-turbo-vl-32k", "ERNIE 4.5 Turbo VL 32K", 32_000, parts=_MEDIA),
+    _row("ernie-4-5-8k-preview", "ERNIE 4.5 8K Preview", 8_000),
+    _row("ernie-5.0", "ERNIE 5.0", 128_000, parts=_MEDIA, fields=_FIELDS_5_0, reasoning=True),
+    _row("ernie-5-0-thinking-latest", "ERNIE 5.0 Thinking", 128_000, reasoning=True),
+    _row("ernie-5-0-thinking-preview", "ERNIE 5.0 Thinking Preview", 128_000, reasoning=True),
+    _row("ernie-x1-turbo-32k", "ERNIE X1 Turbo 32K", 32_000, reasoning=True),
+    _row("ernie-x1-1-preview", "ERNIE X1.1 Preview", 64_000, reasoning=True),
+)
+
+
+def _key(model: str) -> str:
+    """Return what the names of one model have in common.
+
+    The API's aliases leave the `baidu/` out, its look-ups ignore case, and its reference pages
+    write `4.5` where some ids have `4-5`.
+    """
+    return model.strip().lower().removeprefix(_PREFIX).replace(".", "-")
+
+
+_SPECS = {_key(spec.id): spec for spec in _ROWS}
+
+
+@lru_cache(maxsize=256)
+def find_model(model: str) -> ModelSpec:
+    """Return what the wire of `model` takes; never fails.
+
+    Case, the prefix `baidu/`, and a dot or dash in a version number make no difference.
+
+    Args:
+        model: Id or alias of a model, for example `ernie-4.5-21B-a3b`.
+
+    Returns:
+        The model's row; for a model that is not in the table (a new one, or one of a self-hosted
+        server) a spec that forbids nothing.
+    """
+    return _SPECS.get(_key(model)) or ModelSpec(
+        id=model,
+        known=False,
+        context=None,
+        parts=_MEDIA,
+        developer_role=False,
+        fields=None,
+        reasoning=False,
+        thinking_switch=True,
+        forced_tool_choice=True,
+        tools=True,
+        profile=None,
+    )
+
+
+def model_profile(model: str) -> ModelProfile | None:
+    """Return LangChain's profile of `model`, a fresh copy each time, or `None` if it is unknown.
+
+    Media that the model does not take are an explicit `False`: only that counts for LangChain's
+    filters. A key that is not there means that nothing is published about it.
+
+    Args:
+        model: Id or alias of a model, as for `find_model`.
+    """
+    profile = find_model(model).profile
+    return None if profile is None else profile.copy()

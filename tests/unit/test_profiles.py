@@ -1,0 +1,165 @@
+"""What the table of ERNIE models promises to the rest of the package and to LangChain."""
+
+import typing
+
+import pytest
+from langchain_core.language_models import ModelProfile
+
+from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model, model_profile
+
+CONTEXT = {
+    "baidu/ernie-4.5-21b-a3b": 120_000,
+    "baidu/ernie-4.5-21b-a3b-thinking": 131_000,
+    "baidu/ernie-4.5-0.3b": 120_000,
+    "baidu/ernie-4.5-300b-a47b": 123_000,
+    "baidu/ernie-4.5-300b-a47b-paddle": 123_000,
+    "baidu/ernie-4.5-vl-28b-a3b": 30_000,
+    "baidu/ernie-4.5-vl-424b-a47b": 123_000,
+    "baidu/ernie-4-5-turbo-128k": 128_000,
+    "baidu/ernie-4-5-turbo-vl-32k": 32_000,
+    "baidu/ernie-4-5-8k-preview": 8_000,
+    "baidu/ernie-5.0": 128_000,
+    "baidu/ernie-5-0-thinking-latest": 128_000,
+    "baidu/ernie-5-0-thinking-preview": 128_000,
+    "baidu/ernie-x1-turbo-32k": 32_000,
+    "baidu/ernie-x1-1-preview": 64_000,
+}
+MEDIA = {
+    "baidu/ernie-4.5-vl-28b-a3b",
+    "baidu/ernie-4.5-vl-424b-a47b",
+    "baidu/ernie-4-5-turbo-vl-32k",
+    "baidu/ernie-5.0",
+}
+REASONING = {
+    "baidu/ernie-4.5-21b-a3b-thinking",
+    "baidu/ernie-5.0",
+    "baidu/ernie-5-0-thinking-latest",
+    "baidu/ernie-5-0-thinking-preview",
+    "baidu/ernie-x1-turbo-32k",
+    "baidu/ernie-x1-1-preview",
+}
+FUNCTION_CALLING = {
+    "baidu/ernie-4.5-21b-a3b",
+    "baidu/ernie-4.5-21b-a3b-thinking",
+    "baidu/ernie-4.5-300b-a47b",
+    "baidu/ernie-4.5-vl-28b-a3b",
+    "baidu/ernie-4.5-vl-424b-a47b",
+}
+ROUTED = {
+    "baidu/ernie-4.5-21b-a3b-thinking",
+    "baidu/ernie-4.5-300b-a47b",
+    "baidu/ernie-4.5-vl-424b-a47b",
+    "baidu/ernie-5.0",
+}
+EVERY_MODEL = pytest.mark.parametrize("model", sorted(CONTEXT))
+
+
+@EVERY_MODEL
+def test_the_table_says_what_the_provider_publishes(model):
+    spec = find_model(model)
+    assert (spec.id, spec.known, spec.context) == (model, True, CONTEXT[model])
+    assert spec.parts == ({"text", "image_url", "file"} if model in MEDIA else {"text"})
+    assert spec.reasoning is (model in REASONING)
+    assert spec.tools is (model in FUNCTION_CALLING)
+    assert ("provider" in spec.fields) is (model in ROUTED)
+
+
+@EVERY_MODEL
+def test_only_ernie_5_has_the_fields_and_the_role_of_ernie_5(model):
+    spec = find_model(model)
+    newest = model == "baidu/ernie-5.0"
+    assert spec.thinking_switch is newest
+    assert spec.developer_role is newest
+    own = {"enable_thinking", "thinking_budget", "normalize_tool_schemas"}
+    assert own & spec.fields == (own if newest else set())
+    gone = {"max_completion_tokens", "prediction"}
+    assert gone & spec.fields == (set() if newest else gone)
+    assert {"model", "messages", "max_tokens", "stream_options", "tools", "seed"} <= spec.fields
+    assert not {"n", "logprobs", "user"} & spec.fields
+
+
+@EVERY_MODEL
+def test_forced_tool_calls_are_not_relied_on_while_a_model_thinks(model):
+    assert find_model(model).forced_tool_choice is (model not in REASONING)
+
+
+@EVERY_MODEL
+def test_a_profile_says_no_in_so_many_words_to_media_that_a_model_lacks(model):
+    profile = model_profile(model)
+    for key in ("image_inputs", "image_url_inputs", "pdf_inputs", "attachment"):
+        assert profile[key] is (model in MEDIA), key
+    for key in (
+        "audio_inputs",
+        "video_inputs",
+        "image_tool_message",
+        "pdf_tool_message",
+        "image_outputs",
+        "audio_outputs",
+        "video_outputs",
+    ):
+        assert profile[key] is False, key
+
+
+@EVERY_MODEL
+def test_a_profile_holds_what_agents_read(model):
+    profile = model_profile(model)
+    assert profile["max_input_tokens"] == CONTEXT[model]
+    assert profile["structured_output"] is True
+    assert profile["text_inputs"] is profile["text_outputs"] is profile["temperature"] is True
+    assert profile["reasoning_output"] is (model in REASONING)
+    assert "max_output_tokens" not in profile
+
+
+@EVERY_MODEL
+def test_a_profile_claims_tools_only_where_the_provider_does(model):
+    profile = model_profile(model)
+    if model in FUNCTION_CALLING | {"baidu/ernie-5.0"}:
+        assert profile["tool_calling"] is profile["tool_call_streaming"] is True
+        assert profile["tool_choice"] is (model not in REASONING)
+    else:
+        assert not {"tool_calling", "tool_choice", "tool_call_streaming"} & set(profile)
+
+
+@EVERY_MODEL
+def test_a_profile_has_no_key_that_langchain_does_not_declare(model):
+    assert set(model_profile(model)) <= set(typing.get_type_hints(ModelProfile))
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("ernie-4.5-21b-a3b", DEFAULT_MODEL),
+        ("baidu/ernie-4.5-21B-a3b", DEFAULT_MODEL),
+        (" BAIDU/ERNIE-4.5-21B-A3B\n", DEFAULT_MODEL),
+        ("ernie-4-5-21b-a3b", DEFAULT_MODEL),
+        ("baidu/ERNIE-4.5-21B-A3B-Thinking", "baidu/ernie-4.5-21b-a3b-thinking"),
+        ("ernie-4.5-turbo-128k", "baidu/ernie-4-5-turbo-128k"),
+        ("ernie-x1.1-preview", "baidu/ernie-x1-1-preview"),
+        ("ernie-5.0-thinking-latest", "baidu/ernie-5-0-thinking-latest"),
+        ("ernie-5-0", "baidu/ernie-5.0"),
+    ],
+)
+def test_a_model_is_found_under_every_name_it_goes_by(name, model):
+    assert find_model(name) is find_model(model)
+    assert model_profile(name) == model_profile(model)
+
+
+@pytest.mark.parametrize("name", ["openai/gpt-4o", "ernie-6", "baidu/ERNIE-4.5-21B-A3B-PT", ""])
+def test_an_unknown_model_is_forbidden_nothing(name):
+    spec = find_model(name)
+    assert (spec.id, spec.known) == (name, False)
+    assert spec.fields is None
+    assert spec.parts == {"text", "image_url", "file"}
+    assert spec.forced_tool_choice
+    assert spec.thinking_switch
+    assert not spec.developer_role
+    assert model_profile(name) is None
+
+
+def test_changing_a_profile_changes_no_other():
+    model_profile(DEFAULT_MODEL)["max_input_tokens"] = 1
+    assert model_profile(DEFAULT_MODEL)["max_input_tokens"] == CONTEXT[DEFAULT_MODEL]
+
+
+def test_the_default_model_is_in_the_table():
+    assert find_model(DEFAULT_MODEL).known

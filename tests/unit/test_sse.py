@@ -1,0 +1,168 @@
+"""The decoder of server-sent events against the WHATWG standard and against hostile streams."""
+
+import pytest
+
+from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
+from langchain_aimlernie.errors import InvalidResponseError
+
+BOM = b"\xef\xbb\xbf"
+LONG_COMMENT = b":" + b"x" * 2048
+
+
+def messages(*data):
+    return [ServerSentEvent("message", value) for value in data]
+
+
+# The cases of the web platform tests (eventsource/format-*), and what a browser makes of them.
+STANDARD = {
+    "bom": (BOM + b"data:1\n\n" + BOM + b"data:2\n\ndata:3\n\n", messages(b"1", b"3")),
+    "two boms": (BOM + BOM + b"data:1\n\ndata:2\n\n", messages(b"2")),
+    "bom before a fast line": (BOM + b"data: 1\n\ndata: 2\n\n", messages(b"1", b"2")),
+    "bom later": (b"\n" + BOM + b"data: 1\n\ndata: 2\n\n", messages(b"2")),
+    "comments": (
+        b"data:1\r:\0\n:\r\ndata:2\n" + LONG_COMMENT + b"\rdata:3\n:data:fail\r" + LONG_COMMENT
+        + b"\ndata:4\n\n",
+        messages(b"1\n2\n3\n4"),
+    ),
+    "only comments": (b": OPENROUTER PROCESSING\n\n: ping\n\n:\r\n\r\n", []),
+    "empty data": (b"data:\n\ndata\ndata\n\ndata:test\n\n", messages(b"", b"\n", b"test")),
+    "event": (
+        b"event:test\ndata:x\n\ndata:y\n\n",
+        [ServerSentEvent("test", b"x"), ServerSentEvent("message", b"y")],
+    ),
+    "event empty": (b"event: \ndata:data\n\n", messages(b"data")),
+    "event twice": (b"event: a\nevent: b\ndata: x\n\n", [ServerSentEvent("b", b"x")]),
+    "event without data": (b"event: ping\n\ndata: x\n\n", messages(b"x")),
+    "event after data": (b"data: x\nevent: error\n\n", [ServerSentEvent("error", b"x")]),
+    "field names": (
+        b"data:\0\ndata:  2\rData:1\ndata\0:2\ndata:1\r\0data:4\nda-ta:3\rdata_5\ndata:3\rdata:\r\n data:32\ndata:4\n\n",
+        messages(b"\0\n 2\n1\n3\n\n4"),
+    ),
+    "unknown fields": (
+        b"data:test\n data\ndata\nfoobar:xxx\njustsometext\n:thisisacomment\ndata:test\n\n",
+        messages(b"test\n\ntest"),
+    ),
+    "one leading space": (
+        b"data:\ttest\rdata: \ndata:test\ndata:  two\n\n",
+        messages(b"\ttest\n\ntest\n two"),
+    ),
+    "mixed newlines": (b"data:test\r\ndata\ndata:test\r\n\r", messages(b"test\n\ntest")),
+    "cr": (b"data: 1\rdata: 2\r\rdata: 3\r\r", messages(b"1\n2", b"3")),
+    "crlf": (b"data: 1\r\n\r\ndata: 2\r\n\r\n", messages(b"1", b"2")),
+    "many blank lines": (b"\n\r\n\r\r\ndata: 1\n\n\n\n\n", messages(b"1")),
+    "null": (b"data:\0\n\n\n\n", messages(b"\0")),
+    "id and retry": (b"id: 1\nretry: 1_000\n\nid: \0\ndata: x\n\n", messages(b"x")),
+    "line breaks of other standards": (
+        b"data: a\x0bb\x0cc\x1cd\x1de\x1ef\xc2\x85g\xe2\x80\xa8h\xe2\x80\xa9i\n\n",
+        messages(b"a\x0bb\x0cc\x1cd\x1de\x1ef\xc2\x85g\xe2\x80\xa8h\xe2\x80\xa9i"),
+    ),
+    "not utf-8": (b"event: \xff\ndata: \xff\n\n", [ServerSentEvent("\N{REPLACEMENT CHARACTER}", b"\xff")]),
+    "json with newlines": (b'data: {"a":\ndata: 1}\n\n', messages(b'{"a":\n1}')),
+    "colon in data": (b"data: a: b\n\ndata:a:b\n\n", messages(b"a: b", b"a:b")),
+    "empty": (b"", []),
+}  # fmt: skip
+
+
+def decode(stream, size=None):
+    decoder = SSEDecoder()
+    size = size or max(len(stream), 1)
+    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
+    return [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_a_stream_is_read_as_the_standard_says(name):
+    stream, events = STANDARD[name]
+    assert decode(stream) == events
+
+
+@pytest.mark.parametrize("name", STANDARD)
+def test_the_cut_between_two_reads_changes_nothing(name):
+    stream, events = STANDARD[name]
+    assert decode(stream, size=1) == events
+    for at in range(len(stream)):
+        decoder = SSEDecoder()
+        halves = [*decoder.feed(stream[:at]), *decoder.feed(stream[at:]), *decoder.close()]
+        assert halves == events, at
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_an_event_comes_with_the_first_byte_that_completes_it(end):
+    decoder = SSEDecoder()
+    assert decoder.feed(b"data: 1" + end) == []
+    assert decoder.feed(end[:1]) == messages(b"1")
+    assert decoder.feed(end[1:] + b"data: 2" + end + end[:1]) == messages(b"2")
+
+
+def test_the_end_of_the_stream_completes_an_event_without_blank_line():
+    for tail in (b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE]\r"):
+        decoder = SSEDecoder()
+        assert decoder.feed(b"data: 1\n\n" + tail) == messages(b"1")
+        assert decoder.close() == messages(b"[DONE]")
+        assert decoder.close() == []
+
+
+def test_nothing_is_left_after_a_stream_that_ended_well():
+    decoder = SSEDecoder()
+    decoder.feed(b"data: 1\n\nevent: end\nid: 7\n: bye")
+    assert decoder.close() == []
+
+
+def test_a_lone_bom_is_no_event():
+    decoder = SSEDecoder()
+    assert decoder.feed(BOM) == []
+    assert decoder.close() == []
+
+
+def test_a_long_event_comes_whole_from_small_pieces():
+    value = bytes(range(97, 123)) * 40_000
+    assert decode(b"data: " + value + b"\n\n", size=1024) == messages(value)
+
+
+def test_many_events_come_from_one_piece():
+    stream = b"".join(b"data: %d\n\n" % n for n in range(100_000))
+    assert decode(stream) == messages(*(b"%d" % n for n in range(100_000)))
+
+
+ENDLESS = {
+    "line": b"data: " + b"x" * 100,
+    "line of no meaning": b"x" * 100,
+    "comment": b":" + b"x" * 100,
+    "event": b"data: 12345678\n" * 8,
+    "event of no meaning": b"id: 12345678\n" * 8,
+    "event on the fast path": b"data: " + b"x" * 100 + b"\n\n",
+}
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_has_no_end_is_refused_at_the_limit(name, size):
+    stream = b"data: 1\n\n" + ENDLESS[name]
+    decoder = SSEDecoder(max_event_bytes=64)
+    events = []
+
+    def read():
+        for at in range(0, len(stream), size):
+            events.extend(decoder.feed(stream[at : at + size]))
+        decoder.close()
+
+    with pytest.raises(InvalidResponseError, match="longer than 64 bytes"):
+        read()
+    assert events == messages(b"1")
+
+
+def test_a_refused_stream_stays_refused():
+    decoder = SSEDecoder(max_event_bytes=8)
+    with pytest.raises(InvalidResponseError):
+        decoder.feed(b"data: 123456789")
+    with pytest.raises(InvalidResponseError):
+        decoder.feed(b"\n\ndata: 1\n\n")
+    with pytest.raises(InvalidResponseError):
+        decoder.close()
+
+
+def test_the_limit_is_of_one_event_not_of_the_stream():
+    decoder = SSEDecoder(max_event_bytes=8)
+    for _ in range(100):
+        assert decoder.feed(b": hello\n\ndata: 12\n\n") == messages(b"12")
+    assert decoder.feed(b": hello\n" * 100) == []

@@ -1,0 +1,316 @@
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import AIMessageChunk
+from langchain_core.tools import tool
+from pydantic import BaseModel
+from pydantic.v1 import BaseModel as BaseModelV1
+from typing_extensions import TypedDict
+
+from langchain_aimlernie._tools import (
+    ToolCallAssembler,
+    decode_tool_calls,
+    encode_tool_choice,
+    encode_tools,
+    parse_arguments,
+    unbalanced_end,
+)
+from langchain_aimlernie._wire import ToolFragment
+
+
+@tool
+def weather(city: str) -> str:
+    """Tell the weather of a city."""
+    return city
+
+
+@tool
+def now() -> str:
+    """Tell the time."""
+    return "now"
+
+
+def plain(city: str) -> str:
+    """Tell the weather of a city.
+
+    Args:
+        city: Where.
+    """
+    return city
+
+
+class Weather(BaseModel):
+    """Tell the weather of a city."""
+
+    city: str
+
+
+class WeatherV1(BaseModelV1):
+    """Tell the weather of a city."""
+
+    city: str
+
+
+class WeatherDict(TypedDict):
+    """Tell the weather of a city."""
+
+    city: str
+
+
+ANTHROPIC = {
+    "name": "weather",
+    "description": "Tell.",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}},
+    "cache_control": {"type": "ephemeral"},
+}
+BARE = {"name": "weather", "description": "Tell.", "parameters": {"type": "object"}}
+WRAPPED = {"type": "function", "function": {**BARE, "foreign": 1}}
+
+
+@pytest.mark.parametrize(
+    "given_tool", [weather, plain, Weather, WeatherV1, WeatherDict, ANTHROPIC, BARE, WRAPPED]
+)
+@pytest.mark.parametrize("strict", [None, True, False])
+def test_tools_of_every_kind_become_the_functions_of_the_schema(given_tool, strict):
+    (encoded,) = encode_tools([given_tool], strict=strict)
+    assert set(encoded) == {"type", "function"}
+    assert encoded["type"] == "function"
+    assert set(encoded["function"]) <= {"name", "description", "parameters", "strict"}
+    assert encoded["function"]["parameters"]["type"] == "object"
+    assert encoded["function"].get("strict") is strict
+
+
+@pytest.mark.parametrize(
+    "given_tool", [now, {"type": "function", "function": {"name": "now", "description": ""}}]
+)
+def test_a_tool_without_arguments_has_parameters(given_tool):
+    (encoded,) = encode_tools([given_tool])
+    assert encoded["function"]["parameters"]["properties"] == {}
+
+
+def test_a_tool_that_was_given_is_not_changed():
+    before = json.dumps(WRAPPED)
+    encode_tools([WRAPPED], strict=True)
+    assert json.dumps(WRAPPED) == before
+
+
+@pytest.mark.parametrize(
+    ("tools", "reason"),
+    [
+        ([{"type": "web_search"}], "web_search"),
+        ([{"name": "has space", "description": "", "parameters": {}}], "has space"),
+        ([{"name": "x" * 65, "description": "", "parameters": {}}], "1 to 64"),
+        ([weather] * 129, "at most 128"),
+    ],
+)
+def test_tools_that_the_api_refuses_are_refused_with_the_reason(tools, reason):
+    with pytest.raises(ValueError, match=reason):
+        encode_tools(tools)
+
+
+TOOLS = encode_tools([weather, now])
+NAMED = {"type": "function", "function": {"name": "weather"}}
+
+
+@pytest.mark.parametrize(
+    ("choice", "encoded"),
+    [
+        (None, None),
+        ("auto", "auto"),
+        ("none", "none"),
+        ("any", "required"),
+        ("required", "required"),
+        (True, "required"),
+        (False, "none"),
+        ("weather", NAMED),
+        (NAMED, NAMED),
+        ({"type": "tool", "name": "weather"}, NAMED),
+        ({"type": "any"}, "required"),
+        ({"type": "auto"}, "auto"),
+    ],
+)
+def test_every_form_of_tool_choice_becomes_the_apis(choice, encoded):
+    assert encode_tool_choice(choice, TOOLS) == encoded
+
+
+def test_a_choice_that_names_no_tool_is_refused_with_the_names_there_are():
+    with pytest.raises(ValueError, match="typo.*weather, now"):
+        encode_tool_choice("typo", TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("", {}),
+        ("  ", {}),
+        ("null", {}),
+        ('{"a": 1}', {"a": 1}),
+        ('{"a": "line\nbreak"}', {"a": "line\nbreak"}),
+        ("[1]", None),
+        ("1", None),
+        ('"x"', None),
+        ('{"a": ', None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_arguments_are_an_object_or_nothing(text, arguments):
+    assert parse_arguments(text) == arguments
+
+
+def test_calls_of_a_whole_answer_are_sorted_into_valid_and_invalid():
+    valid, invalid = decode_tool_calls(
+        [
+            ToolFragment(None, "1", "f", '{"a": 1}'),
+            ToolFragment(None, "", "f", ""),
+            ToolFragment(None, "1", "f", "{}"),
+            ToolFragment(None, "4", "f", "{broken"),
+            ToolFragment(None, "5", "", "{}"),
+        ]
+    )
+    assert [call["args"] for call in valid] == [{"a": 1}, {}, {}]
+    assert [call["args"] for call in invalid] == ["{broken", "{}"]
+    ids = [call["id"] for call in [*valid, *invalid]]
+    assert len(set(ids)) == 5
+    assert all(ids)
+
+
+def assembled(*deltas):
+    """Merge what the assembler gives as core does, and read the calls out of the whole."""
+    assembler = ToolCallAssembler()
+    chunks = [AIMessageChunk("", tool_call_chunks=assembler.feed(delta)) for delta in deltas]
+    last = AIMessageChunk("", tool_call_chunks=assembler.close())
+    whole = AIMessageChunk("")
+    for chunk in [*chunks, last, AIMessageChunk("", chunk_position="last")]:
+        whole += chunk
+    return whole
+
+
+def fragment(index=None, id="", name="", arguments=""):  # noqa: A002
+    return [ToolFragment(index, id, name, arguments)]
+
+
+A, B = '{"city": "Köln"}', '{"city": "北京"}'
+
+FORMS = {
+    "all with every fragment": [
+        fragment(0, "1", "weather", A[:5]),
+        fragment(0, "1", "weather", A[5:]),
+        fragment(1, "2", "weather", B[:5]),
+        fragment(1, "2", "weather", B[5:]),
+    ],
+    "id and name once": [
+        fragment(0, "1", "weather", ""),
+        fragment(0, "", "", A),
+        fragment(1, "2", "weather", ""),
+        fragment(1, "", "", B),
+    ],
+    "interleaved": [
+        fragment(0, "1", "weather", ""),
+        fragment(1, "2", "weather", ""),
+        fragment(0, "", "", A[:4]),
+        fragment(1, "", "", B[:4]),
+        fragment(0, "", "", A[4:]),
+        fragment(1, "", "", B[4:]),
+    ],
+    "both in one delta": [fragment(0, "1", "weather", A) + fragment(1, "2", "weather", B)],
+    "one index for two ids": [
+        fragment(0, "1", "weather", A[:4]),
+        fragment(0, "1", "", A[4:]),
+        fragment(0, "2", "weather", B[:4]),
+        fragment(0, "", "", B[4:]),
+    ],
+    "no index": [
+        fragment(None, "1", "weather", A[:4]),
+        fragment(None, "", "", A[4:]),
+        fragment(None, "2", "weather", B[:4]),
+        fragment(None, "2", "", B[4:]),
+    ],
+    "no index and no id": [
+        fragment(None, "", "weather", A),
+        fragment(None, "", "weather", B[:4]),
+        fragment(None, "", "", B[4:]),
+    ],
+    "no id": [
+        fragment(0, "", "weather", A[:4]),
+        fragment(0, "", "weather", A[4:]),
+        fragment(1, "", "weather", B),
+    ],
+    "late id": [
+        fragment(0, "", "weather", A[:4]),
+        fragment(0, "1", "", A[4:]),
+        fragment(1, "", "weather", ""),
+        fragment(1, "2", "", B),
+    ],
+    "split name": [
+        fragment(0, "1", "wea", ""),
+        fragment(0, "1", "ther", ""),
+        fragment(0, "1", "", A),
+        fragment(1, "2", "weather", B),
+    ],
+    "high indices": [fragment(5, "1", "weather", A), fragment(9, "2", "weather", B)],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_calls_are_put_together_from_fragments_in(form):
+    whole = assembled(*FORMS[form])
+    assert [call["name"] for call in whole.tool_calls] == ["weather", "weather"]
+    assert [call["args"] for call in whole.tool_calls] == [json.loads(A), json.loads(B)]
+    assert whole.invalid_tool_calls == []
+    ids = [call["id"] for call in whole.tool_calls]
+    assert len(set(ids)) == 2
+    assert all(ids)
+
+
+@pytest.mark.parametrize("arguments", ["", "null", " ", "{}"])
+def test_a_call_without_arguments_has_none(arguments):
+    whole = assembled(*[fragment(0, "1", "now", piece) for piece in arguments or [""]])
+    assert [(call["name"], call["args"]) for call in whole.tool_calls] == [("now", {})]
+
+
+def test_calls_without_arguments_keep_their_order():
+    whole = assembled(fragment(0, "1", "a"), fragment(1, "2", "b", "{}"))
+    assert [call["name"] for call in whole.tool_calls] == ["a", "b"]
+
+
+def test_a_call_without_a_name_is_invalid():
+    whole = assembled(fragment(0, "1", "", A))
+    assert whole.tool_calls == []
+    assert whole.invalid_tool_calls[0]["args"].startswith(A)
+
+
+WHOLE = r'{"path": "/home/\"us\\er\"", "list": [1, {"x": null}], "deep": {"a": "b"}}'
+
+
+@pytest.mark.parametrize("cut", range(1, len(WHOLE)))
+def test_a_call_that_was_cut_anywhere_is_invalid_and_keeps_its_text(cut):
+    whole = assembled(fragment(0, "1", "delete", WHOLE[:cut]))
+    assert whole.tool_calls == []
+    (call,) = whole.invalid_tool_calls
+    assert call["args"].startswith(WHOLE[:cut])
+    assert call["id"] == "1"
+
+
+@given(st.text(alphabet='{}[]",:\\ ab1\n', max_size=30))
+def test_no_text_that_is_no_object_becomes_a_call(text):
+    whole = assembled(fragment(0, "1", "f", text))
+    assert bool(whole.tool_calls) == (parse_arguments(text) is not None)
+
+
+@given(st.text(alphabet='{}[]",:\\ ab1\n', max_size=30))
+def test_the_ending_leaves_nothing_that_is_json(text):
+    assert parse_arguments(text + unbalanced_end(text)) is None
+
+
+def test_what_came_so_far_can_be_told_at_any_time():
+    assembler = ToolCallAssembler()
+    for delta in itertools.islice(FORMS["interleaved"], 4):
+        assembler.feed(delta)
+    chunk = AIMessageChunk("", tool_call_chunks=assembler.so_far())
+    assert chunk.tool_calls == []
+    assert [call["id"] for call in chunk.invalid_tool_calls] == ["1", "2"]
