@@ -1,0 +1,331 @@
+"""LangChain's messages -> the wire's, one small encoder for each class.
+
+The wire knows fewer kinds of message than LangChain, and asks more of them: a tool's result must
+follow the turn that called it, name its call, and be a text. So the encoders write into a
+`_Conversation`, which remembers the open calls, and puts what no tool message may hold into a
+user message after the results.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    ChatMessage,
+    FunctionMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from pydantic_core import from_json
+
+from langchain_aimlernie._content import (
+    Call,
+    NotSendableError,
+    Piece,
+    Reasoning,
+    Refusal,
+    Result,
+    Text,
+    Wire,
+    media_shown,
+    read_call,
+    read_content,
+    system_content,
+    text_part,
+    tool_content,
+    user_content,
+    user_parts,
+)
+from langchain_aimlernie._media import first_string
+from langchain_aimlernie._text import clean_text
+from langchain_aimlernie.errors import BadRequestError
+
+if TYPE_CHECKING:
+    from langchain_aimlernie.profiles import ModelSpec
+
+_OURS = (None, "aimlernie")
+_NO_NAME = "unknown"
+_BROKEN = "invalid_arguments"
+_SHOWN = "[What this result shows follows in a user message.]"
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def encode_messages(
+    messages: Sequence[BaseMessage], spec: ModelSpec, *, replay_reasoning: bool = False
+) -> list[Wire]:
+    """Write a conversation as the model's published schema has it; `messages` stay as they are.
+
+    Args:
+        messages: Messages of any class, with content of any provider.
+        spec: What the model takes.
+        replay_reasoning: Send earlier reasoning along, if it is this provider's own or nobody's.
+
+    Raises:
+        BadRequestError: Something cannot be sent to this model. The text names the message, what
+            is wrong with it and what to do about it.
+    """
+    if not messages:
+        raise BadRequestError("There are no messages to send. Pass at least one.")
+    conversation = _Conversation(spec, replay_reasoning=replay_reasoning)
+    for index, message in enumerate(messages):
+        try:
+            _encoder(type(message))(message, conversation)
+        except NotSendableError as error:
+            reason = str(error)
+        except RecursionError:
+            reason = "its content is nested too deeply. Send the inner part as text."
+        else:
+            continue
+        kind = type(message).__name__
+        raise BadRequestError(f"messages[{index}] ({kind}) cannot be sent to {spec.id}: {reason}")
+    conversation.tell_aside()
+    return conversation.messages
+
+
+class _OpenCall(NamedTuple):
+    """A call that waits for its result: its own id (perhaps none), name, and id on the wire."""
+
+    own_id: str
+    name: str
+    wire_id: str
+
+
+class _Conversation:
+    """The messages written so far, and what the next one must know of them."""
+
+    __slots__ = ("_aside", "_called", "_open", "messages", "replay_reasoning", "spec")
+
+    def __init__(self, spec: ModelSpec, *, replay_reasoning: bool) -> None:
+        self.messages: list[Wire] = []
+        self.spec = spec
+        self.replay_reasoning = replay_reasoning
+        self._aside: list[Wire] = []
+        self._called: set[str] = set()
+        self._open: list[_OpenCall] = []
+
+    def say(self, role: str, content: object, name: str | None, **more: object) -> None:
+        """Add a message that is no tool's result."""
+        self.tell_aside()
+        message: Wire = {"role": role, "content": content, **more}
+        if name:
+            message["name"] = clean_text(name)
+        self.messages.append(message)
+
+    def show(self, label: str, media: Sequence[Wire]) -> None:
+        """Keep media that only a user message may hold for the next one that can be added."""
+        if media:
+            self._aside += (text_part(label), *media)
+
+    def tell_aside(self) -> None:
+        """Say what the tools' results could not hold, now that it parts none from its call."""
+        if self._aside:
+            self.messages.append({"role": "user", "content": user_content(self._aside)})
+            self._aside = []
+
+    def call(self, calls: Iterable[Call]) -> list[Wire]:
+        """Write the calls of a turn, each under an id of its own."""
+        self._open = []
+        wire: list[Wire] = []
+        for call in calls:
+            wire_id = self._free_id(call.id or f"call_{len(self.messages)}_{len(wire)}")
+            self._open.append(_OpenCall(call.id, call.name, wire_id))
+            function = {"name": call.name or _NO_NAME, "arguments": _arguments(call)}
+            wire.append({"id": wire_id, "type": "function", "function": function})
+        self._called.update(call.wire_id for call in self._open)
+        return wire
+
+    def _free_id(self, wanted: str) -> str:
+        taken = {call.wire_id for call in self._open}
+        wire_id, number = wanted, 1
+        while wire_id in taken:
+            number += 1
+            wire_id = f"{wanted}_{number}"
+        return wire_id
+
+    def answer(self, result: Result) -> None:
+        """Add a tool's result; one that answers no call is told as a user message."""
+        text, media = tool_content(result.content, self.spec)
+        if result.error and not text.lstrip().lower().startswith("error"):
+            text = f"Error: {text}"
+        wire_id = self._claim(result)
+        label = f"[Result of the tool {result.name or result.id or _NO_NAME}]"
+        if wire_id is None:
+            self._aside += (text_part(f"{label}\n{text}"), *media)
+            return
+        if media:
+            self.show(label, media)
+            text = f"{text}\n{_SHOWN}" if text else _SHOWN
+        name = {"name": result.name} if result.name else {}
+        self.messages.append({"role": "tool", "content": text, "tool_call_id": wire_id, **name})
+
+    def _claim(self, result: Result) -> str | None:
+        """Find the call that `result` answers: by id, else by name, else in order."""
+        fits = [call for call in self._open if call.own_id == result.id]
+        if not fits and result.id in self._called:
+            return result.id
+        if not result.id:
+            fits += [call for call in self._open if call.own_id and call.name == result.name]
+        fits = fits or [call for call in self._open if not call.own_id]
+        call = min(fits, key=lambda call: result.name not in ("", call.name), default=None)
+        if call is None:
+            return None
+        self._open.remove(call)
+        return call.wire_id
+
+
+def _arguments(call: Call) -> str:
+    """Write a call's arguments as a JSON object; text that is none is kept inside one."""
+    args = call.args
+    if isinstance(args, str):
+        args = clean_text(args).strip()
+        if _is_object(args):
+            return args
+    if args and not isinstance(args, Mapping):
+        args = {_BROKEN: args}
+    try:
+        return clean_text(_to_json(args or {}))
+    except (TypeError, ValueError) as error:
+        raise NotSendableError(
+            f"the arguments of its call of {call.name or _NO_NAME!r} are not JSON ({error}). "
+            "Use only strings, finite numbers, booleans, None, lists and dicts in them."
+        ) from None
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(from_json(text, allow_inf_nan=False), dict)
+    except ValueError:
+        return False
+
+
+# One encoder for each class.
+
+
+def _encode_user(message: BaseMessage, conversation: _Conversation) -> None:
+    if isinstance(message.content, str):
+        conversation.say("user", clean_text(message.content), message.name)
+        return
+    pieces = read_content(message.content)
+    said = [piece for piece in pieces if not isinstance(piece, Result)]
+    for piece in pieces:
+        if isinstance(piece, Result):  # Anthropic's and Gemini's users bring the tools' results
+            conversation.answer(piece)
+    if said or not pieces:
+        parts = user_parts(said, conversation.spec)
+        conversation.say("user", user_content(parts), message.name)
+
+
+def _encode_system(message: BaseMessage, conversation: _Conversation) -> None:
+    # LangChain has no class for developer messages, only this mark.
+    if message.additional_kwargs.get("__openai_role__") == "developer":
+        _encode_developer(message, conversation)
+    else:
+        conversation.say("system", system_content(message.content), message.name)
+
+
+def _encode_developer(message: BaseMessage, conversation: _Conversation) -> None:
+    role = "developer" if conversation.spec.developer_role else "system"
+    conversation.say(role, system_content(message.content), message.name)
+
+
+def _encode_assistant(message: BaseMessage, conversation: _Conversation) -> None:
+    content = message.content
+    pieces = [] if isinstance(content, str) else read_content(content)
+    text = clean_text(content) if isinstance(content, str) else _said(pieces, Text)
+    more: Wire = {}
+    if refusal := first_string(message.additional_kwargs, "refusal") or _said(pieces, Refusal):
+        more["refusal"] = refusal
+    if conversation.replay_reasoning and (reasoning := _reasoning(message, pieces)):
+        more["reasoning_content"] = reasoning
+    if calls := _calls(message, pieces):
+        more["tool_calls"] = conversation.call(calls)
+    # Never null, which the 4.5 schemas refuse; "" is what every server takes beside tool calls.
+    conversation.say("assistant", text, message.name, **more)
+    conversation.show("[What the assistant showed]", media_shown(pieces, conversation.spec))
+
+
+def _said(pieces: Iterable[Piece], kind: type[Text | Refusal | Reasoning]) -> str:
+    return clean_text("".join(piece.text for piece in pieces if isinstance(piece, kind)))
+
+
+def _reasoning(message: BaseMessage, pieces: Iterable[Piece]) -> str:
+    if message.response_metadata.get("model_provider") not in _OURS:
+        return ""
+    return first_string(message.additional_kwargs, "reasoning_content") or _said(pieces, Reasoning)
+
+
+def _calls(message: BaseMessage, pieces: Iterable[Piece]) -> list[Call]:
+    """Collect a turn's calls, valid or not: every one of them has an answer that must follow."""
+    fields = (getattr(message, "tool_calls", ()), getattr(message, "invalid_tool_calls", ()))
+    calls = [read_call(raw) for field in fields for raw in field]
+    if not calls:
+        calls = [read_call(raw) for raw in _raw_calls(message.additional_kwargs)]
+    blocks = [piece for piece in pieces if isinstance(piece, Call)]
+    if calls:
+        # Content repeats the calls of the fields; a block without an id can be nothing else.
+        known = {"", *(call.id for call in calls)}
+        blocks = [call for call in blocks if call.id not in known]
+    return calls + blocks
+
+
+def _raw_calls(additional: Mapping[str, object]) -> list[Mapping[str, object]]:
+    calls = additional.get("tool_calls") or additional.get("function_call")
+    raw = calls if isinstance(calls, list) else [calls]
+    return [call for call in raw if isinstance(call, Mapping)]
+
+
+def _encode_tool(message: BaseMessage, conversation: _Conversation) -> None:
+    identity = getattr(message, "tool_call_id", None) or message.additional_kwargs.get(
+        "tool_call_id"
+    )
+    error = getattr(message, "status", None) == "error"
+    name = clean_text(message.name or "")
+    conversation.answer(Result(clean_text(str(identity or "")), name, message.content, error))
+
+
+def _encode_chat(message: BaseMessage, conversation: _Conversation) -> None:
+    role = getattr(message, "role", "")
+    encode = _ROLES.get(role.lower())
+    if encode is None:
+        raise NotSendableError(
+            f"the API has no role {role!r}. Use one of {', '.join(map(repr, _ROLES))}."
+        )
+    encode(message, conversation)
+
+
+def _refuse(_: BaseMessage, __: _Conversation) -> None:
+    raise NotSendableError(
+        "its class is nothing that a model reads. Use SystemMessage, HumanMessage, AIMessage, "
+        "ToolMessage or ChatMessage; a RemoveMessage is for `add_messages`, before the call."
+    )
+
+
+_Encoder = Callable[[BaseMessage, _Conversation], None]
+
+_ENCODERS: dict[type, _Encoder] = {
+    HumanMessage: _encode_user,
+    AIMessage: _encode_assistant,
+    ToolMessage: _encode_tool,
+    SystemMessage: _encode_system,
+    FunctionMessage: _encode_tool,
+    ChatMessage: _encode_chat,
+    object: _refuse,
+}
+_ROLES: dict[str, _Encoder] = {
+    **dict.fromkeys(("user", "human"), _encode_user),
+    **dict.fromkeys(("assistant", "ai", "model"), _encode_assistant),
+    "system": _encode_system,
+    "developer": _encode_developer,
+    **dict.fromkeys(("tool", "function"), _encode_tool),
+}
+
+
+@lru_cache(maxsize=128)
+def _encoder(kind: type) -> _Encoder:
+    return next(_ENCODERS[base] for base in kind.__mro__ if base in _ENCODERS)

@@ -1,0 +1,302 @@
+"""Any history gives a body that the published schema of its model takes, and stays as it was."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    ChatMessageChunk,
+    FunctionMessage,
+    FunctionMessageChunk,
+    HumanMessage,
+    HumanMessageChunk,
+    SystemMessage,
+    SystemMessageChunk,
+    ToolMessage,
+    ToolMessageChunk,
+)
+
+from langchain_aimlernie._content import READERS
+from langchain_aimlernie._messages import encode_messages
+from langchain_aimlernie.errors import BadRequestError
+from langchain_aimlernie.profiles import find_model
+from langchain_aimlernie.testing.contract import ignored_fields, validate_request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MODELS = [
+    find_model(name)
+    for name in (
+        "baidu/ernie-4.5-21b-a3b",
+        "baidu/ernie-4.5-21b-a3b-thinking",
+        "baidu/ernie-4.5-vl-28b-a3b",
+        "baidu/ernie-5.0",
+    )
+]
+SEEING = MODELS[2:]
+
+# Words hold everything that is a string to Python: NUL, half surrogate pairs, line separators.
+words = st.text(st.characters(exclude_categories=()), max_size=8)
+ids = st.sampled_from(["", "c1", "c2", "c3", "\ud83d"])
+names = st.sampled_from(["", "f", "g", "my tool"])
+plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    plain | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=6,
+)
+objects = st.dictionaries(words, values, max_size=3)
+
+# Blocks that say something and are well formed, and blocks that only look like some.
+PNG = "iVBORw0KGgoA"
+KEYS = (
+    *(
+        "type",
+        "text",
+        "url",
+        "base64",
+        "data",
+        "mime_type",
+        "source_type",
+        "source",
+        "file_id",
+        "id",
+    ),
+    *(
+        "file",
+        "image_url",
+        "input_audio",
+        "detail",
+        "extras",
+        "metadata",
+        "title",
+        "format",
+        "bytes",
+    ),
+    *(
+        "name",
+        "args",
+        "arguments",
+        "input",
+        "call_id",
+        "tool_use_id",
+        "content",
+        "output",
+        "is_error",
+    ),
+    *(
+        "reasoning",
+        "thinking",
+        "refusal",
+        "value",
+        "index",
+        "annotations",
+        "cache_control",
+        "status",
+    ),
+)
+ODD = (
+    *(
+        "data:image/png;base64,AAAA",
+        "data:,a%zz",
+        "data:x",
+        "https://e.com/\ud83d",
+        "https://",
+        PNG,
+    ),
+    *(
+        "image/png",
+        "image/\ud83d",
+        "application/pdf",
+        "text/csv",
+        "base64",
+        "id",
+        "url",
+        "text",
+        "====",
+    ),
+)
+
+texts = st.one_of(
+    words,
+    words.map(
+        lambda text: {
+            "type": "text",
+            "text": text,
+            "index": 0,
+            "cache_control": {"type": "ephemeral"},
+        }
+    ),
+    words.map(lambda text: {"text": text}),
+    words.map(lambda text: {"type": "text-plain", "text": text, "mime_type": "text/plain"}),
+)
+media = st.sampled_from(
+    [
+        {"type": "image", "base64": PNG, "mime_type": "image/png"},
+        {"type": "image", "source_type": "url", "url": "https://e.com/a.png"},
+        {"type": "image_url", "image_url": "https://e.com/a.png"},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}},
+        {"type": "media", "mime_type": "application/pdf", "data": b"%PDF-1.4"},
+        {"type": "file", "file": {"file_data": "JVBERi0x", "filename": "a.pdf"}},
+    ]
+)
+calls = st.builds(
+    lambda kind, call_id, name, args: {
+        "type": kind,
+        "id": call_id,
+        "call_id": call_id,
+        "name": name,
+        "input": args,
+    },
+    st.sampled_from(["tool_use", "tool_call", "function_call", "invalid_tool_call"]),
+    ids,
+    names,
+    objects | words,
+)
+thoughts = words.map(
+    lambda text: {"type": "reasoning", "reasoning": text, "extras": {"signature": "s"}}
+)
+wild = st.recursive(
+    values | st.sampled_from(ODD) | st.binary(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.builds(
+            lambda kind, block: {**block, "type": kind},
+            st.sampled_from(sorted(READERS)) | words,
+            st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+        )
+        | st.dictionaries(st.sampled_from(sorted(READERS)), inner, max_size=1)
+    ),
+    max_leaves=8,
+)
+wild_blocks = wild.filter(lambda block: isinstance(block, str | dict))
+
+
+def content_of(*blocks: st.SearchStrategy) -> st.SearchStrategy:
+    return words | st.lists(st.one_of(*blocks), max_size=4)
+
+
+def ai_messages(content: st.SearchStrategy, called: st.SearchStrategy = names) -> st.SearchStrategy:
+    valid = st.fixed_dictionaries({"name": called, "args": objects, "id": ids | st.none()})
+    invalid = st.fixed_dictionaries(
+        {
+            "name": called,
+            "args": words | st.none(),
+            "id": ids | st.none(),
+            "error": st.none(),
+        }
+    )
+    raw = st.fixed_dictionaries(
+        {},
+        optional={"reasoning_content": words, "refusal": words | st.none(), "function_call": wild},
+    )
+    return st.builds(
+        AIMessage,
+        content,
+        tool_calls=st.lists(valid, max_size=3),
+        invalid_tool_calls=st.lists(invalid, max_size=2),
+        additional_kwargs=raw,
+        name=names,
+    ) | st.builds(AIMessageChunk, content)
+
+
+def all_messages(
+    user: st.SearchStrategy, system: st.SearchStrategy, tool: st.SearchStrategy
+) -> st.SearchStrategy:
+    roles = st.sampled_from(["user", "Human", "assistant", "ai", "function", "tool"])
+    developer = st.sampled_from([{}, {"__openai_role__": "developer"}])
+    status = st.sampled_from(["success", "error"])
+    return st.one_of(
+        *(st.builds(kind, user, name=names) for kind in (HumanMessage, HumanMessageChunk)),
+        st.builds(SystemMessage, system, additional_kwargs=developer),
+        st.builds(SystemMessageChunk, system),
+        ai_messages(content_of(wild_blocks, texts, calls, thoughts, media)),
+        *(
+            st.builds(kind, tool, tool_call_id=ids, name=names, status=status)
+            for kind in (ToolMessage, ToolMessageChunk)
+        ),
+        *(st.builds(kind, tool, name=names) for kind in (FunctionMessage, FunctionMessageChunk)),
+        *(
+            st.builds(kind, content_of(texts), role=roles, name=names)
+            for kind in (ChatMessage, ChatMessageChunk)
+        ),
+    )
+
+
+anything = content_of(wild_blocks, texts, media, calls, thoughts)
+any_history = st.lists(all_messages(anything, anything, anything), min_size=1, max_size=5)
+text_history = st.lists(
+    all_messages(
+        content_of(texts, calls, thoughts),
+        content_of(texts, thoughts),
+        content_of(texts, values.filter(lambda value: isinstance(value, dict))),
+    ),
+    min_size=1,
+    max_size=5,
+)
+media_history = st.lists(
+    all_messages(content_of(texts, media, thoughts), content_of(texts), content_of(texts, media)),
+    min_size=1,
+    max_size=5,
+)
+
+
+def check(history: list[BaseMessage], encode: Callable[[], list[dict]], model: str) -> None:
+    """The one property: what `encode` gives is valid and complete JSON, and `history` is as before."""
+    before = copy.deepcopy(history)
+    try:
+        encoded = encode()
+    finally:
+        assert history == before
+    body = {"model": model, "messages": encoded}
+    assert validate_request(body) == []
+    assert ignored_fields(body) == []
+    assert json.loads(json.dumps(body, ensure_ascii=False, allow_nan=False).encode()) == body
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.id)
+@given(history=any_history)
+def test_any_history_gives_a_valid_body_or_a_clear_refusal(spec, history):
+    why = f"messages[ {spec.id}"
+    try:
+        check(history, lambda: encode_messages(history, spec), spec.id)
+    except BadRequestError as error:
+        why = str(error)
+    assert why.startswith("messages[")
+    assert spec.id in why
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.id)
+@given(history=text_history)
+def test_any_history_of_texts_calls_and_thoughts_gives_a_valid_body(spec, history):
+    check(history, lambda: encode_messages(history, spec), spec.id)
+
+
+@pytest.mark.parametrize("spec", SEEING, ids=lambda spec: spec.id)
+@given(history=media_history)
+def test_any_history_with_images_and_files_gives_a_valid_body_for_a_model_that_sees(spec, history):
+    check(history, lambda: encode_messages(history, spec), spec.id)
+
+
+@given(turn=ai_messages(words, called=names.filter(bool)), data=st.data())
+def test_the_results_of_a_turn_answer_its_calls_one_by_one(turn, data):
+    called = [*turn.tool_calls, *turn.invalid_tool_calls]
+    results = [
+        ToolMessage(str(place), tool_call_id=each["id"] or "", name=each["name"])
+        for place, each in enumerate(called)
+    ]
+    order = data.draw(st.permutations(results))
+    first, *rest = encode_messages([turn, *order], MODELS[0])
+    answered = [each["tool_call_id"] for each in rest if each["role"] == "tool"]
+    assert len(set(answered)) == len(called)
+    assert set(answered) <= {each["id"] for each in first.get("tool_calls", [])}

@@ -1,0 +1,734 @@
+"""Every class of message, and whole histories of other providers, against what the wire must hold."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    ChatMessage,
+    ChatMessageChunk,
+    FunctionMessage,
+    FunctionMessageChunk,
+    HumanMessage,
+    HumanMessageChunk,
+    RemoveMessage,
+    SystemMessage,
+    SystemMessageChunk,
+    ToolMessage,
+    ToolMessageChunk,
+    messages_from_dict,
+)
+
+from langchain_aimlernie._messages import encode_messages
+from langchain_aimlernie.errors import BadRequestError
+from langchain_aimlernie.profiles import find_model
+from langchain_aimlernie.testing.contract import ignored_fields, validate_request
+
+TEXT_MODEL = find_model("baidu/ernie-4.5-21b-a3b")
+VISION = find_model("baidu/ernie-4.5-vl-28b-a3b")
+FIVE = find_model("baidu/ernie-5.0")
+UNKNOWN = find_model("acme/own-model")
+PNG = "iVBORw0KGgoA"
+IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
+IMAGE_PART = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
+
+
+def encode(*messages: BaseMessage, spec=TEXT_MODEL, **options) -> list[dict]:
+    """Encode, and make sure of what holds for every conversation."""
+    before = copy.deepcopy(messages)
+    encoded = encode_messages(messages, spec, **options)
+    assert list(messages) == list(before)
+    if spec.known:
+        body = {"model": spec.id, "messages": encoded}
+        assert validate_request(body) == []
+        if not options:
+            assert ignored_fields(body) == []
+    return encoded
+
+
+def call(name: str = "f", args: object = None, call_id: str | None = "c1") -> dict:
+    return {"name": name, "args": args or {}, "id": call_id, "type": "tool_call"}
+
+
+def wire_call(arguments: str = "{}", call_id: str = "c1", name: str = "f") -> dict:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def refusal(*messages: BaseMessage, spec=TEXT_MODEL) -> str:
+    with pytest.raises(BadRequestError) as caught:
+        encode_messages(messages, spec)
+    assert caught.value.__context__ is None
+    return str(caught.value)
+
+
+CLASSES = {
+    "system": (SystemMessage("a"), {"role": "system", "content": "a"}),
+    "system chunk": (SystemMessageChunk("a"), {"role": "system", "content": "a"}),
+    "system list": (
+        SystemMessage(["a", {"type": "text", "text": "b"}]),
+        {"role": "system", "content": "ab"},
+    ),
+    "system named": (
+        SystemMessage("a", name="rules"),
+        {"role": "system", "content": "a", "name": "rules"},
+    ),
+    "human": (HumanMessage("a"), {"role": "user", "content": "a"}),
+    "human chunk": (HumanMessageChunk("a"), {"role": "user", "content": "a"}),
+    "human named": (
+        HumanMessage("a", name="李 雷"),
+        {"role": "user", "content": "a", "name": "李 雷"},
+    ),
+    "human with everything": (
+        HumanMessage(
+            "a", id="1", additional_kwargs={"lc_source": "x"}, response_metadata={"y": 1}, name=""
+        ),
+        {"role": "user", "content": "a"},
+    ),
+    "human with one text": (
+        HumanMessage([{"type": "text", "text": "a"}]),
+        {"role": "user", "content": "a"},
+    ),
+    "human with nothing": (HumanMessage([]), {"role": "user", "content": ""}),
+    "human with another agent's thoughts": (
+        HumanMessage(
+            [
+                {"type": "reasoning", "reasoning": "x"},
+                {"type": "tool_use", "id": "1", "name": "f", "input": {}},
+            ]
+        ),
+        {"role": "user", "content": ""},
+    ),
+    "ai": (AIMessage("a"), {"role": "assistant", "content": "a"}),
+    "ai chunk": (AIMessageChunk("a"), {"role": "assistant", "content": "a"}),
+    "ai named": (
+        AIMessage("a", name="my agent"),
+        {"role": "assistant", "content": "a", "name": "my agent"},
+    ),
+    "ai with nothing": (AIMessage(""), {"role": "assistant", "content": ""}),
+    "ai with an empty list": (AIMessage([]), {"role": "assistant", "content": ""}),
+    "ai with only thoughts": (
+        AIMessage([{"type": "thinking", "thinking": "x"}]),
+        {"role": "assistant", "content": ""},
+    ),
+    "ai with its thoughts aside": (
+        AIMessage("a", additional_kwargs={"reasoning_content": "x"}),
+        {"role": "assistant", "content": "a"},
+    ),
+    "ai that declined": (
+        AIMessage("", additional_kwargs={"refusal": "no"}),
+        {"role": "assistant", "content": "", "refusal": "no"},
+    ),
+    "ai that declined, in blocks": (
+        AIMessage(
+            [{"type": "refusal", "refusal": "no, "}, {"type": "refusal", "refusal": "never"}]
+        ),
+        {"role": "assistant", "content": "", "refusal": "no, never"},
+    ),
+    "ai with half a pair": (AIMessage("a\ud83d"), {"role": "assistant", "content": "a\ufffd"}),
+    "ai, broken off": (
+        AIMessage(["a", "b", {"type": "hologram"}, IMAGE]),
+        {"role": "assistant", "content": "ab"},
+    ),
+    "chat user": (ChatMessage("a", role="user"), {"role": "user", "content": "a"}),
+    "chat human": (ChatMessage("a", role="Human"), {"role": "user", "content": "a"}),
+    "chat assistant": (ChatMessage("a", role="assistant"), {"role": "assistant", "content": "a"}),
+    "chat ai": (ChatMessageChunk("a", role="ai"), {"role": "assistant", "content": "a"}),
+    "chat of gemini": (
+        ChatMessage([{"text": "a"}], role="model"),
+        {"role": "assistant", "content": "a"},
+    ),
+    "chat system": (ChatMessage(["a", "b"], role="system"), {"role": "system", "content": "ab"}),
+    "chat developer": (ChatMessage("a", role="developer"), {"role": "system", "content": "a"}),
+    "developer": (
+        SystemMessage("a", additional_kwargs={"__openai_role__": "developer"}),
+        {"role": "system", "content": "a"},
+    ),
+    "own subclass": (type("Mine", (HumanMessage,), {})("a"), {"role": "user", "content": "a"}),
+}
+
+
+@pytest.mark.parametrize(("message", "wire"), CLASSES.values(), ids=CLASSES)
+def test_a_message_of_any_class_becomes_one_of_the_wire(message, wire):
+    assert encode(message) == [wire]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ChatMessage("a", role="developer"),
+        SystemMessage("a", additional_kwargs={"__openai_role__": "developer"}),
+    ],
+)
+def test_5_0_has_a_developer_role(message):
+    assert encode(message, spec=FIVE) == [{"role": "developer", "content": "a"}]
+
+
+def test_messages_of_one_role_may_follow_each_other():
+    roles = [
+        SystemMessage("a"),
+        SystemMessage("b"),
+        HumanMessage("c"),
+        HumanMessage("d"),
+        AIMessage("e"),
+        SystemMessage("f"),
+    ]
+    assert [message["content"] for message in encode(*roles)] == list("abcdef")
+
+
+def test_content_that_somebody_set_to_none_is_empty():
+    messages = [AIMessage.model_construct(content=None), HumanMessage.model_construct(content=None)]
+    assert [message["content"] for message in encode_messages(messages, TEXT_MODEL)] == ["", ""]
+
+
+# What cannot be sent.
+
+
+def test_no_messages_at_all_are_refused():
+    with pytest.raises(BadRequestError, match="no messages"):
+        encode_messages([], TEXT_MODEL)
+
+
+def test_a_refusal_names_place_class_model_block_and_remedy():
+    text = refusal(
+        SystemMessage("a"),
+        HumanMessage(["b", {"type": "video", "url": "https://e.com/a.mp4"}]),
+        spec=VISION,
+    )
+    assert text.startswith(
+        "messages[1] (HumanMessage) cannot be sent to baidu/ernie-4.5-vl-28b-a3b: "
+    )
+    assert "'video'" in text
+    assert "send single frames" in text
+
+
+NOT_SENDABLE = {
+    "image": (HumanMessage([IMAGE]), "'image'. Use a model that sees"),
+    "image of a tool": (ToolMessage([IMAGE], tool_call_id="c1"), "(ToolMessage).*'image'"),
+    "image in instructions": (SystemMessage([IMAGE]), "'image' is no text.*user message"),
+    "unknown block": (HumanMessage([{"type": "hologram"}]), "'hologram' is of no known kind"),
+    "role": (ChatMessage("a", role="critic"), "no role 'critic'. Use one of 'user'"),
+    "removal": (RemoveMessage(id="1"), r"messages\[1\] \(RemoveMessage\).*add_messages"),
+    "base class": (BaseMessage("a", type="x"), r"\(BaseMessage\).*its class"),
+    "NaN": (
+        AIMessage("", tool_calls=[call("far", {"x": float("nan")})]),
+        "arguments of its call of 'far' are not JSON .*finite",
+    ),
+    "date": (
+        AIMessage("", tool_calls=[call("far", {"x": dt.date(2026, 1, 1)})]),
+        "call of 'far'.*date is not JSON",
+    ),
+}
+
+
+@pytest.mark.parametrize(("message", "why"), NOT_SENDABLE.values(), ids=NOT_SENDABLE)
+def test_what_cannot_be_sent_is_refused_with_a_remedy(message, why):
+    with pytest.raises(BadRequestError, match=why):
+        encode_messages([HumanMessage("a"), message], TEXT_MODEL)
+
+
+def test_content_nested_without_end_is_refused():
+    block: dict = {"type": "non_standard"}
+    block["value"] = block
+    assert "nested too deeply" in refusal(HumanMessage([block]))
+    args: dict = {}
+    args["args"] = args
+    message = AIMessage("")
+    message.tool_calls = [call("f", args)]
+    assert "not JSON" in refusal(message)
+
+
+# The turns of an assistant.
+
+
+def test_calls_are_sent_with_arguments_as_text_and_chinese_as_it_is():
+    message = AIMessage(
+        "走", tool_calls=[call("f", {"city": "北京", "n": 1.5}), call("g", {}, "c2")]
+    )
+    assert encode(message) == [
+        {
+            "role": "assistant",
+            "content": "走",
+            "tool_calls": [
+                wire_call('{"city": "北京", "n": 1.5}'),
+                wire_call(call_id="c2", name="g"),
+            ],
+        }
+    ]
+
+
+BROKEN = {
+    "cut": ('{"city": "Bei', '{"invalid_arguments": "{\\"city\\": \\"Bei"}'),
+    "no object": ("[1]", '{"invalid_arguments": "[1]"}'),
+    "null": ("null", '{"invalid_arguments": "null"}'),
+    "not finite": ('{"a": NaN}', '{"invalid_arguments": "{\\"a\\": NaN}"}'),
+    "chinese": ("北京", '{"invalid_arguments": "北京"}'),
+    "half a pair": ("\ud83d", '{"invalid_arguments": "\ufffd"}'),
+    "an object after all": (' {"a": 1} ', '{"a": 1}'),
+    "empty": ("", "{}"),
+    "blank": (" \n", "{}"),
+    "none": (None, "{}"),
+}
+
+
+@pytest.mark.parametrize(("args", "arguments"), BROKEN.values(), ids=BROKEN)
+def test_an_invalid_call_is_echoed_with_its_text_inside_valid_json(args, arguments):
+    message = AIMessage(
+        "",
+        tool_calls=[call()],
+        invalid_tool_calls=[{"name": "g", "args": args, "id": "c2", "error": "e"}],
+    )
+    answers = [ToolMessage("a", tool_call_id="c1"), ToolMessage("b", tool_call_id="c2")]
+    turn, *results = encode(message, *answers)
+    assert turn["tool_calls"] == [wire_call(), wire_call(arguments, "c2", "g")]
+    assert isinstance(json.loads(arguments), dict)
+    assert [result["tool_call_id"] for result in results] == ["c1", "c2"]
+
+
+def test_calls_without_ids_or_names_get_some_and_their_results_follow():
+    turn = AIMessage(
+        "",
+        tool_calls=[call("f", call_id=None), call("g", call_id="")],
+        invalid_tool_calls=[{"name": None, "args": "", "id": None, "error": None}],
+    )
+    second = AIMessage("", tool_calls=[call("h", call_id=None)])
+    results = [
+        ToolMessage("of g", tool_call_id="x", name="g"),
+        ToolMessage("of f", tool_call_id=""),
+        ToolMessage("of the nameless", tool_call_id="y"),
+    ]
+    encoded = encode(turn, *results, second, ToolMessage("of h", tool_call_id="z"))
+    f, g, nameless = (each["id"] for each in encoded[0]["tool_calls"])
+    h = encoded[4]["tool_calls"][0]["id"]
+    assert len({f, g, nameless, h}) == 4
+    assert [each["function"]["name"] for each in encoded[0]["tool_calls"]] == ["f", "g", "unknown"]
+    answers = {each["content"]: each["tool_call_id"] for each in encoded if each["role"] == "tool"}
+    assert answers == {"of g": g, "of f": f, "of the nameless": nameless, "of h": h}
+
+
+def test_calls_with_one_id_get_two_and_their_results_follow():
+    turn = AIMessage("", tool_calls=[call("f"), call("f"), call("f", call_id="c1_2")])
+    results = [
+        ToolMessage(words, tool_call_id=call_id)
+        for words, call_id in (("1", "c1"), ("3", "c1_2"), ("2", "c1"))
+    ]
+    encoded = encode(turn, *results)
+    first, second, third = (each["id"] for each in encoded[0]["tool_calls"])
+    assert len({first, second, third}) == 3
+    assert {each["content"]: each["tool_call_id"] for each in encoded[1:]} == {
+        "1": first,
+        "2": second,
+        "3": third,
+    }
+
+
+RAW_CALLS = {
+    "openai": {
+        "tool_calls": [
+            {
+                "id": "c1",
+                "type": "function",
+                "function": {"name": "f", "arguments": '{"a": 1}'},
+                "index": 0,
+            }
+        ]
+    },
+    "openai, cut": {"tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": '{"a'}}]},
+    "legacy": {"function_call": {"name": "f", "arguments": '{"a": 1}'}},
+    "junk": {"tool_calls": [None, 7]},
+}
+
+
+@pytest.mark.parametrize("raw", RAW_CALLS, ids=RAW_CALLS)
+def test_calls_are_taken_from_where_older_integrations_keep_them(raw):
+    message = AIMessage("")
+    message.additional_kwargs = copy.deepcopy(RAW_CALLS[raw])
+    calls = encode(message)[0].get("tool_calls", [])
+    expected = {
+        "openai": [wire_call('{"a": 1}')],
+        "openai, cut": [wire_call('{"invalid_arguments": "{\\"a"}')],
+        "legacy": [wire_call('{"a": 1}', "call_0_0")],
+        "junk": [],
+    }
+    assert calls == expected[raw]
+
+
+def test_parsed_calls_win_over_the_raw_ones():
+    message = AIMessage("", tool_calls=[call("edited")], additional_kwargs=RAW_CALLS["openai"])
+    assert encode(message)[0]["tool_calls"] == [wire_call(name="edited")]
+
+
+def test_calls_in_content_are_sent_once():
+    message = AIMessage(
+        [
+            {"type": "tool_use", "id": "c1", "name": "f", "input": {}},
+            {"type": "tool_use", "id": "c2", "name": "g", "input": {"a": 1}},
+            {"type": "function_call", "name": "f", "args": {}},
+        ],
+        tool_calls=[call("f")],
+    )
+    assert encode(message)[0]["tool_calls"] == [wire_call(), wire_call('{"a": 1}', "c2", "g")]
+    message.tool_calls = []
+    assert [each["function"]["name"] for each in encode(message)[0]["tool_calls"]] == [
+        "f",
+        "g",
+        "f",
+    ]
+
+
+def test_a_streamed_turn_is_sent_like_a_whole_one():
+    chunks = [
+        AIMessageChunk(
+            "", tool_call_chunks=[{"name": "f", "args": '{"a"', "id": "c1", "index": 0}]
+        ),
+        AIMessageChunk(
+            "", tool_call_chunks=[{"name": None, "args": ": 1}", "id": None, "index": 0}]
+        ),
+        AIMessageChunk(
+            "",
+            tool_call_chunks=[{"name": "g", "args": "[", "id": "c2", "index": 1}],
+            chunk_position="last",
+        ),
+    ]
+    turn = chunks[0] + chunks[1] + chunks[2]
+    assert [each["id"] for each in encode(turn)[0]["tool_calls"]] == ["c1", "c2"]
+    assert encode(turn)[0]["tool_calls"][0] == wire_call('{"a": 1}')
+
+
+@pytest.mark.parametrize(
+    ("message", "reasoning"),
+    [
+        (AIMessage("a", additional_kwargs={"reasoning_content": "hm"}), "hm"),
+        (
+            AIMessage(
+                "a",
+                additional_kwargs={"reasoning_content": "hm"},
+                response_metadata={"model_provider": "aimlernie"},
+            ),
+            "hm",
+        ),
+        (
+            AIMessage(
+                [
+                    {"type": "reasoning", "reasoning": "h"},
+                    {"type": "reasoning", "reasoning": "m"},
+                    "a",
+                ]
+            ),
+            "hm",
+        ),
+        (
+            AIMessage(
+                "a",
+                additional_kwargs={"reasoning_content": "hm"},
+                response_metadata={"model_provider": "deepseek"},
+            ),
+            None,
+        ),
+        (
+            AIMessage(
+                [{"type": "thinking", "thinking": "hm"}, "a"],
+                response_metadata={"model_provider": "anthropic"},
+            ),
+            None,
+        ),
+        (AIMessage("a"), None),
+    ],
+)
+def test_reasoning_is_sent_back_only_on_request_and_only_our_own(message, reasoning):
+    assert encode(message) == [{"role": "assistant", "content": "a"}]
+    (replayed,) = encode(message, replay_reasoning=True)
+    assert replayed.get("reasoning_content") == reasoning
+    assert replayed["content"] == "a"
+
+
+def test_what_another_model_drew_is_shown_to_a_model_that_sees():
+    turn = AIMessage(["here:", IMAGE], tool_calls=[call()])
+    messages = (turn, ToolMessage("ok", tool_call_id="c1"), HumanMessage("what is it?"))
+    shown = {
+        "role": "user",
+        "content": [{"type": "text", "text": "[What the assistant showed]"}, IMAGE_PART],
+    }
+    assert [each["role"] for each in encode(*messages)] == ["assistant", "tool", "user"]
+    assert encode(*messages, spec=VISION)[2] == shown
+    assert [each["role"] for each in encode(*messages, spec=VISION)] == [
+        "assistant",
+        "tool",
+        "user",
+        "user",
+    ]
+
+
+# The results of tools.
+
+
+def test_a_result_is_sent_without_what_only_the_program_needs():
+    message = ToolMessage(
+        "ok",
+        tool_call_id="c1",
+        name="f",
+        artifact="for the program",
+        id="1",
+        additional_kwargs={"x": 1},
+    )
+    chunk = ToolMessageChunk("ok", tool_call_id="c1")
+    turn = AIMessage("", tool_calls=[call()])
+    assert encode(turn, message)[1] == {
+        "role": "tool",
+        "content": "ok",
+        "tool_call_id": "c1",
+        "name": "f",
+    }
+    assert encode(turn, chunk)[1] == {"role": "tool", "content": "ok", "tool_call_id": "c1"}
+
+
+@pytest.mark.parametrize("spec", [TEXT_MODEL, FIVE], ids=lambda spec: spec.id)
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
+        ([{"城": 1}], '[{"城": 1}]'),
+        ([], ""),
+        (22, "22"),
+    ],
+)
+def test_a_result_is_always_a_string(spec, content, words):
+    encoded = encode(
+        AIMessage("", tool_calls=[call()]), ToolMessage(content, tool_call_id="c1"), spec=spec
+    )
+    assert encoded[1]["content"] == words
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("no such city", "Error: no such city"),
+        ("Error: no such city", "Error: no such city"),
+        ("\nerror invoking", "\nerror invoking"),
+        ("", "Error: "),
+    ],
+)
+def test_a_failed_call_says_so(content, words):
+    encoded = encode(
+        AIMessage("", tool_calls=[call()]), ToolMessage(content, tool_call_id="c1", status="error")
+    )
+    assert encoded[1]["content"] == words
+
+
+def test_images_of_tools_follow_all_the_results_of_the_turn():
+    turn = AIMessage("", tool_calls=[call("chart"), call("f", call_id="c2")])
+    results = [
+        ToolMessage(["a chart", IMAGE], tool_call_id="c1", name="chart"),
+        ToolMessage("b", tool_call_id="c2"),
+    ]
+    shown = {
+        "role": "user",
+        "content": [{"type": "text", "text": "[Result of the tool chart]"}, IMAGE_PART],
+    }
+    for after in ([], [HumanMessage("go on")], [AIMessage("c")]):
+        encoded = encode(turn, *results, *after, spec=VISION)
+        assert [each["role"] for each in encoded[:4]] == ["assistant", "tool", "tool", "user"]
+        assert (
+            encoded[1]["content"] == "a chart\n[What this result shows follows in a user message.]"
+        )
+        assert encoded[3] == shown
+        assert len(encoded) == 4 + len(after)
+
+
+def test_a_result_that_is_only_an_image_has_a_text_too():
+    encoded = encode(
+        AIMessage("", tool_calls=[call()]), ToolMessage([IMAGE], tool_call_id="c1"), spec=FIVE
+    )
+    assert encoded[1]["content"] == "[What this result shows follows in a user message.]"
+    assert encoded[2]["content"][0]["text"] == "[Result of the tool c1]"
+
+
+def test_a_result_that_answers_no_call_is_told_by_the_user_and_parts_no_others():
+    turn = AIMessage("", tool_calls=[call(), call(call_id="c2")])
+    encoded = encode(
+        ToolMessage("lost", tool_call_id="c0", name="f"),
+        turn,
+        ToolMessage("1", tool_call_id="c1"),
+        ToolMessage("stray", tool_call_id="c9"),
+        ToolMessage("2", tool_call_id="c2"),
+        ToolMessage("2 again", tool_call_id="c2"),
+    )
+    assert [each["role"] for each in encoded] == [
+        "user",
+        "assistant",
+        "tool",
+        "tool",
+        "tool",
+        "user",
+    ]
+    assert encoded[0]["content"] == "[Result of the tool f]\nlost"
+    assert encoded[5]["content"] == "[Result of the tool c9]\nstray"
+
+
+@pytest.mark.parametrize(
+    "turn",
+    [
+        AIMessage("", additional_kwargs={"function_call": {"name": "f", "arguments": "{}"}}),
+        AIMessage("", tool_calls=[call("g", call_id="c2"), call("f")]),
+        AIMessage("", tool_calls=[call("g", call_id=None), call("f")]),
+    ],
+)
+@pytest.mark.parametrize(
+    "result",
+    [
+        FunctionMessage("ok", name="f"),
+        FunctionMessageChunk("ok", name="f"),
+        ChatMessage("ok", role="function", name="f"),
+    ],
+)
+def test_the_result_of_a_function_answers_the_call_of_its_name(turn, result):
+    encoded = encode(turn, result)
+    called = {each["function"]["name"]: each["id"] for each in encoded[0]["tool_calls"]}
+    assert encoded[1] == {"role": "tool", "content": "ok", "tool_call_id": called["f"], "name": "f"}
+
+
+def test_the_result_of_a_function_that_nobody_called_is_told_by_the_user():
+    assert encode(FunctionMessage("ok", name="f")) == [
+        {"role": "user", "content": "[Result of the tool f]\nok"}
+    ]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        ChatMessage("ok", role="tool", tool_call_id="c1"),
+        ChatMessage("ok", role="tool", additional_kwargs={"tool_call_id": "c1"}),
+        HumanMessage(
+            [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "c1",
+                    "content": [{"type": "text", "text": "ok"}],
+                }
+            ]
+        ),
+        HumanMessage([{"toolResult": {"toolUseId": "c1", "content": [{"text": "ok"}]}}]),
+        HumanMessage([{"functionResponse": {"name": "f", "response": "ok"}}]),
+    ],
+)
+def test_a_result_in_another_kind_of_message_is_a_tools(result):
+    encoded = encode(AIMessage("", tool_calls=[call()]), result)
+    assert [each["role"] for each in encoded] == ["assistant", "tool"]
+    assert (encoded[1]["content"], encoded[1]["tool_call_id"]) == ("ok", "c1")
+
+
+def test_a_user_who_brings_results_speaks_after_them():
+    brought = HumanMessage(
+        [
+            "and now?",
+            {"type": "tool_result", "tool_use_id": "c1", "content": "ok", "is_error": True},
+        ]
+    )
+    encoded = encode(AIMessage("", tool_calls=[call()]), brought)
+    assert [(each["role"], each["content"]) for each in encoded[1:]] == [
+        ("tool", "Error: ok"),
+        ("user", "and now?"),
+    ]
+
+
+# Whole histories, as they come out of the real packages (langchain-anthropic 1.7, langchain-openai
+# 1.7, langchain-google-genai 4.4, langchain-mistralai 1.1), in their own dialect and in v1.
+
+HISTORIES = json.loads((Path(__file__).parent / "histories.json").read_text(encoding="utf-8"))
+QUESTION = "What is the weather in Beijing and in Shanghai?"
+
+
+@pytest.mark.parametrize("spec", [TEXT_MODEL, VISION, FIVE], ids=lambda spec: spec.id)
+@pytest.mark.parametrize("name", HISTORIES)
+def test_a_conversation_that_another_provider_began_goes_on(name, spec):
+    messages = messages_from_dict(HISTORIES[name])
+    encoded = encode(*messages, spec=spec)
+    system, question, turn, first, second, answer = encoded[:6]
+    calls = turn["tool_calls"]
+    assert system["role"] == (
+        "developer" if spec is FIVE and name.startswith("openai") else "system"
+    )
+    assert system["content"] == "You are brief."
+    assert question["content"] == QUESTION
+    assert turn["content"] == ("" if name.startswith("openai_chat") else "I will look at both.")
+    assert json.loads(calls[0]["function"]["arguments"]) == {"city": "北京"}
+    assert [first["tool_call_id"], second["tool_call_id"]] == [each["id"] for each in calls]
+    assert first["content"] == "sun, 22"
+    assert answer["content"] == "Beijing: sun, 22 degrees."
+    text = json.dumps(encoded, ensure_ascii=False)
+    for foreign in (
+        "Two cities",
+        "signature",
+        "encrypted",
+        "cache_control",
+        "annotations",
+        '"index"',
+        "msg_",
+        "fc_",
+        "extras",
+    ):
+        assert foreign not in text
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in HISTORIES if name.startswith("openai") and name != "openai_chat_v1"]
+)
+def test_a_refusal_of_another_provider_is_kept(name):
+    encoded = encode(*messages_from_dict(HISTORIES[name]))
+    assert encoded[-1] == {
+        "role": "assistant",
+        "content": "",
+        "refusal": "I cannot help with that.",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in HISTORIES if name.startswith(("openai", "mistral"))]
+)
+def test_a_broken_call_of_another_provider_is_kept(name):
+    turn = encode(*messages_from_dict(HISTORIES[name]))[2]
+    arguments = json.loads(turn["tool_calls"][1]["function"]["arguments"])
+    assert arguments["invalid_arguments"].startswith('{"city"')
+
+
+def test_our_own_answers_in_blocks_are_taken_back():
+    turn = AIMessage(
+        [
+            {"type": "reasoning", "reasoning": "hm", "index": "lc_reasoning"},
+            {"type": "text", "text": "I look.", "index": "lc_text"},
+            {"type": "tool_call", "id": "c1", "name": "f", "args": {"a": 1}, "index": "lc_tc_0"},
+            {
+                "type": "invalid_tool_call",
+                "id": "c2",
+                "name": "f",
+                "args": "{",
+                "error": "e",
+                "index": "lc_tc_1",
+            },
+        ],
+        response_metadata={"model_provider": "aimlernie", "output_version": "v1"},
+        tool_calls=[call("f", {"a": 1})],
+    )
+    assert encode(turn) == [
+        {
+            "role": "assistant",
+            "content": "I look.",
+            "tool_calls": [wire_call('{"a": 1}'), wire_call('{"invalid_arguments": "{"}', "c2")],
+        }
+    ]
+
+
+def test_a_long_history_is_encoded_message_by_message():
+    turn = [
+        HumanMessage("你好"),
+        AIMessage("", tool_calls=[call()]),
+        ToolMessage("ok", tool_call_id="c1"),
+        AIMessage("好"),
+    ]
+    assert encode_messages(turn * 500, TEXT_MODEL) == encode_messages(turn, TEXT_MODEL) * 500
