@@ -1,0 +1,37 @@
+"""A local AI/ML API for work without network and key: `ErnieServer`, and a pytest fixture.
+
+`python -m langchain_aimlernie.testing` serves it; pytest finds the fixture `ernie_server` by
+itself. What is made up says so in every answer. Nothing is imported before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_aimlernie.testing.contract import ignored_fields, validate_request
+    from langchain_aimlernie.testing.received import Request
+    from langchain_aimlernie.testing.replies import Fault, Reply
+    from langchain_aimlernie.testing.server import ErnieServer
+
+__all__ = ["ErnieServer", "Fault", "Reply", "Request", "ignored_fields", "validate_request"]
+
+_HOMES = {
+    "ErnieServer": "server",
+    "Fault": "replies",
+    "Reply": "replies",
+    "Request": "received",
+    "ignored_fields": "contract",
+    "validate_request": "contract",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

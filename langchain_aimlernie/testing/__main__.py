@@ -1,0 +1,69 @@
+"""`python -m langchain_aimlernie.testing`: serve the local API until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from langchain_aimlernie.testing.server import API_KEY, ErnieServer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    options = _parser().parse_args(arguments)
+    server = ErnieServer(
+        options.port,
+        options.host,
+        api_key=options.api_key or None,
+        delay=options.delay,
+        interval=options.interval,
+    )
+    try:
+        with server:
+            sys.stdout.write(_notice(server))
+            sys.stdout.flush()
+            _wait_for_the_end()
+    except OSError as error:
+        sys.stderr.write(f"Cannot listen on {options.host}:{options.port}: {error}\n")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m langchain_aimlernie.testing",
+        description="Serve a local AI/ML API for ERNIE. Its answers are made up, and say so.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--interval", type=float, default=0.0, help="seconds between its pieces")
+    parser.add_argument("--api-key", default=API_KEY, help='"" takes all; default: %(default)s')
+    return parser
+
+
+def _notice(server: ErnieServer) -> str:
+    return (
+        "A local AI/ML API for ERNIE; its answers are made up. Ctrl-C ends it.\n"
+        f"export AIMLAPI_API_KEY={server.api_key or 'any'}\n"
+        f"export AIMLAPI_API_BASE={server.base_url}\n"
+    )
+
+
+def _wait_for_the_end() -> None:
+    end = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: end.set())
+    with contextlib.suppress(KeyboardInterrupt):
+        while not end.wait(1.0):
+            pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Replies as the API puts them on the wire: one JSON body, or server-sent events."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_aimlernie.testing import pieces
+from langchain_aimlernie.testing.catalogue import CREDIT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from langchain_aimlernie.testing.catalogue import Served
+    from langchain_aimlernie.testing.replies import Reply
+
+FINGERPRINT = "local-ErnieServer"
+"""The `system_fingerprint` of every answer."""
+
+CREATED = 1_764_547_200
+"""The `created` of every answer; one number, so that answers can be compared."""
+
+_MEDIUM_TOKENS = 256
+_MESSAGE_TOKENS = 3
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an answer repeats of its request.
+
+    Attributes:
+        number: Which request it is; ids are made from it.
+        name: The model as it was asked for.
+        model: The model.
+        prompt_tokens: Tokens of the request.
+        include_usage: Whether a stream ends with a chunk of usage.
+    """
+
+    number: int
+    name: str
+    model: Served
+    prompt_tokens: int
+    include_usage: bool
+
+
+def prompt_tokens(body: Mapping[str, Any]) -> int:
+    """What the prompt is billed for, roughly: texts by length, media at one price each."""
+    total = 0
+    for message in body["messages"]:
+        content = message.get("content")
+        parts = content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
+        total += _MESSAGE_TOKENS
+        for part in parts:
+            text = part.get("text", part.get("refusal"))
+            total += _MEDIUM_TOKENS if text is None else pieces.estimate(text)
+        for call in message.get("tool_calls") or ():
+            total += pieces.estimate(str(call.get("function")))
+    return total + sum(pieces.estimate(str(tool)) for tool in body.get("tools") or ())
+
+
+class Bill(NamedTuple):
+    """The `usage` and `meta` of an answer; None where the answer has none."""
+
+    usage: Mapping[str, Any] | None
+    meta: Mapping[str, Any] | None
+
+
+class _Choice(NamedTuple):
+    text: str
+    reasoning: str | None
+    calls: list[Json]
+    refusal: str | None
+    finish_reason: str
+
+
+def to_json(value: object) -> bytes:
+    """JSON as UTF-8; what UTF-8 cannot hold becomes "?"."""
+    return _ENCODER.encode(value).encode("utf-8", "replace")
+
+
+def bill(reply: Reply, asked: Asked) -> Bill:
+    """Count the tokens of a reply and price them, unless it says itself."""
+    usage = _usage(reply, asked) if reply.usage is ... else reply.usage
+    if reply.meta is not ...:
+        return Bill(usage, reply.meta)
+    counted = [(usage or {}).get(key) for key in ("prompt_tokens", "completion_tokens")]
+    tokens = [int(each) if isinstance(each, (int, float)) else 0 for each in counted]
+    credits_used = asked.model.price(*tokens)
+    cost = {"credits_used": credits_used, "usd_spent": round(credits_used * CREDIT, 10)}
+    return Bill(usage, {"usage": cost})
+
+
+def _usage(reply: Reply, asked: Asked) -> Json:
+    choices = [reply, *reply.choices]
+    reasoning = sum(len(pieces.split(each.reasoning or "")) for each in choices)
+    texts = [text for each in choices for text in (each.text, each.refusal or "")]
+    calls = [call["function"] for each in choices for call in _calls(each, asked, 0)]
+    visible = [*texts, *(call["arguments"] for call in calls)]
+    completion = reasoning + len(calls) + sum(len(pieces.split(text)) for text in visible)
+    return {
+        "prompt_tokens": asked.prompt_tokens,
+        "completion_tokens": completion,
+        "total_tokens": asked.prompt_tokens + completion,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": None},
+        "completion_tokens_details": {
+            "reasoning_tokens": reasoning,
+            "audio_tokens": None,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }
+
+
+def _choices(reply: Reply, asked: Asked) -> list[_Choice]:
+    made = []
+    for index, each in enumerate((reply, *reply.choices)):
+        calls = _calls(each, asked, index)
+        reason = each.finish_reason or ("tool_calls" if calls else "stop")
+        made.append(_Choice(each.text, each.reasoning, calls, each.refusal, reason))
+    return made
+
+
+def _calls(reply: Reply, asked: Asked, choice: int) -> list[Json]:
+    """The reply's tool calls in the shape of the wire."""
+    return [
+        call if "function" in call else _wire_call(call, f"call_{asked.number:06}_{choice}{index}")
+        for index, call in enumerate(map(dict, reply.tool_calls))
+    ]
+
+
+def _wire_call(call: Json, made_up_id: str) -> Json:
+    args = call.get("args", call.get("arguments", {}))
+    arguments = args if isinstance(args, str) else json.dumps(args, ensure_ascii=False)
+    function = {"name": call["name"], "arguments": arguments}
+    return {"id": call.get("id", made_up_id), "type": "function", "function": function}
+
+
+def encode_json(reply: Reply, asked: Asked, cost: Bill) -> bytes:
+    """The body of an answer that is not streamed."""
+    choices = [
+        {"index": index, "message": _message(each), "finish_reason": each.finish_reason}
+        | {"logprobs": None}
+        for index, each in enumerate(_choices(reply, asked))
+    ]
+    body = {**_head(reply, asked, "chat.completion"), "choices": choices}
+    return to_json(body | {key: held for key, held in cost._asdict().items() if held is not None})
+
+
+def _message(choice: _Choice) -> Json:
+    message = {
+        "role": "assistant",
+        "content": choice.text,
+        "refusal": choice.refusal,
+        "annotations": None,
+        "audio": None,
+        "tool_calls": choice.calls or None,
+    }
+    more = {} if choice.reasoning is None else {"reasoning_content": choice.reasoning}
+    return message | more
+
+
+def _head(reply: Reply, asked: Asked, kind: str) -> Json:
+    return {
+        "id": f"chatcmpl-local-{asked.number:06}",
+        "object": kind,
+        "created": CREATED,
+        "model": reply.model or asked.name,
+        "system_fingerprint": FINGERPRINT,
+    }
+
+
+def encode_events(reply: Reply, asked: Asked, cost: Bill) -> Iterator[bytes]:
+    """A streamed answer, one server-sent event after the other.
+
+    The published schema wants role and content in every delta, and index, id, type and name in
+    every fragment of a call. Usage comes alone in a last chunk if asked for, the price in the
+    last chunk of all.
+    """
+    head = _head(reply, asked, "chat.completion.chunk")
+    nothing_yet = {"usage": None} if asked.include_usage else {}
+    choices = _choices(reply, asked)
+    for index, choice in enumerate(choices):
+        for delta in _deltas(choice):
+            yield _event({**head, "choices": [_step(index, delta)], **nothing_yet})
+    price = {} if cost.meta is None else {"meta": cost.meta}
+    for index, choice in enumerate(choices):
+        step = _step(index, {"role": "assistant", "content": ""}, choice.finish_reason)
+        is_last = index == len(choices) - 1 and not asked.include_usage
+        yield _event({**head, "choices": [step], **nothing_yet, **(price if is_last else {})})
+    if asked.include_usage:
+        yield _event({**head, "choices": [], "usage": cost.usage, **price})
+    yield b"data: [DONE]\n\n"
+
+
+def _step(index: int, delta: Json, finish_reason: str | None = None) -> Json:
+    return {"index": index, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
+
+
+def _deltas(choice: _Choice) -> Iterator[Json]:
+    nothing = {"role": "assistant", "content": ""}
+    yield nothing
+    for piece in pieces.split(choice.reasoning or ""):
+        yield {**nothing, "reasoning_content": piece}
+    for piece in pieces.split(choice.refusal or ""):
+        yield {**nothing, "refusal": piece}
+    for piece in pieces.split(choice.text):
+        yield {**nothing, "content": piece}
+    for index, call in enumerate(choice.calls):
+        for fragment in pieces.split(call["function"]["arguments"]) or [""]:
+            function = {**call["function"], "arguments": fragment}
+            yield {**nothing, "tool_calls": [{**call, "index": index, "function": function}]}
+
+
+def _event(value: object) -> bytes:
+    return b"data: %b\n\n" % to_json(value)
+
+
+def scripted_events(events: Iterable[object]) -> Iterator[bytes]:
+    """The events of a script: bytes as they are, text and JSON values as data."""
+    for each in events:
+        if isinstance(each, bytes):
+            yield each
+        elif isinstance(each, str):
+            yield b"data: %b\n\n" % each.encode("utf-8", "surrogatepass")
+        else:
+            yield _event(each)

@@ -1,0 +1,81 @@
+"""Requests as the server received them, to be read back by tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs
+
+
+class Headers(Mapping[str, str]):
+    """HTTP headers by name in any case; a repeated one is joined by commas (RFC 9110 5.3)."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._held: dict[str, str] = {}
+        for name, value in pairs:
+            key = name.lower()
+            self._held[key] = f"{self._held[key]}, {value}" if key in self._held else value
+
+    def __getitem__(self, name: str) -> str:
+        return self._held[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __repr__(self) -> str:
+        return f"Headers({self._held})"
+
+
+@dataclass(slots=True)
+class Request:
+    """A request, and what became of it.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path, without the query.
+        query: The query's parameters, each with all its values.
+        headers: By name in any case.
+        raw: The body's bytes.
+        version: "HTTP/1.1" or "HTTP/1.0".
+        connection: Which connection it came on, counted from 1.
+        number: Which request to the server it is, counted from 1.
+        body: The body as parsed JSON; None if it is none.
+        violations: What the body does against the published contract.
+        ignored: Paths of keys in the body that the API would not read.
+        status: The status of the answer; None while there is none.
+        usage: The usage that was sent with the answer, if one was.
+        meta: The `meta` that was sent with the answer, if one was.
+        complete: Whether the answer was written to its end.
+    """
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: Headers
+    raw: bytes = b""
+    version: str = "HTTP/1.1"
+    connection: int = 0
+    number: int = 0
+    body: Any = None
+    violations: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    status: int | None = None
+    usage: Mapping[str, Any] | None = None
+    meta: Mapping[str, Any] | None = None
+    complete: bool = False
+
+    @classmethod
+    def from_head(cls, method: str, target: str, version: str, headers: Headers) -> Request:
+        """A request without its body yet."""
+        path, _, query = target.partition("?")
+        return cls(method, path, parse_qs(query), headers, version=version)
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the client leaves the connection open (RFC 9112 9.3)."""
+        wish = self.headers.get("connection", "").lower()
+        return self.version == "HTTP/1.1" and "close" not in wish

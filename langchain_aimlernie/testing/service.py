@@ -1,0 +1,319 @@
+"""The API itself, without sockets: a request to a response, scripts, and what is kept of both."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+from collections import deque
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+
+from langchain_aimlernie.testing import answers, catalogue, contract, encoding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from langchain_aimlernie.testing.catalogue import Served
+    from langchain_aimlernie.testing.received import Request
+    from langchain_aimlernie.testing.replies import Fault, Reply
+
+LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
+"""The value of the header `x-aimlernie-local`, which every answer has."""
+
+KEPT_REQUESTS = 20_000
+"""How many requests are kept to be read back; of more, the last."""
+
+_JSON = "application/json; charset=utf-8"
+_SSE = "text/event-stream; charset=utf-8"
+_CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_logger = logging.getLogger(__name__)
+_SHOWN_VIOLATIONS = 5
+_TIMESTAMP = "2025-12-01T00:00:00.000Z"
+
+
+@dataclass(slots=True)
+class Response:
+    """What a connection is to send.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers, without those of the framing.
+        body: The pieces of the body; bytes are a body of known length.
+        delay: Seconds before the head.
+        interval: Seconds between the pieces.
+        chunk_size: Send the body in pieces of so many bytes instead.
+        fault: How the connection breaks.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes | Iterable[bytes]
+    delay: float = 0.0
+    interval: float = 0.0
+    chunk_size: int | None = None
+    fault: Fault | None = None
+
+
+class Totals(NamedTuple):
+    """Sums over the answers that were written to their end, by what they themselves said."""
+
+    answers: int = 0
+    prompt_tokens: float = 0
+    completion_tokens: float = 0
+    reasoning_tokens: float = 0
+    credits_used: float = 0
+    usd_spent: Decimal = Decimal(0)
+
+    def plus(self, usage: Mapping[str, Any], cost: Mapping[str, Any]) -> Totals:
+        """The sums with one more answer."""
+        details = usage.get("completion_tokens_details") or {}
+        return Totals(
+            self.answers + 1,
+            self.prompt_tokens + (usage.get("prompt_tokens") or 0),
+            self.completion_tokens + (usage.get("completion_tokens") or 0),
+            self.reasoning_tokens + (details.get("reasoning_tokens") or 0),
+            self.credits_used + (cost.get("credits_used") or 0),
+            self.usd_spent + Decimal(str(cost.get("usd_spent") or 0)),
+        )
+
+
+class _RefusedError(Exception):
+    """A request that gets an error in the API's shape."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Service:
+    """The API as `ErnieServer` serves it; what threads share is changed under `lock`.
+
+    Args:
+        api_key: The key that chat requests must bring; None takes all.
+        models: The models by all of their names.
+        delay: Seconds before each answer.
+        interval: Seconds between the pieces of a streamed answer.
+    """
+
+    def __init__(
+        self, api_key: str | None, models: Mapping[str, Served], delay: float, interval: float
+    ) -> None:
+        self.api_key = api_key
+        self.models = models
+        self.delay = delay
+        self.interval = interval
+        self.on_request: Callable[[Request], Reply | None] | None = None
+        self.lock = threading.Lock()
+        self.requests: deque[Request] = deque(maxlen=KEPT_REQUESTS)
+        self.queue: deque[Reply] = deque()
+        self.totals = Totals()
+        self._served = 0
+
+    def reset(self) -> None:
+        """Forget requests, scripts and sums; ids go on counting."""
+        with self.lock:
+            self.requests.clear()
+            self.queue.clear()
+            self.totals = Totals()
+            self.on_request = None
+
+    def respond(self, request: Request) -> Response:
+        """Answer a request, and keep it."""
+        with self.lock:
+            self._served += 1
+            request.number = self._served
+            self.requests.append(request)
+        try:
+            response = self._route(request)
+        except _RefusedError as refusal:
+            response = _refused(request, refusal.status, str(refusal))
+        except Exception as error:
+            _logger.exception("a script of ErnieServer failed")
+            response = _refused(request, 500, f"A script of ErnieServer failed: {error!r}")
+        response.headers = self._own_headers(request) | response.headers
+        request.status = response.status
+        return response
+
+    def complete(self, request: Request) -> None:
+        """Take note that the answer to `request` was written to its end."""
+        request.complete = True
+        cost = (request.meta or {}).get("usage") or {}
+        with self.lock:
+            if request.usage is not None or request.meta is not None:
+                self.totals = self.totals.plus(request.usage or {}, cost)
+
+    def _route(self, request: Request) -> Response:
+        handler = self._routes.get((request.method, request.path.removeprefix("/v1")))
+        if handler is None:
+            raise _RefusedError(404, f"Cannot {request.method} {request.path}")
+        return handler(self, request)
+
+    def _own_headers(self, request: Request) -> dict[str, str]:
+        own = {"x-aimlernie-local": LOCAL, "x-inference-id": inference_id(request)}
+        client_id = request.headers.get("x-client-request-id", "")
+        if _CLIENT_ID.fullmatch(client_id):
+            own["x-client-request-id"] = client_id
+        return own
+
+    def _models(self, request: Request) -> Response:
+        body = catalogue.list_models(request.query, list(dict.fromkeys(self.models.values())))
+        etag = catalogue.etag_of(body)
+        if catalogue.is_fresh(etag, request.headers.get("if-none-match")):
+            return Response(304, {"etag": etag}, b"")
+        return Response(200, {"content-type": _JSON, "etag": etag}, body, delay=self.delay)
+
+    def _chat(self, request: Request) -> Response:
+        request.body = _parsed(request.raw)
+        self._check_key(request)
+        model = self._checked(request)
+        reply = self._scripted(request) or answers.answer(request.body, model)
+        return self._response(request, model, reply)
+
+    def _check_key(self, request: Request) -> None:
+        if self.api_key is None:
+            return
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key:
+            raise _RefusedError(401, "Unauthorized: no API key was given")
+        if key != self.api_key:
+            raise _RefusedError(401, "Unauthorized: the API key is not valid")
+
+    def _checked(self, request: Request) -> Served:
+        """The model of a valid body."""
+        body = request.body
+        if not isinstance(body, dict):
+            _invalid(request, ["body: expected object"])
+        name = body.get("model")
+        if not isinstance(name, str):
+            _invalid(request, ["model: required, and a string"])
+        model = self.models.get(name)
+        if model is None:
+            raise _RefusedError(404, f"Model {name!r:.80} is not found or no longer served")
+        found = contract.findings(body, model.family)
+        if found:
+            request.ignored = [".".join(map(str, each.path)) for each in found if each.ignored]
+            violations = [str(each) for each in found if not each.ignored]
+            if violations:
+                _invalid(request, violations)
+        return model
+
+    def _scripted(self, request: Request) -> Reply | None:
+        if self.on_request is not None and (reply := self.on_request(request)) is not None:
+            return reply
+        with self.lock:
+            return self.queue.popleft() if self.queue else None
+
+    def _response(self, request: Request, model: Served, reply: Reply) -> Response:
+        headers, body = _encoded(request, model, reply)
+        changed = {name.lower(): value for name, value in reply.headers.items()}
+        headers = {name: value for name, value in headers.items() if name not in changed}
+        return Response(
+            reply.status,
+            headers | {name: value for name, value in changed.items() if value is not None},
+            body,
+            delay=self.delay if reply.delay is None else reply.delay,
+            interval=self.interval if reply.interval is None else reply.interval,
+            chunk_size=reply.chunk_size,
+            fault=reply.fault,
+        )
+
+    _routes: ClassVar[Mapping[tuple[str, str], Callable[[Service, Request], Response]]] = {
+        ("GET", "/models"): _models,
+        ("POST", "/chat/completions"): _chat,
+    }
+
+
+def _encoded(
+    request: Request, model: Served, reply: Reply
+) -> tuple[dict[str, str], bytes | Iterable[bytes]]:
+    """The headers and the body of a reply."""
+    if reply.events is not None:
+        return {"content-type": _SSE}, encoding.scripted_events(reply.events)
+    if reply.body is not None:
+        return {"content-type": _JSON}, _raw(request, reply.body)
+    streamed = reply.stream
+    if streamed is None:
+        streamed = request.body.get("stream") is True
+    options = request.body.get("stream_options") or {}
+    asked = encoding.Asked(
+        number=request.number,
+        name=request.body["model"],
+        model=model,
+        prompt_tokens=encoding.prompt_tokens(request.body),
+        include_usage=options.get("include_usage") is True,
+    )
+    cost = encoding.bill(reply, asked)
+    request.meta = cost.meta
+    if streamed:
+        request.usage = cost.usage if asked.include_usage else None
+        return {"content-type": _SSE}, encoding.encode_events(reply, asked, cost)
+    request.usage = cost.usage
+    return _cost_headers(cost), encoding.encode_json(reply, asked, cost)
+
+
+def _cost_headers(cost: encoding.Bill) -> dict[str, str]:
+    """The headers of a JSON answer; the price is in them too."""
+    spent = (cost.meta or {}).get("usage") or {}
+    names = {"credits_used": "x-aimlapi-credits-used", "usd_spent": "x-aimlapi-usd-spent"}
+    priced = {name: _plain(spent[key]) for key, name in names.items() if key in spent}
+    return {"content-type": _JSON, **priced}
+
+
+def _plain(number: object) -> str:
+    """A number without an exponent, as prices are written."""
+    return f"{Decimal(str(number)):f}"
+
+
+def _raw(request: Request, body: object) -> bytes:
+    if callable(body):
+        return _raw(request, body(request))
+    if isinstance(body, dict):
+        request.usage, request.meta = body.get("usage"), body.get("meta")
+    if isinstance(body, str):
+        return body.encode("utf-8", "surrogatepass")
+    return body if isinstance(body, bytes) else encoding.to_json(body)
+
+
+def error_body(request: Request, status: int, message: str, **more: object) -> dict[str, object]:
+    """An error in the shape of the API."""
+    return {
+        "message": message,
+        "path": request.path,
+        "requestId": inference_id(request),
+        "statusCode": status,
+        "timestamp": _TIMESTAMP,
+        **more,
+    }
+
+
+def inference_id(request: Request) -> str:
+    """The id under which the API would bill and log the request."""
+    return f"local-{request.number:08}"
+
+
+def _refused(request: Request, status: int, message: str) -> Response:
+    body = error_body(request, status, message)
+    return Response(status, {"content-type": _JSON}, encoding.to_json(body))
+
+
+def _invalid(request: Request, violations: Sequence[str]) -> NoReturn:
+    request.violations = list(violations)
+    raise _RefusedError(400, "Body validation error! " + "; ".join(violations[:_SHOWN_VIOLATIONS]))
+
+
+def _parsed(raw: bytes) -> object:
+    """The JSON of a body; what JSON.parse would not take is refused."""
+    try:
+        return _DECODER.decode(raw.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _RefusedError(400, f"Body validation error! The body is not JSON: {error}") from None
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)

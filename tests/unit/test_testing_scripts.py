@@ -1,0 +1,384 @@
+"""What a test can make the local server say and do: replies, failures, faults."""
+
+import itertools
+import json
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+
+from langchain_aimlernie.testing import ErnieServer, Fault, Reply
+
+TEXT = "baidu/ernie-4.5-21b-a3b"
+CHAT = "/chat/completions"
+
+
+@pytest.fixture
+def client(ernie_server):
+    headers = {"authorization": f"Bearer {ernie_server.api_key}"}
+    with httpx.Client(base_url=ernie_server.base_url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+def body(**fields):
+    return {"model": TEXT, "messages": [{"role": "user", "content": "Hi"}], **fields}
+
+
+def ask(client, **fields):
+    return client.post(CHAT, json=body(**fields))
+
+
+def message(client, **fields):
+    return ask(client, **fields).json()["choices"][0]["message"]
+
+
+def events(response):
+    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
+    return [json.loads(line) for line in lines if line != "[DONE]"]
+
+
+def joined(response, key):
+    return "".join(
+        choice["delta"].get(key) or "" for event in events(response) for choice in event["choices"]
+    )
+
+
+def test_replies_come_in_order_and_then_the_server_answers_itself(ernie_server, client):
+    ernie_server.reply("one")
+    ernie_server.reply(Reply("two"), times=2)
+    assert ernie_server.pending == 3
+    said = [message(client)["content"] for _ in range(4)]
+    assert said[:3] == ["one", "two", "two"]
+    assert said[3].startswith("[local ErnieServer, not ERNIE]")
+
+
+def test_an_invalid_request_uses_up_no_reply(ernie_server, client):
+    ernie_server.reply("one")
+    assert ask(client, seed=0).status_code == 400
+    assert message(client)["content"] == "one"
+
+
+def test_fields_given_beside_a_reply_take_the_place_of_its_own(ernie_server):
+    reply = ernie_server.reply(Reply("one", finish_reason="stop"), finish_reason="length")
+    assert (reply.text, reply.finish_reason) == ("one", "length")
+
+
+def test_a_field_that_a_reply_has_not_is_an_error_at_once(ernie_server):
+    with pytest.raises(TypeError, match="txet"):
+        ernie_server.reply(txet="one")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_every_part_of_a_message_can_be_scripted(ernie_server, client, stream):
+    ernie_server.reply(
+        "Text", reasoning="Thought", refusal="No", finish_reason="content_filter", model="M"
+    )
+    response = ask(client, stream=stream)
+    if stream:
+        parts = {key: joined(response, key) for key in ("content", "reasoning_content", "refusal")}
+        reason = events(response)[-1]["choices"][0]["finish_reason"]
+        model = events(response)[0]["model"]
+    else:
+        choice = response.json()["choices"][0]
+        parts, reason, model = choice["message"], choice["finish_reason"], response.json()["model"]
+    assert (parts["content"], parts["reasoning_content"], parts["refusal"]) == (
+        "Text",
+        "Thought",
+        "No",
+    )
+    assert (reason, model) == ("content_filter", "M")
+
+
+@pytest.mark.parametrize(
+    ("call", "function", "call_id"),
+    [
+        ({"name": "f", "args": {"a": "ä"}}, {"name": "f", "arguments": '{"a": "ä"}'}, None),
+        ({"name": "f", "args": "{broken"}, {"name": "f", "arguments": "{broken"}, None),
+        ({"name": "f", "args": "", "id": "x"}, {"name": "f", "arguments": ""}, "x"),
+        (
+            {"id": "y", "type": "function", "function": {"name": "g", "arguments": "1"}},
+            {"name": "g", "arguments": "1"},
+            "y",
+        ),
+    ],
+)
+def test_tool_calls_can_be_scripted_broken_ones_too(ernie_server, client, call, function, call_id):
+    ernie_server.reply(tool_calls=[call], times=2)
+    choice = ask(client).json()["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["tool_calls"][0]["function"] == function
+    number = ernie_server.last_request.number
+    assert choice["message"]["tool_calls"][0]["id"] == (call_id or f"call_{number:06}_00")
+    deltas = [event["choices"][0]["delta"] for event in events(ask(client, stream=True))]
+    fragments = [each for delta in deltas for each in delta.get("tool_calls", ())]
+    assert "".join(each["function"]["arguments"] for each in fragments) == function["arguments"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_several_choices_can_be_scripted(ernie_server, client, stream):
+    ernie_server.reply("a", choices=[Reply("b", finish_reason="length"), Reply("c")])
+    response = ask(client, stream=stream)
+    answers = events(response) if stream else [response.json()]
+    reasons = {
+        choice["index"]: choice["finish_reason"]
+        for answer in answers
+        for choice in answer["choices"]
+        if choice["finish_reason"]
+    }
+    assert reasons == {0: "stop", 1: "length", 2: "stop"}
+
+
+def test_usage_and_price_can_be_scripted_or_left_out(ernie_server, client):
+    ernie_server.reply("a", usage={"prompt_tokens": 1.5}, meta={"usage": None})
+    ernie_server.reply("a", usage=None, meta=None)
+    first, second = ask(client), ask(client)
+    assert first.json()["usage"] == {"prompt_tokens": 1.5}
+    assert first.json()["meta"] == {"usage": None}
+    assert not {"usage", "meta"} & set(second.json())
+    assert "x-aimlapi-credits-used" not in second.headers
+
+
+@pytest.mark.parametrize(
+    ("scripted", "sent"),
+    [
+        (b"\xff\x00", b"\xff\x00"),
+        ("no JSON", b"no JSON"),
+        ({"a": ["ä", None]}, '{"a":["ä",None]}'.replace("None", "null").encode()),
+        ([], b"[]"),
+        (lambda request: {"n": request.number}, None),
+    ],
+)
+def test_any_body_can_be_scripted(ernie_server, client, scripted, sent):
+    ernie_server.reply(body=scripted)
+    response = ask(client)
+    number = ernie_server.last_request.number
+    assert response.content == (sent or b'{"n":%d}' % number)
+
+
+def test_the_usage_of_a_scripted_body_counts(ernie_server, client):
+    usage = {"prompt_tokens": 3, "completion_tokens": 4}
+    ernie_server.reply(body={"usage": usage, "meta": {"usage": {"credits_used": 5}}})
+    ask(client)
+    totals = ernie_server.totals
+    assert (totals.prompt_tokens, totals.completion_tokens, totals.credits_used) == (3, 4, 5)
+
+
+def test_any_events_can_be_scripted(ernie_server, client):
+    ernie_server.reply(events=[b": hello\n\n", "[1]", {"a": "ä"}, b"data: cut"])
+    response = ask(client)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.content == ': hello\n\ndata: [1]\n\ndata: {"a":"ä"}\n\ndata: cut'.encode()
+
+
+def test_an_endless_stream_ends_with_its_client_and_harms_no_other(ernie_server, client):
+    ernie_server.reply(events=itertools.repeat({"choices": []}))
+    with client.stream("POST", CHAT, json=body()) as response:
+        for _ in zip(range(1000), response.iter_bytes(), strict=False):
+            pass
+        assert httpx.get(ernie_server.base_url + "/models").status_code == 200
+    assert ernie_server.requests[0].complete is False
+    deadline = time.monotonic() + 10
+    while ernie_server.connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ernie_server.connections == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_can_be_of_the_other_kind(ernie_server, client, stream):
+    ernie_server.reply("x", stream=not stream)
+    kind = ask(client, stream=stream).headers["content-type"]
+    assert kind.startswith("application/json" if stream else "text/event-stream")
+
+
+def test_headers_can_be_added_changed_and_left_out(ernie_server, client):
+    headers = {"Content-Type": "text/plain", "x-new": "1", "x-aimlapi-usd-spent": None}
+    ernie_server.reply("x", headers=headers)
+    answered = ask(client).headers
+    assert (answered["content-type"], answered["x-new"]) == ("text/plain", "1")
+    assert "x-aimlapi-usd-spent" not in answered
+    assert "x-aimlapi-credits-used" in answered
+
+
+def test_a_failure_has_the_shape_of_the_api(ernie_server, client):
+    ernie_server.fail(429, "Slow down", code="rate", headers={"retry-after": "1"}, times=2)
+    for _ in range(2):
+        response = ask(client)
+        assert response.status_code == 429
+        assert response.headers["retry-after"] == "1"
+        error = response.json()
+        assert (error["message"], error["code"], error["statusCode"]) == ("Slow down", "rate", 429)
+        assert error["requestId"] == response.headers["x-inference-id"]
+    assert ask(client).status_code == 200
+    assert ernie_server.totals.answers == 1
+
+
+def test_a_failure_can_have_any_body(ernie_server, client):
+    ernie_server.fail(502, body="<html>", headers={"content-type": "text/html"})
+    response = ask(client)
+    assert (response.status_code, response.text) == (502, "<html>")
+
+
+def test_a_function_can_answer_or_leave_it_to_the_queue(ernie_server, client):
+    def answer(request):
+        return Reply("seeded") if "seed" in request.body else None
+
+    ernie_server.on_request = answer
+    ernie_server.reply("queued")
+    assert message(client, seed=1)["content"] == "seeded"
+    assert message(client)["content"] == "queued"
+    assert message(client)["content"].startswith("[local")
+
+
+def test_a_function_that_fails_is_an_answer_that_says_so(ernie_server, client, caplog):
+    ernie_server.on_request = lambda _: 1 / 0
+    response = ask(client)
+    assert response.status_code == 500
+    assert "ZeroDivisionError" in response.json()["message"]
+    assert "a script of ErnieServer failed" in caplog.text
+
+
+def test_events_that_fail_break_the_connection(ernie_server, client, caplog):
+    ernie_server.reply(events=(1 / 0 for _ in range(1)))
+    with pytest.raises(httpx.HTTPError):
+        ask(client)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_delays_are_kept(ernie_server, client):
+    ernie_server.reply("x", delay=0.2)
+    start = time.monotonic()
+    ask(client)
+    assert time.monotonic() - start >= 0.2
+
+
+def test_pieces_come_one_by_one_with_an_interval(ernie_server, client):
+    ernie_server.reply(events=["a", "b", "c"], interval=0.1)
+    start, times = time.monotonic(), []
+    with client.stream("POST", CHAT, json=body()) as response:
+        for piece in response.iter_raw():
+            times.append((piece, time.monotonic() - start))
+    assert [piece for piece, _ in times] == [b"data: a\n\n", b"data: b\n\n", b"data: c\n\n"]
+    assert [at >= 0.1 * index for index, (_, at) in enumerate(times)] == [True] * 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_body_can_be_cut_into_pieces_of_any_size(ernie_server, client, stream):
+    ernie_server.reply("中文" * 20)
+    ernie_server.reply("中文" * 20, chunk_size=1)
+    whole, split = ask(client, stream=stream), ask(client, stream=stream)
+    number = ernie_server.last_request.number
+    wanted = whole.text.replace(f"{number - 1:06}", f"{number:06}")
+    assert split.text == wanted
+    assert ernie_server.last_request.complete
+
+
+@pytest.mark.parametrize("reset", [False, True])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_connection_can_be_dropped_before_the_head(ernie_server, client, stream, reset):
+    ernie_server.reply("x", fault=Fault("drop", reset=reset))
+    with pytest.raises(httpx.ReadError if reset else httpx.RemoteProtocolError):
+        ask(client, stream=stream)
+    assert ernie_server.last_request.complete is False
+    assert ernie_server.totals.answers == 0
+
+
+@pytest.mark.parametrize("fault", [Fault(events=2), Fault(bytes=100), Fault(bytes=0)])
+def test_a_stream_can_be_cut(ernie_server, client, fault):
+    ernie_server.reply("one two three four", fault=fault)
+    got = b""
+    with client.stream("POST", CHAT, json=body(stream=True)) as response:
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
+            for piece in response.iter_raw():
+                got += piece
+    assert got.count(b"\n\n") == fault.events if fault.events else len(got) == fault.bytes
+
+
+def test_a_json_body_can_be_cut(ernie_server, client):
+    ernie_server.reply("one two three four", fault=Fault(bytes=10))
+    with pytest.raises(httpx.RemoteProtocolError, match="10 bytes"):
+        ask(client)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("stall"), Fault("stall", events=1), Fault("stall", bytes=5)]
+)
+def test_an_answer_can_stall(ernie_server, client, fault):
+    ernie_server.reply("x", fault=fault)
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(CHAT, json=body(stream=True), timeout=0.2)
+    assert ernie_server.last_request.complete is False
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_idle_connections_can_be_closed_under_the_client(ernie_server, client, reset):
+    ask(client)
+    assert ernie_server.connections == 1
+    ernie_server.close_connections(reset=reset)
+    assert ernie_server.connections == 0
+    ask(client)
+    assert ernie_server.connections_total == 2
+
+
+def test_an_answer_can_end_the_connection(ernie_server, client):
+    ernie_server.reply("x", headers={"connection": "close"})
+    ask(client)
+    ask(client)
+    assert ernie_server.connections_total == 2
+
+
+def test_a_wrong_length_can_be_scripted(ernie_server, client):
+    ernie_server.reply(body=b"12345", headers={"content-length": "9", "connection": "close"})
+    with pytest.raises(httpx.RemoteProtocolError, match="5 bytes, expected 9"):
+        ask(client)
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_some_statuses_have_no_body(ernie_server, client, status):
+    ernie_server.reply(status=status, body=b"not sent")
+    response = ask(client)
+    assert (response.status_code, response.content) == (status, b"")
+    assert ask(client).status_code == 200
+
+
+def test_statuses_without_a_name_can_be_scripted(ernie_server, client):
+    ernie_server.reply(status=299, body=b"x")
+    assert ask(client).status_code == 299
+
+
+def test_an_old_client_gets_a_stream_without_chunks(ernie_server):
+    raw = json.dumps(body(stream=True)).encode()
+    head = f"POST /v1{CHAT} HTTP/1.0\r\nauthorization: Bearer {ernie_server.api_key}\r\n"
+    with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
+        sock.sendall(f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    head, _, stream = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert stream.startswith(b"data: {")
+    assert stream.endswith(b"data: [DONE]\n\n")
+
+
+def test_lone_surrogates_do_no_harm(ernie_server, client):
+    raw = json.dumps(body()).replace("Hi", "\\ud83d Hi").encode()
+    assert "? Hi" in client.post(CHAT, content=raw).json()["choices"][0]["message"]["content"]
+
+
+def test_threads_can_script_and_ask_at_once():
+    with ErnieServer() as server:
+        headers = {"authorization": f"Bearer {server.api_key}"}
+        said = []
+
+        def work(number):
+            with httpx.Client(base_url=server.base_url, headers=headers) as client:
+                for count in range(20):
+                    server.reply(f"{number}/{count}")
+                    said.append(message(client)["content"])
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(said) == sorted(f"{n}/{c}" for n in range(8) for c in range(20))
+        assert server.totals.answers == len(server.requests) == 160
