@@ -8,14 +8,16 @@ right alike.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk
-from langchain_core.messages import content as types
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.content import KNOWN_BLOCK_TYPES
 
 from langchain_aimlernie._responses import PROVIDER
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage, AIMessageChunk
+    from langchain_core.messages import content as types
 
 _REFUSAL = "refusal" if "refusal" in KNOWN_BLOCK_TYPES else None
 

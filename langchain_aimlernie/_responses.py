@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
+from langchain_aimlernie._text import clean_text
 from langchain_aimlernie._thoughts import split_thoughts
 from langchain_aimlernie._tools import decode_tool_calls
 from langchain_aimlernie._wire import (
@@ -21,6 +21,9 @@ from langchain_aimlernie._wire import (
     parse_object,
 )
 from langchain_aimlernie.errors import InvalidResponseError, error_in_payload
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PROVIDER = "aimlernie"
 """`response_metadata["model_provider"]` of every message, and LangSmith's `ls_provider`."""
@@ -99,7 +102,7 @@ def _decode_choice(
     tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls)
     metadata = {**shared, **choice_metadata(choice)}
     message = AIMessage(
-        content=well_formed(text),
+        content=clean_text(text),
         additional_kwargs=message_extras(choice, choice.reasoning + thought),
         response_metadata=metadata,
         tool_calls=tool_calls,
@@ -107,18 +110,16 @@ def _decode_choice(
         usage_metadata=usage,
         id=answer_id,
     )
-    return ChatGeneration(
-        message=message, generation_info={"finish_reason": choice.finish_reason}
-    )
+    return ChatGeneration(message=message, generation_info={"finish_reason": choice.finish_reason})
 
 
 def message_extras(choice: Choice, reasoning: str) -> dict[str, Any]:
     """Collect what a message carries beside its text; absent parts have no key."""
     extras: dict[str, Any] = dict(choice.message_extras)
     if reasoning:
-        extras["reasoning_content"] = well_formed(reasoning)
+        extras["reasoning_content"] = clean_text(reasoning)
     if choice.refusal:
-        extras["refusal"] = well_formed(choice.refusal)
+        extras["refusal"] = clean_text(choice.refusal)
     return extras
 
 
@@ -187,14 +188,3 @@ def _details(value: object, names: Mapping[str, str]) -> dict[str, int]:
 def _count(value: object) -> int | None:
     number = as_int(value)
     return number if number is not None and number >= 0 else None
-
-
-def well_formed(text: str) -> str:
-    """Give `text` so that it can be encoded: surrogate pairs joined, lone ones as U+FFFD."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessageChunk
-from langchain_core.messages.tool import ToolCallChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_aimlernie._responses import (
@@ -17,9 +16,9 @@ from langchain_aimlernie._responses import (
     decode_usage,
     message_extras,
     parse_completion,
-    well_formed,
 )
 from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
+from langchain_aimlernie._text import clean_text
 from langchain_aimlernie._thoughts import ThoughtSplitter
 from langchain_aimlernie._tools import ToolCallAssembler
 from langchain_aimlernie._wire import Answer, Choice, is_object, parse_answer, parse_json
@@ -29,6 +28,11 @@ from langchain_aimlernie.errors import (
     StreamInterruptedError,
     error_in_payload,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from langchain_core.messages.tool import ToolCallChunk
 
 _DONE = b"[DONE]"
 _NO_ANSWER = Answer(None, None, None, None, None, (), None, {})
@@ -99,7 +103,8 @@ class StreamDecoder:
             yield from self._close_json(b"".join(self._json))
             return
         for event in self._sse.close():
-            yield from self._decode(event)
+            with contextlib.suppress(InvalidResponseError):  # an event that was cut says nothing
+                yield from self._decode(event)
         if not self.done:
             self._check_end()
             yield from self._finish()
@@ -134,6 +139,7 @@ class StreamDecoder:
             raise InvalidResponseError(
                 "The server answered with a page of HTML instead of a stream; is base_url right?",
                 body=data[:8192].decode(errors="replace"),
+                is_retryable=False,
             )
 
     def _decode(self, event: ServerSentEvent) -> Sequence[ChatGenerationChunk]:
@@ -176,7 +182,7 @@ class StreamDecoder:
         first = self._choice or choices[0]
         self._choice = first
         for choice in choices:
-            if choice.index == first.index:
+            if choice.place == first.place:
                 return choice
         warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
         return None
@@ -260,7 +266,7 @@ class StreamDecoder:
 
     def _nothing_came(self) -> AimlErnieError:
         return InvalidResponseError(
-            "The stream ended without a single event of an answer.", **self._ids()
+            "The stream ended without a single event of an answer.", phase="empty", **self._ids()
         )
 
     def _ids(self) -> dict[str, Any]:
@@ -291,13 +297,13 @@ class _Transcript:
         if self._held or not text.isascii():
             text = self._held + text
             self._held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-            text = well_formed(text[:-1] if self._held else text)
+            text = clean_text(text[:-1] if self._held else text)
         self._told.write(text)
         return text
 
     def close(self) -> str:
         """Give what was held back."""
-        held, self._held = well_formed(self._held), ""
+        held, self._held = clean_text(self._held), ""
         self._told.write(held)
         return held
 
@@ -306,7 +312,7 @@ class _Transcript:
 
 
 def _joined(earlier: Answer, later: Answer) -> Answer:
-    """Join what two events say of the whole answer: ids as they came first, sums as they came last."""
+    """Join what two events say of the answer: ids as they came first, sums as they came last."""
     return Answer(
         earlier.id or later.id,
         earlier.model or later.model,

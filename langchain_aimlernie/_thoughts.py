@@ -28,7 +28,7 @@ class ThoughtSplitter:
         return self._close(text)
 
     def close(self) -> tuple[str, str]:
-        """End the text: give what was held back as the (reasoning, answer) that it turned out to be."""
+        """End the text: give what was held back, as the (reasoning, answer) that it is."""
         held, self._held = self._held, ""
         return (held, "") if self._awaited is _CLOSE else ("", held)
 

@@ -6,16 +6,18 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
-from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._wire import ToolFragment, is_object, parse_json
 from langchain_aimlernie.errors import InvalidResponseError
+
+if TYPE_CHECKING:
+    from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
 
 MAX_TOOLS = 128
 """The published schema's limit on `tools`."""
@@ -177,7 +179,7 @@ class _Call:
     """
 
     position: int
-    wire_index: int | None
+    wire_place: int | None
     wire_id: str
     id: str = ""
     name: str = ""
@@ -192,8 +194,8 @@ class ToolCallAssembler:
     """Sorts the fragments of a stream's tool calls into chunks that core can merge.
 
     The published schema repeats id, type and name with every fragment; servers also send them once,
-    empty, null or late, leave out the index, number two calls alike, or interleave calls. Each chunk
-    this gives has the call's own index, and its id and name exactly once.
+    empty, null or late, leave out the index, number two calls alike, or interleave calls. Each
+    chunk this gives has the call's own index, and its id and name exactly once.
 
     A call is announced with its first arguments, when its name is known to be whole.
     """
@@ -208,7 +210,7 @@ class ToolCallAssembler:
             call = self._find(fragment)
             if call is None:
                 chunks.extend(self._announce_waiting())
-                call = _Call(len(self._calls), fragment.index, fragment.id)
+                call = _Call(len(self._calls), fragment.place, fragment.id)
                 self._calls.append(call)
             call.wire_id = call.wire_id or fragment.id
             if fragment.name and not call.id and fragment.name != call.name:
@@ -250,9 +252,9 @@ class ToolCallAssembler:
                 if call.wire_id == fragment.id:
                     return call
         for call in reversed(self._calls):
-            if call.wire_index == fragment.index:
+            if call.wire_place == fragment.place:
                 return None if _begins_another(call, fragment) else call
-        if fragment.index is None and self._calls and not fragment.id:
+        if fragment.place is None and self._calls and not fragment.id:
             return None if _begins_another(self._calls[-1], fragment) else self._calls[-1]
         return None
 
@@ -261,7 +263,7 @@ def _begins_another(call: _Call, fragment: ToolFragment) -> bool:
     """Another id begins another call; without ids and index, a name after arguments may."""
     if fragment.id and call.wire_id:
         return True
-    if fragment.index is not None or not (fragment.name and call.name and call.told):
+    if fragment.place is not None or not (fragment.name and call.name and call.told):
         return False
     return fragment.name != call.name or parse_arguments(call.text()) is not None
 
@@ -286,9 +288,7 @@ def _chunk(call: _Call, arguments: str) -> ToolCallChunk:
     if call.id:
         return tool_call_chunk(args=arguments, index=call.position)
     call.id = call.wire_id or new_call_id()
-    return tool_call_chunk(
-        name=call.name or None, args=arguments, id=call.id, index=call.position
-    )
+    return tool_call_chunk(name=call.name or None, args=arguments, id=call.id, index=call.position)
 
 
 def _ending(call: _Call) -> str:

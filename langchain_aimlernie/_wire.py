@@ -1,4 +1,4 @@
-"""The API's answers: bytes in, the few values that are read out of them typed, one kind of failure.
+"""The API's answers: bytes in, the few values that we read typed, one kind of failure.
 
 A JSON answer and a streamed event differ in one key (`message` or `delta`), so one shape serves both.
 Everything a server may get wrong in a single value (a missing key, a `null`, a number as text) is
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import NamedTuple, TypeGuard, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
 
 from langchain_aimlernie.errors import InvalidResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _EXCERPT = 200
 _CHOICE_KEYS = frozenset({"index", "message", "delta", "finish_reason", "logprobs"})
@@ -23,18 +25,24 @@ _NOTHING: Mapping[str, object] = {}
 
 
 class ToolFragment(NamedTuple):
-    """A tool call, or the piece of one that a stream's delta brings; absent parts are empty."""
+    """A tool call, or the piece of one that a stream's delta brings; absent parts are empty.
 
-    index: int | None
+    `place` is the wire's `index`.
+    """
+
+    place: int | None
     id: str
     name: str
     arguments: str
 
 
 class Choice(NamedTuple):
-    """One choice of an answer, or the part of it that an event brings."""
+    """One choice of an answer, or the part of it that an event brings.
 
-    index: int
+    `place` is the wire's `index`.
+    """
+
+    place: int
     text: str
     reasoning: str
     refusal: str
@@ -194,7 +202,7 @@ def _parse_tool_call(call: Mapping[str, object]) -> ToolFragment:
 
 
 def _custom_as_function(custom: object) -> Mapping[str, object]:
-    """A custom tool takes one text; LangChain's name for the only argument of a tool is `__arg1`."""
+    """Read a custom tool, which takes one text; LangChain calls a lone argument `__arg1`."""
     if not is_object(custom):
         return _NOTHING
     return {"name": custom.get("name"), "arguments": {"__arg1": parse_text(custom.get("input"))}}

@@ -1,0 +1,262 @@
+"""What the network did wrong -> an error of ours, in words: the host, how far it got, the time.
+
+httpx's async errors are often without text, and its exceptions hold the request with the key; so
+the words are our own, taken from the innermost cause, and the exceptions are not kept.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+
+from langchain_aimlernie._clocks import ClockExpiredError
+from langchain_aimlernie._problems import clip, redact
+from langchain_aimlernie.errors import (
+    AimlErnieError,
+    APIConnectionError,
+    APITimeoutError,
+    BadRequestError,
+    InvalidResponseError,
+    StreamInterruptedError,
+    error_from_response,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from langchain_aimlernie._requests import Call
+
+_DEAD_WITHIN = 3.0
+"""Seconds: a kept connection that the server had closed shows it within a round trip. One that
+breaks later had taken the request."""
+
+_MAX_CAUSE = 200
+_MAX_CAUSES = 50
+_WRAPPERS = ("httpx", "httpcore", "anyio", "h11")
+_TLS_ALERT = r"\x15\x03"
+"""How h11 shows the first bytes of a TLS alert, a TLS server's answer to plain HTTP."""
+
+_NOT_HTTPS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
+_PASSING_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""A connection that breaks during a handshake; unlike a bad certificate, that may pass."""
+
+
+class Trip(NamedTuple):
+    """How far a try had come when it failed.
+
+    Attributes:
+        call: What was to be done.
+        phase: `connect`, `head` or `body`.
+        reused: Whether it went over a connection that was there before.
+        seconds: How long it had taken.
+        clock: Which clock was running.
+        limit: Its seconds.
+        events: How many events of a stream had come.
+    """
+
+    call: Call
+    phase: str
+    reused: bool
+    seconds: float
+    clock: str
+    limit: float
+    events: int
+
+    @property
+    def host(self) -> str:
+        """The server's name, and its port if that is not the usual one."""
+        return urlsplit(self.call.url).netloc.rpartition("@")[2]
+
+
+def failure(error: Exception, trip: Trip) -> AimlErnieError:
+    """Make the error of ours for what a try ended with."""
+    if isinstance(error, AimlErnieError):
+        return error
+    for kind, explain in _EXPLANATIONS:
+        if isinstance(error, kind):
+            return explain(error, trip)
+    return _unexpected(error, trip)
+
+
+def _clock_expired(_: Exception, trip: Trip) -> AimlErnieError:
+    return _too_late(trip, trip.limit)
+
+
+def _read_timeout(_: Exception, trip: Trip) -> AimlErnieError:
+    return _too_late(trip, min(trip.limit, round(trip.seconds, 1)))
+
+
+def _too_late(trip: Trip, seconds: float) -> AimlErnieError:
+    words = _LATE["connect"] if trip.phase == "connect" else _LATE[trip.clock]
+    return APITimeoutError(
+        words.format(host=trip.host, seconds=f"{seconds:g}", events=trip.events),
+        phase=trip.phase,
+    )
+
+
+_LATE = {
+    "connect": "No connection to {host} was made within {seconds} s.",
+    "answer": "{host} gave no whole answer within {seconds} s (timeout).",
+    "total": "{host} gave no whole answer within the {seconds} s that the call had left.",
+    "first event": "{host} sent no event of the stream within {seconds} s (timeout).",
+    "idle": "The stream from {host} was silent for {seconds} s (stream_idle_timeout), "
+    "after {events} events.",
+}
+
+
+def _connect_timeout(_: Exception, trip: Trip) -> AimlErnieError:
+    seconds = trip.call.clocks.connect or trip.seconds
+    words = _LATE["connect"].format(host=trip.host, seconds=f"{seconds:g}")
+    return APITimeoutError(words, phase="connect")
+
+
+def _write_timeout(_: Exception, trip: Trip) -> AimlErnieError:
+    seconds = trip.call.clocks.write or trip.seconds
+    return APITimeoutError(
+        f"{trip.host} took nothing of the request for {seconds:g} s.", phase="request"
+    )
+
+
+def _pool_timeout(_: Exception, trip: Trip) -> AimlErnieError:
+    return APITimeoutError(
+        f"The given client had no free connection to {trip.host} for {trip.seconds:.1f} s.",
+        phase="pool",
+    )
+
+
+def _proxy_error(error: Exception, trip: Trip) -> AimlErnieError:
+    refused = str(error)[:1] == "4"  # the text begins with the proxy's status
+    return APIConnectionError(
+        f"The proxy on the way to {trip.host} refused: {_words(error, trip)}.",
+        phase="proxy",
+        is_retryable=not refused,
+    )
+
+
+def _connect_error(error: Exception, trip: Trip) -> AimlErnieError:
+    tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+    if tls is None or isinstance(tls, _PASSING_TLS):
+        return APIConnectionError(
+            f"Cannot connect to {trip.host}: {_words(error, trip)}.", phase="connect"
+        )
+    reason = clip(getattr(tls, "verify_message", "") or tls.reason or str(tls), _MAX_CAUSE)
+    remedy = (
+        "Does base_url rightly begin with https?"
+        if tls.reason in _NOT_HTTPS
+        else "If the server or a proxy has a certificate of its own, name it in SSL_CERT_FILE."
+    )
+    return APIConnectionError(
+        f"No secure connection to {trip.host}: {reason}. {remedy}", phase="tls", is_retryable=False
+    )
+
+
+def _unsendable(_: Exception, trip: Trip) -> AimlErnieError:
+    # The exception's words may hold the header with the key.
+    return BadRequestError(
+        f"The request to {trip.host} cannot be sent: a header or the address is not valid HTTP."
+    )
+
+
+def _bad_status(error: Exception, trip: Trip) -> AimlErnieError:
+    assert isinstance(error, httpx.HTTPStatusError)  # noqa: S101  as the table says
+    response = error.response
+    return error_from_response(
+        response.status_code, dict(response.headers), b"", secrets=trip.call.secrets
+    )
+
+
+def _undecodable(error: Exception, trip: Trip) -> AimlErnieError:
+    return InvalidResponseError(f"{trip.host} packed its answer wrongly: {_words(error, trip)}.")
+
+
+def _broken(error: Exception, trip: Trip) -> AimlErnieError:
+    why = _words(error, trip)
+    if trip.events:
+        return StreamInterruptedError(
+            f"The stream from {trip.host} broke off after {trip.events} events: {why}. "
+            "What came is in `.partial`; it is not the whole answer.",
+            phase="body",
+        )
+    hint = " Does base_url lack an https?" if _TLS_ALERT in why else ""
+    died = trip.phase == "head" and trip.reused and trip.seconds < _DEAD_WITHIN
+    return APIConnectionError(
+        f"The connection to {trip.host} broke {_WHERE[trip.phase]}: {why}.{hint}",
+        phase="reuse" if died else trip.phase,
+    )
+
+
+_WHERE = {
+    "connect": "while it was made",
+    "head": "before an answer came",
+    "body": "in the middle of the answer",
+}
+
+
+def _unexpected(error: Exception, trip: Trip) -> AimlErnieError:
+    """Say what nobody thought of: an error of the user's client, or one that httpx lets through."""
+    if any(isinstance(cause, OSError | EOFError) for cause in _causes(error)):
+        return _broken(error, trip)
+    module = type(error).__module__.partition(".")[0]
+    unexpected = APIConnectionError(
+        f"The call to {trip.host} failed {_WHERE[trip.phase]}: {type(error).__name__}: "
+        f"{_words(error, trip)}.",
+        phase=trip.phase,
+        is_retryable=module in _WRAPPERS,
+    )
+    unexpected.__cause__ = error
+    return unexpected
+
+
+_EXPLANATIONS: tuple[tuple[type[Exception], Callable[[Exception, Trip], AimlErnieError]], ...] = (
+    (ClockExpiredError, _clock_expired),
+    (httpx.ConnectTimeout, _connect_timeout),
+    (httpx.WriteTimeout, _write_timeout),
+    (httpx.PoolTimeout, _pool_timeout),
+    (httpx.TimeoutException, _read_timeout),
+    (httpx.ProxyError, _proxy_error),
+    (httpx.ConnectError, _connect_error),
+    (httpx.LocalProtocolError, _unsendable),
+    (httpx.UnsupportedProtocol, _unsendable),
+    (httpx.InvalidURL, _unsendable),
+    (UnicodeError, _unsendable),
+    (httpx.HTTPStatusError, _bad_status),
+    (httpx.DecodingError, _undecodable),
+    (httpx.HTTPError, _broken),
+)
+
+
+def _words(error: Exception, trip: Trip) -> str:
+    """What the innermost cause says, on one line and without secrets."""
+    said = [text for text in map(_say, _causes(error)) if text]
+    words = said[-1] if said else type(error).__name__
+    return clip(redact(words, trip.call.secrets), _MAX_CAUSE).rstrip(".")
+
+
+def _say(error: BaseException) -> str:
+    if isinstance(error, socket.gaierror):
+        return "the name of the host cannot be resolved"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError):
+        return os.strerror(error.errno)
+    return str(error)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what caused it, also inside groups, outermost first."""
+    todo, seen = [error], set[int]()
+    while todo and len(seen) < _MAX_CAUSES:
+        error = todo.pop(0)
+        if id(error) in seen:
+            continue
+        seen.add(id(error))
+        yield error
+        # httpcore drops causes, but not contexts. Any other context may be what the caller was
+        # just handling.
+        wrapper = type(error).__module__.startswith(_WRAPPERS)
+        context = error.__context__ if wrapper else None
+        inner = (error.__cause__, context, *getattr(error, "exceptions", ()))
+        todo.extend(cause for cause in inner if isinstance(cause, BaseException))

@@ -1,0 +1,236 @@
+"""One connection, sync and async: ours, or one of a client that the user gave."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from langchain_aimlernie._clocks import AsyncClock, Clock
+from langchain_aimlernie._requests import Timeouts, new_request, timeouts_of
+
+if TYPE_CHECKING:
+    from langchain_aimlernie._requests import Call
+
+
+class _Socket:
+    """What httpx's `trace` and `network_stream` extensions tell of a connection.
+
+    Attributes:
+        reused: Whether the last request went over a connection that was there before.
+        is_opening: Whether the connection is being made.
+    """
+
+    __slots__ = ("_stream", "is_opening", "reused")
+
+    def __init__(self) -> None:
+        self._stream: Any = None
+        self.reused = False
+        self.is_opening = False
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether an idle connection cannot be used again.
+
+        When there is something to read though nothing was asked, it can only be the end.
+        """
+        return self._stream is None or bool(self._stream.get_extra_info("is_readable"))
+
+    def _note(self, event: str, info: dict[str, Any]) -> None:
+        step = event.partition(".")[2]
+        if step in ("connect_tcp.started", "start_tls.started"):
+            self.reused = False
+            self.is_opening = True
+        elif step in ("connect_tcp.complete", "start_tls.complete"):
+            self.is_opening = False
+            self._stream = info["return_value"]
+
+    async def _anote(self, event: str, info: dict[str, Any]) -> None:
+        self._note(event, info)
+
+
+class Line(_Socket):
+    """One connection of ours: a transport that opens one at most.
+
+    Args:
+        transport: The transport, which is closed with the line.
+    """
+
+    __slots__ = ("_response", "_transport")
+
+    def __init__(self, transport: httpx.BaseTransport) -> None:
+        super().__init__()
+        self._transport = transport
+        self._response: httpx.Response | None = None
+
+    def send(self, call: Call, encodings: str) -> httpx.Response:
+        """Send a request; give the answer as soon as its head has come."""
+        self.reused = True
+        extensions: dict[str, Any] = {"timeout": self._timeouts(call).extension()}
+        if self._stream is None:
+            extensions["trace"] = self._note
+        request = new_request(call, encodings, extensions)
+        self._response = self._transport.handle_request(request)
+        return self._response
+
+    def finish(self) -> None:
+        """End an answer that was read to its end; the connection can be used again."""
+        if self._response is not None:
+            self._response.close()
+            self._response = None
+
+    def close(self) -> None:
+        """Close the connection, whatever goes on over it; that it is broken is no news."""
+        self._response = None
+        try:
+            with contextlib.suppress(Exception):
+                self._transport.close()
+        finally:
+            # A transport forgets a connection whose handshake was broken off.
+            with contextlib.suppress(Exception):
+                if self._stream is not None:
+                    self._stream.close()
+
+    def clock(self, name: str, limit: float) -> Clock:
+        """Make a clock that can end a wait on this connection."""
+        return Clock(name, limit, self._cut)
+
+    def _timeouts(self, call: Call) -> Timeouts:
+        return timeouts_of(call)
+
+    def _cut(self) -> None:
+        """Wake the thread that waits for the server; called from another one."""
+        found = None if self._stream is None else self._stream.get_extra_info("socket")
+        if isinstance(found, socket.socket):
+            with contextlib.suppress(OSError):
+                # Not `SSLSocket.shutdown`, which takes the TLS state from under the reader.
+                socket.socket.shutdown(found, socket.SHUT_RDWR)
+
+
+class AsyncLine(_Socket):
+    """One connection of ours: a transport that opens one at most.
+
+    Args:
+        transport: The transport, which is closed with the line.
+    """
+
+    __slots__ = ("_response", "_transport")
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        super().__init__()
+        self._transport = transport
+        self._response: httpx.Response | None = None
+
+    async def send(self, call: Call, encodings: str) -> httpx.Response:
+        """Send a request; give the answer as soon as its head has come."""
+        self.reused = True
+        extensions: dict[str, Any] = {"timeout": self._timeouts(call).extension()}
+        if self._stream is None:
+            extensions["trace"] = self._anote
+        request = new_request(call, encodings, extensions)
+        self._response = await self._transport.handle_async_request(request)
+        return self._response
+
+    async def finish(self) -> None:
+        """End an answer that was read to its end; the connection can be used again."""
+        if self._response is not None:
+            await self._response.aclose()
+            self._response = None
+
+    async def close(self) -> None:
+        """Close the connection, whatever goes on over it; that it is broken is no news."""
+        self._response = None
+        try:
+            with contextlib.suppress(Exception):
+                await self._transport.aclose()
+        finally:
+            # A transport forgets a connection whose handshake was broken off.
+            with contextlib.suppress(Exception):
+                if self._stream is not None:
+                    await self._stream.aclose()
+
+    def clock(self, name: str, limit: float) -> AsyncClock:
+        """Make a clock that can end a wait on this connection."""
+        return AsyncClock(name, limit)
+
+    def _timeouts(self, call: Call) -> Timeouts:
+        # The clock cancels a read exactly; a timer for each read would cost more than the read.
+        return timeouts_of(call)._replace(read=None)
+
+
+class GivenLine(Line):
+    """A connection of the user's client, which sees to it itself.
+
+    Args:
+        client: The client, which is never closed.
+    """
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: httpx.Client) -> None:
+        super().__init__(httpx.BaseTransport())
+        self._client = client
+
+    def send(self, call: Call, encodings: str) -> httpx.Response:
+        """Send a request; give the answer as soon as its head has come."""
+        self.reused = True
+        request = self._client.build_request(
+            call.method,
+            call.url,
+            headers={"Accept-Encoding": encodings, **call.headers},
+            content=call.body or None,
+            timeout=_given_timeout(self._client.timeout, self._timeouts(call)),
+            extensions={"trace": self._note},
+        )
+        self._response = self._client.send(request, stream=True, follow_redirects=False)
+        self._stream = self._response.extensions.get("network_stream")
+        return self._response
+
+    def close(self) -> None:
+        """End the answer, whatever goes on over it."""
+        with contextlib.suppress(Exception):
+            self.finish()
+
+
+class GivenAsyncLine(AsyncLine):
+    """A connection of the user's client, which sees to it itself.
+
+    Args:
+        client: The client, which is never closed.
+    """
+
+    __slots__ = ("_client",)
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        super().__init__(httpx.AsyncBaseTransport())
+        self._client = client
+
+    async def send(self, call: Call, encodings: str) -> httpx.Response:
+        """Send a request; give the answer as soon as its head has come."""
+        self.reused = True
+        request = self._client.build_request(
+            call.method,
+            call.url,
+            headers={"Accept-Encoding": encodings, **call.headers},
+            content=call.body or None,
+            timeout=_given_timeout(self._client.timeout, self._timeouts(call)),
+            extensions={"trace": self._anote},
+        )
+        self._response = await self._client.send(request, stream=True, follow_redirects=False)
+        self._stream = self._response.extensions.get("network_stream")
+        return self._response
+
+    async def close(self) -> None:
+        """End the answer, whatever goes on over it."""
+        with contextlib.suppress(Exception):
+            await self.finish()
+
+
+_UNSET = httpx.Timeout(5.0)
+"""The timeout of a client whose maker did not think of one."""
+
+
+def _given_timeout(client: httpx.Timeout, ours: Timeouts) -> httpx.Timeout:
+    return httpx.Timeout(**ours.extension()) if client == _UNSET else client

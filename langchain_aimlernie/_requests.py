@@ -1,0 +1,166 @@
+"""A call as the transport sees it: what is sent, and how long each part may take."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+import httpx
+
+from langchain_aimlernie._clocks import FOREVER
+from langchain_aimlernie.errors import BadRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+
+    from langchain_core.messages import AIMessageChunk
+
+T_co = TypeVar("T_co", covariant=True)
+
+_PIECE = 256 * 1024
+"""Bytes of a request that are written at a time: each piece has the write clock for itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Seconds that each part of a call may take; `None` is for ever.
+
+    Attributes:
+        connect: Making a connection.
+        write: Sending a piece of the request.
+        read: One try of a JSON call, from sending to the end of the answer.
+        first_event: The first event of a stream, from sending.
+        idle: Any further event; comments and empty events do not count.
+        total: A JSON call with all its tries and the waits between them.
+    """
+
+    connect: float | None = 5.0
+    write: float | None = 30.0
+    read: float | None = 600.0
+    first_event: float | None = 300.0
+    idle: float | None = 120.0
+    total: float | None = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call: the same for each of its tries.
+
+    Attributes:
+        method: `POST`, or `GET` without a body.
+        url: Where it goes.
+        headers: All headers but those that HTTP itself needs; `Authorization` is among them.
+        body: What is sent.
+        clocks: How long it may take.
+        max_retries: How many tries may follow the first one.
+        secrets: Texts that no error may show.
+        model: The model that is asked.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    clocks: Clocks = Clocks()
+    max_retries: int = 2
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+    model: str = ""
+
+
+class Decoder(Protocol[T_co]):
+    """What turns the bytes of a stream into chunks."""
+
+    events: int
+    """How many events carried something."""
+
+    done: bool
+    """Whether the stream has ended as it should."""
+
+    @property
+    def partial(self) -> AIMessageChunk | None:
+        """What has come so far."""
+
+    def feed(self, data: bytes, /) -> Iterable[T_co]:
+        """Give the chunks that `data` completes."""
+
+    def close(self) -> Iterable[T_co]:
+        """Give the chunks that are left, or raise that the end is missing."""
+
+
+class Timeouts(NamedTuple):
+    """What httpx is told about time; our own clocks measure the rest."""
+
+    connect: float | None
+    read: float | None
+    write: float | None
+
+    def extension(self) -> dict[str, float | None]:
+        """Give them as a transport of httpx takes them; waiting for a connection is no error."""
+        return {"connect": self.connect, "read": self.read, "write": self.write, "pool": None}
+
+
+def seconds_of(limit: float | None) -> float:
+    """Give a clock's seconds; `None` is for ever."""
+    return FOREVER if limit is None else limit
+
+
+def timeouts_of(call: Call) -> Timeouts:
+    """Give the timeouts of single reads and writes, as far as no clock of ours is stricter."""
+    clocks = call.clocks
+    longest = max(map(seconds_of, (clocks.read, clocks.first_event, clocks.idle)))
+    return Timeouts(clocks.connect, None if longest == FOREVER else longest, clocks.write)
+
+
+def new_request(call: Call, encodings: str, extensions: dict[str, Any]) -> httpx.Request:
+    """Make the request as a transport of httpx takes it.
+
+    Raises:
+        BadRequestError: A header cannot be sent.
+    """
+    url, host = _address(call.url)
+    headers = [(b"Host", host), (b"Accept-Encoding", encodings.encode())]
+    if call.body:
+        headers.append((b"Content-Length", b"%d" % len(call.body)))
+    headers.extend(_encode_header(name, value) for name, value in call.headers.items())
+    stream = httpx.ByteStream(call.body) if len(call.body) <= _PIECE else _Pieces(call.body)
+    return httpx.Request(call.method, url, headers=headers, stream=stream, extensions=extensions)
+
+
+@functools.lru_cache(maxsize=64)
+def _address(url: str) -> tuple[httpx.URL, bytes]:
+    parsed = httpx.URL(url)
+    return parsed, parsed.netloc
+
+
+def _encode_header(name: str, value: str) -> tuple[bytes, bytes]:
+    try:
+        return name.encode("ascii"), value.encode("ascii")
+    except UnicodeEncodeError:
+        # The exception holds the value, which may be a secret.
+        pass
+    raise BadRequestError(f"The header {name!r} has a character that HTTP cannot carry.")
+
+
+class _Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A long body, sent piece by piece."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        for start in range(0, len(self._body), _PIECE):
+            yield self._body[start : start + _PIECE]
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self:
+            yield piece
+
+
+def headers_of(response: httpx.Response) -> dict[str, str]:
+    """Give the headers of an answer, names in lower case; one that comes twice is joined."""
+    headers: dict[str, str] = {}
+    for name, value in response.headers.raw:
+        key, text = name.decode("latin-1").lower(), value.decode("utf-8", errors="replace")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers

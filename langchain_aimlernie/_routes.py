@@ -1,0 +1,210 @@
+"""How a server is reached: proxies and certificates of the environment, and socket options.
+
+httpx reads the environment's proxies only for transports of its own, so it is read here anew, by
+the same rules.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import socket
+import ssl
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.request import getproxies
+
+import httpx
+
+from langchain_aimlernie.errors import APIConnectionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_VARIABLES = (*_CERTIFICATES, *_PROXIES, *map(str.upper, _PROXIES))
+_PORTS = {"http": 80, "https": 443}
+# A peer that is gone without a word is noticed after 60 + 3 * 10 s of silence; one that takes no
+# bytes, after 120 s. Names differ between systems.
+_SOCKET_OPTIONS = (
+    ("SOL_SOCKET", "SO_KEEPALIVE", 1),
+    ("IPPROTO_TCP", "TCP_KEEPIDLE", 60),
+    ("IPPROTO_TCP", "TCP_KEEPALIVE", 60),
+    ("IPPROTO_TCP", "TCP_KEEPINTVL", 10),
+    ("IPPROTO_TCP", "TCP_KEEPCNT", 3),
+    ("IPPROTO_TCP", "TCP_USER_TIMEOUT", 120_000),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The settings that decide which calls can share connections.
+
+    Attributes:
+        base_url: The server.
+        max_connections: How many connections there are at a time; more calls wait in order.
+        keepalive_expiry: Seconds after which a connection that was not used is closed.
+    """
+
+    base_url: str
+    max_connections: int = 256
+    keepalive_expiry: float = 60.0
+
+
+class Route(NamedTuple):
+    """A connection's settings and what the environment adds to them."""
+
+    connection: Connection
+    proxy: str | None
+    certificates: tuple[str | None, ...]
+
+    def new_context(self) -> ssl.SSLContext:
+        """Give the TLS settings, one object a process; reading the certificates takes 50 ms.
+
+        Raises:
+            APIConnectionError: The environment names certificates that cannot be read.
+        """
+        if self.is_plain:
+            return _plain_context()
+        try:
+            with _reading_certificates:
+                return _context(self.certificates)
+        except OSError as error:
+            reason = error.strerror or "no certificates are in it"
+        raise APIConnectionError(
+            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {reason}.",
+            phase="tls",
+            is_retryable=False,
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no TLS is needed, neither for the server nor for the proxy."""
+        return not any(
+            address.startswith("https:") for address in (self.connection.base_url, self.proxy or "")
+        )
+
+    def new_transport(self, context: ssl.SSLContext) -> httpx.HTTPTransport:
+        """Make a transport that opens one connection at most."""
+        return httpx.HTTPTransport(
+            verify=context,
+            limits=_ONE,
+            proxy=self._proxy(context),
+            socket_options=socket_options(),
+        )
+
+    def new_async_transport(self, context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
+        """Make a transport that opens one connection at most."""
+        return httpx.AsyncHTTPTransport(
+            verify=context,
+            limits=_ONE,
+            proxy=self._proxy(context),
+            socket_options=socket_options(),
+        )
+
+    def _proxy(self, context: ssl.SSLContext) -> httpx.Proxy | None:
+        if self.proxy is None:
+            return None
+        secure = self.proxy.startswith("https:")
+        try:
+            return httpx.Proxy(self.proxy, ssl_context=context if secure else None)
+        except (ValueError, httpx.InvalidURL):
+            pass  # the words of the exception may hold the proxy's password
+        raise APIConnectionError(
+            "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names is no address of a proxy.",
+            phase="proxy",
+            is_retryable=False,
+        )
+
+
+_ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
+_reading_certificates = threading.Lock()
+
+
+@functools.cache
+def _context(_certificates: tuple[str | None, ...]) -> ssl.SSLContext:
+    return httpx.create_ssl_context()
+
+
+@functools.cache
+def _plain_context() -> ssl.SSLContext:
+    """Settings for a transport that needs none; without them httpx reads the certificates."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def find_route(connection: Connection) -> Route:
+    """Look up what the environment says now about the way to a server."""
+    return _route(connection, tuple(map(os.environ.get, _VARIABLES)))
+
+
+@functools.lru_cache(maxsize=256)
+def _route(connection: Connection, _variables: tuple[str | None, ...]) -> Route:
+    certificates = tuple(map(os.environ.get, _CERTIFICATES))
+    return Route(connection, proxy_for(connection.base_url, getproxies()), certificates)
+
+
+def proxy_for(address: str, environment: Mapping[str, str]) -> str | None:
+    """Give the proxy for `address`, by httpx's reading of HTTP_PROXY, ALL_PROXY, NO_PROXY.
+
+    Args:
+        address: A URL.
+        environment: The proxies by scheme, and the exceptions under `no`, as `getproxies` gives.
+    """
+    url = httpx.URL(address)
+    exceptions = [entry.strip() for entry in environment.get("no", "").split(",")]
+    proxy = environment.get(url.scheme) or environment.get("all")
+    if not proxy or "*" in exceptions or any(_matches(entry, url) for entry in exceptions if entry):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _matches(entry: str, url: httpx.URL) -> bool:
+    """Tell whether an entry of NO_PROXY is about `url`: `host`, `.domain`, `host:port`, an URL."""
+    bare = "://" not in entry
+    if bare and entry.count(":") > 1 and not entry.startswith("["):
+        entry = f"[{entry}]"
+    try:
+        pattern = httpx.URL(f"all://{entry}" if bare else entry)
+    except httpx.InvalidURL:
+        return False
+    if pattern.scheme not in ("all", url.scheme):
+        return False
+    if pattern.port not in (None, url.port or _PORTS.get(url.scheme)):
+        return False
+    return not pattern.host or _host_matches(pattern.host, url.host, exact=not bare)
+
+
+def _host_matches(pattern: str, host: str, *, exact: bool) -> bool:
+    pattern = pattern.removeprefix("*")
+    is_address = ":" in pattern or re.fullmatch(r"[\d.]+", pattern) or pattern == "localhost"
+    if exact or is_address:
+        return host == pattern
+    if pattern.startswith("."):
+        return host.endswith(pattern) and host != pattern
+    return host == pattern or host.endswith(f".{pattern}")
+
+
+@functools.cache
+def socket_options() -> tuple[tuple[int, int, int], ...]:
+    """Give the options that this system takes; some systems refuse what they name."""
+    with socket.socket() as probe:
+        return tuple(option for option in _named_options() if _takes(probe, option))
+
+
+def _named_options() -> list[tuple[int, int, int]]:
+    return [
+        (getattr(socket, level), getattr(socket, name), value)
+        for level, name, value in _SOCKET_OPTIONS
+        if hasattr(socket, name)
+    ]
+
+
+def _takes(probe: socket.socket, option: tuple[int, int, int]) -> bool:
+    try:
+        probe.setsockopt(*option)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,268 @@
+"""The two shells that move bytes: they send, try again, read and close, and decide nothing.
+
+`Transport` and `AsyncTransport` are twins; a test compares them word by word.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from langchain_aimlernie._clients import AsyncClients, Clients
+from langchain_aimlernie._clocks import FOREVER
+from langchain_aimlernie._exchanges import AsyncExchange, Exchange
+from langchain_aimlernie._requests import Call, Clocks, Decoder
+from langchain_aimlernie._retry import Retries
+from langchain_aimlernie._routes import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+
+    import httpx
+
+    from langchain_aimlernie.errors import AimlErnieError
+
+__all__ = ["AsyncTransport", "Call", "Clocks", "Connection", "Decoder", "Transport"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Transport:
+    """Sends calls and reads what comes back.
+
+    Args:
+        connection: The settings of the connections that are used, which are shared with each
+            other transport of the same settings.
+        client: The user's client, to be used instead of them; it is never closed.
+    """
+
+    def __init__(self, connection: Connection, client: httpx.Client | None = None) -> None:
+        self._clients = Clients(connection, client)
+
+    def send(
+        self,
+        call: Call,
+        decode: Callable[[dict[str, str], bytes], R],
+        *,
+        on_retry: Callable[[int, AimlErnieError, float], None] | None = None,
+    ) -> R:
+        """Send a call; give what `decode` makes of the answer.
+
+        Args:
+            call: The call.
+            decode: Turns headers (names in lower case) and body into the result; a body that it
+                refuses with an error of ours counts as a failed try.
+            on_retry: Told before each wait: which try failed, with what, and the seconds to wait.
+
+        Raises:
+            AimlErnieError: The call failed, and no retry was left or could help.
+        """
+
+        def attempt(exchange: Exchange[R], left: float) -> R:
+            return exchange.fetch(decode, left)
+
+        return self._try(call, attempt, on_retry)
+
+    def stream(
+        self,
+        call: Call,
+        new_decoder: Callable[[dict[str, str]], Decoder[T]],
+        *,
+        on_retry: Callable[[int, AimlErnieError, float], None] | None = None,
+    ) -> Generator[T, None, None]:
+        """Send a call; give the chunks that a decoder makes of the stream.
+
+        Args:
+            call: The call.
+            new_decoder: Makes the decoder of one try's stream, given its headers.
+            on_retry: As for `send`; nothing is tried again once a chunk was given.
+
+        Raises:
+            AimlErnieError: The call failed; `.partial` is what had come.
+        """
+
+        def attempt(exchange: Exchange[T], _: float) -> Exchange[T]:
+            exchange.begin(new_decoder)
+            return exchange
+
+        exchange = self._try(call, attempt, on_retry)
+        try:
+            while True:
+                for chunk in exchange.chunks:  # noqa: UP028  the async twin cannot
+                    yield chunk
+                if not exchange.advance():
+                    break
+            exchange.finish()
+        except Exception as error:
+            ours = exchange.failure(error)
+            if ours is error:
+                raise
+        else:
+            return
+        finally:
+            exchange.close()
+        try:
+            raise ours
+        finally:
+            del ours  # it holds this frame, and only the garbage collector would free both
+
+    def close(self) -> None:
+        """Close the idle connections of these settings; calls under way are not disturbed."""
+        self._clients.close()
+
+    def _try(
+        self,
+        call: Call,
+        attempt: Callable[[Exchange[T], float], R],
+        on_retry: Callable[[int, AimlErnieError, float], None] | None,
+    ) -> R:
+        """Attempt a call until it succeeds or no retry is left."""
+        retries = Retries(call.max_retries)
+        left = FOREVER if call.clocks.total is None else call.clocks.total
+        fresh = False
+        while True:
+            pool = self._clients.pool()
+            exchange: Exchange[T] = Exchange(call, pool, fresh=fresh)
+            try:
+                return attempt(exchange, left)
+            except Exception as error:  # noqa: BLE001  whatever it is becomes an error of ours
+                failed = exchange.failure(error)
+            except BaseException:
+                exchange.close()
+                raise
+            left -= exchange.seconds
+            exchange.close()
+            made = retries.made
+            delay = retries.delay(failed, left=left, random=random.random)
+            if delay is None:
+                try:
+                    raise failed
+                finally:
+                    del failed  # as above
+            if on_retry is not None and retries.made > made:
+                on_retry(retries.made, failed, delay)
+            time.sleep(delay)
+            left -= delay
+            fresh = failed.phase == "reuse"
+
+
+class AsyncTransport:
+    """Sends calls and reads what comes back, async.
+
+    Args:
+        connection: The settings of the connections that are used, which are shared with each
+            other transport of the same settings.
+        client: The user's client, to be used instead of them; it is never closed.
+    """
+
+    def __init__(self, connection: Connection, client: httpx.AsyncClient | None = None) -> None:
+        self._clients = AsyncClients(connection, client)
+
+    async def send(
+        self,
+        call: Call,
+        decode: Callable[[dict[str, str], bytes], R],
+        *,
+        on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None = None,
+    ) -> R:
+        """Send a call; give what `decode` makes of the answer.
+
+        Args:
+            call: The call.
+            decode: Turns headers (names in lower case) and body into the result; a body that it
+                refuses with an error of ours counts as a failed try.
+            on_retry: Told before each wait: which try failed, with what, and the seconds to wait.
+
+        Raises:
+            AimlErnieError: The call failed, and no retry was left or could help.
+        """
+
+        async def attempt(exchange: AsyncExchange[R], left: float) -> R:
+            return await exchange.fetch(decode, left)
+
+        return await self._try(call, attempt, on_retry)
+
+    async def stream(
+        self,
+        call: Call,
+        new_decoder: Callable[[dict[str, str]], Decoder[T]],
+        *,
+        on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None = None,
+    ) -> AsyncGenerator[T, None]:
+        """Send a call; give the chunks that a decoder makes of the stream.
+
+        Args:
+            call: The call.
+            new_decoder: Makes the decoder of one try's stream, given its headers.
+            on_retry: As for `send`; nothing is tried again once a chunk was given.
+
+        Raises:
+            AimlErnieError: The call failed; `.partial` is what had come.
+        """
+
+        async def attempt(exchange: AsyncExchange[T], _: float) -> AsyncExchange[T]:
+            await exchange.begin(new_decoder)
+            return exchange
+
+        exchange = await self._try(call, attempt, on_retry)
+        try:
+            while True:
+                for chunk in exchange.chunks:
+                    yield chunk
+                if not await exchange.advance():
+                    break
+            await exchange.finish()
+        except Exception as error:
+            ours = exchange.failure(error)
+            if ours is error:
+                raise
+        else:
+            return
+        finally:
+            await exchange.close()
+        try:
+            raise ours
+        finally:
+            del ours  # it holds this frame, and only the garbage collector would free both
+
+    async def close(self) -> None:
+        """Close the idle connections of these settings; calls under way are not disturbed."""
+        await self._clients.close()
+
+    async def _try(
+        self,
+        call: Call,
+        attempt: Callable[[AsyncExchange[T], float], Awaitable[R]],
+        on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None,
+    ) -> R:
+        """Attempt a call until it succeeds or no retry is left."""
+        retries = Retries(call.max_retries)
+        left = FOREVER if call.clocks.total is None else call.clocks.total
+        fresh = False
+        while True:
+            pool = await self._clients.pool()
+            exchange: AsyncExchange[T] = AsyncExchange(call, pool, fresh=fresh)
+            try:
+                return await attempt(exchange, left)
+            except Exception as error:  # noqa: BLE001  whatever it is becomes an error of ours
+                failed = exchange.failure(error)
+            except BaseException:
+                await exchange.close()
+                raise
+            left -= exchange.seconds
+            await exchange.close()
+            made = retries.made
+            delay = retries.delay(failed, left=left, random=random.random)
+            if delay is None:
+                try:
+                    raise failed
+                finally:
+                    del failed  # as above
+            if on_retry is not None and retries.made > made:
+                await on_retry(retries.made, failed, delay)
+            await asyncio.sleep(delay)
+            left -= delay
+            fresh = failed.phase == "reuse"
