@@ -1,0 +1,314 @@
+"""`with_structured_output`: ask for an object, get that object or an error that says why not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.output_parsers import BaseTransformOutputParser
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
+from pydantic import InstanceOf
+from typing_extensions import override
+
+from langchain_aimlernie._answers import AnswerDecoder, AnswerReader
+from langchain_aimlernie._reasking import StructuredOutputWithRetry, as_messages
+from langchain_aimlernie._schemas import (
+    ANY_JSON,
+    AnswerSchema,
+    encode_answer_format,
+    encode_answer_tool,
+    read_schema,
+)
+from langchain_aimlernie._tools import ToolLike
+
+Method = Literal["auto", "json_schema", "function_calling", "json_mode"]
+"""How the model is brought to answer with an object; see `structured_output`."""
+
+MAX_RETRIES = 3
+"""How often `retry` may ask again: each time sends, and pays for, the failed answers once more."""
+
+
+def structured_output(  # noqa: PLR0913  the words of the method of every chat model, and two more
+    model: BaseChatModel,
+    schema: object = None,
+    /,
+    *,
+    method: Method = "auto",
+    include_raw: bool = False,
+    strict: bool | None = None,
+    retry: bool | int = False,
+    tools: Sequence[ToolLike] | None = None,
+    **kwargs: Any,
+) -> Runnable[LanguageModelInput, Any]:
+    """Make a runnable that takes what the model takes and gives an object.
+
+    Args:
+        model: The chat model to ask.
+        schema: A pydantic class (v2 or v1) or dataclass, which gives an instance; a TypedDict,
+            JSON Schema, OpenAI function or response format, which gives a dict. It may be `None`
+            with `json_mode`, which then takes any JSON object or list.
+        method: `json_schema` uses the API's own `response_format`; `function_calling` a tool that
+            the model must call; `json_mode` puts the schema into the prompt and asks for JSON.
+            `auto` takes the first of these that `model.profile` lists, or `json_mode`.
+        include_raw: Whether to give a dict of `raw` (the message), `parsed` and `parsing_error`
+            instead, in which an answer that cannot be used raises nothing. Streamed, `raw` comes
+            in chunks and the other two at the end.
+        strict: Whether the API must follow the schema exactly; `None` leaves it to the API. The
+            answer is held against `schema` as given either way.
+        retry: Whether, and how often (up to 3), to ask again with the answer and what was wrong
+            with it. A refusal is not asked again. A stream asks again only as long as it has given
+            nothing; with `include_raw` it never does.
+        tools: Tools that the model may call instead of answering, with `json_schema` only. Such a
+            call is an error, but with `include_raw` both `parsed` and `parsing_error` are `None`.
+        **kwargs: Settings for each call.
+
+    Raises:
+        ValueError: A value that is not listed here, options that exclude each other, or a keyword
+            that is no setting of the model.
+
+    The runnable itself raises `StructuredOutputError` where there is no object: no tool call, no
+    JSON, cut by the token limit, refused, or not what the schema says. It never gives `None`.
+    Code fences, prose and `<think>` blocks around the JSON do no harm. Its stream gives dicts as
+    they grow, and instances as soon as what has come is valid.
+    """
+    _refuse_unknown(model, kwargs)
+    if schema is None and method == "auto":
+        method = "json_mode"
+    chosen = _choose_method(model, method, with_tools=bool(tools))
+    if strict is not None and chosen == "json_mode":
+        raise ValueError("strict is no option of method='json_mode', where nothing enforces it.")
+    answer = _answer_schema(schema, strict, chosen)
+    traced = {"kwargs": {"method": chosen, "strict": strict}, "schema": answer.traced}
+    settings = {"ls_structured_output_format": traced, **kwargs}
+    asking = _ASKING[chosen](model, answer, tools, settings)
+    reader = AnswerReader(answer, by_call=chosen == "function_calling", with_tools=bool(tools))
+    chain = asking | StructuredOutputParser(reader=reader, include_raw=include_raw)
+    retries = _count_retries(retry)
+    if not retries:
+        return chain
+    return StructuredOutputWithRetry(chain=chain, include_raw=include_raw, retries=retries)
+
+
+def _answer_schema(schema: object, strict: bool | None, method: str) -> AnswerSchema:
+    if schema is not None:
+        return read_schema(schema, strict)
+    if method == "json_mode":
+        return ANY_JSON
+    raise ValueError(f"method={method!r} needs a schema; only 'json_mode' goes without.")
+
+
+def _choose_method(model: BaseChatModel, method: str, *, with_tools: bool) -> str:
+    if method == "auto":
+        profile: Mapping[str, Any] = {} if model.profile is None else {**model.profile}
+        listed = [name for name, key in _PROFILE_KEYS.items() if profile.get(key)]
+        method = [*listed, "json_mode"][0]
+    if method not in _ASKING:
+        raise ValueError(
+            f"method={method!r} is none of {', '.join(map(repr, ('auto', *_ASKING)))}."
+        )
+    if with_tools and method != "json_schema":
+        raise ValueError(f"tools go with method='json_schema' only, not with {method!r}.")
+    return method
+
+
+_PROFILE_KEYS = {"json_schema": "structured_output", "function_calling": "tool_calling"}
+
+
+def _count_retries(retry: object) -> int:
+    if not isinstance(retry, int) or not 0 <= retry <= MAX_RETRIES:
+        raise ValueError(f"retry={retry!r} must be a boolean, or a number from 0 to {MAX_RETRIES}.")
+    return int(retry)
+
+
+def _refuse_unknown(model: BaseChatModel, kwargs: Mapping[str, object]) -> None:
+    """Catch a misspelt option here, where it stands, and not in the first call."""
+    fields = type(model).model_fields
+    known = {*_CALL_WORDS, *fields, *(field.alias for field in fields.values())}
+    unknown = [name for name in kwargs if name not in known or name == "response_format"]
+    if unknown:
+        raise ValueError(
+            f"with_structured_output got {', '.join(unknown)}: no option of it, and no setting of "
+            f"{type(model).__name__} that can be given here."
+        )
+
+
+_CALL_WORDS = ("stop", "stop_sequences", "tool_choice", "request_timeout", "extra_headers")
+
+
+# How to ask
+
+_Settings = Mapping[str, Any]
+_Tools = Sequence[Any] | None
+_Asking = Runnable[LanguageModelInput, AIMessage]
+
+
+def _ask_by_schema(
+    model: BaseChatModel, answer: AnswerSchema, tools: _Tools, settings: _Settings
+) -> _Asking:
+    response_format = encode_answer_format(answer)
+    if tools:
+        options = {"response_format": response_format, "strict": answer.strict, **settings}
+        return model.bind_tools(list(tools), **options)
+    return model.bind(response_format=response_format, **settings)
+
+
+def _ask_by_call(
+    model: BaseChatModel, answer: AnswerSchema, _tools: _Tools, settings: _Settings
+) -> _Asking:
+    options = {"tool_choice": answer.name, "parallel_tool_calls": False, **settings}
+    return model.bind_tools([encode_answer_tool(answer)], **options)
+
+
+def _ask_by_prompt(
+    model: BaseChatModel, answer: AnswerSchema, _tools: _Tools, settings: _Settings
+) -> _Asking:
+    bound = model.bind(response_format={"type": "json_object"}, **settings)
+    return ModelWithInstruction(model=bound, instruction=_instruction(answer))
+
+
+_ASKING: Mapping[str, Callable[[BaseChatModel, AnswerSchema, _Tools, _Settings], _Asking]] = {
+    "json_schema": _ask_by_schema,
+    "function_calling": _ask_by_call,
+    "json_mode": _ask_by_prompt,
+}
+
+
+def _instruction(answer: AnswerSchema) -> str:
+    if answer is ANY_JSON:
+        return "Answer with JSON and nothing else: no prose, no code fence."
+    headline = f"{answer.name} ({answer.description})" if answer.description else answer.name
+    return (
+        f"Answer with JSON for {headline} and nothing else: no prose, no code fence. "
+        "It must be valid under this JSON Schema, and must not repeat the schema:\n"
+        + json.dumps(answer.definition, ensure_ascii=False)
+    )
+
+
+class ModelWithInstruction(RunnableSerializable[LanguageModelInput, AIMessage]):
+    """A model that is told one more thing in the system message of each call."""
+
+    model: InstanceOf[Runnable[LanguageModelInput, AIMessage]]
+    instruction: str
+
+    def _told(self, given: LanguageModelInput) -> list[BaseMessage]:
+        return with_instruction(as_messages(given), self.instruction)
+
+    @override
+    def invoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        return self.model.invoke(self._told(input), config, **kwargs)
+
+    @override
+    async def ainvoke(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AIMessage:
+        return await self.model.ainvoke(self._told(input), config, **kwargs)
+
+    @override
+    def stream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessage]:
+        yield from self.model.stream(self._told(input), config, **kwargs)
+
+    @override
+    async def astream(
+        self,
+        input: LanguageModelInput,
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessage]:
+        async for message in self.model.astream(self._told(input), config, **kwargs):
+            yield message
+
+
+def with_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:
+    """Add an instruction to the first system message, or before all; nothing given is changed."""
+    told = list(messages)
+    for position, message in enumerate(told):
+        if isinstance(message, SystemMessage):
+            told[position] = message.model_copy(
+                update={"content": _extended(message.content, instruction)}
+            )
+            return told
+    return [SystemMessage(instruction), *told]
+
+
+def _extended(
+    content: str | list[str | dict[Any, Any]], text: str
+) -> str | list[str | dict[Any, Any]]:
+    if isinstance(content, str):
+        return f"{content}\n\n{text}" if content else text
+    return [*content, {"type": "text", "text": text}]
+
+
+# How to read
+
+
+class StructuredOutputParser(BaseTransformOutputParser[Any]):
+    """The second half of what `structured_output` makes: message in, object out."""
+
+    reader: InstanceOf[AnswerReader]
+    include_raw: bool = False
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        """The class of what comes out."""
+        return dict if self.include_raw else self.reader.schema.output
+
+    @override
+    def parse(self, text: str) -> Any:
+        """Read text as if the model had said it."""
+        return self.parse_result([ChatGeneration(message=AIMessage(text))])
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """Read the first of the model's answers.
+
+        Raises:
+            StructuredOutputError: It holds no object that fits (not with `include_raw`).
+        """
+        first = result[0]
+        message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)
+        answer = message if isinstance(message, AIMessage) else AIMessage(message.content)
+        if self.include_raw:
+            return {"raw": answer, **self.reader.outcome(answer)._asdict()}
+        return self.reader.read(answer)
+
+    @override
+    async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """Read the first of the model's answers, which needs no thread of its own."""
+        return self.parse_result(result, partial=partial)
+
+    @override
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
+        decoder = AnswerDecoder(self.reader, include_raw=self.include_raw)
+        for message in input:
+            yield from decoder.feed(message)
+        yield from decoder.close()
+
+    @override
+    async def _atransform(
+        self,
+        input: AsyncIterator[str | BaseMessage],
+    ) -> AsyncIterator[Any]:
+        decoder = AnswerDecoder(self.reader, include_raw=self.include_raw)
+        async for message in input:
+            for news in decoder.feed(message):
+                yield news
+        for news in decoder.close():
+            yield news
