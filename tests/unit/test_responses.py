@@ -6,7 +6,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from langchain_aimlernie import errors
-from langchain_aimlernie._responses import decode_completion, decode_usage, well_formed
+from langchain_aimlernie._responses import decode_completion, decode_usage
 
 HEADERS = {
     "x-inference-id": "inf-1",
@@ -184,18 +184,3 @@ def test_an_error_object_in_a_200_is_the_error_that_it_names():
     with pytest.raises(errors.RateLimitError) as caught:
         decode(data)
     assert caught.value.request_id == "r-1"
-
-
-@pytest.mark.parametrize(
-    ("text", "formed"),
-    [
-        ("plain", "plain"),
-        ("你好 😀", "你好 😀"),
-        ("\ud83d\ude00", "😀"),
-        ("a\ud83db", "a\ufffdb"),
-        ("\ude00", "\ufffd"),
-    ],
-)
-def test_text_can_always_be_encoded(text, formed):
-    assert well_formed(text) == formed
-    assert well_formed(text).encode()

@@ -186,6 +186,14 @@ def test_a_stream_that_breaks_off_is_an_error_with_what_came():
     assert caught.value.inference_id == "inf-1"
 
 
+def test_a_stream_that_is_cut_inside_an_event_is_interrupted():
+    cut = delta(content="lost")[:-30]
+    with pytest.raises(errors.StreamInterruptedError) as caught:
+        decode([delta(content="kept"), cut])
+    assert caught.value.partial.content == "kept"
+    assert merged(decode([delta(content="kept"), delta("stop"), cut])).content == "kept"
+
+
 @pytest.mark.parametrize("stream", [b"", b": comment\n\n", DONE, b"retry: 5\n\n", b"id: 1\n\n"])
 def test_a_stream_without_an_event_of_an_answer_is_no_answer(stream):
     with pytest.raises(errors.InvalidResponseError, match="without a single event"):

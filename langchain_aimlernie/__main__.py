@@ -1,0 +1,180 @@
+"""Talk to ERNIE in a terminal: `python -m langchain_aimlernie [--local] "prompt"`."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    message_chunk_to_message,
+)
+
+from langchain_aimlernie.chat_models import ChatAimlErnie
+from langchain_aimlernie.errors import AimlErnieError
+from langchain_aimlernie.profiles import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import TextIO
+
+_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+_INTERRUPTED = 130
+"""What a shell reports for a program that Ctrl-C ended."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: The words after the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0, 1 after an error (told on stderr), 130 after Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        with _model(options) as llm:
+            return _run(llm, options)
+    except (AimlErnieError, ValueError) as error:
+        _tell(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m langchain_aimlernie",
+        description="Stream an answer of an ERNIE model, then tell what it cost.",
+        epilog="The key is read from AIMLAPI_API_KEY; AIMLAPI_API_BASE names another server.",
+    )
+    parser.add_argument("prompt", nargs="?", help="what to ask; - reads it from standard input")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="the model (default: %(default)s)")
+    parser.add_argument("--system", help="instructions for the whole conversation")
+    parser.add_argument(
+        "--local",
+        action="store_true",
+        help="talk to a local test server instead: needs no key; its answers are made up",
+    )
+    return parser
+
+
+@contextlib.contextmanager
+def _model(options: argparse.Namespace) -> Iterator[ChatAimlErnie]:
+    if not options.local:
+        with ChatAimlErnie(model=options.model) as llm:
+            yield llm
+        return
+    from langchain_aimlernie.testing import ErnieServer  # noqa: PLC0415  only when asked for
+
+    with (
+        ErnieServer() as server,
+        ChatAimlErnie(model=options.model, base_url=server.base_url, api_key=server.api_key) as llm,
+    ):
+        yield llm
+
+
+def _run(llm: ChatAimlErnie, options: argparse.Namespace) -> int:
+    history: list[BaseMessage] = [SystemMessage(options.system)] if options.system else []
+    if options.prompt is None:
+        return _chat(llm, history)
+    prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
+    _answer(llm, [*history, HumanMessage(prompt)])
+    return 0
+
+
+def _chat(llm: ChatAimlErnie, history: list[BaseMessage]) -> int:
+    _tell(f"{llm.model_name} - an empty line or Ctrl-D ends the conversation")
+    while True:
+        try:
+            prompt = input("> ").strip()
+        except EOFError:
+            prompt = ""
+        if not prompt:
+            return 0
+        history.append(HumanMessage(prompt))
+        try:
+            history.append(_answer(llm, history))
+        except AimlErnieError as error:
+            history.pop()
+            _tell(f"error: {error}")
+
+
+def _answer(llm: ChatAimlErnie, messages: list[BaseMessage]) -> AIMessage:
+    printer = _Printer(sys.stdout)
+    whole: AIMessageChunk | None = None
+    for chunk in llm.stream(messages):
+        printer.show(chunk)
+        whole = chunk if whole is None else whole + chunk
+    printer.end()
+    message = message_chunk_to_message(whole or AIMessageChunk(content=""))
+    if not isinstance(message, AIMessage):
+        raise TypeError(f"A stream gave a {type(message).__name__}.")
+    _tell(_cost(message))
+    return message
+
+
+class _Printer:
+    """Prints a stream as it comes: reasoning dimmed, the answer plain."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._colour = out.isatty()
+        self._thinking = False
+
+    def show(self, chunk: AIMessageChunk) -> None:
+        if thought := chunk.additional_kwargs.get("reasoning_content"):
+            self._think(thinking=True)
+            self._out.write(thought)
+        if text := str(chunk.text):
+            self._think(thinking=False)
+            self._out.write(text)
+        self._out.flush()
+
+    def end(self) -> None:
+        self._think(thinking=False)
+        self._out.write("\n")
+        self._out.flush()
+
+    def _think(self, *, thinking: bool) -> None:
+        if thinking == self._thinking:
+            return
+        self._thinking = thinking
+        if self._colour:
+            self._out.write(_DIM if thinking else _PLAIN)
+        if not thinking:
+            self._out.write("\n\n")
+
+
+def _cost(message: AIMessage) -> str:
+    usage, metadata = message.usage_metadata, message.response_metadata
+    parts = [str(metadata.get("model_name"))]
+    if usage is not None:
+        parts.append(f"{usage['input_tokens']} + {usage['output_tokens']} tokens")
+    if (credits_used := metadata.get("credits_used")) is not None:
+        parts.append(f"{credits_used:,} credits")
+    if (usd := metadata.get("usd_spent")) is not None:
+        parts.append(f"${usd:.6f}")
+    if metadata.get("finish_reason") not in ("stop", None):
+        parts.append(f"ended by {metadata['finish_reason']}")
+    return f"[{' · '.join(parts)}]"
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

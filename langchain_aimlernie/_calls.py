@@ -1,0 +1,209 @@
+"""A call as data: what a model's settings and a call's options come to, ready to be sent."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
+
+from pydantic import SecretStr
+from tenacity import RetryCallState
+
+from langchain_aimlernie._endpoint import check_request_id, is_default_host, parse_key
+from langchain_aimlernie._payload import build_payload, encode_body
+from langchain_aimlernie._responses import decode_completion
+from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
+from langchain_aimlernie._stream import StreamDecoder
+from langchain_aimlernie._transport import Call
+from langchain_aimlernie._version import __version__
+from langchain_aimlernie.errors import AimlErnieError, AuthenticationError, BadRequestError
+from langchain_aimlernie.profiles import find_model
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.messages import BaseMessage
+    from langchain_core.outputs import ChatResult
+
+_HEADERS: Mapping[str, str] = {
+    "content-type": "application/json",
+    "user-agent": f"langchain-aimlernie/{__version__}",
+}
+_SHORTEST_SECRET = 8
+"""Shorter values of headers are no secrets, and blotting them out would blot out words."""
+
+_ACCEPTED = {False: "application/json", True: "text/event-stream"}
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedCall:
+    """One call of a model, its body written; a retry sends the same bytes again."""
+
+    settings: ErnieSettings
+    model: str
+    body: bytes
+    is_stream: bool
+
+    @classmethod
+    def of(
+        cls,
+        model: ErnieSettings,
+        messages: Sequence[BaseMessage],
+        stop: list[str] | None,
+        options: Mapping[str, Any],
+        *,
+        stream: bool = False,
+    ) -> PreparedCall:
+        """Work out a call.
+
+        Args:
+            model: The model with its settings.
+            messages: The conversation.
+            stop: The call's stop texts, which win over the settings'; `None` leaves those.
+            options: The call's other options.
+            stream: Whether the answer is to be streamed.
+
+        Raises:
+            BadRequestError: The API would refuse it; nothing has been sent.
+        """
+        rest = {
+            name: value for name, value in options.items() if name not in ("stream", "streaming")
+        }
+        settings = model.with_call_settings(rest)
+        name = rest.pop("model", None) or rest.pop("model_name", None) or settings.model_name
+        if stop is not None:
+            rest["stop"] = stop
+        if stream and settings.stream_usage:
+            rest.setdefault("stream_options", {"include_usage": True})
+        payload = build_payload(
+            messages,
+            find_model(name),
+            name,
+            {**settings.body_settings(), **settings.model_kwargs},
+            rest,
+            replay_reasoning=settings.replay_reasoning,
+        )
+        if stream:
+            payload["stream"] = True
+        body = encode_body({**payload, **(settings.extra_body or {})})
+        return cls(settings, name, body, stream)
+
+    def call(self) -> Call:
+        """Give the request, with the key of the moment."""
+        key = self.settings.api_key
+        given = key() if callable(key) else key
+        if inspect.isawaitable(given):
+            if inspect.iscoroutine(given):
+                given.close()
+            raise BadRequestError("api_key is an async function; it works with async calls only.")
+        return self._call(given)
+
+    async def async_call(self) -> Call:
+        """Give the request, with the key of the moment."""
+        key = self.settings.api_key
+        given = key() if callable(key) else key
+        if inspect.isawaitable(given):
+            given = await given
+        return self._call(given)
+
+    def _call(self, key: SecretStr | str | None) -> Call:
+        settings = self.settings
+        secret = self._checked(key)
+        headers = {
+            **_HEADERS,
+            "accept": _ACCEPTED[self.is_stream],
+            "x-client-request-id": _request_id(settings.client_request_id),
+        }
+        if secret:
+            headers["authorization"] = f"Bearer {secret}"
+        own = {name.lower(): value for name, value in (settings.default_headers or {}).items()}
+        hidden = [value for value in own.values() if len(value) >= _SHORTEST_SECRET]
+        return Call(
+            method="POST",
+            url=f"{settings.base_url}/chat/completions",
+            headers={**headers, **own},
+            body=self.body,
+            clocks=settings.clocks,
+            max_retries=settings.max_retries,
+            secrets=tuple([secret, *hidden] if secret else hidden),
+            model=self.model,
+        )
+
+    def _checked(self, key: SecretStr | str | None) -> str | None:
+        if key is None:
+            if is_default_host(self.settings.base_url):
+                raise AuthenticationError(
+                    f"There is no API key: set {KEY_VARIABLE} or pass api_key."
+                )
+            return None
+        if isinstance(key, SecretStr):
+            return key.get_secret_value()
+        try:
+            return parse_key(key)
+        except ValueError as error:
+            raise AuthenticationError(str(error)) from None
+
+
+def completion_decoder(call: Call) -> Callable[[Mapping[str, str], bytes], ChatResult]:
+    """Give what turns the JSON answer to `call` into the result."""
+
+    def decode(headers: Mapping[str, str], body: bytes) -> ChatResult:
+        return decode_completion(body, headers, model=call.model, secrets=call.secrets)
+
+    return decode
+
+
+def stream_decoders(call: Call) -> Callable[[Mapping[str, str]], StreamDecoder]:
+    """Give what makes the decoder of each try's stream."""
+
+    def new_decoder(headers: Mapping[str, str]) -> StreamDecoder:
+        return StreamDecoder(headers, model=call.model, secrets=call.secrets)
+
+    return new_decoder
+
+
+def _request_id(given: str | Callable[[], str] | None) -> str:
+    if given is None:
+        return uuid4().hex
+    if isinstance(given, str):
+        return given
+    try:
+        return check_request_id(given())
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
+
+
+OnRetry = Callable[[int, AimlErnieError, float], None]
+OnRetryAsync = Callable[[int, AimlErnieError, float], Awaitable[None]]
+
+
+def retry_told(run_manager: CallbackManagerForLLMRun | None) -> OnRetry | None:
+    """Give what tells LangChain's callbacks of each retry."""
+    if run_manager is None:
+        return None
+
+    def tell(attempt: int, error: AimlErnieError, delay: float) -> None:
+        run_manager.on_retry(_retry_state(attempt, error, delay))
+
+    return tell
+
+
+def async_retry_told(run_manager: AsyncCallbackManagerForLLMRun | None) -> OnRetryAsync | None:
+    """Give what tells LangChain's callbacks of each retry."""
+    if run_manager is None:
+        return None
+
+    async def tell(attempt: int, error: AimlErnieError, delay: float) -> None:
+        await run_manager.on_retry(_retry_state(attempt, error, delay))
+
+    return tell
+
+
+def _retry_state(attempt: int, error: AimlErnieError, delay: float) -> RetryCallState:
+    """Tell of a failed try in tenacity's words, which are LangChain's."""
+    state = RetryCallState(cast("Any", None), None, (), {})
+    state.attempt_number = attempt
+    state.idle_for = state.upcoming_sleep = delay
+    state.set_exception((type(error), error, error.__traceback__))
+    return state

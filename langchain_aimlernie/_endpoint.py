@@ -1,0 +1,137 @@
+"""What is checked before a byte is sent: the address, the key, header values.
+
+A bad key in a header makes httpx and h11 print the whole key in their errors, and the server drops
+a bad `X-Client-Request-Id` in silence; so both are refused here, and no message shows a key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import warnings
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, urlsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
+"""AI/ML API's own address (its reference pages, "servers")."""
+
+_COMPLETIONS = "/chat/completions"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+
+
+def parse_base_url(url: str) -> str:
+    """Give the address under which `/chat/completions` lies, without a slash at its end.
+
+    A host alone gets the API's `/v1`; a path is kept; a whole endpoint's path is cut back.
+
+    Raises:
+        ValueError: No http(s) address, credentials or a query in it, or a port that is none.
+    """
+    url = url.strip()
+    parts = _split(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"base_url must begin with https:// and name a host; got {_shown(parts)!r}."
+        )
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "base_url must not hold a user name or password; pass the key as api_key instead."
+        )
+    if parts.query or parts.fragment:
+        raise ValueError(f"base_url must not have a query or a fragment; got {_shown(parts)!r}.")
+    path = parts.path.rstrip("/").removesuffix(_COMPLETIONS).rstrip("/") or "/v1"
+    base = f"{parts.scheme}://{parts.netloc}{path}"
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        warnings.warn(
+            f"base_url {base!r} is not encrypted: the key and all messages can be read on the way. "
+            "Use https.",
+            stacklevel=2,
+        )
+    return base
+
+
+def _split(url: str) -> SplitResult:
+    if not url.isprintable() or " " in url:
+        raise ValueError("base_url holds a space or a control character.")
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  reading it is the check
+    except ValueError as error:
+        raise ValueError(f"base_url is no address: {error}.") from None
+    return parts
+
+
+def _shown(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def is_default_host(base_url: str) -> bool:
+    """Tell whether `base_url` is AI/ML API itself, which answers nobody without a key."""
+    return urlsplit(base_url).hostname == urlsplit(DEFAULT_BASE_URL).hostname
+
+
+def parse_key(key: object) -> str:
+    """Give the key without the white space around it.
+
+    Raises:
+        ValueError: It is no text, empty, or holds a character that no key has. The message tells
+            where, and nothing of the key.
+    """
+    if not isinstance(key, str):
+        raise ValueError(f"The API key is a {type(key).__name__}; it must be a string.")  # noqa: TRY004  as all bad settings
+    key = key.strip()
+    if not key:
+        raise ValueError("The API key is empty; set AIMLAPI_API_KEY or pass api_key.")
+    for place, char in enumerate(key):
+        if not "!" <= char <= "~":
+            kind = "a control character or space" if char.isascii() else "a non-ASCII character"
+            raise ValueError(
+                f"The API key has {kind} at position {place + 1} of {len(key)}; "
+                "copy it again from the provider's page."
+            )
+    return key
+
+
+def check_request_id(value: str) -> str:
+    """Give `value` if the server will keep it as `X-Client-Request-Id`.
+
+    Raises:
+        ValueError: It is not 1 to 128 characters of A-Z a-z 0-9 . _ : - (the API's rule).
+    """
+    if _REQUEST_ID.fullmatch(value):
+        return value
+    raise ValueError(
+        "client_request_id must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -; "
+        f"the server drops {value[:40]!r}."
+    )
+
+
+def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
+    """Give a copy of `headers` if all of them can be sent.
+
+    Raises:
+        ValueError: A name or value that HTTP forbids, or a header that the transport sets itself.
+            Values are not shown: headers count as secrets.
+    """
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no header name.")
+        if name.lower() in _OWN_HEADERS:
+            raise ValueError(f"The header {name!r} is set by the transport; leave it out.")
+        if not isinstance(value, str) or not value.isascii() or not value.strip().isprintable():
+            raise ValueError(f"The value of the header {name!r} is no printable ASCII text.")
+    return {name: value.strip() for name, value in headers.items()}

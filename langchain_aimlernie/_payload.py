@@ -1,0 +1,218 @@
+"""Settings, messages and the options of a call -> the body of a request.
+
+The ranges are those of the API's published schema (`/v1/chat/completions`, OpenAPI of the models).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from langchain_aimlernie._messages import encode_messages
+from langchain_aimlernie._schemas import encode_response_format
+from langchain_aimlernie._tools import encode_tool_choice, encode_tools
+from langchain_aimlernie.errors import BadRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_aimlernie.profiles import ModelSpec
+
+BODY_SETTINGS = (
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "max_completion_tokens",
+    "stop",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "response_format",
+    "parallel_tool_calls",
+    "prediction",
+    "enable_thinking",
+    "thinking_budget",
+    "provider",
+    "normalize_tool_schemas",
+)
+"""Settings that are fields of the body under the same name."""
+
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "temperature": (0, 2),
+    "top_p": (0.01, 1),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "max_tokens": (1, math.inf),
+    "max_completion_tokens": (1, math.inf),
+    "seed": (1, math.inf),
+    "thinking_budget": (100, math.inf),
+}
+_WHOLE = frozenset({"max_tokens", "max_completion_tokens", "seed", "thinking_budget"})
+_MAX_STOPS = 4
+_SWITCHES = frozenset({"parallel_tool_calls", "enable_thinking", "normalize_tool_schemas"})
+_OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice"})
+_LANGCHAIN_WORDS = frozenset({"ls_structured_output_format", "structured_output_format", "strict"})
+
+
+def check_setting(name: str, value: object) -> None:
+    """Make sure that a setting has a value that the published schema takes; `None` means unset.
+
+    Raises:
+        ValueError: It has not; the message names the setting, the value and the range.
+    """
+    if value is None:
+        return
+    if name in _RANGES:
+        _check_range(name, value)
+    elif name == "stop":
+        _check_stop(value)
+    elif name in _SWITCHES and not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False; got {value!r}.")
+
+
+def _check_range(name: str, value: object) -> None:
+    low, high = _RANGES[name]
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    whole = not number or name not in _WHOLE or value == int(value)  # type: ignore[call-overload]  # a Real by then
+    if not number or not whole or not low <= value <= high:  # type: ignore[operator]  # likewise
+        kind = "a whole number" if name in _WHOLE else "a number"
+        extent = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
+        raise ValueError(f"{name} must be {kind} {extent}; got {value!r}.")
+
+
+def _check_stop(value: object) -> None:
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, (list, tuple)) or not all(isinstance(stop, str) for stop in stops):
+        raise ValueError(f"stop must be a string or a list of strings; got {value!r}.")
+    if len(stops) > _MAX_STOPS:
+        raise ValueError(f"stop takes at most {_MAX_STOPS} sequences; got {len(stops)}.")
+
+
+def build_payload(  # noqa: PLR0913  the six things that a body is made of
+    messages: Sequence[BaseMessage],
+    spec: ModelSpec,
+    model: str,
+    settings: Mapping[str, Any],
+    options: Mapping[str, Any],
+    *,
+    replay_reasoning: bool = False,
+) -> dict[str, Any]:
+    """Build the body of a request; nothing that is `None` is in it.
+
+    Args:
+        messages: The conversation; not changed.
+        spec: What the model takes.
+        model: The model's id, as it is to be sent.
+        settings: The model's settings, by name.
+        options: The options of the call, which win; `None` unsets a setting. Words that are no
+            settings go into the body with a warning.
+        replay_reasoning: Whether the model's own earlier reasoning is sent with its turns.
+
+    Raises:
+        BadRequestError: The API would refuse it, with the reason; nothing has been sent.
+    """
+    try:
+        fields = _fields({**settings, **_known(options)})
+        _check_fields(fields, spec)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
+    encoded = encode_messages(messages, spec, replay_reasoning=replay_reasoning)
+    return {"model": model, "messages": encoded, **_for_model(fields, spec)}
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out LangChain's own words; warn of words that nobody here knows, and keep them."""
+    known = {name: value for name, value in options.items() if name not in _LANGCHAIN_WORDS}
+    if known.get("n") == 1:
+        del known["n"]
+    for name in known:
+        if name not in BODY_SETTINGS and name not in _OWN_FIELDS:
+            warnings.warn(
+                f"{name!r} is no setting of ChatAimlErnie; it is sent as a field of the body.",
+                stacklevel=2,
+            )
+    return known
+
+
+def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        check_setting(name, value)
+        if value is not None:
+            encode = _ENCODERS.get(name)
+            fields[name] = value if encode is None else encode(value)
+    if choice := encode_tool_choice(fields.pop("tool_choice", None), fields.get("tools", ())):
+        fields["tool_choice"] = choice
+    if not fields.get("tools"):
+        for name in ("tools", "tool_choice", "parallel_tool_calls"):
+            fields.pop(name, None)
+    if fields.get("stop") == []:
+        del fields["stop"]
+    return fields
+
+
+def _encode_stop(stop: str | Sequence[str]) -> list[str]:
+    return [stop] if isinstance(stop, str) else list(stop)
+
+
+_ENCODERS: Mapping[str, Callable[[Any], object]] = {
+    "tools": encode_tools,
+    "response_format": encode_response_format,
+    "stop": _encode_stop,
+    "max_tokens": int,
+    "max_completion_tokens": int,
+    "seed": int,
+    "thinking_budget": int,
+}
+
+
+def _check_fields(fields: Mapping[str, Any], spec: ModelSpec) -> None:
+    """Refuse settings of other models' schemas: the API would drop them in silence."""
+    if fields.get("n", 1) != 1:
+        raise ValueError("The API gives one choice a call; n cannot be more than 1.")
+    if spec.fields is None:
+        return
+    for name in BODY_SETTINGS:
+        if name in fields and name not in spec.fields and name != "max_completion_tokens":
+            raise ValueError(
+                f"{spec.id} does not take {name}; leave it out, or choose a model that has it."
+            )
+
+
+def _for_model(fields: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    """Say the same in the words that the model's schema has."""
+    if spec.fields is not None and "max_completion_tokens" not in spec.fields:
+        limit = fields.pop("max_completion_tokens", None)
+        if limit is not None:
+            fields.setdefault("max_tokens", limit)
+    is_thinking = spec.reasoning and fields.get("enable_thinking") is not False
+    is_forced = fields.get("tool_choice") not in (None, "auto", "none")
+    if is_forced and is_thinking and not spec.forced_tool_choice:
+        fields["tool_choice"] = "auto"
+    return fields
+
+
+def encode_body(payload: Mapping[str, Any]) -> bytes:
+    """Write the body as JSON in UTF-8.
+
+    Raises:
+        BadRequestError: It holds what JSON has no form for, such as NaN or an object in a cycle.
+    """
+    try:
+        return json.dumps(
+            payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        ).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        reason = _reason(error)
+        raise BadRequestError(f"The request cannot be written as JSON: {reason}.") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "a tool, a schema or a setting holds half a surrogate pair"
+    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)

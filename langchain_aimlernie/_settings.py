@@ -1,0 +1,345 @@
+"""The settings of `ChatAimlErnie`, checked when they are set, and how a call changes them."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.utils import from_env
+from langchain_core.utils.utils import get_pydantic_field_names
+from pydantic import (
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from langchain_aimlernie._endpoint import (
+    DEFAULT_BASE_URL,
+    check_headers,
+    check_request_id,
+    parse_base_url,
+    parse_key,
+)
+from langchain_aimlernie._payload import BODY_SETTINGS, check_setting
+from langchain_aimlernie._transport import AsyncTransport, Clocks, Connection, Transport
+from langchain_aimlernie.errors import BadRequestError
+from langchain_aimlernie.profiles import DEFAULT_MODEL, model_profile
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+ApiKey = SecretStr | str | Callable[[], str] | Callable[[], Awaitable[str]]
+KEY_VARIABLE = "AIMLAPI_API_KEY"
+"""The environment variable that holds the key."""
+
+Timeout = float | tuple[float | None, float | None, float | None, float | None] | httpx.Timeout
+
+SYNONYMS: Mapping[str, str] = {
+    "model": "model_name",
+    "stop_sequences": "stop",
+    "request_timeout": "timeout",
+}
+"""Words of other chat models' constructors -> the names of our settings."""
+
+CALL_SETTINGS: Mapping[str, str] = {
+    **{
+        name: name
+        for name in (
+            "api_key",
+            "base_url",
+            "stream_usage",
+            "timeout",
+            "stream_idle_timeout",
+            "max_retries",
+            "max_connections",
+            "default_headers",
+            "client_request_id",
+            "http_client",
+            "http_async_client",
+            "model_kwargs",
+            "extra_body",
+            "replay_reasoning",
+        )
+    },
+    "request_timeout": "timeout",
+    "extra_headers": "default_headers",
+}
+"""Words for settings that are no fields of the body and that a call may give, too."""
+
+
+def _key_of_environment() -> SecretStr | None:
+    """Give the key of the environment; a variable that is there and empty is none."""
+    key = os.environ.get(KEY_VARIABLE, "")
+    return SecretStr(key) if key.strip() else None
+
+
+class ErnieSettings(BaseChatModel):
+    """What a user can set. Every word can also be given per call and through `bind`.
+
+    What is not set is not sent. Ranges are those of the API's published schema; a value outside
+    raises an error that names the setting, the value and the range.
+    """
+
+    model_config = ConfigDict(populate_by_name=True, use_attribute_docstrings=True)
+
+    model_name: str = Field(default=DEFAULT_MODEL, alias="model", min_length=1)
+    """The model's id, such as `baidu/ernie-4.5-21b-a3b`; case does not matter."""
+
+    api_key: ApiKey | None = Field(
+        default_factory=_key_of_environment, validate_default=True, repr=False
+    )
+    """The key, or a function (also an async one) that gives it anew for each call."""
+
+    base_url: str = Field(
+        default_factory=from_env("AIMLAPI_API_BASE", default=DEFAULT_BASE_URL),
+        validate_default=True,
+    )
+    """Where `/chat/completions` lies: AI/ML API, or any server that speaks the same protocol."""
+
+    temperature: float | None = None
+    """Randomness of the choice of tokens, 0 to 2."""
+
+    top_p: float | None = None
+    """Share of the probability mass that tokens are chosen from, 0.01 to 1."""
+
+    max_tokens: int | None = None
+    """Most tokens that an answer may have, reasoning included; at least 1."""
+
+    max_completion_tokens: int | None = None
+    """The same under its newer name; sent as `max_tokens` to models that lack it."""
+
+    stop: list[str] | str | None = None
+    """Up to 4 texts before which the answer ends; `[]` in a call clears. Also `stop_sequences`."""
+
+    seed: int | None = None
+    """Makes answers repeatable as far as the server can; at least 1."""
+
+    frequency_penalty: float | None = None
+    """Makes tokens less likely the more often they have come, -2 to 2."""
+
+    presence_penalty: float | None = None
+    """Makes tokens less likely once they have come, -2 to 2."""
+
+    response_format: Any = None
+    """`{"type": "json_object"}`, a `json_schema` dict, or a schema in any form LangChain takes."""
+
+    parallel_tool_calls: bool | None = None
+    """Whether an answer may call several tools at once."""
+
+    prediction: dict[str, Any] | None = None
+    """`{"type": "content", "content": …}`: text that the answer will mostly repeat."""
+
+    enable_thinking: bool | None = None
+    """Whether the model thinks before it answers; only `baidu/ernie-5.0` has the switch."""
+
+    thinking_budget: int | None = None
+    """Most tokens of thought, at least 100; only `baidu/ernie-5.0`."""
+
+    provider: str | None = None
+    """Which of the API's own providers serves the call, on models that let one choose."""
+
+    normalize_tool_schemas: bool | None = None
+    """Whether the API adapts tool schemas to the model; only `baidu/ernie-5.0`."""
+
+    replay_reasoning: bool = False
+    """Whether the model's earlier reasoning is sent with its turns. AI/ML API documents no field
+    for it, so it is left out unless a server of your own wants it."""
+
+    streaming: bool | None = None
+    """Whether `invoke` streams under the hood, so that token callbacks fire."""
+
+    stream_usage: bool = True
+    """Whether a stream ends with its token counts."""
+
+    timeout: Timeout | None = Field(default=None, repr=False)
+    """Seconds that a try may wait for bytes of an answer, or an `httpx.Timeout`, or its tuple
+    (connect, read, write, pool). Unset: 600 s, and 300 s for the first event of a stream. Also
+    `request_timeout`."""
+
+    stream_idle_timeout: float | None = Field(default=120.0, gt=0)
+    """Seconds that a stream may go without an event that carries something; `None`: for ever."""
+
+    max_retries: int = Field(default=2, ge=0)
+    """Tries after the first one; see the table of retries in the README."""
+
+    max_connections: int = Field(default=256, ge=1)
+    """Connections to one server at a time; more calls wait their turn, in order."""
+
+    default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
+    """Headers of every request. They count as secrets and are never shown or traced."""
+
+    client_request_id: str | Callable[[], str] | None = Field(
+        default=None, exclude=True, repr=False
+    )
+    """What the provider's log shall know the call by, or a function that makes one for each call.
+    Unset: a new UUID for each call, the same on each try."""
+
+    http_client: httpx.Client | None = Field(default=None, exclude=True, repr=False)
+    """A client of your own for sync calls; used as it is and never closed."""
+
+    http_async_client: httpx.AsyncClient | None = Field(default=None, exclude=True, repr=False)
+    """A client of your own for async calls; used as it is and never closed."""
+
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the body that are no settings."""
+
+    extra_body: dict[str, Any] | None = None
+    """Fields that are written over the finished body, unchecked."""
+
+    @property
+    def model(self) -> str:
+        """The model's id; the same as `model_name`."""
+        return self.model_name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sort_words(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Read synonyms, and move words that are no settings to `model_kwargs` with a warning."""
+        names = get_pydantic_field_names(cls)
+        sorted_values: dict[str, Any] = {}
+        extra: dict[str, Any] = dict(values.get("model_kwargs") or {})
+        for word, value in values.items():
+            name = SYNONYMS.get(word, word)
+            if name not in names:
+                warnings.warn(
+                    f"{word!r} is no setting of {cls.__name__}; it was moved to model_kwargs. "
+                    "If it is a typing error, it has no effect or the API refuses it.",
+                    stacklevel=4,
+                )
+            target = sorted_values if name in names else extra
+            if name in target and name != "model_kwargs":
+                raise ValueError(f"{name} was given twice.")
+            target[name] = value
+        for name in names & extra.keys():
+            sorted_values.setdefault(name, extra.pop(name))
+        return {**sorted_values, "model_kwargs": extra}
+
+    @field_validator(*BODY_SETTINGS, mode="before")
+    @classmethod
+    def _check_body_setting(cls, value: object, info: Any) -> object:
+        check_setting(info.field_name, value)
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_base_url(cls, value: str) -> str:
+        return parse_base_url(value)
+
+    @field_validator("api_key")
+    @classmethod
+    def _check_api_key(cls, value: ApiKey | None) -> ApiKey | None:
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        return SecretStr(parse_key(value)) if isinstance(value, str) else value
+
+    @field_validator("timeout")
+    @classmethod
+    def _check_timeout(cls, value: Timeout | None) -> Timeout | None:
+        seconds = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(limit, (int, float)) and not limit > 0 for limit in seconds):
+            raise ValueError(f"seconds must be more than 0; got {value!r}.")
+        return value
+
+    @field_validator("default_headers")
+    @classmethod
+    def _check_headers(cls, value: Mapping[str, str] | None) -> Mapping[str, str] | None:
+        return None if value is None else check_headers(value)
+
+    @field_validator("client_request_id")
+    @classmethod
+    def _check_request_id(cls, value: Any) -> Any:
+        return check_request_id(value) if isinstance(value, str) else value
+
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return model_profile(self.model_name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check a setting that is changed on the object as one that is given to it."""
+        if name in BODY_SETTINGS:
+            check_setting(name, value)
+        super().__setattr__(name, value)
+        if name in type(self).model_fields:
+            self.forget_derived()
+
+    @cached_property
+    def transport(self) -> Transport:
+        """What sends the sync calls of these settings."""
+        return Transport(self._connection, self.http_client)
+
+    @cached_property
+    def async_transport(self) -> AsyncTransport:
+        """What sends the async calls of these settings."""
+        return AsyncTransport(self._connection, self.http_async_client)
+
+    @cached_property
+    def clocks(self) -> Clocks:
+        """How long each part of a call may take, as `timeout` and `stream_idle_timeout` say."""
+        return read_clocks(self.timeout, self.stream_idle_timeout)
+
+    @property
+    def _connection(self) -> Connection:
+        return Connection(self.base_url, self.max_connections)
+
+    def forget_derived(self) -> None:
+        """Drop what was worked out from settings that have changed since."""
+        for name in _DERIVED:
+            self.__dict__.pop(name, None)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Give what a copy in another process needs: the settings and nothing else."""
+        state = super().__getstate__()
+        values = {name: v for name, v in state["__dict__"].items() if name not in _DERIVED}
+        return {**state, "__dict__": values}
+
+    def body_settings(self) -> dict[str, Any]:
+        """Give the settings that are fields of the body and set."""
+        values = {name: getattr(self, name) for name in BODY_SETTINGS}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def with_call_settings(self, options: dict[str, Any]) -> Self:
+        """Take the settings of a call out of its options; give the model that has them."""
+        update = {
+            name: options.pop(word) for word, name in CALL_SETTINGS.items() if word in options
+        }
+        if not update:
+            return self
+        if headers := update.get("default_headers"):
+            update["default_headers"] = {**(self.default_headers or {}), **headers}
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        try:
+            return self.model_validate({**values, **update})
+        except ValidationError as error:
+            raise BadRequestError(first_reason(error)) from None
+
+
+_DERIVED = ("_serialized", "transport", "async_transport", "clocks")
+"""Cached values of a model that follow from its settings; the first one is core's."""
+
+
+def read_clocks(timeout: Timeout | None, idle: float | None) -> Clocks:
+    """Turn `timeout` in any of its forms into clocks; what it does not say has its default."""
+    if timeout is None:
+        return Clocks(idle=idle)
+    usual = Clocks()
+    given = httpx.Timeout(timeout)
+    read: float | None = given.read
+    limits = Clocks(given.connect, given.write, read, first_event=read, idle=idle)
+    if isinstance(timeout, (int, float)):
+        limits = replace(limits, connect=min(5.0, timeout), write=min(30.0, timeout))
+    total = None if read is None else max(usual.total or 0.0, read)
+    return replace(limits, total=total)
+
+
+def first_reason(error: ValidationError) -> str:
+    """Say what pydantic found first, without the value: it may be a secret."""
+    found = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    return f"{found['loc'][0] if found['loc'] else 'settings'}: {found['msg']}"

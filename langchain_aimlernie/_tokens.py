@@ -1,0 +1,137 @@
+"""How many tokens a text or a conversation has, estimated offline.
+
+ERNIE's tokenizer would be a download. LangChain's approximate counter takes four characters of
+any script for a token, which makes Chinese three times too short. Here each kind of character has
+its own rate:
+
+- English from the provider's reference pages: over the fourteen answers printed there with their
+  `completion_tokens`, the estimate is 1.00 to 1.16 times the billed number, 1.07 over all.
+- Chinese has no such pairs. Rates between 0.6 and 1 token per character are reported for ERNIE
+  (Baidu's own SDK estimates with 1); 0.8 is at most a third too high or a fifth too low.
+- Code, other scripts, emoji and control characters follow what byte-pair vocabularies of about
+  100,000 entries do with them: expect errors of up to a half.
+
+Where in doubt the estimate is high, so that what is trimmed to fit a context does fit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from langchain_core.messages import AIMessage, BaseMessage
+
+__all__ = ["count_message_tokens", "count_tokens"]
+
+_HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
+_HAN_TOKENS, _HAN_CHARACTERS = 4, 5
+# Emoji and rare Han characters are bytes, or take two or three entries of the vocabulary.
+_PER_ASTRAL_CHARACTER = 3
+
+# Each match is a token; a single space belongs to the one after it.
+_TOKEN = re.compile(
+    r"""
+    [ ]?(?:
+        [A-Z]{2,3}(?![a-z])               # part of an abbreviation or a constant
+      | [A-Za-z][a-z]{0,7}                # a word, or a part of a long or camelCase one
+      | [!-/:-@\[-`{-~]{1,2}              # punctuation
+      | [0-9]
+    )
+    | \s{2,4}                             # indent, empty lines
+    | [\u00c0-\u024f\u0370-\u052f]{1,2}  # accented Latin, Greek, Cyrillic
+    | [^ ]                                # kana, hangul, every other script, control characters
+    """,
+    re.VERBOSE,
+)
+
+# "<role>: ", the marks around a message and, once, the start of the answer. A one-message prompt
+# of 9 tokens is billed as 13 or 16 on the reference pages, more where the model adds a system
+# prompt of its own.
+_PER_MESSAGE = 4
+_PER_CONVERSATION = 3
+_PER_TOOL_CALL = 8
+_PER_TOOL = 8
+
+# ERNIE 4.5 VL has one token per 28 x 28 pixels, from 4 to 6,177 an image (the defaults of Baidu's
+# FastDeploy). The size in pixels is not known here, so an image counts as 1036 x 1036.
+_PER_IMAGE = 37 * 37
+# Nothing is published about files: 500 tokens, about a page, or one token per 60 characters of
+# base64, as PDF files with text and few pictures have.
+_PER_FILE = 500
+_FILE_CHARACTERS = 60
+
+_IMAGES = frozenset({"image", "image_url", "input_image"})
+_FILES = frozenset({"file", "input_file", "document"})
+_UNSENT = frozenset(
+    {
+        # Reasoning is not sent back, and calls are counted from `tool_calls`.
+        *("reasoning", "thinking", "redacted_thinking", "reasoning_content"),
+        *("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call"),
+        # No ERNIE model takes them.
+        *("audio", "input_audio", "video", "video_url"),
+    }
+)
+
+
+def count_tokens(text: str) -> int:
+    """Return about how many tokens ERNIE makes of `text`; never fails, and needs no network.
+
+    The time is linear: some tens of milliseconds for a million characters.
+    """
+    if text.isascii():
+        return _TOKEN.subn("", text)[1]
+    rest, runs = _HAN.subn(" ", text)
+    han = len(text) - len(rest) + runs
+    astral = len(rest.encode("utf-16-le", "surrogatepass")) // 2 - len(rest)
+    tokens = -(-han * _HAN_TOKENS // _HAN_CHARACTERS) + _TOKEN.subn("", rest)[1]
+    return tokens + astral * (_PER_ASTRAL_CHARACTER - 1)
+
+
+def count_message_tokens(
+    messages: Iterable[BaseMessage],
+    tools: Iterable[Mapping[str, object]] | None = None,
+    *,
+    count: Callable[[str], int] = count_tokens,
+) -> int:
+    """Return about how many prompt tokens a conversation has.
+
+    Args:
+        messages: The conversation. Reasoning is not counted, as it is not sent.
+        tools: Tool schemas as they are sent with it.
+        count: What counts a text.
+    """
+    tokens = _PER_CONVERSATION + sum(_count_message(message, count) for message in messages)
+    return tokens + sum(_PER_TOOL + count(str(tool)) for tool in tools or ())
+
+
+def _count_message(message: BaseMessage, count: Callable[[str], int]) -> int:
+    content = message.content
+    blocks: Iterable[object] = [content] if isinstance(content, str) else content
+    tokens = _PER_MESSAGE + sum(_count_block(block, count) for block in blocks)
+    if message.name:
+        tokens += count(message.name)
+    if isinstance(message, AIMessage):
+        for call in (*message.tool_calls, *message.invalid_tool_calls):
+            # The arguments are sent as JSON, which Python's own notation is as long as.
+            tokens += _PER_TOOL_CALL + count(f"{call['name']}{call['args']}")
+    return tokens
+
+
+def _count_block(block: object, count: Callable[[str], int]) -> int:
+    if not isinstance(block, Mapping):
+        return count(str(block))
+    kind = str(block.get("type"))
+    if kind in _UNSENT:
+        return 0
+    if kind in _IMAGES:
+        return _PER_IMAGE
+    if kind in _FILES:
+        return max(_PER_FILE, _longest_text(block) // _FILE_CHARACTERS)
+    text = block.get(kind, block.get("text"))
+    return count(text if isinstance(text, str) else str(block))
+
+
+def _longest_text(value: object) -> int:
+    if isinstance(value, Mapping):
+        return max(map(_longest_text, value.values()), default=0)
+    return len(value) if isinstance(value, str | bytes) else 0

@@ -1,0 +1,305 @@
+"""The live catalogue of models: what there is, what it takes and what it costs.
+
+`GET /v1/models` needs no key. Its answers carry an ETag, and one that has not changed since the
+last call is not sent again.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlencode
+
+from pydantic import SecretStr
+
+from langchain_aimlernie._endpoint import DEFAULT_BASE_URL, parse_base_url, parse_key
+from langchain_aimlernie._routes import Connection
+from langchain_aimlernie._transport import AsyncTransport, Call, Clocks, Transport
+from langchain_aimlernie._version import __version__
+from langchain_aimlernie._wire import is_object, parse_json
+from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
+from langchain_aimlernie.spend import parse_amount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from decimal import Decimal
+
+    import httpx
+
+__all__ = ["ModelCard", "alist_models", "list_models"]
+
+_NOTHING: Mapping[str, object] = {}
+_SECTIONS = ("pricing", "capabilities", "modalities")
+_CHAT = "openai/chat-completions"
+_MILLION = 1_000_000
+_NOT_MODIFIED = 304
+_MAX_KEPT = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What the catalogue says of one model; `None` or empty where it says nothing.
+
+    Attributes:
+        id: Canonical id, to be given to `ChatAimlErnie(model=...)`.
+        aliases: Other names that the API takes for it.
+        name: Its name for people.
+        developer: Who made it.
+        description: What it is, in a sentence or two.
+        endpoint: The kind of endpoint that serves it, `openai/chat-completions` for chat models.
+        context_tokens: Tokens that prompt and answer may have together.
+        max_output_tokens: Tokens that an answer may have.
+        input_modalities: What it takes, for example `("image", "text")`.
+        output_modalities: What it gives.
+        capabilities: What it can, for example `("streaming", "tools")`.
+        pricing_kind: `fixed`; or `variants` or `variable`, whose prices only `raw` has.
+        currency: The currency of the prices, `USD`.
+        input_price: Price of a million tokens of prompt.
+        output_price: Price of a million tokens of answer.
+        released: The day of its release, as `YYYY-MM-DD`.
+        docs_url: Its page in the provider's documentation.
+        tags: Tags, for example `playground:chat`.
+        raw: All that the catalogue says of it, as parsed JSON.
+    """
+
+    id: str
+    aliases: tuple[str, ...] = ()
+    name: str = ""
+    developer: str | None = None
+    description: str = ""
+    endpoint: str | None = None
+    context_tokens: int | None = None
+    max_output_tokens: int | None = None
+    input_modalities: tuple[str, ...] = ()
+    output_modalities: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    pricing_kind: str | None = None
+    currency: str | None = None
+    input_price: Decimal | None = None
+    output_price: Decimal | None = None
+    released: str | None = None
+    docs_url: str | None = None
+    tags: tuple[str, ...] = ()
+    raw: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
+
+
+class _Kept(NamedTuple):
+    """An answer to be used again; bytes, so that nobody can change it."""
+
+    etag: str
+    body: bytes
+
+
+_kept: dict[tuple[str, str], _Kept] = {}  # by address and Authorization
+
+
+def list_models(  # noqa: PLR0913  all of them optional, by name
+    *,
+    developer: str | None = "Baidu",
+    endpoint: str | None = _CHAT,
+    include: Sequence[str] = _SECTIONS,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: float | None = 30.0,
+    max_retries: int = 2,
+    http_client: httpx.Client | None = None,
+) -> list[ModelCard]:
+    """Return the models that the API serves now: Baidu's chat models, if nothing else is asked for.
+
+    Args:
+        developer: Only models by this developer; `None` for all. A model that does not say who
+            made it, as on servers of one's own, is always in the list.
+        endpoint: Only models served by this kind of endpoint; `None` for all, also of images.
+        include: Sections to ask for; the fields of others stay empty.
+        base_url: The API's address; `None` for that of `AIMLAPI_API_BASE` or else AI/ML API's.
+        api_key: Sent if given; AI/ML API needs none for this.
+        timeout: Seconds that a try may take; `None` for no limit.
+        max_retries: Tries after the first one.
+        http_client: A client of httpx in place of the shared connections.
+
+    Raises:
+        AimlErnieError: The list could not be had; the class says why.
+        ValueError: `base_url` or `api_key` is malformed.
+    """
+    base = _base(base_url)
+    call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
+    try:
+        cards = Transport(Connection(base), http_client).send(call, partial(_decode, call))
+    except AimlErnieError as error:
+        cards = _kept_cards(call, error)
+    return _selected(cards, developer, endpoint)
+
+
+async def alist_models(  # noqa: PLR0913  as `list_models`
+    *,
+    developer: str | None = "Baidu",
+    endpoint: str | None = _CHAT,
+    include: Sequence[str] = _SECTIONS,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: float | None = 30.0,
+    max_retries: int = 2,
+    http_client: httpx.AsyncClient | None = None,
+) -> list[ModelCard]:
+    """Return the same as `list_models`, without blocking the event loop."""
+    base = _base(base_url)
+    call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
+    try:
+        cards = await AsyncTransport(Connection(base), http_client).send(
+            call, partial(_decode, call)
+        )
+    except AimlErnieError as error:
+        cards = _kept_cards(call, error)
+    return _selected(cards, developer, endpoint)
+
+
+def _base(base_url: str | None) -> str:
+    return parse_base_url(base_url or os.environ.get("AIMLAPI_API_BASE") or DEFAULT_BASE_URL)
+
+
+def _query(include: Sequence[str], endpoint: str | None) -> str:
+    fields = {"include": ",".join(include), "type": endpoint}
+    return urlencode({name: value for name, value in fields.items() if value}, safe=",/")
+
+
+def _new_call(
+    base: str,
+    query: str,
+    api_key: SecretStr | str | None,
+    timeout: float | None,
+    max_retries: int,
+) -> Call:
+    url = f"{base}/models?{query}".rstrip("?")
+    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
+    if key:
+        key = parse_key(key)
+        headers["authorization"] = f"Bearer {key}"
+    kept = _kept.get((url, headers.get("authorization", "")))
+    if kept is not None:
+        headers["if-none-match"] = kept.etag
+    return Call(
+        method="GET",
+        url=url,
+        headers=headers,
+        body=b"",
+        clocks=Clocks(read=timeout),
+        max_retries=max_retries,
+        secrets=(key,) if key else (),
+    )
+
+
+def _place(call: Call) -> tuple[str, str]:
+    return call.url, call.headers.get("authorization", "")
+
+
+def _decode(call: Call, headers: Mapping[str, str], body: bytes) -> list[ModelCard]:
+    cards = decode_catalogue(body)
+    etag = headers.get("etag")
+    if etag:
+        if len(_kept) >= _MAX_KEPT:
+            _kept.clear()
+        _kept[_place(call)] = _Kept(etag, body)
+    return cards
+
+
+def _kept_cards(call: Call, error: AimlErnieError) -> list[ModelCard]:
+    """Return the kept list if `error` says that it is still right."""
+    kept = _kept.get(_place(call))
+    if error.status_code != _NOT_MODIFIED or kept is None:
+        raise error
+    return decode_catalogue(kept.body)
+
+
+def _selected(
+    cards: Iterable[ModelCard], developer: str | None, endpoint: str | None
+) -> list[ModelCard]:
+    def is_wanted(card: ModelCard) -> bool:
+        by = card.developer is None or developer is None or _same(card.developer, developer)
+        return by and (endpoint is None or card.endpoint in (None, endpoint))
+
+    return [card for card in cards if is_wanted(card)]
+
+
+def _same(one: str, other: str) -> bool:
+    """Tell whether two names are one; the catalogue writes "Open AI" for `openai/...`."""
+    return one.replace(" ", "").casefold() == other.replace(" ", "").casefold()
+
+
+def decode_catalogue(body: bytes) -> list[ModelCard]:
+    """Turn an answer of `GET /v1/models` into cards; what is odd in one stays in its `raw`.
+
+    Raises:
+        InvalidResponseError: It is no list of models.
+    """
+    answer = parse_json(body)
+    items = answer.get("data") if is_object(answer) else None
+    if not isinstance(items, list):
+        raise InvalidResponseError(
+            'The answer is no list of models: {"data": [...]} was expected. Check base_url.',
+            body=answer,
+        )
+    return [_card(item) for item in items if is_object(item) and _text(item.get("id"))]
+
+
+def _card(item: Mapping[str, object]) -> ModelCard:
+    info = _object(item.get("info"))
+    modalities = _object(item.get("modalities"))
+    pricing = _object(item.get("pricing"))
+    model = str(item["id"])
+    return ModelCard(
+        id=model,
+        aliases=_texts(item.get("aliases")),
+        name=_text(info.get("name")) or model,
+        developer=_text(info.get("developer")),
+        description=_text(info.get("description")) or "",
+        endpoint=_text(item.get("type")),
+        context_tokens=_count(info.get("contextLength")),
+        max_output_tokens=_count(info.get("outputMax")),
+        input_modalities=_texts(modalities.get("input")),
+        output_modalities=_texts(modalities.get("output")),
+        capabilities=_texts(item.get("capabilities")),
+        pricing_kind=_text(pricing.get("kind")),
+        currency=_text(pricing.get("currency")),
+        input_price=_price(pricing, {"input", "prompt"}),
+        output_price=_price(pricing, {"output", "completion"}),
+        released=_text(info.get("releasedAt")),
+        docs_url=_text(info.get("docsUrl")),
+        tags=_texts(item.get("tags")),
+        raw=item,
+    )
+
+
+def _price(pricing: Mapping[str, object], directions: set[str]) -> Decimal | None:
+    """Return the price of a million tokens that go in one of `directions`.
+
+    `price` is for `per` units. The reference has the direction in a unit's `measure` in one place
+    and in its `name` in another.
+    """
+    units = pricing.get("units")
+    for unit in units if isinstance(units, list) else ():
+        words = {str(_object(unit).get(key)).lower() for key in ("name", "measure")}
+        if words & directions and words & {"token", "tokens"}:
+            price, per = (parse_amount(unit.get(key)) for key in ("price", "per"))
+            if price is not None and per:
+                return price * _MILLION / per
+    return None
+
+
+def _object(value: object) -> Mapping[str, object]:
+    return value if is_object(value) else _NOTHING
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    return tuple(filter(None, map(_text, value))) if isinstance(value, list) else ()
+
+
+def _count(value: object) -> int | None:
+    number = parse_amount(value)
+    return int(number) if number else None

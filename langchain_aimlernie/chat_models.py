@@ -1,0 +1,347 @@
+"""`ChatAimlErnie`: Baidu's ERNIE models as a LangChain chat model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from pydantic import model_validator
+from typing_extensions import Self, override
+
+from langchain_aimlernie import _blocks
+from langchain_aimlernie._calls import (
+    PreparedCall,
+    async_retry_told,
+    completion_decoder,
+    retry_told,
+    stream_decoders,
+)
+from langchain_aimlernie._payload import BODY_SETTINGS, check_setting
+from langchain_aimlernie._responses import PROVIDER
+from langchain_aimlernie._schemas import encode_response_format
+from langchain_aimlernie._settings import (
+    CALL_SETTINGS,
+    KEY_VARIABLE,
+    SYNONYMS,
+    ErnieSettings,
+)
+from langchain_aimlernie._structured import Method, structured_output
+from langchain_aimlernie._tokens import count_message_tokens, count_tokens
+from langchain_aimlernie._tools import ToolLike, encode_tool_choice, encode_tools
+from langchain_aimlernie._version import __version__
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.messages import AIMessage, BaseMessage
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+    from langchain_core.runnables import Runnable
+
+_blocks.register()
+
+
+class ChatAimlErnie(ErnieSettings):
+    """Chat with Baidu's ERNIE models on the AI/ML API.
+
+    The key comes from `api_key` or the environment variable `AIMLAPI_API_KEY`. Calls raise errors
+    of `langchain_aimlernie.errors` only; settings raise theirs when they are set.
+
+    Example:
+        ```python
+        from langchain_aimlernie import ChatAimlErnie
+
+        llm = ChatAimlErnie(model="baidu/ernie-4.5-21b-a3b", temperature=0.2)
+        llm.invoke("Why is the sky blue?").content
+        for chunk in llm.stream("Tell me a story."):
+            print(chunk.text, end="", flush=True)
+        ```
+    """
+
+    @override
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        prepared = PreparedCall.of(self, messages, stop, kwargs)
+        call = prepared.call()
+        return prepared.settings.transport.send(
+            call, completion_decoder(call), on_retry=retry_told(run_manager)
+        )
+
+    @override
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        prepared = PreparedCall.of(self, messages, stop, kwargs)
+        call = await prepared.async_call()
+        return await prepared.settings.async_transport.send(
+            call, completion_decoder(call), on_retry=async_retry_told(run_manager)
+        )
+
+    @override
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        prepared = PreparedCall.of(self, messages, stop, kwargs, stream=True)
+        call = prepared.call()
+        chunks = prepared.settings.transport.stream(
+            call, stream_decoders(call), on_retry=retry_told(run_manager)
+        )
+        with closing(chunks):
+            for chunk in chunks:
+                if run_manager is not None:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    @override
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        prepared = PreparedCall.of(self, messages, stop, kwargs, stream=True)
+        call = await prepared.async_call()
+        chunks = prepared.settings.async_transport.stream(
+            call, stream_decoders(call), on_retry=async_retry_told(run_manager)
+        )
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                if run_manager is not None:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+
+    @override
+    def bind(  # type: ignore[override]  # core's own class of binding is private
+        self, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Give this model with options for every call; see `ErnieSettings` for the words.
+
+        Raises:
+            ValueError: A setting has a value outside its range.
+        """
+        for name in BODY_SETTINGS & kwargs.keys():
+            check_setting(name, kwargs[name])
+        return super().bind(**kwargs)
+
+    @override
+    def bind_tools(
+        self,
+        tools: Sequence[ToolLike],
+        *,
+        tool_choice: str | bool | Mapping[str, Any] | None = None,
+        strict: bool | None = None,
+        parallel_tool_calls: bool | None = None,
+        response_format: Any = None,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Give this model with tools that it may call.
+
+        Args:
+            tools: Tools, functions, classes with fields or schemas; at most 128, none is allowed.
+            tool_choice: "auto", "none", "any" or "required" or `True` (some tool), the name of a
+                tool, or a dict that names one. Models that cannot be forced are left free.
+            strict: Whether arguments must follow the schemas exactly.
+            parallel_tool_calls: Whether an answer may call several tools at once.
+            response_format: The form of the answer's text, as a dict or as a schema.
+            **kwargs: Options for every call.
+
+        Raises:
+            ValueError: A tool or a choice that the API would refuse.
+        """
+        encoded = encode_tools(tools, strict=strict)
+        options = {
+            "tool_choice": encode_tool_choice(tool_choice, encoded),
+            "parallel_tool_calls": parallel_tool_calls,
+            "response_format": response_format and encode_response_format(response_format, strict),
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        return self.bind(tools=encoded, **given, **kwargs)
+
+    @override
+    def with_structured_output(
+        self,
+        schema: Any = None,
+        *,
+        method: Method = "auto",
+        include_raw: bool = False,
+        strict: bool | None = None,
+        tools: Sequence[ToolLike] | None = None,
+        retry: bool | int = False,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Give a runnable that answers in the form of a schema, or raises; never a silent `None`.
+
+        Args:
+            schema: A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema or function
+                schema. `None` goes with "json_mode" only.
+            method: "json_schema" (the API keeps to the schema), "function_calling" (the answer is
+                the call of a tool), "json_mode" (the schema is put into the prompt), or "auto":
+                the first of these that the model's profile has.
+            include_raw: Whether to give `{"raw", "parsed", "parsing_error"}` and raise nothing.
+            strict: Whether the API must follow the schema exactly.
+            tools: Tools that the model may call instead of answering; "json_schema" only.
+            retry: How often the model is shown its error and asked again; `True` is once.
+            **kwargs: Options for every call.
+
+        Raises:
+            ValueError: A schema or a combination that cannot work.
+
+        The runnable raises `StructuredOutputError` when the answer is no instance of the schema:
+        no tool call, invalid JSON, cut by length, refused.
+        """
+        return structured_output(
+            self,
+            schema,
+            method=method,
+            include_raw=include_raw,
+            strict=strict,
+            tools=tools,
+            retry=retry,
+            **kwargs,
+        )
+
+    @override
+    def get_num_tokens(self, text: str) -> int:
+        """Estimate a text's tokens offline; exact if `custom_get_token_ids` is set."""
+        if self.custom_get_token_ids is not None:
+            return len(self.custom_get_token_ids(text))
+        return count_tokens(text)
+
+    @override
+    def get_num_tokens_from_messages(
+        self, messages: list[BaseMessage], tools: Sequence[ToolLike] | None = None
+    ) -> int:
+        """Estimate the tokens of a conversation, tools and images included, offline."""
+        encoded = encode_tools(tools) if tools else None
+        return count_message_tokens(messages, encoded, count=self.get_num_tokens)
+
+    @property
+    @override
+    def _llm_type(self) -> str:
+        return "aimlernie-chat"
+
+    @property
+    @override
+    def _identifying_params(self) -> dict[str, Any]:
+        return {
+            "model": self.model_name,
+            "base_url": self.base_url,
+            **self.body_settings(),
+            **self.model_kwargs,
+            **(self.extra_body or {}),
+        }
+
+    @override
+    def _get_invocation_params(
+        self, stop: list[str] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        shown = {name: value for name, value in kwargs.items() if name not in CALL_SETTINGS}
+        params = super()._get_invocation_params(stop=stop, **shown)
+        return {**params, "model": kwargs.get("model", self.model_name)}
+
+    @override
+    def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
+        options = {**self.body_settings(), **kwargs}
+        params = LangSmithParams(
+            ls_provider=PROVIDER,
+            ls_model_type="chat",
+            ls_model_name=kwargs.get("model") or kwargs.get("model_name") or self.model_name,
+        )
+        if options.get("temperature") is not None:
+            params["ls_temperature"] = options["temperature"]
+        limit = options.get("max_tokens") or options.get("max_completion_tokens")
+        if limit is not None:
+            params["ls_max_tokens"] = limit
+        if stops := stop if stop is not None else options.get("stop"):
+            params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
+        return params
+
+    @override
+    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
+        outputs = [output for output in llm_outputs if output]
+        usage: dict[str, Any] = {}
+        for output in outputs:
+            usage = _sum(usage, output.get("token_usage") or {})
+        names = [output["model_name"] for output in outputs if output.get("model_name")]
+        return {"token_usage": usage, **({"model_name": names[0]} if names else {})}
+
+    @property
+    @override
+    def lc_secrets(self) -> dict[str, str]:
+        return {"api_key": KEY_VARIABLE}
+
+    @classmethod
+    @override
+    def is_lc_serializable(cls) -> bool:
+        return True
+
+    @model_validator(mode="after")
+    def _set_aimlernie_version(self) -> Self:
+        self._add_version("langchain-aimlernie", __version__)
+        return self
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the model; `update` takes the constructor's words and is checked likewise.
+
+        Raises:
+            ValueError: A setting has a value outside its range.
+        """
+        changes = {SYNONYMS.get(name, name): value for name, value in (update or {}).items()}
+        for name, value in changes.items():
+            check_setting(name, value)
+        copy = super().model_copy(update=changes, deep=deep)
+        copy.forget_derived()
+        if "model_name" in changes and "profile" not in changes:
+            copy.profile = copy._resolve_model_profile()  # noqa: SLF001  a model's own
+        return copy
+
+    def close(self) -> None:
+        """Close the idle connections that sync calls with these settings have left.
+
+        Other models with the same settings share them and connect anew. Clients of your own are
+        not closed.
+        """
+        self.transport.close()
+
+    async def aclose(self) -> None:
+        """Close the idle connections that calls in this event loop, and sync ones, have left."""
+        await self.async_transport.close()
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _sum(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the API's usages up, details included; what is no number is left out."""
+    total = dict(left)
+    for name, value in right.items():
+        if isinstance(value, Mapping):
+            total[name] = _sum(total.get(name) or {}, value)
+        elif isinstance(value, (int, float)):
+            total[name] = (total.get(name) or 0) + value
+    return total

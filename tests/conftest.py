@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import importlib
+import os
+
+import pytest
+
+for variable in ("AIMLAPI_API_KEY", "AIMLAPI_API_BASE", "LC_OUTPUT_VERSION"):
+    os.environ.pop(variable, None)
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+
+
+@pytest.fixture
+def serializable():
+    """Let core's `load` know the class, as the standard suite's round trip needs of any package."""
+    load = importlib.import_module("langchain_core.load.load")
+    path = ("langchain_aimlernie", "chat_models", "ChatAimlErnie")
+    load.ALL_SERIALIZABLE_MAPPINGS[path] = path
+    load._default_class_paths_cache.clear()
+    yield
+    del load.ALL_SERIALIZABLE_MAPPINGS[path]
+    load._default_class_paths_cache.clear()

@@ -1,0 +1,136 @@
+"""LangChain's official integration suite over sockets, with every capability that ERNIE has."""
+
+from __future__ import annotations
+
+import base64
+from types import SimpleNamespace
+
+import pytest
+from langchain_core.messages import AIMessage, AIMessageChunk
+from langchain_tests.integration_tests import ChatModelIntegrationTests
+from langchain_tests.integration_tests import chat_models as suite
+
+from langchain_aimlernie import ChatAimlErnie
+
+PNG = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
+
+
+@pytest.fixture(autouse=True)
+def local_media(monkeypatch):
+    """The suite's media come from the internet; give it bytes of our own."""
+
+    def get(url, **_):
+        return SimpleNamespace(content=PDF if url.endswith(".pdf") else PNG)
+
+    monkeypatch.setattr(suite, "httpx", SimpleNamespace(get=get))
+
+
+class IntegrationTests(ChatModelIntegrationTests):
+    model_name = "baidu/ernie-4.5-21b-a3b"
+    other_model_name = "baidu/ernie-4.5-300b-a47b"
+    thinks = False
+    sees = False
+
+    @pytest.fixture(autouse=True)
+    def _server(self, ernie_server):
+        self.server = ernie_server
+
+    @property
+    def chat_model_class(self):
+        return ChatAimlErnie
+
+    @property
+    def chat_model_params(self):
+        return {
+            "model": self.model_name,
+            "api_key": self.server.api_key,
+            "base_url": self.server.base_url,
+        }
+
+    has_tool_calling = True
+    has_structured_output = True
+    supports_json_mode = True
+    supports_anthropic_inputs = True
+    returns_usage_metadata = True
+    supports_model_override = True
+
+    @property
+    def has_tool_choice(self):
+        return not self.thinks
+
+    @property
+    def supports_image_inputs(self):
+        return self.sees
+
+    @property
+    def supports_image_urls(self):
+        return self.sees
+
+    @property
+    def supports_pdf_inputs(self):
+        return self.sees
+
+    @property
+    def supports_image_tool_message(self):
+        return self.sees
+
+    @property
+    def supports_pdf_tool_message(self):
+        return self.sees
+
+    @property
+    def model_override_value(self):
+        return self.other_model_name
+
+    @property
+    def supported_usage_metadata_details(self):
+        details = ["cache_read_input"] + (["reasoning_output"] if self.thinks else [])
+        return {"invoke": details, "stream": details}
+
+    def invoke_with_cache_read_input(self, *, stream=False) -> AIMessage:
+        self.server.reply("again", usage=CACHED)
+        return ask(self.chat_model_class(**self.chat_model_params), stream=stream)
+
+    def invoke_with_reasoning_output(self, *, stream=False) -> AIMessage:
+        return ask(self.chat_model_class(**self.chat_model_params), stream=stream)
+
+
+CACHED = {
+    "prompt_tokens": 40,
+    "completion_tokens": 5,
+    "total_tokens": 45,
+    "prompt_tokens_details": {"cached_tokens": 32},
+}
+
+
+def ask(model, *, stream) -> AIMessage:
+    if not stream:
+        return model.invoke("Think about it.")
+    whole = AIMessageChunk("")
+    for chunk in model.stream("Think about it."):
+        whole += chunk
+    return whole
+
+
+class TestPlainModel(IntegrationTests):
+    pass
+
+
+class TestThinkingModel(IntegrationTests):
+    model_name = "baidu/ernie-4.5-21b-a3b-thinking"
+    thinks = True
+
+
+class TestVisionModel(IntegrationTests):
+    model_name = "baidu/ernie-4.5-vl-28b-a3b"
+    sees = True
+
+
+class TestErnie5(IntegrationTests):
+    model_name = "baidu/ernie-5.0"
+    other_model_name = "baidu/ernie-4.5-21b-a3b"
+    thinks = True
+    sees = True

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import pytest
+
+from langchain_aimlernie._endpoint import (
+    check_headers,
+    check_request_id,
+    is_default_host,
+    parse_base_url,
+    parse_key,
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "base"),
+    [
+        ("https://api.aimlapi.com", "https://api.aimlapi.com/v1"),
+        ("https://api.aimlapi.com/", "https://api.aimlapi.com/v1"),
+        ("https://api.aimlapi.com/v1", "https://api.aimlapi.com/v1"),
+        ("https://api.aimlapi.com/v1/", "https://api.aimlapi.com/v1"),
+        (" https://api.aimlapi.com/v1/chat/completions ", "https://api.aimlapi.com/v1"),
+        ("https://gateway.example/ernie/", "https://gateway.example/ernie"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"),
+        ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+        ("http://localhost", "http://localhost/v1"),
+    ],
+)
+def test_every_form_of_an_address_names_the_same_place(given, base):
+    assert parse_base_url(given) == base
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("api.aimlapi.com", "https://"),
+        ("ftp://host", "https://"),
+        ("https://", "host"),
+        ("https://user:pw@host", "api_key"),
+        ("https://host?x=1", "query"),
+        ("https://host/#x", "fragment"),
+        ("https://host:99999", "address"),
+        ("https://ho st", "space"),
+        ("https://host\x00", "control"),
+        ("https://[::1", "address"),
+    ],
+)
+def test_what_is_no_address_is_refused_with_the_reason(url, reason):
+    with pytest.raises(ValueError, match=reason) as caught:
+        parse_base_url(url)
+    assert "pw" not in str(caught.value)
+
+
+def test_an_open_connection_to_another_machine_is_warned_of():
+    with pytest.warns(UserWarning, match="not encrypted"):
+        assert parse_base_url("http://example.org") == "http://example.org/v1"
+
+
+def test_only_the_api_itself_needs_a_key():
+    assert is_default_host("https://api.aimlapi.com/v1")
+    assert not is_default_host("http://localhost:8000/v1")
+
+
+def test_white_space_around_a_key_is_dropped():
+    assert parse_key(" \tsk-key\r\n") == "sk-key"
+
+
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("", "empty"),
+        ("  \n", "empty"),
+        ("sk-\nkey", "position 4 of 7"),
+        ("sk-\x00key", "control character"),
+        ("sk key", "space"),
+        ("sk-\u200bkey", "non-ASCII"),
+        ("“sk-key”", "non-ASCII"),
+    ],
+)
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key, reason):
+    with pytest.raises(ValueError, match=reason) as caught:
+        parse_key(key)
+    assert key.strip() == "" or key not in str(caught.value)
+    assert "key”" not in repr(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("value", ["a", "A-1_b.c:d", "x" * 128])
+def test_request_ids_that_the_server_keeps_are_taken(value):
+    assert check_request_id(value) == value
+
+
+@pytest.mark.parametrize("value", ["", "x" * 129, "a b", "a\r\nb", "ä", "a/b"])
+def test_request_ids_that_the_server_drops_are_refused(value):
+    with pytest.raises(ValueError, match="1 to 128"):
+        check_request_id(value)
+
+
+def test_headers_are_copied_and_trimmed():
+    headers = {"X-Team": " blue "}
+    assert check_headers(headers) == {"X-Team": "blue"}
+    assert headers == {"X-Team": " blue "}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"X": "a\r\nY: b"}, {"X Y": "a"}, {"": "a"}, {"X": "ü"}, {"Host": "h"}, {"X": 1}, {1: "x"}],
+)
+def test_headers_that_cannot_be_sent_are_refused_without_their_values(headers):
+    with pytest.raises(ValueError) as caught:
+        check_headers(headers)
+    assert "Y: b" not in str(caught.value)

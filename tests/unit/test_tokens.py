@@ -1,0 +1,202 @@
+"""The offline estimate of tokens: near the billed numbers, right about Chinese, never an error."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core.messages import (
+    AIMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+)
+from langchain_core.messages.utils import count_tokens_approximately
+
+from langchain_aimlernie._tokens import count_message_tokens, count_tokens
+
+CHINESE = "今天的天气很好我们一起去公园散步看看春天的花然后回家吃饭"
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Get the weather in a city.",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+    },
+}
+# Answers of ERNIE on the provider's reference pages, by their `completion_tokens`.
+BILLED = {
+    46: "Of course! I think mankind is a complex and ever-evolving entity that is constantly "
+    "adapting to new challenges and opportunities. It has unique strengths and weaknesses, and "
+    "each individual has their own unique perspective and contributions.",
+    99: "Hello! That's a big and fascinating question. Humanity is incredibly diverse, creative, "
+    "and resilient. We have an amazing ability to innovate, solve problems, and build complex "
+    "societies. At the same time, we also grapple with conflicts, inequalities, and challenges "
+    "like climate change.\n\nOur history is a mix of great achievements and painful mistakes, "
+    "but overall, there's a lot of potential for growth, understanding, and positive change. What "
+    "aspects of mankind interest you the most?",
+}
+CALL = {"name": "get_weather", "args": {"city": "Paris"}, "id": "call_1"}
+
+
+def prompt_tokens(*messages, **kwargs):
+    return count_message_tokens(messages, **kwargs)
+
+
+@pytest.mark.parametrize(("billed", "text"), BILLED.items(), ids=map(str, BILLED))
+def test_answers_are_estimated_near_what_was_billed_for_them(billed, text):
+    assert billed <= count_tokens(text) <= billed * 1.15
+
+
+def test_a_short_prompt_is_estimated_near_what_is_billed_for_it():
+    # ERNIE 4.5 21B bills 16, the models of the Turbo and X1 families 13.
+    assert 13 <= prompt_tokens(HumanMessage("Hi! What do you think about mankind?")) <= 17
+
+
+def test_chinese_is_not_taken_for_english():
+    text = CHINESE * 100
+    assert 0.6 * len(text) <= count_tokens(text) <= len(text)
+    assert count_tokens(text) > 2 * count_tokens_approximately([HumanMessage(text)])
+
+
+@pytest.mark.parametrize(
+    ("text", "at_least", "at_most"),
+    [
+        ("", 0, 0),
+        (" ", 0, 1),
+        ("a", 1, 1),
+        ("internationalization", 2, 4),
+        ("getWeatherForCity", 4, 5),
+        ("MAX_RETRY_COUNT", 4, 8),
+        ("3.14159", 5, 7),
+        ("def f(x):\n    return x + 1\n", 10, 15),
+        ('{"city": "Paris", "days": [1, 2, 3]}', 14, 24),
+        ("你好，世界！", 5, 8),  # noqa: RUF001 - Chinese punctuation is the case
+        ("ERNIE是文心大模型", 6, 9),
+        ("Größe überprüfen", 4, 9),
+        ("привет", 2, 6),
+        ("こんにちは", 3, 5),
+        ("안녕하세요", 3, 5),
+        ("👍", 1, 4),
+        ("👨‍👩‍👧", 5, 12),
+        ("𠀀", 1, 4),
+        ("\x00\x1b\x7f", 1, 3),
+        ("\ud800", 1, 3),
+        ("\u2028", 1, 3),
+    ],
+)
+def test_every_kind_of_character_counts(text, at_least, at_most):
+    assert at_least <= count_tokens(text) <= at_most
+
+
+@given(st.text(), st.text())
+def test_any_text_has_a_count_and_more_text_has_no_less(text, more):
+    assert 0 <= count_tokens(text) <= 4 * len(text)
+    assert count_tokens(text + " " + more) + 2 >= count_tokens(text)
+
+
+def test_a_long_run_of_anything_is_counted():
+    for character in "aA0.\n 文ж😀\u0e01":
+        assert count_tokens(character * 200_000) >= 20_000
+
+
+def test_each_part_of_a_conversation_adds_to_the_count():
+    messages = [
+        SystemMessage("Be brief."),
+        HumanMessage("Weather?", name="Ada"),
+        AIMessage("", tool_calls=[CALL]),
+        ToolMessage("18 degrees", tool_call_id="call_1"),
+        AIMessage("It is 18 degrees."),
+    ]
+    counts = [prompt_tokens(*messages[:end]) for end in range(len(messages) + 1)]
+    assert counts == sorted(set(counts))
+    assert prompt_tokens(*messages, tools=[TOOL]) >= counts[-1] + 20
+
+
+def test_a_name_is_counted():
+    assert prompt_tokens(HumanMessage("Hi", name="Grace")) > prompt_tokens(HumanMessage("Hi"))
+
+
+def test_tool_calls_count_once_in_whatever_form_they_come():
+    plain = AIMessage("", tool_calls=[CALL])
+    blocks = [
+        {"type": "tool_use", "name": "get_weather", "input": {"city": "Paris"}, "id": "call_1"},
+        {"type": "tool_call", **CALL},
+    ]
+    assert prompt_tokens(AIMessage(blocks, tool_calls=[CALL])) == prompt_tokens(plain)
+    broken = {"name": "get_weather", "args": '{"city": ', "id": "call_1", "error": None}
+    assert prompt_tokens(AIMessage("", invalid_tool_calls=[broken])) > prompt_tokens(AIMessage(""))
+
+
+def test_text_counts_the_same_in_every_form():
+    count = prompt_tokens(HumanMessage("How are you?"))
+    for block in (
+        "How are you?",
+        {"type": "text", "text": "How are you?"},
+        {"type": "input_text", "text": "How are you?"},
+        {"type": "refusal", "refusal": "How are you?"},
+    ):
+        assert prompt_tokens(HumanMessage([block])) == count
+
+
+def test_reasoning_is_not_counted_as_it_is_not_sent():
+    reasoned = AIMessage(
+        [
+            {"type": "reasoning", "reasoning": "Let me think. " * 100},
+            {"type": "thinking", "thinking": "Let me think. " * 100, "signature": "abc"},
+            {"type": "text", "text": "Fine."},
+        ],
+        additional_kwargs={"reasoning_content": "Let me think. " * 100},
+    )
+    assert prompt_tokens(reasoned) == prompt_tokens(AIMessage("Fine."))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}},
+        {"type": "image_url", "image_url": "https://example.org/cat.png"},
+        {"type": "image", "base64": "A" * 100_000, "mime_type": "image/png"},
+        {"type": "image", "source": {"type": "base64", "data": "A" * 100_000}},
+    ],
+)
+def test_an_image_counts_by_its_pixels_not_by_its_text(block):
+    assert 1_000 <= prompt_tokens(HumanMessage([block])) <= 2_000
+
+
+def test_a_file_counts_by_its_size():
+    def file(size):
+        data = "data:application/pdf;base64," + "A" * size
+        return HumanMessage([{"type": "file", "file": {"file_data": data, "filename": "a.pdf"}}])
+
+    assert prompt_tokens(file(0)) >= 500
+    assert 5_000 <= prompt_tokens(file(600_000)) <= 50_000
+    assert prompt_tokens(HumanMessage([{"type": "file", "file": {"file_id": "f1"}}])) >= 500
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text"}],
+        [{"type": "text", "text": None}],
+        [{"type": "text", "text": 7}],
+        [{}],
+        [{"type": None}],
+        [{"type": "novelty", "payload": {"deep": [1, {"x": object()}]}}],
+        [{"type": "file"}],
+        ["", "\ud800"],
+        [],
+    ],
+)
+def test_odd_content_is_counted_not_refused(content):
+    assert prompt_tokens(HumanMessage(content)) >= prompt_tokens()
+
+
+def test_the_users_own_counter_is_used_for_every_text():
+    seen = []
+
+    def count(text):
+        seen.append(text)
+        return 1000
+
+    messages = [HumanMessage("one", name="Ada"), AIMessage("", tool_calls=[CALL])]
+    assert prompt_tokens(*messages, tools=[TOOL], count=count) >= 4000
+    assert {"one", "Ada"} <= set(seen)

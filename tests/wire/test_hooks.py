@@ -1,0 +1,354 @@
+"""Every hook of LangChain's chat models, over sockets."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.callbacks import (
+    AsyncCallbackHandler,
+    BaseCallbackHandler,
+    get_usage_metadata_callback,
+)
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    HumanMessage,
+    message_chunk_to_message,
+    trim_messages,
+)
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_core.runnables import RunnableBinding
+from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
+
+from langchain_aimlernie import ChatAimlErnie
+
+THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
+CALLS = [
+    {"name": "weather", "args": {"city": "Köln"}},
+    {"name": "weather", "args": {"city": "北京"}},
+]
+
+
+def weather(city: str) -> str:
+    """Tell the weather of a city."""
+    return city
+
+
+def merged(chunks) -> AIMessageChunk:
+    whole = None
+    for chunk in chunks:
+        whole = chunk if whole is None else whole + chunk
+    return whole
+
+
+class Tokens(BaseCallbackHandler):
+    def __init__(self):
+        self.tokens, self.ends, self.errors, self.retries = [], [], [], []
+
+    def on_llm_new_token(self, token, **kwargs):
+        self.tokens.append(kwargs["chunk"].text)
+
+    def on_llm_end(self, response, **kwargs):
+        self.ends.append(response)
+
+    def on_llm_error(self, error, **kwargs):
+        self.errors.append((error, kwargs["response"]))
+
+    def on_retry(self, retry_state, **kwargs):
+        self.retries.append((retry_state.attempt_number, retry_state.outcome.exception()))
+
+
+def script(server):
+    server.reply("\nThe weather:", reasoning="Let me think. ", tool_calls=CALLS)
+
+
+@pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING, "baidu/ernie-5.0"])
+@pytest.mark.parametrize("version", ["v0", "v1"])
+async def test_all_ways_to_ask_give_the_same_message(model, ernie_server, model_id, version):
+    llm = model(model=model_id, output_version=version, client_request_id="same").bind_tools(
+        [weather]
+    )
+    asked = []
+    script(ernie_server)
+    asked.append(llm.invoke("hi"))
+    script(ernie_server)
+    asked.append(await llm.ainvoke("hi"))
+    script(ernie_server)
+    asked.append(merged(llm.stream("hi")))
+    script(ernie_server)
+    asked.append(merged([chunk async for chunk in llm.astream("hi")]))
+    script(ernie_server)
+    asked.append(llm.invoke("hi", stream=True))
+    script(ernie_server)
+    (asked_in_batch,) = llm.batch(["hi"])
+    asked.append(asked_in_batch)
+
+    def facts(message):
+        if isinstance(message, AIMessageChunk):
+            message = message_chunk_to_message(message)
+        metadata = {
+            k: v for k, v in message.response_metadata.items() if k not in ("id", "inference_id")
+        }
+        kinds = [block["type"] for block in message.content_blocks]
+        calls = [(call["name"], call["args"]) for call in message.tool_calls]
+        return (
+            message.text,
+            message.additional_kwargs,
+            metadata,
+            kinds,
+            calls,
+            message.usage_metadata,
+        )
+
+    first, *others = map(facts, asked)
+    assert first[0] == "\nThe weather:"
+    assert first[3] == ["reasoning", "text", "tool_call", "tool_call"]
+    assert first[2]["credits_used"] > 0
+    assert first[2]["usd_spent"] > 0
+    for other in others:
+        assert other == first
+    assert len({message.id for message in asked}) == len(asked)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_token_callbacks_fire_once_for_each_chunk(model, asynchronous):
+    for settings in ({"streaming": True}, {"streaming": True, "output_version": "v1"}):
+        handler = Tokens()
+        llm = model(**settings, callbacks=[handler])
+        answer = await llm.ainvoke("hi") if asynchronous else llm.invoke("hi")
+        assert "".join(handler.tokens) == answer.text
+        assert len(handler.tokens) > 3
+        assert len(handler.ends) == 1
+
+
+async def test_async_callbacks_are_awaited(model):
+    class Counter(AsyncCallbackHandler):
+        count = 0
+
+        async def on_llm_new_token(self, token, **kwargs):
+            self.count += 1
+
+    handler = Counter()
+    chunks = [c async for c in model().astream("hi", config={"callbacks": [handler]})]
+    assert handler.count == len(chunks)
+
+
+@pytest.mark.parametrize("given", [None, False])
+def test_streams_stream_unless_streaming_is_switched_off(model, given):
+    count = len(list(model(streaming=given).stream("hi")))
+    assert (count > 3) == (given is None)
+    assert len(list(model(disable_streaming=True).stream("hi"))) == 1
+
+
+def test_streaming_can_be_disabled_for_tools(model):
+    llm = model(disable_streaming="tool_calling")
+    assert len(list(llm.stream("hi"))) > 3
+    assert len(list(llm.bind_tools([weather]).stream("hi"))) == 1
+
+
+def test_the_same_question_is_answered_from_the_cache(model, ernie_server):
+    llm = model(cache=InMemoryCache())
+    first, second = llm.invoke("hi"), llm.invoke("hi")
+    assert len(ernie_server.requests) == 1
+    assert first.content == second.content
+    assert second.usage_metadata["total_cost"] == 0
+    llm.invoke("hi", temperature=1)
+    model(cache=llm.cache, temperature=0.5).invoke("hi")
+    assert len(ernie_server.requests) == 3
+
+
+def test_the_global_cache_is_used(model, ernie_server):
+    set_llm_cache(InMemoryCache())
+    try:
+        model().invoke("hi")
+        model().invoke("hi")
+    finally:
+        set_llm_cache(None)
+    assert len(ernie_server.requests) == 1
+
+
+def test_a_rate_limiter_slows_calls_down_and_retries_not(model, ernie_server):
+    acquired = []
+
+    class Limiter(InMemoryRateLimiter):
+        def acquire(self, *, blocking=True):
+            acquired.append(blocking)
+            return True
+
+    llm = model(rate_limiter=Limiter())
+    ernie_server.fail(503, headers={"retry-after-ms": "1"})
+    llm.invoke("hi")
+    list(llm.stream("hi"))
+    assert len(acquired) == 2
+
+
+def test_retries_are_told(model, ernie_server):
+    handler = Tokens()
+    ernie_server.fail(503, headers={"retry-after-ms": "1"}, times=2)
+    model().invoke("hi", config={"callbacks": [handler]})
+    assert [attempt for attempt, _ in handler.retries] == [1, 2]
+    assert [error.status_code for _, error in handler.retries] == [503, 503]
+
+
+async def test_retries_are_told_to_async_callbacks(model, ernie_server):
+    handler = Tokens()
+    ernie_server.fail(503, headers={"retry-after-ms": "1"})
+    await model().ainvoke("hi", config={"callbacks": [handler]})
+    assert [attempt for attempt, _ in handler.retries] == [1]
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+def test_v3_events_carry_reasoning_text_and_tools_in_blocks_of_their_own(model, ernie_server):
+    script(ernie_server)
+    stream = model(model=THINKING).bind_tools([weather]).stream_events("hi", version="v3")
+    message = stream.output
+    assert [b["type"] for b in message.content] == ["reasoning", "text", "tool_call", "tool_call"]
+    assert message.content[1]["text"] == "\nThe weather:"
+    assert [call["args"] for call in message.tool_calls] == [call["args"] for call in CALLS]
+    assert message.usage_metadata["total_tokens"] > 0
+    assert message.response_metadata["credits_used"] > 0
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+async def test_v3_events_are_the_same_async(model, ernie_server):
+    script(ernie_server)
+    stream = await model(model=THINKING).bind_tools([weather]).astream_events("hi", version="v3")
+    text = "".join([piece async for piece in stream.text])
+    message = await stream.output
+    assert text == "\nThe weather:"
+    assert [call["args"] for call in message.tool_calls] == [call["args"] for call in CALLS]
+
+
+async def test_v2_events_stream_tokens(model):
+    events = [event async for event in model().astream_events("hi", version="v2")]
+    names = [event["event"] for event in events]
+    assert names.count("on_chat_model_stream") > 3
+    assert names[-1] == "on_chat_model_end"
+    assert events[-1]["data"]["output"].usage_metadata is not None
+
+
+def test_batches_keep_their_order_and_their_errors(model, ernie_server):
+    ernie_server.on_request = None
+    answers = model().batch([f"question {n}" for n in range(8)], config={"max_concurrency": 4})
+    assert [f"question {n}" in answer.content for n, answer in enumerate(answers)] == [True] * 8
+    answers = model().batch([[HumanMessage([{"type": "video"}])], "hi"], return_exceptions=True)
+    assert isinstance(answers[0], Exception)
+    assert isinstance(answers[1], AIMessage)
+
+
+async def test_batches_work_async(model):
+    answers = await model().abatch(["one", "two", "three"])
+    assert ["three" in answer.content for answer in answers] == [False, False, True]
+    done = [index async for index, _ in model().abatch_as_completed(["one", "two"])]
+    assert sorted(done) == [0, 1]
+
+
+def test_generate_adds_the_usage_up(model):
+    result = model().generate([[HumanMessage("one")], [HumanMessage("two")]])
+    usages = [g[0].message.response_metadata["token_usage"] for g in result.generations]
+    summed = result.llm_output["token_usage"]
+    assert summed["total_tokens"] == sum(usage["total_tokens"] for usage in usages)
+    assert summed["prompt_tokens_details"]["cached_tokens"] == 0
+    assert result.llm_output["model_name"] == "baidu/ernie-4.5-21b-a3b"
+
+
+def test_usage_callbacks_of_langchain_count(model):
+    with get_usage_metadata_callback() as usage:
+        model().invoke("hi")
+        list(model().stream("hi"))
+    (counted,) = usage.usage_metadata.values()
+    assert counted["total_tokens"] > 0
+
+
+def test_traces_name_provider_model_and_settings(model):
+    collector = RunCollectorCallbackHandler()
+    llm = model(temperature=0.5, max_tokens=9, stop="x")
+    llm.invoke("hi", config={"callbacks": [collector]}, model="baidu/ernie-4.5-0.3b")
+    metadata = collector.traced_runs[0].extra["metadata"]
+    assert metadata["ls_provider"] == "aimlernie"
+    assert metadata["ls_model_name"] == "baidu/ernie-4.5-0.3b"
+    assert metadata["ls_temperature"] == 0.5
+    assert metadata["ls_max_tokens"] == 9
+    assert metadata["ls_stop"] == ["x"]
+    assert metadata["ls_model_type"] == "chat"
+    assert collector.traced_runs[0].serialized["id"][-1] == "ChatAimlErnie"
+
+
+def test_the_provider_of_traces_and_of_messages_is_one(model):
+    llm = model()
+    provider = llm._get_ls_params()["ls_provider"]
+    assert llm.invoke("hi").response_metadata["model_provider"] == provider
+    assert {c.response_metadata["model_provider"] for c in llm.stream("hi")} == {provider}
+
+
+def test_errors_are_told_with_what_the_server_said(model, ernie_server):
+    handler = Tokens()
+    ernie_server.fail(400, message="Body validation error")
+    with pytest.raises(Exception, match="Body validation"):
+        model().invoke("hi", config={"callbacks": [handler]})
+    ((error, response),) = handler.errors
+    metadata = response.generations[0][0].message.response_metadata
+    assert metadata["status_code"] == 400
+    assert metadata["request_id"] == error.request_id
+    assert "authorization" not in {name.lower() for name in metadata["headers"]}
+
+
+def test_binding_keeps_langchains_type_and_order(model):
+    bound = model().bind(temperature=1).bind_tools([weather], tool_choice="any", top_p=0.5)
+    assert isinstance(bound, RunnableBinding)
+    assert bound.kwargs["tool_choice"] == "required"
+    assert bound.kwargs["top_p"] == 0.5
+
+
+@pytest.mark.parametrize("choice", ["any", "required", True, "weather"])
+def test_a_choice_of_tools_makes_the_model_call_one(model, ernie_server, choice):
+    answer = model().bind_tools([weather], tool_choice=choice).invoke("Hello!")
+    assert [call["name"] for call in answer.tool_calls] == ["weather"]
+    assert ernie_server.last_request.body["tool_choice"] in (
+        "required",
+        {"type": "function", "function": {"name": "weather"}},
+    )
+
+
+def test_tools_can_go_with_a_form_of_the_answer(model, ernie_server):
+    llm = model().bind_tools([], response_format={"type": "json_object"})
+    llm.invoke("Answer with JSON, please.")
+    assert "tools" not in ernie_server.last_request.body
+    assert ernie_server.last_request.body["response_format"] == {"type": "json_object"}
+
+
+def test_a_wrong_choice_of_tools_is_a_value_error(model):
+    with pytest.raises(ValueError, match="typo"):
+        model().bind_tools([weather], tool_choice="typo")
+
+
+def test_tokens_are_counted_without_a_download(model):
+    llm = model()
+    assert llm.get_num_tokens("Hello world") in range(1, 6)
+    assert llm.get_num_tokens("你好世界" * 100) > 150
+    messages = [HumanMessage("hi"), AIMessage("there" * 50), HumanMessage("again")]
+    plain = llm.get_num_tokens_from_messages(messages)
+    assert llm.get_num_tokens_from_messages(messages, [weather]) > plain
+    assert trim_messages(messages, token_counter=llm, max_tokens=plain - 1) != messages
+    assert model(custom_get_token_ids=lambda text: [0] * 7).get_num_tokens("hi") == 7
+
+
+def test_construction_opens_nothing(ernie_server):
+    before = ernie_server.connections_total
+    start = time.perf_counter()
+    models = [ChatAimlErnie(base_url=ernie_server.base_url) for _ in range(50)]
+    assert time.perf_counter() - start < 5
+    assert ernie_server.connections_total == before
+    assert all(isinstance(llm, BaseChatModel) for llm in models)
+
+
+def test_the_names_of_langchain_are_kept(model):
+    llm = model()
+    assert llm._llm_type == "aimlernie-chat"
+    assert llm.get_lc_namespace() == ["langchain_aimlernie", "chat_models"]
+    assert llm.lc_secrets == {"api_key": "AIMLAPI_API_KEY"}
+    assert llm.metadata["lc_versions"]["langchain-aimlernie"]

@@ -1,0 +1,348 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+
+import pytest
+from langchain_core.load import dumpd, dumps, load
+from langchain_core.runnables import ConfigurableField
+from pydantic import SecretStr, ValidationError
+
+from langchain_aimlernie import ChatAimlErnie, errors
+from langchain_aimlernie.profiles import DEFAULT_MODEL
+
+SETTINGS = {
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "max_tokens": 50,
+    "max_completion_tokens": 60,
+    "stop": ["END"],
+    "seed": 7,
+    "frequency_penalty": 0.1,
+    "presence_penalty": -0.1,
+    "response_format": {"type": "text"},
+    "prediction": {"type": "content", "content": "x"},
+}
+
+
+def body_of(server):
+    return server.last_request.body
+
+
+@pytest.mark.parametrize(("name", "value"), SETTINGS.items())
+def test_a_setting_is_sent_wherever_it_is_given(model, ernie_server, name, value):
+    for ask in (
+        lambda: model(**{name: value}).invoke("hi"),
+        lambda: model().invoke("hi", **{name: value}),
+        lambda: model().bind(**{name: value}).invoke("hi"),
+        lambda: list(model(**{name: value}).stream("hi")),
+    ):
+        ask()
+        assert body_of(ernie_server)[name] == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("enable_thinking", False),
+        ("thinking_budget", 200),
+        ("provider", "auto"),
+        ("normalize_tool_schemas", True),
+    ],
+)
+def test_settings_of_one_model_are_sent_to_it_and_refused_for_others(
+    model, ernie_server, name, value
+):
+    model(model="baidu/ernie-5.0", **{name: value}).invoke("hi")
+    assert body_of(ernie_server)[name] == value
+    with pytest.raises(errors.BadRequestError, match=name):
+        model(**{name: value}).invoke("hi")
+
+
+def test_nothing_that_is_not_set_is_sent(model, ernie_server):
+    model().invoke("hi")
+    assert set(body_of(ernie_server)) == {"model", "messages"}
+    list(model().stream("hi"))
+    assert set(body_of(ernie_server)) == {"model", "messages", "stream", "stream_options"}
+
+
+def test_words_of_other_constructors_are_understood():
+    llm = ChatAimlErnie(model="m", stop_sequences=["a"], request_timeout=5, api_key="k")
+    assert (llm.model, llm.model_name, llm.stop, llm.timeout) == ("m", "m", ["a"], 5)
+    assert ChatAimlErnie(model_name="m", api_key="k").model == "m"
+
+
+def test_the_default_model_is_the_seeds(model):
+    assert model().model == DEFAULT_MODEL
+
+
+def test_a_word_that_is_no_setting_goes_to_the_body_with_a_warning(model, ernie_server):
+    with pytest.warns(UserWarning, match="top_k"):
+        llm = model(top_k=3)
+    assert llm.model_kwargs == {"top_k": 3}
+    llm.invoke("hi")
+    assert body_of(ernie_server)["top_k"] == 3
+
+
+def test_a_dict_of_model_kwargs_is_not_changed():
+    given = {"temperature": 0.5, "top_k": 3}
+    llm = ChatAimlErnie(model_kwargs=given, api_key="k")
+    assert given == {"temperature": 0.5, "top_k": 3}
+    assert (llm.temperature, llm.model_kwargs) == (0.5, {"top_k": 3})
+
+
+def test_the_same_setting_twice_is_refused():
+    with pytest.raises(ValueError, match="twice"):
+        ChatAimlErnie(model="a", model_name="b", api_key="k")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("temperature", 3), ("seed", 0), ("stop", ["a"] * 5), ("top_p", 0)]
+)
+def test_a_value_outside_its_range_is_refused_when_it_is_set(model, ernie_server, name, value):
+    llm = model()
+    for attempt in (
+        lambda: model(**{name: value}),
+        lambda: setattr(llm, name, value),
+        lambda: llm.bind(**{name: value}),
+        lambda: llm.model_copy(update={name: value}),
+        lambda: llm.invoke("hi", **{name: value}),
+    ):
+        with pytest.raises((ValueError, errors.BadRequestError), match=name):
+            attempt()
+    assert ernie_server.requests == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_retries": -1},
+        {"stream_idle_timeout": 0},
+        {"max_connections": 0},
+        {"timeout": "soon"},
+        {"timeout": -1},
+        {"model": ""},
+        {"http_client": object()},
+        {"client_request_id": "a b"},
+        {"default_headers": {"X": "a\nb"}},
+        {"base_url": "nowhere"},
+        {"api_key": "a b"},
+    ],
+)
+def test_settings_of_the_transport_are_checked_when_set_and_per_call(model, settings):
+    name = next(iter(settings))
+    with pytest.raises(ValidationError, match=name):
+        model(**settings)
+    if name != "model":
+        with pytest.raises(errors.BadRequestError, match=name):
+            model().invoke("hi", **settings)
+
+
+def test_settings_of_the_transport_can_be_given_per_call(model, ernie_server):
+    llm = ChatAimlErnie(api_key="wrong", base_url="http://127.0.0.1:9/v1", max_retries=0)
+    llm.invoke(
+        "hi",
+        api_key=ernie_server.api_key,
+        base_url=ernie_server.base_url,
+        timeout=30,
+        client_request_id="call-1",
+        default_headers={"X-One": "1"},
+        extra_headers={"X-Two": "2"},
+        extra_body={"note": "n"},
+    )
+    request = ernie_server.last_request
+    assert request.headers["x-client-request-id"] == "call-1"
+    assert request.headers["x-two"] == "2"
+    assert request.body["note"] == "n"
+
+
+def test_another_model_can_be_asked_per_call(model, ernie_server):
+    answer = model().invoke("hi", model="baidu/ernie-4.5-0.3b")
+    assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-0.3b"
+    assert answer.response_metadata["model_name"] == "baidu/ernie-4.5-0.3b"
+
+
+def test_stop_of_the_call_wins_and_an_empty_one_clears(model, ernie_server):
+    llm = model(stop=["A"])
+    llm.invoke("hi")
+    assert body_of(ernie_server)["stop"] == ["A"]
+    llm.invoke("hi", stop=["B"])
+    assert body_of(ernie_server)["stop"] == ["B"]
+    llm.invoke("hi", stop=[])
+    assert "stop" not in body_of(ernie_server)
+
+
+def test_usage_is_asked_of_a_stream_unless_it_is_not_wanted(model, ernie_server):
+    assert [c.usage_metadata for c in model().stream("hi")][-1] is not None
+    chunks = list(model(stream_usage=False).stream("hi"))
+    assert "stream_options" not in body_of(ernie_server)
+    assert not any(chunk.usage_metadata for chunk in chunks)
+    list(model().stream("hi", stream_usage=False))
+    assert "stream_options" not in body_of(ernie_server)
+    list(model().stream("hi", stream_options={"include_usage": False}))
+    assert body_of(ernie_server)["stream_options"] == {"include_usage": False}
+
+
+def test_extra_body_is_written_over_the_body(model, ernie_server):
+    model(temperature=0.5, extra_body={"temperature": 1, "x": 1}).invoke("hi")
+    assert body_of(ernie_server)["temperature"] == 1
+    assert body_of(ernie_server)["x"] == 1
+
+
+def test_settings_come_from_the_environment(monkeypatch):
+    monkeypatch.setenv("AIMLAPI_API_KEY", " from-env\n")
+    monkeypatch.setenv("AIMLAPI_API_BASE", "https://gateway.example/v1/")
+    llm = ChatAimlErnie()
+    assert llm.api_key.get_secret_value() == "from-env"
+    assert llm.base_url == "https://gateway.example/v1"
+
+
+def test_an_empty_key_in_the_environment_is_none(monkeypatch):
+    monkeypatch.setenv("AIMLAPI_API_KEY", "")
+    assert ChatAimlErnie().api_key is None
+
+
+async def test_without_a_key_the_api_is_not_asked():
+    llm = ChatAimlErnie()
+    for attempt in (lambda: llm.invoke("hi"), lambda: list(llm.stream("hi"))):
+        with pytest.raises(errors.AuthenticationError, match="AIMLAPI_API_KEY"):
+            attempt()
+    with pytest.raises(errors.AuthenticationError, match="AIMLAPI_API_KEY"):
+        await llm.ainvoke("hi")
+
+
+def test_a_server_of_ones_own_needs_no_key(ernie_server):
+    ernie_server.api_key = None
+    ChatAimlErnie(base_url=ernie_server.base_url).invoke("hi")
+    assert "authorization" not in ernie_server.last_request.headers
+
+
+async def test_a_key_can_be_a_function(model, ernie_server):
+    async def from_vault():
+        return ernie_server.api_key
+
+    sync_key, async_key = model(api_key=lambda: ernie_server.api_key), model(api_key=from_vault)
+    sync_key.invoke("hi")
+    await sync_key.ainvoke("hi")
+    await async_key.ainvoke("hi")
+    with pytest.raises(errors.BadRequestError, match="async"):
+        async_key.invoke("hi")
+
+
+@pytest.mark.parametrize("key", ["", "a\nb", "ä", None, 5])
+def test_a_function_that_gives_no_key_is_an_error_that_does_not_show_it(model, key):
+    with pytest.raises(errors.AuthenticationError) as caught:
+        model(api_key=lambda: key).invoke("hi")
+    assert repr(key) not in str(caught.value) or key is None
+
+
+def test_a_wrong_key_is_an_authentication_error(model):
+    with pytest.raises(errors.AuthenticationError) as caught:
+        model(api_key="wrong-key-1234").invoke("hi")
+    assert caught.value.status_code == 401
+    assert "wrong-key-1234" not in repr(caught.value) + str(caught.value)
+
+
+def test_the_request_id_can_be_chosen_for_each_call(model, ernie_server):
+    ids = iter(["one", "two"])
+    llm = model(client_request_id=lambda: next(ids))
+    told = [llm.invoke("hi").response_metadata["client_request_id"] for _ in range(2)]
+    assert told == ["one", "two"]
+    unset = [model().invoke("hi").response_metadata["client_request_id"] for _ in range(2)]
+    assert len(set(unset)) == 2
+
+
+SECRETS = {
+    "api_key": "sk-very-secret",
+    "default_headers": {"X-Team-Token": "sk-very-secret"},
+}
+
+
+def test_secrets_are_shown_nowhere(model):
+    llm = model(**SECRETS)
+    shown = [
+        repr(llm),
+        str(llm),
+        dumps(llm),
+        json.dumps(dumpd(llm), default=str),
+        repr(llm.model_dump()),
+        llm.model_dump_json(),
+        repr(llm._identifying_params),
+        repr(llm._get_invocation_params(api_key="sk-very-secret", extra_headers=SECRETS)),
+        repr(llm._get_ls_params()),
+        repr(llm.bind(temperature=1)),
+        repr(llm.asdict()),
+    ]
+    assert not [text for text in shown if "sk-very-secret" in text]
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+def test_a_model_comes_back_from_its_serialized_form(model, monkeypatch):
+    llm = model(temperature=0.5, stop=["x"], extra_body={"a": 1}, timeout=5)
+    monkeypatch.setenv("AIMLAPI_API_KEY", llm.api_key.get_secret_value())
+    again = load(
+        dumpd(llm),
+        allowed_objects=[ChatAimlErnie],
+        valid_namespaces=["langchain_aimlernie"],
+        secrets_from_env=True,
+    )
+    assert again == llm
+    assert again.invoke("hi").content
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda llm: pickle.loads(pickle.dumps(llm)),
+        copy.copy,
+        copy.deepcopy,
+        lambda llm: llm.model_copy(),
+        lambda llm: llm.model_copy(deep=True),
+    ],
+)
+def test_a_copy_of_a_used_model_is_equal_and_works(model, again):
+    llm = model(temperature=0.5)
+    llm.invoke("hi")
+    list(llm.stream("hi"))
+    twin = again(llm)
+    assert twin == llm
+    assert twin.invoke("hi").content
+
+
+def test_a_changed_copy_has_its_own_profile_and_cache_key(model):
+    llm = model()
+    before = llm._get_llm_string()
+    vision = llm.model_copy(update={"model": "baidu/ernie-4.5-vl-28b-a3b", "temperature": 1})
+    assert vision.model == "baidu/ernie-4.5-vl-28b-a3b"
+    assert vision.profile["image_inputs"] is True
+    assert llm.profile["image_inputs"] is False
+    assert vision._get_llm_string() != before == llm._get_llm_string()
+
+
+def test_profiles_are_not_shared_between_models(model):
+    first, second = model(), model()
+    first.profile["max_input_tokens"] = 1
+    assert second.profile["max_input_tokens"] == 120_000
+
+
+def test_a_model_can_be_configured_at_run_time(model, ernie_server):
+    llm = model().configurable_fields(
+        model_name=ConfigurableField(id="model"), temperature=ConfigurableField(id="heat")
+    )
+    chosen = llm.with_config(configurable={"model": "baidu/ernie-4.5-0.3b", "heat": 1.5})
+    assert len(list(chosen.stream("hi"))) > 2
+    assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-0.3b"
+    assert body_of(ernie_server)["temperature"] == 1.5
+
+
+@pytest.mark.parametrize("key", ["api_key", "http_client", "default_headers"])
+def test_what_is_secret_is_excluded_from_dumps(key):
+    field = ChatAimlErnie.model_fields[key]
+    assert field.repr is False
+    assert field.exclude is True or key == "api_key"
+
+
+def test_secret_strings_are_kept_as_such():
+    llm = ChatAimlErnie(api_key=SecretStr(" key "))
+    assert llm.api_key == SecretStr("key")
