@@ -17,6 +17,9 @@ from langchain_core.messages import (
     message_chunk_to_message,
 )
 
+from pydantic import ValidationError
+
+from langchain_aimlernie._settings import first_reason
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.profiles import DEFAULT_MODEL
@@ -43,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _model(options) as llm:
             return _run(llm, options)
-    except (AimlErnieError, ValueError) as error:
+    except ValidationError as error:
+        _tell(f"error: {first_reason(error)}")
+        return 1
+    except AimlErnieError as error:
         _tell(f"error: {error}")
         return 1
     except KeyboardInterrupt:
