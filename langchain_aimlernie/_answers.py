@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCallChunk
 from langchain_core.messages.ai import add_ai_message_chunks
@@ -13,8 +12,12 @@ from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.runnables.utils import AddableDict
 
 from langchain_aimlernie._json_text import PartialJsonDecoder, find_json
-from langchain_aimlernie._schemas import AnswerSchema
 from langchain_aimlernie.errors import StructuredOutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langchain_aimlernie._schemas import AnswerSchema
 
 _EXCERPT = 200
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from pydantic_core import from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _DECODER = json.JSONDecoder(strict=False)  # line breaks within strings are common in answers
 

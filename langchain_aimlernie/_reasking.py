@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import (
@@ -15,11 +14,14 @@ from langchain_core.messages import (
 )
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from pydantic import InstanceOf
+from pydantic import InstanceOf  # noqa: TC002  pydantic reads it at run time
 from typing_extensions import override
 
 from langchain_aimlernie._answers import refused
 from langchain_aimlernie.errors import StructuredOutputError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 
 def as_messages(given: LanguageModelInput) -> list[BaseMessage]:

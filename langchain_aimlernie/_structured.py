@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.output_parsers import BaseTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from pydantic import InstanceOf
+from pydantic import InstanceOf  # noqa: TC002  pydantic reads it at run time
 from typing_extensions import override
 
 from langchain_aimlernie._answers import AnswerDecoder, AnswerReader
@@ -23,7 +23,9 @@ from langchain_aimlernie._schemas import (
     encode_answer_tool,
     read_schema,
 )
-from langchain_aimlernie._tools import ToolLike
+
+if TYPE_CHECKING:
+    from langchain_aimlernie._tools import ToolLike
 
 Method = Literal["auto", "json_schema", "function_calling", "json_mode"]
 """How the model is brought to answer with an object; see `structured_output`."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from langchain_aimlernie.testing import http11
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from langchain_aimlernie.testing.received import Request
     from langchain_aimlernie.testing.replies import Fault
@@ -35,13 +35,13 @@ class Connection(asyncio.Protocol):
     Args:
         service: Who answers.
         number: Which connection it is, counted from 1.
-        gone: Called with the connection when it is lost.
+        among: The connections that are open; this one is there from its making to its loss.
     """
 
-    def __init__(self, service: Service, number: int, gone: Callable[[Connection], None]) -> None:
+    def __init__(self, service: Service, number: int, among: set[Connection]) -> None:
         self._service = service
         self._number = number
-        self._gone = gone
+        self._among = among
         self._decoder = http11.RequestDecoder()
         self._waiting: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream server makes no other
         """Keep the transport, and have each piece sent at once."""
         self._transport = transport
+        self._among.add(self)
         sock = transport.get_extra_info("socket")
         # asyncio does this only for sockets that were made with a protocol number.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -62,7 +63,7 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
         self._lost.set()
-        self._gone(self)
+        self._among.discard(self)
 
     def pause_writing(self) -> None:
         """The client does not keep up."""

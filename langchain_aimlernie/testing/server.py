@@ -268,15 +268,20 @@ class ErnieServer:
             loop.call_soon(ready.set)
             loop.run_forever()
             server.close()
-            loop.run_until_complete(self._close_all())
+            loop.run_until_complete(self._finish())
         finally:
             loop.close()
 
     def _connection(self) -> Connection:
         self._accepted += 1
-        connection = Connection(self._service, self._accepted, self._open.discard)
-        self._open.add(connection)
-        return connection
+        return Connection(self._service, self._accepted, self._open)
+
+    async def _finish(self) -> None:
+        """Close what is open, and what was being accepted while it was closed."""
+        await self._close_all()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*rest, return_exceptions=True)
+        await self._close_all()
 
     async def _close_all(self, *, reset: bool = False) -> None:
         """Close the connections, and let their tasks end."""

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
@@ -163,14 +164,51 @@ def test_a_prompt_before_and_settings_after_work_as_in_any_chain(model, ernie_se
         assert (body["seed"], body["top_p"]) == (7, 0.5)
 
 
-@pytest.mark.parametrize("schema", [Joke, Joke.model_json_schema()])
-async def test_tracers_are_told_the_schema(model, schema):
-    events = [
-        event
-        async for event in model.with_structured_output(schema).astream_events("a", version="v2")
+class Tracer(BaseCallbackHandler):
+    def __init__(self):
+        self.schemas = []
+
+    def on_chat_model_start(self, serialized, messages, *, options=None, **kwargs):
+        self.schemas.append(options["ls_structured_output_format"]["schema"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("schema", [Joke, JokeV1, Joke.model_json_schema()])
+async def test_tracers_are_told_the_schema_and_the_wire_is_not(model, ernie_server, schema, method):
+    tracer = Tracer()
+    chain = model.with_structured_output(schema, method=method, strict=None)
+    chain.invoke("a joke", config={"callbacks": [tracer]})
+    async for _ in chain.astream("a joke", config={"callbacks": [tracer]}):
+        pass
+    assert tracer.schemas == [convert_to_json_schema(schema)] * 2
+    assert not any("ls_structured_output_format" in each.body for each in ernie_server.requests)
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_partial_objects_are_events_of_the_parser(model, ernie_server, method):
+    ernie_server.reply(**as_reply(method))
+    chain = model.with_structured_output(Joke.model_json_schema(), method=method)
+    parsed = [
+        event["data"]["chunk"]
+        async for event in chain.astream_events("a joke", version="v2")
+        if event["event"] == "on_parser_stream"
     ]
-    assert any(event["event"] == "on_parser_stream" for event in events)
-    assert convert_to_json_schema(schema)["properties"]["setup"]["type"] == "string"
+    assert len(parsed) > 5
+    assert parsed[-1] == JOKE
+
+
+@pytest.mark.parametrize("options", [{}, {"method": "json_mode"}, {"retry": True}])
+async def test_a_stream_that_is_broken_off_gives_its_connection_back(model, options):
+    one = model.model_copy(update={"max_connections": 1, "timeout": 5})
+    chain = one.with_structured_output(Joke.model_json_schema(), **options)
+    with one:
+        async with one:
+            for _ in range(3):
+                async for _part in chain.astream("a joke"):
+                    break
+                for _part in chain.stream("a joke"):
+                    break
+            assert chain.invoke("a joke") == await chain.ainvoke("a joke")
 
 
 # With scripted answers

@@ -1,0 +1,173 @@
+"""Instances of JSON Schemas as the local server makes them: valid, and from the prompt's words."""
+
+import json
+from datetime import date, datetime, time
+from decimal import Decimal
+from enum import Enum
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, create_model
+from typing_extensions import TypedDict
+
+from langchain_aimlernie.testing.answers import answer
+from langchain_aimlernie.testing.catalogue import BY_NAME
+from langchain_aimlernie.testing.hints import Hints
+from langchain_aimlernie.testing.instances import make
+
+STRING, INTEGER = {"type": "string"}, {"type": "integer"}
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = Field(ge=1, le=9)
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    tricks: list[str]
+
+
+class Node(BaseModel):
+    value: int
+    next: "Node | None"
+    children: list["Node"]
+
+
+class Everything(BaseModel):
+    pet: Cat | Dog
+    colour: Colour
+    node: Node
+    day: date
+    moment: datetime
+    hour: time
+    id: UUID
+    price: Decimal
+    share: float = Field(gt=0, lt=1)
+    even: int = Field(multiple_of=4, ge=10)
+    short: str = Field(max_length=3)
+    long: str = Field(min_length=80)
+    code: str = Field(pattern=r"^[A-Z]{3}-\d{3}$")
+    several: list[int] = Field(min_length=3)
+    different: set[Colour] = Field(min_length=2)
+    distinct: set[int] = Field(min_length=4)
+    pair: tuple[int, str]
+    table: dict[str, float] = Field(min_length=2)
+    anything: Any
+    nothing: None
+    maybe: int | None
+    constant: Literal[7]
+
+
+class Person(BaseModel):
+    name: str
+    age: int
+    city: str
+    email: str | None = None
+
+
+def structured(question, model):
+    json_schema = {"name": "n", "schema": model.model_json_schema()}
+    body = {
+        "messages": [{"role": "user", "content": question}],
+        "response_format": {"type": "json_schema", "json_schema": json_schema},
+    }
+    reply = answer(body, BY_NAME["baidu/ernie-4.5-21b-a3b"])
+    return model.model_validate_json(reply.text)
+
+
+@pytest.mark.parametrize("model", [Everything, Cat, Dog, Node, Person])
+def test_structured_output_is_an_instance_of_its_schema(model):
+    structured("Whatever you like", model)
+
+
+def test_structured_output_is_taken_from_the_prompt():
+    assert structured("Bob Smith, age 41, from Berlin, email: bob@x.org", Person) == Person(
+        name="Bob Smith", age=41, city="Berlin", email="bob@x.org"
+    )
+    assert structured("a dog, please", Everything).pet.kind == "dog"
+    assert structured("something blue", Everything).colour is Colour.BLUE
+
+
+def test_structured_output_that_is_made_up_says_so():
+    class Joke(BaseModel):
+        setup: str
+        punchline: str
+
+    assert structured("a joke about cats", Joke).setup == "setup made up by the local ErnieServer"
+
+
+BOUNDS = st.integers(-1000, 1000).flatmap(
+    lambda low: st.integers(0, 50).map(lambda width: Field(ge=low, le=low + width))
+)
+LENGTHS = st.integers(0, 20).flatmap(
+    lambda low: st.integers(0, 20).map(lambda more: Field(min_length=low, max_length=low + more))
+)
+LEAVES = st.one_of(
+    st.sampled_from([int, float, str, bool, date, datetime, UUID, Colour, Literal["a", "b"], None]),
+    BOUNDS.map(lambda field: Annotated[int, field]),
+    BOUNDS.map(lambda field: Annotated[float, field]),
+    LENGTHS.map(lambda field: Annotated[str, field]),
+)
+
+
+def models(fields):
+    names = st.text("abcdefg_", min_size=1, max_size=5).filter(lambda name: name[0] != "_")
+    return st.dictionaries(names, fields, max_size=4).map(
+        lambda held: create_model("Made", **{name: (kind, ...) for name, kind in held.items()})
+    )
+
+
+def nested(kinds):
+    return st.one_of(
+        kinds.map(lambda kind: kind | None if isinstance(kind, type) else kind),
+        kinds.map(lambda kind: list[kind]),
+        kinds.map(lambda kind: dict[str, kind]),
+        models(kinds),
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(model=models(st.recursive(LEAVES, nested, max_leaves=5)), prompt=st.text(max_size=50))
+def test_any_schema_gets_an_instance(model, prompt):
+    made = make(model.model_json_schema(), Hints(prompt), "{name}")
+    model.model_validate_json(json.dumps(made))
+
+
+def test_schemas_with_all_of_and_references_are_followed():
+    schema = {
+        "allOf": [{"$ref": "#/$defs/a/b~1c"}, {"properties": {"y": INTEGER}, "required": ["y"]}],
+        "$defs": {"a": {"b/c": {"type": "object", "properties": {"x": STRING}, "required": ["x"]}}},
+    }
+    assert make(schema, Hints("3 'x'")) == {"x": "x", "y": 3}
+    assert make({"$ref": "#/nowhere"}, Hints("x")) == "x"
+    assert make({"properties": {"x": True}, "minProperties": 3}, Hints("q")).keys() == {
+        "x",
+        "key1",
+        "key2",
+    }
+
+
+def test_a_schema_that_never_ends_ends():
+    loop = {"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]}
+    made, depth = make(loop, Hints("")), 0
+    while made:
+        made, depth = made["x"], depth + 1
+    assert 0 < depth < 100
+
+
+def test_typed_dicts_are_schemas_too():
+    class Movie(TypedDict):
+        title: str
+        year: int
+
+    schema = create_model("Movie", movie=(Movie, ...)).model_json_schema()
+    assert make(schema, Hints("'Alien' of 1979")) == {"movie": {"title": "Alien", "year": 1979}}

@@ -1,0 +1,223 @@
+"""The local server as a server: connections, threads, starting and stopping, the command."""
+
+import asyncio
+import gc
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+
+import httpx
+import pytest
+
+from langchain_aimlernie.testing import ErnieServer
+
+TEXT = "baidu/ernie-4.5-21b-a3b"
+CHAT = "/chat/completions"
+
+
+@pytest.fixture
+def client(ernie_server):
+    headers = {"authorization": f"Bearer {ernie_server.api_key}"}
+    with httpx.Client(base_url=ernie_server.base_url, headers=headers, trust_env=False) as client:
+        yield client
+
+
+def body(**fields):
+    return {"model": TEXT, "messages": [{"role": "user", "content": "Hello"}], **fields}
+
+
+def test_one_connection_carries_many_requests(client, ernie_server):
+    for _ in range(5):
+        client.post(CHAT, json=body())
+        client.post(CHAT, json=body(stream=True))
+    assert (ernie_server.connections, ernie_server.connections_total) == (1, 1)
+    assert {request.connection for request in ernie_server.requests} == {1}
+
+
+async def test_a_thousand_connections_are_answered_at_once():
+    with ErnieServer(delay=0.2) as server:
+        raw = json.dumps(body()).encode()
+        head = f"POST /v1{CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.api_key}\r\n"
+        request = f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw
+
+        async def ask():
+            reader, writer = await asyncio.open_connection(server.host, server.port)
+            writer.write(request)
+            status = await reader.readline()
+            writer.close()
+            await writer.wait_closed()
+            return status
+
+        assert set(await asyncio.gather(*(ask() for _ in range(1000)))) == {b"HTTP/1.1 200 OK\r\n"}
+        assert server.connections_total == 1000
+        assert server.totals.answers == 1000
+
+
+def test_requests_sent_ahead_are_answered_in_order(ernie_server):
+    ernie_server.reply("first", delay=0.05)
+    ernie_server.reply("second")
+    raw = json.dumps(body()).encode()
+    head = f"POST /v1{CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ernie_server.api_key}\r\n"
+    request = f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw
+    with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
+        sock.sendall(
+            request + request.replace(b"HTTP/1.1\r\n", b"HTTP/1.1\r\nconnection: close\r\n")
+        )
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answer.index(b"first") < answer.index(b"second")
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"nonsense\r\n\r\n", b"400"),
+        (b"GET / HTTP/2\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nno header\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000, b"431"),
+        (b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\ncontent-length: 999999999999\r\n\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", b"400"),
+        (b"GET / HTTP/1.0\r\n\r\n", b"404"),
+    ],
+)
+def test_bytes_that_are_no_request_end_the_connection(ernie_server, request_bytes, status):
+    with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
+        sock.sendall(request_bytes)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 " + status)
+
+
+def test_a_client_that_waits_for_the_go_ahead_gets_it(ernie_server):
+    with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
+        sock.sendall(b"POST /x HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n")
+        assert sock.recv(100).startswith(b"HTTP/1.1 100 ")
+        sock.sendall(b"x")
+        assert sock.recv(100).startswith(b"HTTP/1.1 404 ")
+
+
+def test_a_server_can_be_stopped_and_started_again():
+    server = ErnieServer(api_key=None)
+    for _ in range(2):
+        with server:
+            assert httpx.post(server.base_url + CHAT, json=body()).status_code == 200
+            with pytest.raises(RuntimeError, match="runs already"):
+                server.start()
+        server.stop()
+        assert "stopped" in repr(server)
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection((server.host, server.port))
+
+
+def test_a_taken_port_is_an_error(ernie_server):
+    with pytest.raises(OSError, match="in use"):
+        ErnieServer(ernie_server.port).start()
+
+
+def test_stopping_in_the_middle_of_answers_leaves_nothing_behind():
+    threads = threading.active_count()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with ErnieServer(api_key=None, interval=60) as server, httpx.Client() as client:
+            url = server.base_url + CHAT
+            with client.stream("POST", url, json=body(stream=True)) as response:
+                pieces = response.iter_bytes()
+                next(pieces)
+                server.stop()
+                with pytest.raises(httpx.HTTPError):
+                    next(pieces)
+        del server, client, response, pieces
+        gc.collect()
+    assert threading.active_count() == threads
+
+
+def test_stopping_while_clients_connect_leaves_nothing_behind():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(20):
+            server = ErnieServer().start()
+            socks = [socket.create_connection((server.host, server.port)) for _ in range(20)]
+            server.stop()
+            for sock in socks:
+                sock.close()
+        del server
+        gc.collect()
+
+
+async def test_it_can_be_used_inside_a_running_event_loop():
+    with ErnieServer(api_key=None) as server:
+        async with httpx.AsyncClient() as client:
+            response = await client.post(server.base_url + CHAT, json=body())
+    assert response.status_code == 200
+
+
+def test_it_listens_on_ipv6_too():
+    try:
+        server = ErnieServer(host="::1", api_key=None).start()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with httpx.Client() as client:
+        assert client.get(server.base_url + "/models").status_code == 200
+    server.stop()
+
+
+def test_it_starts_and_stops_in_milliseconds():
+    start = time.monotonic()
+    for _ in range(20):
+        ErnieServer().start().stop()
+    assert time.monotonic() - start < 5
+
+
+def test_the_plugin_costs_next_to_nothing_to_import():
+    code = (
+        "import sys, pytest; before = set(sys.modules)\n"
+        "import langchain_aimlernie.testing.fixtures\n"
+        "new = set(sys.modules) - before\n"
+        "print(sorted(name for name in new if not name.startswith('langchain_aimlernie')))\n"
+        "print(sorted(name for name in new if name.startswith('langchain_aimlernie')))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    others, own = run.stdout.splitlines()
+    assert others == "[]"
+    assert "testing.server" not in own
+
+
+def test_the_command_serves_until_it_is_told_to_end():
+    command = [sys.executable, "-m", "langchain_aimlernie.testing", "--api-key", "k"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        lines = [process.stdout.readline() for _ in range(3)]
+        settings = dict(line.strip().removeprefix("export ").split("=") for line in lines[1:])
+        assert settings["AIMLAPI_API_KEY"] == "k"
+        response = httpx.post(
+            settings["AIMLAPI_API_BASE"] + CHAT,
+            json=body(),
+            headers={"authorization": "Bearer k"},
+        )
+        assert response.status_code == 200
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_the_command_says_when_it_cannot_listen(ernie_server):
+    command = [
+        sys.executable,
+        "-m",
+        "langchain_aimlernie.testing",
+        "--port",
+        str(ernie_server.port),
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert "Cannot listen" in run.stderr
+
+
+def test_there_is_no_other_name():
+    from langchain_aimlernie import testing
+
+    assert dir(testing) == testing.__all__
+    assert all(getattr(testing, name) for name in testing.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = testing.Nothing
