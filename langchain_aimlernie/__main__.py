@@ -16,7 +16,6 @@ from langchain_core.messages import (
     SystemMessage,
     message_chunk_to_message,
 )
-
 from pydantic import ValidationError
 
 from langchain_aimlernie._settings import first_reason

@@ -14,7 +14,7 @@ from langchain_core.messages import (
 )
 from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from pydantic import InstanceOf  # noqa: TC002  pydantic reads it at run time
+from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._answers import refused

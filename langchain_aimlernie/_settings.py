@@ -83,7 +83,7 @@ def _key_of_environment() -> SecretStr | None:
 
 
 class ErnieSettings(BaseChatModel):
-    """What a user can set. Every word can also be given per call and through `bind`.
+    """What a user can set. All but `streaming` can also be given per call and through `bind`.
 
     What is not set is not sent. Ranges are those of the API's published schema; a value outside
     raises an error that names the setting, the value and the range.
@@ -161,9 +161,9 @@ class ErnieSettings(BaseChatModel):
     """Whether a stream ends with its token counts."""
 
     timeout: Timeout | None = Field(default=None, repr=False)
-    """Seconds that a try may wait for bytes of an answer, or an `httpx.Timeout`, or its tuple
-    (connect, read, write, pool). Unset: 600 s, and 300 s for the first event of a stream. Also
-    `request_timeout`."""
+    """Seconds that a try may take to answer (a stream: to its first event), an `httpx.Timeout`, or
+    its tuple (connect, read, write, pool). A number also lowers the limits of connecting (5 s) and
+    writing (30 s). Unset: 600 s, streams 300 s. Also `request_timeout`."""
 
     stream_idle_timeout: float | None = Field(default=120.0, gt=0)
     """Seconds that a stream may go without an event that carries something; `None`: for ever."""

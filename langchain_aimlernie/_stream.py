@@ -21,7 +21,14 @@ from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie._text import clean_text
 from langchain_aimlernie._thoughts import ThoughtSplitter
 from langchain_aimlernie._tools import ToolCallAssembler
-from langchain_aimlernie._wire import Answer, Choice, is_object, parse_answer, parse_json
+from langchain_aimlernie._wire import (
+    Answer,
+    Choice,
+    is_object,
+    parse_answer,
+    parse_json,
+    parse_plain_text,
+)
 from langchain_aimlernie.errors import (
     AimlErnieError,
     InvalidResponseError,
@@ -155,8 +162,26 @@ class StreamDecoder:
             raise InvalidResponseError(
                 "The server sent an event that is no JSON object.", body=payload
             )
+        if self._choice is not None and event.event == "message":
+            text = parse_plain_text(payload, self._choice.place)
+            if text is not None:
+                return self._take_text(text)
         self._check_error(event, payload)
         return self._take(parse_answer(payload))
+
+    def _take_text(self, text: str) -> Sequence[ChatGenerationChunk]:
+        self.events += 1
+        thought, text = self._thoughts.feed(text)
+        text = self._text.add(text)
+        if thought:
+            return (self._chunk(text, {"reasoning_content": self._reasoning.add(thought)}, []),)
+        return (self._text_chunk(text),) if text else _NO_CHUNKS
+
+    def _text_chunk(self, text: str) -> ChatGenerationChunk:
+        message = AIMessageChunk(
+            content=text, response_metadata={"model_provider": PROVIDER}, id=self._answer.id
+        )
+        return ChatGenerationChunk(message=message)
 
     def _check_error(self, event: ServerSentEvent, payload: Mapping[str, object]) -> None:
         if event.event == "error" and "error" not in payload:

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
 from langchain_core.output_parsers import BaseTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from pydantic import InstanceOf  # noqa: TC002  pydantic reads it at run time
+from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._answers import AnswerDecoder, AnswerReader

@@ -138,6 +138,39 @@ def parse_answer(payload: Mapping[str, object]) -> Answer:
     )
 
 
+def parse_plain_text(payload: Mapping[str, Any], place: int) -> str | None:
+    """Give the text of an event that brings a piece of text and nothing else, else `None`.
+
+    Nearly all events of a stream are such; this spares them the full reading.
+
+    Args:
+        payload: The event.
+        place: The choice that the text must belong to.
+    """
+    try:
+        (choice,) = payload["choices"]
+        delta = choice["delta"]
+        text = delta["content"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    if type(text) is not str or not text or choice.get("index", 0) != place:
+        return None
+    if any(map(payload.get, _BESIDE_CHOICES)) or len(choice) > _PLAIN_CHOICE:
+        return None
+    if choice.get("finish_reason") or choice.get("logprobs"):
+        return None
+    for key, value in delta.items():
+        if value and key not in _PLAIN_DELTA:
+            return None
+    return text
+
+
+_BESIDE_CHOICES = ("usage", "meta", "error")
+_PLAIN_CHOICE = 4
+"""How many keys a choice has that holds index, delta, finish_reason and logprobs."""
+_PLAIN_DELTA = ("content", "role")
+
+
 def _parse_choices(value: object) -> tuple[Choice, ...]:
     if not isinstance(value, list):
         return ()

@@ -42,7 +42,7 @@ class Connection(asyncio.Protocol):
         self._service = service
         self._number = number
         self._among = among
-        self._decoder = http11.RequestDecoder()
+        self._reader = http11.RequestReader()
         self._waiting: deque[Request] = deque()
         self._task: asyncio.Task[None] | None = None
         self._writable = asyncio.Event()
@@ -76,11 +76,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer what the bytes complete."""
         try:
-            self._waiting += self._decoder.feed(data)
+            self._waiting += self._reader.feed(data)
         except http11.BadRequestError as error:
             self._refuse(error)
             return
-        if self._decoder.wants_go_ahead:
+        if self._reader.wants_go_ahead:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._serve_waiting()
 

@@ -22,7 +22,7 @@ class BadRequestError(Exception):
         self.status = status
 
 
-class RequestDecoder:
+class RequestReader:
     """Bytes, split anywhere, to requests."""
 
     def __init__(self) -> None:
@@ -48,10 +48,6 @@ class RequestDecoder:
         while len(self._buffer) >= self._missing and (request := self._next()) is not None:
             done.append(request)
         return done
-
-    def close(self) -> list[Request]:
-        """The end of the connection: nothing is complete that was not before."""
-        return []
 
     def _next(self) -> Request | None:
         if self._head is None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _DEEPEST = 40
 _MANY = 1000
+_LONG = 10_000
+_LARGEST = 20_000
+_NO_SCHEMA = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, re.error)
 _FORMATS: Mapping[str, str] = {
     "date": "2025-01-31",
     "date-time": "2025-01-31T12:00:00Z",
@@ -39,7 +42,7 @@ _SAMPLES = (
 
 
 def make(schema: Schema, hints: Hints, filler: str | None = None) -> Any:
-    """An instance of `schema`.
+    """An instance of `schema`; `{}` for what is no schema, or for one without end.
 
     Args:
         schema: A JSON Schema; `$ref` is followed inside it.
@@ -47,7 +50,10 @@ def make(schema: Schema, hints: Hints, filler: str | None = None) -> Any:
         filler: What strings hold that the prompt does not give, with "{name}" for the property's
             name. None: the question itself, as the argument of a tool would.
     """
-    return _Maker(schema, hints, filler).value(schema, "")
+    try:
+        return _Maker(schema, hints, filler).value(schema, "")
+    except (*_NO_SCHEMA, RecursionError):
+        return {}
 
 
 class _Maker:
@@ -58,9 +64,13 @@ class _Maker:
         self.hints = hints
         self.filler = filler
         self.open: list[object] = []
+        self.left = _LARGEST
 
     def value(self, schema: Schema | bool, name: str) -> Any:
         """An instance of a schema that stands under the property `name`."""
+        self.left -= 1
+        if self.left < 0:
+            raise ValueError("the instance has no end")
         if isinstance(schema, bool):
             schema = {}
         if schema.get("$ref"):
@@ -112,7 +122,7 @@ class _Maker:
         wanted = [k for k, held in fields.items() if k in required or self._is_offered(k, held)]
         names: dict[str, None] = dict.fromkeys([*wanted, *required])
         spare = (f"key{count}" for count in range(1, _MANY))
-        while len(names) < schema.get("minProperties", 0):
+        while len(names) < min(schema.get("minProperties", 0), _MANY):
             names[next(spare)] = None
         other: Schema | bool = schema.get("additionalProperties", {})
         return {key: self.value(fields.get(key, other), key) for key in names}
@@ -128,7 +138,7 @@ class _Maker:
         prefix = schema.get("prefixItems") or ()
         made = [self.value(each, name) for each in prefix]
         item = schema.get("items", not prefix)
-        least, most = schema.get("minItems", 0), schema.get("maxItems", _MANY)
+        least, most = schema.get("minItems", 0), min(schema.get("maxItems", _MANY), _MANY)
         if item is False:
             return made
         offered = 0 if self._is_loop(item) else max(1, self._supply(item))
@@ -183,7 +193,7 @@ class _Maker:
             assigned = self.hints.assigned(name) or ""
             return assigned if len(assigned) == len(sample) else sample
         text = next(filter(None, self._texts(schema, name)), name)[: schema.get("maxLength")]
-        return text.ljust(schema.get("minLength", 0), ".")
+        return text.ljust(min(schema.get("minLength", 0), _LONG), ".")
 
     def _texts(self, schema: Schema, name: str) -> Iterator[str]:
         """What a string may hold, the best first."""

@@ -44,11 +44,6 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
 )
 
 
-def anything(_: object) -> Findings:
-    """Any JSON value."""
-    return ()
-
-
 def null(value: object) -> Findings:
     """Nothing but null."""
     return () if value is None else _wrong("null", value)

@@ -259,7 +259,7 @@ class ErnieServer:
         self._accepted = 0
 
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
-        loop = asyncio.new_event_loop()
+        loop = asyncio.SelectorEventLoop()
         try:
             server = loop.run_until_complete(
                 loop.create_server(self._connection, sock=listener, backlog=_BACKLOG)
@@ -267,8 +267,10 @@ class ErnieServer:
             self._loop = loop
             loop.call_soon(ready.set)
             loop.run_forever()
-            server.close()
+            # Server.close would lose, and leak, what is just being accepted.
+            loop.remove_reader(listener)
             loop.run_until_complete(self._finish())
+            server.close()
         finally:
             loop.close()
 
@@ -277,7 +279,7 @@ class ErnieServer:
         return Connection(self._service, self._accepted, self._open)
 
     async def _finish(self) -> None:
-        """Close what is open, and what was being accepted while it was closed."""
+        """Close what is open, and what is still being accepted."""
         await self._close_all()
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*rest, return_exceptions=True)
