@@ -76,10 +76,12 @@ class PreparedCall:
             rest["stop"] = stop
         if stream and settings.stream_usage:
             rest.setdefault("stream_options", {"include_usage": True})
+        spec = find_model(name)
         payload = build_payload(
             messages,
-            find_model(name),
-            name,
+            spec,
+            # Servers of one's own may serve weights under a name that differs from the API's by case.
+            spec.id if is_default_host(settings.base_url) else name,
             {**settings.body_settings(), **settings.model_kwargs},
             rest,
             replay_reasoning=settings.replay_reasoning,

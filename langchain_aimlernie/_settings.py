@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 from langchain_core.language_models import BaseChatModel, ModelProfile
@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from langchain_aimlernie._endpoint import (
     DEFAULT_BASE_URL,
@@ -195,6 +196,21 @@ class ErnieSettings(BaseChatModel):
     extra_body: dict[str, Any] | None = None
     """Fields that are written over the finished body, unchecked."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Check the settings.
+
+        Raises:
+            ValidationError: A setting that cannot be; the error shows no value that may be secret.
+        """
+        refusal = None
+        try:
+            super().__init__(*args, **kwargs)
+        except ValidationError as error:
+            refusal = without_secrets(error)
+        # Raised here, it does not have the other error, which shows all values, as its context.
+        if refusal is not None:
+            raise refusal
+
     @property
     def model(self) -> str:
         """The model's id; the same as `model_name`."""
@@ -337,6 +353,27 @@ def read_clocks(timeout: Timeout | None, idle: float | None) -> Clocks:
         limits = replace(limits, connect=min(5.0, timeout), write=min(30.0, timeout))
     total = None if read is None else max(usual.total or 0.0, read)
     return replace(limits, total=total)
+
+
+_SHOWN = frozenset({*BODY_SETTINGS, "model", "model_name", "timeout", "max_retries"})
+"""Settings whose values a validation error may show."""
+
+
+def without_secrets(error: ValidationError) -> ValidationError:
+    """Make the same error, without the values that were given for what may be a secret."""
+    lines: list[InitErrorDetails] = []
+    for found in error.errors(include_url=False, include_context=False):
+        place = found["loc"]
+        shown = bool(place) and place[0] in _SHOWN
+        message = found["msg"].replace("{", "{{").replace("}", "}}")
+        lines.append(
+            InitErrorDetails(
+                type=PydanticCustomError("value_error", cast("Any", message)),
+                loc=place,
+                input=found["input"] if shown else "(not shown)",
+            )
+        )
+    return ValidationError.from_exception_data(error.title, lines)
 
 
 def first_reason(error: ValidationError) -> str:

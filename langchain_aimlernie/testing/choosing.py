@@ -122,9 +122,11 @@ def _clauses(question: str) -> Iterable[str]:
 
 def _is_same_again(tool: Tool, clause: str) -> bool:
     """Whether a clause is one more subject for a tool that takes a single text."""
-    fields = tool.parameters.get("properties") or {}
-    required = [fields.get(name, {}) for name in tool.parameters.get("required") or ()]
-    takes_a_text = [each.get("type") for each in required] == ["string"]
+    fields, required = tool.parameters.get("properties"), tool.parameters.get("required")
+    if not isinstance(fields, dict) or not isinstance(required, list) or len(required) != 1:
+        return False
+    field = fields.get(str(required[0]))
+    takes_a_text = isinstance(field, dict) and field.get("type") == "string"
     return takes_a_text and bool(Hints(clause).names)
 
 
@@ -197,8 +199,8 @@ def calls(
 def call(asked: Asked, results: Sequence[str] = ()) -> Call:
     """A call with arguments from the tool's schema and the question."""
     schema = {"type": "object", **asked.tool.parameters}
-    hints = Hints(asked.text, results, split_name(asked.tool.name))
-    arguments = make(schema, hints)
+    made = make(schema, Hints(asked.text, results, split_name(asked.tool.name)))
+    arguments = made if isinstance(made, dict) else {}
     return Call(asked.tool.name, json.dumps(arguments, ensure_ascii=False))
 
 

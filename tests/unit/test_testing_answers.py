@@ -226,6 +226,19 @@ def test_any_question_gets_an_answer(text):
     ask(text, response_format={"type": "json_object"})
 
 
+@given(
+    parameters=st.dictionaries(
+        st.sampled_from(["type", "properties", "required", "$ref", "additionalProperties"]),
+        st.sampled_from([None, 1, "x", "string", "#", [], ["a"], [1], {}, {"a": 1}, {"a": {}}]),
+    )
+)
+@settings(deadline=None)
+def test_parameters_that_are_no_schema_get_a_call_with_an_object(parameters):
+    tools = [{"type": "function", "function": {"name": "weather", "parameters": parameters}}]
+    for _, arguments in called("The weather in Paris and in Rome?", tools):
+        assert isinstance(arguments, dict)
+
+
 @pytest.mark.parametrize(
     ("prompt", "keys"),
     [

@@ -275,6 +275,13 @@ INVALID = {
     ),
     "json_schema": (ALL, {"response_format": {"type": "json_schema"}}, "json_schema: required"),
     "schema name": (ALL, schema(name="a b"), "json_schema.name: 'a b'"),
+    "schema name is a string": (ALL, schema(name=7), "json_schema.name: expected string"),
+    "function": (
+        ALL,
+        {"tools": [{"type": "function", "function": 7}]},
+        "function: expected object",
+    ),
+    "no JSON at all": (ALL, {"seed": (1, 2)}, "seed: expected integer, got tuple"),
     "schema": (ALL, schema(schema=[]), "json_schema.schema: expected object"),
     "foreign key of a schema": (ALL, schema(extra=1), "json_schema.extra: not allowed here"),
     "prediction": (FOURS, {"prediction": {"type": "content"}}, "prediction.content: required"),

@@ -142,6 +142,72 @@ def test_any_schema_gets_an_instance(model, prompt):
     model.model_validate_json(json.dumps(made))
 
 
+WORDS = st.text("ab", max_size=2) | st.sampled_from(
+    [
+        "type",
+        "$ref",
+        "$defs",
+        "properties",
+        "items",
+        "anyOf",
+        "allOf",
+        "enum",
+        "const",
+        "format",
+        "pattern",
+        "minimum",
+        "maximum",
+        "multipleOf",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "required",
+        "default",
+        "title",
+    ]  # easier to read
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(schema=st.dictionaries(WORDS, JSON | st.sampled_from(["object", "array", "#"])))
+def test_what_is_no_schema_gets_an_answer_too(schema):
+    make(schema, Hints("3 'x' of Paris"))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "string", "pattern": "(?<"},
+        {"type": "array", "items": {"type": "array", "minItems": 10**9}, "minItems": 10**9},
+        {"type": "object", "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}},
+    ],
+)
+def test_a_schema_that_no_one_can_meet_gets_an_empty_object(schema):
+    assert make(schema, Hints("x")) == {}
+
+
+@pytest.mark.parametrize(
+    ("schema", "made"),
+    [
+        ({"type": "string", "minLength": 10**9}, "x" + "." * 9_999),
+        ({"type": ["null", "integer"]}, 1),
+        ({"items": {"enum": ["a"]}, "minItems": 2, "uniqueItems": True}, ["a", "a 2"]),
+        ({"type": "array", "prefixItems": [{"const": 1}], "items": False}, [1]),
+        ({"type": "string", "pattern": "^no sample of ours$"}, "x"),
+        ({"properties": {"a": {"type": "number"}}}, {"a": 1}),
+    ],
+)
+def test_odd_schemas_are_met_as_far_as_they_can_be(schema, made):
+    assert make(schema, Hints("x")) == made
+
+
 def test_schemas_with_all_of_and_references_are_followed():
     schema = {
         "allOf": [{"$ref": "#/$defs/a/b~1c"}, {"properties": {"y": INTEGER}, "required": ["y"]}],

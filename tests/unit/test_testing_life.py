@@ -99,6 +99,18 @@ def test_a_client_that_waits_for_the_go_ahead_gets_it(ernie_server):
         assert sock.recv(100).startswith(b"HTTP/1.1 404 ")
 
 
+def test_an_old_client_gets_a_stream_without_chunks(ernie_server):
+    raw = json.dumps(body(stream=True)).encode()
+    head = f"POST /v1{CHAT} HTTP/1.0\r\nauthorization: Bearer {ernie_server.api_key}\r\n"
+    with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
+        sock.sendall(f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    head, _, stream = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert stream.startswith(b"data: {")
+    assert stream.endswith(b"data: [DONE]\n\n")
+
+
 def test_a_server_can_be_stopped_and_started_again():
     server = ErnieServer(api_key=None)
     for _ in range(2):
