@@ -80,7 +80,7 @@ class PreparedCall:
         payload = build_payload(
             messages,
             spec,
-            # Servers of one's own may serve weights under a name that differs from the API's by case.
+            # A server of one's own may know the weights by a name of another case.
             spec.id if is_default_host(settings.base_url) else name,
             {**settings.body_settings(), **settings.model_kwargs},
             rest,

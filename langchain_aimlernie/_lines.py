@@ -19,7 +19,8 @@ class _Socket:
     """What httpx's `trace` and `network_stream` extensions tell of a connection.
 
     Attributes:
-        reused: Whether the last request went over a connection that was there before.
+        reused: Whether the last request went over a connection that was there before, which has
+            said nothing since.
         is_opening: Whether the connection is being made.
     """
 
@@ -37,6 +38,34 @@ class _Socket:
         When there is something to read though nothing was asked, it can only be the end.
         """
         return self._stream is None or bool(self._stream.get_extra_info("is_readable"))
+
+    def _listen(self) -> None:
+        """Notice when a kept connection says something: one that was dead says nothing at all."""
+        stream = self._stream
+        read_on = stream.read
+
+        def read(max_bytes: int, timeout: float | None = None) -> bytes:
+            data: bytes = read_on(max_bytes, timeout)
+            self.reused = self.reused and not data
+            if data:
+                del stream.read
+            return data
+
+        stream.read = read
+
+    def _alisten(self) -> None:
+        """Notice when a kept connection says something: one that was dead says nothing at all."""
+        stream = self._stream
+        read_on = stream.read
+
+        async def read(max_bytes: int, timeout: float | None = None) -> bytes:
+            data: bytes = await read_on(max_bytes, timeout)
+            self.reused = self.reused and not data
+            if data:
+                del stream.read
+            return data
+
+        stream.read = read
 
     def _note(self, event: str, info: dict[str, Any]) -> None:
         step = event.partition(".")[2]
@@ -71,6 +100,8 @@ class Line(_Socket):
         extensions: dict[str, Any] = {"timeout": self._timeouts(call).extension()}
         if self._stream is None:
             extensions["trace"] = self._note
+        else:
+            self._listen()
         request = new_request(call, encodings, extensions)
         self._response = self._transport.handle_request(request)
         return self._response
@@ -129,6 +160,8 @@ class AsyncLine(_Socket):
         extensions: dict[str, Any] = {"timeout": self._timeouts(call).extension()}
         if self._stream is None:
             extensions["trace"] = self._anote
+        else:
+            self._alisten()
         request = new_request(call, encodings, extensions)
         self._response = await self._transport.handle_async_request(request)
         return self._response

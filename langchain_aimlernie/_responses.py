@@ -8,6 +8,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
+from langchain_aimlernie._problems import redacted
 from langchain_aimlernie._text import clean_text
 from langchain_aimlernie._thoughts import split_thoughts
 from langchain_aimlernie._tools import decode_tool_calls
@@ -73,7 +74,7 @@ def parse_completion(
     body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...] = ()
 ) -> Answer:
     """Read a JSON answer and make sure that it is one; see `decode_completion`."""
-    payload = parse_object(body)
+    payload = parse_object(body, secrets)
     error = error_in_payload(payload, headers=headers, secrets=secrets)
     if error is not None:
         raise error
@@ -87,7 +88,7 @@ def parse_completion(
             status_code=200,
             inference_id=headers.get("x-inference-id"),
             client_request_id=headers.get("x-client-request-id"),
-            body=dict(payload),
+            body=redacted(payload, secrets),
         )
     return answer
 

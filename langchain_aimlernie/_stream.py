@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
+from langchain_aimlernie._problems import redact
 from langchain_aimlernie._responses import (
     PROVIDER,
     answer_metadata,
@@ -24,9 +25,8 @@ from langchain_aimlernie._tools import ToolCallAssembler
 from langchain_aimlernie._wire import (
     Answer,
     Choice,
-    is_object,
     parse_answer,
-    parse_json,
+    parse_object,
     parse_plain_text,
 )
 from langchain_aimlernie.errors import (
@@ -145,7 +145,7 @@ class StreamDecoder:
         elif start == b"<":
             raise InvalidResponseError(
                 "The server answered with a page of HTML instead of a stream; is base_url right?",
-                body=data[:8192].decode(errors="replace"),
+                body=redact(data[:8192].decode(errors="replace"), self._secrets),
                 is_retryable=False,
             )
 
@@ -155,13 +155,9 @@ class StreamDecoder:
         if event.data.strip() == _DONE:
             self._check_done()
             return self._finish()
-        payload = parse_json(event.data)
-        if payload is None:
+        if event.data == b"null":
             return _NO_CHUNKS
-        if not is_object(payload):
-            raise InvalidResponseError(
-                "The server sent an event that is no JSON object.", body=payload
-            )
+        payload = parse_object(event.data, self._secrets)
         if self._choice is not None and event.event == "message":
             text = parse_plain_text(payload, self._choice.place)
             if text is not None:

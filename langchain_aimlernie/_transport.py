@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from langchain_aimlernie._clients import AsyncClients, Clients
 from langchain_aimlernie._clocks import FOREVER
@@ -18,7 +18,7 @@ from langchain_aimlernie._retry import Retries
 from langchain_aimlernie._routes import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Iterator
 
     import httpx
 
@@ -28,6 +28,70 @@ __all__ = ["AsyncTransport", "Call", "Clocks", "Connection", "Decoder", "Transpo
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Stream(Generic[T]):
+    """The chunks of one call. Whoever leaves it before its end must close it.
+
+    It is no generator: the collector would close an async one in a task of its own, while the
+    generator around it does so, too.
+
+    Args:
+        begin: Sends the call; gives the exchange with its first chunks.
+
+    Raises:
+        AimlErnieError: While iterating: the call failed; `.partial` is what had come.
+    """
+
+    def __init__(self, begin: Callable[[], Exchange[T]]) -> None:
+        self._begin: Callable[[], Exchange[T]] | None = begin
+        self._exchange: Exchange[T] | None = None
+        self._chunks: Iterator[T] = iter(())
+
+    def __iter__(self) -> Stream[T]:
+        return self
+
+    def __next__(self) -> T:
+        try:
+            while True:
+                for chunk in self._chunks:
+                    return chunk
+                if not self._read_on():
+                    break
+        except BaseException as error:
+            exchange = self._exchange
+            self.close()
+            if exchange is None or not isinstance(error, Exception):
+                raise
+            ours = exchange.failure(error)
+            if ours is error:
+                raise
+        else:
+            raise StopIteration
+        try:
+            raise ours
+        finally:
+            del ours  # it holds this frame, and only the garbage collector would free both
+
+    def close(self) -> None:
+        """Free the connection, which is closed unless the stream has come to its end."""
+        self._begin, self._chunks = None, iter(())
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.close()
+
+    def _read_on(self) -> bool:
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            self._exchange = begin()
+        elif self._exchange is None:
+            return False
+        elif not self._exchange.advance():
+            self._exchange.finish()
+            self._exchange = None
+            return False
+        self._chunks = iter(self._exchange.chunks)
+        return True
 
 
 class Transport:
@@ -72,42 +136,23 @@ class Transport:
         new_decoder: Callable[[dict[str, str]], Decoder[T]],
         *,
         on_retry: Callable[[int, AimlErnieError, float], None] | None = None,
-    ) -> Generator[T, None, None]:
-        """Send a call; give the chunks that a decoder makes of the stream.
+    ) -> Stream[T]:
+        """Give the chunks that a decoder makes of the stream; the first one asked for sends the call.
 
         Args:
             call: The call.
             new_decoder: Makes the decoder of one try's stream, given its headers.
             on_retry: As for `send`; nothing is tried again once a chunk was given.
-
-        Raises:
-            AimlErnieError: The call failed; `.partial` is what had come.
         """
 
         def attempt(exchange: Exchange[T], _: float) -> Exchange[T]:
             exchange.begin(new_decoder)
             return exchange
 
-        exchange = self._try(call, attempt, on_retry)
-        try:
-            while True:
-                for chunk in exchange.chunks:  # noqa: UP028  the async twin cannot
-                    yield chunk
-                if not exchange.advance():
-                    break
-            exchange.finish()
-        except Exception as error:
-            ours = exchange.failure(error)
-            if ours is error:
-                raise
-        else:
-            return
-        finally:
-            exchange.close()
-        try:
-            raise ours
-        finally:
-            del ours  # it holds this frame, and only the garbage collector would free both
+        def begin() -> Exchange[T]:
+            return self._try(call, attempt, on_retry)
+
+        return Stream(begin)
 
     def close(self) -> None:
         """Close the idle connections of these settings; calls under way are not disturbed."""
@@ -141,12 +186,76 @@ class Transport:
                 try:
                     raise failed
                 finally:
-                    del failed  # as above
+                    del failed  # as in `Stream`
             if on_retry is not None and retries.made > made:
                 on_retry(retries.made, failed, delay)
             time.sleep(delay)
             left -= delay
             fresh = failed.phase == "reuse"
+
+
+class AsyncStream(Generic[T]):
+    """The chunks of one call. Whoever leaves it before its end must close it.
+
+    It is no generator: the collector would close an async one in a task of its own, while the
+    generator around it does so, too.
+
+    Args:
+        begin: Sends the call; gives the exchange with its first chunks.
+
+    Raises:
+        AimlErnieError: While iterating: the call failed; `.partial` is what had come.
+    """
+
+    def __init__(self, begin: Callable[[], Awaitable[AsyncExchange[T]]]) -> None:
+        self._begin: Callable[[], Awaitable[AsyncExchange[T]]] | None = begin
+        self._exchange: AsyncExchange[T] | None = None
+        self._chunks: Iterator[T] = iter(())
+
+    def __aiter__(self) -> AsyncStream[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        try:
+            while True:
+                for chunk in self._chunks:
+                    return chunk
+                if not await self._read_on():
+                    break
+        except BaseException as error:
+            exchange = self._exchange
+            await self.aclose()
+            if exchange is None or not isinstance(error, Exception):
+                raise
+            ours = exchange.failure(error)
+            if ours is error:
+                raise
+        else:
+            raise StopAsyncIteration
+        try:
+            raise ours
+        finally:
+            del ours  # it holds this frame, and only the garbage collector would free both
+
+    async def aclose(self) -> None:
+        """Free the connection, which is closed unless the stream has come to its end."""
+        self._begin, self._chunks = None, iter(())
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            await exchange.close()
+
+    async def _read_on(self) -> bool:
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            self._exchange = await begin()
+        elif self._exchange is None:
+            return False
+        elif not await self._exchange.advance():
+            await self._exchange.finish()
+            self._exchange = None
+            return False
+        self._chunks = iter(self._exchange.chunks)
+        return True
 
 
 class AsyncTransport:
@@ -185,48 +294,29 @@ class AsyncTransport:
 
         return await self._try(call, attempt, on_retry)
 
-    async def stream(
+    def stream(
         self,
         call: Call,
         new_decoder: Callable[[dict[str, str]], Decoder[T]],
         *,
         on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None = None,
-    ) -> AsyncGenerator[T, None]:
-        """Send a call; give the chunks that a decoder makes of the stream.
+    ) -> AsyncStream[T]:
+        """Give the chunks that a decoder makes of the stream; the first one asked for sends the call.
 
         Args:
             call: The call.
             new_decoder: Makes the decoder of one try's stream, given its headers.
             on_retry: As for `send`; nothing is tried again once a chunk was given.
-
-        Raises:
-            AimlErnieError: The call failed; `.partial` is what had come.
         """
 
         async def attempt(exchange: AsyncExchange[T], _: float) -> AsyncExchange[T]:
             await exchange.begin(new_decoder)
             return exchange
 
-        exchange = await self._try(call, attempt, on_retry)
-        try:
-            while True:
-                for chunk in exchange.chunks:
-                    yield chunk
-                if not await exchange.advance():
-                    break
-            await exchange.finish()
-        except Exception as error:
-            ours = exchange.failure(error)
-            if ours is error:
-                raise
-        else:
-            return
-        finally:
-            await exchange.close()
-        try:
-            raise ours
-        finally:
-            del ours  # it holds this frame, and only the garbage collector would free both
+        async def begin() -> AsyncExchange[T]:
+            return await self._try(call, attempt, on_retry)
+
+        return AsyncStream(begin)
 
     async def close(self) -> None:
         """Close the idle connections of these settings; calls under way are not disturbed."""
@@ -260,7 +350,7 @@ class AsyncTransport:
                 try:
                     raise failed
                 finally:
-                    del failed  # as above
+                    del failed  # as in `AsyncStream`
             if on_retry is not None and retries.made > made:
                 await on_retry(retries.made, failed, delay)
             await asyncio.sleep(delay)

@@ -1,6 +1,6 @@
 """The API's answers: bytes in, the few values that we read typed, one kind of failure.
 
-A JSON answer and a streamed event differ in one key (`message` or `delta`), so one shape serves both.
+A JSON answer and a streamed event differ in one key (`message` or `delta`); one shape serves both.
 Everything a server may get wrong in a single value (a missing key, a `null`, a number as text) is
 settled here; what is no answer at all is an `InvalidResponseError`.
 """
@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
 
+from langchain_aimlernie._problems import redact, redacted
 from langchain_aimlernie.errors import InvalidResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _EXCERPT = 200
+_MAX_BODY = 8192
 _CHOICE_KEYS = frozenset({"index", "message", "delta", "finish_reason", "logprobs"})
 _MESSAGE_EXTRAS = ("annotations", "audio")
 _NOTHING: Mapping[str, object] = {}
@@ -71,11 +73,15 @@ def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
     return isinstance(value, dict)
 
 
-def parse_json(data: bytes | str) -> object:
+def parse_json(data: bytes | str, secrets: Sequence[str] = ()) -> object:
     """Read JSON as tolerantly as an answer that is already paid for deserves.
 
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
     are no UTF-8 (they become U+FFFD), and integers of any length.
+
+    Args:
+        data: The JSON.
+        secrets: What no error may show.
 
     Raises:
         InvalidResponseError: `data` is no JSON, or nested beyond any use.
@@ -83,19 +89,20 @@ def parse_json(data: bytes | str) -> object:
     try:
         return cast("object", from_json(data))
     except ValueError:
-        return _parse_slowly(data)
+        return _parse_slowly(data, secrets)
 
 
-def _parse_slowly(data: bytes | str) -> object:
+def _parse_slowly(data: bytes | str, secrets: Sequence[str]) -> object:
     text = data if isinstance(data, str) else data.decode("utf-8-sig", errors="replace")
     try:
         return cast("object", json.loads(text, parse_int=_parse_int))
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        text = redact(text[:_MAX_BODY], secrets)
         excerpt = text[:_EXCERPT].strip() or "nothing"
         raise InvalidResponseError(
             f"The server's answer is not valid JSON ({reason}). It begins: {excerpt}",
-            body=text[:8192],
+            body=text,
         ) from None
 
 
@@ -103,17 +110,18 @@ def _parse_int(digits: str) -> int | float:
     return int(digits) if len(digits) < 400 else float(digits)  # noqa: PLR2004  a double ends there
 
 
-def parse_object(data: bytes) -> Mapping[str, object]:
-    """Read a JSON object.
+def parse_object(data: bytes, secrets: Sequence[str] = ()) -> Mapping[str, object]:
+    """Read a JSON object; see `parse_json`.
 
     Raises:
         InvalidResponseError: `data` is no JSON, or JSON of another kind.
     """
-    value = parse_json(data)
+    value = parse_json(data, secrets)
     if is_object(value):
         return value
     raise InvalidResponseError(
-        f"The server answered with {_kind(value)} where a JSON object was due.", body=value
+        f"The server sent {_kind(value)} where a JSON object was due.",
+        body=redacted(value, secrets),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import statistics
 from pathlib import Path
 
@@ -37,7 +38,7 @@ LAYERS = {
 }
 """Every module may import those before it, in its own group and in the groups above."""
 
-ORDER = {name: place for place, name in enumerate(sum(LAYERS.values(), []))}
+ORDER = {name: place for place, name in enumerate(itertools.chain(*LAYERS.values()))}
 MOVES_BYTES = {*LAYERS["transport"]}
 HTTPX_TYPES = {"_settings", "catalogue"}
 WAITS = MOVES_BYTES | {*LAYERS["structured output"], "_clocks", "_slots", "_calls", "chat_models"}

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
-from langchain_core.messages import AIMessage
 
 from langchain_aimlernie import errors
 from langchain_aimlernie._responses import decode_completion, decode_usage
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
 
 HEADERS = {
     "x-inference-id": "inf-1",

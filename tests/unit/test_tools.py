@@ -139,7 +139,7 @@ def test_every_form_of_tool_choice_becomes_the_apis(choice, encoded):
 
 
 def test_a_choice_that_names_no_tool_is_refused_with_the_names_there_are():
-    with pytest.raises(ValueError, match="typo.*weather, now"):
+    with pytest.raises(ValueError, match=r"typo.*weather, now"):
         encode_tool_choice("typo", TOOLS)
 
 
