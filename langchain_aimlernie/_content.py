@@ -245,8 +245,7 @@ _REMEDY_OF_FORM = "Send an image as PNG, JPEG, GIF or WebP, anything else as PDF
 
 
 def _takes(spec: ModelSpec, need: str) -> bool:
-    # Of the published schemas only that of 5.0, the one with a developer role, has `file_id`.
-    return not spec.known or need in spec.parts or (need == "file_id" and spec.developer_role)
+    return not spec.known or need in spec.parts or (need == "file_id" and spec.file_ids)
 
 
 def _sendable(medium: Media, spec: ModelSpec) -> Wire:

@@ -61,6 +61,7 @@ class ModelSpec:
         known: Whether the table has the model.
         context: Context window in tokens.
         parts: Types of content part that a user message may hold.
+        file_ids: Whether a file can be named by the id of an upload instead of being sent.
         developer_role: Whether messages may have the role `developer`.
         fields: Request fields of the published schema; `None` where none is published.
         reasoning: Whether answers carry `reasoning_content`.
@@ -74,6 +75,7 @@ class ModelSpec:
     known: bool
     context: int | None
     parts: frozenset[str]
+    file_ids: bool
     developer_role: bool
     fields: frozenset[str] | None
     reasoning: bool
@@ -94,9 +96,9 @@ def _profile(spec: ModelSpec, name: str, context: int) -> ModelProfile:
         "pdf_inputs": media,
         "audio_inputs": False,
         "video_inputs": False,
-        # Tool messages are strings, on 5.0 also text parts: never media.
-        "image_tool_message": False,
-        "pdf_tool_message": False,
+        # A tool message takes text only; media of a result are sent after it, in a user message.
+        "image_tool_message": media,
+        "pdf_tool_message": media,
         "text_outputs": True,
         "image_outputs": False,
         "audio_outputs": False,
@@ -132,6 +134,7 @@ def _row(  # noqa: PLR0913 - one keyword per column of the table
         known=True,
         context=context,
         parts=parts,
+        file_ids=fields is _FIELDS_5_0,
         developer_role=fields is _FIELDS_5_0,
         fields=fields,
         reasoning=reasoning,
@@ -210,6 +213,7 @@ def find_model(model: str) -> ModelSpec:
         known=False,
         context=None,
         parts=_MEDIA,
+        file_ids=True,
         developer_role=False,
         fields=None,
         reasoning=False,

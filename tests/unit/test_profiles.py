@@ -69,7 +69,7 @@ def test_only_ernie_5_has_the_fields_and_the_role_of_ernie_5(model):
     spec = find_model(model)
     newest = model == "baidu/ernie-5.0"
     assert spec.thinking_switch is newest
-    assert spec.developer_role is newest
+    assert spec.developer_role is spec.file_ids is newest
     own = {"enable_thinking", "thinking_budget", "normalize_tool_schemas"}
     assert own & spec.fields == (own if newest else set())
     gone = {"max_completion_tokens", "prediction"}
@@ -86,13 +86,12 @@ def test_forced_tool_calls_are_not_relied_on_while_a_model_thinks(model):
 @EVERY_MODEL
 def test_a_profile_says_no_in_so_many_words_to_media_that_a_model_lacks(model):
     profile = model_profile(model)
-    for key in ("image_inputs", "image_url_inputs", "pdf_inputs", "attachment"):
+    taken = ("image_inputs", "image_url_inputs", "pdf_inputs", "attachment")
+    for key in (*taken, "image_tool_message", "pdf_tool_message"):
         assert profile[key] is (model in MEDIA), key
     for key in (
         "audio_inputs",
         "video_inputs",
-        "image_tool_message",
-        "pdf_tool_message",
         "image_outputs",
         "audio_outputs",
         "video_outputs",
