@@ -143,7 +143,7 @@ def test_stopping_in_the_middle_of_answers_leaves_nothing_behind():
                     next(pieces)
         del server, client, response, pieces
         gc.collect()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_stopping_while_clients_connect_leaves_nothing_behind():
