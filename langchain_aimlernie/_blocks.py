@@ -24,7 +24,7 @@ _REFUSAL = "refusal" if "refusal" in KNOWN_BLOCK_TYPES else None
 
 def translate_message(message: AIMessage) -> list[types.ContentBlock]:
     """Give the content blocks of a whole message: reasoning, text, refusal, tool calls."""
-    blocks = _text_blocks(message) + [_call_block(call) for call in message.tool_calls]
+    blocks = _text_blocks(message) + _call_blocks(message)
     return cast("list[types.ContentBlock]", blocks)
 
 
@@ -32,8 +32,7 @@ def translate_chunk(chunk: AIMessageChunk) -> list[types.ContentBlock]:
     """Give the content blocks of a chunk, each under the name that it keeps through the stream."""
     blocks = _text_blocks(chunk, named=True)
     if chunk.chunk_position == "last":
-        blocks += [_call_block(call) for call in chunk.tool_calls]
-        blocks += [{"type": "invalid_tool_call", **call} for call in chunk.invalid_tool_calls]
+        blocks += _call_blocks(chunk)
     else:
         blocks += [
             {
@@ -66,8 +65,12 @@ def _text_blocks(message: AIMessage, *, named: bool = False) -> list[dict[str, A
     return blocks
 
 
-def _call_block(call: Any) -> dict[str, Any]:
-    return {"type": "tool_call", "id": call["id"], "name": call["name"], "args": call["args"]}
+def _call_blocks(message: AIMessage) -> list[dict[str, Any]]:
+    valid = [
+        {"type": "tool_call", "id": call["id"], "name": call["name"], "args": call["args"]}
+        for call in message.tool_calls
+    ]
+    return valid + [{**call, "type": "invalid_tool_call"} for call in message.invalid_tool_calls]
 
 
 def register() -> None:

@@ -174,7 +174,10 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     )
     if read := _details(usage.get("prompt_tokens_details"), _INPUT_DETAILS):
         decoded["input_token_details"] = InputTokenDetails(**read)  # type: ignore[typeddict-item]  # keys are the table's
-    if written := _details(usage.get("completion_tokens_details"), _OUTPUT_DETAILS):
+    # SGLang counts reasoning beside the totals instead of among the details.
+    written = _details(usage, {"reasoning_tokens": "reasoning"})
+    written |= _details(usage.get("completion_tokens_details"), _OUTPUT_DETAILS)
+    if written:
         decoded["output_token_details"] = OutputTokenDetails(**written)  # type: ignore[typeddict-item]  # likewise
     return decoded
 

@@ -33,7 +33,7 @@ from langchain_aimlernie._endpoint import (
 from langchain_aimlernie._payload import BODY_SETTINGS, check_setting
 from langchain_aimlernie._transport import AsyncTransport, Clocks, Connection, Transport
 from langchain_aimlernie.errors import BadRequestError
-from langchain_aimlernie.profiles import DEFAULT_MODEL, model_profile
+from langchain_aimlernie.profiles import DEFAULT_MODEL, is_published, model_profile
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -278,6 +278,19 @@ class ErnieSettings(BaseChatModel):
     def _resolve_model_profile(self) -> ModelProfile | None:
         return model_profile(self.model_name)
 
+    @model_validator(mode="after")
+    def _check_profile(self) -> Self:
+        self.follow_model()
+        return self
+
+    def follow_model(self) -> None:
+        """Replace a profile that is another model's; one that a user has written stays.
+
+        `configurable_fields` hands a model's profile on with its other settings.
+        """
+        if self.profile is not None and is_published(self.profile):
+            self.profile = self._resolve_model_profile()
+
     def __setattr__(self, name: str, value: Any) -> None:
         """Check a setting that is changed on the object as one that is given to it."""
         if name in BODY_SETTINGS:
@@ -285,6 +298,8 @@ class ErnieSettings(BaseChatModel):
         super().__setattr__(name, value)
         if name in type(self).model_fields:
             self.forget_derived()
+        if name == "model_name":
+            self.follow_model()
 
     @cached_property
     def transport(self) -> Transport:

@@ -306,8 +306,8 @@ class ChatAimlErnie(ErnieSettings):
             check_setting(name, value)
         copy = super().model_copy(update=changes, deep=deep)
         copy.forget_derived()
-        if "model_name" in changes and "profile" not in changes:
-            copy.profile = copy._resolve_model_profile()  # noqa: SLF001  a model's own
+        if "model_name" in changes:
+            copy.follow_model()
         return copy
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from langchain_core.language_models import ModelProfile
 
-__all__ = ["DEFAULT_MODEL", "ModelSpec", "find_model", "model_profile"]
+__all__ = ["DEFAULT_MODEL", "ModelSpec", "find_model", "is_published", "model_profile"]
 
 DEFAULT_MODEL = "baidu/ernie-4.5-21b-a3b"
 
@@ -222,6 +222,11 @@ def find_model(model: str) -> ModelSpec:
         tools=True,
         profile=None,
     )
+
+
+def is_published(profile: ModelProfile) -> bool:
+    """Tell whether a profile is, word for word, that of a model in the table."""
+    return any(profile == spec.profile for spec in _ROWS)
 
 
 def model_profile(model: str) -> ModelProfile | None:

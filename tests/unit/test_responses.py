@@ -152,6 +152,15 @@ def test_tool_calls_are_sorted_into_valid_and_invalid():
             },
         ),
         (
+            {"prompt_tokens": 5, "completion_tokens": 2, "reasoning_tokens": 1},
+            {
+                "input_tokens": 5,
+                "output_tokens": 2,
+                "total_tokens": 7,
+                "output_token_details": {"reasoning": 1},
+            },
+        ),
+        (
             {
                 "prompt_tokens": 5,
                 "completion_tokens": 0,

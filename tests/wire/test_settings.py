@@ -320,6 +320,20 @@ def test_a_changed_copy_has_its_own_profile_and_cache_key(model):
     assert vision._get_llm_string() != before == llm._get_llm_string()
 
 
+def test_the_profile_follows_the_model_unless_it_was_written(model):
+    other = "baidu/ernie-4.5-vl-28b-a3b"
+    llm = model()
+    llm.model_name = other
+    assert llm.profile["image_inputs"] is True
+    chosen = model().configurable_fields(model_name=ConfigurableField(id="model"))
+    (picked, _) = chosen.with_config(configurable={"model": other}).prepare()
+    assert picked.profile["image_inputs"] is True
+    written = model(profile={"max_input_tokens": 7})
+    written.model_name = other
+    assert written.profile == {"max_input_tokens": 7}
+    assert model().model_copy(update={"model": "my-own"}).profile is None
+
+
 def test_profiles_are_not_shared_between_models(model):
     first, second = model(), model()
     first.profile["max_input_tokens"] = 1

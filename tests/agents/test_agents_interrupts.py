@@ -1,0 +1,213 @@
+"""Agents that stop, are kept in a checkpoint, and go on: with a person, an error, another model."""
+
+from __future__ import annotations
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.types import Command, interrupt
+
+from langchain_aimlernie.errors import AuthenticationError, InternalServerError
+
+THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
+SETTINGS = [
+    {},
+    {"streaming": True},
+    {"output_version": "v1"},
+    {"output_version": "v1", "streaming": True},
+]
+THREAD = {"configurable": {"thread_id": "1"}}
+TRANSFERS = [
+    {"name": "transfer", "args": {"euros": 10, "to": "Anna"}, "id": "a"},
+    {"name": "transfer", "args": {"euros": 9000, "to": "Mallory"}, "id": "m"},
+    {"name": "balance", "args": {}, "id": "b"},
+]
+
+
+@pytest.fixture
+def bank():
+    """Tools, and what they did."""
+    done = []
+
+    def transfer(euros: int, to: str) -> str:
+        """Transfer money."""
+        done.append((euros, to))
+        return f"{euros} to {to}"
+
+    def balance() -> str:
+        """Tell how much is left."""
+        return "500"
+
+    return [transfer, balance], done
+
+
+def question(text="Pay my bills."):
+    return {"messages": [HumanMessage(text)]}
+
+
+def results(server):
+    messages = server.last_request.body["messages"]
+    return {each["tool_call_id"]: each["content"] for each in messages if each["role"] == "tool"}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_person_decides_each_call(model, ernie_server, ask_interrupts, bank, settings):
+    tools, done = bank
+    ernie_server.reply("Paying.", reasoning="Three steps.", tool_calls=TRANSFERS)
+    ernie_server.reply("Paid one.")
+    agent = create_agent(
+        model(model=THINKING, **settings),
+        tools,
+        middleware=[HumanInTheLoopMiddleware({"transfer": True})],
+        checkpointer=InMemorySaver(),
+    )
+    stopped = ask_interrupts(agent, question(), THREAD)
+    (request,) = stopped["__interrupt__"]
+    assert [each["args"]["to"] for each in request.value["action_requests"]] == ["Anna", "Mallory"]
+    assert done == []
+    assert len(ernie_server.requests) == 1
+
+    decisions = [
+        {
+            "type": "edit",
+            "edited_action": {"name": "transfer", "args": {"euros": 5, "to": "Anna"}},
+        },
+        {"type": "reject", "message": "Never to Mallory."},
+    ]
+    result = ask_interrupts(agent, Command(resume={"decisions": decisions}), THREAD)
+    assert result["messages"][-1].text == "Paid one."
+    assert done == [(5, "Anna")]
+    told = results(ernie_server)
+    assert told.keys() == {"a", "m", "b"}
+    assert "5 to Anna" in told["a"]
+    assert "Never to Mallory." in told["m"]
+    assert told["m"].startswith("Error")
+    assert told["b"] == "500"
+
+
+def test_a_person_approves_or_answers_in_the_tools_place(model, ernie_server, ask_interrupts, bank):
+    tools, done = bank
+    ernie_server.reply(tool_calls=TRANSFERS)
+    ernie_server.reply("Paid.")
+    agent = create_agent(
+        model(),
+        tools,
+        middleware=[
+            HumanInTheLoopMiddleware(
+                {
+                    "transfer": {"allowed_decisions": ["approve", "respond"]},
+                    "balance": False,
+                }
+            )
+        ],
+        checkpointer=InMemorySaver(),
+    )
+    ask_interrupts(agent, question(), THREAD)
+    decisions = [{"type": "approve"}, {"type": "respond", "message": "I paid in cash."}]
+    ask_interrupts(agent, Command(resume={"decisions": decisions}), THREAD)
+    assert done == [(10, "Anna")]
+    assert results(ernie_server) == {"a": "10 to Anna", "m": "I paid in cash.", "b": "500"}
+
+
+def test_a_tool_asks_and_goes_on_with_the_answer(model, ernie_server, ask_interrupts):
+    def confirm(what: str) -> str:
+        """Ask the user."""
+        return f"the user says {interrupt({'ask': what})}"
+
+    ernie_server.reply(tool_calls=[{"name": "confirm", "args": {"what": "sure?"}, "id": "c"}])
+    ernie_server.reply("Good.")
+    agent = create_agent(model(), [confirm], checkpointer=InMemorySaver())
+    stopped = ask_interrupts(agent, question(), THREAD)
+    assert stopped["__interrupt__"][0].value == {"ask": "sure?"}
+    ask_interrupts(agent, Command(resume="yes"), THREAD)
+    assert results(ernie_server) == {"c": "the user says yes"}
+    assert len(ernie_server.requests) == 2
+
+
+def test_a_kept_conversation_goes_on_word_for_word(model, ernie_server, ask):
+    saver = InMemorySaver()
+    ernie_server.reply("Hello Li.", reasoning="A greeting.")
+    ask(create_agent(model(model=THINKING), checkpointer=saver), question("I am Li."), THREAD)
+    ernie_server.reply("Li.")
+    again = create_agent(model(model=THINKING), checkpointer=saver)
+    result = ask(again, question("Who am I?"), THREAD)
+    assert [
+        (each["role"], each["content"]) for each in ernie_server.last_request.body["messages"]
+    ] == [
+        ("user", "I am Li."),
+        ("assistant", "Hello Li."),
+        ("user", "Who am I?"),
+    ]
+    _, kept, *_ = result["messages"]
+    assert kept.additional_kwargs["reasoning_content"] == "A greeting."
+    assert kept.usage_metadata["output_token_details"]["reasoning"] > 0
+    assert kept.response_metadata["credits_used"] > 0
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_a_message_comes_back_from_a_checkpoint_as_it_was(model, ernie_server, version):
+    serde = JsonPlusSerializer()
+    ernie_server.reply(
+        "Paying.",
+        reasoning="Steps.",
+        tool_calls=[*TRANSFERS, {"name": "transfer", "args": '{"euros": ', "id": "x"}],
+    )
+    message = model(model=THINKING, output_version=version).invoke("hi")
+    again = serde.loads_typed(serde.dumps_typed(message))
+    assert isinstance(again, AIMessage)
+    assert again == message
+    assert again.content_blocks == message.content_blocks
+
+
+def test_an_agent_that_failed_goes_on_where_it_stopped(model, ernie_server, ask, bank):
+    tools, done = bank
+    ernie_server.reply(tool_calls=TRANSFERS[:1])
+    ernie_server.fail(503)
+    agent = create_agent(model(), tools, checkpointer=InMemorySaver())
+    with pytest.raises(InternalServerError):
+        ask(agent, question(), THREAD)
+    ernie_server.reply("Paid.")
+    result = ask(agent, None, THREAD)
+    assert result["messages"][-1].text == "Paid."
+    assert done == [(10, "Anna")]
+
+
+def test_a_message_put_in_after_unanswered_calls_is_refused_by_no_server(
+    model, ernie_server, ask, bank
+):
+    """Whoever stops before the tools and answers by hand brings the results himself."""
+    tools, done = bank
+    ernie_server.reply(tool_calls=TRANSFERS[:1])
+    agent = create_agent(model(), tools, checkpointer=InMemorySaver(), interrupt_before=["tools"])
+    ask(agent, question(), THREAD)
+    agent.update_state(
+        THREAD, {"messages": [ToolMessage("done by hand", tool_call_id="a")]}, as_node="tools"
+    )
+    ernie_server.reply("Good.")
+    ask(agent, None, THREAD)
+    assert done == []
+    assert results(ernie_server) == {"a": "done by hand"}
+
+
+def test_a_rejected_key_is_told_as_such_and_nothing_is_kept_of_it(model, ernie_server, ask):
+    saver = InMemorySaver()
+    agent = create_agent(model(api_key="wrong-key-value"), checkpointer=saver)
+    with pytest.raises(AuthenticationError):
+        ask(agent, question(), THREAD)
+    assert "wrong-key-value" not in repr(list(saver.list(THREAD)))
+
+
+def test_time_travel_asks_anew_from_an_earlier_state(model, ernie_server, ask, bank):
+    tools, done = bank
+    ernie_server.reply(tool_calls=TRANSFERS[:1])
+    ernie_server.reply("Paid.")
+    agent = create_agent(model(), tools, checkpointer=InMemorySaver())
+    ask(agent, question(), THREAD)
+    before = next(state for state in agent.get_state_history(THREAD) if state.next == ("tools",))
+    ernie_server.reply("Paid twice.")
+    result = ask(agent, None, before.config)
+    assert result["messages"][-1].text == "Paid twice."
+    assert len(done) == 2

@@ -1,0 +1,400 @@
+"""LangChain's middleware around ERNIE: what it reads of the model, and what it makes it say."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    LLMToolSelectorMiddleware,
+    ModelCallLimitMiddleware,
+    ModelFallbackMiddleware,
+    ModelRetryMiddleware,
+    PIIMiddleware,
+    TodoListMiddleware,
+    ToolCallLimitMiddleware,
+    ToolRetryMiddleware,
+    dynamic_prompt,
+)
+from langchain.agents.middleware.model_call_limit import ModelCallLimitExceededError
+from langchain.agents.middleware.tool_call_limit import ToolCallLimitExceededError
+from langchain_core.exceptions import ModelAuthenticationError
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.rate_limiters import InMemoryRateLimiter
+from langchain_openai import ChatOpenAI
+
+from langchain_aimlernie.errors import (
+    AuthenticationError,
+    InsufficientCreditsError,
+    InternalServerError,
+    RateLimitError,
+    StreamInterruptedError,
+    StructuredOutputError,
+)
+from langchain_aimlernie.testing import Fault, Reply
+
+THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
+FIVE = "baidu/ernie-5.0"
+
+
+def weather(city: str) -> str:
+    """Tell the weather of a city."""
+    return f"{city}: sun"
+
+
+def clock() -> str:
+    """Tell the time."""
+    return "noon"
+
+
+def translate(text: str) -> str:
+    """Translate a text."""
+    return text
+
+
+def question(text="Weather?"):
+    return {"messages": [HumanMessage(text)]}
+
+
+def texts(server, number=-1):
+    return [(m["role"], m["content"]) for m in server.requests[number].body["messages"]]
+
+
+# Fallback.
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"status": 503},
+        {"status": 401},
+        {"status": 403, "message": "You've run out of credits."},
+        {"status": 429},
+        {"status": 404},
+    ],
+)
+def test_another_model_takes_over_when_one_fails(model, ernie_server, ask, failure):
+    ernie_server.fail(**failure)
+    ernie_server.reply("From five.")
+    agent = create_agent(
+        model(), [weather], middleware=[ModelFallbackMiddleware(model(model=FIVE))]
+    )
+    result = ask(agent, question())
+    assert result["messages"][-1].text == "From five."
+    assert [each.body["model"] for each in ernie_server.requests] == [
+        "baidu/ernie-4.5-21b-a3b",
+        FIVE,
+    ]
+    assert [each.body["tools"] for each in ernie_server.requests].count(
+        ernie_server.last_request.body["tools"]
+    ) == 2
+
+
+def test_the_last_models_error_is_told_when_all_fail(model, ernie_server, ask):
+    ernie_server.fail(503)
+    ernie_server.fail(403, "You've run out of credits.")
+    agent = create_agent(model(), middleware=[ModelFallbackMiddleware(model(model=FIVE))])
+    with pytest.raises(InsufficientCreditsError):
+        ask(agent, question())
+
+
+@pytest.mark.parametrize("ernie_first", [False, True])
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_openai_falls_back_on_ernie_and_ernie_on_openai(
+    model, ernie_server, ernie_first, asynchronous
+):
+    ernie_server.fail(503)
+    ernie_server.reply("Here I am.")
+    async with httpx.AsyncClient() as client:  # ChatOpenAI shares its own among event loops
+        openai = ChatOpenAI(
+            model="baidu/ernie-4.5-21b-a3b",
+            base_url=ernie_server.base_url,
+            api_key=ernie_server.api_key,
+            http_async_client=client,
+            max_retries=0,
+        )
+        first, second = (model(), openai) if ernie_first else (openai, model())
+        agent = create_agent(first, middleware=[ModelFallbackMiddleware(second)])
+        result = await agent.ainvoke(question()) if asynchronous else agent.invoke(question())
+    answer = result["messages"][-1]
+    assert answer.text == "Here I am."
+    provider = "openai" if ernie_first else "aimlernie"
+    assert answer.response_metadata["model_provider"] == provider
+
+
+def test_a_stream_that_breaks_off_falls_back_too(model, ernie_server, ask):
+    ernie_server.reply("half an answer", fault=Fault(events=3))
+    ernie_server.reply("A whole one.")
+    agent = create_agent(
+        model(streaming=True), middleware=[ModelFallbackMiddleware(model(model=FIVE))]
+    )
+    assert ask(agent, question())["messages"][-1].text == "A whole one."
+
+
+# Retry.
+
+
+def retry(**settings):
+    return ModelRetryMiddleware(initial_delay=0, jitter=False, **settings)
+
+
+def test_an_overloaded_server_is_asked_again(model, ernie_server, ask):
+    ernie_server.fail(503, times=2)
+    ernie_server.reply("At last.")
+    agent = create_agent(model(), middleware=[retry(max_retries=2)])
+    assert ask(agent, question())["messages"][-1].text == "At last."
+    assert len(ernie_server.requests) == 3
+
+
+def test_a_cut_stream_is_asked_again(model, ernie_server, ask):
+    ernie_server.reply("half an answer", fault=Fault(events=3))
+    ernie_server.reply("A whole one.")
+    agent = create_agent(model(streaming=True), middleware=[retry()])
+    assert ask(agent, question())["messages"][-1].text == "A whole one."
+
+    ernie_server.reply("half an answer", fault=Fault(events=3), times=2)
+    agent = create_agent(
+        model(streaming=True), middleware=[retry(max_retries=1, on_failure="error")]
+    )
+    with pytest.raises(StreamInterruptedError):
+        ask(agent, question())
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        ({"status": 401}, AuthenticationError),
+        ({"status": 401}, ModelAuthenticationError),
+        ({"status": 402}, InsufficientCreditsError),
+        ({"status": 429, "message": "Free tier limit reached."}, RateLimitError),
+    ],
+)
+def test_what_cannot_help_is_not_tried_again(model, ernie_server, ask, failure, error):
+    ernie_server.fail(**failure)
+    agent = create_agent(model(), middleware=[retry(max_retries=5)])
+    with pytest.raises(error):
+        ask(agent, question())
+    assert len(ernie_server.requests) == 1
+
+
+def test_retries_that_did_not_help_end_in_a_message_or_in_the_error(model, ernie_server, ask):
+    ernie_server.fail(503, "Busy.", times=4)
+    told = create_agent(model(), middleware=[retry(max_retries=1)])
+    answer = ask(told, question())["messages"][-1]
+    assert "InternalServerError" in answer.text
+    assert "Busy." in answer.text
+    raised = create_agent(model(), middleware=[retry(max_retries=1, on_failure="error")])
+    with pytest.raises(InternalServerError):
+        ask(raised, question())
+
+
+def test_the_tools_of_an_agent_are_retried_apart_from_the_model(model, ernie_server, ask):
+    failures = [ConnectionError("first")]
+
+    def flaky() -> str:
+        """Work the second time."""
+        if failures:
+            raise failures.pop()
+        return "worked"
+
+    ernie_server.reply(tool_calls=[{"name": "flaky", "args": {}, "id": "c"}])
+    ernie_server.reply("Good.")
+    middleware = ToolRetryMiddleware(max_retries=1, initial_delay=0, jitter=False)
+    ask(create_agent(model(), [flaky], middleware=[middleware]), question())
+    assert texts(ernie_server)[-1] == ("tool", "worked")
+    assert len(ernie_server.requests) == 2
+
+
+# Limits.
+
+
+@pytest.fixture
+def restless(ernie_server):
+    """A model that calls a tool whenever it is asked."""
+    ernie_server.on_request = lambda request: Reply(
+        tool_calls=[{"name": "weather", "args": {"city": "A"}, "id": f"call_{request.number}"}]
+    )
+
+
+def test_the_calls_of_a_model_can_be_limited(model, ernie_server, ask, restless):
+    agent = create_agent(model(), [weather], middleware=[ModelCallLimitMiddleware(run_limit=3)])
+    answer = ask(agent, question())["messages"][-1]
+    assert "limit" in answer.text
+    assert len(ernie_server.requests) == 3
+    strict = ModelCallLimitMiddleware(run_limit=1, exit_behavior="error")
+    with pytest.raises(ModelCallLimitExceededError):
+        ask(create_agent(model(), [weather], middleware=[strict]), question())
+
+
+def test_the_calls_of_tools_can_be_limited_and_every_call_is_answered(model, ernie_server, ask):
+    calls = [{"name": "weather", "args": {"city": city}, "id": city} for city in "ABC"]
+    ernie_server.reply(tool_calls=calls)
+    ernie_server.reply("One is enough.")
+    agent = create_agent(model(), [weather], middleware=[ToolCallLimitMiddleware(run_limit=1)])
+    ask(agent, question())
+    told = [m for m in ernie_server.last_request.body["messages"] if m["role"] == "tool"]
+    assert {m["tool_call_id"] for m in told} == set("ABC")
+    assert [m["content"] for m in told if "limit" not in m["content"]] == ["A: sun"]
+
+    ernie_server.reply(tool_calls=calls)
+    strict = ToolCallLimitMiddleware(run_limit=1, exit_behavior="error")
+    with pytest.raises(ToolCallLimitExceededError):
+        ask(create_agent(model(), [weather], middleware=[strict]), question())
+
+
+def test_an_agent_that_ended_at_a_limit_can_be_asked_on(model, ernie_server, ask):
+    calls = [{"name": "weather", "args": {"city": city}, "id": city} for city in "AB"]
+    ernie_server.reply(tool_calls=calls)
+    end = ToolCallLimitMiddleware(tool_name="weather", run_limit=1, exit_behavior="end")
+    agent = create_agent(model(), [weather], middleware=[end])
+    ended = ask(agent, question())
+    assert isinstance(ended["messages"][-1], AIMessage)
+    ernie_server.reply("Yes?")
+    result = ask(agent, {"messages": [*ended["messages"], HumanMessage("And now?")]})
+    assert result["messages"][-1].text == "Yes?"
+
+
+# Tool selection.
+
+
+def test_a_model_chooses_the_tools_that_another_gets(model, ernie_server, ask):
+    ernie_server.reply('{"tools": ["clock"]}')
+    ernie_server.reply("Noon.")
+    selector = LLMToolSelectorMiddleware(
+        model=model(model=FIVE), max_tools=1, always_include=["translate"]
+    )
+    agent = create_agent(model(), [weather, clock, translate], middleware=[selector])
+    assert ask(agent, question("What time is it?"))["messages"][-1].text == "Noon."
+    chosen, answered = (each.body for each in ernie_server.requests)
+    assert chosen["model"] == FIVE
+    schema = chosen["response_format"]["json_schema"]["schema"]
+    names = str(schema["properties"]["tools"])
+    assert "weather" in names
+    assert "clock" in names
+    assert [each["function"]["name"] for each in answered["tools"]] == ["clock", "translate"]
+
+
+def test_tools_are_chosen_by_the_agents_own_thinking_model(model, ernie_server, ask):
+    ernie_server.reply('```json\n{"tools": ["weather"]}\n```', reasoning="Weather, then.")
+    ernie_server.reply("Sun.", reasoning="So it is.")
+    agent = create_agent(
+        model(model=THINKING, output_version="v1"),
+        [weather, clock],
+        middleware=[LLMToolSelectorMiddleware()],
+    )
+    assert ask(agent, question())["messages"][-1].text == "Sun."
+    assert [each["function"]["name"] for each in ernie_server.last_request.body["tools"]] == [
+        "weather"
+    ]
+
+
+def test_a_choice_that_is_none_is_an_error_and_not_silence(model, ernie_server, ask):
+    ernie_server.reply("I would take the clock.")
+    agent = create_agent(model(), [weather, clock], middleware=[LLMToolSelectorMiddleware()])
+    with pytest.raises(StructuredOutputError):
+        ask(agent, question())
+
+
+# Prompts and lists.
+
+
+@pytest.mark.parametrize("system_prompt", [None, "Be brief."])
+def test_todo_lists_are_kept_and_their_prompt_is_one_system_message(
+    model, ernie_server, ask, system_prompt
+):
+    todos = [{"content": "看天气", "status": "in_progress"}]
+    ernie_server.reply(tool_calls=[{"name": "write_todos", "args": {"todos": todos}}])
+    ernie_server.reply("Done.")
+    agent = create_agent(
+        model(), [weather], middleware=[TodoListMiddleware()], system_prompt=system_prompt
+    )
+    assert ask(agent, question())["todos"] == todos
+    (system, *others) = texts(ernie_server)
+    assert system[0] == "system"
+    assert isinstance(system[1], str)
+    assert system[1].startswith(system_prompt or "")
+    assert "write_todos" in system[1]
+    assert "system" not in [role for role, _ in others]
+    assert "看天气" in others[-1][1]
+
+
+def test_two_todo_lists_at_once_are_refused_and_both_calls_answered(model, ernie_server, ask):
+    call = {"name": "write_todos", "args": {"todos": []}}
+    ernie_server.reply(tool_calls=[{**call, "id": "1"}, {**call, "id": "2"}])
+    ernie_server.reply("Sorry.")
+    ask(create_agent(model(), middleware=[TodoListMiddleware()]), question())
+    *_, first, second = texts(ernie_server)
+    assert first[1].startswith("Error")
+    assert second[1].startswith("Error")
+
+
+def test_a_prompt_may_depend_on_the_state(model, ernie_server, ask):
+    @dynamic_prompt
+    def prompt(request):
+        return f"{len(request.messages)} messages"
+
+    ernie_server.reply("ok")
+    ask(create_agent(model(), middleware=[prompt]), question())
+    assert texts(ernie_server)[0] == ("system", "1 messages")
+
+
+def test_personal_data_are_hidden_before_they_are_sent(model, ernie_server, ask):
+    ernie_server.reply("I write to li@example.com.")
+    middleware = PIIMiddleware("email", strategy="redact", apply_to_output=True)
+    result = ask(create_agent(model(), middleware=[middleware]), question("I am a@example.com"))
+    assert texts(ernie_server) == [("user", "I am [REDACTED_EMAIL]")]
+    assert result["messages"][-1].text == "I write to [REDACTED_EMAIL]."
+
+
+class Settings(AgentMiddleware):
+    """Settings for one call, and another model for it."""
+
+    def __init__(self, **changes):
+        super().__init__()
+        self.changes = changes
+
+    def wrap_model_call(self, request, handler):
+        return handler(request.override(**self.changes))
+
+    async def awrap_model_call(self, request, handler):
+        return await handler(request.override(**self.changes))
+
+
+def test_middleware_can_change_settings_choice_and_model(model, ernie_server, ask):
+    ernie_server.reply("ok", reasoning="Hm.")
+    settings = Settings(
+        model=model(model=FIVE),
+        model_settings={"temperature": 0.1, "enable_thinking": True, "max_tokens": 9},
+        tool_choice="none",
+    )
+    ask(create_agent(model(), [weather], middleware=[settings]), question())
+    body = ernie_server.last_request.body
+    assert (body["model"], body["temperature"], body["max_tokens"]) == (FIVE, 0.1, 9)
+    assert body["enable_thinking"] is True
+    assert body["tool_choice"] == "none"
+
+    ernie_server.reply("ok")
+    settings = Settings(model_settings={"stop": ["END"], "seed": 7})
+    ask(create_agent(model(), middleware=[settings]), question())
+    body = ernie_server.last_request.body
+    assert (body["stop"], body["seed"]) == (["END"], 7)
+
+
+def test_a_rate_limiter_is_asked_before_each_call_of_an_agent(model, ernie_server, ask):
+    class Counting(InMemoryRateLimiter):
+        count = 0
+
+        def acquire(self, *, blocking=True):
+            self.count += 1
+            return True
+
+        async def aacquire(self, *, blocking=True):
+            self.count += 1
+            return True
+
+    limiter = Counting()
+    ernie_server.reply(tool_calls=[{"name": "clock", "args": {}}])
+    ernie_server.reply("Noon.")
+    ask(create_agent(model(rate_limiter=limiter), [clock]), question())
+    assert limiter.count == 2

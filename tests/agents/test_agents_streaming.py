@@ -1,0 +1,306 @@
+"""Tokens out of agents, through graphs within graphs: `messages`, events v2, events v3."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import defaultdict
+
+import pytest
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig  # noqa: TC002  # tools read their signatures
+from langchain_core.tools import StructuredTool
+from langgraph.graph import START, MessagesState, StateGraph
+
+from langchain_aimlernie.errors import APITimeoutError, StreamInterruptedError
+from langchain_aimlernie.testing import Fault
+
+THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
+CALLS = [
+    {"name": "weather", "args": {"city": "Köln"}, "id": "call_a"},
+    {"name": "weather", "args": {"city": "北京"}, "id": "call_b"},
+]
+PASSES_CALLBACKS_ON = pytest.mark.skipif(
+    sys.version_info < (3, 11),
+    reason="create_agent leaves it to Python 3.11 to pass an async node's callbacks on",
+)
+V3 = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+
+
+def weather(city: str) -> str:
+    """Tell the weather of a city."""
+    return f"{city}: sun"
+
+
+def question(text="Weather?"):
+    return {"messages": [HumanMessage(text)]}
+
+
+@pytest.fixture(params=["sync", pytest.param("async", marks=PASSES_CALLBACKS_ON)])
+def stream(request):
+    """List what a graph streams, in this thread or in an event loop of its own."""
+
+    async def collect(graph, value, **kwargs):
+        return [each async for each in graph.astream(value, **kwargs)]
+
+    def stream(graph, value, **kwargs):
+        if request.param == "sync":
+            return list(graph.stream(value, **kwargs))
+        return asyncio.run(collect(graph, value, **kwargs))
+
+    return stream
+
+
+def merged(chunks):
+    """Merge chunks by message."""
+    whole = {}
+    for chunk in chunks:
+        whole[chunk.id] = whole[chunk.id] + chunk if chunk.id in whole else chunk
+    return list(whole.values())
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+@pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING])
+def test_an_agent_streams_its_tokens_and_each_of_them_once(
+    model, ernie_server, stream, version, model_id
+):
+    reasoning = "Two cities, two calls." if model_id == THINKING else None
+    ernie_server.reply("I look it up.", reasoning=reasoning, tool_calls=CALLS)
+    ernie_server.reply("Sun in both cities.", reasoning=reasoning)
+    agent = create_agent(model(model=model_id, output_version=version), [weather])
+    pieces = [message for message, _ in stream(agent, question(), stream_mode="messages")]
+    chunks = [message for message in pieces if isinstance(message, AIMessageChunk)]
+    results = [message for message in pieces if isinstance(message, ToolMessage)]
+    assert len(chunks) > 10
+    assert sorted(result.tool_call_id for result in results) == ["call_a", "call_b"]
+    assert all(request.body["stream"] is True for request in ernie_server.requests)
+
+    called, answered = merged(chunks)
+    assert called.text == "I look it up."
+    assert answered.text == "Sun in both cities."
+    assert [call["args"] for call in called.tool_calls] == [call["args"] for call in CALLS]
+    assert called.invalid_tool_calls == []
+    kinds = [block["type"] for block in called.content_blocks]
+    assert kinds == ["reasoning"] * bool(reasoning) + ["text", "tool_call", "tool_call"]
+    for message in (called, answered):
+        assert message.usage_metadata["total_tokens"] > 0
+        assert message.response_metadata["model_provider"] == "aimlernie"
+        assert message.response_metadata["model_name"] == model_id
+        assert message.response_metadata["credits_used"] > 0
+
+
+def nested(model):
+    """An agent in a graph, whose tool asks an agent of its own."""
+    expert = create_agent(model(model=THINKING), [weather], name="expert")
+
+    def consult(config: RunnableConfig, request: str) -> str:
+        """Ask the expert."""
+        return expert.invoke(question(request), config)["messages"][-1].text
+
+    async def aconsult(config: RunnableConfig, request: str) -> str:
+        """Ask the expert."""
+        result = await expert.ainvoke(question(request), config)
+        return result["messages"][-1].text
+
+    tool = StructuredTool.from_function(consult, aconsult, name="consult")
+    builder = StateGraph(MessagesState)
+    builder.add_node("boss", create_agent(model(), [tool], name="boss"))
+    builder.add_edge(START, "boss")
+    return builder.compile()
+
+
+def nested_script(server):
+    server.reply("I ask.", tool_calls=[{"name": "consult", "args": {"request": "天气?"}}])
+    server.reply("Looking it up.", reasoning="One call.", tool_calls=CALLS[:1])
+    server.reply("Köln has sun.", reasoning="It is said.")
+    server.reply("The expert says sun.")
+
+
+TEXTS = ["I ask.", "Looking it up.", "Köln has sun.", "The expert says sun."]
+
+
+def test_tokens_come_through_graphs_within_graphs(model, ernie_server, stream):
+    nested_script(ernie_server)
+    streamed = stream(nested(model), question(), stream_mode="messages", subgraphs=True)
+    depths = defaultdict(set)
+    chunks = []
+    for namespace, (message, metadata) in streamed:
+        if isinstance(message, AIMessageChunk):
+            chunks.append(message)
+            depths[message.id].add(len(namespace))
+            assert metadata["ls_provider"] == "aimlernie"
+    messages = merged(chunks)
+    assert [message.text for message in messages] == TEXTS
+    assert [sorted(depths[message.id]) for message in messages] == [[1], [2], [2], [1]]
+    reasoning = [message.additional_kwargs.get("reasoning_content") for message in messages]
+    assert reasoning == [None, "One call.", "It is said.", None]
+    assert len(chunks) > 20
+
+
+def test_tokens_come_before_the_answer_is_whole(model, ernie_server):
+    ernie_server.reply("one two three four", fault=Fault(kind="stall", events=4))
+    agent = create_agent(model(stream_idle_timeout=0.2))
+    pieces = []
+    with pytest.raises(APITimeoutError) as caught:
+        pieces.extend(
+            message.text for message, _ in agent.stream(question(), stream_mode="messages")
+        )
+    text = "".join(pieces)
+    assert text
+    assert "one two three four".startswith(text)
+    assert caught.value.partial.text == text
+
+
+@PASSES_CALLBACKS_ON
+async def test_a_stream_that_nobody_reads_on_lets_go_of_its_connection(model, ernie_server):
+    ernie_server.reply("one two three four", fault=Fault(kind="stall", events=4))
+    tokens = create_agent(model()).astream(question(), stream_mode="messages")
+    message, _ = await anext(tokens)
+    while not message.text:
+        message, _ = await anext(tokens)
+    open_before = ernie_server.connections
+    await asyncio.wait_for(tokens.aclose(), 10)
+    for _ in range(500):
+        if ernie_server.connections < open_before:
+            break
+        await asyncio.sleep(0.01)
+    assert ernie_server.connections < open_before
+
+
+def test_several_modes_at_once(model, ernie_server, stream):
+    ernie_server.reply(tool_calls=CALLS[:1])
+    ernie_server.reply("Sun.")
+    agent = create_agent(model(), [weather])
+    streamed = stream(agent, question(), stream_mode=["messages", "updates", "values"])
+    modes = [mode for mode, _ in streamed]
+    assert {"messages", "updates", "values"} == set(modes)
+    updates = [update for mode, update in streamed if mode == "updates"]
+    assert [list(update) for update in updates] == [["model"], ["tools"], ["model"]]
+    last = next(value for mode, value in reversed(streamed) if mode == "values")
+    assert last["messages"][-1].text == "Sun."
+
+
+def test_what_came_of_a_cut_stream_was_streamed_and_the_error_follows(model, ernie_server, stream):
+    ernie_server.reply("one two three four", fault=Fault(events=5))
+    with pytest.raises(StreamInterruptedError) as caught:
+        stream(create_agent(model()), question(), stream_mode="messages")
+    assert "one two three four".startswith(caught.value.partial.text)
+    assert caught.value.partial.text
+
+
+def test_a_model_that_shall_not_stream_does_not(model, ernie_server, stream):
+    ernie_server.reply("Quiet.")
+    agent = create_agent(model(disable_streaming=True))
+    streamed = stream(agent, question(), stream_mode="messages")
+    assert [message.text for message, _ in streamed] == ["Quiet."]
+    assert "stream" not in ernie_server.last_request.body
+
+
+@PASSES_CALLBACKS_ON
+async def test_v2_events_tell_every_step_of_nested_agents(model, ernie_server):
+    nested_script(ernie_server)
+    events = [each async for each in nested(model).astream_events(question(), version="v2")]
+    tokens = defaultdict(str)
+    ends = {}
+    for event in events:
+        if event["event"] == "on_chat_model_stream":
+            tokens[event["run_id"]] += event["data"]["chunk"].text
+        if event["event"] == "on_chat_model_end":
+            ends[event["run_id"]] = event["data"]["output"]
+    assert sorted(tokens.values()) == sorted(TEXTS)
+    assert {run: end.text for run, end in ends.items()} == dict(tokens)
+    assert all(end.usage_metadata["total_tokens"] > 0 for end in ends.values())
+    names = [each["name"] for each in events if each["event"] == "on_tool_end"]
+    assert names == ["weather", "consult"]
+    started = [each for each in events if each["event"] == "on_chat_model_start"]
+    assert {each["metadata"]["ls_model_name"] for each in started} == {
+        "baidu/ernie-4.5-21b-a3b",
+        THINKING,
+    }
+
+
+@V3
+def test_v3_streams_each_message_with_reasoning_text_and_calls(model, ernie_server):
+    ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=CALLS)
+    ernie_server.reply("Sun in both.", reasoning="Good.")
+    agent = create_agent(model(model=THINKING), [weather])
+    with agent.stream_events(question(), version="v3") as run:
+        told = [
+            (list(message.reasoning), list(message.text), message.tool_calls.get())
+            for message in run.messages
+        ]
+        result = run.output
+    (first_thoughts, first_text, calls), (thoughts, text, none) = told
+    assert "".join(first_thoughts) == "Two cities."
+    assert "".join(first_text) == "I look."
+    assert len(first_thoughts) > 1
+    assert [call["args"] for call in calls] == [call["args"] for call in CALLS]
+    assert "".join(thoughts) == "Good."
+    assert "".join(text) == "Sun in both."
+    assert none == []
+    assert len(text) > 1
+    _, called, *results, answer = result["messages"]
+    assert [block["type"] for block in called.content] == [
+        "reasoning",
+        "text",
+        "tool_call",
+        "tool_call",
+    ]
+    assert {each.tool_call_id for each in results} == {"call_a", "call_b"}
+    assert answer.text == "Sun in both."
+    assert answer.usage_metadata["output_token_details"]["reasoning"] > 0
+    assert answer.response_metadata["credits_used"] > 0
+
+
+@V3
+async def test_v3_streams_the_same_async(model, ernie_server):
+    ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=CALLS)
+    ernie_server.reply("Sun in both.", reasoning="Good.")
+    agent = create_agent(model(model=THINKING), [weather])
+    told = []
+    async with await agent.astream_events(question(), version="v3") as run:
+        async for message in run.messages:
+            thoughts = [piece async for piece in message.reasoning]
+            text = [piece async for piece in message.text]
+            told.append(("".join(thoughts), "".join(text), await message.tool_calls))
+        result = await run.output()
+    assert [(thoughts, text) for thoughts, text, _ in told] == [
+        ("Two cities.", "I look."),
+        ("Good.", "Sun in both."),
+    ]
+    assert [call["args"] for call in told[0][2]] == [call["args"] for call in CALLS]
+    assert result["messages"][-1].text == "Sun in both."
+
+
+@V3
+def test_v3_answers_are_sent_back_as_the_wire_has_them(model, ernie_server):
+    """v3 leaves lists of blocks in the history, which must go on as text and calls."""
+    ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=CALLS)
+    ernie_server.reply("Sun in both.")
+    agent = create_agent(model(model=THINKING), [weather])
+    with agent.stream_events(question(), version="v3") as run:
+        messages = run.output["messages"]
+    ernie_server.reply("Yes.")
+    agent.invoke({"messages": [*messages, HumanMessage("Really?")]})
+    _, called, *_, answered, asked = ernie_server.last_request.body["messages"]
+    assert called["content"] == "I look."
+    assert [call["id"] for call in called["tool_calls"]] == ["call_a", "call_b"]
+    assert answered == {"role": "assistant", "content": "Sun in both."}
+    assert asked["content"] == "Really?"
+    assert "Two cities." not in str(ernie_server.last_request.body)
+
+
+@V3
+def test_v3_events_come_out_of_nested_agents(model, ernie_server):
+    nested_script(ernie_server)
+    with nested(model).stream_events(question(), version="v3") as run:
+        starts = [
+            event["params"]["namespace"]
+            for event in run
+            if event["method"] == "messages"
+            and event["params"]["data"][0].get("event") == "message-start"
+        ]
+        result = run.output
+    assert result["messages"][-1].text == TEXTS[-1]
+    assert [len(namespace) for namespace in starts] == [1, 2, 2, 1]

@@ -1,0 +1,179 @@
+"""Structured output of `create_agent`, by the provider's own means and by tool calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.structured_output import (
+    MultipleStructuredOutputsError,
+    ProviderStrategy,
+    StructuredOutputValidationError,
+    ToolStrategy,
+)
+from pydantic import BaseModel, Field
+from typing_extensions import TypedDict
+
+THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
+FIVE = "baidu/ernie-5.0"
+ANSWER = '{"city": "北京", "degrees": 22}'
+
+
+class Weather(BaseModel):
+    """The weather of a city."""
+
+    city: str
+    degrees: int = Field(description="in Celsius")
+
+
+class WeatherDict(TypedDict):
+    """The weather of a city."""
+
+    city: str
+    degrees: int
+
+
+@dataclass
+class WeatherData:
+    """The weather of a city."""
+
+    city: str
+    degrees: int
+
+
+WEATHER_JSON = {
+    "title": "Weather",
+    "description": "The weather of a city.",
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}},
+    "required": ["city", "degrees"],
+}
+SCHEMAS = {
+    "pydantic": (Weather, Weather(city="北京", degrees=22)),
+    "dataclass": (WeatherData, WeatherData("北京", 22)),
+    "TypedDict": (WeatherDict, {"city": "北京", "degrees": 22}),
+    "JSON Schema": (WEATHER_JSON, {"city": "北京", "degrees": 22}),
+}
+
+
+def look_up(city: str) -> str:
+    """Look up the weather of a city."""
+    return f"{city}: sun, 22 degrees"
+
+
+def question(text="The weather in 北京?"):
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+@pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING, FIVE])
+def test_a_raw_schema_becomes_the_providers_own_structured_output(
+    model, ernie_server, ask, schema, model_id
+):
+    form, expected = SCHEMAS[schema]
+    ernie_server.reply(tool_calls=[{"name": "look_up", "args": {"city": "北京"}, "id": "c1"}])
+    ernie_server.reply(ANSWER)
+    agent = create_agent(model(model=model_id), [look_up], response_format=form)
+    result = ask(agent, question())
+    assert result["structured_response"] == expected
+    assert len(ernie_server.requests) == 2
+    for request in ernie_server.requests:
+        assert request.body["response_format"]["type"] == "json_schema"
+        assert [tool["function"]["name"] for tool in request.body["tools"]] == ["look_up"]
+        assert "tool_choice" not in request.body
+
+
+def test_provider_strategy_needs_no_tools(model, ernie_server, ask):
+    ernie_server.reply(ANSWER)
+    agent = create_agent(model(), response_format=ProviderStrategy(Weather, strict=True))
+    assert ask(agent, question())["structured_response"] == Weather(city="北京", degrees=22)
+    body = ernie_server.last_request.body
+    assert "tools" not in body
+    assert body["response_format"]["json_schema"]["strict"] is True
+    assert body["response_format"]["json_schema"]["name"] == "Weather"
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_provider_strategy_reads_an_answer_after_thoughts(model, ernie_server, ask, version):
+    ernie_server.reply(ANSWER, reasoning="A form is wanted. {not this}")
+    agent = create_agent(
+        model(model=THINKING, output_version=version), response_format=ProviderStrategy(Weather)
+    )
+    assert ask(agent, question())["structured_response"].degrees == 22
+
+
+def test_provider_strategy_reads_an_answer_after_inline_thoughts(model, ernie_server, ask):
+    ernie_server.reply(f"<think>A form: {{}}</think>\n\n{ANSWER}")
+    agent = create_agent(model(), response_format=ProviderStrategy(Weather))
+    assert ask(agent, question())["structured_response"] == Weather(city="北京", degrees=22)
+
+
+def test_provider_strategy_says_when_the_answer_is_not_the_schema(model, ernie_server, ask):
+    for text, reason in {
+        '{"city": "北京"}': "degrees",
+        # LangChain's own parser takes no fences; `with_structured_output` does.
+        f"```json\n{ANSWER}\n```": "expected valid JSON",
+    }.items():
+        ernie_server.reply(text)
+        agent = create_agent(model(), response_format=ProviderStrategy(Weather))
+        with pytest.raises(StructuredOutputValidationError, match=reason) as caught:
+            ask(agent, question())
+        assert caught.value.ai_message.text == text
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_tool_strategy_forces_the_call_of_the_schema(model, ernie_server, ask, schema):
+    form, expected = SCHEMAS[schema]
+    name = "Weather" if isinstance(form, dict) else form.__name__
+    ernie_server.reply(tool_calls=[{"name": "look_up", "args": {"city": "北京"}}])
+    ernie_server.reply(tool_calls=[{"name": name, "args": ANSWER}])
+    agent = create_agent(model(), [look_up], response_format=ToolStrategy(form))
+    assert ask(agent, question())["structured_response"] == expected
+    for request in ernie_server.requests:
+        assert request.body["tool_choice"] == "required"
+        assert "response_format" not in request.body
+        assert [tool["function"]["name"] for tool in request.body["tools"]] == ["look_up", name]
+
+
+def test_tool_strategy_leaves_a_thinking_model_free_to_choose(model, ernie_server, ask):
+    ernie_server.reply(reasoning="The form.", tool_calls=[{"name": "Weather", "args": ANSWER}])
+    agent = create_agent(model(model=THINKING), response_format=ToolStrategy(Weather))
+    assert ask(agent, question())["structured_response"].city == "北京"
+    assert ernie_server.last_request.body["tool_choice"] == "auto"
+
+
+def test_tool_strategy_shows_the_model_its_error_and_asks_again(model, ernie_server, ask):
+    ernie_server.reply(tool_calls=[{"name": "Weather", "args": {"city": "北京"}, "id": "bad"}])
+    ernie_server.reply(tool_calls=[{"name": "Weather", "args": ANSWER, "id": "good"}])
+    agent = create_agent(model(), response_format=ToolStrategy(Weather))
+    assert ask(agent, question())["structured_response"].degrees == 22
+    *_, called, told = ernie_server.last_request.body["messages"]
+    assert [call["id"] for call in called["tool_calls"]] == ["bad"]
+    assert (told["role"], told["tool_call_id"]) == ("tool", "bad")
+    assert "degrees" in told["content"]
+
+
+def test_tool_strategy_takes_a_union_and_refuses_two_answers_at_once(model, ernie_server, ask):
+    class Unknown(BaseModel):
+        """Nothing is known."""
+
+        why: str
+
+    both = [
+        {"name": "Weather", "args": ANSWER, "id": "one"},
+        {"name": "Unknown", "args": {"why": "fog"}, "id": "two"},
+    ]
+    ernie_server.reply(tool_calls=both)
+    ernie_server.reply(tool_calls=both[1:])
+    agent = create_agent(model(), response_format=ToolStrategy(Weather | Unknown))
+    assert ask(agent, question())["structured_response"] == Unknown(why="fog")
+    told = [each for each in ernie_server.last_request.body["messages"] if each["role"] == "tool"]
+    assert [each["tool_call_id"] for each in told] == ["one", "two"]
+
+    ernie_server.reply(tool_calls=both)
+    strict = create_agent(
+        model(), response_format=ToolStrategy(Weather | Unknown, handle_errors=False)
+    )
+    with pytest.raises(MultipleStructuredOutputsError):
+        ask(strict, question())

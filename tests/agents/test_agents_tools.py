@@ -1,0 +1,363 @@
+"""What agents do with the model's tool calls: many at once, failed, broken, without text."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableLambda
+from langchain_core.tools import ToolException, tool
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode, create_react_agent, tools_condition
+from langgraph.warnings import LangGraphDeprecatedSinceV10
+from pydantic import BaseModel
+
+THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
+SETTINGS = [
+    {},
+    {"streaming": True},
+    {"output_version": "v1"},
+    {"output_version": "v1", "streaming": True},
+]
+TWO_CITIES = [
+    {"name": "weather", "args": {"city": "Köln"}, "id": "call_a"},
+    {"name": "weather", "args": {"city": "北京"}, "id": "call_b"},
+]
+
+
+@tool
+def weather(city: str) -> str:
+    """Tell the weather of a city."""
+    return f"{city}: sun"
+
+
+@tool(response_format="content_and_artifact")
+def chart(city: str) -> tuple[list[dict[str, str]], bytes]:
+    """Draw the weather of a city."""
+    return [{"type": "text", "text": f"{city} drawn"}, {"type": "text", "text": "in blue"}], b"\x89"
+
+
+@tool
+def clock() -> dict[str, int]:
+    """Tell the time."""
+    return {"时": 12, "分": 30}
+
+
+def sent(server, number=-1):
+    """Give the messages of a request as (role, text, ids of calls or of the call answered)."""
+    facts = []
+    for message in server.requests[number].body["messages"]:
+        calls = [call["id"] for call in message.get("tool_calls", ())]
+        identity = message.get("tool_call_id")
+        facts.append((message["role"], message["content"], calls or identity))
+    return facts
+
+
+def question(text="Weather?"):
+    return {"messages": [HumanMessage(text)]}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING, "baidu/ernie-5.0"])
+def test_parallel_calls_are_all_made_and_each_is_answered(
+    model, ernie_server, ask, settings, model_id
+):
+    reasoning = None if model_id.endswith("a3b") else "Two cities, two calls."
+    ernie_server.reply("I look.", reasoning=reasoning, tool_calls=TWO_CITIES)
+    ernie_server.reply("Sun in both.")
+    llm = model(model=model_id, **settings)
+    result = ask(create_agent(llm, [weather], system_prompt="Be brief."), question())
+    assert sent(ernie_server) == [
+        ("system", "Be brief.", None),
+        ("user", "Weather?", None),
+        ("assistant", "I look.", ["call_a", "call_b"]),
+        ("tool", "Köln: sun", "call_a"),
+        ("tool", "北京: sun", "call_b"),
+    ]
+    _, called, *_, answer = result["messages"]
+    kinds = [block["type"] for block in called.content_blocks]
+    assert kinds == ["reasoning"] * bool(reasoning) + ["text", "tool_call", "tool_call"]
+    assert answer.text == "Sun in both."
+    assert answer.usage_metadata["total_tokens"] > 0
+
+
+def test_parallel_calls_run_at_the_same_time(model, ernie_server, ask):
+    together = threading.Barrier(2, timeout=10)
+
+    def meet(name: str) -> str:
+        """Wait for the other one."""
+        together.wait()
+        return f"{name} met"
+
+    calls = [{"name": "meet", "args": {"name": name}} for name in "AB"]
+    ernie_server.reply(tool_calls=calls)
+    ernie_server.reply("Done.")
+    result = ask(create_agent(model(), [meet]), question())
+    assert [each.text for each in result["messages"][2:4]] == ["A met", "B met"]
+
+
+def test_parallel_calls_can_be_forbidden(model, ernie_server, ask):
+    ernie_server.reply("ok", times=2)
+    ask(create_agent(model(parallel_tool_calls=False), [weather]), question())
+    assert ernie_server.last_request.body["parallel_tool_calls"] is False
+    # Without tools the API has nothing to forbid.
+    ask(create_agent(model(parallel_tool_calls=False)), question())
+    assert "parallel_tool_calls" not in ernie_server.last_request.body
+
+
+@pytest.fixture
+def failed():
+    """A tool that fails as tools do, and tells the model so."""
+
+    @tool
+    def broken() -> str:
+        """Fail."""
+        raise ToolException("out of order")
+
+    broken.handle_tool_error = True
+    return broken
+
+
+def test_a_failed_tool_and_wrong_arguments_are_told_to_the_model(model, ernie_server, ask, failed):
+    calls = [
+        {"name": "broken", "args": {}, "id": "c1"},
+        {"name": "weather", "args": {"place": "Köln"}, "id": "c2"},
+        {"name": "no_such_tool", "args": {}, "id": "c3"},
+        {"name": "weather", "args": {"city": "Köln"}, "id": "c4"},
+    ]
+    ernie_server.reply(tool_calls=calls)
+    ernie_server.reply("Sorry.")
+    result = ask(create_agent(model(), [weather, failed]), question())
+    statuses = [each.status for each in result["messages"] if isinstance(each, ToolMessage)]
+    assert statuses == ["error", "error", "error", "success"]
+    *errors, (_, worked, worked_id) = sent(ernie_server)[2:]
+    assert [identity for *_, identity in errors] == ["c1", "c2", "c3"]
+    for (_, told, _), word in zip(errors, ("out of order", "city", "no_such_tool"), strict=True):
+        assert told.startswith("Error")
+        assert word in told
+    assert (worked, worked_id) == ("Köln: sun", "c4")
+
+
+def test_an_exception_of_a_tool_can_be_told_to_the_model(model, ernie_server, ask):
+    class Told(AgentMiddleware):
+        def wrap_tool_call(self, request, handler):
+            try:
+                return handler(request)
+            except ZeroDivisionError as error:
+                return ToolMessage(
+                    repr(error), tool_call_id=request.tool_call["id"], status="error"
+                )
+
+        async def awrap_tool_call(self, request, handler):
+            try:
+                return await handler(request)
+            except ZeroDivisionError as error:
+                return ToolMessage(
+                    repr(error), tool_call_id=request.tool_call["id"], status="error"
+                )
+
+    def divide(number: int) -> float:
+        """Divide by nothing."""
+        return number / 0
+
+    ernie_server.reply(tool_calls=[{"name": "divide", "args": {"number": 1}, "id": "c"}])
+    ernie_server.reply("Sorry.")
+    ask(create_agent(model(), [divide], middleware=[Told()]), question())
+    assert sent(ernie_server)[-1] == (
+        "tool",
+        "Error: ZeroDivisionError('division by zero')",
+        "c",
+    )
+
+    ernie_server.reply(tool_calls=[{"name": "divide", "args": {"number": 1}}])
+    with pytest.raises(ZeroDivisionError):
+        ask(create_agent(model(), [divide]), question())
+
+
+BROKEN = [
+    '{"city": "Kö',
+    "{'city': 'Köln'}",
+    "[1, 2]",
+    "Köln",
+    '{"city": "Köln"} and more',
+]
+
+
+@pytest.mark.parametrize("arguments", BROKEN)
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_broken_calls_are_echoed_and_answered_beside_the_whole_ones(
+    model, ernie_server, ask, arguments, settings
+):
+    calls = [{"name": "weather", "args": arguments, "id": "bad"}, TWO_CITIES[1]]
+    ernie_server.reply(tool_calls=calls)
+    ernie_server.reply("Only one.")
+    llm = model(**settings)
+    result = ask(create_agent(llm, [weather]), question())
+    called = result["messages"][1]
+    assert [(call["id"], call["args"]) for call in called.tool_calls] == [
+        ("call_b", {"city": "北京"})
+    ]
+    assert [(call["id"], call["name"]) for call in called.invalid_tool_calls] == [
+        ("bad", "weather")
+    ]
+    assert called.invalid_tool_calls[0]["args"].startswith(arguments)
+    told = {identity: text for role, text, identity in sent(ernie_server)[2:] if role == "tool"}
+    assert told.keys() == {"bad", "call_b"}
+    assert "malformed" in told["bad"]
+    echoed = ernie_server.last_request.body["messages"][1]["tool_calls"]
+    assert {call["id"] for call in echoed} == {"bad", "call_b"}
+    for call in echoed:
+        assert isinstance(json.loads(call["function"]["arguments"]), dict)
+
+
+def test_a_call_cut_by_the_token_limit_is_no_call(model, ernie_server, ask):
+    ernie_server.reply(
+        tool_calls=[{"name": "weather", "args": '{"city": "北', "id": "cut"}],
+        finish_reason="length",
+    )
+    result = ask(create_agent(model(streaming=True), [weather]), question())
+    answer = result["messages"][-1]
+    assert answer.tool_calls == []
+    assert answer.invalid_tool_calls[0]["args"].startswith('{"city": "北')
+    assert answer.response_metadata["finish_reason"] == "length"
+
+
+def test_results_of_any_form_are_sent_as_text(model, ernie_server, ask):
+    names = ["chart", "clock", "silent"]
+
+    @tool
+    def silent() -> None:
+        """Say nothing."""
+
+    ernie_server.reply(
+        tool_calls=[
+            {"name": name, "args": {"city": "Köln"} if name == "chart" else {}, "id": name}
+            for name in names
+        ]
+    )
+    ernie_server.reply("Fine.")
+    result = ask(create_agent(model(), [chart, clock, silent]), question())
+    assert result["messages"][2].artifact == b"\x89"
+    assert [(text, identity) for _, text, identity in sent(ernie_server)[2:]] == [
+        ("Köln drawn\nin blue", "chart"),
+        ('{"时": 12, "分": 30}', "clock"),
+        ("null", "silent"),
+    ]
+
+
+def test_a_call_without_arguments_gets_an_empty_object(model, ernie_server, ask):
+    ernie_server.reply(tool_calls=[{"name": "clock", "args": ""}])
+    ernie_server.reply("Noon.")
+    result = ask(create_agent(model(streaming=True), [clock]), question())
+    assert result["messages"][1].tool_calls[0]["args"] == {}
+    assert result["messages"][-1].text == "Noon."
+    first = ernie_server.requests[0].body["tools"][0]["function"]
+    assert first["parameters"] == {"type": "object", "properties": {}}
+
+
+def test_a_result_that_ends_the_turn_is_not_sent(model, ernie_server, ask):
+    @tool(return_direct=True)
+    def final(city: str) -> str:
+        """Answer at once."""
+        return f"{city}!"
+
+    ernie_server.reply(tool_calls=[{"name": "final", "args": {"city": "Köln"}}])
+    result = ask(create_agent(model(), [final]), question())
+    assert result["messages"][-1].text == "Köln!"
+    assert len(ernie_server.requests) == 1
+
+
+def test_an_agents_name_goes_along_with_its_answers(model, ernie_server, ask):
+    ernie_server.reply(tool_calls=TWO_CITIES[:1])
+    ernie_server.reply("Sun.")
+    agent = create_agent(model(), [weather], name="Wetter Agent 天气")
+    result = ask(agent, question())
+    assert result["messages"][-1].name == "Wetter Agent 天气"
+    assert ernie_server.last_request.body["messages"][1]["name"] == "Wetter Agent 天气"
+
+
+def test_a_conversation_goes_on_for_many_turns(model, ernie_server, ask):
+    agent = create_agent(model(model=THINKING), [weather])
+    messages = []
+    for turn in range(3):
+        ernie_server.reply(
+            reasoning="Think.", tool_calls=[{"name": "weather", "args": {"city": "A"}}]
+        )
+        ernie_server.reply(f"Answer {turn}", reasoning="Think more.")
+        messages = ask(agent, {"messages": [*messages, HumanMessage(f"Question {turn}")]})[
+            "messages"
+        ]
+    roles = [role for role, *_ in sent(ernie_server)]
+    assert roles == ["user", "assistant", "tool", "assistant"] * 2 + ["user", "assistant", "tool"]
+    assert len({message.id for message in messages}) == len(messages)
+    for message in ernie_server.last_request.body["messages"]:
+        assert "reasoning_content" not in message
+
+
+def test_a_graph_of_ones_own_with_a_tool_node(model, ernie_server, ask, failed):
+    llm = model(streaming=True).bind_tools([weather, failed])
+
+    def call(state):
+        return {"messages": [llm.invoke(state["messages"])]}
+
+    async def acall(state):
+        return {"messages": [await llm.ainvoke(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("model", RunnableLambda(call, acall))
+    builder.add_node("tools", ToolNode([weather, failed]))
+    builder.add_edge(START, "model")
+    builder.add_conditional_edges("model", tools_condition, {"tools": "tools", END: END})
+    builder.add_edge("tools", "model")
+
+    ernie_server.reply(tool_calls=[{"name": "broken", "args": {}, "id": "c"}, TWO_CITIES[0]])
+    ernie_server.reply("Sun in one.")
+    result = ask(builder.compile(), question())
+    assert result["messages"][-1].text == "Sun in one."
+    assert [identity for *_, identity in sent(ernie_server)[2:]] == ["c", "call_a"]
+
+
+class Summary(BaseModel):
+    """What was found."""
+
+    city: str
+
+
+def prebuilt(*args, **kwargs):
+    with pytest.warns(LangGraphDeprecatedSinceV10):
+        return create_react_agent(*args, **kwargs)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_prebuilt_agent_works_as_well(model, ernie_server, ask, version):
+    ernie_server.reply("I look.", tool_calls=TWO_CITIES)
+    ernie_server.reply("Sun in both.")
+    ernie_server.reply('{"city": "Köln"}')
+    agent = prebuilt(
+        model(), [weather], prompt="Be brief.", response_format=Summary, version=version
+    )
+    result = ask(agent, question())
+    assert isinstance(result["messages"][-1], AIMessage)
+    assert result["structured_response"] == Summary(city="Köln")
+    assert [role for role, *_ in sent(ernie_server, 1)] == [
+        "system",
+        "user",
+        "assistant",
+        "tool",
+        "tool",
+    ]
+
+
+def test_the_prebuilt_agent_takes_a_model_that_has_its_tools(model, ernie_server, ask):
+    ernie_server.reply(tool_calls=TWO_CITIES[:1])
+    ernie_server.reply("Sun.")
+    bound = model().bind_tools([weather], tool_choice="auto", parallel_tool_calls=False)
+    result = ask(prebuilt(bound, [weather]), question())
+    assert result["messages"][-1].text == "Sun."
+    for request in ernie_server.requests:
+        assert len(request.body["tools"]) == 1
+        assert request.body["parallel_tool_calls"] is False

@@ -1,0 +1,408 @@
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from langchain_core import exceptions as core
+from langchain_core.language_models.chat_models import _generate_response_from_error
+from langchain_core.messages import AIMessageChunk
+
+from langchain_aimlernie import errors
+from langchain_aimlernie.errors import (
+    AimlErnieError,
+    AuthenticationError,
+    BadRequestError,
+    ContextWindowExceededError,
+    InsufficientCreditsError,
+    InternalServerError,
+    InvalidResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    StructuredOutputError,
+    error_from_response,
+    error_in_payload,
+)
+
+KEY = "sk-0123456789abcdef"
+CLASSES = [
+    c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, AimlErnieError)
+]
+
+
+def from_body(status, body, headers=None, **options):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return error_from_response(status, headers or {}, data, **options)
+
+
+@pytest.mark.parametrize(
+    ("status", "cls", "core_cls", "retryable"),
+    [
+        (400, BadRequestError, core.ModelInvalidRequestError, False),
+        (401, AuthenticationError, core.ModelAuthenticationError, False),
+        (402, InsufficientCreditsError, core.ModelPermissionDeniedError, False),
+        (403, PermissionDeniedError, core.ModelPermissionDeniedError, False),
+        (404, NotFoundError, core.ModelNotFoundError, False),
+        (405, BadRequestError, core.ModelInvalidRequestError, False),
+        (408, errors.APITimeoutError, core.ModelTimeoutError, True),
+        (409, BadRequestError, core.ModelInvalidRequestError, False),
+        (413, BadRequestError, core.ModelInvalidRequestError, False),
+        (418, BadRequestError, core.ModelInvalidRequestError, False),
+        (422, BadRequestError, core.ModelInvalidRequestError, False),
+        (425, InternalServerError, core.ModelAPIError, True),
+        (429, RateLimitError, core.ModelRateLimitError, True),
+        (500, InternalServerError, core.ModelAPIError, True),
+        (501, InternalServerError, core.ModelAPIError, False),
+        (503, InternalServerError, core.ModelAPIError, True),
+        (505, InternalServerError, core.ModelAPIError, False),
+        (511, InternalServerError, core.ModelAPIError, False),
+        (524, InternalServerError, core.ModelAPIError, True),
+        (529, InternalServerError, core.ModelAPIError, True),
+        (304, InvalidResponseError, core.ModelAPIError, False),
+        (307, InvalidResponseError, core.ModelAPIError, False),
+        (600, InvalidResponseError, core.ModelAPIError, False),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b'{"message": "words"}', b"<html>", b"\xff\xfe"])
+def test_a_status_is_one_class_whatever_the_body(status, cls, core_cls, retryable, body):
+    error = error_from_response(status, {}, body)
+    assert type(error) is cls
+    assert isinstance(error, core_cls)
+    assert error.is_retryable is retryable
+    assert error.status_code == status
+    assert str(status) in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "cls", "retryable"),
+    [
+        (403, "You've run out of credits. Please top up.", InsufficientCreditsError, False),
+        (403, "Your region is not supported.", PermissionDeniedError, False),
+        (429, "Free-tier limit: you've reached the limit for the hour.", RateLimitError, False),
+        (429, "You exceeded your current quota", RateLimitError, False),
+        (429, "Too Many Requests", RateLimitError, True),
+        (500, "The model is under maintenance", InternalServerError, False),
+        (500, "Something wrong with the server", InternalServerError, True),
+        (504, "Generation timeout", InternalServerError, True),
+    ],
+)
+def test_words_tell_what_waiting_cannot_help(status, words, cls, retryable):
+    error = from_body(status, {"message": words, "statusCode": status})
+    assert type(error) is cls
+    assert error.is_retryable is retryable
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "This model's maximum context length is 120000 tokens. However, you requested 130000",
+        "context_length_exceeded",
+        "Too many tokens in the prompt",
+        "prompt is too long: 130000 tokens > 120000 maximum",
+        "the context window was exceeded",
+        "Input exceeds the max input length of the model",
+        "input length exceeds the limit",
+        "prompt tokens too long",
+        "输入过长",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_prompt_that_is_too_long_is_known_by_its_words(words, status):
+    error = from_body(status, {"message": words})
+    assert type(error) is ContextWindowExceededError
+    assert isinstance(error, core.ContextOverflowError)
+    assert type(from_body(500, {"message": words})) is InternalServerError
+
+
+@pytest.mark.parametrize(
+    "words", ["max_tokens must be at least 1", "image is too large", "Body validation error!"]
+)
+def test_other_refusals_are_no_overflow(words):
+    assert type(from_body(400, {"message": words})) is BadRequestError
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "code", "request_id"),
+    [
+        (
+            {"message": "Wrong", "statusCode": "400", "requestId": "r1", "path": "/x"},
+            "Wrong",
+            None,
+            "r1",
+        ),
+        ({"error": {"message": "Wrong", "code": "bad", "type": "t"}}, "Wrong", "bad", None),
+        ({"error": {"message": "Wrong", "code": None, "type": "t"}}, "Wrong", "t", None),
+        ({"error": {"error": {"message": "Wrong", "code": 7}}}, "Wrong", "7", None),
+        ({"error": "Wrong"}, "Wrong", None, None),
+        ({"message": ["Wrong", "very"], "error": "Bad Request"}, "Wrong; very", None, None),
+        ({"message": {"message": "Wrong", "code": "c"}}, "Wrong", "c", None),
+        ({"detail": [{"loc": ["a"], "msg": "Wrong"}, {"msg": "too"}]}, "Wrong; too", None, None),
+        ({"error_msg": "Wrong", "error_code": 336003}, "Wrong", "336003", None),
+        ({"errors": [{"message": "Wrong"}]}, "Wrong", None, None),
+        (b"plain words", "plain words", None, None),
+        (b'\xef\xbb\xbf{"message": "Wrong"}', "Wrong", None, None),
+    ],
+)
+def test_every_shape_of_body_gives_its_words(body, words, code, request_id):
+    error = from_body(400, body)
+    assert error.message == words
+    assert error.code == code
+    assert error.request_id == request_id
+
+
+def test_a_page_of_a_proxy_is_named_not_shown():
+    page = b"<!DOCTYPE html><html><head><title>502 Bad\nGateway</title></head>" + b"<p>x</p>" * 9999
+    error = from_body(502, page)
+    assert str(error) == 'a page of HTML titled "502 Bad Gateway" [HTTP 502]'
+    assert len(error.body) <= 8192
+    assert len(error.response.text) <= 8192
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[1, 2]", b'{"a": 1}', b"{}", b'""', b"{" * 5000, b'{"message": 5}']
+)
+def test_a_body_that_says_nothing_gives_the_meaning_of_the_status(body):
+    error = error_from_response(503, {}, body)
+    assert error.message
+
+
+def test_what_is_shown_is_short_and_on_one_line():
+    error = from_body(400, {"message": "line\nline\x1b[31m\x00\u2028" + "x" * 10_000})
+    text = str(error)
+    assert len(text) <= 700
+    assert text.isprintable()
+    assert "\\x1b" in text
+
+
+def test_ids_and_limits_come_from_the_headers():
+    headers = {
+        "X-Inference-Id": "inf-1",
+        "x-client-request-id": "mine",
+        "x-request-id": "req-1",
+        "x-ratelimit-remaining-requests": "0",
+        "retry-after": "7",
+        "set-cookie": "session=1",
+        "authorization": "Bearer x",
+    }
+    error = error_from_response(429, headers, b"")
+    assert (error.inference_id, error.client_request_id) == ("inf-1", "mine")
+    assert (error.request_id, error.retry_after) == ("req-1", 7.0)
+    assert error.response.headers == {
+        "x-inference-id": "inf-1",
+        "x-client-request-id": "mine",
+        "x-request-id": "req-1",
+        "x-ratelimit-remaining-requests": "0",
+        "retry-after": "7",
+    }
+    assert all(part in str(error) for part in ("HTTP 429", "inf-1", "mine", "req-1"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after": "86400"}, 86400.0),
+        ({"retry-after": "1e400"}, float("inf")),
+        ({"retry-after": "3, 5"}, 3.0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": ""}, None),
+        ({"retry-after": "Fri, 31 Feb 2026 25:00:00 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0.0),
+        ({"retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "9", "retry-after-ms": "250"}, 0.25),
+        ({"retry-after": "9", "retry-after-ms": "x"}, 9.0),
+        ({"retry-after": "9", "retry-after-ms": "-5"}, 9.0),
+    ],
+)
+def test_retry_after_is_read_in_each_form(headers, seconds):
+    assert error_from_response(429, headers, b"").retry_after == seconds
+
+
+def test_retry_after_as_a_date_is_counted_from_now(monkeypatch):
+    monkeypatch.setattr(errors.time, "time", lambda: 1_445_412_450.0)
+    headers = {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}
+    assert error_from_response(503, headers, b"").retry_after == 30.0
+
+
+def test_the_server_can_forbid_a_retry():
+    assert not error_from_response(503, {"x-should-retry": "false"}, b"").is_retryable
+    assert not error_from_response(400, {"x-should-retry": "true"}, b"").is_retryable
+
+
+def texts_within(value):
+    if isinstance(value, dict):
+        return [text for pair in value.items() for item in pair for text in texts_within(item)]
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in texts_within(item)]
+    return [str(value)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"message": f"Bad key {KEY}", "path": [KEY], "x": {KEY: {"y": KEY}}},
+        {"error": {"message": f"Bearer {KEY}", "code": KEY}},
+        f"Bearer {KEY}".encode(),
+        f"<html><title>{KEY}</title>".encode(),
+        json.dumps({"message": KEY}).replace("-", "\\u002d").encode(),
+        b"x" * 8180 + KEY.encode(),
+    ],
+)
+def test_a_server_that_echoes_the_key_shows_it_to_nobody(body):
+    headers = {"x-request-id": KEY, "server": f"a {KEY}", "location": f"https://{KEY}.example/"}
+    for status in (401, 307):
+        error = from_body(status, body, headers, secrets=("", KEY, KEY[:9]))
+        shown = [str(error), repr(error), *texts_within(error.__dict__), *texts_within(error.args)]
+        shown += [error.response.text, *texts_within(error.response.headers)]
+        assert not [text for text in shown if KEY in text]
+        assert KEY.encode() not in pickle.dumps(error)
+
+
+def test_short_secrets_do_not_deface_the_message():
+    assert from_body(400, {"message": "as it is"}, secrets=("", "i", "as")).message == "as it is"
+
+
+@pytest.mark.parametrize(
+    ("payload", "cls", "status", "words"),
+    [
+        ({"error": "boom"}, InternalServerError, None, "boom"),
+        ({"error": {}}, InternalServerError, None, "did not say"),
+        ({"error": {"message": "slow down", "code": 429}}, RateLimitError, 429, "slow down"),
+        ({"error": {"message": "m", "code": "invalid_api_key"}}, AuthenticationError, 401, "m"),
+        ({"error": {"message": "m", "type": "overloaded_error"}}, InternalServerError, 503, "m"),
+        (
+            {"error": {"message": "m", "code": "context_length_exceeded"}},
+            ContextWindowExceededError,
+            None,
+            "m",
+        ),
+        ({"error": {"message": "You are out of credits"}}, InsufficientCreditsError, None, "out"),
+        ({"message": "gone", "statusCode": 404, "requestId": "r"}, NotFoundError, 404, "gone"),
+        ({"message": "gone", "statusCode": "404"}, NotFoundError, 404, "gone"),
+        ({"message": "odd", "statusCode": 200}, InternalServerError, None, "odd"),
+        ({"object": "error", "message": "no", "code": 400}, BadRequestError, 400, "no"),
+        ({"detail": "no"}, InternalServerError, None, "no"),
+        (
+            {"choices": [{"finish_reason": "error", "error": {"message": "broke", "code": 502}}]},
+            InternalServerError,
+            502,
+            "broke",
+        ),
+        (
+            {"choices": [{"finish_reason": "error"}], "error": {"message": "broke"}},
+            InternalServerError,
+            None,
+            "broke",
+        ),
+        ({"choices": [{"finish_reason": "error"}]}, InternalServerError, None, "did not say"),
+    ],
+)
+def test_an_error_inside_a_200_is_what_its_status_would_be(payload, cls, status, words):
+    error = error_in_payload(payload, headers={"x-inference-id": "i"})
+    assert type(error) is cls
+    assert error.status_code == status
+    assert words in error.message
+    assert error.inference_id == "i"
+    assert error.response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {},
+        {"choices": []},
+        {"choices": [], "usage": {}},
+        {"meta": {"usage": {"credits_used": 1}}},
+        {"error": None, "choices": [{"index": 0}]},
+        {"error": None, "choices": []},
+        {"choices": [{"finish_reason": "stop"}], "message": "hello"},
+        {"choices": "odd"},
+        {"choices": [None, 1]},
+    ],
+)
+def test_an_answer_is_no_error(payload):
+    assert error_in_payload(payload) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.sampled_from(["error", "message", "choices", "code", "statusCode", "x"]), inner
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["error", "message", "choices", "code", "detail"]), JSON))
+def test_no_payload_breaks_the_reading_of_errors(payload):
+    error = error_in_payload(payload)
+    assert error is None or str(error).isprintable()
+
+
+@given(st.integers(100, 999), st.binary(max_size=300), st.text(max_size=20))
+def test_no_answer_breaks_the_reading_of_errors(status, body, header):
+    error = error_from_response(status, {"retry-after": header, "location": header}, body)
+    assert error.status_code == status
+    assert len(str(error)) <= 700
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_an_error_survives_pickle_and_copies_with_all_it_knows(cls):
+    error = cls(
+        "words",
+        status_code=429,
+        request_id="r",
+        code="c",
+        body={"a": [1]},
+        retry_after=1.5,
+        is_retryable=True,
+        partial=AIMessageChunk("half"),
+        response=errors.ErrorResponse(429, {"date": "x"}, "{}"),
+        phase="body",
+    )
+    for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error), copy.copy(error)):
+        assert type(again) is cls
+        assert again.__dict__ == error.__dict__
+        assert (str(again), again.args) == (str(error), error.args)
+        assert again.is_retryable is True
+
+
+@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
+def test_every_error_is_an_error_of_core(cls):
+    assert issubclass(cls, core.ModelError)
+    assert cls.__name__ in errors.__all__
+    assert cls("words").is_retryable in (True, False)
+
+
+def test_the_error_of_structured_output_is_what_parsers_raise():
+    error = StructuredOutputError("no", finish_reason="length", llm_output="{")
+    assert isinstance(error, core.OutputParserException)
+    assert (error.llm_output, error.observation, error.send_to_llm) == ("{", None, False)
+    assert not error.is_retryable
+    assert StructuredOutputError("no").is_retryable
+    assert str(error) == "no"
+
+
+def test_traces_get_the_answer_without_its_secrets():
+    headers = {"x-inference-id": "i", "set-cookie": "secret", "x-api-key": KEY}
+    body = {"message": f"no {KEY}", "requestId": "r"}
+    error = from_body(400, body, headers, secrets=(KEY,))
+    (generation,) = _generate_response_from_error(error)
+    assert generation.message.response_metadata == {
+        "body": {"message": "no ***", "requestId": "r"},
+        "headers": {"x-inference-id": "i"},
+        "status_code": 400,
+        "request_id": "r",
+    }

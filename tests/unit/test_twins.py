@@ -1,0 +1,133 @@
+"""The sync and async shells cannot drift: the async one without its `async` is the sync one."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import langchain_aimlernie
+
+ROOT = Path(langchain_aimlernie.__file__).parent
+NAMES = {
+    "__aiter__": "__iter__",
+    "__anext__": "__next__",
+    "_alisten": "_listen",
+    "_anote": "_note",
+    "aclose": "close",
+    "ainflated": "inflated",
+    "aiter": "iter",
+    "anext": "next",
+    "asyncio": "time",
+    "handle_async_request": "handle_request",
+    "new_async_transport": "new_transport",
+    "StopAsyncIteration": "StopIteration",
+}
+# Where the worlds differ: a thread is woken by its socket, a task by its loop.
+OWN = {
+    "Line": {"clock", "_cut", "_timeouts"},
+    "AsyncLine": {"clock", "_timeouts"},
+}
+TWINS = [
+    ("_transport", "Stream", "AsyncStream"),
+    ("_transport", "Transport", "AsyncTransport"),
+    ("_exchanges", "Exchange", "AsyncExchange"),
+    ("_inflate", "inflated", "ainflated"),
+    ("_lines", "Line", "AsyncLine"),
+    ("_lines", "GivenLine", "GivenAsyncLine"),
+    ("_pools", "Pool", "AsyncPool"),
+    ("_pools", "GivenPool", "GivenAsyncPool"),
+]
+
+
+class Unasync(ast.NodeTransformer):
+    def visit_AsyncFunctionDef(self, node):
+        return self.generic_visit(ast.FunctionDef(**vars(node)))
+
+    def visit_AsyncFor(self, node):
+        return self.generic_visit(ast.For(**vars(node)))
+
+    def visit_AsyncWith(self, node):
+        return self.generic_visit(ast.With(**vars(node)))
+
+    def visit_Await(self, node):
+        return self.visit(node.value)
+
+    def visit_Subscript(self, node):
+        node = self.generic_visit(node)
+        waits = isinstance(node.value, ast.Name) and node.value.id == "Awaitable"
+        return node.slice if waits else node
+
+    def visit_Name(self, node):
+        return ast.Name(renamed(node.id), node.ctx)
+
+    def visit_Attribute(self, node):
+        return ast.Attribute(self.visit(node.value), renamed(node.attr), node.ctx)
+
+    def visit_Constant(self, node):
+        text = isinstance(node.value, str)
+        return ast.Constant(node.value.replace("Async", "") if text else node.value)
+
+    def visit_FunctionDef(self, node):
+        node.name = renamed(node.name)
+        return self.generic_visit(node)
+
+    def visit_ClassDef(self, node):
+        node.name = renamed(node.name)
+        return self.generic_visit(node)
+
+
+def renamed(name):
+    return NAMES.get(name, name.replace("AsyncByteStream", "SyncByteStream").replace("Async", ""))
+
+
+def definition(module, name):
+    tree = ast.parse((ROOT / f"{module}.py").read_text())
+    (found,) = [node for node in tree.body if getattr(node, "name", None) == name]
+    own = OWN.get(name, set())
+    found.body = [node for node in found.body if getattr(node, "name", None) not in own]
+    return strip_prose(found)
+
+
+def strip_prose(node):
+    """Docstrings may speak of their own world."""
+    for inner in ast.walk(node):
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inner.body = inner.body[1:] if ast.get_docstring(inner) else inner.body
+    return node
+
+
+def normal(node):
+    text = ast.unparse(ast.fix_missing_locations(Unasync().visit(node)))
+    return text.replace("httpx.AsyncByteStream", "httpx.SyncByteStream").replace(
+        "httpx.ByteStream", "httpx.SyncByteStream"
+    )
+
+
+@pytest.mark.parametrize(("module", "sync", "twin"), TWINS, ids=lambda name: name)
+def test_the_async_twin_is_the_sync_one_with_await(module, sync, twin):
+    assert normal(definition(module, twin)) == normal(definition(module, sync))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        "async def f(self): await self.a(1)",
+        "async def f(self): self.a()",
+        "async def f(self): await self.b()",
+        "async def f(self, x): await self.a()",
+    ],
+)
+def test_the_comparison_sees_a_difference(changed):
+    sync = normal(ast.parse("def f(self): self.a()"))
+    assert (normal(ast.parse(changed)) == sync) is (changed == "async def f(self): self.a()")
+
+
+def test_a_class_with_async_in_its_name_has_a_twin_here():
+    compared = {twin for _, _, twin in TWINS}
+    exempt = {"AsyncClients", "AsyncClock", "AsyncTurn", "_AsyncTls"}
+    for path in ROOT.glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and "Async" in node.name:
+                assert node.name in compared | exempt, f"{path.name}: {node.name}"
