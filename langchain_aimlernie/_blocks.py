@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.content import KNOWN_BLOCK_TYPES
 
-from langchain_aimlernie._responses import PROVIDER
+from langchain_aimlernie.profiles import PROVIDER
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, AIMessageChunk

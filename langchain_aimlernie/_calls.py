@@ -1,13 +1,19 @@
-"""A call as data: what a model's settings and a call's options come to, ready to be sent."""
+"""The four calls of a model: settings and options worked out, sent, and the answer decoded.
+
+This is loaded with a model's first call, and httpx with it.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
+import httpx
 from pydantic import SecretStr
 from tenacity import RetryCallState
 
@@ -16,7 +22,7 @@ from langchain_aimlernie._payload import build_payload, encode_body
 from langchain_aimlernie._responses import decode_completion
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._stream import StreamDecoder
-from langchain_aimlernie._transport import Call
+from langchain_aimlernie._transport import Call, Clocks
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import AimlErnieError, AuthenticationError, BadRequestError
 from langchain_aimlernie.profiles import find_model
@@ -24,7 +30,7 @@ from langchain_aimlernie.profiles import find_model
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import ChatResult
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
 _HEADERS: Mapping[str, str] = {
     "content-type": "application/json",
@@ -126,11 +132,18 @@ class PreparedCall:
             url=f"{settings.base_url}/chat/completions",
             headers={**headers, **own},
             body=self.body,
-            clocks=settings.clocks,
+            clocks=self._clocks,
             max_retries=settings.max_retries,
             secrets=tuple([secret, *hidden] if secret else hidden),
             model=self.model,
         )
+
+    @property
+    def _clocks(self) -> Clocks:
+        timeout, idle = self.settings.timeout, self.settings.stream_idle_timeout
+        if timeout is None or isinstance(timeout, (float, tuple)):
+            return _clocks_of(timeout, idle)
+        return _read_clocks(timeout, idle)
 
     def _checked(self, key: SecretStr | str | None) -> str | None:
         if key is None:
@@ -147,7 +160,7 @@ class PreparedCall:
             raise AuthenticationError(str(error)) from None
 
 
-def completion_decoder(call: Call) -> Callable[[Mapping[str, str], bytes], ChatResult]:
+def _completion_decoder(call: Call) -> Callable[[Mapping[str, str], bytes], ChatResult]:
     """Give what turns the JSON answer to `call` into the result."""
 
     def decode(headers: Mapping[str, str], body: bytes) -> ChatResult:
@@ -156,7 +169,7 @@ def completion_decoder(call: Call) -> Callable[[Mapping[str, str], bytes], ChatR
     return decode
 
 
-def stream_decoders(call: Call) -> Callable[[Mapping[str, str]], StreamDecoder]:
+def _stream_decoders(call: Call) -> Callable[[Mapping[str, str]], StreamDecoder]:
     """Give what makes the decoder of each try's stream."""
 
     def new_decoder(headers: Mapping[str, str]) -> StreamDecoder:
@@ -176,14 +189,93 @@ def _request_id(given: str | Callable[[], str] | None) -> str:
         raise BadRequestError(str(error)) from None
 
 
+@lru_cache
+def _clocks_of(timeout: float | tuple[float | None, ...] | None, idle: float | None) -> Clocks:
+    return _read_clocks(timeout, idle)
+
+
+def _read_clocks(timeout: Any, idle: float | None) -> Clocks:
+    """Turn `timeout` in any of its forms into clocks; what it does not say has its default."""
+    if timeout is None:
+        return Clocks(idle=idle)
+    usual = Clocks()
+    given = httpx.Timeout(timeout)
+    limits = Clocks(given.connect, given.write, given.read, first_event=given.read, idle=idle)
+    if isinstance(timeout, float):
+        limits = replace(limits, connect=min(5.0, timeout), write=min(30.0, timeout))
+    total = None if given.read is None else max(usual.total or 0.0, given.read)
+    return replace(limits, total=total)
+
+
+def generate(prepared: PreparedCall, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:
+    """Make a call and give the whole answer.
+
+    Raises:
+        AimlErnieError: The call failed.
+    """
+    call = prepared.call()
+    on_retry = None if run_manager is None else _retry_told(run_manager)
+    return prepared.settings.transport.send(call, _completion_decoder(call), on_retry=on_retry)
+
+
+async def agenerate(
+    prepared: PreparedCall, run_manager: AsyncCallbackManagerForLLMRun | None
+) -> ChatResult:
+    """Make a call and give the whole answer.
+
+    Raises:
+        AimlErnieError: The call failed.
+    """
+    call = await prepared.async_call()
+    on_retry = None if run_manager is None else _async_retry_told(run_manager)
+    transport = prepared.settings.async_transport
+    return await transport.send(call, _completion_decoder(call), on_retry=on_retry)
+
+
+def stream(
+    prepared: PreparedCall, run_manager: CallbackManagerForLLMRun | None
+) -> Generator[ChatGenerationChunk, None, None]:
+    """Make a call and give the chunks of the answer as they come.
+
+    Raises:
+        AimlErnieError: The call failed; `.partial` is what had come.
+    """
+    call = prepared.call()
+    on_retry = None if run_manager is None else _retry_told(run_manager)
+    transport = prepared.settings.transport
+    with closing(transport.stream(call, _stream_decoders(call), on_retry=on_retry)) as chunks:
+        for chunk in chunks:
+            if run_manager is not None:
+                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+
+async def astream(
+    prepared: PreparedCall, run_manager: AsyncCallbackManagerForLLMRun | None
+) -> AsyncGenerator[ChatGenerationChunk, None]:
+    """Make a call and give the chunks of the answer as they come.
+
+    Raises:
+        AimlErnieError: The call failed; `.partial` is what had come.
+    """
+    call = await prepared.async_call()
+    on_retry = None if run_manager is None else _async_retry_told(run_manager)
+    transport = prepared.settings.async_transport
+    async with aclosing(
+        transport.stream(call, _stream_decoders(call), on_retry=on_retry)
+    ) as chunks:
+        async for chunk in chunks:
+            if run_manager is not None:
+                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+            yield chunk
+
+
 OnRetry = Callable[[int, AimlErnieError, float], None]
 OnRetryAsync = Callable[[int, AimlErnieError, float], Awaitable[None]]
 
 
-def retry_told(run_manager: CallbackManagerForLLMRun | None) -> OnRetry | None:
+def _retry_told(run_manager: CallbackManagerForLLMRun) -> OnRetry:
     """Give what tells LangChain's callbacks of each retry."""
-    if run_manager is None:
-        return None
 
     def tell(attempt: int, error: AimlErnieError, delay: float) -> None:
         run_manager.on_retry(_retry_state(attempt, error, delay))
@@ -191,10 +283,8 @@ def retry_told(run_manager: CallbackManagerForLLMRun | None) -> OnRetry | None:
     return tell
 
 
-def async_retry_told(run_manager: AsyncCallbackManagerForLLMRun | None) -> OnRetryAsync | None:
+def _async_retry_told(run_manager: AsyncCallbackManagerForLLMRun) -> OnRetryAsync:
     """Give what tells LangChain's callbacks of each retry."""
-    if run_manager is None:
-        return None
 
     async def tell(attempt: int, error: AimlErnieError, delay: float) -> None:
         await run_manager.on_retry(_retry_state(attempt, error, delay))

@@ -135,3 +135,35 @@ def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
         if not isinstance(value, str) or not value.isascii() or not value.strip().isprintable():
             raise ValueError(f"The value of the header {name!r} is no printable ASCII text.")
     return {name: value.strip() for name, value in headers.items()}
+
+
+def check_timeout(value: Any) -> Any:
+    """Give a timeout if it is seconds, four of them, or an `httpx.Timeout`.
+
+    Raises:
+        ValueError: It is something else, or a time that is not positive.
+    """
+    if hasattr(value, "connect") and hasattr(value, "read"):
+        return value
+    limits = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    numbers = [limit for limit in limits if limit is not None or len(limits) > 1]
+    are_times = all(
+        limit is None or (isinstance(limit, (int, float)) and limit > 0) for limit in numbers
+    )
+    if len(limits) not in (1, 4) or not are_times or isinstance(value, bool):
+        raise ValueError(
+            "timeout must be seconds, more than 0, or (connect, read, write, pool), "
+            f"or an httpx.Timeout; got {value!r}."
+        )
+    return limits if isinstance(value, (tuple, list)) else float(value)
+
+
+def check_client(value: object, *, is_async: bool) -> None:
+    """Make sure that a user's client is one of httpx, of the right kind.
+
+    Raises:
+        ValueError: It is not.
+    """
+    kind = "AsyncClient" if is_async else "Client"
+    if kind not in (cls.__name__ for cls in type(value).__mro__ if cls.__module__ == "httpx"):
+        raise ValueError(f"it must be an httpx.{kind}; got {type(value).__name__}.")

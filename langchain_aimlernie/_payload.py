@@ -1,17 +1,13 @@
-"""Settings, messages and the options of a call -> the body of a request.
-
-The ranges are those of the API's published schema (`/v1/chat/completions`, OpenAPI of the models).
-"""
+"""Settings, messages and the options of a call -> the body of a request."""
 
 from __future__ import annotations
 
 import json
-import math
 import warnings
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from langchain_aimlernie._messages import encode_messages
+from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
 from langchain_aimlernie._schemas import encode_response_format
 from langchain_aimlernie._tools import encode_tool_choice, encode_tools
 from langchain_aimlernie.errors import BadRequestError
@@ -23,74 +19,8 @@ if TYPE_CHECKING:
 
     from langchain_aimlernie.profiles import ModelSpec
 
-BODY_SETTINGS = (
-    "temperature",
-    "top_p",
-    "max_tokens",
-    "max_completion_tokens",
-    "stop",
-    "seed",
-    "frequency_penalty",
-    "presence_penalty",
-    "response_format",
-    "parallel_tool_calls",
-    "prediction",
-    "enable_thinking",
-    "thinking_budget",
-    "provider",
-    "normalize_tool_schemas",
-)
-"""Settings that are fields of the body under the same name."""
-
-_RANGES: Mapping[str, tuple[float, float]] = {
-    "temperature": (0, 2),
-    "top_p": (0.01, 1),
-    "frequency_penalty": (-2, 2),
-    "presence_penalty": (-2, 2),
-    "max_tokens": (1, math.inf),
-    "max_completion_tokens": (1, math.inf),
-    "seed": (1, math.inf),
-    "thinking_budget": (100, math.inf),
-}
-_WHOLE = frozenset({"max_tokens", "max_completion_tokens", "seed", "thinking_budget"})
-_MAX_STOPS = 4
-_SWITCHES = frozenset({"parallel_tool_calls", "enable_thinking", "normalize_tool_schemas"})
 _OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice"})
 _LANGCHAIN_WORDS = frozenset({"ls_structured_output_format", "structured_output_format", "strict"})
-
-
-def check_setting(name: str, value: object) -> None:
-    """Make sure that a setting has a value that the published schema takes; `None` means unset.
-
-    Raises:
-        ValueError: It has not; the message names the setting, the value and the range.
-    """
-    if value is None:
-        return
-    if name in _RANGES:
-        _check_range(name, value)
-    elif name == "stop":
-        _check_stop(value)
-    elif name in _SWITCHES and not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False; got {value!r}.")
-
-
-def _check_range(name: str, value: object) -> None:
-    low, high = _RANGES[name]
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    whole = not number or name not in _WHOLE or value == int(value)  # type: ignore[call-overload]  # a Real by then
-    if not number or not whole or not low <= value <= high:  # type: ignore[operator]  # likewise
-        kind = "a whole number" if name in _WHOLE else "a number"
-        extent = f"from {low} to {high}" if high < math.inf else f"of at least {low}"
-        raise ValueError(f"{name} must be {kind} {extent}; got {value!r}.")
-
-
-def _check_stop(value: object) -> None:
-    stops = [value] if isinstance(value, str) else value
-    if not isinstance(stops, (list, tuple)) or not all(isinstance(stop, str) for stop in stops):
-        raise ValueError(f"stop must be a string or a list of strings; got {value!r}.")
-    if len(stops) > _MAX_STOPS:
-        raise ValueError(f"stop takes at most {_MAX_STOPS} sequences; got {len(stops)}.")
 
 
 def build_payload(  # noqa: PLR0913  the six things that a body is made of

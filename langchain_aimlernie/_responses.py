@@ -22,12 +22,10 @@ from langchain_aimlernie._wire import (
     parse_object,
 )
 from langchain_aimlernie.errors import InvalidResponseError, error_in_payload
+from langchain_aimlernie.profiles import PROVIDER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-PROVIDER = "aimlernie"
-"""`response_metadata["model_provider"]` of every message, and LangSmith's `ls_provider`."""
 
 _INPUT_DETAILS = {"cached_tokens": "cache_read", "audio_tokens": "audio"}
 _OUTPUT_DETAILS = {"reasoning_tokens": "reasoning", "audio_tokens": "audio"}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-import httpx
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.utils import from_env
 from langchain_core.utils.utils import get_pydantic_field_names
@@ -25,24 +23,34 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from langchain_aimlernie._endpoint import (
     DEFAULT_BASE_URL,
+    check_client,
     check_headers,
     check_request_id,
+    check_timeout,
     parse_base_url,
     parse_key,
 )
-from langchain_aimlernie._payload import BODY_SETTINGS, check_setting
-from langchain_aimlernie._transport import AsyncTransport, Clocks, Connection, Transport
+from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import DEFAULT_MODEL, is_published, model_profile
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 ApiKey = SecretStr | str | Callable[[], str] | Callable[[], Awaitable[str]]
 KEY_VARIABLE = "AIMLAPI_API_KEY"
 """The environment variable that holds the key."""
 
-Timeout = float | tuple[float | None, float | None, float | None, float | None] | httpx.Timeout
+if TYPE_CHECKING:
+    import httpx
+    from typing_extensions import Self
+
+    from langchain_aimlernie._transport import AsyncTransport, Transport
+
+    Client = httpx.Client
+    AsyncClient = httpx.AsyncClient
+    Limits = tuple[float | None, float | None, float | None, float | None]
+    Timeout = float | Limits | httpx.Timeout
+else:
+    # httpx is loaded with the first call; pydantic leaves these to the validators.
+    Client = AsyncClient = Timeout = Any
 
 SYNONYMS: Mapping[str, str] = {
     "model": "model_name",
@@ -184,10 +192,10 @@ class ErnieSettings(BaseChatModel):
     """What the provider's log shall know the call by, or a function that makes one for each call.
     Unset: a new UUID for each call, the same on each try."""
 
-    http_client: httpx.Client | None = Field(default=None, exclude=True, repr=False)
+    http_client: Client | None = Field(default=None, exclude=True, repr=False)
     """A client of your own for sync calls; used as it is and never closed."""
 
-    http_async_client: httpx.AsyncClient | None = Field(default=None, exclude=True, repr=False)
+    http_async_client: AsyncClient | None = Field(default=None, exclude=True, repr=False)
     """A client of your own for async calls; used as it is and never closed."""
 
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -259,10 +267,14 @@ class ErnieSettings(BaseChatModel):
 
     @field_validator("timeout")
     @classmethod
-    def _check_timeout(cls, value: Timeout | None) -> Timeout | None:
-        seconds = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(limit, (int, float)) and not limit > 0 for limit in seconds):
-            raise ValueError(f"seconds must be more than 0; got {value!r}.")
+    def _check_timeout(cls, value: Any) -> Any:
+        return None if value is None else check_timeout(value)
+
+    @field_validator("http_client", "http_async_client")
+    @classmethod
+    def _check_client(cls, value: Any, info: Any) -> Any:
+        if value is not None:
+            check_client(value, is_async=info.field_name == "http_async_client")
         return value
 
     @field_validator("default_headers")
@@ -304,21 +316,17 @@ class ErnieSettings(BaseChatModel):
     @cached_property
     def transport(self) -> Transport:
         """What sends the sync calls of these settings."""
-        return Transport(self._connection, self.http_client)
+        from langchain_aimlernie._transport import Connection, Transport
+
+        return Transport(Connection(self.base_url, self.max_connections), self.http_client)
 
     @cached_property
     def async_transport(self) -> AsyncTransport:
         """What sends the async calls of these settings."""
-        return AsyncTransport(self._connection, self.http_async_client)
+        from langchain_aimlernie._transport import AsyncTransport, Connection
 
-    @cached_property
-    def clocks(self) -> Clocks:
-        """How long each part of a call may take, as `timeout` and `stream_idle_timeout` say."""
-        return read_clocks(self.timeout, self.stream_idle_timeout)
-
-    @property
-    def _connection(self) -> Connection:
-        return Connection(self.base_url, self.max_connections)
+        connection = Connection(self.base_url, self.max_connections)
+        return AsyncTransport(connection, self.http_async_client)
 
     def forget_derived(self) -> None:
         """Drop what was worked out from settings that have changed since."""
@@ -352,22 +360,8 @@ class ErnieSettings(BaseChatModel):
             raise BadRequestError(first_reason(error)) from None
 
 
-_DERIVED = ("_serialized", "transport", "async_transport", "clocks")
+_DERIVED = ("_serialized", "transport", "async_transport")
 """Cached values of a model that follow from its settings; the first one is core's."""
-
-
-def read_clocks(timeout: Timeout | None, idle: float | None) -> Clocks:
-    """Turn `timeout` in any of its forms into clocks; what it does not say has its default."""
-    if timeout is None:
-        return Clocks(idle=idle)
-    usual = Clocks()
-    given = httpx.Timeout(timeout)
-    read: float | None = given.read
-    limits = Clocks(given.connect, given.write, read, first_event=read, idle=idle)
-    if isinstance(timeout, (int, float)):
-        limits = replace(limits, connect=min(5.0, timeout), write=min(30.0, timeout))
-    total = None if read is None else max(usual.total or 0.0, read)
-    return replace(limits, total=total)
 
 
 _SHOWN = frozenset({*BODY_SETTINGS, "model", "model_name", "timeout", "max_retries"})

@@ -12,7 +12,6 @@ from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_aimlernie._problems import redact
 from langchain_aimlernie._responses import (
-    PROVIDER,
     answer_metadata,
     decode_usage,
     message_extras,
@@ -35,6 +34,7 @@ from langchain_aimlernie.errors import (
     StreamInterruptedError,
     error_in_payload,
 )
+from langchain_aimlernie.profiles import PROVIDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -1,42 +1,34 @@
-"""`ChatAimlErnie`: Baidu's ERNIE models as a LangChain chat model."""
+"""`ChatAimlErnie`: Baidu's ERNIE models as a LangChain chat model.
+
+What only a call needs (httpx, the encoders, the decoders) is imported with the first call, so that
+importing the class costs next to nothing beyond LangChain's own base class.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from langchain_core.language_models import LangSmithParams
 from pydantic import model_validator
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from langchain_aimlernie import _blocks
-from langchain_aimlernie._calls import (
-    PreparedCall,
-    async_retry_told,
-    completion_decoder,
-    retry_told,
-    stream_decoders,
-)
-from langchain_aimlernie._payload import BODY_SETTINGS, check_setting
-from langchain_aimlernie._responses import PROVIDER
-from langchain_aimlernie._schemas import encode_response_format
-from langchain_aimlernie._settings import (
-    CALL_SETTINGS,
-    KEY_VARIABLE,
-    SYNONYMS,
-    ErnieSettings,
-)
-from langchain_aimlernie._structured import Method, structured_output
-from langchain_aimlernie._tokens import count_message_tokens, count_tokens
-from langchain_aimlernie._tools import ToolLike, encode_tool_choice, encode_tools
+from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
+from langchain_aimlernie._settings import CALL_SETTINGS, KEY_VARIABLE, SYNONYMS, ErnieSettings
 from langchain_aimlernie._version import __version__
+from langchain_aimlernie.profiles import PROVIDER
 
 if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import AIMessage, BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
     from langchain_core.runnables import Runnable
+    from typing_extensions import Self
+
+    from langchain_aimlernie._structured import Method
+    from langchain_aimlernie._tools import ToolLike
 
 _blocks.register()
 
@@ -66,11 +58,9 @@ class ChatAimlErnie(ErnieSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        prepared = PreparedCall.of(self, messages, stop, kwargs)
-        call = prepared.call()
-        return prepared.settings.transport.send(
-            call, completion_decoder(call), on_retry=retry_told(run_manager)
-        )
+        from langchain_aimlernie._calls import PreparedCall, generate
+
+        return generate(PreparedCall.of(self, messages, stop, kwargs), run_manager)
 
     @override
     async def _agenerate(
@@ -80,11 +70,9 @@ class ChatAimlErnie(ErnieSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        prepared = PreparedCall.of(self, messages, stop, kwargs)
-        call = await prepared.async_call()
-        return await prepared.settings.async_transport.send(
-            call, completion_decoder(call), on_retry=async_retry_told(run_manager)
-        )
+        from langchain_aimlernie._calls import PreparedCall, agenerate
+
+        return await agenerate(PreparedCall.of(self, messages, stop, kwargs), run_manager)
 
     @override
     def _stream(
@@ -94,35 +82,21 @@ class ChatAimlErnie(ErnieSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        prepared = PreparedCall.of(self, messages, stop, kwargs, stream=True)
-        call = prepared.call()
-        chunks = prepared.settings.transport.stream(
-            call, stream_decoders(call), on_retry=retry_told(run_manager)
-        )
-        with closing(chunks):
-            for chunk in chunks:
-                if run_manager is not None:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
+        from langchain_aimlernie._calls import PreparedCall, stream
+
+        return stream(PreparedCall.of(self, messages, stop, kwargs, stream=True), run_manager)
 
     @override
-    async def _astream(
+    def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        prepared = PreparedCall.of(self, messages, stop, kwargs, stream=True)
-        call = await prepared.async_call()
-        chunks = prepared.settings.async_transport.stream(
-            call, stream_decoders(call), on_retry=async_retry_told(run_manager)
-        )
-        async with aclosing(chunks):
-            async for chunk in chunks:
-                if run_manager is not None:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
+        from langchain_aimlernie._calls import PreparedCall, astream
+
+        return astream(PreparedCall.of(self, messages, stop, kwargs, stream=True), run_manager)
 
     @override
     def bind(  # type: ignore[override]  # core's own class of binding is private
@@ -162,6 +136,9 @@ class ChatAimlErnie(ErnieSettings):
         Raises:
             ValueError: A tool or a choice that the API would refuse.
         """
+        from langchain_aimlernie._schemas import encode_response_format
+        from langchain_aimlernie._tools import encode_tool_choice, encode_tools
+
         encoded = encode_tools(tools, strict=strict)
         options = {
             "tool_choice": encode_tool_choice(tool_choice, encoded),
@@ -203,6 +180,8 @@ class ChatAimlErnie(ErnieSettings):
         The runnable raises `StructuredOutputError` when the answer is no instance of the schema:
         no tool call, invalid JSON, cut by length, refused.
         """
+        from langchain_aimlernie._structured import structured_output
+
         return structured_output(
             self,
             schema,
@@ -219,6 +198,8 @@ class ChatAimlErnie(ErnieSettings):
         """Estimate a text's tokens offline; exact if `custom_get_token_ids` is set."""
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
+        from langchain_aimlernie._tokens import count_tokens
+
         return count_tokens(text)
 
     @override
@@ -226,6 +207,9 @@ class ChatAimlErnie(ErnieSettings):
         self, messages: list[BaseMessage], tools: Sequence[ToolLike] | None = None
     ) -> int:
         """Estimate the tokens of a conversation, tools and images included, offline."""
+        from langchain_aimlernie._tokens import count_message_tokens
+        from langchain_aimlernie._tools import encode_tools
+
         encoded = encode_tools(tools) if tools else None
         return count_message_tokens(messages, encoded, count=self.get_num_tokens)
 

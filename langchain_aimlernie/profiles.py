@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from langchain_core.language_models import ModelProfile
 
-__all__ = ["DEFAULT_MODEL", "ModelSpec", "find_model", "is_published", "model_profile"]
+__all__ = ["DEFAULT_MODEL", "PROVIDER", "ModelSpec", "find_model", "is_published", "model_profile"]
 
 DEFAULT_MODEL = "baidu/ernie-4.5-21b-a3b"
+
+PROVIDER = "aimlernie"
+"""`response_metadata["model_provider"]` of every message, and LangSmith's `ls_provider`."""
 
 _PREFIX = "baidu/"
 _TEXT = frozenset({"text"})
