@@ -260,9 +260,11 @@ def _reasoning(message: BaseMessage, pieces: Iterable[Piece]) -> str:
     return first_string(message.additional_kwargs, "reasoning_content") or _said(pieces, Reasoning)
 
 
-def _calls(message: BaseMessage, pieces: Iterable[Piece]) -> list[Call]:
+def _calls(message: BaseMessage, pieces: Sequence[Piece]) -> list[Call]:
     """Collect a turn's calls, valid or not: every one of them has an answer that must follow."""
     fields = (getattr(message, "tool_calls", ()), getattr(message, "invalid_tool_calls", ()))
+    if not (any(fields) or pieces or message.additional_kwargs):
+        return []
     calls = [read_call(raw) for field in fields for raw in field]
     if not calls:
         calls = [read_call(raw) for raw in _raw_calls(message.additional_kwargs)]

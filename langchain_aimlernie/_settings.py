@@ -98,7 +98,7 @@ class ErnieSettings(BaseChatModel):
     raises an error that names the setting, the value and the range.
     """
 
-    model_config = ConfigDict(populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     model_name: str = Field(default=DEFAULT_MODEL, alias="model", min_length=1)
     """The model's id, such as `baidu/ernie-4.5-21b-a3b`; case does not matter."""

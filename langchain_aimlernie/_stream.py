@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessageChunk
@@ -37,7 +38,7 @@ from langchain_aimlernie.errors import (
 from langchain_aimlernie.profiles import PROVIDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from langchain_core.messages.tool import ToolCallChunk
 
@@ -77,6 +78,7 @@ class StreamDecoder:
         self._sniffed = False
         self._answer: Answer = _NO_ANSWER
         self._choice: Choice | None = None
+        self._model_chunk: ChatGenerationChunk | None = None
         self._finish_reason: str | None = None
         self._choice_extras: dict[str, object] = {}
         self._tools = ToolCallAssembler()
@@ -85,8 +87,8 @@ class StreamDecoder:
         self._reasoning = _Transcript()
         self._refusal = _Transcript()
 
-    def feed(self, data: bytes) -> Iterator[ChatGenerationChunk]:
-        """Take the next bytes; give the chunks that they complete.
+    def feed(self, data: bytes) -> Iterable[ChatGenerationChunk]:
+        """Take the next bytes; give the chunks that they complete, each decoded when it is taken.
 
         Raises:
             AimlErnieError: An event is an error, or no event at all.
@@ -95,9 +97,8 @@ class StreamDecoder:
             self._sniff(data)
         if self._json is not None:
             self._json.append(data)
-            return
-        for event in self._sse.feed(data):
-            yield from self._decode(event)
+            return _NO_CHUNKS
+        return chain.from_iterable(map(self._decode, self._sse.feed(data)))
 
     def close(self) -> Iterator[ChatGenerationChunk]:
         """End the stream; give the chunks that were left.
@@ -174,10 +175,21 @@ class StreamDecoder:
         return (self._text_chunk(text),) if text else _NO_CHUNKS
 
     def _text_chunk(self, text: str) -> ChatGenerationChunk:
-        message = AIMessageChunk(
-            content=text, response_metadata={"model_provider": PROVIDER}, id=self._answer.id
+        """Copy a chunk of this stream with another text; no more of it has to be validated."""
+        model = self._model_chunk
+        if model is None:
+            model = self._model_chunk = self._chunk("", {}, [])
+        message = model.message.model_copy(
+            update={
+                "content": text,
+                "response_metadata": {"model_provider": PROVIDER},
+                "additional_kwargs": {},
+                "tool_calls": [],
+                "invalid_tool_calls": [],
+                "tool_call_chunks": [],
+            }
         )
-        return ChatGenerationChunk(message=message)
+        return model.model_copy(update={"message": message, "text": text})
 
     def _check_error(self, event: ServerSentEvent, payload: Mapping[str, object]) -> None:
         if event.event == "error" and "error" not in payload:

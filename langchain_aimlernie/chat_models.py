@@ -6,8 +6,9 @@ importing the class costs next to nothing beyond LangChain's own base class.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from inspect import signature
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.language_models import LangSmithParams
 from pydantic import model_validator
@@ -32,6 +33,14 @@ if TYPE_CHECKING:
 
 _blocks.register()
 
+_F = TypeVar("_F", bound=Callable[..., object])
+
+
+def _knows_signature(function: _F) -> _F:
+    """Keep a function's signature, which core works out anew in each call (about 16 µs)."""
+    function.__signature__ = signature(function)  # type: ignore[attr-defined]  # inspect reads it
+    return function
+
 
 class ChatAimlErnie(ErnieSettings):
     """Chat with Baidu's ERNIE models on the AI/ML API.
@@ -51,6 +60,7 @@ class ChatAimlErnie(ErnieSettings):
     """
 
     @override
+    @_knows_signature
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -63,6 +73,7 @@ class ChatAimlErnie(ErnieSettings):
         return generate(PreparedCall.of(self, messages, stop, kwargs), run_manager)
 
     @override
+    @_knows_signature
     async def _agenerate(
         self,
         messages: list[BaseMessage],
