@@ -215,7 +215,8 @@ def generate(prepared: PreparedCall, run_manager: CallbackManagerForLLMRun | Non
     """
     call = prepared.call()
     on_retry = None if run_manager is None else _retry_told(run_manager)
-    return prepared.settings.transport.send(call, _completion_decoder(call), on_retry=on_retry)
+    transport = prepared.settings.transport
+    return transport.send(call, _completion_decoder(call), on_retry=on_retry)
 
 
 async def agenerate(

@@ -14,7 +14,7 @@ import langchain_aimlernie
 ROOT = Path(langchain_aimlernie.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = {
-    "data": ["_version", "_problems", "errors", "profiles"],
+    "data": ["_version", "_ranges", "_problems", "errors", "profiles"],
     "text": ["_text", "_json_text", "_thoughts", "_endpoint", "_tokens", "_wire", "_sse"],
     "schemas": ["_typed_dicts", "_conformance", "_schemas"],
     "content": ["_media", "_content", "_messages", "_tools"],
@@ -40,7 +40,7 @@ LAYERS = {
 
 ORDER = {name: place for place, name in enumerate(itertools.chain(*LAYERS.values()))}
 MOVES_BYTES = {*LAYERS["transport"]}
-HTTPX_TYPES = {"_settings", "catalogue"}
+HTTPX_TYPES = {"_settings", "_calls", "catalogue"}
 WAITS = MOVES_BYTES | {*LAYERS["structured output"], "_clocks", "_slots", "_calls", "chat_models"}
 
 

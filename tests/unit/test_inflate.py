@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ PACKINGS = {
 
 def cut(data, places):
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 def unpack(pieces, encoding):
@@ -71,7 +72,7 @@ def test_what_is_not_packed_as_it_says_is_an_error(encoding, packed):
         unpack([packed], encoding)
 
 
-@pytest.mark.parametrize("left", [1, 8, 30])
+@pytest.mark.parametrize("left", [1, 8, 20])
 def test_a_cut_body_is_an_error(left):
     with pytest.raises(InvalidResponseError, match="cut"):
         unpack([gzip.compress(b"hello" * 100)[:-left]], "gzip")

@@ -23,7 +23,9 @@ def proxy_of_httpx(address, monkeypatch, environment):
         )
         if transport is None or not hasattr(transport._pool, "_proxy_url"):
             return None
-        return f"http://{transport._pool._proxy_url.host.decode()}:{transport._pool._proxy_url.port}"
+        return (
+            f"http://{transport._pool._proxy_url.host.decode()}:{transport._pool._proxy_url.port}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -106,7 +108,9 @@ def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path, name)
     assert not caught.value.is_retryable
 
 
-@pytest.mark.parametrize("proxy", ["ftp://u:hunter2@proxy:1", "http://u:hunter2@[", "socks9://x"])
+@pytest.mark.parametrize(
+    "proxy", ["ftp://u:hunter2@proxy:1", "http://u:hunter2@proxy:nope", "socks9://x"]
+)
 def test_a_proxy_that_is_none_is_refused_without_its_password(monkeypatch, proxy):
     monkeypatch.setenv("HTTP_PROXY", proxy)
     route = find_route(Connection("http://api.example/v1"))
