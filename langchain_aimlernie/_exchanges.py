@@ -50,11 +50,11 @@ class Exchange(Progress, Generic[T]):
         fresh: Whether it must be a new one.
 
     Attributes:
-        chunks: The chunks of a stream that have come and were not told yet.
+        chunks: The first chunks of a stream.
     """
 
     def __init__(self, call: Call, pool: Pool | GivenPool, *, fresh: bool = False) -> None:
-        super().__init__(call)
+        super().__init__(call, pool)
         self.chunks: Iterable[T] = ()
         self._pool = pool
         self._fresh = fresh
@@ -63,6 +63,7 @@ class Exchange(Progress, Generic[T]):
         self._pieces: Iterator[bytes] | None = None
         self._decoder: Decoder[T] | None = None
         self._events = 0
+        self._idle = seconds_of(call.clocks.idle)
 
     def fetch(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
         """Send the call, read the whole answer and decode it.
@@ -96,20 +97,20 @@ class Exchange(Progress, Generic[T]):
             raise self._refusal(status)
         self._check_type()
         self._decoder = new_decoder(headers)
-        while self.advance():
-            chunks = iter(self.chunks)
-            for first in chunks:
-                self.chunks = chain((first,), chunks)
+        while (chunks := self.advance()) is not None:
+            rest = iter(chunks)
+            for first in rest:
+                self.chunks = chain((first,), rest)
                 return
 
-    def advance(self) -> bool:
-        """Read on; `chunks` is then what to tell next. `False` when all has been told."""
+    def advance(self) -> Iterable[T] | None:
+        """Read on; give what is to be told next, `None` when all has been told."""
         clock, decoder, pieces = self._clock, self._decoder, self._pieces
         if clock is None or decoder is None:
-            return False
+            return None
         if decoder.events != self._events:
             self._events = decoder.events
-            clock.rewind("idle", seconds_of(self._call.clocks.idle))
+            clock.rewind("idle", self._idle)
         if pieces is not None and not decoder.done:
             try:
                 with clock:
@@ -117,13 +118,11 @@ class Exchange(Progress, Generic[T]):
             except StopIteration:
                 self._pieces = None
             else:
-                self.chunks = decoder.feed(data)
-                return True
+                return decoder.feed(data)
         if self._has_ended:
-            return False
+            return None
         self._has_ended = True
-        self.chunks = decoder.close()
-        return True
+        return decoder.close()
 
     def finish(self) -> None:
         """End a stream that came to its end; what is left of the body is read, for a moment."""
@@ -211,13 +210,13 @@ class AsyncExchange(Progress, Generic[T]):
         fresh: Whether it must be a new one.
 
     Attributes:
-        chunks: The chunks of a stream that have come and were not told yet.
+        chunks: The first chunks of a stream.
     """
 
     def __init__(
         self, call: Call, pool: AsyncPool | GivenAsyncPool, *, fresh: bool = False
     ) -> None:
-        super().__init__(call)
+        super().__init__(call, pool)
         self.chunks: Iterable[T] = ()
         self._pool = pool
         self._fresh = fresh
@@ -226,6 +225,7 @@ class AsyncExchange(Progress, Generic[T]):
         self._pieces: AsyncIterator[bytes] | None = None
         self._decoder: Decoder[T] | None = None
         self._events = 0
+        self._idle = seconds_of(call.clocks.idle)
 
     async def fetch(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
         """Send the call, read the whole answer and decode it.
@@ -259,20 +259,20 @@ class AsyncExchange(Progress, Generic[T]):
             raise await self._refusal(status)
         self._check_type()
         self._decoder = new_decoder(headers)
-        while await self.advance():
-            chunks = iter(self.chunks)
-            for first in chunks:
-                self.chunks = chain((first,), chunks)
+        while (chunks := await self.advance()) is not None:
+            rest = iter(chunks)
+            for first in rest:
+                self.chunks = chain((first,), rest)
                 return
 
-    async def advance(self) -> bool:
-        """Read on; `chunks` is then what to tell next. `False` when all has been told."""
+    async def advance(self) -> Iterable[T] | None:
+        """Read on; give what is to be told next, `None` when all has been told."""
         clock, decoder, pieces = self._clock, self._decoder, self._pieces
         if clock is None or decoder is None:
-            return False
+            return None
         if decoder.events != self._events:
             self._events = decoder.events
-            clock.rewind("idle", seconds_of(self._call.clocks.idle))
+            clock.rewind("idle", self._idle)
         if pieces is not None and not decoder.done:
             try:
                 with clock:
@@ -280,13 +280,11 @@ class AsyncExchange(Progress, Generic[T]):
             except StopAsyncIteration:
                 self._pieces = None
             else:
-                self.chunks = decoder.feed(data)
-                return True
+                return decoder.feed(data)
         if self._has_ended:
-            return False
+            return None
         self._has_ended = True
-        self.chunks = decoder.close()
-        return True
+        return decoder.close()
 
     async def finish(self) -> None:
         """End a stream that came to its end; what is left of the body is read, for a moment."""

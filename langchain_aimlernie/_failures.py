@@ -51,6 +51,7 @@ class Trip(NamedTuple):
 
     Attributes:
         call: What was to be done.
+        proxy: The proxy's host, if one is on the way.
         phase: `connect`, `head` or `body`.
         reused: Whether it went over a connection that was there before.
         seconds: How long it had taken.
@@ -60,6 +61,7 @@ class Trip(NamedTuple):
     """
 
     call: Call
+    proxy: str
     phase: str
     reused: bool
     seconds: float
@@ -70,7 +72,17 @@ class Trip(NamedTuple):
     @property
     def host(self) -> str:
         """The server's name, and its port if that is not the usual one."""
-        return urlsplit(self.call.url).netloc.rpartition("@")[2]
+        return host_of(self.call.url)
+
+    @property
+    def next_host(self) -> str:
+        """What we connect to."""
+        return f"the proxy {self.proxy} on the way to {self.host}" if self.proxy else self.host
+
+
+def host_of(url: str) -> str:
+    """Give the host, and the port if one is named, without user and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def failure(error: Exception, trip: Trip) -> AimlErnieError:
@@ -92,15 +104,22 @@ def _read_timeout(_: Exception, trip: Trip) -> AimlErnieError:
 
 
 def _too_late(trip: Trip, seconds: float) -> AimlErnieError:
-    words = _LATE["connect"] if trip.phase == "connect" else _LATE[trip.clock]
+    if trip.phase == "connect":
+        return _not_connected(trip, seconds)
+    words = _LATE[trip.clock]
     return APITimeoutError(
         words.format(host=trip.host, seconds=f"{seconds:g}", events=trip.events),
         phase=trip.phase,
     )
 
 
+def _not_connected(trip: Trip, seconds: float) -> AimlErnieError:
+    return APITimeoutError(
+        f"No connection to {trip.next_host} was made within {seconds:g} s.", phase="connect"
+    )
+
+
 _LATE = {
-    "connect": "No connection to {host} was made within {seconds} s.",
     "answer": "{host} gave no whole answer within {seconds} s (timeout).",
     "total": "{host} gave no whole answer within the {seconds} s that the call had left.",
     "first event": "{host} sent no event of the stream within {seconds} s (timeout).",
@@ -110,9 +129,7 @@ _LATE = {
 
 
 def _connect_timeout(_: Exception, trip: Trip) -> AimlErnieError:
-    seconds = trip.call.clocks.connect or trip.seconds
-    words = _LATE["connect"].format(host=trip.host, seconds=f"{seconds:g}")
-    return APITimeoutError(words, phase="connect")
+    return _not_connected(trip, trip.call.clocks.connect or round(trip.seconds, 1))
 
 
 def _write_timeout(_: Exception, trip: Trip) -> AimlErnieError:
@@ -142,7 +159,7 @@ def _connect_error(error: Exception, trip: Trip) -> AimlErnieError:
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls is None or isinstance(tls, _PASSING_TLS):
         return APIConnectionError(
-            f"Cannot connect to {trip.host}: {_words(error, trip)}.", phase="connect"
+            f"Cannot connect to {trip.next_host}: {_words(error, trip)}.", phase="connect"
         )
     reason = clip(getattr(tls, "verify_message", "") or tls.reason or str(tls), _MAX_CAUSE)
     remedy = (
@@ -184,8 +201,9 @@ def _broken(error: Exception, trip: Trip) -> AimlErnieError:
         )
     hint = " Does base_url lack an https?" if _TLS_ALERT in why else ""
     died = trip.phase == "head" and trip.reused and trip.seconds < _DEAD_WITHIN
+    host = trip.next_host if trip.phase == "connect" else trip.host
     return APIConnectionError(
-        f"The connection to {trip.host} broke {_WHERE[trip.phase]}: {why}.{hint}",
+        f"The connection to {host} broke {_WHERE[trip.phase]}: {why}.{hint}",
         phase="reuse" if died else trip.phase,
     )
 
@@ -198,16 +216,20 @@ _WHERE = {
 
 
 def _unexpected(error: Exception, trip: Trip) -> AimlErnieError:
-    """Say what nobody thought of: an error of the user's client, or one that httpx lets through."""
+    """Say what nobody thought of: of the user's client, of httpx, or of decoding the answer."""
     if any(isinstance(cause, OSError | EOFError) for cause in _causes(error)):
         return _broken(error, trip)
-    module = type(error).__module__.partition(".")[0]
-    unexpected = APIConnectionError(
-        f"The call to {trip.host} failed {_WHERE[trip.phase]}: {type(error).__name__}: "
-        f"{_words(error, trip)}.",
-        phase=trip.phase,
-        is_retryable=module in _WRAPPERS,
-    )
+    what = f"{type(error).__name__}: {_words(error, trip)}."
+    is_foreign = type(error).__module__.partition(".")[0] in _WRAPPERS
+    unexpected: AimlErnieError
+    if trip.phase == "body" and not is_foreign:
+        unexpected = InvalidResponseError(f"The answer of {trip.host} cannot be decoded: {what}")
+    else:
+        unexpected = APIConnectionError(
+            f"The call to {trip.host} failed {_WHERE[trip.phase]}: {what}",
+            phase=trip.phase,
+            is_retryable=is_foreign,
+        )
     unexpected.__cause__ = error
     return unexpected
 
@@ -256,7 +278,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield error
         # httpcore drops causes, but not contexts. Any other context may be what the caller was
         # just handling.
-        wrapper = type(error).__module__.startswith(_WRAPPERS)
-        context = error.__context__ if wrapper else None
-        inner = (error.__cause__, context, *getattr(error, "exceptions", ()))
+        is_wrapper = type(error).__module__.startswith(_WRAPPERS)
+        cause = error.__cause__ or (error.__context__ if is_wrapper else None)
+        inner = (cause, *getattr(error, "exceptions", ()))
         todo.extend(cause for cause in inner if isinstance(cause, BaseException))

@@ -97,8 +97,8 @@ def inflater_for(encoding: str) -> Inflater | None:
 def inflated(pieces: Iterator[bytes], inflater: Inflater) -> Iterator[bytes]:
     """Unpack the pieces of a body."""
     for data in pieces:
-        for piece in inflater.feed(data):
-            yield piece  # noqa: UP028  the async twin below cannot
+        for piece in inflater.feed(data):  # noqa: UP028  the async twin below cannot
+            yield piece
     yield inflater.close()
 
 

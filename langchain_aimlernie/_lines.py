@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,11 @@ class _Socket:
         is_opening: Whether the connection is being made.
     """
 
-    __slots__ = ("_stream", "is_opening", "reused")
+    __slots__ = ("_socket", "_stream", "is_opening", "reused")
 
     def __init__(self) -> None:
         self._stream: Any = None
+        self._socket: Any = None
         self.reused = False
         self.is_opening = False
 
@@ -37,7 +39,7 @@ class _Socket:
 
         When there is something to read though nothing was asked, it can only be the end.
         """
-        return self._stream is None or bool(self._stream.get_extra_info("is_readable"))
+        return self._socket is None or _is_readable(self._socket.fileno())
 
     def _listen(self) -> None:
         """Notice when a kept connection says something: one that was dead says nothing at all."""
@@ -74,7 +76,11 @@ class _Socket:
             self.is_opening = True
         elif step in ("connect_tcp.complete", "start_tls.complete"):
             self.is_opening = False
-            self._stream = info["return_value"]
+            self._connect(info["return_value"])
+
+    def _connect(self, stream: Any) -> None:
+        self._stream = stream
+        self._socket = None if stream is None else stream.get_extra_info("socket")
 
     async def _anote(self, event: str, info: dict[str, Any]) -> None:
         self._note(event, info)
@@ -133,11 +139,10 @@ class Line(_Socket):
 
     def _cut(self) -> None:
         """Wake the thread that waits for the server; called from another one."""
-        found = None if self._stream is None else self._stream.get_extra_info("socket")
-        if isinstance(found, socket.socket):
+        if isinstance(self._socket, socket.socket):
             with contextlib.suppress(OSError):
                 # Not `SSLSocket.shutdown`, which takes the TLS state from under the reader.
-                socket.socket.shutdown(found, socket.SHUT_RDWR)
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 class AsyncLine(_Socket):
@@ -217,8 +222,9 @@ class GivenLine(Line):
             timeout=_given_timeout(self._client.timeout, self._timeouts(call)),
             extensions={"trace": self._note},
         )
-        self._response = self._client.send(request, stream=True, follow_redirects=False)
-        self._stream = self._response.extensions.get("network_stream")
+        response = self._client.send(request, stream=True, follow_redirects=False)
+        self._connect(response.extensions.get("network_stream"))
+        self._response = _read_again(response) if response.is_stream_consumed else response
         return self._response
 
     def close(self) -> None:
@@ -251,14 +257,31 @@ class GivenAsyncLine(AsyncLine):
             timeout=_given_timeout(self._client.timeout, self._timeouts(call)),
             extensions={"trace": self._anote},
         )
-        self._response = await self._client.send(request, stream=True, follow_redirects=False)
-        self._stream = self._response.extensions.get("network_stream")
+        response = await self._client.send(request, stream=True, follow_redirects=False)
+        self._connect(response.extensions.get("network_stream"))
+        self._response = _read_again(response) if response.is_stream_consumed else response
         return self._response
 
     async def close(self) -> None:
         """End the answer, whatever goes on over it."""
         with contextlib.suppress(Exception):
             await self.finish()
+
+
+def _is_readable(descriptor: int) -> bool:
+    if descriptor < 0:  # closed
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(0))
+
+
+def _read_again(response: httpx.Response) -> httpx.Response:
+    """Give an answer that a hook of the client has read, and so unpacked, as if it had not."""
+    names = [header for header in response.headers.raw if header[0].lower() != b"content-encoding"]
+    return httpx.Response(response.status_code, headers=names, content=response.content)
 
 
 _UNSET = httpx.Timeout(5.0)

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from langchain_aimlernie._clocks import FOREVER
+from langchain_aimlernie._failures import host_of
 from langchain_aimlernie._lines import AsyncLine, GivenAsyncLine, GivenLine, Line
 from langchain_aimlernie._slots import AsyncTurn, Slot, Slots, Turn
 
@@ -33,11 +34,13 @@ class Pool:
         route: Where the connections lead.
 
     Attributes:
-        slots: Who has what; a connection that is in use is in none of its lists.
+        slots: Who has what.
+        proxy: The host of the proxy, if one is on the way.
     """
 
     def __init__(self, route: Route) -> None:
         self.slots: Slots[Line] = Slots(route.connection.max_connections)
+        self.proxy = host_of(route.proxy or "")
         self._route = route
         self._expiry = route.connection.keepalive_expiry
         self._tls = _Tls(route)
@@ -127,11 +130,13 @@ class AsyncPool:
         route: Where the connections lead.
 
     Attributes:
-        slots: Who has what; a connection that is in use is in none of its lists.
+        slots: Who has what.
+        proxy: The host of the proxy, if one is on the way.
     """
 
     def __init__(self, route: Route) -> None:
         self.slots: Slots[AsyncLine] = Slots(route.connection.max_connections)
+        self.proxy = host_of(route.proxy or "")
         self._route = route
         self._expiry = route.connection.keepalive_expiry
         self._tls = _AsyncTls(route)
@@ -219,9 +224,13 @@ class GivenPool:
 
     Args:
         client: The client.
+
+    Attributes:
+        proxy: Empty: what the client knows of proxies is its own.
     """
 
     def __init__(self, client: httpx.Client) -> None:
+        self.proxy = ""
         self._client = client
 
     def take(self, *, fresh: bool = False) -> Slot[Line]:  # noqa: ARG002  as in `Pool`
@@ -242,9 +251,13 @@ class GivenAsyncPool:
 
     Args:
         client: The client.
+
+    Attributes:
+        proxy: Empty: what the client knows of proxies is its own.
     """
 
     def __init__(self, client: httpx.AsyncClient) -> None:
+        self.proxy = ""
         self._client = client
 
     async def take(self, *, fresh: bool = False) -> Slot[AsyncLine]:  # noqa: ARG002  as in `AsyncPool`

@@ -19,8 +19,10 @@ from pydantic_core import from_json
 MAX_BODY = 8 * 1024
 """Characters of a failed answer that an error keeps."""
 
+_MAX_PARSED = 64 * 1024
 _SHORTEST_SECRET = 4
 _MAX_DEPTH = 8
+_MAX_COPIED = 20
 _MAX_ITEMS = 20
 _WORDS = ("message", "error", "error_msg", "detail", "details", "msg", "errors", "description")
 _CODES = ("code", "error_code", "type")
@@ -208,7 +210,7 @@ def phrase_of_redirect(headers: Mapping[str, str]) -> str:
 def parse_body(body: bytes, secrets: Sequence[str]) -> object:
     """Give the JSON of a failed answer, else its text; secrets blotted out, never an error."""
     text = redact(body.decode("utf-8-sig", errors="replace"), secrets)
-    if len(text) > MAX_BODY:
+    if len(text) > _MAX_PARSED:
         return text[:MAX_BODY]
     try:
         value = from_json(text)
@@ -217,14 +219,22 @@ def parse_body(body: bytes, secrets: Sequence[str]) -> object:
     return redacted(value, secrets) if isinstance(value, dict | list) else text
 
 
-def redacted(value: object, secrets: Sequence[str]) -> object:
-    """Give a copy of a JSON value in which every text is redacted."""
+def redacted(value: object, secrets: Sequence[str], depth: int = 0) -> object:
+    """Give a copy of a JSON value in which every text is redacted, and the deepest parts left out.
+
+    A body that is nested without end would break the copy, and whoever prints it.
+    """
     if isinstance(value, str):
         return redact(value, secrets)
+    if depth > _MAX_COPIED and isinstance(value, Mapping | list):
+        return "…"
     if isinstance(value, Mapping):
-        return {redact(str(key), secrets): redacted(item, secrets) for key, item in value.items()}
+        return {
+            redact(str(key), secrets): redacted(item, secrets, depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, list):
-        return [redacted(item, secrets) for item in value]
+        return [redacted(item, secrets, depth + 1) for item in value]
     return value
 
 

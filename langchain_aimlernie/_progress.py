@@ -10,7 +10,10 @@ from langchain_aimlernie._failures import Trip, failure
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from langchain_aimlernie._clocks import AsyncClock, Clock
+    from langchain_aimlernie._pools import AsyncPool, GivenAsyncPool, GivenPool, Pool
     from langchain_aimlernie._requests import Call, Decoder
     from langchain_aimlernie._slots import Slot
 
@@ -20,10 +23,12 @@ class Progress:
 
     Args:
         call: The call.
+        pool: Where its connection comes from.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: Call, pool: Pool | GivenPool | AsyncPool | GivenAsyncPool) -> None:
         self._call = call
+        self._proxy = pool.proxy
         self._started = FOREVER
         self._headers: dict[str, str] | None = None
         self._slot: Slot[Any] | None = None
@@ -43,12 +48,16 @@ class Progress:
         if ours.partial is None and decoder is not None:
             ours.partial = decoder.partial
         ours.inference_id = ours.inference_id or headers.get("x-inference-id")
-        ours.client_request_id = ours.client_request_id or headers.get("x-client-request-id")
+        ours.client_request_id = ours.client_request_id or self._client_request_id(headers)
         if self._has_ended and decoder is not None and not decoder.events:
             ours.phase = ours.phase or "empty"
         if ours.__suppress_context__:  # httpx's exceptions hold the request with the key
             ours.__context__ = None
         return ours
+
+    def _client_request_id(self, headers: Mapping[str, str]) -> str | None:
+        name = "x-client-request-id"
+        return headers.get(name) or self._call.headers.get(name)
 
     def _check_type(self) -> None:
         if (self._headers or {}).get("content-type", "").lower().startswith("text/html"):
@@ -61,6 +70,7 @@ class Progress:
         phase = "connect" if line is None or line.is_opening else "head"
         return Trip(
             self._call,
+            self._proxy,
             phase if self._headers is None else "body",
             line is not None and line.reused,
             self.seconds,

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _VARIABLES = (*_CERTIFICATES, *_PROXIES, *map(str.upper, _PROXIES))
-_PORTS = {"http": 80, "https": 443}
 # A peer that is gone without a word is noticed after 60 + 3 * 10 s of silence; one that takes no
 # bytes, after 120 s. Names differ between systems.
 _SOCKET_OPTIONS = (
@@ -172,7 +171,7 @@ def _matches(entry: str, url: httpx.URL) -> bool:
         return False
     if pattern.scheme not in ("all", url.scheme):
         return False
-    if pattern.port not in (None, url.port or _PORTS.get(url.scheme)):
+    if pattern.port not in (None, url.port):
         return False
     return not pattern.host or _host_matches(pattern.host, url.host, exact=not bare)
 

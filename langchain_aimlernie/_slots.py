@@ -12,8 +12,6 @@ import asyncio
 import threading
 import time
 from collections import deque
-from contextlib import suppress
-from operator import length_hint
 from typing import Generic, Protocol, TypeVar
 
 L = TypeVar("L")
@@ -59,6 +57,9 @@ class Slots(Generic[L]):
         self._vacant: deque[Slot[L]] = deque()
         self._idle: deque[Slot[L]] = deque()
         self._waiters: deque[Waiter[Slot[L]]] = deque()
+        # Held, so that the collector, when it finds a stream that nobody closed, finds no socket
+        # beside it: the stream's own finaliser is to close that.
+        self._taken: set[Slot[L]] = set()
         self.forget()
 
     def forget(self) -> None:
@@ -68,7 +69,7 @@ class Slots(Generic[L]):
         """
         self.era = object()
         self._new = iter(range(self._limit))
-        for left in (self._vacant, self._idle, self._waiters):
+        for left in (self._vacant, self._idle, self._waiters, self._taken):
             left.clear()
 
     def take(self) -> Slot[L] | None:
@@ -98,6 +99,7 @@ class Slots(Generic[L]):
         except IndexError:
             return None
         if slot.idle_since < before:
+            self._taken.add(slot)
             return slot
         self._idle.appendleft(slot)
         return None
@@ -115,7 +117,7 @@ class Slots(Generic[L]):
     @property
     def used(self) -> int:
         """How many slots are in use."""
-        return self._limit - length_hint(self._new) - len(self._vacant) - len(self._idle)
+        return len(self._taken)
 
     @property
     def is_unused(self) -> bool:
@@ -123,14 +125,16 @@ class Slots(Generic[L]):
         return not (self.idle or self.used)
 
     def _keep(self, slot: Slot[L]) -> None:
+        self._taken.discard(slot)
         (self._vacant if slot.line is None else self._idle).append(slot)
 
     def _pop(self) -> Slot[L] | None:
-        with suppress(IndexError):
-            return self._idle.pop()
-        with suppress(IndexError):
-            return self._vacant.pop()
-        return Slot(self.era) if next(self._new, None) is not None else None
+        slot = _last(self._idle) or _last(self._vacant)
+        if slot is None and next(self._new, None) is not None:
+            slot = Slot(self.era)
+        if slot is not None:
+            self._taken.add(slot)
+        return slot
 
     def _serve(self) -> None:
         while self._waiters:
@@ -143,6 +147,13 @@ class Slots(Generic[L]):
                 waiter = None
             if waiter is None or not waiter.offer(slot):
                 self._keep(slot)
+
+
+def _last(slots: deque[Slot[L]]) -> Slot[L] | None:
+    try:
+        return slots.pop()
+    except IndexError:
+        return None
 
 
 class Turn(Generic[L]):

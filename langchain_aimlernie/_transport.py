@@ -18,7 +18,7 @@ from langchain_aimlernie._retry import Retries
 from langchain_aimlernie._routes import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     import httpx
 
@@ -45,6 +45,7 @@ class Stream(Generic[T]):
 
     def __init__(self, begin: Callable[[], Exchange[T]]) -> None:
         self._begin: Callable[[], Exchange[T]] | None = begin
+        self._advance: Callable[[], Iterable[T] | None] | None = None
         self._exchange: Exchange[T] | None = None
         self._chunks: Iterator[T] = iter(())
 
@@ -56,42 +57,47 @@ class Stream(Generic[T]):
             while True:
                 for chunk in self._chunks:
                     return chunk
-                if not self._read_on():
+                advance = self._advance or self._start
+                chunks = advance()
+                if chunks is None:
                     break
-        except BaseException as error:
-            exchange = self._exchange
-            self.close()
-            if exchange is None or not isinstance(error, Exception):
-                raise
-            ours = exchange.failure(error)
-            if ours is error:
-                raise
+                self._chunks = iter(chunks)
+            self._finish()
+        except BaseException as error:  # noqa: BLE001  it is raised below
+            failed = self._fail(error)
         else:
             raise StopIteration
         try:
-            raise ours
+            raise failed
         finally:
-            del ours  # it holds this frame, and only the garbage collector would free both
+            del failed  # it holds this frame, and only the garbage collector would free both
 
     def close(self) -> None:
         """Free the connection, which is closed unless the stream has come to its end."""
-        self._begin, self._chunks = None, iter(())
+        self._begin, self._advance, self._chunks = None, None, iter(())
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.close()
 
-    def _read_on(self) -> bool:
+    def _start(self) -> Iterable[T] | None:
         begin, self._begin = self._begin, None
-        if begin is not None:
-            self._exchange = begin()
-        elif self._exchange is None:
-            return False
-        elif not self._exchange.advance():
+        if begin is None:
+            return None
+        exchange = self._exchange = begin()
+        self._advance = exchange.advance
+        return exchange.chunks
+
+    def _fail(self, error: BaseException) -> BaseException:
+        exchange = self._exchange
+        self.close()
+        if exchange is None or not isinstance(error, Exception):
+            return error
+        return exchange.failure(error)
+
+    def _finish(self) -> None:
+        if self._exchange is not None:
             self._exchange.finish()
-            self._exchange = None
-            return False
-        self._chunks = iter(self._exchange.chunks)
-        return True
+        self.close()
 
 
 class Transport:
@@ -137,7 +143,7 @@ class Transport:
         *,
         on_retry: Callable[[int, AimlErnieError, float], None] | None = None,
     ) -> Stream[T]:
-        """Give the chunks that a decoder makes of the stream; the first one asked for sends the call.
+        """Give the chunks that a decoder makes of a stream; asking for the first sends the call.
 
         Args:
             call: The call.
@@ -209,6 +215,7 @@ class AsyncStream(Generic[T]):
 
     def __init__(self, begin: Callable[[], Awaitable[AsyncExchange[T]]]) -> None:
         self._begin: Callable[[], Awaitable[AsyncExchange[T]]] | None = begin
+        self._advance: Callable[[], Awaitable[Iterable[T] | None]] | None = None
         self._exchange: AsyncExchange[T] | None = None
         self._chunks: Iterator[T] = iter(())
 
@@ -220,42 +227,47 @@ class AsyncStream(Generic[T]):
             while True:
                 for chunk in self._chunks:
                     return chunk
-                if not await self._read_on():
+                advance = self._advance or self._start
+                chunks = await advance()
+                if chunks is None:
                     break
-        except BaseException as error:
-            exchange = self._exchange
-            await self.aclose()
-            if exchange is None or not isinstance(error, Exception):
-                raise
-            ours = exchange.failure(error)
-            if ours is error:
-                raise
+                self._chunks = iter(chunks)
+            await self._finish()
+        except BaseException as error:  # noqa: BLE001  it is raised below
+            failed = await self._fail(error)
         else:
             raise StopAsyncIteration
         try:
-            raise ours
+            raise failed
         finally:
-            del ours  # it holds this frame, and only the garbage collector would free both
+            del failed  # it holds this frame, and only the garbage collector would free both
 
     async def aclose(self) -> None:
         """Free the connection, which is closed unless the stream has come to its end."""
-        self._begin, self._chunks = None, iter(())
+        self._begin, self._advance, self._chunks = None, None, iter(())
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             await exchange.close()
 
-    async def _read_on(self) -> bool:
+    async def _start(self) -> Iterable[T] | None:
         begin, self._begin = self._begin, None
-        if begin is not None:
-            self._exchange = await begin()
-        elif self._exchange is None:
-            return False
-        elif not await self._exchange.advance():
+        if begin is None:
+            return None
+        exchange = self._exchange = await begin()
+        self._advance = exchange.advance
+        return exchange.chunks
+
+    async def _fail(self, error: BaseException) -> BaseException:
+        exchange = self._exchange
+        await self.aclose()
+        if exchange is None or not isinstance(error, Exception):
+            return error
+        return exchange.failure(error)
+
+    async def _finish(self) -> None:
+        if self._exchange is not None:
             await self._exchange.finish()
-            self._exchange = None
-            return False
-        self._chunks = iter(self._exchange.chunks)
-        return True
+        await self.aclose()
 
 
 class AsyncTransport:
@@ -301,7 +313,7 @@ class AsyncTransport:
         *,
         on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None = None,
     ) -> AsyncStream[T]:
-        """Give the chunks that a decoder makes of the stream; the first one asked for sends the call.
+        """Give the chunks that a decoder makes of a stream; asking for the first sends the call.
 
         Args:
             call: The call.

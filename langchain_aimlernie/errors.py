@@ -319,7 +319,6 @@ def error_in_payload(
     problem = find_problem(payload)
     if problem is None:
         return None
-    problem = problem._replace(words=redact(problem.words, secrets))
     return _error(problem, redacted(payload, secrets), _Answer(200, headers, secrets))
 
 
@@ -342,7 +341,7 @@ class _Answer(NamedTuple):
 def _error(problem: Problem, body: object, answer: _Answer) -> AimlErnieError:
     cls = _class_of(problem)
     remedy = _REMEDY.get(cls)
-    words = clip(problem.words, _MAX_WORDS)
+    words = clip(redact(problem.words, answer.secrets), _MAX_WORDS)
     headers = answer.shown_headers()
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
     return cls(
@@ -352,7 +351,7 @@ def _error(problem: Problem, body: object, answer: _Answer) -> AimlErnieError:
         inference_id=headers.get("x-inference-id"),
         client_request_id=headers.get("x-client-request-id"),
         code=problem.code,
-        body=body,
+        body=body if len(text) <= MAX_BODY else text[:MAX_BODY],
         retry_after=parse_retry_after(headers, time.time()),
         response=ErrorResponse(answer.status, headers, text[:MAX_BODY]),
         is_retryable=_is_retryable(cls, problem, headers),

@@ -179,6 +179,17 @@ def test_what_is_shown_is_short_and_on_one_line():
     assert "\\x1b" in text
 
 
+@pytest.mark.parametrize("inside", [{}, {"choices": []}])
+def test_a_body_that_is_nested_without_end_is_cut(inside):
+    deep = []
+    for _ in range(900):
+        deep = [deep]
+    error = error_in_payload({"error": {"message": "broke", "x": deep}, **inside})
+    assert error.message == "broke"
+    assert "…" in error.response.text
+    assert json.loads(error.response.text)
+
+
 def test_ids_and_limits_come_from_the_headers():
     headers = {
         "X-Inference-Id": "inf-1",

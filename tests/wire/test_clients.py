@@ -1,0 +1,513 @@
+"""Which connections calls share, in what order they wait, and that none is ever lost."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import os
+import pickle
+import random
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from raw_server import GOOD, SSE_HEAD, RawServer, events, frame, replies
+from worlds import LONG, WORLDS, Texts, call_to, keep, on, outcomes
+
+from langchain_aimlernie import _clients
+from langchain_aimlernie._routes import Route
+from langchain_aimlernie._transport import AsyncTransport, Transport
+from langchain_aimlernie.errors import APIConnectionError
+
+ROOT = Path(__file__).parents[2]
+
+
+def descriptors():
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
+
+
+def pool_of(connection):
+    return _clients._pools[_clients.find_route(connection)]
+
+
+async def apool_of(connection):
+    return (await _clients._home()).pools[_clients.find_route(connection)]
+
+
+def slow(seconds):
+    def serve(wire):
+        while wire.request():
+            time.sleep(seconds)
+            wire.send(GOOD)
+
+    return serve
+
+
+@pytest.fixture
+def server():
+    with RawServer(replies(GOOD)) as server:
+        yield server
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_one_connection_serves_calls_one_after_the_other(world, server):
+    call = call_to(server)
+    assert not [o for o in outcomes(world, on(server), *[call] * 5) if isinstance(o, Exception)]
+    assert server.connections == 1
+
+
+def test_equal_settings_share_connections_and_others_do_not(server):
+    call = call_to(server)
+    for connection in (on(server), on(server), on(server, max_connections=3)):
+        Transport(connection).send(call, keep)
+    assert server.connections == 2
+
+
+def test_a_copy_of_a_transport_is_as_good(server):
+    connection, call = on(server), call_to(server)
+    again = pickle.loads(pickle.dumps((connection, call)))
+    assert again == (connection, call)
+    assert copy.deepcopy(call) == call
+    Transport(again[0]).send(again[1], keep)
+    Transport(connection).send(call, keep)
+    assert server.connections == 1
+
+
+def test_a_call_shows_no_secret(server):
+    call = call_to(server, body=b"private")
+    assert "sk-" not in repr(call)
+    assert "private" not in repr(call)
+
+
+def test_threads_wait_for_their_turn():
+    with RawServer(slow(0.02)) as server:
+        transport = Transport(on(server, max_connections=3))
+        with ThreadPoolExecutor(20) as threads:
+            found = list(threads.map(lambda _: transport.send(call_to(server), keep), range(60)))
+    assert len(found) == 60
+    assert server.connections <= 3
+
+
+def test_tasks_are_served_in_the_order_in_which_they_came():
+    order = []
+
+    async def main(server):
+        transport = AsyncTransport(on(server, max_connections=1))
+
+        async def one(number):
+            await transport.send(call_to(server, body=b"%d" % number), keep)
+            order.append(number)
+
+        await asyncio.gather(*map(one, range(30)))
+        await transport.close()
+
+    with RawServer(replies(GOOD)) as server:
+        asyncio.run(main(server))
+        assert [int(request.body) for request in server.requests] == list(range(30))
+    assert order == list(range(30))
+    assert server.connections == 1
+
+
+def test_waiting_for_a_connection_is_on_no_clock():
+    async def main(server):
+        transport = AsyncTransport(on(server, max_connections=1))
+        call = call_to(server, read=2.0, total=2.0)
+        await asyncio.gather(*(transport.send(call, keep) for _ in range(30)))
+        await transport.close()
+
+    with RawServer(slow(0.1)) as server:
+        asyncio.run(main(server))
+        assert len(server.requests) == 30
+
+
+def test_six_hundred_calls_over_a_hundred_connections_all_succeed():
+    async def main(server):
+        transport = AsyncTransport(on(server, max_connections=100))
+        found = await asyncio.gather(*(transport.send(call_to(server), keep) for _ in range(600)))
+        pool = await apool_of(on(server, max_connections=100))
+        assert (len(found), pool.slots.used, pool.slots.waiting) == (600, 0, 0)
+        await transport.close()
+
+    with RawServer(slow(0.05)) as server:
+        asyncio.run(main(server))
+        assert server.connections <= 100
+
+
+@needs_proc
+def test_cancelling_loses_no_connection():
+    def serve(wire):
+        chance = random.Random(wire.number)
+        while wire.request():
+            time.sleep(chance.random() * 0.01)
+            wire.send(SSE_HEAD + frame(b"data: one\n\n"))
+            time.sleep(chance.random() * 0.01)
+            wire.send(frame(b"data: two\n\n") + frame(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+    async def main(server):
+        chance = random.Random(7)
+        transport = AsyncTransport(on(server, max_connections=10))
+        call = call_to(server)
+        cancelled = 0
+
+        async def consume():
+            stream = transport.stream(call, Texts)
+            try:
+                return [chunk async for chunk in stream]
+            finally:
+                await stream.aclose()
+
+        async def churn():
+            nonlocal cancelled
+            for _ in range(25):
+                task = asyncio.create_task(consume())
+                await asyncio.sleep(chance.random() * 0.03)
+                task.cancel()
+                try:
+                    assert await task == ["one", "two"]
+                except asyncio.CancelledError:
+                    cancelled += 1
+
+        await asyncio.gather(*(churn() for _ in range(20)))
+        pool = await apool_of(on(server, max_connections=10))
+        assert (pool.slots.used, pool.slots.waiting) == (0, 0)
+        assert await asyncio.gather(*(consume() for _ in range(10))) == [["one", "two"]] * 10
+        await transport.close()
+        assert pool.slots.is_unused
+        return cancelled
+
+    before = descriptors()
+    with RawServer(serve) as server:
+        assert asyncio.run(main(server)) > 100
+        assert server.settle()
+    assert descriptors() <= before
+
+
+@pytest.mark.parametrize("moment", ["queued", "head", "retry"])
+def test_a_call_can_be_cancelled_while_it_waits_for(moment):
+    def serve(wire):
+        if wire.request():
+            if moment == "retry":
+                wire.send(b"HTTP/1.1 503 X\r\ncontent-length: 0\r\nretry-after: 30\r\n\r\n")
+            wire.hold()
+
+    async def main(server):
+        connection = on(server, max_connections=1)
+        transport = AsyncTransport(connection)
+        first = asyncio.create_task(transport.send(call_to(server, max_retries=1), keep))
+        assert await asyncio.to_thread(server.asked, 1)
+        second = asyncio.create_task(transport.send(call_to(server), keep))
+        await asyncio.sleep(0.05)
+        for task in (second, first) if moment == "queued" else (first, second):
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        pool = await apool_of(connection)
+        assert (pool.slots.used, pool.slots.waiting) == (0, 0)
+        await transport.close()
+
+    with RawServer(serve) as server:
+        asyncio.run(main(server))
+        assert server.settle()
+
+
+@needs_proc
+def test_one_transport_works_in_loop_after_loop(server):
+    transport, call = AsyncTransport(on(server)), call_to(server)
+    asyncio.run(transport.send(call, keep))
+    before = descriptors()
+    for _ in range(10):
+        assert asyncio.run(transport.send(call, keep))[1] == b"{}"
+    assert descriptors() <= before
+    assert server.settle(), "each loop closed its connections"
+    assert not _clients._homes
+
+
+@needs_proc
+def test_loops_in_threads_do_not_meet(server):
+    transport, call = AsyncTransport(on(server)), call_to(server)
+    asyncio.run(transport.send(call, keep))
+    before = descriptors()
+
+    async def several():
+        await asyncio.gather(*(transport.send(call, keep) for _ in range(5)))
+
+    def work(_):
+        for _ in range(4):
+            asyncio.run(several())
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+    assert descriptors() <= before + 1, "the watchdog may have come"
+    assert server.settle()
+    assert not _clients._homes
+
+
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+def test_a_loop_that_was_closed_without_a_word_is_swept_out(server):
+    transport, call = AsyncTransport(on(server)), call_to(server)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(transport.send(call, keep))
+    loop.close()
+    assert len(_clients._homes) == 1
+    assert asyncio.run(transport.send(call, keep))[1] == b"{}"
+    assert not _clients._homes
+    gc.collect()
+    assert server.settle()
+
+
+def test_an_idle_connection_is_closed_after_its_time(server):
+    connection = on(server, keepalive_expiry=0.05)
+    transport = Transport(connection)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: transport.send(call_to(server), keep), range(20)))
+    time.sleep(0.1)
+    transport.send(call_to(server), keep)
+    assert server.settle(1)
+    assert pool_of(connection).slots.idle == 1
+
+
+def test_closing_leaves_the_calls_of_others_alone():
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b"data: one\n\n"))
+        time.sleep(0.2)
+        wire.send(frame(b"data: two\n\n") + frame(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        wire.request()
+
+    with RawServer(serve) as server:
+        mine, other = Transport(on(server)), Transport(on(server))
+        stream = other.stream(call_to(server), Texts)
+        assert next(stream) == "one"
+        mine.close()
+        assert list(stream) == ["two"]
+        assert server.open == 1, "it is idle now"
+        mine.close()
+        assert server.settle()
+
+
+def test_a_closed_transport_connects_anew(server):
+    transport, call = Transport(on(server)), call_to(server)
+    for _ in range(3):
+        transport.send(call, keep)
+        transport.close()
+        transport.close()
+    assert server.connections == 3
+    assert server.settle()
+
+
+def test_closing_before_the_first_call_is_nothing():
+    Transport(_clients.Connection("http://127.0.0.1:1")).close()
+    asyncio.run(AsyncTransport(_clients.Connection("http://127.0.0.1:1")).close())
+
+
+def test_a_stream_that_is_left_closes_its_connection():
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b"data: one\n\n"))
+        wire.hold()
+
+    async def main(server):
+        stream = AsyncTransport(on(server)).stream(call_to(server), Texts)
+        assert await anext(stream) == "one"
+        await stream.aclose()
+        await stream.aclose()
+        assert [chunk async for chunk in stream] == []
+
+    with RawServer(serve) as server:
+        stream = Transport(on(server)).stream(call_to(server), Texts)
+        assert next(stream) == "one"
+        stream.close()
+        stream.close()
+        assert list(stream) == []
+        assert server.settle()
+        asyncio.run(main(server))
+        assert server.settle()
+        assert pool_of(on(server)).slots.is_unused
+
+
+def test_a_stream_that_nobody_asks_sends_nothing(server):
+    Transport(on(server)).stream(call_to(server), Texts).close()
+    asyncio.run(AsyncTransport(on(server)).stream(call_to(server), Texts).aclose())
+    assert not server.connections
+
+
+def test_pools_of_servers_that_are_gone_are_forgotten():
+    for _ in range(3):
+        with RawServer(replies(GOOD)) as gone:
+            Transport(on(gone)).send(call_to(gone), keep)
+            connection = on(gone)
+    with RawServer(replies(GOOD)) as server:
+        Transport(on(server)).send(call_to(server), keep)
+        assert _clients.find_route(connection) not in _clients._pools
+        assert _clients.find_route(on(server)) in _clients._pools
+
+
+def test_certificates_are_not_read_in_the_event_loop(monkeypatch):
+    readers = []
+    read = Route.new_context
+
+    def note(route):
+        readers.append(threading.current_thread())
+        return read(route)
+
+    monkeypatch.setattr(Route, "new_context", note)
+
+    async def main(server):
+        connection = _clients.Connection(server.base_url.replace("http:", "https:"))
+        transport = AsyncTransport(connection)
+        call = call_to(server)
+        call = replace(call, url=call.url.replace("http:", "https:"))
+        results = await asyncio.gather(
+            *(transport.send(call, keep) for _ in range(20)), return_exceptions=True
+        )
+        assert {type(result) for result in results} == {APIConnectionError}
+
+    with RawServer(lambda wire: wire.send(b"no TLS here\r\n\r\n")) as server:
+        asyncio.run(main(server))
+    assert len(readers) == 1
+    assert readers[0] is not threading.main_thread()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_the_proxy_of_the_environment_is_used_and_no_other(world, monkeypatch, server):
+    elsewhere = SimpleNamespace(base_url="http://elsewhere.invalid/v1")
+    with RawServer(replies(GOOD)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.base_url[:-3].replace("//", "//user:hunter2@"))
+        outcomes(world, on(elsewhere), call_to(elsewhere))
+        (request,) = proxy.requests
+        assert request.target == "http://elsewhere.invalid/v1/chat/completions"
+        assert request.headers["host"] == "elsewhere.invalid"
+        assert request.headers["proxy-authorization"].startswith("Basic ")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        outcomes(world, on(server), call_to(server))
+        assert len(proxy.requests) == 1
+    assert len(server.requests) == 1
+
+
+def run_python(script, server, *options):
+    """Run a script in a process of its own: what it prints, and that it said nothing else."""
+    code = textwrap.dedent(script)
+    done = subprocess.run(
+        [sys.executable, *options, "-c", code, server.base_url],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+PRELUDE = """
+import asyncio, os, sys, threading
+from types import SimpleNamespace
+from langchain_aimlernie._transport import AsyncTransport, Connection, Transport
+from worlds import Texts, call_to, keep
+server = SimpleNamespace(base_url=sys.argv[1])
+connection, call = Connection(server.base_url), call_to(server)
+transport = Transport(connection)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_forked_child_leaves_the_parent_s_connections_alone(server):
+    script = (
+        PRELUDE
+        + """
+transport.send(call, keep)
+asyncio.run(AsyncTransport(connection).send(call, keep))
+child = os.fork()
+transport.send(call, keep)
+transport.send(call, keep)
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+transport.send(call, keep)
+print("done")
+"""
+    )
+    assert run_python(script, server, "-W", "ignore::DeprecationWarning") == ["done"]
+    by_connection = [request.connection for request in server.requests]
+    parent, child = by_connection[0], by_connection[2:6]
+    assert by_connection[-1] == parent
+    assert sorted(child.count(number) for number in set(child)) == [2, 2]
+    assert server.connections == 3
+
+
+def test_a_process_that_ends_with_open_connections_says_nothing():
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b"data: one\n\n"))
+        wire.hold()
+
+    script = (
+        PRELUDE
+        + """
+stream = transport.stream(call, Texts)
+print(next(stream))
+async def main():
+    global kept
+    asyncio.get_running_loop().slow_callback_duration = 60  # the first call imports
+    kept = AsyncTransport(connection).stream(call, Texts)
+    print(await anext(kept))
+    await kept.aclose()
+asyncio.run(main())
+stream.close()
+"""
+    )
+    with RawServer(serve) as server:
+        found = run_python(script, server, "-X", "dev", "-W", "error")
+        assert found == ["one", "one"]
+        assert server.settle()
+
+
+def test_a_process_that_ends_with_idle_connections_says_nothing(server):
+    script = (
+        PRELUDE
+        + """
+transport.send(call, keep)
+threads = [threading.Thread(target=transport.send, args=[call, keep]) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print("done")
+"""
+    )
+    assert run_python(script, server, "-X", "dev", "-W", "error") == ["done"]
+    assert server.settle()
+
+
+def test_a_loop_s_end_closes_also_what_is_still_under_way():
+    def serve(wire):
+        wire.request()
+        wire.send(events(b"one")[:-5])
+        wire.hold()
+
+    async def main(server):
+        transport = AsyncTransport(on(server))
+
+        async def consume():
+            async for _ in transport.stream(call_to(server, idle=LONG), Texts):
+                await asyncio.sleep(LONG)
+
+        tasks = [asyncio.create_task(consume()) for _ in range(5)]
+        assert await asyncio.to_thread(server.asked, 5)
+        return tasks
+
+    with RawServer(serve) as server:
+        asyncio.run(main(server))
+        assert server.settle()

@@ -1,0 +1,692 @@
+"""What the shells send, when they try again, how long they wait, and what they make of the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import gzip
+import time
+import weakref
+
+import httpx
+import pytest
+from raw_server import END, GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
+from worlds import HEADERS, KEY, LONG, WORLDS, Send, Texts, call_to, keep, on, outcomes
+
+from langchain_aimlernie import _exchanges
+from langchain_aimlernie._transport import AsyncTransport, Transport
+from langchain_aimlernie.errors import (
+    AimlErnieError,
+    APIConnectionError,
+    APITimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    InternalServerError,
+    InvalidResponseError,
+    RateLimitError,
+    StreamInterruptedError,
+)
+
+pytestmark = pytest.mark.parametrize("world", WORLDS)
+SOON = 0.3
+
+
+@pytest.fixture
+def no_waits(monkeypatch):
+    """The jitter at its least: a retry comes at once."""
+    monkeypatch.setattr("langchain_aimlernie._transport.random.random", lambda: 0.0)
+
+
+def one(world, server, call, *, stream=False, on_retry=None, client=None, **settings):
+    step = (call, Texts) if stream else call
+    (outcome,) = outcomes(world, on(server, **settings), step, on_retry=on_retry, client=client)
+    return outcome
+
+
+def chain(error):
+    """The error and all that can be reached from it as causes."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def test_a_call_is_sent_as_it_is(world):
+    with RawServer(replies(answer(b'{"a": 1}', X_Inference_Id="inf", Set_Cookie="a=1"))) as server:
+        headers, body = one(world, server, call_to(server))
+    (request,) = server.requests
+    assert (request.method, request.target) == ("POST", "/v1/chat/completions")
+    assert request.body == b'{"q": 1}'
+    assert request.headers["host"] == server.base_url[7:-3]
+    assert HEADERS.items() <= request.headers.items()
+    assert "transfer-encoding" not in request.headers
+    assert request.headers["accept-encoding"] == "gzip, deflate"
+    assert body == b'{"a": 1}'
+    assert headers["x-inference-id"] == "inf"
+
+
+def test_a_get_has_no_body_and_may_be_answered_with_nothing(world):
+    with RawServer(replies(answer(b""))) as server:
+        headers, body = one(world, server, call_to(server, body=b"", method="GET"))
+    assert "content-length" not in server.requests[0].headers
+    assert (headers["content-length"], body) == ("0", b"")
+
+
+def test_an_unchanged_answer_is_told_as_such(world):
+    not_modified = b'HTTP/1.1 304 Not Modified\r\netag: "1"\r\n\r\n'
+    with RawServer(replies(not_modified)) as server:
+        error = one(world, server, call_to(server, body=b"", method="GET"))
+    assert (error.status_code, error.is_retryable) == (304, False)
+
+
+def test_a_long_body_arrives_whole(world):
+    body = bytes(range(256)) * 12_000
+    with RawServer(replies(GOOD)) as server:
+        one(world, server, call_to(server, body=body))
+    assert server.requests[0].body == body
+
+
+def test_a_stream_asks_for_no_packing_and_gives_its_chunks(world):
+    with RawServer(replies(events(b"one", b"two"))) as server:
+        assert one(world, server, call_to(server), stream=True) == ["one", "two"]
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_refused_call_is_sent_again_the_same(world, no_waits, stream):
+    told = []
+    good = events(b"one") if stream else GOOD
+    busy = answer(b"busy", 503)
+    with RawServer(replies(busy, answer(b"slow", 429), good)) as server:
+        call = call_to(server, max_retries=2)
+        outcome = one(world, server, call, stream=stream, on_retry=lambda *t: told.append(t))
+    assert not isinstance(outcome, Exception)
+    assert len(server.requests) == 3
+    assert len({(r.body, *r.headers.items()) for r in server.requests}) == 1
+    assert server.connections == 1
+    assert [(attempt, type(error), delay) for attempt, error, delay in told] == [
+        (1, InternalServerError, 0.0),
+        (2, RateLimitError, 0.0),
+    ]
+
+
+def test_the_last_error_is_raised_when_no_retry_is_left(world, no_waits):
+    with RawServer(replies(answer(b"busy", 503))) as server:
+        error = one(world, server, call_to(server, max_retries=3))
+    assert type(error) is InternalServerError
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_what_cannot_help_is_not_tried(world, status):
+    with RawServer(replies(answer(b"no", status))) as server:
+        one(world, server, call_to(server, max_retries=5))
+    assert len(server.requests) == 1
+
+
+def test_an_answer_that_the_decoder_refuses_is_tried_once_more(world, no_waits):
+    def refuse(headers, body):
+        raise InvalidResponseError("no JSON")
+
+    with RawServer(replies(GOOD)) as server:
+        call = call_to(server, max_retries=5)
+        (error,) = outcomes(world, on(server), Send(call, refuse))
+    assert type(error) is InvalidResponseError
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_on_which_the_decoder_breaks_is_invalid(world, stream):
+    class Breaking(Texts):
+        def feed(self, data):
+            yield from super().feed(data)
+            raise RecursionError("too deep")
+
+    def decode(headers, body):
+        raise RecursionError("too deep")
+
+    with RawServer(replies(SSE_HEAD + frame(b"data: one\n\n") if stream else GOOD)) as server:
+        call = call_to(server)
+        step = (call, Breaking) if stream else Send(call, decode)
+        (error,) = outcomes(world, on(server), step)
+    assert type(error) is InvalidResponseError
+    assert "RecursionError: too deep" in str(error)
+    assert error.partial == ("one" if stream else None)
+
+
+def test_a_stream_that_has_begun_is_not_tried_again(world):
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b"data: half\n\n"))
+
+    with RawServer(serve) as server:
+        error = one(world, server, call_to(server, max_retries=5), stream=True)
+    assert type(error) is StreamInterruptedError
+    assert error.partial == "half"
+    assert "after 1 events" in str(error)
+    assert len(server.requests) == 1
+
+
+def test_a_stream_that_breaks_before_its_first_event_is_tried_once_more(world, no_waits):
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b": hello\n\n"))
+
+    with RawServer(serve) as server:
+        error = one(world, server, call_to(server, max_retries=5), stream=True)
+    assert type(error) is APIConnectionError
+    assert len(server.requests) == 2
+
+
+def test_a_stream_without_its_end_is_an_error(world):
+    with RawServer(replies(SSE_HEAD + frame(b"data: half\n\n") + END)) as server:
+        error = one(world, server, call_to(server), stream=True)
+    assert type(error) is StreamInterruptedError
+    assert error.partial == "half"
+
+
+def test_a_stream_without_any_event_counts_as_refused(world, no_waits):
+    with RawServer(replies(SSE_HEAD + END, SSE_HEAD + END, events(b"one"))) as server:
+        outcome = one(world, server, call_to(server, max_retries=2), stream=True)
+    assert outcome == ["one"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_kept_connection_that_died_costs_no_retry(world, stream):
+    told = []
+    good = events(b"one") if stream else GOOD
+
+    def serve(wire):
+        if wire.number == 1:
+            wire.request()
+            wire.send(good)
+            wire.request()
+            wire.reset()
+        replies(good)(wire)
+
+    with RawServer(serve) as server:
+        call = call_to(server)
+        step = (call, Texts) if stream else call
+        found = outcomes(world, on(server), step, step, step, on_retry=lambda *t: told.append(t))
+    assert not [outcome for outcome in found if isinstance(outcome, Exception)]
+    assert [request.connection for request in server.requests] == [1, 1, 2, 2]
+    assert told == []
+
+
+def test_a_kept_connection_that_said_something_was_alive(world):
+    def serve(wire):
+        wire.request()
+        wire.send(GOOD)
+        wire.request()
+        wire.send(GOOD[:20])
+
+    with RawServer(serve) as server:
+        call = call_to(server)
+        good, error = outcomes(world, on(server), call, call)
+    assert good[1] == b"{}"
+    assert (type(error), error.phase) == (APIConnectionError, "head")
+    assert len(server.requests) == 2
+
+
+def test_a_connection_that_the_server_closes_is_not_used_again(world):
+    def serve(wire):
+        wire.request()
+        wire.send(GOOD)
+
+    with RawServer(serve) as server:
+        call = call_to(server)
+        found = outcomes(world, on(server), call, lambda: time.sleep(0.1), call, call)
+    assert not [outcome for outcome in found if isinstance(outcome, Exception)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(world, status, stream):
+    with RawServer(replies(GOOD)) as other:
+        moved = answer(b"", status, location=f"{other.base_url}/x")
+        with RawServer(replies(moved)) as server:
+            error = one(world, server, call_to(server, max_retries=3), stream=stream)
+            assert len(server.requests) == 1
+        assert not other.connections
+    assert type(error) is InvalidResponseError
+    assert "127.0.0.1" in str(error)
+
+
+def drip(head):
+    def serve(wire):
+        wire.request()
+        for byte in head:
+            wire.send(bytes([byte]))
+            time.sleep(0.02)
+        wire.send(b"x" * 10)
+        wire.hold()
+
+    return serve
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_head_that_drips_is_cut_by_the_clock(world, stream):
+    with RawServer(drip(b"HTTP/1.1 200 OK\r\nx-long: " + b"x" * 9999)) as server:
+        began = time.monotonic()
+        error = one(world, server, call_to(server, read=SOON, first_event=SOON), stream=stream)
+        assert time.monotonic() - began < LONG / 3
+        assert server.settle(), "the connection is closed"
+    assert type(error) is APITimeoutError
+    assert error.phase == "head"
+    assert "within 0.3 s" in str(error)
+
+
+def test_a_body_that_stalls_is_cut_by_the_clock(world):
+    def serve(wire):
+        wire.request()
+        wire.send(GOOD[:-1])
+        wire.hold()
+
+    with RawServer(serve) as server:
+        error = one(world, server, call_to(server, read=SOON))
+        assert server.settle()
+    assert (type(error), error.phase) == (APITimeoutError, "body")
+
+
+def test_the_whole_call_has_a_clock_of_its_own(world, no_waits):
+    def serve(wire):
+        wire.request()
+        wire.hold()
+
+    with RawServer(serve) as server:
+        call = call_to(server, max_retries=9, read=0.2, total=0.35)
+        error = one(world, server, call)
+    assert type(error) is APITimeoutError
+    assert len(server.requests) == 2, "an unknown outcome is tried once more, within the total"
+
+
+def test_comments_do_not_feed_the_idle_clock(world):
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: two\n\n"))
+        for _ in range(500):
+            wire.send(frame(b": still here\n\n"))
+            time.sleep(0.02)
+
+    with RawServer(serve) as server:
+        began = time.monotonic()
+        error = one(world, server, call_to(server, idle=SOON), stream=True)
+        assert time.monotonic() - began < 5
+        assert server.settle()
+    assert type(error) is APITimeoutError
+    assert error.partial == "onetwo"
+    assert "silent for 0.3 s" in str(error)
+    assert "after 2 events" in str(error)
+
+
+def test_comments_do_not_feed_the_clock_of_the_first_event(world):
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD)
+        for _ in range(500):
+            wire.send(frame(b": still here\n\n"))
+            time.sleep(0.02)
+
+    with RawServer(serve) as server:
+        error = one(world, server, call_to(server, first_event=SOON), stream=True)
+    assert (type(error), error.partial) == (APITimeoutError, None)
+    assert "no event of the stream within 0.3 s" in str(error)
+
+
+def test_events_in_time_are_no_stall_however_long_the_stream(world):
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD)
+        for _ in range(8):
+            time.sleep(0.1)
+            wire.send(frame(b"data: x\n\n"))
+        wire.send(frame(b"data: [DONE]\n\n") + END)
+        wire.request()
+
+    with RawServer(serve) as server:
+        outcome = one(world, server, call_to(server, first_event=0.5, idle=0.5), stream=True)
+    assert outcome == ["x"] * 8
+
+
+def test_the_consumer_s_own_time_does_not_count(world):
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b"data: one\n\n"))
+        time.sleep(0.5)
+        wire.send(frame(b"data: two\n\n") + frame(b"data: [DONE]\n\n") + END)
+        wire.request()
+
+    with RawServer(serve) as server:
+        call = call_to(server, idle=SOON)
+        found = []
+        if world == "sync":
+            for chunk in Transport(on(server)).stream(call, Texts):
+                found.append(chunk)
+                time.sleep(0.6)
+        else:
+
+            async def main():
+                async for chunk in AsyncTransport(on(server)).stream(call, Texts):
+                    found.append(chunk)
+                    await asyncio.sleep(0.6)
+
+            asyncio.run(main())
+    assert found == ["one", "two"]
+
+
+def test_a_stream_that_has_ended_frees_its_connection_for_the_next(world):
+    def serve(wire):
+        for _ in range(3):
+            wire.request()
+            wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
+            time.sleep(0.02)
+            wire.send(END)
+        wire.request()
+
+    with RawServer(serve) as server:
+        step = (call_to(server), Texts)
+        assert outcomes(world, on(server), step, step, step) == [["one"]] * 3
+    assert server.connections == 1
+
+
+def test_a_stream_that_is_held_open_after_its_end_is_left(world):
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
+        wire.hold()
+
+    with RawServer(serve) as server:
+        began = time.monotonic()
+        assert one(world, server, call_to(server), stream=True) == ["one"]
+        assert time.monotonic() - began < 5
+        assert server.settle()
+
+
+def test_endless_bytes_after_the_end_are_not_read(world):
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
+        while True:
+            wire.send(frame(b": junk\n\n" * 1000))
+
+    with RawServer(serve) as server:
+        assert one(world, server, call_to(server), stream=True) == ["one"]
+        assert server.settle()
+
+
+def test_a_cut_after_the_end_is_none(world):
+    def serve(wire):
+        wire.request()
+        wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
+        time.sleep(0.02)
+        wire.reset()
+
+    with RawServer(serve) as server:
+        assert one(world, server, call_to(server), stream=True) == ["one"]
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+def test_what_kind_of_answer_a_stream_is_the_decoder_sees(world, kind):
+    seen = []
+
+    def decoder(headers):
+        seen.append(headers["content-type"])
+        return Texts(headers)
+
+    body = b"data: one\n\ndata: [DONE]\n\n"
+    with RawServer(replies(answer(body, Content_Type=kind))) as server:
+        (outcome,) = outcomes(world, on(server), (call_to(server), decoder))
+    assert (outcome, seen) == (["one"], [kind])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_page_is_no_answer(world, stream):
+    page = answer(b"<html>", Content_Type="text/html; charset=utf-8")
+    with RawServer(replies(page)) as server:
+        error = one(world, server, call_to(server, max_retries=3), stream=stream)
+    assert type(error) is InvalidResponseError
+    assert "HTML" in str(error)
+    assert len(server.requests) == 1
+
+
+def test_an_empty_answer_is_tried_once_more(world, no_waits):
+    with RawServer(replies(answer(b""))) as server:
+        error = one(world, server, call_to(server, max_retries=5))
+    assert type(error) is InvalidResponseError
+    assert len(server.requests) == 2
+
+
+def test_a_packed_answer_is_unpacked(world):
+    packed = answer(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
+    with RawServer(replies(packed)) as server:
+        _, body = one(world, server, call_to(server))
+    assert body == b'{"a": 1}'
+
+
+def test_a_packed_stream_is_unpacked(world):
+    body = gzip.compress(b"data: one\n\ndata: [DONE]\n\n")
+    with RawServer(replies(answer(body, Content_Encoding="gzip"))) as server:
+        assert one(world, server, call_to(server), stream=True) == ["one"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_without_end_is_not_kept(world, monkeypatch, packed):
+    monkeypatch.setattr(_exchanges, "_MAX_BODY", 2**20)
+    body = bytes(3 * 2**20)
+    good = answer(gzip.compress(body), Content_Encoding="gzip") if packed else answer(body)
+    with RawServer(replies(good)) as server:
+        error = one(world, server, call_to(server, max_retries=3))
+        assert server.settle()
+    assert (type(error), error.is_retryable) == (InvalidResponseError, False)
+    assert len(server.requests) == 1
+
+
+def test_the_body_of_an_error_is_read_as_far_as_it_comes(world, monkeypatch):
+    monkeypatch.setattr(_exchanges, "_ERROR_WITHIN", 0.2)
+
+    def serve(wire):
+        wire.request()
+        wire.send(b"HTTP/1.1 401 X\r\ncontent-length: 99\r\nx-inference-id: i\r\n\r\nbad key")
+        wire.hold()
+
+    with RawServer(serve) as server:
+        error = one(world, server, call_to(server))
+        assert server.settle()
+    assert (type(error), error.message[:7]) == (AuthenticationError, "bad key")
+    assert error.inference_id == "i"
+
+
+def test_an_error_without_end_is_read_in_part(world):
+    def serve(wire):
+        wire.request()
+        wire.send(b"HTTP/1.1 400 X\r\ncontent-length: 99999999\r\n\r\n")
+        while True:
+            wire.send(b"x" * 100_000)
+
+    with RawServer(serve) as server:
+        error = one(world, server, call_to(server))
+        assert server.settle()
+    assert type(error) is BadRequestError
+    assert len(error.body) <= 8192
+
+
+def close(wire):
+    wire.request()
+
+
+def reset(wire):
+    wire.request()
+    wire.reset()
+
+
+def junk(wire):
+    wire.request()
+    wire.send(f"SSH-2.0 {KEY}\r\n\r\n".encode())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("serve", [close, reset, junk])
+def test_a_broken_connection_is_an_error_of_ours_without_secrets(world, serve, stream):
+    with RawServer(serve) as server:
+        error = one(world, server, call_to(server), stream=stream)
+        assert server.base_url[7:-3] in str(error)
+    assert type(error) is APIConnectionError
+    assert error.is_retryable
+    assert error.client_request_id == "mine"
+    for found in chain(error):
+        assert isinstance(found, AimlErnieError)
+        assert KEY not in f"{found}{found!r}{found.__dict__}"
+
+
+def test_a_refused_connection_says_the_same_in_both_worlds(world):
+    with RawServer(replies(GOOD)) as server:
+        call = call_to(server)
+        connection = on(server)
+    (error,) = outcomes(world, connection, call)
+    host = call.url.split("/")[2]
+    assert str(error).startswith(f"Cannot connect to {host}: Connection refused.")
+    assert (type(error), error.phase) == (APIConnectionError, "connect")
+
+
+@pytest.mark.parametrize("value", ["sk-\u200b0123456", "sk-01\n23456", "sk-01\r\nX: y", "sk-\0x"])
+def test_a_header_that_cannot_be_sent_is_refused_without_showing_it(world, value):
+    with RawServer(replies(GOOD)) as server:
+        call = call_to(server, headers={"x-key": value})
+        error = one(world, server, call)
+    assert type(error) is BadRequestError
+    assert not server.requests
+    assert not [e for e in chain(error) if "0123456" in f"{e!r}" or "23456" in f"{e!r}"]
+
+
+def failed(transport, step):
+    """Only a weak reference: a frame that held the error would be held by it."""
+    try:
+        if isinstance(step, tuple):
+            list(transport.stream(*step))
+        else:
+            transport.send(step, keep)
+    except AimlErnieError as error:
+        return weakref.ref(error)
+
+
+async def afailed(transport, step):
+    try:
+        if isinstance(step, tuple):
+            [chunk async for chunk in transport.stream(*step)]
+        else:
+            await transport.send(step, keep)
+    except AimlErnieError as error:
+        return weakref.ref(error)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_is_freed_without_the_collector(world, stream):
+    with RawServer(replies(answer(b"no", 400))) as server:
+        step = (call_to(server), Texts) if stream else call_to(server)
+        gc.collect()
+        gc.disable()
+        try:
+            if world == "sync":
+                alive = failed(Transport(on(server)), step)
+            else:
+                alive = asyncio.run(afailed(AsyncTransport(on(server)), step))
+            assert alive() is None
+        finally:
+            gc.enable()
+
+
+def test_the_decoder_s_own_error_comes_with_what_had_come(world):
+    class Failing(Texts):
+        def feed(self, data):
+            yield from super().feed(data)
+            if self.events == 2:
+                raise InternalServerError("the server said that it broke")
+
+    body = SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: two\n\n")
+    with RawServer(replies(body)) as server:
+        (error,) = outcomes(world, on(server), (call_to(server), Failing))
+        assert server.settle()
+    assert (type(error), error.partial) == (InternalServerError, "onetwo")
+
+
+def test_a_client_that_was_given_is_used_as_it_is(world):
+    client = (httpx.Client if world == "sync" else httpx.AsyncClient)(
+        headers={"x-own": "yes", "authorization": "theirs"}, follow_redirects=True
+    )
+    moved = answer(b"", 307, location="/elsewhere")
+    with RawServer(replies(GOOD, events(b"one"), moved, answer(b"bad", 400))) as server:
+        call = call_to(server)
+        steps = (call, (call, Texts), call, call, lambda: client.is_closed)
+        good, chunks, redirect, bad, closed = outcomes(world, on(server), *steps, client=client)
+    assert good[1] == b"{}"
+    assert chunks == ["one"]
+    assert type(redirect) is InvalidResponseError
+    assert type(bad) is BadRequestError
+    assert not closed
+    assert {request.headers["x-own"] for request in server.requests} == {"yes"}
+    assert {r.headers["authorization"] for r in server.requests} == {f"Bearer {KEY}"}
+    assert server.connections == 1
+
+
+def test_a_client_with_a_timeout_of_its_own_keeps_it(world):
+    def serve(wire):
+        wire.request()
+        wire.hold()
+
+    client = (httpx.Client if world == "sync" else httpx.AsyncClient)(timeout=0.2)
+    with RawServer(serve) as server:
+        error = one(world, server, call_to(server), client=client)
+        assert type(error) is APITimeoutError
+        assert server.settle()
+
+
+def test_a_client_whose_hook_reads_the_answer_still_gives_it(world):
+    def read(response):
+        response.read()
+
+    async def aread(response):
+        await response.aread()
+
+    if world == "sync":
+        client = httpx.Client(event_hooks={"response": [read]})
+    else:
+        client = httpx.AsyncClient(event_hooks={"response": [aread]})
+    packed = answer(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
+    with RawServer(replies(packed)) as server:
+        _, body = one(world, server, call_to(server), client=client)
+    assert body == b'{"a": 1}'
+
+
+def test_a_closed_client_is_an_error_of_ours(world):
+    client = (httpx.Client if world == "sync" else httpx.AsyncClient)()
+    with RawServer(replies(GOOD)) as server:
+        if world == "sync":
+            client.close()
+            with pytest.raises(APIConnectionError) as caught:
+                Transport(on(server), client).send(call_to(server, max_retries=3), keep)
+        else:
+            asyncio.run(client.aclose())
+            with pytest.raises(APIConnectionError) as caught:
+                asyncio.run(AsyncTransport(on(server), client).send(call_to(server), keep))
+    error = caught.value
+    assert (type(error), error.is_retryable) == (APIConnectionError, False)
+    assert "closed" in str(error)
+
+
+def test_an_api_that_is_mocked_has_no_sockets_and_works(world):
+    def respond(request):
+        return httpx.Response(200, json={"mocked": True})
+
+    kind = httpx.Client if world == "sync" else httpx.AsyncClient
+    client = kind(transport=httpx.MockTransport(respond))
+    with RawServer(replies(GOOD)) as server:
+        _, body = one(world, server, call_to(server), client=client)
+    assert b"mocked" in body
+    assert not server.connections
+
+
+def test_decoding_gets_plain_values(world):
+    with RawServer(replies(GOOD)) as server:
+        headers, body = one(world, server, call_to(server))
+    assert type(headers) is dict
+    assert type(body) is bytes
+    assert keep(headers, body) == (headers, body)

@@ -1,0 +1,124 @@
+"""The same call in both worlds, and a small decoder, for tests of the transport alone."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from typing import NamedTuple
+
+from langchain_aimlernie._transport import AsyncTransport, Call, Clocks, Connection, Transport
+from langchain_aimlernie.errors import StreamInterruptedError
+
+KEY = "sk-0123456789abcdef"
+HEADERS = {"authorization": f"Bearer {KEY}", "x-client-request-id": "mine"}
+WORLDS = ("sync", "async")
+LONG = 30.0
+
+
+def call_to(server, body=b'{"q": 1}', max_retries=0, headers=None, method="POST", **clocks):
+    """A call with short clocks and no retries, unless it says otherwise."""
+    return Call(
+        method,
+        f"{server.base_url}/chat/completions",
+        {**HEADERS, **(headers or {})},
+        body,
+        Clocks(**{"read": LONG, "first_event": LONG, "idle": LONG, **clocks}),
+        max_retries,
+        (KEY,),
+    )
+
+
+class Texts:
+    """Each event is a chunk; comments are nothing."""
+
+    def __init__(self, headers):
+        self.headers = headers
+        self.events, self.done, self.partial = 0, False, None
+        self._rest = b""
+
+    def feed(self, data):
+        *whole, self._rest = (self._rest + data).split(b"\n\n")
+        for event in whole:
+            if event == b"data: [DONE]":
+                self.done = True
+            elif event.startswith(b"data: "):
+                self.events += 1
+                text = event[6:].decode()
+                self.partial = (self.partial or "") + text
+                yield text
+
+    def close(self):
+        if not self.done:
+            raise StreamInterruptedError("The stream has no end.")
+        return ()
+
+
+class Send(NamedTuple):
+    """A call whose answer is decoded by a function of the test."""
+
+    call: Call
+    decode: object
+
+
+def keep(headers, body):
+    """Decode nothing."""
+    return headers, body
+
+
+def on(server, **settings):
+    """The settings of a connection."""
+    return Connection(server.base_url, **settings)
+
+
+def outcomes(world, connection, *steps, client=None, on_retry=None):
+    """What the steps come to, one after the other over one transport: results or errors.
+
+    A step is a call, a `Send`, or a call and `Texts` to stream it; a function is called. The
+    client is closed at the end.
+    """
+    if world == "sync":
+        with client or nullcontext():
+            return [_step(Transport(connection, client), step, on_retry) for step in steps]
+
+    async def main():
+        transport = AsyncTransport(connection, client)
+        try:
+            return [await _astep(transport, step, on_retry) for step in steps]
+        finally:
+            await transport.close()
+            if client is not None:
+                await client.aclose()
+
+    return asyncio.run(main())
+
+
+def _step(transport, step, on_retry):
+    try:
+        if isinstance(step, Call):
+            step = Send(step, keep)
+        if isinstance(step, Send):
+            return transport.send(*step, on_retry=on_retry)
+        if isinstance(step, tuple):
+            stream = transport.stream(*step, on_retry=on_retry)
+            return list(stream)
+        return step()
+    except Exception as error:  # noqa: BLE001  an error is an outcome
+        return error
+
+
+async def _astep(transport, step, on_retry):
+    async def tell(*told):
+        on_retry(*told)
+
+    told = None if on_retry is None else tell
+    try:
+        if isinstance(step, Call):
+            step = Send(step, keep)
+        if isinstance(step, Send):
+            return await transport.send(*step, on_retry=told)
+        if isinstance(step, tuple):
+            stream = transport.stream(*step, on_retry=told)
+            return [chunk async for chunk in stream]
+        return step()
+    except Exception as error:  # noqa: BLE001  an error is an outcome
+        return error
