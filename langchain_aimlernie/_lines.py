@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from langchain_aimlernie._clocks import AsyncClock, Clock
-from langchain_aimlernie._requests import Timeouts, new_request, timeouts_of
+from langchain_aimlernie._requests import new_request, timeouts_of
 
 if TYPE_CHECKING:
     from langchain_aimlernie._requests import Call
@@ -103,7 +103,7 @@ class Line(_Socket):
     def send(self, call: Call, encodings: str) -> httpx.Response:
         """Send a request; give the answer as soon as its head has come."""
         self.reused = True
-        extensions: dict[str, Any] = {"timeout": self._timeouts(call).extension()}
+        extensions: dict[str, Any] = {"timeout": self._timeouts(call)}
         if self._stream is None:
             extensions["trace"] = self._note
         else:
@@ -134,8 +134,8 @@ class Line(_Socket):
         """Make a clock that can end a wait on this connection."""
         return Clock(name, limit, self._cut)
 
-    def _timeouts(self, call: Call) -> Timeouts:
-        return timeouts_of(call)
+    def _timeouts(self, call: Call) -> dict[str, float | None]:
+        return timeouts_of(call.clocks, with_reads=True)
 
     def _cut(self) -> None:
         """Wake the thread that waits for the server; called from another one."""
@@ -162,7 +162,7 @@ class AsyncLine(_Socket):
     async def send(self, call: Call, encodings: str) -> httpx.Response:
         """Send a request; give the answer as soon as its head has come."""
         self.reused = True
-        extensions: dict[str, Any] = {"timeout": self._timeouts(call).extension()}
+        extensions: dict[str, Any] = {"timeout": self._timeouts(call)}
         if self._stream is None:
             extensions["trace"] = self._anote
         else:
@@ -193,9 +193,9 @@ class AsyncLine(_Socket):
         """Make a clock that can end a wait on this connection."""
         return AsyncClock(name, limit)
 
-    def _timeouts(self, call: Call) -> Timeouts:
+    def _timeouts(self, call: Call) -> dict[str, float | None]:
         # The clock cancels a read exactly; a timer for each read would cost more than the read.
-        return timeouts_of(call)._replace(read=None)
+        return timeouts_of(call.clocks, with_reads=False)
 
 
 class GivenLine(Line):
@@ -288,5 +288,5 @@ _UNSET = httpx.Timeout(5.0)
 """The timeout of a client whose maker did not think of one."""
 
 
-def _given_timeout(client: httpx.Timeout, ours: Timeouts) -> httpx.Timeout:
-    return httpx.Timeout(**ours.extension()) if client == _UNSET else client
+def _given_timeout(client: httpx.Timeout, ours: dict[str, float | None]) -> httpx.Timeout:
+    return httpx.Timeout(**ours) if client == _UNSET else client

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import httpx
 
@@ -88,28 +88,23 @@ class Decoder(Protocol[T_co]):
         """Give the chunks that are left, or raise that the end is missing."""
 
 
-class Timeouts(NamedTuple):
-    """What httpx is told about time; our own clocks measure the rest."""
-
-    connect: float | None
-    read: float | None
-    write: float | None
-
-    def extension(self) -> dict[str, float | None]:
-        """Give them as a transport of httpx takes them; waiting for a connection is no error."""
-        return {"connect": self.connect, "read": self.read, "write": self.write, "pool": None}
-
-
 def seconds_of(limit: float | None) -> float:
     """Give a clock's seconds; `None` is for ever."""
     return FOREVER if limit is None else limit
 
 
-def timeouts_of(call: Call) -> Timeouts:
-    """Give the timeouts of single reads and writes, as far as no clock of ours is stricter."""
-    clocks = call.clocks
-    longest = max(map(seconds_of, (clocks.read, clocks.first_event, clocks.idle)))
-    return Timeouts(clocks.connect, None if longest == FOREVER else longest, clocks.write)
+def timeouts_of(clocks: Clocks, *, with_reads: bool) -> dict[str, float | None]:
+    """Give what httpx is told about time; waiting for a connection is no error.
+
+    Args:
+        clocks: The call's clocks, which measure the rest.
+        with_reads: Whether single reads have a timeout, too: the longest of the clocks.
+    """
+    read: float | None = None
+    if with_reads:
+        longest = max(map(seconds_of, (clocks.read, clocks.first_event, clocks.idle)))
+        read = None if longest == FOREVER else longest
+    return {"connect": clocks.connect, "read": read, "write": clocks.write, "pool": None}
 
 
 def new_request(call: Call, encodings: str, extensions: dict[str, Any]) -> httpx.Request:

@@ -12,9 +12,9 @@ from uuid import uuid4
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from pydantic_core import from_json
 
-from langchain_aimlernie._wire import ToolFragment, is_object, parse_json
-from langchain_aimlernie.errors import InvalidResponseError
+from langchain_aimlernie._wire import ToolFragment, is_object
 
 if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
@@ -117,19 +117,25 @@ def _choice_of_dict(choice: Mapping[str, object]) -> str:
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
-    """Read a call's arguments; `None` if they are no JSON object. No text at all means none."""
-    if not text.strip():
+    """Read a call's arguments; `None` if they are no JSON object. No text at all means none.
+
+    Arguments that the fast parser finds too deep (200 levels) count as no object: a message that
+    holds them could be neither printed nor stored.
+    """
+    if text.strip() in ("", "null"):
         return {}
     try:
-        value = parse_json(text)
-    except InvalidResponseError:
-        value = _parse_with_raw_newlines(text)
-    if value is None and text.strip() == "null":
-        return {}
+        value = from_json(text)
+    except ValueError as error:
+        value = None if _TOO_DEEP in str(error) else _parse_loosely(text)
     return value if isinstance(value, dict) else None
 
 
-def _parse_with_raw_newlines(text: str) -> object:
+_TOO_DEEP = "recursion limit"
+
+
+def _parse_loosely(text: str) -> object:
+    """Take what models write and the fast parser refuses: line breaks in strings, for one."""
     try:
         return cast("object", json.loads(text, strict=False))
     except (ValueError, RecursionError):

@@ -156,6 +156,8 @@ def test_a_choice_that_names_no_tool_is_refused_with_the_names_there_are():
         ('"x"', None),
         ('{"a": ', None),
         ("[" * 100_000, None),
+        ('{"a": ' * 500 + "1" + "}" * 500, None),
+        ('{"a": "\\ud83d"}', {"a": "\ud83d"}),
     ],
 )
 def test_arguments_are_an_object_or_nothing(text, arguments):

@@ -1,0 +1,302 @@
+"""Cases of a stream's events: framing, sizes, nothing, broken ones, errors among them."""
+
+from __future__ import annotations
+
+import json
+
+from fault_bytes import (
+    ANSWER_ID,
+    DONE,
+    EVENTS,
+    HEL,
+    HTML,
+    INFERENCE_ID,
+    LO,
+    SSE_TYPE,
+    STOP,
+    TAIL,
+    aiml_error,
+    answer,
+    chunk,
+    event,
+    openai_error,
+    split_stream,
+    stream,
+)
+from fault_outcomes import STREAM_MODES, Case, Fails, Gives
+from fault_server import Repeat
+
+BODY = b"".join(EVENTS)
+
+
+def case(name: str, wire: bytes | tuple, expect: Fails | Gives) -> Case:
+    return Case(name, wire, expect, STREAM_MODES)
+
+
+def gives(name: str, *events: bytes, **expected: object) -> Case:
+    return case(name, stream(*events), Gives(**expected))
+
+
+def framed(name: str, body: bytes, **expected: object) -> Case:
+    """The body whole, and again in single bytes."""
+    return case(name, split_stream(body, range(len(body))), Gives(**expected))
+
+
+def between(*extra: bytes) -> tuple[bytes, ...]:
+    """The good events with others before each of them."""
+    return tuple(e for good in EVENTS for e in (*extra, good))
+
+
+def spread(payload: dict) -> bytes:
+    """One event over many data lines."""
+    lines = json.dumps(payload, indent=1).splitlines()
+    return b"".join(b"data: " + line.encode() + b"\n" for line in lines) + b"\n"
+
+
+LINE_ENDS = (b"\n", b"\r\n", b"\r") * 2
+MIXED = b"".join(e.replace(b"\n", end) for e, end in zip(EVENTS, LINE_ENDS, strict=True))
+FRAMING = (
+    gives(
+        "a good stream",
+        *EVENTS,
+        metadata={
+            "finish_reason": "stop",
+            "model_name": "baidu/ernie-4.5-21b-a3b",
+            "id": ANSWER_ID,
+            "credits_used": 3,
+            "usd_spent": 0.0000015,
+            "inference_id": INFERENCE_ID,
+        },
+    ),
+    framed("in single bytes", BODY),
+    case("one frame for all", stream(BODY), Gives()),
+    case("with a length", answer(BODY, content_type=SSE_TYPE), Gives()),
+    framed("CRLF, in single bytes", BODY.replace(b"\n", b"\r\n")),
+    framed("CR, in single bytes", BODY.replace(b"\n", b"\r")),
+    gives("CR", *(e.replace(b"\n", b"\r") for e in EVENTS)),
+    framed("line ends mixed", MIXED),
+    case(
+        "CRLF cut between",
+        split_stream(
+            crlf := BODY.replace(b"\n", b"\r\n"),
+            [i + 1 for i, byte in enumerate(crlf) if byte == 0x0D],
+        ),
+        Gives(),
+    ),
+    framed("a BOM", b"\xef\xbb\xbf" + BODY),
+    gives("comments between", *between(b": ping\n\n", b":\n")),
+    gives("a comment of 20 kB", b":" + b"c" * 20_000 + b"\n\n", *EVENTS),
+    gives("blank lines between", *between(b"\n", b"\n\n\n")),
+    gives("data: without a space", *(e.replace(b"data: ", b"data:") for e in EVENTS)),
+    gives("data: with two spaces", *(e.replace(b"data: ", b"data:  ") for e in EVENTS[:-1]), DONE),
+    gives("data over many lines", spread(chunk("Hel")), spread(chunk("lo")), STOP, TAIL, DONE),
+    gives(
+        "event, id and retry lines", *(b"event: message\nid: 7\nretry: 10\n" + e for e in EVENTS)
+    ),
+    gives("fields without data", *between(b"retry: 10\n\n", b"id: 4\n\n", b"event: ping\n\n")),
+    gives("unknown fields", *(b"colour: red\nshape\n" + e for e in EVENTS)),
+    gives("ping events with data", *between(b"event: ping\ndata: {}\n\n")),
+    gives("no blank line at the end", *EVENTS[:-1], DONE.rstrip()),
+    gives("no blank line at the end and no [DONE]", HEL, LO, TAIL, STOP.rstrip()),
+    gives("no [DONE]", *EVENTS[:-1]),
+    gives("[DONE] twice", *EVENTS, DONE),
+    gives("data after [DONE]", *EVENTS, HEL, b"data: junk\n\n"),
+    case("data after [DONE] in one frame", stream(BODY + HEL + b"data: junk\n\n"), Gives()),
+    gives("[DONE] without a finish_reason", HEL, LO, TAIL, DONE),
+    gives("[DONE] with spaces", *EVENTS[:-1], b"data:  [DONE] \n\n"),
+    gives(
+        "separators of Unicode inside strings",
+        event(chunk("a\u2028b\x85c\x0bd\x0ce\x1cf\u2029g")),
+        STOP,
+        TAIL,
+        DONE,
+        text="a\u2028b\x85c\x0bd\x0ce\x1cf\u2029g",
+    ),
+    framed(
+        "UTF-8 in single bytes",
+        b"".join((event(chunk("希望😀é")), STOP, TAIL, DONE)),
+        text="希望😀é",
+    ),
+    gives(
+        "invalid UTF-8",
+        event(chunk("Hel")).replace(b"Hel", b"Hel\xff"),
+        LO,
+        STOP,
+        TAIL,
+        DONE,
+        text="Hel\ufffdlo",
+    ),
+    gives(
+        "a surrogate pair over two events",
+        event(b'{"choices":[{"index":0,"delta":{"content":"hi \\ud83d"}}]}'),
+        event(b'{"choices":[{"index":0,"delta":{"content":"\\ude00"}}]}'),
+        STOP,
+        TAIL,
+        DONE,
+        text="hi \U0001f600",
+    ),
+    gives(
+        "half a surrogate pair at the end",
+        event(b'{"choices":[{"index":0,"delta":{"content":"hi \\ud83d"}}]}'),
+        STOP,
+        TAIL,
+        DONE,
+        text="hi \ufffd",
+    ),
+    case(
+        "SSE that calls itself JSON",
+        answer(BODY),
+        Gives(),
+    ),
+    case("SSE that calls itself text", answer(BODY, content_type="text/plain"), Gives()),
+    case("SSE without a type", answer(BODY, content_type=""), Gives()),
+    case("SSE as octets", answer(BODY, content_type="application/octet-stream"), Gives()),
+    case(
+        "SSE in a wrong charset",
+        answer(
+            BODY.replace(b"lo", "lé".encode()), content_type="text/event-stream; charset=latin-1"
+        ),
+        Gives("Hellé"),
+    ),
+    case(
+        "SSE type in capitals",
+        answer(BODY, content_type="Text/Event-Stream;Charset=UTF-8"),
+        Gives(),
+    ),
+)
+
+LARGE = (
+    case(
+        "an event of 8 MB",
+        split_stream(
+            event(chunk("x" * 8_000_000)) + b"".join((STOP, TAIL, DONE)), range(0, 2**23, 2**16)
+        ),
+        Gives("x" * 8_000_000),
+    ),
+    case(
+        "an event above the limit",
+        (
+            answer(b"data: ", content_type=SSE_TYPE, length=2**40),
+            Repeat(b"x" * 2**20, times=80),
+        ),
+        Fails("InvalidResponseError"),
+    ),
+    case(
+        "10,000 events",
+        answer(event(chunk("x")) * 10_000 + STOP + TAIL + DONE, content_type=SSE_TYPE),
+        Gives("x" * 10_000),
+    ),
+    case(
+        "30,000 comments",
+        answer(b": ping\n\n" * 30_000 + BODY, content_type=SSE_TYPE),
+        Gives(),
+    ),
+)
+
+EMPTY = Fails(("InvalidResponseError", "StreamInterruptedError"), retryable=True)
+NOTHING = (
+    case("an empty stream", stream(), EMPTY),
+    case("only [DONE]", stream(DONE), EMPTY),
+    case("only comments", stream(b": ping\n\n", b": pong\n\n"), EMPTY),
+    case("only an empty delta", stream(event(chunk("")), DONE), Gives("", usage=None)),
+    case(
+        "only null",
+        stream(event("null"), DONE),
+        Fails(("InvalidResponseError", "StreamInterruptedError")),
+    ),
+    case(
+        "HTML in a stream",
+        answer(HTML, content_type=SSE_TYPE),
+        Fails(("InvalidResponseError", "StreamInterruptedError")),
+    ),
+    case(
+        "HTML as HTML",
+        answer(HTML, content_type="text/html"),
+        Fails("InvalidResponseError", says=("html",)),
+    ),
+    case(
+        "half a JSON answer",
+        answer(b'{"id": "x", "choi'),
+        Fails(("InvalidResponseError", "StreamInterruptedError")),
+    ),
+)
+
+
+def broken(name: str, data: object, partial: str = "Hel") -> Case:
+    return case(
+        name,
+        stream(HEL, event(data), LO, STOP, DONE),
+        Fails("InvalidResponseError", partial=partial),
+    )
+
+
+BROKEN = (
+    broken("an event that is no JSON", b'{"choices": [{"del'),
+    broken("an event that is text", b"hello?"),
+    broken("an event that is a number", b"123"),
+    broken("an event that is a list", b"[1]"),
+    broken("an event nested 5,000 deep", b"[" * 5000 + b"]" * 5000),
+    broken("an event with a number of 100,000 digits", b'{"choices": [}' + b"9" * 100_000),
+    case(
+        "broken JSON first",
+        stream(event(b'{"choices": [{"del'), HEL, LO, STOP, DONE),
+        Fails("InvalidResponseError", partial=""),
+    ),
+)
+
+ERROR_SHAPES = {
+    "OpenAI's": (event(openai_error("it broke", 500)), "InternalServerError"),
+    "OpenAI's with a text code": (
+        event(openai_error("it broke", "server_error")),
+        "InternalServerError",
+    ),
+    "OpenAI's rate limit": (event(openai_error("it broke", 429)), "RateLimitError"),
+    "a text": (event({"error": "it broke"}), ("InternalServerError", "AimlErnieError")),
+    "the API's": (event(aiml_error(503, "it broke")), "InternalServerError"),
+    "the API's with a text status": (event(aiml_error("429", "it broke")), "RateLimitError"),
+    "the API's 400": (event(aiml_error(400, "it broke")), "BadRequestError"),
+    "an error event": (
+        b"event: error\n" + event(openai_error("it broke", 500)),
+        "InternalServerError",
+    ),
+    "an error event of the API": (
+        b"event: error\n" + event(aiml_error(500, "it broke")),
+        "InternalServerError",
+    ),
+    "an error event in words": (
+        b"event: error\ndata: it broke\n\n",
+        ("InternalServerError", "InvalidResponseError", "AimlErnieError"),
+    ),
+    "finish_reason error": (
+        event(chunk("", "error", error={"message": "it broke", "code": 502})),
+        "InternalServerError",
+    ),
+    "an error beside choices": (
+        event(chunk("", None, error={"message": "it broke", "code": 500})),
+        "InternalServerError",
+    ),
+    "context overflow": (
+        event(openai_error("it broke: maximum context length", "context_length_exceeded")),
+        "ContextWindowExceededError",
+    ),
+    "no credits": (
+        event(aiml_error(403, "it broke: You've run out of credits")),
+        "InsufficientCreditsError",
+    ),
+}
+ERRORS = tuple(
+    case(
+        f"{shape}, {place}",
+        stream(*before, data, *after),
+        Fails(name, partial=partial, says=("it broke",)),
+    )
+    for shape, (data, name) in ERROR_SHAPES.items()
+    for place, before, after, partial in (
+        ("first", (), (), ""),
+        ("first of many", (), (HEL, LO, STOP, DONE), ""),
+        ("in the middle", (HEL,), (LO, STOP, TAIL, DONE), "Hel"),
+        ("last", (HEL, LO, STOP, TAIL), (DONE,), "Hello"),
+    )
+)
+
+CASES = (*FRAMING, *LARGE, *NOTHING, *BROKEN, *ERRORS)

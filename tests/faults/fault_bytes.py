@@ -1,0 +1,166 @@
+"""What the server says, as bytes: good answers and the parts that bad ones are built of."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+
+KEY = "sk-faults-5ecret-0123456789abcdef"
+TEXT = "Hello"
+USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+META = {"usage": {"credits_used": 3, "usd_spent": 0.0000015}}
+INFERENCE_ID = "inf-0001"
+ANSWER_ID = "gen-0001"
+MODEL = "baidu/ernie-4.5-21b-a3b"
+
+
+def head(status: int = 200, headers: Headers = (), content_type: str = "application/json") -> bytes:
+    """A response head without a length; `headers` may repeat names."""
+    pairs = list(headers.items() if hasattr(headers, "items") else headers)
+    lines = [
+        f"HTTP/1.1 {status} Whatever",
+        *([f"Content-Type: {content_type}"] if content_type else []),
+        f"x-inference-id: {INFERENCE_ID}",
+        *(f"{name}: {value}" for name, value in pairs),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def as_bytes(body: object) -> bytes:
+    """Bytes stay, text is encoded, all else becomes JSON."""
+    if isinstance(body, bytes):
+        return body
+    return body.encode() if isinstance(body, str) else json.dumps(body, ensure_ascii=False).encode()
+
+
+def answer(
+    body: object,
+    status: int = 200,
+    headers: Headers = (),
+    content_type: str = "application/json",
+    length: int | None = None,
+) -> bytes:
+    """A whole response with its length, or with a `length` that lies."""
+    data = as_bytes(body)
+    pairs = list(headers.items() if hasattr(headers, "items") else headers)
+    size = ("Content-Length", str(len(data) if length is None else length))
+    return head(status, [*pairs, size], content_type) + data
+
+
+def completion(content: object = TEXT, finish_reason: object = "stop", **changes: object) -> dict:
+    """A JSON answer; keys in `changes` replace its own, `message__x` those of the message."""
+    message = {"role": "assistant", "content": content, "refusal": None}
+    message |= {k[9:]: v for k, v in changes.items() if k.startswith("message__")}
+    answer = {
+        "id": ANSWER_ID,
+        "object": "chat.completion",
+        "created": 1770000000,
+        "model": MODEL,
+        "choices": [
+            {"index": 0, "message": message, "finish_reason": finish_reason, "logprobs": None}
+        ],
+        "usage": USAGE,
+        "meta": META,
+    }
+    return answer | {k: v for k, v in changes.items() if not k.startswith("message__")}
+
+
+def tool_call(
+    arguments: object = '{"city": "Paris"}', call_id: object = "call_1", name: object = "weather"
+) -> dict:
+    return {
+        "id": call_id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
+
+
+def chunk(delta: object = None, finish_reason: object = None, **changes: object) -> dict:
+    """One chunk of a stream; role and content stand in each delta, as the schema wants."""
+    if isinstance(delta, str):
+        delta = {"role": "assistant", "content": delta}
+    elif isinstance(delta, dict):
+        delta = {"role": "assistant", "content": ""} | delta
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return {
+        "id": ANSWER_ID,
+        "object": "chat.completion.chunk",
+        "created": 1770000000,
+        "model": MODEL,
+        "choices": [choice],
+    } | changes
+
+
+def fragment(arguments: object, index: object = 0, call_id: object = "call_1", name="weather"):
+    """One chunk that carries a part of a tool call."""
+    call = {
+        "index": index,
+        "id": call_id,
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
+    }
+    return chunk({"tool_calls": [call]})
+
+
+def event(payload: object) -> bytes:
+    """One server-sent event; bytes are the data as they are."""
+    return b"data: " + as_bytes(payload) + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+STOP = event(chunk("", "stop"))
+TAIL = event(chunk(choices=[], usage=USAGE, meta=META))
+HEL, LO = event(chunk("Hel")), event(chunk("lo"))
+EVENTS = (event(chunk("")), HEL, LO, STOP, TAIL, DONE)
+SSE_TYPE = "text/event-stream"
+
+
+def frame(data: bytes) -> bytes:
+    """One chunk of the chunked transfer coding."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+SSE_HEAD = head(200, {"Transfer-Encoding": "chunked"}, SSE_TYPE)
+FINAL_FRAME = b"0\r\n\r\n"
+
+
+def unfinished(*events: bytes) -> bytes:
+    """The head of a stream and these events, a frame each; the body is not ended."""
+    return SSE_HEAD + b"".join(frame(e) for e in events if e)
+
+
+def stream(*events: bytes) -> bytes:
+    """A whole streamed response, one frame per event."""
+    return unfinished(*events) + FINAL_FRAME
+
+
+def split_stream(data: bytes, cuts: Iterable[int]) -> bytes:
+    """A whole streamed response whose body arrives in frames cut at these places."""
+    places = [0, *sorted({c for c in cuts if 0 < c < len(data)}), len(data)]
+    return stream(*(data[a:b] for a, b in pairwise(places)))
+
+
+GOOD_ANSWER = answer(completion())
+GOOD_STREAM = stream(*EVENTS)
+HTML = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
+
+
+def aiml_error(status: object, message: str = "Something wrong with the server") -> dict:
+    """The error body that the API documents."""
+    return {
+        "message": message,
+        "path": "/v1/chat/completions",
+        "requestId": "req-0001",
+        "statusCode": status,
+        "timestamp": "2026-08-01T00:00:00.000Z",
+    }
+
+
+def openai_error(message: str, code: object = None, kind: str = "server_error") -> dict:
+    return {"error": {"message": message, "type": kind, "code": code, "param": None}}

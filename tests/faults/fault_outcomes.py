@@ -1,0 +1,412 @@
+"""Playing a case against the model, and what must hold whatever happened."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import operator
+import pickle
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import httpx
+import pytest
+from fault_bytes import KEY, TEXT
+from langchain_core import exceptions as core
+
+from langchain_aimlernie import ChatAimlErnie, errors
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+    from fault_server import Endpoint, Script
+    from langchain_core.messages import AIMessage
+
+PROMPT = "Say hello."
+CALL_ID = "call-of-the-faults"
+JSON_MODES = ("invoke", "ainvoke")
+STREAM_MODES = ("stream", "astream")
+ALL_MODES = (*JSON_MODES, *STREAM_MODES)
+HANG = 20.0
+"""Seconds after which a call counts as hung: far above every clock that a case sets."""
+LATEST = 5.0
+"""Seconds by which a case with clocks below 1 s must be over; its wire goes on for longer."""
+
+CORE_CLASS = {
+    "AimlErnieError": core.ModelError,
+    "AuthenticationError": core.ModelAuthenticationError,
+    "PermissionDeniedError": core.ModelPermissionDeniedError,
+    "InsufficientCreditsError": core.ModelPermissionDeniedError,
+    "BadRequestError": core.ModelInvalidRequestError,
+    "ContextWindowExceededError": core.ContextOverflowError,
+    "NotFoundError": core.ModelNotFoundError,
+    "RateLimitError": core.ModelRateLimitError,
+    "InternalServerError": core.ModelAPIError,
+    "InvalidResponseError": core.ModelAPIError,
+    "APIConnectionError": core.ModelConnectionError,
+    "APITimeoutError": core.ModelTimeoutError,
+    "StreamInterruptedError": core.ModelConnectionError,
+    "StructuredOutputError": core.OutputParserException,
+}
+
+
+@dataclass(frozen=True)
+class Fails:
+    """The error that the user must get; what is left at its default is not compared."""
+
+    error: str | tuple[str, ...]
+    retryable: bool | None = None
+    says: tuple[str, ...] = ()
+    hides: tuple[str, ...] = ()
+    partial: str | None = None
+    attributes: Mapping[str, object] = field(default_factory=dict)
+
+    def check(self, outcome: Outcome) -> None:
+        error = outcome.error
+        assert error is not None, f"no error, but {outcome.message!r}"
+        names = (self.error,) if isinstance(self.error, str) else self.error
+        assert type(error).__name__ in names, f"{type(error).__name__}: {error}"
+        if self.retryable is not None:
+            assert error.is_retryable is self.retryable, repr(error)
+        text = str(error)
+        missing = [part for part in self.says if part.lower() not in text.lower()]
+        assert not missing, f"{missing} not in: {text}"
+        assert not [part for part in self.hides if part in text], text
+        for name, value in self.attributes.items():
+            assert getattr(error, name) == value, (
+                f"{name}: {getattr(error, name)!r} is not {value!r}"
+            )
+        if self.partial is not None:
+            came = text_of(error.partial) if error.partial is not None else ""
+            assert came == self.partial, f"partial: {came!r}"
+        if error.partial is not None:
+            assert not error.partial.tool_calls, "half a call that looks whole"
+
+
+@dataclass(frozen=True)
+class Gives:
+    """The message that the user must get; what is None is not compared."""
+
+    text: str | None = TEXT
+    reasoning: str | None = None
+    calls: Sequence[tuple[str, dict]] | None = ()
+    invalid: int | None = 0
+    usage: tuple[int, int, int] | None = (11, 7, 18)
+    metadata: Mapping[str, object] = field(default_factory=dict)
+
+    def check(self, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            raise outcome.error
+        message = outcome.message
+        assert message is not None
+        if self.text is not None:
+            assert text_of(message) == self.text
+            message.text.encode()
+        if self.reasoning is not None:
+            assert message.additional_kwargs.get("reasoning_content") == self.reasoning
+        if self.calls is not None:
+            assert [(c["name"], c["args"]) for c in message.tool_calls] == list(self.calls)
+            ids = [c["id"] for c in (*message.tool_calls, *message.invalid_tool_calls)]
+            assert all(ids), ids
+            assert len(set(ids)) == len(ids), ids
+        if self.invalid is not None:
+            assert len(message.invalid_tool_calls) == self.invalid, message.invalid_tool_calls
+        assert usage_of(message) == self.usage
+        for name, value in self.metadata.items():
+            got = message.response_metadata.get(name)
+            assert got == value, f"{name}: {got!r} is not {value!r}"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Two outcomes that are both right: the policy leaves it open."""
+
+    message: Gives
+    error: Fails
+
+    def check(self, outcome: Outcome) -> None:
+        (self.message if outcome.error is None else self.error).check(outcome)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A wire behaviour, what comes of it, and how many requests that takes."""
+
+    name: str
+    script: bytes | Script
+    expect: Fails | Gives | OneOf
+    modes: tuple[str, ...] = ALL_MODES
+    requests: int = 1
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def scripts(self) -> tuple[Script, ...]:
+        return ((self.script,) if isinstance(self.script, bytes) else self.script,)
+
+
+class Outcome(NamedTuple):
+    """What one call came to."""
+
+    message: AIMessage | None
+    error: Exception | None
+    seconds: float
+
+
+def make_model(base_url: str, **settings: object) -> ChatAimlErnie:
+    """A model with short clocks and no retries, unless the settings say otherwise."""
+    given = {
+        "max_retries": 0,
+        "timeout": 8.0,
+        "stream_idle_timeout": 8.0,
+        "api_key": KEY,
+        "client_request_id": CALL_ID,
+    }
+    return ChatAimlErnie(base_url=base_url, **given | settings)
+
+
+def text_of(message: AIMessage) -> str:
+    """The text of a message or chunk."""
+    return str(message.text)
+
+
+def usage_of(message: AIMessage) -> tuple[int, int, int] | None:
+    """Input, output and total tokens."""
+    usage = message.usage_metadata
+    return usage and (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"])
+
+
+def joined(chunks: Sequence[Any]) -> Any:
+    """The message that chunks add up to."""
+    return functools.reduce(operator.add, chunks)
+
+
+def call(model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object) -> AIMessage:
+    """One call in a sync mode."""
+    if mode == "invoke":
+        return model.invoke(prompt, **options)
+    return joined(list(model.stream(prompt, **options)))
+
+
+async def acall(
+    model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object
+) -> AIMessage:
+    """One call in an async mode."""
+    if mode == "ainvoke":
+        return await model.ainvoke(prompt, **options)
+    return joined([chunk async for chunk in model.astream(prompt, **options)])
+
+
+async def cancelled(coroutine: Coroutine[Any, Any, Any], after: float) -> None:
+    """Run a task for a while, cancel it, and see it end as cancelled."""
+    task = asyncio.create_task(coroutine)
+    await asyncio.sleep(after)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def bounded(action: Callable[[], Any], seconds: float = HANG) -> Any:
+    """Run `action` in a thread of its own: a hang fails the test instead of hanging it."""
+    result: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            result["value"] = action()
+        except BaseException as error:  # noqa: BLE001 - handed on to the test below
+            result["error"] = error
+
+    thread = threading.Thread(target=run, daemon=True, name="bounded")
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), f"still running after {seconds} s"
+    if "error" in result:
+        raise result["error"]
+    return result["value"]
+
+
+def run_async(main: Callable[[], Any]) -> Any:
+    """`asyncio.run` that fails when the loop was told of an error or a task was left."""
+
+    async def watched() -> Any:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: complaints.append(context))
+        value = await main()
+        gc.collect(0)
+        deadline = time.monotonic() + 3
+        while left := asyncio.all_tasks() - {asyncio.current_task()}:
+            assert time.monotonic() < deadline, f"tasks left: {left}"
+            await asyncio.sleep(0.002)
+        return value
+
+    complaints: list[dict] = []
+    value = asyncio.run(watched())
+    assert not complaints, complaints
+    return value
+
+
+def attempt(model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object) -> Outcome:
+    """One call in a sync mode, whatever it comes to."""
+    started = time.monotonic()
+    try:
+        message = call(model, mode, prompt, **options)
+    except Exception as error:  # noqa: BLE001 - any error is an outcome
+        return Outcome(None, error, time.monotonic() - started)
+    return Outcome(message, None, time.monotonic() - started)
+
+
+async def aattempt(
+    model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object
+) -> Outcome:
+    """One call in an async mode, whatever it comes to."""
+    started = time.monotonic()
+    try:
+        message = await acall(model, mode, prompt, **options)
+    except Exception as error:  # noqa: BLE001 - any error is an outcome
+        return Outcome(None, error, time.monotonic() - started)
+    return Outcome(message, None, time.monotonic() - started)
+
+
+def outcome_of(
+    model: ChatAimlErnie,
+    mode: str,
+    prompt: Any = PROMPT,
+    *,
+    seconds: float = HANG,
+    **options: object,
+) -> Outcome:
+    """One call in any mode, then the model is closed."""
+
+    def sync() -> Outcome:
+        with model:
+            return attempt(model, mode, prompt, **options)
+
+    async def main() -> Outcome:
+        async with model:
+            return await aattempt(model, mode, prompt, **options)
+
+    return bounded((lambda: run_async(main)) if mode[0] == "a" else sync, seconds)
+
+
+def own_client_outcome(base_url: str, mode: str, verify: Any = True, **settings: object) -> Outcome:
+    """One call through a client of the user's own, which the user closes."""
+
+    def sync() -> Outcome:
+        with httpx.Client(verify=verify) as client:
+            return attempt(make_model(base_url, http_client=client, **settings), mode)
+
+    async def main() -> Outcome:
+        async with httpx.AsyncClient(verify=verify) as client:
+            return await aattempt(make_model(base_url, http_async_client=client, **settings), mode)
+
+    outcome = bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
+    check_error(outcome.error)
+    return outcome
+
+
+def play(endpoint: Endpoint, mode: str, requests: int = 1, **settings: object) -> Outcome:
+    """One call against the endpoint's script, then a good one: nothing may be left of the first."""
+    model = make_model(endpoint.base_url, **settings)
+    patience = {name: 8.0 for name in ("timeout", "stream_idle_timeout") if name in settings}
+
+    def sync() -> Outcome:
+        outcome = attempt(model, mode)
+        assert len(endpoint.requests) == requests, f"{len(endpoint.requests)} requests"
+        assert text_of(call(model, mode, **patience)) == TEXT
+        assert endpoint.settle(1), f"open {endpoint.open}, busy {endpoint.busy}"
+        model.close()
+        return outcome
+
+    async def main() -> Outcome:
+        outcome = await aattempt(model, mode)
+        assert len(endpoint.requests) == requests, f"{len(endpoint.requests)} requests"
+        assert text_of(await acall(model, mode, **patience)) == TEXT
+        assert await endpoint.asettle(1), f"open {endpoint.open}, busy {endpoint.busy}"
+        return outcome
+
+    outcome = bounded((lambda: run_async(main)) if mode.startswith("a") else sync)
+    assert endpoint.settle(), f"{endpoint.open} connections left after closing"
+    check_error(outcome.error)
+    has_short_clock = any(settings[name] < 1 for name in patience)
+    assert outcome.seconds < (LATEST if has_short_clock else HANG), f"{outcome.seconds} s"
+    assert outcome.error is None or outcome.error.client_request_id in (CALL_ID, "***")
+    return outcome
+
+
+def check_error(error: BaseException | None) -> None:
+    """What holds for every error a call can raise."""
+    if error is None:
+        return
+    name = type(error).__name__
+    assert isinstance(error, errors.AimlErnieError), f"foreign: {type(error)}: {error}"
+    assert type(error).__module__.startswith("langchain_aimlernie"), type(error)
+    assert isinstance(error, CORE_CLASS[name]), f"{name} is not {CORE_CLASS[name].__name__}"
+    assert str(error).strip(), "an error without words"
+    assert len(str(error)) < 1500, f"{len(str(error))} characters"
+    check_secrets(error)
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    for attribute in ("status_code", "request_id", "code", "retry_after", "is_retryable"):
+        assert getattr(again, attribute) == getattr(error, attribute), attribute
+
+
+def check_secrets(error: BaseException, secret: str = KEY) -> None:
+    """The secret is nowhere within reach of the error."""
+    shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    assert secret not in shown, "the traceback shows the secret"
+    for path, value in reachable(error):
+        assert secret not in value, f"{path} holds the secret"
+    with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
+        assert secret.encode() not in pickle.dumps(error)
+
+
+def reachable(root: object) -> list[tuple[str, str]]:
+    """Texts that can be reached from an error: attributes, arguments, causes, containers."""
+    found: list[tuple[str, str]] = []
+    seen: set[int] = set()
+    todo: list[tuple[str, object]] = [("error", root)]
+    while todo:
+        path, value = todo.pop()
+        if id(value) in seen or len(seen) > 5000:
+            continue
+        seen.add(id(value))
+        if isinstance(value, str | bytes):
+            found.append((path, value if isinstance(value, str) else value.decode("latin-1")))
+            continue
+        found.extend((f"{path}:{how.__name__}", how(value)) for how in (str, repr))
+        todo.extend(_inside(path, value))
+    return found
+
+
+def _inside(path: str, value: object) -> list[tuple[str, object]]:
+    if isinstance(value, dict):
+        return [(f"{path}[{k!r}]", v) for k, v in value.items()]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [(f"{path}[{i}]", v) for i, v in enumerate(value)]
+    if isinstance(value, type | int | float) or callable(value):
+        return []
+    names = {*getattr(value, "__dict__", {}), *_slots(value)}
+    if isinstance(value, BaseException):
+        names |= {"args", "__cause__", "__context__", "__notes__", "response", "request", "object"}
+    inside = []
+    for name in sorted(names):
+        with contextlib.suppress(Exception):
+            inside.append((f"{path}.{name}", getattr(value, name)))
+    return inside
+
+
+def _slots(value: object) -> list[str]:
+    return [
+        name
+        for cls in type(value).__mro__
+        for name in (
+            [cls.__dict__["__slots__"]]
+            if isinstance(cls.__dict__.get("__slots__"), str)
+            else cls.__dict__.get("__slots__", ())
+        )
+    ]

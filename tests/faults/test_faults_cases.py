@@ -1,0 +1,62 @@
+"""Every case of the tables, in every mode that it has."""
+
+from __future__ import annotations
+
+import re
+
+import cases_calls
+import cases_chunks
+import cases_http
+import cases_json
+import cases_status
+import cases_stream
+import pytest
+from fault_outcomes import own_client_outcome, play
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*several choices:UserWarning")
+TABLES = {
+    "http": cases_http.CASES,
+    "json": cases_json.CASES,
+    "status": cases_status.CASES,
+    "stream": cases_stream.CASES,
+    "chunks": cases_chunks.CASES,
+    "calls": cases_calls.CASES,
+}
+SAID: dict[tuple[str, str], str] = {}
+"""What the sync twin of a run said."""
+
+RUNS = [
+    pytest.param(case, mode, id=f"{table}: {case.name} [{mode}]")
+    for table, cases in TABLES.items()
+    for case in cases
+    for mode in case.modes
+]
+
+
+@pytest.mark.parametrize(("case", "mode"), RUNS)
+def test_a_fault_gives_what_the_table_says(faults, case, mode):
+    with faults.endpoint(*case.scripts) as endpoint:
+        outcome = play(endpoint, mode, case.requests, **case.settings)
+    case.expect.check(outcome)
+    said = SAID.setdefault((case.name, mode.lstrip("a")), as_said(outcome.error))
+    assert as_said(outcome.error) == said, "sync and async say different things"
+
+
+def as_said(error):
+    """An error's words without what differs from run to run."""
+    return re.sub(r"127\.0\.0\.1:\d+", "HOST", re.sub(r"x{2,}", "xx", str(error)))
+
+
+@pytest.mark.parametrize(
+    ("case", "mode"), [(c, m) for c in cases_http.CASES for m in c.modes[::3] or c.modes]
+)
+def test_a_fault_is_the_same_over_a_client_of_the_user(faults, case, mode):
+    with faults.endpoint(*case.scripts) as endpoint:
+        outcome = own_client_outcome(endpoint.base_url, mode, **case.settings)
+    case.expect.check(outcome)
+
+
+def test_no_two_cases_have_one_name():
+    names = [f"{table}: {case.name}" for table, cases in TABLES.items() for case in cases]
+    assert len(names) == len(set(names))
+    assert len(names) >= 120

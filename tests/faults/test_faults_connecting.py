@@ -1,0 +1,291 @@
+"""The way to the server: names, ports, TLS, proxies; what fails there names its place."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+from fault_bytes import EVENTS, GOOD_ANSWER, GOOD_STREAM, HEL, KEY, LO, SSE_TYPE, head
+from fault_outcomes import (
+    ALL_MODES,
+    JSON_MODES,
+    STREAM_MODES,
+    Fails,
+    Gives,
+    check_error,
+    make_model,
+    outcome_of,
+    own_client_outcome,
+    play,
+)
+from fault_server import Close, Hold, Pause, Reset, crowded_port, refusing_port
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
+UNREACHED = "APIConnectionError"
+PROXY_WORDS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch):
+    for name in PROXY_WORDS:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+class Paper(NamedTuple):
+    """A certificate of its own making: who must trust it, who shows it."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Makes a certificate for a host name, with the openssl of the machine."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def make(name: str) -> Paper:
+        key, cert = folder / f"{name}.key", folder / f"{name}.pem"
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"),
+                *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={name}"),
+                *("-addext", f"subjectAltName={'IP' if name[0].isdigit() else 'DNS'}:{name}"),
+                *("-keyout", str(key), "-out", str(cert)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(cert, key)
+        return Paper(server, ssl.create_default_context(cafile=str(cert)))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def trusted(certificate):
+    return certificate("127.0.0.1")
+
+
+def one_call(base_url, mode, **settings):
+    """An outcome without the call after it, for servers that never get well."""
+    outcome = outcome_of(make_model(base_url, **settings), mode)
+    check_error(outcome.error)
+    return outcome
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_name_that_no_server_has_is_named(mode, scheme):
+    outcome = one_call(f"{scheme}://no-such-host.invalid/v1", mode)
+    Fails(UNREACHED, retryable=True, says=("no-such-host.invalid",)).check(outcome)
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".invalid", "xn--a", "-.invalid"], ids=ascii)
+def test_a_name_that_cannot_be_is_a_typed_error(mode, host):
+    try:
+        outcome = one_call(f"https://{host}/v1", mode)
+    except ValueError as refused:
+        assert "base_url" in str(refused)  # noqa: PT017 - refused when it was set: good, too
+    else:
+        Fails((UNREACHED, "BadRequestError")).check(outcome)
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_refused_port_is_named(mode):
+    with refusing_port() as port:
+        outcome = one_call(f"http://127.0.0.1:{port}/v1", mode)
+    Fails(UNREACHED, retryable=True, says=("127.0.0.1", str(port))).check(outcome)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse when the queue is full")
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_full_queue_is_a_timeout_of_connecting(mode):
+    with crowded_port() as port:
+        outcome = one_call(f"http://127.0.0.1:{port}/v1", mode, timeout=0.4)
+    Fails("APITimeoutError", retryable=True, says=("127.0.0.1", "0.4")).check(outcome)
+
+
+GREETINGS = {
+    "silence": ((Hold(),), "APITimeoutError"),
+    "a reset": ((Reset(0.0),), UNREACHED),
+    "an end": ((Close(),), UNREACHED),
+    "words that are no TLS": ((b"220 smtp.example ESMTP\r\n", Hold()), (UNREACHED,)),
+    "an HTTP error": ((b"HTTP/1.1 400 Bad Request\r\n\r\n", Close()), UNREACHED),
+    "half a TLS record": ((b"\x16\x03\x03\x00\x7a\x02", Hold()), "APITimeoutError"),
+    "half a TLS record and an end": (
+        (b"\x16\x03\x03\x00\x7a\x02", Pause(0.05), Close()),
+        UNREACHED,
+    ),
+    "an alert": ((b"\x15\x03\x03\x00\x02\x02\x28", Close()), UNREACHED),
+}
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("greeting", GREETINGS)
+def test_a_port_without_tls_answers_https_in_odd_ways(faults, greeting, mode):
+    script, error = GREETINGS[greeting]
+    with faults.endpoint(greetings=[script]) as endpoint:
+        base_url = endpoint.base_url.replace("http:", "https:")
+        outcome = one_call(base_url, mode, timeout=0.5)
+        Fails(error, says=("127.0.0.1",)).check(outcome)
+        assert endpoint.settle()
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_http_to_a_tls_port_is_a_connection_error(faults, trusted, mode):
+    with faults.endpoint(tls=trusted.server) as endpoint:
+        outcome = one_call(endpoint.base_url.replace("https:", "http:"), mode)
+        Fails((UNREACHED, "InvalidResponseError", "BadRequestError")).check(outcome)
+        assert endpoint.settle()
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(faults, trusted, mode):
+    with faults.endpoint(tls=trusted.server) as endpoint:
+        outcome = one_call(endpoint.base_url, mode, max_retries=2)
+        Fails(UNREACHED, retryable=False, says=("certificate",)).check(outcome)
+        assert endpoint.settle()
+        assert not endpoint.requests
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_certificate_of_another_host_is_not_tried_again(faults, certificate, mode):
+    other = certificate("elsewhere.example")
+    with faults.endpoint(tls=other.server) as endpoint:
+        outcome = own_client_outcome(endpoint.base_url, mode, other.client, max_retries=2)
+        Fails(UNREACHED, retryable=False, says=("certificate",)).check(outcome)
+        assert not endpoint.requests
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_old_protocol_is_a_connection_error(faults, certificate, mode):
+    old = certificate("127.0.0.1")
+    old.server.minimum_version = ssl.TLSVersion.TLSv1
+    old.server.maximum_version = ssl.TLSVersion.TLSv1_1
+    with faults.endpoint(tls=old.server) as endpoint:
+        outcome = own_client_outcome(endpoint.base_url, mode, old.client)
+        Fails(UNREACHED).check(outcome)
+
+
+EOF_HEAD = head(200, {"Connection": "close"}, SSE_TYPE)
+TLS_CASES = {
+    "a good answer": ((GOOD_ANSWER,), Gives(), JSON_MODES),
+    "a good stream": ((GOOD_STREAM,), Gives(), STREAM_MODES),
+    "an end without close_notify": (
+        (EOF_HEAD + b"".join(EVENTS), Close(rude=True)),
+        Gives(),
+        STREAM_MODES,
+    ),
+    "a cut with close_notify": (
+        (EOF_HEAD + HEL + LO[:20], Pause(0.05), Close()),
+        Fails("StreamInterruptedError", partial="Hel"),
+        STREAM_MODES,
+    ),
+    "a cut without close_notify": (
+        (EOF_HEAD + HEL + LO[:20], Pause(0.05), Close(rude=True)),
+        Fails("StreamInterruptedError", partial="Hel"),
+        STREAM_MODES,
+    ),
+    "a cut without close_notify between events": (
+        (EOF_HEAD + HEL, Pause(0.05), Close(rude=True)),
+        Fails("StreamInterruptedError", partial="Hel"),
+        STREAM_MODES,
+    ),
+    "a reset": (
+        (EOF_HEAD + HEL, Reset()),
+        Fails("StreamInterruptedError", partial="Hel"),
+        STREAM_MODES,
+    ),
+    "silence": ((Hold(),), Fails("APITimeoutError"), ALL_MODES),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"), [(name, mode) for name, row in TLS_CASES.items() for mode in row[2]]
+)
+def test_faults_over_tls(faults, trusted, name, mode):
+    script, expect, _ = TLS_CASES[name]
+    with faults.endpoint(script, tls=trusted.server) as endpoint:
+        outcome = own_client_outcome(
+            endpoint.base_url, mode, trusted.client, timeout=0.4 if name == "silence" else 8.0
+        )
+        expect.check(outcome)
+        assert endpoint.settle()
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, mode):
+    with refusing_port() as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{port}")
+        outcome = one_call("https://refused.invalid/v1", mode)
+    Fails(UNREACHED, says=("proxy",), hides=("hunter2",)).check(outcome)
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("status", [403, 407, 502])
+def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(faults, monkeypatch, mode, status):
+    denial = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+    with faults.endpoint((denial,)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{proxy.port}")
+        outcome = one_call(f"https://tunnel-{status}-{mode}.invalid/v1", mode)
+        Fails(UNREACHED, says=(str(status),), hides=("hunter2",)).check(outcome)
+        assert proxy.requests[0].method == "CONNECT"
+        assert "authorization" not in proxy.requests[0].headers
+        assert KEY not in str(proxy.requests)
+        assert proxy.settle()
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_proxy_that_never_answers_is_a_timeout(faults, monkeypatch, mode):
+    with faults.endpoint((Hold(),)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
+        outcome = one_call(f"https://silent-{mode}.invalid/v1", mode, timeout=0.4)
+        Fails("APITimeoutError", says=("0.4",)).check(outcome)
+        assert proxy.settle()
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_used(faults, monkeypatch, mode, variable):
+    with faults.endpoint() as proxy:
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
+        host = f"through-{variable.lower().replace('_', '-')}-{mode}.invalid"
+        Gives().check(one_call(f"http://{host}/v1", mode))
+        assert proxy.requests[0].target == f"http://{host}/v1/chat/completions"
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_407_of_a_plain_proxy_is_typed(faults, monkeypatch, mode):
+    denial = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    with faults.endpoint((denial,)) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        outcome = one_call(f"http://denied-{mode}.invalid/v1", mode)
+        Fails(("BadRequestError", "APIConnectionError", "AimlErnieError"), says=("407",)).check(
+            outcome
+        )
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_no_proxy_is_kept(faults, monkeypatch, mode):
+    with faults.endpoint() as endpoint, faults.endpoint() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        Gives().check(one_call(endpoint.base_url, mode))
+        assert not proxy.connections
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_connection_lost_on_accepting_does_not_stay(faults, mode):
+    with faults.endpoint(greetings=[(Reset(0.0),)]) as endpoint:
+        outcome = play(endpoint, mode, requests=0)
+        Fails(UNREACHED, retryable=True).check(outcome)

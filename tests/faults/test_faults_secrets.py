@@ -1,0 +1,206 @@
+"""The key and the user's headers show up nowhere: not in errors, logs, dumps, traces or pickles of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+
+import pytest
+from fault_bytes import (
+    DONE,
+    GOOD_ANSWER,
+    HEL,
+    KEY,
+    aiml_error,
+    answer,
+    event,
+    openai_error,
+    stream,
+    unfinished,
+)
+from fault_outcomes import (
+    ALL_MODES,
+    STREAM_MODES,
+    check_secrets,
+    make_model,
+    outcome_of,
+    play,
+)
+from fault_server import Close, Hold, Reset
+from langchain_core.load import dumpd, dumps
+from langchain_core.tracers.base import BaseTracer
+
+HEADER_SECRET = "tenant-5ecret-9876543210"
+HEADERS = {"x-tenant-token": HEADER_SECRET}
+
+ECHOES = {
+    "the API's message": answer(aiml_error(401, f"Bad key {KEY}"), 401),
+    "the authorization header": answer(aiml_error(401, f"Got 'Bearer {KEY}'"), 401),
+    "OpenAI's message": answer(openai_error(f"Incorrect API key provided: {KEY}", "invalid"), 401),
+    "the code": answer(openai_error("no", KEY), 400),
+    "a path": answer(aiml_error(400) | {"path": f"/v1?key={KEY}"}, 400),
+    "the request id": answer(aiml_error(400) | {"requestId": KEY}, 400),
+    "a key of the body": answer({"message": "no", KEY: KEY}, 400),
+    "a deep place of the body": answer({"error": {"message": "no", "meta": [{"k": [KEY]}]}}, 500),
+    "HTML": answer(f"<html>{KEY}</html>", 502, content_type="text/html"),
+    "plain text": answer(f"denied: {KEY}", 403, content_type="text/plain"),
+    "a cut body": answer('{"message": "' + KEY, 500),
+    "a long body, at the place where it is clipped": answer(
+        "x" * 480 + KEY * 40, 500, content_type="text/plain"
+    ),
+    "a long body, at 8 KiB": answer("x" * (8192 - 10) + KEY, 500, content_type="text/plain"),
+    "JSON escapes": answer(json.dumps({"message": KEY}).replace("sk-", "\\u0073k-").encode(), 400),
+    "headers": answer(
+        aiml_error(429), 429, {"x-debug-auth": KEY, "x-aimlapi-key": KEY, "server": KEY}
+    ),
+    "known headers": answer(
+        aiml_error(429), 429, {"x-request-id": KEY, "x-client-request-id": KEY}
+    ),
+    "the address of a redirect": answer("", 307, {"Location": f"http://evil.invalid/?k={KEY}"}),
+    "the host of a redirect": answer("", 307, {"Location": f"http://{KEY}.evil.invalid/"}),
+    "a 200 that is an error": answer(openai_error(f"bad key {KEY}", 401)),
+    "a 200 that is HTML": answer(f"<html>{KEY}</html>", content_type="text/html"),
+    "a 200 that is no JSON": answer(f"{{'{KEY}': "),
+    "a 200 of another shape": answer({"choices": KEY}),
+    "a 200 with a message of another shape": answer({"choices": [{"message": KEY}]}),
+    "no HTTP": (f"{KEY} what\r\n\r\n".encode(), Close()),
+    "a bad header line": (f"HTTP/1.1 200 OK\r\n{KEY}\0: x\r\n\r\n".encode(), Close()),
+    "a bad length": (f"HTTP/1.1 200 OK\r\nContent-Length: {KEY}\r\n\r\n".encode(), Close()),
+    "a bad chunk size": (
+        f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{KEY}\r\n".encode(),
+        Close(),
+    ),
+}
+STREAM_ECHOES = {
+    "an error event first": stream(event(openai_error(f"bad key {KEY}", 401)), DONE),
+    "an error event later": stream(HEL, event(aiml_error(500, f"bad key {KEY}")), DONE),
+    "an error event in words": stream(HEL, f"event: error\ndata: {KEY}\n\n".encode()),
+    "a broken event": stream(HEL, event(f'{{"choices": "{KEY}')),
+    "an event of another shape": stream(HEL, event(json.dumps(KEY))),
+    "a choice of another shape": stream(HEL, event({"choices": [KEY]})),
+    "an ending in the middle": (unfinished(HEL, f"data: {KEY}".encode()), Close()),
+}  # fmt: skip
+
+
+def scripts():
+    for name, script in {**ECHOES, **STREAM_ECHOES}.items():
+        modes = ALL_MODES if name in ECHOES else STREAM_MODES
+        for mode in modes:
+            yield pytest.param(
+                (script,) if isinstance(script, bytes) else script, mode, id=f"{name} [{mode}]"
+            )
+
+
+@pytest.mark.parametrize(("script", "mode"), list(scripts()))
+def test_a_server_that_echoes_the_key_cannot_put_it_into_an_error(faults, script, mode):
+    with faults.endpoint(script) as endpoint:
+        outcome = play(endpoint, mode, timeout=2.0)
+        assert outcome.error is not None
+        check_secrets(outcome.error)
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("how", ["a bare text", "a message"])
+def test_headers_of_the_user_are_secrets_too(faults, how, mode):
+    body = HEADER_SECRET if how == "a bare text" else aiml_error(400, f"token {HEADER_SECRET}")
+    with faults.endpoint((answer(body, 400),)) as endpoint:
+        outcome = play(endpoint, mode, default_headers=HEADERS)
+        check_secrets(outcome.error, HEADER_SECRET)
+        assert endpoint.requests[0].headers["x-tenant-token"] == HEADER_SECRET
+
+
+FAULTS = {
+    "good": (GOOD_ANSWER,),
+    "500": (answer(aiml_error(500), 500),),
+    "reset": (Reset(0.0),),
+    "late": (Hold(),),
+    "broken": (answer("{"),),
+    "cut": (unfinished(HEL), Close()),
+}
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_logs_at_debug_show_neither_key_nor_headers_nor_prompt(faults, caplog, mode):
+    caplog.set_level(logging.DEBUG)
+    for name, script in FAULTS.items():
+        with faults.endpoint(script, script) as endpoint:
+            model = make_model(
+                endpoint.base_url,
+                timeout=0.4,
+                default_headers=HEADERS,
+                max_retries=int(name == "500"),
+            )
+            prompt = "a private question"
+            outcome_of(model, mode, prompt)
+    shown = [
+        (record.getMessage(), repr(record.args), str(record.exc_info), record.exc_text or "")
+        for record in caplog.records
+    ]
+    text = repr(shown)
+    for secret in (KEY, HEADER_SECRET, "a private question"):
+        assert secret not in text
+        assert secret not in caplog.text
+
+
+def test_nothing_that_shows_the_model_shows_its_secrets():
+    model = make_model("http://127.0.0.1:9/v1", default_headers=HEADERS)
+    shown = {
+        "repr": repr(model),
+        "str": str(model),
+        "model_dump": repr(model.model_dump()),
+        "model_dump_json": model.model_dump_json(),
+        "dumps": dumps(model),
+        "dumpd": repr(dumpd(model)),
+        "identifying params": repr(model._identifying_params),
+        "params": repr(model._get_invocation_params()),
+        "ls params": repr(model._get_ls_params()),
+        "asdict": repr(model.asdict()),
+        "bound": repr(model.bind(temperature=1.0)),
+        "vars": repr(vars(model)),
+    }
+    leaks = [(how, s) for how, text in shown.items() for s in (KEY, HEADER_SECRET) if s in text]
+    leaks = [(how, secret) for how, secret in leaks if (how, secret) != ("vars", HEADER_SECRET)]
+    assert not leaks
+    loaded = pickle.loads(pickle.dumps(model))
+    assert loaded.api_key.get_secret_value() == KEY
+
+
+class Everything(BaseTracer):
+    """Keeps whatever a tracer would send away."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen: list[str] = []
+
+    def _persist_run(self, run):
+        self.seen.append(
+            repr(run) + json.dumps(run.dict() if hasattr(run, "dict") else vars(run), default=repr)
+        )
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_traces_show_no_secrets(faults, fault, mode):
+    with faults.endpoint(FAULTS[fault]) as endpoint:
+        tracer = Everything()
+        model = make_model(
+            endpoint.base_url, default_headers=HEADERS, timeout=0.4, callbacks=[tracer]
+        )
+        outcome_of(model, mode, api_key=KEY)
+        assert tracer.seen
+        assert KEY not in "".join(tracer.seen)
+        assert HEADER_SECRET not in "".join(tracer.seen)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_redirect_carries_nothing_anywhere(faults, status, mode):
+    with faults.endpoint() as elsewhere:
+        hop = answer("", status, {"Location": f"{elsewhere.base_url}/chat/completions"})
+        with faults.endpoint((hop,)) as endpoint:
+            outcome = play(endpoint, mode, default_headers=HEADERS)
+            assert outcome.error is not None
+            assert outcome.error.is_retryable is False
+        assert not elsewhere.connections
