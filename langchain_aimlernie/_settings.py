@@ -31,7 +31,6 @@ from langchain_aimlernie._endpoint import (
     parse_key,
 )
 from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
-from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import DEFAULT_MODEL, is_published, model_profile
 
 ApiKey = SecretStr | str | Callable[[], str] | Callable[[], Awaitable[str]]
@@ -98,7 +97,7 @@ class ErnieSettings(BaseChatModel):
     raises an error that names the setting, the value and the range.
     """
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, defer_build=True)
 
     model_name: str = Field(default=DEFAULT_MODEL, alias="model", min_length=1)
     """The model's id, such as `baidu/ernie-4.5-21b-a3b`; case does not matter."""
@@ -357,6 +356,8 @@ class ErnieSettings(BaseChatModel):
         try:
             return self.model_validate({**values, **update})
         except ValidationError as error:
+            from langchain_aimlernie.errors import BadRequestError
+
             raise BadRequestError(first_reason(error)) from None
 
 

@@ -11,7 +11,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.language_models import LangSmithParams
-from pydantic import model_validator
+from pydantic import ConfigDict, model_validator
 from typing_extensions import override
 
 from langchain_aimlernie import _blocks
@@ -58,6 +58,8 @@ class ChatAimlErnie(ErnieSettings):
             print(chunk.text, end="", flush=True)
         ```
     """
+
+    model_config = ConfigDict(defer_build=False)
 
     @override
     @_knows_signature
