@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from langchain_aimlernie._clocks import AsyncClock, Clock
-from langchain_aimlernie._requests import new_request, timeouts_of
+from langchain_aimlernie._requests import async_timeouts_of, new_request, timeouts_of
 
 if TYPE_CHECKING:
     from langchain_aimlernie._requests import Call
@@ -135,7 +135,7 @@ class Line(_Socket):
         return Clock(name, limit, self._cut)
 
     def _timeouts(self, call: Call) -> dict[str, float | None]:
-        return timeouts_of(call.clocks, with_reads=True)
+        return timeouts_of(call.clocks)
 
     def _cut(self) -> None:
         """Wake the thread that waits for the server; called from another one."""
@@ -194,8 +194,7 @@ class AsyncLine(_Socket):
         return AsyncClock(name, limit)
 
     def _timeouts(self, call: Call) -> dict[str, float | None]:
-        # The clock cancels a read exactly; a timer for each read would cost more than the read.
-        return timeouts_of(call.clocks, with_reads=False)
+        return async_timeouts_of(call.clocks, len(call.body))
 
 
 class GivenLine(Line):

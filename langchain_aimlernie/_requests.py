@@ -21,6 +21,9 @@ T_co = TypeVar("T_co", covariant=True)
 _PIECE = 256 * 1024
 """Bytes of a request that are written at a time: each piece has the write clock for itself."""
 
+_BUFFERED = 64 * 1024
+"""Bytes that a socket takes without waiting for the other side."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
@@ -93,18 +96,25 @@ def seconds_of(limit: float | None) -> float:
     return FOREVER if limit is None else limit
 
 
-def timeouts_of(clocks: Clocks, *, with_reads: bool) -> dict[str, float | None]:
+def timeouts_of(clocks: Clocks) -> dict[str, float | None]:
     """Give what httpx is told about time; waiting for a connection is no error.
 
-    Args:
-        clocks: The call's clocks, which measure the rest.
-        with_reads: Whether single reads have a timeout, too: the longest of the clocks.
+    The clocks measure exactly; the timeout of a single read is the longest of them.
     """
-    read: float | None = None
-    if with_reads:
-        longest = max(map(seconds_of, (clocks.read, clocks.first_event, clocks.idle)))
-        read = None if longest == FOREVER else longest
+    longest = max(map(seconds_of, (clocks.read, clocks.first_event, clocks.idle)))
+    read = None if longest == FOREVER else longest
     return {"connect": clocks.connect, "read": read, "write": clocks.write, "pool": None}
+
+
+def async_timeouts_of(clocks: Clocks, size: int) -> dict[str, float | None]:
+    """Give the same for async: where a clock is enough, a timer for each step is too dear.
+
+    Args:
+        clocks: The call's clocks.
+        size: Bytes to be sent: a few go into the socket's buffer at once.
+    """
+    write = None if size <= _BUFFERED else clocks.write
+    return {"connect": clocks.connect, "read": None, "write": write, "pool": None}
 
 
 def new_request(call: Call, encodings: str, extensions: dict[str, Any]) -> httpx.Request:
