@@ -123,8 +123,8 @@ _LATE = {
     "answer": "{host} gave no whole answer within {seconds} s (timeout).",
     "total": "{host} gave no whole answer within the {seconds} s that the call had left.",
     "first event": "{host} sent no event of the stream within {seconds} s (timeout).",
-    "idle": "The stream from {host} was silent for {seconds} s (stream_idle_timeout), "
-    "after {events} events.",
+    "idle": "The stream from {host} was silent for {seconds} s (stream_idle_timeout); "
+    "events before that: {events}.",
 }
 
 
@@ -195,7 +195,7 @@ def _broken(error: Exception, trip: Trip) -> AimlErnieError:
     why = _words(error, trip)
     if trip.events:
         return StreamInterruptedError(
-            f"The stream from {trip.host} broke off after {trip.events} events: {why}. "
+            f"The stream from {trip.host} broke off (events before that: {trip.events}): {why}. "
             "What came is in `.partial`; it is not the whole answer.",
             phase="body",
         )

@@ -162,7 +162,7 @@ def test_a_stream_that_has_begun_is_not_tried_again(world):
         error = one(world, server, call_to(server, max_retries=5), stream=True)
     assert type(error) is StreamInterruptedError
     assert error.partial == "half"
-    assert "after 1 events" in str(error)
+    assert "events before that: 1" in str(error)
     assert len(server.requests) == 1
 
 
@@ -315,7 +315,7 @@ def test_comments_do_not_feed_the_idle_clock(world):
     assert type(error) is APITimeoutError
     assert error.partial == "onetwo"
     assert "silent for 0.3 s" in str(error)
-    assert "after 2 events" in str(error)
+    assert "events before that: 2" in str(error)
 
 
 def test_comments_do_not_feed_the_clock_of_the_first_event(world):
