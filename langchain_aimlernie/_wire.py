@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _EXCERPT = 200
 _MAX_BODY = 8192
+_DEEPEST_PART = 8
 _CHOICE_KEYS = frozenset({"index", "message", "delta", "finish_reason", "logprobs"})
 _MESSAGE_EXTRAS = ("annotations", "audio")
 _NOTHING: Mapping[str, object] = {}
@@ -211,16 +212,22 @@ def _extras(choice: Mapping[str, object]) -> Mapping[str, object]:
     return {k: v for k, v in choice.items() if k not in _CHOICE_KEYS and v is not None}
 
 
-def parse_text(value: object) -> str:
-    """Read text that may come as a string, `null`, or a list of text parts."""
+def parse_text(value: object, depth: int = 0) -> str:
+    """Read text that may come as a string, `null`, or a list of text parts.
+
+    Raises:
+        InvalidResponseError: The parts are nested beyond any use.
+    """
     if isinstance(value, str):
         return value
     if value is None:
         return ""
+    if depth > _DEEPEST_PART:
+        raise InvalidResponseError("The text of the server's answer is nested too deeply.")
     if isinstance(value, list):
-        return "".join(map(parse_text, value))
+        return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
-        return parse_text(value.get("text") or value.get("refusal"))
+        return parse_text(value.get("text") or value.get("refusal"), depth + 1)
     return str(value)
 
 

@@ -57,6 +57,14 @@ def test_text_comes_in_many_forms(value, text):
     assert parse_text(value) == text
 
 
+def test_text_that_is_nested_beyond_any_use_is_an_invalid_response():
+    value: object = "x"
+    for _ in range(100):
+        value = [value]
+    with pytest.raises(InvalidResponseError, match="nested"):
+        parse_text(value)
+
+
 @pytest.mark.parametrize(
     ("value", "number"),
     [
