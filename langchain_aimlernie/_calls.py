@@ -8,21 +8,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
-import httpx
 from pydantic import SecretStr
 from tenacity import RetryCallState
 
 from langchain_aimlernie._endpoint import check_request_id, is_default_host, parse_key
 from langchain_aimlernie._payload import build_payload, encode_body
+from langchain_aimlernie._requests import Call, read_clocks
 from langchain_aimlernie._responses import decode_completion
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._stream import StreamDecoder
-from langchain_aimlernie._transport import Call, Clocks
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import AimlErnieError, AuthenticationError, BadRequestError
 from langchain_aimlernie.profiles import find_model
@@ -132,18 +130,11 @@ class PreparedCall:
             url=f"{settings.base_url}/chat/completions",
             headers={**headers, **own},
             body=self.body,
-            clocks=self._clocks,
+            clocks=read_clocks(settings.timeout, settings.stream_idle_timeout),
             max_retries=settings.max_retries,
             secrets=tuple([secret, *hidden] if secret else hidden),
             model=self.model,
         )
-
-    @property
-    def _clocks(self) -> Clocks:
-        timeout, idle = self.settings.timeout, self.settings.stream_idle_timeout
-        if timeout is None or isinstance(timeout, (float, tuple)):
-            return _clocks_of(timeout, idle)
-        return _read_clocks(timeout, idle)
 
     def _checked(self, key: SecretStr | str | None) -> str | None:
         if key is None:
@@ -187,24 +178,6 @@ def _request_id(given: str | Callable[[], str] | None) -> str:
         return check_request_id(given())
     except ValueError as error:
         raise BadRequestError(str(error)) from None
-
-
-@lru_cache
-def _clocks_of(timeout: float | tuple[float | None, ...] | None, idle: float | None) -> Clocks:
-    return _read_clocks(timeout, idle)
-
-
-def _read_clocks(timeout: Any, idle: float | None) -> Clocks:
-    """Turn `timeout` in any of its forms into clocks; what it does not say has its default."""
-    if timeout is None:
-        return Clocks(idle=idle)
-    usual = Clocks()
-    given = httpx.Timeout(timeout)
-    limits = Clocks(given.connect, given.write, given.read, first_event=given.read, idle=idle)
-    if isinstance(timeout, float):
-        limits = replace(limits, connect=min(5.0, timeout), write=min(30.0, timeout))
-    total = None if given.read is None else max(usual.total or 0.0, given.read)
-    return replace(limits, total=total)
 
 
 def generate(prepared: PreparedCall, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:

@@ -28,3 +28,22 @@ def serializable():
     yield
     del load.ALL_SERIALIZABLE_MAPPINGS[path]
     load._default_class_paths_cache.clear()
+
+
+@pytest.fixture
+def model_defaults():
+    """Settings of every model that `model` makes; a folder may have its own."""
+    return {}
+
+
+@pytest.fixture
+def model(ernie_server, model_defaults):
+    """Make models that talk to the local API."""
+
+    def make(**settings):
+        from langchain_aimlernie import ChatAimlErnie
+
+        server = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key}
+        return ChatAimlErnie(**{**server, **model_defaults, **settings})
+
+    return make

@@ -7,24 +7,10 @@ import sys
 
 import pytest
 
-from langchain_aimlernie import ChatAimlErnie
-
 
 @pytest.fixture
-def model(ernie_server):
-    """Make models that talk to the local API."""
-
-    def make(**settings) -> ChatAimlErnie:
-        return ChatAimlErnie(
-            **{
-                "base_url": ernie_server.base_url,
-                "api_key": ernie_server.api_key,
-                "max_retries": 0,
-                **settings,
-            }
-        )
-
-    return make
+def model_defaults():
+    return {"max_retries": 0}
 
 
 @pytest.fixture(autouse=True)

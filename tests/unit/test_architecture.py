@@ -40,7 +40,7 @@ LAYERS = {
 
 ORDER = {name: place for place, name in enumerate(itertools.chain(*LAYERS.values()))}
 MOVES_BYTES = {*LAYERS["transport"]}
-HTTPX_TYPES = {"_settings", "_calls", "catalogue"}
+HTTPX_TYPES = {"_settings", "catalogue"}
 WAITS = MOVES_BYTES | {*LAYERS["structured output"], "_clocks", "_slots", "_calls", "chat_models"}
 
 
