@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar, cast
 from langchain_aimlernie._clocks import FOREVER
 from langchain_aimlernie._inflate import ENCODINGS, ainflated, inflated, inflater_for
 from langchain_aimlernie._progress import Progress
-from langchain_aimlernie._requests import headers_of, seconds_of
+from langchain_aimlernie._requests import seconds_of
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError, error_from_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-
-    import httpx
 
     from langchain_aimlernie._clocks import AsyncClock, Clock
     from langchain_aimlernie._lines import AsyncLine, Line
@@ -146,13 +144,12 @@ class Exchange(Progress, Generic[T]):
 
     def _send(self, encodings: str) -> tuple[int, dict[str, str]]:
         line = cast("Line", cast("Slot[Line]", self._slot).line)
-        response = line.send(self._call, encodings)
-        headers = self._headers = headers_of(response)
-        self._pieces = self._unpacked(response, headers.get("content-encoding", ""))
-        return response.status_code, headers
+        status, headers, pieces = line.send(self._call, encodings)
+        self._headers = headers
+        self._pieces = self._unpacked(pieces, headers.get("content-encoding", ""))
+        return status, headers
 
-    def _unpacked(self, response: httpx.Response, encoding: str) -> Iterator[bytes]:
-        pieces = iter(cast("httpx.SyncByteStream", response.stream))
+    def _unpacked(self, pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
         inflater = inflater_for(encoding) if encoding else None
         return pieces if inflater is None else inflated(pieces, inflater)
 
@@ -308,13 +305,12 @@ class AsyncExchange(Progress, Generic[T]):
 
     async def _send(self, encodings: str) -> tuple[int, dict[str, str]]:
         line = cast("AsyncLine", cast("Slot[AsyncLine]", self._slot).line)
-        response = await line.send(self._call, encodings)
-        headers = self._headers = headers_of(response)
-        self._pieces = self._unpacked(response, headers.get("content-encoding", ""))
-        return response.status_code, headers
+        status, headers, pieces = await line.send(self._call, encodings)
+        self._headers = headers
+        self._pieces = self._unpacked(pieces, headers.get("content-encoding", ""))
+        return status, headers
 
-    def _unpacked(self, response: httpx.Response, encoding: str) -> AsyncIterator[bytes]:
-        pieces = aiter(cast("httpx.AsyncByteStream", response.stream))
+    def _unpacked(self, pieces: AsyncIterator[bytes], encoding: str) -> AsyncIterator[bytes]:
         inflater = inflater_for(encoding) if encoding else None
         return pieces if inflater is None else ainflated(pieces, inflater)
 

@@ -1,7 +1,7 @@
 """What the network did wrong -> an error of ours, in words: the host, how far it got, the time.
 
-httpx's async errors are often without text, and its exceptions hold the request with the key; so
-the words are our own, taken from the innermost cause, and the exceptions are not kept.
+Errors of the network are often without text, and httpx's hold the request with the key; so the
+words are our own, taken from the innermost cause, and the exceptions are not kept.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
+import httpcore
 import httpx
 
 from langchain_aimlernie._clocks import ClockExpiredError
@@ -27,7 +29,7 @@ from langchain_aimlernie.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from langchain_aimlernie._requests import Call
 
@@ -234,22 +236,24 @@ def _unexpected(error: Exception, trip: Trip) -> AimlErnieError:
     return unexpected
 
 
-_EXPLANATIONS: tuple[tuple[type[Exception], Callable[[Exception, Trip], AimlErnieError]], ...] = (
+_Explain = Callable[[Exception, Trip], AimlErnieError]
+_EXPLANATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], _Explain], ...] = (
     (ClockExpiredError, _clock_expired),
-    (httpx.ConnectTimeout, _connect_timeout),
-    (httpx.WriteTimeout, _write_timeout),
+    ((httpcore.ConnectTimeout, httpx.ConnectTimeout), _connect_timeout),
+    ((httpcore.WriteTimeout, httpx.WriteTimeout), _write_timeout),
     (httpx.PoolTimeout, _pool_timeout),
-    (httpx.TimeoutException, _read_timeout),
-    (httpx.ProxyError, _proxy_error),
-    (httpx.ConnectError, _connect_error),
-    (httpx.LocalProtocolError, _unsendable),
-    (httpx.UnsupportedProtocol, _unsendable),
+    ((httpcore.TimeoutException, httpx.TimeoutException), _read_timeout),
+    ((httpcore.ProxyError, httpx.ProxyError), _proxy_error),
+    ((httpcore.ConnectError, httpx.ConnectError), _connect_error),
+    ((httpcore.LocalProtocolError, httpx.LocalProtocolError), _unsendable),
+    ((httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol), _unsendable),
     (httpx.InvalidURL, _unsendable),
     (UnicodeError, _unsendable),
     (httpx.HTTPStatusError, _bad_status),
     (httpx.DecodingError, _undecodable),
-    (httpx.HTTPError, _broken),
+    ((httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError), _broken),
 )
+"""What our connections raise is httpcore's; what a client of the user's raises, httpx's."""
 
 
 def _words(error: Exception, trip: Trip) -> str:

@@ -3,35 +3,65 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import httpx
 
 from langchain_aimlernie._clocks import AsyncClock, Clock
-from langchain_aimlernie._requests import async_timeouts_of, new_request, timeouts_of
+from langchain_aimlernie._requests import (
+    async_timeouts_of,
+    decode_headers,
+    new_request,
+    timeouts_of,
+)
 
 if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+
+    import httpcore
+
     from langchain_aimlernie._requests import Call
+    from langchain_aimlernie._routes import Route
+
+    Head = tuple[int, dict[str, str], Iterator[bytes]]
+    AsyncHead = tuple[int, dict[str, str], AsyncIterator[bytes]]
 
 
-class _Socket:
-    """What httpx's `trace` and `network_stream` extensions tell of a connection.
+class Contact(Protocol):
+    """What is known of a connection; `Network` has the words' meanings."""
 
-    Attributes:
-        reused: Whether the last request went over a connection that was there before, which has
-            said nothing since.
-        is_opening: Whether the connection is being made.
+    is_opening: bool
+    reused: bool
+
+    def get_extra_info(self, info: str, /) -> Any:
+        """Tell something of the connection, in httpcore's words; `None` if it is not known."""
+
+
+class Line(ABC):
+    """One connection.
+
+    Args:
+        contact: What is known of it.
     """
 
-    __slots__ = ("_socket", "_stream", "is_opening", "reused")
+    __slots__ = ("_contact", "_response")
 
-    def __init__(self) -> None:
-        self._stream: Any = None
-        self._socket: Any = None
-        self.reused = False
-        self.is_opening = False
+    def __init__(self, contact: Contact) -> None:
+        self._contact = contact
+        self._response: httpcore.Response | httpx.Response | None = None
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether the connection is being made."""
+        return self._contact.is_opening
+
+    @property
+    def reused(self) -> bool:
+        """Whether the last request met an old connection that has said nothing since."""
+        return self._contact.reused
 
     @property
     def is_dead(self) -> bool:
@@ -39,78 +69,14 @@ class _Socket:
 
         When there is something to read though nothing was asked, it can only be the end.
         """
-        return self._socket is None or _is_readable(self._socket.fileno())
+        return self._contact.get_extra_info("is_readable") is not False
 
-    def _listen(self) -> None:
-        """Notice when a kept connection says something: one that was dead says nothing at all."""
-        stream = self._stream
-        read_on = stream.read
+    @abstractmethod
+    def send(self, call: Call, encodings: str) -> Head:
+        """Send a request; give status, headers and the pieces to come when the head has come.
 
-        def read(max_bytes: int, timeout: float | None = None) -> bytes:
-            data: bytes = read_on(max_bytes, timeout)
-            self.reused = self.reused and not data
-            if data:
-                del stream.read
-            return data
-
-        stream.read = read
-
-    def _alisten(self) -> None:
-        """Notice when a kept connection says something: one that was dead says nothing at all."""
-        stream = self._stream
-        read_on = stream.read
-
-        async def read(max_bytes: int, timeout: float | None = None) -> bytes:
-            data: bytes = await read_on(max_bytes, timeout)
-            self.reused = self.reused and not data
-            if data:
-                del stream.read
-            return data
-
-        stream.read = read
-
-    def _note(self, event: str, info: dict[str, Any]) -> None:
-        step = event.partition(".")[2]
-        if step in ("connect_tcp.started", "start_tls.started"):
-            self.reused = False
-            self.is_opening = True
-        elif step in ("connect_tcp.complete", "start_tls.complete"):
-            self.is_opening = False
-            self._connect(info["return_value"])
-
-    def _connect(self, stream: Any) -> None:
-        self._stream = stream
-        self._socket = None if stream is None else stream.get_extra_info("socket")
-
-    async def _anote(self, event: str, info: dict[str, Any]) -> None:
-        self._note(event, info)
-
-
-class Line(_Socket):
-    """One connection of ours: a transport that opens one at most.
-
-    Args:
-        transport: The transport, which is closed with the line.
-    """
-
-    __slots__ = ("_response", "_transport")
-
-    def __init__(self, transport: httpx.BaseTransport) -> None:
-        super().__init__()
-        self._transport = transport
-        self._response: httpx.Response | None = None
-
-    def send(self, call: Call, encodings: str) -> httpx.Response:
-        """Send a request; give the answer as soon as its head has come."""
-        self.reused = True
-        extensions: dict[str, Any] = {"timeout": self._timeouts(call)}
-        if self._stream is None:
-            extensions["trace"] = self._note
-        else:
-            self._listen()
-        request = new_request(call, encodings, extensions)
-        self._response = self._transport.handle_request(request)
-        return self._response
+        The names of the headers are in lower case.
+        """
 
     def finish(self) -> None:
         """End an answer that was read to its end; the connection can be used again."""
@@ -118,17 +84,9 @@ class Line(_Socket):
             self._response.close()
             self._response = None
 
+    @abstractmethod
     def close(self) -> None:
         """Close the connection, whatever goes on over it; that it is broken is no news."""
-        self._response = None
-        try:
-            with contextlib.suppress(Exception):
-                self._transport.close()
-        finally:
-            # A transport forgets a connection whose handshake was broken off.
-            with contextlib.suppress(Exception):
-                if self._stream is not None:
-                    self._stream.close()
 
     def clock(self, name: str, limit: float) -> Clock:
         """Make a clock that can end a wait on this connection."""
@@ -139,37 +97,50 @@ class Line(_Socket):
 
     def _cut(self) -> None:
         """Wake the thread that waits for the server; called from another one."""
-        if isinstance(self._socket, socket.socket):
+        connected = self._contact.get_extra_info("socket")
+        if isinstance(connected, socket.socket):
             with contextlib.suppress(OSError):
                 # Not `SSLSocket.shutdown`, which takes the TLS state from under the reader.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
-class AsyncLine(_Socket):
-    """One connection of ours: a transport that opens one at most.
+class AsyncLine(ABC):
+    """One connection.
 
     Args:
-        transport: The transport, which is closed with the line.
+        contact: What is known of it.
     """
 
-    __slots__ = ("_response", "_transport")
+    __slots__ = ("_contact", "_response")
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        super().__init__()
-        self._transport = transport
-        self._response: httpx.Response | None = None
+    def __init__(self, contact: Contact) -> None:
+        self._contact = contact
+        self._response: httpcore.Response | httpx.Response | None = None
 
-    async def send(self, call: Call, encodings: str) -> httpx.Response:
-        """Send a request; give the answer as soon as its head has come."""
-        self.reused = True
-        extensions: dict[str, Any] = {"timeout": self._timeouts(call)}
-        if self._stream is None:
-            extensions["trace"] = self._anote
-        else:
-            self._alisten()
-        request = new_request(call, encodings, extensions)
-        self._response = await self._transport.handle_async_request(request)
-        return self._response
+    @property
+    def is_opening(self) -> bool:
+        """Whether the connection is being made."""
+        return self._contact.is_opening
+
+    @property
+    def reused(self) -> bool:
+        """Whether the last request met an old connection that has said nothing since."""
+        return self._contact.reused
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether an idle connection cannot be used again.
+
+        When there is something to read though nothing was asked, it can only be the end.
+        """
+        return self._contact.get_extra_info("is_readable") is not False
+
+    @abstractmethod
+    async def send(self, call: Call, encodings: str) -> AsyncHead:
+        """Send a request; give status, headers and the pieces to come when the head has come.
+
+        The names of the headers are in lower case.
+        """
 
     async def finish(self) -> None:
         """End an answer that was read to its end; the connection can be used again."""
@@ -177,17 +148,9 @@ class AsyncLine(_Socket):
             await self._response.aclose()
             self._response = None
 
+    @abstractmethod
     async def close(self) -> None:
         """Close the connection, whatever goes on over it; that it is broken is no news."""
-        self._response = None
-        try:
-            with contextlib.suppress(Exception):
-                await self._transport.aclose()
-        finally:
-            # A transport forgets a connection whose handshake was broken off.
-            with contextlib.suppress(Exception):
-                if self._stream is not None:
-                    await self._stream.aclose()
 
     def clock(self, name: str, limit: float) -> AsyncClock:
         """Make a clock that can end a wait on this connection."""
@@ -197,6 +160,108 @@ class AsyncLine(_Socket):
         return async_timeouts_of(call.clocks, len(call.body))
 
 
+class OwnLine(Line):
+    """One connection of ours.
+
+    Args:
+        route: Where it leads.
+        context: The TLS settings.
+    """
+
+    __slots__ = ("_connection", "_network")
+
+    def __init__(self, route: Route, context: ssl.SSLContext) -> None:
+        self._network = route.new_network()
+        self._connection = route.new_connection(context, self._network)
+        super().__init__(self._network)
+
+    def send(self, call: Call, encodings: str) -> Head:
+        """Send a request; give the head of the answer and the pieces to come."""
+        self._network.expect_request()
+        request = new_request(call, encodings, self._timeouts(call))
+        response = self._response = self._connection.handle_request(request)
+        pieces = iter(cast("Iterable[bytes]", response.stream))
+        return response.status, decode_headers(response.headers), pieces
+
+    def close(self) -> None:
+        """Close the connection, whatever goes on over it; that it is broken is no news."""
+        self._response = None
+        try:
+            with contextlib.suppress(Exception):
+                self._connection.close()
+        finally:
+            # httpcore forgets a connection whose handshake was broken off.
+            with contextlib.suppress(Exception):
+                self._network.close()
+
+
+class OwnAsyncLine(AsyncLine):
+    """One connection of ours.
+
+    Args:
+        route: Where it leads.
+        context: The TLS settings.
+    """
+
+    __slots__ = ("_connection", "_network")
+
+    def __init__(self, route: Route, context: ssl.SSLContext) -> None:
+        self._network = route.new_async_network()
+        self._connection = route.new_async_connection(context, self._network)
+        super().__init__(self._network)
+
+    async def send(self, call: Call, encodings: str) -> AsyncHead:
+        """Send a request; give the head of the answer and the pieces to come."""
+        self._network.expect_request()
+        request = new_request(call, encodings, self._timeouts(call))
+        response = self._response = await self._connection.handle_async_request(request)
+        pieces = aiter(cast("AsyncIterable[bytes]", response.stream))
+        return response.status, decode_headers(response.headers), pieces
+
+    async def close(self) -> None:
+        """Close the connection, whatever goes on over it; that it is broken is no news."""
+        self._response = None
+        try:
+            with contextlib.suppress(Exception):
+                await self._connection.aclose()
+        finally:
+            # httpcore forgets a connection whose handshake was broken off.
+            with contextlib.suppress(Exception):
+                await self._network.aclose()
+
+
+class Trace:
+    """What httpx tells of a connection of the user's client; see `Network` for the words."""
+
+    __slots__ = ("_stream", "is_opening", "reused")
+
+    def __init__(self) -> None:
+        self.is_opening = False
+        self.reused = True
+        self._stream: Any = None
+
+    def note(self, event: str, info: dict[str, Any]) -> None:
+        """Take a step that httpx reports."""
+        step = event.partition(".")[2]
+        if step in ("connect_tcp.started", "start_tls.started"):
+            self.is_opening, self.reused = True, False
+        elif step in ("connect_tcp.complete", "start_tls.complete"):
+            self.is_opening = False
+            self.follow(info["return_value"])
+
+    async def anote(self, event: str, info: dict[str, Any]) -> None:
+        """Take a step that httpx reports."""
+        self.note(event, info)
+
+    def follow(self, stream: Any) -> None:
+        """Learn what the connection is."""
+        self._stream = stream
+
+    def get_extra_info(self, info: str, /) -> Any:
+        """Tell something of the connection; `None` if it is not known."""
+        return None if self._stream is None else self._stream.get_extra_info(info)
+
+
 class GivenLine(Line):
     """A connection of the user's client, which sees to it itself.
 
@@ -204,27 +269,29 @@ class GivenLine(Line):
         client: The client, which is never closed.
     """
 
-    __slots__ = ("_client",)
+    __slots__ = ("_client", "_trace")
 
     def __init__(self, client: httpx.Client) -> None:
-        super().__init__(httpx.BaseTransport())
         self._client = client
+        self._trace = Trace()
+        super().__init__(self._trace)
 
-    def send(self, call: Call, encodings: str) -> httpx.Response:
-        """Send a request; give the answer as soon as its head has come."""
-        self.reused = True
+    def send(self, call: Call, encodings: str) -> Head:
+        """Send a request; give the head of the answer and the pieces to come."""
         request = self._client.build_request(
             call.method,
             call.url,
             headers={"Accept-Encoding": encodings, **call.headers},
             content=call.body or None,
             timeout=_given_timeout(self._client.timeout, self._timeouts(call)),
-            extensions={"trace": self._note},
+            extensions={"trace": self._trace.note},
         )
         response = self._client.send(request, stream=True, follow_redirects=False)
-        self._connect(response.extensions.get("network_stream"))
-        self._response = _read_again(response) if response.is_stream_consumed else response
-        return self._response
+        self._trace.follow(response.extensions.get("network_stream"))
+        response = _read_again(response) if response.is_stream_consumed else response
+        self._response = response
+        pieces = iter(cast("httpx.SyncByteStream", response.stream))
+        return response.status_code, decode_headers(response.headers.raw), pieces
 
     def close(self) -> None:
         """End the answer, whatever goes on over it."""
@@ -239,42 +306,34 @@ class GivenAsyncLine(AsyncLine):
         client: The client, which is never closed.
     """
 
-    __slots__ = ("_client",)
+    __slots__ = ("_client", "_trace")
 
     def __init__(self, client: httpx.AsyncClient) -> None:
-        super().__init__(httpx.AsyncBaseTransport())
         self._client = client
+        self._trace = Trace()
+        super().__init__(self._trace)
 
-    async def send(self, call: Call, encodings: str) -> httpx.Response:
-        """Send a request; give the answer as soon as its head has come."""
-        self.reused = True
+    async def send(self, call: Call, encodings: str) -> AsyncHead:
+        """Send a request; give the head of the answer and the pieces to come."""
         request = self._client.build_request(
             call.method,
             call.url,
             headers={"Accept-Encoding": encodings, **call.headers},
             content=call.body or None,
             timeout=_given_timeout(self._client.timeout, self._timeouts(call)),
-            extensions={"trace": self._anote},
+            extensions={"trace": self._trace.anote},
         )
         response = await self._client.send(request, stream=True, follow_redirects=False)
-        self._connect(response.extensions.get("network_stream"))
-        self._response = _read_again(response) if response.is_stream_consumed else response
-        return self._response
+        self._trace.follow(response.extensions.get("network_stream"))
+        response = _read_again(response) if response.is_stream_consumed else response
+        self._response = response
+        pieces = aiter(cast("httpx.AsyncByteStream", response.stream))
+        return response.status_code, decode_headers(response.headers.raw), pieces
 
     async def close(self) -> None:
         """End the answer, whatever goes on over it."""
         with contextlib.suppress(Exception):
             await self.finish()
-
-
-def _is_readable(descriptor: int) -> bool:
-    if descriptor < 0:  # closed
-        return True
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([descriptor], [], [], 0)[0])
-    poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(0))
 
 
 def _read_again(response: httpx.Response) -> httpx.Response:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from langchain_aimlernie._clocks import FOREVER
 from langchain_aimlernie._failures import host_of
-from langchain_aimlernie._lines import AsyncLine, GivenAsyncLine, GivenLine, Line
+from langchain_aimlernie._lines import GivenAsyncLine, GivenLine, OwnAsyncLine, OwnLine
 from langchain_aimlernie._slots import AsyncTurn, Slot, Slots, Turn
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from langchain_aimlernie._lines import AsyncLine, Line
     from langchain_aimlernie._routes import Route
 
 
@@ -112,7 +113,7 @@ class Pool:
         line, slot.line = slot.line, None
         if line is not None:
             line.close()
-        slot.line = Line(self._route.new_transport(self._tls.context()))
+        slot.line = OwnLine(self._route, self._tls.context())
 
     def _put_back(self, slot: Slot[Line], line: Line | None) -> None:
         try:
@@ -208,7 +209,7 @@ class AsyncPool:
         line, slot.line = slot.line, None
         if line is not None:
             await line.close()
-        slot.line = AsyncLine(self._route.new_async_transport(await self._tls.context()))
+        slot.line = OwnAsyncLine(self._route, await self._tls.context())
 
     async def _put_back(self, slot: Slot[AsyncLine], line: AsyncLine | None) -> None:
         try:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import httpcore
 import httpx
 
 from langchain_aimlernie._clocks import FOREVER
@@ -147,25 +148,35 @@ def async_timeouts_of(clocks: Clocks, size: int) -> dict[str, float | None]:
     return {"connect": clocks.connect, "read": None, "write": write, "pool": None}
 
 
-def new_request(call: Call, encodings: str, extensions: dict[str, Any]) -> httpx.Request:
-    """Make the request as a transport of httpx takes it.
+def new_request(call: Call, encodings: str, timeouts: dict[str, float | None]) -> httpcore.Request:
+    """Make the request as a connection of ours takes it.
 
     Raises:
         BadRequestError: A header cannot be sent.
     """
-    url, host = _address(call.url)
+    url, host = address_of(call.url)
     headers = [(b"Host", host), (b"Accept-Encoding", encodings.encode())]
     if call.body:
         headers.append((b"Content-Length", b"%d" % len(call.body)))
-    headers.extend(_encode_header(name, value) for name, value in call.headers.items())
-    stream = httpx.ByteStream(call.body) if len(call.body) <= _PIECE else _Pieces(call.body)
-    return httpx.Request(call.method, url, headers=headers, stream=stream, extensions=extensions)
+    headers.extend([_encode_header(name, value) for name, value in call.headers.items()])
+    content = call.body if len(call.body) <= _PIECE else _Pieces(call.body)
+    return httpcore.Request(
+        call.method, url, headers=headers, content=content, extensions={"timeout": timeouts}
+    )
 
 
 @functools.lru_cache(maxsize=64)
-def _address(url: str) -> tuple[httpx.URL, bytes]:
+def address_of(url: str) -> tuple[httpcore.URL, bytes]:
+    """Give a URL as httpcore takes it, and what the header `Host` says of it."""
     parsed = httpx.URL(url)
-    return parsed, parsed.netloc
+    return core_url(parsed), parsed.netloc
+
+
+def core_url(url: httpx.URL) -> httpcore.URL:
+    """Give a URL as httpcore takes it."""
+    return httpcore.URL(
+        scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+    )
 
 
 def _encode_header(name: str, value: str) -> tuple[bytes, bytes]:
@@ -177,7 +188,7 @@ def _encode_header(name: str, value: str) -> tuple[bytes, bytes]:
     raise BadRequestError(f"The header {name!r} has a character that HTTP cannot carry.")
 
 
-class _Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
+class _Pieces:
     """A long body, sent piece by piece."""
 
     def __init__(self, body: bytes) -> None:
@@ -192,10 +203,10 @@ class _Pieces(httpx.SyncByteStream, httpx.AsyncByteStream):
             yield piece
 
 
-def headers_of(response: httpx.Response) -> dict[str, str]:
+def decode_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Give the headers of an answer, names in lower case; one that comes twice is joined."""
     headers: dict[str, str] = {}
-    for name, value in response.headers.raw:
+    for name, value in pairs:
         key, text = name.decode("latin-1").lower(), value.decode("utf-8", errors="replace")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers

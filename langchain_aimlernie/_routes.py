@@ -6,6 +6,7 @@ the same rules.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import re
@@ -13,15 +14,22 @@ import socket
 import ssl
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.request import getproxies
 
+import httpcore
 import httpx
 
+from langchain_aimlernie._network import AsyncNetwork, Network
+from langchain_aimlernie._requests import address_of, core_url
+from langchain_aimlernie._sockets import AsyncioBackend
 from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    SyncConnection = httpcore.ConnectionInterface | httpcore.ConnectionPool
+    AsyncConnection = httpcore.AsyncConnectionInterface | httpcore.AsyncConnectionPool
 
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
@@ -86,30 +94,59 @@ class Route(NamedTuple):
             address.startswith("https:") for address in (self.connection.base_url, self.proxy or "")
         )
 
-    def new_transport(self, context: ssl.SSLContext) -> httpx.HTTPTransport:
-        """Make a transport that opens one connection at most."""
-        return httpx.HTTPTransport(
-            verify=context,
-            limits=_ONE,
-            proxy=self._proxy(context),
-            socket_options=socket_options(),
-        )
-
-    def new_async_transport(self, context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
-        """Make a transport that opens one connection at most."""
-        return httpx.AsyncHTTPTransport(
-            verify=context,
-            limits=_ONE,
-            proxy=self._proxy(context),
-            socket_options=socket_options(),
-        )
-
-    def _proxy(self, context: ssl.SSLContext) -> httpx.Proxy | None:
+    def new_connection(self, context: ssl.SSLContext, network: Network) -> SyncConnection:
+        """Make what opens one connection at most, over `network`."""
         if self.proxy is None:
-            return None
-        secure = self.proxy.startswith("https:")
+            return httpcore.HTTPConnection(
+                self._origin,
+                ssl_context=context,
+                network_backend=network,
+                socket_options=socket_options(),
+            )
+        proxy = self._parsed_proxy()
+        if proxy.url.scheme.startswith("socks"):
+            return httpcore.SOCKSProxy(**_socks(proxy, context), network_backend=network)
+        return httpcore.HTTPProxy(**_http(proxy, context), network_backend=network)
+
+    def new_async_connection(
+        self, context: ssl.SSLContext, network: AsyncNetwork
+    ) -> AsyncConnection:
+        """Make what opens one connection at most, over `network`."""
+        if self.proxy is None:
+            return httpcore.AsyncHTTPConnection(
+                self._origin,
+                ssl_context=context,
+                network_backend=network,
+                socket_options=socket_options(),
+            )
+        proxy = self._parsed_proxy()
+        if proxy.url.scheme.startswith("socks"):
+            return httpcore.AsyncSOCKSProxy(**_socks(proxy, context), network_backend=network)
+        return httpcore.AsyncHTTPProxy(**_http(proxy, context), network_backend=network)
+
+    def new_network(self) -> Network:
+        """Make the network of one connection."""
+        return Network(httpcore.SyncBackend())
+
+    def new_async_network(self) -> AsyncNetwork:
+        """Make the network of one connection of the running loop.
+
+        TLS within TLS is new in asyncio with Python 3.11, and other loops than asyncio's own do not
+        try a host's addresses side by side: there it is anyio's.
+        """
+        own = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+        is_tls_proxy = (self.proxy or "").startswith("https:")
+        return AsyncNetwork(
+            AsyncioBackend() if own and not is_tls_proxy else httpcore.AnyIOBackend()
+        )
+
+    @property
+    def _origin(self) -> httpcore.Origin:
+        return address_of(self.connection.base_url)[0].origin
+
+    def _parsed_proxy(self) -> httpx.Proxy:
         try:
-            return httpx.Proxy(self.proxy, ssl_context=context if secure else None)
+            return httpx.Proxy(self.proxy or "")
         except (ValueError, httpx.InvalidURL):
             pass  # the words of the exception may hold the proxy's password
         raise APIConnectionError(
@@ -119,7 +156,24 @@ class Route(NamedTuple):
         )
 
 
-_ONE = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
+def _socks(proxy: httpx.Proxy, context: ssl.SSLContext) -> dict[str, Any]:
+    return {
+        "proxy_url": core_url(proxy.url),
+        "proxy_auth": proxy.raw_auth,
+        "ssl_context": context,
+        "max_connections": 1,
+    }
+
+
+def _http(proxy: httpx.Proxy, context: ssl.SSLContext) -> dict[str, Any]:
+    return {
+        **_socks(proxy, context),
+        "proxy_headers": proxy.headers.raw,
+        "proxy_ssl_context": context if proxy.url.scheme == "https" else None,
+        "socket_options": socket_options(),
+    }
+
+
 _reading_certificates = threading.Lock()
 
 

@@ -24,6 +24,9 @@ LAYERS = {
     "transport": [
         "_requests",
         "_inflate",
+        "_happy_eyeballs",
+        "_sockets",
+        "_network",
         "_routes",
         "_failures",
         "_lines",

@@ -114,7 +114,7 @@ def test_a_proxy_that_is_none_is_refused_without_its_password(monkeypatch, proxy
     monkeypatch.setenv("HTTP_PROXY", proxy)
     route = find_route(Connection("http://api.example/v1"))
     with pytest.raises(APIConnectionError, match="HTTP_PROXY") as caught:
-        route.new_transport(route.new_context())
+        route.new_connection(route.new_context(), route.new_network())
     assert "hunter2" not in str(caught.value)
     assert not caught.value.is_retryable
 

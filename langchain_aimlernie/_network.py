@@ -1,0 +1,191 @@
+"""The network as a connection of httpcore's sees it, sync and async: twins, which a test compares.
+
+What the transport must know of a connection is seen here: whether it is being made, and whether
+the server has said anything since the last request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import httpcore
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+_SMALL = 16 * 1024
+"""Bytes that are held back until more is written, so that a request's head leaves with its body."""
+
+
+class Network(httpcore.NetworkBackend, httpcore.NetworkStream):
+    """The network of one connection: httpcore's backend, and once it is open, its stream.
+
+    Args:
+        backend: What opens connections.
+
+    Attributes:
+        is_opening: Whether the connection is being made.
+        reused: Whether the last request went over a connection that was there before, which has
+            said nothing since: one that was dead says nothing at all.
+    """
+
+    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+        self.is_opening = False
+        self.reused = False
+        self._backend = backend
+        self._stream: httpcore.NetworkStream | None = None
+        self._held = b""
+
+    def expect_request(self) -> None:
+        """Note that a request is about to be sent."""
+        self.reused = self._stream is not None
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> Network:
+        """Open the connection."""
+        self.is_opening, self.reused = True, False
+        self._stream = self._backend.connect_tcp(host, port, timeout, local_address, socket_options)
+        self.is_opening = False
+        return self
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> Network:
+        """Go on in private."""
+        self.is_opening = True
+        self._stream = self._opened().start_tls(ssl_context, server_hostname, timeout)
+        self.is_opening = False
+        return self
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Send what was held back; give what has come."""
+        stream = self._opened()
+        if self._held:
+            held, self._held = self._held, b""
+            with contextlib.suppress(httpcore.WriteError):  # an answer may have come all the same
+                stream.write(held, timeout)
+        data = stream.read(max_bytes, timeout)
+        if data:
+            self.reused = False
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send bytes; a few of them only together with the next ones, or before reading."""
+        held, self._held = self._held, b""
+        if held or len(buffer) > _SMALL:
+            self._opened().write(held + buffer, timeout)
+        else:
+            self._held = buffer
+
+    def close(self) -> None:
+        """Close the connection at once, whatever goes on over it."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        """Tell something of the connection; `None` while there is none."""
+        return None if self._stream is None else self._stream.get_extra_info(info)
+
+    def _opened(self) -> httpcore.NetworkStream:
+        if self._stream is None:
+            raise httpcore.ReadError("the connection is closed")
+        return self._stream
+
+
+class AsyncNetwork(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream):
+    """The network of one connection: httpcore's backend, and once it is open, its stream.
+
+    Args:
+        backend: What opens connections.
+
+    Attributes:
+        is_opening: Whether the connection is being made.
+        reused: Whether the last request went over a connection that was there before, which has
+            said nothing since: one that was dead says nothing at all.
+    """
+
+    def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
+        self.is_opening = False
+        self.reused = False
+        self._backend = backend
+        self._stream: httpcore.AsyncNetworkStream | None = None
+        self._held = b""
+
+    def expect_request(self) -> None:
+        """Note that a request is about to be sent."""
+        self.reused = self._stream is not None
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> AsyncNetwork:
+        """Open the connection."""
+        self.is_opening, self.reused = True, False
+        self._stream = await self._backend.connect_tcp(
+            host, port, timeout, local_address, socket_options
+        )
+        self.is_opening = False
+        return self
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> AsyncNetwork:
+        """Go on in private."""
+        self.is_opening = True
+        self._stream = await self._opened().start_tls(ssl_context, server_hostname, timeout)
+        self.is_opening = False
+        return self
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Send what was held back; give what has come."""
+        stream = self._opened()
+        if self._held:
+            held, self._held = self._held, b""
+            with contextlib.suppress(httpcore.WriteError):  # an answer may have come all the same
+                await stream.write(held, timeout)
+        data = await stream.read(max_bytes, timeout)
+        if data:
+            self.reused = False
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Send bytes; a few of them only together with the next ones, or before reading."""
+        held, self._held = self._held, b""
+        if held or len(buffer) > _SMALL:
+            await self._opened().write(held + buffer, timeout)
+        else:
+            self._held = buffer
+
+    async def aclose(self) -> None:
+        """Close the connection at once, whatever goes on over it."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            await stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        """Tell something of the connection; `None` while there is none."""
+        return None if self._stream is None else self._stream.get_extra_info(info)
+
+    def _opened(self) -> httpcore.AsyncNetworkStream:
+        if self._stream is None:
+            raise httpcore.ReadError("the connection is closed")
+        return self._stream
