@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import shutil
 
 import pytest
 from fault_server import FaultServer
+from paper import paper_mill
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -18,6 +20,20 @@ def faults():
     with FaultServer() as server:
         yield server
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Makes a certificate for a host's name or number."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    return paper_mill(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def trusted(certificate):
+    """The certificate of loopback."""
+    return certificate("127.0.0.1")
 
 
 @pytest.fixture

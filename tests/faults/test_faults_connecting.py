@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import ssl
-import subprocess
 import sys
-from typing import NamedTuple
 
 import pytest
 from fault_bytes import EVENTS, GOOD_ANSWER, GOOD_STREAM, HEL, KEY, LO, SSE_TYPE, head
@@ -36,42 +33,17 @@ def _no_proxies(monkeypatch):
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-class Paper(NamedTuple):
-    """A certificate of its own making: who must trust it, who shows it."""
+@pytest.fixture(params=["ours", "given"])
+def tls_outcome(request, monkeypatch):
+    """Makes a call over a connection of ours, or of the user's client, that trusts a paper."""
 
-    server: ssl.SSLContext
-    client: ssl.SSLContext
+    def call(base_url, mode, paper, **settings):
+        if request.param == "given":
+            return own_client_outcome(base_url, mode, paper.client, **settings)
+        monkeypatch.setenv("SSL_CERT_FILE", paper.file)
+        return one_call(base_url, mode, **settings)
 
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """Makes a certificate for a host name, with the openssl of the machine."""
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def make(name: str) -> Paper:
-        key, cert = folder / f"{name}.key", folder / f"{name}.pem"
-        subprocess.run(
-            [
-                *("openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"),
-                *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", f"/CN={name}"),
-                *("-addext", f"subjectAltName={'IP' if name[0].isdigit() else 'DNS'}:{name}"),
-                *("-keyout", str(key), "-out", str(cert)),
-            ],
-            check=True,
-            capture_output=True,
-        )
-        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.load_cert_chain(cert, key)
-        return Paper(server, ssl.create_default_context(cafile=str(cert)))
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def trusted(certificate):
-    return certificate("127.0.0.1")
+    return call
 
 
 def one_call(base_url, mode, **settings):
@@ -158,22 +130,22 @@ def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(faults, truste
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_certificate_of_another_host_is_not_tried_again(faults, certificate, mode):
+def test_a_certificate_of_another_host_is_not_tried_again(faults, certificate, tls_outcome, mode):
     other = certificate("elsewhere.example")
     with faults.endpoint(tls=other.server) as endpoint:
-        outcome = own_client_outcome(endpoint.base_url, mode, other.client, max_retries=2)
+        outcome = tls_outcome(endpoint.base_url, mode, other, max_retries=2)
         Fails(UNREACHED, retryable=False, says=("certificate",)).check(outcome)
         assert not endpoint.requests
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_old_protocol_is_a_connection_error(faults, certificate, mode):
+def test_an_old_protocol_is_a_connection_error(faults, certificate, tls_outcome, mode):
     old = certificate("127.0.0.1")
     old.server.minimum_version = ssl.TLSVersion.TLSv1
     old.server.maximum_version = ssl.TLSVersion.TLSv1_1
     with faults.endpoint(tls=old.server) as endpoint:
-        outcome = own_client_outcome(endpoint.base_url, mode, old.client)
+        outcome = tls_outcome(endpoint.base_url, mode, old)
         Fails(UNREACHED).check(outcome)
 
 
@@ -213,12 +185,11 @@ TLS_CASES = {
 @pytest.mark.parametrize(
     ("name", "mode"), [(name, mode) for name, row in TLS_CASES.items() for mode in row[2]]
 )
-def test_faults_over_tls(faults, trusted, name, mode):
+def test_faults_over_tls(faults, trusted, tls_outcome, name, mode):
     script, expect, _ = TLS_CASES[name]
     with faults.endpoint(script, tls=trusted.server) as endpoint:
-        outcome = own_client_outcome(
-            endpoint.base_url, mode, trusted.client, timeout=0.4 if name == "silence" else 8.0
-        )
+        timeout = 0.4 if name == "silence" else 8.0
+        outcome = tls_outcome(endpoint.base_url, mode, trusted, timeout=timeout)
         expect.check(outcome)
         assert endpoint.settle()
 

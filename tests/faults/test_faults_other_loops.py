@@ -1,0 +1,87 @@
+"""Loops that are not asyncio's own: uvloop's."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from pathlib import Path
+
+import pytest
+from fault_bytes import HEL, SSE_HEAD, TEXT, frame
+from fault_outcomes import Fails, aattempt, acall, bounded, cancelled, make_model, text_of
+from fault_server import Hold, Reset
+
+uvloop = (
+    pytest.importorskip("uvloop")
+    if sys.platform != "win32"
+    else pytest.skip("there is no uvloop for Windows", allow_module_level=True)
+)
+
+
+def run(main):
+    """`asyncio.run` on uvloop, whose own comes with Python 3.12 only."""
+    loop = uvloop.new_event_loop()
+    try:
+        return loop.run_until_complete(main())
+    finally:
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+def descriptors():
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.fixture(params=["http", "https"])
+def tls(request, trusted, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", trusted.file)
+    return trusted.server if request.param == "https" else None
+
+
+def test_all_calls_work_in_loop_after_loop(faults, tls):
+    async def main():
+        answers = await asyncio.gather(*(acall(model, "ainvoke") for _ in range(30)))
+        return {text_of(answer) for answer in [*answers, await acall(model, "astream")]}
+
+    with faults.endpoint(tls=tls) as endpoint:
+        model = make_model(endpoint.base_url)
+        assert bounded(lambda: run(main)) == {TEXT}
+        assert endpoint.settle(), "the loop closed its connections"
+        before = descriptors()
+        for _ in range(3):
+            assert bounded(lambda: run(main)) == {TEXT}
+        assert endpoint.settle()
+        assert descriptors() <= before
+
+
+def test_cancelling_and_breaking_off_free_the_connection(faults, tls):
+    async def main():
+        await cancelled(acall(model, "ainvoke"), after=0.1)
+        assert await endpoint.asettle()
+        async for _ in model.astream("hello"):
+            break
+        assert await endpoint.asettle()
+        return text_of(await acall(model, "ainvoke"))
+
+    with faults.endpoint((Hold(),), (SSE_HEAD + frame(HEL), Hold()), tls=tls) as endpoint:
+        model = make_model(endpoint.base_url)
+        assert bounded(lambda: run(main)) == TEXT
+        assert endpoint.settle()
+
+
+def test_faults_are_the_same_errors(faults, tls):
+    async def main():
+        reset = await aattempt(model, "astream")
+        silent = await aattempt(make_model(endpoint.base_url, timeout=0.2), "ainvoke")
+        refused = await aattempt(make_model("http://127.0.0.1:1/v1"), "ainvoke")
+        return reset, silent, refused
+
+    with faults.endpoint((SSE_HEAD + frame(HEL), Reset()), (Hold(),), tls=tls) as endpoint:
+        model = make_model(endpoint.base_url)
+        reset, silent, refused = bounded(lambda: run(main))
+    Fails("StreamInterruptedError", partial="Hel").check(reset)
+    Fails("APITimeoutError", says=("0.2",)).check(silent)
+    Fails("APIConnectionError", says=("127.0.0.1:1",)).check(refused)

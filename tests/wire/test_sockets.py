@@ -1,0 +1,174 @@
+"""asyncio's transports as httpcore's network, and what a connection's network sees of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import httpcore
+import pytest
+from raw_server import GOOD, RawServer, answer
+from worlds import WORLDS, call_to, on, outcomes
+
+from langchain_aimlernie import _sockets
+
+MANY = 40 * 1024 * 1024
+
+
+def with_stream(serve, use):
+    """What `use` makes of a stream to a server that does `serve` with its connection."""
+
+    async def main(port):
+        stream = await _sockets.AsyncioBackend().connect_tcp("127.0.0.1", port)
+        try:
+            return await use(stream)
+        finally:
+            await stream.aclose()
+
+    with RawServer(serve) as server:
+        found = asyncio.run(main(server.port))
+        assert server.settle()
+        return found
+
+
+async def read_all(stream, most=65536):
+    pieces = []
+    while piece := await stream.read(most):
+        assert len(piece) <= most
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def test_bytes_come_in_their_order_and_no_more_than_asked_for():
+    data = bytes(range(256)) * 4096
+    assert with_stream(lambda wire: wire.send(data), lambda s: read_all(s, 1000)) == data
+
+
+def test_a_server_that_is_not_read_from_has_to_wait():
+    sent = []
+
+    def serve(wire):
+        for _ in range(MANY // 65536):
+            wire.send(b"x" * 65536)
+            sent.append(65536)
+
+    async def use(stream):
+        await asyncio.sleep(0.3)
+        waiting = stream._receiver._size
+        before = sum(sent)
+        return waiting, before, len(await read_all(stream))
+
+    waiting, before, received = with_stream(serve, use)
+    assert waiting < 2 * _sockets._MOST_UNREAD
+    assert before < MANY
+    assert received == MANY
+
+
+def test_silence_is_a_timeout_and_the_stream_lives_on():
+    async def use(stream):
+        began = time.monotonic()
+        with pytest.raises(httpcore.ReadTimeout):
+            await stream.read(100, 0.05)
+        assert 0.04 < time.monotonic() - began < 2
+        return await stream.read(100, 5)
+
+    def serve(wire):
+        time.sleep(0.2)
+        wire.send(b"late")
+
+    assert with_stream(serve, use) == b"late"
+
+
+def test_a_server_that_takes_nothing_is_a_timeout():
+    async def use(stream):
+        with pytest.raises(httpcore.WriteTimeout):
+            await stream.write(b"x" * MANY, 0.1)
+
+    with_stream(lambda wire: wire.server.asked(1, within=0.5), use)
+
+
+def test_a_long_write_ends_when_the_server_has_taken_it():
+    def serve(wire):
+        left = MANY
+        while left:
+            left -= len(wire.sock.recv(65536))
+        wire.send(b"done")
+
+    async def use(stream):
+        await stream.write(b"x" * MANY, 20)
+        return await stream.read(100, 20)
+
+    assert with_stream(serve, use) == b"done"
+
+
+def test_the_end_is_nothing_and_then_nothing_can_be_written():
+    async def use(stream):
+        assert await read_all(stream) == b"bye"
+        assert await stream.read(10) == b""
+        assert stream.get_extra_info("is_readable") is True
+        await asyncio.sleep(0.01)
+        with pytest.raises(httpcore.WriteError):
+            await stream.write(b"?")
+
+    with_stream(lambda wire: wire.send(b"bye"), use)
+
+
+def test_a_reset_is_an_error_of_reading():
+    async def use(stream):
+        with pytest.raises(httpcore.ReadError, match="reset"):
+            await stream.read(10)
+
+    with_stream(lambda wire: wire.reset(), use)
+
+
+def test_news_are_seen_before_the_loop_has_seen_them():
+    async def use(stream):
+        assert stream.get_extra_info("is_readable") is False
+        await stream.write(b"POST / HTTP/1.1\r\n\r\n")
+        time.sleep(0.2)  # noqa: ASYNC251  the loop is held up: that is the case
+        return stream.get_extra_info("is_readable")
+
+    def serve(wire):
+        wire.request()
+
+    assert with_stream(serve, use) is True
+
+
+def test_a_stream_tells_of_its_socket():
+    async def use(stream):
+        assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
+        assert stream.get_extra_info("client_addr") == stream.get_extra_info("socket").getsockname()
+        assert stream.get_extra_info("ssl_object") is None
+
+    with_stream(lambda wire: wire.hold(5), use)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_head_and_body_leave_together(world):
+    packets = []
+
+    def serve(wire):
+        for _ in range(2):
+            packets.append(wire.sock.recv(65536))
+            wire.send(GOOD)
+
+    body = b'{"q": 1}'
+    with RawServer(serve) as server:
+        call = call_to(server, body=body)
+        assert not [o for o in outcomes(world, on(server), call, call) if isinstance(o, Exception)]
+    assert [packet[-len(body) :] for packet in packets] == [body, body]
+    assert all(packet.startswith(b"POST ") for packet in packets)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 300 * 1024, 600 * 1024 + 5])
+def test_bodies_of_any_size_arrive_whole(world, size):
+    def serve(wire):
+        while request := wire.request():
+            wire.send(answer(str(len(request.body)).encode()))
+
+    with RawServer(serve) as server:
+        method = "POST" if size else "GET"
+        call = call_to(server, body=b"x" * size, method=method)
+        found = outcomes(world, on(server), call, call)
+    assert [body for _, body in found] == [str(size).encode()] * 2
