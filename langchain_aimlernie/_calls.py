@@ -17,10 +17,10 @@ from tenacity import RetryCallState
 
 from langchain_aimlernie._endpoint import check_request_id, is_default_host, parse_key
 from langchain_aimlernie._payload import build_payload, encode_body
-from langchain_aimlernie._requests import Call, read_clocks
 from langchain_aimlernie._responses import decode_completion
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._stream import StreamDecoder
+from langchain_aimlernie._transport import Call, read_clocks
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import AimlErnieError, AuthenticationError, BadRequestError
 from langchain_aimlernie.profiles import find_model

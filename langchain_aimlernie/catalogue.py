@@ -15,8 +15,7 @@ from urllib.parse import urlencode
 from pydantic import SecretStr
 
 from langchain_aimlernie._endpoint import DEFAULT_BASE_URL, parse_base_url, parse_key
-from langchain_aimlernie._routes import Connection
-from langchain_aimlernie._transport import AsyncTransport, Call, Clocks, Transport
+from langchain_aimlernie._transport import AsyncTransport, Call, Clocks, Connection, Transport
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie._wire import is_object, parse_json
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError

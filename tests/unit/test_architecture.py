@@ -20,20 +20,24 @@ LAYERS = {
     "content": ["_media", "_content", "_messages", "_tools"],
     "answers": ["_payload", "_responses", "_blocks", "_stream"],
     "structured output": ["_answers", "_reasking", "_structured"],
-    "transport, pure": ["_retry", "_slots", "_clocks"],
     "transport": [
-        "_requests",
-        "_inflate",
-        "_happy_eyeballs",
-        "_sockets",
-        "_network",
-        "_routes",
-        "_failures",
-        "_lines",
-        "_pools",
-        "_clients",
-        "_progress",
-        "_exchanges",
+        "_transport.retry",
+        "_transport.slots",
+        "_transport.clocks",
+        "_transport.requests",
+        "_transport.inflate",
+        "_transport.happy_eyeballs",
+        "_transport.sockets",
+        "_transport.network",
+        "_transport.routes",
+        "_transport.failures",
+        "_transport.lines",
+        "_transport.given",
+        "_transport.pools",
+        "_transport.clients",
+        "_transport.progress",
+        "_transport.exchanges",
+        "_transport.transport",
         "_transport",
     ],
     "model": ["_settings", "_calls", "chat_models"],
@@ -42,9 +46,11 @@ LAYERS = {
 """Every module may import those before it, in its own group and in the groups above."""
 
 ORDER = {name: place for place, name in enumerate(itertools.chain(*LAYERS.values()))}
-MOVES_BYTES = {*LAYERS["transport"]}
+TRANSPORT = {*LAYERS["transport"]}
+NO_BYTES = {"_transport.retry", "_transport.slots", "_transport.clocks"}
 HTTPX_TYPES = {"_settings", "catalogue"}
-WAITS = MOVES_BYTES | {*LAYERS["structured output"], "_clocks", "_slots", "_calls", "chat_models"}
+WAITS = TRANSPORT | {*LAYERS["structured output"], "_calls", "chat_models", "catalogue"}
+PREFIX = "langchain_aimlernie."
 
 
 def tree_of(path):
@@ -71,8 +77,19 @@ def imports_of(tree):
                 yield from (f"langchain_aimlernie.{alias.name}" for alias in node.names)
 
 
+def name_of(path):
+    """The name within the package."""
+    relative = path.relative_to(ROOT)
+    parts = relative.with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and path.stem == "__init__" else parts)
+
+
 def own_modules():
-    return [path for path in MODULES if path.parent == ROOT]
+    return [path for path in MODULES if path.parent.name != "testing"]
+
+
+def is_of(module, name):
+    return module == name or module.startswith(f"{name}.")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -90,30 +107,38 @@ def test_no_module_is_named_after_nothing():
     assert not {path.stem for path in MODULES} & {"utils", "helpers", "common", "base", "misc"}
 
 
-@pytest.mark.parametrize("path", own_modules(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", own_modules(), ids=name_of)
 def test_modules_import_from_lower_layers_only(path):
-    place = ORDER[path.stem]
-    prefix = "langchain_aimlernie."
+    place = ORDER[name_of(path)]
     for name in imports_of(tree_of(path)):
-        if not name.startswith(prefix):
+        if not name.startswith(PREFIX):
             continue
-        module = name.removeprefix(prefix).split(".")[0]
-        if module == "testing":
-            assert path.stem == "__main__"
+        module = name.removeprefix(PREFIX)
+        if is_of(module, "testing"):
+            assert name_of(path) == "__main__"
         elif module in ORDER:
             assert ORDER[module] < place, name
 
 
-@pytest.mark.parametrize("path", own_modules(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", own_modules(), ids=name_of)
+def test_the_inside_of_the_transport_is_its_own(path):
+    if name_of(path) in TRANSPORT:
+        return
+    inside = TRANSPORT - {"_transport"}
+    assert not {name.removeprefix(PREFIX) for name in imports_of(tree_of(path))} & inside
+
+
+@pytest.mark.parametrize("path", own_modules(), ids=name_of)
 def test_httpx_is_imported_where_bytes_are_moved_only(path):
-    uses = any(name.split(".")[0] in ("httpx", "httpcore") for name in imports_of(tree_of(path)))
-    assert not uses or path.stem in MOVES_BYTES | HTTPX_TYPES
+    libraries = ("httpx", "httpcore", "socket", "ssl", "select")
+    uses = any(name.split(".")[0] in libraries for name in imports_of(tree_of(path)))
+    assert not uses or name_of(path) in (TRANSPORT - NO_BYTES) | HTTPX_TYPES
 
 
-@pytest.mark.parametrize("path", own_modules(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", own_modules(), ids=name_of)
 def test_nothing_waits_outside_the_layers_that_move_bytes(path):
     waits = [n for n in ast.walk(tree_of(path)) if isinstance(n, (ast.AsyncFunctionDef, ast.Await))]
-    assert not waits or path.stem in WAITS | {"catalogue"}
+    assert not waits or name_of(path) in WAITS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,13 @@ import time
 
 import pytest
 
-from langchain_aimlernie._clocks import FOREVER, AsyncClock, Clock, ClockExpiredError, _watchdog
+from langchain_aimlernie._transport.clocks import (
+    FOREVER,
+    AsyncClock,
+    Clock,
+    ClockExpiredError,
+    _watchdog,
+)
 
 SOON, LONG = 0.05, 30.0
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from langchain_aimlernie import _happy_eyeballs
-from langchain_aimlernie._happy_eyeballs import open_socket
+from langchain_aimlernie._transport import happy_eyeballs
+from langchain_aimlernie._transport.happy_eyeballs import open_socket
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 STREAM = socket.SOCK_STREAM
-ALONE = _happy_eyeballs._HEAD_START
+ALONE = happy_eyeballs._HEAD_START
 KEEPALIVE = (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
@@ -57,7 +57,7 @@ def resolving(monkeypatch):
         async def resolve(host, port):
             return [(V4, STREAM, 0, "", place) for place in places]
 
-        monkeypatch.setattr(_happy_eyeballs, "_resolve", resolve)
+        monkeypatch.setattr(happy_eyeballs, "_resolve", resolve)
 
     return to
 
@@ -110,7 +110,7 @@ def test_an_address_that_no_socket_can_be_made_for_is_passed_over(monkeypatch):
         async def resolve(host, port):
             return [(9999, STREAM, 0, "", ("nowhere", 1)), (V4, STREAM, 0, "", good)]
 
-        monkeypatch.setattr(_happy_eyeballs, "_resolve", resolve)
+        monkeypatch.setattr(happy_eyeballs, "_resolve", resolve)
         assert connected()[0] == good
 
 
@@ -143,7 +143,7 @@ def test_sockets_are_set_up_before_they_connect(resolving):
 def test_families_take_turns():
     sixes = [(V6, STREAM, 0, "", (n,)) for n in range(3)]
     fours = [(V4, STREAM, 0, "", (n,)) for n in range(2)]
-    order = [(address[0], address[4]) for address in _happy_eyeballs._alternating(sixes + fours)]
+    order = [(address[0], address[4]) for address in happy_eyeballs._alternating(sixes + fours)]
     assert order == [(V6, (0,)), (V4, (0,)), (V6, (1,)), (V4, (1,)), (V6, (2,))]
 
 
@@ -172,7 +172,7 @@ def test_no_socket_is_lost_whenever_it_is_cancelled(resolving):
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
 def test_who_comes_second_is_closed(resolving, monkeypatch):
-    monkeypatch.setattr(_happy_eyeballs, "_HEAD_START", 0.0)
+    monkeypatch.setattr(happy_eyeballs, "_HEAD_START", 0.0)
     with listening() as one, listening() as other:
         resolving(one, other, one, other)
         before = descriptors()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_aimlernie._inflate import ainflated, inflated, inflater_for
+from langchain_aimlernie._transport.inflate import ainflated, inflated, inflater_for
 from langchain_aimlernie.errors import InvalidResponseError
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_aimlernie import errors
-from langchain_aimlernie._retry import MAX_RETRY_AFTER, Outcome, Retries, outcome_of
+from langchain_aimlernie._transport.retry import MAX_RETRY_AFTER, Outcome, Retries, outcome_of
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,

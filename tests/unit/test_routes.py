@@ -6,7 +6,7 @@ import socket
 import httpx
 import pytest
 
-from langchain_aimlernie._routes import Connection, find_route, proxy_for, socket_options
+from langchain_aimlernie._transport.routes import Connection, find_route, proxy_for, socket_options
 from langchain_aimlernie.errors import APIConnectionError
 
 P = "http://proxy:3128"

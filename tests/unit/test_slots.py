@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from langchain_aimlernie._slots import AsyncTurn, Slots, Turn
+from langchain_aimlernie._transport.slots import AsyncTurn, Slots, Turn
 
 
 class Asker:

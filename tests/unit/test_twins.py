@@ -40,16 +40,16 @@ OWN = {
 TWINS = [
     ("_calls", "generate", "agenerate"),
     ("_calls", "stream", "astream"),
-    ("_transport", "Stream", "AsyncStream"),
-    ("_transport", "Transport", "AsyncTransport"),
-    ("_exchanges", "Exchange", "AsyncExchange"),
-    ("_inflate", "inflated", "ainflated"),
-    ("_network", "Network", "AsyncNetwork"),
-    ("_lines", "Line", "AsyncLine"),
-    ("_lines", "OwnLine", "OwnAsyncLine"),
-    ("_lines", "GivenLine", "GivenAsyncLine"),
-    ("_pools", "Pool", "AsyncPool"),
-    ("_pools", "GivenPool", "GivenAsyncPool"),
+    ("_transport.transport", "Stream", "AsyncStream"),
+    ("_transport.transport", "Transport", "AsyncTransport"),
+    ("_transport.exchanges", "Exchange", "AsyncExchange"),
+    ("_transport.inflate", "inflated", "ainflated"),
+    ("_transport.network", "Network", "AsyncNetwork"),
+    ("_transport.lines", "Line", "AsyncLine"),
+    ("_transport.lines", "OwnLine", "OwnAsyncLine"),
+    ("_transport.given", "GivenLine", "GivenAsyncLine"),
+    ("_transport.pools", "Pool", "AsyncPool"),
+    ("_transport.pools", "GivenPool", "GivenAsyncPool"),
 ]
 
 
@@ -100,7 +100,7 @@ def renamed(name):
 
 
 def definition(module, name):
-    tree = ast.parse((ROOT / f"{module}.py").read_text())
+    tree = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text())
     (found,) = [node for node in tree.body if getattr(node, "name", None) == name]
     own = OWN.get(name, set())
     found.body = [node for node in found.body if getattr(node, "name", None) not in own]
@@ -160,7 +160,7 @@ def test_a_class_with_async_in_its_name_has_a_twin_here():
         "AsyncioStream",
         "_AsyncTls",
     }
-    for path in ROOT.glob("*.py"):
+    for path in ROOT.rglob("*.py"):
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.ClassDef) and "Async" in node.name:
                 assert node.name in compared | exempt, f"{path.name}: {node.name}"

@@ -22,9 +22,8 @@ import pytest
 from raw_server import GOOD, SSE_HEAD, RawServer, events, frame, replies
 from worlds import LONG, WORLDS, Texts, call_to, keep, on, outcomes
 
-from langchain_aimlernie import _clients
-from langchain_aimlernie._routes import Route
-from langchain_aimlernie._transport import AsyncTransport, Transport
+from langchain_aimlernie._transport import AsyncTransport, Transport, clients
+from langchain_aimlernie._transport.routes import Route
 from langchain_aimlernie.errors import APIConnectionError
 
 ROOT = Path(__file__).parents[2]
@@ -40,11 +39,11 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /
 
 
 def pool_of(connection):
-    return _clients._pools[_clients.find_route(connection)]
+    return clients._pools[clients.find_route(connection)]
 
 
 async def apool_of(connection):
-    return (await _clients._home()).pools[_clients.find_route(connection)]
+    return (await clients._home()).pools[clients.find_route(connection)]
 
 
 def slow(seconds):
@@ -233,7 +232,7 @@ def test_one_transport_works_in_loop_after_loop(server):
         assert asyncio.run(transport.send(call, keep))[1] == b"{}"
     assert server.settle(), "each loop closed its connections"
     assert descriptors() <= before
-    assert not _clients._homes
+    assert not clients._homes
 
 
 @needs_proc
@@ -254,7 +253,7 @@ def test_loops_in_threads_do_not_meet(server):
         list(threads.map(work, range(8)))
     assert server.settle()
     assert descriptors() <= before
-    assert not _clients._homes
+    assert not clients._homes
 
 
 @pytest.mark.filterwarnings(
@@ -265,9 +264,9 @@ def test_a_loop_that_was_closed_without_a_word_is_swept_out(server):
     loop = asyncio.new_event_loop()
     loop.run_until_complete(transport.send(call, keep))
     loop.close()
-    assert len(_clients._homes) == 1
+    assert len(clients._homes) == 1
     assert asyncio.run(transport.send(call, keep))[1] == b"{}"
-    assert not _clients._homes
+    assert not clients._homes
     gc.collect()
     assert server.settle()
 
@@ -313,8 +312,8 @@ def test_a_closed_transport_connects_anew(server):
 
 
 def test_closing_before_the_first_call_is_nothing():
-    Transport(_clients.Connection("http://127.0.0.1:1")).close()
-    asyncio.run(AsyncTransport(_clients.Connection("http://127.0.0.1:1")).close())
+    Transport(clients.Connection("http://127.0.0.1:1")).close()
+    asyncio.run(AsyncTransport(clients.Connection("http://127.0.0.1:1")).close())
 
 
 def test_a_stream_that_is_left_closes_its_connection():
@@ -355,8 +354,8 @@ def test_pools_of_servers_that_are_gone_are_forgotten():
             connection = on(gone)
     with RawServer(replies(GOOD)) as server:
         Transport(on(server)).send(call_to(server), keep)
-        assert _clients.find_route(connection) not in _clients._pools
-        assert _clients.find_route(on(server)) in _clients._pools
+        assert clients.find_route(connection) not in clients._pools
+        assert clients.find_route(on(server)) in clients._pools
 
 
 def test_certificates_are_not_read_in_the_event_loop(monkeypatch):
@@ -370,7 +369,7 @@ def test_certificates_are_not_read_in_the_event_loop(monkeypatch):
     monkeypatch.setattr(Route, "new_context", note)
 
     async def main(server):
-        connection = _clients.Connection(server.base_url.replace("http:", "https:"))
+        connection = clients.Connection(server.base_url.replace("http:", "https:"))
         transport = AsyncTransport(connection)
         call = call_to(server)
         call = replace(call, url=call.url.replace("http:", "https:"))

@@ -10,7 +10,7 @@ import pytest
 from raw_server import GOOD, RawServer, answer
 from worlds import WORLDS, call_to, on, outcomes
 
-from langchain_aimlernie import _sockets
+from langchain_aimlernie._transport import sockets
 
 MANY = 40 * 1024 * 1024
 
@@ -19,7 +19,7 @@ def with_stream(serve, use):
     """What `use` makes of a stream to a server that does `serve` with its connection."""
 
     async def main(port):
-        stream = await _sockets.AsyncioBackend().connect_tcp("127.0.0.1", port)
+        stream = await sockets.AsyncioBackend().connect_tcp("127.0.0.1", port)
         try:
             return await use(stream)
         finally:
@@ -59,7 +59,7 @@ def test_a_server_that_is_not_read_from_has_to_wait():
         return waiting, before, len(await read_all(stream))
 
     waiting, before, received = with_stream(serve, use)
-    assert waiting < 2 * _sockets._MOST_UNREAD
+    assert waiting < 2 * sockets._MOST_UNREAD
     assert before < MANY
     assert received == MANY
 
@@ -114,11 +114,16 @@ def test_the_end_is_nothing_and_then_nothing_can_be_written():
 
 
 def test_a_reset_is_an_error_of_reading():
+    def serve(wire):
+        wire.request()
+        wire.reset()
+
     async def use(stream):
+        await stream.write(b"GET / HTTP/1.1\r\n\r\n")
         with pytest.raises(httpcore.ReadError, match="reset"):
             await stream.read(10)
 
-    with_stream(lambda wire: wire.reset(), use)
+    with_stream(serve, use)
 
 
 def test_news_are_seen_before_the_loop_has_seen_them():

@@ -13,8 +13,7 @@ import pytest
 from raw_server import END, GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
 from worlds import HEADERS, KEY, LONG, WORLDS, Send, Texts, call_to, keep, on, outcomes
 
-from langchain_aimlernie import _exchanges
-from langchain_aimlernie._transport import AsyncTransport, Transport
+from langchain_aimlernie._transport import AsyncTransport, Transport, exchanges
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,
@@ -34,7 +33,7 @@ SOON = 0.3
 @pytest.fixture
 def no_waits(monkeypatch):
     """The jitter at its least: a retry comes at once."""
-    monkeypatch.setattr("langchain_aimlernie._transport.random.random", lambda: 0.0)
+    monkeypatch.setattr("langchain_aimlernie._transport.transport.random.random", lambda: 0.0)
 
 
 def one(world, server, call, *, stream=False, on_retry=None, client=None, **settings):
@@ -470,7 +469,7 @@ def test_a_packed_stream_is_unpacked(world):
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_answer_without_end_is_not_kept(world, monkeypatch, packed):
-    monkeypatch.setattr(_exchanges, "_MAX_BODY", 2**20)
+    monkeypatch.setattr(exchanges, "_MAX_BODY", 2**20)
     body = bytes(3 * 2**20)
     good = answer(gzip.compress(body), Content_Encoding="gzip") if packed else answer(body)
     with RawServer(replies(good)) as server:
@@ -481,7 +480,7 @@ def test_an_answer_without_end_is_not_kept(world, monkeypatch, packed):
 
 
 def test_the_body_of_an_error_is_read_as_far_as_it_comes(world, monkeypatch):
-    monkeypatch.setattr(_exchanges, "_ERROR_WITHIN", 0.2)
+    monkeypatch.setattr(exchanges, "_ERROR_WITHIN", 0.2)
 
     def serve(wire):
         wire.request()

@@ -20,9 +20,9 @@ from urllib.request import getproxies
 import httpcore
 import httpx
 
-from langchain_aimlernie._network import AsyncNetwork, Network
-from langchain_aimlernie._requests import address_of, core_url
-from langchain_aimlernie._sockets import AsyncioBackend
+from langchain_aimlernie._transport.network import AsyncNetwork, Network
+from langchain_aimlernie._transport.requests import address_of, core_url
+from langchain_aimlernie._transport.sockets import AsyncioBackend
 from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:

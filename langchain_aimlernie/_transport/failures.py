@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
-from langchain_aimlernie._clocks import ClockExpiredError
 from langchain_aimlernie._problems import clip, redact
+from langchain_aimlernie._transport.clocks import ClockExpiredError
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,
@@ -31,7 +31,7 @@ from langchain_aimlernie.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from langchain_aimlernie._requests import Call
+    from langchain_aimlernie._transport.requests import Call
 
 _DEAD_WITHIN = 3.0
 """Seconds: a kept connection that the server had closed shows it within a round trip. One that

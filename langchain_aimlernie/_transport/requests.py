@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import httpcore
 import httpx
 
-from langchain_aimlernie._clocks import FOREVER
+from langchain_aimlernie._transport.clocks import FOREVER
 from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:

@@ -7,20 +7,20 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from langchain_aimlernie._clocks import FOREVER
-from langchain_aimlernie._inflate import ENCODINGS, ainflated, inflated, inflater_for
-from langchain_aimlernie._progress import Progress
-from langchain_aimlernie._requests import seconds_of
+from langchain_aimlernie._transport.clocks import FOREVER
+from langchain_aimlernie._transport.inflate import ENCODINGS, ainflated, inflated, inflater_for
+from langchain_aimlernie._transport.progress import Progress
+from langchain_aimlernie._transport.requests import seconds_of
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError, error_from_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
-    from langchain_aimlernie._clocks import AsyncClock, Clock
-    from langchain_aimlernie._lines import AsyncLine, Line
-    from langchain_aimlernie._pools import AsyncPool, GivenAsyncPool, GivenPool, Pool
-    from langchain_aimlernie._requests import Call, Decoder
-    from langchain_aimlernie._slots import Slot
+    from langchain_aimlernie._transport.clocks import AsyncClock, Clock
+    from langchain_aimlernie._transport.lines import AsyncLine, Line
+    from langchain_aimlernie._transport.pools import AsyncPool, GivenAsyncPool, GivenPool, Pool
+    from langchain_aimlernie._transport.requests import Call, Decoder
+    from langchain_aimlernie._transport.slots import Slot
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -2,7 +2,7 @@
 
 httpcore reaches the network by anyio, whose streams serve every kind of loop. Streams that know
 their loop halve the cost of a call: they need no scopes and checkpoints, since a call has one clock
-(`_clocks`), and a connection whose call was cancelled is thrown away.
+(`clocks`), and a connection whose call was cancelled is thrown away.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpcore
 
-from langchain_aimlernie._clocks import AsyncClock, ClockExpiredError
-from langchain_aimlernie._happy_eyeballs import open_socket
-from langchain_aimlernie._requests import seconds_of
+from langchain_aimlernie._transport.clocks import AsyncClock, ClockExpiredError
+from langchain_aimlernie._transport.happy_eyeballs import open_socket
+from langchain_aimlernie._transport.requests import seconds_of
 
 if TYPE_CHECKING:
     import ssl

@@ -16,8 +16,8 @@ import atexit
 import os
 from typing import TYPE_CHECKING
 
-from langchain_aimlernie._pools import AsyncPool, GivenAsyncPool, GivenPool, Pool
-from langchain_aimlernie._routes import Connection, Route, find_route
+from langchain_aimlernie._transport.pools import AsyncPool, GivenAsyncPool, GivenPool, Pool
+from langchain_aimlernie._transport.routes import Connection, Route, find_route
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -10,21 +10,19 @@ import random
 import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from langchain_aimlernie._clients import AsyncClients, Clients
-from langchain_aimlernie._clocks import FOREVER
-from langchain_aimlernie._exchanges import AsyncExchange, Exchange
-from langchain_aimlernie._requests import Call, Clocks, Decoder
-from langchain_aimlernie._retry import Retries
-from langchain_aimlernie._routes import Connection
+from langchain_aimlernie._transport.clients import AsyncClients, Clients
+from langchain_aimlernie._transport.clocks import FOREVER
+from langchain_aimlernie._transport.exchanges import AsyncExchange, Exchange
+from langchain_aimlernie._transport.retry import Retries
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     import httpx
 
+    from langchain_aimlernie._transport.requests import Call, Decoder
+    from langchain_aimlernie._transport.routes import Connection
     from langchain_aimlernie.errors import AimlErnieError
-
-__all__ = ["AsyncTransport", "Call", "Clocks", "Connection", "Decoder", "Transport"]
 
 T = TypeVar("T")
 R = TypeVar("R")

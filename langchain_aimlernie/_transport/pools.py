@@ -14,18 +14,19 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from langchain_aimlernie._clocks import FOREVER
-from langchain_aimlernie._failures import host_of
-from langchain_aimlernie._lines import GivenAsyncLine, GivenLine, OwnAsyncLine, OwnLine
-from langchain_aimlernie._slots import AsyncTurn, Slot, Slots, Turn
+from langchain_aimlernie._transport.clocks import FOREVER
+from langchain_aimlernie._transport.failures import host_of
+from langchain_aimlernie._transport.given import GivenAsyncLine, GivenLine
+from langchain_aimlernie._transport.lines import OwnAsyncLine, OwnLine
+from langchain_aimlernie._transport.slots import AsyncTurn, Slot, Slots, Turn
 
 if TYPE_CHECKING:
     import ssl
 
     import httpx
 
-    from langchain_aimlernie._lines import AsyncLine, Line
-    from langchain_aimlernie._routes import Route
+    from langchain_aimlernie._transport.lines import AsyncLine, Line
+    from langchain_aimlernie._transport.routes import Route
 
 
 class Pool:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie._clocks import FOREVER
-from langchain_aimlernie._failures import Trip, failure
+from langchain_aimlernie._transport.clocks import FOREVER
+from langchain_aimlernie._transport.failures import Trip, failure
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from langchain_aimlernie._clocks import AsyncClock, Clock
-    from langchain_aimlernie._pools import AsyncPool, GivenAsyncPool, GivenPool, Pool
-    from langchain_aimlernie._requests import Call, Decoder
-    from langchain_aimlernie._slots import Slot
+    from langchain_aimlernie._transport.clocks import AsyncClock, Clock
+    from langchain_aimlernie._transport.pools import AsyncPool, GivenAsyncPool, GivenPool, Pool
+    from langchain_aimlernie._transport.requests import Call, Decoder
+    from langchain_aimlernie._transport.slots import Slot
 
 
 class Progress:
