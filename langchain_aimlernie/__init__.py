@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         NotFoundError,
         PermissionDeniedError,
         RateLimitError,
+        RefusalError,
         StreamInterruptedError,
         StructuredOutputError,
     )
@@ -47,6 +48,7 @@ __all__ = [
     "NotFoundError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RefusalError",
     "SpendTracker",
     "StreamInterruptedError",
     "StructuredOutputError",

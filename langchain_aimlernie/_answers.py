@@ -12,7 +12,7 @@ from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.runnables.utils import AddableDict
 
 from langchain_aimlernie._json_text import PartialJsonDecoder, find_json
-from langchain_aimlernie.errors import StructuredOutputError
+from langchain_aimlernie.errors import RefusalError, StructuredOutputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,7 +147,8 @@ def _explained(error: _NoAnswerError, message: AIMessage) -> StructuredOutputErr
     reason = finish_reason(message)
     remedy = _REMEDIES.get(reason or "", error.remedy)
     told = f" finish_reason was {reason!r}." if reason else ""
-    explained = StructuredOutputError(
+    kind = RefusalError if refused(message) else StructuredOutputError
+    explained = kind(
         f"{error}{told} {remedy}",
         ai_message=message,
         finish_reason=reason,

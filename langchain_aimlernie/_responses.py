@@ -8,6 +8,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
+from langchain_aimlernie._error_answers import error_in_payload
 from langchain_aimlernie._problems import redacted
 from langchain_aimlernie._text import clean_text
 from langchain_aimlernie._thoughts import split_thoughts
@@ -21,7 +22,7 @@ from langchain_aimlernie._wire import (
     parse_answer,
     parse_object,
 )
-from langchain_aimlernie.errors import InvalidResponseError, error_in_payload
+from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.profiles import PROVIDER
 
 if TYPE_CHECKING:

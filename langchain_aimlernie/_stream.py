@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
+from langchain_aimlernie._error_answers import error_in_payload
 from langchain_aimlernie._problems import redact
 from langchain_aimlernie._responses import (
     answer_metadata,
@@ -33,7 +34,6 @@ from langchain_aimlernie.errors import (
     AimlErnieError,
     InvalidResponseError,
     StreamInterruptedError,
-    error_in_payload,
 )
 from langchain_aimlernie.profiles import PROVIDER
 

@@ -73,7 +73,8 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
             that is no setting of the model.
 
     The runnable itself raises `StructuredOutputError` where there is no object: no tool call, no
-    JSON, cut by the token limit, refused, or not what the schema says. It never gives `None`.
+    JSON, cut by the token limit, refused (`RefusalError`), or not what the schema says. It never
+    gives `None`.
     Code fences, prose and `<think>` blocks around the JSON do no harm. Its stream gives dicts as
     they grow, and instances as soon as what has come is valid.
     """

@@ -16,15 +16,13 @@ Each class is also core's class for the same thing, so middleware, fallbacks and
     │   ├── APITimeoutError                 ModelTimeoutError            a clock ran out
     │   └── StreamInterruptedError                                       a stream cut short
     └── StructuredOutputError               OutputParserException        not what the schema asks
+        └── RefusalError                    ModelRefusalError            refused, or withheld
 """
 
 from __future__ import annotations
 
-import json
-import re
-import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -41,22 +39,15 @@ from langchain_core.exceptions import (
 )
 from pydantic_core import from_json
 
-from langchain_aimlernie._problems import (
-    MAX_BODY,
-    Problem,
-    clip,
-    find_problem,
-    parse_body,
-    parse_problem,
-    parse_retry_after,
-    phrase_of,
-    phrase_of_redirect,
-    redact,
-    redacted,
-)
+from langchain_aimlernie._problems import clip
+
+try:
+    from langchain_core.exceptions import ModelRefusalError
+except ImportError:  # langchain-core before 1.7.5
+    ModelRefusalError = ModelError  # type: ignore[misc,assignment]
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
 
     from langchain_core.messages import AIMessage, AIMessageChunk
 
@@ -74,20 +65,13 @@ __all__ = [
     "NotFoundError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RefusalError",
     "StreamInterruptedError",
     "StructuredOutputError",
-    "error_from_response",
-    "error_in_payload",
 ]
 
 _MAX_TEXT = 700
-_MAX_WORDS = 500
 _MAX_ID = 80
-_NOTHING: Mapping[str, str] = {}
-_SHOWN_HEADERS = re.compile(
-    r"x-inference-id|x-client-request-id|(?:x-)?request-id|x-aimlapi-.+|(?:x-)?ratelimit-.+"
-    r"|retry-after(?:-ms)?|x-should-retry|content-type|content-length|date|server|cf-ray"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,115 +249,14 @@ class StructuredOutputError(AimlErnieError, OutputParserException):
         self.send_to_llm = False
 
 
-_BY_STATUS: Mapping[int, type[AimlErnieError]] = {
-    401: AuthenticationError,
-    402: InsufficientCreditsError,
-    403: PermissionDeniedError,
-    404: NotFoundError,
-    408: APITimeoutError,
-    425: InternalServerError,
-    429: RateLimitError,
-}
-_BY_HUNDRED: Mapping[int, type[AimlErnieError]] = {4: BadRequestError, 5: InternalServerError}
-_REDIRECTS = range(300, 400)
-_HOPELESS = frozenset({501, 505, 511})
-"""Server errors that stay: not implemented, HTTP version, network login (RFC 9110, RFC 6585)."""
+class RefusalError(StructuredOutputError, ModelRefusalError):
+    """The model refused to answer in the form of the schema, or a filter withheld the answer.
 
-_REMEDY: Mapping[type[AimlErnieError], str] = {
-    AuthenticationError: "Check api_key or AIMLAPI_API_KEY.",
-    InsufficientCreditsError: "Top up the account's credits; a retry cannot help.",
-    ContextWindowExceededError: "Shorten the messages, or use a model with a longer context.",
-    NotFoundError: "Check model and base_url.",
-    InvalidResponseError: "Check base_url.",
-}
-
-
-def error_from_response(
-    status: int, headers: Mapping[str, str], body: bytes, *, secrets: Sequence[str] = ()
-) -> AimlErnieError:
-    """Make the error for an HTTP answer that is no success.
-
-    Args:
-        status: The HTTP status.
-        headers: The answer's headers.
-        body: The body, or what came of it.
-        secrets: Texts that no part of the error may show.
+    Attributes:
+        raw_message: The answer, under core's name for it.
     """
-    parsed = parse_body(body, secrets)
-    problem = parse_problem(parsed)
-    words = phrase_of_redirect(headers) if status in _REDIRECTS else problem.words
-    problem = problem._replace(words=words or phrase_of(status), status=status)
-    return _error(problem, parsed, _Answer(status, headers, secrets))
 
-
-def error_in_payload(
-    payload: Mapping[str, object],
-    *,
-    headers: Mapping[str, str] = _NOTHING,
-    secrets: Sequence[str] = (),
-) -> AimlErnieError | None:
-    """Give the error that the JSON of a 200 or of an event holds, `None` if it is none.
-
-    Its class follows the code or status inside, exactly as it follows an HTTP status.
-    """
-    problem = find_problem(payload)
-    if problem is None:
-        return None
-    return _error(problem, redacted(payload, secrets), _Answer(200, headers, secrets))
-
-
-class _Answer(NamedTuple):
-    """The HTTP answer around a problem."""
-
-    status: int
-    headers: Mapping[str, str]
-    secrets: Sequence[str]
-
-    def shown_headers(self) -> dict[str, str]:
-        """The headers that may be shown, names in lower case."""
-        return {
-            name: redact(value, self.secrets)
-            for name, value in ((name.lower(), value) for name, value in self.headers.items())
-            if _SHOWN_HEADERS.fullmatch(name)
-        }
-
-
-def _error(problem: Problem, body: object, answer: _Answer) -> AimlErnieError:
-    cls = _class_of(problem)
-    remedy = _REMEDY.get(cls)
-    words = clip(redact(problem.words, answer.secrets), _MAX_WORDS)
-    headers = answer.shown_headers()
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
-    return cls(
-        f"{words.rstrip('.')}. {remedy}" if remedy else words,
-        status_code=problem.status,
-        request_id=problem.request_id or headers.get("x-request-id") or headers.get("request-id"),
-        inference_id=headers.get("x-inference-id"),
-        client_request_id=headers.get("x-client-request-id"),
-        code=problem.code,
-        body=body if len(text) <= MAX_BODY else text[:MAX_BODY],
-        retry_after=parse_retry_after(headers, time.time()),
-        response=ErrorResponse(answer.status, headers, text[:MAX_BODY]),
-        is_retryable=_is_retryable(cls, problem, headers),
-    )
-
-
-def _class_of(problem: Problem) -> type[AimlErnieError]:
-    status = problem.status
-    if status in (None, 400, 413, 422) and problem.is_overflow:
-        return ContextWindowExceededError
-    if status in (None, 403) and problem.is_about_credits:
-        return InsufficientCreditsError
-    if status is None:
-        return InternalServerError
-    return _BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100, InvalidResponseError)
-
-
-def _is_retryable(cls: type[AimlErnieError], problem: Problem, headers: Mapping[str, str]) -> bool:
-    if headers.get("x-should-retry", "").lower() == "false" or problem.status in _HOPELESS:
-        return False
-    if issubclass(cls, RateLimitError):
-        return not problem.is_quota
-    if issubclass(cls, InternalServerError):
-        return not problem.is_shutdown
-    return cls.is_retryable and not issubclass(cls, InvalidResponseError)
+    def __init__(self, message: str, *, ai_message: AIMessage | None = None, **facts: Any) -> None:
+        facts.setdefault("is_retryable", False)
+        super().__init__(message, ai_message=ai_message, **facts)
+        self.raw_message = ai_message

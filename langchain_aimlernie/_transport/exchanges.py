@@ -7,11 +7,12 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
+from langchain_aimlernie._error_answers import error_from_response
 from langchain_aimlernie._transport.clocks import FOREVER
 from langchain_aimlernie._transport.inflate import ENCODINGS, ainflated, inflated, inflater_for
 from langchain_aimlernie._transport.progress import Progress
 from langchain_aimlernie._transport.requests import seconds_of
-from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError, error_from_response
+from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import httpcore
 import httpx
 
+from langchain_aimlernie._error_answers import error_from_response
 from langchain_aimlernie._problems import clip, redact
 from langchain_aimlernie._transport.clocks import ClockExpiredError
 from langchain_aimlernie.errors import (
@@ -25,7 +26,6 @@ from langchain_aimlernie.errors import (
     BadRequestError,
     InvalidResponseError,
     StreamInterruptedError,
-    error_from_response,
 )
 
 if TYPE_CHECKING:

@@ -52,6 +52,7 @@ CORE_CLASS = {
     "APITimeoutError": core.ModelTimeoutError,
     "StreamInterruptedError": core.ModelConnectionError,
     "StructuredOutputError": core.OutputParserException,
+    "RefusalError": getattr(core, "ModelRefusalError", core.OutputParserException),
 }
 
 

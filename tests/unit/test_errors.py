@@ -12,7 +12,8 @@ from langchain_core import exceptions as core
 from langchain_core.language_models.chat_models import _generate_response_from_error
 from langchain_core.messages import AIMessageChunk
 
-from langchain_aimlernie import errors
+from langchain_aimlernie import _error_answers, errors
+from langchain_aimlernie._error_answers import error_from_response, error_in_payload
 from langchain_aimlernie.errors import (
     AimlErnieError,
     AuthenticationError,
@@ -25,8 +26,6 @@ from langchain_aimlernie.errors import (
     PermissionDeniedError,
     RateLimitError,
     StructuredOutputError,
-    error_from_response,
-    error_in_payload,
 )
 
 KEY = "sk-0123456789abcdef"
@@ -239,7 +238,7 @@ def test_retry_after_is_read_in_each_form(headers, seconds):
 
 
 def test_retry_after_as_a_date_is_counted_from_now(monkeypatch):
-    monkeypatch.setattr(errors.time, "time", lambda: 1_445_412_450.0)
+    monkeypatch.setattr(_error_answers.time, "time", lambda: 1_445_412_450.0)
     headers = {"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}
     assert error_from_response(503, headers, b"").retry_after == 30.0
 
@@ -417,3 +416,14 @@ def test_traces_get_the_answer_without_its_secrets():
         "status_code": 400,
         "request_id": "r",
     }
+
+
+def test_a_refusal_is_also_the_class_that_core_has_for_it():
+    answer = AIMessageChunk("")
+    error = errors.RefusalError("no", ai_message=answer, finish_reason="stop")
+    assert isinstance(error, StructuredOutputError)
+    assert isinstance(error, getattr(core, "ModelRefusalError", core.ModelError))
+    assert (error.ai_message, error.raw_message) == (answer, answer)
+    assert not error.is_retryable
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.raw_message) == (str(error), answer)

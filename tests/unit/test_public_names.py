@@ -25,6 +25,7 @@ NAMES = {
     "NotFoundError",
     "PermissionDeniedError",
     "RateLimitError",
+    "RefusalError",
     "StreamInterruptedError",
     "StructuredOutputError",
 }

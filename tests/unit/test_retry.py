@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_aimlernie import errors
+from langchain_aimlernie._error_answers import error_from_response, error_in_payload
 from langchain_aimlernie._transport.retry import MAX_RETRY_AFTER, Outcome, Retries, outcome_of
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -14,8 +15,6 @@ from langchain_aimlernie.errors import (
     InvalidResponseError,
     RateLimitError,
     StreamInterruptedError,
-    error_from_response,
-    error_in_payload,
 )
 
 FOREVER = float("inf")

@@ -15,7 +15,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
 from langchain_aimlernie import ChatAimlErnie
-from langchain_aimlernie.errors import StructuredOutputError
+from langchain_aimlernie.errors import RefusalError, StructuredOutputError
 
 METHODS = ("json_schema", "function_calling", "json_mode")
 
@@ -258,8 +258,10 @@ def test_an_answer_that_cannot_be_used_is_an_error_or_a_parsing_error(
     model, ernie_server, reply, reason
 ):
     ernie_server.reply(**reply, times=3)
-    with pytest.raises(StructuredOutputError, match=reason):
+    with pytest.raises(StructuredOutputError, match=reason) as caught:
         model.with_structured_output(Joke).invoke("a joke")
+    is_refused = "refusal" in reply or reply.get("finish_reason") == "content_filter"
+    assert isinstance(caught.value, RefusalError) is is_refused
     with pytest.raises(StructuredOutputError, match=reason):
         list(model.with_structured_output(Joke).stream("a joke"))
     result = model.with_structured_output(Joke, include_raw=True).invoke("a joke")

@@ -1,0 +1,111 @@
+"""Refusals, as core and LangChain's agents know them since core 1.7.5, LangChain 1.5."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents import middleware as offered
+from langchain.agents.structured_output import ProviderStrategy
+from langchain_core import exceptions as core
+from langchain_core.messages import content as blocks
+from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
+from pydantic import BaseModel
+
+NO = "I will not."
+REFUSED = {"text": "", "refusal": NO}
+
+pytestmark = [
+    pytest.mark.skipif(
+        not hasattr(core, "ModelRefusalError") or "refusal" not in blocks.KNOWN_BLOCK_TYPES,
+        reason="core had no word for refusals before 1.8",
+    )
+]
+with_middleware = pytest.mark.skipif(
+    not hasattr(offered, "ModelRefusalMiddleware"), reason="new in LangChain 1.5"
+)
+
+
+class Weather(BaseModel):
+    city: str
+
+
+def refusals(message):
+    return [block for block in message.content_blocks if block["type"] == "refusal"]
+
+
+@pytest.mark.parametrize("output_version", ["v0", "v1"])
+def test_a_refusal_is_a_block_of_the_answer(model, ernie_server, output_version):
+    ernie_server.reply(**REFUSED, times=4)
+    llm = model(output_version=output_version)
+    streamed = None
+    for chunk in llm.stream("?"):
+        streamed = chunk if streamed is None else streamed + chunk
+
+    async def main():
+        chunks = [chunk async for chunk in llm.astream("?")]
+        return [await llm.ainvoke("?"), sum(chunks[1:], chunks[0])]
+
+    for message in [llm.invoke("?"), streamed, *asyncio.run(main())]:
+        (block,) = refusals(message)
+        assert block["refusal"] == NO
+
+
+@pytest.mark.parametrize(
+    "parser",
+    [JsonOutputParser(), PydanticOutputParser(pydantic_object=Weather)],
+    ids=["json", "pydantic"],
+)
+def test_the_parsers_of_core_see_it(model, ernie_server, parser):
+    ernie_server.reply(**REFUSED)
+    with pytest.raises(core.ModelRefusalError, match=NO):
+        (model() | parser).invoke("?")
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
+def test_structured_output_raises_what_core_says(model, ernie_server, method):
+    ernie_server.reply(**REFUSED, times=2)
+    llm = model()
+    with pytest.raises(core.ModelRefusalError, match=NO) as caught:
+        llm.with_structured_output(Weather, method=method).invoke("?")
+    assert refusals(caught.value.raw_message)
+    result = llm.with_structured_output(Weather, method=method, include_raw=True).invoke("?")
+    assert isinstance(result["parsing_error"], core.ModelRefusalError)
+
+
+def test_another_model_can_take_over(model, ernie_server):
+    ernie_server.reply(**REFUSED)
+    ernie_server.reply('{"city": "Paris"}')
+    careful = model().with_structured_output(Weather)
+    chain = careful.with_fallbacks(
+        [model(temperature=1).with_structured_output(Weather)],
+        exceptions_to_handle=(core.ModelRefusalError,),
+    )
+    assert chain.invoke("?") == Weather(city="Paris")
+
+
+@with_middleware
+@pytest.mark.parametrize("form", [None, ProviderStrategy(Weather)], ids=["text", "provider"])
+def test_the_middleware_turns_it_into_an_error(model, ernie_server, ask, form):
+    ernie_server.reply(**REFUSED)
+    agent = create_agent(
+        model(), response_format=form, middleware=[offered.ModelRefusalMiddleware()]
+    )
+    with pytest.raises(core.ModelRefusalError, match=NO):
+        ask(agent, {"messages": [("human", "?")]})
+
+
+@with_middleware
+def test_the_middleware_hands_over_to_a_fallback(model, ernie_server, ask):
+    ernie_server.reply(**REFUSED)
+    ernie_server.reply("It is sunny.")
+    agent = create_agent(
+        model(),
+        middleware=[
+            offered.ModelFallbackMiddleware(model(temperature=1)),
+            offered.ModelRefusalMiddleware(),
+        ],
+    )
+    state = ask(agent, {"messages": [("human", "?")]})
+    assert state["messages"][-1].text == "It is sunny."
