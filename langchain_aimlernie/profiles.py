@@ -8,9 +8,8 @@ Output limits are not published, so no profile has one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from langchain_core.language_models import ModelProfile
@@ -55,8 +54,7 @@ _FIELDS_5_0 = _SHARED_FIELDS | {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSpec:
+class ModelSpec(NamedTuple):
     """What the wire of one model takes.
 
     Attributes:
@@ -149,7 +147,7 @@ def _row(  # noqa: PLR0913 - one keyword per column of the table
         tools=tools,
         profile=None,
     )
-    return replace(spec, profile=_profile(spec, name, context))
+    return spec._replace(profile=_profile(spec, name, context))
 
 
 _ROWS = (

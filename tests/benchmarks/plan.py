@@ -34,7 +34,7 @@ FIGURES = (
         lambda _, c: cold_import(c),
         Goal(1.05, "floor"),
         of=CHAT_MODELS,
-        rounds=5,
+        rounds=3,
     ),
     Figure(
         "construct",
