@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpcore
 
-from langchain_aimlernie._transport.clocks import AsyncClock, ClockExpiredError
+from langchain_aimlernie._transport.clocks import FOREVER, AsyncClock, ClockExpiredError
 from langchain_aimlernie._transport.happy_eyeballs import open_socket
 from langchain_aimlernie._transport.requests import seconds_of
 
@@ -103,7 +103,6 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
     async def aclose(self) -> None:
         """Close the connection at once, whatever goes on over it."""
         self._transport.abort()
-        await asyncio.sleep(0)  # the loop closes the socket in its next round
 
     async def start_tls(
         self,
@@ -118,7 +117,11 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
             httpcore.ConnectError: It failed.
         """
         handshake = asyncio.get_running_loop().start_tls(
-            self._transport, self._receiver, ssl_context, server_hostname=server_hostname
+            self._transport,
+            self._receiver,
+            ssl_context,
+            server_hostname=server_hostname,
+            ssl_handshake_timeout=FOREVER,  # the clock is ours
         )
         transport = await _connected(timeout, handshake)
         if transport is None:

@@ -170,12 +170,25 @@ def test_no_socket_is_lost_whenever_it_is_cancelled(resolving):
         assert descriptors() == before
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
 def test_who_comes_second_is_closed(resolving, monkeypatch):
-    monkeypatch.setattr(happy_eyeballs, "_HEAD_START", 0.0)
-    with listening() as one, listening() as other:
-        resolving(one, other, one, other)
-        before = descriptors()
-        for _ in range(20):
-            connected()
-        assert descriptors() == before
+    async def main():
+        both_begun = asyncio.get_running_loop().create_future()
+
+        async def connect(address, local_address, options):
+            opened.append(socket.socket())
+            if len(opened) == 2:
+                both_begun.set_result(None)
+            await both_begun
+            return opened[int(address[4])]
+
+        monkeypatch.setattr(happy_eyeballs, "_connect", connect)
+        winner = await open_socket("a.name", 80, None, ())
+        await asyncio.sleep(0.01)
+        return winner
+
+    opened = []
+    monkeypatch.setattr(happy_eyeballs, "_HEAD_START", 0.01)
+    resolving(0, 1)
+    with asyncio.run(main()) as winner:
+        assert winner in opened
+        assert [one.fileno() >= 0 for one in opened].count(True) == 1

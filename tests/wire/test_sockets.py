@@ -8,7 +8,7 @@ import time
 import httpcore
 import pytest
 from raw_server import GOOD, RawServer, answer
-from worlds import WORLDS, call_to, on, outcomes
+from worlds import LONG, WORLDS, call_to, on, outcomes
 
 from langchain_aimlernie._transport import sockets
 
@@ -21,7 +21,7 @@ def with_stream(serve, use):
     async def main(port):
         stream = await sockets.AsyncioBackend().connect_tcp("127.0.0.1", port)
         try:
-            return await use(stream)
+            return await asyncio.wait_for(use(stream), LONG)
         finally:
             await stream.aclose()
 
@@ -104,9 +104,10 @@ def test_a_long_write_ends_when_the_server_has_taken_it():
 def test_the_end_is_nothing_and_then_nothing_can_be_written():
     async def use(stream):
         assert await read_all(stream) == b"bye"
+        await asyncio.sleep(0.05)
+        assert await stream.read(10) == b""
         assert await stream.read(10) == b""
         assert stream.get_extra_info("is_readable") is True
-        await asyncio.sleep(0.01)
         with pytest.raises(httpcore.WriteError):
             await stream.write(b"?")
 
@@ -137,6 +138,32 @@ def test_news_are_seen_before_the_loop_has_seen_them():
         wire.request()
 
     assert with_stream(serve, use) is True
+
+
+def test_what_came_unasked_is_news():
+    async def use(stream):
+        await asyncio.sleep(0.1)
+        assert stream.get_extra_info("is_readable") is True
+        assert await stream.read(10) == b"hey"
+        return stream.get_extra_info("is_readable")
+
+    def serve(wire):
+        wire.send(b"hey")
+        wire.hold(5)
+
+    assert with_stream(serve, use) is False
+
+
+def test_a_connection_that_breaks_ends_a_long_write():
+    def serve(wire):
+        wire.sock.recv(65536)
+        wire.reset()
+
+    async def use(stream):
+        with pytest.raises(httpcore.WriteError):
+            await stream.write(b"x" * MANY)
+
+    with_stream(serve, use)
 
 
 def test_a_stream_tells_of_its_socket():
