@@ -6,7 +6,6 @@ the server has said anything since the last request.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import httpcore
@@ -73,8 +72,7 @@ class Network(httpcore.NetworkBackend, httpcore.NetworkStream):
         stream = self._opened()
         if self._held:
             held, self._held = self._held, b""
-            with contextlib.suppress(httpcore.WriteError):  # an answer may have come all the same
-                stream.write(held, timeout)
+            stream.write(held, timeout)
         data = stream.read(max_bytes, timeout)
         if data:
             self.reused = False
@@ -160,8 +158,7 @@ class AsyncNetwork(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream):
         stream = self._opened()
         if self._held:
             held, self._held = self._held, b""
-            with contextlib.suppress(httpcore.WriteError):  # an answer may have come all the same
-                await stream.write(held, timeout)
+            await stream.write(held, timeout)
         data = await stream.read(max_bytes, timeout)
         if data:
             self.reused = False
