@@ -9,7 +9,7 @@ prints tables with ratios. Nothing here is part of the tests, and nothing leaves
     python tests/benchmarks/run.py --only invoke chunk achunk --contenders raw nothing ours
     python tests/benchmarks/run.py --profile stream
 
-The whole run takes 20 minutes, --quick three. On a machine that does other work meanwhile, --cpu
+The whole run takes 20 minutes, --quick four. On a machine that does other work meanwhile, --cpu
 gives ratios that can be trusted. What is measured is the source tree that this file is in, also
 where another copy is installed.
 """
