@@ -26,7 +26,7 @@ from langchain_aimlernie._transport.sockets import AsyncioBackend
 from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     SyncConnection = httpcore.ConnectionInterface | httpcore.ConnectionPool
     AsyncConnection = httpcore.AsyncConnectionInterface | httpcore.AsyncConnectionPool
@@ -96,33 +96,15 @@ class Route(NamedTuple):
 
     def new_connection(self, context: ssl.SSLContext, network: Network) -> SyncConnection:
         """Make what opens one connection at most, over `network`."""
-        if self.proxy is None:
-            return httpcore.HTTPConnection(
-                self._origin,
-                ssl_context=context,
-                network_backend=network,
-                socket_options=socket_options(),
-            )
-        proxy = self._parsed_proxy()
-        if proxy.url.scheme.startswith("socks"):
-            return httpcore.SOCKSProxy(**_socks(proxy, context), network_backend=network)
-        return httpcore.HTTPProxy(**_http(proxy, context), network_backend=network)
+        way, settings = self._way(context)
+        return _SYNC[way](**settings, network_backend=network)
 
     def new_async_connection(
         self, context: ssl.SSLContext, network: AsyncNetwork
     ) -> AsyncConnection:
         """Make what opens one connection at most, over `network`."""
-        if self.proxy is None:
-            return httpcore.AsyncHTTPConnection(
-                self._origin,
-                ssl_context=context,
-                network_backend=network,
-                socket_options=socket_options(),
-            )
-        proxy = self._parsed_proxy()
-        if proxy.url.scheme.startswith("socks"):
-            return httpcore.AsyncSOCKSProxy(**_socks(proxy, context), network_backend=network)
-        return httpcore.AsyncHTTPProxy(**_http(proxy, context), network_backend=network)
+        way, settings = self._way(context)
+        return _ASYNC[way](**settings, network_backend=network)
 
     def new_network(self) -> Network:
         """Make the network of one connection."""
@@ -140,9 +122,27 @@ class Route(NamedTuple):
             AsyncioBackend() if own and not is_tls_proxy else httpcore.AnyIOBackend()
         )
 
-    @property
-    def _origin(self) -> httpcore.Origin:
-        return address_of(self.connection.base_url)[0].origin
+    def _way(self, context: ssl.SSLContext) -> tuple[str, dict[str, Any]]:
+        """Give the kind of connection, and what httpcore must know to make it."""
+        if self.proxy is None:
+            origin = address_of(self.connection.base_url)[0].origin
+            options = socket_options()
+            return "direct", {"origin": origin, "ssl_context": context, "socket_options": options}
+        proxy = self._parsed_proxy()
+        settings = {
+            "proxy_url": core_url(proxy.url),
+            "proxy_auth": proxy.raw_auth,
+            "ssl_context": context,
+            "max_connections": 1,
+        }
+        if proxy.url.scheme.startswith("socks"):
+            return "socks", settings
+        return "http", {
+            **settings,
+            "proxy_headers": proxy.headers.raw,
+            "proxy_ssl_context": context if proxy.url.scheme == "https" else None,
+            "socket_options": socket_options(),
+        }
 
     def _parsed_proxy(self) -> httpx.Proxy:
         try:
@@ -156,23 +156,16 @@ class Route(NamedTuple):
         )
 
 
-def _socks(proxy: httpx.Proxy, context: ssl.SSLContext) -> dict[str, Any]:
-    return {
-        "proxy_url": core_url(proxy.url),
-        "proxy_auth": proxy.raw_auth,
-        "ssl_context": context,
-        "max_connections": 1,
-    }
-
-
-def _http(proxy: httpx.Proxy, context: ssl.SSLContext) -> dict[str, Any]:
-    return {
-        **_socks(proxy, context),
-        "proxy_headers": proxy.headers.raw,
-        "proxy_ssl_context": context if proxy.url.scheme == "https" else None,
-        "socket_options": socket_options(),
-    }
-
+_SYNC: Mapping[str, Callable[..., SyncConnection]] = {
+    "direct": httpcore.HTTPConnection,
+    "http": httpcore.HTTPProxy,
+    "socks": httpcore.SOCKSProxy,
+}
+_ASYNC: Mapping[str, Callable[..., AsyncConnection]] = {
+    "direct": httpcore.AsyncHTTPConnection,
+    "http": httpcore.AsyncHTTPProxy,
+    "socks": httpcore.AsyncSOCKSProxy,
+}
 
 _reading_certificates = threading.Lock()
 
