@@ -19,7 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from raw_server import GOOD, SSE_HEAD, RawServer, events, frame, replies
+from raw_server import GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
 from worlds import LONG, WORLDS, Texts, call_to, keep, on, outcomes
 
 from langchain_aimlernie._transport import AsyncTransport, Transport, clients
@@ -66,6 +66,19 @@ def test_one_connection_serves_calls_one_after_the_other(world, server):
     call = call_to(server)
     assert not [o for o in outcomes(world, on(server), *[call] * 5) if isinstance(o, Exception)]
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_a_connection_that_the_server_gives_up_is_not_used_again(world):
+    def serve(wire):
+        wire.request()
+        wire.send(answer(connection="close"))
+
+    with RawServer(serve) as server:
+        call = call_to(server, max_retries=0)
+        assert [body for _, body in outcomes(world, on(server), *[call] * 3)] == [b"{}"] * 3
+        assert server.connections == 3
+        assert server.settle()
 
 
 def test_equal_settings_share_connections_and_others_do_not(server):
