@@ -74,9 +74,8 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
 
     The runnable itself raises `StructuredOutputError` where there is no object: no tool call, no
     JSON, cut by the token limit, refused (`RefusalError`), or not what the schema says. It never
-    gives `None`.
-    Code fences, prose and `<think>` blocks around the JSON do no harm. Its stream gives dicts as
-    they grow, and instances as soon as what has come is valid.
+    gives `None`. Code fences, prose and `<think>` blocks around the JSON do no harm. Its stream
+    gives dicts as they grow, and instances as soon as what has come is valid.
     """
     _refuse_unknown(model, kwargs)
     if schema is None and method == "auto":

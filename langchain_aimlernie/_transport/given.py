@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httpx
 
 from langchain_aimlernie._transport.lines import AsyncLine, Line
+from langchain_aimlernie._transport.network import Contact
 from langchain_aimlernie._transport.requests import decode_headers
 
 if TYPE_CHECKING:
@@ -15,15 +16,12 @@ if TYPE_CHECKING:
     from langchain_aimlernie._transport.requests import Call
 
 
-class Trace:
-    """What httpx tells of a connection of the user's client; see `Network` for the words."""
-
-    __slots__ = ("_stream", "is_opening", "reused")
+class Trace(Contact[Any]):
+    """What httpx tells of a connection of the user's client."""
 
     def __init__(self) -> None:
-        self.is_opening = False
+        super().__init__()
         self.reused = True
-        self._stream: Any = None
 
     def note(self, event: str, info: dict[str, Any]) -> None:
         """Take a step that httpx reports."""
@@ -41,10 +39,6 @@ class Trace:
     def follow(self, stream: Any) -> None:
         """Learn what the connection is."""
         self._stream = stream
-
-    def get_extra_info(self, info: str, /) -> Any:
-        """Tell something of the connection; `None` if it is not known."""
-        return None if self._stream is None else self._stream.get_extra_info(info)
 
 
 class GivenLine(Line):

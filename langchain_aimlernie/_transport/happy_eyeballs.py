@@ -38,7 +38,8 @@ async def open_socket(
     """
     waiting = deque(_alternating(await _resolve(host, port)))
     attempts: set[asyncio.Task[socket.socket]] = set()
-    errors: list[BaseException | None] = []
+    done: set[asyncio.Task[socket.socket]] = set()
+    errors: list[BaseException] = []
     try:
         while waiting or attempts:
             if waiting:
@@ -53,12 +54,16 @@ async def open_socket(
             attempts.update(connected[1:])
             if connected:
                 return connected[0].result()
-            errors += [task.exception() for task in done]
+            errors += filter(None, [task.exception() for task in done])
     finally:
         for late in attempts:
             late.cancel()
             late.add_done_callback(_close)
-    raise errors[0] or OSError("no address can be reached")
+    try:
+        raise errors[0] if errors else OSError("the host has no address")
+    finally:  # they hold this frame, and only the garbage collector would free both
+        errors.clear()
+        done.clear()
 
 
 async def _resolve(host: str, port: int) -> Sequence[Address]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_aimlernie._transport.clocks import AsyncClock, Clock
 from langchain_aimlernie._transport.requests import (
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import httpcore
     import httpx
 
+    from langchain_aimlernie._transport.network import Contact
     from langchain_aimlernie._transport.requests import Call
     from langchain_aimlernie._transport.routes import Route
 
@@ -29,18 +30,8 @@ if TYPE_CHECKING:
     AsyncHead = tuple[int, dict[str, str], AsyncIterator[bytes]]
 
 
-class Contact(Protocol):
-    """What is known of a connection; `Network` has the words' meanings."""
-
-    is_opening: bool
-    reused: bool
-
-    def get_extra_info(self, info: str, /) -> Any:
-        """Tell something of the connection, in httpcore's words; `None` if it is not known."""
-
-
-class Line(ABC):
-    """One connection.
+class AnyLine:
+    """What is known of one connection, whichever the world.
 
     Args:
         contact: What is known of it.
@@ -48,7 +39,7 @@ class Line(ABC):
 
     __slots__ = ("_contact", "_response")
 
-    def __init__(self, contact: Contact) -> None:
+    def __init__(self, contact: Contact[Any]) -> None:
         self._contact = contact
         self._response: httpcore.Response | httpx.Response | None = None
 
@@ -69,6 +60,12 @@ class Line(ABC):
         When there is something to read though nothing was asked, it can only be the end.
         """
         return self._contact.get_extra_info("is_readable") is not False
+
+
+class Line(AnyLine, ABC):
+    """One connection."""
+
+    __slots__ = ()
 
     @abstractmethod
     def send(self, call: Call, encodings: str) -> Head:
@@ -103,36 +100,10 @@ class Line(ABC):
                 socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
-class AsyncLine(ABC):
-    """One connection.
+class AsyncLine(AnyLine, ABC):
+    """One connection."""
 
-    Args:
-        contact: What is known of it.
-    """
-
-    __slots__ = ("_contact", "_response")
-
-    def __init__(self, contact: Contact) -> None:
-        self._contact = contact
-        self._response: httpcore.Response | httpx.Response | None = None
-
-    @property
-    def is_opening(self) -> bool:
-        """Whether the connection is being made."""
-        return self._contact.is_opening
-
-    @property
-    def reused(self) -> bool:
-        """Whether the last request met an old connection that has said nothing since."""
-        return self._contact.reused
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether an idle connection cannot be used again.
-
-        When there is something to read though nothing was asked, it can only be the end.
-        """
-        return self._contact.get_extra_info("is_readable") is not False
+    __slots__ = ()
 
     @abstractmethod
     async def send(self, call: Call, encodings: str) -> AsyncHead:

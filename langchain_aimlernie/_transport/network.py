@@ -6,7 +6,7 @@ the server has said anything since the last request.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import httpcore
 
@@ -14,15 +14,14 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable
 
+S = TypeVar("S")
+
 _SMALL = 16 * 1024
 """Bytes that are held back until more is written, so that a request's head leaves with its body."""
 
 
-class Network(httpcore.NetworkBackend, httpcore.NetworkStream):
-    """The network of one connection: httpcore's backend, and once it is open, its stream.
-
-    Args:
-        backend: What opens connections.
+class Contact(Generic[S]):
+    """What is known of a connection.
 
     Attributes:
         is_opening: Whether the connection is being made.
@@ -30,11 +29,27 @@ class Network(httpcore.NetworkBackend, httpcore.NetworkStream):
             said nothing since: one that was dead says nothing at all.
     """
 
-    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+    def __init__(self) -> None:
         self.is_opening = False
         self.reused = False
+        self._stream: S | None = None
+
+    def get_extra_info(self, info: str) -> Any:
+        """Tell something of the connection, in httpcore's words; `None` while there is none."""
+        stream: Any = self._stream
+        return None if stream is None else stream.get_extra_info(info)
+
+
+class Network(Contact[httpcore.NetworkStream], httpcore.NetworkBackend, httpcore.NetworkStream):
+    """The network of one connection: httpcore's backend, and once it is open, its stream.
+
+    Args:
+        backend: What opens connections.
+    """
+
+    def __init__(self, backend: httpcore.NetworkBackend) -> None:
+        super().__init__()
         self._backend = backend
-        self._stream: httpcore.NetworkStream | None = None
         self._held = b""
 
     def expect_request(self) -> None:
@@ -92,33 +107,24 @@ class Network(httpcore.NetworkBackend, httpcore.NetworkStream):
         if stream is not None:
             stream.close()
 
-    def get_extra_info(self, info: str) -> Any:
-        """Tell something of the connection; `None` while there is none."""
-        return None if self._stream is None else self._stream.get_extra_info(info)
-
     def _opened(self) -> httpcore.NetworkStream:
         if self._stream is None:
             raise httpcore.ReadError("the connection is closed")
         return self._stream
 
 
-class AsyncNetwork(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream):
+class AsyncNetwork(
+    Contact[httpcore.AsyncNetworkStream], httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream
+):
     """The network of one connection: httpcore's backend, and once it is open, its stream.
 
     Args:
         backend: What opens connections.
-
-    Attributes:
-        is_opening: Whether the connection is being made.
-        reused: Whether the last request went over a connection that was there before, which has
-            said nothing since: one that was dead says nothing at all.
     """
 
     def __init__(self, backend: httpcore.AsyncNetworkBackend) -> None:
-        self.is_opening = False
-        self.reused = False
+        super().__init__()
         self._backend = backend
-        self._stream: httpcore.AsyncNetworkStream | None = None
         self._held = b""
 
     def expect_request(self) -> None:
@@ -177,10 +183,6 @@ class AsyncNetwork(httpcore.AsyncNetworkBackend, httpcore.AsyncNetworkStream):
         stream, self._stream = self._stream, None
         if stream is not None:
             await stream.aclose()
-
-    def get_extra_info(self, info: str) -> Any:
-        """Tell something of the connection; `None` while there is none."""
-        return None if self._stream is None else self._stream.get_extra_info(info)
 
     def _opened(self) -> httpcore.AsyncNetworkStream:
         if self._stream is None:

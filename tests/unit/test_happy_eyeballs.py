@@ -104,6 +104,30 @@ def test_the_first_error_is_told_when_all_refuse(resolving):
             connected()
 
 
+def test_a_host_without_an_address_is_an_error(resolving):
+    resolving()
+    with pytest.raises(OSError, match="no address"):
+        connected()
+
+
+def test_an_error_leaves_no_cycle_behind(resolving):
+    async def main():
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            with pytest.raises(ConnectionRefusedError):
+                await open_socket("a.name", 80, None, ())
+            gc.collect()
+            return [left for left in gc.garbage if isinstance(left, OSError)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+
+    with refusing() as one, refusing() as other:
+        resolving(one, other)
+        assert asyncio.run(main()) == []
+
+
 def test_an_address_that_no_socket_can_be_made_for_is_passed_over(monkeypatch):
     with listening() as good:
 
