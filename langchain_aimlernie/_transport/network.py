@@ -6,12 +6,13 @@ the server has said anything since the last request.
 
 from __future__ import annotations
 
+import ssl
+import traceback
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import httpcore
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterable
 
 S = TypeVar("S")
@@ -78,7 +79,11 @@ class Network(Contact[httpcore.NetworkStream], httpcore.NetworkBackend, httpcore
     ) -> Network:
         """Go on in private."""
         self.is_opening = True
-        self._stream = self._opened().start_tls(ssl_context, server_hostname, timeout)
+        try:
+            self._stream = self._opened().start_tls(ssl_context, server_hostname, timeout)
+        except httpcore.ConnectError as error:
+            _close_half_made(error)
+            raise
         self.is_opening = False
         return self
 
@@ -188,3 +193,15 @@ class AsyncNetwork(
         if self._stream is None:
             raise httpcore.ReadError("the connection is closed")
         return self._stream
+
+
+def _close_half_made(error: httpcore.ConnectError) -> None:
+    """Close the socket that Python leaves open when a server was gone before the handshake.
+
+    Nothing but the error's traceback still knows of it. Mended in Python 3.13
+    (https://github.com/python/cpython/issues/113280).
+    """
+    for frame, _ in traceback.walk_tb(getattr(error.__cause__, "__traceback__", None)):
+        half_made = frame.f_locals.get("self")
+        if isinstance(half_made, ssl.SSLSocket):
+            half_made.close()

@@ -32,10 +32,13 @@ NAMES = {
     "new_async_network": "new_network",
     "StopAsyncIteration": "StopIteration",
 }
-# Where the worlds differ: a thread is woken by its socket, a task by its loop.
+# Where the worlds differ: a thread is woken by its socket, a task by its loop; only sockets that
+# block are left half made.
 OWN = {
     "Line": {"clock", "_cut", "_timeouts"},
     "AsyncLine": {"clock", "_timeouts"},
+    "Network": {"start_tls"},
+    "AsyncNetwork": {"start_tls"},
 }
 TWINS = [
     ("_calls", "generate", "agenerate"),

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
+import ssl
+import sys
 import time
 
 import httpcore
@@ -11,6 +15,7 @@ from raw_server import GOOD, RawServer, answer
 from worlds import LONG, WORLDS, call_to, on, outcomes
 
 from langchain_aimlernie._transport import sockets
+from langchain_aimlernie._transport.network import Network
 
 MANY = 40 * 1024 * 1024
 
@@ -204,3 +209,19 @@ def test_bodies_of_any_size_arrive_whole(world, size):
         call = call_to(server, body=b"x" * size, method=method)
         found = outcomes(world, on(server), call, call)
     assert [body for _, body in found] == [str(size).encode()] * 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="tells a reset by poll")
+def test_a_reset_before_the_handshake_leaves_no_socket_open():
+    with RawServer(lambda wire: wire.reset()) as server:
+        network = Network(httpcore.SyncBackend())
+        network.connect_tcp("127.0.0.1", server.port)
+        descriptor = network.get_extra_info("socket").fileno()
+        poller = select.poll()
+        poller.register(descriptor, 0)
+        assert poller.poll(5000), "the reset has come"
+        with pytest.raises(httpcore.ConnectError, match="reset") as failed:
+            network.start_tls(ssl.create_default_context(), "127.0.0.1")
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(descriptor)
+        assert failed.value.__traceback__, "the error is still held"
