@@ -20,7 +20,7 @@ def floor_of(medians: Mapping[str, float]) -> float | None:
 
 def tables(document: Mapping[str, Any]) -> Iterator[str]:
     """The parts of the report, in order."""
-    yield "{date} · {machine}\n{versions}\nIn {clock}, medians.".format(**document)
+    yield "{date} · {machine}\n{versions}\nIn {clock}, medians{ways}.".format(**document)
     if document["figures"]:
         yield _figures_table(document["figures"], document["labels"])
     for curve in document["curves"]:

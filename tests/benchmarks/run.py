@@ -7,6 +7,7 @@ prints tables with ratios. Nothing here is part of the tests, and nothing leaves
     python tests/benchmarks/run.py --json results.json --plot benchmarks.png
     python tests/benchmarks/run.py --from results.json --plot benchmarks.png
     python tests/benchmarks/run.py --only invoke chunk achunk --contenders raw nothing ours
+    python tests/benchmarks/run.py --quick --tls --uvloop
     python tests/benchmarks/run.py --profile stream
 
 The whole run takes 20 minutes, --quick four. On a machine that does other work meanwhile, --cpu
@@ -17,12 +18,14 @@ where another copy is installed.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import datetime as dt
 import json
 import os
 import platform
 import sys
 import time
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,6 +57,8 @@ def main() -> None:
     """Do what the command line says."""
     options = _options()
     _stay_at_home()
+    if options.uvloop:
+        asyncio.set_event_loop_policy(import_module("uvloop").EventLoopPolicy())
     if options.profile:
         _say(_profiled(options))
         return
@@ -74,6 +79,8 @@ def _options() -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="smaller numbers and fewer rounds")
     add("--cpu", action="store_true", help="count CPU seconds: for a machine that is busy")
+    add("--tls", action="store_true", help="talk over TLS; makes a certificate with openssl")
+    add("--uvloop", action="store_true", help="run what is async on uvloop")
     add("--only", nargs="+", choices=keys, default=keys, metavar="KEY", help=", ".join(keys))
     add("--contenders", nargs="+", choices=NAMES, default=NAMES, metavar="NAME", help=str(NAMES))
     add("--json", type=Path, metavar="OUT", help="store what was found")
@@ -96,7 +103,7 @@ def _stay_at_home() -> None:
 
 def _profiled(options: argparse.Namespace) -> str:
     names = [OURS] if options.contenders == NAMES else options.contenders
-    with running_server() as server:
+    with running_server(tls=options.tls) as server:
         pin(0)
         setting = Setting(server, QUICK if options.quick else FULL, options.cpu)
         present = _present(names)
@@ -104,7 +111,7 @@ def _profiled(options: argparse.Namespace) -> str:
 
 
 def _measured(options: argparse.Namespace) -> dict[str, Any]:
-    with running_server() as server:
+    with running_server(tls=options.tls) as server:
         pin(0)
         setting = Setting(server, QUICK if options.quick else FULL, options.cpu)
         contenders = _present(options.contenders)
@@ -120,6 +127,9 @@ def _measured(options: argparse.Namespace) -> dict[str, Any]:
     return {
         **_circumstances(),
         "clock": "CPU seconds of the client" if options.cpu else "seconds by the clock",
+        "ways": "".join(
+            (", over TLS" if options.tls else "", ", on uvloop" if options.uvloop else "")
+        ),
         "labels": {name: contender.label for name, contender in contenders.items()},
         "figures": figures,
         "curves": curves,

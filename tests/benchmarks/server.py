@@ -11,7 +11,8 @@ the client. How it answers is said by the request:
   how many of them carry text.
 
 Run as a program it prints its port and serves until its standard input is closed, which happens
-also when the process that started it dies.
+also when the process that started it dies. Given a file with a key and a certificate, it serves
+over TLS.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ import itertools
 import json
 import os
 import re
+import ssl
 import subprocess
 import sys
+import tempfile
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -192,10 +196,14 @@ class Connection(asyncio.Protocol):
         self._transport.write(END_OF_STREAM + END_OF_BODY)
 
 
-async def serve() -> None:
+async def serve(certificate: str | None = None) -> None:
     """Print the port, then serve until standard input ends."""
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096)
+    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096, ssl=context)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     ended = asyncio.Event()
@@ -207,8 +215,8 @@ async def serve() -> None:
 class Server:
     """The address of a running server."""
 
-    def __init__(self, port: int) -> None:
-        self._origin = f"http://127.0.0.1:{port}"
+    def __init__(self, scheme: str, port: int) -> None:
+        self._origin = f"{scheme}://127.0.0.1:{port}"
         self._names = itertools.count()
 
     def url(self, *, delay_ms: int = 0, form: str = "event") -> str:
@@ -224,17 +232,40 @@ def pin(position: int) -> None:
 
 
 @contextlib.contextmanager
-def running_server() -> Iterator[Server]:
-    """A server in a process of its own, on another processor than this one if there are two."""
-    process = subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+def running_server(*, tls: bool = False) -> Iterator[Server]:
+    """A server in a process of its own, on another processor than this one if there are two.
+
+    With `tls` this process and those that it starts trust the server's certificate, and no other.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, __file__]
+        if tls:
+            os.environ["SSL_CERT_FILE"] = _certificate(Path(folder))
+            command.append(os.environ["SSL_CERT_FILE"])
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
+            yield Server("https" if tls else "http", int(process.stdout.readline()))
+            process.stdin.close()
+
+
+def _certificate(folder: Path) -> str:
+    """A key and a certificate for loopback, in one file, by the openssl of the machine."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"),
+            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
     )
-    with process:
-        server = Server(int(process.stdout.readline()))
-        yield server
-        process.stdin.close()
+    with certificate.open("a", encoding="ascii") as file:
+        file.write(key.read_text(encoding="ascii"))
+    return str(certificate)
 
 
 if __name__ == "__main__":
     pin(-1)
-    asyncio.run(serve())
+    asyncio.run(serve(*sys.argv[1:]))
