@@ -170,6 +170,7 @@ class AsyncClock:
         "_deadline",
         "_left",
         "_loop",
+        "_rings_at",
         "_task",
         "_timer",
         "has_expired",
@@ -179,7 +180,8 @@ class AsyncClock:
 
     def __init__(self, name: str, limit: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = FOREVER
         self._task: asyncio.Task[Any] | None = None
         self._cancelling = 0
         self._deadline = FOREVER
@@ -195,8 +197,7 @@ class AsyncClock:
         task = self._task = asyncio.current_task(self._loop)
         self._cancelling = _requests_to_cancel(task)
         self._deadline = deadline = self._loop.time() + self._left
-        timer = self._timer
-        if timer is None or timer.when() > deadline:
+        if deadline < self._rings_at:
             self._set(deadline)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -210,20 +211,17 @@ class AsyncClock:
 
     def stop(self) -> bool:
         """Let the time pass; tell whether the connection can be used on."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._set(FOREVER)
         return not self.has_expired
 
     def _set(self, deadline: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None
-        if deadline != FOREVER:
-            self._timer = self._loop.call_at(deadline, self._ring)
+        self._rings_at = deadline
+        self._timer = None if deadline == FOREVER else self._loop.call_at(deadline, self._ring)
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._rings_at = None, FOREVER
         if self._deadline > self._loop.time():
             self._set(self._deadline)
         elif self._task is not None:

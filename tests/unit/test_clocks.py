@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from loops import LOOPS
 
 from langchain_aimlernie._transport.clocks import (
     FOREVER,
@@ -226,6 +227,23 @@ async def test_a_clock_of_a_task_can_be_shortened():
     clock.rewind("rest", SOON)
     with pytest.raises(ClockExpiredError), clock:
         await asyncio.sleep(LONG)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_waits_of_no_length_add_up_in_any_loop(loop):
+    """uvloop makes no timers for less than half a millisecond."""
+
+    async def wait():
+        clock = AsyncClock("idle", 0.0004)
+        while True:
+            with clock:
+                await asyncio.sleep(0)
+
+    async def main():
+        with pytest.raises(ClockExpiredError):
+            await asyncio.wait_for(wait(), LONG)
+
+    LOOPS[loop](main())
 
 
 async def test_a_task_that_is_cancelled_is_cancelled():
