@@ -6,7 +6,6 @@ the same rules.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import re
@@ -113,14 +112,10 @@ class Route(NamedTuple):
     def new_async_network(self) -> AsyncNetwork:
         """Make the network of one connection of the running loop.
 
-        TLS within TLS is new in asyncio with Python 3.11, and other loops than asyncio's own do not
-        try a host's addresses side by side: there it is anyio's.
+        TLS within TLS is new in asyncio with Python 3.11: there it is anyio's.
         """
-        own = isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
         is_tls_proxy = (self.proxy or "").startswith("https:")
-        return AsyncNetwork(
-            AsyncioBackend() if own and not is_tls_proxy else httpcore.AnyIOBackend()
-        )
+        return AsyncNetwork(httpcore.AnyIOBackend() if is_tls_proxy else AsyncioBackend())
 
     def _way(self, context: ssl.SSLContext) -> tuple[str, dict[str, Any]]:
         """Give the kind of connection, and what httpcore must know to make it."""

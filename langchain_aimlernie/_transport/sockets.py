@@ -1,15 +1,16 @@
 """asyncio's own transports as a network of httpcore's.
 
-httpcore reaches the network by anyio, whose streams serve every kind of loop. Streams that know
-their loop halve the cost of a call: they need no scopes and checkpoints, since a call has one clock
-(`clocks`), and a connection whose call was cancelled is thrown away.
+httpcore reaches the network by anyio, whose streams serve trio as well. Streams of asyncio alone,
+and of the loops that are made like it, halve the cost of a call: they need no scopes and
+checkpoints, since a call has one clock (`clocks`), and a connection whose call was cancelled is
+thrown away.
 """
 
 from __future__ import annotations
 
 import asyncio
 import select
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import httpcore
 
@@ -116,6 +117,7 @@ class AsyncioStream(httpcore.AsyncNetworkStream):
             httpcore.ConnectTimeout: The handshake took longer than `timeout` seconds.
             httpcore.ConnectError: It failed.
         """
+        self._receiver.check_silence()
         handshake = asyncio.get_running_loop().start_tls(
             self._transport,
             self._receiver,
@@ -163,6 +165,18 @@ class _Receiver(asyncio.Protocol):
         news = self._news = self._loop.create_future()
         return news
 
+    def check_silence(self) -> None:
+        """Make sure that nothing has come: no handshake would see it.
+
+        Raises:
+            httpcore.ConnectError: Something has come.
+        """
+        if self.has_ended:
+            reason = self.error or "the connection was closed before the TLS handshake"
+            raise httpcore.ConnectError(str(reason)) from self.error
+        if self.has_news:
+            raise httpcore.ConnectError("the server spoke before the TLS handshake")
+
     def take(self, most: int) -> bytes:
         """Give what has come, up to `most` bytes."""
         data = b"".join(self._unread)
@@ -179,8 +193,7 @@ class _Receiver(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember what the bytes come from."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  no pipe, no datagrams
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # no pipe, no datagrams
 
     def data_received(self, data: bytes) -> None:
         """Keep bytes; ask for no more while too many are unread."""

@@ -11,23 +11,10 @@ import pytest
 from fault_bytes import HEL, SSE_HEAD, TEXT, frame
 from fault_outcomes import Fails, aattempt, acall, bounded, cancelled, make_model, text_of
 from fault_server import Hold, Reset
+from loops import run_on_uvloop
 
-uvloop = (
-    pytest.importorskip("uvloop")
-    if sys.platform != "win32"
-    else pytest.skip("there is no uvloop for Windows", allow_module_level=True)
-)
-
-
-def run(main):
-    """`asyncio.run` on uvloop, whose own comes with Python 3.12 only."""
-    loop = uvloop.new_event_loop()
-    try:
-        return loop.run_until_complete(main())
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+if sys.platform == "win32":
+    pytest.skip("there is no uvloop for Windows", allow_module_level=True)
 
 
 def descriptors():
@@ -48,11 +35,11 @@ def test_all_calls_work_in_loop_after_loop(faults, tls):
 
     with faults.endpoint(tls=tls) as endpoint:
         model = make_model(endpoint.base_url)
-        assert bounded(lambda: run(main)) == {TEXT}
+        assert bounded(lambda: run_on_uvloop(main())) == {TEXT}
         assert endpoint.settle(), "the loop closed its connections"
         before = descriptors()
         for _ in range(3):
-            assert bounded(lambda: run(main)) == {TEXT}
+            assert bounded(lambda: run_on_uvloop(main())) == {TEXT}
         assert endpoint.settle()
         assert descriptors() <= before
 
@@ -68,7 +55,7 @@ def test_cancelling_and_breaking_off_free_the_connection(faults, tls):
 
     with faults.endpoint((Hold(),), (SSE_HEAD + frame(HEL), Hold()), tls=tls) as endpoint:
         model = make_model(endpoint.base_url)
-        assert bounded(lambda: run(main)) == TEXT
+        assert bounded(lambda: run_on_uvloop(main())) == TEXT
         assert endpoint.settle()
 
 
@@ -81,7 +68,7 @@ def test_faults_are_the_same_errors(faults, tls):
 
     with faults.endpoint((SSE_HEAD + frame(HEL), Reset()), (Hold(),), tls=tls) as endpoint:
         model = make_model(endpoint.base_url)
-        reset, silent, refused = bounded(lambda: run(main))
+        reset, silent, refused = bounded(lambda: run_on_uvloop(main()))
     Fails("StreamInterruptedError", partial="Hel").check(reset)
     Fails("APITimeoutError", says=("0.2",)).check(silent)
     Fails("APIConnectionError", says=("127.0.0.1:1",)).check(refused)

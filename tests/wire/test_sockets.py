@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import ssl
@@ -12,6 +13,7 @@ import time
 
 import httpcore
 import pytest
+from loops import LOOPS
 from raw_server import GOOD, RawServer, answer
 from worlds import LONG, WORLDS, call_to, on, outcomes
 
@@ -21,20 +23,24 @@ from langchain_aimlernie._transport.network import Network
 MANY = 40 * 1024 * 1024
 
 
-def with_stream(serve, use):
-    """What `use` makes of a stream to a server that does `serve` with its connection."""
+@pytest.fixture(params=LOOPS)
+def with_stream(request):
+    """What a function makes of a stream to a server that does `serve` with its connection."""
 
-    async def main(port):
-        stream = await sockets.AsyncioBackend().connect_tcp("127.0.0.1", port)
-        try:
-            return await asyncio.wait_for(use(stream), LONG)
-        finally:
-            await stream.aclose()
+    def run(serve, use):
+        async def main(port):
+            stream = await sockets.AsyncioBackend().connect_tcp("127.0.0.1", port)
+            try:
+                return await asyncio.wait_for(use(stream), LONG)
+            finally:
+                await stream.aclose()
 
-    with RawServer(serve) as server:
-        found = asyncio.run(main(server.port))
-        assert server.settle()
-        return found
+        with RawServer(serve) as server:
+            found = LOOPS[request.param](main(server.port))
+            assert server.settle()
+            return found
+
+    return run
 
 
 async def read_all(stream, most=65536):
@@ -45,12 +51,12 @@ async def read_all(stream, most=65536):
     return b"".join(pieces)
 
 
-def test_bytes_come_in_their_order_and_no_more_than_asked_for():
+def test_bytes_come_in_their_order_and_no_more_than_asked_for(with_stream):
     data = bytes(range(256)) * 4096
     assert with_stream(lambda wire: wire.send(data), lambda s: read_all(s, 1000)) == data
 
 
-def test_a_server_that_is_not_read_from_has_to_wait():
+def test_a_server_that_is_not_read_from_has_to_wait(with_stream):
     sent = []
 
     def serve(wire):
@@ -70,7 +76,7 @@ def test_a_server_that_is_not_read_from_has_to_wait():
     assert received == MANY
 
 
-def test_silence_is_a_timeout_and_the_stream_lives_on():
+def test_silence_is_a_timeout_and_the_stream_lives_on(with_stream):
     async def use(stream):
         began = time.monotonic()
         with pytest.raises(httpcore.ReadTimeout):
@@ -85,7 +91,7 @@ def test_silence_is_a_timeout_and_the_stream_lives_on():
     assert with_stream(serve, use) == b"late"
 
 
-def test_a_server_that_takes_nothing_is_a_timeout():
+def test_a_server_that_takes_nothing_is_a_timeout(with_stream):
     is_over = threading.Event()
 
     async def use(stream):
@@ -96,7 +102,7 @@ def test_a_server_that_takes_nothing_is_a_timeout():
     with_stream(lambda wire: is_over.wait(LONG), use)
 
 
-def test_a_long_write_ends_when_the_server_has_taken_it():
+def test_a_long_write_ends_when_the_server_has_taken_it(with_stream):
     def serve(wire):
         left = MANY
         while left:
@@ -110,7 +116,7 @@ def test_a_long_write_ends_when_the_server_has_taken_it():
     assert with_stream(serve, use) == b"done"
 
 
-def test_the_end_is_nothing_and_then_nothing_can_be_written():
+def test_the_end_is_nothing_and_then_nothing_can_be_written(with_stream):
     async def use(stream):
         assert await read_all(stream) == b"bye"
         await asyncio.sleep(0.05)
@@ -123,7 +129,7 @@ def test_the_end_is_nothing_and_then_nothing_can_be_written():
     with_stream(lambda wire: wire.send(b"bye"), use)
 
 
-def test_a_reset_is_an_error_of_reading():
+def test_a_reset_is_an_error_of_reading(with_stream):
     def serve(wire):
         wire.request()
         wire.reset()
@@ -136,7 +142,7 @@ def test_a_reset_is_an_error_of_reading():
     with_stream(serve, use)
 
 
-def test_news_are_seen_before_the_loop_has_seen_them():
+def test_news_are_seen_before_the_loop_has_seen_them(with_stream):
     async def use(stream):
         assert stream.get_extra_info("is_readable") is False
         await stream.write(b"POST / HTTP/1.1\r\n\r\n")
@@ -149,7 +155,7 @@ def test_news_are_seen_before_the_loop_has_seen_them():
     assert with_stream(serve, use) is True
 
 
-def test_what_came_unasked_is_news():
+def test_what_came_unasked_is_news(with_stream):
     async def use(stream):
         await asyncio.sleep(0.1)
         assert stream.get_extra_info("is_readable") is True
@@ -163,7 +169,7 @@ def test_what_came_unasked_is_news():
     assert with_stream(serve, use) is False
 
 
-def test_a_connection_that_breaks_ends_a_long_write():
+def test_a_connection_that_breaks_ends_a_long_write(with_stream):
     def serve(wire):
         wire.sock.recv(65536)
         wire.reset()
@@ -175,13 +181,41 @@ def test_a_connection_that_breaks_ends_a_long_write():
     with_stream(serve, use)
 
 
-def test_a_stream_tells_of_its_socket():
+def test_a_stream_tells_of_its_socket(with_stream):
     async def use(stream):
         assert stream.get_extra_info("server_addr")[0] == "127.0.0.1"
         assert stream.get_extra_info("client_addr") == stream.get_extra_info("socket").getsockname()
         assert stream.get_extra_info("ssl_object") is None
 
     with_stream(lambda wire: wire.hold(5), use)
+
+
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        (lambda wire: wire.send(b"220 smtp.example ESMTP\r\n"), "spoke before"),
+        (lambda wire: wire.close(), "closed before"),
+        (lambda wire: wire.reset(), "reset"),
+    ],
+    ids=["words", "end", "reset"],
+)
+def test_a_server_that_does_not_wait_for_the_handshake_is_seen_at_once(with_stream, before, words):
+    is_open = threading.Event()
+
+    async def use(stream):
+        news = stream._receiver.expect_news()
+        is_open.set()
+        await news
+        with pytest.raises(httpcore.ConnectError, match=words):
+            await stream.start_tls(ssl.create_default_context(), "127.0.0.1")
+
+    def serve(wire):
+        is_open.wait(LONG)
+        before(wire)
+        with contextlib.suppress(OSError):
+            wire.hold()
+
+    with_stream(serve, use)
 
 
 @pytest.mark.parametrize("world", WORLDS)
