@@ -6,19 +6,23 @@ import asyncio
 from importlib.util import find_spec
 
 
-def run_on_uvloop(main):
-    """`asyncio.run` on uvloop, whose own comes with Python 3.12 only."""
-    import uvloop
+def run_on(new_loop):
+    """`asyncio.run` on another loop, which can be told one only from Python 3.12 on."""
 
-    loop = uvloop.new_event_loop()
-    try:
-        return loop.run_until_complete(main)
-    finally:
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
+    def run(main):
+        loop = new_loop()
+        try:
+            return loop.run_until_complete(main)
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+
+    return run
 
 
 LOOPS = {"asyncio": asyncio.run}
 if find_spec("uvloop"):
-    LOOPS["uvloop"] = run_on_uvloop
+    import uvloop
+
+    LOOPS["uvloop"] = run_on(uvloop.Loop)

@@ -6,6 +6,7 @@ the same rules.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
 import re
@@ -112,10 +113,15 @@ class Route(NamedTuple):
     def new_async_network(self) -> AsyncNetwork:
         """Make the network of one connection of the running loop.
 
-        TLS within TLS is new in asyncio with Python 3.11: there it is anyio's.
+        Loops of unknown make may have transports without TLS, and TLS within TLS is new in asyncio
+        with Python 3.11: there it is anyio's.
         """
+        loop = asyncio.get_running_loop()
+        is_known = isinstance(loop, asyncio.BaseEventLoop) or type(loop).__module__ == "uvloop"
         is_tls_proxy = (self.proxy or "").startswith("https:")
-        return AsyncNetwork(httpcore.AnyIOBackend() if is_tls_proxy else AsyncioBackend())
+        return AsyncNetwork(
+            AsyncioBackend() if is_known and not is_tls_proxy else httpcore.AnyIOBackend()
+        )
 
     def _way(self, context: ssl.SSLContext) -> tuple[str, dict[str, Any]]:
         """Give the kind of connection, and what httpcore must know to make it."""

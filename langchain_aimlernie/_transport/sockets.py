@@ -1,9 +1,8 @@
 """asyncio's own transports as a network of httpcore's.
 
-httpcore reaches the network by anyio, whose streams serve trio as well. Streams of asyncio alone,
-and of the loops that are made like it, halve the cost of a call: they need no scopes and
-checkpoints, since a call has one clock (`clocks`), and a connection whose call was cancelled is
-thrown away.
+httpcore reaches the network by anyio, whose streams serve every kind of loop. Streams that know
+their loop, asyncio's or uvloop's, halve the cost of a call: they need no scopes and checkpoints,
+since a call has one clock (`clocks`), and a connection whose call was cancelled is thrown away.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _EXTRAS = {
 
 
 class AsyncioBackend(httpcore.AsyncNetworkBackend):
-    """Connects by the running loop, which must be one of asyncio's own."""
+    """Connects by the running loop, which must be asyncio's own or uvloop's."""
 
     async def connect_tcp(
         self,
