@@ -342,6 +342,7 @@ print(model.invoke("fine").text, asyncio.run(model.ainvoke("fine")).text)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child needs POSIX")
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_call_and_not_the_model(faults):
     def hang_or_echo(request):
         if b"hang" not in request.body:

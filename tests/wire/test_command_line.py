@@ -117,6 +117,7 @@ def test_a_reader_that_goes_away_is_no_error():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_it_quietly(keyed):
     keyed.reply(events=("data: {}\n\n" for _ in iter(int, 1)), interval=0.05)
     command = [sys.executable, "-m", "langchain_aimlernie", "hi"]
