@@ -11,8 +11,8 @@ the client. How it answers is said by the request:
   how many of them carry text.
 
 Run as a program it prints its port and serves until its standard input is closed, which happens
-also when the process that started it dies. Given a file with a key and a certificate, it serves
-over TLS.
+also when the process that started it dies. Given the files of a certificate and of its key, it
+serves over TLS.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -196,12 +197,12 @@ class Connection(asyncio.Protocol):
         self._transport.write(END_OF_STREAM + END_OF_BODY)
 
 
-async def serve(certificate: str | None = None) -> None:
+async def serve(*certificate: str) -> None:
     """Print the port, then serve until standard input ends."""
     context = None
-    if certificate is not None:
+    if certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate)
+        context.load_cert_chain(*certificate)
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096, ssl=context)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
@@ -240,30 +241,13 @@ def running_server(*, tls: bool = False) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__]
         if tls:
-            os.environ["SSL_CERT_FILE"] = _certificate(Path(folder))
-            command.append(os.environ["SSL_CERT_FILE"])
+            paper = import_module("paper").paper_mill(Path(folder))("127.0.0.1")
+            os.environ["SSL_CERT_FILE"] = paper.file
+            command += [paper.file, paper.key]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
             yield Server("https" if tls else "http", int(process.stdout.readline()))
             process.stdin.close()
-
-
-def _certificate(folder: Path) -> str:
-    """A key and a certificate for loopback, in one file, by the openssl of the machine."""
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "ec"),
-            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    with certificate.open("a", encoding="ascii") as file:
-        file.write(key.read_text(encoding="ascii"))
-    return str(certificate)
 
 
 if __name__ == "__main__":

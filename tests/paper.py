@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 class Paper(NamedTuple):
-    """A certificate: who shows it, who trusts it, and its file."""
+    """A certificate: who shows it, who trusts it, its file, and that of its key."""
 
     server: ssl.SSLContext
     client: ssl.SSLContext
     file: str
+    key: str
 
 
 def paper_mill(folder: Path) -> Callable[[str], Paper]:
@@ -39,6 +40,6 @@ def paper_mill(folder: Path) -> Callable[[str], Paper]:
         )
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(cert, key)
-        return Paper(server, ssl.create_default_context(cafile=str(cert)), str(cert))
+        return Paper(server, ssl.create_default_context(cafile=str(cert)), str(cert), str(key))
 
     return make
