@@ -142,7 +142,15 @@ class Deafen:
         wire.transport.pause_reading()
 
 
-Step = bytes | Pause | Hold | Close | Reset | Drip | Repeat | Deafen
+@dataclass(frozen=True)
+class Hear:
+    """Say nothing until the client has said something."""
+
+    async def play(self, wire: Connection) -> None:
+        await wire.hear()
+
+
+Step = bytes | Pause | Hold | Close | Reset | Drip | Repeat | Deafen | Hear
 Script = tuple[Step, ...]
 
 
@@ -194,6 +202,10 @@ class Connection(asyncio.Protocol):
             raise _OverError
         self.transport.write(data)
         await asyncio.sleep(0)
+
+    async def hear(self) -> None:
+        while not self._buffer:
+            await self._more()
 
     async def flush(self) -> None:
         while self._unsent():  # noqa: ASYNC110 - a transport does not tell when it has sent all
