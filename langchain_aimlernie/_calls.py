@@ -15,7 +15,12 @@ from uuid import uuid4
 from pydantic import SecretStr
 from tenacity import RetryCallState
 
-from langchain_aimlernie._endpoint import check_request_id, is_default_host, parse_key
+from langchain_aimlernie._endpoint import (
+    check_request_id,
+    endpoint_url,
+    is_default_host,
+    parse_key,
+)
 from langchain_aimlernie._payload import build_payload, encode_body
 from langchain_aimlernie._responses import decode_completion
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
@@ -128,7 +133,7 @@ class PreparedCall:
         hidden = [value for value in own.values() if len(value) >= _SHORTEST_SECRET]
         return Call(
             method="POST",
-            url=f"{settings.base_url}/chat/completions",
+            url=endpoint_url(settings.base_url, "/chat/completions"),
             headers={**headers, **own},
             body=self.body,
             clocks=read_clocks(settings.timeout, settings.stream_idle_timeout),

@@ -6,7 +6,9 @@ a bad `X-Client-Request-Id` in silence; so both are refused here, and no message
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
+import os
 import re
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -18,16 +20,22 @@ if TYPE_CHECKING:
 DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 """AI/ML API's own address (its reference pages, "servers")."""
 
+BASE_URL_VARIABLE = "AIMLAPI_API_BASE"
+"""The environment variable that holds `base_url`."""
+
 _COMPLETIONS = "/chat/completions"
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
 def parse_base_url(url: str) -> str:
-    """Give the address under which `/chat/completions` lies, without a slash at its end.
+    """Return the address under which `/chat/completions` lies, without a slash at its end.
 
-    A host alone gets the API's `/v1`; a path is kept; a whole endpoint's path is cut back.
+    A host alone gets the API's `/v1`; a path is kept; a whole endpoint's path is cut back. If
+    nothing would be left of it, it stays whole, since a host alone is another address.
 
     Raises:
         ValueError: No http(s) address, credentials or a query in it, or a port that is none.
@@ -35,16 +43,20 @@ def parse_base_url(url: str) -> str:
     url = url.strip()
     parts = _split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
+        hint = "" if "://" in url else " Put https:// or http:// before it."
         raise ValueError(
-            f"base_url must begin with https:// and name a host; got {_shown(parts)!r}."
+            f"base_url must begin with https:// or http:// and name a host; got {_shown(url)!r}."
+            f"{hint}"
         )
     if parts.username is not None or parts.password is not None:
         raise ValueError(
             "base_url must not hold a user name or password; pass the key as api_key instead."
         )
     if parts.query or parts.fragment:
-        raise ValueError(f"base_url must not have a query or a fragment; got {_shown(parts)!r}.")
-    path = parts.path.rstrip("/").removesuffix(_COMPLETIONS).rstrip("/") or "/v1"
+        shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
+        raise ValueError(f"base_url must not have a query or a fragment; got {shown!r} with one.")
+    path = parts.path.rstrip("/")
+    path = path.removesuffix(_COMPLETIONS).rstrip("/") or path or "/v1"
     base = f"{parts.scheme}://{parts.netloc}{path}"
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         warnings.warn(
@@ -55,19 +67,75 @@ def parse_base_url(url: str) -> str:
     return base
 
 
+def endpoint_url(base_url: str, path: str) -> str:
+    """Return the address of an endpoint of the API.
+
+    Args:
+        base_url: What `parse_base_url` returns.
+        path: The endpoint, beginning with a slash, such as `/models`.
+    """
+    return base_url.removesuffix(_COMPLETIONS) + path
+
+
+def base_url_of_environment() -> str:
+    """Return the environment's `base_url`, or else AI/ML API's; an empty variable is none."""
+    return os.environ.get(BASE_URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
+
+
+def check_proxy(proxy: str, variable: str) -> str:
+    """Return the address of a proxy with its scheme, which is `http://` if it has none.
+
+    Args:
+        proxy: The address, as the environment has it.
+        variable: The environment variable that holds it.
+
+    Raises:
+        ValueError: It is no address of a proxy that can be used. The message names the variable and
+            the scheme, and nothing that could be a password.
+    """
+    proxy = proxy.strip()
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    try:
+        parts = urlsplit(proxy)
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or not proxy.isprintable() or " " in proxy:
+        raise ValueError(f"{variable} is not the address of a proxy, such as http://host:3128.")
+    if parts.scheme not in _PROXY_SCHEMES:
+        raise ValueError(
+            f"{variable} names a proxy with the scheme {parts.scheme}://, which is not supported. "
+            "Use http://, https://, socks5:// or socks5h://; what calls itself socks:// is mostly "
+            "socks5://."
+        )
+    if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise ValueError(
+            f"{variable} names a proxy with the scheme {parts.scheme}://, for which the package "
+            "socksio is needed: pip install socksio."
+        )
+    return proxy
+
+
 def _split(url: str) -> SplitResult:
     if not url.isprintable() or " " in url:
         raise ValueError("base_url holds a space or a control character.")
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  reading it is the check
-    except ValueError as error:
-        raise ValueError(f"base_url is no address: {error}.") from None
+    except ValueError:  # its words may hold a part of a password
+        raise ValueError(
+            f"base_url is no address, for its host or port is malformed; got {_shown(url)!r}."
+        ) from None
     return parts
 
 
-def _shown(parts: SplitResult) -> str:
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+def _shown(url: str) -> str:
+    """Return an address as it was given, without what may be secret: user, password, query."""
+    scheme = _SCHEME.match(url)
+    start = scheme.end() if scheme else 0
+    rest = url[start:].rpartition("@")[2]
+    return url[:start] + re.split(r"[?#]", rest)[0]
 
 
 def _is_loopback(host: str) -> bool:

@@ -60,7 +60,8 @@ _HOPELESS = frozenset({501, 505, 511})
 _REMEDY: Mapping[type[AimlErnieError], str] = {
     AuthenticationError: "Check api_key or AIMLAPI_API_KEY.",
     InsufficientCreditsError: "Top up the account's credits; a retry cannot help.",
-    ContextWindowExceededError: "Shorten the messages, or use a model with a longer context.",
+    ContextWindowExceededError: "Shorten the messages, lower max_tokens, or use a model with a "
+    "longer context.",
     NotFoundError: "Check model and base_url.",
     InvalidResponseError: "Check base_url.",
 }
@@ -121,6 +122,7 @@ def _error(problem: Problem, body: object, answer: _Answer) -> AimlErnieError:
     remedy = _REMEDY.get(cls)
     words = clip(answer.redactor.text(problem.words), _MAX_WORDS)
     headers = answer.shown_headers()
+    retry_after = parse_retry_after(headers, time.time())
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
     return cls(
         f"{words.rstrip('.')}. {remedy}" if remedy else words,
@@ -130,9 +132,9 @@ def _error(problem: Problem, body: object, answer: _Answer) -> AimlErnieError:
         client_request_id=headers.get("x-client-request-id"),
         code=problem.code,
         body=body if len(text) <= MAX_BODY else text[:MAX_BODY],
-        retry_after=parse_retry_after(headers, time.time()),
+        retry_after=retry_after,
         response=ErrorResponse(answer.status, headers, text[:MAX_BODY]),
-        is_retryable=_is_retryable(cls, problem, headers),
+        is_retryable=_is_retryable(cls, problem, headers, retry_after),
     )
 
 
@@ -140,18 +142,23 @@ def _class_of(problem: Problem) -> type[AimlErnieError]:
     status = problem.status
     if status in (None, 400, 413, 422) and problem.is_overflow:
         return ContextWindowExceededError
-    if status in (None, 403) and problem.is_about_credits:
+    if status in (None, 400, 403) and problem.is_about_credits:
         return InsufficientCreditsError
     if status is None:
-        return InternalServerError
+        return RateLimitError if problem.is_limit else InternalServerError
     return _BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100, InvalidResponseError)
 
 
-def _is_retryable(cls: type[AimlErnieError], problem: Problem, headers: Mapping[str, str]) -> bool:
+def _is_retryable(
+    cls: type[AimlErnieError],
+    problem: Problem,
+    headers: Mapping[str, str],
+    retry_after: float | None,
+) -> bool:
     if headers.get("x-should-retry", "").lower() == "false" or problem.status in _HOPELESS:
         return False
     if issubclass(cls, RateLimitError):
-        return not problem.is_quota
+        return not problem.is_final_limit(has_retry_after=retry_after is not None)
     if issubclass(cls, InternalServerError):
         return not problem.is_shutdown
     return cls.is_retryable and not issubclass(cls, InvalidResponseError)

@@ -15,8 +15,17 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
+from langchain_aimlernie._error_wordings import (
+    EXHAUSTED_FUNDS,
+    EXHAUSTED_QUOTAS,
+    FREE_TIER,
+    OVERFLOWS,
+    RATE_LIMITS,
+    any_of,
+)
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from langchain_aimlernie._text import Redactor
 
@@ -27,6 +36,13 @@ _MAX_PARSED = 64 * 1024
 _MAX_DEPTH = 8
 _MAX_ITEMS = 20
 _WORDS = ("message", "error", "error_msg", "detail", "details", "msg", "errors", "description")
+_WORDS_LAST = ("reason", "title")
+_ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
+"""Keys of lists with one entry for each part of the request that is wrong."""
+
+_LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
+"""Keys by which such an entry says where: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
+
 _CODES = ("code", "error_code", "type")
 _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
@@ -35,20 +51,11 @@ _FAILURE_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "d
 
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
-_OVERFLOW = re.compile(
-    r"context[ _](?:length|window|size|limit)|too many (?:input |prompt )?tokens"
-    r"|(?:prompt|input|messages?|request|text)[a-z ]{0,20} (?:is|are) too (?:long|large)"
-    r"|(?:prompt|input)_?(?:tokens?)?_too_(?:long|large)|(?:prompt|input) tokens? too long"
-    r"|max(?:imum)? (?:input|prompt|context)|(?:input|prompt) length[a-z ]{0,20} exceed"
-    r"|(?:input|prompt)(?: tokens?)? exceeds?|上下文长度|输入过长|超出最大长度",
-    re.IGNORECASE,
-)
-_CREDITS = re.compile(
-    r"credit|balance|top[ -]?up|payment|billing|insufficient funds", re.IGNORECASE
-)
-_QUOTA = re.compile(
-    r"free[- ](?:tier|plan|limit)|quota|credits|balance|daily limit|monthly limit", re.IGNORECASE
-)
+_OVERFLOW = any_of(OVERFLOWS)
+_FUNDS = any_of(EXHAUSTED_FUNDS)
+_FREE = any_of(FREE_TIER)
+_QUOTA = any_of(EXHAUSTED_QUOTAS)
+_RATE = any_of(RATE_LIMITS)
 _DOWN = re.compile(r"maintenance|coupon", re.IGNORECASE)
 
 _STATUS_OF_CODE: Mapping[str, int] = {
@@ -68,59 +75,86 @@ _STATUS_OF_CODE: Mapping[str, int] = {
     "rate_limit_error": 429,
     "too_many_requests": 429,
     "insufficient_quota": 429,
+    "exceeded_current_quota_error": 429,
+    "resource_exhausted": 429,
     "server_error": 500,
     "internal_server_error": 500,
     "overloaded_error": 503,
     "service_unavailable": 503,
+    "unavailable": 503,
     "timeout": 504,
 }
 
 
 class Problem(NamedTuple):
-    """What could be read of a failed answer; `words` may be empty."""
+    """What could be read of a failed answer; `words` may be empty.
+
+    Attributes:
+        words: The message, with its places in the request where the server names them.
+        code: The server's code.
+        status: The status in the body, or the one that the code stands for.
+        request_id: The server's id of the request.
+        kinds: All codes and types of the error.
+    """
 
     words: str
     code: str | None = None
     status: int | None = None
     request_id: str | None = None
+    kinds: tuple[str, ...] = ()
 
     @property
     def is_overflow(self) -> bool:
-        """Whether the prompt was too long for the model."""
-        return self._says(_OVERFLOW)
+        """Whether the prompt was too long for the model, rather than for this minute."""
+        return self._says(_OVERFLOW) and not self._says(_RATE)
 
     @property
     def is_about_credits(self) -> bool:
         """Whether the account cannot pay."""
-        return self._says(_CREDITS)
+        return self._says(_FUNDS)
 
     @property
-    def is_quota(self) -> bool:
-        """Whether a limit was met that does not go away in seconds."""
-        return self._says(_QUOTA)
+    def is_limit(self) -> bool:
+        """Whether a limit was met: a rate, a quota or the free tier."""
+        return self._says(_RATE) or self._says(_FREE) or self._says(_QUOTA)
+
+    def is_final_limit(self, *, has_retry_after: bool) -> bool:
+        """Whether a limit was met that does not go away in seconds.
+
+        Exhausted funds and the free tier are final whatever else is said. A quota is, unless the
+        server says that it is a matter of time.
+        """
+        if self._says(_FUNDS) or self._says(_FREE):
+            return True
+        return self._says(_QUOTA) and not has_retry_after and not self._says(_RATE)
 
     @property
     def is_shutdown(self) -> bool:
         """Whether the failure is one that stays, such as a model under maintenance."""
         return self._says(_DOWN)
 
-    def _says(self, words: re.Pattern[str]) -> bool:
-        return words.search(f"{self.code or ''} {self.words}") is not None
+    def _says(self, wording: re.Pattern[str]) -> bool:
+        return wording.search("\n".join((*self.kinds, self.words))) is not None
 
 
 def parse_problem(body: object) -> Problem:
     """Read a failed answer: parsed JSON, or text where it was none."""
     if isinstance(body, str):
         return Problem(_words_of_text(body))
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]  # as Gemini sends it
     if not isinstance(body, dict):
         return Problem(_words(body))
     places = [body, *(body[key] for key in ("message", "error") if isinstance(body.get(key), dict))]
     inner = places[-1].get("error")
     if len(places) > 1 and isinstance(inner, dict):
         places.append(inner)
-    words, code = _words(body), _first(places, _CODES)
-    status = _status(places) or _STATUS_OF_CODE.get((code or words).lower())
-    return Problem(words, code, status, _first(places, _REQUEST_IDS))
+    words, kinds = _words(body), tuple(_texts(places, (*_CODES, "status")))
+    names = (*kinds, words)
+    meant = next((_STATUS_OF_CODE[n.lower()] for n in names if n.lower() in _STATUS_OF_CODE), None)
+    code = next(_texts(places, _CODES), None)
+    request_id = next(_texts(places, _REQUEST_IDS), None)
+    return Problem(words, code, _status(places) or meant, request_id, kinds)
 
 
 def find_problem(payload: Mapping[str, object]) -> Problem | None:
@@ -161,25 +195,76 @@ def _words_of_text(text: str) -> str:
 
 def _words(value: object, depth: int = 0) -> str:
     if isinstance(value, str):
-        return value.strip()
+        return _words_in_json(value.strip(), depth)
     if depth > _MAX_DEPTH:
         return ""
     if isinstance(value, list):
-        return "; ".join(filter(None, (_words(item, depth + 1) for item in value[:_MAX_ITEMS])))
+        return _joined(_entry(item, depth + 1) for item in value[:_MAX_ITEMS])
     if isinstance(value, dict):
-        found = (_words(value[key], depth + 1) for key in _WORDS if key in value)
-        return next(filter(None, found), "")
+        found = next(filter(None, (_words(value[key], depth + 1) for key in _summaries(value))), "")
+        entries = _entries(value, depth + 1)
+        return found if entries in found else entries if found in entries else f"{found}; {entries}"
     return ""
 
 
-def _first(places: Sequence[Mapping[str, object]], keys: Sequence[str]) -> str | None:
-    """The innermost text or whole number under one of `keys`."""
+def _summaries(value: Mapping[str, object]) -> Iterator[str]:
+    """The keys of an error that may say what is wrong as a whole."""
+    for key in (*_WORDS, *_WORDS_LAST):
+        if key in value and not (key in _ENTRIES and isinstance(value[key], list)):
+            yield key
+
+
+def _words_in_json(text: str, depth: int) -> str:
+    """Return the words of a message that is itself JSON, as proxies pass on what they were told."""
+    if text[:1] not in ("{", "[") or depth > _MAX_DEPTH:
+        return text
+    try:
+        return _words(from_json(text), depth + 1) or text
+    except ValueError:
+        return text
+
+
+def _entries(value: Mapping[str, object], depth: int) -> str:
+    """Return what is wrong in each part of the request, with its location; "" if not said."""
+    error = value.get("error")
+    inside = _entries(error, depth + 1) if isinstance(error, dict) and depth <= _MAX_DEPTH else ""
+    return _joined(
+        (inside, *(_words(_as_list(value[key]), depth) for key in _ENTRIES if key in value))
+    )
+
+
+def _as_list(value: object) -> object:
+    """Return `{field: [messages]}`, as ASP.NET and Rails write it, as a list of entries."""
+    if isinstance(value, dict) and all(isinstance(said, list) for said in value.values()):
+        return [{"loc": field, "msg": said} for field, said in value.items()]
+    return value if isinstance(value, list) else []
+
+
+def _entry(item: object, depth: int) -> str:
+    words = _words(item, depth)
+    location = _location(item) if isinstance(item, dict) else ""
+    return f"{location}: {words}" if location and words else words
+
+
+def _location(item: Mapping[str, object]) -> str:
+    for place in filter(None, (item.get(key) for key in _LOCATIONS)):
+        parts = place if isinstance(place, list) else [place]
+        if all(isinstance(part, str | int) for part in parts):
+            return ".".join(map(str, parts))
+    return ""
+
+
+def _joined(texts: Iterable[str]) -> str:
+    return "; ".join(filter(None, texts))
+
+
+def _texts(places: Sequence[Mapping[str, object]], keys: Sequence[str]) -> Iterator[str]:
+    """The texts and whole numbers under `keys`, innermost first."""
     for value in (place.get(key) for place in reversed(places) for key in keys):
         if isinstance(value, str) and value:
-            return clip(value, 200)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
-            return str(value)
-    return None
+            yield clip(value, 200)
+        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
+            yield str(value)
 
 
 def _status(places: Sequence[Mapping[str, object]]) -> int | None:

@@ -9,7 +9,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
-from langchain_core.utils import from_env
 from langchain_core.utils.utils import get_pydantic_field_names
 from pydantic import (
     ConfigDict,
@@ -22,7 +21,7 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from langchain_aimlernie._endpoint import (
-    DEFAULT_BASE_URL,
+    base_url_of_environment,
     check_client,
     check_headers,
     check_request_id,
@@ -108,7 +107,7 @@ class ErnieSettings(BaseChatModel):
     """The key, or a function (also an async one) that gives it anew for each call."""
 
     base_url: str = Field(
-        default_factory=from_env("AIMLAPI_API_BASE", default=DEFAULT_BASE_URL),
+        default_factory=base_url_of_environment,
         validate_default=True,
     )
     """Where `/chat/completions` lies: AI/ML API, or any server that speaks the same protocol."""

@@ -6,7 +6,6 @@ last call is not sent again.
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,7 +13,12 @@ from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
-from langchain_aimlernie._endpoint import DEFAULT_BASE_URL, parse_base_url, parse_key
+from langchain_aimlernie._endpoint import (
+    base_url_of_environment,
+    endpoint_url,
+    parse_base_url,
+    parse_key,
+)
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._transport import AsyncTransport, Call, Clocks, Connection, Transport
 from langchain_aimlernie._version import __version__
@@ -156,7 +160,7 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
 
 
 def _base(base_url: str | None) -> str:
-    return parse_base_url(base_url or os.environ.get("AIMLAPI_API_BASE") or DEFAULT_BASE_URL)
+    return parse_base_url(base_url or base_url_of_environment())
 
 
 def _query(include: Sequence[str], endpoint: str | None) -> str:
@@ -171,7 +175,7 @@ def _new_call(
     timeout: float | None,
     max_retries: int,
 ) -> Call:
-    url = f"{base}/models?{query}".rstrip("?")
+    url = f"{endpoint_url(base, '/models')}?{query}".rstrip("?")
     key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
     if key:

@@ -20,6 +20,7 @@ from urllib.request import getproxies
 import httpcore
 import httpx
 
+from langchain_aimlernie._endpoint import check_proxy
 from langchain_aimlernie._transport.network import AsyncNetwork, Network
 from langchain_aimlernie._transport.requests import address_of, core_url
 from langchain_aimlernie._transport.sockets import AsyncioBackend
@@ -67,6 +68,7 @@ class Route(NamedTuple):
     connection: Connection
     proxy: str | None
     certificates: tuple[str | None, ...]
+    proxy_variable: str = ""
 
     def new_context(self) -> ssl.SSLContext:
         """Give the TLS settings, one object a process; reading the certificates takes 50 ms.
@@ -147,14 +149,12 @@ class Route(NamedTuple):
 
     def _parsed_proxy(self) -> httpx.Proxy:
         try:
-            return httpx.Proxy(self.proxy or "")
-        except (ValueError, httpx.InvalidURL):
-            pass  # the words of the exception may hold the proxy's password
-        raise APIConnectionError(
-            "The proxy that HTTP_PROXY, HTTPS_PROXY or ALL_PROXY names is no address of a proxy.",
-            phase="proxy",
-            is_retryable=False,
-        )
+            return httpx.Proxy(check_proxy(self.proxy or "", self.proxy_variable))
+        except httpx.InvalidURL:  # its words may hold the proxy's password
+            reason = f"{self.proxy_variable} is not the address of a proxy."
+        except ValueError as error:
+            reason = str(error)
+        raise APIConnectionError(reason, phase="proxy", is_retryable=False)
 
 
 _SYNC: Mapping[str, Callable[..., SyncConnection]] = {
@@ -190,7 +190,17 @@ def find_route(connection: Connection) -> Route:
 @functools.lru_cache(maxsize=256)
 def _route(connection: Connection, _variables: tuple[str | None, ...]) -> Route:
     certificates = tuple(map(os.environ.get, _CERTIFICATES))
-    return Route(connection, proxy_for(connection.base_url, getproxies()), certificates)
+    proxies = {scheme: proxy.strip() for scheme, proxy in getproxies().items() if proxy.strip()}
+    proxy = proxy_for(connection.base_url, proxies)
+    return Route(connection, proxy, certificates, _variable_of(proxy) if proxy else "")
+
+
+def _variable_of(proxy: str) -> str:
+    """Return the name of the environment variable that holds a proxy's address."""
+    for name in (*_PROXIES, *map(str.upper, _PROXIES)):
+        if os.environ.get(name, "").strip() in (proxy, proxy.removeprefix("http://")):
+            return name
+    return "The proxy in the system's settings"
 
 
 def proxy_for(address: str, environment: Mapping[str, str]) -> str | None:

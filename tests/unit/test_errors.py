@@ -6,14 +6,16 @@ import json
 import pickle
 
 import pytest
+from error_samples import ACCOUNTS, OVERFLOWS, RATE_LIMITS, REFUSALS, SAMPLES, aimlapi, openai
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core import exceptions as core
 from langchain_core.language_models.chat_models import _generate_response_from_error
 from langchain_core.messages import AIMessageChunk
 
-from langchain_aimlernie import _error_answers, errors
+from langchain_aimlernie import _error_answers, _error_wordings, errors
 from langchain_aimlernie._error_answers import error_from_response, error_in_payload
+from langchain_aimlernie._problems import clip
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -119,11 +121,72 @@ def test_a_prompt_that_is_too_long_is_known_by_its_words(words, status):
     assert type(from_body(500, {"message": words})) is InternalServerError
 
 
+def of_server(sample):
+    return f"{sample.status} {sample.server}"
+
+
+def body_of(sample):
+    return sample.body.encode() if isinstance(sample.body, str) else sample.body
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=of_server)
+def test_what_servers_send_is_understood(sample):
+    error = from_body(sample.status, body_of(sample), dict(sample.headers))
+    assert type(error).__name__ == sample.error
+    assert error.is_retryable is sample.retryable
+    assert error.status_code == sample.status
+
+
+INSIDE = [sample for sample in SAMPLES if isinstance(sample.body, dict)]
+
+
+@pytest.mark.parametrize("sample", INSIDE, ids=of_server)
+def test_the_same_inside_a_200_or_an_event_is_understood_alike(sample):
+    error = error_in_payload(sample.body, headers=dict(sample.headers))
+    if sample in REFUSALS:
+        assert type(error) is not ContextWindowExceededError
+    elif sample in RATE_LIMITS:
+        assert error.is_retryable is sample.retryable
+        assert not error.is_retryable or type(error) in (RateLimitError, InternalServerError)
+    elif sample in ACCOUNTS and sample.error == "PermissionDeniedError":
+        assert type(error) is not InsufficientCreditsError
+    else:
+        assert type(error).__name__ == sample.error
+        assert not error.is_retryable
+
+
 @pytest.mark.parametrize(
-    "words", ["max_tokens must be at least 1", "image is too large", "Body validation error!"]
+    "words", ["Rate limit exceeded", "Too many requests", "30 requests per minute", "请求过于频繁"]
 )
-def test_other_refusals_are_no_overflow(words):
-    assert type(from_body(400, {"message": words})) is BadRequestError
+def test_a_rate_limit_inside_a_200_needs_no_status(words):
+    error = error_in_payload({"error": {"message": words}})
+    assert type(error) is RateLimitError
+    assert error.is_retryable
+
+
+@pytest.mark.parametrize("table", ["OVERFLOWS", "EXHAUSTED_FUNDS", "FREE_TIER", "RATE_LIMITS"])
+def test_each_wording_has_a_sample(table):
+    texts = [json.dumps(sample.body, ensure_ascii=False) for sample in SAMPLES]
+    for pattern in getattr(_error_wordings, table):
+        # In the text of the JSON, a message does not begin on a line of its own.
+        wording = _error_wordings.any_of((pattern.replace("^", '"'),))
+        assert any(map(wording.search, texts)), pattern
+
+
+@pytest.mark.parametrize("sample", OVERFLOWS, ids=of_server)
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_an_overflow_is_known_with_each_status_that_refuses(status, sample):
+    assert type(from_body(status, body_of(sample))) is ContextWindowExceededError
+
+
+def test_an_overflow_that_is_told_says_what_to_do():
+    assert "max_tokens" in from_body(400, openai("prompt is too long")).message
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "1"}, {"retry-after-ms": "100"}])
+def test_a_quota_is_a_matter_of_time_only_if_the_server_says_so(headers):
+    error = from_body(429, {"message": "Quota exceeded"}, headers)
+    assert error.is_retryable is bool(headers)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +204,7 @@ def test_other_refusals_are_no_overflow(words):
         ({"error": "Wrong"}, "Wrong", None, None),
         ({"message": ["Wrong", "very"], "error": "Bad Request"}, "Wrong; very", None, None),
         ({"message": {"message": "Wrong", "code": "c"}}, "Wrong", "c", None),
-        ({"detail": [{"loc": ["a"], "msg": "Wrong"}, {"msg": "too"}]}, "Wrong; too", None, None),
+        ({"detail": [{"loc": ["a"], "msg": "Wrong"}, {"msg": "too"}]}, "a: Wrong; too", None, None),
         ({"error_msg": "Wrong", "error_code": 336003}, "Wrong", "336003", None),
         ({"errors": [{"message": "Wrong"}]}, "Wrong", None, None),
         (b"plain words", "plain words", None, None),
@@ -153,6 +216,135 @@ def test_every_shape_of_body_gives_its_words(body, words, code, request_id):
     assert error.message == words
     assert error.code == code
     assert error.request_id == request_id
+
+
+TEMPERATURE = "Input should be a valid number"
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (
+            {
+                "detail": [
+                    {
+                        "type": "float_parsing",
+                        "loc": ["body", "temperature"],
+                        "msg": f"{TEMPERATURE}, not 'x'",
+                        "input": "hunter2",
+                    },
+                    {"loc": ["body", "messages", 0, "role"], "msg": "Field required", "input": {}},
+                ]
+            },
+            f"body.temperature: {TEMPERATURE}, not 'x'; body.messages.0.role: Field required",
+        ),
+        (
+            {"detail": [{"loc": ["body", "x"], "msg": "no", "ctx": {"error": "hunter2"}}]},
+            "body.x: no",
+        ),
+        (
+            {"message": "Invalid", "errors": [{"field": "temperature", "message": TEMPERATURE}]},
+            f"Invalid; temperature: {TEMPERATURE}",
+        ),
+        ({"errors": [{"path": ["tools", 0], "message": "Required"}]}, "tools.0: Required"),
+        (
+            {"error": {"message": "Bad", "details": [{"path": ["n"], "message": "Not 2"}]}},
+            "Bad; n: Not 2",
+        ),
+        (
+            {
+                **aimlapi("Body validation error!", 400),
+                "error": {
+                    "name": "BadRequestException",
+                    "message": "Body validation error!",
+                    "details": [{"path": ["temperature"], "message": "Expected number"}],
+                },
+            },
+            "Body validation error!; temperature: Expected number",
+        ),
+        (
+            {
+                "title": "Your request parameters did not validate.",
+                "invalid-params": [{"name": "temperature", "reason": "must be positive"}],
+            },
+            "Your request parameters did not validate.; temperature: must be positive",
+        ),
+        (
+            {"title": "Invalid", "errors": [{"detail": "no number", "pointer": "#/temperature"}]},
+            "Invalid; #/temperature: no number",
+        ),
+        (
+            {"title": "One or more errors.", "status": 400, "errors": {"temperature": ["too hot"]}},
+            "One or more errors.; temperature: too hot",
+        ),
+        (
+            {
+                "error": {
+                    "code": 400,
+                    "message": "Invalid value",
+                    "status": "INVALID_ARGUMENT",
+                    "details": [
+                        {
+                            "@type": "type.googleapis.com/google.rpc.BadRequest",
+                            "fieldViolations": [{"field": "contents", "description": "empty"}],
+                        }
+                    ],
+                }
+            },
+            "Invalid value; contents: empty",
+        ),
+        (
+            {"error": '[{"code": "invalid_type", "path": [9, "a"], "message": "Required"}]'},
+            "9.a: Required",
+        ),
+        ({"error": {"message": '{"error": {"message": "inner", "code": 429}}'}}, "inner"),
+        ({"error": {"message": "{not JSON"}}, "{not JSON"),
+        ({"error": "Bad", "errors": [{"message": "Bad"}]}, "Bad"),
+        ({"error": "Bad", "errors": [{"field": "n", "message": "Bad"}]}, "n: Bad"),
+        ({"detail": [{"loc": [{"a": 1}], "msg": "no"}, {"loc": [], "msg": "nor"}]}, "no; nor"),
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+def test_the_parts_of_a_request_that_are_wrong_are_named(status, body, words):
+    error = from_body(status, body)
+    assert type(error) is BadRequestError
+    assert error.message == words
+    assert "hunter2" not in str(error)
+
+
+def test_a_list_of_what_is_wrong_is_cut():
+    entries = [{"loc": ["body", number], "msg": "no"} for number in range(1000)]
+    message = from_body(422, {"detail": entries}).message
+    assert message.startswith("body.0: no; body.1: no; ")
+    assert message.endswith("body.19: no")
+
+
+@pytest.mark.parametrize("extra", [0, 1, 9000])
+def test_a_body_is_kept_as_it_is_unless_it_is_long(extra):
+    body = {"message": "x" * extra}
+    error = from_body(400, body)
+    if extra < 9000:
+        assert error.body == body
+        assert error.response.json() == body
+    else:
+        assert isinstance(error.body, str)
+        assert len(error.body) == len(error.response.text) == 8192
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("abcd", "abcd"),
+        ("abcde", "abc…"),
+        ("a\nb", "a b"),
+        ("\x1b", "\\x1b"),
+        ("\x1ba", "\\x1…"),
+        ("\x00\x00", "\\x0…"),
+        ("", ""),
+    ],
+)
+def test_text_is_clipped_after_it_was_escaped(text, shown):
+    assert clip(text, 4) == shown
 
 
 def test_a_page_of_a_proxy_is_named_not_shown():

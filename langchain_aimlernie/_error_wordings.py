@@ -1,0 +1,143 @@
+"""The wordings by which servers say what a status alone does not: one pattern a row.
+
+A comment above a row names servers that send it; the tests have a sample body for each row. A
+pattern names a sentence rather than a word, because "balance" also stands in "load balancer" and
+"is too long" is also said of a tool's description. Patterns are searched for, whatever the case, in
+the codes of an error and in its message, each on a line of its own.
+"""
+
+from __future__ import annotations
+
+import re
+
+_LIMIT = r"context[ _](?:length|window|size|limit)"
+_FUNDS = r"(?:credits?|balance|funds)"
+_COUNT = r"(?: \(?[\d,]+(?: \w+)?\)?)?"
+
+OVERFLOWS = (
+    # OpenAI (Responses), Anthropic, llama.cpp (also its code), llama-cpp-python, LiteLLM, Ollama
+    rf"exceed\w*[ _](?:\S+ ){{0,6}}{_LIMIT}",
+    # OpenAI's code, also of Groq, Cerebras and others; MiniMax, z.ai
+    rf"{_LIMIT}(?:[ _](?:was|is|has|been))*[ _]exceed",
+    # OpenAI, vLLM, DeepSeek, OpenRouter, Mistral
+    r"maximum context (?:length|window)",
+    # LiteLLM, at the head of its messages
+    r"ContextWindowExceededError",
+    # vLLM
+    r"longer than the maximum model length",
+    # SGLang, Together, LM Studio
+    r"(?:longer|greater) than the (?:model's )?context length",
+    # xAI
+    r"maximum prompt length is",
+    # Anthropic, vLLM
+    rf"prompt(?: \([^)]*\)|{_COUNT}) is too (?:long|large)",
+    # Bedrock, Replicate
+    r"^(?:(?:the|your|total) )?input is too (?:long|large)",
+    # Perplexity
+    r"length of all messages is too long",
+    # Qianfan's codes
+    r"(?:prompt|tokens|characters)_too_long",
+    # Qianfan
+    r"(?:prompt|input) tokens? too long",
+    # Qianfan
+    r"max(?:imum)? input characters",
+    # SGLang, Gemini, OpenAI (Responses), GitHub Copilot, GLM
+    rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT} exceed",
+    # Zhipu
+    r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens)",
+    # Groq, Cerebras
+    r"reduce the length of the (?:messages|prompt|input)",
+    # DashScope
+    r"range of input length should be",
+    # Moonshot
+    r"exceeded model token limit",
+    # Bedrock
+    r"too many (?:input|prompt) tokens",
+    # Cohere
+    r"too many tokens(?: in the prompt|: total)",
+    # Volcengine
+    r"tokens in request more than max tokens allowed",
+    # DS4
+    r"\d+ tokens?, but the configured context size is",
+    # TGI
+    r"tokens \+ `max_new_tokens` must be <=",
+    r"`inputs` must have less than",
+    # LM Studio
+    r"when context the overflows",
+    # vLLM: what the prompt leaves of the context is less than nothing
+    r"max_tokens must be at least 1, got -\d",
+    # OpenAI
+    r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",
+    # Qianfan and servers behind it
+    r"上下文(?:长度|窗口)",
+    r"输入(?:内容|文本)?(?:过长|超长)|输入长度超|超出最大长度",
+)
+"""The prompt, or the prompt and `max_tokens` together, do not fit into the model's context."""
+
+EXHAUSTED_FUNDS = (
+    # OpenAI, Azure, Gemini, DashScope, Moonshot, New API
+    r"insufficient[ _](?:user[ _])?quota",
+    r"exceeded[ _](?:your[ _])?current[ _]quota",
+    # AI/ML API, DeepSeek, OpenAI, Together, Qianfan's search
+    rf"\b(?:insufficient|not enough|no|out of)[ _](?:(?:your|account|available)[ _])*{_FUNDS}\b",
+    # Anthropic, SiliconFlow
+    rf"{_FUNDS} (?:is |are |has been |have been )?(?:too low|insufficient|exhausted|used up)",
+    # OpenRouter
+    r"(?:requires?|needs?) more credits",
+    r"key limit exceeded",
+    # xAI
+    r"used all available credits",
+    r"spending limit",
+    # AI/ML API
+    r"please top[ -]?up|top[ -]?up your",
+    # OpenAI
+    r"billing[ _](?:hard[ _]limit|not[ _]active)",
+    # Google
+    r"requires billing to be enabled",
+    # LiteLLM
+    r"budget[ _](?:has been )?exceeded|exceeded ?budget|crossed budget",
+    # Qianfan, DeepSeek, New API
+    r"余额不足|欠费|额度(?:不足|已?用[尽完])|请(?:先|及时|您)?充值",
+)
+"""The account cannot pay: waiting does not help."""
+
+FREE_TIER = (
+    # AI/ML API, Gemini (also its metrics), DashScope
+    r"free[-_ ](?:tier|plan|limit|quota)",
+    # OpenRouter
+    r"free-models-per-day",
+    # Qianfan, DashScope
+    r"免费额度",
+)
+"""What is free has been used up: waiting helps after an hour or a day at the earliest."""
+
+EXHAUSTED_QUOTAS = (
+    # Google, Qianfan's search, LiteLLM
+    r"quota(?:[ _]\w+){0,3}[ _](?:exceeded|exhausted|used up|reached)",
+    r"exceed\w*(?: \w+){0,4} quota",
+    # proxies of all kinds
+    r"(?:daily|monthly) (?:\w+ )?limit",
+    r"配额(?:已?用[尽完]|不足|已?耗尽|超限)|超[出过]\w{0,4}配额",
+)
+"""A quota is used up, and nothing here says of what length of time."""
+
+RATE_LIMITS = (
+    # OpenAI's code, also of Groq, Qianfan, Mistral; Anthropic's type
+    r"rate[ _-]?limit",
+    # nginx, Cloudflare, Hugging Face
+    r"too[ _]many[ _]requests",
+    # Bedrock, DashScope, LiteLLM
+    r"throttl",
+    # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter
+    r"per[ _-]?(?:second|minute)|per[ -]min\b|/min\b|\b(?:[rt]pm|qps)\b",
+    # Azure, OpenAI, Groq, LiteLLM
+    r"(?:try|retry)(?: again)? (?:in|after) (?:about |~)?\d",
+    # Qianfan and servers behind it
+    r"限流|请求(?:过于)?频繁|频率(?:过快|超限|限制)",
+)
+"""Too many requests or tokens in a time: waiting helps."""
+
+
+def any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Return one pattern that matches where one of `patterns` does."""
+    return re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE)
