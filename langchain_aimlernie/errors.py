@@ -5,7 +5,7 @@ Each class is also core's class for the same thing, so middleware, fallbacks and
     AimlErnieError                          ModelError
     ├── AuthenticationError                 ModelAuthenticationError     401, no key
     ├── PermissionDeniedError               ModelPermissionDeniedError   403
-    │   └── InsufficientCreditsError                                     402, a 403 about credits
+    │   └── InsufficientCreditsError                                     402, 400 or 403 about funds
     ├── BadRequestError                     ModelInvalidRequestError     400, 409, 413, 422, ours
     │   └── ContextWindowExceededError      ContextOverflowError         the prompt is too long
     ├── NotFoundError                       ModelNotFoundError           404
@@ -182,7 +182,7 @@ class PermissionDeniedError(AimlErnieError, ModelPermissionDeniedError):
 
 
 class InsufficientCreditsError(PermissionDeniedError):
-    """The account is out of credits (402, or a 403 that says so)."""
+    """The account is out of credits (402, or a 400 or 403 that says so)."""
 
 
 class BadRequestError(AimlErnieError, ModelInvalidRequestError):
@@ -190,7 +190,7 @@ class BadRequestError(AimlErnieError, ModelInvalidRequestError):
 
 
 class ContextWindowExceededError(BadRequestError, ContextOverflowError):
-    """The prompt is longer than the model's context."""
+    """The prompt, or the prompt and `max_tokens` together, exceed the model's context."""
 
 
 class NotFoundError(AimlErnieError, ModelNotFoundError):
@@ -198,7 +198,7 @@ class NotFoundError(AimlErnieError, ModelNotFoundError):
 
 
 class RateLimitError(AimlErnieError, ModelRateLimitError):
-    """Too many requests (429); not retryable when a quota or the free tier is used up."""
+    """Too many requests (429); not retryable when funds, a quota or the free tier is used up."""
 
 
 class InternalServerError(AimlErnieError, ModelAPIError):

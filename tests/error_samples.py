@@ -433,7 +433,7 @@ _REFUSALS: tuple[tuple[str, int, object], ...] = (
         },
     ),
     ("an image of a message", 400, openai("image is too large")),
-    ("AI/ML API", 400, aimlapi("Body validation error!", 400)),
+    ("AI/ML API, parameters", 400, aimlapi("Body validation error!", 400)),
     ("billing address", 400, openai("Unknown field billing_address")),
 )
 
@@ -704,8 +704,16 @@ ACCOUNTS = (
     ),
     _funds("SiliconFlow", 403, {"code": 30001, "message": "Sorry, your balance is insufficient"}),
     _funds("New API", 403, openai("用户额度不足 剩余额度: ¥0.01", "insufficient_user_quota")),
-    _funds("Anthropic", 400, anthropic("Your credit balance is too low to access the Claude API.")),
-    _funds("LiteLLM", 400, openai("Budget has been exceeded! Current cost: 26.0", "400", "none")),
+    _funds(
+        "Anthropic, funds",
+        400,
+        anthropic("Your credit balance is too low to access the Claude API."),
+    ),
+    _funds(
+        "LiteLLM, budget",
+        400,
+        openai("Budget has been exceeded! Current cost: 26.0", "400", "none"),
+    ),
     _funds("OpenAI", 403, openai("Your account is not active", "billing_not_active")),
     _funds("OpenAI, cap", 403, openai("Billing hard limit has been reached", "billing_hard_limit")),
     _funds(
@@ -733,7 +741,9 @@ ACCOUNTS = (
     _denied("billing page", openai("The key lacks the scope billing:read")),
     _denied("payment page", openai("Models for payment data need an approval")),
     _denied("quota page", openai("You may not change quotas")),
-    _denied("OpenAI", openai("Project `p` does not have access to model `m`", "model_not_found")),
+    _denied(
+        "OpenAI, model", openai("Project `p` does not have access to model `m`", "model_not_found")
+    ),
     _denied("Qianfan", openai("No permission to access data", "access_denied", "access_denied")),
 )
 

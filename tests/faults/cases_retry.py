@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cases_status import dated
+from error_samples import bare, openai
 from fault_bytes import (
     DONE,
     GOOD_ANSWER,
@@ -108,6 +109,30 @@ BY_STATUS = (
     ),
 )
 
+
+def limited(body: object) -> Script:
+    """A 429 that asks for next to no wait."""
+    return (answer(body, 429, {"retry-after-ms": "1"}),)
+
+
+LIMITS = (
+    again("429 about a load balancer", limited(bare("The load balancer has no free slot"))),
+    again("429 about credits a minute", limited(bare("Exceeded 100 credits per minute"))),
+    again("429 about a quota and a time", limited(bare("Quota exceeded"))),
+    gives_up(
+        "429 about funds and a time",
+        limited(openai("no", "insufficient_quota")),
+        "RateLimitError",
+        1,
+    ),
+    gives_up(
+        "429 about the free tier and a time",
+        limited(bare("Free-tier limit reached")),
+        "RateLimitError",
+        1,
+    ),
+)
+
 UNKNOWN_OUTCOME = (
     again("reset once", RESET),
     gives_up("reset always", RESET, "APIConnectionError", 2),
@@ -193,7 +218,7 @@ STREAMS = (
     ),
 )  # fmt: skip
 
-CASES = (*BY_STATUS, *UNKNOWN_OUTCOME, *RETRY_AFTER, *STREAMS)
+CASES = (*BY_STATUS, *LIMITS, *UNKNOWN_OUTCOME, *RETRY_AFTER, *STREAMS)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import json
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
+from error_samples import SAMPLES, aimlapi, bare, openai
 from fault_bytes import HTML, INFERENCE_ID, aiml_error, answer, head, openai_error
-from fault_outcomes import Case, Fails
+from fault_outcomes import ALL_MODES, Case, Fails
 from fault_server import Close, Drip, Hold, Reset
 
 # 405, 408, 415, 425, 501 and what lies outside the standard have no class of their own in the
@@ -247,4 +248,29 @@ SPECIAL = (
     ),
 )
 
-CASES = (*MATRIX, *RETRY_AFTER, *OVERFLOWS, *SPECIAL)
+SERVERS = tuple(
+    Case(
+        f"{sample.server} says {sample.status}",
+        answer(sample.body, sample.status, sample.headers),
+        Fails(sample.error, retryable=sample.retryable, attributes={"status_code": sample.status}),
+        (ALL_MODES[number % 4],),
+    )
+    for number, sample in enumerate(SAMPLES)
+)
+
+
+def inside(name: str, body: object, error: str, retryable: bool) -> Case:
+    return Case(f"inside a 200: {name}", answer(body), Fails(error, retryable=retryable))
+
+
+INSIDE = (
+    inside("overflow", bare("prompt is too long: 2 > 1"), "ContextWindowExceededError", False),
+    inside("funds", bare("You've run out of credits"), "InsufficientCreditsError", False),
+    inside("quota", openai("no", "insufficient_quota"), "RateLimitError", False),
+    inside("free tier", bare("Free-tier limit reached"), "RateLimitError", False),
+    inside("a minute", bare("Quota of 10 requests per minute exceeded"), "RateLimitError", True),
+    inside("a load balancer", bare("The load balancer is busy"), "InternalServerError", True),
+    inside("a 403", aimlapi("You've run out of credits", 403), "InsufficientCreditsError", False),
+)
+
+CASES = (*MATRIX, *RETRY_AFTER, *OVERFLOWS, *SPECIAL, *SERVERS, *INSIDE)

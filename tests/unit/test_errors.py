@@ -156,7 +156,14 @@ def test_the_same_inside_a_200_or_an_event_is_understood_alike(sample):
 
 
 @pytest.mark.parametrize(
-    "words", ["Rate limit exceeded", "Too many requests", "30 requests per minute", "请求过于频繁"]
+    "words",
+    [
+        "Rate limit exceeded",
+        "Too many requests",
+        "30 requests per minute",
+        "Too many input tokens per minute",
+        "请求过于频繁",
+    ],
 )
 def test_a_rate_limit_inside_a_200_needs_no_status(words):
     error = error_in_payload({"error": {"message": words}})
@@ -164,7 +171,9 @@ def test_a_rate_limit_inside_a_200_needs_no_status(words):
     assert error.is_retryable
 
 
-@pytest.mark.parametrize("table", ["OVERFLOWS", "EXHAUSTED_FUNDS", "FREE_TIER", "RATE_LIMITS"])
+@pytest.mark.parametrize(
+    "table", ["OVERFLOWS", "EXHAUSTED_FUNDS", "FREE_TIER", "EXHAUSTED_QUOTAS", "RATE_LIMITS"]
+)
 def test_each_wording_has_a_sample(table):
     texts = [json.dumps(sample.body, ensure_ascii=False) for sample in SAMPLES]
     for pattern in getattr(_error_wordings, table):
@@ -174,9 +183,10 @@ def test_each_wording_has_a_sample(table):
 
 
 @pytest.mark.parametrize("sample", OVERFLOWS, ids=of_server)
-@pytest.mark.parametrize("status", [400, 413, 422])
-def test_an_overflow_is_known_with_each_status_that_refuses(status, sample):
-    assert type(from_body(status, body_of(sample))) is ContextWindowExceededError
+def test_an_overflow_is_known_with_each_status_that_refuses(sample):
+    for status in (400, 413, 422):
+        assert type(from_body(status, body_of(sample))) is ContextWindowExceededError
+    assert type(from_body(500, body_of(sample))) is InternalServerError
 
 
 def test_an_overflow_that_is_told_says_what_to_do():
