@@ -198,7 +198,8 @@ def _route(connection: Connection, _variables: tuple[str | None, ...]) -> Route:
 def _variable_of(proxy: str) -> str:
     """Return the name of the environment variable that holds a proxy's address."""
     for name in (*_PROXIES, *map(str.upper, _PROXIES)):
-        if os.environ.get(name, "").strip() in (proxy, proxy.removeprefix("http://")):
+        value = os.environ.get(name, "").strip()
+        if value and value in (proxy, proxy.removeprefix("http://")):
             return name
     return "The proxy in the system's settings"
 

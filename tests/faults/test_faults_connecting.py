@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import sys
 
+import httpx
 import pytest
-from fault_bytes import EVENTS, GOOD_ANSWER, GOOD_STREAM, HEL, KEY, LO, SSE_TYPE, head
+from fault_bytes import EVENTS, GOOD_ANSWER, GOOD_STREAM, HEL, KEY, LO, SSE_TYPE, answer, head
 from fault_outcomes import (
     ALL_MODES,
     JSON_MODES,
@@ -20,6 +22,8 @@ from fault_outcomes import (
     play,
 )
 from fault_server import Close, Hear, Hold, Pause, Reset, crowded_port, refusing_port
+
+from langchain_aimlernie.catalogue import alist_models, list_models
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
 UNREACHED = "APIConnectionError"
@@ -57,7 +61,8 @@ def one_call(base_url, mode, **settings):
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_name_that_no_server_has_is_named(mode, scheme):
     outcome = one_call(f"{scheme}://no-such-host.invalid/v1", mode)
-    Fails(UNREACHED, retryable=True, says=("no-such-host.invalid",)).check(outcome)
+    says = ("no-such-host.invalid", "cannot be resolved")
+    Fails(UNREACHED, retryable=True, says=says).check(outcome)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -109,6 +114,8 @@ def test_a_port_without_tls_answers_https_in_odd_ways(faults, greeting, mode):
         base_url = endpoint.base_url.replace("http:", "https:")
         outcome = one_call(base_url, mode, timeout=0.5)
         Fails(error, says=("127.0.0.1",)).check(outcome)
+        if greeting == "words that are no TLS":
+            Fails(error, says=("begin with https",), hides=("SSL_CERT_FILE",)).check(outcome)
         assert outcome.error.phase in ("connect", "tls"), "nothing was sent"
         assert endpoint.settle()
 
@@ -125,7 +132,8 @@ def test_http_to_a_tls_port_is_a_connection_error(faults, trusted, mode):
 def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(faults, trusted, mode):
     with faults.endpoint(tls=trusted.server) as endpoint:
         outcome = one_call(endpoint.base_url, mode, max_retries=2)
-        Fails(UNREACHED, retryable=False, says=("certificate",)).check(outcome)
+        says = ("certificate", "SSL_CERT_FILE")
+        Fails(UNREACHED, retryable=False, says=says, hides=("begin with https",)).check(outcome)
         assert endpoint.settle()
         assert not endpoint.requests
 
@@ -209,9 +217,11 @@ def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(faults, monkeypatc
     denial = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
     with faults.endpoint((denial,)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{proxy.port}")
-        outcome = one_call(f"https://tunnel-{status}-{mode}.invalid/v1", mode)
-        Fails(UNREACHED, says=(str(status),), hides=("hunter2",)).check(outcome)
-        assert proxy.requests[0].method == "CONNECT"
+        retries = 0 if status == 502 else 2
+        outcome = one_call(f"https://tunnel-{status}-{mode}.invalid/v1", mode, max_retries=retries)
+        says = (str(status),)
+        Fails(UNREACHED, status == 502, says=says, hides=("hunter2",)).check(outcome)
+        assert [request.method for request in proxy.requests] == ["CONNECT"], "asked once"
         assert "authorization" not in proxy.requests[0].headers
         assert KEY not in str(proxy.requests)
         assert proxy.settle()
@@ -254,6 +264,70 @@ def test_no_proxy_is_kept(faults, monkeypatch, mode):
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         Gives().check(one_call(endpoint.base_url, mode))
         assert not proxy.connections
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", "/v1/chat/completions"),
+        ("/", "/v1/chat/completions"),
+        ("/v1", "/v1/chat/completions"),
+        ("/api/v3/", "/api/v3/chat/completions"),
+        ("/chat/completions", "/chat/completions"),
+        ("/chat/completions/", "/chat/completions"),
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/openai/deployments/d/chat/completions", "/openai/deployments/d/chat/completions"),
+    ],
+)
+def test_a_whole_endpoint_is_asked_itself(faults, path, target, mode):
+    with faults.endpoint() as endpoint:
+        base_url = f"http://127.0.0.1:{endpoint.port}{path}"
+        Gives().check(one_call(base_url, mode))
+        # As a setting of a call, and of a copy, the address is read a second time.
+        model = make_model("http://127.0.0.1:9").model_copy(update={"base_url": base_url})
+        Gives().check(outcome_of(model, mode, max_retries=0))
+        Gives().check(outcome_of(make_model("http://127.0.0.1:9"), mode, base_url=base_url))
+        assert {request.target for request in endpoint.requests} == {target}
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("", "/v1/models"),
+        ("/v1/", "/v1/models"),
+        ("/chat/completions", "/models"),
+        ("/chat/completions/", "/models"),
+        ("/api/v3/chat/completions", "/api/v3/models"),
+    ],
+)
+def test_the_models_of_a_whole_endpoint_are_its_sibling(faults, path, target):
+    with faults.endpoint((answer({"data": []}),), (answer({"data": []}),)) as endpoint:
+        base_url = f"http://127.0.0.1:{endpoint.port}{path}"
+        nothing = {"base_url": base_url, "include": (), "endpoint": None}
+        assert list_models(**nothing) == asyncio.run(alist_models(**nothing)) == []
+        assert {request.target for request in endpoint.requests} == {target}
+
+
+class OddTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """What a user may put into a client of their own, with a fault in it."""
+
+    def handle_request(self, request):
+        raise KeyError("odd")
+
+    async def handle_async_request(self, request):
+        raise KeyError("odd")
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_the_cause_of_an_unexpected_error_is_kept(mode):
+    clients = {
+        "http_client": httpx.Client(transport=OddTransport()),
+        "http_async_client": httpx.AsyncClient(transport=OddTransport()),
+    }
+    outcome = outcome_of(make_model("http://127.0.0.1:9", **clients), mode)
+    Fails(UNREACHED, retryable=False, says=("KeyError", "odd")).check(outcome)
+    assert type(outcome.error.__cause__) is KeyError
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)

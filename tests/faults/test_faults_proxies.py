@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 
 import pytest
 from fault_bytes import KEY
@@ -81,3 +82,64 @@ def test_a_server_that_a_tunnel_does_not_reach_is_an_error(relay, monkeypatch, t
         texts(f"https://127.0.0.1:{port}/v1", mode, 1)
     assert type(caught.value).__name__ == "APIConnectionError"
     assert relay.settle()
+
+
+BAD_PROXIES = {
+    "socks://user:hunter2@127.0.0.1:7891/": ("socks://", "socks5://"),
+    "SOCKS://127.0.0.1:7891": ("socks://", "socks5://"),
+    "socks://127.0.0.1:1": ("socks://", "socks5://"),
+    "socks4://user:hunter2@127.0.0.1:1": ("socks4://", "socks5://"),
+    "ftp://user:hunter2@127.0.0.1:1": ("ftp://", "http://"),
+    "http://user:hunter2@127.0.0.1:nope": ("not the address of a proxy",),
+    "http://user:hunter2/@127.0.0.1:1": ("not the address of a proxy",),
+    "http://user:hunter2@": ("not the address of a proxy",),
+    "http://": ("not the address of a proxy",),
+    "user:hunter2@a b": ("not the address of a proxy",),
+    "://user:hunter2@127.0.0.1:1": ("not the address of a proxy",),
+}
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize(
+    ("proxy", "variable"),
+    [
+        *((proxy, "ALL_PROXY") for proxy in BAD_PROXIES),
+        *(("socks://127.0.0.1:1", name) for name in ("all_proxy", "HTTPS_PROXY", "https_proxy")),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(monkeypatch, mode, proxy, variable):
+    monkeypatch.setenv(variable, proxy)
+    with pytest.raises(Exception, match=variable) as caught:
+        texts("https://behind.invalid/v1", mode, 1, max_retries=2)
+    error = caught.value
+    assert (type(error).__name__, error.phase) == ("APIConnectionError", "proxy")
+    assert not error.is_retryable
+    assert all(part in str(error) for part in BAD_PROXIES[proxy])
+    assert "hunter2" not in str(error)
+    assert error.__cause__ is None
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_socks_without_its_package_says_which_one_is_needed(monkeypatch, mode):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    with pytest.raises(Exception, match=r"ALL_PROXY.*socks5://.*pip install socksio") as caught:
+        texts("https://behind.invalid/v1", mode, 1)
+    assert (type(caught.value).__name__, caught.value.phase) == ("APIConnectionError", "proxy")
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "HTTP_PROXY", "http_proxy"])
+@pytest.mark.parametrize("value", ["", " ", "\t"])
+def test_an_empty_variable_is_no_proxy(faults, monkeypatch, mode, variable, value):
+    monkeypatch.setenv(variable, value)
+    with faults.endpoint() as endpoint:
+        assert texts(endpoint.base_url, mode, 1)
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_proxy_without_a_scheme_speaks_http(faults, monkeypatch, mode):
+    with faults.endpoint() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", f" 127.0.0.1:{proxy.port} ")
+        assert texts(f"http://bare-{mode}.invalid/v1", mode, 1)
+        assert proxy.requests[0].target == f"http://bare-{mode}.invalid/v1/chat/completions"

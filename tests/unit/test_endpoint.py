@@ -5,6 +5,7 @@ import pytest
 from langchain_aimlernie._endpoint import (
     check_headers,
     check_request_id,
+    endpoint_url,
     is_default_host,
     parse_base_url,
     parse_key,
@@ -23,10 +24,73 @@ from langchain_aimlernie._endpoint import (
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"),
         ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
         ("http://localhost", "http://localhost/v1"),
+        ("http://localhost/chat/completions", "http://localhost/chat/completions"),
+        ("http://localhost/chat/completions/", "http://localhost/chat/completions"),
+        ("http://localhost//chat/completions", "http://localhost//chat/completions"),
+        ("http://localhost/v1/chat/completions/", "http://localhost/v1"),
     ],
 )
 def test_every_form_of_an_address_names_the_same_place(given, base):
     assert parse_base_url(given) == base
+    assert parse_base_url(base) == base
+
+
+@pytest.mark.parametrize(
+    ("given", "completions", "models"),
+    [
+        ("http://localhost", "http://localhost/v1/chat/completions", "http://localhost/v1/models"),
+        ("http://[::1]/a", "http://[::1]/a/chat/completions", "http://[::1]/a/models"),
+        (
+            "http://localhost/chat/completions",
+            "http://localhost/chat/completions",
+            "http://localhost/models",
+        ),
+    ],
+)
+def test_endpoints_lie_beside_each_other(given, completions, models):
+    base = parse_base_url(given)
+    assert endpoint_url(base, "/chat/completions") == completions
+    assert endpoint_url(base, "/models") == models
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("localhost:8000/v1", "localhost:8000/v1"),
+        ("127.0.0.1:8000", "127.0.0.1:8000"),
+        ("api.aimlapi.com/v1", "api.aimlapi.com/v1"),
+        ("//host/v1", "//host/v1"),
+        ("user:hunter2@host:8000/v1", "host:8000/v1"),
+        ("user:hunter2/@host:8000/v1", "host:8000/v1"),
+        ("host/v1?key=hunter2", "host/v1"),
+        ("", ""),
+    ],
+)
+def test_an_address_without_a_scheme_is_shown_as_it_was_given(given, shown):
+    with pytest.raises(ValueError, match="Put https:// or http:// before it") as caught:
+        parse_base_url(given)
+    assert f"got {shown!r}" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("ftp://user:hunter2@host/v1", "ftp://host/v1"),
+        ("https://", "https://"),
+        ("https://user:hunter2#@host:1/v1", "https://host:1/v1"),
+        ("https://user:hunter2/@host:1/v1", "https://host:1/v1"),
+        ("https://host:99999/v1", "https://host:99999/v1"),
+        ("https://host/v1?api-version=1", "https://host/v1"),
+        ("https://host/v1?key=hunter2&x=https://y@z", "https://host/v1"),
+    ],
+)
+def test_any_address_that_is_refused_is_shown_without_what_is_secret(given, shown):
+    with pytest.raises(ValueError) as caught:
+        parse_base_url(given)
+    assert f"got {shown!r}" in str(caught.value)
+    assert "before it" not in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

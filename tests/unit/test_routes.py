@@ -108,6 +108,24 @@ def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ({"ALL_PROXY": P}, "ALL_PROXY"),
+        ({"all_proxy": P, "ALL_PROXY": "http://other:1"}, "all_proxy"),
+        ({"HTTPS_PROXY": P, "ALL_PROXY": "http://other:1"}, "HTTPS_PROXY"),
+        ({"https_proxy": "", "HTTPS_PROXY": "http://other:1", "ALL_PROXY": P}, "ALL_PROXY"),
+        ({"HTTPS_PROXY": "proxy:3128"}, "HTTPS_PROXY"),
+        ({}, ""),
+    ],
+)
+def test_a_route_knows_the_variable_of_its_proxy(monkeypatch, environment, name):
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    route = find_route(Connection(HTTPS))
+    assert (route.proxy, route.proxy_variable) == (P if environment else None, name)
+
+
+@pytest.mark.parametrize(
     "proxy", ["ftp://u:hunter2@proxy:1", "http://u:hunter2@proxy:nope", "socks9://x"]
 )
 def test_a_proxy_that_is_none_is_refused_without_its_password(monkeypatch, proxy):

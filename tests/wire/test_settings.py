@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import pickle
 
@@ -10,6 +11,7 @@ from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie, errors
+from langchain_aimlernie.catalogue import alist_models, list_models
 from langchain_aimlernie.profiles import DEFAULT_MODEL
 
 SETTINGS = {
@@ -198,9 +200,30 @@ def test_settings_come_from_the_environment(monkeypatch):
     assert llm.base_url == "https://gateway.example/v1"
 
 
-def test_an_empty_key_in_the_environment_is_none(monkeypatch):
-    monkeypatch.setenv("AIMLAPI_API_KEY", "")
-    assert ChatAimlErnie().api_key is None
+@pytest.mark.parametrize("empty", ["", " ", "\t\n"])
+def test_an_empty_variable_of_the_environment_is_unset(monkeypatch, empty):
+    monkeypatch.setenv("AIMLAPI_API_KEY", empty)
+    monkeypatch.setenv("AIMLAPI_API_BASE", empty)
+    llm = ChatAimlErnie()
+    assert llm.api_key is None
+    assert llm.base_url == "https://api.aimlapi.com/v1"
+
+
+async def test_an_empty_variable_is_unset_for_the_catalogue(monkeypatch):
+    monkeypatch.setenv("AIMLAPI_API_BASE", " ")
+    monkeypatch.setenv("HTTPS_PROXY", "socks://x")  # so that nobody is asked
+    for ask in (list_models, alist_models):
+        with pytest.raises(errors.APIConnectionError, match="HTTPS_PROXY"):
+            await answer if inspect.isawaitable(answer := ask(max_retries=0)) else answer
+
+
+def test_an_address_without_a_scheme_is_shown_as_it_was_given(monkeypatch, model):
+    monkeypatch.setenv("AIMLAPI_API_BASE", "localhost:8000/v1")
+    for attempt in (ChatAimlErnie, lambda: ChatAimlErnie(base_url="localhost:8000/v1")):
+        with pytest.raises(ValidationError, match=r"got 'localhost:8000/v1'\. Put https://"):
+            attempt()
+    with pytest.raises(errors.BadRequestError, match=r"got 'localhost:8000/v1'\. Put https://"):
+        model().invoke("hi", base_url="localhost:8000/v1")
 
 
 async def test_without_a_key_the_api_is_not_asked():
