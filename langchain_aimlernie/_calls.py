@@ -87,14 +87,17 @@ class PreparedCall:
         if stream and settings.stream_usage:
             rest.setdefault("stream_options", {"include_usage": True})
         spec = find_model(name)
+        is_api = is_default_host(settings.base_url)
         payload = build_payload(
             messages,
-            spec,
+            spec if is_api else spec.on_other_server(),
             # A server of one's own may know the weights by a name of another case.
-            spec.id if is_default_host(settings.base_url) else name,
+            spec.id if is_api else name,
             {**settings.body_settings(), **settings.model_kwargs},
             rest,
             replay_reasoning=settings.replay_reasoning,
+            omit_unsupported=settings.on_unsupported_content == "omit",
+            warn=settings.warn_once,
         )
         if stream:
             payload["stream"] = True

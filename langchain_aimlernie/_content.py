@@ -7,14 +7,16 @@ and Responses), Anthropic's, Gemini's, Bedrock Converse's and Mistral's, often i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from langchain_aimlernie._media import KINDS, Media, Unsendable, first_string, read_media
 from langchain_aimlernie._text import clean_text, json_text
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
     from langchain_aimlernie.profiles import ModelSpec
 
 Wire = dict[str, object]
@@ -27,9 +29,10 @@ class NotSendableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What a person, a tool or the model says."""
+    """What a person, a tool or the model says, perhaps with a mark for the prompt cache."""
 
     text: str
+    cache_control: Block | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Result:
     name: str
     content: object
     error: bool = False
+    cache_control: Block | None = None
 
 
 Piece = Text | Refusal | Reasoning | Media | Call | Result | Unsendable
@@ -72,13 +76,39 @@ Reader = Callable[[str, Block], Iterable[Piece]]
 # Reading. A reader gets the block's type and the block, and says what it holds.
 
 
+def read_cache_control(block: Block) -> Block | None:
+    """Return the `cache_control` of a content block or tool, as the API's schema has it.
+
+    Anything else than `{"type": "ephemeral"}`, with "5m" or "1h" as `ttl` or without one, counts as
+    absent. LangChain keeps keys that it does not know in a block's `extras`.
+    """
+    extras = block.get("extras")
+    mark = block.get("cache_control")
+    if mark is None and isinstance(extras, Mapping):
+        mark = extras.get("cache_control")
+    if not isinstance(mark, Mapping) or mark.get("type") != "ephemeral":
+        return None
+    ttl = {"ttl": mark["ttl"]} if mark.get("ttl") in ("5m", "1h") else {}
+    return {"type": "ephemeral", **ttl}
+
+
+def has_cache_control(messages: Iterable[BaseMessage]) -> bool:
+    """Return whether a content block of one of the messages has a `cache_control`."""
+    return any(
+        isinstance(block, Mapping) and read_cache_control(block) is not None
+        for message in messages
+        if isinstance(message.content, list)
+        for block in message.content
+    )
+
+
 def _read_text(_: str, block: Block) -> Iterable[Piece]:
     if "text" not in block:
         return (_unknown(block),)
     text = block["text"]
     if text is None or text == "":
         return ()
-    return (Text(text) if isinstance(text, str) else _unknown(block),)
+    return (Text(text, read_cache_control(block)) if isinstance(text, str) else _unknown(block),)
 
 
 def _read_json(kind: str, block: Block) -> Iterable[Piece]:
@@ -101,7 +131,10 @@ def _read_document(kind: str, block: Block) -> Iterable[Piece]:
     if isinstance(source, Mapping) and source.get("content"):
         return read_content(source["content"])
     medium = read_media(kind, block)
-    return read_content(medium) if isinstance(medium, str) else (medium,)
+    mark = read_cache_control(block)
+    if isinstance(medium, str):
+        return (Text(medium, mark),) if medium else ()
+    return (replace(medium, cache_control=mark) if isinstance(medium, Media) else medium,)
 
 
 def _read_output(_: str, block: Block) -> Iterable[Piece]:
@@ -134,15 +167,27 @@ def _read_result(kind: str, block: Block) -> Iterable[Piece]:
     identity = first_string(body, "tool_use_id", "toolUseId", "call_id", "tool_call_id", "id")
     content = next((body[key] for key in _RESULTS if body.get(key) is not None), "")
     error = body.get("is_error") is True or body.get("status") == "error"
-    return (Result(identity, first_string(body, "name"), content, error),)
+    name, mark = first_string(body, "name"), read_cache_control(block)
+    return (Result(identity, name, content, error, mark),)
 
 
 def _read_non_standard(_: str, block: Block) -> Iterable[Piece]:
     return _read_block(block.get("value"), READERS)
 
 
+def _read_non_standard_result(_: str, block: Block) -> Iterable[Piece]:
+    return (
+        _read_block(block.get("value"), _RESULT_READERS) if "value" in block else (_unknown(block),)
+    )
+
+
 def _read_nothing(_: str, __: Block) -> Iterable[Piece]:
     return ()
+
+
+def _leave_out(_: str, block: Block) -> Iterable[Piece]:
+    """Leave out a block; an object that only has a key of the same name is data."""
+    return () if "type" in block else (_unknown(block),)
 
 
 _ARGUMENTS = ("args", "arguments", "input", "partial_json")
@@ -193,6 +238,16 @@ READERS: dict[str, Reader] = {
     # calls, which a message has whole among its `tool_calls`.
     **dict.fromkeys(_MACHINERY, _read_nothing),
 }
+
+_DATA = frozenset({"function", "reference", "compaction"})
+"""Types that the data of a tool are as likely to have as blocks of a model."""
+
+_RESULT_READERS: dict[str, Reader] = {
+    **{kind: _leave_out for kind in (*_THOUGHTS, *_CALLS, *_MACHINERY) if kind not in _DATA},
+    **_SAYINGS,
+    "non_standard": _read_non_standard_result,
+}
+"""A tool that is an agent may return its model's blocks: its thoughts and calls are left out."""
 
 
 def _body(block: Block, *keys: str) -> Block:
@@ -245,18 +300,35 @@ _REMEDY_OF_FORM = "Send an image as PNG, JPEG, GIF or WebP, anything else as PDF
 
 
 def _takes(spec: ModelSpec, need: str) -> bool:
-    return not spec.known or need in spec.parts or (need == "file_id" and spec.file_ids)
+    if need == "file_id":
+        return spec.file_ids
+    return need in spec.parts or (spec.any_formats and "/" in need)
 
 
-def _sendable(medium: Media, spec: ModelSpec) -> Wire:
+def _media_part(medium: Media, spec: ModelSpec, *, omit: bool) -> Wire:
+    """Write a medium as a content part; with `omit` as a text if the model does not take it.
+
+    Raises:
+        NotSendableError: The model does not take it.
+    """
     for need in medium.needs:
         if not _takes(spec, need):
+            if omit:
+                return text_part(medium.omitted)
             form = f" ({need})" if need != medium.needs[0] else ""
             raise NotSendableError(
                 f"the model does not take its block of type {medium.block!r}{form}. "
-                f"{_REMEDIES.get(need, _REMEDY_OF_FORM)}"
+                f"{_REMEDIES.get(need, _REMEDY_OF_FORM)} {_omission(medium)}"
             )
-    return medium.part
+    return _marked(medium.part, medium.cache_control, spec)
+
+
+def _omission(medium: Media) -> str:
+    return f'With on_unsupported_content="omit", {medium.omitted!r} is sent instead.'
+
+
+def _marked(part: Wire, mark: Block | None, spec: ModelSpec) -> Wire:
+    return {**part, "cache_control": mark} if mark and spec.cache_control else part
 
 
 def media_shown(pieces: Iterable[Piece], spec: ModelSpec) -> list[Wire]:
@@ -265,27 +337,38 @@ def media_shown(pieces: Iterable[Piece], spec: ModelSpec) -> list[Wire]:
     return [each.part for each in media if all(_takes(spec, need) for need in each.needs)]
 
 
-def system_content(content: object) -> str:
+def text_content(texts: Sequence[Text], spec: ModelSpec, separator: str = "") -> str | list[Wire]:
+    """Write texts as one; as parts only if a mark for the prompt cache has to stand on one."""
+    if spec.cache_control and any(text.cache_control for text in texts):
+        return [_marked(text_part(each.text), each.cache_control, spec) for each in texts]
+    return clean_text(separator.join(text.text for text in texts))
+
+
+def system_content(content: object, spec: ModelSpec, *, omit: bool = False) -> str | list[Wire]:
     """Write what a system message says: its texts, with nothing added in between.
 
     Raises:
-        NotSendableError: It holds something that is no text.
+        NotSendableError: It holds something that is no text, or, with `omit`, no medium either.
     """
     if isinstance(content, str):
         return clean_text(content)
-    texts = []
+    texts: list[Text] = []
     for piece in read_content(content):
         match piece:
-            case Text(text) | Refusal(text):
-                texts.append(text)
+            case Text():
+                texts.append(piece)
+            case Refusal(text):
+                texts.append(Text(text))
+            case Media() if omit:
+                texts.append(Text(piece.omitted))
             case Media(block):
                 raise NotSendableError(
                     f"its block of type {block!r} is no text, and instructions are nothing else. "
-                    "Put it into a user message."
+                    f"Put it into a user message. {_omission(piece)}"
                 )
             case Unsendable(_, why):
                 raise NotSendableError(why)
-    return clean_text("".join(texts))
+    return text_content(texts, spec)
 
 
 def text_part(text: str) -> Wire:
@@ -293,10 +376,15 @@ def text_part(text: str) -> Wire:
     return {"type": "text", "text": clean_text(text)}
 
 
-def user_parts(pieces: Iterable[Piece], spec: ModelSpec) -> list[Wire]:
+def user_parts(pieces: Iterable[Piece], spec: ModelSpec, *, omit: bool = False) -> list[Wire]:
     """Write what a user says and shows as content parts.
 
     People make user messages of another agent's answer: its thoughts and calls are left out.
+
+    Args:
+        pieces: What the message holds.
+        spec: What the model takes.
+        omit: Whether a text such as `[image omitted]` is sent for what it does not take.
 
     Raises:
         NotSendableError: The model does not take one of the blocks.
@@ -304,10 +392,12 @@ def user_parts(pieces: Iterable[Piece], spec: ModelSpec) -> list[Wire]:
     parts: list[Wire] = []
     for piece in pieces:
         match piece:
-            case Text(text) | Refusal(text):
+            case Text(text, mark):
+                parts.append(_marked(text_part(text), mark, spec))
+            case Refusal(text):
                 parts.append(text_part(text))
             case Media():
-                parts.append(_sendable(piece, spec))
+                parts.append(_media_part(piece, spec, omit=omit))
             case Unsendable(_, why):
                 raise NotSendableError(why)
     return parts
@@ -317,30 +407,43 @@ def user_content(parts: list[Wire]) -> object:
     """Choose the simplest form that holds `parts`: a string for no or one text, else a list."""
     if not parts:
         return ""
-    return parts[0].get("text", parts) if len(parts) == 1 else parts
+    is_plain = len(parts) == 1 and parts[0].keys() == {"type", "text"}
+    return parts[0]["text"] if is_plain else parts
 
 
-def tool_content(content: object, spec: ModelSpec) -> tuple[str, list[Wire]]:
-    """Write a tool's result as its text and its media, which no tool message may hold.
+def tool_content(
+    content: object, spec: ModelSpec, *, omit: bool = False
+) -> tuple[list[Text], list[Wire]]:
+    """Write a tool's result as its texts and its media, which no tool message may hold.
 
-    Texts stand on lines of their own; objects that are no content blocks are data, and go as JSON.
+    Each text is a line or more; objects that are no content blocks are data, and go as JSON.
+
+    Args:
+        content: What the tool returned.
+        spec: What the model takes.
+        omit: Whether a text such as `[image omitted]` stands for what it does not take.
 
     Raises:
         NotSendableError: The model does not take one of the media.
     """
     if isinstance(content, str):
-        return clean_text(content), []
-    pieces = read_content(content, _SAYINGS)
-    if pieces and all(isinstance(piece, Unsendable) for piece in pieces):
-        return json_text(content), []
-    lines: list[str] = []
+        return [Text(content)], []
+    pieces = read_content(content, _RESULT_READERS)
+    data = [piece.value for piece in pieces if isinstance(piece, Unsendable)]
+    if data and len(data) == len(pieces):
+        return [Text(json_text(data if isinstance(content, list | tuple) else content))], []
+    lines: list[Text] = []
     media: list[Wire] = []
     for piece in pieces:
         match piece:
-            case Text(text):
-                lines.append(text)
+            case Text():
+                lines.append(piece)
             case Media():
-                media.append(_sendable(piece, spec))
+                part = _media_part(piece, spec, omit=omit)
+                if part["type"] == "text":
+                    lines.append(Text(piece.omitted))
+                else:
+                    media.append(part)
             case Unsendable(value):
-                lines.append(json_text(value))
-    return clean_text("\n".join(lines)), media
+                lines.append(Text(json_text(value)))
+    return lines, media

@@ -27,11 +27,18 @@ class Media:
         block: The type of the block that it was read from, for error messages.
         part: The part as the wire has it.
         needs: What a model must take for it: a medium, then perhaps a form of it (a MIME type).
+        cache_control: The block's mark for the prompt cache, if it has one.
     """
 
     block: str
     part: dict[str, object]
     needs: tuple[str, ...]
+    cache_control: Block | None = None
+
+    @property
+    def omitted(self) -> str:
+        """The text that stands in for it, such as `[image omitted]`."""
+        return f"[{self.needs[0].removesuffix('_url')} omitted]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +138,10 @@ def read_media(type_: str, block: Block) -> Media | Unsendable | str:
         if not source.data:
             return _refused(source, "holds data that is not base64. Encode the bytes in base64.")
     source = _settled(source)
+    if source.file_id and not (source.data or source.url) and source.kind != "file":
+        return _refused(
+            source, "has only a file id, which cannot be sent. Send the data in base64."
+        )
     if source.data or source.url or source.file_id:
         return _ENCODERS[source.kind](source)
     if source.text is not None:

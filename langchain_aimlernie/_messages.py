@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,6 +38,7 @@ from langchain_aimlernie._content import (
     read_call,
     read_content,
     system_content,
+    text_content,
     text_part,
     tool_content,
     user_content,
@@ -57,7 +59,11 @@ _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 def encode_messages(
-    messages: Sequence[BaseMessage], spec: ModelSpec, *, replay_reasoning: bool = False
+    messages: Sequence[BaseMessage],
+    spec: ModelSpec,
+    *,
+    replay_reasoning: bool = False,
+    omit_unsupported: bool = False,
 ) -> list[Wire]:
     """Write a conversation as the model's published schema has it; `messages` stay as they are.
 
@@ -65,6 +71,8 @@ def encode_messages(
         messages: Messages of any class, with content of any provider.
         spec: What the model takes.
         replay_reasoning: Send earlier reasoning along, if it is this provider's own or nobody's.
+        omit_unsupported: Send a text such as `[image omitted]` for a medium that the model does
+            not take, instead of raising.
 
     Raises:
         BadRequestError: Something cannot be sent to this model. The text names the message, what
@@ -72,7 +80,7 @@ def encode_messages(
     """
     if not messages:
         raise BadRequestError("There are no messages to send. Pass at least one.")
-    conversation = _Conversation(spec, replay_reasoning=replay_reasoning)
+    conversation = _Conversation(spec, replay_reasoning=replay_reasoning, omit=omit_unsupported)
     for index, message in enumerate(messages):
         try:
             _encoder(type(message))(message, conversation)
@@ -99,19 +107,25 @@ class _OpenCall(NamedTuple):
 class _Conversation:
     """The messages written so far, and what the next one must know of them."""
 
-    __slots__ = ("_aside", "_called", "_open", "messages", "replay_reasoning", "spec")
+    __slots__ = (
+        *("_aside", "_called", "_function_call", "_open"),
+        *("messages", "omit", "replay_reasoning", "spec"),
+    )
 
-    def __init__(self, spec: ModelSpec, *, replay_reasoning: bool) -> None:
+    def __init__(self, spec: ModelSpec, *, replay_reasoning: bool, omit: bool) -> None:
         self.messages: list[Wire] = []
         self.spec = spec
         self.replay_reasoning = replay_reasoning
+        self.omit = omit
         self._aside: list[Wire] = []
         self._called: set[str] = set()
+        self._function_call: Call | None = None
         self._open: list[_OpenCall] = []
 
     def say(self, role: str, content: object, name: str | None, **more: object) -> None:
         """Add a message that is no tool's result."""
         self.tell_aside()
+        self._function_call = None
         message: Wire = {"role": role, "content": content, **more}
         if name:
             message["name"] = clean_text(name)
@@ -140,6 +154,11 @@ class _Conversation:
         self._called.update(call.wire_id for call in self._open)
         return wire
 
+    def await_function(self, call: Call) -> None:
+        """Add a legacy `function_call` to the turn just written, should a function answer it."""
+        self._open = []
+        self._function_call = call
+
     def _free_id(self, wanted: str) -> str:
         taken = {call.wire_id for call in self._open}
         wire_id, number = wanted, 1
@@ -150,19 +169,25 @@ class _Conversation:
 
     def answer(self, result: Result) -> None:
         """Add a tool's result; one that answers no call is told as a user message."""
-        text, media = tool_content(result.content, self.spec)
-        if result.error and not text.lstrip().lower().startswith("error"):
-            text = f"Error: {text}"
+        lines, media = tool_content(result.content, self.spec, omit=self.omit)
+        first = lines[0].text if lines else ""
+        if result.error and not first.lstrip().lower().startswith("error"):
+            mark = lines[0].cache_control if lines else None
+            lines[:1] = [Text(f"Error: {first}", mark)]
+        if result.cache_control and lines:
+            lines[-1] = replace(lines[-1], cache_control=result.cache_control)
         wire_id = self._claim(result)
         label = f"[Result of the tool {result.name or result.id or _NO_NAME}]"
         if wire_id is None:
-            self._aside += (text_part(f"{label}\n{text}"), *media)
+            text = "\n".join([label, *(line.text for line in lines)])
+            self._aside += (text_part(text), *media)
             return
         if media:
             self.show(label, media)
-            text = f"{text}\n{_SHOWN}" if text else _SHOWN
+            lines.append(Text(_SHOWN))
+        content = text_content(lines, self.spec, "\n")
         name = {"name": result.name} if result.name else {}
-        self.messages.append({"role": "tool", "content": text, "tool_call_id": wire_id, **name})
+        self.messages.append({"role": "tool", "content": content, "tool_call_id": wire_id, **name})
 
     def _claim(self, result: Result) -> str | None:
         """Find the call that `result` answers: by id, else by name, else in order."""
@@ -174,9 +199,17 @@ class _Conversation:
         fits = fits or [call for call in self._open if not call.own_id]
         call = min(fits, key=lambda call: result.name not in ("", call.name), default=None)
         if call is None:
-            return None
+            return self._claim_function_call(result)
         self._open.remove(call)
         return call.wire_id
+
+    def _claim_function_call(self, result: Result) -> str | None:
+        call = self._function_call
+        if call is None or result.id or result.name != call.name:
+            return None
+        self._function_call = None
+        self.messages[-1]["tool_calls"] = self.call([call])
+        return self._open.pop().wire_id
 
 
 def _arguments(call: Call) -> str:
@@ -217,7 +250,7 @@ def _encode_user(message: BaseMessage, conversation: _Conversation) -> None:
         if isinstance(piece, Result):  # Anthropic's and Gemini's users bring the tools' results
             conversation.answer(piece)
     if said or not pieces:
-        parts = user_parts(said, conversation.spec)
+        parts = user_parts(said, conversation.spec, omit=conversation.omit)
         conversation.say("user", user_content(parts), message.name)
 
 
@@ -226,18 +259,23 @@ def _encode_system(message: BaseMessage, conversation: _Conversation) -> None:
     if message.additional_kwargs.get("__openai_role__") == "developer":
         _encode_developer(message, conversation)
     else:
-        conversation.say("system", system_content(message.content), message.name)
+        _instruct("system", message, conversation)
 
 
 def _encode_developer(message: BaseMessage, conversation: _Conversation) -> None:
-    role = "developer" if conversation.spec.developer_role else "system"
-    conversation.say(role, system_content(message.content), message.name)
+    _instruct("developer" if conversation.spec.developer_role else "system", message, conversation)
+
+
+def _instruct(role: str, message: BaseMessage, conversation: _Conversation) -> None:
+    content = system_content(message.content, conversation.spec, omit=conversation.omit)
+    conversation.say(role, content, message.name)
 
 
 def _encode_assistant(message: BaseMessage, conversation: _Conversation) -> None:
-    content = message.content
+    content, spec = message.content, conversation.spec
     pieces = [] if isinstance(content, str) else read_content(content)
-    text = clean_text(content) if isinstance(content, str) else _said(pieces, Text)
+    texts = [piece for piece in pieces if isinstance(piece, Text)]
+    text = clean_text(content) if isinstance(content, str) else text_content(texts, spec)
     more: Wire = {}
     if refusal := first_string(message.additional_kwargs, "refusal") or _said(pieces, Refusal):
         more["refusal"] = refusal
@@ -247,10 +285,13 @@ def _encode_assistant(message: BaseMessage, conversation: _Conversation) -> None
         more["tool_calls"] = conversation.call(calls)
     # Never null, which the 4.5 schemas refuse; "" is what every server takes beside tool calls.
     conversation.say("assistant", text, message.name, **more)
-    conversation.show("[What the assistant showed]", media_shown(pieces, conversation.spec))
+    raw = message.additional_kwargs.get("function_call")
+    if isinstance(raw, Mapping) and not calls:
+        conversation.await_function(read_call(raw))
+    conversation.show("[What the assistant showed]", media_shown(pieces, spec))
 
 
-def _said(pieces: Iterable[Piece], kind: type[Text | Refusal | Reasoning]) -> str:
+def _said(pieces: Iterable[Piece], kind: type[Refusal | Reasoning]) -> str:
     return clean_text("".join(piece.text for piece in pieces if isinstance(piece, kind)))
 
 
@@ -261,25 +302,18 @@ def _reasoning(message: BaseMessage, pieces: Iterable[Piece]) -> str:
 
 
 def _calls(message: BaseMessage, pieces: Sequence[Piece]) -> list[Call]:
-    """Collect a turn's calls, valid or not: every one of them has an answer that must follow."""
-    fields = (getattr(message, "tool_calls", ()), getattr(message, "invalid_tool_calls", ()))
-    if not (any(fields) or pieces or message.additional_kwargs):
-        return []
-    calls = [read_call(raw) for field in fields for raw in field]
-    if not calls:
-        calls = [read_call(raw) for raw in _raw_calls(message.additional_kwargs)]
-    blocks = [piece for piece in pieces if isinstance(piece, Call)]
-    if calls:
-        # Content repeats the calls of the fields; a block without an id can be nothing else.
-        known = {"", *(call.id for call in calls)}
-        blocks = [call for call in blocks if call.id not in known]
-    return calls + blocks
+    """Collect a turn's calls, valid or not: every one of them has a result that must follow.
 
-
-def _raw_calls(additional: Mapping[str, object]) -> list[Mapping[str, object]]:
-    calls = additional.get("tool_calls") or additional.get("function_call")
-    raw = calls if isinstance(calls, list) else [calls]
-    return [call for call in raw if isinstance(call, Mapping)]
+    In an `AIMessage` they are the ones in its fields. Content blocks and `additional_kwargs` only
+    repeat them, and still hold those that a program has removed.
+    """
+    if isinstance(message, AIMessage):
+        fields = (message.tool_calls or (), message.invalid_tool_calls or ())
+        return [read_call(raw) for field in fields for raw in field]
+    raw_calls = getattr(message, "tool_calls", message.additional_kwargs.get("tool_calls"))
+    if isinstance(raw_calls, list) and raw_calls:
+        return [read_call(raw) for raw in raw_calls if isinstance(raw, Mapping)]
+    return [piece for piece in pieces if isinstance(piece, Call)]
 
 
 def _encode_tool(message: BaseMessage, conversation: _Conversation) -> None:

@@ -6,10 +6,16 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from langchain_aimlernie._content import has_cache_control
 from langchain_aimlernie._messages import encode_messages
 from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
 from langchain_aimlernie._schemas import encode_response_format
-from langchain_aimlernie._tools import encode_tool_choice, encode_tools
+from langchain_aimlernie._tools import (
+    allow_tools,
+    allows_parallel_calls,
+    encode_tool_choice,
+    encode_tools,
+)
 from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -23,7 +29,11 @@ _OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools
 _LANGCHAIN_WORDS = frozenset({"ls_structured_output_format", "structured_output_format", "strict"})
 
 
-def build_payload(  # noqa: PLR0913  the six things that a body is made of
+def _warn(_field: str, message: str) -> None:
+    warnings.warn(message, stacklevel=3)
+
+
+def build_payload(  # noqa: PLR0913  what a body is made of
     messages: Sequence[BaseMessage],
     spec: ModelSpec,
     model: str,
@@ -31,17 +41,22 @@ def build_payload(  # noqa: PLR0913  the six things that a body is made of
     options: Mapping[str, Any],
     *,
     replay_reasoning: bool = False,
+    omit_unsupported: bool = False,
+    warn: Callable[[str, str], None] = _warn,
 ) -> dict[str, Any]:
     """Build the body of a request; nothing that is `None` is in it.
 
     Args:
         messages: The conversation; not changed.
-        spec: What the model takes.
+        spec: What the model takes on the server that is asked.
         model: The model's id, as it is to be sent.
         settings: The model's settings, by name.
         options: The options of the call, which win; `None` unsets a setting. Words that are no
             settings go into the body with a warning.
         replay_reasoning: Whether the model's own earlier reasoning is sent with its turns.
+        omit_unsupported: Whether media that the model does not take are replaced by a text.
+        warn: What reports a field that the API's limits leave out or change: its name and a
+            message.
 
     Raises:
         BadRequestError: The API would refuse it, with the reason; nothing has been sent.
@@ -51,8 +66,12 @@ def build_payload(  # noqa: PLR0913  the six things that a body is made of
         _check_fields(fields, spec)
     except ValueError as error:
         raise BadRequestError(str(error)) from None
-    encoded = encode_messages(messages, spec, replay_reasoning=replay_reasoning)
-    return {"model": model, "messages": encoded, **_for_model(fields, spec)}
+    encoded = encode_messages(
+        messages, spec, replay_reasoning=replay_reasoning, omit_unsupported=omit_unsupported
+    )
+    if spec.fields is not None and not spec.cache_control and has_cache_control(messages):
+        warn("cache_control", _NO_CACHE_CONTROL.format(spec.id))
+    return {"model": model, "messages": encoded, **_for_model(fields, spec, warn)}
 
 
 def _known(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,8 +95,11 @@ def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None:
             encode = _ENCODERS.get(name)
             fields[name] = value if encode is None else encode(value)
-    if choice := encode_tool_choice(fields.pop("tool_choice", None), fields.get("tools", ())):
-        fields["tool_choice"] = choice
+    given = fields.pop("tool_choice", None)
+    if choice := encode_tool_choice(given, fields.get("tools", ())):
+        fields["tool_choice"], fields["tools"] = allow_tools(choice, fields.get("tools", []))
+    if (parallel := allows_parallel_calls(given)) is not None:
+        fields.setdefault("parallel_tool_calls", parallel)
     if not fields.get("tools"):
         for name in ("tools", "tool_choice", "parallel_tool_calls"):
             fields.pop(name, None)
@@ -103,10 +125,10 @@ _ENCODERS: Mapping[str, Callable[[Any], object]] = {
 
 def _check_fields(fields: Mapping[str, Any], spec: ModelSpec) -> None:
     """Refuse settings of other models' schemas: the API would drop them in silence."""
-    if fields.get("n", 1) != 1:
-        raise ValueError("The API gives one choice a call; n cannot be more than 1.")
     if spec.fields is None:
         return
+    if fields.get("n", 1) != 1:
+        raise ValueError("The API gives one choice a call; n cannot be more than 1.")
     for name in BODY_SETTINGS:
         if name in fields and name not in spec.fields and name != "max_completion_tokens":
             raise ValueError(
@@ -114,17 +136,44 @@ def _check_fields(fields: Mapping[str, Any], spec: ModelSpec) -> None:
             )
 
 
-def _for_model(fields: dict[str, Any], spec: ModelSpec) -> dict[str, Any]:
-    """Say the same in the words that the model's schema has."""
+def _for_model(
+    fields: dict[str, Any], spec: ModelSpec, warn: Callable[[str, str], None]
+) -> dict[str, Any]:
+    """Write the fields as the model's schema has them, and report what is lost by it."""
     if spec.fields is not None and "max_completion_tokens" not in spec.fields:
         limit = fields.pop("max_completion_tokens", None)
-        if limit is not None:
-            fields.setdefault("max_tokens", limit)
+        if limit is not None and fields.setdefault("max_tokens", limit) != limit:
+            warn(
+                "max_completion_tokens",
+                f"max_completion_tokens={limit} is not sent beside max_tokens: "
+                f"{spec.id} has one limit only.",
+            )
     is_thinking = spec.reasoning and fields.get("enable_thinking") is not False
     is_forced = fields.get("tool_choice") not in (None, "auto", "none")
     if is_forced and is_thinking and not spec.forced_tool_choice:
+        remedy = " Set enable_thinking=False to force a call." if spec.thinking_switch else ""
+        warn(
+            "tool_choice",
+            f'tool_choice is sent as "auto": {spec.id} cannot be forced to call a tool while it '
+            f"thinks, so it may answer without a call.{remedy}",
+        )
         fields["tool_choice"] = "auto"
+    if "tools" in fields and not spec.cache_control:
+        fields["tools"] = _without_cache_control(fields["tools"], spec, warn)
     return fields
+
+
+def _without_cache_control(
+    tools: list[dict[str, object]], spec: ModelSpec, warn: Callable[[str, str], None]
+) -> list[dict[str, object]]:
+    if not any("cache_control" in tool for tool in tools):
+        return tools
+    if spec.fields is not None:
+        warn("cache_control", _NO_CACHE_CONTROL.format(spec.id))
+    return [{k: v for k, v in tool.items() if k != "cache_control"} for tool in tools]
+
+
+_NO_CACHE_CONTROL = "cache_control is not sent: {} does not take it."
 
 
 def encode_body(payload: Mapping[str, Any]) -> bytes:

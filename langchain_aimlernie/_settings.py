@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.utils.utils import get_pydantic_field_names
@@ -75,6 +75,7 @@ CALL_SETTINGS: Mapping[str, str] = {
             "model_kwargs",
             "extra_body",
             "replay_reasoning",
+            "on_unsupported_content",
         )
     },
     "request_timeout": "timeout",
@@ -160,6 +161,10 @@ class ErnieSettings(BaseChatModel):
     replay_reasoning: bool = False
     """Whether the model's earlier reasoning is sent with its turns. AI/ML API documents no field
     for it, so it is left out unless a server of your own wants it."""
+
+    on_unsupported_content: Literal["error", "omit"] = "error"
+    """What becomes of an image, file, audio or video that the model does not take, in a message or
+    a tool's result: an error before anything is sent, or a text such as "[image omitted]"."""
 
     streaming: bool | None = None
     """Whether `invoke` streams under the hood, so that token callbacks fire."""
@@ -326,6 +331,22 @@ class ErnieSettings(BaseChatModel):
         connection = Connection(self.base_url, self.max_connections)
         return AsyncTransport(connection, self.http_async_client)
 
+    def warn_once(self, field: str, message: str) -> None:
+        """Warn of a field that a limit of the API changes, once for these settings.
+
+        Args:
+            field: The field's name in the body.
+            message: What is changed, and why.
+        """
+        warned = self.__dict__.setdefault(_WARNED, {})
+        mine = object()
+        if warned.setdefault(field, mine) is mine:  # one step, so that threads cannot both warn
+            warnings.warn(message, stacklevel=2)
+
+    def forget_warnings(self) -> None:
+        """Warn anew, as another model does."""
+        self.__dict__.pop(_WARNED, None)
+
     def forget_derived(self) -> None:
         """Drop what was worked out from settings that have changed since."""
         for name in _DERIVED:
@@ -334,7 +355,8 @@ class ErnieSettings(BaseChatModel):
     def __getstate__(self) -> dict[Any, Any]:
         """Give what a copy in another process needs: the settings and nothing else."""
         state = super().__getstate__()
-        values = {name: v for name, v in state["__dict__"].items() if name not in _DERIVED}
+        unset = (*_DERIVED, _WARNED)
+        values = {name: v for name, v in state["__dict__"].items() if name not in unset}
         return {**state, "__dict__": values}
 
     def body_settings(self) -> dict[str, Any]:
@@ -353,15 +375,21 @@ class ErnieSettings(BaseChatModel):
             update["default_headers"] = {**(self.default_headers or {}), **headers}
         values = {name: getattr(self, name) for name in type(self).model_fields}
         try:
-            return self.model_validate({**values, **update})
+            model = self.model_validate({**values, **update})
         except ValidationError as error:
             from langchain_aimlernie.errors import BadRequestError
 
             raise BadRequestError(first_reason(error)) from None
+        model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})
+        return model
 
 
 _DERIVED = ("_serialized", "transport", "async_transport")
 """Cached values of a model that follow from its settings; the first one is core's."""
+
+_WARNED = "_warned"
+"""Where a model keeps the fields that it has warned of: no setting, so neither compared nor copied
+to another process. The models of its calls share it."""
 
 
 _SHOWN = frozenset({*BODY_SETTINGS, "model", "model_name", "timeout", "max_retries"})

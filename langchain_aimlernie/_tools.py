@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 from uuid import uuid4
 
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
@@ -14,6 +14,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic_core import from_json
 
+from langchain_aimlernie._content import read_cache_control
 from langchain_aimlernie._wire import ToolFragment, is_object
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ MAX_TOOLS = 128
 ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 """What `bind_tools` takes: a tool, a function, a class with fields, or a schema as a dict."""
 
+ToolChoice = str | bool | Sequence[str] | Mapping[str, Any]
+"""What `tool_choice` may be; see `encode_tool_choice`."""
+
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
+_PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
+"""Where OpenAI, Anthropic and MCP have the schema of a tool's parameters."""
+
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NO_ARGUMENTS: Mapping[str, object] = {"type": "object", "properties": {}}
 _CHOICES = {
@@ -43,6 +50,8 @@ def encode_tools(
 ) -> list[dict[str, object]]:
     """Turn tools of any kind into the API's list of functions.
 
+    A tool's `cache_control` is kept beside its function.
+
     Args:
         tools: What `bind_tools` takes.
         strict: Whether the arguments must follow the schema exactly; `None` leaves it to the API.
@@ -58,14 +67,12 @@ def encode_tools(
 
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     schema = convert_to_openai_tool(
-        dict(tool) if isinstance(tool, Mapping) else tool, strict=strict
+        _as_function(tool) if isinstance(tool, Mapping) else tool, strict=strict
     )
-    if schema.get("type") != "function" or not is_object(schema.get("function")):
-        raise ValueError(
-            f"Tools of type {schema.get('type')!r} run on other providers' servers; "
-            "ERNIE takes functions: pass a callable, a BaseTool, a class or a function schema."
-        )
-    function = {k: v for k, v in schema["function"].items() if k in _FUNCTION_KEYS}
+    if schema.get("type") != "function":
+        raise _not_a_function(schema.get("type"))
+    parts = schema["function"].items()
+    function = {k: v for k, v in parts if k in _FUNCTION_KEYS and v is not None}
     if not _NAME.fullmatch(str(function.get("name"))):
         raise ValueError(
             f"The API refuses the tool name {function.get('name')!r}: "
@@ -75,7 +82,38 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
         function["parameters"] = dict(_NO_ARGUMENTS)
     if strict is not None:
         function["strict"] = strict
-    return {"type": "function", "function": function}
+    keys = tool if isinstance(tool, Mapping) else getattr(tool, "extras", None)
+    mark = read_cache_control(keys) if isinstance(keys, Mapping) else None
+    return {"type": "function", "function": function, **({"cache_control": mark} if mark else {})}
+
+
+def _as_function(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dict so that core, to which every dict with a name is a function, reads it right.
+
+    Raises:
+        ValueError: Its type says that it is none.
+    """
+    kind = tool.get("type")
+    rest = {name: value for name, value in tool.items() if name != "type"}
+    if kind == "function":
+        # OpenAI's Responses API has the parts of a function beside its type.
+        return dict(tool) if is_object(tool.get("function")) else {"type": kind, "function": rest}
+    parameters = next((tool[key] for key in _PARAMETERS_KEYS if key in tool), None)
+    if parameters is not None:
+        return {**rest, "parameters": parameters}
+    if kind is None:
+        return rest
+    if kind == "object" and "title" in tool:
+        return dict(tool)
+    raise _not_a_function(kind)
+
+
+def _not_a_function(kind: object) -> ValueError:
+    return ValueError(
+        f"ERNIE has no tools of type {kind!r}, which other providers run on their own servers. "
+        "Pass a callable, a BaseTool, a class, a function with its parameters, or a JSON Schema "
+        "of type 'object' with a title."
+    )
 
 
 def _tool_name(tool: Mapping[str, object]) -> str:
@@ -83,37 +121,116 @@ def _tool_name(tool: Mapping[str, object]) -> str:
 
 
 def encode_tool_choice(
-    choice: str | bool | Mapping[str, object] | None, tools: Sequence[Mapping[str, object]]
+    choice: ToolChoice | None, tools: Sequence[Mapping[str, object]]
 ) -> str | dict[str, object] | None:
     """Turn any of LangChain's forms of `tool_choice` into the API's; `None` stays `None`.
 
     Args:
         choice: "auto", "none", "any", "required", a boolean, the name of one of `tools`, or a
-            dict that names it (OpenAI's and Anthropic's forms).
+            dict or list in the form of OpenAI (Chat Completions, Responses), Anthropic, Bedrock
+            or Gemini.
         tools: The tools of the call, as `encode_tools` gives them.
 
+    Returns:
+        The API's form. A choice among some of the tools is OpenAI's `allowed_tools`, which
+        `allow_tools` resolves, since most models do not have it.
+
     Raises:
-        ValueError: The name is none of `tools`.
+        ValueError: A name is none of `tools`, or the form is unknown.
     """
     if choice is None:
         return None
-    if isinstance(choice, Mapping):
-        choice = _choice_of_dict(choice)
-    if choice in _CHOICES:
-        return _CHOICES[choice]
     names = [_tool_name(tool) for tool in tools]
-    if choice not in names:
+    if isinstance(choice, str | bool) and choice in _CHOICES:
+        return _CHOICES[choice]
+    if isinstance(choice, str):
+        return _named_choice(choice, names)
+    if isinstance(choice, list | tuple):
+        return _allowed_choice("required", choice, names)
+    return _choice_of_dict(choice, names) if isinstance(choice, Mapping) else _unknown(choice)
+
+
+def _choice_of_dict(
+    choice: Mapping[str, object], names: Sequence[str]
+) -> str | dict[str, object] | None:
+    kind = choice.get("type")
+    bodies = [choice.get(key) for key in ("function", "tool", "custom", *_CHOICE_LISTS)]
+    body = next((body for body in bodies if is_object(body)), choice)
+    for key in _CHOICE_LISTS.values():
+        if isinstance(listed := body.get(key), list):
+            return _allowed_choice(body.get("mode", "auto"), listed, names)
+    name, mode = body.get("name"), body.get("mode")
+    if isinstance(name, str):
+        return _named_choice(name, names)
+    if kind is None and mode is None and len(choice) == 1:
+        kind = next(iter(choice))  # Bedrock's {"any": {}}
+    return _choice_word(kind if mode is None else mode) or _unknown(choice)
+
+
+_CHOICE_LISTS = {"allowed_tools": "tools", "function_calling_config": "allowed_function_names"}
+"""Where OpenAI's and Gemini's dicts have a choice among several tools, and its list of them."""
+
+
+def _choice_word(word: object) -> str | None:
+    return _CHOICES.get(word.lower()) if isinstance(word, str) else None
+
+
+def _named_choice(name: str, names: Sequence[str]) -> dict[str, object]:
+    if name not in names:
         raise ValueError(
-            f"tool_choice={choice!r} is none of the tools ({', '.join(names) or 'there are none'}) "
+            f"tool_choice={name!r} is none of the tools ({', '.join(names) or 'there are none'}) "
             "and none of 'auto', 'none', 'any', 'required', True."
         )
-    return {"type": "function", "function": {"name": choice}}
+    return {"type": "function", "function": {"name": name}}
 
 
-def _choice_of_dict(choice: Mapping[str, object]) -> str:
-    function = choice.get("function")
-    name = function.get("name") if is_object(function) else choice.get("name")
-    return str(name if name is not None else choice.get("type"))
+def _allowed_choice(
+    mode: object, listed: Sequence[object], names: Sequence[str]
+) -> str | dict[str, object]:
+    word = _choice_word(mode)
+    if word is None or not listed:
+        return _unknown({"mode": mode, "tools": listed})
+    if word == "none":
+        return word
+    allowed = [_named_choice(_listed_name(each), names) for each in listed]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": word, "tools": allowed}}
+
+
+def _listed_name(tool: object) -> str:
+    function = tool.get("function", tool) if is_object(tool) else tool
+    return str(function.get("name", tool) if is_object(function) else function)
+
+
+def _unknown(choice: object) -> NoReturn:
+    raise ValueError(
+        f"tool_choice={choice!r} has no form that is known here. Use 'auto', 'none', 'any', the "
+        'name of a tool, or {"type": "function", "function": {"name": …}}; to allow some tools '
+        "only, bind these."
+    )
+
+
+def allow_tools(
+    choice: str | Mapping[str, Any], tools: list[dict[str, object]]
+) -> tuple[str | Mapping[str, Any], list[dict[str, object]]]:
+    """Return a choice as every model has it, and the tools of which it is one.
+
+    A choice among some of the tools comes to the same as a call that has no others.
+
+    Args:
+        choice: What `encode_tool_choice` made of it.
+        tools: The tools of the call, as `encode_tools` gives them.
+    """
+    if isinstance(choice, str) or "allowed_tools" not in choice:
+        return choice, tools
+    body = choice["allowed_tools"]
+    allowed = {_tool_name(tool) for tool in body["tools"]}
+    return body["mode"], [tool for tool in tools if _tool_name(tool) in allowed]
+
+
+def allows_parallel_calls(choice: object) -> bool | None:
+    """Return what Anthropic's form of `tool_choice` says of parallel calls; `None` if nothing."""
+    disabled = choice.get("disable_parallel_tool_use") if isinstance(choice, Mapping) else None
+    return not disabled if isinstance(disabled, bool) else None
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from langchain_core.language_models import LangSmithParams
+from langchain_core.prompt_values import ChatPromptValue
 from pydantic import ConfigDict, model_validator
 from typing_extensions import override
 
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.language_models import LanguageModelInput
     from langchain_core.messages import AIMessage, BaseMessage
-    from langchain_core.outputs import ChatGenerationChunk, ChatResult
+    from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
+    from langchain_core.prompt_values import PromptValue
     from langchain_core.runnables import Runnable
     from typing_extensions import Self
 
     from langchain_aimlernie._structured import Method
-    from langchain_aimlernie._tools import ToolLike
+    from langchain_aimlernie._tools import ToolChoice, ToolLike
 
 _blocks.register()
 
@@ -60,6 +62,23 @@ class ChatAimlErnie(ErnieSettings):
     """
 
     model_config = ConfigDict(defer_build=False)
+
+    @override
+    def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
+        prompt = super()._convert_input(model_input)
+        if not isinstance(prompt, ChatPromptValue):
+            return prompt
+        return ChatPromptValue(messages=_blocks.wrap_incomplete(prompt.to_messages()))
+
+    @override
+    def generate(self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any) -> LLMResult:
+        return super().generate([*map(_blocks.wrap_incomplete, messages)], *args, **kwargs)
+
+    @override
+    async def agenerate(
+        self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any
+    ) -> LLMResult:
+        return await super().agenerate([*map(_blocks.wrap_incomplete, messages)], *args, **kwargs)
 
     @override
     @_knows_signature
@@ -129,7 +148,7 @@ class ChatAimlErnie(ErnieSettings):
         self,
         tools: Sequence[ToolLike],
         *,
-        tool_choice: str | bool | Mapping[str, Any] | None = None,
+        tool_choice: ToolChoice | None = None,
         strict: bool | None = None,
         parallel_tool_calls: bool | None = None,
         response_format: Any = None,
@@ -140,7 +159,8 @@ class ChatAimlErnie(ErnieSettings):
         Args:
             tools: Tools, functions, classes with fields or schemas; at most 128, none is allowed.
             tool_choice: "auto", "none", "any" or "required" or `True` (some tool), the name of a
-                tool, or a dict that names one. Models that cannot be forced are left free.
+                tool, or a dict of OpenAI, Anthropic, Bedrock or Gemini. On the AI/ML API a model
+                that is thinking cannot be forced; it is left free, with a warning.
             strict: Whether arguments must follow the schemas exactly.
             parallel_tool_calls: Whether an answer may call several tools at once.
             response_format: The form of the answer's text, as a dict or as a schema.
@@ -150,9 +170,15 @@ class ChatAimlErnie(ErnieSettings):
             ValueError: A tool or a choice that the API would refuse.
         """
         from langchain_aimlernie._schemas import encode_response_format
-        from langchain_aimlernie._tools import encode_tool_choice, encode_tools
+        from langchain_aimlernie._tools import (
+            allows_parallel_calls,
+            encode_tool_choice,
+            encode_tools,
+        )
 
         encoded = encode_tools(tools, strict=strict)
+        if parallel_tool_calls is None:
+            parallel_tool_calls = allows_parallel_calls(tool_choice)
         options = {
             "tool_choice": encode_tool_choice(tool_choice, encoded),
             "parallel_tool_calls": parallel_tool_calls,
@@ -303,6 +329,7 @@ class ChatAimlErnie(ErnieSettings):
             check_setting(name, value)
         copy = super().model_copy(update=changes, deep=deep)
         copy.forget_derived()
+        copy.forget_warnings()
         if "model_name" in changes:
             copy.follow_model()
         return copy

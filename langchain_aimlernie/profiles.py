@@ -62,6 +62,7 @@ class ModelSpec(NamedTuple):
         known: Whether the table has the model.
         context: Context window in tokens.
         parts: Types of content part that a user message may hold.
+        any_formats: Whether images and files may have formats that the API does not list.
         file_ids: Whether a file can be named by the id of an upload instead of being sent.
         developer_role: Whether messages may have the role `developer`.
         fields: Request fields of the published schema; `None` where none is published.
@@ -69,6 +70,7 @@ class ModelSpec(NamedTuple):
         thinking_switch: Whether `enable_thinking` and `thinking_budget` are request fields.
         forced_tool_choice: Whether a call of some or of one named tool can be demanded.
         tools: Whether the provider lists function calling.
+        cache_control: Whether content parts and tools may have `cache_control`.
         profile: LangChain's description of the model; take it from `model_profile`.
     """
 
@@ -76,6 +78,7 @@ class ModelSpec(NamedTuple):
     known: bool
     context: int | None
     parts: frozenset[str]
+    any_formats: bool
     file_ids: bool
     developer_role: bool
     fields: frozenset[str] | None
@@ -83,7 +86,24 @@ class ModelSpec(NamedTuple):
     thinking_switch: bool
     forced_tool_choice: bool
     tools: bool
+    cache_control: bool
     profile: ModelProfile | None
+
+    def on_other_server(self) -> ModelSpec:
+        """Return what the same model takes where the AI/ML API's own schema does not apply.
+
+        The request fields, the formats of media and what becomes of a forced `tool_choice` are
+        limits of the API. That a text model sees no images is not, nor that the weights of ERNIE
+        4.5 VL, which see images and video, hear nothing.
+        """
+        return self._replace(
+            parts=self.parts if self.parts == _TEXT else self.parts | {"video"},
+            any_formats=True,
+            file_ids=True,
+            fields=None,
+            thinking_switch=True,
+            forced_tool_choice=True,
+        )
 
 
 def _profile(spec: ModelSpec, name: str, context: int) -> ModelProfile:
@@ -135,6 +155,7 @@ def _row(  # noqa: PLR0913 - one keyword per column of the table
         known=True,
         context=context,
         parts=parts,
+        any_formats=False,
         file_ids=fields is _FIELDS_5_0,
         developer_role=fields is _FIELDS_5_0,
         fields=fields,
@@ -145,6 +166,7 @@ def _row(  # noqa: PLR0913 - one keyword per column of the table
         # support this tool_choice", so it is not relied on.
         forced_tool_choice=not reasoning,
         tools=tools,
+        cache_control=fields is _FIELDS_5_0,
         profile=None,
     )
     return spec._replace(profile=_profile(spec, name, context))
@@ -213,7 +235,8 @@ def find_model(model: str) -> ModelSpec:
         id=model,
         known=False,
         context=None,
-        parts=_MEDIA,
+        parts=_MEDIA | {"audio", "video"},
+        any_formats=True,
         file_ids=True,
         developer_role=False,
         fields=None,
@@ -221,6 +244,7 @@ def find_model(model: str) -> ModelSpec:
         thinking_switch=True,
         forced_tool_choice=True,
         tools=True,
+        cache_control=False,
         profile=None,
     )
 

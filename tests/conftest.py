@@ -4,6 +4,7 @@ import importlib
 import os
 import signal
 
+import httpx
 import pytest
 
 for variable in ("AIMLAPI_API_KEY", "AIMLAPI_API_BASE", "LC_OUTPUT_VERSION"):
@@ -43,6 +44,41 @@ def serializable():
 def model_defaults():
     """Settings of every model that `model` makes; a folder may have its own."""
     return {}
+
+
+@pytest.fixture
+def api_model(ernie_server, model_defaults):
+    """Make models that ask the AI/ML API itself, over connections that lead to the local one.
+
+    What only the API forbids can be seen with these: `model` asks another server.
+    """
+    local = httpx.URL(ernie_server.base_url)
+    closed = {"limits": httpx.Limits(max_keepalive_connections=0), "verify": False}
+
+    def redirect(request):
+        request.url = request.url.copy_with(scheme="http", host=local.host, port=local.port)
+
+    class ToLocal(httpx.HTTPTransport):
+        def handle_request(self, request):
+            redirect(request)
+            return super().handle_request(request)
+
+    class AsyncToLocal(httpx.AsyncHTTPTransport):
+        async def handle_async_request(self, request):
+            redirect(request)
+            return await super().handle_async_request(request)
+
+    def make(**settings):
+        from langchain_aimlernie import ChatAimlErnie
+
+        server = {
+            "api_key": ernie_server.api_key,
+            "http_client": httpx.Client(transport=ToLocal(**closed)),
+            "http_async_client": httpx.AsyncClient(transport=AsyncToLocal(**closed)),
+        }
+        return ChatAimlErnie(**{**server, **model_defaults, **settings})
+
+    return make
 
 
 @pytest.fixture

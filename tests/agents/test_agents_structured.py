@@ -136,11 +136,21 @@ def test_tool_strategy_forces_the_call_of_the_schema(model, ernie_server, ask, s
         assert [tool["function"]["name"] for tool in request.body["tools"]] == ["look_up", name]
 
 
-def test_tool_strategy_leaves_a_thinking_model_free_to_choose(model, ernie_server, ask):
+def test_tool_strategy_leaves_a_thinking_model_of_the_api_free_to_choose(
+    api_model, ernie_server, ask
+):
+    ernie_server.reply(reasoning="The form.", tool_calls=[{"name": "Weather", "args": ANSWER}])
+    agent = create_agent(api_model(model=THINKING), response_format=ToolStrategy(Weather))
+    with pytest.warns(UserWarning, match='tool_choice is sent as "auto"'):
+        assert ask(agent, question())["structured_response"].city == "北京"
+    assert ernie_server.last_request.body["tool_choice"] == "auto"
+
+
+def test_tool_strategy_forces_a_thinking_model_of_another_server(model, ernie_server, ask):
     ernie_server.reply(reasoning="The form.", tool_calls=[{"name": "Weather", "args": ANSWER}])
     agent = create_agent(model(model=THINKING), response_format=ToolStrategy(Weather))
     assert ask(agent, question())["structured_response"].city == "北京"
-    assert ernie_server.last_request.body["tool_choice"] == "auto"
+    assert ernie_server.last_request.body["tool_choice"] == "required"
 
 
 def test_tool_strategy_shows_the_model_its_error_and_asks_again(model, ernie_server, ask):

@@ -7,8 +7,9 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -25,6 +26,7 @@ from langchain_core.messages import (
     ToolMessageChunk,
 )
 
+from langchain_aimlernie._blocks import wrap_incomplete
 from langchain_aimlernie._content import READERS
 from langchain_aimlernie._messages import encode_messages
 from langchain_aimlernie.errors import BadRequestError
@@ -286,6 +288,35 @@ def test_any_history_of_texts_calls_and_thoughts_gives_a_valid_body(spec, histor
 @given(history=media_history)
 def test_any_history_with_images_and_files_gives_a_valid_body_for_a_model_that_sees(spec, history):
     check(history, lambda: encode_messages(history, spec), spec.id)
+
+
+@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.id)
+@given(history=media_history)
+def test_what_a_model_does_not_see_can_be_omitted_from_any_history(spec, history):
+    check(history, lambda: encode_messages(history, spec, omit_unsupported=True), spec.id)
+
+
+incomplete = st.builds(
+    lambda kind, source, keys: {**keys, "type": kind, **source},
+    st.sampled_from(["image", "audio", "file", ["image"]]),
+    st.sampled_from(["url", "base64", "id", "text", "none"]).map(lambda s: {"source_type": s})
+    | st.just({}),
+    st.dictionaries(
+        st.sampled_from(["url", "data", "base64", "text", "id", "file_id", "mime_type", "file"]),
+        st.sampled_from(["https://e.com/a.png", PNG, "image/png"]),
+        max_size=3,
+    ),
+)
+
+
+@settings(deadline=None)
+@given(content=st.lists(incomplete, min_size=1, max_size=2))
+def test_core_hands_on_any_media_once_what_it_fails_on_is_wrapped(content):
+    history = [HumanMessage(content)]
+    before = copy.deepcopy(history)
+    wrapped = wrap_incomplete(history)
+    assert FakeListChatModel(responses=["a"]).invoke(wrapped).text == "a"
+    assert history == before
 
 
 @given(turn=ai_messages(words, called=names.filter(bool)), data=st.data())

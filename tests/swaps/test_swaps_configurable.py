@@ -158,13 +158,13 @@ async def test_alternatives_have_settings_of_their_own_to_choose(model, ernie_se
     assert sent == [(FIVE, None), (DEFAULT, 1.25), (DEFAULT, None)]
 
 
-async def test_a_chosen_value_is_checked_as_a_given_one(llm, ernie_server):
+async def test_a_chosen_value_is_checked_as_a_given_one(llm, api_model, ernie_server):
     with pytest.raises(ValueError, match=r"temperature.*from 0 to 2"):
         llm.invoke("hi", chosen(temperature=3))
     with pytest.raises(ValueError, match=r"temperature.*from 0 to 2"):
         await llm.ainvoke("hi", chosen(temperature=3))
     with pytest.raises(BadRequestError, match="enable_thinking"):
-        llm.invoke("hi", chosen(thinking=True))
+        api_model().configurable_fields(**FIELDS).invoke("hi", chosen(thinking=True))
     assert ernie_server.requests == []
 
 

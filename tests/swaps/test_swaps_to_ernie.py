@@ -47,7 +47,7 @@ def check(server, number=-1):
     for message in request.body["messages"]:
         assert message.keys() <= MESSAGE_KEYS
         if message["role"] == "tool":
-            assert isinstance(message["content"], str)
+            assert isinstance(message["content"], str) or "cache_control" in str(message)
             open_calls.remove(message["tool_call_id"])
             continue
         assert open_calls == []
@@ -59,8 +59,9 @@ def check(server, number=-1):
     sent = json.dumps(request.body["messages"], ensure_ascii=False)
     for needed in ("You are brief.", "Beijing and in Shanghai", "北京", "sun, 22", "22 degrees."):
         assert needed in sent
-    for foreign in ("Two cities", "signature", "encrypted", "cache_control", "annotations"):
+    for foreign in ("Two cities", "signature", "encrypted", "annotations"):
         assert foreign not in sent
+    assert "cache_control" not in sent or request.body["model"] == "baidu/ernie-5.0"
     return request.body["messages"]
 
 

@@ -20,6 +20,7 @@ from langchain_aimlernie._content import (
     media_shown,
     read_content,
     system_content,
+    text_content,
     tool_content,
     user_content,
     user_parts,
@@ -209,7 +210,6 @@ IMAGES = {
         {
             "type": "image",
             "source": {"type": "base64", "media_type": "image/png", "data": PNG},
-            "cache_control": {"type": "ephemeral"},
         },
         image(),
     ),
@@ -333,6 +333,79 @@ def test_a_model_without_vision_refuses_media_by_type_and_with_a_remedy(block):
         parts("look:", block, spec=TEXT_MODEL)
 
 
+EPHEMERAL = {"type": "ephemeral"}
+MARKS = {
+    "as Anthropic has it": ({"cache_control": EPHEMERAL}, EPHEMERAL),
+    "with a time": (
+        {"cache_control": {"type": "ephemeral", "ttl": "1h"}},
+        {"type": "ephemeral", "ttl": "1h"},
+    ),
+    "in the extras of v1": ({"extras": {"cache_control": EPHEMERAL}}, EPHEMERAL),
+    "with a time that the API does not have": (
+        {"cache_control": {"type": "ephemeral", "ttl": "1d"}},
+        EPHEMERAL,
+    ),
+    "of an unknown kind": ({"cache_control": {"type": "persistent"}}, None),
+    "that is no object": ({"cache_control": True}, None),
+}
+CACHEABLE = {
+    "text": ({"type": "text", "text": "hi"}, text("hi")),
+    "text-plain": ({"type": "text-plain", "text": "hi"}, text("hi")),
+    "image": ({"type": "image", "base64": PNG}, image()),
+    "image by address": ({"type": "image", "url": URL}, image(URL)),
+    "file": ({"type": "file", "base64": PDF}, file()),
+}
+
+
+@pytest.mark.parametrize(("keys", "mark"), MARKS.values(), ids=MARKS)
+@pytest.mark.parametrize(("block", "part"), CACHEABLE.values(), ids=CACHEABLE)
+def test_a_mark_for_the_prompt_cache_is_written_for_5_0_only(block, part, keys, mark):
+    marked = {**part, "cache_control": mark} if mark else part
+    assert parts({**block, **keys}, spec=FIVE) == [marked]
+    assert user_content([marked]) == ([marked] if mark or part["type"] != "text" else "hi")
+    for spec in (VISION, UNKNOWN):
+        assert parts({**block, **keys}, spec=spec) == [part]
+
+
+def test_what_a_text_model_does_not_take_can_be_omitted():
+    blocks = [
+        {"type": "image", "base64": PNG},
+        {"type": "file", "base64": PDF},
+        {"type": "audio", "base64": WAV},
+        {"type": "video", "url": URL},
+    ]
+    names = ("image", "file", "audio", "video")
+    for block, name in zip(blocks, names, strict=True):
+        with pytest.raises(NotSendableError, match=rf"'{name}'.*on_unsupported_content=\"omit\""):
+            parts(block, spec=TEXT_MODEL)
+    omitted = user_parts(read_content(blocks), TEXT_MODEL, omit=True)
+    assert omitted == [text(f"[{name} omitted]") for name in names]
+    assert system_content(["a", blocks[0]], VISION, omit=True) == "a[image omitted]"
+    tiff = {"type": "image", "base64": "AAAA", "mime_type": "image/tiff"}
+    assert user_parts(read_content([tiff]), VISION, omit=True) == [text("[image omitted]")]
+
+
+def test_what_is_broken_is_an_error_even_so():
+    for block in ({"type": "hologram"}, {"type": "image", "base64": "@@@@"}):
+        with pytest.raises(NotSendableError):
+            user_parts(read_content([block]), TEXT_MODEL, omit=True)
+
+
+def test_another_server_takes_what_the_weights_see():
+    text_model, vision = TEXT_MODEL.on_other_server(), VISION.on_other_server()
+    video = {"type": "video", "url": URL}
+    tiff = {"type": "image", "base64": "AAAA", "mime_type": "image/tiff"}
+    by_id = {"type": "file", "file_id": "file-1"}
+    assert [part["type"] for part in parts(video, tiff, by_id, spec=vision)] == [
+        "video_url",
+        "image_url",
+        "file",
+    ]
+    for spec, block in ((text_model, {"type": "image", "url": URL}), (vision, {"audio": WAV})):
+        with pytest.raises(NotSendableError, match="does not take"):
+            parts(block, spec=spec)
+
+
 @pytest.mark.parametrize("spec", [VISION, UNKNOWN], ids=["known", "unknown"])
 @pytest.mark.parametrize(
     ("block", "part"),
@@ -385,10 +458,25 @@ def test_a_riff_file_is_the_audio_that_it_says_it_is():
 
 
 REFUSED = {
-    "image by id": ({"type": "image", "file_id": "file-1"}, "'image'.*Send the data in base64"),
+    "image by id": (
+        {"type": "image", "file_id": "file-1"},
+        "'image' has only a file id, which cannot be sent. Send the data in base64",
+    ),
     "v0 image by id": (
         {"type": "image", "source_type": "id", "id": "file-1"},
-        "'image'.*Send the data",
+        "'image' has only a file id, which cannot be sent. Send the data",
+    ),
+    "responses image by id": (
+        {"type": "input_image", "file_id": "file-1", "detail": "auto"},
+        "'input_image' has only a file id, which cannot be sent",
+    ),
+    "anthropic image by id": (
+        {"type": "image", "source": {"type": "file", "file_id": "file-1"}},
+        "'image' has only a file id, which cannot be sent",
+    ),
+    "audio by id": (
+        {"type": "audio", "file_id": "file-1"},
+        "'audio' has only a file id, which cannot be sent",
     ),
     "image in a cloud": (
         {"type": "media", "mime_type": "image/png", "file_uri": "gs://b/a.png"},
@@ -627,10 +715,10 @@ def test_a_system_message_joins_its_texts_and_adds_nothing():
         {"type": "text", "text": "brief.", "cache_control": {}},
         {"type": "text", "text": "\n\nBe kind."},
     ]
-    assert system_content(blocks) == "You are brief.\n\nBe kind."
-    assert system_content(None) == system_content([]) == ""
-    assert system_content("half \ud83d") == "half \ufffd"
-    assert system_content([{"type": "reasoning", "reasoning": "hm"}, "a"]) == "a"
+    assert system_content(blocks, FIVE) == "You are brief.\n\nBe kind."
+    assert system_content(None, FIVE) == system_content([], FIVE) == ""
+    assert system_content("half \ud83d", FIVE) == "half \ufffd"
+    assert system_content([{"type": "reasoning", "reasoning": "hm"}, "a"], FIVE) == "a"
 
 
 @pytest.mark.parametrize("block", [{"type": "image", "url": URL}, {"type": "hologram"}])
@@ -639,7 +727,7 @@ def test_a_system_message_holds_nothing_but_text(block):
         NotSendableError,
         match=r"'(image' is no text.* Put it into a user|hologram' is of no known)",
     ):
-        system_content(["a", block])
+        system_content(["a", block], VISION)
 
 
 TOOL_RESULTS = {
@@ -654,10 +742,28 @@ TOOL_RESULTS = {
         '[{"type": "user", "id": 1}, {"type": "file", "name": "a.py"}]',
     ),
     "an object among texts": (["a", {"t": 22}], 'a\n{"t": 22}'),
-    "a call is data here": (
-        ["a", {"type": "tool_call", "name": "f"}],
-        'a\n{"type": "tool_call", "name": "f"}',
+    "data like a block of a model": (
+        ["a", {"type": "function", "name": "f"}, {"reasoning": "why"}],
+        'a\n{"type": "function", "name": "f"}\n{"reasoning": "why"}',
     ),
+    "an agent's thoughts and calls": (
+        [
+            {"type": "thinking", "thinking": "hm", "signature": "s"},
+            {"type": "redacted_thinking", "data": "x"},
+            {"type": "reasoning", "reasoning": "hm"},
+            {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+            {"type": "text", "text": "a"},
+            {"type": "tool_use", "id": "i", "name": "f", "input": {}},
+            {"type": "tool_call", "id": "i", "name": "f", "args": {}},
+            {"type": "function_call", "call_id": "i", "name": "f", "arguments": "{}"},
+            {"type": "server_tool_use", "id": "i", "name": "web_search", "input": {}},
+            {"type": "web_search_tool_result", "tool_use_id": "i", "content": []},
+            {"type": "non_standard", "value": {"type": "thinking", "thinking": "hm"}},
+        ],
+        "a",
+    ),
+    "data that core wraps": ([{"type": "non_standard", "value": {"t": 22}}], '[{"t": 22}]'),
+    "nothing but thoughts": ([{"type": "thinking", "thinking": "hm"}], ""),
     "an address of a file": (
         [{"type": "file", "url": "https://e.com/a", "path": "a"}],
         '[{"type": "file", "url": "https://e.com/a", "path": "a"}]',
@@ -676,7 +782,9 @@ TOOL_RESULTS = {
 
 @pytest.mark.parametrize(("content", "words"), TOOL_RESULTS.values(), ids=TOOL_RESULTS)
 def test_a_tools_result_is_text_or_json_for_any_model(content, words):
-    assert tool_content(content, TEXT_MODEL) == (words, [])
+    lines, media = tool_content(content, TEXT_MODEL)
+    assert text_content(lines, TEXT_MODEL, "\n") == words
+    assert media == []
 
 
 def test_media_in_a_tools_result_come_apart_from_its_text():
@@ -686,9 +794,17 @@ def test_media_in_a_tools_result_come_apart_from_its_text():
         {"type": "file", "base64": PDF},
         "done",
     ]
-    assert tool_content(content, VISION) == ("a chart:\ndone", [image(), file()])
-    with pytest.raises(NotSendableError, match="'image'"):
+    assert tool_content(content, VISION) == ([Text("a chart:"), Text("done")], [image(), file()])
+    with pytest.raises(NotSendableError, match=r"'image'.*on_unsupported_content"):
         tool_content(content, TEXT_MODEL)
+    lines, media = tool_content(content, TEXT_MODEL, omit=True)
+    assert [line.text for line in lines] == [
+        "a chart:",
+        "[image omitted]",
+        "[file omitted]",
+        "done",
+    ]
+    assert media == []
 
 
 def test_media_that_a_model_showed_are_kept_for_a_model_that_sees_them():

@@ -328,58 +328,84 @@ def test_calls_with_one_id_get_two_and_their_results_follow():
     }
 
 
+RAW_CALL = {
+    "id": "c1",
+    "type": "function",
+    "function": {"name": "f", "arguments": '{"a": 1}'},
+    "index": 0,
+}
 RAW_CALLS = {
-    "openai": {
-        "tool_calls": [
-            {
-                "id": "c1",
-                "type": "function",
-                "function": {"name": "f", "arguments": '{"a": 1}'},
-                "index": 0,
-            }
-        ]
-    },
-    "openai, cut": {"tool_calls": [{"id": "c1", "function": {"name": "f", "arguments": '{"a'}}]},
-    "legacy": {"function_call": {"name": "f", "arguments": '{"a": 1}'}},
-    "junk": {"tool_calls": [None, 7]},
+    "whole": ([RAW_CALL], [wire_call('{"a": 1}')]),
+    "cut": (
+        [{"id": "c1", "function": {"name": "f", "arguments": '{"a'}}],
+        [wire_call('{"invalid_arguments": "{\\"a"}')],
+    ),
+    "junk": ([None, 7], []),
 }
 
 
-@pytest.mark.parametrize("raw", RAW_CALLS, ids=RAW_CALLS)
-def test_calls_are_taken_from_where_older_integrations_keep_them(raw):
-    message = AIMessage("")
-    message.additional_kwargs = copy.deepcopy(RAW_CALLS[raw])
-    calls = encode(message)[0].get("tool_calls", [])
-    expected = {
-        "openai": [wire_call('{"a": 1}')],
-        "openai, cut": [wire_call('{"invalid_arguments": "{\\"a"}')],
-        "legacy": [wire_call('{"a": 1}', "call_0_0")],
-        "junk": [],
-    }
-    assert calls == expected[raw]
+@pytest.mark.parametrize(("raw", "calls"), RAW_CALLS.values(), ids=RAW_CALLS)
+def test_calls_of_a_message_without_fields_for_them_are_the_raw_ones(raw, calls):
+    for message in (
+        ChatMessage("", role="assistant", additional_kwargs={"tool_calls": raw}),
+        ChatMessage("", role="assistant", tool_calls=raw),
+    ):
+        assert encode(message)[0].get("tool_calls", []) == calls
+
+
+def test_calls_of_a_message_without_fields_for_them_are_its_blocks():
+    block = {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}}
+    message = ChatMessage([block], role="assistant")
+    assert encode(message)[0]["tool_calls"] == [wire_call('{"a": 1}')]
 
 
 def test_parsed_calls_win_over_the_raw_ones():
-    message = AIMessage("", tool_calls=[call("edited")], additional_kwargs=RAW_CALLS["openai"])
+    raw = {"tool_calls": [RAW_CALL], "function_call": RAW_CALL["function"]}
+    message = AIMessage("", tool_calls=[call("edited")], additional_kwargs=raw)
     assert encode(message)[0]["tool_calls"] == [wire_call(name="edited")]
 
 
-def test_calls_in_content_are_sent_once():
-    message = AIMessage(
-        [
-            {"type": "tool_use", "id": "c1", "name": "f", "input": {}},
-            {"type": "tool_use", "id": "c2", "name": "g", "input": {"a": 1}},
-            {"type": "function_call", "name": "f", "args": {}},
-        ],
-        tool_calls=[call("f")],
+REMOVED = {
+    "anthropic": {"type": "tool_use", "id": "c2", "name": "g", "input": {"a": 1}},
+    "responses": {"type": "function_call", "id": "fc_2", "call_id": "c2", "name": "g"},
+    "v1": {"type": "tool_call", "id": "c2", "name": "g", "args": {"a": 1}},
+    "v1 invalid": {"type": "invalid_tool_call", "id": "c2", "name": "g", "args": "{"},
+    "v1 non-standard": {"type": "non_standard", "value": {"type": "tool_use", "id": "c2"}},
+    "converse": {"toolUse": {"toolUseId": "c2", "name": "g", "input": {}}},
+    "gemini": {"functionCall": {"name": "g", "args": {}}},
+}
+
+
+@pytest.mark.parametrize("block", REMOVED.values(), ids=REMOVED)
+@pytest.mark.parametrize("kept", [[call()], []], ids=["another is kept", "none is kept"])
+def test_a_call_that_was_removed_is_not_sent_from_anywhere_else(block, kept):
+    first = {"type": "tool_use", "id": "c1", "name": "f", "input": {}}
+    raw = [RAW_CALL, {"id": "c2", "function": {"name": "g", "arguments": "{}"}}]
+    turn = AIMessage(
+        ["a", first, block],
+        tool_calls=[call(), call("g", {"a": 1}, "c2")],
+        additional_kwargs={"tool_calls": raw, "function_call": raw[1]["function"]},
     )
-    assert encode(message)[0]["tool_calls"] == [wire_call(), wire_call('{"a": 1}', "c2", "g")]
-    message.tool_calls = []
-    assert [each["function"]["name"] for each in encode(message)[0]["tool_calls"]] == [
-        "f",
-        "g",
-        "f",
-    ]
+    turn = turn.model_copy(update={"tool_calls": kept})
+    answered = [ToolMessage("1", tool_call_id="c1")] if kept else []
+    encoded = encode(turn, *answered, ToolMessage("2", tool_call_id="c2", name="g"))
+    assert encoded[0]["content"] == "a"
+    assert encoded[0].get("tool_calls", []) == [wire_call()] * len(kept)
+    assert encoded[-1] == {"role": "user", "content": "[Result of the tool g]\n2"}
+
+
+def test_a_legacy_function_call_is_sent_with_its_result():
+    legacy = {"function_call": {"name": "f", "arguments": '{"a": 1}'}}
+    turn = AIMessage("", additional_kwargs=legacy)
+    unanswered = {"role": "assistant", "content": ""}
+    assert encode(turn) == [unanswered]
+    assert encode(turn, FunctionMessage("1", name="g"))[0] == unanswered
+    assert encode(turn, HumanMessage("a"), FunctionMessage("1", name="f"))[0] == unanswered
+    encoded = encode(turn, FunctionMessage("1", name="f"), turn, FunctionMessage("2", name="f"))
+    ids = [each["tool_calls"][0]["id"] for each in encoded[::2]]
+    assert encoded[0]["tool_calls"] == [wire_call('{"a": 1}', ids[0])]
+    assert [each["tool_call_id"] for each in encoded[1::2]] == ids
+    assert len(set(ids)) == 2
 
 
 def test_a_streamed_turn_is_sent_like_a_whole_one():
@@ -637,10 +663,74 @@ def test_a_user_who_brings_results_speaks_after_them():
     ]
 
 
+MARKED = {"cache_control": {"type": "ephemeral"}}
+CACHED = {
+    "system": (
+        SystemMessage(["a", {"type": "text", "text": "b", **MARKED}]),
+        {
+            "role": "system",
+            "content": [
+                {"type": "text", "text": "a"},
+                {"type": "text", "text": "b", **MARKED},
+            ],
+        },
+    ),
+    "developer": (
+        ChatMessage([{"type": "text", "text": "a", **MARKED}], role="developer"),
+        {"role": "developer", "content": [{"type": "text", "text": "a", **MARKED}]},
+    ),
+    "user": (
+        HumanMessage([{"type": "text", "text": "a", **MARKED}]),
+        {"role": "user", "content": [{"type": "text", "text": "a", **MARKED}]},
+    ),
+    "assistant": (
+        AIMessage([{"type": "text", "text": "a", **MARKED}, "b"]),
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "text", "text": "a", **MARKED},
+                {"type": "text", "text": "b"},
+            ],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize(("message", "wire"), CACHED.values(), ids=CACHED)
+def test_marks_for_the_prompt_cache_are_sent_to_5_0_and_dropped_for_others(message, wire):
+    assert encode(message, spec=FIVE) == [wire]
+    texts = "".join(part["text"] for part in wire["content"])
+    role = wire["role"].replace("developer", "system")
+    assert encode(message) == [{"role": role, "content": texts}]
+
+
+def test_marks_in_the_result_of_a_tool_are_sent_to_5_0():
+    turn = AIMessage("", tool_calls=[call()])
+    cached = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", **MARKED}]
+    of_tool = ToolMessage(cached, tool_call_id="c1", status="error")
+    of_user = HumanMessage([{"type": "tool_result", "tool_use_id": "c1", "content": "b", **MARKED}])
+    assert encode(turn, of_tool, spec=FIVE)[1]["content"] == [
+        {"type": "text", "text": "Error: a"},
+        {"type": "text", "text": "b", **MARKED},
+    ]
+    assert encode(turn, of_user, spec=FIVE)[1]["content"] == [
+        {"type": "text", "text": "b", **MARKED}
+    ]
+    assert encode(turn, of_tool)[1]["content"] == "Error: a\nb"
+    assert encode(turn, of_user)[1]["content"] == "b"
+
+
 # Whole histories, as they come out of the real packages (langchain-anthropic 1.7, langchain-openai
 # 1.7, langchain-google-genai 4.4, langchain-mistralai 1.1), in their own dialect and in v1.
 
 HISTORIES = json.loads((Path(__file__).parent / "histories.json").read_text(encoding="utf-8"))
+
+
+def words(message: dict) -> str:
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
 QUESTION = "What is the weather in Beijing and in Shanghai?"
 
 
@@ -654,19 +744,19 @@ def test_a_conversation_that_another_provider_began_goes_on(name, spec):
     assert system["role"] == (
         "developer" if spec is FIVE and name.startswith("openai") else "system"
     )
-    assert system["content"] == "You are brief."
-    assert question["content"] == QUESTION
+    assert words(system) == "You are brief."
+    assert words(question) == QUESTION
     assert turn["content"] == ("" if name.startswith("openai_chat") else "I will look at both.")
     assert json.loads(calls[0]["function"]["arguments"]) == {"city": "北京"}
     assert [first["tool_call_id"], second["tool_call_id"]] == [each["id"] for each in calls]
-    assert first["content"] == "sun, 22"
+    assert words(first) == "sun, 22"
     assert answer["content"] == "Beijing: sun, 22 degrees."
     text = json.dumps(encoded, ensure_ascii=False)
+    assert ("cache_control" in text) is (spec is FIVE and name.startswith("anthropic"))
     for foreign in (
         "Two cities",
         "signature",
         "encrypted",
-        "cache_control",
         "annotations",
         '"index"',
         "msg_",
@@ -714,6 +804,7 @@ def test_our_own_answers_in_blocks_are_taken_back():
         ],
         response_metadata={"model_provider": "aimlernie", "output_version": "v1"},
         tool_calls=[call("f", {"a": 1})],
+        invalid_tool_calls=[{"name": "f", "args": "{", "id": "c2", "error": "e"}],
     )
     assert encode(turn) == [
         {

@@ -148,7 +148,7 @@ def test_an_unknown_model_is_forbidden_nothing(name):
     spec = find_model(name)
     assert (spec.id, spec.known) == (name, False)
     assert spec.fields is None
-    assert spec.parts == {"text", "image_url", "file"}
+    assert spec.parts == {"text", "image_url", "file", "audio", "video"}
     assert spec.forced_tool_choice
     assert spec.thinking_switch
     assert not spec.developer_role

@@ -14,6 +14,8 @@ from typing_extensions import TypedDict
 
 from langchain_aimlernie._tools import (
     ToolCallAssembler,
+    allow_tools,
+    allows_parallel_calls,
     decode_tool_calls,
     encode_tool_choice,
     encode_tools,
@@ -62,23 +64,36 @@ class WeatherDict(TypedDict):
     city: str
 
 
+MARK = {"type": "ephemeral"}
 ANTHROPIC = {
     "name": "weather",
     "description": "Tell.",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}},
-    "cache_control": {"type": "ephemeral"},
+    "cache_control": MARK,
 }
 BARE = {"name": "weather", "description": "Tell.", "parameters": {"type": "object"}}
 WRAPPED = {"type": "function", "function": {**BARE, "foreign": 1}}
 
 
+FLAT = {"type": "function", **BARE}
+CUSTOM = {"type": "custom", **ANTHROPIC}
+SCHEMA = {"type": "object", "title": "weather", "properties": {"city": {"type": "string"}}}
+MCP = {"name": "weather", "description": "Tell.", "inputSchema": SCHEMA}
+CONVERSE = {"toolSpec": {"name": "weather", "inputSchema": {"json": SCHEMA}}}
+
+
 @pytest.mark.parametrize(
-    "given_tool", [weather, plain, Weather, WeatherV1, WeatherDict, ANTHROPIC, BARE, WRAPPED]
+    "given_tool",
+    [
+        *(weather, plain, Weather, WeatherV1, WeatherDict, ANTHROPIC, BARE, WRAPPED),
+        *(FLAT, CUSTOM, SCHEMA, CONVERSE, MCP, {"type": "anything", **BARE}),
+    ],
 )
 @pytest.mark.parametrize("strict", [None, True, False])
 def test_tools_of_every_kind_become_the_functions_of_the_schema(given_tool, strict):
     (encoded,) = encode_tools([given_tool], strict=strict)
-    assert set(encoded) == {"type", "function"}
+    assert set(encoded) - {"cache_control"} == {"type", "function"}
+    assert encoded.get("cache_control") == (MARK if given_tool in (ANTHROPIC, CUSTOM) else None)
     assert encoded["type"] == "function"
     assert set(encoded["function"]) <= {"name", "description", "parameters", "strict"}
     assert encoded["function"]["parameters"]["type"] == "object"
@@ -99,10 +114,31 @@ def test_a_tool_that_was_given_is_not_changed():
     assert json.dumps(WRAPPED) == before
 
 
+FOREIGN = [
+    {"type": "web_search"},
+    {"type": "web_search_preview_2025_03_11"},
+    {"type": "web_search_20250305", "name": "web_search", "max_uses": 3},
+    {"type": "bash_20250124", "name": "bash"},
+    {"type": "computer_use_preview", "display_width": 1, "display_height": 1},
+    {"type": "mcp", "server_label": "a", "server_url": "https://e.com"},
+    {"type": "custom", "name": "code", "format": {"type": "text"}},
+    {"type": "object", "properties": {"city": {"type": "string"}}},
+]
+
+
+def test_the_parameters_of_every_dialect_are_kept():
+    for given_tool in (FLAT, CUSTOM, SCHEMA, MCP, ANTHROPIC, BARE, WRAPPED):
+        (encoded,) = encode_tools([given_tool])
+        properties = encoded["function"]["parameters"].get("properties", {})
+        assert set(properties) == (set() if "parameters" in str(given_tool) else {"city"})
+        assert encoded["function"]["name"] == "weather"
+        assert None not in encoded["function"].values()
+
+
 @pytest.mark.parametrize(
     ("tools", "reason"),
     [
-        ([{"type": "web_search"}], "web_search"),
+        *(([each], each["type"]) for each in FOREIGN),
         ([{"name": "has space", "description": "", "parameters": {}}], "has space"),
         ([{"name": "x" * 65, "description": "", "parameters": {}}], "1 to 64"),
         ([weather] * 129, "at most 128"),
@@ -115,6 +151,7 @@ def test_tools_that_the_api_refuses_are_refused_with_the_reason(tools, reason):
 
 TOOLS = encode_tools([weather, now])
 NAMED = {"type": "function", "function": {"name": "weather"}}
+ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}
 
 
 @pytest.mark.parametrize(
@@ -132,15 +169,103 @@ NAMED = {"type": "function", "function": {"name": "weather"}}
         ({"type": "tool", "name": "weather"}, NAMED),
         ({"type": "any"}, "required"),
         ({"type": "auto"}, "auto"),
+        ({"type": "none"}, "none"),
+        ({"type": "auto", "disable_parallel_tool_use": True}, "auto"),
+        ({"type": "function", "name": "weather"}, NAMED),
+        ({"type": "custom", "custom": {"name": "weather"}}, NAMED),
+        ({"tool": {"name": "weather"}}, NAMED),
+        ({"any": {}}, "required"),
+        ({"auto": {}}, "auto"),
+        ({"mode": "ANY"}, "required"),
+        ({"function_calling_config": {"mode": "NONE"}}, "none"),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}, ALLOWED),
+        ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}, ALLOWED),
+        (
+            {
+                "type": "allowed_tools",
+                "mode": "auto",
+                "tools": [{"type": "function", "name": "weather"}],
+            },
+            ALLOWED,
+        ),
+        (
+            {"function_calling_config": {"mode": "AUTO", "allowed_function_names": ["weather"]}},
+            ALLOWED,
+        ),
     ],
 )
 def test_every_form_of_tool_choice_becomes_the_apis(choice, encoded):
     assert encode_tool_choice(choice, TOOLS) == encoded
 
 
-def test_a_choice_that_names_no_tool_is_refused_with_the_names_there_are():
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "typo",
+        {"type": "tool", "name": "typo"},
+        {"tool": {"name": "typo"}},
+        {"type": "allowed_tools", "mode": "auto", "tools": [NAMED, "typo"]},
+        ["weather", "typo"],
+    ],
+)
+def test_a_choice_that_names_no_tool_is_refused_with_the_names_there_are(choice):
     with pytest.raises(ValueError, match=r"typo.*weather, now"):
-        encode_tool_choice("typo", TOOLS)
+        encode_tool_choice(choice, TOOLS)
+
+
+def test_a_dict_names_a_tool_and_never_a_word_of_the_api():
+    (tool_named_any,) = encode_tools([{"name": "any", "description": "", "parameters": {}}])
+    choice = encode_tool_choice({"type": "tool", "name": "any"}, [tool_named_any])
+    assert choice == {"type": "function", "function": {"name": "any"}}
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "file_search"},
+        {"type": "function"},
+        {"type": "allowed_tools"},
+        {"type": "allowed_tools", "mode": "auto", "tools": []},
+        {"type": "allowed_tools", "mode": "often", "tools": [NAMED]},
+        {"mode": "VALIDATED"},
+        {},
+        [],
+        5,
+        Weather,
+    ],
+    ids=repr,
+)
+def test_a_choice_of_unknown_form_is_refused_with_what_to_write(choice):
+    with pytest.raises(ValueError, match=r"Use 'auto', 'none', 'any', the name of a tool, or"):
+        encode_tool_choice(choice, TOOLS)
+
+
+@pytest.mark.parametrize(
+    ("choice", "word", "names"),
+    [
+        (ALLOWED, "auto", ["weather"]),
+        (["now", "weather"], "required", ["weather", "now"]),
+        ("auto", "auto", ["weather", "now"]),
+        (NAMED, NAMED, ["weather", "now"]),
+    ],
+)
+def test_a_choice_among_some_tools_leaves_the_others_out(choice, word, names):
+    chosen, tools = allow_tools(encode_tool_choice(choice, TOOLS), TOOLS)
+    assert chosen == word
+    assert [each["function"]["name"] for each in tools] == names
+
+
+@pytest.mark.parametrize(
+    ("choice", "parallel"),
+    [
+        ({"type": "auto", "disable_parallel_tool_use": True}, False),
+        ({"type": "any", "disable_parallel_tool_use": False}, True),
+        ({"type": "any"}, None),
+        ("auto", None),
+    ],
+)
+def test_what_anthropic_says_of_parallel_calls_is_read(choice, parallel):
+    assert allows_parallel_calls(choice) is parallel
 
 
 @pytest.mark.parametrize(

@@ -279,13 +279,13 @@ def test_a_budget_outside_its_range_is_refused_when_it_is_set(model, value):
 @pytest.mark.parametrize("model_id", [each.id for each in MODELS if each.id != FIVE])
 @pytest.mark.parametrize("setting", [{"enable_thinking": True}, {"thinking_budget": 200}])
 def test_models_without_the_switch_refuse_it_before_anything_is_sent(
-    model, ernie_server, model_id, setting
+    api_model, ernie_server, model_id, setting
 ):
     (name,) = setting
     for ask in (
-        lambda: model(model=model_id, **setting).invoke("why?"),
-        lambda: list(model(model=model_id).stream("why?", **setting)),
-        lambda: asyncio.run(model(model=model_id).bind(**setting).ainvoke("why?")),
+        lambda: api_model(model=model_id, **setting).invoke("why?"),
+        lambda: list(api_model(model=model_id).stream("why?", **setting)),
+        lambda: asyncio.run(api_model(model=model_id).bind(**setting).ainvoke("why?")),
     ):
         with pytest.raises(BadRequestError, match=name) as caught:
             ask()

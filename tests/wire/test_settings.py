@@ -54,12 +54,12 @@ def test_a_setting_is_sent_wherever_it_is_given(model, ernie_server, name, value
     ],
 )
 def test_settings_of_one_model_are_sent_to_it_and_refused_for_others(
-    model, ernie_server, name, value
+    api_model, ernie_server, name, value
 ):
-    model(model="baidu/ernie-5.0", **{name: value}).invoke("hi")
+    api_model(model="baidu/ernie-5.0", **{name: value}).invoke("hi")
     assert body_of(ernie_server)[name] == value
     with pytest.raises(errors.BadRequestError, match=name):
-        model(**{name: value}).invoke("hi")
+        api_model(**{name: value}).invoke("hi")
 
 
 def test_nothing_that_is_not_set_is_sent(model, ernie_server):
