@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from uuid import uuid4
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.json import parse_partial_json
 from pydantic_core import from_json
 
 from langchain_aimlernie._wire import ToolFragment, is_object
@@ -117,18 +119,19 @@ def _choice_of_dict(choice: Mapping[str, object]) -> str:
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
-    """Read a call's arguments; `None` if they are no JSON object. No text at all means none.
+    """Return a call's arguments, `None` if `text` is no JSON object; no text at all means none.
 
-    Arguments that the fast parser finds too deep (200 levels) count as no object: a message that
-    holds them could be neither printed nor stored.
+    Numbers that JSON does not have (`NaN`, `Infinity`, `1e999`) make it no JSON object, because
+    they could not be sent back. So do objects that the fast parser finds too deep (200 levels): a
+    message that holds them could be neither printed nor stored.
     """
     if text.strip() in ("", "null"):
         return {}
     try:
-        value = from_json(text)
+        value = from_json(text, allow_inf_nan=False)
     except ValueError as error:
         value = None if _TOO_DEEP in str(error) else _parse_loosely(text)
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and _is_finite(value) else None
 
 
 _TOO_DEEP = "recursion limit"
@@ -137,17 +140,35 @@ _TOO_DEEP = "recursion limit"
 def _parse_loosely(text: str) -> object:
     """Take what models write and the fast parser refuses: line breaks in strings, for one."""
     try:
-        return cast("object", json.loads(text, strict=False))
+        return cast("object", json.loads(text, strict=False, parse_constant=_refuse_constant))
     except (ValueError, RecursionError):
         return None
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def _is_finite(value: object) -> bool:
+    """Return whether no number in `value` overflowed: both parsers read `1e999` as infinity."""
+    values = [value]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            values.extend(value.values())
+        elif isinstance(value, list):
+            values.extend(value)
+        elif isinstance(value, float) and not math.isfinite(value):
+            return False
+    return True
 
 
 def decode_tool_calls(
     fragments: Iterable[ToolFragment],
 ) -> tuple[list[ToolCall], list[InvalidToolCall]]:
-    """Turn the calls of a whole answer into valid and invalid ones.
+    """Return the valid and the invalid calls of a whole completion.
 
-    Every call gets an id of its own, since each must be answered under its id. A call without a
+    Every call has an id of its own, since each must be answered under its id. A call without a
     name, or whose arguments are no JSON object, is invalid and keeps its text.
     """
     valid: list[ToolCall] = []
@@ -158,86 +179,121 @@ def decode_tool_calls(
         seen.add(call_id)
         arguments = parse_arguments(fragment.arguments)
         if arguments is None or not fragment.name:
-            error = "the call has no name" if arguments is not None else _NOT_AN_OBJECT
-            invalid.append(
-                invalid_tool_call(
-                    name=fragment.name or None, args=fragment.arguments, id=call_id, error=error
-                )
-            )
+            invalid.append(_invalid(fragment.name, fragment.arguments, call_id))
         else:
             valid.append(tool_call(name=fragment.name, args=arguments, id=call_id))
     return valid, invalid
 
 
+def _invalid(name: str, arguments: str, call_id: str) -> InvalidToolCall:
+    error = _NOT_AN_OBJECT if name or parse_arguments(arguments) is None else _NO_NAME
+    return invalid_tool_call(name=name or None, args=arguments, id=call_id, error=error)
+
+
+_NO_NAME = "the call has no name"
 _NOT_AN_OBJECT = "the arguments are not a JSON object"
 
 
 def new_call_id() -> str:
-    """Make up an id for a call that came without one."""
+    """Return a new id for a call that came without one."""
     return f"call_{uuid4().hex}"
 
 
 @dataclass(slots=True)
 class _Call:
-    """A call that a stream is bringing: what the wire said of it, and what has been told of it.
+    """A call of a stream: what the server sent of it, and what of that has been emitted.
 
-    It has an `id` once it was announced.
+    `id` is empty until the first chunk of the call. `held` are the arguments that wait, `emitted`
+    the others. `reopened` is the id of a fragment that repeated the name without arguments.
     """
 
     position: int
-    wire_place: int | None
+    index: int | None
     wire_id: str
     id: str = ""
     name: str = ""
-    told: list[str] = field(default_factory=list)
+    emitted_name: str = ""
+    emitted: list[str] = field(default_factory=list)
     held: str = ""
+    reopened: str | None = None
 
     def text(self) -> str:
-        return "".join(self.told) + self.held
+        """Return the arguments so far."""
+        return "".join(self.emitted) + self.held
+
+    def has_arguments(self) -> bool:
+        """Return whether there are any arguments yet."""
+        return bool(self.emitted) or not _is_blank(self.held)
+
+    def has_placeholder(self) -> bool:
+        """Return whether there is but a `null` or `{}`, which some servers send at first."""
+        return not self.emitted and self.held.strip() in ("null", "{}")
+
+    def is_complete(self) -> bool:
+        """Return whether the arguments are a JSON object."""
+        parts = (self.held, *reversed(self.emitted))
+        end = next(filter(str.strip, parts), "").rstrip()
+        return end.endswith("}") and parse_arguments(self.text()) is not None
+
+    def is_valid(self) -> bool:
+        """Return whether this is a whole call, if nothing follows."""
+        return bool(self.name) and parse_arguments(self.text()) is not None
+
+    def ready(self) -> str:
+        """Return the held arguments that can be emitted, which what may be a placeholder cannot."""
+        waits = self.has_placeholder() or "null".startswith(self.held.strip())
+        return "" if waits and not self.emitted else self.held
 
 
 class ToolCallAssembler:
     """Sorts the fragments of a stream's tool calls into chunks that core can merge.
 
     The published schema repeats id, type and name with every fragment; servers also send them once,
-    empty, null or late, leave out the index, number two calls alike, or interleave calls. Each
-    chunk this gives has the call's own index, and its id and name exactly once.
+    empty, null or late, change the id, leave out the index, number all calls alike, or interleave
+    calls. Each chunk has the call's own index, and each call its id and name once.
 
-    A call is announced with its first arguments, when its name is known to be whole.
+    A fragment belongs to the call at its index, unless it starts another one there (see
+    `_starts_call`). A call is announced with its first arguments, when its name is known to be
+    whole.
     """
 
     def __init__(self) -> None:
         self._calls: list[_Call] = []
+        self._ids: set[str] = set()
 
     def feed(self, fragments: Iterable[ToolFragment]) -> list[ToolCallChunk]:
-        """Take the fragments of one delta; give the chunks that they make."""
-        chunks: list[ToolCallChunk] = []
+        """Return the chunks that the fragments of one delta make, at most one for each call.
+
+        Core merges the chunks of one index from message to message, but not within a message.
+        """
+        touched: set[int] = set()
         for fragment in fragments:
-            call = self._find(fragment)
-            if call is None:
-                chunks.extend(self._announce_waiting())
-                call = _Call(len(self._calls), fragment.place, fragment.id)
-                self._calls.append(call)
-            call.wire_id = call.wire_id or fragment.id
-            if fragment.name and not call.id and fragment.name != call.name:
-                call.name += fragment.name
-            chunks.extend(_tell(call, fragment.arguments))
+            touched.add(len(self._calls) - 1)  # to be announced if another one follows
+            touched.add(self._take(fragment).position)
+        chunks = []
+        for call in [self._calls[position] for position in sorted(touched) if position >= 0]:
+            arguments = call.ready()
+            is_named_late = call.id != "" and call.name != call.emitted_name
+            is_followed = call.id == "" and call is not self._calls[-1] and not _is_empty(call)
+            if arguments or is_named_late or is_followed:
+                chunks.append(self._chunk(call, arguments))
         return chunks
 
     def close(self) -> list[ToolCallChunk]:
-        """End the stream: tell what was held back, and make every unfinished call an invalid one.
+        """Return what was held back, and what keeps core from taking an invalid call for a valid one.
 
         Core completes half a call's arguments into a call that the model never made. A bracket that
-        closes nothing stops it, and the text stays in `invalid_tool_calls`.
+        closes nothing stops it; the text before the bracket stays as it is.
         """
-        chunks = self._announce_waiting()
-        for call in self._calls:
-            if ending := _ending(call):
-                chunks.append(_chunk(call, ending))
+        chunks = []
+        for call in self._begun():
+            arguments = (call.held if call.has_arguments() else "") + _ending(call)
+            if arguments or not call.id or call.name != call.emitted_name:
+                chunks.append(self._chunk(call, arguments))
         return chunks
 
     def so_far(self) -> list[ToolCallChunk]:
-        """Give each call that has begun as one chunk, an unfinished one as an invalid call."""
+        """Return each call that has begun as one chunk, an unfinished one as an invalid call."""
         return [
             tool_call_chunk(
                 name=call.name or None,
@@ -245,69 +301,142 @@ class ToolCallAssembler:
                 id=call.id or call.wire_id or None,
                 index=call.position,
             )
-            for call in self._calls
+            for call in self._begun()
         ]
 
-    def _announce_waiting(self) -> list[ToolCallChunk]:
-        return [_chunk(call, _rest(call)) for call in self._calls if not call.id]
+    def invalid_so_far(self) -> list[InvalidToolCall]:
+        """Return the calls that would be invalid if nothing followed, with the server's text."""
+        return [
+            _invalid(call.name, call.text(), call.id or call.wire_id)
+            for call in self._begun()
+            if not call.is_valid()
+        ]
+
+    def _begun(self) -> list[_Call]:
+        return [call for call in self._calls if not _is_empty(call)]
+
+    def _take(self, fragment: ToolFragment) -> _Call:
+        """Add a fragment to its call, and return that."""
+        call = self._find(fragment)
+        if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
+            if not fragment.name:
+                call_id = fragment.id or call.reopened
+                fragment = fragment._replace(name=call.name, id=call_id)
+            call.reopened = None
+        if call is None or _starts_call(fragment, call):
+            call = _Call(len(self._calls), fragment.place, fragment.id)
+            self._calls.append(call)
+        _add(fragment, call)
+        return call
 
     def _find(self, fragment: ToolFragment) -> _Call | None:
-        """Name the call that a fragment goes on with, or `None` if it begins a new one."""
-        if fragment.id:
-            for call in reversed(self._calls):
-                if call.wire_id == fragment.id:
-                    return call
-        for call in reversed(self._calls):
-            if call.wire_place == fragment.place:
-                return None if _begins_another(call, fragment) else call
-        if fragment.place is None and self._calls and not fragment.id:
-            return None if _begins_another(self._calls[-1], fragment) else self._calls[-1]
-        return None
+        """Return the call at the fragment's index: the one with its id, else the latest."""
+        calls = self._calls[::-1]
+        here = [call for call in calls if call.index == fragment.place]
+        here = here or [call for call in calls if None in (call.index, fragment.place)]
+        known = [call for call in here or calls if fragment.id and call.wire_id == fragment.id]
+        if here:
+            return (known or here)[0]
+        return known[0] if known and not _may_begin(fragment.arguments) else None
+
+    def _chunk(self, call: _Call, arguments: str) -> ToolCallChunk:
+        call_id = None
+        if not call.id:
+            is_taken = call.wire_id in self._ids | {""}
+            call_id = call.id = new_call_id() if is_taken else call.wire_id
+            self._ids.add(call_id)
+        if arguments:
+            call.emitted.append(arguments)
+            call.held = ""
+        name = call.name[len(call.emitted_name) :]
+        call.emitted_name = call.name
+        return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
 
 
-def _begins_another(call: _Call, fragment: ToolFragment) -> bool:
-    """Another id begins another call; without ids and index, a name after arguments may."""
-    if fragment.id and call.wire_id:
-        return True
-    if fragment.place is not None or not (fragment.name and call.name and call.told):
+def _starts_call(fragment: ToolFragment, call: _Call) -> bool:
+    """Return whether a fragment starts a new call at the index where `call` is.
+
+    It does if it carries a name and `call` is complete: its arguments are a JSON object, or it has
+    none yet and the name differs. An id alone starts nothing, nor does a repeated name, unless
+    arguments come with it or after it.
+    """
+    if not fragment.name:
         return False
-    return fragment.name != call.name or parse_arguments(call.text()) is not None
+    is_other = call.name not in ("", fragment.name)
+    is_blank = _is_blank(fragment.arguments)
+    has_same_id = call.wire_id != "" and fragment.id == call.wire_id
+    if not call.has_arguments():
+        is_piece_of_name = is_blank and call.wire_id != "" and (has_same_id or not fragment.id)
+        return is_other and not is_piece_of_name
+    if is_blank or not _may_begin(fragment.arguments):
+        return is_other and call.is_complete()
+    if has_same_id and (call.has_placeholder() or _repeats(fragment.arguments, call)):
+        return False
+    return call.is_complete()
 
 
-def _tell(call: _Call, arguments: str) -> list[ToolCallChunk]:
-    """Give the chunk for new arguments; a lone `null`, which means none, is held back."""
-    text = call.held + arguments
-    if not text or (not call.told and "null".startswith(text.strip())):
-        call.held = text
-        return []
-    call.held = ""
-    return [_chunk(call, text)]
+def _add(fragment: ToolFragment, call: _Call) -> None:
+    call.wire_id = call.wire_id or fragment.id
+    if call.index is None:
+        call.index = fragment.place
+    if fragment.name and call.has_arguments() and call.name:
+        call.reopened = fragment.id if _is_blank(fragment.arguments) else None
+    elif fragment.name != call.name:
+        call.name += fragment.name
+    if call.has_placeholder() and _may_begin(fragment.arguments):
+        call.held = fragment.arguments if not _is_blank(fragment.arguments) else call.held
+    elif not _repeats(fragment.arguments, call):
+        call.held += fragment.arguments
 
 
-def _rest(call: _Call) -> str:
-    held, call.held = call.held, ""
-    return "" if held.strip() in ("", "null") else held
+def _repeats(arguments: str, call: _Call) -> bool:
+    """Return whether a complete call's arguments are sent again, as some servers do at the end."""
+    text = arguments.strip()
+    if not (text.startswith("{") and text.endswith("}") and call.is_complete()):
+        return False
+    return parse_arguments(text) == parse_arguments(call.text())
 
 
-def _chunk(call: _Call, arguments: str) -> ToolCallChunk:
-    call.told.append(arguments)
-    if call.id:
-        return tool_call_chunk(args=arguments, index=call.position)
-    call.id = call.wire_id or new_call_id()
-    return tool_call_chunk(name=call.name or None, args=arguments, id=call.id, index=call.position)
+def _is_blank(arguments: str) -> bool:
+    return arguments.strip() in ("", "null")
+
+
+def _may_begin(arguments: str) -> bool:
+    """Return whether a call's arguments may begin with this text."""
+    return _is_blank(arguments) or arguments.lstrip().startswith("{")
+
+
+def _is_empty(call: _Call) -> bool:
+    return not (call.wire_id or call.name or call.has_arguments())
 
 
 def _ending(call: _Call) -> str:
     text = call.text()
-    whole = call.name and parse_arguments(text) is not None
-    return "" if whole else unbalanced_end(text)
+    return "" if call.is_valid() or not _is_taken_by_core(text) else unbalanced_end(text)
+
+
+def _is_taken_by_core(text: str) -> bool:
+    """Return whether core takes `text` for arguments of a valid call.
+
+    Core's messages complete what may be the beginning of an object; its events (v3) take any JSON.
+    """
+    try:
+        json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        pass
+    else:
+        return True
+    try:
+        return isinstance(parse_partial_json(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 _CLOSERS = {"{": "}", "[": "]"}
 
 
 def unbalanced_end(text: str) -> str:
-    """Give the characters that make `text` no JSON even for core's repair, wherever it broke off.
+    """Return a suffix that keeps core's partial-JSON repair from completing truncated arguments.
 
     The repair gives up at a closing bracket that does not match; a string that is still open must
     be closed before it, and an escape that is pending within the string before that.
