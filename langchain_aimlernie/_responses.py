@@ -98,7 +98,7 @@ def _decode_choice(
     usage: UsageMetadata | None,
 ) -> ChatGeneration:
     thought, text = split_thoughts(choice.text)
-    tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls)
+    tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
     metadata = {**shared, **choice_metadata(choice)}
     message = AIMessage(
         content=clean_text(text),

@@ -279,7 +279,7 @@ class StreamDecoder:
         text = self._text.add(text) + self._text.close()
         reasoning = self._reasoning.add(thought) + self._reasoning.close()
         extras = {"reasoning_content": reasoning} if reasoning else {}
-        tool_calls = self._tools.close()
+        tool_calls = self._tools.close(self._finish_reason)
         if text or extras or tool_calls:
             return [self._chunk(text, extras, tool_calls)]
         return []

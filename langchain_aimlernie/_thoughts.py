@@ -1,7 +1,7 @@
 """Reasoning that a server left inside the text, between `<think>` and `</think>`.
 
-ERNIE's own format goes on with `<response>` and ends with `</response>`. The white space around the
-tags, most of it blank lines, belongs to none of the parts.
+ERNIE's own format goes on with `<response>` and ends with `</response>`. The line breaks around the
+tags belong to none of the parts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 _TAGS = ("<think>", "</think>", "<response>", "</response>")
 _END = len(_TAGS)
 _REASONING = 1
+_BREAKS = "\r\n"
 _MAX_SPACE = 8
 """How many characters of white space wait for a tag that may follow them; more are text."""
 
@@ -55,9 +56,8 @@ class ThoughtSplitter:
     def _open(self, text: str) -> tuple[str, str]:
         """Look for an opening tag; return the text before it that is certain, and the rest."""
         tag = _TAGS[self._awaited]
+        text = self._begin(text)
         start = text.lstrip()
-        if self._awaited > _REASONING:
-            text = start
         before = max(0, len(text) - len(start) - _MAX_SPACE)
         if start.startswith(tag):
             self._awaited += 1
@@ -75,7 +75,7 @@ class ThoughtSplitter:
         body, found, rest = text.partition(tag)
         if not found:
             body = body[: len(body) - _overlap(body, tag)]
-        end = max(len(body.rstrip()), len(body) - _MAX_SPACE)
+        end = max(len(body.rstrip(_BREAKS)), len(body) - _MAX_SPACE)
         if not found:
             return text[:end], text[end:]
         self._awaited += 1
@@ -83,9 +83,9 @@ class ThoughtSplitter:
         return body[:end], rest
 
     def _begin(self, text: str) -> str:
-        """Leave out the white space after a tag."""
+        """Leave out the line breaks after a tag."""
         if self._is_new:
-            text = text.lstrip()
+            text = text.lstrip(_BREAKS)
             self._is_new = not text
         return text
 

@@ -163,13 +163,19 @@ def _is_finite(value: object) -> bool:
     return True
 
 
+def is_cut(finish_reason: str | None) -> bool:
+    """Return whether a completion broke off, perhaps before the arguments of its last call."""
+    return finish_reason in ("length", "content_filter")
+
+
 def decode_tool_calls(
-    fragments: Iterable[ToolFragment],
+    fragments: Iterable[ToolFragment], finish_reason: str | None
 ) -> tuple[list[ToolCall], list[InvalidToolCall]]:
     """Return the valid and the invalid calls of a whole completion.
 
     Every call has an id of its own, since each must be answered under its id. A call without a
-    name, or whose arguments are no JSON object, is invalid and keeps its text.
+    name, or whose arguments are no JSON object, is invalid and keeps its text. So is one without
+    arguments if the completion was cut.
     """
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
@@ -178,7 +184,8 @@ def decode_tool_calls(
         call_id = fragment.id if fragment.id not in seen | {""} else new_call_id()
         seen.add(call_id)
         arguments = parse_arguments(fragment.arguments)
-        if arguments is None or not fragment.name:
+        lacks_arguments = _is_blank(fragment.arguments) and is_cut(finish_reason)
+        if arguments is None or lacks_arguments or not fragment.name:
             invalid.append(_invalid(fragment.name, fragment.arguments, call_id))
         else:
             valid.append(tool_call(name=fragment.name, args=arguments, id=call_id))
@@ -186,7 +193,7 @@ def decode_tool_calls(
 
 
 def _invalid(name: str, arguments: str, call_id: str) -> InvalidToolCall:
-    error = _NOT_AN_OBJECT if name or parse_arguments(arguments) is None else _NO_NAME
+    error = _NOT_AN_OBJECT if name else _NO_NAME
     return invalid_tool_call(name=name or None, args=arguments, id=call_id, error=error)
 
 
@@ -203,14 +210,15 @@ def new_call_id() -> str:
 class _Call:
     """A call of a stream: what the server sent of it, and what of that has been emitted.
 
-    `id` is empty until the first chunk of the call. `held` are the arguments that wait, `emitted`
-    the others. `reopened` is the id of a fragment that repeated the name without arguments.
+    `held` are the arguments that wait, `emitted` the others. `reopened` is the id of a fragment
+    that repeated the name without arguments.
     """
 
     position: int
     index: int | None
     wire_id: str
     id: str = ""
+    is_announced: bool = False
     name: str = ""
     emitted_name: str = ""
     emitted: list[str] = field(default_factory=list)
@@ -235,9 +243,11 @@ class _Call:
         end = next(filter(str.strip, parts), "").rstrip()
         return end.endswith("}") and parse_arguments(self.text()) is not None
 
-    def is_valid(self) -> bool:
+    def is_valid(self, *, is_cut: bool) -> bool:
         """Return whether this is a whole call, if nothing follows."""
-        return bool(self.name) and parse_arguments(self.text()) is not None
+        if not self.has_arguments():
+            return bool(self.name) and not is_cut
+        return bool(self.name) and self.is_complete()
 
     def ready(self) -> str:
         """Return the held arguments that can be emitted, which what may be a placeholder cannot."""
@@ -273,22 +283,23 @@ class ToolCallAssembler:
         chunks = []
         for call in [self._calls[position] for position in sorted(touched) if position >= 0]:
             arguments = call.ready()
-            is_named_late = call.id != "" and call.name != call.emitted_name
-            is_followed = call.id == "" and call is not self._calls[-1] and not _is_empty(call)
-            if arguments or is_named_late or is_followed:
+            is_followed = call is not self._calls[-1] and not _is_empty(call)
+            is_due = call.name != call.emitted_name if call.is_announced else is_followed
+            if arguments or is_due:
                 chunks.append(self._chunk(call, arguments))
         return chunks
 
-    def close(self) -> list[ToolCallChunk]:
-        """Return what was held back, and what keeps core from taking an invalid call for a valid one.
+    def close(self, finish_reason: str | None) -> list[ToolCallChunk]:
+        """Return what was held back, and what keeps core from taking invalid calls for valid ones.
 
         Core completes half a call's arguments into a call that the model never made. A bracket that
         closes nothing stops it; the text before the bracket stays as it is.
         """
         chunks = []
         for call in self._begun():
-            arguments = (call.held if call.has_arguments() else "") + _ending(call)
-            if arguments or not call.id or call.name != call.emitted_name:
+            ending = _ending(call, is_cut=is_cut(finish_reason))
+            arguments = (call.held if call.has_arguments() else "") + ending
+            if arguments or not call.is_announced or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
         return chunks
 
@@ -297,19 +308,19 @@ class ToolCallAssembler:
         return [
             tool_call_chunk(
                 name=call.name or None,
-                args=call.text() + _ending(call),
-                id=call.id or call.wire_id or None,
+                args=call.text() + _ending(call, is_cut=True),
+                id=self._id(call),
                 index=call.position,
             )
             for call in self._begun()
         ]
 
     def invalid_so_far(self) -> list[InvalidToolCall]:
-        """Return the calls that would be invalid if nothing followed, with the server's text."""
+        """Return the unfinished calls with the server's own text."""
         return [
-            _invalid(call.name, call.text(), call.id or call.wire_id)
+            _invalid(call.name, call.text(), self._id(call))
             for call in self._begun()
-            if not call.is_valid()
+            if not call.is_valid(is_cut=True)
         ]
 
     def _begun(self) -> list[_Call]:
@@ -339,12 +350,17 @@ class ToolCallAssembler:
             return (known or here)[0]
         return known[0] if known and not _may_begin(fragment.arguments) else None
 
-    def _chunk(self, call: _Call, arguments: str) -> ToolCallChunk:
-        call_id = None
+    def _id(self, call: _Call) -> str:
+        """Return the id of a call: the server's, if it sent one that no other call has."""
         if not call.id:
             is_taken = call.wire_id in self._ids | {""}
-            call_id = call.id = new_call_id() if is_taken else call.wire_id
-            self._ids.add(call_id)
+            call.id = new_call_id() if is_taken else call.wire_id
+            self._ids.add(call.id)
+        return call.id
+
+    def _chunk(self, call: _Call, arguments: str) -> ToolCallChunk:
+        call_id = None if call.is_announced else self._id(call)
+        call.is_announced = True
         if arguments:
             call.emitted.append(arguments)
             call.held = ""
@@ -410,9 +426,11 @@ def _is_empty(call: _Call) -> bool:
     return not (call.wire_id or call.name or call.has_arguments())
 
 
-def _ending(call: _Call) -> str:
-    text = call.text()
-    return "" if call.is_valid() or not _is_taken_by_core(text) else unbalanced_end(text)
+def _ending(call: _Call, *, is_cut: bool) -> str:
+    """Return what must follow an invalid call's arguments to be invalid for core, too."""
+    if call.is_valid(is_cut=is_cut) or not _is_taken_by_core(call.text()):
+        return ""
+    return unbalanced_end(call.text())
 
 
 def _is_taken_by_core(text: str) -> bool:

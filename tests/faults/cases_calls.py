@@ -167,6 +167,20 @@ TOOLS = (
         end=(event(chunk("", "length")), TAIL, DONE),
     ),
     calls(
+        "cut by length before the arguments",
+        event(fragment("")),
+        calls=(),
+        invalid=["}"],
+        end=(event(chunk("", "length")), TAIL, DONE),
+    ),
+    calls(
+        "cut by a filter before the arguments of the second call",
+        event(fragment(FIRST + SECOND)),
+        event(fragment(None, index=1, call_id="call_2")),
+        invalid=["}"],
+        end=(event(chunk("", "content_filter")), TAIL, DONE),
+    ),
+    calls(
         "cut by length where core can repair it",
         event(fragment('{"city": "Paris"')),
         calls=(),
@@ -379,11 +393,6 @@ SAME_INDEX = tuple(
             invalid=["{}oops}"],
         ),
         many(
-            f"a name after half the arguments, {kind}",
-            [piece(FIRST, "weather", "a", **index)],
-            [piece(SECOND, "other", "b", **index)],
-        ),
-        many(
             f"arguments before the name, {kind}",
             [piece(FIRST, **index)],
             [piece(SECOND, **index)],
@@ -559,6 +568,8 @@ def half_call(name: str, *events: bytes) -> Case:
 
 
 CUT_CALLS = (
+    half_call("a call cut before its arguments", event(fragment(""))),
+    half_call("a call without an id, cut", event(fragment("", call_id=None))),
     half_call("a call cut by the end", event(fragment('{"path": "/home/us'))),
     half_call("a call cut after a whole value", event(fragment('{"path": "/home"'))),
 )

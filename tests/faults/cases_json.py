@@ -309,6 +309,7 @@ TOOLS = (
         for text in NO_OBJECTS
     ),
     calls("arguments empty", tool_call(""), calls=[("weather", {})]),
+    calls("arguments empty, cut by length", tool_call(""), calls=(), invalid=[""], finish="length"),
     calls("arguments null", tool_call(None), calls=[("weather", {})]),
     calls('arguments "null"', tool_call("null"), calls=None, invalid=0),
     calls("arguments an object", tool_call({"city": "Paris"})),

@@ -172,7 +172,8 @@ def test_calls_of_a_whole_answer_are_sorted_into_valid_and_invalid():
             ToolFragment(None, "1", "f", "{}"),
             ToolFragment(None, "4", "f", "{broken"),
             ToolFragment(None, "5", "", "{}"),
-        ]
+        ],
+        None,
     )
     assert [call["args"] for call in valid] == [{"a": 1}, {}, {}]
     assert [call["args"] for call in invalid] == ["{broken", "{}"]
@@ -185,7 +186,7 @@ def assembled(*deltas):
     """Merge what the assembler gives as core does, and read the calls out of the whole."""
     assembler = ToolCallAssembler()
     chunks = [AIMessageChunk("", tool_call_chunks=assembler.feed(delta)) for delta in deltas]
-    last = AIMessageChunk("", tool_call_chunks=assembler.close())
+    last = AIMessageChunk("", tool_call_chunks=assembler.close(None))
     whole = AIMessageChunk("")
     for chunk in [*chunks, last, AIMessageChunk("", chunk_position="last")]:
         whole += chunk
