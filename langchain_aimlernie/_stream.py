@@ -21,7 +21,7 @@ from langchain_aimlernie._responses import (
 from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie._thoughts import ThoughtSplitter
-from langchain_aimlernie._tools import ToolCallAssembler
+from langchain_aimlernie._tool_calls import ToolCallAssembler
 from langchain_aimlernie._wire import (
     Answer,
     Choice,

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from langchain_aimlernie._stream import StreamDecoder
-from langchain_aimlernie._tools import parse_arguments
+from langchain_aimlernie._tool_calls import parse_arguments
 
 words = st.text(st.sampled_from('ab{}[]":,\\\n 中'), max_size=6)
 values = st.recursive(

@@ -12,14 +12,13 @@ from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_aimlernie._tools import (
+from langchain_aimlernie._tool_calls import (
     ToolCallAssembler,
     decode_tool_calls,
-    encode_tool_choice,
-    encode_tools,
     parse_arguments,
     unbalanced_end,
 )
+from langchain_aimlernie._tools import encode_tool_choice, encode_tools
 from langchain_aimlernie._wire import ToolFragment
 
 
