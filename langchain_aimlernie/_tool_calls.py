@@ -108,6 +108,45 @@ def new_call_id() -> str:
     return f"call_{uuid4().hex}"
 
 
+_CLOSERS = {"{": "}", "[": "]"}
+
+
+class JsonScanner:
+    """Follows JSON text, cut anywhere: which of its brackets and strings are open."""
+
+    __slots__ = ("_escaped", "_in_string", "_stack")
+
+    def __init__(self) -> None:
+        self._stack: list[str] = []
+        self._in_string = self._escaped = False
+
+    def feed(self, text: str) -> None:
+        """Take the next piece of the text."""
+        for char in text:
+            if self._in_string:
+                self._in_string = char != '"' or self._escaped
+                self._escaped = char == "\\" and not self._escaped
+            elif char == '"':
+                self._in_string, self._escaped = True, False
+            elif char in _CLOSERS:
+                self._stack.append(_CLOSERS[char])
+            elif self._stack and char == self._stack[-1]:
+                self._stack.pop()
+
+    def is_closed(self) -> bool:
+        """Return whether all brackets and strings are closed."""
+        return not (self._stack or self._in_string)
+
+    def invalidating_suffix(self) -> str:
+        """Return what keeps core's partial-JSON repair from completing the text.
+
+        The repair gives up at a closing bracket that does not match; a string that is still open
+        must be closed before it, and an escape that is pending within the string before that.
+        """
+        ending = ("\\" if self._escaped else "") + '"' if self._in_string else ""
+        return ending + ("]" if self._stack and self._stack[-1] == "}" else "}")
+
+
 @dataclass(slots=True)
 class _Call:
     """A call of a stream: what the server sent of it, and what of that has been emitted.
@@ -126,6 +165,20 @@ class _Call:
     emitted: list[str] = field(default_factory=list)
     held: str = ""
     reopened: str | None = None
+    scanner: JsonScanner = field(default_factory=JsonScanner)
+    _is_object: bool | None = None
+
+    def add(self, arguments: str) -> None:
+        """Add a piece of the arguments; what follows an object makes it none."""
+        self.held += arguments
+        self.scanner.feed(arguments)
+        if self._is_object is not None and arguments.strip():
+            self._is_object = False
+
+    def replace(self, arguments: str) -> None:
+        """Take these for the arguments, in place of a placeholder."""
+        self.held, self.scanner, self._is_object = "", JsonScanner(), None
+        self.add(arguments)
 
     def text(self) -> str:
         """Return the arguments so far."""
@@ -141,9 +194,11 @@ class _Call:
 
     def is_complete(self) -> bool:
         """Return whether the arguments are a JSON object."""
-        parts = (self.held, *reversed(self.emitted))
-        end = next(filter(str.strip, parts), "").rstrip()
-        return end.endswith("}") and parse_arguments(self.text()) is not None
+        if not (self.has_arguments() and self.scanner.is_closed()):
+            return False
+        if self._is_object is None:
+            self._is_object = parse_arguments(self.text()) is not None
+        return self._is_object
 
     def is_valid(self, *, is_cut: bool) -> bool:
         """Return whether this is a whole call, if nothing follows."""
@@ -244,13 +299,17 @@ class ToolCallAssembler:
 
     def _find(self, fragment: ToolFragment) -> _Call | None:
         """Return the call at the fragment's index: the one with its id, else the latest."""
-        calls = self._calls[::-1]
-        here = [call for call in calls if call.index == fragment.place]
-        here = here or [call for call in calls if None in (call.index, fragment.place)]
-        known = [call for call in here or calls if fragment.id and call.wire_id == fragment.id]
+        here = [call for call in self._calls if call.index == fragment.place]
+        if not here and fragment.place is None:
+            here = self._calls
+        elif not here:
+            here = [call for call in self._calls if call.index is None]
+        known = []
+        if fragment.id:
+            known = [call for call in here or self._calls if call.wire_id == fragment.id]
         if here:
-            return (known or here)[0]
-        return known[0] if known and not _may_begin(fragment.arguments) else None
+            return (known or here)[-1]
+        return known[-1] if known and not _may_begin(fragment.arguments) else None
 
     def _id(self, call: _Call) -> str:
         """Return the id of a call: the server's, if it sent one that no other call has."""
@@ -301,10 +360,10 @@ def _add(fragment: ToolFragment, call: _Call) -> None:
         call.reopened = fragment.id if _is_blank(fragment.arguments) else None
     elif fragment.name != call.name:
         call.name += fragment.name
-    if call.has_placeholder() and _may_begin(fragment.arguments):
-        call.held = fragment.arguments if not _is_blank(fragment.arguments) else call.held
+    if call.has_placeholder() and fragment.arguments.lstrip().startswith("{"):
+        call.replace(fragment.arguments)
     elif not _repeats(fragment.arguments, call):
-        call.held += fragment.arguments
+        call.add(fragment.arguments)
 
 
 def _repeats(arguments: str, call: _Call) -> bool:
@@ -332,7 +391,7 @@ def _ending(call: _Call, *, is_cut: bool) -> str:
     """Return what must follow an invalid call's arguments to be invalid for core, too."""
     if call.is_valid(is_cut=is_cut) or not _is_taken_by_core(call.text()):
         return ""
-    return unbalanced_end(call.text())
+    return call.scanner.invalidating_suffix()
 
 
 def _is_taken_by_core(text: str) -> bool:
@@ -350,28 +409,3 @@ def _is_taken_by_core(text: str) -> bool:
         return isinstance(parse_partial_json(text), dict)
     except (ValueError, RecursionError):
         return False
-
-
-_CLOSERS = {"{": "}", "[": "]"}
-
-
-def unbalanced_end(text: str) -> str:
-    """Return a suffix that keeps core's partial-JSON repair from completing truncated arguments.
-
-    The repair gives up at a closing bracket that does not match; a string that is still open must
-    be closed before it, and an escape that is pending within the string before that.
-    """
-    stack: list[str] = []
-    in_string = escaped = False
-    for char in text:
-        if in_string:
-            in_string = char != '"' or escaped
-            escaped = char == "\\" and not escaped
-        elif char == '"':
-            in_string, escaped = True, False
-        elif char in _CLOSERS:
-            stack.append(_CLOSERS[char])
-        elif stack and char == stack[-1]:
-            stack.pop()
-    ending = ("\\" if escaped else "") + '"' if in_string else ""
-    return ending + ("]" if stack and stack[-1] == "}" else "}")

@@ -94,7 +94,7 @@ def is_of(module, name):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_functions_stay_small(path):
-    assert len(path.read_text().splitlines()) < 400
+    assert len(path.read_text().splitlines()) < 500
     assert not [f.name for f in functions_of(tree_of(path)) if length_of(f) > 40]
 
 

@@ -13,10 +13,10 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
 from langchain_aimlernie._tool_calls import (
+    JsonScanner,
     ToolCallAssembler,
     decode_tool_calls,
     parse_arguments,
-    unbalanced_end,
 )
 from langchain_aimlernie._tools import encode_tool_choice, encode_tools
 from langchain_aimlernie._wire import ToolFragment
@@ -306,7 +306,9 @@ def test_no_text_that_is_no_object_becomes_a_call(text):
 
 @given(st.text(alphabet='{}[]",:\\ ab1\n', max_size=30))
 def test_the_ending_leaves_nothing_that_is_json(text):
-    assert parse_arguments(text + unbalanced_end(text)) is None
+    scanner = JsonScanner()
+    scanner.feed(text)
+    assert parse_arguments(text + scanner.invalidating_suffix()) is None
 
 
 def test_what_came_so_far_can_be_told_at_any_time():
