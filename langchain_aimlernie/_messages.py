@@ -232,9 +232,11 @@ def _arguments(call: Call) -> str:
 
 def _is_object(text: str) -> bool:
     try:
-        return isinstance(from_json(text, allow_inf_nan=False), dict)
+        value = from_json(text, allow_inf_nan=False)
+        _to_json(value)  # refuses the infinity that `1e999` became
     except ValueError:
         return False
+    return isinstance(value, dict)
 
 
 # One encoder for each class.

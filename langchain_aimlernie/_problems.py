@@ -181,7 +181,9 @@ def _is_failure(payload: Mapping[str, object]) -> bool:
 def _failed_choice(choices: object) -> Mapping[str, object] | None:
     if isinstance(choices, list):
         for choice in choices:
-            if isinstance(choice, dict) and choice.get("finish_reason") == "error":
+            if not isinstance(choice, dict):
+                continue
+            if choice.get("error") or choice.get("finish_reason") == "error":
                 return choice
     return None
 

@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_aimlernie._error_answers import error_in_payload
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie._thoughts import split_thoughts
-from langchain_aimlernie._tools import decode_tool_calls
+from langchain_aimlernie._tool_calls import decode_tool_calls
 from langchain_aimlernie._wire import (
     Answer,
     Choice,
@@ -98,7 +98,7 @@ def _decode_choice(
     usage: UsageMetadata | None,
 ) -> ChatGeneration:
     thought, text = split_thoughts(choice.text)
-    tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls)
+    tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
     metadata = {**shared, **choice_metadata(choice)}
     message = AIMessage(
         content=clean_text(text),

@@ -21,7 +21,7 @@ from langchain_aimlernie._responses import (
 from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie._thoughts import ThoughtSplitter
-from langchain_aimlernie._tools import ToolCallAssembler
+from langchain_aimlernie._tool_calls import ToolCallAssembler
 from langchain_aimlernie._wire import (
     Answer,
     Choice,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from langchain_core.messages.tool import ToolCallChunk
 
 _DONE = b"[DONE]"
+_HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive")
 _NO_ANSWER = Answer(None, None, None, None, None, (), None, {})
 _NO_CHUNKS: Sequence[ChatGenerationChunk] = ()
 
@@ -125,7 +126,7 @@ class StreamDecoder:
         if not self.events:
             return None
         extras = {"reasoning_content": self._reasoning.text(), "refusal": self._refusal.text()}
-        return AIMessageChunk(
+        message = AIMessageChunk(
             content=self._text.text(),
             additional_kwargs={key: text for key, text in extras.items() if text},
             tool_call_chunks=self._tools.so_far(),
@@ -133,6 +134,9 @@ class StreamDecoder:
             usage_metadata=decode_usage(self._answer.usage),
             id=self._answer.id,
         )
+        # The chunks have a bracket too many for core, which would complete them; these have none.
+        message.invalid_tool_calls = self._tools.invalid_so_far()
+        return message
 
     def _sniff(self, data: bytes) -> None:
         """Tell events from one JSON object and from a page by what they begin with."""
@@ -155,7 +159,7 @@ class StreamDecoder:
         if event.data.strip() == _DONE:
             self._check_done()
             return self._finish()
-        if event.data == b"null":
+        if _is_heartbeat(event):
             return _NO_CHUNKS
         payload = parse_object(event.data, self._redactor)
         if self._choice is not None and event.event == "message":
@@ -275,7 +279,7 @@ class StreamDecoder:
         text = self._text.add(text) + self._text.close()
         reasoning = self._reasoning.add(thought) + self._reasoning.close()
         extras = {"reasoning_content": reasoning} if reasoning else {}
-        tool_calls = self._tools.close()
+        tool_calls = self._tools.close(self._finish_reason)
         if text or extras or tool_calls:
             return [self._chunk(text, extras, tool_calls)]
         return []
@@ -311,6 +315,12 @@ class StreamDecoder:
         answer = parse_completion(body, self._headers, self._redactor)
         yield from self._take(answer)
         yield from self._finish()
+
+
+def _is_heartbeat(event: ServerSentEvent) -> bool:
+    """Return whether an event only shows that the server is alive."""
+    data = event.data.strip()
+    return data in (b"", b"null") or (event.event in _HEARTBEATS and not data.startswith(b"{"))
 
 
 class _Transcript:

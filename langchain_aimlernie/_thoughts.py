@@ -1,62 +1,99 @@
-"""Thoughts that a server left inside the text, between `<think>` and `</think>`."""
+"""Reasoning that a server left inside the text, between `<think>` and `</think>`.
+
+ERNIE's own format goes on with `<response>` and ends with `</response>`. The line breaks around the
+tags belong to none of the parts.
+"""
 
 from __future__ import annotations
 
-_OPEN, _CLOSE = "<think>", "</think>"
+_TAGS = ("<think>", "</think>", "<response>", "</response>")
+_END = len(_TAGS)
+_REASONING = 1
+_BREAKS = "\r\n"
+_MAX_SPACE = 8
+"""How many characters of white space wait for a tag that may follow them; more are text."""
 
 
 class ThoughtSplitter:
     """Splits a text that begins with a `<think>` block into reasoning and answer, piece by piece.
 
     AI/ML API sends reasoning in a field of its own; servers that run the weights themselves without
-    a reasoning parser leave the block in the text. Only a block that opens the text counts.
+    a reasoning parser leave the block in the text. Only a block that opens the text counts, and
+    `<response>` only after such a block. No more is held back than 8 characters of white space and
+    what may be the beginning of a tag.
     """
 
-    __slots__ = ("_awaited", "_held")
+    __slots__ = ("_awaited", "_held", "_is_new")
 
     def __init__(self) -> None:
-        self._awaited: str | None = _OPEN
+        self._awaited = 0
         self._held = ""
+        self._is_new = False
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Take the next piece of text; give the (reasoning, answer) that it makes certain."""
-        if self._awaited is None:
+        """Return the (reasoning, answer) that the next piece of text makes certain."""
+        if self._awaited == _END and not self._is_new:
             return "", text
-        text = self._held + text
-        if self._awaited is _OPEN:
-            return self._open(text)
-        return self._close(text)
+        text, self._held = self._held + text, ""
+        reasoning = answer = ""
+        while self._awaited < _END:
+            awaited = self._awaited
+            before, text = self._close(text) if awaited % 2 else self._open(text)
+            if awaited == _REASONING:
+                reasoning += before
+            else:
+                answer += before
+            if self._awaited == awaited:
+                self._held = text
+                return reasoning, answer
+        return reasoning, answer + self._begin(text)
 
     def close(self) -> tuple[str, str]:
-        """End the text: give what was held back, as the (reasoning, answer) that it is."""
+        """End the text: return what was held back, as the (reasoning, answer) that it is."""
         held, self._held = self._held, ""
-        return (held, "") if self._awaited is _CLOSE else ("", held)
+        return (held, "") if self._awaited == _REASONING else ("", held)
 
     def _open(self, text: str) -> tuple[str, str]:
+        """Look for an opening tag; return the text before it that is certain, and the rest."""
+        tag = _TAGS[self._awaited]
+        text = self._begin(text)
         start = text.lstrip()
-        if start.startswith(_OPEN):
-            self._awaited, self._held = _CLOSE, ""
-            return self._close(start[len(_OPEN) :])
-        if _OPEN.startswith(start):
-            self._held = text
-            return "", ""
-        self._awaited, self._held = None, ""
+        before = max(0, len(text) - len(start) - _MAX_SPACE)
+        if start.startswith(tag):
+            self._awaited += 1
+            self._is_new = True
+            return text[:before], start[len(tag) :]
+        if tag.startswith(start):
+            return text[:before], text[before:]
+        self._awaited = _END
         return "", text
 
     def _close(self, text: str) -> tuple[str, str]:
-        reasoning, tag, answer = text.partition(_CLOSE)
-        if tag:
-            self._awaited, self._held = None, ""
-            return reasoning, answer
-        keep = _overlap(text)
-        self._held = text[len(text) - keep :]
-        return text[: len(text) - keep], ""
+        """Look for a closing tag, likewise."""
+        tag = _TAGS[self._awaited]
+        text = self._begin(text)
+        body, found, rest = text.partition(tag)
+        if not found:
+            body = body[: len(body) - _overlap(body, tag)]
+        end = max(len(body.rstrip(_BREAKS)), len(body) - _MAX_SPACE)
+        if not found:
+            return text[:end], text[end:]
+        self._awaited += 1
+        self._is_new = True
+        return body[:end], rest
+
+    def _begin(self, text: str) -> str:
+        """Leave out the line breaks after a tag."""
+        if self._is_new:
+            text = text.lstrip(_BREAKS)
+            self._is_new = not text
+        return text
 
 
-def _overlap(text: str) -> int:
-    """Count the last characters of `text` that may be the beginning of the closing tag."""
-    for length in range(min(len(text), len(_CLOSE) - 1), 0, -1):
-        if _CLOSE.startswith(text[-length:]):
+def _overlap(text: str, tag: str) -> int:
+    """Count the last characters of `text` that may be the beginning of the tag."""
+    for length in range(min(len(text), len(tag) - 1), 0, -1):
+        if tag.startswith(text[-length:]):
             return length
     return 0
 

@@ -166,7 +166,7 @@ def parse_plain_text(payload: Mapping[str, Any], place: int) -> str | None:
         return None
     if any(map(payload.get, _BESIDE_CHOICES)) or len(choice) > _PLAIN_CHOICE:
         return None
-    if choice.get("finish_reason") or choice.get("logprobs"):
+    if any(map(choice.get, _BESIDE_TEXT)):
         return None
     for key, value in delta.items():
         if value and key not in _PLAIN_DELTA:
@@ -175,6 +175,7 @@ def parse_plain_text(payload: Mapping[str, Any], place: int) -> str | None:
 
 
 _BESIDE_CHOICES = ("usage", "meta", "error")
+_BESIDE_TEXT = ("finish_reason", "logprobs", "error")
 _PLAIN_CHOICE = 4
 """How many keys a choice has that holds index, delta, finish_reason and logprobs."""
 _PLAIN_DELTA = ("content", "role")
@@ -188,19 +189,19 @@ def _parse_choices(value: object) -> tuple[Choice, ...]:
 
 def _parse_choice(choice: Mapping[str, object]) -> Choice:
     message = choice.get("delta")
-    if message is None:
+    is_whole = message is None
+    if is_whole:
         message = choice.get("message")
     if not is_object(message):
         message = _NOTHING
     logprobs = choice.get("logprobs")
     finish_reason = choice.get("finish_reason")
-    tool_calls = message.get("tool_calls")
     return Choice(
         as_int(choice.get("index")) or 0,
         parse_text(message.get("content")),
         parse_text(message.get("reasoning_content") or message.get("reasoning")),
         parse_text(message.get("refusal")),
-        _parse_tool_calls(tool_calls) if tool_calls else (),
+        _parse_tool_calls(message, is_whole=is_whole),
         finish_reason if isinstance(finish_reason, str) and finish_reason else None,
         logprobs if isinstance(logprobs, dict) else None,
         {key: message[key] for key in _MESSAGE_EXTRAS if message.get(key)},
@@ -231,19 +232,29 @@ def parse_text(value: object, depth: int = 0) -> str:
     return str(value)
 
 
-def _parse_tool_calls(value: object) -> tuple[ToolFragment, ...]:
-    if not isinstance(value, list):
-        return ()
-    return tuple([_parse_tool_call(call) for call in value if is_object(call)])
+def _parse_tool_calls(message: Mapping[str, object], *, is_whole: bool) -> tuple[ToolFragment, ...]:
+    """Read the calls of a delta, or of a whole message, in which each entry is a call."""
+    tool_calls, function = message.get("tool_calls"), message.get("function_call")
+    if not isinstance(tool_calls, list):
+        tool_calls = []
+    if not tool_calls and is_object(function):  # the form before `tool_calls`: one call, no id
+        tool_calls = [{"index": 0, "function": function}]
+    calls = enumerate(filter(is_object, tool_calls)) if tool_calls else ()
+    return tuple([_parse_tool_call(call, place if is_whole else None) for place, call in calls])
 
 
-def _parse_tool_call(call: Mapping[str, object]) -> ToolFragment:
+_NO_IDS = ("", "null", "None")
+"""What servers send for no id."""
+
+
+def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolFragment:
     function = call.get("function")
     if not is_object(function):
         function = _custom_as_function(call.get("custom"))
+    call_id = call.get("id")
     return ToolFragment(
-        as_int(call.get("index")),
-        _text_or_none(call.get("id")) or "",
+        as_int(call.get("index")) if place is None else place,
+        call_id if isinstance(call_id, str) and call_id not in _NO_IDS else "",
         _text_or_none(function.get("name")) or "",
         _arguments_text(function.get("arguments")),
     )

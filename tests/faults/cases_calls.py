@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+from cases_json import NO_OBJECTS
 from cases_stream import case, gives
 from fault_bytes import (
     DONE,
@@ -9,12 +12,15 @@ from fault_bytes import (
     LO,
     STOP,
     TAIL,
+    answer,
     chunk,
+    completion,
     event,
     fragment,
     stream,
+    tool_call,
 )
-from fault_outcomes import Case, Fails
+from fault_outcomes import Case, Fails, Gives
 
 WEATHER = ("weather", {"city": "Paris"})
 END = (STOP, TAIL, DONE)
@@ -111,7 +117,12 @@ TOOLS = (
         parts(part(id="call_1", function={"name": "wea", "arguments": ""})),
         parts(part(function={"name": "ther", "arguments": ""})),
         parts(part(FIRST + SECOND)),
-        calls=None,
+    ),
+    calls(
+        "the name in two pieces, each with the id",
+        event(fragment("", name="wea")),
+        event(fragment("", name="ther")),
+        event(fragment(FIRST + SECOND, name="")),
     ),
     calls(
         "text and a call in one delta",
@@ -156,6 +167,20 @@ TOOLS = (
         end=(event(chunk("", "length")), TAIL, DONE),
     ),
     calls(
+        "cut by length before the arguments",
+        event(fragment("")),
+        calls=(),
+        invalid=["}"],
+        end=(event(chunk("", "length")), TAIL, DONE),
+    ),
+    calls(
+        "cut by a filter before the arguments of the second call",
+        event(fragment(FIRST + SECOND)),
+        event(fragment(None, index=1, call_id="call_2")),
+        invalid=["}"],
+        end=(event(chunk("", "content_filter")), TAIL, DONE),
+    ),
+    calls(
         "cut by length where core can repair it",
         event(fragment('{"city": "Paris"')),
         calls=(),
@@ -182,15 +207,6 @@ TOOLS = (
         calls=None,
         end=(event(chunk("", "length")), TAIL, DONE),
     ),
-    calls("arguments that are no JSON", event(fragment('{"city": oops')), calls=(), invalid=1),
-    calls(
-        "arguments 500 deep",
-        event(fragment('{"a": ' + "[" * 500)),
-        event(fragment("]" * 500 + "}")),
-        calls=(),
-        invalid=1,
-    ),
-    calls("arguments a list", event(fragment("[1]")), calls=(), invalid=1),
     calls(
         "half a call under finish_reason stop",
         event(fragment('{"city": "Par')),
@@ -201,13 +217,361 @@ TOOLS = (
 )
 
 
+ROME = ("weather", {"city": "Rome"})
+PARIS_TEXT, ROME_TEXT = FIRST + SECOND, '{"city": "Rome"}'
+
+
+def many(name: str, *deltas: list[dict], **expected: object) -> Case:
+    """Deltas of any fragments, each without the keys that it does not have."""
+    return calls(name, *(event(chunk({"tool_calls": delta})) for delta in deltas), **expected)
+
+
+def piece(arguments: object = "", name: object = "", call_id: object = "", **keys: object) -> dict:
+    """A fragment at index 0, unless `keys` says otherwise; what is empty is left out."""
+    function = {"name": name, "arguments": arguments}
+    given = {"index": 0, "id": call_id, **keys}
+    given = {key: value for key, value in given.items() if value not in ("", "none")}
+    return given | {"function": {key: value for key, value in function.items() if value != ""}}
+
+
+NO_INDEX = {"index": "none"}
+IN_ONE_DELTA = (
+    many("two fragments", [piece(FIRST, "weather", "a"), piece(SECOND)]),
+    many("the opening and the first arguments", [piece("", "weather", "a"), piece(FIRST + SECOND)]),
+    many(
+        "fragments over two deltas",
+        [piece("", "weather", "a"), piece('{"ci'), piece('ty": ')],
+        [piece('"Pa'), piece('ris"'), piece("}")],
+    ),
+    many(
+        "two interleaved calls",
+        [
+            piece(FIRST, "weather", "a"),
+            piece(FIRST, "weather", "b", index=1),
+            piece(SECOND),
+            piece('"Rome"}', index=1),
+        ],
+        calls=[WEATHER, ROME],
+    ),
+    many(
+        "two calls at index 0",
+        [piece("", "weather", "a"), piece(PARIS_TEXT), piece("", "weather", "b"), piece(ROME_TEXT)],
+        calls=[WEATHER, ROME],
+    ),
+    many(
+        "two fragments without an index", [piece(FIRST, "weather", "a", **NO_INDEX), piece(SECOND)]
+    ),
+)
+SAME_INDEX = tuple(
+    case
+    for kind, index in {"index 0": {}, "no index": NO_INDEX, "index null": {"index": None}}.items()
+    for case in (
+        many(
+            f"ids that change, names repeated, {kind}",
+            [piece("", "weather", "a1", **index)],
+            [piece(FIRST, "weather", "a2", **index)],
+            [piece(SECOND, "weather", "a3", **index)],
+        ),
+        many(
+            f"ids that change, the name once, {kind}",
+            [piece("", "weather", "a1", **index)],
+            [piece(FIRST, "", "a2", **index)],
+            [piece(SECOND, "", "a3", **index)],
+        ),
+        *(
+            many(
+                f"placeholder ids {call_id!r}, {kind}",
+                [piece("", "weather", call_id, **index)],
+                [piece(FIRST, "weather", call_id, **index)],
+                [piece(SECOND, None, call_id, **index)],
+                [piece("", "weather", call_id, **index)],
+                calls=[WEATHER],
+            )
+            for call_id in ("null", "None", "", None)
+        ),
+        *(
+            many(
+                f"two whole calls, ids {first!r} and {second!r}, {kind}",
+                [piece(PARIS_TEXT, "weather", first, **index)],
+                [piece(ROME_TEXT, "weather", second, **index)],
+                calls=[WEATHER, ROME],
+            )
+            for first, second in (("", ""), ("a", "b"), ("null", "null"), ("a", ""), ("a", "a"))
+        ),
+        many(
+            f"two calls, opened without arguments, {kind}",
+            [piece("", "weather", "a", **index)],
+            [piece(FIRST, **index)],
+            [piece(SECOND, **index)],
+            [piece("", "weather", "b", **index)],
+            [piece('{"city": ', **index)],
+            [piece('"Rome"}', **index)],
+            calls=[WEATHER, ROME],
+        ),
+        many(
+            f"two calls of one text without ids, {kind}",
+            [piece(PARIS_TEXT, "weather", **index)],
+            [piece(PARIS_TEXT, "weather", **index)],
+            calls=[WEATHER, WEATHER],
+        ),
+        many(
+            f"two names without arguments, {kind}",
+            [piece("", "now", "a", **index)],
+            [piece("", "here", "b", **index)],
+            calls=[("now", {}), ("here", {})],
+        ),
+        many(
+            f"a call without arguments, then one with, {kind}",
+            [piece("", "now", **index)],
+            [piece(FIRST, "weather", **index)],
+            [piece(SECOND, **index)],
+            calls=[("now", {}), WEATHER],
+        ),
+        many(
+            f"a call with, then one without arguments, {kind}",
+            [piece(PARIS_TEXT, "weather", "a", **index)],
+            [piece("", "now", "b", **index)],
+            calls=[WEATHER, ("now", {})],
+        ),
+        many(
+            f"a name repeated after the whole call, {kind}",
+            [piece(PARIS_TEXT, "weather", "a", **index)],
+            [piece("", "weather", "b", **index)],
+            [piece(" \n", **index)],
+        ),
+        many(
+            f"white space after the whole call, {kind}",
+            [piece(PARIS_TEXT, "weather", "a", **index)],
+            [piece("\n", "weather", "a", **index)],
+        ),
+        many(
+            f"the whole arguments again at the end, {kind}",
+            [piece("", "weather", "a", **index)],
+            [piece(FIRST, **index)],
+            [piece(SECOND, **index)],
+            [piece('{"city":"Paris"}', **index)],
+        ),
+        many(
+            f"the whole call again at the end, {kind}",
+            [piece(PARIS_TEXT, "weather", "a", **index)],
+            [piece(PARIS_TEXT, "weather", "a", **index)],
+        ),
+        many(
+            f"other arguments after the whole call, {kind}",
+            [piece(PARIS_TEXT, "weather", "a", **index)],
+            [piece(ROME_TEXT, **index)],
+            calls=(),
+            invalid=[PARIS_TEXT + ROME_TEXT + "}"],
+        ),
+        *(
+            many(
+                f"{empty} before the arguments, {kind}",
+                [piece(empty, "weather", "a", **index)],
+                [piece(FIRST, **index)],
+                [piece(SECOND, **index)],
+            )
+            for empty in ("{}", "null", " {} ")
+        ),
+        many(
+            f"{{}} before the arguments, with id and name, {kind}",
+            [piece("{}", "weather", "a", **index)],
+            [piece(FIRST, "weather", "a", **index)],
+            [piece(SECOND, "weather", "a", **index)],
+        ),
+        many(f"{{}} alone, {kind}", [piece("{}", "now", "a", **index)], calls=[("now", {})]),
+        many(
+            f"{{}} twice, {kind}",
+            [piece("{}", "now", "a", **index)],
+            [piece("{}", "now", "b", **index)],
+            calls=[("now", {}), ("now", {})],
+        ),
+        many(
+            f"{{}} and then no JSON, {kind}",
+            [piece("{}", "now", "a", **index)],
+            [piece("oops", **index)],
+            calls=(),
+            invalid=["{}oops}"],
+        ),
+        many(
+            f"arguments before the name, {kind}",
+            [piece(FIRST, **index)],
+            [piece(SECOND, **index)],
+            [piece("", "weather", "a", **index)],
+        ),
+    )
+)
+ODD_INDEXES = (
+    many(
+        "the index only once",
+        [piece("", "weather", "a")],
+        [piece(FIRST, **NO_INDEX)],
+        [piece(SECOND, **NO_INDEX)],
+    ),
+    many(
+        "the index from the second fragment on",
+        [piece("", "weather", "a", **NO_INDEX)],
+        [piece(FIRST)],
+        [piece(SECOND)],
+    ),
+    many(
+        "an index that counts the fragments of one id",
+        [piece("", "weather", "a")],
+        [piece(FIRST, "", "a")],
+        [piece(SECOND, "weather", "a", index=1)],
+    ),
+    many(
+        "one id for two calls, interleaved",
+        [piece(FIRST, "weather", "x")],
+        [piece('{"city": ', "weather", "x", index=1)],
+        [piece(SECOND, "weather", "x")],
+        [piece('"Rome"}', "weather", "x", index=1)],
+        calls=[WEATHER, ROME],
+    ),
+    many(
+        "the first of two calls again at the end",
+        [piece(PARIS_TEXT, "weather", "a")],
+        [piece(ROME_TEXT, "weather", "b")],
+        [piece(PARIS_TEXT, "weather", "a")],
+        calls=[WEATHER, ROME],
+    ),
+    many(
+        "an empty fragment at an index of its own",
+        [piece(PARIS_TEXT, "weather", "a")],
+        [piece(index=1)],
+    ),
+    many(
+        "one call of rm under three ids is no rm without arguments",
+        [piece("", "rm", "a1")],
+        [piece('{"path": ', "rm", "a2")],
+        [piece('"/tmp/x"}', "rm", "a3")],
+        calls=[("rm", {"path": "/tmp/x"})],
+    ),
+    many(
+        "one call of rm under three ids, cut",
+        [piece("", "rm", "a1")],
+        [piece('{"path": ', "rm", "a2")],
+        calls=(),
+        invalid=['{"path": ]'],
+    ),
+    calls(
+        "whole calls in a message at the end",
+        event(chunk("")),
+        event(
+            chunk(
+                choices=[
+                    {
+                        "index": 0,
+                        "message": {"tool_calls": [tool_call(), tool_call(ROME_TEXT)]},
+                        "finish_reason": "tool_calls",
+                    }
+                ]
+            )
+        ),
+        calls=[WEATHER, ROME],
+        end=(TAIL, DONE),
+    ),
+    case(
+        "a JSON answer with one id twice",
+        answer(completion(None, "tool_calls", message__tool_calls=[tool_call(), tool_call()])),
+        Gives("", calls=[WEATHER, WEATHER]),
+    ),
+)
+STOPPED = {
+    '{"city": oops': "]",
+    '{"city": "Par': '"]',
+    '{"a":1,}}': "",
+    '{"a":1} and more': "}",
+    '{"a":1}{"a":2}': "}",
+    "[1]": "}",
+    "5": "}",
+    "true": "}",
+    '"text"': "}",
+    "oops": "",
+    '{"n": NaN}': "}",
+    '{"n": [1, -Infinity]}': "}",
+    '{"n": {"m": 1e999}}': "}",
+    '{"n": -1e999, "s": "a\nb"}': "}",
+    '{"n": Infinity, "s": "a\nb"}': "}",
+}
+"""What follows the text of an invalid call, so that core does not complete or take it."""
+assert tuple(STOPPED) == NO_OBJECTS
+
+
+def cut_up(text: str, size: int) -> list[str]:
+    edges = [*range(0, len(text), size), len(text)]
+    return [text[start:end] for start, end in pairwise(edges)]
+
+
+INVALID = (
+    *(
+        calls(
+            f"arguments that are no object: {text}",
+            *(event(fragment(piece)) for piece in cut_up(text, 3)),
+            calls=(),
+            invalid=[text + ending],
+        )
+        for text, ending in STOPPED.items()
+    ),
+    calls(
+        "arguments 500 deep",
+        event(fragment('{"a": ' + "[" * 500)),
+        event(fragment("]" * 500 + "}")),
+        calls=(),
+        invalid=1,
+    ),
+)
+
+
+def old(**function_call: object) -> bytes:
+    return event(chunk({"function_call": function_call}))
+
+
+OLD_END = (event(chunk("", "function_call")), TAIL, DONE)
+OLD = (
+    calls(
+        "function_call, the name once",
+        old(name="weather", arguments=""),
+        old(arguments=FIRST),
+        old(arguments=SECOND),
+        end=OLD_END,
+        metadata={"finish_reason": "function_call"},
+    ),
+    calls(
+        "function_call, the name in each chunk",
+        old(name="weather", arguments=FIRST),
+        old(name="weather", arguments=SECOND),
+        end=OLD_END,
+    ),
+    calls(
+        "function_call cut",
+        old(name="weather", arguments=FIRST),
+        end=OLD_END,
+        calls=(),
+        invalid=['{"city": ]'],
+    ),
+    calls(
+        "function_call null beside tool_calls",
+        *(event(chunk({"function_call": None, "tool_calls": [part(**START)]})),),
+        parts(part(PARIS_TEXT)),
+    ),
+    calls(
+        "function_call null beside text",
+        event(chunk({"content": "Hello", "function_call": None})),
+        text="Hello",
+        calls=(),
+    ),
+)
+
+
 def half_call(name: str, *events: bytes) -> Case:
     return case(name, stream(*events), Fails("StreamInterruptedError", partial=""))
 
 
 CUT_CALLS = (
+    half_call("a call cut before its arguments", event(fragment(""))),
+    half_call("a call without an id, cut", event(fragment("", call_id=None))),
     half_call("a call cut by the end", event(fragment('{"path": "/home/us'))),
     half_call("a call cut after a whole value", event(fragment('{"path": "/home"'))),
 )
 
-CASES = (*TOOLS, *CUT_CALLS)
+CASES = (*TOOLS, *IN_ONE_DELTA, *SAME_INDEX, *ODD_INDEXES, *INVALID, *OLD, *CUT_CALLS)

@@ -213,4 +213,32 @@ USAGES = (
     ),
 )
 
-CASES = (*CONTENT, *USAGES)
+
+def texts(*pieces: str) -> list[bytes]:
+    return [event(chunk(piece)) for piece in pieces]
+
+
+ERNIE = "<think>\nhm\n</think>\n\n<response>\nParis\n</response>"
+TAGS = (
+    gives("ERNIE's tags", *texts(ERNIE), *END, text="Paris", reasoning="hm"),
+    gives("ERNIE's tags in single characters", *texts(*ERNIE), *END, text="Paris", reasoning="hm"),
+    gives(
+        "blank lines after </think>",
+        *texts("<think>hm", "</think>", *"\n" * 20, "Paris\n"),
+        *END,
+        text="Paris\n",
+        reasoning="hm",
+    ),
+    gives(
+        "<response> without <think>",
+        *texts("<resp", "onse>\nParis\n</response>"),
+        *END,
+        text="<response>\nParis\n</response>",
+    ),
+    gives("white space and nothing else", *texts(*"\n \t" * 9), *END, text="\n \t" * 9),
+    gives(
+        "white space before the text", *texts(*"\n" * 20, "Paris"), *END, text="\n" * 20 + "Paris"
+    ),
+)
+
+CASES = (*CONTENT, *USAGES, *TAGS)

@@ -249,6 +249,7 @@ def cut(name: str, script: tuple, partial: str, **settings: object) -> Case:
 
 BEGUN = unfinished(HEL)
 IDLE = {"stream_idle_timeout": 0.25}
+SLOW = (*[LO] * 14, *EVENTS[-3:])
 EOF_HEAD = head(200, {"Connection": "close"}, SSE_TYPE)
 
 STREAM_ENDS = (
@@ -331,6 +332,8 @@ STALLS = (
     stalls("an event in single bytes", BEGUN, endless(frame(b"d"))),
     stalls("blank lines without end", BEGUN, endless(frame(b"\n\n"))),
     stalls("empty deltas without end", BEGUN, endless(EMPTY_DELTA)),
+    stalls("heartbeats without end", BEGUN, endless(frame(b"event: ping\ndata: ping\n\n"))),
+    stalls("events with empty data without end", BEGUN, endless(frame(b"data:\n\n"))),
     stalls("retry fields without end", BEGUN, endless(frame(b"retry: 5\n\n"))),
     Case(
         "stall after finish_reason",
@@ -341,10 +344,10 @@ STALLS = (
     ),
     Case(
         "slow events, each in time",
-        (SSE_HEAD, Drip(tuple(frame(e) for e in EVENTS), 0.15), FINAL_FRAME),
-        Gives(),
+        (SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.05), FINAL_FRAME),
+        Gives("lo" * 14),
         STREAM_MODES,
-        settings={"stream_idle_timeout": 2.0},
+        settings={"stream_idle_timeout": 0.5},
     ),
     Case(
         "the head in time, the first event late",

@@ -205,6 +205,19 @@ ERRORS = (
         choice(finish_reason="error", error={"message": "upstream died", "code": 502}),
         Fails("InternalServerError", retryable=True, says=("upstream died",)),
     ),
+    *(
+        json_case(
+            f"an error inside a choice, {kind}",
+            choice(finish_reason=None, error=error),
+            Fails(name, says=("upstream died",)),
+        )
+        for kind, error, name in (
+            ("an object", {"message": "upstream died", "code": 502}, "InternalServerError"),
+            ("a text", "upstream died", "InternalServerError"),
+            ("a rate limit", {"message": "upstream died", "code": 429}, "RateLimitError"),
+        )
+    ),
+    gives("an empty error inside a choice", choice(error={})),
     json_case(
         "OpenAI's error in a 200",
         openai_error("upstream died", 500),
@@ -251,10 +264,39 @@ ERRORS = (
 )
 
 
+NO_OBJECTS = (
+    '{"city": oops',
+    '{"city": "Par',
+    '{"a":1,}}',
+    '{"a":1} and more',
+    '{"a":1}{"a":2}',
+    "[1]",
+    "5",
+    "true",
+    '"text"',
+    "oops",
+    '{"n": NaN}',
+    '{"n": [1, -Infinity]}',
+    '{"n": {"m": 1e999}}',
+    '{"n": -1e999, "s": "a\nb"}',
+    '{"n": Infinity, "s": "a\nb"}',
+)
+"""Arguments that make a call invalid; the text stays as it is."""
+
+
 def calls(name: str, *tool_calls: object, **expected: object) -> Case:
     finish = expected.pop("finish", "tool_calls")
-    body = completion(None, finish, message__tool_calls=list(tool_calls))
+    raw = [as_bytes(call).decode() for call in tool_calls]
+    body = as_bytes(completion(None, finish, message__tool_calls=["@calls"]))
+    body = body.replace(b'"@calls"', ", ".join(raw).encode())
     return gives(name, body, **({"text": "", "calls": [WEATHER]} | expected))
+
+
+def old_call(name: str, function_call: object, **changes: object) -> Case:
+    """A call in the form before `tool_calls`."""
+    tool_calls = {k: changes.pop(k) for k in list(changes) if k.startswith("message__")}
+    body = completion(None, "function_call", message__function_call=function_call, **tool_calls)
+    return gives(name, body, **({"text": "", "calls": [WEATHER]} | changes))
 
 
 TOOLS = (
@@ -262,20 +304,26 @@ TOOLS = (
     calls("tool_calls null", calls=(), finish="stop"),
     gives("tool_calls null beside text", completion(message__tool_calls=None)),
     gives("tool_calls empty", completion(message__tool_calls=[])),
-    calls("arguments that are no JSON", tool_call('{"city": oops'), calls=(), invalid=1),
-    calls("arguments cut", tool_call('{"city": "Par'), calls=(), invalid=1, finish="length"),
+    *(
+        calls(f"arguments that are no object: {text}", tool_call(text), calls=(), invalid=[text])
+        for text in NO_OBJECTS
+    ),
     calls("arguments empty", tool_call(""), calls=[("weather", {})]),
+    calls("arguments empty, cut by length", tool_call(""), calls=(), invalid=[""], finish="length"),
     calls("arguments null", tool_call(None), calls=[("weather", {})]),
     calls('arguments "null"', tool_call("null"), calls=None, invalid=0),
-    calls("arguments a list", tool_call("[1]"), calls=(), invalid=1),
-    calls("arguments a number", tool_call("5"), calls=(), invalid=1),
     calls("arguments an object", tool_call({"city": "Paris"})),
     calls(
         "arguments with a control character",
         tool_call('{"city": "a\nb"}'),
         calls=[("weather", {"city": "a\nb"})],
     ),
-    calls("arguments with NaN", tool_call('{"n": NaN}'), calls=None, invalid=None),
+    calls(
+        "arguments an object with NaN",
+        as_bytes(tool_call({"n": "@"})).replace(b'"@"', b"NaN"),
+        calls=(),
+        invalid=['{"n": NaN}'],
+    ),
     calls(
         "arguments 5,000 deep",
         tool_call('{"a":' + "[" * 5000 + "]" * 5000 + "}"),
@@ -300,13 +348,27 @@ TOOLS = (
         calls=[WEATHER],
     ),
     calls("finish_reason stop with a call", tool_call(), finish="stop"),
-    gives(
-        "function_call of old",
-        completion(
-            None, "function_call", message__function_call={"name": "weather", "arguments": "{}"}
-        ),
-        text="",
-        calls=None,
+    *(calls(f"the id {call_id!r}", tool_call(call_id=call_id)) for call_id in ("null", "None")),
+    calls(
+        "two calls of the id null",
+        tool_call(call_id="null"),
+        tool_call(call_id="null"),
+        calls=[WEATHER, WEATHER],
+    ),
+    old_call("function_call of old", {"name": "weather", "arguments": '{"city": "Paris"}'}),
+    old_call("function_call with an object", {"name": "weather", "arguments": {"city": "Paris"}}),
+    old_call("function_call without arguments", {"name": "weather"}, calls=[("weather", {})]),
+    old_call(
+        "function_call cut",
+        {"name": "weather", "arguments": '{"city": "Par'},
+        calls=(),
+        invalid=['{"city": "Par'],
+    ),
+    old_call("function_call null", None, calls=()),
+    old_call(
+        "function_call beside tool_calls",
+        {"name": "weather", "arguments": '{"city": "Paris"}'},
+        message__tool_calls=[tool_call()],
     ),
 )
 

@@ -17,7 +17,9 @@ from fault_bytes import (
     TAIL,
     aiml_error,
     answer,
+    as_bytes,
     chunk,
+    completion,
     event,
     openai_error,
     split_stream,
@@ -96,6 +98,23 @@ FRAMING = (
     gives("fields without data", *between(b"retry: 10\n\n", b"id: 4\n\n", b"event: ping\n\n")),
     gives("unknown fields", *(b"colour: red\nshape\n" + e for e in EVENTS)),
     gives("ping events with data", *between(b"event: ping\ndata: {}\n\n")),
+    *(
+        gives(f"between the events: {data.decode()!r}", *between(data))
+        for data in (
+            b"data:\n\n",
+            b"data: \n\n",
+            b"data:   \r\n\r\n",
+            b"data\n\n",
+            b"data:\ndata:\n\n",
+            b"event: ping\ndata:\n\n",
+            b"event: ping\ndata: ping\n\n",
+            b"event: ping\ndata: 2026-08-01 00:00:00\n\n",
+            b"event: heartbeat\ndata: ping\n\n",
+            b"event: heartbeat\ndata: 17\n\n",
+            b'event: ping\ndata: "ping"\n\n',
+            b'data: {"type": "heartbeat"}\n\n',
+        )
+    ),
     gives("no blank line at the end", *EVENTS[:-1], DONE.rstrip()),
     gives("no blank line at the end and no [DONE]", HEL, LO, TAIL, STOP.rstrip()),
     gives("no [DONE]", *EVENTS[:-1]),
@@ -214,6 +233,15 @@ NOTHING = (
         answer(HTML, content_type="text/html"),
         Fails("InvalidResponseError", says=("html",)),
     ),
+    case("only events with empty data", stream(b"data:\n\n", b"data\n\n"), EMPTY),
+    *(
+        case(
+            f"a JSON answer after {space!r}",
+            stream(*(bytes([byte]) for byte in space), as_bytes(completion())),
+            Gives(),
+        )
+        for space in (b"\n", b" \r\n\t", b"\n" * 100, b"\xef\xbb\xbf\n")
+    ),
     case(
         "half a JSON answer",
         answer(b'{"id": "x", "choi'),
@@ -244,6 +272,7 @@ BROKEN = (
     ),
 )
 
+IT_BROKE = {"message": "it broke", "code": 502}
 ERROR_SHAPES = {
     "OpenAI's": (event(openai_error("it broke", 500)), "InternalServerError"),
     "OpenAI's with a text code": (
@@ -273,6 +302,21 @@ ERROR_SHAPES = {
     ),
     "an error beside choices": (
         event(chunk("", None, error={"message": "it broke", "code": 500})),
+        "InternalServerError",
+    ),
+    "an error inside a choice": (
+        event(chunk("", None) | {"choices": [{"index": 0, "delta": {}, "error": IT_BROKE}]}),
+        "InternalServerError",
+    ),
+    "an error inside a choice with text": (
+        event(
+            chunk()
+            | {"choices": [{"delta": {"content": "x"}, "finish_reason": None, "error": IT_BROKE}]}
+        ),
+        "InternalServerError",
+    ),
+    "a text as the error inside a choice": (
+        event(chunk() | {"choices": [{"index": 0, "delta": {}, "error": "it broke"}]}),
         "InternalServerError",
     ),
     "context overflow": (

@@ -91,12 +91,15 @@ class Fails:
 
 @dataclass(frozen=True)
 class Gives:
-    """The message that the user must get; what is None is not compared."""
+    """The message that the user must get; what is None is not compared.
+
+    `invalid` is the number of invalid tool calls, or the arguments of each.
+    """
 
     text: str | None = TEXT
     reasoning: str | None = None
     calls: Sequence[tuple[str, dict]] | None = ()
-    invalid: int | None = 0
+    invalid: int | Sequence[str] | None = 0
     usage: tuple[int, int, int] | None = (11, 7, 18)
     metadata: Mapping[str, object] = field(default_factory=dict)
 
@@ -115,8 +118,11 @@ class Gives:
             ids = [c["id"] for c in (*message.tool_calls, *message.invalid_tool_calls)]
             assert all(ids), ids
             assert len(set(ids)) == len(ids), ids
-        if self.invalid is not None:
-            assert len(message.invalid_tool_calls) == self.invalid, message.invalid_tool_calls
+        texts = [c["args"] for c in message.invalid_tool_calls]
+        if isinstance(self.invalid, int):
+            assert len(texts) == self.invalid, texts
+        elif self.invalid is not None:
+            assert texts == list(self.invalid)
         assert usage_of(message) == self.usage
         for name, value in self.metadata.items():
             got = message.response_metadata.get(name)

@@ -24,7 +24,7 @@ LAYERS = {
         "_error_answers",
         "profiles",
     ],
-    "text": ["_json_text", "_thoughts", "_endpoint", "_tokens", "_wire", "_sse"],
+    "text": ["_json_text", "_thoughts", "_endpoint", "_tokens", "_wire", "_tool_calls", "_sse"],
     "schemas": ["_typed_dicts", "_conformance", "_schemas"],
     "content": ["_media", "_content", "_messages", "_tools"],
     "answers": ["_payload", "_responses", "_blocks", "_stream"],

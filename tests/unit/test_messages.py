@@ -268,6 +268,7 @@ BROKEN = {
     "no object": ("[1]", '{"invalid_arguments": "[1]"}'),
     "null": ("null", '{"invalid_arguments": "null"}'),
     "not finite": ('{"a": NaN}', '{"invalid_arguments": "{\\"a\\": NaN}"}'),
+    "too large a number": ('{"a": 1e999}', '{"invalid_arguments": "{\\"a\\": 1e999}"}'),
     "chinese": ("北京", '{"invalid_arguments": "北京"}'),
     "half a pair": ("\ud83d", '{"invalid_arguments": "\ufffd"}'),
     "an object after all": (' {"a": 1} ', '{"a": 1}'),

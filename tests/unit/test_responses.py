@@ -93,7 +93,7 @@ def test_reasoning_refusal_annotations_and_audio_are_kept_beside_the_text():
 
 def test_thoughts_inside_the_text_become_reasoning():
     message = message_of(body({"content": "<think>hm</think>\nyes"}))
-    assert message.content == "\nyes"
+    assert message.content == "yes"
     assert message.additional_kwargs["reasoning_content"] == "hm"
 
 

@@ -312,8 +312,11 @@ def test_only_events_that_carry_something_are_counted():
     list(decoder.feed(b": comment\n\n" + delta() + b"data: null\n\n"))
     assert decoder.events == 0
     assert decoder.partial is None
-    list(decoder.feed(delta(content="a") + LAST))
-    assert decoder.events == 2
+    for event_count, text in enumerate("abc", 1):
+        list(decoder.feed(delta(content=text)))
+        assert decoder.events == event_count
+    list(decoder.feed(LAST + b"event: ping\ndata: ping\n\n"))
+    assert decoder.events == 4
 
 
 def test_chunks_of_one_stream_have_blocks_of_stable_names():

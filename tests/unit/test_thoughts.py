@@ -11,7 +11,25 @@ CASES = [
     ("\n", ("", "\n")),
     ("plain", ("", "plain")),
     ("<think>a</think>b", ("a", "b")),
-    ("\n <think>a\n</think>\n\nb", ("a\n", "\n\nb")),
+    ("\n <think>a\n</think>\n\nb", ("a", "b")),
+    ("<think>\nhm\n</think>\n\n<response>\nParis\n</response>", ("hm", "Paris")),
+    ("<think>\nhm\n</think>\n\n<response>\nA\n\nB\n</response>\n", ("hm", "A\n\nB")),
+    ("<think>hm</think><response>Paris</response>", ("hm", "Paris")),
+    ("<think>hm</think>\n<response>\ncut", ("hm", "cut")),
+    ("<think>hm</think>\n<response>\na < b </respons", ("hm", "a < b </respons")),
+    ("<think>hm</think>\n<resp", ("hm", "<resp")),
+    ("<think>hm</think>\n<responses>", ("hm", "<responses>")),
+    ("<think>hm</think>\nParis <response>", ("hm", "Paris <response>")),
+    ("<think>hm\n", ("hm\n", "")),
+    ("<think> hm \n</think>  yes", (" hm ", "  yes")),
+    ("<think>\r\nhm\r\n</think>\r\n\r\n    code()", ("hm", "    code()")),
+    ("<think>hm</think>\n \n<response>\n  code()\n</response>", ("hm", "  code()")),
+    ("<response>\nParis\n</response>", ("", "<response>\nParis\n</response>")),
+    ("hm</think>\n<response>Paris</response>", ("", "hm</think>\n<response>Paris</response>")),
+    ("\n" * 9 + "<think>a</think>b", ("a", "\nb")),
+    ("\n" * 20, ("", "\n" * 20)),
+    ("<think>a" + "\n" * 9 + "</think>b", ("a\n", "b")),
+    ("<think>a</think>" + "\n" * 99 + "b", ("a", "b")),
     ("<think></think>b", ("", "b")),
     ("<think>never closed", ("never closed", "")),
     ("<think>a < b </thin", ("a < b </thin", "")),
@@ -27,12 +45,23 @@ def test_a_block_that_opens_the_text_is_reasoning(text, parts):
     assert split_thoughts(text) == parts
 
 
+PIECES = [*"<think/> a\n", "<think>", "</think>", "<response>", "</response>", "\n" * 7]
+
+
+@pytest.mark.parametrize("before", ["", "<think>a", "<think>a</think><response>b"])
+def test_white_space_is_not_held_back_without_bound(before):
+    splitter = ThoughtSplitter()
+    splitter.feed(before)
+    parts = [splitter.feed("\n") for _ in range(100)]
+    assert sum(len(reasoning + text) for reasoning, text in parts) == 92
+
+
 @given(st.data())
 def test_any_split_of_the_text_gives_the_same_parts(data):
     text = data.draw(
         st.one_of(
             st.sampled_from([text for text, _ in CASES]),
-            st.text(alphabet="<think/> a\n", max_size=40),
+            st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
         )
     )
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=8).map(sorted))

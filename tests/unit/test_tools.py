@@ -12,16 +12,15 @@ from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_aimlernie._tools import (
+from langchain_aimlernie._tool_calls import (
+    JsonScanner,
     ToolCallAssembler,
     allow_tools,
     allows_parallel_calls,
     decode_tool_calls,
-    encode_tool_choice,
-    encode_tools,
     parse_arguments,
-    unbalanced_end,
 )
+from langchain_aimlernie._tools import encode_tool_choice, encode_tools
 from langchain_aimlernie._wire import ToolFragment
 
 
@@ -297,7 +296,8 @@ def test_calls_of_a_whole_answer_are_sorted_into_valid_and_invalid():
             ToolFragment(None, "1", "f", "{}"),
             ToolFragment(None, "4", "f", "{broken"),
             ToolFragment(None, "5", "", "{}"),
-        ]
+        ],
+        None,
     )
     assert [call["args"] for call in valid] == [{"a": 1}, {}, {}]
     assert [call["args"] for call in invalid] == ["{broken", "{}"]
@@ -310,7 +310,7 @@ def assembled(*deltas):
     """Merge what the assembler gives as core does, and read the calls out of the whole."""
     assembler = ToolCallAssembler()
     chunks = [AIMessageChunk("", tool_call_chunks=assembler.feed(delta)) for delta in deltas]
-    last = AIMessageChunk("", tool_call_chunks=assembler.close())
+    last = AIMessageChunk("", tool_call_chunks=assembler.close(None))
     whole = AIMessageChunk("")
     for chunk in [*chunks, last, AIMessageChunk("", chunk_position="last")]:
         whole += chunk
@@ -431,7 +431,9 @@ def test_no_text_that_is_no_object_becomes_a_call(text):
 
 @given(st.text(alphabet='{}[]",:\\ ab1\n', max_size=30))
 def test_the_ending_leaves_nothing_that_is_json(text):
-    assert parse_arguments(text + unbalanced_end(text)) is None
+    scanner = JsonScanner()
+    scanner.feed(text)
+    assert parse_arguments(text + scanner.invalidating_suffix()) is None
 
 
 def test_what_came_so_far_can_be_told_at_any_time():

@@ -57,10 +57,16 @@ def test_text_comes_in_many_forms(value, text):
     assert parse_text(value) == text
 
 
-def test_text_that_is_nested_beyond_any_use_is_an_invalid_response():
+@pytest.mark.parametrize(
+    "wrap", [lambda value: [value], lambda value: {"text": value}, lambda value: {"refusal": value}]
+)
+def test_text_that_is_nested_beyond_any_use_is_an_invalid_response(wrap):
     value: object = "x"
-    for _ in range(100):
-        value = [value]
+    for _ in range(9):
+        assert parse_text(value) == "x"
+        value = wrap(value)
+    for _ in range(90):
+        value = wrap(value)
     with pytest.raises(InvalidResponseError, match="nested"):
         parse_text(value)
 

@@ -295,10 +295,13 @@ def test_models_without_the_switch_refuse_it_before_anything_is_sent(
 
 # Thoughts that other servers leave in the text.
 
+AIR = ANSWER.lstrip()  # the line breaks after the tags belong to no part
 INLINE = {
-    f"<think>{THOUGHT}</think>{ANSWER}": (THOUGHT, ANSWER),
-    f"\n<think>\n{THOUGHT}</think>\n\n{ANSWER}": (f"\n{THOUGHT}", f"\n\n{ANSWER}"),
-    f"<think></think>{ANSWER}": ("", ANSWER),
+    f"<think>{THOUGHT}</think>{ANSWER}": (THOUGHT, AIR),
+    f"\n<think>\n{THOUGHT}\n</think>\n\n{ANSWER}": (THOUGHT, AIR),
+    f"<think>\n{THOUGHT}\n</think>\n\n<response>\n{ANSWER}\n</response>\n": (THOUGHT, AIR),
+    "<response>\nParis\n</response>": ("", "<response>\nParis\n</response>"),
+    f"<think></think>{ANSWER}": ("", AIR),
     "<think>never ends": ("never ends", ""),
     "Use <think>tags</think> so.": ("", "Use <think>tags</think> so."),
     "<thinking>hm</thinking>": ("", "<thinking>hm</thinking>"),

@@ -1,0 +1,186 @@
+"""Tool calls come out exactly, in whatever fragments a server sends them."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import operator
+
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from langchain_aimlernie._stream import StreamDecoder
+from langchain_aimlernie._tool_calls import parse_arguments
+
+words = st.text(st.sampled_from('ab{}[]":,\\\n 中'), max_size=6)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 10**20) | words,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2),
+    max_leaves=4,
+)
+arguments = st.dictionaries(words, values, max_size=2).flatmap(
+    lambda value: st.sampled_from(
+        [
+            json.dumps(value),
+            json.dumps(value, indent=1) + "\n",
+            json.dumps(value, ensure_ascii=False),
+        ]
+    )
+)
+calls = st.lists(st.tuples(st.sampled_from(["f", "g", "rm"]), arguments), min_size=1, max_size=4)
+ID_STYLES = ("once", "each", "changing", "none", "null", "late")
+
+
+@st.composite
+def encoded(draw):
+    """Draw calls, and the fragments in which a server of some style sends them."""
+    made = draw(calls)
+    ids, indexes = draw(st.sampled_from(ID_STYLES)), draw(st.sampled_from(["right", "0", "none"]))
+    repeats_name, opens_blank = draw(st.booleans()), draw(st.booleans())
+    streams = []
+    for place, (name, text) in enumerate(made):
+        cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=5)))
+        pieces = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
+        pieces = [""] * opens_blank + pieces
+        fragments = []
+        for number, piece in enumerate(pieces):
+            fragment = {"function": {"arguments": piece}}
+            if number == 0 or repeats_name:
+                fragment["function"]["name"] = name
+            if indexes != "none":
+                fragment["index"] = place if indexes == "right" else 0
+            call_id = {
+                "once": f"c{place}" if number == 0 else None,
+                "each": f"c{place}",
+                "changing": f"c{place}_{number}",
+                "null": draw(st.sampled_from(["null", "None", "", None])),
+                "late": f"c{place}" if number == len(pieces) - 1 else "",
+            }
+            if ids in call_id:
+                fragment["id"] = call_id[ids]
+            fragments.append(fragment)
+        streams.append(fragments)
+    fragments = woven(draw, streams) if indexes == "right" else itertools.chain(*streams)
+    return made, grouped(draw, list(fragments))
+
+
+def woven(draw, streams):
+    """Interleave the fragments of calls with indexes of their own."""
+    order = draw(st.permutations([i for i, stream in enumerate(streams) for _ in stream]))
+    rest = [iter(stream) for stream in streams]
+    return [next(rest[i]) for i in order]
+
+
+def grouped(draw, fragments):
+    cuts = sorted(draw(st.lists(st.integers(0, len(fragments)), max_size=8)))
+    return [fragments[a:b] for a, b in itertools.pairwise([0, *cuts, len(fragments)])]
+
+
+def events(deltas, finish_reason="tool_calls"):
+    return [
+        *({"choices": [{"index": 0, "delta": {"tool_calls": delta}}]} for delta in deltas),
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": finish_reason}]},
+    ]
+
+
+def check(chunks, made):
+    for chunk in chunks:
+        indexes = [part["index"] for part in chunk.tool_call_chunks]
+        assert len(indexes) == len(set(indexes)), "core does not join these"
+    whole = functools.reduce(operator.add, chunks)
+    assert whole.invalid_tool_calls == []
+    expected = [(name, json.loads(text, strict=False)) for name, text in made]
+    assert sorted(map(str, expected)) == sorted(
+        str((call["name"], call["args"])) for call in whole.tool_calls
+    )
+    ids = [call["id"] for call in whole.tool_calls]
+    assert all(ids)
+    assert len(set(ids)) == len(ids)
+
+
+def chunks_of(decoder, *sent):
+    for event in events(*sent):
+        yield from decoder.feed(b"data: " + json.dumps(event).encode() + b"\n\n")
+
+
+def decoded(*sent):
+    """Return the whole message, and what was there before the end of the stream."""
+    decoder = StreamDecoder({}, model="m")
+    chunks = list(chunks_of(decoder, *sent))
+    partial = decoder.partial
+    chunks += decoder.close()
+    return functools.reduce(operator.add, [chunk.message for chunk in chunks]), partial
+
+
+@given(encoded())
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_calls_come_out_exactly(sent):
+    made, deltas = sent
+    decoder = StreamDecoder({}, model="m")
+    chunks = [*chunks_of(decoder, deltas), *decoder.close()]
+    check([chunk.message for chunk in chunks], made)
+
+
+@pytest.mark.parametrize("mode", ["stream", "astream"])
+async def test_calls_come_out_exactly_over_a_socket(model, ernie_server, mode):
+    llm = model()
+
+    @given(encoded())
+    @settings(
+        max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    )
+    def collect(sent):
+        sents.append(sent)
+
+    sents = []
+    collect()
+    for made, deltas in sents:
+        ernie_server.reply(events=[*events(deltas), "[DONE]"])
+        if mode == "stream":
+            chunks = list(llm.stream("hi"))
+        else:
+            chunks = [chunk async for chunk in llm.astream("hi")]
+        check(chunks, made)
+
+
+@given(encoded(), st.data())
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_a_stream_that_is_cut_has_no_call_that_was_not_made(sent, data):
+    made, deltas = sent
+    deltas = deltas[: data.draw(st.integers(0, len(deltas)))]
+    whole, partial = decoded(deltas, "length")
+    expected = [(name, json.loads(text, strict=False)) for name, text in made]
+    for call in whole.tool_calls:
+        assert (call["name"], call["args"]) in expected
+    if partial is not None:
+        assert partial.tool_calls == whole.tool_calls
+        texts = [call["args"] for call in partial.invalid_tool_calls]
+        assert all(
+            c["args"].startswith(t) for c, t in zip(whole.invalid_tool_calls, texts, strict=True)
+        )
+
+
+@given(
+    st.text(alphabet='{}[]",:\\ ab1\nNIe9', max_size=30), st.lists(st.integers(0, 30), max_size=4)
+)
+@example('{"a":1,}}', [3])
+@example('{"a": NaN}', [8])
+@settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+def test_the_text_of_an_invalid_call_stays(text, cuts):
+    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[a:b] for a, b in itertools.pairwise(edges)]
+    opening = {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}
+    deltas = [[opening], *([{"index": 0, "function": {"arguments": piece}}] for piece in pieces)]
+    whole, partial = decoded(deltas)
+    assume(parse_arguments(text) is None)
+    # What follows a whole object, or the `{}` that some servers begin with, has its own cases.
+    assume(
+        not any(parse_arguments(text[:edge]) is not None for edge in edges if text[:edge].strip())
+    )
+    (call,) = whole.invalid_tool_calls
+    assert call["args"].startswith(text)
+    assert set(call["args"][len(text) :]) <= set('\\"]}')
+    assert [c["args"] for c in partial.invalid_tool_calls] == [text]
+    assert partial.tool_calls == whole.tool_calls == []
