@@ -15,12 +15,15 @@ from typing_extensions import TypedDict
 from langchain_aimlernie._tool_calls import (
     JsonScanner,
     ToolCallAssembler,
-    allow_tools,
-    allows_parallel_calls,
     decode_tool_calls,
     parse_arguments,
 )
-from langchain_aimlernie._tools import encode_tool_choice, encode_tools
+from langchain_aimlernie._tools import (
+    allow_tools,
+    allows_parallel_calls,
+    encode_tool_choice,
+    encode_tools,
+)
 from langchain_aimlernie._wire import ToolFragment
 
 
