@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.utils import from_env
@@ -173,8 +173,9 @@ class ErnieSettings(BaseChatModel):
     its tuple (connect, read, write, pool). A number also lowers the limits of connecting (5 s) and
     writing (30 s). Unset: 600 s, streams 300 s. Also `request_timeout`."""
 
-    stream_idle_timeout: float | None = Field(default=120.0, gt=0)
-    """Seconds that a stream may go without an event that carries something; `None`: for ever."""
+    stream_idle_timeout: Annotated[float, Field(gt=0)] | Literal["auto"] | None = "auto"
+    """Seconds that a stream may go without an event that carries something; `None`: for ever;
+    "auto": as long as `timeout` lets a try wait, but 120 s at most."""
 
     max_retries: int = Field(default=2, ge=0)
     """Tries after the first one; see the table of retries in the README."""
