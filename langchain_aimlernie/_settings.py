@@ -76,6 +76,7 @@ CALL_SETTINGS: Mapping[str, str] = {
             "model_kwargs",
             "extra_body",
             "replay_reasoning",
+            "include_response_headers",
         )
     },
     "request_timeout": "timeout",
@@ -161,6 +162,9 @@ class ErnieSettings(BaseChatModel):
     replay_reasoning: bool = False
     """Whether the model's earlier reasoning is sent with its turns. AI/ML API documents no field
     for it, so it is left out unless a server of your own wants it."""
+
+    include_response_headers: bool = False
+    """Whether `response_metadata["headers"]` has all headers, without those that are secrets."""
 
     streaming: bool | None = None
     """Whether `invoke` streams under the hood, so that token callbacks fire."""

@@ -174,6 +174,9 @@ class SSEDecoder:
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
+        elif name == b"error":  # so llama.cpp sent errors until September 2025
+            self._event = "error"
+            self._data.append(value)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace") or _DEFAULT_TYPE
         elif line[0] == _COLON:
