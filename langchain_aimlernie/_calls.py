@@ -160,20 +160,35 @@ class PreparedCall:
             raise AuthenticationError(str(error)) from None
 
 
-def _completion_decoder(call: Call) -> Callable[[Mapping[str, str], bytes], ChatResult]:
+def _completion_decoder(
+    call: Call, settings: ErnieSettings
+) -> Callable[[Mapping[str, str], bytes], ChatResult]:
     """Give what turns the JSON answer to `call` into the result."""
 
     def decode(headers: Mapping[str, str], body: bytes) -> ChatResult:
-        return decode_completion(body, headers, model=call.model, redactor=call.redactor)
+        return decode_completion(
+            body,
+            headers,
+            model=call.model,
+            redactor=call.redactor,
+            include_headers=settings.include_response_headers,
+        )
 
     return decode
 
 
-def _stream_decoders(call: Call) -> Callable[[Mapping[str, str]], StreamDecoder]:
+def _stream_decoders(
+    call: Call, settings: ErnieSettings
+) -> Callable[[Mapping[str, str]], StreamDecoder]:
     """Give what makes the decoder of each try's stream."""
 
     def new_decoder(headers: Mapping[str, str]) -> StreamDecoder:
-        return StreamDecoder(headers, model=call.model, redactor=call.redactor)
+        return StreamDecoder(
+            headers,
+            model=call.model,
+            redactor=call.redactor,
+            include_headers=settings.include_response_headers,
+        )
 
     return new_decoder
 
@@ -198,7 +213,7 @@ def generate(prepared: PreparedCall, run_manager: CallbackManagerForLLMRun | Non
     call = prepared.call()
     on_retry = None if run_manager is None else _retry_told(run_manager)
     transport = prepared.settings.transport
-    return transport.send(call, _completion_decoder(call), on_retry=on_retry)
+    return transport.send(call, _completion_decoder(call, prepared.settings), on_retry=on_retry)
 
 
 async def agenerate(
@@ -212,7 +227,9 @@ async def agenerate(
     call = await prepared.async_call()
     on_retry = None if run_manager is None else _async_retry_told(run_manager)
     transport = prepared.settings.async_transport
-    return await transport.send(call, _completion_decoder(call), on_retry=on_retry)
+    return await transport.send(
+        call, _completion_decoder(call, prepared.settings), on_retry=on_retry
+    )
 
 
 def stream(
@@ -226,7 +243,9 @@ def stream(
     call = prepared.call()
     on_retry = None if run_manager is None else _retry_told(run_manager)
     transport = prepared.settings.transport
-    with closing(transport.stream(call, _stream_decoders(call), on_retry=on_retry)) as chunks:
+    with closing(
+        transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
+    ) as chunks:
         for chunk in chunks:
             if run_manager is not None:
                 run_manager.on_llm_new_token(chunk.text, chunk=chunk)
@@ -245,7 +264,7 @@ async def astream(
     on_retry = None if run_manager is None else _async_retry_told(run_manager)
     transport = prepared.settings.async_transport
     async with aclosing(
-        transport.stream(call, _stream_decoders(call), on_retry=on_retry)
+        transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
     ) as chunks:
         async for chunk in chunks:
             if run_manager is not None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_aimlernie._problems import (
     MAX_BODY,
+    NO_WORDS,
     Problem,
     clip,
     find_problem,
+    is_error_text,
     parse_body,
     parse_problem,
     parse_retry_after,
@@ -39,10 +40,7 @@ if TYPE_CHECKING:
 
 _MAX_WORDS = 500
 _NOTHING: Mapping[str, str] = {}
-_SHOWN_HEADERS = re.compile(
-    r"x-inference-id|x-client-request-id|(?:x-)?request-id|x-aimlapi-.+|(?:x-)?ratelimit-.+"
-    r"|retry-after(?:-ms)?|x-should-retry|content-type|content-length|date|server|cf-ray"
-)
+_REQUEST_IDS = ("x-request-id", "request-id", "x-litellm-call-id")
 _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     401: AuthenticationError,
     402: InsufficientCreditsError,
@@ -101,6 +99,54 @@ def error_in_payload(
     return _error(problem, redactor.json(payload), _Answer(200, headers, redactor))
 
 
+def error_in_text(
+    data: bytes,
+    *,
+    is_error: bool = False,
+    headers: Mapping[str, str] = _NOTHING,
+    redactor: Redactor = NO_SECRETS,
+) -> AimlErnieError | None:
+    """Return the error that a 200 or an event holds whose data is no JSON object, if it is one.
+
+    Args:
+        data: The data.
+        is_error: Whether the server calls it an error; otherwise it must begin like one.
+        headers: The response's headers.
+        redactor: Removes what no part of the error may show.
+    """
+    body = parse_body(data, redactor)
+    if not is_error and not (isinstance(body, str) and is_error_text(body)):
+        return None
+    problem = parse_problem(body)
+    problem = problem._replace(words=problem.words or NO_WORDS)
+    return _error(problem, body, _Answer(200, headers, redactor))
+
+
+def request_id_in(headers: Mapping[str, str]) -> str | None:
+    """Return the server's id of a request; `x-litellm-call-id` is what LiteLLM logs it under."""
+    return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
+
+
+def response_of(
+    status: int, headers: Mapping[str, str], body: object, redactor: Redactor
+) -> ErrorResponse:
+    """Return what an error keeps of the HTTP response that it came from.
+
+    Args:
+        status: The HTTP status.
+        headers: All headers; kept without secrets.
+        body: Text or JSON without secrets; `None` if it was not read.
+        redactor: Removes what no header may show.
+    """
+    return ErrorResponse(status, redactor.headers(headers), _text_of(body)[:MAX_BODY])
+
+
+def _text_of(body: object) -> str:
+    if body is None or isinstance(body, str):
+        return body or ""
+    return json.dumps(body, ensure_ascii=False, default=str)
+
+
 class _Answer(NamedTuple):
     """The HTTP answer around a problem."""
 
@@ -108,32 +154,25 @@ class _Answer(NamedTuple):
     headers: Mapping[str, str]
     redactor: Redactor
 
-    def shown_headers(self) -> dict[str, str]:
-        """The headers that may be shown, names in lower case."""
-        return {
-            name: self.redactor.text(value)
-            for name, value in ((name.lower(), value) for name, value in self.headers.items())
-            if _SHOWN_HEADERS.fullmatch(name)
-        }
-
 
 def _error(problem: Problem, body: object, answer: _Answer) -> AimlErnieError:
     cls = _class_of(problem)
     remedy = _REMEDY.get(cls)
     words = clip(answer.redactor.text(problem.words), _MAX_WORDS)
-    headers = answer.shown_headers()
+    response = response_of(answer.status, answer.headers, body, answer.redactor)
+    headers = response.headers
     retry_after = parse_retry_after(headers, time.time())
-    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
+    text = _text_of(body)
     return cls(
         f"{words.rstrip('.')}. {remedy}" if remedy else words,
         status_code=problem.status,
-        request_id=problem.request_id or headers.get("x-request-id") or headers.get("request-id"),
+        request_id=problem.request_id or request_id_in(headers),
         inference_id=headers.get("x-inference-id"),
         client_request_id=headers.get("x-client-request-id"),
         code=problem.code,
         body=body if len(text) <= MAX_BODY else text[:MAX_BODY],
         retry_after=retry_after,
-        response=ErrorResponse(answer.status, headers, text[:MAX_BODY]),
+        response=response,
         is_retryable=_is_retryable(cls, problem, headers, retry_after),
     )
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MAX_BODY = 8 * 1024
 """Characters of a failed answer that an error keeps."""
 
+NO_WORDS = "The server answered with an error and did not say which."
+
 _MAX_PARSED = 64 * 1024
 _MAX_DEPTH = 8
 _MAX_ITEMS = 20
@@ -48,6 +50,12 @@ _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
 _FAILURE_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
 """Keys that no answer has without `choices`, and that stand in the bodies of errors we know."""
+
+_ERROR_TEXT = re.compile(
+    rf"""\s*(?:\{{\s*["'](?:{"|".join(_FAILURE_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
+    re.IGNORECASE,
+)
+"""The beginning of an error that was to be JSON, or of a line such as `error: out of memory`."""
 
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
@@ -164,9 +172,14 @@ def find_problem(payload: Mapping[str, object]) -> Problem | None:
     failed = _failed_choice(payload.get("choices")) or {}
     inside = payload if payload.get("error") or not failed.get("error") else failed
     problem = parse_problem(dict(inside))
-    words = problem.words or "The server answered with an error and did not say which."
+    words = problem.words or NO_WORDS
     is_error = problem.status is not None and problem.status >= HTTPStatus.BAD_REQUEST
     return problem._replace(words=words, status=problem.status if is_error else None)
+
+
+def is_error_text(text: str) -> bool:
+    """Whether text that is no valid JSON begins as an error does, and not as an answer."""
+    return _ERROR_TEXT.match(text) is not None
 
 
 def _is_failure(payload: Mapping[str, object]) -> bool:

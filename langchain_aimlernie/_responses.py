@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from langchain_aimlernie._error_answers import error_in_payload
+from langchain_aimlernie._error_answers import error_in_payload, error_in_text, request_id_in
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie._thoughts import split_thoughts
 from langchain_aimlernie._tool_calls import decode_tool_calls
@@ -29,19 +29,22 @@ if TYPE_CHECKING:
 
 _INPUT_DETAILS = {"cached_tokens": "cache_read", "audio_tokens": "audio"}
 _OUTPUT_DETAILS = {"reasoning_tokens": "reasoning", "audio_tokens": "audio"}
-_SPENT = {
-    "credits_used": ("credits_used", "x-aimlapi-credits-used"),
-    "usd_spent": ("usd_spent", "x-aimlapi-usd-spent"),
-}
 _TRACE_HEADERS = {
     "inference_id": "x-inference-id",
     "client_request_id": "x-client-request-id",
 }
 _RATE_LIMITS = ("x-ratelimit-", "ratelimit")
+_LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "id", "system_fingerprint")
+"""What tracers read in `llm_output`."""
 
 
 def decode_completion(
-    body: bytes, headers: Mapping[str, str], *, model: str, redactor: Redactor = NO_SECRETS
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    model: str,
+    redactor: Redactor = NO_SECRETS,
+    include_headers: bool = False,
 ) -> ChatResult:
     """Turn the body of a JSON answer into a result with every choice.
 
@@ -49,7 +52,8 @@ def decode_completion(
         body: The answer's bytes.
         headers: The answer's headers, names in lower case.
         model: The model that was asked, for answers that do not name one.
-        redactor: Removes what no error may show.
+        redactor: Removes secrets from errors and from what is kept unread.
+        include_headers: Whether the metadata has all headers.
 
     Raises:
         AimlErnieError: The body is an error object, whatever its HTTP status was.
@@ -57,22 +61,23 @@ def decode_completion(
     """
     answer = parse_completion(body, headers, redactor)
     usage = decode_usage(answer.usage)
-    shared = answer_metadata(answer, headers, model)
+    shared = answer_metadata(answer, headers, model, redactor, include_headers=include_headers)
     generations = [
-        _decode_choice(choice, answer.id, shared, usage if place == 0 else None)
+        _decode_choice(choice, shared, usage if place == 0 else None, redactor)
         for place, choice in enumerate(answer.choices)
     ]
-    return ChatResult(
-        generations=generations,
-        llm_output={"token_usage": dict(answer.usage or {}), "model_name": shared["model_name"]},
-    )
+    llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
+    return ChatResult(generations=generations, llm_output=llm_output)
 
 
 def parse_completion(
     body: bytes, headers: Mapping[str, str], redactor: Redactor = NO_SECRETS
 ) -> Answer:
     """Read a JSON answer and make sure that it is one; see `decode_completion`."""
-    payload = parse_object(body, redactor)
+    try:
+        payload = parse_object(body, redactor)
+    except InvalidResponseError as unreadable:
+        raise error_in_text(body, headers=headers, redactor=redactor) or unreadable from None
     error = error_in_payload(payload, headers=headers, redactor=redactor)
     if error is not None:
         raise error
@@ -93,38 +98,36 @@ def parse_completion(
 
 def _decode_choice(
     choice: Choice,
-    answer_id: str | None,
     shared: Mapping[str, Any],
     usage: UsageMetadata | None,
+    redactor: Redactor,
 ) -> ChatGeneration:
     thought, text = split_thoughts(choice.text)
     tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
-    metadata = {**shared, **choice_metadata(choice)}
+    extras = message_extras(choice.reasoning + thought, choice.refusal)
     message = AIMessage(
         content=clean_text(text),
-        additional_kwargs=message_extras(choice, choice.reasoning + thought),
-        response_metadata=metadata,
+        additional_kwargs={**redactor.json_object(choice.message_extras), **extras},
+        response_metadata={
+            **redactor.json_object(choice.choice_extras),
+            **shared,
+            **_choice_metadata(choice),
+        },
         tool_calls=tool_calls,
         invalid_tool_calls=invalid_tool_calls,
         usage_metadata=usage,
-        id=answer_id,
     )
     return ChatGeneration(message=message, generation_info={"finish_reason": choice.finish_reason})
 
 
-def message_extras(choice: Choice, reasoning: str) -> dict[str, Any]:
-    """Collect what a message carries beside its text; absent parts have no key."""
-    extras: dict[str, Any] = dict(choice.message_extras)
-    if reasoning:
-        extras["reasoning_content"] = clean_text(reasoning)
-    if choice.refusal:
-        extras["refusal"] = clean_text(choice.refusal)
-    return extras
+def message_extras(reasoning: str, refusal: str) -> dict[str, Any]:
+    """Return the texts that a message has beside its content; absent ones have no key."""
+    extras = {"reasoning_content": reasoning, "refusal": refusal}
+    return {key: clean_text(text) for key, text in extras.items() if text}
 
 
-def choice_metadata(choice: Choice) -> dict[str, Any]:
-    """Collect a choice's own metadata: finish_reason, logprobs and keys we do not know."""
-    metadata: dict[str, Any] = dict(choice.choice_extras)
+def _choice_metadata(choice: Choice) -> dict[str, Any]:
+    metadata: dict[str, Any] = {}
     if choice.finish_reason is not None:
         metadata["finish_reason"] = choice.finish_reason
     if choice.logprobs is not None:
@@ -132,10 +135,17 @@ def choice_metadata(choice: Choice) -> dict[str, Any]:
     return metadata
 
 
-def answer_metadata(answer: Answer, headers: Mapping[str, str], model: str) -> dict[str, Any]:
-    """Collect the metadata that a whole answer has, streamed or not.
+def answer_metadata(
+    answer: Answer,
+    headers: Mapping[str, str],
+    model: str,
+    redactor: Redactor,
+    *,
+    include_headers: bool,
+) -> dict[str, Any]:
+    """Return the metadata that a whole answer has, streamed or not; see `decode_completion`.
 
-    `credits_used` and `usd_spent` come from the body (`meta.usage`), or else from the headers.
+    Unknown top-level keys are kept under their own names, unless one of ours has the name.
     """
     metadata: dict[str, Any] = {
         "model_provider": PROVIDER,
@@ -145,8 +155,8 @@ def answer_metadata(answer: Answer, headers: Mapping[str, str], model: str) -> d
         "system_fingerprint": answer.system_fingerprint,
         "service_tier": answer.service_tier,
     }
-    for name, (key, header) in _SPENT.items():
-        metadata[name] = as_number(answer.spent.get(key, headers.get(header)))
+    metadata |= _cost(answer, headers)
+    metadata["request_id"] = request_id_in(headers)
     for name, header in _TRACE_HEADERS.items():
         metadata[name] = headers.get(header)
     if answer.usage is not None:
@@ -154,7 +164,37 @@ def answer_metadata(answer: Answer, headers: Mapping[str, str], model: str) -> d
     limits = {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)}
     if limits:
         metadata["rate_limits"] = limits
-    return {key: value for key, value in metadata.items() if value is not None}
+    if include_headers:
+        metadata["headers"] = redactor.headers(headers)
+    known = {key: value for key, value in metadata.items() if value is not None}
+    return {**redactor.json_object(answer.extras), **known}
+
+
+def _cost(answer: Answer, headers: Mapping[str, str]) -> dict[str, int | float | None]:
+    """Return what a call cost: from `meta.usage`, the API's headers, or a LiteLLM proxy.
+
+    LiteLLM has the price in a header, and of a stream in `usage.cost` (as OpenRouter does).
+    """
+    spent, usage = answer.spent, answer.usage or {}
+    credits_used = (spent.get("credits_used"), headers.get("x-aimlapi-credits-used"))
+    usd_spent = (
+        spent.get("usd_spent"),
+        headers.get("x-aimlapi-usd-spent"),
+        usage.get("cost"),
+        headers.get("x-litellm-response-cost"),
+    )
+    return {
+        "credits_used": _first_number(credits_used),
+        "usd_spent": _first_number(usd_spent),
+    }
+
+
+def _first_number(values: tuple[object, ...]) -> int | float | None:
+    for value in values:
+        number = as_number(value)
+        if number is not None:
+            return number
+    return None
 
 
 def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.utils.utils import get_pydantic_field_names
@@ -76,6 +76,7 @@ CALL_SETTINGS: Mapping[str, str] = {
             "extra_body",
             "replay_reasoning",
             "on_unsupported_content",
+            "include_response_headers",
         )
     },
     "request_timeout": "timeout",
@@ -166,6 +167,9 @@ class ErnieSettings(BaseChatModel):
     """What becomes of an image, file, audio or video that the model does not take, in a message or
     a tool's result: an error before anything is sent, or a text such as "[image omitted]"."""
 
+    include_response_headers: bool = False
+    """Whether `response_metadata["headers"]` has all headers, without those that are secrets."""
+
     streaming: bool | None = None
     """Whether `invoke` streams under the hood, so that token callbacks fire."""
 
@@ -177,8 +181,9 @@ class ErnieSettings(BaseChatModel):
     its tuple (connect, read, write, pool). A number also lowers the limits of connecting (5 s) and
     writing (30 s). Unset: 600 s, streams 300 s. Also `request_timeout`."""
 
-    stream_idle_timeout: float | None = Field(default=120.0, gt=0)
-    """Seconds that a stream may go without an event that carries something; `None`: for ever."""
+    stream_idle_timeout: Annotated[float, Field(gt=0)] | Literal["auto"] | None = "auto"
+    """Seconds that a stream may go without an event that carries something; `None`: for ever;
+    "auto": as long as `timeout` lets a try wait, but 120 s at most."""
 
     max_retries: int = Field(default=2, ge=0)
     """Tries after the first one; see the table of retries in the README."""

@@ -2,7 +2,8 @@
 
 The format is the event stream of the WHATWG HTML standard, sections 9.2.5 and 9.2.6. Its fields
 `id` and `retry` serve reconnecting, which the answer of a chat model cannot do: they are passed
-over like unknown ones.
+over like unknown ones. One field is read that the standard does not have: `error`, in which
+llama.cpp sent the JSON of an error until September 2025.
 """
 
 from __future__ import annotations
@@ -173,6 +174,9 @@ class SSEDecoder:
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
+            self._data.append(value)
+        elif name == b"error" and value[:1] == b"{":
+            self._event = "error"
             self._data.append(value)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace") or _DEFAULT_TYPE

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_aimlernie._error_answers import error_in_payload
+from langchain_aimlernie._error_answers import error_in_payload, error_in_text
+from langchain_aimlernie._increments import Increments
 from langchain_aimlernie._responses import (
     answer_metadata,
     decode_usage,
@@ -43,22 +44,23 @@ if TYPE_CHECKING:
 
 _DONE = b"[DONE]"
 _HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive")
-_NO_ANSWER = Answer(None, None, None, None, None, (), None, {})
+_NO_ANSWER = Answer(None, None, None, None, None, (), None, {}, {})
 _NO_CHUNKS: Sequence[ChatGenerationChunk] = ()
 
 
 class StreamDecoder:
     """Turns a stream's bytes into chunks; sans I/O, one object a stream.
 
-    Each chunk carries the answer's id and `model_provider`. All other metadata, usage and cost come
-    once, on the chunk that ends the stream (`chunk_position="last"`), because core glues strings
-    and adds numbers when it merges chunks. A server that answers with one JSON object instead of
-    events is understood, too.
+    Each chunk carries `model_provider`; its id is left to core, which takes the run's. All other
+    metadata, usage, cost and what came under unknown keys come once, on the chunk that ends the
+    stream (`chunk_position="last"`), because core glues strings and adds numbers when it merges
+    chunks. A server that answers with one JSON object instead of events is understood, too.
 
     Args:
         headers: The answer's headers, names in lower case.
         model: The model that was asked, for answers that do not name one.
-        redactor: Removes what no error may show.
+        redactor: Removes secrets from errors and from what is kept unread.
+        include_headers: Whether the metadata has all headers.
 
     Attributes:
         events: How many events carried something. Comments and empty deltas carry nothing.
@@ -66,13 +68,19 @@ class StreamDecoder:
     """
 
     def __init__(
-        self, headers: Mapping[str, str], *, model: str, redactor: Redactor = NO_SECRETS
+        self,
+        headers: Mapping[str, str],
+        *,
+        model: str,
+        redactor: Redactor = NO_SECRETS,
+        include_headers: bool = False,
     ) -> None:
         self.events = 0
         self.done = False
         self._headers = headers
         self._model = model
         self._redactor = redactor
+        self._include_headers = include_headers
         self._sse = SSEDecoder()
         self._json: list[bytes] | None = None
         self._sniffed = False
@@ -81,6 +89,7 @@ class StreamDecoder:
         self._model_chunk: ChatGenerationChunk | None = None
         self._finish_reason: str | None = None
         self._choice_extras: dict[str, object] = {}
+        self._message_extras = Increments()
         self._tools = ToolCallAssembler()
         self._thoughts = ThoughtSplitter()
         self._text = _Transcript()
@@ -125,14 +134,13 @@ class StreamDecoder:
         """
         if not self.events:
             return None
-        extras = {"reasoning_content": self._reasoning.text(), "refusal": self._refusal.text()}
+        extras = message_extras(self._reasoning.text(), self._refusal.text())
         message = AIMessageChunk(
             content=self._text.text(),
-            additional_kwargs={key: text for key, text in extras.items() if text},
+            additional_kwargs={**self._extras(), **extras},
             tool_call_chunks=self._tools.so_far(),
-            response_metadata=answer_metadata(self._answer, self._headers, self._model),
+            response_metadata=self._metadata(),
             usage_metadata=decode_usage(self._answer.usage),
-            id=self._answer.id,
         )
         # The chunks have a bracket too many for core, which would complete them; these have none.
         message.invalid_tool_calls = self._tools.invalid_so_far()
@@ -161,13 +169,25 @@ class StreamDecoder:
             return self._finish()
         if _is_heartbeat(event):
             return _NO_CHUNKS
-        payload = parse_object(event.data, self._redactor)
+        payload = self._parse(event)
         if self._choice is not None and event.event == "message":
             text = parse_plain_text(payload, self._choice.place)
             if text is not None:
                 return self._take_text(text)
         self._check_error(event, payload)
         return self._take(parse_answer(payload))
+
+    def _parse(self, event: ServerSentEvent) -> Mapping[str, object]:
+        try:
+            return parse_object(event.data, self._redactor)
+        except InvalidResponseError as error:
+            failed = error_in_text(
+                event.data,
+                is_error=event.event == "error",
+                headers=self._headers,
+                redactor=self._redactor,
+            )
+            raise failed or error from None
 
     def _take_text(self, text: str) -> Sequence[ChatGenerationChunk]:
         self.events += 1
@@ -202,12 +222,12 @@ class StreamDecoder:
             raise error
 
     def _take(self, answer: Answer) -> Sequence[ChatGenerationChunk]:
-        if answer[:5] != self._answer[:5] or answer.usage or answer.spent:
+        if answer[:5] != self._answer[:5] or answer.usage or answer.spent or answer.extras:
             self._answer = _joined(self._answer, answer)
         choice = self._main_choice(answer.choices)
         chunk = None if choice is None else self._decode_choice(choice)
-        ended = choice is not None and choice.finish_reason is not None
-        if chunk is not None or ended or answer.usage or answer.spent:
+        kept = choice is not None and (choice.finish_reason is not None or choice.message_extras)
+        if chunk is not None or kept or answer.usage or answer.spent:
             self.events += 1
         return _NO_CHUNKS if chunk is None else (chunk,)
 
@@ -227,12 +247,14 @@ class StreamDecoder:
         if choice.finish_reason is not None:
             self._finish_reason = choice.finish_reason
         self._choice_extras.update(choice.choice_extras)
+        if choice.message_extras:
+            self._message_extras.add(choice.message_extras)
         thought, text = self._thoughts.feed(choice.text) if choice.text else ("", "")
         text = self._text.add(text)
         reasoning = self._reasoning.add(choice.reasoning + thought)
         tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
         self._refusal.add(choice.refusal)
-        extras = message_extras(choice, reasoning)
+        extras = message_extras(reasoning, choice.refusal)
         if not (text or extras or tool_calls or choice.logprobs):
             return None
         return self._chunk(text, extras, tool_calls, choice.logprobs)
@@ -252,7 +274,6 @@ class StreamDecoder:
             additional_kwargs=extras,
             tool_call_chunks=tool_calls,
             response_metadata=metadata,
-            id=self._answer.id,
         )
         return ChatGenerationChunk(message=message)
 
@@ -260,19 +281,33 @@ class StreamDecoder:
         """Give what was held back, then the chunk that ends the stream."""
         self.done = True
         chunks = self._rest()
-        metadata = answer_metadata(self._answer, self._headers, self._model)
-        info: dict[str, Any] = {**self._choice_extras}
+        metadata = self._metadata()
+        info: dict[str, Any] = {}
         if self._finish_reason is not None:
             info["finish_reason"] = self._finish_reason
         message = AIMessageChunk(
             content="",
+            additional_kwargs=self._extras(),
             response_metadata={**metadata, **info},
             usage_metadata=decode_usage(self._answer.usage),
-            id=self._answer.id,
             chunk_position="last",
         )
         chunks.append(ChatGenerationChunk(message=message, generation_info=info))
         return chunks
+
+    def _metadata(self) -> dict[str, Any]:
+        extras = self._redactor.json_object(self._choice_extras)
+        answer = answer_metadata(
+            self._answer,
+            self._headers,
+            self._model,
+            self._redactor,
+            include_headers=self._include_headers,
+        )
+        return {**extras, **answer}
+
+    def _extras(self) -> dict[str, Any]:
+        return self._redactor.json_object(self._message_extras.value() or {})
 
     def _rest(self) -> list[ChatGenerationChunk]:
         thought, text = self._thoughts.close()
@@ -319,8 +354,7 @@ class StreamDecoder:
 
 def _is_heartbeat(event: ServerSentEvent) -> bool:
     """Return whether an event only shows that the server is alive."""
-    data = event.data.strip()
-    return data in (b"", b"null") or (event.event in _HEARTBEATS and not data.startswith(b"{"))
+    return event.event in _HEARTBEATS or event.data.strip() in (b"", b"null")
 
 
 class _Transcript:
@@ -364,4 +398,5 @@ def _joined(earlier: Answer, later: Answer) -> Answer:
         (),
         later.usage or earlier.usage,
         {**earlier.spent, **later.spent},
+        {**earlier.extras, **later.extras},
     )

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
+from typing import Any, cast
 
 _SHORTEST_SECRET = 4
 _MAX_DEPTH = 20
+_SECRET_HEADER = re.compile(
+    r"(?:.*-)?(?:cookie2?|authorization|authentication-info|token|secret|password|api-?key)"
+)
+"""Headers of a response whose value lets whoever reads it act as somebody else."""
 
 
 def clean_text(text: str) -> str:
@@ -59,20 +65,39 @@ class Redactor:
             text = text.replace(secret, "***")
         return text
 
-    def json(self, value: object, depth: int = 0) -> object:
-        """Return a copy of a JSON value with each text redacted and the deepest parts left out.
+    def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Return all headers of a response, names in lower case, each secret replaced.
 
-        A body that is nested without end would break the copy, and whoever prints it.
+        A header that is a secret by its name, such as `Set-Cookie`, is replaced as a whole.
+        """
+        lower = {name.lower(): value for name, value in headers.items()}
+        return {
+            name: "***" if _SECRET_HEADER.fullmatch(name) else self.text(value)
+            for name, value in lower.items()
+        }
+
+    def json(self, value: object, depth: int = 0) -> object:
+        """Return a copy of a JSON value with each text redacted and made encodable as UTF-8.
+
+        The deepest parts are left out: a body that is nested without end would break the copy, and
+        whoever prints it.
         """
         if isinstance(value, str):
-            return self.text(value)
+            return clean_text(self.text(value))
         if depth > _MAX_DEPTH and isinstance(value, Mapping | list):
             return "…"
         if isinstance(value, Mapping):
-            return {self.text(str(key)): self.json(item, depth + 1) for key, item in value.items()}
+            return {
+                clean_text(self.text(str(key))): self.json(item, depth + 1)
+                for key, item in value.items()
+            }
         if isinstance(value, list):
             return [self.json(item, depth + 1) for item in value]
         return value
+
+    def json_object(self, value: Mapping[str, object]) -> dict[str, Any]:
+        """Return a copy of a JSON object; see `json`."""
+        return cast("dict[str, Any]", self.json(value)) if value else {}
 
 
 NO_SECRETS = Redactor()

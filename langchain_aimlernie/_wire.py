@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
 
+from langchain_aimlernie._increments import is_empty
 from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 
@@ -22,8 +23,19 @@ if TYPE_CHECKING:
 _EXCERPT = 200
 _MAX_BODY = 8192
 _DEEPEST_PART = 8
-_CHOICE_KEYS = frozenset({"index", "message", "delta", "finish_reason", "logprobs"})
-_MESSAGE_EXTRAS = ("annotations", "audio")
+_DEEPEST_EXTRA = 16
+_RESERVED_KEYS = frozenset({"finish_reason", "logprobs", "output_version"})
+"""Keys of `response_metadata` that mean something to core, or are merged over the chunks."""
+
+_ANSWER_KEYS = _RESERVED_KEYS | {
+    *("id", "object", "created", "model", "system_fingerprint", "service_tier"),
+    *("choices", "usage", "meta", "error"),
+    "obfuscation",  # random text by which OpenAI hides how long an event is
+}
+_CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "error"}
+_MESSAGE_KEYS = frozenset(
+    {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning"}
+)
 _NOTHING: Mapping[str, object] = {}
 
 
@@ -42,7 +54,7 @@ class ToolFragment(NamedTuple):
 class Choice(NamedTuple):
     """One choice of an answer, or the part of it that an event brings.
 
-    `place` is the wire's `index`.
+    `place` is the wire's `index`; the extras are what stands under keys that are not read here.
     """
 
     place: int
@@ -57,7 +69,10 @@ class Choice(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a JSON answer or one event of a stream says."""
+    """What a JSON answer or one event of a stream says.
+
+    `extras` is what stands under keys that are not read here.
+    """
 
     id: str | None
     model: str | None
@@ -67,6 +82,7 @@ class Answer(NamedTuple):
     choices: tuple[Choice, ...]
     usage: Mapping[str, object] | None
     spent: Mapping[str, object]
+    extras: Mapping[str, object]
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
@@ -144,6 +160,7 @@ def parse_answer(payload: Mapping[str, object]) -> Answer:
         _parse_choices(payload.get("choices")),
         usage if is_object(usage) else None,
         _parse_spent(payload.get("meta")),
+        _extras(payload, _ANSWER_KEYS),
     )
 
 
@@ -164,21 +181,30 @@ def parse_plain_text(payload: Mapping[str, Any], place: int) -> str | None:
         return None
     if type(text) is not str or not text or choice.get("index", 0) != place:
         return None
-    if any(map(payload.get, _BESIDE_CHOICES)) or len(choice) > _PLAIN_CHOICE:
-        return None
     if any(map(choice.get, _BESIDE_TEXT)):
         return None
-    for key, value in delta.items():
-        if value and key not in _PLAIN_DELTA:
-            return None
-    return text
+    if payload.get("usage") or payload.get("meta") or payload.get("error"):
+        return None
+    is_plain = (
+        _has_only(_ANSWER_KEYS, payload)
+        and _has_only(_CHOICE_KEYS, choice)
+        and _has_only(_PLAIN_DELTA, delta)
+    )
+    return text if is_plain else None
 
 
-_BESIDE_CHOICES = ("usage", "meta", "error")
 _BESIDE_TEXT = ("finish_reason", "logprobs", "error")
-_PLAIN_CHOICE = 4
-"""How many keys a choice has that holds index, delta, finish_reason and logprobs."""
-_PLAIN_DELTA = ("content", "role")
+_PLAIN_DELTA = frozenset({"content", "role"})
+
+
+def _has_only(keys: frozenset[str], part: Mapping[str, object]) -> bool:
+    """Whether nothing stands under other keys than `keys`."""
+    if keys.issuperset(part):
+        return True
+    for key, value in part.items():
+        if value is not None and key not in keys and not is_empty(value):
+            return False
+    return True
 
 
 def _parse_choices(value: object) -> tuple[Choice, ...]:
@@ -204,13 +230,28 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
         _parse_tool_calls(message, is_whole=is_whole),
         finish_reason if isinstance(finish_reason, str) and finish_reason else None,
         logprobs if isinstance(logprobs, dict) else None,
-        {key: message[key] for key in _MESSAGE_EXTRAS if message.get(key)},
-        _extras(choice) if len(choice) > len(_CHOICE_KEYS) - 2 else _NOTHING,
+        _extras(message, _MESSAGE_KEYS),
+        _extras(choice, _CHOICE_KEYS),
     )
 
 
-def _extras(choice: Mapping[str, object]) -> Mapping[str, object]:
-    return {k: v for k, v in choice.items() if k not in _CHOICE_KEYS and v is not None}
+def _extras(part: Mapping[str, object], known: frozenset[str]) -> Mapping[str, object]:
+    """Return what stands under keys that are not `known`, without empty values.
+
+    A value nested so deeply that nobody could copy or trace it is left out.
+    """
+    if known.issuperset(part):
+        return _NOTHING
+    found = {key: value for key, value in part.items() if key not in known and not is_empty(value)}
+    return {key: value for key, value in found.items() if _is_shallow(value, _DEEPEST_EXTRA)}
+
+
+def _is_shallow(value: object, levels: int) -> bool:
+    if isinstance(value, dict):
+        value = [*value.values()]
+    if not isinstance(value, list):
+        return True
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
 
 
 def parse_text(value: object, depth: int = 0) -> str:

@@ -295,12 +295,12 @@ class ChatAimlErnie(ErnieSettings):
 
     @override
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
-        outputs = [output for output in llm_outputs if output]
+        combined: dict[str, Any] = {}
         usage: dict[str, Any] = {}
-        for output in outputs:
-            usage = _sum(usage, output.get("token_usage") or {})
-        names = [output["model_name"] for output in outputs if output.get("model_name")]
-        return {"token_usage": usage, **({"model_name": names[0]} if names else {})}
+        for output in llm_outputs:  # `None` for a call that streamed
+            combined = {**(output or {}), **combined}
+            usage = _sum(usage, (output or {}).get("token_usage") or {})
+        return {**combined, "token_usage": usage}
 
     @property
     @override

@@ -80,7 +80,7 @@ class ErrorResponse:
 
     Attributes:
         status_code: The HTTP status.
-        headers: Ids, limits and the like, names in lower case; nothing that could hold a secret.
+        headers: All headers, names in lower case, secrets replaced by `***`.
         text: At most 8 KiB of the body, secrets blotted out.
     """
 

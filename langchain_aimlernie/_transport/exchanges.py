@@ -146,7 +146,7 @@ class Exchange(Progress, Generic[T]):
     def _send(self, encodings: str) -> tuple[int, dict[str, str]]:
         line = cast("Line", cast("Slot[Line]", self._slot).line)
         status, headers, pieces = line.send(self._call, encodings)
-        self._headers = headers
+        self._status, self._headers = status, headers
         self._pieces = self._unpacked(pieces, headers.get("content-encoding", ""))
         return status, headers
 
@@ -307,7 +307,7 @@ class AsyncExchange(Progress, Generic[T]):
     async def _send(self, encodings: str) -> tuple[int, dict[str, str]]:
         line = cast("AsyncLine", cast("Slot[AsyncLine]", self._slot).line)
         status, headers, pieces = await line.send(self._call, encodings)
-        self._headers = headers
+        self._status, self._headers = status, headers
         self._pieces = self._unpacked(pieces, headers.get("content-encoding", ""))
         return status, headers
 

@@ -125,7 +125,7 @@ _LATE = {
     "answer": "{host} gave no whole answer within {seconds} s (timeout).",
     "total": "{host} gave no whole answer within the {seconds} s that the call had left.",
     "first event": "{host} sent no event of the stream within {seconds} s (timeout).",
-    "idle": "The stream from {host} was silent for {seconds} s (stream_idle_timeout); "
+    "idle": "The stream from {host} was silent for {seconds} s (stream_idle_timeout or timeout); "
     "events before that: {events}.",
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from langchain_aimlernie._error_answers import request_id_in, response_of
 from langchain_aimlernie._transport.clocks import FOREVER
 from langchain_aimlernie._transport.failures import Trip, failure
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
@@ -30,6 +31,7 @@ class Progress:
         self._call = call
         self._proxy = pool.proxy
         self._started = FOREVER
+        self._status = 0
         self._headers: dict[str, str] | None = None
         self._slot: Slot[Any] | None = None
         self._clock: AsyncClock | Clock | None = None
@@ -43,10 +45,14 @@ class Progress:
 
     def failure(self, error: Exception) -> AimlErnieError:
         """Make the error of ours for what this try ended with."""
-        decoder, headers = self._decoder, self._headers or {}
+        decoder, redactor = self._decoder, self._call.redactor
         ours = failure(error, self._trip())
         if ours.partial is None and decoder is not None:
             ours.partial = decoder.partial
+        if ours.response is None and self._headers is not None:
+            ours.response = response_of(self._status, self._headers, ours.body, redactor)
+        headers = ours.response.headers if ours.response is not None else {}
+        ours.request_id = ours.request_id or request_id_in(headers)
         ours.inference_id = ours.inference_id or headers.get("x-inference-id")
         ours.client_request_id = ours.client_request_id or self._client_request_id(headers)
         if self._has_ended and decoder is not None and not decoder.events:

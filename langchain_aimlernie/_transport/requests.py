@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import httpcore
 import httpx
@@ -22,6 +22,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 _Four = tuple[float | None, float | None, float | None, float | None]
 Timeout = float | _Four | httpx.Timeout | None
+Idle = float | Literal["auto"] | None
 
 _PIECE = 256 * 1024
 """Bytes of a request that are written at a time: each piece has the write clock for itself."""
@@ -51,12 +52,13 @@ class Clocks:
     total: float | None = 900.0
 
 
-def read_clocks(timeout: Timeout, idle: float | None) -> Clocks:
+def read_clocks(timeout: Timeout, idle: Idle) -> Clocks:
     """Turn a `timeout` in any of its forms into clocks; what it does not say has its default.
 
     Args:
         timeout: Seconds, four of them, an `httpx.Timeout`, or `None`.
-        idle: Seconds between the events of a stream.
+        idle: Seconds between the events of a stream; "auto": as long as a try may take to answer
+            if `timeout` says so, but no longer than by default.
     """
     if isinstance(timeout, httpx.Timeout):
         return _clocks_of_timeout(timeout, idle)
@@ -64,18 +66,25 @@ def read_clocks(timeout: Timeout, idle: float | None) -> Clocks:
 
 
 @functools.lru_cache
-def _clocks_of_seconds(timeout: float | _Four | None, idle: float | None) -> Clocks:
+def _clocks_of_seconds(timeout: float | _Four | None, idle: Idle) -> Clocks:
     if timeout is None:
-        return Clocks(idle=idle)
+        return Clocks(idle=_idle_seconds(idle, None))
     clocks = _clocks_of_timeout(httpx.Timeout(timeout), idle)
     if isinstance(timeout, tuple):
         return clocks
     return replace(clocks, connect=min(5.0, timeout), write=min(30.0, timeout))
 
 
-def _clocks_of_timeout(given: httpx.Timeout, idle: float | None) -> Clocks:
+def _clocks_of_timeout(given: httpx.Timeout, idle: Idle) -> Clocks:
     total = None if given.read is None else max(Clocks().total or 0.0, given.read)
-    return Clocks(given.connect, given.write, given.read, given.read, idle, total)
+    seconds = _idle_seconds(idle, given.read)
+    return Clocks(given.connect, given.write, given.read, given.read, seconds, total)
+
+
+def _idle_seconds(idle: Idle, read: float | None) -> float | None:
+    if idle != "auto":
+        return idle
+    return min(seconds_of(Clocks().idle), seconds_of(read))
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,14 +34,14 @@ class Asked:
     """What an answer repeats of its request.
 
     Attributes:
-        number: Which request it is; ids are made from it.
+        id: The request's own; the ids of the answer are made from it.
         name: The model as it was asked for.
         model: The model.
         prompt_tokens: Tokens of the request.
         include_usage: Whether a stream ends with a chunk of usage.
     """
 
-    number: int
+    id: str
     name: str
     model: Served
     prompt_tokens: int
@@ -128,7 +128,7 @@ def _choices(reply: Reply, asked: Asked) -> list[_Choice]:
 def _calls(reply: Reply, asked: Asked, choice: int) -> list[Json]:
     """The reply's tool calls in the shape of the wire."""
     return [
-        call if "function" in call else _wire_call(call, f"call_{asked.number:06}_{choice}{index}")
+        call if "function" in call else _wire_call(call, f"call_{asked.id}_{choice}{index}")
         for index, call in enumerate(map(dict, reply.tool_calls))
     ]
 
@@ -166,7 +166,7 @@ def _message(choice: _Choice) -> Json:
 
 def _head(reply: Reply, asked: Asked, kind: str) -> Json:
     return {
-        "id": f"chatcmpl-local-{asked.number:06}",
+        "id": f"chatcmpl-local-{asked.id}",
         "object": kind,
         "created": CREATED,
         "model": reply.model or asked.name,

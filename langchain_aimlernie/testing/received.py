@@ -43,6 +43,7 @@ class Request:
         version: "HTTP/1.1" or "HTTP/1.0".
         connection: Which connection it came on, counted from 1.
         number: Which request to the server it is, counted from 1.
+        id: The same as a text that no other server gives; the ids of the answer contain it.
         body: The body as parsed JSON; None if it is none.
         violations: What the body does against the published contract.
         ignored: Paths of keys in the body that the API would not read.
@@ -60,6 +61,7 @@ class Request:
     version: str = "HTTP/1.1"
     connection: int = 0
     number: int = 0
+    id: str = ""
     body: Any = None
     violations: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)

@@ -33,9 +33,9 @@ class ErnieServer:
 
     It checks each request as strictly as the published schema of its model does, and answers as
     the API documents, JSON and streamed. What it answers is made up, always the same for the same
-    request, and says so: texts begin with "[local ErnieServer, not ERNIE]", and every answer has
-    `system_fingerprint` "local-ErnieServer" and the header `x-aimlernie-local`. Tests can queue
-    answers and failures, and read back what was asked:
+    request but for the ids, which no other server gives, and says so: texts begin with "[local
+    ErnieServer, not ERNIE]", and every answer has `system_fingerprint` "local-ErnieServer" and the
+    header `x-aimlernie-local`. Tests can queue answers and failures, and read back what was asked:
 
         with ErnieServer() as server:
             server.reply("Hello", finish_reason="length")

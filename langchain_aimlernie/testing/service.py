@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import secrets
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -111,6 +112,7 @@ class Service:
         self.queue: deque[Reply] = deque()
         self.totals = Totals()
         self._served = 0
+        self._name = secrets.token_hex(4)
 
     def reset(self) -> None:
         """Forget requests, scripts and sums; ids go on counting."""
@@ -125,6 +127,7 @@ class Service:
         with self.lock:
             self._served += 1
             request.number = self._served
+            request.id = f"{self._name}-{self._served:06}"
             self.requests.append(request)
         try:
             response = self._route(request)
@@ -239,7 +242,7 @@ def _encoded(
         streamed = request.body.get("stream") is True
     options = request.body.get("stream_options") or {}
     asked = encoding.Asked(
-        number=request.number,
+        id=request.id,
         name=request.body["model"],
         model=model,
         prompt_tokens=encoding.prompt_tokens(request.body),
@@ -291,7 +294,7 @@ def error_body(request: Request, status: int, message: str, **more: object) -> d
 
 def inference_id(request: Request) -> str:
     """The id under which the API would bill and log the request."""
-    return f"local-{request.number:08}"
+    return f"local-{request.id}"
 
 
 def _refused(request: Request, status: int, message: str) -> Response:

@@ -7,11 +7,13 @@ from fault_bytes import (
     ANSWER_ID,
     DONE,
     HEL,
+    KEY,
     LO,
     META,
     STOP,
     TAIL,
     USAGE,
+    as_bytes,
     chunk,
     event,
 )
@@ -27,6 +29,8 @@ def with_usage(text: str, tokens: int) -> bytes:
     return event(chunk(text, usage=usage))
 
 
+PIT = b"[" * 500 + b"]" * 500
+PIT_CHUNK = as_bytes(chunk({"content": "Hel", "x": "@"}, x="@")).replace(b'"@"', PIT)
 END = (STOP, TAIL, DONE)
 CONTENT = (
     gives("choices empty in the middle", HEL, event(chunk(choices=[])), LO, *END),
@@ -105,7 +109,13 @@ CONTENT = (
     ),
     gives("ids that change", event(chunk("Hel", id="a")), event(chunk("lo", id="b")), *END),
     gives("created as a float", event(chunk("Hello", created=1.5)), *END),
-    gives("unknown keys", event(chunk({"content": "Hello", "glow": {}}, sparkle=[1])), *END),
+    gives(
+        "unknown keys",
+        event(chunk({"content": "Hello", "glow": {"a": 1}}, sparkle=[1])),
+        *END,
+        metadata={"sparkle": [1]},
+        extras={"glow": {"a": 1}},
+    ),
     gives("a refusal", event(chunk({"refusal": "I cannot."})), *END, text=None),
     gives("logprobs", event(chunk("Hello") | {"logprobs": None}), *END),
     gives(
@@ -241,4 +251,188 @@ TAGS = (
     ),
 )
 
-CASES = (*CONTENT, *USAGES, *TAGS)
+
+def part(text: str, **unknown: object) -> bytes:
+    """A chunk of text with unknown keys in its delta."""
+    return event(chunk({"content": text, **unknown}))
+
+
+def details(text: str, **more: object) -> dict:
+    return {"type": "reasoning.text", "text": text, "format": "ernie-v1", "index": 0} | more
+
+
+URLS = ["u1", "u2"]
+IMAGES = [{"type": "image_url", "image_url": {"url": f"data:{i}"}} for i in range(3)]
+EXTRAS = (
+    gives(
+        "unknown keys beside the choices, whole on each chunk",
+        *(event(chunk(text, citations=URLS, provider="P", n=1)) for text in ("Hel", "lo")),
+        event(chunk("", "stop", citations=URLS, provider="P", n=1)),
+        TAIL,
+        DONE,
+        metadata={"citations": URLS, "provider": "P", "n": 1},
+        extras={},
+    ),
+    gives(
+        "unknown keys beside the choices, growing",
+        event(chunk("Hel", citations=["u1"], n=0.5)),
+        event(chunk("lo", citations=URLS, n=1.5)),
+        *END,
+        metadata={"citations": URLS, "n": 1.5},
+    ),
+    gives(
+        "unknown keys beside the choices, once",
+        HEL,
+        LO,
+        STOP,
+        event(chunk(choices=[], usage=USAGE, meta=META, citations=URLS)),
+        DONE,
+        metadata={"citations": URLS, "credits_used": 3},
+    ),
+    gives(
+        "unknown keys without choices",
+        HEL,
+        LO,
+        event({"citations": URLS}),
+        *END,
+        metadata={"citations": URLS},
+    ),
+    gives(
+        "empty values and known keys beside the choices",
+        *(event(chunk(text, citations=None, n=[], obfuscation=text)) for text in ("Hel", "lo")),
+        *END,
+        metadata={"citations": None, "n": None, "obfuscation": None, "object": None},
+    ),
+    gives(
+        "unknown keys with names of ours",
+        event(chunk("Hel", model_provider="x", finish_reason="x", logprobs=[1])),
+        event(chunk("lo", model_provider="x", output_version="v1", id="other")),
+        *END,
+        metadata={
+            "model_provider": "aimlernie",
+            "finish_reason": "stop",
+            "logprobs": None,
+            "output_version": None,
+            "id": ANSWER_ID,
+        },
+    ),
+    gives(
+        "unknown keys of the delta, whole on each chunk",
+        *(part(text, citations=URLS, score=0.5, n=0, safe=False) for text in ("Hel", "l", "o")),
+        *END,
+        extras={"citations": URLS, "score": 0.5, "n": 0, "safe": False},
+    ),
+    gives(
+        "unknown keys of the delta, growing",
+        part("Hel"),
+        part("l", citations=["u1"]),
+        part("o", citations=URLS),
+        part("", citations=URLS),
+        *END,
+        extras={"citations": URLS},
+    ),
+    gives(
+        "unknown keys of the delta, once",
+        part("Hello"),
+        part("", citations=URLS, images=IMAGES[:1]),
+        *END,
+        extras={"citations": URLS, "images": IMAGES[:1]},
+    ),
+    gives(
+        "unknown keys beside finish_reason",
+        part("Hello"),
+        event(chunk({"citations": URLS}, "stop")),
+        TAIL,
+        DONE,
+        extras={"citations": URLS},
+    ),
+    gives(
+        "a list in increments",
+        part("Hel", images=IMAGES[:1]),
+        part("l", images=IMAGES[1:2]),
+        part("o", images=IMAGES[2:]),
+        *END,
+        extras={"images": IMAGES},
+    ),
+    gives(
+        "a text in increments",
+        part("Hel", thought="ha"),
+        part("l", thought="ha"),
+        part("o", thought="! "),
+        part("", thought="! "),
+        *END,
+        extras={"thought": "haha! ! "},
+    ),
+    gives(
+        "reasoning_details in increments",
+        part("", reasoning_details=[details("Hm")]),
+        part("", reasoning_details=[details("m."), details("Well.", index=1)]),
+        part("", reasoning_details=[details("", signature=None)]),
+        part("Hel", reasoning_details=[details("", signature="s")]),
+        part("lo", reasoning_details=[{"type": "reasoning.encrypted", "data": "x", "index": 0}]),
+        *END,
+        extras={
+            "reasoning_details": [
+                details("Hmm.", signature="s"),
+                details("Well.", index=1),
+                {"type": "reasoning.encrypted", "data": "x", "index": 0},
+            ]
+        },
+    ),
+    gives(
+        "annotations whole, audio in increments",
+        part("Hel", annotations=[{"n": 1}], audio={"id": "a", "data": "xx"}),
+        part("lo", annotations=[{"n": 1}], audio={"id": "a", "data": "yy", "expires_at": 5}),
+        *END,
+        extras={"annotations": [{"n": 1}], "audio": {"id": "a", "data": "xxyy", "expires_at": 5}},
+    ),
+    gives(
+        "a value that changes its type",
+        part("Hel", x=None, y=1),
+        part("l", x="a", y="b"),
+        part("o", x=["c"], y={}),
+        *END,
+        extras={"x": ["c"], "y": "b"},
+    ),
+    gives(
+        "empty values and known keys of the delta",
+        part("Hel", citations=None, images=[], note="", tool_calls=[], function_call=None),
+        part("lo", refusal=None, reasoning="Hmm."),
+        *END,
+        extras={"reasoning_content": "Hmm."},
+    ),
+    gives(
+        "unknown keys of the choice",
+        raw(index=0, delta={"content": "Hel"}, flag=0),
+        raw(index=0, delta={"content": "lo"}, finish_reason=None, flag=1, id="x"),
+        *END,
+        metadata={"flag": 1, "id": ANSWER_ID},
+    ),
+    gives(
+        "500 deep: unknown keys",
+        event(PIT_CHUNK),
+        part("lo", y=1),
+        *END,
+        metadata={"x": None},
+        extras={"y": 1},
+    ),
+    gives(
+        "the key in unknown keys",
+        part("Hello", echo=f"Bearer {KEY[:9]}"),
+        event(chunk({"echo": KEY[9:]}, request=[KEY])),
+        *END,
+        metadata={"request": ["***"]},
+        extras={"echo": "Bearer ***"},
+    ),
+    gives(
+        "objects in pings",
+        b'event: ping\ndata: {"type": "ping"}\n\n',
+        HEL,
+        b'event: heartbeat\ndata: {"type": "ping", "time": 1.5}\n\n',
+        LO,
+        *END,
+        metadata={"type": None, "time": None},
+    ),
+)
+
+CASES = (*CONTENT, *USAGES, *TAGS, *EXTRAS)

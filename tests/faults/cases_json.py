@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from fault_bytes import (
+    ANSWER_ID,
     INFERENCE_ID,
+    KEY,
+    MODEL,
     TEXT,
     USAGE,
     aiml_error,
@@ -199,6 +202,103 @@ SHAPES = (
     ),
 )
 
+DETAILS = {"type": "reasoning.text", "text": "Hmm.", "format": "ernie-v1", "index": 0}
+EXTRAS = (
+    gives(
+        "unknown keys of the message",
+        completion(
+            message__citations=["u1", "u2"],
+            message__images=[{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}],
+            message__reasoning_details=[DETAILS],
+            message__score=0,
+            message__safe=False,
+        ),
+        extras={
+            "citations": ["u1", "u2"],
+            "images": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}],
+            "reasoning_details": [DETAILS],
+            "score": 0,
+            "safe": False,
+        },
+    ),
+    gives(
+        "empty values and known keys of the message",
+        completion(
+            message__citations=None,
+            message__images=[],
+            message__note="",
+            message__annotations=[],
+            message__reasoning="Hmm.",
+            message__tool_calls=[],
+            message__function_call=None,
+        ),
+        extras={"reasoning_content": "Hmm."},
+    ),
+    gives(
+        "annotations and audio",
+        completion(message__annotations=[{"type": "url_citation"}], message__audio={"id": "a"}),
+        extras={"annotations": [{"type": "url_citation"}], "audio": {"id": "a"}},
+    ),
+    gives(
+        "unknown keys beside the choices",
+        completion(
+            citations=["u1"], search_results=[{"title": "T", "score": 0.5}], provider="P", cached=0
+        ),
+        metadata={
+            "citations": ["u1"],
+            "search_results": [{"title": "T", "score": 0.5}],
+            "provider": "P",
+            "cached": 0,
+        },
+        extras={},
+    ),
+    gives(
+        "empty values and known keys beside the choices",
+        completion(citations=None, search_results=[], error=None, obfuscation="aZ3"),
+        metadata={
+            "citations": None,
+            "search_results": None,
+            "error": None,
+            "obfuscation": None,
+            "object": None,
+            "choices": None,
+        },
+    ),
+    gives(
+        "unknown keys with names of ours",
+        completion(model_provider="x", model_name="x", logprobs=[1], output_version="v1")
+        | {"finish_reason": "x"},
+        metadata={
+            "model_provider": "aimlernie",
+            "model_name": MODEL,
+            "finish_reason": "stop",
+            "logprobs": None,
+            "output_version": None,
+        },
+    ),
+    gives(
+        "unknown keys of the choice, with names of ours",
+        choice(flag=0, id="x", model_provider="x", output_version="v1"),
+        metadata={
+            "flag": 0,
+            "id": ANSWER_ID,
+            "model_provider": "aimlernie",
+            "output_version": None,
+        },
+    ),
+    gives(
+        "half a surrogate pair in an unknown key",
+        replaced('"refusal"', '"note": "\\ud83d", "refusal"'),
+        extras={"note": "\ufffd"},
+    ),
+    gives(
+        "the key in unknown keys",
+        completion(message__echo={"authorization": f"Bearer {KEY}"}, request=[KEY]),
+        extras={"echo": {"authorization": "Bearer ***"}},
+        metadata={"request": ["***"]},
+    ),
+)
+
 ERRORS = (
     json_case(
         "finish_reason error",
@@ -231,10 +331,22 @@ ERRORS = (
     json_case(
         "an error as text in a 200",
         {"error": "the model fell over"},
-        Fails(
-            ("InternalServerError", "InvalidResponseError", "AimlErnieError"),
-            says=("the model fell over",),
-        ),
+        Fails("InternalServerError", retryable=True, says=("the model fell over",)),
+    ),
+    json_case(
+        "an error in a 200 that is no valid JSON",
+        b'{"error": "the model "x" fell over"}',
+        Fails("InternalServerError", retryable=True, says=("the model", "fell over")),
+    ),
+    json_case(
+        "an error in a 200 that is Python's repr",
+        b"{'error': {'message': 'the model fell over'}}",
+        Fails("InternalServerError", retryable=True, says=("the model fell over",)),
+    ),
+    json_case(
+        "an answer in a 200 that is no valid JSON",
+        b'{"id": "1", "choices": [{"message": {"content": "the "error": x"}}]}',
+        NO_ANSWER,
     ),
     *(
         json_case(
@@ -372,6 +484,7 @@ TOOLS = (
     ),
 )
 
+Y_ALONE = Gives(extras={"y": 1})
 # Past the depth of pydantic's parser (about 200), json still reads on, on Python 3.12 to 10,000:
 # what it gives can then be neither copied nor traced.
 PIT = b"[" * 500 + b"]" * 500
@@ -383,7 +496,9 @@ def deep(name: str, body: dict, expect: Fails | Gives | OneOf) -> Case:
 
 
 PITS = (
-    deep("an unknown key", completion(x="@"), OneOf(Gives(), NO_ANSWER)),
+    deep("an unknown key", completion(x="@"), Gives(metadata={"x": None})),
+    deep("an unknown key of the choice", choice(x="@"), Gives(metadata={"x": None})),
+    deep("an unknown key of the message", completion(message__x="@", message__y=1), Y_ALONE),
     deep("content", completion("@"), NO_ANSWER),
     deep("choices", completion(choices="@"), NO_ANSWER),
     deep("usage", completion(usage="@"), OneOf(Gives(usage=None), NO_ANSWER)),
@@ -400,4 +515,4 @@ PITS = (
     ),
 )
 
-CASES = (*WHOLE, *NUMBERS, *USAGES, *SHAPES, *ERRORS, *TOOLS, *PITS)
+CASES = (*WHOLE, *NUMBERS, *USAGES, *SHAPES, *EXTRAS, *ERRORS, *TOOLS, *PITS)

@@ -280,7 +280,7 @@ ERROR_SHAPES = {
         "InternalServerError",
     ),
     "OpenAI's rate limit": (event(openai_error("it broke", 429)), "RateLimitError"),
-    "a text": (event({"error": "it broke"}), ("InternalServerError", "AimlErnieError")),
+    "a text": (event({"error": "it broke"}), "InternalServerError"),
     "the API's": (event(aiml_error(503, "it broke")), "InternalServerError"),
     "the API's with a text status": (event(aiml_error("429", "it broke")), "RateLimitError"),
     "the API's 400": (event(aiml_error(400, "it broke")), "BadRequestError"),
@@ -292,9 +292,37 @@ ERROR_SHAPES = {
         b"event: error\n" + event(aiml_error(500, "it broke")),
         "InternalServerError",
     ),
-    "an error event in words": (
-        b"event: error\ndata: it broke\n\n",
-        ("InternalServerError", "InvalidResponseError", "AimlErnieError"),
+    "an error event in words": (b"event: error\ndata: it broke\n\n", "InternalServerError"),
+    "an error event with a JSON text": (
+        b'event: error\ndata: "it broke"\n\n',
+        "InternalServerError",
+    ),
+    "an error event with a list": (
+        b'event: error\ndata: ["it broke"]\n\n',
+        "InternalServerError",
+    ),
+    "an error event with invalid JSON": (
+        b'event: error\ndata: {"detail": "it broke: "x""}\n\n',
+        "InternalServerError",
+    ),
+    "invalid JSON": (event(b'{"error": "it broke: "x" is no file"}'), "InternalServerError"),
+    "invalid JSON of the API": (
+        event(b'{ "message": "it broke: "x" is no file", "statusCode": 503}'),
+        "InternalServerError",
+    ),
+    "invalid JSON with a type": (
+        event(b'{"type": "error", "text": "it broke: "x" is no file"}'),
+        "InternalServerError",
+    ),
+    "Python's repr": (event(b"{'error': {'message': 'it broke'}}"), "InternalServerError"),
+    "a line that begins with error": (event(b"error: it broke"), "InternalServerError"),
+    "the field `error` of llama.cpp": (
+        b'error: {"code":500,"message":"it broke","type":"server_error"}\n\n',
+        "InternalServerError",
+    ),
+    "invalid JSON about the context": (
+        event(b'{"error": "it broke: "maximum context length" is 10"}'),
+        "ContextWindowExceededError",
     ),
     "finish_reason error": (
         event(chunk("", "error", error={"message": "it broke", "code": 502})),

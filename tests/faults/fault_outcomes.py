@@ -102,12 +102,14 @@ class Gives:
     invalid: int | Sequence[str] | None = 0
     usage: tuple[int, int, int] | None = (11, 7, 18)
     metadata: Mapping[str, object] = field(default_factory=dict)
+    extras: Mapping[str, object] | None = None
 
     def check(self, outcome: Outcome) -> None:
         if outcome.error is not None:
             raise outcome.error
         message = outcome.message
         assert message is not None
+        assert str(message.id).startswith("lc_run-"), message.id
         if self.text is not None:
             assert text_of(message) == self.text
             message.text.encode()
@@ -123,6 +125,8 @@ class Gives:
             assert len(texts) == self.invalid, texts
         elif self.invalid is not None:
             assert texts == list(self.invalid)
+        if self.extras is not None:
+            assert message.additional_kwargs == self.extras
         assert usage_of(message) == self.usage
         for name, value in self.metadata.items():
             got = message.response_metadata.get(name)

@@ -25,6 +25,7 @@ from fault_bytes import (
 from fault_outcomes import (
     ALL_MODES,
     PROMPT,
+    STREAM_MODES,
     TEXT,
     Fails,
     Gives,
@@ -39,8 +40,10 @@ from fault_outcomes import (
     text_of,
 )
 from fault_server import Close, Deafen, Drip, Hold, Pause
+from langchain_core.runnables import ConfigurableField
 
 from langchain_aimlernie import ChatAimlErnie
+from langchain_aimlernie.errors import APITimeoutError
 
 TWO_MODES = ("invoke", "astream")
 FORMS = {
@@ -50,6 +53,64 @@ FORMS = {
     "httpx.Timeout of parts": {"timeout": httpx.Timeout(9.0, read=0.25)},
     "a tuple": {"timeout": (5.0, 0.25, 5.0, 5.0)},
 }
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("mode", STREAM_MODES)
+@pytest.mark.parametrize("place", ["model", "call"])
+def test_each_form_of_timeout_ends_silence_within_a_stream(faults, form, mode, place):
+    settings = {"model": {}, "call": {}} | {place: FORMS[form]}
+    with faults.endpoint((SSE_HEAD + frame(HEL), Hold())) as endpoint:
+        model = ChatAimlErnie(
+            api_key=KEY, base_url=endpoint.base_url, max_retries=0, **settings["model"]
+        )
+        expected = Fails("APITimeoutError", says=("silent for 0.25 s", "timeout"), partial="Hel")
+        expected.check(outcome_of(model, mode, **settings["call"]))
+
+
+SLOW_STREAM = (
+    SSE_HEAD + frame(HEL),
+    Pause(0.4),
+    frame(LO) + frame(STOP) + frame(DONE),
+    FINAL_FRAME,
+)
+PATIENT = {
+    "set on the model": lambda llm: (llm(timeout=0.2, stream_idle_timeout=5.0), {}),
+    "for ever": lambda llm: (llm(timeout=0.2, stream_idle_timeout=None), {}),
+    "at its default": lambda llm: (llm(timeout=0.2, stream_idle_timeout=120.0), {}),
+    "set in the call": lambda llm: (llm(timeout=0.2), {"stream_idle_timeout": 5.0}),
+    "set before the call's timeout": lambda llm: (llm(stream_idle_timeout=5.0), {"timeout": 0.2}),
+    "bound": lambda llm: (llm(timeout=0.2).bind(stream_idle_timeout=5.0), {}),
+    "set by a copy": lambda llm: (
+        llm(timeout=0.2).model_copy(update={"stream_idle_timeout": 5.0}),
+        {},
+    ),
+    "of configurable fields": lambda llm: (
+        llm(timeout=0.2, stream_idle_timeout=120.0)
+        .configurable_fields(temperature=ConfigurableField(id="t"))
+        .with_config(configurable={"t": 0.5}),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("how", PATIENT)
+def test_an_explicit_stream_idle_timeout_wins_over_timeout(faults, how):
+    def llm(**settings):
+        return ChatAimlErnie(api_key=KEY, base_url=endpoint.base_url, max_retries=0, **settings)
+
+    with faults.endpoint(SLOW_STREAM) as endpoint:
+        model, options = PATIENT[how](llm)
+        assert text_of(bounded(lambda: joined(list(model.stream(PROMPT, **options))))) == TEXT
+
+
+def test_configurable_fields_leave_the_silence_to_timeout(faults):
+    with faults.endpoint((SSE_HEAD + frame(HEL), Hold())) as endpoint:
+        model = ChatAimlErnie(api_key=KEY, base_url=endpoint.base_url, max_retries=0, timeout=0.2)
+        model = model.configurable_fields(temperature=ConfigurableField(id="t"))
+        config = {"configurable": {"t": 0.5}}
+        with pytest.raises(APITimeoutError, match=r"silent for 0\.2 s"):
+            bounded(lambda: list(model.stream(PROMPT, config=config)))
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -11,7 +11,7 @@ from langchain_aimlernie.errors import InvalidResponseError
 
 # Pieces that streams are made of, so that random joins of them are nearly always interesting.
 WORDS = [
-    b"data", b"data:", b"data: ", b"data:  ", b"event: ping", b"event:", b"id: 1", b"retry: 5",
+    b"data", b"data:", b"data: ", b"data:  ", b"event: ping", b"event:", b"error: {", b"error:", b"id: 1", b"retry: 5",
     b":", b": comment", b"Data: x", b" data: x", b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n",
     b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\0", b"\xff", b"{}", b"[DONE]",
     b'data: {"choices": []}\n\n', "data: 文心\n\n".encode(),
@@ -21,7 +21,10 @@ CUTS = st.lists(st.integers(0, 200), max_size=12)
 
 
 def events_by_the_book(stream):
-    """Decode a whole stream in the standard's own words; its end counts as a blank line."""
+    """Decode a whole stream in the standard's own words; its end counts as a blank line.
+
+    llama.cpp's field `error` with JSON in it is an event of this type.
+    """
     events, data, kind = [], [], ""
     for line in [*re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf")), b""]:
         name, _, value = line.partition(b":")
@@ -32,6 +35,9 @@ def events_by_the_book(stream):
             data, kind = [], ""
         elif name == b"data":
             data.append(value)
+        elif name == b"error" and value.startswith(b"{"):
+            data.append(value)
+            kind = "error"
         elif name == b"event":
             kind = value.decode("utf-8", "replace")
     return events

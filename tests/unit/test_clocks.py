@@ -5,9 +5,11 @@ import sys
 import threading
 import time
 
+import httpx
 import pytest
 from loops import LOOPS
 
+from langchain_aimlernie._transport import read_clocks
 from langchain_aimlernie._transport.clocks import (
     FOREVER,
     AsyncClock,
@@ -17,6 +19,27 @@ from langchain_aimlernie._transport.clocks import (
 )
 
 SOON, LONG = 0.05, 30.0
+
+
+@pytest.mark.parametrize(
+    ("timeout", "idle", "seconds"),
+    [
+        (None, "auto", 120.0),
+        (3, "auto", 3),
+        (300.0, "auto", 120.0),
+        (300.0, 200.0, 200.0),
+        (3.0, None, None),
+        ((5.0, 7.0, 9.0, 11.0), "auto", 7.0),
+        ((5.0, None, 9.0, 11.0), "auto", 120.0),
+        (httpx.Timeout(3.0), "auto", 3.0),
+        (httpx.Timeout(3.0, read=700.0), "auto", 120.0),
+        (httpx.Timeout(3.0, read=None), "auto", 120.0),
+        (httpx.Timeout(None), "auto", 120.0),
+        (httpx.Timeout(3.0), 200.0, 200.0),
+    ],
+)
+def test_a_timeout_lowers_how_long_a_stream_may_be_silent(timeout, idle, seconds):
+    assert read_clocks(timeout, idle).idle == seconds
 
 
 class Server:

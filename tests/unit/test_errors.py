@@ -411,6 +411,8 @@ def test_ids_and_limits_come_from_the_headers():
         "x-request-id": "req-1",
         "x-ratelimit-remaining-requests": "0",
         "retry-after": "7",
+        "set-cookie": "***",
+        "authorization": "***",
     }
     assert all(part in str(error) for part in ("HTTP 429", "inf-1", "mine", "req-1"))
 
@@ -618,7 +620,7 @@ def test_traces_get_the_answer_without_its_secrets():
     (generation,) = _generate_response_from_error(error)
     assert generation.message.response_metadata == {
         "body": {"message": "no ***", "requestId": "r"},
-        "headers": {"x-inference-id": "i"},
+        "headers": {"x-inference-id": "i", "set-cookie": "***", "x-api-key": "***"},
         "status_code": 400,
         "request_id": "r",
     }

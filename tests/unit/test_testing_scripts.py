@@ -109,8 +109,8 @@ def test_tool_calls_can_be_scripted_broken_ones_too(ernie_server, client, call, 
     choice = ask(client).json()["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["tool_calls"][0]["function"] == function
-    number = ernie_server.last_request.number
-    assert choice["message"]["tool_calls"][0]["id"] == (call_id or f"call_{number:06}_00")
+    made_up = f"call_{ernie_server.last_request.id}_00"
+    assert choice["message"]["tool_calls"][0]["id"] == (call_id or made_up)
     deltas = [event["choices"][0]["delta"] for event in events(ask(client, stream=True))]
     fragments = [each for delta in deltas for each in delta.get("tool_calls", ())]
     assert "".join(each["function"]["arguments"] for each in fragments) == function["arguments"]

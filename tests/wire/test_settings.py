@@ -121,6 +121,7 @@ def test_a_value_outside_its_range_is_refused_when_it_is_set(model, ernie_server
     [
         {"max_retries": -1},
         {"stream_idle_timeout": 0},
+        {"stream_idle_timeout": "never"},
         {"max_connections": 0},
         {"timeout": "soon"},
         {"timeout": -1},

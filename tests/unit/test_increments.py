@@ -1,0 +1,118 @@
+"""What streamed values add up to: the value that a whole answer has."""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import message_chunk_to_message
+
+from langchain_aimlernie._responses import decode_completion
+from langchain_aimlernie._stream import StreamDecoder
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(0, 1) | TEXTS
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=6,
+)
+FEW = settings(max_examples=30, deadline=None)
+OBJECTS = st.dictionaries(TEXTS.map(lambda name: f"x{name}"), VALUES, max_size=4)
+
+
+def whole(extras, beside):
+    message = {"role": "assistant", "content": "hi", **extras}
+    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    body = json.dumps({"id": "1", "choices": choices, **beside}).encode()
+    return decode_completion(body, {}, model="m").generations[0].message
+
+
+def streamed(*events):
+    """The message that chunks add up to, for the deltas and what stands beside the choices."""
+    decoder = StreamDecoder({}, model="m")
+    chunks = []
+    for delta, beside in (*events, ({"content": "hi"}, {})):
+        choice = {"index": 0, "delta": delta, "finish_reason": None}
+        data = json.dumps({"id": "1", "choices": [choice], **beside}).encode()
+        chunks += decoder.feed(b"data: " + data + b"\n\n")
+    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    chunks += decoder.feed(b"data: " + json.dumps(end).encode() + b"\n\n")
+    chunks += decoder.close()
+    return message_chunk_to_message(functools.reduce(operator.add, chunks).message)
+
+
+@FEW
+@given(OBJECTS, OBJECTS, st.integers(1, 5))
+def test_values_that_come_whole_come_once(extras, beside, times):
+    assert streamed(*[(extras, beside)] * times) == whole(extras, beside)
+
+
+@FEW
+@given(st.dictionaries(TEXTS.map("x{}".format), SCALARS, max_size=4), st.integers(1, 4))
+def test_values_that_come_whole_beside_text_come_once(extras, times):
+    events = [({"content": "h", **extras}, extras)] * times
+    message = streamed(*events)
+    assert message.content == "h" * times + "hi"
+    expected = whole(extras, extras)
+    assert message.additional_kwargs == expected.additional_kwargs
+    assert message.response_metadata == expected.response_metadata
+
+
+@FEW
+@given(st.data(), st.lists(st.integers(0, 9), min_size=1, max_size=12) | TEXTS)
+def test_values_that_grow_stand_as_the_last_one(data, value):
+    ends = sorted(data.draw(st.lists(st.integers(0, len(value)), max_size=6)))
+    events = [({"x": value[:end]}, {"y": value[:end]}) for end in (*ends, len(value))]
+    assert streamed(*events) == whole({"x": value}, {"y": value})
+
+
+@FEW
+@given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=3), min_size=1, max_size=6))
+def test_increments_of_a_list_are_joined(pieces):
+    pieces = [*pieces, [-1]]
+    message = streamed(*[({"x": piece}, {}) for piece in pieces])
+    assert message.additional_kwargs == {"x": [item for piece in pieces for item in piece]}
+
+
+@FEW
+@given(st.lists(TEXTS.filter(bool), min_size=1, max_size=6))
+def test_increments_of_a_text_are_joined(pieces):
+    pieces = [*pieces, "\x00end"]
+    message = streamed(*[({"x": piece}, {}) for piece in pieces])
+    assert message.additional_kwargs == {"x": "".join(pieces)}
+
+
+@FEW
+@given(st.lists(st.tuples(st.integers(0, 3), TEXTS), min_size=1, max_size=8))
+def test_increments_by_index_are_the_items_of_a_whole_answer(pieces):
+    pieces = [*pieces, *[(index, f"\x00{index}") for index, _ in dict(pieces).items()]]
+    texts = {}
+    for index, text in pieces:
+        texts[index] = texts.get(index, "") + text
+    items = [{"index": i, "type": "t", "format": "f", "text": text} for i, text in texts.items()]
+    deltas = [{"x": [{"index": i, "type": "t", "format": "f", "text": text}]} for i, text in pieces]
+    assert streamed(*[(delta, {}) for delta in deltas]).additional_kwargs == {"x": items}
+
+
+def test_long_streams_of_whole_values_keep_one_of_them():
+    value = [{"title": "T" * 1000}] * 5
+    message = streamed(*[({"x": value}, {"y": value})] * 500)
+    assert message.additional_kwargs == {"x": value}
+    assert message.response_metadata["y"] == value
+
+
+@pytest.mark.parametrize("key", ["x", "usage_of_tools"])
+def test_what_came_before_a_stream_failed_is_in_partial(key):
+    decoder = StreamDecoder({}, model="m")
+    for text in ("ha", "ho"):
+        choice = {"index": 0, "delta": {"content": text, key: text}}
+        payload = {"id": "1", "choices": [choice], f"{key}_beside": [text]}
+        list(decoder.feed(b"data: " + json.dumps(payload).encode() + b"\n\n"))
+    assert decoder.partial.content == "haho"
+    assert decoder.partial.additional_kwargs == {key: "haho"}
+    assert decoder.partial.response_metadata[f"{key}_beside"] == ["ho"]
