@@ -66,7 +66,8 @@ _QUOTA = any_of(EXHAUSTED_QUOTAS)
 _RATE = any_of(RATE_LIMITS)
 _DOWN = re.compile(r"maintenance|coupon", re.IGNORECASE)
 
-_STATUS_OF_CODE: Mapping[str, int] = {
+_STATUS_OF_CODE: Mapping[str, int | None] = {
+    "context_length_exceeded": None,  # whatever type stands beside it
     "invalid_request_error": 400,
     "invalid_request": 400,
     "bad_request": 400,

@@ -6,6 +6,11 @@ import signal
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 for variable in ("AIMLAPI_API_KEY", "AIMLAPI_API_BASE", "LC_OUTPUT_VERSION"):
     os.environ.pop(variable, None)
