@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic_core import from_json
 
@@ -19,11 +18,10 @@ from langchain_aimlernie._wire import ToolFragment, is_object
 if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
 
+    from langchain_aimlernie._signatures import ToolLike
+
 MAX_TOOLS = 128
 """The published schema's limit on `tools`."""
-
-ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
-"""What `bind_tools` takes: a tool, a function, a class with fields, or a schema as a dict."""
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")

@@ -44,7 +44,8 @@ class Request:
         connection: Which connection it came on, counted from 1.
         number: Which request to the server it is, counted from 1.
         body: The body as parsed JSON; None if it is none.
-        violations: What the body does against the published contract.
+        violations: What the body does against the published contract, fields at its top level
+            that the schema does not know among it.
         ignored: Paths of keys in the body that the API would not read.
         status: The status of the answer; None while there is none.
         usage: The usage that was sent with the answer, if one was.

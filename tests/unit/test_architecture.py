@@ -14,7 +14,16 @@ import langchain_aimlernie
 ROOT = Path(langchain_aimlernie.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = {
-    "data": ["_version", "_ranges", "_problems", "errors", "_error_answers", "profiles"],
+    "data": [
+        "_version",
+        "_ranges",
+        "_secrets",
+        "_signatures",
+        "_problems",
+        "errors",
+        "_error_answers",
+        "profiles",
+    ],
     "text": ["_text", "_json_text", "_thoughts", "_endpoint", "_tokens", "_wire", "_sse"],
     "schemas": ["_typed_dicts", "_conformance", "_schemas"],
     "content": ["_media", "_content", "_messages", "_tools"],
@@ -40,7 +49,7 @@ LAYERS = {
         "_transport.transport",
         "_transport",
     ],
-    "model": ["_settings", "_calls", "chat_models"],
+    "model": ["_options", "_settings", "_bindings", "_calls", "chat_models"],
     "around it": ["spend", "catalogue", "__init__", "__main__"],
 }
 """Every module may import those before it, in its own group and in the groups above."""
@@ -48,7 +57,6 @@ LAYERS = {
 ORDER = {name: place for place, name in enumerate(itertools.chain(*LAYERS.values()))}
 TRANSPORT = {*LAYERS["transport"]}
 NO_BYTES = {"_transport.retry", "_transport.slots", "_transport.clocks"}
-HTTPX_TYPES = {"_settings", "catalogue"}
 WAITS = TRANSPORT | {*LAYERS["structured output"], "_calls", "chat_models", "catalogue"}
 PREFIX = "langchain_aimlernie."
 
@@ -94,7 +102,7 @@ def is_of(module, name):
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_modules_and_functions_stay_small(path):
-    assert len(path.read_text().splitlines()) < 400
+    assert len(path.read_text().splitlines()) < 450
     assert not [f.name for f in functions_of(tree_of(path)) if length_of(f) > 40]
 
 
@@ -132,7 +140,7 @@ def test_the_inside_of_the_transport_is_its_own(path):
 def test_httpx_is_imported_where_bytes_are_moved_only(path):
     libraries = ("httpx", "httpcore", "socket", "ssl", "select")
     uses = any(name.split(".")[0] in libraries for name in imports_of(tree_of(path)))
-    assert not uses or name_of(path) in (TRANSPORT - NO_BYTES) | HTTPX_TYPES
+    assert not uses or name_of(path) in TRANSPORT - NO_BYTES
 
 
 @pytest.mark.parametrize("path", own_modules(), ids=name_of)

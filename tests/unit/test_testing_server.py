@@ -265,7 +265,10 @@ def test_requests_can_be_read_back(client, ernie_server):
     assert last is ernie_server.last_request
     assert last.query == {"id": ["a", "b"]}
     client.post(CHAT, json=body(seed=0))
-    assert ernie_server.violations == ["seed: 0 is not between 1 and inf"]
+    assert ernie_server.violations == [
+        "n: not known here, and ignored",
+        "seed: 0 is not between 1 and inf",
+    ]
 
 
 def test_reset_forgets_what_was_asked_and_scripted(client, ernie_server):
