@@ -21,12 +21,12 @@ from typing_extensions import override
 
 from langchain_aimlernie._options import read_options
 from langchain_aimlernie._secrets import conceal
-from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
+from langchain_aimlernie._settings import ErnieSettings
 
 _Model = Runnable[LanguageModelInput, AIMessage]
 
-_EXCLUDED = [name for name, field in ErnieSettings.model_fields.items() if field.exclude]
-"""Settings that a model leaves out of its dump, and a bound model as well."""
+_EXCLUDED = ["api_key", *(n for n, field in ErnieSettings.model_fields.items() if field.exclude)]
+"""Options that a dump leaves out; what is loaded from it has the model's own key."""
 
 
 class Bindable(_Model):
@@ -95,11 +95,6 @@ class BoundModel(Bindable, RunnableBinding[LanguageModelInput, AIMessage]):
     @override
     def lc_id(cls) -> list[str]:
         return RunnableBinding.lc_id()
-
-    @property
-    @override
-    def lc_secrets(self) -> dict[str, str]:
-        return {"kwargs.api_key": KEY_VARIABLE} if "api_key" in self.kwargs else {}
 
     @override
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:

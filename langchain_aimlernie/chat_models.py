@@ -269,6 +269,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
             # A call with a secret among its fields fails, and is traced before it does.
             if name not in CALL_SETTINGS and not find_secret({name: value}, self.api_key):
                 shown[OPTIONS.get(name, name)] = value
+        stop = shown.pop("stop", None) if stop is None else stop
         params = super()._get_invocation_params(stop=stop, **shown)
         return {**params, "model": shown.get("model") or self.model_name}
 
@@ -359,8 +360,9 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         """
         if not update:
             return super().model_copy(deep=deep)
-        changed = self.changed(dict(update))
-        names = {SYNONYMS.get(name, name) for name in update}
+        changes, update = dict(update), None  # or the traceback of an error would show it
+        names = {SYNONYMS.get(name, name) for name in changes}
+        changed = self.changed(changes)
         fields = [*(names & type(self).model_fields.keys()), "model_kwargs"]
         copy = super().model_copy(update={f: getattr(changed, f) for f in fields}, deep=deep)
         copy.forget_derived()
