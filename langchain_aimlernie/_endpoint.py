@@ -150,19 +150,18 @@ def check_timeout(value: Any) -> Any:
     Raises:
         ValueError: It is something else, or a time that is not positive.
     """
-    is_single = not isinstance(value, (tuple, list))
     if all(hasattr(value, name) for name in _TIMEOUTS):
         limits = [getattr(value, name) for name in _TIMEOUTS]
     else:
-        limits = [value] if is_single else list(value)
-    if len(limits) not in (1, 4) or limits == [None] or not all(map(_is_time, limits)):
+        limits = list(value) if isinstance(value, (tuple, list)) else [value] * 4
+    if len(limits) != len(_TIMEOUTS) or value is None or not all(map(_is_time, limits)):
         raise ValueError(
             "timeout must be seconds, more than 0, or (connect, read, write, pool), "
             f"or a Timeout of httpx or httpx2; got {value!r}."
         )
-    if not is_single:
-        return tuple(limits)
-    return float(value) if len(limits) == 1 else value
+    if isinstance(value, (int, float)):
+        return float(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 _TIMEOUTS = ("connect", "read", "write", "pool")
