@@ -118,7 +118,7 @@ class PreparedCall:
             raise ParameterError(problem)
         name = rest.pop("model", None) or settings.model_name
         if stop is not None:
-            rest["stop"] = stop
+            rest.setdefault("stop", stop)  # what is there was given as stop_sequences, and later
         if stream and settings.stream_usage:
             rest.setdefault("stream_options", {"include_usage": True})
         spec = find_model(name)

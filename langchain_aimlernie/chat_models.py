@@ -269,7 +269,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
             # A call with a secret among its fields fails, and is traced before it does.
             if name not in CALL_SETTINGS and not find_secret({name: value}, self.api_key):
                 shown[OPTIONS.get(name, name)] = value
-        stop = shown.pop("stop", None) if stop is None else stop
+        stop = shown.pop("stop", stop)  # given as stop_sequences, and later than a bound one
         params = super()._get_invocation_params(stop=stop, **shown)
         return {**params, "model": shown.get("model") or self.model_name}
 
@@ -323,7 +323,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         limit = options.get("max_tokens") or options.get("max_completion_tokens")
         if limit is not None:
             params["ls_max_tokens"] = limit
-        if stops := stop if stop is not None else options.get("stop"):
+        if stops := given.get("stop", stop if stop is not None else self.stop):
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
 
