@@ -41,7 +41,9 @@ class Bindable(_Model):
                 that would be sent in the body.
         """
         options = read_options(kwargs, getattr(self, "api_key", None))
-        return _bindable(super().bind(**options))
+        if isinstance(self, BoundModel):
+            return RunnableBinding.bind(self, **options)  # beside the options that are bound
+        return BoundModel(bound=self, kwargs=options, config={})
 
     if not TYPE_CHECKING:  # which leaves type checkers the keywords of core's methods
 

@@ -194,13 +194,17 @@ class PreparedCall:
 
 def _own_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that are ours; warn of those that a call cannot change."""
-    for name in _NO_OPTIONS & options.keys() - _IS_KNOWN:
-        warnings.warn(
-            f"{name!r} cannot be set for a single call, and has no effect; set it on the model. A "
-            "field of the body that has this name can be given in extra_body.",
-            stacklevel=2,
-        )
-    return {name: value for name, value in options.items() if name not in _NO_OPTIONS}
+    own: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in _NO_OPTIONS:
+            own[name] = value
+        elif name not in _IS_KNOWN:
+            warnings.warn(
+                f"{name!r} cannot be set for a single call, and has no effect; set it on the "
+                "model. A field of the body that has this name can be given in extra_body.",
+                stacklevel=2,
+            )
+    return own
 
 
 def cache_key(model: ErnieSettings, stop: list[str] | None, options: Mapping[str, Any]) -> str:

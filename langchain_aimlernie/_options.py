@@ -66,8 +66,8 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
         options.clear()  # or the error's traceback would show it
         raise ValueError(secret_message(name))
     named = {OPTIONS.get(word, word): value for word, value in options.items()}
-    for setting in BODY_SETTINGS:
-        check_setting(setting, named.get(setting))
+    for setting, value in named.items():
+        check_setting(setting, value)
     return named
 
 
