@@ -6,12 +6,16 @@ This is loaded with a model's first call, and httpx with it.
 from __future__ import annotations
 
 import inspect
+import json
+import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import HumanMessage
 from pydantic import SecretStr
 from tenacity import RetryCallState
 
@@ -21,7 +25,9 @@ from langchain_aimlernie._endpoint import (
     is_default_host,
     parse_key,
 )
+from langchain_aimlernie._options import read_options
 from langchain_aimlernie._payload import build_payload, encode_body
+from langchain_aimlernie._ranges import BODY_SETTINGS
 from langchain_aimlernie._responses import decode_completion
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._stream import StreamDecoder
@@ -44,6 +50,35 @@ _SHORTEST_SECRET = 8
 """Shorter values of headers are no secrets, and blotting them out would blot out words."""
 
 _ACCEPTED = {False: "application/json", True: "text/event-stream"}
+
+
+_NO_OPTIONS = frozenset({"stream", "streaming", *BaseChatModel.model_fields})
+"""What langchain-core reads itself, and what can be set on the model only: no field of the body."""
+
+_IS_KNOWN = frozenset({"stream", "streaming", "cache"})
+
+_SAME_MESSAGE = frozenset(
+    {
+        "api_key",
+        "timeout",
+        "stream_idle_timeout",
+        "max_retries",
+        "max_connections",
+        "default_headers",
+        "client_request_id",
+        "http_client",
+        "http_async_client",
+        "streaming",
+        *BaseChatModel.model_fields,
+    }
+) - {"output_version"}
+"""Settings that do not change the message, and so are in no cache key."""
+
+_IN_BODY = frozenset({*BODY_SETTINGS, "model_name", "model_kwargs", "extra_body"})
+
+
+class ParameterError(BadRequestError, ValueError):
+    """A parameter of a call has a value that it cannot have; nothing has been sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +110,21 @@ class PreparedCall:
             stream: Whether the answer is to be streamed.
 
         Raises:
+            ParameterError: A setting that cannot be, or a field of the body that looks like a
+                secret.
             BadRequestError: The API would refuse it; nothing has been sent.
         """
-        rest = {
-            name: value for name, value in options.items() if name not in ("stream", "streaming")
-        }
-        settings = model.with_call_settings(rest)
-        name = rest.pop("model", None) or rest.pop("model_name", None) or settings.model_name
+        problem = ""
+        try:
+            rest = read_options(_own_options(options), model.api_key)
+            settings = model.with_call_settings(rest)
+        except ValueError as error:
+            problem = str(error)
+        if problem:
+            raise ParameterError(problem)
+        name = rest.pop("model", None) or settings.model_name
         if stop is not None:
-            rest["stop"] = stop
+            rest.setdefault("stop", stop)  # what is there was given as stop_sequences, and later
         if stream and settings.stream_usage:
             rest.setdefault("stream_options", {"include_usage": True})
         spec = find_model(name)
@@ -158,6 +199,50 @@ class PreparedCall:
             return parse_key(key)
         except ValueError as error:
             raise AuthenticationError(str(error)) from None
+
+
+def _own_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are ours; warn of those that a call cannot change."""
+    own: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in _NO_OPTIONS:
+            own[name] = value
+        elif name not in _IS_KNOWN:
+            warnings.warn(
+                f"{name!r} cannot be set for a single call, and has no effect; set it on the "
+                "model. A field of the body that has this name can be given in extra_body.",
+                stacklevel=2,
+            )
+    return own
+
+
+def cache_key(model: ErnieSettings, stop: list[str] | None, options: Mapping[str, Any]) -> str:
+    """Return what of a call, but for its messages, changes the message that comes back.
+
+    Args:
+        model: The model with its settings.
+        stop: The call's stop texts, or `None`.
+        options: The call's other options.
+
+    Raises:
+        BadRequestError: The API would refuse the call.
+    """
+    prepared = PreparedCall.of(model, [_ANY_MESSAGE], stop, options)
+    settings = prepared.settings
+    body = json.loads(prepared.body)
+    if "messages" not in (settings.extra_body or {}):
+        del body["messages"]
+    values = {
+        name: getattr(settings, name)
+        for name, field in type(settings).model_fields.items()
+        if name not in _SAME_MESSAGE | _IN_BODY
+        and getattr(settings, name) not in (None, field.default)
+    }
+    parts = {"class": settings.lc_id(), "body": body, **values}
+    return json.dumps(parts, sort_keys=True, ensure_ascii=False, default=repr)
+
+
+_ANY_MESSAGE = HumanMessage("?")
 
 
 def _completion_decoder(

@@ -7,15 +7,16 @@ a bad `X-Client-Request-Id` in silence; so both are refused here, and no message
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import ipaddress
 import os
 import re
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from pydantic import SecretStr
 
 DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 """AI/ML API's own address (its reference pages, "servers")."""
@@ -195,43 +196,70 @@ def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
         ValueError: A name or value that HTTP forbids, or a header that the transport sets itself.
             Values are not shown: headers count as secrets.
     """
-    for name, value in headers.items():
+    if not isinstance(headers, Mapping):
+        raise ValueError(f"default_headers must be a dict; got {type(headers).__name__}.")  # noqa: TRY004  as all bad settings
+    shown = {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else value
+        for name, value in headers.items()
+    }
+    for name, value in shown.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no header name.")
         if name.lower() in _OWN_HEADERS:
             raise ValueError(f"The header {name!r} is set by the transport; leave it out.")
         if not isinstance(value, str) or not value.isascii() or not value.strip().isprintable():
             raise ValueError(f"The value of the header {name!r} is no printable ASCII text.")
-    return {name: value.strip() for name, value in headers.items()}
+    return {name: value.strip() for name, value in shown.items()}
 
 
 def check_timeout(value: Any) -> Any:
-    """Give a timeout if it is seconds, four of them, or an `httpx.Timeout`.
+    """Return a timeout if it is seconds, four of them, or a `Timeout` of httpx or httpx2.
 
     Raises:
         ValueError: It is something else, or a time that is not positive.
     """
-    if hasattr(value, "connect") and hasattr(value, "read"):
-        return value
-    limits = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    numbers = [limit for limit in limits if limit is not None or len(limits) > 1]
-    are_times = all(
-        limit is None or (isinstance(limit, (int, float)) and limit > 0) for limit in numbers
-    )
-    if len(limits) not in (1, 4) or not are_times or isinstance(value, bool):
+    if all(hasattr(value, name) for name in _TIMEOUTS):
+        limits = [getattr(value, name) for name in _TIMEOUTS]
+    else:
+        limits = list(value) if isinstance(value, (tuple, list)) else [value] * 4
+    if len(limits) != len(_TIMEOUTS) or value is None or not all(map(_is_time, limits)):
         raise ValueError(
             "timeout must be seconds, more than 0, or (connect, read, write, pool), "
-            f"or an httpx.Timeout; got {value!r}."
+            f"or a Timeout of httpx or httpx2; got {value!r}."
         )
-    return limits if isinstance(value, (tuple, list)) else float(value)
+    if isinstance(value, (int, float)):
+        return float(value)
+    return tuple(value) if isinstance(value, list) else value
 
 
-def check_client(value: object, *, is_async: bool) -> None:
-    """Make sure that a user's client is one of httpx, of the right kind.
+_TIMEOUTS = ("connect", "read", "write", "pool")
+"""The parts of a `Timeout`, in the order of its tuple."""
+
+
+def _is_time(limit: object) -> bool:
+    is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
+    return limit is None or (is_number and limit > 0)  # type: ignore[operator]  # a number by then
+
+
+def check_client(value: object, name: str, *, is_async: bool) -> None:
+    """Make sure that a user's HTTP client is of the right kind, whichever library it is from.
+
+    Args:
+        value: The client.
+        name: The parameter that it was given as.
+        is_async: Whether an async client is needed.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is a class, a client of the other kind, or no client at all.
     """
     kind = "AsyncClient" if is_async else "Client"
-    if kind not in (cls.__name__ for cls in type(value).__mro__ if cls.__module__ == "httpx"):
-        raise ValueError(f"it must be an httpx.{kind}; got {type(value).__name__}.")
+    send = getattr(value, "send", None)
+    if isinstance(value, type):
+        problem = f"the class {value.__name__} itself"
+    elif not callable(send) or not hasattr(value, "build_request"):
+        problem = f"an object of type {type(value).__name__}"
+    elif inspect.iscoroutinefunction(send) != is_async:
+        problem = "a sync client" if is_async else "an async client"
+    else:
+        return
+    raise ValueError(f"{name} must be an instance of httpx.{kind} or httpx2.{kind}; got {problem}.")

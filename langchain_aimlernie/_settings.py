@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
+from typing_extensions import Self, override
 
 from langchain_aimlernie._endpoint import (
     base_url_of_environment,
@@ -29,60 +30,17 @@ from langchain_aimlernie._endpoint import (
     parse_base_url,
     parse_key,
 )
+from langchain_aimlernie._options import CALL_SETTINGS, SYNONYMS, find_secret_field
 from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
+from langchain_aimlernie._secrets import secret_message
+from langchain_aimlernie._signatures import ApiKey
 from langchain_aimlernie.profiles import DEFAULT_MODEL, is_published, model_profile
 
-ApiKey = SecretStr | str | Callable[[], str] | Callable[[], Awaitable[str]]
 KEY_VARIABLE = "AIMLAPI_API_KEY"
 """The environment variable that holds the key."""
 
 if TYPE_CHECKING:
-    import httpx
-    from typing_extensions import Self
-
     from langchain_aimlernie._transport import AsyncTransport, Transport
-
-    Client = httpx.Client
-    AsyncClient = httpx.AsyncClient
-    Limits = tuple[float | None, float | None, float | None, float | None]
-    Timeout = float | Limits | httpx.Timeout
-else:
-    # httpx is loaded with the first call; pydantic leaves these to the validators.
-    Client = AsyncClient = Timeout = Any
-
-SYNONYMS: Mapping[str, str] = {
-    "model": "model_name",
-    "stop_sequences": "stop",
-    "request_timeout": "timeout",
-}
-"""Words of other chat models' constructors -> the names of our settings."""
-
-CALL_SETTINGS: Mapping[str, str] = {
-    **{
-        name: name
-        for name in (
-            "api_key",
-            "base_url",
-            "stream_usage",
-            "timeout",
-            "stream_idle_timeout",
-            "max_retries",
-            "max_connections",
-            "default_headers",
-            "client_request_id",
-            "http_client",
-            "http_async_client",
-            "model_kwargs",
-            "extra_body",
-            "replay_reasoning",
-            "on_unsupported_content",
-            "include_response_headers",
-        )
-    },
-    "request_timeout": "timeout",
-    "extra_headers": "default_headers",
-}
-"""Words for settings that are no fields of the body and that a call may give, too."""
 
 
 def _key_of_environment() -> SecretStr | None:
@@ -106,13 +64,15 @@ class ErnieSettings(BaseChatModel):
     api_key: ApiKey | None = Field(
         default_factory=_key_of_environment, validate_default=True, repr=False
     )
-    """The key, or a function (also an async one) that gives it anew for each call."""
+    """The key, or a function (also an async one) that gives it anew for each call. Also
+    `openai_api_key`."""
 
     base_url: str = Field(
         default_factory=base_url_of_environment,
         validate_default=True,
     )
-    """Where `/chat/completions` lies: AI/ML API, or any server that speaks the same protocol."""
+    """Where `/chat/completions` lies: AI/ML API, or any server that speaks the same protocol.
+    Also `openai_api_base`."""
 
     temperature: float | None = None
     """Randomness of the choice of tokens, 0 to 2."""
@@ -176,10 +136,10 @@ class ErnieSettings(BaseChatModel):
     stream_usage: bool = True
     """Whether a stream ends with its token counts."""
 
-    timeout: Timeout | None = Field(default=None, repr=False)
-    """Seconds that a try may take to answer (a stream: to its first event), an `httpx.Timeout`, or
-    its tuple (connect, read, write, pool). A number also lowers the limits of connecting (5 s) and
-    writing (30 s). Unset: 600 s, streams 300 s. Also `request_timeout`."""
+    timeout: Any = Field(default=None, repr=False)
+    """Seconds that an attempt may take to answer (a stream: to its first event), a `Timeout` of
+    httpx or httpx2, or its tuple (connect, read, write, pool). A number also lowers the limits of
+    connecting (5 s) and writing (30 s). Unset: 600 s, streams 300 s. Also `request_timeout`."""
 
     stream_idle_timeout: Annotated[float, Field(gt=0)] | Literal["auto"] | None = "auto"
     """Seconds that a stream may go without an event that carries something; `None`: for ever;
@@ -192,7 +152,8 @@ class ErnieSettings(BaseChatModel):
     """Connections to one server at a time; more calls wait their turn, in order."""
 
     default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Headers of every request. They count as secrets and are never shown or traced."""
+    """Headers of every request. They count as secrets and are never shown or traced. Also
+    `extra_headers`."""
 
     client_request_id: str | Callable[[], str] | None = Field(
         default=None, exclude=True, repr=False
@@ -200,11 +161,11 @@ class ErnieSettings(BaseChatModel):
     """What the provider's log shall know the call by, or a function that makes one for each call.
     Unset: a new UUID for each call, the same on each try."""
 
-    http_client: Client | None = Field(default=None, exclude=True, repr=False)
-    """A client of your own for sync calls; used as it is and never closed."""
+    http_client: Any = Field(default=None, exclude=True, repr=False)
+    """A `Client` of httpx or httpx2 for sync calls; used as it is and never closed."""
 
-    http_async_client: AsyncClient | None = Field(default=None, exclude=True, repr=False)
-    """A client of your own for async calls; used as it is and never closed."""
+    http_async_client: Any = Field(default=None, exclude=True, repr=False)
+    """An `AsyncClient` of httpx or httpx2 for async calls; used as it is and never closed."""
 
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
     """Fields of the body that are no settings."""
@@ -225,6 +186,7 @@ class ErnieSettings(BaseChatModel):
             refusal = without_secrets(error)
         # Raised here, it does not have the other error, which shows all values, as its context.
         if refusal is not None:
+            kwargs.clear()
             raise refusal
 
     @property
@@ -235,8 +197,13 @@ class ErnieSettings(BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _sort_words(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Read synonyms, and move words that are no settings to `model_kwargs` with a warning."""
+        """Resolve aliases; move unknown parameters to `model_kwargs`, with a warning."""
         names = get_pydantic_field_names(cls)
+        key = values.get("api_key", values.get("openai_api_key")) or _key_of_environment()
+        unknown = {word: value for word, value in values.items() if word not in names}
+        nested = {name: values.get(name) for name in ("model_kwargs", "extra_body")}
+        if name := find_secret_field({**unknown, **nested}, key):
+            raise ValueError(secret_message(name))
         sorted_values: dict[str, Any] = {}
         extra: dict[str, Any] = dict(values.get("model_kwargs") or {})
         for word, value in values.items():
@@ -251,8 +218,10 @@ class ErnieSettings(BaseChatModel):
             if name in target and name != "model_kwargs":
                 raise ValueError(f"{name} was given twice.")
             target[name] = value
-        for name in names & extra.keys():
-            sorted_values.setdefault(name, extra.pop(name))
+        for word in extra.keys() & {*names, *SYNONYMS}:
+            name, value = SYNONYMS.get(word, word), extra.pop(word)
+            if sorted_values.get(name) is None:
+                sorted_values[name] = value
         return {**sorted_values, "model_kwargs": extra}
 
     @field_validator(*BODY_SETTINGS, mode="before")
@@ -282,12 +251,13 @@ class ErnieSettings(BaseChatModel):
     @classmethod
     def _check_client(cls, value: Any, info: Any) -> Any:
         if value is not None:
-            check_client(value, is_async=info.field_name == "http_async_client")
+            is_async = info.field_name == "http_async_client"
+            check_client(value, info.field_name, is_async=is_async)
         return value
 
-    @field_validator("default_headers")
+    @field_validator("default_headers", mode="before")
     @classmethod
-    def _check_headers(cls, value: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    def _check_headers(cls, value: Any) -> Mapping[str, str] | None:
         return None if value is None else check_headers(value)
 
     @field_validator("client_request_id")
@@ -295,6 +265,7 @@ class ErnieSettings(BaseChatModel):
     def _check_request_id(cls, value: Any) -> Any:
         return check_request_id(value) if isinstance(value, str) else value
 
+    @override
     def _resolve_model_profile(self) -> ModelProfile | None:
         return model_profile(self.model_name)
 
@@ -313,13 +284,33 @@ class ErnieSettings(BaseChatModel):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Check a setting that is changed on the object as one that is given to it."""
-        if name in BODY_SETTINGS:
-            check_setting(name, value)
+        name = SYNONYMS.get(name, name)
+        if name in ErnieSettings.__annotations__:
+            changes, value = {name: value}, None
+            value = getattr(self.changed(changes), name)
         super().__setattr__(name, value)
         if name in type(self).model_fields:
             self.forget_derived()
         if name == "model_name":
             self.follow_model()
+
+    def changed(self, changes: dict[str, Any]) -> Self:
+        """Return a model with other settings.
+
+        Args:
+            changes: The settings, by the constructor's words; emptied if one cannot be.
+
+        Raises:
+            ValidationError: A setting that cannot be.
+        """
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        values.update({SYNONYMS.get(word, word): value for word, value in changes.items()})
+        try:
+            return type(self)(**values)
+        except ValidationError:
+            values.clear()  # or the error's traceback would show them
+            changes.clear()
+            raise
 
     @cached_property
     def transport(self) -> Transport:
@@ -370,7 +361,11 @@ class ErnieSettings(BaseChatModel):
         return {name: value for name, value in values.items() if value is not None}
 
     def with_call_settings(self, options: dict[str, Any]) -> Self:
-        """Take the settings of a call out of its options; give the model that has them."""
+        """Take the settings of a call out of its options; return the model that has them.
+
+        Raises:
+            ValueError: A setting that cannot be.
+        """
         update = {
             name: options.pop(word) for word, name in CALL_SETTINGS.items() if word in options
         }
@@ -378,13 +373,11 @@ class ErnieSettings(BaseChatModel):
             return self
         if headers := update.get("default_headers"):
             update["default_headers"] = {**(self.default_headers or {}), **headers}
-        values = {name: getattr(self, name) for name in type(self).model_fields}
         try:
-            model = self.model_validate({**values, **update})
+            # Our constructor's errors show no value that may be secret.
+            model = self.changed(update)
         except ValidationError as error:
-            from langchain_aimlernie.errors import BadRequestError
-
-            raise BadRequestError(first_reason(error)) from None
+            raise ValueError(first_reason(error)) from None
         model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})
         return model
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
@@ -25,10 +25,7 @@ from langchain_aimlernie._schemas import (
 )
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._tools import ToolLike
-
-Method = Literal["auto", "json_schema", "function_calling", "json_mode"]
-"""How the model is brought to answer with an object; see `structured_output`."""
+    from langchain_aimlernie._signatures import Method, ToolLike
 
 MAX_RETRIES = 3
 """How often `retry` may ask again: each time sends, and pays for, the failed answers once more."""

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, cast
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._content import read_cache_control
 from langchain_aimlernie._wire import is_object
 
+if TYPE_CHECKING:
+    from langchain_aimlernie._signatures import ToolChoice, ToolLike
+
 MAX_TOOLS = 128
 """The published schema's limit on `tools`."""
-
-ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
-"""What `bind_tools` takes: a tool, a function, a class with fields, or a schema as a dict."""
-
-ToolChoice = str | bool | Sequence[str] | Mapping[str, Any]
-"""What `tool_choice` may be; see `encode_tool_choice`."""
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 _PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")

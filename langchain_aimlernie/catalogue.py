@@ -6,31 +6,36 @@ last call is not sent again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
 from langchain_aimlernie._endpoint import (
     base_url_of_environment,
+    check_client,
+    check_timeout,
     endpoint_url,
     parse_base_url,
     parse_key,
 )
 from langchain_aimlernie._text import Redactor
-from langchain_aimlernie._transport import AsyncTransport, Call, Clocks, Connection, Transport
+from langchain_aimlernie._transport import (
+    AsyncTransport,
+    Call,
+    Clocks,
+    Connection,
+    Transport,
+    read_clocks,
+)
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie._wire import is_object, parse_json
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 from langchain_aimlernie.spend import parse_amount
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from decimal import Decimal
-
-    import httpx
 
 __all__ = ["ModelCard", "alist_models", "list_models"]
 
@@ -106,9 +111,9 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
     include: Sequence[str] = _SECTIONS,
     base_url: str | None = None,
     api_key: SecretStr | str | None = None,
-    timeout: float | None = 30.0,
+    timeout: Any = 30.0,
     max_retries: int = 2,
-    http_client: httpx.Client | None = None,
+    http_client: Any = None,
 ) -> list[ModelCard]:
     """Return the models that the API serves now: Baidu's chat models, if nothing else is asked for.
 
@@ -119,14 +124,17 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
         include: Sections to ask for; the fields of others stay empty.
         base_url: The API's address; `None` for that of `AIMLAPI_API_BASE` or else AI/ML API's.
         api_key: Sent if given; AI/ML API needs none for this.
-        timeout: Seconds that a try may take; `None` for no limit.
-        max_retries: Tries after the first one.
-        http_client: A client of httpx in place of the shared connections.
+        timeout: Seconds that an attempt may take, or a `Timeout` of httpx or httpx2; `None` for no
+            limit.
+        max_retries: Attempts after the first one.
+        http_client: A `Client` of httpx or httpx2 in place of the shared connections.
 
     Raises:
         AimlErnieError: The list could not be had; the class says why.
-        ValueError: `base_url` or `api_key` is malformed.
+        ValueError: `base_url`, `api_key`, `timeout` or `http_client` is malformed.
     """
+    if http_client is not None:
+        check_client(http_client, "http_client", is_async=False)
     base = _base(base_url)
     call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
     try:
@@ -143,11 +151,18 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
     include: Sequence[str] = _SECTIONS,
     base_url: str | None = None,
     api_key: SecretStr | str | None = None,
-    timeout: float | None = 30.0,
+    timeout: Any = 30.0,
     max_retries: int = 2,
-    http_client: httpx.AsyncClient | None = None,
+    http_client: Any = None,
 ) -> list[ModelCard]:
-    """Return the same as `list_models`, without blocking the event loop."""
+    """Return the same as `list_models`, without blocking the event loop.
+
+    Raises:
+        AimlErnieError: The list could not be had; the class says why.
+        ValueError: `base_url`, `api_key`, `timeout` or `http_client` is malformed.
+    """
+    if http_client is not None:
+        check_client(http_client, "http_client", is_async=True)
     base = _base(base_url)
     call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
     try:
@@ -172,7 +187,7 @@ def _new_call(
     base: str,
     query: str,
     api_key: SecretStr | str | None,
-    timeout: float | None,
+    timeout: Any,
     max_retries: int,
 ) -> Call:
     url = f"{endpoint_url(base, '/models')}?{query}".rstrip("?")
@@ -189,7 +204,7 @@ def _new_call(
         url=url,
         headers=headers,
         body=b"",
-        clocks=Clocks(read=timeout),
+        clocks=Clocks(read=None) if timeout is None else read_clocks(check_timeout(timeout), None),
         max_retries=max_retries,
         redactor=Redactor(key or ""),
     )

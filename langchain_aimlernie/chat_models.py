@@ -8,34 +8,30 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from langchain_core.language_models import LangSmithParams
-from langchain_core.prompt_values import ChatPromptValue
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.prompt_values import ChatPromptValue, PromptValue
+from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, model_validator
-from typing_extensions import override
+from typing_extensions import Self, Unpack, override
 
 from langchain_aimlernie import _blocks
-from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
-from langchain_aimlernie._settings import CALL_SETTINGS, KEY_VARIABLE, SYNONYMS, ErnieSettings
+from langchain_aimlernie._bindings import Bindable
+from langchain_aimlernie._options import CALL_SETTINGS, OPTIONS, SYNONYMS, read_options
+from langchain_aimlernie._secrets import find_secret
+from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
+from langchain_aimlernie._signatures import Method, Settings, ToolChoice, ToolLike
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import PROVIDER
-
-if TYPE_CHECKING:
-    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-    from langchain_core.language_models import LanguageModelInput
-    from langchain_core.messages import AIMessage, BaseMessage
-    from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
-    from langchain_core.prompt_values import PromptValue
-    from langchain_core.runnables import Runnable
-    from typing_extensions import Self
-
-    from langchain_aimlernie._structured import Method
-    from langchain_aimlernie._tools import ToolChoice, ToolLike
 
 _blocks.register()
 
 _F = TypeVar("_F", bound=Callable[..., object])
+_T = TypeVar("_T")
 
 
 def _knows_signature(function: _F) -> _F:
@@ -44,7 +40,7 @@ def _knows_signature(function: _F) -> _F:
     return function
 
 
-class ChatAimlErnie(ErnieSettings):
+class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's class of binding is private
     """Chat with Baidu's ERNIE models on the AI/ML API.
 
     The key comes from `api_key` or the environment variable `AIMLAPI_API_KEY`. Calls raise errors
@@ -62,6 +58,10 @@ class ChatAimlErnie(ErnieSettings):
     """
 
     model_config = ConfigDict(defer_build=False)
+
+    if TYPE_CHECKING:
+
+        def __init__(self, **settings: Unpack[Settings]) -> None: ...
 
     @override
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
@@ -131,19 +131,6 @@ class ChatAimlErnie(ErnieSettings):
         return astream(PreparedCall.of(self, messages, stop, kwargs, stream=True), run_manager)
 
     @override
-    def bind(  # type: ignore[override]  # core's own class of binding is private
-        self, **kwargs: Any
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Give this model with options for every call; see `ErnieSettings` for the words.
-
-        Raises:
-            ValueError: A setting has a value outside its range.
-        """
-        for name in BODY_SETTINGS & kwargs.keys():
-            check_setting(name, kwargs[name])
-        return super().bind(**kwargs)
-
-    @override
     def bind_tools(
         self,
         tools: Sequence[ToolLike],
@@ -167,7 +154,8 @@ class ChatAimlErnie(ErnieSettings):
             **kwargs: Options for every call.
 
         Raises:
-            ValueError: A tool or a choice that the API would refuse.
+            ValueError: A tool or a choice that the API would refuse, or an option that looks like
+                a secret and would be sent in the body.
         """
         from langchain_aimlernie._schemas import encode_response_format
         from langchain_aimlernie._tools import (
@@ -176,6 +164,7 @@ class ChatAimlErnie(ErnieSettings):
             encode_tools,
         )
 
+        kwargs = read_options(kwargs, self.api_key)
         encoded = encode_tools(tools, strict=strict)
         if parallel_tool_calls is None:
             parallel_tool_calls = allows_parallel_calls(tool_choice)
@@ -186,6 +175,32 @@ class ChatAimlErnie(ErnieSettings):
         }
         given = {name: value for name, value in options.items() if value is not None}
         return self.bind(tools=encoded, **given, **kwargs)
+
+    @overload
+    def with_structured_output(
+        self,
+        schema: type[_T],
+        *,
+        include_raw: Literal[False] = False,
+        method: Method = ...,
+        strict: bool | None = ...,
+        tools: Sequence[ToolLike] | None = ...,
+        retry: bool | int = ...,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, _T]: ...
+
+    @overload
+    def with_structured_output(
+        self,
+        schema: Mapping[str, Any] | type | None = None,
+        *,
+        include_raw: bool = ...,
+        method: Method = ...,
+        strict: bool | None = ...,
+        tools: Sequence[ToolLike] | None = ...,
+        retry: bool | int = ...,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, dict[str, Any]]: ...
 
     @override
     def with_structured_output(
@@ -214,13 +229,15 @@ class ChatAimlErnie(ErnieSettings):
             **kwargs: Options for every call.
 
         Raises:
-            ValueError: A schema or a combination that cannot work.
+            ValueError: A schema or a combination that cannot work, or an option that looks like a
+                secret and would be sent in the body.
 
         The runnable raises `StructuredOutputError` when the answer is no instance of the schema:
         no tool call, invalid JSON, cut by length, refused.
         """
         from langchain_aimlernie._structured import structured_output
 
+        kwargs = read_options(kwargs, self.api_key)
         return structured_output(
             self,
             schema,
@@ -272,24 +289,66 @@ class ChatAimlErnie(ErnieSettings):
     def _get_invocation_params(
         self, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
-        shown = {name: value for name, value in kwargs.items() if name not in CALL_SETTINGS}
+        shown: dict[str, Any] = {}
+        for name, value in kwargs.items():
+            # A call with a secret among its fields fails, and is traced before it does.
+            if name not in CALL_SETTINGS and not find_secret({name: value}, self.api_key):
+                shown[OPTIONS.get(name, name)] = value
+        stop = shown.pop("stop", stop)  # given as stop_sequences, and later than a bound one
         params = super()._get_invocation_params(stop=stop, **shown)
-        return {**params, "model": kwargs.get("model", self.model_name)}
+        return {**params, "model": shown.get("model") or self.model_name}
+
+    @override
+    def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
+        from langchain_aimlernie._calls import cache_key
+
+        return cache_key(self, stop, kwargs)
+
+    @override
+    def _generate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if "cache" not in kwargs:
+            return super()._generate_with_cache(messages, stop, run_manager, **kwargs)
+        model = self.model_copy(update={"cache": kwargs.pop("cache")})
+        return model._generate_with_cache(  # noqa: SLF001  another model of this class
+            messages, stop, run_manager, **kwargs
+        )
+
+    @override
+    async def _agenerate_with_cache(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        if "cache" not in kwargs:
+            return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
+        model = self.model_copy(update={"cache": kwargs.pop("cache")})
+        return await model._agenerate_with_cache(  # noqa: SLF001  another model of this class
+            messages, stop, run_manager, **kwargs
+        )
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        options = {**self.body_settings(), **kwargs}
+        given = {OPTIONS.get(name, name): value for name, value in kwargs.items()}
+        options = {**self.body_settings(), **given}
         params = LangSmithParams(
             ls_provider=PROVIDER,
             ls_model_type="chat",
-            ls_model_name=kwargs.get("model") or kwargs.get("model_name") or self.model_name,
+            ls_model_name=given.get("model") or self.model_name,
         )
         if options.get("temperature") is not None:
             params["ls_temperature"] = options["temperature"]
         limit = options.get("max_tokens") or options.get("max_completion_tokens")
         if limit is not None:
             params["ls_max_tokens"] = limit
-        if stops := stop if stop is not None else options.get("stop"):
+        if stops := given.get("stop", stop if stop is not None else self.stop):
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
 
@@ -324,13 +383,16 @@ class ChatAimlErnie(ErnieSettings):
         Raises:
             ValueError: A setting has a value outside its range.
         """
-        changes = {SYNONYMS.get(name, name): value for name, value in (update or {}).items()}
-        for name, value in changes.items():
-            check_setting(name, value)
-        copy = super().model_copy(update=changes, deep=deep)
+        if not update:
+            return super().model_copy(deep=deep)
+        changes, update = dict(update), None  # or the traceback of an error would show it
+        names = {SYNONYMS.get(name, name) for name in changes}
+        changed = self.changed(changes)
+        fields = [*(names & type(self).model_fields.keys()), "model_kwargs"]
+        copy = super().model_copy(update={f: getattr(changed, f) for f in fields}, deep=deep)
         copy.forget_derived()
         copy.forget_warnings()
-        if "model_name" in changes:
+        if "model_name" in names:
             copy.follow_model()
         return copy
 

@@ -21,8 +21,9 @@ Each class is also core's class for the same thing, so middleware, fallbacks and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.exceptions import (
     ContextOverflowError,
@@ -37,6 +38,7 @@ from langchain_core.exceptions import (
     ModelTimeoutError,
     OutputParserException,
 )
+from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic_core import from_json
 
 from langchain_aimlernie._problems import clip
@@ -45,11 +47,6 @@ try:
     from langchain_core.exceptions import ModelRefusalError
 except ImportError:  # langchain-core before 1.7.5
     ModelRefusalError = ModelError  # type: ignore[misc,assignment]
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from langchain_core.messages import AIMessage, AIMessageChunk
 
 __all__ = [
     "APIConnectionError",

@@ -9,10 +9,9 @@ Output limits are not published, so no profile has one.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from langchain_core.language_models import ModelProfile
+from langchain_core.language_models import ModelProfile
 
 __all__ = ["DEFAULT_MODEL", "PROVIDER", "ModelSpec", "find_model", "is_published", "model_profile"]
 

@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import operator
 import threading
+from collections.abc import Mapping
 from contextvars import ContextVar
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import Self, override
 
 from langchain_aimlernie.errors import InsufficientCreditsError
 from langchain_aimlernie.profiles import find_model
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from types import TracebackType
-    from uuid import UUID
-
-    from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import LLMResult
 
 __all__ = ["BudgetExceededError", "Spend", "SpendTracker"]
 
@@ -105,6 +101,9 @@ class SpendTracker(BaseCallbackHandler):
             `BudgetExceededError` instead of being sent. Calls that are under way go on, so many at
             once can overshoot.
         limit_credits: The same in credits.
+
+    Raises:
+        ValueError: A limit is no number of at least 0; also when it is changed on the tracker.
     """
 
     raise_error = True  # else core would log a spent budget and make the call
@@ -117,12 +116,30 @@ class SpendTracker(BaseCallbackHandler):
         limit_credits: Decimal | float | str | None = None,
     ) -> None:
         super().__init__()
-        self.limit_usd = _limit(limit_usd, "limit_usd")
-        self.limit_credits = _limit(limit_credits, "limit_credits")
+        self._limit_usd = _limit(limit_usd, "limit_usd")
+        self._limit_credits = _limit(limit_credits, "limit_credits")
         self._lock = threading.Lock()
         self._total = Spend()
         self._by_model: dict[str, Spend] = {}
         self._models: dict[UUID, str] = {}  # of the calls under way
+
+    @property
+    def limit_usd(self) -> Decimal | None:
+        """Budget in US dollars; `None` is no limit. May be set."""
+        return self._limit_usd
+
+    @limit_usd.setter
+    def limit_usd(self, limit: Decimal | float | str | None) -> None:
+        self._limit_usd = _limit(limit, "limit_usd")
+
+    @property
+    def limit_credits(self) -> Decimal | None:
+        """Budget in credits; `None` is no limit. May be set."""
+        return self._limit_credits
+
+    @limit_credits.setter
+    def limit_credits(self, limit: Decimal | float | str | None) -> None:
+        self._limit_credits = _limit(limit, "limit_credits")
 
     @property
     def total(self) -> Spend:

@@ -10,11 +10,8 @@ import os
 import socket
 import ssl
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
-
-import httpcore
-import httpx
 
 from langchain_aimlernie._error_answers import error_from_response
 from langchain_aimlernie._problems import clip
@@ -39,7 +36,9 @@ breaks later had taken the request."""
 
 _MAX_CAUSE = 200
 _MAX_CAUSES = 50
-_WRAPPERS = ("httpx", "httpcore", "anyio", "h11")
+_HTTP_LIBRARIES = ("httpx", "httpcore", "httpx2", "httpcore2")
+_WRAPPERS = (*_HTTP_LIBRARIES, "anyio", "h11")
+_LIBRARIES = (*_HTTP_LIBRARIES, "builtins", __name__.partition(".")[0])
 _TLS_ALERT = r"\x15\x03"
 """How h11 shows the first bytes of a TLS alert, a TLS server's answer to plain HTTP."""
 
@@ -91,10 +90,16 @@ def failure(error: Exception, trip: Trip) -> AimlErnieError:
     """Make the error of ours for what a try ended with."""
     if isinstance(error, AimlErnieError):
         return error
-    for kind, explain in _EXPLANATIONS:
-        if isinstance(error, kind):
+    names = {cls.__name__ for cls in type(error).__mro__ if _top(cls) in _LIBRARIES}
+    for kinds, explain in _EXPLANATIONS:
+        if not names.isdisjoint(kinds):
             return explain(error, trip)
     return _unexpected(error, trip)
+
+
+def _top(cls: type) -> str:
+    """Return the package that a class is from."""
+    return cls.__module__.partition(".")[0]
 
 
 def _clock_expired(_: Exception, trip: Trip) -> AimlErnieError:
@@ -182,8 +187,7 @@ def _unsendable(_: Exception, trip: Trip) -> AimlErnieError:
 
 
 def _bad_status(error: Exception, trip: Trip) -> AimlErnieError:
-    assert isinstance(error, httpx.HTTPStatusError)  # noqa: S101  as the table says
-    response = error.response
+    response: Any = error.response  # type: ignore[attr-defined]  # an HTTPStatusError, as the table says
     return error_from_response(
         response.status_code, dict(response.headers), b"", redactor=trip.call.redactor
     )
@@ -222,7 +226,7 @@ def _unexpected(error: Exception, trip: Trip) -> AimlErnieError:
     if any(isinstance(cause, OSError | EOFError) for cause in _causes(error)):
         return _broken(error, trip)
     what = f"{type(error).__name__}: {_words(error, trip)}."
-    is_foreign = type(error).__module__.partition(".")[0] in _WRAPPERS
+    is_foreign = _top(type(error)) in _WRAPPERS
     unexpected: AimlErnieError
     if trip.phase == "body" and not is_foreign:
         unexpected = InvalidResponseError(f"The answer of {trip.host} cannot be decoded: {what}")
@@ -237,23 +241,21 @@ def _unexpected(error: Exception, trip: Trip) -> AimlErnieError:
 
 
 _Explain = Callable[[Exception, Trip], AimlErnieError]
-_EXPLANATIONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], _Explain], ...] = (
-    (ClockExpiredError, _clock_expired),
-    ((httpcore.ConnectTimeout, httpx.ConnectTimeout), _connect_timeout),
-    ((httpcore.WriteTimeout, httpx.WriteTimeout), _write_timeout),
-    (httpx.PoolTimeout, _pool_timeout),
-    ((httpcore.TimeoutException, httpx.TimeoutException), _read_timeout),
-    ((httpcore.ProxyError, httpx.ProxyError), _proxy_error),
-    ((httpcore.ConnectError, httpx.ConnectError), _connect_error),
-    ((httpcore.LocalProtocolError, httpx.LocalProtocolError), _unsendable),
-    ((httpcore.UnsupportedProtocol, httpx.UnsupportedProtocol), _unsendable),
-    (httpx.InvalidURL, _unsendable),
-    (UnicodeError, _unsendable),
-    (httpx.HTTPStatusError, _bad_status),
-    (httpx.DecodingError, _undecodable),
-    ((httpcore.NetworkError, httpcore.ProtocolError, httpx.HTTPError), _broken),
+_EXPLANATIONS: tuple[tuple[tuple[str, ...], _Explain], ...] = (
+    ((ClockExpiredError.__name__,), _clock_expired),
+    (("ConnectTimeout",), _connect_timeout),
+    (("WriteTimeout",), _write_timeout),
+    (("PoolTimeout",), _pool_timeout),
+    (("TimeoutException",), _read_timeout),
+    (("ProxyError",), _proxy_error),
+    (("ConnectError",), _connect_error),
+    (("LocalProtocolError", "UnsupportedProtocol", "InvalidURL", "UnicodeError"), _unsendable),
+    (("HTTPStatusError",), _bad_status),
+    (("DecodingError",), _undecodable),
+    (("NetworkError", "ProtocolError", "HTTPError"), _broken),
 )
-"""What our connections raise is httpcore's; what a client of the user's raises, httpx's."""
+"""By the names of classes: our connections raise httpcore's; a user-supplied client, those of httpx
+or of httpx2, which need not be installed."""
 
 
 def _words(error: Exception, trip: Trip) -> str:

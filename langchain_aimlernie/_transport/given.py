@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, cast
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from langchain_aimlernie._transport.lines import AsyncLine, Line
 from langchain_aimlernie._transport.network import Contact
@@ -50,7 +48,7 @@ class GivenLine(Line):
 
     __slots__ = ("_client", "_trace")
 
-    def __init__(self, client: httpx.Client) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
         self._trace = Trace()
         super().__init__(self._trace)
@@ -69,7 +67,7 @@ class GivenLine(Line):
         self._trace.follow(response.extensions.get("network_stream"))
         response = _read_again(response) if response.is_stream_consumed else response
         self._response = response
-        pieces = iter(cast("httpx.SyncByteStream", response.stream))
+        pieces = iter(response.stream)
         return response.status_code, decode_headers(response.headers.raw), pieces
 
     def close(self) -> None:
@@ -87,7 +85,7 @@ class GivenAsyncLine(AsyncLine):
 
     __slots__ = ("_client", "_trace")
 
-    def __init__(self, client: httpx.AsyncClient) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
         self._trace = Trace()
         super().__init__(self._trace)
@@ -106,7 +104,7 @@ class GivenAsyncLine(AsyncLine):
         self._trace.follow(response.extensions.get("network_stream"))
         response = _read_again(response) if response.is_stream_consumed else response
         self._response = response
-        pieces = aiter(cast("httpx.AsyncByteStream", response.stream))
+        pieces = aiter(response.stream)
         return response.status_code, decode_headers(response.headers.raw), pieces
 
     async def close(self) -> None:
@@ -115,15 +113,13 @@ class GivenAsyncLine(AsyncLine):
             await self.finish()
 
 
-def _read_again(response: httpx.Response) -> httpx.Response:
-    """Give an answer that a hook of the client has read, and so unpacked, as if it had not."""
+def _read_again(response: Any) -> Any:
+    """Return a response that a hook of the client has read, and so decoded, as if it had not."""
     names = [header for header in response.headers.raw if header[0].lower() != b"content-encoding"]
-    return httpx.Response(response.status_code, headers=names, content=response.content)
+    return type(response)(response.status_code, headers=names, content=response.content)
 
 
-_UNSET = httpx.Timeout(5.0)
-"""The timeout of a client whose maker did not think of one."""
-
-
-def _given_timeout(client: httpx.Timeout, ours: dict[str, float | None]) -> httpx.Timeout:
-    return httpx.Timeout(**ours) if client == _UNSET else client
+def _given_timeout(given: Any, ours: dict[str, float | None]) -> Any:
+    """Return the timeout of the user's client, or ours if whoever made it did not think of one."""
+    new_timeout = type(given)  # httpx's or httpx2's
+    return new_timeout(**ours) if given == new_timeout(5.0) else given

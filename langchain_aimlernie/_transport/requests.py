@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import httpcore
 import httpx
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 T_co = TypeVar("T_co", covariant=True)
 
 _Four = tuple[float | None, float | None, float | None, float | None]
-Timeout = float | _Four | httpx.Timeout | None
 Idle = float | Literal["auto"] | None
 
 _PIECE = 256 * 1024
@@ -52,33 +51,29 @@ class Clocks:
     total: float | None = 900.0
 
 
-def read_clocks(timeout: Timeout, idle: Idle) -> Clocks:
+def read_clocks(timeout: Any, idle: Idle) -> Clocks:
     """Turn a `timeout` in any of its forms into clocks; what it does not say has its default.
 
     Args:
-        timeout: Seconds, four of them, an `httpx.Timeout`, or `None`.
+        timeout: Seconds, four of them, a `Timeout` of httpx or httpx2, or `None`.
         idle: Seconds between the events of a stream; "auto": as long as a try may take to answer
             if `timeout` says so, but no longer than by default.
     """
-    if isinstance(timeout, httpx.Timeout):
-        return _clocks_of_timeout(timeout, idle)
-    return _clocks_of_seconds(timeout, idle)
+    if hasattr(timeout, "connect"):
+        timeout = (timeout.connect, timeout.read, timeout.write, timeout.pool)
+    return _clocks_of(timeout, idle)
 
 
 @functools.lru_cache
-def _clocks_of_seconds(timeout: float | _Four | None, idle: Idle) -> Clocks:
+def _clocks_of(timeout: float | _Four | None, idle: Idle) -> Clocks:
     if timeout is None:
         return Clocks(idle=_idle_seconds(idle, None))
-    clocks = _clocks_of_timeout(httpx.Timeout(timeout), idle)
     if isinstance(timeout, tuple):
-        return clocks
-    return replace(clocks, connect=min(5.0, timeout), write=min(30.0, timeout))
-
-
-def _clocks_of_timeout(given: httpx.Timeout, idle: Idle) -> Clocks:
-    total = None if given.read is None else max(Clocks().total or 0.0, given.read)
-    seconds = _idle_seconds(idle, given.read)
-    return Clocks(given.connect, given.write, given.read, given.read, seconds, total)
+        connect, read, write, _pool = timeout
+    else:
+        connect, read, write = min(5.0, timeout), timeout, min(30.0, timeout)
+    total = None if read is None else max(Clocks().total or 0.0, read)
+    return Clocks(connect, write, read, read, _idle_seconds(idle, read), total)
 
 
 def _idle_seconds(idle: Idle, read: float | None) -> float | None:

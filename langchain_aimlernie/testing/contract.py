@@ -12,7 +12,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from langchain_aimlernie.testing.catalogue import BY_NAME, Family
 from langchain_aimlernie.testing.conversation import conversation
@@ -33,9 +34,6 @@ from langchain_aimlernie.testing.rules import (
     string,
     tagged,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 MAX_STOPS = 4
 MAX_TOOLS = 128

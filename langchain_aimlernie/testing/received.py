@@ -45,7 +45,8 @@ class Request:
         number: Which request to the server it is, counted from 1.
         id: The same as a text that no other server gives; the ids of the answer contain it.
         body: The body as parsed JSON; None if it is none.
-        violations: What the body does against the published contract.
+        violations: What the body does against the published contract, fields at its top level
+            that the schema does not know among it.
         ignored: Paths of keys in the body that the API would not read.
         status: The status of the answer; None while there is none.
         usage: The usage that was sent with the answer, if one was.

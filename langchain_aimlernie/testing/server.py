@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from types import TracebackType
+from typing import Any
+
+from typing_extensions import Self
 
 from langchain_aimlernie.testing import catalogue
 from langchain_aimlernie.testing.connection import Connection
+from langchain_aimlernie.testing.received import Request
 from langchain_aimlernie.testing.replies import Reply
 from langchain_aimlernie.testing.service import Service, Totals, error_body
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from types import TracebackType
-
-    from typing_extensions import Self
-
-    from langchain_aimlernie.testing.received import Request
 
 API_KEY = "local-ernie-key"
 """The key that a server takes unless it is given another."""
@@ -229,7 +226,11 @@ class ErnieServer:
 
     @property
     def violations(self) -> list[str]:
-        """What the requests so far did against the published contract."""
+        """What the requests so far did against the published contract.
+
+        A field of the body that the schema does not know is listed, too, though the API, and this
+        server, answer such a request without reading it.
+        """
         return [each for request in self.requests for each in request.violations]
 
     @property

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from langchain_aimlernie.testing.catalogue import Served
     from langchain_aimlernie.testing.received import Request
     from langchain_aimlernie.testing.replies import Fault, Reply
+    from langchain_aimlernie.testing.rules import Finding
 
 LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
 """The value of the header `x-aimlernie-local`, which every answer has."""
@@ -198,6 +199,7 @@ class Service:
         found = contract.findings(body, model.family)
         if found:
             request.ignored = [".".join(map(str, each.path)) for each in found if each.ignored]
+            request.violations = [str(each) for each in found if each.ignored and _is_field(each)]
             violations = [str(each) for each in found if not each.ignored]
             if violations:
                 _invalid(request, violations)
@@ -302,8 +304,13 @@ def _refused(request: Request, status: int, message: str) -> Response:
     return Response(status, {"content-type": _JSON}, encoding.to_json(body))
 
 
+def _is_field(finding: Finding) -> bool:
+    """Whether a finding is about a field of the body, not about something inside of one."""
+    return len(finding.path) == 1
+
+
 def _invalid(request: Request, violations: Sequence[str]) -> NoReturn:
-    request.violations = list(violations)
+    request.violations = [*violations, *request.violations]
     raise _RefusedError(400, "Body validation error! " + "; ".join(violations[:_SHOWN_VIOLATIONS]))
 
 

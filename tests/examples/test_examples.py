@@ -47,7 +47,7 @@ def test_every_example_runs_and_says_something(name, local, monkeypatch, capfd):
     with ErnieServer(api_key=None, models=OWN) as own:
         monkeypatch.setenv("ERNIE_SERVER", own.base_url)
         outcome = run(EXAMPLES[name])
-        assert own.violations == []
+        assert [request for request in own.requests if request.status == 400] == []
     assert not outcome
     assert capfd.readouterr().out.strip()
     assert local.violations == []

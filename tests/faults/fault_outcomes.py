@@ -303,15 +303,17 @@ def outcome_of(
     return bounded((lambda: run_async(main)) if mode[0] == "a" else sync, seconds)
 
 
-def own_client_outcome(base_url: str, mode: str, verify: Any = True, **settings: object) -> Outcome:
+def own_client_outcome(
+    base_url: str, mode: str, verify: Any = True, library: Any = httpx, **settings: object
+) -> Outcome:
     """One call through a client of the user's own, which the user closes."""
 
     def sync() -> Outcome:
-        with httpx.Client(verify=verify) as client:
+        with library.Client(verify=verify) as client:
             return attempt(make_model(base_url, http_client=client, **settings), mode)
 
     async def main() -> Outcome:
-        async with httpx.AsyncClient(verify=verify) as client:
+        async with library.AsyncClient(verify=verify) as client:
             return await aattempt(make_model(base_url, http_async_client=client, **settings), mode)
 
     outcome = bounded((lambda: run_async(main)) if mode[0] == "a" else sync)

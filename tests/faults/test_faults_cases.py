@@ -10,6 +10,8 @@ import cases_http
 import cases_json
 import cases_status
 import cases_stream
+import httpx
+import httpx2
 import pytest
 from fault_outcomes import own_client_outcome, play
 
@@ -50,9 +52,10 @@ def as_said(error):
 @pytest.mark.parametrize(
     ("case", "mode"), [(c, m) for c in cases_http.CASES for m in c.modes[::3] or c.modes]
 )
-def test_a_fault_is_the_same_over_a_client_of_the_user(faults, case, mode):
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
+def test_a_fault_is_the_same_over_a_client_of_the_user(faults, case, mode, library):
     with faults.endpoint(*case.scripts) as endpoint:
-        outcome = own_client_outcome(endpoint.base_url, mode, **case.settings)
+        outcome = own_client_outcome(endpoint.base_url, mode, library=library, **case.settings)
     case.expect.check(outcome)
 
 

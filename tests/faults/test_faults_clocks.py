@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import httpx2
 import pytest
 from fault_bytes import (
     DONE,
@@ -51,6 +52,8 @@ FORMS = {
     "its other name": {"request_timeout": 0.25},
     "httpx.Timeout": {"timeout": httpx.Timeout(0.25)},
     "httpx.Timeout of parts": {"timeout": httpx.Timeout(9.0, read=0.25)},
+    "httpx2.Timeout": {"timeout": httpx2.Timeout(0.25)},
+    "httpx2.Timeout of parts": {"timeout": httpx2.Timeout(9.0, read=0.25)},
     "a tuple": {"timeout": (5.0, 0.25, 5.0, 5.0)},
 }
 

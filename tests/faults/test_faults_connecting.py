@@ -7,6 +7,7 @@ import ssl
 import sys
 
 import httpx
+import httpx2
 import pytest
 from fault_bytes import EVENTS, GOOD_ANSWER, GOOD_STREAM, HEL, KEY, LO, SSE_TYPE, answer, head
 from fault_outcomes import (
@@ -37,13 +38,13 @@ def _no_proxies(monkeypatch):
         monkeypatch.delenv(name.lower(), raising=False)
 
 
-@pytest.fixture(params=["ours", "given"])
+@pytest.fixture(params=["ours", httpx, httpx2], ids=["ours", "httpx", "httpx2"])
 def tls_outcome(request, monkeypatch):
     """Makes a call over a connection of ours, or of the user's client, that trusts a paper."""
 
     def call(base_url, mode, paper, **settings):
-        if request.param == "given":
-            return own_client_outcome(base_url, mode, paper.client, **settings)
+        if request.param != "ours":
+            return own_client_outcome(base_url, mode, paper.client, request.param, **settings)
         monkeypatch.setenv("SSL_CERT_FILE", paper.file)
         return one_call(base_url, mode, **settings)
 

@@ -1,10 +1,21 @@
 from __future__ import annotations
 
+import asyncio
+import inspect
 import subprocess
 import sys
+import typing
+
+import pytest
+from langchain_core.runnables import Runnable
+from langchain_core.tools import tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langgraph.graph import END, START, MessagesState, StateGraph
 
 import langchain_aimlernie
-from langchain_aimlernie import errors, testing
+from langchain_aimlernie import ChatAimlErnie, catalogue, errors, profiles, spend, testing
+from langchain_aimlernie._settings import ErnieSettings
+from langchain_aimlernie._signatures import Settings
 
 NAMES = {
     "ChatAimlErnie",
@@ -57,3 +68,119 @@ def test_the_pytest_plugin_does_not_load_langchain():
         "sys.exit('langchain_core' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def public_callables():
+    """The public functions, and the public methods of the public classes that are ours."""
+    for module in (langchain_aimlernie, errors, spend, catalogue, profiles, testing):
+        for name in module.__all__:
+            found = getattr(module, name)
+            if inspect.isclass(found):
+                yield from methods_of(found)
+            elif inspect.isfunction(found):
+                yield name, found
+
+
+def methods_of(cls):
+    for name in dir(cls):
+        method = inspect.getattr_static(cls, name)
+        if isinstance(method, property):
+            method = method.fget
+        method = getattr(method, "__func__", method)
+        is_ours = str(getattr(method, "__module__", "")).startswith("langchain_aimlernie")
+        is_public = not name.startswith("_") or name in ("__init__", "__enter__", "__exit__")
+        if inspect.isfunction(method) and is_ours and is_public:
+            yield f"{cls.__name__}.{name}", method
+
+
+CALLABLES = dict(public_callables())
+
+
+def test_the_hints_of_many_callables_are_looked_at():
+    names = ("list_models", "SpendTracker.total", "ErnieServer.reply", "ChatAimlErnie.bind_tools")
+    assert CALLABLES.keys() > {*names}
+    assert len(CALLABLES) > 40
+
+
+@pytest.mark.parametrize("name", CALLABLES)
+def test_type_hints_can_be_resolved(name):
+    assert isinstance(typing.get_type_hints(CALLABLES[name]), dict)
+
+
+@pytest.mark.parametrize(
+    "name", ["bind", "bind_tools", "with_structured_output", "with_retry", "with_fallbacks"]
+)
+def test_what_returns_a_runnable_says_so(name):
+    """langchain-core looks: with_fallbacks applies such a method to each of its models."""
+    returned = typing.get_type_hints(getattr(ChatAimlErnie, name))["return"]
+    assert issubclass(typing.get_origin(returned), Runnable)
+
+
+class City(typing.TypedDict):
+    """A city."""
+
+    name: str
+
+
+@tool
+def weather(city: str) -> str:
+    """The weather of a city."""
+    return f"sunny in {city}"
+
+
+def test_a_model_with_fallbacks_is_as_good_as_a_model(model, ernie_server):
+    llm = model(max_retries=0).with_fallbacks([model(temperature=0.5)])
+    ernie_server.fail(500)
+    ernie_server.reply(tool_calls=[{"name": "weather", "args": {"city": "Oslo"}}])
+    (call,) = llm.bind_tools([weather], tool_choice="any").invoke("hi").tool_calls
+    assert call["args"] == {"city": "Oslo"}
+    assert ernie_server.last_request.body["temperature"] == 0.5
+    ernie_server.fail(500)
+    ernie_server.reply('{"name": "Oslo"}')
+    assert llm.with_structured_output(City, method="json_schema").invoke("hi") == {"name": "Oslo"}
+    assert llm.get_num_tokens("hello") == llm.runnable.get_num_tokens("hello")
+    assert llm.get_num_tokens_from_messages([]) == model().get_num_tokens_from_messages([])
+
+
+def test_an_agent_takes_a_model_with_fallbacks(model, ernie_server):
+    from langchain.agents import create_agent
+
+    llm = model(max_retries=0).with_fallbacks([model(temperature=0.5)])
+    ernie_server.reply(tool_calls=[{"name": "weather", "args": {"city": "Oslo"}}])
+    ernie_server.reply("It is sunny.")
+    result = create_agent(llm, [weather]).invoke({"messages": [("user", "hi")]})
+    assert [message.text for message in result["messages"]][-2:] == [
+        "sunny in Oslo",
+        "It is sunny.",
+    ]
+
+
+def test_a_model_can_be_a_node_of_a_graph(model):
+    graph = StateGraph(MessagesState)
+    llm = model()
+
+    def ask(state: MessagesState):
+        return {"messages": [llm.invoke(state["messages"])]}
+
+    graph.add_node("ask", ask)
+    graph.add_edge(START, "ask")
+    graph.add_edge("ask", END)
+    assert graph.compile().invoke({"messages": [("user", "hi")]})["messages"][-1].content
+
+
+def test_the_catalogue_can_be_a_tool(ernie_server, monkeypatch):
+    monkeypatch.setenv("AIMLAPI_API_BASE", ernie_server.base_url)
+    cards = tool(langchain_aimlernie.list_models).invoke({"developer": "Baidu"})
+    assert cards
+    acards = tool(langchain_aimlernie.alist_models)
+    assert asyncio.run(acards.ainvoke({})) == cards
+    described = convert_to_openai_tool(langchain_aimlernie.list_models)["function"]
+    assert "developer" in described["parameters"]["properties"]
+
+
+def test_type_checkers_know_all_settings_and_no_others():
+    fields = {*ChatAimlErnie.model_fields}
+    aliases = {"model", "request_timeout", "stop_sequences", "extra_headers"}
+    assert {*Settings.__annotations__} == fields | aliases | {"openai_api_key", "openai_api_base"}
+    assert typing.get_type_hints(Settings)
+    assert typing.get_type_hints(ErnieSettings)

@@ -323,6 +323,24 @@ def test_a_limit_must_be_an_amount(limit):
         SpendTracker(limit_usd=limit)
     with pytest.raises(ValueError, match="limit_credits"):
         SpendTracker(limit_credits=limit)
+    spend = SpendTracker(limit_usd=1)
+    for name in ("limit_usd", "limit_credits"):
+        with pytest.raises(ValueError, match=name):
+            setattr(spend, name, limit)
+    assert (spend.limit_usd, spend.limit_credits) == (1, None)
+
+
+def test_a_limit_can_be_changed_on_a_tracker(model):
+    spend = SpendTracker(limit_usd=0)
+    config = {"callbacks": [spend]}
+    with pytest.raises(BudgetExceededError):
+        model.invoke("hi", config)
+    spend.limit_usd = "2"
+    assert spend.limit_usd == Decimal(2)
+    model.invoke("hi", config)
+    spend.limit_usd, spend.limit_credits = None, 0
+    with pytest.raises(BudgetExceededError, match="limit_credits"):
+        model.invoke("hi", config)
 
 
 def test_other_handlers_are_not_disturbed(model):

@@ -265,7 +265,28 @@ def test_requests_can_be_read_back(client, ernie_server):
     assert last is ernie_server.last_request
     assert last.query == {"id": ["a", "b"]}
     client.post(CHAT, json=body(seed=0))
-    assert ernie_server.violations == ["seed: 0 is not between 1 and inf"]
+    assert ernie_server.violations == [
+        "n: not known here, and ignored",
+        "seed: 0 is not between 1 and inf",
+    ]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_field_that_the_schema_does_not_know_is_told_and_the_request_answered(
+    client, ernie_server, stream
+):
+    given = body(
+        openai_api_key="x",
+        top_k=3,
+        stream=stream,
+        messages=[{"role": "user", "content": "hi", "mood": "good"}],
+    )
+    assert client.post(CHAT, json=given).status_code == 200
+    assert ernie_server.violations == [
+        "openai_api_key: not known here, and ignored",
+        "top_k: not known here, and ignored",
+    ]
+    assert {*ernie_server.last_request.ignored} == {"openai_api_key", "top_k", "messages.0.mood"}
 
 
 def test_reset_forgets_what_was_asked_and_scripted(client, ernie_server):

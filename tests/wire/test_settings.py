@@ -75,6 +75,96 @@ def test_words_of_other_constructors_are_understood():
     assert ChatAimlErnie(model_name="m", api_key="k").model == "m"
 
 
+ALIASES = {
+    "stop_sequences": ("stop", ["END"]),
+    "model_name": ("model", "baidu/ernie-4.5-0.3b"),
+}
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+async def test_another_name_of_a_field_works_wherever_it_is_given(model, ernie_server, alias):
+    name, value = ALIASES[alias]
+    options = {alias: value}
+
+    def sent():
+        assert ernie_server.violations == []
+        return body_of(ernie_server)[name]
+
+    for llm, given in (
+        (model(**options), {}),
+        (model(), options),
+        (model().bind(**options), {}),
+        (model().bind(temperature=1).bind(**options), {}),
+        (model().bind_tools([], **options), {}),
+        (model().with_config(tags=["a"]), options),
+        (model().with_retry(), options),
+        (model().model_copy(update=options), {}),
+        (model().with_structured_output(method="json_mode", **options), {}),
+    ):
+        ernie_server.reply("{}", times=4)
+        llm.invoke("hi", **given)
+        assert sent() == value
+        await llm.ainvoke("hi", **given)
+        assert sent() == value
+        list(llm.stream("hi", **given))
+        assert sent() == value
+        _ = [chunk async for chunk in llm.astream("hi", **given)]
+        assert sent() == value
+
+
+def test_the_last_of_two_names_wins(model, ernie_server):
+    for llm, options, stop in (
+        (model(stop=["A"]), {"stop_sequences": ["B"]}, ["B"]),
+        (model().bind(stop=["A"]), {"stop_sequences": ["B"]}, ["B"]),
+        (model().bind(stop_sequences=["A"]), {"stop": ["B"]}, ["B"]),
+        (model().bind(stop_sequences=["A"]).bind(stop=["B"]), {}, ["B"]),
+        (model().bind(stop_sequences=["A"]).bind(stop=["B"]).bind(stop_sequences="C"), {}, ["C"]),
+    ):
+        llm.invoke("hi", **options)
+        assert body_of(ernie_server)["stop"] == stop
+    assert model().bind(stop_sequences=["A"]).kwargs == {"stop": ["A"]}
+    for attempt in (
+        lambda: model().bind(stop_sequences=["a"] * 5),
+        lambda: model().bind(temperature=1).bind(stop_sequences=["a"] * 5),
+        lambda: model().invoke("hi", stop_sequences=["a"] * 5),
+    ):
+        with pytest.raises(ValueError, match="at most 4"):
+            attempt()
+
+
+def test_a_setting_is_checked_when_it_is_changed_on_the_model(model, ernie_server):
+    llm = model()
+    for name, value in {
+        "max_retries": -1,
+        "base_url": "nowhere",
+        "default_headers": {"X": "a\nb"},
+        "api_key": "a b",
+        "timeout": "soon",
+        "http_client": object(),
+        "stop_sequences": ["a"] * 5,
+    }.items():
+        with pytest.raises(ValueError, match=r"stop|" + name):
+            setattr(llm, name, value)
+        with pytest.raises(ValueError, match=r"stop|" + name):
+            llm.model_copy(update={name: value})
+    assert llm == model()
+    llm.stop_sequences, llm.request_timeout, llm.api_key = ["x"], 5, f" {ernie_server.api_key}\n"
+    assert (llm.stop, llm.timeout) == (["x"], 5.0)
+    assert ernie_server.api_key not in repr(vars(llm))
+    llm.invoke("hi")
+    assert body_of(ernie_server)["stop"] == ["x"]
+
+
+def test_a_setting_inside_of_model_kwargs_is_a_setting_per_call_too(model, ernie_server):
+    for llm, options in (
+        (model(model_kwargs={"temperature": 0.5}), {}),
+        (model(), {"model_kwargs": {"temperature": 0.5}}),
+        (model().bind(model_kwargs={"temperature": 0.5}), {}),
+    ):
+        llm.invoke("hi", **options)
+        assert body_of(ernie_server)["temperature"] == 0.5
+
+
 def test_the_default_model_is_the_seeds(model):
     assert model().model == DEFAULT_MODEL
 

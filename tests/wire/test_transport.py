@@ -9,6 +9,7 @@ import time
 import weakref
 
 import httpx
+import httpx2
 import pytest
 from raw_server import END, GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
 from worlds import HEADERS, KEY, LONG, WORLDS, Send, Texts, call_to, keep, on, outcomes
@@ -28,6 +29,8 @@ from langchain_aimlernie.errors import (
 
 pytestmark = pytest.mark.parametrize("world", WORLDS)
 SOON = 0.3
+LIBRARIES = [pytest.param(library, id=library.__name__) for library in (httpx, httpx2)]
+"""Whose clients a user may pass."""
 
 
 @pytest.fixture
@@ -607,8 +610,9 @@ def test_the_decoder_s_own_error_comes_with_what_had_come(world):
     assert (type(error), error.partial) == (InternalServerError, "onetwo")
 
 
-def test_a_client_that_was_given_is_used_as_it_is(world):
-    client = (httpx.Client if world == "sync" else httpx.AsyncClient)(
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_client_that_was_given_is_used_as_it_is(world, library):
+    client = (library.Client if world == "sync" else library.AsyncClient)(
         headers={"x-own": "yes", "authorization": "theirs"}, follow_redirects=True
     )
     moved = answer(b"", 307, location="/elsewhere")
@@ -626,19 +630,21 @@ def test_a_client_that_was_given_is_used_as_it_is(world):
     assert server.connections == 1
 
 
-def test_a_client_with_a_timeout_of_its_own_keeps_it(world):
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_client_with_a_timeout_of_its_own_keeps_it(world, library):
     def serve(wire):
         wire.request()
         wire.hold()
 
-    client = (httpx.Client if world == "sync" else httpx.AsyncClient)(timeout=0.2)
+    client = (library.Client if world == "sync" else library.AsyncClient)(timeout=0.2)
     with RawServer(serve) as server:
         error = one(world, server, call_to(server), client=client)
         assert type(error) is APITimeoutError
         assert server.settle()
 
 
-def test_a_client_whose_hook_reads_the_answer_still_gives_it(world):
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_client_whose_hook_reads_the_answer_still_gives_it(world, library):
     def read(response):
         response.read()
 
@@ -646,17 +652,18 @@ def test_a_client_whose_hook_reads_the_answer_still_gives_it(world):
         await response.aread()
 
     if world == "sync":
-        client = httpx.Client(event_hooks={"response": [read]})
+        client = library.Client(event_hooks={"response": [read]})
     else:
-        client = httpx.AsyncClient(event_hooks={"response": [aread]})
+        client = library.AsyncClient(event_hooks={"response": [aread]})
     packed = answer(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
     with RawServer(replies(packed)) as server:
         _, body = one(world, server, call_to(server), client=client)
     assert body == b'{"a": 1}'
 
 
-def test_a_closed_client_is_an_error_of_ours(world):
-    client = (httpx.Client if world == "sync" else httpx.AsyncClient)()
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_a_closed_client_is_an_error_of_ours(world, library):
+    client = (library.Client if world == "sync" else library.AsyncClient)()
     with RawServer(replies(GOOD)) as server:
         if world == "sync":
             client.close()
@@ -671,12 +678,13 @@ def test_a_closed_client_is_an_error_of_ours(world):
     assert "closed" in str(error)
 
 
-def test_an_api_that_is_mocked_has_no_sockets_and_works(world):
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_an_api_that_is_mocked_has_no_sockets_and_works(world, library):
     def respond(request):
-        return httpx.Response(200, json={"mocked": True})
+        return library.Response(200, json={"mocked": True})
 
-    kind = httpx.Client if world == "sync" else httpx.AsyncClient
-    client = kind(transport=httpx.MockTransport(respond))
+    kind = library.Client if world == "sync" else library.AsyncClient
+    client = kind(transport=library.MockTransport(respond))
     with RawServer(replies(GOOD)) as server:
         _, body = one(world, server, call_to(server), client=client)
     assert b"mocked" in body

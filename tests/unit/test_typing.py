@@ -1,0 +1,106 @@
+"""What type checkers make of programs that use the model."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import langchain_aimlernie
+
+pytestmark = pytest.mark.slow
+
+RIGHT = """
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import httpx
+import httpx2
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import Runnable
+from pydantic import BaseModel, SecretStr
+from typing_extensions import assert_type
+
+from langchain_aimlernie import ChatAimlErnie, SpendTracker, list_models
+
+class City(BaseModel):
+    name: str
+
+@dataclass
+class Place:
+    name: str
+
+class Town(TypedDict):
+    name: str
+
+llm = ChatAimlErnie(
+    model_name="m",
+    request_timeout=httpx.Timeout(5),
+    stop_sequences=["a"],
+    openai_api_key="k",
+    openai_api_base="https://example.org",
+    http_client=httpx2.Client(),
+    extra_headers={"X": "y"},
+)
+ChatAimlErnie(model="m", timeout=httpx2.Timeout(5), stop="a", api_key=SecretStr("k"), cache=False)
+settings: dict[str, Any] = {}
+ChatAimlErnie(**settings)
+
+class Mine(ChatAimlErnie):
+    added: int = 0
+
+assert_type(llm.with_structured_output(City).invoke("hi"), City)
+assert_type(llm.with_structured_output(City, method="json_mode", retry=1).invoke("hi"), City)
+assert_type(llm.with_structured_output(Place).invoke("hi"), Place)
+assert_type(llm.with_structured_output(Town).invoke("hi"), Town)
+assert_type(llm.with_structured_output(City, include_raw=True).invoke("hi"), dict[str, Any])
+assert_type(llm.with_structured_output({"title": "A"}).invoke("hi"), dict[str, Any])
+assert_type(llm.with_structured_output(method="json_mode").invoke("hi"), dict[str, Any])
+chain: Runnable[Any, City] = llm.with_structured_output(City)
+wide: dict[str, Any] | type = City
+llm.with_structured_output(wide, include_raw=bool(settings)).invoke("hi")
+
+assert_type(llm.bind(temperature=1).invoke("hi"), AIMessage)
+assert_type(llm.bind_tools([]).invoke("hi"), AIMessage)
+assert_type(llm.with_retry(stop_after_attempt=2).invoke("hi"), AIMessage)
+assert_type(llm.with_fallbacks([llm]).invoke("hi"), AIMessage)
+spend = SpendTracker(limit_usd=1)
+spend.limit_usd = "2"
+list_models(http_client=httpx2.Client(), timeout=httpx.Timeout(5))
+"""
+WRONG = """
+from langchain_aimlernie import ChatAimlErnie
+
+ChatAimlErnie(temprature=1)
+ChatAimlErnie(model=5)
+ChatAimlErnie(max_retries="many")
+ChatAimlErnie().with_structured_output(int, method="magic")
+"""
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch):
+    api = pytest.importorskip("mypy.api")
+    monkeypatch.setenv("MYPYPATH", str(Path(langchain_aimlernie.__file__).parents[1]))
+    options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--no-pretty"]
+
+    def run(**programs):
+        for name, program in programs.items():
+            (tmp_path / f"{name}.py").write_text(textwrap.dedent(program))
+        paths = [str(tmp_path / f"{name}.py") for name in programs]
+        said, failed, _ = api.run([*options, "--follow-imports=silent", *paths])
+        assert not failed
+        return [line for line in said.splitlines() if ": error:" in line]
+
+    return run
+
+
+def test_a_type_checker_knows_the_parameters_and_what_comes_back(check):
+    found = check(right=RIGHT, wrong=WRONG)
+    assert [line for line in found if "wrong.py" not in line] == []
+    assert len(found) == 4
+    for line, part in zip(
+        found, ("temprature", '"model"', "max_retries", "with_structured_output"), strict=True
+    ):
+        assert part in line

@@ -1,0 +1,488 @@
+"""No key ends up where it can be read: under which names it comes, and in what shows a model."""
+
+from __future__ import annotations
+
+import json
+import traceback
+import warnings
+from functools import partial
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.load import dumpd, dumps, loads
+from langchain_core.messages import HumanMessage
+from langchain_core.output_parsers import StrOutputParser
+from langchain_core.runnables import ConfigurableField
+from langchain_core.tracers.base import BaseTracer
+from pydantic import SecretBytes, SecretStr, ValidationError
+
+from langchain_aimlernie import ChatAimlErnie, errors
+from langchain_aimlernie.profiles import DEFAULT_MODEL
+
+SECRET = "sk-very-5ecret-0123456789"
+PLAIN = "tenant-5ecret-9876543210"
+
+REFUSED_NAMES = (
+    "aimlapi_api_key",
+    "apikey",
+    "apiKey",
+    "openaiAPIKey",
+    "OPENAI_API_KEY",
+    "api-key",
+    "api_key_2",
+    "x_api_key",
+    "key",
+    "token",
+    "access_token",
+    "accessToken",
+    "bearer_token",
+    "hf_token",
+    "secret",
+    "client_secret",
+    "password",
+    "Authorization",
+    "authorization",
+    "proxy_authorization",
+)
+PASSED_NAMES = (
+    "max_output_tokens",
+    "min_tokens",
+    "stop_token_ids",
+    "prompt_cache_key",
+    "logit_bias",
+    "tokenizer",
+    "top_k",
+    "keys",
+    "keyword",
+    "monkey",
+    "secretary",
+    "token_limit",
+    "eos_token",
+    "reasoning_effort",
+)
+REFUSED_VALUES = (
+    SECRET,
+    f"Bearer {PLAIN}",
+    "bce-v3/ALTAK-0123456789",
+    SecretStr("any"),
+    SecretBytes(b"any"),
+    b"sk-0123456789",
+)
+PASSED_VALUES = ("a word", "sk-SK", 5, 0.5, ["sk-a list of words"], {"a": 1}, None, True)
+
+WAYS = {
+    "constructor": lambda make, options: make(**options),
+    "model_kwargs": lambda make, options: make(model_kwargs=options),
+    "extra_body": lambda make, options: make(extra_body=options),
+    "bind": lambda make, options: make().bind(**options),
+    "second bind": lambda make, options: make().bind(temperature=1).bind(**options),
+    "bind after with_retry": lambda make, options: make().with_retry().bind(**options),
+    "bind after with_config": lambda make, options: make().with_config(tags=["a"]).bind(**options),
+    "bind after with_fallbacks": lambda make, options: make().with_fallbacks([]).bind(**options),
+    "bind: model_kwargs": lambda make, options: make().bind(model_kwargs=options),
+    "bind: extra_body": lambda make, options: make().bind(extra_body=options),
+    "bind_tools": lambda make, options: make().bind_tools([], **options),
+    "with_structured_output": lambda make, options: make().with_structured_output(
+        {"title": "A", "type": "object", "properties": {}}, **options
+    ),
+    "model_copy": lambda make, options: make().model_copy(update=dict(options)),
+    "model_copy: model_kwargs": lambda make, options: make().model_copy(
+        update={"model_kwargs": dict(options)}
+    ),
+    "setattr: model_kwargs": lambda make, options: setattr(make(), "model_kwargs", dict(options)),
+    "setattr: extra_body": lambda make, options: setattr(make(), "extra_body", dict(options)),
+    "configurable_fields": lambda make, options: (
+        make()
+        .configurable_fields(extra_body=ConfigurableField(id="body"))
+        .invoke("hi", {"configurable": {"body": dict(options)}})
+    ),
+}
+CALLS = {
+    "invoke": lambda model, **options: model.invoke("hi", **options),
+    "stream": lambda model, **options: list(model.stream("hi", **options)),
+    "bound": lambda model, **options: model.with_config(tags=["a"]).invoke("hi", **options),
+    "batch": lambda model, **options: model.batch(["hi"], **options),
+}
+
+
+def check_refusal(error, name, *secrets):
+    """The error names the parameter and the remedies, and no secret can be read out of it."""
+    assert isinstance(error, ValueError)
+    for part in (name, "api_key", "default_headers"):
+        assert part in str(error)
+    shown = [str(error), repr(error), repr(error.__context__), repr(error.__cause__)]
+    if isinstance(error, ValidationError):
+        shown += [repr(error.errors()), error.json()]
+    # Our frames: those of the test and of langchain-core hold what the test gave them.
+    trace = traceback.TracebackException.from_exception(error, capture_locals=True)
+    shown += [repr(f.locals) for f in trace.stack if "langchain_aimlernie" in f.filename]
+    assert not [text for text in shown for secret in secrets if secret in text]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ["aimlapi_api_key", "token"])
+def test_a_key_under_another_name_is_refused_wherever_it_is_given(model, ernie_server, name, way):
+    with pytest.raises(ValueError) as caught:
+        WAYS[way](model, {name: PLAIN})
+    check_refusal(caught.value, name, PLAIN)
+    assert ernie_server.requests == []
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_a_key_under_another_name_is_refused_per_call(model, ernie_server, call):
+    for options in ({"token": PLAIN}, {"extra_body": {"token": PLAIN}}, {"user": SECRET}):
+        with pytest.raises(errors.BadRequestError) as caught:
+            CALLS[call](model(), **options)
+        assert isinstance(caught.value, ValueError)
+        assert PLAIN not in str(caught.value)
+        assert SECRET not in str(caught.value)
+        assert "default_headers" in str(caught.value)
+        with pytest.raises(errors.BadRequestError, match="looks like a secret"):
+            await model().ainvoke("hi", **options)
+        with pytest.raises(errors.BadRequestError, match="looks like a secret"):
+            _ = [chunk async for chunk in model().astream("hi", **options)]
+    assert ernie_server.requests == []
+
+
+@pytest.mark.parametrize("name", REFUSED_NAMES)
+def test_names_that_look_like_a_secret(model, name):
+    for way in ("constructor", "bind", "extra_body"):
+        with pytest.raises(ValueError) as caught:
+            WAYS[way](model, {name: PLAIN})
+        check_refusal(caught.value, name, PLAIN)
+
+
+@pytest.mark.parametrize("name", PASSED_NAMES)
+def test_names_that_do_not(model, ernie_server, name):
+    model(model_kwargs={name: "value"}).invoke("hi")
+    assert ernie_server.last_request.body[name] == "value"
+    assert any(name in violation for violation in ernie_server.violations)
+
+
+@pytest.mark.parametrize("value", REFUSED_VALUES, ids=repr)
+def test_values_that_look_like_a_secret(model, value):
+    for way in ("constructor", "bind", "model_kwargs", "extra_body"):
+        with pytest.raises(ValueError) as caught:
+            WAYS[way](model, {"user": value})
+        check_refusal(caught.value, "user", SECRET, PLAIN)
+
+
+@pytest.mark.parametrize("value", PASSED_VALUES, ids=repr)
+def test_values_that_do_not(model, ernie_server, value):
+    model(extra_body={"user": value}).invoke("hi")
+    assert ernie_server.last_request.body["user"] == value
+
+
+def test_the_model_s_own_key_is_a_secret_in_any_field(monkeypatch):
+    key = "a-key-of-no-known-shape"
+    for make in (
+        lambda: ChatAimlErnie(api_key=key, model_kwargs={"user": key}),
+        lambda: ChatAimlErnie(openai_api_key=SecretStr(key), extra_body={"user": f"<{key}>"}),
+        lambda: ChatAimlErnie(api_key=key).bind(user=key),
+        lambda: ChatAimlErnie(api_key=key).invoke("hi", user=key),
+    ):
+        with pytest.raises(ValueError, match="user"):
+            make()
+    monkeypatch.setenv("AIMLAPI_API_KEY", key)
+    with pytest.raises(ValueError, match="user"):
+        ChatAimlErnie(model_kwargs={"user": key})
+
+
+def test_a_switch_is_no_secret(model, ernie_server):
+    model(extra_body={"timings_per_token": True}).invoke("hi")
+    assert ernie_server.last_request.body["timings_per_token"] is True
+
+
+def test_the_words_of_chat_openai_are_the_key_and_the_address(ernie_server):
+    words = {"openai_api_key": ernie_server.api_key, "openai_api_base": ernie_server.base_url}
+    for llm in (
+        ChatAimlErnie(**words),
+        ChatAimlErnie().bind(**words),
+        ChatAimlErnie().model_copy(update=words),
+    ):
+        assert llm.invoke("hi").content
+        assert set(ernie_server.last_request.body) == {"model", "messages"}
+    assert ChatAimlErnie().invoke("hi", **words).content
+    changed = ChatAimlErnie()
+    changed.openai_api_key = words["openai_api_key"]
+    assert changed.api_key.get_secret_value() == ernie_server.api_key
+    with pytest.raises(ValueError, match="twice"):
+        ChatAimlErnie(api_key="a", openai_api_key="b")
+
+
+def test_headers_under_the_name_that_calls_use_are_headers(model, ernie_server):
+    for llm in (
+        model(extra_headers={"X-Team": PLAIN}),
+        model(model_kwargs={"extra_headers": {"X-Team": PLAIN}}),
+        model(default_headers={"X-Team": SecretStr(PLAIN)}),
+        model().bind(extra_headers={"X-Team": PLAIN}),
+    ):
+        llm.invoke("hi")
+        assert ernie_server.last_request.headers["x-team"] == PLAIN
+        assert set(ernie_server.last_request.body) == {"model", "messages"}
+        assert PLAIN not in repr(llm) + dumps(llm)
+
+
+# What shows a bound model
+
+OPTIONS = {
+    "api_key": {"api_key": SECRET},
+    "openai_api_key": {"openai_api_key": SECRET},
+    "a function": {"api_key": partial(str, SECRET)},
+    "default_headers": {"default_headers": {"X-Team": SECRET}},
+    "extra_headers": {"extra_headers": {"X-Team": SECRET}},
+}
+BINDINGS = {
+    "bind": lambda llm, options: llm.bind(**options),
+    "bind twice": lambda llm, options: llm.bind(temperature=1).bind(**options),
+    "bind, then bind": lambda llm, options: llm.bind(**options).bind(temperature=1),
+    "bind, with_config": lambda llm, options: llm.bind(**options).with_config(tags=["a"]),
+    "with_config, bind": lambda llm, options: llm.with_config(tags=["a"]).bind(**options),
+    "bind, with_retry": lambda llm, options: llm.bind(**options).with_retry(),
+    "with_retry, bind": lambda llm, options: llm.with_retry().bind(**options),
+    "bind, with_fallbacks": lambda llm, options: llm.bind(**options).with_fallbacks([llm]),
+    "with_fallbacks, bind": lambda llm, options: llm.with_fallbacks([llm]).bind(**options),
+    "a bound fallback": lambda llm, options: llm.with_fallbacks([llm.bind(**options)]),
+    "with_types, bind": lambda llm, options: llm.with_types(output_type=dict).bind(**options),
+    "with_listeners, bind": lambda llm, options: llm.with_listeners(on_end=print).bind(**options),
+    "bind_tools": lambda llm, options: llm.bind_tools([], **options),
+    "bind_tools, bind": lambda llm, options: llm.bind_tools([]).bind(**options),
+    "with_structured_output": lambda llm, options: llm.with_structured_output(
+        method="json_mode", **options
+    ),
+    "configurable_fields, bind": lambda llm, options: llm.configurable_fields(
+        temperature=ConfigurableField(id="heat")
+    ).bind(**options),
+    "a chain": lambda llm, options: llm.bind(**options) | StrOutputParser(),
+}
+
+
+class Everything(BaseTracer):
+    """Keeps whatever a tracer would send away."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def _persist_run(self, run):
+        self.seen.append(repr(run) + json.dumps(vars(run), default=repr))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("binding", BINDINGS)
+@pytest.mark.parametrize("option", OPTIONS)
+def test_what_is_bound_is_used_and_shown_nowhere(ernie_server, option, binding):
+    ernie_server.api_key = None
+    ernie_server.on_request = None
+    llm = ChatAimlErnie(api_key="the-model-s-own-key", base_url=ernie_server.base_url, cache=None)
+    bound = BINDINGS[binding](llm, OPTIONS[option])
+    tracer, cache = Everything(), InMemoryCache()
+    config = {"callbacks": [tracer]}
+    ernie_server.reply('{"a": 1}', times=2)
+    with_cache = BINDINGS[binding](llm.model_copy(update={"cache": cache}), OPTIONS[option])
+    with_cache.invoke("hi", config)
+    if binding != "a bound fallback":
+        headers = ernie_server.last_request.headers
+        assert SECRET in (headers["authorization"] + headers.get("x-team", ""))
+    list(bound.stream("hi", config))
+    assert tracer.seen
+    assert cache._cache
+    shown = {
+        "repr": repr(bound),
+        "str": str(bound),
+        "dumps": dumps(bound),
+        "dumpd": repr(dumpd(bound)),
+        "model_dump": repr(bound.model_dump()),
+        "traces": "".join(tracer.seen),
+        "cache": repr(list(cache._cache)),
+        "body": repr([request.body for request in ernie_server.requests]),
+    }
+    assert [how for how, text in shown.items() if SECRET in text] == []
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+async def test_what_is_given_per_call_is_shown_nowhere(ernie_server, option):
+    ernie_server.api_key = None
+    tracer, cache = Everything(), InMemoryCache()
+    llm = ChatAimlErnie(api_key="k", base_url=ernie_server.base_url, cache=cache)
+    config = {"callbacks": [tracer]}
+    llm.invoke("hi", config, **OPTIONS[option])
+    await llm.ainvoke("hello", config, **OPTIONS[option])
+    list(llm.stream("hi", config, **OPTIONS[option]))
+    _ = [chunk async for chunk in llm.astream("hi", config, **OPTIONS[option])]
+    assert len(tracer.seen) == 4
+    assert len(cache._cache) == 2
+    assert SECRET not in "".join(tracer.seen) + repr(list(cache._cache))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_is_refused_per_call_is_not_traced_either(model):
+    for options in ({"token": PLAIN}, {"user": SECRET}, {"extra_body": {"token": PLAIN}}):
+        tracer = Everything()
+        for call in (CALLS["invoke"], CALLS["stream"]):
+            with pytest.raises(errors.BadRequestError):
+                call(model(callbacks=[tracer]), **options)
+        traced = "".join(tracer.seen)
+        # langchain-core's own frames are in the error's traceback, and hold what the test gave.
+        assert f"token='{PLAIN}'" not in traced
+        assert f'"token": "{PLAIN}"' not in traced
+        assert SECRET not in traced
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_configurable_key_is_used_and_shown_nowhere(ernie_server):
+    ernie_server.api_key = None
+    tracer, cache = Everything(), InMemoryCache()
+    llm = ChatAimlErnie(api_key="k", base_url=ernie_server.base_url, cache=cache)
+    flexible = llm.configurable_fields(api_key=ConfigurableField(id="api_key"))
+    bound = flexible.with_config(configurable={"api_key": SecretStr(SECRET)})
+    (chosen, _) = bound.prepare()
+    chain = flexible | StrOutputParser()
+    chain.invoke("hi", {"callbacks": [tracer], "configurable": {"api_key": SECRET}})
+    assert SECRET in ernie_server.last_request.headers["authorization"]
+    shown = [repr(flexible), repr(bound), repr(chosen), dumps(chosen), repr(list(cache._cache))]
+    assert SECRET not in "".join([*shown, *tracer.seen])
+
+
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+def test_a_bound_model_comes_back_from_its_dump_with_the_key_of_the_environment(ernie_server):
+    llm = ChatAimlErnie(api_key="k", base_url=ernie_server.base_url)
+    bound = llm.bind(api_key=SECRET, default_headers={"X-Team": SECRET}, temperature=0.5)
+    path = ("langchain_aimlernie", "chat_models", "ChatAimlErnie")
+    again = loads(
+        dumps(bound),
+        valid_namespaces=["langchain_aimlernie"],
+        allowed_objects="core",
+        additional_import_mappings={path: path},
+        secrets_map={"AIMLAPI_API_KEY": ernie_server.api_key},
+    )
+    assert again.invoke("hi").content
+    assert ernie_server.last_request.body["temperature"] == 0.5
+
+
+# Cache keys
+
+
+def key_of(llm, **options):
+    """What the cache knows a call by."""
+    cache = InMemoryCache()
+    llm.model_copy(update={"cache": cache}).invoke([HumanMessage("hi")], **options)
+    ((_, key),) = cache._cache
+    return key
+
+
+NOT_IN_THE_KEY = {
+    "api_key": "local-ernie-key",
+    "timeout": 7.5,
+    "max_retries": 1,
+    "max_connections": 3,
+    "stream_idle_timeout": 9.0,
+    "client_request_id": "one",
+    "default_headers": {"X-Team": PLAIN},
+    "metadata": {"a": 1},
+    "tags": ["a"],
+    "name": "mine",
+    "streaming": True,
+}
+IN_THE_KEY = {
+    "model": "baidu/ernie-4.5-0.3b",
+    "extra_body": {"user": "a"},
+    "model_kwargs": {"user": "a"},
+    "stream_usage": False,
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "max_tokens": 5,
+    "max_completion_tokens": 5,
+    "stop": ["x"],
+    "seed": 3,
+    "frequency_penalty": 0.5,
+    "presence_penalty": 0.5,
+    "response_format": {"type": "json_object"},
+    "prediction": {"type": "content", "content": "x"},
+    "replay_reasoning": True,
+    "output_version": "v1",
+}
+SETTINGS_ONLY = {"metadata", "tags", "name", "streaming", "output_version"}
+
+
+@pytest.mark.parametrize("name", NOT_IN_THE_KEY)
+def test_a_cache_key_holds_nothing_that_leaves_the_message_the_same(model, name):
+    value = NOT_IN_THE_KEY[name]
+    assert key_of(model(**{name: value})) == key_of(model())
+    if name not in SETTINGS_ONLY:
+        assert key_of(model(), **{name: value}) == key_of(model())
+        assert key_of(model().bind(**{name: value}).bound, **{name: value}) == key_of(model())
+
+
+@pytest.mark.parametrize("name", IN_THE_KEY)
+def test_a_cache_key_holds_what_changes_the_message(model, name):
+    value = IN_THE_KEY[name]
+    assert key_of(model(**{name: value})) != key_of(model())
+    if name not in SETTINGS_ONLY:
+        assert key_of(model(), **{name: value}) == key_of(model(**{name: value}))
+
+
+def test_a_cache_key_holds_the_address(model, ernie_server):
+    here, there = ernie_server.base_url, ernie_server.base_url + "/v2"
+    assert model()._get_llm_string() != model(base_url=there)._get_llm_string()
+    assert model(base_url=there)._get_llm_string(base_url=here) == model()._get_llm_string()
+
+
+def test_the_same_call_in_other_words_has_the_same_cache_key(model):
+    assert key_of(model(), stop_sequences=["a"]) == key_of(model(stop=["a"]))
+    assert key_of(model(), stop="a") == key_of(model(), stop=["a"])
+    assert key_of(model(temperature=0.5, seed=2)) == key_of(model(seed=2), temperature=0.5)
+    one, other = (
+        ChatAimlErnie(api_key="k", model=name) for name in (DEFAULT_MODEL, "ERNIE-4.5-21B-A3B")
+    )
+    assert one._get_llm_string() == other._get_llm_string()
+
+
+def test_a_new_setting_with_a_default_changes_no_cache_key(model):
+    class Newer(ChatAimlErnie):
+        added: bool = False
+
+    settings = {"api_key": "k", "base_url": model().base_url}
+    key = Newer(**settings)._get_llm_string()
+    assert (
+        key.replace("Newer", "ChatAimlErnie").replace(
+            json.dumps(Newer.lc_id()[:-1])[1:-1], json.dumps(ChatAimlErnie.lc_id()[:-1])[1:-1]
+        )
+        == ChatAimlErnie(**settings)._get_llm_string()
+    )
+    assert Newer(**settings, added=True)._get_llm_string() != key
+
+
+async def test_calls_that_differ_in_a_timeout_share_an_entry(model, ernie_server):
+    llm = model(cache=InMemoryCache())
+    for options in ({}, {"timeout": 30}, {"max_retries": 0}, {"request_timeout": 20}):
+        llm.invoke("hi", **options)
+        await llm.ainvoke("hi", **options)
+    assert len(ernie_server.requests) == 1
+
+
+async def test_cache_can_be_left_out_for_one_call(model, ernie_server):
+    llm = model(cache=InMemoryCache())
+    llm.invoke("hi")
+    for answer in (llm.invoke("hi", cache=False), await llm.ainvoke("hi", cache=False)):
+        assert answer.content
+        assert "cache" not in ernie_server.last_request.body
+    llm.bind(cache=False).invoke("hi")
+    list(llm.stream("hi", cache=False))
+    assert "cache" not in ernie_server.last_request.body
+    assert len(ernie_server.requests) == 5
+    assert ernie_server.violations == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("rate_limiter", None), ("verbose", True)])
+def test_what_only_a_model_can_have_is_no_field_of_the_body(model, ernie_server, name, value):
+    with pytest.warns(UserWarning, match=name):
+        model().invoke("hi", **{name: value})
+    assert set(ernie_server.last_request.body) == {"model", "messages"}
+
+
+def test_a_warning_says_nothing_of_a_secret():
+    with warnings.catch_warnings(record=True, action="always") as seen, pytest.raises(ValueError):
+        ChatAimlErnie(token=PLAIN)
+    assert seen == []
