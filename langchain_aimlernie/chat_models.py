@@ -384,7 +384,9 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
             ValueError: A setting has a value outside its range.
         """
         if not update:
-            return super().model_copy(deep=deep)
+            copy = super().model_copy(deep=deep)
+            copy.forget_warnings()
+            return copy
         changes, update = dict(update), None  # or the traceback of an error would show it
         names = {SYNONYMS.get(name, name) for name in changes}
         changed = self.changed(changes)
