@@ -1,14 +1,19 @@
 """The four calls of a model: settings and options worked out, sent, and the answer decoded.
 
-This is loaded with a model's first call, and httpx with it.
+The transport is imported with the first call, because importing httpx takes longer than importing
+all other modules of this package: sync calls wait for it, async ones leave it to a thread.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
+import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -20,7 +25,6 @@ from langchain_aimlernie._payload import build_payload, encode_body
 from langchain_aimlernie._responses import decode_completion
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._stream import StreamDecoder
-from langchain_aimlernie._transport import Call, read_clocks
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import AimlErnieError, AuthenticationError, BadRequestError
 from langchain_aimlernie.profiles import find_model
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+    from langchain_aimlernie._transport import Call
+
 _HEADERS: Mapping[str, str] = {
     "content-type": "application/json",
     "user-agent": f"langchain-aimlernie/{__version__}",
@@ -38,6 +44,25 @@ _SHORTEST_SECRET = 8
 """Shorter values of headers are no secrets, and blotting them out would blot out words."""
 
 _ACCEPTED = {False: "application/json", True: "text/event-stream"}
+
+_is_loaded = threading.Event()
+"""Set once the transport is imported; `sys.modules` has a module from the start of its import."""
+
+
+def _load_transport() -> None:
+    import_module("langchain_aimlernie._transport")
+    with contextlib.suppress(ImportError):  # anyio alone knows what it imports at its first use
+        import_module("anyio._backends._asyncio")
+    _is_loaded.set()
+
+
+async def load_transport() -> None:
+    """Import the transport in a thread, so that the running loop does not wait for it.
+
+    Every async function must await this before it uses the transport.
+    """
+    if not _is_loaded.is_set():
+        await asyncio.to_thread(_load_transport)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +132,7 @@ class PreparedCall:
 
     async def async_call(self) -> Call:
         """Give the request, with the key of the moment."""
+        await load_transport()
         key = self.settings.api_key
         given = key() if callable(key) else key
         if inspect.isawaitable(given):
@@ -114,6 +140,8 @@ class PreparedCall:
         return self._call(given)
 
     def _call(self, key: SecretStr | str | None) -> Call:
+        from langchain_aimlernie._transport import Call, read_clocks
+
         settings = self.settings
         secret = self._checked(key)
         headers = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -209,7 +210,7 @@ def phrase_of_redirect(headers: Mapping[str, str]) -> str:
 
 def parse_body(body: bytes, secrets: Sequence[str]) -> object:
     """Give the JSON of a failed answer, else its text; secrets blotted out, never an error."""
-    text = redact(body.decode("utf-8-sig", errors="replace"), secrets)
+    text = redact(body.removeprefix(BOM_UTF8).decode(errors="replace"), secrets)
     if len(text) > _MAX_PARSED:
         return text[:MAX_BODY]
     try:
@@ -262,7 +263,7 @@ def clip(text: str, limit: int) -> str:
 def _printable(char: str) -> str:
     if char.isprintable():
         return char
-    return " " if char.isspace() else char.encode("unicode_escape").decode()
+    return " " if char.isspace() else ascii(char)[1:-1]
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -31,6 +31,7 @@ from langchain_aimlernie._endpoint import (
     parse_key,
 )
 from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
+from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import DEFAULT_MODEL, is_published, model_profile
 
 ApiKey = SecretStr | str | Callable[[], str] | Callable[[], Awaitable[str]]
@@ -356,8 +357,6 @@ class ErnieSettings(BaseChatModel):
         try:
             return self.model_validate({**values, **update})
         except ValidationError as error:
-            from langchain_aimlernie.errors import BadRequestError
-
             raise BadRequestError(first_reason(error)) from None
 
 

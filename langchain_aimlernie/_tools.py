@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, Tool  # noqa: F401  core imports it to convert a tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic_core import from_json
 

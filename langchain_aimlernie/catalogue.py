@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
+from langchain_aimlernie._calls import load_transport
 from langchain_aimlernie._endpoint import DEFAULT_BASE_URL, parse_base_url, parse_key
-from langchain_aimlernie._transport import AsyncTransport, Call, Clocks, Connection, Transport
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie._wire import is_object, parse_json
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     import httpx
+
+    from langchain_aimlernie._transport import Call
 
 __all__ = ["ModelCard", "alist_models", "list_models"]
 
@@ -122,6 +124,8 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
         AimlErnieError: The list could not be had; the class says why.
         ValueError: `base_url` or `api_key` is malformed.
     """
+    from langchain_aimlernie._transport import Connection, Transport
+
     base = _base(base_url)
     call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
     try:
@@ -143,6 +147,9 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
     http_client: httpx.AsyncClient | None = None,
 ) -> list[ModelCard]:
     """Return the same as `list_models`, without blocking the event loop."""
+    await load_transport()
+    from langchain_aimlernie._transport import AsyncTransport, Connection
+
     base = _base(base_url)
     call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
     try:
@@ -170,6 +177,8 @@ def _new_call(
     timeout: float | None,
     max_retries: int,
 ) -> Call:
+    from langchain_aimlernie._transport import Call, Clocks
+
     url = f"{base}/models?{query}".rstrip("?")
     key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}

@@ -1,7 +1,7 @@
 """`ChatAimlErnie`: Baidu's ERNIE models as a LangChain chat model.
 
-What only a call needs (httpx, the encoders, the decoders) is imported with the first call, so that
-importing the class costs next to nothing beyond LangChain's own base class.
+Only the transport is imported later (see `_calls`): what a method imported when it is first called
+would block the event loop in which it is called.
 """
 
 from __future__ import annotations
@@ -15,8 +15,20 @@ from pydantic import ConfigDict, model_validator
 from typing_extensions import override
 
 from langchain_aimlernie import _blocks
+from langchain_aimlernie._calls import (
+    PreparedCall,
+    agenerate,
+    astream,
+    generate,
+    load_transport,
+    stream,
+)
 from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
+from langchain_aimlernie._schemas import encode_response_format
 from langchain_aimlernie._settings import CALL_SETTINGS, KEY_VARIABLE, SYNONYMS, ErnieSettings
+from langchain_aimlernie._structured import structured_output
+from langchain_aimlernie._tokens import count_message_tokens, count_tokens
+from langchain_aimlernie._tools import encode_tool_choice, encode_tools
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import PROVIDER
 
@@ -70,8 +82,6 @@ class ChatAimlErnie(ErnieSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        from langchain_aimlernie._calls import PreparedCall, generate
-
         return generate(PreparedCall.of(self, messages, stop, kwargs), run_manager)
 
     @override
@@ -83,8 +93,6 @@ class ChatAimlErnie(ErnieSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        from langchain_aimlernie._calls import PreparedCall, agenerate
-
         return await agenerate(PreparedCall.of(self, messages, stop, kwargs), run_manager)
 
     @override
@@ -95,8 +103,6 @@ class ChatAimlErnie(ErnieSettings):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        from langchain_aimlernie._calls import PreparedCall, stream
-
         return stream(PreparedCall.of(self, messages, stop, kwargs, stream=True), run_manager)
 
     @override
@@ -107,8 +113,6 @@ class ChatAimlErnie(ErnieSettings):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        from langchain_aimlernie._calls import PreparedCall, astream
-
         return astream(PreparedCall.of(self, messages, stop, kwargs, stream=True), run_manager)
 
     @override
@@ -149,9 +153,6 @@ class ChatAimlErnie(ErnieSettings):
         Raises:
             ValueError: A tool or a choice that the API would refuse.
         """
-        from langchain_aimlernie._schemas import encode_response_format
-        from langchain_aimlernie._tools import encode_tool_choice, encode_tools
-
         encoded = encode_tools(tools, strict=strict)
         options = {
             "tool_choice": encode_tool_choice(tool_choice, encoded),
@@ -193,8 +194,6 @@ class ChatAimlErnie(ErnieSettings):
         The runnable raises `StructuredOutputError` when the answer is no instance of the schema:
         no tool call, invalid JSON, cut by length, refused.
         """
-        from langchain_aimlernie._structured import structured_output
-
         return structured_output(
             self,
             schema,
@@ -211,8 +210,6 @@ class ChatAimlErnie(ErnieSettings):
         """Estimate a text's tokens offline; exact if `custom_get_token_ids` is set."""
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
-        from langchain_aimlernie._tokens import count_tokens
-
         return count_tokens(text)
 
     @override
@@ -220,9 +217,6 @@ class ChatAimlErnie(ErnieSettings):
         self, messages: list[BaseMessage], tools: Sequence[ToolLike] | None = None
     ) -> int:
         """Estimate the tokens of a conversation, tools and images included, offline."""
-        from langchain_aimlernie._tokens import count_message_tokens
-        from langchain_aimlernie._tools import encode_tools
-
         encoded = encode_tools(tools) if tools else None
         return count_message_tokens(messages, encoded, count=self.get_num_tokens)
 
@@ -317,6 +311,7 @@ class ChatAimlErnie(ErnieSettings):
 
     async def aclose(self) -> None:
         """Close the idle connections that calls in this event loop, and sync ones, have left."""
+        await load_transport()
         await self.async_transport.close()
         self.close()
 
