@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 from loops import LOOPS
 from paper import paper_mill
-from raw_server import RawServer, answer
+from raw_server import SSE_HEAD, RawServer, answer, frame
 
+from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.testing import ErnieServer
 from langchain_aimlernie.testing.replies import Fault, Reply
 
@@ -22,6 +26,7 @@ ROOT = HERE.parents[1]
 HELLO = json.dumps(
     {"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
 )
+HALF = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}}]}
 FAILS = {
     "failing": "AuthenticationError",
     "failing with 400": "BadRequestError",
@@ -72,16 +77,30 @@ def reply_to(request):
 
 
 @pytest.fixture(scope="module")
-def first_calls(tmp_path_factory):
+def paper(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    return paper_mill(tmp_path_factory.mktemp("certificates"))("127.0.0.1")
+
+
+def serve_hello(wire):
+    """Answer each request, a stream by half of it."""
+    while request := wire.request():
+        if b'"stream":true' in request.body:
+            wire.send(SSE_HEAD + frame(b"data: %s\n\n" % json.dumps(HALF).encode()))
+        else:
+            wire.send(answer(HELLO.encode(), content_type="application/json"))
+
+
+@pytest.fixture(scope="module")
+def first_calls(paper):
     """What each call of `first_calls.py` came to, and what of it blocked the loop."""
-    if shutil.which("openssl") is None or not hasattr(os, "fork"):
-        pytest.skip("needs openssl to make a certificate, and fork to make first calls")
-    paper = paper_mill(tmp_path_factory.mktemp("certificates"))("127.0.0.1")
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork to make first calls with")
 
     def serve(wire):
         wire.wrap(paper.server)
-        while wire.request():
-            wire.send(answer(HELLO.encode(), content_type="application/json"))
+        serve_hello(wire)
 
     def fail_once(request):
         asked = [r.body["messages"][-1]["content"] for r in server.requests[:-1] if r.body]
@@ -115,3 +134,48 @@ def test_what_blockbuster_watches_succeeds_or_fails_as_ever(first_calls):
             assert call["came"].startswith(FAILS[name]), name
         else:
             assert "Error" not in call["came"].split(":")[0], (name, call["came"])
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_loops_that_nobody_closes_are_released_with_their_sockets(paper, monkeypatch, scheme):
+    monkeypatch.setenv("SSL_CERT_FILE", paper.file)
+
+    def serve(wire):
+        if scheme == "https":
+            wire.wrap(paper.server)
+        serve_hello(wire)
+
+    async def use():
+        stream = model.astream("hi")
+        assert (await anext(stream)).text == "Hel"
+        await model.ainvoke("hi")
+        return stream
+
+    def drop_a_loop():
+        loop = asyncio.new_event_loop()
+        left_streams.append(loop.run_until_complete(use()))
+        return weakref.ref(loop)
+
+    with RawServer(serve) as server:
+        model = ChatAimlErnie(
+            base_url=server.base_url.replace("http", scheme, 1), api_key="sk-0123456789abcdef"
+        )
+        left_streams = []
+        gc.collect()
+        before = descriptors()
+        loops = [drop_a_loop() for _ in range(30)]
+        assert server.open == 60
+        left_streams.clear()
+        gc.collect()
+        assert not [loop for loop in loops if loop() is not None]
+        assert server.settle()
+        assert descriptors() <= before
