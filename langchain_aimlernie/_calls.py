@@ -25,6 +25,7 @@ from langchain_aimlernie._payload import build_payload, encode_body
 from langchain_aimlernie._responses import decode_completion
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._stream import StreamDecoder
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import AimlErnieError, AuthenticationError, BadRequestError
 from langchain_aimlernie.profiles import find_model
@@ -160,7 +161,7 @@ class PreparedCall:
             body=self.body,
             clocks=read_clocks(settings.timeout, settings.stream_idle_timeout),
             max_retries=settings.max_retries,
-            secrets=tuple([secret, *hidden] if secret else hidden),
+            redactor=Redactor(*hidden, secret or ""),
             model=self.model,
         )
 
@@ -183,7 +184,7 @@ def _completion_decoder(call: Call) -> Callable[[Mapping[str, str], bytes], Chat
     """Give what turns the JSON answer to `call` into the result."""
 
     def decode(headers: Mapping[str, str], body: bytes) -> ChatResult:
-        return decode_completion(body, headers, model=call.model, secrets=call.secrets)
+        return decode_completion(body, headers, model=call.model, redactor=call.redactor)
 
     return decode
 
@@ -192,7 +193,7 @@ def _stream_decoders(call: Call) -> Callable[[Mapping[str, str]], StreamDecoder]
     """Give what makes the decoder of each try's stream."""
 
     def new_decoder(headers: Mapping[str, str]) -> StreamDecoder:
-        return StreamDecoder(headers, model=call.model, secrets=call.secrets)
+        return StreamDecoder(headers, model=call.model, redactor=call.redactor)
 
     return new_decoder
 

@@ -17,9 +17,8 @@ from langchain_aimlernie._problems import (
     parse_retry_after,
     phrase_of,
     phrase_of_redirect,
-    redact,
-    redacted,
 )
+from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APITimeoutError,
@@ -36,7 +35,7 @@ from langchain_aimlernie.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 _MAX_WORDS = 500
 _NOTHING: Mapping[str, str] = {}
@@ -68,7 +67,7 @@ _REMEDY: Mapping[type[AimlErnieError], str] = {
 
 
 def error_from_response(
-    status: int, headers: Mapping[str, str], body: bytes, *, secrets: Sequence[str] = ()
+    status: int, headers: Mapping[str, str], body: bytes, *, redactor: Redactor = NO_SECRETS
 ) -> AimlErnieError:
     """Make the error for an HTTP answer that is no success.
 
@@ -76,20 +75,20 @@ def error_from_response(
         status: The HTTP status.
         headers: The answer's headers.
         body: The body, or what came of it.
-        secrets: Texts that no part of the error may show.
+        redactor: Removes what no part of the error may show.
     """
-    parsed = parse_body(body, secrets)
+    parsed = parse_body(body, redactor)
     problem = parse_problem(parsed)
     words = phrase_of_redirect(headers) if status in _REDIRECTS else problem.words
     problem = problem._replace(words=words or phrase_of(status), status=status)
-    return _error(problem, parsed, _Answer(status, headers, secrets))
+    return _error(problem, parsed, _Answer(status, headers, redactor))
 
 
 def error_in_payload(
     payload: Mapping[str, object],
     *,
     headers: Mapping[str, str] = _NOTHING,
-    secrets: Sequence[str] = (),
+    redactor: Redactor = NO_SECRETS,
 ) -> AimlErnieError | None:
     """Give the error that the JSON of a 200 or of an event holds, `None` if it is none.
 
@@ -98,7 +97,7 @@ def error_in_payload(
     problem = find_problem(payload)
     if problem is None:
         return None
-    return _error(problem, redacted(payload, secrets), _Answer(200, headers, secrets))
+    return _error(problem, redactor.json(payload), _Answer(200, headers, redactor))
 
 
 class _Answer(NamedTuple):
@@ -106,12 +105,12 @@ class _Answer(NamedTuple):
 
     status: int
     headers: Mapping[str, str]
-    secrets: Sequence[str]
+    redactor: Redactor
 
     def shown_headers(self) -> dict[str, str]:
         """The headers that may be shown, names in lower case."""
         return {
-            name: redact(value, self.secrets)
+            name: self.redactor.text(value)
             for name, value in ((name.lower(), value) for name, value in self.headers.items())
             if _SHOWN_HEADERS.fullmatch(name)
         }
@@ -120,7 +119,7 @@ class _Answer(NamedTuple):
 def _error(problem: Problem, body: object, answer: _Answer) -> AimlErnieError:
     cls = _class_of(problem)
     remedy = _REMEDY.get(cls)
-    words = clip(redact(problem.words, answer.secrets), _MAX_WORDS)
+    words = clip(answer.redactor.text(problem.words), _MAX_WORDS)
     headers = answer.shown_headers()
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False, default=str)
     return cls(

@@ -9,21 +9,23 @@ from __future__ import annotations
 import math
 import re
 from codecs import BOM_UTF8
-from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic_core import from_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_aimlernie._text import Redactor
 
 MAX_BODY = 8 * 1024
 """Characters of a failed answer that an error keeps."""
 
 _MAX_PARSED = 64 * 1024
-_SHORTEST_SECRET = 4
 _MAX_DEPTH = 8
-_MAX_COPIED = 20
 _MAX_ITEMS = 20
 _WORDS = ("message", "error", "error_msg", "detail", "details", "msg", "errors", "description")
 _CODES = ("code", "error_code", "type")
@@ -208,43 +210,16 @@ def phrase_of_redirect(headers: Mapping[str, str]) -> str:
     )
 
 
-def parse_body(body: bytes, secrets: Sequence[str]) -> object:
+def parse_body(body: bytes, redactor: Redactor) -> object:
     """Give the JSON of a failed answer, else its text; secrets blotted out, never an error."""
-    text = redact(body.removeprefix(BOM_UTF8).decode(errors="replace"), secrets)
+    text = redactor.text(body.removeprefix(BOM_UTF8).decode(errors="replace"))
     if len(text) > _MAX_PARSED:
         return text[:MAX_BODY]
     try:
         value = from_json(text)
     except ValueError:
         return text
-    return redacted(value, secrets) if isinstance(value, dict | list) else text
-
-
-def redacted(value: object, secrets: Sequence[str], depth: int = 0) -> object:
-    """Give a copy of a JSON value in which every text is redacted, and the deepest parts left out.
-
-    A body that is nested without end would break the copy, and whoever prints it.
-    """
-    if isinstance(value, str):
-        return redact(value, secrets)
-    if depth > _MAX_COPIED and isinstance(value, Mapping | list):
-        return "…"
-    if isinstance(value, Mapping):
-        return {
-            redact(str(key), secrets): redacted(item, secrets, depth + 1)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [redacted(item, secrets, depth + 1) for item in value]
-    return value
-
-
-def redact(text: str, secrets: Sequence[str]) -> str:
-    """Replace each secret by `***`; texts of three characters and less are no secrets."""
-    for secret in sorted(secrets, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET:
-            text = text.replace(secret, "***")
-    return text
+    return redactor.json(value) if isinstance(value, dict | list) else text
 
 
 def clip(text: str, limit: int) -> str:

@@ -9,8 +9,7 @@ from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, Us
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_aimlernie._error_answers import error_in_payload
-from langchain_aimlernie._problems import redacted
-from langchain_aimlernie._text import clean_text
+from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie._thoughts import split_thoughts
 from langchain_aimlernie._tools import decode_tool_calls
 from langchain_aimlernie._wire import (
@@ -42,7 +41,7 @@ _RATE_LIMITS = ("x-ratelimit-", "ratelimit")
 
 
 def decode_completion(
-    body: bytes, headers: Mapping[str, str], *, model: str, secrets: tuple[str, ...] = ()
+    body: bytes, headers: Mapping[str, str], *, model: str, redactor: Redactor = NO_SECRETS
 ) -> ChatResult:
     """Turn the body of a JSON answer into a result with every choice.
 
@@ -50,13 +49,13 @@ def decode_completion(
         body: The answer's bytes.
         headers: The answer's headers, names in lower case.
         model: The model that was asked, for answers that do not name one.
-        secrets: What no error may show.
+        redactor: Removes what no error may show.
 
     Raises:
         AimlErnieError: The body is an error object, whatever its HTTP status was.
         InvalidResponseError: The body is no answer.
     """
-    answer = parse_completion(body, headers, secrets)
+    answer = parse_completion(body, headers, redactor)
     usage = decode_usage(answer.usage)
     shared = answer_metadata(answer, headers, model)
     generations = [
@@ -70,11 +69,11 @@ def decode_completion(
 
 
 def parse_completion(
-    body: bytes, headers: Mapping[str, str], secrets: tuple[str, ...] = ()
+    body: bytes, headers: Mapping[str, str], redactor: Redactor = NO_SECRETS
 ) -> Answer:
     """Read a JSON answer and make sure that it is one; see `decode_completion`."""
-    payload = parse_object(body, secrets)
-    error = error_in_payload(payload, headers=headers, secrets=secrets)
+    payload = parse_object(body, redactor)
+    error = error_in_payload(payload, headers=headers, redactor=redactor)
     if error is not None:
         raise error
     answer = parse_answer(payload)
@@ -87,7 +86,7 @@ def parse_completion(
             status_code=200,
             inference_id=headers.get("x-inference-id"),
             client_request_id=headers.get("x-client-request-id"),
-            body=redacted(payload, secrets),
+            body=redactor.json(payload),
         )
     return answer
 

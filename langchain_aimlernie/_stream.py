@@ -12,7 +12,6 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_aimlernie._error_answers import error_in_payload
-from langchain_aimlernie._problems import redact
 from langchain_aimlernie._responses import (
     answer_metadata,
     decode_usage,
@@ -20,7 +19,7 @@ from langchain_aimlernie._responses import (
     parse_completion,
 )
 from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
-from langchain_aimlernie._text import clean_text
+from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie._thoughts import ThoughtSplitter
 from langchain_aimlernie._tools import ToolCallAssembler
 from langchain_aimlernie._wire import (
@@ -58,7 +57,7 @@ class StreamDecoder:
     Args:
         headers: The answer's headers, names in lower case.
         model: The model that was asked, for answers that do not name one.
-        secrets: What no error may show.
+        redactor: Removes what no error may show.
 
     Attributes:
         events: How many events carried something. Comments and empty deltas carry nothing.
@@ -66,13 +65,13 @@ class StreamDecoder:
     """
 
     def __init__(
-        self, headers: Mapping[str, str], *, model: str, secrets: tuple[str, ...] = ()
+        self, headers: Mapping[str, str], *, model: str, redactor: Redactor = NO_SECRETS
     ) -> None:
         self.events = 0
         self.done = False
         self._headers = headers
         self._model = model
-        self._secrets = secrets
+        self._redactor = redactor
         self._sse = SSEDecoder()
         self._json: list[bytes] | None = None
         self._sniffed = False
@@ -146,7 +145,7 @@ class StreamDecoder:
         elif start == b"<":
             raise InvalidResponseError(
                 "The server answered with a page of HTML instead of a stream; is base_url right?",
-                body=redact(data[:8192].decode(errors="replace"), self._secrets),
+                body=self._redactor.text(data[:8192].decode(errors="replace")),
                 is_retryable=False,
             )
 
@@ -158,7 +157,7 @@ class StreamDecoder:
             return self._finish()
         if event.data == b"null":
             return _NO_CHUNKS
-        payload = parse_object(event.data, self._secrets)
+        payload = parse_object(event.data, self._redactor)
         if self._choice is not None and event.event == "message":
             text = parse_plain_text(payload, self._choice.place)
             if text is not None:
@@ -194,7 +193,7 @@ class StreamDecoder:
     def _check_error(self, event: ServerSentEvent, payload: Mapping[str, object]) -> None:
         if event.event == "error" and "error" not in payload:
             payload = {"error": payload}
-        error = error_in_payload(payload, headers=self._headers, secrets=self._secrets)
+        error = error_in_payload(payload, headers=self._headers, redactor=self._redactor)
         if error is not None:
             raise error
 
@@ -309,7 +308,7 @@ class StreamDecoder:
         }
 
     def _close_json(self, body: bytes) -> Iterator[ChatGenerationChunk]:
-        answer = parse_completion(body, self._headers, self._secrets)
+        answer = parse_completion(body, self._headers, self._redactor)
         yield from self._take(answer)
         yield from self._finish()
 

@@ -1,8 +1,12 @@
-"""Text that a JSON body can hold."""
+"""Text that a JSON body can hold, and text that an error may show."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+
+_SHORTEST_SECRET = 4
+_MAX_DEPTH = 20
 
 
 def clean_text(text: str) -> str:
@@ -27,3 +31,49 @@ def json_text(value: object) -> str:
     except (TypeError, ValueError):
         text = str(value)
     return clean_text(text)
+
+
+class Redactor:
+    """Replaces secrets by `***` in text and JSON on its way into an error.
+
+    The secrets travel in this one object, whose repr shows none of them: tools that print the local
+    variables of a traceback print the repr of every argument.
+
+    Args:
+        *secrets: What no error may show; a text of three characters or less is no secret.
+    """
+
+    __slots__ = ("_secrets",)
+
+    def __init__(self, *secrets: str) -> None:
+        long_enough = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
+        # A secret may be part of another one, which must not be cut before it is found.
+        self._secrets = sorted(long_enough, key=len, reverse=True)
+
+    def __repr__(self) -> str:
+        return "<Redactor>"
+
+    def text(self, text: str) -> str:
+        """Return `text` with each secret replaced."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
+
+    def json(self, value: object, depth: int = 0) -> object:
+        """Return a copy of a JSON value with each text redacted and the deepest parts left out.
+
+        A body that is nested without end would break the copy, and whoever prints it.
+        """
+        if isinstance(value, str):
+            return self.text(value)
+        if depth > _MAX_DEPTH and isinstance(value, Mapping | list):
+            return "…"
+        if isinstance(value, Mapping):
+            return {self.text(str(key)): self.json(item, depth + 1) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.json(item, depth + 1) for item in value]
+        return value
+
+
+NO_SECRETS = Redactor()
+"""Redacts nothing."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
 
-from langchain_aimlernie._problems import redact, redacted
+from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 _EXCERPT = 200
 _MAX_BODY = 8192
@@ -75,7 +75,7 @@ def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
     return isinstance(value, dict)
 
 
-def parse_json(data: bytes | str, secrets: Sequence[str] = ()) -> object:
+def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
     """Read JSON as tolerantly as an answer that is already paid for deserves.
 
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
@@ -83,7 +83,7 @@ def parse_json(data: bytes | str, secrets: Sequence[str] = ()) -> object:
 
     Args:
         data: The JSON.
-        secrets: What no error may show.
+        redactor: Removes what no error may show.
 
     Raises:
         InvalidResponseError: `data` is no JSON, or nested beyond any use.
@@ -91,16 +91,16 @@ def parse_json(data: bytes | str, secrets: Sequence[str] = ()) -> object:
     try:
         return cast("object", from_json(data))
     except ValueError:
-        return _parse_slowly(data, secrets)
+        return _parse_slowly(data, redactor)
 
 
-def _parse_slowly(data: bytes | str, secrets: Sequence[str]) -> object:
+def _parse_slowly(data: bytes | str, redactor: Redactor) -> object:
     text = data if isinstance(data, str) else data.removeprefix(BOM_UTF8).decode(errors="replace")
     try:
         return cast("object", json.loads(text, parse_int=_parse_int))
     except (ValueError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        text = redact(text[:_MAX_BODY], secrets)
+        text = redactor.text(text[:_MAX_BODY])
         excerpt = text[:_EXCERPT].strip() or "nothing"
         raise InvalidResponseError(
             f"The server's answer is not valid JSON ({reason}). It begins: {excerpt}",
@@ -112,18 +112,18 @@ def _parse_int(digits: str) -> int | float:
     return int(digits) if len(digits) < 400 else float(digits)  # noqa: PLR2004  a double ends there
 
 
-def parse_object(data: bytes, secrets: Sequence[str] = ()) -> Mapping[str, object]:
+def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, object]:
     """Read a JSON object; see `parse_json`.
 
     Raises:
         InvalidResponseError: `data` is no JSON, or JSON of another kind.
     """
-    value = parse_json(data, secrets)
+    value = parse_json(data, redactor)
     if is_object(value):
         return value
     raise InvalidResponseError(
         f"The server sent {_kind(value)} where a JSON object was due.",
-        body=redacted(value, secrets),
+        body=redactor.json(value),
     )
 
 

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 
 from langchain_aimlernie._calls import load_transport
 from langchain_aimlernie._endpoint import DEFAULT_BASE_URL, parse_base_url, parse_key
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie._wire import is_object, parse_json
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
@@ -195,7 +196,7 @@ def _new_call(
         body=b"",
         clocks=Clocks(read=timeout),
         max_retries=max_retries,
-        secrets=(key,) if key else (),
+        redactor=Redactor(key or ""),
     )
 
 

@@ -181,7 +181,7 @@ class Exchange(Progress, Generic[T]):
                 whole = True
         self.close(reusable=whole)
         return error_from_response(
-            status, self._headers or {}, bytes(body), secrets=self._call.secrets
+            status, self._headers or {}, bytes(body), redactor=self._call.redactor
         )
 
     def _drain(self, pieces: Iterator[bytes]) -> bool:
@@ -342,7 +342,7 @@ class AsyncExchange(Progress, Generic[T]):
                 whole = True
         await self.close(reusable=whole)
         return error_from_response(
-            status, self._headers or {}, bytes(body), secrets=self._call.secrets
+            status, self._headers or {}, bytes(body), redactor=self._call.redactor
         )
 
     async def _drain(self, pieces: AsyncIterator[bytes]) -> bool:

@@ -17,7 +17,7 @@ import httpcore
 import httpx
 
 from langchain_aimlernie._error_answers import error_from_response
-from langchain_aimlernie._problems import clip, redact
+from langchain_aimlernie._problems import clip
 from langchain_aimlernie._transport.clocks import ClockExpiredError
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -185,7 +185,7 @@ def _bad_status(error: Exception, trip: Trip) -> AimlErnieError:
     assert isinstance(error, httpx.HTTPStatusError)  # noqa: S101  as the table says
     response = error.response
     return error_from_response(
-        response.status_code, dict(response.headers), b"", secrets=trip.call.secrets
+        response.status_code, dict(response.headers), b"", redactor=trip.call.redactor
     )
 
 
@@ -260,7 +260,7 @@ def _words(error: Exception, trip: Trip) -> str:
     """What the innermost cause says, on one line and without secrets."""
     said = [text for text in map(_say, _causes(error)) if text]
     words = said[-1] if said else type(error).__name__
-    return clip(redact(words, trip.call.secrets), _MAX_CAUSE).rstrip(".")
+    return clip(trip.call.redactor.text(words), _MAX_CAUSE).rstrip(".")
 
 
 def _say(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import httpcore
 import httpx
 
+from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie._transport.clocks import FOREVER
 from langchain_aimlernie.errors import BadRequestError
 
@@ -88,7 +89,7 @@ class Call:
         body: What is sent.
         clocks: How long it may take.
         max_retries: How many tries may follow the first one.
-        secrets: Texts that no error may show.
+        redactor: Removes what no error may show.
         model: The model that is asked.
     """
 
@@ -98,7 +99,7 @@ class Call:
     body: bytes = field(default=b"", repr=False)
     clocks: Clocks = Clocks()
     max_retries: int = 2
-    secrets: tuple[str, ...] = field(default=(), repr=False)
+    redactor: Redactor = field(default=NO_SECRETS, compare=False)
     model: str = ""
 
 

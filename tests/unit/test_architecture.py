@@ -14,8 +14,8 @@ import langchain_aimlernie
 ROOT = Path(langchain_aimlernie.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = {
-    "data": ["_version", "_ranges", "_problems", "errors", "_error_answers", "profiles"],
-    "text": ["_text", "_json_text", "_thoughts", "_endpoint", "_tokens", "_wire", "_sse"],
+    "data": ["_version", "_text", "_ranges", "_problems", "errors", "_error_answers", "profiles"],
+    "text": ["_json_text", "_thoughts", "_endpoint", "_tokens", "_wire", "_sse"],
     "schemas": ["_typed_dicts", "_conformance", "_schemas"],
     "content": ["_media", "_content", "_messages", "_tools"],
     "answers": ["_payload", "_responses", "_blocks", "_stream"],

@@ -14,6 +14,7 @@ from langchain_core.messages import AIMessageChunk
 
 from langchain_aimlernie import _error_answers, errors
 from langchain_aimlernie._error_answers import error_from_response, error_in_payload
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import (
     AimlErnieError,
     AuthenticationError,
@@ -270,7 +271,7 @@ def texts_within(value):
 def test_a_server_that_echoes_the_key_shows_it_to_nobody(body):
     headers = {"x-request-id": KEY, "server": f"a {KEY}", "location": f"https://{KEY}.example/"}
     for status in (401, 307):
-        error = from_body(status, body, headers, secrets=("", KEY, KEY[:9]))
+        error = from_body(status, body, headers, redactor=Redactor("", KEY, KEY[:9]))
         shown = [str(error), repr(error), *texts_within(error.__dict__), *texts_within(error.args)]
         shown += [error.response.text, *texts_within(error.response.headers)]
         assert not [text for text in shown if KEY in text]
@@ -278,7 +279,10 @@ def test_a_server_that_echoes_the_key_shows_it_to_nobody(body):
 
 
 def test_short_secrets_do_not_deface_the_message():
-    assert from_body(400, {"message": "as it is"}, secrets=("", "i", "as")).message == "as it is"
+    assert (
+        from_body(400, {"message": "as it is"}, redactor=Redactor("", "i", "as")).message
+        == "as it is"
+    )
 
 
 @pytest.mark.parametrize(
@@ -408,7 +412,7 @@ def test_the_error_of_structured_output_is_what_parsers_raise():
 def test_traces_get_the_answer_without_its_secrets():
     headers = {"x-inference-id": "i", "set-cookie": "secret", "x-api-key": KEY}
     body = {"message": f"no {KEY}", "requestId": "r"}
-    error = from_body(400, body, headers, secrets=(KEY,))
+    error = from_body(400, body, headers, redactor=Redactor(KEY))
     (generation,) = _generate_response_from_error(error)
     assert generation.message.response_metadata == {
         "body": {"message": "no ***", "requestId": "r"},

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import nullcontext
 from typing import NamedTuple
 
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._transport import AsyncTransport, Call, Clocks, Connection, Transport
 from langchain_aimlernie.errors import StreamInterruptedError
 
@@ -24,7 +25,7 @@ def call_to(server, body=b'{"q": 1}', max_retries=0, headers=None, method="POST"
         body,
         Clocks(**{"read": LONG, "first_event": LONG, "idle": LONG, **clocks}),
         max_retries,
-        (KEY,),
+        Redactor(KEY),
     )
 
 
