@@ -124,32 +124,29 @@ class PreparedCall:
     def call(self) -> Call:
         """Give the request, with the key of the moment."""
         key = self.settings.api_key
-        given = key() if callable(key) else key
-        if inspect.isawaitable(given):
-            if inspect.iscoroutine(given):
-                given.close()
-            raise BadRequestError("api_key is an async function; it works with async calls only.")
-        return self._call(given)
+        return self._call(_read_key(key() if callable(key) else key))
 
     async def async_call(self) -> Call:
         """Give the request, with the key of the moment."""
         await load_transport()
         key = self.settings.api_key
-        given = key() if callable(key) else key
-        if inspect.isawaitable(given):
-            given = await given
-        return self._call(given)
+        return self._call(_read_key(await _awaited(key() if callable(key) else key)))
 
-    def _call(self, key: SecretStr | str | None) -> Call:
+    def _call(self, key: SecretStr | AimlErnieError | None) -> Call:
         from langchain_aimlernie._transport import Call, read_clocks
 
         settings = self.settings
-        secret = self._checked(key)
+        if key is None and is_default_host(settings.base_url):
+            key = AuthenticationError(f"There is no API key: set {KEY_VARIABLE} or pass api_key.")
+        if isinstance(key, AimlErnieError):
+            raise key
         headers = {
             **_HEADERS,
             "accept": _ACCEPTED[self.is_stream],
             "x-client-request-id": _request_id(settings.client_request_id),
         }
+        # From here on local variables are secrets, and nothing is raised.
+        secret = "" if key is None else key.get_secret_value()
         if secret:
             headers["authorization"] = f"Bearer {secret}"
         own = {name.lower(): value for name, value in (settings.default_headers or {}).items()}
@@ -161,23 +158,30 @@ class PreparedCall:
             body=self.body,
             clocks=read_clocks(settings.timeout, settings.stream_idle_timeout),
             max_retries=settings.max_retries,
-            redactor=Redactor(*hidden, secret or ""),
+            redactor=Redactor(*hidden, secret),
             model=self.model,
         )
 
-    def _checked(self, key: SecretStr | str | None) -> str | None:
-        if key is None:
-            if is_default_host(self.settings.base_url):
-                raise AuthenticationError(
-                    f"There is no API key: set {KEY_VARIABLE} or pass api_key."
-                )
-            return None
-        if isinstance(key, SecretStr):
-            return key.get_secret_value()
-        try:
-            return parse_key(key)
-        except ValueError as error:
-            raise AuthenticationError(str(error)) from None
+
+def _read_key(given: object) -> SecretStr | AimlErnieError | None:
+    """Return a key as an object that does not show it, or the error that it is none.
+
+    Nothing is raised where the key is a local variable, which tools that report errors show.
+    """
+    if given is None or isinstance(given, SecretStr):
+        return given
+    if inspect.isawaitable(given):
+        if inspect.iscoroutine(given):
+            given.close()
+        return BadRequestError("api_key is an async function; it works with async calls only.")
+    try:
+        return SecretStr(parse_key(given))
+    except ValueError as error:
+        return AuthenticationError(str(error))
+
+
+async def _awaited(given: object) -> object:
+    return await given if inspect.isawaitable(given) else given
 
 
 def _completion_decoder(call: Call) -> Callable[[Mapping[str, str], bytes], ChatResult]:

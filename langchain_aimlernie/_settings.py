@@ -217,6 +217,7 @@ class ErnieSettings(BaseChatModel):
             refusal = without_secrets(error)
         # Raised here, it does not have the other error, which shows all values, as its context.
         if refusal is not None:
+            del args, kwargs  # tools that report errors show local variables
             raise refusal
 
     @property
@@ -351,13 +352,20 @@ class ErnieSettings(BaseChatModel):
         }
         if not update:
             return self
+        changed = self._with(update)
+        if isinstance(changed, BadRequestError):
+            raise changed
+        return changed
+
+    def _with(self, update: dict[str, Any]) -> Self | BadRequestError:
+        """Return the model with other settings, or the error; to raise it here shows `values`."""
         if headers := update.get("default_headers"):
-            update["default_headers"] = {**(self.default_headers or {}), **headers}
+            update = {**update, "default_headers": {**(self.default_headers or {}), **headers}}
         values = {name: getattr(self, name) for name in type(self).model_fields}
         try:
             return self.model_validate({**values, **update})
         except ValidationError as error:
-            raise BadRequestError(first_reason(error)) from None
+            return BadRequestError(first_reason(error))
 
 
 _DERIVED = ("_serialized", "transport", "async_transport")

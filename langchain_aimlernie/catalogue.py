@@ -127,8 +127,9 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
     """
     from langchain_aimlernie._transport import Connection, Transport
 
-    base = _base(base_url)
-    call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
+    base, key = _base(base_url), _read_key(api_key)
+    del api_key  # tools that report errors show local variables
+    call = _new_call(base, _query(include, endpoint), key, timeout, max_retries)
     try:
         cards = Transport(Connection(base), http_client).send(call, partial(_decode, call))
     except AimlErnieError as error:
@@ -151,8 +152,9 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
     await load_transport()
     from langchain_aimlernie._transport import AsyncTransport, Connection
 
-    base = _base(base_url)
-    call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
+    base, key = _base(base_url), _read_key(api_key)
+    del api_key  # tools that report errors show local variables
+    call = _new_call(base, _query(include, endpoint), key, timeout, max_retries)
     try:
         cards = await AsyncTransport(Connection(base), http_client).send(
             call, partial(_decode, call)
@@ -174,17 +176,18 @@ def _query(include: Sequence[str], endpoint: str | None) -> str:
 def _new_call(
     base: str,
     query: str,
-    api_key: SecretStr | str | None,
+    hidden_key: SecretStr | ValueError | None,
     timeout: float | None,
     max_retries: int,
 ) -> Call:
     from langchain_aimlernie._transport import Call, Clocks
 
+    if isinstance(hidden_key, ValueError):
+        raise hidden_key
     url = f"{base}/models?{query}".rstrip("?")
-    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
+    key = "" if hidden_key is None else hidden_key.get_secret_value()
     if key:
-        key = parse_key(key)
         headers["authorization"] = f"Bearer {key}"
     kept = _kept.get((url, headers.get("authorization", "")))
     if kept is not None:
@@ -198,6 +201,15 @@ def _new_call(
         max_retries=max_retries,
         redactor=Redactor(key or ""),
     )
+
+
+def _read_key(given: SecretStr | str | None) -> SecretStr | ValueError | None:
+    """Return a key as an object that does not show it, or the error that it is none."""
+    key = given.get_secret_value() if isinstance(given, SecretStr) else given
+    try:
+        return SecretStr(parse_key(key)) if key else None
+    except ValueError as error:
+        return error.with_traceback(None)
 
 
 def _place(call: Call) -> tuple[str, str]:
