@@ -1,16 +1,21 @@
 """The four calls of a model: settings and options worked out, sent, and the answer decoded.
 
-This is loaded with a model's first call, and httpx with it.
+The transport is imported with the first call, because importing httpx takes longer than importing
+all other modules of this package: sync calls wait for it, async ones leave it to a thread.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import json
+import threading
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -32,7 +37,6 @@ from langchain_aimlernie._responses import decode_completion
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._stream import StreamDecoder
 from langchain_aimlernie._text import Redactor
-from langchain_aimlernie._transport import Call, read_clocks
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import AimlErnieError, AuthenticationError, BadRequestError
 from langchain_aimlernie.profiles import find_model
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
+    from langchain_aimlernie._transport import Call
+
 _HEADERS: Mapping[str, str] = {
     "content-type": "application/json",
     "user-agent": f"langchain-aimlernie/{__version__}",
@@ -50,6 +56,25 @@ _SHORTEST_SECRET = 8
 """Shorter values of headers are no secrets, and blotting them out would blot out words."""
 
 _ACCEPTED = {False: "application/json", True: "text/event-stream"}
+
+_is_loaded = threading.Event()
+"""Set once the transport is imported; `sys.modules` has a module from the start of its import."""
+
+
+def _load_transport() -> None:
+    import_module("langchain_aimlernie._transport")
+    with contextlib.suppress(ImportError):  # anyio alone knows what it imports at its first use
+        import_module("anyio._backends._asyncio")
+    _is_loaded.set()
+
+
+async def load_transport() -> None:
+    """Import the transport in a thread, so that the running loop does not wait for it.
+
+    Every async function must await this before it uses the transport.
+    """
+    if not _is_loaded.is_set():
+        await asyncio.to_thread(_load_transport)
 
 
 _NO_OPTIONS = frozenset({"stream", "streaming", *BaseChatModel.model_fields})
@@ -148,29 +173,29 @@ class PreparedCall:
     def call(self) -> Call:
         """Give the request, with the key of the moment."""
         key = self.settings.api_key
-        given = key() if callable(key) else key
-        if inspect.isawaitable(given):
-            if inspect.iscoroutine(given):
-                given.close()
-            raise BadRequestError("api_key is an async function; it works with async calls only.")
-        return self._call(given)
+        return self._call(_read_key(key() if callable(key) else key))
 
     async def async_call(self) -> Call:
         """Give the request, with the key of the moment."""
+        await load_transport()
         key = self.settings.api_key
-        given = key() if callable(key) else key
-        if inspect.isawaitable(given):
-            given = await given
-        return self._call(given)
+        return self._call(_read_key(await _awaited(key() if callable(key) else key)))
 
-    def _call(self, key: SecretStr | str | None) -> Call:
+    def _call(self, key: SecretStr | AimlErnieError | None) -> Call:
+        from langchain_aimlernie._transport import Call, read_clocks
+
         settings = self.settings
-        secret = self._checked(key)
+        if key is None and is_default_host(settings.base_url):
+            key = AuthenticationError(f"There is no API key: set {KEY_VARIABLE} or pass api_key.")
+        if isinstance(key, AimlErnieError):
+            raise key
         headers = {
             **_HEADERS,
             "accept": _ACCEPTED[self.is_stream],
             "x-client-request-id": _request_id(settings.client_request_id),
         }
+        # From here on local variables are secrets, and nothing is raised.
+        secret = "" if key is None else key.get_secret_value()
         if secret:
             headers["authorization"] = f"Bearer {secret}"
         own = {name.lower(): value for name, value in (settings.default_headers or {}).items()}
@@ -182,23 +207,30 @@ class PreparedCall:
             body=self.body,
             clocks=read_clocks(settings.timeout, settings.stream_idle_timeout),
             max_retries=settings.max_retries,
-            redactor=Redactor(*hidden, secret or ""),
+            redactor=Redactor(*hidden, secret),
             model=self.model,
         )
 
-    def _checked(self, key: SecretStr | str | None) -> str | None:
-        if key is None:
-            if is_default_host(self.settings.base_url):
-                raise AuthenticationError(
-                    f"There is no API key: set {KEY_VARIABLE} or pass api_key."
-                )
-            return None
-        if isinstance(key, SecretStr):
-            return key.get_secret_value()
-        try:
-            return parse_key(key)
-        except ValueError as error:
-            raise AuthenticationError(str(error)) from None
+
+def _read_key(given: object) -> SecretStr | AimlErnieError | None:
+    """Return a key as an object that does not show it, or the error that it is none.
+
+    Nothing is raised where the key is a local variable, which tools that report errors show.
+    """
+    if given is None or isinstance(given, SecretStr):
+        return given
+    if inspect.isawaitable(given):
+        if inspect.iscoroutine(given):
+            given.close()
+        return BadRequestError("api_key is an async function; it works with async calls only.")
+    try:
+        return SecretStr(parse_key(given))
+    except ValueError as error:
+        return AuthenticationError(str(error))
+
+
+async def _awaited(given: object) -> object:
+    return await given if inspect.isawaitable(given) else given
 
 
 def _own_options(options: Mapping[str, Any]) -> dict[str, Any]:

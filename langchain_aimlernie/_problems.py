@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from codecs import BOM_UTF8
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
@@ -312,7 +313,7 @@ def phrase_of_redirect(headers: Mapping[str, str]) -> str:
 
 def parse_body(body: bytes, redactor: Redactor) -> object:
     """Give the JSON of a failed answer, else its text; secrets blotted out, never an error."""
-    text = redactor.text(body.decode("utf-8-sig", errors="replace"))
+    text = redactor.text(body.removeprefix(BOM_UTF8).decode(errors="replace"))
     if len(text) > _MAX_PARSED:
         return text[:MAX_BODY]
     try:
@@ -338,7 +339,7 @@ def clip(text: str, limit: int) -> str:
 def _printable(char: str) -> str:
     if char.isprintable():
         return char
-    return " " if char.isspace() else char.encode("unicode_escape").decode()
+    return " " if char.isspace() else ascii(char)[1:-1]
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -187,6 +187,7 @@ class ErnieSettings(BaseChatModel):
         # Raised here, it does not have the other error, which shows all values, as its context.
         if refusal is not None:
             kwargs.clear()
+            del args, kwargs  # tools that report errors show local variables
             raise refusal
 
     @property
@@ -371,13 +372,20 @@ class ErnieSettings(BaseChatModel):
         }
         if not update:
             return self
+        changed = self._with(update)
+        if isinstance(changed, ValueError):
+            raise changed
+        return changed
+
+    def _with(self, update: dict[str, Any]) -> Self | ValueError:
+        """Return the model with other settings, or the error; to raise it here shows `values`."""
         if headers := update.get("default_headers"):
-            update["default_headers"] = {**(self.default_headers or {}), **headers}
+            update = {**update, "default_headers": {**(self.default_headers or {}), **headers}}
         try:
             # Our constructor's errors show no value that may be secret.
             model = self.changed(update)
         except ValidationError as error:
-            raise ValueError(first_reason(error)) from None
+            return ValueError(first_reason(error))
         model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})
         return model
 

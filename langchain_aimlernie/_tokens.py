@@ -82,7 +82,7 @@ def count_tokens(text: str) -> int:
         return _TOKEN.subn("", text)[1]
     rest, runs = _HAN.subn(" ", text)
     han = len(text) - len(rest) + runs
-    astral = len(rest.encode("utf-16-le", "surrogatepass")) // 2 - len(rest)
+    astral = len(rest.encode("utf-16", "surrogatepass")) // 2 - 1 - len(rest)
     tokens = -(-han * _HAN_TOKENS // _HAN_CHARACTERS) + _TOKEN.subn("", rest)[1]
     return tokens + astral * (_PER_ASTRAL_CHARACTER - 1)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from langchain_core.tools import Tool  # noqa: F401  core imports it to convert a tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._content import read_cache_control

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
@@ -110,7 +111,7 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
 
 
 def _parse_slowly(data: bytes | str, redactor: Redactor) -> object:
-    text = data if isinstance(data, str) else data.decode("utf-8-sig", errors="replace")
+    text = data if isinstance(data, str) else data.removeprefix(BOM_UTF8).decode(errors="replace")
     try:
         return cast("object", json.loads(text, parse_int=_parse_int))
     except (ValueError, RecursionError) as error:

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
+from langchain_aimlernie._calls import load_transport
 from langchain_aimlernie._endpoint import (
     base_url_of_environment,
     check_client,
@@ -24,18 +25,13 @@ from langchain_aimlernie._endpoint import (
     parse_key,
 )
 from langchain_aimlernie._text import Redactor
-from langchain_aimlernie._transport import (
-    AsyncTransport,
-    Call,
-    Clocks,
-    Connection,
-    Transport,
-    read_clocks,
-)
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie._wire import is_object, parse_json
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 from langchain_aimlernie.spend import parse_amount
+
+if TYPE_CHECKING:
+    from langchain_aimlernie._transport import Call
 
 __all__ = ["ModelCard", "alist_models", "list_models"]
 
@@ -133,10 +129,13 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
         AimlErnieError: The list could not be had; the class says why.
         ValueError: `base_url`, `api_key`, `timeout` or `http_client` is malformed.
     """
+    from langchain_aimlernie._transport import Connection, Transport
+
     if http_client is not None:
         check_client(http_client, "http_client", is_async=False)
-    base = _base(base_url)
-    call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
+    base, key = _base(base_url), _read_key(api_key)
+    del api_key  # tools that report errors show local variables
+    call = _new_call(base, _query(include, endpoint), key, timeout, max_retries)
     try:
         cards = Transport(Connection(base), http_client).send(call, partial(_decode, call))
     except AimlErnieError as error:
@@ -161,10 +160,14 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
         AimlErnieError: The list could not be had; the class says why.
         ValueError: `base_url`, `api_key`, `timeout` or `http_client` is malformed.
     """
+    await load_transport()
+    from langchain_aimlernie._transport import AsyncTransport, Connection
+
     if http_client is not None:
         check_client(http_client, "http_client", is_async=True)
-    base = _base(base_url)
-    call = _new_call(base, _query(include, endpoint), api_key, timeout, max_retries)
+    base, key = _base(base_url), _read_key(api_key)
+    del api_key  # tools that report errors show local variables
+    call = _new_call(base, _query(include, endpoint), key, timeout, max_retries)
     try:
         cards = await AsyncTransport(Connection(base), http_client).send(
             call, partial(_decode, call)
@@ -186,15 +189,18 @@ def _query(include: Sequence[str], endpoint: str | None) -> str:
 def _new_call(
     base: str,
     query: str,
-    api_key: SecretStr | str | None,
+    hidden_key: SecretStr | ValueError | None,
     timeout: Any,
     max_retries: int,
 ) -> Call:
+    from langchain_aimlernie._transport import Call, Clocks, read_clocks
+
+    if isinstance(hidden_key, ValueError):
+        raise hidden_key
     url = f"{endpoint_url(base, '/models')}?{query}".rstrip("?")
-    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
+    key = "" if hidden_key is None else hidden_key.get_secret_value()
     if key:
-        key = parse_key(key)
         headers["authorization"] = f"Bearer {key}"
     kept = _kept.get((url, headers.get("authorization", "")))
     if kept is not None:
@@ -208,6 +214,15 @@ def _new_call(
         max_retries=max_retries,
         redactor=Redactor(key or ""),
     )
+
+
+def _read_key(given: SecretStr | str | None) -> SecretStr | ValueError | None:
+    """Return a key as an object that does not show it, or the error that it is none."""
+    key = given.get_secret_value() if isinstance(given, SecretStr) else given
+    try:
+        return SecretStr(parse_key(key)) if key else None
+    except ValueError as error:
+        return error.with_traceback(None)
 
 
 def _place(call: Call) -> tuple[str, str]:

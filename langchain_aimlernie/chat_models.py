@@ -1,7 +1,7 @@
 """`ChatAimlErnie`: Baidu's ERNIE models as a LangChain chat model.
 
-What only a call needs (httpx, the encoders, the decoders) is imported with the first call, so that
-importing the class costs next to nothing beyond LangChain's own base class.
+Only the transport is imported later (see `_calls`): what a method imported when it is first called
+would block the event loop in which it is called.
 """
 
 from __future__ import annotations
@@ -21,10 +21,23 @@ from typing_extensions import Self, Unpack, override
 
 from langchain_aimlernie import _blocks
 from langchain_aimlernie._bindings import Bindable
+from langchain_aimlernie._calls import (
+    PreparedCall,
+    agenerate,
+    astream,
+    cache_key,
+    generate,
+    load_transport,
+    stream,
+)
 from langchain_aimlernie._options import CALL_SETTINGS, OPTIONS, SYNONYMS, read_options
+from langchain_aimlernie._schemas import encode_response_format
 from langchain_aimlernie._secrets import find_secret
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._signatures import Method, Settings, ToolChoice, ToolLike
+from langchain_aimlernie._structured import structured_output
+from langchain_aimlernie._tokens import count_message_tokens, count_tokens
+from langchain_aimlernie._tools import allows_parallel_calls, encode_tool_choice, encode_tools
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import PROVIDER
 
@@ -89,8 +102,6 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        from langchain_aimlernie._calls import PreparedCall, generate
-
         return generate(PreparedCall.of(self, messages, stop, kwargs), run_manager)
 
     @override
@@ -102,8 +113,6 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        from langchain_aimlernie._calls import PreparedCall, agenerate
-
         return await agenerate(PreparedCall.of(self, messages, stop, kwargs), run_manager)
 
     @override
@@ -114,8 +123,6 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        from langchain_aimlernie._calls import PreparedCall, stream
-
         return stream(PreparedCall.of(self, messages, stop, kwargs, stream=True), run_manager)
 
     @override
@@ -126,8 +133,6 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        from langchain_aimlernie._calls import PreparedCall, astream
-
         return astream(PreparedCall.of(self, messages, stop, kwargs, stream=True), run_manager)
 
     @override
@@ -157,13 +162,6 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
             ValueError: A tool or a choice that the API would refuse, or an option that looks like
                 a secret and would be sent in the body.
         """
-        from langchain_aimlernie._schemas import encode_response_format
-        from langchain_aimlernie._tools import (
-            allows_parallel_calls,
-            encode_tool_choice,
-            encode_tools,
-        )
-
         kwargs = read_options(kwargs, self.api_key)
         encoded = encode_tools(tools, strict=strict)
         if parallel_tool_calls is None:
@@ -235,8 +233,6 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         The runnable raises `StructuredOutputError` when the answer is no instance of the schema:
         no tool call, invalid JSON, cut by length, refused.
         """
-        from langchain_aimlernie._structured import structured_output
-
         kwargs = read_options(kwargs, self.api_key)
         return structured_output(
             self,
@@ -254,8 +250,6 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         """Estimate a text's tokens offline; exact if `custom_get_token_ids` is set."""
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
-        from langchain_aimlernie._tokens import count_tokens
-
         return count_tokens(text)
 
     @override
@@ -263,9 +257,6 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         self, messages: list[BaseMessage], tools: Sequence[ToolLike] | None = None
     ) -> int:
         """Estimate the tokens of a conversation, tools and images included, offline."""
-        from langchain_aimlernie._tokens import count_message_tokens
-        from langchain_aimlernie._tools import encode_tools
-
         encoded = encode_tools(tools) if tools else None
         return count_message_tokens(messages, encoded, count=self.get_num_tokens)
 
@@ -300,7 +291,6 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
 
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-        from langchain_aimlernie._calls import cache_key
 
         return cache_key(self, stop, kwargs)
 
@@ -408,6 +398,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
 
     async def aclose(self) -> None:
         """Close the idle connections that calls in this event loop, and sync ones, have left."""
+        await load_transport()
         await self.async_transport.close()
         self.close()
 

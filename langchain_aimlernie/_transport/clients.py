@@ -2,8 +2,9 @@
 
 Sync calls share one pool a process and kind of settings; async calls, one a running event loop.
 The pools of a loop are owned by an async generator: the loop closes it when it shuts down
-(`asyncio.run` sees to that). Loops that were closed without are swept out when the next one comes.
-A forked child forgets the parent's connections.
+(`asyncio.run` sees to that). Loops that were closed without are swept out when the next one comes;
+those that nobody closes, the garbage collector takes, and their connections with them. A forked
+child forgets the parent's connections.
 
 Pools are shared, so closing one model closes idle connections only. A model with the same settings
 connects anew; calls under way are not disturbed.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import weakref
 from typing import TYPE_CHECKING
 
 from langchain_aimlernie._transport.pools import AsyncPool, GivenAsyncPool, GivenPool, Pool
@@ -125,28 +127,35 @@ class _Home:
         try:
             yield
         finally:
-            if _homes.get(id(self.loop)) is self:
-                del _homes[id(self.loop)]
+            _homes.discard(self)
+            delattr(self.loop, _HOME)
             for pool in self.pools.values():
                 await pool.retire()
 
 
-_homes: dict[int, _Home] = {}
+_HOME = "_aimlernie_home"
+"""The attribute of a loop that is its `_Home`. No table can be the only owner of the homes and yet
+let the loops go, not even a weak one: connections refer to their loop."""
+
+_homes: weakref.WeakSet[_Home] = weakref.WeakSet()
 
 
 async def _home() -> _Home:
     loop = asyncio.get_running_loop()
-    home = _homes.get(id(loop))
-    if home is None or home.loop is not loop:
-        for key, old in list(_homes.items()):
-            if old.loop.is_closed():
-                _homes.pop(key, None)
-        home = _homes[id(loop)] = _Home(loop)
+    home: _Home | None = getattr(loop, _HOME, None)
+    if home is None:
+        for other in list(_homes):
+            if other.loop.is_closed():
+                _homes.discard(other)
+                other.pools.clear()
+        home = _Home(loop)
+        setattr(loop, _HOME, home)
+        _homes.add(home)
         await home.settle()
     return home
 
 
-_left_to_parent: list[_Home] = []
+_left_to_parent: list[dict[Route, AsyncPool]] = []
 
 
 def _forget() -> None:
@@ -158,8 +167,9 @@ def _forget() -> None:
     for pool in _pools.values():
         pool.close_idle()
         pool.slots.forget()
-    _left_to_parent.extend(_homes.values())
-    _homes.clear()
+    for home in _homes:
+        _left_to_parent.append(home.pools)
+        home.pools = {}
 
 
 @atexit.register

@@ -87,9 +87,13 @@ def host_of(url: str) -> str:
 
 
 def failure(error: Exception, trip: Trip) -> AimlErnieError:
-    """Make the error of ours for what a try ended with."""
+    """Make the error of ours for what a try ended with.
+
+    An error of a decoder loses its traceback: the local variables of those frames are the response,
+    in which a server may have echoed the key, and tools that report errors show them.
+    """
     if isinstance(error, AimlErnieError):
-        return error
+        return error.with_traceback(None)
     names = {cls.__name__ for cls in type(error).__mro__ if _top(cls) in _LIBRARIES}
     for kinds, explain in _EXPLANATIONS:
         if not names.isdisjoint(kinds):

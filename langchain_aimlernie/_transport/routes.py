@@ -77,7 +77,7 @@ class Route(NamedTuple):
             APIConnectionError: The environment names certificates that cannot be read.
         """
         if self.is_plain:
-            return _plain_context()
+            return _PLAIN_CONTEXT
         try:
             with _reading_certificates:
                 return _context(self.certificates)
@@ -176,10 +176,9 @@ def _context(_certificates: tuple[str | None, ...]) -> ssl.SSLContext:
     return httpx.create_ssl_context()
 
 
-@functools.cache
-def _plain_context() -> ssl.SSLContext:
-    """Settings for a transport that needs none; without them httpx reads the certificates."""
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_PLAIN_CONTEXT = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For connections without TLS; otherwise httpx reads the certificates. OpenSSL is initialised here,
+with the import of this module, and not in the event loop."""
 
 
 def find_route(connection: Connection) -> Route:

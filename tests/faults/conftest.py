@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import shutil
 
@@ -9,11 +10,22 @@ import pytest
 from fault_server import FaultServer
 from paper import paper_mill
 
+from langchain_aimlernie import APIConnectionError, ChatAimlErnie
+
 FIGURES = pytest.StashKey[list[str]]()
+
+
+async def first_call():
+    """Load what the first call loads, certificates included: it would take a case's time."""
+    with pytest.raises(APIConnectionError):
+        await ChatAimlErnie(
+            base_url="https://127.0.0.1:1/v1", api_key="sk-0123456789", max_retries=0
+        ).ainvoke("hi")
 
 
 @pytest.fixture(scope="session")
 def faults():
+    asyncio.run(first_call())
     # What the imports left is never garbage: each `gc.collect()` of the tests is spared it.
     gc.collect()
     gc.freeze()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PROMPT = "Say hello."
 CALL_ID = "call-of-the-faults"
+HEADER_SECRET = "tenant-5ecret-9876543210"
+HEADERS = {"x-tenant-token": HEADER_SECRET}
 JSON_MODES = ("invoke", "ainvoke")
 STREAM_MODES = ("stream", "astream")
 ALL_MODES = (*JSON_MODES, *STREAM_MODES)
@@ -308,6 +310,8 @@ def own_client_outcome(
 ) -> Outcome:
     """One call through a client of the user's own, which the user closes."""
 
+    settings = {"default_headers": HEADERS, **settings}
+
     def sync() -> Outcome:
         with library.Client(verify=verify) as client:
             return attempt(make_model(base_url, http_client=client, **settings), mode)
@@ -323,7 +327,7 @@ def own_client_outcome(
 
 def play(endpoint: Endpoint, mode: str, requests: int = 1, **settings: object) -> Outcome:
     """One call against the endpoint's script, then a good one: nothing may be left of the first."""
-    model = make_model(endpoint.base_url, **settings)
+    model = make_model(endpoint.base_url, **{"default_headers": HEADERS, **settings})
     patience = {name: 8.0 for name in ("timeout", "stream_idle_timeout") if name in settings}
 
     def sync() -> Outcome:
@@ -361,6 +365,7 @@ def check_error(error: BaseException | None) -> None:
     assert str(error).strip(), "an error without words"
     assert len(str(error)) < 1500, f"{len(str(error))} characters"
     check_secrets(error)
+    check_frames(error)
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert str(again) == str(error)
@@ -376,6 +381,27 @@ def check_secrets(error: BaseException, secret: str = KEY) -> None:
         assert secret not in value, f"{path} holds the secret"
     with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError):
         assert secret.encode() not in pickle.dumps(error)
+
+
+def check_frames(error: BaseException, *secrets: str) -> None:
+    """No local variable of any frame of the error, or of those it came of, shows a secret."""
+    for line in frame_lines(error):
+        assert not any(secret in line for secret in secrets or (KEY, HEADER_SECRET)), line
+
+
+def frame_lines(error: BaseException) -> list[str]:
+    """What tools that print a traceback with its local variables print of the whole chain."""
+    lines: list[str] = []
+    todo: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while todo:
+        link = todo.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            todo += [link.__cause__, link.__context__]
+            shown = traceback.TracebackException.from_exception(link, capture_locals=True)
+            lines += [line for frame in shown.format(chain=False) for line in frame.splitlines()]
+    return lines
 
 
 def reachable(root: object) -> list[tuple[str, str]]:

@@ -21,6 +21,8 @@ from fault_bytes import (
 )
 from fault_outcomes import (
     ALL_MODES,
+    HEADER_SECRET,
+    HEADERS,
     STREAM_MODES,
     check_secrets,
     make_model,
@@ -30,9 +32,6 @@ from fault_outcomes import (
 from fault_server import Close, Hold, Reset
 from langchain_core.load import dumpd, dumps
 from langchain_core.tracers.base import BaseTracer
-
-HEADER_SECRET = "tenant-5ecret-9876543210"
-HEADERS = {"x-tenant-token": HEADER_SECRET}
 
 ECHOES = {
     "the API's message": answer(aiml_error(401, f"Bad key {KEY}"), 401),

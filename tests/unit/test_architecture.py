@@ -69,6 +69,7 @@ ORDER = {name: place for place, name in enumerate(itertools.chain(*LAYERS.values
 TRANSPORT = {*LAYERS["transport"]}
 NO_BYTES = {"_transport.retry", "_transport.slots", "_transport.clocks"}
 WAITS = TRANSPORT | {*LAYERS["structured output"], "_calls", "chat_models", "catalogue"}
+READY_CODECS = {"ascii", "latin-1", "utf-8", "utf-16"}
 PREFIX = "langchain_aimlernie."
 
 
@@ -158,6 +159,19 @@ def test_httpx_is_imported_where_bytes_are_moved_only(path):
 def test_nothing_waits_outside_the_layers_that_move_bytes(path):
     waits = [n for n in ast.walk(tree_of(path)) if isinstance(n, (ast.AsyncFunctionDef, ast.Await))]
     assert not waits or name_of(path) in WAITS
+
+
+def codecs_of(tree):
+    """The codecs that a module names; Python knows those of `READY_CODECS` without an import."""
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and n.args]
+    methods = [n for n in calls if isinstance(n.func, ast.Attribute)]
+    coding = [n.args[0] for n in methods if n.func.attr in ("encode", "decode")]
+    return {n.value for n in coding if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+@pytest.mark.parametrize("path", own_modules(), ids=name_of)
+def test_no_codec_is_imported_in_the_event_loop(path):
+    assert codecs_of(tree_of(path)) <= READY_CODECS
 
 
 @pytest.mark.parametrize(

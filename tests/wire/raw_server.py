@@ -51,6 +51,12 @@ class Wire:
         self.server, self.sock, self.number = server, sock, number
         self._file = sock.makefile("rb")
 
+    def wrap(self, context):
+        """Go on in TLS."""
+        self._file.close()
+        self.sock = context.wrap_socket(self.sock, server_side=True)
+        self._file = self.sock.makefile("rb")
+
     def request(self):
         """Wait for a request; `None` when the client has gone."""
         line = self._file.readline()

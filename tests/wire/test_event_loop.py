@@ -1,0 +1,181 @@
+"""No call blocks the event loop, not even the first one of a process, and no loop is kept alive."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import shutil
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import pytest
+from loops import LOOPS
+from paper import paper_mill
+from raw_server import SSE_HEAD, RawServer, answer, frame
+
+from langchain_aimlernie import ChatAimlErnie
+from langchain_aimlernie.testing import ErnieServer
+from langchain_aimlernie.testing.replies import Fault, Reply
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+HELLO = json.dumps(
+    {"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
+)
+HALF = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}}]}
+FAILS = {
+    "failing": "AuthenticationError",
+    "failing with 400": "BadRequestError",
+    "failing with 429": "RateLimitError",
+    "failing with 503": "InternalServerError",
+    "control characters": "InternalServerError: \\x07 text",
+    "no JSON": "InvalidResponseError",
+    "a cut stream": "StreamInterruptedError",
+    "a late answer": "APITimeoutError",
+    "nobody listening": "APIConnectionError: Cannot connect to 127.0.0.1:1: Connection refused",
+    "no TLS handshake": "APITimeoutError: No connection",
+    "no answer": "APIConnectionError",
+    "a wrong setting of a call": "BadRequestError: timeout",
+}
+"""What the calls that are meant to fail come to; all others must succeed."""
+
+
+def run_python(script, *arguments, **environment):
+    """Run a script of this folder in a process of its own; return what it prints."""
+    path = os.pathsep.join(map(str, (ROOT, HERE, HERE.parent)))
+    done = subprocess.run(
+        [sys.executable, script, *arguments],
+        cwd=HERE,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def reply_to(request):
+    """Fail as the prompt says."""
+    prompt = str(request.body["messages"][-1]["content"])
+    if not prompt.startswith("fail "):
+        return None
+    kind = prompt.removeprefix("fail ")
+    if kind.isdigit():
+        return Reply(status=int(kind), body={"message": "as the prompt says"})
+    return {
+        "body": Reply(body="{"),
+        "control": Reply(status=500, body="\x07 text", headers={"content-type": "text/plain"}),
+        "cut": Reply("Hello there", fault=Fault(events=2)),
+        "late": Reply("Hello", delay=1.0),
+    }[kind]
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory):
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    return paper_mill(tmp_path_factory.mktemp("certificates"))("127.0.0.1")
+
+
+def serve_hello(wire):
+    """Answer each request, a stream by half of it."""
+    while request := wire.request():
+        if b'"stream":true' in request.body:
+            wire.send(SSE_HEAD + frame(b"data: %s\n\n" % json.dumps(HALF).encode()))
+        else:
+            wire.send(answer(HELLO.encode(), content_type="application/json"))
+
+
+@pytest.fixture(scope="module")
+def first_calls(paper):
+    """What each call of `first_calls.py` came to, and what of it blocked the loop."""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork to make first calls with")
+
+    def serve(wire):
+        wire.wrap(paper.server)
+        serve_hello(wire)
+
+    def fail_once(request):
+        asked = [r.body["messages"][-1]["content"] for r in server.requests[:-1] if r.body]
+        kind = request.body["messages"][-1]["content"]
+        if kind == "fail once":
+            return None if kind in asked else Reply(status=503, body={"message": "once"})
+        return reply_to(request)
+
+    with ErnieServer() as server, RawServer(serve) as over_tls:
+        server.on_request = fail_once
+        lines = run_python(
+            "first_calls.py",
+            server.base_url,
+            over_tls.base_url.replace("http:", "https:"),
+            SSL_CERT_FILE=paper.file,
+        )
+    return {call["name"]: call for call in map(json.loads, lines.splitlines())}
+
+
+@pytest.mark.slow
+def test_no_call_blocks_the_loop(first_calls):
+    assert len(first_calls) > 30
+    assert ("uvloop" in LOOPS) == ("uvloop" in first_calls)
+    assert not {name: call["blocked"] for name, call in first_calls.items() if call["blocked"]}
+
+
+@pytest.mark.slow
+def test_what_blockbuster_watches_succeeds_or_fails_as_ever(first_calls):
+    for name, call in first_calls.items():
+        if name in FAILS:
+            assert call["came"].startswith(FAILS[name]), name
+        else:
+            assert "Error" not in call["came"].split(":")[0], (name, call["came"])
+
+
+def descriptors():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_loops_that_nobody_closes_are_released_with_their_sockets(paper, monkeypatch, scheme):
+    monkeypatch.setenv("SSL_CERT_FILE", paper.file)
+
+    def serve(wire):
+        if scheme == "https":
+            wire.wrap(paper.server)
+        serve_hello(wire)
+
+    async def use():
+        stream = model.astream("hi")
+        assert (await anext(stream)).text == "Hel"
+        await model.ainvoke("hi")
+        return stream
+
+    def drop_a_loop():
+        loop = asyncio.new_event_loop()
+        left_streams.append(loop.run_until_complete(use()))
+        return weakref.ref(loop)
+
+    with RawServer(serve) as server:
+        model = ChatAimlErnie(
+            base_url=server.base_url.replace("http", scheme, 1), api_key="sk-0123456789abcdef"
+        )
+        left_streams = []
+        gc.collect()
+        before = descriptors()
+        loops = [drop_a_loop() for _ in range(30)]
+        assert server.open == 60
+        left_streams.clear()
+        gc.collect()
+        assert not [loop for loop in loops if loop() is not None]
+        assert server.settle()
+        assert descriptors() <= before
