@@ -360,11 +360,12 @@ def test_tracers_learn_method_and_schema(method, schema):
     ],
 )
 def test_auto_follows_the_profile(profile, sent):
+    """Without a profile it begins with what enforces the schema."""
     model = scripted(called(("Joke", JOKE), text=json.dumps(JOKE)), profile=profile)
     assert structured_output(model, Joke).invoke("a joke") == Joke(**JOKE)
     assert sent in model.told[0]
     by_prompt = isinstance(model.heard[0][0], SystemMessage)
-    assert by_prompt is (not profile or not any(profile.values()))
+    assert by_prompt is (profile is not None and not any(profile.values()))
 
 
 @pytest.mark.parametrize(
