@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCallChunk
@@ -15,7 +16,7 @@ from langchain_aimlernie._json_text import PartialJsonDecoder, find_json
 from langchain_aimlernie.errors import RefusalError, StructuredOutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping
 
     from langchain_aimlernie._schemas import AnswerSchema
 
@@ -60,6 +61,8 @@ class AnswerReader:
         """
         try:
             _refuse_refusal(message)
+            if (answer := self._from_reasoning(message)) is not None:
+                return answer
             return self._from_call(message) if self.by_call else self._from_text(message)
         except _NoAnswerError as error:
             raise _explained(error, message) from error.__cause__
@@ -74,14 +77,18 @@ class AnswerReader:
             return Outcome(None, error)
 
     def partial(self, value: object) -> object | None:
-        """Give what a value that is still arriving makes already, or `None` if nothing yet."""
-        return value if self.schema.output is dict else self._load(value)[0]
+        """Return what a value that is still arriving makes already, or `None` if nothing yet."""
+        if self.schema.output is not dict:
+            return self._load(value)[0]
+        definition, kind = self.schema.definition, _JSON_TYPES[type(value)]
+        expected = definition.get("type") or ("object" if "properties" in definition else kind)
+        return value if kind in expected else None
 
     def _from_call(self, message: AIMessage) -> object:
         for call in message.tool_calls:
             if call["name"] == self.schema.name:
                 arguments = json.dumps(call["args"], ensure_ascii=False)
-                return self._first_fitting([call["args"]], arguments)
+                return self._first_instance([call["args"]], arguments)
         for broken in message.invalid_tool_calls:
             if broken["name"] == self.schema.name:
                 raise _broken_call(self.schema.name, broken["args"] or "")
@@ -95,8 +102,9 @@ class AnswerReader:
 
     def _from_text(self, message: AIMessage) -> object:
         text = str(message.text)
-        if values := list(find_json(text, lists=self.wants_list)):
-            return self._first_fitting(values, text)
+        values = find_json(text)
+        if (first := next(values, _NOTHING)) is not _NOTHING:
+            return self._first_instance(chain([first], values), text)
         if names := called(message):
             raise _NoAnswerError(
                 f"The model called {', '.join(names)} instead of answering.",
@@ -105,20 +113,28 @@ class AnswerReader:
             )
         raise _NoAnswerError(f"There is no valid JSON; the model {_said(text)}.", _TRY_AGAIN, text)
 
-    @property
-    def wants_list(self) -> bool:
-        """Whether a list is asked for, and not an object."""
-        return self.schema.definition.get("type") == "array"
+    def _from_reasoning(self, message: AIMessage) -> object | None:
+        """Return an object that a server's reasoning parser took for reasoning, with all the rest.
 
-    def _first_fitting(self, values: Sequence[object], text: str) -> object:
-        tried = [self._load(value) for value in values]
-        for value, misfit in tried:
+        A response that was cut has not come to its answer; what is in its reasoning is a draft.
+        """
+        if called(message) or str(message.text).strip() or finish_reason(message) == "length":
+            return None
+        blocks = message.content_blocks
+        text = "".join(b.get("reasoning", "") for b in blocks if b["type"] == "reasoning")
+        loaded = (self._load(value) for value in find_json(text))
+        return next((answer for answer, misfit in loaded if misfit is None), None)
+
+    def _first_instance(self, values: Iterable[object], text: str) -> object:
+        misfits: list[ValueError] = []
+        for value in values:
+            answer, misfit = self._load(value)
             if misfit is None:
-                return value
-        misfit = tried[0][1]
+                return answer
+            misfits.append(misfit)
         raise _NoAnswerError(
-            f"The answer does not fit {self.schema.name}: {_reasons(misfit)}.", _TRY_AGAIN, text
-        ) from misfit
+            f"The answer does not fit {self.schema.name}: {_reasons(misfits[0])}.", _TRY_AGAIN, text
+        ) from misfits[0]
 
     def _load(self, value: object) -> tuple[object, ValueError | None]:
         try:
@@ -136,6 +152,8 @@ def _said(text: str) -> str:
     return f"answered {_excerpt(text)}"
 
 
+_NOTHING = object()
+_JSON_TYPES: Mapping[type, str] = {dict: "object", list: "array"}
 _TRY_AGAIN = "Try retry=True, or state in the prompt what is missing."
 _REMEDIES = {
     "length": "The answer was cut off by the token limit: raise max_tokens, or ask for less.",
@@ -217,7 +235,7 @@ class AnswerDecoder:
         self._reader = reader
         self._include_raw = include_raw
         self._messages: list[AIMessage] = []
-        self._json = PartialJsonDecoder(lists=reader.wants_list)
+        self._json = PartialJsonDecoder()
         self._call_index: int | str | None = None
         self._last: object = None
 
@@ -247,7 +265,9 @@ class AnswerDecoder:
         message = self._whole()
         if self._include_raw:
             return [AddableDict(self._reader.outcome(message)._asdict())]
-        return self._news(self._reader.read(message))
+        answer = self._reader.read(message)
+        # `1 == True`: what was given last may be equal and not the same.
+        return [] if repr(answer) == repr(self._last) and answer == self._last else [answer]
 
     def _news(self, value: object) -> list[object]:
         if value is None or value == self._last:

@@ -12,69 +12,290 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DECODER = json.JSONDecoder(strict=False)  # line breaks within strings are common in answers
+_STRICT_DECODER = json.JSONDecoder()
 
 # Reasoning that a server leaves in the text; some chat templates swallow the opening tag.
 _THOUGHTS = re.compile(
     r"\A\s*<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)|\A(?!\s*[\[{`<]).*?</think(?:ing)?>", re.DOTALL
 )
-# Where JSON begins within prose: not at "{x}", nor at the "[1]" of a citation.
-_OPENING = re.compile(r'\{\s*["}]|\[\s*[\[{"\]]')
-_LIST_OPENING = re.compile(r'\{\s*["}]|\[')
 
 
-def find_json(text: str, *, lists: bool = False) -> Iterator[object]:
-    """Give the JSON values that an answer may mean, in their order.
+def _string(quote: str) -> str:
+    """Return the pattern of a string, which lasts to the end of the text if nothing closes it."""
+    return rf"{quote}[^{quote}\\]*(?:\\(?:.|\Z)[^{quote}\\]*)*(?:{quote}|\Z)"
 
-    The whole text is one, or else whatever stands in it within prose or code fences, after
-    reasoning. What begins like JSON and breaks off ends the search: an object within a cut one is
-    not the answer.
+
+_MARK = r"`{3,}|^[ \t]*~{3,}"
+# What counts in prose: an opening bracket, or the mark of a code fence. LaTeX escapes brackets.
+_IN_PROSE = re.compile(rf"\\.|[\[{{]|{_MARK}", re.DOTALL | re.MULTILINE)
+_IN_CODE = re.compile(r"\\.|[\[{]", re.DOTALL)
+# What counts between brackets: brackets, whole strings, and marks, which JSON has in strings only.
+# Python's quotes count, apostrophes do not.
+_IN_BRACKETS = re.compile(
+    rf"""\\.|[\[{{\]}}]|{_MARK}|{_string('"')}|(?<!\w){_string("'")}(?!\w)""",
+    re.DOTALL | re.MULTILINE,
+)
+# Behind the mark that opens a fence: a word up to JSON on the same line, or the rest of the line.
+_INFO = re.compile(r"[ \t]*[\w.+/-]*[ \t]*(?=[\[{])|[^`\[{\n]*(?:\n|\Z)")
+_NEXT_MARK = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
+_SPACE = re.compile(r"\s*")
+
+
+def find_json(text: str) -> Iterator[object]:
+    """Yield the JSON values that a text may mean, the likeliest first.
+
+    The order is: the whole text; if it is not JSON, the values with which its code fences begin,
+    from the last to the first; then the objects and lists at the top level of the text, from the
+    last to the first. What stands inside a bracket that cannot be parsed is not at the top level,
+    and nor is what follows a bracket that is never closed.
 
     Args:
-        text: What the model said.
-        lists: Whether a list of numbers may be meant; `[1]` within prose is a citation otherwise.
+        text: What the model said; reasoning in `<think>` tags before the answer is left out.
     """
     text = _THOUGHTS.sub("", text, count=1).strip()
     try:
         yield _DECODER.decode(text)
     except (ValueError, RecursionError):
-        yield from _find_within(text, _LIST_OPENING if lists else _OPENING)
+        scanner = _Scanner(text)
+        yield from reversed(scanner.fenced)
+        yield from reversed(scanner.bare)
 
 
-def _find_within(text: str, opening: re.Pattern[str]) -> Iterator[object]:
-    position = 0
-    while match := opening.search(text, position):
+class _Scanner:
+    """Finds the values in a text that is not JSON as a whole.
+
+    Each character is read a few times at most, whatever the text.
+
+    Attributes:
+        fenced: The values with which code fences begin, in their order.
+        bare: The values at the top level of prose and code, in their order.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.fenced: list[object] = []
+        self.bare: list[object] = []
+        self._text = text
+        self._has_failed = False
+        self._fence: str | None = None  # the mark of the fence that is open
+        self._inside = 0  # what begins before this position stands inside a bracket
+        self._scan(_IN_PROSE, 0, len(text))
+
+    def _scan(self, tokens: re.Pattern[str], position: int, limit: int) -> None:
+        while token := tokens.search(self._text, position, limit):
+            position = token.end()
+            text = token[0].lstrip()
+            if text[0] in "`~":
+                position = self._read_mark(text, position)
+            elif text in "[{" and token.start() >= self._inside:
+                position = self._read(token.start(), limit, self.bare)
+
+    def _read_mark(self, mark: str, position: int) -> int:
+        """Read a fence as far as the JSON at its beginning, or else whole; return where it ends.
+
+        Args:
+            mark: The mark that opens it, or closes one that has been read so far.
+            position: The end of the mark.
+        """
+        opened, self._fence = self._fence, None
+        if opened and mark.startswith(opened) and not self._text[position : position + 1].isalnum():
+            return position
+        info = _INFO.match(self._text, position)
+        if info is None:  # code within a line
+            return position
+        start = _skip_space(self._text, info.end())
+        if self._text[start : start + 1] in ("[", "{"):
+            self._fence = mark
+            return self._read_values(start)
+        return self._read_code(mark, info.end())
+
+    def _read_values(self, position: int) -> int:
+        """Read one value, or several under each other, up to what is none."""
+        while self._text[position : position + 1] in ("[", "{"):
+            resume = self._read(position, len(self._text), self.fenced)
+            if resume < self._inside:
+                return resume
+            position = _skip_space(self._text, resume)
+        return position
+
+    def _read_code(self, mark: str, start: int) -> int:
+        """Read a fence without a bracket at its beginning; it may hold a string or a number."""
+        closing = _NEXT_MARK.search(self._text, start)
+        limit = closing.start() if closing else len(self._text)
         try:
-            value, position = _DECODER.raw_decode(text, match.start())
-        except (ValueError, RecursionError):
-            return
-        yield value
+            self.fenced.append(_DECODER.decode(self._text[start:limit].strip()))
+        except ValueError:
+            self._scan(_IN_CODE, start, limit)
+        if closing and closing[1].startswith(mark):
+            self._fence = mark
+        return limit
+
+    def _read(self, start: int, limit: int, values: list[object]) -> int:
+        """Read what the bracket at `start` opens; return where the next fence may begin."""
+        if not self._has_failed:
+            try:
+                value, end = _DECODER.raw_decode(self._text, start)
+            except (ValueError, RecursionError):
+                self._has_failed = True  # an error costs time for all the text before it
+            else:
+                if end <= limit:
+                    values.append(value)
+                    self._inside = end
+                    return end
+        end, is_closed = _find_end(self._text, start, limit)
+        self._inside = end if is_closed or values is self.fenced else limit
+        text = self._text[start:end]
+        try:
+            values.append(_DECODER.decode(text))
+        except json.JSONDecodeError as error:
+            return end if _is_cut(error, text) else start + _error_position(text)
+        except (ValueError, RecursionError):  # a number of too many digits, or nested too deeply
+            return end
+        return end
+
+
+def _find_end(text: str, start: int, limit: int) -> tuple[int, bool]:
+    """Return the end of what the bracket at `start` opens, and whether it is closed there.
+
+    If nothing closes it, it ends where a code fence begins or ends, or at `limit`.
+    """
+    depth = 0
+    for token in _IN_BRACKETS.finditer(text, start, limit):
+        kind = token[0].lstrip()[0]
+        if kind in "[{":
+            depth += 1
+        elif kind in "]}":
+            depth -= 1
+            if not depth:
+                return token.end(), True
+        elif kind in "`~":
+            return token.start(), False
+    return limit, False
+
+
+_ANY_MARK = re.compile(_MARK, re.MULTILINE)
+# A fence whose first line, or the space before its content, is still arriving.
+_INFO_ARRIVING = re.compile(r"[^`\[{\n]*(?:\n\s*)?\Z")
+_LONGEST_PART_OF_MARK = 8
+_BEYOND = re.compile(r"[\]}]\s*[^\s,\]}]")  # what follows a value, and not within another one
+_OF_NUMBERS = "0123456789+-.eE_"
 
 
 class PartialJsonDecoder:
-    """Reads an object or list while its text is arriving."""
+    """Reads an object or list while its text is arriving.
 
-    def __init__(self, *, lists: bool = False) -> None:
-        self._opening = _LIST_OPENING if lists else _OPENING
+    Only where the text itself or a code fence begins with JSON: whether a value within prose is
+    the answer shows at the end. Of several fences the last one counts, as in `find_json`.
+    """
+
+    def __init__(self) -> None:
         self._text = ""
         self._start: int | None = None
+        self._after = 0
+        self._in_fence = False
+        self._ending = ""  # a closing bracket and the space after it, if nothing else has come
 
     def feed(self, text: str) -> object | None:
-        """Take the next piece of text; give all that is known, unfinished strings included.
+        """Take the next piece of text; return all that is known, unfinished strings included.
 
-        `None` if nothing is known yet, or what has come cannot be read.
+        A number at the end is left out, because more digits may follow. `None` if nothing is
+        known, or what has come cannot be read.
         """
         self._text += text
-        if self._start is None:
-            self._start = self._find_start()
-        if self._start is None:
+        ending = self._ending + text
+        may_be_whole = _BEYOND.search(ending) is not None
+        last = len(ending.rstrip()) - 1
+        self._ending = ending[last:] if ending[last : last + 1] in ("}", "]") else ""
+        known = None
+        while self._start is not None or self._find_start():
+            value = self._read(may_be_whole=may_be_whole)
+            known = known if value is None else value
+            if self._start is not None:
+                break
+        return known
+
+    def _find_start(self) -> bool:
+        """Find the next bracket with which the text or a fence begins, if it has come."""
+        text = self._text
+        thoughts = _THOUGHTS.match(text) if "think>" in text or "thinking>" in text else None
+        body = _skip_space(text, thoughts.end() if thoughts else 0)
+        if body >= self._after and text[body : body + 1] in ("[", "{"):
+            self._start, self._in_fence = body, False
+            return True
+        self._after = max(self._after, body)
+        while mark := _ANY_MARK.search(text, self._after):
+            if mark.end() == len(text) or self._is_undecided(mark.end()):
+                self._after = mark.start()
+                return False
+            if self._opens_with_json(mark.end()):
+                return True
+        self._after = max(self._after, len(text) - _LONGEST_PART_OF_MARK)
+        return False
+
+    def _is_undecided(self, position: int) -> bool:
+        is_closing = self._in_fence and not self._text[position].isalnum()
+        return not is_closing and bool(_INFO_ARRIVING.match(self._text, position))
+
+    def _opens_with_json(self, position: int) -> bool:
+        """Pass the mark that ends at `position`; return whether it opens a fence with JSON."""
+        was_in_fence, self._in_fence, self._after = self._in_fence, False, position
+        if was_in_fence and not self._text[position].isalnum():
+            return False
+        if info := _INFO.match(self._text, position):
+            self._in_fence = True
+            start = self._after = _skip_space(self._text, info.end())
+            if self._text[start : start + 1] in ("[", "{"):
+                self._start = start
+        return self._start is not None
+
+    def _read(self, *, may_be_whole: bool) -> object | None:
+        start = cast("int", self._start)
+        if may_be_whole and (value := self._read_whole(start)) is not None:
+            return value
+        arrived = _without_number(self._text[start:])
+        if _skip_space(arrived, 1) == len(arrived):  # a bracket, which may as well begin prose
             return None
         try:
-            value = from_json(self._text[self._start :], allow_partial="trailing-strings")
-        except ValueError:
-            return None
-        return cast("object", value)
+            return cast("object", from_json(arrived, allow_partial="trailing-strings"))
+        except ValueError:  # also for a raw line break in a string, unlike `json`
+            return self._read_whole(start, or_leave=True)
 
-    def _find_start(self) -> int | None:
-        thoughts = _THOUGHTS.match(self._text)
-        match = self._opening.search(self._text, thoughts.end() if thoughts else 0)
-        return match.start() if match else None
+    def _read_whole(self, start: int, *, or_leave: bool = False) -> object | None:
+        """Return the value if all of it has come; if it is no JSON, look for another on demand."""
+        try:
+            value, self._after = _DECODER.raw_decode(self._text, start)
+        except json.JSONDecodeError as error:
+            if or_leave and not _is_cut(error, self._text):
+                self._start, self._after = None, max(error.pos, start + 1)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            self._start = None
+            return cast("object", value)
+        return None
+
+
+def _error_position(text: str) -> int:
+    """Return how far a text is JSON: what looks like the mark of a fence in its strings is not."""
+    try:
+        _STRICT_DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        return max(error.pos, 1)
+    return len(text)
+
+
+def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
+    return error.pos >= len(text) or error.msg.startswith("Unterminated string")
+
+
+def _without_number(text: str) -> str:
+    """Leave out a number at the end, also in quotes, which classes may take for a number."""
+    shorter = text.rstrip(_OF_NUMBERS)
+    if len(shorter) == len(text):
+        return text
+    before = shorter.rstrip()
+    before = before.removesuffix('"').rstrip()
+    return before if before.endswith(("[", ",", ":")) else text
+
+
+def _skip_space(text: str, position: int) -> int:
+    return cast("re.Match[str]", _SPACE.match(text, position)).end()

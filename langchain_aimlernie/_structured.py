@@ -15,7 +15,13 @@ from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._answers import AnswerDecoder, AnswerReader
-from langchain_aimlernie._reasking import StructuredOutputWithRetry, as_messages
+from langchain_aimlernie._endpoint import is_default_host
+from langchain_aimlernie._reasking import (
+    Server,
+    StructuredOutputWithRetry,
+    as_messages,
+    server_of,
+)
 from langchain_aimlernie._schemas import (
     ANY_JSON,
     AnswerSchema,
@@ -23,6 +29,7 @@ from langchain_aimlernie._schemas import (
     encode_answer_tool,
     read_schema,
 )
+from langchain_aimlernie.profiles import is_published, model_profile
 
 if TYPE_CHECKING:
     from langchain_aimlernie._signatures import Method, ToolLike
@@ -52,7 +59,10 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
             with `json_mode`, which then takes any JSON object or list.
         method: `json_schema` uses the API's own `response_format`; `function_calling` a tool that
             the model must call; `json_mode` puts the schema into the prompt and asks for JSON.
-            `auto` takes the first of these that `model.profile` lists, or `json_mode`.
+            `auto` takes the first of these that `model.profile` lists, or `json_mode`. For a
+            model without a profile, and on another server than the AI/ML API, it tries them in
+            this order: the next one when the server refuses one (HTTP 400 with a message about
+            `response_format` or tools), which is remembered for the server and the model.
         include_raw: Whether to give a dict of `raw` (the message), `parsed` and `parsing_error`
             instead, in which an answer that cannot be used raises nothing. Streamed, `raw` comes
             in chunks and the other two at the end.
@@ -77,19 +87,27 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     _refuse_unknown(model, kwargs)
     if schema is None and method == "auto":
         method = "json_mode"
-    chosen = _choose_method(model, method, with_tools=bool(tools))
-    if strict is not None and chosen == "json_mode":
+    server = server_of(kwargs, (getattr(model, "base_url", ""), getattr(model, "model_name", "")))
+    first, *others = _choose_methods(model, method, server, with_tools=bool(tools))
+    if strict is not None and first == "json_mode":
         raise ValueError("strict is no option of method='json_mode', where nothing enforces it.")
-    answer = _answer_schema(schema, strict, chosen)
-    traced = {"kwargs": {"method": chosen, "strict": strict}, "schema": answer.traced}
-    settings = {"ls_structured_output_format": traced, **kwargs}
-    asking = _ASKING[chosen](model, answer, tools, settings)
-    reader = AnswerReader(answer, by_call=chosen == "function_calling", with_tools=bool(tools))
-    chain = asking | StructuredOutputParser(reader=reader, include_raw=include_raw)
+    answer = _answer_schema(schema, strict, first)
+
+    def chain_of(method: str) -> Runnable[LanguageModelInput, Any]:
+        traced = {"kwargs": {"method": method, "strict": strict}, "schema": answer.traced}
+        settings = {"ls_structured_output_format": traced, **kwargs}
+        asking = _ASKING[method](model, answer, tools, settings)
+        reader = AnswerReader(answer, by_call=method == "function_calling", with_tools=bool(tools))
+        return asking | StructuredOutputParser(reader=reader, include_raw=include_raw)
+
+    methods = [first, *(name for name in others if _can_ask(name, answer, strict))]
+    chains = {name: chain_of(name) for name in methods}
     retries = _count_retries(retry)
-    if not retries:
-        return chain
-    return StructuredOutputWithRetry(chain=chain, include_raw=include_raw, retries=retries)
+    if not retries and not others:
+        return chains[first]
+    return StructuredOutputWithRetry(
+        chains=chains, server=server, include_raw=include_raw, retries=retries
+    )
 
 
 def _answer_schema(schema: object, strict: bool | None, method: str) -> AnswerSchema:
@@ -100,21 +118,44 @@ def _answer_schema(schema: object, strict: bool | None, method: str) -> AnswerSc
     raise ValueError(f"method={method!r} needs a schema; only 'json_mode' goes without.")
 
 
-def _choose_method(model: BaseChatModel, method: str, *, with_tools: bool) -> str:
+def _choose_methods(
+    model: BaseChatModel, method: str, server: Server, *, with_tools: bool
+) -> list[str]:
+    """Return the methods to try, in their order."""
+    methods = [method]
     if method == "auto":
-        profile: Mapping[str, Any] = {} if model.profile is None else {**model.profile}
-        listed = [name for name, key in _PROFILE_KEYS.items() if profile.get(key)]
-        method = [*listed, "json_mode"][0]
-    if method not in _ASKING:
+        profile = _deciding_profile(model, server)
+        listed = [name for name, key in _PROFILE_KEYS.items() if profile and profile.get(key)]
+        methods = [*_ASKING] if profile is None else [*listed, "json_mode"][:1]
+        if with_tools and profile is None:
+            methods = ["json_schema"]
+    if methods[0] not in _ASKING:
         raise ValueError(
             f"method={method!r} is none of {', '.join(map(repr, ('auto', *_ASKING)))}."
         )
-    if with_tools and method != "json_schema":
-        raise ValueError(f"tools go with method='json_schema' only, not with {method!r}.")
-    return method
+    if with_tools and methods != ["json_schema"]:
+        raise ValueError(f"tools go with method='json_schema' only, not with {methods[0]!r}.")
+    return methods
 
 
 _PROFILE_KEYS = {"json_schema": "structured_output", "function_calling": "tool_calling"}
+
+
+def _deciding_profile(model: BaseChatModel, server: Server) -> Mapping[str, Any] | None:
+    """Return the profile that says what works; what is published is said of AI/ML API alone."""
+    base_url, name = server
+    is_own = name == getattr(model, "model_name", "")
+    profile = model.profile if is_own else model_profile(name)
+    if profile is None or (base_url and not is_default_host(base_url) and is_published(profile)):
+        return None
+    return {**profile}
+
+
+def _can_ask(method: str, answer: AnswerSchema, strict: bool | None) -> bool:
+    """Return whether a method that is only one of several suits the schema."""
+    if method == "function_calling":
+        return bool(answer.definition.get("type", "object") == "object")
+    return strict is None
 
 
 def _count_retries(retry: object) -> int:

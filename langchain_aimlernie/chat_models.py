@@ -219,7 +219,8 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
                 schema. `None` goes with "json_mode" only.
             method: "json_schema" (the API keeps to the schema), "function_calling" (the answer is
                 the call of a tool), "json_mode" (the schema is put into the prompt), or "auto":
-                the first of these that the model's profile has.
+                the first of these that the model's profile has; without a profile, and on other
+                servers, the first that the server takes.
             include_raw: Whether to give `{"raw", "parsed", "parsing_error"}` and raise nothing.
             strict: Whether the API must follow the schema exactly.
             tools: Tools that the model may call instead of answering; "json_schema" only.

@@ -8,6 +8,7 @@ Output limits are not published, so no profile has one.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -216,41 +217,89 @@ def _key(model: str) -> str:
 
 _SPECS = {_key(spec.id): spec for spec in _ROWS}
 
+_VL_THINKING = _row(
+    # Open weights that AI/ML API does not serve; its facts are those of its model card.
+    "ernie-4.5-vl-28b-a3b-thinking",
+    "ERNIE 4.5 VL 28B A3B Thinking",
+    131_072,
+    parts=_MEDIA,
+    reasoning=True,
+    tools=True,
+)
+_WEIGHTS = {
+    "0-3b": _SPECS["ernie-4-5-0-3b"],
+    "21b": _SPECS["ernie-4-5-21b-a3b"],
+    "21b-thinking": _SPECS["ernie-4-5-21b-a3b-thinking"],
+    "300b": _SPECS["ernie-4-5-300b-a47b"],
+    "vl-28b": _SPECS["ernie-4-5-vl-28b-a3b"],
+    "vl-28b-thinking": _VL_THINKING,
+    "vl-424b": _SPECS["ernie-4-5-vl-424b-a47b"],
+}
+# What names of weights add to the model's: their format, quantization, shard or version. Base
+# models have weights of their own, and so have fine-tuned ones, whatever words they add.
+_FORMAT = (
+    r"pt|paddle|gguf|mlx|awq|gptq|exl[23]|bnb|hqq|dwq|autoround|imatrix|i1|ud"
+    r"|[a-z]*fp\d+|bf16|f16|f32|w?int\d+|w\d+a\d+(?:c\d+)?|\d+bits?|i?q\d|tq\d|tp\d+"
+    r"|k|nl|x{0,2}[sml]|g\d+|dynamic|chat|instruct|it|latest|main|of|\d+"
+)
+_WEIGHTS_NAME = re.compile(
+    r"(?:(?:models-+)?baidu-+)?ernie-?4-?5-(vl-)?(0-3b|21b|28b|300b|424b)(?:-a(?:3|47)b)?"
+    rf"(-thinking)?(?:-(?:{_FORMAT}))*"
+)
+
+
+def _find_weights(model: str) -> ModelSpec | None:
+    """Return the model whose open weights a server has under a name, path or file name.
+
+    Hugging Face, ModelScope, llama.cpp, LM Studio, MLX and Ollama each have their own way to add
+    the format: `-PT`, `-FP8-Paddle`, `-Q4_K_M.gguf`, `@q4_k_m`, `:21b-a3b-q4_K_M`.
+    """
+    for part in reversed(re.split(r"[/\\]", model.strip().lower())):
+        if match := _WEIGHTS_NAME.fullmatch(re.sub(r"[._:@]", "-", part)):
+            return _WEIGHTS.get("".join(filter(None, match.groups())))
+    return None
+
 
 @lru_cache(maxsize=256)
 def find_model(model: str) -> ModelSpec:
     """Return what the wire of `model` takes; never fails.
 
-    Case, the prefix `baidu/`, and a dot or dash in a version number make no difference.
+    Case, the prefix `baidu/`, and a dot or dash in a version number make no difference. The names
+    under which servers have the open weights mean the same model.
 
     Args:
-        model: Id or alias of a model, for example `ernie-4.5-21B-a3b`.
+        model: Id or alias of a model, for example `ernie-4.5-21B-a3b`, or the name of its weights,
+            such as `baidu/ERNIE-4.5-21B-A3B-PT` or `ernie-4.5-21b-a3b-Q4_K_M.gguf`.
 
     Returns:
         The model's row; for a model that is not in the table (a new one, or one of a self-hosted
         server) a spec that forbids nothing.
     """
-    return _SPECS.get(_key(model)) or ModelSpec(
-        id=model,
-        known=False,
-        context=None,
-        parts=_MEDIA | {"audio", "video"},
-        any_formats=True,
-        file_ids=True,
-        developer_role=False,
-        fields=None,
-        reasoning=False,
-        thinking_switch=True,
-        forced_tool_choice=True,
-        tools=True,
-        cache_control=False,
-        profile=None,
+    return (
+        _SPECS.get(_key(model))
+        or _find_weights(model)
+        or ModelSpec(
+            id=model,
+            known=False,
+            context=None,
+            parts=_MEDIA | {"audio", "video"},
+            any_formats=True,
+            file_ids=True,
+            developer_role=False,
+            fields=None,
+            reasoning=False,
+            thinking_switch=True,
+            forced_tool_choice=True,
+            tools=True,
+            cache_control=False,
+            profile=None,
+        )
     )
 
 
 def is_published(profile: ModelProfile) -> bool:
     """Tell whether a profile is, word for word, that of a model in the table."""
-    return any(profile == spec.profile for spec in _ROWS)
+    return any(profile == spec.profile for spec in (*_ROWS, _VL_THINKING))
 
 
 def model_profile(model: str) -> ModelProfile | None:

@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,12 @@ from langchain_aimlernie._json_text import PartialJsonDecoder, find_json
 
 CAT = {"setup": "为什么", "punchline": "because of `}`"}
 TEXT = json.dumps(CAT, ensure_ascii=False)
+F = "```"
+A1, A2 = '{"a": 1}', '{"a": 2}'
+
+
+def fence(content, info="json", mark=F):
+    return f"{mark}{info}\n{content}\n{mark}"
 
 
 @pytest.mark.parametrize(
@@ -19,11 +26,12 @@ TEXT = json.dumps(CAT, ensure_ascii=False)
         f"```\n{TEXT}\n```",
         f"Here you are:\n```json\n{TEXT}\n```\nAnything else?",
         f"Sure! {TEXT} I hope it helps {{really}}.",
-        f"With {{name}} filled in, see [1]: {TEXT}",
+        f"With {{name}} filled in: {TEXT}",
         f'<think>maybe {{"setup": 1}}?</think>{TEXT}',
         f"<think>\nhm\n</think>\n\n```json\n{TEXT}\n```",
         f'the opening tag is lost {{"setup": 1}}</think>{TEXT}',
         f"<thinking>hm</thinking> {TEXT}",
+        f"<response>\n{TEXT}\n</response>",
         json.dumps(CAT, indent=2),
     ],
 )
@@ -40,83 +48,208 @@ def test_a_closing_tag_within_the_json_is_text():
 
 
 @pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        # The whole text, else the last fenced value, else the last one at the top level.
+        ("According to [1], the numbers are:\n" + fence("[4, 5]"), [[4, 5], [1]]),
+        (f"Starting from {{}} we get ```json\n{TEXT}```", [CAT, {}]),
+        ('Template: { "name": string }\n' + fence(A1), [{"a": 1}]),
+        (fence(A1) + "\nBetter:\n" + fence(A2), [{"a": 2}, {"a": 1}]),
+        (fence("[1]") + "\n" + A1, [[1], {"a": 1}]),
+        ('First {"a": 1}, then {"a": 2}.', [{"a": 2}, {"a": 1}]),
+        ('[1] says so: {"a": 1}', [{"a": 1}, [1]]),
+        ('Result: {"a": 1}. See [1] and [docs].', [[1], {"a": 1}]),
+        ("see [1] and [2, 3]", [[2, 3], [1]]),
+        (fence('[{"a": 1}, {"a": 2}]'), [[{"a": 1}, {"a": 2}]]),
+        # Scalars are values if nothing stands beside them.
+        ("42", [42]),
+        ("null", [None]),
+        (fence('"x"'), ["x"]),
+        (fence("1. Wash\n2. Dry", ""), []),
+        # Fences of every kind.
+        (fence('{"a": 1}', mark="~~~"), [{"a": 1}]),
+        (fence('{"a": "```"}', mark="````"), [{"a": "```"}]),
+        (fence('{"a": 1}', "application/json"), [{"a": 1}]),
+        (fence('{"a": 1}', "json filename=a.json"), [{"a": 1}]),
+        (fence('{"a": 1}', " {.json}"), [{"a": 1}]),
+        (f'{F}json {{"a": 1}}{F} Enjoy', [{"a": 1}]),
+        (f'{F}{{"a": 1}}{F}', [{"a": 1}]),
+        (f'{F}json\n{{"a": 1}}', [{"a": 1}]),  # never closed
+        (f'{F}json\n{{"a": 1}}\n\n{F}json\n{{"a": 2}}\n{F}', [{"a": 2}, {"a": 1}]),
+        (fence('{"a": 1}\n{"a": 2}', "jsonl"), [{"a": 2}, {"a": 1}]),
+        (fence("# Title\n" + fence(A1), "markdown"), [{"a": 1}]),
+        (f'Use {F}foo{F} like this: {{"a": 1}}', [{"a": 1}]),
+        (fence("ls -l", "bash") + "\n" + A1, [{"a": 1}]),
+        (fence('s = "{"', "python") + "\n" + A1, [{"a": 1}]),
+        (fence('print({"a": 1})', "python"), [{"a": 1}]),
+        (fence(A1) + "\n" + fence('f({"a": 2})', "python"), [{"a": 1}, {"a": 2}]),
+        ('好的~~~结果是:{"a": 1}', [{"a": 1}]),
+        # What looks like a fence within a string is none.
+        (fence('{"code": "```python\\nx\\n```"}'), [{"code": "```python\nx\n```"}]),
+        (f'Here: {{"md": "{F}{{}}{F}"}}', [{"md": f"{F}{{}}{F}"}]),
+        (fence('{"md": "\n' + fence("[1]") + '\n"}'), [{"md": "\n" + fence("[1]") + "\n"}]),
+        # A bracket that holds no JSON does not end the search, and nothing in it counts.
+        ('f(x) = {x} and {"a": 1}', [{"a": 1}]),
+        ('Let \\(S = \\left\\{ x \\right.\\) and {"a": 1}', [{"a": 1}]),
+        ("""[it's] {"a": 1} isn't""", [{"a": 1}]),
+        ('{"a": 1,} {"a": 2}', [{"a": 2}]),
+        ("{'a': {\"b\": 1}, 'c': '}'} {\"a\": 2}", [{"a": 2}]),
+        ('{{"a": 1}}', []),
+        (fence('{"a": [1, 2}') + "\n" + fence(A1), [{"a": 1}]),
+        (fence('{"a": "b') + "\nOnce more:\n" + fence('{"a": "c"}'), [{"a": "c"}]),
+        (fence('{"a": 1, oops, "b": {"c": 1}}'), []),
+        # What follows a bracket that nothing closes is not at the top level.
+        ('sad :[ but {"a": 1}', []),
+        ("sad :[ but\n" + fence(A1), [{"a": 1}]),
+        (f'{F}json\n{{"a": 1}}\n{F}\n{F}json\n{{"items": [{{"a": 2}}, {{"a"', [{"a": 1}]),
+    ],
+)
+def test_the_likeliest_value_comes_first(text, values):
+    assert list(find_json(text)) == values
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
         "No.",
         "{x} and {y}",
-        "see [1] and [2, 3]",
         '<think>{"a": 1}',
         '{"items": [{"a": 1}, {"a": 2}, {"a":',
         'So: {"items": [{"a": 1}, {"a": 2}]',
         "{'a': 1}",
         '{"a": 1, oops, "b": {"c": 1}}',
+        '{"a": "x} and [1, 2], then',
+        '{"a": "x} [1, 2] \\',
+        "{'a': '}', 'b': {\"c\": 1}",
+        "{'a': 'x} and [1, 2], then",
+        f'{{"code": "{F}json\\n[1]\\n{F}", "b',
+        f'{{"md": "x\n{F}json\n[1]\n{F}\n", "b',
+        f'{F}json\n{{"items": [{{"a": 1}}, {{"a": 2}}\n{F}',
         "[" * 100_000,
         '{"a":' * 100_000,
+        "1" * 5000,
     ],
 )
 def test_nothing_is_made_out_of_what_is_no_whole_json(text):
     assert list(find_json(text)) == []
 
 
-def test_several_objects_come_in_their_order():
-    assert list(find_json('First {"a": 1}, then {"a": 2}.')) == [{"a": 1}, {"a": 2}]
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("[", "{", "[}", "{x}", "{ ", '{"', "{'", '{"a":', "[1] ", '\\"', "\\", "`", "~~~\n"),
+        *("```\n", "```{\n", '```{x "\n', "```a\n{", "```  ", "`{`", '```json\n{"a": 1}\n```\n'),
+        *("<think>", "```{[", '{"a": "b"} ', "```\n1\n"),
+    ],
+)
+def test_the_time_grows_with_the_length_of_the_text(pattern):
+    def seconds(count):
+        text = "x" + pattern * count
+        before = time.process_time()
+        for _ in find_json(text):
+            pass
+        return time.process_time() - before
 
-
-def test_a_list_of_objects_in_a_fence_stays_a_list():
-    assert list(find_json('```json\n[{"a": 1}, {"a": 2}]\n```')) == [[{"a": 1}, {"a": 2}]]
-
-
-def test_a_list_of_numbers_counts_if_a_list_is_asked_for():
-    assert list(find_json("The list: [1, 2]", lists=True)) == [[1, 2]]
+    seconds(100)
+    few, many = seconds(500), seconds(8000)
+    assert many < 16 * 6 * max(few, 0.002)
 
 
 @given(
     st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text()), min_size=1),
-    st.sampled_from(["{}", "```json\n{}\n```", "Here: {} Done.", "<think>so</think>{}"]),
+    st.sampled_from(["{}", "```json\n{}\n```", "Here: {} Done.", "<think>so</think>{}", "[1]: {}"]),
 )
 def test_any_object_is_found_in_any_wrapping(value, wrapping):
     before, after = wrapping.split("{}")
     assert next(iter(find_json(before + json.dumps(value, ensure_ascii=False) + after))) == value
 
 
-@given(
-    st.dictionaries(
-        st.text(), st.text() | st.lists(st.dictionaries(st.text(), st.integers())), min_size=1
-    ),
-    st.data(),
+marks = st.sampled_from([F, "~~~", "json", "\n", "[", "]", "{", "}", '"', "'", "\\", ":", ",", "1"])
+texts = st.lists(marks, max_size=8).map("".join)
+objects = st.dictionaries(
+    texts, texts | st.lists(texts | st.integers(), max_size=2), min_size=1, max_size=3
 )
-def test_no_cut_object_is_taken_for_a_whole_one(value, data):
-    text = json.dumps(value)
+
+
+@given(objects, st.data(), st.sampled_from(["", "So: ", "> "]))
+def test_no_cut_object_is_taken_for_a_whole_one(value, data, before):
+    text = json.dumps(value, ensure_ascii=False)
     cut = text[: data.draw(st.integers(0, len(text) - 1))]
-    assert list(find_json(cut)) == []
+    assert list(find_json(before + cut)) == []
 
 
-def _grow(*pieces, lists=False):
-    decoder = PartialJsonDecoder(lists=lists)
+@given(objects, st.sampled_from([F, "~~~", "````"]))
+def test_any_object_is_found_in_its_fence(value, mark):
+    text = f"So:\n{fence(json.dumps(value, ensure_ascii=False), mark=mark)}\nDone."
+    assert next(iter(find_json(text))) == value
+
+
+@given(texts)
+def test_any_text_is_read(text):
+    list(find_json(text))
+
+
+def _grow(*pieces):
+    decoder = PartialJsonDecoder()
     return [decoder.feed(piece) for piece in pieces]
 
 
-def test_an_object_grows_with_its_text():
-    assert _grow('{"a": "x', "y", '", "b": [1, ', "2]}") == [
-        {"a": "x"},
-        {"a": "xy"},
-        {"a": "xy", "b": [1]},
-        {"a": "xy", "b": [1, 2]},
-    ]
-
-
-def test_thoughts_prose_and_fences_are_passed_over_while_they_arrive():
-    pieces = ("<think>{", '"a": 0}', "</think>", "Here {it} is ```json\n", '{"a"', ": 1}", "\n```")
-    assert _grow(*pieces) == [None, None, None, None, {}, {"a": 1}, {"a": 1}]
-
-
-def test_text_that_goes_wrong_gives_nothing_more():
-    assert _grow('{"a": 1', ", oops}") == [{"a": 1}, None]
+@pytest.mark.parametrize(
+    ("pieces", "known"),
+    [
+        (
+            ('{"a": "x', "y", '", "b": [1, ', "2]}"),
+            [{"a": "x"}, {"a": "xy"}, {"a": "xy", "b": [1]}, {"a": "xy", "b": [1, 2]}],
+        ),
+        (  # reasoning, prose, a fence
+            ("<think>{", '"a": 0}', "</think>", "Here {it} is ```json\n", '{"a"', ": 1}", "\n```"),
+            [None, None, None, None, {}, {"a": 1}, {"a": 1}],
+        ),
+        (('{"a": "b", ', "oops", "}"), [{"a": "b"}, None, None]),
+        (("{", "name", "}"), [None, None, None]),
+        (("[", "1", "] says", " so"), [None, None, [1], None]),
+        # Numbers, also in quotes, which classes take for numbers.
+        (('{"a": 2', "1", "}"), [{}, {}, {"a": 21}]),
+        (('{"a": 2', "1 ", "}"), [{}, {"a": 21}, {"a": 21}]),
+        (('{"a": "2', "1", '"'), [{}, {}, {"a": "21"}]),
+        (('["b", -', "1", ".5", "e1", ", "), [["b"], ["b"], ["b"], ["b"], ["b", -15.0]]),
+        (('{"a": tr', "ue", ', "b": nul', "l}"), [{}, {"a": True}, {"a": True}, {"a": True, "b": None}]),
+        (('{"a": "in 19', '84"'), [{"a": "in 19"}, {"a": "in 1984"}]),
+        # Values within prose wait for the end.
+        (('So: {"a": ', '"x"}'), [None, None]),
+        (("```python\nf(", '{"a": "x"})\n', "```\n", '{"a": "y"}'), [None, None, None, None]),
+        # The last fence counts.
+        (
+            ('```json\n{"a": "x"}', "\n``", "`\nBetter:\n`", "``json\n", '{"a": ', '"y"}'),
+            [{"a": "x"}, {"a": "x"}, None, None, {}, {"a": "y"}],
+        ),
+        ((f'{{x}} {F}json\n{{"a": "x"}}\n{F}\n{F}\n', '{"a": "y"'), [{"a": "x"}, {"a": "y"}]),
+        ((f'{F}json {{"c": "{F}py', f'\\nx{F}"}}{F}'), [{"c": f"{F}py"}, {"c": f"{F}py\nx{F}"}]),
+        # pydantic's parser refuses raw line breaks; at the end the value is known.
+        (('{"a": "x\n', 'y", "b": "z"', "}"), [None, None, {"a": "x\ny", "b": "z"}]),
+    ],
+)  # fmt: skip
+def test_an_object_grows_with_its_text(pieces, known):
+    assert _grow(*pieces) == known
 
 
 @given(st.dictionaries(st.text(), st.text() | st.integers(), min_size=1), st.integers(1, 7))
 def test_a_growing_object_ends_as_the_whole_one(value, size):
     text = json.dumps(value, ensure_ascii=False)
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
-    assert _grow(*pieces)[-1] == value
+    grown = [each for each in _grow(*pieces) if each is not None]
+    assert grown[-1] == value
+    for each in grown:
+        for key, part in each.items():
+            whole = value[key]
+            assert part == whole if isinstance(whole, int) else whole.startswith(part)
+
+
+def test_prose_of_any_length_is_passed_over_once():
+    decoder = PartialJsonDecoder()
+    before = time.process_time()
+    for _ in range(4000):
+        decoder.feed("a long text without any JSON in it, ")
+    assert time.process_time() - before < 2
+    assert decoder.feed('\n```json\n{"a": "x"}') == {"a": "x"}

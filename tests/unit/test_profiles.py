@@ -5,7 +5,8 @@ import typing
 import pytest
 from langchain_core.language_models import ModelProfile
 
-from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model, model_profile
+from langchain_aimlernie import ChatAimlErnie
+from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model, is_published, model_profile
 
 CONTEXT = {
     "baidu/ernie-4.5-21b-a3b": 120_000,
@@ -143,7 +144,67 @@ def test_a_model_is_found_under_every_name_it_goes_by(name, model):
     assert model_profile(name) == model_profile(model)
 
 
-@pytest.mark.parametrize("name", ["openai/gpt-4o", "ernie-6", "baidu/ERNIE-4.5-21B-A3B-PT", ""])
+VL_THINKING = "baidu/ernie-4.5-vl-28b-a3b-thinking"
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        # As Baidu publishes them.
+        ("baidu/ERNIE-4.5-21B-A3B-PT", DEFAULT_MODEL),
+        ("PaddlePaddle/ERNIE-4.5-21B-A3B-Paddle", DEFAULT_MODEL),
+        ("baidu/ERNIE-4.5-21B-A3B-Thinking", "baidu/ernie-4.5-21b-a3b-thinking"),
+        ("ERNIE-4.5-21B-A3B-Thinking-PT", "baidu/ernie-4.5-21b-a3b-thinking"),
+        ("baidu/ERNIE-4.5-0.3B-PT", "baidu/ernie-4.5-0.3b"),
+        ("baidu/ERNIE-4.5-300B-A47B-PT", "baidu/ernie-4.5-300b-a47b"),
+        ("baidu/ERNIE-4.5-300B-A47B-Paddle", "baidu/ernie-4.5-300b-a47b-paddle"),
+        ("baidu/ERNIE-4.5-300B-A47B-FP8-Paddle", "baidu/ernie-4.5-300b-a47b"),
+        ("baidu/ERNIE-4.5-300B-A47B-W4A8C8-TP4-Paddle", "baidu/ernie-4.5-300b-a47b"),
+        ("baidu/ERNIE-4.5-300B-A47B-2Bits-TP2-Paddle", "baidu/ernie-4.5-300b-a47b"),
+        ("baidu/ERNIE-4.5-VL-28B-A3B-PT", "baidu/ernie-4.5-vl-28b-a3b"),
+        ("baidu/ERNIE-4.5-VL-28B-A3B-Thinking", VL_THINKING),
+        ("baidu/ERNIE-4.5-VL-424B-A47B-Paddle", "baidu/ernie-4.5-vl-424b-a47b"),
+        # As others quantize and serve them.
+        ("unsloth/ERNIE-4.5-0.3B-PT-GGUF", "baidu/ernie-4.5-0.3b"),
+        ("unsloth/ERNIE-4.5-21B-A3B-Thinking-GGUF", "baidu/ernie-4.5-21b-a3b-thinking"),
+        ("unsloth/ERNIE-4.5-21B-A3B-PT-GGUF:UD-Q4_K_XL", DEFAULT_MODEL),
+        ("hf.co/unsloth/ERNIE-4.5-21B-A3B-PT-GGUF:Q4_K_M", DEFAULT_MODEL),
+        ("mlx-community/ERNIE-4.5-21B-A3B-PT-8bit", DEFAULT_MODEL),
+        ("cyankiwi/ERNIE-4.5-VL-28B-A3B-Thinking-AWQ-8bit", VL_THINKING),
+        ("baidu_ERNIE-4.5-21B-A3B-PT-Q4_K_M.gguf", DEFAULT_MODEL),
+        ("ernie-4.5-21b-a3b-pt@q4_k_m", DEFAULT_MODEL),
+        ("ernie-4.5:21b-a3b-q4_K_M", DEFAULT_MODEL),
+        ("ernie-4.5:0.3b", "baidu/ernie-4.5-0.3b"),
+        ("/models/ernie-4.5-21b-a3b-Q4_K_M.gguf", DEFAULT_MODEL),
+        ("/models/ERNIE-4.5-21B-A3B-PT/", DEFAULT_MODEL),
+        (r"C:\models\ERNIE-4.5-0.3B-PT-F16.gguf", "baidu/ernie-4.5-0.3b"),
+        ("ERNIE-4.5-300B-A47B-PT-Q4_K_M-00001-of-00005.gguf", "baidu/ernie-4.5-300b-a47b"),
+        ("/hub/models--baidu--ERNIE-4.5-21B-A3B-PT/snapshots/0123abcd", DEFAULT_MODEL),
+        ("hosted_vllm/baidu/ERNIE-4.5-21B-A3B-PT", DEFAULT_MODEL),
+    ],
+)
+def test_weights_are_the_model_that_they_are(name, model):
+    assert find_model(name) is find_model(model)
+    assert find_model(name).id == model
+    assert model_profile(name) == model_profile(model)
+    assert ChatAimlErnie(model=name, base_url="http://localhost:1/v1").profile["name"]
+
+
+def test_the_open_weights_that_the_api_does_not_serve_see_and_think():
+    spec = find_model(VL_THINKING)
+    assert (spec.known, spec.reasoning, spec.tools, spec.context) == (True, True, True, 131_072)
+    assert "image_url" in spec.parts
+    assert is_published(model_profile(VL_THINKING))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("openai/gpt-4o", "ernie-6", "", "baidu/ERNIE-4.5-21B-A3B-Base-PT", "tiny-ernie.gguf"),
+        *("ERNIE-4.5-21B-A3B-Base-PT-Q4_0.gguf", "ernie-4.5-21b-a3b-medical", "ernie-4.5"),
+        *("my-ernie-4.5-21b-a3b", "ernie-4.5-300b-thinking", "ernie-4.5-28b", "/", "-" * 5000),
+    ],
+)
 def test_an_unknown_model_is_forbidden_nothing(name):
     spec = find_model(name)
     assert (spec.id, spec.known) == (name, False)

@@ -247,8 +247,9 @@ def test_a_plain_prefix_of_prose_thought_and_fence_does_no_harm():
     assert all(JOKE["setup"].startswith(part.get("setup", "")) for part in parts)
 
 
-def test_of_several_objects_the_first_that_fits_is_the_answer():
-    text = f'An example is {{"setup": "x"}}. Mine: {json.dumps(JOKE)}'
+def test_of_several_objects_the_last_that_fits_is_the_answer():
+    other = json.dumps({"setup": "s", "punchline": "p"})
+    text = f'An example is {other}. Mine: {json.dumps(JOKE)}, and not {{"setup": "x"}}.'
     assert structured_output(scripted(said(text)), Joke).invoke("a joke") == Joke(**JOKE)
 
 
@@ -360,11 +361,12 @@ def test_tracers_learn_method_and_schema(method, schema):
     ],
 )
 def test_auto_follows_the_profile(profile, sent):
+    """Without a profile it begins with what enforces the schema."""
     model = scripted(called(("Joke", JOKE), text=json.dumps(JOKE)), profile=profile)
     assert structured_output(model, Joke).invoke("a joke") == Joke(**JOKE)
     assert sent in model.told[0]
     by_prompt = isinstance(model.heard[0][0], SystemMessage)
-    assert by_prompt is (not profile or not any(profile.values()))
+    assert by_prompt is (profile is not None and not any(profile.values()))
 
 
 @pytest.mark.parametrize(

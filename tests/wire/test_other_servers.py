@@ -19,6 +19,7 @@ from langchain_aimlernie.testing import ErnieServer, Reply
 NAME = "ERNIE-4.5-21B-A3B-PT"
 SEES = "ERNIE-4.5-VL-28B-A3B-PT"
 THINKS = "ERNIE-4.5-21B-A3B-Thinking-PT"
+OWN = "ERNIE-4.5-21B-A3B-fine-tuned"
 WAYS = pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream", "astream"])
 
 
@@ -200,6 +201,7 @@ def running():
         NAME: "baidu/ernie-4.5-21b-a3b",
         SEES: "baidu/ernie-4.5-vl-28b-a3b",
         THINKS: "baidu/ernie-4.5-21b-a3b-thinking",
+        OWN: "baidu/ernie-4.5-21b-a3b",
     }
     with ErnieServer(api_key=None, models=models) as server:
         yield server
@@ -402,7 +404,8 @@ def test_fields_of_a_server_of_ones_own_go_along(server, llm):
     assert server.last_request.body["repetition_penalty"] == 1.1
 
 
-def test_an_agent_without_a_profile_gets_its_schema_as_a_tool(server, llm):
+def test_an_agent_without_a_profile_gets_its_schema_as_a_tool(server):
+    llm = ChatAimlErnie(model=OWN, base_url=server.base_url)
     assert llm.profile is None
     server.reply(tool_calls=[{"name": "Weather", "args": {"city": "Köln"}}])
     result = create_agent(llm, response_format=Weather).invoke({"messages": [HumanMessage("hi")]})

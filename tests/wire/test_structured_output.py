@@ -123,12 +123,6 @@ def test_auto_uses_the_api_s_own_structured_output(model, ernie_server):
     assert ernie_server.last_request.body["response_format"]["type"] == "json_schema"
 
 
-def test_auto_asks_an_unknown_model_by_prompt(ernie_server):
-    with ChatAimlErnie(api_key="k", base_url=ernie_server.base_url, model="my-own") as model:
-        chain = model.with_structured_output(Joke)
-    assert chain.first.model.kwargs["response_format"] == {"type": "json_object"}
-
-
 def test_function_calling_forces_the_tool(model, ernie_server):
     model.with_structured_output(Joke, method="function_calling").invoke("a joke")
     body = ernie_server.last_request.body

@@ -1,0 +1,546 @@
+"""Structured output as users of comparable packages have reported it, over a socket in every way."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any, NamedTuple
+
+import pytest
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+from langchain_aimlernie import ChatAimlErnie
+from langchain_aimlernie.errors import (
+    BadRequestError,
+    ContextWindowExceededError,
+    StructuredOutputError,
+)
+from langchain_aimlernie.testing import ErnieServer, Reply
+
+WAYS = ("invoke", "ainvoke", "stream", "astream")
+F = "```"
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    people: int = 0
+
+
+class Note(BaseModel):
+    """A note; nothing is required."""
+
+    text: str = "?"
+
+
+NUMBERS = {"title": "Numbers", "type": "array", "items": {"type": "integer"}}
+NOTE = {"title": "Note", "type": "object", "properties": {"text": {"type": "string"}}}
+PARIS = City(name="Paris", people=2_100_000)
+PARIS_TEXT = PARIS.model_dump_json()
+
+
+def fence(content, info="json"):
+    return f"{F}{info}\n{content}\n{F}"
+
+
+def events_of(message, size=2):
+    """A message of the wire as a stream in small pieces, which cut numbers and fences."""
+
+    def event(delta, reason=None):
+        return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+
+    for field in ("reasoning_content", "content"):
+        text = message.get(field, "")
+        for start in range(0, len(text), size):
+            yield event({field: text[start : start + size]})
+    for index, call in enumerate(message.get("tool_calls", ())):
+        start = {"index": index, "id": call["id"], "type": "function"}
+        name, arguments = call["function"]["name"], call["function"]["arguments"]
+        yield event({"tool_calls": [{**start, "function": {"name": name, "arguments": ""}}]})
+        for begin in range(0, len(arguments), size):
+            part = {"name": None, "arguments": arguments[begin : begin + size]}
+            yield event({"tool_calls": [{**start, "function": part}]})
+    yield event({}, "tool_calls" if message.get("tool_calls") else "stop")
+    yield "[DONE]"
+
+
+def reply(message, request):
+    if request.body.get("stream"):
+        return Reply(events=list(events_of(message)))
+    reason = "tool_calls" if message.get("tool_calls") else "stop"
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
+    return Reply(body={"id": "x", "choices": [choice]})
+
+
+def said(text, **more):
+    return {"content": text, **more}
+
+
+def called(arguments, name="City"):
+    function = {"name": name, "arguments": arguments}
+    return {"content": "", "tool_calls": [{"id": "c1", "type": "function", "function": function}]}
+
+
+NAMES = [f"own-{number}" for number in range(500)]
+
+
+@pytest.fixture(scope="module")
+def running():
+    with ErnieServer(
+        api_key=None, models=dict.fromkeys(NAMES, "baidu/ernie-4.5-21b-a3b")
+    ) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def names():
+    return iter(NAMES)
+
+
+@pytest.fixture
+def server(running):
+    running.reset()
+    yield running
+    assert running.violations == []
+    assert running.pending == 0
+    running.reset()
+
+
+@pytest.fixture
+def llm(server, names):
+    """A model whose name no other test has, since what is learnt of a server is remembered."""
+    return ChatAimlErnie(model=next(names), base_url=server.base_url, max_retries=0)
+
+
+class Outcome(NamedTuple):
+    """All that came, and the error at the end, if any."""
+
+    items: list[Any]
+    error: StructuredOutputError | None = None
+
+    @property
+    def answer(self):
+        assert self.error is None, self.error
+        return self.items[-1]
+
+
+async def ask(chain, way, question="hi", **kwargs):
+    items: list[Any] = []
+    try:
+        if way == "invoke":
+            items.append(chain.invoke(question, **kwargs))
+        elif way == "ainvoke":
+            items.append(await chain.ainvoke(question, **kwargs))
+        elif way == "stream":
+            items.extend(chain.stream(question, **kwargs))
+        else:
+            async for item in chain.astream(question, **kwargs):
+                items.append(item)  # noqa: PERF401  what came before an error counts, too
+    except StructuredOutputError as error:
+        return Outcome(items, error)
+    return Outcome(items)
+
+
+# The answer within prose
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        (NUMBERS, f"According to [1], the numbers are:\n{fence('[4, 5, 6]')}", [4, 5, 6]),
+        (NUMBERS, "As [1] says, they are [4, 5]", [4, 5]),
+        (NOTE, f'Starting from {{}} we get {F}json\n{{"text": "a"}}{F}', {"text": "a"}),
+        (Note, f'Starting from {{}} we get {F}json {{"text": "a"}}{F}', Note(text="a")),
+        (City, 'Fill in { "name": string }:\n' + fence(PARIS_TEXT), PARIS),
+        (City, f'For example {{"name": "x"}}. {PARIS_TEXT}', PARIS),
+        (City, fence('{"name": "x"}') + "\nBetter:\n" + fence(PARIS_TEXT), PARIS),
+        (City, fence(PARIS_TEXT) + '\nThat is like {"name": "x"}, but larger.', PARIS),
+        (City, fence(PARIS_TEXT) + "\nNot so:\n" + fence('{"error": "none"}'), PARIS),
+        (City, f"{PARIS_TEXT}\n\nSources: [1], [docs]", PARIS),
+        (City, f"f(x) = {{x}} gives {PARIS_TEXT} :]", PARIS),
+        (City, '{"name": "Paris", "people": } is wrong, right is ' + PARIS_TEXT, PARIS),
+        (City, f"~~~json\n{PARIS_TEXT}\n~~~", PARIS),
+        (City, f"{F}json\n{PARIS_TEXT}", PARIS),
+        (City, fence('{"name": "`ls`: ```ls```"}'), City(name="`ls`: ```ls```")),
+        ({"title": "Count", "type": "integer"}, "42", 42),
+        ({"title": "Count", "type": "integer"}, fence("42", ""), 42),
+    ],
+)  # fmt: skip
+async def test_the_last_instance_is_the_answer(server, llm, way, case):
+    schema, text, answer = case
+    server.on_request = lambda request: reply(said(text), request)
+    for method in ("json_schema", "json_mode"):
+        chain = llm.with_structured_output(schema, method=method)
+        assert (await ask(chain, way)).answer == answer
+        raw = await ask(llm.with_structured_output(schema, method=method, include_raw=True), way)
+        assert (raw.answer["parsed"], raw.answer["parsing_error"]) == (answer, None)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        (NOTE, '{"notes": [{"text": "a"}, {"text": "b"}, {"text":', "no valid JSON"),
+        (NOTE, 'So: {"notes": [{"text": "a"}, {"text": "b"}]', "no valid JSON"),
+        (NOTE, f'{{"code": "{F}json\\n{{}}\\n{F}", "b', "no valid JSON"),
+        (NOTE, "{'text': {\"text\": \"a\"}}", "no valid JSON"),
+        (City, 'Sad :[ but {"name": "x"}', "no valid JSON"),
+        # The value that the order would have chosen: the last fenced one, else the last one.
+        (City, '{"people": 1} or ' + fence('{"name": []}') + ' or {"people": 2}', "name: Input should be a valid string"),
+        (City, 'First {"people": 1}, then {"name": 3}.', "name: Input should be a valid string"),
+        (City, '{"name": 1}', "name: Input should be a valid string"),
+    ],
+)  # fmt: skip
+async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way, case):
+    schema, text, problem = case
+    server.on_request = lambda request: reply(said(text), request)
+    outcome = await ask(llm.with_structured_output(schema, method="json_schema"), way)
+    assert outcome.error is not None
+    assert problem in str(outcome.error)
+
+
+# Streams
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize("wrap", ["{}", "<think>12</think>\n{}", "So:\n```json\n{}\n```\nDone."])
+@pytest.mark.parametrize("number", ["2100000", '"2100000"'])
+async def test_a_number_is_whole_or_not_there(server, llm, way, wrap, number):
+    text = wrap.replace("{}", '{"name": "Paris 20", "people": ' + number + "}")
+    whole = City(name="Paris 20", people=2_100_000)
+    for method in ("json_schema", "function_calling"):
+        by_call = method == "function_calling"
+        message = called(text[text.index("{") : text.rindex("}") + 1]) if by_call else said(text)
+        server.on_request = lambda request, message=message: reply(message, request)
+        cities = (await ask(llm.with_structured_output(City, method=method), way)).items
+        assert {city.people for city in cities} == {0, 2_100_000}
+        assert cities[-1] == whole
+        schema = City.model_json_schema()
+        if number == "2100000":
+            dicts = (await ask(llm.with_structured_output(schema, method=method), way)).items
+            assert [each for each in dicts if each.get("people", 2_100_000) != 2_100_000] == []
+            names = [each["name"] for each in dicts if "name" in each]
+            assert len(set(names)) > 3
+            assert names == sorted(names, key=len)
+            assert dicts[-1] == whole.model_dump()
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+async def test_numbers_in_a_list_come_whole(server, llm, way):
+    server.on_request = lambda request: reply(said("[1234, -56, 7]"), request)
+    items = (await ask(llm.with_structured_output(NUMBERS, method="json_schema"), way)).items
+    assert items == [[1234], [1234, -56], [1234, -56, 7]]
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        # What the text or a fence begins with grows; what stands within prose comes at the end.
+        ('{"text": "abcdef"}', True, "abcdef"),
+        ("So:\n" + fence('{"text": "abcdef"}'), True, "abcdef"),
+        (fence('{"text": "abcdef"}') + "\nOr\n" + fence('{"text": "uvwxyz"}'), True, "uvwxyz"),
+        ("{So}: " + fence('{"text": "abcdef"}'), True, "abcdef"),
+        ('So: {"text": "abcdef"} is it.', False, "abcdef"),
+        ('[1] says {"text": "abcdef"}', False, "abcdef"),
+        (fence('f({"text": "abcdef"})', "python"), False, "abcdef"),
+    ],
+)
+async def test_partial_objects_come_from_the_beginning_of_a_text_or_fence(server, llm, way, case):
+    text, begins, ends = case
+    server.on_request = lambda request: reply(said(text), request)
+    items = (await ask(llm.with_structured_output(NOTE, method="json_schema"), way)).items
+    assert items[-1] == {"text": ends}
+    assert (len(items) > 3) is begins
+    assert {"text": "ab"} in items or not begins
+
+
+# Reasoning
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("version", ["v0", "v1"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        (PARIS_TEXT, "", PARIS),
+        (f"The user wants a city.\n{fence(PARIS_TEXT)}", "\n", PARIS),
+        ('{"name": "Rome"}', PARIS_TEXT, PARIS),
+        ('{"name": "Rome"}', "I do not know.", None),
+        ("I do not know.", "", None),
+        ('{"people": 1}', "", None),
+    ],
+)
+async def test_an_object_in_the_reasoning_stands_in_for_no_text(server, llm, way, version, case):
+    reasoning, text, answer = case
+    llm = llm.model_copy(update={"output_version": version})
+    message = said(text, reasoning_content=reasoning)
+    server.on_request = lambda request: reply(message, request)
+    for method in ("json_schema", "function_calling", "json_mode"):
+        if method == "function_calling" and text.strip():
+            continue
+        outcome = await ask(llm.with_structured_output(City, method=method), way)
+        if answer is None:
+            assert "did not call" in str(outcome.error) or "no valid JSON" in str(outcome.error)
+        else:
+            assert outcome.answer == answer
+            assert len(outcome.items) == 1 or text.strip()
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+async def test_a_draft_in_reasoning_that_was_cut_is_no_answer(server, llm, way):
+    server.reply("", reasoning=f"Maybe {PARIS_TEXT}? No, wait", finish_reason="length")
+    outcome = await ask(llm.with_structured_output(City, method="json_schema"), way)
+    assert "raise max_tokens" in str(outcome.error)
+
+
+# Methods that a server refuses
+
+REFUSALS = {
+    "OpenAI": "Invalid parameter: 'response_format' of type 'json_schema' is not supported.",
+    "vLLM": "Grammar error: Unimplemented keys",
+    "LM Studio": "'response_format.type' must be 'text'",
+    "llama.cpp": "JSON schema error at #/properties/name: cannot resolve $ref #/nope",
+    "Groq": "This model does not support response format `json_schema`.",
+    "DeepSeek": "This response_format type is unavailable now",
+}
+NO_TOOLS = {
+    "vLLM": '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser',
+    "llama.cpp": "tools param requires --jinja flag",
+    "Ollama": "registry.ollama.ai/library/ernie does not support tools",
+    "LiteLLM": "does not support parameters: ['tools', 'tool_choice']",
+}
+
+
+class Refusing:
+    """A server that takes some of the methods, and counts what it is asked."""
+
+    def __init__(self, server, takes, words="response_format is not supported", status=400):
+        self.takes, self.words, self.status = takes, words, status
+        self.asked: list[str] = []
+        self.answers = {
+            "json_schema": said(PARIS_TEXT),
+            "function_calling": called(PARIS_TEXT),
+            "json_mode": said(PARIS_TEXT),
+        }
+        server.on_request = self.answer
+
+    def answer(self, request):
+        body = request.body
+        kind = body.get("response_format", {}).get("type", "tools")
+        method = {"json_object": "json_mode", "tools": "function_calling"}.get(kind, kind)
+        self.asked.append(method)
+        if method in self.takes:
+            return reply(self.answers[method], request)
+        return Reply(status=self.status, body={"error": {"message": self.words}})
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("takes", "asked"),
+    [
+        (["json_schema", "function_calling", "json_mode"], ["json_schema"]),
+        (["function_calling", "json_mode"], ["json_schema", "function_calling"]),
+        (["json_mode"], ["json_schema", "function_calling", "json_mode"]),
+    ],
+)
+async def test_auto_takes_the_first_method_that_the_server_takes(server, llm, way, takes, asked):
+    refusing = Refusing(server, takes)
+    assert (await ask(llm.with_structured_output(City), way)).answer == PARIS
+    assert refusing.asked == asked
+    # The process remembers it, for every schema and way of calling, and not in the runnable.
+    for again, schema in (("invoke", City), ("astream", City.model_json_schema())):
+        chain = pickle.loads(pickle.dumps(llm.with_structured_output(schema)))
+        answer = (await ask(chain, again)).answer
+        assert City.model_validate(answer, from_attributes=True) == PARIS
+    assert refusing.asked == [*asked, asked[-1], asked[-1]]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("words", REFUSALS.values(), ids=REFUSALS)
+def test_a_refusal_is_understood_in_the_words_of_many_servers(server, llm, words, status):
+    refusing = Refusing(server, ["function_calling"], words, status)
+    assert llm.with_structured_output(City).invoke("hi") == PARIS
+    assert refusing.asked == ["json_schema", "function_calling"]
+
+
+@pytest.mark.parametrize("words", NO_TOOLS.values(), ids=NO_TOOLS)
+def test_so_is_a_server_without_tools(server, llm, words):
+    refusing = Refusing(server, ["json_mode"], words)
+    assert llm.with_structured_output(City).invoke("hi") == PARIS
+    assert refusing.asked == ["json_schema", "function_calling", "json_mode"]
+
+
+def test_the_parameter_of_an_error_counts_too(server, llm):
+    server.fail(400, body={"error": {"message": "Unsupported value", "param": "response_format"}})
+    server.reply(tool_calls=[{"name": "City", "args": PARIS_TEXT}])
+    assert llm.with_structured_output(City).invoke("hi") == PARIS
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        (400, "This model's maximum context length is 4096 tokens; json_schema counts", ContextWindowExceededError),
+        (400, "temperature must be below 1", BadRequestError),
+        (500, "response_format is not supported", Exception),
+        (401, "no key for response_format", Exception),
+    ],
+)  # fmt: skip
+async def test_any_other_error_is_the_answer(server, llm, way, case):
+    status, words, error = case
+    refusing = Refusing(server, [], words, status)
+    with pytest.raises(error, match=words[:20]):
+        await ask(llm.with_structured_output(City, include_raw=way == "invoke"), way)
+    assert refusing.asked == ["json_schema"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_what_refuses_everything_gives_the_last_error(server, llm, way):
+    refusing = Refusing(server, [])
+    for _ in range(2):  # and nothing is remembered of it
+        with pytest.raises(BadRequestError, match="response_format is not supported"):
+            await ask(llm.with_structured_output(City), way)
+    assert refusing.asked == ["json_schema", "function_calling", "json_mode"] * 2
+
+
+@pytest.mark.parametrize("way", ["stream", "astream"])
+@pytest.mark.parametrize("include_raw", [False, True])
+async def test_nothing_is_asked_again_after_the_first_chunk(server, llm, way, include_raw):
+    begun = {"choices": [{"index": 0, "delta": {"content": "hm"}, "finish_reason": None}]}
+    failed = {"error": {"message": "response_format is not supported", "code": 400}}
+    server.on_request = lambda _: Reply(events=[begun, failed, "[DONE]"])
+    with pytest.raises(BadRequestError) as caught:
+        await ask(llm.with_structured_output(City, include_raw=include_raw), way)
+    assert caught.value.partial.text == "hm"
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_an_error_as_the_first_event_is_a_refusal(server, llm, way):
+    failed = {"error": {"message": "response_format is not supported", "code": 400}}
+
+    def answer(request):
+        if "response_format" in request.body:
+            return Reply(
+                events=[failed, "[DONE]"],
+                body=failed,
+                status=200 if request.body.get("stream") else 400,
+            )
+        return reply(called(PARIS_TEXT), request)
+
+    server.on_request = answer
+    assert (await ask(llm.with_structured_output(City), way)).answer == PARIS
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_options_go_along_to_every_method(server, llm, way):
+    refusing = Refusing(server, ["json_mode"])
+    chain = llm.with_structured_output(City, seed=7, retry=True).bind(top_p=0.5)
+    chain = chain.with_config(tags=["x"])
+    refusing.answers["json_mode"] = said("No.")
+    outcome = await ask(chain, way, temperature=0.1)
+    assert "no valid JSON" in str(outcome.error)
+    bodies = [request.body for request in server.requests]
+    sent = [(body["seed"], body["top_p"], body["temperature"]) for body in bodies]
+    assert sent == [(7, 0.5, 0.1)] * 4
+    # The correction goes the way that works.
+    assert refusing.asked == ["json_schema", "function_calling", "json_mode", "json_mode"]
+    assert "Your answer could not be used." in bodies[3]["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_include_raw_tells_the_message_of_the_method_that_worked(server, llm, way):
+    Refusing(server, ["function_calling"])
+    outcome = await ask(llm.with_structured_output(City, include_raw=True), way)
+    result = {key: value for item in outcome.items for key, value in item.items()}
+    assert (result["parsed"], result["parsing_error"]) == (PARIS, None)
+
+
+async def test_batches_learn_it_too(server, llm):
+    refusing = Refusing(server, ["json_mode"])
+    chain = llm.with_structured_output(City)
+    assert chain.batch(["a", "b"], {"max_concurrency": 1}) == [PARIS] * 2
+    assert await chain.abatch(["a", "b"]) == [PARIS] * 2
+    assert refusing.asked[3:] == ["json_mode"] * 3
+
+
+def test_each_model_of_a_server_is_learnt_by_itself(server, llm, names):
+    refusing = Refusing(server, ["function_calling"])
+    chain = llm.with_structured_output(City)
+    other, third = next(names), next(names)
+    chain.invoke("hi")
+    chain.invoke("hi", model=other)
+    chain.bind(model=other).invoke("hi")
+    llm.with_structured_output(City, model=third).invoke("hi")
+    llm.model_copy(update={"model": third}).with_structured_output(City).invoke("hi")
+    both, one = ["json_schema", "function_calling"], ["function_calling"]
+    assert refusing.asked == [*both, *both, *one, *both, *one]
+
+
+class Traces(BaseCallbackHandler):
+    def __init__(self):
+        self.methods = []
+
+    def on_chat_model_start(self, serialized, messages, *, options=None, **kwargs):
+        self.methods.append(options["ls_structured_output_format"]["kwargs"]["method"])
+
+
+def test_each_attempt_is_traced_with_its_method(server, llm):
+    Refusing(server, ["function_calling"])
+    traces = Traces()
+    llm.with_structured_output(City).invoke("hi", {"callbacks": [traces]})
+    assert traces.methods == ["json_schema", "function_calling"]
+
+
+def test_what_a_method_cannot_do_is_not_tried(server, llm):
+    refusing = Refusing(server, ["json_mode"])
+    refusing.answers["json_mode"] = said("[1, 2]")
+    assert llm.with_structured_output(NUMBERS).invoke("hi") == [1, 2]
+    assert refusing.asked == ["json_schema", "json_mode"]
+
+    refusing.asked.clear()
+    strict = llm.with_structured_output(City, strict=True)
+    with pytest.raises(BadRequestError):
+        strict.invoke("hi")
+    assert refusing.asked == ["function_calling"]  # json_schema is known to be refused
+
+
+def test_tools_go_with_json_schema_only(server, llm):
+    @tool
+    def look_up(word: str) -> str:
+        """Look up a word."""
+        return word
+
+    refusing = Refusing(server, ["function_calling"])
+    with pytest.raises(BadRequestError, match="response_format"):
+        llm.with_structured_output(City, tools=[look_up]).invoke("hi")
+    assert refusing.asked == ["json_schema"]
+
+
+@pytest.mark.parametrize("name", ["ernie-4.5-21b-a3b", "baidu/ERNIE-4.5-21B-A3B-PT"])
+def test_on_another_server_the_profile_does_not_decide(name):
+    models = {name: "baidu/ernie-4.5-21b-a3b"}
+    with ErnieServer(api_key=None, models=models) as server:
+        refusing = Refusing(server, ["json_mode"])
+        llm = ChatAimlErnie(model=name, base_url=server.base_url, max_retries=0)
+        assert llm.with_structured_output(City).invoke("hi") == PARIS
+        assert refusing.asked == ["json_schema", "function_calling", "json_mode"]
+        assert {request.body["model"] for request in server.requests} == {name}
+
+
+def test_a_profile_of_the_user_decides_everywhere(server, llm):
+    refusing = Refusing(server, ["json_mode"])
+    llm = llm.model_copy(update={"profile": {"tool_calling": True}})
+    with pytest.raises(BadRequestError):
+        llm.with_structured_output(City).invoke("hi")
+    assert refusing.asked == ["function_calling"]
+
+
+def test_for_the_models_of_the_api_nothing_is_tried():
+    chain = ChatAimlErnie(api_key="k").with_structured_output(City)
+    model, _parser = chain.steps
+    assert model.kwargs["response_format"]["type"] == "json_schema"
