@@ -14,6 +14,7 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic_core import from_json
 
+from langchain_aimlernie._schemas import encode_function, encode_parameters
 from langchain_aimlernie._wire import ToolFragment, is_object
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NO_ARGUMENTS: Mapping[str, object] = {"type": "object", "properties": {}}
 _CHOICES = {
     "auto": "auto",
     "none": "none",
@@ -58,7 +58,7 @@ def encode_tools(
 
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     schema = convert_to_openai_tool(
-        dict(tool) if isinstance(tool, Mapping) else tool, strict=strict
+        dict(tool) if isinstance(tool, Mapping) else encode_function(tool)
     )
     if schema.get("type") != "function" or not is_object(schema.get("function")):
         raise ValueError(
@@ -71,8 +71,7 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
             f"The API refuses the tool name {function.get('name')!r}: "
             "use 1 to 64 letters, digits, underscores and dashes."
         )
-    if not function.get("parameters"):
-        function["parameters"] = dict(_NO_ARGUMENTS)
+    function["parameters"] = encode_parameters(function, strict)
     if strict is not None:
         function["strict"] = strict
     return {"type": "function", "function": function}

@@ -16,7 +16,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = {
     "data": ["_version", "_ranges", "_problems", "errors", "_error_answers", "profiles"],
     "text": ["_text", "_json_text", "_thoughts", "_endpoint", "_tokens", "_wire", "_sse"],
-    "schemas": ["_typed_dicts", "_conformance", "_schemas"],
+    "schemas": ["_json_schema", "_typed_dicts", "_conformance", "_schemas"],
     "content": ["_media", "_content", "_messages", "_tools"],
     "answers": ["_payload", "_responses", "_blocks", "_stream"],
     "structured output": ["_answers", "_reasking", "_structured"],
