@@ -6,8 +6,8 @@ stands under `enum`, `const`, `default` or `examples` is data, however much it l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 from urllib.parse import unquote
 
 Schema = Mapping[str, Any]
@@ -33,6 +33,7 @@ _SCHEMAS = _IN_PLACE | {
     "propertyNames",
     "contentSchema",
 }
+_KEYWORDS = _MAPS_OF_SCHEMAS | _SCHEMAS
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
 )
@@ -140,9 +141,18 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
 
 
 def _subschemas(schema: Schema) -> list[Schema]:
-    found: list[Schema] = []
-    map_subschemas(schema, found.append)
-    return found
+    """Return the schemas directly within `schema`."""
+    candidates: list[object] = []
+    for key, value in () if _KEYWORDS.isdisjoint(schema) else schema.items():
+        if key not in _KEYWORDS:
+            continue
+        if isinstance(value, (list, tuple)):
+            candidates.extend(value)
+        elif key in _MAPS_OF_SCHEMAS and isinstance(value, Mapping):
+            candidates.extend(value.values())
+        else:
+            candidates.append(value)
+    return _only_schemas(candidates)
 
 
 def check_references(schema: Schema) -> None:
@@ -308,17 +318,17 @@ def _rejects_null(schema: Any, root: Schema) -> bool:
 def _of_item(schema: Schema, index: int) -> list[Schema]:
     listed = schema.get("prefixItems", schema.get("items"))
     if isinstance(listed, (list, tuple)) and index < len(listed):
-        return _only_schemas(listed[index])
-    return _only_schemas(schema.get("items"), schema.get("additionalItems"))
+        return _only_schemas((listed[index],))
+    return _only_schemas((schema.get("items"), schema.get("additionalItems")))
 
 
 def _of_key(schema: Schema, name: str) -> list[Schema]:
     properties = schema.get("properties") or {}
     if name in properties:
-        return _only_schemas(properties[name])
+        return _only_schemas((properties[name],))
     patterns = schema.get("patternProperties") or {}
-    return _only_schemas(schema.get("additionalProperties"), *patterns.values())
+    return _only_schemas((schema.get("additionalProperties"), *patterns.values()))
 
 
-def _only_schemas(*candidates: object) -> list[Schema]:
-    return [cast("Schema", each) for each in candidates if isinstance(each, Mapping)]
+def _only_schemas(candidates: Iterable[object]) -> list[Schema]:
+    return [each for each in candidates if isinstance(each, (dict, Mapping))]
