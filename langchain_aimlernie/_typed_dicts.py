@@ -61,7 +61,9 @@ def _readable(cls: type, enclosing: frozenset[type]) -> Any:
 
 def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
     """Turn the annotation of a key into one that pydantic understands in full."""
-    while get_origin(hint) in _QUALIFIERS:
+    while (qualifier := get_origin(hint)) in _QUALIFIERS:
+        if qualifier is not ReadOnly:  # an annotation that is text hides it from the class
+            required = qualifier is Required
         hint = get_args(hint)[0]
     extras: tuple[Any, ...] = ()
     if get_origin(hint) is Annotated:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+from types import NoneType
 from typing import Annotated, Any, Literal, NamedTuple, Optional
 
 import pytest
@@ -55,7 +56,7 @@ LEAVES = [
     leaf(str, "", "x"),
     leaf(bool, True, False),
     leaf(float, 1.5, 3),
-    leaf(None, None),
+    leaf(NoneType, None),
     leaf(Any, 1, "x", None),
     leaf(Colour, "red", "blue"),
     leaf(Node, {"a": 1}, {"a": 1, "b": [{"a": 1, "b": []}]}, {"a": 1, "b": [{"a": ""}]}),
