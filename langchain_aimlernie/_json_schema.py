@@ -76,20 +76,31 @@ def closed(schema: Schema) -> dict[str, Any]:
 
     Every property is required and no other is allowed, in every object; `oneOf` is `anyOf`. As in
     OpenAI's own client, a map (`dict[str, int]`) keeps the `additionalProperties` that it has.
-    What only restricts a schema further (`if`, `not`, several `allOf`) stays open, because no
-    object could meet both otherwise.
+    What only restricts an object further (`if`, `not`), and an object that is described in several
+    places (two `allOf`, `properties` beside `anyOf`) stays open: no value could meet all otherwise.
     """
-    several = frozenset({"allOf"} if len(schema.get("allOf") or ()) > 1 else ())
-    without = several | _CONDITIONS | {"dependentSchemas", "dependencies", "propertyNames"}
-    result = map_subschemas(schema, closed, without=without)
-    if isinstance(result.get("properties"), Mapping):
+    places = _places_of_properties(schema)
+    without = _CONDITIONS | {"dependentSchemas", "dependencies", "propertyNames"}
+    result = map_subschemas(schema, closed, without=without | (_IN_PLACE if places > 1 else set()))
+    if places == 0 and "object" in _types(result):
+        result.setdefault("additionalProperties", False)
+    elif places == 1 and isinstance(result.get("properties"), Mapping):
         result["required"] = list(result["properties"])
         result["additionalProperties"] = False
-    elif "object" in _types(result):
-        result.setdefault("additionalProperties", False)
     if "oneOf" in result and "anyOf" not in result:
         result["anyOf"] = result.pop("oneOf")
     return result
+
+
+def _places_of_properties(schema: Schema) -> int:
+    """Count the places that say which properties one and the same object has."""
+    alternatives = [any(map(_has_properties, schema.get(union) or ())) for union in _UNIONS]
+    together = map(_has_properties, schema.get("allOf") or ())
+    return sum((*alternatives, *together, "properties" in schema, "$ref" in schema))
+
+
+def _has_properties(schema: object) -> bool:
+    return isinstance(schema, Mapping) and _places_of_properties(schema) > 0
 
 
 def _types(schema: Schema) -> tuple[object, ...]:

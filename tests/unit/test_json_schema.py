@@ -402,7 +402,24 @@ def test_strict_leaves_no_object_open_nor_one_of(given):
         # What only restricts further would contradict the rest if it were closed.
         ({"not": PART},) * 2,
         ({"if": PART, "then": PART, "else": PART},) * 2,
-        ({"allOf": [PART, {"required": ["m"]}]},) * 2,
+        ({"allOf": [PART, {"properties": {"m": {}}, "required": ["m"]}]},) * 2,
+        ({"allOf": [PART], "properties": {"m": {}}},) * 2,
+        ({**PART, "anyOf": [{"properties": {"m": {"const": 1}}}, {"required": ["n"]}]},) * 2,
+        (
+            {**PART, "anyOf": [{"required": ["n"]}, {"required": ["m"]}]},
+            {
+                **PART,
+                "anyOf": [{"required": ["n"]}, {"required": ["m"]}],
+                "additionalProperties": False,
+            },
+        ),
+        (
+            {"type": "object", "oneOf": [PART, {"type": "null"}]},
+            {
+                "type": "object",
+                "anyOf": [{**PART, "additionalProperties": False}, {"type": "null"}],
+            },
+        ),
         ({"dependentSchemas": {"a": PART}},) * 2,
         ({"allOf": [PART]}, {"allOf": [{**PART, "additionalProperties": False}]}),
         (
