@@ -6,19 +6,23 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache, partial
-from itertools import islice
 from types import FunctionType
 from typing import Any, cast
 
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_function
+from langchain_core.tools import BaseTool, Tool, create_schema_from_function
 from pydantic import BaseModel, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
 from typing_extensions import is_typeddict
 
-from langchain_aimlernie._conformance import find_violations
+from langchain_aimlernie._json_schema import (
+    check_references,
+    closed,
+    inlined,
+    without_absent,
+    without_titles,
+)
 from langchain_aimlernie._typed_dicts import typed_dict_schema
 
 Schema = Mapping[str, Any] | type | Callable[..., Any]
@@ -33,7 +37,6 @@ _ACCEPTED = (
 )
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
-_PROBLEMS_TOLD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,9 @@ class AnswerSchema:
         name: What the API is told, 1 to 64 of `A-Z a-z 0-9 _ -`.
         description: What the answer is for; empty if unknown.
         definition: The JSON Schema, without title and description unless the user wrapped it.
-        load: Turns parsed JSON into what the user gets.
-            Raises ValueError if it does not fit.
-        output: The class of what `load` gives.
+        validate: Turns parsed JSON into what the user gets.
+            Raises ValueError if it is no instance of the schema.
+        output: The class of what `validate` gives.
         traced: What tracers are told as the schema; core turns it into a JSON Schema.
         strict: Whether the API must follow the schema exactly; `None` leaves it to the API.
     """
@@ -54,7 +57,7 @@ class AnswerSchema:
     name: str
     description: str
     definition: Mapping[str, Any]
-    load: Callable[[object], object]
+    validate: Callable[[object], object]
     output: type
     traced: object
     strict: bool | None = None
@@ -62,21 +65,49 @@ class AnswerSchema:
     @property
     def wire_definition(self) -> dict[str, Any]:
         """The JSON Schema for the API: closed, and with every property required, if strict."""
-        return _closed(self.definition) if self.strict else dict(self.definition)
+        return closed(self.definition) if self.strict else dict(self.definition)
+
+    def load(self, value: object) -> object:
+        """Return what the user gets for parsed JSON.
+
+        A `null` that the schema does not allow, for a property that it does not require, counts as
+        the property's absence: models write it so.
+
+        Raises:
+            ValueError: `value` is no instance of the schema.
+        """
+        try:
+            return self.validate(value)
+        except ValueError:
+            without = without_absent(value, self.definition)
+            if without == value:
+                raise
+        return self.validate(without)
 
 
 def read_schema(given: object, strict: bool | None = None) -> AnswerSchema:
     """Understand any of the forms in which users have a schema. Nothing given is changed.
 
     Args:
-        given: See `Schema`. A dict is told to the API as it is; classes lose their titles, and
-            their `$ref`s are filled in unless a class holds itself.
+        given: See `Schema`. A dict is sent to the API as it is; classes lose their titles, and
+            their `$ref`s are replaced by what they refer to unless a class contains itself.
         strict: Whether the API must follow the schema exactly.
 
     Raises:
-        ValueError: `given` is none of the accepted forms, has no JSON Schema, or says another
-            `strict` than the argument.
+        ValueError: `given` is none of the accepted forms, has no JSON Schema or an invalid one, has
+            a `$ref` that leads nowhere or only to itself, or says another `strict` than the
+            argument.
     """
+    answer = _read(given, strict)
+    if answer.output is not dict:
+        return answer
+    from langchain_aimlernie._conformance import make_check  # imports jsonschema
+
+    return replace(answer, validate=make_check(answer.definition))
+
+
+def _read(given: object, strict: bool | None) -> AnswerSchema:
+    """Do what `read_schema` does, but for the check of dicts."""
     for applies, read in _READERS:
         if applies(given):
             return _with_strict(read(given), strict)
@@ -91,12 +122,12 @@ def encode_response_format(schema: object, strict: bool | None = None) -> dict[s
         strict: Whether the API must follow the schema exactly; `None` leaves it to the API.
 
     Raises:
-        ValueError: `schema` is none of the accepted forms, has no JSON Schema, or says another
-            `strict` than the argument.
+        ValueError: `schema` is none of the accepted forms, has no JSON Schema, has a `$ref` that
+            leads nowhere or only to itself, or says another `strict` than the argument.
     """
     if isinstance(schema, Mapping) and schema.get("type") in ("text", "json_object"):
         return {"type": schema["type"]}
-    return encode_answer_format(read_schema(schema, strict))
+    return encode_answer_format(_read(schema, strict))
 
 
 def encode_answer_format(answer: AnswerSchema) -> dict[str, Any]:
@@ -150,53 +181,57 @@ def _wire_name(name: object) -> str:
 
 
 def _read_model(cls: type[BaseModel]) -> AnswerSchema:
-    schema = _generated(cls, cls.model_json_schema)
-    return _of_class(cls, schema, partial(_load_model, cls), cls)
+    return replace(_read_class(cls), validate=partial(_load_model, cls), output=cls, traced=cls)
 
 
 def _read_model_v1(cls: type[BaseModelV1]) -> AnswerSchema:
-    return _of_class(cls, _generated(cls, cls.schema), cls.parse_obj, cls)
+    return replace(_read_class(cls), validate=cls.parse_obj, output=cls, traced=cls)
 
 
 def _read_dataclass(cls: type) -> AnswerSchema:
-    schema = _generated(cls, lambda: _adapter(cls).json_schema())
-    return _of_class(cls, schema, partial(_load_dataclass, cls))
+    return replace(_read_class(cls), validate=partial(_load_dataclass, cls), output=cls)
 
 
-def _read_typed_dict(cls: type) -> AnswerSchema:
-    schema = _generated(cls, partial(typed_dict_schema, cls))
-    return _of_schema(_without_titles(_inlined(schema)), cls.__name__)
+def _read_class(cls: type) -> AnswerSchema:
+    schema = _class_schema(cls)
+    return _of_schema(schema, schema["title"])
 
 
-def _generated(cls: type, generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def _class_schema(cls: type) -> dict[str, Any]:
+    """Return the JSON Schema of a class, inlined, with no title but its own."""
     try:
-        return generate()
+        schema = inlined(_generate(cls))
     except (PydanticUserError, NameError, RecursionError) as error:
         raise ValueError(f"{cls.__name__} has no JSON Schema: {error}") from error
+    return {**without_titles(schema), "title": schema.get("title") or cls.__name__}
 
 
-def _of_class(
-    cls: type,
-    schema: Mapping[str, Any],
-    load: Callable[[object], object],
-    traced: object = None,
-) -> AnswerSchema:
-    name = schema.get("title") or cls.__name__
-    answer = _of_schema(_without_titles(_inlined(schema)), name)
-    return replace(answer, load=load, output=cls, traced=traced or answer.traced)
+def _generate(cls: Any) -> dict[str, Any]:
+    if issubclass(cls, BaseModelV1):
+        return cast("dict[str, Any]", cls.schema())
+    if issubclass(cls, BaseModel):
+        return cast("dict[str, Any]", cls.model_json_schema())
+    return typed_dict_schema(cls) if is_typeddict(cls) else _adapter(cls).json_schema()
 
 
 def _load_model(cls: type[BaseModel], value: object) -> BaseModel:
-    """Validate as JSON, where a strict model takes dates, enums and tuples as JSON writes them."""
-    try:
-        text = to_json(value, inf_nan_mode="constants")
-    except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
-        return cls.model_validate(value)
-    return cls.model_validate_json(text)
+    return cast("BaseModel", _load_json(cls.model_validate_json, cls.model_validate, value))
 
 
 def _load_dataclass(cls: type, value: object) -> object:
-    return cast("object", _adapter(cls).validate_python(value))
+    adapter = _adapter(cls)
+    return _load_json(adapter.validate_json, adapter.validate_python, value)
+
+
+def _load_json(
+    load_json: Callable[[bytes], object], load_python: Callable[[object], object], value: object
+) -> object:
+    """Validate as JSON, where a strict class takes dates, enums and tuples as JSON writes them."""
+    try:
+        text = to_json(value, inf_nan_mode="constants")
+    except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
+        return load_python(value)
+    return load_json(text)
 
 
 @lru_cache(maxsize=256)
@@ -225,10 +260,12 @@ def _read_dict(given: Mapping[str, Any]) -> AnswerSchema:
             return _of_wrapped(given, body)
     if not _KEYWORDS & given.keys() or given.get("type") in ("text", "json_object", *_WRAPPERS):
         raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")
+    check_references(given)
     return _of_schema(given, given.get("title") or given.get("name"))
 
 
 def _of_wrapped(given: Mapping[str, Any], body: Mapping[str, Any]) -> AnswerSchema:
+    check_references(body)
     answer = _of_schema(body, given.get("name") or body.get("title"))
     description = given.get("description") or answer.description
     return replace(
@@ -242,15 +279,19 @@ def _of_wrapped(given: Mapping[str, Any], body: Mapping[str, Any]) -> AnswerSche
 
 def _of_schema(schema: Mapping[str, Any], name: object) -> AnswerSchema:
     wire_name, description = _wire_name(name), schema.get("description") or ""
-    definition = {k: v for k, v in schema.items() if k not in ("title", "description")}
+    definition = _definition(schema)
     return AnswerSchema(
         name=wire_name,
         description=description,
         definition=definition,
-        load=partial(_load_conforming, definition),
+        validate=_unchecked,
         output=dict,
         traced=_as_function(wire_name, description, definition),
     )
+
+
+def _definition(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
 
 def _as_function(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,98 +300,91 @@ def _as_function(name: str, description: str, schema: Mapping[str, Any]) -> dict
     return {**described, "parameters": dict(schema)}
 
 
-def _load_conforming(definition: Mapping[str, Any], value: object) -> object:
-    problems = list(islice(find_violations(value, definition), _PROBLEMS_TOLD))
-    if problems:
-        raise ValueError("; ".join(problems))
+def _unchecked(value: object) -> object:
     return value
 
 
-ANY_JSON = _of_schema({"type": ["object", "array"]}, None)
+def _object_or_list(value: object) -> object:
+    if not isinstance(value, (dict, list)):
+        raise ValueError("the answer: it is neither an object nor a list")  # noqa: TRY004
+    return value
+
+
+ANY_JSON = replace(_of_schema({"type": ["object", "array"]}, None), validate=_object_or_list)
 """What an answer in JSON must look like where the user gave no schema."""
 
 
 def _read_function(given: BaseTool | FunctionType) -> AnswerSchema:
-    return _read_dict(convert_to_openai_function(given))
+    return _read_dict(cast("Mapping[str, Any]", encode_function(given)))
 
 
 _Reader = tuple[Callable[[Any], bool], Callable[[Any], AnswerSchema]]
 _READERS: tuple[_Reader, ...] = (
     (lambda given: isinstance(given, type) and issubclass(given, BaseModel), _read_model),
     (lambda given: isinstance(given, type) and issubclass(given, BaseModelV1), _read_model_v1),
-    (is_typeddict, _read_typed_dict),
+    (is_typeddict, _read_class),
     (lambda given: isinstance(given, type) and is_dataclass(given), _read_dataclass),
     (lambda given: isinstance(given, Mapping), _read_dict),
     (lambda given: isinstance(given, (BaseTool, FunctionType)), _read_function),
 )
 
 
-# Rewriting JSON Schemas
-
-_SCHEMA_MAPS = frozenset({"properties", "patternProperties", "$defs", "definitions"})
-_SCHEMA_LISTS = frozenset({"anyOf", "oneOf", "allOf", "prefixItems"})
-_SCHEMA_VALUES = frozenset({"items", "additionalProperties", "not", "contains"})
-
-_Change = Callable[[Mapping[str, Any]], dict[str, Any]]
+# Tools
 
 
-def _rewritten(schema: Mapping[str, Any], change: _Change) -> dict[str, Any]:
-    """Apply `change` to each schema directly within; a property may be named like a keyword."""
+def encode_function(tool: Any) -> Any:
+    """Return a tool as an OpenAI function, with the schema that `read_schema` would read.
 
-    def changed(value: Any) -> Any:
-        return change(value) if isinstance(value, Mapping) else value
+    Core's conversion loses recursive definitions, and keeps what refers to lost ones.
 
-    result = dict(schema)
-    for key, value in schema.items():
-        if key in _SCHEMA_MAPS and isinstance(value, Mapping):
-            result[key] = {name: changed(part) for name, part in value.items()}
-        elif key in _SCHEMA_LISTS and isinstance(value, list):
-            result[key] = [changed(part) for part in value]
-        elif key in _SCHEMA_VALUES:
-            result[key] = changed(value)
-    return result
+    Args:
+        tool: What `bind_tools` takes. What has no schema of its own (a dict, a tool for one string)
+            is returned as it is, for core to convert.
 
-
-def _without_titles(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the titles that pydantic makes of field names: tokens that say nothing."""
-    untitled = {key: value for key, value in schema.items() if key != "title"}
-    return _rewritten(untitled, _without_titles)
-
-
-def _closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask for every property and no other, as strict modes of OpenAI's dialect demand."""
-    closed = _rewritten(schema, _closed)
-    if isinstance(closed.get("properties"), Mapping):
-        closed["required"] = list(closed["properties"])
-        closed["additionalProperties"] = False
-    return closed
+    Raises:
+        ValueError: A class has no JSON Schema, or a tool's schema has a `$ref` that leads nowhere.
+    """
+    if isinstance(tool, BaseTool):
+        is_plain = isinstance(tool, Tool) and not tool.args_schema
+        return tool if is_plain else _function_of_tool(tool)
+    if isinstance(tool, type) and any(applies(tool) for applies, _ in _READERS):
+        schema = _class_schema(tool)
+        return _function(schema["title"], schema.get("description"), schema)
+    if callable(tool) and isinstance(name := getattr(tool, "__name__", None), str):
+        arguments = create_schema_from_function(
+            name, tool, filter_args=(), parse_docstring=True, include_injected=False
+        )
+        return _function(name, arguments.__doc__, _class_schema(arguments))
+    return tool
 
 
-class _HoldsItselfError(Exception):
-    """A class holds itself, so its `$ref`s cannot be filled in."""
+def _function_of_tool(tool: BaseTool) -> dict[str, Any]:
+    given = tool.tool_call_schema
+    if isinstance(given, Mapping):  # as the tools of MCP servers have it
+        return _function(tool.name, tool.description, without_titles(inlined(given)))
+    return _function(tool.name, tool.description, _class_schema(given))
 
 
-def _inlined(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in the `$ref`s, which not every server follows; leave them if a class holds itself."""
-    definitions = schema.get("$defs") or schema.get("definitions") or {}
-    body = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
-    try:
-        return _filled_in(body, definitions, ())
-    except _HoldsItselfError:
-        root = definitions.get(str(schema.get("$ref")).rpartition("/")[2], {})
-        rest = {key: value for key, value in schema.items() if key != "$ref"}
-        return {**rest, **root}
+def _function(name: str, description: str | None, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": name, "description": description or "", "parameters": _definition(schema)}
 
 
-def _filled_in(
-    schema: Mapping[str, Any], definitions: Mapping[str, Any], open_names: tuple[str, ...]
-) -> dict[str, Any]:
-    reference = schema.get("$ref")
-    if isinstance(reference, str):
-        name = reference.rpartition("/")[2]
-        if name in open_names:
-            raise _HoldsItselfError
-        siblings = {key: value for key, value in schema.items() if key != "$ref"}
-        open_names = (*open_names, name)
-        schema = {**definitions[name], **siblings}
-    return _rewritten(schema, lambda part: _filled_in(part, definitions, open_names))
+def encode_parameters(function: Mapping[str, Any], strict: bool | None) -> dict[str, Any]:
+    """Return the `parameters` of an OpenAI function as they are sent.
+
+    Args:
+        function: The function, as users or `encode_function` have it.
+        strict: Whether the arguments must follow the schema exactly.
+
+    Raises:
+        ValueError: A `$ref` leads nowhere, or the function says another `strict`.
+    """
+    own = function.get("strict")
+    if None not in (own, strict) and own is not strict:
+        raise ValueError(
+            f"The tool {function.get('name')} says strict={own}, the call strict={strict}: "
+            "say it in one place."
+        )
+    parameters = function.get("parameters") or _EMPTY_OBJECT
+    check_references(parameters)
+    return closed(parameters) if strict else dict(parameters)

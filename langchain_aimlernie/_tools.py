@@ -10,6 +10,7 @@ from langchain_core.tools import Tool  # noqa: F401  core imports it to convert 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._content import read_cache_control
+from langchain_aimlernie._schemas import encode_function, encode_parameters
 from langchain_aimlernie._wire import is_object
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ _PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
 """Where OpenAI, Anthropic and MCP have the schema of a tool's parameters."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_NO_ARGUMENTS: Mapping[str, object] = {"type": "object", "properties": {}}
 _CHOICES = {
     "auto": "auto",
     "none": "none",
@@ -56,7 +56,7 @@ def encode_tools(
 
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     schema = convert_to_openai_tool(
-        _as_function(tool) if isinstance(tool, Mapping) else tool, strict=strict
+        _as_function(tool) if isinstance(tool, Mapping) else encode_function(tool)
     )
     if schema.get("type") != "function":
         raise _not_a_function(schema.get("type"))
@@ -67,8 +67,7 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
             f"The API refuses the tool name {function.get('name')!r}: "
             "use 1 to 64 letters, digits, underscores and dashes."
         )
-    if not function.get("parameters"):
-        function["parameters"] = dict(_NO_ARGUMENTS)
+    function["parameters"] = encode_parameters(function, strict)
     if strict is not None:
         function["strict"] = strict
     keys = tool if isinstance(tool, Mapping) else getattr(tool, "extras", None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from langchain_core.utils.function_calling import convert_to_openai_function
 from pydantic import Field, TypeAdapter
 from typing_extensions import NotRequired, ReadOnly, Required, TypedDict, is_typeddict
 
@@ -18,17 +19,33 @@ _WITH_DEFAULT = 2
 
 
 def typed_dict_schema(cls: type) -> dict[str, Any]:
-    """Give the JSON Schema of a TypedDict class.
+    """Return the JSON Schema of a TypedDict class.
 
-    Descriptions come from `Annotated[type, "description"]` and from LangChain's
+    Descriptions come from `Annotated[type, "description"]`, from LangChain's
     `Annotated[type, default, "description"]`, where a default other than `...` makes the key
-    optional. A class within itself becomes any object.
+    optional, and from the section "Args:" of the docstring. A class within itself becomes any
+    object.
 
     Raises:
         NameError: An annotation names what cannot be found.
         pydantic.errors.PydanticUserError: A type has no JSON Schema.
     """
-    return TypeAdapter(_readable(cls, frozenset())).json_schema()
+    schema = TypeAdapter(_readable(cls, frozenset())).json_schema()
+    if "Args:" in (cls.__doc__ or ""):
+        _take_docstring(schema, cls)
+    return schema
+
+
+def _take_docstring(schema: dict[str, Any], cls: type) -> None:
+    """Take over the descriptions that core reads in a docstring."""
+    try:
+        function = convert_to_openai_function(cls)
+    except Exception:  # noqa: BLE001  core cannot convert every class; then the whole text describes it
+        return
+    schema["description"] = function["description"]
+    for name, described in function["parameters"]["properties"].items():
+        if "description" in described:
+            schema["properties"][name].setdefault("description", described["description"])
 
 
 def _readable(cls: type, enclosing: frozenset[type]) -> Any:
@@ -44,7 +61,9 @@ def _readable(cls: type, enclosing: frozenset[type]) -> Any:
 
 def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
     """Turn the annotation of a key into one that pydantic understands in full."""
-    while get_origin(hint) in _QUALIFIERS:
+    while (qualifier := get_origin(hint)) in _QUALIFIERS:
+        if qualifier is not ReadOnly:  # an annotation that is text hides it from the class
+            required = qualifier is Required
         hint = get_args(hint)[0]
     extras: tuple[Any, ...] = ()
     if get_origin(hint) is Annotated:

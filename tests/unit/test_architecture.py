@@ -36,7 +36,7 @@ LAYERS = {
         "_tool_calls",
         "_sse",
     ],
-    "schemas": ["_typed_dicts", "_conformance", "_schemas"],
+    "schemas": ["_json_schema", "_typed_dicts", "_conformance", "_schemas"],
     "content": ["_media", "_content", "_messages", "_tools"],
     "answers": ["_payload", "_responses", "_blocks", "_stream"],
     "structured output": ["_answers", "_reasking", "_structured"],

@@ -5,6 +5,7 @@ import enum
 import typing
 from typing import Annotated, Any, Generic, Literal, Optional, TypeVar
 
+import pydantic.dataclasses
 import pytest
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
@@ -62,6 +63,16 @@ class Order(TypedDict):
     parent: "Order | None"
     schema: str
     _hidden: Annotated[int, 3, "hidden"]
+
+
+class Chain(TypedDict):
+    """A chain.
+
+    Args:
+        next: the next one
+    """
+
+    next: "Chain | None"
 
 
 class Tree(BaseModel):
@@ -304,6 +315,29 @@ def test_a_list_cannot_be_the_arguments_of_a_function():
 # TypedDicts
 
 
+def test_the_arguments_in_a_typed_dict_s_docstring_describe_its_keys():
+    class Weather(TypedDict):
+        """Look up the weather.
+
+        Args:
+            city: the name of the city
+            days: how far ahead
+        """
+
+        city: str
+        days: Annotated[int, 1, "own description"]
+
+    answer = read_schema(Weather)
+    assert answer.description == "Look up the weather."
+    properties = answer.definition["properties"]
+    assert properties["city"] == {"type": "string", "description": "the name of the city"}
+    assert properties["days"]["description"] == "own description"
+
+
+def test_a_docstring_that_core_cannot_read_describes_the_whole():
+    assert "next: the next one" in read_schema(Chain).description
+
+
 def test_typed_dicts_keep_descriptions_none_and_what_is_required():
     answer = read_schema(JokeDict)
     assert answer.description == "Joke to tell user."
@@ -360,6 +394,229 @@ def test_what_tracers_are_told_is_not_touched_by_strict():
 
 
 # Loading
+
+
+def tolerant_model():
+    class Line(BaseModel):
+        sku: str
+        count: int = 1
+
+    class Basket(BaseModel):
+        line: Line = Line(sku="-")
+        lines: list[Line] = []
+        by_name: dict[str, Line] = {}
+        note: str | None = "none"
+        anything: Any = 1
+        total: float
+
+    return Basket
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int = 9
+    name: str | None = "Tom"
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    lives: int | None = 1
+    name: str = "Rex"
+
+
+class Owner(BaseModel):
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+
+
+class Counted(BaseModel):
+    counts: dict[str, int] = {}
+    pair: tuple[int, str] = (1, "a")
+
+
+class LineV1(BaseModelV1):
+    sku: str
+    count: int = 1
+
+
+class BasketV1(BaseModelV1):
+    lines: list[LineV1] = []
+    total: float
+
+
+@dataclasses.dataclass
+class LineOfDataclass:
+    sku: str
+    count: int = 1
+
+
+@dataclasses.dataclass
+class BasketOfDataclass:
+    total: float
+    lines: list[LineOfDataclass] = dataclasses.field(default_factory=list)
+
+
+class LineOfDict(TypedDict):
+    sku: str
+    count: Annotated[int, 1, "how many"]
+    note: NotRequired[str | None]
+
+
+class BasketOfDict(TypedDict):
+    total: float
+    lines: NotRequired[list[LineOfDict]]
+
+
+LINE = {
+    "type": "object",
+    "properties": {
+        "sku": {"type": "string"},
+        "count": {"type": "integer", "default": 1},
+        "state": {"enum": ["open", "closed"]},
+        "note": {"type": "string", "nullable": True},
+        "more": {"description": "no type"},
+        "next": {"$ref": "#/$defs/Line"},
+    },
+    "required": ["sku"],
+}
+BASKET = {
+    "type": "object",
+    "properties": {
+        "total": {"type": "number"},
+        "lines": {"type": "array", "items": {"$ref": "#/$defs/Line"}},
+        "first": {"anyOf": [{"$ref": "#/$defs/Line"}, {"const": "none"}]},
+        "pair": {"type": "array", "prefixItems": [{"$ref": "#/$defs/Line"}]},
+    },
+    "additionalProperties": {"$ref": "#/$defs/Line"},
+    "required": ["total"],
+    "$defs": {"Line": LINE},
+}
+ABSENT = {"sku": "a", "count": None}
+Tolerant = tolerant_model()
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "loaded"),
+    [
+        (Tolerant, {"total": 1, "lines": None}, Tolerant(total=1)),
+        (
+            Tolerant,
+            {"total": 1, "line": ABSENT, "lines": [ABSENT], "by_name": {"b": ABSENT}},
+            Tolerant(total=1, line={"sku": "a"}, lines=[{"sku": "a"}], by_name={"b": {"sku": "a"}}),
+        ),
+        (
+            Tolerant,
+            {"total": 1, "line": None, "note": None, "anything": None},
+            Tolerant(total=1, note=None, anything=None),
+        ),
+        (
+            Owner,
+            {"pet": {"kind": "cat", "lives": None, "name": None}},
+            Owner(pet=Cat(kind="cat", name=None)),
+        ),
+        (
+            Owner,
+            {"pet": {"kind": "dog", "lives": None, "name": None}},
+            Owner(pet=Dog(kind="dog", lives=None)),
+        ),
+        (
+            Tree,
+            {"value": 1, "children": [{"value": 2, "children": None}]},
+            Tree(value=1, children=[Tree(value=2)]),
+        ),
+        (BasketV1, {"total": 1, "lines": [ABSENT]}, BasketV1(total=1, lines=[LineV1(sku="a")])),
+        (BasketV1, {"total": 1, "lines": None}, BasketV1(total=1)),
+        (
+            BasketOfDataclass,
+            {"total": 1, "lines": [ABSENT]},
+            BasketOfDataclass(1, [LineOfDataclass("a")]),
+        ),
+        (BasketOfDataclass, {"total": 1, "lines": None}, BasketOfDataclass(1)),
+        (BasketOfDict, {"total": 1, "lines": [ABSENT]}, {"total": 1, "lines": [{"sku": "a"}]}),
+        (BasketOfDict, {"total": 1, "lines": None}, {"total": 1}),
+        (
+            BasketOfDict,
+            {"total": 1, "lines": [{**ABSENT, "note": None}]},
+            {"total": 1, "lines": [{"sku": "a", "note": None}]},
+        ),
+        (BASKET, {"total": 1, "lines": None}, {"total": 1}),
+        (
+            BASKET,
+            {"total": 1, "lines": [{**ABSENT, "state": None, "note": None, "more": None}]},
+            {"total": 1, "lines": [{"sku": "a", "note": None, "more": None}]},
+        ),
+        (
+            BASKET,
+            {"total": 1, "first": {"sku": "a", "next": ABSENT}, "pair": [ABSENT], "other": ABSENT},
+            {
+                "total": 1,
+                "first": {"sku": "a", "next": {"sku": "a"}},
+                "pair": [{"sku": "a"}],
+                "other": {"sku": "a"},
+            },
+        ),
+        (BASKET, {"total": 1, "first": None}, {"total": 1}),
+    ],
+)
+def test_null_for_what_may_be_absent_and_not_null_is_absence(given, value, loaded):
+    before = copy.deepcopy(value)
+    assert read_schema(given).load(value) == loaded
+    assert value == before
+
+
+@pytest.mark.parametrize(
+    ("given", "value"),
+    [
+        (Tolerant, {"total": None}),
+        (Tolerant, {"total": 1, "lines": [{"sku": None}]}),
+        (Tolerant, {"total": 1, "lines": [None]}),
+        (Tolerant, {"total": 1, "by_name": {"a": None}}),
+        (Counted, {"counts": {"a": None}}),
+        (Counted, {"pair": [None, "a"]}),
+        (BasketV1, {"total": None}),
+        (BasketOfDataclass, {"total": None}),
+        (BasketOfDict, {"total": None}),
+        (BASKET, {"total": None}),
+        (BASKET, {"total": 1, "lines": [{"sku": None}]}),
+        (BASKET, {"total": 1, "other": None}),
+        (
+            {"type": "object", "minProperties": 1, "properties": {"a": {"type": "string"}}},
+            {"a": None},
+        ),
+    ],
+)
+def test_null_for_anything_else_is_a_violation(given, value):
+    with pytest.raises(ValueError):
+        read_schema(given).load(value)
+
+
+def test_the_violations_of_a_value_do_not_name_what_counts_as_absent():
+    with pytest.raises(ValueError) as caught:
+        read_schema(BASKET).load({"total": "much", "lines": None})
+    assert str(caught.value) == "total: \"much\" is not of type 'number' (type)"
+
+
+def test_a_strict_dataclass_takes_what_json_writes():
+    @pydantic.dataclasses.dataclass(config=ConfigDict(strict=True))
+    class Meeting:
+        day: dt.date
+        colour: Colour
+        pair: tuple[int, int]
+        note: str = "none"
+
+    loaded = read_schema(Meeting).load(
+        {"day": "2026-11-23", "colour": "red", "pair": [1, 2], "note": None}
+    )
+    assert loaded == Meeting(dt.date(2026, 11, 23), Colour.RED, (1, 2))
+    with pytest.raises(ValueError, match="day"):
+        read_schema(Meeting).load({"day": 5, "colour": "red", "pair": [1, 2]})
+
+
+def test_a_dataclass_takes_what_json_can_escape_and_utf_8_cannot_write():
+    @dataclasses.dataclass
+    class Note:
+        text: Any
+
+    assert read_schema(Note).load({"text": "\ud83d"}) == Note("\ud83d")
 
 
 @pytest.mark.parametrize(

@@ -488,7 +488,7 @@ BROKEN = [
 @pytest.mark.parametrize("schema", [Joke, SCHEMA])
 async def test_no_answer_is_an_error_and_never_none(method, answer, reason, schema):
     if schema is SCHEMA and "Field required" in reason:
-        reason = "'(punchline|setup)' is missing"
+        reason = "'(punchline|setup)' is a required property"
     model = scripted(*[answer] * 3)
     chain = structured_output(model, schema, method=method)
     with pytest.raises(StructuredOutputError, match=reason) as caught:

@@ -1,0 +1,200 @@
+"""Whatever class is given: its schema is whole, and says of values what the class says."""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from types import NoneType
+from typing import Annotated, Any, Literal, NamedTuple, Optional
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from pydantic import BaseModel, Field, Json, TypeAdapter, ValidationError, create_model
+from referencing import Registry
+from referencing.jsonschema import DRAFT202012
+
+from langchain_aimlernie._schemas import encode_response_format, read_schema
+from langchain_aimlernie._tools import encode_tools
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Node(BaseModel):
+    a: int
+    b: list[Node] = []
+
+
+NAMES = ("a", "b", "$ref", "items", "title")
+ANYTHING = st.recursive(
+    st.sampled_from([None, True, False, 0, 1, 3, 1.5, "", "x", "xyz", "red"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from([*NAMES, "kind", "red"]), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+class Kind(NamedTuple):
+    """A type, and JSON values most of which it takes."""
+
+    type: Any
+    values: st.SearchStrategy[Any]
+
+
+def leaf(annotation, *values):
+    return Kind(annotation, st.sampled_from(values * 3) | ANYTHING)
+
+
+LEAVES = [
+    leaf(int, 0, 1, 3),
+    leaf(str, "", "x"),
+    leaf(bool, True, False),
+    leaf(float, 1.5, 3),
+    leaf(NoneType, None),
+    leaf(Any, 1, "x", None),
+    leaf(Colour, "red", "blue"),
+    leaf(Node, {"a": 1}, {"a": 1, "b": [{"a": 1, "b": []}]}, {"a": 1, "b": [{"a": ""}]}),
+    leaf(Literal["x", 1], "x", 1),
+    leaf(Annotated[int, Field(ge=0, lt=3)], 0, 2),
+    leaf(Annotated[str, Field(min_length=1, max_length=2)], "x", "xy"),
+    leaf(Annotated[str, Field(pattern="^[xy]+$")], "x", "xy"),
+]
+_numbers = itertools.count()
+
+
+def models(kinds):
+    """Models with a few fields, with and without defaults."""
+
+    def make(fields):
+        named = {
+            f"field_{index}": (kind.type, Field(alias=alias, **default))
+            for index, (alias, (kind, default)) in enumerate(fields.items())
+        }
+        required = {alias: kind.values for alias, (kind, default) in fields.items() if not default}
+        optional = {alias: kind.values for alias, (kind, default) in fields.items() if default}
+        values = st.fixed_dictionaries(required, optional=optional)
+        return Kind(create_model(f"Model{next(_numbers)}", **named), values | ANYTHING)
+
+    default = st.sampled_from([{}, {"default": None}])
+    fields = st.dictionaries(st.sampled_from(NAMES), st.tuples(kinds, default), max_size=3)
+    return fields.map(make)
+
+
+def tagged(kinds):
+    """A union of models that are told apart by a field."""
+
+    def make(members):
+        classes = tuple(
+            create_model(f"Tagged{next(_numbers)}", kind=(Literal[tag], ...), a=(kind.type, ...))
+            for tag, kind in zip("xy", members, strict=True)
+        )
+        values = [
+            st.fixed_dictionaries({"kind": st.just(tag), "a": kind.values})
+            for tag, kind in zip("xy", members, strict=True)
+        ]
+        union = Annotated[classes[0] | classes[1], Field(discriminator="kind")]
+        return Kind(union, st.one_of(*values, ANYTHING))
+
+    return st.tuples(kinds, kinds).map(make)
+
+
+def grown(kinds):
+    def of(make_type, make_values):
+        return kinds.map(lambda kind: Kind(make_type(kind.type), make_values(kind.values)))
+
+    keys = st.sampled_from(["x", "red", "blue"])
+    return st.one_of(
+        of(lambda inner: list[inner], lambda values: st.lists(values, max_size=2)),
+        of(
+            lambda inner: dict[str, inner], lambda values: st.dictionaries(keys, values, max_size=2)
+        ),
+        of(
+            lambda inner: dict[Colour, inner],
+            lambda values: st.dictionaries(keys, values, max_size=2),
+        ),
+        of(lambda inner: Optional[inner], lambda values: values | st.none()),  # noqa: UP045  of None, too
+        st.tuples(kinds, kinds).map(
+            lambda pair: Kind(
+                tuple[pair[0].type, pair[1].type],
+                st.tuples(pair[0].values, pair[1].values).map(list),
+            )
+        ),
+        models(kinds),
+        tagged(kinds),
+    )
+
+
+MODELS = models(st.recursive(st.sampled_from(LEAVES), grown, max_leaves=4))
+
+
+def references_of(schema):
+    resource = DRAFT202012.create_resource(schema)
+
+    def walk(part, resolver):
+        contents = part.contents
+        if isinstance(contents, dict):
+            yield from ((resolver, contents["$ref"]) for _ in range("$ref" in contents))
+            mapping = contents.get("discriminator", {}).get("mapping", {})
+            yield from ((resolver, reference) for reference in mapping.values())
+        for each in part.subresources():
+            yield from walk(each, resolver.in_subresource(each))
+
+    return list(walk(resource, Registry().resolver_with_root(resource)))
+
+
+def accepts(adapter, value):
+    """Whether pydantic takes a value as it stands, and not by turning it into another."""
+    try:
+        adapter.validate_json(json_of(value), strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def json_of(value):
+    return TypeAdapter(Any).dump_json(value)
+
+
+SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@SETTINGS
+@given(st.data(), st.sampled_from([None, True]))
+def test_a_schema_is_whole_and_means_what_the_class_means(data, strict):
+    model, values = data.draw(MODELS)
+    sent = encode_response_format(model, strict)["json_schema"]["schema"]
+    assert encode_tools([model], strict=strict)[0]["function"]["parameters"] == sent
+    Draft202012Validator.check_schema(sent)
+    for resolver, reference in references_of(sent):
+        resolver.lookup(reference)
+    adapter, validator = TypeAdapter(model), Draft202012Validator(sent)
+    for value in data.draw(st.lists(values, min_size=5, max_size=10)):
+        if strict:  # all that it lets through is good; not all that is good goes through
+            assert accepts(adapter, value) or not validator.is_valid(value)
+        else:
+            assert accepts(adapter, value) == validator.is_valid(value)
+
+
+@SETTINGS
+@given(st.data())
+def test_a_dict_schema_takes_what_its_class_takes(data):
+    model, values = data.draw(MODELS)
+    by_dict = read_schema(model.model_json_schema())
+    adapter = TypeAdapter(model)
+    for value in data.draw(st.lists(values, min_size=5, max_size=10)):
+        if accepts(adapter, value):
+            assert by_dict.load(value) == value
+
+
+@pytest.mark.parametrize("annotation", [Json[Node], Json[list[Colour]], dict[Colour, Json[Node]]])
+def test_json_within_json_refers_to_nothing_that_is_lost(annotation):
+    model = create_model("Holder", a=(annotation, ...))
+    sent = encode_response_format(model)["json_schema"]["schema"]
+    for resolver, reference in references_of(sent):
+        resolver.lookup(reference)
