@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from langchain_core.messages.tool import ToolCallChunk
 
 _DONE = b"[DONE]"
-_HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive")
+_HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")
 _NO_ANSWER = Answer(None, None, None, None, None, (), None, {}, {})
 _NO_CHUNKS: Sequence[ChatGenerationChunk] = ()
 
@@ -354,7 +354,7 @@ class StreamDecoder:
 
 def _is_heartbeat(event: ServerSentEvent) -> bool:
     """Return whether an event only shows that the server is alive."""
-    return event.event in _HEARTBEATS or event.data.strip() in (b"", b"null")
+    return event.event.lower() in _HEARTBEATS or event.data.strip() in (b"", b"null")
 
 
 class _Transcript:

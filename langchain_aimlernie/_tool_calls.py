@@ -83,6 +83,8 @@ def decode_tool_calls(
     invalid: list[InvalidToolCall] = []
     seen: set[str] = set()
     for fragment in fragments:
+        if not (fragment.id or fragment.name) and _is_blank(fragment.arguments):
+            continue  # a placeholder for no call
         call_id = fragment.id if fragment.id not in seen | {""} else new_call_id()
         seen.add(call_id)
         arguments = parse_arguments(fragment.arguments)

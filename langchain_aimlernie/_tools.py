@@ -62,7 +62,7 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
         raise _not_a_function(schema.get("type"))
     parts = schema["function"].items()
     function = {k: v for k, v in parts if k in _FUNCTION_KEYS and v is not None}
-    if not _NAME.fullmatch(str(function.get("name"))):
+    if not _NAME.fullmatch(function.get("name") or ""):
         raise ValueError(
             f"The API refuses the tool name {function.get('name')!r}: "
             "use 1 to 64 letters, digits, underscores and dashes."

@@ -285,21 +285,24 @@ def _parse_tool_calls(message: Mapping[str, object], *, is_whole: bool) -> tuple
     return tuple([_parse_tool_call(call, place if is_whole else None) for place, call in calls])
 
 
-_NO_IDS = ("", "null", "None")
-"""What servers send for no id."""
+_PLACEHOLDERS = ("", "null", "None")
+"""What servers send for no id, or for no name."""
 
 
 def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolFragment:
     function = call.get("function")
     if not is_object(function):
         function = _custom_as_function(call.get("custom"))
-    call_id = call.get("id")
     return ToolFragment(
         as_int(call.get("index")) if place is None else place,
-        call_id if isinstance(call_id, str) and call_id not in _NO_IDS else "",
-        _text_or_none(function.get("name")) or "",
+        _unless_placeholder(call.get("id")),
+        _unless_placeholder(function.get("name")),
         _arguments_text(function.get("arguments")),
     )
+
+
+def _unless_placeholder(value: object) -> str:
+    return value if isinstance(value, str) and value not in _PLACEHOLDERS else ""
 
 
 def _custom_as_function(custom: object) -> Mapping[str, object]:

@@ -60,6 +60,18 @@ TOOLS = (
         event(fragment(FIRST)),
         event(fragment(SECOND, call_id=None, name=None)),
     ),
+    *(
+        calls(f"a name {name!r} with each later piece of one call", *events)
+        for name in ("null", "None")
+        for events in [
+            (
+                event(fragment("")),
+                event(fragment(FIRST, call_id=name, name=name)),
+                event(fragment(SECOND, call_id=name, name=name)),
+                event(fragment("", call_id=name, name=name)),
+            )
+        ]
+    ),
     calls(
         "no index",
         parts(START | {"function": {"name": "weather", "arguments": FIRST}}),

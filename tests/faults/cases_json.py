@@ -477,6 +477,10 @@ TOOLS = (
         invalid=['{"city": "Par'],
     ),
     old_call("function_call null", None, calls=()),
+    old_call("function_call empty", {}, calls=()),
+    old_call("function_call without a name", {"name": None, "arguments": ""}, calls=()),
+    calls("a call with nothing in it", tool_call("", call_id="", name=""), calls=()),
+    calls("a name 'null'", tool_call(name="null"), calls=(), invalid=['{"city": "Paris"}']),
     old_call(
         "function_call beside tool_calls",
         {"name": "weather", "arguments": '{"city": "Paris"}'},

@@ -111,6 +111,8 @@ FRAMING = (
             b"event: ping\ndata: 2026-08-01 00:00:00\n\n",
             b"event: heartbeat\ndata: ping\n\n",
             b"event: heartbeat\ndata: 17\n\n",
+            b"event: Keep-Alive\ndata: ping\n\n",
+            b"event: keep_alive\ndata: 17\n\n",
             b'event: ping\ndata: "ping"\n\n',
             b'data: {"type": "heartbeat"}\n\n',
         )

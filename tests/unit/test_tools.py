@@ -144,6 +144,7 @@ def test_the_parameters_of_every_dialect_are_kept():
         ([{"name": "has space", "description": "", "parameters": {}}], "has space"),
         ([{"name": "x" * 65, "description": "", "parameters": {}}], "1 to 64"),
         ([weather] * 129, "at most 128"),
+        ([{"type": "function"}], "refuses the tool name None"),
     ],
 )
 def test_tools_that_the_api_refuses_are_refused_with_the_reason(tools, reason):
