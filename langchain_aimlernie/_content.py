@@ -323,8 +323,19 @@ def _media_part(medium: Media, spec: ModelSpec, *, omit: bool) -> Wire:
     return _marked(medium.part, medium.cache_control, spec)
 
 
-def _omission(medium: Media) -> str:
+def _omission(medium: Media | Unsendable) -> str:
     return f'With on_unsupported_content="omit", {medium.omitted!r} is sent instead.'
+
+
+def _stand_in(block: Unsendable, *, omit: bool) -> str:
+    """Return the text that stands in for a medium, if it is to be omitted.
+
+    Raises:
+        NotSendableError: It is not, or the block is no medium.
+    """
+    if omit and block.omitted:
+        return block.omitted
+    raise NotSendableError(f"{block.why} {_omission(block)}" if block.omitted else block.why)
 
 
 def _marked(part: Wire, mark: Block | None, spec: ModelSpec) -> Wire:
@@ -366,8 +377,8 @@ def system_content(content: object, spec: ModelSpec, *, omit: bool = False) -> s
                     f"its block of type {block!r} is no text, and instructions are nothing else. "
                     f"Put it into a user message. {_omission(piece)}"
                 )
-            case Unsendable(_, why):
-                raise NotSendableError(why)
+            case Unsendable():
+                texts.append(Text(_stand_in(piece, omit=omit)))
     return text_content(texts, spec)
 
 
@@ -398,8 +409,8 @@ def user_parts(pieces: Iterable[Piece], spec: ModelSpec, *, omit: bool = False) 
                 parts.append(text_part(text))
             case Media():
                 parts.append(_media_part(piece, spec, omit=omit))
-            case Unsendable(_, why):
-                raise NotSendableError(why)
+            case Unsendable():
+                parts.append(text_part(_stand_in(piece, omit=omit)))
     return parts
 
 
@@ -429,7 +440,7 @@ def tool_content(
     if isinstance(content, str):
         return [Text(content)], []
     pieces = read_content(content, _RESULT_READERS)
-    data = [piece.value for piece in pieces if isinstance(piece, Unsendable)]
+    data = [each.value for each in pieces if isinstance(each, Unsendable) and not each.omitted]
     if data and len(data) == len(pieces):
         return [Text(json_text(data if isinstance(content, list | tuple) else content))], []
     lines: list[Text] = []
@@ -444,6 +455,7 @@ def tool_content(
                     lines.append(Text(piece.omitted))
                 else:
                     media.append(part)
-            case Unsendable(value):
-                lines.append(Text(json_text(value)))
+            case Unsendable(value, _, omitted):
+                text = _stand_in(piece, omit=omit) if omitted else json_text(value)
+                lines.append(Text(text))
     return lines, media

@@ -10,7 +10,7 @@ import base64
 import re
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -38,15 +38,23 @@ class Media:
     @property
     def omitted(self) -> str:
         """The text that stands in for it, such as `[image omitted]`."""
-        return f"[{self.needs[0].removesuffix('_url')} omitted]"
+        return _omitted(self.needs[0].removesuffix("_url"))
+
+
+def _omitted(kind: str) -> str:
+    return f"[{kind} omitted]"
 
 
 @dataclass(frozen=True, slots=True)
 class Unsendable:
-    """A block that the wire has no form for; `why` tells its sender, and what to do instead."""
+    """A block that the wire has no form for; `why` tells its sender, and what to do instead.
+
+    `omitted` is the text that stands in for it if it surely is a medium, such as `[image omitted]`.
+    """
 
     value: object
     why: str
+    omitted: str = ""
 
 
 class _Source(NamedTuple):
@@ -139,9 +147,8 @@ def read_media(type_: str, block: Block) -> Media | Unsendable | str:
             return _refused(source, "holds data that is not base64. Encode the bytes in base64.")
     source = _settled(source)
     if source.file_id and not (source.data or source.url) and source.kind != "file":
-        return _refused(
-            source, "has only a file id, which cannot be sent. Send the data in base64."
-        )
+        why = "has only a file id, which cannot be sent. Send the data in base64."
+        return replace(_refused(source, why), omitted=_omitted(source.kind or "file"))
     if source.data or source.url or source.file_id:
         return _ENCODERS[source.kind](source)
     if source.text is not None:

@@ -291,8 +291,9 @@ MEDIA = pytest.mark.parametrize(
         (PDF, "file"),
         (AUDIO, "audio"),
         ({"type": "image", "base64": PNG}, "image"),
+        ({"type": "image", "file_id": "file-1"}, "image"),
     ],
-    ids=["image", "file", "audio", "image without a format"],
+    ids=["image", "file", "audio", "image without a format", "image by id"],
 )
 
 
@@ -335,6 +336,15 @@ def test_the_setting_can_be_given_per_call_bound_and_changed(model, ernie_server
         model(on_unsupported_content="drop")
     with pytest.raises(BadRequestError, match="on_unsupported_content"):
         llm.invoke(asked, on_unsupported_content="drop")
+
+
+@PLACES
+def test_so_is_an_image_by_id_though_the_model_sees(model, ernie_server, place):
+    llm = model(model=VISION, on_unsupported_content="omit")
+    llm.invoke(history({"type": "image", "file_id": "file-1"})[place])
+    sent = ernie_server.last_request.body["messages"]
+    assert "[image omitted]" in str(sent)
+    assert "file-1" not in str(sent)
 
 
 def test_what_the_model_takes_is_not_omitted(model, ernie_server):
