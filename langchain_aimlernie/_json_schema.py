@@ -178,6 +178,36 @@ def check_references(schema: Schema) -> None:
         raise ValueError("The schema is nested too deeply.") from None
 
 
+def without_lost_mappings(schema: Schema) -> dict[str, Any]:
+    """Return a copy without each `discriminator.mapping` that refers to what is not in the schema.
+
+    What inlines the `$ref`s of a schema often leaves it behind, as core's conversion of tools does.
+    """
+    return _without_lost_mappings(schema, schema)
+
+
+def _without_lost_mappings(schema: Schema, root: Schema) -> dict[str, Any]:
+    result = map_subschemas(schema, lambda part: _without_lost_mappings(part, root))
+    if isinstance(discriminator := result.get("discriminator"), Mapping):
+        mapping = discriminator.get("mapping")
+        references = mapping.values() if isinstance(mapping, Mapping) else ()
+        if not all(_leads(reference, root) for reference in references):
+            result["discriminator"] = _without_mapping(discriminator)
+    return result
+
+
+def _without_mapping(discriminator: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in discriminator.items() if key != "mapping"}
+
+
+def _leads(reference: object, root: Schema) -> bool:
+    try:
+        resolve(reference, root)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_references(schema: Schema, root: Schema, checked: set[object]) -> None:
     if "$ref" in schema:
         _follow(schema, root, (), checked)
@@ -232,7 +262,7 @@ def _inlined(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[s
         schema = _with_target(schema, resolve(reference, root))
     result = {key: value for key, value in schema.items() if key not in _DEFINITIONS}
     if isinstance(discriminator := result.get("discriminator"), Mapping):
-        result["discriminator"] = {k: v for k, v in discriminator.items() if k != "mapping"}
+        result["discriminator"] = _without_mapping(discriminator)
     return map_subschemas(result, lambda part: _inlined(part, root, within))
 
 

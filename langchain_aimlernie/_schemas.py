@@ -21,6 +21,7 @@ from langchain_aimlernie._json_schema import (
     closed,
     inlined,
     without_absent,
+    without_lost_mappings,
     without_titles,
 )
 from langchain_aimlernie._typed_dicts import typed_dict_schema
@@ -89,7 +90,8 @@ def read_schema(given: object, strict: bool | None = None) -> AnswerSchema:
     """Understand any of the forms in which users have a schema. Nothing given is changed.
 
     Args:
-        given: See `Schema`. A dict is sent to the API as it is; classes lose their titles, and
+        given: See `Schema`. A dict is sent to the API as it is, except for a
+            `discriminator.mapping` that refers to what is not there; classes lose their titles, and
             their `$ref`s are replaced by what they refer to unless a class contains itself.
         strict: Whether the API must follow the schema exactly.
 
@@ -261,11 +263,13 @@ def _read_dict(given: Mapping[str, Any]) -> AnswerSchema:
     if not _KEYWORDS & given.keys() or given.get("type") in ("text", "json_object", *_WRAPPERS):
         raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")
     check_references(given)
+    given = without_lost_mappings(given)
     return _of_schema(given, given.get("title") or given.get("name"))
 
 
 def _of_wrapped(given: Mapping[str, Any], body: Mapping[str, Any]) -> AnswerSchema:
     check_references(body)
+    body = without_lost_mappings(body)
     answer = _of_schema(body, given.get("name") or body.get("title"))
     description = given.get("description") or answer.description
     return replace(
@@ -387,4 +391,5 @@ def encode_parameters(function: Mapping[str, Any], strict: bool | None) -> dict[
         )
     parameters = function.get("parameters") or _EMPTY_OBJECT
     check_references(parameters)
-    return closed(parameters) if strict else dict(parameters)
+    parameters = without_lost_mappings(parameters)
+    return closed(parameters) if strict else parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import datetime as dt
 import enum
@@ -13,6 +14,8 @@ from typing import Annotated, Literal
 import pydantic.dataclasses
 import pytest
 from langchain_core.tools import StructuredTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.json_schema import dereference_refs
 from pydantic import BaseModel, ConfigDict, Field, Json
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import NotRequired, TypedDict
@@ -204,7 +207,10 @@ def function(zoo: Zoo, tree: Tree) -> str:
     """Do something."""
 
 
-TOOLS = [Zoo, Tree, CatV1, Point, Order, function, tool_with(Zoo), tool_with(Zoo.model_json_schema()), tool_with(Tree.model_json_schema()), tool_with(CIRCLE)]  # fmt: skip
+CONVERTED = convert_to_openai_tool(Zoo)
+INLINED = {k: v for k, v in dereference_refs(Zoo.model_json_schema()).items() if k != "$defs"}
+
+TOOLS = [Zoo, Tree, CatV1, Point, Order, function, tool_with(Zoo), tool_with(Zoo.model_json_schema()), tool_with(Tree.model_json_schema()), tool_with(CIRCLE), CONVERTED, CONVERTED["function"], Zoo.model_json_schema()]  # fmt: skip
 
 
 @pytest.mark.parametrize("strict", [None, True])
@@ -231,6 +237,25 @@ async def test_answer_and_tool_have_the_same_schema(model, ernie_server, schema,
     ernie_server.reply(text="no call")
     model().bind_tools([schema], strict=strict).invoke("?")
     assert ernie_server.last_request.body["tools"][0]["function"]["parameters"] == sent
+
+
+@pytest.mark.parametrize("strict", [None, True])
+@pytest.mark.parametrize(
+    ("schema", "has_mapping"),
+    [(CONVERTED, False), (INLINED, False), (Zoo.model_json_schema(), True)],
+)
+def test_a_dict_loses_only_the_mapping_that_leads_nowhere(
+    model, ernie_server, schema, has_mapping, strict
+):
+    before = copy.deepcopy(schema)
+    chain_of(model, ernie_server, schema, {"pets": []}, strict=strict).invoke("?")
+    sent = ernie_server.last_request.body["response_format"]["json_schema"]["schema"]
+    discriminator = sent["properties"]["pets"]["items"]["discriminator"]
+    assert discriminator["propertyName"] == "kind"
+    assert ("mapping" in discriminator) is has_mapping
+    for reference in references_in(sent):
+        assert lookup(reference, sent)
+    assert schema == before
 
 
 VALUES = {id(Zoo): {"pets": []}, id(Tree): {"value": 1}, id(CIRCLE): {}}
