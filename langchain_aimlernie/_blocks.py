@@ -46,6 +46,18 @@ def translate_chunk(chunk: AIMessageChunk) -> list[types.ContentBlock]:
             }
             for call in chunk.tool_call_chunks
         ]
+        blocks += [
+            # Core's events take any JSON for arguments; a bracket that closes nothing stops them.
+            {
+                "type": "tool_call_chunk",
+                "id": None,
+                "name": None,
+                "args": "}",
+                "index": f"lc_tc_{call['index']}",
+            }
+            for call in chunk.invalid_tool_calls
+            if "index" in call
+        ]
     return cast("list[types.ContentBlock]", blocks)
 
 

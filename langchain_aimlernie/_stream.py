@@ -6,7 +6,7 @@ import contextlib
 import io
 import warnings
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
@@ -314,10 +314,13 @@ class StreamDecoder:
         text = self._text.add(text) + self._text.close()
         reasoning = self._reasoning.add(thought) + self._reasoning.close()
         extras = {"reasoning_content": reasoning} if reasoning else {}
-        tool_calls = self._tools.close(self._finish_reason)
-        if text or extras or tool_calls:
-            return [self._chunk(text, extras, tool_calls)]
-        return []
+        tool_calls, other_json = self._tools.close(self._finish_reason), self._tools.other_json()
+        if not (text or extras or tool_calls or other_json):
+            return []
+        chunk = self._chunk(text, extras, tool_calls)
+        if other_json:  # read by the block translator; a sum of chunks goes by the chunks of calls
+            cast("AIMessageChunk", chunk.message).invalid_tool_calls.extend(other_json)
+        return [chunk]
 
     def _check_done(self) -> None:
         if not self.events and self._choice is None:

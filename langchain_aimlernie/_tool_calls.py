@@ -262,6 +262,18 @@ class ToolCallAssembler:
                 chunks.append(self._chunk(call, arguments))
         return chunks
 
+    def other_json(self) -> list[InvalidToolCall]:
+        """Return the calls whose arguments are JSON, but no object; each has its index.
+
+        Core's messages know these for invalid by themselves, and keep the text as it is. Its events
+        do not.
+        """
+        return [
+            {**_invalid(call.name, call.text(), self._id(call)), "index": call.position}
+            for call in self._begun()
+            if _is_other_json(call.text())
+        ]
+
     def so_far(self) -> list[ToolCallChunk]:
         """Return each call that has begun as one chunk, an unfinished one as an invalid call."""
         return [
@@ -397,17 +409,15 @@ def _ending(call: _Call, *, is_cut: bool) -> str:
 
 
 def _is_taken_by_core(text: str) -> bool:
-    """Return whether core takes `text` for arguments of a valid call.
-
-    Core's messages complete what may be the beginning of an object; its events (v3) take any JSON.
-    """
+    """Return whether core's messages take `text` for arguments, completed if need be."""
     try:
-        json.loads(text or "{}")
+        return not text or isinstance(parse_partial_json(text), dict)
     except (ValueError, RecursionError):
-        pass
-    else:
-        return True
+        return False
+
+
+def _is_other_json(text: str) -> bool:
     try:
-        return isinstance(parse_partial_json(text), dict)
+        return not _is_blank(text) and not isinstance(json.loads(text), dict)
     except (ValueError, RecursionError):
         return False
