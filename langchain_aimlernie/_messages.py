@@ -222,12 +222,23 @@ def _arguments(call: Call) -> str:
     if args and not isinstance(args, Mapping):
         args = {_BROKEN: args}
     try:
-        return clean_text(_to_json(args or {}))
+        return clean_text(_json_object(args or {}))
     except (TypeError, ValueError) as error:
         raise NotSendableError(
             f"the arguments of its call of {call.name or _NO_NAME!r} are not JSON ({error}). "
-            "Use only strings, finite numbers, booleans, None, lists and dicts in them."
+            "Use only strings, numbers, booleans, None, lists and dicts in them."
         ) from None
+
+
+def _json_object(args: object) -> str:
+    """Write arguments as JSON; with a number that JSON does not have, as text within an object.
+
+    Such a call stands in threads of other packages, which could not go on otherwise.
+    """
+    try:
+        return _to_json(args)
+    except ValueError:
+        return _to_json({_BROKEN: json.dumps(args, ensure_ascii=False)})
 
 
 def _is_object(text: str) -> bool:
