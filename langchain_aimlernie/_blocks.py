@@ -124,7 +124,8 @@ def _is_incomplete(block: object) -> bool:
         key = _V0_KEYS[source]
         if key not in block or block.keys() & _CLASHES - {key}:
             return True
-    is_readable = block.keys() & {"url", "file_id", "mime_type"} or source == "id"
+    has_data = "mime_type" in block and ("base64" in block or source == "base64")
+    is_readable = has_data or block.keys() & {"url", "file_id"} or source == "id"
     return kind == "image" and not is_readable and bool(block.keys() & {"base64", "data", "text"})
 
 
