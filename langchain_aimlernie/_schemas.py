@@ -378,7 +378,7 @@ def encode_parameters(function: Mapping[str, Any], strict: bool | None) -> dict[
 
     Args:
         function: The function, as users or `encode_function` have it.
-        strict: Whether the arguments must follow the schema exactly.
+        strict: Whether the arguments must follow the schema exactly; the function may say so, too.
 
     Raises:
         ValueError: A `$ref` leads nowhere, or the function says another `strict`.
@@ -392,4 +392,4 @@ def encode_parameters(function: Mapping[str, Any], strict: bool | None) -> dict[
     parameters = function.get("parameters") or _EMPTY_OBJECT
     check_references(parameters)
     parameters = without_lost_mappings(parameters)
-    return closed(parameters) if strict else parameters
+    return closed(parameters) if own or strict else parameters

@@ -277,6 +277,20 @@ def test_strict_closes_every_object_and_has_no_one_of(model, ernie_server):
     assert sent["properties"]["counts"]["additionalProperties"] == {"type": "integer"}
 
 
+@pytest.mark.parametrize("way", ["the call", "the function", "the flat function"])
+def test_a_tool_is_closed_wherever_it_says_strict(model, ernie_server, way):
+    own = {} if way == "the call" else {"strict": True}
+    function = {"name": "f", "parameters": Zoo.model_json_schema(), **own}
+    body = function if way == "the flat function" else {"function": function}
+    strict = None if own else True
+    model().bind_tools([{"type": "function", **body}], strict=strict).invoke("?")
+    sent = ernie_server.last_request.body["tools"][0]["function"]
+    assert sent["strict"] is True
+    assert sent["parameters"]["additionalProperties"] is False
+    assert sent["parameters"]["required"] == ["pets", "counts", "written"]
+    assert "anyOf" in sent["parameters"]["properties"]["pets"]["items"]
+
+
 BAD = [
     (an_object(a={"type": "str"}), "no valid JSON Schema: properties.a.type"),
     (an_object(a={"$ref": "#/$defs/Nowhere"}), "a \\$ref to '#/\\$defs/Nowhere', which is not in it"),
