@@ -39,6 +39,8 @@ REFUSED_NAMES = (
     "hf_token",
     "secret",
     "client_secret",
+    "qianfan_ak",
+    "qianfan_sk",
     "password",
     "Authorization",
     "authorization",
