@@ -81,7 +81,9 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         prompt = super()._convert_input(model_input)
         if not isinstance(prompt, ChatPromptValue):
             return prompt
-        return ChatPromptValue(messages=_blocks.wrap_incomplete(prompt.to_messages()))
+        given = prompt.to_messages()
+        messages = _blocks.wrap_incomplete(given)
+        return prompt if messages is given else ChatPromptValue(messages=messages)
 
     @override
     def generate(self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any) -> LLMResult:
