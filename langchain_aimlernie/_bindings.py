@@ -12,14 +12,24 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
-from langchain_core.runnables.configurable import RunnableConfigurableFields
+from langchain_core.runnables import (
+    ConfigurableField,
+    Runnable,
+    RunnableBinding,
+    RunnableConfig,
+    RunnableSequence,
+)
+from langchain_core.runnables.configurable import (
+    RunnableConfigurableAlternatives,
+    RunnableConfigurableFields,
+)
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.retry import RunnableRetry
 from langchain_core.runnables.utils import AnyConfigurableField
 from typing_extensions import override
 
 from langchain_aimlernie._options import read_options
+from langchain_aimlernie._reasking import StructuredOutputWithRetry
 from langchain_aimlernie._secrets import conceal
 from langchain_aimlernie._settings import ErnieSettings
 
@@ -51,29 +61,29 @@ class Bindable(_Model):
             self, config: RunnableConfig | None = None, **kwargs: Any
         ) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with a config for every call; see `Runnable.with_config`."""
-            return _bindable(super().with_config(config, **kwargs))
+            return bindable(super().with_config(config, **kwargs))
 
         def with_types(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with other types; see `Runnable.with_types`."""
-            return _bindable(super().with_types(**kwargs))
+            return bindable(super().with_types(**kwargs))
 
         def with_listeners(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with listeners; see `Runnable.with_listeners`."""
-            return _bindable(super().with_listeners(**kwargs))
+            return bindable(super().with_listeners(**kwargs))
 
         def with_alisteners(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with async listeners; see `Runnable.with_alisteners`."""
-            return _bindable(super().with_alisteners(**kwargs))
+            return bindable(super().with_alisteners(**kwargs))
 
         def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with retries; see `Runnable.with_retry`."""
-            return _bindable(super().with_retry(**kwargs))
+            return bindable(super().with_retry(**kwargs))
 
         def with_fallbacks(
             self, fallbacks: Sequence[Runnable[LanguageModelInput, AIMessage]], **kwargs: Any
         ) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with fallbacks; see `Runnable.with_fallbacks`."""
-            return _bindable(super().with_fallbacks(fallbacks, **kwargs))
+            return bindable(super().with_fallbacks(fallbacks, **kwargs))
 
         def configurable_fields(
             self, **kwargs: AnyConfigurableField
@@ -83,7 +93,13 @@ class Bindable(_Model):
             LangSmith is shown all that is `configurable`, but for `api_key` and names that begin
             with two underscores: name a field for the key accordingly.
             """
-            return _bindable(super().configurable_fields(**kwargs))
+            return bindable(super().configurable_fields(**kwargs))
+
+        def configurable_alternatives(
+            self, which: ConfigurableField, **kwargs: Any
+        ) -> Runnable[LanguageModelInput, AIMessage]:
+            """Return this model or another one, as the config of a call chooses."""
+            return bindable(super().configurable_alternatives(which, **kwargs))
 
 
 class BoundModel(Bindable, RunnableBinding[LanguageModelInput, AIMessage]):
@@ -115,13 +131,40 @@ class BoundRetry(Bindable, RunnableRetry[LanguageModelInput, AIMessage]):
         return RunnableRetry.lc_id()
 
 
-class BoundFallbacks(Bindable, RunnableWithFallbacks[LanguageModelInput, AIMessage]):
+class _Traced(_Model):
+    """A runnable that is traced under the name of core's class."""
+
+    @override
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        core = next(core for core, ours in _CLASSES if isinstance(self, ours))
+        return super().get_name(suffix, name=name or self.name or core.__name__)
+
+
+class BoundFallbacks(_Traced, Bindable, RunnableWithFallbacks[LanguageModelInput, AIMessage]):
     """A model with fallbacks."""
 
     @classmethod
     @override
     def lc_id(cls) -> list[str]:
         return RunnableWithFallbacks.lc_id()
+
+
+class BoundSequence(_Traced, Bindable, RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic takes no subclass
+    """A model and what reads its answer."""
+
+    @classmethod
+    @override
+    def lc_id(cls) -> list[str]:
+        return RunnableSequence.lc_id()
+
+
+class BoundStructuredOutput(_Traced, Bindable, StructuredOutputWithRetry):
+    """A structured output that may ask again."""
+
+    @classmethod
+    @override
+    def lc_id(cls) -> list[str]:
+        return StructuredOutputWithRetry.lc_id()
 
 
 class BoundFields(Bindable, RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
@@ -133,12 +176,21 @@ class BoundFields(Bindable, RunnableConfigurableFields):  # type: ignore[type-ar
         return RunnableConfigurableFields.lc_id()
 
 
-def _bindable(runnable: _Model) -> _Model:
+class BoundAlternatives(Bindable, RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
+    """Models of which the config of a call chooses one."""
+
+    @classmethod
+    @override
+    def lc_id(cls) -> list[str]:
+        return RunnableConfigurableAlternatives.lc_id()
+
+
+def bindable(runnable: _Model) -> _Model:
     """Return what core has made of a model in the class of ours for it."""
     for core, ours in _CLASSES:
         if isinstance(runnable, core) and not isinstance(runnable, ours):
-            bindable: _Model = ours(**dict(runnable))
-            return bindable
+            made: _Model = ours(**dict(runnable))
+            return made
     return runnable
 
 
@@ -146,5 +198,8 @@ _CLASSES: tuple[tuple[Any, Any], ...] = (
     (RunnableBinding, BoundModel),
     (RunnableRetry, BoundRetry),
     (RunnableWithFallbacks, BoundFallbacks),
+    (RunnableSequence, BoundSequence),
+    (StructuredOutputWithRetry, BoundStructuredOutput),
     (RunnableConfigurableFields, BoundFields),
+    (RunnableConfigurableAlternatives, BoundAlternatives),
 )

@@ -95,7 +95,11 @@ def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
     `non_standard`, such a block reaches this package's own reader, which takes it or says what is
     wrong. The messages given stay as they are; with no such block they are returned themselves.
     """
-    return [_wrapped(message) for message in messages] if any(map(_fails, messages)) else messages
+    # Of a long conversation, nearly all messages are plain texts.
+    with_blocks = [message for message in messages if type(message.content) is not str]
+    return (
+        [_wrapped(message) for message in messages] if any(map(_fails, with_blocks)) else messages
+    )
 
 
 def _fails(message: BaseMessage) -> bool:

@@ -12,6 +12,7 @@ import re
 
 _LIMIT = r"context[ _](?:length|window|size|limit)"
 _FUNDS = r"(?:credits?|balance|funds)"
+_GONE = r"(?:too low|insufficient|not enough|exhausted|depleted|used up)"
 _COUNT = r"(?: \(?[\d,]+(?: \w+)?\)?)?"
 
 OVERFLOWS = (
@@ -61,7 +62,7 @@ OVERFLOWS = (
     r"\d+ tokens?, but the configured context size is",
     # TGI
     r"tokens \+ `max_new_tokens` must be <=",
-    r"`inputs` must have less than",
+    r"`?inputs`? must have less than",
     # LM Studio
     r"when context the overflows",
     # vLLM: what the prompt leaves of the context is less than nothing
@@ -80,8 +81,10 @@ EXHAUSTED_FUNDS = (
     r"exceeded[ _](?:your[ _])?current[ _]quota",
     # AI/ML API, DeepSeek, OpenAI, Together, Qianfan's search
     rf"\b(?:insufficient|not enough|no|out of)[ _](?:(?:your|account|available)[ _])*{_FUNDS}\b",
-    # Anthropic, SiliconFlow
-    rf"{_FUNDS} (?:is |are |has been |have been )?(?:too low|insufficient|exhausted|used up)",
+    # Anthropic, SiliconFlow, Zhipu
+    rf"{_FUNDS} (?:is |are |has been |have been )?{_GONE}",
+    # Volcengine, DashScope
+    r"overdue ?(?:balance|error)|\barrearage",
     # OpenRouter
     r"(?:requires?|needs?) more credits",
     r"key limit exceeded",

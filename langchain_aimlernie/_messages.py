@@ -285,12 +285,16 @@ def _instruct(role: str, message: BaseMessage, conversation: _Conversation) -> N
 
 
 def _encode_assistant(message: BaseMessage, conversation: _Conversation) -> None:
-    content, spec = message.content, conversation.spec
-    pieces = [] if isinstance(content, str) else read_content(content)
-    texts = [piece for piece in pieces if isinstance(piece, Text)]
-    text = clean_text(content) if isinstance(content, str) else text_content(texts, spec)
+    content, spec, additional = message.content, conversation.spec, message.additional_kwargs
+    if isinstance(content, str):
+        pieces: list[Piece] = []
+        text: object = clean_text(content)
+    else:
+        pieces = read_content(content)
+        text = text_content([piece for piece in pieces if isinstance(piece, Text)], spec)
     more: Wire = {}
-    if refusal := first_string(message.additional_kwargs, "refusal") or _said(pieces, Refusal):
+    refusal = _refusal(additional, pieces) if additional or pieces else ""
+    if refusal:
         more["refusal"] = refusal
     if conversation.replay_reasoning and (reasoning := _reasoning(message, pieces)):
         more["reasoning_content"] = reasoning
@@ -298,10 +302,15 @@ def _encode_assistant(message: BaseMessage, conversation: _Conversation) -> None
         more["tool_calls"] = conversation.call(calls)
     # Never null, which the 4.5 schemas refuse; "" is what every server takes beside tool calls.
     conversation.say("assistant", text, message.name, **more)
-    raw = message.additional_kwargs.get("function_call")
+    raw = additional.get("function_call")
     if isinstance(raw, Mapping) and not calls:
         conversation.await_function(read_call(raw))
-    conversation.show("[What the assistant showed]", media_shown(pieces, spec))
+    if pieces:
+        conversation.show("[What the assistant showed]", media_shown(pieces, spec))
+
+
+def _refusal(additional: Mapping[str, object], pieces: Iterable[Piece]) -> str:
+    return first_string(additional, "refusal") or _said(pieces, Refusal)
 
 
 def _said(pieces: Iterable[Piece], kind: type[Refusal | Reasoning]) -> str:
@@ -321,8 +330,8 @@ def _calls(message: BaseMessage, pieces: Sequence[Piece]) -> list[Call]:
     repeat them, and still hold those that a program has removed.
     """
     if isinstance(message, AIMessage):
-        fields = (message.tool_calls or (), message.invalid_tool_calls or ())
-        return [read_call(raw) for field in fields for raw in field]
+        raws = [*(message.tool_calls or ()), *(message.invalid_tool_calls or ())]
+        return [read_call(raw) for raw in raws]
     raw_calls = getattr(message, "tool_calls", message.additional_kwargs.get("tool_calls"))
     if isinstance(raw_calls, list) and raw_calls:
         return [read_call(raw) for raw in raw_calls if isinstance(raw, Mapping)]

@@ -63,6 +63,8 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
         ValueError: A setting has a value outside its range, or an option that would become a field
             of the body looks like a secret.
     """
+    if not options:
+        return options
     name = find_secret_field(options, api_key)
     if name is not None:
         options.clear()  # or the error's traceback would show it

@@ -12,8 +12,11 @@ from typing import Any
 
 from pydantic import Secret, SecretBytes, SecretStr
 
-_SECRET_WORDS = frozenset({"key", "apikey", "token", "secret", "password", "authorization"})
-"""A parameter whose last word is one of these holds a secret."""
+_SECRET_WORDS = frozenset(
+    {"key", "apikey", "token", "secret", "password", "authorization", "ak", "sk"}
+)
+"""A parameter whose last word is one of these holds a secret; `ak` and `sk` are Qianfan's words for
+the access key and its secret."""
 
 _HARMLESS_NAMES = ("cache_key", "bos_token", "eos_token", "pad_token", "stop_token")
 """Endings of names that servers document for values anyone may see."""

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, model_validator
 from typing_extensions import Self, Unpack, override
 
 from langchain_aimlernie import _blocks
-from langchain_aimlernie._bindings import Bindable
+from langchain_aimlernie._bindings import Bindable, bindable
 from langchain_aimlernie._calls import (
     PreparedCall,
     agenerate,
@@ -81,7 +81,9 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         prompt = super()._convert_input(model_input)
         if not isinstance(prompt, ChatPromptValue):
             return prompt
-        return ChatPromptValue(messages=_blocks.wrap_incomplete(prompt.to_messages()))
+        given = prompt.to_messages()
+        messages = _blocks.wrap_incomplete(given)
+        return prompt if messages is given else ChatPromptValue(messages=messages)
 
     @override
     def generate(self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any) -> LLMResult:
@@ -235,15 +237,17 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         no tool call, invalid JSON, cut by length, refused.
         """
         kwargs = read_options(kwargs, self.api_key)
-        return structured_output(
-            self,
-            schema,
-            method=method,
-            include_raw=include_raw,
-            strict=strict,
-            tools=tools,
-            retry=retry,
-            **kwargs,
+        return bindable(
+            structured_output(
+                self,
+                schema,
+                method=method,
+                include_raw=include_raw,
+                strict=strict,
+                tools=tools,
+                retry=retry,
+                **kwargs,
+            )
         )
 
     @override

@@ -665,6 +665,7 @@ RATE_LIMITS = (
         retryable=False,
     ),
     _429("a month", bare("Monthly usage limit reached"), retryable=False),
+    _429("Zhipu", openai("Your account balance is not enough.", "1113"), retryable=False),
     _429("Chinese, funds", bare("账户余额不足 请充值"), retryable=False),
     _429("Chinese, debt", bare("您的账户已欠费"), retryable=False),
     _429("Chinese, quota", bare("配额已用尽"), retryable=False),
@@ -721,6 +722,20 @@ ACCOUNTS = (
         403,
         google("This API method requires billing to be enabled.", "PERMISSION_DENIED", 403),
     ),
+    _funds(
+        "Volcengine",
+        403,
+        openai(
+            "The request failed because your account has an overdue balance.",
+            "AccountOverdueError",
+        ),
+    ),
+    _funds(
+        "DashScope, debt",
+        400,
+        openai("Access denied, please make sure your account is in good standing.", "Arrearage"),
+    ),
+    _funds("credits that are gone", 403, openai("Your credits are depleted.")),
     _funds("Chinese", 403, openai("账户余额不足")),
     _denied("AI/ML API, region", aimlapi("Your region is not supported.", 403)),
     _denied("nginx", "<html><head><title>403 Forbidden</title></head></html>"),

@@ -7,7 +7,7 @@ import sys
 import typing
 
 import pytest
-from langchain_core.runnables import Runnable
+from langchain_core.runnables import ConfigurableField, Runnable
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -79,6 +79,18 @@ def public_callables():
                 yield from methods_of(found)
             elif inspect.isfunction(found):
                 yield name, found
+    for made in made_of_a_model():
+        yield from methods_of(type(made))
+
+
+def made_of_a_model():
+    """Runnables of each class that the methods of a model return, and their steps."""
+    llm = ChatAimlErnie(api_key="k")
+    reading = llm.with_structured_output(method="json_mode")
+    yield from (llm.bind(), llm.with_retry(), llm.with_fallbacks([llm]), reading, *reading.steps)
+    yield llm.with_structured_output(method="json_mode", retry=True)
+    yield llm.configurable_fields()
+    yield llm.configurable_alternatives(ConfigurableField(id="which"))
 
 
 def methods_of(cls):
@@ -97,7 +109,13 @@ CALLABLES = dict(public_callables())
 
 
 def test_the_hints_of_many_callables_are_looked_at():
-    names = ("list_models", "SpendTracker.total", "ErnieServer.reply", "ChatAimlErnie.bind_tools")
+    names = (
+        "BoundStructuredOutput.astream",
+        "list_models",
+        "SpendTracker.total",
+        "ErnieServer.reply",
+        "ChatAimlErnie.bind_tools",
+    )
     assert CALLABLES.keys() > {*names}
     assert len(CALLABLES) > 40
 

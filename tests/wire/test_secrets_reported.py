@@ -39,6 +39,8 @@ REFUSED_NAMES = (
     "hf_token",
     "secret",
     "client_secret",
+    "qianfan_ak",
+    "qianfan_sk",
     "password",
     "Authorization",
     "authorization",
@@ -79,6 +81,9 @@ WAYS = {
     "bind after with_retry": lambda make, options: make().with_retry().bind(**options),
     "bind after with_config": lambda make, options: make().with_config(tags=["a"]).bind(**options),
     "bind after with_fallbacks": lambda make, options: make().with_fallbacks([]).bind(**options),
+    "bind after with_structured_output": lambda make, options: (
+        make().with_structured_output(method="json_mode").bind(**options)
+    ),
     "bind: model_kwargs": lambda make, options: make().bind(model_kwargs=options),
     "bind: extra_body": lambda make, options: make().bind(extra_body=options),
     "bind_tools": lambda make, options: make().bind_tools([], **options),
@@ -250,6 +255,15 @@ BINDINGS = {
     "with_structured_output": lambda llm, options: llm.with_structured_output(
         method="json_mode", **options
     ),
+    "with_structured_output, bind": lambda llm, options: llm.with_structured_output(
+        method="json_mode"
+    ).bind(**options),
+    "with_structured_output, with_retry, bind": lambda llm, options: (
+        llm.with_structured_output(method="json_mode", retry=True).with_retry().bind(**options)
+    ),
+    "configurable_alternatives, bind": lambda llm, options: llm.configurable_alternatives(
+        ConfigurableField(id="which"), other=llm
+    ).bind(**options),
     "configurable_fields, bind": lambda llm, options: llm.configurable_fields(
         temperature=ConfigurableField(id="heat")
     ).bind(**options),
@@ -269,6 +283,7 @@ class Everything(BaseTracer):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # of what core caches in a model
 @pytest.mark.parametrize("binding", BINDINGS)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_what_is_bound_is_used_and_shown_nowhere(ernie_server, option, binding):
@@ -486,3 +501,13 @@ def test_a_warning_says_nothing_of_a_secret():
     with warnings.catch_warnings(record=True, action="always") as seen, pytest.raises(ValueError):
         ChatAimlErnie(token=PLAIN)
     assert seen == []
+
+
+def test_what_is_made_of_a_model_is_traced_under_the_names_of_core_s_classes(model):
+    llm = model()
+    names = {
+        "RunnableWithFallbacks": llm.with_fallbacks([llm]),
+        "RunnableSequence": llm.with_structured_output(method="json_mode"),
+        "ChatAimlErnie": llm.bind(temperature=1).with_retry().with_config(tags=["a"]),
+    }
+    assert [made.get_name() for made in names.values()] == [*names]
