@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
-    from langchain_aimlernie._transport import Call
+    from langchain_aimlernie._http import APIRequest
 
 _HEADERS: Mapping[str, str] = {
     "content-type": "application/json",
@@ -62,7 +62,7 @@ _is_loaded = threading.Event()
 
 
 def _load_transport() -> None:
-    import_module("langchain_aimlernie._transport")
+    import_module("langchain_aimlernie._http")
     with contextlib.suppress(ImportError):  # anyio alone knows what it imports at its first use
         import_module("anyio._backends._asyncio")
     _is_loaded.set()
@@ -170,19 +170,19 @@ class PreparedCall:
         body = encode_body({**payload, **(settings.extra_body or {})})
         return cls(settings, name, body, stream)
 
-    def call(self) -> Call:
+    def call(self) -> APIRequest:
         """Give the request, with the key of the moment."""
         key = self.settings.api_key
         return self._call(_read_key(key() if callable(key) else key))
 
-    async def async_call(self) -> Call:
+    async def async_call(self) -> APIRequest:
         """Give the request, with the key of the moment."""
         await load_transport()
         key = self.settings.api_key
         return self._call(_read_key(await _awaited(key() if callable(key) else key)))
 
-    def _call(self, key: SecretStr | AimlErnieError | None) -> Call:
-        from langchain_aimlernie._transport import Call, read_clocks
+    def _call(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
+        from langchain_aimlernie._http import APIRequest, parse_timeout
 
         settings = self.settings
         if key is None and is_default_host(settings.base_url):
@@ -200,12 +200,12 @@ class PreparedCall:
             headers["authorization"] = f"Bearer {secret}"
         own = {name.lower(): value for name, value in (settings.default_headers or {}).items()}
         hidden = [value for value in own.values() if len(value) >= _SHORTEST_SECRET]
-        return Call(
+        return APIRequest(
             method="POST",
             url=endpoint_url(settings.base_url, "/chat/completions"),
             headers={**headers, **own},
             body=self.body,
-            clocks=read_clocks(settings.timeout, settings.stream_idle_timeout),
+            timeouts=parse_timeout(settings.timeout, settings.stream_idle_timeout),
             max_retries=settings.max_retries,
             redactor=Redactor(*hidden, secret),
             model=self.model,
@@ -278,7 +278,7 @@ _ANY_MESSAGE = HumanMessage("?")
 
 
 def _completion_decoder(
-    call: Call, settings: ErnieSettings
+    call: APIRequest, settings: ErnieSettings
 ) -> Callable[[Mapping[str, str], bytes], ChatResult]:
     """Give what turns the JSON answer to `call` into the result."""
 
@@ -295,7 +295,7 @@ def _completion_decoder(
 
 
 def _stream_decoders(
-    call: Call, settings: ErnieSettings
+    call: APIRequest, settings: ErnieSettings
 ) -> Callable[[Mapping[str, str]], StreamDecoder]:
     """Give what makes the decoder of each try's stream."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache, partial
+from importlib import import_module
 from types import FunctionType
 from typing import Any, cast
 
@@ -103,9 +106,53 @@ def read_schema(given: object, strict: bool | None = None) -> AnswerSchema:
     answer = _read(given, strict)
     if answer.output is not dict:
         return answer
-    from langchain_aimlernie._conformance import make_check  # imports jsonschema
+    return replace(answer, validate=_check_of(answer.definition))
 
-    return replace(answer, validate=make_check(answer.definition))
+
+_is_loaded = threading.Event()
+"""Set once jsonschema is imported; `sys.modules` has a module from the start of its import."""
+
+
+def _load_jsonschema() -> None:
+    import_module("langchain_aimlernie._conformance")
+    _is_loaded.set()
+
+
+async def load_jsonschema() -> None:
+    """Import jsonschema in a thread, so that the running loop does not wait for it."""
+    if not _is_loaded.is_set():
+        await asyncio.to_thread(_load_jsonschema)
+
+
+def _check_of(definition: Mapping[str, Any]) -> Callable[[object], object]:
+    """Return the check of a dict.
+
+    In a running event loop jsonschema is imported by a thread, and the schema itself is checked
+    with the first answer.
+    """
+    if _is_loaded.is_set() or not _is_in_event_loop():
+        _load_jsonschema()
+        return _make_check(definition)
+    threading.Thread(target=_load_jsonschema, daemon=True).start()
+    return partial(_check, definition)
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _make_check(definition: Mapping[str, Any]) -> Callable[[object], object]:
+    from langchain_aimlernie._conformance import make_check
+
+    return make_check(definition)
+
+
+def _check(definition: Mapping[str, Any], value: object) -> object:
+    return _make_check(definition)(value)
 
 
 def _read(given: object, strict: bool | None) -> AnswerSchema:

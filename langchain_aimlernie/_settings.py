@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.utils.utils import get_pydantic_field_names
@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from langchain_aimlernie._endpoint import (
     base_url_of_environment,
@@ -40,7 +40,7 @@ KEY_VARIABLE = "AIMLAPI_API_KEY"
 """The environment variable that holds the key."""
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._transport import AsyncTransport, Transport
+    from langchain_aimlernie._http import AsyncTransport, Transport
 
 
 def _key_of_environment() -> SecretStr | None:
@@ -316,17 +316,17 @@ class ErnieSettings(BaseChatModel):
     @cached_property
     def transport(self) -> Transport:
         """What sends the sync calls of these settings."""
-        from langchain_aimlernie._transport import Connection, Transport
+        from langchain_aimlernie._http import ConnectionConfig, Transport
 
-        return Transport(Connection(self.base_url, self.max_connections), self.http_client)
+        return Transport(ConnectionConfig(self.base_url, self.max_connections), self.http_client)
 
     @cached_property
     def async_transport(self) -> AsyncTransport:
         """What sends the async calls of these settings."""
-        from langchain_aimlernie._transport import AsyncTransport, Connection
+        from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
 
-        connection = Connection(self.base_url, self.max_connections)
-        return AsyncTransport(connection, self.http_async_client)
+        config = ConnectionConfig(self.base_url, self.max_connections)
+        return AsyncTransport(config, self.http_async_client)
 
     def warn_once(self, field: str, message: str) -> None:
         """Warn of a field that a limit of the API changes, once for these settings.

@@ -340,7 +340,9 @@ class StreamDecoder:
 
     def _nothing_came(self) -> AimlErnieError:
         return InvalidResponseError(
-            "The stream ended without a single event of an answer.", phase="empty", **self._ids()
+            "The stream ended without a single event of an answer.",
+            phase="empty_stream",
+            **self._ids(),
         )
 
     def _ids(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from langchain_aimlernie._schemas import (
     AnswerSchema,
     encode_answer_format,
     encode_answer_tool,
+    load_jsonschema,
     read_schema,
 )
 from langchain_aimlernie.profiles import is_published, model_profile
@@ -332,7 +333,12 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Read the first of the model's answers, which needs no thread of its own."""
+        await self._prepare()
         return self.parse_result(result, partial=partial)
+
+    async def _prepare(self) -> None:
+        if self.reader.schema.output is dict:
+            await load_jsonschema()
 
     @override
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
@@ -347,6 +353,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         input: AsyncIterator[str | BaseMessage],
     ) -> AsyncIterator[Any]:
         decoder = AnswerDecoder(self.reader, include_raw=self.include_raw)
+        await self._prepare()
         async for message in input:
             for news in decoder.feed(message):
                 yield news

@@ -8,11 +8,20 @@ before Python 3.12 and knows nothing of `Annotated[type, default, "description"]
 from __future__ import annotations
 
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from langchain_core.utils.function_calling import convert_to_openai_function
 from pydantic import Field, TypeAdapter
-from typing_extensions import NotRequired, ReadOnly, Required, TypedDict, is_typeddict
+from typing_extensions import ReadOnly, TypedDict, is_typeddict
 
 _QUALIFIERS = (Required, NotRequired, ReadOnly)
 _WITH_DEFAULT = 2

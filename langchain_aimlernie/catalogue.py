@@ -31,7 +31,7 @@ from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 from langchain_aimlernie.spend import parse_amount
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._transport import Call
+    from langchain_aimlernie._http import APIRequest
 
 __all__ = ["ModelCard", "alist_models", "list_models"]
 
@@ -129,7 +129,7 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
         AimlErnieError: The list could not be had; the class says why.
         ValueError: `base_url`, `api_key`, `timeout` or `http_client` is malformed.
     """
-    from langchain_aimlernie._transport import Connection, Transport
+    from langchain_aimlernie._http import ConnectionConfig, Transport
 
     if http_client is not None:
         check_client(http_client, "http_client", is_async=False)
@@ -137,7 +137,7 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
     del api_key  # tools that report errors show local variables
     call = _new_call(base, _query(include, endpoint), key, timeout, max_retries)
     try:
-        cards = Transport(Connection(base), http_client).send(call, partial(_decode, call))
+        cards = Transport(ConnectionConfig(base), http_client).send(call, partial(_decode, call))
     except AimlErnieError as error:
         cards = _kept_cards(call, error)
     return _selected(cards, developer, endpoint)
@@ -161,7 +161,7 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
         ValueError: `base_url`, `api_key`, `timeout` or `http_client` is malformed.
     """
     await load_transport()
-    from langchain_aimlernie._transport import AsyncTransport, Connection
+    from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
 
     if http_client is not None:
         check_client(http_client, "http_client", is_async=True)
@@ -169,7 +169,7 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
     del api_key  # tools that report errors show local variables
     call = _new_call(base, _query(include, endpoint), key, timeout, max_retries)
     try:
-        cards = await AsyncTransport(Connection(base), http_client).send(
+        cards = await AsyncTransport(ConnectionConfig(base), http_client).send(
             call, partial(_decode, call)
         )
     except AimlErnieError as error:
@@ -192,8 +192,8 @@ def _new_call(
     hidden_key: SecretStr | ValueError | None,
     timeout: Any,
     max_retries: int,
-) -> Call:
-    from langchain_aimlernie._transport import Call, Clocks, read_clocks
+) -> APIRequest:
+    from langchain_aimlernie._http import APIRequest, Timeouts, parse_timeout
 
     if isinstance(hidden_key, ValueError):
         raise hidden_key
@@ -205,12 +205,14 @@ def _new_call(
     kept = _kept.get((url, headers.get("authorization", "")))
     if kept is not None:
         headers["if-none-match"] = kept.etag
-    return Call(
+    return APIRequest(
         method="GET",
         url=url,
         headers=headers,
         body=b"",
-        clocks=Clocks(read=None) if timeout is None else read_clocks(check_timeout(timeout), None),
+        timeouts=Timeouts(read=None)
+        if timeout is None
+        else parse_timeout(check_timeout(timeout), None),
         max_retries=max_retries,
         redactor=Redactor(key or ""),
     )
@@ -225,11 +227,11 @@ def _read_key(given: SecretStr | str | None) -> SecretStr | ValueError | None:
         return error.with_traceback(None)
 
 
-def _place(call: Call) -> tuple[str, str]:
+def _place(call: APIRequest) -> tuple[str, str]:
     return call.url, call.headers.get("authorization", "")
 
 
-def _decode(call: Call, headers: Mapping[str, str], body: bytes) -> list[ModelCard]:
+def _decode(call: APIRequest, headers: Mapping[str, str], body: bytes) -> list[ModelCard]:
     cards = decode_catalogue(body)
     etag = headers.get("etag")
     if etag:
@@ -239,7 +241,7 @@ def _decode(call: Call, headers: Mapping[str, str], body: bytes) -> list[ModelCa
     return cards
 
 
-def _kept_cards(call: Call, error: AimlErnieError) -> list[ModelCard]:
+def _kept_cards(call: APIRequest, error: AimlErnieError) -> list[ModelCard]:
     """Return the kept list if `error` says that it is still right."""
     kept = _kept.get(_place(call))
     if error.status_code != _NOT_MODIFIED or kept is None:

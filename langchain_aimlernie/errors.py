@@ -111,9 +111,10 @@ class AimlErnieError(ModelError):
         response: The HTTP answer, if the error came from one.
         is_retryable: Whether the same request may succeed later.
         partial: What a stream had given before it failed, as one chunk.
-        phase: How far the network got: `connect`, `tls`, `proxy`, `pool`, `reuse` (a kept
-            connection that was dead), `request`, `head`, `body`, `empty` (a stream without
-            events); `None` where the network did its work.
+        phase: How far the network got: `connect`, `tls`, `proxy`, `pool`, `stale_connection` (a
+            keep-alive connection that the server had closed), `request`, `response_headers`,
+            `response_body`, `empty_stream` (a stream without events); `None` where the network did
+            its work.
     """
 
     def __init__(  # noqa: PLR0913  one keyword for each fact, all of them optional

@@ -14,14 +14,14 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.tracers.context import register_configure_hook
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from langchain_aimlernie.errors import InsufficientCreditsError
 from langchain_aimlernie.profiles import find_model

@@ -8,9 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
-
-from typing_extensions import Self
+from typing import Any, Self
 
 from langchain_aimlernie.testing import catalogue
 from langchain_aimlernie.testing.connection import Connection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 from error_samples import SAMPLES, aimlapi, bare, openai
@@ -88,7 +88,7 @@ MATRIX = tuple(
 
 def dated(seconds: float) -> str:
     """An HTTP date that many seconds from the time of import."""
-    return format_datetime(datetime.now(timezone.utc) + timedelta(seconds=seconds), usegmt=True)
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
 def waiting(name: str, expected: object, *headers: tuple[str, str], status: int = 429) -> Case:

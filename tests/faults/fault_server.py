@@ -23,8 +23,7 @@ from fault_bytes import GOOD_ANSWER, GOOD_STREAM
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from typing_extensions import Self
+    from typing import Self
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 

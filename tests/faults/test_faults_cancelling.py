@@ -92,6 +92,7 @@ def test_a_call_cancelled_in_the_queue_leaves_its_place(faults):
         bounded(lambda: run_async(main))
 
 
+@pytest.mark.slow
 def test_600_calls_share_100_connections(faults):
     def slowly(request):
         return (Pause(0.02), GOOD_ANSWER)
@@ -128,6 +129,7 @@ def test_threads_share_few_connections(faults):
         assert endpoint.connections <= 3
 
 
+@pytest.mark.slow
 def test_after_a_churn_of_cancelled_calls_no_place_is_lost(faults):
     dice = random.Random(20260801)
 

@@ -115,6 +115,7 @@ def test_sync_calls_work_inside_a_running_loop(faults):
         bounded(lambda: run_async(notebook))
 
 
+@pytest.mark.slow
 def test_50_threads_get_their_own_answers(faults):
     with faults.endpoint(choose=echo) as endpoint, make_model(endpoint.base_url) as model:
         wrong: list[str] = []
@@ -148,9 +149,10 @@ def test_many_models_made_and_dropped_share_their_connections(faults):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
-def test_many_addresses_leave_no_descriptors(faults):
+def test_many_addresses_leave_few_descriptors(faults):
+    """The idle connections of the last 16 configurations are kept."""
     before = len(list(Path("/proc/self/fd").iterdir()))
-    for _ in range(30):
+    for _ in range(40):
         with faults.endpoint() as endpoint:
             model = make_model(endpoint.base_url)
             call(model, "invoke")
@@ -160,9 +162,9 @@ def test_many_addresses_leave_no_descriptors(faults):
     end = time.monotonic() + 5
     while (
         left := len(list(Path("/proc/self/fd").iterdir())) - before
-    ) > 4 and time.monotonic() < end:
+    ) > 20 and time.monotonic() < end:
         time.sleep(0.05)
-    assert left <= 4, f"{left} descriptors more"
+    assert left <= 20, f"{left} descriptors more"
 
 
 COPIES = {
@@ -272,6 +274,7 @@ print(good, [os.waitpid(pid, 0)[1] for pid in children])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_does_not_share_connections(faults):
     with faults.endpoint(choose=echo) as endpoint:
@@ -293,6 +296,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_pickled_model_works_in_another_process(faults):
     with faults.endpoint(choose=echo) as endpoint:
         assert finish(start(POOL, endpoint.base_url), 90).strip() == "['a', 'b']"
@@ -316,6 +320,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_the_interpreter_ends_quietly_with_open_streams(faults):
     def slow(request):
         if request.wants_stream:
@@ -341,6 +346,7 @@ print(model.invoke("fine").text, asyncio.run(model.ainvoke("fine")).text)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child needs POSIX")
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_call_and_not_the_model(faults):

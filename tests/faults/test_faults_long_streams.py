@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
+import pytest
 from fault_bytes import DONE, SSE_TYPE, STOP, TAIL, chunk, event, head
 from fault_outcomes import make_model
 from fault_server import Close, Repeat
@@ -28,6 +29,7 @@ def peak(faults, events):
             tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_events(faults):
     peak(faults, 200)
     few, at_few = peak(faults, 2_000)

@@ -588,7 +588,7 @@ def test_an_error_survives_pickle_and_copies_with_all_it_knows(cls):
         is_retryable=True,
         partial=AIMessageChunk("half"),
         response=errors.ErrorResponse(429, {"date": "x"}, "{}"),
-        phase="body",
+        phase="response_body",
     )
     for again in (pickle.loads(pickle.dumps(error)), copy.deepcopy(error), copy.copy(error)):
         assert type(again) is cls

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from langchain_aimlernie import errors
 from langchain_aimlernie._error_answers import error_from_response, error_in_payload
-from langchain_aimlernie._transport.retry import MAX_RETRY_AFTER, Outcome, Retries, outcome_of
+from langchain_aimlernie._http.retry import MAX_RETRY_AFTER, FailureKind, RetryState, classify
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,
@@ -30,45 +30,48 @@ def broken(phase, **facts):
 
 def waits(*failed, max_retries=2, left=FOREVER, random=lambda: 1.0):
     """What the policy says after each of these errors of one call."""
-    retries = Retries(max_retries)
-    return [retries.delay(error, left=left, random=random) for error in failed]
+    retries = RetryState(max_retries)
+    return [retries.next_delay(error, left=left, random=random) for error in failed]
 
 
 @pytest.mark.parametrize(
     ("error", "outcome"),
     [
-        *((status(n), Outcome.FINAL) for n in (400, 401, 402, 403, 404, 405, 409, 413, 415, 422)),
-        *((status(n), Outcome.FINAL) for n in (301, 304, 307, 451, 501, 505, 511, 600)),
-        *((status(n), Outcome.REFUSED) for n in (408, 425, 500, 502, 503, 520, 524, 529)),
-        (status(429), Outcome.LIMITED),
-        (status(504), Outcome.UNKNOWN),
-        (status(403, b'{"message": "out of credits"}'), Outcome.FINAL),
-        (status(429, b'{"message": "Free-tier limit"}'), Outcome.FINAL),
-        (status(500, b'{"message": "under maintenance"}'), Outcome.FINAL),
-        (broken("reuse"), Outcome.DEAD_CONNECTION),
-        (broken("connect"), Outcome.REFUSED),
-        (APITimeoutError("late", phase="connect"), Outcome.REFUSED),
-        (APITimeoutError("late", phase="pool"), Outcome.REFUSED),
-        (broken("proxy"), Outcome.REFUSED),
-        (broken("proxy", is_retryable=False), Outcome.FINAL),
-        (broken("tls", is_retryable=False), Outcome.FINAL),
-        (broken("request"), Outcome.UNKNOWN),
-        (broken("head"), Outcome.UNKNOWN),
-        (broken("body"), Outcome.UNKNOWN),
-        (APITimeoutError("late", phase="head"), Outcome.UNKNOWN),
-        (InvalidResponseError("no JSON"), Outcome.UNKNOWN),
-        (InvalidResponseError("a page", is_retryable=False), Outcome.FINAL),
-        (InvalidResponseError("no event", phase="empty"), Outcome.REFUSED),
-        (StreamInterruptedError("cut"), Outcome.UNKNOWN),
-        (error_in_payload({"error": "busy"}), Outcome.REFUSED),
-        (error_in_payload({"error": {"message": "busy", "code": 429}}), Outcome.LIMITED),
-        (errors.BadRequestError("ours"), Outcome.FINAL),
-        (AimlErnieError("anything"), Outcome.FINAL),
+        *(
+            (status(n), FailureKind.PERMANENT)
+            for n in (400, 401, 402, 403, 404, 405, 409, 413, 415, 422)
+        ),
+        *((status(n), FailureKind.PERMANENT) for n in (301, 304, 307, 451, 501, 505, 511, 600)),
+        *((status(n), FailureKind.NOT_PROCESSED) for n in (408, 425, 500, 502, 503, 520, 524, 529)),
+        (status(429), FailureKind.RATE_LIMITED),
+        (status(504), FailureKind.MAYBE_PROCESSED),
+        (status(403, b'{"message": "out of credits"}'), FailureKind.PERMANENT),
+        (status(429, b'{"message": "Free-tier limit"}'), FailureKind.PERMANENT),
+        (status(500, b'{"message": "under maintenance"}'), FailureKind.PERMANENT),
+        (broken("stale_connection"), FailureKind.STALE_CONNECTION),
+        (broken("connect"), FailureKind.NOT_PROCESSED),
+        (APITimeoutError("late", phase="connect"), FailureKind.NOT_PROCESSED),
+        (APITimeoutError("late", phase="pool"), FailureKind.NOT_PROCESSED),
+        (broken("proxy"), FailureKind.NOT_PROCESSED),
+        (broken("proxy", is_retryable=False), FailureKind.PERMANENT),
+        (broken("tls", is_retryable=False), FailureKind.PERMANENT),
+        (broken("request"), FailureKind.MAYBE_PROCESSED),
+        (broken("response_headers"), FailureKind.MAYBE_PROCESSED),
+        (broken("response_body"), FailureKind.MAYBE_PROCESSED),
+        (APITimeoutError("late", phase="response_headers"), FailureKind.MAYBE_PROCESSED),
+        (InvalidResponseError("no JSON"), FailureKind.MAYBE_PROCESSED),
+        (InvalidResponseError("a page", is_retryable=False), FailureKind.PERMANENT),
+        (InvalidResponseError("no event", phase="empty_stream"), FailureKind.NOT_PROCESSED),
+        (StreamInterruptedError("cut"), FailureKind.MAYBE_PROCESSED),
+        (error_in_payload({"error": "busy"}), FailureKind.NOT_PROCESSED),
+        (error_in_payload({"error": {"message": "busy", "code": 429}}), FailureKind.RATE_LIMITED),
+        (errors.BadRequestError("ours"), FailureKind.PERMANENT),
+        (AimlErnieError("anything"), FailureKind.PERMANENT),
     ],
-    ids=lambda value: value.name if isinstance(value, Outcome) else repr(value),
+    ids=lambda value: value.name if isinstance(value, FailureKind) else repr(value),
 )
 def test_an_outcome_is_known_from_the_error_alone(error, outcome):
-    assert outcome_of(error) is outcome
+    assert classify(error) is outcome
 
 
 def test_what_was_refused_is_tried_as_often_as_the_limit_says():
@@ -82,15 +85,26 @@ def test_a_limit_of_requests_waits_longer():
 
 
 def test_an_unknown_outcome_is_tried_once_more_and_counts():
-    assert waits(broken("head"), broken("body"), max_retries=5) == [0.5, None]
-    assert waits(status(500), broken("head"), status(500), max_retries=2) == [0.5, 1.0, None]
+    assert waits(broken("response_headers"), broken("response_body"), max_retries=5) == [0.5, None]
+    assert waits(status(500), broken("response_headers"), status(500), max_retries=2) == [
+        0.5,
+        1.0,
+        None,
+    ]
     assert waits(status(504), status(504), max_retries=5) == [0.5, None]
 
 
 def test_a_dead_connection_costs_nothing_once():
-    assert waits(broken("reuse"), max_retries=0) == [0.0]
-    assert waits(broken("reuse"), status(500), status(500), status(500)) == [0.0, 0.5, 1.0, None]
-    assert waits(broken("reuse"), broken("reuse"), broken("reuse")) == [0.0, 0.5, None]
+    assert waits(broken("stale_connection"), max_retries=0) == [0.0]
+    assert waits(broken("stale_connection"), status(500), status(500), status(500)) == [
+        0.0,
+        0.5,
+        1.0,
+        None,
+    ]
+    assert waits(
+        broken("stale_connection"), broken("stale_connection"), broken("stale_connection")
+    ) == [0.0, 0.5, None]
 
 
 def test_what_is_final_is_not_tried_again():
@@ -124,14 +138,18 @@ def test_no_wait_goes_beyond_the_deadline():
 
 
 def test_the_tries_that_count_are_counted():
-    retries = Retries(5)
-    for error in (broken("reuse"), status(500), RateLimitError("slow")):
-        retries.delay(error, left=FOREVER, random=lambda: 0.5)
-    assert retries.made == 2
+    retries = RetryState(5)
+    for error in (broken("stale_connection"), status(500), RateLimitError("slow")):
+        retries.next_delay(error, left=FOREVER, random=lambda: 0.5)
+    assert retries.used == 2
 
 
 @given(
-    st.lists(st.sampled_from([status(500), status(429), broken("head"), broken("reuse")])),
+    st.lists(
+        st.sampled_from(
+            [status(500), status(429), broken("response_headers"), broken("stale_connection")]
+        )
+    ),
     st.integers(0, 2000),
     st.floats(0, 1),
 )
@@ -143,5 +161,5 @@ def test_a_call_ends_and_its_waits_stay_under_their_cap(failed, max_retries, cha
 
 
 def test_a_try_far_down_the_line_still_waits_its_cap():
-    retries = Retries(10_000, made=9_999)
-    assert retries.delay(InternalServerError("x"), left=FOREVER, random=lambda: 1.0) == 8.0
+    retries = RetryState(10_000, used=9_999)
+    assert retries.next_delay(InternalServerError("x"), left=FOREVER, random=lambda: 1.0) == 8.0

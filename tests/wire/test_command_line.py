@@ -27,6 +27,7 @@ def run(*arguments, **settings):
     )
 
 
+@pytest.mark.slow
 def test_the_local_answer_streams_and_says_what_it_is():
     done = run("--local", "Why is the sky blue?", env={**os.environ, "AIMLAPI_API_KEY": ""})
     assert done.returncode == 0, done.stderr
@@ -105,6 +106,7 @@ def test_errors_are_told_in_a_line(keyed, monkeypatch, capsys):
     assert "api_key" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_no_error():
     done = subprocess.run(
         f"{sys.executable} -m langchain_aimlernie --local hi | head -c 3",
@@ -117,6 +119,7 @@ def test_a_reader_that_goes_away_is_no_error():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_it_quietly(keyed):
     keyed.reply(events=("data: {}\n\n" for _ in iter(int, 1)), interval=0.05)

@@ -39,7 +39,7 @@ FAILS = {
     "nobody listening": "APIConnectionError: Cannot connect to 127.0.0.1:1: Connection refused",
     "no TLS handshake": "APITimeoutError: No connection",
     "no answer": "APIConnectionError",
-    "a wrong setting of a call": "BadRequestError: timeout",
+    "a wrong setting of a call": "ParameterError: timeout",
 }
 """What the calls that are meant to fail come to; all others must succeed."""
 

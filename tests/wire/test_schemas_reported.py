@@ -9,7 +9,7 @@ import enum
 import json
 import subprocess
 import sys
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
 import pydantic.dataclasses
 import pytest
@@ -18,7 +18,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.json_schema import dereference_refs
 from pydantic import BaseModel, ConfigDict, Field, Json
 from pydantic.v1 import BaseModel as BaseModelV1
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from langchain_aimlernie.errors import StructuredOutputError
 

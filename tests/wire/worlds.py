@@ -6,8 +6,14 @@ import asyncio
 from contextlib import nullcontext
 from typing import NamedTuple
 
+from langchain_aimlernie._http import (
+    APIRequest,
+    AsyncTransport,
+    ConnectionConfig,
+    Timeouts,
+    Transport,
+)
 from langchain_aimlernie._text import Redactor
-from langchain_aimlernie._transport import AsyncTransport, Call, Clocks, Connection, Transport
 from langchain_aimlernie.errors import StreamInterruptedError
 
 KEY = "sk-0123456789abcdef"
@@ -18,12 +24,12 @@ LONG = 30.0
 
 def call_to(server, body=b'{"q": 1}', max_retries=0, headers=None, method="POST", **clocks):
     """A call with short clocks and no retries, unless it says otherwise."""
-    return Call(
+    return APIRequest(
         method,
         f"{server.base_url}/chat/completions",
         {**HEADERS, **(headers or {})},
         body,
-        Clocks(**{"read": LONG, "first_event": LONG, "idle": LONG, **clocks}),
+        Timeouts(**{"read": LONG, "first_event": LONG, "idle": LONG, **clocks}),
         max_retries,
         Redactor(KEY),
     )
@@ -57,7 +63,7 @@ class Texts:
 class Send(NamedTuple):
     """A call whose answer is decoded by a function of the test."""
 
-    call: Call
+    call: APIRequest
     decode: object
 
 
@@ -68,7 +74,7 @@ def keep(headers, body):
 
 def on(server, **settings):
     """The settings of a connection."""
-    return Connection(server.base_url, **settings)
+    return ConnectionConfig(server.base_url, **settings)
 
 
 def outcomes(world, connection, *steps, client=None, on_retry=None):
@@ -95,7 +101,7 @@ def outcomes(world, connection, *steps, client=None, on_retry=None):
 
 def _step(transport, step, on_retry):
     try:
-        if isinstance(step, Call):
+        if isinstance(step, APIRequest):
             step = Send(step, keep)
         if isinstance(step, Send):
             return transport.send(*step, on_retry=on_retry)
@@ -113,7 +119,7 @@ async def _astep(transport, step, on_retry):
 
     told = None if on_retry is None else tell
     try:
-        if isinstance(step, Call):
+        if isinstance(step, APIRequest):
             step = Send(step, keep)
         if isinstance(step, Send):
             return await transport.send(*step, on_retry=told)

@@ -1,0 +1,22 @@
+"""How calls reach the server: connections, deadlines, retries, and errors with names.
+
+All that imports httpx2 is in here; the rest of the package needs these names. The async transport
+in `_async` is written by hand, the sync one in `_sync` is generated from it.
+"""
+
+from __future__ import annotations
+
+from langchain_aimlernie._http._async.transport import AsyncTransport
+from langchain_aimlernie._http._sync.transport import Transport
+from langchain_aimlernie._http.config import ConnectionConfig
+from langchain_aimlernie._http.request import APIRequest, Decoder, Timeouts, parse_timeout
+
+__all__ = [
+    "APIRequest",
+    "AsyncTransport",
+    "ConnectionConfig",
+    "Decoder",
+    "Timeouts",
+    "Transport",
+    "parse_timeout",
+]

@@ -1,0 +1,1 @@
+"""The async transport, from which the sync one is generated."""

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pickle
+import socket
+
+import pytest
+
+from langchain_aimlernie._http.config import ConnectionConfig, async_network_options, resolve
+from langchain_aimlernie.errors import APIConnectionError
+
+P = "http://proxy:3128"
+HTTPS = "https://api.aimlapi.com/v1"
+
+
+@pytest.mark.parametrize(
+    ("address", "environment", "proxy"),
+    [
+        (HTTPS, {}, None),
+        (HTTPS, {"HTTPS_PROXY": P}, P),
+        (HTTPS, {"https_proxy": P}, P),
+        (HTTPS, {"HTTP_PROXY": P}, None),
+        (HTTPS, {"ALL_PROXY": P}, P),
+        (HTTPS, {"ALL_PROXY": "http://other:1", "HTTPS_PROXY": P}, P),
+        (HTTPS, {"HTTPS_PROXY": "proxy:3128"}, P),
+        (HTTPS, {"HTTPS_PROXY": "http://u:p@proxy:1"}, "http://u:p@proxy:1"),
+        ("http://localhost:8000/v1", {"http_proxy": P}, P),
+        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "*"}, None),
+        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "aimlapi.com"}, None),
+        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": ".aimlapi.com"}, None),
+        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "api.aimlapi.com"}, None),
+        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "example.com, aimlapi.com"}, None),
+        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "example.com"}, P),
+        ("https://notaimlapi.com/v1", {"ALL_PROXY": P, "NO_PROXY": "aimlapi.com"}, P),
+        ("http://localhost:8000/v1", {"ALL_PROXY": P, "NO_PROXY": "localhost"}, None),
+        ("http://127.0.0.1:8000/v1", {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1"}, None),
+        ("http://127.0.0.1:8000/v1", {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1:8000"}, None),
+        ("http://127.0.0.1:8000/v1", {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1:9000"}, P),
+    ],
+)
+def test_the_proxy_of_the_environment_is_chosen(monkeypatch, address, environment, proxy):
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert resolve(ConnectionConfig(address)).proxy == proxy
+
+
+def test_a_configuration_follows_the_environment(monkeypatch):
+    config = ConnectionConfig(HTTPS)
+    assert resolve(config) is resolve(ConnectionConfig(HTTPS))
+    before = resolve(config)
+    monkeypatch.setenv("HTTPS_PROXY", P)
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    after = resolve(config)
+    assert (before.proxy, after.proxy) == (None, P)
+    assert before.certificates != after.certificates
+
+
+def test_certificates_are_read_once_and_only_where_they_are_needed():
+    first, second = resolve(ConnectionConfig(HTTPS)), resolve(ConnectionConfig("https://e.example"))
+    assert first.ssl_context() is second.ssl_context()
+    assert resolve(ConnectionConfig("http://127.0.0.1:1")).ssl_context() is None
+
+
+def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path):
+    bad = tmp_path / "bad.pem"
+    bad.write_text("no certificate")
+    monkeypatch.setenv("SSL_CERT_FILE", str(bad))
+    with pytest.raises(APIConnectionError, match="SSL_CERT_FILE") as caught:
+        resolve(ConnectionConfig(HTTPS)).ssl_context()
+    assert not caught.value.is_retryable
+
+
+@pytest.mark.parametrize(
+    "proxy", ["ftp://u:hunter2@proxy:1", "http://u:hunter2@proxy:nope", "socks9://x"]
+)
+def test_a_proxy_that_is_none_is_refused_without_its_password(monkeypatch, proxy):
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    resolved = resolve(ConnectionConfig("http://api.example/v1"))
+    with pytest.raises(APIConnectionError, match="HTTP_PROXY") as caught:
+        async_network_options(resolved, None)
+    assert "hunter2" not in str(caught.value)
+    assert not caught.value.is_retryable
+
+
+def test_the_socket_options_are_taken_by_this_system():
+    options = async_network_options(resolve(ConnectionConfig(HTTPS)), None)["socket_options"]
+    with socket.socket() as probe:
+        for level, name, value in options:
+            probe.setsockopt(level, name, value)
+            assert probe.getsockopt(level, name) >= 1
+    assert (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1) in options
+
+
+def test_settings_are_keys_and_can_be_pickled():
+    config = ConnectionConfig(HTTPS, max_connections=7)
+    assert pickle.loads(pickle.dumps(config)) == config
+    assert len({config, ConnectionConfig(HTTPS, max_connections=7), ConnectionConfig(HTTPS)}) == 2
