@@ -97,3 +97,15 @@ def model(ernie_server, model_defaults):
         return ChatAimlErnie(**{**server, **model_defaults, **settings})
 
     return make
+
+
+def pytest_collection_modifyitems(items):
+    """Leave to the whole run what the sync variant of a test says as well.
+
+    The sync transport is generated from the async one, and all else has no variants.
+    """
+    for item in items:
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        mode = params.get("mode", params.get("world"))
+        if mode in ("ainvoke", "astream", "async"):
+            item.add_marker(pytest.mark.slow)

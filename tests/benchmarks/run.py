@@ -160,7 +160,7 @@ def _announced(plan: Iterable[Any], keys: Iterable[str]) -> Iterable[Any]:
 
 
 def _circumstances() -> dict[str, str]:
-    today = dt.datetime.now(tz=dt.timezone.utc).date()
+    today = dt.datetime.now(tz=dt.UTC).date()
     python = f"Python {platform.python_version()}"
     return {
         "date": today.isoformat(),

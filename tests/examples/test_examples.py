@@ -91,6 +91,7 @@ def test_the_list_of_examples_is_whole():
     assert sorted(listed) == list(EXAMPLES)
 
 
+@pytest.mark.slow
 def test_the_runner_runs_what_it_is_told_and_says_how_it_went():
     done = subprocess.run(
         [sys.executable, str(RUNNER), "quick_start"],

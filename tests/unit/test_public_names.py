@@ -62,6 +62,7 @@ def test_the_local_server_is_public():
     assert "ErnieServer" in testing.__all__
 
 
+@pytest.mark.slow
 def test_the_pytest_plugin_does_not_load_langchain():
     code = (
         "import sys; import langchain_aimlernie.testing.fixtures; "

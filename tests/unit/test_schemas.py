@@ -3,7 +3,7 @@ import dataclasses
 import datetime as dt
 import enum
 import typing
-from typing import Annotated, Any, Generic, Literal, Optional, TypeVar
+from typing import Annotated, Any, Generic, Literal, NotRequired, Optional, TypeVar
 
 import pydantic.dataclasses
 import pytest
@@ -11,7 +11,7 @@ from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.v1 import BaseModel as BaseModelV1
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from langchain_aimlernie._schemas import (
     ANY_JSON,

@@ -38,6 +38,7 @@ def test_one_connection_carries_many_requests(client, ernie_server):
     assert {request.connection for request in ernie_server.requests} == {1}
 
 
+@pytest.mark.slow
 async def test_a_thousand_connections_are_answered_at_once():
     with ErnieServer(delay=0.2) as server:
         raw = json.dumps(body()).encode()
@@ -183,6 +184,7 @@ def test_it_starts_and_stops_in_milliseconds():
     assert time.monotonic() - start < 5
 
 
+@pytest.mark.slow
 def test_the_plugin_costs_next_to_nothing_to_import():
     code = (
         "import sys, pytest; before = set(sys.modules)\n"
@@ -197,6 +199,7 @@ def test_the_plugin_costs_next_to_nothing_to_import():
     assert "testing.server" not in own
 
 
+@pytest.mark.slow
 def test_the_command_serves_until_it_is_told_to_end():
     command = [sys.executable, "-m", "langchain_aimlernie.testing", "--api-key", "k"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -213,6 +216,7 @@ def test_the_command_serves_until_it_is_told_to_end():
         assert process.wait(10) == 0
 
 
+@pytest.mark.slow
 def test_the_command_says_when_it_cannot_listen(ernie_server):
     command = [
         sys.executable,
