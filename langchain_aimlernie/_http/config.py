@@ -163,6 +163,13 @@ def network_options(resolved: ResolvedConfig, ssl_context: ssl.SSLContext | None
     }
 
 
+class _Secret(bytes):
+    """Bytes that httpcore2 logs, at DEBUG, without showing them."""
+
+    def __repr__(self) -> str:
+        return "***"
+
+
 def _parse_proxy(
     resolved: ResolvedConfig, ssl_context: ssl.SSLContext | None
 ) -> httpcore2.Proxy | None:
@@ -170,9 +177,10 @@ def _parse_proxy(
         return None
     try:
         proxy = httpx2.Proxy(check_proxy(resolved.proxy, resolved.proxy_variable))
+        user, password = proxy.raw_auth or (b"", b"")
         return httpcore2.Proxy(
             str(proxy.url),
-            auth=proxy.raw_auth,
+            auth=(_Secret(user), _Secret(password)) if proxy.raw_auth else None,
             ssl_context=ssl_context if proxy.url.scheme == "https" else None,
         )
     except httpx2.InvalidURL:  # its message may hold the proxy's password

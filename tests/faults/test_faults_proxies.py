@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import sys
 
 import pytest
@@ -54,12 +55,16 @@ def test_a_server_with_tls_is_reached_through_one_tunnel(faults, relay, trusted,
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_socks_reaches_a_server_without_tls(faults, monkeypatch, mode):
+def test_socks_reaches_a_server_without_tls(faults, caplog, monkeypatch, mode):
+    caplog.set_level(logging.DEBUG)
     with SocksRelay() as relay, faults.endpoint() as endpoint:
         monkeypatch.setenv("ALL_PROXY", relay.url)
         assert texts(endpoint.base_url, mode, 2)
         assert endpoint.settle()
         assert len(relay.asked) == 2, "user and request, once"
+        assert b"hunter2" in relay.asked[0]
+    assert "setup_socks5_connection" in caplog.text
+    assert "hunter2" not in caplog.text
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)

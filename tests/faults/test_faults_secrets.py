@@ -6,6 +6,8 @@ import json
 import logging
 import pickle
 
+import httpx
+import httpx2
 import pytest
 from fault_bytes import (
     DONE,
@@ -27,6 +29,7 @@ from fault_outcomes import (
     check_secrets,
     make_model,
     outcome_of,
+    own_client_outcome,
     play,
 )
 from fault_server import Close, Hold, Reset
@@ -92,11 +95,27 @@ def scripts():
 
 
 @pytest.mark.parametrize(("script", "mode"), list(scripts()))
-def test_a_server_that_echoes_the_key_cannot_put_it_into_an_error(faults, script, mode):
+def test_a_server_that_echoes_the_key_cannot_put_it_into_an_error_or_a_log(
+    faults, caplog, script, mode
+):
+    caplog.set_level(logging.DEBUG)
     with faults.endpoint(script) as endpoint:
         outcome = play(endpoint, mode, timeout=2.0)
         assert outcome.error is not None
         check_secrets(outcome.error)
+    assert "receive_response_headers" in caplog.text
+    assert KEY not in caplog.text
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_client_of_the_user_logs_no_key_that_the_server_echoes(faults, caplog, library, mode):
+    caplog.set_level(logging.DEBUG)
+    with faults.endpoint((ECHOES["headers"],)) as endpoint:
+        own_client_outcome(endpoint.base_url, mode, library=library)
+    assert f'POST {endpoint.base_url}/chat/completions "HTTP/1.1 429' in caplog.text
+    assert "receive_response_headers" in caplog.text
+    assert KEY not in caplog.text
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)

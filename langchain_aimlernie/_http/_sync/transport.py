@@ -404,6 +404,8 @@ class Attempt(Generic[T]):
             else:
                 self._is_connecting = False
                 self._start_deadline()
+        if not step.endswith(".started"):  # what starts is still to be done with its `info`
+            info.clear()  # httpcore logs it next, at DEBUG, and the server may repeat the key there
 
     def _follow(self, network_stream: Any) -> None:
         self._network_stream = network_stream
