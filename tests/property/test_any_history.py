@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langchain_core.language_models import FakeListChatModel
 from langchain_core.messages import (
@@ -311,6 +311,7 @@ incomplete = st.builds(
 
 @settings(deadline=None)
 @given(content=st.lists(incomplete, min_size=1, max_size=2))
+@example(content=[{"type": "image", "text": "a", "mime_type": "image/png"}])
 def test_core_hands_on_any_media_once_what_it_fails_on_is_wrapped(content):
     history = [HumanMessage(content)]
     before = copy.deepcopy(history)
