@@ -118,6 +118,21 @@ def test_a_client_of_the_user_logs_no_key_that_the_server_echoes(faults, caplog,
     assert KEY not in caplog.text
 
 
+@pytest.mark.parametrize("library", [None, httpx, httpx2], ids=["ours", "httpx", "httpx2"])
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_no_log_shows_a_header_of_the_user_that_the_server_echoes(faults, caplog, library, mode):
+    caplog.set_level(logging.DEBUG)
+    echo = answer(aiml_error(400), 400, headers={"X-Echo": HEADER_SECRET})
+    with faults.endpoint((echo,)) as endpoint:
+        if library is None:
+            play(endpoint, mode)
+        else:
+            own_client_outcome(endpoint.base_url, mode, library=library)
+        assert endpoint.requests[0].headers["x-tenant-token"] == HEADER_SECRET
+    assert "receive_response_headers" in caplog.text
+    assert HEADER_SECRET not in caplog.text
+
+
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("how", ["a bare text", "a message"])
 def test_headers_of_the_user_are_secrets_too(faults, how, mode):
