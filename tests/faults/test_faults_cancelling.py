@@ -15,6 +15,7 @@ from fault_outcomes import (
     bounded,
     call,
     cancelled,
+    churn,
     make_model,
     run_async,
     text_of,
@@ -143,20 +144,8 @@ def test_after_a_churn_of_cancelled_calls_no_place_is_lost(faults):
         model = make_model(endpoint.base_url, max_connections=10, timeout=10.0)
         ended = {"whole": 0, "cancelled": 0}
 
-        async def one(number):
-            task = asyncio.create_task(acall(model, ("ainvoke", "astream")[number % 2]))
-            if dice.random() < 0.5:
-                await asyncio.sleep(dice.random() * 0.06)
-                task.cancel()
-            try:
-                assert text_of(await task) == TEXT
-                ended["whole"] += 1
-            except asyncio.CancelledError:
-                ended["cancelled"] += 1
-
         async def main():
-            for start in range(0, 600, 30):
-                await asyncio.gather(*(one(start + i) for i in range(30)))
+            await churn(model, 600, dice, ended, chance=0.5, within=0.06)
             started = time.monotonic()
             answers = await asyncio.gather(*(acall(model, "ainvoke") for _ in range(30)))
             assert {text_of(message) for message in answers} == {TEXT}

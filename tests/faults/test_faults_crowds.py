@@ -10,7 +10,7 @@ import time
 
 import pytest
 from fault_bytes import GOOD_ANSWER, HEL, LO, SSE_HEAD, STOP, TAIL, frame
-from fault_outcomes import PROMPT, TEXT, acall, bounded, call, make_model, run_async, text_of
+from fault_outcomes import PROMPT, TEXT, acall, bounded, call, churn, make_model, run_async, text_of
 from fault_server import Pause
 
 CONNECTIONS = 10
@@ -29,20 +29,8 @@ def test_3000_calls_of_which_half_are_cancelled_leave_every_connection_usable(fa
         model = make_model(endpoint.base_url, max_connections=CONNECTIONS, timeout=30.0)
         ended = {"whole": 0, "cancelled": 0}
 
-        async def one(number):
-            task = asyncio.create_task(acall(model, ("ainvoke", "astream")[number % 2]))
-            if dice.random() < 0.7:
-                await asyncio.sleep(dice.random() * 0.05)
-                task.cancel()
-            try:
-                assert text_of(await task) == TEXT
-                ended["whole"] += 1
-            except asyncio.CancelledError:
-                ended["cancelled"] += 1
-
         async def main():
-            for start in range(0, 3000, 30):
-                await asyncio.gather(*(one(start + i) for i in range(30)))
+            await churn(model, 3000, dice, ended, chance=0.7, within=0.05)
             together = await asyncio.wait_for(
                 asyncio.gather(*(acall(model, "astream") for _ in range(CONNECTIONS))), 10
             )
