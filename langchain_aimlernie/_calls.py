@@ -6,16 +6,12 @@ all other modules of this package: sync calls wait for it, async ones leave it t
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import inspect
 import json
-import threading
 import warnings
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -30,10 +26,12 @@ from langchain_aimlernie._endpoint import (
     is_default_host,
     parse_key,
 )
+from langchain_aimlernie._imports import DeferredImport
 from langchain_aimlernie._options import read_options
 from langchain_aimlernie._payload import build_payload, encode_body
 from langchain_aimlernie._ranges import BODY_SETTINGS
 from langchain_aimlernie._responses import decode_completion
+from langchain_aimlernie._secrets import SHORTEST_SECRET
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._stream import StreamDecoder
 from langchain_aimlernie._text import Redactor
@@ -52,29 +50,13 @@ _HEADERS: Mapping[str, str] = {
     "content-type": "application/json",
     "user-agent": f"langchain-aimlernie/{__version__}",
 }
-_SHORTEST_SECRET = 8
-"""Shorter values of headers are no secrets, and blotting them out would blot out words."""
-
 _ACCEPTED = {False: "application/json", True: "text/event-stream"}
 
-_is_loaded = threading.Event()
-"""Set once the transport is imported; `sys.modules` has a module from the start of its import."""
+# anyio alone knows what it imports at its first use.
+_transport = DeferredImport("langchain_aimlernie._http", "anyio._backends._asyncio")
 
-
-def _load_transport() -> None:
-    import_module("langchain_aimlernie._http")
-    with contextlib.suppress(ImportError):  # anyio alone knows what it imports at its first use
-        import_module("anyio._backends._asyncio")
-    _is_loaded.set()
-
-
-async def load_transport() -> None:
-    """Import the transport in a thread, so that the running loop does not wait for it.
-
-    Every async function must await this before it uses the transport.
-    """
-    if not _is_loaded.is_set():
-        await asyncio.to_thread(_load_transport)
+load_transport = _transport.aload
+"""Every async function must await this before it uses the transport."""
 
 
 _NO_OPTIONS = frozenset({"stream", "streaming", *BaseChatModel.model_fields})
@@ -199,7 +181,7 @@ class PreparedCall:
         if secret:
             headers["authorization"] = f"Bearer {secret}"
         own = {name.lower(): value for name, value in (settings.default_headers or {}).items()}
-        hidden = [value for value in own.values() if len(value) >= _SHORTEST_SECRET]
+        hidden = [value for value in own.values() if len(value) >= SHORTEST_SECRET]
         return APIRequest(
             method="POST",
             url=endpoint_url(settings.base_url, "/chat/completions"),

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache, partial
-from importlib import import_module
 from types import FunctionType
 from typing import Any, cast
 
@@ -19,6 +18,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
 from typing_extensions import is_typeddict
 
+from langchain_aimlernie._imports import DeferredImport
 from langchain_aimlernie._json_schema import (
     check_references,
     closed,
@@ -109,19 +109,9 @@ def read_schema(given: object, strict: bool | None = None) -> AnswerSchema:
     return replace(answer, validate=_check_of(answer.definition))
 
 
-_is_loaded = threading.Event()
-"""Set once jsonschema is imported; `sys.modules` has a module from the start of its import."""
+_jsonschema = DeferredImport("langchain_aimlernie._conformance")
 
-
-def _load_jsonschema() -> None:
-    import_module("langchain_aimlernie._conformance")
-    _is_loaded.set()
-
-
-async def load_jsonschema() -> None:
-    """Import jsonschema in a thread, so that the running loop does not wait for it."""
-    if not _is_loaded.is_set():
-        await asyncio.to_thread(_load_jsonschema)
+load_jsonschema = _jsonschema.aload
 
 
 def _check_of(definition: Mapping[str, Any]) -> Callable[[object], object]:
@@ -130,10 +120,10 @@ def _check_of(definition: Mapping[str, Any]) -> Callable[[object], object]:
     In a running event loop jsonschema is imported by a thread, and the schema itself is checked
     with the first answer.
     """
-    if _is_loaded.is_set() or not _is_in_event_loop():
-        _load_jsonschema()
+    if _jsonschema.is_done or not _is_in_event_loop():
+        _jsonschema.load()
         return _make_check(definition)
-    threading.Thread(target=_load_jsonschema, daemon=True).start()
+    threading.Thread(target=_jsonschema.load, daemon=True).start()
     return partial(_check, definition)
 
 

@@ -12,6 +12,7 @@ import asyncio
 import atexit
 import os
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
@@ -29,8 +30,8 @@ _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""
 
 
-class ClientRegistry:
-    """The connections of sync calls.
+class _Registry:
+    """What sync and async calls have in common.
 
     Args:
         config: The settings that shared connections must have.
@@ -39,14 +40,22 @@ class ClientRegistry:
 
     def __init__(self, config: ConnectionConfig, user_client: Any = None) -> None:
         self._config = config
-        self._user_client = None if user_client is None else UserClient(user_client)
-        self._resolved: ResolvedConfig | None = None
+        self._user_client = user_client
+
+    @cached_property
+    def _resolved(self) -> ResolvedConfig:
+        """The settings with the environment's proxies, which are read the first time."""
+        return resolve(self._config)
+
+
+class ClientRegistry(_Registry):
+    """The connections of sync calls."""
 
     def get(self) -> Client:
-        """Return the client; the environment's proxies are read the first time."""
+        """Return the client."""
         if self._user_client is not None:
-            return self._user_client
-        resolved = self._resolve()
+            return UserClient(self._user_client)
+        resolved = self._resolved
         client = _clients.get(resolved)
         if client is None:
             client = _clients.setdefault(resolved, PooledClient(resolved, resolved.ssl_context()))
@@ -57,34 +66,18 @@ class ClientRegistry:
 
     def close(self) -> None:
         """Close the idle connections; nothing else is disturbed."""
-        client = None if self._user_client else _clients.get(self._resolve())
-        if client is not None:
+        if self._user_client is None and (client := _clients.get(self._resolved)) is not None:
             client.close_idle()
 
-    def _resolve(self) -> ResolvedConfig:
-        if self._resolved is None:
-            self._resolved = resolve(self._config)
-        return self._resolved
 
-
-class AsyncClientRegistry:
-    """The connections of async calls in the running loop.
-
-    Args:
-        config: The settings that shared connections must have.
-        user_client: The user's client, to be used instead.
-    """
-
-    def __init__(self, config: ConnectionConfig, user_client: Any = None) -> None:
-        self._config = config
-        self._user_client = None if user_client is None else AsyncUserClient(user_client)
-        self._resolved: ResolvedConfig | None = None
+class AsyncClientRegistry(_Registry):
+    """The connections of async calls in the running loop."""
 
     async def get(self) -> AsyncClient:
-        """Return the client; the environment's proxies are read the first time."""
+        """Return the client."""
         if self._user_client is not None:
-            return self._user_client
-        resolved = self._resolve()
+            return AsyncUserClient(self._user_client)
+        resolved = self._resolved
         of_loop = await _for_running_loop()
         client = of_loop.clients.get(resolved) or await of_loop.new_client(resolved)
         client.last_used = time.monotonic()
@@ -93,14 +86,9 @@ class AsyncClientRegistry:
     async def close(self) -> None:
         """Close the idle connections; nothing else is disturbed."""
         if self._user_client is None:
-            client = (await _for_running_loop()).clients.get(self._resolve())
+            client = (await _for_running_loop()).clients.get(self._resolved)
             if client is not None:
                 await client.close_idle()
-
-    def _resolve(self) -> ResolvedConfig:
-        if self._resolved is None:
-            self._resolved = resolve(self._config)
-        return self._resolved
 
 
 _clients: dict[ResolvedConfig, PooledClient] = {}

@@ -53,13 +53,14 @@ class Timeouts:
     total: float | None = 900.0
 
     def extension(self) -> dict[str, float | None]:
-        """Return httpx's timeouts; deadlines limit reading, and waiting for a connection is free.
+        """Return httpx's timeouts: deadlines limit reads, and waiting for a connection is free."""
+        return {"connect": self.connect, "read": None, "write": self.write, "pool": None}
 
-        A user-supplied client without the `trace` extension has this read timeout alone.
-        """
+    @property
+    def longest_read(self) -> float | None:
+        """The read timeout of a user-supplied client, whose reads no deadline may reach."""
         limits = (self.read, self.first_event, self.idle)
-        read = None if None in limits else max(filter(None, limits))
-        return {"connect": self.connect, "read": read, "write": self.write, "pool": None}
+        return None if None in limits else max(filter(None, limits))
 
 
 def parse_timeout(

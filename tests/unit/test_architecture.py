@@ -13,6 +13,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = {
     "data": [
         "_version",
+        "_imports",
         "_text",
         "_ranges",
         "_secrets",

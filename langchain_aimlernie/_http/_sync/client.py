@@ -61,11 +61,7 @@ class PooledClient:
             url,
             headers=[(b"Host", host), *request.encoded_headers(accept_encoding)],
             content=request.content(),
-            extensions={
-                # Deadlines limit the reads.
-                "timeout": {**request.timeouts.extension(), "read": None},
-                "trace": trace,
-            },
+            extensions={"timeout": request.timeouts.extension(), "trace": trace},
         )
         return self._choose().send(core_request)
 
@@ -165,10 +161,11 @@ class UserClient:
 
     def _timeout(self, request: APIRequest) -> Any:
         """Return the client's own timeout if its maker has set one, else the request's."""
-        own = self._client.timeout
+        own, timeouts = self._client.timeout, request.timeouts
         kind = type(own)
-        is_default = own == kind(5.0)  # httpx's default
-        return kind(**request.timeouts.extension()) if is_default else own
+        if own != kind(5.0):  # httpx's default
+            return own
+        return kind(**{**timeouts.extension(), "read": timeouts.longest_read})
 
     def close_idle(self) -> None:
         """Leave the client alone."""

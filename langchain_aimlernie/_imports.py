@@ -1,0 +1,41 @@
+"""Imports that are put off until a call needs them, and that never block an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from importlib import import_module
+
+
+class DeferredImport:
+    """Modules that are imported once, by whoever needs them first.
+
+    Args:
+        module: What is imported.
+        *optional: What is imported, too, if it is there.
+    """
+
+    def __init__(self, module: str, *optional: str) -> None:
+        self._module = module
+        self._optional = optional
+        # `sys.modules` has a module from the start of its import.
+        self._done = threading.Event()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the modules are imported."""
+        return self._done.is_set()
+
+    def load(self) -> None:
+        """Import the modules."""
+        import_module(self._module)
+        for module in self._optional:
+            with contextlib.suppress(ImportError):
+                import_module(module)
+        self._done.set()
+
+    async def aload(self) -> None:
+        """Import the modules in a thread, so that the running loop does not wait for it."""
+        if not self._done.is_set():
+            await asyncio.to_thread(self.load)
