@@ -138,6 +138,24 @@ def _encode(_: Any, messages: Sequence[BaseMessage]) -> list[dict[str, object]]:
     return encode_messages(messages, find_model(MODEL))
 
 
+def _on_aiohttp() -> Contender:
+    httpx2, transports = import_module("httpx2"), import_module("httpx_aiohttp.httpx2")
+    ours = _MAKERS[OURS]()
+
+    def make(url: str, tokens: int) -> Any:
+        client = httpx2.AsyncClient(transport=transports.AiohttpTransport(), timeout=None)
+        return _model_class(ours.import_line)(
+            model=MODEL, api_key=KEY, base_url=url, max_tokens=tokens, http_async_client=client
+        )
+
+    return Contender(AIOHTTP, "on aiohttp", make, lambda m: m.http_async_client.aclose())
+
+
+def _model_class(import_line: str) -> Any:
+    _, package, _, name = import_line.split()
+    return getattr(import_module(package), name)
+
+
 def _chat_model(
     name: str, package: str, chat_model: str, aclose: _Close, convert: _Convert
 ) -> Contender:
@@ -173,6 +191,7 @@ _MAKERS: dict[str, Callable[[], Contender]] = {
         lambda model: model.aclose(),
         _encode,
     ),
+    "aiohttp": _on_aiohttp,
     "openai": lambda: _chat_model(
         "openai",
         "langchain_openai",
@@ -198,8 +217,9 @@ _MAKERS: dict[str, Callable[[], Contender]] = {
 
 FLOOR = ("raw", "nothing")
 OURS = "ours"
+AIOHTTP = "aiohttp"
 NAMES = tuple(_MAKERS)
-EVERYBODY = frozenset(NAMES)
+EVERYBODY = frozenset(NAMES) - {AIOHTTP}
 CHAT_MODELS = EVERYBODY - {"raw"}
 PACKAGES = CHAT_MODELS - {"nothing"}
 

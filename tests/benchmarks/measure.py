@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from contenders import EVERYBODY
+from contenders import EVERYBODY, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -110,9 +110,10 @@ class Figure:
         title: What is measured; numbers of the scale stand in braces.
         unit: What it is shown in.
         sample: Takes one sample, in seconds or bytes.
-        goal: The limit that ours is to keep.
+        goal: The limit that the subject is to keep.
         of: Names of the contenders that can be asked.
         rounds: The most samples that are worth their time.
+        subject: Name of the contender that stands in the column of ours.
     """
 
     key: str
@@ -122,6 +123,7 @@ class Figure:
     goal: Goal | None = None
     of: frozenset[str] = EVERYBODY
     rounds: int = 99
+    subject: str = OURS
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ def measure_figure(
         "key": figure.key,
         "title": figure.title.format(**asdict(setting.scale)),
         "goal": figure.goal and figure.goal._asdict(),
+        "subject": figure.subject,
         **samples.record(figure.unit),
     }
 
@@ -217,7 +220,8 @@ def measure_curve(
         sample = curve.start(setting)
         for size, samples in found.items():
             for name, contender in contenders.items():
-                samples.take(name, partial(sample, contender, size))
+                if name in EVERYBODY:
+                    samples.take(name, partial(sample, contender, size))
     return [
         {
             "key": curve.key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from contenders import FLOOR, OURS
+from contenders import AIOHTTP, FLOOR, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ def _figures_table(figures: Sequence[Mapping[str, Any]], labels: Mapping[str, st
             figure["title"],
             *(_cell(figure, name) for name in halves),
             _number(floor_of(figure["medians"])),
-            _cell(figure, OURS),
+            _cell(figure, figure["subject"]),
             *_verdict(figure),
             *(_cell_with_ratio(figure, name) for name in peers),
         )
@@ -72,7 +72,7 @@ def _curve_table(curve: Mapping[str, Any], labels: Mapping[str, str]) -> str:
 
 def _split(labels: Mapping[str, str]) -> tuple[list[str], list[str]]:
     halves = [name for name in labels if name in FLOOR]
-    return halves, [name for name in labels if name not in {*FLOOR, OURS}]
+    return halves, [name for name in labels if name not in {*FLOOR, OURS, AIOHTTP}]
 
 
 def _verdict(figure: Mapping[str, Any]) -> tuple[str, str]:
@@ -80,7 +80,7 @@ def _verdict(figure: Mapping[str, Any]) -> tuple[str, str]:
     medians, goal = figure["medians"], figure["goal"]
     bases = {"floor": floor_of(medians), **medians, "": 1.0}
     of = goal["of"] if goal else "floor"
-    base, ours = bases.get(of), medians.get(OURS)
+    base, ours = bases.get(of), medians.get(figure["subject"])
     ratio = ours / base if ours is not None and base else None
     shown = _number(ratio) if of else _EMPTY
     if goal is None:

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 _PACKAGES = (
     "langchain-core",
     "httpx",
+    "httpx2",
+    "httpx-aiohttp",
     "langchain-openai",
     "openai",
     "langchain-mistralai",
