@@ -13,7 +13,7 @@ from langchain_aimlernie._version import __version__
 
 if TYPE_CHECKING:
     from langchain_aimlernie import errors
-    from langchain_aimlernie.catalogue import alist_models, list_models
+    from langchain_aimlernie.models import alist_models, list_models
     from langchain_aimlernie.chat_models import ChatAimlErnie
     from langchain_aimlernie.errors import (
         AimlErnieError,

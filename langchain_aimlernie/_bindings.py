@@ -28,8 +28,8 @@ from langchain_core.runnables.retry import RunnableRetry
 from langchain_core.runnables.utils import AnyConfigurableField
 from typing_extensions import override
 
-from langchain_aimlernie._options import read_options
-from langchain_aimlernie._reasking import StructuredOutputWithRetry
+from langchain_aimlernie._params import read_options
+from langchain_aimlernie._structured.repair import StructuredOutputWithRetry
 from langchain_aimlernie._secrets import conceal
 from langchain_aimlernie._settings import ErnieSettings
 

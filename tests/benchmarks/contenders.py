@@ -132,7 +132,7 @@ async def _nothing_to_close(_: Nothing) -> None:
 
 
 def _encode(_: Any, messages: Sequence[BaseMessage]) -> list[dict[str, object]]:
-    from langchain_aimlernie._messages import encode_messages
+    from langchain_aimlernie._request.messages import encode_messages
     from langchain_aimlernie.profiles import find_model
 
     return encode_messages(messages, find_model(MODEL))

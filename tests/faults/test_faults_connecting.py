@@ -24,7 +24,7 @@ from fault_outcomes import (
 )
 from fault_server import Close, Hear, Hold, Pause, Reset, crowded_port, refusing_port
 
-from langchain_aimlernie.catalogue import alist_models, list_models
+from langchain_aimlernie.models import alist_models, list_models
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
 UNREACHED = "APIConnectionError"

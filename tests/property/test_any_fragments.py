@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from langchain_aimlernie._stream import StreamDecoder
-from langchain_aimlernie._tool_calls import parse_arguments
+from langchain_aimlernie._response.stream import StreamDecoder
+from langchain_aimlernie._response.tool_calls import parse_arguments
 
 words = st.text(st.sampled_from('ab{}[]":,\\\n 中'), max_size=6)
 values = st.recursive(

@@ -6,7 +6,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
+from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie.errors import InvalidResponseError
 
 # Pieces that streams are made of, so that random joins of them are nearly always interesting.

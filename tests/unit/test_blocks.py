@@ -4,7 +4,7 @@ import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
-from langchain_aimlernie import _blocks
+from langchain_aimlernie._response import content_blocks as _blocks
 
 _blocks.register()
 OURS = {"model_provider": "aimlernie"}

@@ -6,7 +6,7 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from langchain_aimlernie import ChatAimlErnie
-from langchain_aimlernie._calls import PreparedCall
+from langchain_aimlernie._client import PreparedCall
 
 
 def model_sent(given, **settings):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_aimlernie._conformance import make_check
+from langchain_aimlernie._structured.validation import make_check
 
 ORDER = {
     "type": "object",

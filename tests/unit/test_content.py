@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_aimlernie._content import (
+from langchain_aimlernie._request.content import (
     Call,
     NotSendableError,
     Reasoning,

@@ -13,9 +13,11 @@ from langchain_core import exceptions as core
 from langchain_core.language_models.chat_models import _generate_response_from_error
 from langchain_core.messages import AIMessageChunk
 
-from langchain_aimlernie import _error_answers, _error_wordings, errors
-from langchain_aimlernie._error_answers import error_from_response, error_in_payload
-from langchain_aimlernie._problems import clip
+from langchain_aimlernie._response import error_mapping as _error_answers
+from langchain_aimlernie._response import error_patterns as _error_wordings
+from langchain_aimlernie import errors
+from langchain_aimlernie._response.error_mapping import error_from_response, error_in_payload
+from langchain_aimlernie._response.error_body import clip
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import (
     AimlErnieError,

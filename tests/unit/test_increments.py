@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import message_chunk_to_message
 
-from langchain_aimlernie._responses import decode_completion
-from langchain_aimlernie._stream import StreamDecoder
+from langchain_aimlernie._response.completion import decode_completion
+from langchain_aimlernie._response.stream import StreamDecoder
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
 """Without the character that begins the last piece, which must not extend the one before it."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_aimlernie._json_text import PartialJsonDecoder, find_json
+from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, find_json
 
 CAT = {"setup": "为什么", "punchline": "because of `}`"}
 TEXT = json.dumps(CAT, ensure_ascii=False)

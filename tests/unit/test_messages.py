@@ -26,7 +26,7 @@ from langchain_core.messages import (
     messages_from_dict,
 )
 
-from langchain_aimlernie._messages import encode_messages
+from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import find_model
 from langchain_aimlernie.testing.contract import ignored_fields, validate_request

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from langchain_aimlernie import errors
-from langchain_aimlernie._responses import decode_completion, decode_usage
+from langchain_aimlernie._response.completion import decode_completion, decode_usage
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_aimlernie._schemas import (
+from langchain_aimlernie._structured.schema import (
     ANY_JSON,
     encode_answer_tool,
     encode_response_format,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
+from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie.errors import InvalidResponseError
 
 BOM = b"\xef\xbb\xbf"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_aimlernie._thoughts import ThoughtSplitter, split_thoughts
+from langchain_aimlernie._response.reasoning import ThoughtSplitter, split_thoughts
 
 CASES = [
     ("", ("", "")),

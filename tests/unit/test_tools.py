@@ -12,19 +12,19 @@ from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_aimlernie._tool_calls import (
+from langchain_aimlernie._response.tool_calls import (
     JsonScanner,
     ToolCallAssembler,
     decode_tool_calls,
     parse_arguments,
 )
-from langchain_aimlernie._tools import (
+from langchain_aimlernie._request.tools import (
     allow_tools,
     allows_parallel_calls,
     encode_tool_choice,
     encode_tools,
 )
-from langchain_aimlernie._wire import ToolFragment
+from langchain_aimlernie._response.schema import ToolFragment
 
 
 @tool

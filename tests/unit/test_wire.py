@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_aimlernie._wire import (
+from langchain_aimlernie._response.schema import (
     as_int,
     as_number,
     parse_answer,

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from langchain_aimlernie import catalogue as module
-from langchain_aimlernie.catalogue import ModelCard, alist_models, decode_catalogue, list_models
+from langchain_aimlernie import models as module
+from langchain_aimlernie.models import ModelCard, alist_models, decode_catalogue, list_models
 from langchain_aimlernie.errors import (
     APIConnectionError,
     APITimeoutError,

@@ -11,7 +11,7 @@ from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie, errors
-from langchain_aimlernie.catalogue import alist_models, list_models
+from langchain_aimlernie.models import alist_models, list_models
 from langchain_aimlernie.profiles import DEFAULT_MODEL
 
 SETTINGS = {

@@ -8,11 +8,11 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from langchain_aimlernie._error_answers import error_in_payload, error_in_text, request_id_in
+from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text, request_id_in
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
-from langchain_aimlernie._thoughts import split_thoughts
-from langchain_aimlernie._tool_calls import decode_tool_calls
-from langchain_aimlernie._wire import (
+from langchain_aimlernie._response.reasoning import split_thoughts
+from langchain_aimlernie._response.tool_calls import decode_tool_calls
+from langchain_aimlernie._response.schema import (
     Answer,
     Choice,
     as_int,

@@ -19,7 +19,7 @@ from pydantic_core import to_json
 from typing_extensions import is_typeddict
 
 from langchain_aimlernie._imports import DeferredImport
-from langchain_aimlernie._json_schema import (
+from langchain_aimlernie._structured.json_schema import (
     check_references,
     closed,
     inlined,
@@ -27,7 +27,7 @@ from langchain_aimlernie._json_schema import (
     without_lost_mappings,
     without_titles,
 )
-from langchain_aimlernie._typed_dicts import typed_dict_schema
+from langchain_aimlernie._structured.typed_dict import typed_dict_schema
 
 Schema = Mapping[str, Any] | type | Callable[..., Any]
 """A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema, function schema or function."""
@@ -109,7 +109,7 @@ def read_schema(given: object, strict: bool | None = None) -> AnswerSchema:
     return replace(answer, validate=_check_of(answer.definition))
 
 
-_jsonschema = DeferredImport("langchain_aimlernie._conformance")
+_jsonschema = DeferredImport("langchain_aimlernie._structured.validation")
 
 load_jsonschema = _jsonschema.aload
 
@@ -136,7 +136,7 @@ def _is_in_event_loop() -> bool:
 
 
 def _make_check(definition: Mapping[str, Any]) -> Callable[[object], object]:
-    from langchain_aimlernie._conformance import make_check
+    from langchain_aimlernie._structured.validation import make_check
 
     return make_check(definition)
 

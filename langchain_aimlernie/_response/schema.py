@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
 
-from langchain_aimlernie._increments import is_empty
+from langchain_aimlernie._response.deltas import is_empty
 from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 

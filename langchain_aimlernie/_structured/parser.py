@@ -12,8 +12,8 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.runnables.utils import AddableDict
 
-from langchain_aimlernie._json_text import PartialJsonDecoder, find_json
-from langchain_aimlernie._schemas import AnswerSchema  # noqa: TC001  pydantic < 2.13 reads the field
+from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, find_json
+from langchain_aimlernie._structured.schema import AnswerSchema  # noqa: TC001  pydantic < 2.13 reads the field
 from langchain_aimlernie.errors import RefusalError, StructuredOutputError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from langchain_aimlernie._media import KINDS, Media, Unsendable, first_string, read_media
+from langchain_aimlernie._request.media import KINDS, Media, Unsendable, first_string, read_media
 from langchain_aimlernie._text import clean_text, json_text
 
 if TYPE_CHECKING:

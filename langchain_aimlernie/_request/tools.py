@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 from langchain_core.tools import Tool  # noqa: F401  core imports it to convert a tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
-from langchain_aimlernie._content import read_cache_control
-from langchain_aimlernie._schemas import encode_function, encode_parameters
-from langchain_aimlernie._wire import is_object
+from langchain_aimlernie._request.content import read_cache_control
+from langchain_aimlernie._structured.schema import encode_function, encode_parameters
+from langchain_aimlernie._response.schema import is_object
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._signatures import ToolChoice, ToolLike
+    from langchain_aimlernie._types import ToolChoice, ToolLike
 
 MAX_TOOLS = 128
 """The published schema's limit on `tools`."""

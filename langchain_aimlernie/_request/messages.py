@@ -25,7 +25,7 @@ from langchain_core.messages import (
 )
 from pydantic_core import from_json
 
-from langchain_aimlernie._content import (
+from langchain_aimlernie._request.content import (
     Call,
     NotSendableError,
     Piece,
@@ -44,7 +44,7 @@ from langchain_aimlernie._content import (
     user_content,
     user_parts,
 )
-from langchain_aimlernie._media import first_string
+from langchain_aimlernie._request.media import first_string
 from langchain_aimlernie._text import clean_text
 from langchain_aimlernie.errors import BadRequestError
 

@@ -14,15 +14,15 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from langchain_aimlernie._answers import AnswerDecoder, AnswerReader
-from langchain_aimlernie._endpoint import is_default_host
-from langchain_aimlernie._reasking import (
+from langchain_aimlernie._structured.parser import AnswerDecoder, AnswerReader
+from langchain_aimlernie._validation import is_default_host
+from langchain_aimlernie._structured.repair import (
     Server,
     StructuredOutputWithRetry,
     as_messages,
     server_of,
 )
-from langchain_aimlernie._schemas import (
+from langchain_aimlernie._structured.schema import (
     ANY_JSON,
     AnswerSchema,
     encode_answer_format,
@@ -33,7 +33,7 @@ from langchain_aimlernie._schemas import (
 from langchain_aimlernie.profiles import is_published, model_profile
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._signatures import Method, ToolLike
+    from langchain_aimlernie._types import Method, ToolLike
 
 MAX_RETRIES = 3
 """How often `retry` may ask again: each time sends, and pays for, the failed answers once more."""

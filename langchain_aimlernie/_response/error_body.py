@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
-from langchain_aimlernie._error_wordings import (
+from langchain_aimlernie._response.error_patterns import (
     EXHAUSTED_FUNDS,
     EXHAUSTED_QUOTAS,
     FREE_TIER,

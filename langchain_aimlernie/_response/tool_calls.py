@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
 
-    from langchain_aimlernie._wire import ToolFragment
+    from langchain_aimlernie._response.schema import ToolFragment
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from langchain_aimlernie._answers import refused
+from langchain_aimlernie._structured.parser import refused
 from langchain_aimlernie.errors import (
     AimlErnieError,
     BadRequestError,

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_aimlernie._error_answers import error_in_payload, error_in_text
-from langchain_aimlernie._increments import Increments
-from langchain_aimlernie._responses import (
+from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text
+from langchain_aimlernie._response.deltas import Increments
+from langchain_aimlernie._response.completion import (
     answer_metadata,
     decode_usage,
     message_extras,
     parse_completion,
 )
-from langchain_aimlernie._sse import ServerSentEvent, SSEDecoder
+from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
-from langchain_aimlernie._thoughts import ThoughtSplitter
-from langchain_aimlernie._tool_calls import ToolCallAssembler
-from langchain_aimlernie._wire import (
+from langchain_aimlernie._response.reasoning import ThoughtSplitter
+from langchain_aimlernie._response.tool_calls import ToolCallAssembler
+from langchain_aimlernie._response.schema import (
     Answer,
     Choice,
     parse_answer,

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from langchain_aimlernie._problems import (
+from langchain_aimlernie._response.error_body import (
     MAX_BODY,
     NO_WORDS,
     Problem,

@@ -1,0 +1,1 @@
+"""LangChain's messages, tools and parameters to the body of a request."""

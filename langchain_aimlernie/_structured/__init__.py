@@ -1,0 +1,1 @@
+"""Structured output: schemas, the parsing of completions, and the repair loop."""
