@@ -13,7 +13,6 @@ from langchain_aimlernie._version import __version__
 
 if TYPE_CHECKING:
     from langchain_aimlernie import errors
-    from langchain_aimlernie.models import alist_models, list_models
     from langchain_aimlernie.chat_models import ChatAimlErnie
     from langchain_aimlernie.errors import (
         AimlErnieError,
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
         StreamInterruptedError,
         StructuredOutputError,
     )
+    from langchain_aimlernie.models import alist_models, list_models
     from langchain_aimlernie.spend import SpendTracker
 
 __all__ = [

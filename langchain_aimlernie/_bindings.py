@@ -29,9 +29,9 @@ from langchain_core.runnables.utils import AnyConfigurableField
 from typing_extensions import override
 
 from langchain_aimlernie._params import read_options
-from langchain_aimlernie._structured.repair import StructuredOutputWithRetry
 from langchain_aimlernie._secrets import conceal
 from langchain_aimlernie._settings import ErnieSettings
+from langchain_aimlernie._structured.repair import StructuredOutputWithRetry
 
 _Model = Runnable[LanguageModelInput, AIMessage]
 

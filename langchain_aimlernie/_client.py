@@ -20,21 +20,21 @@ from langchain_core.messages import HumanMessage
 from pydantic import SecretStr
 from tenacity import RetryCallState
 
+from langchain_aimlernie._imports import DeferredImport
+from langchain_aimlernie._params import read_options
+from langchain_aimlernie._ranges import BODY_SETTINGS
+from langchain_aimlernie._request.payload import build_payload, encode_body
+from langchain_aimlernie._response.completion import decode_completion
+from langchain_aimlernie._response.stream import StreamDecoder
+from langchain_aimlernie._secrets import SHORTEST_SECRET
+from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._validation import (
     check_request_id,
     endpoint_url,
     is_default_host,
     parse_key,
 )
-from langchain_aimlernie._imports import DeferredImport
-from langchain_aimlernie._params import read_options
-from langchain_aimlernie._request.payload import build_payload, encode_body
-from langchain_aimlernie._ranges import BODY_SETTINGS
-from langchain_aimlernie._response.completion import decode_completion
-from langchain_aimlernie._secrets import SHORTEST_SECRET
-from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
-from langchain_aimlernie._response.stream import StreamDecoder
-from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import AimlErnieError, AuthenticationError, BadRequestError
 from langchain_aimlernie.profiles import find_model

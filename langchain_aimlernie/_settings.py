@@ -21,6 +21,10 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import override
 
+from langchain_aimlernie._params import CALL_SETTINGS, SYNONYMS, find_secret_field
+from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
+from langchain_aimlernie._secrets import secret_message
+from langchain_aimlernie._types import ApiKey
 from langchain_aimlernie._validation import (
     base_url_of_environment,
     check_client,
@@ -30,10 +34,6 @@ from langchain_aimlernie._validation import (
     parse_base_url,
     parse_key,
 )
-from langchain_aimlernie._params import CALL_SETTINGS, SYNONYMS, find_secret_field
-from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
-from langchain_aimlernie._secrets import secret_message
-from langchain_aimlernie._types import ApiKey
 from langchain_aimlernie.profiles import DEFAULT_MODEL, is_published, model_profile
 
 KEY_VARIABLE = "AIMLAPI_API_KEY"

@@ -102,3 +102,22 @@ class Redactor:
 
 NO_SECRETS = Redactor()
 """Redacts nothing."""
+
+
+def clip(text: str, limit: int) -> str:
+    """Give `text` on one line of at most `limit` characters.
+
+    What is not printable is escaped: a server must not write lines into the user's log.
+    """
+    shown = text[:limit]
+    if not shown.isprintable():
+        shown = "".join(map(_printable, shown))
+    if len(text) <= limit and len(shown) <= limit:
+        return shown
+    return f"{shown[: limit - 1]}…"
+
+
+def _printable(char: str) -> str:
+    if char.isprintable():
+        return char
+    return " " if char.isspace() else ascii(char)[1:-1]

@@ -19,7 +19,6 @@ from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, model_validator
 from typing_extensions import Unpack, override
 
-from langchain_aimlernie._response import content_blocks as _blocks
 from langchain_aimlernie._bindings import Bindable, bindable
 from langchain_aimlernie._client import (
     PreparedCall,
@@ -31,13 +30,18 @@ from langchain_aimlernie._client import (
     stream,
 )
 from langchain_aimlernie._params import CALL_SETTINGS, OPTIONS, SYNONYMS, read_options
-from langchain_aimlernie._structured.schema import encode_response_format
+from langchain_aimlernie._request.tools import (
+    allows_parallel_calls,
+    encode_tool_choice,
+    encode_tools,
+)
+from langchain_aimlernie._response import content_blocks as _blocks
 from langchain_aimlernie._secrets import find_secret
 from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
-from langchain_aimlernie._types import Method, Settings, ToolChoice, ToolLike
 from langchain_aimlernie._structured.output import structured_output
+from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._tokens import count_message_tokens, count_tokens
-from langchain_aimlernie._request.tools import allows_parallel_calls, encode_tool_choice, encode_tools
+from langchain_aimlernie._types import Method, Settings, ToolChoice, ToolLike
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import PROVIDER
 

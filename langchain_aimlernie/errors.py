@@ -41,7 +41,7 @@ from langchain_core.exceptions import (
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic_core import from_json
 
-from langchain_aimlernie._response.error_body import clip
+from langchain_aimlernie._text import clip
 
 try:
     from langchain_core.exceptions import ModelRefusalError

@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 from pydantic import SecretStr
 
 from langchain_aimlernie._client import load_transport
+from langchain_aimlernie._response.schema import is_object, parse_json
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._validation import (
     base_url_of_environment,
     check_client,
@@ -24,9 +26,7 @@ from langchain_aimlernie._validation import (
     parse_base_url,
     parse_key,
 )
-from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
-from langchain_aimlernie._response.schema import is_object, parse_json
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 from langchain_aimlernie.spend import parse_amount
 

@@ -8,6 +8,10 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.standard import pytest_runtest_makereport
+
+__all__ = ["pytest_runtest_makereport"]
+
 # A busy machine is no failure.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")

@@ -14,8 +14,8 @@ from urllib.request import getproxies, proxy_bypass
 import httpcore2
 import httpx2
 
-from langchain_aimlernie._validation import check_proxy
 from langchain_aimlernie._http.deadlines import DeadlineBackend
+from langchain_aimlernie._validation import check_proxy
 from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:

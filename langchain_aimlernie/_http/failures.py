@@ -13,10 +13,10 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_aimlernie._response.error_mapping import error_from_response
 from langchain_aimlernie._http.config import host_of
 from langchain_aimlernie._http.deadlines import DeadlineExceededError
-from langchain_aimlernie._response.error_body import clip
+from langchain_aimlernie._response.error_mapping import error_from_response
+from langchain_aimlernie._text import clip
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,

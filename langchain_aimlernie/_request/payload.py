@@ -6,16 +6,16 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
 from langchain_aimlernie._request.content import has_cache_control
 from langchain_aimlernie._request.messages import encode_messages
-from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
-from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._request.tools import (
     allow_tools,
     allows_parallel_calls,
     encode_tool_choice,
     encode_tools,
 )
+from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from langchain_core.tools import Tool  # noqa: F401  core imports it to convert 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._request.content import read_cache_control
-from langchain_aimlernie._structured.schema import encode_function, encode_parameters
 from langchain_aimlernie._response.schema import is_object
+from langchain_aimlernie._structured.schema import encode_function, encode_parameters
 
 if TYPE_CHECKING:
     from langchain_aimlernie._types import ToolChoice, ToolLike

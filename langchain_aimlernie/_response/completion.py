@@ -8,10 +8,12 @@ from langchain_core.messages import AIMessage
 from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text, request_id_in
-from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
+from langchain_aimlernie._response.error_mapping import (
+    error_in_payload,
+    error_in_text,
+    request_id_in,
+)
 from langchain_aimlernie._response.reasoning import split_thoughts
-from langchain_aimlernie._response.tool_calls import decode_tool_calls
 from langchain_aimlernie._response.schema import (
     Answer,
     Choice,
@@ -21,6 +23,8 @@ from langchain_aimlernie._response.schema import (
     parse_answer,
     parse_object,
 )
+from langchain_aimlernie._response.tool_calls import decode_tool_calls
+from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.profiles import PROVIDER
 

@@ -24,6 +24,7 @@ from langchain_aimlernie._response.error_patterns import (
     RATE_LIMITS,
     any_of,
 )
+from langchain_aimlernie._text import clip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -321,25 +322,6 @@ def parse_body(body: bytes, redactor: Redactor) -> object:
     except ValueError:
         return text
     return redactor.json(value) if isinstance(value, dict | list) else text
-
-
-def clip(text: str, limit: int) -> str:
-    """Give `text` on one line of at most `limit` characters.
-
-    What is not printable is escaped: a server must not write lines into the user's log.
-    """
-    shown = text[:limit]
-    if not shown.isprintable():
-        shown = "".join(map(_printable, shown))
-    if len(text) <= limit and len(shown) <= limit:
-        return shown
-    return f"{shown[: limit - 1]}…"
-
-
-def _printable(char: str) -> str:
-    if char.isprintable():
-        return char
-    return " " if char.isspace() else ascii(char)[1:-1]
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -10,7 +10,6 @@ from langchain_aimlernie._response.error_body import (
     MAX_BODY,
     NO_WORDS,
     Problem,
-    clip,
     find_problem,
     is_error_text,
     parse_body,
@@ -19,7 +18,7 @@ from langchain_aimlernie._response.error_body import (
     phrase_of,
     phrase_of_redirect,
 )
-from langchain_aimlernie._text import NO_SECRETS, Redactor
+from langchain_aimlernie._text import NO_SECRETS, Redactor, clip
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APITimeoutError,

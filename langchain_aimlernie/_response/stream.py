@@ -11,18 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
-from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text
-from langchain_aimlernie._response.deltas import Increments
 from langchain_aimlernie._response.completion import (
     answer_metadata,
     decode_usage,
     message_extras,
     parse_completion,
 )
-from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
-from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
+from langchain_aimlernie._response.deltas import Increments
+from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text
 from langchain_aimlernie._response.reasoning import ThoughtSplitter
-from langchain_aimlernie._response.tool_calls import ToolCallAssembler
 from langchain_aimlernie._response.schema import (
     Answer,
     Choice,
@@ -30,6 +27,9 @@ from langchain_aimlernie._response.schema import (
     parse_object,
     parse_plain_text,
 )
+from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
+from langchain_aimlernie._response.tool_calls import ToolCallAssembler
+from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie.errors import (
     AimlErnieError,
     InvalidResponseError,

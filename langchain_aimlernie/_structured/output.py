@@ -15,7 +15,6 @@ from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._structured.parser import AnswerDecoder, AnswerReader
-from langchain_aimlernie._validation import is_default_host
 from langchain_aimlernie._structured.repair import (
     Server,
     StructuredOutputWithRetry,
@@ -30,6 +29,7 @@ from langchain_aimlernie._structured.schema import (
     load_jsonschema,
     read_schema,
 )
+from langchain_aimlernie._validation import is_default_host
 from langchain_aimlernie.profiles import is_published, model_profile
 
 if TYPE_CHECKING:

@@ -97,8 +97,7 @@ def _options() -> argparse.Namespace:
 
 def _stay_at_home() -> None:
     """Measure the source tree around this file, without proxies and without tracing."""
-    tests, root = Path(__file__).parents[1:3]
-    sys.path[:0] = [str(root), str(tests)]
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         del os.environ[name]
     os.environ["LANGSMITH_TRACING"] = "false"

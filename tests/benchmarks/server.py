@@ -241,7 +241,9 @@ def running_server(*, tls: bool = False) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__]
         if tls:
-            paper = import_module("paper").paper_mill(Path(folder))("127.0.0.1")
+            paper = import_module("tests.support.certificates").paper_mill(Path(folder))(
+                "127.0.0.1"
+            )
             os.environ["SSL_CERT_FILE"] = paper.file
             command += [paper.file, paper.key]
         pipe = subprocess.PIPE

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from cases_json import NO_OBJECTS
-from cases_stream import case, gives
-from fault_bytes import (
+from tests.faults.cases_json import NO_OBJECTS
+from tests.faults.cases_stream import case, gives
+from tests.support.fault_bytes import (
     DONE,
     HEL,
     LO,
@@ -20,7 +20,7 @@ from fault_bytes import (
     stream,
     tool_call,
 )
-from fault_outcomes import Case, Fails, Gives
+from tests.support.fault_outcomes import Case, Fails, Gives
 
 WEATHER = ("weather", {"city": "Paris"})
 END = (STOP, TAIL, DONE)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cases_stream import gives
-from fault_bytes import (
+from tests.faults.cases_stream import gives
+from tests.support.fault_bytes import (
     ANSWER_ID,
     DONE,
     HEL,

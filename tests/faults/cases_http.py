@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 
-from fault_bytes import (
+from tests.support.fault_bytes import (
     EVENTS,
     FINAL_FRAME,
     GOOD_ANSWER,
@@ -24,8 +24,8 @@ from fault_bytes import (
     stream,
     unfinished,
 )
-from fault_outcomes import JSON_MODES, STREAM_MODES, Case, Fails, Gives, OneOf
-from fault_server import Close, Drip, Hold, Pause, Repeat, Reset
+from tests.support.fault_outcomes import JSON_MODES, STREAM_MODES, Case, Fails, Gives, OneOf
+from tests.support.fault_server import Close, Drip, Hold, Pause, Repeat, Reset
 
 BODY = as_bytes(completion())
 SOON = {"timeout": 0.25}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fault_bytes import (
+from tests.support.fault_bytes import (
     ANSWER_ID,
     INFERENCE_ID,
     KEY,
@@ -16,7 +16,7 @@ from fault_bytes import (
     openai_error,
     tool_call,
 )
-from fault_outcomes import JSON_MODES, Case, Fails, Gives, OneOf
+from tests.support.fault_outcomes import JSON_MODES, Case, Fails, Gives, OneOf
 
 NO_ANSWER = Fails("InvalidResponseError")
 BODY = as_bytes(completion())

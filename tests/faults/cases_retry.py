@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cases_status import dated
-from error_samples import bare, openai
-from fault_bytes import (
+from tests.faults.cases_status import dated
+from tests.support.error_samples import bare, openai
+from tests.support.fault_bytes import (
     DONE,
     GOOD_ANSWER,
     GOOD_STREAM,
@@ -22,13 +22,13 @@ from fault_bytes import (
     stream,
     unfinished,
 )
-from fault_outcomes import ALL_MODES, JSON_MODES, STREAM_MODES, Fails, Gives, OneOf
-from fault_server import Close, Hold, Pause, Reset
+from tests.support.fault_outcomes import ALL_MODES, JSON_MODES, STREAM_MODES, Fails, Gives, OneOf
+from tests.support.fault_server import Close, Hold, Pause, Reset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fault_server import Script
+    from tests.support.fault_server import Script
 
 
 @dataclass(frozen=True)

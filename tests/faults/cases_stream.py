@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from fault_bytes import (
+from tests.support.fault_bytes import (
     ANSWER_ID,
     DONE,
     EVENTS,
@@ -25,8 +25,8 @@ from fault_bytes import (
     split_stream,
     stream,
 )
-from fault_outcomes import STREAM_MODES, Case, Fails, Gives
-from fault_server import Repeat
+from tests.support.fault_outcomes import STREAM_MODES, Case, Fails, Gives
+from tests.support.fault_server import Repeat
 
 BODY = b"".join(EVENTS)
 

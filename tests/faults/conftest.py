@@ -7,10 +7,10 @@ import gc
 import shutil
 
 import pytest
-from fault_server import FaultServer
-from paper import paper_mill
 
 from langchain_aimlernie import APIConnectionError, ChatAimlErnie
+from tests.support.certificates import paper_mill
+from tests.support.fault_server import FaultServer
 
 FIGURES = pytest.StashKey[list[str]]()
 

@@ -7,7 +7,10 @@ from datetime import timedelta
 from itertools import pairwise
 
 import pytest
-from fault_bytes import (
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from tests.support.fault_bytes import (
     DONE,
     EVENTS,
     GOOD_ANSWER,
@@ -24,7 +27,7 @@ from fault_bytes import (
     fragment,
     split_stream,
 )
-from fault_outcomes import (
+from tests.support.fault_outcomes import (
     Outcome,
     aattempt,
     attempt,
@@ -35,9 +38,7 @@ from fault_outcomes import (
     text_of,
     usage_of,
 )
-from fault_server import Close
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
+from tests.support.fault_server import Close
 
 BODY = b"".join(EVENTS)
 RELAXED = settings(

@@ -8,8 +8,12 @@ import socket
 import warnings
 
 import pytest
-from fault_bytes import KEY
-from fault_outcomes import (
+from langchain_core.messages import AIMessage, HumanMessage
+from pydantic import ValidationError
+
+from langchain_aimlernie import errors
+from tests.support.fault_bytes import KEY
+from tests.support.fault_outcomes import (
     ALL_MODES,
     TEXT,
     aattempt,
@@ -19,10 +23,6 @@ from fault_outcomes import (
     outcome_of,
     text_of,
 )
-from langchain_core.messages import AIMessage, HumanMessage
-from pydantic import ValidationError
-
-from langchain_aimlernie import errors
 
 REFUSALS = (ValueError, errors.AimlErnieError)
 BAD_KEYS = {

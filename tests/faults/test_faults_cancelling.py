@@ -8,8 +8,19 @@ import threading
 import time
 
 import pytest
-from fault_bytes import GOOD_ANSWER, HEL, LO, SSE_HEAD, STOP, aiml_error, answer, frame, unfinished
-from fault_outcomes import (
+
+from tests.support.fault_bytes import (
+    GOOD_ANSWER,
+    HEL,
+    LO,
+    SSE_HEAD,
+    STOP,
+    aiml_error,
+    answer,
+    frame,
+    unfinished,
+)
+from tests.support.fault_outcomes import (
     TEXT,
     acall,
     bounded,
@@ -20,7 +31,7 @@ from fault_outcomes import (
     run_async,
     text_of,
 )
-from fault_server import Hold, Pause
+from tests.support.fault_server import Hold, Pause
 
 HALF_ANSWER = GOOD_ANSWER[:-40]
 CANCELLED_IN = {

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 
-import cases_calls
-import cases_chunks
-import cases_http
-import cases_json
-import cases_status
-import cases_stream
 import httpx
 import httpx2
 import pytest
-from fault_outcomes import own_client_outcome, play
+
+from tests.faults import (
+    cases_calls,
+    cases_chunks,
+    cases_http,
+    cases_json,
+    cases_status,
+    cases_stream,
+)
+from tests.support.fault_outcomes import own_client_outcome, play
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*several choices:UserWarning")
 TABLES = {

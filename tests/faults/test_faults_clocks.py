@@ -9,7 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import httpx2
 import pytest
-from fault_bytes import (
+from langchain_core.runnables import ConfigurableField
+
+from langchain_aimlernie import ChatAimlErnie
+from langchain_aimlernie.errors import APITimeoutError
+from tests.support.fault_bytes import (
     DONE,
     FINAL_FRAME,
     GOOD_ANSWER,
@@ -23,7 +27,7 @@ from fault_bytes import (
     answer,
     frame,
 )
-from fault_outcomes import (
+from tests.support.fault_outcomes import (
     ALL_MODES,
     PROMPT,
     STREAM_MODES,
@@ -40,11 +44,7 @@ from fault_outcomes import (
     run_async,
     text_of,
 )
-from fault_server import Close, Deafen, Drip, Hold, Pause
-from langchain_core.runnables import ConfigurableField
-
-from langchain_aimlernie import ChatAimlErnie
-from langchain_aimlernie.errors import APITimeoutError
+from tests.support.fault_server import Close, Deafen, Drip, Hold, Pause
 
 TWO_MODES = ("invoke", "astream")
 FORMS = {

@@ -9,8 +9,20 @@ import sys
 import httpx
 import httpx2
 import pytest
-from fault_bytes import EVENTS, GOOD_ANSWER, GOOD_STREAM, HEL, KEY, LO, SSE_TYPE, answer, head
-from fault_outcomes import (
+
+from langchain_aimlernie.models import alist_models, list_models
+from tests.support.fault_bytes import (
+    EVENTS,
+    GOOD_ANSWER,
+    GOOD_STREAM,
+    HEL,
+    KEY,
+    LO,
+    SSE_TYPE,
+    answer,
+    head,
+)
+from tests.support.fault_outcomes import (
     ALL_MODES,
     JSON_MODES,
     STREAM_MODES,
@@ -22,9 +34,7 @@ from fault_outcomes import (
     own_client_outcome,
     play,
 )
-from fault_server import Close, Hear, Hold, Pause, Reset, crowded_port, refusing_port
-
-from langchain_aimlernie.models import alist_models, list_models
+from tests.support.fault_server import Close, Hear, Hold, Pause, Reset, crowded_port, refusing_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
 UNREACHED = "APIConnectionError"

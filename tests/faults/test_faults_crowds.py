@@ -9,9 +9,20 @@ import threading
 import time
 
 import pytest
-from fault_bytes import GOOD_ANSWER, HEL, LO, SSE_HEAD, STOP, TAIL, frame
-from fault_outcomes import PROMPT, TEXT, acall, bounded, call, churn, make_model, run_async, text_of
-from fault_server import Pause
+
+from tests.support.fault_bytes import GOOD_ANSWER, HEL, LO, SSE_HEAD, STOP, TAIL, frame
+from tests.support.fault_outcomes import (
+    PROMPT,
+    TEXT,
+    acall,
+    bounded,
+    call,
+    churn,
+    make_model,
+    run_async,
+    text_of,
+)
+from tests.support.fault_server import Pause
 
 CONNECTIONS = 10
 STREAM = (SSE_HEAD, frame(HEL), Pause(0.005), frame(LO + STOP + TAIL), b"0\r\n\r\n")

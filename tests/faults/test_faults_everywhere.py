@@ -17,8 +17,11 @@ import warnings
 from pathlib import Path
 
 import pytest
-from fault_bytes import KEY, answer, chunk, completion, event, stream
-from fault_outcomes import (
+from langchain_core.load import dumps
+
+import langchain_aimlernie
+from tests.support.fault_bytes import KEY, answer, chunk, completion, event, stream
+from tests.support.fault_outcomes import (
     ALL_MODES,
     PROMPT,
     TEXT,
@@ -29,10 +32,7 @@ from fault_outcomes import (
     run_async,
     text_of,
 )
-from fault_server import Hold
-from langchain_core.load import dumps
-
-import langchain_aimlernie
+from tests.support.fault_server import Hold
 
 ROOT = Path(langchain_aimlernie.__file__).parents[1]
 

@@ -9,8 +9,11 @@ import asyncio
 
 import httpx
 import pytest
-from fault_bytes import HEL, KEY, SSE_HEAD, aiml_error, answer, frame
-from fault_outcomes import (
+from pydantic import ValidationError
+
+from langchain_aimlernie import alist_models, errors, list_models
+from tests.support.fault_bytes import HEL, KEY, SSE_HEAD, aiml_error, answer, frame
+from tests.support.fault_outcomes import (
     ALL_MODES,
     HEADER_SECRET,
     HEADERS,
@@ -21,10 +24,7 @@ from fault_outcomes import (
     outcome_of,
     run_async,
 )
-from fault_server import Hold
-from pydantic import ValidationError
-
-from langchain_aimlernie import alist_models, errors, list_models
+from tests.support.fault_server import Hold
 
 NOWHERE = "http://127.0.0.1:9/v1"
 

@@ -9,8 +9,11 @@ import threading
 
 import httpx
 import pytest
-from fault_bytes import HEL, LO, frame, unfinished
-from fault_outcomes import (
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.output_parsers import StrOutputParser
+
+from tests.support.fault_bytes import HEL, LO, frame, unfinished
+from tests.support.fault_outcomes import (
     PROMPT,
     TEXT,
     acall,
@@ -21,9 +24,7 @@ from fault_outcomes import (
     run_async,
     text_of,
 )
-from fault_server import Drip, Hold, Pause
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.output_parsers import StrOutputParser
+from tests.support.fault_server import Drip, Hold, Pause
 
 ENDLESS = (unfinished(HEL), Drip((frame(LO),) * 400, 0.02))
 SILENT_AFTER_ONE = (unfinished(HEL), Hold())

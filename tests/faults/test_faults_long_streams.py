@@ -6,10 +6,11 @@ import gc
 import tracemalloc
 
 import pytest
-from fault_bytes import DONE, SSE_TYPE, STOP, TAIL, chunk, event, head
-from fault_outcomes import make_model
-from fault_server import Close, Repeat
 from langchain_core.messages import HumanMessage
+
+from tests.support.fault_bytes import DONE, SSE_TYPE, STOP, TAIL, chunk, event, head
+from tests.support.fault_outcomes import make_model
+from tests.support.fault_server import Close, Repeat
 
 TOKEN = event(chunk("x"))
 PACKET = TOKEN * 20

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import cases_calls
-import cases_http
-import cases_stream
 import pytest
-from fault_bytes import GOOD_ANSWER, HEL, aiml_error, answer, unfinished
-from fault_outcomes import (
+
+from langchain_aimlernie import errors
+from tests.faults import cases_calls, cases_http, cases_stream
+from tests.support.fault_bytes import GOOD_ANSWER, HEL, aiml_error, answer, unfinished
+from tests.support.fault_outcomes import (
     PROMPT,
     STREAM_MODES,
     Fails,
@@ -20,9 +20,7 @@ from fault_outcomes import (
     run_async,
     text_of,
 )
-from fault_server import Close
-
-from langchain_aimlernie import errors
+from tests.support.fault_server import Close
 
 STREAM_FAULTS = [
     case

@@ -10,10 +10,19 @@ from pathlib import Path
 
 import httpcore
 import pytest
-from fault_bytes import HEL, SSE_HEAD, TEXT, frame
-from fault_outcomes import Fails, aattempt, acall, bounded, cancelled, make_model, text_of
-from fault_server import Hold, Reset
-from loops import LOOPS, run_on
+
+from tests.support.fault_bytes import HEL, SSE_HEAD, TEXT, frame
+from tests.support.fault_outcomes import (
+    Fails,
+    aattempt,
+    acall,
+    bounded,
+    cancelled,
+    make_model,
+    text_of,
+)
+from tests.support.fault_server import Hold, Reset
+from tests.support.loops import LOOPS, run_on
 
 if sys.platform == "win32":
     pytest.skip("there is no uvloop for Windows", allow_module_level=True)

@@ -7,10 +7,11 @@ import logging
 import sys
 
 import pytest
-from fault_bytes import KEY
-from fault_outcomes import ALL_MODES, acall, bounded, call, make_model, run_async
-from fault_server import refusing_port
-from relays import Relay, SocksRelay
+
+from tests.support.fault_bytes import KEY
+from tests.support.fault_outcomes import ALL_MODES, acall, bounded, call, make_model, run_async
+from tests.support.fault_server import refusing_port
+from tests.support.relays import Relay, SocksRelay
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
 KINDS = ("http", "https", "socks5")

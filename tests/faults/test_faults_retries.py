@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from cases_retry import CASES, GOOD, STALE
-from fault_outcomes import (
+from langchain_core.callbacks import BaseCallbackHandler
+
+from tests.faults.cases_retry import CASES, GOOD, STALE
+from tests.support.fault_outcomes import (
     ALL_MODES,
     JSON_MODES,
     Gives,
@@ -25,8 +27,7 @@ from fault_outcomes import (
     run_async,
     text_of,
 )
-from fault_server import Close, Pause
-from langchain_core.callbacks import BaseCallbackHandler
+from tests.support.fault_server import Close, Pause
 
 RUNS = [(case, mode) for case in CASES for mode in case.modes]
 

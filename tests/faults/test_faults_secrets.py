@@ -9,7 +9,10 @@ import pickle
 import httpx
 import httpx2
 import pytest
-from fault_bytes import (
+from langchain_core.load import dumpd, dumps
+from langchain_core.tracers.base import BaseTracer
+
+from tests.support.fault_bytes import (
     DONE,
     GOOD_ANSWER,
     HEL,
@@ -21,7 +24,7 @@ from fault_bytes import (
     stream,
     unfinished,
 )
-from fault_outcomes import (
+from tests.support.fault_outcomes import (
     ALL_MODES,
     HEADER_SECRET,
     HEADERS,
@@ -32,9 +35,7 @@ from fault_outcomes import (
     own_client_outcome,
     play,
 )
-from fault_server import Close, Hold, Reset
-from langchain_core.load import dumpd, dumps
-from langchain_core.tracers.base import BaseTracer
+from tests.support.fault_server import Close, Hold, Reset
 
 ECHOES = {
     "the API's message": answer(aiml_error(401, f"Bad key {KEY}"), 401),

@@ -16,11 +16,11 @@ from itertools import count
 from pathlib import Path
 
 import pytest
-from fault_outcomes import acall, call, check_error, make_model, run_async, text_of
 from langchain_core.callbacks import UsageMetadataCallbackHandler
-from soak_plan import FAULTS, GOOD, Ledger, plan
 
 from langchain_aimlernie import SpendTracker
+from tests.support.fault_outcomes import acall, call, check_error, make_model, run_async, text_of
+from tests.support.soak_plan import FAULTS, GOOD, Ledger, plan
 
 CALLS = int(os.environ.get("ERNIE_SOAK_CALLS", "4000"))
 SECONDS = float(os.environ.get("ERNIE_SOAK_SECONDS", "60"))

@@ -9,12 +9,16 @@ import time
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from langchain_aimlernie._response.error_mapping import error_from_response, request_id_in, response_of
 from langchain_aimlernie._http.clients import ClientRegistry
 from langchain_aimlernie._http.deadlines import NO_LIMIT, Deadline, or_no_limit
 from langchain_aimlernie._http.failures import FailureContext, to_error
 from langchain_aimlernie._http.request import decode_headers
 from langchain_aimlernie._http.retry import RetryState
+from langchain_aimlernie._response.error_mapping import (
+    error_from_response,
+    request_id_in,
+    response_of,
+)
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 
 if TYPE_CHECKING:

@@ -20,11 +20,11 @@ from collections import defaultdict
 from blockbuster import BlockBuster
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import HumanMessage
-from loops import LOOPS
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
 from langchain_aimlernie import ChatAimlErnie, SpendTracker, alist_models
+from tests.support.loops import LOOPS
 
 URL, TLS_URL = sys.argv[1:]
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(20)).decode()

@@ -7,7 +7,12 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from langchain_aimlernie._request.payload import BODY_SETTINGS, build_payload, check_setting, encode_body
+from langchain_aimlernie._request.payload import (
+    BODY_SETTINGS,
+    build_payload,
+    check_setting,
+    encode_body,
+)
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model
 

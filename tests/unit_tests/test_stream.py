@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk, message_chunk_to_message
 
-from langchain_aimlernie._response import content_blocks as _blocks
 from langchain_aimlernie import errors
+from langchain_aimlernie._response import content_blocks as _blocks
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
 

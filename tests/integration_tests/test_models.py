@@ -13,7 +13,6 @@ import pytest
 from pydantic import SecretStr
 
 from langchain_aimlernie import models as module
-from langchain_aimlernie.models import ModelCard, alist_models, decode_catalogue, list_models
 from langchain_aimlernie.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -22,6 +21,7 @@ from langchain_aimlernie.errors import (
     InvalidResponseError,
     NotFoundError,
 )
+from langchain_aimlernie.models import ModelCard, alist_models, decode_catalogue, list_models
 from langchain_aimlernie.profiles import find_model, model_profile
 from langchain_aimlernie.testing import ErnieServer
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field, Json, TypeAdapter, ValidationError, creat
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from langchain_aimlernie._structured.schema import encode_response_format, read_schema
 from langchain_aimlernie._request.tools import encode_tools
+from langchain_aimlernie._structured.schema import encode_response_format, read_schema
 
 
 class Colour(enum.Enum):

@@ -6,19 +6,17 @@ import json
 import pickle
 
 import pytest
-from error_samples import ACCOUNTS, OVERFLOWS, RATE_LIMITS, REFUSALS, SAMPLES, aimlapi, openai
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core import exceptions as core
 from langchain_core.language_models.chat_models import _generate_response_from_error
 from langchain_core.messages import AIMessageChunk
 
+from langchain_aimlernie import errors
 from langchain_aimlernie._response import error_mapping as _error_answers
 from langchain_aimlernie._response import error_patterns as _error_wordings
-from langchain_aimlernie import errors
 from langchain_aimlernie._response.error_mapping import error_from_response, error_in_payload
-from langchain_aimlernie._response.error_body import clip
-from langchain_aimlernie._text import Redactor
+from langchain_aimlernie._text import Redactor, clip
 from langchain_aimlernie.errors import (
     AimlErnieError,
     AuthenticationError,
@@ -31,6 +29,15 @@ from langchain_aimlernie.errors import (
     PermissionDeniedError,
     RateLimitError,
     StructuredOutputError,
+)
+from tests.support.error_samples import (
+    ACCOUNTS,
+    OVERFLOWS,
+    RATE_LIMITS,
+    REFUSALS,
+    SAMPLES,
+    aimlapi,
+    openai,
 )
 
 KEY = "sk-0123456789abcdef"

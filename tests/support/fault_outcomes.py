@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
-from fault_bytes import KEY, TEXT
 from langchain_core import exceptions as core
 
 from langchain_aimlernie import ChatAimlErnie, errors
+from tests.support.fault_bytes import KEY, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from fault_server import Endpoint, Script
     from langchain_core.messages import AIMessage
+
+    from tests.support.fault_server import Endpoint, Script
 
 PROMPT = "Say hello."
 CALL_ID = "call-of-the-faults"

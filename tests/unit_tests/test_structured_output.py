@@ -21,8 +21,8 @@ from pydantic import BaseModel, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._structured.output import structured_output
+from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie.errors import StructuredOutputError
 
 METHODS = ("json_schema", "function_calling", "json_mode")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from fault_bytes import (
+from tests.support.fault_bytes import (
     DONE,
     FINAL_FRAME,
     SSE_TYPE,
@@ -22,7 +22,7 @@ from fault_bytes import (
     stream,
     unfinished,
 )
-from fault_server import Close, Drip, Hold, Pause, Request, Reset, Script
+from tests.support.fault_server import Close, Drip, Hold, Pause, Request, Reset, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from langchain_core.messages import HumanMessage, ToolMessage, messages_from_dic
 from langgraph.checkpoint.memory import InMemorySaver
 
 HISTORIES = json.loads(
-    (Path(__file__).parents[1] / "unit" / "histories.json").read_text(encoding="utf-8")
+    (Path(__file__).parents[2] / "unit_tests" / "histories.json").read_text(encoding="utf-8")
 )
 MODELS = [
     "baidu/ernie-4.5-21b-a3b",

@@ -12,8 +12,6 @@ import weakref
 import httpx
 import httpx2
 import pytest
-from raw_server import END, GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
-from worlds import HEADERS, KEY, LONG, WORLDS, Send, Texts, call_to, keep, on, outcomes
 
 from langchain_aimlernie._http import AsyncTransport, Transport
 from langchain_aimlernie.errors import (
@@ -26,6 +24,19 @@ from langchain_aimlernie.errors import (
     InvalidResponseError,
     RateLimitError,
     StreamInterruptedError,
+)
+from tests.support.raw_server import END, GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
+from tests.support.sync_async import (
+    HEADERS,
+    KEY,
+    LONG,
+    WORLDS,
+    Send,
+    Texts,
+    call_to,
+    keep,
+    on,
+    outcomes,
 )
 
 pytestmark = pytest.mark.parametrize("world", WORLDS)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_aimlernie import errors
-from langchain_aimlernie._response.error_mapping import error_from_response, error_in_payload
 from langchain_aimlernie._http.retry import MAX_RETRY_AFTER, FailureKind, RetryState, classify
+from langchain_aimlernie._response.error_mapping import error_from_response, error_in_payload
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,

@@ -13,8 +13,12 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 from typing_extensions import TypedDict
 
-from langchain_aimlernie._structured.schema import encode_answer_tool, encode_response_format, read_schema
 from langchain_aimlernie._request.tools import encode_tools
+from langchain_aimlernie._structured.schema import (
+    encode_answer_tool,
+    encode_response_format,
+    read_schema,
+)
 
 # Every keyword that holds a schema, with one in it; then what only looks like one.
 PART = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}

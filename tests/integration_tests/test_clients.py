@@ -23,11 +23,11 @@ from types import SimpleNamespace
 
 import certifi
 import pytest
-from raw_server import GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
-from worlds import LONG, WORLDS, Texts, call_to, keep, on, outcomes
 
 from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 from langchain_aimlernie.errors import APIConnectionError
+from tests.support.raw_server import GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
+from tests.support.sync_async import LONG, WORLDS, Texts, call_to, keep, on, outcomes
 
 ROOT = Path(__file__).parents[2]
 
@@ -427,7 +427,7 @@ def run_python(script, server, *options):
     code = textwrap.dedent(script)
     done = subprocess.run(
         [sys.executable, *options, "-c", code, server.base_url],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -441,7 +441,7 @@ PRELUDE = """
 import asyncio, os, sys, threading
 from types import SimpleNamespace
 from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
-from worlds import Texts, call_to, keep
+from tests.support.sync_async import Texts, call_to, keep
 server = SimpleNamespace(base_url=sys.argv[1])
 connection, call = ConnectionConfig(server.base_url), call_to(server)
 transport = Transport(connection)

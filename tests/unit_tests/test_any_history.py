@@ -26,9 +26,9 @@ from langchain_core.messages import (
     ToolMessageChunk,
 )
 
-from langchain_aimlernie._response.content_blocks import wrap_incomplete
 from langchain_aimlernie._request.content import READERS
 from langchain_aimlernie._request.messages import encode_messages
+from langchain_aimlernie._response.content_blocks import wrap_incomplete
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import find_model
 from langchain_aimlernie.testing.contract import ignored_fields, validate_request

@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from fault_bytes import GOOD_ANSWER, GOOD_STREAM
+from tests.support.fault_bytes import GOOD_ANSWER, GOOD_STREAM
 
 if TYPE_CHECKING:
     import ssl

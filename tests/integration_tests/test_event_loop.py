@@ -13,16 +13,16 @@ import weakref
 from pathlib import Path
 
 import pytest
-from loops import LOOPS
-from paper import paper_mill
-from raw_server import SSE_HEAD, RawServer, answer, frame
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.testing import ErnieServer
 from langchain_aimlernie.testing.replies import Fault, Reply
+from tests.support.certificates import paper_mill
+from tests.support.loops import LOOPS
+from tests.support.raw_server import SSE_HEAD, RawServer, answer, frame
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
+SUPPORT = ROOT / "tests" / "support"
 HELLO = json.dumps(
     {"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
 )
@@ -46,11 +46,10 @@ FAILS = {
 
 def run_python(script, *arguments, **environment):
     """Run a script of this folder in a process of its own; return what it prints."""
-    path = os.pathsep.join(map(str, (ROOT, HERE, HERE.parent)))
     done = subprocess.run(
         [sys.executable, script, *arguments],
-        cwd=HERE,
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        cwd=SUPPORT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
         capture_output=True,
         text=True,
         timeout=120,

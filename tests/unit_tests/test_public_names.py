@@ -13,8 +13,8 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 import langchain_aimlernie
-from langchain_aimlernie import models as catalogue
 from langchain_aimlernie import ChatAimlErnie, errors, profiles, spend, testing
+from langchain_aimlernie import models as catalogue
 from langchain_aimlernie._settings import ErnieSettings
 from langchain_aimlernie._types import Settings
 

@@ -12,12 +12,6 @@ from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_aimlernie._response.tool_calls import (
-    JsonScanner,
-    ToolCallAssembler,
-    decode_tool_calls,
-    parse_arguments,
-)
 from langchain_aimlernie._request.tools import (
     allow_tools,
     allows_parallel_calls,
@@ -25,6 +19,12 @@ from langchain_aimlernie._request.tools import (
     encode_tools,
 )
 from langchain_aimlernie._response.schema import ToolFragment
+from langchain_aimlernie._response.tool_calls import (
+    JsonScanner,
+    ToolCallAssembler,
+    decode_tool_calls,
+    parse_arguments,
+)
 
 
 @tool

@@ -1,50 +1,35 @@
-"""The house keeps its shape: sizes, layers, one place for each library."""
+"""Imports go downwards, and each library has one place."""
 
 from __future__ import annotations
 
 import ast
-import itertools
 from pathlib import Path
 
 import langchain_aimlernie
 
 ROOT = Path(langchain_aimlernie.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
-LAYERS = {
-    "data": [
-        "_version",
-        "_imports",
-        "_text",
-        "_ranges",
-        "_secrets",
-        "_signatures",
-        "_error_wordings",
-        "_problems",
-        "errors",
-        "_error_answers",
-        "profiles",
-    ],
-    "text": [
-        "_json_text",
-        "_thoughts",
-        "_endpoint",
-        "_tokens",
-        "_increments",
-        "_wire",
-        "_tool_calls",
-        "_sse",
-    ],
-    "schemas": ["_json_schema", "_typed_dicts", "_conformance", "_schemas"],
-    "content": ["_media", "_content", "_messages", "_tools"],
-    "answers": ["_payload", "_responses", "_blocks", "_stream"],
-    "structured output": ["_answers", "_reasking", "_structured"],
-    "transport": ["_http"],
-    "model": ["_options", "_settings", "_bindings", "_calls", "chat_models"],
-    "around it": ["spend", "catalogue", "__init__", "__main__"],
+ORDER = {
+    name: place
+    for place, names in enumerate(
+        [
+            ["_version", "_imports", "_ranges", "_secrets", "_text", "_tokens", "_types"],
+            ["errors", "profiles"],
+            ["_validation", "_params"],
+            ["_response"],
+            ["_structured"],
+            ["_request"],
+            ["_http"],
+            ["_bindings", "_client", "_settings"],
+            ["chat_models"],
+            ["models", "spend"],
+            ["__init__", "__main__"],
+        ]
+    )
+    for name in names
 }
-"""Every module may import those before it, in its own group and in the groups above."""
+"""A module may import those of its own group and of the groups above."""
 
-ORDER = {name: place for place, name in enumerate(itertools.chain(*LAYERS.values()))}
 HTTP = ("httpx2", "httpcore2", "httpx", "httpcore")
 READY_CODECS = {"ascii", "latin-1", "utf-8", "utf-16"}
 PREFIX = "langchain_aimlernie."
