@@ -18,7 +18,7 @@ from langchain_core.messages import (
 )
 from pydantic import ValidationError
 
-from langchain_aimlernie._settings import first_reason
+from langchain_aimlernie._settings import first_message
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.profiles import DEFAULT_MODEL
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _model(options) as llm:
             return _run(llm, options)
     except ValidationError as error:
-        _tell(f"error: {first_reason(error)}")
+        _tell(f"error: {first_message(error)}")
         return 1
     except AimlErnieError as error:
         _tell(f"error: {error}")

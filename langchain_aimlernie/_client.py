@@ -22,7 +22,7 @@ from tenacity import RetryCallState
 
 from langchain_aimlernie._imports import DeferredImport
 from langchain_aimlernie._params import read_options
-from langchain_aimlernie._ranges import BODY_SETTINGS
+from langchain_aimlernie._ranges import REQUEST_PARAMS
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
@@ -81,7 +81,7 @@ _SAME_MESSAGE = frozenset(
 ) - {"output_version"}
 """Settings that do not change the message, and so are in no cache key."""
 
-_IN_BODY = frozenset({*BODY_SETTINGS, "model_name", "model_kwargs", "extra_body"})
+_IN_BODY = frozenset({*REQUEST_PARAMS, "model_name", "model_kwargs", "extra_body"})
 
 
 class ParameterError(BadRequestError, ValueError):
@@ -89,7 +89,7 @@ class ParameterError(BadRequestError, ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedCall:
+class PreparedRequest:
     """One call of a model, its body written; a retry sends the same bytes again."""
 
     settings: ErnieSettings
@@ -106,7 +106,7 @@ class PreparedCall:
         options: Mapping[str, Any],
         *,
         stream: bool = False,
-    ) -> PreparedCall:
+    ) -> PreparedRequest:
         """Work out a call.
 
         Args:
@@ -241,7 +241,7 @@ def cache_key(model: ErnieSettings, stop: list[str] | None, options: Mapping[str
     Raises:
         BadRequestError: The API would refuse the call.
     """
-    prepared = PreparedCall.of(model, [_ANY_MESSAGE], stop, options)
+    prepared = PreparedRequest.of(model, [_ANY_MESSAGE], stop, options)
     settings = prepared.settings
     body = json.loads(prepared.body)
     if "messages" not in (settings.extra_body or {}):
@@ -303,7 +303,7 @@ def _request_id(given: str | Callable[[], str] | None) -> str:
         raise BadRequestError(str(error)) from None
 
 
-def generate(prepared: PreparedCall, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:
+def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:
     """Make a call and give the whole answer.
 
     Raises:
@@ -316,7 +316,7 @@ def generate(prepared: PreparedCall, run_manager: CallbackManagerForLLMRun | Non
 
 
 async def agenerate(
-    prepared: PreparedCall, run_manager: AsyncCallbackManagerForLLMRun | None
+    prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> ChatResult:
     """Make a call and give the whole answer.
 
@@ -332,7 +332,7 @@ async def agenerate(
 
 
 def stream(
-    prepared: PreparedCall, run_manager: CallbackManagerForLLMRun | None
+    prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None
 ) -> Generator[ChatGenerationChunk, None, None]:
     """Make a call and give the chunks of the answer as they come.
 
@@ -352,7 +352,7 @@ def stream(
 
 
 async def astream(
-    prepared: PreparedCall, run_manager: AsyncCallbackManagerForLLMRun | None
+    prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
     """Make a call and give the chunks of the answer as they come.
 

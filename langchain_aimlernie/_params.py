@@ -7,10 +7,10 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 
-from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
+from langchain_aimlernie._ranges import REQUEST_PARAMS, validate_param
 from langchain_aimlernie._secrets import find_secret, secret_message
 
-SYNONYMS: Mapping[str, str] = {
+ALIASES: Mapping[str, str] = {
     "model": "model_name",
     "stop_sequences": "stop",
     "request_timeout": "timeout",
@@ -39,14 +39,14 @@ _NOT_IN_BODY = (
     "include_response_headers",
 )
 
-CALL_SETTINGS: Mapping[str, str] = {
+PER_CALL_FIELDS: Mapping[str, str] = {
     **{name: name for name in _NOT_IN_BODY},
-    **{word: name for word, name in SYNONYMS.items() if name in _NOT_IN_BODY},
+    **{word: name for word, name in ALIASES.items() if name in _NOT_IN_BODY},
 }
 """Options of a call for settings that are no fields of the body -> the names of the settings."""
 
 OPTIONS: Mapping[str, str] = {
-    **{word: name for word, name in SYNONYMS.items() if word != "model"},
+    **{word: name for word, name in ALIASES.items() if word != "model"},
     "model_name": "model",
 }
 """Other names of a call's options -> their own."""
@@ -71,7 +71,7 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
         raise ValueError(secret_message(name))
     named = {OPTIONS.get(word, word): value for word, value in options.items()}
     for setting, value in named.items():
-        check_setting(setting, value)
+        validate_param(setting, value)
     return named
 
 
@@ -92,5 +92,5 @@ def find_secret_field(parameters: Mapping[str, Any], api_key: object = None) -> 
 
 
 _SETTINGS = frozenset(
-    {*BODY_SETTINGS, *CALL_SETTINGS, *SYNONYMS, *OPTIONS, *BaseChatModel.model_fields}
+    {*REQUEST_PARAMS, *PER_CALL_FIELDS, *ALIASES, *OPTIONS, *BaseChatModel.model_fields}
 )

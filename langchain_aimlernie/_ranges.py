@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BODY_SETTINGS = (
+REQUEST_PARAMS = (
     "temperature",
     "top_p",
     "max_tokens",
@@ -46,7 +46,7 @@ _MAX_STOPS = 4
 _SWITCHES = frozenset({"parallel_tool_calls", "enable_thinking", "normalize_tool_schemas"})
 
 
-def check_setting(name: str, value: object) -> None:
+def validate_param(name: str, value: object) -> None:
     """Make sure that a setting has a value that the published schema takes; `None` means unset.
 
     Raises:

@@ -21,8 +21,8 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from typing_extensions import override
 
-from langchain_aimlernie._params import CALL_SETTINGS, SYNONYMS, find_secret_field
-from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
+from langchain_aimlernie._params import ALIASES, PER_CALL_FIELDS, find_secret_field
+from langchain_aimlernie._ranges import REQUEST_PARAMS, validate_param
 from langchain_aimlernie._secrets import secret_message
 from langchain_aimlernie._types import ApiKey
 from langchain_aimlernie._validation import (
@@ -208,7 +208,7 @@ class ErnieSettings(BaseChatModel):
         sorted_values: dict[str, Any] = {}
         extra: dict[str, Any] = dict(values.get("model_kwargs") or {})
         for word, value in values.items():
-            name = SYNONYMS.get(word, word)
+            name = ALIASES.get(word, word)
             if name not in names:
                 warnings.warn(
                     f"{word!r} is no setting of {cls.__name__}; it was moved to model_kwargs. "
@@ -219,16 +219,16 @@ class ErnieSettings(BaseChatModel):
             if name in target and name != "model_kwargs":
                 raise ValueError(f"{name} was given twice.")
             target[name] = value
-        for word in extra.keys() & {*names, *SYNONYMS}:
-            name, value = SYNONYMS.get(word, word), extra.pop(word)
+        for word in extra.keys() & {*names, *ALIASES}:
+            name, value = ALIASES.get(word, word), extra.pop(word)
             if sorted_values.get(name) is None:
                 sorted_values[name] = value
         return {**sorted_values, "model_kwargs": extra}
 
-    @field_validator(*BODY_SETTINGS, mode="before")
+    @field_validator(*REQUEST_PARAMS, mode="before")
     @classmethod
     def _check_body_setting(cls, value: object, info: Any) -> object:
-        check_setting(info.field_name, value)
+        validate_param(info.field_name, value)
         return value
 
     @field_validator("base_url")
@@ -285,7 +285,7 @@ class ErnieSettings(BaseChatModel):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Check a setting that is changed on the object as one that is given to it."""
-        name = SYNONYMS.get(name, name)
+        name = ALIASES.get(name, name)
         if name in ErnieSettings.__annotations__:
             changes, value = {name: value}, None
             value = getattr(self.changed(changes), name)
@@ -305,7 +305,7 @@ class ErnieSettings(BaseChatModel):
             ValidationError: A setting that cannot be.
         """
         values = {name: getattr(self, name) for name in type(self).model_fields}
-        values.update({SYNONYMS.get(word, word): value for word, value in changes.items()})
+        values.update({ALIASES.get(word, word): value for word, value in changes.items()})
         try:
             return type(self)(**values)
         except ValidationError:
@@ -358,7 +358,7 @@ class ErnieSettings(BaseChatModel):
 
     def body_settings(self) -> dict[str, Any]:
         """Give the settings that are fields of the body and set."""
-        values = {name: getattr(self, name) for name in BODY_SETTINGS}
+        values = {name: getattr(self, name) for name in REQUEST_PARAMS}
         return {name: value for name, value in values.items() if value is not None}
 
     def with_call_settings(self, options: dict[str, Any]) -> Self:
@@ -368,7 +368,7 @@ class ErnieSettings(BaseChatModel):
             ValueError: A setting that cannot be.
         """
         update = {
-            name: options.pop(word) for word, name in CALL_SETTINGS.items() if word in options
+            name: options.pop(word) for word, name in PER_CALL_FIELDS.items() if word in options
         }
         if not update:
             return self
@@ -385,7 +385,7 @@ class ErnieSettings(BaseChatModel):
             # Our constructor's errors show no value that may be secret.
             model = self.changed(update)
         except ValidationError as error:
-            return ValueError(first_reason(error))
+            return ValueError(first_message(error))
         model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})
         return model
 
@@ -398,7 +398,7 @@ _WARNED = "_warned"
 to another process. The models of its calls share it."""
 
 
-_SHOWN = frozenset({*BODY_SETTINGS, "model", "model_name", "timeout", "max_retries"})
+_SHOWN = frozenset({*REQUEST_PARAMS, "model", "model_name", "timeout", "max_retries"})
 """Settings whose values a validation error may show."""
 
 
@@ -419,7 +419,7 @@ def without_secrets(error: ValidationError) -> ValidationError:
     return ValidationError.from_exception_data(error.title, lines)
 
 
-def first_reason(error: ValidationError) -> str:
+def first_message(error: ValidationError) -> str:
     """Say what pydantic found first, without the value: it may be a secret."""
     found = error.errors(include_url=False, include_context=False, include_input=False)[0]
     return f"{found['loc'][0] if found['loc'] else 'settings'}: {found['msg']}"

@@ -104,7 +104,7 @@ NO_SECRETS = Redactor()
 """Redacts nothing."""
 
 
-def clip(text: str, limit: int) -> str:
+def truncate(text: str, limit: int) -> str:
     """Give `text` on one line of at most `limit` characters.
 
     What is not printable is escaped: a server must not write lines into the user's log.

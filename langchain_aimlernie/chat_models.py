@@ -21,7 +21,7 @@ from typing_extensions import Unpack, override
 
 from langchain_aimlernie._bindings import Bindable, bindable
 from langchain_aimlernie._client import (
-    PreparedCall,
+    PreparedRequest,
     agenerate,
     astream,
     cache_key,
@@ -29,7 +29,7 @@ from langchain_aimlernie._client import (
     load_transport,
     stream,
 )
-from langchain_aimlernie._params import CALL_SETTINGS, OPTIONS, SYNONYMS, read_options
+from langchain_aimlernie._params import ALIASES, OPTIONS, PER_CALL_FIELDS, read_options
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
     encode_tool_choice,
@@ -108,7 +108,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return generate(PreparedCall.of(self, messages, stop, kwargs), run_manager)
+        return generate(PreparedRequest.of(self, messages, stop, kwargs), run_manager)
 
     @override
     @_knows_signature
@@ -119,7 +119,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return await agenerate(PreparedCall.of(self, messages, stop, kwargs), run_manager)
+        return await agenerate(PreparedRequest.of(self, messages, stop, kwargs), run_manager)
 
     @override
     def _stream(
@@ -129,7 +129,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        return stream(PreparedCall.of(self, messages, stop, kwargs, stream=True), run_manager)
+        return stream(PreparedRequest.of(self, messages, stop, kwargs, stream=True), run_manager)
 
     @override
     def _astream(
@@ -139,7 +139,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        return astream(PreparedCall.of(self, messages, stop, kwargs, stream=True), run_manager)
+        return astream(PreparedRequest.of(self, messages, stop, kwargs, stream=True), run_manager)
 
     @override
     def bind_tools(
@@ -292,7 +292,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         shown: dict[str, Any] = {}
         for name, value in kwargs.items():
             # A call with a secret among its fields fails, and is traced before it does.
-            if name not in CALL_SETTINGS and not find_secret({name: value}, self.api_key):
+            if name not in PER_CALL_FIELDS and not find_secret({name: value}, self.api_key):
                 shown[OPTIONS.get(name, name)] = value
         stop = shown.pop("stop", stop)  # given as stop_sequences, and later than a bound one
         params = super()._get_invocation_params(stop=stop, **shown)
@@ -387,7 +387,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
             copy.forget_warnings()
             return copy
         changes, update = dict(update), None  # or the traceback of an error would show it
-        names = {SYNONYMS.get(name, name) for name in changes}
+        names = {ALIASES.get(name, name) for name in changes}
         changed = self.changed(changes)
         fields = [*(names & type(self).model_fields.keys()), "model_kwargs"]
         copy = super().model_copy(update={f: getattr(changed, f) for f in fields}, deep=deep)

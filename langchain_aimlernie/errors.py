@@ -41,7 +41,7 @@ from langchain_core.exceptions import (
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic_core import from_json
 
-from langchain_aimlernie._text import clip
+from langchain_aimlernie._text import truncate
 
 try:
     from langchain_core.exceptions import ModelRefusalError
@@ -156,11 +156,11 @@ class AimlErnieError(ModelError):
             "inference id": self.inference_id,
             "client request id": self.client_request_id,
         }
-        known = [f"{name} {clip(str(fact), _MAX_ID)}" for name, fact in facts.items() if fact]
+        known = [f"{name} {truncate(str(fact), _MAX_ID)}" for name, fact in facts.items() if fact]
         if not known:
-            return clip(self.message, _MAX_TEXT)
+            return truncate(self.message, _MAX_TEXT)
         suffix = f" [{', '.join(known)}]"
-        return clip(self.message, _MAX_TEXT - len(suffix)) + suffix
+        return truncate(self.message, _MAX_TEXT - len(suffix)) + suffix
 
     def __reduce__(self) -> tuple[Callable[..., AimlErnieError], tuple[Any, ...], dict[str, Any]]:
         return _revive, (type(self), self.args), self.__dict__

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from langchain_aimlernie._http.config import host_of
 from langchain_aimlernie._http.deadlines import DeadlineExceededError
 from langchain_aimlernie._response.error_mapping import error_from_response
-from langchain_aimlernie._text import clip
+from langchain_aimlernie._text import truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,
@@ -165,7 +165,7 @@ def _connect_error(error: Exception, context: FailureContext) -> AimlErnieError:
         return APIConnectionError(
             f"Cannot connect to {context.peer}: {_message(error, context)}.", phase="connect"
         )
-    reason = clip(getattr(tls, "verify_message", "") or tls.reason or str(tls), _MAX_CAUSE)
+    reason = truncate(getattr(tls, "verify_message", "") or tls.reason or str(tls), _MAX_CAUSE)
     remedy = (
         "Does base_url rightly begin with https?"
         if tls.reason in _NOT_HTTPS
@@ -268,7 +268,7 @@ def _message(error: Exception, context: FailureContext) -> str:
     """What the innermost cause says, on one line and without secrets."""
     said = [text for text in map(_describe, _causes(error)) if text]
     words = said[-1] if said else type(error).__name__
-    return clip(context.request.redactor.text(words), _MAX_CAUSE).rstrip(".")
+    return truncate(context.request.redactor.text(words), _MAX_CAUSE).rstrip(".")
 
 
 def _describe(error: BaseException) -> str:

@@ -11,7 +11,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from langchain_aimlernie._request.media import KINDS, Media, Unsendable, first_string, read_media
+from langchain_aimlernie._request.media import (
+    KINDS,
+    Media,
+    UnsupportedContent,
+    first_string,
+    read_media,
+)
 from langchain_aimlernie._text import clean_text, json_text
 
 if TYPE_CHECKING:
@@ -23,7 +29,7 @@ Wire = dict[str, object]
 Block = Mapping[str, object]
 
 
-class NotSendableError(Exception):
+class UnsupportedContentError(Exception):
     """Content that the wire has no form for; the text says what it is and what to do about it."""
 
 
@@ -50,7 +56,7 @@ class Reasoning:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCallPart:
     """A tool call; absent parts are empty. `args` is what the model wrote: an object or text."""
 
     id: str
@@ -59,7 +65,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ToolResultPart:
     """The answer to a tool call; absent parts are empty. `content` is content again."""
 
     id: str
@@ -69,8 +75,10 @@ class Result:
     cache_control: Block | None = None
 
 
-Piece = Text | Refusal | Reasoning | Media | Call | Result | Unsendable
-Reader = Callable[[str, Block], Iterable[Piece]]
+ContentPart = (
+    Text | Refusal | Reasoning | Media | ToolCallPart | ToolResultPart | UnsupportedContent
+)
+Reader = Callable[[str, Block], Iterable[ContentPart]]
 
 
 # Reading. A reader gets the block's type and the block, and says what it holds.
@@ -102,7 +110,7 @@ def has_cache_control(messages: Iterable[BaseMessage]) -> bool:
     )
 
 
-def _read_text(_: str, block: Block) -> Iterable[Piece]:
+def _read_text(_: str, block: Block) -> Iterable[ContentPart]:
     if "text" not in block:
         return (_unknown(block),)
     text = block["text"]
@@ -111,11 +119,11 @@ def _read_text(_: str, block: Block) -> Iterable[Piece]:
     return (Text(text, read_cache_control(block)) if isinstance(text, str) else _unknown(block),)
 
 
-def _read_json(kind: str, block: Block) -> Iterable[Piece]:
+def _read_json(kind: str, block: Block) -> Iterable[ContentPart]:
     return (Text(json_text(block[kind])) if kind in block else _unknown(block),)
 
 
-def _read_search_result(_: str, block: Block) -> Iterable[Piece]:
+def _read_search_result(_: str, block: Block) -> Iterable[ContentPart]:
     content = block.get("content")
     if not isinstance(content, list):
         return (_unknown(block),)
@@ -124,7 +132,7 @@ def _read_search_result(_: str, block: Block) -> Iterable[Piece]:
     return (Text("\n".join(filter(None, lines))),)
 
 
-def _read_document(kind: str, block: Block) -> Iterable[Piece]:
+def _read_document(kind: str, block: Block) -> Iterable[ContentPart]:
     """Read a medium; Anthropic's and Converse's documents may hold content blocks instead."""
     holder = block.get(kind)
     source = (holder if isinstance(holder, Mapping) else block).get("source")
@@ -137,55 +145,55 @@ def _read_document(kind: str, block: Block) -> Iterable[Piece]:
     return (replace(medium, cache_control=mark) if isinstance(medium, Media) else medium,)
 
 
-def _read_output(_: str, block: Block) -> Iterable[Piece]:
+def _read_output(_: str, block: Block) -> Iterable[ContentPart]:
     return read_content(block["output"]) if "output" in block else (_unknown(block),)
 
 
-def _read_refusal(_: str, block: Block) -> Iterable[Piece]:
+def _read_refusal(_: str, block: Block) -> Iterable[ContentPart]:
     return (Refusal(first_string(block, "refusal", "text")),)
 
 
-def _read_reasoning(_: str, block: Block) -> Iterable[Piece]:
+def _read_reasoning(_: str, block: Block) -> Iterable[ContentPart]:
     return (Reasoning(first_string(block, "reasoning", "thinking")),)
 
 
-def read_call(block: Block, kind: str = "") -> Call:
+def read_call(block: Block, kind: str = "") -> ToolCallPart:
     """Read a tool call of any dialect: a content block, or an item of a message's `tool_calls`."""
     body = _body(block, kind, "function")
     # Responses has two ids in a block: `call_id` is the one that the tool's answer names.
     identity = first_string(block, "call_id", "id") or first_string(body, "toolUseId", "id")
     args = next((body[key] for key in _ARGUMENTS if body.get(key)), None)
-    return Call(identity, first_string(body, "name"), args)
+    return ToolCallPart(identity, first_string(body, "name"), args)
 
 
-def _read_call(kind: str, block: Block) -> Iterable[Piece]:
+def _read_call(kind: str, block: Block) -> Iterable[ContentPart]:
     return (read_call(block, kind),)
 
 
-def _read_result(kind: str, block: Block) -> Iterable[Piece]:
+def _read_result(kind: str, block: Block) -> Iterable[ContentPart]:
     body = _body(block, kind)
     identity = first_string(body, "tool_use_id", "toolUseId", "call_id", "tool_call_id", "id")
     content = next((body[key] for key in _RESULTS if body.get(key) is not None), "")
     error = body.get("is_error") is True or body.get("status") == "error"
     name, mark = first_string(body, "name"), read_cache_control(block)
-    return (Result(identity, name, content, error, mark),)
+    return (ToolResultPart(identity, name, content, error, mark),)
 
 
-def _read_non_standard(_: str, block: Block) -> Iterable[Piece]:
+def _read_non_standard(_: str, block: Block) -> Iterable[ContentPart]:
     return _read_block(block.get("value"), READERS)
 
 
-def _read_non_standard_result(_: str, block: Block) -> Iterable[Piece]:
+def _read_non_standard_result(_: str, block: Block) -> Iterable[ContentPart]:
     return (
         _read_block(block.get("value"), _RESULT_READERS) if "value" in block else (_unknown(block),)
     )
 
 
-def _read_nothing(_: str, __: Block) -> Iterable[Piece]:
+def _read_nothing(_: str, __: Block) -> Iterable[ContentPart]:
     return ()
 
 
-def _leave_out(_: str, block: Block) -> Iterable[Piece]:
+def _leave_out(_: str, block: Block) -> Iterable[ContentPart]:
     """Leave out a block; an object that only has a key of the same name is data."""
     return () if "type" in block else (_unknown(block),)
 
@@ -259,14 +267,14 @@ def _body(block: Block, *keys: str) -> Block:
     return block
 
 
-def _unknown(block: object) -> Unsendable:
+def _unknown(block: object) -> UnsupportedContent:
     kind = block.get("type") if isinstance(block, Mapping) else type(block).__name__
-    return Unsendable(
+    return UnsupportedContent(
         block, f"its block of type {kind!r:.80} is of no known kind. Send its content as text."
     )
 
 
-def _read_block(block: object, readers: Mapping[str, Reader]) -> Iterable[Piece]:
+def _read_block(block: object, readers: Mapping[str, Reader]) -> Iterable[ContentPart]:
     if isinstance(block, str):
         return (Text(block),) if block else ()
     if not isinstance(block, Mapping):
@@ -279,7 +287,7 @@ def _read_block(block: object, readers: Mapping[str, Reader]) -> Iterable[Piece]
     return (_unknown(block),) if reader is None else reader(str(kind), block)
 
 
-def read_content(content: object, readers: Mapping[str, Reader] = READERS) -> list[Piece]:
+def read_content(content: object, readers: Mapping[str, Reader] = READERS) -> list[ContentPart]:
     """Say what `content` holds, in its order: a string, a list of strings and blocks, or `None`."""
     if content is None:
         return []
@@ -316,18 +324,18 @@ def _media_part(medium: Media, spec: ModelSpec, *, omit: bool) -> Wire:
             if omit:
                 return text_part(medium.omitted)
             form = f" ({need})" if need != medium.needs[0] else ""
-            raise NotSendableError(
+            raise UnsupportedContentError(
                 f"the model does not take its block of type {medium.block!r}{form}. "
                 f"{_REMEDIES.get(need, _REMEDY_OF_FORM)} {_omission(medium)}"
             )
     return _marked(medium.part, medium.cache_control, spec)
 
 
-def _omission(medium: Media | Unsendable) -> str:
+def _omission(medium: Media | UnsupportedContent) -> str:
     return f'With on_unsupported_content="omit", {medium.omitted!r} is sent instead.'
 
 
-def _stand_in(block: Unsendable, *, omit: bool) -> str:
+def _stand_in(block: UnsupportedContent, *, omit: bool) -> str:
     """Return the text that stands in for a medium, if it is to be omitted.
 
     Raises:
@@ -335,14 +343,14 @@ def _stand_in(block: Unsendable, *, omit: bool) -> str:
     """
     if omit and block.omitted:
         return block.omitted
-    raise NotSendableError(f"{block.why} {_omission(block)}" if block.omitted else block.why)
+    raise UnsupportedContentError(f"{block.why} {_omission(block)}" if block.omitted else block.why)
 
 
 def _marked(part: Wire, mark: Block | None, spec: ModelSpec) -> Wire:
     return {**part, "cache_control": mark} if mark and spec.cache_control else part
 
 
-def media_shown(pieces: Iterable[Piece], spec: ModelSpec) -> list[Wire]:
+def supported_media(pieces: Iterable[ContentPart], spec: ModelSpec) -> list[Wire]:
     """Write the media among `pieces` that the model takes as content parts; leave out the rest."""
     media = [piece for piece in pieces if isinstance(piece, Media)]
     return [each.part for each in media if all(_takes(spec, need) for need in each.needs)]
@@ -373,11 +381,11 @@ def system_content(content: object, spec: ModelSpec, *, omit: bool = False) -> s
             case Media() if omit:
                 texts.append(Text(piece.omitted))
             case Media(block):
-                raise NotSendableError(
+                raise UnsupportedContentError(
                     f"its block of type {block!r} is no text, and instructions are nothing else. "
                     f"Put it into a user message. {_omission(piece)}"
                 )
-            case Unsendable():
+            case UnsupportedContent():
                 texts.append(Text(_stand_in(piece, omit=omit)))
     return text_content(texts, spec)
 
@@ -387,7 +395,7 @@ def text_part(text: str) -> Wire:
     return {"type": "text", "text": clean_text(text)}
 
 
-def user_parts(pieces: Iterable[Piece], spec: ModelSpec, *, omit: bool = False) -> list[Wire]:
+def user_parts(pieces: Iterable[ContentPart], spec: ModelSpec, *, omit: bool = False) -> list[Wire]:
     """Write what a user says and shows as content parts.
 
     People make user messages of another agent's answer: its thoughts and calls are left out.
@@ -409,7 +417,7 @@ def user_parts(pieces: Iterable[Piece], spec: ModelSpec, *, omit: bool = False) 
                 parts.append(text_part(text))
             case Media():
                 parts.append(_media_part(piece, spec, omit=omit))
-            case Unsendable():
+            case UnsupportedContent():
                 parts.append(text_part(_stand_in(piece, omit=omit)))
     return parts
 
@@ -440,7 +448,9 @@ def tool_content(
     if isinstance(content, str):
         return [Text(content)], []
     pieces = read_content(content, _RESULT_READERS)
-    data = [each.value for each in pieces if isinstance(each, Unsendable) and not each.omitted]
+    data = [
+        each.value for each in pieces if isinstance(each, UnsupportedContent) and not each.omitted
+    ]
     if data and len(data) == len(pieces):
         return [Text(json_text(data if isinstance(content, list | tuple) else content))], []
     lines: list[Text] = []
@@ -455,7 +465,7 @@ def tool_content(
                     lines.append(Text(piece.omitted))
                 else:
                     media.append(part)
-            case Unsendable(value, _, omitted):
+            case UnsupportedContent(value, _, omitted):
                 text = _stand_in(piece, omit=omit) if omitted else json_text(value)
                 lines.append(Text(text))
     return lines, media

@@ -46,7 +46,7 @@ def _omitted(kind: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsendable:
+class UnsupportedContent:
     """A block that the wire has no form for; `why` tells its sender, and what to do instead.
 
     `omitted` is the text that stands in for it if it surely is a medium, such as `[image omitted]`.
@@ -133,7 +133,7 @@ def first_string(block: Block, *keys: str) -> str:
     return ""
 
 
-def read_media(type_: str, block: Block) -> Media | Unsendable | str:
+def read_media(type_: str, block: Block) -> Media | UnsupportedContent | str:
     """Read a block that holds a medium; the text itself where it turns out to be a text.
 
     Args:
@@ -254,7 +254,7 @@ def _mime(source: _Source) -> str:
 # One encoder for each kind of medium. A source has data, or else an address or a file id.
 
 
-def _image(source: _Source) -> Media | Unsendable:
+def _image(source: _Source) -> Media | UnsupportedContent:
     mime = source.mime if source.mime.startswith("image/") else "image/jpeg"
     web = _WEB_URL.fullmatch(source.url)
     if source.data:
@@ -270,7 +270,7 @@ def _image(source: _Source) -> Media | Unsendable:
     return Media(source.type, {"type": "image_url", "image_url": image}, ("image_url", *form))
 
 
-def _file(source: _Source) -> Media | Unsendable:
+def _file(source: _Source) -> Media | UnsupportedContent:
     mime = source.mime or _PDF
     if source.data:
         # "Encoded in base64" says the schema; the provider's own example, and OpenAI's API, have
@@ -286,7 +286,7 @@ def _file(source: _Source) -> Media | Unsendable:
     return Media(source.type, {"type": "file", "file": file}, needs)
 
 
-def _audio(source: _Source) -> Media | Unsendable:
+def _audio(source: _Source) -> Media | UnsupportedContent:
     if source.data:
         audio = {"data": source.data, "format": source.mime.rpartition("/")[2] or "wav"}
         part: dict[str, object] = {"type": "input_audio", "input_audio": audio}
@@ -295,13 +295,13 @@ def _audio(source: _Source) -> Media | Unsendable:
     return Media(source.type, part, ("audio",))
 
 
-def _video(source: _Source) -> Media | Unsendable:
+def _video(source: _Source) -> Media | UnsupportedContent:
     mime = source.mime or "video/mp4"
     url = f"data:{mime};base64,{source.data}" if source.data else source.url
     return Media(source.type, {"type": "video_url", "video_url": {"url": url}}, ("video",))
 
 
-def _text(source: _Source) -> Unsendable | str:
+def _text(source: _Source) -> UnsupportedContent | str:
     if not source.data:
         return _refused(source, "has only an address. Send the text itself.")
     return _document(source, base64.b64decode(source.data).decode(errors="replace"))
@@ -311,11 +311,11 @@ def _document(source: _Source, text: str) -> str:
     return "\n".join(line for line in (source.name, source.context, text) if line)
 
 
-def _refused(source: _Source, why: str) -> Unsendable:
-    return Unsendable(source.block, f"its block of type {source.type!r} {why}")
+def _refused(source: _Source, why: str) -> UnsupportedContent:
+    return UnsupportedContent(source.block, f"its block of type {source.type!r} {why}")
 
 
-_ENCODERS: Mapping[str, Callable[[_Source], Media | Unsendable | str]] = {
+_ENCODERS: Mapping[str, Callable[[_Source], Media | UnsupportedContent | str]] = {
     "image": _image,
     "file": _file,
     "audio": _audio,

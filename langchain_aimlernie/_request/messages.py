@@ -26,17 +26,17 @@ from langchain_core.messages import (
 from pydantic_core import from_json
 
 from langchain_aimlernie._request.content import (
-    Call,
-    NotSendableError,
-    Piece,
+    ContentPart,
     Reasoning,
     Refusal,
-    Result,
     Text,
+    ToolCallPart,
+    ToolResultPart,
+    UnsupportedContentError,
     Wire,
-    media_shown,
     read_call,
     read_content,
+    supported_media,
     system_content,
     text_content,
     text_part,
@@ -84,7 +84,7 @@ def encode_messages(
     for index, message in enumerate(messages):
         try:
             _encoder(type(message))(message, conversation)
-        except NotSendableError as error:
+        except UnsupportedContentError as error:
             reason = str(error)
         except RecursionError:
             reason = "its content is nested too deeply. Send the inner part as text."
@@ -119,7 +119,7 @@ class _Conversation:
         self.omit = omit
         self._aside: list[Wire] = []
         self._called: set[str] = set()
-        self._function_call: Call | None = None
+        self._function_call: ToolCallPart | None = None
         self._open: list[_OpenCall] = []
 
     def say(self, role: str, content: object, name: str | None, **more: object) -> None:
@@ -142,7 +142,7 @@ class _Conversation:
             self.messages.append({"role": "user", "content": user_content(self._aside)})
             self._aside = []
 
-    def call(self, calls: Iterable[Call]) -> list[Wire]:
+    def call(self, calls: Iterable[ToolCallPart]) -> list[Wire]:
         """Write the calls of a turn, each under an id of its own."""
         self._open = []
         wire: list[Wire] = []
@@ -154,7 +154,7 @@ class _Conversation:
         self._called.update(call.wire_id for call in self._open)
         return wire
 
-    def await_function(self, call: Call) -> None:
+    def await_function(self, call: ToolCallPart) -> None:
         """Add a legacy `function_call` to the turn just written, should a function answer it."""
         self._open = []
         self._function_call = call
@@ -167,7 +167,7 @@ class _Conversation:
             wire_id = f"{wanted}_{number}"
         return wire_id
 
-    def answer(self, result: Result) -> None:
+    def answer(self, result: ToolResultPart) -> None:
         """Add a tool's result; one that answers no call is told as a user message."""
         lines, media = tool_content(result.content, self.spec, omit=self.omit)
         first = lines[0].text if lines else ""
@@ -189,7 +189,7 @@ class _Conversation:
         name = {"name": result.name} if result.name else {}
         self.messages.append({"role": "tool", "content": content, "tool_call_id": wire_id, **name})
 
-    def _claim(self, result: Result) -> str | None:
+    def _claim(self, result: ToolResultPart) -> str | None:
         """Find the call that `result` answers: by id, else by name, else in order."""
         fits = [call for call in self._open if call.own_id == result.id]
         if not fits and result.id in self._called:
@@ -203,7 +203,7 @@ class _Conversation:
         self._open.remove(call)
         return call.wire_id
 
-    def _claim_function_call(self, result: Result) -> str | None:
+    def _claim_function_call(self, result: ToolResultPart) -> str | None:
         call = self._function_call
         if call is None or result.id or result.name != call.name:
             return None
@@ -212,7 +212,7 @@ class _Conversation:
         return self._open.pop().wire_id
 
 
-def _arguments(call: Call) -> str:
+def _arguments(call: ToolCallPart) -> str:
     """Write a call's arguments as a JSON object; text that is none is kept inside one."""
     args = call.args
     if isinstance(args, str):
@@ -224,7 +224,7 @@ def _arguments(call: Call) -> str:
     try:
         return clean_text(_json_object(args or {}))
     except (TypeError, ValueError) as error:
-        raise NotSendableError(
+        raise UnsupportedContentError(
             f"the arguments of its call of {call.name or _NO_NAME!r} are not JSON ({error}). "
             "Use only strings, numbers, booleans, None, lists and dicts in them."
         ) from None
@@ -258,9 +258,11 @@ def _encode_user(message: BaseMessage, conversation: _Conversation) -> None:
         conversation.say("user", clean_text(message.content), message.name)
         return
     pieces = read_content(message.content)
-    said = [piece for piece in pieces if not isinstance(piece, Result)]
+    said = [piece for piece in pieces if not isinstance(piece, ToolResultPart)]
     for piece in pieces:
-        if isinstance(piece, Result):  # Anthropic's and Gemini's users bring the tools' results
+        if isinstance(
+            piece, ToolResultPart
+        ):  # Anthropic's and Gemini's users bring the tools' results
             conversation.answer(piece)
     if said or not pieces:
         parts = user_parts(said, conversation.spec, omit=conversation.omit)
@@ -287,7 +289,7 @@ def _instruct(role: str, message: BaseMessage, conversation: _Conversation) -> N
 def _encode_assistant(message: BaseMessage, conversation: _Conversation) -> None:
     content, spec, additional = message.content, conversation.spec, message.additional_kwargs
     if isinstance(content, str):
-        pieces: list[Piece] = []
+        pieces: list[ContentPart] = []
         text: object = clean_text(content)
     else:
         pieces = read_content(content)
@@ -306,24 +308,24 @@ def _encode_assistant(message: BaseMessage, conversation: _Conversation) -> None
     if isinstance(raw, Mapping) and not calls:
         conversation.await_function(read_call(raw))
     if pieces:
-        conversation.show("[What the assistant showed]", media_shown(pieces, spec))
+        conversation.show("[What the assistant showed]", supported_media(pieces, spec))
 
 
-def _refusal(additional: Mapping[str, object], pieces: Iterable[Piece]) -> str:
+def _refusal(additional: Mapping[str, object], pieces: Iterable[ContentPart]) -> str:
     return first_string(additional, "refusal") or _said(pieces, Refusal)
 
 
-def _said(pieces: Iterable[Piece], kind: type[Refusal | Reasoning]) -> str:
+def _said(pieces: Iterable[ContentPart], kind: type[Refusal | Reasoning]) -> str:
     return clean_text("".join(piece.text for piece in pieces if isinstance(piece, kind)))
 
 
-def _reasoning(message: BaseMessage, pieces: Iterable[Piece]) -> str:
+def _reasoning(message: BaseMessage, pieces: Iterable[ContentPart]) -> str:
     if message.response_metadata.get("model_provider") not in _OURS:
         return ""
     return first_string(message.additional_kwargs, "reasoning_content") or _said(pieces, Reasoning)
 
 
-def _calls(message: BaseMessage, pieces: Sequence[Piece]) -> list[Call]:
+def _calls(message: BaseMessage, pieces: Sequence[ContentPart]) -> list[ToolCallPart]:
     """Collect a turn's calls, valid or not: every one of them has a result that must follow.
 
     In an `AIMessage` they are the ones in its fields. Content blocks and `additional_kwargs` only
@@ -335,7 +337,7 @@ def _calls(message: BaseMessage, pieces: Sequence[Piece]) -> list[Call]:
     raw_calls = getattr(message, "tool_calls", message.additional_kwargs.get("tool_calls"))
     if isinstance(raw_calls, list) and raw_calls:
         return [read_call(raw) for raw in raw_calls if isinstance(raw, Mapping)]
-    return [piece for piece in pieces if isinstance(piece, Call)]
+    return [piece for piece in pieces if isinstance(piece, ToolCallPart)]
 
 
 def _encode_tool(message: BaseMessage, conversation: _Conversation) -> None:
@@ -344,21 +346,23 @@ def _encode_tool(message: BaseMessage, conversation: _Conversation) -> None:
     )
     error = getattr(message, "status", None) == "error"
     name = clean_text(message.name or "")
-    conversation.answer(Result(clean_text(str(identity or "")), name, message.content, error))
+    conversation.answer(
+        ToolResultPart(clean_text(str(identity or "")), name, message.content, error)
+    )
 
 
 def _encode_chat(message: BaseMessage, conversation: _Conversation) -> None:
     role = getattr(message, "role", "")
     encode = _ROLES.get(role.lower())
     if encode is None:
-        raise NotSendableError(
+        raise UnsupportedContentError(
             f"the API has no role {role!r}. Use one of {', '.join(map(repr, _ROLES))}."
         )
     encode(message, conversation)
 
 
 def _refuse(_: BaseMessage, __: _Conversation) -> None:
-    raise NotSendableError(
+    raise UnsupportedContentError(
         "its class is nothing that a model reads. Use SystemMessage, HumanMessage, AIMessage, "
         "ToolMessage or ChatMessage; a RemoveMessage is for `add_messages`, before the call."
     )

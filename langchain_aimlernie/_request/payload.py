@@ -6,7 +6,7 @@ import json
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie._ranges import BODY_SETTINGS, check_setting
+from langchain_aimlernie._ranges import REQUEST_PARAMS, validate_param
 from langchain_aimlernie._request.content import has_cache_control
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie._request.tools import (
@@ -80,7 +80,7 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
     if known.get("n") == 1:
         del known["n"]
     for name in known:
-        if name not in BODY_SETTINGS and name not in _OWN_FIELDS:
+        if name not in REQUEST_PARAMS and name not in _OWN_FIELDS:
             warnings.warn(
                 f"{name!r} is no setting of ChatAimlErnie; it is sent as a field of the body.",
                 stacklevel=2,
@@ -91,7 +91,7 @@ def _known(options: Mapping[str, Any]) -> dict[str, Any]:
 def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in values.items():
-        check_setting(name, value)
+        validate_param(name, value)
         if value is not None:
             encode = _ENCODERS.get(name)
             fields[name] = value if encode is None else encode(value)
@@ -129,7 +129,7 @@ def _check_fields(fields: Mapping[str, Any], spec: ModelSpec) -> None:
         return
     if fields.get("n", 1) != 1:
         raise ValueError("The API gives one choice a call; n cannot be more than 1.")
-    for name in BODY_SETTINGS:
+    for name in REQUEST_PARAMS:
         if name in fields and name not in spec.fields and name != "max_completion_tokens":
             raise ValueError(
                 f"{spec.id} does not take {name}; leave it out, or choose a model that has it."

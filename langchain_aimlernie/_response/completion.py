@@ -13,12 +13,12 @@ from langchain_aimlernie._response.error_mapping import (
     error_in_text,
     request_id_in,
 )
-from langchain_aimlernie._response.reasoning import split_thoughts
+from langchain_aimlernie._response.reasoning import split_think_tags
 from langchain_aimlernie._response.schema import (
-    Answer,
     Choice,
-    as_int,
-    as_number,
+    Completion,
+    coerce_int,
+    coerce_number,
     is_object,
     parse_answer,
     parse_object,
@@ -65,7 +65,7 @@ def decode_completion(
     """
     answer = parse_completion(body, headers, redactor)
     usage = decode_usage(answer.usage)
-    shared = answer_metadata(answer, headers, model, redactor, include_headers=include_headers)
+    shared = completion_metadata(answer, headers, model, redactor, include_headers=include_headers)
     generations = [
         _decode_choice(choice, shared, usage if place == 0 else None, redactor)
         for place, choice in enumerate(answer.choices)
@@ -76,7 +76,7 @@ def decode_completion(
 
 def parse_completion(
     body: bytes, headers: Mapping[str, str], redactor: Redactor = NO_SECRETS
-) -> Answer:
+) -> Completion:
     """Read a JSON answer and make sure that it is one; see `decode_completion`."""
     try:
         payload = parse_object(body, redactor)
@@ -106,7 +106,7 @@ def _decode_choice(
     usage: UsageMetadata | None,
     redactor: Redactor,
 ) -> ChatGeneration:
-    thought, text = split_thoughts(choice.text)
+    thought, text = split_think_tags(choice.text)
     tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
     extras = message_extras(choice.reasoning + thought, choice.refusal)
     message = AIMessage(
@@ -139,8 +139,8 @@ def _choice_metadata(choice: Choice) -> dict[str, Any]:
     return metadata
 
 
-def answer_metadata(
-    answer: Answer,
+def completion_metadata(
+    answer: Completion,
     headers: Mapping[str, str],
     model: str,
     redactor: Redactor,
@@ -174,7 +174,7 @@ def answer_metadata(
     return {**redactor.json_object(answer.extras), **known}
 
 
-def _cost(answer: Answer, headers: Mapping[str, str]) -> dict[str, int | float | None]:
+def _cost(answer: Completion, headers: Mapping[str, str]) -> dict[str, int | float | None]:
     """Return what a call cost: from `meta.usage`, the API's headers, or a LiteLLM proxy.
 
     LiteLLM has the price in a header, and of a stream in `usage.cost` (as OpenRouter does).
@@ -195,7 +195,7 @@ def _cost(answer: Answer, headers: Mapping[str, str]) -> dict[str, int | float |
 
 def _first_number(values: tuple[object, ...]) -> int | float | None:
     for value in values:
-        number = as_number(value)
+        number = coerce_number(value)
         if number is not None:
             return number
     return None
@@ -232,5 +232,5 @@ def _details(value: object, names: Mapping[str, str]) -> dict[str, int]:
 
 
 def _count(value: object) -> int | None:
-    number = as_int(value)
+    number = coerce_int(value)
     return number if number is not None and number >= 0 else None

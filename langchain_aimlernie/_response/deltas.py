@@ -16,7 +16,7 @@ def is_empty(value: object) -> bool:
     return value in _EMPTY
 
 
-class Increments:
+class DeltaAccumulator:
     """The values of one key, event by event; see `add` for how they are merged."""
 
     __slots__ = ("_kind", "_lengths", "_members", "_pieces")
@@ -26,7 +26,7 @@ class Increments:
 
     def _restart(self, kind: object) -> None:
         self._kind = kind
-        self._members: dict[object, Increments] = {}
+        self._members: dict[object, DeltaAccumulator] = {}
         self._pieces: list[Any] = []
         self._lengths: list[int] = []  # of the values, as long as each begins with the one before
 
@@ -49,7 +49,7 @@ class Increments:
             self._restart(kind)
         if kind in (dict, _INDEXED):
             for key, member in _members_of(value):
-                self._members.setdefault(key, Increments()).add(member)
+                self._members.setdefault(key, DeltaAccumulator()).add(member)
         elif kind in (str, list):
             self._add_piece(value)
         else:

@@ -24,7 +24,7 @@ from langchain_aimlernie._response.error_patterns import (
     RATE_LIMITS,
     any_of,
 )
-from langchain_aimlernie._text import clip
+from langchain_aimlernie._text import truncate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 MAX_BODY = 8 * 1024
 """Characters of a failed answer that an error keeps."""
 
-NO_WORDS = "The server answered with an error and did not say which."
+NO_MESSAGE = "The server answered with an error and did not say which."
 
 _MAX_PARSED = 64 * 1024
 _MAX_DEPTH = 8
@@ -97,7 +97,7 @@ _STATUS_OF_CODE: Mapping[str, int | None] = {
 }
 
 
-class Problem(NamedTuple):
+class ErrorDetails(NamedTuple):
     """What could be read of a failed answer; `words` may be empty.
 
     Attributes:
@@ -148,14 +148,14 @@ class Problem(NamedTuple):
         return wording.search("\n".join((*self.kinds, self.words))) is not None
 
 
-def parse_problem(body: object) -> Problem:
+def parse_error_body(body: object) -> ErrorDetails:
     """Read a failed answer: parsed JSON, or text where it was none."""
     if isinstance(body, str):
-        return Problem(_words_of_text(body))
+        return ErrorDetails(_words_of_text(body))
     if isinstance(body, list) and len(body) == 1:
         body = body[0]  # as Gemini sends it
     if not isinstance(body, dict):
-        return Problem(_words(body))
+        return ErrorDetails(_words(body))
     places = [body, *(body[key] for key in ("message", "error") if isinstance(body.get(key), dict))]
     inner = places[-1].get("error")
     if len(places) > 1 and isinstance(inner, dict):
@@ -165,17 +165,17 @@ def parse_problem(body: object) -> Problem:
     meant = next((_STATUS_OF_CODE[n.lower()] for n in names if n.lower() in _STATUS_OF_CODE), None)
     code = next(_texts(places, _CODES), None)
     request_id = next(_texts(places, _REQUEST_IDS), None)
-    return Problem(words, code, _status(places) or meant, request_id, kinds)
+    return ErrorDetails(words, code, _status(places) or meant, request_id, kinds)
 
 
-def find_problem(payload: Mapping[str, object]) -> Problem | None:
+def find_error(payload: Mapping[str, object]) -> ErrorDetails | None:
     """Read the error that the JSON of a 200 or of an event may hold; `None` if it is an answer."""
     if not _is_failure(payload):
         return None
     failed = _failed_choice(payload.get("choices")) or {}
     inside = payload if payload.get("error") or not failed.get("error") else failed
-    problem = parse_problem(dict(inside))
-    words = problem.words or NO_WORDS
+    problem = parse_error_body(dict(inside))
+    words = problem.words or NO_MESSAGE
     is_error = problem.status is not None and problem.status >= HTTPStatus.BAD_REQUEST
     return problem._replace(words=words, status=problem.status if is_error else None)
 
@@ -280,7 +280,7 @@ def _texts(places: Sequence[Mapping[str, object]], keys: Sequence[str]) -> Itera
     """The texts and whole numbers under `keys`, innermost first."""
     for value in (place.get(key) for place in reversed(places) for key in keys):
         if isinstance(value, str) and value:
-            yield clip(value, 200)
+            yield truncate(value, 200)
         elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
             yield str(value)
 
@@ -292,7 +292,7 @@ def _status(places: Sequence[Mapping[str, object]]) -> int | None:
     return None
 
 
-def phrase_of(status: int) -> str:
+def status_message(status: int) -> str:
     """Say in words what a status means whose body says nothing."""
     try:
         return f"{HTTPStatus(status).phrase}; the server did not say more."
@@ -300,7 +300,7 @@ def phrase_of(status: int) -> str:
         return "The server answered with a status that HTTP does not know."
 
 
-def phrase_of_redirect(headers: Mapping[str, str]) -> str:
+def redirect_message(headers: Mapping[str, str]) -> str:
     """Say where a redirect would have led."""
     try:
         host = urlsplit(headers.get("location", "")).hostname

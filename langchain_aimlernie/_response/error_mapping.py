@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_aimlernie._response.error_body import (
     MAX_BODY,
-    NO_WORDS,
-    Problem,
-    find_problem,
+    NO_MESSAGE,
+    ErrorDetails,
+    find_error,
     is_error_text,
     parse_body,
-    parse_problem,
+    parse_error_body,
     parse_retry_after,
-    phrase_of,
-    phrase_of_redirect,
+    redirect_message,
+    status_message,
 )
-from langchain_aimlernie._text import NO_SECRETS, Redactor, clip
+from langchain_aimlernie._text import NO_SECRETS, Redactor, truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APITimeoutError,
@@ -76,9 +76,9 @@ def error_from_response(
         redactor: Removes what no part of the error may show.
     """
     parsed = parse_body(body, redactor)
-    problem = parse_problem(parsed)
-    words = phrase_of_redirect(headers) if status in _REDIRECTS else problem.words
-    problem = problem._replace(words=words or phrase_of(status), status=status)
+    problem = parse_error_body(parsed)
+    words = redirect_message(headers) if status in _REDIRECTS else problem.words
+    problem = problem._replace(words=words or status_message(status), status=status)
     return _error(problem, parsed, _Answer(status, headers, redactor))
 
 
@@ -92,7 +92,7 @@ def error_in_payload(
 
     Its class follows the code or status inside, exactly as it follows an HTTP status.
     """
-    problem = find_problem(payload)
+    problem = find_error(payload)
     if problem is None:
         return None
     return _error(problem, redactor.json(payload), _Answer(200, headers, redactor))
@@ -116,8 +116,8 @@ def error_in_text(
     body = parse_body(data, redactor)
     if not is_error and not (isinstance(body, str) and is_error_text(body)):
         return None
-    problem = parse_problem(body)
-    problem = problem._replace(words=problem.words or NO_WORDS)
+    problem = parse_error_body(body)
+    problem = problem._replace(words=problem.words or NO_MESSAGE)
     return _error(problem, body, _Answer(200, headers, redactor))
 
 
@@ -154,10 +154,10 @@ class _Answer(NamedTuple):
     redactor: Redactor
 
 
-def _error(problem: Problem, body: object, answer: _Answer) -> AimlErnieError:
+def _error(problem: ErrorDetails, body: object, answer: _Answer) -> AimlErnieError:
     cls = _class_of(problem)
     remedy = _REMEDY.get(cls)
-    words = clip(answer.redactor.text(problem.words), _MAX_WORDS)
+    words = truncate(answer.redactor.text(problem.words), _MAX_WORDS)
     response = response_of(answer.status, answer.headers, body, answer.redactor)
     headers = response.headers
     retry_after = parse_retry_after(headers, time.time())
@@ -176,7 +176,7 @@ def _error(problem: Problem, body: object, answer: _Answer) -> AimlErnieError:
     )
 
 
-def _class_of(problem: Problem) -> type[AimlErnieError]:
+def _class_of(problem: ErrorDetails) -> type[AimlErnieError]:
     status = problem.status
     if status in (None, 400, 413, 422) and problem.is_overflow:
         return ContextWindowExceededError
@@ -189,7 +189,7 @@ def _class_of(problem: Problem) -> type[AimlErnieError]:
 
 def _is_retryable(
     cls: type[AimlErnieError],
-    problem: Problem,
+    problem: ErrorDetails,
     headers: Mapping[str, str],
     retry_after: float | None,
 ) -> bool:

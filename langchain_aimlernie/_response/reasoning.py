@@ -14,7 +14,7 @@ _MAX_SPACE = 8
 """How many characters of white space wait for a tag that may follow them; more are text."""
 
 
-class ThoughtSplitter:
+class ThinkTagParser:
     """Splits a text that begins with a `<think>` block into reasoning and answer, piece by piece.
 
     AI/ML API sends reasoning in a field of its own; servers that run the weights themselves without
@@ -98,9 +98,9 @@ def _overlap(text: str, tag: str) -> int:
     return 0
 
 
-def split_thoughts(text: str) -> tuple[str, str]:
+def split_think_tags(text: str) -> tuple[str, str]:
     """Split a whole text into (reasoning, answer)."""
-    splitter = ThoughtSplitter()
+    splitter = ThinkTagParser()
     reasoning, answer = splitter.feed(text)
     rest, tail = splitter.close()
     return reasoning + rest, answer + tail

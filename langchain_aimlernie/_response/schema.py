@@ -40,7 +40,7 @@ _MESSAGE_KEYS = frozenset(
 _NOTHING: Mapping[str, object] = {}
 
 
-class ToolFragment(NamedTuple):
+class ToolCallDelta(NamedTuple):
     """A tool call, or the piece of one that a stream's delta brings; absent parts are empty.
 
     `place` is the wire's `index`.
@@ -62,14 +62,14 @@ class Choice(NamedTuple):
     text: str
     reasoning: str
     refusal: str
-    tool_calls: tuple[ToolFragment, ...]
+    tool_calls: tuple[ToolCallDelta, ...]
     finish_reason: str | None
     logprobs: dict[str, object] | None
     message_extras: Mapping[str, object]
     choice_extras: Mapping[str, object]
 
 
-class Answer(NamedTuple):
+class Completion(NamedTuple):
     """What a JSON answer or one event of a stream says.
 
     `extras` is what stands under keys that are not read here.
@@ -149,13 +149,13 @@ def _kind(value: object) -> str:
     return "a list" if isinstance(value, list) else f"a {type(value).__name__}"
 
 
-def parse_answer(payload: Mapping[str, object]) -> Answer:
+def parse_answer(payload: Mapping[str, object]) -> Completion:
     """Type an answer or an event; whatever has another type than documented counts as absent."""
     usage = payload.get("usage")
-    return Answer(
+    return Completion(
         _text_or_none(payload.get("id")),
         _text_or_none(payload.get("model")),
-        as_int(payload.get("created")),
+        coerce_int(payload.get("created")),
         _text_or_none(payload.get("system_fingerprint")),
         _text_or_none(payload.get("service_tier")),
         _parse_choices(payload.get("choices")),
@@ -165,7 +165,7 @@ def parse_answer(payload: Mapping[str, object]) -> Answer:
     )
 
 
-def parse_plain_text(payload: Mapping[str, Any], place: int) -> str | None:
+def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
     """Give the text of an event that brings a piece of text and nothing else, else `None`.
 
     Nearly all events of a stream are such; this spares them the full reading.
@@ -224,7 +224,7 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     logprobs = choice.get("logprobs")
     finish_reason = choice.get("finish_reason")
     return Choice(
-        as_int(choice.get("index")) or 0,
+        coerce_int(choice.get("index")) or 0,
         parse_text(message.get("content")),
         parse_text(message.get("reasoning_content") or message.get("reasoning")),
         parse_text(message.get("refusal")),
@@ -274,7 +274,9 @@ def parse_text(value: object, depth: int = 0) -> str:
     return str(value)
 
 
-def _parse_tool_calls(message: Mapping[str, object], *, is_whole: bool) -> tuple[ToolFragment, ...]:
+def _parse_tool_calls(
+    message: Mapping[str, object], *, is_whole: bool
+) -> tuple[ToolCallDelta, ...]:
     """Read the calls of a delta, or of a whole message, in which each entry is a call."""
     tool_calls, function = message.get("tool_calls"), message.get("function_call")
     if not isinstance(tool_calls, list):
@@ -289,12 +291,12 @@ _PLACEHOLDERS = ("", "null", "None")
 """What servers send for no id, or for no name."""
 
 
-def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolFragment:
+def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallDelta:
     function = call.get("function")
     if not is_object(function):
         function = _custom_as_function(call.get("custom"))
-    return ToolFragment(
-        as_int(call.get("index")) if place is None else place,
+    return ToolCallDelta(
+        coerce_int(call.get("index")) if place is None else place,
         _unless_placeholder(call.get("id")),
         _unless_placeholder(function.get("name")),
         _arguments_text(function.get("arguments")),
@@ -327,7 +329,7 @@ def _text_or_none(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def as_int(value: object) -> int | None:
+def coerce_int(value: object) -> int | None:
     """Read a whole number that may come as a float or as digits; anything else is `None`."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -338,7 +340,7 @@ def as_int(value: object) -> int | None:
     return None
 
 
-def as_number(value: object) -> int | float | None:
+def coerce_number(value: object) -> int | float | None:
     """Read a finite number, whole where it is whole; digits in a string count."""
     if isinstance(value, str):
         try:

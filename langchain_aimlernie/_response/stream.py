@@ -12,20 +12,20 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_aimlernie._response.completion import (
-    answer_metadata,
+    completion_metadata,
     decode_usage,
     message_extras,
     parse_completion,
 )
-from langchain_aimlernie._response.deltas import Increments
+from langchain_aimlernie._response.deltas import DeltaAccumulator
 from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text
-from langchain_aimlernie._response.reasoning import ThoughtSplitter
+from langchain_aimlernie._response.reasoning import ThinkTagParser
 from langchain_aimlernie._response.schema import (
-    Answer,
     Choice,
+    Completion,
+    fast_text_delta,
     parse_answer,
     parse_object,
-    parse_plain_text,
 )
 from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _DONE = b"[DONE]"
 _HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")
-_NO_ANSWER = Answer(None, None, None, None, None, (), None, {}, {})
+_NO_ANSWER = Completion(None, None, None, None, None, (), None, {}, {})
 _NO_CHUNKS: Sequence[ChatGenerationChunk] = ()
 
 
@@ -84,14 +84,14 @@ class StreamDecoder:
         self._sse = SSEDecoder()
         self._json: list[bytes] | None = None
         self._sniffed = False
-        self._answer: Answer = _NO_ANSWER
+        self._answer: Completion = _NO_ANSWER
         self._choice: Choice | None = None
         self._model_chunk: ChatGenerationChunk | None = None
         self._finish_reason: str | None = None
         self._choice_extras: dict[str, object] = {}
-        self._message_extras = Increments()
+        self._message_extras = DeltaAccumulator()
         self._tools = ToolCallAssembler()
-        self._thoughts = ThoughtSplitter()
+        self._thoughts = ThinkTagParser()
         self._text = _Transcript()
         self._reasoning = _Transcript()
         self._refusal = _Transcript()
@@ -171,7 +171,7 @@ class StreamDecoder:
             return _NO_CHUNKS
         payload = self._parse(event)
         if self._choice is not None and event.event == "message":
-            text = parse_plain_text(payload, self._choice.place)
+            text = fast_text_delta(payload, self._choice.place)
             if text is not None:
                 return self._take_text(text)
         self._check_error(event, payload)
@@ -221,7 +221,7 @@ class StreamDecoder:
         if error is not None:
             raise error
 
-    def _take(self, answer: Answer) -> Sequence[ChatGenerationChunk]:
+    def _take(self, answer: Completion) -> Sequence[ChatGenerationChunk]:
         if answer[:5] != self._answer[:5] or answer.usage or answer.spent or answer.extras:
             self._answer = _joined(self._answer, answer)
         choice = self._main_choice(answer.choices)
@@ -297,7 +297,7 @@ class StreamDecoder:
 
     def _metadata(self) -> dict[str, Any]:
         extras = self._redactor.json_object(self._choice_extras)
-        answer = answer_metadata(
+        answer = completion_metadata(
             self._answer,
             self._headers,
             self._model,
@@ -392,9 +392,9 @@ class _Transcript:
         return self._told.getvalue()
 
 
-def _joined(earlier: Answer, later: Answer) -> Answer:
+def _joined(earlier: Completion, later: Completion) -> Completion:
     """Join what two events say of the answer: ids as they came first, sums as they came last."""
-    return Answer(
+    return Completion(
         earlier.id or later.id,
         earlier.model or later.model,
         earlier.created or later.created,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
 
-    from langchain_aimlernie._response.schema import ToolFragment
+    from langchain_aimlernie._response.schema import ToolCallDelta
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
@@ -71,7 +71,7 @@ def is_cut(finish_reason: str | None) -> bool:
 
 
 def decode_tool_calls(
-    fragments: Iterable[ToolFragment], finish_reason: str | None
+    fragments: Iterable[ToolCallDelta], finish_reason: str | None
 ) -> tuple[list[ToolCall], list[InvalidToolCall]]:
     """Return the valid and the invalid calls of a whole completion.
 
@@ -230,7 +230,7 @@ class ToolCallAssembler:
         self._calls: list[_Call] = []
         self._ids: set[str] = set()
 
-    def feed(self, fragments: Iterable[ToolFragment]) -> list[ToolCallChunk]:
+    def feed(self, fragments: Iterable[ToolCallDelta]) -> list[ToolCallChunk]:
         """Return the chunks that the fragments of one delta make, at most one for each call.
 
         Core merges the chunks of one index from message to message, but not within a message.
@@ -297,7 +297,7 @@ class ToolCallAssembler:
     def _begun(self) -> list[_Call]:
         return [call for call in self._calls if not _is_empty(call)]
 
-    def _take(self, fragment: ToolFragment) -> _Call:
+    def _take(self, fragment: ToolCallDelta) -> _Call:
         """Add a fragment to its call, and return that."""
         call = self._find(fragment)
         if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
@@ -311,7 +311,7 @@ class ToolCallAssembler:
         _add(fragment, call)
         return call
 
-    def _find(self, fragment: ToolFragment) -> _Call | None:
+    def _find(self, fragment: ToolCallDelta) -> _Call | None:
         """Return the call at the fragment's index: the one with its id, else the latest."""
         here = [call for call in self._calls if call.index == fragment.place]
         if not here and fragment.place is None:
@@ -344,7 +344,7 @@ class ToolCallAssembler:
         return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
 
 
-def _starts_call(fragment: ToolFragment, call: _Call) -> bool:
+def _starts_call(fragment: ToolCallDelta, call: _Call) -> bool:
     """Return whether a fragment starts a new call at the index where `call` is.
 
     It does if it carries a name and `call` is complete: its arguments are a JSON object, or it has
@@ -366,7 +366,7 @@ def _starts_call(fragment: ToolFragment, call: _Call) -> bool:
     return call.is_complete()
 
 
-def _add(fragment: ToolFragment, call: _Call) -> None:
+def _add(fragment: ToolCallDelta, call: _Call) -> None:
     call.wire_id = call.wire_id or fragment.id
     if call.index is None:
         call.index = fragment.place

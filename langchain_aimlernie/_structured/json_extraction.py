@@ -41,7 +41,7 @@ _NEXT_MARK = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 _SPACE = re.compile(r"\s*")
 
 
-def find_json(text: str) -> Iterator[object]:
+def extract_json(text: str) -> Iterator[object]:
     """Yield the JSON values that a text may mean, the likeliest first.
 
     The order is: the whole text; if it is not JSON, the values with which its code fences begin,
@@ -184,7 +184,7 @@ class PartialJsonDecoder:
     """Reads an object or list while its text is arriving.
 
     Only where the text itself or a code fence begins with JSON: whether a value within prose is
-    the answer shows at the end. Of several fences the last one counts, as in `find_json`.
+    the answer shows at the end. Of several fences the last one counts, as in `extract_json`.
     """
 
     def __init__(self) -> None:

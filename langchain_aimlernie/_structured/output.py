@@ -14,7 +14,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from langchain_aimlernie._structured.parser import AnswerDecoder, AnswerReader
+from langchain_aimlernie._structured.parser import OutputParser, StreamingOutputParser
 from langchain_aimlernie._structured.repair import (
     Server,
     StructuredOutputWithRetry,
@@ -23,11 +23,11 @@ from langchain_aimlernie._structured.repair import (
 )
 from langchain_aimlernie._structured.schema import (
     ANY_JSON,
-    AnswerSchema,
-    encode_answer_format,
-    encode_answer_tool,
+    OutputSchema,
+    encode_output_format,
+    encode_output_tool,
     load_jsonschema,
-    read_schema,
+    parse_schema,
 )
 from langchain_aimlernie._validation import is_default_host
 from langchain_aimlernie.profiles import is_published, model_profile
@@ -98,7 +98,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
         traced = {"kwargs": {"method": method, "strict": strict}, "schema": answer.traced}
         settings = {"ls_structured_output_format": traced, **kwargs}
         asking = _ASKING[method](model, answer, tools, settings)
-        reader = AnswerReader(answer, by_call=method == "function_calling", with_tools=bool(tools))
+        reader = OutputParser(answer, by_call=method == "function_calling", with_tools=bool(tools))
         return asking | StructuredOutputParser(reader=reader, include_raw=include_raw)
 
     methods = [first, *(name for name in others if _can_ask(name, answer, strict))]
@@ -111,9 +111,9 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     )
 
 
-def _answer_schema(schema: object, strict: bool | None, method: str) -> AnswerSchema:
+def _answer_schema(schema: object, strict: bool | None, method: str) -> OutputSchema:
     if schema is not None:
-        return read_schema(schema, strict)
+        return parse_schema(schema, strict)
     if method == "json_mode":
         return ANY_JSON
     raise ValueError(f"method={method!r} needs a schema; only 'json_mode' goes without.")
@@ -152,7 +152,7 @@ def _deciding_profile(model: BaseChatModel, server: Server) -> Mapping[str, Any]
     return {**profile}
 
 
-def _can_ask(method: str, answer: AnswerSchema, strict: bool | None) -> bool:
+def _can_ask(method: str, answer: OutputSchema, strict: bool | None) -> bool:
     """Return whether a method that is only one of several suits the schema."""
     if method == "function_calling":
         return bool(answer.definition.get("type", "object") == "object")
@@ -188,9 +188,9 @@ _Asking = Runnable[LanguageModelInput, AIMessage]
 
 
 def _ask_by_schema(
-    model: BaseChatModel, answer: AnswerSchema, tools: _Tools, settings: _Settings
+    model: BaseChatModel, answer: OutputSchema, tools: _Tools, settings: _Settings
 ) -> _Asking:
-    response_format = encode_answer_format(answer)
+    response_format = encode_output_format(answer)
     if tools:
         options = {"response_format": response_format, "strict": answer.strict, **settings}
         return model.bind_tools(list(tools), **options)
@@ -198,27 +198,27 @@ def _ask_by_schema(
 
 
 def _ask_by_call(
-    model: BaseChatModel, answer: AnswerSchema, _tools: _Tools, settings: _Settings
+    model: BaseChatModel, answer: OutputSchema, _tools: _Tools, settings: _Settings
 ) -> _Asking:
     options = {"tool_choice": answer.name, "parallel_tool_calls": False, **settings}
-    return model.bind_tools([encode_answer_tool(answer)], **options)
+    return model.bind_tools([encode_output_tool(answer)], **options)
 
 
 def _ask_by_prompt(
-    model: BaseChatModel, answer: AnswerSchema, _tools: _Tools, settings: _Settings
+    model: BaseChatModel, answer: OutputSchema, _tools: _Tools, settings: _Settings
 ) -> _Asking:
     bound = model.bind(response_format={"type": "json_object"}, **settings)
     return ModelWithInstruction(model=bound, instruction=_instruction(answer))
 
 
-_ASKING: Mapping[str, Callable[[BaseChatModel, AnswerSchema, _Tools, _Settings], _Asking]] = {
+_ASKING: Mapping[str, Callable[[BaseChatModel, OutputSchema, _Tools, _Settings], _Asking]] = {
     "json_schema": _ask_by_schema,
     "function_calling": _ask_by_call,
     "json_mode": _ask_by_prompt,
 }
 
 
-def _instruction(answer: AnswerSchema) -> str:
+def _instruction(answer: OutputSchema) -> str:
     if answer is ANY_JSON:
         return "Answer with JSON and nothing else: no prose, no code fence."
     headline = f"{answer.name} ({answer.description})" if answer.description else answer.name
@@ -302,7 +302,7 @@ def _extended(
 class StructuredOutputParser(BaseTransformOutputParser[Any]):
     """The second half of what `structured_output` makes: message in, object out."""
 
-    reader: InstanceOf[AnswerReader]
+    reader: InstanceOf[OutputParser]
     include_raw: bool = False
 
     @property
@@ -342,7 +342,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
 
     @override
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
-        decoder = AnswerDecoder(self.reader, include_raw=self.include_raw)
+        decoder = StreamingOutputParser(self.reader, include_raw=self.include_raw)
         for message in input:
             yield from decoder.feed(message)
         yield from decoder.close()
@@ -352,7 +352,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         self,
         input: AsyncIterator[str | BaseMessage],
     ) -> AsyncIterator[Any]:
-        decoder = AnswerDecoder(self.reader, include_raw=self.include_raw)
+        decoder = StreamingOutputParser(self.reader, include_raw=self.include_raw)
         await self._prepare()
         async for message in input:
             for news in decoder.feed(message):

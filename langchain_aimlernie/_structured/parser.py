@@ -12,8 +12,8 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.runnables.utils import AddableDict
 
-from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, find_json
-from langchain_aimlernie._structured.schema import AnswerSchema  # noqa: TC001  pydantic < 2.13 reads the field
+from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, extract_json
+from langchain_aimlernie._structured.schema import OutputSchema  # noqa: TC001  pydantic < 2.13 reads the field
 from langchain_aimlernie.errors import RefusalError, StructuredOutputError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class _NoAnswerError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerReader:
+class OutputParser:
     """Reads the object that was asked for out of messages.
 
     Attributes:
@@ -48,7 +48,7 @@ class AnswerReader:
         with_tools: Whether the model may call tools instead of answering.
     """
 
-    schema: AnswerSchema
+    schema: OutputSchema
     by_call: bool = False
     with_tools: bool = False
 
@@ -101,7 +101,7 @@ class AnswerReader:
 
     def _from_text(self, message: AIMessage) -> object:
         text = str(message.text)
-        values = find_json(text)
+        values = extract_json(text)
         if (first := next(values, _NOTHING)) is not _NOTHING:
             return self._first_instance(chain([first], values), text)
         if names := called(message):
@@ -121,7 +121,7 @@ class AnswerReader:
             return None
         blocks = message.content_blocks
         text = "".join(b.get("reasoning", "") for b in blocks if b["type"] == "reasoning")
-        loaded = (self._load(value) for value in find_json(text))
+        loaded = (self._load(value) for value in extract_json(text))
         return next((answer for answer, misfit in loaded if misfit is None), None)
 
     def _first_instance(self, values: Iterable[object], text: str) -> object:
@@ -227,10 +227,10 @@ def _excerpt(text: str) -> str:
     return repr(text if len(text) <= _EXCERPT else text[:_EXCERPT] + "…")
 
 
-class AnswerDecoder:
+class StreamingOutputParser:
     """Turns the messages of a stream into the object as it grows, at the end into the answer."""
 
-    def __init__(self, reader: AnswerReader, *, include_raw: bool = False) -> None:
+    def __init__(self, reader: OutputParser, *, include_raw: bool = False) -> None:
         self._reader = reader
         self._include_raw = include_raw
         self._messages: list[AIMessage] = []

@@ -44,7 +44,7 @@ _LONGEST_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerSchema:
+class OutputSchema:
     """What an answer must look like.
 
     Attributes:
@@ -89,7 +89,7 @@ class AnswerSchema:
         return self.validate(without)
 
 
-def read_schema(given: object, strict: bool | None = None) -> AnswerSchema:
+def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
     """Understand any of the forms in which users have a schema. Nothing given is changed.
 
     Args:
@@ -136,17 +136,17 @@ def _is_in_event_loop() -> bool:
 
 
 def _make_check(definition: Mapping[str, Any]) -> Callable[[object], object]:
-    from langchain_aimlernie._structured.validation import make_check
+    from langchain_aimlernie._structured.validation import compile_check
 
-    return make_check(definition)
+    return compile_check(definition)
 
 
 def _check(definition: Mapping[str, Any], value: object) -> object:
     return _make_check(definition)(value)
 
 
-def _read(given: object, strict: bool | None) -> AnswerSchema:
-    """Do what `read_schema` does, but for the check of dicts."""
+def _read(given: object, strict: bool | None) -> OutputSchema:
+    """Do what `parse_schema` does, but for the check of dicts."""
     for applies, read in _READERS:
         if applies(given):
             return _with_strict(read(given), strict)
@@ -157,7 +157,7 @@ def encode_response_format(schema: object, strict: bool | None = None) -> dict[s
     """Turn a schema, or a response format that is already one, into the API's `response_format`.
 
     Args:
-        schema: What `read_schema` takes, or `{"type": "text"}` or `{"type": "json_object"}`.
+        schema: What `parse_schema` takes, or `{"type": "text"}` or `{"type": "json_object"}`.
         strict: Whether the API must follow the schema exactly; `None` leaves it to the API.
 
     Raises:
@@ -166,16 +166,16 @@ def encode_response_format(schema: object, strict: bool | None = None) -> dict[s
     """
     if isinstance(schema, Mapping) and schema.get("type") in ("text", "json_object"):
         return {"type": schema["type"]}
-    return encode_answer_format(_read(schema, strict))
+    return encode_output_format(_read(schema, strict))
 
 
-def encode_answer_format(answer: AnswerSchema) -> dict[str, Any]:
+def encode_output_format(answer: OutputSchema) -> dict[str, Any]:
     """Turn a schema into the `response_format` that makes the API keep to it."""
     json_schema = _described(answer) | {"schema": answer.wire_definition}
     return {"type": "json_schema", "json_schema": json_schema}
 
 
-def encode_answer_tool(answer: AnswerSchema) -> dict[str, Any]:
+def encode_output_tool(answer: OutputSchema) -> dict[str, Any]:
     """Turn a schema into the function whose call is the answer.
 
     Raises:
@@ -190,7 +190,7 @@ def encode_answer_tool(answer: AnswerSchema) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _described(answer: AnswerSchema) -> dict[str, Any]:
+def _described(answer: OutputSchema) -> dict[str, Any]:
     described: dict[str, Any] = {"name": answer.name}
     if answer.description:
         described["description"] = answer.description
@@ -199,7 +199,7 @@ def _described(answer: AnswerSchema) -> dict[str, Any]:
     return described
 
 
-def _with_strict(answer: AnswerSchema, strict: bool | None) -> AnswerSchema:
+def _with_strict(answer: OutputSchema, strict: bool | None) -> OutputSchema:
     if strict is None or strict is answer.strict:
         return answer
     if answer.strict is not None:
@@ -219,19 +219,19 @@ def _wire_name(name: object) -> str:
 # Classes
 
 
-def _read_model(cls: type[BaseModel]) -> AnswerSchema:
+def _read_model(cls: type[BaseModel]) -> OutputSchema:
     return replace(_read_class(cls), validate=partial(_load_model, cls), output=cls, traced=cls)
 
 
-def _read_model_v1(cls: type[BaseModelV1]) -> AnswerSchema:
+def _read_model_v1(cls: type[BaseModelV1]) -> OutputSchema:
     return replace(_read_class(cls), validate=cls.parse_obj, output=cls, traced=cls)
 
 
-def _read_dataclass(cls: type) -> AnswerSchema:
+def _read_dataclass(cls: type) -> OutputSchema:
     return replace(_read_class(cls), validate=partial(_load_dataclass, cls), output=cls)
 
 
-def _read_class(cls: type) -> AnswerSchema:
+def _read_class(cls: type) -> OutputSchema:
     schema = _class_schema(cls)
     return _of_schema(schema, schema["title"])
 
@@ -286,7 +286,7 @@ _BODIES = ("schema", "parameters", "input_schema")
 _KEYWORDS = frozenset({"type", "properties", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"})
 
 
-def _read_dict(given: Mapping[str, Any]) -> AnswerSchema:
+def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
     """Tell JSON Schemas from their wrappers, which core takes for schemas or loses."""
     for wrapper in _WRAPPERS:
         if isinstance(given.get(wrapper), Mapping):
@@ -304,7 +304,7 @@ def _read_dict(given: Mapping[str, Any]) -> AnswerSchema:
     return _of_schema(given, given.get("title") or given.get("name"))
 
 
-def _of_wrapped(given: Mapping[str, Any], body: Mapping[str, Any]) -> AnswerSchema:
+def _of_wrapped(given: Mapping[str, Any], body: Mapping[str, Any]) -> OutputSchema:
     check_references(body)
     body = without_lost_mappings(body)
     answer = _of_schema(body, given.get("name") or body.get("title"))
@@ -318,10 +318,10 @@ def _of_wrapped(given: Mapping[str, Any], body: Mapping[str, Any]) -> AnswerSche
     )
 
 
-def _of_schema(schema: Mapping[str, Any], name: object) -> AnswerSchema:
+def _of_schema(schema: Mapping[str, Any], name: object) -> OutputSchema:
     wire_name, description = _wire_name(name), schema.get("description") or ""
     definition = _definition(schema)
-    return AnswerSchema(
+    return OutputSchema(
         name=wire_name,
         description=description,
         definition=definition,
@@ -355,11 +355,11 @@ ANY_JSON = replace(_of_schema({"type": ["object", "array"]}, None), validate=_ob
 """What an answer in JSON must look like where the user gave no schema."""
 
 
-def _read_function(given: BaseTool | FunctionType) -> AnswerSchema:
+def _read_function(given: BaseTool | FunctionType) -> OutputSchema:
     return _read_dict(cast("Mapping[str, Any]", encode_function(given)))
 
 
-_Reader = tuple[Callable[[Any], bool], Callable[[Any], AnswerSchema]]
+_Reader = tuple[Callable[[Any], bool], Callable[[Any], OutputSchema]]
 _READERS: tuple[_Reader, ...] = (
     (lambda given: isinstance(given, type) and issubclass(given, BaseModel), _read_model),
     (lambda given: isinstance(given, type) and issubclass(given, BaseModelV1), _read_model_v1),
@@ -374,7 +374,7 @@ _READERS: tuple[_Reader, ...] = (
 
 
 def encode_function(tool: Any) -> Any:
-    """Return a tool as an OpenAI function, with the schema that `read_schema` would read.
+    """Return a tool as an OpenAI function, with the schema that `parse_schema` would read.
 
     Core's conversion loses recursive definitions, and keeps what refers to lost ones.
 

@@ -32,7 +32,7 @@ _MAX_VALUE = 60
 _MAX_MESSAGE = 300
 
 
-def make_check(schema: Mapping[str, Any]) -> Callable[[object], object]:
+def compile_check(schema: Mapping[str, Any]) -> Callable[[object], object]:
     """Return a function that returns a value if it is an instance of `schema`.
 
     It raises a ValueError that names, for up to five violations, the place in the value, the value

@@ -16,7 +16,7 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from langchain_aimlernie._request.tools import encode_tools
-from langchain_aimlernie._structured.schema import encode_response_format, read_schema
+from langchain_aimlernie._structured.schema import encode_response_format, parse_schema
 
 
 class Colour(enum.Enum):
@@ -185,7 +185,7 @@ def test_a_schema_is_whole_and_means_what_the_class_means(data, strict):
 @given(st.data())
 def test_a_dict_schema_takes_what_its_class_takes(data):
     model, values = data.draw(MODELS)
-    by_dict = read_schema(model.model_json_schema())
+    by_dict = parse_schema(model.model_json_schema())
     adapter = TypeAdapter(model)
     for value in data.draw(st.lists(values, min_size=5, max_size=10)):
         if accepts(adapter, value):

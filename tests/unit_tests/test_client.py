@@ -6,11 +6,11 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from langchain_aimlernie import ChatAimlErnie
-from langchain_aimlernie._client import PreparedCall
+from langchain_aimlernie._client import PreparedRequest
 
 
 def model_sent(given, **settings):
-    prepared = PreparedCall.of(
+    prepared = PreparedRequest.of(
         ChatAimlErnie(api_key="k", **settings), [HumanMessage("hi")], None, {"model": given}
     )
     return json.loads(prepared.body)["model"]

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langchain_aimlernie._request.content import (
-    Call,
-    NotSendableError,
     Reasoning,
     Refusal,
-    Result,
     Text,
-    media_shown,
+    ToolCallPart,
+    ToolResultPart,
+    UnsupportedContentError,
     read_content,
+    supported_media,
     system_content,
     text_content,
     tool_content,
@@ -328,7 +328,7 @@ def test_a_pdf_in_any_dialect_is_a_file_part(block, part):
 )
 def test_a_model_without_vision_refuses_media_by_type_and_with_a_remedy(block):
     with pytest.raises(
-        NotSendableError, match=r"does not take its block of type '\w+'.* Use a model that"
+        UnsupportedContentError, match=r"does not take its block of type '\w+'.* Use a model that"
     ):
         parts("look:", block, spec=TEXT_MODEL)
 
@@ -376,7 +376,9 @@ def test_what_a_text_model_does_not_take_can_be_omitted():
     ]
     names = ("image", "file", "audio", "video")
     for block, name in zip(blocks, names, strict=True):
-        with pytest.raises(NotSendableError, match=rf"'{name}'.*on_unsupported_content=\"omit\""):
+        with pytest.raises(
+            UnsupportedContentError, match=rf"'{name}'.*on_unsupported_content=\"omit\""
+        ):
             parts(block, spec=TEXT_MODEL)
     omitted = user_parts(read_content(blocks), TEXT_MODEL, omit=True)
     assert omitted == [text(f"[{name} omitted]") for name in names]
@@ -387,7 +389,7 @@ def test_what_a_text_model_does_not_take_can_be_omitted():
 
 def test_what_is_broken_is_an_error_even_so():
     for block in ({"type": "hologram"}, {"type": "image", "base64": "@@@@"}):
-        with pytest.raises(NotSendableError):
+        with pytest.raises(UnsupportedContentError):
             user_parts(read_content([block]), TEXT_MODEL, omit=True)
 
 
@@ -402,7 +404,7 @@ def test_another_server_takes_what_the_weights_see():
         "file",
     ]
     for spec, block in ((text_model, {"type": "image", "url": URL}), (vision, {"audio": WAV})):
-        with pytest.raises(NotSendableError, match="does not take"):
+        with pytest.raises(UnsupportedContentError, match="does not take"):
             parts(block, spec=spec)
 
 
@@ -446,7 +448,9 @@ def test_another_server_takes_what_the_weights_see():
 )
 def test_no_model_of_the_api_takes_audio_or_video_but_another_server_may(spec, block, part):
     if spec.known:
-        with pytest.raises(NotSendableError, match=r"No ERNIE model here takes (audio|video)"):
+        with pytest.raises(
+            UnsupportedContentError, match=r"No ERNIE model here takes (audio|video)"
+        ):
             parts(block, spec=spec)
     else:
         assert parts(block, spec=spec) == [part]
@@ -540,7 +544,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("block", "why"), REFUSED.values(), ids=REFUSED)
 def test_what_no_part_can_hold_is_refused_with_a_remedy(block, why):
-    with pytest.raises(NotSendableError, match=why) as caught:
+    with pytest.raises(UnsupportedContentError, match=why) as caught:
         parts("look:", block)
     assert str(caught.value).endswith(".")
 
@@ -611,35 +615,35 @@ CALLS = {
 
 @pytest.mark.parametrize("block", CALLS.values(), ids=CALLS)
 def test_a_call_in_any_dialect_is_read(block):
-    assert read_content([block]) == [Call("i", "f", {"a": 1})]
+    assert read_content([block]) == [ToolCallPart("i", "f", {"a": 1})]
 
 
 def test_a_call_of_which_nothing_is_said_is_still_a_call():
-    assert read_content([{"type": "tool_call"}]) == [Call("", "", None)]
+    assert read_content([{"type": "tool_call"}]) == [ToolCallPart("", "", None)]
 
 
 RESULTS = {
     "anthropic": (
         {"type": "tool_result", "tool_use_id": "i", "content": "c"},
-        Result("i", "", "c"),
+        ToolResultPart("i", "", "c"),
     ),
     "anthropic error": (
         {"type": "tool_result", "tool_use_id": "i", "content": "c", "is_error": True},
-        Result("i", "", "c", error=True),
+        ToolResultPart("i", "", "c", error=True),
     ),
     "responses": (
         {"type": "function_call_output", "call_id": "i", "output": "c"},
-        Result("i", "", "c"),
+        ToolResultPart("i", "", "c"),
     ),
     "converse": (
         {"toolResult": {"toolUseId": "i", "content": "c", "status": "error"}},
-        Result("i", "", "c", error=True),
+        ToolResultPart("i", "", "c", error=True),
     ),
     "gemini": (
         {"functionResponse": {"name": "f", "response": {"c": 1}}},
-        Result("", "f", {"c": 1}),
+        ToolResultPart("", "f", {"c": 1}),
     ),
-    "nothing": ({"type": "tool_result"}, Result("", "", "")),
+    "nothing": ({"type": "tool_result"}, ToolResultPart("", "", "")),
 }
 
 
@@ -724,7 +728,7 @@ def test_a_system_message_joins_its_texts_and_adds_nothing():
 @pytest.mark.parametrize("block", [{"type": "image", "url": URL}, {"type": "hologram"}])
 def test_a_system_message_holds_nothing_but_text(block):
     with pytest.raises(
-        NotSendableError,
+        UnsupportedContentError,
         match=r"'(image' is no text.* Put it into a user|hologram' is of no known)",
     ):
         system_content(["a", block], VISION)
@@ -795,7 +799,7 @@ def test_media_in_a_tools_result_come_apart_from_its_text():
         "done",
     ]
     assert tool_content(content, VISION) == ([Text("a chart:"), Text("done")], [image(), file()])
-    with pytest.raises(NotSendableError, match=r"'image'.*on_unsupported_content"):
+    with pytest.raises(UnsupportedContentError, match=r"'image'.*on_unsupported_content"):
         tool_content(content, TEXT_MODEL)
     lines, media = tool_content(content, TEXT_MODEL, omit=True)
     assert [line.text for line in lines] == [
@@ -811,8 +815,8 @@ def test_media_that_a_model_showed_are_kept_for_a_model_that_sees_them():
     pieces = read_content(
         ["here:", {"type": "image", "base64": PNG}, {"type": "video", "url": URL}]
     )
-    assert media_shown(pieces, VISION) == [image()]
-    assert media_shown(pieces, TEXT_MODEL) == []
+    assert supported_media(pieces, VISION) == [image()]
+    assert supported_media(pieces, TEXT_MODEL) == []
 
 
 def test_pieces_of_different_kinds_are_different():

@@ -16,7 +16,7 @@ from langchain_aimlernie import errors
 from langchain_aimlernie._response import error_mapping as _error_answers
 from langchain_aimlernie._response import error_patterns as _error_wordings
 from langchain_aimlernie._response.error_mapping import error_from_response, error_in_payload
-from langchain_aimlernie._text import Redactor, clip
+from langchain_aimlernie._text import Redactor, truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,
     AuthenticationError,
@@ -363,7 +363,7 @@ def test_a_body_is_kept_as_it_is_unless_it_is_long(extra):
     ],
 )
 def test_text_is_clipped_after_it_was_escaped(text, shown):
-    assert clip(text, 4) == shown
+    assert truncate(text, 4) == shown
 
 
 def test_a_page_of_a_proxy_is_named_not_shown():

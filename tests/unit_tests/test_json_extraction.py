@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, find_json
+from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, extract_json
 
 CAT = {"setup": "为什么", "punchline": "because of `}`"}
 TEXT = json.dumps(CAT, ensure_ascii=False)
@@ -36,15 +36,15 @@ def fence(content, info="json", mark=F):
     ],
 )
 def test_the_object_is_found_in_its_wrapping(text):
-    assert list(find_json(text)) == [CAT]
+    assert list(extract_json(text)) == [CAT]
 
 
 def test_raw_line_breaks_within_strings_are_read():
-    assert list(find_json('{"a": "x\ny"}')) == [{"a": "x\ny"}]
+    assert list(extract_json('{"a": "x\ny"}')) == [{"a": "x\ny"}]
 
 
 def test_a_closing_tag_within_the_json_is_text():
-    assert list(find_json('{"a": "</think>"}')) == [{"a": "</think>"}]
+    assert list(extract_json('{"a": "</think>"}')) == [{"a": "</think>"}]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_closing_tag_within_the_json_is_text():
     ],
 )
 def test_the_likeliest_value_comes_first(text, values):
-    assert list(find_json(text)) == values
+    assert list(extract_json(text)) == values
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_the_likeliest_value_comes_first(text, values):
     ],
 )
 def test_nothing_is_made_out_of_what_is_no_whole_json(text):
-    assert list(find_json(text)) == []
+    assert list(extract_json(text)) == []
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_time_grows_with_the_length_of_the_text(pattern):
     def seconds(count):
         text = "x" + pattern * count
         before = time.process_time()
-        for _ in find_json(text):
+        for _ in extract_json(text):
             pass
         return time.process_time() - before
 
@@ -162,7 +162,7 @@ def test_the_time_grows_with_the_length_of_the_text(pattern):
 )
 def test_any_object_is_found_in_any_wrapping(value, wrapping):
     before, after = wrapping.split("{}")
-    assert next(iter(find_json(before + json.dumps(value, ensure_ascii=False) + after))) == value
+    assert next(iter(extract_json(before + json.dumps(value, ensure_ascii=False) + after))) == value
 
 
 marks = st.sampled_from([F, "~~~", "json", "\n", "[", "]", "{", "}", '"', "'", "\\", ":", ",", "1"])
@@ -176,18 +176,18 @@ objects = st.dictionaries(
 def test_no_cut_object_is_taken_for_a_whole_one(value, data, before):
     text = json.dumps(value, ensure_ascii=False)
     cut = text[: data.draw(st.integers(0, len(text) - 1))]
-    assert list(find_json(before + cut)) == []
+    assert list(extract_json(before + cut)) == []
 
 
 @given(objects, st.sampled_from([F, "~~~", "````"]))
 def test_any_object_is_found_in_its_fence(value, mark):
     text = f"So:\n{fence(json.dumps(value, ensure_ascii=False), mark=mark)}\nDone."
-    assert next(iter(find_json(text))) == value
+    assert next(iter(extract_json(text))) == value
 
 
 @given(texts)
 def test_any_text_is_read(text):
-    list(find_json(text))
+    list(extract_json(text))
 
 
 def _grow(*pieces):

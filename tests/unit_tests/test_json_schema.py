@@ -15,9 +15,9 @@ from typing_extensions import TypedDict
 
 from langchain_aimlernie._request.tools import encode_tools
 from langchain_aimlernie._structured.schema import (
-    encode_answer_tool,
+    encode_output_tool,
     encode_response_format,
-    read_schema,
+    parse_schema,
 )
 
 # Every keyword that holds a schema, with one in it; then what only looks like one.
@@ -222,7 +222,7 @@ def test_identifiers_may_be_referred_to():
     node = {"$id": "T0", "type": "object", "properties": {"next": {"$ref": "T0"}}}
     schema = {"type": "object", "properties": {"first": node}}
     assert parameters_of(tool_with(schema)) == schema
-    answer = read_schema(schema)
+    answer = parse_schema(schema)
     assert answer.load({"first": {"next": {}}})
     with pytest.raises(ValueError, match=r"first\.next: 3 is not of type 'object'"):
         answer.load({"first": {"next": 3}})
@@ -245,9 +245,9 @@ CIRCLES = [
     {"type": "object", "anyOf": [{"type": "object"}, {"not": {"$ref": "#"}}]},
 ]
 FORMS = {
-    "answer": read_schema,
+    "answer": parse_schema,
     "response format": encode_response_format,
-    "wrapped": lambda schema: read_schema({"name": "a", "schema": schema}),
+    "wrapped": lambda schema: parse_schema({"name": "a", "schema": schema}),
     "tool": lambda schema: encode_tools([{"name": "a", "parameters": schema}]),
     "OpenAI tool": lambda schema: encode_tools(
         [{"type": "function", "function": {"name": "a", "parameters": schema}}]
@@ -289,7 +289,7 @@ def test_answers_and_tools_get_the_same_schema(given, strict):
     schema = encode_response_format(given, strict)["json_schema"]["schema"]
     function = encode_tools([given], strict=strict)[0]["function"]
     assert function["parameters"] == schema
-    answer = encode_answer_tool(read_schema(given, strict))["function"]
+    answer = encode_output_tool(parse_schema(given, strict))["function"]
     assert {"description": "", **answer} == function
     check_sent(schema)
 
@@ -319,7 +319,7 @@ def test_tools_of_every_kind_refer_to_nothing_that_is_lost(given, strict):
 
 @pytest.mark.parametrize("given", CLASSES)
 def test_definitions_stay_in_recursive_schemas_only(given):
-    schema = read_schema(given).definition
+    schema = parse_schema(given).definition
     assert ("$defs" in schema) is (given in RECURSIVE)
     references = [part for part, _ in schemas_within(schema) if "$ref" in part]
     assert bool(references) is (given in RECURSIVE)

@@ -15,9 +15,9 @@ from typing_extensions import TypedDict
 
 from langchain_aimlernie._structured.schema import (
     ANY_JSON,
-    encode_answer_tool,
+    encode_output_tool,
     encode_response_format,
-    read_schema,
+    parse_schema,
 )
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ BODY = {"type": "object", "properties": {"setup": {"type": "string"}}, "required
     ],
 )
 def test_every_form_is_understood_and_named_as_the_api_allows(given, name):
-    answer = read_schema(given)
+    answer = parse_schema(given)
     assert answer.name.startswith(name)
     assert len(answer.name) <= 64
     assert set(answer.name) <= set(
@@ -160,7 +160,7 @@ def test_what_is_no_schema_is_refused_with_the_accepted_forms(given):
     if given is Joke:
         given = Joke(setup="a", title="b")
     with pytest.raises(ValueError, match="Give a pydantic class, a TypedDict"):
-        read_schema(given)
+        parse_schema(given)
 
 
 def test_a_class_without_json_schema_is_refused_by_name():
@@ -170,13 +170,13 @@ def test_a_class_without_json_schema_is_refused_by_name():
         sentinel: type(dataclasses.MISSING)
 
     with pytest.raises(ValueError, match="Opaque has no JSON Schema"):
-        read_schema(Opaque)
+        parse_schema(Opaque)
 
 
 def test_an_annotation_that_cannot_be_resolved_is_refused_by_name():
     broken = typing.TypedDict("broken", {"x": "Nowhere", "a-b": int})  # noqa: F821  the point
     with pytest.raises(ValueError, match="broken has no JSON Schema: name 'Nowhere'"):
-        read_schema(broken)
+        parse_schema(broken)
 
 
 def test_functions_and_tools_are_understood_by_their_arguments():
@@ -184,7 +184,7 @@ def test_functions_and_tools_are_understood_by_their_arguments():
         """Tell a joke."""
 
     for given in (tell, tool(tell)):
-        answer = read_schema(given)
+        answer = parse_schema(given)
         assert (answer.name, answer.description) == ("tell", "Tell a joke.")
         assert answer.definition["required"] == ["setup"]
 
@@ -196,7 +196,7 @@ def test_the_given_dict_is_never_changed():
     ):
         before = copy.deepcopy(given)
         encode_response_format(given, True)
-        encode_answer_tool(read_schema(given, True))
+        encode_output_tool(parse_schema(given, True))
         assert given == before
 
 
@@ -282,11 +282,11 @@ def test_references_are_filled_in_unless_a_class_holds_itself():
         first: Box[int]
         second: Box[int] = Field(description="another")
 
-    properties = read_schema(Forest).definition["properties"]
+    properties = parse_schema(Forest).definition["properties"]
     box = {"type": "object", "properties": {"item": {"type": "integer"}}, "required": ["item"]}
     assert properties == {"first": box, "second": {**box, "description": "another"}}
 
-    tree = read_schema(Tree)
+    tree = parse_schema(Tree)
     assert (tree.name, tree.description) == ("Tree", "A tree.")
     assert tree.definition["type"] == "object"
     assert tree.definition["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
@@ -294,7 +294,7 @@ def test_references_are_filled_in_unless_a_class_holds_itself():
 
 
 def test_the_tool_carries_name_description_parameters_and_strict():
-    assert encode_answer_tool(read_schema(JOKE_SCHEMA, False)) == {
+    assert encode_output_tool(parse_schema(JOKE_SCHEMA, False)) == {
         "type": "function",
         "function": {
             "name": "Joke",
@@ -309,7 +309,7 @@ def test_the_tool_carries_name_description_parameters_and_strict():
 
 def test_a_list_cannot_be_the_arguments_of_a_function():
     with pytest.raises(ValueError, match="use method='json_schema'"):
-        encode_answer_tool(read_schema({"title": "Names", "type": "array"}))
+        encode_output_tool(parse_schema({"title": "Names", "type": "array"}))
 
 
 # TypedDicts
@@ -327,7 +327,7 @@ def test_the_arguments_in_a_typed_dict_s_docstring_describe_its_keys():
         city: str
         days: Annotated[int, 1, "own description"]
 
-    answer = read_schema(Weather)
+    answer = parse_schema(Weather)
     assert answer.description == "Look up the weather."
     properties = answer.definition["properties"]
     assert properties["city"] == {"type": "string", "description": "the name of the city"}
@@ -335,11 +335,11 @@ def test_the_arguments_in_a_typed_dict_s_docstring_describe_its_keys():
 
 
 def test_a_docstring_that_core_cannot_read_describes_the_whole():
-    assert "next: the next one" in read_schema(Chain).description
+    assert "next: the next one" in parse_schema(Chain).description
 
 
 def test_typed_dicts_keep_descriptions_none_and_what_is_required():
-    answer = read_schema(JokeDict)
+    answer = parse_schema(JokeDict)
     assert answer.description == "Joke to tell user."
     assert answer.definition == {
         "type": "object",
@@ -355,7 +355,7 @@ def test_typed_dicts_keep_descriptions_none_and_what_is_required():
 
 
 def test_typed_dicts_of_every_making_are_understood():
-    definition = read_schema(Order).definition
+    definition = parse_schema(Order).definition
     line = {
         "type": "object",
         "properties": {"sku": {"type": "string", "description": "stock keeping unit"}},
@@ -369,7 +369,7 @@ def test_typed_dicts_of_every_making_are_understood():
 
 
 def test_a_typed_dict_without_docstring_has_no_description():
-    assert read_schema(PlainTypedDict).description == ""
+    assert parse_schema(PlainTypedDict).description == ""
 
 
 # Tracing
@@ -378,7 +378,7 @@ def test_a_typed_dict_without_docstring_has_no_description():
 @pytest.mark.parametrize("given", [Joke, JokeV1, JOKE_SCHEMA, JokeDict])
 def test_tracers_are_told_what_core_would_tell_them(given):
     expected = convert_to_json_schema(given)
-    traced = convert_to_json_schema(read_schema(given).traced)
+    traced = convert_to_json_schema(parse_schema(given).traced)
     if given is JokeDict:  # core loses the None
         expected["properties"]["rating"] = traced["properties"]["rating"]
     assert traced == expected
@@ -386,11 +386,11 @@ def test_tracers_are_told_what_core_would_tell_them(given):
 
 @pytest.mark.parametrize("given", [Order, Point, BODY, Tree, {"name": "joke", "schema": BODY}])
 def test_tracers_get_a_schema_of_every_form(given):
-    assert convert_to_json_schema(read_schema(given).traced)["properties"]
+    assert convert_to_json_schema(parse_schema(given).traced)["properties"]
 
 
 def test_what_tracers_are_told_is_not_touched_by_strict():
-    assert read_schema(JOKE_SCHEMA, True).traced == read_schema(JOKE_SCHEMA).traced
+    assert parse_schema(JOKE_SCHEMA, True).traced == parse_schema(JOKE_SCHEMA).traced
 
 
 # Loading
@@ -559,7 +559,7 @@ Tolerant = tolerant_model()
 )
 def test_null_for_what_may_be_absent_and_not_null_is_absence(given, value, loaded):
     before = copy.deepcopy(value)
-    assert read_schema(given).load(value) == loaded
+    assert parse_schema(given).load(value) == loaded
     assert value == before
 
 
@@ -586,12 +586,12 @@ def test_null_for_what_may_be_absent_and_not_null_is_absence(given, value, loade
 )
 def test_null_for_anything_else_is_a_violation(given, value):
     with pytest.raises(ValueError):
-        read_schema(given).load(value)
+        parse_schema(given).load(value)
 
 
 def test_the_violations_of_a_value_do_not_name_what_counts_as_absent():
     with pytest.raises(ValueError) as caught:
-        read_schema(BASKET).load({"total": "much", "lines": None})
+        parse_schema(BASKET).load({"total": "much", "lines": None})
     assert str(caught.value) == "total: \"much\" is not of type 'number' (type)"
 
 
@@ -603,12 +603,12 @@ def test_a_strict_dataclass_takes_what_json_writes():
         pair: tuple[int, int]
         note: str = "none"
 
-    loaded = read_schema(Meeting).load(
+    loaded = parse_schema(Meeting).load(
         {"day": "2026-11-23", "colour": "red", "pair": [1, 2], "note": None}
     )
     assert loaded == Meeting(dt.date(2026, 11, 23), Colour.RED, (1, 2))
     with pytest.raises(ValueError, match="day"):
-        read_schema(Meeting).load({"day": 5, "colour": "red", "pair": [1, 2]})
+        parse_schema(Meeting).load({"day": 5, "colour": "red", "pair": [1, 2]})
 
 
 def test_a_dataclass_takes_what_json_can_escape_and_utf_8_cannot_write():
@@ -616,7 +616,7 @@ def test_a_dataclass_takes_what_json_can_escape_and_utf_8_cannot_write():
     class Note:
         text: Any
 
-    assert read_schema(Note).load({"text": "\ud83d"}) == Note("\ud83d")
+    assert parse_schema(Note).load({"text": "\ud83d"}) == Note("\ud83d")
 
 
 @pytest.mark.parametrize(
@@ -639,12 +639,12 @@ def test_a_dataclass_takes_what_json_can_escape_and_utf_8_cannot_write():
     ],
 )
 def test_json_is_loaded_as_what_was_given(given, value, loaded):
-    assert read_schema(given).load(value) == loaded
+    assert parse_schema(given).load(value) == loaded
 
 
 @pytest.mark.parametrize("given", [Joke, JokeV1, Point, JokeDict, JOKE_SCHEMA, Order, Tree])
 def test_json_that_does_not_fit_is_a_value_error(given):
-    answer = read_schema(given)
+    answer = parse_schema(given)
     for value in ({}, [], None, "text"):
         with pytest.raises(ValueError):
             answer.load(value)

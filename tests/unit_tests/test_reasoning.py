@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_aimlernie._response.reasoning import ThoughtSplitter, split_thoughts
+from langchain_aimlernie._response.reasoning import ThinkTagParser, split_think_tags
 
 CASES = [
     ("", ("", "")),
@@ -42,7 +42,7 @@ CASES = [
 
 @pytest.mark.parametrize(("text", "parts"), CASES)
 def test_a_block_that_opens_the_text_is_reasoning(text, parts):
-    assert split_thoughts(text) == parts
+    assert split_think_tags(text) == parts
 
 
 PIECES = [*"<think/> a\n", "<think>", "</think>", "<response>", "</response>", "\n" * 7]
@@ -50,7 +50,7 @@ PIECES = [*"<think/> a\n", "<think>", "</think>", "<response>", "</response>", "
 
 @pytest.mark.parametrize("before", ["", "<think>a", "<think>a</think><response>b"])
 def test_white_space_is_not_held_back_without_bound(before):
-    splitter = ThoughtSplitter()
+    splitter = ThinkTagParser()
     splitter.feed(before)
     parts = [splitter.feed("\n") for _ in range(100)]
     assert sum(len(reasoning + text) for reasoning, text in parts) == 92
@@ -65,7 +65,7 @@ def test_any_split_of_the_text_gives_the_same_parts(data):
         )
     )
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=8).map(sorted))
-    splitter = ThoughtSplitter()
+    splitter = ThinkTagParser()
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
     told = [*map(splitter.feed, pieces), splitter.close()]
-    assert ("".join(r for r, _ in told), "".join(t for _, t in told)) == split_thoughts(text)
+    assert ("".join(r for r, _ in told), "".join(t for _, t in told)) == split_think_tags(text)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from langchain_aimlernie._response.schema import (
-    as_int,
-    as_number,
+    coerce_int,
+    coerce_number,
     parse_answer,
     parse_json,
     parse_object,
@@ -87,7 +87,7 @@ def test_text_that_is_nested_beyond_any_use_is_an_invalid_response(wrap):
     ],
 )
 def test_counts_are_read_from_any_number(value, number):
-    assert as_int(value) == number
+    assert coerce_int(value) == number
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_counts_are_read_from_any_number(value, number):
     [(3, 3), (0.5, 0.5), (2.0, 2), ("0.25", 0.25), ("x", None), (True, None), ("nan", None)],
 )
 def test_amounts_are_read_from_any_number(value, number):
-    assert as_number(value) == number
+    assert coerce_number(value) == number
 
 
 @pytest.mark.parametrize(

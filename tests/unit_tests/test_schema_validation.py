@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_aimlernie._structured.validation import make_check
+from langchain_aimlernie._structured.validation import compile_check
 
 ORDER = {
     "type": "object",
@@ -29,7 +29,7 @@ PAIR = [{"type": "integer"}, {"type": "string"}]
 
 def violations(value, schema):
     """What is said of a value; `None` if it is an instance."""
-    check = make_check(schema)
+    check = compile_check(schema)
     try:
         assert check(value) is value
     except ValueError as error:
@@ -187,13 +187,13 @@ def test_what_is_no_assertion_asserts_nothing(schema, value):
 def test_an_invalid_schema_is_refused_with_the_place_in_it(schema, told):
     told = told.replace("[", r"\[") if ".*" not in told else told
     with pytest.raises(ValueError, match=f"no valid JSON Schema: {told}".replace("$", r"\$")):
-        make_check(schema)
+        compile_check(schema)
 
 
 @pytest.mark.parametrize("schema", [{"enum": [object()]}, {"const": {1, 2}}])
 def test_a_schema_that_is_no_json_is_refused(schema):
     with pytest.raises(ValueError, match="cannot be written as JSON"):
-        make_check(schema)
+        compile_check(schema)
 
 
 def test_a_schema_may_be_of_tuples():
@@ -228,7 +228,7 @@ def test_nothing_is_fetched(monkeypatch):
 
 
 def test_a_check_can_be_pickled():
-    check = pickle.loads(pickle.dumps(make_check(ORDER)))
+    check = pickle.loads(pickle.dumps(compile_check(ORDER)))
     assert check(INSTANCE) == INSTANCE
     with pytest.raises(ValueError, match="id: 0 is less"):
         check({**INSTANCE, "id": 0})

@@ -18,7 +18,7 @@ from langchain_aimlernie._request.tools import (
     encode_tool_choice,
     encode_tools,
 )
-from langchain_aimlernie._response.schema import ToolFragment
+from langchain_aimlernie._response.schema import ToolCallDelta
 from langchain_aimlernie._response.tool_calls import (
     JsonScanner,
     ToolCallAssembler,
@@ -295,11 +295,11 @@ def test_arguments_are_an_object_or_nothing(text, arguments):
 def test_calls_of_a_whole_answer_are_sorted_into_valid_and_invalid():
     valid, invalid = decode_tool_calls(
         [
-            ToolFragment(None, "1", "f", '{"a": 1}'),
-            ToolFragment(None, "", "f", ""),
-            ToolFragment(None, "1", "f", "{}"),
-            ToolFragment(None, "4", "f", "{broken"),
-            ToolFragment(None, "5", "", "{}"),
+            ToolCallDelta(None, "1", "f", '{"a": 1}'),
+            ToolCallDelta(None, "", "f", ""),
+            ToolCallDelta(None, "1", "f", "{}"),
+            ToolCallDelta(None, "4", "f", "{broken"),
+            ToolCallDelta(None, "5", "", "{}"),
         ],
         None,
     )
@@ -322,7 +322,7 @@ def assembled(*deltas):
 
 
 def fragment(index=None, id="", name="", arguments=""):  # noqa: A002
-    return [ToolFragment(index, id, name, arguments)]
+    return [ToolCallDelta(index, id, name, arguments)]
 
 
 A, B = '{"city": "Köln"}', '{"city": "北京"}'
