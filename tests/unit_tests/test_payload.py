@@ -7,10 +7,9 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
+from langchain_aimlernie._ranges import REQUEST_PARAMS, validate_param
 from langchain_aimlernie._request.payload import (
-    BODY_SETTINGS,
     build_payload,
-    check_setting,
     encode_body,
 )
 from langchain_aimlernie.errors import BadRequestError
@@ -77,20 +76,20 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in GOOD.items() for v in vs])
 def test_values_within_the_published_ranges_are_taken(name, value):
-    check_setting(name, value)
+    validate_param(name, value)
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in BAD.items() for v in vs])
 def test_values_outside_are_refused_naming_setting_and_value(name, value):
     with pytest.raises(ValueError, match=name):
-        check_setting(name, value)
+        validate_param(name, value)
     with pytest.raises(BadRequestError, match=name):
         payload(**{name: value})
 
 
-@pytest.mark.parametrize("name", BODY_SETTINGS)
+@pytest.mark.parametrize("name", REQUEST_PARAMS)
 def test_every_setting_can_be_unset(name):
-    check_setting(name, None)
+    validate_param(name, None)
     assert name not in payload({name: None})
 
 
