@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from tenacity import RetryCallState
 
 from langchain_aimlernie._imports import DeferredImport
+from langchain_aimlernie._metering import aadmit, admit
 from langchain_aimlernie._params import read_options
 from langchain_aimlernie._ranges import REQUEST_PARAMS
 from langchain_aimlernie._request.payload import build_payload, encode_body
@@ -310,6 +311,7 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
         AimlErnieError: The call failed.
     """
     call = prepared.call()
+    admit(call.headers["x-client-request-id"])
     on_retry = None if run_manager is None else _retry_told(run_manager)
     transport = prepared.settings.transport
     return transport.send(call, _completion_decoder(call, prepared.settings), on_retry=on_retry)
@@ -324,6 +326,7 @@ async def agenerate(
         AimlErnieError: The call failed.
     """
     call = await prepared.async_call()
+    await aadmit(call.headers["x-client-request-id"])
     on_retry = None if run_manager is None else _async_retry_told(run_manager)
     transport = prepared.settings.async_transport
     return await transport.send(
@@ -340,6 +343,7 @@ def stream(
         AimlErnieError: The call failed; `.partial` is what had come.
     """
     call = prepared.call()
+    admit(call.headers["x-client-request-id"])
     on_retry = None if run_manager is None else _retry_told(run_manager)
     transport = prepared.settings.transport
     with closing(
@@ -360,6 +364,7 @@ async def astream(
         AimlErnieError: The call failed; `.partial` is what had come.
     """
     call = await prepared.async_call()
+    await aadmit(call.headers["x-client-request-id"])
     on_retry = None if run_manager is None else _async_retry_told(run_manager)
     transport = prepared.settings.async_transport
     async with aclosing(

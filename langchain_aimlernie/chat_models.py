@@ -6,6 +6,7 @@ would block the event loop in which it is called.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
@@ -29,6 +30,7 @@ from langchain_aimlernie._client import (
     load_transport,
     stream,
 )
+from langchain_aimlernie._metering import set_meters
 from langchain_aimlernie._params import ALIASES, OPTIONS, PER_CALL_FIELDS, read_options
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
@@ -311,6 +313,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        set_meters(run_manager)
         if "cache" not in kwargs:
             return super()._generate_with_cache(messages, stop, run_manager, **kwargs)
         model = self.model_copy(update={"cache": kwargs.pop("cache")})
@@ -326,12 +329,20 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        if "cache" not in kwargs:
-            return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
-        model = self.model_copy(update={"cache": kwargs.pop("cache")})
-        return await model._agenerate_with_cache(  # noqa: SLF001  another model of this class
-            messages, stop, run_manager, **kwargs
-        )
+        set_meters(run_manager)
+        model = self
+        if "cache" in kwargs:
+            model = self.model_copy(update={"cache": kwargs.pop("cache")})
+        try:
+            return await super(ChatAimlErnie, model)._agenerate_with_cache(
+                messages, stop, run_manager, **kwargs
+            )
+        except asyncio.CancelledError as error:
+            # Core reports only a cancellation that began within the call.
+            task = asyncio.current_task()
+            if run_manager is not None and task is not None and task.cancelling():
+                await run_manager.on_llm_error(error, response=LLMResult(generations=[]))
+            raise
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:

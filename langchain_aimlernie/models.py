@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
@@ -339,3 +339,16 @@ def _texts(value: object) -> tuple[str, ...]:
 def _count(value: object) -> int | None:
     number = parse_amount(value)
     return int(number) if number else None
+
+
+def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
+    """Return the prices of a million tokens of input and of output in the last `list_models()`.
+
+    Sends nothing; `None` if the catalogue has not been fetched, or has no such prices.
+    """
+    for kept in reversed(_kept.values()):
+        for card in decode_catalogue(kept.body):
+            prices = card.input_price, card.output_price
+            if model in {card.id, *card.aliases} and None not in prices:
+                return cast("tuple[Decimal, Decimal]", prices)
+    return None

@@ -8,29 +8,38 @@ print(spend)
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 from uuid import UUID
 
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import LLMResult
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from langchain_aimlernie.errors import InsufficientCreditsError
-from langchain_aimlernie.profiles import find_model
+from langchain_aimlernie._metering import Meter, add_meter
+from langchain_aimlernie._tokens import count_message_tokens, count_tokens
+from langchain_aimlernie.errors import (
+    APITimeoutError,
+    InsufficientCreditsError,
+    StreamInterruptedError,
+)
+from langchain_aimlernie.profiles import PROVIDER, find_model
 
 __all__ = ["BudgetExceededError", "Spend", "SpendTracker"]
 
 # "$1 USD = 2,000,000 credits" (docs.aimlapi.com, "How can I track my funds?"). Older answers of
 # the API carry only the credits.
 _CREDITS_PER_USD = 2_000_000
+_MILLION = 1_000_000
 
 _ZERO = Decimal(0)
 
@@ -57,6 +66,8 @@ class Spend(NamedTuple):
         reasoning_tokens: Those of `output_tokens` that are reasoning.
         credits: Credits of the AI/ML API.
         usd: The same in US dollars.
+        estimated_usd: The part of `usd` that is an estimate: of calls that the caller cancelled or
+            abandoned, and of responses that did not state their price.
     """
 
     calls: int = 0
@@ -70,6 +81,7 @@ class Spend(NamedTuple):
     reasoning_tokens: int = 0
     credits: Decimal = _ZERO
     usd: Decimal = _ZERO
+    estimated_usd: Decimal = _ZERO
 
     @override
     def __str__(self) -> str:
@@ -85,43 +97,138 @@ class Spend(NamedTuple):
             _counted(self.retries, "retry", "retries"): self.retries,
             f"{self.failed:,} failed": self.failed,
             f"{self.unpriced:,} without a price": self.unpriced,
+            f"${self.estimated_usd.normalize():,f} estimated": self.estimated_usd,
         }
         return ", ".join((*parts, *(text for text, number in seldom.items() if number)))
 
 
-class SpendTracker(BaseCallbackHandler):
-    """Adds up tokens, credits and US dollars of every call of a chat model that it sees.
+def _owner() -> tuple[int, int]:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no running event loop
+        task = None
+    return threading.get_ident(), id(task)
 
-    It sees the calls made inside `with SpendTracker() as spend:` in the same thread or task and
-    those they start, and the calls that have it among their `callbacks`. Streamed and whole
-    answers count alike, once. One tracker may serve many threads and tasks at once.
 
-    Args:
-        limit_usd: Budget in US dollars. Once it is spent, the next call raises
-            `BudgetExceededError` instead of being sent. Calls that are under way go on, so many at
-            once can overshoot.
-        limit_credits: The same in credits.
+@dataclass(slots=True)
+class _Run:
+    """A call under way.
 
-    Raises:
-        ValueError: A limit is no number of at least 0; also when it is changed on the tracker.
+    Attributes:
+        is_own: Whether it is a call of `ChatAimlErnie`, which reserves before it sends.
+        is_sent: Whether the request may have been sent.
+        may_wait: Whether it may wait for the first price.
+        reserved: US dollars that are reserved for it.
+        received: The output so far.
+        owner: The thread and task that made it. A call does not wait for another of its own
+            task, such as a stream in whose loop it is made.
     """
 
-    raise_error = True  # else core would log a spent budget and make the call
-    run_inline = True  # on the event loop, before the request goes out; nothing here waits
+    model: str
+    tags: tuple[str, ...]
+    messages: Sequence[BaseMessage]
+    params: Mapping[str, Any]
+    is_own: bool
+    is_sent: bool
+    may_wait: bool = True
+    reserved: Decimal = _ZERO
+    client_request_id: str = ""
+    received: list[str] = field(default_factory=list)
+    owner: tuple[int, int] = field(default_factory=_owner)
 
-    def __init__(
+    def estimated_usage(self) -> tuple[int, int]:
+        """Return about how many tokens the prompt and the output so far have."""
+        tools = self.params.get("tools")
+        prompt = count_message_tokens(self.messages, tools if isinstance(tools, list) else None)
+        return prompt, count_tokens("".join(self.received))
+
+
+@dataclass(frozen=True, slots=True)
+class _Estimate:
+    """A call whose price is not known, or only estimated."""
+
+    model: str
+    tags: tuple[str, ...]
+    input_tokens: int
+    output_tokens: int
+    usd: Decimal | None
+    client_request_id: str
+    inference_id: str
+
+
+class SpendTracker(Meter):
+    """Adds up tokens, credits and US dollars of the calls of chat models, within a budget.
+
+    It sees the calls of models that have it among their `callbacks`
+    (`ChatAimlErnie(callbacks=[spend])`) or are called with `config={"callbacks": [spend]}`, in any
+    thread, task or generator, and the calls made inside `with SpendTracker() as spend:` in the same
+    context. A plain thread, or a generator that is resumed in another context, does not see the
+    `with`. Streamed and whole responses count alike, once. One tracker may serve many threads and
+    tasks.
+
+    A call that the caller cancels or abandons is counted with an estimate: its prompt and the
+    output received so far, at the mean price of a token in this tracker's calls to the model, else
+    at the price in the last `list_models()`, else in `prices`. If none is known, it is `unpriced`
+    until the first price comes.
+
+    Args:
+        limit_usd: Budget in US dollars. A call that could exceed it raises `BudgetExceededError`
+            instead of being sent.
+        limit_credits: The same in credits.
+        spent_usd: US dollars spent before, which count towards the budget.
+        reserve: What each call reserves of the budget while it is under way: `"expected"`, the
+            mean price of a call so far (until the first price is known, further calls of
+            `ChatAimlErnie` wait for the first response, at most a minute); `"worst"`, the price of
+            the estimated prompt and of `max_tokens`, or of all that the context leaves; `None`,
+            nothing: calls are sent until the budget is spent. While nothing is spent or reserved, a
+            call is always sent.
+        prices: US dollars for a million tokens of input and of output, by model id.
+        price: Price of a response that does not state it, as those of other models: called with
+            the model's name and the `usage_metadata`, it returns US dollars, or `None`.
+        unpriced: A response without any price counts like an estimated call (`"reserve"`), or
+            costs nothing (`"ignore"`).
+
+    Raises:
+        ValueError: An amount is no number of at least 0 (also when a limit is assigned later), or
+            `reserve` or `unpriced` is none of its values.
+    """
+
+    raise_error = True  # else core would log an exceeded budget and make the call
+    run_inline = True  # on the event loop, before the request is sent; nothing here waits
+
+    def __init__(  # noqa: PLR0913  all of them optional, by name
         self,
         *,
         limit_usd: Decimal | float | str | None = None,
         limit_credits: Decimal | float | str | None = None,
+        spent_usd: Decimal | float | str = 0,
+        reserve: Literal["expected", "worst"] | None = "expected",
+        prices: Mapping[str, tuple[Decimal | float | str, Decimal | float | str]] | None = None,
+        price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None = None,
+        unpriced: Literal["reserve", "ignore"] = "reserve",
     ) -> None:
         super().__init__()
         self._limit_usd = _limit(limit_usd, "limit_usd")
         self._limit_credits = _limit(limit_credits, "limit_credits")
-        self._lock = threading.Lock()
-        self._total = Spend()
+        self._reserve = _choice(reserve, ("expected", "worst", None), "reserve")
+        self._unpriced = _choice(unpriced, ("reserve", "ignore"), "unpriced")
+        self._prices = {
+            find_model(model).id: (_amount(pair[0], "prices"), _amount(pair[1], "prices"))
+            for model, pair in (prices or {}).items()
+        }
+        self._price = price
+        self._lock = threading.RLock()
+        self._clear(_amount(spent_usd, "spent_usd"))
+        self._runs: dict[UUID, _Run] = {}
+        self._reserved = _ZERO
+        self._waiters: list[Future[None]] = []
+
+    def _clear(self, spent_usd: Decimal) -> None:
+        self._total = Spend(usd=spent_usd, credits=spent_usd * _CREDITS_PER_USD)
         self._by_model: dict[str, Spend] = {}
-        self._models: dict[UUID, str] = {}  # of the calls under way
+        self._by_tag: dict[str, Spend] = {}
+        self._priced: dict[str, Spend] = {}  # calls whose price is known exactly
+        self._estimates: list[_Estimate] = []
 
     @property
     def limit_usd(self) -> Decimal | None:
@@ -143,14 +250,20 @@ class SpendTracker(BaseCallbackHandler):
 
     @property
     def total(self) -> Spend:
-        """What all calls so far have used."""
+        """The sum over all calls so far."""
         return self._total
 
     @property
     def by_model(self) -> dict[str, Spend]:
-        """What the calls to each model have used, by the model's id."""
+        """The sums over the calls to each model, by the model's id."""
         with self._lock:
             return dict(self._by_model)
+
+    @property
+    def by_tag(self) -> dict[str, Spend]:
+        """The sums over the calls with each tag of LangChain's (`config={"tags": [...]}`)."""
+        with self._lock:
+            return dict(self._by_tag)
 
     @property
     def usd(self) -> Decimal:
@@ -161,6 +274,56 @@ class SpendTracker(BaseCallbackHandler):
     def credits(self) -> Decimal:
         """Credits spent so far."""
         return self._total.credits
+
+    @property
+    def remaining_usd(self) -> Decimal | None:
+        """US dollars that are left of the budget, at least 0; `None` without `limit_usd`.
+
+        What calls under way have reserved is not left.
+        """
+        with self._lock:
+            if self._limit_usd is None:
+                return None
+            return max(_ZERO, self._limit_usd - self._total.usd - self._reserved)
+
+    def reset(self) -> None:
+        """Begin again at zero; limits and calls under way stay."""
+        with self._lock:
+            self._clear(_ZERO)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sums as JSON values, for `from_dict`; limits and prices are not among them."""
+        with self._lock:
+            return {
+                "total": _to_json(self._total),
+                **{
+                    name: {key: _to_json(spend) for key, spend in sums.items()}
+                    for name, sums in self._tables().items()
+                },
+            }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], **settings: Any) -> Self:
+        """Return a tracker that continues the sums of `to_dict`.
+
+        Args:
+            data: What `to_dict` returned.
+            settings: The constructor's arguments, such as `limit_usd`.
+
+        Raises:
+            ValueError: `data` is none of `to_dict`'s, or a setting is invalid.
+        """
+        tracker = cls(**settings)
+        try:
+            tracker._total = _from_json(data["total"])
+            for name, sums in tracker._tables().items():
+                sums.update({key: _from_json(each) for key, each in data[name].items()})
+        except (AttributeError, KeyError, TypeError, ArithmeticError) as error:
+            raise ValueError(f"This is no result of SpendTracker.to_dict(): {error!r}.") from None
+        return tracker
+
+    def _tables(self) -> dict[str, dict[str, Spend]]:
+        return {"by_model": self._by_model, "by_tag": self._by_tag, "priced": self._priced}
 
     @override
     def __str__(self) -> str:
@@ -190,65 +353,309 @@ class SpendTracker(BaseCallbackHandler):
         *,
         run_id: UUID,
         metadata: dict[str, Any] | None = None,
+        tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Remember the call's model.
+        """Register the call; `ChatAimlErnie` asks `reserve` later, after the cache lookup.
 
         Raises:
-            BudgetExceededError: If the budget is spent.
+            BudgetExceededError: The budget does not allow a call of another model.
         """
-        self._check_budget()
-        model = (metadata or {}).get("ls_model_name")
-        self._models[run_id] = find_model(model).id if isinstance(model, str) else ""
+        facts = metadata or {}
+        model = facts.get("ls_model_name")
+        is_own = facts.get("ls_provider") == PROVIDER
+        run = _Run(
+            find_model(model).id if isinstance(model, str) else "",
+            tuple(tags or ()),
+            messages[0] if messages else (),
+            kwargs.get("invocation_params") or {},
+            is_own,
+            is_sent=not is_own,
+        )
+        with self._lock:
+            if is_own:
+                add_meter(run_id, self)
+            else:
+                self._hold(run, self._cost_of(run) or _ZERO)
+            self._runs[run_id] = run
+
+    @override
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]],
+        *,
+        chunk: GenerationChunk | ChatGenerationChunk | None = None,
+        run_id: UUID,
+        **kwargs: Any,
+    ) -> None:
+        """Note the output, should the call be broken off."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.received.append(token if isinstance(token, str) else str(token))
+            message = getattr(chunk, "message", None)
+            if isinstance(message, AIMessageChunk):
+                run.received.append(message.additional_kwargs.get("reasoning_content") or "")
+                run.received += [call["args"] or "" for call in message.tool_call_chunks]
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        """Add what the answer says that it cost."""
+        """Add the cost of a response."""
         message = _answer(response)
-        if message is not None:
-            self._add(run_id, message, _spend_of(message), last=True)
+        with self._lock:
+            run = self._end(run_id)
+            if message is not None:
+                self._count(run, message, _spend_of(message))
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Count the failure, and what the answer had said of its cost before it."""
-        if run_id not in self._models:
-            return  # not the call of a chat model
+        """Count the failure, or the call that the caller broke off, with what it has cost."""
         message = _answer(kwargs.get("response"))
-        spend = Spend() if message is None else _spend_of(message)
-        if isinstance(error, Exception):
-            spend = spend._replace(calls=0, failed=1, unpriced=0)
-        else:  # the caller had enough: KeyboardInterrupt, CancelledError, GeneratorExit
-            spend = spend._replace(calls=1, unpriced=int(not spend.credits))
-        self._add(run_id, message, spend, last=True)
+        with self._lock:
+            if run_id not in self._runs:
+                return  # not the call of a chat model
+            run = self._end(run_id)
+            if isinstance(error, BudgetExceededError):
+                return
+            is_failure = isinstance(error, Exception)
+            spend = Spend() if message is None else _spend_of(message)
+            counted = spend._replace(calls=int(not is_failure), failed=int(is_failure))
+            if not run.is_sent or (is_failure and not spend.credits and not _is_billed(error, run)):
+                self._book(run.model, run.tags, counted._replace(unpriced=0))
+            else:
+                counted = counted._replace(unpriced=int(not spend.credits))
+                self._count(run, message, counted)
 
     @override
     def on_retry(self, retry_state: object, *, run_id: UUID, **kwargs: Any) -> None:
         """Count the retry."""
-        self._add(run_id, None, Spend(retries=1))
-
-    def _add(
-        self, run_id: UUID, message: AIMessage | None, spend: Spend, *, last: bool = False
-    ) -> None:
         with self._lock:
-            model = self._models.pop(run_id, "") if last else self._models.get(run_id, "")
-            if not model and message is not None:
-                model = find_model(str(message.response_metadata.get("model_name", ""))).id
-            model = model or "unknown"
-            self._total = _sum(self._total, spend)
-            self._by_model[model] = _sum(self._by_model.get(model, Spend()), spend)
+            run = self._runs.get(run_id)
+            model, tags = (run.model, run.tags) if run else ("", ())
+            self._book(model, tags, Spend(retries=1))
 
-    def _check_budget(self) -> None:
-        total = self._total
-        for name, limit, spent in (
-            ("limit_usd", self.limit_usd, total.usd),
-            ("limit_credits", self.limit_credits, total.credits),
+    @override
+    def reserve(self, run_id: UUID, client_request_id: str) -> Future[None] | None:
+        """Reserve what a call of `ChatAimlErnie` is expected to cost.
+
+        Args:
+            run_id: The call's run.
+            client_request_id: The call's id in the provider's log.
+
+        Returns:
+            `None` if the call may be sent, else a future to wait for before the next attempt.
+
+        Raises:
+            BudgetExceededError: The budget does not allow the call.
+        """
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None or run.is_sent:
+                return None
+            cost = self._cost_of(run)
+            self._hold(run, cost or _ZERO)
+            if cost is None and run.may_wait and self._has_first_call(run):
+                self._release(run)
+                waiter: Future[None] = Future()
+                self._waiters.append(waiter)
+                return waiter
+            run.is_sent, run.client_request_id = True, client_request_id
+            return None
+
+    @override
+    def give_up_waiting(self, run_id: UUID) -> None:
+        """Let the next `reserve` of this run decide without waiting."""
+        if (run := self._runs.get(run_id)) is not None:
+            run.may_wait = False
+
+    def _has_first_call(self, run: _Run) -> bool:
+        """Return whether a call is under way whose price will be the first one."""
+        return any(
+            other.is_own and other.is_sent and other.owner != run.owner
+            for other in self._runs.values()
+        )
+
+    def _cost_of(self, run: _Run) -> Decimal | None:
+        """Return what `run` shall reserve; `None` if that is not known yet."""
+        if self._reserve is None or (self._limit_usd is None and self._limit_credits is None):
+            return _ZERO
+        if self._reserve == "worst" and (rates := self._rates(run.model)) is not None:
+            prompt, _ = run.estimated_usage()
+            return prompt * rates[0] + _max_output(run, prompt) * rates[1]
+        priced = self._priced.get(run.model) or _add_all(self._priced.values())
+        if priced.calls:
+            return priced.usd / priced.calls
+        # The server states no prices: there is nothing to wait for.
+        return _ZERO if self._by_model.get(run.model, Spend()).unpriced else None
+
+    def _rates(self, model: str) -> tuple[Decimal, Decimal] | None:
+        """Return US dollars for a token of input and of output; `None` if they are not known."""
+        million = self._prices.get(model) if self._reserve == "worst" else None
+        priced = self._priced.get(model)
+        if million is None and priced and (tokens := priced.input_tokens + priced.output_tokens):
+            return (mean := priced.usd / tokens), mean
+        million = million or _listed_prices(model) or self._prices.get(model)
+        return None if million is None else (million[0] / _MILLION, million[1] / _MILLION)
+
+    def _hold(self, run: _Run, cost: Decimal) -> None:
+        """Reserve `cost` for `run`.
+
+        Raises:
+            BudgetExceededError: That would exceed a limit.
+        """
+        total, held = self._total, self._reserved
+        for name, limit, spent, reserved, more in (
+            ("limit_usd", self._limit_usd, total.usd, held, cost),
+            (
+                "limit_credits",
+                self._limit_credits,
+                total.credits,
+                held * _CREDITS_PER_USD,
+                cost * _CREDITS_PER_USD,
+            ),
         ):
-            if limit is not None and spent >= limit:
-                raise BudgetExceededError(
-                    f"The budget is spent: {spent:f} of {name}={limit:f} in "
-                    f"{_counted(total.calls, 'call')}. This call was not sent. Raise the limit, "
-                    "or start with a new SpendTracker."
+            used = spent + reserved
+            if limit is not None and (used >= limit or (used and used + more > limit)):
+                raise BudgetExceededError(_excess(name, limit, spent, reserved, more))
+        run.reserved = cost
+        self._reserved += cost
+
+    def _release(self, run: _Run) -> None:
+        self._reserved -= run.reserved
+        run.reserved = _ZERO
+
+    def _end(self, run_id: UUID) -> _Run:
+        """Take out the run, release its reservation, and wake the calls that wait for a price."""
+        run = self._runs.pop(run_id, None) or _Run("", (), (), {}, is_own=False, is_sent=True)
+        self._release(run)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.set_running_or_notify_cancel():
+                waiter.set_result(None)
+        return run
+
+    def _count(self, run: _Run, message: AIMessage | None, spend: Spend) -> None:
+        """Book a response, or what came of it, with its price or an estimate."""
+        metadata = {} if message is None else message.response_metadata
+        model = run.model or find_model(str(metadata.get("model_name", ""))).id or _UNKNOWN
+        if spend.cached or not spend.unpriced:
+            if spend.calls and not spend.cached:
+                self._priced[model] = _sum(self._priced.get(model, Spend()), spend)
+            self._book(model, run.tags, spend)
+            self._price_estimates()
+            return
+        usage = None if message is None else message.usage_metadata
+        if usage is not None and self._price is not None:
+            amount = self._price(model, usage)
+            if amount is not None:
+                usd = _amount(amount, "price")
+                spend = spend._replace(usd=usd, credits=usd * _CREDITS_PER_USD, unpriced=0)
+                self._count(run, message, spend)
+                return
+        if usage is None and run.messages:
+            if message is not None and not any(run.received):
+                run.received.append(message.text)
+            prompt, output = run.estimated_usage()
+            spend = spend._replace(input_tokens=prompt, output_tokens=output)
+        self._book(model, run.tags, spend)
+        if self._unpriced == "reserve":
+            self._estimates.append(
+                _Estimate(
+                    model,
+                    run.tags,
+                    spend.input_tokens,
+                    spend.output_tokens,
+                    None,
+                    run.client_request_id,
+                    str(metadata.get("inference_id") or ""),
                 )
+            )
+            self._price_estimates()
+
+    def _price_estimates(self) -> None:
+        """Price the calls that have no price yet, as far as that is possible by now."""
+        for place, each in enumerate(self._estimates):
+            if each.usd is None and (rates := self._rates(each.model)) is not None:
+                usd = each.input_tokens * rates[0] + each.output_tokens * rates[1]
+                self._estimates[place] = replace(each, usd=usd)
+                self._book(
+                    each.model,
+                    each.tags,
+                    Spend(
+                        unpriced=-1,
+                        usd=usd,
+                        credits=usd * _CREDITS_PER_USD,
+                        estimated_usd=usd,
+                    ),
+                )
+
+    def _book(self, model: str, tags: Sequence[str], spend: Spend) -> None:
+        model = model or _UNKNOWN
+        self._total = _sum(self._total, spend)
+        self._by_model[model] = _sum(self._by_model.get(model, Spend()), spend)
+        for tag in dict.fromkeys(tags):
+            self._by_tag[tag] = _sum(self._by_tag.get(tag, Spend()), spend)
+
+
+def _is_billed(error: BaseException, run: _Run) -> bool:
+    """Return whether a failed call has probably been processed and billed."""
+    if any(run.received) or isinstance(error, StreamInterruptedError):
+        return True
+    return isinstance(error, APITimeoutError) and error.phase in _SENT
+
+
+_SENT = ("response_headers", "response_body")
+"""Phases of an error in which the whole request had been sent."""
+
+
+def _max_output(run: _Run, prompt: int) -> int:
+    """Return the most tokens that the output can have."""
+    context = find_model(run.model).context or _UNKNOWN_CONTEXT
+    most = max(1, context - prompt)
+    limits = [run.params.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    return min([most, *(limit for limit in limits if isinstance(limit, int))])
+
+
+_UNKNOWN = "unknown"  # in place of the id of a model that does not state it
+_UNKNOWN_CONTEXT = 131_072
+"""Tokens; the largest context of a model in the table."""
+
+
+def _listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
+    """Return the prices of a million tokens in the last `list_models()`, if it has been called."""
+    from langchain_aimlernie import models  # noqa: PLC0415  it imports this module
+
+    return models.listed_prices(model)
+
+
+def _excess(name: str, limit: Decimal, spent: Decimal, reserved: Decimal, more: Decimal) -> str:
+    if spent >= limit:
+        why = f"The budget is spent: {spent.normalize():f} of {name}={limit:f}"
+    else:
+        why = (
+            f"The call could exceed {name}={limit:f}: {spent.normalize():f} is spent, "
+            f"{reserved.normalize():f} is reserved by calls under way, and it is expected to cost "
+            f"{more.normalize():f}"
+        )
+    return f"{why}. This call was not sent. Raise the limit, or start with a new SpendTracker."
+
+
+def _to_json(spend: Spend) -> dict[str, int | str]:
+    return {
+        name: str(value) if isinstance(value, Decimal) else value
+        for name, value in spend._asdict().items()
+    }
+
+
+def _from_json(data: Mapping[str, Any]) -> Spend:
+    zero = Spend()._asdict()
+    return Spend(**{name: type(zero[name])(value) for name, value in data.items()})
+
+
+def _add_all(spends: Iterable[Spend]) -> Spend:
+    total = Spend()
+    for spend in spends:
+        total = _sum(total, spend)
+    return total
 
 
 # LangChain asks each of these for a tracker when a run starts. One serves all trackers that are
@@ -318,6 +725,19 @@ def _limit(value: Decimal | float | str | None, name: str) -> Decimal | None:
     if limit is None and value is not None:
         raise ValueError(f"{name}={value!r}: must be a number of at least 0, or None.")
     return limit
+
+
+def _amount(value: Decimal | float | str, name: str) -> Decimal:
+    amount = None if isinstance(value, bool) else parse_amount(value)
+    if amount is None:
+        raise ValueError(f"{name}: {value!r} is not a number of at least 0.")
+    return amount
+
+
+def _choice(value: object, choices: tuple[object, ...], name: str) -> Any:
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: must be one of {', '.join(map(repr, choices))}.")
+    return value
 
 
 def _sum(one: Spend, other: Spend) -> Spend:

@@ -13,7 +13,16 @@ ORDER = {
     name: place
     for place, names in enumerate(
         [
-            ["_version", "_imports", "_ranges", "_secrets", "_text", "_tokens", "_types"],
+            [
+                "_version",
+                "_imports",
+                "_metering",
+                "_ranges",
+                "_secrets",
+                "_text",
+                "_tokens",
+                "_types",
+            ],
             ["errors", "profiles"],
             ["_validation", "_params"],
             ["_response"],

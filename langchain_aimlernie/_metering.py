@@ -1,0 +1,113 @@
+"""How a chat model asks the spend trackers among its callbacks before it sends a request.
+
+A callback cannot do that well: it runs before the cache lookup, its errors are logged as failures
+of a callback, and it cannot wait without blocking an event loop. So `ChatAimlErnie` asks itself.
+LangChain passes the callbacks of a call to `_generate`, but not to `_stream`; the meters of the
+latter come by a context variable, which they set when the run starts, in the same context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import abstractmethod
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from concurrent.futures import Future
+    from uuid import UUID
+
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+
+_MAX_WAIT = 60.0
+"""Seconds that a call waits for the price of another one before it goes on without."""
+
+
+class Meter(BaseCallbackHandler):
+    """A callback handler that decides whether a call may be sent."""
+
+    @abstractmethod
+    def reserve(self, run_id: UUID, client_request_id: str) -> Future[None] | None:
+        """Reserve the expected cost of a call.
+
+        Args:
+            run_id: The run of the call.
+            client_request_id: The call's id in the provider's log.
+
+        Returns:
+            `None` if the call may be sent, else a future to wait for before the next attempt.
+
+        Raises:
+            BudgetExceededError: The call must not be sent.
+        """
+
+    @abstractmethod
+    def give_up_waiting(self, run_id: UUID) -> None:
+        """Let the next `reserve` of this run decide without waiting."""
+
+
+_current: ContextVar[tuple[UUID, tuple[Meter, ...]] | None] = ContextVar(
+    "aimlernie_meters", default=None
+)
+
+
+def add_meter(run_id: UUID, meter: Meter) -> None:
+    """Let `meter` be asked by the call that this run is about to make, in this context."""
+    current = _current.get()
+    others = current[1] if current is not None and current[0] == run_id else ()
+    _current.set((run_id, (*others, meter)))
+
+
+def set_meters(
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+) -> None:
+    """Let the meters among the callbacks of a run be asked by the call that it makes."""
+    if run_manager is not None:
+        meters = tuple(each for each in run_manager.handlers if isinstance(each, Meter))
+        _current.set((run_manager.run_id, meters) if meters else None)
+
+
+def admit(client_request_id: str) -> None:
+    """Ask the meters of this call whether it may be sent; wait if they say so.
+
+    Raises:
+        BudgetExceededError: It must not.
+    """
+    for run_id, meter in _meters():
+        while (future := meter.reserve(run_id, client_request_id)) is not None:
+            try:
+                future.result(_MAX_WAIT)
+            except TimeoutError:
+                meter.give_up_waiting(run_id)
+            finally:
+                future.cancel()
+
+
+async def aadmit(client_request_id: str) -> None:
+    """Ask the meters of this call whether it may be sent; wait if they say so.
+
+    Raises:
+        BudgetExceededError: It must not.
+    """
+    for run_id, meter in _meters():
+        while (future := meter.reserve(run_id, client_request_id)) is not None:
+            try:
+                async with asyncio.timeout(_MAX_WAIT):
+                    with contextlib.suppress(asyncio.InvalidStateError):
+                        await asyncio.wrap_future(future)
+            except TimeoutError:
+                meter.give_up_waiting(run_id)
+            finally:
+                future.cancel()
+
+
+def _meters() -> Iterator[tuple[UUID, Meter]]:
+    current = _current.get()
+    if current is not None:
+        run_id, meters = current
+        for meter in meters:
+            yield run_id, meter

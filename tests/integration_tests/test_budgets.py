@@ -1,0 +1,344 @@
+"""A budget holds, whatever runs at once, and every call is counted, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+from langchain_core.caches import InMemoryCache
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.language_models.fake_chat_models import FakeListChatModel
+from langchain_core.messages import AIMessage
+
+from langchain_aimlernie import ChatAimlErnie, SpendTracker, list_models
+from langchain_aimlernie.spend import BudgetExceededError
+from langchain_aimlernie.testing import ErnieServer
+
+TEXT = "A sentence of some words."
+PROMPT = "What is a byte?"
+
+
+@pytest.fixture
+def server():
+    with ErnieServer() as server:
+        yield server
+
+
+@pytest.fixture
+def price(server):
+    """The price of one call of `PROMPT` with the reply `TEXT`."""
+    server.reply(TEXT)
+    with SpendTracker() as spend:
+        chat(server).invoke(PROMPT)
+    assert spend.usd > 0
+    return spend.usd
+
+
+def chat(server, **settings):
+    return ChatAimlErnie(base_url=server.base_url, api_key=server.api_key, **settings)
+
+
+def nothing_is_left(spend):
+    return not spend._runs and not spend._reserved and not spend._waiters
+
+
+def gather(number, function):
+    """The results of so many calls in threads, all at once: numbers of sent and rejected ones."""
+    barrier = threading.Barrier(number)
+
+    def call(_):
+        barrier.wait()
+        try:
+            return function()
+        except BudgetExceededError:
+            return None
+
+    with ThreadPoolExecutor(number) as pool:
+        return [result for result in pool.map(call, range(number)) if result is not None]
+
+
+async def agather(number, function):
+    results = await asyncio.gather(*(function() for _ in range(number)), return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, BudgetExceededError):
+            raise result
+    return [result for result in results if not isinstance(result, BaseException)]
+
+
+@pytest.mark.parametrize("number", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("way", ["threads", "tasks", "both"])
+def test_calls_at_once_keep_the_budget(server, price, number, way):
+    server.reply(TEXT, times=number, delay=0.05)
+    spend = SpendTracker(limit_usd=price * 5)
+    llm = chat(server, callbacks=[spend])
+    sent_before = len(server.requests)
+    if way == "threads":
+        answers = gather(number, lambda: llm.invoke(PROMPT))
+    elif way == "tasks":
+        answers = asyncio.run(agather(number, lambda: llm.ainvoke(PROMPT)))
+    else:
+        half = number // 2
+        with ThreadPoolExecutor(1) as pool:
+            threads = pool.submit(gather, half, lambda: llm.invoke(PROMPT))
+            answers = asyncio.run(agather(half, lambda: llm.ainvoke(PROMPT)))
+            answers += threads.result()
+    assert len(answers) == len(server.requests) - sent_before == 5
+    assert spend.usd == price * 5
+    assert nothing_is_left(spend)
+    assert spend.total.failed == 0
+
+
+def test_calls_that_fail_and_wait_for_a_price_do_not_wait_for_ever(server, price):
+    server.fail(400, times=3)
+    server.reply(TEXT, times=20)
+    spend = SpendTracker(limit_usd=price * 2)
+    llm = chat(server, callbacks=[spend])
+
+    async def call():
+        try:
+            return await llm.ainvoke(PROMPT)
+        except BudgetExceededError:
+            raise
+        except Exception:
+            return "failed"
+
+    results = asyncio.run(agather(20, call))
+    assert results.count("failed") == 3
+    assert len(results) == 5
+    assert nothing_is_left(spend)
+
+
+def test_a_call_within_the_first_stream_does_not_wait_for_it(server, price):
+    server.reply(TEXT, times=3)
+    spend = SpendTracker(limit_usd=1)
+    llm = chat(server, callbacks=[spend])
+    stream = llm.stream(PROMPT)
+    next(stream)
+    assert llm.invoke(PROMPT).text == TEXT
+    stream.close()
+
+    async def astream():
+        stream = llm.astream(PROMPT)
+        await anext(stream)
+        async with asyncio.timeout(10):
+            message = await llm.ainvoke(PROMPT)
+        await stream.aclose()
+        return message.text
+
+    server.reply(TEXT, times=2)
+    assert asyncio.run(astream()) == TEXT
+
+
+@pytest.mark.parametrize("reserve", ["expected", "worst", None])
+def test_a_small_budget_gets_its_first_call(server, price, reserve):
+    server.reply(TEXT, times=9)
+    spend = SpendTracker(
+        limit_usd=price,
+        reserve=reserve,
+        prices={"baidu/ernie-4.5-21b-a3b": ("1", "1")},
+    )
+    llm = chat(server, callbacks=[spend], max_tokens=100_000)
+    assert llm.invoke(PROMPT).text == TEXT
+    with pytest.raises(BudgetExceededError, match="limit_usd"):
+        llm.invoke(PROMPT)
+
+
+def test_the_worst_case_is_reserved_while_calls_are_under_way(server):
+    server.reply(TEXT, times=9, delay=0.2)
+    spend = SpendTracker(
+        limit_usd="0.05", reserve="worst", prices={"baidu/ernie-4.5-21b-a3b": (0, 1)}
+    )
+    llm = chat(server, callbacks=[spend], max_tokens=20_000)  # $0.02 each
+    assert len(asyncio.run(agather(10, lambda: llm.ainvoke(PROMPT)))) == 2
+    assert spend.remaining_usd == Decimal("0.05") - spend.usd
+
+
+def test_a_rejected_call_is_silent_and_no_failure(server, price, caplog, capfd):
+    server.reply(TEXT, times=2)
+    caplog.set_level(logging.DEBUG)
+    spend = SpendTracker(limit_usd=price)
+    llm = chat(server, callbacks=[spend])
+    llm.invoke(PROMPT)
+    caplog.clear()
+    for call in (llm.invoke, lambda prompt: list(llm.stream(prompt)), lambda p: llm.batch([p])):
+        with pytest.raises(BudgetExceededError, match="The budget is spent"):
+            call(PROMPT)
+    with pytest.raises(BudgetExceededError):
+        asyncio.run(llm.ainvoke(PROMPT))
+    own = [each for each in caplog.records if not each.name.startswith("asyncio")]
+    assert (own, *capfd.readouterr()) == ([], "", "")
+    assert (spend.total.calls, spend.total.failed) == (1, 0)
+    assert nothing_is_left(spend)
+
+
+def test_cached_responses_pass_an_exhausted_budget(server, price):
+    server.reply(TEXT)
+    spend = SpendTracker(limit_usd=price)
+    llm = chat(server, callbacks=[spend], cache=InMemoryCache())
+    llm.invoke(PROMPT)
+    assert llm.invoke(PROMPT).text == TEXT
+    assert asyncio.run(llm.ainvoke(PROMPT)).text == TEXT
+    assert (spend.total.calls, spend.total.cached) == (1, 2)
+    with pytest.raises(BudgetExceededError):
+        llm.invoke("Something else")
+
+
+def test_streams_that_the_consumer_abandons_are_counted(server, price):
+    server.reply(TEXT * 40, times=50)
+    server.reply(TEXT)
+    spend = SpendTracker()
+    llm = chat(server, callbacks=[spend])
+
+    async def abandon():
+        async for _ in llm.astream(PROMPT):
+            return
+
+    async def abandon_all():
+        for _ in range(25):
+            await abandon()
+        gc.collect()
+        await asyncio.sleep(0.05)
+
+    asyncio.run(abandon_all())
+    for _ in range(25):
+        next(iter(llm.stream(PROMPT)))
+    gc.collect()
+    total = spend.total
+    assert (total.calls, total.failed, total.unpriced) == (50, 0, 50)
+    assert total.input_tokens > 50
+    assert total.output_tokens >= 50
+    assert total.usd == 0  # no price is known yet
+    llm.invoke(PROMPT)
+    assert spend.total.unpriced == 0
+    assert spend.total.estimated_usd > 0
+    assert spend.usd == price + spend.total.estimated_usd
+    assert nothing_is_left(spend)
+
+
+@pytest.mark.parametrize("source", ["calls", "list_models", "prices"])
+def test_where_the_price_of_an_abandoned_call_comes_from(server, price, source):
+    settings = (
+        {"prices": {"baidu/ernie-4.5-21b-a3b": ("0.07", "0.28")}} if source == "prices" else {}
+    )
+    spend = SpendTracker(**settings)
+    llm = chat(server, callbacks=[spend])
+    server.reply(TEXT, times=2)
+    if source == "calls":
+        llm.invoke(PROMPT)
+    elif source == "list_models":
+        list_models(base_url=server.base_url)
+    next(iter(llm.stream(PROMPT)))
+    assert spend.total.estimated_usd > 0
+    assert spend.total.unpriced == 0
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_cancelled_call_is_counted_and_reported_as_ended(server, streaming):
+    server.reply(TEXT, times=2)
+    server.reply(TEXT * 20, delay=30, times=4)
+    ended = []
+
+    class Callbacks(SpendTracker):
+        def on_llm_error(self, error, *, run_id, **kwargs):
+            ended.append((type(error), run_id))
+            super().on_llm_error(error, run_id=run_id, **kwargs)
+
+    spend = Callbacks()
+    llm = chat(server, callbacks=[spend], streaming=streaming)
+
+    async def cancel():
+        await llm.ainvoke(PROMPT)
+        task = asyncio.create_task(llm.ainvoke(PROMPT))
+        await until(lambda: len(server.requests) == 3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await llm.ainvoke(PROMPT)
+
+    async def until(condition):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+    server.reply()
+    llm.invoke(PROMPT)
+    asyncio.run(cancel())
+    assert [kind for kind, _ in ended] == [asyncio.CancelledError] * 2
+    assert len({run_id for _, run_id in ended}) == 2
+    assert (spend.total.calls, spend.total.failed) == (4, 0)
+    assert spend.total.estimated_usd > 0
+    assert nothing_is_left(spend)
+
+
+def test_calls_of_other_models_are_checked_and_priced(server):
+    class Paid(GenericFakeChatModel):
+        def _get_ls_params(self, stop=None, **kwargs):
+            return {**super()._get_ls_params(stop, **kwargs), "ls_model_name": "paid-1"}
+
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    paid = Paid(messages=iter([AIMessage("a", usage_metadata=usage)] * 9))
+    seen = []
+
+    def price(model, usage):
+        seen.append((model, usage["input_tokens"], usage["output_tokens"]))
+        return Decimal("0.25")
+
+    spend = SpendTracker(limit_usd="0.6", price=price)
+    config = {"callbacks": [spend], "tags": ["blue", "green"]}
+    paid.invoke("One", config)
+    paid.invoke("Two", config)
+    with pytest.raises(BudgetExceededError):
+        paid.invoke("Three", config)
+    assert seen == [("paid-1", 10, 5)] * 2
+    assert spend.usd == Decimal("0.5")
+    assert {name: each.usd for name, each in spend.by_model.items()} == {"paid-1": Decimal("0.5")}
+    assert set(spend.by_tag) == {"blue", "green"}
+    assert spend.by_tag["blue"] == spend.total
+
+
+@pytest.mark.parametrize(("unpriced", "number"), [("reserve", 1), ("ignore", 0)])
+def test_what_a_response_without_a_price_costs(unpriced, number):
+    other = FakeListChatModel(responses=["Hello"])
+    spend = SpendTracker(unpriced=unpriced, prices={"unknown": (1, 1)})
+    other.invoke("Hi", config={"callbacks": [spend]})
+    assert (spend.usd > 0) == (number == 1)
+    assert spend.total.unpriced == 1 - number
+
+
+def test_a_tracker_can_be_stored_and_continued(server, price):
+    server.reply(TEXT, times=4)
+    spend = SpendTracker(spent_usd="0.5", limit_usd=1)
+    assert spend.remaining_usd == Decimal("0.5")
+    chat(server, callbacks=[spend]).invoke(PROMPT, config={"tags": ["night"]})
+    again = SpendTracker.from_dict(spend.to_dict(), limit_usd=Decimal("0.5") + price)
+    assert (again.total, again.by_model, again.by_tag) == (
+        spend.total,
+        spend.by_model,
+        spend.by_tag,
+    )
+    with pytest.raises(BudgetExceededError):
+        chat(server, callbacks=[again]).invoke(PROMPT)
+    again.reset()
+    assert (again.usd, again.by_model, again.remaining_usd) == (0, {}, Decimal("0.5") + price)
+    assert chat(server, callbacks=[again]).invoke(PROMPT).text == TEXT
+
+
+@pytest.mark.parametrize("data", [{}, [], {"total": {"usd": "much"}}, {"total": {"x": 1}}, None])
+def test_what_cannot_be_continued(data):
+    with pytest.raises(ValueError, match="to_dict"):
+        SpendTracker.from_dict(data)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"spent_usd": -1}, {"reserve": "most"}, {"unpriced": "free"}, {"prices": {"x": ("much", 1)}}],
+)
+def test_invalid_settings(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        SpendTracker(**settings)
