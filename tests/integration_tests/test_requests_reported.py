@@ -468,14 +468,14 @@ def test_so_it_is_in_a_tools_result(model, ernie_server, kind):
 
 
 UNUSABLE = {
-    "v0 file without data": ({"type": "file", "source_type": "base64"}, "holds neither data"),
-    "v0 image without an address": ({"type": "image", "source_type": "url"}, "holds neither data"),
+    "v0 file without data": ({"type": "file", "source_type": "base64"}, "has neither data"),
+    "v0 image without an address": ({"type": "image", "source_type": "url"}, "has neither data"),
     "v0 image by id": (
         {"type": "image", "source_type": "id", "id": "file-1"},
         "has only a file id, which cannot be sent",
     ),
     "v1 image by id": ({"type": "image", "file_id": "file-1"}, "a file id, which cannot be sent"),
-    "type that is a list": ({"type": ["image"]}, "is of no known kind"),
+    "type that is a list": ({"type": ["image"]}, "is not supported"),
 }
 
 

@@ -26,7 +26,7 @@ from langchain_core.messages import (
     ToolMessageChunk,
 )
 
-from langchain_aimlernie._request.content import READERS
+from langchain_aimlernie._request.content import BLOCK_TYPES
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie._response.content_blocks import wrap_incomplete
 from langchain_aimlernie.errors import BadRequestError
@@ -174,10 +174,10 @@ wild = st.recursive(
         st.lists(inner, max_size=2)
         | st.builds(
             lambda kind, block: {**block, "type": kind},
-            st.sampled_from(sorted(READERS)) | words,
+            st.sampled_from(sorted(BLOCK_TYPES)) | words,
             st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
         )
-        | st.dictionaries(st.sampled_from(sorted(READERS)), inner, max_size=1)
+        | st.dictionaries(st.sampled_from(sorted(BLOCK_TYPES)), inner, max_size=1)
     ),
     max_leaves=8,
 )

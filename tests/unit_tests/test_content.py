@@ -17,7 +17,7 @@ from langchain_aimlernie._request.content import (
     ToolCallPart,
     ToolResultPart,
     UnsupportedContentError,
-    read_content,
+    parse_content,
     supported_media,
     system_content,
     text_content,
@@ -61,7 +61,7 @@ def text(words: str) -> dict:
 
 
 def parts(*blocks: object, spec=VISION) -> list[dict]:
-    return user_parts(read_content(list(blocks)), spec)
+    return user_parts(parse_content(list(blocks)), spec)
 
 
 TEXTS = {
@@ -380,17 +380,17 @@ def test_what_a_text_model_does_not_take_can_be_omitted():
             UnsupportedContentError, match=rf"'{name}'.*on_unsupported_content=\"omit\""
         ):
             parts(block, spec=TEXT_MODEL)
-    omitted = user_parts(read_content(blocks), TEXT_MODEL, omit=True)
+    omitted = user_parts(parse_content(blocks), TEXT_MODEL, omit=True)
     assert omitted == [text(f"[{name} omitted]") for name in names]
     assert system_content(["a", blocks[0]], VISION, omit=True) == "a[image omitted]"
     tiff = {"type": "image", "base64": "AAAA", "mime_type": "image/tiff"}
-    assert user_parts(read_content([tiff]), VISION, omit=True) == [text("[image omitted]")]
+    assert user_parts(parse_content([tiff]), VISION, omit=True) == [text("[image omitted]")]
 
 
 def test_what_is_broken_is_an_error_even_so():
     for block in ({"type": "hologram"}, {"type": "image", "base64": "@@@@"}):
         with pytest.raises(UnsupportedContentError):
-            user_parts(read_content([block]), TEXT_MODEL, omit=True)
+            user_parts(parse_content([block]), TEXT_MODEL, omit=True)
 
 
 def test_another_server_takes_what_the_weights_see():
@@ -497,7 +497,7 @@ REFUSED = {
         {"type": "image", "base64": "AAAA", "mime_type": "image/tiff"},
         r"\(image/tiff\).*PNG",
     ),
-    "empty image": ({"type": "image"}, "neither data, nor an address"),
+    "empty image": ({"type": "image"}, "neither data, nor a URL"),
     "file by address": ({"type": "file", "url": "https://e.com/a.pdf"}, "Download the file"),
     "anthropic document by address": (
         {"type": "document", "source": {"type": "url", "url": "https://e.com/a.pdf"}},
@@ -527,18 +527,18 @@ REFUSED = {
         {"type": "text-plain", "url": "https://e.com/a.txt", "mime_type": "text/plain"},
         "Send the text itself",
     ),
-    "unknown type": ({"type": "hologram", "data": "x"}, "'hologram' is of no known kind"),
-    "no type": ({"a": 1, "b": 2}, "type None is of no known kind"),
-    "type that is no string": ({"type": ["text"], "text": "x"}, "of no known kind"),
-    "text that is no string": ({"type": "text", "text": 5}, "'text' is of no known kind"),
-    "text without text": ({"type": "text"}, "'text' is of no known kind"),
-    "json without json": ({"type": "json"}, "'json' is of no known kind"),
+    "unknown type": ({"type": "hologram", "data": "x"}, "'hologram' is not supported"),
+    "no type": ({"a": 1, "b": 2}, "type None is not supported"),
+    "type that is no string": ({"type": ["text"], "text": "x"}, "is not supported"),
+    "text that is no string": ({"type": "text", "text": 5}, "'text' is not supported"),
+    "text without text": ({"type": "text"}, "'text' is not supported"),
+    "json without json": ({"type": "json"}, "'json' is not supported"),
     "search result without content": (
         {"type": "search_result"},
-        "'search_result' is of no known kind",
+        "'search_result' is not supported",
     ),
-    "empty non-standard": ({"type": "non_standard"}, "of no known kind"),
-    "no block": (7, "'int' is of no known kind"),
+    "empty non-standard": ({"type": "non_standard"}, "is not supported"),
+    "no block": (7, "'int' is not supported"),
 }
 
 
@@ -615,11 +615,11 @@ CALLS = {
 
 @pytest.mark.parametrize("block", CALLS.values(), ids=CALLS)
 def test_a_call_in_any_dialect_is_read(block):
-    assert read_content([block]) == [ToolCallPart("i", "f", {"a": 1})]
+    assert parse_content([block]) == [ToolCallPart("i", "f", {"a": 1})]
 
 
 def test_a_call_of_which_nothing_is_said_is_still_a_call():
-    assert read_content([{"type": "tool_call"}]) == [ToolCallPart("", "", None)]
+    assert parse_content([{"type": "tool_call"}]) == [ToolCallPart("", "", None)]
 
 
 RESULTS = {
@@ -649,7 +649,7 @@ RESULTS = {
 
 @pytest.mark.parametrize(("block", "result"), RESULTS.values(), ids=RESULTS)
 def test_a_result_in_any_dialect_is_read(block, result):
-    assert read_content([block]) == [result]
+    assert parse_content([block]) == [result]
 
 
 THOUGHTS = {
@@ -667,7 +667,7 @@ THOUGHTS = {
 
 @pytest.mark.parametrize(("block", "thought"), THOUGHTS.values(), ids=THOUGHTS)
 def test_thoughts_of_any_dialect_are_read_as_thoughts(block, thought):
-    assert read_content([block]) == [Reasoning(thought)]
+    assert parse_content([block]) == [Reasoning(thought)]
     assert parts("a", block, "b") == [text("a"), text("b")]
 
 
@@ -690,7 +690,7 @@ MACHINERY = [
 @pytest.mark.parametrize("kind", MACHINERY)
 def test_what_a_providers_servers_did_is_left_out(kind):
     assert (
-        read_content(
+        parse_content(
             [
                 {"type": kind, "id": "i", "data": "x"},
                 {"type": "non_standard", "value": {"type": kind}},
@@ -701,9 +701,11 @@ def test_what_a_providers_servers_did_is_left_out(kind):
 
 
 def test_nothing_is_read_as_nothing():
-    assert read_content(None) == read_content("") == read_content([]) == read_content([""]) == []
-    assert read_content([{"type": "text", "text": ""}, {"type": "text", "text": None}]) == []
-    assert read_content([{"type": "text-plain", "text": ""}]) == []
+    assert (
+        parse_content(None) == parse_content("") == parse_content([]) == parse_content([""]) == []
+    )
+    assert parse_content([{"type": "text", "text": ""}, {"type": "text", "text": None}]) == []
+    assert parse_content([{"type": "text-plain", "text": ""}]) == []
 
 
 def test_a_user_message_takes_its_simplest_form():
@@ -729,7 +731,7 @@ def test_a_system_message_joins_its_texts_and_adds_nothing():
 def test_a_system_message_holds_nothing_but_text(block):
     with pytest.raises(
         UnsupportedContentError,
-        match=r"'(image' is no text.* Put it into a user|hologram' is of no known)",
+        match=r"'(image' is not text.* Put it into a user|hologram' is not supported)",
     ):
         system_content(["a", block], VISION)
 
@@ -812,7 +814,7 @@ def test_media_in_a_tools_result_come_apart_from_its_text():
 
 
 def test_media_that_a_model_showed_are_kept_for_a_model_that_sees_them():
-    pieces = read_content(
+    pieces = parse_content(
         ["here:", {"type": "image", "base64": PNG}, {"type": "video", "url": URL}]
     )
     assert supported_media(pieces, VISION) == [image()]

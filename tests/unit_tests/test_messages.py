@@ -211,8 +211,8 @@ def test_a_refusal_names_place_class_model_block_and_remedy():
 NOT_SENDABLE = {
     "image": (HumanMessage([IMAGE]), "'image'. Use a model that sees"),
     "image of a tool": (ToolMessage([IMAGE], tool_call_id="c1"), "(ToolMessage).*'image'"),
-    "image in instructions": (SystemMessage([IMAGE]), "'image' is no text.*user message"),
-    "unknown block": (HumanMessage([{"type": "hologram"}]), "'hologram' is of no known kind"),
+    "image in instructions": (SystemMessage([IMAGE]), "'image' is not text.*user message"),
+    "unknown block": (HumanMessage([{"type": "hologram"}]), "'hologram' is not supported"),
     "role": (ChatMessage("a", role="critic"), "no role 'critic'. Use one of 'user'"),
     "removal": (RemoveMessage(id="1"), r"messages\[1\] \(RemoveMessage\).*add_messages"),
     "base class": (BaseMessage("a", type="x"), r"\(BaseMessage\).*its class"),

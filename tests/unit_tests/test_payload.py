@@ -8,10 +8,10 @@ from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from langchain_aimlernie._request.payload import (
-    BODY_SETTINGS,
+    REQUEST_PARAMS,
     build_payload,
-    check_setting,
     encode_body,
+    validate_param,
 )
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model
@@ -77,20 +77,20 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in GOOD.items() for v in vs])
 def test_values_within_the_published_ranges_are_taken(name, value):
-    check_setting(name, value)
+    validate_param(name, value)
 
 
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in BAD.items() for v in vs])
 def test_values_outside_are_refused_naming_setting_and_value(name, value):
     with pytest.raises(ValueError, match=name):
-        check_setting(name, value)
+        validate_param(name, value)
     with pytest.raises(BadRequestError, match=name):
         payload(**{name: value})
 
 
-@pytest.mark.parametrize("name", BODY_SETTINGS)
+@pytest.mark.parametrize("name", REQUEST_PARAMS)
 def test_every_setting_can_be_unset(name):
-    check_setting(name, None)
+    validate_param(name, None)
     assert name not in payload({name: None})
 
 
