@@ -359,10 +359,7 @@ def test_what_the_model_takes_is_not_omitted(model, ernie_server):
 
 TURN = [HumanMessage("a"), AIMessage("", tool_calls=[call()])]
 CACHED = {
-    "system": [
-        SystemMessage([text("a"), text("b", cache_control=MARK)]),
-        HumanMessage("c"),
-    ],
+    "system": [SystemMessage([text("a"), text("b", cache_control=MARK)]), HumanMessage("c")],
     "user": [HumanMessage([text("a", cache_control=MARK), text("b")])],
     "user's only text": [HumanMessage([text("a", cache_control=MARK)])],
     "v1": [HumanMessage([text("a", extras={"cache_control": MARK})])],

@@ -191,12 +191,7 @@ def content_of(*blocks: st.SearchStrategy) -> st.SearchStrategy:
 def ai_messages(content: st.SearchStrategy, called: st.SearchStrategy = names) -> st.SearchStrategy:
     valid = st.fixed_dictionaries({"name": called, "args": objects, "id": ids | st.none()})
     invalid = st.fixed_dictionaries(
-        {
-            "name": called,
-            "args": words | st.none(),
-            "id": ids | st.none(),
-            "error": st.none(),
-        }
+        {"name": called, "args": words | st.none(), "id": ids | st.none(), "error": st.none()}
     )
     raw = st.fixed_dictionaries(
         {},
