@@ -371,7 +371,11 @@ def test_unsupported_media_raise_or_are_omitted():
     assert omitted == [text(f"[{name} omitted]") for name in names]
     assert system_content(["a", blocks[0]], VISION, omit=True) == "a[image omitted]"
     tiff = {"type": "image", "base64": "AAAA", "mime_type": "image/tiff"}
-    assert user_parts(parse_content([tiff]), VISION, omit=True) == [text("[image omitted]")]
+    by_id = {"type": "image", "file_id": "file-1"}
+    for block in (tiff, by_id):
+        assert user_parts(parse_content([block]), VISION, omit=True) == [text("[image omitted]")]
+    assert system_content([by_id], VISION, omit=True) == "[image omitted]"
+    assert tool_content([by_id], VISION, omit=True) == ([Text("[image omitted]")], [])
 
 
 def test_invalid_blocks_are_never_omitted():
