@@ -398,61 +398,29 @@ def test_a_legacy_function_call_is_sent_with_its_result():
 
 
 def test_a_streamed_message_is_sent_like_a_whole_one():
-    chunks = [
-        AIMessageChunk(
-            "", tool_call_chunks=[{"name": "f", "args": '{"a"', "id": "c1", "index": 0}]
-        ),
-        AIMessageChunk(
-            "", tool_call_chunks=[{"name": None, "args": ": 1}", "id": None, "index": 0}]
-        ),
-        AIMessageChunk(
-            "",
-            tool_call_chunks=[{"name": "g", "args": "[", "id": "c2", "index": 1}],
-            chunk_position="last",
-        ),
-    ]
-    turn = chunks[0] + chunks[1] + chunks[2]
+    deltas = [("f", '{"a"', "c1", 0), (None, ": 1}", None, 0), ("g", "[", "c2", 1)]
+    turn = AIMessageChunk("")
+    for name, args, call_id, index in deltas:
+        delta = {"name": name, "args": args, "id": call_id, "index": index}
+        turn += AIMessageChunk("", tool_call_chunks=[delta])
+    turn += AIMessageChunk("", chunk_position="last")
     assert [each["id"] for each in encode(turn)[0]["tool_calls"]] == ["c1", "c2"]
     assert encode(turn)[0]["tool_calls"][0] == encoded_call('{"a": 1}')
+
+
+def reasoning_message(*content: object, provider: str | None = None, **additional) -> AIMessage:
+    metadata = {"model_provider": provider} if provider else {}
+    return AIMessage([*content, "a"], additional_kwargs=additional, response_metadata=metadata)
 
 
 @pytest.mark.parametrize(
     ("message", "reasoning"),
     [
-        (AIMessage("a", additional_kwargs={"reasoning_content": "hm"}), "hm"),
-        (
-            AIMessage(
-                "a",
-                additional_kwargs={"reasoning_content": "hm"},
-                response_metadata={"model_provider": "aimlernie"},
-            ),
-            "hm",
-        ),
-        (
-            AIMessage(
-                [
-                    {"type": "reasoning", "reasoning": "h"},
-                    {"type": "reasoning", "reasoning": "m"},
-                    "a",
-                ]
-            ),
-            "hm",
-        ),
-        (
-            AIMessage(
-                "a",
-                additional_kwargs={"reasoning_content": "hm"},
-                response_metadata={"model_provider": "deepseek"},
-            ),
-            None,
-        ),
-        (
-            AIMessage(
-                [{"type": "thinking", "thinking": "hm"}, "a"],
-                response_metadata={"model_provider": "anthropic"},
-            ),
-            None,
-        ),
+        (reasoning_message(reasoning_content="hm"), "hm"),
+        (reasoning_message(reasoning_content="hm", provider="aimlernie"), "hm"),
+        (reasoning_message(*({"type": "reasoning", "reasoning": each} for each in "hm")), "hm"),
+        (reasoning_message(reasoning_content="hm", provider="deepseek"), None),
+        (reasoning_message({"type": "thinking", "thinking": "hm"}, provider="anthropic"), None),
         (AIMessage("a"), None),
     ],
 )
@@ -472,12 +440,8 @@ def test_media_of_an_assistant_are_shown_to_a_vision_model():
     }
     assert [each["role"] for each in encode(*messages)] == ["assistant", "tool", "user"]
     assert encode(*messages, spec=VISION)[2] == shown
-    assert [each["role"] for each in encode(*messages, spec=VISION)] == [
-        "assistant",
-        "tool",
-        "user",
-        "user",
-    ]
+    roles = [each["role"] for each in encode(*messages, spec=VISION)]
+    assert roles == ["assistant", "tool", "user", "user"]
 
 
 # The results of tools.
