@@ -58,6 +58,8 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     schema = convert_to_openai_tool(
         _normalize(tool) if isinstance(tool, Mapping) else encode_function(tool)
     )
+    if schema.get("type") != "function":  # such as a custom tool of langchain-openai
+        raise _not_a_function(schema.get("type"))
     function = {
         k: v for k, v in schema["function"].items() if k in _FUNCTION_KEYS and v is not None
     }
@@ -95,7 +97,11 @@ def _normalize(tool: Mapping[str, Any]) -> dict[str, Any]:
         return rest
     if kind == "object" and "title" in tool:
         return dict(tool)
-    raise ValueError(
+    raise _not_a_function(kind)
+
+
+def _not_a_function(kind: object) -> ValueError:
+    return ValueError(
         f"ERNIE has no tools of type {kind!r}, which other providers run on their own servers. "
         "Pass a callable, a BaseTool, a class, a function with its parameters, or a JSON Schema "
         "of type 'object' with a title."

@@ -715,6 +715,7 @@ def test_system_content_joins_its_texts():
     assert system_content(None, FIVE) == system_content([], FIVE) == ""
     assert system_content("half \ud83d", FIVE) == "half \ufffd"
     assert system_content([{"type": "reasoning", "reasoning": "hm"}, "a"], FIVE) == "a"
+    assert system_content([{"type": "refusal", "refusal": "no"}], FIVE) == "no"
 
 
 TOOL_RESULTS = {

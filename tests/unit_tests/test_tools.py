@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk
-from langchain_core.tools import tool
+from langchain_core.tools import Tool, tool
 from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
@@ -143,6 +143,12 @@ def test_invalid_tools_are_rejected(tools, reason):
         encode_tools(tools)
 
 
+def test_a_custom_tool_of_langchain_openai_is_rejected():
+    custom = Tool("code", str, "Run code.", metadata={"type": "custom_tool"})
+    with pytest.raises(ValueError, match="no tools of type 'custom'"):
+        encode_tools([custom])
+
+
 TOOLS = encode_tools([weather, now])
 NAMED = {"type": "function", "function": {"name": "weather"}}
 ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}
@@ -172,6 +178,7 @@ ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [
         ({"auto": {}}, "auto"),
         ({"mode": "ANY"}, "required"),
         ({"function_calling_config": {"mode": "NONE"}}, "none"),
+        ({"type": "allowed_tools", "mode": "none", "tools": [NAMED]}, "none"),
         ({"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}, ALLOWED),
         ({"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}, ALLOWED),
         (
