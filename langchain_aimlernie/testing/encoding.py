@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_aimlernie.testing import pieces
-from langchain_aimlernie.testing.catalogue import CREDIT
+from langchain_aimlernie.testing import tokens
+from langchain_aimlernie.testing.models import CREDIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from langchain_aimlernie.testing.catalogue import Served
+    from langchain_aimlernie.testing.models import ServedModel
     from langchain_aimlernie.testing.replies import Reply
 
 FINGERPRINT = "local-ErnieServer"
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestInfo:
     """What an answer repeats of its request.
 
     Attributes:
@@ -43,7 +43,7 @@ class Asked:
 
     id: str
     name: str
-    model: Served
+    model: ServedModel
     prompt_tokens: int
     include_usage: bool
 
@@ -57,13 +57,13 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
         total += _MESSAGE_TOKENS
         for part in parts:
             text = part.get("text", part.get("refusal"))
-            total += _MEDIUM_TOKENS if text is None else pieces.estimate(text)
+            total += _MEDIUM_TOKENS if text is None else tokens.estimate(text)
         for call in message.get("tool_calls") or ():
-            total += pieces.estimate(str(call.get("function")))
-    return total + sum(pieces.estimate(str(tool)) for tool in body.get("tools") or ())
+            total += tokens.estimate(str(call.get("function")))
+    return total + sum(tokens.estimate(str(tool)) for tool in body.get("tools") or ())
 
 
-class Bill(NamedTuple):
+class Cost(NamedTuple):
     """The `usage` and `meta` of an answer; None where the answer has none."""
 
     usage: Mapping[str, Any] | None
@@ -83,29 +83,29 @@ def to_json(value: object) -> bytes:
     return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
-def bill(reply: Reply, asked: Asked) -> Bill:
+def compute_cost(reply: Reply, info: RequestInfo) -> Cost:
     """Count the tokens of a reply and price them, unless it says itself."""
-    usage = _usage(reply, asked) if reply.usage is ... else reply.usage
+    usage = _usage(reply, info) if reply.usage is ... else reply.usage
     if reply.meta is not ...:
-        return Bill(usage, reply.meta)
+        return Cost(usage, reply.meta)
     counted = [(usage or {}).get(key) for key in ("prompt_tokens", "completion_tokens")]
-    tokens = [int(each) if isinstance(each, (int, float)) else 0 for each in counted]
-    credits_used = asked.model.price(*tokens)
+    counts = [int(each) if isinstance(each, (int, float)) else 0 for each in counted]
+    credits_used = info.model.price(*counts)
     cost = {"credits_used": credits_used, "usd_spent": round(credits_used * CREDIT, 10)}
-    return Bill(usage, {"usage": cost})
+    return Cost(usage, {"usage": cost})
 
 
-def _usage(reply: Reply, asked: Asked) -> Json:
+def _usage(reply: Reply, info: RequestInfo) -> Json:
     choices = [reply, *reply.choices]
-    reasoning = sum(len(pieces.split(each.reasoning or "")) for each in choices)
+    reasoning = sum(len(tokens.split(each.reasoning or "")) for each in choices)
     texts = [text for each in choices for text in (each.text, each.refusal or "")]
-    calls = [call["function"] for each in choices for call in _calls(each, asked, 0)]
+    calls = [call["function"] for each in choices for call in _calls(each, info, 0)]
     visible = [*texts, *(call["arguments"] for call in calls)]
-    completion = reasoning + len(calls) + sum(len(pieces.split(text)) for text in visible)
+    completion = reasoning + len(calls) + sum(len(tokens.split(text)) for text in visible)
     return {
-        "prompt_tokens": asked.prompt_tokens,
+        "prompt_tokens": info.prompt_tokens,
         "completion_tokens": completion,
-        "total_tokens": asked.prompt_tokens + completion,
+        "total_tokens": info.prompt_tokens + completion,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": None},
         "completion_tokens_details": {
             "reasoning_tokens": reasoning,
@@ -116,19 +116,19 @@ def _usage(reply: Reply, asked: Asked) -> Json:
     }
 
 
-def _choices(reply: Reply, asked: Asked) -> list[_Choice]:
+def _choices(reply: Reply, info: RequestInfo) -> list[_Choice]:
     made = []
     for index, each in enumerate((reply, *reply.choices)):
-        calls = _calls(each, asked, index)
+        calls = _calls(each, info, index)
         reason = each.finish_reason or ("tool_calls" if calls else "stop")
         made.append(_Choice(each.text, each.reasoning, calls, each.refusal, reason))
     return made
 
 
-def _calls(reply: Reply, asked: Asked, choice: int) -> list[Json]:
+def _calls(reply: Reply, info: RequestInfo, choice: int) -> list[Json]:
     """The reply's tool calls in the shape of the wire."""
     return [
-        call if "function" in call else _wire_call(call, f"call_{asked.id}_{choice}{index}")
+        call if "function" in call else _wire_call(call, f"call_{info.id}_{choice}{index}")
         for index, call in enumerate(map(dict, reply.tool_calls))
     ]
 
@@ -140,14 +140,14 @@ def _wire_call(call: Json, made_up_id: str) -> Json:
     return {"id": call.get("id", made_up_id), "type": "function", "function": function}
 
 
-def encode_json(reply: Reply, asked: Asked, cost: Bill) -> bytes:
+def encode_json(reply: Reply, info: RequestInfo, cost: Cost) -> bytes:
     """The body of an answer that is not streamed."""
     choices = [
         {"index": index, "message": _message(each), "finish_reason": each.finish_reason}
         | {"logprobs": None}
-        for index, each in enumerate(_choices(reply, asked))
+        for index, each in enumerate(_choices(reply, info))
     ]
-    body = {**_head(reply, asked, "chat.completion"), "choices": choices}
+    body = {**_head(reply, info, "chat.completion"), "choices": choices}
     return to_json(body | {key: held for key, held in cost._asdict().items() if held is not None})
 
 
@@ -164,35 +164,35 @@ def _message(choice: _Choice) -> Json:
     return message | more
 
 
-def _head(reply: Reply, asked: Asked, kind: str) -> Json:
+def _head(reply: Reply, info: RequestInfo, kind: str) -> Json:
     return {
-        "id": f"chatcmpl-local-{asked.id}",
+        "id": f"chatcmpl-local-{info.id}",
         "object": kind,
         "created": CREATED,
-        "model": reply.model or asked.name,
+        "model": reply.model or info.name,
         "system_fingerprint": FINGERPRINT,
     }
 
 
-def encode_events(reply: Reply, asked: Asked, cost: Bill) -> Iterator[bytes]:
+def encode_events(reply: Reply, info: RequestInfo, cost: Cost) -> Iterator[bytes]:
     """A streamed answer, one server-sent event after the other.
 
     The published schema wants role and content in every delta, and index, id, type and name in
     every fragment of a call. Usage comes alone in a last chunk if asked for, the price in the
     last chunk of all.
     """
-    head = _head(reply, asked, "chat.completion.chunk")
-    nothing_yet = {"usage": None} if asked.include_usage else {}
-    choices = _choices(reply, asked)
+    head = _head(reply, info, "chat.completion.chunk")
+    nothing_yet = {"usage": None} if info.include_usage else {}
+    choices = _choices(reply, info)
     for index, choice in enumerate(choices):
         for delta in _deltas(choice):
             yield _event({**head, "choices": [_step(index, delta)], **nothing_yet})
     price = {} if cost.meta is None else {"meta": cost.meta}
     for index, choice in enumerate(choices):
         step = _step(index, {"role": "assistant", "content": ""}, choice.finish_reason)
-        is_last = index == len(choices) - 1 and not asked.include_usage
+        is_last = index == len(choices) - 1 and not info.include_usage
         yield _event({**head, "choices": [step], **nothing_yet, **(price if is_last else {})})
-    if asked.include_usage:
+    if info.include_usage:
         yield _event({**head, "choices": [], "usage": cost.usage, **price})
     yield b"data: [DONE]\n\n"
 
@@ -204,14 +204,14 @@ def _step(index: int, delta: Json, finish_reason: str | None = None) -> Json:
 def _deltas(choice: _Choice) -> Iterator[Json]:
     nothing = {"role": "assistant", "content": ""}
     yield nothing
-    for piece in pieces.split(choice.reasoning or ""):
+    for piece in tokens.split(choice.reasoning or ""):
         yield {**nothing, "reasoning_content": piece}
-    for piece in pieces.split(choice.refusal or ""):
+    for piece in tokens.split(choice.refusal or ""):
         yield {**nothing, "refusal": piece}
-    for piece in pieces.split(choice.text):
+    for piece in tokens.split(choice.text):
         yield {**nothing, "content": piece}
     for index, call in enumerate(choice.calls):
-        for fragment in pieces.split(call["function"]["arguments"]) or [""]:
+        for fragment in tokens.split(call["function"]["arguments"]) or [""]:
             function = {**call["function"], "arguments": fragment}
             yield {**nothing, "tool_calls": [{**call, "index": index, "function": function}]}
 

@@ -10,17 +10,17 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from langchain_aimlernie.testing import catalogue
+from langchain_aimlernie.testing.api import PROBLEM_JSON, Api, Totals, error_body
 from langchain_aimlernie.testing.connection import Connection
-from langchain_aimlernie.testing.received import Request
+from langchain_aimlernie.testing.models import BY_NAME
 from langchain_aimlernie.testing.replies import Reply
-from langchain_aimlernie.testing.service import Service, Totals, error_body
+from langchain_aimlernie.testing.requests import Request
 
 API_KEY = "local-ernie-key"
 """The key that a server takes unless it is given another."""
 
 _BACKLOG = 4096
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
 class ErnieServer:
@@ -62,14 +62,15 @@ class ErnieServer:
         models: Mapping[str, str] | None = None,
     ) -> None:
         more = {
-            name: replace(catalogue.BY_NAME[like], id=name, aliases=())
+            name: replace(BY_NAME[like], id=name, aliases=())
             for name, like in (models or {}).items()
         }
-        self._service = Service(api_key, {**catalogue.BY_NAME, **more}, delay, interval)
+        self._api = Api(api_key, {**BY_NAME, **more}, delay, interval)
         self._host = host
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stopping: asyncio.Event
         self._open: set[Connection] = set()
         self._accepted = 0
 
@@ -104,7 +105,7 @@ class ErnieServer:
             target=self._run, args=(listener, ready), name="ErnieServer", daemon=True
         )
         self._thread.start()
-        ready.wait(_PATIENCE)
+        ready.wait(_TIMEOUT)
         return self
 
     def stop(self) -> None:
@@ -112,8 +113,8 @@ class ErnieServer:
         thread, loop = self._thread, self._loop
         if thread is None or loop is None:
             return
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_PATIENCE)
+        loop.call_soon_threadsafe(self._stopping.set)
+        thread.join(_TIMEOUT)
         self._thread = self._loop = None
 
     @property
@@ -135,11 +136,11 @@ class ErnieServer:
     @property
     def api_key(self) -> str | None:
         """The key that clients must send; None takes all. May be set."""
-        return self._service.api_key
+        return self._api.api_key
 
     @api_key.setter
     def api_key(self, key: str | None) -> None:
-        self._service.api_key = key
+        self._api.api_key = key
 
     @property
     def on_request(self) -> Callable[[Request], Reply | None] | None:
@@ -147,11 +148,11 @@ class ErnieServer:
 
         It runs in the server's thread and should not wait for anything. May be set.
         """
-        return self._service.on_request
+        return self._api.on_request
 
     @on_request.setter
     def on_request(self, function: Callable[[Request], Reply | None] | None) -> None:
-        self._service.on_request = function
+        self._api.on_request = function
 
     def reply(self, reply: Reply | str | None = None, /, *, times: int = 1, **fields: Any) -> Reply:
         """Queue the answer to the next valid chat request.
@@ -167,8 +168,8 @@ class ErnieServer:
         if isinstance(reply, str):
             reply = Reply(reply)
         reply = replace(reply or Reply(), **fields)
-        with self._service.lock:
-            self._service.queue.extend([reply] * times)
+        with self._api.lock:
+            self._api.queue.extend([reply] * times)
         return reply
 
     def fail(  # noqa: PLR0913  # parts of an error, by name
@@ -191,24 +192,26 @@ class ErnieServer:
             body: Another body instead: bytes and text as they are, else sent as JSON.
             times: To so many requests.
         """
-        more = {} if code is None else {"code": code}
+        headers = headers or {}
+        if body is None:
+            extra = {} if code is None else {"code": code}
+            headers = {"content-type": PROBLEM_JSON, **headers}
 
-        def error(request: Request) -> object:
-            return error_body(request, status, message, **more)
+            def body(request: Request) -> object:
+                return error_body(request, status, message, **extra)
 
-        made = error if body is None else body
-        return self.reply(Reply(status=status, body=made, headers=headers or {}), times=times)
+        return self.reply(Reply(status=status, body=body, headers=headers), times=times)
 
     @property
     def pending(self) -> int:
         """How many queued replies have not been asked for yet."""
-        return len(self._service.queue)
+        return len(self._api.queue)
 
     @property
     def requests(self) -> list[Request]:
         """The requests so far, of any path, the last 20,000 at most."""
-        with self._service.lock:
-            return list(self._service.requests)
+        with self._api.lock:
+            return list(self._api.requests)
 
     @property
     def last_request(self) -> Request:
@@ -217,10 +220,10 @@ class ErnieServer:
         Raises:
             LookupError: There was none.
         """
-        with self._service.lock:
-            if not self._service.requests:
+        with self._api.lock:
+            if not self._api.requests:
                 raise LookupError("no request has come yet")
-            return self._service.requests[-1]
+            return self._api.requests[-1]
 
     @property
     def violations(self) -> list[str]:
@@ -234,7 +237,7 @@ class ErnieServer:
     @property
     def totals(self) -> Totals:
         """Tokens, credits and dollars of the answers that were written to their end."""
-        return self._service.totals
+        return self._api.totals
 
     @property
     def connections(self) -> int:
@@ -250,46 +253,38 @@ class ErnieServer:
         """Close all connections that are open now, by TCP reset if asked to."""
         loop = self._loop
         if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._close_all(reset=reset), loop).result(_PATIENCE)
+            asyncio.run_coroutine_threadsafe(self._close_all(reset=reset), loop).result(_TIMEOUT)
 
     def reset(self) -> None:
         """Forget requests, queued replies, `on_request` and sums; connections stay open."""
-        self._service.reset()
+        self._api.reset()
         self._accepted = 0
 
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
-        loop = asyncio.SelectorEventLoop()
-        try:
-            server = loop.run_until_complete(
-                loop.create_server(self._connection, sock=listener, backlog=_BACKLOG)
-            )
-            self._loop = loop
-            loop.call_soon(ready.set)
-            loop.run_forever()
-            # Server.close would lose, and leak, what is just being accepted.
-            loop.remove_reader(listener)
-            loop.run_until_complete(self._finish())
-            server.close()
-        finally:
-            loop.close()
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self._serve(listener, ready))
 
-    def _connection(self) -> Connection:
+    async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
+        loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        server = await asyncio.start_server(self._on_connect, sock=listener, backlog=_BACKLOG)
+        self._loop = loop
+        ready.set()
+        await self._stopping.wait()
+        # Server.close would lose, and leak, a connection that is just being accepted.
+        loop.remove_reader(listener)
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._close_all()
+            await asyncio.sleep(0)
+        server.close()
+
+    def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._accepted += 1
-        return Connection(self._service, self._accepted, self._open)
-
-    async def _finish(self) -> None:
-        """Close what is open, and what is still being accepted."""
-        await self._close_all()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*rest, return_exceptions=True)
-        await self._close_all()
+        connection = Connection(self._api, self._accepted, reader, writer, self._open.discard)
+        self._open.add(connection)
 
     async def _close_all(self, *, reset: bool = False) -> None:
-        """Close the connections, and let their tasks end."""
-        closing = list(self._open)
-        for connection in closing:
-            connection.close(reset=reset)
-        await asyncio.gather(*(connection.wait_closed() for connection in closing))
+        await asyncio.gather(*(each.close(reset=reset) for each in list(self._open)))
 
 
 def _listener(host: str, port: int) -> socket.socket:

@@ -77,11 +77,11 @@ def test_requests_sent_ahead_are_answered_in_order(ernie_server):
     [
         (b"nonsense\r\n\r\n", b"400"),
         (b"GET / HTTP/2\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\nno header\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000, b"431"),
-        (b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", b"413"),
-        (b"POST / HTTP/1.1\r\ncontent-length: 999999999999\r\n\r\n", b"413"),
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nno header\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 70_000, b"431"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999999\r\n\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", b"400"),
         (b"GET / HTTP/1.0\r\n\r\n", b"404"),
     ],
 )
@@ -94,10 +94,30 @@ def test_bytes_that_are_no_request_end_the_connection(ernie_server, request_byte
 
 def test_a_client_that_waits_for_the_go_ahead_gets_it(ernie_server):
     with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
-        sock.sendall(b"POST /x HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n")
+        sock.sendall(
+            b"POST /x HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
+        )
         assert sock.recv(100).startswith(b"HTTP/1.1 100 ")
         sock.sendall(b"x")
         assert sock.recv(100).startswith(b"HTTP/1.1 404 ")
+
+
+def test_half_closed_client_gets_its_response(ernie_server):
+    with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
+        sock.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_connection_of_a_client_that_left_is_closed_during_the_delay(ernie_server, client):
+    ernie_server.reply("x", delay=60)
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(CHAT, json=body(), timeout=0.1)
+    deadline = time.monotonic() + 5
+    while ernie_server.connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ernie_server.connections == 0
 
 
 def test_an_old_client_gets_a_stream_without_chunks(ernie_server):

@@ -202,7 +202,7 @@ def test_a_client_that_does_not_read_stops_the_stream(ernie_server):
 
     ernie_server.reply(events=endless())
     raw = json.dumps(body()).encode()
-    head = f"POST /v1{CHAT} HTTP/1.1\r\nauthorization: Bearer {ernie_server.api_key}\r\n"
+    head = f"POST /v1{CHAT} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ernie_server.api_key}\r\n"
     with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
         sock.sendall(f"{head}content-length: {len(raw)}\r\n\r\n".encode() + raw)
         before, now = -1, 0
@@ -232,8 +232,8 @@ def test_a_failure_has_the_shape_of_the_api(ernie_server, client):
         assert response.status_code == 429
         assert response.headers["retry-after"] == "1"
         error = response.json()
-        assert (error["message"], error["code"], error["statusCode"]) == ("Slow down", "rate", 429)
-        assert error["requestId"] == response.headers["x-inference-id"]
+        assert (error["message"], error["code"], error["status"]) == ("Slow down", "rate", 429)
+        assert error["requestId"] == response.headers["x-request-id"]
     assert ask(client).status_code == 200
     assert ernie_server.totals.answers == 1
 

@@ -11,7 +11,7 @@ from langchain_aimlernie.testing import ErnieServer
 TEXT = "baidu/ernie-4.5-21b-a3b"
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
 FIVE = "baidu/ernie-5.0"
-SIGNATURE = "[local ErnieServer, not ERNIE]"
+PREFIX = "[local ErnieServer, not ERNIE]"
 CHAT = "/chat/completions"
 WEATHER = {
     "type": "function",
@@ -59,7 +59,7 @@ def test_a_json_answer_has_the_documented_shape(client):
             "index": 0,
             "message": {
                 "role": "assistant",
-                "content": f"{SIGNATURE} Hello! You said: Hi",
+                "content": f"{PREFIX} You said: Hi",
                 "refusal": None,
                 "annotations": None,
                 "audio": None,
@@ -106,10 +106,10 @@ def test_usage_comes_last_in_a_stream_and_only_if_asked_for(client):
     assert others[-1]["choices"][0]["finish_reason"] == "stop"
 
 
-def test_every_fragment_of_a_call_names_it_again(client):
-    response = client.post(
-        CHAT, json=body("The weather in Paris and in London?", stream=True, tools=[WEATHER])
-    )
+def test_every_fragment_of_a_call_repeats_its_name(client, ernie_server):
+    calls = [{"name": "get_weather", "args": {"location": city}} for city in ("Paris", "London")]
+    ernie_server.reply(tool_calls=calls)
+    response = client.post(CHAT, json=body("The weather?", stream=True, tools=[WEATHER]))
     fragments = [call for delta in deltas(response) for call in delta.get("tool_calls", ())]
     arguments = {}
     for each in fragments:
@@ -126,7 +126,7 @@ def test_every_fragment_of_a_call_names_it_again(client):
 @pytest.mark.parametrize("model", [THINKING, FIVE])
 def test_thinking_models_reason_before_they_answer(client, model):
     message = client.post(CHAT, json=body(model=model)).json()["choices"][0]["message"]
-    assert message["reasoning_content"].startswith(SIGNATURE)
+    assert message["reasoning_content"].startswith(PREFIX)
     pieces = deltas(client.post(CHAT, json=body(model=model, stream=True)))
     thoughts = [delta.get("reasoning_content", "") for delta in pieces]
     assert "".join(thoughts) == message["reasoning_content"]
@@ -182,14 +182,38 @@ def test_other_paths_are_not_found(client, ernie_server, method, path, status):
 def test_a_refusal_has_the_shape_of_the_api(client):
     response = client.post(CHAT, json=body(top_p=7, stop=list("abcde")))
     assert response.status_code == 400
-    assert response.json() == {
-        "message": "Body validation error! top_p: 7 is not between 0.01 and 1; "
-        "stop: 5 items, at most 4 are taken",
-        "path": "/v1/chat/completions",
-        "requestId": response.headers["x-inference-id"],
-        "statusCode": 400,
+    assert response.headers["content-type"] == "application/problem+json; charset=utf-8"
+    error = response.json()
+    message = error["message"]
+    assert message.startswith("Body validation error! top_p: ")
+    assert "stop: " in message
+    assert error == {
+        "title": "Bad Request",
+        "status": 400,
+        "message": message,
+        "instance": "/v1/chat/completions",
+        "requestId": response.headers["x-request-id"],
         "timestamp": "2025-12-01T00:00:00.000Z",
+        "error": {"name": "BadRequestException", "message": message},
     }
+
+
+def test_prompt_longer_than_the_context_is_rejected(client, ernie_server):
+    ernie_server.reply("unused")
+    response = client.post(CHAT, json=body("word " * 200_000))
+    assert response.status_code == 400
+    assert "maximum context length is 120000 tokens" in response.json()["message"]
+    assert (ernie_server.pending, ernie_server.violations) == (1, [])
+
+
+def test_ids_are_unique_across_servers():
+    ids = set()
+    for _ in range(2):
+        with ErnieServer(api_key=None) as server:
+            for _ in range(2):
+                response = httpx.post(server.base_url + CHAT, json=body())
+                ids |= {response.json()["id"], response.headers["x-request-id"]}
+    assert len(ids) == 8
 
 
 @pytest.mark.parametrize(
@@ -215,7 +239,7 @@ def test_what_is_no_json_object_is_refused(client, raw):
 
 def test_a_model_that_is_not_served_is_not_found(client):
     response = client.post(CHAT, json=body(model="gpt-4o"))
-    assert (response.status_code, response.json()["statusCode"]) == (404, 404)
+    assert (response.status_code, response.json()["status"]) == (404, 404)
 
 
 def test_more_models_are_served_like_the_one_they_name():
@@ -237,7 +261,7 @@ def test_a_chunked_request_of_tens_of_megabytes_works(client, ernie_server):
     raw = json.dumps(body(text), ensure_ascii=False).encode()
     parts = (raw[start : start + 1_000_003] for start in range(0, len(raw), 1_000_003))
     response = client.post(CHAT, content=parts)
-    assert response.json()["usage"]["prompt_tokens"] > 5_000_000
+    assert response.status_code == 400  # longer than the context
     assert ernie_server.last_request.body["messages"][0]["content"] == text
 
 
@@ -267,7 +291,7 @@ def test_requests_can_be_read_back(client, ernie_server):
     client.post(CHAT, json=body(seed=0))
     assert ernie_server.violations == [
         "n: not known here, and ignored",
-        "seed: 0 is not between 1 and inf",
+        "seed: Input should be greater than or equal to 1; got 0",
     ]
 
 

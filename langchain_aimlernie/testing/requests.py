@@ -12,22 +12,22 @@ class Headers(Mapping[str, str]):
     """HTTP headers by name in any case; a repeated one is joined by commas (RFC 9110 5.3)."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
-        self._held: dict[str, str] = {}
+        self._values: dict[str, str] = {}
         for name, value in pairs:
             key = name.lower()
-            self._held[key] = f"{self._held[key]}, {value}" if key in self._held else value
+            self._values[key] = f"{self._values[key]}, {value}" if key in self._values else value
 
     def __getitem__(self, name: str) -> str:
-        return self._held[name.lower()]
+        return self._values[name.lower()]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
+        return iter(self._values)
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._values)
 
     def __repr__(self) -> str:
-        return f"Headers({self._held})"
+        return f"Headers({self._values})"
 
 
 @dataclass(slots=True)
@@ -40,7 +40,6 @@ class Request:
         query: The query's parameters, each with all its values.
         headers: By name in any case.
         raw: The body's bytes.
-        version: "HTTP/1.1" or "HTTP/1.0".
         connection: Which connection it came on, counted from 1.
         number: Which request to the server it is, counted from 1.
         id: The same as a text that no other server gives; the ids of the answer contain it.
@@ -59,7 +58,6 @@ class Request:
     query: dict[str, list[str]]
     headers: Headers
     raw: bytes = b""
-    version: str = "HTTP/1.1"
     connection: int = 0
     number: int = 0
     id: str = ""
@@ -72,13 +70,7 @@ class Request:
     complete: bool = False
 
     @classmethod
-    def from_head(cls, method: str, target: str, version: str, headers: Headers) -> Request:
-        """A request without its body yet."""
+    def from_head(cls, method: str, target: str, headers: Headers) -> Request:
+        """Return a request whose body has not been read yet."""
         path, _, query = target.partition("?")
-        return cls(method, path, parse_qs(query), headers, version=version)
-
-    @property
-    def keeps_alive(self) -> bool:
-        """Whether the client leaves the connection open (RFC 9112 9.3)."""
-        wish = self.headers.get("connection", "").lower()
-        return self.version == "HTTP/1.1" and "close" not in wish
+        return cls(method, path, parse_qs(query), headers)

@@ -16,11 +16,13 @@ Family = Literal["text", "thinking", "vision", "five"]
 CREDIT = 5e-7
 """US dollars per credit: the published example charges 120,000 credits as $0.06."""
 
-NOTICE = "Served by the local ErnieServer of langchain-aimlernie: prices and outputMax are made up."
+NOTICE = (
+    "ServedModel by the local ErnieServer of langchain-aimlernie: prices and outputMax are made up."
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModel:
     """A model as the local server serves it.
 
     Attributes:
@@ -50,13 +52,15 @@ class Served:
         return max(1, round(usd / CREDIT))
 
 
-def _row(name: str, family: Family, context: int, *able: str, usd: tuple[float, float]) -> Served:
+def _row(
+    name: str, family: Family, context: int, *able: str, usd: tuple[float, float]
+) -> ServedModel:
     reasoning, tools = "reasoning" in able, "tools" in able
-    return Served(f"baidu/{name}", family, context, reasoning, tools, *usd, aliases=(name,))
+    return ServedModel(f"baidu/{name}", family, context, reasoning, tools, *usd, aliases=(name,))
 
 
 # Ids, contexts and abilities: https://docs.aimlapi.com/api-references/text-models-llm/baidu
-MODELS: tuple[Served, ...] = (
+MODELS: tuple[ServedModel, ...] = (
     _row("ernie-4.5-21b-a3b", "text", 120_000, "tools", usd=(0.1, 0.4)),
     _row("ernie-4.5-21b-a3b-thinking", "thinking", 131_000, "reasoning", "tools", usd=(0.1, 0.4)),
     _row("ernie-4.5-0.3b", "text", 120_000, usd=(0.02, 0.08)),
@@ -74,7 +78,7 @@ MODELS: tuple[Served, ...] = (
     _row("ernie-x1-1-preview", "text", 64_000, "reasoning", usd=(0.1, 0.4)),
 )
 
-BY_NAME: Mapping[str, Served] = {
+BY_NAME: Mapping[str, ServedModel] = {
     name: model for model in MODELS for name in (model.id, *model.aliases)
 }
 
@@ -86,18 +90,18 @@ _INPUTS: Mapping[Family, tuple[str, ...]] = {
 }
 
 
-def _modalities(model: Served) -> dict[str, object]:
+def _modalities(model: ServedModel) -> dict[str, object]:
     return {"input": list(_INPUTS[model.family]), "output": ["text"]}
 
 
-def _capabilities(model: Served) -> list[str]:
+def _capabilities(model: ServedModel) -> list[str]:
     names = ("reasoning", model.reasoning), ("tools", model.tools)
     vision = "image" in _INPUTS[model.family]
     more = [name for name, there in (*names, ("vision", vision)) if there]
     return sorted(["streaming", "structured_output", *more])
 
 
-def _pricing(model: Served) -> dict[str, object]:
+def _pricing(model: ServedModel) -> dict[str, object]:
     rates = ("input", model.usd_in), ("output", model.usd_out)
     units = [
         {"name": name, "measure": "token", "price": price, "per": 1_000_000}
@@ -106,14 +110,14 @@ def _pricing(model: Served) -> dict[str, object]:
     return {"kind": "fixed", "currency": "USD", "units": units}
 
 
-_SECTIONS: Mapping[str, Callable[[Served], object]] = {
+_SECTIONS: Mapping[str, Callable[[ServedModel], object]] = {
     "modalities": _modalities,
     "capabilities": _capabilities,
     "pricing": _pricing,
 }
 
 
-def _item(model: Served, sections: set[str]) -> dict[str, object]:
+def _item(model: ServedModel, sections: set[str]) -> dict[str, object]:
     short = model.id.rpartition("/")[2]
     item: dict[str, object] = {
         "id": model.id,
@@ -133,7 +137,7 @@ def _item(model: Served, sections: set[str]) -> dict[str, object]:
     return item | {name: make(model) for name, make in _SECTIONS.items() if name in sections}
 
 
-_FILTERS: Mapping[str, Callable[[Served], set[str]]] = {
+_FILTERS: Mapping[str, Callable[[ServedModel], set[str]]] = {
     "id": lambda model: {model.id, *model.aliases},
     "type": lambda _: {"openai/chat-completions"},
     "tags": lambda _: {"playground:chat", "local:ErnieServer"},
@@ -144,7 +148,7 @@ _FILTERS: Mapping[str, Callable[[Served], set[str]]] = {
 }
 
 
-def list_models(query: Mapping[str, Sequence[str]], models: Sequence[Served]) -> bytes:
+def list_models(query: Mapping[str, Sequence[str]], models: Sequence[ServedModel]) -> bytes:
     """The JSON body of `GET /v1/models` for these query parameters.
 
     Values may be repeated or separated by commas; unknown parameters and sections are ignored.
