@@ -1,7 +1,7 @@
-"""A local AI/ML API for work without network and key: `ErnieServer`, and a pytest fixture.
+"""A local AI/ML API, without network and key: `ErnieServer`, and a pytest fixture.
 
 `python -m langchain_aimlernie.testing` serves it; pytest finds the fixture `ernie_server` by
-itself. What is made up says so in every answer. Nothing is imported before it is used.
+itself. Every reply of its fake model says so. Nothing is imported before it is used.
 """
 
 from __future__ import annotations

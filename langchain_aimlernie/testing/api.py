@@ -1,4 +1,4 @@
-"""The API itself, without sockets: a request to a response, scripts, and what is kept of both."""
+"""The API itself, without sockets: computes responses, from scripts or the fake model."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from langchain_aimlernie.testing.requests import Request
 
 LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
-"""The value of the header `x-aimlernie-local`, which every answer has."""
+"""The value of the header `x-aimlernie-local`, which every response has."""
 
 KEPT_REQUESTS = 20_000
-"""How many requests are kept to be read back; of more, the last."""
+"""How many requests are kept for tests to read; older ones are dropped."""
 
 _JSON = "application/json; charset=utf-8"
 PROBLEM_JSON = "application/problem+json; charset=utf-8"
@@ -43,16 +43,16 @@ _TIMESTAMP = "2025-12-01T00:00:00.000Z"
 
 @dataclass(slots=True)
 class Response:
-    """What a connection is to send.
+    """A response as the connection sends it.
 
     Attributes:
         status: The HTTP status.
-        headers: The headers, without those of the framing.
-        body: The pieces of the body; bytes are a body of known length.
-        delay: Seconds before the head.
-        interval: Seconds between the pieces.
+        headers: The headers, without `content-length` and `transfer-encoding`.
+        body: The chunks of the body; bytes are a body of known length.
+        delay: Seconds before the response headers.
+        interval: Seconds between the chunks.
         omitted: The names of headers that are not sent.
-        chunk_size: Send the body in pieces of so many bytes instead.
+        chunk_size: Send the body in chunks of so many bytes instead.
         fault: How the connection breaks.
     """
 
@@ -67,7 +67,7 @@ class Response:
 
 
 class Totals(NamedTuple):
-    """Sums over the answers that were written to their end, by what they themselves said."""
+    """Sums over the complete responses, of the usage and cost that they reported."""
 
     answers: int = 0
     prompt_tokens: float = 0
@@ -77,7 +77,7 @@ class Totals(NamedTuple):
     usd_spent: Decimal = Decimal(0)
 
     def plus(self, usage: Mapping[str, Any], cost: Mapping[str, Any]) -> Totals:
-        """The sums with one more answer."""
+        """Return the sums with one more response."""
         details = usage.get("completion_tokens_details") or {}
         return Totals(
             self.answers + 1,
@@ -90,7 +90,7 @@ class Totals(NamedTuple):
 
 
 class _RequestError(Exception):
-    """A request that gets an error in the API's shape."""
+    """A request that gets an error response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -98,13 +98,13 @@ class _RequestError(Exception):
 
 
 class Api:
-    """The API as `ErnieServer` serves it; what threads share is changed under `lock`.
+    """The API as `ErnieServer` serves it; state that threads share is changed under `lock`.
 
     Args:
         api_key: The key that chat requests must bring; None takes all.
         models: The models by all of their names.
-        delay: Seconds before each answer.
-        interval: Seconds between the pieces of a streamed answer.
+        delay: Seconds before each response.
+        interval: Seconds between the events of a stream.
     """
 
     def __init__(
@@ -123,7 +123,7 @@ class Api:
         self._name = secrets.token_hex(8)
 
     def reset(self) -> None:
-        """Forget requests, scripts and sums; ids go on counting."""
+        """Clear requests, queued replies and sums; ids continue."""
         with self.lock:
             self.requests.clear()
             self.queue.clear()
@@ -131,7 +131,7 @@ class Api:
             self.on_request = None
 
     def respond(self, request: Request) -> Response:
-        """Answer a request, and keep it."""
+        """Return the response to a request, and record the request."""
         with self.lock:
             self._served += 1
             request.number = self._served
@@ -150,7 +150,7 @@ class Api:
         return response
 
     def complete(self, request: Request) -> None:
-        """Take note that the answer to `request` was written to its end."""
+        """Record that the response to `request` was sent completely."""
         request.complete = True
         cost = (request.meta or {}).get("usage") or {}
         with self.lock:
@@ -198,7 +198,7 @@ class Api:
             raise _RequestError(401, "Unauthorized: the API key is not valid")
 
     def _validate(self, request: Request) -> ServedModel:
-        """The model of a valid body."""
+        """Return the model of a valid body; raise for an invalid one."""
         body = request.body
         if not isinstance(body, dict):
             _invalid(request, ["body: expected object"])
@@ -256,7 +256,7 @@ class Api:
 def _encoded(
     request: Request, model: ServedModel, reply: Reply
 ) -> tuple[dict[str, str], bytes | Iterable[bytes]]:
-    """The headers and the body of a reply."""
+    """Return the headers and the body of a reply."""
     if reply.events is not None:
         return {"content-type": _SSE}, encoding.scripted_events(reply.events)
     if reply.body is not None:
@@ -282,7 +282,7 @@ def _encoded(
 
 
 def _cost_headers(cost: encoding.Cost) -> dict[str, str]:
-    """The headers of a JSON answer; the price is in them too."""
+    """Return the headers of a JSON response, which include the cost."""
     spent = (cost.meta or {}).get("usage") or {}
     names = {"credits_used": "x-aimlapi-credits-used", "usd_spent": "x-aimlapi-usd-spent"}
     priced = {name: _plain(spent[key]) for key, name in names.items() if key in spent}
@@ -290,7 +290,7 @@ def _cost_headers(cost: encoding.Cost) -> dict[str, str]:
 
 
 def _plain(number: object) -> str:
-    """A number without an exponent, as prices are written."""
+    """Return a number without an exponent, as prices are written."""
     return f"{Decimal(str(number)):f}"
 
 
@@ -329,7 +329,7 @@ def request_id(request: Request) -> str:
 
 
 def inference_id(request: Request) -> str:
-    """The id under which the API would bill and log the request."""
+    """Return the id under which the API would bill and log the request."""
     return f"local-{request.id}"
 
 
@@ -339,7 +339,7 @@ def _error_response(request: Request, status: int, message: str) -> Response:
 
 
 def _is_top_level(finding: Violation) -> bool:
-    """Whether a finding is about a field of the body, not about something inside of one."""
+    """Whether a violation is about a top-level field of the body."""
     return len(finding.path) == 1
 
 
@@ -349,7 +349,7 @@ def _invalid(request: Request, violations: Sequence[str]) -> NoReturn:
 
 
 def _parse(raw: bytes) -> object:
-    """The JSON of a body; what JSON.parse would not take is refused."""
+    """Return the parsed JSON of a body; reject what JSON.parse would reject, such as NaN."""
     try:
         return _DECODER.decode(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Replies as the API puts them on the wire: one JSON body, or server-sent events."""
+"""Encodes replies as the API does: one JSON body, or server-sent events."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from langchain_aimlernie.testing.replies import Reply
 
 FINGERPRINT = "local-ErnieServer"
-"""The `system_fingerprint` of every answer."""
+"""The `system_fingerprint` of every response."""
 
 CREATED = 1_764_547_200
-"""The `created` of every answer; one number, so that answers can be compared."""
+"""The `created` of every response; constant, so that responses can be compared."""
 
-_MEDIUM_TOKENS = 256
+_MEDIA_TOKENS = 256
 _MESSAGE_TOKENS = 3
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -31,13 +31,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What an answer repeats of its request.
+    """What a response depends on of its request.
 
     Attributes:
-        id: The request's own; the ids of the answer are made from it.
-        name: The model as it was asked for.
+        id: The request's id; the ids in the response contain it.
+        name: The model as the request names it.
         model: The model.
-        prompt_tokens: Tokens of the request.
+        prompt_tokens: Estimated tokens of the messages and tools.
         include_usage: Whether a stream ends with a chunk of usage.
     """
 
@@ -49,7 +49,7 @@ class RequestInfo:
 
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:
-    """What the prompt is billed for, roughly: texts by length, media at one price each."""
+    """Return the estimated tokens of a prompt: texts by length, media at a flat number."""
     total = 0
     for message in body["messages"]:
         content = message.get("content")
@@ -57,14 +57,14 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
         total += _MESSAGE_TOKENS
         for part in parts:
             text = part.get("text", part.get("refusal"))
-            total += _MEDIUM_TOKENS if text is None else tokens.estimate(text)
+            total += _MEDIA_TOKENS if text is None else tokens.estimate(text)
         for call in message.get("tool_calls") or ():
             total += tokens.estimate(str(call.get("function")))
     return total + sum(tokens.estimate(str(tool)) for tool in body.get("tools") or ())
 
 
 class Cost(NamedTuple):
-    """The `usage` and `meta` of an answer; None where the answer has none."""
+    """The `usage` and `meta` of a response; None where it has none."""
 
     usage: Mapping[str, Any] | None
     meta: Mapping[str, Any] | None
@@ -79,12 +79,12 @@ class _Choice(NamedTuple):
 
 
 def to_json(value: object) -> bytes:
-    """JSON as UTF-8; what UTF-8 cannot hold becomes "?"."""
+    """Return JSON as UTF-8; lone surrogates become "?"."""
     return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
 def compute_cost(reply: Reply, info: RequestInfo) -> Cost:
-    """Count the tokens of a reply and price them, unless it says itself."""
+    """Return usage and cost of a reply: scripted, else counted."""
     usage = _usage(reply, info) if reply.usage is ... else reply.usage
     if reply.meta is not ...:
         return Cost(usage, reply.meta)
@@ -126,22 +126,22 @@ def _choices(reply: Reply, info: RequestInfo) -> list[_Choice]:
 
 
 def _calls(reply: Reply, info: RequestInfo, choice: int) -> list[Json]:
-    """The reply's tool calls in the shape of the wire."""
+    """Return the reply's tool calls in the API's format."""
     return [
-        call if "function" in call else _wire_call(call, f"call_{info.id}_{choice}{index}")
+        call if "function" in call else _encode_call(call, f"call_{info.id}_{choice}{index}")
         for index, call in enumerate(map(dict, reply.tool_calls))
     ]
 
 
-def _wire_call(call: Json, made_up_id: str) -> Json:
+def _encode_call(call: Json, default_id: str) -> Json:
     args = call.get("args", call.get("arguments", {}))
     arguments = args if isinstance(args, str) else json.dumps(args, ensure_ascii=False)
     function = {"name": call["name"], "arguments": arguments}
-    return {"id": call.get("id", made_up_id), "type": "function", "function": function}
+    return {"id": call.get("id", default_id), "type": "function", "function": function}
 
 
 def encode_json(reply: Reply, info: RequestInfo, cost: Cost) -> bytes:
-    """The body of an answer that is not streamed."""
+    """Return the body of a response that is not streamed."""
     choices = [
         {"index": index, "message": _message(each), "finish_reason": each.finish_reason}
         | {"logprobs": None}
@@ -175,23 +175,23 @@ def _head(reply: Reply, info: RequestInfo, kind: str) -> Json:
 
 
 def encode_events(reply: Reply, info: RequestInfo, cost: Cost) -> Iterator[bytes]:
-    """A streamed answer, one server-sent event after the other.
+    """Return a streamed response, one server-sent event after the other.
 
-    The published schema wants role and content in every delta, and index, id, type and name in
-    every fragment of a call. Usage comes alone in a last chunk if asked for, the price in the
-    last chunk of all.
+    The published schema requires role and content in every delta, and index, id, type and name in
+    every fragment of a call. Usage comes in a chunk of its own if requested, the cost in the
+    last chunk.
     """
     head = _head(reply, info, "chat.completion.chunk")
-    nothing_yet = {"usage": None} if info.include_usage else {}
+    no_usage = {"usage": None} if info.include_usage else {}
     choices = _choices(reply, info)
     for index, choice in enumerate(choices):
         for delta in _deltas(choice):
-            yield _event({**head, "choices": [_step(index, delta)], **nothing_yet})
+            yield _event({**head, "choices": [_step(index, delta)], **no_usage})
     price = {} if cost.meta is None else {"meta": cost.meta}
     for index, choice in enumerate(choices):
         step = _step(index, {"role": "assistant", "content": ""}, choice.finish_reason)
         is_last = index == len(choices) - 1 and not info.include_usage
-        yield _event({**head, "choices": [step], **nothing_yet, **(price if is_last else {})})
+        yield _event({**head, "choices": [step], **no_usage, **(price if is_last else {})})
     if info.include_usage:
         yield _event({**head, "choices": [], "usage": cost.usage, **price})
     yield b"data: [DONE]\n\n"
@@ -221,7 +221,7 @@ def _event(value: object) -> bytes:
 
 
 def scripted_events(events: Iterable[object]) -> Iterator[bytes]:
-    """The events of a script: bytes as they are, text and JSON values as data."""
+    """Return scripted events: bytes unchanged, text and JSON values as `data:`."""
     for each in events:
         if isinstance(each, bytes):
             yield each

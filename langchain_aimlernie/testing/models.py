@@ -27,14 +27,14 @@ class ServedModel:
 
     Attributes:
         id: The canonical id.
-        family: Whose published request schema it keeps. Where the provider publishes none, the
+        family: Which published request schema applies. Where the provider publishes none, the
             nearest of the four that it does publish.
         context: Context window in tokens, as published.
-        reasoning: Whether answers carry `reasoning_content`.
+        reasoning: Whether responses carry `reasoning_content`.
         tools: Whether the provider lists function calling for it.
         usd_in: US dollars for a million tokens of prompt; made up.
-        usd_out: US dollars for a million tokens of answer; made up.
-        aliases: Other names it answers to.
+        usd_out: US dollars for a million tokens of completion; made up.
+        aliases: Other names of it.
     """
 
     id: str
@@ -47,7 +47,7 @@ class ServedModel:
     aliases: tuple[str, ...] = ()
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """Whole credits for an answer, at least one."""
+        """Return the whole credits for a completion, at least one."""
         usd = (prompt_tokens * self.usd_in + completion_tokens * self.usd_out) / 1e6
         return max(1, round(usd / CREDIT))
 
@@ -149,15 +149,15 @@ _FILTERS: Mapping[str, Callable[[ServedModel], set[str]]] = {
 
 
 def list_models(query: Mapping[str, Sequence[str]], models: Sequence[ServedModel]) -> bytes:
-    """The JSON body of `GET /v1/models` for these query parameters.
+    """Return the JSON body of `GET /v1/models` for these query parameters.
 
     Values may be repeated or separated by commas; unknown parameters and sections are ignored.
     """
-    asked = {key: set(",".join(values).split(",")) for key, values in query.items()}
-    sections = asked.get("include", set())
-    if "all" in sections or asked.get("details", set()) & {"true", "1"}:
+    query_values = {key: set(",".join(values).split(",")) for key, values in query.items()}
+    sections = query_values.get("include", set())
+    if "all" in sections or query_values.get("details", set()) & {"true", "1"}:
         sections = set(_SECTIONS)
-    wanted = [(held, asked[key]) for key, held in _FILTERS.items() if key in asked]
+    wanted = [(held, query_values[key]) for key, held in _FILTERS.items() if key in query_values]
     data = [
         _item(model, sections)
         for model in models
@@ -167,11 +167,11 @@ def list_models(query: Mapping[str, Sequence[str]], models: Sequence[ServedModel
 
 
 def etag_of(body: bytes) -> str:
-    """A weak entity tag for `body`."""
+    """Return a weak entity tag for `body`."""
     return f'W/"{hashlib.sha256(body).hexdigest()[:27]}"'
 
 
 def is_fresh(etag: str, if_none_match: str | None) -> bool:
-    """Whether a client that sent this `If-None-Match` holds what `etag` names (RFC 9110 13.1.2)."""
+    """Whether a client that sent this `If-None-Match` has what `etag` names (RFC 9110 13.1.2)."""
     known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
     return "*" in known or etag.removeprefix("W/") in known

@@ -1,4 +1,4 @@
-"""Requests as the server received them, to be read back by tests."""
+"""Requests as the server received them, for tests to read."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ class Headers(Mapping[str, str]):
 
 @dataclass(slots=True)
 class Request:
-    """A request, and what became of it.
+    """A request, and how it was answered.
 
     Attributes:
         method: The HTTP method.
         path: The path, without the query.
-        query: The query's parameters, each with all its values.
+        query: The query parameters, each with all its values.
         headers: By name in any case.
         raw: The body's bytes.
         connection: Which connection it came on, counted from 1.
         number: Which request to the server it is, counted from 1.
-        id: The same as a text that no other server gives; the ids of the answer contain it.
-        body: The body as parsed JSON; None if it is none.
-        violations: What the body does against the published contract, fields at its top level
-            that the schema does not know among it.
+        id: Unique across servers; the ids in the response contain it.
+        body: The body as parsed JSON; None if it is not JSON.
+        violations: The body's violations of the published schema, unknown top-level fields
+            included.
         ignored: Paths of keys in the body that the API would not read.
-        status: The status of the answer; None while there is none.
-        usage: The usage that was sent with the answer, if one was.
-        meta: The `meta` that was sent with the answer, if one was.
-        complete: Whether the answer was written to its end.
+        status: The status of the response; None while there is none.
+        usage: The usage that was sent with the response, if any.
+        meta: The `meta` that was sent with the response, if any.
+        complete: Whether the response was sent completely.
     """
 
     method: str

@@ -1,4 +1,4 @@
-"""`ErnieServer`: the local API on a socket of loopback, in a thread of its own."""
+"""`ErnieServer`: the local API on a loopback socket, in a thread with its own event loop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from langchain_aimlernie.testing.replies import Reply
 from langchain_aimlernie.testing.requests import Request
 
 API_KEY = "local-ernie-key"
-"""The key that a server takes unless it is given another."""
+"""The default key of a server."""
 
 _BACKLOG = 4096
 _TIMEOUT = 10.0
@@ -26,11 +26,12 @@ _TIMEOUT = 10.0
 class ErnieServer:
     """A local AI/ML API for ERNIE: real HTTP/1.1 on loopback, no network, no key of yours.
 
-    It checks each request as strictly as the published schema of its model does, and answers as
-    the API documents, JSON and streamed. What it answers is made up, always the same for the same
-    request but for the ids, which no other server gives, and says so: texts begin with "[local
-    ErnieServer, not ERNIE]", and every answer has `system_fingerprint` "local-ErnieServer" and the
-    header `x-aimlernie-local`. Tests can queue answers and failures, and read back what was asked:
+    It validates each request against the published schema of its model and responds as the API
+    documents, JSON and streamed. A fake model computes the replies that are not scripted: always
+    the same for the same request, except for the ids, which are unique across servers. Its texts
+    begin with "[local ErnieServer, not ERNIE]"; every response has the `system_fingerprint`
+    "local-ErnieServer" and the header `x-aimlernie-local`. Tests can queue replies and failures,
+    and read the requests:
 
         with ErnieServer() as server:
             server.reply("Hello", finish_reason="length")
@@ -44,11 +45,11 @@ class ErnieServer:
     Args:
         port: The port; 0 takes a free one.
         host: The address to listen on.
-        api_key: The key that clients must send; None takes every client, as servers of one's own
+        api_key: The key that clients must send; None accepts every client, as self-hosted servers
             do.
-        delay: Seconds before each answer.
-        interval: Seconds between the pieces of a streamed answer.
-        models: More model ids to serve, each with the id of the ERNIE model that it is like.
+        delay: Seconds before each response.
+        interval: Seconds between the events of a stream.
+        models: Further model ids to serve, each with the id of the ERNIE model that it resembles.
     """
 
     def __init__(  # noqa: PLR0913  # settings, by name
@@ -90,11 +91,11 @@ class ErnieServer:
         return f"<ErnieServer {state}>"
 
     def start(self) -> Self:
-        """Listen and answer; ready when this returns.
+        """Start to listen; ready when this returns.
 
         Raises:
-            OSError: The port is taken, or the address is not one of this machine.
-            RuntimeError: It runs already.
+            OSError: The port is in use, or the address is not one of this machine.
+            RuntimeError: It is already running.
         """
         if self._thread is not None:
             raise RuntimeError("this ErnieServer runs already")
@@ -129,13 +130,13 @@ class ErnieServer:
 
     @property
     def base_url(self) -> str:
-        """What to give a client as `base_url`; ends in `/v1`."""
+        """The `base_url` for clients; ends in `/v1`."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}/v1"
 
     @property
     def api_key(self) -> str | None:
-        """The key that clients must send; None takes all. May be set."""
+        """The key that clients must send; None accepts all. May be set."""
         return self._api.api_key
 
     @api_key.setter
@@ -144,9 +145,9 @@ class ErnieServer:
 
     @property
     def on_request(self) -> Callable[[Request], Reply | None] | None:
-        """Asked for each valid chat request before the queue is; None from it means: go on.
+        """Called for each valid chat request before the queue; None from it: use the queue.
 
-        It runs in the server's thread and should not wait for anything. May be set.
+        It runs in the server's thread and must not block. May be set.
         """
         return self._api.on_request
 
@@ -155,12 +156,12 @@ class ErnieServer:
         self._api.on_request = function
 
     def reply(self, reply: Reply | str | None = None, /, *, times: int = 1, **fields: Any) -> Reply:
-        """Queue the answer to the next valid chat request.
+        """Queue the reply to the next valid chat request.
 
         Args:
             reply: A `Reply`, or the text of one.
-            times: To so many requests.
-            **fields: The fields of `Reply`, in place of those that it has.
+            times: For so many requests.
+            **fields: Fields of `Reply`, which override those of `reply`.
 
         Returns:
             The reply that was queued.
@@ -182,15 +183,15 @@ class ErnieServer:
         body: object = None,
         times: int = 1,
     ) -> Reply:
-        """Queue a failure in the API's shape as the answer to the next valid chat request.
+        """Queue an error in the API's format as the reply to the next valid chat request.
 
         Args:
             status: The HTTP status.
             message: The error's message.
-            code: A `code` beside it.
-            headers: More headers, such as `{"retry-after": "1"}`.
-            body: Another body instead: bytes and text as they are, else sent as JSON.
-            times: To so many requests.
+            code: A `code` next to it.
+            headers: Further headers, such as `{"retry-after": "1"}`.
+            body: Another body instead: bytes and text are sent unchanged, else as JSON.
+            times: For so many requests.
         """
         headers = headers or {}
         if body is None:
@@ -204,12 +205,12 @@ class ErnieServer:
 
     @property
     def pending(self) -> int:
-        """How many queued replies have not been asked for yet."""
+        """The number of queued replies that have not been used."""
         return len(self._api.queue)
 
     @property
     def requests(self) -> list[Request]:
-        """The requests so far, of any path, the last 20,000 at most."""
+        """The requests so far, of any path; at most the last 20,000."""
         with self._api.lock:
             return list(self._api.requests)
 
@@ -227,36 +228,36 @@ class ErnieServer:
 
     @property
     def violations(self) -> list[str]:
-        """What the requests so far did against the published contract.
+        """The violations of the published schema by the requests so far.
 
-        A field of the body that the schema does not know is listed, too, though the API, and this
-        server, answer such a request without reading it.
+        An unknown top-level field of the body is listed, too, although the API, and this server,
+        ignore it and respond.
         """
         return [each for request in self.requests for each in request.violations]
 
     @property
     def totals(self) -> Totals:
-        """Tokens, credits and dollars of the answers that were written to their end."""
+        """Tokens, credits and dollars of the responses that were sent completely."""
         return self._api.totals
 
     @property
     def connections(self) -> int:
-        """How many connections are open now."""
+        """The number of open connections."""
         return len(self._open)
 
     @property
     def connections_total(self) -> int:
-        """How many connections there have been since the start or the last `reset`."""
+        """The number of connections since the start or the last `reset`."""
         return self._accepted
 
     def close_connections(self, *, reset: bool = False) -> None:
-        """Close all connections that are open now, by TCP reset if asked to."""
+        """Close all open connections, by TCP reset if `reset`."""
         loop = self._loop
         if loop is not None:
             asyncio.run_coroutine_threadsafe(self._close_all(reset=reset), loop).result(_TIMEOUT)
 
     def reset(self) -> None:
-        """Forget requests, queued replies, `on_request` and sums; connections stay open."""
+        """Clear requests, queued replies, `on_request` and sums; connections stay open."""
         self._api.reset()
         self._accepted = 0
 
