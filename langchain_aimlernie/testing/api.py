@@ -265,20 +265,20 @@ def _encoded(
     if streamed is None:
         streamed = request.body.get("stream") is True
     options = request.body.get("stream_options") or {}
-    asked = encoding.RequestInfo(
+    info = encoding.RequestInfo(
         id=request.id,
         name=request.body["model"],
         model=model,
         prompt_tokens=encoding.prompt_tokens(request.body),
         include_usage=options.get("include_usage") is True,
     )
-    cost = encoding.compute_cost(reply, asked)
+    cost = encoding.compute_cost(reply, info)
     request.meta = cost.meta
     if streamed:
-        request.usage = cost.usage if asked.include_usage else None
-        return {"content-type": _SSE}, encoding.encode_events(reply, asked, cost)
+        request.usage = cost.usage if info.include_usage else None
+        return {"content-type": _SSE}, encoding.encode_events(reply, info, cost)
     request.usage = cost.usage
-    return _cost_headers(cost), encoding.encode_json(reply, asked, cost)
+    return _cost_headers(cost), encoding.encode_json(reply, info, cost)
 
 
 def _cost_headers(cost: encoding.Cost) -> dict[str, str]:

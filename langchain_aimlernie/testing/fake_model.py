@@ -92,8 +92,8 @@ def _tool_calls(body: Mapping[str, Any], question: str, called: set[str]) -> lis
 def _names_tool(question: str, name: str) -> bool:
     """Whether a question contains a tool's name, or a word of it, "weather" for get_weather."""
     words = set(re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))
-    asked = set(re.findall(r"[a-z]+|\d+", question.lower()))
-    return name in question or bool((words - _STOP_WORDS) & asked)
+    spoken = set(re.findall(r"[a-z]+|\d+", question.lower()))
+    return name in question or bool((words - _STOP_WORDS) & spoken)
 
 
 def _arguments(function: Mapping[str, Any], question: str) -> str:

@@ -16,9 +16,7 @@ Family = Literal["text", "thinking", "vision", "five"]
 CREDIT = 5e-7
 """US dollars per credit: the published example charges 120,000 credits as $0.06."""
 
-NOTICE = (
-    "ServedModel by the local ErnieServer of langchain-aimlernie: prices and outputMax are made up."
-)
+NOTICE = "Served by the local ErnieServer of langchain-aimlernie: prices and outputMax are made up."
 
 
 @dataclass(frozen=True, slots=True)

@@ -227,9 +227,7 @@ def test_the_command_serves_until_it_is_told_to_end():
         settings = dict(line.strip().removeprefix("export ").split("=") for line in lines[1:])
         assert settings["AIMLAPI_API_KEY"] == "k"
         response = httpx.post(
-            settings["AIMLAPI_API_BASE"] + CHAT,
-            json=body(),
-            headers={"authorization": "Bearer k"},
+            settings["AIMLAPI_API_BASE"] + CHAT, json=body(), headers={"authorization": "Bearer k"}
         )
         assert response.status_code == 200
         process.terminate()
