@@ -95,7 +95,7 @@ def test_structured_output_is_taken_from_the_prompt():
     assert structured("something blue", Everything).colour is Colour.BLUE
 
 
-def test_structured_output_that_is_made_up_says_so():
+def test_default_text_names_the_server():
     class Joke(BaseModel):
         setup: str
         punchline: str
@@ -187,7 +187,7 @@ def test_invalid_schema_raises_nothing_and_gives_json(schema):
         {"type": "object", "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}},
     ],
 )
-def test_a_schema_that_no_one_can_meet_gets_an_empty_object(schema):
+def test_unsatisfiable_schema_gets_an_empty_object(schema):
     assert generate(schema, "x") == {}
 
 
@@ -220,7 +220,7 @@ def test_schemas_with_all_of_and_references_are_followed():
     }
 
 
-def test_a_schema_that_never_ends_ends():
+def test_recursive_schema_terminates():
     loop = {"type": "object", "properties": {"x": {"$ref": "#"}}, "required": ["x"]}
     made, depth = generate(loop, ""), 0
     while made:
