@@ -91,7 +91,9 @@ async def test_all_ways_to_ask_give_the_same_message(model, ernie_server, model_
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
         metadata = {
-            k: v for k, v in message.response_metadata.items() if k not in ("id", "inference_id")
+            k: v
+            for k, v in message.response_metadata.items()
+            if k not in ("id", "inference_id", "request_id")
         }
         kinds = [block["type"] for block in message.content_blocks]
         calls = [(call["name"], call["args"]) for call in message.tool_calls]

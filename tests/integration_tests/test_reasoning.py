@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.testing import ErnieServer, Reply
-from langchain_aimlernie.testing.catalogue import MODELS
+from langchain_aimlernie.testing.models import MODELS
 
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
 FIVE = "baidu/ernie-5.0"
