@@ -262,10 +262,10 @@ def test_a_407_of_a_plain_proxy_is_typed(faults, monkeypatch, mode):
     denial = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     with faults.endpoint((denial,)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        outcome = one_call(f"http://denied-{mode}.invalid/v1", mode)
-        Fails(("BadRequestError", "APIConnectionError", "AimlErnieError"), says=("407",)).check(
-            outcome
-        )
+        outcome = one_call(f"http://denied-{mode}.invalid/v1", mode, max_retries=2)
+        denied = ("BadRequestError", "APIConnectionError", "AimlErnieError")
+        Fails(denied, retryable=False, says=("407",)).check(outcome)
+        assert len(proxy.requests) == 1
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
