@@ -50,12 +50,12 @@ def _no_proxies(monkeypatch):
 
 @pytest.fixture(params=["ours", httpx, httpx2], ids=["ours", "httpx", "httpx2"])
 def tls_outcome(request, monkeypatch):
-    """Makes a call over a connection of ours, or of the user's client, that trusts a paper."""
+    """Makes a call over a connection of ours, or of the user's client, that trusts a certificate."""
 
-    def call(base_url, mode, paper, **settings):
+    def call(base_url, mode, certificate, **settings):
         if request.param != "ours":
-            return own_client_outcome(base_url, mode, paper.client, request.param, **settings)
-        monkeypatch.setenv("SSL_CERT_FILE", paper.file)
+            return own_client_outcome(base_url, mode, certificate.client, request.param, **settings)
+        monkeypatch.setenv("SSL_CERT_FILE", certificate.file)
         return one_call(base_url, mode, **settings)
 
     return call
