@@ -61,8 +61,8 @@ __all__ = [
 _HOMES = {
     "ChatAimlErnie": "chat_models",
     "SpendTracker": "spend",
-    "alist_models": "catalogue",
-    "list_models": "catalogue",
+    "alist_models": "models",
+    "list_models": "models",
 }
 
 

@@ -21,13 +21,11 @@ from pydantic import SecretStr
 from tenacity import RetryCallState
 
 from langchain_aimlernie._imports import DeferredImport
-from langchain_aimlernie._params import read_options
-from langchain_aimlernie._ranges import REQUEST_PARAMS
+from langchain_aimlernie._params import REQUEST_PARAMS, read_options
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie._secrets import SHORTEST_SECRET
-from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._validation import (
     check_request_id,
@@ -45,6 +43,10 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from langchain_aimlernie._http import APIRequest
+    from langchain_aimlernie.chat_models import ChatAimlErnie
+
+KEY_VARIABLE = "AIMLAPI_API_KEY"
+"""The environment variable that holds the key."""
 
 _HEADERS: Mapping[str, str] = {
     "content-type": "application/json",
@@ -92,7 +94,7 @@ class ParameterError(BadRequestError, ValueError):
 class PreparedRequest:
     """One call of a model, its body written; a retry sends the same bytes again."""
 
-    settings: ErnieSettings
+    settings: ChatAimlErnie
     model: str
     body: bytes
     is_stream: bool
@@ -100,7 +102,7 @@ class PreparedRequest:
     @classmethod
     def of(
         cls,
-        model: ErnieSettings,
+        model: ChatAimlErnie,
         messages: Sequence[BaseMessage],
         stop: list[str] | None,
         options: Mapping[str, Any],
@@ -141,7 +143,7 @@ class PreparedRequest:
             spec if is_api else spec.on_other_server(),
             # A server of one's own may know the weights by a name of another case.
             spec.id if is_api else name,
-            {**settings.body_settings(), **settings.model_kwargs},
+            {**settings.request_params(), **settings.model_kwargs},
             rest,
             replay_reasoning=settings.replay_reasoning,
             omit_unsupported=settings.on_unsupported_content == "omit",
@@ -230,7 +232,7 @@ def _own_options(options: Mapping[str, Any]) -> dict[str, Any]:
     return own
 
 
-def cache_key(model: ErnieSettings, stop: list[str] | None, options: Mapping[str, Any]) -> str:
+def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]) -> str:
     """Return what of a call, but for its messages, changes the message that comes back.
 
     Args:
@@ -260,7 +262,7 @@ _ANY_MESSAGE = HumanMessage("?")
 
 
 def _completion_decoder(
-    call: APIRequest, settings: ErnieSettings
+    call: APIRequest, settings: ChatAimlErnie
 ) -> Callable[[Mapping[str, str], bytes], ChatResult]:
     """Give what turns the JSON answer to `call` into the result."""
 
@@ -277,7 +279,7 @@ def _completion_decoder(
 
 
 def _stream_decoders(
-    call: APIRequest, settings: ErnieSettings
+    call: APIRequest, settings: ChatAimlErnie
 ) -> Callable[[Mapping[str, str]], StreamDecoder]:
     """Give what makes the decoder of each try's stream."""
 

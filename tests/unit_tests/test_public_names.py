@@ -15,7 +15,6 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 import langchain_aimlernie
 from langchain_aimlernie import ChatAimlErnie, errors, profiles, spend, testing
 from langchain_aimlernie import models as catalogue
-from langchain_aimlernie._settings import ErnieSettings
 from langchain_aimlernie._types import Settings
 
 NAMES = {
@@ -203,4 +202,4 @@ def test_type_checkers_know_all_settings_and_no_others():
     aliases = {"model", "request_timeout", "stop_sequences", "extra_headers"}
     assert {*Settings.__annotations__} == fields | aliases | {"openai_api_key", "openai_api_base"}
     assert typing.get_type_hints(Settings)
-    assert typing.get_type_hints(ErnieSettings)
+    assert typing.get_type_hints(ChatAimlErnie)
