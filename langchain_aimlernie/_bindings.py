@@ -29,7 +29,7 @@ from langchain_core.runnables.utils import AnyConfigurableField
 from typing_extensions import override
 
 from langchain_aimlernie._params import read_options
-from langchain_aimlernie._secrets import conceal
+from langchain_aimlernie._secrets import mask
 from langchain_aimlernie._structured.repair import StructuredOutputWithRetry
 
 _Model = Runnable[LanguageModelInput, AIMessage]
@@ -128,7 +128,7 @@ class BoundModel(_Derived, RunnableBinding[LanguageModelInput, AIMessage]):
     """A model with parameters for every call."""
 
     def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        options = {name: conceal(name, value) for name, value in (kwargs or {}).items()}
+        options = {name: mask(name, value) for name, value in (kwargs or {}).items()}
         super().__init__(kwargs=options, **fields)
 
     @override

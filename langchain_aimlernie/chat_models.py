@@ -92,8 +92,11 @@ _blocks.register()
 _F = TypeVar("_F", bound=Callable[..., object])
 _T = TypeVar("_T")
 
-_CACHED = ("_serialized", "transport", "async_transport", "_warned")
+_CACHED = ("_serialized", "transport", "async_transport")
 """Cached values in a model's `__dict__` that follow from its fields; the first is core's."""
+
+_WARNED = "_warned"
+"""Where `__dict__` has the warnings given: not a field, hence neither compared nor pickled."""
 
 _UNSET = {"base_url": DEFAULT_BASE_URL, "model_kwargs": {}}
 """Defaults made by a function, which core's repr takes for values that were set."""
@@ -370,6 +373,7 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
             }
         copy = super().model_copy(update=fields, deep=deep)
         copy._clear_cache()  # noqa: SLF001  a copy of this class
+        copy.__dict__.pop(_WARNED, None)
         if "model_name" in fields:
             copy._refresh_profile()  # noqa: SLF001  likewise
         return copy
@@ -382,7 +386,9 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
     def __getstate__(self) -> dict[Any, Any]:
         """Return what a copy in another process needs: the fields and nothing that is cached."""
         state = super().__getstate__()
-        values = {name: v for name, v in state["__dict__"].items() if name not in _CACHED}
+        values = {
+            name: v for name, v in state["__dict__"].items() if name not in (*_CACHED, _WARNED)
+        }
         return {**state, "__dict__": values}
 
     @override
@@ -418,7 +424,7 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
             field: The field's name in the body.
             message: What is changed, and why.
         """
-        warned = self.__dict__.setdefault("_warned", {})
+        warned = self.__dict__.setdefault(_WARNED, {})
         mine = object()
         if warned.setdefault(field, mine) is mine:  # one step, so that threads cannot both warn
             warnings.warn(message, stacklevel=2)
@@ -452,13 +458,13 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
 
     def _with(self, update: dict[str, Any]) -> Self | ValueError:
         """Return the model with other fields, or the error: raised here, it would show `update`."""
-        if headers := update.get("default_headers"):
+        if isinstance(headers := update.get("default_headers"), Mapping):
             update = {**update, "default_headers": {**(self.default_headers or {}), **headers}}
         try:
             model = self._validated(update)
         except ValidationError as error:
             return ValueError(first_message(error))
-        model.__dict__["_warned"] = self.__dict__.setdefault("_warned", {})  # shared: warn once
+        model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
         return model
 
     @override
@@ -727,7 +733,8 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         limit = options.get("max_tokens") or options.get("max_completion_tokens")
         if limit is not None:
             params["ls_max_tokens"] = limit
-        if stops := call.get("stop", stop if stop is not None else self.stop):
+        stops = call.get("stop", stop if stop is not None else self.stop)
+        if stops and isinstance(stops, (str, list, tuple)):  # not validated yet
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
 

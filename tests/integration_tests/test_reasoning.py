@@ -272,7 +272,7 @@ def test_thoughts_have_a_budget(model, ernie_server):
 
 @pytest.mark.parametrize("value", [99, 0, -1, 100.5, "200", True])
 def test_a_budget_outside_its_range_is_refused_when_it_is_set(model, value):
-    with pytest.raises(ValueError, match="thinking_budget must be a whole number of at least 100"):
+    with pytest.raises(ValueError, match="thinking_budget must be an integer of at least 100"):
         model(model=FIVE, thinking_budget=value)
 
 
