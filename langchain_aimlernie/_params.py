@@ -1,7 +1,7 @@
 """The parameters of the request body, what a call may override, and how their errors read.
 
 The fields of `RequestParams` are the one definition of types and ranges: `ChatAimlErnie` inherits
-them, and what `bind`, `invoke` and the payload are given is validated against them.
+them, and the arguments of `bind`, `invoke` and the payload are validated against them.
 """
 
 from __future__ import annotations
