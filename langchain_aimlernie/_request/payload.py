@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie._ranges import REQUEST_PARAMS, validate_param
+from langchain_aimlernie._params import REQUEST_PARAMS, validate_param
 from langchain_aimlernie._request.content import has_cache_control
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie._request.tools import (

@@ -279,6 +279,12 @@ def test_thinking_budget(model, ernie_server):
     assert counts[0] > counts[1] == 100
 
 
+@pytest.mark.parametrize("value", [99, 0, -1, 100.5, "200", True])
+def test_a_budget_outside_its_range_is_refused_when_it_is_set(model, value):
+    with pytest.raises(ValueError, match="thinking_budget must be an integer of at least 100"):
+        model(model=FIVE, thinking_budget=value)
+
+
 @pytest.mark.parametrize("model_id", [each.id for each in MODELS if each.id != FIVE])
 @pytest.mark.parametrize("setting", [{"enable_thinking": True}, {"thinking_budget": 200}])
 def test_models_without_thinking_settings_reject_them(api_model, ernie_server, model_id, setting):
