@@ -1,6 +1,6 @@
 """Baidu's ERNIE models on the AI/ML API, as a LangChain chat model.
 
-Names are imported when they are first used, so that a test run that only loads the pytest plugin
+Names are imported at their first use, so that loading the pytest plugin
 (`langchain_aimlernie.testing`) does not load LangChain.
 """
 
@@ -58,7 +58,7 @@ __all__ = [
     "list_models",
 ]
 
-_HOMES = {
+_MODULES = {
     "ChatAimlErnie": "chat_models",
     "SpendTracker": "spend",
     "alist_models": "models",
@@ -69,8 +69,8 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
-    value = home if name == "errors" else getattr(home, name)
+    module = import_module(f"{__name__}.{_MODULES.get(name, 'errors')}")
+    value = module if name == "errors" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -18,7 +18,7 @@ from langchain_core.messages import (
 )
 from pydantic import ValidationError
 
-from langchain_aimlernie._settings import first_message
+from langchain_aimlernie._params import first_message
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.profiles import DEFAULT_MODEL

@@ -1,7 +1,7 @@
-"""What `bind`, `with_retry` and their like make of a model, without showing the bound secrets.
+"""What `bind`, `with_retry` and similar methods return, without showing bound secrets.
 
-langchain-core's classes show bound options in their repr and dumps; these here are the same
-classes, which keep `api_key` and `default_headers` among the options as `SecretStr`.
+langchain-core's classes show bound parameters in their repr and dumps. These subclasses hold
+`api_key` and `default_headers` as `SecretStr`, and validate what `bind` is given.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import (
@@ -29,33 +29,37 @@ from langchain_core.runnables.utils import AnyConfigurableField
 from typing_extensions import override
 
 from langchain_aimlernie._params import read_options
-from langchain_aimlernie._secrets import conceal
-from langchain_aimlernie._settings import ErnieSettings
+from langchain_aimlernie._secrets import mask
 from langchain_aimlernie._structured.repair import StructuredOutputWithRetry
 
 _Model = Runnable[LanguageModelInput, AIMessage]
 
-_EXCLUDED = ["api_key", *(n for n, field in ErnieSettings.model_fields.items() if field.exclude)]
-"""Options that a dump leaves out; what is loaded from it has the model's own key."""
+_EXCLUDED = frozenset(
+    {
+        *("api_key", "default_headers", "client_request_id", "http_client", "http_async_client"),
+        *(name for name, field in BaseChatModel.model_fields.items() if field.exclude),
+    }
+)
+"""Bound parameters that a dump leaves out; a model loaded from it has its own key."""
 
 
 class Bindable(_Model):
-    """A runnable whose options may hold secrets, and so may those of all that is made of it."""
+    """A model, or a wrapper around one, whose bound parameters may hold secrets."""
 
     @override
     def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """Return this model with options for every call: any setting, and any field of the body.
+        """Return this model with parameters for every call: its own, or any field of the body.
 
         Raises:
-            ValueError: A setting has a value outside its range, or an option looks like a secret
-                that would be sent in the body.
+            ValueError: A parameter is outside its range, or looks like a secret and would be sent
+                in the body.
         """
         options = read_options(kwargs, getattr(self, "api_key", None))
         if isinstance(self, BoundModel):
-            return RunnableBinding.bind(self, **options)  # beside the options that are bound
+            return RunnableBinding.bind(self, **options)  # keeps what is bound already
         return BoundModel(bound=self, kwargs=options, config={})
 
-    if not TYPE_CHECKING:  # which leaves type checkers the keywords of core's methods
+    if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
 
         def with_config(
             self, config: RunnableConfig | None = None, **kwargs: Any
@@ -88,31 +92,44 @@ class Bindable(_Model):
         def configurable_fields(
             self, **kwargs: AnyConfigurableField
         ) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with settings that the config of a call chooses.
+            """Return this model with fields that the config of a call sets.
 
-            LangSmith is shown all that is `configurable`, but for `api_key` and names that begin
-            with two underscores: name a field for the key accordingly.
+            LangSmith records all of `configurable` but `api_key` and names that begin with two
+            underscores: name a field for the key accordingly.
             """
             return bindable(super().configurable_fields(**kwargs))
 
         def configurable_alternatives(
             self, which: ConfigurableField, **kwargs: Any
         ) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model or another one, as the config of a call chooses."""
+            """Return this model or another one, as the config of a call selects."""
             return bindable(super().configurable_alternatives(which, **kwargs))
 
 
-class BoundModel(Bindable, RunnableBinding[LanguageModelInput, AIMessage]):
-    """A model with options for every call."""
-
-    def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        options = {name: conceal(name, value) for name, value in (kwargs or {}).items()}
-        super().__init__(kwargs=options, **fields)
+class _Derived(Bindable):
+    """One of core's wrappers around a model, serialized under the name of core's class."""
 
     @classmethod
-    @override
     def lc_id(cls) -> list[str]:
-        return RunnableBinding.lc_id()
+        ids: list[str] = _core_class(cls).lc_id()
+        return ids
+
+
+class _Traced(_Derived):
+    """A wrapper that is also traced under the name of core's class."""
+
+    @override
+    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
+        name = name or self.name or _core_class(type(self)).__name__
+        return super().get_name(suffix, name=name)
+
+
+class BoundModel(_Derived, RunnableBinding[LanguageModelInput, AIMessage]):
+    """A model with parameters for every call."""
+
+    def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        options = {name: mask(name, value) for name, value in (kwargs or {}).items()}
+        super().__init__(kwargs=options, **fields)
 
     @override
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
@@ -122,75 +139,40 @@ class BoundModel(Bindable, RunnableBinding[LanguageModelInput, AIMessage]):
         return super().to_json()
 
 
-class BoundRetry(Bindable, RunnableRetry[LanguageModelInput, AIMessage]):
+class BoundRetry(_Derived, RunnableRetry[LanguageModelInput, AIMessage]):
     """A model with retries."""
 
-    @classmethod
-    @override
-    def lc_id(cls) -> list[str]:
-        return RunnableRetry.lc_id()
 
-
-class _Traced(_Model):
-    """A runnable that is traced under the name of core's class."""
-
-    @override
-    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
-        core = next(core for core, ours in _CLASSES if isinstance(self, ours))
-        return super().get_name(suffix, name=name or self.name or core.__name__)
-
-
-class BoundFallbacks(_Traced, Bindable, RunnableWithFallbacks[LanguageModelInput, AIMessage]):
+class BoundFallbacks(_Traced, RunnableWithFallbacks[LanguageModelInput, AIMessage]):
     """A model with fallbacks."""
 
-    @classmethod
-    @override
-    def lc_id(cls) -> list[str]:
-        return RunnableWithFallbacks.lc_id()
+
+class BoundSequence(_Traced, RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic takes no subclass
+    """A model and its output parser."""
 
 
-class BoundSequence(_Traced, Bindable, RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic takes no subclass
-    """A model and what reads its answer."""
-
-    @classmethod
-    @override
-    def lc_id(cls) -> list[str]:
-        return RunnableSequence.lc_id()
+class BoundStructuredOutput(_Traced, StructuredOutputWithRetry):
+    """A structured output that may re-prompt the model."""
 
 
-class BoundStructuredOutput(_Traced, Bindable, StructuredOutputWithRetry):
-    """A structured output that may ask again."""
-
-    @classmethod
-    @override
-    def lc_id(cls) -> list[str]:
-        return StructuredOutputWithRetry.lc_id()
+class BoundFields(_Derived, RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
+    """A model with fields that the config of a call sets."""
 
 
-class BoundFields(Bindable, RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
-    """A model some settings of which are chosen by the config of a call."""
-
-    @classmethod
-    @override
-    def lc_id(cls) -> list[str]:
-        return RunnableConfigurableFields.lc_id()
+class BoundAlternatives(_Derived, RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
+    """Models of which the config of a call selects one."""
 
 
-class BoundAlternatives(Bindable, RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
-    """Models of which the config of a call chooses one."""
-
-    @classmethod
-    @override
-    def lc_id(cls) -> list[str]:
-        return RunnableConfigurableAlternatives.lc_id()
+def _core_class(cls: type) -> Any:
+    return next(core for core, ours in _CLASSES if issubclass(cls, ours))
 
 
 def bindable(runnable: _Model) -> _Model:
-    """Return what core has made of a model in the class of ours for it."""
+    """Return core's wrapper around a model as an instance of our subclass of it."""
     for core, ours in _CLASSES:
         if isinstance(runnable, core) and not isinstance(runnable, ours):
-            made: _Model = ours(**dict(runnable))
-            return made
+            wrapper: _Model = ours(**dict(runnable))
+            return wrapper
     return runnable
 
 

@@ -1,7 +1,7 @@
-"""The four calls of a model: settings and options worked out, sent, and the answer decoded.
+"""The prepared request of a call, and the four kinds of call that send it.
 
-The transport is imported with the first call, because importing httpx takes longer than importing
-all other modules of this package: sync calls wait for it, async ones leave it to a thread.
+The transport is imported with the first call, because importing httpx2 takes longer than importing
+all other modules of this package; async calls import it in a thread.
 """
 
 from __future__ import annotations
@@ -22,13 +22,11 @@ from tenacity import RetryCallState
 
 from langchain_aimlernie._imports import DeferredImport
 from langchain_aimlernie._metering import aadmit, admit
-from langchain_aimlernie._params import read_options
-from langchain_aimlernie._ranges import REQUEST_PARAMS
+from langchain_aimlernie._params import REQUEST_PARAMS, read_options, validate_param
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie._secrets import SHORTEST_SECRET
-from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._validation import (
     check_request_id,
@@ -46,6 +44,10 @@ if TYPE_CHECKING:
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from langchain_aimlernie._http import APIRequest
+    from langchain_aimlernie.chat_models import ChatAimlErnie
+
+KEY_VARIABLE = "AIMLAPI_API_KEY"
+"""The environment variable that holds the key."""
 
 _HEADERS: Mapping[str, str] = {
     "content-type": "application/json",
@@ -53,19 +55,18 @@ _HEADERS: Mapping[str, str] = {
 }
 _ACCEPTED = {False: "application/json", True: "text/event-stream"}
 
-# anyio alone knows what it imports at its first use.
+# anyio imports its backend at the first use.
 _transport = DeferredImport("langchain_aimlernie._http", "anyio._backends._asyncio")
 
 load_transport = _transport.aload
-"""Every async function must await this before it uses the transport."""
-
+"""Await this in an async function before it uses the transport."""
 
 _NO_OPTIONS = frozenset({"stream", "streaming", *BaseChatModel.model_fields})
-"""What langchain-core reads itself, and what can be set on the model only: no field of the body."""
+"""Keyword arguments that langchain-core reads, or that only a model can have: never in the body."""
 
-_IS_KNOWN = frozenset({"stream", "streaming", "cache"})
+_READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
 
-_SAME_MESSAGE = frozenset(
+_NOT_IN_CACHE_KEY = frozenset(
     {
         "api_key",
         "timeout",
@@ -80,20 +81,20 @@ _SAME_MESSAGE = frozenset(
         *BaseChatModel.model_fields,
     }
 ) - {"output_version"}
-"""Settings that do not change the message, and so are in no cache key."""
+"""Fields that do not change the message."""
 
 _IN_BODY = frozenset({*REQUEST_PARAMS, "model_name", "model_kwargs", "extra_body"})
 
 
 class ParameterError(BadRequestError, ValueError):
-    """A parameter of a call has a value that it cannot have; nothing has been sent."""
+    """A parameter of a call is invalid; nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """One call of a model, its body written; a retry sends the same bytes again."""
+    """The request of one call, with its encoded body; a retry sends the same bytes."""
 
-    settings: ErnieSettings
+    settings: ChatAimlErnie
     model: str
     body: bytes
     is_stream: bool
@@ -101,30 +102,31 @@ class PreparedRequest:
     @classmethod
     def of(
         cls,
-        model: ErnieSettings,
+        model: ChatAimlErnie,
         messages: Sequence[BaseMessage],
         stop: list[str] | None,
         options: Mapping[str, Any],
         *,
         stream: bool = False,
     ) -> PreparedRequest:
-        """Work out a call.
+        """Return the request of a call.
 
         Args:
             model: The model with its settings.
             messages: The conversation.
-            stop: The call's stop texts, which win over the settings'; `None` leaves those.
-            options: The call's other options.
-            stream: Whether the answer is to be streamed.
+            stop: The call's stop sequences, which override the model's; `None` keeps those.
+            options: The call's other keyword arguments.
+            stream: Whether the response is streamed.
 
         Raises:
-            ParameterError: A setting that cannot be, or a field of the body that looks like a
-                secret.
-            BadRequestError: The API would refuse it; nothing has been sent.
+            ParameterError: A parameter is invalid, or looks like a secret and would be sent in
+                the body.
+            BadRequestError: The API would reject the request; nothing was sent.
         """
         problem = ""
         try:
-            rest = read_options(_own_options(options), model.api_key)
+            stop = validate_param("stop", stop)
+            rest = read_options(_without_core_options(options), model.api_key)
             settings = model.with_call_settings(rest)
         except ValueError as error:
             problem = str(error)
@@ -132,7 +134,7 @@ class PreparedRequest:
             raise ParameterError(problem)
         name = rest.pop("model", None) or settings.model_name
         if stop is not None:
-            rest.setdefault("stop", stop)  # what is there was given as stop_sequences, and later
+            rest.setdefault("stop", stop)  # unless stop_sequences was passed
         if stream and settings.stream_usage:
             rest.setdefault("stream_options", {"include_usage": True})
         spec = find_model(name)
@@ -140,9 +142,9 @@ class PreparedRequest:
         payload = build_payload(
             messages,
             spec if is_api else spec.on_other_server(),
-            # A server of one's own may know the weights by a name of another case.
+            # A self-hosted server may have the weights under a name in another case.
             spec.id if is_api else name,
-            {**settings.body_settings(), **settings.model_kwargs},
+            {**settings.request_params(), **settings.model_kwargs},
             rest,
             replay_reasoning=settings.replay_reasoning,
             omit_unsupported=settings.on_unsupported_content == "omit",
@@ -153,23 +155,29 @@ class PreparedRequest:
         body = encode_body({**payload, **(settings.extra_body or {})})
         return cls(settings, name, body, stream)
 
-    def call(self) -> APIRequest:
-        """Give the request, with the key of the moment."""
-        key = self.settings.api_key
-        return self._call(_read_key(key() if callable(key) else key))
+    def build(self) -> APIRequest:
+        """Return the HTTP request with the current key.
 
-    async def async_call(self) -> APIRequest:
-        """Give the request, with the key of the moment."""
+        Raises:
+            AuthenticationError: There is no key, or an invalid one.
+            BadRequestError: The key comes from an async function, or the request id is invalid.
+        """
+        key = self.settings.api_key
+        return self._build(_resolve_key(key() if callable(key) else key))
+
+    async def abuild(self) -> APIRequest:
+        """Return the HTTP request with the current key; see `build`."""
         await load_transport()
         key = self.settings.api_key
-        return self._call(_read_key(await _awaited(key() if callable(key) else key)))
+        value = key() if callable(key) else key
+        return self._build(_resolve_key(await value if inspect.isawaitable(value) else value))
 
-    def _call(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
+    def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
         from langchain_aimlernie._http import APIRequest, parse_timeout
 
         settings = self.settings
         if key is None and is_default_host(settings.base_url):
-            key = AuthenticationError(f"There is no API key: set {KEY_VARIABLE} or pass api_key.")
+            key = AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
         if isinstance(key, AimlErnieError):
             raise key
         headers = {
@@ -177,70 +185,66 @@ class PreparedRequest:
             "accept": _ACCEPTED[self.is_stream],
             "x-client-request-id": _request_id(settings.client_request_id),
         }
-        # From here on local variables are secrets, and nothing is raised.
+        # Nothing is raised from here on: local variables are secrets.
         secret = "" if key is None else key.get_secret_value()
         if secret:
             headers["authorization"] = f"Bearer {secret}"
-        own = {name.lower(): value for name, value in (settings.default_headers or {}).items()}
-        hidden = [value for value in own.values() if len(value) >= SHORTEST_SECRET]
+        extra = {name.lower(): value for name, value in (settings.default_headers or {}).items()}
+        secrets = [value for value in extra.values() if len(value) >= SHORTEST_SECRET]
         return APIRequest(
             method="POST",
             url=endpoint_url(settings.base_url, "/chat/completions"),
-            headers={**headers, **own},
+            headers={**headers, **extra},
             body=self.body,
             timeouts=parse_timeout(settings.timeout, settings.stream_idle_timeout),
             max_retries=settings.max_retries,
-            redactor=Redactor(*hidden, secret),
+            redactor=Redactor(*secrets, secret),
             model=self.model,
         )
 
 
-def _read_key(given: object) -> SecretStr | AimlErnieError | None:
-    """Return a key as an object that does not show it, or the error that it is none.
+def _resolve_key(key: object) -> SecretStr | AimlErnieError | None:
+    """Return a key as a `SecretStr`, or the error to raise.
 
-    Nothing is raised where the key is a local variable, which tools that report errors show.
+    It is not raised here, where the key is a local variable that error reports would show.
     """
-    if given is None or isinstance(given, SecretStr):
-        return given
-    if inspect.isawaitable(given):
-        if inspect.iscoroutine(given):
-            given.close()
+    if key is None or isinstance(key, SecretStr):
+        return key
+    if inspect.isawaitable(key):
+        if inspect.iscoroutine(key):
+            key.close()
         return BadRequestError("api_key is an async function; it works with async calls only.")
     try:
-        return SecretStr(parse_key(given))
+        return SecretStr(parse_key(key))
     except ValueError as error:
         return AuthenticationError(str(error))
 
 
-async def _awaited(given: object) -> object:
-    return await given if inspect.isawaitable(given) else given
-
-
-def _own_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are ours; warn of those that a call cannot change."""
+def _without_core_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments for this package; warn about those that a call cannot set."""
     own: dict[str, Any] = {}
     for name, value in options.items():
         if name not in _NO_OPTIONS:
             own[name] = value
-        elif name not in _IS_KNOWN:
+        elif name not in _READ_BY_CORE:
             warnings.warn(
-                f"{name!r} cannot be set for a single call, and has no effect; set it on the "
-                "model. A field of the body that has this name can be given in extra_body.",
+                f"{name!r} has no effect in a single call; set it on the model. To send a field "
+                "of this name in the request body, use extra_body.",
                 stacklevel=2,
             )
     return own
 
 
-def cache_key(model: ErnieSettings, stop: list[str] | None, options: Mapping[str, Any]) -> str:
-    """Return what of a call, but for its messages, changes the message that comes back.
+def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]) -> str:
+    """Return the cache key of a call: all that affects the response, except the messages.
 
     Args:
         model: The model with its settings.
-        stop: The call's stop texts, or `None`.
-        options: The call's other options.
+        stop: The call's stop sequences, or `None`.
+        options: The call's other keyword arguments.
 
     Raises:
-        BadRequestError: The API would refuse the call.
+        BadRequestError: The API would reject the request.
     """
     prepared = PreparedRequest.of(model, [_ANY_MESSAGE], stop, options)
     settings = prepared.settings
@@ -250,7 +254,7 @@ def cache_key(model: ErnieSettings, stop: list[str] | None, options: Mapping[str
     values = {
         name: getattr(settings, name)
         for name, field in type(settings).model_fields.items()
-        if name not in _SAME_MESSAGE | _IN_BODY
+        if name not in _NOT_IN_CACHE_KEY | _IN_BODY
         and getattr(settings, name) not in (None, field.default)
     }
     parts = {"class": settings.lc_id(), "body": body, **values}
@@ -261,9 +265,9 @@ _ANY_MESSAGE = HumanMessage("?")
 
 
 def _completion_decoder(
-    call: APIRequest, settings: ErnieSettings
+    call: APIRequest, settings: ChatAimlErnie
 ) -> Callable[[Mapping[str, str], bytes], ChatResult]:
-    """Give what turns the JSON answer to `call` into the result."""
+    """Return the function that decodes a JSON response."""
 
     def decode(headers: Mapping[str, str], body: bytes) -> ChatResult:
         return decode_completion(
@@ -278,9 +282,9 @@ def _completion_decoder(
 
 
 def _stream_decoders(
-    call: APIRequest, settings: ErnieSettings
+    call: APIRequest, settings: ChatAimlErnie
 ) -> Callable[[Mapping[str, str]], StreamDecoder]:
-    """Give what makes the decoder of each try's stream."""
+    """Return the function that creates the decoder of an attempt's stream."""
 
     def new_decoder(headers: Mapping[str, str]) -> StreamDecoder:
         return StreamDecoder(
@@ -293,26 +297,26 @@ def _stream_decoders(
     return new_decoder
 
 
-def _request_id(given: str | Callable[[], str] | None) -> str:
-    if given is None:
+def _request_id(setting: str | Callable[[], str] | None) -> str:
+    if setting is None:
         return uuid4().hex
-    if isinstance(given, str):
-        return given
+    if isinstance(setting, str):
+        return setting
     try:
-        return check_request_id(given())
+        return check_request_id(setting())
     except ValueError as error:
         raise BadRequestError(str(error)) from None
 
 
 def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:
-    """Make a call and give the whole answer.
+    """Return the completion of a call.
 
     Raises:
         AimlErnieError: The call failed.
     """
-    call = prepared.call()
+    call = prepared.build()
     admit(call.headers["x-client-request-id"])
-    on_retry = None if run_manager is None else _retry_told(run_manager)
+    on_retry = None if run_manager is None else _on_retry(run_manager)
     transport = prepared.settings.transport
     return transport.send(call, _completion_decoder(call, prepared.settings), on_retry=on_retry)
 
@@ -320,14 +324,14 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
 async def agenerate(
     prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> ChatResult:
-    """Make a call and give the whole answer.
+    """Return the completion of a call.
 
     Raises:
         AimlErnieError: The call failed.
     """
-    call = await prepared.async_call()
+    call = await prepared.abuild()
     await aadmit(call.headers["x-client-request-id"])
-    on_retry = None if run_manager is None else _async_retry_told(run_manager)
+    on_retry = None if run_manager is None else _on_retry_async(run_manager)
     transport = prepared.settings.async_transport
     return await transport.send(
         call, _completion_decoder(call, prepared.settings), on_retry=on_retry
@@ -337,14 +341,14 @@ async def agenerate(
 def stream(
     prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None
 ) -> Generator[ChatGenerationChunk, None, None]:
-    """Make a call and give the chunks of the answer as they come.
+    """Yield the chunks of a streamed completion.
 
     Raises:
-        AimlErnieError: The call failed; `.partial` is what had come.
+        AimlErnieError: The call failed; `.partial` is what was received.
     """
-    call = prepared.call()
+    call = prepared.build()
     admit(call.headers["x-client-request-id"])
-    on_retry = None if run_manager is None else _retry_told(run_manager)
+    on_retry = None if run_manager is None else _on_retry(run_manager)
     transport = prepared.settings.transport
     with closing(
         transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
@@ -358,14 +362,14 @@ def stream(
 async def astream(
     prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
-    """Make a call and give the chunks of the answer as they come.
+    """Yield the chunks of a streamed completion.
 
     Raises:
-        AimlErnieError: The call failed; `.partial` is what had come.
+        AimlErnieError: The call failed; `.partial` is what was received.
     """
-    call = await prepared.async_call()
+    call = await prepared.abuild()
     await aadmit(call.headers["x-client-request-id"])
-    on_retry = None if run_manager is None else _async_retry_told(run_manager)
+    on_retry = None if run_manager is None else _on_retry_async(run_manager)
     transport = prepared.settings.async_transport
     async with aclosing(
         transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
@@ -380,26 +384,26 @@ OnRetry = Callable[[int, AimlErnieError, float], None]
 OnRetryAsync = Callable[[int, AimlErnieError, float], Awaitable[None]]
 
 
-def _retry_told(run_manager: CallbackManagerForLLMRun) -> OnRetry:
-    """Give what tells LangChain's callbacks of each retry."""
+def _on_retry(run_manager: CallbackManagerForLLMRun) -> OnRetry:
+    """Return the function that reports each retry to LangChain's callbacks."""
 
-    def tell(attempt: int, error: AimlErnieError, delay: float) -> None:
+    def report(attempt: int, error: AimlErnieError, delay: float) -> None:
         run_manager.on_retry(_retry_state(attempt, error, delay))
 
-    return tell
+    return report
 
 
-def _async_retry_told(run_manager: AsyncCallbackManagerForLLMRun) -> OnRetryAsync:
-    """Give what tells LangChain's callbacks of each retry."""
+def _on_retry_async(run_manager: AsyncCallbackManagerForLLMRun) -> OnRetryAsync:
+    """Return the function that reports each retry to LangChain's callbacks."""
 
-    async def tell(attempt: int, error: AimlErnieError, delay: float) -> None:
+    async def report(attempt: int, error: AimlErnieError, delay: float) -> None:
         await run_manager.on_retry(_retry_state(attempt, error, delay))
 
-    return tell
+    return report
 
 
 def _retry_state(attempt: int, error: AimlErnieError, delay: float) -> RetryCallState:
-    """Tell of a failed try in tenacity's words, which are LangChain's."""
+    """Return a failed attempt as tenacity's object, which LangChain's callbacks expect."""
     state = RetryCallState(cast("Any", None), None, (), {})
     state.attempt_number = attempt
     state.idle_for = state.upcoming_sleep = delay

@@ -1,4 +1,4 @@
-"""Imports that are put off until a call needs them, and that never block an event loop."""
+"""Deferred imports, which never block an event loop."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from importlib import import_module
 
 
 class DeferredImport:
-    """Modules that are imported once, by whoever needs them first.
+    """Modules that are imported at their first use.
 
     Args:
-        module: What is imported.
-        *optional: What is imported, too, if it is there.
+        module: The module to import.
+        *optional: Modules that are imported, too, if they are installed.
     """
 
     def __init__(self, module: str, *optional: str) -> None:
         self._module = module
         self._optional = optional
-        # `sys.modules` has a module from the start of its import.
+        # Not `sys.modules`: it has a module from the start of its import.
         self._done = threading.Event()
 
     @property
@@ -36,6 +36,6 @@ class DeferredImport:
         self._done.set()
 
     async def aload(self) -> None:
-        """Import the modules in a thread, so that the running loop does not wait for it."""
+        """Import the modules in a thread, so that the event loop is not blocked."""
         if not self._done.is_set():
             await asyncio.to_thread(self.load)

@@ -1,7 +1,7 @@
-"""Which parameters hold a secret, by name or by value, and how such a value is kept from view.
+"""Detection of secrets among parameters, by name or by value, and how bound ones are masked.
 
-A key under a name that nobody here knows would become a field of the request body, and so be shown
-in the model's repr, its dump, cache keys and traces.
+A key under an unknown name would become a field of the request body, and would be shown in the
+model's repr, its dump, cache keys and traces.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from pydantic import Secret, SecretBytes, SecretStr
 _SECRET_WORDS = frozenset(
     {"key", "apikey", "token", "secret", "password", "authorization", "ak", "sk"}
 )
-"""A parameter whose last word is one of these holds a secret; `ak` and `sk` are Qianfan's words for
-the access key and its secret."""
+"""Last words of the names of secrets; `ak` and `sk` are Qianfan's access key and secret key."""
 
 _HARMLESS_NAMES = ("cache_key", "bos_token", "eos_token", "pad_token", "stop_token")
-"""Endings of names that servers document for values anyone may see."""
+"""Endings of documented parameter names whose values are not secret."""
 
 _SECRET_PREFIXES = (
     "sk-",
@@ -35,10 +34,10 @@ _SECRET_PREFIXES = (
     "ghp_",
     "github_pat_",
 )
-"""How keys begin: AI/ML API's and OpenAI's, HTTP's, then Baidu's and other providers'."""
+"""Prefixes of keys: the AI/ML API's and OpenAI's, HTTP's, Baidu's and other providers'."""
 
 SHORTEST_SECRET = 8
-"""Shorter values are not taken for secrets: redacting them would redact words."""
+"""Minimum length of a secret: redacting shorter values would redact ordinary words."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -80,26 +79,26 @@ def has_secret_value(value: object, api_key: str = "") -> bool:
 
 
 def secret_message(name: str) -> str:
-    """Return what to tell about a parameter that holds a secret."""
+    """Return the error message for a parameter that looks like a secret."""
     return (
-        f"{name!r} looks like a secret, and would be sent in the body of the request. Pass the API "
-        "key as api_key, and a key that a proxy wants elsewhere in default_headers."
+        f"{name!r} looks like a secret and would be sent in the request body. Pass the API key as "
+        "api_key, and any other key in default_headers."
     )
 
 
-def conceal(name: str, value: Any) -> Any:
-    """Return the value of a secret option in a form whose repr does not show it."""
+def mask(name: str, value: Any) -> Any:
+    """Return the value of a bound parameter; if it is secret, in a form that repr does not show."""
     if name == "api_key":
         if isinstance(value, str):
             return SecretStr(value)
-        return _Concealed(value) if callable(value) else value
+        return _MaskedFunction(value) if callable(value) else value
     if name == "default_headers" and isinstance(value, Mapping):
         return {key: SecretStr(v) if isinstance(v, str) else v for key, v in value.items()}
     return value
 
 
-class _Concealed:
-    """A function that returns the key; its own repr could show what it is bound to."""
+class _MaskedFunction:
+    """Wraps a function that returns the key: the repr of a `partial` shows its arguments."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function

@@ -1,17 +1,17 @@
-"""How many tokens a text or a conversation has, estimated offline.
+"""Offline estimates of the number of tokens of a text or a conversation.
 
-ERNIE's tokenizer would be a download. LangChain's approximate counter takes four characters of
-any script for a token, which makes Chinese three times too short. Here each kind of character has
+ERNIE's tokenizer would be a download. LangChain's approximate counter assumes four characters
+per token for any script, a third of the true number for Chinese. Here each kind of character has
 its own rate:
 
-- English from the provider's reference pages: over the fourteen answers printed there with their
-  `completion_tokens`, the estimate is 1.00 to 1.16 times the billed number, 1.07 over all.
+- English from the provider's reference pages: for the fourteen completions printed there with
+  their `completion_tokens`, the estimate is 1.00 to 1.16 times the billed number, 1.07 overall.
 - Chinese has no such pairs. Rates between 0.6 and 1 token per character are reported for ERNIE
   (Baidu's own SDK estimates with 1); 0.8 is at most a third too high or a fifth too low.
-- Code, other scripts, emoji and control characters follow what byte-pair vocabularies of about
-  100,000 entries do with them: expect errors of up to a half.
+- Code, other scripts, emoji and control characters follow byte-pair vocabularies of about 100,000
+  entries: expect errors of up to a half.
 
-Where in doubt the estimate is high, so that what is trimmed to fit a context does fit.
+Where in doubt the estimate is high, so that a conversation trimmed to a context fits.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ _UNSENT = frozenset(
 
 
 def count_tokens(text: str) -> int:
-    """Return about how many tokens ERNIE makes of `text`; never fails, and needs no network.
+    """Return an estimate of the number of tokens in `text`.
 
-    The time is linear: some tens of milliseconds for a million characters.
+    Takes linear time: some tens of milliseconds for a million characters.
     """
     if text.isascii():
         return _TOKEN.subn("", text)[1]
@@ -93,12 +93,12 @@ def count_message_tokens(
     *,
     count: Callable[[str], int] = count_tokens,
 ) -> int:
-    """Return about how many prompt tokens a conversation has.
+    """Return an estimate of the number of prompt tokens of a conversation.
 
     Args:
         messages: The conversation. Reasoning is not counted, as it is not sent.
         tools: Tool schemas as they are sent with it.
-        count: What counts a text.
+        count: The function that counts the tokens of a text.
     """
     tokens = _PER_CONVERSATION + sum(_count_message(message, count) for message in messages)
     return tokens + sum(_PER_TOOL + count(str(tool)) for tool in tools or ())

@@ -1,4 +1,4 @@
-"""What the public signatures are made of, for type checkers and for those who read them."""
+"""Types of the public signatures."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ ApiKey = SecretStr | str | Callable[[], str] | Callable[[], Awaitable[str]]
 """A key, or a function that returns it."""
 
 ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
-"""What `bind_tools` takes: a tool, a function, a class with fields, or a schema as a dict."""
+"""A tool for `bind_tools`: a tool object, a function, a class with fields, or a schema."""
 
 ToolChoice = str | bool | Sequence[str] | Mapping[str, Any]
-"""What `tool_choice` may be; see `encode_tool_choice`."""
+"""Values of `tool_choice`; see `encode_tool_choice`."""
 
 Method = Literal["auto", "json_schema", "function_calling", "json_mode"]
-"""How the model is brought to answer with an object; see `structured_output`."""
+"""Method of structured output; see `ChatAimlErnie.with_structured_output`."""
 
 
 class Settings(TypedDict, total=False):
-    """The parameters of `ChatAimlErnie`; `ErnieSettings` says what they mean."""
+    """The constructor's parameters, for type checkers; `ChatAimlErnie` documents them."""
 
     model: str
     model_name: str

@@ -1,7 +1,7 @@
-"""What is checked before a byte is sent: the address, the key, header values.
+"""Validation of addresses, the key, headers, timeouts and clients.
 
-A bad key in a header makes httpx and h11 print the whole key in their errors, and the server drops
-a bad `X-Client-Request-Id` in silence; so both are refused here, and no message shows a key.
+For an invalid key in a header, httpx and h11 print the whole key in their errors, and the server
+drops an invalid `X-Client-Request-Id` silently. Both are rejected here; no message shows a key.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import SecretStr
 
 DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
-"""AI/ML API's own address (its reference pages, "servers")."""
+"""The AI/ML API's address (its reference pages, "servers")."""
 
 BASE_URL_VARIABLE = "AIMLAPI_API_BASE"
 """The environment variable that holds `base_url`."""
@@ -33,25 +33,25 @@ _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connec
 
 
 def parse_base_url(url: str) -> str:
-    """Return the address under which `/chat/completions` lies, without a slash at its end.
+    """Return the address below which `/chat/completions` is found, without a trailing slash.
 
-    A host alone gets the API's `/v1`; a path is kept; a whole endpoint's path is cut back. If
-    nothing would be left of it, it stays whole, since a host alone is another address.
+    A host alone gets the API's `/v1`, any other path is kept, and a trailing `/chat/completions`
+    is removed, unless it is the whole path: a host alone would be another address.
 
     Raises:
-        ValueError: No http(s) address, credentials or a query in it, or a port that is none.
+        ValueError: Not an http(s) address, an invalid port, or credentials or a query in it.
     """
     url = url.strip()
     parts = _split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         hint = "" if "://" in url else " Put https:// or http:// before it."
         raise ValueError(
-            f"base_url must begin with https:// or http:// and name a host; got {_shown(url)!r}."
+            f"base_url must begin with https:// or http:// and name a host; got {_display(url)!r}."
             f"{hint}"
         )
     if parts.username is not None or parts.password is not None:
         raise ValueError(
-            "base_url must not hold a user name or password; pass the key as api_key instead."
+            "base_url must not contain a user name or password; pass the key as api_key instead."
         )
     if parts.query or parts.fragment:
         shown = f"{parts.scheme}://{parts.netloc}{parts.path}"
@@ -61,7 +61,7 @@ def parse_base_url(url: str) -> str:
     base = f"{parts.scheme}://{parts.netloc}{path}"
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
         warnings.warn(
-            f"base_url {base!r} is not encrypted: the key and all messages can be read on the way. "
+            f"base_url {base!r} is not encrypted: others can read the key and all messages. "
             "Use https.",
             stacklevel=2,
         )
@@ -69,30 +69,30 @@ def parse_base_url(url: str) -> str:
 
 
 def endpoint_url(base_url: str, path: str) -> str:
-    """Return the address of an endpoint of the API.
+    """Return the URL of an endpoint of the API.
 
     Args:
-        base_url: What `parse_base_url` returns.
-        path: The endpoint, beginning with a slash, such as `/models`.
+        base_url: An address that `parse_base_url` returned.
+        path: The path of the endpoint, such as `/models`.
     """
     return base_url.removesuffix(_COMPLETIONS) + path
 
 
 def base_url_of_environment() -> str:
-    """Return the environment's `base_url`, or else AI/ML API's; an empty variable is none."""
+    """Return the environment's `base_url` or the default; an empty variable counts as unset."""
     return os.environ.get(BASE_URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
 
 
 def check_proxy(proxy: str, variable: str) -> str:
-    """Return the address of a proxy with its scheme, which is `http://` if it has none.
+    """Return the URL of a proxy; the scheme defaults to `http://`.
 
     Args:
-        proxy: The address, as the environment has it.
+        proxy: The address from the environment.
         variable: The environment variable that holds it.
 
     Raises:
-        ValueError: It is no address of a proxy that can be used. The message names the variable and
-            the scheme, and nothing that could be a password.
+        ValueError: Not the address of a supported proxy. The message names the variable and the
+            scheme only, since the rest may contain a password.
     """
     proxy = proxy.strip()
     if "://" not in proxy:
@@ -103,7 +103,7 @@ def check_proxy(proxy: str, variable: str) -> str:
     except ValueError:
         is_address = False
     if not is_address or not proxy.isprintable() or " " in proxy:
-        raise ValueError(f"{variable} is not the address of a proxy, such as http://host:3128.")
+        raise ValueError(f"{variable} must be the address of a proxy, such as http://host:3128.")
     if parts.scheme not in _PROXY_SCHEMES:
         raise ValueError(
             f"{variable} names a proxy with the scheme {parts.scheme}://, which is not supported. "
@@ -120,19 +120,19 @@ def check_proxy(proxy: str, variable: str) -> str:
 
 def _split(url: str) -> SplitResult:
     if not url.isprintable() or " " in url:
-        raise ValueError("base_url holds a space or a control character.")
+        raise ValueError("base_url contains a space or a control character.")
     try:
         parts = urlsplit(url)
         parts.port  # noqa: B018  reading it is the check
-    except ValueError:  # its words may hold a part of a password
+    except ValueError:  # its message may contain a part of a password
         raise ValueError(
-            f"base_url is no address, for its host or port is malformed; got {_shown(url)!r}."
+            f"base_url is not an address: its host or port is malformed; got {_display(url)!r}."
         ) from None
     return parts
 
 
-def _shown(url: str) -> str:
-    """Return an address as it was given, without what may be secret: user, password, query."""
+def _display(url: str) -> str:
+    """Return an address without its user name, password and query, which may be secret."""
     scheme = _SCHEME.match(url)
     start = scheme.end() if scheme else 0
     rest = url[start:].rpartition("@")[2]
@@ -149,34 +149,34 @@ def _is_loopback(host: str) -> bool:
 
 
 def is_default_host(base_url: str) -> bool:
-    """Tell whether `base_url` is AI/ML API itself, which answers nobody without a key."""
+    """Whether `base_url` is the AI/ML API itself, which requires a key."""
     return urlsplit(base_url).hostname == urlsplit(DEFAULT_BASE_URL).hostname
 
 
 def parse_key(key: object) -> str:
-    """Give the key without the white space around it.
+    """Return the key without surrounding white space.
 
     Raises:
-        ValueError: It is no text, empty, or holds a character that no key has. The message tells
-            where, and nothing of the key.
+        ValueError: It is not a string, is empty, or contains a character that no key has. The
+            message shows nothing of the key.
     """
     if not isinstance(key, str):
-        raise ValueError(f"The API key is a {type(key).__name__}; it must be a string.")  # noqa: TRY004  as all bad settings
+        raise ValueError(f"api_key must be a string; got {type(key).__name__}.")  # noqa: TRY004  as for all fields
     key = key.strip()
     if not key:
-        raise ValueError("The API key is empty; set AIMLAPI_API_KEY or pass api_key.")
-    for place, char in enumerate(key):
+        raise ValueError("api_key is empty; set AIMLAPI_API_KEY or pass api_key.")
+    for position, char in enumerate(key, start=1):
         if not "!" <= char <= "~":
             kind = "a control character or space" if char.isascii() else "a non-ASCII character"
             raise ValueError(
-                f"The API key has {kind} at position {place + 1} of {len(key)}; "
+                f"api_key has {kind} at position {position} of {len(key)}; "
                 "copy it again from the provider's page."
             )
     return key
 
 
 def check_request_id(value: str) -> str:
-    """Give `value` if the server will keep it as `X-Client-Request-Id`.
+    """Return an id that the server accepts as `X-Client-Request-Id`.
 
     Raises:
         ValueError: It is not 1 to 128 characters of A-Z a-z 0-9 . _ : - (the API's rule).
@@ -185,38 +185,40 @@ def check_request_id(value: str) -> str:
         return value
     raise ValueError(
         "client_request_id must be 1 to 128 of the characters A-Z a-z 0-9 . _ : -; "
-        f"the server drops {value[:40]!r}."
+        f"got {value[:40]!r}."
     )
 
 
 def check_headers(headers: Mapping[Any, Any]) -> dict[str, str]:
-    """Give a copy of `headers` if all of them can be sent.
+    """Return a copy of `headers`, without `SecretStr` and surrounding white space.
 
     Raises:
-        ValueError: A name or value that HTTP forbids, or a header that the transport sets itself.
-            Values are not shown: headers count as secrets.
+        ValueError: A name or value that HTTP forbids, or a header that the transport sets. Values
+            are not shown: headers are treated as secrets.
     """
     if not isinstance(headers, Mapping):
-        raise ValueError(f"default_headers must be a dict; got {type(headers).__name__}.")  # noqa: TRY004  as all bad settings
-    shown = {
+        raise ValueError(f"default_headers must be a dict; got {type(headers).__name__}.")  # noqa: TRY004  as for all fields
+    plain = {
         name: value.get_secret_value() if isinstance(value, SecretStr) else value
         for name, value in headers.items()
     }
-    for name, value in shown.items():
+    for name, value in plain.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no header name.")
+            raise ValueError(f"default_headers: {name!r} is not a valid header name.")
         if name.lower() in _OWN_HEADERS:
-            raise ValueError(f"The header {name!r} is set by the transport; leave it out.")
+            raise ValueError(f"default_headers: {name!r} is set by the transport; leave it out.")
         if not isinstance(value, str) or not value.isascii() or not value.strip().isprintable():
-            raise ValueError(f"The value of the header {name!r} is no printable ASCII text.")
-    return {name: value.strip() for name, value in shown.items()}
+            raise ValueError(
+                f"default_headers: the value of {name!r} must be printable ASCII text."
+            )
+    return {name: value.strip() for name, value in plain.items()}
 
 
 def check_timeout(value: Any) -> Any:
-    """Return a timeout if it is seconds, four of them, or a `Timeout` of httpx or httpx2.
+    """Return a timeout: seconds, a tuple of four, or a `Timeout` of httpx or httpx2.
 
     Raises:
-        ValueError: It is something else, or a time that is not positive.
+        ValueError: It is something else, or not positive.
     """
     if all(hasattr(value, name) for name in _TIMEOUTS):
         limits = [getattr(value, name) for name in _TIMEOUTS]
@@ -224,8 +226,8 @@ def check_timeout(value: Any) -> Any:
         limits = list(value) if isinstance(value, (tuple, list)) else [value] * 4
     if len(limits) != len(_TIMEOUTS) or value is None or not all(map(_is_time, limits)):
         raise ValueError(
-            "timeout must be seconds, more than 0, or (connect, read, write, pool), "
-            f"or a Timeout of httpx or httpx2; got {value!r}."
+            "timeout must be a number of seconds greater than 0, (connect, read, write, pool) or "
+            f"a Timeout of httpx or httpx2; got {value!r}."
         )
     if isinstance(value, (int, float)):
         return float(value)
@@ -233,7 +235,7 @@ def check_timeout(value: Any) -> Any:
 
 
 _TIMEOUTS = ("connect", "read", "write", "pool")
-"""The parts of a `Timeout`, in the order of its tuple."""
+"""The attributes of a `Timeout`, in the order of the tuple."""
 
 
 def _is_time(limit: object) -> bool:
@@ -242,15 +244,15 @@ def _is_time(limit: object) -> bool:
 
 
 def check_client(value: object, name: str, *, is_async: bool) -> None:
-    """Make sure that a user's HTTP client is of the right kind, whichever library it is from.
+    """Validate a user-supplied HTTP client of httpx or httpx2.
 
     Args:
         value: The client.
-        name: The parameter that it was given as.
+        name: The field's name.
         is_async: Whether an async client is needed.
 
     Raises:
-        ValueError: It is a class, a client of the other kind, or no client at all.
+        ValueError: It is a class, a client of the other kind, or not a client.
     """
     kind = "AsyncClient" if is_async else "Client"
     send = getattr(value, "send", None)

@@ -1,27 +1,44 @@
 """`ChatAimlErnie`: Baidu's ERNIE models as a LangChain chat model.
 
-Only the transport is imported later (see `_calls`): what a method imported when it is first called
-would block the event loop in which it is called.
+Fields and their validation come first, then langchain-core's hooks. The transport is imported
+later (see `_client`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, overload
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
-from langchain_core.language_models import LangSmithParams, LanguageModelInput
+from langchain_core.language_models import (
+    BaseChatModel,
+    LangSmithParams,
+    LanguageModelInput,
+    ModelProfile,
+)
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
-from pydantic import ConfigDict, model_validator
+from langchain_core.utils.utils import get_pydantic_field_names
+from pydantic import (
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from typing_extensions import Unpack, override
 
 from langchain_aimlernie._bindings import Bindable, bindable
 from langchain_aimlernie._client import (
+    KEY_VARIABLE,
     PreparedRequest,
     agenerate,
     astream,
@@ -31,39 +48,81 @@ from langchain_aimlernie._client import (
     stream,
 )
 from langchain_aimlernie._metering import set_meters
-from langchain_aimlernie._params import ALIASES, OPTIONS, PER_CALL_FIELDS, read_options
+from langchain_aimlernie._params import (
+    ALIASES,
+    OPTIONS,
+    PER_CALL_FIELDS,
+    REQUEST_PARAMS,
+    Boolean,
+    Integer,
+    Number,
+    RequestParams,
+    find_secret_field,
+    first_message,
+    read_options,
+    translate,
+)
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
     encode_tool_choice,
     encode_tools,
 )
 from langchain_aimlernie._response import content_blocks as _blocks
-from langchain_aimlernie._secrets import find_secret
-from langchain_aimlernie._settings import KEY_VARIABLE, ErnieSettings
+from langchain_aimlernie._secrets import find_secret, secret_message
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._tokens import count_message_tokens, count_tokens
-from langchain_aimlernie._types import Method, Settings, ToolChoice, ToolLike
+from langchain_aimlernie._types import ApiKey, Method, Settings, ToolChoice, ToolLike
+from langchain_aimlernie._validation import (
+    DEFAULT_BASE_URL,
+    base_url_of_environment,
+    check_client,
+    check_headers,
+    check_request_id,
+    check_timeout,
+    parse_base_url,
+    parse_key,
+)
 from langchain_aimlernie._version import __version__
-from langchain_aimlernie.profiles import PROVIDER
+from langchain_aimlernie.profiles import DEFAULT_MODEL, PROVIDER, is_published, model_profile
+
+if TYPE_CHECKING:
+    from langchain_aimlernie._http import AsyncTransport, Transport
 
 _blocks.register()
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _T = TypeVar("_T")
 
+_CACHED = ("_serialized", "transport", "async_transport")
+"""Cached values in a model's `__dict__` that follow from its fields; the first is core's."""
 
-def _knows_signature(function: _F) -> _F:
-    """Keep a function's signature, which core works out anew in each call (about 16 µs)."""
+_WARNED = "_warned"
+"""Where `__dict__` has the warnings given: not a field, hence neither compared nor pickled."""
+
+_UNSET = {"base_url": DEFAULT_BASE_URL, "model_kwargs": {}}
+"""Defaults made by a function, which core's repr takes for values that were set."""
+
+
+def _cached_signature(function: _F) -> _F:
+    """Store a function's signature, which core inspects in each call (about 16 µs)."""
     function.__signature__ = signature(function)  # type: ignore[attr-defined]  # inspect reads it
     return function
 
 
-class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's class of binding is private
+def _key_of_environment() -> SecretStr | None:
+    """Return the key of the environment; an empty variable counts as unset."""
+    key = os.environ.get(KEY_VARIABLE, "")
+    return SecretStr(key) if key.strip() else None
+
+
+class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[misc]  # core's binding class is private
     """Chat with Baidu's ERNIE models on the AI/ML API.
 
-    The key comes from `api_key` or the environment variable `AIMLAPI_API_KEY`. Calls raise errors
-    of `langchain_aimlernie.errors` only; settings raise theirs when they are set.
+    The key comes from `api_key` or the environment variable `AIMLAPI_API_KEY`. Calls raise only
+    errors of `langchain_aimlernie.errors`. Parameters that are not set are not sent; a value
+    outside its range raises an error when it is set. All fields but `streaming` can also be given
+    per call and through `bind`.
 
     Example:
         ```python
@@ -76,20 +135,348 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         ```
     """
 
-    model_config = ConfigDict(defer_build=False)
+    model_config = ConfigDict(populate_by_name=True)
+
+    model_name: str = Field(default=DEFAULT_MODEL, alias="model", min_length=1)
+    """The model's id, such as `baidu/ernie-4.5-21b-a3b`; case does not matter."""
+
+    api_key: ApiKey | None = Field(
+        default_factory=_key_of_environment, validate_default=True, repr=False
+    )
+    """The key, or a function (sync or async) that returns it for each call. Also
+    `openai_api_key`."""
+
+    base_url: str = Field(
+        default_factory=base_url_of_environment,
+        validate_default=True,
+    )
+    """The address below which `/chat/completions` is found: the AI/ML API, or any server with the
+    same protocol. Also `openai_api_base`."""
+
+    replay_reasoning: Boolean = False
+    """Whether earlier reasoning is sent back with the assistant messages. The AI/ML API documents
+    no field for it; some self-hosted servers read it."""
+
+    on_unsupported_content: Literal["error", "omit"] = "error"
+    """What happens to an image, file, audio or video that the model does not support, in a message
+    or a tool result: an error before anything is sent, or a text such as "[image omitted]"."""
+
+    include_response_headers: Boolean = False
+    """Whether `response_metadata["headers"]` has all headers, with secrets redacted."""
+
+    streaming: Boolean | None = None
+    """Whether `invoke` streams under the hood, so that token callbacks fire."""
+
+    stream_usage: Boolean = True
+    """Whether a stream ends with its token usage."""
+
+    timeout: Any = None
+    """Seconds until an attempt must have its response (a stream: its first event), a `Timeout` of
+    httpx or httpx2, or its tuple (connect, read, write, pool). A number also lowers the timeouts
+    for connecting (5 s) and writing (30 s). Unset: 600 s, streams 300 s. Also
+    `request_timeout`."""
+
+    stream_idle_timeout: Annotated[Number, Field(gt=0)] | Literal["auto"] | None = "auto"
+    """Seconds between two events of a stream that carry data, more than 0. `None`: no limit;
+    "auto": `timeout`, but at most 120 s."""
+
+    max_retries: Integer = Field(default=2, ge=0)
+    """Retries after the first attempt, at least 0; see the table of retries in the README."""
+
+    max_connections: Integer = Field(default=256, ge=1)
+    """Concurrent connections to one server, at least 1; further calls wait in order."""
+
+    default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
+    """Headers of every request, treated as secrets: never shown or traced. Also `extra_headers`."""
+
+    client_request_id: str | Callable[[], str] | None = Field(
+        default=None, exclude=True, repr=False
+    )
+    """The id of the call in the provider's log, or a function that returns one for each call.
+    Unset: a new UUID for each call, the same for each attempt."""
+
+    http_client: Any = Field(default=None, exclude=True, repr=False)
+    """A `Client` of httpx or httpx2 for sync calls; used as it is, never closed."""
+
+    http_async_client: Any = Field(default=None, exclude=True, repr=False)
+    """An `AsyncClient` of httpx or httpx2 for async calls; used as it is, never closed."""
+
+    model_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the request body that `ChatAimlErnie` does not have."""
+
+    extra_body: dict[str, Any] | None = None
+    """Fields that replace those of the finished request body, without validation."""
 
     if TYPE_CHECKING:
 
         def __init__(self, **settings: Unpack[Settings]) -> None: ...
+
+    else:
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            """Validate the fields.
+
+            Raises:
+                ValidationError: A value that a field does not accept; the error shows none that
+                    may be secret.
+            """
+            translated = None
+            try:
+                super().__init__(*args, **kwargs)
+            except ValidationError as error:
+                translated = translate(error, type(self).model_fields)
+            # Raised in the handler, it would have pydantic's error, which shows all, as context.
+            if translated is not None:
+                kwargs.clear()
+                del args, kwargs  # tools that report errors show local variables
+                raise translated
+
+    @property
+    def model(self) -> str:
+        """The model's id; the same as `model_name`."""
+        return self.model_name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_aliases(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Resolve aliases; move unknown keyword arguments to `model_kwargs`, with a warning."""
+        names = get_pydantic_field_names(cls)
+        key = values.get("api_key", values.get("openai_api_key")) or _key_of_environment()
+        unknown = {name: value for name, value in values.items() if name not in names}
+        nested = {name: values.get(name) for name in ("model_kwargs", "extra_body")}
+        if secret := find_secret_field({**unknown, **nested}, key):
+            raise ValueError(secret_message(secret))
+        known: dict[str, Any] = {}
+        extra: dict[str, Any] = dict(values.get("model_kwargs") or {})
+        for keyword, value in values.items():
+            name = ALIASES.get(keyword, keyword)
+            if name not in names:
+                warnings.warn(
+                    f"{keyword!r} is not a parameter of {cls.__name__}; it was moved to "
+                    "model_kwargs. A misspelled parameter has no effect or the API rejects it.",
+                    stacklevel=4,
+                )
+            target = known if name in names else extra
+            if name in target and name != "model_kwargs":
+                raise ValueError(f"{name} was given twice.")
+            target[name] = value
+        for keyword in extra.keys() & {*names, *ALIASES}:
+            name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
+            if known.get(name) is None:
+                known[name] = value
+        return {**known, "model_kwargs": extra}
+
+    @field_validator("base_url")
+    @classmethod
+    def _validate_base_url(cls, value: str) -> str:
+        return parse_base_url(value)
+
+    @field_validator("api_key")
+    @classmethod
+    def _validate_api_key(cls, value: ApiKey | None) -> ApiKey | None:
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        return SecretStr(parse_key(value)) if isinstance(value, str) else value
+
+    @field_validator("timeout")
+    @classmethod
+    def _validate_timeout(cls, value: Any) -> Any:
+        return None if value is None else check_timeout(value)
+
+    @field_validator("http_client", "http_async_client")
+    @classmethod
+    def _validate_client(cls, value: Any, info: Any) -> Any:
+        if value is not None:
+            is_async = info.field_name == "http_async_client"
+            check_client(value, info.field_name, is_async=is_async)
+        return value
+
+    @field_validator("default_headers", mode="before")
+    @classmethod
+    def _validate_headers(cls, value: Any) -> Mapping[str, str] | None:
+        return None if value is None else check_headers(value)
+
+    @field_validator("client_request_id")
+    @classmethod
+    def _validate_request_id(cls, value: Any) -> Any:
+        return check_request_id(value) if isinstance(value, str) else value
+
+    @override
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return model_profile(self.model_name)
+
+    @model_validator(mode="after")
+    def _finish(self) -> Self:
+        self._refresh_profile()
+        self._add_version("langchain-aimlernie", __version__)
+        return self
+
+    def _refresh_profile(self) -> None:
+        """Replace another model's published profile, which `configurable_fields` passes on.
+
+        A profile that the user wrote stays.
+        """
+        if self.profile is not None and is_published(self.profile):
+            self.profile = self._resolve_model_profile()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field as the constructor would; nothing is changed if the value is invalid.
+
+        Pydantic's `validate_assignment` would show secrets in its errors, hand cached values of
+        `__dict__` to the validators as unknown parameters, and not know aliases.
+        """
+        fields = type(self).model_fields
+        name = ALIASES.get(name, name)
+        if name in fields.keys() - BaseChatModel.model_fields.keys():
+            changes, value = {name: value}, None
+            value = getattr(self._validated(changes), name)
+        super().__setattr__(name, value)
+        if name in fields:
+            self._clear_cache()
+        if name == "model_name":
+            self._refresh_profile()
+
+    def _validated(self, changes: dict[str, Any]) -> Self:
+        """Return a new model with other fields.
+
+        Args:
+            changes: The fields, by the constructor's names; emptied if one is invalid.
+
+        Raises:
+            ValidationError: A value that a field does not accept.
+        """
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        values.update({ALIASES.get(name, name): value for name, value in changes.items()})
+        try:
+            return type(self)(**values)
+        except ValidationError:
+            values.clear()  # or the error's traceback would show them
+            changes.clear()
+            raise
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the model, with validation.
+
+        Args:
+            update: Fields to change, by the constructor's names.
+            deep: Whether values are copied, too.
+
+        Raises:
+            ValidationError: A value that a field does not accept.
+        """
+        changes, update = dict(update or {}), None  # or the traceback of an error would show it
+        fields: dict[str, Any] = {}
+        if changes:
+            names = {"model_kwargs", *(ALIASES.get(name, name) for name in changes)}
+            validated = self._validated(changes)
+            fields = {
+                name: getattr(validated, name) for name in type(self).model_fields.keys() & names
+            }
+        copy = super().model_copy(update=fields, deep=deep)
+        copy._clear_cache()  # noqa: SLF001  a copy of this class
+        copy.__dict__.pop(_WARNED, None)
+        if "model_name" in fields:
+            copy._refresh_profile()  # noqa: SLF001  likewise
+        return copy
+
+    def _clear_cache(self) -> None:
+        """Drop what follows from fields that may have changed since."""
+        for name in _CACHED:
+            self.__dict__.pop(name, None)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return what a copy in another process needs: the fields and nothing that is cached."""
+        state = super().__getstate__()
+        values = {
+            name: v for name, v in state["__dict__"].items() if name not in (*_CACHED, _WARNED)
+        }
+        return {**state, "__dict__": values}
+
+    @override
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """Return the model's name and the fields that were set, without those that are secret."""
+        values = self.__dict__  # tracebacks show models that are not initialized yet
+        hidden = {"model_name", "metadata"}
+        hidden |= {name for name, value in _UNSET.items() if values.get(name) == value}
+        if values.get("profile") and is_published(values["profile"]):
+            hidden.add("profile")
+        shown = [pair for pair in super().__repr_args__() if pair[0] not in hidden]
+        return [("model", values.get("model_name")), *shown]
+
+    @cached_property
+    def transport(self) -> Transport:
+        """The transport of sync calls."""
+        from langchain_aimlernie._http import ConnectionConfig, Transport
+
+        return Transport(ConnectionConfig(self.base_url, self.max_connections), self.http_client)
+
+    @cached_property
+    def async_transport(self) -> AsyncTransport:
+        """The transport of async calls."""
+        from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
+
+        config = ConnectionConfig(self.base_url, self.max_connections)
+        return AsyncTransport(config, self.http_async_client)
+
+    def warn_once(self, field: str, message: str) -> None:
+        """Warn, once for this model, that a limit of the API changes a field of the request.
+
+        Args:
+            field: The field's name in the body.
+            message: What is changed, and why.
+        """
+        warned = self.__dict__.setdefault(_WARNED, {})
+        mine = object()
+        if warned.setdefault(field, mine) is mine:  # one step, so that threads cannot both warn
+            warnings.warn(message, stacklevel=2)
+
+    def request_params(self) -> dict[str, Any]:
+        """Return the fields of the request body that are set."""
+        values = {name: getattr(self, name) for name in REQUEST_PARAMS}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def with_call_settings(self, options: dict[str, Any]) -> Self:
+        """Return the model that a call uses.
+
+        Args:
+            options: The call's keyword arguments; those that override fields outside the request
+                body are removed from it.
+
+        Raises:
+            ValueError: A value that a field does not accept.
+        """
+        update = {
+            name: options.pop(keyword)
+            for keyword, name in PER_CALL_FIELDS.items()
+            if keyword in options
+        }
+        if not update:
+            return self
+        changed = self._with(update)
+        if isinstance(changed, ValueError):
+            raise changed
+        return changed
+
+    def _with(self, update: dict[str, Any]) -> Self | ValueError:
+        """Return the model with other fields, or the error: raised here, it would show `update`."""
+        if isinstance(headers := update.get("default_headers"), Mapping):
+            update = {**update, "default_headers": {**(self.default_headers or {}), **headers}}
+        try:
+            model = self._validated(update)
+        except ValidationError as error:
+            return ValueError(first_message(error))
+        model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
+        return model
 
     @override
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         prompt = super()._convert_input(model_input)
         if not isinstance(prompt, ChatPromptValue):
             return prompt
-        given = prompt.to_messages()
-        messages = _blocks.wrap_incomplete(given)
-        return prompt if messages is given else ChatPromptValue(messages=messages)
+        original = prompt.to_messages()
+        messages = _blocks.wrap_incomplete(original)
+        return prompt if messages is original else ChatPromptValue(messages=messages)
 
     @override
     def generate(self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any) -> LLMResult:
@@ -102,7 +489,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         return await super().agenerate([*map(_blocks.wrap_incomplete, messages)], *args, **kwargs)
 
     @override
-    @_knows_signature
+    @_cached_signature
     def _generate(
         self,
         messages: list[BaseMessage],
@@ -113,7 +500,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         return generate(PreparedRequest.of(self, messages, stop, kwargs), run_manager)
 
     @override
-    @_knows_signature
+    @_cached_signature
     async def _agenerate(
         self,
         messages: list[BaseMessage],
@@ -154,21 +541,21 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         response_format: Any = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Give this model with tools that it may call.
+        """Return this model with tools that it may call.
 
         Args:
-            tools: Tools, functions, classes with fields or schemas; at most 128, none is allowed.
+            tools: Tools, functions, classes with fields or schemas; 0 to 128.
             tool_choice: "auto", "none", "any" or "required" or `True` (some tool), the name of a
-                tool, or a dict of OpenAI, Anthropic, Bedrock or Gemini. On the AI/ML API a model
-                that is thinking cannot be forced; it is left free, with a warning.
-            strict: Whether arguments must follow the schemas exactly.
-            parallel_tool_calls: Whether an answer may call several tools at once.
-            response_format: The form of the answer's text, as a dict or as a schema.
-            **kwargs: Options for every call.
+                tool, or a dict of OpenAI, Anthropic, Bedrock or Gemini. The AI/ML API cannot force
+                a model that reasons to call a tool: the choice becomes "auto", with a warning.
+            strict: Whether arguments must match the schemas exactly.
+            parallel_tool_calls: Whether a completion may contain several tool calls.
+            response_format: The format of the completion's text, as a dict or as a schema.
+            **kwargs: Parameters of every call.
 
         Raises:
-            ValueError: A tool or a choice that the API would refuse, or an option that looks like
-                a secret and would be sent in the body.
+            ValueError: A tool or a choice that the API would reject, a parameter outside its
+                range, or one that looks like a secret and would be sent in the body.
         """
         kwargs = read_options(kwargs, self.api_key)
         encoded = encode_tools(tools, strict=strict)
@@ -179,8 +566,8 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
             "parallel_tool_calls": parallel_tool_calls,
             "response_format": response_format and encode_response_format(response_format, strict),
         }
-        given = {name: value for name, value in options.items() if value is not None}
-        return self.bind(tools=encoded, **given, **kwargs)
+        is_set = {name: value for name, value in options.items() if value is not None}
+        return self.bind(tools=encoded, **is_set, **kwargs)
 
     @overload
     def with_structured_output(
@@ -220,27 +607,27 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         retry: bool | int = False,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Give a runnable that answers in the form of a schema, or raises; never a silent `None`.
+        """Return a runnable whose output is an instance of a schema.
+
+        The runnable raises `StructuredOutputError` if there is none: no tool call, invalid JSON,
+        truncated at the length limit, refused. It never returns `None`.
 
         Args:
             schema: A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema or function
-                schema. `None` goes with "json_mode" only.
-            method: "json_schema" (the API keeps to the schema), "function_calling" (the answer is
-                the call of a tool), "json_mode" (the schema is put into the prompt), or "auto":
-                the first of these that the model's profile has; without a profile, and on other
-                servers, the first that the server takes.
-            include_raw: Whether to give `{"raw", "parsed", "parsing_error"}` and raise nothing.
+                schema. `None` is allowed for "json_mode" only.
+            method: "json_schema" (the API enforces the schema), "function_calling" (the object is
+                the arguments of a tool call), "json_mode" (the schema is put into the prompt), or
+                "auto": the first of these that the model's profile lists; without a profile, and
+                on other servers, the first that the server accepts.
+            include_raw: Whether to return `{"raw", "parsed", "parsing_error"}` and raise nothing.
             strict: Whether the API must follow the schema exactly.
-            tools: Tools that the model may call instead of answering; "json_schema" only.
-            retry: How often the model is shown its error and asked again; `True` is once.
-            **kwargs: Options for every call.
+            tools: Tools that the model may call instead of responding; "json_schema" only.
+            retry: How often the model is re-prompted with its error; `True` is once.
+            **kwargs: Parameters of every call.
 
         Raises:
-            ValueError: A schema or a combination that cannot work, or an option that looks like a
-                secret and would be sent in the body.
-
-        The runnable raises `StructuredOutputError` when the answer is no instance of the schema:
-        no tool call, invalid JSON, cut by length, refused.
+            ValueError: A schema or a combination that cannot work, a parameter outside its range,
+                or one that looks like a secret and would be sent in the body.
         """
         kwargs = read_options(kwargs, self.api_key)
         return bindable(
@@ -282,7 +669,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
         return {
             "model": self.model_name,
             "base_url": self.base_url,
-            **self.body_settings(),
+            **self.request_params(),
             **self.model_kwargs,
             **(self.extra_body or {}),
         }
@@ -293,16 +680,15 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
     ) -> dict[str, Any]:
         shown: dict[str, Any] = {}
         for name, value in kwargs.items():
-            # A call with a secret among its fields fails, and is traced before it does.
+            # A call with a secret in its body fails, but is traced before that.
             if name not in PER_CALL_FIELDS and not find_secret({name: value}, self.api_key):
                 shown[OPTIONS.get(name, name)] = value
-        stop = shown.pop("stop", stop)  # given as stop_sequences, and later than a bound one
+        stop = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
         params = super()._get_invocation_params(stop=stop, **shown)
         return {**params, "model": shown.get("model") or self.model_name}
 
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
-
         return cache_key(self, stop, kwargs)
 
     @override
@@ -346,19 +732,20 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
 
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
-        given = {OPTIONS.get(name, name): value for name, value in kwargs.items()}
-        options = {**self.body_settings(), **given}
+        call = {OPTIONS.get(name, name): value for name, value in kwargs.items()}
+        options = {**self.request_params(), **call}
         params = LangSmithParams(
             ls_provider=PROVIDER,
             ls_model_type="chat",
-            ls_model_name=given.get("model") or self.model_name,
+            ls_model_name=call.get("model") or self.model_name,
         )
         if options.get("temperature") is not None:
             params["ls_temperature"] = options["temperature"]
         limit = options.get("max_tokens") or options.get("max_completion_tokens")
         if limit is not None:
             params["ls_max_tokens"] = limit
-        if stops := given.get("stop", stop if stop is not None else self.stop):
+        stops = call.get("stop", stop if stop is not None else self.stop)
+        if stops and isinstance(stops, (str, list, tuple)):  # not validated yet
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
 
@@ -381,43 +768,16 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
     def is_lc_serializable(cls) -> bool:
         return True
 
-    @model_validator(mode="after")
-    def _set_aimlernie_version(self) -> Self:
-        self._add_version("langchain-aimlernie", __version__)
-        return self
-
-    @override
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the model; `update` takes the constructor's words and is checked likewise.
-
-        Raises:
-            ValueError: A setting has a value outside its range.
-        """
-        if not update:
-            copy = super().model_copy(deep=deep)
-            copy.forget_warnings()
-            return copy
-        changes, update = dict(update), None  # or the traceback of an error would show it
-        names = {ALIASES.get(name, name) for name in changes}
-        changed = self.changed(changes)
-        fields = [*(names & type(self).model_fields.keys()), "model_kwargs"]
-        copy = super().model_copy(update={f: getattr(changed, f) for f in fields}, deep=deep)
-        copy.forget_derived()
-        copy.forget_warnings()
-        if "model_name" in names:
-            copy.follow_model()
-        return copy
-
     def close(self) -> None:
-        """Close the idle connections that sync calls with these settings have left.
+        """Close the idle connections of sync calls to this model's server.
 
-        Other models with the same settings share them and connect anew. Clients of your own are
+        Other models with the same settings share them and reconnect. User-supplied clients are
         not closed.
         """
         self.transport.close()
 
     async def aclose(self) -> None:
-        """Close the idle connections that calls in this event loop, and sync ones, have left."""
+        """Close the idle connections of this event loop's async calls and of sync calls."""
         await load_transport()
         await self.async_transport.close()
         self.close()
@@ -436,7 +796,7 @@ class ChatAimlErnie(Bindable, ErnieSettings):  # type: ignore[misc]  # core's cl
 
 
 def _sum(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the API's usages up, details included; what is no number is left out."""
+    """Return the sum of two usages, details included; what is not a number is left out."""
     total = dict(left)
     for name, value in right.items():
         if isinstance(value, Mapping):

@@ -12,7 +12,7 @@ from tests.support.standard import pytest_runtest_makereport
 
 __all__ = ["pytest_runtest_makereport"]
 
-# A busy machine is no failure.
+# A busy machine must not fail a test.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
@@ -22,7 +22,7 @@ for variable in ("AIMLAPI_API_KEY", "AIMLAPI_API_BASE", "LC_OUTPUT_VERSION"):
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch):
-    """Keep the settings of whoever runs the tests out of them."""
+    """Remove proxies and tracing from the environment of the tests."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -31,7 +31,7 @@ def clean_environment(monkeypatch):
 
 @pytest.fixture
 def interruptible():
-    """Let children take Ctrl-C, also where the tests run in the background, which ignores it."""
+    """Restore the SIGINT handler, which a shell ignores for background jobs, for child processes."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -39,7 +39,7 @@ def interruptible():
 
 @pytest.fixture
 def serializable():
-    """Let core's `load` know the class, as the standard suite's round trip needs of any package."""
+    """Register the class with core's `load`, which the standard suite's round trip requires."""
     load = importlib.import_module("langchain_core.load.load")
     path = ("langchain_aimlernie", "chat_models", "ChatAimlErnie")
     load.ALL_SERIALIZABLE_MAPPINGS[path] = path
@@ -51,15 +51,15 @@ def serializable():
 
 @pytest.fixture
 def model_defaults():
-    """Settings of every model that `model` makes; a folder may have its own."""
+    """Settings of every model that `model` creates; a folder may override them."""
     return {}
 
 
 @pytest.fixture
 def api_model(ernie_server, model_defaults):
-    """Make models that ask the AI/ML API itself, over connections that lead to the local one.
+    """Return a factory of models with the API's own base_url, connected to the local server.
 
-    What only the API forbids can be seen with these: `model` asks another server.
+    Limits of the AI/ML API apply to these; models of `model` talk to a self-hosted server.
     """
     local = httpx.URL(ernie_server.base_url)
     closed = {"limits": httpx.Limits(max_keepalive_connections=0), "verify": False}
@@ -92,7 +92,7 @@ def api_model(ernie_server, model_defaults):
 
 @pytest.fixture
 def model(ernie_server, model_defaults):
-    """Make models that talk to the local API."""
+    """Return a factory of models that talk to the local server."""
 
     def make(**settings):
         from langchain_aimlernie import ChatAimlErnie

@@ -1,22 +1,24 @@
-"""Content blocks of every dialect, read as a handful of plain values.
+"""Parse content blocks of any provider, and encode them for each kind of message.
 
-A history may hold LangChain's own blocks (v0 with `source_type`, v1), OpenAI's (Chat Completions
-and Responses), Anthropic's, Gemini's, Bedrock Converse's and Mistral's, often in one message.
-`read_content` says what they hold; the functions below it write that for one kind of message.
+A history may contain LangChain's blocks (v0 with `source_type`, v1) and those of OpenAI (Chat
+Completions and Responses), Anthropic, Gemini, Bedrock Converse and Mistral, even in one message.
+This is our own code since langchain-core reads only some of these forms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from langchain_aimlernie._request.media import (
-    KINDS,
+    MEDIA_KINDS,
+    Block,
+    JsonObject,
     Media,
     UnsupportedContent,
     first_string,
-    read_media,
+    parse_media,
 )
 from langchain_aimlernie._text import clean_text, json_text
 
@@ -25,17 +27,14 @@ if TYPE_CHECKING:
 
     from langchain_aimlernie.profiles import ModelSpec
 
-Wire = dict[str, object]
-Block = Mapping[str, object]
-
 
 class UnsupportedContentError(Exception):
-    """Content that the wire has no form for; the text says what it is and what to do about it."""
+    """Content cannot be sent; the text says what it is and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """What a person, a tool or the model says, perhaps with a mark for the prompt cache."""
+    """A text, perhaps with a `cache_control`."""
 
     text: str
     cache_control: Block | None = None
@@ -43,21 +42,21 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What a model says when it declines to answer."""
+    """The text with which a model declined to answer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """What a model thought; empty where it is encrypted or redacted."""
+    """The reasoning of a model; empty if it is encrypted or redacted."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCallPart:
-    """A tool call; absent parts are empty. `args` is what the model wrote: an object or text."""
+    """A tool call; absent values are empty. `args` is an object or the text that was generated."""
 
     id: str
     name: str
@@ -66,7 +65,7 @@ class ToolCallPart:
 
 @dataclass(frozen=True, slots=True)
 class ToolResultPart:
-    """The answer to a tool call; absent parts are empty. `content` is content again."""
+    """A tool result; absent values are empty. `content` is unparsed message content."""
 
     id: str
     name: str
@@ -78,25 +77,144 @@ class ToolResultPart:
 ContentPart = (
     Text | Refusal | Reasoning | Media | ToolCallPart | ToolResultPart | UnsupportedContent
 )
-Reader = Callable[[str, Block], Iterable[ContentPart]]
+# Parsing.
 
 
-# Reading. A reader gets the block's type and the block, and says what it holds.
+_TEXT_TYPES = frozenset({"text", "input_text", "output_text", "guard_content"})
+_CALL_TYPES = frozenset(
+    {
+        *("tool_call", "invalid_tool_call", "tool_use", "toolUse"),
+        *("function_call", "functionCall", "custom_tool_call", "function"),
+    }
+)
+_RESULT_TYPES = frozenset(
+    {
+        *("tool_result", "toolResult", "function_response", "functionResponse"),
+        "function_call_output",
+    }
+)
+_REASONING_TYPES = frozenset(
+    {
+        *("reasoning", "reasoning_content", "reasoningContent"),
+        *("thinking", "redacted_thinking", "redacted_reasoning"),
+    }
+)
+_SERVER_TOOL_TYPES = frozenset(
+    {
+        "tool_call_chunk",
+        *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
+        *("web_search_tool_result", "web_fetch_tool_result", "tool_search_tool_result"),
+        *("code_execution_tool_result", "bash_code_execution_tool_result"),
+        *("text_editor_code_execution_tool_result", "mcp_tool_use", "mcp_tool_result"),
+        *("web_search_call", "file_search_call", "code_interpreter_call", "computer_call"),
+        *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
+        *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
+        *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
+    }
+)
+"""Tools that a provider ran itself, and fragments of calls; texts or `tool_calls` repeat them."""
+
+_CACHE_POINTS = frozenset({"cachePoint", "cache_point"})
+_AMBIGUOUS_TYPES = frozenset({"function", "reference", "compaction"})
+"""Types that a tool's own data are as likely to have as a model's blocks."""
+
+_SKIPPED_IN_RESULTS = (_REASONING_TYPES | _CALL_TYPES | _SERVER_TOOL_TYPES) - _AMBIGUOUS_TYPES
+"""A tool that is an agent may return its model's blocks; only its texts and media are sent."""
+
+BLOCK_TYPES = frozenset(
+    {
+        *("json", "search_result", "custom_tool_call_output", "non_standard", "refusal"),
+        *(*_TEXT_TYPES, *MEDIA_KINDS, *_CALL_TYPES, *_RESULT_TYPES, *_REASONING_TYPES),
+        *(*_SERVER_TOOL_TYPES, *_CACHE_POINTS),
+    }
+)
+"""All types of block that are known here."""
+
+_ARGUMENT_KEYS = ("args", "arguments", "input", "partial_json")
+_RESULT_KEYS = ("content", "output", "response")
+
+
+def parse_content(content: object, *, in_result: bool = False) -> list[ContentPart]:
+    """Return the parts of message content, in order.
+
+    Args:
+        content: A string, a list of strings and blocks, or `None`.
+        in_result: Whether this is the content of a tool result, in which a model's reasoning and
+            calls are left out, and objects of unknown types are data.
+    """
+    if content is None:
+        return []
+    blocks = content if isinstance(content, list | tuple) else (content,)
+    return [part for block in blocks for part in _parse_block(block, in_result=in_result)]
+
+
+def _parse_block(  # noqa: C901, PLR0911  one branch for each group of types
+    block: object, *, in_result: bool
+) -> Iterable[ContentPart]:
+    if isinstance(block, str):
+        return (Text(block),) if block else ()
+    if not isinstance(block, Mapping):
+        return (_unknown(block),)
+    kind = block.get("type")
+    if kind is None and len(block) == 1:
+        # Gemini and Converse have blocks without a type, whose only key names it.
+        kind = next(iter(block))
+    if not isinstance(kind, str):
+        return (_unknown(block),)
+    if kind in _TEXT_TYPES:
+        return _parse_text(block)
+    if kind in MEDIA_KINDS:
+        return _parse_media(kind, block)
+    if kind == "non_standard" and "value" in block:
+        return _parse_block(block["value"], in_result=in_result)
+    if kind == "custom_tool_call_output" and "output" in block:
+        return parse_content(block["output"])
+    if kind == "json" and kind in block:
+        return (Text(json_text(block[kind])),)
+    if kind == "search_result" and isinstance(block.get("content"), list):
+        return _parse_search_result(block)
+    if kind in _CACHE_POINTS:
+        return ()
+    if in_result:
+        # An object whose only key has the name of a block type is data.
+        is_skipped = "type" in block and kind in _SKIPPED_IN_RESULTS
+        return () if is_skipped else (_unknown(block),)
+    return _parse_model_block(kind, block)
+
+
+def _parse_model_block(kind: str, block: Block) -> Iterable[ContentPart]:
+    """Parse a block that has a meaning only in messages."""
+    if kind in _REASONING_TYPES:
+        return (Reasoning(first_string(block, "reasoning", "thinking")),)
+    if kind in _CALL_TYPES:
+        return (parse_tool_call(block, kind),)
+    if kind in _RESULT_TYPES:
+        return (_parse_result(kind, block),)
+    if kind == "refusal":
+        return (Refusal(first_string(block, "refusal", "text")),)
+    return () if kind in _SERVER_TOOL_TYPES else (_unknown(block),)
+
+
+def _unknown(block: object) -> UnsupportedContent:
+    kind = block.get("type") if isinstance(block, Mapping) else type(block).__name__
+    return UnsupportedContent(
+        block, f"its block of type {kind!r:.80} is not supported. Send its content as text."
+    )
 
 
 def read_cache_control(block: Block) -> Block | None:
-    """Return the `cache_control` of a content block or tool, as the API's schema has it.
+    """Return the `cache_control` of a content block or tool in the form of the API's schema.
 
-    Anything else than `{"type": "ephemeral"}`, with "5m" or "1h" as `ttl` or without one, counts as
-    absent. LangChain keeps keys that it does not know in a block's `extras`.
+    Anything but `{"type": "ephemeral"}`, without or with a `ttl` of "5m" or "1h", counts as absent.
+    LangChain moves keys that it does not know to a block's `extras`.
     """
     extras = block.get("extras")
-    mark = block.get("cache_control")
-    if mark is None and isinstance(extras, Mapping):
-        mark = extras.get("cache_control")
-    if not isinstance(mark, Mapping) or mark.get("type") != "ephemeral":
+    value = block.get("cache_control")
+    if value is None and isinstance(extras, Mapping):
+        value = extras.get("cache_control")
+    if not isinstance(value, Mapping) or value.get("type") != "ephemeral":
         return None
-    ttl = {"ttl": mark["ttl"]} if mark.get("ttl") in ("5m", "1h") else {}
+    ttl = {"ttl": value["ttl"]} if value.get("ttl") in ("5m", "1h") else {}
     return {"type": "ephemeral", **ttl}
 
 
@@ -110,320 +228,193 @@ def has_cache_control(messages: Iterable[BaseMessage]) -> bool:
     )
 
 
-def _read_text(_: str, block: Block) -> Iterable[ContentPart]:
-    if "text" not in block:
-        return (_unknown(block),)
-    text = block["text"]
+def parse_tool_call(block: Block, kind: str = "") -> ToolCallPart:
+    """Parse a tool call of any provider: a content block, or an item of `tool_calls`."""
+    body = _nested(block, kind, "function")
+    # A block of the Responses API has two ids; results refer to `call_id`.
+    call_id = first_string(block, "call_id", "id") or first_string(body, "toolUseId", "id")
+    args = next((body[key] for key in _ARGUMENT_KEYS if body.get(key)), None)
+    return ToolCallPart(call_id, first_string(body, "name"), args)
+
+
+def _nested(block: Block, *keys: str) -> Block:
+    """Return the object under one of `keys`, else the block itself."""
+    return next((inner for key in keys if isinstance(inner := block.get(key), Mapping)), block)
+
+
+def _parse_result(kind: str, block: Block) -> ToolResultPart:
+    body = _nested(block, kind)
+    call_id = first_string(body, "tool_use_id", "toolUseId", "call_id", "tool_call_id", "id")
+    content = next((body[key] for key in _RESULT_KEYS if body.get(key) is not None), "")
+    is_error = body.get("is_error") is True or body.get("status") == "error"
+    name = first_string(body, "name")
+    return ToolResultPart(call_id, name, content, is_error, read_cache_control(block))
+
+
+def _parse_text(block: Block) -> Iterable[ContentPart]:
+    text = block.get("text", block)  # the block itself, which is no string, if the key is missing
     if text is None or text == "":
         return ()
     return (Text(text, read_cache_control(block)) if isinstance(text, str) else _unknown(block),)
 
 
-def _read_json(kind: str, block: Block) -> Iterable[ContentPart]:
-    return (Text(json_text(block[kind])) if kind in block else _unknown(block),)
-
-
-def _read_search_result(_: str, block: Block) -> Iterable[ContentPart]:
-    content = block.get("content")
-    if not isinstance(content, list):
-        return (_unknown(block),)
-    texts = (piece.text for piece in read_content(content) if isinstance(piece, Text))
+def _parse_search_result(block: Block) -> Iterable[ContentPart]:
+    texts = (part.text for part in parse_content(block["content"]) if isinstance(part, Text))
     lines = (first_string(block, "title"), first_string(block, "source"), *texts)
     return (Text("\n".join(filter(None, lines))),)
 
 
-def _read_document(kind: str, block: Block) -> Iterable[ContentPart]:
-    """Read a medium; Anthropic's and Converse's documents may hold content blocks instead."""
-    holder = block.get(kind)
-    source = (holder if isinstance(holder, Mapping) else block).get("source")
+def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
+    """Parse media; documents of Anthropic and Converse may contain content blocks instead."""
+    source = _nested(block, kind).get("source")
     if isinstance(source, Mapping) and source.get("content"):
-        return read_content(source["content"])
-    medium = read_media(kind, block)
-    mark = read_cache_control(block)
-    if isinstance(medium, str):
-        return (Text(medium, mark),) if medium else ()
-    return (replace(medium, cache_control=mark) if isinstance(medium, Media) else medium,)
+        return parse_content(source["content"])
+    parsed = parse_media(kind, block)
+    cache_control = read_cache_control(block)
+    if isinstance(parsed, str):
+        return (Text(parsed, cache_control),) if parsed else ()
+    if isinstance(parsed, Media):
+        return (replace(parsed, cache_control=cache_control),)
+    return (parsed,)
 
 
-def _read_output(_: str, block: Block) -> Iterable[ContentPart]:
-    return read_content(block["output"]) if "output" in block else (_unknown(block),)
+# Encoding, for each kind of message.
 
-
-def _read_refusal(_: str, block: Block) -> Iterable[ContentPart]:
-    return (Refusal(first_string(block, "refusal", "text")),)
-
-
-def _read_reasoning(_: str, block: Block) -> Iterable[ContentPart]:
-    return (Reasoning(first_string(block, "reasoning", "thinking")),)
-
-
-def read_call(block: Block, kind: str = "") -> ToolCallPart:
-    """Read a tool call of any dialect: a content block, or an item of a message's `tool_calls`."""
-    body = _body(block, kind, "function")
-    # Responses has two ids in a block: `call_id` is the one that the tool's answer names.
-    identity = first_string(block, "call_id", "id") or first_string(body, "toolUseId", "id")
-    args = next((body[key] for key in _ARGUMENTS if body.get(key)), None)
-    return ToolCallPart(identity, first_string(body, "name"), args)
-
-
-def _read_call(kind: str, block: Block) -> Iterable[ContentPart]:
-    return (read_call(block, kind),)
-
-
-def _read_result(kind: str, block: Block) -> Iterable[ContentPart]:
-    body = _body(block, kind)
-    identity = first_string(body, "tool_use_id", "toolUseId", "call_id", "tool_call_id", "id")
-    content = next((body[key] for key in _RESULTS if body.get(key) is not None), "")
-    error = body.get("is_error") is True or body.get("status") == "error"
-    name, mark = first_string(body, "name"), read_cache_control(block)
-    return (ToolResultPart(identity, name, content, error, mark),)
-
-
-def _read_non_standard(_: str, block: Block) -> Iterable[ContentPart]:
-    return _read_block(block.get("value"), READERS)
-
-
-def _read_non_standard_result(_: str, block: Block) -> Iterable[ContentPart]:
-    return (
-        _read_block(block.get("value"), _RESULT_READERS) if "value" in block else (_unknown(block),)
-    )
-
-
-def _read_nothing(_: str, __: Block) -> Iterable[ContentPart]:
-    return ()
-
-
-def _leave_out(_: str, block: Block) -> Iterable[ContentPart]:
-    """Leave out a block; an object that only has a key of the same name is data."""
-    return () if "type" in block else (_unknown(block),)
-
-
-_ARGUMENTS = ("args", "arguments", "input", "partial_json")
-_RESULTS = ("content", "output", "response")
-
-_SAYINGS: dict[str, Reader] = {
-    **dict.fromkeys(("text", "input_text", "output_text", "guard_content"), _read_text),
-    **dict.fromkeys(KINDS, _read_document),
-    "json": _read_json,
-    "search_result": _read_search_result,
-    "custom_tool_call_output": _read_output,
-    **dict.fromkeys(("cachePoint", "cache_point"), _read_nothing),
-}
-"""What can be said in any message. In a tool's result every other object is data."""
-
-_CALLS = (
-    *("tool_call", "invalid_tool_call", "tool_use", "toolUse"),
-    *("function_call", "functionCall", "custom_tool_call", "function"),
-)
-_ANSWERS = (
-    *("tool_result", "toolResult", "function_response", "functionResponse"),
-    "function_call_output",
-)
-_THOUGHTS = (
-    *("reasoning", "reasoning_content", "reasoningContent"),
-    *("thinking", "redacted_thinking", "redacted_reasoning"),
-)
-_MACHINERY = (
-    "tool_call_chunk",
-    *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
-    *("web_search_tool_result", "web_fetch_tool_result", "tool_search_tool_result"),
-    *("code_execution_tool_result", "bash_code_execution_tool_result"),
-    *("text_editor_code_execution_tool_result", "mcp_tool_use", "mcp_tool_result"),
-    *("web_search_call", "file_search_call", "code_interpreter_call", "computer_call"),
-    *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
-    *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
-    *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
-)
-
-READERS: dict[str, Reader] = {
-    **_SAYINGS,
-    "non_standard": _read_non_standard,
-    "refusal": _read_refusal,
-    **dict.fromkeys(_THOUGHTS, _read_reasoning),
-    **dict.fromkeys(_CALLS, _read_call),
-    **dict.fromkeys(_ANSWERS, _read_result),
-    # What a provider's servers did for its model, whose text tells the outcome; fragments of
-    # calls, which a message has whole among its `tool_calls`.
-    **dict.fromkeys(_MACHINERY, _read_nothing),
-}
-
-_DATA = frozenset({"function", "reference", "compaction"})
-"""Types that the data of a tool are as likely to have as blocks of a model."""
-
-_RESULT_READERS: dict[str, Reader] = {
-    **{kind: _leave_out for kind in (*_THOUGHTS, *_CALLS, *_MACHINERY) if kind not in _DATA},
-    **_SAYINGS,
-    "non_standard": _read_non_standard_result,
-}
-"""A tool that is an agent may return its model's blocks: its thoughts and calls are left out."""
-
-
-def _body(block: Block, *keys: str) -> Block:
-    """Return the object under one of `keys`, where the dialect nests, else the block itself."""
-    for key in keys:
-        inner = block.get(key)
-        if isinstance(inner, Mapping):
-            return inner
-    return block
-
-
-def _unknown(block: object) -> UnsupportedContent:
-    kind = block.get("type") if isinstance(block, Mapping) else type(block).__name__
-    return UnsupportedContent(
-        block, f"its block of type {kind!r:.80} is of no known kind. Send its content as text."
-    )
-
-
-def _read_block(block: object, readers: Mapping[str, Reader]) -> Iterable[ContentPart]:
-    if isinstance(block, str):
-        return (Text(block),) if block else ()
-    if not isinstance(block, Mapping):
-        return (_unknown(block),)
-    kind = block.get("type")
-    if kind is None and len(block) == 1:
-        # Gemini's and Converse's own blocks have no type: their only key says what they are.
-        kind = next(iter(block))
-    reader = readers.get(kind) if isinstance(kind, str) else None
-    return (_unknown(block),) if reader is None else reader(str(kind), block)
-
-
-def read_content(content: object, readers: Mapping[str, Reader] = READERS) -> list[ContentPart]:
-    """Say what `content` holds, in its order: a string, a list of strings and blocks, or `None`."""
-    if content is None:
-        return []
-    blocks = content if isinstance(content, list | tuple) else (content,)
-    return [piece for block in blocks for piece in _read_block(block, readers)]
-
-
-# Writing, for one kind of message each. Strings take the short way.
-
-_REMEDIES = {
+_HINTS = {
     "image_url": "Use a model that sees, such as baidu/ernie-5.0, or leave the block out.",
     "file": "Use a model that takes PDF, such as baidu/ernie-5.0, or send the text of the file.",
     "file_id": "Send the file itself, in base64.",
     "audio": "No ERNIE model here takes audio: send a transcript.",
     "video": "No ERNIE model here takes video: send single frames as images.",
 }
-_REMEDY_OF_FORM = "Send an image as PNG, JPEG, GIF or WebP, anything else as PDF or as text."
+_FORMAT_HINT = "Send an image as PNG, JPEG, GIF or WebP, anything else as PDF or as text."
 
 
-def _takes(spec: ModelSpec, need: str) -> bool:
-    if need == "file_id":
+def _supports(spec: ModelSpec, requirement: str) -> bool:
+    if requirement == "file_id":
         return spec.file_ids
-    return need in spec.parts or (spec.any_formats and "/" in need)
+    return requirement in spec.parts or (spec.any_formats and "/" in requirement)
 
 
-def _media_part(medium: Media, spec: ModelSpec, *, omit: bool) -> Wire:
-    """Write a medium as a content part; with `omit` as a text if the model does not take it.
+def _media_part(media: Media, spec: ModelSpec, *, omit: bool) -> JsonObject:
+    """Return media as a content part; if the model does not take it and `omit` is set, as text.
 
     Raises:
-        NotSendableError: The model does not take it.
+        UnsupportedContentError: The model does not take it.
     """
-    for need in medium.needs:
-        if not _takes(spec, need):
+    for requirement in media.requires:
+        if not _supports(spec, requirement):
             if omit:
-                return text_part(medium.omitted)
-            form = f" ({need})" if need != medium.needs[0] else ""
+                return text_part(media.placeholder)
+            detail = f" ({requirement})" if requirement != media.requires[0] else ""
             raise UnsupportedContentError(
-                f"the model does not take its block of type {medium.block!r}{form}. "
-                f"{_REMEDIES.get(need, _REMEDY_OF_FORM)} {_omission(medium)}"
+                f"the model does not take its block of type {media.type!r}{detail}. "
+                f"{_HINTS.get(requirement, _FORMAT_HINT)} {_omit_hint(media)}"
             )
-    return _marked(medium.part, medium.cache_control, spec)
+    return _with_cache_control(media.part, media.cache_control, spec)
 
 
-def _omission(medium: Media | UnsupportedContent) -> str:
-    return f'With on_unsupported_content="omit", {medium.omitted!r} is sent instead.'
+def _omit_hint(media: Media | UnsupportedContent) -> str:
+    return f'With on_unsupported_content="omit", {media.placeholder!r} is sent instead.'
 
 
-def _stand_in(block: UnsupportedContent, *, omit: bool) -> str:
-    """Return the text that stands in for a medium, if it is to be omitted.
+def _placeholder(block: UnsupportedContent, *, omit: bool) -> str:
+    """Return the text that replaces media.
 
     Raises:
-        NotSendableError: It is not, or the block is no medium.
+        UnsupportedContentError: `omit` is not set, or the block is not media.
     """
-    if omit and block.omitted:
-        return block.omitted
-    raise UnsupportedContentError(f"{block.why} {_omission(block)}" if block.omitted else block.why)
+    if omit and block.placeholder:
+        return block.placeholder
+    hint = f" {_omit_hint(block)}" if block.placeholder else ""
+    raise UnsupportedContentError(f"{block.reason}{hint}")
 
 
-def _marked(part: Wire, mark: Block | None, spec: ModelSpec) -> Wire:
-    return {**part, "cache_control": mark} if mark and spec.cache_control else part
+def _with_cache_control(part: JsonObject, value: Block | None, spec: ModelSpec) -> JsonObject:
+    return {**part, "cache_control": value} if value and spec.cache_control else part
 
 
-def supported_media(pieces: Iterable[ContentPart], spec: ModelSpec) -> list[Wire]:
-    """Write the media among `pieces` that the model takes as content parts; leave out the rest."""
-    media = [piece for piece in pieces if isinstance(piece, Media)]
-    return [each.part for each in media if all(_takes(spec, need) for need in each.needs)]
+def supported_media(parts: Iterable[ContentPart], spec: ModelSpec) -> list[JsonObject]:
+    """Return the media that the model takes as content parts, without the rest."""
+    media = [part for part in parts if isinstance(part, Media)]
+    return [each.part for each in media if all(_supports(spec, need) for need in each.requires)]
 
 
-def text_content(texts: Sequence[Text], spec: ModelSpec, separator: str = "") -> str | list[Wire]:
-    """Write texts as one; as parts only if a mark for the prompt cache has to stand on one."""
+def text_part(text: str) -> JsonObject:
+    """Return a text as a content part."""
+    return {"type": "text", "text": clean_text(text)}
+
+
+def text_content(
+    texts: Sequence[Text], spec: ModelSpec, separator: str = ""
+) -> str | list[JsonObject]:
+    """Return texts as one string, or as content parts if one needs its `cache_control`."""
     if spec.cache_control and any(text.cache_control for text in texts):
-        return [_marked(text_part(each.text), each.cache_control, spec) for each in texts]
+        return [_with_cache_control(text_part(t.text), t.cache_control, spec) for t in texts]
     return clean_text(separator.join(text.text for text in texts))
 
 
-def system_content(content: object, spec: ModelSpec, *, omit: bool = False) -> str | list[Wire]:
-    """Write what a system message says: its texts, with nothing added in between.
+def system_content(
+    content: object, spec: ModelSpec, *, omit: bool = False
+) -> str | list[JsonObject]:
+    """Return the content of a system message: its texts, with nothing in between.
 
     Raises:
-        NotSendableError: It holds something that is no text, or, with `omit`, no medium either.
+        UnsupportedContentError: It contains media and `omit` is not set, or an unknown block.
     """
     if isinstance(content, str):
         return clean_text(content)
     texts: list[Text] = []
-    for piece in read_content(content):
-        match piece:
+    for part in parse_content(content):
+        match part:
             case Text():
-                texts.append(piece)
+                texts.append(part)
             case Refusal(text):
                 texts.append(Text(text))
             case Media() if omit:
-                texts.append(Text(piece.omitted))
-            case Media(block):
+                texts.append(Text(part.placeholder))
+            case Media():
                 raise UnsupportedContentError(
-                    f"its block of type {block!r} is no text, and instructions are nothing else. "
-                    f"Put it into a user message. {_omission(piece)}"
+                    f"its block of type {part.type!r} is not text, and instructions may contain "
+                    f"text only. Put it into a user message. {_omit_hint(part)}"
                 )
             case UnsupportedContent():
-                texts.append(Text(_stand_in(piece, omit=omit)))
+                texts.append(Text(_placeholder(part, omit=omit)))
     return text_content(texts, spec)
 
 
-def text_part(text: str) -> Wire:
-    """Write a text as a content part."""
-    return {"type": "text", "text": clean_text(text)}
+def user_parts(
+    parts: Iterable[ContentPart], spec: ModelSpec, *, omit: bool = False
+) -> list[JsonObject]:
+    """Return the content parts of a user message.
 
-
-def user_parts(pieces: Iterable[ContentPart], spec: ModelSpec, *, omit: bool = False) -> list[Wire]:
-    """Write what a user says and shows as content parts.
-
-    People make user messages of another agent's answer: its thoughts and calls are left out.
+    Reasoning and calls are left out: they come from another agent's response, sent on as a user
+    message.
 
     Args:
-        pieces: What the message holds.
-        spec: What the model takes.
-        omit: Whether a text such as `[image omitted]` is sent for what it does not take.
+        parts: The parsed content.
+        spec: The capabilities of the model.
+        omit: Whether a text such as `[image omitted]` replaces media that the model does not take.
 
     Raises:
-        NotSendableError: The model does not take one of the blocks.
+        UnsupportedContentError: The model does not take one of the blocks.
     """
-    parts: list[Wire] = []
-    for piece in pieces:
-        match piece:
-            case Text(text, mark):
-                parts.append(_marked(text_part(text), mark, spec))
+    encoded: list[JsonObject] = []
+    for part in parts:
+        match part:
+            case Text(text, cache_control):
+                encoded.append(_with_cache_control(text_part(text), cache_control, spec))
             case Refusal(text):
-                parts.append(text_part(text))
+                encoded.append(text_part(text))
             case Media():
-                parts.append(_media_part(piece, spec, omit=omit))
+                encoded.append(_media_part(part, spec, omit=omit))
             case UnsupportedContent():
-                parts.append(text_part(_stand_in(piece, omit=omit)))
-    return parts
+                encoded.append(text_part(_placeholder(part, omit=omit)))
+    return encoded
 
 
-def user_content(parts: list[Wire]) -> object:
-    """Choose the simplest form that holds `parts`: a string for no or one text, else a list."""
+def user_content(parts: list[JsonObject]) -> object:
+    """Return the simplest form of `parts`: a string for no or one plain text, else a list."""
     if not parts:
         return ""
     is_plain = len(parts) == 1 and parts[0].keys() == {"type", "text"}
@@ -432,40 +423,39 @@ def user_content(parts: list[Wire]) -> object:
 
 def tool_content(
     content: object, spec: ModelSpec, *, omit: bool = False
-) -> tuple[list[Text], list[Wire]]:
-    """Write a tool's result as its texts and its media, which no tool message may hold.
+) -> tuple[list[Text], list[JsonObject]]:
+    """Return the texts and the media of a tool result; a tool message may contain text only.
 
-    Each text is a line or more; objects that are no content blocks are data, and go as JSON.
+    Each text is one line or more; objects that are not content blocks become JSON.
 
     Args:
         content: What the tool returned.
-        spec: What the model takes.
-        omit: Whether a text such as `[image omitted]` stands for what it does not take.
+        spec: The capabilities of the model.
+        omit: Whether a text such as `[image omitted]` replaces media that the model does not take.
 
     Raises:
-        NotSendableError: The model does not take one of the media.
+        UnsupportedContentError: The model does not take one of the media.
     """
     if isinstance(content, str):
         return [Text(content)], []
-    pieces = read_content(content, _RESULT_READERS)
-    data = [
-        each.value for each in pieces if isinstance(each, UnsupportedContent) and not each.omitted
-    ]
-    if data and len(data) == len(pieces):
+    parts = parse_content(content, in_result=True)
+    data = [p.block for p in parts if isinstance(p, UnsupportedContent) and not p.placeholder]
+    if data and len(data) == len(parts):
         return [Text(json_text(data if isinstance(content, list | tuple) else content))], []
     lines: list[Text] = []
-    media: list[Wire] = []
-    for piece in pieces:
-        match piece:
+    media: list[JsonObject] = []
+    for part in parts:
+        match part:
             case Text():
-                lines.append(piece)
+                lines.append(part)
             case Media():
-                part = _media_part(piece, spec, omit=omit)
-                if part["type"] == "text":
-                    lines.append(Text(piece.omitted))
+                encoded = _media_part(part, spec, omit=omit)
+                if encoded["type"] == "text":
+                    lines.append(Text(part.placeholder))
                 else:
-                    media.append(part)
-            case UnsupportedContent(value, _, omitted):
-                text = _stand_in(piece, omit=omit) if omitted else json_text(value)
+                    media.append(encoded)
+            case UnsupportedContent():
+                is_data = not part.placeholder
+                text = json_text(part.block) if is_data else _placeholder(part, omit=omit)
                 lines.append(Text(text))
     return lines, media

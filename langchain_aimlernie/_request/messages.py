@@ -1,9 +1,8 @@
-"""LangChain's messages -> the wire's, one small encoder for each class.
+"""Encode LangChain messages as the messages of a request.
 
-The wire knows fewer kinds of message than LangChain, and asks more of them: a tool's result must
-follow the turn that called it, name its call, and be a text. So the encoders write into a
-`_Conversation`, which remembers the open calls, and puts what no tool message may hold into a
-user message after the results.
+The API is stricter than LangChain: a tool message must follow the assistant message with its call,
+name that call's id, and contain text only. `ConversationEncoder` therefore keeps track of open
+calls, and defers media in tool results to a user message after all results of the turn.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import singledispatch
 from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_core.messages import (
@@ -33,9 +32,8 @@ from langchain_aimlernie._request.content import (
     ToolCallPart,
     ToolResultPart,
     UnsupportedContentError,
-    Wire,
-    read_call,
-    read_content,
+    parse_content,
+    parse_tool_call,
     supported_media,
     system_content,
     text_content,
@@ -44,17 +42,17 @@ from langchain_aimlernie._request.content import (
     user_content,
     user_parts,
 )
-from langchain_aimlernie._request.media import first_string
+from langchain_aimlernie._request.media import JsonObject, first_string
 from langchain_aimlernie._text import clean_text
 from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:
     from langchain_aimlernie.profiles import ModelSpec
 
-_OURS = (None, "aimlernie")
+_OWN_PROVIDERS = (None, "aimlernie")
 _NO_NAME = "unknown"
-_BROKEN = "invalid_arguments"
-_SHOWN = "[What this result shows follows in a user message.]"
+_INVALID_ARGUMENTS = "invalid_arguments"
+_MEDIA_FOLLOW = "[What this result shows follows in a user message.]"
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -64,165 +62,165 @@ def encode_messages(
     *,
     replay_reasoning: bool = False,
     omit_unsupported: bool = False,
-) -> list[Wire]:
-    """Write a conversation as the model's published schema has it; `messages` stay as they are.
+) -> list[JsonObject]:
+    """Return the messages in the form of the model's published schema.
 
     Args:
-        messages: Messages of any class, with content of any provider.
-        spec: What the model takes.
-        replay_reasoning: Send earlier reasoning along, if it is this provider's own or nobody's.
-        omit_unsupported: Send a text such as `[image omitted]` for a medium that the model does
-            not take, instead of raising.
+        messages: Messages of any class with content of any provider; not changed.
+        spec: The capabilities of the model.
+        replay_reasoning: Whether earlier reasoning is sent, if its provider is this package or
+            unknown.
+        omit_unsupported: Whether a text such as `[image omitted]` replaces media that the model
+            does not take.
 
     Raises:
-        BadRequestError: Something cannot be sent to this model. The text names the message, what
-            is wrong with it and what to do about it.
+        BadRequestError: A message cannot be sent to this model. The text names the message, the
+            block and the model, and says what to do.
     """
     if not messages:
         raise BadRequestError("There are no messages to send. Pass at least one.")
-    conversation = _Conversation(spec, replay_reasoning=replay_reasoning, omit=omit_unsupported)
+    encoder = ConversationEncoder(spec, replay_reasoning=replay_reasoning, omit=omit_unsupported)
     for index, message in enumerate(messages):
         try:
-            _encoder(type(message))(message, conversation)
+            _encode(message, encoder)
         except UnsupportedContentError as error:
             reason = str(error)
         except RecursionError:
             reason = "its content is nested too deeply. Send the inner part as text."
         else:
             continue
+        # Raised here, outside `except`, so that the error has no context.
         kind = type(message).__name__
         raise BadRequestError(f"messages[{index}] ({kind}) cannot be sent to {spec.id}: {reason}")
-    conversation.tell_aside()
-    return conversation.messages
+    encoder.flush_deferred()
+    return encoder.messages
 
 
 class _OpenCall(NamedTuple):
-    """A call that waits for its result: its own id (perhaps none), name, and id on the wire."""
+    """A call without a result so far: its original id (may be empty), name and sent id."""
 
-    own_id: str
+    original_id: str
     name: str
-    wire_id: str
+    sent_id: str
 
 
-class _Conversation:
-    """The messages written so far, and what the next one must know of them."""
+class ConversationEncoder:
+    """Collects the encoded messages and matches tool results to calls.
 
-    __slots__ = (
-        *("_aside", "_called", "_function_call", "_open"),
-        *("messages", "omit", "replay_reasoning", "spec"),
-    )
+    Attributes:
+        messages: The messages encoded so far.
+    """
 
     def __init__(self, spec: ModelSpec, *, replay_reasoning: bool, omit: bool) -> None:
-        self.messages: list[Wire] = []
+        self.messages: list[JsonObject] = []
         self.spec = spec
         self.replay_reasoning = replay_reasoning
         self.omit = omit
-        self._aside: list[Wire] = []
-        self._called: set[str] = set()
+        self._deferred: list[JsonObject] = []
+        self._sent_ids: set[str] = set()
         self._function_call: ToolCallPart | None = None
         self._open: list[_OpenCall] = []
 
-    def say(self, role: str, content: object, name: str | None, **more: object) -> None:
-        """Add a message that is no tool's result."""
-        self.tell_aside()
+    def add_message(self, role: str, content: object, name: str | None, **fields: object) -> None:
+        """Add a message that is not a tool result."""
+        self.flush_deferred()
         self._function_call = None
-        message: Wire = {"role": role, "content": content, **more}
+        message: JsonObject = {"role": role, "content": content, **fields}
         if name:
             message["name"] = clean_text(name)
         self.messages.append(message)
 
-    def show(self, label: str, media: Sequence[Wire]) -> None:
-        """Keep media that only a user message may hold for the next one that can be added."""
+    def defer_media(self, label: str, media: Sequence[JsonObject]) -> None:
+        """Keep media that only a user message may contain until no tool result can follow."""
         if media:
-            self._aside += (text_part(label), *media)
+            self._deferred += (text_part(label), *media)
 
-    def tell_aside(self) -> None:
-        """Say what the tools' results could not hold, now that it parts none from its call."""
-        if self._aside:
-            self.messages.append({"role": "user", "content": user_content(self._aside)})
-            self._aside = []
+    def flush_deferred(self) -> None:
+        """Add the deferred parts as a user message."""
+        if self._deferred:
+            self.messages.append({"role": "user", "content": user_content(self._deferred)})
+            self._deferred = []
 
-    def call(self, calls: Iterable[ToolCallPart]) -> list[Wire]:
-        """Write the calls of a turn, each under an id of its own."""
+    def add_tool_calls(self, calls: Iterable[ToolCallPart]) -> list[JsonObject]:
+        """Encode the calls of an assistant message, each with a unique id, and await results."""
         self._open = []
-        wire: list[Wire] = []
+        encoded: list[JsonObject] = []
         for call in calls:
-            wire_id = self._free_id(call.id or f"call_{len(self.messages)}_{len(wire)}")
-            self._open.append(_OpenCall(call.id, call.name, wire_id))
-            function = {"name": call.name or _NO_NAME, "arguments": _arguments(call)}
-            wire.append({"id": wire_id, "type": "function", "function": function})
-        self._called.update(call.wire_id for call in self._open)
-        return wire
+            sent_id = self._unique_id(call.id or f"call_{len(self.messages)}_{len(encoded)}")
+            self._open.append(_OpenCall(call.id, call.name, sent_id))
+            function = {"name": call.name or _NO_NAME, "arguments": _encode_arguments(call)}
+            encoded.append({"id": sent_id, "type": "function", "function": function})
+        self._sent_ids.update(call.sent_id for call in self._open)
+        return encoded
 
     def await_function(self, call: ToolCallPart) -> None:
-        """Add a legacy `function_call` to the turn just written, should a function answer it."""
+        """Remember a legacy `function_call`; it is sent only if its result follows."""
         self._open = []
         self._function_call = call
 
-    def _free_id(self, wanted: str) -> str:
-        taken = {call.wire_id for call in self._open}
-        wire_id, number = wanted, 1
-        while wire_id in taken:
+    def _unique_id(self, wanted: str) -> str:
+        taken = {call.sent_id for call in self._open}
+        unique, number = wanted, 1
+        while unique in taken:
             number += 1
-            wire_id = f"{wanted}_{number}"
-        return wire_id
+            unique = f"{wanted}_{number}"
+        return unique
 
-    def answer(self, result: ToolResultPart) -> None:
-        """Add a tool's result; one that answers no call is told as a user message."""
+    def add_tool_result(self, result: ToolResultPart) -> None:
+        """Add a tool result; one without a call is deferred to a user message."""
         lines, media = tool_content(result.content, self.spec, omit=self.omit)
-        first = lines[0].text if lines else ""
-        if result.error and not first.lstrip().lower().startswith("error"):
-            mark = lines[0].cache_control if lines else None
-            lines[:1] = [Text(f"Error: {first}", mark)]
+        first = lines[0] if lines else Text("")
+        if result.error and not first.text.lstrip().lower().startswith("error"):
+            lines[:1] = [replace(first, text=f"Error: {first.text}")]
         if result.cache_control and lines:
             lines[-1] = replace(lines[-1], cache_control=result.cache_control)
-        wire_id = self._claim(result)
+        call_id = self._match_call(result)
         label = f"[Result of the tool {result.name or result.id or _NO_NAME}]"
-        if wire_id is None:
+        if call_id is None:
             text = "\n".join([label, *(line.text for line in lines)])
-            self._aside += (text_part(text), *media)
+            self._deferred += (text_part(text), *media)
             return
         if media:
-            self.show(label, media)
-            lines.append(Text(_SHOWN))
+            self.defer_media(label, media)
+            lines.append(Text(_MEDIA_FOLLOW))
         content = text_content(lines, self.spec, "\n")
         name = {"name": result.name} if result.name else {}
-        self.messages.append({"role": "tool", "content": content, "tool_call_id": wire_id, **name})
+        self.messages.append({"role": "tool", "content": content, "tool_call_id": call_id, **name})
 
-    def _claim(self, result: ToolResultPart) -> str | None:
-        """Find the call that `result` answers: by id, else by name, else in order."""
-        fits = [call for call in self._open if call.own_id == result.id]
-        if not fits and result.id in self._called:
+    def _match_call(self, result: ToolResultPart) -> str | None:
+        """Return the sent id of the result's call: by id, else by name, else the first open one."""
+        matches = [call for call in self._open if call.original_id == result.id]
+        if not matches and result.id in self._sent_ids:
             return result.id
         if not result.id:
-            fits += [call for call in self._open if call.own_id and call.name == result.name]
-        fits = fits or [call for call in self._open if not call.own_id]
-        call = min(fits, key=lambda call: result.name not in ("", call.name), default=None)
+            matches += [c for c in self._open if c.original_id and c.name == result.name]
+        matches = matches or [call for call in self._open if not call.original_id]
+        call = min(matches, key=lambda call: result.name not in ("", call.name), default=None)
         if call is None:
-            return self._claim_function_call(result)
+            return self._match_function_call(result)
         self._open.remove(call)
-        return call.wire_id
+        return call.sent_id
 
-    def _claim_function_call(self, result: ToolResultPart) -> str | None:
+    def _match_function_call(self, result: ToolResultPart) -> str | None:
         call = self._function_call
         if call is None or result.id or result.name != call.name:
             return None
         self._function_call = None
-        self.messages[-1]["tool_calls"] = self.call([call])
-        return self._open.pop().wire_id
+        self.messages[-1]["tool_calls"] = self.add_tool_calls([call])
+        return self._open.pop().sent_id
 
 
-def _arguments(call: ToolCallPart) -> str:
-    """Write a call's arguments as a JSON object; text that is none is kept inside one."""
+def _encode_arguments(call: ToolCallPart) -> str:
+    """Return arguments as a JSON object; anything else is wrapped in one."""
     args = call.args
     if isinstance(args, str):
         args = clean_text(args).strip()
-        if _is_object(args):
+        if _is_json_object(args):
             return args
     if args and not isinstance(args, Mapping):
-        args = {_BROKEN: args}
+        args = {_INVALID_ARGUMENTS: args}
     try:
-        return clean_text(_json_object(args or {}))
+        return clean_text(_dump_arguments(args or {}))
     except (TypeError, ValueError) as error:
         raise UnsupportedContentError(
             f"the arguments of its call of {call.name or _NO_NAME!r} are not JSON ({error}). "
@@ -230,164 +228,142 @@ def _arguments(call: ToolCallPart) -> str:
         ) from None
 
 
-def _json_object(args: object) -> str:
-    """Write arguments as JSON; with a number that JSON does not have, as text within an object.
-
-    Such a call stands in threads of other packages, which could not go on otherwise.
-    """
+def _dump_arguments(args: object) -> str:
     try:
         return _to_json(args)
     except ValueError:
-        return _to_json({_BROKEN: json.dumps(args, ensure_ascii=False)})
+        # NaN and infinity occur in threads of other packages, which must stay usable.
+        return _to_json({_INVALID_ARGUMENTS: json.dumps(args, ensure_ascii=False)})
 
 
-def _is_object(text: str) -> bool:
+def _is_json_object(text: str) -> bool:
     try:
         value = from_json(text, allow_inf_nan=False)
-        _to_json(value)  # refuses the infinity that `1e999` became
+        _to_json(value)  # rejects the infinity that `1e999` became
     except ValueError:
         return False
     return isinstance(value, dict)
 
 
-# One encoder for each class.
-
-
-def _encode_user(message: BaseMessage, conversation: _Conversation) -> None:
-    if isinstance(message.content, str):
-        conversation.say("user", clean_text(message.content), message.name)
-        return
-    pieces = read_content(message.content)
-    said = [piece for piece in pieces if not isinstance(piece, ToolResultPart)]
-    for piece in pieces:
-        if isinstance(
-            piece, ToolResultPart
-        ):  # Anthropic's and Gemini's users bring the tools' results
-            conversation.answer(piece)
-    if said or not pieces:
-        parts = user_parts(said, conversation.spec, omit=conversation.omit)
-        conversation.say("user", user_content(parts), message.name)
-
-
-def _encode_system(message: BaseMessage, conversation: _Conversation) -> None:
-    # LangChain has no class for developer messages, only this mark.
-    if message.additional_kwargs.get("__openai_role__") == "developer":
-        _encode_developer(message, conversation)
-    else:
-        _instruct("system", message, conversation)
-
-
-def _encode_developer(message: BaseMessage, conversation: _Conversation) -> None:
-    _instruct("developer" if conversation.spec.developer_role else "system", message, conversation)
-
-
-def _instruct(role: str, message: BaseMessage, conversation: _Conversation) -> None:
-    content = system_content(message.content, conversation.spec, omit=conversation.omit)
-    conversation.say(role, content, message.name)
-
-
-def _encode_assistant(message: BaseMessage, conversation: _Conversation) -> None:
-    content, spec, additional = message.content, conversation.spec, message.additional_kwargs
-    if isinstance(content, str):
-        pieces: list[ContentPart] = []
-        text: object = clean_text(content)
-    else:
-        pieces = read_content(content)
-        text = text_content([piece for piece in pieces if isinstance(piece, Text)], spec)
-    more: Wire = {}
-    refusal = _refusal(additional, pieces) if additional or pieces else ""
-    if refusal:
-        more["refusal"] = refusal
-    if conversation.replay_reasoning and (reasoning := _reasoning(message, pieces)):
-        more["reasoning_content"] = reasoning
-    if calls := _calls(message, pieces):
-        more["tool_calls"] = conversation.call(calls)
-    # Never null, which the 4.5 schemas refuse; "" is what every server takes beside tool calls.
-    conversation.say("assistant", text, message.name, **more)
-    raw = additional.get("function_call")
-    if isinstance(raw, Mapping) and not calls:
-        conversation.await_function(read_call(raw))
-    if pieces:
-        conversation.show("[What the assistant showed]", supported_media(pieces, spec))
-
-
-def _refusal(additional: Mapping[str, object], pieces: Iterable[ContentPart]) -> str:
-    return first_string(additional, "refusal") or _said(pieces, Refusal)
-
-
-def _said(pieces: Iterable[ContentPart], kind: type[Refusal | Reasoning]) -> str:
-    return clean_text("".join(piece.text for piece in pieces if isinstance(piece, kind)))
-
-
-def _reasoning(message: BaseMessage, pieces: Iterable[ContentPart]) -> str:
-    if message.response_metadata.get("model_provider") not in _OURS:
-        return ""
-    return first_string(message.additional_kwargs, "reasoning_content") or _said(pieces, Reasoning)
-
-
-def _calls(message: BaseMessage, pieces: Sequence[ContentPart]) -> list[ToolCallPart]:
-    """Collect a turn's calls, valid or not: every one of them has a result that must follow.
-
-    In an `AIMessage` they are the ones in its fields. Content blocks and `additional_kwargs` only
-    repeat them, and still hold those that a program has removed.
-    """
-    if isinstance(message, AIMessage):
-        raws = [*(message.tool_calls or ()), *(message.invalid_tool_calls or ())]
-        return [read_call(raw) for raw in raws]
-    raw_calls = getattr(message, "tool_calls", message.additional_kwargs.get("tool_calls"))
-    if isinstance(raw_calls, list) and raw_calls:
-        return [read_call(raw) for raw in raw_calls if isinstance(raw, Mapping)]
-    return [piece for piece in pieces if isinstance(piece, ToolCallPart)]
-
-
-def _encode_tool(message: BaseMessage, conversation: _Conversation) -> None:
-    identity = getattr(message, "tool_call_id", None) or message.additional_kwargs.get(
-        "tool_call_id"
-    )
-    error = getattr(message, "status", None) == "error"
-    name = clean_text(message.name or "")
-    conversation.answer(
-        ToolResultPart(clean_text(str(identity or "")), name, message.content, error)
-    )
-
-
-def _encode_chat(message: BaseMessage, conversation: _Conversation) -> None:
-    role = getattr(message, "role", "")
-    encode = _ROLES.get(role.lower())
-    if encode is None:
-        raise UnsupportedContentError(
-            f"the API has no role {role!r}. Use one of {', '.join(map(repr, _ROLES))}."
-        )
-    encode(message, conversation)
-
-
-def _refuse(_: BaseMessage, __: _Conversation) -> None:
+@singledispatch
+def _encode(_: BaseMessage, __: ConversationEncoder) -> None:
+    """Add a message to the conversation, by its class."""
     raise UnsupportedContentError(
-        "its class is nothing that a model reads. Use SystemMessage, HumanMessage, AIMessage, "
+        "its class has no role in a conversation. Use SystemMessage, HumanMessage, AIMessage, "
         "ToolMessage or ChatMessage; a RemoveMessage is for `add_messages`, before the call."
     )
 
 
-_Encoder = Callable[[BaseMessage, _Conversation], None]
+@_encode.register(HumanMessage)
+def _encode_user(message: BaseMessage, encoder: ConversationEncoder) -> None:
+    if isinstance(message.content, str):
+        encoder.add_message("user", clean_text(message.content), message.name)
+        return
+    parts = parse_content(message.content)
+    own = [part for part in parts if not isinstance(part, ToolResultPart)]
+    for part in parts:
+        if isinstance(part, ToolResultPart):  # Anthropic and Gemini send results as user content
+            encoder.add_tool_result(part)
+    if own or not parts:
+        content = user_content(user_parts(own, encoder.spec, omit=encoder.omit))
+        encoder.add_message("user", content, message.name)
 
-_ENCODERS: dict[type, _Encoder] = {
-    HumanMessage: _encode_user,
-    AIMessage: _encode_assistant,
-    ToolMessage: _encode_tool,
-    SystemMessage: _encode_system,
-    FunctionMessage: _encode_tool,
-    ChatMessage: _encode_chat,
-    object: _refuse,
-}
-_ROLES: dict[str, _Encoder] = {
+
+@_encode.register(SystemMessage)
+def _encode_system(message: BaseMessage, encoder: ConversationEncoder) -> None:
+    # LangChain has no class for developer messages; this key marks them.
+    is_developer = message.additional_kwargs.get("__openai_role__") == "developer"
+    _add_instructions("developer" if is_developer else "system", message, encoder)
+
+
+def _encode_developer(message: BaseMessage, encoder: ConversationEncoder) -> None:
+    _add_instructions("developer", message, encoder)
+
+
+def _add_instructions(role: str, message: BaseMessage, encoder: ConversationEncoder) -> None:
+    if not encoder.spec.developer_role:
+        role = "system"
+    content = system_content(message.content, encoder.spec, omit=encoder.omit)
+    encoder.add_message(role, content, message.name)
+
+
+@_encode.register(AIMessage)
+def _encode_assistant(message: BaseMessage, encoder: ConversationEncoder) -> None:
+    content, additional = message.content, message.additional_kwargs
+    # Never null, which the schemas of the 4.5 models reject; all servers take "" with tool calls.
+    text: object
+    if isinstance(content, str):
+        parts: list[ContentPart] = []
+        text = clean_text(content)
+    else:
+        parts = parse_content(content)
+        text = text_content([part for part in parts if isinstance(part, Text)], encoder.spec)
+    fields: JsonObject = {}
+    if refusal := first_string(additional, "refusal") or _join_text(parts, Refusal):
+        fields["refusal"] = refusal
+    if encoder.replay_reasoning and (reasoning := _own_reasoning(message, parts)):
+        fields["reasoning_content"] = reasoning
+    if calls := _find_calls(message, parts):
+        fields["tool_calls"] = encoder.add_tool_calls(calls)
+    encoder.add_message("assistant", text, message.name, **fields)
+    function_call = additional.get("function_call")
+    if isinstance(function_call, Mapping) and not calls:
+        encoder.await_function(parse_tool_call(function_call))
+    if parts:
+        encoder.defer_media("[What the assistant showed]", supported_media(parts, encoder.spec))
+
+
+def _join_text(parts: Iterable[ContentPart], kind: type[Refusal | Reasoning]) -> str:
+    return clean_text("".join(part.text for part in parts if isinstance(part, kind)))
+
+
+def _own_reasoning(message: BaseMessage, parts: Iterable[ContentPart]) -> str:
+    if message.response_metadata.get("model_provider") not in _OWN_PROVIDERS:
+        return ""
+    reasoning = first_string(message.additional_kwargs, "reasoning_content")
+    return reasoning or _join_text(parts, Reasoning)
+
+
+def _find_calls(message: BaseMessage, parts: Sequence[ContentPart]) -> list[ToolCallPart]:
+    """Return all calls of an assistant message, valid or not, since each has a result.
+
+    Only the fields of an `AIMessage` count: content blocks and `additional_kwargs` repeat them, and
+    still contain calls that a program has removed.
+    """
+    if isinstance(message, AIMessage):
+        return [parse_tool_call(c) for c in (*message.tool_calls, *message.invalid_tool_calls)]
+    raw_calls = getattr(message, "tool_calls", message.additional_kwargs.get("tool_calls"))
+    if isinstance(raw_calls, list) and raw_calls:
+        return [parse_tool_call(raw) for raw in raw_calls if isinstance(raw, Mapping)]
+    return [part for part in parts if isinstance(part, ToolCallPart)]
+
+
+@_encode.register(ToolMessage)
+@_encode.register(FunctionMessage)
+def _encode_tool(message: BaseMessage, encoder: ConversationEncoder) -> None:
+    additional = message.additional_kwargs
+    call_id = getattr(message, "tool_call_id", None) or additional.get("tool_call_id") or ""
+    is_error = getattr(message, "status", None) == "error"
+    name = clean_text(message.name or "")
+    encoder.add_tool_result(
+        ToolResultPart(clean_text(str(call_id)), name, message.content, is_error)
+    )
+
+
+@_encode.register(ChatMessage)
+def _encode_chat(message: BaseMessage, encoder: ConversationEncoder) -> None:
+    role = getattr(message, "role", "")
+    encode = _BY_ROLE.get(role.lower())
+    if encode is None:
+        roles = ", ".join(map(repr, _BY_ROLE))
+        raise UnsupportedContentError(f"the API has no role {role!r}. Use one of {roles}.")
+    encode(message, encoder)
+
+
+_BY_ROLE: dict[str, Callable[[BaseMessage, ConversationEncoder], None]] = {
     **dict.fromkeys(("user", "human"), _encode_user),
     **dict.fromkeys(("assistant", "ai", "model"), _encode_assistant),
     "system": _encode_system,
     "developer": _encode_developer,
     **dict.fromkeys(("tool", "function"), _encode_tool),
 }
-
-
-@lru_cache(maxsize=128)
-def _encoder(kind: type) -> _Encoder:
-    return next(_ENCODERS[base] for base in kind.__mro__ if base in _ENCODERS)

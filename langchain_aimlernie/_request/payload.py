@@ -1,12 +1,13 @@
-"""Settings, messages and the options of a call -> the body of a request."""
+"""Build the body of a request from settings, messages and the options of a call."""
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie._ranges import REQUEST_PARAMS, validate_param
+from langchain_aimlernie._params import REQUEST_PARAMS, validate_param
 from langchain_aimlernie._request.content import has_cache_control
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie._request.tools import (
@@ -19,21 +20,22 @@ from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from langchain_core.messages import BaseMessage
 
     from langchain_aimlernie.profiles import ModelSpec
 
-_OWN_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice"})
-_LANGCHAIN_WORDS = frozenset({"ls_structured_output_format", "structured_output_format", "strict"})
+_BODY_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice"})
+_LANGCHAIN_KWARGS = frozenset({"ls_structured_output_format", "structured_output_format", "strict"})
+
+Warn = Callable[[str, str], None]
+"""Takes the name of a field and a message."""
 
 
 def _warn(_field: str, message: str) -> None:
     warnings.warn(message, stacklevel=3)
 
 
-def build_payload(  # noqa: PLR0913  what a body is made of
+def build_payload(  # noqa: PLR0913  the parts of a body
     messages: Sequence[BaseMessage],
     spec: ModelSpec,
     model: str,
@@ -42,63 +44,66 @@ def build_payload(  # noqa: PLR0913  what a body is made of
     *,
     replay_reasoning: bool = False,
     omit_unsupported: bool = False,
-    warn: Callable[[str, str], None] = _warn,
+    warn: Warn = _warn,
 ) -> dict[str, Any]:
-    """Build the body of a request; nothing that is `None` is in it.
+    """Return the body of a request, without values of `None`.
 
     Args:
         messages: The conversation; not changed.
-        spec: What the model takes on the server that is asked.
-        model: The model's id, as it is to be sent.
-        settings: The model's settings, by name.
-        options: The options of the call, which win; `None` unsets a setting. Words that are no
-            settings go into the body with a warning.
-        replay_reasoning: Whether the model's own earlier reasoning is sent with its turns.
-        omit_unsupported: Whether media that the model does not take are replaced by a text.
-        warn: What reports a field that the API's limits leave out or change: its name and a
-            message.
+        spec: The capabilities of the model on the server of the request.
+        model: The id of the model to send.
+        settings: The settings of the model, by name.
+        options: The options of the call. They override settings; `None` unsets one. Unknown
+            options are sent with a warning.
+        replay_reasoning: Whether the model's earlier reasoning is sent.
+        omit_unsupported: Whether a text replaces media that the model does not take.
+        warn: Called for each field that is changed or left out because of the API's limits.
 
     Raises:
-        BadRequestError: The API would refuse it, with the reason; nothing has been sent.
+        BadRequestError: The API would reject the request.
     """
     try:
-        fields = _fields({**settings, **_known(options)})
-        _check_fields(fields, spec)
+        fields = _encode_fields({**settings, **_drop_internal(options)})
+        _reject_unsupported(fields, spec)
     except ValueError as error:
         raise BadRequestError(str(error)) from None
     encoded = encode_messages(
         messages, spec, replay_reasoning=replay_reasoning, omit_unsupported=omit_unsupported
     )
-    if spec.fields is not None and not spec.cache_control and has_cache_control(messages):
-        warn("cache_control", _NO_CACHE_CONTROL.format(spec.id))
-    return {"model": model, "messages": encoded, **_for_model(fields, spec, warn)}
+    if not spec.cache_control:
+        tools, has_marks = _without_cache_control(fields.get("tools", []))
+        if tools:
+            fields["tools"] = tools
+        if spec.fields is not None and (has_marks or has_cache_control(messages)):
+            warn("cache_control", f"cache_control is not sent: {spec.id} does not take it.")
+    return {"model": model, "messages": encoded, **_adapt(fields, spec, warn)}
 
 
-def _known(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out LangChain's own words; warn of words that nobody here knows, and keep them."""
-    known = {name: value for name, value in options.items() if name not in _LANGCHAIN_WORDS}
-    if known.get("n") == 1:
-        del known["n"]
-    for name in known:
-        if name not in REQUEST_PARAMS and name not in _OWN_FIELDS:
+def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options without LangChain's internal ones; warn of unknown ones."""
+    kept = {name: value for name, value in options.items() if name not in _LANGCHAIN_KWARGS}
+    if kept.get("n") == 1:
+        del kept["n"]
+    for name in kept:
+        if name not in REQUEST_PARAMS and name not in _BODY_FIELDS:
             warnings.warn(
                 f"{name!r} is no setting of ChatAimlErnie; it is sent as a field of the body.",
                 stacklevel=2,
             )
-    return known
+    return kept
 
 
-def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in values.items():
         validate_param(name, value)
         if value is not None:
             encode = _ENCODERS.get(name)
             fields[name] = value if encode is None else encode(value)
-    given = fields.pop("tool_choice", None)
-    if choice := encode_tool_choice(given, fields.get("tools", ())):
+    original = fields.pop("tool_choice", None)
+    if choice := encode_tool_choice(original, fields.get("tools", ())):
         fields["tool_choice"], fields["tools"] = allow_tools(choice, fields.get("tools", []))
-    if (parallel := allows_parallel_calls(given)) is not None:
+    if (parallel := allows_parallel_calls(original)) is not None:
         fields.setdefault("parallel_tool_calls", parallel)
     if not fields.get("tools"):
         for name in ("tools", "tool_choice", "parallel_tool_calls"):
@@ -123,12 +128,12 @@ _ENCODERS: Mapping[str, Callable[[Any], object]] = {
 }
 
 
-def _check_fields(fields: Mapping[str, Any], spec: ModelSpec) -> None:
-    """Refuse settings of other models' schemas: the API would drop them in silence."""
+def _reject_unsupported(fields: Mapping[str, Any], spec: ModelSpec) -> None:
+    """Raise for parameters of other models, which the API would ignore without an error."""
     if spec.fields is None:
         return
     if fields.get("n", 1) != 1:
-        raise ValueError("The API gives one choice a call; n cannot be more than 1.")
+        raise ValueError(f"The API returns one choice a call; n must be 1, got {fields['n']!r}.")
     for name in REQUEST_PARAMS:
         if name in fields and name not in spec.fields and name != "max_completion_tokens":
             raise ValueError(
@@ -136,10 +141,8 @@ def _check_fields(fields: Mapping[str, Any], spec: ModelSpec) -> None:
             )
 
 
-def _for_model(
-    fields: dict[str, Any], spec: ModelSpec, warn: Callable[[str, str], None]
-) -> dict[str, Any]:
-    """Write the fields as the model's schema has them, and report what is lost by it."""
+def _adapt(fields: dict[str, Any], spec: ModelSpec, warn: Warn) -> dict[str, Any]:
+    """Map parameters to what this model accepts; warn of what is lost."""
     if spec.fields is not None and "max_completion_tokens" not in spec.fields:
         limit = fields.pop("max_completion_tokens", None)
         if limit is not None and fields.setdefault("max_tokens", limit) != limit:
@@ -151,47 +154,38 @@ def _for_model(
     is_thinking = spec.reasoning and fields.get("enable_thinking") is not False
     is_forced = fields.get("tool_choice") not in (None, "auto", "none")
     if is_forced and is_thinking and not spec.forced_tool_choice:
-        remedy = " Set enable_thinking=False to force a call." if spec.thinking_switch else ""
+        hint = " Set enable_thinking=False to force a call." if spec.thinking_switch else ""
         warn(
             "tool_choice",
             f'tool_choice is sent as "auto": {spec.id} cannot be forced to call a tool while it '
-            f"thinks, so it may answer without a call.{remedy}",
+            f"thinks, so it may respond without a call.{hint}",
         )
         fields["tool_choice"] = "auto"
-    if "tools" in fields and not spec.cache_control:
-        fields["tools"] = _without_cache_control(fields["tools"], spec, warn)
     return fields
 
 
 def _without_cache_control(
-    tools: list[dict[str, object]], spec: ModelSpec, warn: Callable[[str, str], None]
-) -> list[dict[str, object]]:
-    if not any("cache_control" in tool for tool in tools):
-        return tools
-    if spec.fields is not None:
-        warn("cache_control", _NO_CACHE_CONTROL.format(spec.id))
-    return [{k: v for k, v in tool.items() if k != "cache_control"} for tool in tools]
-
-
-_NO_CACHE_CONTROL = "cache_control is not sent: {} does not take it."
+    tools: Sequence[Mapping[str, object]],
+) -> tuple[list[dict[str, object]], bool]:
+    """Return the tools without `cache_control`, and whether one had it."""
+    stripped = [{k: v for k, v in tool.items() if k != "cache_control"} for tool in tools]
+    return stripped, any("cache_control" in tool for tool in tools)
 
 
 def encode_body(payload: Mapping[str, Any]) -> bytes:
-    """Write the body as JSON in UTF-8.
+    """Return the body as JSON in UTF-8.
 
     Raises:
-        BadRequestError: It holds what JSON has no form for, such as NaN or an object in a cycle.
+        BadRequestError: It contains a value that JSON lacks, such as NaN or a reference cycle.
     """
     try:
         return json.dumps(
             payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")
         ).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        reason = _reason(error)
-        raise BadRequestError(f"The request cannot be written as JSON: {reason}.") from None
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeEncodeError):
-        return "a tool, a schema or a setting holds half a surrogate pair"
-    return "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    except UnicodeEncodeError:
+        reason = "a tool, a schema or a setting contains half a surrogate pair"
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except (TypeError, ValueError) as error:
+        reason = str(error)
+    raise BadRequestError(f"The request cannot be encoded as JSON: {reason}.")

@@ -1,4 +1,4 @@
-"""Tools: their schemas and the choice among them, as the API takes them."""
+"""Encode tools and `tool_choice` in any of LangChain's and the providers' forms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from langchain_core.tools import Tool  # noqa: F401  core imports it to convert 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._request.content import read_cache_control
-from langchain_aimlernie._response.schema import is_object
 from langchain_aimlernie._structured.schema import encode_function, encode_parameters
 
 if TYPE_CHECKING:
@@ -21,10 +20,10 @@ MAX_TOOLS = 128
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 _PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
-"""Where OpenAI, Anthropic and MCP have the schema of a tool's parameters."""
+"""The keys of OpenAI, Anthropic and MCP for the schema of a tool's parameters."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_CHOICES = {
+_MODES = {
     "auto": "auto",
     "none": "none",
     "any": "required",
@@ -32,22 +31,23 @@ _CHOICES = {
     True: "required",
     False: "none",
 }
+_ALLOWED_KEYS = {"allowed_tools": "tools", "function_calling_config": "allowed_function_names"}
+"""OpenAI's and Gemini's keys for a choice among some tools, and for the list in it."""
 
 
 def encode_tools(
     tools: Sequence[ToolLike], *, strict: bool | None = None
 ) -> list[dict[str, object]]:
-    """Turn tools of any kind into the API's list of functions.
+    """Return tools of any kind in the form of the API.
 
-    A tool's `cache_control` is kept beside its function.
+    A tool's `cache_control` is kept, beside its function.
 
     Args:
-        tools: What `bind_tools` takes.
-        strict: Whether the arguments must follow the schema exactly; `None` leaves it to the API.
+        tools: Tools as `bind_tools` takes them.
+        strict: Whether arguments must follow the schema exactly; `None` leaves it to the API.
 
     Raises:
-        ValueError: More than 128 tools, a name that the API refuses, or a tool that is no
-            function.
+        ValueError: There are more than 128 tools, a name is invalid, or a tool is not a function.
     """
     if len(tools) > MAX_TOOLS:
         raise ValueError(f"The API takes at most {MAX_TOOLS} tools in a call; got {len(tools)}.")
@@ -56,12 +56,13 @@ def encode_tools(
 
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     schema = convert_to_openai_tool(
-        _as_function(tool) if isinstance(tool, Mapping) else encode_function(tool)
+        _normalize(tool) if isinstance(tool, Mapping) else encode_function(tool)
     )
-    if schema.get("type") != "function":
+    if schema.get("type") != "function":  # such as a custom tool of langchain-openai
         raise _not_a_function(schema.get("type"))
-    parts = schema["function"].items()
-    function = {k: v for k, v in parts if k in _FUNCTION_KEYS and v is not None}
+    function = {
+        k: v for k, v in schema["function"].items() if k in _FUNCTION_KEYS and v is not None
+    }
     if not _NAME.fullmatch(function.get("name") or ""):
         raise ValueError(
             f"The API refuses the tool name {function.get('name')!r}: "
@@ -70,22 +71,25 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     function["parameters"] = encode_parameters(function, strict)
     if strict is not None:
         function["strict"] = strict
+    encoded: dict[str, object] = {"type": "function", "function": function}
     keys = tool if isinstance(tool, Mapping) else getattr(tool, "extras", None)
-    mark = read_cache_control(keys) if isinstance(keys, Mapping) else None
-    return {"type": "function", "function": function, **({"cache_control": mark} if mark else {})}
+    if isinstance(keys, Mapping) and (cache_control := read_cache_control(keys)):
+        encoded["cache_control"] = cache_control
+    return encoded
 
 
-def _as_function(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dict so that core, to which every dict with a name is a function, reads it right.
+def _normalize(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a dict as langchain-core reads it; core takes every dict with a name for a function.
 
     Raises:
-        ValueError: Its type says that it is none.
+        ValueError: The type is not that of a function.
     """
     kind = tool.get("type")
     rest = {name: value for name, value in tool.items() if name != "type"}
     if kind == "function":
-        # OpenAI's Responses API has the parts of a function beside its type.
-        return dict(tool) if is_object(tool.get("function")) else {"type": kind, "function": rest}
+        # OpenAI's Responses API has the function's keys beside the type.
+        is_nested = isinstance(tool.get("function"), Mapping)
+        return dict(tool) if is_nested else {"type": kind, "function": rest}
     parameters = next((tool[key] for key in _PARAMETERS_KEYS if key in tool), None)
     if parameters is not None:
         return {**rest, "parameters": parameters}
@@ -111,59 +115,57 @@ def _tool_name(tool: Mapping[str, object]) -> str:
 def encode_tool_choice(
     choice: ToolChoice | None, tools: Sequence[Mapping[str, object]]
 ) -> str | dict[str, object] | None:
-    """Turn any of LangChain's forms of `tool_choice` into the API's; `None` stays `None`.
+    """Return `tool_choice` in the form of the API; `None` stays `None`.
 
     Args:
-        choice: "auto", "none", "any", "required", a boolean, the name of one of `tools`, or a
-            dict or list in the form of OpenAI (Chat Completions, Responses), Anthropic, Bedrock
-            or Gemini.
-        tools: The tools of the call, as `encode_tools` gives them.
+        choice: "auto", "none", "any", "required", a boolean, the name of a tool, or a dict or list
+            in the form of OpenAI (Chat Completions, Responses), Anthropic, Bedrock or Gemini.
+        tools: The tools of the call, from `encode_tools`.
 
     Returns:
-        The API's form. A choice among some of the tools is OpenAI's `allowed_tools`, which
-        `allow_tools` resolves, since most models do not have it.
+        The API's form. A choice among some tools becomes OpenAI's `allowed_tools`, which most
+        models lack; `allow_tools` resolves it.
 
     Raises:
-        ValueError: A name is none of `tools`, or the form is unknown.
+        ValueError: A name is not that of a tool, or the form is unknown.
     """
     if choice is None:
         return None
     names = [_tool_name(tool) for tool in tools]
-    if isinstance(choice, str | bool) and choice in _CHOICES:
-        return _CHOICES[choice]
+    if isinstance(choice, str | bool) and choice in _MODES:
+        return _MODES[choice]
     if isinstance(choice, str):
-        return _named_choice(choice, names)
+        return _encode_name(choice, names)
     if isinstance(choice, list | tuple):
-        return _allowed_choice("required", choice, names)
-    return _choice_of_dict(choice, names) if isinstance(choice, Mapping) else _unknown(choice)
+        return _encode_allowed("required", choice, names)
+    if isinstance(choice, Mapping):
+        return _encode_choice_dict(choice, names)
+    return _reject_choice(choice)
 
 
-def _choice_of_dict(
+def _encode_choice_dict(
     choice: Mapping[str, object], names: Sequence[str]
-) -> str | dict[str, object] | None:
-    kind = choice.get("type")
-    bodies = [choice.get(key) for key in ("function", "tool", "custom", *_CHOICE_LISTS)]
-    body = next((body for body in bodies if is_object(body)), choice)
-    for key in _CHOICE_LISTS.values():
-        if isinstance(listed := body.get(key), list):
-            return _allowed_choice(body.get("mode", "auto"), listed, names)
+) -> str | dict[str, object]:
+    keys = ("function", "tool", "custom", *_ALLOWED_KEYS)
+    bodies = (choice.get(key) for key in keys)
+    body: Mapping[str, object] = next((b for b in bodies if isinstance(b, Mapping)), choice)
     name, mode = body.get("name"), body.get("mode")
+    for key in _ALLOWED_KEYS.values():
+        if isinstance(allowed := body.get(key), list):
+            return _encode_allowed("auto" if mode is None else mode, allowed, names)
     if isinstance(name, str):
-        return _named_choice(name, names)
+        return _encode_name(name, names)
+    kind = choice.get("type")
     if kind is None and mode is None and len(choice) == 1:
         kind = next(iter(choice))  # Bedrock's {"any": {}}
-    return _choice_word(kind if mode is None else mode) or _unknown(choice)
+    return _encode_mode(kind if mode is None else mode) or _reject_choice(choice)
 
 
-_CHOICE_LISTS = {"allowed_tools": "tools", "function_calling_config": "allowed_function_names"}
-"""Where OpenAI's and Gemini's dicts have a choice among several tools, and its list of them."""
+def _encode_mode(mode: object) -> str | None:
+    return _MODES.get(mode.lower()) if isinstance(mode, str) else None
 
 
-def _choice_word(word: object) -> str | None:
-    return _CHOICES.get(word.lower()) if isinstance(word, str) else None
-
-
-def _named_choice(name: str, names: Sequence[str]) -> dict[str, object]:
+def _encode_name(name: str, names: Sequence[str]) -> dict[str, object]:
     if name not in names:
         raise ValueError(
             f"tool_choice={name!r} is none of the tools ({', '.join(names) or 'there are none'}) "
@@ -172,41 +174,41 @@ def _named_choice(name: str, names: Sequence[str]) -> dict[str, object]:
     return {"type": "function", "function": {"name": name}}
 
 
-def _allowed_choice(
-    mode: object, listed: Sequence[object], names: Sequence[str]
+def _encode_allowed(
+    mode: object, allowed: Sequence[object], names: Sequence[str]
 ) -> str | dict[str, object]:
-    word = _choice_word(mode)
-    if word is None or not listed:
-        return _unknown({"mode": mode, "tools": listed})
-    if word == "none":
-        return word
-    allowed = [_named_choice(_listed_name(each), names) for each in listed]
-    return {"type": "allowed_tools", "allowed_tools": {"mode": word, "tools": allowed}}
+    encoded_mode = _encode_mode(mode)
+    if encoded_mode is None or not allowed:
+        return _reject_choice({"mode": mode, "tools": allowed})
+    if encoded_mode == "none":
+        return encoded_mode
+    tools = [_encode_name(_allowed_name(tool), names) for tool in allowed]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": encoded_mode, "tools": tools}}
 
 
-def _listed_name(tool: object) -> str:
-    function = tool.get("function", tool) if is_object(tool) else tool
-    return str(function.get("name", tool) if is_object(function) else function)
+def _allowed_name(tool: object) -> str:
+    function = tool.get("function", tool) if isinstance(tool, Mapping) else tool
+    return str(function.get("name", tool) if isinstance(function, Mapping) else function)
 
 
-def _unknown(choice: object) -> NoReturn:
+def _reject_choice(choice: object) -> NoReturn:
     raise ValueError(
-        f"tool_choice={choice!r} has no form that is known here. Use 'auto', 'none', 'any', the "
-        'name of a tool, or {"type": "function", "function": {"name": …}}; to allow some tools '
-        "only, bind these."
+        f"tool_choice={choice!r} has an unknown form. Use 'auto', 'none', 'any', the name of a "
+        'tool, or {"type": "function", "function": {"name": …}}; to allow only some tools, bind '
+        "only these."
     )
 
 
 def allow_tools(
     choice: str | Mapping[str, Any], tools: list[dict[str, object]]
 ) -> tuple[str | Mapping[str, Any], list[dict[str, object]]]:
-    """Return a choice as every model has it, and the tools of which it is one.
+    """Resolve `allowed_tools`: return a choice that every model takes, and the tools to send.
 
-    A choice among some of the tools comes to the same as a call that has no others.
+    A choice among some of the tools is equivalent to a call with only these tools.
 
     Args:
-        choice: What `encode_tool_choice` made of it.
-        tools: The tools of the call, as `encode_tools` gives them.
+        choice: The result of `encode_tool_choice`.
+        tools: The tools of the call, from `encode_tools`.
     """
     if isinstance(choice, str) or "allowed_tools" not in choice:
         return choice, tools
@@ -216,6 +218,6 @@ def allow_tools(
 
 
 def allows_parallel_calls(choice: object) -> bool | None:
-    """Return what Anthropic's form of `tool_choice` says of parallel calls; `None` if nothing."""
+    """Return the setting of parallel calls in Anthropic's form of `tool_choice`, or `None`."""
     disabled = choice.get("disable_parallel_tool_use") if isinstance(choice, Mapping) else None
     return not disabled if isinstance(disabled, bool) else None

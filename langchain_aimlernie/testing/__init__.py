@@ -1,7 +1,7 @@
-"""A local AI/ML API for work without network and key: `ErnieServer`, and a pytest fixture.
+"""A local AI/ML API, without network and key: `ErnieServer`, and a pytest fixture.
 
 `python -m langchain_aimlernie.testing` serves it; pytest finds the fixture `ernie_server` by
-itself. What is made up says so in every answer. Nothing is imported before it is used.
+itself. Every reply of its fake model says so. Nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from langchain_aimlernie.testing.contract import ignored_fields, validate_request
-    from langchain_aimlernie.testing.received import Request
     from langchain_aimlernie.testing.replies import Fault, Reply
+    from langchain_aimlernie.testing.requests import Request
     from langchain_aimlernie.testing.server import ErnieServer
 
 __all__ = ["ErnieServer", "Fault", "Reply", "Request", "ignored_fields", "validate_request"]
 
-_HOMES = {
+_MODULES = {
     "ErnieServer": "server",
     "Fault": "replies",
     "Reply": "replies",
-    "Request": "received",
+    "Request": "requests",
     "ignored_fields": "contract",
     "validate_request": "contract",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with server:
             sys.stdout.write(_notice(server))
             sys.stdout.flush()
-            _wait_for_the_end()
+            _wait_for_signal()
     except OSError as error:
         sys.stderr.write(f"Cannot listen on {options.host}:{options.port}: {error}\n")
         return 1
@@ -39,25 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m langchain_aimlernie.testing",
-        description="Serve a local AI/ML API for ERNIE. Its answers are made up, and say so.",
+        description="Serve a local AI/ML API for ERNIE. Its replies come from a fake model.",
     )
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument("--interval", type=float, default=0.0, help="seconds between its pieces")
-    parser.add_argument("--api-key", default=API_KEY, help='"" takes all; default: %(default)s')
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each response")
+    parser.add_argument("--interval", type=float, default=0.0, help="seconds between its events")
+    parser.add_argument("--api-key", default=API_KEY, help='"" accepts all; default: %(default)s')
     return parser
 
 
 def _notice(server: ErnieServer) -> str:
     return (
-        "A local AI/ML API for ERNIE; its answers are made up. Ctrl-C ends it.\n"
+        "A local AI/ML API for ERNIE; its replies come from a fake model. Ctrl-C ends it.\n"
         f"export AIMLAPI_API_KEY={server.api_key or 'any'}\n"
         f"export AIMLAPI_API_BASE={server.base_url}\n"
     )
 
 
-def _wait_for_the_end() -> None:
+def _wait_for_signal() -> None:
     end = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: end.set())
     with contextlib.suppress(KeyboardInterrupt):

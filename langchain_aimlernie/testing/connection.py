@@ -1,222 +1,268 @@
-"""One connection of the server: bytes in, responses out, and the ways in which it breaks."""
+"""One connection of the server: requests in, responses out, and the ways in which it breaks."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import socket
 import struct
-from collections import deque
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from langchain_aimlernie.testing import http11
+import h11
+
+from langchain_aimlernie.testing.requests import Headers, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_aimlernie.testing.received import Request
+    from langchain_aimlernie.testing.api import Api, Response
     from langchain_aimlernie.testing.replies import Fault
-    from langchain_aimlernie.testing.service import Response, Service
 
-_TOGETHER = 64
-"""So many pieces of a stream without an interval are sent at once, then others have their turn."""
+_BATCH = 64
+"""So many events of a stream without an interval are sent at once, then others have their turn."""
 
+_MAX_HEAD = 64 * 2**10
+_MAX_BODY = 256 * 2**20
+_READ_SIZE = 256 * 2**10
+_NO_BODY = frozenset({204, 304})
 _logger = logging.getLogger(__name__)
-_BODILESS = frozenset({204, 304})
 
 
-class Connection(asyncio.Protocol):
+class _BodyTooLargeError(Exception):
+    """The body has more bytes than the server accepts."""
+
+
+class Connection:
     """Answers the requests of one connection, one after the other.
 
-    An answer that need not wait is written at once; each other has a task, which ends with the
-    connection.
-
     Args:
-        service: Who answers.
+        api: Computes the responses.
         number: Which connection it is, counted from 1.
-        among: The connections that are open; this one is there from its making to its loss.
+        reader: From `asyncio.start_server`.
+        writer: Likewise.
+        on_close: Called once, when the connection has ended.
     """
 
-    def __init__(self, service: Service, number: int, among: set[Connection]) -> None:
-        self._service = service
+    def __init__(
+        self,
+        api: Api,
+        number: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        on_close: Callable[[Connection], None],
+    ) -> None:
+        self._api = api
         self._number = number
-        self._among = among
-        self._reader = http11.RequestReader()
-        self._waiting: deque[Request] = deque()
-        self._task: asyncio.Task[None] | None = None
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._lost = asyncio.Event()
-        self._transport: asyncio.Transport
+        self._reader = reader
+        self._writer = writer
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
+        self._pending_read: asyncio.Task[bytes] | None = None
+        # asyncio disables Nagle's algorithm only for sockets made with a protocol number.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._task = asyncio.get_running_loop().create_task(self._serve())
+        # Not in _serve: a task that is cancelled before its first step runs none of it.
+        self._task.add_done_callback(lambda _: on_close(self))
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # a stream server makes no other
-        """Keep the transport, and have each piece sent at once."""
-        self._transport = transport
-        self._among.add(self)
-        sock = transport.get_extra_info("socket")
-        # asyncio does this only for sockets that were made with a protocol number.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    @property
+    def _socket(self) -> socket.socket:
+        sock: socket.socket = self._writer.get_extra_info("socket")
+        return sock
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's name
-        """End the answer that is being written."""
-        if self._task is not None:
-            self._task.cancel()
-        self._lost.set()
-        self._among.discard(self)
+    async def close(self, *, reset: bool = False) -> None:
+        """Close the connection now, by TCP reset if `reset`; what has not been sent is lost."""
+        self._abort(reset=reset)
+        self._task.cancel()
+        await asyncio.wait([self._task])
 
-    def pause_writing(self) -> None:
-        """The client does not keep up."""
-        self._writable.clear()
+    def _abort(self, *, reset: bool = False) -> None:
+        if reset and self._socket.fileno() != -1:
+            linger = struct.pack("ii", 1, 0)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self._writer.transport.abort()
 
-    def resume_writing(self) -> None:
-        """The client has caught up."""
-        self._writable.set()
-
-    def data_received(self, data: bytes) -> None:
-        """Answer what the bytes complete."""
+    async def _serve(self) -> None:
         try:
-            self._waiting += self._reader.feed(data)
-        except http11.BadRequestError as error:
-            self._refuse(error)
-            return
-        if self._reader.wants_go_ahead:
-            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._serve_waiting()
-
-    def close(self, *, reset: bool = False) -> None:
-        """End the connection now; what has not been sent is lost."""
-        sock = self._transport.get_extra_info("socket")
-        if reset:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
-
-    async def wait_closed(self) -> None:
-        """Wait until the connection is gone, and its task with it."""
-        await self._lost.wait()
-        if self._task is not None:
-            await asyncio.wait([self._task])
-
-    def _refuse(self, error: http11.BadRequestError) -> None:
-        body = str(error).encode()
-        headers = {"content-length": str(len(body)), "connection": "close"}
-        self._transport.write(http11.encode_head(error.status, headers) + body)
-        self._transport.close()
-
-    def _serve_waiting(self) -> None:
-        while self._waiting and self._task is None and not self._transport.is_closing():
-            request = self._waiting.popleft()
-            request.connection = self._number
-            response = self._service.respond(request)
-            if _is_immediate(response):
-                self._service.complete(request)
-                self._transport.write(_head(request, response) + _content(request, response))
-                self._end(request, response)
-            else:
-                self._task = asyncio.get_running_loop().create_task(self._write(request, response))
-
-    async def _write(self, request: Request, response: Response) -> None:
-        fault = response.fault
-        try:
-            await asyncio.sleep(response.delay)
-            if fault is None or not fault.is_early:
-                self._transport.write(_head(request, response))
-                await self._write_body(request, response)
+            await self._serve_requests()
+        except (OSError, _ClientLeftError, asyncio.CancelledError):
+            self._writer.transport.abort()
         except Exception:
             _logger.exception("the events of a script of ErnieServer failed")
-            self.close()
+            self._writer.transport.abort()
+        finally:
+            if self._pending_read is not None:
+                self._pending_read.cancel()
+            self._writer.close()
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await self._writer.wait_closed()
+
+    async def _serve_requests(self) -> None:
+        while True:
+            try:
+                request = await self._read_request()
+            except h11.RemoteProtocolError as error:
+                await self._reject(error.error_status_hint, str(error))
+                return
+            except _BodyTooLargeError:
+                await self._reject(413, f"the body has more than {_MAX_BODY} bytes")
+                return
+            if request is None:
+                return
+            response = self._api.respond(request)
+            await self._respond(request, response)
+            if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+                return
+            self._http.start_next_cycle()
+
+    async def _read_request(self) -> Request | None:
+        """Return the next request; None if the client has closed the connection."""
+        head = await self._next_event()
+        if not isinstance(head, h11.Request):
+            return None
+        target = head.target.decode("latin-1")
+        headers = Headers([(k.decode("latin-1"), v.decode("latin-1")) for k, v in head.headers])
+        request = Request.from_head(head.method.decode(), target, headers)
+        request.connection = self._number
+        if int(headers.get("content-length", 0)) > _MAX_BODY:
+            raise _BodyTooLargeError
+        body = bytearray()
+        while isinstance(event := await self._next_event(), h11.Data):
+            body += event.data
+            if len(body) > _MAX_BODY:
+                raise _BodyTooLargeError
+        request.raw = bytes(body)
+        return request
+
+    async def _next_event(self) -> object:
+        while (event := self._http.next_event()) is h11.NEED_DATA:
+            if self._http.they_are_waiting_for_100_continue:
+                self._send(h11.InformationalResponse(status_code=100, headers=[]))
+            self._http.receive_data(await self._read())
+        return event
+
+    async def _read(self) -> bytes:
+        if self._pending_read is None:
+            return await self._reader.read(_READ_SIZE)
+        task, self._pending_read = self._pending_read, None
+        return await task
+
+    async def _sleep(self, seconds: float | None) -> None:
+        """Wait; None is for ever.
+
+        Raises:
+            _ClientLeftError: The client has closed its side.
+        """
+        if seconds == 0:
+            await asyncio.sleep(0)
+            return
+        if self._pending_read is None:
+            self._pending_read = asyncio.create_task(self._reader.read(_READ_SIZE))
+        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        done, _ = await asyncio.wait([self._pending_read], timeout=seconds)
+        if done:
+            if not self._pending_read.result():
+                raise _ClientLeftError
+            # The client has sent its next request early: wait without watching it.
+            if deadline is None:
+                await asyncio.Event().wait()
+            else:
+                await asyncio.sleep(deadline - asyncio.get_running_loop().time())
+
+    def _send(self, *events: h11.Event) -> None:
+        self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
+
+    async def _reject(self, status: int, message: str) -> None:
+        """Answer bytes that are no HTTP request; what follows them cannot be read."""
+        body = message.encode()
+        headers = [("content-length", str(len(body))), ("connection", "close")]
+        self._send(_head(status, headers), h11.Data(data=body), h11.EndOfMessage())
+        await self._writer.drain()
+
+    async def _respond(self, request: Request, response: Response) -> None:
+        if response.delay:
+            await self._sleep(response.delay)
+        fault = response.fault
+        if fault is not None and fault.is_early:
+            await self._break(fault)
+            return
+        headers = list(response.headers.items())
+        has_length = "content-length" in response.headers or response.status in _NO_BODY
+        if isinstance(response.body, bytes) and not has_length:
+            headers.append(("content-length", str(len(response.body))))
+        batch: list[h11.Event] = [_head(response.status, headers)]
+        size = 1 if response.interval or response.chunk_size else _BATCH
+        chunks = _chunks(request, response)
+        following = list(itertools.islice(chunks, 1))
+        while following:
+            batch += [h11.Data(data=chunk) for chunk in following]
+            following = list(itertools.islice(chunks, size))
+            if following:
+                self._send(*batch)
+                batch = []
+                await self._sleep(response.interval)
+                await self._writer.drain()
         if fault is not None:
-            await self._break_off(fault)
-        self._end(request, response)
-        self._task = None
-        self._serve_waiting()
+            self._send(*batch)
+            await self._break(fault)
+            return
+        # The response counts as complete before the client can have seen its end.
+        self._api.complete(request)
+        self._send(*batch)
+        with contextlib.suppress(h11.LocalProtocolError):  # a scripted Content-Length is wrong
+            self._send(h11.EndOfMessage())
+        await self._writer.drain()
 
-    async def _write_body(self, request: Request, response: Response) -> None:
-        """Write the pieces; the answer counts as given before the client can have seen its end."""
-        chunked = _is_chunked(request, response)
-        encode = http11.encode_chunk if chunked else bytes
-        pieces = map(encode, _pieces(request, response))
-        together = 1 if response.interval else _TOGETHER
-        batch = b"".join(itertools.islice(pieces, 1))
-        while following := b"".join(itertools.islice(pieces, together)):
-            self._transport.write(batch)
-            await asyncio.sleep(response.interval)
-            await self._writable.wait()
-            batch = following
-        if response.fault is None:
-            self._service.complete(request)
-            batch += http11.encode_chunk(b"") if chunked else b""
-        self._transport.write(batch)
-
-    async def _break_off(self, fault: Fault) -> None:
+    async def _break(self, fault: Fault) -> None:
         if fault.kind == "stall":
-            await asyncio.Event().wait()
-        elif fault.reset:
-            self.close(reset=True)
-        else:
-            self._transport.close()
-
-    def _end(self, request: Request, response: Response) -> None:
-        """End the connection if one side asks for it."""
-        if not request.keeps_alive or response.headers.get("connection", "").lower() == "close":
-            self._transport.close()
+            await self._sleep(None)
+        if fault.reset:
+            self._abort(reset=True)
+        self._http.send_failed()
 
 
-def _is_immediate(response: Response) -> bool:
-    waits = response.delay or response.chunk_size or response.fault is not None
-    return isinstance(response.body, bytes) and not waits
+class _ClientLeftError(Exception):
+    """The client has closed its side of the connection while the response was delayed."""
 
 
-def _is_chunked(request: Request, response: Response) -> bool:
-    return not isinstance(response.body, bytes) and request.version == "HTTP/1.1"
+def _head(status: int, headers: list[tuple[str, str]]) -> h11.Response:
+    try:
+        reason = HTTPStatus(status).phrase
+    except ValueError:
+        reason = ""
+    return h11.Response(status_code=status, headers=headers, reason=reason)
 
 
-def _head(request: Request, response: Response) -> bytes:
-    headers = dict(response.headers)
-    if response.status not in _BODILESS and "content-length" not in headers:
-        if isinstance(response.body, bytes):
-            headers["content-length"] = str(len(response.body))
-        elif _is_chunked(request, response):
-            headers["transfer-encoding"] = "chunked"
-        else:
-            headers["connection"] = response.headers["connection"] = "close"
-    if not request.keeps_alive:
-        headers["connection"] = "close"
-    return http11.encode_head(response.status, headers)
-
-
-def _content(request: Request, response: Response) -> bytes:
-    has_body = request.method != "HEAD" and response.status not in _BODILESS
-    return response.body if has_body and isinstance(response.body, bytes) else b""
-
-
-def _pieces(request: Request, response: Response) -> Iterator[bytes]:
-    """The body in the pieces in which it is sent, up to where a fault breaks it off."""
+def _chunks(request: Request, response: Response) -> Iterator[bytes]:
+    """Return the body in the chunks in which it is sent, up to where a fault cuts it."""
     body, fault = response.body, response.fault
-    pieces: Iterable[bytes] = (_content(request, response),) if isinstance(body, bytes) else body
+    if request.method == "HEAD" or response.status in _NO_BODY:
+        return iter(())
+    chunks: Iterable[bytes] = (body,) if isinstance(body, bytes) else body
     if fault is not None:
-        pieces = itertools.islice(pieces, fault.events)
+        chunks = itertools.islice(chunks, fault.events)
     if response.chunk_size:
-        pieces = _resized(pieces, response.chunk_size)
+        chunks = _resize(chunks, response.chunk_size)
     if fault is not None and fault.bytes is not None:
-        pieces = _cut(pieces, fault.bytes)
-    return filter(None, pieces)
+        chunks = _cut(chunks, fault.bytes)
+    return filter(None, chunks)
 
 
-def _resized(parts: Iterable[bytes], size: int) -> Iterator[bytes]:
-    held = b""
-    for part in parts:
-        held += part
-        whole = len(held) - len(held) % size
-        for start in range(0, whole, size):
-            yield held[start : start + size]
-        held = held[whole:]
-    yield held
+def _resize(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    buffer = b""
+    for chunk in chunks:
+        buffer += chunk
+        end = len(buffer) - len(buffer) % size
+        for start in range(0, end, size):
+            yield buffer[start : start + size]
+        buffer = buffer[end:]
+    yield buffer
 
 
-def _cut(parts: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    for part in parts:
-        yield part[:limit]
-        limit -= len(part)
+def _cut(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk[:limit]
+        limit -= len(chunk)
         if limit <= 0:
             return

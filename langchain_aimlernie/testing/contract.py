@@ -1,316 +1,570 @@
-"""What a request to `POST /v1/chat/completions` may hold, model by model.
+# ruff: noqa: D101  # the classes are named after the objects of the reference
+"""The published request schema of `POST /v1/chat/completions`, one pydantic model per family.
 
-Written anew from the published reference of the four ERNIE models that have one,
-https://docs.aimlapi.com/api-references/text-models-llm/baidu: the schema of each, the limits that
-only its prose names (4 stops, 128 tools, names of functions), and with `conversation` what any
-server has to ask of a dialogue. Where the schema lets unknown keys in, the API drops them: see
-`ignored_fields`.
+Written from the provider's reference of the four ERNIE models that have one,
+https://docs.aimlapi.com/api-references/text-models-llm/baidu, with the limits that only its prose
+names (4 stop sequences, 128 tools, function names). Where the published schema leaves an object
+open, the API drops unknown keys: these are reported as ignored.
 """
-
-from __future__ import annotations
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 
-from langchain_aimlernie.testing.catalogue import BY_NAME, Family
-from langchain_aimlernie.testing.conversation import conversation
-from langchain_aimlernie.testing.rules import (
-    Finding,
-    Findings,
-    Rule,
-    array,
-    boolean,
-    by_kind,
-    mapping,
-    matching,
-    null,
-    nullable,
-    number,
-    one_of,
-    record,
-    string,
-    tagged,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    ValidationError,
 )
+from pydantic_core import PydanticCustomError
 
-MAX_STOPS = 4
-MAX_TOOLS = 128
+from langchain_aimlernie.testing.conversation import Violation, check_conversation
+from langchain_aimlernie.testing.models import BY_NAME, Family
 
-_name = matching(r"[A-Za-z0-9_-]{1,64}", "1-64 of a-z A-Z 0-9 _ -")
-_cache_control = record(
-    {"type": one_of("ephemeral"), "ttl": one_of("5m", "1h")}, required=("type",)
-)
+T = TypeVar("T")
+
+# Tags are written "<…>", so that they can be told from keys in the location of an error.
+_JSON_TYPES = {str: "<string>", list: "<array>", dict: "<object>", type(None): "<null>"}
+
+
+def _by_json_type(expected: str) -> Discriminator:
+    """Return a discriminator of a union by JSON type."""
+    return Discriminator(
+        lambda value: _JSON_TYPES.get(type(value)),
+        custom_error_type="wrong_kind",
+        custom_error_message=f"expected {expected}",
+    )
+
+
+def _by_key(key: str, expected: str, *, other: bool = False) -> Discriminator:
+    """Return a discriminator of a union of objects by the string under `key`.
+
+    Args:
+        key: "role" or "type".
+        expected: The values that have a member, separated by ", ".
+        other: Whether the union has a member "<other>" for all other values.
+    """
+    known = expected.split(", ")
+
+    def tag(value: object) -> str | None:
+        found = value.get(key) if isinstance(value, dict) else None
+        if other and isinstance(found, str) and found not in known:
+            return "<other>"
+        return f"<{found}>" if isinstance(found, str) else None
+
+    return Discriminator(
+        tag,
+        custom_error_type=f"unknown_{key}",
+        custom_error_message=f"not one of {expected}",
+    )
+
+
+def _check_integer(value: float) -> float:
+    if not value.is_integer():
+        raise PydanticCustomError("integer", "expected an integer")
+    return value
+
+
 _DATA_URL = re.compile(r"data:image/[a-z.+-]+;base64,(?=[A-Za-z0-9+/])", re.IGNORECASE)
 
 
-def _image_url(value: object) -> Findings:
-    """A URI: http(s), or a data URL with an image in base64. ernie-5.0 takes any string."""
-    if not isinstance(value, str):
-        return string(value)
+def _check_image_url(value: str) -> str:
+    """Accept an http(s) URL, or a data URL that holds an image in base64."""
     if re.match(r"https?://[^\s/]", value):
-        return ()
+        return value
     start = _DATA_URL.match(value)
     if start is None:
-        return (Finding((), f"{value[:40]!r} is neither an http(s) URL nor a base64 data URL"),)
+        raise PydanticCustomError("url", "neither an http(s) URL nor a base64 data URL")
     try:
         base64.b64decode(value[start.end() :], validate=True)
-    except binascii.Error as error:
-        return (Finding((), f"not base64: {error}"),)
-    return ()
+    except binascii.Error:
+        raise PydanticCustomError("url", "not base64") from None
+    return value
 
 
-def _part(kind: str, *, five: bool, **fields: Rule) -> Rule:
-    """A content part of this type; ernie-5.0 also takes a `cache_control` on each."""
-    more = {"cache_control": _cache_control} if five else {}
-    return record({"type": one_of(kind), **fields, **more}, required=("type", *fields))
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Integer = Annotated[Number, AfterValidator(_check_integer)]  # 1.0 is an integer in JSON Schema
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ImageUrl = Annotated[str, AfterValidator(_check_image_url)]
+TextOr = Annotated[
+    Annotated[str, Tag("<string>")] | Annotated[list[T], Tag("<array>")],
+    _by_json_type("string or array"),
+]
+TextOrNullOr = Annotated[
+    Annotated[str, Tag("<string>")]
+    | Annotated[list[T], Tag("<array>")]
+    | Annotated[None, Tag("<null>")],
+    _by_json_type("string, array or null"),
+]
 
 
-def _user_parts(*, media: bool, five: bool) -> Rule:
-    cases = {"text": _part("text", five=five, text=string)}
-    if media:
-        image = {"url": string if five else _image_url, "detail": one_of("low", "high", "auto")}
-        file = {"file_data": string, "filename": string} | ({"file_id": string} if five else {})
-        cases["image_url"] = _part(
-            "image_url", five=five, image_url=record(image, required=("url",))
-        )
-        cases["file"] = _part("file", five=five, file=record(file))
-    return array(tagged("type", cases))
+class _Object(BaseModel):
+    """An object of the request; defaults stand for absent keys, null only where it is allowed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def _text_parts(*, five: bool) -> Rule:
-    return array(tagged("type", {"text": _part("text", five=five, text=string)}))
+# Content parts
 
 
-def _tool_calls(*, five: bool) -> Rule:
-    function = record({"name": string, "arguments": string}, required=("name", "arguments"))
-    custom = record({"name": string, "input": string}, required=("name", "input"))
-    more: dict[str, Rule] = {"extra_content": mapping} if five else {}
-    kinds = {"function": function, "custom": custom} if five else {"function": function}
-    return array(
-        tagged(
-            "type",
-            {
-                kind: record(
-                    {"id": string, "type": string, kind: body, **more},
-                    required=("id", "type", kind),
-                )
-                for kind, body in kinds.items()
-            },
-        )
-    )
+class TextPart(_Object):
+    type: Literal["text"]
+    text: str
 
 
-def _message(content: Rule, *needed: str, closed: bool = False, **more: Rule) -> Rule:
-    fields: dict[str, Rule] = {"role": string, "content": content, "name": string}
-    return record(fields | more, required=needed, closed=closed)
+class RefusalPart(_Object):
+    type: Literal["refusal"]
+    refusal: str
 
 
-def _tool_message(content: Rule, *, closed: bool) -> Rule:
-    return _message(
-        content,
-        "content",
-        "tool_call_id",
-        closed=closed,
-        tool_call_id=string,
-        name=nullable(string),
-    )
+class Image(_Object):
+    url: ImageUrl
+    detail: Literal["low", "high", "auto"] = "auto"
 
 
-def _messages(*, media: bool) -> Rule:
-    """The messages of the 4.5 family: no null, tool results as strings, two closed roles."""
-    text = by_kind(string=string, array=_text_parts(five=False))
-    user = by_kind(string=string, array=_user_parts(media=media, five=False))
-    said = {
-        "text": _part("text", five=False, text=string),
-        "refusal": _part("refusal", five=False, refusal=string),
-    }
-    roles = {
-        "user": _message(user, "content"),
-        "system": _message(text, "content", closed=True),
-        "tool": _tool_message(string, closed=True),
-        "assistant": _message(
-            by_kind(string=string, array=array(tagged("type", said))),
-            tool_calls=_tool_calls(five=False),
-            refusal=nullable(string),
-        ),
-    }
-    return array(tagged("role", roles), least=1)
+class ImagePart(_Object):
+    type: Literal["image_url"]
+    image_url: Image
 
 
-def _messages_five() -> Rule:
-    """The messages of ernie-5.0: developer, null for an assistant, text parts for a tool."""
-    text = by_kind(string=string, array=_text_parts(five=True))
-    roles = {
-        "user": _message(
-            by_kind(string=string, array=_user_parts(media=True, five=True)), "content"
-        ),
-        "developer": _message(text, "content"),
-        "system": _message(text, "content"),
-        "tool": _tool_message(text, closed=False),
-        "assistant": _message(
-            by_kind(string=string, array=_text_parts(five=True), null=null),
-            tool_calls=_tool_calls(five=True),
-            refusal=nullable(string),
-        ),
-    }
-    return array(tagged("role", roles), least=1)
+class File(_Object):
+    file_data: str = ""
+    filename: str = ""
 
 
-_FUNCTION: Mapping[str, Rule] = {
-    "name": _name,
-    "description": string,
-    "parameters": mapping,
-    "strict": nullable(boolean),
+class FilePart(_Object):
+    type: Literal["file"]
+    file: File
+
+
+class CacheControl(_Object):
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] = "5m"
+
+
+_CACHE = CacheControl(type="ephemeral")
+
+
+class TextPart5(TextPart):
+    cache_control: CacheControl = _CACHE
+
+
+class Image5(_Object):
+    url: str  # the published schema takes any string here
+    detail: Literal["low", "high", "auto"] = "auto"
+
+
+class ImagePart5(_Object):
+    type: Literal["image_url"]
+    image_url: Image5
+    cache_control: CacheControl = _CACHE
+
+
+class File5(File):
+    file_id: str = ""
+
+
+class FilePart5(_Object):
+    type: Literal["file"]
+    file: File5
+    cache_control: CacheControl = _CACHE
+
+
+VisionPart = Annotated[
+    Annotated[TextPart, Tag("<text>")]
+    | Annotated[ImagePart, Tag("<image_url>")]
+    | Annotated[FilePart, Tag("<file>")],
+    _by_key("type", "text, image_url, file"),
+]
+VisionPart5 = Annotated[
+    Annotated[TextPart5, Tag("<text>")]
+    | Annotated[ImagePart5, Tag("<image_url>")]
+    | Annotated[FilePart5, Tag("<file>")],
+    _by_key("type", "text, image_url, file"),
+]
+AssistantPart = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[RefusalPart, Tag("<refusal>")],
+    _by_key("type", "text, refusal"),
+]
+
+
+# Messages
+
+
+class CalledFunction(_Object):
+    name: str
+    arguments: str
+
+
+class FunctionCall(_Object):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class CalledCustom(_Object):
+    name: str
+    input: str
+
+
+class FunctionCall5(FunctionCall):
+    extra_content: dict[str, Any] = {}
+
+
+class CustomCall5(_Object):
+    id: str
+    type: Literal["custom"]
+    custom: CalledCustom
+    extra_content: dict[str, Any] = {}
+
+
+ToolCall5 = Annotated[
+    Annotated[FunctionCall5, Tag("<function>")] | Annotated[CustomCall5, Tag("<custom>")],
+    _by_key("type", "function, custom"),
+]
+
+
+class _Message(_Object):
+    role: str
+    name: str = ""
+
+
+class UserMessage(_Message):
+    content: TextOr[TextPart]
+
+
+class VisionUserMessage(_Message):
+    content: TextOr[VisionPart]
+
+
+class SystemMessage(_Message):
+    content: TextOr[TextPart]
+
+
+class AssistantMessage(_Message):
+    content: TextOr[AssistantPart] = ""
+    refusal: str | None = None
+    tool_calls: list[FunctionCall] = []
+
+
+class ToolMessage(_Object):
+    role: str
+    content: str
+    tool_call_id: str
+    name: str | None = None
+
+
+class UserMessage5(_Message):
+    content: TextOr[VisionPart5]
+
+
+class SystemMessage5(_Message):
+    content: TextOr[TextPart5]
+
+
+class AssistantMessage5(_Message):
+    content: TextOrNullOr[TextPart5] = ""
+    refusal: str | None = None
+    tool_calls: list[ToolCall5] = []
+
+
+class ToolMessage5(_Object):
+    role: str
+    content: TextOr[TextPart5]
+    tool_call_id: str
+    name: str | None = None
+
+
+_ROLES = _by_key("role", "user, system, assistant, tool")
+Message = Annotated[
+    Annotated[UserMessage, Tag("<user>")]
+    | Annotated[SystemMessage, Tag("<system>")]
+    | Annotated[AssistantMessage, Tag("<assistant>")]
+    | Annotated[ToolMessage, Tag("<tool>")],
+    _ROLES,
+]
+VisionMessage = Annotated[
+    Annotated[VisionUserMessage, Tag("<user>")]
+    | Annotated[SystemMessage, Tag("<system>")]
+    | Annotated[AssistantMessage, Tag("<assistant>")]
+    | Annotated[ToolMessage, Tag("<tool>")],
+    _ROLES,
+]
+Message5 = Annotated[
+    Annotated[UserMessage5, Tag("<user>")]
+    | Annotated[SystemMessage5, Tag("<system>")]
+    | Annotated[SystemMessage5, Tag("<developer>")]
+    | Annotated[AssistantMessage5, Tag("<assistant>")]
+    | Annotated[ToolMessage5, Tag("<tool>")],
+    _by_key("role", "user, system, developer, assistant, tool"),
+]
+
+
+# Tools
+
+
+class Function(_Object):
+    name: Name
+    description: str = ""
+    parameters: dict[str, Any]
+    strict: bool | None = None
+
+
+class Tool(_Object):
+    type: Literal["function"]
+    function: Function
+
+
+class Function5(Function):
+    parameters: dict[str, Any] = {}
+
+
+class FunctionTool5(_Object):
+    type: Literal["function"]
+    function: Function5
+    cache_control: CacheControl = _CACHE
+
+
+class Grammar(_Object):
+    definition: str
+    syntax: Literal["lark", "regex"]
+
+
+class GrammarFormat(_Object):
+    type: Literal["grammar"]
+    grammar: Grammar
+
+
+class TextFormat(_Object):
+    type: Literal["text"]
+
+
+class Custom(_Object):
+    name: str
+    description: str = ""
+    format: Annotated[
+        Annotated[TextFormat, Tag("<text>")] | Annotated[GrammarFormat, Tag("<grammar>")],
+        _by_key("type", "text, grammar"),
+    ]
+
+
+class CustomTool5(_Object):
+    type: Literal["custom"]
+    custom: Custom
+    cache_control: CacheControl = _CACHE
+
+
+class OtherTool5(_Object):
+    type: Annotated[str, StringConstraints(min_length=1)]
+
+
+Tool5 = Annotated[
+    Annotated[FunctionTool5, Tag("<function>")]
+    | Annotated[CustomTool5, Tag("<custom>")]
+    | Annotated[OtherTool5, Tag("<other>")],
+    _by_key("type", "function, custom", other=True),
+]
+
+
+class ChosenFunction(_Object):
+    name: str
+
+
+class ChosenTool(_Object):
+    type: Literal["function"]
+    function: ChosenFunction
+
+
+class Allowed(_Object):
+    mode: Literal["auto", "required"]
+    tools: list[dict[str, Any]]
+
+
+class AllowedTools(_Object):
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
+ChoiceMode = Literal["none", "auto", "required"]
+ToolChoice = Annotated[
+    Annotated[ChoiceMode, Tag("<string>")] | Annotated[ChosenTool, Tag("<object>")],
+    _by_json_type("string or object"),
+]
+ChosenTool5 = Annotated[
+    Annotated[ChosenTool, Tag("<function>")] | Annotated[AllowedTools, Tag("<allowed_tools>")],
+    _by_key("type", "function, allowed_tools"),
+]
+ToolChoice5 = Annotated[
+    Annotated[ChoiceMode, Tag("<string>")] | Annotated[ChosenTool5, Tag("<object>")],
+    _by_json_type("string or object"),
+]
+
+
+# Bodies
+
+
+class JsonObjectFormat(_Object):
+    type: Literal["json_object"]
+
+
+class OutputSchema(_Object):
+    name: Name
+    schema_: dict[str, Any] = Field(default={}, alias="schema")
+    strict: bool | None = None
+    description: str = ""
+
+
+class JsonSchemaFormat(_Object):
+    type: Literal["json_schema"]
+    json_schema: OutputSchema
+
+
+ResponseFormat = Annotated[
+    Annotated[TextFormat, Tag("<text>")]
+    | Annotated[JsonObjectFormat, Tag("<json_object>")]
+    | Annotated[JsonSchemaFormat, Tag("<json_schema>")],
+    _by_key("type", "text, json_object, json_schema"),
+]
+
+
+class StreamOptions(_Object):
+    include_usage: bool
+
+
+class Prediction(_Object):
+    type: Literal["content"]
+    content: TextOr[TextPart]
+
+
+class _Body(_Object):
+    model: str
+    max_tokens: Annotated[Number, Field(ge=1)] = 1
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions(include_usage=False)
+    parallel_tool_calls: bool = True
+    temperature: Annotated[Number, Field(ge=0, le=2)] = 1
+    top_p: Annotated[Number, Field(ge=0.01, le=1)] = 1
+    stop: Annotated[
+        Annotated[str, Tag("<string>")]
+        | Annotated[list[str], Field(max_length=4), Tag("<array>")]
+        | Annotated[None, Tag("<null>")],
+        _by_json_type("string, array or null"),
+    ] = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    seed: Annotated[Integer, Field(ge=1)] = 1
+    response_format: ResponseFormat = TextFormat(type="text")
+
+
+class TextBody(_Body):
+    """A request to a model that reads text."""
+
+    messages: list[Message] = Field(min_length=1)
+    tools: list[Tool] = Field(default=[], max_length=128)
+    tool_choice: ToolChoice = "auto"
+    max_completion_tokens: Annotated[Integer, Field(ge=1)] = 1
+    prediction: Prediction = Prediction(type="content", content="")
+
+
+class ThinkingBody(TextBody):
+    """A request to ernie-4.5-21b-a3b-thinking."""
+
+    provider: str = "auto"
+
+
+class VisionBody(TextBody):
+    """A request to a model of the 4.5 family that reads images and files."""
+
+    messages: list[VisionMessage] = Field(min_length=1)  # type: ignore[assignment]  # more parts
+
+
+class Ernie5Body(_Body):
+    """A request to ernie-5.0."""
+
+    messages: list[Message5] = Field(min_length=1)
+    tools: list[Tool5] = Field(default=[], max_length=128)
+    tool_choice: ToolChoice5 = "auto"
+    provider: str = "auto"
+    normalize_tool_schemas: bool = True
+    enable_thinking: bool = True
+    thinking_budget: Annotated[Integer, Field(ge=100)] = 100
+
+
+_BODIES: Mapping[Family, type[BaseModel]] = {
+    "text": TextBody,
+    "thinking": ThinkingBody,
+    "vision": VisionBody,
+    "five": Ernie5Body,
 }
-_GRAMMAR = record(
-    {"definition": string, "syntax": one_of("lark", "regex")}, required=("definition", "syntax")
-)
-_CUSTOM_FORMAT = tagged(
-    "type",
-    {
-        "text": record({"type": string}),
-        "grammar": record({"type": string, "grammar": _GRAMMAR}, required=("grammar",)),
-    },
-)
-_CUSTOM = record(
-    {"name": string, "description": string, "format": _CUSTOM_FORMAT}, required=("name", "format")
-)
 
 
-def _tool() -> Rule:
-    function = record(_FUNCTION, required=("name", "parameters"), closed=True)
-    tool = record(
-        {"type": string, "function": function}, required=("type", "function"), closed=True
-    )
-    return tagged("type", {"function": tool})
+def errors(body: Mapping[str, Any], family: Family) -> list[Violation]:
+    """Return all violations in `body`, those among them that the API would ignore included."""
+    return [*_schema_errors(body, family), *check_conversation(body)]
 
 
-def _tool_five() -> Rule:
-    """Functions, whose parameters may be left out, custom tools, and whatever else has a type."""
-
-    def named(kind: str, body: Rule) -> Rule:
-        fields = {"type": string, kind: body, "cache_control": _cache_control}
-        return record(fields, required=(kind,))
-
-    function = named("function", record(_FUNCTION, required=("name",)))
-    other = record({"type": matching(r"(?s).+", "a type")})
-    return tagged(
-        "type", {"function": function, "custom": named("custom", _CUSTOM)}, otherwise=other
-    )
+def _schema_errors(body: Mapping[str, Any], family: Family) -> Iterator[Violation]:
+    try:
+        _BODIES[family].model_validate(body)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            yield _violation(each, family)
 
 
-_CHOSEN = record(
-    {"type": string, "function": record({"name": string}, required=("name",))},
-    required=("function",),
-)
-_ALLOWED = record(
-    {
-        "type": string,
-        "allowed_tools": record(
-            {"mode": one_of("auto", "required"), "tools": array(mapping)},
-            required=("mode", "tools"),
-        ),
-    },
-    required=("allowed_tools",),
-)
+def _violation(error: Mapping[str, Any], family: Family) -> Violation:
+    *outer, last = error["loc"] or ("body",)
+    location = [step for step in outer if not str(step).startswith("<")]
+    if error["type"] == "extra_forbidden":
+        ignored = not _is_closed(error["loc"], family)
+        text = "not known here, and ignored" if ignored else "not allowed here"
+        return Violation((*location, last), text, ignored)
+    if not str(last).startswith("<"):
+        location.append(last)
+    if error["type"] == "missing":
+        return Violation(tuple(location), "required, and missing")
+    value = error["input"]
+    if error["type"] in {"unknown_role", "unknown_type"}:
+        key = error["type"].removeprefix("unknown_")
+        if not isinstance(value, dict):
+            return Violation(tuple(location), "expected object")
+        location.append(key)
+        value = value.get(key)
+    return Violation(tuple(location), f"{error['msg']}; got {value!r:.80}")
 
 
-def _tool_choice(**objects: Rule) -> Rule:
-    return by_kind(string=one_of("none", "auto", "required"), object=tagged("type", objects))
-
-
-_json_schema = record(
-    {"name": _name, "schema": mapping, "strict": nullable(boolean), "description": string},
-    required=("name",),
-    closed=True,
-)
-_response_format = tagged(
-    "type",
-    {
-        "text": record({"type": string}, closed=True),
-        "json_object": record({"type": string}, closed=True),
-        "json_schema": record(
-            {"type": string, "json_schema": _json_schema}, required=("json_schema",), closed=True
-        ),
-    },
-)
-_SAMPLING: dict[str, Rule] = {
-    "model": string,
-    "max_tokens": number(1),
-    "stream": boolean,
-    "stream_options": record({"include_usage": boolean}, required=("include_usage",)),
-    "parallel_tool_calls": boolean,
-    "temperature": number(0, 2),
-    "top_p": number(0.01, 1),
-    "stop": by_kind(string=string, array=array(string, most=MAX_STOPS), null=null),
-    "frequency_penalty": nullable(number(-2, 2)),
-    "presence_penalty": nullable(number(-2, 2)),
-    "seed": number(1, whole=True),
-    "response_format": _response_format,
-}
-_prediction = record(
-    {
-        "type": one_of("content"),
-        "content": by_kind(string=string, array=_text_parts(five=False)),
-    },
-    required=("type", "content"),
-)
-
-
-def _body(fields: dict[str, Rule]) -> Rule:
-    return record(_SAMPLING | fields, required=("model", "messages"))
-
-
-def _four(*, media: bool = False, **more: Rule) -> Rule:
-    fields = {
-        "messages": _messages(media=media),
-        "tools": array(_tool(), most=MAX_TOOLS),
-        "tool_choice": _tool_choice(function=_CHOSEN),
-        "max_completion_tokens": number(1, whole=True),
-        "prediction": _prediction,
-    }
-    return _body(fields | more)
-
-
-_BODIES: Mapping[Family, Rule] = {
-    "text": _four(),
-    "thinking": _four(provider=string),
-    "vision": _four(media=True),
-    "five": _body(
-        {
-            "messages": _messages_five(),
-            "tools": array(_tool_five(), most=MAX_TOOLS),
-            "tool_choice": _tool_choice(function=_CHOSEN, allowed_tools=_ALLOWED),
-            "provider": string,
-            "normalize_tool_schemas": boolean,
-            "enable_thinking": boolean,
-            "thinking_budget": number(100, whole=True),
-        }
-    ),
-}
-
-
-def findings(body: Mapping[str, Any], family: Family) -> list[Finding]:
-    """All that is wrong with `body`, and the keys in it that the API would ignore."""
-    return [*_BODIES[family](body), *conversation(body)]
+def _is_closed(location: tuple[str | int, ...], family: Family) -> bool:
+    """Whether the published schema forbids further keys there; the API drops those elsewhere."""
+    if location[0] == "response_format":
+        return True
+    if family == "five":
+        return False
+    if location[0] == "tools":
+        return True
+    return location[0] == "messages" and location[2:-1] in {("<system>",), ("<tool>",)}
 
 
 def validate_request(body: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a request body, one line each; nothing if the API would take it.
+    """Return what is wrong with a request body, one line each; empty if the API accepts it.
 
     Args:
-        body: The parsed body of a `POST /v1/chat/completions`. Its `model` says which schema holds.
+        body: The parsed body of a `POST /v1/chat/completions`. Its `model` decides which schema
+            applies.
     """
     model = BY_NAME.get(str(body.get("model")))
     if model is None:
         return [f"model: {body.get('model')!r:.80} is not served"]
-    return [str(each) for each in findings(body, model.family) if not each.ignored]
+    return [str(each) for each in errors(body, model.family) if not each.ignored]
 
 
 def ignored_fields(body: Mapping[str, Any]) -> list[str]:
-    """The paths of keys that the schema of the body's model does not know: sent for nothing."""
+    """Return the paths of keys that the schema of the body's model does not know."""
     model = BY_NAME.get(str(body.get("model")))
-    found = findings(body, model.family) if model else []
-    return [".".join(map(str, each.path)) for each in found if each.ignored]
+    found = errors(body, model.family) if model else []
+    return [each.location for each in found if each.ignored]

@@ -1,4 +1,4 @@
-"""Replies as the API puts them on the wire: one JSON body, or server-sent events."""
+"""Encodes replies as the API does: one JSON body, or server-sent events."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_aimlernie.testing import pieces
-from langchain_aimlernie.testing.catalogue import CREDIT
+from langchain_aimlernie.testing import tokens
+from langchain_aimlernie.testing.models import CREDIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from langchain_aimlernie.testing.catalogue import Served
+    from langchain_aimlernie.testing.models import ServedModel
     from langchain_aimlernie.testing.replies import Reply
 
 FINGERPRINT = "local-ErnieServer"
-"""The `system_fingerprint` of every answer."""
+"""The `system_fingerprint` of every response."""
 
 CREATED = 1_764_547_200
-"""The `created` of every answer; one number, so that answers can be compared."""
+"""The `created` of every response; constant, so that responses can be compared."""
 
-_MEDIUM_TOKENS = 256
+_MEDIA_TOKENS = 256
 _MESSAGE_TOKENS = 3
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -30,26 +30,26 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What an answer repeats of its request.
+class RequestInfo:
+    """What a response depends on of its request.
 
     Attributes:
-        id: The request's own; the ids of the answer are made from it.
-        name: The model as it was asked for.
+        id: The request's id; the ids in the response contain it.
+        name: The model as the request names it.
         model: The model.
-        prompt_tokens: Tokens of the request.
+        prompt_tokens: Estimated tokens of the messages and tools.
         include_usage: Whether a stream ends with a chunk of usage.
     """
 
     id: str
     name: str
-    model: Served
+    model: ServedModel
     prompt_tokens: int
     include_usage: bool
 
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:
-    """What the prompt is billed for, roughly: texts by length, media at one price each."""
+    """Return the estimated tokens of a prompt: texts by length, media at a flat number."""
     total = 0
     for message in body["messages"]:
         content = message.get("content")
@@ -57,14 +57,14 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
         total += _MESSAGE_TOKENS
         for part in parts:
             text = part.get("text", part.get("refusal"))
-            total += _MEDIUM_TOKENS if text is None else pieces.estimate(text)
+            total += _MEDIA_TOKENS if text is None else tokens.estimate(text)
         for call in message.get("tool_calls") or ():
-            total += pieces.estimate(str(call.get("function")))
-    return total + sum(pieces.estimate(str(tool)) for tool in body.get("tools") or ())
+            total += tokens.estimate(str(call.get("function")))
+    return total + sum(tokens.estimate(str(tool)) for tool in body.get("tools") or ())
 
 
-class Bill(NamedTuple):
-    """The `usage` and `meta` of an answer; None where the answer has none."""
+class Cost(NamedTuple):
+    """The `usage` and `meta` of a response; None where it has none."""
 
     usage: Mapping[str, Any] | None
     meta: Mapping[str, Any] | None
@@ -79,33 +79,33 @@ class _Choice(NamedTuple):
 
 
 def to_json(value: object) -> bytes:
-    """JSON as UTF-8; what UTF-8 cannot hold becomes "?"."""
+    """Return JSON as UTF-8; lone surrogates become "?"."""
     return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
-def bill(reply: Reply, asked: Asked) -> Bill:
-    """Count the tokens of a reply and price them, unless it says itself."""
-    usage = _usage(reply, asked) if reply.usage is ... else reply.usage
+def compute_cost(reply: Reply, info: RequestInfo) -> Cost:
+    """Return usage and cost of a reply: scripted, else counted."""
+    usage = _usage(reply, info) if reply.usage is ... else reply.usage
     if reply.meta is not ...:
-        return Bill(usage, reply.meta)
+        return Cost(usage, reply.meta)
     counted = [(usage or {}).get(key) for key in ("prompt_tokens", "completion_tokens")]
-    tokens = [int(each) if isinstance(each, (int, float)) else 0 for each in counted]
-    credits_used = asked.model.price(*tokens)
+    counts = [int(each) if isinstance(each, (int, float)) else 0 for each in counted]
+    credits_used = info.model.price(*counts)
     cost = {"credits_used": credits_used, "usd_spent": round(credits_used * CREDIT, 10)}
-    return Bill(usage, {"usage": cost})
+    return Cost(usage, {"usage": cost})
 
 
-def _usage(reply: Reply, asked: Asked) -> Json:
+def _usage(reply: Reply, info: RequestInfo) -> Json:
     choices = [reply, *reply.choices]
-    reasoning = sum(len(pieces.split(each.reasoning or "")) for each in choices)
+    reasoning = sum(len(tokens.split(each.reasoning or "")) for each in choices)
     texts = [text for each in choices for text in (each.text, each.refusal or "")]
-    calls = [call["function"] for each in choices for call in _calls(each, asked, 0)]
+    calls = [call["function"] for each in choices for call in _calls(each, info, 0)]
     visible = [*texts, *(call["arguments"] for call in calls)]
-    completion = reasoning + len(calls) + sum(len(pieces.split(text)) for text in visible)
+    completion = reasoning + len(calls) + sum(len(tokens.split(text)) for text in visible)
     return {
-        "prompt_tokens": asked.prompt_tokens,
+        "prompt_tokens": info.prompt_tokens,
         "completion_tokens": completion,
-        "total_tokens": asked.prompt_tokens + completion,
+        "total_tokens": info.prompt_tokens + completion,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": None},
         "completion_tokens_details": {
             "reasoning_tokens": reasoning,
@@ -116,38 +116,38 @@ def _usage(reply: Reply, asked: Asked) -> Json:
     }
 
 
-def _choices(reply: Reply, asked: Asked) -> list[_Choice]:
+def _choices(reply: Reply, info: RequestInfo) -> list[_Choice]:
     made = []
     for index, each in enumerate((reply, *reply.choices)):
-        calls = _calls(each, asked, index)
+        calls = _calls(each, info, index)
         reason = each.finish_reason or ("tool_calls" if calls else "stop")
         made.append(_Choice(each.text, each.reasoning, calls, each.refusal, reason))
     return made
 
 
-def _calls(reply: Reply, asked: Asked, choice: int) -> list[Json]:
-    """The reply's tool calls in the shape of the wire."""
+def _calls(reply: Reply, info: RequestInfo, choice: int) -> list[Json]:
+    """Return the reply's tool calls in the API's format."""
     return [
-        call if "function" in call else _wire_call(call, f"call_{asked.id}_{choice}{index}")
+        call if "function" in call else _encode_call(call, f"call_{info.id}_{choice}{index}")
         for index, call in enumerate(map(dict, reply.tool_calls))
     ]
 
 
-def _wire_call(call: Json, made_up_id: str) -> Json:
+def _encode_call(call: Json, default_id: str) -> Json:
     args = call.get("args", call.get("arguments", {}))
     arguments = args if isinstance(args, str) else json.dumps(args, ensure_ascii=False)
     function = {"name": call["name"], "arguments": arguments}
-    return {"id": call.get("id", made_up_id), "type": "function", "function": function}
+    return {"id": call.get("id", default_id), "type": "function", "function": function}
 
 
-def encode_json(reply: Reply, asked: Asked, cost: Bill) -> bytes:
-    """The body of an answer that is not streamed."""
+def encode_json(reply: Reply, info: RequestInfo, cost: Cost) -> bytes:
+    """Return the body of a response that is not streamed."""
     choices = [
         {"index": index, "message": _message(each), "finish_reason": each.finish_reason}
         | {"logprobs": None}
-        for index, each in enumerate(_choices(reply, asked))
+        for index, each in enumerate(_choices(reply, info))
     ]
-    body = {**_head(reply, asked, "chat.completion"), "choices": choices}
+    body = {**_head(reply, info, "chat.completion"), "choices": choices}
     return to_json(body | {key: held for key, held in cost._asdict().items() if held is not None})
 
 
@@ -164,35 +164,35 @@ def _message(choice: _Choice) -> Json:
     return message | more
 
 
-def _head(reply: Reply, asked: Asked, kind: str) -> Json:
+def _head(reply: Reply, info: RequestInfo, kind: str) -> Json:
     return {
-        "id": f"chatcmpl-local-{asked.id}",
+        "id": f"chatcmpl-local-{info.id}",
         "object": kind,
         "created": CREATED,
-        "model": reply.model or asked.name,
+        "model": reply.model or info.name,
         "system_fingerprint": FINGERPRINT,
     }
 
 
-def encode_events(reply: Reply, asked: Asked, cost: Bill) -> Iterator[bytes]:
-    """A streamed answer, one server-sent event after the other.
+def encode_events(reply: Reply, info: RequestInfo, cost: Cost) -> Iterator[bytes]:
+    """Return a streamed response, one server-sent event after the other.
 
-    The published schema wants role and content in every delta, and index, id, type and name in
-    every fragment of a call. Usage comes alone in a last chunk if asked for, the price in the
-    last chunk of all.
+    The published schema requires role and content in every delta, and index, id, type and name in
+    every fragment of a call. Usage comes in a chunk of its own if requested, the cost in the
+    last chunk.
     """
-    head = _head(reply, asked, "chat.completion.chunk")
-    nothing_yet = {"usage": None} if asked.include_usage else {}
-    choices = _choices(reply, asked)
+    head = _head(reply, info, "chat.completion.chunk")
+    no_usage = {"usage": None} if info.include_usage else {}
+    choices = _choices(reply, info)
     for index, choice in enumerate(choices):
         for delta in _deltas(choice):
-            yield _event({**head, "choices": [_step(index, delta)], **nothing_yet})
+            yield _event({**head, "choices": [_step(index, delta)], **no_usage})
     price = {} if cost.meta is None else {"meta": cost.meta}
     for index, choice in enumerate(choices):
         step = _step(index, {"role": "assistant", "content": ""}, choice.finish_reason)
-        is_last = index == len(choices) - 1 and not asked.include_usage
-        yield _event({**head, "choices": [step], **nothing_yet, **(price if is_last else {})})
-    if asked.include_usage:
+        is_last = index == len(choices) - 1 and not info.include_usage
+        yield _event({**head, "choices": [step], **no_usage, **(price if is_last else {})})
+    if info.include_usage:
         yield _event({**head, "choices": [], "usage": cost.usage, **price})
     yield b"data: [DONE]\n\n"
 
@@ -204,14 +204,14 @@ def _step(index: int, delta: Json, finish_reason: str | None = None) -> Json:
 def _deltas(choice: _Choice) -> Iterator[Json]:
     nothing = {"role": "assistant", "content": ""}
     yield nothing
-    for piece in pieces.split(choice.reasoning or ""):
+    for piece in tokens.split(choice.reasoning or ""):
         yield {**nothing, "reasoning_content": piece}
-    for piece in pieces.split(choice.refusal or ""):
+    for piece in tokens.split(choice.refusal or ""):
         yield {**nothing, "refusal": piece}
-    for piece in pieces.split(choice.text):
+    for piece in tokens.split(choice.text):
         yield {**nothing, "content": piece}
     for index, call in enumerate(choice.calls):
-        for fragment in pieces.split(call["function"]["arguments"]) or [""]:
+        for fragment in tokens.split(call["function"]["arguments"]) or [""]:
             function = {**call["function"], "arguments": fragment}
             yield {**nothing, "tool_calls": [{**call, "index": index, "function": function}]}
 
@@ -221,7 +221,7 @@ def _event(value: object) -> bytes:
 
 
 def scripted_events(events: Iterable[object]) -> Iterator[bytes]:
-    """The events of a script: bytes as they are, text and JSON values as data."""
+    """Return scripted events: bytes unchanged, text and JSON values as `data:`."""
     for each in events:
         if isinstance(each, bytes):
             yield each

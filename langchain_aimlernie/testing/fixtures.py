@@ -21,7 +21,7 @@ def _ernie_server() -> Iterator[ErnieServer]:
 
 @pytest.fixture
 def ernie_server(_ernie_server: ErnieServer) -> Iterator[ErnieServer]:
-    """A local AI/ML API for ERNIE, without requests and scripts of other tests."""
+    """A local AI/ML API for ERNIE, without requests and replies of other tests."""
     key = _ernie_server.api_key
     _ernie_server.reset()
     yield _ernie_server

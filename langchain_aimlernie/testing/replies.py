@@ -1,4 +1,4 @@
-"""What a test tells the server to answer: replies, and the faults that break them off."""
+"""Scripted replies, and the faults that interrupt them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Fault:
     """A way in which a connection breaks.
 
     Attributes:
-        kind: "drop" ends the connection, "stall" says no more and keeps it open until the client
-            or the server closes it.
-        events: After so many events of a stream (the body of a JSON answer is one event).
-        bytes: After so many bytes of the body. Neither: before the head of the answer.
+        kind: "drop" closes the connection; "stall" sends nothing more and keeps it open until the
+            client or the server closes it.
+        events: After so many events of a stream (a JSON body is one event).
+        bytes: After so many bytes of the body. Neither: before the response headers.
         reset: A drop by TCP reset instead of an orderly end.
     """
 
@@ -27,37 +27,37 @@ class Fault:
 
     @property
     def is_early(self) -> bool:
-        """Whether not even the head of the answer is sent."""
+        """Whether not even the response headers are sent."""
         return self.events is None and self.bytes is None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """One answer, in the API's shape or, with `body` or `events`, in any other.
+    """One response, in the API's format or, with `body` or `events`, in any other.
 
     Attributes:
         text: The content of the message.
         reasoning: Its `reasoning_content`; None leaves the field out.
         tool_calls: Each `{"name", "args"}`, and if wanted "id"; "args" may be a string, which is
-            sent as it is, so that broken JSON can be. Objects of the wire are taken too.
+            sent unchanged, so that it can be broken JSON. The API's own format is accepted too.
         finish_reason: None: "tool_calls" if there are any, else "stop".
         refusal: The refusal of the message.
-        choices: More choices, after the one that this reply is.
-        usage: Sent as it is; None leaves it out; `...` counts it.
+        choices: Further choices, after the one that this reply describes.
+        usage: Sent unchanged; None leaves it out; `...` counts it.
         meta: Likewise; `...` computes `{"usage": {"credits_used", "usd_spent"}}`.
-        model: The model name in the answer; None is the one that was asked for.
-        body: Instead of all of the above: bytes and text as they are, else sent as JSON; or a
-            function that makes one of these from the `Request`.
-        events: Instead of all of the above, a stream: bytes go out as they are, text and JSON
+        model: The model name in the response; None is the requested one.
+        body: Instead of all of the above: bytes and text are sent unchanged, else as JSON; or a
+            function that returns one of these for the `Request`.
+        events: Instead of all of the above, a stream: bytes are sent unchanged, text and JSON
             values as `data:` of an event. Nothing is added, no `[DONE]` either. May be
-            endless; it is iterated anew for each answer.
-        stream: Whether to answer as a stream; None does what the request says.
+            endless; it is iterated anew for each response.
+        stream: Whether to send a stream; None follows the request.
         status: The HTTP status.
-        headers: More headers, or others in place of those that the server would send; None
-            as a value leaves one out.
-        delay: Seconds before the head; None is the server's own.
-        interval: Seconds between the pieces of the body; None is the server's own.
-        chunk_size: Send the body in pieces of so many bytes, wherever its events end.
+        headers: Further headers, or replacements of the server's own; None as a value omits
+            one.
+        delay: Seconds before the response headers; None is the server's own.
+        interval: Seconds between the events of the body; None is the server's own.
+        chunk_size: Send the body in chunks of so many bytes, regardless of events.
         fault: How the connection breaks.
     """
 

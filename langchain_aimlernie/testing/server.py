@@ -1,4 +1,4 @@
-"""`ErnieServer`: the local API on a socket of loopback, in a thread of its own."""
+"""`ErnieServer`: the local API on a loopback socket, in a thread with its own event loop."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from langchain_aimlernie.testing import catalogue
+from langchain_aimlernie.testing.api import PROBLEM_JSON, Api, Totals, error_body
 from langchain_aimlernie.testing.connection import Connection
-from langchain_aimlernie.testing.received import Request
+from langchain_aimlernie.testing.models import BY_NAME
 from langchain_aimlernie.testing.replies import Reply
-from langchain_aimlernie.testing.service import Service, Totals, error_body
+from langchain_aimlernie.testing.requests import Request
 
 API_KEY = "local-ernie-key"
-"""The key that a server takes unless it is given another."""
+"""The default key of a server."""
 
 _BACKLOG = 4096
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 
 
 class ErnieServer:
     """A local AI/ML API for ERNIE: real HTTP/1.1 on loopback, no network, no key of yours.
 
-    It checks each request as strictly as the published schema of its model does, and answers as
-    the API documents, JSON and streamed. What it answers is made up, always the same for the same
-    request but for the ids, which no other server gives, and says so: texts begin with "[local
-    ErnieServer, not ERNIE]", and every answer has `system_fingerprint` "local-ErnieServer" and the
-    header `x-aimlernie-local`. Tests can queue answers and failures, and read back what was asked:
+    It validates each request against the published schema of its model and responds as the API
+    documents, JSON and streamed. A fake model computes the replies that are not scripted: always
+    the same for the same request, except for the ids, which are unique across servers. Its texts
+    begin with "[local ErnieServer, not ERNIE]"; every response has the `system_fingerprint`
+    "local-ErnieServer" and the header `x-aimlernie-local`. Tests can queue replies and failures,
+    and read the requests:
 
         with ErnieServer() as server:
             server.reply("Hello", finish_reason="length")
@@ -44,11 +45,11 @@ class ErnieServer:
     Args:
         port: The port; 0 takes a free one.
         host: The address to listen on.
-        api_key: The key that clients must send; None takes every client, as servers of one's own
+        api_key: The key that clients must send; None accepts every client, as self-hosted servers
             do.
-        delay: Seconds before each answer.
-        interval: Seconds between the pieces of a streamed answer.
-        models: More model ids to serve, each with the id of the ERNIE model that it is like.
+        delay: Seconds before each response.
+        interval: Seconds between the events of a stream.
+        models: Further model ids to serve, each with the id of the ERNIE model that it resembles.
     """
 
     def __init__(  # noqa: PLR0913  # settings, by name
@@ -62,14 +63,15 @@ class ErnieServer:
         models: Mapping[str, str] | None = None,
     ) -> None:
         more = {
-            name: replace(catalogue.BY_NAME[like], id=name, aliases=())
+            name: replace(BY_NAME[like], id=name, aliases=())
             for name, like in (models or {}).items()
         }
-        self._service = Service(api_key, {**catalogue.BY_NAME, **more}, delay, interval)
+        self._api = Api(api_key, {**BY_NAME, **more}, delay, interval)
         self._host = host
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._stopping: asyncio.Event
         self._open: set[Connection] = set()
         self._accepted = 0
 
@@ -89,11 +91,11 @@ class ErnieServer:
         return f"<ErnieServer {state}>"
 
     def start(self) -> Self:
-        """Listen and answer; ready when this returns.
+        """Start to listen; ready when this returns.
 
         Raises:
-            OSError: The port is taken, or the address is not one of this machine.
-            RuntimeError: It runs already.
+            OSError: The port is in use, or the address is not one of this machine.
+            RuntimeError: It is already running.
         """
         if self._thread is not None:
             raise RuntimeError("this ErnieServer runs already")
@@ -104,7 +106,7 @@ class ErnieServer:
             target=self._run, args=(listener, ready), name="ErnieServer", daemon=True
         )
         self._thread.start()
-        ready.wait(_PATIENCE)
+        ready.wait(_TIMEOUT)
         return self
 
     def stop(self) -> None:
@@ -112,8 +114,8 @@ class ErnieServer:
         thread, loop = self._thread, self._loop
         if thread is None or loop is None:
             return
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_PATIENCE)
+        loop.call_soon_threadsafe(self._stopping.set)
+        thread.join(_TIMEOUT)
         self._thread = self._loop = None
 
     @property
@@ -128,38 +130,38 @@ class ErnieServer:
 
     @property
     def base_url(self) -> str:
-        """What to give a client as `base_url`; ends in `/v1`."""
+        """The `base_url` for clients; ends in `/v1`."""
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}/v1"
 
     @property
     def api_key(self) -> str | None:
-        """The key that clients must send; None takes all. May be set."""
-        return self._service.api_key
+        """The key that clients must send; None accepts all. May be set."""
+        return self._api.api_key
 
     @api_key.setter
     def api_key(self, key: str | None) -> None:
-        self._service.api_key = key
+        self._api.api_key = key
 
     @property
     def on_request(self) -> Callable[[Request], Reply | None] | None:
-        """Asked for each valid chat request before the queue is; None from it means: go on.
+        """Called for each valid chat request before the queue; None from it: use the queue.
 
-        It runs in the server's thread and should not wait for anything. May be set.
+        It runs in the server's thread and must not block. May be set.
         """
-        return self._service.on_request
+        return self._api.on_request
 
     @on_request.setter
     def on_request(self, function: Callable[[Request], Reply | None] | None) -> None:
-        self._service.on_request = function
+        self._api.on_request = function
 
     def reply(self, reply: Reply | str | None = None, /, *, times: int = 1, **fields: Any) -> Reply:
-        """Queue the answer to the next valid chat request.
+        """Queue the reply to the next valid chat request.
 
         Args:
             reply: A `Reply`, or the text of one.
-            times: To so many requests.
-            **fields: The fields of `Reply`, in place of those that it has.
+            times: For so many requests.
+            **fields: Fields of `Reply`, which override those of `reply`.
 
         Returns:
             The reply that was queued.
@@ -167,8 +169,8 @@ class ErnieServer:
         if isinstance(reply, str):
             reply = Reply(reply)
         reply = replace(reply or Reply(), **fields)
-        with self._service.lock:
-            self._service.queue.extend([reply] * times)
+        with self._api.lock:
+            self._api.queue.extend([reply] * times)
         return reply
 
     def fail(  # noqa: PLR0913  # parts of an error, by name
@@ -181,34 +183,36 @@ class ErnieServer:
         body: object = None,
         times: int = 1,
     ) -> Reply:
-        """Queue a failure in the API's shape as the answer to the next valid chat request.
+        """Queue an error in the API's format as the reply to the next valid chat request.
 
         Args:
             status: The HTTP status.
             message: The error's message.
-            code: A `code` beside it.
-            headers: More headers, such as `{"retry-after": "1"}`.
-            body: Another body instead: bytes and text as they are, else sent as JSON.
-            times: To so many requests.
+            code: A `code` next to it.
+            headers: Further headers, such as `{"retry-after": "1"}`.
+            body: Another body instead: bytes and text are sent unchanged, else as JSON.
+            times: For so many requests.
         """
-        more = {} if code is None else {"code": code}
+        headers = headers or {}
+        if body is None:
+            extra = {} if code is None else {"code": code}
+            headers = {"content-type": PROBLEM_JSON, **headers}
 
-        def error(request: Request) -> object:
-            return error_body(request, status, message, **more)
+            def body(request: Request) -> object:
+                return error_body(request, status, message, **extra)
 
-        made = error if body is None else body
-        return self.reply(Reply(status=status, body=made, headers=headers or {}), times=times)
+        return self.reply(Reply(status=status, body=body, headers=headers), times=times)
 
     @property
     def pending(self) -> int:
-        """How many queued replies have not been asked for yet."""
-        return len(self._service.queue)
+        """The number of queued replies that have not been used."""
+        return len(self._api.queue)
 
     @property
     def requests(self) -> list[Request]:
-        """The requests so far, of any path, the last 20,000 at most."""
-        with self._service.lock:
-            return list(self._service.requests)
+        """The requests so far, of any path; at most the last 20,000."""
+        with self._api.lock:
+            return list(self._api.requests)
 
     @property
     def last_request(self) -> Request:
@@ -217,79 +221,71 @@ class ErnieServer:
         Raises:
             LookupError: There was none.
         """
-        with self._service.lock:
-            if not self._service.requests:
+        with self._api.lock:
+            if not self._api.requests:
                 raise LookupError("no request has come yet")
-            return self._service.requests[-1]
+            return self._api.requests[-1]
 
     @property
     def violations(self) -> list[str]:
-        """What the requests so far did against the published contract.
+        """The violations of the published schema by the requests so far.
 
-        A field of the body that the schema does not know is listed, too, though the API, and this
-        server, answer such a request without reading it.
+        An unknown top-level field of the body is listed, too, although the API, and this server,
+        ignore it and respond.
         """
         return [each for request in self.requests for each in request.violations]
 
     @property
     def totals(self) -> Totals:
-        """Tokens, credits and dollars of the answers that were written to their end."""
-        return self._service.totals
+        """Tokens, credits and dollars of the responses that were sent completely."""
+        return self._api.totals
 
     @property
     def connections(self) -> int:
-        """How many connections are open now."""
+        """The number of open connections."""
         return len(self._open)
 
     @property
     def connections_total(self) -> int:
-        """How many connections there have been since the start or the last `reset`."""
+        """The number of connections since the start or the last `reset`."""
         return self._accepted
 
     def close_connections(self, *, reset: bool = False) -> None:
-        """Close all connections that are open now, by TCP reset if asked to."""
+        """Close all open connections, by TCP reset if `reset`."""
         loop = self._loop
         if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._close_all(reset=reset), loop).result(_PATIENCE)
+            asyncio.run_coroutine_threadsafe(self._close_all(reset=reset), loop).result(_TIMEOUT)
 
     def reset(self) -> None:
-        """Forget requests, queued replies, `on_request` and sums; connections stay open."""
-        self._service.reset()
+        """Clear requests, queued replies, `on_request` and sums; connections stay open."""
+        self._api.reset()
         self._accepted = 0
 
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
-        loop = asyncio.SelectorEventLoop()
-        try:
-            server = loop.run_until_complete(
-                loop.create_server(self._connection, sock=listener, backlog=_BACKLOG)
-            )
-            self._loop = loop
-            loop.call_soon(ready.set)
-            loop.run_forever()
-            # Server.close would lose, and leak, what is just being accepted.
-            loop.remove_reader(listener)
-            loop.run_until_complete(self._finish())
-            server.close()
-        finally:
-            loop.close()
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            runner.run(self._serve(listener, ready))
 
-    def _connection(self) -> Connection:
+    async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
+        loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        server = await asyncio.start_server(self._on_connect, sock=listener, backlog=_BACKLOG)
+        self._loop = loop
+        ready.set()
+        await self._stopping.wait()
+        # Server.close would lose, and leak, a connection that is just being accepted.
+        loop.remove_reader(listener)
+        while asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._close_all()
+            await asyncio.sleep(0)
+        server.close()
+
+    def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._accepted += 1
-        return Connection(self._service, self._accepted, self._open)
-
-    async def _finish(self) -> None:
-        """Close what is open, and what is still being accepted."""
-        await self._close_all()
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        await asyncio.gather(*rest, return_exceptions=True)
-        await self._close_all()
+        connection = Connection(self._api, self._accepted, reader, writer, self._open.discard)
+        self._open.add(connection)
 
     async def _close_all(self, *, reset: bool = False) -> None:
-        """Close the connections, and let their tasks end."""
-        closing = list(self._open)
-        for connection in closing:
-            connection.close(reset=reset)
-        await asyncio.gather(*(connection.wait_closed() for connection in closing))
+        await asyncio.gather(*(each.close(reset=reset) for each in list(self._open)))
 
 
 def _listener(host: str, port: int) -> socket.socket:

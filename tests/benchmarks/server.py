@@ -241,11 +241,11 @@ def running_server(*, tls: bool = False) -> Iterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__]
         if tls:
-            paper = import_module("tests.support.certificates").paper_mill(Path(folder))(
-                "127.0.0.1"
-            )
-            os.environ["SSL_CERT_FILE"] = paper.file
-            command += [paper.file, paper.key]
+            certificate = import_module("tests.support.certificates").certificate_factory(
+                Path(folder)
+            )("127.0.0.1")
+            os.environ["SSL_CERT_FILE"] = certificate.file
+            command += [certificate.file, certificate.key]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
             yield Server("https" if tls else "http", int(process.stdout.readline()))

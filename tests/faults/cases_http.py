@@ -249,7 +249,9 @@ def cut(name: str, script: tuple, partial: str, **settings: object) -> Case:
 
 BEGUN = unfinished(HEL)
 IDLE = {"stream_idle_timeout": 0.25}
-SLOW = (*[LO] * 14, *EVENTS[-3:])
+SLOW = (*[LO] * 25, *EVENTS[-3:])
+"""Sent 0.05 s apart they take 1.4 s: nearly three times the idle timeout of their case."""
+
 EOF_HEAD = head(200, {"Connection": "close"}, SSE_TYPE)
 
 STREAM_ENDS = (
@@ -345,7 +347,7 @@ STALLS = (
     Case(
         "slow events, each in time",
         (SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.05), FINAL_FRAME),
-        Gives("lo" * 14),
+        Gives("lo" * 25),
         STREAM_MODES,
         settings={"stream_idle_timeout": 0.5},
     ),

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from langchain_aimlernie import APIConnectionError, ChatAimlErnie
-from tests.support.certificates import paper_mill
+from tests.support.certificates import certificate_factory
 from tests.support.fault_server import FaultServer
 
 FIGURES = pytest.StashKey[list[str]]()
@@ -36,15 +36,15 @@ def faults():
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
-    """Makes a certificate for a host's name or number."""
+    """Return a function that makes a certificate for a host name or IP address."""
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl to make a certificate with")
-    return paper_mill(tmp_path_factory.mktemp("certificates"))
+    return certificate_factory(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")
 def trusted(certificate):
-    """The certificate of loopback."""
+    """Return the certificate of 127.0.0.1."""
     return certificate("127.0.0.1")
 
 

@@ -15,6 +15,7 @@ from langchain_aimlernie import errors
 from tests.support.fault_bytes import KEY
 from tests.support.fault_outcomes import (
     ALL_MODES,
+    SYNC_MODES,
     TEXT,
     aattempt,
     call,
@@ -70,7 +71,7 @@ def test_a_refusal_of_another_setting_does_not_show_the_key(settings):
 
 
 @pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
-@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("mode", SYNC_MODES)
 def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(faults, key, mode):
     with faults.endpoint() as endpoint:
         model = make_model(endpoint.base_url, api_key=lambda: key)
@@ -223,7 +224,7 @@ SURROGATES = {"alone": "a\ud83db", "at the end": "a\ud83d", "low first": "\ude00
 
 
 @pytest.mark.parametrize("text", SURROGATES.values(), ids=SURROGATES)
-@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("mode", SYNC_MODES)
 def test_a_lone_surrogate_in_a_prompt_is_no_foreign_error(faults, text, mode):
     with faults.endpoint() as endpoint:
         model = make_model(endpoint.base_url)
@@ -327,7 +328,7 @@ SPOILT_OPTIONS = {
 
 
 @pytest.mark.parametrize("options", SPOILT_OPTIONS.values(), ids=SPOILT_OPTIONS)
-@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("mode", SYNC_MODES)
 def test_an_option_that_cannot_be_sent_is_a_typed_error(faults, options, mode):
     with faults.endpoint() as endpoint:
         model = make_model(endpoint.base_url, api_key="sk-other")

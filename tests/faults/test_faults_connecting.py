@@ -50,12 +50,12 @@ def _no_proxies(monkeypatch):
 
 @pytest.fixture(params=["ours", httpx, httpx2], ids=["ours", "httpx", "httpx2"])
 def tls_outcome(request, monkeypatch):
-    """Makes a call over a connection of ours, or of the user's client, that trusts a paper."""
+    """Makes a call over a connection of ours, or of the user's client, that trusts a certificate."""
 
-    def call(base_url, mode, paper, **settings):
+    def call(base_url, mode, certificate, **settings):
         if request.param != "ours":
-            return own_client_outcome(base_url, mode, paper.client, request.param, **settings)
-        monkeypatch.setenv("SSL_CERT_FILE", paper.file)
+            return own_client_outcome(base_url, mode, certificate.client, request.param, **settings)
+        monkeypatch.setenv("SSL_CERT_FILE", certificate.file)
         return one_call(base_url, mode, **settings)
 
     return call
@@ -262,10 +262,10 @@ def test_a_407_of_a_plain_proxy_is_typed(faults, monkeypatch, mode):
     denial = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
     with faults.endpoint((denial,)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        outcome = one_call(f"http://denied-{mode}.invalid/v1", mode)
-        Fails(("BadRequestError", "APIConnectionError", "AimlErnieError"), says=("407",)).check(
-            outcome
-        )
+        outcome = one_call(f"http://denied-{mode}.invalid/v1", mode, max_retries=2)
+        denied = ("BadRequestError", "APIConnectionError", "AimlErnieError")
+        Fails(denied, retryable=False, says=("407",)).check(outcome)
+        assert len(proxy.requests) == 1
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)

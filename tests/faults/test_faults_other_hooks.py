@@ -34,8 +34,14 @@ STREAM_FAULTS = [
 ]
 
 
-@pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
-@pytest.mark.parametrize("case", STREAM_FAULTS, ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    ("case", "mode"),
+    [
+        pytest.param(case, mode, id=f"{case.name} [{mode}]")
+        for number, case in enumerate(STREAM_FAULTS)
+        for mode in (("invoke", "ainvoke") if number < 4 else ("invoke",))
+    ],
+)
 def test_a_stream_under_invoke_fails_as_it_does_in_the_open(faults, case, mode):
     with faults.endpoint(*case.scripts) as endpoint:
         model = make_model(endpoint.base_url, streaming=True, **case.settings)

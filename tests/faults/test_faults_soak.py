@@ -1,6 +1,6 @@
 """Thousands of mixed calls with faults at random: nothing lost, nothing double, nothing left.
 
-`ERNIE_SOAK_CALLS` (4000), `ERNIE_SOAK_SECONDS` (60) and `ERNIE_SOAK_SEED` change the run. The
+`ERNIE_SOAK_CALLS` (1500), `ERNIE_SOAK_SECONDS` (60) and `ERNIE_SOAK_SEED` change the run. The
 figures are printed at the end of the test run.
 """
 
@@ -22,7 +22,7 @@ from langchain_aimlernie import SpendTracker
 from tests.support.fault_outcomes import acall, call, check_error, make_model, run_async, text_of
 from tests.support.soak_plan import FAULTS, GOOD, Ledger, plan
 
-CALLS = int(os.environ.get("ERNIE_SOAK_CALLS", "4000"))
+CALLS = int(os.environ.get("ERNIE_SOAK_CALLS", "1500"))
 SECONDS = float(os.environ.get("ERNIE_SOAK_SECONDS", "60"))
 SEED = int(os.environ.get("ERNIE_SOAK_SEED", "20260801"))
 THREADS, TASKS, CALLS_PER_LOOP = 8, 24, 400

@@ -17,7 +17,7 @@ import pytest
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.testing import ErnieServer
 from langchain_aimlernie.testing.replies import Fault, Reply
-from tests.support.certificates import paper_mill
+from tests.support.certificates import certificate_factory
 from tests.support.loops import LOOPS
 from tests.support.raw_server import SSE_HEAD, RawServer, answer, frame
 
@@ -76,10 +76,10 @@ def reply_to(request):
 
 
 @pytest.fixture(scope="module")
-def paper(tmp_path_factory):
+def certificate(tmp_path_factory):
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl to make a certificate with")
-    return paper_mill(tmp_path_factory.mktemp("certificates"))("127.0.0.1")
+    return certificate_factory(tmp_path_factory.mktemp("certificates"))("127.0.0.1")
 
 
 def serve_hello(wire):
@@ -92,13 +92,13 @@ def serve_hello(wire):
 
 
 @pytest.fixture(scope="module")
-def first_calls(paper):
+def first_calls(certificate):
     """What each call of `first_calls.py` came to, and what of it blocked the loop."""
     if not hasattr(os, "fork"):
         pytest.skip("there is no fork to make first calls with")
 
     def serve(wire):
-        wire.wrap(paper.server)
+        wire.wrap(certificate.server)
         serve_hello(wire)
 
     def fail_once(request):
@@ -114,7 +114,7 @@ def first_calls(paper):
             "first_calls.py",
             server.base_url,
             over_tls.base_url.replace("http:", "https:"),
-            SSL_CERT_FILE=paper.file,
+            SSL_CERT_FILE=certificate.file,
         )
     return {call["name"]: call for call in map(json.loads, lines.splitlines())}
 
@@ -145,12 +145,12 @@ def descriptors():
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_loops_that_nobody_closes_are_released_with_their_sockets(paper, monkeypatch, scheme):
-    monkeypatch.setenv("SSL_CERT_FILE", paper.file)
+def test_loops_that_nobody_closes_are_released_with_their_sockets(certificate, monkeypatch, scheme):
+    monkeypatch.setenv("SSL_CERT_FILE", certificate.file)
 
     def serve(wire):
         if scheme == "https":
-            wire.wrap(paper.server)
+            wire.wrap(certificate.server)
         serve_hello(wire)
 
     async def use():

@@ -1,4 +1,4 @@
-"""Every hook of LangChain's chat models, over sockets."""
+"""The hooks of LangChain's chat models, against the local server."""
 
 from __future__ import annotations
 
@@ -68,30 +68,28 @@ def script(server):
 
 @pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING, "baidu/ernie-5.0"])
 @pytest.mark.parametrize("version", ["v0", "v1"])
-async def test_all_ways_to_ask_give_the_same_message(model, ernie_server, model_id, version):
+async def test_every_kind_of_call_returns_the_same_message(model, ernie_server, model_id, version):
     llm = model(model=model_id, output_version=version, client_request_id="same").bind_tools(
         [weather]
     )
-    asked = []
-    script(ernie_server)
-    asked.append(llm.invoke("hi"))
-    script(ernie_server)
-    asked.append(await llm.ainvoke("hi"))
-    script(ernie_server)
-    asked.append(merged(llm.stream("hi")))
-    script(ernie_server)
-    asked.append(merged([chunk async for chunk in llm.astream("hi")]))
-    script(ernie_server)
-    asked.append(llm.invoke("hi", stream=True))
-    script(ernie_server)
-    (asked_in_batch,) = llm.batch(["hi"])
-    asked.append(asked_in_batch)
+    for _ in range(6):
+        script(ernie_server)
+    results = [
+        llm.invoke("hi"),
+        await llm.ainvoke("hi"),
+        merged(llm.stream("hi")),
+        merged([chunk async for chunk in llm.astream("hi")]),
+        llm.invoke("hi", stream=True),
+        *llm.batch(["hi"]),
+    ]
 
     def facts(message):
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
         metadata = {
-            k: v for k, v in message.response_metadata.items() if k not in ("id", "inference_id")
+            k: v
+            for k, v in message.response_metadata.items()
+            if k not in ("id", "inference_id", "request_id")
         }
         kinds = [block["type"] for block in message.content_blocks]
         calls = [(call["name"], call["args"]) for call in message.tool_calls]
@@ -104,14 +102,14 @@ async def test_all_ways_to_ask_give_the_same_message(model, ernie_server, model_
             message.usage_metadata,
         )
 
-    first, *others = map(facts, asked)
+    first, *others = map(facts, results)
     assert first[0] == "\nThe weather:"
     assert first[3] == ["reasoning", "text", "tool_call", "tool_call"]
     assert first[2]["credits_used"] > 0
     assert first[2]["usd_spent"] > 0
     for other in others:
         assert other == first
-    assert len({message.id for message in asked}) == len(asked)
+    assert len({message.id for message in results}) == len(results)
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -138,7 +136,7 @@ async def test_async_callbacks_are_awaited(model):
 
 
 @pytest.mark.parametrize("given", [None, False])
-def test_streams_stream_unless_streaming_is_switched_off(model, given):
+def test_stream_streams_unless_streaming_is_false(model, given):
     count = len(list(model(streaming=given).stream("hi")))
     assert (count > 3) == (given is None)
     assert len(list(model(disable_streaming=True).stream("hi"))) == 1
@@ -150,7 +148,7 @@ def test_streaming_can_be_disabled_for_tools(model):
     assert len(list(llm.bind_tools([weather]).stream("hi"))) == 1
 
 
-def test_the_same_question_is_answered_from_the_cache(model, ernie_server):
+def test_the_same_call_is_answered_from_the_cache(model, ernie_server):
     llm = model(cache=InMemoryCache())
     first, second = llm.invoke("hi"), llm.invoke("hi")
     assert len(ernie_server.requests) == 1
@@ -171,7 +169,7 @@ def test_the_global_cache_is_used(model, ernie_server):
     assert len(ernie_server.requests) == 1
 
 
-def test_a_rate_limiter_slows_calls_down_and_retries_not(model, ernie_server):
+def test_a_rate_limiter_is_acquired_for_calls_but_not_for_retries(model, ernie_server):
     acquired = []
 
     class Limiter(InMemoryRateLimiter):
@@ -186,7 +184,7 @@ def test_a_rate_limiter_slows_calls_down_and_retries_not(model, ernie_server):
     assert len(acquired) == 2
 
 
-def test_retries_are_told(model, ernie_server):
+def test_retries_are_reported(model, ernie_server):
     handler = Tokens()
     ernie_server.fail(503, headers={"retry-after-ms": "1"}, times=2)
     model().invoke("hi", config={"callbacks": [handler]})
@@ -194,7 +192,7 @@ def test_retries_are_told(model, ernie_server):
     assert [error.status_code for _, error in handler.retries] == [503, 503]
 
 
-async def test_retries_are_told_to_async_callbacks(model, ernie_server):
+async def test_retries_are_reported_to_async_callbacks(model, ernie_server):
     handler = Tokens()
     ernie_server.fail(503, headers={"retry-after-ms": "1"})
     await model().ainvoke("hi", config={"callbacks": [handler]})
@@ -202,7 +200,7 @@ async def test_retries_are_told_to_async_callbacks(model, ernie_server):
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
-def test_v3_events_carry_reasoning_text_and_tools_in_blocks_of_their_own(model, ernie_server):
+def test_v3_events_have_separate_blocks_for_reasoning_text_and_tool_calls(model, ernie_server):
     script(ernie_server)
     stream = model(model=THINKING).bind_tools([weather]).stream_events("hi", version="v3")
     message = stream.output
@@ -217,7 +215,7 @@ def test_v3_events_carry_reasoning_text_and_tools_in_blocks_of_their_own(model, 
 async def test_v3_events_are_the_same_async(model, ernie_server):
     script(ernie_server)
     stream = await model(model=THINKING).bind_tools([weather]).astream_events("hi", version="v3")
-    text = "".join([piece async for piece in stream.text])
+    text = "".join([delta async for delta in stream.text])
     message = await stream.output
     assert text == "\nThe weather:"
     assert [call["args"] for call in message.tool_calls] == [call["args"] for call in CALLS]
@@ -247,7 +245,7 @@ async def test_batches_work_async(model):
     assert sorted(done) == [0, 1]
 
 
-def test_generate_adds_the_usage_up(model):
+def test_generate_sums_the_usage(model):
     result = model().generate([[HumanMessage("one")], [HumanMessage("two")]])
     usages = [g[0].message.response_metadata["token_usage"] for g in result.generations]
     summed = result.llm_output["token_usage"]
@@ -278,14 +276,14 @@ def test_traces_name_provider_model_and_settings(model):
     assert collector.traced_runs[0].serialized["id"][-1] == "ChatAimlErnie"
 
 
-def test_the_provider_of_traces_and_of_messages_is_one(model):
+def test_traces_and_messages_have_the_same_provider(model):
     llm = model()
     provider = llm._get_ls_params()["ls_provider"]
     assert llm.invoke("hi").response_metadata["model_provider"] == provider
     assert {c.response_metadata["model_provider"] for c in llm.stream("hi")} == {provider}
 
 
-def test_errors_are_told_with_what_the_server_said(model, ernie_server):
+def test_errors_are_reported_with_the_response_metadata(model, ernie_server):
     handler = Tokens()
     ernie_server.fail(400, message="Body validation error")
     with pytest.raises(Exception, match="Body validation"):
@@ -314,14 +312,14 @@ def test_a_choice_of_tools_makes_the_model_call_one(model, ernie_server, choice)
     )
 
 
-def test_tools_can_go_with_a_form_of_the_answer(model, ernie_server):
+def test_bind_tools_accepts_a_response_format(model, ernie_server):
     llm = model().bind_tools([], response_format={"type": "json_object"})
     llm.invoke("Answer with JSON, please.")
     assert "tools" not in ernie_server.last_request.body
     assert ernie_server.last_request.body["response_format"] == {"type": "json_object"}
 
 
-def test_a_wrong_choice_of_tools_is_a_value_error(model):
+def test_an_unknown_tool_choice_is_a_value_error(model):
     with pytest.raises(ValueError, match="typo"):
         model().bind_tools([weather], tool_choice="typo")
 

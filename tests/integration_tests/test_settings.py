@@ -4,15 +4,18 @@ import copy
 import inspect
 import json
 import pickle
+import re
+from pathlib import Path
 
 import pytest
+from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd, dumps, load
 from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie, errors
+from langchain_aimlernie._params import ALIASES, RequestParams
 from langchain_aimlernie.models import alist_models, list_models
-from langchain_aimlernie.profiles import DEFAULT_MODEL
 
 SETTINGS = {
     "temperature": 0.5,
@@ -33,7 +36,7 @@ def body_of(server):
 
 
 @pytest.mark.parametrize(("name", "value"), SETTINGS.items())
-def test_a_setting_is_sent_wherever_it_is_given(model, ernie_server, name, value):
+def test_a_setting_is_sent_however_it_was_set(model, ernie_server, name, value):
     for ask in (
         lambda: model(**{name: value}).invoke("hi"),
         lambda: model().invoke("hi", **{name: value}),
@@ -69,21 +72,21 @@ def test_nothing_that_is_not_set_is_sent(model, ernie_server):
     assert set(body_of(ernie_server)) == {"model", "messages", "stream", "stream_options"}
 
 
-def test_words_of_other_constructors_are_understood():
+def test_aliases_of_the_constructor():
     llm = ChatAimlErnie(model="m", stop_sequences=["a"], request_timeout=5, api_key="k")
     assert (llm.model, llm.model_name, llm.stop, llm.timeout) == ("m", "m", ["a"], 5)
     assert ChatAimlErnie(model_name="m", api_key="k").model == "m"
 
 
-ALIASES = {
+RENAMED = {
     "stop_sequences": ("stop", ["END"]),
     "model_name": ("model", "baidu/ernie-4.5-0.3b"),
 }
 
 
-@pytest.mark.parametrize("alias", ALIASES)
-async def test_another_name_of_a_field_works_wherever_it_is_given(model, ernie_server, alias):
-    name, value = ALIASES[alias]
+@pytest.mark.parametrize("alias", RENAMED)
+async def test_an_alias_works_wherever_the_name_does(model, ernie_server, alias):
+    name, value = RENAMED[alias]
     options = {alias: value}
 
     def sent():
@@ -165,11 +168,7 @@ def test_a_setting_inside_of_model_kwargs_is_a_setting_per_call_too(model, ernie
         assert body_of(ernie_server)["temperature"] == 0.5
 
 
-def test_the_default_model_is_the_seeds(model):
-    assert model().model == DEFAULT_MODEL
-
-
-def test_a_word_that_is_no_setting_goes_to_the_body_with_a_warning(model, ernie_server):
+def test_an_unknown_parameter_is_sent_with_a_warning(model, ernie_server):
     with pytest.warns(UserWarning, match="top_k"):
         llm = model(top_k=3)
     assert llm.model_kwargs == {"top_k": 3}
@@ -189,47 +188,216 @@ def test_the_same_setting_twice_is_refused():
         ChatAimlErnie(model="a", model_name="b", api_key="k")
 
 
+VALID = {
+    "temperature": (0, 2, 0.7),
+    "top_p": (0.01, 1),
+    "frequency_penalty": (-2, 2),
+    "presence_penalty": (-2, 2),
+    "max_tokens": (1, 50.0),
+    "max_completion_tokens": (1, 2.0),
+    "seed": (1, 10**30),
+    "thinking_budget": (100, 100.0),
+    "stop": ("a", ["a"] * 4, ("a", "b"), []),
+    "enable_thinking": (True, False),
+    "max_retries": (0, 3.0),
+    "stream_idle_timeout": (0.1, "auto", None),
+}
+TIMEOUT_PARTS = "(connect, read, write, pool)"
+NAN, INFINITY = float("nan"), float("inf")
+INVALID = {
+    "temperature": ("a number from 0 to 2", -0.1, 2.1, NAN, INFINITY, "0.5", True, [1]),
+    "top_p": ("a number from 0.01 to 1", 0, 0.009, 1.01),
+    "frequency_penalty": ("a number from -2 to 2", -2.1, 2.1),
+    "presence_penalty": ("a number from -2 to 2", -2.1, 2.1),
+    "max_tokens": ("an integer of at least 1", 0, -1, 1.5, "many", "5", True, INFINITY),
+    "max_completion_tokens": ("an integer of at least 1", 0),
+    "seed": ("an integer of at least 1", 0, -1, NAN),
+    "thinking_budget": ("an integer of at least 100", 99),
+    "stop": ("a list of at most 4 strings or a string", ["a"] * 5, [1], 5, {"a": 1}),
+    "parallel_tool_calls": ("True or False", "yes", 1),
+    "enable_thinking": ("True or False", 0),
+    "normalize_tool_schemas": ("True or False", "false"),
+    "prediction": ("a dict", "text"),
+    "provider": ("a string", 5),
+    "max_retries": ("an integer of at least 0", -1, "2", True),
+    "max_connections": ("an integer of at least 1", 0),
+    "stream_idle_timeout": ("a number greater than 0 or 'auto'", 0, "never", True),
+    "stream_usage": ("True or False", "no"),
+    "on_unsupported_content": ("'error' or 'omit'", "drop"),
+    "timeout": (
+        f"a number of seconds greater than 0, {TIMEOUT_PARTS} or a Timeout of httpx or httpx2",
+        *("soon", -1, True, (1, 2)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in VALID.items() for v in vs])
+def test_a_value_within_its_range_is_accepted_everywhere(model, name, value):
+    llm = model(**{name: value})
+    expected = list(value) if isinstance(value, tuple) else value
+    assert getattr(llm, name) == expected
+    changed = model()
+    setattr(changed, name, value)
+    for other in (changed, model().model_copy(update={name: value})):
+        assert getattr(other, name) == expected
+    bound = model().bind(**{name: value}).kwargs[name]
+    assert type(bound) is type(getattr(llm, name)) or name in ("max_retries", "stream_idle_timeout")
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("temperature", 3), ("seed", 0), ("stop", ["a"] * 5), ("top_p", 0)]
+    ("name", "expected", "value"),
+    [(name, case[0], value) for name, case in INVALID.items() for value in case[1:]],
 )
-def test_a_value_outside_its_range_is_refused_when_it_is_set(model, ernie_server, name, value):
+def test_an_invalid_value_has_the_same_error_everywhere(model, ernie_server, name, value, expected):
     llm = model()
+    message = f"{name} must be {expected}; got {value!r}."
     for attempt in (
         lambda: model(**{name: value}),
         lambda: setattr(llm, name, value),
-        lambda: llm.bind(**{name: value}),
         lambda: llm.model_copy(update={name: value}),
-        lambda: llm.invoke("hi", **{name: value}),
+        lambda: llm.configurable_fields(**{name: ConfigurableField(id="x")}).invoke(
+            "hi", {"configurable": {"x": value}}
+        ),
     ):
-        with pytest.raises((ValueError, errors.BadRequestError), match=name):
+        with pytest.raises(ValidationError) as caught:
             attempt()
+        (details,) = caught.value.errors()
+        assert details["msg"] == message
+        assert details["loc"] == (name,)
+        assert f"{name}\n  {message} [type=" in str(caught.value)
+    if name in RequestParams.model_fields:
+        for bind in (llm.bind, lambda **options: llm.bind_tools([], **options)):
+            with pytest.raises(ValueError) as caught:
+                bind(**{name: value})
+            assert str(caught.value) == message
+    for attempt in (llm.invoke, lambda *args, **options: list(llm.stream(*args, **options))):
+        with pytest.raises(errors.BadRequestError) as caught:
+            attempt("hi", **{name: value})
+        assert isinstance(caught.value, ValueError)
+        assert str(caught.value) == message
+    assert getattr(llm, name) == getattr(model(), name)
     assert ernie_server.requests == []
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("setting", "message"),
     [
-        {"max_retries": -1},
-        {"stream_idle_timeout": 0},
-        {"stream_idle_timeout": "never"},
-        {"max_connections": 0},
-        {"timeout": "soon"},
-        {"timeout": -1},
-        {"model": ""},
-        {"http_client": object()},
-        {"client_request_id": "a b"},
-        {"default_headers": {"X": "a\nb"}},
-        {"base_url": "nowhere"},
-        {"api_key": "a b"},
+        ({"api_key": 12345678}, "api_key must be a string or a function; got int."),
+        ({"api_key": "sk 12345678"}, "api_key has a control character or space at position 3"),
+        ({"default_headers": 12345678}, "default_headers must be a dict; got int."),
+        ({"default_headers": {"X": "12345678\nb"}}, "default_headers: the value of 'X' must be"),
+        ({"base_url": "https://u:12345678@host"}, "base_url must not contain a user name"),
+        ({"extra_body": "12345678"}, "extra_body must be a dict; got str."),
+        ({"http_client": object()}, "http_client must be an instance of httpx.Client"),
+        ({"client_request_id": "a b"}, "client_request_id must be 1 to 128 of the characters"),
+        ({"model": ""}, "model_name must be a non-empty string; got ''."),
     ],
 )
-def test_settings_of_the_transport_are_checked_when_set_and_per_call(model, settings):
-    name = next(iter(settings))
-    with pytest.raises(ValidationError, match=name):
-        model(**settings)
-    if name != "model":
-        with pytest.raises(errors.BadRequestError, match=name):
-            model().invoke("hi", **settings)
+def test_the_error_of_a_setting_that_may_be_secret_does_not_show_its_value(model, setting, message):
+    with pytest.raises(ValidationError) as caught:
+        model(**setting)
+    shown = f"{caught.value} {caught.value.errors()} {caught.value.json()}"
+    assert message in shown
+    assert "12345678" not in shown
+    assert "Value error" not in shown
+    if "model" not in setting:
+        with pytest.raises(errors.BadRequestError, match=message[:20]) as caught:
+            model().invoke("hi", **setting)
+        assert "12345678" not in str(caught.value)
+
+
+def test_each_invalid_setting_is_reported(model):
+    with pytest.raises(ValidationError) as caught:
+        model(temperature=3, max_retries=-1, stop=5, base_url="{nowhere}")
+    assert {details["loc"][0] for details in caught.value.errors()} == {
+        *("temperature", "max_retries", "stop", "base_url")
+    }
+    assert "got '{nowhere}'" in str(caught.value)
+
+
+def test_an_error_of_langchain_s_own_fields_is_translated_too(model):
+    with pytest.raises(ValidationError, match="must be True or False or 'tool_calling'; got str"):
+        model(disable_streaming="never")
+
+
+README = Path(__file__).parents[2] / "README.md"
+COMPOSED = {  # defaults that a function makes, or that the README describes
+    "api_key": "`AIMLAPI_API_KEY`",
+    "base_url": "`AIMLAPI_API_BASE`, or `https://api.aimlapi.com/v1`",
+    "client_request_id": "a UUID per call",
+    "model_kwargs": "`{}`",
+}
+
+
+def documented_settings():
+    table = README.read_text().partition("\n## Settings\n")[2].partition("\n## ")[0]
+    for line in table.splitlines():
+        names, default, meaning = ([*line.split(" | "), "", ""])[:3]
+        if line.startswith("| `"):
+            for name in re.findall(r"`(\w+)`", names):
+                yield name, default, meaning.rstrip(" |")
+
+
+def test_the_readme_lists_every_setting_with_its_default_and_range():
+    documented = {
+        ALIASES.get(name, name): (default, meaning)
+        for name, default, meaning in documented_settings()
+    }
+    fields = ChatAimlErnie.model_fields
+    assert {*documented} == fields.keys() - BaseChatModel.model_fields.keys()
+    for name, (default, meaning) in documented.items():
+        value = fields[name].default
+        text = COMPOSED.get(name, "unset" if value is None else f"`{value}`")
+        assert default == text, name
+        limits = {
+            k: getattr(m, k) for m in fields[name].metadata for k in dir(m) if k in ("ge", "le")
+        }
+        if "le" in limits:
+            assert f"{limits['ge']} to {limits['le']}" in meaning, name
+        elif limits and name not in ("max_retries", "max_connections"):
+            assert f"at least {limits['ge']}" in meaning, name
+    for alias, name in ALIASES.items():
+        if not alias.startswith("openai_"):
+            table = README.read_text()
+            assert f"`{alias}`" in table, name
+    assert "up to 4" in documented["stop"][1]
+
+
+def test_repr_shows_the_model_and_what_was_set(model):
+    llm = ChatAimlErnie(api_key="sk-very-secret", default_headers={"X": "sk-very-secret"})
+    assert repr(llm) == "ChatAimlErnie(model='baidu/ernie-4.5-21b-a3b')"
+    assert str(llm) == "model='baidu/ernie-4.5-21b-a3b'"
+    llm = ChatAimlErnie(
+        model="m",
+        base_url="http://localhost/v1",
+        temperature=0.5,
+        stop=["x"],
+        max_retries=0,
+        timeout=5,
+        profile={"max_input_tokens": 7},
+        name="mine",
+    )
+    shown = repr(llm)
+    for part in (
+        "model='m'",
+        "http://localhost/v1",
+        "temperature=0.5",
+        "stop=['x']",
+        "timeout=5.0",
+    ):
+        assert part in shown
+    assert "max_input_tokens" in shown
+    llm.temperature = None
+    assert "temperature" not in repr(llm)
+    assert repr(pickle.loads(pickle.dumps(llm))) == repr(llm)
+
+
+@pytest.mark.parametrize("given", ["baidu/ERNIE-4.5-21B-A3B", "ernie-4.5-21b-a3b"])
+def test_the_api_receives_the_canonical_model_id(api_model, ernie_server, given):
+    api_model(model=given).invoke("hi")
+    assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-21b-a3b"
+    api_model().invoke("hi", model=given)
+    assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-21b-a3b"
 
 
 def test_settings_of_the_transport_can_be_given_per_call(model, ernie_server):
@@ -250,7 +418,7 @@ def test_settings_of_the_transport_can_be_given_per_call(model, ernie_server):
     assert request.body["note"] == "n"
 
 
-def test_another_model_can_be_asked_per_call(model, ernie_server):
+def test_the_model_can_be_overridden_per_call(model, ernie_server):
     answer = model().invoke("hi", model="baidu/ernie-4.5-0.3b")
     assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-0.3b"
     assert answer.response_metadata["model_name"] == "baidu/ernie-4.5-0.3b"
@@ -266,7 +434,7 @@ def test_stop_of_the_call_wins_and_an_empty_one_clears(model, ernie_server):
     assert "stop" not in body_of(ernie_server)
 
 
-def test_usage_is_asked_of_a_stream_unless_it_is_not_wanted(model, ernie_server):
+def test_stream_usage_is_requested_unless_switched_off(model, ernie_server):
     assert [c.usage_metadata for c in model().stream("hi")][-1] is not None
     chunks = list(model(stream_usage=False).stream("hi"))
     assert "stream_options" not in body_of(ernie_server)
@@ -300,7 +468,7 @@ def test_an_empty_variable_of_the_environment_is_unset(monkeypatch, empty):
     assert llm.base_url == "https://api.aimlapi.com/v1"
 
 
-async def test_an_empty_variable_is_unset_for_the_catalogue(monkeypatch):
+async def test_an_empty_variable_is_unset_for_list_models(monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_BASE", " ")
     monkeypatch.setenv("HTTPS_PROXY", "socks://x")  # so that nobody is asked
     for ask in (list_models, alist_models):
@@ -308,7 +476,7 @@ async def test_an_empty_variable_is_unset_for_the_catalogue(monkeypatch):
             await answer if inspect.isawaitable(answer := ask(max_retries=0)) else answer
 
 
-def test_an_address_without_a_scheme_is_shown_as_it_was_given(monkeypatch, model):
+def test_the_error_shows_an_address_without_a_scheme(monkeypatch, model):
     monkeypatch.setenv("AIMLAPI_API_BASE", "localhost:8000/v1")
     for attempt in (ChatAimlErnie, lambda: ChatAimlErnie(base_url="localhost:8000/v1")):
         with pytest.raises(ValidationError, match=r"got 'localhost:8000/v1'\. Put https://"):
@@ -317,7 +485,7 @@ def test_an_address_without_a_scheme_is_shown_as_it_was_given(monkeypatch, model
         model().invoke("hi", base_url="localhost:8000/v1")
 
 
-async def test_without_a_key_the_api_is_not_asked():
+async def test_without_a_key_no_request_is_sent():
     llm = ChatAimlErnie()
     for attempt in (lambda: llm.invoke("hi"), lambda: list(llm.stream("hi"))):
         with pytest.raises(errors.AuthenticationError, match="AIMLAPI_API_KEY"):
@@ -326,7 +494,7 @@ async def test_without_a_key_the_api_is_not_asked():
         await llm.ainvoke("hi")
 
 
-def test_a_server_of_ones_own_needs_no_key(ernie_server):
+def test_a_self_hosted_server_needs_no_key(ernie_server):
     ernie_server.api_key = None
     ChatAimlErnie(base_url=ernie_server.base_url).invoke("hi")
     assert "authorization" not in ernie_server.last_request.headers
@@ -345,7 +513,7 @@ async def test_a_key_can_be_a_function(model, ernie_server):
 
 
 @pytest.mark.parametrize("key", ["", "a\nb", "ä", None, 5])
-def test_a_function_that_gives_no_key_is_an_error_that_does_not_show_it(model, key):
+def test_an_invalid_key_from_a_function_is_an_error_that_does_not_show_it(model, key):
     with pytest.raises(errors.AuthenticationError) as caught:
         model(api_key=lambda: key).invoke("hi")
     assert repr(key) not in str(caught.value) or key is None
@@ -359,10 +527,10 @@ def test_a_wrong_key_is_an_authentication_error(model):
 
 
 def test_the_request_id_can_be_chosen_for_each_call(model, ernie_server):
-    ids = iter(["one", "two"])
-    llm = model(client_request_id=lambda: next(ids))
-    told = [llm.invoke("hi").response_metadata["client_request_id"] for _ in range(2)]
-    assert told == ["one", "two"]
+    source = iter(["one", "two"])
+    llm = model(client_request_id=lambda: next(source))
+    ids = [llm.invoke("hi").response_metadata["client_request_id"] for _ in range(2)]
+    assert ids == ["one", "two"]
     unset = [model().invoke("hi").response_metadata["client_request_id"] for _ in range(2)]
     assert len(set(unset)) == 2
 
@@ -419,9 +587,9 @@ def test_a_copy_of_a_used_model_is_equal_and_works(model, again):
     llm = model(temperature=0.5)
     llm.invoke("hi")
     list(llm.stream("hi"))
-    twin = again(llm)
-    assert twin == llm
-    assert twin.invoke("hi").content
+    copied = again(llm)
+    assert copied == llm
+    assert copied.invoke("hi").content
 
 
 def test_a_changed_copy_has_its_own_profile_and_cache_key(model):
@@ -434,7 +602,7 @@ def test_a_changed_copy_has_its_own_profile_and_cache_key(model):
     assert vision._get_llm_string() != before == llm._get_llm_string()
 
 
-def test_the_profile_follows_the_model_unless_it_was_written(model):
+def test_the_profile_follows_the_model_unless_the_user_wrote_it(model):
     other = "baidu/ernie-4.5-vl-28b-a3b"
     llm = model()
     llm.model_name = other
@@ -465,7 +633,7 @@ def test_a_model_can_be_configured_at_run_time(model, ernie_server):
 
 
 @pytest.mark.parametrize("key", ["api_key", "http_client", "default_headers"])
-def test_what_is_secret_is_excluded_from_dumps(key):
+def test_secret_fields_are_excluded_from_dumps(key):
     field = ChatAimlErnie.model_fields[key]
     assert field.repr is False
     assert field.exclude is True or key == "api_key"

@@ -20,7 +20,7 @@ PDF = b"%PDF-1.4\n1 0 obj<</Type/Catalog>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF"
 
 @pytest.fixture(autouse=True)
 def local_media(monkeypatch):
-    """The suite's media come from the internet; give it bytes of our own."""
+    """Replace the media that the suite downloads."""
 
     def get(url, **_):
         return SimpleNamespace(content=PDF if url.endswith(".pdf") else PNG)
@@ -31,8 +31,8 @@ def local_media(monkeypatch):
 class IntegrationTests(ChatModelIntegrationTests):
     model_name = "baidu/ernie-4.5-21b-a3b"
     other_model_name = "baidu/ernie-4.5-300b-a47b"
-    thinks = False
-    sees = False
+    reasons = False
+    supports_media = False
 
     @pytest.fixture(autouse=True)
     def _server(self, ernie_server):
@@ -59,27 +59,27 @@ class IntegrationTests(ChatModelIntegrationTests):
 
     @property
     def has_tool_choice(self):
-        return not self.thinks
+        return not self.reasons
 
     @property
     def supports_image_inputs(self):
-        return self.sees
+        return self.supports_media
 
     @property
     def supports_image_urls(self):
-        return self.sees
+        return self.supports_media
 
     @property
     def supports_pdf_inputs(self):
-        return self.sees
+        return self.supports_media
 
     @property
     def supports_image_tool_message(self):
-        return self.sees
+        return self.supports_media
 
     @property
     def supports_pdf_tool_message(self):
-        return self.sees
+        return self.supports_media
 
     @property
     def model_override_value(self):
@@ -87,7 +87,7 @@ class IntegrationTests(ChatModelIntegrationTests):
 
     @property
     def supported_usage_metadata_details(self):
-        details = ["cache_read_input"] + (["reasoning_output"] if self.thinks else [])
+        details = ["cache_read_input"] + (["reasoning_output"] if self.reasons else [])
         return {"invoke": details, "stream": details}
 
     def invoke_with_cache_read_input(self, *, stream=False) -> AIMessage:
@@ -119,18 +119,20 @@ class TestPlainModel(IntegrationTests):
     pass
 
 
-class TestThinkingModel(IntegrationTests):
+@pytest.mark.slow
+class TestReasoningModel(IntegrationTests):
     model_name = "baidu/ernie-4.5-21b-a3b-thinking"
-    thinks = True
+    reasons = True
 
 
+@pytest.mark.slow
 class TestVisionModel(IntegrationTests):
     model_name = "baidu/ernie-4.5-vl-28b-a3b"
-    sees = True
+    supports_media = True
 
 
 class TestErnie5(IntegrationTests):
     model_name = "baidu/ernie-5.0"
     other_model_name = "baidu/ernie-4.5-21b-a3b"
-    thinks = True
-    sees = True
+    reasons = True
+    supports_media = True

@@ -1,4 +1,4 @@
-"""Certificates of their own making, with the openssl of the machine."""
+"""Self-signed certificates, made with the `openssl` program."""
 
 from __future__ import annotations
 
@@ -12,8 +12,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Paper(NamedTuple):
-    """A certificate: who shows it, who trusts it, its file, and that of its key."""
+class Certificate(NamedTuple):
+    """A self-signed certificate.
+
+    Attributes:
+        server: The context of a server that presents it.
+        client: The context of a client that trusts it.
+        file: The path of the certificate, in PEM.
+        key: The path of its private key, in PEM.
+    """
 
     server: ssl.SSLContext
     client: ssl.SSLContext
@@ -21,11 +28,11 @@ class Paper(NamedTuple):
     key: str
 
 
-def paper_mill(folder: Path) -> Callable[[str], Paper]:
-    """What makes a certificate for a host's name or number."""
+def certificate_factory(folder: Path) -> Callable[[str], Certificate]:
+    """Return a function that makes a certificate for a host name or IP address, in `folder`."""
     numbers = itertools.count()
 
-    def make(name: str) -> Paper:
+    def make(name: str) -> Certificate:
         number = next(numbers)
         key, cert = folder / f"{number}.key", folder / f"{number}.pem"
         subprocess.run(
@@ -40,6 +47,8 @@ def paper_mill(folder: Path) -> Callable[[str], Paper]:
         )
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain(cert, key)
-        return Paper(server, ssl.create_default_context(cafile=str(cert)), str(cert), str(key))
+        return Certificate(
+            server, ssl.create_default_context(cafile=str(cert)), str(cert), str(key)
+        )
 
     return make

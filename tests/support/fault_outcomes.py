@@ -35,6 +35,9 @@ HEADERS = {"x-tenant-token": HEADER_SECRET}
 JSON_MODES = ("invoke", "ainvoke")
 STREAM_MODES = ("stream", "astream")
 ALL_MODES = (*JSON_MODES, *STREAM_MODES)
+SYNC_MODES = ("invoke", "stream")
+"""For what the generated sync transport and the async one do by the same code."""
+
 HANG = 20.0
 """Seconds after which a call counts as hung: far above every clock that a case sets."""
 LATEST = 5.0

@@ -1,19 +1,22 @@
-"""The official suites skip in silence what a class says it lacks: nothing else may be skipped."""
+"""Fail a test of the official suites that is skipped without being listed here.
+
+The suites silently skip whatever a test class claims not to support.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-NOWHERE = ("test_audio_inputs", "test_stream_time")
-"""ERNIE takes no audio; timing runs are recorded against a real server."""
+UNSUPPORTED = ("test_audio_inputs", "test_stream_time")
+"""ERNIE does not support audio; timing runs are recorded against a real server."""
 
 TEXT_ONLY = ("test_pdf_inputs", "test_image_inputs", "test_image_tool_message", "test_pdf_tool")
-TEXT_MODELS = ("TestPlainModel", "TestThinkingModel")
+TEXT_MODELS = ("TestPlainModel", "TestReasoningModel")
 
-FORCED = ("test_tool_choice",)
-"""A model that thinks cannot be forced to call a tool; it is left free to."""
+TOOL_CHOICE = ("test_tool_choice",)
+"""A model that reasons cannot be forced to call a tool."""
 
-THINKING_MODELS = ("TestThinkingModel", "TestErnie5")
+REASONING_MODELS = ("TestReasoningModel", "TestErnie5")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -27,5 +30,7 @@ def pytest_runtest_makereport(item, call):
 
 def _may_skip(item):
     model = item.cls.__name__
-    names = NOWHERE + TEXT_ONLY * (model in TEXT_MODELS) + FORCED * (model in THINKING_MODELS)
+    names = (
+        UNSUPPORTED + TEXT_ONLY * (model in TEXT_MODELS) + TOOL_CHOICE * (model in REASONING_MODELS)
+    )
     return item.name.startswith(names)

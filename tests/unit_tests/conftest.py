@@ -7,6 +7,6 @@ from langchain_aimlernie.testing import ErnieServer
 
 @pytest.fixture
 def ernie_server():
-    """A server that no other test has connections to."""
+    """A server of its own for each test."""
     with ErnieServer() as server:
         yield server

@@ -1,4 +1,4 @@
-"""Any history gives a body that the published schema of its model takes, and stays as it was."""
+"""Properties of any history: its body satisfies the model's schema, and it is not changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from langchain_core.messages import (
     ToolMessageChunk,
 )
 
-from langchain_aimlernie._request.content import READERS
+from langchain_aimlernie._request.content import BLOCK_TYPES
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie._response.content_blocks import wrap_incomplete
 from langchain_aimlernie.errors import BadRequestError
@@ -45,24 +45,24 @@ MODELS = [
         "baidu/ernie-5.0",
     )
 ]
-SEEING = MODELS[2:]
+VISION_MODELS = MODELS[2:]
 
-# Words hold everything that is a string to Python: NUL, half surrogate pairs, line separators.
-words = st.text(st.characters(exclude_categories=()), max_size=8)
+# Any string of Python: NUL, half surrogate pairs, line separators.
+strings = st.text(st.characters(exclude_categories=()), max_size=8)
 ids = st.sampled_from(["", "c1", "c2", "c3", "\ud83d"])
 names = st.sampled_from(["", "f", "g", "my tool"])
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
-    plain | words,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    plain | strings,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(strings, inner, max_size=3),
     max_leaves=6,
 )
-objects = st.dictionaries(words, values, max_size=3)
+objects = st.dictionaries(strings, values, max_size=3)
 
-# Blocks that say something and are well formed, and blocks that only look like some.
+# Well-formed blocks, and blocks that only resemble some.
 PNG = "iVBORw0KGgoA"
 KEYS = (
-    *(
+    *[
         "type",
         "text",
         "url",
@@ -73,10 +73,10 @@ KEYS = (
         "source",
         "file_id",
         "id",
-    ),
-    *(
         "file",
         "image_url",
+    ],
+    *[
         "input_audio",
         "detail",
         "extras",
@@ -84,54 +84,34 @@ KEYS = (
         "title",
         "format",
         "bytes",
-    ),
-    *(
         "name",
         "args",
         "arguments",
         "input",
+    ],
+    *[
         "call_id",
         "tool_use_id",
         "content",
         "output",
         "is_error",
-    ),
-    *(
         "reasoning",
         "thinking",
         "refusal",
         "value",
         "index",
-        "annotations",
-        "cache_control",
-        "status",
-    ),
+    ],
+    *["annotations", "cache_control", "status"],
 )
-ODD = (
-    *(
-        "data:image/png;base64,AAAA",
-        "data:,a%zz",
-        "data:x",
-        "https://e.com/\ud83d",
-        "https://",
-        PNG,
-    ),
-    *(
-        "image/png",
-        "image/\ud83d",
-        "application/pdf",
-        "text/csv",
-        "base64",
-        "id",
-        "url",
-        "text",
-        "====",
-    ),
+UNUSUAL_VALUES = (
+    *("data:image/png;base64,AAAA", "data:,a%zz", "data:x", "https://e.com/\ud83d", "https://"),
+    *(PNG, "image/png", "image/\ud83d", "application/pdf", "text/csv", "base64", "id", "url"),
+    *("text", "===="),
 )
 
 texts = st.one_of(
-    words,
-    words.map(
+    strings,
+    strings.map(
         lambda text: {
             "type": "text",
             "text": text,
@@ -139,8 +119,8 @@ texts = st.one_of(
             "cache_control": {"type": "ephemeral"},
         }
     ),
-    words.map(lambda text: {"text": text}),
-    words.map(lambda text: {"type": "text-plain", "text": text, "mime_type": "text/plain"}),
+    strings.map(lambda text: {"text": text}),
+    strings.map(lambda text: {"type": "text-plain", "text": text, "mime_type": "text/plain"}),
 )
 media = st.sampled_from(
     [
@@ -163,44 +143,43 @@ calls = st.builds(
     st.sampled_from(["tool_use", "tool_call", "function_call", "invalid_tool_call"]),
     ids,
     names,
-    objects | words,
+    objects | strings,
 )
-thoughts = words.map(
+reasoning = strings.map(
     lambda text: {"type": "reasoning", "reasoning": text, "extras": {"signature": "s"}}
 )
-wild = st.recursive(
-    values | st.sampled_from(ODD) | st.binary(max_size=6),
+arbitrary = st.recursive(
+    values | st.sampled_from(UNUSUAL_VALUES) | st.binary(max_size=6),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.builds(
             lambda kind, block: {**block, "type": kind},
-            st.sampled_from(sorted(READERS)) | words,
+            st.sampled_from(sorted(BLOCK_TYPES)) | strings,
             st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
         )
-        | st.dictionaries(st.sampled_from(sorted(READERS)), inner, max_size=1)
+        | st.dictionaries(st.sampled_from(sorted(BLOCK_TYPES)), inner, max_size=1)
     ),
     max_leaves=8,
 )
-wild_blocks = wild.filter(lambda block: isinstance(block, str | dict))
+arbitrary_blocks = arbitrary.filter(lambda block: isinstance(block, str | dict))
 
 
 def content_of(*blocks: st.SearchStrategy) -> st.SearchStrategy:
-    return words | st.lists(st.one_of(*blocks), max_size=4)
+    return strings | st.lists(st.one_of(*blocks), max_size=4)
 
 
 def ai_messages(content: st.SearchStrategy, called: st.SearchStrategy = names) -> st.SearchStrategy:
     valid = st.fixed_dictionaries({"name": called, "args": objects, "id": ids | st.none()})
     invalid = st.fixed_dictionaries(
-        {
-            "name": called,
-            "args": words | st.none(),
-            "id": ids | st.none(),
-            "error": st.none(),
-        }
+        {"name": called, "args": strings | st.none(), "id": ids | st.none(), "error": st.none()}
     )
     raw = st.fixed_dictionaries(
         {},
-        optional={"reasoning_content": words, "refusal": words | st.none(), "function_call": wild},
+        optional={
+            "reasoning_content": strings,
+            "refusal": strings | st.none(),
+            "function_call": arbitrary,
+        },
     )
     return st.builds(
         AIMessage,
@@ -222,7 +201,7 @@ def all_messages(
         *(st.builds(kind, user, name=names) for kind in (HumanMessage, HumanMessageChunk)),
         st.builds(SystemMessage, system, additional_kwargs=developer),
         st.builds(SystemMessageChunk, system),
-        ai_messages(content_of(wild_blocks, texts, calls, thoughts, media)),
+        ai_messages(content_of(arbitrary_blocks, texts, calls, reasoning, media)),
         *(
             st.builds(kind, tool, tool_call_id=ids, name=names, status=status)
             for kind in (ToolMessage, ToolMessageChunk)
@@ -235,26 +214,26 @@ def all_messages(
     )
 
 
-anything = content_of(wild_blocks, texts, media, calls, thoughts)
+anything = content_of(arbitrary_blocks, texts, media, calls, reasoning)
 any_history = st.lists(all_messages(anything, anything, anything), min_size=1, max_size=5)
 text_history = st.lists(
     all_messages(
-        content_of(texts, calls, thoughts),
-        content_of(texts, thoughts),
+        content_of(texts, calls, reasoning),
+        content_of(texts, reasoning),
         content_of(texts, values.filter(lambda value: isinstance(value, dict))),
     ),
     min_size=1,
     max_size=5,
 )
 media_history = st.lists(
-    all_messages(content_of(texts, media, thoughts), content_of(texts), content_of(texts, media)),
+    all_messages(content_of(texts, media, reasoning), content_of(texts), content_of(texts, media)),
     min_size=1,
     max_size=5,
 )
 
 
 def check(history: list[BaseMessage], encode: Callable[[], list[dict]], model: str) -> None:
-    """The one property: what `encode` gives is valid and complete JSON, and `history` is as before."""
+    """Check that `encode` returns valid, complete JSON and leaves `history` unchanged."""
     before = copy.deepcopy(history)
     try:
         encoded = encode()
@@ -268,7 +247,7 @@ def check(history: list[BaseMessage], encode: Callable[[], list[dict]], model: s
 
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.id)
 @given(history=any_history)
-def test_any_history_gives_a_valid_body_or_a_clear_refusal(spec, history):
+def test_any_history_gives_a_valid_body_or_an_error_with_its_place(spec, history):
     why = f"messages[ {spec.id}"
     try:
         check(history, lambda: encode_messages(history, spec), spec.id)
@@ -280,19 +259,19 @@ def test_any_history_gives_a_valid_body_or_a_clear_refusal(spec, history):
 
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.id)
 @given(history=text_history)
-def test_any_history_of_texts_calls_and_thoughts_gives_a_valid_body(spec, history):
+def test_histories_of_text_calls_and_reasoning_are_encoded(spec, history):
     check(history, lambda: encode_messages(history, spec), spec.id)
 
 
-@pytest.mark.parametrize("spec", SEEING, ids=lambda spec: spec.id)
+@pytest.mark.parametrize("spec", VISION_MODELS, ids=lambda spec: spec.id)
 @given(history=media_history)
-def test_any_history_with_images_and_files_gives_a_valid_body_for_a_model_that_sees(spec, history):
+def test_histories_with_images_and_files_are_encoded_for_vision_models(spec, history):
     check(history, lambda: encode_messages(history, spec), spec.id)
 
 
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.id)
 @given(history=media_history)
-def test_what_a_model_does_not_see_can_be_omitted_from_any_history(spec, history):
+def test_unsupported_media_can_be_omitted_from_any_history(spec, history):
     check(history, lambda: encode_messages(history, spec, omit_unsupported=True), spec.id)
 
 
@@ -312,7 +291,7 @@ incomplete = st.builds(
 @settings(deadline=None)
 @given(content=st.lists(incomplete, min_size=1, max_size=2))
 @example(content=[{"type": "image", "text": "a", "mime_type": "image/png"}])
-def test_core_hands_on_any_media_once_what_it_fails_on_is_wrapped(content):
+def test_core_passes_on_incomplete_media_once_wrapped(content):
     history = [HumanMessage(content)]
     before = copy.deepcopy(history)
     wrapped = wrap_incomplete(history)
@@ -320,8 +299,8 @@ def test_core_hands_on_any_media_once_what_it_fails_on_is_wrapped(content):
     assert history == before
 
 
-@given(turn=ai_messages(words, called=names.filter(bool)), data=st.data())
-def test_the_results_of_a_turn_answer_its_calls_one_by_one(turn, data):
+@given(turn=ai_messages(strings, called=names.filter(bool)), data=st.data())
+def test_each_result_matches_one_call(turn, data):
     called = [*turn.tool_calls, *turn.invalid_tool_calls]
     results = [
         ToolMessage(str(place), tool_call_id=each["id"] or "", name=each["name"])

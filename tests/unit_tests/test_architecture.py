@@ -13,24 +13,14 @@ ORDER = {
     name: place
     for place, names in enumerate(
         [
-            [
-                "_version",
-                "_imports",
-                "_metering",
-                "_ranges",
-                "_secrets",
-                "_text",
-                "_tokens",
-                "_types",
-            ],
+            ["_version", "_imports", "_metering", "_secrets", "_text", "_tokens", "_types"],
             ["errors", "profiles"],
             ["_validation", "_params"],
             ["_response"],
             ["_structured"],
             ["_request"],
             ["_http"],
-            ["_bindings", "_client", "_settings"],
-            ["chat_models"],
+            ["_bindings", "_client", "chat_models"],
             ["models", "spend"],
             ["__init__", "__main__"],
         ]

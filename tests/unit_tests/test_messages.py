@@ -1,4 +1,4 @@
-"""Every class of message, and whole histories of other providers, against what the wire must hold."""
+"""The encoding of every class of message, and of whole histories of other providers."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def call(name: str = "f", args: object = None, call_id: str | None = "c1") -> di
     return {"name": name, "args": args or {}, "id": call_id, "type": "tool_call"}
 
 
-def wire_call(arguments: str = "{}", call_id: str = "c1", name: str = "f") -> dict:
+def encoded_call(arguments: str = "{}", call_id: str = "c1", name: str = "f") -> dict:
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def refusal(*messages: BaseMessage, spec=TEXT_MODEL) -> str:
+def error_of(*messages: BaseMessage, spec=TEXT_MODEL) -> str:
     with pytest.raises(BadRequestError) as caught:
         encode_messages(messages, spec)
     assert caught.value.__context__ is None
@@ -96,7 +96,7 @@ CLASSES = {
         {"role": "user", "content": "a"},
     ),
     "human with nothing": (HumanMessage([]), {"role": "user", "content": ""}),
-    "human with another agent's thoughts": (
+    "human with another agent's reasoning": (
         HumanMessage(
             [
                 {"type": "reasoning", "reasoning": "x"},
@@ -113,11 +113,11 @@ CLASSES = {
     ),
     "ai with nothing": (AIMessage(""), {"role": "assistant", "content": ""}),
     "ai with an empty list": (AIMessage([]), {"role": "assistant", "content": ""}),
-    "ai with only thoughts": (
+    "ai with only reasoning": (
         AIMessage([{"type": "thinking", "thinking": "x"}]),
         {"role": "assistant", "content": ""},
     ),
-    "ai with its thoughts aside": (
+    "ai with its reasoning aside": (
         AIMessage("a", additional_kwargs={"reasoning_content": "x"}),
         {"role": "assistant", "content": "a"},
     ),
@@ -154,9 +154,9 @@ CLASSES = {
 }
 
 
-@pytest.mark.parametrize(("message", "wire"), CLASSES.values(), ids=CLASSES)
-def test_a_message_of_any_class_becomes_one_of_the_wire(message, wire):
-    assert encode(message) == [wire]
+@pytest.mark.parametrize(("message", "expected"), CLASSES.values(), ids=CLASSES)
+def test_each_message_class_is_encoded(message, expected):
+    assert encode(message) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -166,23 +166,11 @@ def test_a_message_of_any_class_becomes_one_of_the_wire(message, wire):
         SystemMessage("a", additional_kwargs={"__openai_role__": "developer"}),
     ],
 )
-def test_5_0_has_a_developer_role(message):
+def test_ernie_5_0_has_a_developer_role(message):
     assert encode(message, spec=FIVE) == [{"role": "developer", "content": "a"}]
 
 
-def test_messages_of_one_role_may_follow_each_other():
-    roles = [
-        SystemMessage("a"),
-        SystemMessage("b"),
-        HumanMessage("c"),
-        HumanMessage("d"),
-        AIMessage("e"),
-        SystemMessage("f"),
-    ]
-    assert [message["content"] for message in encode(*roles)] == list("abcdef")
-
-
-def test_content_that_somebody_set_to_none_is_empty():
+def test_content_none_is_sent_empty():
     messages = [AIMessage.model_construct(content=None), HumanMessage.model_construct(content=None)]
     assert [message["content"] for message in encode_messages(messages, TEXT_MODEL)] == ["", ""]
 
@@ -190,13 +178,13 @@ def test_content_that_somebody_set_to_none_is_empty():
 # What cannot be sent.
 
 
-def test_no_messages_at_all_are_refused():
+def test_an_empty_conversation_is_rejected():
     with pytest.raises(BadRequestError, match="no messages"):
         encode_messages([], TEXT_MODEL)
 
 
-def test_a_refusal_names_place_class_model_block_and_remedy():
-    text = refusal(
+def test_an_error_names_message_model_block_and_hint():
+    text = error_of(
         SystemMessage("a"),
         HumanMessage(["b", {"type": "video", "url": "https://e.com/a.mp4"}]),
         spec=VISION,
@@ -208,11 +196,11 @@ def test_a_refusal_names_place_class_model_block_and_remedy():
     assert "send single frames" in text
 
 
-NOT_SENDABLE = {
+UNSUPPORTED = {
     "image": (HumanMessage([IMAGE]), "'image'. Use a model that sees"),
     "image of a tool": (ToolMessage([IMAGE], tool_call_id="c1"), "(ToolMessage).*'image'"),
-    "image in instructions": (SystemMessage([IMAGE]), "'image' is no text.*user message"),
-    "unknown block": (HumanMessage([{"type": "hologram"}]), "'hologram' is of no known kind"),
+    "image in instructions": (SystemMessage([IMAGE]), "'image' is not text.*user message"),
+    "unknown block": (HumanMessage([{"type": "hologram"}]), "'hologram' is not supported"),
     "role": (ChatMessage("a", role="critic"), "no role 'critic'. Use one of 'user'"),
     "removal": (RemoveMessage(id="1"), r"messages\[1\] \(RemoveMessage\).*add_messages"),
     "base class": (BaseMessage("a", type="x"), r"\(BaseMessage\).*its class"),
@@ -224,7 +212,7 @@ NOT_SENDABLE = {
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity"])
-def test_a_call_with_a_number_that_json_lacks_is_sent_as_text(number):
+def test_arguments_with_non_finite_numbers_are_sent_as_text(number):
     turn = AIMessage("", tool_calls=[call("far", {"x": [float(number)]})])
     (sent,) = encode(turn)[0]["tool_calls"]
     assert json.loads(sent["function"]["arguments"]) == {
@@ -232,27 +220,27 @@ def test_a_call_with_a_number_that_json_lacks_is_sent_as_text(number):
     }
 
 
-@pytest.mark.parametrize(("message", "why"), NOT_SENDABLE.values(), ids=NOT_SENDABLE)
-def test_what_cannot_be_sent_is_refused_with_a_remedy(message, why):
+@pytest.mark.parametrize(("message", "why"), UNSUPPORTED.values(), ids=UNSUPPORTED)
+def test_unsupported_messages_raise_with_a_hint(message, why):
     with pytest.raises(BadRequestError, match=why):
         encode_messages([HumanMessage("a"), message], TEXT_MODEL)
 
 
-def test_content_nested_without_end_is_refused():
+def test_recursive_content_is_rejected():
     block: dict = {"type": "non_standard"}
     block["value"] = block
-    assert "nested too deeply" in refusal(HumanMessage([block]))
+    assert "nested too deeply" in error_of(HumanMessage([block]))
     args: dict = {}
     args["args"] = args
     message = AIMessage("")
     message.tool_calls = [call("f", args)]
-    assert "not JSON" in refusal(message)
+    assert "not JSON" in error_of(message)
 
 
 # The turns of an assistant.
 
 
-def test_calls_are_sent_with_arguments_as_text_and_chinese_as_it_is():
+def test_tool_calls_are_sent_with_json_arguments_without_escapes():
     message = AIMessage(
         "走", tool_calls=[call("f", {"city": "北京", "n": 1.5}), call("g", {}, "c2")]
     )
@@ -261,14 +249,14 @@ def test_calls_are_sent_with_arguments_as_text_and_chinese_as_it_is():
             "role": "assistant",
             "content": "走",
             "tool_calls": [
-                wire_call('{"city": "北京", "n": 1.5}'),
-                wire_call(call_id="c2", name="g"),
+                encoded_call('{"city": "北京", "n": 1.5}'),
+                encoded_call(call_id="c2", name="g"),
             ],
         }
     ]
 
 
-BROKEN = {
+INVALID_ARGUMENTS = {
     "cut": ('{"city": "Bei', '{"invalid_arguments": "{\\"city\\": \\"Bei"}'),
     "no object": ("[1]", '{"invalid_arguments": "[1]"}'),
     "null": ("null", '{"invalid_arguments": "null"}'),
@@ -283,8 +271,8 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize(("args", "arguments"), BROKEN.values(), ids=BROKEN)
-def test_an_invalid_call_is_echoed_with_its_text_inside_valid_json(args, arguments):
+@pytest.mark.parametrize(("args", "arguments"), INVALID_ARGUMENTS.values(), ids=INVALID_ARGUMENTS)
+def test_invalid_arguments_are_wrapped_in_a_json_object(args, arguments):
     message = AIMessage(
         "",
         tool_calls=[call()],
@@ -292,12 +280,12 @@ def test_an_invalid_call_is_echoed_with_its_text_inside_valid_json(args, argumen
     )
     answers = [ToolMessage("a", tool_call_id="c1"), ToolMessage("b", tool_call_id="c2")]
     turn, *results = encode(message, *answers)
-    assert turn["tool_calls"] == [wire_call(), wire_call(arguments, "c2", "g")]
+    assert turn["tool_calls"] == [encoded_call(), encoded_call(arguments, "c2", "g")]
     assert isinstance(json.loads(arguments), dict)
     assert [result["tool_call_id"] for result in results] == ["c1", "c2"]
 
 
-def test_calls_without_ids_or_names_get_some_and_their_results_follow():
+def test_calls_without_ids_or_names_match_their_results():
     turn = AIMessage(
         "",
         tool_calls=[call("f", call_id=None), call("g", call_id="")],
@@ -318,20 +306,15 @@ def test_calls_without_ids_or_names_get_some_and_their_results_follow():
     assert answers == {"of g": g, "of f": f, "of the nameless": nameless, "of h": h}
 
 
-def test_calls_with_one_id_get_two_and_their_results_follow():
-    turn = AIMessage("", tool_calls=[call("f"), call("f"), call("f", call_id="c1_2")])
-    results = [
-        ToolMessage(words, tool_call_id=call_id)
-        for words, call_id in (("1", "c1"), ("3", "c1_2"), ("2", "c1"))
-    ]
+def test_calls_with_equal_ids_get_unique_ones():
+    """The second, third and fourth of a kind, and an id that one of them would get."""
+    own_ids = ["c1", "c1", "c1", "c1_2", "c1"]
+    turn = AIMessage("", tool_calls=[call(call_id=each) for each in own_ids])
+    results = [ToolMessage(str(n), tool_call_id=each) for n, each in enumerate(own_ids)]
     encoded = encode(turn, *results)
-    first, second, third = (each["id"] for each in encoded[0]["tool_calls"])
-    assert len({first, second, third}) == 3
-    assert {each["content"]: each["tool_call_id"] for each in encoded[1:]} == {
-        "1": first,
-        "2": second,
-        "3": third,
-    }
+    sent = [each["id"] for each in encoded[0]["tool_calls"]]
+    assert len(set(sent)) == 5
+    assert [each["tool_call_id"] for each in encoded[1:]] == sent
 
 
 RAW_CALL = {
@@ -341,17 +324,17 @@ RAW_CALL = {
     "index": 0,
 }
 RAW_CALLS = {
-    "whole": ([RAW_CALL], [wire_call('{"a": 1}')]),
+    "whole": ([RAW_CALL], [encoded_call('{"a": 1}')]),
     "cut": (
         [{"id": "c1", "function": {"name": "f", "arguments": '{"a'}}],
-        [wire_call('{"invalid_arguments": "{\\"a"}')],
+        [encoded_call('{"invalid_arguments": "{\\"a"}')],
     ),
     "junk": ([None, 7], []),
 }
 
 
 @pytest.mark.parametrize(("raw", "calls"), RAW_CALLS.values(), ids=RAW_CALLS)
-def test_calls_of_a_message_without_fields_for_them_are_the_raw_ones(raw, calls):
+def test_calls_of_a_chat_message_are_its_raw_ones(raw, calls):
     for message in (
         ChatMessage("", role="assistant", additional_kwargs={"tool_calls": raw}),
         ChatMessage("", role="assistant", tool_calls=raw),
@@ -359,16 +342,16 @@ def test_calls_of_a_message_without_fields_for_them_are_the_raw_ones(raw, calls)
         assert encode(message)[0].get("tool_calls", []) == calls
 
 
-def test_calls_of_a_message_without_fields_for_them_are_its_blocks():
+def test_calls_of_a_chat_message_may_be_blocks():
     block = {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}}
     message = ChatMessage([block], role="assistant")
-    assert encode(message)[0]["tool_calls"] == [wire_call('{"a": 1}')]
+    assert encode(message)[0]["tool_calls"] == [encoded_call('{"a": 1}')]
 
 
-def test_parsed_calls_win_over_the_raw_ones():
+def test_parsed_calls_override_raw_ones():
     raw = {"tool_calls": [RAW_CALL], "function_call": RAW_CALL["function"]}
     message = AIMessage("", tool_calls=[call("edited")], additional_kwargs=raw)
-    assert encode(message)[0]["tool_calls"] == [wire_call(name="edited")]
+    assert encode(message)[0]["tool_calls"] == [encoded_call(name="edited")]
 
 
 REMOVED = {
@@ -384,7 +367,7 @@ REMOVED = {
 
 @pytest.mark.parametrize("block", REMOVED.values(), ids=REMOVED)
 @pytest.mark.parametrize("kept", [[call()], []], ids=["another is kept", "none is kept"])
-def test_a_call_that_was_removed_is_not_sent_from_anywhere_else(block, kept):
+def test_a_removed_call_is_not_restored_from_content(block, kept):
     first = {"type": "tool_use", "id": "c1", "name": "f", "input": {}}
     raw = [RAW_CALL, {"id": "c2", "function": {"name": "g", "arguments": "{}"}}]
     turn = AIMessage(
@@ -396,7 +379,7 @@ def test_a_call_that_was_removed_is_not_sent_from_anywhere_else(block, kept):
     answered = [ToolMessage("1", tool_call_id="c1")] if kept else []
     encoded = encode(turn, *answered, ToolMessage("2", tool_call_id="c2", name="g"))
     assert encoded[0]["content"] == "a"
-    assert encoded[0].get("tool_calls", []) == [wire_call()] * len(kept)
+    assert encoded[0].get("tool_calls", []) == [encoded_call()] * len(kept)
     assert encoded[-1] == {"role": "user", "content": "[Result of the tool g]\n2"}
 
 
@@ -409,78 +392,46 @@ def test_a_legacy_function_call_is_sent_with_its_result():
     assert encode(turn, HumanMessage("a"), FunctionMessage("1", name="f"))[0] == unanswered
     encoded = encode(turn, FunctionMessage("1", name="f"), turn, FunctionMessage("2", name="f"))
     ids = [each["tool_calls"][0]["id"] for each in encoded[::2]]
-    assert encoded[0]["tool_calls"] == [wire_call('{"a": 1}', ids[0])]
+    assert encoded[0]["tool_calls"] == [encoded_call('{"a": 1}', ids[0])]
     assert [each["tool_call_id"] for each in encoded[1::2]] == ids
     assert len(set(ids)) == 2
 
 
-def test_a_streamed_turn_is_sent_like_a_whole_one():
-    chunks = [
-        AIMessageChunk(
-            "", tool_call_chunks=[{"name": "f", "args": '{"a"', "id": "c1", "index": 0}]
-        ),
-        AIMessageChunk(
-            "", tool_call_chunks=[{"name": None, "args": ": 1}", "id": None, "index": 0}]
-        ),
-        AIMessageChunk(
-            "",
-            tool_call_chunks=[{"name": "g", "args": "[", "id": "c2", "index": 1}],
-            chunk_position="last",
-        ),
-    ]
-    turn = chunks[0] + chunks[1] + chunks[2]
+def test_a_streamed_message_is_sent_like_a_whole_one():
+    deltas = [("f", '{"a"', "c1", 0), (None, ": 1}", None, 0), ("g", "[", "c2", 1)]
+    turn = AIMessageChunk("")
+    for name, args, call_id, index in deltas:
+        delta = {"name": name, "args": args, "id": call_id, "index": index}
+        turn += AIMessageChunk("", tool_call_chunks=[delta])
+    turn += AIMessageChunk("", chunk_position="last")
     assert [each["id"] for each in encode(turn)[0]["tool_calls"]] == ["c1", "c2"]
-    assert encode(turn)[0]["tool_calls"][0] == wire_call('{"a": 1}')
+    assert encode(turn)[0]["tool_calls"][0] == encoded_call('{"a": 1}')
+
+
+def reasoning_message(*content: object, provider: str | None = None, **additional) -> AIMessage:
+    metadata = {"model_provider": provider} if provider else {}
+    return AIMessage([*content, "a"], additional_kwargs=additional, response_metadata=metadata)
 
 
 @pytest.mark.parametrize(
     ("message", "reasoning"),
     [
-        (AIMessage("a", additional_kwargs={"reasoning_content": "hm"}), "hm"),
-        (
-            AIMessage(
-                "a",
-                additional_kwargs={"reasoning_content": "hm"},
-                response_metadata={"model_provider": "aimlernie"},
-            ),
-            "hm",
-        ),
-        (
-            AIMessage(
-                [
-                    {"type": "reasoning", "reasoning": "h"},
-                    {"type": "reasoning", "reasoning": "m"},
-                    "a",
-                ]
-            ),
-            "hm",
-        ),
-        (
-            AIMessage(
-                "a",
-                additional_kwargs={"reasoning_content": "hm"},
-                response_metadata={"model_provider": "deepseek"},
-            ),
-            None,
-        ),
-        (
-            AIMessage(
-                [{"type": "thinking", "thinking": "hm"}, "a"],
-                response_metadata={"model_provider": "anthropic"},
-            ),
-            None,
-        ),
+        (reasoning_message(reasoning_content="hm"), "hm"),
+        (reasoning_message(reasoning_content="hm", provider="aimlernie"), "hm"),
+        (reasoning_message(*({"type": "reasoning", "reasoning": each} for each in "hm")), "hm"),
+        (reasoning_message(reasoning_content="hm", provider="deepseek"), None),
+        (reasoning_message({"type": "thinking", "thinking": "hm"}, provider="anthropic"), None),
         (AIMessage("a"), None),
     ],
 )
-def test_reasoning_is_sent_back_only_on_request_and_only_our_own(message, reasoning):
+def test_reasoning_is_replayed_on_request_if_it_is_our_own(message, reasoning):
     assert encode(message) == [{"role": "assistant", "content": "a"}]
     (replayed,) = encode(message, replay_reasoning=True)
     assert replayed.get("reasoning_content") == reasoning
     assert replayed["content"] == "a"
 
 
-def test_what_another_model_drew_is_shown_to_a_model_that_sees():
+def test_media_of_an_assistant_are_shown_to_a_vision_model():
     turn = AIMessage(["here:", IMAGE], tool_calls=[call()])
     messages = (turn, ToolMessage("ok", tool_call_id="c1"), HumanMessage("what is it?"))
     shown = {
@@ -489,18 +440,14 @@ def test_what_another_model_drew_is_shown_to_a_model_that_sees():
     }
     assert [each["role"] for each in encode(*messages)] == ["assistant", "tool", "user"]
     assert encode(*messages, spec=VISION)[2] == shown
-    assert [each["role"] for each in encode(*messages, spec=VISION)] == [
-        "assistant",
-        "tool",
-        "user",
-        "user",
-    ]
+    roles = [each["role"] for each in encode(*messages, spec=VISION)]
+    assert roles == ["assistant", "tool", "user", "user"]
 
 
 # The results of tools.
 
 
-def test_a_result_is_sent_without_what_only_the_program_needs():
+def test_a_result_is_sent_without_artifact_and_metadata():
     message = ToolMessage(
         "ok",
         tool_call_id="c1",
@@ -522,7 +469,7 @@ def test_a_result_is_sent_without_what_only_the_program_needs():
 
 @pytest.mark.parametrize("spec", [TEXT_MODEL, FIVE], ids=lambda spec: spec.id)
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "text_of"),
     [
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
         ([{"城": 1}], '[{"城": 1}]'),
@@ -530,15 +477,15 @@ def test_a_result_is_sent_without_what_only_the_program_needs():
         (22, "22"),
     ],
 )
-def test_a_result_is_always_a_string(spec, content, words):
+def test_a_result_is_always_a_string(spec, content, text_of):
     encoded = encode(
         AIMessage("", tool_calls=[call()]), ToolMessage(content, tool_call_id="c1"), spec=spec
     )
-    assert encoded[1]["content"] == words
+    assert encoded[1]["content"] == text_of
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "text_of"),
     [
         ("no such city", "Error: no such city"),
         ("Error: no such city", "Error: no such city"),
@@ -546,14 +493,14 @@ def test_a_result_is_always_a_string(spec, content, words):
         ("", "Error: "),
     ],
 )
-def test_a_failed_call_says_so(content, words):
+def test_an_error_result_is_marked(content, text_of):
     encoded = encode(
         AIMessage("", tool_calls=[call()]), ToolMessage(content, tool_call_id="c1", status="error")
     )
-    assert encoded[1]["content"] == words
+    assert encoded[1]["content"] == text_of
 
 
-def test_images_of_tools_follow_all_the_results_of_the_turn():
+def test_media_of_tools_follow_all_results():
     turn = AIMessage("", tool_calls=[call("chart"), call("f", call_id="c2")])
     results = [
         ToolMessage(["a chart", IMAGE], tool_call_id="c1", name="chart"),
@@ -573,7 +520,7 @@ def test_images_of_tools_follow_all_the_results_of_the_turn():
         assert len(encoded) == 4 + len(after)
 
 
-def test_a_result_that_is_only_an_image_has_a_text_too():
+def test_a_result_of_only_an_image_has_a_text():
     encoded = encode(
         AIMessage("", tool_calls=[call()]), ToolMessage([IMAGE], tool_call_id="c1"), spec=FIVE
     )
@@ -581,13 +528,14 @@ def test_a_result_that_is_only_an_image_has_a_text_too():
     assert encoded[2]["content"][0]["text"] == "[Result of the tool c1]"
 
 
-def test_a_result_that_answers_no_call_is_told_by_the_user_and_parts_no_others():
+def test_results_without_a_call_become_a_user_message_after_the_others():
     turn = AIMessage("", tool_calls=[call(), call(call_id="c2")])
     encoded = encode(
         ToolMessage("lost", tool_call_id="c0", name="f"),
         turn,
         ToolMessage("1", tool_call_id="c1"),
         ToolMessage("stray", tool_call_id="c9"),
+        ToolMessage("second", tool_call_id="c8"),
         ToolMessage("2", tool_call_id="c2"),
         ToolMessage("2 again", tool_call_id="c2"),
     )
@@ -600,7 +548,10 @@ def test_a_result_that_answers_no_call_is_told_by_the_user_and_parts_no_others()
         "user",
     ]
     assert encoded[0]["content"] == "[Result of the tool f]\nlost"
-    assert encoded[5]["content"] == "[Result of the tool c9]\nstray"
+    assert [part["text"] for part in encoded[5]["content"]] == [
+        "[Result of the tool c9]\nstray",
+        "[Result of the tool c8]\nsecond",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -619,13 +570,13 @@ def test_a_result_that_answers_no_call_is_told_by_the_user_and_parts_no_others()
         ChatMessage("ok", role="function", name="f"),
     ],
 )
-def test_the_result_of_a_function_answers_the_call_of_its_name(turn, result):
+def test_a_function_message_matches_the_call_of_its_name(turn, result):
     encoded = encode(turn, result)
     called = {each["function"]["name"]: each["id"] for each in encoded[0]["tool_calls"]}
     assert encoded[1] == {"role": "tool", "content": "ok", "tool_call_id": called["f"], "name": "f"}
 
 
-def test_the_result_of_a_function_that_nobody_called_is_told_by_the_user():
+def test_a_function_message_without_a_call_becomes_a_user_message():
     assert encode(FunctionMessage("ok", name="f")) == [
         {"role": "user", "content": "[Result of the tool f]\nok"}
     ]
@@ -649,13 +600,13 @@ def test_the_result_of_a_function_that_nobody_called_is_told_by_the_user():
         HumanMessage([{"functionResponse": {"name": "f", "response": "ok"}}]),
     ],
 )
-def test_a_result_in_another_kind_of_message_is_a_tools(result):
+def test_results_in_other_messages_become_tool_messages(result):
     encoded = encode(AIMessage("", tool_calls=[call()]), result)
     assert [each["role"] for each in encoded] == ["assistant", "tool"]
     assert (encoded[1]["content"], encoded[1]["tool_call_id"]) == ("ok", "c1")
 
 
-def test_a_user_who_brings_results_speaks_after_them():
+def test_user_text_follows_results_in_the_same_message():
     brought = HumanMessage(
         [
             "and now?",
@@ -669,32 +620,32 @@ def test_a_user_who_brings_results_speaks_after_them():
     ]
 
 
-MARKED = {"cache_control": {"type": "ephemeral"}}
+CACHE_CONTROL = {"cache_control": {"type": "ephemeral"}}
 CACHED = {
     "system": (
-        SystemMessage(["a", {"type": "text", "text": "b", **MARKED}]),
+        SystemMessage(["a", {"type": "text", "text": "b", **CACHE_CONTROL}]),
         {
             "role": "system",
             "content": [
                 {"type": "text", "text": "a"},
-                {"type": "text", "text": "b", **MARKED},
+                {"type": "text", "text": "b", **CACHE_CONTROL},
             ],
         },
     ),
     "developer": (
-        ChatMessage([{"type": "text", "text": "a", **MARKED}], role="developer"),
-        {"role": "developer", "content": [{"type": "text", "text": "a", **MARKED}]},
+        ChatMessage([{"type": "text", "text": "a", **CACHE_CONTROL}], role="developer"),
+        {"role": "developer", "content": [{"type": "text", "text": "a", **CACHE_CONTROL}]},
     ),
     "user": (
-        HumanMessage([{"type": "text", "text": "a", **MARKED}]),
-        {"role": "user", "content": [{"type": "text", "text": "a", **MARKED}]},
+        HumanMessage([{"type": "text", "text": "a", **CACHE_CONTROL}]),
+        {"role": "user", "content": [{"type": "text", "text": "a", **CACHE_CONTROL}]},
     ),
     "assistant": (
-        AIMessage([{"type": "text", "text": "a", **MARKED}, "b"]),
+        AIMessage([{"type": "text", "text": "a", **CACHE_CONTROL}, "b"]),
         {
             "role": "assistant",
             "content": [
-                {"type": "text", "text": "a", **MARKED},
+                {"type": "text", "text": "a", **CACHE_CONTROL},
                 {"type": "text", "text": "b"},
             ],
         },
@@ -702,25 +653,27 @@ CACHED = {
 }
 
 
-@pytest.mark.parametrize(("message", "wire"), CACHED.values(), ids=CACHED)
-def test_marks_for_the_prompt_cache_are_sent_to_5_0_and_dropped_for_others(message, wire):
-    assert encode(message, spec=FIVE) == [wire]
-    texts = "".join(part["text"] for part in wire["content"])
-    role = wire["role"].replace("developer", "system")
+@pytest.mark.parametrize(("message", "expected"), CACHED.values(), ids=CACHED)
+def test_cache_control_is_sent_to_ernie_5_0_only(message, expected):
+    assert encode(message, spec=FIVE) == [expected]
+    texts = "".join(part["text"] for part in expected["content"])
+    role = expected["role"].replace("developer", "system")
     assert encode(message) == [{"role": role, "content": texts}]
 
 
-def test_marks_in_the_result_of_a_tool_are_sent_to_5_0():
+def test_cache_control_in_tool_results():
     turn = AIMessage("", tool_calls=[call()])
-    cached = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", **MARKED}]
+    cached = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", **CACHE_CONTROL}]
     of_tool = ToolMessage(cached, tool_call_id="c1", status="error")
-    of_user = HumanMessage([{"type": "tool_result", "tool_use_id": "c1", "content": "b", **MARKED}])
+    of_user = HumanMessage(
+        [{"type": "tool_result", "tool_use_id": "c1", "content": "b", **CACHE_CONTROL}]
+    )
     assert encode(turn, of_tool, spec=FIVE)[1]["content"] == [
         {"type": "text", "text": "Error: a"},
-        {"type": "text", "text": "b", **MARKED},
+        {"type": "text", "text": "b", **CACHE_CONTROL},
     ]
     assert encode(turn, of_user, spec=FIVE)[1]["content"] == [
-        {"type": "text", "text": "b", **MARKED}
+        {"type": "text", "text": "b", **CACHE_CONTROL}
     ]
     assert encode(turn, of_tool)[1]["content"] == "Error: a\nb"
     assert encode(turn, of_user)[1]["content"] == "b"
@@ -732,7 +685,7 @@ def test_marks_in_the_result_of_a_tool_are_sent_to_5_0():
 HISTORIES = json.loads((Path(__file__).parent / "histories.json").read_text(encoding="utf-8"))
 
 
-def words(message: dict) -> str:
+def text_of(message: dict) -> str:
     content = message["content"]
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
@@ -742,7 +695,7 @@ QUESTION = "What is the weather in Beijing and in Shanghai?"
 
 @pytest.mark.parametrize("spec", [TEXT_MODEL, VISION, FIVE], ids=lambda spec: spec.id)
 @pytest.mark.parametrize("name", HISTORIES)
-def test_a_conversation_that_another_provider_began_goes_on(name, spec):
+def test_a_history_of_another_provider_is_encoded(name, spec):
     messages = messages_from_dict(HISTORIES[name])
     encoded = encode(*messages, spec=spec)
     system, question, turn, first, second, answer = encoded[:6]
@@ -750,12 +703,12 @@ def test_a_conversation_that_another_provider_began_goes_on(name, spec):
     assert system["role"] == (
         "developer" if spec is FIVE and name.startswith("openai") else "system"
     )
-    assert words(system) == "You are brief."
-    assert words(question) == QUESTION
+    assert text_of(system) == "You are brief."
+    assert text_of(question) == QUESTION
     assert turn["content"] == ("" if name.startswith("openai_chat") else "I will look at both.")
     assert json.loads(calls[0]["function"]["arguments"]) == {"city": "北京"}
     assert [first["tool_call_id"], second["tool_call_id"]] == [each["id"] for each in calls]
-    assert words(first) == "sun, 22"
+    assert text_of(first) == "sun, 22"
     assert answer["content"] == "Beijing: sun, 22 degrees."
     text = json.dumps(encoded, ensure_ascii=False)
     assert ("cache_control" in text) is (spec is FIVE and name.startswith("anthropic"))
@@ -775,7 +728,7 @@ def test_a_conversation_that_another_provider_began_goes_on(name, spec):
 @pytest.mark.parametrize(
     "name", [name for name in HISTORIES if name.startswith("openai") and name != "openai_chat_v1"]
 )
-def test_a_refusal_of_another_provider_is_kept(name):
+def test_a_refusal_of_another_provider_is_sent(name):
     encoded = encode(*messages_from_dict(HISTORIES[name]))
     assert encoded[-1] == {
         "role": "assistant",
@@ -787,13 +740,13 @@ def test_a_refusal_of_another_provider_is_kept(name):
 @pytest.mark.parametrize(
     "name", [name for name in HISTORIES if name.startswith(("openai", "mistral"))]
 )
-def test_a_broken_call_of_another_provider_is_kept(name):
+def test_an_invalid_call_of_another_provider_is_sent(name):
     turn = encode(*messages_from_dict(HISTORIES[name]))[2]
     arguments = json.loads(turn["tool_calls"][1]["function"]["arguments"])
     assert arguments["invalid_arguments"].startswith('{"city"')
 
 
-def test_our_own_answers_in_blocks_are_taken_back():
+def test_our_own_v1_content_is_encoded():
     turn = AIMessage(
         [
             {"type": "reasoning", "reasoning": "hm", "index": "lc_reasoning"},
@@ -816,12 +769,15 @@ def test_our_own_answers_in_blocks_are_taken_back():
         {
             "role": "assistant",
             "content": "I look.",
-            "tool_calls": [wire_call('{"a": 1}'), wire_call('{"invalid_arguments": "{"}', "c2")],
+            "tool_calls": [
+                encoded_call('{"a": 1}'),
+                encoded_call('{"invalid_arguments": "{"}', "c2"),
+            ],
         }
     ]
 
 
-def test_a_long_history_is_encoded_message_by_message():
+def test_a_long_history_is_encoded_like_a_short_one():
     turn = [
         HumanMessage("你好"),
         AIMessage("", tool_calls=[call()]),

@@ -13,9 +13,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 import langchain_aimlernie
-from langchain_aimlernie import ChatAimlErnie, errors, profiles, spend, testing
-from langchain_aimlernie import models as catalogue
-from langchain_aimlernie._settings import ErnieSettings
+from langchain_aimlernie import ChatAimlErnie, errors, models, profiles, spend, testing
 from langchain_aimlernie._types import Settings
 
 NAMES = {
@@ -73,23 +71,23 @@ def test_the_pytest_plugin_does_not_load_langchain():
 
 
 def public_callables():
-    """The public functions, and the public methods of the public classes that are ours."""
-    for module in (langchain_aimlernie, errors, spend, catalogue, profiles, testing):
+    """The public functions and the public methods of public classes."""
+    for module in (langchain_aimlernie, errors, spend, models, profiles, testing):
         for name in module.__all__:
             found = getattr(module, name)
             if inspect.isclass(found):
                 yield from methods_of(found)
             elif inspect.isfunction(found):
                 yield name, found
-    for made in made_of_a_model():
-        yield from methods_of(type(made))
+    for runnable in wrappers_of_a_model():
+        yield from methods_of(type(runnable))
 
 
-def made_of_a_model():
-    """Runnables of each class that the methods of a model return, and their steps."""
+def wrappers_of_a_model():
+    """A runnable of each class that the methods of a model return, and their steps."""
     llm = ChatAimlErnie(api_key="k")
-    reading = llm.with_structured_output(method="json_mode")
-    yield from (llm.bind(), llm.with_retry(), llm.with_fallbacks([llm]), reading, *reading.steps)
+    parsed = llm.with_structured_output(method="json_mode")
+    yield from (llm.bind(), llm.with_retry(), llm.with_fallbacks([llm]), parsed, *parsed.steps)
     yield llm.with_structured_output(method="json_mode", retry=True)
     yield llm.configurable_fields()
     yield llm.configurable_alternatives(ConfigurableField(id="which"))
@@ -110,7 +108,7 @@ def methods_of(cls):
 CALLABLES = dict(public_callables())
 
 
-def test_the_hints_of_many_callables_are_looked_at():
+def test_the_public_callables_are_found():
     names = (
         "BoundStructuredOutput.astream",
         "list_models",
@@ -130,8 +128,8 @@ def test_type_hints_can_be_resolved(name):
 @pytest.mark.parametrize(
     "name", ["bind", "bind_tools", "with_structured_output", "with_retry", "with_fallbacks"]
 )
-def test_what_returns_a_runnable_says_so(name):
-    """langchain-core looks: with_fallbacks applies such a method to each of its models."""
+def test_methods_that_return_a_runnable_are_annotated(name):
+    """RunnableWithFallbacks applies a method to each model if its annotation is a Runnable."""
     returned = typing.get_type_hints(getattr(ChatAimlErnie, name))["return"]
     assert issubclass(typing.get_origin(returned), Runnable)
 
@@ -148,7 +146,7 @@ def weather(city: str) -> str:
     return f"sunny in {city}"
 
 
-def test_a_model_with_fallbacks_is_as_good_as_a_model(model, ernie_server):
+def test_a_model_with_fallbacks_has_the_methods_of_a_model(model, ernie_server):
     llm = model(max_retries=0).with_fallbacks([model(temperature=0.5)])
     ernie_server.fail(500)
     ernie_server.reply(tool_calls=[{"name": "weather", "args": {"city": "Oslo"}}])
@@ -188,7 +186,7 @@ def test_a_model_can_be_a_node_of_a_graph(model):
     assert graph.compile().invoke({"messages": [("user", "hi")]})["messages"][-1].content
 
 
-def test_the_catalogue_can_be_a_tool(ernie_server, monkeypatch):
+def test_list_models_can_be_a_tool(ernie_server, monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_BASE", ernie_server.base_url)
     cards = tool(langchain_aimlernie.list_models).invoke({"developer": "Baidu"})
     assert cards
@@ -198,9 +196,9 @@ def test_the_catalogue_can_be_a_tool(ernie_server, monkeypatch):
     assert "developer" in described["parameters"]["properties"]
 
 
-def test_type_checkers_know_all_settings_and_no_others():
+def test_the_typed_dict_lists_exactly_the_fields_and_aliases():
     fields = {*ChatAimlErnie.model_fields}
     aliases = {"model", "request_timeout", "stop_sequences", "extra_headers"}
     assert {*Settings.__annotations__} == fields | aliases | {"openai_api_key", "openai_api_base"}
     assert typing.get_type_hints(Settings)
-    assert typing.get_type_hints(ErnieSettings)
+    assert typing.get_type_hints(ChatAimlErnie)

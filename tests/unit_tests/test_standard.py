@@ -1,4 +1,4 @@
-"""LangChain's official unit suite, for a plain, a thinking and a vision model."""
+"""LangChain's official unit suite, for a text model and a vision model."""
 
 from __future__ import annotations
 
@@ -43,11 +43,6 @@ class UnitTests(ChatModelUnitTests):
 @pytest.mark.usefixtures("serializable")
 class TestPlainModel(UnitTests):
     pass
-
-
-@pytest.mark.usefixtures("serializable")
-class TestThinkingModel(UnitTests):
-    model_name = "baidu/ernie-4.5-21b-a3b-thinking"
 
 
 @pytest.mark.usefixtures("serializable")

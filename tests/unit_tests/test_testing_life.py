@@ -58,7 +58,7 @@ async def test_a_thousand_connections_are_answered_at_once():
         assert server.totals.answers == 1000
 
 
-def test_requests_sent_ahead_are_answered_in_order(ernie_server):
+def test_pipelined_requests_are_answered_in_order(ernie_server):
     ernie_server.reply("first", delay=0.05)
     ernie_server.reply("second")
     raw = json.dumps(body()).encode()
@@ -77,30 +77,50 @@ def test_requests_sent_ahead_are_answered_in_order(ernie_server):
     [
         (b"nonsense\r\n\r\n", b"400"),
         (b"GET / HTTP/2\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\nno header\r\n\r\n", b"400"),
-        (b"GET / HTTP/1.1\r\nx: " + b"y" * 70_000, b"431"),
-        (b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", b"413"),
-        (b"POST / HTTP/1.1\r\ncontent-length: 999999999999\r\n\r\n", b"413"),
-        (b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nno header\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 70_000, b"431"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999999\r\n\r\n", b"413"),
+        (b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n", b"400"),
         (b"GET / HTTP/1.0\r\n\r\n", b"404"),
     ],
 )
-def test_bytes_that_are_no_request_end_the_connection(ernie_server, request_bytes, status):
+def test_malformed_request_closes_the_connection(ernie_server, request_bytes, status):
     with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
         sock.sendall(request_bytes)
         answer = b"".join(iter(lambda: sock.recv(65536), b""))
     assert answer.startswith(b"HTTP/1.1 " + status)
 
 
-def test_a_client_that_waits_for_the_go_ahead_gets_it(ernie_server):
+def test_expect_100_continue_is_answered(ernie_server):
     with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
-        sock.sendall(b"POST /x HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n")
+        sock.sendall(
+            b"POST /x HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
+        )
         assert sock.recv(100).startswith(b"HTTP/1.1 100 ")
         sock.sendall(b"x")
         assert sock.recv(100).startswith(b"HTTP/1.1 404 ")
 
 
-def test_an_old_client_gets_a_stream_without_chunks(ernie_server):
+def test_half_closed_client_gets_its_response(ernie_server):
+    with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
+        sock.sendall(b"GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+        sock.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_connection_of_a_client_that_left_is_closed_during_the_delay(ernie_server, client):
+    ernie_server.reply("x", delay=60)
+    with pytest.raises(httpx.ReadTimeout):
+        client.post(CHAT, json=body(), timeout=0.1)
+    deadline = time.monotonic() + 5
+    while ernie_server.connections and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ernie_server.connections == 0
+
+
+def test_http_1_0_client_gets_an_unchunked_stream(ernie_server):
     raw = json.dumps(body(stream=True)).encode()
     head = f"POST /v1{CHAT} HTTP/1.0\r\nauthorization: Bearer {ernie_server.api_key}\r\n"
     with socket.create_connection((ernie_server.host, ernie_server.port)) as sock:
@@ -130,7 +150,7 @@ def test_a_taken_port_is_an_error(ernie_server):
         ErnieServer(ernie_server.port).start()
 
 
-def test_stopping_in_the_middle_of_answers_leaves_nothing_behind():
+def test_stop_during_responses_leaves_no_thread_or_socket():
     threads = threading.active_count()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -147,7 +167,7 @@ def test_stopping_in_the_middle_of_answers_leaves_nothing_behind():
     assert threading.active_count() <= threads
 
 
-def test_stopping_while_clients_connect_leaves_nothing_behind():
+def test_stop_while_clients_connect_leaves_no_socket():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(20):
@@ -200,16 +220,14 @@ def test_the_plugin_costs_next_to_nothing_to_import():
 
 
 @pytest.mark.slow
-def test_the_command_serves_until_it_is_told_to_end():
+def test_command_serves_until_sigterm():
     command = [sys.executable, "-m", "langchain_aimlernie.testing", "--api-key", "k"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         lines = [process.stdout.readline() for _ in range(3)]
         settings = dict(line.strip().removeprefix("export ").split("=") for line in lines[1:])
         assert settings["AIMLAPI_API_KEY"] == "k"
         response = httpx.post(
-            settings["AIMLAPI_API_BASE"] + CHAT,
-            json=body(),
-            headers={"authorization": "Bearer k"},
+            settings["AIMLAPI_API_BASE"] + CHAT, json=body(), headers={"authorization": "Bearer k"}
         )
         assert response.status_code == 200
         process.terminate()
@@ -217,7 +235,7 @@ def test_the_command_serves_until_it_is_told_to_end():
 
 
 @pytest.mark.slow
-def test_the_command_says_when_it_cannot_listen(ernie_server):
+def test_command_reports_a_port_in_use(ernie_server):
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""The offline estimate of tokens: near the billed numbers, right about Chinese, never an error."""
+"""Offline token estimates: near the billed numbers, realistic for Chinese, never an error."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
-# Answers of ERNIE on the provider's reference pages, by their `completion_tokens`.
+# Completions of ERNIE on the provider's reference pages, by their `completion_tokens`.
 BILLED = {
     46: "Of course! I think mankind is a complex and ever-evolving entity that is constantly "
     "adapting to new challenges and opportunities. It has unique strengths and weaknesses, and "
@@ -42,16 +42,16 @@ def prompt_tokens(*messages, **kwargs):
 
 
 @pytest.mark.parametrize(("billed", "text"), BILLED.items(), ids=map(str, BILLED))
-def test_answers_are_estimated_near_what_was_billed_for_them(billed, text):
+def test_the_estimate_of_a_completion_is_near_the_billed_number(billed, text):
     assert billed <= count_tokens(text) <= billed * 1.15
 
 
-def test_a_short_prompt_is_estimated_near_what_is_billed_for_it():
+def test_the_estimate_of_a_short_prompt_is_near_the_billed_number():
     # ERNIE 4.5 21B bills 16, the models of the Turbo and X1 families 13.
     assert 13 <= prompt_tokens(HumanMessage("Hi! What do you think about mankind?")) <= 17
 
 
-def test_chinese_is_not_taken_for_english():
+def test_chinese_has_its_own_rate():
     text = CHINESE * 100
     assert 0.6 * len(text) <= count_tokens(text) <= len(text)
     assert count_tokens(text) > 2 * count_tokens_approximately([HumanMessage(text)])
@@ -186,7 +186,7 @@ def test_a_file_counts_by_its_size():
         [],
     ],
 )
-def test_odd_content_is_counted_not_refused(content):
+def test_malformed_content_is_counted(content):
     assert prompt_tokens(HumanMessage(content)) >= prompt_tokens()
 
 

@@ -1,4 +1,4 @@
-"""What type checkers make of programs that use the model."""
+"""Static types of programs that use the model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import langchain_aimlernie
 
 pytestmark = pytest.mark.slow
 
-RIGHT = """
+VALID = """
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -69,7 +69,7 @@ spend = SpendTracker(limit_usd=1)
 spend.limit_usd = "2"
 list_models(http_client=httpx2.Client(), timeout=httpx.Timeout(5))
 """
-WRONG = """
+INVALID = """
 from langchain_aimlernie import ChatAimlErnie
 
 ChatAimlErnie(temprature=1)
@@ -89,16 +89,16 @@ def check(tmp_path, monkeypatch):
         for name, program in programs.items():
             (tmp_path / f"{name}.py").write_text(textwrap.dedent(program))
         paths = [str(tmp_path / f"{name}.py") for name in programs]
-        said, failed, _ = api.run([*options, "--follow-imports=silent", *paths])
+        output, failed, _ = api.run([*options, "--follow-imports=silent", *paths])
         assert not failed
-        return [line for line in said.splitlines() if ": error:" in line]
+        return [line for line in output.splitlines() if ": error:" in line]
 
     return run
 
 
-def test_a_type_checker_knows_the_parameters_and_what_comes_back(check):
-    found = check(right=RIGHT, wrong=WRONG)
-    assert [line for line in found if "wrong.py" not in line] == []
+def test_a_type_checker_knows_the_parameters_and_the_results(check):
+    found = check(valid=VALID, invalid=INVALID)
+    assert [line for line in found if "/invalid.py" not in line] == []
     assert len(found) == 4
     for line, part in zip(
         found, ("temprature", '"model"', "max_retries", "with_structured_output"), strict=True

@@ -1,14 +1,12 @@
-"""Conversations that ERNIE began, as the other packages' own converters would send them on.
+"""Conversations that ERNIE began, as other packages' converters would send them.
 
-Nothing is sent: each package is asked for the payload that it would send. What they make of it is
-compared with what was said, called and answered.
+Nothing is sent: each package returns its payload, which is compared with the conversation.
 
-Messages with plain content, which is the default, are taken by all of them. What they do worse is
-theirs to mend, and as bad for the messages of every other provider: langchain-mistralai (1.1) drops
-the text beside tool calls, and sends the blocks of v1 content as they are where one text would do;
-langchain-openai (1.7) makes reasoning items without an id for Responses of the reasoning blocks of
-v1 content, whoever made them; core (1.7) leaves a `tool_call_chunk` in streamed v1 content where a
-call is broken, and langchain-openai sends it.
+All packages accept messages with plain content, the default. The other forms have limits in those
+packages, for messages of any provider: langchain-mistralai (1.1) drops the text beside tool calls,
+and sends v1 content blocks unchanged where a text is needed; langchain-openai (1.7) turns the
+reasoning blocks of v1 content into reasoning items without an id for Responses; core (1.7) leaves a
+`tool_call_chunk` in streamed v1 content for an invalid call, and langchain-openai sends it.
 """
 
 from __future__ import annotations
@@ -23,8 +21,6 @@ from langchain_core.messages import (
     SystemMessage,
     ToolMessage,
     convert_to_openai_messages,
-    messages_from_dict,
-    messages_to_dict,
 )
 from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_mistralai import ChatMistralAI
@@ -33,11 +29,11 @@ from langchain_openai import ChatOpenAI
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-WHOLE = {"name": "weather", "args": {"city": "Köln"}, "id": "call_1"}
-OTHER = {"name": "weather", "args": {"city": "北京"}, "id": "call_2"}
-BROKEN = {"name": "weather", "args": '{"city": "北', "id": "call_2"}
-THOUGHTS = "Two cities, two calls."
-FORMS = {
+CALL = {"name": "weather", "args": {"city": "Köln"}, "id": "call_1"}
+SECOND_CALL = {"name": "weather", "args": {"city": "北京"}, "id": "call_2"}
+INVALID_CALL = {"name": "weather", "args": '{"city": "北', "id": "call_2"}
+REASONING = "Two cities, two calls."
+OUTPUT_FORMS = {
     "v0": {},
     "v0 streamed": {"streaming": True},
     "v1": {"output_version": "v1"},
@@ -46,233 +42,223 @@ FORMS = {
 }
 
 
-class Seen(NamedTuple):
-    """What a payload says, in every provider's own words.
+class Encoded(NamedTuple):
+    """The contents of a payload, in each provider's own terms.
 
-    `calls` are (id, name, arguments), `results` (id of the call, text); `kinds` the types of blocks
-    or items.
+    `calls` are (id, name, arguments), `results` (id of the call, text); `types` those of blocks or
+    items.
     """
 
     texts: list[str]
     calls: list[tuple[str, str, object]]
     results: list[tuple[str, str]]
-    kinds: set[str]
+    types: set[str]
 
 
-def see_anthropic(messages) -> Seen:
+def encode_anthropic(messages) -> Encoded:
     payload = ChatAnthropic(model="claude-sonnet-4-5", api_key="x")._get_request_payload(messages)
-    seen = Seen([payload["system"]], [], [], set())
+    encoded = Encoded([payload["system"]], [], [], set())
     for message in payload["messages"]:
         content = message["content"]
         for block in [{"type": "text", "text": content}] if isinstance(content, str) else content:
-            seen.kinds.add(block["type"])
+            encoded.types.add(block["type"])
             if block["type"] == "text":
                 assert block.keys() == {"type", "text"}
-                seen.texts.append(block["text"])
+                encoded.texts.append(block["text"])
             if block["type"] == "tool_use":
                 assert block.keys() == {"type", "id", "name", "input"}
-                seen.calls.append((block["id"], block["name"], block["input"]))
+                encoded.calls.append((block["id"], block["name"], block["input"]))
             if block["type"] == "tool_result":
-                seen.results.append((block["tool_use_id"], block["content"]))
-    return seen
+                encoded.results.append((block["tool_use_id"], block["content"]))
+    return encoded
 
 
-def see_openai(messages) -> Seen:
-    return _see_chat(
+def encode_openai(messages) -> Encoded:
+    return _read_chat(
         ChatOpenAI(model="gpt-5", api_key="x")._get_request_payload(messages)["messages"]
     )
 
 
-def see_mistral(messages) -> Seen:
+def encode_mistral(messages) -> Encoded:
     model = ChatMistralAI(model="mistral-large-latest", api_key="x")
-    return _see_chat(model._create_message_dicts(messages, None)[0])
+    return _read_chat(model._create_message_dicts(messages, None)[0])
 
 
-def see_core(messages) -> Seen:
-    """What core itself makes of messages, for the many packages that go by it."""
-    return _see_chat(convert_to_openai_messages(messages))
+def encode_with_core(messages) -> Encoded:
+    """Encode by core's converter, which many packages use."""
+    return _read_chat(convert_to_openai_messages(messages))
 
 
-def _see_chat(messages) -> Seen:
-    seen = Seen([], [], [], set())
+def _read_chat(messages) -> Encoded:
+    encoded = Encoded([], [], [], set())
     for message in messages:
         assert message.keys() <= {"role", "content", "name", "tool_calls", "tool_call_id"}
         content = message["content"] or ""
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
-        seen.kinds.update(part["type"] for part in parts)
+        encoded.types.update(part["type"] for part in parts)
         text = "".join(part["text"] for part in parts if part["type"] == "text")
         if message["role"] == "tool":
-            seen.results.append((message["tool_call_id"], text))
+            encoded.results.append((message["tool_call_id"], text))
         elif text:
-            seen.texts.append(text)
+            encoded.texts.append(text)
         for call in message.get("tool_calls", ()):
             function = call["function"]
-            seen.calls.append((call["id"], function["name"], _parsed(function["arguments"])))
-    return seen
+            encoded.calls.append((call["id"], function["name"], _decoded(function["arguments"])))
+    return encoded
 
 
-def see_responses(messages) -> Seen:
+def encode_responses(messages) -> Encoded:
     llm = ChatOpenAI(model="gpt-5", api_key="x", use_responses_api=True)
-    seen = Seen([], [], [], set())
+    encoded = Encoded([], [], [], set())
     for item in llm._get_request_payload(messages)["input"]:
-        seen.kinds.add(item["type"])
+        encoded.types.add(item["type"])
         if item["type"] == "message":
             content = item["content"]
             parts = [{"text": content}] if isinstance(content, str) else content
-            seen.texts.append("".join(part["text"] for part in parts))
+            encoded.texts.append("".join(part["text"] for part in parts))
         if item["type"] == "function_call":
             assert item.keys() == {"type", "call_id", "name", "arguments"}
-            seen.calls.append((item["call_id"], item["name"], _parsed(item["arguments"])))
+            encoded.calls.append((item["call_id"], item["name"], _decoded(item["arguments"])))
         if item["type"] == "function_call_output":
-            seen.results.append((item["call_id"], item["output"]))
-    return seen
+            encoded.results.append((item["call_id"], item["output"]))
+    return encoded
 
 
-def see_gemini(messages) -> Seen:
-    """Gemini pairs calls and results by their names and order; results stand in for the ids."""
+def encode_gemini(messages) -> Encoded:
+    """Encode for Gemini, which matches results to calls by name and order instead of ids."""
     llm = ChatGoogleGenerativeAI(model="gemini-3-pro-preview", api_key="x")
     request = llm._prepare_request(messages)
-    seen = Seen([], [], [], set())
+    encoded = Encoded([], [], [], set())
     for content in [request["config"].system_instruction, *request["contents"]]:
         for part in content.parts:
             assert not part.thought
             if part.text is not None:
-                seen.texts.append(part.text)
+                encoded.texts.append(part.text)
             if part.function_call:
                 call = part.function_call
-                seen.calls.append((f"call_{len(seen.calls) + 1}", call.name, call.args))
-                seen.kinds.add("signed" if part.thought_signature else "unsigned")
+                encoded.calls.append((f"call_{len(encoded.calls) + 1}", call.name, call.args))
+                encoded.types.add("signed" if part.thought_signature else "unsigned")
             if part.function_response:
                 result = part.function_response
                 assert result.name == "weather"
-                identity = f"call_{len(seen.results) + 1}"
-                seen.results.append((identity, str(result.response["output"])))
-    return seen
+                call_id = f"call_{len(encoded.results) + 1}"
+                encoded.results.append((call_id, str(result.response["output"])))
+    return encoded
 
 
-def _parsed(arguments):
+def _decoded(arguments):
     try:
         return json.loads(arguments)
     except ValueError:
         return arguments
 
 
-@pytest.fixture(params=FORMS)
-def said(request, model, ernie_server):
-    """Let ERNIE answer in one of the forms that its messages have; give the conversation."""
-    llm = model(model=THINKING, **FORMS[request.param])
+@pytest.fixture(params=OUTPUT_FORMS)
+def converse(request, model, ernie_server):
+    """Return a function that has ERNIE respond in one output form, and returns the messages."""
+    llm = model(model=THINKING, **OUTPUT_FORMS[request.param])
 
-    def answer(messages):
+    def respond(messages):
         if request.param == "v3":
             return llm.stream_events(messages, version="v3").output
         return llm.invoke(messages)
 
-    def said(*calls):
-        told = [SystemMessage("Be brief."), HumanMessage("Weather?")]
+    def converse(*calls):
+        messages = [SystemMessage("Be brief."), HumanMessage("Weather?")]
         if calls:
-            ernie_server.reply("I look.", reasoning=THOUGHTS, tool_calls=calls)
-            told.append(answer(told))
-            told += [
+            ernie_server.reply("I look.", reasoning=REASONING, tool_calls=calls)
+            messages.append(respond(messages))
+            messages += [
                 ToolMessage(f"result {call['id']}", tool_call_id=call["id"], name="weather")
                 for call in calls
             ]
-        ernie_server.reply("Sun.", reasoning="Good to know.")
-        told.append(answer(told))
-        return [*told, HumanMessage("Thanks.")]
+        ernie_server.reply("Sun.", reasoning=REASONING)
+        messages.append(respond(messages))
+        return [*messages, HumanMessage("Thanks.")]
 
-    said.is_list = request.param.startswith(("v1", "v3"))
-    return said
-
-
-PLAIN = ["Be brief.", "Weather?", "Sun.", "Thanks."]
-PLAIN_CONTENT = pytest.mark.parametrize("said", ["v0", "v0 streamed"], indirect=True)
-WITH_CALLS = ["Be brief.", "Weather?", "I look.", "Sun.", "Thanks."]
+    converse.has_blocks = request.param.startswith(("v1", "v3"))
+    return converse
 
 
-@PLAIN_CONTENT
-def test_mistral_takes_a_conversation_in_plain_content(said):
-    seen = see_mistral(said())
-    assert seen.texts == PLAIN
-    assert seen.kinds == {"text"}
+PLAIN_CONTENT = pytest.mark.parametrize("converse", ["v0", "v0 streamed"], indirect=True)
+ALL_PACKAGES = pytest.mark.parametrize(
+    "encode", [encode_anthropic, encode_openai, encode_responses, encode_gemini]
+)
+TEXTS = ["Be brief.", "Weather?", "I look.", "Sun.", "Thanks."]
 
 
-@pytest.mark.parametrize("see", [see_anthropic, see_openai, see_responses, see_gemini])
-def test_texts_are_taken_and_thoughts_are_not(said, see):
-    seen = see(said())
-    assert seen.texts == PLAIN
-    if not (said.is_list and see is see_responses):
-        assert "Good to know." not in repr(seen)
-        assert seen.kinds <= {"text", "message"}
-    assert seen.calls == seen.results == []
-
-
-@pytest.mark.parametrize("see", [see_anthropic, see_openai, see_responses, see_gemini])
-def test_calls_are_taken_with_their_results(said, see):
-    seen = see(said(WHOLE, OTHER))
-    assert seen.texts == WITH_CALLS
-    assert seen.calls == [
+@ALL_PACKAGES
+def test_texts_calls_and_results_are_sent_and_reasoning_is_not(converse, encode):
+    encoded = encode(converse(CALL, SECOND_CALL))
+    assert encoded.texts == TEXTS
+    assert encoded.calls == [
         ("call_1", "weather", {"city": "Köln"}),
         ("call_2", "weather", {"city": "北京"}),
     ]
-    assert seen.results == [("call_1", "result call_1"), ("call_2", "result call_2")]
+    assert encoded.results == [("call_1", "result call_1"), ("call_2", "result call_2")]
+    if not (converse.has_blocks and encode is encode_responses):
+        assert REASONING not in repr(encoded)
     allowed = {
-        see_anthropic: {"text", "tool_use", "tool_result"},
-        see_openai: {"text"},
-        see_responses: {"message", "function_call", "function_call_output"}
-        | ({"reasoning"} if said.is_list else set()),
-        see_gemini: {"signed", "unsigned"},
+        encode_anthropic: {"text", "tool_use", "tool_result"},
+        encode_openai: {"text"},
+        encode_responses: {"message", "function_call", "function_call_output"}
+        | ({"reasoning"} if converse.has_blocks else set()),
+        encode_gemini: {"signed", "unsigned"},
     }
-    assert seen.kinds <= allowed[see]
+    assert encoded.types <= allowed[encode]
 
 
-def test_gemini_signs_the_first_call_of_a_turn_that_was_not_its_own(said):
-    """Gemini 3 refuses calls without a signature; its package has one for calls of others."""
-    *before_the_answer, _, _ = said(WHOLE)
-    assert see_gemini(before_the_answer).kinds == {"signed"}
+@ALL_PACKAGES
+def test_a_conversation_without_tools_is_sent(converse, encode):
+    encoded = encode(converse())
+    assert encoded.texts == ["Be brief.", "Weather?", "Sun.", "Thanks."]
+    assert encoded.calls == encoded.results == []
 
 
-def test_mistral_takes_calls_with_their_results_under_ids_of_its_own_form(said):
-    seen = see_mistral(said(WHOLE, OTHER))
-    assert [call[1:] for call in seen.calls] == [
+def test_gemini_signs_the_first_call_of_another_provider(converse):
+    """Gemini 3 rejects calls without a signature; its package has one for foreign calls."""
+    *up_to_the_result, _, _ = converse(CALL)
+    assert encode_gemini(up_to_the_result).types == {"signed"}
+
+
+def test_mistral_gets_calls_and_results_under_its_own_ids(converse):
+    encoded = encode_mistral(converse(CALL, SECOND_CALL))
+    assert [call[1:] for call in encoded.calls] == [
         ("weather", {"city": "Köln"}),
         ("weather", {"city": "北京"}),
     ]
-    assert [identity for identity, *_ in seen.calls] == [identity for identity, _ in seen.results]
-    assert [text for _, text in seen.results] == ["result call_1", "result call_2"]
-    assert {len(identity) for identity, _ in seen.results} == {9}
-    assert seen.texts[-1] == "Thanks."
+    ids = [call_id for call_id, _ in encoded.results]
+    assert [call_id for call_id, *_ in encoded.calls] == ids
+    assert {len(call_id) for call_id in ids} == {9}
+    assert [text for _, text in encoded.results] == ["result call_1", "result call_2"]
+    assert encoded.texts[-1] == "Thanks."
 
 
-@pytest.mark.parametrize("see", [see_anthropic, see_openai, see_responses, see_mistral])
-def test_a_broken_call_is_taken_with_the_answer_to_it(said, see):
-    seen = see(said(WHOLE, BROKEN))
-    assert [name for _, name, _ in seen.calls] == ["weather", "weather"]
-    assert [identity for identity, *_ in seen.calls] == [identity for identity, _ in seen.results]
-    assert [text for _, text in seen.results] == ["result call_1", "result call_2"]
+@pytest.mark.parametrize(
+    "encode", [encode_anthropic, encode_openai, encode_responses, encode_mistral]
+)
+def test_an_invalid_call_is_sent_with_its_result(converse, encode):
+    encoded = encode(converse(CALL, INVALID_CALL))
+    assert [name for _, name, _ in encoded.calls] == ["weather", "weather"]
+    assert [each[0] for each in encoded.calls] == [each[0] for each in encoded.results]
+    assert [text for _, text in encoded.results] == ["result call_1", "result call_2"]
 
 
-def test_gemini_leaves_a_broken_call_out_and_the_answer_to_it(said):
-    seen = see_gemini(said(WHOLE, BROKEN))
-    assert seen.calls == [("call_1", "weather", {"city": "Köln"})]
-    assert seen.results == [("call_1", "result call_1")]
+def test_gemini_leaves_out_an_invalid_call_and_its_result(converse):
+    encoded = encode_gemini(converse(CALL, INVALID_CALL))
+    assert encoded.calls == [("call_1", "weather", {"city": "Köln"})]
+    assert encoded.results == [("call_1", "result call_1")]
 
 
 @PLAIN_CONTENT
-def test_plain_content_is_what_core_and_all_that_follow_it_take(said):
-    seen = see_core(said(WHOLE, OTHER))
-    assert seen.texts == WITH_CALLS
-    assert seen.kinds == {"text"}
-    assert [identity for identity, *_ in seen.calls] == [identity for identity, _ in seen.results]
+def test_core_converts_plain_content(converse):
+    encoded = encode_with_core(converse(CALL, SECOND_CALL))
+    assert encoded.texts == TEXTS
+    assert encoded.types == {"text"}
+    assert [each[0] for each in encoded.calls] == [each[0] for each in encoded.results]
 
 
-@pytest.mark.parametrize("see", [see_anthropic, see_openai, see_responses, see_gemini])
-def test_a_stored_conversation_is_taken_the_same(said, see):
-    told = said(WHOLE, OTHER)
-    stored = messages_from_dict(json.loads(json.dumps(messages_to_dict(told))))
-    assert see(stored) == see(told)
-
-
-async def test_two_packages_take_turns_in_one_conversation(model, ernie_server):
+def test_two_packages_alternate_in_one_conversation(model, ernie_server):
     def weather(city: str) -> str:
         """Tell the weather of a city."""
         return f"{city}: sun"
@@ -283,23 +269,20 @@ async def test_two_packages_take_turns_in_one_conversation(model, ernie_server):
         api_key=ernie_server.api_key,
         max_retries=0,
     )
-    told = [SystemMessage("Be brief.")]
+    messages = [SystemMessage("Be brief.")]
     turns = [openai, model(), openai, model(output_version="v1"), openai, model(streaming=True)]
     for number, llm in enumerate(turns):
-        told.append(HumanMessage(f"Question {number}"))
-        identity = f"call_{number}"
-        ernie_server.reply("I look.", tool_calls=[{**WHOLE, "id": identity}])
-        told.append(llm.bind_tools([weather]).invoke(told))
-        told.append(ToolMessage(f"result {number}", tool_call_id=identity))
+        messages.append(HumanMessage(f"Question {number}"))
+        call_id = f"call_{number}"
+        ernie_server.reply("I look.", tool_calls=[{**CALL, "id": call_id}])
+        messages.append(llm.bind_tools([weather]).invoke(messages))
+        messages.append(ToolMessage(f"result {number}", tool_call_id=call_id))
         ernie_server.reply(f"Answer {number}")
-        told.append(llm.bind_tools([weather]).invoke(told))
-        assert told[-1].text == f"Answer {number}"
+        messages.append(llm.bind_tools([weather]).invoke(messages))
+        assert messages[-1].text == f"Answer {number}"
     sent = ernie_server.last_request.body["messages"]
-    assert [each["content"] for each in sent if each["role"] == "tool"] == [
-        f"result {number}" for number in range(6)
-    ]
-    assert [each["content"] for each in sent if each["role"] == "user"] == [
-        f"Question {number}" for number in range(6)
-    ]
-    providers = [each.response_metadata["model_provider"] for each in told if each.type == "ai"]
+    for role, prefix in (("tool", "result"), ("user", "Question")):
+        contents = [each["content"] for each in sent if each["role"] == role]
+        assert contents == [f"{prefix} {number}" for number in range(6)]
+    providers = [each.response_metadata["model_provider"] for each in messages if each.type == "ai"]
     assert providers == ["openai", "openai", "aimlernie", "aimlernie"] * 3

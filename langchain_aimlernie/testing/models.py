@@ -20,19 +20,19 @@ NOTICE = "Served by the local ErnieServer of langchain-aimlernie: prices and out
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModel:
     """A model as the local server serves it.
 
     Attributes:
         id: The canonical id.
-        family: Whose published request schema it keeps. Where the provider publishes none, the
+        family: Which published request schema applies. Where the provider publishes none, the
             nearest of the four that it does publish.
         context: Context window in tokens, as published.
-        reasoning: Whether answers carry `reasoning_content`.
+        reasoning: Whether responses carry `reasoning_content`.
         tools: Whether the provider lists function calling for it.
         usd_in: US dollars for a million tokens of prompt; made up.
-        usd_out: US dollars for a million tokens of answer; made up.
-        aliases: Other names it answers to.
+        usd_out: US dollars for a million tokens of completion; made up.
+        aliases: Other names of it.
     """
 
     id: str
@@ -45,18 +45,20 @@ class Served:
     aliases: tuple[str, ...] = ()
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """Whole credits for an answer, at least one."""
+        """Return the whole credits for a completion, at least one."""
         usd = (prompt_tokens * self.usd_in + completion_tokens * self.usd_out) / 1e6
         return max(1, round(usd / CREDIT))
 
 
-def _row(name: str, family: Family, context: int, *able: str, usd: tuple[float, float]) -> Served:
+def _row(
+    name: str, family: Family, context: int, *able: str, usd: tuple[float, float]
+) -> ServedModel:
     reasoning, tools = "reasoning" in able, "tools" in able
-    return Served(f"baidu/{name}", family, context, reasoning, tools, *usd, aliases=(name,))
+    return ServedModel(f"baidu/{name}", family, context, reasoning, tools, *usd, aliases=(name,))
 
 
 # Ids, contexts and abilities: https://docs.aimlapi.com/api-references/text-models-llm/baidu
-MODELS: tuple[Served, ...] = (
+MODELS: tuple[ServedModel, ...] = (
     _row("ernie-4.5-21b-a3b", "text", 120_000, "tools", usd=(0.1, 0.4)),
     _row("ernie-4.5-21b-a3b-thinking", "thinking", 131_000, "reasoning", "tools", usd=(0.1, 0.4)),
     _row("ernie-4.5-0.3b", "text", 120_000, usd=(0.02, 0.08)),
@@ -74,7 +76,7 @@ MODELS: tuple[Served, ...] = (
     _row("ernie-x1-1-preview", "text", 64_000, "reasoning", usd=(0.1, 0.4)),
 )
 
-BY_NAME: Mapping[str, Served] = {
+BY_NAME: Mapping[str, ServedModel] = {
     name: model for model in MODELS for name in (model.id, *model.aliases)
 }
 
@@ -86,18 +88,18 @@ _INPUTS: Mapping[Family, tuple[str, ...]] = {
 }
 
 
-def _modalities(model: Served) -> dict[str, object]:
+def _modalities(model: ServedModel) -> dict[str, object]:
     return {"input": list(_INPUTS[model.family]), "output": ["text"]}
 
 
-def _capabilities(model: Served) -> list[str]:
+def _capabilities(model: ServedModel) -> list[str]:
     names = ("reasoning", model.reasoning), ("tools", model.tools)
     vision = "image" in _INPUTS[model.family]
     more = [name for name, there in (*names, ("vision", vision)) if there]
     return sorted(["streaming", "structured_output", *more])
 
 
-def _pricing(model: Served) -> dict[str, object]:
+def _pricing(model: ServedModel) -> dict[str, object]:
     rates = ("input", model.usd_in), ("output", model.usd_out)
     units = [
         {"name": name, "measure": "token", "price": price, "per": 1_000_000}
@@ -106,14 +108,14 @@ def _pricing(model: Served) -> dict[str, object]:
     return {"kind": "fixed", "currency": "USD", "units": units}
 
 
-_SECTIONS: Mapping[str, Callable[[Served], object]] = {
+_SECTIONS: Mapping[str, Callable[[ServedModel], object]] = {
     "modalities": _modalities,
     "capabilities": _capabilities,
     "pricing": _pricing,
 }
 
 
-def _item(model: Served, sections: set[str]) -> dict[str, object]:
+def _item(model: ServedModel, sections: set[str]) -> dict[str, object]:
     short = model.id.rpartition("/")[2]
     item: dict[str, object] = {
         "id": model.id,
@@ -133,7 +135,7 @@ def _item(model: Served, sections: set[str]) -> dict[str, object]:
     return item | {name: make(model) for name, make in _SECTIONS.items() if name in sections}
 
 
-_FILTERS: Mapping[str, Callable[[Served], set[str]]] = {
+_FILTERS: Mapping[str, Callable[[ServedModel], set[str]]] = {
     "id": lambda model: {model.id, *model.aliases},
     "type": lambda _: {"openai/chat-completions"},
     "tags": lambda _: {"playground:chat", "local:ErnieServer"},
@@ -144,16 +146,16 @@ _FILTERS: Mapping[str, Callable[[Served], set[str]]] = {
 }
 
 
-def list_models(query: Mapping[str, Sequence[str]], models: Sequence[Served]) -> bytes:
-    """The JSON body of `GET /v1/models` for these query parameters.
+def list_models(query: Mapping[str, Sequence[str]], models: Sequence[ServedModel]) -> bytes:
+    """Return the JSON body of `GET /v1/models` for these query parameters.
 
     Values may be repeated or separated by commas; unknown parameters and sections are ignored.
     """
-    asked = {key: set(",".join(values).split(",")) for key, values in query.items()}
-    sections = asked.get("include", set())
-    if "all" in sections or asked.get("details", set()) & {"true", "1"}:
+    query_values = {key: set(",".join(values).split(",")) for key, values in query.items()}
+    sections = query_values.get("include", set())
+    if "all" in sections or query_values.get("details", set()) & {"true", "1"}:
         sections = set(_SECTIONS)
-    wanted = [(held, asked[key]) for key, held in _FILTERS.items() if key in asked]
+    wanted = [(held, query_values[key]) for key, held in _FILTERS.items() if key in query_values]
     data = [
         _item(model, sections)
         for model in models
@@ -163,11 +165,11 @@ def list_models(query: Mapping[str, Sequence[str]], models: Sequence[Served]) ->
 
 
 def etag_of(body: bytes) -> str:
-    """A weak entity tag for `body`."""
+    """Return a weak entity tag for `body`."""
     return f'W/"{hashlib.sha256(body).hexdigest()[:27]}"'
 
 
 def is_fresh(etag: str, if_none_match: str | None) -> bool:
-    """Whether a client that sent this `If-None-Match` holds what `etag` names (RFC 9110 13.1.2)."""
+    """Whether a client that sent this `If-None-Match` has what `etag` names (RFC 9110 13.1.2)."""
     known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
     return "*" in known or etag.removeprefix("W/") in known

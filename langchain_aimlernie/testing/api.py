@@ -1,4 +1,4 @@
-"""The API itself, without sockets: a request to a response, scripts, and what is kept of both."""
+"""The API itself, without sockets: computes responses, from scripts or the fake model."""
 
 from __future__ import annotations
 
@@ -10,25 +10,30 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 from decimal import Decimal
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
-from langchain_aimlernie.testing import answers, catalogue, contract, encoding
+from langchain_aimlernie.testing import contract, encoding, models
+from langchain_aimlernie.testing.fake_model import complete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from langchain_aimlernie.testing.catalogue import Served
-    from langchain_aimlernie.testing.received import Request
+    from langchain_aimlernie.testing.conversation import Violation
+    from langchain_aimlernie.testing.models import ServedModel
     from langchain_aimlernie.testing.replies import Fault, Reply
-    from langchain_aimlernie.testing.rules import Finding
+    from langchain_aimlernie.testing.requests import Request
 
 LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
-"""The value of the header `x-aimlernie-local`, which every answer has."""
+"""The value of the header `x-aimlernie-local`, which every response has."""
 
 KEPT_REQUESTS = 20_000
-"""How many requests are kept to be read back; of more, the last."""
+"""How many requests are kept for tests to read; older ones are dropped."""
 
 _JSON = "application/json; charset=utf-8"
+PROBLEM_JSON = "application/problem+json; charset=utf-8"
+"""The content type of an error."""
+
 _SSE = "text/event-stream; charset=utf-8"
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _logger = logging.getLogger(__name__)
@@ -38,15 +43,16 @@ _TIMESTAMP = "2025-12-01T00:00:00.000Z"
 
 @dataclass(slots=True)
 class Response:
-    """What a connection is to send.
+    """A response as the connection sends it.
 
     Attributes:
         status: The HTTP status.
-        headers: The headers, without those of the framing.
-        body: The pieces of the body; bytes are a body of known length.
-        delay: Seconds before the head.
-        interval: Seconds between the pieces.
-        chunk_size: Send the body in pieces of so many bytes instead.
+        headers: The headers, without `content-length` and `transfer-encoding`.
+        body: The chunks of the body; bytes are a body of known length.
+        delay: Seconds before the response headers.
+        interval: Seconds between the chunks.
+        omitted: The names of headers that are not sent.
+        chunk_size: Send the body in chunks of so many bytes instead.
         fault: How the connection breaks.
     """
 
@@ -57,10 +63,11 @@ class Response:
     interval: float = 0.0
     chunk_size: int | None = None
     fault: Fault | None = None
+    omitted: frozenset[str] = frozenset()
 
 
 class Totals(NamedTuple):
-    """Sums over the answers that were written to their end, by what they themselves said."""
+    """Sums over the complete responses, of the usage and cost that they reported."""
 
     answers: int = 0
     prompt_tokens: float = 0
@@ -70,7 +77,7 @@ class Totals(NamedTuple):
     usd_spent: Decimal = Decimal(0)
 
     def plus(self, usage: Mapping[str, Any], cost: Mapping[str, Any]) -> Totals:
-        """The sums with one more answer."""
+        """Return the sums with one more response."""
         details = usage.get("completion_tokens_details") or {}
         return Totals(
             self.answers + 1,
@@ -82,26 +89,26 @@ class Totals(NamedTuple):
         )
 
 
-class _RefusedError(Exception):
-    """A request that gets an error in the API's shape."""
+class _RequestError(Exception):
+    """A request that gets an error response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-class Service:
-    """The API as `ErnieServer` serves it; what threads share is changed under `lock`.
+class Api:
+    """The API as `ErnieServer` serves it; state that threads share is changed under `lock`.
 
     Args:
         api_key: The key that chat requests must bring; None takes all.
         models: The models by all of their names.
-        delay: Seconds before each answer.
-        interval: Seconds between the pieces of a streamed answer.
+        delay: Seconds before each response.
+        interval: Seconds between the events of a stream.
     """
 
     def __init__(
-        self, api_key: str | None, models: Mapping[str, Served], delay: float, interval: float
+        self, api_key: str | None, models: Mapping[str, ServedModel], delay: float, interval: float
     ) -> None:
         self.api_key = api_key
         self.models = models
@@ -113,10 +120,10 @@ class Service:
         self.queue: deque[Reply] = deque()
         self.totals = Totals()
         self._served = 0
-        self._name = secrets.token_hex(4)
+        self._name = secrets.token_hex(8)
 
     def reset(self) -> None:
-        """Forget requests, scripts and sums; ids go on counting."""
+        """Clear requests, queued replies and sums; ids continue."""
         with self.lock:
             self.requests.clear()
             self.queue.clear()
@@ -124,7 +131,7 @@ class Service:
             self.on_request = None
 
     def respond(self, request: Request) -> Response:
-        """Answer a request, and keep it."""
+        """Return the response to a request, and record the request."""
         with self.lock:
             self._served += 1
             request.number = self._served
@@ -132,17 +139,18 @@ class Service:
             self.requests.append(request)
         try:
             response = self._route(request)
-        except _RefusedError as refusal:
-            response = _refused(request, refusal.status, str(refusal))
+        except _RequestError as error:
+            response = _error_response(request, error.status, str(error))
         except Exception as error:
             _logger.exception("a script of ErnieServer failed")
-            response = _refused(request, 500, f"A script of ErnieServer failed: {error!r}")
-        response.headers = self._own_headers(request) | response.headers
+            response = _error_response(request, 500, f"A script of ErnieServer failed: {error!r}")
+        headers = self._own_headers(request) | response.headers
+        response.headers = {k: v for k, v in headers.items() if k not in response.omitted}
         request.status = response.status
         return response
 
     def complete(self, request: Request) -> None:
-        """Take note that the answer to `request` was written to its end."""
+        """Record that the response to `request` was sent completely."""
         request.complete = True
         cost = (request.meta or {}).get("usage") or {}
         with self.lock:
@@ -152,28 +160,32 @@ class Service:
     def _route(self, request: Request) -> Response:
         handler = self._routes.get((request.method, request.path.removeprefix("/v1")))
         if handler is None:
-            raise _RefusedError(404, f"Cannot {request.method} {request.path}")
+            raise _RequestError(404, f"Cannot {request.method} {request.path}")
         return handler(self, request)
 
     def _own_headers(self, request: Request) -> dict[str, str]:
-        own = {"x-aimlernie-local": LOCAL, "x-inference-id": inference_id(request)}
+        own = {
+            "x-aimlernie-local": LOCAL,
+            "x-inference-id": inference_id(request),
+            "x-request-id": request_id(request),
+        }
         client_id = request.headers.get("x-client-request-id", "")
         if _CLIENT_ID.fullmatch(client_id):
             own["x-client-request-id"] = client_id
         return own
 
     def _models(self, request: Request) -> Response:
-        body = catalogue.list_models(request.query, list(dict.fromkeys(self.models.values())))
-        etag = catalogue.etag_of(body)
-        if catalogue.is_fresh(etag, request.headers.get("if-none-match")):
+        body = models.list_models(request.query, list(dict.fromkeys(self.models.values())))
+        etag = models.etag_of(body)
+        if models.is_fresh(etag, request.headers.get("if-none-match")):
             return Response(304, {"etag": etag}, b"")
         return Response(200, {"content-type": _JSON, "etag": etag}, body, delay=self.delay)
 
     def _chat(self, request: Request) -> Response:
-        request.body = _parsed(request.raw)
+        request.body = _parse(request.raw)
         self._check_key(request)
-        model = self._checked(request)
-        reply = self._scripted(request) or answers.answer(request.body, model)
+        model = self._validate(request)
+        reply = self._scripted(request) or complete(request.body, model)
         return self._response(request, model, reply)
 
     def _check_key(self, request: Request) -> None:
@@ -181,12 +193,12 @@ class Service:
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
-            raise _RefusedError(401, "Unauthorized: no API key was given")
+            raise _RequestError(401, "Unauthorized: no API key was given")
         if key != self.api_key:
-            raise _RefusedError(401, "Unauthorized: the API key is not valid")
+            raise _RequestError(401, "Unauthorized: the API key is not valid")
 
-    def _checked(self, request: Request) -> Served:
-        """The model of a valid body."""
+    def _validate(self, request: Request) -> ServedModel:
+        """Return the model of a valid body; raise for an invalid one."""
         body = request.body
         if not isinstance(body, dict):
             _invalid(request, ["body: expected object"])
@@ -195,14 +207,23 @@ class Service:
             _invalid(request, ["model: required, and a string"])
         model = self.models.get(name)
         if model is None:
-            raise _RefusedError(404, f"Model {name!r:.80} is not found or no longer served")
-        found = contract.findings(body, model.family)
+            raise _RequestError(404, f"Model {name!r:.80} is not found or no longer served")
+        found = contract.errors(body, model.family)
         if found:
-            request.ignored = [".".join(map(str, each.path)) for each in found if each.ignored]
-            request.violations = [str(each) for each in found if each.ignored and _is_field(each)]
+            request.ignored = [each.location for each in found if each.ignored]
+            request.violations = [
+                str(each) for each in found if each.ignored and _is_top_level(each)
+            ]
             violations = [str(each) for each in found if not each.ignored]
             if violations:
                 _invalid(request, violations)
+        tokens = encoding.prompt_tokens(request.body)
+        if tokens > model.context:
+            raise _RequestError(
+                400,
+                f"This model's maximum context length is {model.context} tokens. However, your "
+                f"messages resulted in {tokens} tokens.",
+            )
         return model
 
     def _scripted(self, request: Request) -> Reply | None:
@@ -211,7 +232,7 @@ class Service:
         with self.lock:
             return self.queue.popleft() if self.queue else None
 
-    def _response(self, request: Request, model: Served, reply: Reply) -> Response:
+    def _response(self, request: Request, model: ServedModel, reply: Reply) -> Response:
         headers, body = _encoded(request, model, reply)
         changed = {name.lower(): value for name, value in reply.headers.items()}
         headers = {name: value for name, value in headers.items() if name not in changed}
@@ -223,18 +244,19 @@ class Service:
             interval=self.interval if reply.interval is None else reply.interval,
             chunk_size=reply.chunk_size,
             fault=reply.fault,
+            omitted=frozenset(name for name, value in changed.items() if value is None),
         )
 
-    _routes: ClassVar[Mapping[tuple[str, str], Callable[[Service, Request], Response]]] = {
+    _routes: ClassVar[Mapping[tuple[str, str], Callable[[Api, Request], Response]]] = {
         ("GET", "/models"): _models,
         ("POST", "/chat/completions"): _chat,
     }
 
 
 def _encoded(
-    request: Request, model: Served, reply: Reply
+    request: Request, model: ServedModel, reply: Reply
 ) -> tuple[dict[str, str], bytes | Iterable[bytes]]:
-    """The headers and the body of a reply."""
+    """Return the headers and the body of a reply."""
     if reply.events is not None:
         return {"content-type": _SSE}, encoding.scripted_events(reply.events)
     if reply.body is not None:
@@ -243,24 +265,24 @@ def _encoded(
     if streamed is None:
         streamed = request.body.get("stream") is True
     options = request.body.get("stream_options") or {}
-    asked = encoding.Asked(
+    info = encoding.RequestInfo(
         id=request.id,
         name=request.body["model"],
         model=model,
         prompt_tokens=encoding.prompt_tokens(request.body),
         include_usage=options.get("include_usage") is True,
     )
-    cost = encoding.bill(reply, asked)
+    cost = encoding.compute_cost(reply, info)
     request.meta = cost.meta
     if streamed:
-        request.usage = cost.usage if asked.include_usage else None
-        return {"content-type": _SSE}, encoding.encode_events(reply, asked, cost)
+        request.usage = cost.usage if info.include_usage else None
+        return {"content-type": _SSE}, encoding.encode_events(reply, info, cost)
     request.usage = cost.usage
-    return _cost_headers(cost), encoding.encode_json(reply, asked, cost)
+    return _cost_headers(cost), encoding.encode_json(reply, info, cost)
 
 
-def _cost_headers(cost: encoding.Bill) -> dict[str, str]:
-    """The headers of a JSON answer; the price is in them too."""
+def _cost_headers(cost: encoding.Cost) -> dict[str, str]:
+    """Return the headers of a JSON response, which include the cost."""
     spent = (cost.meta or {}).get("usage") or {}
     names = {"credits_used": "x-aimlapi-credits-used", "usd_spent": "x-aimlapi-usd-spent"}
     priced = {name: _plain(spent[key]) for key, name in names.items() if key in spent}
@@ -268,7 +290,7 @@ def _cost_headers(cost: encoding.Bill) -> dict[str, str]:
 
 
 def _plain(number: object) -> str:
-    """A number without an exponent, as prices are written."""
+    """Return a number without an exponent, as prices are written."""
     return f"{Decimal(str(number)):f}"
 
 
@@ -283,43 +305,55 @@ def _raw(request: Request, body: object) -> bytes:
 
 
 def error_body(request: Request, status: int, message: str, **more: object) -> dict[str, object]:
-    """An error in the shape of the API."""
+    """Return an error in the API's format, problem+json; `more` are further keys of it."""
+    try:
+        title = HTTPStatus(status).phrase
+    except ValueError:
+        title = f"HTTP {status}"
+    name = "".join(re.findall(r"[A-Za-z]+", title)) + "Exception"
     return {
+        "title": title,
+        "status": status,
         "message": message,
-        "path": request.path,
-        "requestId": inference_id(request),
-        "statusCode": status,
+        "instance": request.path,
+        "requestId": request_id(request),
         "timestamp": _TIMESTAMP,
+        "error": {"name": name, "message": message},
         **more,
     }
 
 
+def request_id(request: Request) -> str:
+    """Return the id that errors and the header `x-request-id` carry."""
+    return f"local-request-{request.id}"
+
+
 def inference_id(request: Request) -> str:
-    """The id under which the API would bill and log the request."""
+    """Return the id under which the API would bill and log the request."""
     return f"local-{request.id}"
 
 
-def _refused(request: Request, status: int, message: str) -> Response:
+def _error_response(request: Request, status: int, message: str) -> Response:
     body = error_body(request, status, message)
-    return Response(status, {"content-type": _JSON}, encoding.to_json(body))
+    return Response(status, {"content-type": PROBLEM_JSON}, encoding.to_json(body))
 
 
-def _is_field(finding: Finding) -> bool:
-    """Whether a finding is about a field of the body, not about something inside of one."""
+def _is_top_level(finding: Violation) -> bool:
+    """Whether a violation is about a top-level field of the body."""
     return len(finding.path) == 1
 
 
 def _invalid(request: Request, violations: Sequence[str]) -> NoReturn:
     request.violations = [*violations, *request.violations]
-    raise _RefusedError(400, "Body validation error! " + "; ".join(violations[:_SHOWN_VIOLATIONS]))
+    raise _RequestError(400, "Body validation error! " + "; ".join(violations[:_SHOWN_VIOLATIONS]))
 
 
-def _parsed(raw: bytes) -> object:
-    """The JSON of a body; what JSON.parse would not take is refused."""
+def _parse(raw: bytes) -> object:
+    """Return the parsed JSON of a body; reject what JSON.parse would reject, such as NaN."""
     try:
         return _DECODER.decode(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        raise _RefusedError(400, f"Body validation error! The body is not JSON: {error}") from None
+        raise _RequestError(400, f"Body validation error! The body is not JSON: {error}") from None
 
 
 def _no_number(name: str) -> NoReturn:

@@ -33,7 +33,7 @@ def test_models_are_found_by_id_and_alias_without_a_key(ernie_server, asked):
         ("include=nonsense&foo=bar", set()),
     ],
 )
-def test_sections_of_models_are_given_as_asked(client, query, keys):
+def test_sections_of_models_are_included_as_requested(client, query, keys):
     data = client.get(f"/models?{query}").json()["data"]
     assert len(data) == 15
     shown = {"pricing", "capabilities", "modalities"}

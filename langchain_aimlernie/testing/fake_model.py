@@ -1,0 +1,211 @@
+"""The fake model: what the server answers when no test has scripted a reply.
+
+It repeats the question, calls a tool that the question names, and fills schemas from the prompt;
+always the same for the same request. Tests that need a certain reply script it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from langchain_aimlernie.testing import tokens
+from langchain_aimlernie.testing.generate import READ_LIMIT, find_schema, generate
+from langchain_aimlernie.testing.replies import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_aimlernie.testing.models import ServedModel
+
+PREFIX = "[local ErnieServer, not ERNIE]"
+"""How every text of the fake model begins."""
+
+_QUOTE_LIMIT = 400
+_DEFAULT_TEXT = "{name} made up by the local ErnieServer"
+_STOP_WORDS = frozenset(("a", "an", "and", "current", "for", "get", "in", "is", "of", "the", "to"))
+
+
+def complete(body: Mapping[str, Any], model: ServedModel) -> Reply:
+    """Return the completion of a valid request."""
+    messages = body["messages"]
+    start = _last_question(messages)
+    question, results = _text_of(messages[start].get("content")), messages[start + 1 :]
+    called = {
+        call[call["type"]]["name"]
+        for message in messages[start:]
+        for call in message.get("tool_calls") or ()
+    }
+    results = [each for each in results if each["role"] == "tool"]
+    calls = _tool_calls(body, question, called)
+    text = "" if calls else _content(body, question, results, messages)
+    reply = Reply(text, reasoning=_reasoning(body, model, question), tool_calls=calls)
+    return _limit(_stop(reply, body.get("stop")), body, model)
+
+
+def _last_question(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Return the index of the last user message that does not just follow a tool's result."""
+    for index in reversed(range(len(messages))):
+        follows_result = index > 0 and messages[index - 1]["role"] == "tool"
+        if messages[index]["role"] == "user" and not follows_result:
+            return index
+    return 0
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, list):
+        return "\n".join(part.get("text", "") for part in content if part["type"] == "text")
+    return content if isinstance(content, str) else ""
+
+
+def _tool_calls(body: Mapping[str, Any], question: str, called: set[str]) -> list[dict[str, Any]]:
+    """Return a call of each tool that the question names; one if `tool_choice` forces it.
+
+    Args:
+        body: The request.
+        question: The last question.
+        called: The tools that have been called since; a forced call prefers others.
+    """
+    choice = body.get("tool_choice")
+    functions = [tool["function"] for tool in body.get("tools") or () if "function" in tool]
+    forced = choice == "required"
+    if isinstance(choice, dict):
+        names = [choice["function"]["name"]] if "function" in choice else []
+        if "allowed_tools" in choice:
+            allowed = choice["allowed_tools"]
+            names = [tool.get("function", {}).get("name") for tool in allowed["tools"]]
+        forced = "function" in choice or choice["allowed_tools"]["mode"] == "required"
+        functions = [each for each in functions if each["name"] in names]
+    if choice == "none" or not functions or (called and not forced):
+        return []
+    functions = [each for each in functions if each["name"] not in called] or functions
+    named = [each for each in functions if _names_tool(question, each["name"])]
+    exact = [each for each in named if each["name"] in question]
+    chosen = exact or named or (functions[:1] if forced else [])
+    if isinstance(choice, dict) or body.get("parallel_tool_calls") is False:
+        chosen = chosen[:1]
+    return [{"name": each["name"], "args": _arguments(each, question)} for each in chosen]
+
+
+def _names_tool(question: str, name: str) -> bool:
+    """Whether a question contains a tool's name, or a word of it, "weather" for get_weather."""
+    words = set(re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))
+    spoken = set(re.findall(r"[a-z]+|\d+", question.lower()))
+    return name in question or bool((words - _STOP_WORDS) & spoken)
+
+
+def _arguments(function: Mapping[str, Any], question: str) -> str:
+    schema = {"type": "object", **function.get("parameters", {})}
+    return json.dumps(generate(schema, question), ensure_ascii=False)
+
+
+def _content(
+    body: Mapping[str, Any],
+    question: str,
+    results: Sequence[Mapping[str, Any]],
+    messages: Sequence[Mapping[str, Any]],
+) -> str:
+    """Return the text of a reply without calls: JSON if asked for, else prose."""
+    wanted = body.get("response_format") or {"type": "text"}
+    if wanted["type"] == "text":
+        return f"{PREFIX} {_prose(question, results, messages)}"
+    if wanted["type"] == "json_schema":
+        schema = wanted["json_schema"].get("schema") or {"type": "object"}
+    else:
+        texts = [_text_of(each.get("content")) for each in reversed(messages)]
+        schema = next(filter(None, map(find_schema, texts)), None) or {
+            "type": "object",
+            "properties": {"answer": {"type": "string"}},
+        }
+    prompt = re.sub(r"\{.*\}", " ", question[:READ_LIMIT], flags=re.DOTALL)
+    prompt = "\n".join([prompt, *(_text_of(each["content"]) for each in results)])
+    return json.dumps(generate(schema, prompt, _DEFAULT_TEXT), ensure_ascii=False)
+
+
+def _prose(
+    question: str, results: Sequence[Mapping[str, Any]], messages: Sequence[Mapping[str, Any]]
+) -> str:
+    names = {
+        call["id"]: call[call["type"]]["name"]
+        for message in messages
+        for call in message.get("tool_calls") or ()
+    }
+    lines = [
+        f"The tool {each.get('name') or names[each['tool_call_id']]} gave: "
+        f"{_shorten(_text_of(each['content']))}"
+        for each in results
+    ] or [f"You said: {_shorten(question)}"]
+    users = [each for each in messages if each["role"] == "user"]
+    content = users[-1]["content"] if users else None
+    media = [part for part in content if part["type"] != "text"] if type(content) is list else []
+    if media:
+        lines.append("I was given " + " and ".join(map(_describe, media)) + ".")
+    return "\n".join(lines)
+
+
+def _shorten(text: str) -> str:
+    text = text.strip()
+    return text if len(text) <= _QUOTE_LIMIT else f"{text[:_QUOTE_LIMIT]}…"
+
+
+def _describe(part: Mapping[str, Any]) -> str:
+    """Return a description of a medium: "a file (report.pdf, application/pdf, 1204 bytes)"."""
+    medium = part[part["type"]]
+    source = str(medium.get("url") or medium.get("file_data") or "")
+    kind = "a file" if part["type"] == "file" else "an image"
+    facts = [medium["filename"]] if medium.get("filename") else []
+    if source.startswith("http"):
+        return f"{kind} ({', '.join([*facts, source[:_QUOTE_LIMIT]])})"
+    if source.startswith("data:"):
+        mime_type, _, source = source[5:].partition(";base64,")
+        facts.append(mime_type)
+    size = len(source) * 3 // 4 - source[-2:].count("=")
+    return f"{kind} ({', '.join([*facts, f'{size} bytes'])})"
+
+
+def _reasoning(body: Mapping[str, Any], model: ServedModel, question: str) -> str | None:
+    """Return the reasoning of a thinking model; only ernie-5.0 has a switch and a budget for it."""
+    settings = body if model.family == "five" else {}
+    if not model.reasoning or settings.get("enable_thinking") is False:
+        return None
+    budget = settings.get("thinking_budget")
+    text = f"{PREFIX} The user says: {question.strip()[:READ_LIMIT]}\nI will answer that."
+    return "".join(tokens.split(text)[: None if budget is None else int(budget)])
+
+
+def _stop(reply: Reply, stop: str | Sequence[str] | None) -> Reply:
+    """Return the reply up to the first stop sequence in its text."""
+    sequences = [stop] if isinstance(stop, str) else stop or ()
+    ends = [reply.text.find(each) for each in sequences if each and each in reply.text]
+    return replace(reply, text=reply.text[: min(ends)]) if ends else reply
+
+
+def _limit(reply: Reply, body: Mapping[str, Any], model: ServedModel) -> Reply:
+    """Return the reply within the token limit of the request, reasoning included."""
+    keys = ("max_tokens",) if model.family == "five" else ("max_tokens", "max_completion_tokens")
+    limit = min((body[key] for key in keys if key in body), default=None)
+    if limit is None or tokens.count_reply(reply) <= limit:
+        return reply
+    reasoning, left = _cut(reply.reasoning or "", int(limit))
+    text, left = _cut(reply.text, left)
+    calls = []
+    for call in reply.tool_calls:
+        if left <= 0:
+            break
+        arguments, left = _cut(call["args"], left - 1)
+        calls.append({**call, "args": arguments})
+    return replace(
+        reply,
+        text=text,
+        reasoning=None if reply.reasoning is None else reasoning,
+        tool_calls=calls,
+        finish_reason="length",
+    )
+
+
+def _cut(text: str, limit: int) -> tuple[str, int]:
+    """Return the first `limit` tokens of a text, and how many of the limit are left."""
+    found = tokens.split(text)
+    return "".join(found[: max(0, limit)]), max(0, limit - len(found))

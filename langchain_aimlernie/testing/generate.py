@@ -1,0 +1,272 @@
+"""Minimal valid instances of a JSON Schema, with values from a prompt where it has some."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+Schema = dict[str, Any]
+
+READ_LIMIT = 10_000
+"""Characters of a prompt that are searched for values."""
+
+_MAX_DEPTH = 40
+_MAX_VALUES = 20_000
+_MAX_ITEMS = 1000
+_MAX_LENGTH = 10_000
+_INVALID_SCHEMA = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, re.error)
+_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w)")
+_QUOTED = re.compile(r"(?<!\w)'([^'\n]+)'(?!\w)|\"([^\"\n]+)\"|`([^`\n]+)`")
+_PROPER_NAME = re.compile(r"(?<!\w)(?<![.!?] )(?<!^)[A-Z][\w-]*(?: [A-Z][\w-]*)*")
+_FORMATS = {
+    "date": "2025-01-31",
+    "date-time": "2025-01-31T12:00:00Z",
+    "time": "12:00:00Z",
+    "duration": "P1D",
+    "email": "someone@example.com",
+    "hostname": "example.com",
+    "ipv4": "127.0.0.1",
+    "ipv6": "::1",
+    "uri": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
+# What common patterns ask for; a pattern that none of these matches gets an ordinary text.
+_SAMPLES = (
+    "a", "A", "0", "ab", "AB", "12", "abc", "ABC", "123", "abcd", "1234", "12345", "a1", "A1",
+    "AB12", "ABC-123", "abc-def", "a_b", "2025-01-31", "12:00", "1.0.0", "#000000", "+15550100",
+    "555-0100", "a@example.com", "https://example.com/",
+)  # fmt: skip
+
+
+def generate(schema: Schema, prompt: str, default_text: str = "") -> Any:
+    """Return an instance of `schema`; `{}` for an invalid schema, or one without finite instance.
+
+    Args:
+        schema: A JSON Schema; `$ref` is followed inside it.
+        prompt: Numbers, quoted texts and proper names of it are used in turn.
+        default_text: A string for which the prompt has nothing, with "{name}" for the property's
+            name; default: the prompt's first 200 characters.
+    """
+    try:
+        return Generator(schema, prompt, default_text).value(schema, "")
+    except (*_INVALID_SCHEMA, RecursionError):
+        return {}
+
+
+class Generator:
+    """Generates one instance, from the root of the schema down.
+
+    Args:
+        root: The schema to which `$ref`s refer.
+        prompt: See `generate`.
+        default_text: Likewise.
+    """
+
+    def __init__(self, root: Schema, prompt: str, default_text: str) -> None:
+        self._root = root
+        self._prompt = prompt[:READ_LIMIT]
+        self._default_text = default_text
+        self._numbers = [float(found) for found in _NUMBER.findall(self._prompt)]
+        quoted = ["".join(groups) for groups in _QUOTED.findall(self._prompt)]
+        names = _PROPER_NAME.findall(_QUOTED.sub(" ", self._prompt))
+        self._texts = quoted or [name for name in names if name != "I"]
+        self._open_refs: list[str] = []
+        self._values = 0
+
+    def value(self, schema: Schema | bool, name: str) -> Any:
+        """Return an instance of a schema that stands under the property `name`."""
+        self._values += 1
+        if self._values > _MAX_VALUES:
+            raise ValueError("the instance has no end")
+        if isinstance(schema, bool):
+            schema = {}
+        if "$ref" in schema:
+            return self._referenced(schema, name)
+        if "allOf" in schema:
+            return self.value(self._merge(schema), name)
+        for key in ("anyOf", "oneOf"):
+            if key in schema:
+                rest = {k: each for k, each in schema.items() if k != key}
+                return self.value({**rest, **self._option(schema[key])}, name)
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return self._choice(schema)
+        method = getattr(self, f"_{_type_of(schema)}", self._string)
+        return method(schema, name)
+
+    def _referenced(self, schema: Schema, name: str) -> Any:
+        if len(self._open_refs) > _MAX_DEPTH:
+            return None
+        self._open_refs.append(schema["$ref"])
+        value = self.value(self._resolve(schema), name)
+        self._open_refs.pop()
+        return value
+
+    def _resolve(self, schema: Schema | bool) -> Schema:
+        """Return the schema with its own local `$ref` replaced by its target."""
+        if isinstance(schema, bool):
+            return {}
+        if "$ref" not in schema:
+            return schema
+        target: Any = self._root
+        for step in schema["$ref"].removeprefix("#").split("/")[1:]:
+            key = step.replace("~1", "/").replace("~0", "~")
+            target = target.get(key) if isinstance(target, dict) else None
+        rest = {key: each for key, each in schema.items() if key != "$ref"}
+        return {**rest, **target} if isinstance(target, dict) else rest
+
+    def _merge(self, schema: Schema) -> Schema:
+        result = {key: each for key, each in schema.items() if key != "allOf"}
+        for part in schema["allOf"]:
+            for key, new in self._resolve(part).items():
+                old = result.get(key)
+                if isinstance(old, dict) and isinstance(new, dict):
+                    result[key] = {**old, **new}
+                elif isinstance(old, list) and isinstance(new, list):
+                    result[key] = [*old, *(each for each in new if each not in old)]
+                else:
+                    result[key] = new
+        return result
+
+    def _option(self, options: list[Schema]) -> Schema:
+        """Return the alternative that the prompt names, else the first that ends, null last."""
+        finite = [each for each in options if each.get("$ref") not in self._open_refs]
+        options = sorted(finite or options, key=lambda each: each.get("type") == "null")
+        for each in options:
+            resolved = self._resolve(each)
+            fields = [f for f in resolved.get("properties", {}).values() if isinstance(f, dict)]
+            names = [resolved.get("title"), *(field.get("const") for field in fields)]
+            if any(isinstance(each, str) and self._mentions(each) for each in names):
+                return resolved
+        return options[0]
+
+    def _mentions(self, word: object) -> bool:
+        pattern = rf"(?<![A-Za-z0-9]){re.escape(str(word))}(?![A-Za-z0-9])"
+        return bool(re.search(pattern, self._prompt, re.IGNORECASE))
+
+    def _choice(self, schema: Schema) -> Any:
+        options = schema["enum"]
+        named = (each for each in options if each is not None and self._mentions(each))
+        return next(named, schema.get("default", options[0]))
+
+    def _object(self, schema: Schema, _name: str) -> dict[str, Any]:
+        fields: dict[str, Schema | bool] = schema.get("properties") or {}
+        required = schema.get("required", tuple(fields))
+        names = dict.fromkeys(each for each in fields if each in required or self._mentions(each))
+        names |= dict.fromkeys(required)
+        least = min(schema.get("minProperties", 0), _MAX_ITEMS)
+        for index in range(1, 1 + least - len(names)):
+            names[f"key{index}"] = None
+        other: Schema | bool = schema.get("additionalProperties", {})
+        return {name: self.value(fields.get(name, other), name) for name in names}
+
+    def _array(self, schema: Schema, name: str) -> list[Any]:
+        prefix = schema.get("prefixItems") or []
+        item = schema.get("items", not prefix)
+        items = [self.value(each, name) for each in prefix]
+        if item is False:
+            return items
+        is_open = isinstance(item, dict) and item.get("$ref") in self._open_refs
+        count = max(schema.get("minItems", 0), 0 if is_open else self._supply(item), len(items))
+        unique = schema.get("uniqueItems") is True
+        while len(items) < min(count, schema.get("maxItems", _MAX_ITEMS), _MAX_ITEMS):
+            value = self.value(item, name)
+            items.append(self._vary(value, item, items) if unique and value in items else value)
+        return items
+
+    def _supply(self, item: Schema | bool) -> int:
+        """Return how many items the prompt offers for a list, at least one."""
+        found: dict[str, list[Any]] = {
+            "integer": self._numbers,
+            "number": self._numbers,
+            "string": self._texts,
+        }
+        resolved = self._resolve(item)
+        return max(1, len(found.get("" if "enum" in resolved else _type_of(resolved), ())))
+
+    def _vary(self, value: Any, item: Schema | bool, taken: list[Any]) -> Any:
+        """Return a value like `value` that is not among `taken`."""
+        options = self._resolve(item).get("enum", [])
+        for number in range(1, 2 + len(taken)):
+            if isinstance(value, str):
+                options = [*options, f"{value} {number + 1}"]
+            elif isinstance(value, (int, float)):
+                options = [*options, value + number]
+        return next((each for each in options if each not in taken), value)
+
+    def _integer(self, schema: Schema, name: str) -> int:
+        return math.ceil(self._number(schema, name))
+
+    def _number(self, schema: Schema, _name: str) -> float:
+        whole = _type_of(schema) == "integer"
+        low, high = _bounds(schema, 1 if whole else 1e-3)
+        default = schema.get("default", 1)
+        value = default if isinstance(default, (int, float)) else 1
+        for each in self._numbers:
+            if low <= each <= high and (each.is_integer() or not whole):
+                self._numbers.remove(each)
+                value = each
+                break
+        value = min(max(value, low), high)
+        step = schema.get("multipleOf")
+        if step and not math.isclose(value / step, round(value / step)):
+            value = math.ceil(low / step) * step if math.isfinite(low) else 0
+        return int(value) if float(value).is_integer() else value
+
+    def _boolean(self, schema: Schema, _name: str) -> bool:
+        return schema.get("default", True) is True
+
+    def _null(self, _schema: Schema, _name: str) -> None:
+        return None
+
+    def _string(self, schema: Schema, name: str) -> str:
+        low = schema.get("minLength", 0)
+        high = schema.get("maxLength", _MAX_LENGTH)
+        if pattern := schema.get("pattern"):
+            for each in (*self._prompt.split(), *_SAMPLES):
+                if low <= len(each) <= high and re.search(pattern, each):
+                    return each
+        if sample := _FORMATS.get(schema.get("format", "")):
+            return sample
+        text = schema.get("default")
+        if self._texts:
+            text = self._texts.pop(0)
+        elif not isinstance(text, str):
+            default = self._default_text.format(name=name or "text") or self._prompt.strip()[:200]
+            text = default or name
+        return text[:high].ljust(min(low, _MAX_LENGTH), ".")
+
+
+def _type_of(schema: Schema) -> str:
+    """Return the type of an instance; of several the first that is not null."""
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = next((each for each in kind if each != "null"), "null")
+    if isinstance(kind, str):
+        return kind
+    if "properties" in schema:
+        return "object"
+    return "array" if "items" in schema else "string"
+
+
+def _bounds(schema: Schema, step: float) -> tuple[float, float]:
+    low = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf) + step)
+    high = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf) - step)
+    return low, high
+
+
+def find_schema(text: str) -> Schema | None:
+    """Return the JSON Schema of an object that a text quotes, itself or as `{"schema": …}`."""
+    decoder = json.JSONDecoder()
+    for start in [each.start() for each in re.finditer("{", text)][:100]:
+        try:
+            found, _ = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        for each in (found, found.get("schema"), found.get("parameters")):
+            if isinstance(each, dict) and isinstance(each.get("properties"), dict):
+                return each
+    return None

@@ -1,0 +1,194 @@
+"""Completions of the fake model: text, tool calls, JSON, reasoning, limits; without sockets."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langchain_aimlernie.testing import tokens, validate_request
+from langchain_aimlernie.testing.fake_model import PREFIX, complete
+from langchain_aimlernie.testing.models import BY_NAME
+
+TEXT = "baidu/ernie-4.5-21b-a3b"
+THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
+VISION = "baidu/ernie-4.5-vl-28b-a3b"
+FIVE = "baidu/ernie-5.0"
+
+
+def tool(name, **properties):
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
+STRING, INTEGER = {"type": "string"}, {"type": "integer"}
+WEATHER = tool("get_weather", location=STRING)
+ADD = tool("add", a=INTEGER, b=INTEGER)
+SEARCH = tool("search", query=STRING)
+TOOLS = [WEATHER, ADD, SEARCH]
+CALL = {"id": "c", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+AFTER_RESULT = [
+    {"role": "user", "content": "The weather in Paris?"},
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "Sunny.", "tool_call_id": "c"},
+]
+
+
+def ask(question, model=TEXT, **fields):
+    messages = [{"role": "user", "content": question}] if isinstance(question, str) else question
+    body = {"model": model, "messages": messages, **fields}
+    assert validate_request(body) == []
+    return complete(body, BY_NAME[model])
+
+
+def calls(question, tools=TOOLS, **fields):
+    reply = ask(question, tools=tools, **fields)
+    return [(call["name"], json.loads(call["args"])) for call in reply.tool_calls]
+
+
+@pytest.mark.parametrize("question", ["Hi", "你好吗", "", "x" * 5_000])
+def test_every_text_begins_with_the_prefix(question):
+    reply = ask(question, THINKING)
+    assert reply.text.startswith(PREFIX)
+    assert reply.reasoning.startswith(PREFIX)
+    assert question[:400] in reply.text
+    assert ask(question, THINKING) == reply
+
+
+@pytest.mark.parametrize(
+    ("question", "called"),
+    [
+        ("What is the weather in Paris?", [("get_weather", {"location": "Paris"})]),
+        ("Add 3 and 4", [("add", {"a": 3, "b": 4})]),
+        ("Search for 'LangChain'", [("search", {"query": "LangChain"})]),
+        ("search, then get_weather", [(name, None) for name in ("get_weather", "search")]),
+        ("Tell me a joke", []),
+    ],
+)
+def test_tools_that_the_question_names_are_called(question, called):
+    made = calls(question)
+    assert [name for name, _ in made] == [name for name, _ in called]
+    assert all(args in (None, real[1]) for (_, args), real in zip(called, made, strict=True))
+    assert len(calls(question, parallel_tool_calls=False)) == min(1, len(called))
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [
+        ("required", "get_weather"),
+        ("auto", None),
+        ("none", None),
+        ({"type": "function", "function": {"name": "add"}}, "add"),
+    ],
+)
+def test_tool_choice_is_obeyed(choice, name):
+    assert [each for each, _ in calls("Hello", tool_choice=choice)] == [name][: name is not None]
+
+
+@pytest.mark.parametrize(("mode", "count"), [("auto", 0), ("required", 1)])
+def test_allowed_tools_are_obeyed(mode, count):
+    allowed = {"mode": mode, "tools": [{"type": "function", "function": {"name": "add"}}]}
+    choice = {"type": "allowed_tools", "allowed_tools": allowed}
+    assert len(calls("The weather?", model=FIVE, tool_choice=choice)) == count
+
+
+def test_result_of_a_tool_is_repeated_as_text():
+    reply = ask(AFTER_RESULT, tools=TOOLS)
+    assert reply.text == f"{PREFIX} The tool get_weather gave: Sunny."
+    assert not reply.tool_calls
+    assert ask(AFTER_RESULT, tools=TOOLS, tool_choice="required").tool_calls
+
+
+def test_new_question_may_call_the_tool_again():
+    messages = [
+        *AFTER_RESULT,
+        {"role": "assistant", "content": "It is sunny."},
+        {"role": "user", "content": "And the weather in Rome?"},
+    ]
+    assert calls(messages) == [("get_weather", {"location": "Rome"})]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        'Answer with this schema: {"properties": {"city": {"type": "string"}}}',
+        'Schema: {"name": "n", "schema": {"properties": {"city": {}}}}, {broken',
+    ],
+)
+@pytest.mark.parametrize("role", ["user", "system"])
+def test_json_mode_reads_the_schema_from_the_prompt(prompt, role):
+    messages = [{"role": role, "content": prompt}, {"role": "user", "content": "Paris"}]
+    reply = ask(messages, response_format={"type": "json_object"})
+    assert json.loads(reply.text).keys() == {"city"}
+
+
+def test_json_mode_without_a_schema_gives_an_object():
+    reply = ask("Answer in JSON", response_format={"type": "json_object"})
+    assert json.loads(reply.text).keys() == {"answer"}
+
+
+@pytest.mark.parametrize("stop", ["You", ["zzz", "You"], ["said", "You"]])
+def test_text_ends_before_the_first_stop_sequence(stop):
+    assert ask("Hi", stop=stop).text == f"{PREFIX} "
+
+
+@pytest.mark.parametrize("limit", [1, 5, 15])
+def test_reply_has_no_more_tokens_than_allowed(limit):
+    reply = ask("One two three four five six seven", THINKING, max_tokens=limit)
+    assert tokens.count_reply(reply) == limit
+    assert reply.finish_reason == "length"
+
+
+def test_call_can_be_truncated():
+    reply = ask("The weather in Paris?", tools=TOOLS, max_completion_tokens=3)
+    assert reply.tool_calls[0]["args"] == '{"'
+    assert reply.finish_reason == "length"
+    assert ask("Hello", FIVE, max_tokens=10_000).finish_reason is None
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "reasons"),
+    [
+        (TEXT, {}, False),
+        (THINKING, {}, True),
+        (FIVE, {}, True),
+        (FIVE, {"enable_thinking": False}, False),
+    ],
+)
+def test_only_thinking_models_reason(model, fields, reasons):
+    assert (ask("Hi", model, **fields).reasoning is not None) == reasons
+
+
+def test_thinking_budget_limits_the_reasoning():
+    reply = ask("many words " * 200, FIVE, thinking_budget=100)
+    assert len(tokens.split(reply.reasoning)) == 100
+
+
+@pytest.mark.parametrize(
+    ("part", "text"),
+    [
+        (
+            {"type": "image_url", "image_url": {"url": "https://e.com/a.png"}},
+            "an image (https://e.com/a.png)",
+        ),
+        (
+            {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+            "an image (image/png, 8 bytes)",
+        ),
+        (
+            {"type": "file", "file": {"file_data": "JVBERi0=", "filename": "a.pdf"}},
+            "a file (a.pdf, 5 bytes)",
+        ),
+    ],
+)
+def test_media_are_described(part, text):
+    question = [{"role": "user", "content": [{"type": "text", "text": "See"}, part]}]
+    assert ask(question, VISION).text == f"{PREFIX} You said: See\nI was given {text}."
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text())
+def test_any_question_gets_valid_arguments(text):
+    for name, arguments in calls(text, tool_choice="required"):
+        assert name
+        assert arguments
