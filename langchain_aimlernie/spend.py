@@ -574,7 +574,8 @@ class SpendTracker(Meter):
     def _price_estimates(self) -> None:
         """Price the calls that have no price yet, as far as that is possible by now."""
         for place, each in enumerate(self._estimates):
-            if each.usd is None and (rates := self._rates(each.model)) is not None:
+            has_tokens = each.input_tokens or each.output_tokens
+            if each.usd is None and has_tokens and (rates := self._rates(each.model)) is not None:
                 usd = each.input_tokens * rates[0] + each.output_tokens * rates[1]
                 self._estimates[place] = replace(each, usd=usd)
                 self._book(

@@ -15,12 +15,19 @@ from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage
 
-from langchain_aimlernie import BadRequestError, ChatAimlErnie, SpendTracker, list_models
+from langchain_aimlernie import BadRequestError, ChatAimlErnie, SpendTracker, list_models, models
 from langchain_aimlernie.spend import BudgetExceededError
 from langchain_aimlernie.testing import ErnieServer
 
 TEXT = "A sentence of some words."
 PROMPT = "What is a byte?"
+
+
+@pytest.fixture(autouse=True)
+def no_listed_prices(monkeypatch, request):
+    """Keep the catalogue that another test has fetched out of the estimates."""
+    if "source" not in request.fixturenames:
+        monkeypatch.setattr(models, "listed_prices", lambda _: None)
 
 
 @pytest.fixture

