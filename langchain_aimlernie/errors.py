@@ -54,6 +54,7 @@ __all__ = [
     "AimlErnieError",
     "AuthenticationError",
     "BadRequestError",
+    "BudgetExceededError",
     "ContextWindowExceededError",
     "ErrorResponse",
     "InsufficientCreditsError",
@@ -181,6 +182,10 @@ class PermissionDeniedError(AimlErnieError, ModelPermissionDeniedError):
 
 class InsufficientCreditsError(PermissionDeniedError):
     """The account is out of credits (402, or a 400 or 403 that says so)."""
+
+
+class BudgetExceededError(InsufficientCreditsError):
+    """The limit of a `SpendTracker` does not allow this call, which was not sent."""
 
 
 class BadRequestError(AimlErnieError, ModelInvalidRequestError):

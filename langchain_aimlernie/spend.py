@@ -27,11 +27,7 @@ from typing_extensions import override
 
 from langchain_aimlernie._metering import Meter, add_meter
 from langchain_aimlernie._tokens import count_message_tokens, count_tokens
-from langchain_aimlernie.errors import (
-    APITimeoutError,
-    InsufficientCreditsError,
-    StreamInterruptedError,
-)
+from langchain_aimlernie.errors import APITimeoutError, BudgetExceededError, StreamInterruptedError
 from langchain_aimlernie.profiles import PROVIDER, find_model
 
 __all__ = ["BudgetExceededError", "Spend", "SpendTracker"]
@@ -42,10 +38,6 @@ _CREDITS_PER_USD = 2_000_000
 _MILLION = 1_000_000
 
 _ZERO = Decimal(0)
-
-
-class BudgetExceededError(InsufficientCreditsError):
-    """The limit of a `SpendTracker` was reached before this call, which was not sent."""
 
 
 class Spend(NamedTuple):

@@ -28,6 +28,7 @@ NAMES = {
     "AimlErnieError",
     "AuthenticationError",
     "BadRequestError",
+    "BudgetExceededError",
     "ContextWindowExceededError",
     "InsufficientCreditsError",
     "InternalServerError",
