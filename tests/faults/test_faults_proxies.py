@@ -97,12 +97,12 @@ BAD_PROXIES = {
     "socks://127.0.0.1:1": ("socks://", "socks5://"),
     "socks4://user:hunter2@127.0.0.1:1": ("socks4://", "socks5://"),
     "ftp://user:hunter2@127.0.0.1:1": ("ftp://", "http://"),
-    "http://user:hunter2@127.0.0.1:nope": ("not the address of a proxy",),
-    "http://user:hunter2/@127.0.0.1:1": ("not the address of a proxy",),
-    "http://user:hunter2@": ("not the address of a proxy",),
-    "http://": ("not the address of a proxy",),
-    "user:hunter2@a b": ("not the address of a proxy",),
-    "://user:hunter2@127.0.0.1:1": ("not the address of a proxy",),
+    "http://user:hunter2@127.0.0.1:nope": ("must be the address of a proxy",),
+    "http://user:hunter2/@127.0.0.1:1": ("must be the address of a proxy",),
+    "http://user:hunter2@": ("must be the address of a proxy",),
+    "http://": ("must be the address of a proxy",),
+    "user:hunter2@a b": ("must be the address of a proxy",),
+    "://user:hunter2@127.0.0.1:1": ("must be the address of a proxy",),
 }
 
 
