@@ -1,0 +1,29 @@
+.PHONY: help test integration_tests lint format type
+
+PYTHON ?= python
+TEST ?=
+
+help:
+	@echo "test               run the unit tests (TEST=path for some of them)"
+	@echo "integration_tests  run the fast tests over sockets (TEST=path for some of them)"
+	@echo "lint               run ruff and mypy"
+	@echo "format             format the code, and fix what ruff can fix"
+	@echo "type               run mypy"
+
+test:
+	$(PYTHON) -m pytest $(or $(TEST),tests/unit_tests)
+
+integration_tests:
+	$(PYTHON) -m pytest -m "not slow" $(or $(TEST),tests/integration_tests tests/faults)
+
+lint: type
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) .ci/unasync.py --check
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+type:
+	$(PYTHON) -m mypy
