@@ -105,9 +105,9 @@ NO_SECRETS = Redactor()
 
 
 def truncate(text: str, limit: int) -> str:
-    """Give `text` on one line of at most `limit` characters.
+    """Return `text` on one line of at most `limit` characters.
 
-    What is not printable is escaped: a server must not write lines into the user's log.
+    Non-printable characters are escaped: a server must not write lines into the user's log.
     """
     shown = text[:limit]
     if not shown.isprintable():

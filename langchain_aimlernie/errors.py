@@ -98,7 +98,7 @@ class ErrorResponse:
 class AimlErnieError(ModelError):
     """Any failure of a call; the classes below say which.
 
-    `str()` gives the message with the status, the code and the ids that are known.
+    `str()` is the message with the status, the code and the ids, each id once.
 
     Attributes:
         message: What went wrong, and what to do about it.
@@ -107,15 +107,15 @@ class AimlErnieError(ModelError):
         inference_id: The id under which the call is billed and logged.
         client_request_id: The id that the caller gave the request.
         code: The provider's own code.
-        body: The answer's JSON, or at most 8 KiB of its text.
-        retry_after: Seconds after which the server wants to be asked again.
-        response: The HTTP answer, if the error came from one.
+        body: The JSON of the response, or at most 8 KiB of its text.
+        retry_after: Seconds that the server asks to wait before a retry.
+        response: The HTTP response, if the error came from one.
         is_retryable: Whether the same request may succeed later.
-        partial: What a stream had given before it failed, as one chunk.
-        phase: How far the network got: `connect`, `tls`, `proxy`, `pool`, `stale_connection` (a
-            keep-alive connection that the server had closed), `request`, `response_headers`,
-            `response_body`, `empty_stream` (a stream without events); `None` where the network did
-            its work.
+        partial: The output received before the failure, as one chunk.
+        phase: The phase of the request in which the network failed: `connect`, `tls`, `proxy`,
+            `pool`, `stale_connection` (a keep-alive connection that the server had closed),
+            `request`, `response_headers`, `response_body`, `empty_stream` (a stream without
+            events); `None` for all other errors.
     """
 
     def __init__(  # noqa: PLR0913  one keyword for each fact, all of them optional
@@ -157,7 +157,11 @@ class AimlErnieError(ModelError):
             "inference id": self.inference_id,
             "client request id": self.client_request_id,
         }
-        known = [f"{name} {truncate(str(fact), _MAX_ID)}" for name, fact in facts.items() if fact]
+        names: dict[str, str] = {}  # by value: each is shown once
+        for name, fact in facts.items():
+            if fact and not (name.endswith("id") and str(fact) in self.message):
+                names.setdefault(truncate(str(fact), _MAX_ID), name)
+        known = [f"{name} {value}" for value, name in names.items()]
         if not known:
             return truncate(self.message, _MAX_TEXT)
         suffix = f" [{', '.join(known)}]"
@@ -168,7 +172,7 @@ class AimlErnieError(ModelError):
 
 
 def _revive(cls: type[AimlErnieError], args: tuple[Any, ...]) -> AimlErnieError:
-    """Make an error again without its constructor; pickle and copy then set its attributes."""
+    """Return an error made without its constructor; pickle and copy then set its attributes."""
     return cls.__new__(cls, *args)
 
 
@@ -213,7 +217,7 @@ class InvalidResponseError(AimlErnieError, ModelAPIError):
 
 
 class APIConnectionError(AimlErnieError, ModelConnectionError):
-    """The network failed; `phase` says where."""
+    """A network error; `phase` names the phase of the request."""
 
 
 class APITimeoutError(APIConnectionError, ModelTimeoutError):

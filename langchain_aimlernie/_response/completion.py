@@ -1,4 +1,4 @@
-"""A whole answer of the API -> LangChain's `ChatResult`."""
+"""A completion of the API to LangChain's `ChatResult`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from langchain_aimlernie._response.schema import (
     coerce_int,
     coerce_number,
     is_object,
-    parse_answer,
+    parse_event,
     parse_object,
 )
 from langchain_aimlernie._response.tool_calls import decode_tool_calls
@@ -50,7 +50,7 @@ def decode_completion(
     redactor: Redactor = NO_SECRETS,
     include_headers: bool = False,
 ) -> ChatResult:
-    """Turn the body of a JSON answer into a result with every choice.
+    """Return the body of a JSON response as a result with every choice.
 
     Args:
         body: The answer's bytes.
@@ -77,7 +77,7 @@ def decode_completion(
 def parse_completion(
     body: bytes, headers: Mapping[str, str], redactor: Redactor = NO_SECRETS
 ) -> Completion:
-    """Read a JSON answer and make sure that it is one; see `decode_completion`."""
+    """Parse a JSON response and check that it is a completion; see `decode_completion`."""
     try:
         payload = parse_object(body, redactor)
     except InvalidResponseError as unreadable:
@@ -85,7 +85,7 @@ def parse_completion(
     error = error_in_payload(payload, headers=headers, redactor=redactor)
     if error is not None:
         raise error
-    answer = parse_answer(payload)
+    answer = parse_event(payload)
     choices = payload.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not is_object(first) or not is_object(first.get("message", first.get("delta"))):
@@ -147,7 +147,7 @@ def completion_metadata(
     *,
     include_headers: bool,
 ) -> dict[str, Any]:
-    """Return the metadata that a whole answer has, streamed or not; see `decode_completion`.
+    """Return the metadata of a completion, streamed or not; see `decode_completion`.
 
     Unknown top-level keys are kept under their own names, unless one of ours has the name.
     """
@@ -175,14 +175,14 @@ def completion_metadata(
 
 
 def _cost(answer: Completion, headers: Mapping[str, str]) -> dict[str, int | float | None]:
-    """Return what a call cost: from `meta.usage`, the API's headers, or a LiteLLM proxy.
+    """Return the cost of a call: from `meta.usage`, the API's headers, or a LiteLLM proxy.
 
     LiteLLM has the price in a header, and of a stream in `usage.cost` (as OpenRouter does).
     """
-    spent, usage = answer.spent, answer.usage or {}
-    credits_used = (spent.get("credits_used"), headers.get("x-aimlapi-credits-used"))
+    cost, usage = answer.cost, answer.usage or {}
+    credits_used = (cost.get("credits_used"), headers.get("x-aimlapi-credits-used"))
     usd_spent = (
-        spent.get("usd_spent"),
+        cost.get("usd_spent"),
         headers.get("x-aimlapi-usd-spent"),
         usage.get("cost"),
         headers.get("x-litellm-response-cost"),
@@ -202,7 +202,7 @@ def _first_number(values: tuple[object, ...]) -> int | float | None:
 
 
 def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
-    """Turn the API's usage into LangChain's; counts that are no whole numbers ≥ 0 are left out."""
+    """Return the API's usage as LangChain's; counts must be integers of at least 0."""
     if usage is None:
         return None
     sent, received = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))

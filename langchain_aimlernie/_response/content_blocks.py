@@ -25,13 +25,13 @@ _REFUSAL = "refusal" if "refusal" in KNOWN_BLOCK_TYPES else None
 
 
 def translate_message(message: AIMessage) -> list[types.ContentBlock]:
-    """Give the content blocks of a whole message: reasoning, text, refusal, tool calls."""
+    """Return the content blocks of a message: reasoning, text, refusal, tool calls."""
     blocks = _text_blocks(message) + _call_blocks(message)
     return cast("list[types.ContentBlock]", blocks)
 
 
 def translate_chunk(chunk: AIMessageChunk) -> list[types.ContentBlock]:
-    """Give the content blocks of a chunk, each under the name that it keeps through the stream."""
+    """Return the content blocks of a chunk, each with its index in the stream."""
     blocks = _text_blocks(chunk, named=True)
     if chunk.chunk_position == "last":
         blocks += _call_blocks(chunk)
@@ -88,7 +88,7 @@ def _call_blocks(message: AIMessage) -> list[dict[str, Any]]:
 
 
 def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
-    """Return messages in which core finds no media block that it fails on.
+    """Return the messages without media blocks on which core raises.
 
     Core reads the blocks of each message before it calls a model, and raises `KeyError` or
     `ValueError` for one that lacks a key, such as a v0 file with a `text`. Wrapped as
@@ -141,5 +141,5 @@ _CLASHES = {"id", "url", "base64", "file_id", "text"}
 
 
 def register() -> None:
-    """Tell core how to read this provider's messages."""
+    """Register the block translator of this provider with core."""
     register_translator(PROVIDER, translate_message, translate_chunk)

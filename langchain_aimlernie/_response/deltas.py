@@ -31,7 +31,7 @@ class DeltaAccumulator:
         self._lengths: list[int] = []  # of the values, as long as each begins with the one before
 
     def add(self, value: Any) -> None:
-        """Take the value of the next event.
+        """Add the value of the next event.
 
         Servers send a value either in increments, or whole with each event (`citations`). It came
         whole if each value begins with the one before: then the last one stands. Otherwise texts

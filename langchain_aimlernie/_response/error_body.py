@@ -39,8 +39,17 @@ NO_MESSAGE = "The server answered with an error and did not say which."
 _MAX_PARSED = 64 * 1024
 _MAX_DEPTH = 8
 _MAX_ITEMS = 20
-_WORDS = ("message", "error", "error_msg", "detail", "details", "msg", "errors", "description")
-_WORDS_LAST = ("reason", "title")
+_MESSAGE_KEYS = (
+    "message",
+    "error",
+    "error_msg",
+    "detail",
+    "details",
+    "msg",
+    "errors",
+    "description",
+)
+_FALLBACK_KEYS = ("reason", "title")
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
 """Keys of lists with one entry for each part of the request that is wrong."""
 
@@ -66,7 +75,7 @@ _FUNDS = any_of(EXHAUSTED_FUNDS)
 _FREE = any_of(FREE_TIER)
 _QUOTA = any_of(EXHAUSTED_QUOTAS)
 _RATE = any_of(RATE_LIMITS)
-_DOWN = re.compile(r"maintenance|coupon", re.IGNORECASE)
+_PERMANENT = re.compile(r"maintenance|coupon", re.IGNORECASE)
 
 _STATUS_OF_CODE: Mapping[str, int | None] = {
     "context_length_exceeded": None,  # whatever type stands beside it
@@ -98,17 +107,17 @@ _STATUS_OF_CODE: Mapping[str, int | None] = {
 
 
 class ErrorDetails(NamedTuple):
-    """What could be read of a failed answer; `words` may be empty.
+    """The facts in the body of an error response; `message` may be empty.
 
     Attributes:
-        words: The message, with its places in the request where the server names them.
+        words: The message, with the location in the request where the server names one.
         code: The server's code.
         status: The status in the body, or the one that the code stands for.
         request_id: The server's id of the request.
         kinds: All codes and types of the error.
     """
 
-    words: str
+    message: str
     code: str | None = None
     status: int | None = None
     request_id: str | None = None
@@ -117,71 +126,73 @@ class ErrorDetails(NamedTuple):
     @property
     def is_overflow(self) -> bool:
         """Whether the prompt was too long for the model, rather than for this minute."""
-        return self._says(_OVERFLOW) and not self._says(_RATE)
+        return self._matches(_OVERFLOW) and not self._matches(_RATE)
 
     @property
-    def is_about_credits(self) -> bool:
+    def is_out_of_credits(self) -> bool:
         """Whether the account cannot pay."""
-        return self._says(_FUNDS)
+        return self._matches(_FUNDS)
 
     @property
     def is_limit(self) -> bool:
         """Whether a limit was met: a rate, a quota or the free tier."""
-        return self._says(_RATE) or self._says(_FREE) or self._says(_QUOTA)
+        return self._matches(_RATE) or self._matches(_FREE) or self._matches(_QUOTA)
 
     def is_final_limit(self, *, has_retry_after: bool) -> bool:
         """Whether a limit was met that does not go away in seconds.
 
-        Exhausted funds and the free tier are final whatever else is said. A quota is, unless the
-        server says that it is a matter of time.
+        Exhausted funds and the free tier are always final. A quota is, unless the response says
+        that it resets in time.
         """
-        if self._says(_FUNDS) or self._says(_FREE):
+        if self._matches(_FUNDS) or self._matches(_FREE):
             return True
-        return self._says(_QUOTA) and not has_retry_after and not self._says(_RATE)
+        return self._matches(_QUOTA) and not has_retry_after and not self._matches(_RATE)
 
     @property
-    def is_shutdown(self) -> bool:
+    def is_permanent(self) -> bool:
         """Whether the failure is one that stays, such as a model under maintenance."""
-        return self._says(_DOWN)
+        return self._matches(_PERMANENT)
 
-    def _says(self, wording: re.Pattern[str]) -> bool:
-        return wording.search("\n".join((*self.kinds, self.words))) is not None
+    def _matches(self, pattern: re.Pattern[str]) -> bool:
+        return pattern.search("\n".join((*self.kinds, self.message))) is not None
 
 
 def parse_error_body(body: object) -> ErrorDetails:
-    """Read a failed answer: parsed JSON, or text where it was none."""
+    """Return the facts of an error body: parsed JSON, or text if it is not valid JSON."""
     if isinstance(body, str):
-        return ErrorDetails(_words_of_text(body))
+        return ErrorDetails(_message_of_text(body))
     if isinstance(body, list) and len(body) == 1:
         body = body[0]  # as Gemini sends it
     if not isinstance(body, dict):
-        return ErrorDetails(_words(body))
+        return ErrorDetails(_message(body))
     places = [body, *(body[key] for key in ("message", "error") if isinstance(body.get(key), dict))]
     inner = places[-1].get("error")
     if len(places) > 1 and isinstance(inner, dict):
         places.append(inner)
-    words, kinds = _words(body), tuple(_texts(places, (*_CODES, "status")))
-    names = (*kinds, words)
-    meant = next((_STATUS_OF_CODE[n.lower()] for n in names if n.lower() in _STATUS_OF_CODE), None)
+    message, kinds = _message(body), tuple(_texts(places, (*_CODES, "status")))
+    names = (*kinds, message)
+    implied = next(
+        (_STATUS_OF_CODE[n.lower()] for n in names if n.lower() in _STATUS_OF_CODE), None
+    )
     code = next(_texts(places, _CODES), None)
     request_id = next(_texts(places, _REQUEST_IDS), None)
-    return ErrorDetails(words, code, _status(places) or meant, request_id, kinds)
+    return ErrorDetails(message, code, _status(places) or implied, request_id, kinds)
 
 
 def find_error(payload: Mapping[str, object]) -> ErrorDetails | None:
-    """Read the error that the JSON of a 200 or of an event may hold; `None` if it is an answer."""
+    """Return the error in the JSON of a 200 or of an event; `None` if it is a completion."""
     if not _is_failure(payload):
         return None
     failed = _failed_choice(payload.get("choices")) or {}
     inside = payload if payload.get("error") or not failed.get("error") else failed
-    problem = parse_error_body(dict(inside))
-    words = problem.words or NO_MESSAGE
-    is_error = problem.status is not None and problem.status >= HTTPStatus.BAD_REQUEST
-    return problem._replace(words=words, status=problem.status if is_error else None)
+    details = parse_error_body(dict(inside))
+    message = details.message or NO_MESSAGE
+    is_error = details.status is not None and details.status >= HTTPStatus.BAD_REQUEST
+    return details._replace(message=message, status=details.status if is_error else None)
 
 
 def is_error_text(text: str) -> bool:
-    """Whether text that is no valid JSON begins as an error does, and not as an answer."""
+    """Whether text that is not valid JSON begins as an error does."""
     return _ERROR_TEXT.match(text) is not None
 
 
@@ -204,64 +215,66 @@ def _failed_choice(choices: object) -> Mapping[str, object] | None:
     return None
 
 
-def _words_of_text(text: str) -> str:
+def _message_of_text(text: str) -> str:
     if not _PAGE.match(text):
         return text.strip()
     title = _TITLE.search(text)
     return f'a page of HTML titled "{title[1].strip()}"' if title else "a page of HTML"
 
 
-def _words(value: object, depth: int = 0) -> str:
+def _message(value: object, depth: int = 0) -> str:
     if isinstance(value, str):
-        return _words_in_json(value.strip(), depth)
+        return _message_in_json(value.strip(), depth)
     if depth > _MAX_DEPTH:
         return ""
     if isinstance(value, list):
-        return _joined(_entry(item, depth + 1) for item in value[:_MAX_ITEMS])
+        return _join(_entry(item, depth + 1) for item in value[:_MAX_ITEMS])
     if isinstance(value, dict):
-        found = next(filter(None, (_words(value[key], depth + 1) for key in _summaries(value))), "")
+        found = next(
+            filter(None, (_message(value[key], depth + 1) for key in _summaries(value))), ""
+        )
         entries = _entries(value, depth + 1)
         return found if entries in found else entries if found in entries else f"{found}; {entries}"
     return ""
 
 
 def _summaries(value: Mapping[str, object]) -> Iterator[str]:
-    """The keys of an error that may say what is wrong as a whole."""
-    for key in (*_WORDS, *_WORDS_LAST):
+    """Yield the keys that may have a message about the whole request."""
+    for key in (*_MESSAGE_KEYS, *_FALLBACK_KEYS):
         if key in value and not (key in _ENTRIES and isinstance(value[key], list)):
             yield key
 
 
-def _words_in_json(text: str, depth: int) -> str:
-    """Return the words of a message that is itself JSON, as proxies pass on what they were told."""
+def _message_in_json(text: str, depth: int) -> str:
+    """Return the message in a message that is itself JSON, as proxies forward it."""
     if text[:1] not in ("{", "[") or depth > _MAX_DEPTH:
         return text
     try:
-        return _words(from_json(text), depth + 1) or text
+        return _message(from_json(text), depth + 1) or text
     except ValueError:
         return text
 
 
 def _entries(value: Mapping[str, object], depth: int) -> str:
-    """Return what is wrong in each part of the request, with its location; "" if not said."""
+    """Return the messages about parts of the request, with their locations; "" without any."""
     error = value.get("error")
     inside = _entries(error, depth + 1) if isinstance(error, dict) and depth <= _MAX_DEPTH else ""
-    return _joined(
-        (inside, *(_words(_as_list(value[key]), depth) for key in _ENTRIES if key in value))
+    return _join(
+        (inside, *(_message(_as_list(value[key]), depth) for key in _ENTRIES if key in value))
     )
 
 
 def _as_list(value: object) -> object:
     """Return `{field: [messages]}`, as ASP.NET and Rails write it, as a list of entries."""
-    if isinstance(value, dict) and all(isinstance(said, list) for said in value.values()):
-        return [{"loc": field, "msg": said} for field, said in value.items()]
+    if isinstance(value, dict) and all(isinstance(messages, list) for messages in value.values()):
+        return [{"loc": field, "msg": messages} for field, messages in value.items()]
     return value if isinstance(value, list) else []
 
 
 def _entry(item: object, depth: int) -> str:
-    words = _words(item, depth)
+    message = _message(item, depth)
     location = _location(item) if isinstance(item, dict) else ""
-    return f"{location}: {words}" if location and words else words
+    return f"{location}: {message}" if location and message else message
 
 
 def _location(item: Mapping[str, object]) -> str:
@@ -272,7 +285,7 @@ def _location(item: Mapping[str, object]) -> str:
     return ""
 
 
-def _joined(texts: Iterable[str]) -> str:
+def _join(texts: Iterable[str]) -> str:
     return "; ".join(filter(None, texts))
 
 
@@ -293,27 +306,27 @@ def _status(places: Sequence[Mapping[str, object]]) -> int | None:
 
 
 def status_message(status: int) -> str:
-    """Say in words what a status means whose body says nothing."""
+    """Return a message for a status whose body has none."""
     try:
-        return f"{HTTPStatus(status).phrase}; the server did not say more."
+        return f"{HTTPStatus(status).phrase}; the response has no error message."
     except ValueError:
-        return "The server answered with a status that HTTP does not know."
+        return "The status is not one of HTTP."
 
 
 def redirect_message(headers: Mapping[str, str]) -> str:
-    """Say where a redirect would have led."""
+    """Return the message for a redirect."""
     try:
         host = urlsplit(headers.get("location", "")).hostname
     except ValueError:
         host = None
     return (
-        f"The server sends us on to {host or 'another address'}. Redirects are not followed: "
-        "the key and the messages stay with base_url."
+        f"The server redirects to {host or 'another address'}. Redirects are not followed, so that "
+        "the key and the messages are sent to base_url only."
     )
 
 
 def parse_body(body: bytes, redactor: Redactor) -> object:
-    """Give the JSON of a failed answer, else its text; secrets blotted out, never an error."""
+    """Return the JSON of an error body, or its text, with secrets redacted; raises nothing."""
     text = redactor.text(body.removeprefix(BOM_UTF8).decode(errors="replace"))
     if len(text) > _MAX_PARSED:
         return text[:MAX_BODY]
@@ -325,7 +338,7 @@ def parse_body(body: bytes, redactor: Redactor) -> object:
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Give the seconds that the server asks to wait, `None` if it asks nothing that makes sense.
+    """Return the seconds that the server asks to wait; `None` without a valid header.
 
     `retry-after-ms` goes before `Retry-After`, which is seconds or an HTTP date (RFC 9110,
     10.2.3); a date is compared with `now`, in seconds since the epoch. A time gone by is 0.

@@ -1,4 +1,4 @@
-"""What a server says instead of an answer -> an error of ours."""
+"""Error responses to the classes of `langchain_aimlernie.errors`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from langchain_aimlernie.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MAX_WORDS = 500
+_MAX_MESSAGE = 500
 _NOTHING: Mapping[str, str] = {}
 _REQUEST_IDS = ("x-request-id", "request-id", "x-litellm-call-id")
 _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
@@ -49,12 +49,12 @@ _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     425: InternalServerError,
     429: RateLimitError,
 }
-_BY_HUNDRED: Mapping[int, type[AimlErnieError]] = {4: BadRequestError, 5: InternalServerError}
+_BY_STATUS_CLASS: Mapping[int, type[AimlErnieError]] = {4: BadRequestError, 5: InternalServerError}
 _REDIRECTS = range(300, 400)
-_HOPELESS = frozenset({501, 505, 511})
+_NOT_RETRYABLE = frozenset({501, 505, 511})
 """Server errors that stay: not implemented, HTTP version, network login (RFC 9110, RFC 6585)."""
 
-_REMEDY: Mapping[type[AimlErnieError], str] = {
+_HINTS: Mapping[type[AimlErnieError], str] = {
     AuthenticationError: "Check api_key or AIMLAPI_API_KEY.",
     InsufficientCreditsError: "Top up the account's credits; a retry cannot help.",
     ContextWindowExceededError: "Shorten the messages, lower max_tokens, or use a model with a "
@@ -67,19 +67,19 @@ _REMEDY: Mapping[type[AimlErnieError], str] = {
 def error_from_response(
     status: int, headers: Mapping[str, str], body: bytes, *, redactor: Redactor = NO_SECRETS
 ) -> AimlErnieError:
-    """Make the error for an HTTP answer that is no success.
+    """Return the error for an HTTP response that is not a success.
 
     Args:
         status: The HTTP status.
-        headers: The answer's headers.
-        body: The body, or what came of it.
-        redactor: Removes what no part of the error may show.
+        headers: The response headers.
+        body: The body, or the part received.
+        redactor: Removes secrets.
     """
     parsed = parse_body(body, redactor)
-    problem = parse_error_body(parsed)
-    words = redirect_message(headers) if status in _REDIRECTS else problem.words
-    problem = problem._replace(words=words or status_message(status), status=status)
-    return _error(problem, parsed, _Answer(status, headers, redactor))
+    details = parse_error_body(parsed)
+    message = redirect_message(headers) if status in _REDIRECTS else details.message
+    details = details._replace(message=message or status_message(status), status=status)
+    return _error(details, parsed, _ResponseContext(status, headers, redactor))
 
 
 def error_in_payload(
@@ -88,14 +88,14 @@ def error_in_payload(
     headers: Mapping[str, str] = _NOTHING,
     redactor: Redactor = NO_SECRETS,
 ) -> AimlErnieError | None:
-    """Give the error that the JSON of a 200 or of an event holds, `None` if it is none.
+    """Return the error in the JSON of a 200 or of an event; `None` if it has none.
 
-    Its class follows the code or status inside, exactly as it follows an HTTP status.
+    The class depends on the code or status inside, as it does on an HTTP status.
     """
-    problem = find_error(payload)
-    if problem is None:
+    details = find_error(payload)
+    if details is None:
         return None
-    return _error(problem, redactor.json(payload), _Answer(200, headers, redactor))
+    return _error(details, redactor.json(payload), _ResponseContext(200, headers, redactor))
 
 
 def error_in_text(
@@ -105,31 +105,31 @@ def error_in_text(
     headers: Mapping[str, str] = _NOTHING,
     redactor: Redactor = NO_SECRETS,
 ) -> AimlErnieError | None:
-    """Return the error that a 200 or an event holds whose data is no JSON object, if it is one.
+    """Return the error in the data of a 200 or of an event that is not a JSON object, if any.
 
     Args:
         data: The data.
-        is_error: Whether the server calls it an error; otherwise it must begin like one.
+        is_error: Whether the event is of the type `error`; otherwise the data must begin like one.
         headers: The response's headers.
-        redactor: Removes what no part of the error may show.
+        redactor: Removes secrets.
     """
     body = parse_body(data, redactor)
     if not is_error and not (isinstance(body, str) and is_error_text(body)):
         return None
-    problem = parse_error_body(body)
-    problem = problem._replace(words=problem.words or NO_MESSAGE)
-    return _error(problem, body, _Answer(200, headers, redactor))
+    details = parse_error_body(body)
+    details = details._replace(message=details.message or NO_MESSAGE)
+    return _error(details, body, _ResponseContext(200, headers, redactor))
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
-    """Return the server's id of a request; `x-litellm-call-id` is what LiteLLM logs it under."""
+    """Return the server's id of a request; `x-litellm-call-id` is LiteLLM's."""
     return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
 
 
 def response_of(
     status: int, headers: Mapping[str, str], body: object, redactor: Redactor
 ) -> ErrorResponse:
-    """Return what an error keeps of the HTTP response that it came from.
+    """Return the HTTP response as an error keeps it.
 
     Args:
         status: The HTTP status.
@@ -146,57 +146,57 @@ def _text_of(body: object) -> str:
     return json.dumps(body, ensure_ascii=False, default=str)
 
 
-class _Answer(NamedTuple):
-    """The HTTP answer around a problem."""
+class _ResponseContext(NamedTuple):
+    """The HTTP response that an error body belongs to."""
 
     status: int
     headers: Mapping[str, str]
     redactor: Redactor
 
 
-def _error(problem: ErrorDetails, body: object, answer: _Answer) -> AimlErnieError:
-    cls = _class_of(problem)
-    remedy = _REMEDY.get(cls)
-    words = truncate(answer.redactor.text(problem.words), _MAX_WORDS)
-    response = response_of(answer.status, answer.headers, body, answer.redactor)
+def _error(details: ErrorDetails, body: object, context: _ResponseContext) -> AimlErnieError:
+    cls = _class_of(details)
+    hint = _HINTS.get(cls)
+    message = truncate(context.redactor.text(details.message), _MAX_MESSAGE)
+    response = response_of(context.status, context.headers, body, context.redactor)
     headers = response.headers
     retry_after = parse_retry_after(headers, time.time())
     text = _text_of(body)
     return cls(
-        f"{words.rstrip('.')}. {remedy}" if remedy else words,
-        status_code=problem.status,
-        request_id=problem.request_id or request_id_in(headers),
+        f"{message.rstrip('.')}. {hint}" if hint else message,
+        status_code=details.status,
+        request_id=details.request_id or request_id_in(headers),
         inference_id=headers.get("x-inference-id"),
         client_request_id=headers.get("x-client-request-id"),
-        code=problem.code,
+        code=details.code,
         body=body if len(text) <= MAX_BODY else text[:MAX_BODY],
         retry_after=retry_after,
         response=response,
-        is_retryable=_is_retryable(cls, problem, headers, retry_after),
+        is_retryable=_is_retryable(cls, details, headers, retry_after),
     )
 
 
-def _class_of(problem: ErrorDetails) -> type[AimlErnieError]:
-    status = problem.status
-    if status in (None, 400, 413, 422) and problem.is_overflow:
+def _class_of(details: ErrorDetails) -> type[AimlErnieError]:
+    status = details.status
+    if status in (None, 400, 413, 422) and details.is_overflow:
         return ContextWindowExceededError
-    if status in (None, 400, 403) and problem.is_about_credits:
+    if status in (None, 400, 403) and details.is_out_of_credits:
         return InsufficientCreditsError
     if status is None:
-        return RateLimitError if problem.is_limit else InternalServerError
-    return _BY_STATUS.get(status) or _BY_HUNDRED.get(status // 100, InvalidResponseError)
+        return RateLimitError if details.is_limit else InternalServerError
+    return _BY_STATUS.get(status) or _BY_STATUS_CLASS.get(status // 100, InvalidResponseError)
 
 
 def _is_retryable(
     cls: type[AimlErnieError],
-    problem: ErrorDetails,
+    details: ErrorDetails,
     headers: Mapping[str, str],
     retry_after: float | None,
 ) -> bool:
-    if headers.get("x-should-retry", "").lower() == "false" or problem.status in _HOPELESS:
+    if headers.get("x-should-retry", "").lower() == "false" or details.status in _NOT_RETRYABLE:
         return False
     if issubclass(cls, RateLimitError):
-        return not problem.is_final_limit(has_retry_after=retry_after is not None)
+        return not details.is_final_limit(has_retry_after=retry_after is not None)
     if issubclass(cls, InternalServerError):
-        return not problem.is_shutdown
+        return not details.is_permanent
     return cls.is_retryable and not issubclass(cls, InvalidResponseError)

@@ -1,4 +1,4 @@
-"""Reasoning that a server left inside the text, between `<think>` and `</think>`.
+"""Reasoning within the text, between `<think>` and `</think>`.
 
 ERNIE's own format goes on with `<response>` and ends with `</response>`. The line breaks around the
 tags belong to none of the parts.
@@ -15,7 +15,7 @@ _MAX_SPACE = 8
 
 
 class ThinkTagParser:
-    """Splits a text that begins with a `<think>` block into reasoning and answer, piece by piece.
+    """Splits streamed text that begins with a `<think>` block into reasoning and text.
 
     AI/ML API sends reasoning in a field of its own; servers that run the weights themselves without
     a reasoning parser leave the block in the text. Only a block that opens the text counts, and
@@ -31,7 +31,7 @@ class ThinkTagParser:
         self._is_new = False
 
     def feed(self, text: str) -> tuple[str, str]:
-        """Return the (reasoning, answer) that the next piece of text makes certain."""
+        """Return the (reasoning, text) that can be emitted after the next part."""
         if self._awaited == _END and not self._is_new:
             return "", text
         text, self._held = self._held + text, ""
@@ -49,12 +49,12 @@ class ThinkTagParser:
         return reasoning, answer + self._begin(text)
 
     def close(self) -> tuple[str, str]:
-        """End the text: return what was held back, as the (reasoning, answer) that it is."""
+        """Return the buffered rest as (reasoning, text)."""
         held, self._held = self._held, ""
         return (held, "") if self._awaited == _REASONING else ("", held)
 
     def _open(self, text: str) -> tuple[str, str]:
-        """Look for an opening tag; return the text before it that is certain, and the rest."""
+        """Search an opening tag; return the text before it and the rest."""
         tag = _TAGS[self._awaited]
         text = self._begin(text)
         start = text.lstrip()
@@ -69,7 +69,7 @@ class ThinkTagParser:
         return "", text
 
     def _close(self, text: str) -> tuple[str, str]:
-        """Look for a closing tag, likewise."""
+        """Search a closing tag; return the reasoning before it and the rest."""
         tag = _TAGS[self._awaited]
         text = self._begin(text)
         body, found, rest = text.partition(tag)
@@ -83,7 +83,7 @@ class ThinkTagParser:
         return body[:end], rest
 
     def _begin(self, text: str) -> str:
-        """Leave out the line breaks after a tag."""
+        """Drop the line breaks after a tag."""
         if self._is_new:
             text = text.lstrip(_BREAKS)
             self._is_new = not text
@@ -99,7 +99,7 @@ def _overlap(text: str, tag: str) -> int:
 
 
 def split_think_tags(text: str) -> tuple[str, str]:
-    """Split a whole text into (reasoning, answer)."""
+    """Split a whole text into (reasoning, text)."""
     splitter = ThinkTagParser()
     reasoning, answer = splitter.feed(text)
     rest, tail = splitter.close()

@@ -1,4 +1,4 @@
-"""The API's answers: bytes in, the few values that we read typed, one kind of failure.
+"""The completions of the API: JSON to typed values, with one kind of failure.
 
 A JSON answer and a streamed event differ in one key (`message` or `delta`); one shape serves both.
 Everything a server may get wrong in a single value (a missing key, a `null`, a number as text) is
@@ -41,7 +41,7 @@ _NOTHING: Mapping[str, object] = {}
 
 
 class ToolCallDelta(NamedTuple):
-    """A tool call, or the piece of one that a stream's delta brings; absent parts are empty.
+    """A tool call, or a delta of one in a stream; absent parts are empty.
 
     `place` is the wire's `index`.
     """
@@ -53,7 +53,7 @@ class ToolCallDelta(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """One choice of an answer, or the part of it that an event brings.
+    """One choice of a completion, or its delta in an event.
 
     `place` is the wire's `index`; the extras are what stands under keys that are not read here.
     """
@@ -70,7 +70,7 @@ class Choice(NamedTuple):
 
 
 class Completion(NamedTuple):
-    """What a JSON answer or one event of a stream says.
+    """A completion, or one event of a stream.
 
     `extras` is what stands under keys that are not read here.
     """
@@ -82,17 +82,17 @@ class Completion(NamedTuple):
     service_tier: str | None
     choices: tuple[Choice, ...]
     usage: Mapping[str, object] | None
-    spent: Mapping[str, object]
+    cost: Mapping[str, object]
     extras: Mapping[str, object]
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
-    """Tell whether `value` came from a JSON object."""
+    """Whether `value` is a JSON object."""
     return isinstance(value, dict)
 
 
 def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
-    """Read JSON as tolerantly as an answer that is already paid for deserves.
+    """Parse JSON leniently: the response has been paid for.
 
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
     are no UTF-8 (they become U+FFFD), and integers of any length.
@@ -107,10 +107,10 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
     try:
         return cast("object", from_json(data))
     except ValueError:
-        return _parse_slowly(data, redactor)
+        return _parse_leniently(data, redactor)
 
 
-def _parse_slowly(data: bytes | str, redactor: Redactor) -> object:
+def _parse_leniently(data: bytes | str, redactor: Redactor) -> object:
     text = data if isinstance(data, str) else data.removeprefix(BOM_UTF8).decode(errors="replace")
     try:
         return cast("object", json.loads(text, parse_int=_parse_int))
@@ -149,8 +149,8 @@ def _kind(value: object) -> str:
     return "a list" if isinstance(value, list) else f"a {type(value).__name__}"
 
 
-def parse_answer(payload: Mapping[str, object]) -> Completion:
-    """Type an answer or an event; whatever has another type than documented counts as absent."""
+def parse_event(payload: Mapping[str, object]) -> Completion:
+    """Return a completion or an event typed; values of undocumented types count as absent."""
     usage = payload.get("usage")
     return Completion(
         _text_or_none(payload.get("id")),
@@ -160,13 +160,13 @@ def parse_answer(payload: Mapping[str, object]) -> Completion:
         _text_or_none(payload.get("service_tier")),
         _parse_choices(payload.get("choices")),
         usage if is_object(usage) else None,
-        _parse_spent(payload.get("meta")),
+        _parse_cost(payload.get("meta")),
         _extras(payload, _ANSWER_KEYS),
     )
 
 
 def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
-    """Give the text of an event that brings a piece of text and nothing else, else `None`.
+    """Return the text of an event that has a text delta and nothing else, else `None`.
 
     Nearly all events of a stream are such; this spares them the full reading.
 
@@ -199,7 +199,7 @@ _PLAIN_DELTA = frozenset({"content", "role"})
 
 
 def _has_only(keys: frozenset[str], part: Mapping[str, object]) -> bool:
-    """Whether nothing stands under other keys than `keys`."""
+    """Whether all other keys than `keys` are empty."""
     if keys.issuperset(part):
         return True
     for key, value in part.items():
@@ -237,7 +237,7 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
 
 
 def _extras(part: Mapping[str, object], known: frozenset[str]) -> Mapping[str, object]:
-    """Return what stands under keys that are not `known`, without empty values.
+    """Return the items with keys that are not `known`, without empty values.
 
     A value nested so deeply that nobody could copy or trace it is left out.
     """
@@ -256,7 +256,7 @@ def _is_shallow(value: object, levels: int) -> bool:
 
 
 def parse_text(value: object, depth: int = 0) -> str:
-    """Read text that may come as a string, `null`, or a list of text parts.
+    """Return text from a string, `null`, or a list of text parts.
 
     Raises:
         InvalidResponseError: The parts are nested beyond any use.
@@ -277,7 +277,7 @@ def parse_text(value: object, depth: int = 0) -> str:
 def _parse_tool_calls(
     message: Mapping[str, object], *, is_whole: bool
 ) -> tuple[ToolCallDelta, ...]:
-    """Read the calls of a delta, or of a whole message, in which each entry is a call."""
+    """Return the calls of a delta, or of a whole message, in which each entry is a call."""
     tool_calls, function = message.get("tool_calls"), message.get("function_call")
     if not isinstance(tool_calls, list):
         tool_calls = []
@@ -308,7 +308,7 @@ def _unless_placeholder(value: object) -> str:
 
 
 def _custom_as_function(custom: object) -> Mapping[str, object]:
-    """Read a custom tool, which takes one text; LangChain calls a lone argument `__arg1`."""
+    """Return the call of a custom tool, which has one text; LangChain names it `__arg1`."""
     if not is_object(custom):
         return _NOTHING
     return {"name": custom.get("name"), "arguments": {"__arg1": parse_text(custom.get("input"))}}
@@ -320,7 +320,7 @@ def _arguments_text(value: object) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _parse_spent(meta: object) -> Mapping[str, object]:
+def _parse_cost(meta: object) -> Mapping[str, object]:
     usage = meta.get("usage") if is_object(meta) else None
     return usage if is_object(usage) else _NOTHING
 
@@ -330,7 +330,7 @@ def _text_or_none(value: object) -> str | None:
 
 
 def coerce_int(value: object) -> int | None:
-    """Read a whole number that may come as a float or as digits; anything else is `None`."""
+    """Return an integer from an integer, an integral float or digits; `None` for all else."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, float):
@@ -341,7 +341,7 @@ def coerce_int(value: object) -> int | None:
 
 
 def coerce_number(value: object) -> int | float | None:
-    """Read a finite number, whole where it is whole; digits in a string count."""
+    """Return a finite number, as an integer if it is integral; accepts digits in a string."""
     if isinstance(value, str):
         try:
             value = float(value)

@@ -120,7 +120,7 @@ class SSEDecoder:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _is_one_event(self, data: bytes) -> bool:
-        """Tell whether `data` is one data line and its blank line: most calls, one per token."""
+        """Whether `data` is one data line and its blank line, as in most calls."""
         return (
             data[:6] == _DATA
             and data.find(b"\n") == len(data) - 2
@@ -141,7 +141,7 @@ class SSEDecoder:
         return line
 
     def _keep(self, rest: bytes) -> None:
-        """Keep the start of a line whose end has not come."""
+        """Buffer the start of an incomplete line."""
         if rest:
             self._partial.append(rest)
             self._partial_size += len(rest)

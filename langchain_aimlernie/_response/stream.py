@@ -1,4 +1,7 @@
-"""The bytes of a stream -> `ChatGenerationChunk`s, in any split; the end of the stream checked."""
+"""The bytes of a stream to `ChatGenerationChunk`s, for any split of the bytes.
+
+The end of the stream is checked: one that was cut is an error, never a shorter completion.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from langchain_aimlernie._response.schema import (
     Choice,
     Completion,
     fast_text_delta,
-    parse_answer,
+    parse_event,
     parse_object,
 )
 from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
@@ -44,27 +47,27 @@ if TYPE_CHECKING:
 
 _DONE = b"[DONE]"
 _HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")
-_NO_ANSWER = Completion(None, None, None, None, None, (), None, {}, {})
+_NO_COMPLETION = Completion(None, None, None, None, None, (), None, {}, {})
 _NO_CHUNKS: Sequence[ChatGenerationChunk] = ()
 
 
 class StreamDecoder:
-    """Turns a stream's bytes into chunks; sans I/O, one object a stream.
+    """Decodes the bytes of one stream into chunks, without I/O.
 
     Each chunk carries `model_provider`; its id is left to core, which takes the run's. All other
-    metadata, usage, cost and what came under unknown keys come once, on the chunk that ends the
-    stream (`chunk_position="last"`), because core glues strings and adds numbers when it merges
-    chunks. A server that answers with one JSON object instead of events is understood, too.
+    metadata, usage, cost and unknown keys are on the chunk that ends the stream
+    (`chunk_position="last"`) only, because core concatenates strings and adds numbers when it
+    merges chunks. A single JSON object in place of events is accepted, too.
 
     Args:
-        headers: The answer's headers, names in lower case.
-        model: The model that was asked, for answers that do not name one.
-        redactor: Removes secrets from errors and from what is kept unread.
+        headers: The response headers, names in lower case.
+        model: The requested model, for responses that do not name one.
+        redactor: Removes secrets from errors and from unknown keys.
         include_headers: Whether the metadata has all headers.
 
     Attributes:
-        events: How many events carried something. Comments and empty deltas carry nothing.
-        done: Whether the stream has ended as it should.
+        events: The number of events with content; comments and empty deltas have none.
+        done: Whether the stream has ended regularly.
     """
 
     def __init__(
@@ -83,44 +86,44 @@ class StreamDecoder:
         self._include_headers = include_headers
         self._sse = SSEDecoder()
         self._json: list[bytes] | None = None
-        self._sniffed = False
-        self._answer: Completion = _NO_ANSWER
+        self._is_format_known = False
+        self._completion: Completion = _NO_COMPLETION
         self._choice: Choice | None = None
-        self._model_chunk: ChatGenerationChunk | None = None
+        self._template: ChatGenerationChunk | None = None
         self._finish_reason: str | None = None
         self._choice_extras: dict[str, object] = {}
         self._message_extras = DeltaAccumulator()
         self._tools = ToolCallAssembler()
-        self._thoughts = ThinkTagParser()
-        self._text = _Transcript()
-        self._reasoning = _Transcript()
-        self._refusal = _Transcript()
+        self._think_tags = ThinkTagParser()
+        self._text = _TextBuffer()
+        self._reasoning = _TextBuffer()
+        self._refusal = _TextBuffer()
 
     def feed(self, data: bytes) -> Iterable[ChatGenerationChunk]:
-        """Take the next bytes; give the chunks that they complete, each decoded when it is taken.
+        """Return the chunks that the next bytes complete; each is decoded when it is iterated.
 
         Raises:
-            AimlErnieError: An event is an error, or no event at all.
+            AimlErnieError: An event is an error, or not a valid event.
         """
-        if not self._sniffed:
-            self._sniff(data)
+        if not self._is_format_known:
+            self._detect_format(data)
         if self._json is not None:
             self._json.append(data)
             return _NO_CHUNKS
         return chain.from_iterable(map(self._decode, self._sse.feed(data)))
 
     def close(self) -> Iterator[ChatGenerationChunk]:
-        """End the stream; give the chunks that were left.
+        """Yield the remaining chunks at the end of the bytes.
 
         Raises:
-            StreamInterruptedError: Neither `[DONE]` nor a finish_reason has come.
+            StreamInterruptedError: Neither `[DONE]` nor a finish_reason was received.
             InvalidResponseError: There was no event at all.
         """
         if self._json is not None:
             yield from self._close_json(b"".join(self._json))
             return
         for event in self._sse.close():
-            with contextlib.suppress(InvalidResponseError):  # an event that was cut says nothing
+            with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
                 yield from self._decode(event)
         if not self.done:
             self._check_end()
@@ -128,9 +131,9 @@ class StreamDecoder:
 
     @property
     def partial(self) -> AIMessageChunk | None:
-        """What has come so far, as one chunk; `None` if nothing has.
+        """The output so far as one chunk; `None` if there is none.
 
-        Tool calls whose arguments are not whole are in `invalid_tool_calls`.
+        Tool calls with incomplete arguments are in `invalid_tool_calls`.
         """
         if not self.events:
             return None
@@ -138,25 +141,25 @@ class StreamDecoder:
         message = AIMessageChunk(
             content=self._text.text(),
             additional_kwargs={**self._extras(), **extras},
-            tool_call_chunks=self._tools.so_far(),
+            tool_call_chunks=self._tools.snapshot(),
             response_metadata=self._metadata(),
-            usage_metadata=decode_usage(self._answer.usage),
+            usage_metadata=decode_usage(self._completion.usage),
         )
         # The chunks have a bracket too many for core, which would complete them; these have none.
-        message.invalid_tool_calls = self._tools.invalid_so_far()
+        message.invalid_tool_calls = self._tools.invalid_snapshot()
         return message
 
-    def _sniff(self, data: bytes) -> None:
-        """Tell events from one JSON object and from a page by what they begin with."""
+    def _detect_format(self, data: bytes) -> None:
+        """Distinguish events, one JSON object and an HTML page by their first character."""
         start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
         if not start:
             return
-        self._sniffed = True
+        self._is_format_known = True
         if start in (b"{", b"["):
             self._json = []
         elif start == b"<":
             raise InvalidResponseError(
-                "The server answered with a page of HTML instead of a stream; is base_url right?",
+                "The server sent an HTML page instead of a stream; check base_url.",
                 body=self._redactor.text(data[:8192].decode(errors="replace")),
                 is_retryable=False,
             )
@@ -173,9 +176,9 @@ class StreamDecoder:
         if self._choice is not None and event.event == "message":
             text = fast_text_delta(payload, self._choice.place)
             if text is not None:
-                return self._take_text(text)
+                return self._on_text(text)
         self._check_error(event, payload)
-        return self._take(parse_answer(payload))
+        return self._on_event(parse_event(payload))
 
     def _parse(self, event: ServerSentEvent) -> Mapping[str, object]:
         try:
@@ -189,19 +192,21 @@ class StreamDecoder:
             )
             raise failed or error from None
 
-    def _take_text(self, text: str) -> Sequence[ChatGenerationChunk]:
+    def _on_text(self, text: str) -> Sequence[ChatGenerationChunk]:
         self.events += 1
-        thought, text = self._thoughts.feed(text)
+        reasoning_text, text = self._think_tags.feed(text)
         text = self._text.add(text)
-        if thought:
-            return (self._chunk(text, {"reasoning_content": self._reasoning.add(thought)}, []),)
+        if reasoning_text:
+            return (
+                self._chunk(text, {"reasoning_content": self._reasoning.add(reasoning_text)}, []),
+            )
         return (self._text_chunk(text),) if text else _NO_CHUNKS
 
     def _text_chunk(self, text: str) -> ChatGenerationChunk:
-        """Copy a chunk of this stream with another text; no more of it has to be validated."""
-        model = self._model_chunk
+        """Return a copy of an earlier chunk with this text, which is faster than a new chunk."""
+        model = self._template
         if model is None:
-            model = self._model_chunk = self._chunk("", {}, [])
+            model = self._template = self._chunk("", {}, [])
         message = model.message.model_copy(
             update={
                 "content": text,
@@ -221,18 +226,25 @@ class StreamDecoder:
         if error is not None:
             raise error
 
-    def _take(self, answer: Completion) -> Sequence[ChatGenerationChunk]:
-        if answer[:5] != self._answer[:5] or answer.usage or answer.spent or answer.extras:
-            self._answer = _joined(self._answer, answer)
-        choice = self._main_choice(answer.choices)
+    def _on_event(self, completion: Completion) -> Sequence[ChatGenerationChunk]:
+        if (
+            completion[:5] != self._completion[:5]
+            or completion.usage
+            or completion.cost
+            or completion.extras
+        ):
+            self._completion = _merge(self._completion, completion)
+        choice = self._first_choice(completion.choices)
         chunk = None if choice is None else self._decode_choice(choice)
-        kept = choice is not None and (choice.finish_reason is not None or choice.message_extras)
-        if chunk is not None or kept or answer.usage or answer.spent:
+        has_facts = choice is not None and (
+            choice.finish_reason is not None or choice.message_extras
+        )
+        if chunk is not None or has_facts or completion.usage or completion.cost:
             self.events += 1
         return _NO_CHUNKS if chunk is None else (chunk,)
 
-    def _main_choice(self, choices: tuple[Choice, ...]) -> Choice | None:
-        """Keep to the choice that came first: a chunk has no place for a second one."""
+    def _first_choice(self, choices: tuple[Choice, ...]) -> Choice | None:
+        """Return the choice with the index of the first one: a chunk holds one choice only."""
         if not choices:
             return None
         first = self._choice or choices[0]
@@ -249,9 +261,9 @@ class StreamDecoder:
         self._choice_extras.update(choice.choice_extras)
         if choice.message_extras:
             self._message_extras.add(choice.message_extras)
-        thought, text = self._thoughts.feed(choice.text) if choice.text else ("", "")
+        reasoning_text, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
         text = self._text.add(text)
-        reasoning = self._reasoning.add(choice.reasoning + thought)
+        reasoning = self._reasoning.add(choice.reasoning + reasoning_text)
         tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
         self._refusal.add(choice.refusal)
         extras = message_extras(reasoning, choice.refusal)
@@ -278,9 +290,9 @@ class StreamDecoder:
         return ChatGenerationChunk(message=message)
 
     def _finish(self) -> list[ChatGenerationChunk]:
-        """Give what was held back, then the chunk that ends the stream."""
+        """Return the buffered output, then the chunk that ends the stream."""
         self.done = True
-        chunks = self._rest()
+        chunks = self._flush()
         metadata = self._metadata()
         info: dict[str, Any] = {}
         if self._finish_reason is not None:
@@ -289,7 +301,7 @@ class StreamDecoder:
             content="",
             additional_kwargs=self._extras(),
             response_metadata={**metadata, **info},
-            usage_metadata=decode_usage(self._answer.usage),
+            usage_metadata=decode_usage(self._completion.usage),
             chunk_position="last",
         )
         chunks.append(ChatGenerationChunk(message=message, generation_info=info))
@@ -297,50 +309,50 @@ class StreamDecoder:
 
     def _metadata(self) -> dict[str, Any]:
         extras = self._redactor.json_object(self._choice_extras)
-        answer = completion_metadata(
-            self._answer,
+        completion = completion_metadata(
+            self._completion,
             self._headers,
             self._model,
             self._redactor,
             include_headers=self._include_headers,
         )
-        return {**extras, **answer}
+        return {**extras, **completion}
 
     def _extras(self) -> dict[str, Any]:
         return self._redactor.json_object(self._message_extras.value() or {})
 
-    def _rest(self) -> list[ChatGenerationChunk]:
-        thought, text = self._thoughts.close()
+    def _flush(self) -> list[ChatGenerationChunk]:
+        reasoning_text, text = self._think_tags.close()
         text = self._text.add(text) + self._text.close()
-        reasoning = self._reasoning.add(thought) + self._reasoning.close()
+        reasoning = self._reasoning.add(reasoning_text) + self._reasoning.close()
         extras = {"reasoning_content": reasoning} if reasoning else {}
         tool_calls, other_json = self._tools.close(self._finish_reason), self._tools.other_json()
         if not (text or extras or tool_calls or other_json):
             return []
         chunk = self._chunk(text, extras, tool_calls)
-        if other_json:  # read by the block translator; a sum of chunks goes by the chunks of calls
+        if other_json:  # for the block translator; core's sum of chunks uses tool_call_chunks
             cast("AIMessageChunk", chunk.message).invalid_tool_calls.extend(other_json)
         return [chunk]
 
     def _check_done(self) -> None:
         if not self.events and self._choice is None:
-            raise self._nothing_came()
+            raise self._empty_stream_error()
 
     def _check_end(self) -> None:
         if self._finish_reason is not None:
             return
         if not self.events and self._choice is None:
-            raise self._nothing_came()
+            raise self._empty_stream_error()
         raise StreamInterruptedError(
-            "The stream broke off: neither [DONE] nor a finish_reason came. "
-            "What came is in `.partial`; it is not the whole answer.",
+            "The stream ended early, without [DONE] or a finish_reason; "
+            "`.partial` has the output received.",
             partial=self.partial,
             **self._ids(),
         )
 
-    def _nothing_came(self) -> AimlErnieError:
+    def _empty_stream_error(self) -> AimlErnieError:
         return InvalidResponseError(
-            "The stream ended without a single event of an answer.",
+            "The stream ended without any event.",
             phase="empty_stream",
             **self._ids(),
         )
@@ -352,48 +364,48 @@ class StreamDecoder:
         }
 
     def _close_json(self, body: bytes) -> Iterator[ChatGenerationChunk]:
-        answer = parse_completion(body, self._headers, self._redactor)
-        yield from self._take(answer)
+        completion = parse_completion(body, self._headers, self._redactor)
+        yield from self._on_event(completion)
         yield from self._finish()
 
 
 def _is_heartbeat(event: ServerSentEvent) -> bool:
-    """Return whether an event only shows that the server is alive."""
+    """Whether an event only shows that the server is alive."""
     return event.event.lower() in _HEARTBEATS or event.data.strip() in (b"", b"null")
 
 
-class _Transcript:
-    """The text that has come, and half a surrogate pair that waits for its other half."""
+class _TextBuffer:
+    """Accumulates emitted text; buffers a lone high surrogate until the next chunk."""
 
-    __slots__ = ("_held", "_told")
+    __slots__ = ("_emitted", "_pending")
 
     def __init__(self) -> None:
-        self._told = io.StringIO()
-        self._held = ""
+        self._emitted = io.StringIO()
+        self._pending = ""
 
     def add(self, text: str) -> str:
-        """Note `text`; give what of it can be told now."""
+        """Return what of the buffered text and `text` can be emitted."""
         if not text:
             return text
-        if self._held or not text.isascii():
-            text = self._held + text
-            self._held = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-            text = clean_text(text[:-1] if self._held else text)
-        self._told.write(text)
+        if self._pending or not text.isascii():
+            text = self._pending + text
+            self._pending = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
+            text = clean_text(text[:-1] if self._pending else text)
+        self._emitted.write(text)
         return text
 
     def close(self) -> str:
-        """Give what was held back."""
-        held, self._held = clean_text(self._held), ""
-        self._told.write(held)
-        return held
+        """Return the buffered rest."""
+        pending, self._pending = clean_text(self._pending), ""
+        self._emitted.write(pending)
+        return pending
 
     def text(self) -> str:
-        return self._told.getvalue()
+        return self._emitted.getvalue()
 
 
-def _joined(earlier: Completion, later: Completion) -> Completion:
-    """Join what two events say of the answer: ids as they came first, sums as they came last."""
+def _merge(earlier: Completion, later: Completion) -> Completion:
+    """Merge the facts of two events: the first ids, the last usage and cost."""
     return Completion(
         earlier.id or later.id,
         earlier.model or later.model,
@@ -402,6 +414,6 @@ def _joined(earlier: Completion, later: Completion) -> Completion:
         earlier.service_tier or later.service_tier,
         (),
         later.usage or earlier.usage,
-        {**earlier.spent, **later.spent},
+        {**earlier.cost, **later.cost},
         {**earlier.extras, **later.extras},
     )

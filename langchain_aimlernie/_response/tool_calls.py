@@ -40,7 +40,7 @@ _TOO_DEEP = "recursion limit"
 
 
 def _parse_loosely(text: str) -> object:
-    """Take what models write and the fast parser refuses: line breaks in strings, for one."""
+    """Parse JSON with line breaks in strings and the like, which the fast parser refuses."""
     try:
         return cast("object", json.loads(text, strict=False, parse_constant=_refuse_constant))
     except (ValueError, RecursionError):
@@ -52,7 +52,7 @@ def _refuse_constant(name: str) -> object:
 
 
 def _is_finite(value: object) -> bool:
-    """Return whether no number in `value` overflowed: both parsers read `1e999` as infinity."""
+    """Whether no number in `value` overflowed: both parsers read `1e999` as infinity."""
     values = [value]
     while values:
         value = values.pop()
@@ -66,7 +66,7 @@ def _is_finite(value: object) -> bool:
 
 
 def is_cut(finish_reason: str | None) -> bool:
-    """Return whether a completion broke off, perhaps before the arguments of its last call."""
+    """Whether a completion broke off, perhaps before the arguments of its last call."""
     return finish_reason in ("length", "content_filter")
 
 
@@ -114,7 +114,7 @@ _CLOSERS = {"{": "}", "[": "]"}
 
 
 class JsonScanner:
-    """Follows JSON text, cut anywhere: which of its brackets and strings are open."""
+    """Tracks the open brackets and strings of JSON text that arrives in parts."""
 
     __slots__ = ("_escaped", "_in_string", "_stack")
 
@@ -123,7 +123,7 @@ class JsonScanner:
         self._in_string = self._escaped = False
 
     def feed(self, text: str) -> None:
-        """Take the next piece of the text."""
+        """Scan the next part of the text."""
         for char in text:
             if self._in_string:
                 self._in_string = char != '"' or self._escaped
@@ -136,7 +136,7 @@ class JsonScanner:
                 self._stack.pop()
 
     def is_closed(self) -> bool:
-        """Return whether all brackets and strings are closed."""
+        """Whether all brackets and strings are closed."""
         return not (self._stack or self._in_string)
 
     def invalidating_suffix(self) -> str:
@@ -150,8 +150,8 @@ class JsonScanner:
 
 
 @dataclass(slots=True)
-class _Call:
-    """A call of a stream: what the server sent of it, and what of that has been emitted.
+class _StreamedCall:
+    """A call of a stream: the parts received, and how much of them has been emitted.
 
     `held` are the arguments that wait, `emitted` the others. `reopened` is the id of a fragment
     that repeated the name without arguments.
@@ -178,7 +178,7 @@ class _Call:
             self._is_object = False
 
     def replace(self, arguments: str) -> None:
-        """Take these for the arguments, in place of a placeholder."""
+        """Replace a placeholder by these arguments."""
         self.held, self.scanner, self._is_object = "", JsonScanner(), None
         self.add(arguments)
 
@@ -187,15 +187,15 @@ class _Call:
         return "".join(self.emitted) + self.held
 
     def has_arguments(self) -> bool:
-        """Return whether there are any arguments yet."""
+        """Whether there are any arguments yet."""
         return bool(self.emitted) or not _is_blank(self.held)
 
     def has_placeholder(self) -> bool:
-        """Return whether there is but a `null` or `{}`, which some servers send at first."""
+        """Whether there is but a `null` or `{}`, which some servers send at first."""
         return not self.emitted and self.held.strip() in ("null", "{}")
 
     def is_complete(self) -> bool:
-        """Return whether the arguments are a JSON object."""
+        """Whether the arguments are a JSON object."""
         if not (self.has_arguments() and self.scanner.is_closed()):
             return False
         if self._is_object is None:
@@ -203,31 +203,31 @@ class _Call:
         return self._is_object
 
     def is_valid(self, *, is_cut: bool) -> bool:
-        """Return whether this is a whole call, if nothing follows."""
+        """Whether this is a whole call, if nothing follows."""
         if not self.has_arguments():
             return bool(self.name) and not is_cut
         return bool(self.name) and self.is_complete()
 
     def ready(self) -> str:
-        """Return the held arguments that can be emitted, which what may be a placeholder cannot."""
+        """Return the buffered arguments, except for what may be a placeholder."""
         waits = self.has_placeholder() or "null".startswith(self.held.strip())
         return "" if waits and not self.emitted else self.held
 
 
 class ToolCallAssembler:
-    """Sorts the fragments of a stream's tool calls into chunks that core can merge.
+    """Assembles the deltas of a stream's tool calls into chunks that core can merge.
 
     The published schema repeats id, type and name with every fragment; servers also send them once,
     empty, null or late, change the id, leave out the index, number all calls alike, or interleave
     calls. Each chunk has the call's own index, and each call its id and name once.
 
     A fragment belongs to the call at its index, unless it starts another one there (see
-    `_starts_call`). A call is announced with its first arguments, when its name is known to be
+    `_starts_new_call`). A call is announced with its first arguments, when its name is known to be
     whole.
     """
 
     def __init__(self) -> None:
-        self._calls: list[_Call] = []
+        self._calls: list[_StreamedCall] = []
         self._ids: set[str] = set()
 
     def feed(self, fragments: Iterable[ToolCallDelta]) -> list[ToolCallChunk]:
@@ -249,14 +249,14 @@ class ToolCallAssembler:
         return chunks
 
     def close(self, finish_reason: str | None) -> list[ToolCallChunk]:
-        """Return what was held back, and what keeps core from taking invalid calls for valid ones.
+        """Return the buffered rest, and suffixes that keep invalid calls invalid for core.
 
         Core completes half a call's arguments into a call that the model never made. A bracket that
         closes nothing stops it; the text before the bracket stays as it is.
         """
         chunks = []
         for call in self._begun():
-            ending = _ending(call, is_cut=is_cut(finish_reason))
+            ending = _invalidating_suffix(call, is_cut=is_cut(finish_reason))
             arguments = (call.held if call.has_arguments() else "") + ending
             if arguments or not call.is_announced or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
@@ -274,19 +274,19 @@ class ToolCallAssembler:
             if _is_other_json(call.text())
         ]
 
-    def so_far(self) -> list[ToolCallChunk]:
+    def snapshot(self) -> list[ToolCallChunk]:
         """Return each call that has begun as one chunk, an unfinished one as an invalid call."""
         return [
             tool_call_chunk(
                 name=call.name or None,
-                args=call.text() + _ending(call, is_cut=True),
+                args=call.text() + _invalidating_suffix(call, is_cut=True),
                 id=self._id(call),
                 index=call.position,
             )
             for call in self._begun()
         ]
 
-    def invalid_so_far(self) -> list[InvalidToolCall]:
+    def invalid_snapshot(self) -> list[InvalidToolCall]:
         """Return the unfinished calls with the server's own text."""
         return [
             _invalid(call.name, call.text(), self._id(call))
@@ -294,10 +294,10 @@ class ToolCallAssembler:
             if not call.is_valid(is_cut=True)
         ]
 
-    def _begun(self) -> list[_Call]:
+    def _begun(self) -> list[_StreamedCall]:
         return [call for call in self._calls if not _is_empty(call)]
 
-    def _take(self, fragment: ToolCallDelta) -> _Call:
+    def _take(self, fragment: ToolCallDelta) -> _StreamedCall:
         """Add a fragment to its call, and return that."""
         call = self._find(fragment)
         if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
@@ -305,13 +305,13 @@ class ToolCallAssembler:
                 call_id = fragment.id or call.reopened
                 fragment = fragment._replace(name=call.name, id=call_id)
             call.reopened = None
-        if call is None or _starts_call(fragment, call):
-            call = _Call(len(self._calls), fragment.place, fragment.id)
+        if call is None or _starts_new_call(fragment, call):
+            call = _StreamedCall(len(self._calls), fragment.place, fragment.id)
             self._calls.append(call)
         _add(fragment, call)
         return call
 
-    def _find(self, fragment: ToolCallDelta) -> _Call | None:
+    def _find(self, fragment: ToolCallDelta) -> _StreamedCall | None:
         """Return the call at the fragment's index: the one with its id, else the latest."""
         here = [call for call in self._calls if call.index == fragment.place]
         if not here and fragment.place is None:
@@ -325,7 +325,7 @@ class ToolCallAssembler:
             return (known or here)[-1]
         return known[-1] if known and not _may_begin(fragment.arguments) else None
 
-    def _id(self, call: _Call) -> str:
+    def _id(self, call: _StreamedCall) -> str:
         """Return the id of a call: the server's, if it sent one that no other call has."""
         if not call.id:
             is_taken = call.wire_id in self._ids | {""}
@@ -333,7 +333,7 @@ class ToolCallAssembler:
             self._ids.add(call.id)
         return call.id
 
-    def _chunk(self, call: _Call, arguments: str) -> ToolCallChunk:
+    def _chunk(self, call: _StreamedCall, arguments: str) -> ToolCallChunk:
         call_id = None if call.is_announced else self._id(call)
         call.is_announced = True
         if arguments:
@@ -344,8 +344,8 @@ class ToolCallAssembler:
         return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
 
 
-def _starts_call(fragment: ToolCallDelta, call: _Call) -> bool:
-    """Return whether a fragment starts a new call at the index where `call` is.
+def _starts_new_call(fragment: ToolCallDelta, call: _StreamedCall) -> bool:
+    """Whether a fragment starts a new call at the index where `call` is.
 
     It does if it carries a name and `call` is complete: its arguments are a JSON object, or it has
     none yet and the name differs. An id alone starts nothing, nor does a repeated name, unless
@@ -366,7 +366,7 @@ def _starts_call(fragment: ToolCallDelta, call: _Call) -> bool:
     return call.is_complete()
 
 
-def _add(fragment: ToolCallDelta, call: _Call) -> None:
+def _add(fragment: ToolCallDelta, call: _StreamedCall) -> None:
     call.wire_id = call.wire_id or fragment.id
     if call.index is None:
         call.index = fragment.place
@@ -380,8 +380,8 @@ def _add(fragment: ToolCallDelta, call: _Call) -> None:
         call.add(fragment.arguments)
 
 
-def _repeats(arguments: str, call: _Call) -> bool:
-    """Return whether a complete call's arguments are sent again, as some servers do at the end."""
+def _repeats(arguments: str, call: _StreamedCall) -> bool:
+    """Whether a complete call's arguments are sent again, as some servers do at the end."""
     text = arguments.strip()
     if not (text.startswith("{") and text.endswith("}") and call.is_complete()):
         return False
@@ -393,23 +393,23 @@ def _is_blank(arguments: str) -> bool:
 
 
 def _may_begin(arguments: str) -> bool:
-    """Return whether a call's arguments may begin with this text."""
+    """Whether arguments may begin with this text."""
     return _is_blank(arguments) or arguments.lstrip().startswith("{")
 
 
-def _is_empty(call: _Call) -> bool:
+def _is_empty(call: _StreamedCall) -> bool:
     return not (call.wire_id or call.name or call.has_arguments())
 
 
-def _ending(call: _Call, *, is_cut: bool) -> str:
-    """Return what must follow an invalid call's arguments to be invalid for core, too."""
+def _invalidating_suffix(call: _StreamedCall, *, is_cut: bool) -> str:
+    """Return the suffix that keeps invalid arguments invalid for core, too."""
     if call.is_valid(is_cut=is_cut) or not _is_taken_by_core(call.text()):
         return ""
     return call.scanner.invalidating_suffix()
 
 
 def _is_taken_by_core(text: str) -> bool:
-    """Return whether core's messages take `text` for arguments, completed if need be."""
+    """Whether core parses `text` as arguments, after its repair of partial JSON."""
     try:
         return not text or isinstance(parse_partial_json(text), dict)
     except (ValueError, RecursionError):

@@ -5,7 +5,7 @@ import pytest
 from langchain_aimlernie._response.schema import (
     coerce_int,
     coerce_number,
-    parse_answer,
+    parse_event,
     parse_json,
     parse_object,
     parse_text,
@@ -110,16 +110,16 @@ def test_amounts_are_read_from_any_number(value, number):
     ],
 )
 def test_values_of_a_wrong_type_count_as_absent(payload):
-    answer = parse_answer(payload)
+    answer = parse_event(payload)
     assert answer.choices == ()
     assert answer.id is answer.model is answer.created is answer.usage is None
-    assert answer.spent == {}
+    assert answer.cost == {}
 
 
 def test_a_message_and_a_delta_are_read_alike():
     part = {"role": "assistant", "content": "hi", "reasoning_content": "hm", "refusal": None}
-    whole = parse_answer({"choices": [{"index": 0, "message": part, "finish_reason": "stop"}]})
-    event = parse_answer({"choices": [{"index": 0, "delta": part, "finish_reason": "stop"}]})
+    whole = parse_event({"choices": [{"index": 0, "message": part, "finish_reason": "stop"}]})
+    event = parse_event({"choices": [{"index": 0, "delta": part, "finish_reason": "stop"}]})
     assert whole == event
     assert whole.choices[0].text == "hi"
     assert whole.choices[0].reasoning == "hm"
@@ -127,11 +127,11 @@ def test_a_message_and_a_delta_are_read_alike():
 
 def test_unknown_keys_of_a_choice_are_kept():
     choice = {"index": 0, "message": {}, "finish_reason": "stop", "flag": 0, "none": None}
-    assert parse_answer({"choices": [choice]}).choices[0].choice_extras == {"flag": 0}
+    assert parse_event({"choices": [choice]}).choices[0].choice_extras == {"flag": 0}
 
 
 def test_a_custom_tool_call_is_read_as_a_call_with_one_argument():
     call = {"id": "1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
-    answer = parse_answer({"choices": [{"message": {"tool_calls": [call]}}]})
+    answer = parse_event({"choices": [{"message": {"tool_calls": [call]}}]})
     assert answer.choices[0].tool_calls[0].name == "sh"
     assert answer.choices[0].tool_calls[0].arguments == '{"__arg1": "ls"}'

@@ -198,7 +198,7 @@ def test_a_stream_that_is_cut_inside_an_event_is_interrupted():
 
 @pytest.mark.parametrize("stream", [b"", b": comment\n\n", DONE, b"retry: 5\n\n", b"id: 1\n\n"])
 def test_a_stream_without_an_event_of_an_answer_is_no_answer(stream):
-    with pytest.raises(errors.InvalidResponseError, match="without a single event"):
+    with pytest.raises(errors.InvalidResponseError, match="without any event"):
         decode([stream])
 
 

@@ -442,6 +442,6 @@ def test_what_came_so_far_can_be_told_at_any_time():
     assembler = ToolCallAssembler()
     for delta in itertools.islice(FORMS["interleaved"], 4):
         assembler.feed(delta)
-    chunk = AIMessageChunk("", tool_call_chunks=assembler.so_far())
+    chunk = AIMessageChunk("", tool_call_chunks=assembler.snapshot())
     assert chunk.tool_calls == []
     assert [call["id"] for call in chunk.invalid_tool_calls] == ["1", "2"]
