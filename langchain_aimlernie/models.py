@@ -1,7 +1,7 @@
-"""The live catalogue of models: what there is, what it takes and what it costs.
+"""The live catalogue of models, with capabilities and prices.
 
-`GET /v1/models` needs no key. Its answers carry an ETag, and one that has not changed since the
-last call is not sent again.
+`GET /v1/models` needs no key. Responses have an ETag, and one that has not changed since the last
+call is not sent again.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _SECTIONS = ("pricing", "capabilities", "modalities")
 _CHAT = "openai/chat-completions"
 _MILLION = 1_000_000
 _NOT_MODIFIED = 304
-_MAX_KEPT = 16
+_MAX_CACHED = 16
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What the catalogue says of one model; `None` or empty where it says nothing.
+    """A model in the catalogue; fields are `None` or empty if the catalogue lacks them.
 
     Attributes:
         id: Canonical id, to be given to `ChatAimlErnie(model=...)`.
@@ -90,14 +90,14 @@ class ModelCard:
     raw: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
 
-class _Kept(NamedTuple):
-    """An answer to be used again; bytes, so that nobody can change it."""
+class _CachedResponse(NamedTuple):
+    """A response to be used again."""
 
     etag: str
     body: bytes
 
 
-_kept: dict[tuple[str, str], _Kept] = {}  # by address and Authorization
+_etag_cache: dict[tuple[str, str], _CachedResponse] = {}  # by address and Authorization
 
 
 def list_models(  # noqa: PLR0913  all of them optional, by name
@@ -139,8 +139,8 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
     try:
         cards = Transport(ConnectionConfig(base), http_client).send(call, partial(_decode, call))
     except AimlErnieError as error:
-        cards = _kept_cards(call, error)
-    return _selected(cards, developer, endpoint)
+        cards = _cached_cards(call, error)
+    return _filter(cards, developer, endpoint)
 
 
 async def alist_models(  # noqa: PLR0913  as `list_models`
@@ -173,8 +173,8 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
             call, partial(_decode, call)
         )
     except AimlErnieError as error:
-        cards = _kept_cards(call, error)
-    return _selected(cards, developer, endpoint)
+        cards = _cached_cards(call, error)
+    return _filter(cards, developer, endpoint)
 
 
 def _base(base_url: str | None) -> str:
@@ -202,9 +202,9 @@ def _new_call(
     key = "" if hidden_key is None else hidden_key.get_secret_value()
     if key:
         headers["authorization"] = f"Bearer {key}"
-    kept = _kept.get((url, headers.get("authorization", "")))
-    if kept is not None:
-        headers["if-none-match"] = kept.etag
+    cached = _etag_cache.get((url, headers.get("authorization", "")))
+    if cached is not None:
+        headers["if-none-match"] = cached.etag
     return APIRequest(
         method="GET",
         url=url,
@@ -227,7 +227,7 @@ def _read_key(given: SecretStr | str | None) -> SecretStr | ValueError | None:
         return error.with_traceback(None)
 
 
-def _place(call: APIRequest) -> tuple[str, str]:
+def _cache_key(call: APIRequest) -> tuple[str, str]:
     return call.url, call.headers.get("authorization", "")
 
 
@@ -235,21 +235,21 @@ def _decode(call: APIRequest, headers: Mapping[str, str], body: bytes) -> list[M
     cards = decode_catalogue(body)
     etag = headers.get("etag")
     if etag:
-        if len(_kept) >= _MAX_KEPT:
-            _kept.clear()
-        _kept[_place(call)] = _Kept(etag, body)
+        if len(_etag_cache) >= _MAX_CACHED:
+            _etag_cache.clear()
+        _etag_cache[_cache_key(call)] = _CachedResponse(etag, body)
     return cards
 
 
-def _kept_cards(call: APIRequest, error: AimlErnieError) -> list[ModelCard]:
-    """Return the kept list if `error` says that it is still right."""
-    kept = _kept.get(_place(call))
-    if error.status_code != _NOT_MODIFIED or kept is None:
+def _cached_cards(call: APIRequest, error: AimlErnieError) -> list[ModelCard]:
+    """Return the cached list if `error` is a 304."""
+    cached = _etag_cache.get(_cache_key(call))
+    if error.status_code != _NOT_MODIFIED or cached is None:
         raise error
-    return decode_catalogue(kept.body)
+    return decode_catalogue(cached.body)
 
 
-def _selected(
+def _filter(
     cards: Iterable[ModelCard], developer: str | None, endpoint: str | None
 ) -> list[ModelCard]:
     def is_wanted(card: ModelCard) -> bool:
@@ -260,12 +260,12 @@ def _selected(
 
 
 def _same(one: str, other: str) -> bool:
-    """Tell whether two names are one; the catalogue writes "Open AI" for `openai/...`."""
+    """Whether two names are the same; the catalogue writes "Open AI" for `openai/...`."""
     return one.replace(" ", "").casefold() == other.replace(" ", "").casefold()
 
 
 def decode_catalogue(body: bytes) -> list[ModelCard]:
-    """Turn an answer of `GET /v1/models` into cards; what is odd in one stays in its `raw`.
+    """Return the cards of a response of `GET /v1/models`; invalid values stay in `raw` only.
 
     Raises:
         InvalidResponseError: It is no list of models.
@@ -346,8 +346,8 @@ def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
 
     Sends nothing; `None` if the catalogue has not been fetched, or has no such prices.
     """
-    for kept in reversed(_kept.values()):
-        for card in decode_catalogue(kept.body):
+    for cached in reversed(_etag_cache.values()):
+        for card in decode_catalogue(cached.body):
             prices = card.input_price, card.output_price
             if model in {card.id, *card.aliases} and None not in prices:
                 return cast("tuple[Decimal, Decimal]", prices)

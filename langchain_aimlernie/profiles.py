@@ -1,4 +1,4 @@
-"""What each ERNIE model on the AI/ML API takes and gives, as data.
+"""Facts about each ERNIE model on the AI/ML API, as data.
 
 One row per model. Sources: context sizes from the provider's model database, request fields and
 message parts from the OpenAPI file of each model's reference page, function calling and reasoning
@@ -55,7 +55,7 @@ _FIELDS_5_0 = _SHARED_FIELDS | {
 
 
 class ModelSpec(NamedTuple):
-    """What the wire of one model takes.
+    """What the API accepts for one model.
 
     Attributes:
         id: Canonical id; for a model that is not in the table, the id as given.
@@ -262,7 +262,7 @@ def _find_weights(model: str) -> ModelSpec | None:
 
 @lru_cache(maxsize=256)
 def find_model(model: str) -> ModelSpec:
-    """Return what the wire of `model` takes; never fails.
+    """Return what the API accepts for `model`; raises nothing.
 
     Case, the prefix `baidu/`, and a dot or dash in a version number make no difference. The names
     under which servers have the open weights mean the same model.
@@ -298,7 +298,7 @@ def find_model(model: str) -> ModelSpec:
 
 
 def is_published(profile: ModelProfile) -> bool:
-    """Tell whether a profile is, word for word, that of a model in the table."""
+    """Whether a profile equals that of a model in the table."""
     return any(profile == spec.profile for spec in (*_ROWS, _VL_THINKING))
 
 

@@ -1,4 +1,4 @@
-"""JSON in what a model says: bare, in a code fence, within prose, after reasoning, half arrived."""
+"""JSON in a completion: bare, in a code fence, within prose, after reasoning, partial."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SPACE = re.compile(r"\s*")
 
 
 def extract_json(text: str) -> Iterator[object]:
-    """Yield the JSON values that a text may mean, the likeliest first.
+    """Yield the JSON values in a text, the likeliest first.
 
     The order is: the whole text; if it is not JSON, the values with which its code fences begin,
     from the last to the first; then the objects and lists at the top level of the text, from the
@@ -195,7 +195,7 @@ class PartialJsonDecoder:
         self._ending = ""  # a closing bracket and the space after it, if nothing else has come
 
     def feed(self, text: str) -> object | None:
-        """Take the next piece of text; return all that is known, unfinished strings included.
+        """Return the value so far after the next part of the text, unfinished strings included.
 
         A number at the end is left out, because more digits may follow. `None` if nothing is
         known, or what has come cannot be read.
@@ -288,7 +288,7 @@ def _is_cut(error: json.JSONDecodeError, text: str) -> bool:
 
 
 def _without_number(text: str) -> str:
-    """Leave out a number at the end, also in quotes, which classes may take for a number."""
+    """Drop an unfinished number at the end, also one in quotes."""
     shorter = text.rstrip(_OF_NUMBERS)
     if len(shorter) == len(text):
         return text

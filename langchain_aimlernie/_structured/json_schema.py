@@ -71,7 +71,7 @@ def without_titles(schema: Schema) -> dict[str, Any]:
     return map_subschemas(untitled, without_titles)
 
 
-def closed(schema: Schema) -> dict[str, Any]:
+def strict_schema(schema: Schema) -> dict[str, Any]:
     """Return the schema as the strict mode of the OpenAI API wants it.
 
     Every property is required and no other is allowed, in every object; `oneOf` is `anyOf`. As in
@@ -81,7 +81,9 @@ def closed(schema: Schema) -> dict[str, Any]:
     """
     places = _places_of_properties(schema)
     without = _CONDITIONS | {"dependentSchemas", "dependencies", "propertyNames"}
-    result = map_subschemas(schema, closed, without=without | (_IN_PLACE if places > 1 else set()))
+    result = map_subschemas(
+        schema, strict_schema, without=without | (_IN_PLACE if places > 1 else set())
+    )
     if places == 0 and "object" in _types(result):
         result.setdefault("additionalProperties", False)
     elif places == 1 and isinstance(result.get("properties"), Mapping):
@@ -167,7 +169,7 @@ def _subschemas(schema: Schema) -> list[Schema]:
 
 
 def check_references(schema: Schema) -> None:
-    """Raise for a `$ref` that leads nowhere, or to itself before it comes to anything.
+    """Raise an error for a `$ref` to nothing, or to itself.
 
     Raises:
         ValueError: There is such a `$ref`, or the schema is nested too deeply.
@@ -218,7 +220,7 @@ def _check_references(schema: Schema, root: Schema, checked: set[object]) -> Non
 def _follow(
     schema: Schema, root: Schema, followed: tuple[object, ...], checked: set[object]
 ) -> None:
-    """Follow what applies to the same value as `schema` does; a circle would have no end."""
+    """Follow the subschemas that apply to the same value; a circle would be endless."""
     reference = schema.get("$ref")
     if reference in followed:
         raise ValueError(f"The schema has a $ref to {reference!r} that only refers to itself.")
@@ -229,11 +231,11 @@ def _follow(
         _follow(part, root, followed, checked)
 
 
-class _RecursiveSchemaError(Exception):
+class RecursiveSchemaError(Exception):
     """A definition contains itself, so its `$ref`s cannot be replaced."""
 
 
-def inlined(schema: Schema) -> dict[str, Any]:
+def dereference(schema: Schema) -> dict[str, Any]:
     """Return a schema whose `$ref`s are replaced by what they refer to: not every server follows.
 
     If a definition contains itself, the schema keeps its `$defs` and `$ref`s, except one at the
@@ -244,8 +246,8 @@ def inlined(schema: Schema) -> dict[str, Any]:
     """
     check_references(schema)
     try:
-        return _inlined(schema, schema, ())
-    except _RecursiveSchemaError:
+        return _dereference(schema, schema, ())
+    except RecursiveSchemaError:
         return (
             _with_target(schema, resolve(schema["$ref"], schema))
             if "$ref" in schema
@@ -253,17 +255,17 @@ def inlined(schema: Schema) -> dict[str, Any]:
         )
 
 
-def _inlined(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[str, Any]:
+def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[str, Any]:
     while "$ref" in schema:
         reference = schema["$ref"]
         if reference in within:
-            raise _RecursiveSchemaError
+            raise RecursiveSchemaError
         within = (*within, reference)
         schema = _with_target(schema, resolve(reference, root))
     result = {key: value for key, value in schema.items() if key not in _DEFINITIONS}
     if isinstance(discriminator := result.get("discriminator"), Mapping):
         result["discriminator"] = _without_mapping(discriminator)
-    return map_subschemas(result, lambda part: _inlined(part, root, within))
+    return map_subschemas(result, lambda part: _dereference(part, root, within))
 
 
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`with_structured_output`: ask for an object, get that object or an error that says why not."""
+"""`with_structured_output`: an object of a schema, or an error that states the reason."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     tools: Sequence[ToolLike] | None = None,
     **kwargs: Any,
 ) -> Runnable[LanguageModelInput, Any]:
-    """Make a runnable that takes what the model takes and gives an object.
+    """Return a runnable with the input of a chat model and an object as its output.
 
     Args:
         model: The chat model to ask.
@@ -85,23 +85,23 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     gives `None`. Code fences, prose and `<think>` blocks around the JSON do no harm. Its stream
     gives dicts as they grow, and instances as soon as what has come is valid.
     """
-    _refuse_unknown(model, kwargs)
+    _reject_unknown(model, kwargs)
     if schema is None and method == "auto":
         method = "json_mode"
     server = server_of(kwargs, (getattr(model, "base_url", ""), getattr(model, "model_name", "")))
     first, *others = _choose_methods(model, method, server, with_tools=bool(tools))
     if strict is not None and first == "json_mode":
         raise ValueError("strict is no option of method='json_mode', where nothing enforces it.")
-    answer = _answer_schema(schema, strict, first)
+    answer = _output_schema(schema, strict, first)
 
     def chain_of(method: str) -> Runnable[LanguageModelInput, Any]:
         traced = {"kwargs": {"method": method, "strict": strict}, "schema": answer.traced}
         settings = {"ls_structured_output_format": traced, **kwargs}
-        asking = _ASKING[method](model, answer, tools, settings)
+        asking = _METHODS[method](model, answer, tools, settings)
         reader = OutputParser(answer, by_call=method == "function_calling", with_tools=bool(tools))
         return asking | StructuredOutputParser(reader=reader, include_raw=include_raw)
 
-    methods = [first, *(name for name in others if _can_ask(name, answer, strict))]
+    methods = [first, *(name for name in others if _suits(name, answer, strict))]
     chains = {name: chain_of(name) for name in methods}
     retries = _count_retries(retry)
     if not retries and not others:
@@ -111,7 +111,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     )
 
 
-def _answer_schema(schema: object, strict: bool | None, method: str) -> OutputSchema:
+def _output_schema(schema: object, strict: bool | None, method: str) -> OutputSchema:
     if schema is not None:
         return parse_schema(schema, strict)
     if method == "json_mode":
@@ -125,14 +125,14 @@ def _choose_methods(
     """Return the methods to try, in their order."""
     methods = [method]
     if method == "auto":
-        profile = _deciding_profile(model, server)
+        profile = _profile_for(model, server)
         listed = [name for name, key in _PROFILE_KEYS.items() if profile and profile.get(key)]
-        methods = [*_ASKING] if profile is None else [*listed, "json_mode"][:1]
+        methods = [*_METHODS] if profile is None else [*listed, "json_mode"][:1]
         if with_tools and profile is None:
             methods = ["json_schema"]
-    if methods[0] not in _ASKING:
+    if methods[0] not in _METHODS:
         raise ValueError(
-            f"method={method!r} is none of {', '.join(map(repr, ('auto', *_ASKING)))}."
+            f"method={method!r} is none of {', '.join(map(repr, ('auto', *_METHODS)))}."
         )
     if with_tools and methods != ["json_schema"]:
         raise ValueError(f"tools go with method='json_schema' only, not with {methods[0]!r}.")
@@ -142,8 +142,8 @@ def _choose_methods(
 _PROFILE_KEYS = {"json_schema": "structured_output", "function_calling": "tool_calling"}
 
 
-def _deciding_profile(model: BaseChatModel, server: Server) -> Mapping[str, Any] | None:
-    """Return the profile that says what works; what is published is said of AI/ML API alone."""
+def _profile_for(model: BaseChatModel, server: Server) -> Mapping[str, Any] | None:
+    """Return the profile that applies: published ones describe the AI/ML API only."""
     base_url, name = server
     is_own = name == getattr(model, "model_name", "")
     profile = model.profile if is_own else model_profile(name)
@@ -152,7 +152,7 @@ def _deciding_profile(model: BaseChatModel, server: Server) -> Mapping[str, Any]
     return {**profile}
 
 
-def _can_ask(method: str, answer: OutputSchema, strict: bool | None) -> bool:
+def _suits(method: str, answer: OutputSchema, strict: bool | None) -> bool:
     """Return whether a method that is only one of several suits the schema."""
     if method == "function_calling":
         return bool(answer.definition.get("type", "object") == "object")
@@ -165,10 +165,10 @@ def _count_retries(retry: object) -> int:
     return int(retry)
 
 
-def _refuse_unknown(model: BaseChatModel, kwargs: Mapping[str, object]) -> None:
-    """Catch a misspelt option here, where it stands, and not in the first call."""
+def _reject_unknown(model: BaseChatModel, kwargs: Mapping[str, object]) -> None:
+    """Reject a misspelt keyword at once, not in the first call."""
     fields = type(model).model_fields
-    known = {*_CALL_WORDS, *fields, *(field.alias for field in fields.values())}
+    known = {*_CALL_KWARGS, *fields, *(field.alias for field in fields.values())}
     unknown = [name for name in kwargs if name not in known or name == "response_format"]
     if unknown:
         raise ValueError(
@@ -177,7 +177,7 @@ def _refuse_unknown(model: BaseChatModel, kwargs: Mapping[str, object]) -> None:
         )
 
 
-_CALL_WORDS = ("stop", "stop_sequences", "tool_choice", "request_timeout", "extra_headers")
+_CALL_KWARGS = ("stop", "stop_sequences", "tool_choice", "request_timeout", "extra_headers")
 
 
 # How to ask
@@ -187,7 +187,7 @@ _Tools = Sequence[Any] | None
 _Asking = Runnable[LanguageModelInput, AIMessage]
 
 
-def _ask_by_schema(
+def _bind_json_schema(
     model: BaseChatModel, answer: OutputSchema, tools: _Tools, settings: _Settings
 ) -> _Asking:
     response_format = encode_output_format(answer)
@@ -197,24 +197,24 @@ def _ask_by_schema(
     return model.bind(response_format=response_format, **settings)
 
 
-def _ask_by_call(
+def _bind_function(
     model: BaseChatModel, answer: OutputSchema, _tools: _Tools, settings: _Settings
 ) -> _Asking:
     options = {"tool_choice": answer.name, "parallel_tool_calls": False, **settings}
     return model.bind_tools([encode_output_tool(answer)], **options)
 
 
-def _ask_by_prompt(
+def _bind_json_mode(
     model: BaseChatModel, answer: OutputSchema, _tools: _Tools, settings: _Settings
 ) -> _Asking:
     bound = model.bind(response_format={"type": "json_object"}, **settings)
-    return ModelWithInstruction(model=bound, instruction=_instruction(answer))
+    return PromptedModel(model=bound, instruction=_instruction(answer))
 
 
-_ASKING: Mapping[str, Callable[[BaseChatModel, OutputSchema, _Tools, _Settings], _Asking]] = {
-    "json_schema": _ask_by_schema,
-    "function_calling": _ask_by_call,
-    "json_mode": _ask_by_prompt,
+_METHODS: Mapping[str, Callable[[BaseChatModel, OutputSchema, _Tools, _Settings], _Asking]] = {
+    "json_schema": _bind_json_schema,
+    "function_calling": _bind_function,
+    "json_mode": _bind_json_mode,
 }
 
 
@@ -229,13 +229,13 @@ def _instruction(answer: OutputSchema) -> str:
     )
 
 
-class ModelWithInstruction(RunnableSerializable[LanguageModelInput, AIMessage]):
-    """A model that is told one more thing in the system message of each call."""
+class PromptedModel(RunnableSerializable[LanguageModelInput, AIMessage]):
+    """A model with an additional instruction in the system message of each call."""
 
     model: InstanceOf[Runnable[LanguageModelInput, AIMessage]]
     instruction: str
 
-    def _told(self, given: LanguageModelInput) -> list[BaseMessage]:
+    def _with_instruction(self, given: LanguageModelInput) -> list[BaseMessage]:
         return with_instruction(as_messages(given), self.instruction)
 
     @override
@@ -245,7 +245,7 @@ class ModelWithInstruction(RunnableSerializable[LanguageModelInput, AIMessage]):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return self.model.invoke(self._told(input), config, **kwargs)
+        return self.model.invoke(self._with_instruction(input), config, **kwargs)
 
     @override
     async def ainvoke(
@@ -254,7 +254,7 @@ class ModelWithInstruction(RunnableSerializable[LanguageModelInput, AIMessage]):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AIMessage:
-        return await self.model.ainvoke(self._told(input), config, **kwargs)
+        return await self.model.ainvoke(self._with_instruction(input), config, **kwargs)
 
     @override
     def stream(
@@ -263,7 +263,7 @@ class ModelWithInstruction(RunnableSerializable[LanguageModelInput, AIMessage]):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessage]:
-        yield from self.model.stream(self._told(input), config, **kwargs)
+        yield from self.model.stream(self._with_instruction(input), config, **kwargs)
 
     @override
     async def astream(
@@ -272,12 +272,12 @@ class ModelWithInstruction(RunnableSerializable[LanguageModelInput, AIMessage]):
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessage]:
-        async for message in self.model.astream(self._told(input), config, **kwargs):
+        async for message in self.model.astream(self._with_instruction(input), config, **kwargs):
             yield message
 
 
 def with_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:
-    """Add an instruction to the first system message, or before all; nothing given is changed."""
+    """Return the messages with an instruction in the first system message."""
     told = list(messages)
     for position, message in enumerate(told):
         if isinstance(message, SystemMessage):
@@ -300,7 +300,7 @@ def _extended(
 
 
 class StructuredOutputParser(BaseTransformOutputParser[Any]):
-    """The second half of what `structured_output` makes: message in, object out."""
+    """The parser behind the model in a structured output: message to object."""
 
     reader: InstanceOf[OutputParser]
     include_raw: bool = False
@@ -308,12 +308,12 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
     @property
     @override
     def OutputType(self) -> Any:
-        """The class of what comes out."""
+        """The class of the objects."""
         return dict if self.include_raw else self.reader.schema.output
 
     @override
     def parse(self, text: str) -> Any:
-        """Read text as if the model had said it."""
+        """Parse text as a completion."""
         return self.parse_result([ChatGeneration(message=AIMessage(text))])
 
     @override
@@ -327,12 +327,12 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)
         answer = message if isinstance(message, AIMessage) else AIMessage(message.content)
         if self.include_raw:
-            return {"raw": answer, **self.reader.outcome(answer)._asdict()}
+            return {"raw": answer, **self.reader.parse_result(answer)._asdict()}
         return self.reader.read(answer)
 
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Read the first of the model's answers, which needs no thread of its own."""
+        """Parse the first completion, which needs no thread."""
         await self._prepare()
         return self.parse_result(result, partial=partial)
 

@@ -1,4 +1,4 @@
-"""From an ERNIE message to the object that was asked for, or to the reason why there is none."""
+"""Messages to the object of a structured output, or to an error."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 _EXCERPT = 200
 
 
-class Outcome(NamedTuple):
-    """What `include_raw` tells of an answer beside the message itself."""
+class ParseResult(NamedTuple):
+    """The keys of an `include_raw` result beside the message."""
 
     parsed: object
     parsing_error: StructuredOutputError | None
 
 
-class _NoAnswerError(Exception):
-    """The message holds no answer; says what is wrong, as the model may be told."""
+class _OutputError(Exception):
+    """Parsing failed; the text is safe to send back to the model as feedback."""
 
-    def __init__(self, problem: str, remedy: str, llm_output: str) -> None:
-        super().__init__(problem)
-        self.remedy = remedy
+    def __init__(self, message_text: str, hint: str, llm_output: str) -> None:
+        super().__init__(message_text)
+        self.hint = hint
         self.llm_output = llm_output
 
 
 @dataclass(frozen=True, slots=True)
 class OutputParser:
-    """Reads the object that was asked for out of messages.
+    """Parses the object of a structured output from messages.
 
     Attributes:
-        schema: What the object must look like.
-        by_call: Whether the object comes as the arguments of a tool call, else as text.
-        with_tools: Whether the model may call tools instead of answering.
+        schema: The schema of the object.
+        by_call: Whether the object is the arguments of a tool call, else the text.
+        with_tools: Whether the model may call other tools instead.
     """
 
     schema: OutputSchema
@@ -53,30 +53,30 @@ class OutputParser:
     with_tools: bool = False
 
     def read(self, message: AIMessage) -> object:
-        """Give the object.
+        """Return the object.
 
         Raises:
-            StructuredOutputError: There is none in `message`, or it does not fit the schema.
+            StructuredOutputError: `message` has none, or it does not match the schema.
         """
         try:
-            _refuse_refusal(message)
-            if (answer := self._from_reasoning(message)) is not None:
-                return answer
+            _raise_if_refused(message)
+            if (output := self._from_reasoning(message)) is not None:
+                return output
             return self._from_call(message) if self.by_call else self._from_text(message)
-        except _NoAnswerError as error:
-            raise _explained(error, message) from error.__cause__
+        except _OutputError as error:
+            raise _to_public_error(error, message) from error.__cause__
 
-    def outcome(self, message: AIMessage) -> Outcome:
-        """Give the object or the error; neither if the model called one of its other tools."""
+    def parse_result(self, message: AIMessage) -> ParseResult:
+        """Return the object or the error; neither if the model called one of its other tools."""
         try:
-            return Outcome(self.read(message), None)
+            return ParseResult(self.read(message), None)
         except StructuredOutputError as error:
-            if self.with_tools and called(message):
-                return Outcome(None, None)
-            return Outcome(None, error)
+            if self.with_tools and called_tools(message):
+                return ParseResult(None, None)
+            return ParseResult(None, error)
 
     def partial(self, value: object) -> object | None:
-        """Return what a value that is still arriving makes already, or `None` if nothing yet."""
+        """Return the object of a partial value; `None` if there is none yet."""
         if self.schema.output is not dict:
             return self._load(value)[0]
         definition, kind = self.schema.definition, _JSON_TYPES[type(value)]
@@ -90,10 +90,10 @@ class OutputParser:
                 return self._first_instance([call["args"]], arguments)
         for broken in message.invalid_tool_calls:
             if broken["name"] == self.schema.name:
-                raise _broken_call(self.schema.name, broken["args"] or "")
+                raise _invalid_arguments(self.schema.name, broken["args"] or "")
         text = str(message.text)
-        instead = f"called {', '.join(names)}" if (names := called(message)) else _said(text)
-        raise _NoAnswerError(
+        instead = f"called {', '.join(names)}" if (names := called_tools(message)) else _quote(text)
+        raise _OutputError(
             f"The model did not call {self.schema.name}; it {instead}.",
             "Try method='json_schema' or retry=True.",
             text,
@@ -104,35 +104,37 @@ class OutputParser:
         values = extract_json(text)
         if (first := next(values, _NOTHING)) is not _NOTHING:
             return self._first_instance(chain([first], values), text)
-        if names := called(message):
-            raise _NoAnswerError(
+        if names := called_tools(message):
+            raise _OutputError(
                 f"The model called {', '.join(names)} instead of answering.",
                 "Run the tools and ask again, or read the calls with include_raw=True.",
                 text,
             )
-        raise _NoAnswerError(f"There is no valid JSON; the model {_said(text)}.", _TRY_AGAIN, text)
+        raise _OutputError(f"There is no valid JSON; the model {_quote(text)}.", _TRY_AGAIN, text)
 
     def _from_reasoning(self, message: AIMessage) -> object | None:
-        """Return an object that a server's reasoning parser took for reasoning, with all the rest.
+        """Return an object that a server's reasoning parser has put into the reasoning.
 
-        A response that was cut has not come to its answer; what is in its reasoning is a draft.
+        The reasoning of a truncated response is ignored: it may hold a draft.
         """
-        if called(message) or str(message.text).strip() or finish_reason(message) == "length":
+        if called_tools(message) or str(message.text).strip() or finish_reason(message) == "length":
             return None
         blocks = message.content_blocks
         text = "".join(b.get("reasoning", "") for b in blocks if b["type"] == "reasoning")
         loaded = (self._load(value) for value in extract_json(text))
-        return next((answer for answer, misfit in loaded if misfit is None), None)
+        return next((output for output, misfit in loaded if misfit is None), None)
 
     def _first_instance(self, values: Iterable[object], text: str) -> object:
         misfits: list[ValueError] = []
         for value in values:
-            answer, misfit = self._load(value)
+            output, misfit = self._load(value)
             if misfit is None:
-                return answer
+                return output
             misfits.append(misfit)
-        raise _NoAnswerError(
-            f"The answer does not fit {self.schema.name}: {_reasons(misfits[0])}.", _TRY_AGAIN, text
+        raise _OutputError(
+            f"The answer does not fit {self.schema.name}: {_validation_messages(misfits[0])}.",
+            _TRY_AGAIN,
+            text,
         ) from misfits[0]
 
     def _load(self, value: object) -> tuple[object, ValueError | None]:
@@ -142,31 +144,31 @@ class OutputParser:
             return None, error
 
 
-def _broken_call(name: str, arguments: str) -> _NoAnswerError:
-    problem = f"The arguments of the call of {name} are no JSON object: {_excerpt(arguments)}."
-    return _NoAnswerError(problem, _TRY_AGAIN, arguments)
+def _invalid_arguments(name: str, arguments: str) -> _OutputError:
+    message_text = f"The arguments of the call of {name} are no JSON object: {_excerpt(arguments)}."
+    return _OutputError(message_text, _TRY_AGAIN, arguments)
 
 
-def _said(text: str) -> str:
+def _quote(text: str) -> str:
     return f"answered {_excerpt(text)}"
 
 
 _NOTHING = object()
 _JSON_TYPES: Mapping[type, str] = {dict: "object", list: "array"}
 _TRY_AGAIN = "Try retry=True, or state in the prompt what is missing."
-_REMEDIES = {
+_HINTS = {
     "length": "The answer was cut off by the token limit: raise max_tokens, or ask for less.",
     "content_filter": "Rephrase the request; the same one will be withheld again.",
 }
 
 
-def _explained(error: _NoAnswerError, message: AIMessage) -> StructuredOutputError:
+def _to_public_error(error: _OutputError, message: AIMessage) -> StructuredOutputError:
     reason = finish_reason(message)
-    remedy = _REMEDIES.get(reason or "", error.remedy)
-    told = f" finish_reason was {reason!r}." if reason else ""
-    kind = RefusalError if refused(message) else StructuredOutputError
+    hint = _HINTS.get(reason or "", error.hint)
+    cause = f" finish_reason was {reason!r}." if reason else ""
+    kind = RefusalError if is_refusal(message) else StructuredOutputError
     explained = kind(
-        f"{error}{told} {remedy}",
+        f"{error}{cause} {hint}",
         ai_message=message,
         finish_reason=reason,
         llm_output=error.llm_output,
@@ -176,40 +178,40 @@ def _explained(error: _NoAnswerError, message: AIMessage) -> StructuredOutputErr
 
 
 def finish_reason(message: AIMessage) -> str | None:
-    """Tell why the model stopped, where the API said so."""
+    """Return the finish reason; `None` if the response has none."""
     reason = message.response_metadata.get("finish_reason")
     return reason if isinstance(reason, str) else None
 
 
-def called(message: AIMessage) -> list[str]:
-    """Name the tools that a message calls, well or badly."""
+def called_tools(message: AIMessage) -> list[str]:
+    """Return the names of the tools that a message calls, invalid calls included."""
     calls = [*message.tool_calls, *message.invalid_tool_calls]
     return [call["name"] or "a tool without a name" for call in calls]
 
 
-def refused(message: AIMessage) -> bool:
-    """Tell whether the model refused to answer, or a filter withheld the answer."""
+def is_refusal(message: AIMessage) -> bool:
+    """Whether the model refused, or a content filter withheld the completion."""
     return finish_reason(message) == "content_filter" or bool(_refusal(message))
 
 
-def _refuse_refusal(message: AIMessage) -> None:
-    if not refused(message):
+def _raise_if_refused(message: AIMessage) -> None:
+    if not is_refusal(message):
         return
     refusal = _refusal(message)
     what = f"refused: {_excerpt(refusal)}" if refusal else "was stopped by the content filter"
     text = refusal or str(message.text)
-    raise _NoAnswerError(f"The model {what}.", _REMEDIES["content_filter"], text)
+    raise _OutputError(f"The model {what}.", _HINTS["content_filter"], text)
 
 
 def _refusal(message: AIMessage) -> str:
-    told = message.additional_kwargs.get("refusal")
+    refusal_field = message.additional_kwargs.get("refusal")
     blocks = message.content if isinstance(message.content, list) else []
     parts = [block.get("refusal") for block in blocks if isinstance(block, dict)]
-    return "".join(text for text in (told, *parts) if isinstance(text, str))
+    return "".join(text for text in (refusal_field, *parts) if isinstance(text, str))
 
 
-def _reasons(error: ValueError | None) -> str:
-    """Say shortly what pydantic (v1 or v2) or our own check found."""
+def _validation_messages(error: ValueError | None) -> str:
+    """Return the messages of a validation error of pydantic (v1 or v2) or jsonschema."""
     list_errors = getattr(error, "errors", None)
     if not callable(list_errors):
         return str(error)
@@ -228,10 +230,10 @@ def _excerpt(text: str) -> str:
 
 
 class StreamingOutputParser:
-    """Turns the messages of a stream into the object as it grows, at the end into the answer."""
+    """Parses the messages of a stream into partial objects, and at the end into the object."""
 
-    def __init__(self, reader: OutputParser, *, include_raw: bool = False) -> None:
-        self._reader = reader
+    def __init__(self, parser: OutputParser, *, include_raw: bool = False) -> None:
+        self._parser = parser
         self._include_raw = include_raw
         self._messages: list[AIMessage] = []
         self._json = PartialJsonDecoder()
@@ -239,9 +241,9 @@ class StreamingOutputParser:
         self._last: object = None
 
     def feed(self, message: BaseMessage | str) -> list[object]:
-        """Take the next message; give what is new.
+        """Return what the next message adds.
 
-        That is the object as far as it is known, or, with `include_raw`, the message.
+        That is the partial object or, with `include_raw`, the message.
         """
         if not isinstance(message, AIMessage):
             content = message.content if isinstance(message, BaseMessage) else message
@@ -249,33 +251,33 @@ class StreamingOutputParser:
         self._messages.append(message)
         if self._include_raw:
             return [AddableDict(raw=message)]
-        text = self._arguments(message) if self._reader.by_call else str(message.text)
+        text = self._arguments(message) if self._parser.by_call else str(message.text)
         value = self._json.feed(text) if text else None
-        return [] if value is None else self._news(self._reader.partial(value))
+        return [] if value is None else self._changed(self._parser.partial(value))
 
     def close(self) -> list[object]:
-        """End the stream; give the answer if it differs from what was given last.
+        """Return the object at the end of the stream, if it differs from the last partial one.
 
-        With `include_raw`, give the last two keys of its contract.
+        With `include_raw`, return its keys `parsed` and `parsing_error`.
 
         Raises:
-            StructuredOutputError: There is no answer, or it does not fit (not with `include_raw`).
+            StructuredOutputError: There is no object, or it is invalid (not with `include_raw`).
         """
-        message = self._whole()
+        message = self._merged()
         if self._include_raw:
-            return [AddableDict(self._reader.outcome(message)._asdict())]
-        answer = self._reader.read(message)
-        # `1 == True`: what was given last may be equal and not the same.
-        return [] if repr(answer) == repr(self._last) and answer == self._last else [answer]
+            return [AddableDict(self._parser.parse_result(message)._asdict())]
+        output = self._parser.read(message)
+        # `1 == True`: equal objects may differ.
+        return [] if repr(output) == repr(self._last) and output == self._last else [output]
 
-    def _news(self, value: object) -> list[object]:
+    def _changed(self, value: object) -> list[object]:
         if value is None or value == self._last:
             return []
         self._last = value
         return [value]
 
-    def _whole(self) -> AIMessage:
-        """Merge the chunks; a model that does not stream gives one whole message."""
+    def _merged(self) -> AIMessage:
+        """Return the sum of the chunks; a model that does not stream has one message."""
         chunks = [message for message in self._messages if isinstance(message, AIMessageChunk)]
         if not chunks:
             return self._messages[-1] if self._messages else AIMessage("")
@@ -285,9 +287,9 @@ class StreamingOutputParser:
 
     def _arguments(self, message: AIMessage) -> str:
         fragments = message.tool_call_chunks if isinstance(message, AIMessageChunk) else []
-        return "".join(filter(None, map(self._own_arguments, fragments)))
+        return "".join(filter(None, map(self._call_arguments, fragments)))
 
-    def _own_arguments(self, fragment: ToolCallChunk) -> str | None:
-        if self._call_index is None and fragment["name"] == self._reader.schema.name:
+    def _call_arguments(self, fragment: ToolCallChunk) -> str | None:
+        if self._call_index is None and fragment["name"] == self._parser.schema.name:
             self._call_index = fragment["index"]
         return fragment["args"] if fragment["index"] == self._call_index else None

@@ -1,4 +1,4 @@
-"""Asking again: by another method, or showing the model its answer and what was wrong with it."""
+"""Repeated calls: with another method, or with the validation error as feedback."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from langchain_aimlernie._structured.parser import refused
+from langchain_aimlernie._structured.parser import is_refusal
 from langchain_aimlernie.errors import (
     AimlErnieError,
     BadRequestError,
@@ -39,84 +39,84 @@ def server_of(options: Mapping[str, Any], default: Server) -> Server:
     return str(options.get("base_url") or base_url), str(model)
 
 
-def as_messages(given: LanguageModelInput) -> list[BaseMessage]:
-    """Give what a chat model takes as a new list of messages."""
-    if isinstance(given, PromptValue):
-        return list(given.to_messages())
-    if isinstance(given, str):
-        return [HumanMessage(given)]
-    return convert_to_messages(list(given))
+def as_messages(model_input: LanguageModelInput) -> list[BaseMessage]:
+    """Return the input of a chat model as a new list of messages."""
+    if isinstance(model_input, PromptValue):
+        return list(model_input.to_messages())
+    if isinstance(model_input, str):
+        return [HumanMessage(model_input)]
+    return convert_to_messages(list(model_input))
 
 
 @lru_cache(maxsize=256)
-def _refused_by(base_url: str, model: str) -> set[str]:  # noqa: ARG001  they are the cache's key
-    """Return the methods that a model on a server is known to refuse, to be added to."""
+def _rejected_methods(base_url: str, model: str) -> set[str]:  # noqa: ARG001  they are the cache's key
+    """Return the methods that the server refuses for a model; a set to be extended."""
     return set()
 
 
-class Attempts:
-    """The attempts of one call, each by a method and with the messages so far.
+class RepairLoop:
+    """The attempts of one structured call.
 
     Attributes:
-        method: How the model is to be asked.
-        messages: The conversation, which grows by each failed answer and what was wrong with it.
+        method: The method of the next attempt.
+        messages: The conversation, with each failed completion and its feedback.
     """
 
     def __init__(
-        self, given: LanguageModelInput, methods: Sequence[str], retries: int, server: Server
+        self, model_input: LanguageModelInput, methods: Sequence[str], retries: int, server: Server
     ) -> None:
-        self.messages = as_messages(given)
-        self._known = _refused_by(*server)
-        self._refused: list[str] = []
+        self.messages = as_messages(model_input)
+        self._known = _rejected_methods(*server)
+        self._rejected: list[str] = []
         self.method, *self._methods = [m for m in methods if m not in self._known] or methods[-1:]
         self._left = retries
 
     def accept(self) -> None:
-        """Remember, in this process, the methods that were refused before one that works."""
-        self._known.update(self._refused)
+        """Remember the methods that were refused before one that works, for this process."""
+        self._known.update(self._rejected)
 
-    def go_on_after(self, error: AimlErnieError | None) -> bool:
-        """Return whether to ask again; if so, `method` and `messages` say how.
+    def add_feedback(self, error: AimlErnieError | None) -> bool:
+        """Return whether to make another attempt, with `method` and `messages`.
 
         Args:
-            error: What went wrong, if anything.
+            error: The error of the last attempt, if any.
         """
         if isinstance(error, BadRequestError):
             return self._change_method(error)
         self.accept()
-        return isinstance(error, StructuredOutputError) and self._correct(error)
+        return isinstance(error, StructuredOutputError) and self._add_feedback(error)
 
     def _change_method(self, error: BadRequestError) -> bool:
-        if not self._methods or not _refuses_method(error):
+        if not self._methods or not _is_method_error(error):
             return False
-        self._refused.append(self.method)
+        self._rejected.append(self.method)
         self.method = self._methods.pop(0)
         return True
 
-    def _correct(self, error: StructuredOutputError) -> bool:
-        answer = error.ai_message
-        if not answer or not self._left or refused(answer):
+    def _add_feedback(self, error: StructuredOutputError) -> bool:
+        output = error.ai_message
+        if not output or not self._left or is_refusal(output):
             return False
         self._left -= 1
-        self.messages = [*self.messages, *_correction(answer, str(error.observation))]
+        self.messages = [*self.messages, *_feedback(output, str(error.observation))]
         return True
 
 
-# Words by which servers (vLLM, SGLang, llama.cpp, LM Studio, Ollama, LiteLLM, OpenAI) refuse a
+# Wordings with which servers (vLLM, SGLang, llama.cpp, LM Studio, Ollama, LiteLLM, OpenAI) refuse a
 # response format, a schema or tools.
-_ABOUT_METHODS = re.compile(
+_METHOD_PATTERN = re.compile(
     r"response[ _-]?format|json[ _-]?(?:schema|object|mode)|structured[ _-]?output"
     r"|guided[ _-]?(?:json|decoding)|grammar|\btools?\b|\btool_choice|function[ _-]?call",
     re.IGNORECASE,
 )
 
 
-def _refuses_method(error: BadRequestError) -> bool:
-    """Return whether a server refuses the way it was asked, before it has said anything else."""
+def _is_method_error(error: BadRequestError) -> bool:
+    """Whether a server refuses the method, not the request as such."""
     if isinstance(error, ContextWindowExceededError) or error.partial is not None:
         return False
-    words = f"{error.message} {_parameter(error.body)}"
-    return error.status_code in (400, 422) and _ABOUT_METHODS.search(words) is not None
+    text = f"{error.message} {_parameter(error.body)}"
+    return error.status_code in (400, 422) and _METHOD_PATTERN.search(text) is not None
 
 
 def _parameter(body: object) -> object:
@@ -125,35 +125,34 @@ def _parameter(body: object) -> object:
     return inner.get("param") if isinstance(inner, Mapping) else None
 
 
-def _correction(answer: AIMessage, problem: str) -> list[BaseMessage]:
-    """Show the answer and what was wrong with it; every tool call must get its own reply."""
+def _feedback(output: AIMessage, problem: str) -> list[BaseMessage]:
+    """Return the completion and the feedback; every tool call needs a result of its own."""
     demand = f"Your answer could not be used. {problem} Answer again, in the form that was asked."
-    calls = [*answer.tool_calls, *answer.invalid_tool_calls]
+    calls = [*output.tool_calls, *output.invalid_tool_calls]
     if calls:
         replies = [
             ToolMessage(demand, tool_call_id=call["id"] or "", name=call["name"], status="error")
             for call in calls
         ]
-        return [answer, *replies]
-    said = [answer] if str(answer.text).strip() else []
-    return [*said, HumanMessage(demand)]
+        return [output, *replies]
+    shown = [output] if str(output.text).strip() else []
+    return [*shown, HumanMessage(demand)]
 
 
-_Tried = tuple[Any, AimlErnieError | None]
+_Result = tuple[Any, AimlErnieError | None]
 
 
 class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
-    """A structured output that asks again while the answer cannot be used.
+    """A structured output that re-prompts the model while its completion is invalid.
 
-    If the server refuses a method, it goes on with the next one, and the process remembers that
-    for the model and the server. A stream asks again only as long as it has given nothing, for
-    what was given cannot be taken back.
+    If the server refuses a method, the next one is tried, and the process remembers that for the
+    model and the server. A stream is repeated only before its first item.
 
     Attributes:
-        chains: What asks by a method and reads the answer, by the method's name, in order.
-        server: The `base_url` and the model that are asked, where a call says nothing else.
-        include_raw: Whether a result holds its error instead of raising it.
-        retries: How often an answer that cannot be used may be corrected.
+        chains: The model with its parser for each method, in order.
+        server: The default `base_url` and model.
+        include_raw: Whether a result contains its error instead of raising it.
+        retries: The maximum number of repairs.
     """
 
     chains: dict[str, InstanceOf[Runnable[LanguageModelInput, Any]]]
@@ -170,20 +169,20 @@ class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
     def invoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        return self._call_with_config(self._ask, input, config, **kwargs)
+        return self._call_with_config(self._invoke, input, config, **kwargs)
 
     @override
     async def ainvoke(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        return await self._acall_with_config(self._aask, input, config, **kwargs)
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
     @override
     def stream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         inputs = iter([input])
-        yield from self._transform_stream_with_config(inputs, self._ask_streaming, config, **kwargs)
+        yield from self._transform_stream_with_config(inputs, self._stream_input, config, **kwargs)
 
     @override
     async def astream(
@@ -191,109 +190,109 @@ class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
     ) -> AsyncIterator[Any]:
         inputs = _only(input)
         async for part in self._atransform_stream_with_config(
-            inputs, self._aask_streaming, config, **kwargs
+            inputs, self._astream_input, config, **kwargs
         ):
             yield part
 
-    def _attempts(self, given: LanguageModelInput, options: Mapping[str, Any]) -> Attempts:
+    def _new_loop(self, model_input: LanguageModelInput, options: Mapping[str, Any]) -> RepairLoop:
         server = server_of(options, self.server)
-        return Attempts(given, list(self.chains), self.retries, server)
+        return RepairLoop(model_input, list(self.chains), self.retries, server)
 
-    def _ask(
-        self, given: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    def _invoke(
+        self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        attempts = self._attempts(given, kwargs)
-        answer, error = self._try(attempts, config, **kwargs)
-        while attempts.go_on_after(error):
-            answer, error = self._try(attempts, config, **kwargs)
-        return self._settle(answer, error)
+        loop = self._new_loop(model_input, kwargs)
+        output, error = self._try(loop, config, **kwargs)
+        while loop.add_feedback(error):
+            output, error = self._try(loop, config, **kwargs)
+        return self._raise_or_return(output, error)
 
-    async def _aask(
-        self, given: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    async def _ainvoke(
+        self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        attempts = self._attempts(given, kwargs)
-        answer, error = await self._atry(attempts, config, **kwargs)
-        while attempts.go_on_after(error):
-            answer, error = await self._atry(attempts, config, **kwargs)
-        return self._settle(answer, error)
+        loop = self._new_loop(model_input, kwargs)
+        output, error = await self._atry(loop, config, **kwargs)
+        while loop.add_feedback(error):
+            output, error = await self._atry(loop, config, **kwargs)
+        return self._raise_or_return(output, error)
 
-    def _try(self, attempts: Attempts, config: RunnableConfig | None, **kwargs: Any) -> _Tried:
+    def _try(self, loop: RepairLoop, config: RunnableConfig | None, **kwargs: Any) -> _Result:
         try:
-            chain = self.chains[attempts.method]
-            return self._tried(chain.invoke(attempts.messages, config, **kwargs))
+            chain = self.chains[loop.method]
+            return self._result(chain.invoke(loop.messages, config, **kwargs))
         except (StructuredOutputError, BadRequestError) as error:
             return None, error
 
     async def _atry(
-        self, attempts: Attempts, config: RunnableConfig | None, **kwargs: Any
-    ) -> _Tried:
+        self, loop: RepairLoop, config: RunnableConfig | None, **kwargs: Any
+    ) -> _Result:
         try:
-            chain = self.chains[attempts.method]
-            return self._tried(await chain.ainvoke(attempts.messages, config, **kwargs))
+            chain = self.chains[loop.method]
+            return self._result(await chain.ainvoke(loop.messages, config, **kwargs))
         except (StructuredOutputError, BadRequestError) as error:
             return None, error
 
-    def _tried(self, answer: Any) -> _Tried:
-        return answer, answer["parsing_error"] if self.include_raw else None
+    def _result(self, output: Any) -> _Result:
+        return output, output["parsing_error"] if self.include_raw else None
 
-    def _settle(self, answer: Any, error: AimlErnieError | None) -> Any:
-        if error is not None and answer is None:
+    def _raise_or_return(self, output: Any, error: AimlErnieError | None) -> Any:
+        if error is not None and output is None:
             raise error
-        return answer
+        return output
 
-    def _ask_streaming(
+    def _stream_input(
         self,
-        given: Iterator[LanguageModelInput],
+        model_input: Iterator[LanguageModelInput],
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        return self._stream(self._attempts(next(given), kwargs), config, **kwargs)
+        return self._stream(self._new_loop(next(model_input), kwargs), config, **kwargs)
 
     def _stream(
-        self, attempts: Attempts, config: RunnableConfig | None, **kwargs: Any
+        self, loop: RepairLoop, config: RunnableConfig | None, **kwargs: Any
     ) -> Iterator[Any]:
-        has_given = False
+        has_emitted = False
         try:
-            chain = self.chains[attempts.method]
-            for part in chain.stream(attempts.messages, config, **kwargs):
-                attempts.accept()
-                has_given = True
+            chain = self.chains[loop.method]
+            for part in chain.stream(loop.messages, config, **kwargs):
+                loop.accept()
+                has_emitted = True
                 yield part
         except (StructuredOutputError, BadRequestError) as error:
-            if has_given or not attempts.go_on_after(error):
+            if has_emitted or not loop.add_feedback(error):
                 raise
         else:
             return
-        yield from self._stream(attempts, config, **kwargs)
+        yield from self._stream(loop, config, **kwargs)
 
-    async def _aask_streaming(
+    async def _astream_input(
         self,
-        given: AsyncIterator[LanguageModelInput],
+        model_input: AsyncIterator[LanguageModelInput],
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
-        attempts = self._attempts(await anext(given), kwargs)
-        async for part in self._astream(attempts, config, **kwargs):
+        loop = self._new_loop(await anext(model_input), kwargs)
+        async for part in self._astream(loop, config, **kwargs):
             yield part
 
     async def _astream(
-        self, attempts: Attempts, config: RunnableConfig | None, **kwargs: Any
+        self, loop: RepairLoop, config: RunnableConfig | None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        has_given = False
+        has_emitted = False
         try:
-            chain = self.chains[attempts.method]
-            async for part in chain.astream(attempts.messages, config, **kwargs):
-                attempts.accept()
-                has_given = True
+            chain = self.chains[loop.method]
+            async for part in chain.astream(loop.messages, config, **kwargs):
+                loop.accept()
+                has_emitted = True
                 yield part
         except (StructuredOutputError, BadRequestError) as error:
-            if has_given or not attempts.go_on_after(error):
+            if has_emitted or not loop.add_feedback(error):
                 raise
         else:
             return
-        async for part in self._astream(attempts, config, **kwargs):
+        async for part in self._astream(loop, config, **kwargs):
             yield part
 
 
-async def _only(given: LanguageModelInput) -> AsyncIterator[LanguageModelInput]:
-    yield given
+async def _only(model_input: LanguageModelInput) -> AsyncIterator[LanguageModelInput]:
+    yield model_input

@@ -1,4 +1,4 @@
-"""The schema of an answer: read from whatever users have, told to the API, held against answers."""
+"""Output schemas: parse user input, encode for the API, validate completions."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from typing_extensions import is_typeddict
 from langchain_aimlernie._imports import DeferredImport
 from langchain_aimlernie._structured.json_schema import (
     check_references,
-    closed,
-    inlined,
+    dereference,
+    strict_schema,
     without_absent,
     without_lost_mappings,
     without_titles,
@@ -45,7 +45,7 @@ _LONGEST_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class OutputSchema:
-    """What an answer must look like.
+    """The schema of a structured output.
 
     Attributes:
         name: What the API is told, 1 to 64 of `A-Z a-z 0-9 _ -`.
@@ -69,10 +69,10 @@ class OutputSchema:
     @property
     def wire_definition(self) -> dict[str, Any]:
         """The JSON Schema for the API: closed, and with every property required, if strict."""
-        return closed(self.definition) if self.strict else dict(self.definition)
+        return strict_schema(self.definition) if self.strict else dict(self.definition)
 
     def load(self, value: object) -> object:
-        """Return what the user gets for parsed JSON.
+        """Return the user's object for parsed JSON.
 
         A `null` that the schema does not allow, for a property that it does not require, counts as
         the property's absence: models write it so.
@@ -90,7 +90,7 @@ class OutputSchema:
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
-    """Understand any of the forms in which users have a schema. Nothing given is changed.
+    """Return a schema in any form as an `OutputSchema`; the argument is not changed.
 
     Args:
         given: See `Schema`. A dict is sent to the API as it is, except for a
@@ -146,15 +146,15 @@ def _check(definition: Mapping[str, Any], value: object) -> object:
 
 
 def _read(given: object, strict: bool | None) -> OutputSchema:
-    """Do what `parse_schema` does, but for the check of dicts."""
-    for applies, read in _READERS:
+    """Return the parsed schema without the check of dicts."""
+    for applies, read in _PARSERS:
         if applies(given):
             return _with_strict(read(given), strict)
     raise ValueError(f"{given!r} is no schema of an answer. Give {_ACCEPTED}.")
 
 
 def encode_response_format(schema: object, strict: bool | None = None) -> dict[str, Any]:
-    """Turn a schema, or a response format that is already one, into the API's `response_format`.
+    """Return a schema, or a response format, as the API's `response_format`.
 
     Args:
         schema: What `parse_schema` takes, or `{"type": "text"}` or `{"type": "json_object"}`.
@@ -170,13 +170,13 @@ def encode_response_format(schema: object, strict: bool | None = None) -> dict[s
 
 
 def encode_output_format(answer: OutputSchema) -> dict[str, Any]:
-    """Turn a schema into the `response_format` that makes the API keep to it."""
-    json_schema = _described(answer) | {"schema": answer.wire_definition}
+    """Return the `response_format` of type `json_schema` for a schema."""
+    json_schema = _with_description(answer) | {"schema": answer.wire_definition}
     return {"type": "json_schema", "json_schema": json_schema}
 
 
 def encode_output_tool(answer: OutputSchema) -> dict[str, Any]:
-    """Turn a schema into the function whose call is the answer.
+    """Return the function whose arguments are the object.
 
     Raises:
         ValueError: The schema describes no object, so it cannot be a function's arguments.
@@ -186,11 +186,11 @@ def encode_output_tool(answer: OutputSchema) -> dict[str, Any]:
             f"{answer.name} is of type {answer.definition['type']!r}, and only an object can be "
             "the arguments of a function: use method='json_schema', or a schema with fields."
         )
-    function = _described(answer) | {"parameters": answer.wire_definition}
+    function = _with_description(answer) | {"parameters": answer.wire_definition}
     return {"type": "function", "function": function}
 
 
-def _described(answer: OutputSchema) -> dict[str, Any]:
+def _with_description(answer: OutputSchema) -> dict[str, Any]:
     described: dict[str, Any] = {"name": answer.name}
     if answer.description:
         described["description"] = answer.description
@@ -211,7 +211,7 @@ def _with_strict(answer: OutputSchema, strict: bool | None) -> OutputSchema:
 
 
 def _wire_name(name: object) -> str:
-    """Keep what the API allows in a name (a generic class is called `Box[int]`)."""
+    """Return a name with the characters that the API allows (a generic class is `Box[int]`)."""
     kept = _NOT_IN_NAMES.sub("_", str(name or ""))[:_LONGEST_NAME].strip("_")
     return kept or DEFAULT_NAME
 
@@ -239,13 +239,13 @@ def _read_class(cls: type) -> OutputSchema:
 def _class_schema(cls: type) -> dict[str, Any]:
     """Return the JSON Schema of a class, inlined, with no title but its own."""
     try:
-        schema = inlined(_generate(cls))
+        schema = dereference(_json_schema_of(cls))
     except (PydanticUserError, NameError, RecursionError) as error:
         raise ValueError(f"{cls.__name__} has no JSON Schema: {error}") from error
     return {**without_titles(schema), "title": schema.get("title") or cls.__name__}
 
 
-def _generate(cls: Any) -> dict[str, Any]:
+def _json_schema_of(cls: Any) -> dict[str, Any]:
     if issubclass(cls, BaseModelV1):
         return cast("dict[str, Any]", cls.schema())
     if issubclass(cls, BaseModel):
@@ -265,7 +265,7 @@ def _load_dataclass(cls: type, value: object) -> object:
 def _load_json(
     load_json: Callable[[bytes], object], load_python: Callable[[object], object], value: object
 ) -> object:
-    """Validate as JSON, where a strict class takes dates, enums and tuples as JSON writes them."""
+    """Validate as JSON: a strict class then accepts dates, enums and tuples in JSON's form."""
     try:
         text = to_json(value, inf_nan_mode="constants")
     except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
@@ -287,7 +287,7 @@ _KEYWORDS = frozenset({"type", "properties", "anyOf", "oneOf", "allOf", "enum", 
 
 
 def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
-    """Tell JSON Schemas from their wrappers, which core takes for schemas or loses."""
+    """Distinguish JSON Schemas from their wrappers, which core takes for schemas or loses."""
     for wrapper in _WRAPPERS:
         if isinstance(given.get(wrapper), Mapping):
             given = given[wrapper]
@@ -336,7 +336,7 @@ def _definition(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_function(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the one form that core turns into a JSON Schema without loss or failure."""
+    """Return the one form that core converts to a JSON Schema without loss or failure."""
     described = {"name": name, "description": description} if description else {"name": name}
     return {**described, "parameters": dict(schema)}
 
@@ -360,7 +360,7 @@ def _read_function(given: BaseTool | FunctionType) -> OutputSchema:
 
 
 _Reader = tuple[Callable[[Any], bool], Callable[[Any], OutputSchema]]
-_READERS: tuple[_Reader, ...] = (
+_PARSERS: tuple[_Reader, ...] = (
     (lambda given: isinstance(given, type) and issubclass(given, BaseModel), _read_model),
     (lambda given: isinstance(given, type) and issubclass(given, BaseModelV1), _read_model_v1),
     (is_typeddict, _read_class),
@@ -388,7 +388,7 @@ def encode_function(tool: Any) -> Any:
     if isinstance(tool, BaseTool):
         is_plain = isinstance(tool, Tool) and not tool.args_schema
         return tool if is_plain else _function_of_tool(tool)
-    if isinstance(tool, type) and any(applies(tool) for applies, _ in _READERS):
+    if isinstance(tool, type) and any(applies(tool) for applies, _ in _PARSERS):
         schema = _class_schema(tool)
         return _function(schema["title"], schema.get("description"), schema)
     if callable(tool) and isinstance(name := getattr(tool, "__name__", None), str):
@@ -402,7 +402,7 @@ def encode_function(tool: Any) -> Any:
 def _function_of_tool(tool: BaseTool) -> dict[str, Any]:
     given = tool.tool_call_schema
     if isinstance(given, Mapping):  # as the tools of MCP servers have it
-        return _function(tool.name, tool.description, without_titles(inlined(given)))
+        return _function(tool.name, tool.description, without_titles(dereference(given)))
     return _function(tool.name, tool.description, _class_schema(given))
 
 
@@ -429,4 +429,4 @@ def encode_parameters(function: Mapping[str, Any], strict: bool | None) -> dict[
     parameters = function.get("parameters") or _EMPTY_OBJECT
     check_references(parameters)
     parameters = without_lost_mappings(parameters)
-    return closed(parameters) if own or strict else parameters
+    return strict_schema(parameters) if own or strict else parameters

@@ -39,14 +39,14 @@ def typed_dict_schema(cls: type) -> dict[str, Any]:
         NameError: An annotation names what cannot be found.
         pydantic.errors.PydanticUserError: A type has no JSON Schema.
     """
-    schema = TypeAdapter(_readable(cls, frozenset())).json_schema()
+    schema = TypeAdapter(_normalize(cls, frozenset())).json_schema()
     if "Args:" in (cls.__doc__ or ""):
         _take_docstring(schema, cls)
     return schema
 
 
 def _take_docstring(schema: dict[str, Any], cls: type) -> None:
-    """Take over the descriptions that core reads in a docstring."""
+    """Add the descriptions that core reads from a docstring."""
     try:
         function = convert_to_openai_function(cls)
     except Exception:  # noqa: BLE001  core cannot convert every class; then the whole text describes it
@@ -57,8 +57,8 @@ def _take_docstring(schema: dict[str, Any], cls: type) -> None:
             schema["properties"][name].setdefault("description", described["description"])
 
 
-def _readable(cls: type, enclosing: frozenset[type]) -> Any:
-    """Make a TypedDict anew as pydantic reads it."""
+def _normalize(cls: type, enclosing: frozenset[type]) -> Any:
+    """Return a TypedDict in the form that pydantic reads."""
     hints = get_type_hints(cls, include_extras=True)
     required = cls.__required_keys__  # type: ignore[attr-defined]  # every TypedDict has it
     within = enclosing | {cls}
@@ -69,7 +69,7 @@ def _readable(cls: type, enclosing: frozenset[type]) -> Any:
 
 
 def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
-    """Turn the annotation of a key into one that pydantic understands in full."""
+    """Return the annotation of a key in the form that pydantic reads."""
     while (qualifier := get_origin(hint)) in _QUALIFIERS:
         if qualifier is not ReadOnly:  # an annotation that is text hides it from the class
             required = qualifier is Required
@@ -78,7 +78,7 @@ def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
     if get_origin(hint) is Annotated:
         hint, *rest = get_args(hint)
         extras = tuple(rest)
-    hint = _rebuilt(hint, within)
+    hint = _normalize_nested(hint, within)
     for extra in (*extras, *_description(extras)):
         hint = Annotated[hint, extra]
     if _has_default(extras) and extras[0] is not ...:
@@ -100,12 +100,12 @@ def _description(extras: tuple[Any, ...]) -> list[Any]:
     return [Field(description=description, json_schema_extra={"default": default})]
 
 
-def _rebuilt(hint: Any, within: frozenset[type]) -> Any:
-    """Make the TypedDicts anew that an annotation holds; leave everything else as it is."""
+def _normalize_nested(hint: Any, within: frozenset[type]) -> Any:
+    """Normalize the TypedDicts within an annotation."""
     if is_typeddict(hint):
-        return dict[str, Any] if hint in within else _readable(hint, within)
+        return dict[str, Any] if hint in within else _normalize(hint, within)
     arguments = get_args(hint)
-    rebuilt = tuple(_rebuilt(argument, within) for argument in arguments)
+    rebuilt = tuple(_normalize_nested(argument, within) for argument in arguments)
     if rebuilt == arguments:
         return hint
     origin = get_origin(hint)

@@ -115,21 +115,21 @@ def _exact(number: Any) -> Fraction:
 
 
 def _describe(error: Any) -> str:
-    """Say what is wrong, in which place, under which keyword."""
+    """Return the message of a validation error, with its location and keyword."""
     error = best_match([error])
     place = error.json_path.removeprefix("$").lstrip(".") or "the answer"
     message, value = error.message, repr(error.instance)
     if message.startswith(value):
-        message = _shown(error.instance) + message.removeprefix(value)
+        message = _display(error.instance) + message.removeprefix(value)
     limit, keyword = error.validator_value, error.validator or "false"
     is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
     rule = f"{keyword} {limit}" if is_number else keyword
-    return f"{place}: {_clipped(message, _MAX_MESSAGE)} ({rule})"
+    return f"{place}: {_truncated(message, _MAX_MESSAGE)} ({rule})"
 
 
-def _shown(value: object) -> str:
-    return _clipped(json.dumps(value, ensure_ascii=False), _MAX_VALUE)
+def _display(value: object) -> str:
+    return _truncated(json.dumps(value, ensure_ascii=False), _MAX_VALUE)
 
 
-def _clipped(text: str, limit: int) -> str:
+def _truncated(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[:limit] + "…"

@@ -64,7 +64,7 @@ def catalogue(*items):
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
     """Forget the lists of other tests: a port can come again."""
-    monkeypatch.setattr(module, "_kept", {})
+    monkeypatch.setattr(module, "_etag_cache", {})
 
 
 @pytest.fixture

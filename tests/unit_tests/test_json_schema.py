@@ -351,12 +351,12 @@ def test_tools_without_arguments_have_an_empty_schema():
 
 
 def test_strict_closes_every_object():
-    closed = {"additionalProperties": False}
+    strict_schema = {"additionalProperties": False}
     cat = {
         "type": "object",
         "properties": {"kind": {"type": "string", "const": "cat"}, "lives": {"type": "integer"}},
         "required": ["kind", "lives"],
-        **closed,
+        **strict_schema,
     }
     dog = {
         "type": "object",
@@ -365,7 +365,7 @@ def test_strict_closes_every_object():
             "name": {"type": "string", "default": "Rex"},
         },
         "required": ["kind", "name"],
-        **closed,
+        **strict_schema,
     }
     sent = encode_response_format(Owner, True)["json_schema"]["schema"]
     assert (sent["required"], sent["additionalProperties"]) == (list(Owner.model_fields), False)
