@@ -14,6 +14,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 
 from langchain_aimlernie import BadRequestError, ChatAimlErnie, SpendTracker, list_models, models
 from langchain_aimlernie.spend import BudgetExceededError
@@ -347,3 +348,29 @@ def test_what_cannot_be_continued(data):
 def test_invalid_settings(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         SpendTracker(**settings)
+
+
+def test_a_plain_thread_counts_with_the_config_of_its_chain(server):
+    server.reply(TEXT)
+    llm = chat(server)
+
+    def in_thread(prompt, config):
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(llm.invoke, prompt, config).result()
+
+    with SpendTracker() as spend:
+        RunnableLambda(in_thread).invoke(PROMPT)
+    assert spend.total.calls == 1
+
+
+def test_the_outer_block_counts_after_the_inner_one(server):
+    server.reply(TEXT, times=4)
+    llm = chat(server)
+    with SpendTracker() as outer:
+        llm.invoke(PROMPT)
+        with SpendTracker() as middle:
+            with SpendTracker() as inner:
+                llm.invoke(PROMPT)
+            llm.invoke(PROMPT)
+        llm.invoke(PROMPT)
+    assert [each.total.calls for each in (outer, middle, inner)] == [4, 2, 1]

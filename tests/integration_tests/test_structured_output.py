@@ -382,3 +382,44 @@ def test_response_format_takes_schemas_everywhere(model, ernie_server, response_
     assert sent[0] == sent[1] == sent[2]
     kind = "json_object" if response_format == {"type": "json_object"} else "json_schema"
     assert sent[0]["type"] == kind
+
+
+def test_only_the_schema_s_own_call_is_streamed(model, ernie_server):
+    other = {"name": "look_up", "args": '{"setup": "none", "punchline": "none"}'}
+    own = {"name": "Joke", "args": TEXT}
+    ernie_server.reply(tool_calls=[other, own], chunk_size=40)
+    schema = convert_to_json_schema(Joke)
+    items = list(model.with_structured_output(schema, method="function_calling").stream("A joke."))
+    assert items[-1] == JOKE
+    assert not [item for item in items if "none" in item.values()]
+
+
+def test_a_partial_object_that_stops_being_valid_is_not_none(model, ernie_server):
+    class Short(BaseModel):
+        word: str = Field("", max_length=3)
+
+    ernie_server.reply('{"word": "abcdefgh"}', chunk_size=60)
+    items = []
+    with pytest.raises(StructuredOutputError, match="does not fit Short"):
+        items.extend(model.with_structured_output(Short, method="json_mode").stream("A word."))
+    assert None not in items
+
+
+@pytest.mark.parametrize("include_raw", [False, True])
+def test_a_filtered_completion_is_in_the_error(model, ernie_server, include_raw):
+    ernie_server.reply("Something bad", finish_reason="content_filter")
+    structured = model.with_structured_output(Joke, include_raw=include_raw)
+    if include_raw:
+        error = structured.invoke("Tell a joke.")["parsing_error"]
+    else:
+        with pytest.raises(RefusalError) as caught:
+            structured.invoke("Tell a joke.")
+        error = caught.value
+    assert (error.llm_output, error.finish_reason) == ("Something bad", "content_filter")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_response_format_beside_the_schema_is_refused(model, ernie_server, method):
+    with pytest.raises(ValueError, match="response_format"):
+        model.with_structured_output(Joke, method=method, response_format={"type": "text"})
+    assert ernie_server.requests == []

@@ -15,6 +15,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_aimlernie import errors
 from langchain_aimlernie._response import error_mapping as _error_answers
 from langchain_aimlernie._response import error_patterns as _error_wordings
+from langchain_aimlernie._response.error_body import MAX_BODY
 from langchain_aimlernie._response.error_mapping import error_from_response, error_in_payload
 from langchain_aimlernie._text import Redactor, truncate
 from langchain_aimlernie.errors import (
@@ -644,3 +645,28 @@ def test_a_refusal_is_also_the_class_that_core_has_for_it():
     assert not error.is_retryable
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.raw_message) == (str(error), answer)
+
+
+@pytest.mark.parametrize("limit", [4, 40])
+def test_escaped_text_keeps_the_limit(limit):
+    assert len(truncate("\x01" * limit, limit)) == limit
+
+
+@pytest.mark.parametrize(
+    ("size", "kind"), [(100, dict), (MAX_BODY - 100, dict), (MAX_BODY, str), (10**6, str)]
+)
+def test_a_body_is_json_unless_it_is_too_long(size, kind):
+    body = json.dumps({"error": {"message": "wrong"}, "more": "x" * size}).encode()
+    error = from_body(400, body)
+    assert isinstance(error.body, kind)
+    assert len(error.body if kind is str else json.dumps(error.body)) <= MAX_BODY
+    assert str(error) == "wrong [HTTP 400]" if size <= MAX_BODY else True
+
+
+def test_each_id_is_shown_once():
+    headers = {"x-request-id": "req-123456", "x-inference-id": "req-123456"}
+    error = error_from_response(500, headers, b'{"message": "failed"}')
+    assert str(error) == "failed [HTTP 500, request id req-123456]"
+    assert (error.request_id, error.inference_id) == ("req-123456", "req-123456")
+    error = error_from_response(500, headers, b'{"message": "failed (req-123456)"}')
+    assert str(error) == "failed (req-123456) [HTTP 500]"

@@ -332,3 +332,12 @@ def test_chunks_of_one_stream_have_blocks_of_stable_names():
     assert [kind for kind, _ in blocks] == ["reasoning", "text", "tool_call", "tool_call"]
     assert whole.content[1]["text"] == "\n你好 \u2028 😀"
     assert [block["args"]["city"] for block in whole.content[2:]] == ["Köln", "北京"]
+
+
+@pytest.mark.parametrize("space", [b"\n", b" \r\n\t", b"\xef\xbb\xbf\n"])
+def test_white_space_may_come_before_a_json_completion(space):
+    decoder = StreamDecoder({}, model="m")
+    body = json.dumps({"choices": [{"index": 0, "message": {"content": "Hi"}}]}).encode()
+    chunks = [chunk for part in (space, body) for chunk in decoder.feed(part)]
+    chunks += decoder.close()
+    assert merged(chunks).content == "Hi"
