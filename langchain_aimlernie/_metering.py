@@ -47,7 +47,7 @@ class Meter(BaseCallbackHandler):
 
     @abstractmethod
     def give_up_waiting(self, run_id: UUID) -> None:
-        """Let the next `reserve` of this run decide without waiting."""
+        """Make the next `reserve` of this run decide without waiting."""
 
 
 _current: ContextVar[tuple[UUID, tuple[Meter, ...]] | None] = ContextVar(
@@ -56,7 +56,7 @@ _current: ContextVar[tuple[UUID, tuple[Meter, ...]] | None] = ContextVar(
 
 
 def add_meter(run_id: UUID, meter: Meter) -> None:
-    """Let `meter` be asked by the call that this run is about to make, in this context."""
+    """Register `meter` for the call that this run is about to make, in this context."""
     current = _current.get()
     others = current[1] if current is not None and current[0] == run_id else ()
     _current.set((run_id, (*others, meter)))
@@ -65,17 +65,17 @@ def add_meter(run_id: UUID, meter: Meter) -> None:
 def set_meters(
     run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
 ) -> None:
-    """Let the meters among the callbacks of a run be asked by the call that it makes."""
+    """Register the meters among the callbacks of a run for its call."""
     if run_manager is not None:
         meters = tuple(each for each in run_manager.handlers if isinstance(each, Meter))
         _current.set((run_manager.run_id, meters) if meters else None)
 
 
 def admit(client_request_id: str) -> None:
-    """Ask the meters of this call whether it may be sent; wait if they say so.
+    """Reserve the cost of this call with each meter, waiting as long as a meter asks.
 
     Raises:
-        BudgetExceededError: It must not.
+        BudgetExceededError: The call must not be sent.
     """
     for run_id, meter in _meters():
         while (future := meter.reserve(run_id, client_request_id)) is not None:
@@ -88,10 +88,10 @@ def admit(client_request_id: str) -> None:
 
 
 async def aadmit(client_request_id: str) -> None:
-    """Ask the meters of this call whether it may be sent; wait if they say so.
+    """Reserve the cost of this call with each meter, waiting as long as a meter asks.
 
     Raises:
-        BudgetExceededError: It must not.
+        BudgetExceededError: The call must not be sent.
     """
     for run_id, meter in _meters():
         while (future := meter.reserve(run_id, client_request_id)) is not None:

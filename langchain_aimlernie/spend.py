@@ -455,7 +455,7 @@ class SpendTracker(Meter):
 
     @override
     def give_up_waiting(self, run_id: UUID) -> None:
-        """Let the next `reserve` of this run decide without waiting."""
+        """Make the next `reserve` of this run decide without waiting."""
         if (run := self._runs.get(run_id)) is not None:
             run.may_wait = False
 
@@ -516,7 +516,7 @@ class SpendTracker(Meter):
         run.reserved = _ZERO
 
     def _end(self, run_id: UUID) -> _Run:
-        """Take out the run, release its reservation, and wake the calls that wait for a price."""
+        """Remove the run, release its reservation, and wake the calls that wait for a price."""
         run = self._runs.pop(run_id, None) or _Run("", (), (), {}, is_own=False, is_sent=True)
         self._release(run)
         waiters, self._waiters = self._waiters, []

@@ -95,7 +95,7 @@ _clients: dict[ResolvedConfig, PooledClient] = {}
 
 
 def _evict(clients: dict[ResolvedConfig, Any]) -> list[Any]:
-    """Take out the unused clients that were used least recently, but for the last few."""
+    """Remove and return the least recently used idle clients beyond the maximum."""
     unused = [(key, client) for key, client in list(clients.items()) if client.is_unused]
     unused.sort(key=lambda item: item[1].last_used, reverse=True)
     return [clients.pop(key, client) for key, client in unused[_MAX_IDLE_CLIENTS:]]
@@ -115,7 +115,7 @@ class _LoopClients:
         await anext(self._closer)
 
     def _keep(self) -> None:
-        """Let the loop hold on to this object, and nothing else."""
+        """Keep this object alive as long as the loop, by a timer that does nothing."""
         loop = self._loop()
         if loop is not None and not loop.is_closed():
             loop.call_later(_FAR_AWAY, self._keep)

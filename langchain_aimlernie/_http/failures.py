@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from langchain_aimlernie._http.request import APIRequest
 
 _STALE_WINDOW = 3.0
-"""Seconds: a kept connection that the server had closed shows it within a round context. One that
+"""Seconds: a kept connection that the server had closed shows it within a round trip. One that
 breaks later had taken the request."""
 
 _MAX_CAUSE = 200

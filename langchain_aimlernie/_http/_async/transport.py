@@ -190,7 +190,7 @@ class AsyncStream(Generic[T]):
             del failed  # it holds this frame: only the garbage collector would free both
 
     async def aclose(self) -> None:
-        """Give the connection back; it is closed unless the stream has come to its end."""
+        """Release the connection; it is closed unless the stream has come to its end."""
         self._begin, self._next, self._chunks = None, None, iter(())
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
@@ -326,7 +326,7 @@ class AsyncAttempt(Generic[T]):
                     room -= len(part)
 
     async def close(self) -> None:
-        """Give the connection back; it is closed unless the response was read to its end."""
+        """Release the connection; it is closed unless the response was read to its end."""
         response, self._response = self._response, None
         body, self._body = cast("Any", self._body), None
         stream, self._network_stream = self._network_stream, None
