@@ -1,4 +1,4 @@
-"""An agent that asks before it acts: it stops at a tool, is stored, and goes on when told to."""
+"""An agent that asks before it acts: it pauses at a tool call and resumes with a decision."""
 
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware

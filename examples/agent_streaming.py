@@ -45,7 +45,7 @@ def by_blocks() -> None:
     """Take typed blocks (version v3, which LangChain calls experimental)."""
     for message in AGENT.stream_events(QUESTION, version="v3").messages:
         print("thought:", "".join(message.reasoning))
-        print("said:", "".join(message.text), "called:", message.tool_calls.get())
+        print("text:", "".join(message.text), "called:", message.tool_calls.get())
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ def get_weather(city: str) -> str:
 def main() -> None:
     """Ask for the same object in three ways."""
     llm = ChatAimlErnie(temperature=0)
-    # A schema alone: the model's profile says that the API has structured output of its own.
+    # A schema alone: by the model's profile, the API supports structured output.
     for way in (Report, ProviderStrategy(Report, strict=True), ToolStrategy(Report)):
         agent = create_agent(llm, tools=[get_weather], response_format=way)
         state = agent.invoke({"messages": [("human", "What is the weather in Paris?")]})

@@ -30,8 +30,8 @@ def main() -> None:
     }
 
     print(chain.invoke({"who": "a bakery", "language": "Chinese"}))
-    for piece in motto.stream({"who": "a harbour"}):
-        print(piece, end="", flush=True)
+    for chunk in motto.stream({"who": "a harbour"}):
+        print(chunk, end="", flush=True)
     print()
     print(motto.batch([{"who": "a library"}, {"who": "a school"}]))
 

@@ -1,4 +1,4 @@
-"""Errors and retries: which class says what, what is tried again, and what to fall back on."""
+"""Errors and retries: error classes, what is retried, and fallbacks."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def ask(llm: ChatAimlErnie, question: str) -> str:
     except NotFoundError as error:
         return f"no such model: {error}"
     except RateLimitError as error:
-        return f"too fast; the server says to wait {error.retry_after} s"
+        return f"rate limited; retry after {error.retry_after} s"
     except APITimeoutError as error:
         return f"too slow: {error}"
     except AimlErnieError as error:

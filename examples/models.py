@@ -1,4 +1,4 @@
-"""Models: what each takes, as the package knows it; what it costs, as the API says today."""
+"""Models: capabilities from the package's table, current prices from the API."""
 
 from langchain_aimlernie import ChatAimlErnie, list_models
 

@@ -21,7 +21,7 @@ def stream_thoughts() -> None:
 
 
 def main() -> None:
-    """Stream thoughts, read them from a whole message, and turn them off."""
+    """Stream reasoning, read it from a complete message, and turn it off."""
     stream_thoughts()
 
     # Only ernie-5.0 has the switch and the budget; other models refuse them before sending.

@@ -1,4 +1,4 @@
-"""Streaming: the answer piece by piece, sync, async, two at once, and broken off."""
+"""Streaming: chunks as they arrive, sync, async, two at once, and stopped early."""
 
 import asyncio
 
@@ -8,7 +8,7 @@ ENOUGH = 5
 
 
 def stream(llm: ChatAimlErnie) -> None:
-    """Print pieces as they come; their sum is the message that `invoke` would have given."""
+    """Print chunks as they arrive; their sum is the message that `invoke` would return."""
     whole = None
     for chunk in llm.stream("Tell me a story about a lighthouse."):
         print(chunk.text, end="", flush=True)

@@ -1,4 +1,4 @@
-"""Structured output: an object of a pydantic class, or an error that says why there is none."""
+"""Structured output: an instance of a pydantic class, or an error with the reason."""
 
 from typing import Literal
 

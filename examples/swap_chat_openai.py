@@ -19,7 +19,7 @@ def program(llm: BaseChatModel) -> Runnable[dict[str, str], str]:
 
 
 def openai_model() -> BaseChatModel:
-    """Make what there was before: the same words, for the same API."""
+    """Return the former model: the same parameters, for the same API."""
     from langchain_openai import ChatOpenAI  # noqa: PLC0415  it may not be installed
 
     return ChatOpenAI(
@@ -34,7 +34,7 @@ def openai_model() -> BaseChatModel:
 
 
 def main() -> None:
-    """Run the same program on the new model, then on either, as the config says."""
+    """Run the same program on the new model, then on either, chosen by the config."""
     llm = ChatAimlErnie(model=NAME, temperature=0.2, max_tokens=100, timeout=60, max_retries=2)
     print("ernie:", program(llm).invoke({"what": "hello"}))
 

@@ -1,4 +1,4 @@
-"""Vision: an image and a PDF for the models that take them, and what the others say."""
+"""Vision: an image and a PDF for models that accept them, and the error of those that do not."""
 
 import base64
 import struct

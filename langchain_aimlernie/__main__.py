@@ -1,4 +1,4 @@
-"""Talk to ERNIE in a terminal: `python -m langchain_aimlernie [--local] "prompt"`."""
+"""Chat with ERNIE in a terminal: `python -m langchain_aimlernie [--local] "prompt"`."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import TextIO
 
-_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+_DIM, _RESET = "\x1b[2m", "\x1b[0m"
 _INTERRUPTED = 130
-"""What a shell reports for a program that Ctrl-C ended."""
+"""Exit code of shells for a program that was ended by SIGINT (128 + 2)."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: The words after the program's name; those of the process by default.
+        arguments: Command-line arguments; `sys.argv[1:]` by default.
 
     Returns:
-        The exit code: 0, 1 after an error (told on stderr), 130 after Ctrl-C.
+        The exit code: 0, 1 after an error (reported on stderr), 130 after Ctrl-C.
     """
-    options = _parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments)
     try:
-        with _model(options) as llm:
-            return _run(llm, options)
+        with _open_model(options) as llm:
+            return _run_command(llm, options)
     except ValidationError as error:
-        _tell(f"error: {first_message(error)}")
+        _print_status(f"error: {first_message(error)}")
         return 1
     except AimlErnieError as error:
-        _tell(f"error: {error}")
+        _print_status(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         return _INTERRUPTED
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m langchain_aimlernie",
         description="Stream an answer of an ERNIE model, then tell what it cost.",
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 @contextlib.contextmanager
-def _model(options: argparse.Namespace) -> Iterator[ChatAimlErnie]:
+def _open_model(options: argparse.Namespace) -> Iterator[ChatAimlErnie]:
     if not options.local:
         with ChatAimlErnie(model=options.model) as llm:
             yield llm
@@ -90,17 +90,17 @@ def _model(options: argparse.Namespace) -> Iterator[ChatAimlErnie]:
         yield llm
 
 
-def _run(llm: ChatAimlErnie, options: argparse.Namespace) -> int:
+def _run_command(llm: ChatAimlErnie, options: argparse.Namespace) -> int:
     history: list[BaseMessage] = [SystemMessage(options.system)] if options.system else []
     if options.prompt is None:
         return _chat(llm, history)
     prompt = sys.stdin.read() if options.prompt == "-" else options.prompt
-    _answer(llm, [*history, HumanMessage(prompt)])
+    _stream_completion(llm, [*history, HumanMessage(prompt)])
     return 0
 
 
 def _chat(llm: ChatAimlErnie, history: list[BaseMessage]) -> int:
-    _tell(f"{llm.model_name} - an empty line or Ctrl-D ends the conversation")
+    _print_status(f"{llm.model_name} - an empty line or Ctrl-D ends the conversation")
     while True:
         try:
             prompt = input("> ").strip()
@@ -110,13 +110,13 @@ def _chat(llm: ChatAimlErnie, history: list[BaseMessage]) -> int:
             return 0
         history.append(HumanMessage(prompt))
         try:
-            history.append(_answer(llm, history))
+            history.append(_stream_completion(llm, history))
         except AimlErnieError as error:
             history.pop()
-            _tell(f"error: {error}")
+            _print_status(f"error: {error}")
 
 
-def _answer(llm: ChatAimlErnie, messages: list[BaseMessage]) -> AIMessage:
+def _stream_completion(llm: ChatAimlErnie, messages: list[BaseMessage]) -> AIMessage:
     printer = _Printer(sys.stdout)
     whole: AIMessageChunk | None = None
     for chunk in llm.stream(messages):
@@ -125,44 +125,44 @@ def _answer(llm: ChatAimlErnie, messages: list[BaseMessage]) -> AIMessage:
     printer.end()
     message = message_chunk_to_message(whole or AIMessageChunk(content=""))
     if not isinstance(message, AIMessage):
-        raise TypeError(f"A stream gave a {type(message).__name__}.")
-    _tell(_cost(message))
+        raise TypeError(f"Expected an AIMessage from the stream, got {type(message).__name__}.")
+    _print_status(_usage_line(message))
     return message
 
 
 class _Printer:
-    """Prints a stream as it comes: reasoning dimmed, the answer plain."""
+    """Print chunks as they arrive: reasoning dimmed (on a terminal), then the completion."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._colour = out.isatty()
-        self._thinking = False
+        self._in_reasoning = False
 
     def show(self, chunk: AIMessageChunk) -> None:
-        if thought := chunk.additional_kwargs.get("reasoning_content"):
-            self._think(thinking=True)
-            self._out.write(thought)
+        if reasoning := chunk.additional_kwargs.get("reasoning_content"):
+            self._set_reasoning(active=True)
+            self._out.write(reasoning)
         if text := str(chunk.text):
-            self._think(thinking=False)
+            self._set_reasoning(active=False)
             self._out.write(text)
         self._out.flush()
 
     def end(self) -> None:
-        self._think(thinking=False)
+        self._set_reasoning(active=False)
         self._out.write("\n")
         self._out.flush()
 
-    def _think(self, *, thinking: bool) -> None:
-        if thinking == self._thinking:
+    def _set_reasoning(self, *, active: bool) -> None:
+        if active == self._in_reasoning:
             return
-        self._thinking = thinking
+        self._in_reasoning = active
         if self._colour:
-            self._out.write(_DIM if thinking else _PLAIN)
-        if not thinking:
+            self._out.write(_DIM if active else _RESET)
+        if not active:
             self._out.write("\n\n")
 
 
-def _cost(message: AIMessage) -> str:
+def _usage_line(message: AIMessage) -> str:
     usage, metadata = message.usage_metadata, message.response_metadata
     parts = [str(metadata.get("model_name"))]
     if usage is not None:
@@ -176,7 +176,7 @@ def _cost(message: AIMessage) -> str:
     return f"[{' · '.join(parts)}]"
 
 
-def _tell(line: str) -> None:
+def _print_status(line: str) -> None:
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 

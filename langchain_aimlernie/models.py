@@ -1,7 +1,7 @@
-"""The live catalogue of models, with capabilities and prices.
+"""The live catalogue of models: ids, capabilities, limits and prices.
 
-`GET /v1/models` needs no key. Responses have an ETag, and one that has not changed since the last
-call is not sent again.
+`GET /v1/models` needs no key. Its responses carry an ETag; a list that has not changed since the
+last call is answered with 304 and taken from a cache in memory.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelCard", "alist_models", "list_models"]
 
-_NOTHING: Mapping[str, object] = {}
+_EMPTY: Mapping[str, object] = {}
 _SECTIONS = ("pricing", "capabilities", "modalities")
 _CHAT = "openai/chat-completions"
 _MILLION = 1_000_000
@@ -45,28 +45,28 @@ _MAX_CACHED = 16
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """A model in the catalogue; fields are `None` or empty if the catalogue lacks them.
+    """An entry of the catalogue; a field that the entry lacks is `None` or empty.
 
     Attributes:
-        id: Canonical id, to be given to `ChatAimlErnie(model=...)`.
-        aliases: Other names that the API takes for it.
-        name: Its name for people.
-        developer: Who made it.
-        description: What it is, in a sentence or two.
-        endpoint: The kind of endpoint that serves it, `openai/chat-completions` for chat models.
-        context_tokens: Tokens that prompt and answer may have together.
-        max_output_tokens: Tokens that an answer may have.
-        input_modalities: What it takes, for example `("image", "text")`.
-        output_modalities: What it gives.
-        capabilities: What it can, for example `("streaming", "tools")`.
-        pricing_kind: `fixed`; or `variants` or `variable`, whose prices only `raw` has.
+        id: Canonical id, for `ChatAimlErnie(model=...)`.
+        aliases: Other names that the API accepts.
+        name: Display name.
+        developer: Developer, for example `Baidu`.
+        description: A sentence or two.
+        endpoint: Type of endpoint, `openai/chat-completions` for chat models.
+        context_tokens: Context window in tokens: prompt and completion together.
+        max_output_tokens: Maximum tokens of a completion.
+        input_modalities: Accepted input, for example `("image", "text")`.
+        output_modalities: Possible output, for example `("text",)`.
+        capabilities: Features, for example `("streaming", "tools")`.
+        pricing_kind: `fixed`, or `variants` or `variable`, whose prices are only in `raw`.
         currency: The currency of the prices, `USD`.
-        input_price: Price of a million tokens of prompt.
-        output_price: Price of a million tokens of answer.
-        released: The day of its release, as `YYYY-MM-DD`.
-        docs_url: Its page in the provider's documentation.
+        input_price: Price per million input tokens.
+        output_price: Price per million output tokens.
+        released: Release date, `YYYY-MM-DD`.
+        docs_url: Page in the provider's documentation.
         tags: Tags, for example `playground:chat`.
-        raw: All that the catalogue says of it, as parsed JSON.
+        raw: The whole entry as parsed JSON.
     """
 
     id: str
@@ -91,13 +91,13 @@ class ModelCard:
 
 
 class _CachedResponse(NamedTuple):
-    """A response to be used again."""
+    """A response to reuse; kept as bytes, so that callers cannot change it."""
 
     etag: str
     body: bytes
 
 
-_etag_cache: dict[tuple[str, str], _CachedResponse] = {}  # by address and Authorization
+_etag_cache: dict[tuple[str, str], _CachedResponse] = {}  # by URL and Authorization header
 
 
 def list_models(  # noqa: PLR0913  all of them optional, by name
@@ -111,35 +111,39 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
     max_retries: int = 2,
     http_client: Any = None,
 ) -> list[ModelCard]:
-    """Return the models that the API serves now: Baidu's chat models, if nothing else is asked for.
+    """Return the models that the API serves now, by default Baidu's chat models.
 
     Args:
-        developer: Only models by this developer; `None` for all. A model that does not say who
-            made it, as on servers of one's own, is always in the list.
-        endpoint: Only models served by this kind of endpoint; `None` for all, also of images.
-        include: Sections to ask for; the fields of others stay empty.
-        base_url: The API's address; `None` for that of `AIMLAPI_API_BASE` or else AI/ML API's.
-        api_key: Sent if given; AI/ML API needs none for this.
-        timeout: Seconds that an attempt may take, or a `Timeout` of httpx or httpx2; `None` for no
-            limit.
-        max_retries: Attempts after the first one.
-        http_client: A `Client` of httpx or httpx2 in place of the shared connections.
+        developer: Only models of this developer; `None` for all. A model without a developer, as
+            on self-hosted servers, is always included.
+        endpoint: Only models of this endpoint type; `None` for all, for example image models.
+        include: Optional sections to request; the fields of other sections stay empty.
+        base_url: Address of the API. `None` reads `AIMLAPI_API_BASE`, else uses the AI/ML API.
+        api_key: Sent as a bearer token; the AI/ML API does not require one here.
+        timeout: Seconds per attempt, or a `Timeout` of httpx or httpx2; `None` for no limit.
+        max_retries: Maximum number of retries after the first attempt.
+        http_client: A `Client` of httpx or httpx2 to use instead of the shared connection pool.
+
+    Returns:
+        The models in the order of the catalogue.
 
     Raises:
-        AimlErnieError: The list could not be had; the class says why.
-        ValueError: `base_url`, `api_key`, `timeout` or `http_client` is malformed.
+        AimlErnieError: The request failed; the subclass names the reason.
+        ValueError: `base_url`, `api_key`, `timeout` or `http_client` is invalid.
     """
     from langchain_aimlernie._http import ConnectionConfig, Transport
 
     if http_client is not None:
         check_client(http_client, "http_client", is_async=False)
-    base, key = _base(base_url), _read_key(api_key)
+    base, key = _resolve_base_url(base_url), _parse_secret_key(api_key)
     del api_key  # tools that report errors show local variables
-    call = _new_call(base, _query(include, endpoint), key, timeout, max_retries)
+    request = _build_request(base, _query(include, endpoint), key, timeout, max_retries)
     try:
-        cards = Transport(ConnectionConfig(base), http_client).send(call, partial(_decode, call))
+        cards = Transport(ConnectionConfig(base), http_client).send(
+            request, partial(_decode, request)
+        )
     except AimlErnieError as error:
-        cards = _cached_cards(call, error)
+        cards = _cached_cards(request, error)
     return _filter(cards, developer, endpoint)
 
 
@@ -154,30 +158,35 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
     max_retries: int = 2,
     http_client: Any = None,
 ) -> list[ModelCard]:
-    """Return the same as `list_models`, without blocking the event loop.
+    """Return the models that the API serves now, without blocking the event loop.
+
+    The arguments are those of `list_models`; `http_client` is an `AsyncClient`.
+
+    Returns:
+        The models in the order of the catalogue.
 
     Raises:
-        AimlErnieError: The list could not be had; the class says why.
-        ValueError: `base_url`, `api_key`, `timeout` or `http_client` is malformed.
+        AimlErnieError: The request failed; the subclass names the reason.
+        ValueError: `base_url`, `api_key`, `timeout` or `http_client` is invalid.
     """
     await load_transport()
     from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
 
     if http_client is not None:
         check_client(http_client, "http_client", is_async=True)
-    base, key = _base(base_url), _read_key(api_key)
+    base, key = _resolve_base_url(base_url), _parse_secret_key(api_key)
     del api_key  # tools that report errors show local variables
-    call = _new_call(base, _query(include, endpoint), key, timeout, max_retries)
+    request = _build_request(base, _query(include, endpoint), key, timeout, max_retries)
     try:
         cards = await AsyncTransport(ConnectionConfig(base), http_client).send(
-            call, partial(_decode, call)
+            request, partial(_decode, request)
         )
     except AimlErnieError as error:
-        cards = _cached_cards(call, error)
+        cards = _cached_cards(request, error)
     return _filter(cards, developer, endpoint)
 
 
-def _base(base_url: str | None) -> str:
+def _resolve_base_url(base_url: str | None) -> str:
     return parse_base_url(base_url or base_url_of_environment())
 
 
@@ -186,20 +195,20 @@ def _query(include: Sequence[str], endpoint: str | None) -> str:
     return urlencode({name: value for name, value in fields.items() if value}, safe=",/")
 
 
-def _new_call(
+def _build_request(
     base: str,
     query: str,
-    hidden_key: SecretStr | ValueError | None,
+    secret_key: SecretStr | ValueError | None,
     timeout: Any,
     max_retries: int,
 ) -> APIRequest:
     from langchain_aimlernie._http import APIRequest, Timeouts, parse_timeout
 
-    if isinstance(hidden_key, ValueError):
-        raise hidden_key
+    if isinstance(secret_key, ValueError):
+        raise secret_key
     url = f"{endpoint_url(base, '/models')}?{query}".rstrip("?")
     headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
-    key = "" if hidden_key is None else hidden_key.get_secret_value()
+    key = "" if secret_key is None else secret_key.get_secret_value()
     if key:
         headers["authorization"] = f"Bearer {key}"
     cached = _etag_cache.get((url, headers.get("authorization", "")))
@@ -218,32 +227,35 @@ def _new_call(
     )
 
 
-def _read_key(given: SecretStr | str | None) -> SecretStr | ValueError | None:
-    """Return a key as an object that does not show it, or the error that it is none."""
-    key = given.get_secret_value() if isinstance(given, SecretStr) else given
+def _parse_secret_key(api_key: SecretStr | str | None) -> SecretStr | ValueError | None:
+    """Return the key as a secret, or the error of an invalid key.
+
+    The error is returned, not raised here: a traceback would show the key as a local variable.
+    """
+    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     try:
         return SecretStr(parse_key(key)) if key else None
     except ValueError as error:
         return error.with_traceback(None)
 
 
-def _cache_key(call: APIRequest) -> tuple[str, str]:
-    return call.url, call.headers.get("authorization", "")
+def _cache_key(request: APIRequest) -> tuple[str, str]:
+    return request.url, request.headers.get("authorization", "")
 
 
-def _decode(call: APIRequest, headers: Mapping[str, str], body: bytes) -> list[ModelCard]:
+def _decode(request: APIRequest, headers: Mapping[str, str], body: bytes) -> list[ModelCard]:
     cards = decode_catalogue(body)
     etag = headers.get("etag")
     if etag:
         if len(_etag_cache) >= _MAX_CACHED:
             _etag_cache.clear()
-        _etag_cache[_cache_key(call)] = _CachedResponse(etag, body)
+        _etag_cache[_cache_key(request)] = _CachedResponse(etag, body)
     return cards
 
 
-def _cached_cards(call: APIRequest, error: AimlErnieError) -> list[ModelCard]:
-    """Return the cached list if `error` is a 304."""
-    cached = _etag_cache.get(_cache_key(call))
+def _cached_cards(request: APIRequest, error: AimlErnieError) -> list[ModelCard]:
+    """Return the cached list after 304 Not Modified; otherwise raise `error`."""
+    cached = _etag_cache.get(_cache_key(request))
     if error.status_code != _NOT_MODIFIED or cached is None:
         raise error
     return decode_catalogue(cached.body)
@@ -252,72 +264,80 @@ def _cached_cards(call: APIRequest, error: AimlErnieError) -> list[ModelCard]:
 def _filter(
     cards: Iterable[ModelCard], developer: str | None, endpoint: str | None
 ) -> list[ModelCard]:
-    def is_wanted(card: ModelCard) -> bool:
-        by = card.developer is None or developer is None or _same(card.developer, developer)
-        return by and (endpoint is None or card.endpoint in (None, endpoint))
+    def matches(card: ModelCard) -> bool:
+        return (
+            developer is None
+            or card.developer is None
+            or _is_same_developer(card.developer, developer)
+        ) and (endpoint is None or card.endpoint in (None, endpoint))
 
-    return [card for card in cards if is_wanted(card)]
+    return [card for card in cards if matches(card)]
 
 
-def _same(one: str, other: str) -> bool:
-    """Whether two names are the same; the catalogue writes "Open AI" for `openai/...`."""
+def _is_same_developer(one: str, other: str) -> bool:
+    """Return whether two names are equal but for spaces and case.
+
+    The catalogue writes "Open AI" where ids have `openai/`.
+    """
     return one.replace(" ", "").casefold() == other.replace(" ", "").casefold()
 
 
 def decode_catalogue(body: bytes) -> list[ModelCard]:
-    """Return the cards of a response of `GET /v1/models`; invalid values stay in `raw` only.
+    """Return the cards of a response to `GET /v1/models`.
+
+    A value of an unexpected type leaves its field empty; it is still in `raw`.
 
     Raises:
-        InvalidResponseError: It is no list of models.
+        InvalidResponseError: The body is not a list of models.
     """
-    answer = parse_json(body)
-    items = answer.get("data") if is_object(answer) else None
+    catalogue = parse_json(body)
+    items = catalogue.get("data") if is_object(catalogue) else None
     if not isinstance(items, list):
         raise InvalidResponseError(
-            'The answer is no list of models: {"data": [...]} was expected. Check base_url.',
-            body=answer,
+            'The response is not a list of models: expected {"data": [...]}. Check base_url.',
+            body=catalogue,
         )
-    return [_card(item) for item in items if is_object(item) and _text(item.get("id"))]
+    return [_parse_card(item) for item in items if is_object(item) and _string(item.get("id"))]
 
 
-def _card(item: Mapping[str, object]) -> ModelCard:
+def _parse_card(item: Mapping[str, object]) -> ModelCard:
     info = _object(item.get("info"))
     modalities = _object(item.get("modalities"))
     pricing = _object(item.get("pricing"))
     model = str(item["id"])
     return ModelCard(
         id=model,
-        aliases=_texts(item.get("aliases")),
-        name=_text(info.get("name")) or model,
-        developer=_text(info.get("developer")),
-        description=_text(info.get("description")) or "",
-        endpoint=_text(item.get("type")),
+        aliases=_strings(item.get("aliases")),
+        name=_string(info.get("name")) or model,
+        developer=_string(info.get("developer")),
+        description=_string(info.get("description")) or "",
+        endpoint=_string(item.get("type")),
         context_tokens=_count(info.get("contextLength")),
         max_output_tokens=_count(info.get("outputMax")),
-        input_modalities=_texts(modalities.get("input")),
-        output_modalities=_texts(modalities.get("output")),
-        capabilities=_texts(item.get("capabilities")),
-        pricing_kind=_text(pricing.get("kind")),
-        currency=_text(pricing.get("currency")),
+        input_modalities=_strings(modalities.get("input")),
+        output_modalities=_strings(modalities.get("output")),
+        capabilities=_strings(item.get("capabilities")),
+        pricing_kind=_string(pricing.get("kind")),
+        currency=_string(pricing.get("currency")),
         input_price=_price(pricing, {"input", "prompt"}),
         output_price=_price(pricing, {"output", "completion"}),
-        released=_text(info.get("releasedAt")),
-        docs_url=_text(info.get("docsUrl")),
-        tags=_texts(item.get("tags")),
+        released=_string(info.get("releasedAt")),
+        docs_url=_string(info.get("docsUrl")),
+        tags=_strings(item.get("tags")),
         raw=item,
     )
 
 
 def _price(pricing: Mapping[str, object], directions: set[str]) -> Decimal | None:
-    """Return the price of a million tokens that go in one of `directions`.
+    """Return the price per million tokens of the first unit in one of `directions`.
 
-    `price` is for `per` units. The reference has the direction in a unit's `measure` in one place
-    and in its `name` in another.
+    `price` is for `per` units. The API reference puts the direction into `measure` in one place
+    and into `name` in another.
     """
     units = pricing.get("units")
     for unit in units if isinstance(units, list) else ():
-        words = {str(_object(unit).get(key)).lower() for key in ("name", "measure")}
-        if words & directions and words & {"token", "tokens"}:
+        labels = {str(_object(unit).get(key)).lower() for key in ("name", "measure")}
+        if labels & directions and labels & {"token", "tokens"}:
             price, per = (parse_amount(unit.get(key)) for key in ("price", "per"))
             if price is not None and per:
                 return price * _MILLION / per
@@ -325,15 +345,15 @@ def _price(pricing: Mapping[str, object], directions: set[str]) -> Decimal | Non
 
 
 def _object(value: object) -> Mapping[str, object]:
-    return value if is_object(value) else _NOTHING
+    return value if is_object(value) else _EMPTY
 
 
-def _text(value: object) -> str | None:
+def _string(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _texts(value: object) -> tuple[str, ...]:
-    return tuple(filter(None, map(_text, value))) if isinstance(value, list) else ()
+def _strings(value: object) -> tuple[str, ...]:
+    return tuple(filter(None, map(_string, value))) if isinstance(value, list) else ()
 
 
 def _count(value: object) -> int | None:
@@ -342,9 +362,9 @@ def _count(value: object) -> int | None:
 
 
 def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
-    """Return the prices of a million tokens of input and of output in the last `list_models()`.
+    """Return the input and output price per million tokens from cached `list_models()` responses.
 
-    Sends nothing; `None` if the catalogue has not been fetched, or has no such prices.
+    Sends no request. `None` if no cached response has both prices of `model`.
     """
     for cached in reversed(_etag_cache.values()):
         for card in decode_catalogue(cached.body):

@@ -1,4 +1,4 @@
-"""Facts about each ERNIE model on the AI/ML API, as data.
+"""Capabilities and limits of each ERNIE model on the AI/ML API.
 
 One row per model. Sources: context sizes from the provider's model database, request fields and
 message parts from the OpenAPI file of each model's reference page, function calling and reasoning
@@ -55,20 +55,20 @@ _FIELDS_5_0 = _SHARED_FIELDS | {
 
 
 class ModelSpec(NamedTuple):
-    """What the API accepts for one model.
+    """What requests to one model may contain.
 
     Attributes:
         id: Canonical id; for a model that is not in the table, the id as given.
-        known: Whether the table has the model.
+        known: Whether the model is in the table.
         context: Context window in tokens.
-        parts: Types of content part that a user message may hold.
+        parts: Types of content part that a user message may contain.
         any_formats: Whether images and files may have formats that the API does not list.
         file_ids: Whether a file can be named by the id of an upload instead of being sent.
         developer_role: Whether messages may have the role `developer`.
         fields: Request fields of the published schema; `None` where none is published.
-        reasoning: Whether answers carry `reasoning_content`.
+        reasoning: Whether responses carry `reasoning_content`.
         thinking_switch: Whether `enable_thinking` and `thinking_budget` are request fields.
-        forced_tool_choice: Whether a call of some or of one named tool can be demanded.
+        forced_tool_choice: Whether `tool_choice` can require a call of any or of a named tool.
         tools: Whether the provider lists function calling.
         cache_control: Whether content parts and tools may have `cache_control`.
         profile: LangChain's description of the model; take it from `model_profile`.
@@ -90,7 +90,7 @@ class ModelSpec(NamedTuple):
     profile: ModelProfile | None
 
     def on_other_server(self) -> ModelSpec:
-        """Return what the same model takes where the AI/ML API's own schema does not apply.
+        """Return the spec of the same model where the AI/ML API's own schema does not apply.
 
         The request fields, the formats of media and what becomes of a forced `tool_choice` are
         limits of the API. That a text model sees no images is not, nor that the weights of ERNIE
@@ -206,8 +206,8 @@ _ROWS = (
 )
 
 
-def _key(model: str) -> str:
-    """Return what the names of one model have in common.
+def _normalize(model: str) -> str:
+    """Return the form that all names of one model share.
 
     The API's aliases leave the `baidu/` out, its look-ups ignore case, and its reference pages
     write `4.5` where some ids have `4-5`.
@@ -215,7 +215,7 @@ def _key(model: str) -> str:
     return model.strip().lower().removeprefix(_PREFIX).replace(".", "-")
 
 
-_SPECS = {_key(spec.id): spec for spec in _ROWS}
+_SPECS = {_normalize(spec.id): spec for spec in _ROWS}
 
 _VL_THINKING = _row(
     # Open weights that AI/ML API does not serve; its facts are those of its model card.
@@ -262,7 +262,7 @@ def _find_weights(model: str) -> ModelSpec | None:
 
 @lru_cache(maxsize=256)
 def find_model(model: str) -> ModelSpec:
-    """Return what the API accepts for `model`; raises nothing.
+    """Return the spec of `model`; never fails.
 
     Case, the prefix `baidu/`, and a dot or dash in a version number make no difference. The names
     under which servers have the open weights mean the same model.
@@ -276,7 +276,7 @@ def find_model(model: str) -> ModelSpec:
         server) a spec that forbids nothing.
     """
     return (
-        _SPECS.get(_key(model))
+        _SPECS.get(_normalize(model))
         or _find_weights(model)
         or ModelSpec(
             id=model,
@@ -298,15 +298,15 @@ def find_model(model: str) -> ModelSpec:
 
 
 def is_published(profile: ModelProfile) -> bool:
-    """Whether a profile equals that of a model in the table."""
+    """Return whether a profile is exactly that of a model in the table."""
     return any(profile == spec.profile for spec in (*_ROWS, _VL_THINKING))
 
 
 def model_profile(model: str) -> ModelProfile | None:
     """Return LangChain's profile of `model`, a fresh copy each time, or `None` if it is unknown.
 
-    Media that the model does not take are an explicit `False`: only that counts for LangChain's
-    filters. A key that is not there means that nothing is published about it.
+    Media that the model does not accept are an explicit `False`: LangChain's filters ignore a
+    missing key. A missing key means that nothing is published about it.
 
     Args:
         model: Id or alias of a model, as for `find_model`.

@@ -1,4 +1,4 @@
-"""What calls cost, added up while they run.
+"""Track what calls cost, and keep them within a budget.
 
 with SpendTracker(limit_usd=0.50) as spend:
     agent.invoke(...)
@@ -32,8 +32,8 @@ from langchain_aimlernie.profiles import PROVIDER, find_model
 
 __all__ = ["BudgetExceededError", "Spend", "SpendTracker"]
 
-# "$1 USD = 2,000,000 credits" (docs.aimlapi.com, "How can I track my funds?"). Older answers of
-# the API carry only the credits.
+# "$1 USD = 2,000,000 credits" (docs.aimlapi.com, "How can I track my funds?"). Older responses
+# of the API carry only the credits.
 _CREDITS_PER_USD = 2_000_000
 _MILLION = 1_000_000
 
@@ -41,20 +41,20 @@ _ZERO = Decimal(0)
 
 
 class Spend(NamedTuple):
-    """What some calls have used.
+    """Usage and cost of some calls.
 
     Money is `Decimal`: sums of many small amounts stay exact, and so does comparing them to a
     limit.
 
     Attributes:
-        calls: Calls that were answered or broken off by the caller.
-        cached: Answers from LangChain's cache, which cost nothing and count nowhere else.
-        retries: Tries beyond the first of each call.
+        calls: Calls that completed, or that the caller cancelled or abandoned.
+        cached: Responses from LangChain's cache, which cost nothing and are counted nowhere else.
+        retries: Retries after the first attempt of each call.
         failed: Calls that ended in an error.
-        unpriced: Calls whose price did not come with the answer; `credits` and `usd` lack them.
+        unpriced: Calls without a price in the response; `credits` and `usd` do not include them.
         input_tokens: Tokens of the prompts.
         cached_tokens: Those of `input_tokens` that the provider had in its cache.
-        output_tokens: Tokens of the answers, reasoning included.
+        output_tokens: Tokens of the completions, reasoning included.
         reasoning_tokens: Those of `output_tokens` that are reasoning.
         credits: Credits of the AI/ML API.
         usd: The same in US dollars.
@@ -78,20 +78,20 @@ class Spend(NamedTuple):
     @override
     def __str__(self) -> str:
         parts = [
-            _counted(self.calls, "call"),
-            f"{self.input_tokens:,} tokens in" + _aside(self.cached_tokens, "cached"),
-            f"{self.output_tokens:,} out" + _aside(self.reasoning_tokens, "reasoning"),
+            _pluralize(self.calls, "call"),
+            f"{self.input_tokens:,} tokens in" + _suffix(self.cached_tokens, "cached"),
+            f"{self.output_tokens:,} out" + _suffix(self.reasoning_tokens, "reasoning"),
             f"{self.credits.normalize():,f} credits",
             f"${self.usd.normalize():,f}",
         ]
-        seldom = {
+        rare = {
             f"{self.cached:,} from the cache": self.cached,
-            _counted(self.retries, "retry", "retries"): self.retries,
+            _pluralize(self.retries, "retry", "retries"): self.retries,
             f"{self.failed:,} failed": self.failed,
             f"{self.unpriced:,} without a price": self.unpriced,
             f"${self.estimated_usd.normalize():,f} estimated": self.estimated_usd,
         }
-        return ", ".join((*parts, *(text for text, number in seldom.items() if number)))
+        return ", ".join((*parts, *(text for text, number in rare.items() if number)))
 
 
 def _owner() -> tuple[int, int]:
@@ -279,7 +279,7 @@ class SpendTracker(Meter):
             return max(_ZERO, self._limit_usd - self._total.usd - self._reserved)
 
     def reset(self) -> None:
-        """Begin again at zero; limits and calls under way stay."""
+        """Set the sums to zero; limits and calls in progress stay."""
         with self._lock:
             self._clear(_ZERO)
 
@@ -380,7 +380,7 @@ class SpendTracker(Meter):
         run_id: UUID,
         **kwargs: Any,
     ) -> None:
-        """Note the output, should the call be broken off."""
+        """Record the output, for the estimate of a call that is cancelled or abandoned."""
         run = self._runs.get(run_id)
         if run is not None:
             run.received.append(token if isinstance(token, str) else str(token))
@@ -392,7 +392,7 @@ class SpendTracker(Meter):
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Add the cost of a response."""
-        message = _answer(response)
+        message = _first_message(response)
         with self._lock:
             run = self._end(run_id)
             if message is not None:
@@ -400,8 +400,8 @@ class SpendTracker(Meter):
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        """Count the failure, or the call that the caller broke off, with what it has cost."""
-        message = _answer(kwargs.get("response"))
+        """Count the failure, or the call that the caller cancelled or abandoned, with its cost."""
+        message = _first_message(kwargs.get("response"))
         with self._lock:
             if run_id not in self._runs:
                 return  # not the call of a chat model
@@ -526,7 +526,7 @@ class SpendTracker(Meter):
         return run
 
     def _count(self, run: _Run, message: AIMessage | None, spend: Spend) -> None:
-        """Book a response, or what came of it, with its price or an estimate."""
+        """Book a complete or partial response with its price or an estimate."""
         metadata = {} if message is None else message.response_metadata
         model = run.model or find_model(str(metadata.get("model_name", ""))).id or _UNKNOWN
         if spend.cached or not spend.unpriced:
@@ -651,31 +651,31 @@ def _add_all(spends: Iterable[Spend]) -> Spend:
     return total
 
 
-# LangChain asks each of these for a tracker when a run starts. One serves all trackers that are
-# not inside each other, since a context variable has a value per thread and task.
-_slots: list[ContextVar[SpendTracker | None]] = []
-_slots_lock = threading.Lock()
+# When a run starts, LangChain reads a tracker from each of these. Nested trackers need one each;
+# others share one, since a context variable has a value per thread and task.
+_context_vars: list[ContextVar[SpendTracker | None]] = []
+_context_vars_lock = threading.Lock()
 
 
 def _activate(tracker: SpendTracker) -> None:
-    with _slots_lock:
-        slot = next((slot for slot in _slots if slot.get() is None), None)
-        if slot is None:
-            slot = ContextVar(f"aimlernie_spend_{len(_slots)}", default=None)
-            register_configure_hook(slot, inheritable=True)
-            _slots.append(slot)
-    slot.set(tracker)
+    with _context_vars_lock:
+        variable = next((variable for variable in _context_vars if variable.get() is None), None)
+        if variable is None:
+            variable = ContextVar(f"aimlernie_spend_{len(_context_vars)}", default=None)
+            register_configure_hook(variable, inheritable=True)
+            _context_vars.append(variable)
+    variable.set(tracker)
 
 
 def _deactivate(tracker: SpendTracker) -> None:
-    for slot in reversed(_slots):
-        if slot.get() is tracker:
-            slot.set(None)
+    for variable in reversed(_context_vars):
+        if variable.get() is tracker:
+            variable.set(None)
             return
 
 
-def _answer(response: object) -> AIMessage | None:
-    """Return the first answer of a call; the price of all of them is on it."""
+def _first_message(response: object) -> AIMessage | None:
+    """Return the first message of a call; it carries the price of all choices."""
     generations = getattr(response, "generations", None)
     if not generations or not generations[0]:
         return None
@@ -685,7 +685,7 @@ def _answer(response: object) -> AIMessage | None:
 
 def _spend_of(message: AIMessage) -> Spend:
     usage: Mapping[str, Any] = message.usage_metadata or {}
-    if usage.get("total_cost") == 0:  # core's mark of an answer from its cache
+    if usage.get("total_cost") == 0:  # langchain-core's mark of a response from its cache
         return Spend(cached=1)
     credit_count = parse_amount(message.response_metadata.get("credits_used"))
     usd = parse_amount(message.response_metadata.get("usd_spent"))
@@ -705,7 +705,7 @@ def _spend_of(message: AIMessage) -> Spend:
 
 
 def parse_amount(value: object) -> Decimal | None:
-    """Read an amount of money as the wire has it; `None` unless it is a number of at least 0."""
+    """Return an amount from JSON as a `Decimal`; `None` unless it is a number of at least 0."""
     try:
         amount = Decimal(str(value))
     except ArithmeticError:
@@ -737,9 +737,9 @@ def _sum(one: Spend, other: Spend) -> Spend:
     return Spend._make(map(operator.add, one, other))
 
 
-def _counted(number: int, one: str, many: str = "") -> str:
+def _pluralize(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
-def _aside(number: int, what: str) -> str:
+def _suffix(number: int, what: str) -> str:
     return f" ({number:,} {what})" if number else ""

@@ -44,7 +44,7 @@ class Contender:
         label: Heading of its column.
         make: Model from base URL and tokens to ask for.
         aclose: Closes what the model holds for the running event loop.
-        import_line: The statement that a program begins with; empty if that says nothing.
+        import_line: The import statement of a program that uses it; empty if not meaningful.
         convert: LangChain messages to wire messages alone, if it can be called alone.
     """
 

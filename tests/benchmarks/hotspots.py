@@ -1,4 +1,4 @@
-"""Where the time goes: what cProfile has to say about one piece of work."""
+"""Profile one workload with cProfile."""
 
 from __future__ import annotations
 

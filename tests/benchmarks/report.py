@@ -121,7 +121,7 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _failures(document: Mapping[str, Any]) -> Iterator[str]:
-    """Why a cell says "failed"."""
+    """Why a cell reads "failed"."""
     points = [(curve["title"], p) for curve in document["curves"] for p in curve["points"]]
     records = [(figure["title"], figure) for figure in document["figures"]] + points
     for title, record in records:

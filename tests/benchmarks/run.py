@@ -56,7 +56,7 @@ _PACKAGES = (
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the benchmark with the options of the command line."""
     options = _options()
     _stay_at_home()
     if options.uvloop:

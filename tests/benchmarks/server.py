@@ -1,7 +1,7 @@
 """The other end of the line: a loopback chat completions server that costs next to nothing.
 
 It answers every `POST …/chat/completions` with canned bytes, so that what is left to measure is
-the client. How it answers is said by the request:
+the client. The request determines the response:
 
 * the path, `/{delay}ms/{form}/{name}/v1/chat/completions`, gives the milliseconds to wait before
   the first byte, and the form of a stream on the wire: `event` (one event per HTTP chunk and per

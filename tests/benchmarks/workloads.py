@@ -1,4 +1,4 @@
-"""What is timed: each function does one piece of work with one contender, once.
+"""The workloads: each function runs one workload once with one contender.
 
 Times are in seconds. Every sample makes its model anew, at a URL that no client has seen, so that
 nothing is left over from the sample before; the first call of a model, which opens its connection,
@@ -51,7 +51,7 @@ print(at({depth}, {line!r}))
 
 
 class Elapsed(NamedTuple):
-    """Seconds by the clock, and seconds that this process computed for."""
+    """Wall time and CPU time of this process, in seconds."""
 
     wall: float
     cpu: float

@@ -1,4 +1,4 @@
-"""The live catalogue over real sockets, and every shape that it may come in."""
+"""The live catalogue over sockets, and the values that its entries may have."""
 
 import asyncio
 import dataclasses
@@ -62,8 +62,8 @@ def catalogue(*items):
 
 
 @pytest.fixture(autouse=True)
-def nothing_kept(monkeypatch):
-    """Forget the lists of other tests: a port can come again."""
+def empty_etag_cache(monkeypatch):
+    """Start without cached responses: a later server may get the same port."""
     monkeypatch.setattr(module, "_etag_cache", {})
 
 
@@ -75,15 +75,15 @@ def ernie():
 
 @pytest.fixture
 def server():
-    """A server that gives its `answers` one after another, the last one for ever."""
+    """A server that sends its `responses` in order, then repeats the last one."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            http.seen.append(SimpleNamespace(path=self.path, headers=self.headers))
-            answers = http.answers
-            status, headers, body = answers.pop(0) if len(answers) > 1 else answers[0]
+            http.received.append(SimpleNamespace(path=self.path, headers=self.headers))
+            responses = http.responses
+            status, headers, body = responses.pop(0) if len(responses) > 1 else responses[0]
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
@@ -95,8 +95,8 @@ def server():
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
-    http.seen = []
-    http.answers = [(200, {}, catalogue(GPT, ERNIE, IMAGE, OWN))]
+    http.received = []
+    http.responses = [(200, {}, catalogue(GPT, ERNIE, IMAGE, OWN))]
     http.url = f"http://127.0.0.1:{http.server_port}/v1"
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -110,7 +110,7 @@ def ids(cards):
     return [card.id for card in cards]
 
 
-def test_the_live_list_knows_every_model_of_our_table(ernie):
+def test_the_live_list_agrees_with_the_table_of_models(ernie):
     cards = list_models(base_url=ernie.base_url)
     assert len(cards) == 15
     for card in cards:
@@ -124,19 +124,19 @@ def test_the_live_list_knows_every_model_of_our_table(ernie):
         assert 0 < card.input_price <= card.output_price
 
 
-def test_no_key_is_needed_and_none_is_sent(ernie, monkeypatch):
+def test_no_key_is_required_or_sent(ernie, monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_KEY", "secret-key-of-the-environment")
     list_models(base_url=ernie.base_url)
     assert "authorization" not in ernie.last_request.headers
 
 
 @pytest.mark.parametrize("key", ["my-key", SecretStr("my-key")])
-def test_a_key_that_is_given_is_sent(server, key):
+def test_an_explicit_key_is_sent(server, key):
     list_models(base_url=server.url, api_key=key)
-    assert server.seen[0].headers["Authorization"] == "Bearer my-key"
+    assert server.received[0].headers["Authorization"] == "Bearer my-key"
 
 
-def test_what_has_not_changed_is_not_sent_again(ernie):
+def test_an_unchanged_list_is_taken_from_the_cache(ernie):
     first = list_models(base_url=ernie.base_url)
     second = list_models(base_url=ernie.base_url)
     assert [request.status for request in ernie.requests] == [200, 304]
@@ -144,54 +144,67 @@ def test_what_has_not_changed_is_not_sent_again(ernie):
     assert second[0].raw == first[0].raw
 
 
-def test_a_changed_list_replaces_the_kept_one(server):
-    server.answers = [
+def test_a_changed_list_replaces_the_cached_one(server):
+    server.responses = [
         (200, {"ETag": '"1"'}, catalogue(ERNIE)),
         (200, {"ETag": '"2"'}, catalogue(ERNIE, OWN)),
         (304, {"ETag": '"2"'}, b""),
     ]
     lists = [ids(list_models(base_url=server.url)) for _ in range(3)]
     assert lists == [["baidu/ernie-5.0"], *[["baidu/ernie-5.0", "my-ernie"]] * 2]
-    asked = [request.headers["If-None-Match"] for request in server.seen]
-    assert asked == [None, '"1"', '"2"']
+    etags = [request.headers["If-None-Match"] for request in server.received]
+    assert etags == [None, '"1"', '"2"']
 
 
-def test_another_question_or_key_has_an_answer_of_its_own(server):
-    server.answers = [(200, {"ETag": '"1"'}, catalogue(ERNIE))]
+def test_each_query_and_key_is_cached_separately(server):
+    server.responses = [(200, {"ETag": '"1"'}, catalogue(ERNIE))]
     list_models(base_url=server.url)
     list_models(base_url=server.url, endpoint=None)
     list_models(base_url=server.url, include=["pricing"])
     list_models(base_url=server.url, api_key="key")
-    assert [request.headers["If-None-Match"] for request in server.seen] == [None] * 4
+    assert [request.headers["If-None-Match"] for request in server.received] == [None] * 4
 
 
-def test_a_caller_cannot_change_what_is_kept(server):
-    server.answers = [(200, {"ETag": '"1"'}, catalogue(GPT)), (304, {}, b"")]
+def test_the_cache_is_bounded(server):
+    server.responses = [(200, {"ETag": '"1"'}, catalogue(ERNIE))]
+    for number in range(40):
+        list_models(base_url=server.url, include=[f"section{number}"])
+    assert len(module._etag_cache) <= 16
+
+
+def test_callers_cannot_change_the_cache(server):
+    server.responses = [(200, {"ETag": '"1"'}, catalogue(GPT)), (304, {}, b"")]
     [card] = list_models(base_url=server.url, developer=None)
     card.raw["info"]["name"] = "changed"
     [card] = list_models(base_url=server.url, developer=None)
     assert card.raw == GPT
 
 
-def test_the_default_is_the_chat_models_of_baidu_and_models_of_ones_own(server):
+def test_the_default_is_baidus_chat_models_and_those_without_a_developer(server):
     assert ids(list_models(base_url=server.url)) == ["baidu/ernie-5.0", "my-ernie"]
-    assert "type=openai/chat-completions" in server.seen[0].path
-    assert "include=pricing,capabilities,modalities" in server.seen[0].path
+    assert "type=openai/chat-completions" in server.received[0].path
+    assert "include=pricing,capabilities,modalities" in server.received[0].path
 
 
-def test_everything_can_be_asked_for(server):
+def test_filters_can_be_switched_off(server):
     cards = list_models(base_url=server.url, developer=None, endpoint=None, include=())
     assert ids(cards) == ["openai/gpt-4o", "baidu/ernie-5.0", "baidu/pictures", "my-ernie"]
-    assert server.seen[0].path == "/v1/models"
+    assert server.received[0].path == "/v1/models"
+
+
+@pytest.mark.parametrize("empty", [{"type": ""}, {"info": {"developer": ""}}])
+def test_an_empty_value_does_not_hide_a_model(server, empty):
+    server.responses = [(200, {}, catalogue({**ERNIE, **empty}))]
+    assert ids(list_models(base_url=server.url)) == ["baidu/ernie-5.0"]
 
 
 @pytest.mark.parametrize("developer", ["Open AI", "openai", "OPENAI"])
-def test_developers_are_found_in_any_spelling(server, developer):
+def test_developers_match_regardless_of_case_and_spaces(server, developer):
     cards = list_models(base_url=server.url, developer=developer)
     assert ids(cards) == ["openai/gpt-4o", "my-ernie"]
 
 
-async def test_async_gives_the_same(ernie, server):
+async def test_sync_and_async_return_the_same_models(ernie, server):
     assert await alist_models(base_url=ernie.base_url) == list_models(base_url=ernie.base_url)
     everything = {"developer": None, "endpoint": None}
     assert await alist_models(base_url=server.url, **everything) == list_models(
@@ -199,17 +212,17 @@ async def test_async_gives_the_same(ernie, server):
     )
 
 
-def test_one_loop_after_another_can_ask(ernie):
+def test_works_in_one_event_loop_after_another(ernie):
     for _ in range(3):
         assert len(asyncio.run(alist_models(base_url=ernie.base_url))) == 15
 
 
-def test_the_address_may_come_from_the_environment(ernie, monkeypatch):
+def test_the_base_url_is_read_from_the_environment(ernie, monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_BASE", ernie.base_url)
     assert len(list_models()) == 15
 
 
-async def test_a_client_that_is_given_is_used(ernie):
+async def test_a_user_supplied_client_is_used_and_stays_open(ernie):
     with httpx.Client(headers={"x-mine": "yes"}) as client:
         list_models(base_url=ernie.base_url, http_client=client)
         assert not client.is_closed
@@ -219,7 +232,7 @@ async def test_a_client_that_is_given_is_used(ernie):
     assert [request.headers["x-mine"] for request in ernie.requests] == ["yes", "yes"]
 
 
-async def test_a_server_that_does_not_answer_is_given_up():
+async def test_a_server_that_does_not_respond_times_out():
     with ErnieServer(delay=30) as server:
         with pytest.raises(APITimeoutError):
             list_models(base_url=server.base_url, timeout=0.1, max_retries=0)
@@ -227,8 +240,8 @@ async def test_a_server_that_does_not_answer_is_given_up():
             await alist_models(base_url=server.base_url, timeout=0.1, max_retries=0)
 
 
-def test_a_passing_failure_is_tried_again(server):
-    server.answers = [(503, {}, b""), (200, {}, catalogue(ERNIE))]
+def test_a_transient_failure_is_retried(server):
+    server.responses = [(503, {}, b""), (200, {}, catalogue(ERNIE))]
     assert ids(list_models(base_url=server.url)) == ["baidu/ernie-5.0"]
 
 
@@ -236,8 +249,8 @@ def test_a_passing_failure_is_tried_again(server):
     ("status", "error"),
     [(401, AuthenticationError), (404, NotFoundError), (500, InternalServerError)],
 )
-async def test_failures_are_errors_of_ours(server, status, error):
-    server.answers = [(status, {}, b'{"message": "no", "statusCode": %d}' % status)]
+async def test_error_statuses_raise_the_packages_errors(server, status, error):
+    server.responses = [(status, {}, b'{"message": "no", "statusCode": %d}' % status)]
     with pytest.raises(error) as caught:
         list_models(base_url=server.url, max_retries=0)
     assert caught.value.status_code == status
@@ -245,14 +258,14 @@ async def test_failures_are_errors_of_ours(server, status, error):
         await alist_models(base_url=server.url, max_retries=0)
 
 
-def test_not_modified_without_having_been_asked_is_an_error(server):
-    server.answers = [(304, {"ETag": '"1"'}, b"")]
+def test_an_unrequested_304_is_an_error(server):
+    server.responses = [(304, {"ETag": '"1"'}, b"")]
     with pytest.raises(InvalidResponseError) as caught:
         list_models(base_url=server.url, max_retries=0)
     assert caught.value.status_code == 304
 
 
-def test_a_server_that_is_not_there_is_a_connection_error(server):
+def test_an_unreachable_server_is_a_connection_error(server):
     with ErnieServer() as gone:
         url = gone.base_url
     with pytest.raises(APIConnectionError):
@@ -263,33 +276,33 @@ def test_a_server_that_is_not_there_is_a_connection_error(server):
     "body",
     [b"", b"<html>", b"[]", b"1", b"null", b"{}", b'{"data": null}', b'{"data": {}}', b"[" * 9999],
 )
-async def test_what_is_no_catalogue_is_an_error(server, body):
-    server.answers = [(200, {}, body)]
+async def test_a_body_that_is_not_a_catalogue_is_an_error(server, body):
+    server.responses = [(200, {}, body)]
     with pytest.raises(InvalidResponseError):
         list_models(base_url=server.url, max_retries=0)
     with pytest.raises(InvalidResponseError):
         await alist_models(base_url=server.url, max_retries=0)
 
 
-def test_a_bad_answer_is_not_kept(server):
-    server.answers = [
+def test_an_invalid_response_is_not_cached(server):
+    server.responses = [
         (200, {"ETag": '"1"'}, b"{}"),
         (200, {"ETag": '"1"'}, catalogue(ERNIE)),
     ]
     with pytest.raises(InvalidResponseError):
         list_models(base_url=server.url, max_retries=0)
     list_models(base_url=server.url)
-    assert server.seen[1].headers["If-None-Match"] is None
+    assert server.received[1].headers["If-None-Match"] is None
 
 
 @pytest.mark.parametrize("arguments", [{"base_url": "ftp://x"}, {"api_key": "a\nb"}])
-def test_malformed_settings_are_refused_before_anything_is_sent(server, arguments):
+def test_invalid_arguments_raise_before_any_request(server, arguments):
     with pytest.raises(ValueError, match=r"base_url|api_key"):
         list_models(**{"base_url": server.url, **arguments})
-    assert server.seen == []
+    assert server.received == []
 
 
-def test_a_card_says_all_that_the_catalogue_does():
+def test_a_card_has_every_field_of_the_catalogue():
     [card] = decode_catalogue(catalogue(GPT))
     assert card == ModelCard(
         id="openai/gpt-4o",
@@ -341,7 +354,7 @@ def test_prices_are_per_million_tokens_or_unknown(units, price):
 
 
 @pytest.mark.parametrize("odd", [None, 7, "text", [], [7, None], {}, {"name": 7}, True])
-def test_odd_values_leave_a_field_empty_and_stay_in_raw(odd):
+def test_unexpected_values_leave_fields_empty_and_stay_in_raw(odd):
     item = {
         "id": "x",
         **dict.fromkeys(("aliases", "type", "info", "tags", "modalities"), odd),
@@ -353,13 +366,13 @@ def test_odd_values_leave_a_field_empty_and_stay_in_raw(odd):
 
 
 @pytest.mark.parametrize("context", [None, "many", -1, 0, [], float("1e400"), True])
-def test_a_context_that_is_no_number_is_unknown(context):
+def test_an_invalid_context_length_is_none(context):
     [card] = decode_catalogue(catalogue({"id": "x", "info": {"contextLength": context}}))
     assert card.context_tokens is None
 
 
 @pytest.mark.parametrize("item", [None, 7, [], {}, {"id": None}, {"id": 7}, {"id": ""}])
-def test_what_has_no_id_is_no_model(item):
+def test_entries_without_an_id_are_skipped(item):
     assert ids(decode_catalogue(catalogue(item, ERNIE))) == ["baidu/ernie-5.0"]
 
 

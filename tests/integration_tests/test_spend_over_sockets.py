@@ -1,4 +1,4 @@
-"""What a SpendTracker adds up is what the server billed, however the calls are made."""
+"""A SpendTracker's sums equal what the server billed, however the calls are made."""
 
 import pytest
 from langchain.agents import create_agent
@@ -32,7 +32,7 @@ def assert_sums_agree(spend, server):
 
 
 @pytest.mark.parametrize("model", ["baidu/ernie-4.5-21b-a3b", "baidu/ernie-5.0"])
-async def test_every_way_of_calling_is_added_up(server, model):
+async def test_every_kind_of_call_is_counted(server, model):
     ernie = chat(server, model)
     with SpendTracker() as spend:
         ernie.invoke("One")
@@ -50,7 +50,7 @@ async def test_every_way_of_calling_is_added_up(server, model):
     assert list(spend.by_model) == [model]
 
 
-def test_the_calls_of_an_agent_are_added_up(server):
+def test_the_calls_of_an_agent_are_counted(server):
     @tool
     def get_weather(city: str) -> str:
         """Get the weather in a city."""
@@ -73,7 +73,7 @@ def test_retries_and_failures_are_counted(server):
     assert (spend.total.calls, spend.total.retries, spend.total.failed) == (1, 1, 1)
 
 
-def test_a_spent_budget_sends_nothing(server):
+def test_a_spent_budget_sends_no_request(server):
     with SpendTracker(limit_credits=1) as spend:
         chat(server).invoke("Hello")
         with pytest.raises(BudgetExceededError):

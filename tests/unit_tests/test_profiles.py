@@ -1,4 +1,4 @@
-"""What the table of ERNIE models promises to the rest of the package and to LangChain."""
+"""The table of ERNIE models: published facts, names, and LangChain's profiles."""
 
 import typing
 
@@ -52,77 +52,49 @@ ROUTED = {
     "baidu/ernie-4.5-vl-424b-a47b",
     "baidu/ernie-5.0",
 }
-EVERY_MODEL = pytest.mark.parametrize("model", sorted(CONTEXT))
+ERNIE_5 = "baidu/ernie-5.0"
+ERNIE_5_FIELDS = {"enable_thinking", "thinking_budget", "normalize_tool_schemas"}
+OLDER_FIELDS = {"max_completion_tokens", "prediction"}
+MEDIA_KEYS = (
+    *("image_inputs", "image_url_inputs", "pdf_inputs", "attachment"),
+    *("image_tool_message", "pdf_tool_message"),
+)
+UNSUPPORTED_KEYS = (
+    *("audio_inputs", "video_inputs", "image_outputs", "audio_outputs", "video_outputs"),
+)
 
 
-@EVERY_MODEL
-def test_the_table_says_what_the_provider_publishes(model):
-    spec = find_model(model)
+@pytest.mark.parametrize("model", sorted(CONTEXT))
+def test_spec_and_profile_match_the_published_facts(model):
+    spec, profile = find_model(model), model_profile(model)
+    media, reasoning, is_ernie_5 = model in MEDIA, model in REASONING, model == ERNIE_5
+
     assert (spec.id, spec.known, spec.context) == (model, True, CONTEXT[model])
-    assert spec.parts == ({"text", "image_url", "file"} if model in MEDIA else {"text"})
-    assert spec.reasoning is (model in REASONING)
+    assert spec.parts == ({"text", "image_url", "file"} if media else {"text"})
+    assert spec.reasoning is reasoning
     assert spec.tools is (model in FUNCTION_CALLING)
-    assert ("provider" in spec.fields) is (model in ROUTED)
-
-
-@EVERY_MODEL
-def test_only_ernie_5_has_the_fields_and_the_role_of_ernie_5(model):
-    spec = find_model(model)
-    newest = model == "baidu/ernie-5.0"
-    assert spec.thinking_switch is newest
-    assert spec.developer_role is spec.file_ids is newest
-    own = {"enable_thinking", "thinking_budget", "normalize_tool_schemas"}
-    assert own & spec.fields == (own if newest else set())
-    gone = {"max_completion_tokens", "prediction"}
-    assert gone & spec.fields == (set() if newest else gone)
+    # Whether a reasoning model obeys a forced choice is not published, so it is not relied on.
+    assert spec.forced_tool_choice is not reasoning
+    assert spec.thinking_switch is spec.developer_role is spec.file_ids is is_ernie_5
     assert {"model", "messages", "max_tokens", "stream_options", "tools", "seed"} <= spec.fields
     assert not {"n", "logprobs", "user"} & spec.fields
+    assert ("provider" in spec.fields) is (model in ROUTED)
+    assert ERNIE_5_FIELDS & spec.fields == (ERNIE_5_FIELDS if is_ernie_5 else set())
+    assert OLDER_FIELDS & spec.fields == (set() if is_ernie_5 else OLDER_FIELDS)
 
-
-@EVERY_MODEL
-def test_forced_tool_calls_are_not_relied_on_while_a_model_thinks(model):
-    assert find_model(model).forced_tool_choice is (model not in REASONING)
-
-
-@EVERY_MODEL
-def test_a_profile_says_no_in_so_many_words_to_media_that_a_model_lacks(model):
-    profile = model_profile(model)
-    taken = ("image_inputs", "image_url_inputs", "pdf_inputs", "attachment")
-    for key in (*taken, "image_tool_message", "pdf_tool_message"):
-        assert profile[key] is (model in MEDIA), key
-    for key in (
-        "audio_inputs",
-        "video_inputs",
-        "image_outputs",
-        "audio_outputs",
-        "video_outputs",
-    ):
-        assert profile[key] is False, key
-
-
-@EVERY_MODEL
-def test_a_profile_holds_what_agents_read(model):
-    profile = model_profile(model)
-    assert profile["max_input_tokens"] == CONTEXT[model]
-    assert profile["structured_output"] is True
-    assert profile["text_inputs"] is profile["text_outputs"] is profile["temperature"] is True
-    assert profile["reasoning_output"] is (model in REASONING)
-    assert "max_output_tokens" not in profile
-
-
-@EVERY_MODEL
-def test_a_profile_claims_tools_only_where_the_provider_does(model):
-    profile = model_profile(model)
-    if model in FUNCTION_CALLING | {"baidu/ernie-5.0"}:
-        assert profile["tool_calling"] is profile["tool_call_streaming"] is True
-        assert profile["tool_choice"] is (model not in REASONING)
-    else:
-        assert not {"tool_calling", "tool_choice", "tool_call_streaming"} & set(profile)
-
-
-@EVERY_MODEL
-def test_a_profile_has_no_key_that_langchain_does_not_declare(model):
-    assert set(model_profile(model)) <= set(typing.get_type_hints(ModelProfile))
+    expected = {
+        "max_input_tokens": CONTEXT[model],
+        "reasoning_output": reasoning,
+        **dict.fromkeys(("text_inputs", "text_outputs", "temperature", "structured_output"), True),
+        **dict.fromkeys(MEDIA_KEYS, media),
+        # An explicit False, since LangChain's filters ignore a missing key.
+        **dict.fromkeys(UNSUPPORTED_KEYS, False),
+    }
+    if model in FUNCTION_CALLING | {ERNIE_5}:
+        expected |= {"tool_calling": True, "tool_call_streaming": True}
+        expected["tool_choice"] = not reasoning
+    assert {key: value for key, value in profile.items() if key != "name"} == expected
+    assert set(profile) <= set(typing.get_type_hints(ModelProfile))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +111,7 @@ def test_a_profile_has_no_key_that_langchain_does_not_declare(model):
         ("ernie-5-0", "baidu/ernie-5.0"),
     ],
 )
-def test_a_model_is_found_under_every_name_it_goes_by(name, model):
+def test_find_model_accepts_every_name_of_a_model(name, model):
     assert find_model(name) is find_model(model)
     assert model_profile(name) == model_profile(model)
 
@@ -183,14 +155,14 @@ VL_THINKING = "baidu/ernie-4.5-vl-28b-a3b-thinking"
         ("hosted_vllm/baidu/ERNIE-4.5-21B-A3B-PT", DEFAULT_MODEL),
     ],
 )
-def test_weights_are_the_model_that_they_are(name, model):
+def test_find_model_recognizes_names_of_open_weights(name, model):
     assert find_model(name) is find_model(model)
     assert find_model(name).id == model
     assert model_profile(name) == model_profile(model)
     assert ChatAimlErnie(model=name, base_url="http://localhost:1/v1").profile["name"]
 
 
-def test_the_open_weights_that_the_api_does_not_serve_see_and_think():
+def test_open_weights_that_the_api_does_not_serve_are_in_the_table():
     spec = find_model(VL_THINKING)
     assert (spec.known, spec.reasoning, spec.tools, spec.context) == (True, True, True, 131_072)
     assert "image_url" in spec.parts
@@ -205,7 +177,7 @@ def test_the_open_weights_that_the_api_does_not_serve_see_and_think():
         *("my-ernie-4.5-21b-a3b", "ernie-4.5-300b-thinking", "ernie-4.5-28b", "/", "-" * 5000),
     ],
 )
-def test_an_unknown_model_is_forbidden_nothing(name):
+def test_an_unknown_model_is_not_restricted(name):
     spec = find_model(name)
     assert (spec.id, spec.known) == (name, False)
     assert spec.fields is None
@@ -216,10 +188,6 @@ def test_an_unknown_model_is_forbidden_nothing(name):
     assert model_profile(name) is None
 
 
-def test_changing_a_profile_changes_no_other():
+def test_each_profile_is_a_fresh_copy():
     model_profile(DEFAULT_MODEL)["max_input_tokens"] = 1
     assert model_profile(DEFAULT_MODEL)["max_input_tokens"] == CONTEXT[DEFAULT_MODEL]
-
-
-def test_the_default_model_is_in_the_table():
-    assert find_model(DEFAULT_MODEL).known

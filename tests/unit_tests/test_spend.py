@@ -91,7 +91,7 @@ async def astream(model, **config):
     return [chunk async for chunk in model.astream("Hello", **config)]
 
 
-WAYS = {
+CALLS = {
     "invoke": lambda model, **config: model.invoke("Hello", **config),
     "stream": lambda model, **config: list(model.stream("Hello", **config)),
     "batch": lambda model, **config: model.batch(["Hello"], **config),
@@ -102,23 +102,23 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_call_counts_once_in_whatever_way_it_is_made(model, way):
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_counts_once_however_it_is_made(model, call):
     with SpendTracker() as spend:
-        WAYS[way](model)
-        WAYS[way](model)
+        CALLS[call](model)
+        CALLS[call](model)
     assert spend.total == times(2)
     assert spend.by_model == {"baidu/ernie-4.5-21b-a3b": times(2)}
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_it_is_a_callback_like_any_other(model, way):
+@pytest.mark.parametrize("call", CALLS)
+def test_a_tracker_works_as_a_callback(model, call):
     spend = SpendTracker()
-    WAYS[way](model, config={"callbacks": [spend]})
+    CALLS[call](model, config={"callbacks": [spend]})
     assert spend.total == ONE_CALL
 
 
-def test_a_tracker_that_is_there_twice_counts_once(model):
+def test_a_tracker_registered_twice_counts_once(model):
     with SpendTracker() as spend, spend:
         model.invoke("Hello", config={"callbacks": [spend]})
     assert spend.total == ONE_CALL
@@ -139,7 +139,7 @@ def test_the_block_ends_when_it_raises(model):
     assert spend.total == Spend()
 
 
-def test_a_tracker_goes_on_where_it_stopped(model):
+def test_a_tracker_can_be_entered_again(model):
     spend = SpendTracker()
     for _ in range(3):
         with spend:
@@ -147,7 +147,7 @@ def test_a_tracker_goes_on_where_it_stopped(model):
     assert spend.total == times(3)
 
 
-def test_trackers_inside_each_other_each_count_what_they_see(model):
+def test_nested_trackers_each_count_their_own_calls(model):
     with SpendTracker() as outer:
         model.invoke("Hello")
         with SpendTracker() as inner:
@@ -156,7 +156,27 @@ def test_trackers_inside_each_other_each_count_what_they_see(model):
     assert (outer.total, inner.total) == (times(3), times(1))
 
 
-def test_tasks_with_trackers_of_their_own_do_not_mix(model):
+def test_leaving_a_reentered_block_keeps_the_tracker_active(model):
+    with SpendTracker() as spend:
+        with spend:
+            model.invoke("Hello")
+        model.invoke("Hello")
+    model.invoke("Hello")
+    assert spend.total == times(2)
+
+
+def test_a_call_in_a_plain_thread_counts_through_its_config(model):
+    def work(_, config):
+        thread = threading.Thread(target=model.invoke, args=("Hello", config))
+        thread.start()
+        thread.join()
+
+    with SpendTracker() as spend:
+        RunnableLambda(work).invoke(None)
+    assert spend.total == ONE_CALL
+
+
+def test_trackers_of_concurrent_tasks_are_independent(model):
     async def task(calls):
         with SpendTracker() as spend:
             for _ in range(calls):
@@ -186,7 +206,7 @@ def test_many_threads_lose_no_call(model):
     assert spend.total == times(400)
 
 
-def test_each_model_has_its_own_sum(model):
+def test_sums_are_kept_by_model(model):
     other = PricedModel(model="baidu/ernie-5.0", metadata_sent={"credits_used": 1000})
     with SpendTracker() as spend:
         model.invoke("Hello")
@@ -199,7 +219,7 @@ def test_each_model_has_its_own_sum(model):
     assert spend.credits == 2300
 
 
-def test_a_failed_call_is_counted_apart(model):
+def test_failed_calls_are_counted_separately(model):
     failing = PricedModel(fails=True)
     with SpendTracker() as spend:
         model.invoke("Hello")
@@ -233,7 +253,7 @@ def test_retries_are_counted_with_their_model():
     assert spend.by_model == {"baidu/ernie-5.0": Spend(calls=1, retries=2, unpriced=1)}
 
 
-def test_an_answer_from_the_cache_costs_nothing():
+def test_a_cached_response_costs_nothing():
     model = PricedModel(cache=InMemoryCache(), sent=[])
     with SpendTracker() as spend:
         for _ in range(3):
@@ -261,11 +281,11 @@ def test_credits_and_dollars_are_made_from_each_other_where_one_is_missing():
 
 
 @pytest.mark.parametrize("price", [None, True, "free", -5, float("nan"), float("inf"), [1], {}])
-def test_a_price_that_is_none_is_no_price(price):
+def test_an_invalid_price_counts_as_unpriced(price):
     assert spend_of({"credits_used": price, "usd_spent": price}) == Spend(calls=1, unpriced=1)
 
 
-def test_an_answer_without_usage_counts_as_a_call():
+def test_a_response_without_usage_counts_as_a_call():
     assert spend_of({"credits_used": 1}) == Spend(
         calls=1, credits=Decimal(1), usd=Decimal("0.0000005")
     )
@@ -279,13 +299,13 @@ def test_a_price_for_several_choices_counts_once():
 
 
 @pytest.mark.parametrize("generations", [[], [[]], [[], []]])
-def test_an_empty_result_is_no_call(generations):
+def test_an_empty_result_is_not_a_call(generations):
     spend = SpendTracker()
     spend.on_llm_end(LLMResult(generations=generations), run_id=uuid.uuid4())
     assert spend.total == Spend()
 
 
-def test_the_failure_of_something_else_is_not_counted():
+def test_the_failure_of_an_unknown_run_is_not_counted():
     spend = SpendTracker()
     spend.on_llm_error(ValueError(), run_id=uuid.uuid4())
     assert spend.total == Spend()
@@ -301,19 +321,19 @@ def test_many_small_sums_are_exact():
         spend.on_chat_model_start({}, [[]], run_id=uuid.uuid4())
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("limit", [{"limit_usd": 0.0003}, {"limit_credits": 600}])
-def test_no_call_is_sent_once_the_budget_is_spent(model, way, limit):
+def test_no_call_is_sent_once_the_budget_is_spent(model, call, limit):
     with SpendTracker(**limit) as spend:
-        WAYS[way](model)
-        WAYS[way](model)
+        CALLS[call](model)
+        CALLS[call](model)
         with pytest.raises(BudgetExceededError, match=next(iter(limit))):
-            WAYS[way](model)
+            CALLS[call](model)
     assert len(model.sent) == 2
     assert spend.total == times(2)
 
 
-def test_a_spent_budget_is_an_error_that_nobody_retries():
+def test_a_spent_budget_raises_an_error_that_is_not_retryable():
     spend = SpendTracker(limit_usd=0)
     with pytest.raises(InsufficientCreditsError) as caught:
         spend.on_chat_model_start({}, [[]], run_id=uuid.uuid4())
@@ -361,7 +381,7 @@ def test_other_handlers_are_not_disturbed(model):
     assert len(seen) == 1
 
 
-def test_it_reads_as_one_short_line(model):
+def test_a_tracker_prints_as_one_line(model):
     spend = SpendTracker()
     assert str(spend) == "0 calls, 0 tokens in, 0 out, 0 credits, $0"
     with spend:

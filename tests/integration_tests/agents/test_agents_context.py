@@ -1,4 +1,4 @@
-"""Middleware that keeps an agent within the context window: summaries and edited results."""
+"""Middleware that keeps an agent within the context window: summaries and cleared results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def summarizing(llm, trigger, **settings):
 
 @pytest.mark.parametrize("model_id", CONTEXTS)
 @pytest.mark.parametrize("full", [False, True])
-def test_reported_tokens_trigger_a_summary_at_a_fraction_of_the_context(
+def test_reported_usage_triggers_a_summary_at_a_fraction_of_the_context(
     model, ernie_server, ask, model_id, full
 ):
     llm = model(model=model_id)
@@ -54,9 +54,7 @@ def test_reported_tokens_trigger_a_summary_at_a_fraction_of_the_context(
 
 @pytest.mark.parametrize("streaming", [None, True])
 @pytest.mark.parametrize("version", ["v0", "v1"])
-def test_reported_tokens_count_because_the_provider_has_one_name(
-    model, ernie_server, streaming, version
-):
+def test_model_provider_equals_ls_provider(model, ernie_server, streaming, version):
     ernie_server.reply("hi")
     llm = model(streaming=streaming, output_version=version)
     answer = llm.invoke("hi")
@@ -66,7 +64,7 @@ def test_reported_tokens_count_because_the_provider_has_one_name(
     assert middleware._should_summarize_based_on_reported_tokens([answer], 1)
 
 
-def test_anothers_reported_tokens_do_not_count(model, ernie_server, ask):
+def test_usage_reported_by_another_provider_is_ignored(model, ernie_server, ask):
     foreign = AIMessage(
         "A1",
         usage_metadata={"input_tokens": 10**6, "output_tokens": 1, "total_tokens": 10**6 + 1},
@@ -78,7 +76,7 @@ def test_anothers_reported_tokens_do_not_count(model, ernie_server, ask):
     assert len(ernie_server.requests) == 1
 
 
-def test_long_text_triggers_a_summary_before_the_model_is_asked(model, ernie_server, ask):
+def test_a_long_prompt_is_summarized_before_the_call(model, ernie_server, ask):
     ernie_server.reply("It was long.")
     ernie_server.reply("A2")
     agent = summarizing(model(model=SMALL), ("fraction", 0.5), trim_tokens_to_summarize=None)
@@ -89,7 +87,7 @@ def test_long_text_triggers_a_summary_before_the_model_is_asked(model, ernie_ser
     assert "It was long." in ernie_server.last_request.body["messages"][0]["content"]
 
 
-def test_calls_and_their_results_stay_together_around_a_summary(model, ernie_server, ask):
+def test_a_summary_keeps_tool_calls_and_results_together(model, ernie_server, ask):
     history = [
         HumanMessage("Q1"),
         AIMessage("", tool_calls=[{"name": "look", "args": {}, "id": "1"}]),
@@ -115,7 +113,7 @@ def test_calls_and_their_results_stay_together_around_a_summary(model, ernie_ser
     assert roles == ["user", "assistant", "tool", "tool"]
 
 
-def test_a_fraction_needs_a_known_model(ernie_server):
+def test_a_fraction_trigger_needs_a_profile(ernie_server):
     llm = ChatAimlErnie(model="my-own/ernie", base_url=ernie_server.base_url, api_key="x")
     with pytest.raises(ValueError, match="profile"):
         SummarizationMiddleware(llm, trigger=("fraction", 0.8))
@@ -123,7 +121,7 @@ def test_a_fraction_needs_a_known_model(ernie_server):
     assert SummarizationMiddleware(known, trigger=("fraction", 0.8))._get_profile_limits() == 4_096
 
 
-def test_a_history_too_long_to_summarize_is_cut_and_summarized(model, ernie_server, ask):
+def test_a_history_longer_than_the_context_is_truncated_for_the_summary(model, ernie_server, ask):
     ernie_server.reply("The gist.")
     ernie_server.reply("A2")
     agent = summarizing(model(model=SMALL), ("tokens", 1_000), trim_tokens_to_summarize=None)
@@ -141,9 +139,7 @@ def test_a_history_too_long_to_summarize_is_cut_and_summarized(model, ernie_serv
         ({"status": 400, "code": "context_length_exceeded"}, ContextWindowExceededError),
     ],
 )
-def test_a_summary_that_cannot_be_made_is_an_error_at_once(
-    model, ernie_server, ask, failure, error
-):
+def test_a_failed_summary_raises(model, ernie_server, ask, failure, error):
     tries = 2 if error is ContextWindowExceededError else 1
     ernie_server.fail(**failure, times=tries)
     agent = summarizing(model(), ("messages", 3))
@@ -159,7 +155,7 @@ def report() -> str:
 
 
 @pytest.mark.parametrize("method", ["approximate", "model"])
-def test_old_results_are_cleared_when_the_conversation_is_long(model, ernie_server, ask, method):
+def test_context_editing_clears_old_tool_results(model, ernie_server, ask, method):
     for number in range(3):
         ernie_server.reply(tool_calls=[{"name": "report", "args": {}, "id": f"c{number}"}])
     ernie_server.reply("Enough.")
@@ -167,11 +163,11 @@ def test_old_results_are_cleared_when_the_conversation_is_long(model, ernie_serv
     middleware = ContextEditingMiddleware(edits=[edit], token_count_method=method)
     agent = create_agent(model(), [report], middleware=[middleware], system_prompt="Be brief.")
     ask(agent, {"messages": [HumanMessage("Go.")]})
-    told = [m for m in ernie_server.last_request.body["messages"] if m["role"] == "tool"]
-    assert [m["content"] for m in told] == ["[cleared]", "[cleared]", report()]
+    results = [m for m in ernie_server.last_request.body["messages"] if m["role"] == "tool"]
+    assert [m["content"] for m in results] == ["[cleared]", "[cleared]", report()]
 
 
-def test_the_models_own_count_sees_that_chinese_is_long(model, ernie_server, ask):
+def test_the_models_token_count_is_right_for_chinese(model, ernie_server, ask):
     """LangChain counts four characters a token, which is a quarter of what Chinese takes."""
     for count, cleared in (("approximate", False), ("model", True)):
         for number in range(2):
@@ -183,12 +179,12 @@ def test_the_models_own_count_sees_that_chinese_is_long(model, ernie_server, ask
             create_agent(model(), [report], middleware=[middleware]),
             {"messages": [HumanMessage("Go.")]},
         )
-        told = [m for m in ernie_server.last_request.body["messages"] if m["role"] == "tool"]
-        assert (told[0]["content"] != report()) is cleared
+        results = [m for m in ernie_server.last_request.body["messages"] if m["role"] == "tool"]
+        assert (results[0]["content"] != report()) is cleared
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
-def test_the_arguments_of_cleared_calls_can_go_too(model, ernie_server, ask, version):
+def test_context_editing_clears_tool_arguments(model, ernie_server, ask, version):
     def note(text: str) -> str:
         """Take a note."""
         return text

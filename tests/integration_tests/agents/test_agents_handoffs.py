@@ -1,4 +1,4 @@
-"""Several agents in one conversation: hand-offs, supervisors, a team of different models."""
+"""Several agents in one conversation: handoffs, supervisors, different models."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def team(model):
 
 
 @pytest.mark.parametrize("settings", [{}, {"streaming": True}, {"output_version": "v1"}])
-def test_agents_hand_the_conversation_to_each_other(ernie_server, ask, team, settings):
+def test_handoffs_between_agents_of_different_models(ernie_server, ask, team, settings):
     ernie_server.reply("One moment.", tool_calls=[{"name": "transfer_to_refunds", "args": {}}])
     ernie_server.reply(reasoning="Not mine.", tool_calls=[{"name": "transfer_to_desk", "args": {}}])
     ernie_server.reply("No refund.")
@@ -96,7 +96,7 @@ def test_agents_hand_the_conversation_to_each_other(ernie_server, ask, team, set
     assert roles(ernie_server)[-2:] == ["assistant", "user"]
 
 
-def test_a_hand_off_beside_another_call_goes_on(model, ernie_server, ask):
+def test_a_handoff_in_parallel_with_another_call(model, ernie_server, ask):
     def note(text: str) -> str:
         """Take a note."""
         return f"noted {text}"
@@ -122,7 +122,7 @@ def test_a_hand_off_beside_another_call_goes_on(model, ernie_server, ask):
     assert body["messages"][-1]["tool_call_id"] == "t"
 
 
-def test_a_supervisor_asks_its_workers_as_tools(model, ernie_server, ask):
+def test_a_supervisor_calls_an_agent_as_a_tool(model, ernie_server, ask):
     painter = create_agent(model(model=VISION), name="painter")
 
     @tool
@@ -158,7 +158,7 @@ def _picture(url):
     return {"messages": [HumanMessage(content)]}
 
 
-def test_workers_at_the_same_time_answer_into_one_conversation(model, ernie_server, ask):
+def test_concurrent_workers_share_one_conversation(model, ernie_server, ask):
     ernie_server.on_request = lambda request: Reply(
         f"from {request.body['messages'][-1]['content']}"
     )
@@ -171,11 +171,11 @@ def test_workers_at_the_same_time_answer_into_one_conversation(model, ernie_serv
     builder.add_node("worker", worker)
     builder.add_conditional_edges(START, fan_out, ["worker"])
     result = ask(builder.compile(), question("All of it."))
-    said = sorted(each.text for each in result["messages"] if isinstance(each, AIMessage))
-    assert said == [f"from part {number}" for number in range(8)]
+    texts = sorted(each.text for each in result["messages"] if isinstance(each, AIMessage))
+    assert texts == [f"from part {number}" for number in range(8)]
 
 
-def test_one_agents_answer_is_the_next_ones_question(model, ernie_server, ask):
+def test_content_of_an_ai_message_works_as_a_user_message(model, ernie_server, ask):
     """People turn answers into user messages, thoughts, calls and all."""
     ernie_server.reply("Draft.", reasoning="Write.")
     ernie_server.reply("Better.")

@@ -1,4 +1,4 @@
-"""Agents that stop, are kept in a checkpoint, and go on: with a person, an error, another model."""
+"""Checkpoints: interrupts, resuming after errors, time travel."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ from langgraph.types import Command, interrupt
 from langchain_aimlernie.errors import AuthenticationError, InternalServerError
 
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-SETTINGS = [
-    {},
-    {"streaming": True},
-    {"output_version": "v1"},
-    {"output_version": "v1", "streaming": True},
-]
+SETTINGS = [{}, {"output_version": "v1", "streaming": True}]
 THREAD = {"configurable": {"thread_id": "1"}}
 TRANSFERS = [
     {"name": "transfer", "args": {"euros": 10, "to": "Anna"}, "id": "a"},
@@ -38,7 +33,7 @@ def bank():
         return f"{euros} to {to}"
 
     def balance() -> str:
-        """Tell how much is left."""
+        """Return the balance."""
         return "500"
 
     return [transfer, balance], done
@@ -54,7 +49,7 @@ def results(server):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_a_person_decides_each_call(model, ernie_server, ask_interrupts, bank, settings):
+def test_human_in_the_loop_edits_and_rejects(model, ernie_server, ask, bank, settings):
     tools, done = bank
     ernie_server.reply("Paying.", reasoning="Three steps.", tool_calls=TRANSFERS)
     ernie_server.reply("Paid one.")
@@ -64,7 +59,7 @@ def test_a_person_decides_each_call(model, ernie_server, ask_interrupts, bank, s
         middleware=[HumanInTheLoopMiddleware({"transfer": True})],
         checkpointer=InMemorySaver(),
     )
-    stopped = ask_interrupts(agent, question(), THREAD)
+    stopped = ask(agent, question(), THREAD)
     (request,) = stopped["__interrupt__"]
     assert [each["args"]["to"] for each in request.value["action_requests"]] == ["Anna", "Mallory"]
     assert done == []
@@ -77,18 +72,18 @@ def test_a_person_decides_each_call(model, ernie_server, ask_interrupts, bank, s
         },
         {"type": "reject", "message": "Never to Mallory."},
     ]
-    result = ask_interrupts(agent, Command(resume={"decisions": decisions}), THREAD)
+    result = ask(agent, Command(resume={"decisions": decisions}), THREAD)
     assert result["messages"][-1].text == "Paid one."
     assert done == [(5, "Anna")]
-    told = results(ernie_server)
-    assert told.keys() == {"a", "m", "b"}
-    assert "5 to Anna" in told["a"]
-    assert "Never to Mallory." in told["m"]
-    assert told["m"].startswith("Error")
-    assert told["b"] == "500"
+    sent_back = results(ernie_server)
+    assert sent_back.keys() == {"a", "m", "b"}
+    assert "5 to Anna" in sent_back["a"]
+    assert "Never to Mallory." in sent_back["m"]
+    assert sent_back["m"].startswith("Error")
+    assert sent_back["b"] == "500"
 
 
-def test_a_person_approves_or_answers_in_the_tools_place(model, ernie_server, ask_interrupts, bank):
+def test_human_in_the_loop_approves_and_responds(model, ernie_server, ask, bank):
     tools, done = bank
     ernie_server.reply(tool_calls=TRANSFERS)
     ernie_server.reply("Paid.")
@@ -105,14 +100,14 @@ def test_a_person_approves_or_answers_in_the_tools_place(model, ernie_server, as
         ],
         checkpointer=InMemorySaver(),
     )
-    ask_interrupts(agent, question(), THREAD)
+    ask(agent, question(), THREAD)
     decisions = [{"type": "approve"}, {"type": "respond", "message": "I paid in cash."}]
-    ask_interrupts(agent, Command(resume={"decisions": decisions}), THREAD)
+    ask(agent, Command(resume={"decisions": decisions}), THREAD)
     assert done == [(10, "Anna")]
     assert results(ernie_server) == {"a": "10 to Anna", "m": "I paid in cash.", "b": "500"}
 
 
-def test_a_tool_asks_and_goes_on_with_the_answer(model, ernie_server, ask_interrupts):
+def test_a_tool_interrupts_and_resumes(model, ernie_server, ask):
     def confirm(what: str) -> str:
         """Ask the user."""
         return f"the user says {interrupt({'ask': what})}"
@@ -120,14 +115,14 @@ def test_a_tool_asks_and_goes_on_with_the_answer(model, ernie_server, ask_interr
     ernie_server.reply(tool_calls=[{"name": "confirm", "args": {"what": "sure?"}, "id": "c"}])
     ernie_server.reply("Good.")
     agent = create_agent(model(), [confirm], checkpointer=InMemorySaver())
-    stopped = ask_interrupts(agent, question(), THREAD)
+    stopped = ask(agent, question(), THREAD)
     assert stopped["__interrupt__"][0].value == {"ask": "sure?"}
-    ask_interrupts(agent, Command(resume="yes"), THREAD)
+    ask(agent, Command(resume="yes"), THREAD)
     assert results(ernie_server) == {"c": "the user says yes"}
     assert len(ernie_server.requests) == 2
 
 
-def test_a_kept_conversation_goes_on_word_for_word(model, ernie_server, ask):
+def test_a_checkpointed_conversation_continues(model, ernie_server, ask):
     saver = InMemorySaver()
     ernie_server.reply("Hello Li.", reasoning="A greeting.")
     ask(create_agent(model(model=THINKING), checkpointer=saver), question("I am Li."), THREAD)
@@ -148,7 +143,7 @@ def test_a_kept_conversation_goes_on_word_for_word(model, ernie_server, ask):
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
-def test_a_message_comes_back_from_a_checkpoint_as_it_was(model, ernie_server, version):
+def test_messages_survive_checkpoint_serialization(model, ernie_server, version):
     serde = JsonPlusSerializer()
     ernie_server.reply(
         "Paying.",
@@ -162,7 +157,7 @@ def test_a_message_comes_back_from_a_checkpoint_as_it_was(model, ernie_server, v
     assert again.content_blocks == message.content_blocks
 
 
-def test_an_agent_that_failed_goes_on_where_it_stopped(model, ernie_server, ask, bank):
+def test_an_agent_resumes_after_an_error(model, ernie_server, ask, bank):
     tools, done = bank
     ernie_server.reply(tool_calls=TRANSFERS[:1])
     ernie_server.fail(503)
@@ -175,9 +170,7 @@ def test_an_agent_that_failed_goes_on_where_it_stopped(model, ernie_server, ask,
     assert done == [(10, "Anna")]
 
 
-def test_a_message_put_in_after_unanswered_calls_is_refused_by_no_server(
-    model, ernie_server, ask, bank
-):
+def test_tool_results_added_by_update_state(model, ernie_server, ask, bank):
     """Whoever stops before the tools and answers by hand brings the results himself."""
     tools, done = bank
     ernie_server.reply(tool_calls=TRANSFERS[:1])
@@ -192,7 +185,7 @@ def test_a_message_put_in_after_unanswered_calls_is_refused_by_no_server(
     assert results(ernie_server) == {"a": "done by hand"}
 
 
-def test_a_rejected_key_is_told_as_such_and_nothing_is_kept_of_it(model, ernie_server, ask):
+def test_a_rejected_key_is_not_in_the_checkpoint(model, ernie_server, ask):
     saver = InMemorySaver()
     agent = create_agent(model(api_key="wrong-key-value"), checkpointer=saver)
     with pytest.raises(AuthenticationError):
@@ -200,7 +193,7 @@ def test_a_rejected_key_is_told_as_such_and_nothing_is_kept_of_it(model, ernie_s
     assert "wrong-key-value" not in repr(list(saver.list(THREAD)))
 
 
-def test_time_travel_asks_anew_from_an_earlier_state(model, ernie_server, ask, bank):
+def test_time_travel_reruns_from_an_earlier_state(model, ernie_server, ask, bank):
     tools, done = bank
     ernie_server.reply(tool_calls=TRANSFERS[:1])
     ernie_server.reply("Paid.")

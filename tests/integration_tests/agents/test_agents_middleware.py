@@ -1,4 +1,4 @@
-"""LangChain's middleware around ERNIE: what it reads of the model, and what it makes it say."""
+"""LangChain's middleware with ERNIE: fallback, retry, limits, tool selection, prompts."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ FIVE = "baidu/ernie-5.0"
 
 
 def weather(city: str) -> str:
-    """Tell the weather of a city."""
+    """Return the weather of a city."""
     return f"{city}: sun"
 
 
 def clock() -> str:
-    """Tell the time."""
+    """Return the time."""
     return "noon"
 
 
@@ -74,7 +74,7 @@ def texts(server, number=-1):
         {"status": 404},
     ],
 )
-def test_another_model_takes_over_when_one_fails(model, ernie_server, ask, failure):
+def test_fallback_middleware_calls_the_next_model(model, ernie_server, ask, failure):
     ernie_server.fail(**failure)
     ernie_server.reply("From five.")
     agent = create_agent(
@@ -91,7 +91,7 @@ def test_another_model_takes_over_when_one_fails(model, ernie_server, ask, failu
     ) == 2
 
 
-def test_the_last_models_error_is_told_when_all_fail(model, ernie_server, ask):
+def test_the_last_error_is_raised_when_all_models_fail(model, ernie_server, ask):
     ernie_server.fail(503)
     ernie_server.fail(403, "You've run out of credits.")
     agent = create_agent(model(), middleware=[ModelFallbackMiddleware(model(model=FIVE))])
@@ -101,7 +101,7 @@ def test_the_last_models_error_is_told_when_all_fail(model, ernie_server, ask):
 
 @pytest.mark.parametrize("ernie_first", [False, True])
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_openai_falls_back_on_ernie_and_ernie_on_openai(
+async def test_fallback_between_chat_openai_and_ernie(
     model, ernie_server, ernie_first, asynchronous
 ):
     ernie_server.fail(503)
@@ -123,7 +123,7 @@ async def test_openai_falls_back_on_ernie_and_ernie_on_openai(
     assert answer.response_metadata["model_provider"] == provider
 
 
-def test_a_stream_that_breaks_off_falls_back_too(model, ernie_server, ask):
+def test_an_interrupted_stream_falls_back(model, ernie_server, ask):
     ernie_server.reply("half an answer", fault=Fault(events=3))
     ernie_server.reply("A whole one.")
     agent = create_agent(
@@ -139,7 +139,7 @@ def retry(**settings):
     return ModelRetryMiddleware(initial_delay=0, jitter=False, **settings)
 
 
-def test_an_overloaded_server_is_asked_again(model, ernie_server, ask):
+def test_retry_middleware_retries_an_overloaded_server(model, ernie_server, ask):
     ernie_server.fail(503, times=2)
     ernie_server.reply("At last.")
     agent = create_agent(model(), middleware=[retry(max_retries=2)])
@@ -147,7 +147,7 @@ def test_an_overloaded_server_is_asked_again(model, ernie_server, ask):
     assert len(ernie_server.requests) == 3
 
 
-def test_a_cut_stream_is_asked_again(model, ernie_server, ask):
+def test_retry_middleware_retries_an_interrupted_stream(model, ernie_server, ask):
     ernie_server.reply("half an answer", fault=Fault(events=3))
     ernie_server.reply("A whole one.")
     agent = create_agent(model(streaming=True), middleware=[retry()])
@@ -170,7 +170,7 @@ def test_a_cut_stream_is_asked_again(model, ernie_server, ask):
         ({"status": 429, "message": "Free tier limit reached."}, RateLimitError),
     ],
 )
-def test_what_cannot_help_is_not_tried_again(model, ernie_server, ask, failure, error):
+def test_errors_that_are_not_retryable_are_not_retried(model, ernie_server, ask, failure, error):
     ernie_server.fail(**failure)
     agent = create_agent(model(), middleware=[retry(max_retries=5)])
     with pytest.raises(error):
@@ -178,18 +178,18 @@ def test_what_cannot_help_is_not_tried_again(model, ernie_server, ask, failure, 
     assert len(ernie_server.requests) == 1
 
 
-def test_retries_that_did_not_help_end_in_a_message_or_in_the_error(model, ernie_server, ask):
+def test_exhausted_retries_end_in_a_message_or_an_error(model, ernie_server, ask):
     ernie_server.fail(503, "Busy.", times=4)
-    told = create_agent(model(), middleware=[retry(max_retries=1)])
-    answer = ask(told, question())["messages"][-1]
+    reporting = create_agent(model(), middleware=[retry(max_retries=1)])
+    answer = ask(reporting, question())["messages"][-1]
     assert "InternalServerError" in answer.text
     assert "Busy." in answer.text
-    raised = create_agent(model(), middleware=[retry(max_retries=1, on_failure="error")])
+    raising = create_agent(model(), middleware=[retry(max_retries=1, on_failure="error")])
     with pytest.raises(InternalServerError):
-        ask(raised, question())
+        ask(raising, question())
 
 
-def test_the_tools_of_an_agent_are_retried_apart_from_the_model(model, ernie_server, ask):
+def test_tool_retries_send_no_further_request(model, ernie_server, ask):
     failures = [ConnectionError("first")]
 
     def flaky() -> str:
@@ -210,14 +210,14 @@ def test_the_tools_of_an_agent_are_retried_apart_from_the_model(model, ernie_ser
 
 
 @pytest.fixture
-def restless(ernie_server):
-    """A model that calls a tool whenever it is asked."""
+def always_calls_tool(ernie_server):
+    """A model that calls a tool in every response."""
     ernie_server.on_request = lambda request: Reply(
         tool_calls=[{"name": "weather", "args": {"city": "A"}, "id": f"call_{request.number}"}]
     )
 
 
-def test_the_calls_of_a_model_can_be_limited(model, ernie_server, ask, restless):
+def test_model_call_limit(model, ernie_server, ask, always_calls_tool):
     agent = create_agent(model(), [weather], middleware=[ModelCallLimitMiddleware(run_limit=3)])
     answer = ask(agent, question())["messages"][-1]
     assert "limit" in answer.text
@@ -227,15 +227,15 @@ def test_the_calls_of_a_model_can_be_limited(model, ernie_server, ask, restless)
         ask(create_agent(model(), [weather], middleware=[strict]), question())
 
 
-def test_the_calls_of_tools_can_be_limited_and_every_call_is_answered(model, ernie_server, ask):
+def test_tool_call_limit_gives_every_call_a_result(model, ernie_server, ask):
     calls = [{"name": "weather", "args": {"city": city}, "id": city} for city in "ABC"]
     ernie_server.reply(tool_calls=calls)
     ernie_server.reply("One is enough.")
     agent = create_agent(model(), [weather], middleware=[ToolCallLimitMiddleware(run_limit=1)])
     ask(agent, question())
-    told = [m for m in ernie_server.last_request.body["messages"] if m["role"] == "tool"]
-    assert {m["tool_call_id"] for m in told} == set("ABC")
-    assert [m["content"] for m in told if "limit" not in m["content"]] == ["A: sun"]
+    sent_back = [m for m in ernie_server.last_request.body["messages"] if m["role"] == "tool"]
+    assert {m["tool_call_id"] for m in sent_back} == set("ABC")
+    assert [m["content"] for m in sent_back if "limit" not in m["content"]] == ["A: sun"]
 
     ernie_server.reply(tool_calls=calls)
     strict = ToolCallLimitMiddleware(run_limit=1, exit_behavior="error")
@@ -243,7 +243,7 @@ def test_the_calls_of_tools_can_be_limited_and_every_call_is_answered(model, ern
         ask(create_agent(model(), [weather], middleware=[strict]), question())
 
 
-def test_an_agent_that_ended_at_a_limit_can_be_asked_on(model, ernie_server, ask):
+def test_a_conversation_continues_after_a_limit(model, ernie_server, ask):
     calls = [{"name": "weather", "args": {"city": city}, "id": city} for city in "AB"]
     ernie_server.reply(tool_calls=calls)
     end = ToolCallLimitMiddleware(tool_name="weather", run_limit=1, exit_behavior="end")
@@ -258,7 +258,7 @@ def test_an_agent_that_ended_at_a_limit_can_be_asked_on(model, ernie_server, ask
 # Tool selection.
 
 
-def test_a_model_chooses_the_tools_that_another_gets(model, ernie_server, ask):
+def test_tools_are_selected_by_another_model(model, ernie_server, ask):
     ernie_server.reply('{"tools": ["clock"]}')
     ernie_server.reply("Noon.")
     selector = LLMToolSelectorMiddleware(
@@ -275,7 +275,7 @@ def test_a_model_chooses_the_tools_that_another_gets(model, ernie_server, ask):
     assert [each["function"]["name"] for each in answered["tools"]] == ["clock", "translate"]
 
 
-def test_tools_are_chosen_by_the_agents_own_thinking_model(model, ernie_server, ask):
+def test_tools_are_selected_by_the_agents_own_reasoning_model(model, ernie_server, ask):
     ernie_server.reply('```json\n{"tools": ["weather"]}\n```', reasoning="Weather, then.")
     ernie_server.reply("Sun.", reasoning="So it is.")
     agent = create_agent(
@@ -289,7 +289,7 @@ def test_tools_are_chosen_by_the_agents_own_thinking_model(model, ernie_server, 
     ]
 
 
-def test_a_choice_that_is_none_is_an_error_and_not_silence(model, ernie_server, ask):
+def test_an_unparsable_tool_selection_is_an_error(model, ernie_server, ask):
     ernie_server.reply("I would take the clock.")
     agent = create_agent(model(), [weather, clock], middleware=[LLMToolSelectorMiddleware()])
     with pytest.raises(StructuredOutputError):
@@ -300,9 +300,7 @@ def test_a_choice_that_is_none_is_an_error_and_not_silence(model, ernie_server, 
 
 
 @pytest.mark.parametrize("system_prompt", [None, "Be brief."])
-def test_todo_lists_are_kept_and_their_prompt_is_one_system_message(
-    model, ernie_server, ask, system_prompt
-):
+def test_todo_list_prompt_is_part_of_one_system_message(model, ernie_server, ask, system_prompt):
     todos = [{"content": "看天气", "status": "in_progress"}]
     ernie_server.reply(tool_calls=[{"name": "write_todos", "args": {"todos": todos}}])
     ernie_server.reply("Done.")
@@ -319,7 +317,7 @@ def test_todo_lists_are_kept_and_their_prompt_is_one_system_message(
     assert "看天气" in others[-1][1]
 
 
-def test_two_todo_lists_at_once_are_refused_and_both_calls_answered(model, ernie_server, ask):
+def test_parallel_todo_calls_each_get_an_error_result(model, ernie_server, ask):
     call = {"name": "write_todos", "args": {"todos": []}}
     ernie_server.reply(tool_calls=[{**call, "id": "1"}, {**call, "id": "2"}])
     ernie_server.reply("Sorry.")
@@ -329,7 +327,7 @@ def test_two_todo_lists_at_once_are_refused_and_both_calls_answered(model, ernie
     assert second[1].startswith("Error")
 
 
-def test_a_prompt_may_depend_on_the_state(model, ernie_server, ask):
+def test_dynamic_prompt(model, ernie_server, ask):
     @dynamic_prompt
     def prompt(request):
         return f"{len(request.messages)} messages"
@@ -339,7 +337,7 @@ def test_a_prompt_may_depend_on_the_state(model, ernie_server, ask):
     assert texts(ernie_server)[0] == ("system", "1 messages")
 
 
-def test_personal_data_are_hidden_before_they_are_sent(model, ernie_server, ask):
+def test_pii_is_redacted_in_request_and_response(model, ernie_server, ask):
     ernie_server.reply("I write to li@example.com.")
     middleware = PIIMiddleware("email", strategy="redact", apply_to_output=True)
     result = ask(create_agent(model(), middleware=[middleware]), question("I am a@example.com"))
@@ -361,7 +359,7 @@ class Settings(AgentMiddleware):
         return await handler(request.override(**self.changes))
 
 
-def test_middleware_can_change_settings_choice_and_model(model, ernie_server, ask):
+def test_middleware_overrides_model_settings_and_tool_choice(model, ernie_server, ask):
     ernie_server.reply("ok", reasoning="Hm.")
     settings = Settings(
         model=model(model=FIVE),
@@ -381,7 +379,7 @@ def test_middleware_can_change_settings_choice_and_model(model, ernie_server, as
     assert (body["stop"], body["seed"]) == (["END"], 7)
 
 
-def test_a_rate_limiter_is_asked_before_each_call_of_an_agent(model, ernie_server, ask):
+def test_rate_limiter_is_acquired_before_each_call(model, ernie_server, ask):
     class Counting(InMemoryRateLimiter):
         count = 0
 

@@ -1,4 +1,4 @@
-"""Refusals, as core and LangChain's agents know them since core 1.7.5, LangChain 1.5."""
+"""Refusals in core and LangChain's agents (langchain-core 1.7.5, LangChain 1.5)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refusals(message):
 
 
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
-def test_a_refusal_is_a_block_of_the_answer(model, ernie_server, output_version):
+def test_a_refusal_is_a_content_block(model, ernie_server, output_version):
     ernie_server.reply(**REFUSED, times=4)
     llm = model(output_version=output_version)
     streamed = None
@@ -57,14 +57,14 @@ def test_a_refusal_is_a_block_of_the_answer(model, ernie_server, output_version)
     [JsonOutputParser(), PydanticOutputParser(pydantic_object=Weather)],
     ids=["json", "pydantic"],
 )
-def test_the_parsers_of_core_see_it(model, ernie_server, parser):
+def test_output_parsers_of_core_raise_on_a_refusal(model, ernie_server, parser):
     ernie_server.reply(**REFUSED)
     with pytest.raises(core.ModelRefusalError, match=NO):
         (model() | parser).invoke("?")
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
-def test_structured_output_raises_what_core_says(model, ernie_server, method):
+def test_structured_output_raises_cores_refusal_error(model, ernie_server, method):
     ernie_server.reply(**REFUSED, times=2)
     llm = model()
     with pytest.raises(core.ModelRefusalError, match=NO) as caught:
@@ -74,7 +74,7 @@ def test_structured_output_raises_what_core_says(model, ernie_server, method):
     assert isinstance(result["parsing_error"], core.ModelRefusalError)
 
 
-def test_another_model_can_take_over(model, ernie_server):
+def test_with_fallbacks_handles_a_refusal(model, ernie_server):
     ernie_server.reply(**REFUSED)
     ernie_server.reply('{"city": "Paris"}')
     careful = model().with_structured_output(Weather)
@@ -87,7 +87,7 @@ def test_another_model_can_take_over(model, ernie_server):
 
 @with_middleware
 @pytest.mark.parametrize("form", [None, ProviderStrategy(Weather)], ids=["text", "provider"])
-def test_the_middleware_turns_it_into_an_error(model, ernie_server, ask, form):
+def test_refusal_middleware_raises(model, ernie_server, ask, form):
     ernie_server.reply(**REFUSED)
     agent = create_agent(
         model(), response_format=form, middleware=[offered.ModelRefusalMiddleware()]
@@ -97,7 +97,7 @@ def test_the_middleware_turns_it_into_an_error(model, ernie_server, ask, form):
 
 
 @with_middleware
-def test_the_middleware_hands_over_to_a_fallback(model, ernie_server, ask):
+def test_refusal_middleware_triggers_the_fallback(model, ernie_server, ask):
     ernie_server.reply(**REFUSED)
     ernie_server.reply("It is sunny.")
     agent = create_agent(

@@ -1,9 +1,8 @@
-"""Tokens out of agents, through graphs within graphs: `messages`, events v2, events v3."""
+"""Streaming from agents and subgraphs: `messages` mode, events v2 and v3."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import defaultdict
 
 import pytest
@@ -21,15 +20,11 @@ CALLS = [
     {"name": "weather", "args": {"city": "Köln"}, "id": "call_a"},
     {"name": "weather", "args": {"city": "北京"}, "id": "call_b"},
 ]
-PASSES_CALLBACKS_ON = pytest.mark.skipif(
-    sys.version_info < (3, 11),
-    reason="create_agent leaves it to Python 3.11 to pass an async node's callbacks on",
-)
 V3 = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 
 
 def weather(city: str) -> str:
-    """Tell the weather of a city."""
+    """Return the weather of a city."""
     return f"{city}: sun"
 
 
@@ -37,7 +32,7 @@ def question(text="Weather?"):
     return {"messages": [HumanMessage(text)]}
 
 
-@pytest.fixture(params=["sync", pytest.param("async", marks=PASSES_CALLBACKS_ON)])
+@pytest.fixture(params=["sync", "async"])
 def stream(request):
     """List what a graph streams, in this thread or in an event loop of its own."""
 
@@ -62,16 +57,14 @@ def merged(chunks):
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING])
-def test_an_agent_streams_its_tokens_and_each_of_them_once(
-    model, ernie_server, stream, version, model_id
-):
+def test_messages_mode_streams_each_token_once(model, ernie_server, stream, version, model_id):
     reasoning = "Two cities, two calls." if model_id == THINKING else None
     ernie_server.reply("I look it up.", reasoning=reasoning, tool_calls=CALLS)
     ernie_server.reply("Sun in both cities.", reasoning=reasoning)
     agent = create_agent(model(model=model_id, output_version=version), [weather])
-    pieces = [message for message, _ in stream(agent, question(), stream_mode="messages")]
-    chunks = [message for message in pieces if isinstance(message, AIMessageChunk)]
-    results = [message for message in pieces if isinstance(message, ToolMessage)]
+    streamed = [message for message, _ in stream(agent, question(), stream_mode="messages")]
+    chunks = [message for message in streamed if isinstance(message, AIMessageChunk)]
+    results = [message for message in streamed if isinstance(message, ToolMessage)]
     assert len(chunks) > 10
     assert sorted(result.tool_call_id for result in results) == ["call_a", "call_b"]
     assert all(request.body["stream"] is True for request in ernie_server.requests)
@@ -120,7 +113,7 @@ def nested_script(server):
 TEXTS = ["I ask.", "Looking it up.", "Köln has sun.", "The expert says sun."]
 
 
-def test_tokens_come_through_graphs_within_graphs(model, ernie_server, stream):
+def test_messages_mode_streams_from_subgraphs(model, ernie_server, stream):
     nested_script(ernie_server)
     streamed = stream(nested(model), question(), stream_mode="messages", subgraphs=True)
     depths = defaultdict(set)
@@ -138,22 +131,21 @@ def test_tokens_come_through_graphs_within_graphs(model, ernie_server, stream):
     assert len(chunks) > 20
 
 
-def test_tokens_come_before_the_answer_is_whole(model, ernie_server):
+def test_tokens_are_streamed_before_the_response_is_complete(model, ernie_server):
     ernie_server.reply("one two three four", fault=Fault(kind="stall", events=4))
     agent = create_agent(model(stream_idle_timeout=0.2))
-    pieces = []
+    streamed = []
     with pytest.raises(APITimeoutError) as caught:
-        pieces.extend(
+        streamed.extend(
             message.text for message, _ in agent.stream(question(), stream_mode="messages")
         )
-    text = "".join(pieces)
+    text = "".join(streamed)
     assert text
     assert "one two three four".startswith(text)
     assert caught.value.partial.text == text
 
 
-@PASSES_CALLBACKS_ON
-async def test_a_stream_that_nobody_reads_on_lets_go_of_its_connection(model, ernie_server):
+async def test_closing_a_stream_closes_its_connection(model, ernie_server):
     ernie_server.reply("one two three four", fault=Fault(kind="stall", events=4))
     tokens = create_agent(model()).astream(question(), stream_mode="messages")
     message, _ = await anext(tokens)
@@ -168,7 +160,7 @@ async def test_a_stream_that_nobody_reads_on_lets_go_of_its_connection(model, er
     assert ernie_server.connections < open_before
 
 
-def test_several_modes_at_once(model, ernie_server, stream):
+def test_several_stream_modes_at_once(model, ernie_server, stream):
     ernie_server.reply(tool_calls=CALLS[:1])
     ernie_server.reply("Sun.")
     agent = create_agent(model(), [weather])
@@ -181,7 +173,7 @@ def test_several_modes_at_once(model, ernie_server, stream):
     assert last["messages"][-1].text == "Sun."
 
 
-def test_what_came_of_a_cut_stream_was_streamed_and_the_error_follows(model, ernie_server, stream):
+def test_an_interrupted_stream_raises_with_partial_text(model, ernie_server, stream):
     ernie_server.reply("one two three four", fault=Fault(events=5))
     with pytest.raises(StreamInterruptedError) as caught:
         stream(create_agent(model()), question(), stream_mode="messages")
@@ -189,7 +181,7 @@ def test_what_came_of_a_cut_stream_was_streamed_and_the_error_follows(model, ern
     assert caught.value.partial.text
 
 
-def test_a_model_that_shall_not_stream_does_not(model, ernie_server, stream):
+def test_disable_streaming(model, ernie_server, stream):
     ernie_server.reply("Quiet.")
     agent = create_agent(model(disable_streaming=True))
     streamed = stream(agent, question(), stream_mode="messages")
@@ -197,8 +189,7 @@ def test_a_model_that_shall_not_stream_does_not(model, ernie_server, stream):
     assert "stream" not in ernie_server.last_request.body
 
 
-@PASSES_CALLBACKS_ON
-async def test_v2_events_tell_every_step_of_nested_agents(model, ernie_server):
+async def test_v2_events_of_nested_agents(model, ernie_server):
     nested_script(ernie_server)
     events = [each async for each in nested(model).astream_events(question(), version="v2")]
     tokens = defaultdict(str)
@@ -221,22 +212,22 @@ async def test_v2_events_tell_every_step_of_nested_agents(model, ernie_server):
 
 
 @V3
-def test_v3_streams_each_message_with_reasoning_text_and_calls(model, ernie_server):
+def test_v3_streams_reasoning_text_and_tool_calls(model, ernie_server):
     ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=CALLS)
     ernie_server.reply("Sun in both.", reasoning="Good.")
     agent = create_agent(model(model=THINKING), [weather])
     with agent.stream_events(question(), version="v3") as run:
-        told = [
+        messages_seen = [
             (list(message.reasoning), list(message.text), message.tool_calls.get())
             for message in run.messages
         ]
         result = run.output
-    (first_thoughts, first_text, calls), (thoughts, text, none) = told
-    assert "".join(first_thoughts) == "Two cities."
+    (first_reasoning, first_text, calls), (reasoning, text, none) = messages_seen
+    assert "".join(first_reasoning) == "Two cities."
     assert "".join(first_text) == "I look."
-    assert len(first_thoughts) > 1
+    assert len(first_reasoning) > 1
     assert [call["args"] for call in calls] == [call["args"] for call in CALLS]
-    assert "".join(thoughts) == "Good."
+    assert "".join(reasoning) == "Good."
     assert "".join(text) == "Sun in both."
     assert none == []
     assert len(text) > 1
@@ -254,27 +245,27 @@ def test_v3_streams_each_message_with_reasoning_text_and_calls(model, ernie_serv
 
 
 @V3
-async def test_v3_streams_the_same_async(model, ernie_server):
+async def test_v3_streams_reasoning_text_and_tool_calls_async(model, ernie_server):
     ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=CALLS)
     ernie_server.reply("Sun in both.", reasoning="Good.")
     agent = create_agent(model(model=THINKING), [weather])
-    told = []
+    messages_seen = []
     async with await agent.astream_events(question(), version="v3") as run:
         async for message in run.messages:
-            thoughts = [piece async for piece in message.reasoning]
-            text = [piece async for piece in message.text]
-            told.append(("".join(thoughts), "".join(text), await message.tool_calls))
+            reasoning = [part async for part in message.reasoning]
+            text = [part async for part in message.text]
+            messages_seen.append(("".join(reasoning), "".join(text), await message.tool_calls))
         result = await run.output()
-    assert [(thoughts, text) for thoughts, text, _ in told] == [
+    assert [(reasoning, text) for reasoning, text, _ in messages_seen] == [
         ("Two cities.", "I look."),
         ("Good.", "Sun in both."),
     ]
-    assert [call["args"] for call in told[0][2]] == [call["args"] for call in CALLS]
+    assert [call["args"] for call in messages_seen[0][2]] == [call["args"] for call in CALLS]
     assert result["messages"][-1].text == "Sun in both."
 
 
 @V3
-def test_v3_answers_are_sent_back_as_the_wire_has_them(model, ernie_server):
+def test_v3_messages_are_sent_back_as_text_and_tool_calls(model, ernie_server):
     """v3 leaves lists of blocks in the history, which must go on as text and calls."""
     ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=CALLS)
     ernie_server.reply("Sun in both.")
@@ -292,7 +283,7 @@ def test_v3_answers_are_sent_back_as_the_wire_has_them(model, ernie_server):
 
 
 @V3
-def test_v3_events_come_out_of_nested_agents(model, ernie_server):
+def test_v3_events_of_nested_agents(model, ernie_server):
     nested_script(ernie_server)
     with nested(model).stream_events(question(), version="v3") as run:
         starts = [

@@ -1,4 +1,4 @@
-"""Structured output of `create_agent`, by the provider's own means and by tool calls."""
+"""Structured output of `create_agent`: provider strategy and tool strategy."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def question(text="The weather in 北京?"):
 
 @pytest.mark.parametrize("schema", SCHEMAS)
 @pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING, FIVE])
-def test_a_raw_schema_becomes_the_providers_own_structured_output(
-    model, ernie_server, ask, schema, model_id
-):
+def test_a_raw_schema_uses_provider_strategy(model, ernie_server, ask, schema, model_id):
     form, expected = SCHEMAS[schema]
     ernie_server.reply(tool_calls=[{"name": "look_up", "args": {"city": "北京"}, "id": "c1"}])
     ernie_server.reply(ANSWER)
@@ -84,7 +82,7 @@ def test_a_raw_schema_becomes_the_providers_own_structured_output(
         assert "tool_choice" not in request.body
 
 
-def test_provider_strategy_needs_no_tools(model, ernie_server, ask):
+def test_provider_strategy_without_tools(model, ernie_server, ask):
     ernie_server.reply(ANSWER)
     agent = create_agent(model(), response_format=ProviderStrategy(Weather, strict=True))
     assert ask(agent, question())["structured_response"] == Weather(city="北京", degrees=22)
@@ -95,7 +93,7 @@ def test_provider_strategy_needs_no_tools(model, ernie_server, ask):
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
-def test_provider_strategy_reads_an_answer_after_thoughts(model, ernie_server, ask, version):
+def test_provider_strategy_after_reasoning(model, ernie_server, ask, version):
     ernie_server.reply(ANSWER, reasoning="A form is wanted. {not this}")
     agent = create_agent(
         model(model=THINKING, output_version=version), response_format=ProviderStrategy(Weather)
@@ -103,13 +101,13 @@ def test_provider_strategy_reads_an_answer_after_thoughts(model, ernie_server, a
     assert ask(agent, question())["structured_response"].degrees == 22
 
 
-def test_provider_strategy_reads_an_answer_after_inline_thoughts(model, ernie_server, ask):
+def test_provider_strategy_after_a_think_block(model, ernie_server, ask):
     ernie_server.reply(f"<think>A form: {{}}</think>\n\n{ANSWER}")
     agent = create_agent(model(), response_format=ProviderStrategy(Weather))
     assert ask(agent, question())["structured_response"] == Weather(city="北京", degrees=22)
 
 
-def test_provider_strategy_says_when_the_answer_is_not_the_schema(model, ernie_server, ask):
+def test_provider_strategy_raises_on_invalid_output(model, ernie_server, ask):
     for text, reason in {
         '{"city": "北京"}': "degrees",
         # LangChain's own parser takes no fences; `with_structured_output` does.
@@ -123,7 +121,7 @@ def test_provider_strategy_says_when_the_answer_is_not_the_schema(model, ernie_s
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_tool_strategy_forces_the_call_of_the_schema(model, ernie_server, ask, schema):
+def test_tool_strategy_requires_a_tool_call(model, ernie_server, ask, schema):
     form, expected = SCHEMAS[schema]
     name = "Weather" if isinstance(form, dict) else form.__name__
     ernie_server.reply(tool_calls=[{"name": "look_up", "args": {"city": "北京"}}])
@@ -136,9 +134,7 @@ def test_tool_strategy_forces_the_call_of_the_schema(model, ernie_server, ask, s
         assert [tool["function"]["name"] for tool in request.body["tools"]] == ["look_up", name]
 
 
-def test_tool_strategy_leaves_a_thinking_model_of_the_api_free_to_choose(
-    api_model, ernie_server, ask
-):
+def test_tool_strategy_uses_auto_for_reasoning_models_of_the_api(api_model, ernie_server, ask):
     ernie_server.reply(reasoning="The form.", tool_calls=[{"name": "Weather", "args": ANSWER}])
     agent = create_agent(api_model(model=THINKING), response_format=ToolStrategy(Weather))
     with pytest.warns(UserWarning, match='tool_choice is sent as "auto"'):
@@ -146,25 +142,25 @@ def test_tool_strategy_leaves_a_thinking_model_of_the_api_free_to_choose(
     assert ernie_server.last_request.body["tool_choice"] == "auto"
 
 
-def test_tool_strategy_forces_a_thinking_model_of_another_server(model, ernie_server, ask):
+def test_tool_strategy_requires_a_tool_call_on_other_servers(model, ernie_server, ask):
     ernie_server.reply(reasoning="The form.", tool_calls=[{"name": "Weather", "args": ANSWER}])
     agent = create_agent(model(model=THINKING), response_format=ToolStrategy(Weather))
     assert ask(agent, question())["structured_response"].city == "北京"
     assert ernie_server.last_request.body["tool_choice"] == "required"
 
 
-def test_tool_strategy_shows_the_model_its_error_and_asks_again(model, ernie_server, ask):
+def test_tool_strategy_retries_with_the_validation_error(model, ernie_server, ask):
     ernie_server.reply(tool_calls=[{"name": "Weather", "args": {"city": "北京"}, "id": "bad"}])
     ernie_server.reply(tool_calls=[{"name": "Weather", "args": ANSWER, "id": "good"}])
     agent = create_agent(model(), response_format=ToolStrategy(Weather))
     assert ask(agent, question())["structured_response"].degrees == 22
-    *_, called, told = ernie_server.last_request.body["messages"]
+    *_, called, sent_back = ernie_server.last_request.body["messages"]
     assert [call["id"] for call in called["tool_calls"]] == ["bad"]
-    assert (told["role"], told["tool_call_id"]) == ("tool", "bad")
-    assert "degrees" in told["content"]
+    assert (sent_back["role"], sent_back["tool_call_id"]) == ("tool", "bad")
+    assert "degrees" in sent_back["content"]
 
 
-def test_tool_strategy_takes_a_union_and_refuses_two_answers_at_once(model, ernie_server, ask):
+def test_tool_strategy_with_a_union_rejects_two_outputs(model, ernie_server, ask):
     class Unknown(BaseModel):
         """Nothing is known."""
 
@@ -178,8 +174,10 @@ def test_tool_strategy_takes_a_union_and_refuses_two_answers_at_once(model, erni
     ernie_server.reply(tool_calls=both[1:])
     agent = create_agent(model(), response_format=ToolStrategy(Weather | Unknown))
     assert ask(agent, question())["structured_response"] == Unknown(why="fog")
-    told = [each for each in ernie_server.last_request.body["messages"] if each["role"] == "tool"]
-    assert [each["tool_call_id"] for each in told] == ["one", "two"]
+    sent_back = [
+        each for each in ernie_server.last_request.body["messages"] if each["role"] == "tool"
+    ]
+    assert [each["tool_call_id"] for each in sent_back] == ["one", "two"]
 
     ernie_server.reply(tool_calls=both)
     strict = create_agent(

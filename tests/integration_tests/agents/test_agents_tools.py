@@ -1,4 +1,4 @@
-"""What agents do with the model's tool calls: many at once, failed, broken, without text."""
+"""Tool calls in agents: parallel, failed, invalid, without text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,7 @@ from langgraph.warnings import LangGraphDeprecatedSinceV10
 from pydantic import BaseModel
 
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-SETTINGS = [
-    {},
-    {"streaming": True},
-    {"output_version": "v1"},
-    {"output_version": "v1", "streaming": True},
-]
+SETTINGS = [{}, {"output_version": "v1", "streaming": True}]
 TWO_CITIES = [
     {"name": "weather", "args": {"city": "Köln"}, "id": "call_a"},
     {"name": "weather", "args": {"city": "北京"}, "id": "call_b"},
@@ -31,7 +26,7 @@ TWO_CITIES = [
 
 @tool
 def weather(city: str) -> str:
-    """Tell the weather of a city."""
+    """Return the weather of a city."""
     return f"{city}: sun"
 
 
@@ -43,12 +38,12 @@ def chart(city: str) -> tuple[list[dict[str, str]], bytes]:
 
 @tool
 def clock() -> dict[str, int]:
-    """Tell the time."""
+    """Return the time."""
     return {"时": 12, "分": 30}
 
 
 def sent(server, number=-1):
-    """Give the messages of a request as (role, text, ids of calls or of the call answered)."""
+    """Return a request's messages as (role, text, tool call ids or tool_call_id)."""
     facts = []
     for message in server.requests[number].body["messages"]:
         calls = [call["id"] for call in message.get("tool_calls", ())]
@@ -63,9 +58,7 @@ def question(text="Weather?"):
 
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING, "baidu/ernie-5.0"])
-def test_parallel_calls_are_all_made_and_each_is_answered(
-    model, ernie_server, ask, settings, model_id
-):
+def test_parallel_tool_calls_each_get_a_result(model, ernie_server, ask, settings, model_id):
     reasoning = None if model_id.endswith("a3b") else "Two cities, two calls."
     ernie_server.reply("I look.", reasoning=reasoning, tool_calls=TWO_CITIES)
     ernie_server.reply("Sun in both.")
@@ -85,7 +78,7 @@ def test_parallel_calls_are_all_made_and_each_is_answered(
     assert answer.usage_metadata["total_tokens"] > 0
 
 
-def test_parallel_calls_run_at_the_same_time(model, ernie_server, ask):
+def test_parallel_tool_calls_run_concurrently(model, ernie_server, ask):
     together = threading.Barrier(2, timeout=10)
 
     def meet(name: str) -> str:
@@ -100,7 +93,7 @@ def test_parallel_calls_run_at_the_same_time(model, ernie_server, ask):
     assert [each.text for each in result["messages"][2:4]] == ["A met", "B met"]
 
 
-def test_parallel_calls_can_be_forbidden(model, ernie_server, ask):
+def test_parallel_tool_calls_can_be_disabled(model, ernie_server, ask):
     ernie_server.reply("ok", times=2)
     ask(create_agent(model(parallel_tool_calls=False), [weather]), question())
     assert ernie_server.last_request.body["parallel_tool_calls"] is False
@@ -122,7 +115,7 @@ def failed():
     return broken
 
 
-def test_a_failed_tool_and_wrong_arguments_are_told_to_the_model(model, ernie_server, ask, failed):
+def test_tool_errors_are_sent_to_the_model(model, ernie_server, ask, failed):
     calls = [
         {"name": "broken", "args": {}, "id": "c1"},
         {"name": "weather", "args": {"place": "Köln"}, "id": "c2"},
@@ -136,13 +129,15 @@ def test_a_failed_tool_and_wrong_arguments_are_told_to_the_model(model, ernie_se
     assert statuses == ["error", "error", "error", "success"]
     *errors, (_, worked, worked_id) = sent(ernie_server)[2:]
     assert [identity for *_, identity in errors] == ["c1", "c2", "c3"]
-    for (_, told, _), word in zip(errors, ("out of order", "city", "no_such_tool"), strict=True):
-        assert told.startswith("Error")
-        assert word in told
+    for (_, sent_back, _), word in zip(
+        errors, ("out of order", "city", "no_such_tool"), strict=True
+    ):
+        assert sent_back.startswith("Error")
+        assert word in sent_back
     assert (worked, worked_id) == ("Köln: sun", "c4")
 
 
-def test_an_exception_of_a_tool_can_be_told_to_the_model(model, ernie_server, ask):
+def test_tool_exceptions_can_be_sent_to_the_model(model, ernie_server, ask):
     class Told(AgentMiddleware):
         def wrap_tool_call(self, request, handler):
             try:
@@ -189,7 +184,7 @@ BROKEN = [
 
 @pytest.mark.parametrize("arguments", BROKEN)
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_broken_calls_are_echoed_and_answered_beside_the_whole_ones(
+def test_invalid_tool_calls_are_sent_back_with_an_error_result(
     model, ernie_server, ask, arguments, settings
 ):
     calls = [{"name": "weather", "args": arguments, "id": "bad"}, TWO_CITIES[1]]
@@ -205,16 +200,18 @@ def test_broken_calls_are_echoed_and_answered_beside_the_whole_ones(
         ("bad", "weather")
     ]
     assert called.invalid_tool_calls[0]["args"].startswith(arguments)
-    told = {identity: text for role, text, identity in sent(ernie_server)[2:] if role == "tool"}
-    assert told.keys() == {"bad", "call_b"}
-    assert "malformed" in told["bad"]
+    sent_back = {
+        identity: text for role, text, identity in sent(ernie_server)[2:] if role == "tool"
+    }
+    assert sent_back.keys() == {"bad", "call_b"}
+    assert "malformed" in sent_back["bad"]
     echoed = ernie_server.last_request.body["messages"][1]["tool_calls"]
     assert {call["id"] for call in echoed} == {"bad", "call_b"}
     for call in echoed:
         assert isinstance(json.loads(call["function"]["arguments"]), dict)
 
 
-def test_a_call_cut_by_the_token_limit_is_no_call(model, ernie_server, ask):
+def test_a_tool_call_truncated_by_the_token_limit_is_invalid(model, ernie_server, ask):
     ernie_server.reply(
         tool_calls=[{"name": "weather", "args": '{"city": "北', "id": "cut"}],
         finish_reason="length",
@@ -226,7 +223,7 @@ def test_a_call_cut_by_the_token_limit_is_no_call(model, ernie_server, ask):
     assert answer.response_metadata["finish_reason"] == "length"
 
 
-def test_results_of_any_form_are_sent_as_text(model, ernie_server, ask):
+def test_tool_results_of_any_type_are_sent_as_text(model, ernie_server, ask):
     names = ["chart", "clock", "silent"]
 
     @tool
@@ -249,7 +246,7 @@ def test_results_of_any_form_are_sent_as_text(model, ernie_server, ask):
     ]
 
 
-def test_a_call_without_arguments_gets_an_empty_object(model, ernie_server, ask):
+def test_a_tool_call_without_arguments_has_empty_args(model, ernie_server, ask):
     ernie_server.reply(tool_calls=[{"name": "clock", "args": ""}])
     ernie_server.reply("Noon.")
     result = ask(create_agent(model(streaming=True), [clock]), question())
@@ -259,7 +256,7 @@ def test_a_call_without_arguments_gets_an_empty_object(model, ernie_server, ask)
     assert first["parameters"] == {"type": "object", "properties": {}}
 
 
-def test_a_result_that_ends_the_turn_is_not_sent(model, ernie_server, ask):
+def test_return_direct_sends_no_further_request(model, ernie_server, ask):
     @tool(return_direct=True)
     def final(city: str) -> str:
         """Answer at once."""
@@ -271,7 +268,7 @@ def test_a_result_that_ends_the_turn_is_not_sent(model, ernie_server, ask):
     assert len(ernie_server.requests) == 1
 
 
-def test_an_agents_name_goes_along_with_its_answers(model, ernie_server, ask):
+def test_the_agents_name_is_sent_with_its_messages(model, ernie_server, ask):
     ernie_server.reply(tool_calls=TWO_CITIES[:1])
     ernie_server.reply("Sun.")
     agent = create_agent(model(), [weather], name="Wetter Agent 天气")
@@ -280,7 +277,7 @@ def test_an_agents_name_goes_along_with_its_answers(model, ernie_server, ask):
     assert ernie_server.last_request.body["messages"][1]["name"] == "Wetter Agent 天气"
 
 
-def test_a_conversation_goes_on_for_many_turns(model, ernie_server, ask):
+def test_multiple_turns_with_tools_and_reasoning(model, ernie_server, ask):
     agent = create_agent(model(model=THINKING), [weather])
     messages = []
     for turn in range(3):
@@ -298,7 +295,7 @@ def test_a_conversation_goes_on_for_many_turns(model, ernie_server, ask):
         assert "reasoning_content" not in message
 
 
-def test_a_graph_of_ones_own_with_a_tool_node(model, ernie_server, ask, failed):
+def test_custom_graph_with_tool_node(model, ernie_server, ask, failed):
     llm = model(streaming=True).bind_tools([weather, failed])
 
     def call(state):
@@ -333,7 +330,7 @@ def prebuilt(*args, **kwargs):
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_the_prebuilt_agent_works_as_well(model, ernie_server, ask, version):
+def test_create_react_agent(model, ernie_server, ask, version):
     ernie_server.reply("I look.", tool_calls=TWO_CITIES)
     ernie_server.reply("Sun in both.")
     ernie_server.reply('{"city": "Köln"}')
@@ -352,7 +349,7 @@ def test_the_prebuilt_agent_works_as_well(model, ernie_server, ask, version):
     ]
 
 
-def test_the_prebuilt_agent_takes_a_model_that_has_its_tools(model, ernie_server, ask):
+def test_create_react_agent_accepts_a_bound_model(model, ernie_server, ask):
     ernie_server.reply(tool_calls=TWO_CITIES[:1])
     ernie_server.reply("Sun.")
     bound = model().bind_tools([weather], tool_choice="auto", parallel_tool_calls=False)
