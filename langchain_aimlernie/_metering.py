@@ -9,7 +9,6 @@ latter come by a context variable, which they set when the run starts, in the sa
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from abc import abstractmethod
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
@@ -97,8 +96,7 @@ async def aadmit(client_request_id: str) -> None:
         while (future := meter.reserve(run_id, client_request_id)) is not None:
             try:
                 async with asyncio.timeout(_MAX_WAIT):
-                    with contextlib.suppress(asyncio.InvalidStateError):
-                        await asyncio.wrap_future(future)
+                    await asyncio.wrap_future(future)
             except TimeoutError:
                 meter.give_up_waiting(run_id)
             finally:

@@ -111,6 +111,6 @@ def pytest_collection_modifyitems(items):
     """
     for item in items:
         params = getattr(getattr(item, "callspec", None), "params", {})
-        mode = params.get("mode", params.get("world"))
+        mode = params.get("mode")
         if mode in ("ainvoke", "astream", "async"):
             item.add_marker(pytest.mark.slow)

@@ -20,7 +20,7 @@ from tests.support.fault_bytes import (
     stream,
     tool_call,
 )
-from tests.support.fault_outcomes import Case, Fails, Gives
+from tests.support.fault_outcomes import Case, Raises, Returns
 
 WEATHER = ("weather", {"city": "Paris"})
 END = (STOP, TAIL, DONE)
@@ -485,7 +485,7 @@ ODD_INDEXES = (
     case(
         "a JSON answer with one id twice",
         answer(completion(None, "tool_calls", message__tool_calls=[tool_call(), tool_call()])),
-        Gives("", calls=[WEATHER, WEATHER]),
+        Returns("", calls=[WEATHER, WEATHER]),
     ),
 )
 STOPPED = {
@@ -576,7 +576,7 @@ OLD = (
 
 
 def half_call(name: str, *events: bytes) -> Case:
-    return case(name, stream(*events), Fails("StreamInterruptedError", partial=""))
+    return case(name, stream(*events), Raises("StreamInterruptedError", partial=""))
 
 
 CUT_CALLS = (

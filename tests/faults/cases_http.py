@@ -24,14 +24,14 @@ from tests.support.fault_bytes import (
     stream,
     unfinished,
 )
-from tests.support.fault_outcomes import JSON_MODES, STREAM_MODES, Case, Fails, Gives, OneOf
+from tests.support.fault_outcomes import JSON_MODES, STREAM_MODES, Case, OneOf, Raises, Returns
 from tests.support.fault_server import Close, Drip, Hold, Pause, Repeat, Reset
 
 BODY = as_bytes(completion())
 SOON = {"timeout": 0.25}
 NETWORK = ("APIConnectionError", "InvalidResponseError")
-BROKEN = Fails(NETWORK, retryable=True)
-LATE = Fails("APITimeoutError", retryable=True, says=("0.25",))
+BROKEN = Raises(NETWORK, retryable=True)
+LATE = Raises("APITimeoutError", retryable=True, says=("0.25",))
 CHUNKED = {"Transfer-Encoding": "chunked"}
 HEAD_ONLY = head(200, {"Content-Length": str(len(BODY))})
 
@@ -52,7 +52,7 @@ HEADS = (
     Case("never answers", (Hold(),), LATE, settings=SOON),
     Case("head stops half way", (HEAD_ONLY[:30], Hold()), LATE, settings=SOON),
     Case("head drips", (Drip(HEAD_ONLY, 0.1), BODY), LATE, settings=SOON),
-    Case("slow but in time", (Pause(0.3), GOOD_ANSWER), Gives(), JSON_MODES),
+    Case("slow but in time", (Pause(0.3), GOOD_ANSWER), Returns(), JSON_MODES),
     Case("closed before the head", (Close(),), BROKEN),
     Case("reset before the head", (Reset(),), BROKEN),
     Case("head cut", (HEAD_ONLY[:40], Close()), BROKEN),
@@ -71,25 +71,25 @@ HEADS = (
     Case(
         "headers that are not UTF-8",
         answer(BODY).replace(b"inf-0001", b"inf-\xff\xfe1"),
-        Gives(),
+        Returns(),
         JSON_MODES,
     ),
     Case(
         "1xx first",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + b"HTTP/1.1 103 Early Hints\r\n\r\n" + GOOD_ANSWER,
-        Gives(),
+        Returns(),
         JSON_MODES,
     ),
     Case(
         "1xx before a stream",
         b"HTTP/1.1 103 Early Hints\r\n\r\n" + stream(*EVENTS),
-        Gives(),
+        Returns(),
         STREAM_MODES,
     ),
     Case(
         "101 switching protocols",
         (b"HTTP/1.1 101 X\r\nUpgrade: ws\r\n\r\n", Close()),
-        Fails(("APIConnectionError", "InvalidResponseError", "AimlErnieError")),
+        Raises(("APIConnectionError", "InvalidResponseError", "AimlErnieError")),
     ),
 )
 
@@ -99,7 +99,7 @@ BODIES = (
     Case("reset in the body", (HEAD_ONLY, BODY[:40], Reset()), BROKEN, JSON_MODES),
     Case("length too long", (answer(BODY, length=len(BODY) + 9), Close()), BROKEN, JSON_MODES),
     Case("length too short", (answer(BODY, length=30), Close()), BROKEN, JSON_MODES),
-    Case("chunked", head(200, CHUNKED) + frame(BODY) + FINAL_FRAME, Gives(), JSON_MODES),
+    Case("chunked", head(200, CHUNKED) + frame(BODY) + FINAL_FRAME, Returns(), JSON_MODES),
     Case("chunked without an end", (head(200, CHUNKED) + frame(BODY), Close()), BROKEN, JSON_MODES),
     Case("a chunk size in words", (head(200, CHUNKED) + b"many\r\n" + BODY, Close()), BROKEN),
     Case(
@@ -108,31 +108,31 @@ BODIES = (
         BROKEN,
         JSON_MODES,
     ),
-    Case("ended by closing", (head() + BODY, Close()), Gives(), JSON_MODES),
+    Case("ended by closing", (head() + BODY, Close()), Returns(), JSON_MODES),
     Case(
-        "a slow body in time", (HEAD_ONLY, Drip((BODY[:50], BODY[50:]), 0.2)), Gives(), JSON_MODES
+        "a slow body in time", (HEAD_ONLY, Drip((BODY[:50], BODY[50:]), 0.2)), Returns(), JSON_MODES
     ),
-    Case("204", (head(204),), Fails("InvalidResponseError")),
-    Case("empty", answer(b""), Fails("InvalidResponseError", retryable=True)),
-    Case("only white space", answer(b" \n\r\n "), Fails("InvalidResponseError", retryable=True)),
-    Case("gzip", packed(gzip.compress(BODY), "gzip"), Gives(), JSON_MODES),
-    Case("deflate", packed(zlib.compress(BODY), "deflate"), Gives(), JSON_MODES),
+    Case("204", (head(204),), Raises("InvalidResponseError")),
+    Case("empty", answer(b""), Raises("InvalidResponseError", retryable=True)),
+    Case("only white space", answer(b" \n\r\n "), Raises("InvalidResponseError", retryable=True)),
+    Case("gzip", packed(gzip.compress(BODY), "gzip"), Returns(), JSON_MODES),
+    Case("deflate", packed(zlib.compress(BODY), "deflate"), Returns(), JSON_MODES),
     Case("gzip cut", packed(gzip.compress(BODY)[:-12], "gzip"), BROKEN, JSON_MODES),
     Case("gzip that is none", packed(BODY, "gzip"), BROKEN, JSON_MODES),
     Case("brotli that is none", packed(b"\x00\x01junk", "br"), BROKEN, JSON_MODES),
     Case("zstd that is none", packed(b"\x00\x01junk", "zstd"), BROKEN, JSON_MODES),
-    Case("an unknown packing of JSON", packed(BODY, "x-none"), Gives(), JSON_MODES),
+    Case("an unknown packing of JSON", packed(BODY, "x-none"), Returns(), JSON_MODES),
     Case(
         "a gzip bomb",
         packed(BOMB, "gzip"),
-        Fails("InvalidResponseError"),
+        Raises("InvalidResponseError"),
         JSON_MODES,
         settings={"timeout": 15.0},
     ),
     Case(
         "a gzip bomb for a stream",
         answer(BOMB, headers={"Content-Encoding": "gzip"}, content_type=SSE_TYPE),
-        Fails("InvalidResponseError"),
+        Raises("InvalidResponseError"),
         STREAM_MODES,
         settings={"timeout": 15.0},
     ),
@@ -143,35 +143,38 @@ BODIES = (
             headers={"Content-Encoding": "gzip"},
             content_type=SSE_TYPE,
         ),
-        Gives(),
+        Returns(),
         STREAM_MODES,
     ),
     Case(
         "HTML",
         answer(HTML, content_type="text/html"),
-        Fails("InvalidResponseError", says=("html",)),
+        Raises("InvalidResponseError", says=("html",)),
     ),
-    Case("HTML that claims JSON", answer(HTML), Fails("InvalidResponseError")),
+    Case("HTML that claims JSON", answer(HTML), Raises("InvalidResponseError")),
     Case(
         "HTML of 300 kB",
         answer(HTML + "x" * 300_000, content_type="text/html"),
-        Fails("InvalidResponseError", hides=("x" * 1000,)),
+        Raises("InvalidResponseError", hides=("x" * 1000,)),
     ),
-    Case("JSON as text/plain", answer(BODY, content_type="text/plain"), Gives(), JSON_MODES),
-    Case("JSON without a type", answer(BODY, content_type=""), Gives(), JSON_MODES),
+    Case("JSON as text/plain", answer(BODY, content_type="text/plain"), Returns(), JSON_MODES),
+    Case("JSON without a type", answer(BODY, content_type=""), Returns(), JSON_MODES),
     Case(
-        "JSON to a stream request", answer(BODY), Gives(metadata={"credits_used": 3}), STREAM_MODES
+        "JSON to a stream request",
+        answer(BODY),
+        Returns(metadata={"credits_used": 3}),
+        STREAM_MODES,
     ),
     Case(
         "JSON as text/plain to a stream request",
         answer(BODY, content_type="text/plain"),
-        Gives(),
+        Returns(),
         STREAM_MODES,
     ),
     Case(
         "a closing server keeps its word",
         answer(BODY, headers={"Connection": "close"}),
-        Gives(),
+        Returns(),
         JSON_MODES,
     ),
 )
@@ -181,7 +184,7 @@ FLOODS = (
     Case(
         "1,000 times 1xx",
         b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + GOOD_ANSWER,
-        Gives(),
+        Returns(),
         JSON_MODES,
     ),
     Case(
@@ -190,13 +193,13 @@ FLOODS = (
     Case(
         "a body without end",
         (head(200, CHUNKED), Repeat(frame(b" " * 2**20), times=80), Close()),
-        Fails("InvalidResponseError", retryable=False),
+        Raises("InvalidResponseError", retryable=False),
         JSON_MODES,
     ),
     Case(
         "an error body without end",
         (answer("", 500, length=2**40), Repeat(b"x" * 2**16, times=2000), Close()),
-        Fails("InternalServerError", attributes={"status_code": 500}),
+        Raises("InternalServerError", attributes={"status_code": 500}),
     ),
     Case(
         "a comment without end",
@@ -205,19 +208,19 @@ FLOODS = (
             Repeat(b"x" * 2**20, times=80),
             Close(),
         ),
-        Fails("InvalidResponseError"),
+        Raises("InvalidResponseError"),
         STREAM_MODES,
     ),
     Case(
         "chunk extensions",
         head(200, CHUNKED) + frame(BODY).replace(b"\r\n", b";x=y\r\n", 1) + FINAL_FRAME,
-        Gives(),
+        Returns(),
         JSON_MODES,
     ),
     Case(
         "trailers",
         head(200, CHUNKED) + frame(BODY) + b"0\r\nx-trailer: 1\r\n\r\n",
-        Gives(),
+        Returns(),
         JSON_MODES,
     ),
 )
@@ -227,7 +230,7 @@ REDIRECTS = tuple(
     Case(
         f"redirect {status}",
         answer("", status, REDIRECT),
-        Fails(
+        Raises(
             ("AimlErnieError", "InvalidResponseError", "BadRequestError", "NotFoundError"),
             retryable=False,
             says=(str(status),),
@@ -241,7 +244,7 @@ def cut(name: str, script: tuple, partial: str, **settings: object) -> Case:
     return Case(
         name,
         script,
-        Fails("StreamInterruptedError", partial=partial),
+        Raises("StreamInterruptedError", partial=partial),
         STREAM_MODES,
         settings=settings,
     )
@@ -270,27 +273,27 @@ STREAM_ENDS = (
         (answer(HEL, content_type=SSE_TYPE, length=4000), Close()),
         "Hel",
     ),
-    Case("EOF as the end", (EOF_HEAD + b"".join(EVENTS), Close()), Gives(), STREAM_MODES),
-    Case("reset after [DONE]", (unfinished(*EVENTS), Reset()), Gives(), STREAM_MODES),
-    Case("cut after [DONE]", (unfinished(*EVENTS), Close()), Gives(), STREAM_MODES),
-    Case("held open after [DONE]", (unfinished(*EVENTS), Hold()), Gives(), STREAM_MODES),
-    Case("junk after [DONE]", (unfinished(*EVENTS), b"what\r\n", Close()), Gives(), STREAM_MODES),
+    Case("EOF as the end", (EOF_HEAD + b"".join(EVENTS), Close()), Returns(), STREAM_MODES),
+    Case("reset after [DONE]", (unfinished(*EVENTS), Reset()), Returns(), STREAM_MODES),
+    Case("cut after [DONE]", (unfinished(*EVENTS), Close()), Returns(), STREAM_MODES),
+    Case("held open after [DONE]", (unfinished(*EVENTS), Hold()), Returns(), STREAM_MODES),
+    Case("junk after [DONE]", (unfinished(*EVENTS), b"what\r\n", Close()), Returns(), STREAM_MODES),
     Case(
         "endless after [DONE]",
         (unfinished(*EVENTS), Drip((frame(b": x\n\n"),) * 120, 0.05)),
-        Gives(),
+        Returns(),
         STREAM_MODES,
     ),
     Case(
         "end of the body late",
         (unfinished(*EVENTS), Pause(0.03), FINAL_FRAME),
-        Gives(),
+        Returns(),
         STREAM_MODES,
     ),
     Case(
         "reset after finish_reason",
         (unfinished(HEL, LO, STOP, TAIL), Reset()),
-        OneOf(Gives(), Fails("StreamInterruptedError", partial="Hello")),
+        OneOf(Returns(), Raises("StreamInterruptedError", partial="Hello")),
         STREAM_MODES,
     ),
 )
@@ -302,7 +305,7 @@ def stalls(
     return Case(
         name,
         steps,
-        Fails("APITimeoutError", partial=partial, says=says),
+        Raises("APITimeoutError", partial=partial, says=says),
         STREAM_MODES,
         settings=IDLE,
     )
@@ -340,21 +343,21 @@ STALLS = (
     Case(
         "stall after finish_reason",
         (unfinished(HEL, LO, STOP, TAIL), Hold()),
-        OneOf(Gives(), Fails("APITimeoutError", partial="Hello")),
+        OneOf(Returns(), Raises("APITimeoutError", partial="Hello")),
         STREAM_MODES,
         settings=IDLE,
     ),
     Case(
         "slow events, each in time",
         (SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.05), FINAL_FRAME),
-        Gives("lo" * 25),
+        Returns("lo" * 25),
         STREAM_MODES,
         settings={"stream_idle_timeout": 0.5},
     ),
     Case(
         "the head in time, the first event late",
         (SSE_HEAD, Pause(0.3), b"".join(map(frame, EVENTS)), FINAL_FRAME),
-        Gives(),
+        Returns(),
         STREAM_MODES,
         settings={"timeout": 4.0, "stream_idle_timeout": 0.2},
     ),

@@ -16,19 +16,19 @@ from tests.support.fault_bytes import (
     openai_error,
     tool_call,
 )
-from tests.support.fault_outcomes import JSON_MODES, Case, Fails, Gives, OneOf
+from tests.support.fault_outcomes import JSON_MODES, Case, OneOf, Raises, Returns
 
-NO_ANSWER = Fails("InvalidResponseError")
+NO_ANSWER = Raises("InvalidResponseError")
 BODY = as_bytes(completion())
 WEATHER = ("weather", {"city": "Paris"})
 
 
-def json_case(name: str, body: object, expect: Fails | Gives) -> Case:
+def json_case(name: str, body: object, expect: Raises | Returns) -> Case:
     return Case(name, answer(body), expect, JSON_MODES)
 
 
 def gives(name: str, body: object, **expected: object) -> Case:
-    return json_case(name, body, Gives(**expected))
+    return json_case(name, body, Returns(**expected))
 
 
 def choice(**changes: object) -> dict:
@@ -303,13 +303,13 @@ ERRORS = (
     json_case(
         "finish_reason error",
         choice(finish_reason="error", error={"message": "upstream died", "code": 502}),
-        Fails("InternalServerError", retryable=True, says=("upstream died",)),
+        Raises("InternalServerError", retryable=True, says=("upstream died",)),
     ),
     *(
         json_case(
             f"an error inside a choice, {kind}",
             choice(finish_reason=None, error=error),
-            Fails(name, says=("upstream died",)),
+            Raises(name, says=("upstream died",)),
         )
         for kind, error, name in (
             ("an object", {"message": "upstream died", "code": 502}, "InternalServerError"),
@@ -321,27 +321,27 @@ ERRORS = (
     json_case(
         "OpenAI's error in a 200",
         openai_error("upstream died", 500),
-        Fails("InternalServerError", retryable=True, says=("upstream died",)),
+        Raises("InternalServerError", retryable=True, says=("upstream died",)),
     ),
     json_case(
         "OpenAI's rate limit in a 200",
         openai_error("slow down", 429),
-        Fails("RateLimitError", says=("slow down",)),
+        Raises("RateLimitError", says=("slow down",)),
     ),
     json_case(
         "an error as text in a 200",
         {"error": "the model fell over"},
-        Fails("InternalServerError", retryable=True, says=("the model fell over",)),
+        Raises("InternalServerError", retryable=True, says=("the model fell over",)),
     ),
     json_case(
         "an error in a 200 that is no valid JSON",
         b'{"error": "the model "x" fell over"}',
-        Fails("InternalServerError", retryable=True, says=("the model", "fell over")),
+        Raises("InternalServerError", retryable=True, says=("the model", "fell over")),
     ),
     json_case(
         "an error in a 200 that is Python's repr",
         b"{'error': {'message': 'the model fell over'}}",
-        Fails("InternalServerError", retryable=True, says=("the model fell over",)),
+        Raises("InternalServerError", retryable=True, says=("the model fell over",)),
     ),
     json_case(
         "an answer in a 200 that is no valid JSON",
@@ -352,7 +352,7 @@ ERRORS = (
         json_case(
             f"the API's error in a 200, {status!r}",
             aiml_error(status, "no luck today"),
-            Fails(name, says=("no luck today",), attributes={"request_id": "req-0001"}),
+            Raises(name, says=("no luck today",), attributes={"request_id": "req-0001"}),
         )
         for status, name in (
             (500, "InternalServerError"),
@@ -366,12 +366,12 @@ ERRORS = (
     json_case(
         "context overflow in a 200",
         openai_error("maximum context length is 120000 tokens", "context_length_exceeded"),
-        Fails("ContextWindowExceededError", retryable=False),
+        Raises("ContextWindowExceededError", retryable=False),
     ),
     json_case(
         "no credits in a 200",
         aiml_error(403, "You've run out of credits. Please top up."),
-        Fails("InsufficientCreditsError", retryable=False),
+        Raises("InsufficientCreditsError", retryable=False),
     ),
 )
 
@@ -488,34 +488,34 @@ TOOLS = (
     ),
 )
 
-Y_ALONE = Gives(extras={"y": 1})
+Y_ALONE = Returns(extras={"y": 1})
 # Past the depth of pydantic's parser (about 200), json still reads on, on Python 3.12 to 10,000:
 # what it gives can then be neither copied nor traced.
 PIT = b"[" * 500 + b"]" * 500
 
 
-def deep(name: str, body: dict, expect: Fails | Gives | OneOf) -> Case:
+def deep(name: str, body: dict, expect: Raises | Returns | OneOf) -> Case:
     """The body with a value nested 500 deep in the place of "@"."""
     return json_case(f"500 deep: {name}", as_bytes(body).replace(b'"@"', PIT), expect)
 
 
 PITS = (
-    deep("an unknown key", completion(x="@"), Gives(metadata={"x": None})),
-    deep("an unknown key of the choice", choice(x="@"), Gives(metadata={"x": None})),
+    deep("an unknown key", completion(x="@"), Returns(metadata={"x": None})),
+    deep("an unknown key of the choice", choice(x="@"), Returns(metadata={"x": None})),
     deep("an unknown key of the message", completion(message__x="@", message__y=1), Y_ALONE),
     deep("content", completion("@"), NO_ANSWER),
     deep("choices", completion(choices="@"), NO_ANSWER),
-    deep("usage", completion(usage="@"), OneOf(Gives(usage=None), NO_ANSWER)),
+    deep("usage", completion(usage="@"), OneOf(Returns(usage=None), NO_ANSWER)),
     deep(
         "an error",
         {"error": {"message": "no", "code": 500, "more": "@"}},
-        Fails(("InternalServerError", "InvalidResponseError")),
+        Raises(("InternalServerError", "InvalidResponseError")),
     ),
     calls("500 deep: arguments", tool_call('{"a": ' + PIT.decode() + "}"), calls=(), invalid=1),
     deep(
         "arguments as an object",
         completion(None, "tool_calls", message__tool_calls=[tool_call({"a": "@"})]),
-        OneOf(Gives("", calls=(), invalid=1), NO_ANSWER),
+        OneOf(Returns("", calls=(), invalid=1), NO_ANSWER),
     ),
 )
 

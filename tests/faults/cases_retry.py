@@ -22,7 +22,7 @@ from tests.support.fault_bytes import (
     stream,
     unfinished,
 )
-from tests.support.fault_outcomes import ALL_MODES, JSON_MODES, STREAM_MODES, Fails, Gives, OneOf
+from tests.support.fault_outcomes import ALL_MODES, JSON_MODES, STREAM_MODES, OneOf, Raises, Returns
 from tests.support.fault_server import Close, Hold, Pause, Reset
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class RetryCase:
 
     name: str
     scripts: tuple[Script, ...]
-    expect: Fails | Gives | OneOf
+    expect: Raises | Returns | OneOf
     requests: int
     modes: tuple[str, ...] = ALL_MODES
     settings: Mapping[str, object] = field(default_factory=dict)
@@ -60,15 +60,15 @@ EMPTY_STREAM: Script = (stream(),)
 
 
 def again(name: str, *scripts: Script, requests: int | None = None, **more: object) -> RetryCase:
-    """Fails so often, then works."""
-    return RetryCase(name, scripts, Gives(), requests or len(scripts) + 1, **more)
+    """Raises so often, then works."""
+    return RetryCase(name, scripts, Returns(), requests or len(scripts) + 1, **more)
 
 
 def gives_up(
     name: str, script: Script, error: str | tuple, requests: int, **more: object
 ) -> RetryCase:
-    """Fails in the same way for ever."""
-    return RetryCase(name, (script,) * 5, Fails(error), requests, **more)
+    """Raises in the same way for ever."""
+    return RetryCase(name, (script,) * 5, Raises(error), requests, **more)
 
 
 HELPFUL = (408, 425, 500, 502, 503, 520, 522, 524, 529, 429)
@@ -170,25 +170,25 @@ RETRY_AFTER = (
     RetryCase(
         "Retry-After a day",
         (status(429, Retry_After="86400"),),
-        Fails("RateLimitError", attributes={"retry_after": 86400.0}),
+        Raises("RateLimitError", attributes={"retry_after": 86400.0}),
         1,
     ),
     RetryCase(
         "Retry-After above the cap",
         (status(503, Retry_After="61"),),
-        Fails("InternalServerError", attributes={"retry_after": 61.0}),
+        Raises("InternalServerError", attributes={"retry_after": 61.0}),
         1,
     ),
     RetryCase(
         "Retry-After a far date",
         (status(429, Retry_After=dated(7200)),),
-        Fails("RateLimitError"),
+        Raises("RateLimitError"),
         1,
     ),
     RetryCase(
         "Retry-After inf",
         (status(429, Retry_After="inf"), status(429, Retry_After="1e400")),
-        OneOf(Gives(), Fails("RateLimitError")),
+        OneOf(Returns(), Raises("RateLimitError")),
         0,
     ),
 )
@@ -231,17 +231,17 @@ class KeptAlive:
     name: str
     first: tuple
     second: Script | None
-    expect: Fails | Gives
+    expect: Raises | Returns
     requests: int
     connections: int
 
 
 STALE = (
-    KeptAlive("reused", (), None, Gives(), 2, 1),
-    KeptAlive("closed while idle", (Pause(0.05), Close()), None, Gives(), 2, 2),
-    KeptAlive("reset while idle", (Reset(0.05),), None, Gives(), 2, 2),
-    KeptAlive("closed on the second request", (), (Close(),), Gives(), 3, 2),
-    KeptAlive("reset on the second request", (), (Reset(0.0),), Gives(), 3, 2),
-    KeptAlive("junk while idle", (Pause(0.02), b"junk\r\n"), None, Gives(), 2, 2),
+    KeptAlive("reused", (), None, Returns(), 2, 1),
+    KeptAlive("closed while idle", (Pause(0.05), Close()), None, Returns(), 2, 2),
+    KeptAlive("reset while idle", (Reset(0.05),), None, Returns(), 2, 2),
+    KeptAlive("closed on the second request", (), (Close(),), Returns(), 3, 2),
+    KeptAlive("reset on the second request", (), (Reset(0.0),), Returns(), 3, 2),
+    KeptAlive("junk while idle", (Pause(0.02), b"junk\r\n"), None, Returns(), 2, 2),
 )
 GOOD = {"json": GOOD_ANSWER, "sse": GOOD_STREAM}

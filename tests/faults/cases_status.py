@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 from tests.support.error_samples import SAMPLES, aimlapi, bare, openai
 from tests.support.fault_bytes import HTML, INFERENCE_ID, aiml_error, answer, head, openai_error
-from tests.support.fault_outcomes import ALL_MODES, Case, Fails
+from tests.support.fault_outcomes import ALL_MODES, Case, Raises
 from tests.support.fault_server import Close, Drip, Hold, Reset
 
 # 405, 408, 415, 425, 501 and what lies outside the standard have no class of their own in the
@@ -73,7 +73,7 @@ MATRIX = tuple(
     Case(
         f"{status}, {name}",
         answer(body_for(status, body), status, content_type=kind),
-        Fails(
+        Raises(
             expected,
             retryable=retryable,
             says=(str(status), *says),
@@ -95,7 +95,7 @@ def waiting(name: str, expected: object, *headers: tuple[str, str], status: int 
     return Case(
         f"Retry-After {name}",
         answer(aiml_error(status), status, headers),
-        Fails(
+        Raises(
             str(STATUSES[status][0]),
             attributes={} if expected is ... else {"retry_after": expected},
         ),
@@ -129,7 +129,7 @@ def context(name: str, body: object, status: int = 400) -> Case:
     return Case(
         f"context overflow: {name}",
         answer(body, status),
-        Fails("ContextWindowExceededError", retryable=False, attributes={"status_code": status}),
+        Raises("ContextWindowExceededError", retryable=False, attributes={"status_code": status}),
         ("invoke", "astream"),
     )
 
@@ -156,7 +156,7 @@ def special(name: str, status: int, message: str, error: str, retryable: bool) -
     return Case(
         name,
         answer(aiml_error(status, message), status),
-        Fails(error, retryable=retryable, says=(message[:20],)),
+        Raises(error, retryable=retryable, says=(message[:20],)),
         ("invoke", "astream"),
     )
 
@@ -184,22 +184,22 @@ SPECIAL = (
     Case(
         "status 299",
         answer(aiml_error(299), 299),
-        Fails(("InvalidResponseError", "AimlErnieError", "InternalServerError")),
+        Raises(("InvalidResponseError", "AimlErnieError", "InternalServerError")),
     ),
     Case(
         "status 600",
         answer("", 600),
-        Fails(("AimlErnieError", "InternalServerError", "InvalidResponseError")),
+        Raises(("AimlErnieError", "InternalServerError", "InvalidResponseError")),
     ),
     Case(
         "status 999",
         answer("", 999),
-        Fails(("AimlErnieError", "InternalServerError", "InvalidResponseError")),
+        Raises(("AimlErnieError", "InternalServerError", "InvalidResponseError")),
     ),
     Case(
         "status 304 without a body",
         (head(304),),
-        Fails(("AimlErnieError", "InvalidResponseError"), retryable=False),
+        Raises(("AimlErnieError", "InvalidResponseError"), retryable=False),
     ),
     Case(
         "an error body that is packed",
@@ -208,33 +208,33 @@ SPECIAL = (
             400,
             {"Content-Encoding": "gzip"},
         ),
-        Fails("BadRequestError", says=(WORDS,)),
+        Raises("BadRequestError", says=(WORDS,)),
     ),
     Case(
         "an error body that is packed and broken",
         answer(b"junk", 400, {"Content-Encoding": "gzip"}),
-        Fails("BadRequestError", attributes={"status_code": 400}),
+        Raises("BadRequestError", attributes={"status_code": 400}),
     ),
     Case(
         "an error body that is cut",
         (answer("{", 400, length=500), Close()),
-        Fails("BadRequestError", attributes={"status_code": 400}),
+        Raises("BadRequestError", attributes={"status_code": 400}),
     ),
     Case(
         "an error body that is reset",
         (answer("{", 400, length=500), Reset()),
-        Fails("BadRequestError", attributes={"status_code": 400}),
+        Raises("BadRequestError", attributes={"status_code": 400}),
     ),
     Case(
         "an error body that never comes",
         (answer("", 400, length=500), Hold()),
-        Fails(("BadRequestError", "APITimeoutError")),
+        Raises(("BadRequestError", "APITimeoutError")),
         settings={"timeout": 0.25},
     ),
     Case(
         "an error body that drips for ever",
         (answer("", 500, length=500_000), Drip(b"x" * 120, 0.05)),
-        Fails(("InternalServerError", "APITimeoutError")),
+        Raises(("InternalServerError", "APITimeoutError")),
         settings={"timeout": 0.25},
     ),
     Case(
@@ -244,7 +244,7 @@ SPECIAL = (
             400,
             content_type="text/event-stream",
         ),
-        Fails("BadRequestError", attributes={"status_code": 400}),
+        Raises("BadRequestError", attributes={"status_code": 400}),
     ),
 )
 
@@ -252,7 +252,7 @@ SERVERS = tuple(
     Case(
         f"{sample.server} says {sample.status}",
         answer(sample.body, sample.status, sample.headers),
-        Fails(sample.error, retryable=sample.retryable, attributes={"status_code": sample.status}),
+        Raises(sample.error, retryable=sample.retryable, attributes={"status_code": sample.status}),
         (ALL_MODES[number % 4],),
     )
     for number, sample in enumerate(SAMPLES)
@@ -260,7 +260,7 @@ SERVERS = tuple(
 
 
 def inside(name: str, body: object, error: str, retryable: bool) -> Case:
-    return Case(f"inside a 200: {name}", answer(body), Fails(error, retryable=retryable))
+    return Case(f"inside a 200: {name}", answer(body), Raises(error, retryable=retryable))
 
 
 INSIDE = (

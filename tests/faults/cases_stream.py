@@ -25,23 +25,23 @@ from tests.support.fault_bytes import (
     split_stream,
     stream,
 )
-from tests.support.fault_outcomes import STREAM_MODES, Case, Fails, Gives
+from tests.support.fault_outcomes import STREAM_MODES, Case, Raises, Returns
 from tests.support.fault_server import Repeat
 
 BODY = b"".join(EVENTS)
 
 
-def case(name: str, wire: bytes | tuple, expect: Fails | Gives) -> Case:
+def case(name: str, wire: bytes | tuple, expect: Raises | Returns) -> Case:
     return Case(name, wire, expect, STREAM_MODES)
 
 
 def gives(name: str, *events: bytes, **expected: object) -> Case:
-    return case(name, stream(*events), Gives(**expected))
+    return case(name, stream(*events), Returns(**expected))
 
 
 def framed(name: str, body: bytes, **expected: object) -> Case:
     """The body whole, and again in single bytes."""
-    return case(name, split_stream(body, range(len(body))), Gives(**expected))
+    return case(name, split_stream(body, range(len(body))), Returns(**expected))
 
 
 def between(*extra: bytes) -> tuple[bytes, ...]:
@@ -71,8 +71,8 @@ FRAMING = (
         },
     ),
     framed("in single bytes", BODY),
-    case("one frame for all", stream(BODY), Gives()),
-    case("with a length", answer(BODY, content_type=SSE_TYPE), Gives()),
+    case("one frame for all", stream(BODY), Returns()),
+    case("with a length", answer(BODY, content_type=SSE_TYPE), Returns()),
     framed("CRLF, in single bytes", BODY.replace(b"\n", b"\r\n")),
     framed("CR, in single bytes", BODY.replace(b"\n", b"\r")),
     gives("CR", *(e.replace(b"\n", b"\r") for e in EVENTS)),
@@ -83,7 +83,7 @@ FRAMING = (
             crlf := BODY.replace(b"\n", b"\r\n"),
             [i + 1 for i, byte in enumerate(crlf) if byte == 0x0D],
         ),
-        Gives(),
+        Returns(),
     ),
     framed("a BOM", b"\xef\xbb\xbf" + BODY),
     gives("comments between", *between(b": ping\n\n", b":\n")),
@@ -122,7 +122,7 @@ FRAMING = (
     gives("no [DONE]", *EVENTS[:-1]),
     gives("[DONE] twice", *EVENTS, DONE),
     gives("data after [DONE]", *EVENTS, HEL, b"data: junk\n\n"),
-    case("data after [DONE] in one frame", stream(BODY + HEL + b"data: junk\n\n"), Gives()),
+    case("data after [DONE] in one frame", stream(BODY + HEL + b"data: junk\n\n"), Returns()),
     gives("[DONE] without a finish_reason", HEL, LO, TAIL, DONE),
     gives("[DONE] with spaces", *EVENTS[:-1], b"data:  [DONE] \n\n"),
     gives(
@@ -167,22 +167,22 @@ FRAMING = (
     case(
         "SSE that calls itself JSON",
         answer(BODY),
-        Gives(),
+        Returns(),
     ),
-    case("SSE that calls itself text", answer(BODY, content_type="text/plain"), Gives()),
-    case("SSE without a type", answer(BODY, content_type=""), Gives()),
-    case("SSE as octets", answer(BODY, content_type="application/octet-stream"), Gives()),
+    case("SSE that calls itself text", answer(BODY, content_type="text/plain"), Returns()),
+    case("SSE without a type", answer(BODY, content_type=""), Returns()),
+    case("SSE as octets", answer(BODY, content_type="application/octet-stream"), Returns()),
     case(
         "SSE in a wrong charset",
         answer(
             BODY.replace(b"lo", "lé".encode()), content_type="text/event-stream; charset=latin-1"
         ),
-        Gives("Hellé"),
+        Returns("Hellé"),
     ),
     case(
         "SSE type in capitals",
         answer(BODY, content_type="Text/Event-Stream;Charset=UTF-8"),
-        Gives(),
+        Returns(),
     ),
 )
 
@@ -192,7 +192,7 @@ LARGE = (
         split_stream(
             event(chunk("x" * 8_000_000)) + b"".join((STOP, TAIL, DONE)), range(0, 2**23, 2**16)
         ),
-        Gives("x" * 8_000_000),
+        Returns("x" * 8_000_000),
     ),
     case(
         "an event above the limit",
@@ -200,54 +200,54 @@ LARGE = (
             answer(b"data: ", content_type=SSE_TYPE, length=2**40),
             Repeat(b"x" * 2**20, times=80),
         ),
-        Fails("InvalidResponseError"),
+        Raises("InvalidResponseError"),
     ),
     case(
         "10,000 events",
         answer(event(chunk("x")) * 10_000 + STOP + TAIL + DONE, content_type=SSE_TYPE),
-        Gives("x" * 10_000),
+        Returns("x" * 10_000),
     ),
     case(
         "30,000 comments",
         answer(b": ping\n\n" * 30_000 + BODY, content_type=SSE_TYPE),
-        Gives(),
+        Returns(),
     ),
 )
 
-EMPTY = Fails(("InvalidResponseError", "StreamInterruptedError"), retryable=True)
+EMPTY = Raises(("InvalidResponseError", "StreamInterruptedError"), retryable=True)
 NOTHING = (
     case("an empty stream", stream(), EMPTY),
     case("only [DONE]", stream(DONE), EMPTY),
     case("only comments", stream(b": ping\n\n", b": pong\n\n"), EMPTY),
-    case("only an empty delta", stream(event(chunk("")), DONE), Gives("", usage=None)),
+    case("only an empty delta", stream(event(chunk("")), DONE), Returns("", usage=None)),
     case(
         "only null",
         stream(event("null"), DONE),
-        Fails(("InvalidResponseError", "StreamInterruptedError")),
+        Raises(("InvalidResponseError", "StreamInterruptedError")),
     ),
     case(
         "HTML in a stream",
         answer(HTML, content_type=SSE_TYPE),
-        Fails(("InvalidResponseError", "StreamInterruptedError")),
+        Raises(("InvalidResponseError", "StreamInterruptedError")),
     ),
     case(
         "HTML as HTML",
         answer(HTML, content_type="text/html"),
-        Fails("InvalidResponseError", says=("html",)),
+        Raises("InvalidResponseError", says=("html",)),
     ),
     case("only events with empty data", stream(b"data:\n\n", b"data\n\n"), EMPTY),
     *(
         case(
             f"a JSON answer after {space!r}",
             stream(*(bytes([byte]) for byte in space), as_bytes(completion())),
-            Gives(),
+            Returns(),
         )
         for space in (b"\n", b" \r\n\t", b"\n" * 100, b"\xef\xbb\xbf\n")
     ),
     case(
         "half a JSON answer",
         answer(b'{"id": "x", "choi'),
-        Fails(("InvalidResponseError", "StreamInterruptedError")),
+        Raises(("InvalidResponseError", "StreamInterruptedError")),
     ),
 )
 
@@ -256,7 +256,7 @@ def broken(name: str, data: object, partial: str = "Hel") -> Case:
     return case(
         name,
         stream(HEL, event(data), LO, STOP, DONE),
-        Fails("InvalidResponseError", partial=partial),
+        Raises("InvalidResponseError", partial=partial),
     )
 
 
@@ -270,7 +270,7 @@ BROKEN = (
     case(
         "broken JSON first",
         stream(event(b'{"choices": [{"del'), HEL, LO, STOP, DONE),
-        Fails("InvalidResponseError", partial=""),
+        Raises("InvalidResponseError", partial=""),
     ),
 )
 
@@ -362,7 +362,7 @@ ERRORS = tuple(
     case(
         f"{shape}, {place}",
         stream(*before, data, *after),
-        Fails(name, partial=partial, says=("it broke",)),
+        Raises(name, partial=partial, says=("it broke",)),
     )
     for shape, (data, name) in ERROR_SHAPES.items()
     for place, before, after, partial in (

@@ -32,8 +32,8 @@ from tests.support.fault_outcomes import (
     PROMPT,
     STREAM_MODES,
     TEXT,
-    Fails,
-    Gives,
+    Raises,
+    Returns,
     acall,
     bounded,
     call,
@@ -67,7 +67,7 @@ def test_each_form_of_timeout_ends_silence_within_a_stream(faults, form, mode, p
         model = ChatAimlErnie(
             api_key=KEY, base_url=endpoint.base_url, max_retries=0, **settings["model"]
         )
-        expected = Fails("APITimeoutError", says=("silent for 0.25 s", "timeout"), partial="Hel")
+        expected = Raises("APITimeoutError", says=("silent for 0.25 s", "timeout"), partial="Hel")
         expected.check(outcome_of(model, mode, **settings["call"]))
 
 
@@ -121,7 +121,7 @@ def test_configurable_fields_leave_the_silence_to_timeout(faults):
 def test_each_form_of_timeout_ends_a_wait(faults, form, mode):
     with faults.endpoint((Hold(),)) as endpoint:
         model = ChatAimlErnie(api_key=KEY, base_url=endpoint.base_url, max_retries=0, **FORMS[form])
-        Fails("APITimeoutError").check(outcome_of(model, mode))
+        Raises("APITimeoutError").check(outcome_of(model, mode))
         assert endpoint.settle()
 
 
@@ -130,9 +130,9 @@ def test_each_form_of_timeout_ends_a_wait(faults, form, mode):
 def test_a_timeout_of_one_call_is_kept(faults, word, mode):
     with faults.endpoint((Hold(),)) as endpoint:
         outcome = outcome_of(make_model(endpoint.base_url), mode, **{word: 0.25})
-        Fails("APITimeoutError", says=("0.25",)).check(outcome)
+        Raises("APITimeoutError", says=("0.25",)).check(outcome)
         outcome = outcome_of(make_model(endpoint.base_url), mode, **{word: 5.0})
-        Gives().check(outcome)
+        Returns().check(outcome)
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["all sent at once", "sent piece by piece"])
@@ -192,7 +192,7 @@ def test_a_server_that_does_not_listen_is_a_timeout(faults, mode):
         model = make_model(endpoint.base_url, timeout=0.3)
         outcome = outcome_of(model, mode, LONG_PROMPT)
         check_error(outcome.error)
-        Fails("APITimeoutError", says=("0.3",)).check(outcome)
+        Raises("APITimeoutError", says=("0.3",)).check(outcome)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -202,7 +202,7 @@ def test_a_refusal_before_the_prompt_was_read_is_typed(faults, mode):
     with faults.endpoint(greetings=[(Deafen(), refusal, Pause(0.1), Close())]) as endpoint:
         outcome = outcome_of(make_model(endpoint.base_url), mode, LONG_PROMPT)
         check_error(outcome.error)
-        Fails(("BadRequestError", "APIConnectionError")).check(outcome)
+        Raises(("BadRequestError", "APIConnectionError")).check(outcome)
         assert endpoint.settle()
 
 

@@ -26,8 +26,8 @@ from tests.support.fault_outcomes import (
     ALL_MODES,
     JSON_MODES,
     STREAM_MODES,
-    Fails,
-    Gives,
+    Raises,
+    Returns,
     check_error,
     make_model,
     outcome_of,
@@ -73,7 +73,7 @@ def one_call(base_url, mode, **settings):
 def test_a_name_that_no_server_has_is_named(mode, scheme):
     outcome = one_call(f"{scheme}://no-such-host.invalid/v1", mode)
     says = ("no-such-host.invalid", "cannot be resolved")
-    Fails(UNREACHED, retryable=True, says=says).check(outcome)
+    Raises(UNREACHED, retryable=True, says=says).check(outcome)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -84,14 +84,14 @@ def test_a_name_that_cannot_be_is_a_typed_error(mode, host):
     except ValueError as refused:
         assert "base_url" in str(refused)  # noqa: PT017 - refused when it was set: good, too
     else:
-        Fails((UNREACHED, "BadRequestError")).check(outcome)
+        Raises((UNREACHED, "BadRequestError")).check(outcome)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_refused_port_is_named(mode):
     with refusing_port() as port:
         outcome = one_call(f"http://127.0.0.1:{port}/v1", mode)
-    Fails(UNREACHED, retryable=True, says=("127.0.0.1", str(port))).check(outcome)
+    Raises(UNREACHED, retryable=True, says=("127.0.0.1", str(port))).check(outcome)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse when the queue is full")
@@ -99,7 +99,7 @@ def test_a_refused_port_is_named(mode):
 def test_a_full_queue_is_a_timeout_of_connecting(mode):
     with crowded_port() as port:
         outcome = one_call(f"http://127.0.0.1:{port}/v1", mode, timeout=0.4)
-    Fails("APITimeoutError", retryable=True, says=("127.0.0.1", "0.4")).check(outcome)
+    Raises("APITimeoutError", retryable=True, says=("127.0.0.1", "0.4")).check(outcome)
 
 
 GREETINGS = {
@@ -124,9 +124,9 @@ def test_a_port_without_tls_answers_https_in_odd_ways(faults, greeting, mode):
     with faults.endpoint(greetings=[script]) as endpoint:
         base_url = endpoint.base_url.replace("http:", "https:")
         outcome = one_call(base_url, mode, timeout=0.5)
-        Fails(error, says=("127.0.0.1",)).check(outcome)
+        Raises(error, says=("127.0.0.1",)).check(outcome)
         if greeting == "words that are no TLS":
-            Fails(error, says=("begin with https",), hides=("SSL_CERT_FILE",)).check(outcome)
+            Raises(error, says=("begin with https",), hides=("SSL_CERT_FILE",)).check(outcome)
         assert outcome.error.phase in ("connect", "tls"), "nothing was sent"
         assert endpoint.settle()
 
@@ -135,7 +135,7 @@ def test_a_port_without_tls_answers_https_in_odd_ways(faults, greeting, mode):
 def test_http_to_a_tls_port_is_a_connection_error(faults, trusted, mode):
     with faults.endpoint(tls=trusted.server) as endpoint:
         outcome = one_call(endpoint.base_url.replace("https:", "http:"), mode)
-        Fails((UNREACHED, "InvalidResponseError", "BadRequestError")).check(outcome)
+        Raises((UNREACHED, "InvalidResponseError", "BadRequestError")).check(outcome)
         assert endpoint.settle()
 
 
@@ -144,7 +144,7 @@ def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(faults, truste
     with faults.endpoint(tls=trusted.server) as endpoint:
         outcome = one_call(endpoint.base_url, mode, max_retries=2)
         says = ("certificate", "SSL_CERT_FILE")
-        Fails(UNREACHED, retryable=False, says=says, hides=("begin with https",)).check(outcome)
+        Raises(UNREACHED, retryable=False, says=says, hides=("begin with https",)).check(outcome)
         assert endpoint.settle()
         assert not endpoint.requests
 
@@ -154,7 +154,7 @@ def test_a_certificate_of_another_host_is_not_tried_again(faults, certificate, t
     other = certificate("elsewhere.example")
     with faults.endpoint(tls=other.server) as endpoint:
         outcome = tls_outcome(endpoint.base_url, mode, other, max_retries=2)
-        Fails(UNREACHED, retryable=False, says=("certificate",)).check(outcome)
+        Raises(UNREACHED, retryable=False, says=("certificate",)).check(outcome)
         assert not endpoint.requests
 
 
@@ -166,39 +166,39 @@ def test_an_old_protocol_is_a_connection_error(faults, certificate, tls_outcome,
     old.server.maximum_version = ssl.TLSVersion.TLSv1_1
     with faults.endpoint(tls=old.server) as endpoint:
         outcome = tls_outcome(endpoint.base_url, mode, old)
-        Fails(UNREACHED).check(outcome)
+        Raises(UNREACHED).check(outcome)
 
 
 EOF_HEAD = head(200, {"Connection": "close"}, SSE_TYPE)
 TLS_CASES = {
-    "a good answer": ((GOOD_ANSWER,), Gives(), JSON_MODES),
-    "a good stream": ((GOOD_STREAM,), Gives(), STREAM_MODES),
+    "a good answer": ((GOOD_ANSWER,), Returns(), JSON_MODES),
+    "a good stream": ((GOOD_STREAM,), Returns(), STREAM_MODES),
     "an end without close_notify": (
         (EOF_HEAD + b"".join(EVENTS), Close(rude=True)),
-        Gives(),
+        Returns(),
         STREAM_MODES,
     ),
     "a cut with close_notify": (
         (EOF_HEAD + HEL + LO[:20], Pause(0.05), Close()),
-        Fails("StreamInterruptedError", partial="Hel"),
+        Raises("StreamInterruptedError", partial="Hel"),
         STREAM_MODES,
     ),
     "a cut without close_notify": (
         (EOF_HEAD + HEL + LO[:20], Pause(0.05), Close(rude=True)),
-        Fails("StreamInterruptedError", partial="Hel"),
+        Raises("StreamInterruptedError", partial="Hel"),
         STREAM_MODES,
     ),
     "a cut without close_notify between events": (
         (EOF_HEAD + HEL, Pause(0.05), Close(rude=True)),
-        Fails("StreamInterruptedError", partial="Hel"),
+        Raises("StreamInterruptedError", partial="Hel"),
         STREAM_MODES,
     ),
     "a reset": (
         (EOF_HEAD + HEL, Reset()),
-        Fails("StreamInterruptedError", partial="Hel"),
+        Raises("StreamInterruptedError", partial="Hel"),
         STREAM_MODES,
     ),
-    "silence": ((Hold(),), Fails("APITimeoutError"), ALL_MODES),
+    "silence": ((Hold(),), Raises("APITimeoutError"), ALL_MODES),
 }
 
 
@@ -219,7 +219,7 @@ def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, mode):
     with refusing_port() as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{port}")
         outcome = one_call("https://refused.invalid/v1", mode)
-    Fails(UNREACHED, says=("proxy",), hides=("hunter2",)).check(outcome)
+    Raises(UNREACHED, says=("proxy",), hides=("hunter2",)).check(outcome)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -231,7 +231,7 @@ def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(faults, monkeypatc
         retries = 0 if status == 502 else 2
         outcome = one_call(f"https://tunnel-{status}-{mode}.invalid/v1", mode, max_retries=retries)
         says = (str(status),)
-        Fails(UNREACHED, status == 502, says=says, hides=("hunter2",)).check(outcome)
+        Raises(UNREACHED, status == 502, says=says, hides=("hunter2",)).check(outcome)
         assert [request.method for request in proxy.requests] == ["CONNECT"], "asked once"
         assert "authorization" not in proxy.requests[0].headers
         assert KEY not in str(proxy.requests)
@@ -243,7 +243,7 @@ def test_a_proxy_that_never_answers_is_a_timeout(faults, monkeypatch, mode):
     with faults.endpoint((Hold(),)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         outcome = one_call(f"https://silent-{mode}.invalid/v1", mode, timeout=0.4)
-        Fails("APITimeoutError", says=("0.4",)).check(outcome)
+        Raises("APITimeoutError", says=("0.4",)).check(outcome)
         assert proxy.settle()
 
 
@@ -253,7 +253,7 @@ def test_a_proxy_of_the_environment_is_used(faults, monkeypatch, mode, variable)
     with faults.endpoint() as proxy:
         monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
         host = f"through-{variable.lower().replace('_', '-')}-{mode}.invalid"
-        Gives().check(one_call(f"http://{host}/v1", mode))
+        Returns().check(one_call(f"http://{host}/v1", mode))
         assert proxy.requests[0].target == f"http://{host}/v1/chat/completions"
 
 
@@ -264,7 +264,7 @@ def test_a_407_of_a_plain_proxy_is_typed(faults, monkeypatch, mode):
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         outcome = one_call(f"http://denied-{mode}.invalid/v1", mode, max_retries=2)
         denied = ("BadRequestError", "APIConnectionError", "AimlErnieError")
-        Fails(denied, retryable=False, says=("407",)).check(outcome)
+        Raises(denied, retryable=False, says=("407",)).check(outcome)
         assert len(proxy.requests) == 1
 
 
@@ -273,7 +273,7 @@ def test_no_proxy_is_kept(faults, monkeypatch, mode):
     with faults.endpoint() as endpoint, faults.endpoint() as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        Gives().check(one_call(endpoint.base_url, mode))
+        Returns().check(one_call(endpoint.base_url, mode))
         assert not proxy.connections
 
 
@@ -294,11 +294,11 @@ def test_no_proxy_is_kept(faults, monkeypatch, mode):
 def test_a_whole_endpoint_is_asked_itself(faults, path, target, mode):
     with faults.endpoint() as endpoint:
         base_url = f"http://127.0.0.1:{endpoint.port}{path}"
-        Gives().check(one_call(base_url, mode))
+        Returns().check(one_call(base_url, mode))
         # As a setting of a call, and of a copy, the address is read a second time.
         model = make_model("http://127.0.0.1:9").model_copy(update={"base_url": base_url})
-        Gives().check(outcome_of(model, mode, max_retries=0))
-        Gives().check(outcome_of(make_model("http://127.0.0.1:9"), mode, base_url=base_url))
+        Returns().check(outcome_of(model, mode, max_retries=0))
+        Returns().check(outcome_of(make_model("http://127.0.0.1:9"), mode, base_url=base_url))
         assert {request.target for request in endpoint.requests} == {target}
 
 
@@ -337,7 +337,7 @@ def test_the_cause_of_an_unexpected_error_is_kept(mode):
         "http_async_client": httpx.AsyncClient(transport=OddTransport()),
     }
     outcome = outcome_of(make_model("http://127.0.0.1:9", **clients), mode)
-    Fails(UNREACHED, retryable=False, says=("KeyError", "odd")).check(outcome)
+    Raises(UNREACHED, retryable=False, says=("KeyError", "odd")).check(outcome)
     assert type(outcome.error.__cause__) is KeyError
 
 
@@ -345,4 +345,4 @@ def test_the_cause_of_an_unexpected_error_is_kept(mode):
 def test_a_connection_lost_on_accepting_does_not_stay(faults, mode):
     with faults.endpoint(greetings=[(Reset(0.0),)]) as endpoint:
         outcome = play(endpoint, mode, requests=0)
-        Fails(UNREACHED, retryable=True).check(outcome)
+        Raises(UNREACHED, retryable=True).check(outcome)

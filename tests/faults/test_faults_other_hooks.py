@@ -12,7 +12,7 @@ from tests.support.fault_bytes import GOOD_ANSWER, HEL, aiml_error, answer, unfi
 from tests.support.fault_outcomes import (
     PROMPT,
     STREAM_MODES,
-    Fails,
+    Raises,
     bounded,
     check_error,
     make_model,
@@ -30,7 +30,7 @@ STREAM_FAULTS = [
         *cases_stream.CASES,
         *cases_calls.CASES,
     )
-    if isinstance(case.expect, Fails) and case.modes == STREAM_MODES
+    if isinstance(case.expect, Raises) and case.modes == STREAM_MODES
 ]
 
 

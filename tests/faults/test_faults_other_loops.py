@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.fault_bytes import HEL, SSE_HEAD, TEXT, frame
 from tests.support.fault_outcomes import (
-    Fails,
+    Raises,
     aattempt,
     acall,
     bounded,
@@ -95,6 +95,6 @@ def test_faults_are_the_same_errors(faults, tls, run):
     with faults.endpoint((SSE_HEAD + frame(HEL), Reset()), (Hold(),), tls=tls) as endpoint:
         model = make_model(endpoint.base_url)
         reset, silent, refused = bounded(lambda: run(main()))
-    Fails("StreamInterruptedError", partial="Hel").check(reset)
-    Fails("APITimeoutError", says=("0.2",)).check(silent)
-    Fails("APIConnectionError", says=("127.0.0.1:1",)).check(refused)
+    Raises("StreamInterruptedError", partial="Hel").check(reset)
+    Raises("APITimeoutError", says=("0.2",)).check(silent)
+    Raises("APIConnectionError", says=("127.0.0.1:1",)).check(refused)

@@ -15,8 +15,8 @@ from tests.support.fault_outcomes import (
     ALL_MODES,
     JSON_MODES,
     SYNC_MODES,
-    Gives,
     Outcome,
+    Returns,
     aattempt,
     acall,
     attempt,
@@ -144,6 +144,6 @@ def test_one_more_try_is_enough_when_every_kept_connection_is_stale(faults, mode
             return await aattempt(model, mode)
 
         outcome = bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
-        Gives().check(outcome)
+        Returns().check(outcome)
         assert endpoint.connections == 4
         assert len(endpoint.requests) == 5

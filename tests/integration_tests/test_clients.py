@@ -27,7 +27,7 @@ import pytest
 from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 from langchain_aimlernie.errors import APIConnectionError
 from tests.support.raw_server import GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
-from tests.support.sync_async import LONG, WORLDS, Texts, call_to, keep, on, outcomes
+from tests.support.sync_async import LONG, MODES, Texts, call_to, keep, on, outcomes
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,22 +56,22 @@ def server():
         yield server
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_one_connection_serves_calls_one_after_the_other(world, server):
+@pytest.mark.parametrize("mode", MODES)
+def test_one_connection_serves_calls_one_after_the_other(mode, server):
     call = call_to(server)
-    assert not [o for o in outcomes(world, on(server), *[call] * 5) if isinstance(o, Exception)]
+    assert not [o for o in outcomes(mode, on(server), *[call] * 5) if isinstance(o, Exception)]
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_a_connection_that_the_server_gives_up_is_not_used_again(world):
+@pytest.mark.parametrize("mode", MODES)
+def test_a_connection_that_the_server_gives_up_is_not_used_again(mode):
     def serve(wire):
         wire.request()
         wire.send(answer(connection="close"))
 
     with RawServer(serve) as server:
         call = call_to(server, max_retries=0)
-        assert [body for _, body in outcomes(world, on(server), *[call] * 3)] == [b"{}"] * 3
+        assert [body for _, body in outcomes(mode, on(server), *[call] * 3)] == [b"{}"] * 3
         assert server.connections == 3
         assert server.settle()
 
@@ -356,8 +356,8 @@ def test_a_stream_that_nobody_asks_sends_nothing(server):
     assert not server.connections
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_connections_of_few_servers_are_kept_and_of_many_closed(world):
+@pytest.mark.parametrize("mode", MODES)
+def test_connections_of_few_servers_are_kept_and_of_many_closed(mode):
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(RawServer(replies(GOOD))) for _ in range(40)]
 
@@ -369,7 +369,7 @@ def test_connections_of_few_servers_are_kept_and_of_many_closed(world):
                 await AsyncTransport(on(server)).send(call_to(server), keep)
             return [server.settle(0, within=0.5) for server in servers[:20]]
 
-        if world == "sync":
+        if mode == "sync":
             for server in servers:
                 use(server)
             closed = [server.settle(0, within=0.5) for server in servers[:20]]
@@ -406,18 +406,18 @@ def test_certificates_are_not_read_in_the_event_loop(monkeypatch, tmp_path):
     assert readers[0] is not threading.main_thread()
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_the_proxy_of_the_environment_is_used_and_no_other(world, monkeypatch, server):
+@pytest.mark.parametrize("mode", MODES)
+def test_the_proxy_of_the_environment_is_used_and_no_other(mode, monkeypatch, server):
     elsewhere = SimpleNamespace(base_url="http://elsewhere.invalid/v1")
     with RawServer(replies(GOOD)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.base_url[:-3].replace("//", "//user:hunter2@"))
-        outcomes(world, on(elsewhere), call_to(elsewhere))
+        outcomes(mode, on(elsewhere), call_to(elsewhere))
         (request,) = proxy.requests
         assert request.target == "http://elsewhere.invalid/v1/chat/completions"
         assert request.headers["host"] == "elsewhere.invalid"
         assert request.headers["proxy-authorization"].startswith("Basic ")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        outcomes(world, on(server), call_to(server))
+        outcomes(mode, on(server), call_to(server))
         assert len(proxy.requests) == 1
     assert len(server.requests) == 1
 

@@ -30,7 +30,7 @@ from tests.support.sync_async import (
     HEADERS,
     KEY,
     LONG,
-    WORLDS,
+    MODES,
     Send,
     Texts,
     call_to,
@@ -39,7 +39,7 @@ from tests.support.sync_async import (
     outcomes,
 )
 
-pytestmark = pytest.mark.parametrize("world", WORLDS)
+pytestmark = pytest.mark.parametrize("mode", MODES)
 SOON = 0.3
 LIBRARIES = [pytest.param(library, id=library.__name__) for library in (httpx, httpx2)]
 """Whose clients a user may pass."""
@@ -51,14 +51,14 @@ def no_waits(monkeypatch):
     monkeypatch.setattr("random.random", lambda: 0.0)
 
 
-def one(world, server, call, *, stream=False, on_retry=None, client=None, **settings):
+def one(mode, server, call, *, stream=False, on_retry=None, client=None, **settings):
     step = (call, Texts) if stream else call
-    (outcome,) = outcomes(world, on(server, **settings), step, on_retry=on_retry, client=client)
+    (outcome,) = outcomes(mode, on(server, **settings), step, on_retry=on_retry, client=client)
     return outcome
 
 
-def transport_module(world):
-    return importlib.import_module(f"langchain_aimlernie._http._{world}.transport")
+def transport_module(mode):
+    return importlib.import_module(f"langchain_aimlernie._http._{mode}.transport")
 
 
 def chain(error):
@@ -68,9 +68,9 @@ def chain(error):
         error = error.__cause__ or error.__context__
 
 
-def test_a_call_is_sent_as_it_is(world):
+def test_a_call_is_sent_as_it_is(mode):
     with RawServer(replies(answer(b'{"a": 1}', X_Inference_Id="inf", Set_Cookie="a=1"))) as server:
-        headers, body = one(world, server, call_to(server))
+        headers, body = one(mode, server, call_to(server))
     (request,) = server.requests
     assert (request.method, request.target) == ("POST", "/v1/chat/completions")
     assert request.body == b'{"q": 1}'
@@ -82,41 +82,41 @@ def test_a_call_is_sent_as_it_is(world):
     assert headers["x-inference-id"] == "inf"
 
 
-def test_a_get_has_no_body_and_may_be_answered_with_nothing(world):
+def test_a_get_has_no_body_and_may_be_answered_with_nothing(mode):
     with RawServer(replies(answer(b""))) as server:
-        headers, body = one(world, server, call_to(server, body=b"", method="GET"))
+        headers, body = one(mode, server, call_to(server, body=b"", method="GET"))
     assert "content-length" not in server.requests[0].headers
     assert (headers["content-length"], body) == ("0", b"")
 
 
-def test_an_unchanged_answer_is_told_as_such(world):
+def test_an_unchanged_answer_is_told_as_such(mode):
     not_modified = b'HTTP/1.1 304 Not Modified\r\netag: "1"\r\n\r\n'
     with RawServer(replies(not_modified)) as server:
-        error = one(world, server, call_to(server, body=b"", method="GET"))
+        error = one(mode, server, call_to(server, body=b"", method="GET"))
     assert (error.status_code, error.is_retryable) == (304, False)
 
 
-def test_a_long_body_arrives_whole(world):
+def test_a_long_body_arrives_whole(mode):
     body = bytes(range(256)) * 12_000
     with RawServer(replies(GOOD)) as server:
-        one(world, server, call_to(server, body=body))
+        one(mode, server, call_to(server, body=body))
     assert server.requests[0].body == body
 
 
-def test_a_stream_asks_for_no_packing_and_gives_its_chunks(world):
+def test_a_stream_asks_for_no_packing_and_gives_its_chunks(mode):
     with RawServer(replies(events(b"one", b"two"))) as server:
-        assert one(world, server, call_to(server), stream=True) == ["one", "two"]
+        assert one(mode, server, call_to(server), stream=True) == ["one", "two"]
     assert server.requests[0].headers["accept-encoding"] == "identity"
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_refused_call_is_sent_again_the_same(world, no_waits, stream):
+def test_a_refused_call_is_sent_again_the_same(mode, no_waits, stream):
     told = []
     good = events(b"one") if stream else GOOD
     busy = answer(b"busy", 503)
     with RawServer(replies(busy, answer(b"slow", 429), good)) as server:
         call = call_to(server, max_retries=2)
-        outcome = one(world, server, call, stream=stream, on_retry=lambda *t: told.append(t))
+        outcome = one(mode, server, call, stream=stream, on_retry=lambda *t: told.append(t))
     assert not isinstance(outcome, Exception)
     assert len(server.requests) == 3
     assert len({(r.body, *r.headers.items()) for r in server.requests}) == 1
@@ -127,33 +127,33 @@ def test_a_refused_call_is_sent_again_the_same(world, no_waits, stream):
     ]
 
 
-def test_the_last_error_is_raised_when_no_retry_is_left(world, no_waits):
+def test_the_last_error_is_raised_when_no_retry_is_left(mode, no_waits):
     with RawServer(replies(answer(b"busy", 503))) as server:
-        error = one(world, server, call_to(server, max_retries=3))
+        error = one(mode, server, call_to(server, max_retries=3))
     assert type(error) is InternalServerError
     assert len(server.requests) == 4
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
-def test_what_cannot_help_is_not_tried(world, status):
+def test_what_cannot_help_is_not_tried(mode, status):
     with RawServer(replies(answer(b"no", status))) as server:
-        one(world, server, call_to(server, max_retries=5))
+        one(mode, server, call_to(server, max_retries=5))
     assert len(server.requests) == 1
 
 
-def test_an_answer_that_the_decoder_refuses_is_tried_once_more(world, no_waits):
+def test_an_answer_that_the_decoder_refuses_is_tried_once_more(mode, no_waits):
     def refuse(headers, body):
         raise InvalidResponseError("no JSON")
 
     with RawServer(replies(GOOD)) as server:
         call = call_to(server, max_retries=5)
-        (error,) = outcomes(world, on(server), Send(call, refuse))
+        (error,) = outcomes(mode, on(server), Send(call, refuse))
     assert type(error) is InvalidResponseError
     assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_on_which_the_decoder_breaks_is_invalid(world, stream):
+def test_an_answer_on_which_the_decoder_breaks_is_invalid(mode, stream):
     class Breaking(Texts):
         def feed(self, data):
             yield from super().feed(data)
@@ -165,51 +165,51 @@ def test_an_answer_on_which_the_decoder_breaks_is_invalid(world, stream):
     with RawServer(replies(SSE_HEAD + frame(b"data: one\n\n") if stream else GOOD)) as server:
         call = call_to(server)
         step = (call, Breaking) if stream else Send(call, decode)
-        (error,) = outcomes(world, on(server), step)
+        (error,) = outcomes(mode, on(server), step)
     assert type(error) is InvalidResponseError
     assert "RecursionError: too deep" in str(error)
     assert error.partial == ("one" if stream else None)
 
 
-def test_a_stream_that_has_begun_is_not_tried_again(world):
+def test_a_stream_that_has_begun_is_not_tried_again(mode):
     def serve(wire):
         wire.request()
         wire.send(SSE_HEAD + frame(b"data: half\n\n"))
 
     with RawServer(serve) as server:
-        error = one(world, server, call_to(server, max_retries=5), stream=True)
+        error = one(mode, server, call_to(server, max_retries=5), stream=True)
     assert type(error) is StreamInterruptedError
     assert error.partial == "half"
     assert "events before that: 1" in str(error)
     assert len(server.requests) == 1
 
 
-def test_a_stream_that_breaks_before_its_first_event_is_tried_once_more(world, no_waits):
+def test_a_stream_that_breaks_before_its_first_event_is_tried_once_more(mode, no_waits):
     def serve(wire):
         wire.request()
         wire.send(SSE_HEAD + frame(b": hello\n\n"))
 
     with RawServer(serve) as server:
-        error = one(world, server, call_to(server, max_retries=5), stream=True)
+        error = one(mode, server, call_to(server, max_retries=5), stream=True)
     assert type(error) is APIConnectionError
     assert len(server.requests) == 2
 
 
-def test_a_stream_without_its_end_is_an_error(world):
+def test_a_stream_without_its_end_is_an_error(mode):
     with RawServer(replies(SSE_HEAD + frame(b"data: half\n\n") + END)) as server:
-        error = one(world, server, call_to(server), stream=True)
+        error = one(mode, server, call_to(server), stream=True)
     assert type(error) is StreamInterruptedError
     assert error.partial == "half"
 
 
-def test_a_stream_without_any_event_counts_as_refused(world, no_waits):
+def test_a_stream_without_any_event_counts_as_refused(mode, no_waits):
     with RawServer(replies(SSE_HEAD + END, SSE_HEAD + END, events(b"one"))) as server:
-        outcome = one(world, server, call_to(server, max_retries=2), stream=True)
+        outcome = one(mode, server, call_to(server, max_retries=2), stream=True)
     assert outcome == ["one"]
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_kept_connection_that_died_costs_no_retry(world, stream):
+def test_a_kept_connection_that_died_costs_no_retry(mode, stream):
     told = []
     good = events(b"one") if stream else GOOD
 
@@ -224,41 +224,41 @@ def test_a_kept_connection_that_died_costs_no_retry(world, stream):
     with RawServer(serve) as server:
         call = call_to(server)
         step = (call, Texts) if stream else call
-        found = outcomes(world, on(server), step, step, step, on_retry=lambda *t: told.append(t))
+        found = outcomes(mode, on(server), step, step, step, on_retry=lambda *t: told.append(t))
     assert not [outcome for outcome in found if isinstance(outcome, Exception)]
     assert [request.connection for request in server.requests] == [1, 1, 2, 2]
     assert told == []
 
 
-def test_a_fresh_connection_that_closes_before_its_headers_is_not_stale(world):
+def test_a_fresh_connection_that_closes_before_its_headers_is_not_stale(mode):
     def serve(wire):
         wire.request()
         wire.send(GOOD[:20])
 
     with RawServer(serve) as server:
-        error = one(world, server, call_to(server))
+        error = one(mode, server, call_to(server))
     assert (type(error), error.phase) == (APIConnectionError, "response_headers")
     assert len(server.requests) == 1
 
 
-def test_a_connection_that_the_server_closes_is_not_used_again(world):
+def test_a_connection_that_the_server_closes_is_not_used_again(mode):
     def serve(wire):
         wire.request()
         wire.send(GOOD)
 
     with RawServer(serve) as server:
         call = call_to(server)
-        found = outcomes(world, on(server), call, lambda: time.sleep(0.1), call, call)
+        found = outcomes(mode, on(server), call, lambda: time.sleep(0.1), call, call)
     assert not [outcome for outcome in found if isinstance(outcome, Exception)]
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(world, status, stream):
+def test_a_redirect_is_not_followed(mode, status, stream):
     with RawServer(replies(GOOD)) as other:
         moved = answer(b"", status, location=f"{other.base_url}/x")
         with RawServer(replies(moved)) as server:
-            error = one(world, server, call_to(server, max_retries=3), stream=stream)
+            error = one(mode, server, call_to(server, max_retries=3), stream=stream)
             assert len(server.requests) == 1
         assert not other.connections
     assert type(error) is InvalidResponseError
@@ -278,10 +278,10 @@ def drip(head):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_head_that_drips_is_cut_by_the_clock(world, stream):
+def test_a_head_that_drips_is_cut_by_the_clock(mode, stream):
     with RawServer(drip(b"HTTP/1.1 200 OK\r\nx-long: " + b"x" * 9999)) as server:
         began = time.monotonic()
-        error = one(world, server, call_to(server, read=SOON, first_event=SOON), stream=stream)
+        error = one(mode, server, call_to(server, read=SOON, first_event=SOON), stream=stream)
         assert time.monotonic() - began < LONG / 3
         assert server.settle(), "the connection is closed"
     assert type(error) is APITimeoutError
@@ -289,31 +289,31 @@ def test_a_head_that_drips_is_cut_by_the_clock(world, stream):
     assert "within 0.3 s" in str(error)
 
 
-def test_a_body_that_stalls_is_cut_by_the_clock(world):
+def test_a_body_that_stalls_is_cut_by_the_clock(mode):
     def serve(wire):
         wire.request()
         wire.send(GOOD[:-1])
         wire.hold()
 
     with RawServer(serve) as server:
-        error = one(world, server, call_to(server, read=SOON))
+        error = one(mode, server, call_to(server, read=SOON))
         assert server.settle()
     assert (type(error), error.phase) == (APITimeoutError, "response_body")
 
 
-def test_the_whole_call_has_a_clock_of_its_own(world, no_waits):
+def test_the_whole_call_has_a_clock_of_its_own(mode, no_waits):
     def serve(wire):
         wire.request()
         wire.hold()
 
     with RawServer(serve) as server:
         call = call_to(server, max_retries=9, read=0.2, total=0.35)
-        error = one(world, server, call)
+        error = one(mode, server, call)
     assert type(error) is APITimeoutError
     assert len(server.requests) == 2, "an unknown outcome is tried once more, within the total"
 
 
-def test_comments_do_not_feed_the_idle_clock(world):
+def test_comments_do_not_feed_the_idle_clock(mode):
     def serve(wire):
         wire.request()
         wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: two\n\n"))
@@ -323,7 +323,7 @@ def test_comments_do_not_feed_the_idle_clock(world):
 
     with RawServer(serve) as server:
         began = time.monotonic()
-        error = one(world, server, call_to(server, idle=SOON), stream=True)
+        error = one(mode, server, call_to(server, idle=SOON), stream=True)
         assert time.monotonic() - began < 5
         assert server.settle()
     assert type(error) is APITimeoutError
@@ -332,7 +332,7 @@ def test_comments_do_not_feed_the_idle_clock(world):
     assert "events before that: 2" in str(error)
 
 
-def test_comments_do_not_feed_the_clock_of_the_first_event(world):
+def test_comments_do_not_feed_the_clock_of_the_first_event(mode):
     def serve(wire):
         wire.request()
         wire.send(SSE_HEAD)
@@ -341,12 +341,12 @@ def test_comments_do_not_feed_the_clock_of_the_first_event(world):
             time.sleep(0.02)
 
     with RawServer(serve) as server:
-        error = one(world, server, call_to(server, first_event=SOON), stream=True)
+        error = one(mode, server, call_to(server, first_event=SOON), stream=True)
     assert (type(error), error.partial) == (APITimeoutError, None)
     assert "no event of the stream within 0.3 s" in str(error)
 
 
-def test_events_in_time_are_no_stall_however_long_the_stream(world):
+def test_events_in_time_are_no_stall_however_long_the_stream(mode):
     def serve(wire):
         wire.request()
         wire.send(SSE_HEAD)
@@ -357,11 +357,11 @@ def test_events_in_time_are_no_stall_however_long_the_stream(world):
         wire.request()
 
     with RawServer(serve) as server:
-        outcome = one(world, server, call_to(server, first_event=0.5, idle=0.5), stream=True)
+        outcome = one(mode, server, call_to(server, first_event=0.5, idle=0.5), stream=True)
     assert outcome == ["x"] * 8
 
 
-def test_the_consumer_s_own_time_does_not_count(world):
+def test_the_consumer_s_own_time_does_not_count(mode):
     def serve(wire):
         wire.request()
         wire.send(SSE_HEAD + frame(b"data: one\n\n"))
@@ -372,7 +372,7 @@ def test_the_consumer_s_own_time_does_not_count(world):
     with RawServer(serve) as server:
         call = call_to(server, idle=SOON)
         found = []
-        if world == "sync":
+        if mode == "sync":
             for chunk in Transport(on(server)).stream(call, Texts):
                 found.append(chunk)
                 time.sleep(0.6)
@@ -387,7 +387,7 @@ def test_the_consumer_s_own_time_does_not_count(world):
     assert found == ["one", "two"]
 
 
-def test_a_stream_that_has_ended_frees_its_connection_for_the_next(world):
+def test_a_stream_that_has_ended_frees_its_connection_for_the_next(mode):
     def serve(wire):
         for _ in range(3):
             wire.request()
@@ -398,11 +398,11 @@ def test_a_stream_that_has_ended_frees_its_connection_for_the_next(world):
 
     with RawServer(serve) as server:
         step = (call_to(server), Texts)
-        assert outcomes(world, on(server), step, step, step) == [["one"]] * 3
+        assert outcomes(mode, on(server), step, step, step) == [["one"]] * 3
     assert server.connections == 1
 
 
-def test_a_stream_that_is_held_open_after_its_end_is_left(world):
+def test_a_stream_that_is_held_open_after_its_end_is_left(mode):
     def serve(wire):
         wire.request()
         wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
@@ -410,12 +410,12 @@ def test_a_stream_that_is_held_open_after_its_end_is_left(world):
 
     with RawServer(serve) as server:
         began = time.monotonic()
-        assert one(world, server, call_to(server), stream=True) == ["one"]
+        assert one(mode, server, call_to(server), stream=True) == ["one"]
         assert time.monotonic() - began < 5
         assert server.settle()
 
 
-def test_endless_bytes_after_the_end_are_not_read(world):
+def test_endless_bytes_after_the_end_are_not_read(mode):
     def serve(wire):
         wire.request()
         wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
@@ -423,11 +423,11 @@ def test_endless_bytes_after_the_end_are_not_read(world):
             wire.send(frame(b": junk\n\n" * 1000))
 
     with RawServer(serve) as server:
-        assert one(world, server, call_to(server), stream=True) == ["one"]
+        assert one(mode, server, call_to(server), stream=True) == ["one"]
         assert server.settle()
 
 
-def test_a_cut_after_the_end_is_none(world):
+def test_a_cut_after_the_end_is_none(mode):
     def serve(wire):
         wire.request()
         wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
@@ -435,11 +435,11 @@ def test_a_cut_after_the_end_is_none(world):
         wire.reset()
 
     with RawServer(serve) as server:
-        assert one(world, server, call_to(server), stream=True) == ["one"]
+        assert one(mode, server, call_to(server), stream=True) == ["one"]
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/plain"])
-def test_what_kind_of_answer_a_stream_is_the_decoder_sees(world, kind):
+def test_what_kind_of_answer_a_stream_is_the_decoder_sees(mode, kind):
     seen = []
 
     def decoder(headers):
@@ -448,54 +448,54 @@ def test_what_kind_of_answer_a_stream_is_the_decoder_sees(world, kind):
 
     body = b"data: one\n\ndata: [DONE]\n\n"
     with RawServer(replies(answer(body, Content_Type=kind))) as server:
-        (outcome,) = outcomes(world, on(server), (call_to(server), decoder))
+        (outcome,) = outcomes(mode, on(server), (call_to(server), decoder))
     assert (outcome, seen) == (["one"], [kind])
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_page_is_no_answer(world, stream):
+def test_a_page_is_no_answer(mode, stream):
     page = answer(b"<html>", Content_Type="text/html; charset=utf-8")
     with RawServer(replies(page)) as server:
-        error = one(world, server, call_to(server, max_retries=3), stream=stream)
+        error = one(mode, server, call_to(server, max_retries=3), stream=stream)
     assert type(error) is InvalidResponseError
     assert "HTML" in str(error)
     assert len(server.requests) == 1
 
 
-def test_an_empty_answer_is_tried_once_more(world, no_waits):
+def test_an_empty_answer_is_tried_once_more(mode, no_waits):
     with RawServer(replies(answer(b""))) as server:
-        error = one(world, server, call_to(server, max_retries=5))
+        error = one(mode, server, call_to(server, max_retries=5))
     assert type(error) is InvalidResponseError
     assert len(server.requests) == 2
 
 
-def test_a_packed_answer_is_unpacked(world):
+def test_a_packed_answer_is_unpacked(mode):
     packed = answer(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
     with RawServer(replies(packed)) as server:
-        _, body = one(world, server, call_to(server))
+        _, body = one(mode, server, call_to(server))
     assert body == b'{"a": 1}'
 
 
-def test_a_packed_stream_is_unpacked(world):
+def test_a_packed_stream_is_unpacked(mode):
     body = gzip.compress(b"data: one\n\ndata: [DONE]\n\n")
     with RawServer(replies(answer(body, Content_Encoding="gzip"))) as server:
-        assert one(world, server, call_to(server), stream=True) == ["one"]
+        assert one(mode, server, call_to(server), stream=True) == ["one"]
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_an_answer_without_end_is_not_kept(world, monkeypatch, packed):
-    monkeypatch.setattr(transport_module(world), "_MAX_BODY", 2**20)
+def test_an_answer_without_end_is_not_kept(mode, monkeypatch, packed):
+    monkeypatch.setattr(transport_module(mode), "_MAX_BODY", 2**20)
     body = bytes(3 * 2**20)
     good = answer(gzip.compress(body), Content_Encoding="gzip") if packed else answer(body)
     with RawServer(replies(good)) as server:
-        error = one(world, server, call_to(server, max_retries=3))
+        error = one(mode, server, call_to(server, max_retries=3))
         assert server.settle()
     assert (type(error), error.is_retryable) == (InvalidResponseError, False)
     assert len(server.requests) == 1
 
 
-def test_the_body_of_an_error_is_read_as_far_as_it_comes(world, monkeypatch):
-    monkeypatch.setattr(transport_module(world), "_ERROR_BODY_TIMEOUT", 0.2)
+def test_the_body_of_an_error_is_read_as_far_as_it_comes(mode, monkeypatch):
+    monkeypatch.setattr(transport_module(mode), "_ERROR_BODY_TIMEOUT", 0.2)
 
     def serve(wire):
         wire.request()
@@ -503,13 +503,13 @@ def test_the_body_of_an_error_is_read_as_far_as_it_comes(world, monkeypatch):
         wire.hold()
 
     with RawServer(serve) as server:
-        error = one(world, server, call_to(server))
+        error = one(mode, server, call_to(server))
         assert server.settle()
     assert (type(error), error.message[:7]) == (AuthenticationError, "bad key")
     assert error.inference_id == "i"
 
 
-def test_an_error_without_end_is_read_in_part(world):
+def test_an_error_without_end_is_read_in_part(mode):
     def serve(wire):
         wire.request()
         wire.send(b"HTTP/1.1 400 X\r\ncontent-length: 99999999\r\n\r\n")
@@ -517,7 +517,7 @@ def test_an_error_without_end_is_read_in_part(world):
             wire.send(b"x" * 100_000)
 
     with RawServer(serve) as server:
-        error = one(world, server, call_to(server))
+        error = one(mode, server, call_to(server))
         assert server.settle()
     assert type(error) is BadRequestError
     assert len(error.body) <= 8192
@@ -539,9 +539,9 @@ def junk(wire):
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("serve", [close, reset, junk])
-def test_a_broken_connection_is_an_error_of_ours_without_secrets(world, serve, stream):
+def test_a_broken_connection_is_an_error_of_ours_without_secrets(mode, serve, stream):
     with RawServer(serve) as server:
-        error = one(world, server, call_to(server), stream=stream)
+        error = one(mode, server, call_to(server), stream=stream)
         assert server.base_url[7:-3] in str(error)
     assert type(error) is APIConnectionError
     assert error.is_retryable
@@ -551,21 +551,21 @@ def test_a_broken_connection_is_an_error_of_ours_without_secrets(world, serve, s
         assert KEY not in f"{found}{found!r}{found.__dict__}"
 
 
-def test_a_refused_connection_says_the_same_in_both_worlds(world):
+def test_a_refused_connection_says_the_same_in_both_worlds(mode):
     with RawServer(replies(GOOD)) as server:
         call = call_to(server)
         connection = on(server)
-    (error,) = outcomes(world, connection, call)
+    (error,) = outcomes(mode, connection, call)
     host = call.url.split("/")[2]
     assert str(error).startswith(f"Cannot connect to {host}: Connection refused.")
     assert (type(error), error.phase) == (APIConnectionError, "connect")
 
 
 @pytest.mark.parametrize("value", ["sk-\u200b0123456", "sk-01\n23456", "sk-01\r\nX: y", "sk-\0x"])
-def test_a_header_that_cannot_be_sent_is_refused_without_showing_it(world, value):
+def test_a_header_that_cannot_be_sent_is_refused_without_showing_it(mode, value):
     with RawServer(replies(GOOD)) as server:
         call = call_to(server, headers={"x-key": value})
-        error = one(world, server, call)
+        error = one(mode, server, call)
     assert type(error) is BadRequestError
     assert not server.requests
     assert not [e for e in chain(error) if "0123456" in f"{e!r}" or "23456" in f"{e!r}"]
@@ -593,13 +593,13 @@ async def afailed(transport, step):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_error_is_freed_without_the_collector(world, stream):
+def test_an_error_is_freed_without_the_collector(mode, stream):
     with RawServer(replies(answer(b"no", 400))) as server:
         step = (call_to(server), Texts) if stream else call_to(server)
         gc.collect()
         gc.disable()
         try:
-            if world == "sync":
+            if mode == "sync":
                 alive = failed(Transport(on(server)), step)
             else:
                 alive = asyncio.run(afailed(AsyncTransport(on(server)), step))
@@ -608,7 +608,7 @@ def test_an_error_is_freed_without_the_collector(world, stream):
             gc.enable()
 
 
-def test_the_decoder_s_own_error_comes_with_what_had_come(world):
+def test_the_decoder_s_own_error_comes_with_what_had_come(mode):
     class Failing(Texts):
         def feed(self, data):
             yield from super().feed(data)
@@ -617,21 +617,21 @@ def test_the_decoder_s_own_error_comes_with_what_had_come(world):
 
     body = SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: two\n\n")
     with RawServer(replies(body)) as server:
-        (error,) = outcomes(world, on(server), (call_to(server), Failing))
+        (error,) = outcomes(mode, on(server), (call_to(server), Failing))
         assert server.settle()
     assert (type(error), error.partial) == (InternalServerError, "onetwo")
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_client_that_was_given_is_used_as_it_is(world, library):
-    client = (library.Client if world == "sync" else library.AsyncClient)(
+def test_a_client_that_was_given_is_used_as_it_is(mode, library):
+    client = (library.Client if mode == "sync" else library.AsyncClient)(
         headers={"x-own": "yes", "authorization": "theirs"}, follow_redirects=True
     )
     moved = answer(b"", 307, location="/elsewhere")
     with RawServer(replies(GOOD, events(b"one"), moved, answer(b"bad", 400))) as server:
         call = call_to(server)
         steps = (call, (call, Texts), call, call, lambda: client.is_closed)
-        good, chunks, redirect, bad, closed = outcomes(world, on(server), *steps, client=client)
+        good, chunks, redirect, bad, closed = outcomes(mode, on(server), *steps, client=client)
     assert good[1] == b"{}"
     assert chunks == ["one"]
     assert type(redirect) is InvalidResponseError
@@ -643,41 +643,41 @@ def test_a_client_that_was_given_is_used_as_it_is(world, library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_client_with_a_timeout_of_its_own_keeps_it(world, library):
+def test_a_client_with_a_timeout_of_its_own_keeps_it(mode, library):
     def serve(wire):
         wire.request()
         wire.hold()
 
-    client = (library.Client if world == "sync" else library.AsyncClient)(timeout=0.2)
+    client = (library.Client if mode == "sync" else library.AsyncClient)(timeout=0.2)
     with RawServer(serve) as server:
-        error = one(world, server, call_to(server), client=client)
+        error = one(mode, server, call_to(server), client=client)
         assert type(error) is APITimeoutError
         assert server.settle()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_client_whose_hook_reads_the_answer_still_gives_it(world, library):
+def test_a_client_whose_hook_reads_the_answer_still_gives_it(mode, library):
     def read(response):
         response.read()
 
     async def aread(response):
         await response.aread()
 
-    if world == "sync":
+    if mode == "sync":
         client = library.Client(event_hooks={"response": [read]})
     else:
         client = library.AsyncClient(event_hooks={"response": [aread]})
     packed = answer(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
     with RawServer(replies(packed)) as server:
-        _, body = one(world, server, call_to(server), client=client)
+        _, body = one(mode, server, call_to(server), client=client)
     assert body == b'{"a": 1}'
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_closed_client_is_an_error_of_ours(world, library):
-    client = (library.Client if world == "sync" else library.AsyncClient)()
+def test_a_closed_client_is_an_error_of_ours(mode, library):
+    client = (library.Client if mode == "sync" else library.AsyncClient)()
     with RawServer(replies(GOOD)) as server:
-        if world == "sync":
+        if mode == "sync":
             client.close()
             with pytest.raises(APIConnectionError) as caught:
                 Transport(on(server), client).send(call_to(server, max_retries=3), keep)
@@ -691,21 +691,21 @@ def test_a_closed_client_is_an_error_of_ours(world, library):
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_an_api_that_is_mocked_has_no_sockets_and_works(world, library):
+def test_an_api_that_is_mocked_has_no_sockets_and_works(mode, library):
     def respond(request):
         return library.Response(200, json={"mocked": True})
 
-    kind = library.Client if world == "sync" else library.AsyncClient
+    kind = library.Client if mode == "sync" else library.AsyncClient
     client = kind(transport=library.MockTransport(respond))
     with RawServer(replies(GOOD)) as server:
-        _, body = one(world, server, call_to(server), client=client)
+        _, body = one(mode, server, call_to(server), client=client)
     assert b"mocked" in body
     assert not server.connections
 
 
-def test_decoding_gets_plain_values(world):
+def test_decoding_gets_plain_values(mode):
     with RawServer(replies(GOOD)) as server:
-        headers, body = one(world, server, call_to(server))
+        headers, body = one(mode, server, call_to(server))
     assert type(headers) is dict
     assert type(body) is bytes
     assert keep(headers, body) == (headers, body)

@@ -63,7 +63,7 @@ CORE_CLASS = {
 
 
 @dataclass(frozen=True)
-class Fails:
+class Raises:
     """The error that the user must get; what is left at its default is not compared."""
 
     error: str | tuple[str, ...]
@@ -96,7 +96,7 @@ class Fails:
 
 
 @dataclass(frozen=True)
-class Gives:
+class Returns:
     """The message that the user must get; what is None is not compared.
 
     `invalid` is the number of invalid tool calls, or the arguments of each.
@@ -143,8 +143,8 @@ class Gives:
 class OneOf:
     """Two outcomes that are both right: the policy leaves it open."""
 
-    message: Gives
-    error: Fails
+    message: Returns
+    error: Raises
 
     def check(self, outcome: Outcome) -> None:
         (self.message if outcome.error is None else self.error).check(outcome)
@@ -156,7 +156,7 @@ class Case:
 
     name: str
     script: bytes | Script
-    expect: Fails | Gives | OneOf
+    expect: Raises | Returns | OneOf
     modes: tuple[str, ...] = ALL_MODES
     requests: int = 1
     settings: Mapping[str, object] = field(default_factory=dict)

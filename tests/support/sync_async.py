@@ -18,7 +18,7 @@ from langchain_aimlernie.errors import StreamInterruptedError
 
 KEY = "sk-0123456789abcdef"
 HEADERS = {"authorization": f"Bearer {KEY}", "x-client-request-id": "mine"}
-WORLDS = ("sync", "async")
+MODES = ("sync", "async")
 LONG = 30.0
 
 
@@ -77,13 +77,13 @@ def on(server, **settings):
     return ConnectionConfig(server.base_url, **settings)
 
 
-def outcomes(world, connection, *steps, client=None, on_retry=None):
+def outcomes(mode, connection, *steps, client=None, on_retry=None):
     """What the steps come to, one after the other over one transport: results or errors.
 
     A step is a call, a `Send`, or a call and `Texts` to stream it; a function is called. The
     client is closed at the end.
     """
-    if world == "sync":
+    if mode == "sync":
         with client or nullcontext():
             return [_step(Transport(connection, client), step, on_retry) for step in steps]
 
