@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m langchain_aimlernie",
-        description="Stream an answer of an ERNIE model, then tell what it cost.",
+        description="Stream a response of an ERNIE model, then print what it cost.",
         epilog="The key is read from AIMLAPI_API_KEY; AIMLAPI_API_BASE names another server.",
     )
     parser.add_argument("prompt", nargs="?", help="what to ask; - reads it from standard input")
@@ -70,7 +70,7 @@ def _build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--local",
         action="store_true",
-        help="talk to a local test server instead: needs no key; its answers are made up",
+        help="use a local test server with a fake model; needs no key",
     )
     return parser
 

@@ -374,15 +374,3 @@ def test_an_invalid_context_length_is_none(context):
 @pytest.mark.parametrize("item", [None, 7, [], {}, {"id": None}, {"id": 7}, {"id": ""}])
 def test_entries_without_an_id_are_skipped(item):
     assert ids(decode_catalogue(catalogue(item, ERNIE))) == ["baidu/ernie-5.0"]
-
-
-def test_an_empty_type_hides_no_model(server):
-    server.answers = [(200, {}, catalogue({**ERNIE, "type": ""}, {**OWN, "owned_by": ""}))]
-    assert [card.id for card in list_models(base_url=server.url)] == [ERNIE["id"], OWN["id"]]
-
-
-def test_the_etag_store_is_bounded(server):
-    server.answers = [(200, {"ETag": '"1"'}, catalogue(ERNIE))]
-    for number in range(40):
-        list_models(base_url=f"{server.url}/{number}")
-    assert len(module._etag_cache) <= 16
