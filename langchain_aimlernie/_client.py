@@ -169,8 +169,7 @@ class PreparedRequest:
         """Return the HTTP request with the current key; see `build`."""
         await load_transport()
         key = self.settings.api_key
-        value = key() if callable(key) else key
-        return self._build(_resolve_key(await value if inspect.isawaitable(value) else value))
+        return self._build(_resolve_key(await _awaited(key() if callable(key) else key)))
 
     def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
         from langchain_aimlernie._http import APIRequest, parse_timeout
@@ -201,6 +200,11 @@ class PreparedRequest:
             redactor=Redactor(*secrets, secret),
             model=self.model,
         )
+
+
+async def _awaited(key: object) -> object:
+    """Return a key that may be awaitable; no local variable of the caller holds it."""
+    return await key if inspect.isawaitable(key) else key
 
 
 def _resolve_key(key: object) -> SecretStr | AimlErnieError | None:

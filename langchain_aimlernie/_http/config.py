@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import socket
@@ -123,11 +124,18 @@ def _resolve(config: ConnectionConfig, _variables: tuple[str | None, ...]) -> Re
 def _proxy_for(url: str) -> str | None:
     """Return the proxy that the environment, or the system, names for `url`."""
     parts = urlsplit(url)
-    proxies = {scheme: proxy.strip() for scheme, proxy in getproxies().items()}
+    proxies = {scheme: proxy.strip() for scheme, proxy in _environment_proxies().items()}
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parts.netloc):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _environment_proxies() -> dict[str, str]:
+    while True:
+        # `getproxies` fails if another thread changes the environment in the meantime.
+        with contextlib.suppress(KeyError, RuntimeError):
+            return getproxies()
 
 
 def _variable_of(proxy: str) -> str:

@@ -38,7 +38,7 @@ class Soak:
     def __init__(self, model):
         self.model = model
         self.sums = UsageMetadataCallbackHandler()
-        self.spend = SpendTracker()
+        self.spend = SpendTracker(unpriced="ignore")
         self.whole = {}
         self.failed = {}
         self.left = {}
@@ -216,9 +216,10 @@ def test_a_soak_of_mixed_calls_loses_nothing_and_leaves_nothing(faults, figures)
     kept = [ledger.given[n] for n in soak.whole if not plan(n, SEED).leave]
     assert summed(soak).items() <= given_out(kept).items()
     spent = soak.spend.total
-    assert (spent.input_tokens, spent.output_tokens, spent.credits) == tuple(
-        given_out(kept)[name] for name in ("input tokens", "output tokens", "credits")
-    )
+    assert spent.credits == given_out(kept)["credits"]
+    # Failed calls that had been sent count with an estimate of their tokens.
+    assert spent.input_tokens >= given_out(kept)["input tokens"]
+    assert spent.output_tokens >= given_out(kept)["output tokens"]
     assert spent.calls == len(kept)
     assert spent.failed == sum(1 for n in soak.failed if not plan(n, SEED).leave)
     twice = [n for n in soak.whole if plan(n, SEED).fault is GOOD and ledger.tries[n] != 1]

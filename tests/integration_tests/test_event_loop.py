@@ -37,7 +37,7 @@ FAILS = {
     "a cut stream": "StreamInterruptedError",
     "a late answer": "APITimeoutError",
     "nobody listening": "APIConnectionError: Cannot connect to 127.0.0.1:1: Connection refused",
-    "no TLS handshake": "APITimeoutError: No connection",
+    "no TLS": "APIConnectionError: No secure connection",
     "no answer": "APIConnectionError",
     "a wrong setting of a call": "ParameterError: timeout",
 }

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from langchain_aimlernie._http import config
 from langchain_aimlernie._http.config import ConnectionConfig, async_network_options, resolve
 from langchain_aimlernie.errors import APIConnectionError
 
@@ -94,3 +95,17 @@ def test_settings_are_keys_and_can_be_pickled():
     config = ConnectionConfig(HTTPS, max_connections=7)
     assert pickle.loads(pickle.dumps(config)) == config
     assert len({config, ConnectionConfig(HTTPS, max_connections=7), ConnectionConfig(HTTPS)}) == 2
+
+
+def test_an_environment_that_changes_meanwhile_is_read_again(monkeypatch):
+    errors = [KeyError("PYTEST_CURRENT_TEST"), RuntimeError("dictionary changed size")]
+
+    def getproxies():
+        if errors:
+            raise errors.pop()
+        return {"https": "http://proxy.example:3128"}
+
+    monkeypatch.setattr(config, "getproxies", getproxies)
+    monkeypatch.setattr(config, "proxy_bypass", lambda _: False)
+    resolved = config.resolve(config.ConnectionConfig("https://example.org/v1"))
+    assert (resolved.proxy_host, errors) == ("proxy.example:3128", [])
