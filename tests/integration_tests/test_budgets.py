@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -374,3 +375,20 @@ def test_the_outer_block_counts_after_the_inner_one(server):
             llm.invoke(PROMPT)
         llm.invoke(PROMPT)
     assert [each.total.calls for each in (outer, middle, inner)] == [4, 2, 1]
+
+
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
+def test_a_call_does_not_wait_for_a_price_for_ever(server, monkeypatch, mode):
+    monkeypatch.setattr("langchain_aimlernie._metering._MAX_WAIT", 0.1)
+    server.reply(TEXT, delay=1.0)
+    server.reply(TEXT)
+    spend = SpendTracker(limit_usd=1)
+    llm = chat(server, callbacks=[spend])
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(llm.invoke, PROMPT)
+        while not server.requests:
+            time.sleep(0.01)
+        second = llm.invoke(PROMPT) if mode == "invoke" else asyncio.run(llm.ainvoke(PROMPT))
+        assert not first.done()
+        assert second.text == first.result().text == TEXT
+    assert nothing_is_left(spend)

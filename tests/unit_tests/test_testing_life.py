@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from langchain_aimlernie.testing import ErnieServer
+from langchain_aimlernie.testing.__main__ import main
 
 TEXT = "baidu/ernie-4.5-21b-a3b"
 CHAT = "/chat/completions"
@@ -234,20 +236,6 @@ def test_command_serves_until_sigterm():
         assert process.wait(10) == 0
 
 
-@pytest.mark.slow
-def test_command_reports_a_port_in_use(ernie_server):
-    command = [
-        sys.executable,
-        "-m",
-        "langchain_aimlernie.testing",
-        "--port",
-        str(ernie_server.port),
-    ]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert run.returncode == 1
-    assert "Cannot listen" in run.stderr
-
-
 def test_there_is_no_other_name():
     from langchain_aimlernie import testing
 
@@ -255,3 +243,33 @@ def test_there_is_no_other_name():
     assert all(getattr(testing, name) for name in testing.__all__)
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = testing.Nothing
+
+
+def test_a_busy_port_is_an_error_message(capsys):
+    with ErnieServer() as server:
+        port = server.base_url.rpartition(":")[2].partition("/")[0]
+        assert main(["--port", port]) == 1
+    assert f"Cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+
+
+def test_the_server_runs_until_ctrl_c(capsys, monkeypatch):
+    monkeypatch.setattr(threading.Event, "wait", interrupt_in_main(threading.Event.wait))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert main(["--api-key", "k", "--delay", "0.1"]) == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    notice = capsys.readouterr().out
+    assert "export AIMLAPI_API_KEY=k\n" in notice
+    assert "export AIMLAPI_API_BASE=http://127.0.0.1:" in notice
+
+
+def interrupt_in_main(wait):
+    """`Event.wait` with a timeout of 1 s, which is the command's, raises what Ctrl-C raises."""
+
+    def interrupted(event, timeout=None):
+        if timeout == 1.0:
+            raise KeyboardInterrupt
+        return wait(event, timeout)
+
+    return interrupted
