@@ -1,26 +1,29 @@
-"""What can go wrong in a call, as one tree.
+"""The errors of a call.
 
-Each class is also core's class for the same thing, so middleware, fallbacks and retries know it:
+Each class is also a subclass of core's class for the same error, so that middleware, fallbacks and
+retries handle it:
 
     AimlErnieError                          ModelError
     ├── AuthenticationError                 ModelAuthenticationError     401, no key
     ├── PermissionDeniedError               ModelPermissionDeniedError   403
     │   └── InsufficientCreditsError                                     402, 400 or 403 about funds
+    │       └── BudgetExceededError                                      the limit of a SpendTracker
     ├── BadRequestError                     ModelInvalidRequestError     400, 409, 413, 422, ours
     │   └── ContextWindowExceededError      ContextOverflowError         the prompt is too long
     ├── NotFoundError                       ModelNotFoundError           404
     ├── RateLimitError                      ModelRateLimitError          429
     ├── InternalServerError                 ModelAPIError                5xx
-    ├── InvalidResponseError                ModelAPIError                a 200 that is no answer
-    ├── APIConnectionError                  ModelConnectionError         the network
-    │   ├── APITimeoutError                 ModelTimeoutError            a clock ran out
-    │   └── StreamInterruptedError                                       a stream cut short
-    └── StructuredOutputError               OutputParserException        not what the schema asks
+    ├── InvalidResponseError                ModelAPIError                not a completion
+    ├── APIConnectionError                  ModelConnectionError         a network error
+    │   ├── APITimeoutError                 ModelTimeoutError            timed out
+    │   └── StreamInterruptedError                                       a stream that ended early
+    └── StructuredOutputError               OutputParserException        no valid object
         └── RefusalError                    ModelRefusalError            refused, or withheld
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -150,20 +153,20 @@ class AimlErnieError(ModelError):
             self.is_retryable = is_retryable
 
     def __str__(self) -> str:
-        facts = {
-            "HTTP": self.status_code,
-            "code": self.code,
-            "request id": self.request_id,
-            "inference id": self.inference_id,
-            "client request id": self.client_request_id,
-        }
-        names: dict[str, str] = {}  # by value: each is shown once
-        for name, fact in facts.items():
-            if fact and not (name.endswith("id") and str(fact) in self.message):
-                names.setdefault(truncate(str(fact), _MAX_ID), name)
-        known = [f"{name} {value}" for value, name in names.items()]
+        message = truncate(self.message, _MAX_TEXT)
+        ids: dict[str, str] = {}  # names by value: each id is shown once
+        for name, value in (
+            ("request id", self.request_id),
+            ("inference id", self.inference_id),
+            ("client request id", self.client_request_id),
+        ):
+            if value and not re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", message):
+                ids.setdefault(str(value), name)
+        facts = [("HTTP", self.status_code), ("code", self.code)]
+        facts += [(name, value) for value, name in ids.items()]
+        known = [f"{name} {truncate(str(fact), _MAX_ID)}" for name, fact in facts if fact]
         if not known:
-            return truncate(self.message, _MAX_TEXT)
+            return message
         suffix = f" [{', '.join(known)}]"
         return truncate(self.message, _MAX_TEXT - len(suffix)) + suffix
 
@@ -229,7 +232,7 @@ class StreamInterruptedError(APIConnectionError):
 
 
 class StructuredOutputError(AimlErnieError, OutputParserException):
-    """The answer is not what the schema asks for: no tool call, cut, refused, or not valid.
+    """The answer is no valid object for: no tool call, cut, refused, or not valid.
 
     Attributes:
         ai_message: The answer.
