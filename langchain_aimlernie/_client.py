@@ -22,7 +22,12 @@ from tenacity import RetryCallState
 
 from langchain_aimlernie._imports import DeferredImport
 from langchain_aimlernie._metering import aadmit, admit
-from langchain_aimlernie._params import REQUEST_PARAMS, read_options, validate_param
+from langchain_aimlernie._params import (
+    CONNECTION_FIELDS,
+    REQUEST_PARAMS,
+    read_options,
+    validate_param,
+)
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
@@ -66,21 +71,9 @@ _NO_OPTIONS = frozenset({"stream", "streaming", *BaseChatModel.model_fields})
 
 _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
 
-_NOT_IN_CACHE_KEY = frozenset(
-    {
-        "api_key",
-        "timeout",
-        "stream_idle_timeout",
-        "max_retries",
-        "max_connections",
-        "default_headers",
-        "client_request_id",
-        "http_client",
-        "http_async_client",
-        "streaming",
-        *BaseChatModel.model_fields,
-    }
-) - {"output_version"}
+_NOT_IN_CACHE_KEY = frozenset({*CONNECTION_FIELDS, "streaming", *BaseChatModel.model_fields}) - {
+    "output_version"
+}
 """Fields that do not change the message."""
 
 _IN_BODY = frozenset({*REQUEST_PARAMS, "model_name", "model_kwargs", "extra_body"})
@@ -319,7 +312,7 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
         AimlErnieError: The call failed.
     """
     call = prepared.build()
-    admit(call.headers["x-client-request-id"])
+    admit()
     on_retry = None if run_manager is None else _on_retry(run_manager)
     transport = prepared.settings.transport
     return transport.send(call, _completion_decoder(call, prepared.settings), on_retry=on_retry)
@@ -334,7 +327,7 @@ async def agenerate(
         AimlErnieError: The call failed.
     """
     call = await prepared.abuild()
-    await aadmit(call.headers["x-client-request-id"])
+    await aadmit()
     on_retry = None if run_manager is None else _on_retry_async(run_manager)
     transport = prepared.settings.async_transport
     return await transport.send(
@@ -351,7 +344,7 @@ def stream(
         AimlErnieError: The call failed; `.partial` is what was received.
     """
     call = prepared.build()
-    admit(call.headers["x-client-request-id"])
+    admit()
     on_retry = None if run_manager is None else _on_retry(run_manager)
     transport = prepared.settings.transport
     with closing(
@@ -372,7 +365,7 @@ async def astream(
         AimlErnieError: The call failed; `.partial` is what was received.
     """
     call = await prepared.abuild()
-    await aadmit(call.headers["x-client-request-id"])
+    await aadmit()
     on_retry = None if run_manager is None else _on_retry_async(run_manager)
     transport = prepared.settings.async_transport
     async with aclosing(

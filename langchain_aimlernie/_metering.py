@@ -30,12 +30,11 @@ class Meter(BaseCallbackHandler):
     """A callback handler that decides whether a call may be sent."""
 
     @abstractmethod
-    def reserve(self, run_id: UUID, client_request_id: str) -> Future[None] | None:
+    def reserve(self, run_id: UUID) -> Future[None] | None:
         """Reserve the expected cost of a call.
 
         Args:
             run_id: The run of the call.
-            client_request_id: The call's id in the provider's log.
 
         Returns:
             `None` if the call may be sent, else a future to wait for before the next attempt.
@@ -70,14 +69,14 @@ def set_meters(
         _current.set((run_manager.run_id, meters) if meters else None)
 
 
-def admit(client_request_id: str) -> None:
+def admit() -> None:
     """Reserve the cost of this call with each meter, waiting as long as a meter asks.
 
     Raises:
         BudgetExceededError: The call must not be sent.
     """
     for run_id, meter in _meters():
-        while (future := meter.reserve(run_id, client_request_id)) is not None:
+        while (future := meter.reserve(run_id)) is not None:
             try:
                 future.result(_MAX_WAIT)
             except TimeoutError:
@@ -86,14 +85,14 @@ def admit(client_request_id: str) -> None:
                 future.cancel()
 
 
-async def aadmit(client_request_id: str) -> None:
+async def aadmit() -> None:
     """Reserve the cost of this call with each meter, waiting as long as a meter asks.
 
     Raises:
         BudgetExceededError: The call must not be sent.
     """
     for run_id, meter in _meters():
-        while (future := meter.reserve(run_id, client_request_id)) is not None:
+        while (future := meter.reserve(run_id)) is not None:
             try:
                 async with asyncio.timeout(_MAX_WAIT):
                     await asyncio.wrap_future(future)

@@ -115,10 +115,8 @@ ALIASES: Mapping[str, str] = {
 }
 """Parameters of other chat models' constructors -> the names of our fields."""
 
-_NOT_IN_BODY = (
+CONNECTION_FIELDS = (
     "api_key",
-    "base_url",
-    "stream_usage",
     "timeout",
     "stream_idle_timeout",
     "max_retries",
@@ -127,6 +125,13 @@ _NOT_IN_BODY = (
     "client_request_id",
     "http_client",
     "http_async_client",
+)
+"""Fields that say how a request is sent, and do not change the message that comes back."""
+
+_NOT_IN_BODY = (
+    *CONNECTION_FIELDS,
+    "base_url",
+    "stream_usage",
     "model_kwargs",
     "extra_body",
     "replay_reasoning",

@@ -691,6 +691,12 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         return cache_key(self, stop, kwargs)
 
+    def _with_cache_of(self, options: dict[str, Any]) -> Self:
+        """Return the model with the `cache` of a call, which is removed from its arguments."""
+        if "cache" not in options:
+            return self
+        return self.model_copy(update={"cache": options.pop("cache")})
+
     @override
     def _generate_with_cache(
         self,
@@ -700,10 +706,7 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         **kwargs: Any,
     ) -> ChatResult:
         set_meters(run_manager)
-        if "cache" not in kwargs:
-            return super()._generate_with_cache(messages, stop, run_manager, **kwargs)
-        model = self.model_copy(update={"cache": kwargs.pop("cache")})
-        return model._generate_with_cache(  # noqa: SLF001  another model of this class
+        return super(ChatAimlErnie, self._with_cache_of(kwargs))._generate_with_cache(
             messages, stop, run_manager, **kwargs
         )
 
@@ -716,9 +719,7 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         **kwargs: Any,
     ) -> ChatResult:
         set_meters(run_manager)
-        model = self
-        if "cache" in kwargs:
-            model = self.model_copy(update={"cache": kwargs.pop("cache")})
+        model = self._with_cache_of(kwargs)
         try:
             return await super(ChatAimlErnie, model)._agenerate_with_cache(
                 messages, stop, run_manager, **kwargs

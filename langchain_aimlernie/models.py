@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
@@ -211,7 +211,7 @@ def _build_request(
     key = "" if secret_key is None else secret_key.get_secret_value()
     if key:
         headers["authorization"] = f"Bearer {key}"
-    cached = _etag_cache.get((url, headers.get("authorization", "")))
+    cached = _etag_cache.get(_cache_key(url, headers))
     if cached is not None:
         headers["if-none-match"] = cached.etag
     return APIRequest(
@@ -223,7 +223,7 @@ def _build_request(
         if timeout is None
         else parse_timeout(check_timeout(timeout), None),
         max_retries=max_retries,
-        redactor=Redactor(key or ""),
+        redactor=Redactor(key),
     )
 
 
@@ -239,8 +239,8 @@ def _parse_secret_key(api_key: SecretStr | str | None) -> SecretStr | ValueError
         return error.with_traceback(None)
 
 
-def _cache_key(request: APIRequest) -> tuple[str, str]:
-    return request.url, request.headers.get("authorization", "")
+def _cache_key(url: str, headers: Mapping[str, str]) -> tuple[str, str]:
+    return url, headers.get("authorization", "")
 
 
 def _decode(request: APIRequest, headers: Mapping[str, str], body: bytes) -> list[ModelCard]:
@@ -249,13 +249,13 @@ def _decode(request: APIRequest, headers: Mapping[str, str], body: bytes) -> lis
     if etag:
         if len(_etag_cache) >= _MAX_CACHED:
             _etag_cache.clear()
-        _etag_cache[_cache_key(request)] = _CachedResponse(etag, body)
+        _etag_cache[_cache_key(request.url, request.headers)] = _CachedResponse(etag, body)
     return cards
 
 
 def _cached_cards(request: APIRequest, error: AimlErnieError) -> list[ModelCard]:
     """Return the cached list after 304 Not Modified; otherwise raise `error`."""
-    cached = _etag_cache.get(_cache_key(request))
+    cached = _etag_cache.get(_cache_key(request.url, request.headers))
     if error.status_code != _NOT_MODIFIED or cached is None:
         raise error
     return decode_catalogue(cached.body)
@@ -366,9 +366,16 @@ def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
 
     Sends no request. `None` if no cached response has both prices of `model`.
     """
-    for cached in reversed(_etag_cache.values()):
-        for card in decode_catalogue(cached.body):
-            prices = card.input_price, card.output_price
-            if model in {card.id, *card.aliases} and None not in prices:
-                return cast("tuple[Decimal, Decimal]", prices)
-    return None
+    found = (_prices_in(cached.body).get(model) for cached in reversed(_etag_cache.values()))
+    return next(filter(None, found), None)
+
+
+@lru_cache(maxsize=_MAX_CACHED)
+def _prices_in(body: bytes) -> Mapping[str, tuple[Decimal, Decimal]]:
+    """Return the prices in a response by the ids and aliases of its models."""
+    return {
+        name: (card.input_price, card.output_price)
+        for card in reversed(decode_catalogue(body))
+        if card.input_price is not None and card.output_price is not None
+        for name in (card.id, *card.aliases)
+    }

@@ -11,11 +11,12 @@ from __future__ import annotations
 import asyncio
 import operator
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import reduce
 from types import TracebackType
 from typing import Any, Literal, NamedTuple, Self
 from uuid import UUID
@@ -124,7 +125,6 @@ class _Run:
     is_sent: bool
     may_wait: bool = True
     reserved: Decimal = _ZERO
-    client_request_id: str = ""
     received: list[str] = field(default_factory=list)
     owner: tuple[int, int] = field(default_factory=_owner)
 
@@ -133,19 +133,6 @@ class _Run:
         tools = self.params.get("tools")
         prompt = count_message_tokens(self.messages, tools if isinstance(tools, list) else None)
         return prompt, count_tokens("".join(self.received))
-
-
-@dataclass(frozen=True, slots=True)
-class _Estimate:
-    """A call whose price is not known, or only estimated."""
-
-    model: str
-    tags: tuple[str, ...]
-    input_tokens: int
-    output_tokens: int
-    usd: Decimal | None
-    client_request_id: str
-    inference_id: str
 
 
 class SpendTracker(Meter):
@@ -220,7 +207,8 @@ class SpendTracker(Meter):
         self._by_model: dict[str, Spend] = {}
         self._by_tag: dict[str, Spend] = {}
         self._priced: dict[str, Spend] = {}  # calls whose price is known exactly
-        self._estimates: list[_Estimate] = []
+        self._pending: dict[tuple[str, tuple[str, ...]], Spend] = {}
+        """Calls that are to be estimated as soon as there is a price, by model and tags."""
 
     @property
     def limit_usd(self) -> Decimal | None:
@@ -426,12 +414,11 @@ class SpendTracker(Meter):
             self._book(model, tags, Spend(retries=1))
 
     @override
-    def reserve(self, run_id: UUID, client_request_id: str) -> Future[None] | None:
+    def reserve(self, run_id: UUID) -> Future[None] | None:
         """Reserve what a call of `ChatAimlErnie` is expected to cost.
 
         Args:
             run_id: The call's run.
-            client_request_id: The call's id in the provider's log.
 
         Returns:
             `None` if the call may be sent, else a future to wait for before the next attempt.
@@ -446,11 +433,10 @@ class SpendTracker(Meter):
             cost = self._cost_of(run)
             self._hold(run, cost or _ZERO)
             if cost is None and run.may_wait and self._has_first_call(run):
-                self._release(run)
                 waiter: Future[None] = Future()
                 self._waiters.append(waiter)
                 return waiter
-            run.is_sent, run.client_request_id = True, client_request_id
+            run.is_sent = True
             return None
 
     @override
@@ -473,7 +459,7 @@ class SpendTracker(Meter):
         if self._reserve == "worst" and (rates := self._rates(run.model)) is not None:
             prompt, _ = run.estimated_usage()
             return prompt * rates[0] + _max_output(run, prompt) * rates[1]
-        priced = self._priced.get(run.model) or _add_all(self._priced.values())
+        priced = self._priced.get(run.model) or reduce(_sum, self._priced.values(), Spend())
         if priced.calls:
             return priced.usd / priced.calls
         # The server states no prices: there is nothing to wait for.
@@ -528,58 +514,36 @@ class SpendTracker(Meter):
     def _count(self, run: _Run, message: AIMessage | None, spend: Spend) -> None:
         """Book a complete or partial response with its price or an estimate."""
         metadata = {} if message is None else message.response_metadata
-        model = run.model or find_model(str(metadata.get("model_name", ""))).id or _UNKNOWN
-        if spend.cached or not spend.unpriced:
-            if spend.calls and not spend.cached:
-                self._priced[model] = _sum(self._priced.get(model, Spend()), spend)
-            self._book(model, run.tags, spend)
-            self._price_estimates()
-            return
         usage = None if message is None else message.usage_metadata
-        if usage is not None and self._price is not None:
+        model = run.model or find_model(str(metadata.get("model_name", ""))).id or _UNKNOWN
+        if spend.unpriced and usage is not None and self._price is not None:
             amount = self._price(model, usage)
             if amount is not None:
                 usd = _amount(amount, "price")
                 spend = spend._replace(usd=usd, credits=usd * _CREDITS_PER_USD, unpriced=0)
-                self._count(run, message, spend)
-                return
-        if usage is None and run.messages:
+        if not spend.unpriced:
+            if spend.calls:
+                self._priced[model] = _sum(self._priced.get(model, Spend()), spend)
+        elif usage is None and run.messages:
             if message is not None and not any(run.received):
                 run.received.append(message.text)
             prompt, output = run.estimated_usage()
             spend = spend._replace(input_tokens=prompt, output_tokens=output)
         self._book(model, run.tags, spend)
-        if self._unpriced == "reserve":
-            self._estimates.append(
-                _Estimate(
-                    model,
-                    run.tags,
-                    spend.input_tokens,
-                    spend.output_tokens,
-                    None,
-                    run.client_request_id,
-                    str(metadata.get("inference_id") or ""),
-                )
-            )
-            self._price_estimates()
+        has_tokens = spend.input_tokens or spend.output_tokens
+        if spend.unpriced and has_tokens and self._unpriced == "reserve":
+            key = model, run.tags
+            self._pending[key] = _sum(self._pending.get(key, Spend()), spend)
+        self._price_pending()
 
-    def _price_estimates(self) -> None:
-        """Price the calls that have no price yet, as far as that is possible by now."""
-        for place, each in enumerate(self._estimates):
-            has_tokens = each.input_tokens or each.output_tokens
-            if each.usd is None and has_tokens and (rates := self._rates(each.model)) is not None:
-                usd = each.input_tokens * rates[0] + each.output_tokens * rates[1]
-                self._estimates[place] = replace(each, usd=usd)
-                self._book(
-                    each.model,
-                    each.tags,
-                    Spend(
-                        unpriced=-1,
-                        usd=usd,
-                        credits=usd * _CREDITS_PER_USD,
-                        estimated_usd=usd,
-                    ),
-                )
+    def _price_pending(self) -> None:
+        """Estimate the price of the calls without one, as far as that is possible by now."""
+        for (model, tags), spend in list(self._pending.items()):
+            if (rates := self._rates(model)) is not None:
+                del self._pending[model, tags]
+                usd = spend.input_tokens * rates[0] + spend.output_tokens * rates[1]
+                estimate = Spend(usd=usd, credits=usd * _CREDITS_PER_USD, estimated_usd=usd)
+                self._book(model, tags, estimate._replace(unpriced=-spend.unpriced))
 
     def _book(self, model: str, tags: Sequence[str], spend: Spend) -> None:
         model = model or _UNKNOWN
@@ -642,13 +606,6 @@ def _to_json(spend: Spend) -> dict[str, int | str]:
 def _from_json(data: Mapping[str, Any]) -> Spend:
     zero = Spend()._asdict()
     return Spend(**{name: type(zero[name])(value) for name, value in data.items()})
-
-
-def _add_all(spends: Iterable[Spend]) -> Spend:
-    total = Spend()
-    for spend in spends:
-        total = _sum(total, spend)
-    return total
 
 
 # When a run starts, LangChain reads a tracker from each of these. Nested trackers need one each;
@@ -721,9 +678,9 @@ def _limit(value: Decimal | float | str | None, name: str) -> Decimal | None:
 
 
 def _amount(value: Decimal | float | str, name: str) -> Decimal:
-    amount = None if isinstance(value, bool) else parse_amount(value)
+    amount = parse_amount(value)
     if amount is None:
-        raise ValueError(f"{name}: {value!r} is not a number of at least 0.")
+        raise ValueError(f"{name}={value!r}: must be a number of at least 0.")
     return amount
 
 

@@ -236,16 +236,12 @@ class _Message(_Object):
     name: str = ""
 
 
-class UserMessage(_Message):
+class TextMessage(_Message):
     content: TextOr[TextPart]
 
 
 class VisionUserMessage(_Message):
     content: TextOr[VisionPart]
-
-
-class SystemMessage(_Message):
-    content: TextOr[TextPart]
 
 
 class AssistantMessage(_Message):
@@ -269,30 +265,26 @@ class SystemMessage5(_Message):
     content: TextOr[TextPart5]
 
 
-class AssistantMessage5(_Message):
-    content: TextOrNullOr[TextPart5] = ""
-    refusal: str | None = None
-    tool_calls: list[ToolCall5] = []
+class AssistantMessage5(AssistantMessage):
+    content: TextOrNullOr[TextPart5] = ""  # type: ignore[assignment]  # other parts, and null
+    tool_calls: list[ToolCall5] = []  # type: ignore[assignment]  # more kinds
 
 
-class ToolMessage5(_Object):
-    role: str
-    content: TextOr[TextPart5]
-    tool_call_id: str
-    name: str | None = None
+class ToolMessage5(ToolMessage):
+    content: TextOr[TextPart5]  # type: ignore[assignment]  # text, or parts
 
 
 _ROLES = _by_key("role", "user, system, assistant, tool")
 Message = Annotated[
-    Annotated[UserMessage, Tag("<user>")]
-    | Annotated[SystemMessage, Tag("<system>")]
+    Annotated[TextMessage, Tag("<user>")]
+    | Annotated[TextMessage, Tag("<system>")]
     | Annotated[AssistantMessage, Tag("<assistant>")]
     | Annotated[ToolMessage, Tag("<tool>")],
     _ROLES,
 ]
 VisionMessage = Annotated[
     Annotated[VisionUserMessage, Tag("<user>")]
-    | Annotated[SystemMessage, Tag("<system>")]
+    | Annotated[TextMessage, Tag("<system>")]
     | Annotated[AssistantMessage, Tag("<assistant>")]
     | Annotated[ToolMessage, Tag("<tool>")],
     _ROLES,
