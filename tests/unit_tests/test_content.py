@@ -236,14 +236,6 @@ IMAGES = {
 }
 
 
-@pytest.mark.parametrize(("block", "part"), IMAGES.values(), ids=IMAGES)
-def test_image_blocks_become_image_parts(block, part):
-    before = copy.deepcopy(block)
-    for spec in (VISION, FIVE, UNKNOWN):
-        assert parts(block, spec=spec) == [part]
-    assert block == before
-
-
 FILES = {
     "v1": (
         {"type": "file", "base64": PDF, "mime_type": "application/pdf", "filename": "a.pdf"},
@@ -310,8 +302,12 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize(("block", "part"), FILES.values(), ids=FILES)
-def test_pdf_blocks_become_file_parts(block, part):
+@pytest.mark.parametrize(
+    ("block", "part"),
+    [*IMAGES.values(), *FILES.values()],
+    ids=[*(f"image {name}" for name in IMAGES), *(f"file {name}" for name in FILES)],
+)
+def test_media_blocks_become_parts(block, part):
     before = copy.deepcopy(block)
     for spec in (VISION, FIVE, UNKNOWN):
         assert parts(block, spec=spec) == [part]

@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "examples/README.md"]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-FOLDERS = (ROOT, ROOT / "langchain_aimlernie", ROOT / "langchain_aimlernie/_response")
+FOLDERS = (ROOT, ROOT / "langchain_aimlernie")
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
@@ -22,14 +22,14 @@ def test_relative_links_lead_somewhere(name):
     assert not [link for link in links if not (page.parent / link).exists()]
 
 
-def test_the_paths_that_contributors_are_told_exist():
+def test_the_paths_in_contributing_exist():
     names = re.findall(r"`([\w./*]+(?:/|\.py))`", CONTRIBUTING)
     assert len(names) > 30
     missing = [n for n in names if not any(any(folder.glob(n)) for folder in FOLDERS)]
     assert not missing
 
 
-def test_the_make_targets_that_contributors_are_told_exist():
+def test_the_make_targets_in_contributing_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z_]+):", makefile, re.MULTILINE))
     assert targets == {"help", "test", "integration_tests", "lint", "format", "type"}
