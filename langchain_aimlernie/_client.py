@@ -194,6 +194,14 @@ class PreparedRequest:
             model=self.model,
         )
 
+    def unique_id(self, request: APIRequest) -> str | None:
+        """Return the request's `X-Client-Request-Id`; `None` if it is that of every call."""
+        name = "x-client-request-id"
+        settings = self.settings
+        fixed = {header.lower() for header in settings.default_headers or ()}
+        is_fixed = isinstance(settings.client_request_id, str) or name in fixed
+        return None if is_fixed else request.headers[name]
+
 
 async def _awaited(key: object) -> object:
     """Return a key that may be awaitable; no local variable of the caller holds it."""
@@ -312,7 +320,7 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
         AimlErnieError: The call failed.
     """
     call = prepared.build()
-    admit()
+    admit(prepared.unique_id(call))
     on_retry = None if run_manager is None else _on_retry(run_manager)
     transport = prepared.settings.transport
     return transport.send(call, _completion_decoder(call, prepared.settings), on_retry=on_retry)
@@ -327,7 +335,7 @@ async def agenerate(
         AimlErnieError: The call failed.
     """
     call = await prepared.abuild()
-    await aadmit()
+    await aadmit(prepared.unique_id(call))
     on_retry = None if run_manager is None else _on_retry_async(run_manager)
     transport = prepared.settings.async_transport
     return await transport.send(
@@ -344,7 +352,7 @@ def stream(
         AimlErnieError: The call failed; `.partial` is what was received.
     """
     call = prepared.build()
-    admit()
+    admit(prepared.unique_id(call))
     on_retry = None if run_manager is None else _on_retry(run_manager)
     transport = prepared.settings.transport
     with closing(
@@ -365,7 +373,7 @@ async def astream(
         AimlErnieError: The call failed; `.partial` is what was received.
     """
     call = await prepared.abuild()
-    await aadmit()
+    await aadmit(prepared.unique_id(call))
     on_retry = None if run_manager is None else _on_retry_async(run_manager)
     transport = prepared.settings.async_transport
     async with aclosing(

@@ -30,11 +30,12 @@ class Meter(BaseCallbackHandler):
     """A callback handler that decides whether a call may be sent."""
 
     @abstractmethod
-    def reserve(self, run_id: UUID) -> Future[None] | None:
+    def reserve(self, run_id: UUID, request_id: str | None = None) -> Future[None] | None:
         """Reserve the expected cost of a call.
 
         Args:
             run_id: The run of the call.
+            request_id: The call's `X-Client-Request-Id`, if no other call has the same.
 
         Returns:
             `None` if the call may be sent, else a future to wait for before the next attempt.
@@ -69,14 +70,17 @@ def set_meters(
         _current.set((run_manager.run_id, meters) if meters else None)
 
 
-def admit() -> None:
+def admit(request_id: str | None) -> None:
     """Reserve the cost of this call with each meter, waiting as long as a meter asks.
+
+    Args:
+        request_id: The call's `X-Client-Request-Id`, if no other call has the same.
 
     Raises:
         BudgetExceededError: The call must not be sent.
     """
     for run_id, meter in _meters():
-        while (future := meter.reserve(run_id)) is not None:
+        while (future := meter.reserve(run_id, request_id)) is not None:
             try:
                 future.result(_MAX_WAIT)
             except TimeoutError:
@@ -85,14 +89,17 @@ def admit() -> None:
                 future.cancel()
 
 
-async def aadmit() -> None:
+async def aadmit(request_id: str | None) -> None:
     """Reserve the cost of this call with each meter, waiting as long as a meter asks.
+
+    Args:
+        request_id: The call's `X-Client-Request-Id`, if no other call has the same.
 
     Raises:
         BudgetExceededError: The call must not be sent.
     """
     for run_id, meter in _meters():
-        while (future := meter.reserve(run_id)) is not None:
+        while (future := meter.reserve(run_id, request_id)) is not None:
             try:
                 async with asyncio.timeout(_MAX_WAIT):
                     await asyncio.wrap_future(future)

@@ -10,6 +10,7 @@ import asyncio
 import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from functools import cached_property
 from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, overload
@@ -480,13 +481,36 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
 
     @override
     def generate(self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any) -> LLMResult:
+        # Core ends the runs of several prompts together: an error or Ctrl-C would leave those
+        # open that are complete.
+        if len(messages) > 1:
+            runs = _runs_of(messages, kwargs)
+            return self._combine([self.generate([m], *args, **options) for m, options in runs])
         return super().generate([*map(_blocks.wrap_incomplete, messages)], *args, **kwargs)
 
     @override
     async def agenerate(
         self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any
     ) -> LLMResult:
+        if len(messages) > 1:
+            runs = _runs_of(messages, kwargs)
+            results = await asyncio.gather(
+                *(self.agenerate([m], *args, **options) for m, options in runs),
+                return_exceptions=True,
+            )
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            return self._combine([result for result in results if isinstance(result, LLMResult)])
         return await super().agenerate([*map(_blocks.wrap_incomplete, messages)], *args, **kwargs)
+
+    def _combine(self, results: Sequence[LLMResult]) -> LLMResult:
+        """Return the results of several prompts as one."""
+        return LLMResult(
+            generations=[result.generations[0] for result in results],
+            llm_output=self._combine_llm_outputs([result.llm_output for result in results]),
+            run=[run for result in results for run in result.run or ()],
+        )
 
     @override
     @_cached_signature
@@ -658,6 +682,37 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         encoded = encode_tools(tools) if tools else None
         return count_message_tokens(messages, encoded, count=self.get_num_tokens)
 
+    def estimate_cost(
+        self,
+        messages: LanguageModelInput,
+        *,
+        tools: Sequence[ToolLike] | None = None,
+        max_output_tokens: int | None = None,
+    ) -> Decimal:
+        """Estimate offline what a call would cost at most, at the prices of `list_models()`.
+
+        Args:
+            messages: The input of the call; its tokens are estimated.
+            tools: Tools that are sent with it.
+            max_output_tokens: Output tokens to assume, at least 0. By default as many as the call
+                could have: `max_tokens`, or what the model's context leaves.
+
+        Returns:
+            US dollars.
+
+        Raises:
+            ValueError: No `list_models()` in this process has returned the model's prices, or
+                `max_output_tokens` is negative.
+        """
+        from langchain_aimlernie.spend import cost_of_tokens
+
+        if max_output_tokens is not None and max_output_tokens < 0:
+            raise ValueError(f"max_output_tokens must be at least 0; got {max_output_tokens}.")
+        prompt = self.get_num_tokens_from_messages(
+            self._convert_input(messages).to_messages(), tools
+        )
+        return cost_of_tokens(self.model_name, prompt, self.request_params(), max_output_tokens)
+
     @property
     @override
     def _llm_type(self) -> str:
@@ -794,6 +849,14 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _runs_of(
+    messages: Sequence[list[BaseMessage]], options: Mapping[str, Any]
+) -> Iterator[tuple[list[BaseMessage], dict[str, Any]]]:
+    """Yield each prompt with its keyword arguments; a `run_id` is the first one's, as in core."""
+    for index, each in enumerate(messages):
+        yield each, {**options, "run_id": None if index else options.get("run_id")}
 
 
 def _sum(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:

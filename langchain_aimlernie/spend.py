@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import operator
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import reduce
 from types import TracebackType
@@ -39,6 +41,8 @@ _CREDITS_PER_USD = 2_000_000
 _MILLION = 1_000_000
 
 _ZERO = Decimal(0)
+_MAX_ESTIMATES = 10_000
+"""Calls without an exact price that are kept one by one, for the provider's log."""
 
 
 class Spend(NamedTuple):
@@ -113,6 +117,8 @@ class _Run:
         may_wait: Whether it may wait for the first price.
         reserved: US dollars that are reserved for it.
         received: The output so far.
+        started: When it started.
+        request_id: Its `X-Client-Request-Id`, if no other call has the same.
         owner: The thread and task that made it. A call does not wait for another of its own
             task, such as a stream in whose loop it is made.
     """
@@ -126,6 +132,8 @@ class _Run:
     may_wait: bool = True
     reserved: Decimal = _ZERO
     received: list[str] = field(default_factory=list)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    request_id: str | None = None
     owner: tuple[int, int] = field(default_factory=_owner)
 
     def estimated_usage(self) -> tuple[int, int]:
@@ -133,6 +141,25 @@ class _Run:
         tools = self.params.get("tools")
         prompt = count_message_tokens(self.messages, tools if isinstance(tools, list) else None)
         return prompt, count_tokens("".join(self.received))
+
+
+@dataclass(slots=True)
+class _Estimate:
+    """A call whose exact price is not known.
+
+    Attributes:
+        spend: What it counts as; `unpriced` until there is a price for an estimate.
+        started: When it started.
+        inference_id: Its id in the provider's log.
+        request_id: Its `X-Client-Request-Id`, if no other call has the same.
+    """
+
+    model: str
+    tags: tuple[str, ...]
+    spend: Spend
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    inference_id: str | None = None
+    request_id: str | None = None
 
 
 class SpendTracker(Meter):
@@ -207,8 +234,10 @@ class SpendTracker(Meter):
         self._by_model: dict[str, Spend] = {}
         self._by_tag: dict[str, Spend] = {}
         self._priced: dict[str, Spend] = {}  # calls whose price is known exactly
-        self._pending: dict[tuple[str, tuple[str, ...]], Spend] = {}
-        """Calls that are to be estimated as soon as there is a price, by model and tags."""
+        self._estimates: deque[_Estimate] = deque()  # the latest, of which the log is asked
+        self._earlier: dict[tuple[str, tuple[str, ...]], Spend] = {}
+        """Earlier calls that are to be estimated as soon as there is a price."""
+        self._pending: set[str] = set()  # models with such calls
 
     @property
     def limit_usd(self) -> Decimal | None:
@@ -403,7 +432,7 @@ class SpendTracker(Meter):
                 self._book(run.model, run.tags, counted._replace(unpriced=0))
             else:
                 counted = counted._replace(unpriced=int(not spend.credits))
-                self._count(run, message, counted)
+                self._count(run, message, counted, error)
 
     @override
     def on_retry(self, retry_state: object, *, run_id: UUID, **kwargs: Any) -> None:
@@ -414,11 +443,12 @@ class SpendTracker(Meter):
             self._book(model, tags, Spend(retries=1))
 
     @override
-    def reserve(self, run_id: UUID) -> Future[None] | None:
+    def reserve(self, run_id: UUID, request_id: str | None = None) -> Future[None] | None:
         """Reserve what a call of `ChatAimlErnie` is expected to cost.
 
         Args:
             run_id: The call's run.
+            request_id: The call's `X-Client-Request-Id`, if no other call has the same.
 
         Returns:
             `None` if the call may be sent, else a future to wait for before the next attempt.
@@ -430,6 +460,7 @@ class SpendTracker(Meter):
             run = self._runs.get(run_id)
             if run is None or run.is_sent:
                 return None
+            run.request_id = request_id
             cost = self._cost_of(run)
             self._hold(run, cost or _ZERO)
             if cost is None and run.may_wait and self._has_first_call(run):
@@ -458,7 +489,7 @@ class SpendTracker(Meter):
             return _ZERO
         if self._reserve == "worst" and (rates := self._rates(run.model)) is not None:
             prompt, _ = run.estimated_usage()
-            return prompt * rates[0] + _max_output(run, prompt) * rates[1]
+            return prompt * rates[0] + _max_output(run.model, run.params, prompt) * rates[1]
         priced = self._priced.get(run.model) or reduce(_sum, self._priced.values(), Spend())
         if priced.calls:
             return priced.usd / priced.calls
@@ -511,7 +542,13 @@ class SpendTracker(Meter):
                 waiter.set_result(None)
         return run
 
-    def _count(self, run: _Run, message: AIMessage | None, spend: Spend) -> None:
+    def _count(
+        self,
+        run: _Run,
+        message: AIMessage | None,
+        spend: Spend,
+        error: BaseException | None = None,
+    ) -> None:
         """Book a complete or partial response with its price or an estimate."""
         metadata = {} if message is None else message.response_metadata
         usage = None if message is None else message.usage_metadata
@@ -530,20 +567,56 @@ class SpendTracker(Meter):
             prompt, output = run.estimated_usage()
             spend = spend._replace(input_tokens=prompt, output_tokens=output)
         self._book(model, run.tags, spend)
-        has_tokens = spend.input_tokens or spend.output_tokens
-        if spend.unpriced and has_tokens and self._unpriced == "reserve":
-            key = model, run.tags
-            self._pending[key] = _sum(self._pending.get(key, Spend()), spend)
+        if spend.unpriced:
+            inference_id = metadata.get("inference_id") or getattr(error, "inference_id", None)
+            self._remember(
+                _Estimate(model, run.tags, spend, run.started, inference_id, run.request_id)
+            )
         self._price_pending()
+
+    def _remember(self, estimate: _Estimate) -> None:
+        """Keep a call without a price, for `reconcile` and until there is an estimate."""
+        self._estimates.append(estimate)
+        if self._unpriced == "reserve":
+            self._pending.add(estimate.model)
+        if len(self._estimates) > _MAX_ESTIMATES:
+            old = self._estimates.popleft()
+            if old.spend.unpriced:
+                key = old.model, old.tags
+                self._earlier[key] = _sum(self._earlier.get(key, Spend()), old.spend)
 
     def _price_pending(self) -> None:
         """Estimate the price of the calls without one, as far as that is possible by now."""
-        for (model, tags), spend in list(self._pending.items()):
-            if (rates := self._rates(model)) is not None:
-                del self._pending[model, tags]
-                usd = spend.input_tokens * rates[0] + spend.output_tokens * rates[1]
-                estimate = Spend(usd=usd, credits=usd * _CREDITS_PER_USD, estimated_usd=usd)
-                self._book(model, tags, estimate._replace(unpriced=-spend.unpriced))
+        rates = {model: rates for model in self._pending if (rates := self._rates(model))}
+        if not rates:
+            return
+        self._pending -= rates.keys()
+        earlier = [
+            _Estimate(model, tags, self._earlier.pop((model, tags)))
+            for model, tags in list(self._earlier)
+            if model in rates
+        ]
+        for estimate in (*earlier, *self._estimates):
+            spend = estimate.spend
+            if spend.unpriced and estimate.model in rates:
+                per_input, per_output = rates[estimate.model]
+                usd = spend.input_tokens * per_input + spend.output_tokens * per_output
+                if spend.input_tokens or spend.output_tokens:
+                    self._correct(estimate, Spend(estimated_usd=usd, usd=usd))
+
+    def _correct(self, estimate: _Estimate, price: Spend) -> None:
+        """Book another price, and other tokens if it has some, for a call without an exact one."""
+        old = estimate.spend
+        new = old._replace(
+            unpriced=0,
+            usd=price.usd,
+            credits=price.usd * _CREDITS_PER_USD,
+            estimated_usd=price.estimated_usd,
+            input_tokens=price.input_tokens or old.input_tokens,
+            output_tokens=price.output_tokens or old.output_tokens,
+        )
+        estimate.spend = new
+        self._book(estimate.model, estimate.tags, Spend._make(map(operator.sub, new, old)))
 
     def _book(self, model: str, tags: Sequence[str], spend: Spend) -> None:
         model = model or _UNKNOWN
@@ -564,11 +637,37 @@ _SENT = ("response_headers", "response_body")
 """Phases of an error in which the whole request had been sent."""
 
 
-def _max_output(run: _Run, prompt: int) -> int:
+def cost_of_tokens(
+    model: str, prompt: int, params: Mapping[str, Any], output: int | None = None
+) -> Decimal:
+    """Return what a call costs at the prices of the last `list_models()`.
+
+    Args:
+        model: The model's id.
+        prompt: Input tokens.
+        params: Parameters of the call, for its largest possible output.
+        output: Output tokens; `None` for as many as the call could have.
+
+    Returns:
+        US dollars.
+
+    Raises:
+        ValueError: The prices are not known.
+    """
+    name = find_model(model).id
+    prices = _listed_prices(name)
+    if prices is None:
+        raise ValueError(f"The prices of {name} are not known: call list_models() first.")
+    if output is None:
+        output = _max_output(name, params, prompt)
+    return (prompt * prices[0] + output * prices[1]) / _MILLION
+
+
+def _max_output(model: str, params: Mapping[str, Any], prompt: int) -> int:
     """Return the most tokens that the output can have."""
-    context = find_model(run.model).context or _UNKNOWN_CONTEXT
+    context = find_model(model).context or _UNKNOWN_CONTEXT
     most = max(1, context - prompt)
-    limits = [run.params.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    limits = [params.get(name) for name in ("max_tokens", "max_completion_tokens")]
     return min([most, *(limit for limit in limits if isinstance(limit, int))])
 
 

@@ -14,10 +14,17 @@ import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
-from langchain_aimlernie import BadRequestError, ChatAimlErnie, SpendTracker, list_models, models
+from langchain_aimlernie import (
+    APITimeoutError,
+    BadRequestError,
+    ChatAimlErnie,
+    SpendTracker,
+    list_models,
+    models,
+)
 from langchain_aimlernie.spend import BudgetExceededError
 from langchain_aimlernie.testing import ErnieServer
 
@@ -26,10 +33,9 @@ PROMPT = "What is a byte?"
 
 
 @pytest.fixture(autouse=True)
-def no_listed_prices(monkeypatch, request):
+def no_listed_prices(monkeypatch):
     """Keep the catalogue that another test has fetched out of the estimates."""
-    if "source" not in request.fixturenames:
-        monkeypatch.setattr(models, "listed_prices", lambda _: None)
+    monkeypatch.setattr(models, "_etag_cache", {})
 
 
 @pytest.fixture
@@ -392,3 +398,46 @@ def test_a_call_does_not_wait_for_a_price_for_ever(server, monkeypatch, mode):
         assert not first.done()
         assert second.text == first.result().text == TEXT
     assert nothing_is_left(spend)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_every_prompt_of_a_batch_that_fails_or_is_cancelled_is_counted_once(
+    server, price, is_async
+):
+    server.reply(TEXT)
+    server.reply(TEXT, delay=30)
+    server.reply(TEXT, delay=30)
+    spend = SpendTracker()
+    llm = chat(server, callbacks=[spend], timeout=0.3, max_retries=0)
+    prompts = [[HumanMessage(PROMPT)]] * 3
+
+    async def cancel():
+        async with asyncio.timeout(0.3):
+            await chat(server, callbacks=[spend]).agenerate(prompts)
+
+    if is_async:
+        with pytest.raises(TimeoutError):
+            asyncio.run(cancel())
+        assert spend.total.calls == 3
+    else:
+        with pytest.raises(APITimeoutError):
+            llm.generate(prompts)
+        assert (spend.total.calls, spend.total.failed) == (1, 1)
+    assert spend.usd - spend.total.estimated_usd == price
+    assert nothing_is_left(spend)
+
+
+def test_what_a_call_would_cost(server):
+    llm = chat(server, max_tokens=1_000)
+    with pytest.raises(ValueError, match=r"call list_models\(\) first"):
+        llm.estimate_cost(PROMPT)
+    card = next(each for each in list_models(base_url=server.base_url) if each.id == llm.model)
+    million = 1_000_000
+    prompt = llm.get_num_tokens_from_messages([HumanMessage(PROMPT)])
+    assert llm.estimate_cost(PROMPT, max_output_tokens=0) == prompt * card.input_price / million
+    most = llm.estimate_cost([("human", PROMPT)])
+    assert most == (prompt * card.input_price + 1_000 * card.output_price) / million
+    assert chat(server).estimate_cost(PROMPT) > 100 * most  # all that the context leaves
+    assert llm.estimate_cost(PROMPT, tools=[chat]) > most
+    with pytest.raises(ValueError, match="at least 0; got -1"):
+        llm.estimate_cost(PROMPT, max_output_tokens=-1)

@@ -20,8 +20,7 @@ ORDER = {
             ["_structured"],
             ["_request"],
             ["_http"],
-            ["_bindings", "_client", "chat_models"],
-            ["models", "spend"],
+            ["_bindings", "_client", "chat_models", "models", "spend"],
             ["__init__", "__main__"],
         ]
     )
