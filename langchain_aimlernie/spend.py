@@ -413,7 +413,7 @@ class SpendTracker(Meter):
         with self._lock:
             run = self._end(run_id)
             if message is not None:
-                self._count(run, message, _spend_of(message))
+                self._count(run, message, spend_of(message))
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
@@ -426,7 +426,7 @@ class SpendTracker(Meter):
             if isinstance(error, BudgetExceededError):
                 return
             is_failure = isinstance(error, Exception)
-            spend = Spend() if message is None else _spend_of(message)
+            spend = Spend() if message is None else spend_of(message)
             counted = spend._replace(calls=int(not is_failure), failed=int(is_failure))
             if not run.is_sent or (is_failure and not spend.credits and not _is_billed(error, run)):
                 self._book(run.model, run.tags, counted._replace(unpriced=0))
@@ -739,7 +739,7 @@ def _first_message(response: object) -> AIMessage | None:
     return message if isinstance(message, AIMessage) else None
 
 
-def _spend_of(message: AIMessage) -> Spend:
+def spend_of(message: AIMessage) -> Spend:
     usage: Mapping[str, Any] = message.usage_metadata or {}
     if usage.get("total_cost") == 0:  # langchain-core's mark of a response from its cache
         return Spend(cached=1)

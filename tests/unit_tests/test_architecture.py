@@ -21,6 +21,7 @@ ORDER = {
             ["_request"],
             ["_http"],
             ["_bindings", "_client", "chat_models", "models", "spend"],
+            ["batch"],
             ["__init__", "__main__"],
         ]
     )

@@ -1,0 +1,240 @@
+"""How the runnable of a batch is called for a row: a chat model of ours, or anything else."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextvars import ContextVar
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, convert_to_messages
+from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from pydantic_core import to_jsonable_python
+from typing_extensions import override
+
+from langchain_aimlernie._structured.parser import OutputParser
+from langchain_aimlernie._structured.schema import parse_schema
+from langchain_aimlernie._tokens import count_message_tokens
+from langchain_aimlernie.batch.lines import Facts
+from langchain_aimlernie.batch.rows import Row, RowReader
+from langchain_aimlernie.chat_models import ChatAimlErnie
+from langchain_aimlernie.errors import AimlErnieError
+from langchain_aimlernie.models import list_models
+from langchain_aimlernie.spend import Spend, SpendTracker, cost_of_tokens, spend_of
+
+_ASSUMED_OUTPUT = 500
+"""Tokens of a completion in an estimate, if there is no `max_tokens`."""
+
+_request_id: ContextVar[str] = ContextVar("aimlernie_batch_request_id")
+
+
+class Outcome(NamedTuple):
+    """What a call has returned.
+
+    Attributes:
+        output: The message, or the output of another runnable.
+        spend: Its tokens and cost.
+        parsed: The object of the schema.
+        error: Why there is none.
+    """
+
+    output: Any
+    spend: Spend
+    parsed: Any = None
+    error: Exception | None = None
+
+
+class Caller(ABC):
+    """Calls the runnable of a batch.
+
+    Attributes:
+        reader: Reads the rows that it takes.
+        max_retries: How often the batch may retry a failed call; 0 if the runnable does so.
+    """
+
+    reader: RowReader
+    max_retries: int
+
+    @abstractmethod
+    async def call(
+        self, row: Row, request_id: str, callbacks: list[BaseCallbackHandler]
+    ) -> Outcome:
+        """Run a row.
+
+        Args:
+            row: The row.
+            request_id: The `X-Client-Request-Id`.
+            callbacks: Callbacks of the call.
+        """
+
+    @abstractmethod
+    def parse(self, message: AIMessage) -> Any:
+        """Return the object of a message.
+
+        Raises:
+            StructuredOutputError: There is none.
+            ValueError: There is no schema.
+        """
+
+    @abstractmethod
+    def tokens(self, row: Row) -> tuple[int, int]:
+        """Return about how many tokens the prompt and the completion of a row have."""
+
+    @abstractmethod
+    def price(self, row: Row, tokens: tuple[int, int]) -> Decimal | None:
+        """Return what they cost in US dollars; `None` if the prices are not known."""
+
+
+def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
+    """Return what calls `runnable`.
+
+    Raises:
+        ValueError: The schema is invalid, or goes with a `ChatAimlErnie` only.
+    """
+    kwargs: dict[str, Any] = {}
+    config = RunnableConfig()
+    model: Runnable[Any, Any] = runnable
+    while isinstance(model, RunnableBinding):
+        kwargs = {**model.kwargs, **kwargs}
+        config = RunnableConfig(**{**model.config, **config})
+        model = model.bound
+    if isinstance(model, ChatAimlErnie):
+        return _ModelCaller(model, kwargs, config, schema)
+    if schema is not None:
+        raise ValueError(
+            "schema= goes with a ChatAimlErnie; for other runnables use with_structured_output."
+        )
+    return _RunnableCaller(runnable)
+
+
+class _RunnableCaller(Caller):
+    max_retries = 0
+
+    def __init__(self, runnable: Runnable[Any, Any]) -> None:
+        self.reader = RowReader(None)
+        self._runnable = runnable
+
+    @override
+    async def call(
+        self, row: Row, request_id: str, callbacks: list[BaseCallbackHandler]
+    ) -> Outcome:
+        spend = SpendTracker()
+        output = await self._runnable.ainvoke(row.input, {"callbacks": [spend, *callbacks]})
+        return Outcome(output, spend.total)
+
+    @override
+    def parse(self, message: AIMessage) -> Any:
+        raise ValueError("There is no schema.")
+
+    @override
+    def tokens(self, row: Row) -> tuple[int, int]:
+        return 0, 0
+
+    @override
+    def price(self, row: Row, tokens: tuple[int, int]) -> Decimal | None:
+        return None
+
+
+class _ModelCaller(Caller):
+    def __init__(
+        self,
+        model: ChatAimlErnie,
+        kwargs: Mapping[str, Any],
+        config: RunnableConfig,
+        schema: Any,
+    ) -> None:
+        self.max_retries = int(kwargs.get("max_retries", model.max_retries))
+        self._model = model.model_copy(
+            update={"max_retries": 0, "client_request_id": _request_id.get}
+        )
+        own = ("max_retries", "client_request_id")
+        self._kwargs = {name: value for name, value in kwargs.items() if name not in own}
+        self._config = config
+        self._schema = schema
+        self._parsed_schema = None if schema is None else parse_schema(schema)
+        self._has_prices = False
+        self._runnables: dict[str, Runnable[Any, Any]] = {}
+        settings = {**model.request_params(), **model.model_kwargs, **(model.extra_body or {})}
+        settings = {"model": model.model_name, **settings, **self._kwargs}
+        if self._parsed_schema is not None:
+            settings["schema"] = self._parsed_schema.definition
+        self._settings = settings
+        self.reader = RowReader(settings)
+
+    @override
+    async def call(
+        self, row: Row, request_id: str, callbacks: list[BaseCallbackHandler]
+    ) -> Outcome:
+        _request_id.set(request_id)
+        messages = convert_to_messages(row.input)
+        output = await self._runnable(row.params).ainvoke(messages, {"callbacks": callbacks})
+        if self._parsed_schema is None:
+            return Outcome(output, spend_of(output))
+        raw = output["raw"]
+        return Outcome(raw, spend_of(raw), output["parsed"], output["parsing_error"])
+
+    def _runnable(self, params: Mapping[str, Any]) -> Runnable[Any, Any]:
+        """Return the model with the parameters of a row."""
+        name = json.dumps(params, sort_keys=True, default=to_jsonable_python) if params else ""
+        found = self._runnables.get(name)
+        if found is None:
+            kwargs = {**self._kwargs, **params}
+            if self._schema is not None:
+                found = self._model.with_structured_output(self._schema, include_raw=True, **kwargs)
+            else:
+                found = self._model.bind(**kwargs) if kwargs else self._model
+            if self._config:
+                found = found.with_config(self._config)
+            if len(self._runnables) > _MAX_RUNNABLES:
+                self._runnables.clear()
+            self._runnables[name] = found
+        return found
+
+    @override
+    def parse(self, message: AIMessage) -> Any:
+        schema = self._parsed_schema
+        if schema is None:
+            raise ValueError("There is no schema.")
+        return OutputParser(schema, by_call=bool(message.tool_calls)).read(message)
+
+    @override
+    def tokens(self, row: Row) -> tuple[int, int]:
+        params = {**self._settings, **row.params}
+        tools = params.get("tools")
+        prompt = count_message_tokens(
+            convert_to_messages(row.input), tools if isinstance(tools, list) else None
+        )
+        most = params.get("max_tokens") or params.get("max_completion_tokens")
+        return prompt, most if isinstance(most, int) else _ASSUMED_OUTPUT
+
+    @override
+    def price(self, row: Row, tokens: tuple[int, int]) -> Decimal | None:
+        model = str(row.params.get("model") or self._settings["model"])
+        if not self._has_prices:
+            self._has_prices = True
+            with contextlib.suppress(AimlErnieError):
+                list_models(base_url=self._model.base_url, http_client=self._model.http_client)
+        try:
+            return cost_of_tokens(model, tokens[0], {}, tokens[1])
+        except ValueError:
+            return None
+
+
+_MAX_RUNNABLES = 100
+"""Models with parameters of rows that are kept."""
+
+
+def add_spend(facts: Facts, outcome: Outcome) -> None:
+    """Add the cost and the ids of a response to the facts of its row."""
+    spend = outcome.spend
+    if spend.calls > spend.unpriced:
+        facts.usd = (facts.usd or Decimal(0)) + spend.usd
+        facts.credits = (facts.credits or Decimal(0)) + spend.credits
+    if isinstance(outcome.output, AIMessage):
+        metadata = outcome.output.response_metadata
+        facts.inference_id = metadata.get("inference_id") or facts.inference_id
+    facts.parsed = outcome.parsed

@@ -1,0 +1,351 @@
+"""The output of a batch: two append-only files of JSON Lines, and what is in them.
+
+A line is written whole, in one write, before its row counts as done. What was written is on the
+disk after a second at most. A file that a crash has left is cut to its last complete line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from langchain_aimlernie.batch.errors import BatchError
+from langchain_aimlernie.batch.lines import is_transient
+from langchain_aimlernie.batch.rows import Row, short_key
+from langchain_aimlernie.spend import parse_amount
+
+_FSYNC_SECONDS = 1.0
+
+
+def errors_path(out: Path) -> Path:
+    """Return the file of the rows that failed: `NAME.errors.jsonl` for `NAME.jsonl`."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.errors.jsonl")
+
+
+class Journal:
+    """The output of one batch, locked against other runs while it is open.
+
+    Args:
+        out: The file of the rows that succeeded.
+
+    Attributes:
+        usd: US dollars that the rows in the files have cost.
+        started: When the first run on this output began, in seconds since the epoch; `None` if
+            this is the first.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.errors = errors_path(out)
+        self.usd = Decimal(0)
+        self.started: float | None = None
+        self._index = Index()
+        self._files: dict[Path, int] = {}
+        self._unsaved: list[tuple[Path, bytes]] = []
+        self._is_dirty = False
+
+    def __enter__(self) -> Self:
+        """Lock and read the files.
+
+        Raises:
+            BatchError: Another run uses them, or one has an invalid line.
+            OSError: They cannot be written.
+        """
+        self._lock = _lock(self.out)
+        try:
+            if self.out.exists():
+                self.started = self.out.stat().st_mtime
+            for path, state in ((self.errors, _state_of_failed), (self.out, _done)):
+                self._files[path] = os.open(
+                    path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666
+                )
+                _drop_incomplete_line(self._files[path], path)
+                for line, _ in read_lines(path):
+                    facts = line["aimlernie"]
+                    self.usd += parse_amount(facts.get("usd")) or 0
+                    self._index.put(line["custom_id"], facts["key"], state(line))
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._files.values():
+            with contextlib.suppress(OSError):
+                os.fsync(descriptor)
+            os.close(descriptor)
+        self._files.clear()
+        self._lock.release()
+
+    def check(self, row: Row) -> None:
+        """Check a row of the input against those that were run.
+
+        Raises:
+            BatchError: The row has changed since it was run.
+        """
+        self._check(row, self._index.get(row.custom_id))
+
+    def read(self, row: Row) -> State | None:
+        """Return what is known of the next row of the input.
+
+        Raises:
+            BatchError: The input has had this id before, or the row has changed since it was run.
+        """
+        known = self._index.see(row)
+        self._check(row, known)
+        return None if known is None else known[1]
+
+    def _check(self, row: Row, known: tuple[bytes, State | None] | None) -> None:
+        if known is not None and known[0] != row.short_key:
+            raise BatchError(
+                f"The row {row.custom_id!r} has changed since it was run for {self.out}: its "
+                "messages, parameters, model or schema. Use another output file or custom_id."
+            )
+
+    def add(self, line: Mapping[str, Any], *, failed: bool = False) -> None:
+        """Write the line of a row.
+
+        Raises:
+            OSError: It could not be written, because the disk is full for example. It is kept, and
+                written by `save_rest`.
+        """
+        path = self.errors if failed else self.out
+        data = encode_line(line)
+        descriptor = self._files[path]
+        try:
+            _write_whole(descriptor, data)
+        except OSError:
+            self._unsaved.append((path, data))
+            raise
+        self._is_dirty = True
+        state = _state_of_failed(line) if failed else "done"
+        self._index.put(line["custom_id"], line["aimlernie"]["key"], state)
+
+    def save_rest(self) -> str:
+        """Write the lines that could not be written before.
+
+        Returns:
+            What has become of them; empty if there were none.
+        """
+        rest, self._unsaved = self._unsaved, []
+        try:
+            while rest:
+                path, data = rest[0]
+                _write_whole(self._files[path], data)
+                del rest[0]
+        except OSError:
+            paid = [data for path, data in rest if path == self.out]
+            if not paid:
+                return ""
+            with tempfile.NamedTemporaryFile(
+                prefix="aimlernie-batch-", suffix=".jsonl", delete=False
+            ) as file:
+                file.write(b"".join(paid))
+            return (
+                f"{len(paid)} rows that were paid for are in {file.name}: append them to "
+                f"{self.out} before the next run."
+            )
+        return ""
+
+    async def sync_each_second(self) -> None:
+        """Write what is in the operating system's buffers to the disk, again and again."""
+        while True:
+            await asyncio.sleep(_FSYNC_SECONDS)
+            if self._is_dirty:
+                self._is_dirty = False
+                for descriptor in self._files.values():
+                    await asyncio.to_thread(os.fsync, descriptor)
+
+    def drop_solved_errors(self) -> int:
+        """Keep only the last error of each row that has not succeeded since.
+
+        Returns:
+            The number of rows in the file of errors.
+        """
+        kept = {at for _, at in self.remaining_errors()}
+        if len(kept) == sum(1 for _ in read_lines(self.errors)):
+            return len(kept)
+        fresh = self.errors.with_name(f"{self.errors.name}.new")
+        with fresh.open("wb") as file:
+            for line, at in read_lines(self.errors):
+                if at in kept:
+                    file.write(encode_line(line))
+            file.flush()
+            os.fsync(file.fileno())
+        os.close(self._files.pop(self.errors))
+        fresh.replace(self.errors)
+        flags = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        self._files[self.errors] = os.open(self.errors, flags)
+        return len(kept)
+
+    def remaining_errors(self) -> Iterator[tuple[dict[str, Any], int]]:
+        """Yield the last error of each row that has not succeeded, with its place in the file."""
+        last = {
+            line["custom_id"]: at
+            for line, at in read_lines(self.errors)
+            if (known := self._index.get(line["custom_id"])) and known[1] != "done"
+        }
+        for line, at in read_lines(self.errors):
+            if last.get(line["custom_id"]) == at:
+                yield line, at
+
+
+State = Literal["done", "failed", "transient"]
+"""What is known of a row: "transient" has failed, but may succeed when it is run again."""
+
+
+def _done(_: Mapping[str, Any]) -> State:
+    return "done"
+
+
+def _state_of_failed(line: Mapping[str, Any]) -> State:
+    return "transient" if is_transient(line) else "failed"
+
+
+class Index:
+    """What is known of each row, by id; a million rows take some 60 MB."""
+
+    def __init__(self) -> None:
+        self._database = sqlite3.connect(":memory:", check_same_thread=False)
+        self._database.execute(
+            "CREATE TABLE rows (id TEXT PRIMARY KEY, key BLOB, state TEXT, seen INT) WITHOUT ROWID"
+        )
+
+    def get(self, custom_id: str) -> tuple[bytes, State | None] | None:
+        """Return the short key and the state of a row, as far as they are known."""
+        found = self._find(custom_id)
+        return None if found is None else found[:2]
+
+    def put(self, custom_id: str, key: str, state: State) -> None:
+        """Store the state of a row."""
+        self._database.execute(
+            "INSERT INTO rows VALUES (?, ?, ?, 0)"
+            " ON CONFLICT (id) DO UPDATE SET key = excluded.key, state = excluded.state",
+            (_storable(custom_id), short_key(key), state),
+        )
+
+    def see(self, row: Row) -> tuple[bytes, State | None] | None:
+        """Note that the input has a row.
+
+        Returns:
+            Its short key and its state, as far as they are known.
+
+        Raises:
+            BatchError: The input has had another row of this id.
+        """
+        found = self._find(row.custom_id)
+        if found is not None and found[2]:
+            raise BatchError(
+                f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
+                "Give each row a custom_id of its own."
+            )
+        self._database.execute(
+            "INSERT INTO rows VALUES (?, ?, NULL, 1) ON CONFLICT (id) DO UPDATE SET seen = 1",
+            (_storable(row.custom_id), short_key(row.key)),
+        )
+        return None if found is None else found[:2]
+
+    def _find(self, custom_id: str) -> tuple[bytes, State | None, int] | None:
+        found = self._database.execute(
+            "SELECT key, state, seen FROM rows WHERE id = ?", (_storable(custom_id),)
+        )
+        row: tuple[bytes, State | None, int] | None = found.fetchone()
+        return row
+
+
+def _storable(text: str) -> str:
+    """Return a text that SQLite can store: it takes no lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _lock(out: Path) -> Any:
+    try:
+        from filelock import FileLock, Timeout  # noqa: PLC0415  of the extra `batch`
+    except ImportError:
+        raise ImportError('Batches need: pip install "langchain-aimlernie[batch]"') from None
+
+    lock = FileLock(f"{out}.lock")
+    try:
+        return lock.acquire(timeout=0).lock
+    except Timeout:
+        raise BatchError(f"{out} is in use by another run.") from None
+
+
+def _drop_incomplete_line(descriptor: int, path: Path) -> None:
+    """Cut the file to its last complete line; one without its newline is incomplete."""
+    size = os.fstat(descriptor).st_size
+    step = 1 << 16
+    with path.open("rb") as file:
+        end = size
+        while end > 0:
+            start = max(0, end - step)
+            file.seek(start)
+            found = file.read(end - start).rfind(b"\n")
+            if found >= 0:
+                end = start + found + 1
+                break
+            end = start
+    if end < size:
+        os.ftruncate(descriptor, end)
+
+
+def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the lines of an output file, each with its place in bytes; none if there is no file.
+
+    Raises:
+        BatchError: A line is none that a run has written.
+    """
+    if not path.exists():
+        return
+    at = 0
+    with path.open("rb") as file:
+        for number, data in enumerate(file, 1):
+            if not data.endswith(b"\n"):
+                return  # a run is writing it
+            try:
+                line = json.loads(data)
+                if not isinstance(line["custom_id"], str):
+                    raise TypeError  # noqa: TRY301  handled below
+                bytes.fromhex(line["aimlernie"]["key"])
+            except (ValueError, TypeError, KeyError):
+                raise BatchError(
+                    f"{path}, line {number}: no line of a batch's output. Remove or repair it."
+                ) from None
+            yield line, at
+            at += len(data)
+
+
+def encode_line(line: Mapping[str, Any]) -> bytes:
+    """Return a row's line: JSON in UTF-8, without characters that some readers end lines at."""
+    text = json.dumps(line, ensure_ascii=False)
+    try:
+        for character in "\u0085\u2028\u2029":
+            if character in text:
+                text = text.replace(character, f"\\u{ord(character):04x}")
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:  # lone surrogates
+        return json.dumps(line).encode() + b"\n"
+
+
+def _write_whole(descriptor: int, data: bytes) -> None:
+    """Write all of `data`, or nothing.
+
+    Raises:
+        OSError: Nothing was written.
+    """
+    size = os.fstat(descriptor).st_size
+    try:
+        written = os.write(descriptor, data)
+        while written < len(data):  # a signal, or a disk that is nearly full
+            written += os.write(descriptor, data[written:])
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise

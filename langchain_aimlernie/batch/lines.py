@@ -1,0 +1,187 @@
+"""The lines of a batch's output, in the form of OpenAI's batch files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from langchain_core.messages import AIMessage, convert_to_openai_messages
+from pydantic_core import to_jsonable_python
+
+from langchain_aimlernie._response.completion import decode_completion
+from langchain_aimlernie.batch.rows import Row
+from langchain_aimlernie.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    BadRequestError,
+    InvalidResponseError,
+    StructuredOutputError,
+)
+
+_CODES = (
+    (APITimeoutError, "timeout"),
+    (APIConnectionError, "connection_error"),
+    (StructuredOutputError, "output_parsing_failed"),
+    (InvalidResponseError, "invalid_response"),
+    (BadRequestError, "invalid_request"),
+    (ValueError, "invalid_request"),
+)
+OUTPUT_PARSING_FAILED = "output_parsing_failed"
+_TRANSIENT_CODES = {"timeout", "connection_error", "invalid_response"}
+_TRANSIENT_STATUSES = {408, 425, 429, *range(500, 600)}
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of a row beside its response; amounts are the sum over all attempts.
+
+    Attributes:
+        client_request_id: The `X-Client-Request-Id` of the last attempt.
+        attempts: Attempts so far.
+        inference_id: The id of the response in the provider's log.
+        usd: US dollars; `None` if no response stated a price.
+        credits: The same in credits.
+        parsed: The object of the schema.
+    """
+
+    client_request_id: str | None = None
+    attempts: int = 0
+    inference_id: str | None = None
+    usd: Decimal | None = None
+    credits: Decimal | None = None
+    parsed: Any = field(default=None)
+
+
+def success_line(row: Row, line_id: str, output: object, facts: Facts) -> dict[str, Any]:
+    """Return the line of a row that succeeded.
+
+    Args:
+        row: The row.
+        line_id: A unique id for the line.
+        output: The chat model's message, or the output of another runnable.
+        facts: The rest.
+    """
+    body: dict[str, Any] = {"output": to_json(output)}
+    request_id = facts.inference_id or ""
+    if isinstance(output, AIMessage):
+        body = to_completion(output)
+        request_id = output.response_metadata.get("request_id") or request_id
+    response = {
+        "status_code": 200,
+        "request_id": request_id,
+        "body": body,
+    }
+    return _line(row, line_id, response, None, facts)
+
+
+def error_line(
+    row: Row, line_id: str, error: BaseException, facts: Facts, raw: AIMessage | None = None
+) -> dict[str, Any]:
+    """Return the line of a row that failed.
+
+    Args:
+        row: The row.
+        line_id: A unique id for the line.
+        error: Why it failed.
+        facts: The rest.
+        raw: The message that could not be parsed.
+    """
+    status = getattr(error, "status_code", None)
+    if raw is None and isinstance(status, int) and status >= 400:  # noqa: PLR2004  errors of HTTP
+        body = {
+            "error": {
+                "message": str(getattr(error, "message", error)),
+                "type": type(error).__name__,
+                "param": None,
+                "code": getattr(error, "code", None),
+            }
+        }
+        request_id = getattr(error, "request_id", None) or ""
+        response = {"status_code": status, "request_id": request_id, "body": body}
+        return _line(row, line_id, response, None, facts)
+    code = next((code for kind, code in _CODES if isinstance(error, kind)), type(error).__name__)
+    failed = None
+    if raw is not None:
+        request_id = raw.response_metadata.get("request_id") or facts.inference_id or ""
+        failed = {"status_code": 200, "request_id": request_id, "body": to_completion(raw)}
+    return _line(row, line_id, failed, {"code": code, "message": str(error)}, facts)
+
+
+def _line(
+    row: Row,
+    line_id: str,
+    response: Mapping[str, Any] | None,
+    error: Mapping[str, Any] | None,
+    facts: Facts,
+) -> dict[str, Any]:
+    return {
+        "id": line_id,
+        "custom_id": row.custom_id,
+        "response": response,
+        "error": error,
+        "aimlernie": {
+            "key": row.key,
+            "usd": None if facts.usd is None else f"{facts.usd:f}",
+            "credits": None if facts.credits is None else f"{facts.credits:f}",
+            "inference_id": facts.inference_id,
+            "client_request_id": facts.client_request_id,
+            "attempts": facts.attempts,
+            "parsed": to_json(facts.parsed),
+        },
+    }
+
+
+def is_transient(line: Mapping[str, Any]) -> bool:
+    """Return whether the same row may succeed when it is run again."""
+    response, error = line.get("response") or {}, line.get("error") or {}
+    status = response.get("status_code")
+    return status in _TRANSIENT_STATUSES or error.get("code") in _TRANSIENT_CODES
+
+
+def to_completion(message: AIMessage) -> dict[str, Any]:
+    """Return a message as a chat completion in the API's form."""
+    facts = message.response_metadata
+    said = convert_to_openai_messages(message)
+    wire: dict[str, Any] = {**said, "role": "assistant"}
+    wire.setdefault("content", None)
+    for name in ("reasoning_content", "refusal"):
+        if message.additional_kwargs.get(name):
+            wire[name] = message.additional_kwargs[name]
+    for call in message.invalid_tool_calls:
+        function = {"name": call["name"], "arguments": call["args"]}
+        wire.setdefault("tool_calls", []).append(
+            {"id": call["id"], "type": "function", "function": function}
+        )
+    choice = {
+        "index": 0,
+        "message": wire,
+        "finish_reason": facts.get("finish_reason"),
+        "logprobs": facts.get("logprobs"),
+    }
+    spent = {name: facts[name] for name in ("credits_used", "usd_spent") if name in facts}
+    return {
+        "id": facts.get("id") or message.id or "",
+        "object": "chat.completion",
+        "created": facts.get("created") or 0,
+        "model": facts.get("model_name") or "",
+        "choices": [choice],
+        "usage": to_json(facts.get("token_usage")),
+        **({"meta": {"usage": to_json(spent)}} if spent else {}),
+    }
+
+
+def from_completion(body: Mapping[str, Any]) -> AIMessage:
+    """Return the message of a chat completion that `to_completion` has made."""
+    result = decode_completion(json.dumps(body).encode(), {}, model=str(body.get("model")))
+    message = result.generations[0].message
+    if not isinstance(message, AIMessage):
+        raise TypeError(f"expected an AIMessage; got {type(message).__name__}")
+    return message
+
+
+def to_json(value: object) -> Any:
+    """Return a value as JSON; what has no form in JSON becomes its `str`."""
+    return to_jsonable_python(value, fallback=str, inf_nan_mode="null")

@@ -1,0 +1,242 @@
+"""The rows of a batch: the formats of the input, and the key that identifies a row's work."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from langchain_core.messages import BaseMessage, convert_to_messages, convert_to_openai_messages
+from langchain_core.prompt_values import PromptValue
+from langchain_core.prompts import PromptTemplate
+from pydantic_core import to_jsonable_python
+
+from langchain_aimlernie.batch.errors import BatchError
+
+_PATH = "/chat/completions"
+_OPENAI_KEYS = {"custom_id", "method", "url", "body"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the input.
+
+    Attributes:
+        custom_id: The caller's id, else the first 16 digits of `key`.
+        key: Hexadecimal SHA-256 of all that determines the response.
+        input: The input of the runnable; for a chat model, messages in the API's form.
+        params: Parameters of this call.
+        number: Its place in the input, from 0.
+    """
+
+    custom_id: str
+    key: str
+    input: Any
+    params: Mapping[str, Any]
+    number: int
+
+    @property
+    def short_key(self) -> bytes:
+        """The first 8 bytes of the key."""
+        return short_key(self.key)
+
+
+def short_key(key: str) -> bytes:
+    """Return the first 8 bytes of a key."""
+    return bytes.fromhex(key[:16])
+
+
+class RowReader:
+    """Turns what the caller passes into rows.
+
+    Args:
+        defaults: What else determines a response: the chat model's name as `model`, its
+            parameters, the schema; `None` if the runnable is not a chat model of ours.
+    """
+
+    def __init__(self, defaults: Mapping[str, Any] | None) -> None:
+        self._defaults = defaults
+
+    def read(self, item: object, number: int) -> Row:
+        """Return the row that `item` is.
+
+        Args:
+            item: A dict in one of the formats, a prompt, or messages.
+            number: Its place in the input, from 0.
+
+        Raises:
+            BatchError: It is in none of the formats.
+        """
+        custom_id: object = None
+        if isinstance(item, Mapping):
+            custom_id = item.get("custom_id")
+            item = {name: value for name, value in item.items() if name != "custom_id"}
+        if not (custom_id is None or (isinstance(custom_id, str) and custom_id)):
+            raise BatchError(
+                f"Row {number + 1}: custom_id must be a string that is not empty; got "
+                f"{custom_id!r:.80}."
+            )
+        params: Mapping[str, Any] = {}
+        try:
+            if self._defaults is None:
+                model_input = _plain_input(item)
+                key = key_of(model_input)
+            else:
+                model_input, params = _read_call(item)
+                key = key_of({"messages": model_input, **self._defaults, **params})
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BatchError(f"Row {number + 1}: {error}") from None
+        return Row(custom_id or key[:16], key, model_input, params, number)
+
+
+def key_of(value: object) -> str:
+    """Return the hexadecimal SHA-256 of a value as JSON."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain_input(item: object) -> object:
+    """Return the input of a runnable that is no chat model: `input` of the row, or the row."""
+    if isinstance(item, Mapping) and set(item) == {"input"}:
+        return item["input"]
+    return item
+
+
+def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
+    """Return the messages and the parameters of a call of a chat model.
+
+    Raises:
+        TypeError: `item` has the wrong type.
+        ValueError: There are no messages.
+    """
+    body = _body(item)
+    if ("messages" in body) == ("prompt" in body):
+        raise ValueError('expected "messages", "prompt" or "body" with one of them.')
+    for name in ("stream", "stream_options"):
+        body.pop(name, None)
+    if "prompt" in body:
+        prompt = body.pop("prompt")
+        if not isinstance(prompt, str):
+            raise TypeError(f'"prompt" must be a string; got {type(prompt).__name__}.')
+        return [{"role": "user", "content": prompt}], body
+    messages = body.pop("messages")
+    if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
+        raise ValueError('"messages" must be a list that is not empty.')
+    return _messages(messages), body
+
+
+def _body(item: object) -> dict[str, Any]:
+    if isinstance(item, PromptValue):
+        item = item.to_messages()
+    if isinstance(item, str):
+        return {"prompt": item}
+    if isinstance(item, Sequence):
+        return {"messages": item}
+    if not isinstance(item, Mapping):
+        raise TypeError(f"expected a dict, a prompt or messages; got {type(item).__name__}.")
+    return _openai_body(item) if "body" in item else dict(item)
+
+
+def _openai_body(item: Mapping[str, Any]) -> dict[str, Any]:
+    body = item["body"]
+    if unknown := sorted(map(str, item.keys() - _OPENAI_KEYS)):
+        raise ValueError(f'unknown beside "body": {", ".join(unknown)}.')
+    if not isinstance(body, Mapping):
+        raise TypeError(f'"body" must be an object; got {type(body).__name__}.')
+    if str(item.get("method", "POST")).upper() != "POST":
+        raise ValueError(f'"method" must be POST; got {item["method"]!r:.40}.')
+    if not str(item.get("url", _PATH)).endswith(_PATH):
+        raise ValueError(f'"url" must be /v1/chat/completions; got {item["url"]!r:.80}.')
+    return dict(body)
+
+
+def _messages(messages: Sequence[Any]) -> list[Any]:
+    """Return messages in the API's form; LangChain's own are converted."""
+    if all(isinstance(each, Mapping) and "role" in each for each in messages):
+        return list(messages)
+    listed: list[BaseMessage] = convert_to_messages(messages)
+    return list(convert_to_openai_messages(listed))
+
+
+@dataclass(frozen=True, slots=True)
+class RowFile:
+    """The rows of a file, read as they are needed, each time anew.
+
+    Args:
+        path: A CSV file, if its name ends in `.csv`; else JSON Lines.
+        template: The prompt, with the names of columns or fields in braces: "Summarise: {text}".
+            Required for CSV.
+        system: System message of each row that has none.
+        shard: `(i, n)`: only each n-th row, beginning with the i-th, 1 to n.
+
+    Raises:
+        BatchError: While iterating: a line is no JSON object, a column is missing, or CSV has no
+            `template`.
+    """
+
+    path: str | Path
+    template: str | None = None
+    system: str | None = None
+    shard: tuple[int, int] = (1, 1)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        first, step = self.shard
+        return islice(self._rows(), first - 1, None, step)
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        path, template, system = self.path, self.template, self.system
+        prompt = None if template is None else PromptTemplate.from_template(template)
+        if Path(path).suffix.lower() == ".csv" and prompt is None:
+            raise BatchError("A CSV file needs a template, such as 'Summarise: {text}'.")
+        for place, row in _records(Path(path)):
+            shown = row
+            if prompt is not None:
+                missing = [name for name in prompt.input_variables if row.get(name) is None]
+                if missing:
+                    raise BatchError(f"{path}, line {place}: no value for {', '.join(missing)}.")
+                shown = {"prompt": prompt.format(**row)}
+                if row.get("custom_id"):
+                    shown["custom_id"] = row["custom_id"]
+            yield shown if system is None else _with_system(shown, system)
+
+
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    is_csv = path.suffix.lower() == ".csv"
+    # `newline="\n"`: a JSON line may contain U+2028 and other characters that end lines.
+    with path.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as file:
+        if is_csv:
+            reader = csv.DictReader(file)
+            for record in reader:
+                yield reader.line_num, {str(name): value for name, value in record.items()}
+            return
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise BatchError(f"{path}, line {number}: no JSON: {error}.") from None
+                if not isinstance(row, dict):
+                    raise BatchError(f"{path}, line {number}: expected an object.")
+                yield number, row
+
+
+def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
+    """Return a row with a system message, unless it has one."""
+    message = {"role": "system", "content": system}
+    if isinstance(row.get("body"), dict):
+        return {**row, "body": _with_system(row["body"], system)}
+    if isinstance(row.get("prompt"), str):
+        user = {"role": "user", "content": row["prompt"]}
+        rest = {name: value for name, value in row.items() if name != "prompt"}
+        return {**rest, "messages": [message, user]}
+    messages = row.get("messages")
+    if not isinstance(messages, list) or any(
+        isinstance(each, dict) and each.get("role") == "system" for each in messages
+    ):
+        return row
+    return {**row, "messages": [message, *messages]}

@@ -1,0 +1,249 @@
+"""`BatchRun`: runs many rows through a chat model or another runnable, and saves every result."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import threading
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import Runnable
+
+from langchain_aimlernie.batch.caller import caller_of
+from langchain_aimlernie.batch.errors import BatchError
+from langchain_aimlernie.batch.journal import Index, Journal, errors_path, read_lines
+from langchain_aimlernie.batch.loop import RetryFailed, RunLoop
+from langchain_aimlernie.batch.pace import Pace
+from langchain_aimlernie.batch.report import BatchEstimate, BatchReport
+from langchain_aimlernie.spend import SpendTracker
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+Rows = Iterable[Any] | AsyncIterable[Any]
+
+
+class BatchRun:
+    """Runs many rows and appends each result to a file, so that nothing is lost or paid twice.
+
+    A row is a dict in one of these forms, a prompt (`str`), or messages:
+
+    - OpenAI's batch line: `{"custom_id", "method", "url", "body": {"messages": [...], ...}}`
+    - `{"messages": [...]}` or `{"prompt": "..."}`, with parameters of the call, and a `custom_id`
+    - for a runnable that is not a `ChatAimlErnie`: its input, as it is or as `{"input": ...}`
+
+    A run on the same output continues: rows that are done are not sent again.
+
+    Args:
+        runnable: What to run. The requests of a `ChatAimlErnie` get ids that name the row, and are
+            retried here; any other runnable retries by itself.
+        out: The output, JSON Lines in the form of OpenAI's batch output. Failed rows go to
+            `NAME.errors.jsonl` beside `NAME.jsonl`.
+        schema: Pydantic class, TypedDict, dataclass or JSON Schema of the completions, with a
+            `ChatAimlErnie`: each line then has the object as `aimlernie.parsed`. A completion that
+            does not match is an error with the completion, and is parsed again by the next run.
+        limit_usd: Budget in US dollars of all runs on this output together.
+        max_in_flight: Most calls in flight, at least 1; how many the server accepts is found out.
+        rpm: Requests per minute, more than 0.
+        tpm: Tokens per minute, prompts and completions, more than 0.
+        retry_failed: Which rows in the file of errors are run again: "none", those whose error
+            was "transient", or "all".
+        on_progress: Called with the report so far after each row.
+
+    Attributes:
+        report: The report of the last run, also if it was interrupted.
+
+    Raises:
+        ValueError: A value that is not listed here.
+        ImportError: The extra `batch` is not installed.
+    """
+
+    def __init__(  # noqa: PLR0913  all but two are optional, by name
+        self,
+        runnable: Runnable[Any, Any],
+        out: str | Path,
+        *,
+        schema: Any = None,
+        limit_usd: Decimal | float | str | None = None,
+        max_in_flight: int = 64,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        retry_failed: RetryFailed = "none",
+        on_progress: Callable[[BatchReport], object] | None = None,
+    ) -> None:
+        SpendTracker(limit_usd=limit_usd)  # raises for an invalid limit
+        if max_in_flight < 1:
+            raise ValueError(
+                f"max_in_flight must be an integer of at least 1; got {max_in_flight!r}."
+            )
+        for name, rate in (("rpm", rpm), ("tpm", tpm)):
+            if rate is not None and not rate > 0:
+                raise ValueError(f"{name} must be more than 0, or None; got {rate!r}.")
+        if retry_failed not in ("none", "transient", "all"):
+            raise ValueError(
+                f"retry_failed must be 'none', 'transient' or 'all'; got {retry_failed!r}."
+            )
+        self.report = BatchReport()
+        self._out = Path(out)
+        self._caller = caller_of(runnable, schema)
+        self._limit_usd = limit_usd
+        self._max_in_flight = max_in_flight
+        self._rates = (rpm, tpm)
+        self._retry_failed = retry_failed
+        self._on_progress = on_progress
+        self._active: RunLoop | None = None
+
+    def run(self, rows: Rows) -> BatchReport:
+        """Run the rows that are not done yet.
+
+        The first Ctrl-C starts nothing new and saves what is in flight, the second one cancels it;
+        `KeyboardInterrupt` follows.
+
+        Args:
+            rows: The rows, any iterable, read as they are needed.
+
+        Returns:
+            What was done and what it cost.
+
+        Raises:
+            BatchError: The input is invalid, a row occurs twice or has changed, or another run
+                uses the output.
+            AuthenticationError: The key is invalid. Rows that are done are saved.
+            PermissionDeniedError: The key may not use the model. Rows that are done are saved.
+            OSError: The output cannot be written.
+        """
+        if _is_loop_running():  # as in a notebook
+            with ThreadPoolExecutor(1) as thread:
+                return thread.submit(asyncio.run, self.arun(rows)).result()
+        with _on_interrupt(self._interrupt):
+            report = asyncio.run(self.arun(rows))
+        if report.stopped == "interrupt":
+            raise KeyboardInterrupt
+        return report
+
+    async def arun(self, rows: Rows) -> BatchReport:
+        """Run the rows that are not done yet; see `run`.
+
+        Args:
+            rows: The rows, any iterable, sync or async, read as they are needed.
+
+        Returns:
+            What was done and what it cost.
+        """
+        if self._active is not None:
+            raise BatchError("This BatchRun is running already.")
+        with Journal(self._out) as journal:
+            self.report = BatchReport()
+            tracker = SpendTracker(limit_usd=self._limit_usd, spent_usd=journal.usd)
+            self._active = RunLoop(
+                self._caller,
+                journal,
+                None if self._limit_usd is None else tracker,
+                Pace(self._max_in_flight, *self._rates),
+                self.report,
+                self._on_progress,
+            )
+            try:
+                await self._active.run(rows, self._retry_failed)
+            finally:
+                self._active = None
+        return self.report
+
+    def estimate(self, rows: Iterable[Any]) -> BatchEstimate:
+        """Return what the rows would cost; sends none of them.
+
+        Completions count with `max_tokens`, or 500 tokens. Prices come from `list_models()`.
+
+        Args:
+            rows: The rows.
+
+        Raises:
+            BatchError: The input is invalid, or a row occurs twice.
+        """
+        prompt = output = count = 0
+        usd: Decimal | None = Decimal(0)
+        seen = Index()
+        for number, item in enumerate(rows):
+            row = self._caller.reader.read(item, number)
+            seen.see(row)
+            tokens = self._caller.tokens(row)
+            price = self._caller.price(row, tokens)
+            usd = None if usd is None or price is None else usd + price
+            prompt, output, count = prompt + tokens[0], output + tokens[1], count + 1
+        return BatchEstimate(count, prompt, output, usd)
+
+    def results(self, *, ordered: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield the lines of the rows that are done, then of those that failed.
+
+        Args:
+            ordered: Whether they come in the order of the input; else as they were completed.
+
+        Raises:
+            BatchError: A file has an invalid line.
+        """
+        lines = _lines_of(self._out)
+        if not ordered:
+            yield from (line for line, _, _ in lines)
+            return
+        places = sorted((_number_of(line), path, at) for line, path, at in lines)
+        for _, path, at in places:
+            with path.open("rb") as file:
+                file.seek(at)
+                yield json.loads(file.readline())
+
+    def _interrupt(self) -> None:
+        if self._active is not None:
+            self._active.interrupt()
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
+    """Call `interrupt` at each Ctrl-C, if the program leaves that to Python."""
+    is_ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if not is_ours:
+        yield
+        return
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        interrupt()
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _lines_of(out: Path) -> Iterator[tuple[dict[str, Any], Path, int]]:
+    """Yield each row's last line with its file and its place there, failed rows last."""
+    done = Index()
+    for line, at in read_lines(out):
+        done.put(line["custom_id"], line["aimlernie"]["key"], "done")
+        yield line, out, at
+    errors = errors_path(out)
+    last = {line["custom_id"]: at for line, at in read_lines(errors)}
+    for line, at in read_lines(errors):
+        if last[line["custom_id"]] == at and done.get(line["custom_id"]) is None:
+            yield line, errors, at
+
+
+def _number_of(line: Mapping[str, Any]) -> int:
+    """Return a row's place in the input, which the end of its line's id says."""
+    return int(str(line["id"]).rpartition("-")[2], 16)
