@@ -154,13 +154,13 @@ class PreparedRequest:
             BadRequestError: The key comes from an async function, or the request id is invalid.
         """
         key = self.settings.api_key
-        return self._build(_resolve_key(key() if callable(key) else key))
+        return self._build(resolve_key(key() if callable(key) else key))
 
     async def abuild(self) -> APIRequest:
         """Return the HTTP request with the current key; see `build`."""
         await load_transport()
         key = self.settings.api_key
-        return self._build(_resolve_key(await _awaited(key() if callable(key) else key)))
+        return self._build(resolve_key(await awaited(key() if callable(key) else key)))
 
     def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
         from langchain_aimlernie._http import APIRequest, parse_timeout
@@ -201,12 +201,12 @@ class PreparedRequest:
         return None if is_fixed else request.headers[name]
 
 
-async def _awaited(key: object) -> object:
+async def awaited(key: object) -> object:
     """Return a key that may be awaitable; no local variable of the caller holds it."""
     return await key if inspect.isawaitable(key) else key
 
 
-def _resolve_key(key: object) -> SecretStr | AimlErnieError | None:
+def resolve_key(key: object) -> SecretStr | AimlErnieError | None:
     """Return a key as a `SecretStr`, or the error to raise.
 
     It is not raised here, where the key is a local variable that error reports would show.

@@ -14,13 +14,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import aclosing, closing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import reduce
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from uuid import UUID
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -28,10 +29,20 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResu
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
+from langchain_aimlernie._client import awaited, resolve_key
 from langchain_aimlernie._metering import Meter, add_meter
 from langchain_aimlernie._tokens import count_message_tokens, count_tokens
-from langchain_aimlernie.errors import APITimeoutError, BudgetExceededError, StreamInterruptedError
+from langchain_aimlernie.chat_models import ChatAimlErnie
+from langchain_aimlernie.errors import (
+    AimlErnieError,
+    APITimeoutError,
+    BudgetExceededError,
+    StreamInterruptedError,
+)
 from langchain_aimlernie.profiles import PROVIDER, find_model
+
+if TYPE_CHECKING:
+    from langchain_aimlernie.account import LogEntry
 
 __all__ = ["BudgetExceededError", "Spend", "SpendTracker"]
 
@@ -43,6 +54,9 @@ _MILLION = 1_000_000
 _ZERO = Decimal(0)
 _MAX_ESTIMATES = 10_000
 """Calls without an exact price that are kept one by one, for the provider's log."""
+
+_CLOCK_SKEW = timedelta(minutes=5)
+_LONGEST_LOG = timedelta(days=92)
 
 
 class Spend(NamedTuple):
@@ -160,6 +174,42 @@ class _Estimate:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     inference_id: str | None = None
     request_id: str | None = None
+
+
+class _LogSearch:
+    """The search for estimated calls in the provider's log.
+
+    Args:
+        estimates: The calls.
+
+    Attributes:
+        estimates: Those that can be found.
+        start: Start of the window of the log, in which they all are.
+        end: Its end.
+        found: What each one that was found has cost, all its attempts together, by `id()`.
+    """
+
+    def __init__(self, estimates: Sequence[_Estimate]) -> None:
+        self.estimates = [each for each in estimates if each.inference_id or each.request_id]
+        self._by_inference_id = {e.inference_id: e for e in self.estimates if e.inference_id}
+        self._by_request_id = {e.request_id: e for e in self.estimates if e.request_id}
+        now = datetime.now(UTC)
+        self.end = now + _CLOCK_SKEW
+        earliest = min((each.started for each in self.estimates), default=now)
+        self.start = max(earliest - _CLOCK_SKEW, self.end - _LONGEST_LOG)
+        self.found: dict[int, Spend] = {}
+
+    def add(self, entry: LogEntry) -> None:
+        """Take an entry of the log."""
+        estimate = self._by_inference_id.get(entry.inference_id)
+        estimate = estimate or self._by_request_id.get(entry.client_request_id or "")
+        if estimate is not None:
+            more = Spend(
+                usd=entry.cost.usd,
+                input_tokens=entry.tokens.input,
+                output_tokens=entry.tokens.output,
+            )
+            self.found[id(estimate)] = _sum(self.found.get(id(estimate), Spend()), more)
 
 
 class SpendTracker(Meter):
@@ -294,6 +344,79 @@ class SpendTracker(Meter):
             if self._limit_usd is None:
                 return None
             return max(_ZERO, self._limit_usd - self._total.usd - self._reserved)
+
+    def reconcile(self, llm: ChatAimlErnie) -> int:
+        """Replace estimates with the amounts in the provider's log (`GET /v2/logs`).
+
+        A call is found by the id of its response, else by its `X-Client-Request-Id`, unless
+        `client_request_id` is one text for all calls. The log may lack the latest calls for a
+        while; their estimates stay, for the next time. Of the estimates, the last 10,000 can be
+        replaced.
+
+        Args:
+            llm: A model with the key, the base URL and the client to use.
+
+        Returns:
+            How many estimates were replaced.
+
+        Raises:
+            AimlErnieError: A request failed.
+        """
+        from langchain_aimlernie.account import logs
+
+        search = self._search()
+        if not search.estimates:
+            return 0
+        key = resolve_key(llm.api_key() if callable(llm.api_key) else llm.api_key)
+        if isinstance(key, AimlErnieError):
+            raise key
+        with closing(
+            logs(
+                start=search.start,
+                end=search.end,
+                base_url=llm.base_url,
+                api_key=key,
+                http_client=llm.http_client,
+            )
+        ) as entries:
+            for entry in entries:
+                search.add(entry)
+        return self._replace_estimates(search)
+
+    async def areconcile(self, llm: ChatAimlErnie) -> int:
+        """Replace estimates with the amounts in the provider's log; see `reconcile`."""
+        from langchain_aimlernie.account import alogs
+
+        search = self._search()
+        if not search.estimates:
+            return 0
+        key = resolve_key(await awaited(llm.api_key() if callable(llm.api_key) else llm.api_key))
+        if isinstance(key, AimlErnieError):
+            raise key
+        async with aclosing(
+            alogs(
+                start=search.start,
+                end=search.end,
+                base_url=llm.base_url,
+                api_key=key,
+                http_client=llm.http_async_client,
+            )
+        ) as entries:
+            async for entry in entries:
+                search.add(entry)
+        return self._replace_estimates(search)
+
+    def _search(self) -> _LogSearch:
+        with self._lock:
+            return _LogSearch(list(self._estimates))
+
+    def _replace_estimates(self, search: _LogSearch) -> int:
+        with self._lock:
+            found = [each for each in self._estimates if id(each) in search.found]
+            for estimate in found:
+                self._correct(estimate, search.found[id(estimate)])
+                self._estimates.remove(estimate)
+        return len(found)
 
     def reset(self) -> None:
         """Set the sums to zero; limits and calls in progress stay."""
@@ -678,7 +801,7 @@ _UNKNOWN_CONTEXT = 131_072
 
 def _listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
     """Return the prices of a million tokens in the last `list_models()`, if it has been called."""
-    from langchain_aimlernie import models  # noqa: PLC0415  it imports this module
+    from langchain_aimlernie import models
 
     return models.listed_prices(model)
 

@@ -19,9 +19,11 @@ from langchain_core.runnables import RunnableLambda
 
 from langchain_aimlernie import (
     APITimeoutError,
+    AuthenticationError,
     BadRequestError,
     ChatAimlErnie,
     SpendTracker,
+    account,
     list_models,
     models,
 )
@@ -54,8 +56,12 @@ def price(server):
     return spend.usd
 
 
+def account_of(server):
+    return {"base_url": server.base_url, "api_key": server.api_key}
+
+
 def chat(server, **settings):
-    return ChatAimlErnie(base_url=server.base_url, api_key=server.api_key, **settings)
+    return ChatAimlErnie(**{**account_of(server), **settings})
 
 
 def nothing_is_left(spend):
@@ -441,3 +447,53 @@ def test_what_a_call_would_cost(server):
     assert llm.estimate_cost(PROMPT, tools=[chat]) > most
     with pytest.raises(ValueError, match="at least 0; got -1"):
         llm.estimate_cost(PROMPT, max_output_tokens=-1)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_reconcile_replaces_estimates_with_what_the_log_says(server, price, is_async):
+    server.reply(TEXT * 40, times=3)
+    server.reply("priced")
+    spend = SpendTracker()
+    llm = chat(server, callbacks=[spend])
+    for _ in range(3):
+        next(iter(llm.stream(PROMPT, config={"tags": ["left"]})))
+    gc.collect()
+    exact = llm.invoke(PROMPT).response_metadata["usd_spent"]
+    estimated = spend.total
+    assert estimated.estimated_usd > 0
+
+    def reconcile():
+        return asyncio.run(spend.areconcile(llm)) if is_async else spend.reconcile(llm)
+
+    assert reconcile() == 3
+    logged = {entry.client_request_id: entry for entry in account.logs(**account_of(server))}
+    total = spend.total
+    sent = [request.headers["x-client-request-id"] for request in server.requests if request.body]
+    assert total.estimated_usd == total.unpriced == 0
+    assert total.usd == Decimal(str(exact)) + sum(logged[id_].cost.usd for id_ in sent[1:4])
+    assert spend.by_tag["left"].usd == total.usd - Decimal(str(exact))
+    assert (total.calls, spend.by_tag["left"].estimated_usd) == (4, 0)
+    assert reconcile() == 0
+
+
+def test_calls_that_share_one_request_id_keep_their_estimates(server, price):
+    server.reply(TEXT * 40, times=2)
+    spend = SpendTracker()
+    llm = chat(server, callbacks=[spend], client_request_id="customer-42")
+    next(iter(llm.stream(PROMPT)))
+    gc.collect()
+    llm.invoke(PROMPT)
+    before = spend.total
+    assert spend.reconcile(llm) == 0
+    assert spend.total == before
+
+
+def test_reconcile_fails_like_a_call_and_loses_nothing(server, price):
+    server.reply(TEXT, times=2)
+    spend = SpendTracker()
+    llm = chat(server, callbacks=[spend], api_key=lambda: server.api_key)
+    next(iter(llm.stream(PROMPT)))
+    gc.collect()
+    with pytest.raises(AuthenticationError):
+        spend.reconcile(chat(server, api_key="wrong"))
+    assert spend.reconcile(llm) == 1
