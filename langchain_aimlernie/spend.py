@@ -12,7 +12,7 @@ import asyncio
 import operator
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, closing
 from contextvars import ContextVar
@@ -184,8 +184,7 @@ class _LogSearch:
 
     Attributes:
         estimates: Those that can be found.
-        start: Start of the window of the log, in which they all are.
-        end: Its end.
+        start: Start of the part of the log in which they all are.
         found: What each one that was found has cost, all its attempts together, by `id()`.
     """
 
@@ -193,10 +192,7 @@ class _LogSearch:
         self.estimates = [each for each in estimates if each.inference_id or each.request_id]
         self._by_inference_id = {e.inference_id: e for e in self.estimates if e.inference_id}
         self._by_request_id = {e.request_id: e for e in self.estimates if e.request_id}
-        now = datetime.now(UTC)
-        self.end = now + _CLOCK_SKEW
-        earliest = min((each.started for each in self.estimates), default=now)
-        self.start = max(earliest - _CLOCK_SKEW, self.end - _LONGEST_LOG)
+        self.start = _start_of_log(each.started for each in self.estimates)
         self.found: dict[int, Spend] = {}
 
     def add(self, entry: LogEntry) -> None:
@@ -210,6 +206,36 @@ class _LogSearch:
                 output_tokens=entry.tokens.output,
             )
             self.found[id(estimate)] = _sum(self.found.get(id(estimate), Spend()), more)
+
+
+def _start_of_log(times: Iterable[datetime]) -> datetime:
+    """Return where to begin in the log, which is read for at most 92 days."""
+    now = datetime.now(UTC)
+    return max(min(times, default=now) - _CLOCK_SKEW, now + _CLOCK_SKEW - _LONGEST_LOG)
+
+
+async def log_since(llm: ChatAimlErnie, start: datetime) -> AsyncGenerator[LogEntry, None]:
+    """Yield the provider's log of the requests since `start`, with the key of `llm`.
+
+    Raises:
+        AimlErnieError: A request failed.
+    """
+    from langchain_aimlernie.account import alogs
+
+    key = resolve_key(await awaited(llm.api_key() if callable(llm.api_key) else llm.api_key))
+    if isinstance(key, AimlErnieError):
+        raise key
+    async with aclosing(
+        alogs(
+            start=_start_of_log([start]),
+            end=datetime.now(UTC) + _CLOCK_SKEW,
+            base_url=llm.base_url,
+            api_key=key,
+            http_client=llm.http_async_client,
+        )
+    ) as entries:
+        async for entry in entries:
+            yield entry
 
 
 class SpendTracker(Meter):
@@ -373,7 +399,7 @@ class SpendTracker(Meter):
         with closing(
             logs(
                 start=search.start,
-                end=search.end,
+                end=datetime.now(UTC) + _CLOCK_SKEW,
                 base_url=llm.base_url,
                 api_key=key,
                 http_client=llm.http_client,
@@ -385,23 +411,10 @@ class SpendTracker(Meter):
 
     async def areconcile(self, llm: ChatAimlErnie) -> int:
         """Replace estimates with the amounts in the provider's log; see `reconcile`."""
-        from langchain_aimlernie.account import alogs
-
         search = self._search()
         if not search.estimates:
             return 0
-        key = resolve_key(await awaited(llm.api_key() if callable(llm.api_key) else llm.api_key))
-        if isinstance(key, AimlErnieError):
-            raise key
-        async with aclosing(
-            alogs(
-                start=search.start,
-                end=search.end,
-                base_url=llm.base_url,
-                api_key=key,
-                http_client=llm.http_async_client,
-            )
-        ) as entries:
+        async with aclosing(log_since(llm, search.start)) as entries:
             async for entry in entries:
                 search.add(entry)
         return self._replace_estimates(search)

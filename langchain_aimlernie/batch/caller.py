@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from langchain_aimlernie.batch.rows import Row, RowReader
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
-from langchain_aimlernie.spend import Spend, SpendTracker, cost_of_tokens, spend_of
+from langchain_aimlernie.spend import Spend, SpendTracker, cost_of_tokens, log_since, spend_of
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""
@@ -81,6 +82,17 @@ class Caller(ABC):
         """
 
     @abstractmethod
+    def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
+        """Yield `X-Client-Request-Id` and US dollars of each call in the provider's log.
+
+        Args:
+            start: Seconds since the epoch.
+
+        Raises:
+            AimlErnieError: There is no log.
+        """
+
+    @abstractmethod
     def tokens(self, row: Row) -> tuple[int, int]:
         """Return about how many tokens the prompt and the completion of a row have."""
 
@@ -129,6 +141,11 @@ class _RunnableCaller(Caller):
     @override
     def parse(self, message: AIMessage) -> Any:
         raise ValueError("There is no schema.")
+
+    @override
+    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
+        return
+        yield  # an async generator without items
 
     @override
     def tokens(self, row: Row) -> tuple[int, int]:
@@ -200,6 +217,12 @@ class _ModelCaller(Caller):
         if schema is None:
             raise ValueError("There is no schema.")
         return OutputParser(schema, by_call=bool(message.tool_calls)).read(message)
+
+    @override
+    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
+        async for entry in log_since(self._model, datetime.fromtimestamp(start, UTC)):
+            if entry.client_request_id and entry.cost.usd:
+                yield entry.client_request_id, entry.cost.usd
 
     @override
     def tokens(self, row: Row) -> tuple[int, int]:

@@ -23,6 +23,8 @@ from langchain_aimlernie.batch.rows import Row, short_key
 from langchain_aimlernie.spend import parse_amount
 
 _FSYNC_SECONDS = 1.0
+_PARTS_OF_ID = 3
+"""Run, key of the row, attempt: the parts of an `X-Client-Request-Id`, between colons."""
 
 
 def errors_path(out: Path) -> Path:
@@ -129,6 +131,18 @@ class Journal:
         state = _state_of_failed(line) if failed else "done"
         self._index.put(line["custom_id"], line["aimlernie"]["key"], state)
 
+    def is_of_batch(self, request_id: str) -> bool:
+        """Return whether an `X-Client-Request-Id` is that of a row that the input or output has."""
+        parts = request_id.split(":")
+        return len(parts) == _PARTS_OF_ID and self._index.has_key(parts[1])
+
+    def request_ids(self) -> Iterator[str]:
+        """Yield the `X-Client-Request-Id` of each response in the output."""
+        for path in (self.out, self.errors):
+            for line, _ in read_lines(path):
+                if line["aimlernie"].get("usd") is not None:
+                    yield line["aimlernie"]["client_request_id"]
+
     def save_rest(self) -> str:
         """Write the lines that could not be written before.
 
@@ -223,6 +237,16 @@ class Index:
         """Return the short key and the state of a row, as far as they are known."""
         found = self._find(custom_id)
         return None if found is None else found[:2]
+
+    def has_key(self, digits: str) -> bool:
+        """Return whether the key of a row begins with these 16 hexadecimal digits."""
+        try:
+            key = short_key(digits)
+        except ValueError:
+            return False
+        self._database.execute("CREATE INDEX IF NOT EXISTS keys ON rows (key)")
+        found = self._database.execute("SELECT 1 FROM rows WHERE key = ?", (key,))
+        return found.fetchone() is not None
 
     def put(self, custom_id: str, key: str, state: State) -> None:
         """Store the state of a row."""

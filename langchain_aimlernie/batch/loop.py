@@ -9,6 +9,7 @@ import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -31,6 +32,7 @@ from langchain_aimlernie.batch.report import BatchReport
 from langchain_aimlernie.batch.rows import Row
 from langchain_aimlernie.errors import (
     AimlErnieError,
+    APIConnectionError,
     AuthenticationError,
     BudgetExceededError,
     InsufficientCreditsError,
@@ -107,6 +109,7 @@ class RunLoop:
         self._loop = asyncio.get_running_loop()
         self._is_stopping = False
         self._interrupts = 0
+        self._has_lost = False
         self._fatal: BaseException | None = None
         self._last_success = time.monotonic()
 
@@ -136,6 +139,7 @@ class RunLoop:
             OSError: The output cannot be written.
         """
         started = time.monotonic()
+        self._started = time.time()
         syncing = asyncio.create_task(self._journal.sync_each_second())
         source = _Source(rows, self._changed)
         try:
@@ -147,6 +151,8 @@ class RunLoop:
                 task.cancel()
             await asyncio.gather(syncing, *self._tasks, return_exceptions=True)
             await source.close()
+            if source.count:
+                await self._find_lost()
             unsaved = self._journal.save_rest()
             remaining = self._journal.drop_solved_errors()
             report = self._report
@@ -157,6 +163,20 @@ class RunLoop:
             if unsaved:
                 self._fatal.add_note(unsaved)
             raise self._fatal
+
+    async def _find_lost(self) -> None:
+        """Add up what the provider's log has of this batch and the output lacks."""
+        if self._journal.started is None and not self._has_lost:
+            return
+        start = self._journal.started or self._started
+        with contextlib.suppress(AimlErnieError, ValueError):
+            lost: dict[str, Decimal] = {}
+            async for request_id, usd in self._caller.paid_since(start):
+                if self._journal.is_of_batch(request_id):
+                    lost[request_id] = lost.get(request_id, Decimal(0)) + usd
+            for request_id in self._journal.request_ids():
+                lost.pop(request_id, None)
+            self._report.unsaved_usd = sum(lost.values(), Decimal(0))
 
     def _check_all(self, rows: object) -> None:
         """Find invalid rows and duplicates before anything is sent, if `rows` can be read twice."""
@@ -245,6 +265,9 @@ class RunLoop:
                 self._succeeded(job, outcome)
         except Exception as error:  # noqa: BLE001  the output, or the caller's `on_progress`
             self._fail(error)
+        except asyncio.CancelledError:
+            self._has_lost = True
+            raise
         finally:
             self._pace.end(more_tokens=more_tokens)
             self._settle_over_budget(job)
@@ -288,6 +311,7 @@ class RunLoop:
                 self._save_error(job, error)
             else:
                 self._wait(job, delay)
+            self._has_lost = self._has_lost or isinstance(error, APIConnectionError)
 
     def _save_error(self, job: _Job, error: Exception, raw: AIMessage | None = None) -> None:
         line = error_line(job.row, self._line_id(job.row), error, job.facts, raw)
