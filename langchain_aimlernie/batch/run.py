@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import json
 import signal
 import threading
@@ -11,7 +12,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.runnables import Runnable
 
@@ -93,8 +94,7 @@ class BatchRun:
         self._out = Path(out)
         self._caller = caller_of(runnable, schema)
         self._limit_usd = limit_usd
-        self._max_in_flight = max_in_flight
-        self._rates = (rpm, tpm)
+        self._pace = Pace(max_in_flight, rpm, tpm)  # what was learned serves the next run, too
         self._retry_failed = retry_failed
         self._on_progress = on_progress
         self._active: RunLoop | None = None
@@ -145,7 +145,7 @@ class BatchRun:
                 self._caller,
                 journal,
                 None if self._limit_usd is None else tracker,
-                Pace(self._max_in_flight, *self._rates),
+                self._pace,
                 self.report,
                 self._on_progress,
             )
@@ -154,6 +154,13 @@ class BatchRun:
             finally:
                 self._active = None
         return self.report
+
+    def with_output(self, out: str | Path, limit_usd: Decimal | None) -> Self:
+        """Return a run of the same runnable at the same pace with another output and budget."""
+        other = copy.copy(self)
+        other.report = BatchReport()
+        other.__dict__.update(_out=Path(out), _limit_usd=limit_usd)
+        return other
 
     def estimate(self, rows: Iterable[Any]) -> BatchEstimate:
         """Return what the rows would cost; sends none of them.

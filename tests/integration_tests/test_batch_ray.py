@@ -1,0 +1,143 @@
+"""Batches in the actors of Ray Data, called as Ray calls them; and once with Ray itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from decimal import Decimal
+
+import pytest
+from pydantic import BaseModel
+
+from langchain_aimlernie import ChatAimlErnie
+from langchain_aimlernie.batch.ray import RayBatch
+from langchain_aimlernie.testing import ErnieServer, Reply
+
+COLUMNS = {
+    "response_text": str,
+    "response_parsed": str,
+    "response_body": str,
+    "status_code": int,
+    "error_code": str,
+    "error_message": str,
+    "usd": str,
+    "credits": str,
+    "inference_id": str,
+    "client_request_id": str,
+    "input_tokens": int,
+    "output_tokens": int,
+}
+
+
+@pytest.fixture
+def server():
+    with ErnieServer() as server:
+        yield server
+
+
+def chat(server, **settings):
+    return ChatAimlErnie(**{"base_url": server.base_url, "api_key": server.api_key, **settings})
+
+
+def calls(server):
+    return [request for request in server.requests if request.path.endswith("/chat/completions")]
+
+
+def test_a_batch_gets_flat_columns_of_fixed_types_and_no_row_raises(server, tmp_path):
+    server.on_request = lambda request: (
+        Reply(status=400, body={"message": "no"}) if "two" in str(request.body) else None
+    )
+    actor = RayBatch(chat(server), tmp_path, 1)
+    batch = {"id": [1, 2, 3], "prompt": ["one", "two", "one"]}
+    result = actor(batch)
+    assert result.keys() == batch.keys() | COLUMNS.keys()
+    for name, kind in COLUMNS.items():
+        assert [type(value) for value in result[name]] == [kind] * 3
+    assert result["status_code"] == [200, 400, 200]
+    assert [bool(message) for message in result["error_message"]] == [False, True, False]
+    assert result["response_text"][0].endswith("one")
+    assert [Decimal(usd) > 0 for usd in result["usd"]] == [True, False, True]
+
+
+def test_a_batch_that_is_replayed_is_not_paid_for_again(server, tmp_path):
+    batch = {"text": [f"Number {n}" for n in range(20)]}
+    settings = {"template": "Say: {text}", "system": "Be brief."}
+    first = RayBatch(lambda: chat(server), tmp_path, 2, **settings)(batch)
+    replayed = RayBatch(lambda: chat(server), tmp_path, 2, **settings)(batch)
+    assert replayed == first
+    assert len(calls(server)) == 20
+    assert calls(server)[0].body["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
+def test_each_actor_has_its_share_of_the_budget(server, tmp_path):
+    server.on_request = lambda _: Reply("five")
+    usd = Decimal(RayBatch(chat(server), tmp_path / "a", 1)({"prompt": ["x"]})["usd"][0])
+    actor = RayBatch(chat(server), tmp_path / "b", 2, limit_usd=usd * 8)
+    first = actor({"prompt": ["a", "b", "c"]})
+    second = actor({"prompt": ["d", "e", "f"]})
+    assert [code for code in (*first["error_code"], *second["error_code"]) if code] == [
+        "RuntimeError"
+    ] * 2
+    assert "budget" in second["error_message"][-1]
+    assert len(calls(server)) == 5
+
+
+def test_a_refused_key_is_an_error_of_each_row(server, tmp_path):
+    result = RayBatch(chat(server, api_key="wrong"), tmp_path, 1)({"prompt": ["x", "y"]})
+    assert result["error_code"] == ["AuthenticationError"] * 2
+
+
+class Word(BaseModel):
+    """A word."""
+
+    word: str
+
+
+def test_parsed_objects_are_json(server, tmp_path):
+    server.reply('{"word": "yes"}')
+    result = RayBatch(chat(server), tmp_path, 1, schema=Word)({"prompt": ["x"]})
+    assert result["response_parsed"] == ['{"word": "yes"}']
+
+
+def test_a_missing_column_is_an_error_of_each_row(server, tmp_path):
+    result = RayBatch(chat(server), tmp_path, 1)({"text": ["x", "y"]})
+    assert result["error_code"] == ["KeyError"] * 2
+    with pytest.raises(ValueError, match="actors"):
+        RayBatch(chat(server), tmp_path, 0)
+
+
+ON_RAY = """
+import sys
+import ray
+from langchain_aimlernie import ChatAimlErnie
+from langchain_aimlernie.batch.ray import RayBatch
+base_url, key, journal = sys.argv[1:]
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+ds = ray.data.from_items([{"prompt": f"Say {n}."} for n in range(20)])
+ds = ds.map_batches(
+    RayBatch,
+    fn_constructor_kwargs={
+        "runnable": lambda: ChatAimlErnie(base_url=base_url, api_key=key),
+        "journal": journal,
+        "actors": 2,
+    },
+    compute=ray.data.ActorPoolStrategy(size=2),
+    batch_size=5,
+)
+rows = ds.take_all()
+assert sorted(row["prompt"] for row in rows) == sorted(f"Say {n}." for n in range(20)), rows
+assert all(row["response_text"] and not row["error_code"] for row in rows), rows
+print("done")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_two_workers_of_ray(server, tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed")
+    arguments = [server.base_url, server.api_key, str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", ON_RAY, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.endswith("done\n"), done.stderr
+    assert len(calls(server)) == 20
