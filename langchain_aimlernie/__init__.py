@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from langchain_aimlernie._version import __version__
 
 if TYPE_CHECKING:
-    from langchain_aimlernie import errors
+    from langchain_aimlernie import account, errors
     from langchain_aimlernie.chat_models import ChatAimlErnie
     from langchain_aimlernie.errors import (
         AimlErnieError,
@@ -55,6 +55,7 @@ __all__ = [
     "StreamInterruptedError",
     "StructuredOutputError",
     "__version__",
+    "account",
     "alist_models",
     "errors",
     "list_models",
@@ -63,6 +64,7 @@ __all__ = [
 _MODULES = {
     "ChatAimlErnie": "chat_models",
     "SpendTracker": "spend",
+    "account": "account",
     "alist_models": "models",
     "list_models": "models",
 }
@@ -72,7 +74,7 @@ def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = import_module(f"{__name__}.{_MODULES.get(name, 'errors')}")
-    value = module if name == "errors" else getattr(module, name)
+    value = module if name in ("account", "errors") else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -20,7 +20,8 @@ from langchain_core.messages import HumanMessage
 from pydantic import SecretStr
 from tenacity import RetryCallState
 
-from langchain_aimlernie._imports import DeferredImport
+from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
+from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._metering import aadmit, admit
 from langchain_aimlernie._params import (
     CONNECTION_FIELDS,
@@ -34,13 +35,19 @@ from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie._secrets import SHORTEST_SECRET
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._validation import (
+    KEY_VARIABLE,
     check_request_id,
     endpoint_url,
     is_default_host,
     parse_key,
 )
 from langchain_aimlernie._version import __version__
-from langchain_aimlernie.errors import AimlErnieError, AuthenticationError, BadRequestError
+from langchain_aimlernie.errors import (
+    AimlErnieError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+)
 from langchain_aimlernie.profiles import find_model
 
 if TYPE_CHECKING:
@@ -51,20 +58,11 @@ if TYPE_CHECKING:
     from langchain_aimlernie._http import APIRequest
     from langchain_aimlernie.chat_models import ChatAimlErnie
 
-KEY_VARIABLE = "AIMLAPI_API_KEY"
-"""The environment variable that holds the key."""
-
 _HEADERS: Mapping[str, str] = {
     "content-type": "application/json",
     "user-agent": f"langchain-aimlernie/{__version__}",
 }
 _ACCEPTED = {False: "application/json", True: "text/event-stream"}
-
-# anyio imports its backend at the first use.
-_transport = DeferredImport("langchain_aimlernie._http", "anyio._backends._asyncio")
-
-load_transport = _transport.aload
-"""Await this in an async function before it uses the transport."""
 
 _NO_OPTIONS = frozenset({"stream", "streaming", *BaseChatModel.model_fields})
 """Keyword arguments that langchain-core reads, or that only a model can have: never in the body."""
@@ -315,7 +313,11 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
     admit()
     on_retry = None if run_manager is None else _on_retry(run_manager)
     transport = prepared.settings.transport
-    return transport.send(call, _completion_decoder(call, prepared.settings), on_retry=on_retry)
+    try:
+        return transport.send(call, _completion_decoder(call, prepared.settings), on_retry=on_retry)
+    except NotFoundError as error:
+        explain_not_found(error, transport, prepared.settings.base_url, call.model)
+        raise
 
 
 async def agenerate(
@@ -330,9 +332,13 @@ async def agenerate(
     await aadmit()
     on_retry = None if run_manager is None else _on_retry_async(run_manager)
     transport = prepared.settings.async_transport
-    return await transport.send(
-        call, _completion_decoder(call, prepared.settings), on_retry=on_retry
-    )
+    try:
+        return await transport.send(
+            call, _completion_decoder(call, prepared.settings), on_retry=on_retry
+        )
+    except NotFoundError as error:
+        await aexplain_not_found(error, transport, prepared.settings.base_url, call.model)
+        raise
 
 
 def stream(
@@ -350,10 +356,14 @@ def stream(
     with closing(
         transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
     ) as chunks:
-        for chunk in chunks:
-            if run_manager is not None:
-                run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        try:
+            for chunk in chunks:
+                if run_manager is not None:
+                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+        except NotFoundError as error:
+            explain_not_found(error, transport, prepared.settings.base_url, call.model)
+            raise
 
 
 async def astream(
@@ -371,10 +381,14 @@ async def astream(
     async with aclosing(
         transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
     ) as chunks:
-        async for chunk in chunks:
-            if run_manager is not None:
-                await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-            yield chunk
+        try:
+            async for chunk in chunks:
+                if run_manager is not None:
+                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                yield chunk
+        except NotFoundError as error:
+            await aexplain_not_found(error, transport, prepared.settings.base_url, call.model)
+            raise
 
 
 OnRetry = Callable[[int, AimlErnieError, float], None]

@@ -39,3 +39,10 @@ class DeferredImport:
         """Import the modules in a thread, so that the event loop is not blocked."""
         if not self._done.is_set():
             await asyncio.to_thread(self.load)
+
+
+# anyio imports its backend at the first use.
+_transport = DeferredImport("langchain_aimlernie._http", "anyio._backends._asyncio")
+
+load_transport = _transport.aload
+"""Await this in an async function before it uses the transport."""

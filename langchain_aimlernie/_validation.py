@@ -24,6 +24,9 @@ DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 BASE_URL_VARIABLE = "AIMLAPI_API_BASE"
 """The environment variable that holds `base_url`."""
 
+KEY_VARIABLE = "AIMLAPI_API_KEY"
+"""The environment variable that holds the key."""
+
 _COMPLETIONS = "/chat/completions"
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

@@ -38,15 +38,14 @@ from typing_extensions import Unpack, override
 
 from langchain_aimlernie._bindings import Bindable, bindable
 from langchain_aimlernie._client import (
-    KEY_VARIABLE,
     PreparedRequest,
     agenerate,
     astream,
     cache_key,
     generate,
-    load_transport,
     stream,
 )
+from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._metering import set_meters
 from langchain_aimlernie._params import (
     ALIASES,
@@ -75,6 +74,7 @@ from langchain_aimlernie._tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._types import ApiKey, Method, Settings, ToolChoice, ToolLike
 from langchain_aimlernie._validation import (
     DEFAULT_BASE_URL,
+    KEY_VARIABLE,
     base_url_of_environment,
     check_client,
     check_headers,

@@ -1,4 +1,4 @@
-"""The live catalogue of models: ids, capabilities, limits and prices.
+"""The live catalogue of models: ids, capabilities, limits, prices and deprecations.
 
 `GET /v1/models` needs no key. Its responses carry an ETag; a list that has not changed since the
 last call is answered with 304 and taken from a cache in memory.
@@ -7,31 +7,26 @@ last call is answered with 304 and taken from a cache in memory.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import lru_cache
+from typing import Any
 from urllib.parse import urlencode
 
 from pydantic import SecretStr
 
-from langchain_aimlernie._client import load_transport
-from langchain_aimlernie._response.schema import is_object, parse_json
-from langchain_aimlernie._text import Redactor
-from langchain_aimlernie._validation import (
-    base_url_of_environment,
-    check_client,
-    check_timeout,
-    endpoint_url,
-    parse_base_url,
-    parse_key,
+from langchain_aimlernie._deprecations import (
+    Deprecations,
+    afetch_deprecations,
+    fetch_deprecations,
+    has_feed,
 )
-from langchain_aimlernie._version import __version__
-from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
+from langchain_aimlernie._get import ETagCache, Server, hide_key
+from langchain_aimlernie._response.schema import is_object, parse_json
+from langchain_aimlernie._validation import endpoint_url
+from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.spend import parse_amount
-
-if TYPE_CHECKING:
-    from langchain_aimlernie._http import APIRequest
 
 __all__ = ["ModelCard", "alist_models", "list_models"]
 
@@ -39,7 +34,6 @@ _EMPTY: Mapping[str, object] = {}
 _SECTIONS = ("pricing", "capabilities", "modalities")
 _CHAT = "openai/chat-completions"
 _MILLION = 1_000_000
-_NOT_MODIFIED = 304
 _MAX_CACHED = 16
 
 
@@ -66,6 +60,12 @@ class ModelCard:
         released: Release date, `YYYY-MM-DD`.
         docs_url: Page in the provider's documentation.
         tags: Tags, for example `playground:chat`.
+        status: What the deprecations feed says of the model: `deprecated` (it still responds),
+            `superseded` (requests go to another model) or `withdrawn` (404); `None` if nothing.
+        deprecated_at: Since when it has been deprecated.
+        shutdown_at: When it is, or was, withdrawn.
+        replaced_by: The id of the model to use instead.
+        reason: The provider's reason.
         raw: The whole entry as parsed JSON.
     """
 
@@ -87,17 +87,15 @@ class ModelCard:
     released: str | None = None
     docs_url: str | None = None
     tags: tuple[str, ...] = ()
+    status: str | None = None
+    deprecated_at: datetime | None = None
+    shutdown_at: datetime | None = None
+    replaced_by: str | None = None
+    reason: str | None = None
     raw: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
 
-class _CachedResponse(NamedTuple):
-    """A response to reuse; kept as bytes, so that callers cannot change it."""
-
-    etag: str
-    body: bytes
-
-
-_etag_cache: dict[tuple[str, str], _CachedResponse] = {}  # by URL and Authorization header
+_etag_cache: ETagCache = {}
 
 
 def list_models(  # noqa: PLR0913  all of them optional, by name
@@ -112,6 +110,10 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
     http_client: Any = None,
 ) -> list[ModelCard]:
     """Return the models that the API serves now, by default Baidu's chat models.
+
+    Models in the API's deprecations feed are marked, which takes one more request without a key,
+    at most every 5 minutes. It is made only to the AI/ML API and to servers that send its header
+    `x-inference-id`; if it fails, no model is marked.
 
     Args:
         developer: Only models of this developer; `None` for all. A model without a developer, as
@@ -131,19 +133,12 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: `base_url`, `api_key`, `timeout` or `http_client` is invalid.
     """
-    from langchain_aimlernie._http import ConnectionConfig, Transport
-
-    if http_client is not None:
-        check_client(http_client, "http_client", is_async=False)
-    base, key = _resolve_base_url(base_url), _parse_secret_key(api_key)
+    key = hide_key(api_key)
     del api_key  # tools that report errors show local variables
-    request = _build_request(base, _query(include, endpoint), key, timeout, max_retries)
-    try:
-        cards = Transport(ConnectionConfig(base), http_client).send(
-            request, partial(_decode, request)
-        )
-    except AimlErnieError as error:
-        cards = _cached_cards(request, error)
+    server = Server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    cards, headers = server.get(_url(server, include, endpoint), _decode, _etag_cache)
+    if has_feed(server.base_url, headers):
+        cards = _mark(cards, fetch_deprecations(server.transport, server.base_url))
     return _filter(cards, developer, endpoint)
 
 
@@ -169,96 +164,36 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: `base_url`, `api_key`, `timeout` or `http_client` is invalid.
     """
-    await load_transport()
-    from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
-
-    if http_client is not None:
-        check_client(http_client, "http_client", is_async=True)
-    base, key = _resolve_base_url(base_url), _parse_secret_key(api_key)
+    key = hide_key(api_key)
     del api_key  # tools that report errors show local variables
-    request = _build_request(base, _query(include, endpoint), key, timeout, max_retries)
-    try:
-        cards = await AsyncTransport(ConnectionConfig(base), http_client).send(
-            request, partial(_decode, request)
-        )
-    except AimlErnieError as error:
-        cards = _cached_cards(request, error)
+    server = Server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    cards, headers = await server.aget(_url(server, include, endpoint), _decode, _etag_cache)
+    if has_feed(server.base_url, headers):
+        cards = _mark(cards, await afetch_deprecations(server.async_transport, server.base_url))
     return _filter(cards, developer, endpoint)
 
 
-def _resolve_base_url(base_url: str | None) -> str:
-    return parse_base_url(base_url or base_url_of_environment())
-
-
-def _query(include: Sequence[str], endpoint: str | None) -> str:
+def _url(server: Server, include: Sequence[str], endpoint: str | None) -> str:
     fields = {"include": ",".join(include), "type": endpoint}
-    return urlencode({name: value for name, value in fields.items() if value}, safe=",/")
+    query = urlencode({name: value for name, value in fields.items() if value}, safe=",/")
+    return f"{endpoint_url(server.base_url, '/models')}?{query}".rstrip("?")
 
 
-def _build_request(
-    base: str,
-    query: str,
-    secret_key: SecretStr | ValueError | None,
-    timeout: Any,
-    max_retries: int,
-) -> APIRequest:
-    from langchain_aimlernie._http import APIRequest, Timeouts, parse_timeout
-
-    if isinstance(secret_key, ValueError):
-        raise secret_key
-    url = f"{endpoint_url(base, '/models')}?{query}".rstrip("?")
-    headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
-    key = "" if secret_key is None else secret_key.get_secret_value()
-    if key:
-        headers["authorization"] = f"Bearer {key}"
-    cached = _etag_cache.get(_cache_key(url, headers))
-    if cached is not None:
-        headers["if-none-match"] = cached.etag
-    return APIRequest(
-        method="GET",
-        url=url,
-        headers=headers,
-        body=b"",
-        timeouts=Timeouts(read=None)
-        if timeout is None
-        else parse_timeout(check_timeout(timeout), None),
-        max_retries=max_retries,
-        redactor=Redactor(key),
-    )
+def _decode(headers: Mapping[str, str], body: bytes) -> tuple[list[ModelCard], Mapping[str, str]]:
+    return decode_catalogue(body), headers
 
 
-def _parse_secret_key(api_key: SecretStr | str | None) -> SecretStr | ValueError | None:
-    """Return the key as a secret, or the error of an invalid key.
+def _mark(cards: Iterable[ModelCard], feed: Deprecations) -> list[ModelCard]:
+    """Return the cards with what the feed says of them.
 
-    The error is returned, not raised here: a traceback would show the key as a local variable.
+    An alias of a card is not looked up: the API gives a successor the id of the superseded model.
     """
-    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-    try:
-        return SecretStr(parse_key(key)) if key else None
-    except ValueError as error:
-        return error.with_traceback(None)
+    return [_marked(card, feed) for card in cards]
 
 
-def _cache_key(url: str, headers: Mapping[str, str]) -> tuple[str, str]:
-    return url, headers.get("authorization", "")
-
-
-def _decode(request: APIRequest, headers: Mapping[str, str], body: bytes) -> list[ModelCard]:
-    cards = decode_catalogue(body)
-    etag = headers.get("etag")
-    if etag:
-        if len(_etag_cache) >= _MAX_CACHED:
-            _etag_cache.clear()
-        _etag_cache[_cache_key(request.url, request.headers)] = _CachedResponse(etag, body)
-    return cards
-
-
-def _cached_cards(request: APIRequest, error: AimlErnieError) -> list[ModelCard]:
-    """Return the cached list after 304 Not Modified; otherwise raise `error`."""
-    cached = _etag_cache.get(_cache_key(request.url, request.headers))
-    if error.status_code != _NOT_MODIFIED or cached is None:
-        raise error
-    return decode_catalogue(cached.body)
+def _marked(card: ModelCard, feed: Deprecations) -> ModelCard:
+    entry = feed.get(card.id)
+    return card if entry is None or entry.replaced_by == card.id else replace(card, **asdict(entry))
 
 
 def _filter(

@@ -13,7 +13,7 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
-from langchain_aimlernie.testing import contract, encoding, models
+from langchain_aimlernie.testing import account, contract, encoding, models
 from langchain_aimlernie.testing.fake_model import complete
 
 if TYPE_CHECKING:
@@ -119,15 +119,21 @@ class Api:
         self.requests: deque[Request] = deque(maxlen=KEPT_REQUESTS)
         self.queue: deque[Reply] = deque()
         self.totals = Totals()
+        self.log: deque[account.Row] = deque(maxlen=KEPT_REQUESTS)
+        self.balance = account.BALANCE
+        self.deprecations = account.DEPRECATIONS
         self._served = 0
         self._name = secrets.token_hex(8)
 
     def reset(self) -> None:
-        """Clear requests, queued replies and sums; ids continue."""
+        """Clear requests, queued replies, sums and the account; ids continue."""
         with self.lock:
             self.requests.clear()
             self.queue.clear()
             self.totals = Totals()
+            self.log.clear()
+            self.balance = account.BALANCE
+            self.deprecations = account.DEPRECATIONS
             self.on_request = None
 
     def respond(self, request: Request) -> Response:
@@ -141,6 +147,7 @@ class Api:
             response = self._route(request)
         except _RequestError as error:
             response = _error_response(request, error.status, str(error))
+            self._log_failure(request, error.status)
         except Exception as error:
             _logger.exception("a script of ErnieServer failed")
             response = _error_response(request, 500, f"A script of ErnieServer failed: {error!r}")
@@ -176,10 +183,54 @@ class Api:
 
     def _models(self, request: Request) -> Response:
         body = models.list_models(request.query, list(dict.fromkeys(self.models.values())))
+        return self._cacheable(request, body, max_age=60)
+
+    def _deprecations(self, request: Request) -> Response:
+        body = encoding.to_json(account.deprecations(request.query, self.deprecations))
+        return self._cacheable(request, body, max_age=300)
+
+    def _cacheable(self, request: Request, body: bytes, max_age: int) -> Response:
         etag = models.etag_of(body)
+        headers = {"etag": etag, "cache-control": f"public, max-age={max_age}"}
         if models.is_fresh(etag, request.headers.get("if-none-match")):
-            return Response(304, {"etag": etag}, b"")
-        return Response(200, {"content-type": _JSON, "etag": etag}, body, delay=self.delay)
+            return Response(304, headers, b"")
+        return Response(200, {"content-type": _JSON, **headers}, body, delay=self.delay)
+
+    def _account(self, request: Request) -> Response:
+        self._check_key(request)
+        with self.lock:
+            rows, balance = list(self.log), self.balance
+        try:
+            if request.path == "/v2/usage":
+                body = account.usage(request.query, rows)
+            elif request.path == "/v2/logs":
+                body = account.logs(request.query, rows)
+            elif request.path == "/v2/billing":
+                body = account.balance(balance)
+            else:
+                body = account.key_info(self.api_key, account.usd_of(rows))
+        except account.QueryError as error:
+            raise _RequestError(400, str(error)) from None
+        return Response(200, {"content-type": _JSON}, encoding.to_json(body), delay=self.delay)
+
+    def _log_failure(self, request: Request, status: int) -> None:
+        """Add a rejected chat request to the log, if its key and model are known."""
+        name = request.body.get("model") if isinstance(request.body, dict) else None
+        if isinstance(name, str) and status != HTTPStatus.UNAUTHORIZED:
+            self._log(request, name, status, account.no_bill())
+
+    def _log(self, request: Request, name: str, status: int, bill: account.Row) -> None:
+        model = self.models.get(name)
+        client_id = request.headers.get("x-client-request-id", "")
+        ids = {
+            "request_id": request_id(request),
+            "inference_id": inference_id(request),
+            "client_request_id": client_id if _CLIENT_ID.fullmatch(client_id) else None,
+        }
+        row = account.log_row(ids, model.id if model else name, status, bill)
+        with self.lock:
+            self.log.append(row)
+            self.balance -= account.usd_of([row])
 
     def _chat(self, request: Request) -> Response:
         request.body = _parse(request.raw)
@@ -206,7 +257,7 @@ class Api:
         if not isinstance(name, str):
             _invalid(request, ["model: required, and a string"])
         model = self.models.get(name)
-        if model is None:
+        if model is None or name in account.withdrawn(self.deprecations):
             raise _RequestError(404, f"Model {name!r:.80} is not found or no longer served")
         found = contract.errors(body, model.family)
         if found:
@@ -233,7 +284,11 @@ class Api:
             return self.queue.popleft() if self.queue else None
 
     def _response(self, request: Request, model: ServedModel, reply: Reply) -> Response:
-        headers, body = _encoded(request, model, reply)
+        headers, body, cost = _encoded(request, model, reply)
+        failed = reply.status >= HTTPStatus.BAD_REQUEST
+        tokens = encoding.prompt_tokens(request.body)
+        bill = account.no_bill() if failed else account.bill_of(model, cost, tokens)
+        self._log(request, model.id, reply.status, bill)
         changed = {name.lower(): value for name, value in reply.headers.items()}
         headers = {name: value for name, value in headers.items() if name not in changed}
         return Response(
@@ -249,18 +304,25 @@ class Api:
 
     _routes: ClassVar[Mapping[tuple[str, str], Callable[[Api, Request], Response]]] = {
         ("GET", "/models"): _models,
+        ("GET", "/models/deprecations"): _deprecations,
+        ("GET", "/key"): _account,
+        ("GET", "/v2/billing"): _account,
+        ("GET", "/v2/usage"): _account,
+        ("GET", "/v2/logs"): _account,
         ("POST", "/chat/completions"): _chat,
     }
 
 
 def _encoded(
     request: Request, model: ServedModel, reply: Reply
-) -> tuple[dict[str, str], bytes | Iterable[bytes]]:
-    """Return the headers and the body of a reply."""
+) -> tuple[dict[str, str], bytes | Iterable[bytes], encoding.Cost]:
+    """Return the headers and the body of a reply, and its usage and cost."""
     if reply.events is not None:
-        return {"content-type": _SSE}, encoding.scripted_events(reply.events)
+        unknown = encoding.Cost(None, None)
+        return {"content-type": _SSE}, encoding.scripted_events(reply.events), unknown
     if reply.body is not None:
-        return {"content-type": _JSON}, _raw(request, reply.body)
+        body = _raw(request, reply.body)
+        return {"content-type": _JSON}, body, encoding.Cost(request.usage, request.meta)
     streamed = reply.stream
     if streamed is None:
         streamed = request.body.get("stream") is True
@@ -276,9 +338,9 @@ def _encoded(
     request.meta = cost.meta
     if streamed:
         request.usage = cost.usage if info.include_usage else None
-        return {"content-type": _SSE}, encoding.encode_events(reply, info, cost)
+        return {"content-type": _SSE}, encoding.encode_events(reply, info, cost), cost
     request.usage = cost.usage
-    return _cost_headers(cost), encoding.encode_json(reply, info, cost)
+    return _cost_headers(cost), encoding.encode_json(reply, info, cost), cost
 
 
 def _cost_headers(cost: encoding.Cost) -> dict[str, str]:

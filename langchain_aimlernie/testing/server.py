@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
@@ -39,6 +40,9 @@ class ErnieServer:
             model = ChatAimlErnie(api_key=server.api_key, base_url=server.base_url)
             ...
             server.last_request.body["messages"]
+
+    It has an account, too (`langchain_aimlernie.account`): the log has a row for each call, even if
+    its response was not received completely, and the balance falls by what calls cost.
 
     It runs in a thread of its own and can be used from any thread, with or without an event loop.
 
@@ -155,6 +159,27 @@ class ErnieServer:
     def on_request(self, function: Callable[[Request], Reply | None] | None) -> None:
         self._api.on_request = function
 
+    @property
+    def balance_usd(self) -> Decimal:
+        """The account's balance in US dollars; what calls cost is subtracted. May be set."""
+        return self._api.balance
+
+    @balance_usd.setter
+    def balance_usd(self, usd: Decimal) -> None:
+        self._api.balance = usd
+
+    @property
+    def deprecations(self) -> Sequence[Mapping[str, Any]]:
+        """The entries of `GET /v1/models/deprecations`. May be set.
+
+        A model that is `withdrawn` gets a 404.
+        """
+        return self._api.deprecations
+
+    @deprecations.setter
+    def deprecations(self, entries: Sequence[Mapping[str, Any]]) -> None:
+        self._api.deprecations = tuple(entries)
+
     def reply(self, reply: Reply | str | None = None, /, *, times: int = 1, **fields: Any) -> Reply:
         """Queue the reply to the next valid chat request.
 
@@ -257,7 +282,10 @@ class ErnieServer:
             asyncio.run_coroutine_threadsafe(self._close_all(reset=reset), loop).result(_TIMEOUT)
 
     def reset(self) -> None:
-        """Clear requests, queued replies, `on_request` and sums; connections stay open."""
+        """Clear requests, queued replies, `on_request`, sums and log; connections stay open.
+
+        `balance_usd` and `deprecations` get their default values.
+        """
         self._api.reset()
         self._accepted = 0
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from langchain_aimlernie import _deprecations
 from langchain_aimlernie import models as module
 from langchain_aimlernie.errors import (
     APIConnectionError,
@@ -65,6 +66,7 @@ def catalogue(*items):
 def empty_etag_cache(monkeypatch):
     """Start without cached responses: a later server may get the same port."""
     monkeypatch.setattr(module, "_etag_cache", {})
+    monkeypatch.setattr(_deprecations, "_etag_cache", {})
 
 
 @pytest.fixture
@@ -106,6 +108,10 @@ def server():
     http.server_close()
 
 
+def statuses_of(server, path):
+    return [request.status for request in server.requests if request.path == path]
+
+
 def ids(cards):
     return [card.id for card in cards]
 
@@ -127,7 +133,7 @@ def test_the_live_list_agrees_with_the_table_of_models(ernie):
 def test_no_key_is_required_or_sent(ernie, monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_KEY", "secret-key-of-the-environment")
     list_models(base_url=ernie.base_url)
-    assert "authorization" not in ernie.last_request.headers
+    assert not [request for request in ernie.requests if "authorization" in request.headers]
 
 
 @pytest.mark.parametrize("key", ["my-key", SecretStr("my-key")])
@@ -139,7 +145,7 @@ def test_an_explicit_key_is_sent(server, key):
 def test_an_unchanged_list_is_taken_from_the_cache(ernie):
     first = list_models(base_url=ernie.base_url)
     second = list_models(base_url=ernie.base_url)
-    assert [request.status for request in ernie.requests] == [200, 304]
+    assert statuses_of(ernie, "/v1/models") == [200, 304]
     assert second == first
     assert second[0].raw == first[0].raw
 
@@ -229,7 +235,7 @@ async def test_a_user_supplied_client_is_used_and_stays_open(ernie):
     async with httpx.AsyncClient(headers={"x-mine": "yes"}) as client:
         await alist_models(base_url=ernie.base_url, http_client=client)
         assert not client.is_closed
-    assert [request.headers["x-mine"] for request in ernie.requests] == ["yes", "yes"]
+    assert {request.headers.get("x-mine") for request in ernie.requests} == {"yes"}
 
 
 async def test_a_server_that_does_not_respond_times_out():

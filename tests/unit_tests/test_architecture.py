@@ -20,8 +20,8 @@ ORDER = {
             ["_structured"],
             ["_request"],
             ["_http"],
-            ["_bindings", "_client", "chat_models"],
-            ["models", "spend"],
+            ["_get", "_deprecations", "_bindings", "_client", "chat_models"],
+            ["account", "models", "spend"],
             ["__init__", "__main__"],
         ]
     )

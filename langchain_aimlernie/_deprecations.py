@@ -1,0 +1,173 @@
+"""The deprecations feed: which models are on their way out, and what replaces them.
+
+`GET /v1/models/deprecations` needs no key and gets none. The feed only adds to what is known, so a
+failure of it is never an error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from langchain_aimlernie._get import ETagCache, aget, build_request, cache_key, get
+from langchain_aimlernie._response.schema import is_object, parse_json
+from langchain_aimlernie._text import NO_SECRETS, truncate
+from langchain_aimlernie._validation import endpoint_url, is_default_host
+from langchain_aimlernie.errors import InvalidResponseError, NotFoundError
+from langchain_aimlernie.profiles import find_model
+
+if TYPE_CHECKING:
+    from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
+
+_TIMEOUT = 5.0
+"""Seconds: whoever waits for this has a result, or an error, already."""
+
+_MAX_AGE = 300.0
+"""Seconds for which a response is reused without a request: what the API allows."""
+
+_LISTS = ("data", "models")
+_MAX_NAME = 100
+
+_etag_cache: ETagCache = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Deprecation:
+    """An entry of the feed; its attributes are those of `ModelCard`."""
+
+    status: str
+    deprecated_at: datetime | None = None
+    shutdown_at: datetime | None = None
+    replaced_by: str | None = None
+    reason: str | None = None
+
+
+Deprecations = Mapping[str, Deprecation]
+"""The feed by ids and aliases; an id comes before an equal alias."""
+
+
+def has_feed(base_url: str, headers: Mapping[str, str]) -> bool:
+    """Whether a server has the feed: the AI/ML API itself, or one with its response header."""
+    return is_default_host(base_url) or "x-inference-id" in headers
+
+
+def fetch_deprecations(transport: Transport, base_url: str) -> Deprecations:
+    """Return the feed after at most one request; empty if that fails."""
+    request = _request(base_url)
+    feed = _fresh(request)
+    with contextlib.suppress(Exception):
+        return get(transport, request, _decode, _etag_cache) if feed is None else feed
+    return {}
+
+
+async def afetch_deprecations(transport: AsyncTransport, base_url: str) -> Deprecations:
+    """Return the feed after at most one request; empty if that fails."""
+    request = _request(base_url)
+    feed = _fresh(request)
+    with contextlib.suppress(Exception):
+        return await aget(transport, request, _decode, _etag_cache) if feed is None else feed
+    return {}
+
+
+def explain_not_found(
+    error: NotFoundError, transport: Transport, base_url: str, model: str
+) -> None:
+    """Add to the message of a 404 what the feed says of the model, if anything.
+
+    Args:
+        error: The error, which is changed.
+        transport: The transport of the call.
+        base_url: The server of the call.
+        model: The model as the caller named it.
+    """
+    if _may_be_explained(error, base_url):
+        _explain(error, model, fetch_deprecations(transport, base_url))
+
+
+async def aexplain_not_found(
+    error: NotFoundError, transport: AsyncTransport, base_url: str, model: str
+) -> None:
+    """Add to the message of a 404 what the feed says of the model; see `explain_not_found`."""
+    if _may_be_explained(error, base_url):
+        _explain(error, model, await afetch_deprecations(transport, base_url))
+
+
+def _may_be_explained(error: NotFoundError, base_url: str) -> bool:
+    return error.response is not None and has_feed(base_url, error.response.headers)
+
+
+def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:
+    entry = feed.get(model) or feed.get(find_model(model).id)
+    if entry is None:
+        return
+    since = entry.shutdown_at or entry.deprecated_at
+    text = f"{model} is listed as {truncate(entry.status, _MAX_NAME)}"
+    text += f" ({since:%Y-%m-%d})" if since else ""
+    if entry.replaced_by:
+        text += f"; use {truncate(entry.replaced_by, _MAX_NAME)} instead"
+    error.message = f"{error.message.rstrip('.')}. {text}."
+    error.args = (error.message, *error.args[1:])
+
+
+def _request(base_url: str) -> APIRequest:
+    url = endpoint_url(base_url, "/models/deprecations")
+    return build_request(url, {}, _TIMEOUT, 0, NO_SECRETS)
+
+
+def _fresh(request: APIRequest) -> Deprecations | None:
+    cached = _etag_cache.get(cache_key(request))
+    if cached is None or time.monotonic() - cached.received_at > _MAX_AGE:
+        return None
+    return _decode({}, cached.body)
+
+
+def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
+    """Return the feed of a response.
+
+    The key of the list is not documented; a bare list, `data` and `models` are accepted.
+
+    Raises:
+        InvalidResponseError: The body has no such list.
+    """
+    value = parse_json(body)
+    if is_object(value):
+        value = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
+    if not isinstance(value, list):
+        raise InvalidResponseError("The response is not a list of deprecations.")
+    entries = [(item, entry) for item in value if is_object(item) and (entry := _parse(item))]
+    feed = {name: entry for item, entry in entries for name in _texts(item.get("aliases"))}
+    return feed | {name: entry for item, entry in entries for name in _texts([item.get("id")])}
+
+
+def _parse(item: Mapping[str, object]) -> Deprecation | None:
+    status = _text(item.get("status"))
+    if status is None:
+        return None
+    return Deprecation(
+        status=status,
+        deprecated_at=_date(item.get("deprecated_at")),
+        shutdown_at=_date(item.get("shutdown_at")),
+        replaced_by=_text(item.get("replaced_by")),
+        reason=_text(item.get("reason")),
+    )
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _texts(value: object) -> Iterable[str]:
+    return filter(None, map(_text, value)) if isinstance(value, list) else ()
+
+
+def _date(value: object) -> datetime | None:
+    """Return a date or a time, which is UTC unless it has an offset."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -1,0 +1,250 @@
+"""GET requests: to the catalogue of models, the deprecations feed and the account endpoints."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from langchain_aimlernie._imports import load_transport
+from langchain_aimlernie._text import Redactor
+from langchain_aimlernie._validation import (
+    KEY_VARIABLE,
+    base_url_of_environment,
+    check_client,
+    check_timeout,
+    is_default_host,
+    parse_base_url,
+    parse_key,
+)
+from langchain_aimlernie._version import __version__
+from langchain_aimlernie.errors import AimlErnieError, AuthenticationError
+
+if TYPE_CHECKING:
+    from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
+
+T = TypeVar("T")
+
+_MAX_CACHED = 16
+_NOT_MODIFIED = 304
+
+Decode = Callable[[Mapping[str, str], bytes], T]
+"""Turns the headers (names in lower case) and the body of a response into the result."""
+
+
+class CachedResponse(NamedTuple):
+    """A response to reuse; kept as bytes, so that callers cannot change it.
+
+    `received_at` is when the server last sent or confirmed it, by `time.monotonic`.
+    """
+
+    etag: str
+    body: bytes
+    received_at: float
+
+
+ETagCache = dict[tuple[str, str], CachedResponse]
+"""Responses by URL and `Authorization` header."""
+
+
+def hide_key(api_key: SecretStr | str | None) -> SecretStr | ValueError | None:
+    """Return the key as a secret, or the error of an invalid key.
+
+    The error is returned, not raised here: a traceback would show the key as a local variable.
+    Whoever calls this deletes its own variable next, for the same reason.
+    """
+    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    try:
+        return SecretStr(parse_key(key)) if key else None
+    except ValueError as error:
+        return error.with_traceback(None)
+
+
+def hide_key_or_default(api_key: SecretStr | str | None) -> SecretStr | ValueError | None:
+    """Return the key, or that of the environment, as `hide_key` does; a blank one is unset."""
+    return hide_key(api_key or os.environ.get(KEY_VARIABLE, "").strip())
+
+
+class Server:
+    """A server to send GET requests to; the arguments are those of `list_models`.
+
+    Args:
+        base_url: Address of the API; `None` reads the environment.
+        key: What `hide_key` returned.
+        timeout: Seconds per attempt, or a `Timeout` of httpx or httpx2.
+        max_retries: Maximum number of retries after the first attempt.
+        http_client: A user-supplied client.
+        is_async: Whether the client must be an async one.
+
+    Raises:
+        ValueError: An argument is invalid.
+    """
+
+    def __init__(  # noqa: PLR0913  those of `list_models`
+        self,
+        base_url: str | None,
+        key: SecretStr | ValueError | None,
+        timeout: Any,
+        max_retries: int,
+        http_client: Any,
+        *,
+        is_async: bool,
+    ) -> None:
+        if isinstance(key, ValueError):
+            raise key
+        if http_client is not None:
+            check_client(http_client, "http_client", is_async=is_async)
+        self.base_url = parse_base_url(base_url or base_url_of_environment())
+        self.redactor = Redactor("" if key is None else key.get_secret_value())
+        self._key = key
+        self._timeout = None if timeout is None else check_timeout(timeout)
+        self._max_retries = max_retries
+        self._http_client = http_client
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port of `base_url`."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def require_key(self) -> None:
+        """Raise unless there is a key, or the server may need none.
+
+        Raises:
+            AuthenticationError: There is no key for the AI/ML API.
+        """
+        if self._key is None and is_default_host(self.base_url):
+            raise AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
+
+    @cached_property
+    def transport(self) -> Transport:
+        """The transport of sync requests."""
+        from langchain_aimlernie._http import ConnectionConfig, Transport
+
+        return Transport(ConnectionConfig(self.base_url), self._http_client)
+
+    @cached_property
+    def async_transport(self) -> AsyncTransport:
+        """The transport of async requests."""
+        from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
+
+        return AsyncTransport(ConnectionConfig(self.base_url), self._http_client)
+
+    def get(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
+        """Return what `decode` makes of the response to a GET request.
+
+        Args:
+            url: The whole URL.
+            decode: Decodes the response; its errors count as failed attempts.
+            cache: Where the response is kept and reused for as long as the server confirms it.
+
+        Raises:
+            AimlErnieError: The request failed.
+        """
+        return get(self.transport, self._request(url), decode, cache)
+
+    async def aget(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
+        """Return what `decode` makes of the response to a GET request; see `get`."""
+        await load_transport()
+        return await aget(self.async_transport, self._request(url), decode, cache)
+
+    def _request(self, url: str) -> APIRequest:
+        key = "" if self._key is None else self._key.get_secret_value()
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return build_request(url, headers, self._timeout, self._max_retries, self.redactor)
+
+
+def build_request(
+    url: str,
+    headers: Mapping[str, str],
+    timeout: Any,
+    max_retries: int,
+    redactor: Redactor,
+) -> APIRequest:
+    """Return a GET request for JSON.
+
+    Args:
+        url: The whole URL.
+        headers: Further headers.
+        timeout: A timeout that `check_timeout` accepts; `None` for no limit.
+        max_retries: Maximum number of retries after the first attempt.
+        redactor: Removes secrets from errors.
+    """
+    from langchain_aimlernie._http import APIRequest, Timeouts, parse_timeout
+
+    own = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
+    return APIRequest(
+        method="GET",
+        url=url,
+        headers={**own, **headers},
+        timeouts=Timeouts(read=None) if timeout is None else parse_timeout(timeout, None),
+        max_retries=max_retries,
+        redactor=redactor,
+    )
+
+
+def get(transport: Transport, request: APIRequest, decode: Decode[T], cache: ETagCache | None) -> T:
+    """Send a GET request; see `Server.get`."""
+    if cache is None:
+        return transport.send(request, decode)
+    request, keep = _conditional(request, decode, cache)
+    try:
+        return transport.send(request, keep)
+    except AimlErnieError as error:
+        return _from_cache(request, error, decode, cache)
+
+
+async def aget(
+    transport: AsyncTransport, request: APIRequest, decode: Decode[T], cache: ETagCache | None
+) -> T:
+    """Send a GET request; see `Server.get`."""
+    if cache is None:
+        return await transport.send(request, decode)
+    request, keep = _conditional(request, decode, cache)
+    try:
+        return await transport.send(request, keep)
+    except AimlErnieError as error:
+        return _from_cache(request, error, decode, cache)
+
+
+def cache_key(request: APIRequest) -> tuple[str, str]:
+    """Return the key of a request in an `ETagCache`."""
+    return request.url, request.headers.get("authorization", "")
+
+
+def _conditional(
+    request: APIRequest, decode: Decode[T], cache: ETagCache
+) -> tuple[APIRequest, Decode[T]]:
+    """Return the request with the ETag of the cached response, and a decoder that fills `cache`."""
+    key = cache_key(request)
+    cached = cache.get(key)
+    if cached is not None:
+        request = replace(request, headers={**request.headers, "if-none-match": cached.etag})
+
+    def keep(headers: Mapping[str, str], body: bytes) -> T:
+        result = decode(headers, body)
+        if etag := headers.get("etag"):
+            if len(cache) >= _MAX_CACHED:
+                cache.clear()
+            cache[key] = CachedResponse(etag, body, time.monotonic())
+        return result
+
+    return request, keep
+
+
+def _from_cache(
+    request: APIRequest, error: AimlErnieError, decode: Decode[T], cache: ETagCache
+) -> T:
+    """Return the cached response after 304 Not Modified; otherwise raise `error`."""
+    key = cache_key(request)
+    cached = cache.get(key)
+    if error.status_code != _NOT_MODIFIED or error.response is None or cached is None:
+        raise error
+    cache[key] = cached._replace(received_at=time.monotonic())
+    return decode(error.response.headers, cached.body)

@@ -1,0 +1,571 @@
+"""The account behind a key: balance, limits, spend, and the log of requests.
+
+Each function sends GET requests with the key; each has an async variant with the same arguments,
+whose `http_client` is an `AsyncClient`. The results have the names of the API; `raw` is the whole
+JSON. Amounts are exact decimals in US dollars, times are aware.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlencode
+
+from pydantic import AfterValidator, SecretStr, TypeAdapter, ValidationError
+
+from langchain_aimlernie._get import Decode, Server, hide_key_or_default
+from langchain_aimlernie._response.schema import is_object, parse_json
+from langchain_aimlernie._text import Redactor
+from langchain_aimlernie.errors import InvalidResponseError
+
+__all__ = [
+    "Balance",
+    "Cost",
+    "KeyInfo",
+    "KeyLimit",
+    "LogEntry",
+    "TokenCounts",
+    "Usage",
+    "abalance",
+    "akey_info",
+    "alogs",
+    "ausage",
+    "balance",
+    "key_info",
+    "logs",
+    "usage",
+]
+
+T = TypeVar("T")
+
+_PERIOD = re.compile(r"[1-9][0-9]*[hd]")
+_MAX_WINDOW = timedelta(days=92)
+_PAGE_SIZE = 100
+_MAX_SHOWN_ERRORS = 5
+
+
+def _as_utc(value: datetime) -> datetime:
+    """Return a time as UTC; one without an offset is UTC already, as the API says."""
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+_Time = Annotated[datetime, AfterValidator(_as_utc)]
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What is left of the account's credit.
+
+    Attributes:
+        current_balance: The balance; may be negative.
+        currency: Its currency, `USD`.
+        raw: The whole response as parsed JSON.
+    """
+
+    current_balance: Decimal
+    currency: str = "USD"
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimit:
+    """A key's own spending limit, which the provider enforces.
+
+    Attributes:
+        retention: When the limit is reset, at 00:00 UTC: `day`, `week`, `month` or `no_reset`.
+        threshold: The limit in US dollars.
+    """
+
+    retention: str | None = None
+    threshold: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """The parameters of a key.
+
+    Attributes:
+        prefix: The first 8 characters of the key.
+        disabled: Whether the key is disabled.
+        monthly_usage: What the key has spent this month.
+        name: The name that its owner gave it.
+        scopes: What it may be used for, for example `("model:chat",)`; `None` is not restricted.
+        limit: Its spending limit, if it has one.
+        created_at: When it was created.
+        updated_at: When it was last changed.
+        raw: The whole entry as parsed JSON.
+    """
+
+    prefix: str
+    disabled: bool
+    monthly_usage: Decimal
+    name: str | None = None
+    scopes: tuple[str, ...] | None = None
+    limit: KeyLimit | None = None
+    created_at: _Time | None = None
+    updated_at: _Time | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a key has spent in a window of time.
+
+    Attributes:
+        start: Start of the window.
+        end: End of the window.
+        spend: What was spent.
+        requests: How many requests were charged.
+        currency: The currency of `spend`, `USD`.
+        raw: The whole response as parsed JSON.
+    """
+
+    start: _Time
+    end: _Time
+    spend: Decimal
+    requests: int
+    currency: str = "USD"
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a request was charged.
+
+    Attributes:
+        usd: US dollars.
+        credits: The same in credits.
+    """
+
+    usd: Decimal
+    credits: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCounts:
+    """The tokens of a request; 0 for models that are not billed by tokens.
+
+    Attributes:
+        input: Tokens of the prompt.
+        output: Tokens of the completion.
+        total: Both.
+    """
+
+    input: int = 0
+    output: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A request in the log.
+
+    Attributes:
+        inference_id: The id of the call, as in `response_metadata["inference_id"]` and in errors.
+        created: When the request was made.
+        status: `succeeded` or `failed`; a failed request is not billed.
+        model: The model's id.
+        cost: What the request was charged.
+        tokens: Its tokens.
+        origin: `api` or `playground`.
+        request_id: The server's id of the HTTP request.
+        client_request_id: The caller's id of the call, as in `response_metadata`.
+        raw: The whole entry as parsed JSON.
+    """
+
+    inference_id: str
+    created: _Time
+    status: str
+    model: str
+    cost: Cost
+    tokens: TokenCounts = TokenCounts()
+    origin: str | None = None
+    request_id: str | None = None
+    client_request_id: str | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pagination:
+    total: int
+    has_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    data: tuple[Mapping[str, Any], ...]
+    pagination: _Pagination
+    entries: tuple[LogEntry, ...] = ()
+
+
+_ADAPTERS: Mapping[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (Balance, KeyInfo, Usage, LogEntry, _Page)
+}
+
+
+def balance(
+    *,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: Any = 30.0,
+    max_retries: int = 2,
+    http_client: Any = None,
+) -> Balance:
+    """Return the balance of the account.
+
+    Args:
+        base_url: Address of the API. `None` reads `AIMLAPI_API_BASE`, else uses the AI/ML API. Only
+            its origin counts; `/v2/billing` is the path.
+        api_key: The key; `None` reads `AIMLAPI_API_KEY`.
+        timeout: Seconds per attempt, or a `Timeout` of httpx or httpx2; `None` for no limit.
+        max_retries: Maximum number of retries after the first attempt.
+        http_client: A `Client` of httpx or httpx2 to use instead of the shared connection pool.
+
+    Raises:
+        AimlErnieError: The request failed; the subclass names the reason.
+        ValueError: An argument is invalid.
+    """
+    key = hide_key_or_default(api_key)
+    del api_key  # tools that report errors show local variables
+    server = _server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    return server.get(server.origin + _BILLING, _decoder(Balance, server))
+
+
+async def abalance(
+    *,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: Any = 30.0,
+    max_retries: int = 2,
+    http_client: Any = None,
+) -> Balance:
+    """Return the balance of the account; see `balance`."""
+    key = hide_key_or_default(api_key)
+    del api_key  # tools that report errors show local variables
+    server = _server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    return await server.aget(server.origin + _BILLING, _decoder(Balance, server))
+
+
+def key_info(
+    *,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: Any = 30.0,
+    max_retries: int = 2,
+    http_client: Any = None,
+) -> KeyInfo:
+    """Return the parameters of the key: its scopes, its spending limit, what it spent this month.
+
+    The arguments and errors are those of `balance`.
+    """
+    key = hide_key_or_default(api_key)
+    del api_key  # tools that report errors show local variables
+    server = _server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    return server.get(server.origin + _KEY, _decoder(KeyInfo, server, _data))
+
+
+async def akey_info(
+    *,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: Any = 30.0,
+    max_retries: int = 2,
+    http_client: Any = None,
+) -> KeyInfo:
+    """Return the parameters of the key; see `key_info`."""
+    key = hide_key_or_default(api_key)
+    del api_key  # tools that report errors show local variables
+    server = _server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    return await server.aget(server.origin + _KEY, _decoder(KeyInfo, server, _data))
+
+
+def usage(  # noqa: PLR0913  all of them optional
+    period: str | None = None,
+    *,
+    start: datetime | str | None = None,
+    end: datetime | str | None = None,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: Any = 30.0,
+    max_retries: int = 2,
+    http_client: Any = None,
+) -> Usage:
+    """Return what the key has spent in a window of time.
+
+    Args:
+        period: The window up to now: hours or days, such as "24h" or "7d", the default.
+        start: Start of the window instead, together with `end`: an aware `datetime`, or text in
+            ISO 8601, which is UTC unless it has an offset.
+        end: End of the window, at most 92 days after its start.
+        base_url: As for `balance`, like those that follow.
+        api_key: The key.
+        timeout: Seconds per attempt.
+        max_retries: Maximum number of retries.
+        http_client: A user-supplied client.
+
+    Raises:
+        AimlErnieError: The request failed; the subclass names the reason.
+        ValueError: An argument is invalid.
+    """
+    key = hide_key_or_default(api_key)
+    del api_key  # tools that report errors show local variables
+    query = urlencode(_window(period, start, end))
+    server = _server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    return server.get(f"{server.origin}{_USAGE}?{query}", _decoder(Usage, server))
+
+
+async def ausage(  # noqa: PLR0913  as `usage`
+    period: str | None = None,
+    *,
+    start: datetime | str | None = None,
+    end: datetime | str | None = None,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: Any = 30.0,
+    max_retries: int = 2,
+    http_client: Any = None,
+) -> Usage:
+    """Return what the key has spent in a window of time; see `usage`."""
+    key = hide_key_or_default(api_key)
+    del api_key  # tools that report errors show local variables
+    query = urlencode(_window(period, start, end))
+    server = _server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    return await server.aget(f"{server.origin}{_USAGE}?{query}", _decoder(Usage, server))
+
+
+def logs(  # noqa: PLR0913  all of them optional
+    period: str | None = None,
+    *,
+    start: datetime | str | None = None,
+    end: datetime | str | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: Any = 30.0,
+    max_retries: int = 2,
+    http_client: Any = None,
+) -> Generator[LogEntry, None, None]:
+    """Yield the requests that were made with the key, newest first.
+
+    Pages of up to 100 entries are requested as the iteration reaches them. Requests that are made
+    meanwhile move the pages; an entry that comes again for that reason is left out. The API allows
+    200 pages a minute.
+
+    Args:
+        period: The window of time up to now, as for `usage`.
+        start: Start of the window instead, together with `end`, as for `usage`.
+        end: End of the window.
+        limit: Maximum number of entries, at least 1; `None` for all.
+        offset: How many of the newest entries to skip.
+        base_url: As for `balance`, like those that follow.
+        api_key: The key.
+        timeout: Seconds per attempt.
+        max_retries: Maximum number of retries of each page.
+        http_client: A user-supplied client.
+
+    Raises:
+        AimlErnieError: While iterating: a request failed. At once: there is no key.
+        ValueError: At once: an argument is invalid.
+    """
+    key = hide_key_or_default(api_key)
+    del api_key  # tools that report errors show local variables
+    pages = _Pages(_window(period, start, end), limit, offset)
+    server = _server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    return _iterate(pages, server)
+
+
+def alogs(  # noqa: PLR0913  as `logs`
+    period: str | None = None,
+    *,
+    start: datetime | str | None = None,
+    end: datetime | str | None = None,
+    limit: int | None = None,
+    offset: int = 0,
+    base_url: str | None = None,
+    api_key: SecretStr | str | None = None,
+    timeout: Any = 30.0,
+    max_retries: int = 2,
+    http_client: Any = None,
+) -> AsyncGenerator[LogEntry, None]:
+    """Yield the requests that were made with the key, newest first; see `logs`."""
+    key = hide_key_or_default(api_key)
+    del api_key  # tools that report errors show local variables
+    pages = _Pages(_window(period, start, end), limit, offset)
+    server = _server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    return _aiterate(pages, server)
+
+
+_KEY, _BILLING, _USAGE, _LOGS = "/v1/key", "/v2/billing", "/v2/usage", "/v2/logs"
+
+
+def _server(*arguments: Any, is_async: bool) -> Server:
+    server = Server(*arguments, is_async=is_async)
+    server.require_key()
+    return server
+
+
+def _iterate(pages: _Pages, server: Server) -> Generator[LogEntry, None, None]:
+    decode = _page_decoder(server)
+    while pages.next_query:
+        page = server.get(f"{server.origin}{_LOGS}?{pages.next_query}", decode)
+        yield from pages.new_entries(page)
+
+
+async def _aiterate(pages: _Pages, server: Server) -> AsyncGenerator[LogEntry, None]:
+    decode = _page_decoder(server)
+    while pages.next_query:
+        page = await server.aget(f"{server.origin}{_LOGS}?{pages.next_query}", decode)
+        for entry in pages.new_entries(page):
+            yield entry
+
+
+class _Pages:
+    """The pages of a log.
+
+    Attributes:
+        next_query: The query of the next page; empty after the last one.
+    """
+
+    def __init__(self, window: Mapping[str, str], limit: int | None, offset: int) -> None:
+        if limit is not None and not _is_count(limit, 1):
+            raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}.")
+        if not _is_count(offset, 0):
+            raise ValueError(f"offset must be a whole number of at least 0; got {offset!r}.")
+        self._window = window
+        self._left = limit
+        self._offset = offset
+        # New requests move the entries down, so that only the latest ones can come again.
+        self._recent: deque[tuple[str, str | None]] = deque(maxlen=10 * _PAGE_SIZE)
+        self.next_query = self._query()
+
+    def _query(self) -> str:
+        size = _PAGE_SIZE if self._left is None else min(self._left, _PAGE_SIZE)
+        return urlencode({**self._window, "limit": size, "offset": self._offset}) if size else ""
+
+    def new_entries(self, page: _Page) -> list[LogEntry]:
+        """Return the entries of a page, and prepare the query of the next one."""
+        new = []
+        for entry in page.entries:
+            key = (entry.inference_id, entry.request_id)
+            if key not in self._recent:
+                self._recent.append(key)
+                new.append(entry)
+        self._offset += len(page.entries)
+        if self._left is not None:
+            new = new[: self._left]
+            self._left -= len(new)
+        # A server that ignores `offset` must not keep the iteration going for ever.
+        is_last = not page.entries or not page.pagination.has_more
+        is_last = is_last or self._offset >= page.pagination.total
+        self.next_query = "" if is_last else self._query()
+        return new
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _window(
+    period: str | None, start: datetime | str | None, end: datetime | str | None
+) -> dict[str, str]:
+    """Return the query parameters of a window of time.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    if start is None and end is None:
+        period = "7d" if period is None else period
+        if not _PERIOD.fullmatch(str(period)):
+            raise ValueError(
+                f"period must be a number of hours or days, such as '24h' or '7d'; got {period!r}."
+            )
+        return {"period": period}
+    if period is not None:
+        raise ValueError("Pass either period or start and end, not both.")
+    if start is None or end is None:
+        raise ValueError("start and end must be passed together.")
+    first, last = _moment(start, "start"), _moment(end, "end")
+    if not timedelta(0) <= last - first <= _MAX_WINDOW:
+        raise ValueError(
+            f"end must be 0 to {_MAX_WINDOW.days} days after start; got {start!s} and {end!s}."
+        )
+    return {"start": first.isoformat(), "end": last.isoformat()}
+
+
+def _moment(value: object, name: str) -> datetime:
+    with contextlib.suppress(ValueError, OverflowError):
+        if isinstance(value, str):
+            return _as_utc(datetime.fromisoformat(value))
+        if isinstance(value, datetime) and value.utcoffset() is not None:
+            return value.astimezone(UTC)
+    raise ValueError(
+        f"{name} must be a datetime with a time zone, such as datetime.now(UTC), or text in "
+        f"ISO 8601; got {value!r}."
+    )
+
+
+def _data(value: object) -> object:
+    return value.get("data") if is_object(value) else None
+
+
+def _decoder(
+    kind: type[T], server: Server, select: Callable[[object], object] = lambda value: value
+) -> Decode[T]:
+    """Return the function that decodes a response as a dataclass.
+
+    Args:
+        kind: The dataclass.
+        server: The server, whose key no error shows.
+        select: Returns the part of the JSON that is the dataclass.
+    """
+
+    def decode(_: Mapping[str, str], body: bytes) -> T:
+        return _validate(kind, select(parse_json(body, server.redactor)), server.redactor)
+
+    return decode
+
+
+def _page_decoder(server: Server) -> Decode[_Page]:
+    """Return the function that decodes a page of the log."""
+    decode_page = _decoder(_Page, server)
+
+    def decode(headers: Mapping[str, str], body: bytes) -> _Page:
+        page = decode_page(headers, body)
+        rows = [_validate(LogEntry, row, server.redactor) for row in page.data]
+        return replace(page, entries=tuple(rows))
+
+    return decode
+
+
+def _validate(kind: type[T], value: object, redactor: Redactor) -> T:
+    """Return JSON as a dataclass.
+
+    Raises:
+        InvalidResponseError: It lacks a value, or has one of another type.
+    """
+    if is_object(value):
+        try:
+            result: T = _ADAPTERS[kind].validate_python({**value, "raw": value})
+        except ValidationError as error:
+            problems = list(_problems(error))
+        else:
+            return result
+    else:
+        problems = ["expected an object"]
+    raise InvalidResponseError(
+        f"The response is not valid: {'; '.join(problems[:_MAX_SHOWN_ERRORS])}. Check base_url.",
+        body=redactor.json(value),
+    )
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """Yield what is wrong, without the values."""
+    for each in error.errors(include_url=False, include_input=False, include_context=False):
+        yield f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
