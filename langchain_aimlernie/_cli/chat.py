@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from langchain_core.messages import HumanMessage
 
 from langchain_aimlernie._cli.completion import Completion, Printer, summarize
-from langchain_aimlernie._cli.output import is_terminal, write, write_error
+from langchain_aimlernie._cli.output import is_terminal, write_error
 from langchain_aimlernie.errors import AimlErnieError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _read_message() -> str:
     with contextlib.suppress(EOFError):
         while _has_more():
             lines.append(_read_line(""))
-    return "\n".join(lines)
+    return "\n".join(lines).strip("\n")
 
 
 def _read_line(prompt: str) -> str:

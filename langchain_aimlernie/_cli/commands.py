@@ -6,11 +6,13 @@ import contextlib
 import os
 import stat
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import ValidationError
 
+from langchain_aimlernie import account
 from langchain_aimlernie._cli import chat
 from langchain_aimlernie._cli.completion import Completion, Printer, summarize, to_object
 from langchain_aimlernie._cli.output import (
@@ -22,10 +24,10 @@ from langchain_aimlernie._cli.output import (
     write_error,
     write_json,
 )
-from langchain_aimlernie._client import KEY_VARIABLE
 from langchain_aimlernie._params import first_message
 from langchain_aimlernie._validation import (
     BASE_URL_VARIABLE,
+    KEY_VARIABLE,
     base_url_of_environment,
     parse_base_url,
     parse_key,
@@ -36,6 +38,7 @@ from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from decimal import Decimal
 
     from langchain_core.messages import BaseMessage
 
@@ -73,7 +76,8 @@ def _choose_server(*, local: bool) -> Iterator[Server]:
 
 def _check_environment() -> None:
     try:
-        parse_base_url(base_url_of_environment())
+        with warnings.catch_warnings(action="ignore"):  # the model gives them
+            parse_base_url(base_url_of_environment())
     except ValueError as error:
         raise CommandError(str(error).replace("base_url", BASE_URL_VARIABLE)) from None
     try:
@@ -163,9 +167,9 @@ def _read_input() -> str:
 def _list_models(options: Options, server: Server) -> int:
     cards = list_models(**server)
     if options.json:
-        write_json([_to_object(card) for card in cards])
+        write_json(cards)
         return 0
-    header = ("model", "context", "output", "input", "$/M in", "$/M out")
+    header = ("model", "context", "output", "input", "$/M in", "$/M out", "status")
     rows = [
         (
             card.id,
@@ -174,6 +178,7 @@ def _list_models(options: Options, server: Server) -> int:
             ", ".join(card.input_modalities),
             _number(card.input_price),
             _number(card.output_price),
+            _status(card),
         )
         for card in cards
     ]
@@ -181,9 +186,55 @@ def _list_models(options: Options, server: Server) -> int:
     return 0
 
 
-def _to_object(card: ModelCard) -> dict[str, object]:
-    names = (name for name in card.__slots__ if name != "raw")
-    return {name: getattr(card, name) for name in names}
+def _status(card: ModelCard) -> str:
+    """Return what the deprecations feed says of a model."""
+    parts = [card.status or ""]
+    if card.shutdown_at is not None:
+        parts.append(f"until {card.shutdown_at:%Y-%m-%d}")
+    if card.replaced_by is not None:
+        parts.append(f"use {card.replaced_by}")
+    return ", ".join(parts)
+
+
+def _show_balance(options: Options, server: Server) -> int:
+    balance, key = account.balance(**server), account.key_info(**server)
+    if options.json:
+        write_json({"balance": balance, "key": key})
+        return 0
+    limit = key.limit
+    rows = [
+        ("balance", _money(balance.current_balance)),
+        ("key", f"{key.name or 'without a name'}{', disabled' if key.disabled else ''}"),
+        ("this month", _money(key.monthly_usage)),
+        ("limit", "none" if limit is None else f"{_money(limit.threshold)}, {limit.retention}"),
+    ]
+    write(format_table(rows))
+    return 0
+
+
+def _show_usage(options: Options, server: Server) -> int:
+    try:
+        usage = account.usage(options.period, **server)
+    except ValueError as error:
+        raise CommandError(f"--{error}", USAGE) from None
+    if options.json:
+        write_json(usage)
+        return 0
+    rows = [
+        ("period", f"{usage.start:%Y-%m-%d %H:%M} to {usage.end:%Y-%m-%d %H:%M} UTC"),
+        ("requests", _number(usage.requests)),
+        ("spent", _money(usage.spend)),
+    ]
+    write(format_table(rows))
+    return 0
+
+
+def _money(value: Decimal | None) -> str:
+    """Return an amount with two to six decimals."""
+    if value is None:
+        return ""
+    dollars, _, decimals = f"{value:,.6f}".partition(".")
+    return f"${dollars}.{decimals.rstrip('0').ljust(2, '0')}"
 
 
 def _number(value: object) -> str:
@@ -193,4 +244,6 @@ def _number(value: object) -> str:
 _COMMANDS: Mapping[str | None, Callable[[Options, Server], int]] = {
     None: _ask_or_chat,
     "models": _list_models,
+    "balance": _show_balance,
+    "usage": _show_usage,
 }

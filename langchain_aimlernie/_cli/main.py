@@ -63,5 +63,5 @@ def _run(arguments: Sequence[str]) -> int:
         raise CommandError(str(error)) from None
 
 
-def _show_warning(message: Warning | str, *_: object) -> None:
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     write_error(f"warning: {message}\n")

@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
+from datetime import datetime
 from decimal import Decimal
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -111,14 +112,16 @@ def _discard(stream: TextIO) -> None:
 
 
 def write_json(value: object) -> None:
-    """Write a value as JSON; numbers keep their digits as far as a float can."""
+    """Write a value as JSON; of dataclasses, the fields that their repr shows."""
     is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     write(json.dumps(value, indent=2, ensure_ascii=not is_unicode, default=_encode) + "\n")
 
 
 def _encode(value: Any) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value) if each.repr}
+    if isinstance(value, datetime):
+        return value.isoformat()
     return float(value) if isinstance(value, Decimal) else str(value)
 
 
