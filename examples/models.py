@@ -1,4 +1,4 @@
-"""Models: capabilities from the package's table, current prices from the API."""
+"""Models: capabilities from the package's table, current prices and deprecations from the API."""
 
 from langchain_aimlernie import ChatAimlErnie, list_models
 
@@ -16,6 +16,8 @@ def main() -> None:
         print(
             f"{card.id:<42}{card.context_tokens or 0:>9,}  {card.input_price} {card.output_price}"
         )
+        if card.status:
+            print(f"  {card.status}: use {card.replaced_by}")
 
 
 if __name__ == "__main__":

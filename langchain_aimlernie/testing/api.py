@@ -165,7 +165,10 @@ class Api:
                 self.totals = self.totals.plus(request.usage or {}, cost)
 
     def _route(self, request: Request) -> Response:
-        handler = self._routes.get((request.method, request.path.removeprefix("/v1")))
+        path = request.path
+        if not path.startswith(("/v1/", "/v2/")):
+            path = f"/v1{path}"
+        handler = self._routes.get((request.method, path))
         if handler is None:
             raise _RequestError(404, f"Cannot {request.method} {request.path}")
         return handler(self, request)
@@ -303,13 +306,13 @@ class Api:
         )
 
     _routes: ClassVar[Mapping[tuple[str, str], Callable[[Api, Request], Response]]] = {
-        ("GET", "/models"): _models,
-        ("GET", "/models/deprecations"): _deprecations,
-        ("GET", "/key"): _account,
+        ("GET", "/v1/models"): _models,
+        ("GET", "/v1/models/deprecations"): _deprecations,
+        ("GET", "/v1/key"): _account,
         ("GET", "/v2/billing"): _account,
         ("GET", "/v2/usage"): _account,
         ("GET", "/v2/logs"): _account,
-        ("POST", "/chat/completions"): _chat,
+        ("POST", "/v1/chat/completions"): _chat,
     }
 
 

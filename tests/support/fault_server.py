@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.fault_bytes import GOOD_ANSWER, GOOD_STREAM
+from tests.support.fault_bytes import GOOD_ANSWER, GOOD_STREAM, answer
 
 if TYPE_CHECKING:
     import ssl
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _NO_LINGER = struct.pack("ii", 1, 0)
+_NO_FEED = answer("[]")
 
 
 class _OverError(Exception):
@@ -297,6 +298,8 @@ class Endpoint:
         return self._greetings.popleft() if self._greetings else None
 
     def script_for(self, request: Request) -> Script:
+        if request.target.endswith("/models/deprecations"):
+            return (_NO_FEED,)  # the request follows a 404; no case is about it
         self.requests.append(request)
         return self._choose(request)
 

@@ -1,0 +1,273 @@
+"""The deprecations feed: models that `list_models` marks, and what a 404 says of its model."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from langchain_aimlernie import ChatAimlErnie, _deprecations, list_models
+from langchain_aimlernie import models as module
+from langchain_aimlernie.errors import AuthenticationError, NotFoundError
+from langchain_aimlernie.models import alist_models
+from tests.support.raw_server import RawServer, answer
+
+FEED = "/v1/models/deprecations"
+OLD = "baidu/ernie-5.0"
+NEW = "baidu/ernie-9"
+ENTRY = {
+    "id": OLD,
+    "aliases": ["old", OLD],
+    "status": "withdrawn",
+    "deprecated_at": "2026-05-01",
+    "shutdown_at": "2026-07-01T12:00:00+02:00",
+    "replaced_by": NEW,
+    "reason": "Too old.",
+}
+CATALOGUE = {"data": [{"id": OLD}, {"id": NEW, "aliases": [OLD, "old"]}]}
+HINT = f"{OLD} is listed as withdrawn (2026-07-01); use {NEW} instead."
+
+
+@pytest.fixture(autouse=True)
+def empty_etag_caches(monkeypatch):
+    """Start without cached responses: a later server may get the same port."""
+    monkeypatch.setattr(module, "_etag_cache", {})
+    monkeypatch.setattr(_deprecations, "_etag_cache", {})
+
+
+def sync_list(**settings):
+    return list_models(**settings)
+
+
+def async_list(**settings):
+    return asyncio.run(alist_models(**settings))
+
+
+@pytest.fixture(params=[sync_list, async_list], ids=["sync", "async"])
+def listed(request):
+    """Calls `list_models`, or its async variant; returns the cards by their ids."""
+    return lambda **settings: {card.id: card for card in request.param(**settings)}
+
+
+CALLS = {
+    "invoke": lambda llm: llm.invoke("hi"),
+    "stream": lambda llm: list(llm.stream("hi")),
+    "ainvoke": lambda llm: asyncio.run(llm.ainvoke("hi")),
+    "astream": lambda llm: asyncio.run(_drained(llm)),
+}
+
+
+async def _drained(llm):
+    return [chunk async for chunk in llm.astream("hi")]
+
+
+@pytest.fixture(params=CALLS)
+def failing(request):
+    """Makes a call; returns its 404."""
+
+    def call(llm):
+        with pytest.raises(NotFoundError) as caught:
+            CALLS[request.param](llm)
+        return caught.value
+
+    return call
+
+
+class Api(RawServer):
+    """Has the feed that it is told, a catalogue, and no model for a chat.
+
+    Args:
+        feed: The response with the feed, or its body.
+        headers: Headers of the other responses.
+    """
+
+    def __init__(self, feed, **headers):
+        feed = feed if isinstance(feed, bytes) else answer(json.dumps(feed).encode())
+        headers = headers or {"x_inference_id": "1"}
+        catalogue = answer(json.dumps(CATALOGUE).encode(), **headers)
+        not_found = answer(b'{"message": "no such model"}', status=404, **headers)
+
+        def serve(wire):
+            while request := wire.request():
+                path = request.target.partition("?")[0]
+                wire.send({FEED: feed, "/v1/models": catalogue}.get(path, not_found))
+
+        super().__init__(serve)
+
+    @property
+    def feed_requests(self):
+        return [request for request in self.requests if request.target == FEED]
+
+    def model(self, name=OLD, **settings):
+        return ChatAimlErnie(
+            model=name, base_url=self.base_url, api_key="local-secret-key", **settings
+        )
+
+
+BROKEN = {
+    "an error": answer(b'{"message": "no"}', status=500),
+    "a 404": answer(b"", status=404),
+    "a redirect": answer(b"", status=307, location="/elsewhere"),
+    "an unasked 304": answer(b"", status=304),
+    "HTML": answer(b"<html>", content_type="text/html"),
+    "nothing": answer(b""),
+    "no JSON": answer(b"{"),
+    "JSON too deep": answer(b"[" * 9999),
+    "no list": answer(b'{"data": {}, "models": null}'),
+    "a number": answer(b"7"),
+}
+ODD_ENTRIES = [
+    None,
+    7,
+    [],
+    {},
+    {"id": OLD},
+    {**ENTRY, "status": None},
+    {**ENTRY, "id": 7, "aliases": None},
+    {**ENTRY, "id": None, "aliases": [7, None, ["x"], {}]},
+    {**ENTRY, "id": "", "aliases": "old"},
+]
+
+
+# The catalogue
+
+
+@pytest.mark.parametrize("wrap", [list, lambda x: {"data": x}, lambda x: {"models": x}])
+def test_models_in_the_feed_are_marked(listed, wrap):
+    with Api(wrap([ENTRY])) as server:
+        cards = listed(base_url=server.base_url, api_key="local-secret-key")
+    assert len(server.feed_requests) == 1
+    assert "authorization" not in server.feed_requests[0].headers
+    old, new = cards[OLD], cards[NEW]
+    assert (old.status, old.replaced_by, old.reason) == ("withdrawn", NEW, "Too old.")
+    assert old.deprecated_at == datetime(2026, 5, 1, tzinfo=UTC)
+    assert old.shutdown_at == datetime(2026, 7, 1, 10, tzinfo=UTC)
+    # The successor has the old id as an alias.
+    assert (new.status, new.replaced_by, new.deprecated_at, new.shutdown_at) == (None,) * 4
+
+
+@pytest.mark.parametrize("status", ["deprecated", "superseded", "new"])
+def test_any_status_is_kept(listed, status):
+    minimal = {"id": OLD, "status": status, "deprecated_at": None, "shutdown_at": "soon"}
+    with Api([minimal]) as server:
+        card = listed(base_url=server.base_url)[OLD]
+    assert (card.status, card.deprecated_at, card.shutdown_at) == (status, None, None)
+    assert (card.replaced_by, card.reason) == (None, None)
+
+
+@pytest.mark.parametrize("feed", BROKEN)
+def test_without_a_usable_feed_the_list_is_the_same(listed, feed):
+    with Api(BROKEN[feed]) as server:
+        cards = listed(base_url=server.base_url)
+    assert [card.status for card in cards.values()] == [None, None]
+    assert len(server.feed_requests) == 1
+
+
+def test_a_feed_that_does_not_come_is_not_waited_for(listed, monkeypatch):
+    monkeypatch.setattr(_deprecations, "_TIMEOUT", 0.1)
+    with Api(b"") as server:
+        assert listed(base_url=server.base_url).keys() == {OLD, NEW}
+
+
+def test_odd_entries_are_left_out(listed):
+    with Api([*ODD_ENTRIES, {**ENTRY, "id": NEW, "aliases": []}]) as server:
+        cards = listed(base_url=server.base_url)
+    assert [card.status for card in cards.values()] == [None, None]
+
+
+def test_a_server_that_is_not_the_api_is_not_asked(listed):
+    with Api([ENTRY], server="uvicorn") as server:
+        assert listed(base_url=server.base_url)[OLD].status is None
+    assert server.feed_requests == []
+
+
+def test_the_feed_is_reused_and_then_confirmed(listed, ernie_server, monkeypatch):
+    def requests():
+        return [each.status for each in ernie_server.requests if each.path == FEED]
+
+    first = listed(base_url=ernie_server.base_url)
+    assert listed(base_url=ernie_server.base_url) == first
+    assert requests() == [200]
+    monkeypatch.setattr(_deprecations, "_MAX_AGE", -1)
+    assert listed(base_url=ernie_server.base_url) == first
+    assert requests() == [200, 304]
+    assert {card.status for card in first.values()} == {None, "deprecated"}
+
+
+# Calls
+
+
+@pytest.mark.parametrize("name", [OLD, "old", "ERNIE-5-0"])
+def test_a_404_names_the_replacement(failing, name):
+    with Api([ENTRY]) as server:
+        error = failing(server.model(name))
+    expected = HINT.replace(OLD, name, 1)
+    assert error.message == f"no such model. Check model and base_url. {expected}"
+    assert error.args == (error.message,)
+    assert error.status_code == 404
+    assert len(server.requests) == 2
+    assert server.feed_requests[0].method == "GET"
+    assert "authorization" not in server.feed_requests[0].headers
+
+
+def test_a_404_without_a_replacement_says_that_the_model_is_gone(failing):
+    with Api([{"id": OLD, "status": "withdrawn"}]) as server:
+        assert str(failing(server.model())).count(f"{OLD} is listed as withdrawn.") == 1
+
+
+@pytest.mark.parametrize("feed", [*BROKEN, "another model"])
+def test_without_a_usable_feed_the_error_is_the_same(failing, feed):
+    with Api(BROKEN.get(feed, [{**ENTRY, "id": "x", "aliases": []}])) as server:
+        error = failing(server.model())
+    assert error.message == "no such model. Check model and base_url."
+    assert error.__cause__ is None
+    assert len(server.feed_requests) == 1
+
+
+def test_the_error_does_not_wait_for_a_feed_that_does_not_come(failing, monkeypatch):
+    monkeypatch.setattr(_deprecations, "_TIMEOUT", 0.1)
+    with Api(b"") as server:
+        assert failing(server.model()).message == "no such model. Check model and base_url."
+
+
+def test_a_404_of_another_server_costs_no_request(failing):
+    with Api([ENTRY], server="uvicorn") as server:
+        failing(server.model())
+    assert len(server.requests) == 1
+
+
+def test_the_api_itself_needs_no_header(failing, api_model, ernie_server):
+    ernie_server.fail(404, headers={"x-inference-id": None})
+    ernie_server.deprecations = [ENTRY]
+    assert HINT in failing(api_model(model=OLD)).message
+    chat, feed = ernie_server.requests
+    assert (chat.path, feed.path) == ("/v1/chat/completions", FEED)
+
+
+def test_many_404s_cost_one_request_for_the_feed(model, ernie_server):
+    ernie_server.deprecations = [ENTRY]
+    llm = model(model=OLD)
+    for _ in range(3):
+        with pytest.raises(NotFoundError, match=NEW):
+            llm.invoke("hi")
+    assert [request.path for request in ernie_server.requests].count(FEED) == 1
+
+
+def test_other_errors_cost_no_request(model, ernie_server):
+    with pytest.raises(AuthenticationError):
+        model(model=OLD, api_key="another").invoke("hi")
+    assert len(ernie_server.requests) == 1
+
+
+def test_callbacks_are_told_of_the_replacement(model, ernie_server):
+    from langchain_core.callbacks import BaseCallbackHandler
+
+    class Errors(list, BaseCallbackHandler):
+        def on_llm_error(self, error, **_):
+            self.append(str(error))
+
+    reported = Errors()
+    ernie_server.deprecations = [ENTRY]
+    with pytest.raises(NotFoundError):
+        model(model=OLD, callbacks=[reported]).invoke("hi")
+    assert [HINT in text for text in reported] == [True]

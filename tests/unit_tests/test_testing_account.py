@@ -1,0 +1,223 @@
+"""The account of the local server: what its endpoints answer, and the deprecations feed."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from langchain_aimlernie.testing import Reply
+
+CHAT = "/v1/chat/completions"
+TEXT = "baidu/ernie-4.5-21b-a3b"
+ACCOUNT = ("/v1/key", "/v2/billing", "/v2/usage", "/v2/logs")
+
+
+@pytest.fixture
+def client(ernie_server):
+    origin = "http://" + urlsplit(ernie_server.base_url).netloc
+    headers = {"authorization": f"Bearer {ernie_server.api_key}"}
+    with httpx.Client(base_url=origin, headers=headers, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def chat(client):
+    def send(model=TEXT, headers=None, **fields):
+        messages = [{"role": "user", "content": "Hello"}]
+        body = {"model": model, "messages": messages, **fields}
+        return client.post(CHAT, json=body, headers=headers)
+
+    return send
+
+
+@pytest.fixture
+def get(client):
+    def send(path, **query):
+        response = client.get(path, params=query)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    return send
+
+
+def rows_of(server):
+    headers = {"authorization": f"Bearer {server.api_key}"}
+    url = server.base_url.replace("/v1", "/v2/logs")
+    return httpx.get(url, headers=headers, trust_env=False).json()["data"]
+
+
+@pytest.mark.parametrize("path", ACCOUNT)
+def test_the_account_needs_the_key(client, path):
+    assert client.get(path, headers={"authorization": "Bearer x"}).status_code == 401
+    assert client.post(path).status_code == 404
+    assert client.get(f"/v1{path}").status_code == 404
+
+
+def test_the_balance_can_be_set_and_reset(ernie_server, chat, get):
+    ernie_server.balance_usd = Decimal("0.5")
+    ernie_server.reply("a", meta={"usage": {"credits_used": 600_000, "usd_spent": 0.3}})
+    chat()
+    assert get("/v2/billing") == {"current_balance": 0.2, "currency": "USD"}
+    assert ernie_server.balance_usd == Decimal("0.2")
+    ernie_server.reset()
+    assert get("/v2/billing")["current_balance"] == 100
+    assert get("/v2/logs")["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "usd", "tokens"),
+    [
+        (Reply("a", meta={"usage": {"usd_spent": 0.25}}), 0.25, 6),
+        (Reply("a", meta={"usage": {"credits_used": 500_000}}), 0.25, 6),
+        (Reply("a", meta=None), 1e-6, 6),
+        (Reply("a", usage=None, meta=None), 5e-7, 5),
+        (Reply(body={"usage": {"prompt_tokens": 3}, "meta": {"usage": {"usd_spent": 1}}}), 1, 3),
+        (Reply(body="junk"), 5e-7, 5),
+        (Reply(events=["junk"]), 5e-7, 5),
+        (Reply(status=500, body="no"), 0, 0),
+    ],
+)
+def test_the_log_has_a_cost_for_any_reply(ernie_server, chat, reply, usd, tokens):
+    ernie_server.reply(reply)
+    chat()
+    [row] = rows_of(ernie_server)
+    assert row["cost"] == {"usd": usd, "credits": round(usd / 5e-7)}
+    assert row["tokens"]["total"] == tokens
+    assert row["status"] == ("failed" if reply.status == 500 else "succeeded")
+
+
+def test_tokens_of_a_stream_are_logged_if_it_reports_them_or_not(ernie_server, chat, get):
+    ernie_server.reply("one two three", times=2)
+    chat(stream=True)
+    chat()
+    first, second = get("/v2/logs")["data"]
+    assert first["tokens"] == second["tokens"]
+    assert first["cost"] == second["cost"]
+
+
+def test_rows_have_the_ids_of_their_requests(chat, get):
+    response = chat("ernie-5.0", headers={"x-client-request-id": "mine"})
+    [row] = get("/v2/logs")["data"]
+    assert row["inference_id"] == response.headers["x-inference-id"]
+    assert row["request_id"] == response.headers["x-request-id"]
+    assert (row["client_request_id"], row["model"]) == ("mine", "baidu/ernie-5.0")
+    chat(headers={"x-client-request-id": "not one"})
+    assert get("/v2/logs")["data"][0]["client_request_id"] is None
+
+
+def test_rejected_requests_are_logged_if_their_key_and_model_are_known(client, chat, get):
+    chat("baidu/none")
+    chat(temperature=7)
+    chat(headers={"authorization": "Bearer x"})
+    client.post(CHAT, content=b"{")
+    client.post(CHAT, json=[])
+    assert [row["model"] for row in get("/v2/logs")["data"]] == [TEXT, "baidu/none"]
+    assert get("/v2/usage")["requests"] == 0
+
+
+def test_the_log_comes_in_pages(chat, get):
+    ids = [chat().headers["x-inference-id"] for _ in range(5)]
+    page = get("/v2/logs", limit=2, offset=1)
+    assert [row["inference_id"] for row in page["data"]] == [ids[3], ids[2]]
+    assert page["pagination"] == {"limit": 2, "offset": 1, "total": 5, "has_more": True}
+    assert not get("/v2/logs", limit=2, offset=3)["pagination"]["has_more"]
+    assert get("/v2/logs", offset=9)["data"] == []
+    assert get("/v2/logs")["pagination"]["limit"] == 50
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({"model": TEXT}, 2),
+        ({"model": "ernie-5.0"}, 1),
+        ({"model": [TEXT, "ernie-5.0"]}, 3),
+        ({"model": f"{TEXT},ernie-5.0"}, 0),
+        ({"status": "failed"}, 1),
+        ({"status": ["failed", "succeeded"]}, 3),
+        ({"period": "1h"}, 3),
+        ({"start": "2026-01-01", "end": "2026-01-02T00:00:00Z"}, 0),
+    ],
+)
+def test_the_log_is_filtered_as_documented(ernie_server, chat, get, query, count):
+    chat()
+    chat("baidu/ernie-5.0")
+    ernie_server.fail(500)
+    chat()
+    assert get("/v2/logs", **query)["pagination"]["total"] == count
+
+
+def test_a_window_of_time_is_of_the_usage_too(chat, get):
+    chat()
+    now = datetime.now(UTC)
+    hour = {"start": (now - timedelta(hours=1)).isoformat(), "end": now.isoformat()}
+    found = get("/v2/usage", **hour)
+    assert found["requests"] == 1
+    assert found["spend"] > 0
+    assert datetime.fromisoformat(found["end"]) <= now
+    assert get("/v2/usage", start="2026-01-01", end="2026-01-01")["spend"] == 0
+
+
+@pytest.mark.parametrize("path", ["/v2/usage", "/v2/logs"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"period": "0d"},
+        {"period": "week"},
+        {"period": "7d", "start": "2026-01-01", "end": "2026-01-02"},
+        {"start": "2026-01-01"},
+        {"end": "2026-01-01"},
+        {"start": "soon", "end": "2026-01-01"},
+        {"start": "2026-01-02", "end": "2026-01-01"},
+        {"start": "2026-01-01", "end": "2026-05-01"},
+    ],
+)
+def test_an_invalid_window_is_rejected(client, path, query):
+    response = client.get(path, params=query)
+    assert (response.status_code, response.json()["status"]) == (400, 400)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "offset=-1", "offset=1.5"])
+def test_an_invalid_page_is_rejected(client, query):
+    assert client.get(f"/v2/logs?{query}").status_code == 400
+
+
+# Deprecations
+
+
+def test_the_feed_needs_no_key_and_has_an_etag(client):
+    first = client.get("/v1/models/deprecations", headers={"authorization": ""})
+    assert {entry["status"] for entry in first.json()["data"]} == {"deprecated", "withdrawn"}
+    assert first.headers["cache-control"] == "public, max-age=300"
+    again = {"if-none-match": first.headers["etag"]}
+    assert client.get("/v1/models/deprecations", headers=again).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ({"status": "withdrawn"}, 1),
+        ({"status": "superseded"}, 0),
+        ({"since": "2026-01-01"}, 1),
+        ({"new": "filter"}, 2),
+    ],
+)
+def test_the_feed_is_filtered_as_documented(get, query, count):
+    assert len(get("/v1/models/deprecations", **query)["data"]) == count
+
+
+def test_the_feed_can_be_scripted_and_a_withdrawn_model_is_gone(ernie_server, chat, get):
+    entry = {"id": TEXT, "status": "withdrawn"}
+    ernie_server.deprecations = [entry]
+    assert ernie_server.deprecations == (entry,)
+    assert get("/v1/models/deprecations")["data"] == [entry]
+    assert chat().status_code == 404
+    ernie_server.reset()
+    assert chat().status_code == 200
+
+
+def test_every_default_replacement_is_served(ernie_server, chat):
+    for entry in ernie_server.deprecations:
+        assert chat(entry["replaced_by"]).status_code == 200
+        assert chat(entry["id"]).status_code == (404 if entry["status"] == "withdrawn" else 200)
