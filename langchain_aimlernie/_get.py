@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -50,7 +51,7 @@ class CachedResponse(NamedTuple):
 
 
 ETagCache = dict[tuple[str, str], CachedResponse]
-"""Responses by URL and `Authorization` header."""
+"""Responses by URL and by a hash of the key: tools that report errors show local variables."""
 
 
 def hide_key(api_key: SecretStr | str | None) -> SecretStr | ValueError | None:
@@ -215,7 +216,7 @@ async def aget(
 
 def cache_key(request: APIRequest) -> tuple[str, str]:
     """Return the key of a request in an `ETagCache`."""
-    return request.url, request.headers.get("authorization", "")
+    return request.url, sha256(request.headers.get("authorization", "").encode()).hexdigest()
 
 
 def _conditional(

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import threading
+import traceback
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
@@ -299,6 +300,17 @@ def test_an_invalid_response_is_not_cached(server):
         list_models(base_url=server.url, max_retries=0)
     list_models(base_url=server.url)
     assert server.received[1].headers["If-None-Match"] is None
+
+
+def test_no_local_variable_of_an_error_shows_the_key(server):
+    server.responses = [(200, {"ETag": '"1"'}, catalogue(ERNIE)), (500, {}, b"")]
+    list_models(base_url=server.url, api_key="sk-secret-key")
+    with pytest.raises(InternalServerError) as caught:
+        list_models(base_url=server.url, api_key="sk-secret-key", max_retries=0)
+    trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    frames = [frame for frame in trace.stack if "langchain_aimlernie" in frame.filename]
+    assert frames
+    assert "sk-secret-key" not in str([frame.locals for frame in frames])
 
 
 @pytest.mark.parametrize("arguments", [{"base_url": "ftp://x"}, {"api_key": "a\nb"}])
