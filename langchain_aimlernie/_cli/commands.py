@@ -13,12 +13,13 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from pydantic import ValidationError
 
 from langchain_aimlernie import account
-from langchain_aimlernie._cli import chat
+from langchain_aimlernie._cli import chat, doctor
 from langchain_aimlernie._cli.completion import Completion, Printer, summarize, to_object
 from langchain_aimlernie._cli.output import (
     USAGE,
     CommandError,
     format_table,
+    format_usd,
     is_terminal,
     write,
     write_error,
@@ -38,11 +39,13 @@ from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from decimal import Decimal
 
     from langchain_core.messages import BaseMessage
 
     from langchain_aimlernie._cli.arguments import Options
+
+_PROBE_TOKENS = 2000
+"""Maximum tokens of a completion of `doctor`: enough for reasoning, and below each model's cap."""
 
 Server = dict[str, Any]
 """`base_url` and `api_key`, unless they come from the environment."""
@@ -87,7 +90,7 @@ def _check_environment() -> None:
         raise CommandError(str(error).replace("api_key", KEY_VARIABLE)) from None
 
 
-def create_model(options: Options, server: Server, **settings: Any) -> ChatAimlErnie:
+def _create_model(options: Options, server: Server, **settings: Any) -> ChatAimlErnie:
     """Return the model that the options describe.
 
     Raises:
@@ -112,7 +115,7 @@ def create_model(options: Options, server: Server, **settings: Any) -> ChatAimlE
 def _ask_or_chat(options: Options, server: Server) -> int:
     prompt = _read_prompt(options.prompt)
     history: list[BaseMessage] = [SystemMessage(options.system)] if options.system else []
-    with create_model(options, server) as llm:
+    with _create_model(options, server) as llm:
         if prompt is None:
             if options.json:
                 raise CommandError("--json needs a prompt.", USAGE)
@@ -203,10 +206,10 @@ def _show_balance(options: Options, server: Server) -> int:
         return 0
     limit = key.limit
     rows = [
-        ("balance", _money(balance.current_balance)),
+        ("balance", format_usd(balance.current_balance)),
         ("key", f"{key.name or 'without a name'}{', disabled' if key.disabled else ''}"),
-        ("this month", _money(key.monthly_usage)),
-        ("limit", "none" if limit is None else f"{_money(limit.threshold)}, {limit.retention}"),
+        ("this month", format_usd(key.monthly_usage)),
+        ("limit", "none" if limit is None else f"{format_usd(limit.threshold)}, {limit.retention}"),
     ]
     write(format_table(rows))
     return 0
@@ -223,18 +226,15 @@ def _show_usage(options: Options, server: Server) -> int:
     rows = [
         ("period", f"{usage.start:%Y-%m-%d %H:%M} to {usage.end:%Y-%m-%d %H:%M} UTC"),
         ("requests", _number(usage.requests)),
-        ("spent", _money(usage.spend)),
+        ("spent", format_usd(usage.spend)),
     ]
     write(format_table(rows))
     return 0
 
 
-def _money(value: Decimal | None) -> str:
-    """Return an amount with two to six decimals."""
-    if value is None:
-        return ""
-    dollars, _, decimals = f"{value:,.6f}".partition(".")
-    return f"${dollars}.{decimals.rstrip('0').ljust(2, '0')}"
+def _diagnose(options: Options, server: Server) -> int:
+    with _create_model(options, server, max_tokens=_PROBE_TOKENS) as llm:
+        return doctor.run(llm, as_json=options.json)
 
 
 def _number(value: object) -> str:
@@ -246,4 +246,5 @@ _COMMANDS: Mapping[str | None, Callable[[Options, Server], int]] = {
     "models": _list_models,
     "balance": _show_balance,
     "usage": _show_usage,
+    "doctor": _diagnose,
 }

@@ -71,6 +71,9 @@ class Completion:
     def __init__(self) -> None:
         self._chunks: list[AIMessageChunk] = []
 
+    def __len__(self) -> int:
+        return len(self._chunks)
+
     def stream(
         self, llm: ChatAimlErnie, messages: Sequence[BaseMessage], printer: Printer | None
     ) -> None:

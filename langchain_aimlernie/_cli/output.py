@@ -141,3 +141,11 @@ def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> st
         for row in rows
     )
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def format_usd(value: Decimal | None) -> str:
+    """Return an amount with two to six decimals; nothing for `None`."""
+    if value is None:
+        return ""
+    dollars, _, decimals = f"{value:,.6f}".partition(".")
+    return f"${dollars}.{decimals.rstrip('0').ljust(2, '0')}"

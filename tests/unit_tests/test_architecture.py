@@ -22,6 +22,7 @@ ORDER = {
             ["_http"],
             ["_get", "_deprecations", "_bindings", "_client", "chat_models"],
             ["account", "models", "spend"],
+            ["_cli"],
             ["__init__", "__main__"],
         ]
     )
