@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from langchain_core.messages import HumanMessage
 
 from langchain_aimlernie._cli.completion import Completion, Printer, summarize
-from langchain_aimlernie._cli.output import is_terminal, write_error
+from langchain_aimlernie._cli.output import has_colour, is_terminal, write_error
 from langchain_aimlernie.errors import AimlErnieError
 
 if TYPE_CHECKING:
@@ -57,10 +57,10 @@ def _respond(
     llm: ChatAimlErnie, history: list[BaseMessage], message: str, *, is_reasoning_shown: bool
 ) -> None:
     """Show the response to a message; the history keeps the part before Ctrl-C."""
-    completion = Completion()
-    history.append(HumanMessage(message))
+    completion, question = Completion(), HumanMessage(message)
     try:
-        completion.stream(llm, history, Printer(is_reasoning_shown=is_reasoning_shown))
+        printer = Printer(is_reasoning_shown=is_reasoning_shown)
+        completion.stream(llm, [*history, question], printer)
         write_error(f"{summarize(completion.message())}\n")
     except AimlErnieError as error:
         write_error(f"error: {error}\n")
@@ -68,9 +68,7 @@ def _respond(
         write_error("[stopped]\n")
     response = completion.message()
     if response.text:
-        history.append(response)
-    else:
-        history.pop()
+        history += [question, response]
 
 
 def _read_message() -> str:
@@ -113,6 +111,9 @@ def _set_up_readline() -> None:
         import readline  # noqa: PLC0415
 
         readline.parse_and_bind("set enable-bracketed-paste on")  # Python switches it off
+        # Since version 8.1 a paste is highlighted.
+        if not has_colour(sys.stdout) and getattr(readline, "_READLINE_VERSION", 0) >= 0x801:  # noqa: PLR2004
+            readline.parse_and_bind("set enable-active-region off")
 
 
 @contextlib.contextmanager

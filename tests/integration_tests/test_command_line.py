@@ -33,11 +33,15 @@ def api_server(monkeypatch, ernie_server):
 
 @pytest.fixture
 def chat(api_server):
-    """A chat in a terminal, at its first prompt."""
+    """A chat in a terminal, at its first prompt; after the test, Ctrl-D ends it."""
     variables = {name: os.environ[name] for name in ("AIMLAPI_API_KEY", "AIMLAPI_API_BASE")}
     with Terminal(**variables) as terminal:
         terminal.read_until(PROMPT)
         yield terminal
+        if terminal.process.is_alive():
+            terminal.send("\x04")
+            assert terminal.read_to_end()[1] == 0
+            assert terminal.is_restored
 
 
 @pytest.fixture
@@ -425,9 +429,6 @@ def test_a_conversation(chat, api_server):
     chat.send("\x1b[A\x1b[A\x1b[D\x1b[D\x1b[D\x1b[3~p\r")  # up twice, left, delete: "pne"
     chat.read_until(PROMPT)
     assert last_prompt(api_server) == "pne"
-    chat.send("\x04")
-    assert chat.read_to_end()[1] == 0
-    assert chat.is_restored
 
 
 def test_an_empty_line_sends_nothing(chat, api_server):
@@ -451,11 +452,22 @@ def test_a_paste_is_one_message(chat, api_server, keys):
     assert len(api_server.requests) == 1
 
 
+def test_no_colour_in_a_chat(api_server):
+    with Terminal("--local", "--model", REASONING_MODEL, NO_COLOR="1") as terminal:
+        terminal.read_until(PROMPT)
+        terminal.send(PASTE.format("one\rtwo") + "\r")
+        output = terminal.read_until(PROMPT)
+    assert "The user says: one" in output
+    assert "\x1b[7m" not in output
+    assert "\x1b[2m" not in output
+
+
 def test_a_long_paste_is_one_message(chat, api_server):
     lines = [f"line {number} of many" for number in range(1000)]
     writing = threading.Thread(target=chat.send, args=("\r".join(lines) + "\r",))
     writing.start()  # more than a terminal buffers
     chat.read_until("[baidu/")
+    chat.read_until(PROMPT)
     writing.join()
     assert last_prompt(api_server) == "\n".join(lines)
 
@@ -466,6 +478,7 @@ def test_ctrl_c_at_the_prompt_clears_the_line(chat, api_server):
     chat.repeat_until(lambda: chat.send("\x03"), "Ctrl-D ends the chat")
     chat.send("this\r")
     chat.read_until("[baidu/")
+    chat.read_until(PROMPT)
     assert last_prompt(api_server) == "this"
 
 

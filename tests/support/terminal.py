@@ -19,7 +19,31 @@ _context = multiprocessing.get_context("forkserver")  # its processes need not i
 _context.set_forkserver_preload(["langchain_aimlernie._cli.commands"])
 
 
-def _run(name, arguments, environment, stdout, command):
+@contextlib.contextmanager
+def _measured(data_file):
+    """Measure the coverage of this process, if that of the tests is measured."""
+    if data_file is None:
+        yield
+        return
+    import coverage
+
+    coverage = coverage.Coverage(
+        data_file, data_suffix=True, branch=True, source=["langchain_aimlernie"]
+    )
+    coverage.start()
+    try:
+        yield
+    finally:
+        coverage.stop()
+        coverage.save()
+
+
+def _data_file():
+    current = sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
+    return current and current.get_option("run:data_file")
+
+
+def _run(name, arguments, environment, *, stdout, command, data_file):
     os.setsid()
     terminal = os.open(name, os.O_RDWR)  # a session's first terminal becomes its controlling one
     output = terminal if stdout is None else os.open(stdout, os.O_WRONLY | os.O_CREAT)
@@ -33,7 +57,9 @@ def _run(name, arguments, environment, stdout, command):
     sys.stderr = os.fdopen(2, "w", closefd=False)
     from langchain_aimlernie.__main__ import main
 
-    sys.exit(main(arguments))
+    with _measured(data_file):
+        code = main(arguments)
+    sys.exit(code)
 
 
 class Terminal:
@@ -53,7 +79,9 @@ class Terminal:
         environment = {"TERM": "xterm", "INPUTRC": os.devnull, "PS1": "$ ", **environment}
         name = os.ttyname(self._terminal)
         self.process = _context.Process(
-            target=_run, args=(name, arguments, environment, stdout, command)
+            target=_run,
+            args=(name, arguments, environment),
+            kwargs={"stdout": stdout, "command": command, "data_file": _data_file()},
         )
         self.process.start()
 
