@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import signal
 import sys
@@ -118,9 +119,9 @@ def _set_up_readline() -> None:
 
 @contextlib.contextmanager
 def _restored_terminal() -> Iterator[None]:
-    """Restore the terminal at the end, also after SIGTERM, and drop input that was not read.
+    """Restore the terminal at the end and while the chat is suspended, whatever ends it.
 
-    The shell would execute that input.
+    Input that was not read is dropped: the shell would execute it.
     """
     if sys.platform == "win32":
         yield
@@ -128,7 +129,17 @@ def _restored_terminal() -> Iterator[None]:
     import termios  # noqa: PLC0415
 
     attributes = termios.tcgetattr(sys.stdin)
-    handlers = {each: signal.signal(each, _exit) for each in (signal.SIGTERM, signal.SIGHUP)}
+
+    def suspend(number: int, _: object) -> None:
+        current = termios.tcgetattr(sys.stdin)
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, attributes)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # returns when the shell continues the chat
+        signal.signal(number, suspend)
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, current)
+
+    actions = {signal.SIGTERM: _exit, signal.SIGHUP: _exit, signal.SIGTSTP: suspend}
+    handlers = {number: signal.signal(number, action) for number, action in actions.items()}
     try:
         yield
     finally:

@@ -530,13 +530,21 @@ def test_a_chat_into_a_file(api_server, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_shell_executes_nothing_of_a_paste(tmp_path):
-    """The shell runs the command; what the chat leaves over would be the shell's."""
+def test_a_chat_within_a_shell(tmp_path):
+    """The shell would execute what the chat leaves over, and needs its terminal meanwhile."""
     command = f"{sys.executable} -m langchain_aimlernie --local"
     with Terminal(command=["/bin/sh", "-i"]) as terminal:
         terminal.send(f"cd {tmp_path}; {command}\n")
         terminal.read_until(PROMPT)
         terminal.send("one\r\rtouch executed\r")
+        terminal.read_until(PROMPT)
+        terminal.repeat_until(lambda: terminal.send("\x1a"), "Stopped")
+        terminal.read_until("$ ")
+        assert terminal.is_restored
+        terminal.send("fg\n")
+        terminal.read_until("--local")
+        terminal.send("two\r")
+        terminal.read_until("You said: two")
         terminal.read_until(PROMPT)
         terminal.send("\x04")
         terminal.read_until("$ ")
