@@ -30,6 +30,7 @@ from langchain_aimlernie._validation import (
     BASE_URL_VARIABLE,
     KEY_VARIABLE,
     base_url_of_environment,
+    is_default_host,
     parse_base_url,
     parse_key,
 )
@@ -61,14 +62,14 @@ def run(options: Options) -> int:
         CommandError: It cannot be done.
         AimlErnieError: A request failed.
     """
-    with _choose_server(local=options.local) as server:
+    with _choose_server(options) as server:
         return _COMMANDS[options.command](options, server)
 
 
 @contextlib.contextmanager
-def _choose_server(*, local: bool) -> Iterator[Server]:
-    if not local:
-        _check_environment()
+def _choose_server(options: Options) -> Iterator[Server]:
+    if not options.local:
+        _check_environment(needs_key=options.command != "models")
         yield {}
         return
     from langchain_aimlernie.testing import ErnieServer  # noqa: PLC0415  only when asked for
@@ -77,17 +78,23 @@ def _choose_server(*, local: bool) -> Iterator[Server]:
         yield {"base_url": local_server.base_url, "api_key": local_server.api_key}
 
 
-def _check_environment() -> None:
+def _check_environment(*, needs_key: bool) -> None:
+    """Check the environment variables, whose names the errors of the package do not have.
+
+    Raises:
+        CommandError: One is invalid, or there is no key for the AI/ML API.
+    """
+    key = os.environ.get(KEY_VARIABLE, "").strip()
     try:
         with warnings.catch_warnings(action="ignore"):  # the model gives them
-            parse_base_url(base_url_of_environment())
+            base_url = parse_base_url(base_url_of_environment())
+        if key:
+            parse_key(key)
     except ValueError as error:
-        raise CommandError(str(error).replace("base_url", BASE_URL_VARIABLE)) from None
-    try:
-        if os.environ.get(KEY_VARIABLE, "").strip():
-            parse_key(os.environ[KEY_VARIABLE])
-    except ValueError as error:
-        raise CommandError(str(error).replace("api_key", KEY_VARIABLE)) from None
+        message = str(error).replace("base_url", BASE_URL_VARIABLE)
+        raise CommandError(message.replace("api_key", KEY_VARIABLE)) from None
+    if needs_key and not key and is_default_host(base_url):
+        raise CommandError(f"there is no API key: set {KEY_VARIABLE}, or try --local.")
 
 
 def _create_model(options: Options, server: Server, **settings: Any) -> ChatAimlErnie:

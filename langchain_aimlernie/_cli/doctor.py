@@ -368,4 +368,4 @@ def _summary(rows: Sequence[Row]) -> str:
     counts = {name: sum(row.result == name for row in rows) for name in ("differs", "failed")}
     if not any(counts.values()):
         return "The server does what the profile says"
-    return f"{counts['differs']} of {len(rows)} differ from the profile, {counts['failed']} failed"
+    return f"Differences: {counts['differs']} of {len(rows)}, failed: {counts['failed']}"

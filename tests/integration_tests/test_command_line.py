@@ -87,6 +87,7 @@ ENDLESS = ("data: {}\n\n" for _ in iter(int, 1))
         (["hi", "--", "-x"], "hi -x"),
         (["models are fine"], "models are fine"),
         (["what", "models"], "what models"),
+        (["caf\udce9"], "caf\N{REPLACEMENT CHARACTER}"),
     ],
 )
 def test_all_that_is_no_command_is_the_prompt(api_server, capsys, arguments, prompt):
@@ -242,7 +243,7 @@ def test_errors_are_printed_in_one_line(api_server, capsys):
         ("AIMLAPI_API_KEY", ""),
     ],
 )
-@pytest.mark.parametrize("command", ["hi", "balance"])
+@pytest.mark.parametrize("command", ["hi", "balance", "doctor"])
 def test_an_invalid_environment_variable_is_named(monkeypatch, capsys, variable, value, command):
     monkeypatch.setenv(variable, value)
     assert main([command]) == 1
@@ -349,11 +350,11 @@ def test_usage(api_server, capsys):
     assert "--period must be" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["balance", "usage"])
+@pytest.mark.parametrize("command", ["balance", "usage", "doctor"])
 def test_the_account_needs_a_key(api_server, monkeypatch, capsys, command):
-    monkeypatch.delenv("AIMLAPI_API_KEY")
+    api_server.api_key = "another-key"
     assert main([command]) == 1
-    assert "AIMLAPI_API_KEY" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("error: ")
 
 
 # Processes
@@ -460,6 +461,13 @@ def test_no_colour_in_a_chat(api_server):
     assert "The user says: one" in output
     assert "\x1b[7m" not in output
     assert "\x1b[2m" not in output
+
+
+def test_invalid_bytes_do_not_end_the_chat(chat, api_server):
+    os.write(chat.fd, b"caf\xe9\r")
+    chat.read_until("[baidu/")
+    chat.read_until(PROMPT)
+    assert last_prompt(api_server).startswith("caf")  # readline may leave them out
 
 
 def test_a_long_paste_is_one_message(chat, api_server):
