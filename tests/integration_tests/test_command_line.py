@@ -1,16 +1,27 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+import warnings
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+import langchain_aimlernie
 from langchain_aimlernie.__main__ import main
+from tests.support.terminal import PASTE, Terminal
 
+SWITCHABLE_MODEL = "baidu/ernie-5.0"
 REASONING_MODEL = "baidu/ernie-4.5-21b-a3b-thinking"
+PROMPT = "\x1b[?2004h> "
+"""The chat's prompt, after the request to mark pastes."""
 
 
 @pytest.fixture
@@ -20,35 +31,104 @@ def api_server(monkeypatch, ernie_server):
     return ernie_server
 
 
-def run(*arguments, **settings):
-    command = [sys.executable, "-m", "langchain_aimlernie", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=60, check=False, **settings
-    )
+@pytest.fixture
+def chat(api_server):
+    """A chat in a terminal, at its first prompt; after the test, Ctrl-D ends it."""
+    variables = {name: os.environ[name] for name in ("AIMLAPI_API_KEY", "AIMLAPI_API_BASE")}
+    with Terminal(**variables) as terminal:
+        terminal.read_until(PROMPT)
+        yield terminal
+        if terminal.process.is_alive():
+            terminal.send("\x04")
+            assert terminal.read_to_end()[1] == 0
+            assert terminal.is_restored
 
 
-@pytest.mark.slow
-def test_local_streams_a_marked_completion_and_prints_the_cost():
-    done = run("--local", "Why is the sky blue?", env={**os.environ, "AIMLAPI_API_KEY": ""})
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("[local ErnieServer, not ERNIE]")
-    assert "tokens" in done.stderr
-    assert "credits" in done.stderr
-    assert "$" in done.stderr
+@pytest.fixture
+def pipe(monkeypatch, tmp_path):
+    """Return a function that sets what standard input contains."""
+
+    def fill(content):
+        (tmp_path / "input").write_bytes(content)
+        stdin = (tmp_path / "input").open()
+        monkeypatch.setattr(sys, "stdin", stdin)
+        return stdin
+
+    with ExitStack() as files:
+        yield lambda content: files.enter_context(fill(content))
 
 
-def test_a_missing_key_is_an_error(monkeypatch, capsys):
-    monkeypatch.delenv("AIMLAPI_API_KEY", raising=False)
-    assert main(["hi"]) == 1
+def last_prompt(server):
+    return server.last_request.body["messages"][-1]["content"]
+
+
+def chat_requests(server):
+    return [request for request in server.requests if request.method == "POST"]
+
+
+def wait_for_request(server, number):
+    while len(server.requests) < number:
+        time.sleep(0.01)
+
+
+ENDLESS = ("data: {}\n\n" for _ in iter(int, 1))
+
+
+# The arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "prompt"),
+    [
+        (["hi"], "hi"),
+        (["why", "is", "--model", REASONING_MODEL, "it"], "why is it"),
+        (["--", "models"], "models"),
+        (["--", "doctor", "--json"], "doctor --json"),
+        (["hi", "--", "-x"], "hi -x"),
+        (["models are fine"], "models are fine"),
+        (["what", "models"], "what models"),
+        (["caf\udce9"], "caf\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_all_that_is_no_command_is_the_prompt(api_server, capsys, arguments, prompt):
+    assert main(arguments) == 0
+    assert last_prompt(api_server) == prompt
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--bogus", "hi"],
+        ["--temperature", "3", "hi"],
+        ["--temperature", "warm", "hi"],
+        ["--max-tokens", "0", "hi"],
+        ["--model", "", "hi"],
+        ["--period", "7d", "hi"],
+        ["models", "of", "thought"],
+        ["models", "--system", "x"],
+        [""],
+        [" \n"],
+        ["--"],
+    ],
+)
+def test_a_usage_error_sends_nothing(api_server, capsys, arguments):
+    assert main(arguments) == 2
     output = capsys.readouterr()
-    assert "AIMLAPI_API_KEY" in output.err
+    assert "error: " in output.err
     assert output.out == ""
+    assert not api_server.requests
 
 
-def test_model_and_system_are_sent(api_server, capsys):
-    assert main(["--model", REASONING_MODEL, "--system", "Be brief.", "hi"]) == 0
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"aimlernie {langchain_aimlernie.__version__}\n"
+
+
+def test_the_settings_are_sent(api_server, capsys):
+    options = ["--model", REASONING_MODEL, "--system", "Be brief."]
+    assert main([*options, "--temperature", "0", "--max-tokens", "50", "hi"]) == 0
     body = api_server.last_request.body
-    assert body["model"] == REASONING_MODEL
+    assert (body["model"], body["temperature"], body["max_tokens"]) == (REASONING_MODEL, 0, 50)
     assert body["messages"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "hi"},
@@ -56,80 +136,426 @@ def test_model_and_system_are_sent(api_server, capsys):
     assert body["stream"] is True
 
 
-def test_reasoning_comes_before_the_answer(api_server, capsys):
+# Standard input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "content", "prompt"),
+    [
+        ([], b"one\n\ntwo\n", "one\n\ntwo\n"),
+        (["-"], b"one\n\ntwo\n", "one\n\ntwo\n"),
+        (["sum up"], b"one\n\ntwo\n", "sum up\n\none\n\ntwo\n"),
+        (["sum up"], b" \n", "sum up"),
+        ([], b"caf\xe9", "caf\N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_piped_input_is_one_message(api_server, pipe, arguments, content, prompt):
+    pipe(content)
+    assert main(arguments) == 0
+    assert last_prompt(api_server) == prompt
+    assert len(api_server.requests) == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["-"], [""]])
+@pytest.mark.parametrize("content", [b"", b" \n\n"])
+def test_blank_input_sends_nothing(api_server, pipe, capsys, arguments, content):
+    pipe(content)
+    assert main(arguments) == 2
+    assert not api_server.requests
+
+
+# The output
+
+
+def test_reasoning_goes_to_stderr_when_stdout_is_no_terminal(api_server, capsys):
     api_server.reply("the answer", reasoning="a thought")
     assert main(["--model", REASONING_MODEL, "hi"]) == 0
-    out = capsys.readouterr().out
-    assert out == "a thought\n\nthe answer\n"
+    output = capsys.readouterr()
+    assert output.out == "the answer\n"
+    assert output.err.startswith("a thought\n\n[baidu/")
+    assert "tokens" in output.err
+    assert "credits" in output.err
+    assert "$" in output.err
 
 
-def test_reasoning_is_dimmed_on_a_terminal(api_server, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    out = Terminal()
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "\x1b[2ma thought\x1b[0m\n\nthe answer\n"),
+        ({"NO_COLOR": "1"}, "a thought\n\nthe answer\n"),
+        ({"NO_COLOR": ""}, "\x1b[2ma thought\x1b[0m\n\nthe answer\n"),
+        ({"TERM": "dumb"}, "a thought\n\nthe answer\n"),
+    ],
+)
+def test_reasoning_is_dimmed_on_a_terminal(api_server, monkeypatch, variables, expected):
+    out = io.StringIO()
+    out.isatty = lambda: True
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "stdout", out)
-    api_server.reply("the answer", reasoning="a thought")
+    api_server.reply("the \x1b]0;title\x07answer", reasoning="a \x1b[31mthought")
     assert main(["--model", REASONING_MODEL, "hi"]) == 0
-    assert out.getvalue() == "\x1b[2ma thought\x1b[0m\n\nthe answer\n"
+    assert out.getvalue() == expected.replace("thought", "[31mthought").replace(
+        "answer", "]0;titleanswer"
+    )
 
 
-def test_a_dash_reads_standard_input(api_server, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe\n"))
-    assert main(["-"]) == 0
-    assert api_server.last_request.body["messages"] == [
-        {"role": "user", "content": "from a pipe\n"}
-    ]
+@pytest.mark.parametrize(
+    ("model", "sent"), [(SWITCHABLE_MODEL, False), (REASONING_MODEL, None), ("unknown", None)]
+)
+def test_no_reasoning(api_server, capsys, model, sent):
+    api_server.reply("the answer", reasoning="a thought")
+    main(["--model", model, "--no-reasoning", "hi"])
+    assert "a thought" not in capsys.readouterr().err
+    assert chat_requests(api_server)[0].body.get("enable_thinking") is sent
 
 
-def test_without_a_prompt_it_is_a_conversation(api_server, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
-    assert main([]) == 0
-    roles = [message["role"] for message in api_server.last_request.body["messages"]]
-    assert roles == ["user", "assistant", "user"]
+def test_json_is_one_object(api_server, capsys):
+    api_server.reply("the answer, 答", reasoning="a thought")
+    assert main(["--json", "--model", REASONING_MODEL, "hi"]) == 0
+    output = capsys.readouterr()
+    assert output.err == ""
+    assert "答" in output.out
+    found = json.loads(output.out)
+    assert (found["text"], found["reasoning"]) == ("the answer, 答", "a thought")
+    assert found["usage"]["input_tokens"] > 0
+    assert found["cost"]["usd"] > 0
+    assert found["cost"]["credits"] > 0
+    assert all(found["ids"].values())
 
 
-def test_a_conversation_survives_an_error(api_server, monkeypatch, capsys):
-    api_server.fail(400, message="Not this one")
-    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n\n"))
-    assert main([]) == 0
-    assert "Not this one" in capsys.readouterr().err
-    assert api_server.last_request.body["messages"] == [{"role": "user", "content": "two"}]
-
-
-def test_errors_are_printed_in_one_line(api_server, monkeypatch, capsys):
+def test_errors_are_printed_in_one_line(api_server, capsys):
     assert main(["--model", "nope", "hi"]) == 1
+    assert main(["--json", "--model", "nope", "hi"]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert [line[:7] for line in output.err.splitlines()] == ["error: "] * 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AIMLAPI_API_BASE", "example.org"),
+        ("AIMLAPI_API_BASE", "https://user:secret@example.org"),
+        ("AIMLAPI_API_KEY", "not-a-kéy"),
+        ("AIMLAPI_API_KEY", ""),
+    ],
+)
+@pytest.mark.parametrize("command", ["hi", "balance", "doctor"])
+def test_an_invalid_environment_variable_is_named(monkeypatch, capsys, variable, value, command):
+    monkeypatch.setenv(variable, value)
+    assert main([command]) == 1
     output = capsys.readouterr().err
     assert output.startswith("error: ")
-    assert "Traceback" not in output
-    monkeypatch.setenv("AIMLAPI_API_KEY", "not a key")
-    assert main(["hi"]) == 1
-    assert "api_key" in capsys.readouterr().err
+    assert variable in output
+    assert "Value error" not in output
+    assert "secret" not in output
+
+
+def test_a_server_without_encryption_is_a_warning_in_one_line(monkeypatch, capsys):
+    monkeypatch.setenv("AIMLAPI_API_BASE", "http://example.invalid/v1")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert main(["hi"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["warning", "error"]
+
+
+# Unusable streams
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("stdout", None, ["hi"], 1, "error: standard output is closed."),
+        ("stdout", "/dev/full", ["hi"], 1, "error: cannot write to standard output: No space left"),
+        ("stdout", "/dev/full", ["models"], 1, "error: cannot write to standard output: No space"),
+        ("stdout", "/dev/full", ["--version"], 0, ""),
+        ("stderr", None, ["hi"], 0, ""),
+        ("stderr", "/dev/full", ["hi"], 0, ""),
+        ("stdin", None, ["hi"], 0, "[baidu/"),
+        ("stdin", None, [], 2, "error: the prompt is empty"),
+        ("stdin", None, ["-"], 2, "error: the prompt is empty"),
+    ],
+)
+def test_a_closed_or_full_stream(api_server, monkeypatch, capsys, case):
+    name, stream, arguments, code, error = case
+    with ExitStack() as files:
+        stream = stream and files.enter_context(Path(stream).open("w"))
+        monkeypatch.setattr(sys, name, stream)
+        assert main(arguments) == code
+        monkeypatch.undo()
+    assert capsys.readouterr().err.startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [(["hi"], b"a ? b\n"), (["hi", "--json"], b'"text": "a \\u7b54 b"')],
+)
+def test_a_character_that_stdout_lacks(api_server, monkeypatch, arguments, expected):
+    api_server.reply("a 答 b")
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    assert main(arguments) == 0
+    assert expected in stdout.buffer.getvalue()
+
+
+def test_a_reader_that_has_read_enough(api_server, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main(["hi"]) == 0
+        monkeypatch.undo()
+
+
+# The commands
+
+
+def test_models(api_server, capsys):
+    assert main(["models"]) == 0
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split()[:3] == ["model", "context", "output"]
+    assert rows[0].split() == ["baidu/ernie-4.5-21b-a3b", "120,000", "8,192", "text", "0.1", "0.4"]
+    (deprecated,) = (row for row in rows if "8k-preview" in row)
+    assert deprecated.endswith("deprecated, until 2027-06-01, use baidu/ernie-4-5-turbo-128k")
+    assert main(["models", "--json"]) == 0
+    first, *_ = json.loads(capsys.readouterr().out)
+    assert (first["id"], first["input_price"]) == ("baidu/ernie-4.5-21b-a3b", 0.1)
+    assert "raw" not in first
+
+
+def test_balance(api_server, capsys):
+    assert main(["balance"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].split() == ["balance", "$100.00"]
+    assert main(["balance", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["balance"] == {"current_balance": 100, "currency": "USD"}
+    assert found["key"]["monthly_usage"] == 0
+
+
+def test_usage(api_server, capsys):
+    main(["hi"])
+    assert main(["usage", "--period", "24h"]) == 0
+    assert api_server.last_request.query == {"period": ["24h"]}
+    rows = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines()[1:])
+    assert rows["requests"] == "1"
+    assert rows["spent"].startswith("$0.0000")
+    assert main(["usage", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["requests"] == 1
+    assert main(["usage", "--period", "week"]) == 2
+    assert "--period must be" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["balance", "usage", "doctor"])
+def test_the_account_needs_a_key(api_server, monkeypatch, capsys, command):
+    api_server.api_key = "another-key"
+    assert main([command]) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+# Processes
 
 
 @pytest.mark.slow
-def test_a_closed_pipe_is_not_an_error():
+def test_the_readme_command():
+    command = [sys.executable, "-m", "langchain_aimlernie", "--local", "Why is the sky blue?"]
+    environment = {**os.environ, "AIMLAPI_API_KEY": ""}
     done = subprocess.run(
-        f"{sys.executable} -m langchain_aimlernie --local hi | head -c 3",
-        shell=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+        command, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[local ErnieServer, not ERNIE]")
+    assert done.stderr.startswith("[baidu/")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shell", "stdout", "stderr"),
+    [
+        ("{} --local hi | head -c 3", "[lo", ""),
+        ("{} --local hi >&- <&-; echo $?", "1\n", "error: standard output is closed.\n"),
+        ("{} --local hi >/dev/full; echo $?", "1\n", "error: cannot write to standard output: N"),
+        (
+            "{} --local hi 2>/dev/full; echo $?",
+            "[local ErnieServer, not ERNIE] You said: hi\n0",
+            "",
+        ),
+        (
+            "printf 'caf\\351' | PYTHONIOENCODING=ascii:strict {} --local 答",
+            "[local ErnieServer, not ERNIE] You said: ?\n\ncaf?\n",
+            "[baidu/",
+        ),
+    ],
+)
+def test_a_process_with_unusable_streams_prints_no_traceback(shell, stdout, stderr):
+    command = f"{sys.executable} -m langchain_aimlernie"
+    done = subprocess.run(
+        shell.format(command), shell=True, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.stdout.startswith(stdout)
+    assert done.stderr.startswith(stderr)
     assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_exits_without_a_traceback(api_server):
-    api_server.reply(events=("data: {}\n\n" for _ in iter(int, 1)), interval=0.05)
+def test_ctrl_c_ends_a_question(api_server):
+    api_server.reply(events=ENDLESS, interval=0.05)
     command = [sys.executable, "-m", "langchain_aimlernie", "hi"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        while not api_server.requests:
-            assert process.poll() is None
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **streams) as process:
+        wait_for_request(api_server, 1)
         process.send_signal(signal.SIGINT)
         _, output = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert b"Traceback" not in output
+    assert output == b"\n"
+
+
+# The chat
+
+
+def test_a_conversation(chat, api_server):
+    api_server.reply("eins")
+    chat.send("one\r")
+    chat.read_until(PROMPT)
+    chat.send("two\r")
+    assert "You said: two" in chat.read_until(PROMPT)
+    contents = [message["content"] for message in api_server.last_request.body["messages"]]
+    assert contents == ["one", "eins", "two"]
+    chat.send("\x1b[A\x1b[A\x1b[D\x1b[D\x1b[D\x1b[3~p\r")  # up twice, left, delete: "pne"
+    chat.read_until(PROMPT)
+    assert last_prompt(api_server) == "pne"
+
+
+def test_an_empty_line_sends_nothing(chat, api_server):
+    for line in ("\r", "  \r", PASTE.format("\r\r") + "\r"):
+        chat.send(line)
+        chat.read_until(PROMPT)
+    assert not api_server.requests
+
+
+LINES = "first\r\r\ttouch second\r\rthird"
+
+
+@pytest.mark.parametrize(
+    "keys", [PASTE.format(LINES) + "\r", PASTE.format(LINES + "\r") + "\r", LINES + "\r"]
+)
+def test_a_paste_is_one_message(chat, api_server, keys):
+    chat.send(keys)
+    chat.read_until("[baidu/")
+    chat.read_until(PROMPT)
+    assert last_prompt(api_server) == LINES.replace("\r", "\n")
+    assert len(api_server.requests) == 1
+
+
+def test_no_colour_in_a_chat(api_server):
+    with Terminal("--local", "--model", REASONING_MODEL, NO_COLOR="1") as terminal:
+        terminal.read_until(PROMPT)
+        terminal.send(PASTE.format("one\rtwo") + "\r")
+        output = terminal.read_until(PROMPT)
+    assert "The user says: one" in output
+    assert "\x1b[7m" not in output
+    assert "\x1b[2m" not in output
+
+
+def test_invalid_bytes_do_not_end_the_chat(chat, api_server):
+    os.write(chat.fd, b"caf\xe9\r")
+    chat.read_until("[baidu/")
+    chat.read_until(PROMPT)
+    assert last_prompt(api_server).startswith("caf")  # readline may leave them out
+
+
+def test_a_long_paste_is_one_message(chat, api_server):
+    lines = [f"line {number} of many" for number in range(1000)]
+    writing = threading.Thread(target=chat.send, args=("\r".join(lines) + "\r",))
+    writing.start()  # more than a terminal buffers
+    chat.read_until("[baidu/")
+    chat.read_until(PROMPT)
+    writing.join()
+    assert last_prompt(api_server) == "\n".join(lines)
+
+
+def test_ctrl_c_at_the_prompt_clears_the_line(chat, api_server):
+    chat.send("not this")
+    chat.read_until("not this")
+    chat.repeat_until(lambda: chat.send("\x03"), "Ctrl-D ends the chat")
+    chat.send("this\r")
+    chat.read_until("[baidu/")
+    chat.read_until(PROMPT)
+    assert last_prompt(api_server) == "this"
+
+
+def test_ctrl_c_stops_a_response(chat, api_server):
+    api_server.reply(events=ENDLESS, interval=0.05)
+    chat.send("one\r")
+    wait_for_request(api_server, 1)
+    chat.send("\x03")
+    chat.read_until(PROMPT)
+    api_server.reply("t " * 1000, interval=0.05)
+    chat.send("two\r")
+    chat.read_until("t t t")
+    chat.send("\x03")
+    chat.read_until(PROMPT)
+    chat.send("three\r")
+    chat.read_until(PROMPT)
+    user, partial, last = api_server.last_request.body["messages"]
+    assert (user["content"], last["content"]) == ("two", "three")
+    assert partial["content"].startswith("t t t")
+
+
+def test_an_error_keeps_the_chat(chat, api_server):
+    api_server.fail(400, message="Not this one")
+    chat.send("one\r")
+    assert "error: Not this one" in chat.read_until(PROMPT)
+    chat.send("two\r")
+    chat.read_until(PROMPT)
+    assert [each["content"] for each in api_server.last_request.body["messages"]] == ["two"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_restores_the_terminal(chat, number):
+    assert not chat.is_restored
+    chat.repeat_until(lambda: os.kill(chat.process.pid, number), "\x1b[?2004l")
+    assert chat.read_to_end()[1] == 128 + number
+    assert chat.is_restored
+
+
+def test_a_chat_into_a_file(api_server, tmp_path):
+    api_server.reply("eins")
+    with Terminal("--local", stdout=str(tmp_path / "log")) as terminal:
+        terminal.read_until("> ")
+        terminal.send("one\n\ntwo\n")
+        terminal.read_until("> ")
+        terminal.send("\x04")
+        assert terminal.read_to_end()[1] == 0
+    expected = "[local ErnieServer, not ERNIE] You said: one\n\ntwo\n"
+    assert (tmp_path / "log").read_text() == expected
+
+
+@pytest.mark.slow
+def test_a_chat_within_a_shell(tmp_path):
+    """The shell would execute what the chat leaves over, and needs its terminal meanwhile."""
+    command = f"{sys.executable} -m langchain_aimlernie --local"
+    with Terminal(command=["/bin/sh", "-i"]) as terminal:
+        terminal.send(f"cd {tmp_path}; {command}\n")
+        terminal.read_until(PROMPT)
+        terminal.send("one\r\rtouch executed\r")
+        terminal.read_until(PROMPT)
+        terminal.repeat_until(lambda: terminal.send("\x1a"), "Stopped")
+        terminal.read_until("$ ")
+        assert terminal.is_restored
+        terminal.send("fg\n")
+        terminal.read_until("--local")
+        terminal.send("two\r")
+        terminal.read_until("You said: two")
+        terminal.read_until(PROMPT)
+        terminal.send("\x04")
+        terminal.read_until("$ ")
+        terminal.send("echo d''one\n")
+        terminal.read_until("done")
+    assert not (tmp_path / "executed").exists()

@@ -23,6 +23,7 @@ ORDER = {
             ["_get", "_deprecations"],
             ["_bindings", "_client", "account", "chat_models", "models", "spend"],
             ["batch"],
+            ["_cli"],
             ["__init__", "__main__"],
         ]
     )

@@ -1,0 +1,1 @@
+"""The command line. LangChain is imported when a command needs it, so that `--help` is fast."""

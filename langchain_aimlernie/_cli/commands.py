@@ -1,0 +1,257 @@
+"""What each command does, but for the chat and `doctor`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import HumanMessage, SystemMessage
+from pydantic import ValidationError
+
+from langchain_aimlernie import account
+from langchain_aimlernie._cli import chat, doctor
+from langchain_aimlernie._cli.completion import Completion, Printer, summarize, to_object
+from langchain_aimlernie._cli.output import (
+    USAGE,
+    CommandError,
+    format_table,
+    format_usd,
+    is_terminal,
+    write,
+    write_error,
+    write_json,
+)
+from langchain_aimlernie._params import first_message
+from langchain_aimlernie._validation import (
+    BASE_URL_VARIABLE,
+    KEY_VARIABLE,
+    base_url_of_environment,
+    is_default_host,
+    parse_base_url,
+    parse_key,
+)
+from langchain_aimlernie.chat_models import ChatAimlErnie
+from langchain_aimlernie.models import ModelCard, list_models
+from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from langchain_core.messages import BaseMessage
+
+    from langchain_aimlernie._cli.arguments import Options
+
+_PROBE_TOKENS = 2000
+"""Maximum tokens of a completion of `doctor`: enough for reasoning, and below each model's cap."""
+
+Server = dict[str, Any]
+"""`base_url` and `api_key`, unless they come from the environment."""
+
+
+def run(options: Options) -> int:
+    """Run a command.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CommandError: It cannot be done.
+        AimlErnieError: A request failed.
+    """
+    with _choose_server(options) as server:
+        return _COMMANDS[options.command](options, server)
+
+
+@contextlib.contextmanager
+def _choose_server(options: Options) -> Iterator[Server]:
+    if not options.local:
+        _check_environment(needs_key=options.command != "models")
+        yield {}
+        return
+    from langchain_aimlernie.testing import ErnieServer  # noqa: PLC0415  only when asked for
+
+    with ErnieServer() as local_server:
+        yield {"base_url": local_server.base_url, "api_key": local_server.api_key}
+
+
+def _check_environment(*, needs_key: bool) -> None:
+    """Check the environment variables, whose names the errors of the package do not have.
+
+    Raises:
+        CommandError: One is invalid, or there is no key for the AI/ML API.
+    """
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    try:
+        with warnings.catch_warnings(action="ignore"):  # the model gives them
+            base_url = parse_base_url(base_url_of_environment())
+        if key:
+            parse_key(key)
+    except ValueError as error:
+        message = str(error).replace("base_url", BASE_URL_VARIABLE)
+        raise CommandError(message.replace("api_key", KEY_VARIABLE)) from None
+    if needs_key and not key and is_default_host(base_url):
+        raise CommandError(f"there is no API key: set {KEY_VARIABLE}, or try --local.")
+
+
+def _create_model(options: Options, server: Server, **settings: Any) -> ChatAimlErnie:
+    """Return the model that the options describe.
+
+    Raises:
+        CommandError: An option is invalid.
+    """
+    settings = {
+        "model": DEFAULT_MODEL if options.model is None else options.model,
+        "temperature": options.temperature,
+        "max_tokens": options.max_tokens,
+        **settings,
+    }
+    spec = find_model(settings["model"])
+    if options.no_reasoning and spec.known and spec.thinking_switch:
+        settings["enable_thinking"] = False
+    try:
+        return ChatAimlErnie(**settings, **server)
+    except ValidationError as error:
+        message = first_message(error).replace("model_name", "model").replace("_", "-")
+        raise CommandError(f"--{message}", USAGE) from None
+
+
+def _ask_or_chat(options: Options, server: Server) -> int:
+    prompt = _read_prompt(options.prompt)
+    history: list[BaseMessage] = [SystemMessage(options.system)] if options.system else []
+    with _create_model(options, server) as llm:
+        if prompt is None:
+            if options.json:
+                raise CommandError("--json needs a prompt.", USAGE)
+            return chat.run(llm, history, is_reasoning_shown=not options.no_reasoning)
+        return _ask(llm, [*history, HumanMessage(prompt)], options)
+
+
+def _ask(llm: ChatAimlErnie, messages: list[BaseMessage], options: Options) -> int:
+    is_reasoning_shown = not options.no_reasoning
+    completion = Completion()
+    if options.json:
+        completion.stream(llm, messages, None)
+        write_json(to_object(completion.message(), is_reasoning_shown=is_reasoning_shown))
+    else:
+        completion.stream(llm, messages, Printer(is_reasoning_shown=is_reasoning_shown))
+        write_error(f"{summarize(completion.message())}\n")
+    return 0
+
+
+def _read_prompt(prompt: str | None) -> str | None:
+    """Return the prompt of the arguments and of standard input; `None` to begin a chat.
+
+    Raises:
+        CommandError: The prompt is blank, or standard input cannot be read.
+    """
+    if prompt is None and is_terminal(sys.stdin):
+        return None
+    if prompt is None or prompt == "-":
+        prompt = _read_input()
+    elif prompt.strip() and _has_input() and (text := _read_input()).strip():
+        prompt = f"{prompt}\n\n{text}"
+    if not prompt.strip():
+        raise CommandError("the prompt is empty; nothing was sent.", USAGE)
+    return prompt
+
+
+def _has_input() -> bool:
+    """Return whether standard input is a pipe, a file or a socket."""
+    try:
+        return sys.stdin is not None and not stat.S_ISCHR(os.fstat(sys.stdin.fileno()).st_mode)
+    except OSError:
+        return False
+
+
+def _read_input() -> str:
+    try:
+        return "" if sys.stdin is None else sys.stdin.read()
+    except OSError as error:
+        raise CommandError(f"cannot read standard input: {error.strerror}.") from None
+
+
+def _list_models(options: Options, server: Server) -> int:
+    cards = list_models(**server)
+    if options.json:
+        write_json(cards)
+        return 0
+    header = ("model", "context", "output", "input", "$/M in", "$/M out", "status")
+    rows = [
+        (
+            card.id,
+            _number(card.context_tokens),
+            _number(card.max_output_tokens),
+            ", ".join(card.input_modalities),
+            _number(card.input_price),
+            _number(card.output_price),
+            _status(card),
+        )
+        for card in cards
+    ]
+    write(format_table([header, *rows], right=(1, 2, 4, 5)))
+    return 0
+
+
+def _status(card: ModelCard) -> str:
+    """Return what the deprecations feed says of a model."""
+    parts = [card.status or ""]
+    if card.shutdown_at is not None:
+        parts.append(f"until {card.shutdown_at:%Y-%m-%d}")
+    if card.replaced_by is not None:
+        parts.append(f"use {card.replaced_by}")
+    return ", ".join(parts)
+
+
+def _show_balance(options: Options, server: Server) -> int:
+    balance, key = account.balance(**server), account.key_info(**server)
+    if options.json:
+        write_json({"balance": balance, "key": key})
+        return 0
+    limit = key.limit
+    rows = [
+        ("balance", format_usd(balance.current_balance)),
+        ("key", f"{key.name or 'without a name'}{', disabled' if key.disabled else ''}"),
+        ("this month", format_usd(key.monthly_usage)),
+        ("limit", "none" if limit is None else f"{format_usd(limit.threshold)}, {limit.retention}"),
+    ]
+    write(format_table(rows))
+    return 0
+
+
+def _show_usage(options: Options, server: Server) -> int:
+    try:
+        usage = account.usage(options.period, **server)
+    except ValueError as error:
+        raise CommandError(f"--{error}", USAGE) from None
+    if options.json:
+        write_json(usage)
+        return 0
+    rows = [
+        ("period", f"{usage.start:%Y-%m-%d %H:%M} to {usage.end:%Y-%m-%d %H:%M} UTC"),
+        ("requests", _number(usage.requests)),
+        ("spent", format_usd(usage.spend)),
+    ]
+    write(format_table(rows))
+    return 0
+
+
+def _diagnose(options: Options, server: Server) -> int:
+    with _create_model(options, server, max_tokens=_PROBE_TOKENS) as llm:
+        return doctor.run(llm, as_json=options.json)
+
+
+def _number(value: object) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+_COMMANDS: Mapping[str | None, Callable[[Options, Server], int]] = {
+    None: _ask_or_chat,
+    "models": _list_models,
+    "balance": _show_balance,
+    "usage": _show_usage,
+    "doctor": _diagnose,
+}

@@ -1,0 +1,371 @@
+"""`aimlernie doctor`: what a server and a model do, next to what the profile says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+from langchain_aimlernie import account
+from langchain_aimlernie._cli import samples
+from langchain_aimlernie._cli.completion import Completion
+from langchain_aimlernie._cli.output import (
+    FAILED,
+    CommandError,
+    format_usd,
+    write,
+    write_json,
+)
+from langchain_aimlernie._text import truncate
+from langchain_aimlernie._validation import is_default_host
+from langchain_aimlernie.errors import (
+    AimlErnieError,
+    AuthenticationError,
+    BadRequestError,
+    InsufficientCreditsError,
+    NotFoundError,
+    PermissionDeniedError,
+)
+from langchain_aimlernie.models import list_models
+from langchain_aimlernie.profiles import find_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from langchain_aimlernie.chat_models import ChatAimlErnie
+
+_MAX_NOTE = 70
+_LOCAL = "local-ErnieServer"
+"""The `system_fingerprint` of the local server, whose fake model sees nothing."""
+
+_FIRST = "text"
+"""The name of the first probe."""
+
+_WORD = "walnut"
+_CITY: Mapping[str, Any] = {
+    "title": "City",
+    "description": "A city.",
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "people": {"type": "integer"}},
+    "required": ["name", "people"],
+    "additionalProperties": False,
+}
+
+
+class Finding(NamedTuple):
+    """What a probe has found.
+
+    Attributes:
+        works: Whether the model has the capability; `None` if that remains open.
+        note: What there is to say about it.
+        message: The response, whose cost is shown.
+    """
+
+    works: bool | None
+    note: str = ""
+    message: AIMessage | None = None
+
+
+class Probe(NamedTuple):
+    """A capability, and the call that shows whether a model has it.
+
+    Attributes:
+        name: Its name in the table.
+        run: Makes the call.
+        expected: What the profile says; `None` if it says nothing.
+    """
+
+    name: str
+    run: Callable[[], Finding]
+    expected: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the table.
+
+    Attributes:
+        capability: The capability.
+        profile: What the profile says; `None` if it says nothing.
+        server: What the server did; `None` if that remains open.
+        usd: What the call cost in US dollars, if the response says so.
+        result: `ok`, `differs`, `not in the profile` or `failed`.
+        note: Details.
+    """
+
+    capability: str
+    profile: bool | None
+    server: bool | None
+    usd: Decimal | None
+    result: str
+    note: str
+
+
+def run(llm: ChatAimlErnie, *, as_json: bool) -> int:
+    """Check the server, then make one call for each capability.
+
+    Args:
+        llm: The model.
+        as_json: Whether to print one JSON object instead of text.
+
+    Returns:
+        The exit code: 0 if the server did what the profile says, else 1.
+
+    Raises:
+        AimlErnieError: Without this the calls make no sense: the server, the key or funds.
+    """
+    checks = _check_server(llm)
+    if not as_json:
+        write("".join(f"{name:<10}{value}\n" for name, value in checks.items()) + "\n")
+        write(_line("capability", "profile", "server", "cost", "result"))
+    rows = []
+    for probe in _Probes(llm):
+        rows.append(_check(probe))
+        if not as_json:
+            write(_format(rows[-1]))
+    is_ok = not any(row.result in ("differs", "failed") for row in rows)
+    total = sum((row.usd for row in rows if row.usd is not None), Decimal(0))
+    if as_json:
+        write_json({"ok": is_ok, "usd": total, "checks": checks, "capabilities": rows})
+    else:
+        write(f"\n{_summary(rows)}; all calls together cost {format_usd(total)}\n")
+    return 0 if is_ok else FAILED
+
+
+def _check_server(llm: ChatAimlErnie) -> dict[str, str]:
+    """Return what there is to say about server, key and balance.
+
+    Raises:
+        AimlErnieError: The server does not respond, or does not accept the key.
+        CommandError: The balance is used up.
+    """
+    server: dict[str, Any] = {"base_url": llm.base_url, "api_key": llm.api_key}
+    names = {name for card in list_models(**server) for name in (card.id, *card.aliases)}
+    is_listed = llm.model_name in names or find_model(llm.model_name).id in names
+    checks = {
+        "base URL": f"{llm.base_url}, responds",
+        "model": f"{llm.model_name}, {'listed' if is_listed else 'not in the list of models'}",
+    }
+    if llm.api_key is None and not is_default_host(llm.base_url):
+        return {**checks, "key": "none; self-hosted servers need none"}
+    try:
+        key = account.key_info(**server)
+        balance = account.balance(**server).current_balance
+    except (NotFoundError, PermissionDeniedError) as error:
+        return {**checks, "account": f"not readable: {error}"}
+    if key.disabled:
+        raise CommandError("the key is disabled.")
+    if balance <= 0:
+        raise CommandError(f"the account has no balance left: {format_usd(balance)}.")
+    threshold = None if key.limit is None else key.limit.threshold
+    limit = "no limit" if threshold is None else f"limit {format_usd(threshold)}"
+    return {**checks, "key": f"accepted, {limit}", "balance": format_usd(balance)}
+
+
+def _get_weather(city: str) -> None:
+    """Get the weather of a city."""
+
+
+def _get_time(city: str) -> None:
+    """Get the local time of a city."""
+
+
+_WEATHER, _TIME = (
+    {**convert_to_openai_tool(function)["function"], "name": name}
+    for function, name in ((_get_weather, "get_weather"), (_get_time, "get_time"))
+)
+
+
+class _Probes:
+    """The probes of a model, each of which makes one call.
+
+    Args:
+        llm: The model.
+    """
+
+    def __init__(self, llm: ChatAimlErnie) -> None:
+        self._llm = llm
+        self._has_cost = False
+        self._reasons = False
+
+    def __iter__(self) -> Iterator[Probe]:
+        """Yield the probes in the order of their calls."""
+        spec = find_model(self._llm.model_name)
+        profile: Mapping[str, Any] = self._llm.profile or {}
+        has_format = None if spec.fields is None else "response_format" in spec.fields
+        yield Probe(_FIRST, self._text, True)
+        yield Probe("stream", self._stream, True)
+        yield Probe("tools", self._tools, profile.get("tool_calling"))
+        yield Probe("forced tool", self._forced_tool, profile.get("tool_choice"))
+        yield Probe("parallel tools", self._parallel_tools, None)
+        yield Probe("json_schema", self._json_schema, profile.get("structured_output"))
+        yield Probe("json_object", self._json_object, has_format)
+        yield Probe("reasoning", self._reasoning, profile.get("reasoning_output"))
+        switch = spec.thinking_switch if spec.known else None
+        yield Probe("thinking switch", self._switch, switch)
+        yield Probe("image", self._image, profile.get("image_inputs"))
+        yield Probe("PDF", self._pdf, profile.get("pdf_inputs"))
+
+    def _text(self) -> Finding:
+        message = self._llm.invoke("Reply with the word: hello")
+        self._has_cost = _has_cost(message)
+        return Finding(bool(message.text.strip()), "" if self._has_cost else "no cost", message)
+
+    def _stream(self) -> Finding:
+        completion = Completion()
+        completion.stream(self._llm, [HumanMessage("Count from one to ten.")], None)
+        message = completion.message()
+        if message.usage_metadata is None:
+            return Finding(False, "no usage", message)
+        if self._has_cost and not _has_cost(message):
+            return Finding(False, "no cost, which responses have that are not streamed", message)
+        return Finding(bool(message.text.strip()), f"{len(completion)} chunks", message)
+
+    def _tools(self) -> Finding:
+        llm = self._llm.bind_tools([_WEATHER])
+        return _called(llm.invoke("What is the weather in Paris?"), "get_weather")
+
+    def _forced_tool(self) -> Finding:
+        # Sent as it is, although `bind_tools` would not force a model that reasons.
+        choice = {"type": "function", "function": {"name": "get_weather"}}
+        llm = self._llm.bind_tools([_WEATHER])
+        return _called(llm.invoke("Hello!", extra_body={"tool_choice": choice}), "get_weather")
+
+    def _parallel_tools(self) -> Finding:
+        llm = self._llm.bind_tools([_WEATHER, _TIME], parallel_tool_calls=True)
+        prompt = "Call get_weather and get_time for Paris, both at once."
+        return _called(llm.invoke(prompt), "get_weather", "get_time")
+
+    def _json_schema(self) -> Finding:
+        llm = self._llm.with_structured_output(_CITY, method="json_schema", include_raw=True)
+        result = llm.invoke("Paris has 2100000 people.")
+        problem = result["parsing_error"]
+        return Finding(problem is None, "" if problem is None else str(problem), result["raw"])
+
+    def _json_object(self) -> Finding:
+        llm = self._llm.bind(response_format={"type": "json_object"})
+        message = llm.invoke("Reply with a JSON object that has the capital of France.")
+        try:
+            is_object = isinstance(json.loads(str(message.text)), dict)
+        except ValueError:
+            is_object = False
+        return Finding(is_object, "" if is_object else str(message.text), message)
+
+    def _reasoning(self) -> Finding:
+        message = self._llm.invoke("Is 91 a prime number?")
+        self._reasons = _has_reasoning(message)
+        return Finding(self._reasons, message=message)
+
+    def _switch(self) -> Finding:
+        body = {"enable_thinking": not self._reasons}
+        message = self._llm.invoke("Is 91 a prime number?", extra_body=body)
+        note = f"with enable_thinking={not self._reasons}"
+        return Finding(_has_reasoning(message) != self._reasons, note, message)
+
+    def _image(self) -> Finding:
+        block = {"type": "image_url", "image_url": {"url": samples.red_png()}}
+        return self._show("Which colour is this? Reply with one word.", block, "red")
+
+    def _pdf(self) -> Finding:
+        file = {"filename": "sample.pdf", "file_data": samples.pdf(f"The word is {_WORD}.")}
+        prompt = "Which word does the document give? Reply with it."
+        return self._show(prompt, {"type": "file", "file": file}, _WORD)
+
+    def _show(self, prompt: str, block: dict[str, Any], expected: str) -> Finding:
+        """Return whether the model has seen what a block contains.
+
+        Args:
+            prompt: The question.
+            block: The block in the API's form.
+            expected: A word of the right response.
+        """
+        content: list[str | dict[Any, Any]] = [{"type": "text", "text": prompt}, block]
+        if block["type"] in find_model(self._llm.model_name).parts:
+            message = self._llm.invoke([HumanMessage(content)])
+        else:  # ours would refuse it
+            body = {"messages": [{"role": "user", "content": content}]}
+            message = self._llm.invoke(prompt, extra_body=body)
+        if message.response_metadata.get("system_fingerprint") == _LOCAL:
+            return Finding(True, "accepted; the fake model sees nothing", message)
+        return Finding(expected in message.text.lower(), f"it says: {message.text}", message)
+
+
+def _called(message: AIMessage, *names: str) -> Finding:
+    """Return whether exactly these tools were called, for a city."""
+    called = [call["name"] for call in message.tool_calls]
+    has_city = all("city" in call["args"] for call in message.tool_calls)
+    return Finding(
+        sorted(called) == sorted(names) and has_city,
+        f"called {', '.join(called) or 'nothing'}",
+        message,
+    )
+
+
+def _has_reasoning(message: AIMessage) -> bool:
+    return bool(message.additional_kwargs.get("reasoning_content"))
+
+
+def _has_cost(message: AIMessage) -> bool:
+    return message.response_metadata.get("usd_spent") is not None
+
+
+def _check(probe: Probe) -> Row:
+    """Make the call of a probe.
+
+    Raises:
+        AimlErnieError: No call will succeed: the model, the key or funds.
+    """
+    try:
+        finding = probe.run()
+    except (AuthenticationError, InsufficientCreditsError):
+        raise
+    except (BadRequestError, NotFoundError) as error:
+        if probe.name == _FIRST and isinstance(error, NotFoundError):
+            raise
+        finding = Finding(False, f"{error.status_code}, {error.message}")
+    except AimlErnieError as error:
+        finding = Finding(None, error.message)
+    works, note, message = finding
+    if works is False and message is not None and _is_truncated(message):
+        works, note = None, "the completion was truncated"
+    if works is None:
+        result = "failed"
+    elif probe.expected is None:
+        result = "not in the profile"
+    else:
+        result = "ok" if works == probe.expected else "differs"
+    usd = None if message is None else message.response_metadata.get("usd_spent")
+    return Row(
+        probe.name,
+        probe.expected,
+        works,
+        None if usd is None else Decimal(str(usd)),
+        result,
+        truncate(" ".join(note.split()), _MAX_NOTE),
+    )
+
+
+def _is_truncated(message: AIMessage) -> bool:
+    return message.response_metadata.get("finish_reason") == "length"
+
+
+def _format(row: Row) -> str:
+    words = {True: "yes", False: "no", None: "-"}
+    result = f"{row.result}: {row.note}" if row.note else row.result
+    return _line(row.capability, words[row.profile], words[row.server], format_usd(row.usd), result)
+
+
+def _line(*cells: str) -> str:
+    return "{:<16}{:<9}{:<8}{:<11}{}\n".format(*cells)
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    """Return how many capabilities differ or could not be checked."""
+    counts = {name: sum(row.result == name for row in rows) for name in ("differs", "failed")}
+    if not any(counts.values()):
+        return "The server does what the profile says"
+    return f"Differences: {counts['differs']} of {len(rows)}, failed: {counts['failed']}"

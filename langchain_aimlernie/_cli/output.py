@@ -1,0 +1,151 @@
+"""Standard output and error: closed, full and limited to an encoding, but never a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, TextIO
+
+FAILED, USAGE, INTERRUPTED = 1, 2, 130
+"""Exit codes; the last is the shells' for a program that SIGINT ended (128 + 2)."""
+
+
+class CommandError(Exception):
+    """The command ends with a message on stderr.
+
+    Attributes:
+        code: The exit code.
+    """
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ReaderGoneError(Exception):
+    """Whatever read our output, such as `head`, has read enough."""
+
+
+def replace_unencodable() -> None:
+    """Let standard streams replace what their encoding lacks, instead of raising an error."""
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a stream is a terminal; `None` is a closed one."""
+    return stream is not None and stream.isatty()
+
+
+def has_colour(stream: TextIO | None) -> bool:
+    """Return whether escape sequences may be written (https://no-color.org)."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return is_terminal(stream) and not is_plain
+
+
+def check_output() -> None:
+    """Raise before a call is paid for whose response nobody would see.
+
+    Raises:
+        CommandError: Standard output is closed.
+    """
+    if sys.stdout is None:
+        raise CommandError("standard output is closed.")
+
+
+def write(text: str) -> None:
+    """Write to standard output.
+
+    Raises:
+        ReaderGoneError: It is a pipe that nothing reads any more.
+        CommandError: It cannot be written to.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard(sys.stdout)
+        raise ReaderGoneError from None
+    except OSError as error:
+        _discard(sys.stdout)
+        raise CommandError(f"cannot write to standard output: {error.strerror}.") from None
+
+
+def write_error(text: str) -> None:
+    """Write to standard error, if that is possible."""
+    if sys.stderr is None:
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
+
+
+def finish() -> None:
+    """Flush what others have written, so that no error is left for the interpreter to print."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """Send to the null device what a stream still has, also when the interpreter flushes it."""
+    with contextlib.suppress(OSError):  # in memory, it has no descriptor
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def write_json(value: object) -> None:
+    """Write a value as JSON; of dataclasses, the fields that their repr shows."""
+    is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+    write(json.dumps(value, indent=2, ensure_ascii=not is_unicode, default=_encode) + "\n")
+
+
+def _encode(value: Any) -> object:
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value) if each.repr}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else str(value)
+
+
+def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Return rows as lines with aligned columns.
+
+    Args:
+        rows: The rows; the first is the header.
+        right: The indices of columns that are aligned to the right.
+    """
+    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    lines = (
+        "  ".join(
+            cell.rjust(width) if index in right else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=False))
+        )
+        for row in rows
+    )
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def format_usd(value: Decimal | None) -> str:
+    """Return an amount with two to six decimals; nothing for `None`."""
+    if value is None:
+        return ""
+    dollars, _, decimals = f"{value:,.6f}".partition(".")
+    return f"${dollars}.{decimals.rstrip('0').ljust(2, '0')}"
