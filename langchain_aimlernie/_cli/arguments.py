@@ -26,6 +26,7 @@ commands, as the first argument:
   models    list the models that the server has, with their prices
   balance   show the balance of the account, and the limit of the key
   usage     show what the key has spent (--period 24h, 7d, 30d)
+  batch     run many prompts from a file: aimlernie batch in.jsonl -o out.jsonl; see batch --help
   doctor    make one call for each capability of a model, and compare it with the profile
 
 Without a prompt a chat begins. Standard input that is not a terminal is the prompt, or is added to
@@ -104,7 +105,7 @@ def _reject_others(
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="aimlernie",
-        usage="aimlernie [options] [prompt ... | models | balance | usage | doctor]",
+        usage="aimlernie [options] [prompt ... | models | balance | usage | batch | doctor]",
         description="Ask an ERNIE model, or chat with it; the cost is shown after each response.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 _PROBE_TOKENS = 2000
 """Maximum tokens of a completion of `doctor`: enough for reasoning, and below each model's cap."""
 
+_WITHOUT_KEY = ("models", "batch --dry-run")
+
 Server = dict[str, Any]
 """`base_url` and `api_key`, unless they come from the environment."""
 
@@ -62,14 +64,14 @@ def run(options: Options) -> int:
         CommandError: It cannot be done.
         AimlErnieError: A request failed.
     """
-    with _choose_server(options) as server:
+    with choose_server(options) as server:
         return _COMMANDS[options.command](options, server)
 
 
 @contextlib.contextmanager
-def _choose_server(options: Options) -> Iterator[Server]:
+def choose_server(options: Options) -> Iterator[Server]:
     if not options.local:
-        _check_environment(needs_key=options.command != "models")
+        _check_environment(needs_key=options.command not in _WITHOUT_KEY)
         yield {}
         return
     from langchain_aimlernie.testing import ErnieServer  # noqa: PLC0415  only when asked for
@@ -97,7 +99,7 @@ def _check_environment(*, needs_key: bool) -> None:
         raise CommandError(f"there is no API key: set {KEY_VARIABLE}, or try --local.")
 
 
-def _create_model(options: Options, server: Server, **settings: Any) -> ChatAimlErnie:
+def create_model(options: Options, server: Server, **settings: Any) -> ChatAimlErnie:
     """Return the model that the options describe.
 
     Raises:
@@ -122,7 +124,7 @@ def _create_model(options: Options, server: Server, **settings: Any) -> ChatAiml
 def _ask_or_chat(options: Options, server: Server) -> int:
     prompt = _read_prompt(options.prompt)
     history: list[BaseMessage] = [SystemMessage(options.system)] if options.system else []
-    with _create_model(options, server) as llm:
+    with create_model(options, server) as llm:
         if prompt is None:
             if options.json:
                 raise CommandError("--json needs a prompt.", USAGE)
@@ -240,7 +242,7 @@ def _show_usage(options: Options, server: Server) -> int:
 
 
 def _diagnose(options: Options, server: Server) -> int:
-    with _create_model(options, server, max_tokens=_PROBE_TOKENS) as llm:
+    with create_model(options, server, max_tokens=_PROBE_TOKENS) as llm:
         return doctor.run(llm, as_json=options.json)
 
 

@@ -52,12 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    options = parse_arguments(arguments)
+    is_batch = arguments[:1] == ["batch"]
+    options = None if is_batch else parse_arguments(arguments)
     check_output()
     from langchain_aimlernie._cli import commands  # noqa: PLC0415  it imports LangChain
     from langchain_aimlernie.errors import AimlErnieError  # noqa: PLC0415  likewise
 
     try:
+        if options is None:
+            from langchain_aimlernie._cli import batch  # noqa: PLC0415  likewise
+
+            return batch.run(arguments[1:])
         return commands.run(options)
     except AimlErnieError as error:
         raise CommandError(str(error)) from None

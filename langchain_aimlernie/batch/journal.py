@@ -61,6 +61,8 @@ class Journal:
             BatchError: Another run uses them, or one has an invalid line.
             OSError: They cannot be written.
         """
+        if self.out.exists() and not self.out.is_file():
+            raise BatchError(f"{self.out} is no regular file.")
         self._lock = _lock(self.out)
         try:
             if self.out.exists():

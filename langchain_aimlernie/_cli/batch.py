@@ -1,0 +1,200 @@
+"""The command `batch`: many prompts from a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, Self
+
+from typing_extensions import override
+
+from langchain_aimlernie._cli.arguments import Options
+from langchain_aimlernie._cli.commands import choose_server, create_model
+from langchain_aimlernie._cli.output import (
+    FAILED,
+    INTERRUPTED,
+    CommandError,
+    is_terminal,
+    write,
+    write_error,
+)
+from langchain_aimlernie.batch import BatchError, BatchReport, BatchRun, RowFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_EPILOG = """\
+The input is JSON Lines, in OpenAI's batch format or with "prompt" or "messages" in each line, or
+CSV with --template. A run on the same output continues where the last one stopped. Failed rows go
+to NAME.errors.jsonl beside NAME.jsonl.
+
+exit codes: 0 all rows succeeded, 1 the run was refused or failed, 2 some rows failed, also of
+earlier runs, 3 stopped by the budget or by missing credits, 130 interrupted; after 3 and 130 run
+it again to continue
+"""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command.
+
+    Args:
+        arguments: The arguments after `batch`.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        CommandError: The run is refused, or the output cannot be written.
+        AimlErnieError: The key is not accepted.
+    """
+    options = _build_parser().parse_args(arguments)
+    if options.input == "-":
+        raise CommandError("the input must be a file: it is read twice.")
+    common = Options(
+        "batch --dry-run" if options.dry_run else "batch",
+        model=options.model,
+        temperature=options.temperature,
+        max_tokens=options.max_tokens,
+        no_reasoning=options.no_reasoning,
+        local=options.local,
+    )
+    try:
+        rows = RowFile(options.input, options.template, options.system, options.shard)
+        schema = None if options.schema is None else _read_schema(options.schema)
+        with (
+            choose_server(common) as server,
+            create_model(common, server) as llm,
+            _Progress(rows, is_shown=not options.dry_run) as progress,
+        ):
+            batch = BatchRun(
+                llm,
+                options.output,
+                schema=schema,
+                limit_usd=options.limit_usd,
+                max_in_flight=options.max_in_flight,
+                rpm=options.rpm,
+                tpm=options.tpm,
+                retry_failed=options.retry_failed,
+                on_progress=progress.show,
+            )
+            if options.dry_run:
+                write(f"{batch.estimate(rows)}\n")
+                return 0
+            return _run(batch, rows, progress)
+    except CommandError as error:
+        raise CommandError(str(error)) from None  # 2 says that rows have failed
+    except (ValueError, ImportError) as error:
+        raise CommandError(str(error)) from None
+    except OSError as error:
+        notes = " ".join(getattr(error, "__notes__", ()))
+        problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        raise CommandError(f"{problem}. {notes}".strip()) from None
+
+
+def _run(batch: BatchRun, rows: RowFile, progress: _Progress) -> int:
+    try:
+        report = batch.run(rows)
+    except KeyboardInterrupt:
+        progress.close()
+        write_error(f"{batch.report}\n")
+        return INTERRUPTED
+    progress.close()
+    write_error(f"{report}\n")
+    return report.exit_code
+
+
+class _Progress:
+    """A progress bar on standard error, if that is a terminal.
+
+    Args:
+        rows: The input, whose rows are counted for it.
+        is_shown: Whether there is to be one at all.
+    """
+
+    def __init__(self, rows: RowFile, *, is_shown: bool) -> None:
+        self._bar: Any = None
+        if is_shown and is_terminal(sys.stderr):
+            from tqdm import tqdm  # noqa: PLC0415  of the extra `batch`
+
+            self._bar = tqdm(total=sum(1 for _ in rows), unit="row", file=sys.stderr)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def show(self, report: BatchReport) -> None:
+        """Show how far a run is."""
+        if self._bar is not None:
+            done = report.succeeded + report.failed + report.skipped
+            tokens = report.input_tokens + report.output_tokens
+            self._bar.set_postfix_str(f"{tokens:,} tokens, ${report.usd:f}", refresh=False)
+            self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _read_schema(path: str) -> dict[str, Any]:
+    try:
+        schema = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise BatchError(f"{path}: no JSON: {error}.") from None
+    if not isinstance(schema, dict):
+        raise BatchError(f"{path}: a JSON Schema must be an object.")
+    return schema
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Return the numbers in `3/16`.
+
+    Raises:
+        ArgumentTypeError: It is not of that form.
+    """
+    first, _, count = text.partition("/")
+    if first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count):
+        return int(first), int(count)
+    raise argparse.ArgumentTypeError(f"must be like 3/16, with 1 to 16 before the slash: {text}")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose usage errors exit with 1: 2 says that rows have failed."""
+
+    @override
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(FAILED, f"{self.prog}: error: {message}\n")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="aimlernie batch",
+        description="Run many prompts from a file, and save every response.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("input", help="the rows: JSON Lines, or CSV if the name ends in .csv")
+    add("-o", "--output", required=True, metavar="OUT.jsonl", help="where the responses go")
+    add("--model", help="the model's id (default: baidu/ernie-4.5-21b-a3b)")
+    add("--system", help="system message of each row that has none")
+    add("--temperature", type=float, help="0 to 2")
+    add("--max-tokens", type=int, help="maximum tokens of a completion, reasoning included")
+    add("--no-reasoning", action="store_true", help="switch reasoning off where possible")
+    add("--template", help="the prompt, with columns in braces: 'Summarise: {text}'")
+    add("--schema", metavar="S.json", help="JSON Schema of the completions")
+    add("--max-in-flight", type=int, default=64, help="most calls at a time (default: 64)")
+    add("--rpm", type=float, help="requests per minute")
+    add("--tpm", type=float, help="tokens per minute")
+    add("--limit-usd", help="budget in US dollars of all runs on this output")
+    add("--retry-failed", choices=("none", "transient", "all"), default="none")
+    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only each N-th row, from I")
+    add("--dry-run", action="store_true", help="print what it would cost; send nothing")
+    add("--local", action="store_true", help="use a local test server, without a key")
+    return parser
