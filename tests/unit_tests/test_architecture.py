@@ -22,6 +22,7 @@ ORDER = {
             ["_http"],
             ["_bindings", "_client", "chat_models"],
             ["models", "spend"],
+            ["middleware", "tracing"],
             ["__init__", "__main__"],
         ]
     )
