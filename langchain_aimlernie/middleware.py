@@ -97,6 +97,8 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             so. `"error"` raises a `BudgetExceededError`. `"interrupt"` interrupts the run with a
             dict that states the amounts (this needs a checkpointer); resume it with a higher limit,
             `Command(resume={"thread_limit_usd": "0.50"})`, or end it with `Command(resume=False)`.
+        price: Price of a response that does not state it, as in `SpendTracker`; without it, such
+            calls cost nothing.
 
     Raises:
         ValueError: There is no limit, one is no number of at least 0, or `exit_behavior` is none of
@@ -111,6 +113,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         thread_limit_usd: Decimal | float | str | None = None,
         run_limit_usd: Decimal | float | str | None = None,
         exit_behavior: Literal["end", "error", "interrupt"] = "end",
+        price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None = None,
     ) -> None:
         super().__init__()
         self.thread_limit_usd = _amount("thread_limit_usd", thread_limit_usd)
@@ -122,6 +125,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
                 f"exit_behavior={exit_behavior!r}: must be 'end', 'error' or 'interrupt'."
             )
         self.exit_behavior = exit_behavior
+        self._price = price
         self._unsaved: dict[_Thread, Decimal] = {}
         self._lock = threading.Lock()
 
@@ -226,6 +230,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         ledger = _counter.ledger_of(getattr(config.get("callbacks"), "parent_run_id", None))
         place = config.get("configurable", {})
         thread = place.get("thread_id"), str(place.get("checkpoint_ns", "")).rpartition("|")[0]
+        ledger.use_price(self._price)
         with self._lock:
             unsaved = self._unsaved.pop(thread, _ZERO)
         if thread[0] is not None:
@@ -346,6 +351,12 @@ class _Ledger(SpendTracker):
         self._priced = self._known  # calls of one run tell all others the prices
         self._taken = _ZERO
         self.on_end: Callable[[Decimal], None] | None = None
+
+    def use_price(
+        self, price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None
+    ) -> None:
+        """Price responses that state no price with this function."""
+        self._price = price
 
     def take(self) -> Decimal:
         """Return what has been spent since this method was called last."""

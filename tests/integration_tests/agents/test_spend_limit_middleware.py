@@ -17,13 +17,13 @@ from langchain.agents.middleware import (
     SummarizationMiddleware,
 )
 from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
-from langsmith import RunTree, tracing_context
 
 from langchain_aimlernie import BudgetExceededError, SpendTracker
 from langchain_aimlernie.middleware import SpendLimitMiddleware
@@ -122,16 +122,6 @@ def tool_with_callbacks(llm):
     return tool_of(call)
 
 
-def traced_tool(llm):
-    """The parent of the call is a run of LangSmith's, as in a function that is `@traceable`."""
-
-    def call(task: str) -> str:
-        with tracing_context(enabled=False, parent=RunTree(name="traced")):
-            return llm.invoke(task).text
-
-    return tool_of(call)
-
-
 def batching_tool(llm):
     return tool_of(lambda task: llm.batch([task])[0].text)
 
@@ -161,7 +151,6 @@ def agent_tool(agent):
         threaded_tool,
         streaming_tool,
         tool_with_callbacks,
-        traced_tool,
         batching_tool,
         sub_agent,
         limited_sub_agent,
@@ -293,6 +282,19 @@ def test_what_a_failing_tool_spent_counts_in_the_next_run(model, script, ask):
     with pytest.raises(RuntimeError):
         ask(agent, question(), THREAD)
     assert spent(agent) == "0.003"
+
+
+def test_a_call_of_another_model_has_the_price_that_the_user_knows(model, script, ask):
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    other = GenericFakeChatModel(messages=iter([AIMessage("a", usage_metadata=usage)]))
+    script(1, "Yes.")
+    agent = agent_of(
+        model(),
+        threaded_tool(other),
+        price=lambda name, usage: Decimal("0.02") * usage["output_tokens"],
+    )
+    ask(agent, question(), THREAD)
+    assert spent(agent) == "0.102"
 
 
 def test_nothing_is_kept_of_a_run_that_has_ended(model, script, ask):
