@@ -338,7 +338,7 @@ def _amount(name: str, value: Decimal | float | str | None) -> Decimal | None:
 
 
 def _add(amount: str | None, more: Decimal) -> str:
-    return f"{Decimal(amount or 0) + more:f}"
+    return f"{(Decimal(amount or 0) + more).normalize():f}"
 
 
 class _Ledger(SpendTracker):

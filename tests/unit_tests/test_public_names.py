@@ -13,7 +13,16 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 import langchain_aimlernie
-from langchain_aimlernie import ChatAimlErnie, errors, models, profiles, spend, testing
+from langchain_aimlernie import (
+    ChatAimlErnie,
+    errors,
+    middleware,
+    models,
+    profiles,
+    spend,
+    testing,
+    tracing,
+)
 from langchain_aimlernie._types import Settings
 
 NAMES = {
@@ -73,7 +82,16 @@ def test_the_pytest_plugin_does_not_load_langchain():
 
 def public_callables():
     """The public functions and the public methods of public classes."""
-    for module in (langchain_aimlernie, errors, spend, models, profiles, testing):
+    for module in (
+        langchain_aimlernie,
+        errors,
+        spend,
+        models,
+        profiles,
+        testing,
+        middleware,
+        tracing,
+    ):
         for name in module.__all__:
             found = getattr(module, name)
             if inspect.isclass(found):
