@@ -54,6 +54,8 @@ _Thread = tuple[Any, str]
 _MAX_UNSAVED = 10_000
 """Threads of which a middleware keeps what a run could not save."""
 
+_lock = threading.Lock()
+
 
 class SpendLimitState(AgentState[ResponseT]):
     """State of an agent with `SpendLimitMiddleware`; amounts are exact decimals, as strings.
@@ -127,7 +129,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         self.exit_behavior = exit_behavior
         self._price = price
         self._unsaved: dict[_Thread, Decimal] = {}
-        self._lock = threading.Lock()
 
     @override
     def before_agent(
@@ -231,14 +232,14 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         place = config.get("configurable", {})
         thread = place.get("thread_id"), str(place.get("checkpoint_ns", "")).rpartition("|")[0]
         ledger.use_price(self._price)
-        with self._lock:
+        with _lock:
             unsaved = self._unsaved.pop(thread, _ZERO)
         if thread[0] is not None:
             ledger.on_end = lambda rest: self._keep(thread, rest)
         return unsaved, ledger.take()
 
     def _keep(self, thread: _Thread, amount: Decimal) -> None:
-        with self._lock:
+        with _lock:
             self._unsaved[thread] = self._unsaved.get(thread, _ZERO) + amount
             if len(self._unsaved) > _MAX_UNSAVED:
                 del self._unsaved[next(iter(self._unsaved))]
@@ -386,7 +387,6 @@ class _Counter(Meter):
         super().__init__()
         self._runs: dict[UUID, _Run] = {}
         self._calls: dict[UUID, list[_Ledger]] = {}
-        self._lock = threading.Lock()
 
     def ledger_of(self, node: UUID | None) -> _Ledger:
         """Return the ledger of the graph in which this is a node's run."""
@@ -429,7 +429,7 @@ class _Counter(Meter):
     ) -> None:
         graph = self._start(run_id, parent_run_id).parent
         is_node = kwargs.get("name") == (metadata or {}).get("langgraph_node")
-        with self._lock:
+        with _lock:
             if is_node and graph is not None and graph.ledger is None:
                 graph.ledger = _Ledger()
 

@@ -23,10 +23,12 @@ from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
-from langchain_aimlernie import BudgetExceededError, SpendTracker
+from langchain_aimlernie import BudgetExceededError, SpendTracker, middleware
 from langchain_aimlernie.middleware import SpendLimitMiddleware
+from langchain_aimlernie.testing import Fault
 
 THREAD = {"configurable": {"thread_id": "1"}}
 COST = {"usage": {"credits_used": 2000, "usd_spent": 0.001}}
@@ -69,11 +71,11 @@ def has_no_open_calls(messages):
     return calls == {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
 
 
-def agent_of(llm, *tools, middleware=(), checkpointer=None, **limits):
+def agent_of(llm, *tools, before=(), checkpointer=None, **limits):
     return create_agent(
         llm,
         list(tools),
-        middleware=[*middleware, SpendLimitMiddleware(**{"thread_limit_usd": 1, **limits})],
+        middleware=[*before, SpendLimitMiddleware(**{"thread_limit_usd": 1, **limits})],
         checkpointer=checkpointer or InMemorySaver(),
     )
 
@@ -173,7 +175,7 @@ def test_the_middleware_a_tracker_and_the_server_count_the_same(
     agent = agent_of(
         llm,
         sub_agent(llm),
-        middleware=[
+        before=[
             Planner(llm),
             SummarizationMiddleware(llm, trigger=("messages", 3), keep=("messages", 2)),
         ],
@@ -221,7 +223,7 @@ def test_five_concurrent_runs_stay_separate(model, ernie_server, ask):
             llm.invoke(state["messages"][-1].text)
             llm.invoke(state["messages"][-1].text)
 
-    agent = agent_of(llm, middleware=[Twice()], run_limit_usd=1)
+    agent = agent_of(llm, before=[Twice()], run_limit_usd=1)
     threads = [{"configurable": {"thread_id": str(number)}} for number in range(5)]
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda n: ask(agent, question(str(n)), threads[n]), range(5)))
@@ -284,6 +286,40 @@ def test_what_a_failing_tool_spent_counts_in_the_next_run(model, script, ask):
     assert spent(agent) == "0.003"
 
 
+@pytest.mark.parametrize("mode", ["messages", "updates", "values"])
+def test_a_streamed_run_counts(model, script, mode):
+    script(1, "Inner.", "Outer.")
+    agent = agent_of(model(), plain_tool(model()))
+    list(agent.stream(question(), THREAD, stream_mode=mode))
+    assert spent(agent) == "0.003"
+
+    async def stream():
+        async for _ in agent.astream(question(), THREAD, stream_mode=mode):
+            pass
+
+    script(1, "Inner.", "Outer.")
+    asyncio.run(stream())
+    assert spent(agent) == "0.006"
+
+
+def test_an_abandoned_stream_counts_in_the_next_run(model, ernie_server, script):
+    script("First.")
+    ernie_server.reply("Second, " * 50, fault=Fault("stall", events=9))
+    script("Third.")
+    agent = agent_of(model())
+
+    async def abandon():
+        await agent.ainvoke(question(), THREAD)
+        stream = agent.astream(question(), THREAD, stream_mode="messages")
+        await anext(stream)
+        await stream.aclose()
+        await agent.ainvoke(question(), THREAD)
+
+    asyncio.run(abandon())
+    assert Decimal(spent(agent)) > Decimal("0.002")
+    assert middleware._counter._runs == middleware._counter._calls == {}
+
+
 def test_a_call_of_another_model_has_the_price_that_the_user_knows(model, script, ask):
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     other = GenericFakeChatModel(messages=iter([AIMessage("a", usage_metadata=usage)]))
@@ -298,12 +334,10 @@ def test_a_call_of_another_model_has_the_price_that_the_user_knows(model, script
 
 
 def test_nothing_is_kept_of_a_run_that_has_ended(model, script, ask):
-    from langchain_aimlernie.middleware import _counter
-
     script(1, "Inner.", "Outer.")
     agent = agent_of(model(), sub_agent(model()))
     ask(agent, question(), THREAD)
-    assert _counter._runs == _counter._calls == {}
+    assert middleware._counter._runs == middleware._counter._calls == {}
 
 
 # What happens at the limit.
@@ -428,6 +462,20 @@ def test_a_raised_limit_of_the_thread_stays(model, ernie_server, script, ask):
     assert "__interrupt__" in ask(agent, question(), THREAD)
 
 
+def test_an_agent_within_a_graph_is_interrupted(model, script, ask):
+    llm = model()
+    limit = SpendLimitMiddleware(run_limit_usd="0.001", exit_behavior="interrupt")
+    graph = StateGraph(MessagesState)
+    graph.add_node("agent", create_agent(llm, [tool_of(work)], middleware=[limit]))
+    graph.add_edge(START, "agent")
+    graph = graph.compile(checkpointer=InMemorySaver())
+    script(1)
+    assert "__interrupt__" in ask(graph, question(), THREAD)
+    script("Done.")
+    state = ask(graph, Command(resume={"run_limit_usd": 1}), THREAD)
+    assert state["messages"][-1].text == "Done."
+
+
 def test_a_human_ends_the_run(model, ernie_server, ask):
     agent = agent_of(model(), thread_limit_usd=0, exit_behavior="interrupt")
     ask(agent, question(), THREAD)
@@ -450,7 +498,7 @@ def test_an_unusable_resume_value_is_asked_for_again(model, script, ask, value):
 
 def test_a_price_is_saved_before_a_human_is_asked_about_a_tool(model, script, ask):
     script(1)
-    agent = agent_of(model(), tool_of(work), middleware=[HumanInTheLoopMiddleware({"work": True})])
+    agent = agent_of(model(), tool_of(work), before=[HumanInTheLoopMiddleware({"work": True})])
     ask(agent, question(), THREAD)
     assert spent(agent) == "0.001"
 
