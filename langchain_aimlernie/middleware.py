@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import takewhile
 from typing import Annotated, Any, ClassVar, Literal, NotRequired
 from uuid import UUID
 
@@ -79,10 +80,11 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     """Stops an agent when its thread or its run has spent a limit.
 
     Every call of a chat model within the agent's run counts, also those of sub-agents, tools and
-    other middleware. A call that is cancelled or abandoned counts with an estimate, as in
-    `SpendTracker`. The limit is checked before each model call of the agent that has the
-    middleware. A call of a sub-agent or of a tool is counted, not interrupted, so that a run may
-    exceed the limit by what is spent between two checks; a `SpendTracker` is the hard limit.
+    other middleware (in a plain thread, if it is given the config of the tool or node). A call that
+    is cancelled or abandoned counts with an estimate, as in `SpendTracker`. The limit is checked
+    before each model call of the agent that has the middleware. A call of a sub-agent or of a tool
+    is counted, not interrupted, so that a run may exceed the limit by what is spent between two
+    checks; a `SpendTracker` is the hard limit.
 
     A run lasts from its input to its end, through interrupts. The total of the thread is kept in
     the agent's private state: with a checkpointer, later runs with the same `thread_id` continue
@@ -308,15 +310,17 @@ def _raised(value: object, names: Collection[str]) -> dict[str, str]:
 def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
     """Return an update of `messages` that ends them with `text` and leaves no tool call open."""
     closing = AIMessage(text)
-    done = {message.tool_call_id for message in messages if isinstance(message, ToolMessage)}
     complete: list[BaseMessage] = []
     missing: list[BaseMessage] = []
-    for message in (*messages, closing):
+    for index, message in enumerate((*messages, closing), start=1):
         if not isinstance(message, ToolMessage):
             complete += missing
             missing = []
         complete.append(message)
         if isinstance(message, AIMessage):
+            # Some servers use an id again in another message.
+            later = takewhile(lambda each: not isinstance(each, AIMessage), messages[index:])
+            done = {each.tool_call_id for each in later if isinstance(each, ToolMessage)}
             missing = [
                 ToolMessage(
                     f"Not called: {text}",

@@ -19,6 +19,7 @@ from langchain.agents.middleware import (
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import ensure_config
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -51,11 +52,9 @@ def question(text="Dig!"):
     return {"messages": [HumanMessage(text)]}
 
 
-def tool_of(function, afunction=None):
-    """A tool `work`; without `afunction` an async agent runs it in a thread."""
-    return StructuredTool.from_function(
-        function, afunction, name="work", description="Do a piece of work."
-    )
+def tool_of(function, afunction=None, name="work"):
+    """A tool; without `afunction` an async agent runs it in a thread."""
+    return StructuredTool.from_function(function, afunction, name=name, description="Work.")
 
 
 def work(task: str) -> str:
@@ -124,6 +123,14 @@ def tool_with_callbacks(llm):
     return tool_of(call)
 
 
+def tool_with_plain_thread(llm):
+    def call(task: str) -> str:
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(llm.invoke, task, ensure_config()).result().text
+
+    return tool_of(call)
+
+
 def batching_tool(llm):
     return tool_of(lambda task: llm.batch([task])[0].text)
 
@@ -154,6 +161,7 @@ def agent_tool(agent):
         streaming_tool,
         tool_with_callbacks,
         batching_tool,
+        tool_with_plain_thread,
         sub_agent,
         limited_sub_agent,
     ],
@@ -175,13 +183,14 @@ def test_the_middleware_a_tracker_and_the_server_count_the_same(
     agent = agent_of(
         llm,
         sub_agent(llm),
+        tool_of(lambda task: llm.invoke(task).text, name="look"),
         before=[
             Planner(llm),
             SummarizationMiddleware(llm, trigger=("messages", 3), keep=("messages", 2)),
         ],
     )
     ernie_server.reply("A plan.")
-    ernie_server.reply("Two tasks.", tool_calls=[CALL, CALL])
+    ernie_server.reply("Two tasks.", tool_calls=[CALL, {**CALL, "name": "look"}])
     ernie_server.reply("The first result.")
     ernie_server.reply("The second result, which is longer.")
     ernie_server.reply("A summary.")
@@ -192,7 +201,6 @@ def test_the_middleware_a_tracker_and_the_server_count_the_same(
 
 
 def test_five_concurrent_runs_stay_separate(model, ernie_server, ask):
-    """Also without a thread: it is the tree of runs that tells them apart."""
     together = threading.Barrier(5)
     costs = [{"usage": {"credits_used": 20 * n, "usd_spent": n / 100000}} for n in range(1, 6)]
 
@@ -390,6 +398,8 @@ def test_an_open_call_of_the_history_gets_a_result(model, ask, later):
     calls = [{"name": "work", "args": {}, "id": number} for number in "ab"]
     broken = {"name": "work", "args": "{", "id": "c", "error": None, "type": "invalid_tool_call"}
     history = [
+        AIMessage("", tool_calls=[{"name": "work", "args": {}, "id": "b"}]),
+        ToolMessage("Dug.", tool_call_id="b"),
         HumanMessage("Dig!"),
         AIMessage("", tool_calls=calls, invalid_tool_calls=[broken]),
         ToolMessage("Dug.", tool_call_id="a"),
@@ -397,10 +407,10 @@ def test_an_open_call_of_the_history_gets_a_result(model, ask, later):
     ]
     agent = agent_of(model(), tool_of(work), thread_limit_usd=0)
     messages = ask(agent, {"messages": history}, THREAD)["messages"]
-    results = messages[2:5]
+    results = messages[4:7]
     assert [message.tool_call_id for message in results] == ["a", "b", "c"]
     assert [message.status for message in results] == ["success", "error", "error"]
-    assert [type(message) for message in messages[5:]] == [*map(type, later), AIMessage]
+    assert [type(message) for message in messages[7:]] == [*map(type, later), AIMessage]
 
 
 def test_an_error_names_the_amounts_and_leaves_a_thread_that_can_go_on(
