@@ -192,7 +192,7 @@ class InsufficientCreditsError(PermissionDeniedError):
 
 
 class BudgetExceededError(InsufficientCreditsError):
-    """The limit of a `SpendTracker` does not allow this call, which was not sent."""
+    """The limit of a tracker or middleware does not allow this call, which was not sent."""
 
 
 class BadRequestError(AimlErnieError, ModelInvalidRequestError):

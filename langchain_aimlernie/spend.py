@@ -879,21 +879,27 @@ def spend_of(message: AIMessage) -> Spend:
     usage: Mapping[str, Any] = message.usage_metadata or {}
     if usage.get("total_cost") == 0:  # langchain-core's mark of a response from its cache
         return Spend(cached=1)
+    usd = price_of(message.response_metadata)
     credit_count = parse_amount(message.response_metadata.get("credits_used"))
-    usd = parse_amount(message.response_metadata.get("usd_spent"))
-    unpriced = credit_count is None and usd is None
     if credit_count is None:
         credit_count = (usd or _ZERO) * _CREDITS_PER_USD
     return Spend(
         calls=1,
-        unpriced=int(unpriced),
+        unpriced=int(usd is None),
         input_tokens=usage.get("input_tokens") or 0,
         cached_tokens=(usage.get("input_token_details") or {}).get("cache_read") or 0,
         output_tokens=usage.get("output_tokens") or 0,
         reasoning_tokens=(usage.get("output_token_details") or {}).get("reasoning") or 0,
         credits=credit_count,
-        usd=credit_count / _CREDITS_PER_USD if usd is None else usd,
+        usd=usd or _ZERO,
     )
+
+
+def price_of(response_metadata: Mapping[str, Any]) -> Decimal | None:
+    """Return the price of a response in US dollars; `None` if it does not state one."""
+    usd = parse_amount(response_metadata.get("usd_spent"))
+    credit_count = parse_amount(response_metadata.get("credits_used"))
+    return credit_count / _CREDITS_PER_USD if usd is None and credit_count is not None else usd
 
 
 def parse_amount(value: object) -> Decimal | None:

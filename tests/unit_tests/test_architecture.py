@@ -22,7 +22,7 @@ ORDER = {
             ["_http"],
             ["_get", "_deprecations"],
             ["_bindings", "_client", "account", "chat_models", "models", "spend"],
-            ["batch"],
+            ["batch", "middleware", "tracing"],
             ["_cli"],
             ["__init__", "__main__"],
         ]

@@ -13,7 +13,18 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 
 import langchain_aimlernie
-from langchain_aimlernie import ChatAimlErnie, account, errors, models, profiles, spend, testing
+from langchain_aimlernie import (
+    ChatAimlErnie,
+    account,
+    batch,
+    errors,
+    middleware,
+    models,
+    profiles,
+    spend,
+    testing,
+    tracing,
+)
 from langchain_aimlernie._types import Settings
 
 NAMES = {
@@ -74,7 +85,18 @@ def test_the_pytest_plugin_does_not_load_langchain():
 
 def public_callables():
     """The public functions and the public methods of public classes."""
-    for module in (langchain_aimlernie, account, errors, spend, models, profiles, testing):
+    for module in (
+        langchain_aimlernie,
+        account,
+        batch,
+        errors,
+        spend,
+        models,
+        profiles,
+        testing,
+        middleware,
+        tracing,
+    ):
         for name in module.__all__:
             found = getattr(module, name)
             if inspect.isclass(found):

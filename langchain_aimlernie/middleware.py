@@ -1,0 +1,540 @@
+"""Limit what the threads and runs of an agent spend.
+
+agent = create_agent(llm, tools, middleware=[SpendLimitMiddleware(run_limit_usd="0.05")])
+
+Needs the extra `agents`: `pip install "langchain-aimlernie[agents]"`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import takewhile
+from typing import Annotated, Any, ClassVar, Literal, NotRequired
+from uuid import UUID
+
+from langchain_core.documents import Document
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
+from langchain_core.outputs import LLMResult
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers.context import register_configure_hook
+from typing_extensions import override
+
+from langchain_aimlernie._metering import Meter
+from langchain_aimlernie.errors import BudgetExceededError
+from langchain_aimlernie.spend import Spend, SpendTracker, parse_amount
+
+try:
+    from langchain.agents.middleware.types import (
+        AgentMiddleware,
+        AgentState,
+        ContextT,
+        PrivateStateAttr,
+        ResponseT,
+        hook_config,
+    )
+    from langgraph.config import get_config
+    from langgraph.graph.message import REMOVE_ALL_MESSAGES
+    from langgraph.runtime import Runtime
+    from langgraph.types import interrupt
+except ImportError as error:
+    raise ImportError(
+        f"langchain_aimlernie.middleware needs langchain and langgraph ({error}): "
+        'pip install "langchain-aimlernie[agents]"'
+    ) from error
+
+__all__ = ["SpendLimitMiddleware", "SpendLimitState"]
+
+_ZERO = Decimal(0)
+_Thread = tuple[Any, str]
+"""A thread's id, and the checkpoint namespace of the agent in it."""
+
+_MAX_UNSAVED = 10_000
+"""Threads of which a middleware keeps what a run could not save."""
+
+_lock = threading.Lock()
+
+
+class SpendLimitState(AgentState[ResponseT]):
+    """State of an agent with `SpendLimitMiddleware`; amounts are exact decimals, as strings.
+
+    Attributes:
+        thread_spent_usd: US dollars that the thread has spent.
+        run_spent_usd: US dollars that its latest run has spent.
+        thread_limit_usd: The thread's limit, if it has been raised at an interrupt.
+        run_limit_usd: The latest run's limit, likewise.
+        spend_limit_reached: Whether the run is to stop.
+    """
+
+    thread_spent_usd: NotRequired[Annotated[str, PrivateStateAttr]]
+    run_spent_usd: NotRequired[Annotated[str, PrivateStateAttr]]
+    thread_limit_usd: NotRequired[Annotated[str | None, PrivateStateAttr]]
+    run_limit_usd: NotRequired[Annotated[str | None, PrivateStateAttr]]
+    spend_limit_reached: NotRequired[Annotated[bool, PrivateStateAttr]]
+
+
+class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT, ResponseT]):
+    """Stops an agent when its thread or its run has spent a limit.
+
+    Every call of a chat model within the agent's run counts, also those of sub-agents, tools and
+    other middleware (in a plain thread, if it is given the config of the tool or node). A call that
+    is cancelled or abandoned counts with an estimate, as in `SpendTracker`. The limit is checked
+    before each model call of the agent that has the middleware. A call of a sub-agent or of a tool
+    is counted, not interrupted, so that a run may exceed the limit by what is spent between two
+    checks; a `SpendTracker` is the hard limit.
+
+    A run lasts from its input to its end, through interrupts. The total of the thread is kept in
+    the agent's private state: with a checkpointer, later runs with the same `thread_id` continue
+    it, also in another process. What a run spent in a step that then failed, or was cancelled or
+    interrupted, cannot be saved there; the thread's next run in this process adds it.
+
+    Put it last in the list of middleware: the check is then the last step before the model call,
+    and the price of the call is saved before anything can interrupt the run.
+
+    Args:
+        thread_limit_usd: US dollars for all runs of a thread.
+        run_limit_usd: US dollars for each run.
+        exit_behavior: What happens at the limit. `"end"` ends the run with an `AIMessage` that says
+            so. `"error"` raises a `BudgetExceededError`. `"interrupt"` interrupts the run with a
+            dict that states the amounts (this needs a checkpointer); resume it with a higher limit,
+            `Command(resume={"thread_limit_usd": "0.50"})`, or end it with `Command(resume=False)`.
+        price: Price of a response that does not state it, as in `SpendTracker`; without it, such
+            calls cost nothing.
+
+    Raises:
+        ValueError: There is no limit, one is no number of at least 0, or `exit_behavior` is none of
+            its values.
+    """
+
+    state_schema = SpendLimitState  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        *,
+        thread_limit_usd: Decimal | float | str | None = None,
+        run_limit_usd: Decimal | float | str | None = None,
+        exit_behavior: Literal["end", "error", "interrupt"] = "end",
+        price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.thread_limit_usd = _amount("thread_limit_usd", thread_limit_usd)
+        self.run_limit_usd = _amount("run_limit_usd", run_limit_usd)
+        if self.thread_limit_usd is None and self.run_limit_usd is None:
+            raise ValueError("There is no limit: set thread_limit_usd, run_limit_usd or both.")
+        if exit_behavior not in ("end", "error", "interrupt"):
+            raise ValueError(
+                f"exit_behavior={exit_behavior!r}: must be 'end', 'error' or 'interrupt'."
+            )
+        self.exit_behavior = exit_behavior
+        self._price = price
+        self._unsaved: dict[_Thread, Decimal] = {}
+
+    @override
+    def before_agent(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        """Begin the sums of a run; add what the thread's last run could not save."""
+        unsaved, new = self._take()
+        return {
+            "thread_spent_usd": _add(state.get("thread_spent_usd"), unsaved + new),
+            "run_spent_usd": _add(None, new),
+            "run_limit_usd": None,
+            "spend_limit_reached": False,
+        }
+
+    @override
+    async def abefore_agent(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        """Begin the sums of a run; add what the thread's last run could not save."""
+        return self.before_agent(state, runtime)
+
+    @hook_config(can_jump_to=["end"])
+    @override
+    def before_model(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        """Save what has been spent; stop the run if a limit is reached."""
+        update = self._save(state)
+        problem = self._problem({**state, **update})
+        if problem is None:
+            return update
+        update["jump_to"] = "end"
+        if self.exit_behavior == "end":
+            update["messages"] = _closing(state["messages"], problem)
+        else:  # `after_agent` raises or interrupts, when the checkpointer has saved the amounts
+            update["spend_limit_reached"] = True
+        return update
+
+    @hook_config(can_jump_to=["end"])
+    @override
+    async def abefore_model(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        """Save what has been spent; stop the run if a limit is reached."""
+        return self.before_model(state, runtime)
+
+    @override
+    def after_model(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        """Save what has been spent."""
+        return self._save(state)
+
+    @override
+    async def aafter_model(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        """Save what has been spent."""
+        return self._save(state)
+
+    @hook_config(can_jump_to=["model"])
+    @override
+    def after_agent(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        """Save what has been spent; raise or interrupt if a limit has stopped the run.
+
+        Raises:
+            BudgetExceededError: A limit is reached, and `exit_behavior` is `"error"`.
+        """
+        if not state.get("spend_limit_reached"):
+            return self._save(state)
+        raised = self._ask(state) if self.exit_behavior == "interrupt" else {}
+        problem = self._problem({**state, **raised})
+        if problem and self.exit_behavior == "error":
+            raise BudgetExceededError(
+                f"{problem} The model was not called. Raise the limit of SpendLimitMiddleware, or "
+                "start a new thread."
+            )
+        update = {**self._save(state), **raised, "spend_limit_reached": False}
+        if problem:
+            return {**update, "messages": _closing(state["messages"], problem)}
+        return {**update, "jump_to": "model"}
+
+    @hook_config(can_jump_to=["model"])
+    @override
+    async def aafter_agent(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        """Save what has been spent; raise or interrupt if a limit has stopped the run.
+
+        Raises:
+            BudgetExceededError: A limit is reached, and `exit_behavior` is `"error"`.
+        """
+        return self.after_agent(state, runtime)
+
+    def _take(self) -> tuple[Decimal, Decimal]:
+        """Return what earlier runs of the thread could not save, and what this one spent since."""
+        config = get_config()
+        ledger = _counter.ledger_of(getattr(config.get("callbacks"), "parent_run_id", None))
+        place = config.get("configurable", {})
+        thread = place.get("thread_id"), str(place.get("checkpoint_ns", "")).rpartition("|")[0]
+        ledger.use_price(self._price)
+        with _lock:
+            unsaved = self._unsaved.pop(thread, _ZERO)
+        if thread[0] is not None:
+            ledger.on_end = lambda rest: self._keep(thread, rest)
+        return unsaved, ledger.take()
+
+    def _keep(self, thread: _Thread, amount: Decimal) -> None:
+        with _lock:
+            self._unsaved[thread] = self._unsaved.get(thread, _ZERO) + amount
+            if len(self._unsaved) > _MAX_UNSAVED:
+                del self._unsaved[next(iter(self._unsaved))]
+
+    def _save(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        unsaved, new = self._take()
+        new += unsaved
+        keys = ("thread_spent_usd", "run_spent_usd") if new else ()
+        return {key: _add(state.get(key), new) for key in keys}
+
+    def _limits(self, state: Mapping[str, Any]) -> dict[str, Decimal]:
+        """Return the limits that there are, by the names of the constructor."""
+        own = {"thread_limit_usd": self.thread_limit_usd, "run_limit_usd": self.run_limit_usd}
+        return {
+            name: max(limit, Decimal(state.get(name) or 0))
+            for name, limit in own.items()
+            if limit is not None
+        }
+
+    def _problem(self, state: Mapping[str, Any]) -> str | None:
+        """Return which limits are reached, in words; `None` if none is."""
+        reached = [
+            f"this {which} has spent ${spent:f} of ${limit:f}"
+            for name, limit in self._limits(state).items()
+            for which in [name.partition("_")[0]]
+            if (spent := Decimal(state.get(f"{which}_spent_usd") or 0)) >= limit
+        ]
+        return f"The spend limit is reached: {' and '.join(reached)}." if reached else None
+
+    def _ask(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Interrupt the run until its limits are raised enough, or the resume value is false.
+
+        Returns:
+            The limits that were raised, as an update of the state.
+        """
+        raised: dict[str, str] = {}
+        request: dict[str, Any] = {}
+        while problem := self._problem({**state, **raised}):
+            limits = self._limits({**state, **raised})
+            request |= {"type": "spend_limit", "message": problem}
+            request |= {key: state.get(key) for key in ("thread_spent_usd", "run_spent_usd")}
+            request |= {name: f"{limit:f}" for name, limit in limits.items()}
+            if not (value := interrupt(request)):
+                break
+            try:
+                raised |= _raised(value, limits.keys())
+                request = {}
+            except ValueError as error:
+                request = {"error": str(error)}
+        return raised
+
+
+def _raised(value: object, names: Collection[str]) -> dict[str, str]:
+    """Return the limits in the resume value of an interrupt, as an update of the state.
+
+    Raises:
+        ValueError: `value` is no dict of such limits.
+    """
+    given = value if isinstance(value, Mapping) else {}
+    amounts = {name: _amount(name, given[name]) for name in names if name in given}
+    if not amounts:
+        raise ValueError(f"{value!r}: must be False or a dict with {' or '.join(names)}.")
+    return {name: f"{amount or _ZERO:f}" for name, amount in amounts.items()}
+
+
+def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
+    """Return an update of `messages` that ends them with `text` and leaves no tool call open."""
+    closing = AIMessage(text)
+    complete: list[BaseMessage] = []
+    missing: list[BaseMessage] = []
+    for index, message in enumerate((*messages, closing), start=1):
+        if not isinstance(message, ToolMessage):
+            complete += missing
+            missing = []
+        complete.append(message)
+        if isinstance(message, AIMessage):
+            # Some servers use an id again in another message.
+            later = takewhile(lambda each: not isinstance(each, AIMessage), messages[index:])
+            done = {each.tool_call_id for each in later if isinstance(each, ToolMessage)}
+            missing = [
+                ToolMessage(
+                    f"Not called: {text}",
+                    name=call["name"],
+                    tool_call_id=call["id"],
+                    status="error",
+                )
+                for call in (*message.tool_calls, *message.invalid_tool_calls)
+                if call["id"] and call["id"] not in done
+            ]
+    is_complete = len(complete) == len(messages) + 1
+    return [closing] if is_complete else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *complete]
+
+
+def _amount(name: str, value: Decimal | float | str | None) -> Decimal | None:
+    amount = parse_amount(value)
+    if amount is None and value is not None:
+        raise ValueError(f"{name}={value!r}: must be a number of at least 0.")
+    return amount
+
+
+def _add(amount: str | None, more: Decimal) -> str:
+    return f"{(Decimal(amount or 0) + more).normalize():f}"
+
+
+class _Ledger(SpendTracker):
+    """What the calls within a run of a graph cost."""
+
+    _known: ClassVar[dict[str, Spend]] = {}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._priced = self._known  # calls of one run tell all others the prices
+        self._taken = _ZERO
+        self.on_end: Callable[[Decimal], None] | None = None
+
+    def use_price(
+        self, price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None
+    ) -> None:
+        """Price responses that state no price with this function."""
+        self._price = price
+
+    def take(self) -> Decimal:
+        """Return what has been spent since this method was called last."""
+        with self._lock:
+            new = self.usd - self._taken
+            self._taken += new
+            return new
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run of a chain, tool or retriever; that of a graph has a ledger."""
+
+    parent: _Run | None
+    ledger: _Ledger | None = None
+
+
+class _Counter(Meter):
+    """Passes every call of a chat model to the ledgers of the graphs in whose runs it is made.
+
+    It goes by the tree of runs, which also tells runs of one thread apart.
+    """
+
+    run_inline = True  # in the caller's context
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._runs: dict[UUID, _Run] = {}
+        self._calls: dict[UUID, list[_Ledger]] = {}
+
+    def ledger_of(self, node: UUID | None) -> _Ledger:
+        """Return the ledger of the graph in which this is a node's run."""
+        run = self._find(node)
+        ledger = run and run.parent and run.parent.ledger
+        return ledger or _Ledger()
+
+    def _find(self, run_id: UUID | None) -> _Run | None:
+        """Return the run with this id, or else the one around the caller.
+
+        A call with callbacks of its own is given no parent, and one in a function that LangSmith
+        traces is given a parent that is no run of LangChain.
+        """
+        if run_id not in self._runs:
+            config = var_child_runnable_config.get() or {}
+            run_id = getattr(config.get("callbacks"), "parent_run_id", None)
+        return self._runs.get(run_id) if run_id else None
+
+    def _start(self, run_id: UUID, parent_run_id: UUID | None) -> _Run:
+        self._runs[run_id] = run = _Run(self._find(parent_run_id))
+        return run
+
+    def _end(self, run_id: UUID) -> None:
+        run = self._runs.pop(run_id, None)
+        ledger = run and run.ledger
+        if ledger and ledger.on_end and (rest := ledger.take()):
+            ledger.on_end(rest)
+
+    @override
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any],
+        inputs: dict[str, Any],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        graph = self._start(run_id, parent_run_id).parent
+        is_node = kwargs.get("name") == (metadata or {}).get("langgraph_node")
+        with _lock:
+            if is_node and graph is not None and graph.ledger is None:
+                graph.ledger = _Ledger()
+
+    @override
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any],
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._start(run_id, parent_run_id)
+
+    @override
+    def on_retriever_start(
+        self,
+        serialized: dict[str, Any],
+        query: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._start(run_id, parent_run_id)
+
+    @override
+    def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
+        self._end(run_id)
+
+    @override
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end(run_id)
+
+    @override
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end(run_id)
+
+    @override
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end(run_id)
+
+    @override
+    def on_retriever_end(
+        self, documents: Sequence[Document], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        self._end(run_id)
+
+    @override
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end(run_id)
+
+    @override
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        **kwargs: Any,
+    ) -> None:
+        run = self._find(parent_run_id)
+        ledgers = []
+        while run is not None:
+            if run.ledger is not None:
+                ledgers.append(run.ledger)
+            run = run.parent
+        if ledgers:
+            self._calls[run_id] = ledgers
+        for ledger in ledgers:
+            ledger.on_chat_model_start(serialized, messages, run_id=run_id, **kwargs)
+
+    @override
+    def on_llm_new_token(
+        self, token: str | list[str | dict[str, Any]], *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        for ledger in self._calls.get(run_id, ()):
+            ledger.on_llm_new_token(token, run_id=run_id, **kwargs)
+
+    @override
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        for ledger in self._calls.pop(run_id, ()):
+            ledger.on_llm_end(response, run_id=run_id, **kwargs)
+
+    @override
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        for ledger in self._calls.pop(run_id, ()):
+            ledger.on_llm_error(error, run_id=run_id, **kwargs)
+
+    @override
+    def reserve(self, run_id: UUID, *args: Any, **kwargs: Any) -> None:
+        for ledger in self._calls.get(run_id, ()):
+            ledger.reserve(run_id, *args, **kwargs)
+
+    @override
+    def give_up_waiting(self, run_id: UUID) -> None:
+        """Do nothing: without a limit, no call waits."""
+
+
+_counter = _Counter()
+# LangChain reads the variable whenever a run starts; its default is seen in every context.
+register_configure_hook(ContextVar("aimlernie_counter", default=_counter), inheritable=True)

@@ -1,0 +1,595 @@
+"""An agent stops at its limit, whoever spends, and continues its sum in later runs."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+from langchain.agents import create_agent
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    HumanInTheLoopMiddleware,
+    SummarizationMiddleware,
+)
+from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.language_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import ensure_config
+from langchain_core.tools import StructuredTool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.graph import START, MessagesState, StateGraph
+from langgraph.types import Command
+
+from langchain_aimlernie import BudgetExceededError, SpendTracker, middleware
+from langchain_aimlernie.middleware import SpendLimitMiddleware
+from langchain_aimlernie.testing import Fault
+
+THREAD = {"configurable": {"thread_id": "1"}}
+COST = {"usage": {"credits_used": 2000, "usd_spent": 0.001}}
+CALL = {"name": "work", "args": {"task": "dig"}}
+
+
+@pytest.fixture
+def script(ernie_server):
+    """Return a function that scripts replies of $0.001: texts, or numbers of tool calls."""
+
+    def script(*replies):
+        for reply in replies:
+            calls = [] if isinstance(reply, str) else [CALL] * reply
+            ernie_server.reply(reply if isinstance(reply, str) else "", tool_calls=calls, meta=COST)
+
+    return script
+
+
+def question(text="Dig!"):
+    return {"messages": [HumanMessage(text)]}
+
+
+def tool_of(function, afunction=None, name="work"):
+    """A tool; without `afunction` an async agent runs it in a thread."""
+    return StructuredTool.from_function(function, afunction, name=name, description="Work.")
+
+
+def work(task: str) -> str:
+    return f"{task}: done"
+
+
+def spent(agent, thread=THREAD):
+    return agent.get_state(thread).values["thread_spent_usd"]
+
+
+def has_no_open_calls(messages):
+    calls = {c["id"] for m in messages if isinstance(m, AIMessage) for c in m.tool_calls}
+    return calls == {m.tool_call_id for m in messages if isinstance(m, ToolMessage)}
+
+
+def agent_of(llm, *tools, before=(), checkpointer=None, **limits):
+    return create_agent(
+        llm,
+        list(tools),
+        middleware=[*before, SpendLimitMiddleware(**{"thread_limit_usd": 1, **limits})],
+        checkpointer=checkpointer or InMemorySaver(),
+    )
+
+
+# What is counted.
+
+
+class Planner(AgentMiddleware):
+    """Calls a model before the agent starts, and after it."""
+
+    def __init__(self, llm):
+        super().__init__()
+        self.llm = llm
+
+    def before_agent(self, state, runtime):
+        self.llm.invoke("Plan.")
+
+    async def abefore_agent(self, state, runtime):
+        await self.llm.ainvoke("Plan.")
+
+
+def plain_tool(llm):
+    def call(task: str) -> str:
+        return llm.invoke(task).text
+
+    async def acall(task: str) -> str:
+        return (await llm.ainvoke(task)).text
+
+    return tool_of(call, acall)
+
+
+def threaded_tool(llm):
+    return tool_of(lambda task: llm.invoke(task).text)
+
+
+def streaming_tool(llm):
+    return tool_of(lambda task: "".join(chunk.text for chunk in llm.stream(task)))
+
+
+def tool_with_callbacks(llm):
+    """Its own callbacks replace those that lead to the agent's run."""
+
+    def call(task: str) -> str:
+        return llm.invoke(task, {"callbacks": [UsageMetadataCallbackHandler()]}).text
+
+    return tool_of(call)
+
+
+def tool_with_plain_thread(llm):
+    def call(task: str) -> str:
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(llm.invoke, task, ensure_config()).result().text
+
+    return tool_of(call)
+
+
+def batching_tool(llm):
+    return tool_of(lambda task: llm.batch([task])[0].text)
+
+
+def sub_agent(llm):
+    return agent_tool(create_agent(llm))
+
+
+def limited_sub_agent(llm):
+    return agent_tool(create_agent(llm, middleware=[SpendLimitMiddleware(run_limit_usd=1)]))
+
+
+def agent_tool(agent):
+    def call(task: str) -> str:
+        return agent.invoke(question(task))["messages"][-1].text
+
+    async def acall(task: str) -> str:
+        return (await agent.ainvoke(question(task)))["messages"][-1].text
+
+    return tool_of(call, acall)
+
+
+@pytest.mark.parametrize(
+    "make_tool",
+    [
+        plain_tool,
+        threaded_tool,
+        streaming_tool,
+        tool_with_callbacks,
+        batching_tool,
+        tool_with_plain_thread,
+        sub_agent,
+        limited_sub_agent,
+    ],
+)
+def test_a_tool_that_calls_a_model_counts(model, ernie_server, script, ask, make_tool):
+    script(2, "Inner.", "Inner.", "Outer.")
+    agent = agent_of(model(), make_tool(model()))
+    ask(agent, question(), THREAD)
+    assert spent(agent) == "0.004"
+    assert ernie_server.totals.usd_spent == Decimal("0.004")
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_the_middleware_a_tracker_and_the_server_count_the_same(
+    model, ernie_server, ask, streaming
+):
+    llm = model(streaming=streaming)
+    spend = SpendTracker()
+    agent = agent_of(
+        llm,
+        sub_agent(llm),
+        tool_of(lambda task: llm.invoke(task).text, name="look"),
+        before=[
+            Planner(llm),
+            SummarizationMiddleware(llm, trigger=("messages", 3), keep=("messages", 2)),
+        ],
+    )
+    ernie_server.reply("A plan.")
+    ernie_server.reply("Two tasks.", tool_calls=[CALL, {**CALL, "name": "look"}])
+    ernie_server.reply("The first result.")
+    ernie_server.reply("The second result, which is longer.")
+    ernie_server.reply("A summary.")
+    ernie_server.reply("All done.")
+    ask(agent, question(), {**THREAD, "callbacks": [spend]})
+    assert len(ernie_server.requests) == 6
+    assert Decimal(spent(agent)) == ernie_server.totals.usd_spent == spend.usd > 0
+
+
+def test_five_concurrent_runs_stay_separate(model, ernie_server, ask):
+    together = threading.Barrier(5)
+    costs = [{"usage": {"credits_used": 20 * n, "usd_spent": n / 100000}} for n in range(1, 6)]
+
+    def body(request):
+        text = str(request.body["messages"][-1]["content"])
+        return {**reply, "meta": costs[int(text)]}
+
+    reply = {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": "Yes."},
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+    }
+    ernie_server.reply(body=body, times=15)
+    llm = model()
+
+    class Twice(AgentMiddleware):
+        def before_agent(self, state, runtime):
+            together.wait()
+            llm.invoke(state["messages"][-1].text)
+            llm.invoke(state["messages"][-1].text)
+
+    agent = agent_of(llm, before=[Twice()], run_limit_usd=1)
+    threads = [{"configurable": {"thread_id": str(number)}} for number in range(5)]
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda n: ask(agent, question(str(n)), threads[n]), range(5)))
+    expected = [f"{Decimal(3 * n) / 100000:f}" for n in range(1, 6)]
+    assert [spent(agent, thread) for thread in threads] == expected
+
+
+def test_concurrent_runs_without_a_thread_have_their_own_limits(model, ernie_server, script):
+    script(*[1] * 5, *["Yes."] * 5)
+    agent = create_agent(
+        model(), [tool_of(work)], middleware=[SpendLimitMiddleware(run_limit_usd="0.002")]
+    )
+
+    async def run():
+        return await asyncio.gather(*(agent.ainvoke(question()) for _ in range(5)))
+
+    for result in asyncio.run(run()):
+        assert result["messages"][-1].text == "Yes."
+        assert "thread_spent_usd" not in result
+    assert len(ernie_server.requests) == 10
+
+
+def test_a_cancelled_call_counts_in_the_next_run_of_the_thread(model, ernie_server, script):
+    script("First.")
+    ernie_server.reply("Never.", delay=60)
+    script("Third.")
+    agent = agent_of(model())
+
+    async def run():
+        await agent.ainvoke(question(), THREAD)
+        called = len(ernie_server.requests)
+        task = asyncio.create_task(agent.ainvoke(question(), THREAD))
+        while len(ernie_server.requests) == called:  # noqa: ASYNC110  there is no event
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert spent(agent) == "0.001"
+        await agent.ainvoke(question(), THREAD)
+
+    asyncio.run(run())
+    assert Decimal(spent(agent)) > Decimal("0.002")
+    assert Decimal(agent.get_state(THREAD).values["run_spent_usd"]) == Decimal("0.001")
+
+
+def test_what_a_failing_tool_spent_counts_in_the_next_run(model, script, ask):
+    llm = model()
+
+    def fail(task: str) -> str:
+        llm.invoke(task)
+        raise RuntimeError("No spade.")
+
+    script(1, "Inner.")
+    agent = agent_of(llm, tool_of(fail))
+    with pytest.raises(RuntimeError):
+        ask(agent, question(), THREAD)
+    assert spent(agent) == "0.001"
+    script(1, "Inner.")
+    with pytest.raises(RuntimeError):
+        ask(agent, question(), THREAD)
+    assert spent(agent) == "0.003"
+
+
+@pytest.mark.parametrize("mode", ["messages", "updates", "values"])
+def test_a_streamed_run_counts(model, script, mode):
+    script(1, "Inner.", "Outer.")
+    agent = agent_of(model(), plain_tool(model()))
+    list(agent.stream(question(), THREAD, stream_mode=mode))
+    assert spent(agent) == "0.003"
+
+    async def stream():
+        async for _ in agent.astream(question(), THREAD, stream_mode=mode):
+            pass
+
+    script(1, "Inner.", "Outer.")
+    asyncio.run(stream())
+    assert spent(agent) == "0.006"
+
+
+def test_an_abandoned_stream_counts_in_the_next_run(model, ernie_server, script):
+    script("First.")
+    ernie_server.reply("Second, " * 50, fault=Fault("stall", events=9))
+    script("Third.")
+    agent = agent_of(model())
+
+    async def abandon():
+        await agent.ainvoke(question(), THREAD)
+        stream = agent.astream(question(), THREAD, stream_mode="messages")
+        await anext(stream)
+        await stream.aclose()
+        await agent.ainvoke(question(), THREAD)
+
+    asyncio.run(abandon())
+    assert Decimal(spent(agent)) > Decimal("0.002")
+    assert middleware._counter._runs == middleware._counter._calls == {}
+
+
+def test_a_call_of_another_model_has_the_price_that_the_user_knows(model, script, ask):
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    other = GenericFakeChatModel(messages=iter([AIMessage("a", usage_metadata=usage)]))
+    script(1, "Yes.")
+    agent = agent_of(
+        model(),
+        threaded_tool(other),
+        price=lambda name, usage: Decimal("0.02") * usage["output_tokens"],
+    )
+    ask(agent, question(), THREAD)
+    assert spent(agent) == "0.102"
+
+
+def test_nothing_is_kept_of_a_run_that_has_ended(model, script, ask):
+    script(1, "Inner.", "Outer.")
+    agent = agent_of(model(), sub_agent(model()))
+    ask(agent, question(), THREAD)
+    assert middleware._counter._runs == middleware._counter._calls == {}
+
+
+# What happens at the limit.
+
+
+@pytest.mark.parametrize("name", ["thread_limit_usd", "run_limit_usd"])
+def test_the_run_ends_with_a_message(model, ernie_server, script, ask, name):
+    script(2, 1)
+    agent = agent_of(model(), tool_of(work), **{"thread_limit_usd": None, name: "0.002"})
+    messages = ask(agent, question(), THREAD)["messages"]
+    which = name.partition("_")[0]
+    assert messages[-1].text == (
+        f"The spend limit is reached: this {which} has spent $0.002 of $0.002."
+    )
+    assert isinstance(messages[-1], AIMessage)
+    assert has_no_open_calls(messages)
+    assert len(ernie_server.requests) == 2
+
+
+def test_the_thread_is_at_its_limit_and_a_run_is_not(model, ernie_server, script, ask):
+    script("Yes.", "Yes.")
+    agent = agent_of(model(), thread_limit_usd="0.002", run_limit_usd="0.002")
+    for _ in range(2):
+        assert ask(agent, question(), THREAD)["messages"][-1].text == "Yes."
+    last = ask(agent, question(), THREAD)["messages"][-1]
+    assert "this thread has spent $0.002 of $0.002." in last.text
+    script("Yes.")
+    other = {"configurable": {"thread_id": "2"}}
+    assert ask(agent, question(), other)["messages"][-1].text == "Yes."
+
+
+def test_a_limit_that_a_tool_exceeds_stops_the_next_call(model, ernie_server, script, ask):
+    script(1, "Inner.", "Inner.")
+    llm = model()
+    tool = tool_of(lambda task: llm.invoke(task).text + llm.invoke(task).text)
+    agent = agent_of(llm, tool, run_limit_usd="0.0015")
+    messages = ask(agent, question(), THREAD)["messages"]
+    assert "this run has spent $0.003 of $0.0015" in messages[-1].text
+    assert messages[-2].text == "Inner.Inner."
+
+
+def test_a_limit_of_zero_sends_nothing(model, ernie_server, ask):
+    agent = agent_of(model(), thread_limit_usd=0)
+    assert "$0 of $0" in ask(agent, question(), THREAD)["messages"][-1].text
+    assert not ernie_server.requests
+
+
+@pytest.mark.parametrize("later", [[], [HumanMessage("Well?")]])
+def test_an_open_call_of_the_history_gets_a_result(model, ask, later):
+    calls = [{"name": "work", "args": {}, "id": number} for number in "ab"]
+    broken = {"name": "work", "args": "{", "id": "c", "error": None, "type": "invalid_tool_call"}
+    history = [
+        AIMessage("", tool_calls=[{"name": "work", "args": {}, "id": "b"}]),
+        ToolMessage("Dug.", tool_call_id="b"),
+        HumanMessage("Dig!"),
+        AIMessage("", tool_calls=calls, invalid_tool_calls=[broken]),
+        ToolMessage("Dug.", tool_call_id="a"),
+        *later,
+    ]
+    agent = agent_of(model(), tool_of(work), thread_limit_usd=0)
+    messages = ask(agent, {"messages": history}, THREAD)["messages"]
+    results = messages[4:7]
+    assert [message.tool_call_id for message in results] == ["a", "b", "c"]
+    assert [message.status for message in results] == ["success", "error", "error"]
+    assert [type(message) for message in messages[7:]] == [*map(type, later), AIMessage]
+
+
+def test_an_error_names_the_amounts_and_leaves_a_thread_that_can_go_on(
+    model, ernie_server, script, ask
+):
+    script(1, "Inner.")
+    saver = InMemorySaver()
+    llm = model()
+    limits = {"thread_limit_usd": "0.002", "exit_behavior": "error"}
+    agent = agent_of(llm, threaded_tool(llm), checkpointer=saver, **limits)
+    with pytest.raises(BudgetExceededError, match=r"thread has spent \$0.002 of \$0.002.+Raise"):
+        ask(agent, question(), THREAD)
+    with pytest.raises(BudgetExceededError):
+        ask(agent, question(), THREAD)
+    state = agent.get_state(THREAD).values
+    assert state["thread_spent_usd"] == "0.002"
+    assert has_no_open_calls(state["messages"])
+    script("Outer.")
+    agent = agent_of(llm, checkpointer=saver, **{**limits, "thread_limit_usd": "0.003"})
+    assert ask(agent, None, THREAD)["messages"][-1].text == "Outer."
+
+
+def test_a_human_raises_the_limit(model, ernie_server, script, ask):
+    script(1, "Inner.")
+    agent = agent_of(
+        model(), threaded_tool(model()), run_limit_usd="0.002", exit_behavior="interrupt"
+    )
+    (request,) = ask(agent, question(), THREAD)["__interrupt__"]
+    assert request.value == {
+        "type": "spend_limit",
+        "message": "The spend limit is reached: this run has spent $0.002 of $0.002.",
+        "thread_spent_usd": "0.002",
+        "thread_limit_usd": "1",
+        "run_spent_usd": "0.002",
+        "run_limit_usd": "0.002",
+    }
+    script(1, "Inner.")
+    state = ask(agent, Command(resume={"run_limit_usd": 0.0035}), THREAD)
+    assert state["__interrupt__"][0].value["run_spent_usd"] == "0.004"
+    script("Outer.")
+    state = ask(agent, Command(resume={"run_limit_usd": "0.01"}), THREAD)
+    assert state["messages"][-1].text == "Outer."
+    assert has_no_open_calls(state["messages"])
+    assert spent(agent) == "0.005"
+    # The next run has the run's own limit again.
+    script(1, "Inner.")
+    state = ask(agent, question(), THREAD)
+    assert state["__interrupt__"][0].value["run_limit_usd"] == "0.002"
+
+
+def test_a_raised_limit_of_the_thread_stays(model, ernie_server, script, ask):
+    script("Yes.")
+    agent = agent_of(model(), thread_limit_usd="0.001", exit_behavior="interrupt")
+    ask(agent, question(), THREAD)
+    assert "__interrupt__" in ask(agent, question(), THREAD)
+    script("Yes.", "Yes.")
+    ask(agent, Command(resume={"thread_limit_usd": "0.003"}), THREAD)
+    assert ask(agent, question(), THREAD)["messages"][-1].text == "Yes."
+    assert "__interrupt__" in ask(agent, question(), THREAD)
+
+
+def test_an_agent_within_a_graph_is_interrupted(model, script, ask):
+    llm = model()
+    limit = SpendLimitMiddleware(run_limit_usd="0.001", exit_behavior="interrupt")
+    graph = StateGraph(MessagesState)
+    graph.add_node("agent", create_agent(llm, [tool_of(work)], middleware=[limit]))
+    graph.add_edge(START, "agent")
+    graph = graph.compile(checkpointer=InMemorySaver())
+    script(1)
+    assert "__interrupt__" in ask(graph, question(), THREAD)
+    script("Done.")
+    state = ask(graph, Command(resume={"run_limit_usd": 1}), THREAD)
+    assert state["messages"][-1].text == "Done."
+
+
+def test_a_human_ends_the_run(model, ernie_server, ask):
+    agent = agent_of(model(), thread_limit_usd=0, exit_behavior="interrupt")
+    ask(agent, question(), THREAD)
+    state = ask(agent, Command(resume=False), THREAD)
+    assert "limit is reached" in state["messages"][-1].text
+    assert not ernie_server.requests
+
+
+@pytest.mark.parametrize("value", [True, "0.5", {"run_limit": 1}, {"thread_limit_usd": "much"}])
+def test_an_unusable_resume_value_is_asked_for_again(model, script, ask, value):
+    agent = agent_of(model(), thread_limit_usd=0, exit_behavior="interrupt")
+    ask(agent, question(), THREAD)
+    (request,) = ask(agent, Command(resume=value), THREAD)["__interrupt__"]
+    assert "thread_limit_usd" in request.value["error"]
+    assert "much" not in str(value) or "'much'" in request.value["error"]
+    script("Yes.")
+    state = ask(agent, Command(resume={"thread_limit_usd": 1}), THREAD)
+    assert state["messages"][-1].text == "Yes."
+
+
+def test_a_price_is_saved_before_a_human_is_asked_about_a_tool(model, script, ask):
+    script(1)
+    agent = agent_of(model(), tool_of(work), before=[HumanInTheLoopMiddleware({"work": True})])
+    ask(agent, question(), THREAD)
+    assert spent(agent) == "0.001"
+
+
+# Checkpoints.
+
+
+@pytest.mark.parametrize("behavior", ["end", "error", "interrupt"])
+def test_a_new_agent_continues_the_thread_from_sqlite(model, script, tmp_path, behavior):
+    path = str(tmp_path / "threads.db")
+    limits = {"thread_limit_usd": "0.003", "exit_behavior": behavior}
+    llm = model()
+
+    def run(value):
+        with SqliteSaver.from_conn_string(path) as saver:
+            agent = agent_of(llm, threaded_tool(llm), checkpointer=saver, **limits)
+            try:
+                return agent.invoke(value, THREAD), spent(agent)
+            except BudgetExceededError as error:
+                return {"messages": [error]}, spent(agent)
+
+    script("Yes.")
+    assert run(question())[1] == "0.001"
+    script(1, "Inner.")
+    state, total = run(question())
+    assert total == "0.003"
+    if behavior == "interrupt":
+        assert state["__interrupt__"][0].value["thread_spent_usd"] == "0.003"
+        script("Outer.")
+        state, total = run(Command(resume={"thread_limit_usd": "0.004"}))
+        assert (state["messages"][-1].text, total) == ("Outer.", "0.004")
+    else:
+        assert "has spent $0.003 of $0.003" in str(state["messages"][-1])
+        assert run(question("More!"))[1] == "0.003"
+
+
+def test_a_new_agent_continues_the_thread_from_async_sqlite(model, script, tmp_path):
+    async def run():
+        async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "threads.db")) as saver:
+            agent = agent_of(model(), checkpointer=saver)
+            await agent.ainvoke(question(), THREAD)
+            return (await agent.aget_state(THREAD)).values["thread_spent_usd"]
+
+    script("Yes.", "Yes.", "Yes.")
+    assert [asyncio.run(run()) for _ in range(3)] == ["0.001", "0.002", "0.003"]
+
+
+def test_the_sum_is_exact_and_private(model, ernie_server, ask):
+    cost = {"usage": {"credits_used": 1, "usd_spent": 0.1}}
+    ernie_server.reply("Yes.", meta=cost, times=3)
+    agent = agent_of(model())
+    results = [ask(agent, {**question(), "thread_spent_usd": "9"}, THREAD) for _ in range(3)]
+    assert spent(agent) == "0.3"
+    assert set(results[-1]) == {"messages"}
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "There is no limit: set thread_limit_usd, run_limit_usd or both."),
+        ({"run_limit_usd": -1}, "run_limit_usd=-1: must be a number of at least 0."),
+        ({"thread_limit_usd": "a"}, "thread_limit_usd='a': must be a number of at least 0."),
+        ({"thread_limit_usd": float("nan")}, "thread_limit_usd=nan: must be a number"),
+        (
+            {"run_limit_usd": 1, "exit_behavior": "stop"},
+            "exit_behavior='stop': must be 'end', 'error' or 'interrupt'.",
+        ),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        SpendLimitMiddleware(**settings)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("package", ["langchain", "langgraph"])
+def test_without_the_extra_the_error_names_it(package):
+    code = f"import sys; sys.modules[{package!r}] = None; import langchain_aimlernie.middleware"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stderr.splitlines()[-1].startswith("ImportError: langchain_aimlernie.middleware")
+    assert 'pip install "langchain-aimlernie[agents]"' in run.stderr
