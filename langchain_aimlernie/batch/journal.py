@@ -14,6 +14,7 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
+from errno import ENOENT
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -63,6 +64,8 @@ class Journal:
         """
         if self.out.exists() and not self.out.is_file():
             raise BatchError(f"{self.out} is no regular file.")
+        if not self.out.parent.is_dir():
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self.out.parent))
         self._lock = _lock(self.out)
         try:
             if self.out.exists():

@@ -1,0 +1,165 @@
+"""`aimlernie batch`: what it reads, writes, prints and exits with."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+from filelock import FileLock
+
+from langchain_aimlernie.__main__ import main
+from langchain_aimlernie.batch import BatchRun
+from langchain_aimlernie.testing import Reply
+
+SCHEMA = {
+    "title": "Word",
+    "type": "object",
+    "properties": {"word": {"type": "string"}},
+    "required": ["word"],
+}
+
+
+@pytest.fixture
+def server(monkeypatch, ernie_server, tmp_path):
+    monkeypatch.setenv("AIMLAPI_API_KEY", ernie_server.api_key)
+    monkeypatch.setenv("AIMLAPI_API_BASE", ernie_server.base_url)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_text('{"prompt": "One"}\n{"custom_id": "b", "prompt": "Two"}\n')
+    (tmp_path / "in.csv").write_text("id,text\n1,One\n2,Two\n3,Three\n")
+    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
+    return ernie_server
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def bodies(server):
+    return [request.body for request in server.requests if request.method == "POST"]
+
+
+def test_a_file_is_run_and_then_continued(server, tmp_path, capsys):
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("2 rows done, 0 failed")
+    assert "$" in printed.err
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 0
+    assert "0 rows done, 0 failed, 2 done before" in capsys.readouterr().err
+    assert len(lines(tmp_path / "out.jsonl")) == len(bodies(server)) == 2
+
+
+def test_every_option_reaches_the_requests(server, tmp_path):
+    options = "--model baidu/ernie-5.0 --temperature 0.5 --max-tokens 50 --no-reasoning"
+    more = ["--system", "Be brief.", "--template", "Say: {text}", "--shard", "2/2"]
+    rates = ["--rpm", "6000", "--tpm", "1000000", "--max-in-flight", "2", "--limit-usd", "1"]
+    assert main(["batch", "in.csv", "-o", "out.jsonl", *options.split(), *more, *rates]) == 0
+    (body,) = bodies(server)
+    assert body["model"] == "baidu/ernie-5.0"
+    assert (body["temperature"], body["max_tokens"], body["enable_thinking"]) == (0.5, 50, False)
+    assert [message["content"] for message in body["messages"]] == ["Be brief.", "Say: Two"]
+
+
+def test_a_schema_gives_objects(server, tmp_path):
+    server.reply('{"word": "yes"}')
+    server.reply('{"word": 3}')
+    arguments = ["batch", "in.jsonl", "-o", "out.jsonl", "--schema", "schema.json"]
+    assert main([*arguments, "--max-in-flight", "1"]) == 2
+    assert lines(tmp_path / "out.jsonl")[0]["aimlernie"]["parsed"] == {"word": "yes"}
+    (failed,) = lines(tmp_path / "out.errors.jsonl")
+    assert failed["error"]["code"] == "output_parsing_failed"
+
+
+@pytest.mark.parametrize(("retry", "code"), [("none", 2), ("transient", 0), ("all", 0)])
+def test_failed_rows_and_their_exit_code(server, retry, code):
+    server.fail(500, times=6)
+    arguments = ["batch", "in.jsonl", "-o", "out.jsonl"]
+    assert main(arguments) == 2
+    assert main([*arguments, "--retry-failed", retry]) == code
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "code"), [(403, "You've run out of credits", 3), (401, "no", 1)]
+)
+def test_a_refused_account_ends_the_run(server, capsys, status, message, code):
+    server.fail(status, message, times=2)
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--max-in-flight", "1"]) == code
+    assert ("out of credits" if code == 3 else "error: ") in capsys.readouterr().err
+
+
+def test_a_spent_budget_ends_the_run_and_can_be_raised(server, tmp_path):
+    server.on_request = lambda _: Reply("fine")
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--limit-usd", "0.000001"]) == 3
+    assert len(lines(tmp_path / "out.jsonl")) == 1
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--limit-usd", "1"]) == 0
+
+
+def test_a_dry_run_sends_no_row_and_writes_nothing(server, tmp_path, capsys):
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("2 rows, about ")
+    assert not bodies(server)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_a_dry_run_needs_no_server_and_no_key(server, monkeypatch, capsys):
+    monkeypatch.delenv("AIMLAPI_API_KEY")
+    server.stop()
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run"]) == 0
+    assert "$" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("missing.jsonl -o out.jsonl", "missing.jsonl: No such file or directory"),
+        ("in.csv -o out.jsonl", "needs a template"),
+        ("schema.json -o out.jsonl", 'expected "messages"'),
+        ("- -o out.jsonl", "must be a file"),
+        ("in.jsonl -o missing/out.jsonl", "No such file or directory"),
+        ("in.jsonl -o out.jsonl --temperature 9", "--temperature must be"),
+        ("in.jsonl -o out.jsonl --max-in-flight 0", "max_in_flight must be"),
+        ("in.jsonl -o out.jsonl --limit-usd x", "limit_usd"),
+        ("in.jsonl -o out.jsonl --schema in.csv", "in.csv: no JSON"),
+        ("in.jsonl -o out.jsonl --shard 3/2", "must be like 3/16"),
+        ("in.jsonl -o out.jsonl --retry-failed some", "invalid choice"),
+        ("in.jsonl", "required: -o"),
+        ("in.jsonl -o /dev/full", "no regular file"),
+        ("in.jsonl -o out.jsonl --template {nothing}", "no value for nothing"),
+    ],
+)
+def test_a_run_that_is_refused_exits_with_1_and_says_why(server, capfd, arguments, problem):
+    assert main(["batch", *arguments.split()]) == 1
+    printed = capfd.readouterr()
+    assert problem in printed.err
+    assert "Traceback" not in printed.err
+    assert not bodies(server)
+
+
+def test_an_output_in_use_is_refused(server, capsys):
+    with FileLock("out.jsonl.lock"):
+        assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 1
+    assert "error: out.jsonl is in use by another run." in capsys.readouterr().err
+
+
+def test_a_disk_that_is_full_ends_the_run(server, monkeypatch, capsys, tmp_path):
+    def run(*_):
+        raise OSError(28, "No space left on device", "out.jsonl")
+
+    monkeypatch.setattr(BatchRun, "run", run)
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 1
+    assert "out.jsonl: No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_a_terminal_shows_progress(server, tmp_path):
+    from tests.support.terminal import Terminal
+
+    arguments = ["batch", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+    variables = {"AIMLAPI_API_KEY": server.api_key, "AIMLAPI_API_BASE": server.base_url}
+    with Terminal(*arguments, **variables) as terminal:
+        printed, code = terminal.read_to_end()
+    assert code == 0
+    assert "2/2" in printed
+    assert "tokens, $" in printed
+    assert "row/s" in printed
