@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+REAL_SERVER = "tests/integration_tests/test_real_server.py"
 STANDARD = "tests/integration_tests/test_standard.py::TestPlainModel::test_invoke"
 
 pytestmark = pytest.mark.slow
@@ -47,3 +48,10 @@ def test_live_needs_a_key():
     run = run_pytest("--live", STANDARD, AIMLAPI_API_KEY="")
     assert run.returncode == pytest.ExitCode.USAGE_ERROR
     assert "AIMLAPI_API_KEY" in run.stderr
+
+
+@pytest.mark.parametrize("marker", ["slow", "real_server"])
+def test_the_real_server_is_used_only_with_its_marker(marker):
+    run = run_pytest("--collect-only", "-m", marker, REAL_SERVER)
+    is_selected = f"{REAL_SERVER}::" in run.stdout
+    assert is_selected is (marker == "real_server"), run.stdout
