@@ -2,15 +2,16 @@
 
 One row per model. Sources: context sizes from the provider's model database, request fields and
 message parts from the OpenAPI file of each model's reference page, function calling and reasoning
-from the provider's lists of models with these capabilities (docs.aimlapi.com, August 2026).
-Output limits are not published, so no profile has one.
+from the provider's lists of models with these capabilities (docs.aimlapi.com, August 2026), open
+weights and release dates from Baidu's announcements. Output limits and dates of updates are not
+published, and a model's status is a matter of the day, so no profile has these.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from langchain_core.language_models import ModelProfile
 
@@ -20,6 +21,9 @@ DEFAULT_MODEL = "baidu/ernie-4.5-21b-a3b"
 
 PROVIDER = "aimlernie"
 """`response_metadata["model_provider"]` of every message, and LangSmith's `ls_provider`."""
+
+# An older langchain-core warns about the keys that it does not know.
+_PROFILE_KEYS = frozenset(ModelProfile.__annotations__)
 
 _PREFIX = "baidu/"
 _TEXT = frozenset({"text"})
@@ -52,6 +56,25 @@ _FIELDS_5_0 = _SHARED_FIELDS | {
     "provider",
     "thinking_budget",
 }
+
+# "Announcing the Open Source Release of the ERNIE 4.5 Model Family", 2025-06-30:
+# https://ernie.baidu.com/blog/posts/ernie4.5/
+_OPENED = (
+    *("ernie-4.5-0.3b", "ernie-4.5-21b-a3b", "ernie-4.5-300b-a47b", "ernie-4.5-300b-a47b-paddle"),
+    *("ernie-4.5-vl-28b-a3b", "ernie-4.5-vl-424b-a47b"),
+)
+_RELEASED = {
+    **dict.fromkeys(_OPENED, "2025-06-30"),
+    # At Baidu's conferences Create 2025, WAVE SUMMIT 2025, Baidu World 2025, ERNIE Moment 2026.
+    "ernie-4-5-turbo-128k": "2025-04-25",
+    "ernie-x1-turbo-32k": "2025-04-25",
+    "ernie-x1-1-preview": "2025-09-09",
+    "ernie-5-0-thinking-preview": "2025-11-13",
+    "ernie-5.0": "2026-01-22",
+}
+# The later ones are at https://huggingface.co/collections/baidu/ernie-45. Of the models that are
+# not there Baidu does not say whether their weights will be.
+_OPEN_WEIGHTS = {*_OPENED, "ernie-4.5-21b-a3b-thinking", "ernie-4.5-vl-28b-a3b-thinking"}
 
 
 class ModelSpec(NamedTuple):
@@ -107,7 +130,7 @@ class ModelSpec(NamedTuple):
 
 
 def _profile(spec: ModelSpec, name: str, context: int) -> ModelProfile:
-    media = spec.parts == _MEDIA
+    model, media = spec.id.removeprefix(_PREFIX), spec.parts == _MEDIA
     profile: ModelProfile = {
         "name": name,
         "max_input_tokens": context,
@@ -125,11 +148,18 @@ def _profile(spec: ModelSpec, name: str, context: int) -> ModelProfile:
         "audio_outputs": False,
         "video_outputs": False,
         "reasoning_output": spec.reasoning,
+        # Messages keep their order; the API takes tools in the request's list only.
+        "mid_conversation_system_messages": True,
+        "mid_conversation_tools": False,
         # Every published schema has `response_format` with `json_schema`.
         "structured_output": True,
         "attachment": media,
         "temperature": True,
     }
+    if model in _RELEASED:
+        profile["release_date"] = _RELEASED[model]
+    if model in _OPEN_WEIGHTS:
+        profile["open_weights"] = True
     if spec.tools or spec.thinking_switch:
         # 5.0 is not in the list of models with function calling, but its schema has a field of
         # its own for tools. Of the others the schema takes tools and nobody says that they
@@ -137,7 +167,8 @@ def _profile(spec: ModelSpec, name: str, context: int) -> ModelProfile:
         profile["tool_calling"] = True
         profile["tool_choice"] = spec.forced_tool_choice
         profile["tool_call_streaming"] = True
-    return profile
+    known = {key: value for key, value in profile.items() if key in _PROFILE_KEYS}
+    return cast("ModelProfile", known)
 
 
 def _row(  # noqa: PLR0913 - one keyword per column of the table

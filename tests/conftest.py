@@ -16,16 +16,32 @@ __all__ = ["pytest_runtest_makereport"]
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
-for variable in ("AIMLAPI_API_KEY", "AIMLAPI_API_BASE", "LC_OUTPUT_VERSION"):
-    os.environ.pop(variable, None)
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--live",
+        action="store_true",
+        help="run LangChain's integration suite, and nothing else, against the live API; costs "
+        "money. The key is in AIMLAPI_API_KEY.",
+    )
+
+
+def pytest_configure(config):
+    os.environ.pop("LC_OUTPUT_VERSION", None)
+    if not config.getoption("live"):
+        for variable in ("AIMLAPI_API_KEY", "AIMLAPI_API_BASE"):
+            os.environ.pop(variable, None)
+    elif not os.environ.get("AIMLAPI_API_KEY"):
+        raise pytest.UsageError("--live needs a key: set the environment variable AIMLAPI_API_KEY.")
 
 
 @pytest.fixture(autouse=True)
-def clean_environment(monkeypatch):
+def clean_environment(request, monkeypatch):
     """Remove proxies and tracing from the environment of the tests."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+    if not request.config.getoption("live"):
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+            monkeypatch.delenv(name.lower(), raising=False)
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
 
@@ -104,13 +120,23 @@ def model(ernie_server, model_defaults):
     return make
 
 
-def pytest_collection_modifyitems(items):
-    """Leave to the whole run what the sync variant of a test says as well.
-
-    The sync transport is generated from the async one, and all else has no variants.
-    """
+def pytest_collection_modifyitems(config, items):
+    live = config.getoption("live")
+    selected, deselected = [], []
     for item in items:
+        if live:
+            is_selected = item.get_closest_marker("live") is not None
+        else:
+            is_opt_in = item.get_closest_marker("real_server") is not None
+            is_selected = not is_opt_in or "real_server" in config.option.markexpr
+        (selected if is_selected else deselected).append(item)
+        # Leave to the whole run what the sync variant of a test says as well: the sync transport is
+        # generated from the async one, and all else has no variants.
         params = getattr(getattr(item, "callspec", None), "params", {})
-        mode = params.get("mode")
-        if mode in ("ainvoke", "astream", "async"):
+        if params.get("mode") in ("ainvoke", "astream", "async"):
             item.add_marker(pytest.mark.slow)
+        if live:
+            item.add_marker(pytest.mark.timeout(900))
+    if deselected:
+        items[:] = selected
+        config.hook.pytest_deselected(items=deselected)

@@ -1,7 +1,8 @@
 """Self-hosted servers: the same protocol in several dialects, without a key.
 
-The dialects follow the sources of vLLM, FastDeploy and SGLang (2026): keys that are `null`,
-missing or additional, and where usage and reasoning are found.
+The dialects follow the sources of vLLM, FastDeploy and SGLang (2026) and what llama.cpp's server sent
+to `test_real_server`: keys that are `null`, missing or additional, and where usage and reasoning are
+found.
 """
 
 from __future__ import annotations
@@ -182,11 +183,68 @@ class SGLang(VLLM):
         return {**super().event(delta, reason), "usage": None}
 
 
+class LlamaCpp(VLLM):
+    """A first delta whose content is `null`; the first fragment of a call has a bracket."""
+
+    reasoning_key = "reasoning_content"
+    usage: ClassVar = {
+        "completion_tokens": 12,
+        "prompt_tokens": 9,
+        "total_tokens": 21,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+    timings: ClassVar = {"cache_n": 0, "prompt_n": 9, "predicted_n": 12, "predicted_ms": 16.284}
+
+    def body(self, completion):
+        calls = [
+            {"type": "function", "function": _function(call), "id": f"v91fZ2LxuUwLE{n}"}
+            for n, call in enumerate(completion.calls)
+        ]
+        message = {"role": "assistant", "content": completion.text}
+        if completion.reasoning:
+            message["reasoning_content"] = completion.reasoning
+        if calls:
+            message["tool_calls"] = calls
+        choice = self.choice("message", message, completion.reason)
+        return {"choices": [choice], **self.head("chat.completion"), **self.end()}
+
+    def events(self, completion):
+        yield self.event({"role": "assistant", "content": None})
+        for part in split(completion.reasoning):
+            yield self.event({"reasoning_content": part})
+        for part in split(completion.text):
+            yield self.event({"content": part})
+        for index, (name, arguments) in enumerate(completion.calls):
+            start = {"index": index, "id": f"v91fZ2LxuUwLE{index}", "type": "function"}
+            function = {"name": name, "arguments": arguments[:1]}
+            yield self.event({"tool_calls": [{**start, "function": function}]})
+            for part in split(arguments[1:]):
+                fragment = {"index": index, "function": {"arguments": part}}
+                yield self.event({"tool_calls": [fragment]})
+        yield self.event({}, completion.reason)
+        yield {"choices": [], **self.head("chat.completion.chunk"), **self.end()}
+        yield "[DONE]"
+
+    def event(self, delta, reason=None):
+        choice = self.choice("delta", delta, reason)
+        return {"choices": [choice], **self.head("chat.completion.chunk")}
+
+    def choice(self, key, completion, reason):
+        return {"finish_reason": reason, "index": 0, key: completion}
+
+    def head(self, kind):
+        return {**super().head(kind), "system_fingerprint": "b0-unknown"}
+
+    def end(self):
+        return {"usage": self.usage, "timings": self.timings}
+
+
 DIALECTS = {
     "vLLM": VLLM(),
     "older vLLM": OlderVLLM(),
     "FastDeploy": FastDeploy(),
     "SGLang": SGLang(),
+    "llama.cpp": LlamaCpp(),
 }
 
 
@@ -427,6 +485,16 @@ ERRORS = {
             "type": "invalid_request_error",
             "param": None,
             "code": "context_length_exceeded",
+        }
+    },
+    "llama.cpp's": {
+        "error": {
+            "code": 400,
+            "message": "request (5000 tokens) exceeds the available context size (4096 tokens), "
+            "try increasing it",
+            "type": "exceed_context_size_error",
+            "n_prompt_tokens": 5000,
+            "n_ctx": 4096,
         }
     },
 }

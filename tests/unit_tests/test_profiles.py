@@ -1,8 +1,10 @@
 """The table of ERNIE models: published facts, names, and LangChain's profiles."""
 
+import importlib.util
 import typing
 
 import pytest
+from langchain_core import language_models
 from langchain_core.language_models import ModelProfile
 
 from langchain_aimlernie import ChatAimlErnie
@@ -52,6 +54,23 @@ ROUTED = {
     "baidu/ernie-4.5-vl-424b-a47b",
     "baidu/ernie-5.0",
 }
+RELEASED = {
+    "baidu/ernie-4.5-21b-a3b": "2025-06-30",
+    "baidu/ernie-4.5-0.3b": "2025-06-30",
+    "baidu/ernie-4.5-300b-a47b": "2025-06-30",
+    "baidu/ernie-4.5-300b-a47b-paddle": "2025-06-30",
+    "baidu/ernie-4.5-vl-28b-a3b": "2025-06-30",
+    "baidu/ernie-4.5-vl-424b-a47b": "2025-06-30",
+    "baidu/ernie-4-5-turbo-128k": "2025-04-25",
+    "baidu/ernie-x1-turbo-32k": "2025-04-25",
+    "baidu/ernie-x1-1-preview": "2025-09-09",
+    "baidu/ernie-5-0-thinking-preview": "2025-11-13",
+    "baidu/ernie-5.0": "2026-01-22",
+}
+OPEN_WEIGHTS = {
+    *(model for model, date in RELEASED.items() if date == "2025-06-30"),
+    "baidu/ernie-4.5-21b-a3b-thinking",
+}
 ERNIE_5 = "baidu/ernie-5.0"
 ERNIE_5_FIELDS = {"enable_thinking", "thinking_budget", "normalize_tool_schemas"}
 OLDER_FIELDS = {"max_completion_tokens", "prediction"}
@@ -89,12 +108,19 @@ def test_spec_and_profile_match_the_published_facts(model):
         **dict.fromkeys(MEDIA_KEYS, media),
         # An explicit False, since LangChain's filters ignore a missing key.
         **dict.fromkeys(UNSUPPORTED_KEYS, False),
+        "mid_conversation_system_messages": True,
+        "mid_conversation_tools": False,
     }
+    if model in RELEASED:
+        expected["release_date"] = RELEASED[model]
+    if model in OPEN_WEIGHTS:
+        expected["open_weights"] = True
     if model in FUNCTION_CALLING | {ERNIE_5}:
         expected |= {"tool_calling": True, "tool_call_streaming": True}
         expected["tool_choice"] = not reasoning
+    known = set(typing.get_type_hints(ModelProfile))  # an older core has fewer
+    expected = {key: value for key, value in expected.items() if key in known}
     assert {key: value for key, value in profile.items() if key != "name"} == expected
-    assert set(profile) <= set(typing.get_type_hints(ModelProfile))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +212,21 @@ def test_an_unknown_model_is_not_restricted(name):
     assert spec.thinking_switch
     assert not spec.developer_role
     assert model_profile(name) is None
+
+
+def test_keys_that_an_older_core_does_not_know_are_left_out(monkeypatch):
+    class OlderProfile(typing.TypedDict, total=False):
+        name: str
+        tool_calling: bool
+
+    monkeypatch.setattr(language_models, "ModelProfile", OlderProfile)
+    spec = importlib.util.find_spec("langchain_aimlernie.profiles")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.model_profile(DEFAULT_MODEL) == {
+        "name": "ERNIE 4.5 21B A3B",
+        "tool_calling": True,
+    }
 
 
 def test_each_profile_is_a_fresh_copy():
