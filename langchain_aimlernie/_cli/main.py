@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    is_batch = arguments[:1] == ["batch"]
+    is_batch = [*arguments[:1]] == ["batch"]
     options = None if is_batch else parse_arguments(arguments)
     check_output()
     from langchain_aimlernie._cli import commands  # noqa: PLC0415  it imports LangChain
