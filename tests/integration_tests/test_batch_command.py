@@ -153,11 +153,14 @@ def test_a_disk_that_is_full_ends_the_run(server, monkeypatch, capsys, tmp_path)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_terminal_shows_progress(server, tmp_path):
+    import termios
+
     from tests.support.terminal import Terminal
 
     arguments = ["batch", str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl")]
     variables = {"AIMLAPI_API_KEY": server.api_key, "AIMLAPI_API_BASE": server.base_url}
     with Terminal(*arguments, **variables) as terminal:
+        termios.tcsetwinsize(terminal.fd, (24, 100))
         printed, code = terminal.read_to_end()
     assert code == 0
     assert "2/2" in printed
