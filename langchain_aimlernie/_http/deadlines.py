@@ -24,7 +24,6 @@ import httpcore2
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Callable, Generator, Iterable
-    from types import TracebackType
 
 T = TypeVar("T")
 
@@ -41,7 +40,10 @@ class DeadlineExceededError(Exception):
 
 
 class AsyncDeadline:
-    """Limits how long a task waits for the server.
+    """Limits how long a task waits for the server, as `asyncio.timeout` does.
+
+    The timer stays for the next block, which has mostly a later deadline: a stream enters one for
+    each read, and a new timer for each would be a third of the time that a chunk takes.
 
     Attributes:
         phase: What is waited for, for error messages.
@@ -49,42 +51,60 @@ class AsyncDeadline:
     """
 
     def __init__(self) -> None:
-        self._timeout: asyncio.Timeout | None = None
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._cancelling = 0
+        self._expired = False
         self.start("", NO_LIMIT)
 
     def start(self, phase: str, limit: float) -> None:
         """Count down from `limit` seconds, from now on if the block is entered already."""
         self.phase = phase
         self.limit = self._left = limit
-        if self._timeout is not None:
-            self._timeout.reschedule(self._expires_at())
+        if self._task is not None:
+            self._run()
 
     def follow(self, network_stream: Any) -> None:
         """Do nothing: the task is cancelled, whatever it waits for."""
 
-    def _expires_at(self) -> float | None:
-        now = asyncio.get_running_loop().time()
-        self._deadline = now + self._left
-        return None if self._left == NO_LIMIT else self._deadline
+    def stop(self) -> None:
+        """Forget the timer: there is nothing more to wait for."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    async def __aenter__(self) -> None:
-        self._timeout = asyncio.timeout_at(self._expires_at())
-        await self._timeout.__aenter__()
+    def _run(self) -> None:
+        self._deadline = self._loop.time() + self._left
+        if self._timer is not None and self._timer.when() > self._deadline:
+            self.stop()
+        if self._timer is None and self._left != NO_LIMIT:
+            self._timer = self._loop.call_at(self._deadline, self._on_timer)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        timeout, self._timeout = self._timeout, None
-        assert timeout is not None  # noqa: S101  entered before
-        self._left = self._deadline - asyncio.get_running_loop().time()
-        with contextlib.suppress(TimeoutError):
-            await timeout.__aexit__(kind, error, traceback)
-            if not timeout.expired() or kind is asyncio.CancelledError:
-                return  # in the latter case somebody else has cancelled the task, too
-        raise DeadlineExceededError
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._task is None or self._deadline == NO_LIMIT:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._on_timer)
+        else:
+            self._expired = True
+            self._task.cancel()
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        assert self._task is not None  # noqa: S101  coroutines of ours run in tasks
+        self._cancelling = self._task.cancelling()
+        self._run()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        task, self._task = self._task, None
+        self._left = self._deadline - self._loop.time()
+        if self._expired and task is not None:
+            self._expired = False
+            is_cancelled_by_others = task.uncancel() > self._cancelling
+            if not (is_cancelled_by_others and kind is asyncio.CancelledError):
+                raise DeadlineExceededError from None
 
 
 def _leave(_: object) -> None:
@@ -155,14 +175,15 @@ class Deadline:
 
     def _run(self) -> None:
         self._deadline = time.monotonic() + self._left
-        self._cancel_timer()
+        self.stop()
         if self._socket is not None and self._left != NO_LIMIT:
             self._timer = threading.Timer(max(0.0, self._left), self._shut_down)
             self._timer.daemon = True
             with contextlib.suppress(RuntimeError):  # no thread to be had: httpx's timeout is left
                 self._timer.start()
 
-    def _cancel_timer(self) -> None:
+    def stop(self) -> None:
+        """Forget the timer: there is nothing more to wait for."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -186,7 +207,7 @@ class Deadline:
         _current.deadline, self._outer = self._outer, None
         self._left = self._deadline - time.monotonic()
         self._entered = False
-        self._cancel_timer()
+        self.stop()
         if self._expired:
             raise DeadlineExceededError
 

@@ -263,7 +263,7 @@ class AsyncAttempt(Generic[T]):
         self._phase, self._limit = "response", or_no_limit(self._request.timeouts.read)
         if left < self._limit:
             self._phase, self._limit = "total", left
-        async with self._deadline:
+        with self._deadline:
             status = await self._send(_ACCEPT_ENCODING)
             body = await self._read_body() if status in _SUCCESS else b""
         if status not in _SUCCESS:
@@ -282,7 +282,7 @@ class AsyncAttempt(Generic[T]):
             new_decoder: Makes the stream's decoder, given the headers.
         """
         self._phase, self._limit = "first event", or_no_limit(self._request.timeouts.first_event)
-        async with self._deadline:
+        with self._deadline:
             status = await self._send("identity")
         if status not in _SUCCESS:
             raise await self._error_response(status)
@@ -304,7 +304,7 @@ class AsyncAttempt(Generic[T]):
             self._events = decoder.events
             self._deadline.start("idle", or_no_limit(self._request.timeouts.idle))
         if body is not None and not decoder.done:
-            async with self._deadline:
+            with self._deadline:
                 data = await self._read()
             if data is not None:
                 return decoder.feed(data)
@@ -320,13 +320,14 @@ class AsyncAttempt(Generic[T]):
             return
         self._deadline.start("rest", _DRAIN_TIMEOUT)
         room = _DRAIN_LIMIT
-        with contextlib.suppress(Exception):  # whatever is wrong now, the completion is whole
-            async with self._deadline:
-                while room > 0 and (part := await self._read()) is not None:
-                    room -= len(part)
+        # Whatever is wrong now, the completion is whole.
+        with contextlib.suppress(Exception), self._deadline:
+            while room > 0 and (part := await self._read()) is not None:
+                room -= len(part)
 
     async def close(self) -> None:
         """Release the connection; it is closed unless the response was read to its end."""
+        self._deadline.stop()
         response, self._response = self._response, None
         body, self._body = cast("Any", self._body), None
         stream, self._network_stream = self._network_stream, None
@@ -439,10 +440,9 @@ class AsyncAttempt(Generic[T]):
         """Read what the server says of an error, as far as it says anything."""
         body = bytearray()
         self._deadline.start(self._phase, min(self._limit, _ERROR_BODY_TIMEOUT))
-        with contextlib.suppress(Exception):
-            async with self._deadline:
-                while len(body) <= _MAX_ERROR_BODY and (part := await self._read()) is not None:
-                    body += part
+        with contextlib.suppress(Exception), self._deadline:
+            while len(body) <= _MAX_ERROR_BODY and (part := await self._read()) is not None:
+                body += part
         await self.close()
         return error_from_response(
             status, self._headers or {}, bytes(body), redactor=self._request.redactor

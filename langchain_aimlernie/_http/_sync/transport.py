@@ -320,13 +320,14 @@ class Attempt(Generic[T]):
             return
         self._deadline.start("rest", _DRAIN_TIMEOUT)
         room = _DRAIN_LIMIT
-        with contextlib.suppress(Exception):  # whatever is wrong now, the completion is whole
-            with self._deadline:
-                while room > 0 and (part := self._read()) is not None:
-                    room -= len(part)
+        # Whatever is wrong now, the completion is whole.
+        with contextlib.suppress(Exception), self._deadline:
+            while room > 0 and (part := self._read()) is not None:
+                room -= len(part)
 
     def close(self) -> None:
         """Release the connection; it is closed unless the response was read to its end."""
+        self._deadline.stop()
         response, self._response = self._response, None
         body, self._body = cast("Any", self._body), None
         stream, self._network_stream = self._network_stream, None
@@ -439,10 +440,9 @@ class Attempt(Generic[T]):
         """Read what the server says of an error, as far as it says anything."""
         body = bytearray()
         self._deadline.start(self._phase, min(self._limit, _ERROR_BODY_TIMEOUT))
-        with contextlib.suppress(Exception):
-            with self._deadline:
-                while len(body) <= _MAX_ERROR_BODY and (part := self._read()) is not None:
-                    body += part
+        with contextlib.suppress(Exception), self._deadline:
+            while len(body) <= _MAX_ERROR_BODY and (part := self._read()) is not None:
+                body += part
         self.close()
         return error_from_response(
             status, self._headers or {}, bytes(body), redactor=self._request.redactor
