@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
@@ -201,7 +201,6 @@ class _Pagination:
 class _Page:
     data: tuple[Mapping[str, Any], ...]
     pagination: _Pagination
-    entries: tuple[LogEntry, ...] = ()
 
 
 _ADAPTERS: Mapping[type, TypeAdapter[Any]] = {
@@ -415,14 +414,14 @@ def _iterate(pages: _Pages, server: Server) -> Generator[LogEntry, None, None]:
     decode = _page_decoder(server)
     while pages.next_query:
         page = server.get(f"{server.origin}{_LOGS}?{pages.next_query}", decode)
-        yield from pages.new_entries(page)
+        yield from pages.new_entries(*page)
 
 
 async def _aiterate(pages: _Pages, server: Server) -> AsyncGenerator[LogEntry, None]:
     decode = _page_decoder(server)
     while pages.next_query:
         page = await server.aget(f"{server.origin}{_LOGS}?{pages.next_query}", decode)
-        for entry in pages.new_entries(page):
+        for entry in pages.new_entries(*page):
             yield entry
 
 
@@ -449,21 +448,21 @@ class _Pages:
         size = _PAGE_SIZE if self._left is None else min(self._left, _PAGE_SIZE)
         return urlencode({**self._window, "limit": size, "offset": self._offset}) if size else ""
 
-    def new_entries(self, page: _Page) -> list[LogEntry]:
+    def new_entries(self, entries: Sequence[LogEntry], pagination: _Pagination) -> list[LogEntry]:
         """Return the entries of a page, and prepare the query of the next one."""
         new = []
-        for entry in page.entries:
+        for entry in entries:
             key = (entry.inference_id, entry.request_id)
             if key not in self._recent:
                 self._recent.append(key)
                 new.append(entry)
-        self._offset += len(page.entries)
+        self._offset += len(entries)
         if self._left is not None:
             new = new[: self._left]
             self._left -= len(new)
         # A server that ignores `offset` must not keep the iteration going for ever.
-        is_last = not page.entries or not page.pagination.has_more
-        is_last = is_last or self._offset >= page.pagination.total
+        is_last = not entries or not pagination.has_more
+        is_last = is_last or self._offset >= pagination.total
         self.next_query = "" if is_last else self._query()
         return new
 
@@ -532,14 +531,13 @@ def _decoder(
     return decode
 
 
-def _page_decoder(server: Server) -> Decode[_Page]:
+def _page_decoder(server: Server) -> Decode[tuple[list[LogEntry], _Pagination]]:
     """Return the function that decodes a page of the log."""
     decode_page = _decoder(_Page, server)
 
-    def decode(headers: Mapping[str, str], body: bytes) -> _Page:
+    def decode(headers: Mapping[str, str], body: bytes) -> tuple[list[LogEntry], _Pagination]:
         page = decode_page(headers, body)
-        rows = [_validate(LogEntry, row, server.redactor) for row in page.data]
-        return replace(page, entries=tuple(rows))
+        return [_validate(LogEntry, row, server.redactor) for row in page.data], page.pagination
 
     return decode
 

@@ -165,8 +165,8 @@ class ErnieServer:
         return self._api.balance
 
     @balance_usd.setter
-    def balance_usd(self, usd: Decimal) -> None:
-        self._api.balance = usd
+    def balance_usd(self, usd: Decimal | float) -> None:
+        self._api.balance = Decimal(str(usd))
 
     @property
     def deprecations(self) -> Sequence[Mapping[str, Any]]:

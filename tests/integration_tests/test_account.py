@@ -407,6 +407,7 @@ def test_the_error_names_the_value_that_is_wrong():
         ("usage", {**USAGE, "api_key_prefix": "b747e891"}),
         ("logs", page({**ROW, "status": "pending", "origin": None, "request_id": "req"})),
         ("logs", page(without(without(ROW, "tokens"), "origin"))),
+        ("logs", {**page({**ROW, "raw": 7}), "raw": 7, "entries": 7}),
     ],
 )
 def test_a_body_with_more_or_fewer_values_is_accepted(name, body):

@@ -56,7 +56,7 @@ def test_the_account_needs_the_key(client, path):
 
 
 def test_the_balance_can_be_set_and_reset(ernie_server, chat, get):
-    ernie_server.balance_usd = Decimal("0.5")
+    ernie_server.balance_usd = 0.5
     ernie_server.reply("a", meta={"usage": {"credits_used": 600_000, "usd_spent": 0.3}})
     chat()
     assert get("/v2/billing") == {"current_balance": 0.2, "currency": "USD"}
