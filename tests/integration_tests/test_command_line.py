@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import signal
@@ -71,7 +72,8 @@ def wait_for_request(server, number):
         time.sleep(0.01)
 
 
-ENDLESS = ("data: {}\n\n" for _ in iter(int, 1))
+ENDLESS = itertools.repeat(b": wait\n\n")
+"""The events of a stream that has no end, and no text."""
 
 
 # The arguments
@@ -483,7 +485,9 @@ def test_a_long_paste_is_one_message(chat, api_server):
 def test_ctrl_c_at_the_prompt_clears_the_line(chat, api_server):
     chat.send("not this")
     chat.read_until("not this")
-    chat.repeat_until(lambda: chat.send("\x03"), "Ctrl-D ends the chat")
+    chat.wait_until_idle()
+    chat.send("\x03")
+    chat.read_until("Ctrl-D ends the chat")
     chat.send("this\r")
     chat.read_until("[baidu/")
     chat.read_until(PROMPT)
@@ -520,7 +524,8 @@ def test_an_error_keeps_the_chat(chat, api_server):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_restores_the_terminal(chat, number):
     assert not chat.is_restored
-    chat.repeat_until(lambda: os.kill(chat.process.pid, number), "\x1b[?2004l")
+    chat.wait_until_idle()
+    os.kill(chat.process.pid, number)
     assert chat.read_to_end()[1] == 128 + number
     assert chat.is_restored
 
@@ -546,7 +551,9 @@ def test_a_chat_within_a_shell(tmp_path):
         terminal.read_until(PROMPT)
         terminal.send("one\r\rtouch executed\r")
         terminal.read_until(PROMPT)
-        terminal.repeat_until(lambda: terminal.send("\x1a"), "Stopped")
+        terminal.wait_until_idle()
+        terminal.send("\x1a")
+        terminal.read_until("Stopped")
         terminal.read_until("$ ")
         assert terminal.is_restored
         terminal.send("fg\n")

@@ -10,6 +10,7 @@ import select
 import sys
 import termios
 import time
+from pathlib import Path
 
 PASTE = "\x1b[200~{}\x1b[201~"
 """How a terminal marks a paste, if the program has asked for it."""
@@ -112,15 +113,22 @@ class Terminal:
         before, found, self._output = self._output.partition(text)
         return before + found
 
-    def repeat_until(self, action, text):
-        """Repeat an action until its effect is seen, and return the output.
+    def wait_until_idle(self):
+        """Wait until the command waits for a key.
 
-        A signal that comes just before Python's readline waits for a key is handled with the key.
+        A signal that comes just before Python's readline waits is handled with the next key.
         """
-        while text not in self._output:
-            action()
-            self._read(time.monotonic() + 1)
-        return self.read_until(text)
+        while self._is_idle() is False:
+            time.sleep(0.01)
+
+    def _is_idle(self):
+        """Whether the process, or the one that it waits for, sleeps; None where /proc is not."""
+        pid = self.process.pid
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            stat = Path(f"/proc/{children[-1] if children else pid}/stat").read_text()
+            return stat.rpartition(")")[2].split()[0] == "S"
+        return None
 
     def read_to_end(self):
         """Return the rest of the output, and the exit code."""
