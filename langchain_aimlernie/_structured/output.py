@@ -95,7 +95,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     answer = _output_schema(schema, strict, first)
 
     def chain_of(method: str) -> Runnable[LanguageModelInput, Any]:
-        traced = {"kwargs": {"method": method, "strict": strict}, "schema": answer.traced}
+        traced = {"kwargs": {"method": method, "strict": strict}, "schema": answer.tracing_schema}
         settings = {"ls_structured_output_format": traced, **kwargs}
         asking = _METHODS[method](model, answer, tools, settings)
         reader = OutputParser(answer, by_call=method == "function_calling", with_tools=bool(tools))
@@ -333,12 +333,8 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Parse the first completion, which needs no thread."""
-        await self._prepare()
+        await load_jsonschema()
         return self.parse_result(result, partial=partial)
-
-    async def _prepare(self) -> None:
-        if self.reader.schema.output is dict:
-            await load_jsonschema()
 
     @override
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
@@ -353,7 +349,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         input: AsyncIterator[str | BaseMessage],
     ) -> AsyncIterator[Any]:
         decoder = StreamingOutputParser(self.reader, include_raw=self.include_raw)
-        await self._prepare()
+        await load_jsonschema()
         async for message in input:
             for news in decoder.feed(message):
                 yield news

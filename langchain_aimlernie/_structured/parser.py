@@ -139,7 +139,7 @@ class OutputParser:
 
     def _load(self, value: object) -> tuple[object, ValueError | None]:
         try:
-            return self.schema.load(value), None
+            return self.schema.validate(value), None
         except ValueError as error:
             return None, error
 

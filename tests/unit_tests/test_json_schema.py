@@ -223,9 +223,9 @@ def test_identifiers_may_be_referred_to():
     schema = {"type": "object", "properties": {"first": node}}
     assert parameters_of(tool_with(schema)) == schema
     answer = parse_schema(schema)
-    assert answer.load({"first": {"next": {}}})
+    assert answer.validate({"first": {"next": {}}})
     with pytest.raises(ValueError, match=r"first\.next: 3 is not of type 'object'"):
-        answer.load({"first": {"next": 3}})
+        answer.validate({"first": {"next": 3}})
 
 
 DANGLING = [
