@@ -15,7 +15,6 @@ from langchain_core.messages import (
     ToolMessage,
     convert_to_messages,
 )
-from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from pydantic import InstanceOf
 from typing_extensions import override
@@ -40,11 +39,9 @@ def server_of(options: Mapping[str, Any], default: Server) -> Server:
 
 def as_messages(model_input: LanguageModelInput) -> list[BaseMessage]:
     """Return the input of a chat model as a new list of messages."""
-    if isinstance(model_input, PromptValue):
-        return list(model_input.to_messages())
     if isinstance(model_input, str):
         return [HumanMessage(model_input)]
-    return convert_to_messages(list(model_input))
+    return list(convert_to_messages(model_input))
 
 
 @lru_cache(maxsize=256)

@@ -35,9 +35,6 @@ from langchain_aimlernie._structured.json_schema import (
     strict_schema,
 )
 
-Schema = Mapping[str, Any] | type | Callable[..., Any]
-"""A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema, function schema or function."""
-
 DEFAULT_NAME = "Answer"
 """What a schema without a title is called on the wire."""
 
@@ -118,7 +115,8 @@ def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
     """Return a schema in any form as an `OutputSchema`; the argument is not changed.
 
     Args:
-        given: See `Schema`. A dict is sent to the API as it is, except for a
+        given: A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema, function schema,
+            response format, function or tool. A dict is sent to the API as it is, except for a
             `discriminator.mapping` that refers to what is not there; classes lose their titles, and
             their `$ref`s are replaced by what they refer to unless a class contains itself.
         strict: Whether the API must follow the schema exactly.
@@ -374,7 +372,6 @@ def _function(name: str, description: str | None, schema: Mapping[str, Any]) -> 
 # `typing.TypedDict` before Python 3.12 and ignores `Annotated[type, default, "description"]`.
 
 _QUALIFIERS = (Required, NotRequired, ReadOnly)
-_WITH_DEFAULT = 2
 
 
 def _typed_dict_schema(cls: type) -> dict[str, Any]:
@@ -424,30 +421,20 @@ def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
         if qualifier is not ReadOnly:  # an annotation that is text hides it from the class
             required = qualifier is Required
         hint = get_args(hint)[0]
-    extras: tuple[Any, ...] = ()
+    extras: list[Any] = []
     if get_origin(hint) is Annotated:
-        hint, *rest = get_args(hint)
-        extras = tuple(rest)
+        hint, *extras = get_args(hint)
+    match extras:
+        case [default, str(description), *_]:
+            shown = None if default is ... or default is None else {"default": default}
+            extras.append(Field(description=description, json_schema_extra=shown))
+            required = required and default is ...
+        case [str(description), *_]:
+            extras.append(Field(description=description))
     hint = _normalize_nested(hint, within)
-    for extra in (*extras, *_description(extras)):
+    for extra in extras:
         hint = Annotated[hint, extra]
-    if _has_default(extras) and extras[0] is not ...:
-        required = False
     return hint if required else NotRequired[hint]
-
-
-def _has_default(extras: tuple[Any, ...]) -> bool:
-    return len(extras) >= _WITH_DEFAULT and isinstance(extras[1], str)
-
-
-def _description(extras: tuple[Any, ...]) -> list[Any]:
-    if not _has_default(extras):
-        texts = [extra for extra in extras[:1] if isinstance(extra, str)]
-        return [Field(description=text) for text in texts]
-    default, description, *_ = extras
-    if default is ... or default is None:
-        return [Field(description=description)]
-    return [Field(description=description, json_schema_extra={"default": default})]
 
 
 def _normalize_nested(hint: Any, within: frozenset[type]) -> Any:
