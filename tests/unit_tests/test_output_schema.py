@@ -90,6 +90,13 @@ class Colour(enum.Enum):
     RED = "red"
 
 
+class Strict(BaseModel):
+    model_config = ConfigDict(strict=True)
+    day: dt.date
+    colour: Colour
+    pair: tuple[int, int]
+
+
 @dataclasses.dataclass
 class Point:
     """A point."""
@@ -505,13 +512,18 @@ def test_null_for_anything_else_is_a_violation(given, value, told):
         (Point, {"x": 1}, Point(1)),
         (JokeDict, {"setup": "a", "rating": None}, {"setup": "a", "rating": None}),
         (JOKE_SCHEMA, {"setup": "a", "extra": 1}, {"setup": "a", "extra": 1}),
+        (
+            Strict,
+            {"day": "2026-11-23", "colour": "red", "pair": [1, 2]},
+            Strict(day=dt.date(2026, 11, 23), colour=Colour.RED, pair=(1, 2)),
+        ),
         (Box[float], {"item": float("inf")}, Box[float](item=float("inf"))),
         (Box[int], {"item": 10**40}, Box[int](item=10**40)),
         (Box[Any], {"item": "\ud83d"}, Box[Any](item="\ud83d")),
         (Note, {"text": "\ud83d"}, Note("\ud83d")),
         (Tree, {"value": 1, "children": [{"value": 2}]}, Tree(value=1, children=[Tree(value=2)])),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_json_is_loaded_as_what_was_given(given, value, loaded):
     assert parse_schema(given).validate(value) == loaded
