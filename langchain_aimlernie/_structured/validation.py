@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
 from copy import deepcopy
 from fractions import Fraction
 from functools import lru_cache, partial, reduce
@@ -36,7 +37,8 @@ _MAX_MESSAGE = 300
 
 def check_schema(schema: Mapping[str, Any]) -> None:
     """Raise a ValueError if `schema` is not valid under the draft of JSON Schema that it names."""
-    _validator(_to_json(schema))
+    with _limited_depth("The schema"):
+        _validator(_to_json(schema))
 
 
 def check_instance(schema: Mapping[str, Any], value: object) -> object:
@@ -46,7 +48,7 @@ def check_instance(schema: Mapping[str, Any], value: object) -> object:
         ValueError: It is not: for up to five violations, the message names the place in the value,
             the value and the keyword. Or `schema` is invalid.
     """
-    if errors := list(islice(_iter_errors(schema, value), _MAX_ERRORS)):
+    if errors := _find_errors(schema, value, _MAX_ERRORS):
         raise ValueError("; ".join(map(_describe, errors)))
     return value
 
@@ -61,18 +63,28 @@ def without_absent(schema: Mapping[str, Any], value: object) -> object:
         ValueError: `schema` is invalid, or `value` is nested too deeply.
     """
     result: Any = deepcopy(value)
-    for *places, name in chain.from_iterable(map(_absent, _iter_errors(schema, value))):
+    for *places, name in chain.from_iterable(map(_absent, _find_errors(schema, value))):
         reduce(getitem, places, result).pop(name, None)
     return result
 
 
-def _iter_errors(schema: Mapping[str, Any], value: object) -> Iterator[Any]:
+def _find_errors(schema: Mapping[str, Any], value: object, limit: int | None = None) -> list[Any]:
+    with _limited_depth("it"):
+        try:
+            return list(islice(_validator(_to_json(schema)).iter_errors(value), limit))
+        except Unresolvable as error:
+            raise ValueError(f"the schema has a $ref that leads nowhere: {error}") from None
+
+
+@contextmanager
+def _limited_depth(subject: str) -> Iterator[None]:
     try:
-        yield from _validator(_to_json(schema)).iter_errors(value)
-    except RecursionError:
-        raise ValueError("it is nested too deeply to be checked") from None
-    except Unresolvable as error:
-        raise ValueError(f"the schema has a $ref that leads nowhere: {error}") from None
+        yield
+    except BaseException as error:
+        # Within rpds, which is written in Rust, a RecursionError becomes a panic.
+        if isinstance(error, RecursionError) or type(error).__name__ == "PanicException":
+            raise ValueError(f"{subject} is nested too deeply to be checked") from None
+        raise
 
 
 def _to_json(schema: Mapping[str, Any]) -> str:

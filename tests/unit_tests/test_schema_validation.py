@@ -207,12 +207,18 @@ def test_a_schema_may_contain_itself():
     assert told == "next.next: 'v' is a required property (required)"
 
 
-def test_a_value_that_is_too_deep_is_no_instance():
+def within_calls(count, function):
+    return within_calls(count - 1, function) if count else function()
+
+
+@pytest.mark.parametrize("calls", range(12))
+def test_a_value_that_is_too_deep_is_no_instance_wherever_the_stack_ends(calls):
     value = 1
     for _ in range(5000):
         value = {"next": value}
     tree = {"type": "object", "properties": {"next": {"$ref": "#"}}}
-    assert "nested too deeply" in violations(value, tree)
+    told = within_calls(calls, lambda: violations(value, tree))
+    assert "nested too deeply" in told
 
 
 def test_nothing_is_fetched(monkeypatch):
