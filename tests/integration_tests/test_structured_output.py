@@ -1,17 +1,22 @@
+"""Structured output over a socket: what is sent, what is read, and what is asked again."""
+
 import json
+import pickle
+import re
 from typing import Annotated, Literal
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
 from langchain_aimlernie import ChatAimlErnie
-from langchain_aimlernie.errors import RefusalError, StructuredOutputError
+from langchain_aimlernie.errors import InternalServerError, RefusalError, StructuredOutputError
 
 METHODS = ("json_schema", "function_calling", "json_mode")
 
@@ -49,6 +54,9 @@ SCHEMA = Joke.model_json_schema()
 WRAPPED = {"name": "joke", "schema": SCHEMA}
 
 
+SOME = '{"setup": "a"}'
+
+
 @tool
 def look_up(word: str) -> str:
     """Look up a word in the dictionary."""
@@ -72,6 +80,25 @@ def as_reply(method, text=TEXT, **more):
     if method == "function_calling":
         return {"tool_calls": [{"name": "Joke", "args": text}], **more}
     return {"text": text, **more}
+
+
+async def results(chain):
+    """What comes in each of the four ways: the items, and the error at the end or `None`."""
+    for way in ("invoke", "ainvoke", "stream", "astream"):
+        items, error = [], None
+        try:
+            if way == "invoke":
+                items.append(chain.invoke("a joke"))
+            elif way == "ainvoke":
+                items.append(await chain.ainvoke("a joke"))
+            elif way == "stream":
+                items.extend(chain.stream("a joke"))
+            else:
+                async for item in chain.astream("a joke"):
+                    items.append(item)  # noqa: PERF401  what came before an error counts
+        except StructuredOutputError as caught:
+            error = caught
+        yield items, error
 
 
 # With what the server makes up itself
@@ -142,6 +169,73 @@ def test_a_parameter_wins_over_that_of_the_method(model, ernie_server):
     assert {key: ernie_server.last_request.body[key] for key in options} == options
 
 
+@pytest.mark.parametrize("content", [None, "Be kind.", [{"type": "text", "text": "Be kind."}]])
+def test_json_mode_puts_the_schema_into_the_system_message(model, ernie_server, content):
+    given = [] if content is None else [SystemMessage(content, name="n")]
+    given = [*given, HumanMessage("a joke")]
+    before = [message.model_copy(deep=True) for message in given]
+    model.with_structured_output(Joke, method="json_mode").invoke(given)
+    system, human = ernie_server.last_request.body["messages"]
+    assert given == before
+    assert (system["role"], human["content"]) == ("system", "a joke")
+    text = system["content"]
+    text = text if isinstance(text, str) else "".join(part["text"] for part in text)
+    assert text.startswith("Answer with JSON" if content is None else "Be kind.\n\nAnswer with")
+    assert "Joke (Joke to tell user.)" in text
+    described = json.loads(text[text.index('{"') :])
+    strict = model.with_structured_output(Joke, method="json_schema").first
+    assert described == strict.kwargs["response_format"]["json_schema"]["schema"]
+
+
+def test_every_form_of_input_is_sent_in_json_mode(model, ernie_server):
+    chain = model.with_structured_output(Joke, method="json_mode")
+    prompted = ChatPromptTemplate.from_messages([("human", "tell {what}")]) | chain
+    prompted.invoke({"what": "one"})
+    chain.invoke([("human", "tell one")])
+    chain.invoke("tell one")
+    list(prompted.stream({"what": "one"}))
+    sent = [request.body["messages"][1]["content"] for request in ernie_server.requests]
+    assert sent == ["tell one"] * 4
+
+
+@pytest.mark.parametrize(
+    ("profile", "sent"),
+    [
+        ({"structured_output": True, "tool_calling": True}, "json_schema"),
+        ({"structured_output": False, "tool_calling": True}, "tools"),
+        ({"structured_output": False, "tool_calling": False}, "json_object"),
+        (None, "json_schema"),  # it begins with what enforces the schema
+    ],
+)
+def test_auto_follows_the_profile(model, ernie_server, profile, sent):
+    model = model.model_copy(update={"profile": profile})
+    assert isinstance(model.with_structured_output(Joke).invoke("a joke, as Joke"), Joke)
+    body = ernie_server.last_request.body
+    assert body.get("response_format", {"type": "tools"})["type"] == sent
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"method": "magic"}, "method='magic' is none of 'auto', 'json_schema'"),
+        ({"method": "json_mode", "strict": True}, "strict is no option of method='json_mode'"),
+        ({"schema": None, "method": "json_schema"}, "needs a schema"),
+        ({"schema": None, "method": "function_calling"}, "needs a schema"),
+        ({"tools": [look_up], "method": "json_mode"}, "tools go with method='json_schema' only"),
+        ({"tools": [look_up], "method": "function_calling"}, "tools go with"),
+        ({"retry": 4}, "retry=4 must be a boolean, or a number from 0 to 3"),
+        ({"retry": -1}, "retry=-1"),
+        ({"retry": "yes"}, "retry='yes'"),
+        ({"include_row": True}, "with_structured_output got include_row"),
+        ({"response_format": {"type": "text"}}, "with_structured_output got response_format"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_at_once(model, options, reason):
+    options = {"schema": Joke, **options}
+    with pytest.raises(ValueError, match=reason):
+        model.with_structured_output(options.pop("schema"), **options)
+
+
 class Tracer(BaseCallbackHandler):
     def __init__(self):
         self.schemas = []
@@ -189,7 +283,98 @@ async def test_a_stream_that_is_broken_off_gives_its_connection_back(model, opti
             assert chain.invoke("a joke") == await chain.ainvoke("a joke")
 
 
-# With scripted answers
+# Objects
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_instances_are_streamed_once_they_are_valid(model, ernie_server, method):
+    ernie_server.reply(**as_reply(method))
+    parts = list(model.with_structured_output(Joke, method=method).stream("a joke"))
+    assert all(isinstance(part, Joke) for part in parts)
+    assert {part.setup for part in parts} == {JOKE["setup"]}
+    assert len(parts) > 2
+    assert parts[-1] == Joke(**JOKE)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_that_does_not_stream_gives_the_answer_in_one_part(model, ernie_server, method):
+    ernie_server.reply(**as_reply(method))
+    model = model.model_copy(update={"disable_streaming": True})
+    assert list(model.with_structured_output(SCHEMA, method=method).stream("a joke")) == [JOKE]
+
+
+def test_json_mode_takes_any_object_or_list_without_a_schema(model, ernie_server):
+    chain = model.with_structured_output(method="json_mode")
+    for text, value in [('```json\n{"a": 1}\n```', {"a": 1}), ('[{"a": 1}]', [{"a": 1}])]:
+        ernie_server.reply(text, times=2)
+        assert chain.invoke("json") == model.with_structured_output().invoke("json") == value
+    body = ernie_server.last_request.body
+    assert body["response_format"] == {"type": "json_object"}
+    assert "JSON" in body["messages"][0]["content"]
+    ernie_server.reply("null")
+    with pytest.raises(StructuredOutputError):
+        chain.invoke("json")
+
+
+def test_a_list_may_be_the_answer(model, ernie_server):
+    class Names(RootModel[list[str]]):
+        pass
+
+    ernie_server.reply('The names:\n["a", "b"]')
+    ernie_server.reply("[1]: see")
+    chain = model.with_structured_output(Names)
+    assert list(chain.stream("names"))[-1] == Names(["a", "b"])
+    with pytest.raises(StructuredOutputError, match="does not fit Names"):
+        chain.invoke("names")
+
+
+def test_the_parser_takes_bare_text_and_no_empty_stream(model):
+    parser = model.with_structured_output(Joke, method="json_schema").steps[-1]
+    assert parser.parse(TEXT) == parser.invoke(TEXT) == Joke(**JOKE)
+    assert list(parser.transform(iter([TEXT]))) == [Joke(**JOKE)]
+    with pytest.raises(StructuredOutputError, match="answered nothing"):
+        list(parser.transform(iter([])))
+    with pytest.raises(RefusalError, match="refused: 'I will not"):
+        parser.invoke(AIMessage([{"type": "refusal", "refusal": "I will not."}]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_include_raw_gives_message_and_object(model, ernie_server, method):
+    ernie_server.reply(**as_reply(method), times=4)
+    chain = model.with_structured_output(SCHEMA, method=method, include_raw=True)
+    parsed = {"parsed": JOKE, "parsing_error": None}
+    whole, awhole, streamed, astreamed = [items async for items, _ in results(chain)]
+    for *parts, last in (streamed, astreamed):
+        assert [list(part) for part in parts] == [["raw"]] * len(parts)
+        assert last == parsed
+    for first, *rest in (whole, awhole, streamed, astreamed):
+        assert next(iter(first)) == "raw"
+        total = sum(rest, first)
+        raw = total.pop("raw")
+        assert total == parsed
+        assert raw.usage_metadata["total_tokens"] > 0
+        if method == "function_calling":
+            assert raw.tool_calls[0]["args"] == JOKE
+        else:
+            assert raw.text == TEXT
+
+
+def test_a_pickle_works_like_the_original(model, ernie_server):
+    for method in METHODS:
+        ernie_server.reply(**as_reply(method))
+        chain = model.with_structured_output(Joke, method=method, retry=True)
+        assert pickle.loads(pickle.dumps(chain)).invoke("a joke") == Joke(**JOKE)
+
+
+def test_the_output_type_is_the_schema(model):
+    for schema, options, expected in [
+        (Joke, {}, Joke),
+        (Joke, {"retry": True}, Joke),
+        (SCHEMA, {}, dict),
+        (Joke, {"include_raw": True}, dict),
+    ]:
+        assert model.with_structured_output(schema, **options).OutputType is expected
+    assert model.with_structured_output(Joke).get_output_jsonschema()["title"] == "Joke"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -216,26 +401,6 @@ def test_a_cut_answer_is_an_error_that_holds_the_message(model, ernie_server, me
         assert caught.value.ai_message.usage_metadata["output_tokens"] > 0
 
 
-@pytest.mark.parametrize("include_raw", [False, True])
-@pytest.mark.parametrize(
-    ("reply", "text"),
-    [
-        ({"text": "", "refusal": "I will not."}, "I will not."),
-        ({"text": "Something bad", "finish_reason": "content_filter"}, "Something bad"),
-    ],
-)
-def test_a_refusal_is_an_error_of_its_own(model, ernie_server, reply, text, include_raw):
-    ernie_server.reply(**reply)
-    chain = model.with_structured_output(Joke, include_raw=True).pick("parsing_error")
-    if not include_raw:
-        with pytest.raises(RefusalError) as caught:
-            model.with_structured_output(Joke).invoke("a joke")
-    error = chain.invoke("a joke") if include_raw else caught.value
-    assert isinstance(error, RefusalError)
-    assert error.llm_output == text
-    assert error.finish_reason == reply.get("finish_reason", "stop")
-
-
 def test_the_first_call_with_the_name_is_the_answer(model, ernie_server):
     calls = [
         {"name": "Another", "args": {}},
@@ -246,6 +411,68 @@ def test_the_first_call_with_the_name_is_the_answer(model, ernie_server):
     chain = model.with_structured_output(Joke, method="function_calling")
     assert chain.invoke("a joke") == Joke(**JOKE)
     assert list(chain.stream("a joke"))[-1] == Joke(**JOKE)
+
+
+# What is no answer
+
+BROKEN = [
+    ({"text": "No idea."}, "There is no valid JSON; the model answered 'No idea.'"),
+    ({"text": ""}, "the model answered nothing"),
+    ({"text": '{"setup": "Why'}, "no valid JSON"),
+    ({"text": SOME}, "punchline: Field required"),
+    ({"text": "{}"}, "setup: Field required"),
+    ({"text": "null"}, "does not fit Joke"),
+    ({"text": f"[{TEXT}]"}, "does not fit Joke"),
+    ({"text": "", "refusal": "I will not."}, "The model refused: 'I will not.'"),
+    ({"text": TEXT, "finish_reason": "content_filter"}, "stopped by the content filter"),
+]
+BROKEN_CALLS = [
+    ({"text": "Why not?"}, "did not call Joke; it answered 'Why not\\?'"),
+    ({"tool_calls": [{"name": "look_up", "args": {}}]}, "did not call Joke; it called look_up"),
+    (as_reply("function_calling", "{oops"), "arguments of the call of Joke are no JSON object"),
+    (as_reply("function_calling", SOME), "punchline: Field required"),
+]
+CASES = [
+    *(("json_schema", *case) for case in BROKEN),
+    *(("json_mode", *case) for case in BROKEN),
+    *(("function_calling", *case) for case in BROKEN_CALLS),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("schema", [Joke, SCHEMA])
+async def test_no_answer_is_an_error_and_never_none(model, ernie_server, case, schema):
+    method, reply, reason = case
+    ernie_server.reply(**reply, times=8)
+    if schema is SCHEMA and "Field required" in reason:
+        reason = "'(punchline|setup)' is a required property"
+    finish_reason = reply.get("finish_reason", "tool_calls" if "tool_calls" in reply else "stop")
+    is_refused = "refusal" in reply or finish_reason == "content_filter"
+    async for items, error in results(model.with_structured_output(schema, method=method)):
+        assert None not in items
+        assert re.search(reason, str(error))
+        assert (
+            error.llm_output == (reply.get("refusal") or reply.get("text")) or "tool_calls" in reply
+        )
+        assert error.finish_reason == finish_reason
+        assert error.ai_message.response_metadata["finish_reason"] == finish_reason
+        assert isinstance(error, RefusalError) is is_refused
+    chain = model.with_structured_output(schema, method=method, include_raw=True)
+    async for items, error in results(chain):
+        assert error is None
+        assert items[-1]["parsed"] is None
+        assert re.search(reason, str(items[-1]["parsing_error"]))
+
+
+def test_the_error_tells_the_cause_and_pickles(model, ernie_server):
+    ernie_server.reply('{"setup": 1}')
+    with pytest.raises(StructuredOutputError) as caught:
+        model.with_structured_output(Joke).invoke("a joke")
+    assert caught.value.__cause__.error_count() == 2
+    assert "setup: Input should be a valid string; punchline: Field required" in str(caught.value)
+    assert "finish_reason was 'stop'" in str(caught.value)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.ai_message) == (str(caught.value), caught.value.ai_message)
 
 
 # Asking again
@@ -271,7 +498,87 @@ def test_the_second_request_shows_the_answer_and_its_error(model, ernie_server, 
         assert (answer["content"], correction["role"]) == (broken, "user")
 
 
-# Tools and agents
+async def test_the_model_is_asked_again_until_the_tries_are_used_up(model, ernie_server):
+    for _ in range(4):
+        for text in ("no", SOME, TEXT):
+            ernie_server.reply(text)
+    async for items, error in results(model.with_structured_output(Joke, retry=2)):
+        assert (error, items[-1]) == (None, Joke(**JOKE))
+    for _ in range(4):
+        for text in ("no", "still no"):
+            ernie_server.reply(text)
+    async for items, error in results(model.with_structured_output(Joke, retry=True)):
+        assert items == []
+        assert "still no" in str(error)
+
+
+async def test_include_raw_asks_again_unless_it_streams(model, ernie_server):
+    for text in ("no", TEXT, "no", "still no", "no", "no"):
+        ernie_server.reply(text)
+    chain = model.with_structured_output(Joke, retry=True, include_raw=True)
+    whole, failed, streamed, astreamed = [items async for items, _ in results(chain)]
+    assert (whole[-1]["raw"].text, whole[-1]["parsed"]) == (TEXT, Joke(**JOKE))
+    assert "still no" in str(failed[-1]["parsing_error"])
+    for *_, last in (streamed, astreamed):
+        assert isinstance(last["parsing_error"], StructuredOutputError)
+
+
+@pytest.mark.parametrize(
+    ("failed", "shown"),
+    [
+        ({"text": "no"}, ["assistant", "user"]),
+        ({"text": ""}, ["user"]),
+        (
+            {"tool_calls": [{"name": "look_up", "args": {}}, {"name": "Joke", "args": "{oops"}]},
+            ["assistant", "tool", "tool"],
+        ),
+    ],
+)
+def test_the_answer_is_shown_with_a_reply_to_each_of_its_calls(model, ernie_server, failed, shown):
+    method = "function_calling" if "tool_calls" in failed else "json_schema"
+    ernie_server.reply(**failed, times=2)
+    ernie_server.reply(**as_reply(method))
+    model.with_structured_output(Joke, method=method, retry=2).invoke("a joke")
+    _, *sent = ernie_server.last_request.body["messages"]
+    assert [message["role"] for message in sent] == shown * 2
+
+
+@pytest.mark.parametrize("refusal", [{"refusal": "No."}, {"finish_reason": "content_filter"}])
+async def test_a_refusal_is_not_asked_again(model, ernie_server, refusal):
+    ernie_server.reply("", **refusal, times=4)
+    async for _, error in results(model.with_structured_output(Joke, retry=3)):
+        assert isinstance(error, RefusalError)
+
+
+async def test_a_stream_that_has_given_something_ends_with_the_error(model, ernie_server):
+    ernie_server.reply('{"setup": "Why", "punch', finish_reason="length", times=6)
+    chain = model.with_structured_output(SCHEMA, retry=True)
+    _, _, (items, error), (aitems, aerror) = [each async for each in results(chain)]
+    assert items[-1] == {"setup": "Why"}
+    assert (aitems, str(aerror)) == (items, str(error))
+    assert "cut off by the token limit" in str(error)
+
+
+def test_settings_and_callbacks_reach_every_try(model, ernie_server):
+    tracer = Tracer()
+    ernie_server.reply("no")
+    ernie_server.reply(TEXT)
+    chain = model.with_structured_output(Joke, method="json_mode", retry=True)
+    chain.bind(temperature=0.1).invoke("a joke", config={"callbacks": [tracer]})
+    bodies = [request.body for request in ernie_server.requests]
+    assert [body["temperature"] for body in bodies] == [0.1, 0.1]
+    assert [body["messages"][0]["role"] for body in bodies] == ["system", "system"]
+    assert len(tracer.schemas) == 2
+
+
+def test_errors_of_the_server_are_not_asked_again(model, ernie_server):
+    ernie_server.fail(500)
+    with pytest.raises(InternalServerError):
+        model.with_structured_output(Joke, retry=True).invoke("a joke")
+    assert len(ernie_server.requests) == 1
+
+
+# Tools
 
 
 def test_tools_beside_the_schema_may_be_called(model, ernie_server):
@@ -280,6 +587,11 @@ def test_tools_beside_the_schema_may_be_called(model, ernie_server):
     result = chain.invoke("look up cat")
     assert [call["name"] for call in result["raw"].tool_calls] == ["look_up"]
     assert (result["parsed"], result["parsing_error"]) == (None, None)
+    ernie_server.reply(tool_calls=[{"name": "look_up", "args": {"word": "cat"}}], times=2)
+    *_, last = chain.stream("look up cat")
+    assert last == {"parsed": None, "parsing_error": None}
+    with pytest.raises(StructuredOutputError, match="called look_up instead of answering"):
+        model.with_structured_output(Joke, tools=[look_up]).invoke("look up cat")
     ernie_server.reply(TEXT)
     assert chain.invoke("a joke")["parsed"] == Joke(**JOKE)
     body = ernie_server.last_request.body
