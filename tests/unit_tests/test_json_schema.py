@@ -11,8 +11,6 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_core.utils.json_schema import dereference_refs
 from pydantic import BaseModel, ConfigDict, Field, Json
 from pydantic.v1 import BaseModel as BaseModelV1
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
 from typing_extensions import TypedDict
 
 from langchain_aimlernie._request.tools import encode_tools
@@ -21,6 +19,7 @@ from langchain_aimlernie._structured.schema import (
     encode_response_format,
     parse_schema,
 )
+from tests.support.schemas import check_sent, schemas_within
 
 # Every keyword that holds a schema, with one in it; then what only looks like one.
 PART = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -132,29 +131,6 @@ def function(tree: Tree, owner: Owner, secret: Annotated[str, InjectedToolArg] =
 
 CLASSES = [Cat, Owner, Tree, Named, WholeV1, Point, PointDict]
 RECURSIVE = {Tree, Named, PointDict}
-
-
-def schemas_within(schema):
-    """Every schema in a schema, as an independent library finds them."""
-
-    def walk(resource, resolver):
-        yield resource.contents, resolver
-        for part in resource.subresources():
-            yield from walk(part, resolver.in_subresource(part))
-
-    resource = DRAFT202012.create_resource(schema)
-    return list(walk(resource, Registry().resolver_with_root(resource)))
-
-
-def check_sent(schema):
-    """A schema is valid, and refers to nothing that is not there."""
-    Draft202012Validator.check_schema(schema)
-    for part, resolver in schemas_within(schema):
-        if isinstance(part, dict):
-            if "$ref" in part:
-                resolver.lookup(part["$ref"])
-            for reference in part.get("discriminator", {}).get("mapping", {}).values():
-                resolver.lookup(reference)
 
 
 def tool_with(schema):
