@@ -81,6 +81,7 @@ def strict_schema(schema: Schema) -> dict[str, Any]:
     OpenAI's own client, a map (`dict[str, int]`) keeps the `additionalProperties` that it has.
     What only restricts an object further (`if`, `not`), and an object that is described in several
     places (two `allOf`, `properties` beside `anyOf`) stays open: no value could meet all otherwise.
+    Core's `convert_to_openai_function(strict=True)` leaves the objects within unions open.
     """
     places = _places_of_properties(schema)
     without = _CONDITIONS | {"dependentSchemas", "dependencies", "propertyNames"}

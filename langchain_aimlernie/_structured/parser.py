@@ -63,10 +63,20 @@ class OutputParser:
                 return ParseResult(None, None)
             return ParseResult(None, error)
 
-    def partial(self, value: object) -> object | None:
-        """Return the object of a partial value; `None` if there is none yet."""
+    def partial(self, value: object, *, is_thorough: bool) -> object | None:
+        """Return the object of a partial value; `None` if there is none yet.
+
+        Args:
+            value: The value so far.
+            is_thorough: Whether to look for nulls that stand for absent properties, which takes
+                jsonschema milliseconds for a large value.
+        """
         if self.schema.output is not dict:
-            return self._load(value)[0]
+            validate = self.schema.validate if is_thorough else self.schema.convert
+            try:
+                return validate(value)
+            except ValueError:
+                return None
         definition, kind = self.schema.definition, _JSON_TYPES[type(value)]
         expected = definition.get("type") or ("object" if "properties" in definition else kind)
         return value if kind in expected else None
@@ -228,6 +238,7 @@ class StreamingOutputParser:
         self._json = PartialJsonDecoder()
         self._call_index: int | str | None = None
         self._last: object = None
+        self._length = self._next_thorough = 0
 
     def feed(self, message: BaseMessage | str) -> list[object]:
         """Return what the next message adds.
@@ -242,7 +253,13 @@ class StreamingOutputParser:
             return [AddableDict(raw=message)]
         text = self._arguments(message) if self._parser.by_call else str(message.text)
         value = self._json.feed(text) if text else None
-        return [] if value is None else self._changed(self._parser.partial(value))
+        self._length += len(text)
+        if value is None:
+            return []
+        is_thorough = self._length >= self._next_thorough
+        if is_thorough:  # all the searches of a long stream take as long as a few of the whole
+            self._next_thorough = self._length * 11 // 10
+        return self._changed(self._parser.partial(value, is_thorough=is_thorough))
 
     def close(self) -> list[object]:
         """Return the object at the end of the stream, if it differs from the last partial one.

@@ -22,7 +22,7 @@ from typing import (
 
 from langchain_core.tools import BaseTool, Tool, create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_function
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
@@ -93,17 +93,24 @@ class OutputSchema:
         """
         try:
             return self.convert(value)
-        except ValueError:
+        except ValueError as error:
+            if not _rejects_null(error):
+                raise
             without = _without_absent(self.definition, value)
             if without == value:
                 raise
         return self.convert(without)
 
 
+def _rejects_null(error: ValueError) -> bool:
+    """Whether an error may be due to a `null`; only pydantic 2 tells, and saves a slow search."""
+    return not isinstance(error, ValidationError) or any(
+        item["input"] is None for item in error.errors(include_url=False, include_context=False)
+    )
+
+
 def _without_absent(definition: Mapping[str, Any], value: object) -> object:
     try:
-        if "None" not in repr(value):  # most instances of classes do without jsonschema
-            return value
         from langchain_aimlernie._structured.validation import without_absent
 
         return without_absent(definition, value)
@@ -143,13 +150,17 @@ def _is_in_event_loop() -> bool:
     return True
 
 
-def _read(given: object, strict: bool | None) -> OutputSchema:
+def _read(given: Any, strict: bool | None) -> OutputSchema:
     """Return the parsed schema, whose definition need not be valid."""
-    for applies, read in _PARSERS:
-        if applies(given):
-            schema = read(given)
-            return replace(schema, strict=merge_strict(schema.name, schema.strict, strict))
-    raise ValueError(f"{given!r} is no schema of an answer. Give {_ACCEPTED}.")
+    is_function = isinstance(given, (BaseTool, FunctionType))
+    function = encode_function(given) if is_function else given
+    if _is_class(given):
+        schema = _read_class(given)
+    elif isinstance(function, Mapping):
+        schema = _read_dict(function)
+    else:
+        raise ValueError(f"{given!r} is no schema of an answer. Give {_ACCEPTED}.")
+    return replace(schema, strict=merge_strict(schema.name, schema.strict, strict))
 
 
 def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | None:
@@ -309,23 +320,11 @@ ANY_JSON = _of_schema({"type": ["object", "array"]}, None)
 """What an answer in JSON must look like where the user gave no schema."""
 
 
-def _read_function(given: BaseTool | FunctionType) -> OutputSchema:
-    return _read_dict(cast("Mapping[str, Any]", encode_function(given)))
-
-
 def _is_class(given: object) -> bool:
     return is_typeddict(given) or (
         isinstance(given, type)
         and (issubclass(given, (BaseModel, BaseModelV1)) or is_dataclass(given))
     )
-
-
-_Reader = tuple[Callable[[Any], bool], Callable[[Any], OutputSchema]]
-_PARSERS: tuple[_Reader, ...] = (
-    (_is_class, _read_class),
-    (lambda given: isinstance(given, Mapping), _read_dict),
-    (lambda given: isinstance(given, (BaseTool, FunctionType)), _read_function),
-)
 
 
 # Tools

@@ -174,7 +174,7 @@ def test_a_schema_that_cannot_work_is_refused_at_once(model, ernie_server, metho
 
 
 @pytest.mark.slow
-def test_jsonschema_is_imported_for_the_answers_of_dicts_only():
+def test_jsonschema_is_imported_early_for_dicts_only():
     program = f"""
 import sys
 from pydantic import BaseModel

@@ -296,6 +296,19 @@ def test_instances_are_streamed_once_they_are_valid(model, ernie_server, method)
     assert parts[-1] == Joke(**JOKE)
 
 
+def test_instances_are_streamed_behind_a_null_in_the_place_of_an_absent_field(model, ernie_server):
+    class Note(BaseModel):
+        tags: list[str] = []
+        text: str = ""
+
+    text = "It goes on for a while. " * 5
+    ernie_server.reply(json.dumps({"tags": None, "text": text}), chunk_size=4)
+    parts = list(model.with_structured_output(Note).stream("a note"))
+    assert len(parts) > 5
+    assert all(text.startswith(part.text) for part in parts)
+    assert parts[-1] == Note(text=text)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_model_that_does_not_stream_gives_the_answer_in_one_part(model, ernie_server, method):
     ernie_server.reply(**as_reply(method))
