@@ -289,8 +289,8 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         input: AsyncIterator[str | BaseMessage],
     ) -> AsyncIterator[Any]:
         decoder = StreamingOutputParser(self.reader, include_raw=self.include_raw)
-        await load_jsonschema()
         async for message in input:
+            await load_jsonschema()  # while the server goes on
             for news in decoder.feed(message):
                 yield news
         for news in decoder.close():

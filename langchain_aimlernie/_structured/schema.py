@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache, partial
@@ -134,11 +135,15 @@ def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
             `$ref` that leads nowhere or only to itself, or says another `strict` than the argument.
     """
     schema = _read(given, strict)
-    if schema.output is dict and (_validation.is_done or not _is_in_event_loop()):
-        _validation.load()
-        from langchain_aimlernie._structured.validation import check_schema
+    if schema.output is not dict:
+        return schema
+    if not _validation.is_done and _is_in_event_loop():
+        threading.Thread(target=_validation.load, daemon=True).start()
+        return schema
+    _validation.load()
+    from langchain_aimlernie._structured.validation import check_schema
 
-        check_schema(schema.definition)
+    check_schema(schema.definition)
     return schema
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import enum
 import json
+import re
 import subprocess
 import sys
 from typing import Annotated, Literal, NotRequired
@@ -16,9 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_aimlernie.errors import StructuredOutputError
+from tests.support.structured import WAYS, ask
 
-MODES = ("invoke", "ainvoke", "stream", "astream")
 METHODS = ("json_schema", "function_calling", "json_mode")
 
 
@@ -84,16 +84,6 @@ CIRCLE = an_object(first={"$ref": "#/$defs/Node"}) | {
 }
 
 
-async def run(chain, mode):
-    if mode == "invoke":
-        return chain.invoke("?")
-    if mode == "ainvoke":
-        return await chain.ainvoke("?")
-    if mode == "stream":
-        return list(chain.stream("?"))[-1]
-    return [item async for item in chain.astream("?")][-1]
-
-
 LOADED = [
     (Zoo, {"pets": [{"kind": "cat"}]}, Zoo(pets=[Cat(kind="cat")])),
     (Zoo, {"pets": [{"kind": "cat", "lives": None}]}, Zoo(pets=[Cat(kind="cat")])),
@@ -141,7 +131,7 @@ def chain_of(model, ernie_server):
         text = json.dumps(value)
         call = {"name": getattr(schema, "__name__", "Answer"), "args": text}
         reply = {"tool_calls": [call]} if method == "function_calling" else {"text": text}
-        ernie_server.reply(**reply, times=len(MODES))
+        ernie_server.reply(**reply, times=len(WAYS))
         return model(max_retries=0).with_structured_output(schema, method=method)
 
     return make
@@ -152,17 +142,17 @@ def chain_of(model, ernie_server):
 async def test_an_instance_of_the_schema_is_the_answer(chain_of, case, method):
     schema, value, loaded = case
     chain = chain_of(schema, value, method)
-    assert [await run(chain, mode) for mode in MODES] == [loaded] * len(MODES)
+    assert [(await ask(chain, way)).answer for way in WAYS] == [loaded] * len(WAYS)
 
 
 @pytest.mark.parametrize("case", REJECTED, ids=range(len(REJECTED)))
 async def test_what_is_no_instance_is_an_error_that_says_why(chain_of, case):
     schema, value, told = case
     chain = chain_of(schema, value)
-    for mode in MODES:
-        with pytest.raises(StructuredOutputError, match=told) as caught:
-            await run(chain, mode)
-        assert len(caught.value.observation) < 500
+    for way in WAYS:
+        outcome = await ask(chain, way)
+        assert re.search(told, str(outcome.error))
+        assert len(outcome.error.observation) < 500
 
 
 @pytest.mark.parametrize("method", METHODS)

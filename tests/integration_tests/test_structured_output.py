@@ -17,6 +17,7 @@ from typing_extensions import TypedDict
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import InternalServerError, RefusalError, StructuredOutputError
+from tests.support.structured import WAYS, ask
 
 METHODS = ("json_schema", "function_calling", "json_mode")
 
@@ -83,22 +84,8 @@ def as_reply(method, text=TEXT, **more):
 
 
 async def results(chain):
-    """What comes in each of the four ways: the items, and the error at the end or `None`."""
-    for way in ("invoke", "ainvoke", "stream", "astream"):
-        items, error = [], None
-        try:
-            if way == "invoke":
-                items.append(chain.invoke("a joke"))
-            elif way == "ainvoke":
-                items.append(await chain.ainvoke("a joke"))
-            elif way == "stream":
-                items.extend(chain.stream("a joke"))
-            else:
-                async for item in chain.astream("a joke"):
-                    items.append(item)  # noqa: PERF401  what came before an error counts
-        except StructuredOutputError as caught:
-            error = caught
-        yield items, error
+    for way in WAYS:
+        yield await ask(chain, way)
 
 
 # With what the server makes up itself

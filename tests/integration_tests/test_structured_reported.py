@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any, NamedTuple
 
 import pytest
 from langchain_core.tools import tool
@@ -13,11 +12,10 @@ from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import (
     BadRequestError,
     ContextWindowExceededError,
-    StructuredOutputError,
 )
 from langchain_aimlernie.testing import ErnieServer, Reply
+from tests.support.structured import WAYS, ask
 
-WAYS = ("invoke", "ainvoke", "stream", "astream")
 F = "```"
 
 
@@ -111,35 +109,6 @@ def server(running):
 def llm(server, names):
     """A model whose name no other test has, since what is learnt of a server is remembered."""
     return ChatAimlErnie(model=next(names), base_url=server.base_url, max_retries=0)
-
-
-class Outcome(NamedTuple):
-    """All that came, and the error at the end, if any."""
-
-    items: list[Any]
-    error: StructuredOutputError | None = None
-
-    @property
-    def answer(self):
-        assert self.error is None, self.error
-        return self.items[-1]
-
-
-async def ask(chain, way, **kwargs):
-    items: list[Any] = []
-    try:
-        if way == "invoke":
-            items.append(chain.invoke("hi", **kwargs))
-        elif way == "ainvoke":
-            items.append(await chain.ainvoke("hi", **kwargs))
-        elif way == "stream":
-            items.extend(chain.stream("hi", **kwargs))
-        else:
-            async for item in chain.astream("hi", **kwargs):
-                items.append(item)  # noqa: PERF401  what came before an error counts, too
-    except StructuredOutputError as error:
-        return Outcome(items, error)
-    return Outcome(items)
 
 
 # The answer within prose
