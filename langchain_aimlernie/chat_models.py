@@ -634,19 +634,24 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         """Return a runnable whose output is an instance of a schema.
 
         The runnable raises `StructuredOutputError` if there is none: no tool call, invalid JSON,
-        truncated at the length limit, refused. It never returns `None`.
+        truncated at the length limit, refused. It never returns `None`. Its stream yields dicts as
+        they grow, and instances as soon as what has arrived is valid.
 
         Args:
-            schema: A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema or function
-                schema. `None` is allowed for "json_mode" only.
+            schema: A pydantic class (v2 or v1) or dataclass, for an instance; a TypedDict, JSON
+                Schema, function schema or response format, for a dict. `None` is allowed for
+                "json_mode" only.
             method: "json_schema" (the API enforces the schema), "function_calling" (the object is
                 the arguments of a tool call), "json_mode" (the schema is put into the prompt), or
                 "auto": the first of these that the model's profile lists; without a profile, and
                 on other servers, the first that the server accepts.
             include_raw: Whether to return `{"raw", "parsed", "parsing_error"}` and raise nothing.
+                A stream yields the chunks of "raw" first.
             strict: Whether the API must follow the schema exactly.
-            tools: Tools that the model may call instead of responding; "json_schema" only.
-            retry: How often the model is re-prompted with its error; `True` is once.
+            tools: Tools that the model may call instead of responding; "json_schema" only. With
+                `include_raw`, "parsed" and "parsing_error" are then `None`; else it is an error.
+            retry: How often, up to 3, the model is re-prompted with its error; `True` is once.
+                It is not after a refusal, nor once a stream has yielded something.
             **kwargs: Parameters of every call.
 
         Raises:

@@ -10,7 +10,8 @@ from langchain_core.tools import Tool  # noqa: F401  core imports it to convert 
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._request.content import read_cache_control
-from langchain_aimlernie._structured.schema import encode_function, encode_parameters
+from langchain_aimlernie._structured.json_schema import check_references, strict_schema
+from langchain_aimlernie._structured.schema import encode_function, merge_strict
 
 if TYPE_CHECKING:
     from langchain_aimlernie._types import ToolChoice, ToolLike
@@ -55,22 +56,28 @@ def encode_tools(
 
 
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
-    schema = convert_to_openai_tool(
-        _normalize(tool) if isinstance(tool, Mapping) else encode_function(tool)
-    )
-    if schema.get("type") != "function":  # such as a custom tool of langchain-openai
-        raise _not_a_function(schema.get("type"))
-    function = {
-        k: v for k, v in schema["function"].items() if k in _FUNCTION_KEYS and v is not None
-    }
-    if not _NAME.fullmatch(function.get("name") or ""):
+    function = encode_function(tool)
+    if function is None:
+        schema = convert_to_openai_tool(_normalize(tool) if isinstance(tool, Mapping) else tool)
+        if schema.get("type") != "function":  # such as a custom tool of langchain-openai
+            raise _not_a_function(schema.get("type"))
+        items = schema["function"].items()
+        function = {
+            key: value for key, value in items if key in _FUNCTION_KEYS and value is not None
+        }
+        parameters = function.get("parameters") or {"type": "object", "properties": {}}
+        function["parameters"] = check_references(parameters)
+    name = function.get("name")
+    if not _NAME.fullmatch(name or ""):
         raise ValueError(
-            f"The API refuses the tool name {function.get('name')!r}: "
+            f"The API refuses the tool name {name!r}: "
             "use 1 to 64 letters, digits, underscores and dashes."
         )
-    function["parameters"] = encode_parameters(function, strict)
+    strict = merge_strict(name, function.get("strict"), strict)
     if strict is not None:
         function["strict"] = strict
+    if strict:
+        function["parameters"] = strict_schema(function["parameters"])
     encoded: dict[str, object] = {"type": "function", "function": function}
     keys = tool if isinstance(tool, Mapping) else getattr(tool, "extras", None)
     if isinstance(keys, Mapping) and (cache_control := read_cache_control(keys)):

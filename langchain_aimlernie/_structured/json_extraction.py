@@ -1,4 +1,8 @@
-"""JSON in a completion: bare, in a code fence, within prose, after reasoning, partial."""
+"""JSON in a completion: bare, in a code fence, within prose, after reasoning, partial.
+
+langchain-core's `parse_json_markdown` takes the first fence and completes truncated JSON; its
+`parse_partial_json` takes the first digits of a number for the number.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +79,6 @@ class _Scanner:
         self.fenced: list[object] = []
         self.bare: list[object] = []
         self._text = text
-        self._has_failed = False
         self._fence: str | None = None  # the mark of the fence that is open
         self._inside = 0  # what begins before this position stands inside a bracket
         self._scan(_IN_PROSE, 0, len(text))
@@ -131,16 +134,6 @@ class _Scanner:
 
     def _read(self, start: int, limit: int, values: list[object]) -> int:
         """Read what the bracket at `start` opens; return where the next fence may begin."""
-        if not self._has_failed:
-            try:
-                value, end = _DECODER.raw_decode(self._text, start)
-            except (ValueError, RecursionError):
-                self._has_failed = True  # an error costs time for all the text before it
-            else:
-                if end <= limit:
-                    values.append(value)
-                    self._inside = end
-                    return end
         end, is_closed = _find_end(self._text, start, limit)
         self._inside = end if is_closed or values is self.fenced else limit
         text = self._text[start:end]

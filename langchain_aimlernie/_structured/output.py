@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, merge_content
 from langchain_core.output_parsers import BaseTransformOutputParser
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
@@ -53,37 +53,23 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
 ) -> Runnable[LanguageModelInput, Any]:
     """Return a runnable with the input of a chat model and an object as its output.
 
+    The parameters are those of `ChatAimlErnie.with_structured_output`.
+
     Args:
         model: The chat model to ask.
-        schema: A pydantic class (v2 or v1) or dataclass, which gives an instance; a TypedDict,
-            JSON Schema, OpenAI function or response format, which gives a dict. It may be `None`
-            with `json_mode`, which then takes any JSON object or list.
-        method: `json_schema` uses the API's own `response_format`; `function_calling` a tool that
-            the model must call; `json_mode` puts the schema into the prompt and asks for JSON.
-            `auto` takes the first of these that `model.profile` lists, or `json_mode`. For a
-            model without a profile, and on another server than the AI/ML API, it tries them in
-            this order: the next one when the server refuses one (HTTP 400 with a message about
-            `response_format` or tools), which is remembered for the server and the model.
-        include_raw: Whether to give a dict of `raw` (the message), `parsed` and `parsing_error`
-            instead, in which an answer that cannot be used raises nothing. Streamed, `raw` comes
-            in chunks and the other two at the end.
-        strict: Whether the API must follow the schema exactly; `None` leaves it to the API. The
-            answer is held against `schema` as given either way.
-        retry: Whether, and how often (up to 3), to ask again with the answer and what was wrong
-            with it. A refusal is not asked again. A stream asks again only as long as it has given
-            nothing; with `include_raw` it never does.
-        tools: Tools that the model may call instead of answering, with `json_schema` only. Such a
-            call is an error, but with `include_raw` both `parsed` and `parsing_error` are `None`.
-        **kwargs: Settings for each call.
+        schema: What `parse_schema` takes; `None` with "json_mode" is any JSON object or list.
+        method: Without a profile that applies, "auto" tries the methods in their order, the next
+            one when the server rejects one (HTTP 400 with a message about `response_format` or
+            tools), which is remembered for the server and the model.
+        include_raw: See there.
+        strict: See there. The completion is validated against `schema` as given either way.
+        retry: See there.
+        tools: See there.
+        **kwargs: Parameters of every call.
 
     Raises:
-        ValueError: A value that is not listed here, options that exclude each other, or a keyword
-            that is no setting of the model.
-
-    The runnable itself raises `StructuredOutputError` where there is no object: no tool call, no
-    JSON, cut by the token limit, refused (`RefusalError`), or not what the schema says. It never
-    gives `None`. Code fences, prose and `<think>` blocks around the JSON do no harm. Its stream
-    gives dicts as they grow, and instances as soon as what has come is valid.
+        ValueError: A value that is not listed there, options that exclude each other, or a keyword
+            that is no parameter of the model.
     """
     _reject_unknown(model, kwargs)
     if schema is None and method == "auto":
@@ -92,12 +78,14 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     first, *others = _choose_methods(model, method, server, with_tools=bool(tools))
     if strict is not None and first == "json_mode":
         raise ValueError("strict is no option of method='json_mode', where nothing enforces it.")
-    answer = _output_schema(schema, strict, first)
+    if schema is None and first != "json_mode":
+        raise ValueError(f"method={first!r} needs a schema; only 'json_mode' goes without.")
+    answer = ANY_JSON if schema is None else parse_schema(schema, strict)
 
     def chain_of(method: str) -> Runnable[LanguageModelInput, Any]:
-        traced = {"kwargs": {"method": method, "strict": strict}, "schema": answer.traced}
+        traced = {"kwargs": {"method": method, "strict": strict}, "schema": answer.tracing_schema}
         settings = {"ls_structured_output_format": traced, **kwargs}
-        asking = _METHODS[method](model, answer, tools, settings)
+        asking = _bind(model, method, answer, tools, settings)
         reader = OutputParser(answer, by_call=method == "function_calling", with_tools=bool(tools))
         return asking | StructuredOutputParser(reader=reader, include_raw=include_raw)
 
@@ -109,14 +97,6 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     return StructuredOutputWithRetry(
         chains=chains, server=server, include_raw=include_raw, retries=retries
     )
-
-
-def _output_schema(schema: object, strict: bool | None, method: str) -> OutputSchema:
-    if schema is not None:
-        return parse_schema(schema, strict)
-    if method == "json_mode":
-        return ANY_JSON
-    raise ValueError(f"method={method!r} needs a schema; only 'json_mode' goes without.")
 
 
 def _choose_methods(
@@ -139,6 +119,7 @@ def _choose_methods(
     return methods
 
 
+_METHODS = ("json_schema", "function_calling", "json_mode")
 _PROFILE_KEYS = {"json_schema": "structured_output", "function_calling": "tool_calling"}
 
 
@@ -182,40 +163,25 @@ _CALL_KWARGS = ("stop", "stop_sequences", "tool_choice", "request_timeout", "ext
 
 # How to ask
 
-_Settings = Mapping[str, Any]
-_Tools = Sequence[Any] | None
-_Asking = Runnable[LanguageModelInput, AIMessage]
 
-
-def _bind_json_schema(
-    model: BaseChatModel, answer: OutputSchema, tools: _Tools, settings: _Settings
-) -> _Asking:
-    response_format = encode_output_format(answer)
+def _bind(
+    model: BaseChatModel,
+    method: str,
+    answer: OutputSchema,
+    tools: Sequence[Any] | None,
+    settings: Mapping[str, Any],
+) -> Runnable[LanguageModelInput, AIMessage]:
+    """Return the model with what `method` sends; `settings` win."""
+    if method == "function_calling":
+        options = {"tool_choice": answer.name, "parallel_tool_calls": False, **settings}
+        return model.bind_tools([encode_output_tool(answer)], **options)
+    if method == "json_mode":
+        bound = model.bind(response_format={"type": "json_object"}, **settings)
+        return PromptedModel(model=bound, instruction=_instruction(answer))
+    options = {"response_format": encode_output_format(answer), **settings}
     if tools:
-        options = {"response_format": response_format, "strict": answer.strict, **settings}
-        return model.bind_tools(list(tools), **options)
-    return model.bind(response_format=response_format, **settings)
-
-
-def _bind_function(
-    model: BaseChatModel, answer: OutputSchema, _tools: _Tools, settings: _Settings
-) -> _Asking:
-    options = {"tool_choice": answer.name, "parallel_tool_calls": False, **settings}
-    return model.bind_tools([encode_output_tool(answer)], **options)
-
-
-def _bind_json_mode(
-    model: BaseChatModel, answer: OutputSchema, _tools: _Tools, settings: _Settings
-) -> _Asking:
-    bound = model.bind(response_format={"type": "json_object"}, **settings)
-    return PromptedModel(model=bound, instruction=_instruction(answer))
-
-
-_METHODS: Mapping[str, Callable[[BaseChatModel, OutputSchema, _Tools, _Settings], _Asking]] = {
-    "json_schema": _bind_json_schema,
-    "function_calling": _bind_function,
-    "json_mode": _bind_json_mode,
-}
+        return model.bind_tools(list(tools), **{"strict": answer.strict, **options})
+    return model.bind(**options)
 
 
 def _instruction(answer: OutputSchema) -> str:
@@ -236,64 +202,38 @@ class PromptedModel(RunnableSerializable[LanguageModelInput, AIMessage]):
     instruction: str
 
     def _with_instruction(self, given: LanguageModelInput) -> list[BaseMessage]:
-        return with_instruction(as_messages(given), self.instruction)
+        messages = as_messages(given)
+        for position, message in enumerate(messages):
+            if isinstance(message, SystemMessage):
+                content = merge_content(message.content, f"\n\n{self.instruction}")
+                messages[position] = message.model_copy(update={"content": content})
+                return messages
+        return [SystemMessage(self.instruction), *messages]
 
     @override
     def invoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
         return self.model.invoke(self._with_instruction(input), config, **kwargs)
 
     @override
     async def ainvoke(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AIMessage:
         return await self.model.ainvoke(self._with_instruction(input), config, **kwargs)
 
     @override
     def stream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[AIMessage]:
         yield from self.model.stream(self._with_instruction(input), config, **kwargs)
 
     @override
     async def astream(
-        self,
-        input: LanguageModelInput,
-        config: RunnableConfig | None = None,
-        **kwargs: Any,
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[AIMessage]:
         async for message in self.model.astream(self._with_instruction(input), config, **kwargs):
             yield message
-
-
-def with_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:
-    """Return the messages with an instruction in the first system message."""
-    told = list(messages)
-    for position, message in enumerate(told):
-        if isinstance(message, SystemMessage):
-            told[position] = message.model_copy(
-                update={"content": _extended(message.content, instruction)}
-            )
-            return told
-    return [SystemMessage(instruction), *told]
-
-
-def _extended(
-    content: str | list[str | dict[Any, Any]], text: str
-) -> str | list[str | dict[Any, Any]]:
-    if isinstance(content, str):
-        return f"{content}\n\n{text}" if content else text
-    return [*content, {"type": "text", "text": text}]
 
 
 # How to read
@@ -333,12 +273,8 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
         """Parse the first completion, which needs no thread."""
-        await self._prepare()
+        await load_jsonschema()
         return self.parse_result(result, partial=partial)
-
-    async def _prepare(self) -> None:
-        if self.reader.schema.output is dict:
-            await load_jsonschema()
 
     @override
     def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
@@ -353,8 +289,8 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         input: AsyncIterator[str | BaseMessage],
     ) -> AsyncIterator[Any]:
         decoder = StreamingOutputParser(self.reader, include_raw=self.include_raw)
-        await self._prepare()
         async for message in input:
+            await load_jsonschema()  # while the server goes on
             for news in decoder.feed(message):
                 yield news
         for news in decoder.close():

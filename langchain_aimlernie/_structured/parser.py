@@ -29,15 +29,6 @@ class ParseResult(NamedTuple):
     parsing_error: StructuredOutputError | None
 
 
-class _OutputError(Exception):
-    """Parsing failed; the text is safe to send back to the model as feedback."""
-
-    def __init__(self, message_text: str, hint: str, llm_output: str) -> None:
-        super().__init__(message_text)
-        self.hint = hint
-        self.llm_output = llm_output
-
-
 @dataclass(frozen=True, slots=True)
 class OutputParser:
     """Parses the object of a structured output from messages.
@@ -58,13 +49,10 @@ class OutputParser:
         Raises:
             StructuredOutputError: `message` has none, or it does not match the schema.
         """
-        try:
-            _raise_if_refused(message)
-            if (output := self._from_reasoning(message)) is not None:
-                return output
-            return self._from_call(message) if self.by_call else self._from_text(message)
-        except _OutputError as error:
-            raise _to_public_error(error, message) from error.__cause__
+        _raise_if_refused(message)
+        if (output := self._from_reasoning(message)) is not None:
+            return output
+        return self._from_call(message) if self.by_call else self._from_text(message)
 
     def parse_result(self, message: AIMessage) -> ParseResult:
         """Return the object or the error; neither if the model called one of its other tools."""
@@ -75,42 +63,56 @@ class OutputParser:
                 return ParseResult(None, None)
             return ParseResult(None, error)
 
-    def partial(self, value: object) -> object | None:
-        """Return the object of a partial value; `None` if there is none yet."""
+    def partial(self, value: object, *, is_thorough: bool) -> object | None:
+        """Return the object of a partial value; `None` if there is none yet.
+
+        Args:
+            value: The value so far.
+            is_thorough: Whether to look for nulls that stand for absent properties, which takes
+                jsonschema milliseconds for a large value.
+        """
         if self.schema.output is not dict:
-            return self._load(value)[0]
+            validate = self.schema.validate if is_thorough else self.schema.convert
+            try:
+                return validate(value)
+            except ValueError:
+                return None
         definition, kind = self.schema.definition, _JSON_TYPES[type(value)]
         expected = definition.get("type") or ("object" if "properties" in definition else kind)
         return value if kind in expected else None
 
     def _from_call(self, message: AIMessage) -> object:
+        name = self.schema.name
         for call in message.tool_calls:
-            if call["name"] == self.schema.name:
+            if call["name"] == name:
                 arguments = json.dumps(call["args"], ensure_ascii=False)
-                return self._first_instance([call["args"]], arguments)
+                return self._first_instance([call["args"]], message, arguments)
         for broken in message.invalid_tool_calls:
-            if broken["name"] == self.schema.name:
-                raise _invalid_arguments(self.schema.name, broken["args"] or "")
-        text = str(message.text)
-        instead = f"called {', '.join(names)}" if (names := called_tools(message)) else _quote(text)
-        raise _OutputError(
-            f"The model did not call {self.schema.name}; it {instead}.",
+            if broken["name"] == name:
+                arguments = broken["args"] or ""
+                problem = f"The arguments of the call of {name} are no JSON object"
+                raise _error(message, f"{problem}: {_excerpt(arguments)}.", _TRY_AGAIN, arguments)
+        called = ", ".join(called_tools(message))
+        instead = f"called {called}" if called else f"answered {_excerpt(message.text)}"
+        raise _error(
+            message,
+            f"The model did not call {name}; it {instead}.",
             "Try method='json_schema' or retry=True.",
-            text,
         )
 
     def _from_text(self, message: AIMessage) -> object:
         text = str(message.text)
         values = extract_json(text)
         if (first := next(values, _NOTHING)) is not _NOTHING:
-            return self._first_instance(chain([first], values), text)
+            return self._first_instance(chain([first], values), message, text)
         if names := called_tools(message):
-            raise _OutputError(
+            raise _error(
+                message,
                 f"The model called {', '.join(names)} instead of answering.",
                 "Run the tools and ask again, or read the calls with include_raw=True.",
-                text,
             )
-        raise _OutputError(f"There is no valid JSON; the model {_quote(text)}.", _TRY_AGAIN, text)
+        problem = f"There is no valid JSON; the model answered {_excerpt(text)}."
+        raise _error(message, problem, _TRY_AGAIN)
 
     def _from_reasoning(self, message: AIMessage) -> object | None:
         """Return an object that a server's reasoning parser has put into the reasoning.
@@ -124,33 +126,21 @@ class OutputParser:
         loaded = (self._load(value) for value in extract_json(text))
         return next((output for output, misfit in loaded if misfit is None), None)
 
-    def _first_instance(self, values: Iterable[object], text: str) -> object:
+    def _first_instance(self, values: Iterable[object], message: AIMessage, text: str) -> object:
         misfits: list[ValueError] = []
         for value in values:
             output, misfit = self._load(value)
             if misfit is None:
                 return output
             misfits.append(misfit)
-        raise _OutputError(
-            f"The answer does not fit {self.schema.name}: {_validation_messages(misfits[0])}.",
-            _TRY_AGAIN,
-            text,
-        ) from misfits[0]
+        problem = f"The answer does not fit {self.schema.name}: {_validation_messages(misfits[0])}."
+        raise _error(message, problem, _TRY_AGAIN, text) from misfits[0]
 
     def _load(self, value: object) -> tuple[object, ValueError | None]:
         try:
-            return self.schema.load(value), None
+            return self.schema.validate(value), None
         except ValueError as error:
             return None, error
-
-
-def _invalid_arguments(name: str, arguments: str) -> _OutputError:
-    message_text = f"The arguments of the call of {name} are no JSON object: {_excerpt(arguments)}."
-    return _OutputError(message_text, _TRY_AGAIN, arguments)
-
-
-def _quote(text: str) -> str:
-    return f"answered {_excerpt(text)}"
 
 
 _NOTHING = object()
@@ -162,19 +152,28 @@ _HINTS = {
 }
 
 
-def _to_public_error(error: _OutputError, message: AIMessage) -> StructuredOutputError:
+def _error(
+    message: AIMessage, problem: str, hint: str, text: str | None = None
+) -> StructuredOutputError:
+    """Return the error of a message.
+
+    Args:
+        message: The model's message.
+        problem: What is wrong; it is sent back to the model as feedback.
+        hint: What the user may do, unless the finish reason says more.
+        text: What could not be parsed; by default the text of the message.
+    """
     reason = finish_reason(message)
-    hint = _HINTS.get(reason or "", error.hint)
+    hint = _HINTS.get(reason or "", hint)
     cause = f" finish_reason was {reason!r}." if reason else ""
-    kind = RefusalError if is_refusal(message) else StructuredOutputError
-    explained = kind(
-        f"{error}{cause} {hint}",
+    error = (RefusalError if is_refusal(message) else StructuredOutputError)(
+        f"{problem}{cause} {hint}",
         ai_message=message,
         finish_reason=reason,
-        llm_output=error.llm_output,
+        llm_output=str(message.text) if text is None else text,
     )
-    explained.observation = str(error)
-    return explained
+    error.observation = problem
+    return error
 
 
 def finish_reason(message: AIMessage) -> str | None:
@@ -200,7 +199,7 @@ def _raise_if_refused(message: AIMessage) -> None:
     refusal = _refusal(message)
     what = f"refused: {_excerpt(refusal)}" if refusal else "was stopped by the content filter"
     text = refusal or str(message.text)
-    raise _OutputError(f"The model {what}.", _HINTS["content_filter"], text)
+    raise _error(message, f"The model {what}.", _HINTS["content_filter"], text)
 
 
 def _refusal(message: AIMessage) -> str:
@@ -239,6 +238,7 @@ class StreamingOutputParser:
         self._json = PartialJsonDecoder()
         self._call_index: int | str | None = None
         self._last: object = None
+        self._length = self._next_thorough = 0
 
     def feed(self, message: BaseMessage | str) -> list[object]:
         """Return what the next message adds.
@@ -253,7 +253,13 @@ class StreamingOutputParser:
             return [AddableDict(raw=message)]
         text = self._arguments(message) if self._parser.by_call else str(message.text)
         value = self._json.feed(text) if text else None
-        return [] if value is None else self._changed(self._parser.partial(value))
+        self._length += len(text)
+        if value is None:
+            return []
+        is_thorough = self._length >= self._next_thorough
+        if is_thorough:  # all the searches of a long stream take as long as a few of the whole
+            self._next_thorough = self._length * 11 // 10
+        return self._changed(self._parser.partial(value, is_thorough=is_thorough))
 
     def close(self) -> list[object]:
         """Return the object at the end of the stream, if it differs from the last partial one.

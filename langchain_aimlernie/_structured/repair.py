@@ -15,14 +15,12 @@ from langchain_core.messages import (
     ToolMessage,
     convert_to_messages,
 )
-from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._structured.parser import is_refusal
 from langchain_aimlernie.errors import (
-    AimlErnieError,
     BadRequestError,
     ContextWindowExceededError,
     StructuredOutputError,
@@ -41,11 +39,9 @@ def server_of(options: Mapping[str, Any], default: Server) -> Server:
 
 def as_messages(model_input: LanguageModelInput) -> list[BaseMessage]:
     """Return the input of a chat model as a new list of messages."""
-    if isinstance(model_input, PromptValue):
-        return list(model_input.to_messages())
     if isinstance(model_input, str):
         return [HumanMessage(model_input)]
-    return convert_to_messages(list(model_input))
+    return list(convert_to_messages(model_input))
 
 
 @lru_cache(maxsize=256)
@@ -55,50 +51,60 @@ def _rejected_methods(base_url: str, model: str) -> set[str]:  # noqa: ARG001  t
 
 
 class RepairLoop:
-    """The attempts of one structured call.
+    """The attempts of one structured call: `with loop:` is one, to be repeated while `is_open`.
+
+    An attempt that fails is repeated with the next method if the server refuses its method, or with
+    the error as feedback; else the error is raised.
 
     Attributes:
         method: The method of the next attempt.
         messages: The conversation, with each failed completion and its feedback.
+        is_open: Whether to make an attempt.
     """
 
     def __init__(
         self, model_input: LanguageModelInput, methods: Sequence[str], retries: int, server: Server
     ) -> None:
         self.messages = as_messages(model_input)
+        self.is_open = True
         self._known = _rejected_methods(*server)
         self._rejected: list[str] = []
         self.method, *self._methods = [m for m in methods if m not in self._known] or methods[-1:]
         self._left = retries
 
+    def __enter__(self) -> None:
+        self.is_open = False
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
+        if isinstance(error, BadRequestError):
+            self.is_open = self._change_method(error)
+        elif isinstance(error, StructuredOutputError):
+            self.is_open = self.add_feedback(error)
+        return self.is_open
+
     def accept(self) -> None:
         """Remember the methods that were refused before one that works, for this process."""
         self._known.update(self._rejected)
 
-    def add_feedback(self, error: AimlErnieError | None) -> bool:
-        """Return whether to make another attempt, with `method` and `messages`.
-
-        Args:
-            error: The error of the last attempt, if any.
-        """
-        if isinstance(error, BadRequestError):
-            return self._change_method(error)
+    def accept_part(self) -> None:
+        """Accept the method of a stream, which is not repeated any more."""
         self.accept()
-        return isinstance(error, StructuredOutputError) and self._add_feedback(error)
+        self._methods, self._left = [], 0
+
+    def add_feedback(self, error: StructuredOutputError | None) -> bool:
+        """Accept the method; return whether to repeat the call with the error as feedback."""
+        self.accept()
+        if not error or not (output := error.ai_message) or not self._left or is_refusal(output):
+            return False
+        self._left -= 1
+        self.messages = [*self.messages, *_feedback(output, str(error.observation))]
+        return True
 
     def _change_method(self, error: BadRequestError) -> bool:
         if not self._methods or not _is_method_error(error):
             return False
         self._rejected.append(self.method)
         self.method = self._methods.pop(0)
-        return True
-
-    def _add_feedback(self, error: StructuredOutputError) -> bool:
-        output = error.ai_message
-        if not output or not self._left or is_refusal(output):
-            return False
-        self._left -= 1
-        self.messages = [*self.messages, *_feedback(output, str(error.observation))]
         return True
 
 
@@ -137,9 +143,6 @@ def _feedback(output: AIMessage, problem: str) -> list[BaseMessage]:
         return [output, *replies]
     shown = [output] if str(output.text).strip() else []
     return [*shown, HumanMessage(demand)]
-
-
-_Result = tuple[Any, AimlErnieError | None]
 
 
 class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
@@ -182,7 +185,7 @@ class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Iterator[Any]:
         inputs = iter([input])
-        yield from self._transform_stream_with_config(inputs, self._stream_input, config, **kwargs)
+        yield from self._transform_stream_with_config(inputs, self._stream, config, **kwargs)
 
     @override
     async def astream(
@@ -190,7 +193,7 @@ class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
     ) -> AsyncIterator[Any]:
         inputs = _only(input)
         async for part in self._atransform_stream_with_config(
-            inputs, self._astream_input, config, **kwargs
+            inputs, self._astream, config, **kwargs
         ):
             yield part
 
@@ -201,97 +204,51 @@ class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
     def _invoke(
         self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        loop = self._new_loop(model_input, kwargs)
-        output, error = self._try(loop, config, **kwargs)
-        while loop.add_feedback(error):
-            output, error = self._try(loop, config, **kwargs)
-        return self._raise_or_return(output, error)
+        loop, output = self._new_loop(model_input, kwargs), None
+        while loop.is_open:
+            with loop:
+                output = self.chains[loop.method].invoke(loop.messages, config, **kwargs)
+                self._settle(loop, output)
+        return output
 
     async def _ainvoke(
         self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> Any:
-        loop = self._new_loop(model_input, kwargs)
-        output, error = await self._atry(loop, config, **kwargs)
-        while loop.add_feedback(error):
-            output, error = await self._atry(loop, config, **kwargs)
-        return self._raise_or_return(output, error)
-
-    def _try(self, loop: RepairLoop, config: RunnableConfig | None, **kwargs: Any) -> _Result:
-        try:
-            chain = self.chains[loop.method]
-            return self._result(chain.invoke(loop.messages, config, **kwargs))
-        except (StructuredOutputError, BadRequestError) as error:
-            return None, error
-
-    async def _atry(
-        self, loop: RepairLoop, config: RunnableConfig | None, **kwargs: Any
-    ) -> _Result:
-        try:
-            chain = self.chains[loop.method]
-            return self._result(await chain.ainvoke(loop.messages, config, **kwargs))
-        except (StructuredOutputError, BadRequestError) as error:
-            return None, error
-
-    def _result(self, output: Any) -> _Result:
-        return output, output["parsing_error"] if self.include_raw else None
-
-    def _raise_or_return(self, output: Any, error: AimlErnieError | None) -> Any:
-        if error is not None and output is None:
-            raise error
+        loop, output = self._new_loop(model_input, kwargs), None
+        while loop.is_open:
+            with loop:
+                output = await self.chains[loop.method].ainvoke(loop.messages, config, **kwargs)
+                self._settle(loop, output)
         return output
 
-    def _stream_input(
+    def _settle(self, loop: RepairLoop, output: Any) -> None:
+        loop.is_open = loop.add_feedback(output["parsing_error"] if self.include_raw else None)
+
+    def _stream(
         self,
         model_input: Iterator[LanguageModelInput],
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> Iterator[Any]:
-        return self._stream(self._new_loop(next(model_input), kwargs), config, **kwargs)
+        loop = self._new_loop(next(model_input), kwargs)
+        while loop.is_open:
+            with loop:
+                for part in self.chains[loop.method].stream(loop.messages, config, **kwargs):
+                    loop.accept_part()
+                    yield part
 
-    def _stream(
-        self, loop: RepairLoop, config: RunnableConfig | None, **kwargs: Any
-    ) -> Iterator[Any]:
-        has_emitted = False
-        try:
-            chain = self.chains[loop.method]
-            for part in chain.stream(loop.messages, config, **kwargs):
-                loop.accept()
-                has_emitted = True
-                yield part
-        except (StructuredOutputError, BadRequestError) as error:
-            if has_emitted or not loop.add_feedback(error):
-                raise
-        else:
-            return
-        yield from self._stream(loop, config, **kwargs)
-
-    async def _astream_input(
+    async def _astream(
         self,
         model_input: AsyncIterator[LanguageModelInput],
         config: RunnableConfig | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[Any]:
         loop = self._new_loop(await anext(model_input), kwargs)
-        async for part in self._astream(loop, config, **kwargs):
-            yield part
-
-    async def _astream(
-        self, loop: RepairLoop, config: RunnableConfig | None, **kwargs: Any
-    ) -> AsyncIterator[Any]:
-        has_emitted = False
-        try:
-            chain = self.chains[loop.method]
-            async for part in chain.astream(loop.messages, config, **kwargs):
-                loop.accept()
-                has_emitted = True
-                yield part
-        except (StructuredOutputError, BadRequestError) as error:
-            if has_emitted or not loop.add_feedback(error):
-                raise
-        else:
-            return
-        async for part in self._astream(loop, config, **kwargs):
-            yield part
+        while loop.is_open:
+            with loop:
+                async for part in self.chains[loop.method].astream(loop.messages, config, **kwargs):
+                    loop.accept_part()
+                    yield part
 
 
 async def _only(model_input: LanguageModelInput) -> AsyncIterator[LanguageModelInput]:

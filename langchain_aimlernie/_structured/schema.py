@@ -8,29 +8,33 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache, partial
-from types import FunctionType
-from typing import Any, cast
+from types import FunctionType, UnionType
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,
+    Required,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from langchain_core.tools import BaseTool, Tool, create_schema_from_function
-from pydantic import BaseModel, TypeAdapter
+from langchain_core.utils.function_calling import convert_to_openai_function
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
-from typing_extensions import is_typeddict
+from typing_extensions import ReadOnly, TypedDict, is_typeddict
 
 from langchain_aimlernie._imports import DeferredImport
 from langchain_aimlernie._structured.json_schema import (
     check_references,
     dereference,
     strict_schema,
-    without_absent,
-    without_lost_mappings,
-    without_titles,
 )
-from langchain_aimlernie._structured.typed_dict import typed_dict_schema
-
-Schema = Mapping[str, Any] | type | Callable[..., Any]
-"""A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema, function schema or function."""
 
 DEFAULT_NAME = "Answer"
 """What a schema without a title is called on the wire."""
@@ -42,6 +46,9 @@ _ACCEPTED = (
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
 
+_validation = DeferredImport("langchain_aimlernie._structured.validation")
+load_jsonschema = _validation.aload
+
 
 @dataclass(frozen=True, slots=True)
 class OutputSchema:
@@ -51,19 +58,16 @@ class OutputSchema:
         name: What the API is told, 1 to 64 of `A-Z a-z 0-9 _ -`.
         description: What the answer is for; empty if unknown.
         definition: The JSON Schema, without title and description unless the user wrapped it.
-        validate: Turns parsed JSON into what the user gets.
-            Raises ValueError if it is no instance of the schema.
-        output: The class of what `validate` gives.
-        traced: What tracers are told as the schema; core turns it into a JSON Schema.
+        convert: Turns parsed JSON into what the user gets. Raises ValueError if it is no instance.
+        output: The class of what `convert` gives.
         strict: Whether the API must follow the schema exactly; `None` leaves it to the API.
     """
 
     name: str
     description: str
     definition: Mapping[str, Any]
-    validate: Callable[[object], object]
-    output: type
-    traced: object
+    convert: Callable[[object], object]
+    output: type = dict
     strict: bool | None = None
 
     @property
@@ -71,7 +75,15 @@ class OutputSchema:
         """The JSON Schema for the API: closed, and with every property required, if strict."""
         return strict_schema(self.definition) if self.strict else dict(self.definition)
 
-    def load(self, value: object) -> object:
+    @property
+    def tracing_schema(self) -> object:
+        """The schema for tracers, in a form that core converts without loss or failure."""
+        if issubclass(self.output, (BaseModel, BaseModelV1)):
+            return self.output
+        described = {"description": self.description} if self.description else {}
+        return {"name": self.name, **described, "parameters": dict(self.definition)}
+
+    def validate(self, value: object) -> object:
         """Return the user's object for parsed JSON.
 
         A `null` that the schema does not allow, for a property that it does not require, counts as
@@ -81,50 +93,58 @@ class OutputSchema:
             ValueError: `value` is no instance of the schema.
         """
         try:
-            return self.validate(value)
-        except ValueError:
-            without = without_absent(value, self.definition)
+            return self.convert(value)
+        except ValueError as error:
+            if not _rejects_null(error):
+                raise
+            without = _without_absent(self.definition, value)
             if without == value:
                 raise
-        return self.validate(without)
+        return self.convert(without)
+
+
+def _rejects_null(error: ValueError) -> bool:
+    """Whether an error may be due to a `null`; only pydantic 2 tells, and saves a slow search."""
+    return not isinstance(error, ValidationError) or any(
+        item["input"] is None for item in error.errors(include_url=False, include_context=False)
+    )
+
+
+def _without_absent(definition: Mapping[str, Any], value: object) -> object:
+    try:
+        from langchain_aimlernie._structured.validation import without_absent
+
+        return without_absent(definition, value)
+    except (ValueError, RecursionError):  # the definition of a class may be invalid
+        return value
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
     """Return a schema in any form as an `OutputSchema`; the argument is not changed.
 
     Args:
-        given: See `Schema`. A dict is sent to the API as it is, except for a
+        given: A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema, function schema,
+            response format, function or tool. A dict is sent to the API as it is, except for a
             `discriminator.mapping` that refers to what is not there; classes lose their titles, and
             their `$ref`s are replaced by what they refer to unless a class contains itself.
         strict: Whether the API must follow the schema exactly.
 
     Raises:
-        ValueError: `given` is none of the accepted forms, has no JSON Schema or an invalid one, has
-            a `$ref` that leads nowhere or only to itself, or says another `strict` than the
-            argument.
+        ValueError: `given` is none of the accepted forms, has no JSON Schema, has an invalid one
+            (in a running event loop, jsonschema may say so only with the first completion), has a
+            `$ref` that leads nowhere or only to itself, or says another `strict` than the argument.
     """
-    answer = _read(given, strict)
-    if answer.output is not dict:
-        return answer
-    return replace(answer, validate=_check_of(answer.definition))
+    schema = _read(given, strict)
+    if schema.output is not dict:
+        return schema
+    if not _validation.is_done and _is_in_event_loop():
+        threading.Thread(target=_validation.load, daemon=True).start()
+        return schema
+    _validation.load()
+    from langchain_aimlernie._structured.validation import check_schema
 
-
-_jsonschema = DeferredImport("langchain_aimlernie._structured.validation")
-
-load_jsonschema = _jsonschema.aload
-
-
-def _check_of(definition: Mapping[str, Any]) -> Callable[[object], object]:
-    """Return the check of a dict.
-
-    In a running event loop jsonschema is imported by a thread, and the schema itself is checked
-    with the first answer.
-    """
-    if _jsonschema.is_done or not _is_in_event_loop():
-        _jsonschema.load()
-        return _make_check(definition)
-    threading.Thread(target=_jsonschema.load, daemon=True).start()
-    return partial(_check, definition)
+    check_schema(schema.definition)
+    return schema
 
 
 def _is_in_event_loop() -> bool:
@@ -135,22 +155,30 @@ def _is_in_event_loop() -> bool:
     return True
 
 
-def _make_check(definition: Mapping[str, Any]) -> Callable[[object], object]:
-    from langchain_aimlernie._structured.validation import compile_check
+def _read(given: Any, strict: bool | None) -> OutputSchema:
+    """Return the parsed schema, whose definition need not be valid."""
+    is_function = isinstance(given, (BaseTool, FunctionType))
+    function = encode_function(given) if is_function else given
+    if _is_class(given):
+        schema = _read_class(given)
+    elif isinstance(function, Mapping):
+        schema = _read_dict(function)
+    else:
+        raise ValueError(f"{given!r} is no schema of an answer. Give {_ACCEPTED}.")
+    return replace(schema, strict=merge_strict(schema.name, schema.strict, strict))
 
-    return compile_check(definition)
 
+def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | None:
+    """Return the `strict` of a schema: its own or that of the call.
 
-def _check(definition: Mapping[str, Any], value: object) -> object:
-    return _make_check(definition)(value)
-
-
-def _read(given: object, strict: bool | None) -> OutputSchema:
-    """Return the parsed schema without the check of dicts."""
-    for applies, read in _PARSERS:
-        if applies(given):
-            return _with_strict(read(given), strict)
-    raise ValueError(f"{given!r} is no schema of an answer. Give {_ACCEPTED}.")
+    Raises:
+        ValueError: They contradict each other.
+    """
+    if None not in (own, given) and own is not given:
+        raise ValueError(
+            f"The schema of {name} says strict={own}, the call strict={given}: say it in one place."
+        )
+    return own if given is None else given
 
 
 def encode_response_format(schema: object, strict: bool | None = None) -> dict[str, Any]:
@@ -169,71 +197,46 @@ def encode_response_format(schema: object, strict: bool | None = None) -> dict[s
     return encode_output_format(_read(schema, strict))
 
 
-def encode_output_format(answer: OutputSchema) -> dict[str, Any]:
+def encode_output_format(schema: OutputSchema) -> dict[str, Any]:
     """Return the `response_format` of type `json_schema` for a schema."""
-    json_schema = _with_description(answer) | {"schema": answer.wire_definition}
+    json_schema = _with_description(schema) | {"schema": schema.wire_definition}
     return {"type": "json_schema", "json_schema": json_schema}
 
 
-def encode_output_tool(answer: OutputSchema) -> dict[str, Any]:
+def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
     """Return the function whose arguments are the object.
 
     Raises:
         ValueError: The schema describes no object, so it cannot be a function's arguments.
     """
-    if answer.definition.get("type", "object") != "object":
+    if schema.definition.get("type", "object") != "object":
         raise ValueError(
-            f"{answer.name} is of type {answer.definition['type']!r}, and only an object can be "
+            f"{schema.name} is of type {schema.definition['type']!r}, and only an object can be "
             "the arguments of a function: use method='json_schema', or a schema with fields."
         )
-    function = _with_description(answer) | {"parameters": answer.wire_definition}
+    function = _with_description(schema) | {"parameters": schema.wire_definition}
     return {"type": "function", "function": function}
 
 
-def _with_description(answer: OutputSchema) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": answer.name}
-    if answer.description:
-        described["description"] = answer.description
-    if answer.strict is not None:
-        described["strict"] = answer.strict
+def _with_description(schema: OutputSchema) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": schema.name}
+    if schema.description:
+        described["description"] = schema.description
+    if schema.strict is not None:
+        described["strict"] = schema.strict
     return described
-
-
-def _with_strict(answer: OutputSchema, strict: bool | None) -> OutputSchema:
-    if strict is None or strict is answer.strict:
-        return answer
-    if answer.strict is not None:
-        raise ValueError(
-            f"The schema of {answer.name} says strict={answer.strict}, the call strict={strict}: "
-            "say it in one place."
-        )
-    return replace(answer, strict=strict)
-
-
-def _wire_name(name: object) -> str:
-    """Return a name with the characters that the API allows (a generic class is `Box[int]`)."""
-    kept = _NOT_IN_NAMES.sub("_", str(name or ""))[:_LONGEST_NAME].strip("_")
-    return kept or DEFAULT_NAME
 
 
 # Classes
 
 
-def _read_model(cls: type[BaseModel]) -> OutputSchema:
-    return replace(_read_class(cls), validate=partial(_load_model, cls), output=cls, traced=cls)
-
-
-def _read_model_v1(cls: type[BaseModelV1]) -> OutputSchema:
-    return replace(_read_class(cls), validate=cls.parse_obj, output=cls, traced=cls)
-
-
-def _read_dataclass(cls: type) -> OutputSchema:
-    return replace(_read_class(cls), validate=partial(_load_dataclass, cls), output=cls)
-
-
 def _read_class(cls: type) -> OutputSchema:
     schema = _class_schema(cls)
-    return _of_schema(schema, schema["title"])
+    answer = _of_schema(schema, schema["title"])
+    if is_typeddict(cls):
+        return answer
+    convert = cls.parse_obj if issubclass(cls, BaseModelV1) else partial(_load, cls)
+    return replace(answer, convert=convert, output=cls)
 
 
 def _class_schema(cls: type) -> dict[str, Any]:
@@ -242,40 +245,31 @@ def _class_schema(cls: type) -> dict[str, Any]:
         schema = dereference(_json_schema_of(cls))
     except (PydanticUserError, NameError, RecursionError) as error:
         raise ValueError(f"{cls.__name__} has no JSON Schema: {error}") from error
-    return {**without_titles(schema), "title": schema.get("title") or cls.__name__}
+    return {**schema, "title": schema.get("title") or cls.__name__}
 
 
 def _json_schema_of(cls: Any) -> dict[str, Any]:
+    if is_typeddict(cls):
+        return _typed_dict_schema(cls)
     if issubclass(cls, BaseModelV1):
         return cast("dict[str, Any]", cls.schema())
     if issubclass(cls, BaseModel):
         return cast("dict[str, Any]", cls.model_json_schema())
-    return typed_dict_schema(cls) if is_typeddict(cls) else _adapter(cls).json_schema()
-
-
-def _load_model(cls: type[BaseModel], value: object) -> BaseModel:
-    return cast("BaseModel", _load_json(cls.model_validate_json, cls.model_validate, value))
-
-
-def _load_dataclass(cls: type, value: object) -> object:
-    adapter = _adapter(cls)
-    return _load_json(adapter.validate_json, adapter.validate_python, value)
-
-
-def _load_json(
-    load_json: Callable[[bytes], object], load_python: Callable[[object], object], value: object
-) -> object:
-    """Validate as JSON: a strict class then accepts dates, enums and tuples in JSON's form."""
-    try:
-        text = to_json(value, inf_nan_mode="constants")
-    except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
-        return load_python(value)
-    return load_json(text)
+    return _adapter(cls).json_schema()
 
 
 @lru_cache(maxsize=256)
 def _adapter(cls: type) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
+
+
+def _load(cls: type, value: object) -> object:
+    """Validate as JSON: a strict class then accepts dates, enums and tuples in JSON's form."""
+    try:
+        text = to_json(value, inf_nan_mode="constants")
+    except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
+        return _adapter(cls).validate_python(value)
+    return _adapter(cls).validate_json(text)
 
 
 # Dicts and functions
@@ -291,104 +285,77 @@ def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
     for wrapper in _WRAPPERS:
         if isinstance(given.get(wrapper), Mapping):
             given = given[wrapper]
-    if "properties" not in given:
-        body = next((given[key] for key in _BODIES if isinstance(given.get(key), Mapping)), None)
-        if body is None and "name" in given and not _KEYWORDS & given.keys():
-            body = _EMPTY_OBJECT
-        if body is not None:
-            return _of_wrapped(given, body)
+    bodies = () if "properties" in given else (given.get(key) for key in _BODIES)
+    body = next((each for each in bodies if isinstance(each, Mapping)), None)
+    if body is None and "name" in given and not _KEYWORDS & given.keys():
+        body = _EMPTY_OBJECT
+    if body is not None:
+        body = check_references(body)
+        answer = _of_schema(body, given.get("name") or body.get("title"))
+        return replace(
+            answer,
+            description=given.get("description") or answer.description,
+            definition=body,
+            strict=given.get("strict"),
+        )
     if not _KEYWORDS & given.keys() or given.get("type") in ("text", "json_object", *_WRAPPERS):
         raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")
-    check_references(given)
-    given = without_lost_mappings(given)
-    return _of_schema(given, given.get("title") or given.get("name"))
-
-
-def _of_wrapped(given: Mapping[str, Any], body: Mapping[str, Any]) -> OutputSchema:
-    check_references(body)
-    body = without_lost_mappings(body)
-    answer = _of_schema(body, given.get("name") or body.get("title"))
-    description = given.get("description") or answer.description
-    return replace(
-        answer,
-        description=description,
-        definition=body,
-        strict=given.get("strict"),
-        traced=_as_function(answer.name, description, body),
-    )
+    return _of_schema(check_references(given), given.get("title") or given.get("name"))
 
 
 def _of_schema(schema: Mapping[str, Any], name: object) -> OutputSchema:
-    wire_name, description = _wire_name(name), schema.get("description") or ""
     definition = _definition(schema)
-    return OutputSchema(
-        name=wire_name,
-        description=description,
-        definition=definition,
-        validate=_unchecked,
-        output=dict,
-        traced=_as_function(wire_name, description, definition),
-    )
+    # A generic class is called `Box[int]`, which the API does not allow.
+    wire_name = _NOT_IN_NAMES.sub("_", str(name or ""))[:_LONGEST_NAME].strip("_") or DEFAULT_NAME
+    convert = partial(_check_instance, definition)
+    return OutputSchema(wire_name, schema.get("description") or "", definition, convert)
 
 
 def _definition(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
 
-def _as_function(name: str, description: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the one form that core converts to a JSON Schema without loss or failure."""
-    described = {"name": name, "description": description} if description else {"name": name}
-    return {**described, "parameters": dict(schema)}
+def _check_instance(definition: Mapping[str, Any], value: object) -> object:
+    from langchain_aimlernie._structured.validation import check_instance
+
+    return check_instance(definition, value)
 
 
-def _unchecked(value: object) -> object:
-    return value
-
-
-def _object_or_list(value: object) -> object:
-    if not isinstance(value, (dict, list)):
-        raise ValueError("the answer: it is neither an object nor a list")  # noqa: TRY004
-    return value
-
-
-ANY_JSON = replace(_of_schema({"type": ["object", "array"]}, None), validate=_object_or_list)
+ANY_JSON = _of_schema({"type": ["object", "array"]}, None)
 """What an answer in JSON must look like where the user gave no schema."""
 
 
-def _read_function(given: BaseTool | FunctionType) -> OutputSchema:
-    return _read_dict(cast("Mapping[str, Any]", encode_function(given)))
-
-
-_Reader = tuple[Callable[[Any], bool], Callable[[Any], OutputSchema]]
-_PARSERS: tuple[_Reader, ...] = (
-    (lambda given: isinstance(given, type) and issubclass(given, BaseModel), _read_model),
-    (lambda given: isinstance(given, type) and issubclass(given, BaseModelV1), _read_model_v1),
-    (is_typeddict, _read_class),
-    (lambda given: isinstance(given, type) and is_dataclass(given), _read_dataclass),
-    (lambda given: isinstance(given, Mapping), _read_dict),
-    (lambda given: isinstance(given, (BaseTool, FunctionType)), _read_function),
-)
+def _is_class(given: object) -> bool:
+    return is_typeddict(given) or (
+        isinstance(given, type)
+        and (issubclass(given, (BaseModel, BaseModelV1)) or is_dataclass(given))
+    )
 
 
 # Tools
 
 
-def encode_function(tool: Any) -> Any:
+def encode_function(tool: Any) -> dict[str, Any] | None:
     """Return a tool as an OpenAI function, with the schema that `parse_schema` would read.
 
     Core's conversion loses recursive definitions, and keeps what refers to lost ones.
 
     Args:
-        tool: What `bind_tools` takes. What has no schema of its own (a dict, a tool for one string)
-            is returned as it is, for core to convert.
+        tool: What `bind_tools` takes.
+
+    Returns:
+        The function; `None` for what has no schema of its own (a dict, a tool for one string).
 
     Raises:
         ValueError: A class has no JSON Schema, or a tool's schema has a `$ref` that leads nowhere.
     """
     if isinstance(tool, BaseTool):
-        is_plain = isinstance(tool, Tool) and not tool.args_schema
-        return tool if is_plain else _function_of_tool(tool)
-    if isinstance(tool, type) and any(applies(tool) for applies, _ in _PARSERS):
+        if isinstance(tool, Tool) and not tool.args_schema:
+            return None
+        given = tool.tool_call_schema  # of the tools of MCP servers, a dict
+        schema = dereference(given) if isinstance(given, Mapping) else _class_schema(given)
+        return _function(tool.name, tool.description, schema)
+    if _is_class(tool):
         schema = _class_schema(tool)
         return _function(schema["title"], schema.get("description"), schema)
     if callable(tool) and isinstance(name := getattr(tool, "__name__", None), str):
@@ -396,37 +363,93 @@ def encode_function(tool: Any) -> Any:
             name, tool, filter_args=(), parse_docstring=True, include_injected=False
         )
         return _function(name, arguments.__doc__, _class_schema(arguments))
-    return tool
-
-
-def _function_of_tool(tool: BaseTool) -> dict[str, Any]:
-    given = tool.tool_call_schema
-    if isinstance(given, Mapping):  # as the tools of MCP servers have it
-        return _function(tool.name, tool.description, without_titles(dereference(given)))
-    return _function(tool.name, tool.description, _class_schema(given))
+    return None
 
 
 def _function(name: str, description: str | None, schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": name, "description": description or "", "parameters": _definition(schema)}
+    parameters = _definition(schema) or _EMPTY_OBJECT
+    return {"name": name, "description": description or "", "parameters": parameters}
 
 
-def encode_parameters(function: Mapping[str, Any], strict: bool | None) -> dict[str, Any]:
-    """Return the `parameters` of an OpenAI function as they are sent.
+# TypedDicts: core's conversion loses `None`, `NotRequired` and `total=False`, takes the docstring
+# of `dict` for the class's, and fails on a class that contains itself; pydantic's refuses
+# `typing.TypedDict` before Python 3.12 and ignores `Annotated[type, default, "description"]`.
 
-    Args:
-        function: The function, as users or `encode_function` have it.
-        strict: Whether the arguments must follow the schema exactly; the function may say so, too.
+_QUALIFIERS = (Required, NotRequired, ReadOnly)
+
+
+def _typed_dict_schema(cls: type) -> dict[str, Any]:
+    """Return the JSON Schema of a TypedDict class.
+
+    Descriptions come from `Annotated[type, "description"]`, from LangChain's
+    `Annotated[type, default, "description"]`, where a default other than `...` makes the key
+    optional, and from the section "Args:" of the docstring. A class within itself becomes any
+    object.
 
     Raises:
-        ValueError: A `$ref` leads nowhere, or the function says another `strict`.
+        NameError: An annotation names what cannot be found.
+        pydantic.errors.PydanticUserError: A type has no JSON Schema.
     """
-    own = function.get("strict")
-    if None not in (own, strict) and own is not strict:
-        raise ValueError(
-            f"The tool {function.get('name')} says strict={own}, the call strict={strict}: "
-            "say it in one place."
-        )
-    parameters = function.get("parameters") or _EMPTY_OBJECT
-    check_references(parameters)
-    parameters = without_lost_mappings(parameters)
-    return strict_schema(parameters) if own or strict else parameters
+    schema = TypeAdapter(_normalize(cls, frozenset())).json_schema()
+    if "Args:" in (cls.__doc__ or ""):
+        _take_docstring(schema, cls)
+    return schema
+
+
+def _take_docstring(schema: dict[str, Any], cls: type) -> None:
+    """Add the descriptions that core reads from a docstring."""
+    try:
+        function = convert_to_openai_function(cls)
+    except Exception:  # noqa: BLE001  core cannot convert every class; then the whole text describes it
+        return
+    schema["description"] = function["description"]
+    for name, described in function["parameters"]["properties"].items():
+        if "description" in described:
+            schema["properties"][name].setdefault("description", described["description"])
+
+
+def _normalize(cls: type, enclosing: frozenset[type]) -> Any:
+    """Return a TypedDict in the form that pydantic reads."""
+    hints = get_type_hints(cls, include_extras=True)
+    required = cls.__required_keys__  # type: ignore[attr-defined]  # every TypedDict has it
+    within = enclosing | {cls}
+    fields = {key: _field(hint, key in required, within) for key, hint in hints.items()}
+    readable = TypedDict(cls.__name__, fields)  # type: ignore[misc]  # made at run time
+    readable.__doc__ = cls.__doc__
+    return readable
+
+
+def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
+    """Return the annotation of a key in the form that pydantic reads."""
+    while (qualifier := get_origin(hint)) in _QUALIFIERS:
+        if qualifier is not ReadOnly:  # an annotation that is text hides it from the class
+            required = qualifier is Required
+        hint = get_args(hint)[0]
+    extras: list[Any] = []
+    if get_origin(hint) is Annotated:
+        hint, *extras = get_args(hint)
+    match extras:
+        case [default, str(description), *_]:
+            shown = None if default is ... or default is None else {"default": default}
+            extras.append(Field(description=description, json_schema_extra=shown))
+            required = required and default is ...
+        case [str(description), *_]:
+            extras.append(Field(description=description))
+    hint = _normalize_nested(hint, within)
+    for extra in extras:
+        hint = Annotated[hint, extra]
+    return hint if required else NotRequired[hint]
+
+
+def _normalize_nested(hint: Any, within: frozenset[type]) -> Any:
+    """Normalize the TypedDicts within an annotation."""
+    if is_typeddict(hint):
+        return dict[str, Any] if hint in within else _normalize(hint, within)
+    arguments = get_args(hint)
+    rebuilt = tuple(_normalize_nested(argument, within) for argument in arguments)
+    if rebuilt == arguments:
+        return hint
+    origin = get_origin(hint)
+    if origin is UnionType:
+        return Union[rebuilt]  # noqa: UP007  of as many as there are
+    return origin[rebuilt if len(rebuilt) > 1 else rebuilt[0]]

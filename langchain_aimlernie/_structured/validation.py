@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import contextmanager
+from copy import deepcopy
 from fractions import Fraction
-from functools import lru_cache, partial
-from itertools import islice
+from functools import lru_cache, partial, reduce
+from itertools import chain, groupby, islice
+from operator import getitem
 from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft4Validator, Draft7Validator, Draft202012Validator, validators
@@ -32,40 +35,70 @@ _MAX_VALUE = 60
 _MAX_MESSAGE = 300
 
 
-def compile_check(schema: Mapping[str, Any]) -> Callable[[object], object]:
-    """Return a function that returns a value if it is an instance of `schema`.
+def check_schema(schema: Mapping[str, Any]) -> None:
+    """Raise a ValueError if `schema` is not valid under the draft of JSON Schema that it names."""
+    with _limited_depth("The schema"):
+        _validator(_to_json(schema))
 
-    It raises a ValueError that names, for up to five violations, the place in the value, the value
-    and the keyword. It can be pickled.
+
+def check_instance(schema: Mapping[str, Any], value: object) -> object:
+    """Return a value that is an instance of `schema`.
 
     Raises:
-        ValueError: `schema` is no valid JSON Schema.
+        ValueError: It is not: for up to five violations, the message names the place in the value,
+            the value and the keyword. Or `schema` is invalid.
     """
-    try:
-        text = json.dumps(schema)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"The schema cannot be written as JSON: {error}") from None
-    _validator(text)
-    return partial(_check, text)
-
-
-def _check(schema: str, value: object) -> object:
-    try:
-        errors = list(islice(_validator(schema).iter_errors(value), _MAX_ERRORS))
-    except RecursionError:
-        raise ValueError("it is nested too deeply to be checked") from None
-    except Unresolvable as error:
-        raise ValueError(f"the schema has a $ref that leads nowhere: {error}") from None
-    if errors:
+    if errors := _find_errors(schema, value, _MAX_ERRORS):
         raise ValueError("; ".join(map(_describe, errors)))
     return value
+
+
+def without_absent(schema: Mapping[str, Any], value: object) -> object:
+    """Return a value without the properties that are `null` in the place of being absent.
+
+    These are the properties that `schema` neither requires nor lets be `null`, at every depth. In a
+    union, they are those of the first member that the value would be an instance of without them.
+
+    Raises:
+        ValueError: `schema` is invalid, or `value` is nested too deeply.
+    """
+    result: Any = deepcopy(value)
+    for *places, name in chain.from_iterable(map(_absent, _find_errors(schema, value))):
+        reduce(getitem, places, result).pop(name, None)
+    return result
+
+
+def _find_errors(schema: Mapping[str, Any], value: object, limit: int | None = None) -> list[Any]:
+    with _limited_depth("it"):
+        try:
+            return list(islice(_validator(_to_json(schema)).iter_errors(value), limit))
+        except Unresolvable as error:
+            raise ValueError(f"the schema has a $ref that leads nowhere: {error}") from None
+
+
+@contextmanager
+def _limited_depth(subject: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        # Within rpds, which is written in Rust, a RecursionError becomes a panic.
+        if isinstance(error, RecursionError) or type(error).__name__ == "PanicException":
+            raise ValueError(f"{subject} is nested too deeply to be checked") from None
+        raise
+
+
+def _to_json(schema: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(schema)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"The schema cannot be written as JSON: {error}") from None
 
 
 @lru_cache(maxsize=64)
 def _validator(text: str) -> Any:
     schema = json.loads(text)
     draft = _draft_of(schema)
-    rules = {**draft.VALIDATORS, "multipleOf": _multiple_of}
+    rules = {**draft.VALIDATORS, "multipleOf": _multiple_of, "properties": _properties}
     adapted = {keyword: partial(_apply, rule) for keyword, rule in rules.items()}
     return validators.extend(draft, adapted)(schema, registry=Registry())
 
@@ -97,6 +130,32 @@ def _apply(
         return
 
 
+def _properties(
+    validator: Any, properties: Mapping[str, Any], value: Any, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """Validate properties; mark the errors of a `null` that may stand for an absent property."""
+    if not validator.is_type(value, "object"):
+        return
+    for name, part in properties.items():
+        if name in value:
+            may_be_absent = value[name] is None and name not in schema.get("required", ())
+            for error in validator.descend(value[name], part, path=name, schema_path=name):
+                if may_be_absent:
+                    error.may_be_absent = True
+                yield error
+
+
+def _absent(error: Any) -> list[list[str | int]]:
+    """Return the paths of the nulls without which the error would not be; else none."""
+    if getattr(error, "may_be_absent", False):
+        return [list(error.absolute_path)]
+    for _, errors in groupby(error.context, lambda each: each.schema_path[0]):  # of each member
+        paths = [_absent(each) for each in errors]
+        if all(paths):
+            return list(chain.from_iterable(paths))
+    return []
+
+
 def _multiple_of(
     validator: Any, limit: float, value: Any, _schema: Mapping[str, Any]
 ) -> Iterator[ValidationError]:
@@ -120,15 +179,12 @@ def _describe(error: Any) -> str:
     place = error.json_path.removeprefix("$").lstrip(".") or "the answer"
     message, value = error.message, repr(error.instance)
     if message.startswith(value):
-        message = _display(error.instance) + message.removeprefix(value)
+        message = _truncated(json.dumps(error.instance, ensure_ascii=False), _MAX_VALUE)
+        message += error.message.removeprefix(value)
     limit, keyword = error.validator_value, error.validator or "false"
     is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
     rule = f"{keyword} {limit}" if is_number else keyword
     return f"{place}: {_truncated(message, _MAX_MESSAGE)} ({rule})"
-
-
-def _display(value: object) -> str:
-    return _truncated(json.dumps(value, ensure_ascii=False), _MAX_VALUE)
 
 
 def _truncated(text: str, limit: int) -> str:

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import datetime as dt
 import enum
 import json
+import re
 import subprocess
 import sys
 from typing import Annotated, Literal, NotRequired
 
 import pydantic.dataclasses
 import pytest
-from langchain_core.tools import StructuredTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
-from langchain_core.utils.json_schema import dereference_refs
 from pydantic import BaseModel, ConfigDict, Field, Json
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_aimlernie.errors import StructuredOutputError
+from tests.support.structured import WAYS, ask
 
-MODES = ("invoke", "ainvoke", "stream", "astream")
 METHODS = ("json_schema", "function_calling", "json_mode")
 
 
@@ -88,29 +84,6 @@ CIRCLE = an_object(first={"$ref": "#/$defs/Node"}) | {
 }
 
 
-async def run(chain, mode):
-    if mode == "invoke":
-        return chain.invoke("?")
-    if mode == "ainvoke":
-        return await chain.ainvoke("?")
-    if mode == "stream":
-        return list(chain.stream("?"))[-1]
-    return [item async for item in chain.astream("?")][-1]
-
-
-def chain_of(model, ernie_server, schema, value, method="json_schema", **options):
-    """A chain, and the answer that it will get."""
-    made = model(max_retries=0)
-    chain = made.with_structured_output(schema, method=method, **options)
-    text = json.dumps(value)
-    if method == "function_calling":
-        name = getattr(schema, "__name__", "Answer")
-        ernie_server.reply(tool_calls=[{"name": name, "args": text}])
-    else:
-        ernie_server.reply(text=text)
-    return chain
-
-
 LOADED = [
     (Zoo, {"pets": [{"kind": "cat"}]}, Zoo(pets=[Cat(kind="cat")])),
     (Zoo, {"pets": [{"kind": "cat", "lives": None}]}, Zoo(pets=[Cat(kind="cat")])),
@@ -150,165 +123,48 @@ REJECTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.fixture
+def chain_of(model, ernie_server):
+    """Make a chain, and script the answer that it will get in each mode."""
+
+    def make(schema, value, method="json_schema"):
+        text = json.dumps(value)
+        call = {"name": getattr(schema, "__name__", "Answer"), "args": text}
+        reply = {"tool_calls": [call]} if method == "function_calling" else {"text": text}
+        ernie_server.reply(**reply, times=len(WAYS))
+        return model(max_retries=0).with_structured_output(schema, method=method)
+
+    return make
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("case", LOADED, ids=range(len(LOADED)))
-async def test_an_instance_of_the_schema_is_the_answer(model, ernie_server, case, method, mode):
+async def test_an_instance_of_the_schema_is_the_answer(chain_of, case, method):
     schema, value, loaded = case
-    chain = chain_of(model, ernie_server, schema, value, method)
-    assert await run(chain, mode) == loaded
+    chain = chain_of(schema, value, method)
+    assert [(await ask(chain, way)).answer for way in WAYS] == [loaded] * len(WAYS)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", REJECTED, ids=range(len(REJECTED)))
-async def test_what_is_no_instance_is_an_error_that_says_why(model, ernie_server, case, mode):
+async def test_what_is_no_instance_is_an_error_that_says_why(chain_of, case):
     schema, value, told = case
-    chain = chain_of(model, ernie_server, schema, value)
-    with pytest.raises(StructuredOutputError, match=told) as caught:
-        await run(chain, mode)
-    assert len(caught.value.observation) < 500
-
-
-async def test_the_model_is_told_the_violation_when_it_is_asked_again(model, ernie_server):
-    schema = an_object(a={"type": "string", "pattern": "^a+$"})
-    chain = chain_of(model, ernie_server, schema, {"a": "b"}, retry=True)
-    ernie_server.reply(text='{"a": "aa"}')
-    assert chain.invoke("?") == {"a": "aa"}
-    assert (
-        "does not match '^a+$' (pattern)"
-        in ernie_server.last_request.body["messages"][-1]["content"]
-    )
-
-
-# What is sent
-
-
-def lookup(reference, root):
-    target = root
-    for token in reference.removeprefix("#/").split("/"):
-        target = target[token]
-    return target
-
-
-def references_in(node):
-    """All references of a schema that has no property or data that looks like one."""
-    if isinstance(node, dict):
-        yield from (node[key] for key in ("$ref",) if key in node)
-        yield from node.get("discriminator", {}).get("mapping", {}).values()
-    for part in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
-        yield from references_in(part)
-
-
-def tool_with(schema):
-    return StructuredTool(name="tool", description="d", args_schema=schema, func=str)
-
-
-def function(zoo: Zoo, tree: Tree) -> str:
-    """Do something."""
-
-
-CONVERTED = convert_to_openai_tool(Zoo)
-INLINED = {k: v for k, v in dereference_refs(Zoo.model_json_schema()).items() if k != "$defs"}
-
-TOOLS = [Zoo, Tree, CatV1, Point, Order, function, tool_with(Zoo), tool_with(Zoo.model_json_schema()), tool_with(Tree.model_json_schema()), tool_with(CIRCLE), CONVERTED, CONVERTED["function"], Zoo.model_json_schema()]  # fmt: skip
-
-
-@pytest.mark.parametrize("strict", [None, True])
-@pytest.mark.parametrize("tool", TOOLS, ids=range(len(TOOLS)))
-async def test_the_schemas_of_tools_refer_to_nothing_that_is_lost(
-    model, ernie_server, tool, strict
-):
-    model().bind_tools([tool], strict=strict).invoke("?")
-    sent = ernie_server.last_request.body["tools"][0]["function"]["parameters"]
-    assert sent["properties"]
-    for reference in references_in(sent):
-        assert lookup(reference, sent)
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("strict", [None, True])
-@pytest.mark.parametrize("schema", [Zoo, Tree, CIRCLE])
-async def test_answer_and_tool_have_the_same_schema(model, ernie_server, schema, strict, mode):
-    chain = chain_of(model, ernie_server, schema, VALUES[id(schema)], strict=strict)
-    await run(chain, mode)
-    sent = ernie_server.last_request.body["response_format"]["json_schema"]["schema"]
-    for reference in references_in(sent):
-        assert lookup(reference, sent)
-    ernie_server.reply(text="no call")
-    model().bind_tools([schema], strict=strict).invoke("?")
-    assert ernie_server.last_request.body["tools"][0]["function"]["parameters"] == sent
-
-
-@pytest.mark.parametrize("strict", [None, True])
-@pytest.mark.parametrize(
-    ("schema", "has_mapping"),
-    [(CONVERTED, False), (INLINED, False), (Zoo.model_json_schema(), True)],
-)
-def test_a_dict_loses_only_the_mapping_that_leads_nowhere(
-    model, ernie_server, schema, has_mapping, strict
-):
-    before = copy.deepcopy(schema)
-    chain_of(model, ernie_server, schema, {"pets": []}, strict=strict).invoke("?")
-    sent = ernie_server.last_request.body["response_format"]["json_schema"]["schema"]
-    discriminator = sent["properties"]["pets"]["items"]["discriminator"]
-    assert discriminator["propertyName"] == "kind"
-    assert ("mapping" in discriminator) is has_mapping
-    for reference in references_in(sent):
-        assert lookup(reference, sent)
-    assert schema == before
-
-
-VALUES = {id(Zoo): {"pets": []}, id(Tree): {"value": 1}, id(CIRCLE): {}}
-
-
-def test_strict_closes_every_object_and_has_no_one_of(model, ernie_server):
-    chain = chain_of(model, ernie_server, Zoo, {"pets": []}, strict=True)
-    chain.invoke("?")
-    sent = ernie_server.last_request.body["response_format"]["json_schema"]["schema"]
-    pets = sent["properties"]["pets"]["items"]
-    assert "oneOf" not in pets
-    for closed in (
-        sent,
-        *pets["anyOf"],
-        sent["properties"]["written"]["anyOf"][0]["contentSchema"],
-    ):
-        assert closed["additionalProperties"] is False
-        assert closed["required"] == list(closed["properties"])
-    assert sent["properties"]["counts"]["additionalProperties"] == {"type": "integer"}
-
-
-@pytest.mark.parametrize("way", ["the call", "the function", "the flat function"])
-def test_a_tool_is_closed_wherever_it_says_strict(model, ernie_server, way):
-    own = {} if way == "the call" else {"strict": True}
-    function = {"name": "f", "parameters": Zoo.model_json_schema(), **own}
-    body = function if way == "the flat function" else {"function": function}
-    strict = None if own else True
-    model().bind_tools([{"type": "function", **body}], strict=strict).invoke("?")
-    sent = ernie_server.last_request.body["tools"][0]["function"]
-    assert sent["strict"] is True
-    assert sent["parameters"]["additionalProperties"] is False
-    assert sent["parameters"]["required"] == ["pets", "counts", "written"]
-    assert "anyOf" in sent["parameters"]["properties"]["pets"]["items"]
-
-
-BAD = [
-    (an_object(a={"type": "str"}), "no valid JSON Schema: properties.a.type"),
-    (an_object(a={"$ref": "#/$defs/Nowhere"}), "a \\$ref to '#/\\$defs/Nowhere', which is not in it"),
-    (an_object(a={"$ref": "https://example.com/a.json"}), "nothing is fetched"),
-    (an_object() | {"allOf": [{"$ref": "#"}]}, "only refers to itself"),
-]  # fmt: skip
+    chain = chain_of(schema, value)
+    for way in WAYS:
+        outcome = await ask(chain, way)
+        assert re.search(told, str(outcome.error))
+        assert len(outcome.error.observation) < 500
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(("schema", "told"), BAD, ids=range(len(BAD)))
-def test_a_schema_that_cannot_work_is_refused_at_once(model, ernie_server, schema, told, method):
-    with pytest.raises(ValueError, match=told):
+def test_a_schema_that_cannot_work_is_refused_at_once(model, ernie_server, method):
+    schema = an_object(a={"type": "str"})
+    with pytest.raises(ValueError, match=r"no valid JSON Schema: properties\.a\.type"):
         model().with_structured_output(schema, method=method)
     assert ernie_server.requests == []
 
 
 @pytest.mark.slow
-def test_jsonschema_is_imported_for_the_answers_of_dicts_only():
+def test_jsonschema_is_imported_early_for_dicts_only():
     program = f"""
 import sys
 from pydantic import BaseModel

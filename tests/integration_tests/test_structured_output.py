@@ -1,21 +1,23 @@
-import asyncio
+"""Structured output over a socket: what is sent, what is read, and what is asked again."""
+
 import json
+import pickle
+import re
 from typing import Annotated, Literal
 
 import pytest
-from langchain.agents import create_agent
-from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
 from langchain_aimlernie import ChatAimlErnie
-from langchain_aimlernie.errors import RefusalError, StructuredOutputError
+from langchain_aimlernie.errors import InternalServerError, RefusalError, StructuredOutputError
+from tests.support.structured import WAYS, ask
 
 METHODS = ("json_schema", "function_calling", "json_mode")
 
@@ -49,6 +51,11 @@ class Basket(BaseModel):
 
 JOKE = {"setup": "为什么猫坐在键盘上?", "punchline": "To keep an eye on the mouse."}
 TEXT = json.dumps(JOKE, ensure_ascii=False)
+SCHEMA = Joke.model_json_schema()
+WRAPPED = {"name": "joke", "schema": SCHEMA}
+
+
+SOME = '{"setup": "a"}'
 
 
 @tool
@@ -76,11 +83,16 @@ def as_reply(method, text=TEXT, **more):
     return {"text": text, **more}
 
 
+async def results(chain):
+    for way in WAYS:
+        yield await ask(chain, way)
+
+
 # With what the server makes up itself
 
 
 @pytest.mark.parametrize("method", ["auto", *METHODS])
-@pytest.mark.parametrize("schema", [Joke, JokeV1, JokeDict, Basket, Joke.model_json_schema()])
+@pytest.mark.parametrize("schema", [Joke, JokeV1, JokeDict, Basket, SCHEMA, WRAPPED])
 async def test_every_schema_and_method_is_answered(model, schema, method):
     chain = model.with_structured_output(schema, method=method)
     expected = schema if isinstance(schema, type) and schema is not JokeDict else dict
@@ -105,57 +117,110 @@ def test_every_family_takes_every_method(model, name, method):
     assert isinstance(chain.invoke("Tell me a joke; answer with Joke."), Joke)
 
 
+SENT = {
+    "auto": {"response_format": "json_schema"},
+    "json_schema": {"response_format": "json_schema"},
+    "function_calling": {
+        "tool_choice": {"type": "function", "function": {"name": "Joke"}},
+        "parallel_tool_calls": False,
+    },
+    "json_mode": {"response_format": "json_object"},
+}
+
+
 @pytest.mark.parametrize("strict", [None, True, False])
-@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
-def test_strict_is_sent_where_it_was_said(model, ernie_server, method, strict):
-    model.with_structured_output(Joke, method=method, strict=strict).invoke("a joke")
+@pytest.mark.parametrize("method", SENT)
+def test_each_method_is_sent_in_its_form(model, ernie_server, method, strict):
+    if method == "json_mode":
+        strict = None
+    prompt = ChatPromptTemplate.from_messages([("system", "Be kind."), ("human", "{what}")])
+    chain = model.with_structured_output(Joke, method=method, strict=strict, seed=7).bind(top_p=0.5)
+    assert isinstance((prompt | chain).invoke({"what": "a joke"}), Joke)
+    assert isinstance(list((prompt | chain).stream({"what": "a joke"}))[-1], Joke)
     body = ernie_server.last_request.body
-    told = (
-        body["response_format"]["json_schema"]
-        if method == "json_schema"
-        else body["tools"][0]["function"]
-    )
-    assert told.get("strict") is strict
-
-
-def test_auto_uses_the_api_s_own_structured_output(model, ernie_server):
-    model.with_structured_output(Joke).invoke("a joke")
-    assert ernie_server.last_request.body["response_format"]["type"] == "json_schema"
-
-
-def test_function_calling_forces_the_tool(model, ernie_server):
-    model.with_structured_output(Joke, method="function_calling").invoke("a joke")
-    body = ernie_server.last_request.body
-    assert body["tool_choice"] == {"type": "function", "function": {"name": "Joke"}}
-    assert body["parallel_tool_calls"] is False
-
-
-def test_json_mode_sends_the_schema_in_the_system_message(model, ernie_server):
-    chain = model.with_structured_output(Joke, method="json_mode")
-    given = [SystemMessage("Be kind."), HumanMessage("a joke")]
-    chain.invoke(given)
-    body = ernie_server.last_request.body
-    assert body["response_format"] == {"type": "json_object"}
+    assert (body["seed"], body["top_p"]) == (7, 0.5)
     system, human = body["messages"]
-    assert system["content"].startswith("Be kind.\n\n")
-    assert '"punchline"' in system["content"]
     assert human == {"role": "user", "content": "a joke"}
-    assert given == [SystemMessage("Be kind."), HumanMessage("a joke")]
+    assert ("punchline" in system["content"]) is (method == "json_mode")
+    for key, value in SENT[method].items():
+        assert (body[key]["type"] if key == "response_format" else body[key]) == value
+    sent = body["tools"][0]["function"] if "tools" in body else body["response_format"]
+    assert sent.get("json_schema", sent).get("strict") is strict
 
 
-def test_json_mode_goes_without_a_schema(model, ernie_server):
-    assert isinstance(model.with_structured_output(method="json_mode").invoke("JSON!"), dict)
-    assert "JSON" in ernie_server.last_request.body["messages"][0]["content"]
+def test_a_parameter_wins_over_that_of_the_method(model, ernie_server):
+    options = {"tool_choice": "auto", "parallel_tool_calls": True}
+    chain = model.with_structured_output(Joke, method="function_calling", **options)
+    ernie_server.reply(**as_reply("function_calling"))
+    chain.invoke("a joke")
+    assert {key: ernie_server.last_request.body[key] for key in options} == options
 
 
-def test_a_prompt_before_and_settings_after_work_as_in_any_chain(model, ernie_server):
-    prompt = ChatPromptTemplate.from_messages([("human", "a joke about {what}")])
-    for method in METHODS:
-        chain = prompt | model.with_structured_output(Joke, method=method, seed=7).bind(top_p=0.5)
-        assert isinstance(chain.invoke({"what": "cats"}), Joke)
-        assert isinstance(list(chain.stream({"what": "cats"}))[-1], Joke)
-        body = ernie_server.last_request.body
-        assert (body["seed"], body["top_p"]) == (7, 0.5)
+@pytest.mark.parametrize("content", [None, "Be kind.", [{"type": "text", "text": "Be kind."}]])
+def test_json_mode_puts_the_schema_into_the_system_message(model, ernie_server, content):
+    given = [] if content is None else [SystemMessage(content, name="n")]
+    given = [*given, HumanMessage("a joke")]
+    before = [message.model_copy(deep=True) for message in given]
+    model.with_structured_output(Joke, method="json_mode").invoke(given)
+    system, human = ernie_server.last_request.body["messages"]
+    assert given == before
+    assert (system["role"], human["content"]) == ("system", "a joke")
+    text = system["content"]
+    text = text if isinstance(text, str) else "".join(part["text"] for part in text)
+    assert text.startswith("Answer with JSON" if content is None else "Be kind.\n\nAnswer with")
+    assert "Joke (Joke to tell user.)" in text
+    described = json.loads(text[text.index('{"') :])
+    strict = model.with_structured_output(Joke, method="json_schema").first
+    assert described == strict.kwargs["response_format"]["json_schema"]["schema"]
+
+
+def test_every_form_of_input_is_sent_in_json_mode(model, ernie_server):
+    chain = model.with_structured_output(Joke, method="json_mode")
+    prompted = ChatPromptTemplate.from_messages([("human", "tell {what}")]) | chain
+    prompted.invoke({"what": "one"})
+    chain.invoke([("human", "tell one")])
+    chain.invoke("tell one")
+    list(prompted.stream({"what": "one"}))
+    sent = [request.body["messages"][1]["content"] for request in ernie_server.requests]
+    assert sent == ["tell one"] * 4
+
+
+@pytest.mark.parametrize(
+    ("profile", "sent"),
+    [
+        ({"structured_output": True, "tool_calling": True}, "json_schema"),
+        ({"structured_output": False, "tool_calling": True}, "tools"),
+        ({"structured_output": False, "tool_calling": False}, "json_object"),
+        (None, "json_schema"),  # it begins with what enforces the schema
+    ],
+)
+def test_auto_follows_the_profile(model, ernie_server, profile, sent):
+    model = model.model_copy(update={"profile": profile})
+    assert isinstance(model.with_structured_output(Joke).invoke("a joke, as Joke"), Joke)
+    body = ernie_server.last_request.body
+    assert body.get("response_format", {"type": "tools"})["type"] == sent
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"method": "magic"}, "method='magic' is none of 'auto', 'json_schema'"),
+        ({"method": "json_mode", "strict": True}, "strict is no option of method='json_mode'"),
+        ({"schema": None, "method": "json_schema"}, "needs a schema"),
+        ({"schema": None, "method": "function_calling"}, "needs a schema"),
+        ({"tools": [look_up], "method": "json_mode"}, "tools go with method='json_schema' only"),
+        ({"tools": [look_up], "method": "function_calling"}, "tools go with"),
+        ({"retry": 4}, "retry=4 must be a boolean, or a number from 0 to 3"),
+        ({"retry": -1}, "retry=-1"),
+        ({"retry": "yes"}, "retry='yes'"),
+        ({"include_row": True}, "with_structured_output got include_row"),
+        ({"response_format": {"type": "text"}}, "with_structured_output got response_format"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_at_once(model, options, reason):
+    options = {"schema": Joke, **options}
+    with pytest.raises(ValueError, match=reason):
+        model.with_structured_output(options.pop("schema"), **options)
 
 
 class Tracer(BaseCallbackHandler):
@@ -163,38 +228,38 @@ class Tracer(BaseCallbackHandler):
         self.schemas = []
 
     def on_chat_model_start(self, serialized, messages, *, options=None, **kwargs):
-        self.schemas.append(options["ls_structured_output_format"]["schema"])
+        traced = options["ls_structured_output_format"]
+        self.schemas.append((traced["schema"], traced["kwargs"]))
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("schema", [Joke, JokeV1, Joke.model_json_schema()])
+@pytest.mark.parametrize("schema", [Joke, JokeV1, SCHEMA])
 async def test_tracers_are_told_the_schema_and_the_wire_is_not(model, ernie_server, schema, method):
     tracer = Tracer()
     chain = model.with_structured_output(schema, method=method, strict=None)
     chain.invoke("a joke", config={"callbacks": [tracer]})
     async for _ in chain.astream("a joke", config={"callbacks": [tracer]}):
         pass
-    assert tracer.schemas == [convert_to_json_schema(schema)] * 2
+    traced = (convert_to_json_schema(schema), {"method": method, "strict": None})
+    assert tracer.schemas == [traced] * 2
     assert not any("ls_structured_output_format" in each.body for each in ernie_server.requests)
 
 
-@pytest.mark.parametrize("method", METHODS)
-async def test_partial_objects_are_events_of_the_parser(model, ernie_server, method):
-    ernie_server.reply(**as_reply(method))
-    chain = model.with_structured_output(Joke.model_json_schema(), method=method)
-    parsed = [
-        event["data"]["chunk"]
-        async for event in chain.astream_events("a joke", version="v2")
-        if event["event"] == "on_parser_stream"
-    ]
+@pytest.mark.parametrize("options", [*({"method": method} for method in METHODS), {"retry": True}])
+async def test_partial_objects_are_events_of_the_parser(model, ernie_server, options):
+    ernie_server.reply(**as_reply(options.get("method")))
+    chain = model.with_structured_output(SCHEMA, **options)
+    events = [event async for event in chain.astream_events("a joke", version="v2")]
+    parsed = [event["data"]["chunk"] for event in events if event["event"] == "on_parser_stream"]
     assert len(parsed) > 5
-    assert parsed[-1] == JOKE
+    assert parsed[-1] == events[-1]["data"]["output"] == JOKE
+    assert sum(event["event"] == "on_chat_model_stream" for event in events) > 5
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "json_mode"}, {"retry": True}])
 async def test_a_stream_that_is_broken_off_gives_its_connection_back(model, options):
     one = model.model_copy(update={"max_connections": 1, "timeout": 5})
-    chain = one.with_structured_output(Joke.model_json_schema(), **options)
+    chain = one.with_structured_output(SCHEMA, **options)
     with one:
         async with one:
             for _ in range(3):
@@ -205,13 +270,117 @@ async def test_a_stream_that_is_broken_off_gives_its_connection_back(model, opti
             assert chain.invoke("a joke") == await chain.ainvoke("a joke")
 
 
-# With scripted answers
+# Objects
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_instances_are_streamed_once_they_are_valid(model, ernie_server, method):
+    ernie_server.reply(**as_reply(method))
+    parts = list(model.with_structured_output(Joke, method=method).stream("a joke"))
+    assert all(isinstance(part, Joke) for part in parts)
+    assert {part.setup for part in parts} == {JOKE["setup"]}
+    assert len(parts) > 2
+    assert parts[-1] == Joke(**JOKE)
+
+
+def test_instances_are_streamed_behind_a_null_in_the_place_of_an_absent_field(model, ernie_server):
+    class Note(BaseModel):
+        tags: list[str] = []
+        text: str = ""
+
+    text = "It goes on for a while. " * 5
+    ernie_server.reply(json.dumps({"tags": None, "text": text}), chunk_size=4)
+    parts = list(model.with_structured_output(Note).stream("a note"))
+    assert len(parts) > 5
+    assert all(text.startswith(part.text) for part in parts)
+    assert parts[-1] == Note(text=text)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_that_does_not_stream_gives_the_answer_in_one_part(model, ernie_server, method):
+    ernie_server.reply(**as_reply(method))
+    model = model.model_copy(update={"disable_streaming": True})
+    assert list(model.with_structured_output(SCHEMA, method=method).stream("a joke")) == [JOKE]
+
+
+def test_json_mode_takes_any_object_or_list_without_a_schema(model, ernie_server):
+    chain = model.with_structured_output(method="json_mode")
+    for text, value in [('```json\n{"a": 1}\n```', {"a": 1}), ('[{"a": 1}]', [{"a": 1}])]:
+        ernie_server.reply(text, times=2)
+        assert chain.invoke("json") == model.with_structured_output().invoke("json") == value
+    body = ernie_server.last_request.body
+    assert body["response_format"] == {"type": "json_object"}
+    assert "JSON" in body["messages"][0]["content"]
+    ernie_server.reply("null")
+    with pytest.raises(StructuredOutputError):
+        chain.invoke("json")
+
+
+def test_a_list_may_be_the_answer(model, ernie_server):
+    class Names(RootModel[list[str]]):
+        pass
+
+    ernie_server.reply('The names:\n["a", "b"]')
+    ernie_server.reply("[1]: see")
+    chain = model.with_structured_output(Names)
+    assert list(chain.stream("names"))[-1] == Names(["a", "b"])
+    with pytest.raises(StructuredOutputError, match="does not fit Names"):
+        chain.invoke("names")
+
+
+def test_the_parser_takes_bare_text_and_no_empty_stream(model):
+    parser = model.with_structured_output(Joke, method="json_schema").steps[-1]
+    assert parser.parse(TEXT) == parser.invoke(TEXT) == Joke(**JOKE)
+    assert list(parser.transform(iter([TEXT]))) == [Joke(**JOKE)]
+    with pytest.raises(StructuredOutputError, match="answered nothing"):
+        list(parser.transform(iter([])))
+    with pytest.raises(RefusalError, match="refused: 'I will not"):
+        parser.invoke(AIMessage([{"type": "refusal", "refusal": "I will not."}]))
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_include_raw_gives_message_and_object(model, ernie_server, method):
+    ernie_server.reply(**as_reply(method), times=4)
+    chain = model.with_structured_output(SCHEMA, method=method, include_raw=True)
+    parsed = {"parsed": JOKE, "parsing_error": None}
+    whole, awhole, streamed, astreamed = [items async for items, _ in results(chain)]
+    for *parts, last in (streamed, astreamed):
+        assert [list(part) for part in parts] == [["raw"]] * len(parts)
+        assert last == parsed
+    for first, *rest in (whole, awhole, streamed, astreamed):
+        assert next(iter(first)) == "raw"
+        total = sum(rest, first)
+        raw = total.pop("raw")
+        assert total == parsed
+        assert raw.usage_metadata["total_tokens"] > 0
+        if method == "function_calling":
+            assert raw.tool_calls[0]["args"] == JOKE
+        else:
+            assert raw.text == TEXT
+
+
+def test_a_pickle_works_like_the_original(model, ernie_server):
+    for method in METHODS:
+        ernie_server.reply(**as_reply(method))
+        chain = model.with_structured_output(Joke, method=method, retry=True)
+        assert pickle.loads(pickle.dumps(chain)).invoke("a joke") == Joke(**JOKE)
+
+
+def test_the_output_type_is_the_schema(model):
+    for schema, options, expected in [
+        (Joke, {}, Joke),
+        (Joke, {"retry": True}, Joke),
+        (SCHEMA, {}, dict),
+        (Joke, {"include_raw": True}, dict),
+    ]:
+        assert model.with_structured_output(schema, **options).OutputType is expected
+    assert model.with_structured_output(Joke).get_output_jsonschema()["title"] == "Joke"
 
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_partial_dicts_arrive_token_by_token(model, ernie_server, method):
     ernie_server.reply(**as_reply(method), times=2)
-    chain = model.with_structured_output(Joke.model_json_schema(), method=method)
+    chain = model.with_structured_output(SCHEMA, method=method)
     parts = list(chain.stream("a joke"))
     assert [part async for part in chain.astream("a joke")] == parts
     assert len(parts) > 5
@@ -220,77 +389,16 @@ async def test_partial_dicts_arrive_token_by_token(model, ernie_server, method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_cut_answer_is_an_error_however_it_is_read(model, ernie_server, method):
-    reply = as_reply(method, text=TEXT[:-12], finish_reason="length")
-    ernie_server.reply(**reply, times=4)
+@pytest.mark.parametrize("streaming", [False, True])
+def test_a_cut_answer_is_an_error_that_holds_the_message(model, ernie_server, method, streaming):
+    ernie_server.reply(**as_reply(method, text=TEXT[:-12], finish_reason="length"), times=2)
+    model = model.model_copy(update={"streaming": streaming})
     chain = model.with_structured_output(Joke, method=method)
-    streaming = model.model_copy(update={"streaming": True})
-    ways = (
-        lambda: chain.invoke("a joke"),
-        lambda: list(chain.stream("a joke")),
-        lambda: asyncio.run(chain.ainvoke("a joke")),
-        lambda: streaming.with_structured_output(Joke, method=method).invoke("a joke"),
-    )
-    for way in ways:
+    for way in (chain.invoke, lambda question: list(chain.stream(question))):
         with pytest.raises(StructuredOutputError, match="raise max_tokens") as caught:
-            await asyncio.to_thread(way)
+            way("a joke")
         assert caught.value.finish_reason == "length"
-        assert isinstance(caught.value.ai_message, AIMessage)
         assert caught.value.ai_message.usage_metadata["output_tokens"] > 0
-
-
-@pytest.mark.parametrize(
-    ("reply", "reason"),
-    [
-        ({"text": "I would rather not."}, "no valid JSON"),
-        ({"text": "", "refusal": "I will not."}, "refused: 'I will not.'"),
-        ({"text": TEXT[:20], "finish_reason": "content_filter"}, "content filter"),
-        ({"text": '{"setup": "a"}'}, "punchline: Field required"),
-    ],
-)
-def test_an_answer_that_cannot_be_used_is_an_error_or_a_parsing_error(
-    model, ernie_server, reply, reason
-):
-    ernie_server.reply(**reply, times=3)
-    with pytest.raises(StructuredOutputError, match=reason) as caught:
-        model.with_structured_output(Joke).invoke("a joke")
-    is_refused = "refusal" in reply or reply.get("finish_reason") == "content_filter"
-    assert isinstance(caught.value, RefusalError) is is_refused
-    with pytest.raises(StructuredOutputError, match=reason):
-        list(model.with_structured_output(Joke).stream("a joke"))
-    result = model.with_structured_output(Joke, include_raw=True).invoke("a joke")
-    assert isinstance(result["raw"], AIMessage)
-    assert result["parsed"] is None
-    assert isinstance(result["parsing_error"], StructuredOutputError)
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        {"text": "No tool for me."},
-        {"tool_calls": [{"name": "Joke", "args": '{"setup": "a", }'}]},
-        {"tool_calls": [{"name": "Another", "args": {}}]},
-        {"tool_calls": [{"name": "Joke", "args": {"setup": "a"}}]},
-    ],
-)
-async def test_a_call_that_is_missing_or_broken_is_never_none(model, ernie_server, reply):
-    ernie_server.reply(**reply, times=3)
-    chain = model.with_structured_output(Joke, method="function_calling")
-    with pytest.raises(StructuredOutputError):
-        await chain.ainvoke("a joke")
-    with pytest.raises(StructuredOutputError):
-        list(chain.stream("a joke"))
-    raw = model.with_structured_output(Joke, method="function_calling", include_raw=True)
-    assert isinstance(raw.invoke("a joke")["parsing_error"], StructuredOutputError)
-
-
-def test_thoughts_and_fences_around_the_answer_do_no_harm(model, ernie_server):
-    fenced = f"```json\n{TEXT}\n```"
-    for text in (f"<think>{{}}</think>\n{fenced}", f"Sure:\n{fenced}\nEnjoy!"):
-        ernie_server.reply(text, times=2)
-        chain = model.with_structured_output(Joke)
-        assert chain.invoke("a joke") == Joke(**JOKE)
-        assert list(chain.stream("a joke"))[-1] == Joke(**JOKE)
 
 
 def test_the_first_call_with_the_name_is_the_answer(model, ernie_server):
@@ -305,15 +413,66 @@ def test_the_first_call_with_the_name_is_the_answer(model, ernie_server):
     assert list(chain.stream("a joke"))[-1] == Joke(**JOKE)
 
 
-def test_include_raw_streams_the_message_and_ends_with_the_object(model, ernie_server):
-    ernie_server.reply(TEXT)
-    *raws, last = model.with_structured_output(Joke, include_raw=True).stream("a joke")
-    total = raws[0]
-    for part in raws[1:]:
-        total += part
-    assert total["raw"].text == TEXT
-    assert total["raw"].usage_metadata["total_tokens"] > 0
-    assert last == {"parsed": Joke(**JOKE), "parsing_error": None}
+# What is no answer
+
+BROKEN = [
+    ({"text": "No idea."}, "There is no valid JSON; the model answered 'No idea.'"),
+    ({"text": ""}, "the model answered nothing"),
+    ({"text": '{"setup": "Why'}, "no valid JSON"),
+    ({"text": SOME}, "punchline: Field required"),
+    ({"text": "{}"}, "setup: Field required"),
+    ({"text": "null"}, "does not fit Joke"),
+    ({"text": f"[{TEXT}]"}, "does not fit Joke"),
+    ({"text": "", "refusal": "I will not."}, "The model refused: 'I will not.'"),
+    ({"text": TEXT, "finish_reason": "content_filter"}, "stopped by the content filter"),
+]
+BROKEN_CALLS = [
+    ({"text": "Why not?"}, "did not call Joke; it answered 'Why not\\?'"),
+    ({"tool_calls": [{"name": "look_up", "args": {}}]}, "did not call Joke; it called look_up"),
+    (as_reply("function_calling", "{oops"), "arguments of the call of Joke are no JSON object"),
+    (as_reply("function_calling", SOME), "punchline: Field required"),
+]
+CASES = [
+    *(("json_schema", *case) for case in BROKEN),
+    *(("json_mode", *case) for case in BROKEN),
+    *(("function_calling", *case) for case in BROKEN_CALLS),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("schema", [Joke, SCHEMA])
+async def test_no_answer_is_an_error_and_never_none(model, ernie_server, case, schema):
+    method, reply, reason = case
+    ernie_server.reply(**reply, times=8)
+    if schema is SCHEMA and "Field required" in reason:
+        reason = "'(punchline|setup)' is a required property"
+    finish_reason = reply.get("finish_reason", "tool_calls" if "tool_calls" in reply else "stop")
+    is_refused = "refusal" in reply or finish_reason == "content_filter"
+    async for items, error in results(model.with_structured_output(schema, method=method)):
+        assert None not in items
+        assert re.search(reason, str(error))
+        assert (
+            error.llm_output == (reply.get("refusal") or reply.get("text")) or "tool_calls" in reply
+        )
+        assert error.finish_reason == finish_reason
+        assert error.ai_message.response_metadata["finish_reason"] == finish_reason
+        assert isinstance(error, RefusalError) is is_refused
+    chain = model.with_structured_output(schema, method=method, include_raw=True)
+    async for items, error in results(chain):
+        assert error is None
+        assert items[-1]["parsed"] is None
+        assert re.search(reason, str(items[-1]["parsing_error"]))
+
+
+def test_the_error_tells_the_cause_and_pickles(model, ernie_server):
+    ernie_server.reply('{"setup": 1}')
+    with pytest.raises(StructuredOutputError) as caught:
+        model.with_structured_output(Joke).invoke("a joke")
+    assert caught.value.__cause__.error_count() == 2
+    assert "setup: Input should be a valid string; punchline: Field required" in str(caught.value)
+    assert "finish_reason was 'stop'" in str(caught.value)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.ai_message) == (str(caught.value), caught.value.ai_message)
 
 
 # Asking again
@@ -331,6 +490,7 @@ def test_the_second_request_shows_the_answer_and_its_error(model, ernie_server, 
     answer, correction = second[len(first) :]
     assert answer["role"] == "assistant"
     assert "Your answer could not be used." in correction["content"]
+    assert broken == '{"setup": ' or "punchline: Field required" in correction["content"]
     if method == "function_calling":
         assert correction["role"] == "tool"
         assert correction["tool_call_id"] == answer["tool_calls"][0]["id"]
@@ -338,16 +498,87 @@ def test_the_second_request_shows_the_answer_and_its_error(model, ernie_server, 
         assert (answer["content"], correction["role"]) == (broken, "user")
 
 
-async def test_a_stream_asks_again_before_it_has_given_anything(model, ernie_server):
-    ernie_server.reply("No.")
+async def test_the_model_is_asked_again_until_the_tries_are_used_up(model, ernie_server):
+    for _ in range(4):
+        for text in ("no", SOME, TEXT):
+            ernie_server.reply(text)
+    async for items, error in results(model.with_structured_output(Joke, retry=2)):
+        assert (error, items[-1]) == (None, Joke(**JOKE))
+    for _ in range(4):
+        for text in ("no", "still no"):
+            ernie_server.reply(text)
+    async for items, error in results(model.with_structured_output(Joke, retry=True)):
+        assert items == []
+        assert "still no" in str(error)
+
+
+async def test_include_raw_asks_again_unless_it_streams(model, ernie_server):
+    for text in ("no", TEXT, "no", "still no", "no", "no"):
+        ernie_server.reply(text)
+    chain = model.with_structured_output(Joke, retry=True, include_raw=True)
+    whole, failed, streamed, astreamed = [items async for items, _ in results(chain)]
+    assert (whole[-1]["raw"].text, whole[-1]["parsed"]) == (TEXT, Joke(**JOKE))
+    assert "still no" in str(failed[-1]["parsing_error"])
+    for *_, last in (streamed, astreamed):
+        assert isinstance(last["parsing_error"], StructuredOutputError)
+
+
+@pytest.mark.parametrize(
+    ("failed", "shown"),
+    [
+        ({"text": "no"}, ["assistant", "user"]),
+        ({"text": ""}, ["user"]),
+        (
+            {"tool_calls": [{"name": "look_up", "args": {}}, {"name": "Joke", "args": "{oops"}]},
+            ["assistant", "tool", "tool"],
+        ),
+    ],
+)
+def test_the_answer_is_shown_with_a_reply_to_each_of_its_calls(model, ernie_server, failed, shown):
+    method = "function_calling" if "tool_calls" in failed else "json_schema"
+    ernie_server.reply(**failed, times=2)
+    ernie_server.reply(**as_reply(method))
+    model.with_structured_output(Joke, method=method, retry=2).invoke("a joke")
+    _, *sent = ernie_server.last_request.body["messages"]
+    assert [message["role"] for message in sent] == shown * 2
+
+
+@pytest.mark.parametrize("refusal", [{"refusal": "No."}, {"finish_reason": "content_filter"}])
+async def test_a_refusal_is_not_asked_again(model, ernie_server, refusal):
+    ernie_server.reply("", **refusal, times=4)
+    async for _, error in results(model.with_structured_output(Joke, retry=3)):
+        assert isinstance(error, RefusalError)
+
+
+async def test_a_stream_that_has_given_something_ends_with_the_error(model, ernie_server):
+    ernie_server.reply('{"setup": "Why", "punch', finish_reason="length", times=6)
+    chain = model.with_structured_output(SCHEMA, retry=True)
+    _, _, (items, error), (aitems, aerror) = [each async for each in results(chain)]
+    assert items[-1] == {"setup": "Why"}
+    assert (aitems, str(aerror)) == (items, str(error))
+    assert "cut off by the token limit" in str(error)
+
+
+def test_settings_and_callbacks_reach_every_try(model, ernie_server):
+    tracer = Tracer()
+    ernie_server.reply("no")
     ernie_server.reply(TEXT)
-    chain = model.with_structured_output(Joke, retry=True)
-    parts = [part async for part in chain.astream("a joke")]
-    assert parts[-1] == Joke(**JOKE)
-    assert len(ernie_server.requests) == 2
+    chain = model.with_structured_output(Joke, method="json_mode", retry=True)
+    chain.bind(temperature=0.1).invoke("a joke", config={"callbacks": [tracer]})
+    bodies = [request.body for request in ernie_server.requests]
+    assert [body["temperature"] for body in bodies] == [0.1, 0.1]
+    assert [body["messages"][0]["role"] for body in bodies] == ["system", "system"]
+    assert len(tracer.schemas) == 2
 
 
-# Tools and agents
+def test_errors_of_the_server_are_not_asked_again(model, ernie_server):
+    ernie_server.fail(500)
+    with pytest.raises(InternalServerError):
+        model.with_structured_output(Joke, retry=True).invoke("a joke")
+    assert len(ernie_server.requests) == 1
+
+
+# Tools
 
 
 def test_tools_beside_the_schema_may_be_called(model, ernie_server):
@@ -356,6 +587,11 @@ def test_tools_beside_the_schema_may_be_called(model, ernie_server):
     result = chain.invoke("look up cat")
     assert [call["name"] for call in result["raw"].tool_calls] == ["look_up"]
     assert (result["parsed"], result["parsing_error"]) == (None, None)
+    ernie_server.reply(tool_calls=[{"name": "look_up", "args": {"word": "cat"}}], times=2)
+    *_, last = chain.stream("look up cat")
+    assert last == {"parsed": None, "parsing_error": None}
+    with pytest.raises(StructuredOutputError, match="called look_up instead of answering"):
+        model.with_structured_output(Joke, tools=[look_up]).invoke("look up cat")
     ernie_server.reply(TEXT)
     assert chain.invoke("a joke")["parsed"] == Joke(**JOKE)
     body = ernie_server.last_request.body
@@ -363,16 +599,9 @@ def test_tools_beside_the_schema_may_be_called(model, ernie_server):
     assert [each["function"]["name"] for each in body["tools"]] == ["look_up"]
 
 
-@pytest.mark.parametrize("response_format", [Joke, ProviderStrategy(Joke), ToolStrategy(Joke)])
-def test_agents_get_their_structured_response(model, response_format):
-    agent = create_agent(model, tools=[look_up], response_format=response_format)
-    result = agent.invoke({"messages": [("human", "Tell me a joke, as Joke.")]})
-    assert isinstance(result["structured_response"], Joke)
-
-
 @pytest.mark.parametrize(
     "response_format",
-    [Joke, JokeDict, Joke.model_json_schema(), {"type": "json_object"}],
+    [Joke, JokeDict, SCHEMA, {"type": "json_object"}],
 )
 def test_response_format_takes_schemas_everywhere(model, ernie_server, response_format):
     model.invoke("a joke in JSON", response_format=response_format)
@@ -403,23 +632,3 @@ def test_a_partial_object_that_stops_being_valid_is_not_none(model, ernie_server
     with pytest.raises(StructuredOutputError, match="does not fit Short"):
         items.extend(model.with_structured_output(Short, method="json_mode").stream("A word."))
     assert None not in items
-
-
-@pytest.mark.parametrize("include_raw", [False, True])
-def test_a_filtered_completion_is_in_the_error(model, ernie_server, include_raw):
-    ernie_server.reply("Something bad", finish_reason="content_filter")
-    structured = model.with_structured_output(Joke, include_raw=include_raw)
-    if include_raw:
-        error = structured.invoke("Tell a joke.")["parsing_error"]
-    else:
-        with pytest.raises(RefusalError) as caught:
-            structured.invoke("Tell a joke.")
-        error = caught.value
-    assert (error.llm_output, error.finish_reason) == ("Something bad", "content_filter")
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_response_format_beside_the_schema_is_refused(model, ernie_server, method):
-    with pytest.raises(ValueError, match="response_format"):
-        model.with_structured_output(Joke, method=method, response_format={"type": "text"})
-    assert ernie_server.requests == []

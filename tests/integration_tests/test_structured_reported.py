@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any, NamedTuple
 
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
@@ -14,11 +12,10 @@ from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import (
     BadRequestError,
     ContextWindowExceededError,
-    StructuredOutputError,
 )
 from langchain_aimlernie.testing import ErnieServer, Reply
+from tests.support.structured import WAYS, ask
 
-WAYS = ("invoke", "ainvoke", "stream", "astream")
 F = "```"
 
 
@@ -114,35 +111,6 @@ def llm(server, names):
     return ChatAimlErnie(model=next(names), base_url=server.base_url, max_retries=0)
 
 
-class Outcome(NamedTuple):
-    """All that came, and the error at the end, if any."""
-
-    items: list[Any]
-    error: StructuredOutputError | None = None
-
-    @property
-    def answer(self):
-        assert self.error is None, self.error
-        return self.items[-1]
-
-
-async def ask(chain, way, question="hi", **kwargs):
-    items: list[Any] = []
-    try:
-        if way == "invoke":
-            items.append(chain.invoke(question, **kwargs))
-        elif way == "ainvoke":
-            items.append(await chain.ainvoke(question, **kwargs))
-        elif way == "stream":
-            items.extend(chain.stream(question, **kwargs))
-        else:
-            async for item in chain.astream(question, **kwargs):
-                items.append(item)  # noqa: PERF401  what came before an error counts, too
-    except StructuredOutputError as error:
-        return Outcome(items, error)
-    return Outcome(items)
-
-
 # The answer within prose
 
 
@@ -156,6 +124,7 @@ async def ask(chain, way, question="hi", **kwargs):
         (Note, f'Starting from {{}} we get {F}json {{"text": "a"}}{F}', Note(text="a")),
         (City, 'Fill in { "name": string }:\n' + fence(PARIS_TEXT), PARIS),
         (City, f'For example {{"name": "x"}}. {PARIS_TEXT}', PARIS),
+        (City, f'So {{"name": "x"}}, or {PARIS_TEXT}, not {{"people": 1}}.', PARIS),
         (City, fence('{"name": "x"}') + "\nBetter:\n" + fence(PARIS_TEXT), PARIS),
         (City, fence(PARIS_TEXT) + '\nThat is like {"name": "x"}, but larger.', PARIS),
         (City, fence(PARIS_TEXT) + "\nNot so:\n" + fence('{"error": "none"}'), PARIS),
@@ -231,8 +200,8 @@ async def test_a_number_is_whole_or_not_there(server, llm, way, wrap, number):
 @pytest.mark.parametrize("way", ["stream", "astream"])
 async def test_numbers_in_a_list_come_whole(server, llm, way):
     server.on_request = lambda request: reply(said("[1234, -56, 7]"), request)
-    items = (await ask(llm.with_structured_output(NUMBERS, method="json_schema"), way)).items
-    assert items == [[1234], [1234, -56], [1234, -56, 7]]
+    outcome = await ask(llm.with_structured_output(NUMBERS, method="json_schema"), way)
+    assert outcome.items == [[1234], [1234, -56], [1234, -56, 7]]
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
@@ -356,22 +325,20 @@ async def test_auto_takes_the_first_method_that_the_server_takes(server, llm, wa
         chain = pickle.loads(pickle.dumps(llm.with_structured_output(schema)))
         answer = (await ask(chain, again)).answer
         assert City.model_validate(answer, from_attributes=True) == PARIS
-    assert refusing.asked == [*asked, asked[-1], asked[-1]]
+    outcome = await ask(llm.with_structured_output(City, include_raw=True), way)
+    result = {key: value for item in outcome.items for key, value in item.items()}
+    assert (result["parsed"], result["parsing_error"]) == (PARIS, None)
+    assert refusing.asked == [*asked, asked[-1], asked[-1], asked[-1]]
 
 
 @pytest.mark.parametrize("status", [400, 422])
-@pytest.mark.parametrize("words", REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("words", [*REFUSALS.values(), *NO_TOOLS.values()])
 def test_a_refusal_is_understood_in_the_words_of_many_servers(server, llm, words, status):
-    refusing = Refusing(server, ["function_calling"], words, status)
+    takes = "json_mode" if words in NO_TOOLS.values() else "function_calling"
+    refusing = Refusing(server, [takes], words, status)
     assert llm.with_structured_output(City).invoke("hi") == PARIS
-    assert refusing.asked == ["json_schema", "function_calling"]
-
-
-@pytest.mark.parametrize("words", NO_TOOLS.values(), ids=NO_TOOLS)
-def test_so_is_a_server_without_tools(server, llm, words):
-    refusing = Refusing(server, ["json_mode"], words)
-    assert llm.with_structured_output(City).invoke("hi") == PARIS
-    assert refusing.asked == ["json_schema", "function_calling", "json_mode"]
+    assert refusing.asked == ["json_schema", "function_calling", "json_mode"][: len(refusing.asked)]
+    assert refusing.asked[-1] == takes
 
 
 def test_the_parameter_of_an_error_counts_too(server, llm):
@@ -452,14 +419,6 @@ async def test_options_go_along_to_every_method(server, llm, way):
     assert "Your answer could not be used." in bodies[3]["messages"][-1]["content"]
 
 
-@pytest.mark.parametrize("way", WAYS)
-async def test_include_raw_tells_the_message_of_the_method_that_worked(server, llm, way):
-    Refusing(server, ["function_calling"])
-    outcome = await ask(llm.with_structured_output(City, include_raw=True), way)
-    result = {key: value for item in outcome.items for key, value in item.items()}
-    assert (result["parsed"], result["parsing_error"]) == (PARIS, None)
-
-
 async def test_batches_learn_it_too(server, llm):
     refusing = Refusing(server, ["json_mode"])
     chain = llm.with_structured_output(City)
@@ -479,21 +438,6 @@ def test_each_model_of_a_server_is_learnt_by_itself(server, llm, names):
     llm.model_copy(update={"model": third}).with_structured_output(City).invoke("hi")
     both, one = ["json_schema", "function_calling"], ["function_calling"]
     assert refusing.asked == [*both, *both, *one, *both, *one]
-
-
-class Traces(BaseCallbackHandler):
-    def __init__(self):
-        self.methods = []
-
-    def on_chat_model_start(self, serialized, messages, *, options=None, **kwargs):
-        self.methods.append(options["ls_structured_output_format"]["kwargs"]["method"])
-
-
-def test_each_attempt_is_traced_with_its_method(server, llm):
-    Refusing(server, ["function_calling"])
-    traces = Traces()
-    llm.with_structured_output(City).invoke("hi", {"callbacks": [traces]})
-    assert traces.methods == ["json_schema", "function_calling"]
 
 
 def test_what_a_method_cannot_do_is_not_tried(server, llm):
@@ -521,26 +465,24 @@ def test_tools_go_with_json_schema_only(server, llm):
     assert refusing.asked == ["json_schema"]
 
 
-@pytest.mark.parametrize("name", ["ernie-4.5-21b-a3b", "baidu/ERNIE-4.5-21B-A3B-PT"])
-def test_on_another_server_the_profile_does_not_decide(name):
-    models = {name: "baidu/ernie-4.5-21b-a3b"}
-    with ErnieServer(api_key=None, models=models) as server:
-        refusing = Refusing(server, ["json_mode"])
-        llm = ChatAimlErnie(model=name, base_url=server.base_url, max_retries=0)
+@pytest.mark.parametrize(
+    ("name", "profile", "asked"),
+    [
+        ("ernie-4.5-21b-a3b", None, ["json_schema", "function_calling", "json_mode"]),
+        ("baidu/ERNIE-4.5-21B-A3B-PT", None, ["json_schema", "function_calling", "json_mode"]),
+        ("ernie-4.5-21b-a3b", {"tool_calling": True}, ["function_calling"]),
+    ],
+)
+def test_on_another_server_only_a_profile_of_the_user_decides(name, profile, asked):
+    with ErnieServer(api_key=None, models={name: "baidu/ernie-4.5-21b-a3b"}) as server:
+        refusing = Refusing(server, asked[-1:])
+        options = {"base_url": server.base_url, "max_retries": 0}
+        llm = ChatAimlErnie(model=name, **options, **({"profile": profile} if profile else {}))
         assert llm.with_structured_output(City).invoke("hi") == PARIS
-        assert refusing.asked == ["json_schema", "function_calling", "json_mode"]
+        assert refusing.asked == asked
         assert {request.body["model"] for request in server.requests} == {name}
 
 
-def test_a_profile_of_the_user_decides_everywhere(server, llm):
-    refusing = Refusing(server, ["json_mode"])
-    llm = llm.model_copy(update={"profile": {"tool_calling": True}})
-    with pytest.raises(BadRequestError):
-        llm.with_structured_output(City).invoke("hi")
-    assert refusing.asked == ["function_calling"]
-
-
 def test_for_the_models_of_the_api_nothing_is_tried():
-    chain = ChatAimlErnie(api_key="k").with_structured_output(City)
-    model, _parser = chain.steps
+    model, _parser = ChatAimlErnie(api_key="k").with_structured_output(City).steps
     assert model.kwargs["response_format"]["type"] == "json_schema"

@@ -17,39 +17,29 @@ def fence(content, info="json", mark=F):
     return f"{mark}{info}\n{content}\n{mark}"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        TEXT,
-        f"\n\n  {TEXT}\n",
-        f"```json\n{TEXT}\n```",
-        f"```\n{TEXT}\n```",
-        f"Here you are:\n```json\n{TEXT}\n```\nAnything else?",
-        f"Sure! {TEXT} I hope it helps {{really}}.",
-        f"With {{name}} filled in: {TEXT}",
-        f'<think>maybe {{"setup": 1}}?</think>{TEXT}',
-        f"<think>\nhm\n</think>\n\n```json\n{TEXT}\n```",
-        f'the opening tag is lost {{"setup": 1}}</think>{TEXT}',
-        f"<thinking>hm</thinking> {TEXT}",
-        f"<response>\n{TEXT}\n</response>",
-        json.dumps(CAT, indent=2),
-    ],
-)
-def test_the_object_is_found_in_its_wrapping(text):
-    assert list(extract_json(text)) == [CAT]
-
-
-def test_raw_line_breaks_within_strings_are_read():
-    assert list(extract_json('{"a": "x\ny"}')) == [{"a": "x\ny"}]
-
-
-def test_a_closing_tag_within_the_json_is_text():
-    assert list(extract_json('{"a": "</think>"}')) == [{"a": "</think>"}]
+WRAPPED = [
+    TEXT,
+    json.dumps(CAT, indent=2),
+    f"\n\n  {TEXT}\n",
+    f"```json\n{TEXT}\n```",
+    f"```\n{TEXT}\n```",
+    f"Here you are:\n```json\n{TEXT}\n```\nAnything else?",
+    f"Sure! {TEXT} I hope it helps {{really}}.",
+    f"With {{name}} filled in: {TEXT}",
+    f'<think>maybe {{"setup": 1}}?</think>{TEXT}',
+    f"<think>\nhm\n</think>\n\n```json\n{TEXT}\n```",
+    f'the opening tag is lost {{"setup": 1}}</think>{TEXT}',
+    f"<thinking>hm</thinking> {TEXT}",
+    f"<response>\n{TEXT}\n</response>",
+]
 
 
 @pytest.mark.parametrize(
     ("text", "values"),
     [
+        *((text, [CAT]) for text in WRAPPED),
+        ('{"a": "x\ny"}', [{"a": "x\ny"}]),  # raw line breaks within strings
+        ('{"a": "</think>"}', [{"a": "</think>"}]),
         # The whole text, else the last fenced value, else the last one at the top level.
         ("According to [1], the numbers are:\n" + fence("[4, 5]"), [[4, 5], [1]]),
         (f"Starting from {{}} we get ```json\n{TEXT}```", [CAT, {}]),
@@ -156,15 +146,6 @@ def test_the_time_grows_with_the_length_of_the_text(pattern):
     assert many < 16 * 6 * max(few, 0.002)
 
 
-@given(
-    st.dictionaries(st.text(), st.text() | st.integers() | st.lists(st.text()), min_size=1),
-    st.sampled_from(["{}", "```json\n{}\n```", "Here: {} Done.", "<think>so</think>{}", "[1]: {}"]),
-)
-def test_any_object_is_found_in_any_wrapping(value, wrapping):
-    before, after = wrapping.split("{}")
-    assert next(iter(extract_json(before + json.dumps(value, ensure_ascii=False) + after))) == value
-
-
 marks = st.sampled_from([F, "~~~", "json", "\n", "[", "]", "{", "}", '"', "'", "\\", ":", ",", "1"])
 texts = st.lists(marks, max_size=8).map("".join)
 objects = st.dictionaries(
@@ -179,9 +160,13 @@ def test_no_cut_object_is_taken_for_a_whole_one(value, data, before):
     assert list(extract_json(before + cut)) == []
 
 
-@given(objects, st.sampled_from([F, "~~~", "````"]))
-def test_any_object_is_found_in_its_fence(value, mark):
-    text = f"So:\n{fence(json.dumps(value, ensure_ascii=False), mark=mark)}\nDone."
+WRAPPINGS = ["{}", "Here: {} Done.", "<think>so</think>{}", "[1]: {}"]
+WRAPPINGS += [f"So:\n{fence('{}', mark=mark)}\nDone." for mark in (F, "~~~", "````")]
+
+
+@given(objects | st.dictionaries(st.text(), st.text(), min_size=1), st.sampled_from(WRAPPINGS))
+def test_any_object_is_found_in_any_wrapping(value, wrapping):
+    text = wrapping.replace("{}", json.dumps(value, ensure_ascii=False))
     assert next(iter(extract_json(text))) == value
 
 

@@ -2,15 +2,15 @@ import copy
 import dataclasses
 import enum
 import json
-from typing import Annotated, Any, Literal, Optional
+from typing import Annotated, Literal, Optional
 
 import pytest
 from jsonschema import Draft202012Validator
 from langchain_core.tools import InjectedToolArg, StructuredTool, Tool, tool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from langchain_core.utils.json_schema import dereference_refs
 from pydantic import BaseModel, ConfigDict, Field, Json
 from pydantic.v1 import BaseModel as BaseModelV1
-from referencing import Registry
-from referencing.jsonschema import DRAFT202012
 from typing_extensions import TypedDict
 
 from langchain_aimlernie._request.tools import encode_tools
@@ -19,6 +19,7 @@ from langchain_aimlernie._structured.schema import (
     encode_response_format,
     parse_schema,
 )
+from tests.support.schemas import check_sent, schemas_within
 
 # Every keyword that holds a schema, with one in it; then what only looks like one.
 PART = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -132,29 +133,6 @@ CLASSES = [Cat, Owner, Tree, Named, WholeV1, Point, PointDict]
 RECURSIVE = {Tree, Named, PointDict}
 
 
-def schemas_within(schema):
-    """Every schema in a schema, as an independent library finds them."""
-
-    def walk(resource, resolver):
-        yield resource.contents, resolver
-        for part in resource.subresources():
-            yield from walk(part, resolver.in_subresource(part))
-
-    resource = DRAFT202012.create_resource(schema)
-    return list(walk(resource, Registry().resolver_with_root(resource)))
-
-
-def check_sent(schema):
-    """A schema is valid, and refers to nothing that is not there."""
-    Draft202012Validator.check_schema(schema)
-    for part, resolver in schemas_within(schema):
-        if isinstance(part, dict):
-            if "$ref" in part:
-                resolver.lookup(part["$ref"])
-            for reference in part.get("discriminator", {}).get("mapping", {}).values():
-                resolver.lookup(reference)
-
-
 def tool_with(schema):
     return StructuredTool(name="mcp", description="d", args_schema=schema, func=str)
 
@@ -223,9 +201,9 @@ def test_identifiers_may_be_referred_to():
     schema = {"type": "object", "properties": {"first": node}}
     assert parameters_of(tool_with(schema)) == schema
     answer = parse_schema(schema)
-    assert answer.load({"first": {"next": {}}})
+    assert answer.validate({"first": {"next": {}}})
     with pytest.raises(ValueError, match=r"first\.next: 3 is not of type 'object'"):
-        answer.load({"first": {"next": 3}})
+        answer.validate({"first": {"next": 3}})
 
 
 DANGLING = [
@@ -294,27 +272,39 @@ def test_answers_and_tools_get_the_same_schema(given, strict):
     check_sent(schema)
 
 
+CONVERTED = convert_to_openai_tool(Owner)
+INLINED = {k: v for k, v in dereference_refs(Owner.model_json_schema()).items() if k != "$defs"}
+TOOLS = [
+    *(function, tool(function), tool_with(Owner), tool_with(Tree), tool_with(WholeV1)),
+    *(tool_with(Owner.model_json_schema()), tool_with(Tree.model_json_schema())),
+    *(tool_with(WholeV1.schema()), CONVERTED, CONVERTED["function"], Owner.model_json_schema()),
+]
+
+
 @pytest.mark.parametrize("strict", [None, True])
-@pytest.mark.parametrize(
-    "given",
-    [
-        function,
-        tool(function),
-        tool_with(Owner),
-        tool_with(Tree),
-        tool_with(WholeV1),
-        tool_with(Owner.model_json_schema()),
-        tool_with(Tree.model_json_schema()),
-        tool_with(WholeV1.schema()),
-    ],
-    ids=range(8),
-)
+@pytest.mark.parametrize("given", TOOLS, ids=range(len(TOOLS)))
 def test_tools_of_every_kind_refer_to_nothing_that_is_lost(given, strict):
     schema = parameters_of(given, strict)
     check_sent(schema)
     assert schema["properties"]
     assert "secret" not in schema["properties"]
     assert "description" not in schema
+
+
+@pytest.mark.parametrize("strict", [None, True])
+@pytest.mark.parametrize(
+    ("given", "has_mapping"),
+    [(CONVERTED, False), (INLINED, False), (Owner.model_json_schema(), True)],
+    ids=range(3),
+)
+def test_a_dict_loses_only_the_mapping_that_leads_nowhere(given, has_mapping, strict):
+    before = copy.deepcopy(given)
+    sent = encode_response_format(given, strict)["json_schema"]["schema"]
+    check_sent(sent)
+    discriminator = sent["properties"]["pet"]["discriminator"]
+    assert discriminator["propertyName"] == "kind"
+    assert ("mapping" in discriminator) is has_mapping
+    assert given == before
 
 
 @pytest.mark.parametrize("given", CLASSES)
@@ -329,6 +319,7 @@ def test_definitions_stay_in_recursive_schemas_only(given):
 def test_functions_are_described_by_their_docstrings():
     sent = encode_tools([function])[0]["function"]
     assert (sent["name"], sent["description"]) == ("function", "Do something.")
+    assert parse_schema(Tree).description == "A tree."
     assert sent["parameters"]["properties"]["tree"] == {
         "$ref": "#/$defs/Tree",
         "description": "the tree",
@@ -336,8 +327,8 @@ def test_functions_are_described_by_their_docstrings():
 
 
 def test_a_class_is_called_by_its_title():
-    assert encode_tools([Named])[0]["function"]["name"] == "its_own_title"
-    assert encode_tools([Cat])[0]["function"]["name"] == "Cat"
+    names = [each["function"]["name"] for each in encode_tools([Named, Cat])]
+    assert names == ["its_own_title", "Cat"]
 
 
 def test_tools_without_arguments_have_an_empty_schema():
@@ -349,24 +340,17 @@ def test_tools_without_arguments_have_an_empty_schema():
 
 # Strict mode
 
+CLOSED = {"additionalProperties": False}
+
+
+def closed(**properties):
+    return {"type": "object", "properties": properties, "required": [*properties], **CLOSED}
+
 
 def test_strict_closes_every_object():
-    strict_schema = {"additionalProperties": False}
-    cat = {
-        "type": "object",
-        "properties": {"kind": {"type": "string", "const": "cat"}, "lives": {"type": "integer"}},
-        "required": ["kind", "lives"],
-        **strict_schema,
-    }
-    dog = {
-        "type": "object",
-        "properties": {
-            "kind": {"type": "string", "const": "dog"},
-            "name": {"type": "string", "default": "Rex"},
-        },
-        "required": ["kind", "name"],
-        **strict_schema,
-    }
+    cat = closed(kind={"type": "string", "const": "cat"}, lives={"type": "integer"})
+    name = {"type": "string", "default": "Rex"}
+    dog = closed(kind={"type": "string", "const": "dog"}, name=name)
     sent = encode_response_format(Owner, True)["json_schema"]["schema"]
     assert (sent["required"], sent["additionalProperties"]) == (list(Owner.model_fields), False)
     pet = sent["properties"]["pet"]
@@ -388,79 +372,66 @@ def test_strict_leaves_no_object_open_nor_one_of(given):
                 assert part["required"] == list(part["properties"])
 
 
+UNION = {"anyOf": [{"required": ["n"]}, {"required": ["m"]}]}
+NULL = {"type": "null"}
+
+
 @pytest.mark.parametrize(
     ("schema", "sent"),
     [
-        ({"type": "object"}, {"type": "object", "additionalProperties": False}),
-        ({"type": ["object", "null"]}, {"type": ["object", "null"], "additionalProperties": False}),
+        ({"type": "object"}, {"type": "object", **CLOSED}),
+        ({"type": ["object", "null"]}, {"type": ["object", "null"], **CLOSED}),
         # A map is no record: what OpenAI's own client leaves as it is.
-        ({"type": "object", "additionalProperties": True},) * 2,
-        ({"type": "object", "additionalProperties": {"type": "integer"}},) * 2,
+        ({"type": "object", "additionalProperties": True}, None),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, None),
         (
             {"type": "object", "additionalProperties": {"type": "object"}},
-            {
-                "type": "object",
-                "additionalProperties": {"type": "object", "additionalProperties": False},
-            },
+            {"type": "object", "additionalProperties": {"type": "object", **CLOSED}},
         ),
+        ({}, None),
         # What only restricts further would contradict the rest if it were closed.
-        ({"not": PART},) * 2,
-        ({"if": PART, "then": PART, "else": PART},) * 2,
-        ({"allOf": [PART, {"properties": {"m": {}}, "required": ["m"]}]},) * 2,
-        ({"allOf": [PART], "properties": {"m": {}}},) * 2,
-        ({**PART, "anyOf": [{"properties": {"m": {"const": 1}}}, {"required": ["n"]}]},) * 2,
+        ({"not": PART}, None),
+        ({"if": PART, "then": PART, "else": PART}, None),
+        ({"allOf": [PART, {"properties": {"m": {}}, "required": ["m"]}]}, None),
+        ({"allOf": [PART], "properties": {"m": {}}}, None),
+        ({**PART, "anyOf": [{"properties": {"m": {"const": 1}}}, {"required": ["n"]}]}, None),
+        ({**PART, **UNION}, {**PART, **UNION, **CLOSED}),
         (
-            {**PART, "anyOf": [{"required": ["n"]}, {"required": ["m"]}]},
-            {
-                **PART,
-                "anyOf": [{"required": ["n"]}, {"required": ["m"]}],
-                "additionalProperties": False,
-            },
+            {"type": "object", "oneOf": [PART, NULL]},
+            {"type": "object", "anyOf": [{**PART, **CLOSED}, NULL]},
         ),
-        (
-            {"type": "object", "oneOf": [PART, {"type": "null"}]},
-            {
-                "type": "object",
-                "anyOf": [{**PART, "additionalProperties": False}, {"type": "null"}],
-            },
-        ),
-        ({"dependentSchemas": {"a": PART}},) * 2,
-        ({"allOf": [PART]}, {"allOf": [{**PART, "additionalProperties": False}]}),
-        (
-            {"oneOf": [PART, {"type": "null"}]},
-            {"anyOf": [{**PART, "additionalProperties": False}, {"type": "null"}]},
-        ),
-        ({"oneOf": [{}], "anyOf": [{}]},) * 2,
-        ({"enum": [{"type": "object"}], "default": PART},) * 2,
+        ({"dependentSchemas": {"a": PART}}, None),
+        ({"allOf": [PART]}, {"allOf": [{**PART, **CLOSED}]}),
+        ({"oneOf": [PART, NULL]}, {"anyOf": [{**PART, **CLOSED}, NULL]}),
+        ({"oneOf": [{}], "anyOf": [{}]}, None),
+        ({"enum": [{"type": "object"}], "default": PART}, None),
     ],
 )
-def test_strict_changes_what_describes_an_object(schema, sent):
+@pytest.mark.parametrize("own", [{}, {"strict": True}])
+def test_strict_changes_what_describes_an_object(schema, sent, own):
     whole = {"type": "object", "properties": {"x": schema}}
     before = copy.deepcopy(whole)
+    function = {"name": "a", "parameters": whole, **own}
+    strict = None if own else True
+    response_format = encode_response_format({"name": "a", "schema": whole, **own}, strict)
     for sent_whole in (
-        encode_response_format(whole, True)["json_schema"]["schema"],
-        parameters_of({"name": "a", "parameters": whole}, strict=True),
-        parameters_of(
-            {"type": "function", "function": {"name": "a", "parameters": whole}}, strict=True
-        ),
+        response_format["json_schema"]["schema"],
+        parameters_of(function, strict),
+        parameters_of({"type": "function", "function": function}, strict),
+        parameters_of({"type": "function", **function}, strict),
     ):
-        assert sent_whole["properties"] == {"x": sent}
+        assert sent_whole == closed(x=sent or schema)
     assert whole == before
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_tool_that_says_another_strict_is_refused(strict):
+def test_a_schema_that_says_another_strict_is_refused(strict):
     own = {"name": "a", "parameters": PART, "strict": not strict}
-    for given in (own, {"type": "function", "function": own}):
+    for encode in (
+        lambda strict: encode_tools([own], strict=strict)[0],
+        lambda strict: encode_tools([{"type": "function", "function": own}], strict=strict)[0],
+        lambda strict: {"function": encode_response_format(own, strict)["json_schema"]},
+    ):
         with pytest.raises(ValueError, match="say it in one place"):
-            encode_tools([given], strict=strict)
-        assert encode_tools([given])[0]["function"]["strict"] is not strict
-
-
-def test_any_is_no_object():
-    class Loose(BaseModel):
-        anything: Any
-        record: dict[str, Any]
-
-    sent = encode_response_format(Loose, True)["json_schema"]["schema"]["properties"]
-    assert sent == {"anything": {}, "record": {"type": "object", "additionalProperties": True}}
+            encode(strict)
+        assert encode(None)["function"]["strict"] is not strict

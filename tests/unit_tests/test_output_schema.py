@@ -126,6 +126,7 @@ BODY = {"type": "object", "properties": {"setup": {"type": "string"}}, "required
         (JokeDict, "JokeDict"),
         (PlainTypedDict, "PlainTypedDict"),
         (Point, "Point"),
+        (Tree, "Tree"),
         (Box[int], "Box_int"),
         (JOKE_SCHEMA, "Joke"),
         (BODY, "Answer"),
@@ -139,16 +140,12 @@ BODY = {"type": "object", "properties": {"setup": {"type": "string"}}, "required
         ({"type": "json_schema", "json_schema": {"name": "joke", "schema": BODY}}, "joke"),
         ({"type": "json_schema", "name": "joke", "schema": BODY}, "joke"),
         ({"title": "笑话", **BODY}, "Answer"),
-        ({"title": "a joke, " + "long " * 20, **BODY}, "a_joke__" + "long_" * 11),
+        ({"title": "a joke, " + "long " * 20, **BODY}, "a_joke__" + "long_" * 10 + "long_l"),
     ],
 )
 def test_every_form_is_understood_and_named_as_the_api_allows(given, name):
     answer = parse_schema(given)
-    assert answer.name.startswith(name)
-    assert len(answer.name) <= 64
-    assert set(answer.name) <= set(
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
-    )
+    assert answer.name == name
     assert answer.definition.get("type", "object") == "object"
 
 
@@ -163,20 +160,21 @@ def test_what_is_no_schema_is_refused_with_the_accepted_forms(given):
         parse_schema(given)
 
 
-def test_a_class_without_json_schema_is_refused_by_name():
-    class Opaque(BaseModel):
-        model_config = ConfigDict(arbitrary_types_allowed=True)
-        value: object.__class__
-        sentinel: type(dataclasses.MISSING)
-
-    with pytest.raises(ValueError, match="Opaque has no JSON Schema"):
-        parse_schema(Opaque)
+class Opaque(BaseModel):
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    sentinel: type(dataclasses.MISSING)
 
 
-def test_an_annotation_that_cannot_be_resolved_is_refused_by_name():
-    broken = typing.TypedDict("broken", {"x": "Nowhere", "a-b": int})  # noqa: F821  the point
-    with pytest.raises(ValueError, match="broken has no JSON Schema: name 'Nowhere'"):
-        parse_schema(broken)
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (Opaque, "Opaque has no JSON Schema"),
+        (typing.TypedDict("Broken", {"x": "Nowhere", "a-b": int}), "Broken has .*: name 'Nowhere'"),  # noqa: F821
+    ],
+)
+def test_a_class_without_json_schema_is_refused_by_name(given, told):
+    with pytest.raises(ValueError, match=told):
+        parse_schema(given)
 
 
 def test_functions_and_tools_are_understood_by_their_arguments():
@@ -189,18 +187,12 @@ def test_functions_and_tools_are_understood_by_their_arguments():
         assert answer.definition["required"] == ["setup"]
 
 
-def test_the_given_dict_is_never_changed():
-    for given in (
-        copy.deepcopy(JOKE_SCHEMA),
-        {"name": "joke", "schema": copy.deepcopy(BODY), "strict": True},
-    ):
-        before = copy.deepcopy(given)
-        encode_response_format(given, True)
-        encode_output_tool(parse_schema(given, True))
-        assert given == before
-
-
 # On the wire
+
+
+@pytest.mark.parametrize("given", [{"type": "text"}, {"type": "json_object"}])
+def test_formats_without_a_schema_pass(given):
+    assert encode_response_format(given) == given
 
 
 def test_a_class_becomes_a_lean_response_format():
@@ -225,47 +217,12 @@ def test_a_class_becomes_a_lean_response_format():
     }
 
 
-def test_strict_closes_every_object_and_requires_every_property():
-    class Outer(BaseModel):
-        jokes: list[Joke]
-        loose: dict[str, int] = {}
-
-    schema = encode_response_format(Outer, True)["json_schema"]
-    assert schema["strict"] is True
-    outer = schema["schema"]
-    assert (outer["required"], outer["additionalProperties"]) == (["jokes", "loose"], False)
-    inner = outer["properties"]["jokes"]["items"]
-    assert (inner["required"], inner["additionalProperties"]) == (
-        ["setup", "title", "rating"],
-        False,
-    )
-    assert outer["properties"]["loose"]["additionalProperties"] == {"type": "integer"}
-
-
-def test_strict_false_is_told_and_changes_nothing_else():
-    loose = encode_response_format(Joke, False)["json_schema"]
-    assert loose.pop("strict") is False
-    assert loose == encode_response_format(Joke)["json_schema"]
-
-
-@pytest.mark.parametrize("strict", [True, False])
-def test_two_different_stricts_are_refused(strict):
-    given = {"name": "joke", "schema": BODY, "strict": not strict}
-    with pytest.raises(ValueError, match="say it in one place"):
-        encode_response_format(given, strict)
-
-
 @pytest.mark.parametrize("strict", [None, True, False])
 @pytest.mark.parametrize("given", [Joke, JokeDict, JOKE_SCHEMA, {"name": "n", "schema": BODY}])
 def test_a_response_format_is_its_own_response_format(given, strict):
     once = encode_response_format(given, strict)
     assert encode_response_format(once) == once
     assert encode_response_format(once, strict) == once
-
-
-@pytest.mark.parametrize("given", [{"type": "text"}, {"type": "json_object"}])
-def test_formats_without_a_schema_pass(given):
-    assert encode_response_format(given) == given
 
 
 def test_a_wrapped_schema_goes_out_as_it_is():
@@ -275,22 +232,6 @@ def test_a_wrapped_schema_goes_out_as_it_is():
         "json_schema": {"name": "joke", "schema": body, "strict": False},
     }
     assert encode_response_format(given) == given
-
-
-def test_references_are_filled_in_unless_a_class_holds_itself():
-    class Forest(BaseModel):
-        first: Box[int]
-        second: Box[int] = Field(description="another")
-
-    properties = parse_schema(Forest).definition["properties"]
-    box = {"type": "object", "properties": {"item": {"type": "integer"}}, "required": ["item"]}
-    assert properties == {"first": box, "second": {**box, "description": "another"}}
-
-    tree = parse_schema(Tree)
-    assert (tree.name, tree.description) == ("Tree", "A tree.")
-    assert tree.definition["type"] == "object"
-    assert tree.definition["properties"]["children"]["items"] == {"$ref": "#/$defs/Tree"}
-    assert "Tree" in tree.definition["$defs"]
 
 
 def test_the_tool_carries_name_description_parameters_and_strict():
@@ -327,15 +268,13 @@ def test_the_arguments_in_a_typed_dict_s_docstring_describe_its_keys():
         city: str
         days: Annotated[int, 1, "own description"]
 
+    assert "next: the next one" in parse_schema(Chain).description  # which core cannot read
+    assert parse_schema(PlainTypedDict).description == ""
     answer = parse_schema(Weather)
     assert answer.description == "Look up the weather."
     properties = answer.definition["properties"]
     assert properties["city"] == {"type": "string", "description": "the name of the city"}
     assert properties["days"]["description"] == "own description"
-
-
-def test_a_docstring_that_core_cannot_read_describes_the_whole():
-    assert "next: the next one" in parse_schema(Chain).description
 
 
 def test_typed_dicts_keep_descriptions_none_and_what_is_required():
@@ -368,48 +307,43 @@ def test_typed_dicts_of_every_making_are_understood():
     assert definition["required"] == ["lines", "by_name", "state", "parent", "schema"]
 
 
-def test_a_typed_dict_without_docstring_has_no_description():
-    assert parse_schema(PlainTypedDict).description == ""
-
-
 # Tracing
 
 
-@pytest.mark.parametrize("given", [Joke, JokeV1, JOKE_SCHEMA, JokeDict])
+WRAPPED = {"name": "joke", "schema": BODY}
+
+
+@pytest.mark.parametrize(
+    "given", [Joke, JokeV1, JOKE_SCHEMA, JokeDict, Order, Point, BODY, Tree, WRAPPED]
+)
 def test_tracers_are_told_what_core_would_tell_them(given):
-    expected = convert_to_json_schema(given)
-    traced = convert_to_json_schema(parse_schema(given).traced)
-    if given is JokeDict:  # core loses the None
-        expected["properties"]["rating"] = traced["properties"]["rating"]
-    assert traced == expected
+    schema = parse_schema(given)
+    traced = convert_to_json_schema(schema.tracing_schema)
+    assert traced["properties"]
+    if given in (Joke, JokeV1, JOKE_SCHEMA, JokeDict):
+        expected = convert_to_json_schema(given)
+        if given is JokeDict:  # core loses the None
+            expected["properties"]["rating"] = traced["properties"]["rating"]
+        assert traced == expected
+    if given is not WRAPPED:
+        assert parse_schema(given, True).tracing_schema == schema.tracing_schema
 
 
-@pytest.mark.parametrize("given", [Order, Point, BODY, Tree, {"name": "joke", "schema": BODY}])
-def test_tracers_get_a_schema_of_every_form(given):
-    assert convert_to_json_schema(parse_schema(given).traced)["properties"]
+# Validating
 
 
-def test_what_tracers_are_told_is_not_touched_by_strict():
-    assert parse_schema(JOKE_SCHEMA, True).traced == parse_schema(JOKE_SCHEMA).traced
+class LineModel(BaseModel):
+    sku: str
+    count: int = 1
 
 
-# Loading
-
-
-def tolerant_model():
-    class Line(BaseModel):
-        sku: str
-        count: int = 1
-
-    class Basket(BaseModel):
-        line: Line = Line(sku="-")
-        lines: list[Line] = []
-        by_name: dict[str, Line] = {}
-        note: str | None = "none"
-        anything: Any = 1
-        total: float
-
-    return Basket
+class Basket(BaseModel):
+    line: LineModel = LineModel(sku="-")
+    lines: list[LineModel] = []
+    by_name: dict[str, LineModel] = {}
+    note: str | None = "none"
+    anything: Any = 1
+    total: float
 
 
 class Cat(BaseModel):
@@ -466,6 +400,20 @@ class BasketOfDict(TypedDict):
     lines: NotRequired[list[LineOfDict]]
 
 
+@pydantic.dataclasses.dataclass(config=ConfigDict(strict=True))
+class Meeting:
+    day: dt.date
+    colour: Colour
+    pair: tuple[int, int]
+    note: str = "none"
+
+
+@dataclasses.dataclass
+class Note:
+    text: Any
+
+
+REF = {"$ref": "#/$defs/Line"}
 LINE = {
     "type": "object",
     "properties": {
@@ -474,7 +422,7 @@ LINE = {
         "state": {"enum": ["open", "closed"]},
         "note": {"type": "string", "nullable": True},
         "more": {"description": "no type"},
-        "next": {"$ref": "#/$defs/Line"},
+        "next": REF,
     },
     "required": ["sku"],
 }
@@ -482,141 +430,78 @@ BASKET = {
     "type": "object",
     "properties": {
         "total": {"type": "number"},
-        "lines": {"type": "array", "items": {"$ref": "#/$defs/Line"}},
-        "first": {"anyOf": [{"$ref": "#/$defs/Line"}, {"const": "none"}]},
-        "pair": {"type": "array", "prefixItems": [{"$ref": "#/$defs/Line"}]},
+        "lines": {"type": "array", "items": REF},
+        "first": {"anyOf": [REF, {"const": "none"}]},
+        "pair": {"type": "array", "prefixItems": [REF]},
     },
-    "additionalProperties": {"$ref": "#/$defs/Line"},
+    "additionalProperties": REF,
     "required": ["total"],
     "$defs": {"Line": LINE},
 }
-ABSENT = {"sku": "a", "count": None}
-Tolerant = tolerant_model()
+A, ABSENT = {"sku": "a"}, {"sku": "a", "count": None}
+ONE = {"total": 1}
 
 
 @pytest.mark.parametrize(
     ("given", "value", "loaded"),
     [
-        (Tolerant, {"total": 1, "lines": None}, Tolerant(total=1)),
-        (
-            Tolerant,
-            {"total": 1, "line": ABSENT, "lines": [ABSENT], "by_name": {"b": ABSENT}},
-            Tolerant(total=1, line={"sku": "a"}, lines=[{"sku": "a"}], by_name={"b": {"sku": "a"}}),
-        ),
-        (
-            Tolerant,
-            {"total": 1, "line": None, "note": None, "anything": None},
-            Tolerant(total=1, note=None, anything=None),
-        ),
-        (
-            Owner,
-            {"pet": {"kind": "cat", "lives": None, "name": None}},
-            Owner(pet=Cat(kind="cat", name=None)),
-        ),
-        (
-            Owner,
-            {"pet": {"kind": "dog", "lives": None, "name": None}},
-            Owner(pet=Dog(kind="dog", lives=None)),
-        ),
-        (
-            Tree,
-            {"value": 1, "children": [{"value": 2, "children": None}]},
-            Tree(value=1, children=[Tree(value=2)]),
-        ),
-        (BasketV1, {"total": 1, "lines": [ABSENT]}, BasketV1(total=1, lines=[LineV1(sku="a")])),
-        (BasketV1, {"total": 1, "lines": None}, BasketV1(total=1)),
-        (
-            BasketOfDataclass,
-            {"total": 1, "lines": [ABSENT]},
-            BasketOfDataclass(1, [LineOfDataclass("a")]),
-        ),
-        (BasketOfDataclass, {"total": 1, "lines": None}, BasketOfDataclass(1)),
-        (BasketOfDict, {"total": 1, "lines": [ABSENT]}, {"total": 1, "lines": [{"sku": "a"}]}),
-        (BasketOfDict, {"total": 1, "lines": None}, {"total": 1}),
-        (
-            BasketOfDict,
-            {"total": 1, "lines": [{**ABSENT, "note": None}]},
-            {"total": 1, "lines": [{"sku": "a", "note": None}]},
-        ),
-        (BASKET, {"total": 1, "lines": None}, {"total": 1}),
-        (
-            BASKET,
-            {"total": 1, "lines": [{**ABSENT, "state": None, "note": None, "more": None}]},
-            {"total": 1, "lines": [{"sku": "a", "note": None, "more": None}]},
-        ),
-        (
-            BASKET,
-            {"total": 1, "first": {"sku": "a", "next": ABSENT}, "pair": [ABSENT], "other": ABSENT},
-            {
-                "total": 1,
-                "first": {"sku": "a", "next": {"sku": "a"}},
-                "pair": [{"sku": "a"}],
-                "other": {"sku": "a"},
-            },
-        ),
-        (BASKET, {"total": 1, "first": None}, {"total": 1}),
+        (Basket, {"total": 1, "lines": None}, Basket(total=1)),
+        (Basket, ONE | {"line": ABSENT, "lines": [ABSENT], "by_name": {"b": ABSENT}}, Basket(total=1, line=A, lines=[A], by_name={"b": A})),
+        (Basket, ONE | {"line": None, "note": None, "anything": None}, Basket(total=1, note=None, anything=None)),
+        (Owner, {"pet": {"kind": "cat", "lives": None, "name": None}}, Owner(pet=Cat(kind="cat", name=None))),
+        (Owner, {"pet": {"kind": "dog", "lives": None, "name": None}}, Owner(pet=Dog(kind="dog", lives=None))),
+        (Tree, {"value": 1, "children": [{"value": 2, "children": None}]}, Tree(value=1, children=[Tree(value=2)])),
+        (BasketV1, ONE | {"lines": [ABSENT]}, BasketV1(total=1, lines=[LineV1(sku="a")])),
+        (BasketV1, ONE | {"lines": None}, BasketV1(total=1)),
+        (BasketOfDataclass, ONE | {"lines": [ABSENT]}, BasketOfDataclass(1, [LineOfDataclass("a")])),
+        (BasketOfDataclass, ONE | {"lines": None}, BasketOfDataclass(1)),
+        (BasketOfDict, ONE | {"lines": [ABSENT]}, ONE | {"lines": [A]}),
+        (BasketOfDict, ONE | {"lines": None}, ONE),
+        (BasketOfDict, ONE | {"lines": [ABSENT | {"note": None}]}, ONE | {"lines": [A | {"note": None}]}),
+        (BASKET, ONE | {"lines": None}, ONE),
+        (BASKET, ONE | {"lines": [ABSENT | {"state": None, "note": None, "more": None}]}, ONE | {"lines": [A | {"note": None, "more": None}]}),
+        (BASKET, ONE | {"first": A | {"next": ABSENT}, "pair": [ABSENT], "other": ABSENT}, ONE | {"first": A | {"next": A}, "pair": [A], "other": A}),
+        (BASKET, ONE | {"first": None}, ONE),
+        (Meeting, {"day": "2026-11-23", "colour": "red", "pair": [1, 2], "note": None}, Meeting(dt.date(2026, 11, 23), Colour.RED, (1, 2))),
     ],
-)
+)  # fmt: skip
 def test_null_for_what_may_be_absent_and_not_null_is_absence(given, value, loaded):
     before = copy.deepcopy(value)
-    assert parse_schema(given).load(value) == loaded
+    assert parse_schema(given).validate(value) == loaded
     assert value == before
 
 
+DEEP = {"a": None}
+for _ in range(2000):
+    DEEP = {"a": DEEP}
+
+
 @pytest.mark.parametrize(
-    ("given", "value"),
+    ("given", "value", "told"),
     [
-        (Tolerant, {"total": None}),
-        (Tolerant, {"total": 1, "lines": [{"sku": None}]}),
-        (Tolerant, {"total": 1, "lines": [None]}),
-        (Tolerant, {"total": 1, "by_name": {"a": None}}),
-        (Counted, {"counts": {"a": None}}),
-        (Counted, {"pair": [None, "a"]}),
-        (BasketV1, {"total": None}),
-        (BasketOfDataclass, {"total": None}),
-        (BasketOfDict, {"total": None}),
-        (BASKET, {"total": None}),
-        (BASKET, {"total": 1, "lines": [{"sku": None}]}),
-        (BASKET, {"total": 1, "other": None}),
-        (
-            {"type": "object", "minProperties": 1, "properties": {"a": {"type": "string"}}},
-            {"a": None},
-        ),
+        (Basket, {"total": None}, "total"),
+        (Basket, ONE | {"lines": [{"sku": None}]}, r"lines\.0\.sku"),
+        (Basket, ONE | {"lines": [None]}, r"lines\.0"),
+        (Basket, ONE | {"by_name": {"a": None}}, r"by_name\.a"),
+        (Counted, {"counts": {"a": None}}, r"counts\.a"),
+        (Counted, {"pair": [None, "a"]}, r"pair\.0"),
+        (BasketV1, {"total": None}, "total"),
+        (BasketOfDataclass, {"total": None}, "total"),
+        (BasketOfDict, {"total": None}, "total: null"),
+        (BASKET, {"total": None}, "total: null"),
+        (BASKET, ONE | {"lines": [{"sku": None}]}, r"lines\[0\]\.sku: null"),
+        (BASKET, ONE | {"other": None}, "other: null"),
+        # What counts as absent is not named.
+        (BASKET, {"total": "much", "lines": None}, "^total: \"much\" is not of type 'number' \\(type\\)$"),
+        (Meeting, {"day": 5, "colour": "red", "pair": [1, 2]}, "day"),
+        ({"type": "object", "minProperties": 1, "properties": {"a": {"type": "string"}}}, {"a": None}, "minProperties"),
+        ({"properties": {"a": {"$ref": "#"}}}, DEEP, "nested too deeply"),
     ],
-)
-def test_null_for_anything_else_is_a_violation(given, value):
-    with pytest.raises(ValueError):
-        parse_schema(given).load(value)
-
-
-def test_the_violations_of_a_value_do_not_name_what_counts_as_absent():
-    with pytest.raises(ValueError) as caught:
-        parse_schema(BASKET).load({"total": "much", "lines": None})
-    assert str(caught.value) == "total: \"much\" is not of type 'number' (type)"
-
-
-def test_a_strict_dataclass_takes_what_json_writes():
-    @pydantic.dataclasses.dataclass(config=ConfigDict(strict=True))
-    class Meeting:
-        day: dt.date
-        colour: Colour
-        pair: tuple[int, int]
-        note: str = "none"
-
-    loaded = parse_schema(Meeting).load(
-        {"day": "2026-11-23", "colour": "red", "pair": [1, 2], "note": None}
-    )
-    assert loaded == Meeting(dt.date(2026, 11, 23), Colour.RED, (1, 2))
-    with pytest.raises(ValueError, match="day"):
-        parse_schema(Meeting).load({"day": 5, "colour": "red", "pair": [1, 2]})
-
-
-def test_a_dataclass_takes_what_json_can_escape_and_utf_8_cannot_write():
-    @dataclasses.dataclass
-    class Note:
-        text: Any
-
-    assert parse_schema(Note).load({"text": "\ud83d"}) == Note("\ud83d")
+    ids=range(16),
+)  # fmt: skip
+def test_null_for_anything_else_is_a_violation(given, value, told):
+    with pytest.raises(ValueError, match=told):
+        parse_schema(given).validate(value)
 
 
 @pytest.mark.parametrize(
@@ -635,11 +520,13 @@ def test_a_dataclass_takes_what_json_can_escape_and_utf_8_cannot_write():
         (Box[float], {"item": float("inf")}, Box[float](item=float("inf"))),
         (Box[int], {"item": 10**40}, Box[int](item=10**40)),
         (Box[Any], {"item": "\ud83d"}, Box[Any](item="\ud83d")),
+        (Note, {"text": "\ud83d"}, Note("\ud83d")),
         (Tree, {"value": 1, "children": [{"value": 2}]}, Tree(value=1, children=[Tree(value=2)])),
     ],
+    ids=range(11),
 )
 def test_json_is_loaded_as_what_was_given(given, value, loaded):
-    assert parse_schema(given).load(value) == loaded
+    assert parse_schema(given).validate(value) == loaded
 
 
 @pytest.mark.parametrize("given", [Joke, JokeV1, Point, JokeDict, JOKE_SCHEMA, Order, Tree])
@@ -647,12 +534,12 @@ def test_json_that_does_not_fit_is_a_value_error(given):
     answer = parse_schema(given)
     for value in ({}, [], None, "text"):
         with pytest.raises(ValueError):
-            answer.load(value)
+            answer.validate(value)
 
 
 def test_any_json_takes_objects_and_lists_only():
-    assert ANY_JSON.load({"a": 1}) == {"a": 1}
-    assert ANY_JSON.load([1]) == [1]
+    assert ANY_JSON.validate({"a": 1}) == {"a": 1}
+    assert ANY_JSON.validate([1]) == [1]
     for value in (None, 1, "text"):
         with pytest.raises(ValueError):
-            ANY_JSON.load(value)
+            ANY_JSON.validate(value)

@@ -1,12 +1,8 @@
-import json
-import pickle
 import socket
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from langchain_aimlernie._structured.validation import compile_check
+from langchain_aimlernie._structured.validation import check_instance, check_schema
 
 ORDER = {
     "type": "object",
@@ -29,20 +25,19 @@ PAIR = [{"type": "integer"}, {"type": "string"}]
 
 def violations(value, schema):
     """What is said of a value; `None` if it is an instance."""
-    check = compile_check(schema)
     try:
-        assert check(value) is value
+        assert check_instance(schema, value) is value
     except ValueError as error:
         return str(error)
 
 
-def test_an_instance_is_returned_as_it_is():
-    assert violations(INSTANCE, ORDER) is None
+ADDITIONAL = "Additional properties are not allowed ('colour' was unexpected)"
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        ({}, None),
         ({"id": "7"}, "id: \"7\" is not of type 'integer' (type)"),
         ({"id": True}, "id: true is not of type 'integer' (type)"),
         ({"id": None}, "id: null is not of type 'integer' (type)"),
@@ -51,28 +46,16 @@ def test_an_instance_is_returned_as_it_is():
         ({"state": "lost"}, "state: \"lost\" is not one of ['open', 'closed'] (enum)"),
         ({"lines": [{"sku": "a"}, {"sku": 3}]}, "lines[1].sku: 3 is not of type 'string' (type)"),
         ({"lines": [{}]}, "lines[0]: 'sku' is a required property (required)"),
-        (
-            {"colour": "red"},
-            "the answer: Additional properties are not allowed ('colour' was unexpected) (additionalProperties)",
-        ),
+        ({"colour": "red"}, f"the answer: {ADDITIONAL} (additionalProperties)"),
+        ({"lines": []}, "lines: [] … (minItems 1)"),
+        ({"price": 0}, "price: 0 … (exclusiveMinimum 0)"),
+        ({"price": "free"}, 'price: "free" … (anyOf)'),
     ],
 )
 def test_a_violation_names_place_value_and_keyword(change, told):
-    assert violations({**INSTANCE, **change}, ORDER) == told
-
-
-@pytest.mark.parametrize(
-    ("change", "place", "rule"),
-    [
-        ({"lines": []}, "lines: [] ", "(minItems 1)"),
-        ({"price": 0}, "price: 0 ", "(exclusiveMinimum 0)"),
-        ({"price": "free"}, 'price: "free" ', "(anyOf)"),
-    ],
-)
-def test_a_violation_begins_with_its_place_and_ends_with_its_keyword(change, place, rule):
-    told = violations({**INSTANCE, **change}, ORDER)
-    assert told.startswith(place)
-    assert told.endswith(rule)
+    found = violations({**INSTANCE, **change}, ORDER)
+    start, rest, end = (told or "").partition("…")
+    assert (found.startswith(start) and found.endswith(end)) if rest else found == told
 
 
 def test_every_violation_is_told_up_to_five():
@@ -187,13 +170,13 @@ def test_what_is_no_assertion_asserts_nothing(schema, value):
 def test_an_invalid_schema_is_refused_with_the_place_in_it(schema, told):
     told = told.replace("[", r"\[") if ".*" not in told else told
     with pytest.raises(ValueError, match=f"no valid JSON Schema: {told}".replace("$", r"\$")):
-        compile_check(schema)
+        check_schema(schema)
 
 
 @pytest.mark.parametrize("schema", [{"enum": [object()]}, {"const": {1, 2}}])
 def test_a_schema_that_is_no_json_is_refused(schema):
     with pytest.raises(ValueError, match="cannot be written as JSON"):
-        compile_check(schema)
+        check_schema(schema)
 
 
 def test_a_schema_may_be_of_tuples():
@@ -209,12 +192,18 @@ def test_a_schema_may_contain_itself():
     assert told == "next.next: 'v' is a required property (required)"
 
 
-def test_a_value_that_is_too_deep_is_no_instance():
+def within_calls(count, function):
+    return within_calls(count - 1, function) if count else function()
+
+
+@pytest.mark.parametrize("calls", range(12))
+def test_a_value_that_is_too_deep_is_no_instance_wherever_the_stack_ends(calls):
     value = 1
     for _ in range(5000):
         value = {"next": value}
     tree = {"type": "object", "properties": {"next": {"$ref": "#"}}}
-    assert "nested too deeply" in violations(value, tree)
+    told = within_calls(calls, lambda: violations(value, tree))
+    assert "nested too deeply" in told
 
 
 def test_nothing_is_fetched(monkeypatch):
@@ -225,41 +214,3 @@ def test_nothing_is_fetched(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     told = violations(1, {"$ref": "http://127.0.0.1:9/schema.json"})
     assert "a $ref that leads nowhere" in told
-
-
-def test_a_check_can_be_pickled():
-    check = pickle.loads(pickle.dumps(compile_check(ORDER)))
-    assert check(INSTANCE) == INSTANCE
-    with pytest.raises(ValueError, match="id: 0 is less"):
-        check({**INSTANCE, "id": 0})
-
-
-_JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
-)
-_KINDS = {"null": None, "boolean": True, "number": 1.5, "string": "", "array": [], "object": {}}
-
-
-def kind_of(value):
-    return next(kind for kind, example in _KINDS.items() if type(example) is type(value))
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(_JSON.filter(lambda value: type(value) is not int), min_size=1, max_size=7))
-def test_exactly_the_items_of_another_type_are_told(values):
-    told = violations(values, {"items": {"type": "string"}})
-    wrong = [index for index, value in enumerate(values) if kind_of(value) != "string"]
-    places = [] if told is None else [f"[{index}]: " in told for index in wrong[:5]]
-    assert all(places)
-    assert (told is None) == (not wrong)
-
-
-@settings(max_examples=25, deadline=None)
-@given(_JSON)
-def test_every_value_is_an_instance_of_its_own_constant(value):
-    text = json.dumps(value)
-    if "NaN" not in text:
-        assert violations(json.loads(text), {"const": value, "enum": [value]}) is None
-        assert violations([value], {"const": value})

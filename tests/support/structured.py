@@ -1,0 +1,39 @@
+"""The four ways to call a structured output."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from langchain_aimlernie.errors import StructuredOutputError
+
+WAYS = ("invoke", "ainvoke", "stream", "astream")
+
+
+class Outcome(NamedTuple):
+    """All that came, and the error at the end, if any."""
+
+    items: list[Any]
+    error: StructuredOutputError | None = None
+
+    @property
+    def answer(self):
+        assert self.error is None, self.error
+        return self.items[-1]
+
+
+async def ask(chain, way, **kwargs):
+    """Call a chain; return what comes, and a `StructuredOutputError` at the end."""
+    items: list[Any] = []
+    try:
+        if way == "invoke":
+            items.append(chain.invoke("hi", **kwargs))
+        elif way == "ainvoke":
+            items.append(await chain.ainvoke("hi", **kwargs))
+        elif way == "stream":
+            items.extend(chain.stream("hi", **kwargs))
+        else:
+            async for item in chain.astream("hi", **kwargs):
+                items.append(item)  # noqa: PERF401  what came before an error counts, too
+    except StructuredOutputError as error:
+        return Outcome(items, error)
+    return Outcome(items)
