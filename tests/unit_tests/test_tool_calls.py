@@ -11,8 +11,9 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
+from langchain_aimlernie._response.schema import ToolCallDelta
 from langchain_aimlernie._response.stream import StreamDecoder
-from langchain_aimlernie._response.tool_calls import parse_arguments
+from langchain_aimlernie._response.tool_calls import decode_tool_calls, parse_arguments
 
 words = st.text(st.sampled_from('ab{}[]":,\\\n 中'), max_size=6)
 values = st.recursive(
@@ -143,6 +144,99 @@ async def test_calls_come_out_exactly_over_a_socket(model, ernie_server, mode):
         else:
             chunks = [chunk async for chunk in llm.astream("hi")]
         check(chunks, made)
+
+
+def fragment(index, call_id="", name="", arguments=""):
+    function = {"name": name, "arguments": arguments}
+    return [{"index": index, "id": call_id, "type": "function", "function": function}]
+
+
+A, B = '{"city": "Köln"}', '{"city": "北京"}'
+FORMS = {
+    "split name": [
+        *(fragment(0, "1", "wea"), fragment(0, "1", "ther"), fragment(0, "1", "", A)),
+        fragment(1, "2", "weather", B),
+    ],
+    "high indices": [fragment(5, "1", "weather", A), fragment(9, "2", "weather", B)],
+    "both in one delta": [fragment(0, "1", "weather", A) + fragment(1, "2", "weather", B)],
+    "no index and no id": [
+        *(fragment(None, "", "weather", A), fragment(None, "", "weather", B[:4])),
+        fragment(None, "", "", B[4:]),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_calls_are_assembled_from_fragments_with(form):
+    decoder = StreamDecoder({}, model="m")
+    chunks = [*chunks_of(decoder, FORMS[form]), *decoder.close()]
+    check([chunk.message for chunk in chunks], [("weather", A), ("weather", B)])
+
+
+@pytest.mark.parametrize("text", ["", "null", " ", "{}"])
+def test_a_call_without_arguments_has_none_and_keeps_its_place(text):
+    deltas = [fragment(0, "1", "a", part) for part in text or [""]]
+    whole, _ = decoded([*deltas, fragment(1, "2", "b", "{}")])
+    assert [(call["name"], call["args"]) for call in whole.tool_calls] == [("a", {}), ("b", {})]
+
+
+def test_a_call_without_a_name_is_invalid():
+    whole, _ = decoded([fragment(0, "1", "", A)])
+    assert whole.tool_calls == []
+    assert whole.invalid_tool_calls[0]["args"].startswith(A)
+
+
+def test_a_call_that_was_cut_anywhere_is_invalid_and_keeps_its_text():
+    text = r'{"path": "/home/\"us\\er\"", "list": [1, {"x": null}], "deep": {"a": "b"}}'
+    for cut in range(1, len(text)):
+        whole, _ = decoded([fragment(0, "1", "delete", text[:cut])])
+        assert whole.tool_calls == []
+        (call,) = whole.invalid_tool_calls
+        assert call["args"].startswith(text[:cut])
+        assert call["id"] == "1"
+
+
+@given(st.text(alphabet='{}[]",:\\ ab1\n', max_size=30))
+def test_no_text_that_is_no_object_becomes_a_call(text):
+    whole, _ = decoded([fragment(0, "1", "f", text)])
+    assert bool(whole.tool_calls) == (parse_arguments(text) is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("", {}),
+        ("  ", {}),
+        ("null", {}),
+        ('{"a": 1}', {"a": 1}),
+        ('{"a": "line\nbreak"}', {"a": "line\nbreak"}),
+        ("[1]", None),
+        ("1", None),
+        ('"x"', None),
+        ('{"a": ', None),
+        ("[" * 100_000, None),
+        ('{"a": ' * 500 + "1" + "}" * 500, None),
+        ('{"a": "\\ud83d"}', {"a": "\ud83d"}),
+    ],
+)
+def test_arguments_are_an_object_or_nothing(text, parsed):
+    assert parse_arguments(text) == parsed
+
+
+def test_calls_of_a_whole_completion_are_sorted_into_valid_and_invalid():
+    deltas = [
+        ("1", "f", '{"a": 1}'),
+        ("", "f", ""),
+        ("1", "f", "{}"),
+        ("4", "f", "{b"),
+        ("5", "", "{}"),
+    ]
+    valid, invalid = decode_tool_calls([ToolCallDelta(None, *each) for each in deltas], None)
+    assert [call["args"] for call in valid] == [{"a": 1}, {}, {}]
+    assert [call["args"] for call in invalid] == ["{b", "{}"]
+    ids = [call["id"] for call in [*valid, *invalid]]
+    assert len(set(ids)) == 5
+    assert all(ids)
 
 
 @given(encoded(), st.data())
