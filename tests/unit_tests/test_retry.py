@@ -103,21 +103,21 @@ def test_what_is_tried_again_and_after_how_long(failed, max_retries, delays):
 
 
 @pytest.mark.parametrize(("asked", "most"), [("0.1", 0.6), ("2", 4.0), ("30", 40.0), ("60", 70.0)])
-def test_what_the_server_asks_for_is_kept_and_never_shortened(asked, most):
+def test_retry_after_is_kept_and_never_shortened(asked, most):
     error = status(503, **{"retry-after": asked})
     assert waits(error, random=lambda: 0.0) == [float(asked)]
     assert waits(error, random=lambda: 1.0) == [most]
 
 
 @pytest.mark.parametrize("asked", ["60.1", "86400", "1e400"])
-def test_a_longer_wish_is_an_error_at_once(asked):
+def test_a_longer_retry_after_is_an_error_at_once(asked):
     error = status(429, **{"retry-after": asked})
     assert error.retry_after > MAX_RETRY_AFTER
     assert waits(error) == [None]
 
 
 @pytest.mark.parametrize("asked", ["0", "-1", "soon", "nan", ""])
-def test_a_wish_without_sense_is_not_heard(asked):
+def test_a_retry_after_without_sense_is_ignored(asked):
     assert waits(status(429, **{"retry-after": asked})) == [1.0]
 
 
@@ -128,7 +128,7 @@ def test_no_wait_goes_beyond_the_deadline():
     assert waits(status(503, **{"retry-after": "20"}), left=10.0) == [None]
 
 
-def test_the_tries_that_count_are_counted():
+def test_the_attempts_that_count_are_counted():
     retries = RetryState(5)
     for error in (DEAD, FAILED, RateLimitError("slow")):
         retries.next_delay(error, left=FOREVER, random=lambda: 0.5)
@@ -141,11 +141,11 @@ ERRORS = st.sampled_from([FAILED, LIMITED, LOST, DEAD])
 @given(st.lists(ERRORS), st.integers(0, 2000), st.floats(0, 1))
 def test_a_call_ends_and_its_waits_stay_under_their_cap(failed, max_retries, chance):
     delays = waits(*failed, max_retries=max_retries, random=lambda: chance)
-    told = [delay for delay in delays if delay is not None]
-    assert all(0 <= delay <= 16 for delay in told)
-    assert len(told) <= max_retries + 1
+    retried = [delay for delay in delays if delay is not None]
+    assert all(0 <= delay <= 16 for delay in retried)
+    assert len(retried) <= max_retries + 1
 
 
-def test_a_try_far_down_the_line_still_waits_its_cap():
+def test_a_late_attempt_still_waits_its_cap():
     retries = RetryState(10_000, used=9_999)
     assert retries.next_delay(InternalServerError("x"), left=FOREVER, random=lambda: 1.0) == 8.0

@@ -1,6 +1,5 @@
 """The decoder of server-sent events against the WHATWG standard and against hostile streams."""
 
-import itertools
 import re
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 
 from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie.errors import InvalidResponseError
+from tests.support.splits import single, split_at
 
 BOM = b"\xef\xbb\xbf"
 LONG_COMMENT = b":" + b"x" * 2048
@@ -85,15 +85,10 @@ def decode(*parts, limit=2**20):
     return events, False
 
 
-def pieces(stream, cuts):
-    edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-    return [stream[start:end] for start, end in itertools.pairwise(edges)]
-
-
 @pytest.mark.parametrize("name", STANDARD)
 def test_a_stream_is_read_as_the_standard_says_wherever_it_is_cut(name):
     stream, events = STANDARD[name]
-    assert decode(*pieces(stream, range(len(stream)))) == (events, False)
+    assert decode(*single(stream)) == (events, False)
     for at in range(len(stream) + 1):
         assert decode(stream[:at], stream[at:]) == (events, False), at
 
@@ -137,15 +132,15 @@ def events_by_the_book(stream):
 @example(b"\xef\xbb\xbfdata: 1\n\n", [1, 2])
 def test_any_split_gives_the_events_of_the_standard(stream, cuts):
     expected = (events_by_the_book(stream), False)
-    assert decode(*pieces(stream, cuts)) == expected
-    assert decode(*pieces(stream, range(len(stream)))) == expected
+    assert decode(*split_at(stream, cuts)) == expected
+    assert decode(*single(stream)) == expected
 
 
 @given(STREAMS, CUTS, st.integers(len(BOM), 60))
 def test_any_split_is_refused_at_the_same_event(stream, cuts, limit):
     whole = decode(stream, limit=limit)
-    assert decode(*pieces(stream, cuts), limit=limit) == whole
-    assert decode(*pieces(stream, range(len(stream))), limit=limit) == whole
+    assert decode(*split_at(stream, cuts), limit=limit) == whole
+    assert decode(*single(stream), limit=limit) == whole
     events, refused = whole
     expected = events_by_the_book(stream)
     assert events == (expected[: len(events)] if refused else expected)
@@ -164,7 +159,7 @@ def test_an_event_comes_with_the_first_byte_that_completes_it(end):
 def test_a_long_event_comes_whole_from_small_pieces():
     value = bytes(range(97, 123)) * 40_000
     stream = b"data: " + value + b"\n\n"
-    assert decode(*pieces(stream, range(0, len(stream), 1024))) == (messages(value), False)
+    assert decode(*split_at(stream, range(0, len(stream), 1024))) == (messages(value), False)
 
 
 def test_many_events_come_from_one_piece():
@@ -186,7 +181,7 @@ ENDLESS = {
 @pytest.mark.parametrize("name", ENDLESS)
 def test_what_has_no_end_is_refused_at_the_limit(name, size):
     stream = b"data: 1\n\n" + ENDLESS[name]
-    parts = pieces(stream, range(0, len(stream), size))
+    parts = split_at(stream, range(0, len(stream), size))
     assert decode(*parts, limit=64) == (messages(b"1"), True)
 
 

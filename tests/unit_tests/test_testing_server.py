@@ -1,4 +1,4 @@
-"""What the local server answers over real sockets, and what it keeps of it."""
+"""What the local server sends over real sockets, and what it keeps of it."""
 
 import json
 from decimal import Decimal
@@ -47,10 +47,10 @@ def test_every_delta_has_role_and_content_and_the_text_is_that_of_json(client):
     response = client.post(CHAT, json=body(stream=True))
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.text.endswith("data: [DONE]\n\n")
-    pieces = deltas(response)
-    assert all(delta["role"] == "assistant" for delta in pieces)
-    assert "".join(delta["content"] for delta in pieces) == whole
-    assert len(pieces) > 8
+    parts = deltas(response)
+    assert all(delta["role"] == "assistant" for delta in parts)
+    assert "".join(delta["content"] for delta in parts) == whole
+    assert len(parts) > 8
 
 
 def test_usage_comes_last_in_a_stream_and_only_if_requested(client):
@@ -85,10 +85,10 @@ def test_every_fragment_of_a_call_repeats_its_name(client, ernie_server):
 def test_reasoning_precedes_the_text(client, model):
     message = client.post(CHAT, json=body(model=model)).json()["choices"][0]["message"]
     assert message["reasoning_content"].startswith(PREFIX)
-    pieces = deltas(client.post(CHAT, json=body(model=model, stream=True)))
-    thoughts = [delta.get("reasoning_content", "") for delta in pieces]
+    parts = deltas(client.post(CHAT, json=body(model=model, stream=True)))
+    thoughts = [delta.get("reasoning_content", "") for delta in parts]
     assert "".join(thoughts) == message["reasoning_content"]
-    first_text = next(index for index, delta in enumerate(pieces) if delta["content"])
+    first_text = next(index for index, delta in enumerate(parts) if delta["content"])
     assert not any(thoughts[first_text:])
 
 
@@ -180,10 +180,10 @@ def test_body_that_is_not_a_json_object_is_rejected(client, raw):
 
 def test_more_models_are_served_like_the_one_they_name():
     with ErnieServer(api_key=None, models={"my/ernie": FIVE}) as server:
-        answer = httpx.post(server.base_url + CHAT, json=body(model="my/ernie")).json()
+        completion = httpx.post(server.base_url + CHAT, json=body(model="my/ernie")).json()
         listed = httpx.get(server.base_url + "/models", params={"id": "my/ernie"}).json()["data"]
-    assert answer["model"] == "my/ernie"
-    assert answer["choices"][0]["message"]["reasoning_content"]
+    assert completion["model"] == "my/ernie"
+    assert completion["choices"][0]["message"]["reasoning_content"]
     assert [each["id"] for each in listed] == ["my/ernie"]
 
 
@@ -256,9 +256,9 @@ def test_reset_clears_requests_and_replies(client, ernie_server):
 
 
 def test_same_request_gets_the_same_response(client):
-    answers = [client.post(CHAT, json=body("Tell me a story")).json() for _ in range(2)]
-    assert answers[0].pop("id") != answers[1].pop("id")
-    assert answers[0] == answers[1]
+    first, second = (client.post(CHAT, json=body("Tell me a story")).json() for _ in range(2))
+    assert first.pop("id") != second.pop("id")
+    assert first == second
 
 
 # `GET /models`

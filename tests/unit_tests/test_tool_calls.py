@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from langchain_aimlernie._response.schema import ToolCallDelta
 from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie._response.tool_calls import decode_tool_calls, parse_arguments
+from tests.support.splits import split_at
 
 words = st.text(st.sampled_from('ab{}[]":,\\\n 中'), max_size=6)
 values = st.recursive(
@@ -42,12 +43,11 @@ def encoded(draw):
     repeats_name, opens_blank = draw(st.booleans()), draw(st.booleans())
     streams = []
     for place, (name, text) in enumerate(made):
-        cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=5)))
-        pieces = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
-        pieces = [""] * opens_blank + pieces
+        cuts = draw(st.lists(st.integers(0, len(text)), max_size=5))
+        parts = [""] * opens_blank + split_at(text, cuts)
         fragments = []
-        for number, piece in enumerate(pieces):
-            fragment = {"function": {"arguments": piece}}
+        for number, part in enumerate(parts):
+            fragment = {"function": {"arguments": part}}
             if number == 0 or repeats_name:
                 fragment["function"]["name"] = name
             if indexes != "none":
@@ -57,7 +57,7 @@ def encoded(draw):
                 "each": f"c{place}",
                 "changing": f"c{place}_{number}",
                 "null": draw(st.sampled_from(["null", "None", "", None])),
-                "late": f"c{place}" if number == len(pieces) - 1 else "",
+                "late": f"c{place}" if number == len(parts) - 1 else "",
             }
             if ids in call_id:
                 fragment["id"] = call_id[ids]
@@ -75,8 +75,7 @@ def woven(draw, streams):
 
 
 def grouped(draw, fragments):
-    cuts = sorted(draw(st.lists(st.integers(0, len(fragments)), max_size=8)))
-    return [fragments[a:b] for a, b in itertools.pairwise([0, *cuts, len(fragments)])]
+    return split_at(fragments, draw(st.lists(st.integers(0, len(fragments)), max_size=8)))
 
 
 def events(deltas, finish_reason="tool_calls"):
@@ -263,15 +262,18 @@ def test_a_stream_that_is_cut_has_no_call_that_was_not_made(sent, data):
 @example('{"a": NaN}', [8])
 @settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 def test_the_text_of_an_invalid_call_stays(text, cuts):
-    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = [text[a:b] for a, b in itertools.pairwise(edges)]
+    parts = split_at(text, cuts)
     opening = {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}
-    deltas = [[opening], *([{"index": 0, "function": {"arguments": piece}}] for piece in pieces)]
+    deltas = [[opening], *([{"index": 0, "function": {"arguments": part}}] for part in parts)]
     whole, partial = decoded(deltas)
     assume(parse_arguments(text) is None)
     # What follows a whole object, or the `{}` that some servers begin with, has its own cases.
     assume(
-        not any(parse_arguments(text[:edge]) is not None for edge in edges if text[:edge].strip())
+        not any(
+            parse_arguments(begun) is not None
+            for begun in itertools.accumulate(parts)
+            if begun.strip()
+        )
     )
     (call,) = whole.invalid_tool_calls
     assert call["args"].startswith(text)
