@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ WEATHER = tool("get_weather", location=STRING)
 ADD = tool("add", a=INTEGER, b=INTEGER)
 SEARCH = tool("search", query=STRING)
 TOOLS = [WEATHER, ADD, SEARCH]
+FUNCTIONS = [tool["function"] for tool in TOOLS]
 CALL = {"id": "c", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
 AFTER_RESULT = [
     {"role": "user", "content": "The weather in Paris?"},
@@ -172,6 +174,6 @@ def test_media_are_described(kind, part, text):
 @settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_any_question_gets_valid_arguments(text):
-    for name, arguments in calls(text, tool_choice="required"):
-        assert name
-        assert arguments
+    ((name, arguments),) = calls(text, tool_choice="required", parallel_tool_calls=False)
+    (parameters,) = (f["parameters"] for f in FUNCTIONS if f["name"] == name)
+    jsonschema.validate(arguments, parameters)
