@@ -103,19 +103,16 @@ def test_every_choice_is_decoded_and_usage_counted_once():
 
 
 def test_tool_calls_are_sorted_into_valid_and_invalid():
-    functions = [
-        *({"name": "f", "arguments": each} for each in ('{"a": 1}', {"a": 2}, "{oops", "[1]")),
-        None,
-    ]
-    calls = [
-        {"id": str(number), "type": "function", "function": function}
-        for number, function in enumerate(functions, 1)
-    ]
+    sent = [("1", '{"a": 1}'), ("2", {"a": 2}), ("1", ""), ("", "{}"), ("4", "{oops"), ("5", "[1]")]
+    functions = [(call_id, {"name": "f", "arguments": text}) for call_id, text in sent]
+    functions += [("6", {"name": "", "arguments": "{}"}), ("7", None)]
+    calls = [{"id": call_id, "type": "function", "function": each} for call_id, each in functions]
     message = message_of(body({"content": None, "tool_calls": [*calls, None]}))
     assert message.content == ""
-    assert [call["args"] for call in message.tool_calls] == [{"a": 1}, {"a": 2}]
-    assert [call["id"] for call in message.invalid_tool_calls] == ["3", "4", "5"]
-    assert message.invalid_tool_calls[0]["args"] == "{oops"
+    assert [call["args"] for call in message.tool_calls] == [{"a": 1}, {"a": 2}, {}, {}]
+    assert [call["args"] for call in message.invalid_tool_calls] == ["{oops", "[1]", "{}", ""]
+    ids = [call["id"] for call in [*message.tool_calls, *message.invalid_tool_calls]]
+    assert len({*ids, ""}) == len(calls) + 1, "each has an id of its own"
 
 
 REASONED = {"output_token_details": {"reasoning": 1}}

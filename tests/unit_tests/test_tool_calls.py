@@ -11,9 +11,8 @@ import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
-from langchain_aimlernie._response.schema import ToolCallDelta
 from langchain_aimlernie._response.stream import StreamDecoder
-from langchain_aimlernie._response.tool_calls import decode_tool_calls, parse_arguments
+from langchain_aimlernie._response.tool_calls import parse_arguments
 from tests.support.splits import split_at
 
 words = st.text(st.sampled_from('ab{}[]":,\\\n 中'), max_size=6)
@@ -220,22 +219,6 @@ def test_no_text_that_is_no_object_becomes_a_call(text):
 )
 def test_arguments_are_an_object_or_nothing(text, parsed):
     assert parse_arguments(text) == parsed
-
-
-def test_calls_of_a_whole_completion_are_sorted_into_valid_and_invalid():
-    deltas = [
-        ("1", "f", '{"a": 1}'),
-        ("", "f", ""),
-        ("1", "f", "{}"),
-        ("4", "f", "{b"),
-        ("5", "", "{}"),
-    ]
-    valid, invalid = decode_tool_calls([ToolCallDelta(None, *each) for each in deltas], None)
-    assert [call["args"] for call in valid] == [{"a": 1}, {}, {}]
-    assert [call["args"] for call in invalid] == ["{b", "{}"]
-    ids = [call["id"] for call in [*valid, *invalid]]
-    assert len(set(ids)) == 5
-    assert all(ids)
 
 
 @given(encoded(), st.data())
