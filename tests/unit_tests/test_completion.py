@@ -70,8 +70,10 @@ def test_the_price_is_read_from_the_headers_when_the_body_has_none():
     assert (metadata["credits_used"], metadata["usd_spent"]) == (7, 0.0001)
 
 
-def test_the_model_of_the_request_stands_in_for_one_that_is_not_named():
-    assert message_of(body(model=None)).response_metadata["model_name"] == "asked"
+def test_what_a_response_does_not_name():
+    metadata = message_of(body(model=None, choices=[{"message": {}}])).response_metadata
+    assert metadata["model_name"] == "asked", "the model of the request"
+    assert "finish_reason" not in metadata
 
 
 def test_reasoning_refusal_annotations_and_audio_are_kept_beside_the_text():

@@ -359,6 +359,8 @@ INSIDE = [
     ({"error": {"message": "slow down", "code": 429}}, RateLimitError, 429, "slow down"),
     ({"error": {"message": "m", "code": "invalid_api_key"}}, AuthenticationError, 401, "m"),
     ({"error": {"message": "m", "type": "overloaded_error"}}, InternalServerError, 503, "m"),
+    ({"error": {"message": "m", "type": "invalid_request"}}, BadRequestError, 400, "m"),
+    ({"error": {"message": "m", "code": "timeout"}}, InternalServerError, 504, "m"),
     ({"message": "gone", "statusCode": 404, "requestId": "r"}, NotFoundError, 404, "gone"),
     ({"message": "gone", "statusCode": "404"}, NotFoundError, 404, "gone"),
     ({"message": "odd", "statusCode": 200}, InternalServerError, None, "odd"),
