@@ -36,15 +36,8 @@ from langchain_aimlernie.testing.contract import ignored_fields, validate_reques
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-MODELS = [
-    find_model(name)
-    for name in (
-        "baidu/ernie-4.5-21b-a3b",
-        "baidu/ernie-4.5-21b-a3b-thinking",
-        "baidu/ernie-4.5-vl-28b-a3b",
-        "baidu/ernie-5.0",
-    )
-]
+NAMES = ("4.5-21b-a3b", "4.5-21b-a3b-thinking", "4.5-vl-28b-a3b", "5.0")
+MODELS = [find_model(f"baidu/ernie-{name}") for name in NAMES]
 VISION_MODELS = MODELS[2:]
 
 # Any string of Python: NUL, half surrogate pairs, line separators.
@@ -62,63 +55,22 @@ objects = st.dictionaries(strings, values, max_size=3)
 # Well-formed blocks, and blocks that only resemble some.
 PNG = "iVBORw0KGgoA"
 KEYS = (
-    *[
-        "type",
-        "text",
-        "url",
-        "base64",
-        "data",
-        "mime_type",
-        "source_type",
-        "source",
-        "file_id",
-        "id",
-        "file",
-        "image_url",
-    ],
-    *[
-        "input_audio",
-        "detail",
-        "extras",
-        "metadata",
-        "title",
-        "format",
-        "bytes",
-        "name",
-        "args",
-        "arguments",
-        "input",
-    ],
-    *[
-        "call_id",
-        "tool_use_id",
-        "content",
-        "output",
-        "is_error",
-        "reasoning",
-        "thinking",
-        "refusal",
-        "value",
-        "index",
-    ],
-    *["annotations", "cache_control", "status"],
+    *("type", "text", "url", "base64", "data", "mime_type", "source_type", "source", "file_id"),
+    *("id", "file", "image_url", "input_audio", "detail", "extras", "metadata", "title", "format"),
+    *("bytes", "name", "args", "arguments", "input", "call_id", "tool_use_id", "content", "output"),
+    *("is_error", "reasoning", "thinking", "refusal", "value", "index", "annotations", "status"),
+    *("cache_control",),
 )
 UNUSUAL_VALUES = (
     *("data:image/png;base64,AAAA", "data:,a%zz", "data:x", "https://e.com/\ud83d", "https://"),
     *(PNG, "image/png", "image/\ud83d", "application/pdf", "text/csv", "base64", "id", "url"),
     *("text", "===="),
 )
+CACHED = {"index": 0, "cache_control": {"type": "ephemeral"}}
 
 texts = st.one_of(
     strings,
-    strings.map(
-        lambda text: {
-            "type": "text",
-            "text": text,
-            "index": 0,
-            "cache_control": {"type": "ephemeral"},
-        }
-    ),
+    strings.map(lambda text: {"type": "text", "text": text, **CACHED}),
     strings.map(lambda text: {"text": text}),
     strings.map(lambda text: {"type": "text-plain", "text": text, "mime_type": "text/plain"}),
 )
@@ -133,31 +85,26 @@ media = st.sampled_from(
     ]
 )
 calls = st.builds(
-    lambda kind, call_id, name, args: {
-        "type": kind,
-        "id": call_id,
-        "call_id": call_id,
-        "name": name,
-        "input": args,
-    },
-    st.sampled_from(["tool_use", "tool_call", "function_call", "invalid_tool_call"]),
-    ids,
-    names,
-    objects | strings,
+    lambda **block: {**block, "call_id": block["id"]},
+    type=st.sampled_from(["tool_use", "tool_call", "function_call", "invalid_tool_call"]),
+    id=ids,
+    name=names,
+    input=objects | strings,
 )
 reasoning = strings.map(
     lambda text: {"type": "reasoning", "reasoning": text, "extras": {"signature": "s"}}
 )
+KINDS = st.sampled_from(sorted(BLOCK_TYPES))
 arbitrary = st.recursive(
     values | st.sampled_from(UNUSUAL_VALUES) | st.binary(max_size=6),
     lambda inner: (
         st.lists(inner, max_size=2)
         | st.builds(
             lambda kind, block: {**block, "type": kind},
-            st.sampled_from(sorted(BLOCK_TYPES)) | strings,
+            KINDS | strings,
             st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
         )
-        | st.dictionaries(st.sampled_from(sorted(BLOCK_TYPES)), inner, max_size=1)
+        | st.dictionaries(KINDS, inner, max_size=1)
     ),
     max_leaves=8,
 )
@@ -169,24 +116,17 @@ def content_of(*blocks: st.SearchStrategy) -> st.SearchStrategy:
 
 
 def ai_messages(content: st.SearchStrategy, called: st.SearchStrategy = names) -> st.SearchStrategy:
-    valid = st.fixed_dictionaries({"name": called, "args": objects, "id": ids | st.none()})
-    invalid = st.fixed_dictionaries(
-        {"name": called, "args": strings | st.none(), "id": ids | st.none(), "error": st.none()}
-    )
-    raw = st.fixed_dictionaries(
-        {},
-        optional={
-            "reasoning_content": strings,
-            "refusal": strings | st.none(),
-            "function_call": arbitrary,
-        },
-    )
+    call = {"name": called, "id": ids | st.none()}
+    valid = st.fixed_dictionaries({**call, "args": objects})
+    invalid = st.fixed_dictionaries({**call, "args": strings | st.none(), "error": st.none()})
+    refusal = strings | st.none()
+    raw = {"reasoning_content": strings, "refusal": refusal, "function_call": arbitrary}
     return st.builds(
         AIMessage,
         content,
         tool_calls=st.lists(valid, max_size=3),
         invalid_tool_calls=st.lists(invalid, max_size=2),
-        additional_kwargs=raw,
+        additional_kwargs=st.fixed_dictionaries({}, optional=raw),
         name=names,
     ) | st.builds(AIMessageChunk, content)
 
@@ -196,39 +136,31 @@ def all_messages(
 ) -> st.SearchStrategy:
     roles = st.sampled_from(["user", "Human", "assistant", "ai", "function", "tool"])
     developer = st.sampled_from([{}, {"__openai_role__": "developer"}])
-    status = st.sampled_from(["success", "error"])
-    return st.one_of(
+    of_tool = {"tool_call_id": ids, "name": names, "status": st.sampled_from(["success", "error"])}
+    messages = st.one_of(
         *(st.builds(kind, user, name=names) for kind in (HumanMessage, HumanMessageChunk)),
         st.builds(SystemMessage, system, additional_kwargs=developer),
         st.builds(SystemMessageChunk, system),
         ai_messages(content_of(arbitrary_blocks, texts, calls, reasoning, media)),
-        *(
-            st.builds(kind, tool, tool_call_id=ids, name=names, status=status)
-            for kind in (ToolMessage, ToolMessageChunk)
-        ),
+        *(st.builds(kind, tool, **of_tool) for kind in (ToolMessage, ToolMessageChunk)),
         *(st.builds(kind, tool, name=names) for kind in (FunctionMessage, FunctionMessageChunk)),
         *(
             st.builds(kind, content_of(texts), role=roles, name=names)
             for kind in (ChatMessage, ChatMessageChunk)
         ),
     )
+    return st.lists(messages, min_size=1, max_size=5)
 
 
 anything = content_of(arbitrary_blocks, texts, media, calls, reasoning)
-any_history = st.lists(all_messages(anything, anything, anything), min_size=1, max_size=5)
-text_history = st.lists(
-    all_messages(
-        content_of(texts, calls, reasoning),
-        content_of(texts, reasoning),
-        content_of(texts, values.filter(lambda value: isinstance(value, dict))),
-    ),
-    min_size=1,
-    max_size=5,
+any_history = all_messages(anything, anything, anything)
+text_history = all_messages(
+    content_of(texts, calls, reasoning),
+    content_of(texts, reasoning),
+    content_of(texts, values.filter(lambda value: isinstance(value, dict))),
 )
-media_history = st.lists(
-    all_messages(content_of(texts, media, reasoning), content_of(texts), content_of(texts, media)),
-    min_size=1,
-    max_size=5,
+media_history = all_messages(
+    content_of(texts, media, reasoning), content_of(texts), content_of(texts, media)
 )
 
 
@@ -278,8 +210,7 @@ def test_unsupported_media_can_be_omitted_from_any_history(spec, history):
 incomplete = st.builds(
     lambda kind, source, keys: {**keys, "type": kind, **source},
     st.sampled_from(["image", "audio", "file", ["image"]]),
-    st.sampled_from(["url", "base64", "id", "text", "none"]).map(lambda s: {"source_type": s})
-    | st.just({}),
+    st.sampled_from([{}, *({"source_type": s} for s in ("url", "base64", "id", "text", "none"))]),
     st.dictionaries(
         st.sampled_from(["url", "data", "base64", "text", "id", "file_id", "mime_type", "file"]),
         st.sampled_from(["https://e.com/a.png", PNG, "image/png"]),
@@ -294,8 +225,7 @@ incomplete = st.builds(
 def test_core_passes_on_incomplete_media_once_wrapped(content):
     history = [HumanMessage(content)]
     before = copy.deepcopy(history)
-    wrapped = wrap_incomplete(history)
-    assert FakeListChatModel(responses=["a"]).invoke(wrapped).text == "a"
+    assert FakeListChatModel(responses=["a"]).invoke(wrap_incomplete(history)).text == "a"
     assert history == before
 
 
@@ -306,8 +236,7 @@ def test_each_result_matches_one_call(turn, data):
         ToolMessage(str(place), tool_call_id=each["id"] or "", name=each["name"])
         for place, each in enumerate(called)
     ]
-    order = data.draw(st.permutations(results))
-    first, *rest = encode_messages([turn, *order], MODELS[0])
-    answered = [each["tool_call_id"] for each in rest if each["role"] == "tool"]
-    assert len(set(answered)) == len(called)
-    assert set(answered) <= {each["id"] for each in first.get("tool_calls", [])}
+    first, *rest = encode_messages([turn, *data.draw(st.permutations(results))], MODELS[0])
+    matched = [each["tool_call_id"] for each in rest if each["role"] == "tool"]
+    assert len(set(matched)) == len(called)
+    assert set(matched) <= {each["id"] for each in first.get("tool_calls", [])}

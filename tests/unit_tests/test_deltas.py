@@ -1,4 +1,4 @@
-"""What streamed values add up to: the value that a whole answer has."""
+"""The values of a stream are in the end those of a whole completion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
-"""Without the character that begins the last piece, which must not extend the one before it."""
+"""Without the character that begins the last part, which must not extend the one before it."""
 SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(0, 1) | TEXTS
 VALUES = st.recursive(
     SCALARS,
@@ -27,23 +27,24 @@ OBJECTS = st.dictionaries(TEXTS.map(lambda name: f"x{name}"), VALUES, max_size=4
 
 
 def whole(extras, beside):
-    message = {"role": "assistant", "content": "hi", **extras}
-    choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    choices = [{"index": 0, "message": {"content": "hi", **extras}, "finish_reason": "stop"}]
     body = json.dumps({"id": "1", "choices": choices, **beside}).encode()
     return decode_completion(body, {}, model="m").generations[0].message
 
 
-def streamed(*events):
-    """The message that chunks add up to, for the deltas and what stands beside the choices."""
+def events(*sent):
+    """Return the bytes of an event for each delta and what stands beside its choices."""
+    for delta, beside in sent:
+        choices = [{"index": 0, "delta": delta, "finish_reason": None}]
+        yield b"data: " + json.dumps({"id": "1", "choices": choices, **beside}).encode() + b"\n\n"
+
+
+def streamed(*sent):
+    """Return the message of a stream of these events and the end of a text."""
     decoder = StreamDecoder({}, model="m")
-    chunks = []
-    for delta, beside in (*events, ({"content": "hi"}, {})):
-        choice = {"index": 0, "delta": delta, "finish_reason": None}
-        data = json.dumps({"id": "1", "choices": [choice], **beside}).encode()
-        chunks += decoder.feed(b"data: " + data + b"\n\n")
-    end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-    chunks += decoder.feed(b"data: " + json.dumps(end).encode() + b"\n\n")
-    chunks += decoder.close()
+    end = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}\n\n'
+    parts = (*events(*sent, ({"content": "hi"}, {})), end)
+    chunks = [*(chunk for part in parts for chunk in decoder.feed(part)), *decoder.close()]
     return message_chunk_to_message(functools.reduce(operator.add, chunks).message)
 
 
@@ -74,29 +75,29 @@ def test_values_that_grow_stand_as_the_last_one(data, value):
 
 @FEW
 @given(st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=3), min_size=1, max_size=6))
-def test_increments_of_a_list_are_joined(pieces):
-    pieces = [*pieces, [-1]]
-    message = streamed(*[({"x": piece}, {}) for piece in pieces])
-    assert message.additional_kwargs == {"x": [item for piece in pieces for item in piece]}
+def test_increments_of_a_list_are_joined(parts):
+    parts = [*parts, [-1]]
+    message = streamed(*[({"x": part}, {}) for part in parts])
+    assert message.additional_kwargs == {"x": [item for part in parts for item in part]}
 
 
 @FEW
 @given(st.lists(TEXTS.filter(bool), min_size=1, max_size=6))
-def test_increments_of_a_text_are_joined(pieces):
-    pieces = [*pieces, "\x00end"]
-    message = streamed(*[({"x": piece}, {}) for piece in pieces])
-    assert message.additional_kwargs == {"x": "".join(pieces)}
+def test_increments_of_a_text_are_joined(parts):
+    parts = [*parts, "\x00end"]
+    message = streamed(*[({"x": part}, {}) for part in parts])
+    assert message.additional_kwargs == {"x": "".join(parts)}
 
 
 @FEW
 @given(st.lists(st.tuples(st.integers(0, 3), TEXTS), min_size=1, max_size=8))
-def test_increments_by_index_are_the_items_of_a_whole_answer(pieces):
-    pieces = [*pieces, *[(index, f"\x00{index}") for index, _ in dict(pieces).items()]]
+def test_increments_by_index_are_the_items_of_a_whole_completion(parts):
+    parts = [*parts, *[(index, f"\x00{index}") for index, _ in dict(parts).items()]]
     texts = {}
-    for index, text in pieces:
+    for index, text in parts:
         texts[index] = texts.get(index, "") + text
     items = [{"index": i, "type": "t", "format": "f", "text": text} for i, text in texts.items()]
-    deltas = [{"x": [{"index": i, "type": "t", "format": "f", "text": text}]} for i, text in pieces]
+    deltas = [{"x": [{"index": i, "type": "t", "format": "f", "text": text}]} for i, text in parts]
     assert streamed(*[(delta, {}) for delta in deltas]).additional_kwargs == {"x": items}
 
 
@@ -110,10 +111,10 @@ def test_long_streams_of_whole_values_keep_one_of_them():
 @pytest.mark.parametrize("key", ["x", "usage_of_tools"])
 def test_what_came_before_a_stream_failed_is_in_partial(key):
     decoder = StreamDecoder({}, model="m")
-    for text in ("ha", "ho"):
-        choice = {"index": 0, "delta": {"content": text, key: text}}
-        payload = {"id": "1", "choices": [choice], f"{key}_beside": [text]}
-        list(decoder.feed(b"data: " + json.dumps(payload).encode() + b"\n\n"))
+    texts = ("ha", "ho")
+    sent = [({"content": text, key: text}, {f"{key}_beside": [text]}) for text in texts]
+    for event in events(*sent):
+        list(decoder.feed(event))
     assert decoder.partial.content == "haho"
     assert decoder.partial.additional_kwargs == {key: "haho"}
     assert decoder.partial.response_metadata[f"{key}_beside"] == ["ho"]

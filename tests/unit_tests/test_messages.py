@@ -34,7 +34,6 @@ from langchain_aimlernie.testing.contract import ignored_fields, validate_reques
 TEXT_MODEL = find_model("baidu/ernie-4.5-21b-a3b")
 VISION = find_model("baidu/ernie-4.5-vl-28b-a3b")
 FIVE = find_model("baidu/ernie-5.0")
-UNKNOWN = find_model("acme/own-model")
 PNG = "iVBORw0KGgoA"
 IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
 IMAGE_PART = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}
@@ -45,11 +44,10 @@ def encode(*messages: BaseMessage, spec=TEXT_MODEL, **options) -> list[dict]:
     before = copy.deepcopy(messages)
     encoded = encode_messages(messages, spec, **options)
     assert list(messages) == list(before)
-    if spec.known:
-        body = {"model": spec.id, "messages": encoded}
-        assert validate_request(body) == []
-        if not options:
-            assert ignored_fields(body) == []
+    body = {"model": spec.id, "messages": encoded}
+    assert validate_request(body) == []
+    if not options:
+        assert ignored_fields(body) == []
     return encoded
 
 
@@ -61,6 +59,30 @@ def encoded_call(arguments: str = "{}", call_id: str = "c1", name: str = "f") ->
     return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+def text(value: str, **more: object) -> dict:
+    return {"type": "text", "text": value, **more}
+
+
+def user(content: object, **more: object) -> dict:
+    return {"role": "user", "content": content, **more}
+
+
+def assistant(content: object, **more: object) -> dict:
+    return {"role": "assistant", "content": content, **more}
+
+
+def system(content: object, role: str = "system", **more: object) -> dict:
+    return {"role": role, "content": content, **more}
+
+
+def result(content: object, call_id: str = "c1", **more: object) -> ToolMessage:
+    return ToolMessage(content, tool_call_id=call_id, **more)
+
+
+def roles(encoded: list[dict]) -> list[str]:
+    return [each["role"] for each in encoded]
+
+
 def error_of(*messages: BaseMessage, spec=TEXT_MODEL) -> str:
     with pytest.raises(BadRequestError) as caught:
         encode_messages(messages, spec)
@@ -68,89 +90,50 @@ def error_of(*messages: BaseMessage, spec=TEXT_MODEL) -> str:
     return str(caught.value)
 
 
+CALLED = AIMessage("", tool_calls=[call()])
+THINKING = {"type": "thinking", "thinking": "x"}
+TOOL_USE = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
+DEVELOPERS = [
+    ChatMessage("a", role="developer"),
+    SystemMessage("a", additional_kwargs={"__openai_role__": "developer"}),
+]
+NO, NEVER = {"type": "refusal", "refusal": "no, "}, {"type": "refusal", "refusal": "never"}
+FULL = HumanMessage("a", id="1", additional_kwargs={"x": "x"}, response_metadata={"y": 1}, name="")
 CLASSES = {
-    "system": (SystemMessage("a"), {"role": "system", "content": "a"}),
-    "system chunk": (SystemMessageChunk("a"), {"role": "system", "content": "a"}),
-    "system list": (
-        SystemMessage(["a", {"type": "text", "text": "b"}]),
-        {"role": "system", "content": "ab"},
-    ),
-    "system named": (
-        SystemMessage("a", name="rules"),
-        {"role": "system", "content": "a", "name": "rules"},
-    ),
-    "human": (HumanMessage("a"), {"role": "user", "content": "a"}),
-    "human chunk": (HumanMessageChunk("a"), {"role": "user", "content": "a"}),
-    "human named": (
-        HumanMessage("a", name="李 雷"),
-        {"role": "user", "content": "a", "name": "李 雷"},
-    ),
-    "human with everything": (
-        HumanMessage(
-            "a", id="1", additional_kwargs={"lc_source": "x"}, response_metadata={"y": 1}, name=""
-        ),
-        {"role": "user", "content": "a"},
-    ),
-    "human with one text": (
-        HumanMessage([{"type": "text", "text": "a"}]),
-        {"role": "user", "content": "a"},
-    ),
-    "human with nothing": (HumanMessage([]), {"role": "user", "content": ""}),
-    "human with another agent's reasoning": (
-        HumanMessage(
-            [
-                {"type": "reasoning", "reasoning": "x"},
-                {"type": "tool_use", "id": "1", "name": "f", "input": {}},
-            ]
-        ),
-        {"role": "user", "content": ""},
-    ),
-    "ai": (AIMessage("a"), {"role": "assistant", "content": "a"}),
-    "ai chunk": (AIMessageChunk("a"), {"role": "assistant", "content": "a"}),
-    "ai named": (
-        AIMessage("a", name="my agent"),
-        {"role": "assistant", "content": "a", "name": "my agent"},
-    ),
-    "ai with nothing": (AIMessage(""), {"role": "assistant", "content": ""}),
-    "ai with an empty list": (AIMessage([]), {"role": "assistant", "content": ""}),
-    "ai with only reasoning": (
-        AIMessage([{"type": "thinking", "thinking": "x"}]),
-        {"role": "assistant", "content": ""},
-    ),
-    "ai with its reasoning aside": (
-        AIMessage("a", additional_kwargs={"reasoning_content": "x"}),
-        {"role": "assistant", "content": "a"},
-    ),
+    "system": (SystemMessage("a"), system("a")),
+    "system chunk": (SystemMessageChunk("a"), system("a")),
+    "system list": (SystemMessage(["a", text("b")]), system("ab")),
+    "system named": (SystemMessage("a", name="rules"), system("a", name="rules")),
+    "human": (HumanMessage("a"), user("a")),
+    "human chunk": (HumanMessageChunk("a"), user("a")),
+    "human named": (HumanMessage("a", name="李 雷"), user("a", name="李 雷")),
+    "human with everything": (FULL, user("a")),
+    "human with one text": (HumanMessage([text("a")]), user("a")),
+    "human with nothing": (HumanMessage([]), user("")),
+    "human with another agent's reasoning": (HumanMessage([THINKING, TOOL_USE]), user("")),
+    "ai": (AIMessage("a"), assistant("a")),
+    "ai chunk": (AIMessageChunk("a"), assistant("a")),
+    "ai named": (AIMessage("a", name="my agent"), assistant("a", name="my agent")),
+    "ai with nothing": (AIMessage(""), assistant("")),
+    "ai with an empty list": (AIMessage([]), assistant("")),
+    "ai with only reasoning": (AIMessage([THINKING]), assistant("")),
     "ai that declined": (
         AIMessage("", additional_kwargs={"refusal": "no"}),
-        {"role": "assistant", "content": "", "refusal": "no"},
+        assistant("", refusal="no"),
     ),
-    "ai that declined, in blocks": (
-        AIMessage(
-            [{"type": "refusal", "refusal": "no, "}, {"type": "refusal", "refusal": "never"}]
-        ),
-        {"role": "assistant", "content": "", "refusal": "no, never"},
-    ),
-    "ai with half a pair": (AIMessage("a\ud83d"), {"role": "assistant", "content": "a\ufffd"}),
-    "ai, broken off": (
-        AIMessage(["a", "b", {"type": "hologram"}, IMAGE]),
-        {"role": "assistant", "content": "ab"},
-    ),
-    "chat user": (ChatMessage("a", role="user"), {"role": "user", "content": "a"}),
-    "chat human": (ChatMessage("a", role="Human"), {"role": "user", "content": "a"}),
-    "chat assistant": (ChatMessage("a", role="assistant"), {"role": "assistant", "content": "a"}),
-    "chat ai": (ChatMessageChunk("a", role="ai"), {"role": "assistant", "content": "a"}),
-    "chat of gemini": (
-        ChatMessage([{"text": "a"}], role="model"),
-        {"role": "assistant", "content": "a"},
-    ),
-    "chat system": (ChatMessage(["a", "b"], role="system"), {"role": "system", "content": "ab"}),
-    "chat developer": (ChatMessage("a", role="developer"), {"role": "system", "content": "a"}),
-    "developer": (
-        SystemMessage("a", additional_kwargs={"__openai_role__": "developer"}),
-        {"role": "system", "content": "a"},
-    ),
-    "own subclass": (type("Mine", (HumanMessage,), {})("a"), {"role": "user", "content": "a"}),
+    "ai that declined, in blocks": (AIMessage([NO, NEVER]), assistant("", refusal="no, never")),
+    "ai with half a pair": (AIMessage("a\ud83d"), assistant("a\ufffd")),
+    "ai, broken off": (AIMessage(["a", "b", {"type": "hologram"}, IMAGE]), assistant("ab")),
+    "chat user": (ChatMessage("a", role="user"), user("a")),
+    "chat human": (ChatMessage("a", role="Human"), user("a")),
+    "chat assistant": (ChatMessage("a", role="assistant"), assistant("a")),
+    "chat ai": (ChatMessageChunk("a", role="ai"), assistant("a")),
+    "chat of gemini": (ChatMessage([{"text": "a"}], role="model"), assistant("a")),
+    "chat system": (ChatMessage(["a", "b"], role="system"), system("ab")),
+    "chat developer": (DEVELOPERS[0], system("a")),
+    "developer": (DEVELOPERS[1], system("a")),
+    "own subclass": (type("Mine", (HumanMessage,), {})("a"), user("a")),
+    "function without a call": (FunctionMessage("a", name="f"), user("[Result of the tool f]\na")),
 }
 
 
@@ -159,15 +142,9 @@ def test_each_message_class_is_encoded(message, expected):
     assert encode(message) == [expected]
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        ChatMessage("a", role="developer"),
-        SystemMessage("a", additional_kwargs={"__openai_role__": "developer"}),
-    ],
-)
+@pytest.mark.parametrize("message", DEVELOPERS)
 def test_ernie_5_0_has_a_developer_role(message):
-    assert encode(message, spec=FIVE) == [{"role": "developer", "content": "a"}]
+    assert encode(message, spec=FIVE) == [system("a", role="developer")]
 
 
 def test_content_none_is_sent_empty():
@@ -179,26 +156,22 @@ def test_content_none_is_sent_empty():
 
 
 def test_an_empty_conversation_is_rejected():
-    with pytest.raises(BadRequestError, match="no messages"):
-        encode_messages([], TEXT_MODEL)
+    assert "no messages" in error_of()
 
 
 def test_an_error_names_message_model_block_and_hint():
-    text = error_of(
-        SystemMessage("a"),
-        HumanMessage(["b", {"type": "video", "url": "https://e.com/a.mp4"}]),
-        spec=VISION,
-    )
-    assert text.startswith(
+    video = {"type": "video", "url": "https://e.com/a.mp4"}
+    message = error_of(SystemMessage("a"), HumanMessage(["b", video]), spec=VISION)
+    assert message.startswith(
         "messages[1] (HumanMessage) cannot be sent to baidu/ernie-4.5-vl-28b-a3b: "
     )
-    assert "'video'" in text
-    assert "send single frames" in text
+    assert "'video'" in message
+    assert "send single frames" in message
 
 
 UNSUPPORTED = {
     "image": (HumanMessage([IMAGE]), "'image'. Use a model that sees"),
-    "image of a tool": (ToolMessage([IMAGE], tool_call_id="c1"), "(ToolMessage).*'image'"),
+    "image of a tool": (result([IMAGE]), "(ToolMessage).*'image'"),
     "image in instructions": (SystemMessage([IMAGE]), "'image' is not text.*user message"),
     "unknown block": (HumanMessage([{"type": "hologram"}]), "'hologram' is not supported"),
     "role": (ChatMessage("a", role="critic"), "no role 'critic'. Use one of 'user'"),
@@ -209,15 +182,6 @@ UNSUPPORTED = {
         "call of 'far'.*date is not JSON",
     ),
 }
-
-
-@pytest.mark.parametrize("number", ["NaN", "-Infinity"])
-def test_arguments_with_non_finite_numbers_are_sent_as_text(number):
-    turn = AIMessage("", tool_calls=[call("far", {"x": [float(number)]})])
-    (sent,) = encode(turn)[0]["tool_calls"]
-    assert json.loads(sent["function"]["arguments"]) == {
-        "invalid_arguments": f'{{"x": [{number}]}}'
-    }
 
 
 @pytest.mark.parametrize(("message", "why"), UNSUPPORTED.values(), ids=UNSUPPORTED)
@@ -241,19 +205,16 @@ def test_recursive_content_is_rejected():
 
 
 def test_tool_calls_are_sent_with_json_arguments_without_escapes():
-    message = AIMessage(
-        "走", tool_calls=[call("f", {"city": "北京", "n": 1.5}), call("g", {}, "c2")]
-    )
-    assert encode(message) == [
-        {
-            "role": "assistant",
-            "content": "走",
-            "tool_calls": [
-                encoded_call('{"city": "北京", "n": 1.5}'),
-                encoded_call(call_id="c2", name="g"),
-            ],
-        }
-    ]
+    calls = [call("f", {"city": "北京", "n": 1.5}), call("g", {}, "c2")]
+    sent = [encoded_call('{"city": "北京", "n": 1.5}'), encoded_call(call_id="c2", name="g")]
+    assert encode(AIMessage("走", tool_calls=calls)) == [assistant("走", tool_calls=sent)]
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity"])
+def test_arguments_with_non_finite_numbers_are_sent_as_text(number):
+    (turn,) = encode(AIMessage("", tool_calls=[call("f", {"x": [float(number)]})]))
+    arguments = json.loads(turn["tool_calls"][0]["function"]["arguments"])
+    assert arguments == {"invalid_arguments": f'{{"x": [{number}]}}'}
 
 
 INVALID_ARGUMENTS = {
@@ -273,16 +234,12 @@ INVALID_ARGUMENTS = {
 
 @pytest.mark.parametrize(("args", "arguments"), INVALID_ARGUMENTS.values(), ids=INVALID_ARGUMENTS)
 def test_invalid_arguments_are_wrapped_in_a_json_object(args, arguments):
-    message = AIMessage(
-        "",
-        tool_calls=[call()],
-        invalid_tool_calls=[{"name": "g", "args": args, "id": "c2", "error": "e"}],
-    )
-    answers = [ToolMessage("a", tool_call_id="c1"), ToolMessage("b", tool_call_id="c2")]
-    turn, *results = encode(message, *answers)
+    broken = {"name": "g", "args": args, "id": "c2", "error": "e"}
+    message = AIMessage("", tool_calls=[call()], invalid_tool_calls=[broken])
+    turn, *results = encode(message, result("a"), result("b", "c2"))
     assert turn["tool_calls"] == [encoded_call(), encoded_call(arguments, "c2", "g")]
     assert isinstance(json.loads(arguments), dict)
-    assert [result["tool_call_id"] for result in results] == ["c1", "c2"]
+    assert [each["tool_call_id"] for each in results] == ["c1", "c2"]
 
 
 def test_calls_without_ids_or_names_match_their_results():
@@ -292,43 +249,31 @@ def test_calls_without_ids_or_names_match_their_results():
         invalid_tool_calls=[{"name": None, "args": "", "id": None, "error": None}],
     )
     second = AIMessage("", tool_calls=[call("h", call_id=None)])
-    results = [
-        ToolMessage("of g", tool_call_id="x", name="g"),
-        ToolMessage("of f", tool_call_id=""),
-        ToolMessage("of the nameless", tool_call_id="y"),
-    ]
-    encoded = encode(turn, *results, second, ToolMessage("of h", tool_call_id="z"))
+    results = [result("of g", "x", name="g"), result("of f", ""), result("of the nameless", "y")]
+    encoded = encode(turn, *results, second, result("of h", "z"))
     f, g, nameless = (each["id"] for each in encoded[0]["tool_calls"])
     h = encoded[4]["tool_calls"][0]["id"]
     assert len({f, g, nameless, h}) == 4
     assert [each["function"]["name"] for each in encoded[0]["tool_calls"]] == ["f", "g", "unknown"]
-    answers = {each["content"]: each["tool_call_id"] for each in encoded if each["role"] == "tool"}
-    assert answers == {"of g": g, "of f": f, "of the nameless": nameless, "of h": h}
+    matched = {each["content"]: each["tool_call_id"] for each in encoded if each["role"] == "tool"}
+    assert matched == {"of g": g, "of f": f, "of the nameless": nameless, "of h": h}
 
 
 def test_calls_with_equal_ids_get_unique_ones():
     """The second, third and fourth of a kind, and an id that one of them would get."""
     own_ids = ["c1", "c1", "c1", "c1_2", "c1"]
     turn = AIMessage("", tool_calls=[call(call_id=each) for each in own_ids])
-    results = [ToolMessage(str(n), tool_call_id=each) for n, each in enumerate(own_ids)]
-    encoded = encode(turn, *results)
+    encoded = encode(turn, *(result(str(n), each) for n, each in enumerate(own_ids)))
     sent = [each["id"] for each in encoded[0]["tool_calls"]]
     assert len(set(sent)) == 5
     assert [each["tool_call_id"] for each in encoded[1:]] == sent
 
 
-RAW_CALL = {
-    "id": "c1",
-    "type": "function",
-    "function": {"name": "f", "arguments": '{"a": 1}'},
-    "index": 0,
-}
+RAW_CALL = {**encoded_call('{"a": 1}'), "index": 0}
+CUT_CALL = {"id": "c1", "function": {"name": "f", "arguments": '{"a'}}
 RAW_CALLS = {
     "whole": ([RAW_CALL], [encoded_call('{"a": 1}')]),
-    "cut": (
-        [{"id": "c1", "function": {"name": "f", "arguments": '{"a'}}],
-        [encoded_call('{"invalid_arguments": "{\\"a"}')],
-    ),
+    "cut": ([CUT_CALL], [encoded_call('{"invalid_arguments": "{\\"a"}')]),
     "junk": ([None, 7], []),
 }
 
@@ -343,9 +288,8 @@ def test_calls_of_a_chat_message_are_its_raw_ones(raw, calls):
 
 
 def test_calls_of_a_chat_message_may_be_blocks():
-    block = {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}}
-    message = ChatMessage([block], role="assistant")
-    assert encode(message)[0]["tool_calls"] == [encoded_call('{"a": 1}')]
+    message = ChatMessage([{**TOOL_USE, "input": {"a": 1}}], role="assistant")
+    assert encode(message)[0]["tool_calls"] == [encoded_call('{"a": 1}', "1")]
 
 
 def test_parsed_calls_override_raw_ones():
@@ -376,17 +320,16 @@ def test_a_removed_call_is_not_restored_from_content(block, kept):
         additional_kwargs={"tool_calls": raw, "function_call": raw[1]["function"]},
     )
     turn = turn.model_copy(update={"tool_calls": kept})
-    answered = [ToolMessage("1", tool_call_id="c1")] if kept else []
-    encoded = encode(turn, *answered, ToolMessage("2", tool_call_id="c2", name="g"))
+    encoded = encode(turn, *[result("1")][: len(kept)], result("2", "c2", name="g"))
     assert encoded[0]["content"] == "a"
     assert encoded[0].get("tool_calls", []) == [encoded_call()] * len(kept)
-    assert encoded[-1] == {"role": "user", "content": "[Result of the tool g]\n2"}
+    assert encoded[-1] == user("[Result of the tool g]\n2")
 
 
 def test_a_legacy_function_call_is_sent_with_its_result():
     legacy = {"function_call": {"name": "f", "arguments": '{"a": 1}'}}
     turn = AIMessage("", additional_kwargs=legacy)
-    unanswered = {"role": "assistant", "content": ""}
+    unanswered = assistant("")
     assert encode(turn) == [unanswered]
     assert encode(turn, FunctionMessage("1", name="g"))[0] == unanswered
     assert encode(turn, HumanMessage("a"), FunctionMessage("1", name="f"))[0] == unanswered
@@ -398,14 +341,17 @@ def test_a_legacy_function_call_is_sent_with_its_result():
 
 
 def test_a_streamed_message_is_sent_like_a_whole_one():
-    deltas = [("f", '{"a"', "c1", 0), (None, ": 1}", None, 0), ("g", "[", "c2", 1)]
     turn = AIMessageChunk("")
-    for name, args, call_id, index in deltas:
+    for name, args, call_id, index in (
+        ("f", '{"a"', "c1", 0),
+        (None, ": 1}", None, 0),
+        ("g", "[", "c2", 1),
+    ):
         delta = {"name": name, "args": args, "id": call_id, "index": index}
         turn += AIMessageChunk("", tool_call_chunks=[delta])
-    turn += AIMessageChunk("", chunk_position="last")
-    assert [each["id"] for each in encode(turn)[0]["tool_calls"]] == ["c1", "c2"]
-    assert encode(turn)[0]["tool_calls"][0] == encoded_call('{"a": 1}')
+    (sent,) = encode(turn + AIMessageChunk("", chunk_position="last"))
+    assert sent["tool_calls"][0] == encoded_call('{"a": 1}')
+    assert [each["id"] for each in sent["tool_calls"]] == ["c1", "c2"]
 
 
 def reasoning_message(*content: object, provider: str | None = None, **additional) -> AIMessage:
@@ -425,7 +371,7 @@ def reasoning_message(*content: object, provider: str | None = None, **additiona
     ],
 )
 def test_reasoning_is_replayed_on_request_if_it_is_our_own(message, reasoning):
-    assert encode(message) == [{"role": "assistant", "content": "a"}]
+    assert encode(message) == [assistant("a")]
     (replayed,) = encode(message, replay_reasoning=True)
     assert replayed.get("reasoning_content") == reasoning
     assert replayed["content"] == "a"
@@ -433,125 +379,75 @@ def test_reasoning_is_replayed_on_request_if_it_is_our_own(message, reasoning):
 
 def test_media_of_an_assistant_are_shown_to_a_vision_model():
     turn = AIMessage(["here:", IMAGE], tool_calls=[call()])
-    messages = (turn, ToolMessage("ok", tool_call_id="c1"), HumanMessage("what is it?"))
-    shown = {
-        "role": "user",
-        "content": [{"type": "text", "text": "[What the assistant showed]"}, IMAGE_PART],
-    }
-    assert [each["role"] for each in encode(*messages)] == ["assistant", "tool", "user"]
-    assert encode(*messages, spec=VISION)[2] == shown
-    roles = [each["role"] for each in encode(*messages, spec=VISION)]
-    assert roles == ["assistant", "tool", "user", "user"]
+    messages = (turn, result("ok"), HumanMessage("what is it?"))
+    assert roles(encode(*messages)) == ["assistant", "tool", "user"]
+    encoded = encode(*messages, spec=VISION)
+    assert roles(encoded) == ["assistant", "tool", "user", "user"]
+    assert encoded[2] == user([text("[What the assistant showed]"), IMAGE_PART])
 
 
 # The results of tools.
 
 
 def test_a_result_is_sent_without_artifact_and_metadata():
-    message = ToolMessage(
-        "ok",
-        tool_call_id="c1",
-        name="f",
-        artifact="for the program",
-        id="1",
-        additional_kwargs={"x": 1},
-    )
-    chunk = ToolMessageChunk("ok", tool_call_id="c1")
-    turn = AIMessage("", tool_calls=[call()])
-    assert encode(turn, message)[1] == {
-        "role": "tool",
-        "content": "ok",
-        "tool_call_id": "c1",
-        "name": "f",
-    }
-    assert encode(turn, chunk)[1] == {"role": "tool", "content": "ok", "tool_call_id": "c1"}
-
-
-@pytest.mark.parametrize("spec", [TEXT_MODEL, FIVE], ids=lambda spec: spec.id)
-@pytest.mark.parametrize(
-    ("content", "text_of"),
-    [
-        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "a\nb"),
-        ([{"城": 1}], '[{"城": 1}]'),
-        ([], ""),
-        (22, "22"),
-    ],
-)
-def test_a_result_is_always_a_string(spec, content, text_of):
-    encoded = encode(
-        AIMessage("", tool_calls=[call()]), ToolMessage(content, tool_call_id="c1"), spec=spec
-    )
-    assert encoded[1]["content"] == text_of
+    full = result("ok", name="f", artifact="for us", id="1", additional_kwargs={"x": 1})
+    sent = {"role": "tool", "content": "ok", "tool_call_id": "c1"}
+    assert encode(CALLED, full)[1] == {**sent, "name": "f"}
+    assert encode(CALLED, ToolMessageChunk("ok", tool_call_id="c1"))[1] == sent
 
 
 @pytest.mark.parametrize(
-    ("content", "text_of"),
+    ("content", "status", "sent"),
     [
-        ("no such city", "Error: no such city"),
-        ("Error: no such city", "Error: no such city"),
-        ("\nerror invoking", "\nerror invoking"),
-        ("", "Error: "),
+        ([text("a"), text("b")], "success", "a\nb"),
+        ([{"城": 1}], "success", '[{"城": 1}]'),
+        ([], "success", ""),
+        (22, "success", "22"),
+        ("no such city", "error", "Error: no such city"),
+        ("Error: no such city", "error", "Error: no such city"),
+        ("\nerror invoking", "error", "\nerror invoking"),
+        ("", "error", "Error: "),
     ],
 )
-def test_an_error_result_is_marked(content, text_of):
-    encoded = encode(
-        AIMessage("", tool_calls=[call()]), ToolMessage(content, tool_call_id="c1", status="error")
-    )
-    assert encoded[1]["content"] == text_of
+def test_a_result_is_a_string_that_marks_an_error(content, status, sent):
+    for spec in (TEXT_MODEL, FIVE):
+        assert encode(CALLED, result(content, status=status), spec=spec)[1]["content"] == sent
+
+
+SHOWN = "[What this result shows follows in a user message.]"
 
 
 def test_media_of_tools_follow_all_results():
     turn = AIMessage("", tool_calls=[call("chart"), call("f", call_id="c2")])
-    results = [
-        ToolMessage(["a chart", IMAGE], tool_call_id="c1", name="chart"),
-        ToolMessage("b", tool_call_id="c2"),
-    ]
-    shown = {
-        "role": "user",
-        "content": [{"type": "text", "text": "[Result of the tool chart]"}, IMAGE_PART],
-    }
+    results = [result(["a chart", IMAGE], name="chart"), result("b", "c2")]
     for after in ([], [HumanMessage("go on")], [AIMessage("c")]):
         encoded = encode(turn, *results, *after, spec=VISION)
-        assert [each["role"] for each in encoded[:4]] == ["assistant", "tool", "tool", "user"]
-        assert (
-            encoded[1]["content"] == "a chart\n[What this result shows follows in a user message.]"
-        )
-        assert encoded[3] == shown
+        assert roles(encoded[:4]) == ["assistant", "tool", "tool", "user"]
+        assert encoded[1]["content"] == f"a chart\n{SHOWN}"
+        assert encoded[3] == user([text("[Result of the tool chart]"), IMAGE_PART])
         assert len(encoded) == 4 + len(after)
 
 
 def test_a_result_of_only_an_image_has_a_text():
-    encoded = encode(
-        AIMessage("", tool_calls=[call()]), ToolMessage([IMAGE], tool_call_id="c1"), spec=FIVE
-    )
-    assert encoded[1]["content"] == "[What this result shows follows in a user message.]"
+    encoded = encode(CALLED, result([IMAGE]), spec=FIVE)
+    assert encoded[1]["content"] == SHOWN
     assert encoded[2]["content"][0]["text"] == "[Result of the tool c1]"
 
 
 def test_results_without_a_call_become_a_user_message_after_the_others():
-    turn = AIMessage("", tool_calls=[call(), call(call_id="c2")])
     encoded = encode(
-        ToolMessage("lost", tool_call_id="c0", name="f"),
-        turn,
-        ToolMessage("1", tool_call_id="c1"),
-        ToolMessage("stray", tool_call_id="c9"),
-        ToolMessage("second", tool_call_id="c8"),
-        ToolMessage("2", tool_call_id="c2"),
-        ToolMessage("2 again", tool_call_id="c2"),
+        result("lost", "c0", name="f"),
+        AIMessage("", tool_calls=[call(), call(call_id="c2")]),
+        result("1"),
+        result("stray", "c9"),
+        result("second", "c8"),
+        result("2", "c2"),
+        result("2 again", "c2"),
     )
-    assert [each["role"] for each in encoded] == [
-        "user",
-        "assistant",
-        "tool",
-        "tool",
-        "tool",
-        "user",
-    ]
+    assert roles(encoded) == ["user", "assistant", "tool", "tool", "tool", "user"]
     assert encoded[0]["content"] == "[Result of the tool f]\nlost"
-    assert [part["text"] for part in encoded[5]["content"]] == [
-        "[Result of the tool c9]\nstray",
-        "[Result of the tool c8]\nsecond",
-    ]
+    stray = [text("[Result of the tool c9]\nstray"), text("[Result of the tool c8]\nsecond")]
+    assert encoded[5]["content"] == stray
 
 
 @pytest.mark.parametrize(
@@ -563,93 +459,52 @@ def test_results_without_a_call_become_a_user_message_after_the_others():
     ],
 )
 @pytest.mark.parametrize(
-    "result",
+    "message",
     [
         FunctionMessage("ok", name="f"),
         FunctionMessageChunk("ok", name="f"),
         ChatMessage("ok", role="function", name="f"),
     ],
 )
-def test_a_function_message_matches_the_call_of_its_name(turn, result):
-    encoded = encode(turn, result)
+def test_a_function_message_matches_the_call_of_its_name(turn, message):
+    encoded = encode(turn, message)
     called = {each["function"]["name"]: each["id"] for each in encoded[0]["tool_calls"]}
     assert encoded[1] == {"role": "tool", "content": "ok", "tool_call_id": called["f"], "name": "f"}
 
 
-def test_a_function_message_without_a_call_becomes_a_user_message():
-    assert encode(FunctionMessage("ok", name="f")) == [
-        {"role": "user", "content": "[Result of the tool f]\nok"}
-    ]
+OF_TOOL = {"type": "tool_result", "tool_use_id": "c1"}
 
 
 @pytest.mark.parametrize(
-    "result",
+    "message",
     [
         ChatMessage("ok", role="tool", tool_call_id="c1"),
         ChatMessage("ok", role="tool", additional_kwargs={"tool_call_id": "c1"}),
-        HumanMessage(
-            [
-                {
-                    "type": "tool_result",
-                    "tool_use_id": "c1",
-                    "content": [{"type": "text", "text": "ok"}],
-                }
-            ]
-        ),
+        HumanMessage([{**OF_TOOL, "content": [text("ok")]}]),
         HumanMessage([{"toolResult": {"toolUseId": "c1", "content": [{"text": "ok"}]}}]),
         HumanMessage([{"functionResponse": {"name": "f", "response": "ok"}}]),
     ],
 )
-def test_results_in_other_messages_become_tool_messages(result):
-    encoded = encode(AIMessage("", tool_calls=[call()]), result)
-    assert [each["role"] for each in encoded] == ["assistant", "tool"]
+def test_results_in_other_messages_become_tool_messages(message):
+    encoded = encode(CALLED, message)
+    assert roles(encoded) == ["assistant", "tool"]
     assert (encoded[1]["content"], encoded[1]["tool_call_id"]) == ("ok", "c1")
 
 
 def test_user_text_follows_results_in_the_same_message():
-    brought = HumanMessage(
-        [
-            "and now?",
-            {"type": "tool_result", "tool_use_id": "c1", "content": "ok", "is_error": True},
-        ]
-    )
-    encoded = encode(AIMessage("", tool_calls=[call()]), brought)
-    assert [(each["role"], each["content"]) for each in encoded[1:]] == [
-        ("tool", "Error: ok"),
-        ("user", "and now?"),
-    ]
+    message = HumanMessage(["and now?", {**OF_TOOL, "content": "ok", "is_error": True}])
+    _, first, second = encode(CALLED, message)
+    assert (first["role"], first["content"]) == ("tool", "Error: ok")
+    assert second == user("and now?")
 
 
 CACHE_CONTROL = {"cache_control": {"type": "ephemeral"}}
+B = text("b", **CACHE_CONTROL)
 CACHED = {
-    "system": (
-        SystemMessage(["a", {"type": "text", "text": "b", **CACHE_CONTROL}]),
-        {
-            "role": "system",
-            "content": [
-                {"type": "text", "text": "a"},
-                {"type": "text", "text": "b", **CACHE_CONTROL},
-            ],
-        },
-    ),
-    "developer": (
-        ChatMessage([{"type": "text", "text": "a", **CACHE_CONTROL}], role="developer"),
-        {"role": "developer", "content": [{"type": "text", "text": "a", **CACHE_CONTROL}]},
-    ),
-    "user": (
-        HumanMessage([{"type": "text", "text": "a", **CACHE_CONTROL}]),
-        {"role": "user", "content": [{"type": "text", "text": "a", **CACHE_CONTROL}]},
-    ),
-    "assistant": (
-        AIMessage([{"type": "text", "text": "a", **CACHE_CONTROL}, "b"]),
-        {
-            "role": "assistant",
-            "content": [
-                {"type": "text", "text": "a", **CACHE_CONTROL},
-                {"type": "text", "text": "b"},
-            ],
-        },
-    ),
+    "system": (SystemMessage(["a", B]), system([text("a"), B])),
+    "developer": (ChatMessage([B], role="developer"), system([B], "developer")),
+    "user": (HumanMessage([B]), user([B])),
+    "assistant": (AIMessage([B, "a"]), assistant([B, text("a")])),
 }
 
 
@@ -661,28 +516,25 @@ def test_cache_control_is_sent_to_ernie_5_0_only(message, expected):
     assert encode(message) == [{"role": role, "content": texts}]
 
 
-def test_cache_control_in_tool_results():
-    turn = AIMessage("", tool_calls=[call()])
-    cached = [{"type": "text", "text": "a"}, {"type": "text", "text": "b", **CACHE_CONTROL}]
-    of_tool = ToolMessage(cached, tool_call_id="c1", status="error")
-    of_user = HumanMessage(
-        [{"type": "tool_result", "tool_use_id": "c1", "content": "b", **CACHE_CONTROL}]
-    )
-    assert encode(turn, of_tool, spec=FIVE)[1]["content"] == [
-        {"type": "text", "text": "Error: a"},
-        {"type": "text", "text": "b", **CACHE_CONTROL},
-    ]
-    assert encode(turn, of_user, spec=FIVE)[1]["content"] == [
-        {"type": "text", "text": "b", **CACHE_CONTROL}
-    ]
-    assert encode(turn, of_tool)[1]["content"] == "Error: a\nb"
-    assert encode(turn, of_user)[1]["content"] == "b"
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        (result([text("a"), B], status="error"), [text("Error: a"), B]),
+        (HumanMessage([{**OF_TOOL, "content": "b", **CACHE_CONTROL}]), [B]),
+    ],
+)
+def test_cache_control_in_tool_results(message, parts):
+    assert encode(CALLED, message, spec=FIVE)[1]["content"] == parts
+    assert encode(CALLED, message)[1]["content"] == "\n".join(part["text"] for part in parts)
 
 
 # Whole histories, as they come out of the real packages (langchain-anthropic 1.7, langchain-openai
 # 1.7, langchain-google-genai 4.4, langchain-mistralai 1.1), in their own dialect and in v1.
 
 HISTORIES = json.loads((Path(__file__).parent / "histories.json").read_text(encoding="utf-8"))
+FOREIGN = (
+    *("Two cities", "signature", "encrypted", "annotations", '"index"', "msg_", "fc_", "extras"),
+)
 
 
 def text_of(message: dict) -> str:
@@ -690,98 +542,48 @@ def text_of(message: dict) -> str:
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
-QUESTION = "What is the weather in Beijing and in Shanghai?"
-
-
 @pytest.mark.parametrize("spec", [TEXT_MODEL, VISION, FIVE], ids=lambda spec: spec.id)
 @pytest.mark.parametrize("name", HISTORIES)
 def test_a_history_of_another_provider_is_encoded(name, spec):
-    messages = messages_from_dict(HISTORIES[name])
-    encoded = encode(*messages, spec=spec)
-    system, question, turn, first, second, answer = encoded[:6]
+    encoded = encode(*messages_from_dict(HISTORIES[name]), spec=spec)
+    instructions, question, turn, first, second, reply = encoded[:6]
     calls = turn["tool_calls"]
-    assert system["role"] == (
-        "developer" if spec is FIVE and name.startswith("openai") else "system"
-    )
-    assert text_of(system) == "You are brief."
-    assert text_of(question) == QUESTION
+    is_developer = spec is FIVE and name.startswith("openai")
+    assert instructions["role"] == ("developer" if is_developer else "system")
+    assert text_of(instructions) == "You are brief."
+    assert text_of(question) == "What is the weather in Beijing and in Shanghai?"
     assert turn["content"] == ("" if name.startswith("openai_chat") else "I will look at both.")
     assert json.loads(calls[0]["function"]["arguments"]) == {"city": "北京"}
     assert [first["tool_call_id"], second["tool_call_id"]] == [each["id"] for each in calls]
     assert text_of(first) == "sun, 22"
-    assert answer["content"] == "Beijing: sun, 22 degrees."
-    text = json.dumps(encoded, ensure_ascii=False)
-    assert ("cache_control" in text) is (spec is FIVE and name.startswith("anthropic"))
-    for foreign in (
-        "Two cities",
-        "signature",
-        "encrypted",
-        "annotations",
-        '"index"',
-        "msg_",
-        "fc_",
-        "extras",
-    ):
-        assert foreign not in text
-
-
-@pytest.mark.parametrize(
-    "name", [name for name in HISTORIES if name.startswith("openai") and name != "openai_chat_v1"]
-)
-def test_a_refusal_of_another_provider_is_sent(name):
-    encoded = encode(*messages_from_dict(HISTORIES[name]))
-    assert encoded[-1] == {
-        "role": "assistant",
-        "content": "",
-        "refusal": "I cannot help with that.",
-    }
-
-
-@pytest.mark.parametrize(
-    "name", [name for name in HISTORIES if name.startswith(("openai", "mistral"))]
-)
-def test_an_invalid_call_of_another_provider_is_sent(name):
-    turn = encode(*messages_from_dict(HISTORIES[name]))[2]
-    arguments = json.loads(turn["tool_calls"][1]["function"]["arguments"])
-    assert arguments["invalid_arguments"].startswith('{"city"')
+    assert reply["content"] == "Beijing: sun, 22 degrees."
+    sent = json.dumps(encoded, ensure_ascii=False)
+    assert ("cache_control" in sent) is (spec is FIVE and name.startswith("anthropic"))
+    assert [each for each in FOREIGN if each in sent] == []
+    if name.startswith("openai") and name != "openai_chat_v1":
+        assert encoded[-1] == assistant("", refusal="I cannot help with that.")
+    if name.startswith(("openai", "mistral")):
+        arguments = json.loads(calls[1]["function"]["arguments"])
+        assert arguments["invalid_arguments"].startswith('{"city"')
 
 
 def test_our_own_v1_content_is_encoded():
+    broken = {"name": "f", "args": "{", "id": "c2", "error": "e"}
     turn = AIMessage(
         [
             {"type": "reasoning", "reasoning": "hm", "index": "lc_reasoning"},
-            {"type": "text", "text": "I look.", "index": "lc_text"},
-            {"type": "tool_call", "id": "c1", "name": "f", "args": {"a": 1}, "index": "lc_tc_0"},
-            {
-                "type": "invalid_tool_call",
-                "id": "c2",
-                "name": "f",
-                "args": "{",
-                "error": "e",
-                "index": "lc_tc_1",
-            },
+            text("I look.", index="lc_text"),
+            {**call("f", {"a": 1}), "index": "lc_tc_0"},
+            {"type": "invalid_tool_call", **broken, "index": "lc_tc_1"},
         ],
         response_metadata={"model_provider": "aimlernie", "output_version": "v1"},
         tool_calls=[call("f", {"a": 1})],
-        invalid_tool_calls=[{"name": "f", "args": "{", "id": "c2", "error": "e"}],
+        invalid_tool_calls=[broken],
     )
-    assert encode(turn) == [
-        {
-            "role": "assistant",
-            "content": "I look.",
-            "tool_calls": [
-                encoded_call('{"a": 1}'),
-                encoded_call('{"invalid_arguments": "{"}', "c2"),
-            ],
-        }
-    ]
+    sent = [encoded_call('{"a": 1}'), encoded_call('{"invalid_arguments": "{"}', "c2")]
+    assert encode(turn) == [assistant("I look.", tool_calls=sent)]
 
 
 def test_a_long_history_is_encoded_like_a_short_one():
-    turn = [
-        HumanMessage("你好"),
-        AIMessage("", tool_calls=[call()]),
-        ToolMessage("ok", tool_call_id="c1"),
-        AIMessage("好"),
-    ]
+    turn = [HumanMessage("你好"), CALLED, result("ok"), AIMessage("好")]
     assert encode_messages(turn * 500, TEXT_MODEL) == encode_messages(turn, TEXT_MODEL) * 500

@@ -10,49 +10,23 @@ from langchain_core.language_models import ModelProfile
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model, is_published, model_profile
 
-CONTEXT = {
-    "baidu/ernie-4.5-21b-a3b": 120_000,
-    "baidu/ernie-4.5-21b-a3b-thinking": 131_000,
-    "baidu/ernie-4.5-0.3b": 120_000,
-    "baidu/ernie-4.5-300b-a47b": 123_000,
-    "baidu/ernie-4.5-300b-a47b-paddle": 123_000,
-    "baidu/ernie-4.5-vl-28b-a3b": 30_000,
-    "baidu/ernie-4.5-vl-424b-a47b": 123_000,
-    "baidu/ernie-4-5-turbo-128k": 128_000,
-    "baidu/ernie-4-5-turbo-vl-32k": 32_000,
-    "baidu/ernie-4-5-8k-preview": 8_000,
-    "baidu/ernie-5.0": 128_000,
-    "baidu/ernie-5-0-thinking-latest": 128_000,
-    "baidu/ernie-5-0-thinking-preview": 128_000,
-    "baidu/ernie-x1-turbo-32k": 32_000,
-    "baidu/ernie-x1-1-preview": 64_000,
-}
-MEDIA = {
-    "baidu/ernie-4.5-vl-28b-a3b",
-    "baidu/ernie-4.5-vl-424b-a47b",
-    "baidu/ernie-4-5-turbo-vl-32k",
-    "baidu/ernie-5.0",
-}
-REASONING = {
-    "baidu/ernie-4.5-21b-a3b-thinking",
-    "baidu/ernie-5.0",
-    "baidu/ernie-5-0-thinking-latest",
-    "baidu/ernie-5-0-thinking-preview",
-    "baidu/ernie-x1-turbo-32k",
-    "baidu/ernie-x1-1-preview",
-}
-FUNCTION_CALLING = {
-    "baidu/ernie-4.5-21b-a3b",
-    "baidu/ernie-4.5-21b-a3b-thinking",
-    "baidu/ernie-4.5-300b-a47b",
-    "baidu/ernie-4.5-vl-28b-a3b",
-    "baidu/ernie-4.5-vl-424b-a47b",
-}
-ROUTED = {
-    "baidu/ernie-4.5-21b-a3b-thinking",
-    "baidu/ernie-4.5-300b-a47b",
-    "baidu/ernie-4.5-vl-424b-a47b",
-    "baidu/ernie-5.0",
+# The context, and what the model can do: see media, reason, call functions, be routed to a provider.
+FACTS = {
+    "baidu/ernie-4.5-21b-a3b": (120_000, {"tools"}),
+    "baidu/ernie-4.5-21b-a3b-thinking": (131_000, {"reasoning", "tools", "provider"}),
+    "baidu/ernie-4.5-0.3b": (120_000, set()),
+    "baidu/ernie-4.5-300b-a47b": (123_000, {"tools", "provider"}),
+    "baidu/ernie-4.5-300b-a47b-paddle": (123_000, set()),
+    "baidu/ernie-4.5-vl-28b-a3b": (30_000, {"media", "tools"}),
+    "baidu/ernie-4.5-vl-424b-a47b": (123_000, {"media", "tools", "provider"}),
+    "baidu/ernie-4-5-turbo-128k": (128_000, set()),
+    "baidu/ernie-4-5-turbo-vl-32k": (32_000, {"media"}),
+    "baidu/ernie-4-5-8k-preview": (8_000, set()),
+    "baidu/ernie-5.0": (128_000, {"media", "reasoning", "provider"}),
+    "baidu/ernie-5-0-thinking-latest": (128_000, {"reasoning"}),
+    "baidu/ernie-5-0-thinking-preview": (128_000, {"reasoning"}),
+    "baidu/ernie-x1-turbo-32k": (32_000, {"reasoning"}),
+    "baidu/ernie-x1-1-preview": (64_000, {"reasoning"}),
 }
 RELEASED = {
     "baidu/ernie-4.5-21b-a3b": "2025-06-30",
@@ -83,26 +57,26 @@ UNSUPPORTED_KEYS = (
 )
 
 
-@pytest.mark.parametrize("model", sorted(CONTEXT))
+@pytest.mark.parametrize("model", FACTS)
 def test_spec_and_profile_match_the_published_facts(model):
-    spec, profile = find_model(model), model_profile(model)
-    media, reasoning, is_ernie_5 = model in MEDIA, model in REASONING, model == ERNIE_5
+    spec, profile, (context, facts) = find_model(model), model_profile(model), FACTS[model]
+    media, reasoning, is_ernie_5 = "media" in facts, "reasoning" in facts, model == ERNIE_5
 
-    assert (spec.id, spec.known, spec.context) == (model, True, CONTEXT[model])
+    assert (spec.id, spec.known, spec.context) == (model, True, context)
     assert spec.parts == ({"text", "image_url", "file"} if media else {"text"})
     assert spec.reasoning is reasoning
-    assert spec.tools is (model in FUNCTION_CALLING)
+    assert spec.tools is ("tools" in facts)
     # Whether a reasoning model obeys a forced choice is not published, so it is not relied on.
     assert spec.forced_tool_choice is not reasoning
     assert spec.thinking_switch is spec.developer_role is spec.file_ids is is_ernie_5
     assert {"model", "messages", "max_tokens", "stream_options", "tools", "seed"} <= spec.fields
     assert not {"n", "logprobs", "user"} & spec.fields
-    assert ("provider" in spec.fields) is (model in ROUTED)
+    assert ("provider" in spec.fields) is ("provider" in facts)
     assert ERNIE_5_FIELDS & spec.fields == (ERNIE_5_FIELDS if is_ernie_5 else set())
     assert OLDER_FIELDS & spec.fields == (set() if is_ernie_5 else OLDER_FIELDS)
 
     expected = {
-        "max_input_tokens": CONTEXT[model],
+        "max_input_tokens": context,
         "reasoning_output": reasoning,
         **dict.fromkeys(("text_inputs", "text_outputs", "temperature", "structured_output"), True),
         **dict.fromkeys(MEDIA_KEYS, media),
@@ -115,12 +89,15 @@ def test_spec_and_profile_match_the_published_facts(model):
         expected["release_date"] = RELEASED[model]
     if model in OPEN_WEIGHTS:
         expected["open_weights"] = True
-    if model in FUNCTION_CALLING | {ERNIE_5}:
+    if "tools" in facts or is_ernie_5:
         expected |= {"tool_calling": True, "tool_call_streaming": True}
         expected["tool_choice"] = not reasoning
     known = set(typing.get_type_hints(ModelProfile))  # an older core has fewer
     expected = {key: value for key, value in expected.items() if key in known}
     assert {key: value for key, value in profile.items() if key != "name"} == expected
+
+
+VL_THINKING = "baidu/ernie-4.5-vl-28b-a3b-thinking"
 
 
 @pytest.mark.parametrize(
@@ -135,23 +112,9 @@ def test_spec_and_profile_match_the_published_facts(model):
         ("ernie-x1.1-preview", "baidu/ernie-x1-1-preview"),
         ("ernie-5.0-thinking-latest", "baidu/ernie-5-0-thinking-latest"),
         ("ernie-5-0", "baidu/ernie-5.0"),
-    ],
-)
-def test_find_model_accepts_every_name_of_a_model(name, model):
-    assert find_model(name) is find_model(model)
-    assert model_profile(name) == model_profile(model)
-
-
-VL_THINKING = "baidu/ernie-4.5-vl-28b-a3b-thinking"
-
-
-@pytest.mark.parametrize(
-    ("name", "model"),
-    [
         # As Baidu publishes them.
         ("baidu/ERNIE-4.5-21B-A3B-PT", DEFAULT_MODEL),
         ("PaddlePaddle/ERNIE-4.5-21B-A3B-Paddle", DEFAULT_MODEL),
-        ("baidu/ERNIE-4.5-21B-A3B-Thinking", "baidu/ernie-4.5-21b-a3b-thinking"),
         ("ERNIE-4.5-21B-A3B-Thinking-PT", "baidu/ernie-4.5-21b-a3b-thinking"),
         ("baidu/ERNIE-4.5-0.3B-PT", "baidu/ernie-4.5-0.3b"),
         ("baidu/ERNIE-4.5-300B-A47B-PT", "baidu/ernie-4.5-300b-a47b"),
@@ -181,7 +144,7 @@ VL_THINKING = "baidu/ernie-4.5-vl-28b-a3b-thinking"
         ("hosted_vllm/baidu/ERNIE-4.5-21B-A3B-PT", DEFAULT_MODEL),
     ],
 )
-def test_find_model_recognizes_names_of_open_weights(name, model):
+def test_a_model_is_found_by_each_of_its_names(name, model):
     assert find_model(name) is find_model(model)
     assert find_model(name).id == model
     assert model_profile(name) == model_profile(model)
@@ -231,4 +194,4 @@ def test_keys_that_an_older_core_does_not_know_are_left_out(monkeypatch):
 
 def test_each_profile_is_a_fresh_copy():
     model_profile(DEFAULT_MODEL)["max_input_tokens"] = 1
-    assert model_profile(DEFAULT_MODEL)["max_input_tokens"] == CONTEXT[DEFAULT_MODEL]
+    assert model_profile(DEFAULT_MODEL)["max_input_tokens"] == 120_000

@@ -74,59 +74,50 @@ def test_an_outcome_is_known_from_the_error_alone(error, outcome):
     assert classify(error) is outcome
 
 
-def test_what_was_refused_is_tried_as_often_as_the_limit_says():
-    assert waits(*[status(500)] * 4, max_retries=2) == [0.5, 1.0, None, None]
-    assert waits(*[status(500)] * 7, max_retries=6) == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, None]
-    assert waits(status(500), max_retries=0) == [None]
+DEAD, LOST = broken("stale_connection"), broken("response_headers")
+FAILED, LIMITED = status(500), status(429)
 
 
-def test_a_limit_of_requests_waits_longer():
-    assert waits(*[status(429)] * 7, max_retries=6) == [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, None]
-
-
-def test_an_unknown_outcome_is_tried_once_more_and_counts():
-    assert waits(broken("response_headers"), broken("response_body"), max_retries=5) == [0.5, None]
-    assert waits(status(500), broken("response_headers"), status(500), max_retries=2) == [
-        0.5,
-        1.0,
-        None,
-    ]
-    assert waits(status(504), status(504), max_retries=5) == [0.5, None]
-
-
-def test_a_dead_connection_costs_nothing_once():
-    assert waits(broken("stale_connection"), max_retries=0) == [0.0]
-    assert waits(broken("stale_connection"), status(500), status(500), status(500)) == [
-        0.0,
-        0.5,
-        1.0,
-        None,
-    ]
-    assert waits(
-        broken("stale_connection"), broken("stale_connection"), broken("stale_connection")
-    ) == [0.0, 0.5, None]
-
-
-def test_what_is_final_is_not_tried_again():
-    assert waits(status(400), max_retries=9) == [None]
+@pytest.mark.parametrize(
+    ("failed", "max_retries", "delays"),
+    [
+        ([FAILED] * 4, 2, [0.5, 1.0, None, None]),
+        ([FAILED] * 7, 6, [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, None]),
+        ([FAILED], 0, [None]),
+        # A limit of requests waits longer.
+        ([LIMITED] * 7, 6, [1.0, 2.0, 4.0, 8.0, 16.0, 16.0, None]),
+        # An unknown outcome is tried once more, and counts.
+        ([LOST, broken("response_body")], 5, [0.5, None]),
+        ([FAILED, LOST, FAILED], 2, [0.5, 1.0, None]),
+        ([status(504), status(504)], 5, [0.5, None]),
+        # A dead connection costs nothing once.
+        ([DEAD], 0, [0.0]),
+        ([DEAD, FAILED, FAILED, FAILED], 2, [0.0, 0.5, 1.0, None]),
+        ([DEAD, DEAD, DEAD], 2, [0.0, 0.5, None]),
+        # What is final is not tried again.
+        ([status(400)], 9, [None]),
+    ],
+)
+def test_what_is_tried_again_and_after_how_long(failed, max_retries, delays):
+    assert waits(*failed, max_retries=max_retries) == delays
 
 
 @pytest.mark.parametrize(("asked", "most"), [("0.1", 0.6), ("2", 4.0), ("30", 40.0), ("60", 70.0)])
-def test_what_the_server_asks_for_is_kept_and_never_shortened(asked, most):
+def test_retry_after_is_kept_and_never_shortened(asked, most):
     error = status(503, **{"retry-after": asked})
     assert waits(error, random=lambda: 0.0) == [float(asked)]
     assert waits(error, random=lambda: 1.0) == [most]
 
 
 @pytest.mark.parametrize("asked", ["60.1", "86400", "1e400"])
-def test_a_longer_wish_is_an_error_at_once(asked):
+def test_a_longer_retry_after_is_an_error_at_once(asked):
     error = status(429, **{"retry-after": asked})
     assert error.retry_after > MAX_RETRY_AFTER
     assert waits(error) == [None]
 
 
 @pytest.mark.parametrize("asked", ["0", "-1", "soon", "nan", ""])
-def test_a_wish_without_sense_is_not_heard(asked):
+def test_a_retry_after_without_sense_is_ignored(asked):
     assert waits(status(429, **{"retry-after": asked})) == [1.0]
 
 
@@ -137,29 +128,24 @@ def test_no_wait_goes_beyond_the_deadline():
     assert waits(status(503, **{"retry-after": "20"}), left=10.0) == [None]
 
 
-def test_the_tries_that_count_are_counted():
+def test_the_attempts_that_count_are_counted():
     retries = RetryState(5)
-    for error in (broken("stale_connection"), status(500), RateLimitError("slow")):
+    for error in (DEAD, FAILED, RateLimitError("slow")):
         retries.next_delay(error, left=FOREVER, random=lambda: 0.5)
     assert retries.used == 2
 
 
-@given(
-    st.lists(
-        st.sampled_from(
-            [status(500), status(429), broken("response_headers"), broken("stale_connection")]
-        )
-    ),
-    st.integers(0, 2000),
-    st.floats(0, 1),
-)
+ERRORS = st.sampled_from([FAILED, LIMITED, LOST, DEAD])
+
+
+@given(st.lists(ERRORS), st.integers(0, 2000), st.floats(0, 1))
 def test_a_call_ends_and_its_waits_stay_under_their_cap(failed, max_retries, chance):
     delays = waits(*failed, max_retries=max_retries, random=lambda: chance)
-    told = [delay for delay in delays if delay is not None]
-    assert all(0 <= delay <= 16 for delay in told)
-    assert len(told) <= max_retries + 1
+    retried = [delay for delay in delays if delay is not None]
+    assert all(0 <= delay <= 16 for delay in retried)
+    assert len(retried) <= max_retries + 1
 
 
-def test_a_try_far_down_the_line_still_waits_its_cap():
+def test_a_late_attempt_still_waits_its_cap():
     retries = RetryState(10_000, used=9_999)
     assert retries.next_delay(InternalServerError("x"), left=FOREVER, random=lambda: 1.0) == 8.0

@@ -1,9 +1,14 @@
 """The decoder of server-sent events against the WHATWG standard and against hostile streams."""
 
+import re
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie.errors import InvalidResponseError
+from tests.support.splits import single, split_at
 
 BOM = b"\xef\xbb\xbf"
 LONG_COMMENT = b":" + b"x" * 2048
@@ -60,30 +65,85 @@ STANDARD = {
     "json with newlines": (b'data: {"a":\ndata: 1}\n\n', messages(b'{"a":\n1}')),
     "colon in data": (b"data: a: b\n\ndata:a:b\n\n", messages(b"a: b", b"a:b")),
     "empty": (b"", []),
+    "lone bom": (BOM, []),
+    "nothing after an event": (b"data: 1\n\nevent: end\nid: 7\n: bye", messages(b"1")),
+    "end instead of a blank line": (b"data: 1\n\ndata: [DONE]", messages(b"1", b"[DONE]")),
+    "end after cr": (b"data: [DONE]\r", messages(b"[DONE]")),
 }  # fmt: skip
 
 
-def decode(stream, size=None):
-    decoder = SSEDecoder()
-    size = size or max(len(stream), 1)
-    pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-    return [event for piece in pieces for event in decoder.feed(piece)] + decoder.close()
+def decode(*parts, limit=2**20):
+    """Return the events, and whether the decoder refused the stream."""
+    decoder = SSEDecoder(max_event_bytes=limit)
+    events = []
+    try:
+        for part in parts:
+            events += decoder.feed(part)
+        events += decoder.close()
+    except InvalidResponseError:
+        return events, True
+    return events, False
 
 
 @pytest.mark.parametrize("name", STANDARD)
-def test_a_stream_is_read_as_the_standard_says(name):
+def test_a_stream_is_read_as_the_standard_says_wherever_it_is_cut(name):
     stream, events = STANDARD[name]
-    assert decode(stream) == events
+    assert decode(*single(stream)) == (events, False)
+    for at in range(len(stream) + 1):
+        assert decode(stream[:at], stream[at:]) == (events, False), at
 
 
-@pytest.mark.parametrize("name", STANDARD)
-def test_the_cut_between_two_reads_changes_nothing(name):
-    stream, events = STANDARD[name]
-    assert decode(stream, size=1) == events
-    for at in range(len(stream)):
-        decoder = SSEDecoder()
-        halves = [*decoder.feed(stream[:at]), *decoder.feed(stream[at:]), *decoder.close()]
-        assert halves == events, at
+# Words of which streams are made, so that random joins of them are nearly always interesting.
+WORDS = [
+    b"data", b"data:", b"data: ", b"data:  ", b"event: ping", b"event:", b"error: {", b"error:", b"id: 1", b"retry: 5",
+    b":", b": comment", b"Data: x", b" data: x", b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n",
+    b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\0", b"\xff", b"{}", b"[DONE]",
+    b'data: {"choices": []}\n\n', "data: 文心\n\n".encode(),
+]  # fmt: skip
+STREAMS = st.lists(st.sampled_from(WORDS) | st.binary(max_size=8), max_size=30).map(b"".join)
+CUTS = st.lists(st.integers(0, 200), max_size=12)
+
+
+def events_by_the_book(stream):
+    """Decode a whole stream in the standard's own words; its end counts as a blank line.
+
+    llama.cpp's field `error` with JSON in it is an event of this type.
+    """
+    events, data, kind = [], [], ""
+    for line in [*re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf")), b""]:
+        name, _, value = line.partition(b":")
+        value = value[1:] if value[:1] == b" " else value
+        if line == b"":
+            if data:
+                events.append(ServerSentEvent(kind or "message", b"\n".join(data)))
+            data, kind = [], ""
+        elif name == b"data":
+            data.append(value)
+        elif name == b"error" and value.startswith(b"{"):
+            data.append(value)
+            kind = "error"
+        elif name == b"event":
+            kind = value.decode("utf-8", "replace")
+    return events
+
+
+@given(STREAMS, CUTS)
+@example(b"data: 1\r\n\r\ndata: 2\r\n\r\n", [8, 9, 10])
+@example(b"\xef\xbb\xbfdata: 1\n\n", [1, 2])
+def test_any_split_gives_the_events_of_the_standard(stream, cuts):
+    expected = (events_by_the_book(stream), False)
+    assert decode(*split_at(stream, cuts)) == expected
+    assert decode(*single(stream)) == expected
+
+
+@given(STREAMS, CUTS, st.integers(len(BOM), 60))
+def test_any_split_is_refused_at_the_same_event(stream, cuts, limit):
+    whole = decode(stream, limit=limit)
+    assert decode(*split_at(stream, cuts), limit=limit) == whole
+    assert decode(*single(stream), limit=limit) == whole
+    events, refused = whole
+    expected = events_by_the_book(stream)
+    assert events == (expected[: len(events)] if refused else expected)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
@@ -92,36 +152,19 @@ def test_an_event_comes_with_the_first_byte_that_completes_it(end):
     assert decoder.feed(b"data: 1" + end) == []
     assert decoder.feed(end[:1]) == messages(b"1")
     assert decoder.feed(end[1:] + b"data: 2" + end + end[:1]) == messages(b"2")
-
-
-def test_the_end_of_the_stream_completes_an_event_without_blank_line():
-    for tail in (b"data: [DONE]", b"data: [DONE]\n", b"data: [DONE]\r"):
-        decoder = SSEDecoder()
-        assert decoder.feed(b"data: 1\n\n" + tail) == messages(b"1")
-        assert decoder.close() == messages(b"[DONE]")
-        assert decoder.close() == []
-
-
-def test_nothing_is_left_after_a_stream_that_ended_well():
-    decoder = SSEDecoder()
-    decoder.feed(b"data: 1\n\nevent: end\nid: 7\n: bye")
-    assert decoder.close() == []
-
-
-def test_a_lone_bom_is_no_event():
-    decoder = SSEDecoder()
-    assert decoder.feed(BOM) == []
-    assert decoder.close() == []
+    assert decoder.feed(b"data: 3") == []
+    assert [decoder.close(), decoder.close()] == [messages(b"3"), []]
 
 
 def test_a_long_event_comes_whole_from_small_pieces():
     value = bytes(range(97, 123)) * 40_000
-    assert decode(b"data: " + value + b"\n\n", size=1024) == messages(value)
+    stream = b"data: " + value + b"\n\n"
+    assert decode(*split_at(stream, range(0, len(stream), 1024))) == (messages(value), False)
 
 
 def test_many_events_come_from_one_piece():
     stream = b"".join(b"data: %d\n\n" % n for n in range(100_000))
-    assert decode(stream) == messages(*(b"%d" % n for n in range(100_000)))
+    assert decode(stream) == (messages(*(b"%d" % n for n in range(100_000))), False)
 
 
 ENDLESS = {
@@ -138,22 +181,13 @@ ENDLESS = {
 @pytest.mark.parametrize("name", ENDLESS)
 def test_what_has_no_end_is_refused_at_the_limit(name, size):
     stream = b"data: 1\n\n" + ENDLESS[name]
-    decoder = SSEDecoder(max_event_bytes=64)
-    events = []
-
-    def read():
-        for at in range(0, len(stream), size):
-            events.extend(decoder.feed(stream[at : at + size]))
-        decoder.close()
-
-    with pytest.raises(InvalidResponseError, match="longer than 64 bytes"):
-        read()
-    assert events == messages(b"1")
+    parts = split_at(stream, range(0, len(stream), size))
+    assert decode(*parts, limit=64) == (messages(b"1"), True)
 
 
 def test_a_refused_stream_stays_refused():
     decoder = SSEDecoder(max_event_bytes=8)
-    with pytest.raises(InvalidResponseError):
+    with pytest.raises(InvalidResponseError, match="longer than 8 bytes"):
         decoder.feed(b"data: 123456789")
     with pytest.raises(InvalidResponseError):
         decoder.feed(b"\n\ndata: 1\n\n")

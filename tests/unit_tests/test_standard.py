@@ -1,4 +1,4 @@
-"""LangChain's official unit suite, for a text model and a vision model."""
+"""LangChain's official unit suite."""
 
 from __future__ import annotations
 
@@ -7,44 +7,24 @@ from langchain_tests.unit_tests import ChatModelUnitTests
 
 from langchain_aimlernie import ChatAimlErnie
 
+MODEL = "baidu/ernie-4.5-21b-a3b"
 
-class UnitTests(ChatModelUnitTests):
-    model_name = "baidu/ernie-4.5-21b-a3b"
 
-    @property
-    def chat_model_class(self):
-        return ChatAimlErnie
+@pytest.mark.usefixtures("serializable")
+class TestChatAimlErnie(ChatModelUnitTests):
+    chat_model_class = ChatAimlErnie
+    has_tool_calling = True
+    has_structured_output = True
+    supports_json_mode = True
 
     @property
     def chat_model_params(self):
-        return {"model": self.model_name, "api_key": "test-key"}
+        return {"model": MODEL, "api_key": "test-key"}
 
     @property
     def init_from_env_params(self):
         return (
             {"AIMLAPI_API_KEY": "env-key", "AIMLAPI_API_BASE": "https://example.org/v1"},
-            {"model": self.model_name},
+            {"model": MODEL},
             {"api_key": "env-key", "base_url": "https://example.org/v1"},
         )
-
-    @property
-    def has_tool_calling(self):
-        return True
-
-    @property
-    def has_structured_output(self):
-        return True
-
-    @property
-    def supports_json_mode(self):
-        return True
-
-
-@pytest.mark.usefixtures("serializable")
-class TestPlainModel(UnitTests):
-    pass
-
-
-@pytest.mark.usefixtures("serializable")
-class TestVisionModel(UnitTests):
-    model_name = "baidu/ernie-4.5-vl-28b-a3b"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import functools
 import json
+import operator
 
 import pytest
 from hypothesis import given
@@ -8,14 +10,16 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessageChunk, message_chunk_to_message
 
 from langchain_aimlernie import errors
-from langchain_aimlernie._response import content_blocks as _blocks
+from langchain_aimlernie._response import content_blocks
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
+from tests.support.splits import single, split_at
 
-_blocks.register()
+content_blocks.register()
 HEADERS = {"x-inference-id": "inf-1", "content-type": "text/event-stream"}
 USAGE = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
 SPENT = {"usage": {"credits_used": 120, "usd_spent": 0.06}}
+ABOUT = {"id": "chatcmpl-1", "created": 1762343744, "model": "baidu/ernie"}
 DONE = b"data: [DONE]\n\n"
 
 
@@ -24,120 +28,72 @@ def event(payload) -> bytes:
 
 
 def delta(_finish=None, _index=0, **parts) -> bytes:
-    choice = {
-        "index": _index,
-        "delta": {"role": "assistant", "content": "", **parts},
-        "finish_reason": _finish,
-    }
-    return event(
-        {
-            "id": "chatcmpl-1",
-            "object": "chat.completion.chunk",
-            "created": 1762343744,
-            "model": "baidu/ernie",
-            "choices": [choice],
-        }
-    )
+    fields = {"role": "assistant", "content": "", **parts}
+    choice = {"index": _index, "delta": fields, "finish_reason": _finish}
+    return event({**ABOUT, "object": "chat.completion.chunk", "choices": [choice]})
 
 
-def call(index, arguments, call_id="1", name="weather") -> bytes:
-    function = {"name": name, "arguments": arguments}
-    return delta(
-        tool_calls=[{"index": index, "id": call_id, "type": "function", "function": function}]
-    )
+def function_call(arguments, call_id="1") -> dict:
+    return {"id": call_id, "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+
+def call(index, arguments, call_id="1") -> bytes:
+    return delta(tool_calls=[{"index": index, **function_call(arguments, call_id)}])
 
 
 LAST = event({"id": "chatcmpl-1", "choices": [], "usage": USAGE, "meta": SPENT})
-
 TEXT = [delta(content="Hel"), delta(content="lo"), delta("stop"), LAST, DONE]
 FULL = [
-    b"\xef\xbb\xbf: comment\r\n\r\n",
-    delta(),
-    delta(reasoning_content="let me "),
-    delta(reasoning_content="think"),
-    delta(content="\n你"),
-    delta(content="好 \u2028 😀"),
-    call(0, '{"city":', "1"),
-    call(1, '{"city":', "2"),
-    call(0, ' "Köln"}', "1"),
-    call(1, ' "北京"}', "2"),
-    delta("tool_calls"),
-    LAST,
-    DONE,
+    *(b"\xef\xbb\xbf: comment\r\n\r\n", delta()),
+    *(delta(reasoning_content="let me "), delta(reasoning_content="think")),
+    *(delta(content="\n你"), delta(content="好 \u2028 😀")),
+    *(call(0, '{"city":', "1"), call(1, '{"city":', "2")),
+    *(call(0, ' "Köln"}', "1"), call(1, ' "北京"}', "2")),
+    *(delta("tool_calls"), LAST, DONE),
 ]
 
 
 def decode(parts, headers=None):
     decoder = StreamDecoder(HEADERS if headers is None else headers, model="asked")
-    chunks = [chunk for part in parts for chunk in decoder.feed(part)]
-    chunks += decoder.close()
-    return chunks
+    return [*(chunk for part in parts for chunk in decoder.feed(part)), *decoder.close()]
 
 
 def merged(chunks) -> AIMessageChunk:
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole += chunk
-    return whole.message
+    return functools.reduce(operator.add, chunks).message
 
 
-def test_a_stream_ends_as_the_same_message_as_a_json_answer():
-    completion = {
-        "id": "chatcmpl-1",
-        "created": 1762343744,
-        "model": "baidu/ernie",
-        "choices": [
-            {
-                "index": 0,
-                "message": {
-                    "role": "assistant",
-                    "content": "\n你好 \u2028 😀",
-                    "reasoning_content": "let me think",
-                    "tool_calls": [
-                        {
-                            "id": str(i + 1),
-                            "type": "function",
-                            "function": {"name": "weather", "arguments": f'{{"city": "{city}"}}'},
-                        }
-                        for i, city in enumerate(["Köln", "北京"])
-                    ],
-                },
-                "finish_reason": "tool_calls",
-            }
-        ],
-        "usage": USAGE,
-        "meta": SPENT,
-    }
+def test_a_stream_ends_as_the_same_message_as_a_json_completion():
+    calls = [function_call('{"city": "Köln"}', "1"), function_call('{"city": "北京"}', "2")]
+    text = {"content": "\n你好 \u2028 😀", "reasoning_content": "let me think"}
+    message = {"role": "assistant", **text, "tool_calls": calls}
+    choices = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
+    completion = {**ABOUT, "choices": choices, "usage": USAGE, "meta": SPENT}
     result = decode_completion(json.dumps(completion).encode(), HEADERS, model="asked")
     assert message_chunk_to_message(merged(decode(FULL))) == result.generations[0].message
 
 
-def test_each_piece_is_a_chunk_and_the_last_one_ends_the_stream():
+def test_each_delta_is_a_chunk_and_the_last_one_ends_the_stream():
     chunks = decode(TEXT)
     assert [chunk.text for chunk in chunks] == ["Hel", "lo", ""]
     assert [chunk.message.chunk_position for chunk in chunks] == [None, None, "last"]
     assert {chunk.message.id for chunk in chunks} == {None}, "core gives them the run's"
     assert [chunk.message.usage_metadata is not None for chunk in chunks] == [False, False, True]
-    told = [chunk.message.response_metadata for chunk in chunks]
-    assert told[0] == told[1] == {"model_provider": "aimlernie"}
-    assert told[2]["id"] == "chatcmpl-1"
-    assert told[2]["credits_used"] == 120
-    assert told[2]["usd_spent"] == 0.06
-    assert told[2]["finish_reason"] == "stop"
+    first, second, last = (chunk.message.response_metadata for chunk in chunks)
+    assert first == second == {"model_provider": "aimlernie"}
+    assert (last["id"], last["finish_reason"]) == ("chatcmpl-1", "stop")
+    assert (last["credits_used"], last["usd_spent"]) == (120, 0.06)
 
 
 @given(st.data())
 def test_any_split_of_the_bytes_gives_the_same_message(data):
     stream = b"".join(data.draw(st.sampled_from([TEXT, FULL])))
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=12)))
-    parts = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
-    assert merged(decode(parts)) == merged(decode([stream]))
+    cuts = data.draw(st.lists(st.integers(0, len(stream)), max_size=12))
+    assert merged(decode(split_at(stream, cuts))) == merged(decode([stream]))
 
 
 def test_every_single_byte_can_come_alone():
     stream = b"".join(FULL)
-    parts = [stream[i : i + 1] for i in range(len(stream))]
-    assert merged(decode(parts)) == merged(decode([stream]))
+    assert merged(decode(single(stream))) == merged(decode([stream]))
 
 
 def test_running_totals_end_as_the_last_one():
@@ -157,22 +113,28 @@ def test_running_totals_end_as_the_last_one():
     assert message.response_metadata["credits_used"] == 4.5
 
 
+LATE = [delta("stop"), delta("stop"), DONE, DONE, delta(content="late"), b"data: junk\n\n"]
+
+
 @pytest.mark.parametrize(
-    "ending",
+    ("ending", "reason"),
     [
-        [delta("stop"), DONE],
-        [delta("stop")],
-        [DONE],
-        [delta("stop"), delta("stop"), DONE, DONE, delta(content="late"), b"data: junk\n\n"],
-        [b"data: [DONE]"],
-        [delta("stop").rstrip()],
+        ([delta("stop"), DONE], "stop"),
+        ([delta("stop")], "stop"),
+        ([DONE], None),
+        (LATE, "stop"),
+        ([b"data: [DONE]"], None),
+        ([delta("stop").rstrip()], "stop"),
+        # A finish reason counts without a delta.
+        ([event({"choices": [{"index": 0, "delta": None, "finish_reason": "stop"}]})], "stop"),
+        ([event({"choices": [{"index": 0, "finish_reason": "stop"}]})], "stop"),
+        ([event({"choices": [{"delta": {"content": None}, "finish_reason": "stop"}]})], "stop"),
     ],
 )
-def test_a_stream_has_ended_with_a_finish_reason_or_done(ending):
+def test_a_stream_has_ended_with_a_finish_reason_or_done(ending, reason):
     message = merged(decode([delta(content="hi"), *ending]))
-    assert message.content == "hi"
-    assert message.chunk_position == "last"
-    assert message.response_metadata.get("finish_reason") in ("stop", None)
+    assert (message.content, message.chunk_position) == ("hi", "last")
+    assert message.response_metadata.get("finish_reason") == reason
 
 
 def test_a_stream_that_breaks_off_is_an_error_with_what_came():
@@ -182,8 +144,7 @@ def test_a_stream_that_breaks_off_is_an_error_with_what_came():
         list(decoder.close())
     assert [chunk.text for chunk in chunks] == ["half an ", ""]
     partial = caught.value.partial
-    assert partial.content == "half an "
-    assert partial.tool_calls == []
+    assert (partial.content, partial.tool_calls) == ("half an ", [])
     assert partial.invalid_tool_calls[0]["args"].startswith('{"path": "/us')
     assert caught.value.inference_id == "inf-1"
 
@@ -197,15 +158,14 @@ def test_a_stream_that_is_cut_inside_an_event_is_interrupted():
 
 
 @pytest.mark.parametrize("stream", [b"", b": comment\n\n", DONE, b"retry: 5\n\n", b"id: 1\n\n"])
-def test_a_stream_without_an_event_of_an_answer_is_no_answer(stream):
+def test_a_stream_without_an_event_of_a_completion_is_an_error(stream):
     with pytest.raises(errors.InvalidResponseError, match="without any event"):
         decode([stream])
 
 
-def test_an_empty_answer_is_one_chunk():
+def test_an_empty_completion_is_one_chunk():
     (chunk,) = decode([delta(), delta("stop"), DONE])
-    assert chunk.message.content == ""
-    assert chunk.message.chunk_position == "last"
+    assert (chunk.message.content, chunk.message.chunk_position) == ("", "last")
 
 
 @pytest.mark.parametrize(
@@ -219,45 +179,29 @@ def test_an_empty_answer_is_one_chunk():
         event({"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]}),
     ],
 )
-def test_what_came_before_a_broken_event_is_told_before_its_error(broken):
+def test_what_came_before_a_broken_event_comes_before_its_error(broken):
     decoder = StreamDecoder(HEADERS, model="asked")
-    told = []
+    texts = []
     with pytest.raises(errors.AimlErnieError):
-        told.extend(chunk.text for chunk in decoder.feed(delta(content="hi") + broken))
+        texts.extend(chunk.text for chunk in decoder.feed(delta(content="hi") + broken))
+    assert texts == ["hi"]
     assert decoder.partial.content == "hi"
 
 
-def test_null_events_are_passed_over():
-    assert merged(decode([b"data: null\n\n", *TEXT])).content == "Hello"
-
-
 @pytest.mark.parametrize(
-    "choice",
-    [
-        {"index": 0, "delta": None, "finish_reason": "stop"},
-        {"index": 0, "finish_reason": "stop"},
-        {"delta": {"content": None}, "finish_reason": "stop"},
-    ],
+    "empty",
+    [b"data: null\n\n", *(event({"id": "1", "choices": c}) for c in (None, [], "x", [None]))],
 )
-def test_a_finish_reason_counts_without_a_delta(choice):
-    message = merged(decode([delta(content="hi"), event({"choices": [choice]}), DONE]))
-    assert message.response_metadata["finish_reason"] == "stop"
+def test_events_without_choices_are_no_error(empty):
+    assert merged(decode([empty, *TEXT])).content == "Hello"
 
 
-@pytest.mark.parametrize("choices", [None, [], "x", [None]])
-def test_events_without_choices_are_no_error(choices):
-    assert merged(decode([event({"id": "1", "choices": choices}), *TEXT])).content == "Hello"
-
-
-def test_a_json_answer_to_a_stream_is_taken():
-    completion = {
-        "id": "chatcmpl-1",
-        "model": "m",
-        "choices": [{"index": 0, "message": {"content": "whole"}, "finish_reason": "stop"}],
-        "usage": USAGE,
-    }
-    data = json.dumps(completion).encode()
-    message = merged(decode([data[:9], data[9:]], {"content-type": "application/json"}))
+@pytest.mark.parametrize("space", [b"", b"\n", b" \r\n\t", b"\xef\xbb\xbf\n"])
+@pytest.mark.parametrize("headers", [{}, {"content-type": "application/json"}])
+def test_a_json_completion_to_a_stream_is_accepted(space, headers):
+    choices = [{"index": 0, "message": {"content": "whole"}, "finish_reason": "stop"}]
+    data = json.dumps({**ABOUT, "choices": choices, "usage": USAGE}).encode()
+    message = merged(decode([space, data[:9], data[9:]], headers))
     assert message.content == "whole"
     assert message.usage_metadata["total_tokens"] == 14
     assert message.response_metadata["finish_reason"] == "stop"
@@ -276,31 +220,24 @@ def test_a_page_is_no_stream():
 def test_a_second_choice_is_left_out_with_a_warning():
     parts = [delta(content="A"), delta(_index=1, content="B"), delta(content="A"), *TEXT[2:]]
     with pytest.warns(UserWarning, match="several choices"):
-        message = merged(decode(parts))
-    assert message.content == "AA"
+        assert merged(decode(parts)).content == "AA"
 
 
 def test_half_an_emoji_waits_for_its_other_half():
-    chunks = decode(
-        [
-            rb'data: {"id":"1","choices":[{"delta":{"content":"a\ud83d"}}]}' + b"\n\n",
-            rb'data: {"id":"1","choices":[{"delta":{"content":"\ude00b"}}]}' + b"\n\n",
-            rb'data: {"id":"1","choices":[{"delta":{"content":"\ud83d"}}]}' + b"\n\n",
-            delta("stop"),
-            DONE,
-        ]
-    )
+    texts = (rb"a\ud83d", rb"\ude00b", rb"\ud83d")
+    parts = [b'data: {"choices":[{"delta":{"content":"' + text + b'"}}]}\n\n' for text in texts]
+    chunks = decode([*parts, delta("stop"), DONE])
     assert [chunk.text for chunk in chunks] == ["a", "😀b", "\ufffd", ""]
 
 
 def test_thoughts_inside_the_text_are_streamed_as_reasoning():
-    parts = [delta(content=piece) for piece in ["<th", "ink>h", "m</thi", "nk>yes"]]
+    parts = [delta(content=text) for text in ["<th", "ink>h", "m</thi", "nk>yes"]]
     message = merged(decode([*parts, delta("stop"), DONE]))
     assert message.content == "yes"
     assert message.additional_kwargs["reasoning_content"] == "hm"
 
 
-def test_logprobs_are_told_with_their_token_and_joined():
+def test_logprobs_come_with_their_token_and_are_joined():
     def with_logprobs(token):
         choice = {"delta": {"content": token}, "logprobs": {"content": [{"token": token}]}}
         return event({"id": "1", "choices": [choice]})
@@ -312,8 +249,7 @@ def test_logprobs_are_told_with_their_token_and_joined():
 def test_only_events_that_carry_something_are_counted():
     decoder = StreamDecoder(HEADERS, model="asked")
     list(decoder.feed(b": comment\n\n" + delta() + b"data: null\n\n"))
-    assert decoder.events == 0
-    assert decoder.partial is None
+    assert (decoder.events, decoder.partial) == (0, None)
     for event_count, text in enumerate("abc", 1):
         list(decoder.feed(delta(content=text)))
         assert decoder.events == event_count
@@ -322,22 +258,11 @@ def test_only_events_that_carry_something_are_counted():
 
 
 def test_chunks_of_one_stream_have_blocks_of_stable_names():
-    whole = None
-    for chunk in decode(FULL):
-        part = chunk.message
-        part.content = part.content_blocks
-        part.response_metadata["output_version"] = "v1"
-        whole = part if whole is None else whole + part
-    blocks = [(block["type"], block.get("index")) for block in whole.content]
-    assert [kind for kind, _ in blocks] == ["reasoning", "text", "tool_call", "tool_call"]
-    assert whole.content[1]["text"] == "\n你好 \u2028 😀"
-    assert [block["args"]["city"] for block in whole.content[2:]] == ["Köln", "北京"]
-
-
-@pytest.mark.parametrize("space", [b"\n", b" \r\n\t", b"\xef\xbb\xbf\n"])
-def test_white_space_may_come_before_a_json_completion(space):
-    decoder = StreamDecoder({}, model="m")
-    body = json.dumps({"choices": [{"index": 0, "message": {"content": "Hi"}}]}).encode()
-    chunks = [chunk for part in (space, body) for chunk in decoder.feed(part)]
-    chunks += decoder.close()
-    assert merged(chunks).content == "Hi"
+    messages = [chunk.message for chunk in decode(FULL)]
+    for message in messages:
+        message.content = message.content_blocks
+        message.response_metadata["output_version"] = "v1"
+    blocks = functools.reduce(operator.add, messages).content
+    assert [block["type"] for block in blocks] == ["reasoning", "text", "tool_call", "tool_call"]
+    assert blocks[1]["text"] == "\n你好 \u2028 😀"
+    assert [block["args"]["city"] for block in blocks[2:]] == ["Köln", "北京"]

@@ -1,4 +1,4 @@
-"""What the local server answers over real sockets, and what it keeps of it."""
+"""What the local server sends over real sockets, and what it keeps of it."""
 
 import json
 from decimal import Decimal
@@ -7,79 +7,36 @@ import httpx
 import pytest
 
 from langchain_aimlernie.testing import ErnieServer
+from tests.support.local_server import CHAT, TEXT, body, deltas, events
 
-TEXT = "baidu/ernie-4.5-21b-a3b"
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
 FIVE = "baidu/ernie-5.0"
 PREFIX = "[local ErnieServer, not ERNIE]"
-CHAT = "/chat/completions"
-WEATHER = {
-    "type": "function",
-    "function": {
-        "name": "get_weather",
-        "parameters": {
-            "type": "object",
-            "properties": {"location": {"type": "string"}},
-            "required": ["location"],
-        },
-    },
-}
-
-
-@pytest.fixture
-def client(ernie_server):
-    headers = {"authorization": f"Bearer {ernie_server.api_key}"}
-    with httpx.Client(base_url=ernie_server.base_url, headers=headers, trust_env=False) as client:
-        yield client
-
-
-def body(text="Hello", model=TEXT, **fields):
-    return {"model": model, "messages": [{"role": "user", "content": text}], **fields}
-
-
-def events(response):
-    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
-    assert lines.pop() == "[DONE]"
-    return [json.loads(line) for line in lines]
-
-
-def deltas(response):
-    return [choice["delta"] for event in events(response) for choice in event["choices"]]
+LOCATION = {"type": "object", "properties": {"location": {"type": "string"}}}
+WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": LOCATION}}
 
 
 def test_json_response_has_the_documented_format(client):
     response = client.post(CHAT, json=body("Hi"))
-    answer = response.json()
+    completion = response.json()
     assert response.headers["content-type"].startswith("application/json")
-    assert answer["object"] == "chat.completion"
-    assert answer["model"] == TEXT
-    assert answer["system_fingerprint"] == "local-ErnieServer"
-    assert answer["choices"] == [
-        {
-            "index": 0,
-            "message": {
-                "role": "assistant",
-                "content": f"{PREFIX} You said: Hi",
-                "refusal": None,
-                "annotations": None,
-                "audio": None,
-                "tool_calls": None,
-            },
-            "finish_reason": "stop",
-            "logprobs": None,
-        }
-    ]
-    usage = answer["usage"]
+    assert (completion["object"], completion["model"]) == ("chat.completion", TEXT)
+    assert completion["system_fingerprint"] == "local-ErnieServer"
+    unset = dict.fromkeys(("refusal", "annotations", "audio", "tool_calls"))
+    message = {"role": "assistant", "content": f"{PREFIX} You said: Hi", **unset}
+    choice = {"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}
+    assert completion["choices"] == [choice]
+    usage = completion["usage"]
     assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
     assert usage["prompt_tokens_details"]["cached_tokens"] == 0
     assert usage["completion_tokens_details"]["reasoning_tokens"] == 0
 
 
 def test_the_price_is_in_meta_and_in_headers_of_json_alone(client):
-    answer = client.post(CHAT, json=body())
-    price = answer.json()["meta"]["usage"]
-    assert answer.headers["x-aimlapi-credits-used"] == str(price["credits_used"])
-    assert Decimal(answer.headers["x-aimlapi-usd-spent"]) == Decimal(str(price["usd_spent"]))
+    response = client.post(CHAT, json=body())
+    price = response.json()["meta"]["usage"]
+    assert response.headers["x-aimlapi-credits-used"] == str(price["credits_used"])
+    assert Decimal(response.headers["x-aimlapi-usd-spent"]) == Decimal(str(price["usd_spent"]))
     streamed = client.post(CHAT, json=body(stream=True))
     assert "x-aimlapi-credits-used" not in streamed.headers
     assert events(streamed)[-1]["meta"]["usage"] == price
@@ -89,10 +46,11 @@ def test_every_delta_has_role_and_content_and_the_text_is_that_of_json(client):
     whole = client.post(CHAT, json=body()).json()["choices"][0]["message"]["content"]
     response = client.post(CHAT, json=body(stream=True))
     assert response.headers["content-type"].startswith("text/event-stream")
-    pieces = deltas(response)
-    assert all(delta["role"] == "assistant" for delta in pieces)
-    assert "".join(delta["content"] for delta in pieces) == whole
-    assert len(pieces) > 8
+    assert response.text.endswith("data: [DONE]\n\n")
+    parts = deltas(response)
+    assert all(delta["role"] == "assistant" for delta in parts)
+    assert "".join(delta["content"] for delta in parts) == whole
+    assert len(parts) > 8
 
 
 def test_usage_comes_last_in_a_stream_and_only_if_requested(client):
@@ -127,23 +85,18 @@ def test_every_fragment_of_a_call_repeats_its_name(client, ernie_server):
 def test_reasoning_precedes_the_text(client, model):
     message = client.post(CHAT, json=body(model=model)).json()["choices"][0]["message"]
     assert message["reasoning_content"].startswith(PREFIX)
-    pieces = deltas(client.post(CHAT, json=body(model=model, stream=True)))
-    thoughts = [delta.get("reasoning_content", "") for delta in pieces]
+    parts = deltas(client.post(CHAT, json=body(model=model, stream=True)))
+    thoughts = [delta.get("reasoning_content", "") for delta in parts]
     assert "".join(thoughts) == message["reasoning_content"]
-    first_text = next(index for index, delta in enumerate(pieces) if delta["content"])
+    first_text = next(index for index, delta in enumerate(parts) if delta["content"])
     assert not any(thoughts[first_text:])
 
 
 def test_every_response_says_that_it_is_local_and_has_its_own_id(client):
-    paths = [
-        client.post(CHAT, json=body()),
-        client.post(CHAT, json=body(stream=True)),
-        client.post(CHAT, json={}),
-        client.get("/models"),
-        client.get("/nowhere"),
-    ]
-    assert all("not the AI/ML API" in each.headers["x-aimlernie-local"] for each in paths)
-    assert len({each.headers["x-inference-id"] for each in paths}) == len(paths)
+    posts = [client.post(CHAT, json=each) for each in (body(), body(stream=True), {})]
+    responses = [*posts, client.get("/models"), client.get("/nowhere")]
+    assert all("not the AI/ML API" in each.headers["x-aimlernie-local"] for each in responses)
+    assert len({each.headers["x-inference-id"] for each in responses}) == 5
 
 
 @pytest.mark.parametrize(
@@ -155,26 +108,22 @@ def test_a_client_request_id_comes_back_if_it_is_one(client, sent, echoed):
     assert response.headers.get("x-client-request-id") == (sent if echoed else None)
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [({}, 200), ({"authorization": "Bearer wrong"}, 401), ({"authorization": ""}, 401)],
-)
-def test_a_key_is_needed_to_chat(client, sent, status):
-    assert client.post(CHAT, json=body(), headers=sent).status_code == status
-
-
-def test_server_without_a_key_accepts_every_client():
+@pytest.mark.parametrize("sent", ["Bearer wrong", ""])
+def test_a_key_is_needed_to_chat_unless_the_server_has_none(client, sent):
+    headers = {"authorization": sent}
+    assert client.post(CHAT, json=body(), headers=headers).status_code == 401
     with ErnieServer(api_key=None) as server:
-        assert httpx.post(server.base_url + CHAT, json=body()).status_code == 200
+        assert httpx.post(server.base_url + CHAT, json=body(), headers=headers).status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [("GET", CHAT, 404), ("POST", "/models", 404), ("GET", "/x", 404), ("HEAD", "/models", 404)],
+    ("method", "path"),
+    [("GET", CHAT), ("POST", "/models"), ("GET", "/x"), ("HEAD", "/models")],
 )
-def test_other_paths_are_not_found(client, ernie_server, method, path, status):
-    response = client.request(method, path)
-    assert response.status_code == status
+def test_other_paths_and_models_are_not_found(client, ernie_server, method, path):
+    assert client.request(method, path).status_code == 404
+    response = client.post(CHAT, json=body(model="gpt-4o"))
+    assert (response.status_code, response.json()["status"]) == (404, 404)
     assert client.post(CHAT, json=body()).status_code == 200
     assert ernie_server.connections_total == 1
 
@@ -216,38 +165,25 @@ def test_ids_are_unique_across_servers():
     assert len(ids) == 8
 
 
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'"x"',
-        b"\xff",
-        b"\xef\xbb\xbf{}",
-        b'{"model": NaN}',
-        b"[" * 100_000,
-        b'{"model": 7}',
-        b'{"seed": ' + b"9" * 5_000 + b"}",
-    ],
-)
+NO_OBJECTS = [
+    *(b"", b"{", b"[]", b'"x"', b"\xff", b"\xef\xbb\xbf{}", b'{"model": NaN}', b"[" * 100_000),
+    *(b'{"model": 7}', b'{"seed": ' + b"9" * 5_000 + b"}"),
+]
+
+
+@pytest.mark.parametrize("raw", NO_OBJECTS)
 def test_body_that_is_not_a_json_object_is_rejected(client, raw):
     response = client.post(CHAT, content=raw)
     assert response.status_code == 400
     assert response.json()["message"].startswith("Body validation error!")
 
 
-def test_a_model_that_is_not_served_is_not_found(client):
-    response = client.post(CHAT, json=body(model="gpt-4o"))
-    assert (response.status_code, response.json()["status"]) == (404, 404)
-
-
 def test_more_models_are_served_like_the_one_they_name():
     with ErnieServer(api_key=None, models={"my/ernie": FIVE}) as server:
-        answer = httpx.post(server.base_url + CHAT, json=body(model="my/ernie")).json()
+        completion = httpx.post(server.base_url + CHAT, json=body(model="my/ernie")).json()
         listed = httpx.get(server.base_url + "/models", params={"id": "my/ernie"}).json()["data"]
-    assert answer["model"] == "my/ernie"
-    assert answer["choices"][0]["message"]["reasoning_content"]
+    assert completion["model"] == "my/ernie"
+    assert completion["choices"][0]["message"]["reasoning_content"]
     assert [each["id"] for each in listed] == ["my/ernie"]
 
 
@@ -297,12 +233,8 @@ def test_requests_can_be_read_back(client, ernie_server):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_unknown_field_is_a_violation_and_still_answered(client, ernie_server, stream):
-    given = body(
-        openai_api_key="x",
-        top_k=3,
-        stream=stream,
-        messages=[{"role": "user", "content": "hi", "mood": "good"}],
-    )
+    given = body(openai_api_key="x", top_k=3, stream=stream)
+    given["messages"][0]["mood"] = "good"
     assert client.post(CHAT, json=given).status_code == 200
     assert ernie_server.violations == [
         "openai_api_key: not known here, and ignored",
@@ -324,6 +256,61 @@ def test_reset_clears_requests_and_replies(client, ernie_server):
 
 
 def test_same_request_gets_the_same_response(client):
-    answers = [client.post(CHAT, json=body("Tell me a story")).json() for _ in range(2)]
-    assert answers[0].pop("id") != answers[1].pop("id")
-    assert answers[0] == answers[1]
+    first, second = (client.post(CHAT, json=body("Tell me a story")).json() for _ in range(2))
+    assert first.pop("id") != second.pop("id")
+    assert first == second
+
+
+# `GET /models`
+
+
+@pytest.mark.parametrize("asked", [TEXT, TEXT.removeprefix("baidu/")])
+def test_models_are_found_by_id_and_alias_without_a_key(ernie_server, asked):
+    response = httpx.get(ernie_server.base_url + "/models", params={"id": asked})
+    (model,) = response.json()["data"]
+    assert model["id"] == TEXT
+    assert model["info"]["contextLength"] == 120_000
+    assert "made up" in model["info"]["description"]
+    assert not {"pricing", "modalities", "capabilities"} & set(model)
+
+
+@pytest.mark.parametrize(
+    ("query", "keys"),
+    [
+        ("include=pricing,capabilities", {"pricing", "capabilities"}),
+        ("include=pricing&include=modalities", {"pricing", "modalities"}),
+        ("include=all", {"pricing", "capabilities", "modalities"}),
+        ("details=1", {"pricing", "capabilities", "modalities"}),
+        ("include=nonsense&foo=bar", set()),
+    ],
+)
+def test_sections_of_models_are_included_as_requested(client, query, keys):
+    data = client.get(f"/models?{query}").json()["data"]
+    assert len(data) == 15
+    shown = {"pricing", "capabilities", "modalities"}
+    assert all(shown & set(model) == keys for model in data)
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("input_modalities=image", 4),
+        ("output_modalities=image", 0),
+        ("modalities=file", 4),
+        ("capabilities=reasoning,tools", 10),
+        ("capabilities=tools&input_modalities=image", 2),
+        ("type=openai/chat-completions", 15),
+        ("tags=playground:video", 0),
+        ("id=ernie-5.0,baidu/ernie-4.5-0.3b", 2),
+    ],
+)
+def test_models_are_filtered_as_documented(client, query, count):
+    assert len(client.get(f"/models?{query}").json()["data"]) == count
+
+
+def test_an_unchanged_catalogue_is_not_sent_again(client):
+    etag = client.get("/models").headers["etag"]
+    again = client.get("/models", headers={"if-none-match": f'"other", {etag}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", etag)
+    other = client.get("/models?include=all", headers={"if-none-match": etag})
+    assert other.status_code == 200

@@ -3,12 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from langchain_core.messages import (
-    AIMessage,
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-)
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
 from langchain_aimlernie._tokens import count_message_tokens, count_tokens
@@ -35,10 +30,15 @@ BILLED = {
     "aspects of mankind interest you the most?",
 }
 CALL = {"name": "get_weather", "args": {"city": "Paris"}, "id": "call_1"}
+BROKEN = {"name": "get_weather", "args": '{"city": ', "id": "call_1", "error": None}
 
 
 def prompt_tokens(*messages, **kwargs):
     return count_message_tokens(messages, **kwargs)
+
+
+def tokens_of(*content):
+    return prompt_tokens(HumanMessage(list(content)))
 
 
 @pytest.mark.parametrize(("billed", "text"), BILLED.items(), ids=map(str, BILLED))
@@ -93,9 +93,9 @@ def test_any_text_has_a_count_and_more_text_has_no_less(text, more):
     assert count_tokens(text + " " + more) + 2 >= count_tokens(text)
 
 
-def test_a_long_run_of_anything_is_counted():
-    for character in "aA0.\n 文ж😀\u0e01":
-        assert count_tokens(character * 200_000) >= 20_000
+@pytest.mark.parametrize("character", "aA0.\n 文ж😀\u0e01")
+def test_a_long_run_of_anything_is_counted(character):
+    assert count_tokens(character * 200_000) >= 20_000
 
 
 def test_each_part_of_a_conversation_adds_to_the_count():
@@ -109,85 +109,83 @@ def test_each_part_of_a_conversation_adds_to_the_count():
     counts = [prompt_tokens(*messages[:end]) for end in range(len(messages) + 1)]
     assert counts == sorted(set(counts))
     assert prompt_tokens(*messages, tools=[TOOL]) >= counts[-1] + 20
-
-
-def test_a_name_is_counted():
     assert prompt_tokens(HumanMessage("Hi", name="Grace")) > prompt_tokens(HumanMessage("Hi"))
+    assert prompt_tokens(AIMessage("", invalid_tool_calls=[BROKEN])) > prompt_tokens(AIMessage(""))
 
 
 def test_tool_calls_count_once_in_whatever_form_they_come():
-    plain = AIMessage("", tool_calls=[CALL])
-    blocks = [
-        {"type": "tool_use", "name": "get_weather", "input": {"city": "Paris"}, "id": "call_1"},
-        {"type": "tool_call", **CALL},
-    ]
-    assert prompt_tokens(AIMessage(blocks, tool_calls=[CALL])) == prompt_tokens(plain)
-    broken = {"name": "get_weather", "args": '{"city": ', "id": "call_1", "error": None}
-    assert prompt_tokens(AIMessage("", invalid_tool_calls=[broken])) > prompt_tokens(AIMessage(""))
-
-
-def test_text_counts_the_same_in_every_form():
-    count = prompt_tokens(HumanMessage("How are you?"))
-    for block in (
-        "How are you?",
-        {"type": "text", "text": "How are you?"},
-        {"type": "input_text", "text": "How are you?"},
-        {"type": "refusal", "refusal": "How are you?"},
-    ):
-        assert prompt_tokens(HumanMessage([block])) == count
-
-
-def test_reasoning_is_not_counted_as_it_is_not_sent():
-    reasoned = AIMessage(
-        [
-            {"type": "reasoning", "reasoning": "Let me think. " * 100},
-            {"type": "thinking", "thinking": "Let me think. " * 100, "signature": "abc"},
-            {"type": "text", "text": "Fine."},
-        ],
-        additional_kwargs={"reasoning_content": "Let me think. " * 100},
-    )
-    assert prompt_tokens(reasoned) == prompt_tokens(AIMessage("Fine."))
+    of_anthropic = {
+        "type": "tool_use",
+        "name": "get_weather",
+        "input": CALL["args"],
+        "id": "call_1",
+    }
+    message = AIMessage([of_anthropic, {"type": "tool_call", **CALL}], tool_calls=[CALL])
+    assert prompt_tokens(message) == prompt_tokens(AIMessage("", tool_calls=[CALL]))
 
 
 @pytest.mark.parametrize(
     "block",
     [
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}},
+        "How are you?",
+        {"type": "text", "text": "How are you?"},
+        {"type": "input_text", "text": "How are you?"},
+        {"type": "refusal", "refusal": "How are you?"},
+    ],
+)
+def test_text_counts_the_same_in_every_form(block):
+    assert tokens_of(block) == prompt_tokens(HumanMessage("How are you?"))
+
+
+def test_reasoning_is_not_counted_as_it_is_not_sent():
+    thought = "Let me think. " * 100
+    reasoned = AIMessage(
+        [
+            {"type": "reasoning", "reasoning": thought},
+            {"type": "thinking", "thinking": thought, "signature": "abc"},
+            {"type": "text", "text": "Fine."},
+        ],
+        additional_kwargs={"reasoning_content": thought},
+    )
+    assert prompt_tokens(reasoned) == prompt_tokens(AIMessage("Fine."))
+
+
+LONG = "A" * 100_000
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{LONG}"}},
         {"type": "image_url", "image_url": "https://example.org/cat.png"},
-        {"type": "image", "base64": "A" * 100_000, "mime_type": "image/png"},
-        {"type": "image", "source": {"type": "base64", "data": "A" * 100_000}},
+        {"type": "image", "base64": LONG, "mime_type": "image/png"},
+        {"type": "image", "source": {"type": "base64", "data": LONG}},
     ],
 )
 def test_an_image_counts_by_its_pixels_not_by_its_text(block):
-    assert 1_000 <= prompt_tokens(HumanMessage([block])) <= 2_000
+    assert 1_000 <= tokens_of(block) <= 2_000
 
 
 def test_a_file_counts_by_its_size():
     def file(size):
         data = "data:application/pdf;base64," + "A" * size
-        return HumanMessage([{"type": "file", "file": {"file_data": data, "filename": "a.pdf"}}])
+        return {"type": "file", "file": {"file_data": data, "filename": "a.pdf"}}
 
-    assert prompt_tokens(file(0)) >= 500
-    assert 5_000 <= prompt_tokens(file(600_000)) <= 50_000
-    assert prompt_tokens(HumanMessage([{"type": "file", "file": {"file_id": "f1"}}])) >= 500
+    assert tokens_of(file(0)) >= 500
+    assert 5_000 <= tokens_of(file(600_000)) <= 50_000
+    assert tokens_of({"type": "file", "file": {"file_id": "f1"}}) >= 500
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        [{"type": "text"}],
-        [{"type": "text", "text": None}],
-        [{"type": "text", "text": 7}],
-        [{}],
-        [{"type": None}],
-        [{"type": "novelty", "payload": {"deep": [1, {"x": object()}]}}],
-        [{"type": "file"}],
-        ["", "\ud800"],
-        [],
-    ],
-)
+MALFORMED = [
+    *([{"type": "text"}], [{"type": "text", "text": None}], [{"type": "text", "text": 7}]),
+    *([{}], [{"type": None}], [{"type": "novelty", "payload": {"deep": [1, {"x": object()}]}}]),
+    *([{"type": "file"}], ["", "\ud800"], []),
+]
+
+
+@pytest.mark.parametrize("content", MALFORMED)
 def test_malformed_content_is_counted(content):
-    assert prompt_tokens(HumanMessage(content)) >= prompt_tokens()
+    assert tokens_of(*content) >= prompt_tokens()
 
 
 def test_the_users_own_counter_is_used_for_every_text():

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie._response.tool_calls import parse_arguments
+from tests.support.splits import split_at
 
 words = st.text(st.sampled_from('ab{}[]":,\\\n 中'), max_size=6)
 values = st.recursive(
@@ -41,12 +42,11 @@ def encoded(draw):
     repeats_name, opens_blank = draw(st.booleans()), draw(st.booleans())
     streams = []
     for place, (name, text) in enumerate(made):
-        cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=5)))
-        pieces = [text[a:b] for a, b in itertools.pairwise([0, *cuts, len(text)])]
-        pieces = [""] * opens_blank + pieces
+        cuts = draw(st.lists(st.integers(0, len(text)), max_size=5))
+        parts = [""] * opens_blank + split_at(text, cuts)
         fragments = []
-        for number, piece in enumerate(pieces):
-            fragment = {"function": {"arguments": piece}}
+        for number, part in enumerate(parts):
+            fragment = {"function": {"arguments": part}}
             if number == 0 or repeats_name:
                 fragment["function"]["name"] = name
             if indexes != "none":
@@ -56,7 +56,7 @@ def encoded(draw):
                 "each": f"c{place}",
                 "changing": f"c{place}_{number}",
                 "null": draw(st.sampled_from(["null", "None", "", None])),
-                "late": f"c{place}" if number == len(pieces) - 1 else "",
+                "late": f"c{place}" if number == len(parts) - 1 else "",
             }
             if ids in call_id:
                 fragment["id"] = call_id[ids]
@@ -74,8 +74,7 @@ def woven(draw, streams):
 
 
 def grouped(draw, fragments):
-    cuts = sorted(draw(st.lists(st.integers(0, len(fragments)), max_size=8)))
-    return [fragments[a:b] for a, b in itertools.pairwise([0, *cuts, len(fragments)])]
+    return split_at(fragments, draw(st.lists(st.integers(0, len(fragments)), max_size=8)))
 
 
 def events(deltas, finish_reason="tool_calls"):
@@ -145,6 +144,83 @@ async def test_calls_come_out_exactly_over_a_socket(model, ernie_server, mode):
         check(chunks, made)
 
 
+def fragment(index, call_id="", name="", arguments=""):
+    function = {"name": name, "arguments": arguments}
+    return [{"index": index, "id": call_id, "type": "function", "function": function}]
+
+
+A, B = '{"city": "Köln"}', '{"city": "北京"}'
+FORMS = {
+    "split name": [
+        *(fragment(0, "1", "wea"), fragment(0, "1", "ther"), fragment(0, "1", "", A)),
+        fragment(1, "2", "weather", B),
+    ],
+    "high indices": [fragment(5, "1", "weather", A), fragment(9, "2", "weather", B)],
+    "both in one delta": [fragment(0, "1", "weather", A) + fragment(1, "2", "weather", B)],
+    "no index and no id": [
+        *(fragment(None, "", "weather", A), fragment(None, "", "weather", B[:4])),
+        fragment(None, "", "", B[4:]),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_calls_are_assembled_from_fragments_with(form):
+    decoder = StreamDecoder({}, model="m")
+    chunks = [*chunks_of(decoder, FORMS[form]), *decoder.close()]
+    check([chunk.message for chunk in chunks], [("weather", A), ("weather", B)])
+
+
+@pytest.mark.parametrize("text", ["", "null", " ", "{}"])
+def test_a_call_without_arguments_has_none_and_keeps_its_place(text):
+    deltas = [fragment(0, "1", "a", part) for part in text or [""]]
+    whole, _ = decoded([*deltas, fragment(1, "2", "b", "{}")])
+    assert [(call["name"], call["args"]) for call in whole.tool_calls] == [("a", {}), ("b", {})]
+
+
+def test_a_call_without_a_name_is_invalid():
+    whole, _ = decoded([fragment(0, "1", "", A)])
+    assert whole.tool_calls == []
+    assert whole.invalid_tool_calls[0]["args"].startswith(A)
+
+
+def test_a_call_that_was_cut_anywhere_is_invalid_and_keeps_its_text():
+    text = r'{"path": "/home/\"us\\er\"", "list": [1, {"x": null}], "deep": {"a": "b"}}'
+    for cut in range(1, len(text)):
+        whole, _ = decoded([fragment(0, "1", "delete", text[:cut])])
+        assert whole.tool_calls == []
+        (call,) = whole.invalid_tool_calls
+        assert call["args"].startswith(text[:cut])
+        assert call["id"] == "1"
+
+
+@given(st.text(alphabet='{}[]",:\\ ab1\n', max_size=30))
+def test_no_text_that_is_no_object_becomes_a_call(text):
+    whole, _ = decoded([fragment(0, "1", "f", text)])
+    assert bool(whole.tool_calls) == (parse_arguments(text) is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("", {}),
+        ("  ", {}),
+        ("null", {}),
+        ('{"a": 1}', {"a": 1}),
+        ('{"a": "line\nbreak"}', {"a": "line\nbreak"}),
+        ("[1]", None),
+        ("1", None),
+        ('"x"', None),
+        ('{"a": ', None),
+        ("[" * 100_000, None),
+        ('{"a": ' * 500 + "1" + "}" * 500, None),
+        ('{"a": "\\ud83d"}', {"a": "\ud83d"}),
+    ],
+)
+def test_arguments_are_an_object_or_nothing(text, parsed):
+    assert parse_arguments(text) == parsed
+
+
 @given(encoded(), st.data())
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_stream_that_is_cut_has_no_call_that_was_not_made(sent, data):
@@ -169,15 +245,18 @@ def test_a_stream_that_is_cut_has_no_call_that_was_not_made(sent, data):
 @example('{"a": NaN}', [8])
 @settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 def test_the_text_of_an_invalid_call_stays(text, cuts):
-    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    pieces = [text[a:b] for a, b in itertools.pairwise(edges)]
+    parts = split_at(text, cuts)
     opening = {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}
-    deltas = [[opening], *([{"index": 0, "function": {"arguments": piece}}] for piece in pieces)]
+    deltas = [[opening], *([{"index": 0, "function": {"arguments": part}}] for part in parts)]
     whole, partial = decoded(deltas)
     assume(parse_arguments(text) is None)
     # What follows a whole object, or the `{}` that some servers begin with, has its own cases.
     assume(
-        not any(parse_arguments(text[:edge]) is not None for edge in edges if text[:edge].strip())
+        not any(
+            parse_arguments(begun) is not None
+            for begun in itertools.accumulate(parts)
+            if begun.strip()
+        )
     )
     (call,) = whole.invalid_tool_calls
     assert call["args"].startswith(text)
