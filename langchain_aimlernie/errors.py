@@ -77,12 +77,12 @@ _MAX_ID = 80
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """What an error keeps of the HTTP answer: core copies this into traces.
+    """What an error keeps of the HTTP response; langchain-core copies it into traces.
 
     Attributes:
         status_code: The HTTP status.
         headers: All headers, names in lower case, secrets replaced by `***`.
-        text: At most 8 KiB of the body, secrets blotted out.
+        text: At most 8 KiB of the body, secrets replaced by `***`.
     """
 
     status_code: int
@@ -216,7 +216,7 @@ class InternalServerError(AimlErnieError, ModelAPIError):
 
 
 class InvalidResponseError(AimlErnieError, ModelAPIError):
-    """The server answered, but with something that is no answer."""
+    """The response is no valid completion."""
 
 
 class APIConnectionError(AimlErnieError, ModelConnectionError):
@@ -224,20 +224,20 @@ class APIConnectionError(AimlErnieError, ModelConnectionError):
 
 
 class APITimeoutError(APIConnectionError, ModelTimeoutError):
-    """A clock ran out; the message says which, after how long and with how much received."""
+    """A timeout expired; the message says which, after how long and with how much received."""
 
 
 class StreamInterruptedError(APIConnectionError):
-    """A stream ended without its end; `partial` holds what came, which is not the whole answer."""
+    """A stream ended without its end; `partial` is what was received."""
 
 
 class StructuredOutputError(AimlErnieError, OutputParserException):
-    """The answer is no valid object for: no tool call, cut, refused, or not valid.
+    """The completion has no valid object: no tool call, truncated, refused, or not valid JSON.
 
     Attributes:
-        ai_message: The answer.
-        finish_reason: Why the answer ended.
-        llm_output: The answer's text.
+        ai_message: The message.
+        finish_reason: Why the completion ended.
+        llm_output: The message's text.
     """
 
     def __init__(
@@ -260,10 +260,10 @@ class StructuredOutputError(AimlErnieError, OutputParserException):
 
 
 class RefusalError(StructuredOutputError, ModelRefusalError):
-    """The model refused to answer in the form of the schema, or a filter withheld the answer.
+    """The model refused, or a content filter withheld the completion.
 
     Attributes:
-        raw_message: The answer, under core's name for it.
+        raw_message: The message, under langchain-core's name for it.
     """
 
     def __init__(self, message: str, *, ai_message: AIMessage | None = None, **facts: Any) -> None:

@@ -39,7 +39,7 @@ _MAX_CAUSE = 200
 _MAX_CAUSES = 50
 _LIBRARIES = ("httpx2", "httpcore2", "httpx", "httpcore", "anyio", "h11")
 _TLS_ALERT = r"\x15\x03"
-"""How h11 shows the first bytes of a TLS alert, a TLS server's answer to plain HTTP."""
+"""How h11 shows the first bytes of a TLS alert, the response of a TLS server to plain HTTP."""
 
 _NOT_HTTPS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
 _TRANSIENT_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)

@@ -53,22 +53,24 @@ def decode_completion(
     """Return the body of a JSON response as a result with every choice.
 
     Args:
-        body: The answer's bytes.
-        headers: The answer's headers, names in lower case.
-        model: The model that was asked, for answers that do not name one.
+        body: The bytes of the response.
+        headers: The response headers, names in lower case.
+        model: The model of the request, for responses that do not name one.
         redactor: Removes secrets from errors and from what is kept unread.
         include_headers: Whether the metadata has all headers.
 
     Raises:
         AimlErnieError: The body is an error object, whatever its HTTP status was.
-        InvalidResponseError: The body is no answer.
+        InvalidResponseError: The body is no completion.
     """
-    answer = parse_completion(body, headers, redactor)
-    usage = decode_usage(answer.usage)
-    shared = completion_metadata(answer, headers, model, redactor, include_headers=include_headers)
+    completion = parse_completion(body, headers, redactor)
+    usage = decode_usage(completion.usage)
+    shared = completion_metadata(
+        completion, headers, model, redactor, include_headers=include_headers
+    )
     generations = [
         _decode_choice(choice, shared, usage if place == 0 else None, redactor)
-        for place, choice in enumerate(answer.choices)
+        for place, choice in enumerate(completion.choices)
     ]
     llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
     return ChatResult(generations=generations, llm_output=llm_output)
@@ -85,7 +87,7 @@ def parse_completion(
     error = error_in_payload(payload, headers=headers, redactor=redactor)
     if error is not None:
         raise error
-    answer = parse_event(payload)
+    completion = parse_event(payload)
     choices = payload.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not is_object(first) or not is_object(first.get("message", first.get("delta"))):
@@ -97,7 +99,7 @@ def parse_completion(
             client_request_id=headers.get("x-client-request-id"),
             body=redactor.json(payload),
         )
-    return answer
+    return completion
 
 
 def _decode_choice(
@@ -140,7 +142,7 @@ def _choice_metadata(choice: Choice) -> dict[str, Any]:
 
 
 def completion_metadata(
-    answer: Completion,
+    completion: Completion,
     headers: Mapping[str, str],
     model: str,
     redactor: Redactor,
@@ -153,33 +155,33 @@ def completion_metadata(
     """
     metadata: dict[str, Any] = {
         "model_provider": PROVIDER,
-        "model_name": answer.model or model,
-        "id": answer.id,
-        "created": answer.created,
-        "system_fingerprint": answer.system_fingerprint,
-        "service_tier": answer.service_tier,
+        "model_name": completion.model or model,
+        "id": completion.id,
+        "created": completion.created,
+        "system_fingerprint": completion.system_fingerprint,
+        "service_tier": completion.service_tier,
     }
-    metadata |= _cost(answer, headers)
+    metadata |= _cost(completion, headers)
     metadata["request_id"] = request_id_in(headers)
     for name, header in _TRACE_HEADERS.items():
         metadata[name] = headers.get(header)
-    if answer.usage is not None:
-        metadata["token_usage"] = dict(answer.usage)
+    if completion.usage is not None:
+        metadata["token_usage"] = dict(completion.usage)
     limits = {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)}
     if limits:
         metadata["rate_limits"] = limits
     if include_headers:
         metadata["headers"] = redactor.headers(headers)
     known = {key: value for key, value in metadata.items() if value is not None}
-    return {**redactor.json_object(answer.extras), **known}
+    return {**redactor.json_object(completion.extras), **known}
 
 
-def _cost(answer: Completion, headers: Mapping[str, str]) -> dict[str, int | float | None]:
+def _cost(completion: Completion, headers: Mapping[str, str]) -> dict[str, int | float | None]:
     """Return the cost of a call: from `meta.usage`, the API's headers, or a LiteLLM proxy.
 
     LiteLLM has the price in a header, and of a stream in `usage.cost` (as OpenRouter does).
     """
-    cost, usage = answer.cost, answer.usage or {}
+    cost, usage = completion.cost, completion.usage or {}
     credits_used = (cost.get("credits_used"), headers.get("x-aimlapi-credits-used"))
     usd_spent = (
         cost.get("usd_spent"),

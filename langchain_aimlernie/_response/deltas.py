@@ -1,4 +1,4 @@
-"""What the events of a stream say under one key -> the value that a whole answer has there."""
+"""The deltas of a stream under one key to the value that a whole response has there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_empty(value: object) -> bool:
 class DeltaAccumulator:
     """The values of one key, event by event; see `add` for how they are merged."""
 
-    __slots__ = ("_kind", "_lengths", "_members", "_pieces")
+    __slots__ = ("_kind", "_lengths", "_members", "_parts")
 
     def __init__(self) -> None:
         self._restart(None)
@@ -27,7 +27,7 @@ class DeltaAccumulator:
     def _restart(self, kind: object) -> None:
         self._kind = kind
         self._members: dict[object, DeltaAccumulator] = {}
-        self._pieces: list[Any] = []
+        self._parts: list[Any] = []
         self._lengths: list[int] = []  # of the values, as long as each begins with the one before
 
     def add(self, value: Any) -> None:
@@ -51,21 +51,21 @@ class DeltaAccumulator:
             for key, member in _members_of(value):
                 self._members.setdefault(key, DeltaAccumulator()).add(member)
         elif kind in (str, list):
-            self._add_piece(value)
+            self._add_part(value)
         else:
-            self._pieces = [value]
+            self._parts = [value]
 
-    def _add_piece(self, piece: Any) -> None:
-        if not self._pieces:
-            self._lengths = [len(piece)]
+    def _add_part(self, part: Any) -> None:
+        if not self._parts:
+            self._lengths = [len(part)]
         elif self._lengths:
-            last = self._pieces.pop()
-            if piece[: len(last)] == last:
-                self._lengths.append(len(piece))
+            last = self._parts.pop()
+            if part[: len(last)] == last:
+                self._lengths.append(len(part))
             else:
-                self._pieces = [last[:length] for length in self._lengths]
+                self._parts = [last[:length] for length in self._lengths]
                 self._lengths = []
-        self._pieces.append(piece)
+        self._parts.append(part)
 
     def value(self) -> Any:
         """Return what the values so far come to."""
@@ -74,10 +74,10 @@ class DeltaAccumulator:
         if self._kind == _INDEXED:
             return [member.value() for member in self._members.values()]
         if self._kind is str:
-            return "".join(self._pieces)
+            return "".join(self._parts)
         if self._kind is list:
-            return [item for piece in self._pieces for item in piece]
-        return self._pieces[-1] if self._pieces else None
+            return [item for part in self._parts for item in part]
+        return self._parts[-1] if self._parts else None
 
 
 def _kind_of(value: object) -> object:

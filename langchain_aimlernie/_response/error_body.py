@@ -1,4 +1,4 @@
-"""What a failed answer says of itself: its words, code, status and ids, in whatever shape.
+"""The facts in the body of an error response: message, code, status and ids, in any format.
 
 The API's own body is `{"message", "path", "requestId", "statusCode", "timestamp"}`; OpenAI's
 shape, lists of messages, pages of a proxy, empty bodies and broken ones occur as well.
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from langchain_aimlernie._text import Redactor
 
 MAX_BODY = 8 * 1024
-"""Characters of a failed answer that an error keeps."""
+"""Characters of an error response that an error keeps."""
 
 NO_MESSAGE = "The server answered with an error and did not say which."
 
@@ -60,7 +60,7 @@ _CODES = ("code", "error_code", "type")
 _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
 _FAILURE_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
-"""Keys that no answer has without `choices`, and that stand in the bodies of errors we know."""
+"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
 
 _ERROR_TEXT = re.compile(
     rf"""\s*(?:\{{\s*["'](?:{"|".join(_FAILURE_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",

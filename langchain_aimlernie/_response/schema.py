@@ -1,8 +1,8 @@
 """The completions of the API: JSON to typed values, with one kind of failure.
 
-A JSON answer and a streamed event differ in one key (`message` or `delta`); one shape serves both.
+A JSON response and a streamed event differ in one key, `message` or `delta`; one type serves both.
 Everything a server may get wrong in a single value (a missing key, a `null`, a number as text) is
-settled here; what is no answer at all is an `InvalidResponseError`.
+settled here; what is no response at all is an `InvalidResponseError`.
 """
 
 from __future__ import annotations

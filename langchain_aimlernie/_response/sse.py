@@ -1,7 +1,7 @@
 """Bytes to server-sent events, for any split of the bytes.
 
 The format is the event stream of the WHATWG HTML standard, sections 9.2.5 and 9.2.6. Its fields
-`id` and `retry` serve reconnecting, which the answer of a chat model cannot do: they are passed
+`id` and `retry` serve reconnecting, which the stream of a chat model cannot do: they are passed
 over like unknown ones. One field is read that the standard does not have: `error`, in which
 llama.cpp sent the JSON of an error until September 2025.
 """

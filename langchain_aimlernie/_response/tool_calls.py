@@ -171,7 +171,7 @@ class _StreamedCall:
     _is_object: bool | None = None
 
     def add(self, arguments: str) -> None:
-        """Add a piece of the arguments; what follows an object makes it none."""
+        """Add a part of the arguments; what follows an object makes it none."""
         self.held += arguments
         self.scanner.feed(arguments)
         if self._is_object is not None and arguments.strip():

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DECODER = json.JSONDecoder(strict=False)  # line breaks within strings are common in answers
+_DECODER = json.JSONDecoder(strict=False)  # line breaks within strings are common in completions
 _STRICT_DECODER = json.JSONDecoder()
 
 # Reasoning that a server leaves in the text; some chat templates swallow the opening tag.
@@ -54,7 +54,7 @@ def extract_json(text: str) -> Iterator[object]:
     and nor is what follows a bracket that is never closed.
 
     Args:
-        text: What the model said; reasoning in `<think>` tags before the answer is left out.
+        text: What the model said; reasoning in `<think>` tags before it is left out.
     """
     text = _THOUGHTS.sub("", text, count=1).strip()
     try:

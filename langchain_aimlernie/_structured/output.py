@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from langchain_aimlernie._types import Method, ToolLike
 
 MAX_RETRIES = 3
-"""How often `retry` may ask again: each time sends, and pays for, the failed answers once more."""
+"""How often `retry` may ask again: each sends, and pays for, the failed completions again."""
 
 
 def structured_output(  # noqa: PLR0913  the words of the method of every chat model, and two more
@@ -80,16 +80,16 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
         raise ValueError("strict is no option of method='json_mode', where nothing enforces it.")
     if schema is None and first != "json_mode":
         raise ValueError(f"method={first!r} needs a schema; only 'json_mode' goes without.")
-    answer = ANY_JSON if schema is None else parse_schema(schema, strict)
+    target = ANY_JSON if schema is None else parse_schema(schema, strict)
 
     def chain_of(method: str) -> Runnable[LanguageModelInput, Any]:
-        traced = {"kwargs": {"method": method, "strict": strict}, "schema": answer.tracing_schema}
+        traced = {"kwargs": {"method": method, "strict": strict}, "schema": target.tracing_schema}
         settings = {"ls_structured_output_format": traced, **kwargs}
-        asking = _bind(model, method, answer, tools, settings)
-        reader = OutputParser(answer, by_call=method == "function_calling", with_tools=bool(tools))
+        asking = _bind(model, method, target, tools, settings)
+        reader = OutputParser(target, by_call=method == "function_calling", with_tools=bool(tools))
         return asking | StructuredOutputParser(reader=reader, include_raw=include_raw)
 
-    methods = [first, *(name for name in others if _suits(name, answer, strict))]
+    methods = [first, *(name for name in others if _suits(name, target, strict))]
     chains = {name: chain_of(name) for name in methods}
     retries = _count_retries(retry)
     if not retries and not others:
@@ -133,10 +133,10 @@ def _profile_for(model: BaseChatModel, server: Server) -> Mapping[str, Any] | No
     return {**profile}
 
 
-def _suits(method: str, answer: OutputSchema, strict: bool | None) -> bool:
+def _suits(method: str, target: OutputSchema, strict: bool | None) -> bool:
     """Return whether a method that is only one of several suits the schema."""
     if method == "function_calling":
-        return bool(answer.definition.get("type", "object") == "object")
+        return bool(target.definition.get("type", "object") == "object")
     return strict is None
 
 
@@ -167,31 +167,31 @@ _CALL_KWARGS = ("stop", "stop_sequences", "tool_choice", "request_timeout", "ext
 def _bind(
     model: BaseChatModel,
     method: str,
-    answer: OutputSchema,
+    target: OutputSchema,
     tools: Sequence[Any] | None,
     settings: Mapping[str, Any],
 ) -> Runnable[LanguageModelInput, AIMessage]:
     """Return the model with what `method` sends; `settings` win."""
     if method == "function_calling":
-        options = {"tool_choice": answer.name, "parallel_tool_calls": False, **settings}
-        return model.bind_tools([encode_output_tool(answer)], **options)
+        options = {"tool_choice": target.name, "parallel_tool_calls": False, **settings}
+        return model.bind_tools([encode_output_tool(target)], **options)
     if method == "json_mode":
         bound = model.bind(response_format={"type": "json_object"}, **settings)
-        return PromptedModel(model=bound, instruction=_instruction(answer))
-    options = {"response_format": encode_output_format(answer), **settings}
+        return PromptedModel(model=bound, instruction=_instruction(target))
+    options = {"response_format": encode_output_format(target), **settings}
     if tools:
-        return model.bind_tools(list(tools), **{"strict": answer.strict, **options})
+        return model.bind_tools(list(tools), **{"strict": target.strict, **options})
     return model.bind(**options)
 
 
-def _instruction(answer: OutputSchema) -> str:
-    if answer is ANY_JSON:
+def _instruction(target: OutputSchema) -> str:
+    if target is ANY_JSON:
         return "Answer with JSON and nothing else: no prose, no code fence."
-    headline = f"{answer.name} ({answer.description})" if answer.description else answer.name
+    headline = f"{target.name} ({target.description})" if target.description else target.name
     return (
         f"Answer with JSON for {headline} and nothing else: no prose, no code fence. "
         "It must be valid under this JSON Schema, and must not repeat the schema:\n"
-        + json.dumps(answer.definition, ensure_ascii=False)
+        + json.dumps(target.definition, ensure_ascii=False)
     )
 
 
@@ -258,17 +258,17 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
 
     @override
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Read the first of the model's answers.
+        """Parse the first completion.
 
         Raises:
             StructuredOutputError: It holds no object that fits (not with `include_raw`).
         """
         first = result[0]
         message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)
-        answer = message if isinstance(message, AIMessage) else AIMessage(message.content)
+        target = message if isinstance(message, AIMessage) else AIMessage(message.content)
         if self.include_raw:
-            return {"raw": answer, **self.reader.parse_result(answer)._asdict()}
-        return self.reader.read(answer)
+            return {"raw": target, **self.reader.parse_result(target)._asdict()}
+        return self.reader.read(target)
 
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:

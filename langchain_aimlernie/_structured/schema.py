@@ -56,7 +56,7 @@ class OutputSchema:
 
     Attributes:
         name: What the API is told, 1 to 64 of `A-Z a-z 0-9 _ -`.
-        description: What the answer is for; empty if unknown.
+        description: What the output is for; empty if unknown.
         definition: The JSON Schema, without title and description unless the user wrapped it.
         convert: Turns parsed JSON into what the user gets. Raises ValueError if it is no instance.
         output: The class of what `convert` gives.
@@ -232,11 +232,11 @@ def _with_description(schema: OutputSchema) -> dict[str, Any]:
 
 def _read_class(cls: type) -> OutputSchema:
     schema = _class_schema(cls)
-    answer = _of_schema(schema, schema["title"])
+    target = _of_schema(schema, schema["title"])
     if is_typeddict(cls):
-        return answer
+        return target
     convert = cls.parse_obj if issubclass(cls, BaseModelV1) else partial(_load, cls)
-    return replace(answer, convert=convert, output=cls)
+    return replace(target, convert=convert, output=cls)
 
 
 def _class_schema(cls: type) -> dict[str, Any]:
@@ -291,10 +291,10 @@ def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
         body = _EMPTY_OBJECT
     if body is not None:
         body = check_references(body)
-        answer = _of_schema(body, given.get("name") or body.get("title"))
+        target = _of_schema(body, given.get("name") or body.get("title"))
         return replace(
-            answer,
-            description=given.get("description") or answer.description,
+            target,
+            description=given.get("description") or target.description,
             definition=body,
             strict=given.get("strict"),
         )
@@ -322,7 +322,7 @@ def _check_instance(definition: Mapping[str, Any], value: object) -> object:
 
 
 ANY_JSON = _of_schema({"type": ["object", "array"]}, None)
-"""What an answer in JSON must look like where the user gave no schema."""
+"""The output in JSON mode without a schema."""
 
 
 def _is_class(given: object) -> bool:
