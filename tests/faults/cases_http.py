@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 
+from tests.support.byte_server import Close, Drip, Hold, Pause, Repeat, Reset
 from tests.support.fault_bytes import (
     EVENTS,
     FINAL_FRAME,
@@ -25,7 +26,6 @@ from tests.support.fault_bytes import (
     unfinished,
 )
 from tests.support.fault_outcomes import JSON_MODES, STREAM_MODES, Case, OneOf, Raises, Returns
-from tests.support.fault_server import Close, Drip, Hold, Pause, Repeat, Reset
 
 BODY = as_bytes(completion())
 SOON = {"timeout": 0.25}

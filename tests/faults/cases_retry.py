@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tests.faults.cases_status import dated
+from tests.support.byte_server import Close, Hold, Pause, Reset
 from tests.support.error_samples import bare, openai
 from tests.support.fault_bytes import (
     DONE,
@@ -23,12 +24,11 @@ from tests.support.fault_bytes import (
     unfinished,
 )
 from tests.support.fault_outcomes import ALL_MODES, JSON_MODES, STREAM_MODES, OneOf, Raises, Returns
-from tests.support.fault_server import Close, Hold, Pause, Reset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.support.fault_server import Script
+    from tests.support.byte_server import Script
 
 
 @dataclass(frozen=True)

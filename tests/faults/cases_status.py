@@ -7,10 +7,10 @@ import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+from tests.support.byte_server import Close, Drip, Hold, Reset
 from tests.support.error_samples import SAMPLES, aimlapi, bare, openai
 from tests.support.fault_bytes import HTML, INFERENCE_ID, aiml_error, answer, head, openai_error
 from tests.support.fault_outcomes import ALL_MODES, Case, Raises
-from tests.support.fault_server import Close, Drip, Hold, Reset
 
 # 405, 408, 415, 425, 501 and what lies outside the standard have no class of their own in the
 # published list of errors: what counts for them is that they are typed and rightly retryable.

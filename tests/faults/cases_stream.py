@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tests.support.byte_server import Repeat
 from tests.support.fault_bytes import (
     ANSWER_ID,
     DONE,
@@ -26,7 +27,6 @@ from tests.support.fault_bytes import (
     stream,
 )
 from tests.support.fault_outcomes import STREAM_MODES, Case, Raises, Returns
-from tests.support.fault_server import Repeat
 
 BODY = b"".join(EVENTS)
 

@@ -10,7 +10,6 @@ import pytest
 
 from langchain_aimlernie import APIConnectionError, ChatAimlErnie
 from tests.support.certificates import certificate_factory
-from tests.support.fault_server import FaultServer
 
 FIGURES = pytest.StashKey[list[str]]()
 
@@ -23,14 +22,13 @@ async def first_call():
         ).ainvoke("hi")
 
 
-@pytest.fixture(scope="session")
-def faults():
+@pytest.fixture(scope="session", autouse=True)
+def _first_call():
     asyncio.run(first_call())
     # What the imports left is never garbage: each `gc.collect()` of the tests is spared it.
     gc.collect()
     gc.freeze()
-    with FaultServer() as server:
-        yield server
+    yield
     gc.unfreeze()
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.support.byte_server import ByteServer, Close
 from tests.support.fault_bytes import (
     DONE,
     EVENTS,
@@ -38,7 +39,6 @@ from tests.support.fault_outcomes import (
     text_of,
     usage_of,
 )
-from tests.support.fault_server import Close
 
 BODY = b"".join(EVENTS)
 RELAXED = settings(
@@ -52,9 +52,9 @@ RELAXED = settings(
 
 
 @pytest.fixture(scope="module")
-def tried(faults):
+def tried():
     """Plays one script on a model that stays, sync and async, and gives both outcomes."""
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url, timeout=5.0) as model:
+    with ByteServer() as endpoint, make_model(endpoint.base_url, timeout=5.0) as model:
 
         def play(*scripts, mode="stream"):
             model.close()  # a cut before the headers on an old connection is sent again

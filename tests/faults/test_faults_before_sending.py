@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from pydantic import ValidationError
 
 from langchain_aimlernie import errors
+from tests.support.byte_server import ByteServer
 from tests.support.fault_bytes import KEY
 from tests.support.fault_outcomes import (
     ALL_MODES,
@@ -72,8 +73,8 @@ def test_a_refusal_of_another_setting_does_not_show_the_key(settings):
 
 @pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
 @pytest.mark.parametrize("mode", SYNC_MODES)
-def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(faults, key, mode):
-    with faults.endpoint() as endpoint:
+def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(key, mode):
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url, api_key=lambda: key)
         outcome = outcome_of(model, mode)
         assert isinstance(outcome.error, errors.AimlErnieError)
@@ -82,8 +83,8 @@ def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(faults, key, m
 
 
 @pytest.mark.parametrize("key", [f" {KEY}", f"{KEY}\n", f"{KEY}\r\n", f"\t{KEY} \n"], ids=repr)
-def test_white_space_around_a_key_is_trimmed(faults, key):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url, api_key=key) as model:
+def test_white_space_around_a_key_is_trimmed(key):
+    with ByteServer() as endpoint, make_model(endpoint.base_url, api_key=key) as model:
         call(model, "invoke")
         assert endpoint.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
@@ -95,13 +96,13 @@ def test_no_key_names_the_variable(monkeypatch, key):
         call(make_model("https://api.aimlapi.com/v1", api_key=key), "invoke")
 
 
-def test_a_function_is_asked_for_the_key_of_each_call(faults):
+def test_a_function_is_asked_for_the_key_of_each_call():
     keys = iter(("sk-one", "sk-two"))
 
     async def rotated():
         return next(keys)
 
-    with faults.endpoint() as endpoint:
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url, api_key=rotated)
 
         async def twice():
@@ -120,8 +121,8 @@ def test_a_bad_client_request_id_is_refused(value):
 
 
 @pytest.mark.parametrize("value", ["a", "x" * 128, "A.z_0:-"], ids=lambda v: v[:8])
-def test_a_good_client_request_id_is_sent(faults, value):
-    with faults.endpoint() as endpoint:
+def test_a_good_client_request_id_is_sent(value):
+    with ByteServer() as endpoint:
         with make_model(endpoint.base_url, client_request_id=value) as model:
             call(model, "invoke")
         assert endpoint.requests[0].headers["x-client-request-id"] == value
@@ -160,8 +161,8 @@ def test_a_bad_header_is_refused_and_its_value_not_shown(name, value):
     ],
 )
 @pytest.mark.parametrize("mode", ["invoke", "stream"])
-def test_each_form_of_base_url_reaches_one_address(faults, tail, target, mode):
-    with faults.endpoint() as endpoint:
+def test_each_form_of_base_url_reaches_one_address(tail, target, mode):
+    with ByteServer() as endpoint:
         base_url = f"http://127.0.0.1:{endpoint.port}{tail}"
         with make_model(base_url) as model:
             assert text_of(call(model, mode)) == TEXT
@@ -169,20 +170,20 @@ def test_each_form_of_base_url_reaches_one_address(faults, tail, target, mode):
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1"])
-def test_loopback_needs_no_tls(faults, host):
-    with faults.endpoint() as endpoint, warnings.catch_warnings():
+def test_loopback_needs_no_tls(host):
+    with ByteServer() as endpoint, warnings.catch_warnings():
         warnings.simplefilter("error")
         with make_model(f"http://{host}:{endpoint.port}/v1") as model:
             assert text_of(call(model, "invoke")) == TEXT
 
 
-def test_ipv6_is_reached(faults):
+def test_ipv6_is_reached():
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             pass
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
-    with faults.endpoint(host="::1") as endpoint:
+    with ByteServer(host="::1") as endpoint:
         with make_model(f"http://[::1]:{endpoint.port}/v1") as model:
             assert text_of(call(model, "stream")) == TEXT
         assert endpoint.requests[0].headers["host"] == f"[::1]:{endpoint.port}"
@@ -225,8 +226,8 @@ SURROGATES = {"alone": "a\ud83db", "at the end": "a\ud83d", "low first": "\ude00
 
 @pytest.mark.parametrize("text", SURROGATES.values(), ids=SURROGATES)
 @pytest.mark.parametrize("mode", SYNC_MODES)
-def test_a_lone_surrogate_in_a_prompt_is_no_foreign_error(faults, text, mode):
-    with faults.endpoint() as endpoint:
+def test_a_lone_surrogate_in_a_prompt_is_no_foreign_error(text, mode):
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url)
         say = [HumanMessage("hi"), AIMessage("hm"), HumanMessage(text)]
 
@@ -239,8 +240,8 @@ def test_a_lone_surrogate_in_a_prompt_is_no_foreign_error(faults, text, mode):
             assert not endpoint.requests
 
 
-def test_a_split_surrogate_pair_in_a_prompt_is_put_together(faults):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url) as model:
+def test_a_split_surrogate_pair_in_a_prompt_is_put_together():
+    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
         try:
             model.invoke("hi \ud83d\ude00")
         except errors.BadRequestError:
@@ -260,15 +261,15 @@ FINE = {
 
 @pytest.mark.parametrize("text", FINE.values(), ids=FINE)
 @pytest.mark.parametrize("mode", ["invoke", "stream"])
-def test_odd_prompts_arrive_as_they_are(faults, text, mode):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url) as model:
+def test_odd_prompts_arrive_as_they_are(text, mode):
+    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
         call(model, mode, text)
         assert endpoint.requests[0].json["messages"][0]["content"] == text
 
 
-def test_a_history_of_2000_messages_arrives(faults):
+def test_a_history_of_2000_messages_arrives():
     turns = [cls(f"turn {i}") for i in range(1000) for cls in (HumanMessage, AIMessage)]
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url) as model:
+    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
         model.invoke([*turns, HumanMessage("now")])
         sent = endpoint.requests[0].json["messages"]
         assert len(sent) == 2001
@@ -283,8 +284,8 @@ def tool(name):
     }
 
 
-def test_128_tools_are_sent(faults):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url) as model:
+def test_128_tools_are_sent():
+    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
         model.bind_tools([tool(f"t{i}") for i in range(128)]).invoke("hi")
         assert len(endpoint.requests[0].json["tools"]) == 128
 
@@ -299,8 +300,8 @@ def test_128_tools_are_sent(faults):
     ],
     ids=["129 tools", "a name with a space", "a name of 65", "a name of none"],
 )
-def test_tools_that_the_api_would_refuse_are_refused_before_sending(faults, names, what):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url) as model:
+def test_tools_that_the_api_would_refuse_are_refused_before_sending(names, what):
+    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
         with pytest.raises(REFUSALS, match=what):
             model.bind_tools([tool(name) for name in names]).invoke("hi")
         assert not endpoint.requests
@@ -329,8 +330,8 @@ SPOILT_OPTIONS = {
 
 @pytest.mark.parametrize("options", SPOILT_OPTIONS.values(), ids=SPOILT_OPTIONS)
 @pytest.mark.parametrize("mode", SYNC_MODES)
-def test_an_option_that_cannot_be_sent_is_a_typed_error(faults, options, mode):
-    with faults.endpoint() as endpoint:
+def test_an_option_that_cannot_be_sent_is_a_typed_error(options, mode):
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url, api_key="sk-other")
         outcome = outcome_of(model, mode, **options)
         assert isinstance(outcome.error, errors.BadRequestError | errors.AuthenticationError), repr(
@@ -341,8 +342,8 @@ def test_an_option_that_cannot_be_sent_is_a_typed_error(faults, options, mode):
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_no_messages_are_a_typed_error(faults, mode):
-    with faults.endpoint() as endpoint:
+def test_no_messages_are_a_typed_error(mode):
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url)
         outcome = outcome_of(model, mode, [])
         assert isinstance(outcome.error, errors.BadRequestError), repr(outcome.error)

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from tests.support.byte_server import ByteServer, Hold, Pause
 from tests.support.fault_bytes import (
     GOOD_ANSWER,
     HEL,
@@ -31,7 +32,6 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
-from tests.support.fault_server import Hold, Pause
 
 HALF_ANSWER = GOOD_ANSWER[:-40]
 CANCELLED_IN = {
@@ -56,9 +56,9 @@ CANCELLED_IN = {
 
 
 @pytest.mark.parametrize("phase", CANCELLED_IN)
-def test_a_cancelled_call_frees_its_connection(faults, phase):
+def test_a_cancelled_call_frees_its_connection(phase):
     mode, script, greetings = CANCELLED_IN[phase]
-    with faults.endpoint(*([script] * 3 if script else ()), greetings=greetings * 3) as endpoint:
+    with ByteServer(*([script] * 3 if script else ()), greetings=greetings * 3) as endpoint:
         scheme = "https" if greetings else "http"
         base_url = endpoint.base_url.replace("http", scheme)
         model = make_model(base_url, max_retries=2)
@@ -74,8 +74,8 @@ def test_a_cancelled_call_frees_its_connection(faults, phase):
         assert endpoint.settle()
 
 
-def test_a_call_cancelled_at_once_sends_nothing(faults):
-    with faults.endpoint() as endpoint:
+def test_a_call_cancelled_at_once_sends_nothing():
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url)
 
         async def main():
@@ -85,9 +85,9 @@ def test_a_call_cancelled_at_once_sends_nothing(faults):
         bounded(lambda: run_async(main))
 
 
-def test_a_call_cancelled_in_the_queue_leaves_its_place(faults):
+def test_a_call_cancelled_in_the_queue_leaves_its_place():
     """One connection, three calls: the first holds it, the second gives up, the third gets it."""
-    with faults.endpoint((Pause(0.4), GOOD_ANSWER)) as endpoint:
+    with ByteServer((Pause(0.4), GOOD_ANSWER)) as endpoint:
         model = make_model(endpoint.base_url, max_connections=1)
 
         async def main():
@@ -105,11 +105,11 @@ def test_a_call_cancelled_in_the_queue_leaves_its_place(faults):
 
 
 @pytest.mark.slow
-def test_600_calls_share_100_connections(faults):
+def test_600_calls_share_100_connections():
     def slowly(request):
         return (Pause(0.02), GOOD_ANSWER)
 
-    with faults.endpoint(choose=slowly) as endpoint:
+    with ByteServer(rest=slowly) as endpoint:
         model = make_model(endpoint.base_url, max_connections=100, timeout=30.0)
 
         async def main():
@@ -121,8 +121,8 @@ def test_600_calls_share_100_connections(faults):
         assert endpoint.settle()
 
 
-def test_threads_share_few_connections(faults):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url, max_connections=3) as model:
+def test_threads_share_few_connections():
+    with ByteServer() as endpoint, make_model(endpoint.base_url, max_connections=3) as model:
         texts: list[str] = []
 
         def work(mode):
@@ -142,7 +142,7 @@ def test_threads_share_few_connections(faults):
 
 
 @pytest.mark.slow
-def test_after_a_churn_of_cancelled_calls_no_place_is_lost(faults):
+def test_after_a_churn_of_cancelled_calls_no_place_is_lost():
     dice = random.Random(20260801)
 
     def slowly(request):
@@ -151,7 +151,7 @@ def test_after_a_churn_of_cancelled_calls_no_place_is_lost(faults):
             return (SSE_HEAD, pause, frame(HEL), pause, frame(LO + STOP), b"0\r\n\r\n")
         return (pause, GOOD_ANSWER[:50], pause, GOOD_ANSWER[50:])
 
-    with faults.endpoint(choose=slowly) as endpoint:
+    with ByteServer(rest=slowly) as endpoint:
         model = make_model(endpoint.base_url, max_connections=10, timeout=10.0)
         ended = {"whole": 0, "cancelled": 0}
 

@@ -16,6 +16,7 @@ from tests.faults import (
     cases_status,
     cases_stream,
 )
+from tests.support.byte_server import ByteServer
 from tests.support.fault_outcomes import SYNC_MODES, own_client_outcome, play
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*several choices:UserWarning")
@@ -46,8 +47,8 @@ RUNS = [
 
 
 @pytest.mark.parametrize(("case", "mode"), RUNS)
-def test_a_fault_gives_what_the_table_says(faults, case, mode):
-    with faults.endpoint(*case.scripts) as endpoint:
+def test_a_fault_gives_what_the_table_says(case, mode):
+    with ByteServer(*case.scripts) as endpoint:
         outcome = play(endpoint, mode, case.requests, **case.settings)
     case.expect.check(outcome)
     said = SAID.setdefault((case.name, mode.lstrip("a")), as_said(outcome.error))
@@ -63,8 +64,8 @@ def as_said(error):
     ("case", "mode"), [(c, m) for c in cases_http.CASES for m in c.modes[::3] or c.modes]
 )
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
-def test_a_fault_is_the_same_over_a_client_of_the_user(faults, case, mode, library):
-    with faults.endpoint(*case.scripts) as endpoint:
+def test_a_fault_is_the_same_over_a_client_of_the_user(case, mode, library):
+    with ByteServer(*case.scripts) as endpoint:
         outcome = own_client_outcome(endpoint.base_url, mode, library=library, **case.settings)
     case.expect.check(outcome)
 

@@ -13,6 +13,7 @@ from langchain_core.runnables import ConfigurableField
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import APITimeoutError
+from tests.support.byte_server import ByteServer, Close, Deafen, Drip, Hold, Pause
 from tests.support.fault_bytes import (
     DONE,
     FINAL_FRAME,
@@ -44,7 +45,6 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
-from tests.support.fault_server import Close, Deafen, Drip, Hold, Pause
 
 TWO_MODES = ("invoke", "astream")
 FORMS = {
@@ -61,9 +61,9 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize("place", ["model", "call"])
-def test_each_form_of_timeout_ends_silence_within_a_stream(faults, form, mode, place):
+def test_each_form_of_timeout_ends_silence_within_a_stream(form, mode, place):
     settings = {"model": {}, "call": {}} | {place: FORMS[form]}
-    with faults.endpoint((SSE_HEAD + frame(HEL), Hold())) as endpoint:
+    with ByteServer((SSE_HEAD + frame(HEL), Hold())) as endpoint:
         model = ChatAimlErnie(
             api_key=KEY, base_url=endpoint.base_url, max_retries=0, **settings["model"]
         )
@@ -98,17 +98,17 @@ PATIENT = {
 
 
 @pytest.mark.parametrize("how", PATIENT)
-def test_an_explicit_stream_idle_timeout_wins_over_timeout(faults, how):
+def test_an_explicit_stream_idle_timeout_wins_over_timeout(how):
     def llm(**settings):
         return ChatAimlErnie(api_key=KEY, base_url=endpoint.base_url, max_retries=0, **settings)
 
-    with faults.endpoint(SLOW_STREAM) as endpoint:
+    with ByteServer(SLOW_STREAM) as endpoint:
         model, options = PATIENT[how](llm)
         assert text_of(bounded(lambda: joined(list(model.stream(PROMPT, **options))))) == TEXT
 
 
-def test_configurable_fields_leave_the_silence_to_timeout(faults):
-    with faults.endpoint((SSE_HEAD + frame(HEL), Hold())) as endpoint:
+def test_configurable_fields_leave_the_silence_to_timeout():
+    with ByteServer((SSE_HEAD + frame(HEL), Hold())) as endpoint:
         model = ChatAimlErnie(api_key=KEY, base_url=endpoint.base_url, max_retries=0, timeout=0.2)
         model = model.configurable_fields(temperature=ConfigurableField(id="t"))
         config = {"configurable": {"t": 0.5}}
@@ -118,8 +118,8 @@ def test_configurable_fields_leave_the_silence_to_timeout(faults):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("mode", TWO_MODES)
-def test_each_form_of_timeout_ends_a_wait(faults, form, mode):
-    with faults.endpoint((Hold(),)) as endpoint:
+def test_each_form_of_timeout_ends_a_wait(form, mode):
+    with ByteServer((Hold(),)) as endpoint:
         model = ChatAimlErnie(api_key=KEY, base_url=endpoint.base_url, max_retries=0, **FORMS[form])
         Raises("APITimeoutError").check(outcome_of(model, mode))
         assert endpoint.settle()
@@ -127,8 +127,8 @@ def test_each_form_of_timeout_ends_a_wait(faults, form, mode):
 
 @pytest.mark.parametrize("mode", TWO_MODES)
 @pytest.mark.parametrize("word", ["timeout", "request_timeout"])
-def test_a_timeout_of_one_call_is_kept(faults, word, mode):
-    with faults.endpoint((Hold(),)) as endpoint:
+def test_a_timeout_of_one_call_is_kept(word, mode):
+    with ByteServer((Hold(),)) as endpoint:
         outcome = outcome_of(make_model(endpoint.base_url), mode, **{word: 0.25})
         Raises("APITimeoutError", says=("0.25",)).check(outcome)
         outcome = outcome_of(make_model(endpoint.base_url), mode, **{word: 5.0})
@@ -136,11 +136,11 @@ def test_a_timeout_of_one_call_is_kept(faults, word, mode):
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["all sent at once", "sent piece by piece"])
-def test_a_slow_reader_is_no_silent_server(faults, whole):
+def test_a_slow_reader_is_no_silent_server(whole):
     """The clock between events stops while the caller has the chunk."""
     frames = tuple(map(frame, (HEL, LO, STOP, DONE)))
     body = b"".join(frames) if whole else Drip(frames, 0.05)
-    with faults.endpoint(*[(SSE_HEAD, body, FINAL_FRAME)] * 2) as endpoint:
+    with ByteServer(*[(SSE_HEAD, body, FINAL_FRAME)] * 2) as endpoint:
         model = make_model(endpoint.base_url, stream_idle_timeout=0.25)
 
         def sync():
@@ -164,10 +164,10 @@ def test_a_slow_reader_is_no_silent_server(faults, whole):
 
 
 @pytest.mark.parametrize("mode", TWO_MODES)
-def test_the_clock_of_a_try_begins_when_it_has_a_connection(faults, mode):
+def test_the_clock_of_a_try_begins_when_it_has_a_connection(mode):
     """Waiting for a place is no error of its own: three calls of 0.3 s over one connection."""
     script = (Pause(0.3), GOOD_STREAM if "stream" in mode else GOOD_ANSWER)
-    with faults.endpoint(*[script] * 3) as endpoint:
+    with ByteServer(*[script] * 3) as endpoint:
         model = make_model(endpoint.base_url, timeout=0.8, max_connections=1)
 
         async def main():
@@ -187,8 +187,8 @@ LONG_PROMPT = "x" * 8_000_000
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_server_that_does_not_listen_is_a_timeout(faults, mode):
-    with faults.endpoint(greetings=[(Deafen(), Hold())]) as endpoint:
+def test_a_server_that_does_not_listen_is_a_timeout(mode):
+    with ByteServer(greetings=[(Deafen(), Hold())]) as endpoint:
         model = make_model(endpoint.base_url, timeout=0.3)
         outcome = outcome_of(model, mode, LONG_PROMPT)
         check_error(outcome.error)
@@ -196,10 +196,10 @@ def test_a_server_that_does_not_listen_is_a_timeout(faults, mode):
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_refusal_before_the_prompt_was_read_is_typed(faults, mode):
+def test_a_refusal_before_the_prompt_was_read_is_typed(mode):
     """The reset that follows may come before the answer was read: both outcomes are right."""
     refusal = answer(aiml_error(413, "too big"), 413, {"Connection": "close"})
-    with faults.endpoint(greetings=[(Deafen(), refusal, Pause(0.1), Close())]) as endpoint:
+    with ByteServer(greetings=[(Deafen(), refusal, Pause(0.1), Close())]) as endpoint:
         outcome = outcome_of(make_model(endpoint.base_url), mode, LONG_PROMPT)
         check_error(outcome.error)
         Raises(("BadRequestError", "APIConnectionError")).check(outcome)
@@ -207,8 +207,8 @@ def test_a_refusal_before_the_prompt_was_read_is_typed(faults, mode):
 
 
 @pytest.mark.parametrize("mode", ["stream", "astream"])
-def test_two_streams_side_by_side_do_not_mix(faults, mode):
-    with faults.endpoint() as endpoint:
+def test_two_streams_side_by_side_do_not_mix(mode):
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url)
 
         def sync():

@@ -11,6 +11,16 @@ import httpx2
 import pytest
 
 from langchain_aimlernie.models import alist_models, list_models
+from tests.support.byte_server import (
+    ByteServer,
+    Close,
+    Hear,
+    Hold,
+    Pause,
+    Reset,
+    crowded_port,
+    refusing_port,
+)
 from tests.support.fault_bytes import (
     EVENTS,
     GOOD_ANSWER,
@@ -34,7 +44,6 @@ from tests.support.fault_outcomes import (
     own_client_outcome,
     play,
 )
-from tests.support.fault_server import Close, Hear, Hold, Pause, Reset, crowded_port, refusing_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
 UNREACHED = "APIConnectionError"
@@ -119,9 +128,9 @@ GREETINGS = {
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("greeting", GREETINGS)
-def test_a_port_without_tls_answers_https_in_odd_ways(faults, greeting, mode):
+def test_a_port_without_tls_answers_https_in_odd_ways(greeting, mode):
     script, error = GREETINGS[greeting]
-    with faults.endpoint(greetings=[script]) as endpoint:
+    with ByteServer(greetings=[script]) as endpoint:
         base_url = endpoint.base_url.replace("http:", "https:")
         outcome = one_call(base_url, mode, timeout=0.5)
         Raises(error, says=("127.0.0.1",)).check(outcome)
@@ -132,16 +141,16 @@ def test_a_port_without_tls_answers_https_in_odd_ways(faults, greeting, mode):
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_http_to_a_tls_port_is_a_connection_error(faults, trusted, mode):
-    with faults.endpoint(tls=trusted.server) as endpoint:
+def test_http_to_a_tls_port_is_a_connection_error(trusted, mode):
+    with ByteServer(tls=trusted.server) as endpoint:
         outcome = one_call(endpoint.base_url.replace("https:", "http:"), mode)
         Raises((UNREACHED, "InvalidResponseError", "BadRequestError")).check(outcome)
         assert endpoint.settle()
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(faults, trusted, mode):
-    with faults.endpoint(tls=trusted.server) as endpoint:
+def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(trusted, mode):
+    with ByteServer(tls=trusted.server) as endpoint:
         outcome = one_call(endpoint.base_url, mode, max_retries=2)
         says = ("certificate", "SSL_CERT_FILE")
         Raises(UNREACHED, retryable=False, says=says, hides=("begin with https",)).check(outcome)
@@ -150,9 +159,9 @@ def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(faults, truste
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_certificate_of_another_host_is_not_tried_again(faults, certificate, tls_outcome, mode):
+def test_a_certificate_of_another_host_is_not_tried_again(certificate, tls_outcome, mode):
     other = certificate("elsewhere.example")
-    with faults.endpoint(tls=other.server) as endpoint:
+    with ByteServer(tls=other.server) as endpoint:
         outcome = tls_outcome(endpoint.base_url, mode, other, max_retries=2)
         Raises(UNREACHED, retryable=False, says=("certificate",)).check(outcome)
         assert not endpoint.requests
@@ -160,11 +169,11 @@ def test_a_certificate_of_another_host_is_not_tried_again(faults, certificate, t
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_old_protocol_is_a_connection_error(faults, certificate, tls_outcome, mode):
+def test_an_old_protocol_is_a_connection_error(certificate, tls_outcome, mode):
     old = certificate("127.0.0.1")
     old.server.minimum_version = ssl.TLSVersion.TLSv1
     old.server.maximum_version = ssl.TLSVersion.TLSv1_1
-    with faults.endpoint(tls=old.server) as endpoint:
+    with ByteServer(tls=old.server) as endpoint:
         outcome = tls_outcome(endpoint.base_url, mode, old)
         Raises(UNREACHED).check(outcome)
 
@@ -205,9 +214,9 @@ TLS_CASES = {
 @pytest.mark.parametrize(
     ("name", "mode"), [(name, mode) for name, row in TLS_CASES.items() for mode in row[2]]
 )
-def test_faults_over_tls(faults, trusted, tls_outcome, name, mode):
+def test_faults_over_tls(trusted, tls_outcome, name, mode):
     script, expect, _ = TLS_CASES[name]
-    with faults.endpoint(script, tls=trusted.server) as endpoint:
+    with ByteServer(script, tls=trusted.server) as endpoint:
         timeout = 0.4 if name == "silence" else 8.0
         outcome = tls_outcome(endpoint.base_url, mode, trusted, timeout=timeout)
         expect.check(outcome)
@@ -224,9 +233,9 @@ def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, mode):
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("status", [403, 407, 502])
-def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(faults, monkeypatch, mode, status):
+def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(monkeypatch, mode, status):
     denial = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
-    with faults.endpoint((denial,)) as proxy:
+    with ByteServer((denial,)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{proxy.port}")
         retries = 0 if status == 502 else 2
         outcome = one_call(f"https://tunnel-{status}-{mode}.invalid/v1", mode, max_retries=retries)
@@ -239,8 +248,8 @@ def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(faults, monkeypatc
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_proxy_that_never_answers_is_a_timeout(faults, monkeypatch, mode):
-    with faults.endpoint((Hold(),)) as proxy:
+def test_a_proxy_that_never_answers_is_a_timeout(monkeypatch, mode):
+    with ByteServer((Hold(),)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
         outcome = one_call(f"https://silent-{mode}.invalid/v1", mode, timeout=0.4)
         Raises("APITimeoutError", says=("0.4",)).check(outcome)
@@ -249,8 +258,8 @@ def test_a_proxy_that_never_answers_is_a_timeout(faults, monkeypatch, mode):
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_a_proxy_of_the_environment_is_used(faults, monkeypatch, mode, variable):
-    with faults.endpoint() as proxy:
+def test_a_proxy_of_the_environment_is_used(monkeypatch, mode, variable):
+    with ByteServer() as proxy:
         monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
         host = f"through-{variable.lower().replace('_', '-')}-{mode}.invalid"
         Returns().check(one_call(f"http://{host}/v1", mode))
@@ -258,9 +267,9 @@ def test_a_proxy_of_the_environment_is_used(faults, monkeypatch, mode, variable)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_407_of_a_plain_proxy_is_typed(faults, monkeypatch, mode):
+def test_a_407_of_a_plain_proxy_is_typed(monkeypatch, mode):
     denial = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
-    with faults.endpoint((denial,)) as proxy:
+    with ByteServer((denial,)) as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         outcome = one_call(f"http://denied-{mode}.invalid/v1", mode, max_retries=2)
         denied = ("BadRequestError", "APIConnectionError", "AimlErnieError")
@@ -269,8 +278,8 @@ def test_a_407_of_a_plain_proxy_is_typed(faults, monkeypatch, mode):
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_no_proxy_is_kept(faults, monkeypatch, mode):
-    with faults.endpoint() as endpoint, faults.endpoint() as proxy:
+def test_no_proxy_is_kept(monkeypatch, mode):
+    with ByteServer() as endpoint, ByteServer() as proxy:
         monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         Returns().check(one_call(endpoint.base_url, mode))
@@ -291,8 +300,8 @@ def test_no_proxy_is_kept(faults, monkeypatch, mode):
         ("/openai/deployments/d/chat/completions", "/openai/deployments/d/chat/completions"),
     ],
 )
-def test_a_whole_endpoint_is_asked_itself(faults, path, target, mode):
-    with faults.endpoint() as endpoint:
+def test_a_whole_endpoint_is_asked_itself(path, target, mode):
+    with ByteServer() as endpoint:
         base_url = f"http://127.0.0.1:{endpoint.port}{path}"
         Returns().check(one_call(base_url, mode))
         # As a setting of a call, and of a copy, the address is read a second time.
@@ -312,8 +321,8 @@ def test_a_whole_endpoint_is_asked_itself(faults, path, target, mode):
         ("/api/v3/chat/completions", "/api/v3/models"),
     ],
 )
-def test_the_models_of_a_whole_endpoint_are_its_sibling(faults, path, target):
-    with faults.endpoint((answer({"data": []}),), (answer({"data": []}),)) as endpoint:
+def test_the_models_of_a_whole_endpoint_are_its_sibling(path, target):
+    with ByteServer((answer({"data": []}),), (answer({"data": []}),)) as endpoint:
         base_url = f"http://127.0.0.1:{endpoint.port}{path}"
         nothing = {"base_url": base_url, "include": (), "endpoint": None}
         assert list_models(**nothing) == asyncio.run(alist_models(**nothing)) == []
@@ -342,7 +351,7 @@ def test_the_cause_of_an_unexpected_error_is_kept(mode):
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_connection_lost_on_accepting_does_not_stay(faults, mode):
-    with faults.endpoint(greetings=[(Reset(0.0),)]) as endpoint:
+def test_a_connection_lost_on_accepting_does_not_stay(mode):
+    with ByteServer(greetings=[(Reset(0.0),)]) as endpoint:
         outcome = play(endpoint, mode, requests=0)
         Raises(UNREACHED, retryable=True).check(outcome)

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.support.byte_server import ByteServer, Pause
 from tests.support.fault_bytes import GOOD_ANSWER, HEL, LO, SSE_HEAD, STOP, TAIL, frame
 from tests.support.fault_outcomes import (
     PROMPT,
@@ -22,7 +23,6 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
-from tests.support.fault_server import Pause
 
 CONNECTIONS = 10
 STREAM = (SSE_HEAD, frame(HEL), Pause(0.005), frame(LO + STOP + TAIL), b"0\r\n\r\n")
@@ -33,10 +33,10 @@ def slowly(request):
 
 
 @pytest.mark.slow
-def test_3000_calls_of_which_half_are_cancelled_leave_every_connection_usable(faults):
+def test_3000_calls_of_which_half_are_cancelled_leave_every_connection_usable():
     dice = random.Random(20261128)
 
-    with faults.endpoint(choose=slowly) as endpoint:
+    with ByteServer(rest=slowly) as endpoint:
         model = make_model(endpoint.base_url, max_connections=CONNECTIONS, timeout=30.0)
         ended = {"whole": 0, "cancelled": 0}
 
@@ -54,8 +54,8 @@ def test_3000_calls_of_which_half_are_cancelled_leave_every_connection_usable(fa
         assert endpoint.settle()
 
 
-def test_streams_dropped_into_garbage_cycles_by_threads_block_nothing(faults):
-    with faults.endpoint(choose=slowly) as endpoint:
+def test_streams_dropped_into_garbage_cycles_by_threads_block_nothing():
+    with ByteServer(rest=slowly) as endpoint:
         model = make_model(endpoint.base_url, max_connections=CONNECTIONS, timeout=30.0)
 
         def drop(_):

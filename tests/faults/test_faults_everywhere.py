@@ -20,6 +20,7 @@ import pytest
 from langchain_core.load import dumps
 
 import langchain_aimlernie
+from tests.support.byte_server import ByteServer, Hold
 from tests.support.fault_bytes import KEY, answer, chunk, completion, event, stream
 from tests.support.fault_outcomes import (
     ALL_MODES,
@@ -32,7 +33,6 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
-from tests.support.fault_server import Hold
 
 ROOT = Path(langchain_aimlernie.__file__).parents[1]
 
@@ -45,8 +45,8 @@ def echo(request):
     return (answer(completion(said)),)
 
 
-def test_one_model_serves_one_loop_after_the_other(faults):
-    with faults.endpoint() as endpoint:
+def test_one_model_serves_one_loop_after_the_other():
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url)
 
         async def twice(mode):
@@ -60,8 +60,8 @@ def test_one_model_serves_one_loop_after_the_other(faults):
         assert endpoint.settle()
 
 
-def test_one_model_serves_many_loops_at_once(faults):
-    with faults.endpoint(choose=echo) as endpoint:
+def test_one_model_serves_many_loops_at_once():
+    with ByteServer(rest=echo) as endpoint:
         model = make_model(endpoint.base_url)
         wrong: list[str] = []
 
@@ -87,8 +87,8 @@ def test_one_model_serves_many_loops_at_once(faults):
         assert endpoint.settle()
 
 
-def test_a_loop_closed_without_shutdown_harms_no_later_one(faults):
-    with faults.endpoint() as endpoint:
+def test_a_loop_closed_without_shutdown_harms_no_later_one():
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
@@ -103,8 +103,8 @@ def test_a_loop_closed_without_shutdown_harms_no_later_one(faults):
         assert endpoint.settle(), f"{endpoint.open} connections of dead loops"
 
 
-def test_sync_calls_work_inside_a_running_loop(faults):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url) as model:
+def test_sync_calls_work_inside_a_running_loop():
+    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
 
         async def notebook():
             assert text_of(model.invoke(PROMPT)) == TEXT
@@ -116,8 +116,8 @@ def test_sync_calls_work_inside_a_running_loop(faults):
 
 
 @pytest.mark.slow
-def test_50_threads_get_their_own_answers(faults):
-    with faults.endpoint(choose=echo) as endpoint, make_model(endpoint.base_url) as model:
+def test_50_threads_get_their_own_answers():
+    with ByteServer(rest=echo) as endpoint, make_model(endpoint.base_url) as model:
         wrong: list[str] = []
 
         def work(name):
@@ -135,8 +135,8 @@ def test_50_threads_get_their_own_answers(faults):
         assert len(endpoint.requests) == 1000
 
 
-def test_many_models_made_and_dropped_share_their_connections(faults):
-    with faults.endpoint() as endpoint:
+def test_many_models_made_and_dropped_share_their_connections():
+    with ByteServer() as endpoint:
         for number in range(100):
             model = make_model(endpoint.base_url, api_key=f"sk-{number}", temperature=number / 100)
             assert text_of(call(model, ("invoke", "stream")[number % 2])) == TEXT
@@ -149,11 +149,11 @@ def test_many_models_made_and_dropped_share_their_connections(faults):
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
-def test_many_addresses_leave_few_descriptors(faults):
+def test_many_addresses_leave_few_descriptors():
     """The idle connections of the last 16 configurations are kept."""
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(40):
-        with faults.endpoint() as endpoint:
+        with ByteServer() as endpoint:
             model = make_model(endpoint.base_url)
             call(model, "invoke")
             asyncio.run(acall(model, "astream"))
@@ -178,8 +178,8 @@ COPIES = {
 
 @pytest.mark.parametrize("how", COPIES)
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_copy_of_a_used_model_works_and_is_equal(faults, how, mode):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url) as model:
+def test_a_copy_of_a_used_model_works_and_is_equal(how, mode):
+    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
         call(model, "invoke")
         twin = COPIES[how](model)
         assert twin == model
@@ -190,8 +190,8 @@ def test_a_copy_of_a_used_model_works_and_is_equal(faults, how, mode):
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_changed_copy_uses_what_was_changed(faults, mode):
-    with faults.endpoint() as one, faults.endpoint() as two:
+def test_a_changed_copy_uses_what_was_changed(mode):
+    with ByteServer() as one, ByteServer() as two:
         model = make_model(one.base_url)
         call(model, "invoke")
         dumps(model)
@@ -205,8 +205,8 @@ def test_a_changed_copy_uses_what_was_changed(faults, mode):
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_closed_model_works_again(faults, mode):
-    with faults.endpoint() as endpoint:
+def test_a_closed_model_works_again(mode):
+    with ByteServer() as endpoint:
         model = make_model(endpoint.base_url)
 
         def sync():
@@ -276,8 +276,8 @@ print(good, [os.waitpid(pid, 0)[1] for pid in children])
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_fork_does_not_share_connections(faults):
-    with faults.endpoint(choose=echo) as endpoint:
+def test_a_fork_does_not_share_connections():
+    with ByteServer(rest=echo) as endpoint:
         assert finish(start(FORK, endpoint.base_url)).strip() == "True [0, 0, 0, 0]"
         by_connection: dict[int, set[str]] = {}
         for request in endpoint.requests:
@@ -297,8 +297,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_a_pickled_model_works_in_another_process(faults):
-    with faults.endpoint(choose=echo) as endpoint:
+def test_a_pickled_model_works_in_another_process():
+    with ByteServer(rest=echo) as endpoint:
         assert finish(start(POOL, endpoint.base_url), 90).strip() == "['a', 'b']"
 
 
@@ -321,13 +321,13 @@ print("done")
 
 
 @pytest.mark.slow
-def test_the_interpreter_ends_quietly_with_open_streams(faults):
+def test_the_interpreter_ends_quietly_with_open_streams():
     def slow(request):
         if request.wants_stream:
             return (stream(event(chunk("Hel")))[: -len(b"0\r\n\r\n")], Hold())
         return echo(request)
 
-    with faults.endpoint(choose=slow) as endpoint:
+    with ByteServer(rest=slow) as endpoint:
         assert finish(start(EXIT, endpoint.base_url)).strip() == "done"
 
 
@@ -349,13 +349,13 @@ print(model.invoke("fine").text, asyncio.run(model.ainvoke("fine")).text)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child needs POSIX")
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_ends_a_call_and_not_the_model(faults):
+def test_ctrl_c_ends_a_call_and_not_the_model():
     def hang_or_echo(request):
         if b"hang" not in request.body:
             return echo(request)
         return (stream(event(chunk("Hel")))[:-5], Hold()) if request.wants_stream else (Hold(),)
 
-    with faults.endpoint(choose=hang_or_echo) as endpoint:
+    with ByteServer(rest=hang_or_echo) as endpoint:
         child = start(INTERRUPTED, endpoint.base_url)
         for number in range(1, 4):
             end = time.monotonic() + 60

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from langchain_aimlernie import alist_models, errors, list_models
+from tests.support.byte_server import ByteServer, Hold
 from tests.support.fault_bytes import HEL, KEY, SSE_HEAD, aiml_error, answer, frame
 from tests.support.fault_outcomes import (
     ALL_MODES,
@@ -24,7 +25,6 @@ from tests.support.fault_outcomes import (
     outcome_of,
     run_async,
 )
-from tests.support.fault_server import Hold
 
 NOWHERE = "http://127.0.0.1:9/v1"
 
@@ -106,7 +106,7 @@ def test_settings_that_cannot_be(settings):
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("key", [KEY, f"{KEY}\n{KEY}"], ids=["a good key", "a bad key"])
-def test_a_list_of_models_that_cannot_be_had(faults, key, is_async):
+def test_a_list_of_models_that_cannot_be_had(key, is_async):
     async def main():
         with pytest.raises((errors.InternalServerError, ValueError)) as caught:
             await alist_models(base_url=endpoint.base_url, api_key=keys.pop(), max_retries=0)
@@ -118,7 +118,7 @@ def test_a_list_of_models_that_cannot_be_had(faults, key, is_async):
         return caught.value
 
     keys = [key]
-    with faults.endpoint((answer(aiml_error(500), 500),)) as endpoint:
+    with ByteServer((answer(aiml_error(500), 500),)) as endpoint:
         error = bounded((lambda: run_async(main)) if is_async else sync)
     assert isinstance(error, errors.InternalServerError) == (key == KEY)
     check_frames(error)
@@ -134,7 +134,7 @@ def test_a_list_of_models_that_cannot_be_had(faults, key, is_async):
     ],
     ids=["ainvoke", "astream", "astream in the middle"],
 )
-def test_a_call_that_is_cancelled(faults, mode, script, own_client):
+def test_a_call_that_is_cancelled(mode, script, own_client):
     async def main():
         async with httpx.AsyncClient() as client:
             model = make_model(
@@ -146,7 +146,7 @@ def test_a_call_that_is_cancelled(faults, mode, script, own_client):
                 await asyncio.wait_for(acall(model, mode), 0.1)
             return caught.value
 
-    with faults.endpoint(script) as endpoint:
+    with ByteServer(script) as endpoint:
         error = bounded(lambda: run_async(main))
         assert endpoint.requests[0].headers["x-tenant-token"] == HEADER_SECRET
     check_frames(error)

@@ -12,6 +12,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 
+from tests.support.byte_server import ByteServer, Drip, Hold, Pause
 from tests.support.fault_bytes import HEL, LO, frame, unfinished
 from tests.support.fault_outcomes import (
     PROMPT,
@@ -24,7 +25,6 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
-from tests.support.fault_server import Drip, Hold, Pause
 
 ENDLESS = (unfinished(HEL), Drip((frame(LO),) * 400, 0.02))
 SILENT_AFTER_ONE = (unfinished(HEL), Hold())
@@ -114,8 +114,8 @@ SYNC_WAYS = (
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("leave", SYNC_WAYS, ids=lambda way: way.__name__)
-def test_a_stream_left_half_way_frees_its_connection(faults, leave, body):
-    with faults.endpoint(*[BODIES[body]] * 3) as endpoint, make_model(endpoint.base_url) as model:
+def test_a_stream_left_half_way_frees_its_connection(leave, body):
+    with ByteServer(*[BODIES[body]] * 3) as endpoint, make_model(endpoint.base_url) as model:
         for _ in range(3):
             bounded(lambda: leave(model))
             assert endpoint.settle(within=2.0), f"open {endpoint.open}"
@@ -123,8 +123,8 @@ def test_a_stream_left_half_way_frees_its_connection(faults, leave, body):
         assert endpoint.open <= 1
 
 
-def test_a_stream_never_begun_sends_nothing(faults):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url) as model:
+def test_a_stream_never_begun_sends_nothing():
+    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
         model.stream(PROMPT).close()
         assert not endpoint.requests
 
@@ -213,8 +213,8 @@ ASYNC_WAYS = [
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("leave", ASYNC_WAYS, ids=lambda way: way.__name__)
-def test_an_async_stream_left_half_way_frees_its_connection(faults, leave, body):
-    with faults.endpoint(*[BODIES[body]] * 3) as endpoint:
+def test_an_async_stream_left_half_way_frees_its_connection(leave, body):
+    with ByteServer(*[BODIES[body]] * 3) as endpoint:
         model = make_model(endpoint.base_url)
 
         async def main():
@@ -230,8 +230,8 @@ def test_an_async_stream_left_half_way_frees_its_connection(faults, leave, body)
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_loop_that_ends_with_half_read_streams_closes_them_quietly(faults, body):
-    with faults.endpoint(*[BODIES[body]] * 3) as endpoint:
+def test_a_loop_that_ends_with_half_read_streams_closes_them_quietly(body):
+    with ByteServer(*[BODIES[body]] * 3) as endpoint:
         model = make_model(endpoint.base_url)
         kept = []
 
@@ -245,8 +245,8 @@ def test_a_loop_that_ends_with_half_read_streams_closes_them_quietly(faults, bod
         assert text_of(call(model, "stream")) == TEXT
 
 
-def test_clients_of_the_user_are_used_and_not_closed(faults):
-    with faults.endpoint() as endpoint, httpx.Client() as sync_client:
+def test_clients_of_the_user_are_used_and_not_closed():
+    with ByteServer() as endpoint, httpx.Client() as sync_client:
         clients = {"http_client": sync_client, "http_async_client": httpx.AsyncClient()}
 
         async def main():
@@ -269,10 +269,10 @@ def test_clients_of_the_user_are_used_and_not_closed(faults):
         assert endpoint.connections == 2
 
 
-def test_streams_collected_at_any_moment_cannot_block_the_pool(faults):
+def test_streams_collected_at_any_moment_cannot_block_the_pool():
     """The collector may run inside the pool's own code, on any thread: no lock may be held there."""
     script = (unfinished(HEL), Pause(5.0))
-    with faults.endpoint(choose=lambda request: script) as endpoint:
+    with ByteServer(rest=lambda request: script) as endpoint:
         model = make_model(endpoint.base_url, max_connections=6)
         dropped = []
 

@@ -8,19 +8,19 @@ import tracemalloc
 import pytest
 from langchain_core.messages import HumanMessage
 
+from tests.support.byte_server import ByteServer, Close, Repeat
 from tests.support.fault_bytes import DONE, SSE_TYPE, STOP, TAIL, chunk, event, head
 from tests.support.fault_outcomes import make_model
-from tests.support.fault_server import Close, Repeat
 
 TOKEN = event(chunk("x"))
 PACKET = TOKEN * 20
 
 
-def peak(faults, events):
+def peak(events):
     """The most bytes in use while so many events are read by the hook below core's own list."""
     start = head(200, {"Connection": "close"}, SSE_TYPE)
     script = (start, Repeat(PACKET, times=events // 20), STOP + TAIL + DONE, Close())
-    with faults.endpoint(script) as endpoint, make_model(endpoint.base_url, timeout=30.0) as model:
+    with ByteServer(script) as endpoint, make_model(endpoint.base_url, timeout=30.0) as model:
         gc.collect()
         tracemalloc.start()
         try:
@@ -31,9 +31,9 @@ def peak(faults, events):
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_events(faults):
-    peak(faults, 200)
-    few, at_few = peak(faults, 2_000)
-    many, at_many = peak(faults, 12_000)
+def test_memory_does_not_grow_with_the_events():
+    peak(200)
+    few, at_few = peak(2_000)
+    many, at_many = peak(12_000)
     assert (few, many) == (2_000, 12_000)
     assert at_many - at_few < 1_000_000, f"{at_few} bytes, then {at_many}"

@@ -8,6 +8,7 @@ import pytest
 
 from langchain_aimlernie import errors
 from tests.faults import cases_calls, cases_http, cases_stream
+from tests.support.byte_server import ByteServer, Close
 from tests.support.fault_bytes import GOOD_ANSWER, HEL, aiml_error, answer, unfinished
 from tests.support.fault_outcomes import (
     PROMPT,
@@ -20,7 +21,6 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
-from tests.support.fault_server import Close
 
 STREAM_FAULTS = [
     case
@@ -42,8 +42,8 @@ STREAM_FAULTS = [
         for mode in (("invoke", "ainvoke") if number < 4 else ("invoke",))
     ],
 )
-def test_a_stream_under_invoke_fails_as_it_does_in_the_open(faults, case, mode):
-    with faults.endpoint(*case.scripts) as endpoint:
+def test_a_stream_under_invoke_fails_as_it_does_in_the_open(case, mode):
+    with ByteServer(*case.scripts) as endpoint:
         model = make_model(endpoint.base_url, streaming=True, **case.settings)
         outcome = outcome_of(model, mode)
         check_error(outcome.error)
@@ -64,8 +64,8 @@ async def by_log(model):
 
 @pytest.mark.parametrize("way", [by_events_v2, by_log], ids=lambda way: way.__name__)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_events_and_logs_end_in_the_stream_s_error(faults, way):
-    with faults.endpoint(CUT) as endpoint:
+def test_events_and_logs_end_in_the_stream_s_error(way):
+    with ByteServer(CUT) as endpoint:
         model = make_model(endpoint.base_url)
 
         async def main():
@@ -77,13 +77,13 @@ def test_events_and_logs_end_in_the_stream_s_error(faults, way):
         assert endpoint.settle()
 
 
-def test_a_batch_keeps_what_came_and_what_failed(faults):
+def test_a_batch_keeps_what_came_and_what_failed():
     def by_prompt(request):
         said = request.json["messages"][-1]["content"]
         return (GOOD_ANSWER if said == "good" else answer(aiml_error(400), 400),)
 
     prompts = ["good", "bad"] * 10
-    with faults.endpoint(choose=by_prompt) as endpoint, make_model(endpoint.base_url) as model:
+    with ByteServer(rest=by_prompt) as endpoint, make_model(endpoint.base_url) as model:
         runs = [
             bounded(lambda: model.batch(prompts, return_exceptions=True)),
             bounded(lambda: asyncio.run(model.abatch(prompts, return_exceptions=True))),
@@ -96,8 +96,8 @@ def test_a_batch_keeps_what_came_and_what_failed(faults):
 
 
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
-def test_a_fallback_takes_over_before_the_first_chunk(faults, mode):
-    with faults.endpoint((answer(aiml_error(503), 503),)) as broken, faults.endpoint() as good:
+def test_a_fallback_takes_over_before_the_first_chunk(mode):
+    with ByteServer((answer(aiml_error(503), 503),)) as broken, ByteServer() as good:
         chain = make_model(broken.base_url).with_fallbacks(
             [make_model(good.base_url)], exceptions_to_handle=(errors.InternalServerError,)
         )

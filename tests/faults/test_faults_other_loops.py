@@ -11,6 +11,7 @@ from pathlib import Path
 import httpcore
 import pytest
 
+from tests.support.byte_server import ByteServer, Hold, Reset
 from tests.support.fault_bytes import HEL, SSE_HEAD, TEXT, frame
 from tests.support.fault_outcomes import (
     Raises,
@@ -21,7 +22,6 @@ from tests.support.fault_outcomes import (
     make_model,
     text_of,
 )
-from tests.support.fault_server import Hold, Reset
 from tests.support.loops import LOOPS, run_on
 
 if sys.platform == "win32":
@@ -54,12 +54,12 @@ def tls(request, trusted, monkeypatch):
     return trusted.server if request.param == "https" else None
 
 
-def test_all_calls_work_in_loop_after_loop(faults, tls, run):
+def test_all_calls_work_in_loop_after_loop(tls, run):
     async def main():
         answers = await asyncio.gather(*(acall(model, "ainvoke") for _ in range(30)))
         return {text_of(answer) for answer in [*answers, await acall(model, "astream")]}
 
-    with faults.endpoint(tls=tls) as endpoint:
+    with ByteServer(tls=tls) as endpoint:
         model = make_model(endpoint.base_url)
         assert bounded(lambda: run(main())) == {TEXT}
         assert endpoint.settle(), "the loop closed its connections"
@@ -70,7 +70,7 @@ def test_all_calls_work_in_loop_after_loop(faults, tls, run):
         assert descriptors() <= before
 
 
-def test_cancelling_and_breaking_off_free_the_connection(faults, tls, run):
+def test_cancelling_and_breaking_off_free_the_connection(tls, run):
     async def main():
         await cancelled(acall(model, "ainvoke"), after=0.1)
         assert await endpoint.asettle()
@@ -79,20 +79,20 @@ def test_cancelling_and_breaking_off_free_the_connection(faults, tls, run):
         assert await endpoint.asettle()
         return text_of(await acall(model, "ainvoke"))
 
-    with faults.endpoint((Hold(),), (SSE_HEAD + frame(HEL), Hold()), tls=tls) as endpoint:
+    with ByteServer((Hold(),), (SSE_HEAD + frame(HEL), Hold()), tls=tls) as endpoint:
         model = make_model(endpoint.base_url)
         assert bounded(lambda: run(main())) == TEXT
         assert endpoint.settle()
 
 
-def test_faults_are_the_same_errors(faults, tls, run):
+def test_faults_are_the_same_errors(tls, run):
     async def main():
         reset = await aattempt(model, "astream")
         silent = await aattempt(make_model(endpoint.base_url, timeout=0.2), "ainvoke")
         refused = await aattempt(make_model("http://127.0.0.1:1/v1"), "ainvoke")
         return reset, silent, refused
 
-    with faults.endpoint((SSE_HEAD + frame(HEL), Reset()), (Hold(),), tls=tls) as endpoint:
+    with ByteServer((SSE_HEAD + frame(HEL), Reset()), (Hold(),), tls=tls) as endpoint:
         model = make_model(endpoint.base_url)
         reset, silent, refused = bounded(lambda: run(main()))
     Raises("StreamInterruptedError", partial="Hel").check(reset)

@@ -5,25 +5,33 @@ from __future__ import annotations
 import base64
 import logging
 import sys
+from itertools import repeat
 
 import pytest
 
+from tests.support.byte_server import ByteServer, Socks, Tunnel, refusing_port
 from tests.support.fault_bytes import KEY
 from tests.support.fault_outcomes import ALL_MODES, acall, bounded, call, make_model, run_async
-from tests.support.fault_server import refusing_port
-from tests.support.relays import Relay, SocksRelay
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
 TWO_MODES = ("invoke", "astream")
-KINDS = ("http", "https", "socks5")
-BASIC = base64.b64encode(b"user:hunter2")
+BASIC = "Basic " + base64.b64encode(b"user:hunter2").decode()
+LOGIN = b"\x01\x04user\x07hunter2"
 
 
-@pytest.fixture(params=KINDS)
-def relay(request, trusted):
-    kind = SocksRelay if request.param == "socks5" else Relay
-    with kind(trusted.server if request.param == "https" else None) as relay:
-        yield relay
+def url_of(proxy, scheme="http"):
+    return f"{scheme}://user:hunter2@127.0.0.1:{proxy.port}"
+
+
+@pytest.fixture(params=["http", "https", "socks5"])
+def proxy(request, trusted, monkeypatch):
+    """The proxy of the environment, which opens tunnels."""
+    tls = trusted.server if request.param == "https" else None
+    greetings = repeat(Socks()) if request.param == "socks5" else ()
+    with ByteServer(rest=Tunnel(), greetings=greetings, tls=tls) as proxy:
+        monkeypatch.setenv("SSL_CERT_FILE", trusted.file)
+        monkeypatch.setenv("HTTPS_PROXY", url_of(proxy, request.param))
+        yield proxy
 
 
 def texts(base_url, mode, times, **settings):
@@ -42,53 +50,51 @@ def texts(base_url, mode, times, **settings):
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_server_with_tls_is_reached_through_one_tunnel(faults, relay, trusted, monkeypatch, mode):
-    monkeypatch.setenv("SSL_CERT_FILE", trusted.file)
-    monkeypatch.setenv("HTTPS_PROXY", relay.url)
-    with faults.endpoint(tls=trusted.server) as endpoint:
+def test_a_server_with_tls_is_reached_through_one_tunnel(proxy, trusted, mode):
+    with ByteServer(tls=trusted.server) as endpoint:
         assert len(set(texts(endpoint.base_url, mode, 3))) == 1
         assert endpoint.settle()
         assert len(endpoint.requests) == 3
         assert len({request.connection for request in endpoint.requests}) == 1
-    assert relay.settle()
-    shown = b"\n".join(relay.asked)
-    assert (BASIC in shown) or (b"hunter2" in shown and relay.scheme == "socks5")
-    assert KEY.encode() not in shown
+        target = f"127.0.0.1:{endpoint.port}"
+    assert proxy.settle()
+    (tunnel,) = proxy.requests
+    assert tunnel.target == target
+    assert tunnel.headers.get("proxy-authorization") == BASIC or tunnel.body == LOGIN
+    assert KEY not in str(tunnel)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_socks_reaches_a_server_without_tls(faults, caplog, monkeypatch, mode):
+def test_socks_reaches_a_server_without_tls(caplog, monkeypatch, mode):
     caplog.set_level(logging.DEBUG)
-    with SocksRelay() as relay, faults.endpoint() as endpoint:
-        monkeypatch.setenv("ALL_PROXY", relay.url)
+    with ByteServer(greetings=repeat(Socks())) as proxy, ByteServer() as endpoint:
+        monkeypatch.setenv("ALL_PROXY", url_of(proxy, "socks5"))
         assert texts(endpoint.base_url, mode, 2)
         assert endpoint.settle()
-        assert len(relay.asked) == 2, "user and request, once"
-        assert b"hunter2" in relay.asked[0]
+        (tunnel,) = proxy.requests
+        assert (tunnel.target, tunnel.body) == (f"127.0.0.1:{endpoint.port}", LOGIN)
     assert "setup_socks5_connection" in caplog.text
     assert "hunter2" not in caplog.text
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_proxy_that_nobody_vouches_for_is_not_tried_again(certificate, monkeypatch, mode):
-    with Relay(certificate("127.0.0.1").server) as relay:
-        monkeypatch.setenv("HTTPS_PROXY", relay.url)
+    with ByteServer(rest=Tunnel(), tls=certificate("127.0.0.1").server) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", url_of(proxy, "https"))
         with pytest.raises(Exception, match="certificate") as caught:
             texts("https://behind.invalid/v1", mode, 1, max_retries=2)
         assert type(caught.value).__name__ == "APIConnectionError"
         assert not caught.value.is_retryable
         assert "hunter2" not in str(caught.value)
-        assert not relay.asked
+        assert not proxy.requests
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_server_that_a_tunnel_does_not_reach_is_an_error(relay, monkeypatch, trusted, mode):
-    monkeypatch.setenv("SSL_CERT_FILE", trusted.file)
-    monkeypatch.setenv("HTTPS_PROXY", relay.url)
+def test_a_server_that_a_tunnel_does_not_reach_is_an_error(proxy, mode):
     with refusing_port() as port, pytest.raises(Exception, match=r"127\.0\.0\.1") as caught:
         texts(f"https://127.0.0.1:{port}/v1", mode, 1)
     assert type(caught.value).__name__ == "APIConnectionError"
-    assert relay.settle()
+    assert proxy.settle()
 
 
 BAD_PROXIES = {
@@ -138,15 +144,15 @@ def test_socks_without_its_package_says_which_one_is_needed(monkeypatch, mode):
 @pytest.mark.parametrize("mode", TWO_MODES)
 @pytest.mark.parametrize("variable", ["ALL_PROXY", "HTTP_PROXY", "http_proxy"])
 @pytest.mark.parametrize("value", ["", " ", "\t"])
-def test_an_empty_variable_is_no_proxy(faults, monkeypatch, mode, variable, value):
+def test_an_empty_variable_is_no_proxy(monkeypatch, mode, variable, value):
     monkeypatch.setenv(variable, value)
-    with faults.endpoint() as endpoint:
+    with ByteServer() as endpoint:
         assert texts(endpoint.base_url, mode, 1)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_proxy_without_a_scheme_speaks_http(faults, monkeypatch, mode):
-    with faults.endpoint() as proxy:
+def test_a_proxy_without_a_scheme_speaks_http(monkeypatch, mode):
+    with ByteServer() as proxy:
         monkeypatch.setenv("HTTP_PROXY", f" 127.0.0.1:{proxy.port} ")
         assert texts(f"http://bare-{mode}.invalid/v1", mode, 1)
         assert proxy.requests[0].target == f"http://bare-{mode}.invalid/v1/chat/completions"

@@ -11,6 +11,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
 from tests.faults.cases_retry import CASES, GOOD, STALE
+from tests.support.byte_server import ByteServer, Close, Pause
 from tests.support.fault_outcomes import (
     ALL_MODES,
     JSON_MODES,
@@ -28,7 +29,6 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
-from tests.support.fault_server import Close, Pause
 
 ASYNC_EVERY = 8
 """Every so many cases run async, too: the policy is one, and the sync loop is generated."""
@@ -60,10 +60,10 @@ def run(endpoint, case, mode):
 
 
 @pytest.fixture(scope="module")
-def outcomes(faults):
+def outcomes():
     """All cases at once: each mostly waits."""
     with ExitStack() as stack, ThreadPoolExecutor(24, "retries") as pool:
-        endpoints = [stack.enter_context(faults.endpoint(*case.scripts)) for case, _ in RUNS]
+        endpoints = [stack.enter_context(ByteServer(*case.scripts)) for case, _ in RUNS]
         futures = [
             pool.submit(run, endpoint, case, mode)
             for endpoint, (case, mode) in zip(endpoints, RUNS, strict=True)
@@ -95,10 +95,10 @@ def test_a_fault_is_tried_again_as_the_policy_says(outcomes, case, mode):
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("case", STALE, ids=lambda case: case.name)
-def test_a_kept_connection_that_went_stale_costs_nothing(faults, case, mode):
+def test_a_kept_connection_that_went_stale_costs_nothing(case, mode):
     good = GOOD["sse" if "stream" in mode else "json"]
     scripts = [(good, *case.first), *([case.second] if case.second else [])]
-    with faults.endpoint(*scripts) as endpoint:
+    with ByteServer(*scripts) as endpoint:
         model = make_model(endpoint.base_url)
         gone = threading.Event()
 
@@ -121,7 +121,7 @@ def test_a_kept_connection_that_went_stale_costs_nothing(faults, case, mode):
 
 
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
-def test_one_more_try_is_enough_when_every_kept_connection_is_stale(faults, mode):
+def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
     """A server that restarted behind its balancer: none of three kept connections answers again."""
     asked: dict[int, int] = {}
 
@@ -130,7 +130,7 @@ def test_one_more_try_is_enough_when_every_kept_connection_is_stale(faults, mode
         is_stale = request.connection <= 3 and asked[request.connection] > 1
         return (Close(),) if is_stale else (Pause(0.3), GOOD["json"])
 
-    with faults.endpoint(choose=once_each) as endpoint:
+    with ByteServer(rest=once_each) as endpoint:
         model = make_model(endpoint.base_url)
 
         def sync():

@@ -12,6 +12,7 @@ import pytest
 from langchain_core.load import dumpd, dumps
 from langchain_core.tracers.base import BaseTracer
 
+from tests.support.byte_server import ByteServer, Close, Hold, Reset
 from tests.support.fault_bytes import (
     DONE,
     GOOD_ANSWER,
@@ -36,7 +37,6 @@ from tests.support.fault_outcomes import (
     own_client_outcome,
     play,
 )
-from tests.support.fault_server import Close, Hold, Reset
 
 ECHOES = {
     "the API's message": answer(aiml_error(401, f"Bad key {KEY}"), 401),
@@ -99,11 +99,9 @@ def scripts():
 
 
 @pytest.mark.parametrize(("script", "mode"), list(scripts()))
-def test_a_server_that_echoes_the_key_cannot_put_it_into_an_error_or_a_log(
-    faults, caplog, script, mode
-):
+def test_a_server_that_echoes_the_key_cannot_put_it_into_an_error_or_a_log(caplog, script, mode):
     caplog.set_level(logging.DEBUG)
-    with faults.endpoint(script) as endpoint:
+    with ByteServer(script) as endpoint:
         outcome = play(endpoint, mode, timeout=2.0)
         assert outcome.error is not None
         check_secrets(outcome.error)
@@ -113,9 +111,9 @@ def test_a_server_that_echoes_the_key_cannot_put_it_into_an_error_or_a_log(
 
 @pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_client_of_the_user_logs_no_key_that_the_server_echoes(faults, caplog, library, mode):
+def test_a_client_of_the_user_logs_no_key_that_the_server_echoes(caplog, library, mode):
     caplog.set_level(logging.DEBUG)
-    with faults.endpoint((ECHOES["headers"],)) as endpoint:
+    with ByteServer((ECHOES["headers"],)) as endpoint:
         own_client_outcome(endpoint.base_url, mode, library=library)
     assert f'POST {endpoint.base_url}/chat/completions "HTTP/1.1 429' in caplog.text
     assert "receive_response_headers" in caplog.text
@@ -124,10 +122,10 @@ def test_a_client_of_the_user_logs_no_key_that_the_server_echoes(faults, caplog,
 
 @pytest.mark.parametrize("library", [None, httpx, httpx2], ids=["ours", "httpx", "httpx2"])
 @pytest.mark.parametrize("mode", SYNC_MODES)
-def test_no_log_shows_a_header_of_the_user_that_the_server_echoes(faults, caplog, library, mode):
+def test_no_log_shows_a_header_of_the_user_that_the_server_echoes(caplog, library, mode):
     caplog.set_level(logging.DEBUG)
     echo = answer(aiml_error(400), 400, headers={"X-Echo": HEADER_SECRET})
-    with faults.endpoint((echo,)) as endpoint:
+    with ByteServer((echo,)) as endpoint:
         if library is None:
             play(endpoint, mode)
         else:
@@ -139,9 +137,9 @@ def test_no_log_shows_a_header_of_the_user_that_the_server_echoes(faults, caplog
 
 @pytest.mark.parametrize("mode", SYNC_MODES)
 @pytest.mark.parametrize("how", ["a bare text", "a message"])
-def test_headers_of_the_user_are_secrets_too(faults, how, mode):
+def test_headers_of_the_user_are_secrets_too(how, mode):
     body = HEADER_SECRET if how == "a bare text" else aiml_error(400, f"token {HEADER_SECRET}")
-    with faults.endpoint((answer(body, 400),)) as endpoint:
+    with ByteServer((answer(body, 400),)) as endpoint:
         outcome = play(endpoint, mode, default_headers=HEADERS)
         check_secrets(outcome.error, HEADER_SECRET)
         assert endpoint.requests[0].headers["x-tenant-token"] == HEADER_SECRET
@@ -158,10 +156,10 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_logs_at_debug_show_neither_key_nor_headers_nor_prompt(faults, caplog, mode):
+def test_logs_at_debug_show_neither_key_nor_headers_nor_prompt(caplog, mode):
     caplog.set_level(logging.DEBUG)
     for name, script in FAULTS.items():
-        with faults.endpoint(script, script) as endpoint:
+        with ByteServer(script, script) as endpoint:
             model = make_model(
                 endpoint.base_url,
                 timeout=0.4,
@@ -219,8 +217,8 @@ class Everything(BaseTracer):
 @pytest.mark.parametrize("mode", SYNC_MODES)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_traces_show_no_secrets(faults, fault, mode):
-    with faults.endpoint(FAULTS[fault]) as endpoint:
+def test_traces_show_no_secrets(fault, mode):
+    with ByteServer(FAULTS[fault]) as endpoint:
         tracer = Everything()
         model = make_model(
             endpoint.base_url, default_headers=HEADERS, timeout=0.4, callbacks=[tracer]
@@ -233,10 +231,10 @@ def test_traces_show_no_secrets(faults, fault, mode):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_redirect_carries_nothing_anywhere(faults, status, mode):
-    with faults.endpoint() as elsewhere:
+def test_a_redirect_carries_nothing_anywhere(status, mode):
+    with ByteServer() as elsewhere:
         hop = answer("", status, {"Location": f"{elsewhere.base_url}/chat/completions"})
-        with faults.endpoint((hop,)) as endpoint:
+        with ByteServer((hop,)) as endpoint:
             outcome = play(endpoint, mode, default_headers=HEADERS)
             assert outcome.error is not None
             assert outcome.error.is_retryable is False

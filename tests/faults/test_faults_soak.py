@@ -19,6 +19,7 @@ import pytest
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 
 from langchain_aimlernie import SpendTracker
+from tests.support.byte_server import ByteServer
 from tests.support.fault_outcomes import acall, call, check_error, make_model, run_async, text_of
 from tests.support.soak_plan import FAULTS, GOOD, Ledger, plan
 
@@ -181,10 +182,10 @@ def summed(soak):
 
 
 @pytest.mark.slow
-def test_a_soak_of_mixed_calls_loses_nothing_and_leaves_nothing(faults, figures):
+def test_a_soak_of_mixed_calls_loses_nothing_and_leaves_nothing(figures):
     ledger = Ledger(SEED)
     before = resources()
-    with faults.endpoint(choose=ledger.script) as endpoint:
+    with ByteServer(rest=ledger.script) as endpoint:
         model = make_model(endpoint.base_url, max_retries=2, timeout=15.0, stream_idle_timeout=2.0)
         soak = Soak(model)
         started = time.monotonic()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import AIMessage
 
-    from tests.support.fault_server import Endpoint, Script
+    from tests.support.byte_server import ByteServer, Script
 
 PROMPT = "Say hello."
 CALL_ID = "call-of-the-faults"
@@ -351,7 +351,7 @@ def own_client_outcome(
     return outcome
 
 
-def play(endpoint: Endpoint, mode: str, requests: int = 1, **settings: object) -> Outcome:
+def play(endpoint: ByteServer, mode: str, requests: int = 1, **settings: object) -> Outcome:
     """One call against the endpoint's script, then a good one: nothing may be left of the first."""
     model = make_model(endpoint.base_url, **{"default_headers": HEADERS, **settings})
     patience = {name: 8.0 for name in ("timeout", "stream_idle_timeout") if name in settings}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.support.byte_server import Close, Drip, Hold, Pause, Request, Reset, Script
 from tests.support.fault_bytes import (
     DONE,
     FINAL_FRAME,
@@ -22,7 +23,6 @@ from tests.support.fault_bytes import (
     stream,
     unfinished,
 )
-from tests.support.fault_server import Close, Drip, Hold, Pause, Request, Reset, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
