@@ -6,21 +6,21 @@ from itertools import pairwise
 
 from tests.faults.cases_json import NO_OBJECTS
 from tests.faults.cases_stream import case, gives
-from tests.support.fault_bytes import (
+from tests.support.fault_outcomes import Case, Raises, Returns
+from tests.support.response_bytes import (
     DONE,
     HEL,
     LO,
     STOP,
     TAIL,
-    answer,
     chunk,
     completion,
     event,
     fragment,
+    response,
     stream,
     tool_call,
 )
-from tests.support.fault_outcomes import Case, Raises, Returns
 
 WEATHER = ("weather", {"city": "Paris"})
 END = (STOP, TAIL, DONE)
@@ -484,7 +484,7 @@ ODD_INDEXES = (
     ),
     case(
         "a JSON answer with one id twice",
-        answer(completion(None, "tool_calls", message__tool_calls=[tool_call(), tool_call()])),
+        response(completion(None, "tool_calls", message__tool_calls=[tool_call(), tool_call()])),
         Returns("", calls=[WEATHER, WEATHER]),
     ),
 )

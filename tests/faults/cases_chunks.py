@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from tests.faults.cases_stream import gives
-from tests.support.fault_bytes import (
-    ANSWER_ID,
+from tests.support.response_bytes import (
     DONE,
     HEL,
     KEY,
     LO,
     META,
+    RESPONSE_ID,
     STOP,
     TAIL,
     USAGE,
@@ -35,7 +35,7 @@ END = (STOP, TAIL, DONE)
 CONTENT = (
     gives("choices empty in the middle", HEL, event(chunk(choices=[])), LO, *END),
     gives("choices null", HEL, event(chunk(choices=None)), LO, *END),
-    gives("choices missing", HEL, event({"id": ANSWER_ID, "model": "x"}), LO, *END),
+    gives("choices missing", HEL, event({"id": RESPONSE_ID, "model": "x"}), LO, *END),
     gives("an event that is null", HEL, event("null"), LO, *END),
     gives("an empty object", HEL, event("{}"), LO, *END),
     gives("delta null", HEL, raw(index=0, delta=None, finish_reason=None), LO, *END),
@@ -105,7 +105,7 @@ CONTENT = (
         "the model in other words",
         event(chunk("Hello", model="Baidu/ERNIE")),
         *END,
-        metadata={"id": ANSWER_ID},
+        metadata={"id": RESPONSE_ID},
     ),
     gives("ids that change", event(chunk("Hel", id="a")), event(chunk("lo", id="b")), *END),
     gives("created as a float", event(chunk("Hello", created=1.5)), *END),
@@ -313,7 +313,7 @@ EXTRAS = (
             "finish_reason": "stop",
             "logprobs": None,
             "output_version": None,
-            "id": ANSWER_ID,
+            "id": RESPONSE_ID,
         },
     ),
     gives(
@@ -406,7 +406,7 @@ EXTRAS = (
         raw(index=0, delta={"content": "Hel"}, flag=0),
         raw(index=0, delta={"content": "lo"}, finish_reason=None, flag=1, id="x"),
         *END,
-        metadata={"flag": 1, "id": ANSWER_ID},
+        metadata={"flag": 1, "id": RESPONSE_ID},
     ),
     gives(
         "500 deep: unknown keys",

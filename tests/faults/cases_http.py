@@ -6,10 +6,11 @@ import gzip
 import zlib
 
 from tests.support.byte_server import Close, Drip, Hold, Pause, Repeat, Reset
-from tests.support.fault_bytes import (
+from tests.support.fault_outcomes import JSON_MODES, STREAM_MODES, Case, OneOf, Raises, Returns
+from tests.support.response_bytes import (
     EVENTS,
     FINAL_FRAME,
-    GOOD_ANSWER,
+    GOOD_RESPONSE,
     HEL,
     HTML,
     LO,
@@ -17,15 +18,14 @@ from tests.support.fault_bytes import (
     SSE_TYPE,
     STOP,
     TAIL,
-    answer,
     as_bytes,
     completion,
     frame,
     head,
+    response,
     stream,
     unfinished,
 )
-from tests.support.fault_outcomes import JSON_MODES, STREAM_MODES, Case, OneOf, Raises, Returns
 
 BODY = as_bytes(completion())
 SOON = {"timeout": 0.25}
@@ -37,7 +37,7 @@ HEAD_ONLY = head(200, {"Content-Length": str(len(BODY))})
 
 
 def packed(body: bytes, encoding: str) -> bytes:
-    return answer(body, headers={"Content-Encoding": encoding})
+    return response(body, headers={"Content-Encoding": encoding})
 
 
 BOMB = gzip.compress(bytes(80 * 2**20), 9)
@@ -52,7 +52,7 @@ HEADS = (
     Case("never answers", (Hold(),), LATE, settings=SOON),
     Case("head stops half way", (HEAD_ONLY[:30], Hold()), LATE, settings=SOON),
     Case("head drips", (Drip(HEAD_ONLY, 0.1), BODY), LATE, settings=SOON),
-    Case("slow but in time", (Pause(0.3), GOOD_ANSWER), Returns(), JSON_MODES),
+    Case("slow but in time", (Pause(0.3), GOOD_RESPONSE), Returns(), JSON_MODES),
     Case("closed before the head", (Close(),), BROKEN),
     Case("reset before the head", (Reset(),), BROKEN),
     Case("head cut", (HEAD_ONLY[:40], Close()), BROKEN),
@@ -63,20 +63,20 @@ HEADS = (
     Case("negative length", (head(200, {"Content-Length": "-1"}) + BODY, Close()), BROKEN),
     Case(
         "two lengths that differ",
-        (answer(BODY, headers={"Content-Length": "5"}), Close()),
+        (response(BODY, headers={"Content-Length": "5"}), Close()),
         BROKEN,
     ),
-    Case("a header of 200 kB", (answer(BODY, headers={"x-big": "b" * 200_000}), Close()), BROKEN),
-    Case("a header with NUL", (answer(BODY, headers={"x-nul": "a\0b"}), Close()), BROKEN),
+    Case("a header of 200 kB", (response(BODY, headers={"x-big": "b" * 200_000}), Close()), BROKEN),
+    Case("a header with NUL", (response(BODY, headers={"x-nul": "a\0b"}), Close()), BROKEN),
     Case(
         "headers that are not UTF-8",
-        answer(BODY).replace(b"inf-0001", b"inf-\xff\xfe1"),
+        response(BODY).replace(b"inf-0001", b"inf-\xff\xfe1"),
         Returns(),
         JSON_MODES,
     ),
     Case(
         "1xx first",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + b"HTTP/1.1 103 Early Hints\r\n\r\n" + GOOD_ANSWER,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + b"HTTP/1.1 103 Early Hints\r\n\r\n" + GOOD_RESPONSE,
         Returns(),
         JSON_MODES,
     ),
@@ -97,8 +97,8 @@ BODIES = (
     Case("body stalls", (HEAD_ONLY, BODY[:40], Hold()), LATE, JSON_MODES, settings=SOON),
     Case("body cut", (HEAD_ONLY, BODY[:40], Close()), BROKEN, JSON_MODES),
     Case("reset in the body", (HEAD_ONLY, BODY[:40], Reset()), BROKEN, JSON_MODES),
-    Case("length too long", (answer(BODY, length=len(BODY) + 9), Close()), BROKEN, JSON_MODES),
-    Case("length too short", (answer(BODY, length=30), Close()), BROKEN, JSON_MODES),
+    Case("length too long", (response(BODY, length=len(BODY) + 9), Close()), BROKEN, JSON_MODES),
+    Case("length too short", (response(BODY, length=30), Close()), BROKEN, JSON_MODES),
     Case("chunked", head(200, CHUNKED) + frame(BODY) + FINAL_FRAME, Returns(), JSON_MODES),
     Case("chunked without an end", (head(200, CHUNKED) + frame(BODY), Close()), BROKEN, JSON_MODES),
     Case("a chunk size in words", (head(200, CHUNKED) + b"many\r\n" + BODY, Close()), BROKEN),
@@ -113,8 +113,8 @@ BODIES = (
         "a slow body in time", (HEAD_ONLY, Drip((BODY[:50], BODY[50:]), 0.2)), Returns(), JSON_MODES
     ),
     Case("204", (head(204),), Raises("InvalidResponseError")),
-    Case("empty", answer(b""), Raises("InvalidResponseError", retryable=True)),
-    Case("only white space", answer(b" \n\r\n "), Raises("InvalidResponseError", retryable=True)),
+    Case("empty", response(b""), Raises("InvalidResponseError", retryable=True)),
+    Case("only white space", response(b" \n\r\n "), Raises("InvalidResponseError", retryable=True)),
     Case("gzip", packed(gzip.compress(BODY), "gzip"), Returns(), JSON_MODES),
     Case("deflate", packed(zlib.compress(BODY), "deflate"), Returns(), JSON_MODES),
     Case("gzip cut", packed(gzip.compress(BODY)[:-12], "gzip"), BROKEN, JSON_MODES),
@@ -131,14 +131,14 @@ BODIES = (
     ),
     Case(
         "a gzip bomb for a stream",
-        answer(BOMB, headers={"Content-Encoding": "gzip"}, content_type=SSE_TYPE),
+        response(BOMB, headers={"Content-Encoding": "gzip"}, content_type=SSE_TYPE),
         Raises("InvalidResponseError"),
         STREAM_MODES,
         settings={"timeout": 15.0},
     ),
     Case(
         "gzip in a stream",
-        answer(
+        response(
             gzip.compress(b"".join(EVENTS)),
             headers={"Content-Encoding": "gzip"},
             content_type=SSE_TYPE,
@@ -148,32 +148,32 @@ BODIES = (
     ),
     Case(
         "HTML",
-        answer(HTML, content_type="text/html"),
+        response(HTML, content_type="text/html"),
         Raises("InvalidResponseError", says=("html",)),
     ),
-    Case("HTML that claims JSON", answer(HTML), Raises("InvalidResponseError")),
+    Case("HTML that claims JSON", response(HTML), Raises("InvalidResponseError")),
     Case(
         "HTML of 300 kB",
-        answer(HTML + "x" * 300_000, content_type="text/html"),
+        response(HTML + "x" * 300_000, content_type="text/html"),
         Raises("InvalidResponseError", hides=("x" * 1000,)),
     ),
-    Case("JSON as text/plain", answer(BODY, content_type="text/plain"), Returns(), JSON_MODES),
-    Case("JSON without a type", answer(BODY, content_type=""), Returns(), JSON_MODES),
+    Case("JSON as text/plain", response(BODY, content_type="text/plain"), Returns(), JSON_MODES),
+    Case("JSON without a type", response(BODY, content_type=""), Returns(), JSON_MODES),
     Case(
         "JSON to a stream request",
-        answer(BODY),
+        response(BODY),
         Returns(metadata={"credits_used": 3}),
         STREAM_MODES,
     ),
     Case(
         "JSON as text/plain to a stream request",
-        answer(BODY, content_type="text/plain"),
+        response(BODY, content_type="text/plain"),
         Returns(),
         STREAM_MODES,
     ),
     Case(
         "a closing server keeps its word",
-        answer(BODY, headers={"Connection": "close"}),
+        response(BODY, headers={"Connection": "close"}),
         Returns(),
         JSON_MODES,
     ),
@@ -183,7 +183,7 @@ FLOODS = (
     Case("1xx for ever", (endless(b"HTTP/1.1 103 Early Hints\r\n\r\n"),), LATE, settings=SOON),
     Case(
         "1,000 times 1xx",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + GOOD_ANSWER,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + GOOD_RESPONSE,
         Returns(),
         JSON_MODES,
     ),
@@ -198,13 +198,13 @@ FLOODS = (
     ),
     Case(
         "an error body without end",
-        (answer("", 500, length=2**40), Repeat(b"x" * 2**16, times=2000), Close()),
+        (response("", 500, length=2**40), Repeat(b"x" * 2**16, times=2000), Close()),
         Raises("InternalServerError", attributes={"status_code": 500}),
     ),
     Case(
         "a comment without end",
         (
-            answer(b": ", content_type=SSE_TYPE, length=2**40),
+            response(b": ", content_type=SSE_TYPE, length=2**40),
             Repeat(b"x" * 2**20, times=80),
             Close(),
         ),
@@ -229,7 +229,7 @@ REDIRECT = {"Location": "http://127.0.0.1:9/elsewhere"}
 REDIRECTS = tuple(
     Case(
         f"redirect {status}",
-        answer("", status, REDIRECT),
+        response("", status, REDIRECT),
         Raises(
             ("AimlErnieError", "InvalidResponseError", "BadRequestError", "NotFoundError"),
             retryable=False,
@@ -270,7 +270,7 @@ STREAM_ENDS = (
     cut("EOF inside an event", (EOF_HEAD + HEL + LO[:25], Close()), "Hel"),
     cut(
         "length too long in a stream",
-        (answer(HEL, content_type=SSE_TYPE, length=4000), Close()),
+        (response(HEL, content_type=SSE_TYPE, length=4000), Close()),
         "Hel",
     ),
     Case("EOF as the end", (EOF_HEAD + b"".join(EVENTS), Close()), Returns(), STREAM_MODES),

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from tests.support.fault_bytes import (
-    ANSWER_ID,
+from tests.support.fault_outcomes import JSON_MODES, Case, OneOf, Raises, Returns
+from tests.support.response_bytes import (
     INFERENCE_ID,
     KEY,
     MODEL,
+    RESPONSE_ID,
     TEXT,
     USAGE,
     aiml_error,
-    answer,
     as_bytes,
     completion,
     openai_error,
+    response,
     tool_call,
 )
-from tests.support.fault_outcomes import JSON_MODES, Case, OneOf, Raises, Returns
 
 NO_ANSWER = Raises("InvalidResponseError")
 BODY = as_bytes(completion())
@@ -24,7 +24,7 @@ WEATHER = ("weather", {"city": "Paris"})
 
 
 def json_case(name: str, body: object, expect: Raises | Returns) -> Case:
-    return Case(name, answer(body), expect, JSON_MODES)
+    return Case(name, response(body), expect, JSON_MODES)
 
 
 def gives(name: str, body: object, **expected: object) -> Case:
@@ -281,7 +281,7 @@ EXTRAS = (
         choice(flag=0, id="x", model_provider="x", output_version="v1"),
         metadata={
             "flag": 0,
-            "id": ANSWER_ID,
+            "id": RESPONSE_ID,
             "model_provider": "aimlernie",
             "output_version": None,
         },

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING
 from tests.faults.cases_status import dated
 from tests.support.byte_server import Close, Hold, Pause, Reset
 from tests.support.error_samples import bare, openai
-from tests.support.fault_bytes import (
+from tests.support.fault_outcomes import ALL_MODES, JSON_MODES, STREAM_MODES, OneOf, Raises, Returns
+from tests.support.response_bytes import (
     DONE,
-    GOOD_ANSWER,
+    GOOD_RESPONSE,
     GOOD_STREAM,
     HEL,
     LO,
     aiml_error,
-    answer,
     as_bytes,
     completion,
     event,
     openai_error,
+    response,
     stream,
     unfinished,
 )
-from tests.support.fault_outcomes import ALL_MODES, JSON_MODES, STREAM_MODES, OneOf, Raises, Returns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +46,7 @@ class RetryCase:
 
 def status(code: int, message: str = "no luck today", **headers: str) -> Script:
     return (
-        answer(
+        response(
             aiml_error(code, message), code, {k.replace("_", "-"): v for k, v in headers.items()}
         ),
     )
@@ -55,7 +55,7 @@ def status(code: int, message: str = "no luck today", **headers: str) -> Script:
 SOON = {"timeout": 0.4}
 BODY = as_bytes(completion())
 RESET: Script = (Reset(0.0),)
-CUT_BODY: Script = (answer(BODY[:40], length=len(BODY)), Close())
+CUT_BODY: Script = (response(BODY[:40], length=len(BODY)), Close())
 EMPTY_STREAM: Script = (stream(),)
 
 
@@ -103,7 +103,7 @@ BY_STATUS = (
     ),
     gives_up(
         "a redirect",
-        (answer("", 307, {"Location": "http://127.0.0.1:9/"}),),
+        (response("", 307, {"Location": "http://127.0.0.1:9/"}),),
         (*ANY, "InvalidResponseError"),
         1,
     ),
@@ -112,7 +112,7 @@ BY_STATUS = (
 
 def limited(body: object) -> Script:
     """A 429 that asks for next to no wait."""
-    return (answer(body, 429, {"retry-after-ms": "1"}),)
+    return (response(body, 429, {"retry-after-ms": "1"}),)
 
 
 LIMITS = (
@@ -139,19 +139,22 @@ UNKNOWN_OUTCOME = (
     gives_up("closed before the head always", (Close(),), "APIConnectionError", 2),
     gives_up("never answers", (Hold(),), "APITimeoutError", 2, settings=SOON),
     again(
-        "answers late once", (Pause(4.0), GOOD_ANSWER), settings={"timeout": 1.5}, modes=JSON_MODES
+        "answers late once",
+        (Pause(4.0), GOOD_RESPONSE),
+        settings={"timeout": 1.5},
+        modes=JSON_MODES,
     ),
     again("body cut once", CUT_BODY, modes=JSON_MODES),
     gives_up("body cut always", CUT_BODY, LOST, 2, modes=JSON_MODES),
     gives_up(
-        "broken JSON always", (answer(BODY[:40]),), "InvalidResponseError", 2, modes=JSON_MODES
+        "broken JSON always", (response(BODY[:40]),), "InvalidResponseError", 2, modes=JSON_MODES
     ),
-    again("empty once", (answer(b""),), modes=JSON_MODES),
-    gives_up("empty always", (answer(b""),), "InvalidResponseError", 2, modes=JSON_MODES),
-    again("an error in a 200 once", (answer(openai_error("overloaded", 503)),), modes=JSON_MODES),
+    again("empty once", (response(b""),), modes=JSON_MODES),
+    gives_up("empty always", (response(b""),), "InvalidResponseError", 2, modes=JSON_MODES),
+    again("an error in a 200 once", (response(openai_error("overloaded", 503)),), modes=JSON_MODES),
     gives_up(
         "a lasting error in a 200",
-        (answer(openai_error("bad request", 400)),),
+        (response(openai_error("bad request", 400)),),
         "BadRequestError",
         1,
         modes=JSON_MODES,
@@ -244,4 +247,4 @@ STALE = (
     KeptAlive("reset on the second request", (), (Reset(0.0),), Returns(), 3, 2),
     KeptAlive("junk while idle", (Pause(0.02), b"junk\r\n"), None, Returns(), 2, 2),
 )
-GOOD = {"json": GOOD_ANSWER, "sse": GOOD_STREAM}
+GOOD = {"json": GOOD_RESPONSE, "sse": GOOD_STREAM}

@@ -9,8 +9,15 @@ from email.utils import format_datetime
 
 from tests.support.byte_server import Close, Drip, Hold, Reset
 from tests.support.error_samples import SAMPLES, aimlapi, bare, openai
-from tests.support.fault_bytes import HTML, INFERENCE_ID, aiml_error, answer, head, openai_error
 from tests.support.fault_outcomes import ALL_MODES, Case, Raises
+from tests.support.response_bytes import (
+    HTML,
+    INFERENCE_ID,
+    aiml_error,
+    head,
+    openai_error,
+    response,
+)
 
 # 405, 408, 415, 425, 501 and what lies outside the standard have no class of their own in the
 # published list of errors: what counts for them is that they are typed and rightly retryable.
@@ -72,7 +79,7 @@ def body_for(status: int, body: object) -> object:
 MATRIX = tuple(
     Case(
         f"{status}, {name}",
-        answer(body_for(status, body), status, content_type=kind),
+        response(body_for(status, body), status, content_type=kind),
         Raises(
             expected,
             retryable=retryable,
@@ -94,7 +101,7 @@ def dated(seconds: float) -> str:
 def waiting(name: str, expected: object, *headers: tuple[str, str], status: int = 429) -> Case:
     return Case(
         f"Retry-After {name}",
-        answer(aiml_error(status), status, headers),
+        response(aiml_error(status), status, headers),
         Raises(
             str(STATUSES[status][0]),
             attributes={} if expected is ... else {"retry_after": expected},
@@ -128,7 +135,7 @@ RETRY_AFTER = (
 def context(name: str, body: object, status: int = 400) -> Case:
     return Case(
         f"context overflow: {name}",
-        answer(body, status),
+        response(body, status),
         Raises("ContextWindowExceededError", retryable=False, attributes={"status_code": status}),
         ("invoke", "astream"),
     )
@@ -155,7 +162,7 @@ OVERFLOWS = (
 def special(name: str, status: int, message: str, error: str, retryable: bool) -> Case:
     return Case(
         name,
-        answer(aiml_error(status, message), status),
+        response(aiml_error(status, message), status),
         Raises(error, retryable=retryable, says=(message[:20],)),
         ("invoke", "astream"),
     )
@@ -183,17 +190,17 @@ SPECIAL = (
     special("generation timeout", 504, "Generation timeout", "InternalServerError", True),
     Case(
         "status 299",
-        answer(aiml_error(299), 299),
+        response(aiml_error(299), 299),
         Raises(("InvalidResponseError", "AimlErnieError", "InternalServerError")),
     ),
     Case(
         "status 600",
-        answer("", 600),
+        response("", 600),
         Raises(("AimlErnieError", "InternalServerError", "InvalidResponseError")),
     ),
     Case(
         "status 999",
-        answer("", 999),
+        response("", 999),
         Raises(("AimlErnieError", "InternalServerError", "InvalidResponseError")),
     ),
     Case(
@@ -203,7 +210,7 @@ SPECIAL = (
     ),
     Case(
         "an error body that is packed",
-        answer(
+        response(
             gzip.compress(json.dumps(aiml_error(400, WORDS)).encode()),
             400,
             {"Content-Encoding": "gzip"},
@@ -212,34 +219,34 @@ SPECIAL = (
     ),
     Case(
         "an error body that is packed and broken",
-        answer(b"junk", 400, {"Content-Encoding": "gzip"}),
+        response(b"junk", 400, {"Content-Encoding": "gzip"}),
         Raises("BadRequestError", attributes={"status_code": 400}),
     ),
     Case(
         "an error body that is cut",
-        (answer("{", 400, length=500), Close()),
+        (response("{", 400, length=500), Close()),
         Raises("BadRequestError", attributes={"status_code": 400}),
     ),
     Case(
         "an error body that is reset",
-        (answer("{", 400, length=500), Reset()),
+        (response("{", 400, length=500), Reset()),
         Raises("BadRequestError", attributes={"status_code": 400}),
     ),
     Case(
         "an error body that never comes",
-        (answer("", 400, length=500), Hold()),
+        (response("", 400, length=500), Hold()),
         Raises(("BadRequestError", "APITimeoutError")),
         settings={"timeout": 0.25},
     ),
     Case(
         "an error body that drips for ever",
-        (answer("", 500, length=500_000), Drip(b"x" * 120, 0.05)),
+        (response("", 500, length=500_000), Drip(b"x" * 120, 0.05)),
         Raises(("InternalServerError", "APITimeoutError")),
         settings={"timeout": 0.25},
     ),
     Case(
         "an error as a stream",
-        answer(
+        response(
             b"data: " + json.dumps(aiml_error(400, WORDS)).encode() + b"\n\n",
             400,
             content_type="text/event-stream",
@@ -251,7 +258,7 @@ SPECIAL = (
 SERVERS = tuple(
     Case(
         f"{sample.server} says {sample.status}",
-        answer(sample.body, sample.status, sample.headers),
+        response(sample.body, sample.status, sample.headers),
         Raises(sample.error, retryable=sample.retryable, attributes={"status_code": sample.status}),
         (ALL_MODES[number % 4],),
     )
@@ -260,7 +267,7 @@ SERVERS = tuple(
 
 
 def inside(name: str, body: object, error: str, retryable: bool) -> Case:
-    return Case(f"inside a 200: {name}", answer(body), Raises(error, retryable=retryable))
+    return Case(f"inside a 200: {name}", response(body), Raises(error, retryable=retryable))
 
 
 INSIDE = (

@@ -5,28 +5,28 @@ from __future__ import annotations
 import json
 
 from tests.support.byte_server import Repeat
-from tests.support.fault_bytes import (
-    ANSWER_ID,
+from tests.support.fault_outcomes import STREAM_MODES, Case, Raises, Returns
+from tests.support.response_bytes import (
     DONE,
     EVENTS,
     HEL,
     HTML,
     INFERENCE_ID,
     LO,
+    RESPONSE_ID,
     SSE_TYPE,
     STOP,
     TAIL,
     aiml_error,
-    answer,
     as_bytes,
     chunk,
     completion,
     event,
     openai_error,
+    response,
     split_stream,
     stream,
 )
-from tests.support.fault_outcomes import STREAM_MODES, Case, Raises, Returns
 
 BODY = b"".join(EVENTS)
 
@@ -64,7 +64,7 @@ FRAMING = (
         metadata={
             "finish_reason": "stop",
             "model_name": "baidu/ernie-4.5-21b-a3b",
-            "id": ANSWER_ID,
+            "id": RESPONSE_ID,
             "credits_used": 3,
             "usd_spent": 0.0000015,
             "inference_id": INFERENCE_ID,
@@ -72,7 +72,7 @@ FRAMING = (
     ),
     framed("in single bytes", BODY),
     case("one frame for all", stream(BODY), Returns()),
-    case("with a length", answer(BODY, content_type=SSE_TYPE), Returns()),
+    case("with a length", response(BODY, content_type=SSE_TYPE), Returns()),
     framed("CRLF, in single bytes", BODY.replace(b"\n", b"\r\n")),
     framed("CR, in single bytes", BODY.replace(b"\n", b"\r")),
     gives("CR", *(e.replace(b"\n", b"\r") for e in EVENTS)),
@@ -166,22 +166,22 @@ FRAMING = (
     ),
     case(
         "SSE that calls itself JSON",
-        answer(BODY),
+        response(BODY),
         Returns(),
     ),
-    case("SSE that calls itself text", answer(BODY, content_type="text/plain"), Returns()),
-    case("SSE without a type", answer(BODY, content_type=""), Returns()),
-    case("SSE as octets", answer(BODY, content_type="application/octet-stream"), Returns()),
+    case("SSE that calls itself text", response(BODY, content_type="text/plain"), Returns()),
+    case("SSE without a type", response(BODY, content_type=""), Returns()),
+    case("SSE as octets", response(BODY, content_type="application/octet-stream"), Returns()),
     case(
         "SSE in a wrong charset",
-        answer(
+        response(
             BODY.replace(b"lo", "lé".encode()), content_type="text/event-stream; charset=latin-1"
         ),
         Returns("Hellé"),
     ),
     case(
         "SSE type in capitals",
-        answer(BODY, content_type="Text/Event-Stream;Charset=UTF-8"),
+        response(BODY, content_type="Text/Event-Stream;Charset=UTF-8"),
         Returns(),
     ),
 )
@@ -197,19 +197,19 @@ LARGE = (
     case(
         "an event above the limit",
         (
-            answer(b"data: ", content_type=SSE_TYPE, length=2**40),
+            response(b"data: ", content_type=SSE_TYPE, length=2**40),
             Repeat(b"x" * 2**20, times=80),
         ),
         Raises("InvalidResponseError"),
     ),
     case(
         "10,000 events",
-        answer(event(chunk("x")) * 10_000 + STOP + TAIL + DONE, content_type=SSE_TYPE),
+        response(event(chunk("x")) * 10_000 + STOP + TAIL + DONE, content_type=SSE_TYPE),
         Returns("x" * 10_000),
     ),
     case(
         "30,000 comments",
-        answer(b": ping\n\n" * 30_000 + BODY, content_type=SSE_TYPE),
+        response(b": ping\n\n" * 30_000 + BODY, content_type=SSE_TYPE),
         Returns(),
     ),
 )
@@ -227,12 +227,12 @@ NOTHING = (
     ),
     case(
         "HTML in a stream",
-        answer(HTML, content_type=SSE_TYPE),
+        response(HTML, content_type=SSE_TYPE),
         Raises(("InvalidResponseError", "StreamInterruptedError")),
     ),
     case(
         "HTML as HTML",
-        answer(HTML, content_type="text/html"),
+        response(HTML, content_type="text/html"),
         Raises("InvalidResponseError", says=("html",)),
     ),
     case("only events with empty data", stream(b"data:\n\n", b"data\n\n"), EMPTY),
@@ -246,7 +246,7 @@ NOTHING = (
     ),
     case(
         "half a JSON answer",
-        answer(b'{"id": "x", "choi'),
+        response(b'{"id": "x", "choi'),
         Raises(("InvalidResponseError", "StreamInterruptedError")),
     ),
 )

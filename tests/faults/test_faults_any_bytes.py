@@ -11,23 +11,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.byte_server import ByteServer, Close
-from tests.support.fault_bytes import (
-    DONE,
-    EVENTS,
-    GOOD_ANSWER,
-    GOOD_STREAM,
-    SSE_TYPE,
-    STOP,
-    TAIL,
-    TEXT,
-    answer,
-    as_bytes,
-    chunk,
-    completion,
-    event,
-    fragment,
-    split_stream,
-)
 from tests.support.fault_outcomes import (
     Outcome,
     aattempt,
@@ -38,6 +21,23 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
     usage_of,
+)
+from tests.support.response_bytes import (
+    DONE,
+    EVENTS,
+    GOOD_RESPONSE,
+    GOOD_STREAM,
+    SSE_TYPE,
+    STOP,
+    TAIL,
+    TEXT,
+    as_bytes,
+    chunk,
+    completion,
+    event,
+    fragment,
+    response,
+    split_stream,
 )
 
 BODY = b"".join(EVENTS)
@@ -118,7 +118,7 @@ def test_any_text_in_any_framing_arrives(tried, *, parts, noise, line_end, bom, 
 @RELAXED
 @given(at=st.integers(0, len(BODY)), clean=st.booleans())
 def test_a_stream_cut_anywhere_is_whole_or_an_error(tried, at, clean):
-    data = answer(BODY[:at], content_type=SSE_TYPE, length=at if clean else at + 1)
+    data = response(BODY[:at], content_type=SSE_TYPE, length=at if clean else at + 1)
     outcome = tried((data,) if clean else (data, Close()))
     ended = at >= BODY.index(STOP.rstrip()) + len(STOP.rstrip())
     if outcome.error is None:
@@ -131,9 +131,9 @@ def test_a_stream_cut_anywhere_is_whole_or_an_error(tried, at, clean):
 
 
 @RELAXED
-@given(at=st.integers(1, len(GOOD_ANSWER) - 1))
+@given(at=st.integers(1, len(GOOD_RESPONSE) - 1))
 def test_an_answer_cut_anywhere_is_an_error(tried, at):
-    outcome = tried((GOOD_ANSWER[:at], Close()), mode="invoke")
+    outcome = tried((GOOD_RESPONSE[:at], Close()), mode="invoke")
     assert outcome.error is not None
 
 
@@ -144,21 +144,21 @@ def test_a_wrong_byte_anywhere_gives_a_message_or_an_error_of_ours(tried, at, by
 
 
 @RELAXED
-@given(at=st.integers(0, len(GOOD_ANSWER) - 1), byte=st.integers(0, 255))
+@given(at=st.integers(0, len(GOOD_RESPONSE) - 1), byte=st.integers(0, 255))
 def test_a_wrong_byte_in_an_answer_gives_a_message_or_an_error_of_ours(tried, at, byte):
-    tried((GOOD_ANSWER[:at] + bytes([byte]) + GOOD_ANSWER[at + 1 :], Close()), mode="invoke")
+    tried((GOOD_RESPONSE[:at] + bytes([byte]) + GOOD_RESPONSE[at + 1 :], Close()), mode="invoke")
 
 
 @RELAXED
 @given(junk=st.binary(max_size=300))
 def test_any_bytes_as_events_give_a_message_or_an_error_of_ours(tried, junk):
-    tried((answer(junk, content_type=SSE_TYPE),))
+    tried((response(junk, content_type=SSE_TYPE),))
 
 
 @RELAXED
 @given(junk=st.binary(max_size=300))
 def test_any_bytes_as_an_answer_are_an_error(tried, junk):
-    assert tried((answer(junk),), mode="invoke").error is not None
+    assert tried((response(junk),), mode="invoke").error is not None
 
 
 JSON = st.recursive(
@@ -192,21 +192,21 @@ def with_value(tree, path, value):
     return copy
 
 
-ANSWER = completion(message__tool_calls=fragment("{}")["choices"][0]["delta"]["tool_calls"])
+COMPLETION = completion(message__tool_calls=fragment("{}")["choices"][0]["delta"]["tool_calls"])
 CHUNK = fragment("{}") | {"usage": completion()["usage"], "meta": completion()["meta"]}
 
 
 @RELAXED
-@given(path=st.sampled_from(list(places(ANSWER))[1:]), value=JSON)
+@given(path=st.sampled_from(list(places(COMPLETION))[1:]), value=JSON)
 def test_any_value_anywhere_in_an_answer_is_borne(tried, path, value):
-    tried((answer(as_bytes(json.dumps(with_value(ANSWER, path, value)))),), mode="invoke")
+    tried((response(as_bytes(json.dumps(with_value(COMPLETION, path, value)))),), mode="invoke")
 
 
 @RELAXED
 @given(path=st.sampled_from(list(places(CHUNK))[1:]), value=JSON)
 def test_any_value_anywhere_in_a_chunk_is_borne(tried, path, value):
     odd = event(json.dumps(with_value(CHUNK, path, value)))
-    tried((answer(EVENTS[1] + odd + STOP + TAIL + DONE, content_type=SSE_TYPE),))
+    tried((response(EVENTS[1] + odd + STOP + TAIL + DONE, content_type=SSE_TYPE),))
 
 
 @RELAXED
@@ -219,7 +219,7 @@ def test_any_arguments_are_a_call_or_an_invalid_call(tried, arguments, cuts):
     pieces = [arguments[a:b] for a, b in pairwise(edges)] or [arguments]
     data = b"".join(event(fragment(piece)) for piece in pieces)
     outcome = tried(
-        (answer(data + event(chunk("", "tool_calls")) + TAIL + DONE, content_type=SSE_TYPE),)
+        (response(data + event(chunk("", "tool_calls")) + TAIL + DONE, content_type=SSE_TYPE),)
     )
     assert outcome.error is None, outcome.error
     message = outcome.message

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from langchain_aimlernie import errors
 from tests.support.byte_server import ByteServer
-from tests.support.fault_bytes import KEY
 from tests.support.fault_outcomes import (
     ALL_MODES,
     SYNC_MODES,
@@ -25,6 +24,7 @@ from tests.support.fault_outcomes import (
     outcome_of,
     text_of,
 )
+from tests.support.response_bytes import KEY
 
 REFUSALS = (ValueError, errors.AimlErnieError)
 BAD_KEYS = {

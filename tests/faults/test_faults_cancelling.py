@@ -10,17 +10,6 @@ import time
 import pytest
 
 from tests.support.byte_server import ByteServer, Hold, Pause
-from tests.support.fault_bytes import (
-    GOOD_ANSWER,
-    HEL,
-    LO,
-    SSE_HEAD,
-    STOP,
-    aiml_error,
-    answer,
-    frame,
-    unfinished,
-)
 from tests.support.fault_outcomes import (
     TEXT,
     acall,
@@ -32,11 +21,22 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
+from tests.support.response_bytes import (
+    GOOD_RESPONSE,
+    HEL,
+    LO,
+    SSE_HEAD,
+    STOP,
+    aiml_error,
+    frame,
+    response,
+    unfinished,
+)
 
-HALF_ANSWER = GOOD_ANSWER[:-40]
+HALF_ANSWER = GOOD_RESPONSE[:-40]
 CANCELLED_IN = {
     "before the head": ("ainvoke", (Hold(),), ()),
-    "in the head": ("ainvoke", (GOOD_ANSWER[:30], Hold()), ()),
+    "in the head": ("ainvoke", (GOOD_RESPONSE[:30], Hold()), ()),
     "in the body": ("ainvoke", (HALF_ANSWER, Hold()), ()),
     "before the head of a stream": ("astream", (Hold(),), ()),
     "before the first event": ("astream", (SSE_HEAD, Hold()), ()),
@@ -44,12 +44,12 @@ CANCELLED_IN = {
     "in the handshake": ("ainvoke", (), ((Hold(),),)),
     "while waiting to try again": (
         "ainvoke",
-        (answer(aiml_error(503), 503, {"Retry-After": "30"}),),
+        (response(aiml_error(503), 503, {"Retry-After": "30"}),),
         (),
     ),
     "while waiting to try a stream again": (
         "astream",
-        (answer(aiml_error(503), 503, {"Retry-After": "30"}),),
+        (response(aiml_error(503), 503, {"Retry-After": "30"}),),
         (),
     ),
 }
@@ -87,7 +87,7 @@ def test_a_call_cancelled_at_once_sends_nothing():
 
 def test_a_call_cancelled_in_the_queue_leaves_its_place():
     """One connection, three calls: the first holds it, the second gives up, the third gets it."""
-    with ByteServer((Pause(0.4), GOOD_ANSWER)) as endpoint:
+    with ByteServer((Pause(0.4), GOOD_RESPONSE)) as endpoint:
         model = make_model(endpoint.base_url, max_connections=1)
 
         async def main():
@@ -107,7 +107,7 @@ def test_a_call_cancelled_in_the_queue_leaves_its_place():
 @pytest.mark.slow
 def test_600_calls_share_100_connections():
     def slowly(request):
-        return (Pause(0.02), GOOD_ANSWER)
+        return (Pause(0.02), GOOD_RESPONSE)
 
     with ByteServer(rest=slowly) as endpoint:
         model = make_model(endpoint.base_url, max_connections=100, timeout=30.0)
@@ -149,7 +149,7 @@ def test_after_a_churn_of_cancelled_calls_no_place_is_lost():
         pause = Pause(dice.random() * 0.02)
         if request.wants_stream:
             return (SSE_HEAD, pause, frame(HEL), pause, frame(LO + STOP), b"0\r\n\r\n")
-        return (pause, GOOD_ANSWER[:50], pause, GOOD_ANSWER[50:])
+        return (pause, GOOD_RESPONSE[:50], pause, GOOD_RESPONSE[50:])
 
     with ByteServer(rest=slowly) as endpoint:
         model = make_model(endpoint.base_url, max_connections=10, timeout=10.0)

@@ -14,20 +14,6 @@ from langchain_core.runnables import ConfigurableField
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import APITimeoutError
 from tests.support.byte_server import ByteServer, Close, Deafen, Drip, Hold, Pause
-from tests.support.fault_bytes import (
-    DONE,
-    FINAL_FRAME,
-    GOOD_ANSWER,
-    GOOD_STREAM,
-    HEL,
-    KEY,
-    LO,
-    SSE_HEAD,
-    STOP,
-    aiml_error,
-    answer,
-    frame,
-)
 from tests.support.fault_outcomes import (
     ALL_MODES,
     PROMPT,
@@ -44,6 +30,20 @@ from tests.support.fault_outcomes import (
     outcome_of,
     run_async,
     text_of,
+)
+from tests.support.response_bytes import (
+    DONE,
+    FINAL_FRAME,
+    GOOD_RESPONSE,
+    GOOD_STREAM,
+    HEL,
+    KEY,
+    LO,
+    SSE_HEAD,
+    STOP,
+    aiml_error,
+    frame,
+    response,
 )
 
 TWO_MODES = ("invoke", "astream")
@@ -166,7 +166,7 @@ def test_a_slow_reader_is_no_silent_server(whole):
 @pytest.mark.parametrize("mode", TWO_MODES)
 def test_the_clock_of_a_try_begins_when_it_has_a_connection(mode):
     """Waiting for a place is no error of its own: three calls of 0.3 s over one connection."""
-    script = (Pause(0.3), GOOD_STREAM if "stream" in mode else GOOD_ANSWER)
+    script = (Pause(0.3), GOOD_STREAM if "stream" in mode else GOOD_RESPONSE)
     with ByteServer(*[script] * 3) as endpoint:
         model = make_model(endpoint.base_url, timeout=0.8, max_connections=1)
 
@@ -198,7 +198,7 @@ def test_a_server_that_does_not_listen_is_a_timeout(mode):
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_refusal_before_the_prompt_was_read_is_typed(mode):
     """The reset that follows may come before the answer was read: both outcomes are right."""
-    refusal = answer(aiml_error(413, "too big"), 413, {"Connection": "close"})
+    refusal = response(aiml_error(413, "too big"), 413, {"Connection": "close"})
     with ByteServer(greetings=[(Deafen(), refusal, Pause(0.1), Close())]) as endpoint:
         outcome = outcome_of(make_model(endpoint.base_url), mode, LONG_PROMPT)
         check_error(outcome.error)

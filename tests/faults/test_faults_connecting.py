@@ -21,17 +21,6 @@ from tests.support.byte_server import (
     crowded_port,
     refusing_port,
 )
-from tests.support.fault_bytes import (
-    EVENTS,
-    GOOD_ANSWER,
-    GOOD_STREAM,
-    HEL,
-    KEY,
-    LO,
-    SSE_TYPE,
-    answer,
-    head,
-)
 from tests.support.fault_outcomes import (
     ALL_MODES,
     JSON_MODES,
@@ -43,6 +32,17 @@ from tests.support.fault_outcomes import (
     outcome_of,
     own_client_outcome,
     play,
+)
+from tests.support.response_bytes import (
+    EVENTS,
+    GOOD_RESPONSE,
+    GOOD_STREAM,
+    HEL,
+    KEY,
+    LO,
+    SSE_TYPE,
+    head,
+    response,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
@@ -180,7 +180,7 @@ def test_an_old_protocol_is_a_connection_error(certificate, tls_outcome, mode):
 
 EOF_HEAD = head(200, {"Connection": "close"}, SSE_TYPE)
 TLS_CASES = {
-    "a good answer": ((GOOD_ANSWER,), Returns(), JSON_MODES),
+    "a good answer": ((GOOD_RESPONSE,), Returns(), JSON_MODES),
     "a good stream": ((GOOD_STREAM,), Returns(), STREAM_MODES),
     "an end without close_notify": (
         (EOF_HEAD + b"".join(EVENTS), Close(rude=True)),
@@ -322,7 +322,7 @@ def test_a_whole_endpoint_is_asked_itself(path, target, mode):
     ],
 )
 def test_the_models_of_a_whole_endpoint_are_its_sibling(path, target):
-    with ByteServer((answer({"data": []}),), (answer({"data": []}),)) as endpoint:
+    with ByteServer((response({"data": []}),), (response({"data": []}),)) as endpoint:
         base_url = f"http://127.0.0.1:{endpoint.port}{path}"
         nothing = {"base_url": base_url, "include": (), "endpoint": None}
         assert list_models(**nothing) == asyncio.run(alist_models(**nothing)) == []

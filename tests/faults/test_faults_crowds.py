@@ -11,7 +11,6 @@ import time
 import pytest
 
 from tests.support.byte_server import ByteServer, Pause
-from tests.support.fault_bytes import GOOD_ANSWER, HEL, LO, SSE_HEAD, STOP, TAIL, frame
 from tests.support.fault_outcomes import (
     PROMPT,
     TEXT,
@@ -23,13 +22,14 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
+from tests.support.response_bytes import GOOD_RESPONSE, HEL, LO, SSE_HEAD, STOP, TAIL, frame
 
 CONNECTIONS = 10
 STREAM = (SSE_HEAD, frame(HEL), Pause(0.005), frame(LO + STOP + TAIL), b"0\r\n\r\n")
 
 
 def slowly(request):
-    return STREAM if request.wants_stream else (Pause(0.005), GOOD_ANSWER)
+    return STREAM if request.wants_stream else (Pause(0.005), GOOD_RESPONSE)
 
 
 @pytest.mark.slow

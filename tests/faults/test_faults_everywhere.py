@@ -21,7 +21,6 @@ from langchain_core.load import dumps
 
 import langchain_aimlernie
 from tests.support.byte_server import ByteServer, Hold
-from tests.support.fault_bytes import KEY, answer, chunk, completion, event, stream
 from tests.support.fault_outcomes import (
     ALL_MODES,
     PROMPT,
@@ -33,6 +32,7 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
+from tests.support.response_bytes import KEY, chunk, completion, event, response, stream
 
 ROOT = Path(langchain_aimlernie.__file__).parents[1]
 
@@ -42,7 +42,7 @@ def echo(request):
     said = request.json["messages"][-1]["content"]
     if request.wants_stream:
         return (stream(event(chunk(said)), event(chunk("", "stop")), b"data: [DONE]\n\n"),)
-    return (answer(completion(said)),)
+    return (response(completion(said)),)
 
 
 def test_one_model_serves_one_loop_after_the_other():

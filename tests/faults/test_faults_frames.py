@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from langchain_aimlernie import alist_models, errors, list_models
 from tests.support.byte_server import ByteServer, Hold
-from tests.support.fault_bytes import HEL, KEY, SSE_HEAD, aiml_error, answer, frame
 from tests.support.fault_outcomes import (
     ALL_MODES,
     HEADER_SECRET,
@@ -25,6 +24,7 @@ from tests.support.fault_outcomes import (
     outcome_of,
     run_async,
 )
+from tests.support.response_bytes import HEL, KEY, SSE_HEAD, aiml_error, frame, response
 
 NOWHERE = "http://127.0.0.1:9/v1"
 
@@ -118,7 +118,7 @@ def test_a_list_of_models_that_cannot_be_had(key, is_async):
         return caught.value
 
     keys = [key]
-    with ByteServer((answer(aiml_error(500), 500),)) as endpoint:
+    with ByteServer((response(aiml_error(500), 500),)) as endpoint:
         error = bounded((lambda: run_async(main)) if is_async else sync)
     assert isinstance(error, errors.InternalServerError) == (key == KEY)
     check_frames(error)

@@ -13,7 +13,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 
 from tests.support.byte_server import ByteServer, Drip, Hold, Pause
-from tests.support.fault_bytes import HEL, LO, frame, unfinished
 from tests.support.fault_outcomes import (
     PROMPT,
     TEXT,
@@ -25,6 +24,7 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
+from tests.support.response_bytes import HEL, LO, frame, unfinished
 
 ENDLESS = (unfinished(HEL), Drip((frame(LO),) * 400, 0.02))
 SILENT_AFTER_ONE = (unfinished(HEL), Hold())

@@ -9,8 +9,8 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from tests.support.byte_server import ByteServer, Close, Repeat
-from tests.support.fault_bytes import DONE, SSE_TYPE, STOP, TAIL, chunk, event, head
 from tests.support.fault_outcomes import make_model
+from tests.support.response_bytes import DONE, SSE_TYPE, STOP, TAIL, chunk, event, head
 
 TOKEN = event(chunk("x"))
 PACKET = TOKEN * 20

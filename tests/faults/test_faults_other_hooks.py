@@ -9,7 +9,6 @@ import pytest
 from langchain_aimlernie import errors
 from tests.faults import cases_calls, cases_http, cases_stream
 from tests.support.byte_server import ByteServer, Close
-from tests.support.fault_bytes import GOOD_ANSWER, HEL, aiml_error, answer, unfinished
 from tests.support.fault_outcomes import (
     PROMPT,
     STREAM_MODES,
@@ -21,6 +20,7 @@ from tests.support.fault_outcomes import (
     run_async,
     text_of,
 )
+from tests.support.response_bytes import GOOD_RESPONSE, HEL, aiml_error, response, unfinished
 
 STREAM_FAULTS = [
     case
@@ -80,7 +80,7 @@ def test_events_and_logs_end_in_the_stream_s_error(way):
 def test_a_batch_keeps_what_came_and_what_failed():
     def by_prompt(request):
         said = request.json["messages"][-1]["content"]
-        return (GOOD_ANSWER if said == "good" else answer(aiml_error(400), 400),)
+        return (GOOD_RESPONSE if said == "good" else response(aiml_error(400), 400),)
 
     prompts = ["good", "bad"] * 10
     with ByteServer(rest=by_prompt) as endpoint, make_model(endpoint.base_url) as model:
@@ -97,7 +97,7 @@ def test_a_batch_keeps_what_came_and_what_failed():
 
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
 def test_a_fallback_takes_over_before_the_first_chunk(mode):
-    with ByteServer((answer(aiml_error(503), 503),)) as broken, ByteServer() as good:
+    with ByteServer((response(aiml_error(503), 503),)) as broken, ByteServer() as good:
         chain = make_model(broken.base_url).with_fallbacks(
             [make_model(good.base_url)], exceptions_to_handle=(errors.InternalServerError,)
         )

@@ -12,7 +12,6 @@ import httpcore
 import pytest
 
 from tests.support.byte_server import ByteServer, Hold, Reset
-from tests.support.fault_bytes import HEL, SSE_HEAD, TEXT, frame
 from tests.support.fault_outcomes import (
     Raises,
     aattempt,
@@ -23,6 +22,7 @@ from tests.support.fault_outcomes import (
     text_of,
 )
 from tests.support.loops import LOOPS, run_on
+from tests.support.response_bytes import HEL, SSE_HEAD, TEXT, frame
 
 if sys.platform == "win32":
     pytest.skip("there is no uvloop for Windows", allow_module_level=True)

@@ -10,8 +10,8 @@ from itertools import repeat
 import pytest
 
 from tests.support.byte_server import ByteServer, Socks, Tunnel, refusing_port
-from tests.support.fault_bytes import KEY
 from tests.support.fault_outcomes import ALL_MODES, acall, bounded, call, make_model, run_async
+from tests.support.response_bytes import KEY
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
 TWO_MODES = ("invoke", "astream")

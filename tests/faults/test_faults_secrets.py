@@ -13,18 +13,6 @@ from langchain_core.load import dumpd, dumps
 from langchain_core.tracers.base import BaseTracer
 
 from tests.support.byte_server import ByteServer, Close, Hold, Reset
-from tests.support.fault_bytes import (
-    DONE,
-    GOOD_ANSWER,
-    HEL,
-    KEY,
-    aiml_error,
-    answer,
-    event,
-    openai_error,
-    stream,
-    unfinished,
-)
 from tests.support.fault_outcomes import (
     ALL_MODES,
     HEADER_SECRET,
@@ -37,37 +25,53 @@ from tests.support.fault_outcomes import (
     own_client_outcome,
     play,
 )
+from tests.support.response_bytes import (
+    DONE,
+    GOOD_RESPONSE,
+    HEL,
+    KEY,
+    aiml_error,
+    event,
+    openai_error,
+    response,
+    stream,
+    unfinished,
+)
 
 ECHOES = {
-    "the API's message": answer(aiml_error(401, f"Bad key {KEY}"), 401),
-    "the authorization header": answer(aiml_error(401, f"Got 'Bearer {KEY}'"), 401),
-    "OpenAI's message": answer(openai_error(f"Incorrect API key provided: {KEY}", "invalid"), 401),
-    "the code": answer(openai_error("no", KEY), 400),
-    "a path": answer(aiml_error(400) | {"path": f"/v1?key={KEY}"}, 400),
-    "the request id": answer(aiml_error(400) | {"requestId": KEY}, 400),
-    "a key of the body": answer({"message": "no", KEY: KEY}, 400),
-    "a deep place of the body": answer({"error": {"message": "no", "meta": [{"k": [KEY]}]}}, 500),
-    "HTML": answer(f"<html>{KEY}</html>", 502, content_type="text/html"),
-    "plain text": answer(f"denied: {KEY}", 403, content_type="text/plain"),
-    "a cut body": answer('{"message": "' + KEY, 500),
-    "a long body, at the place where it is clipped": answer(
+    "the API's message": response(aiml_error(401, f"Bad key {KEY}"), 401),
+    "the authorization header": response(aiml_error(401, f"Got 'Bearer {KEY}'"), 401),
+    "OpenAI's message": response(
+        openai_error(f"Incorrect API key provided: {KEY}", "invalid"), 401
+    ),
+    "the code": response(openai_error("no", KEY), 400),
+    "a path": response(aiml_error(400) | {"path": f"/v1?key={KEY}"}, 400),
+    "the request id": response(aiml_error(400) | {"requestId": KEY}, 400),
+    "a key of the body": response({"message": "no", KEY: KEY}, 400),
+    "a deep place of the body": response({"error": {"message": "no", "meta": [{"k": [KEY]}]}}, 500),
+    "HTML": response(f"<html>{KEY}</html>", 502, content_type="text/html"),
+    "plain text": response(f"denied: {KEY}", 403, content_type="text/plain"),
+    "a cut body": response('{"message": "' + KEY, 500),
+    "a long body, at the place where it is clipped": response(
         "x" * 480 + KEY * 40, 500, content_type="text/plain"
     ),
-    "a long body, at 8 KiB": answer("x" * (8192 - 10) + KEY, 500, content_type="text/plain"),
-    "JSON escapes": answer(json.dumps({"message": KEY}).replace("sk-", "\\u0073k-").encode(), 400),
-    "headers": answer(
+    "a long body, at 8 KiB": response("x" * (8192 - 10) + KEY, 500, content_type="text/plain"),
+    "JSON escapes": response(
+        json.dumps({"message": KEY}).replace("sk-", "\\u0073k-").encode(), 400
+    ),
+    "headers": response(
         aiml_error(429), 429, {"x-debug-auth": KEY, "x-aimlapi-key": KEY, "server": KEY}
     ),
-    "known headers": answer(
+    "known headers": response(
         aiml_error(429), 429, {"x-request-id": KEY, "x-client-request-id": KEY}
     ),
-    "the address of a redirect": answer("", 307, {"Location": f"http://evil.invalid/?k={KEY}"}),
-    "the host of a redirect": answer("", 307, {"Location": f"http://{KEY}.evil.invalid/"}),
-    "a 200 that is an error": answer(openai_error(f"bad key {KEY}", 401)),
-    "a 200 that is HTML": answer(f"<html>{KEY}</html>", content_type="text/html"),
-    "a 200 that is no JSON": answer(f"{{'{KEY}': "),
-    "a 200 of another shape": answer({"choices": KEY}),
-    "a 200 with a message of another shape": answer({"choices": [{"message": KEY}]}),
+    "the address of a redirect": response("", 307, {"Location": f"http://evil.invalid/?k={KEY}"}),
+    "the host of a redirect": response("", 307, {"Location": f"http://{KEY}.evil.invalid/"}),
+    "a 200 that is an error": response(openai_error(f"bad key {KEY}", 401)),
+    "a 200 that is HTML": response(f"<html>{KEY}</html>", content_type="text/html"),
+    "a 200 that is no JSON": response(f"{{'{KEY}': "),
+    "a 200 of another shape": response({"choices": KEY}),
+    "a 200 with a message of another shape": response({"choices": [{"message": KEY}]}),
     "no HTTP": (f"{KEY} what\r\n\r\n".encode(), Close()),
     "a bad header line": (f"HTTP/1.1 200 OK\r\n{KEY}\0: x\r\n\r\n".encode(), Close()),
     "a bad length": (f"HTTP/1.1 200 OK\r\nContent-Length: {KEY}\r\n\r\n".encode(), Close()),
@@ -124,7 +128,7 @@ def test_a_client_of_the_user_logs_no_key_that_the_server_echoes(caplog, library
 @pytest.mark.parametrize("mode", SYNC_MODES)
 def test_no_log_shows_a_header_of_the_user_that_the_server_echoes(caplog, library, mode):
     caplog.set_level(logging.DEBUG)
-    echo = answer(aiml_error(400), 400, headers={"X-Echo": HEADER_SECRET})
+    echo = response(aiml_error(400), 400, headers={"X-Echo": HEADER_SECRET})
     with ByteServer((echo,)) as endpoint:
         if library is None:
             play(endpoint, mode)
@@ -139,18 +143,18 @@ def test_no_log_shows_a_header_of_the_user_that_the_server_echoes(caplog, librar
 @pytest.mark.parametrize("how", ["a bare text", "a message"])
 def test_headers_of_the_user_are_secrets_too(how, mode):
     body = HEADER_SECRET if how == "a bare text" else aiml_error(400, f"token {HEADER_SECRET}")
-    with ByteServer((answer(body, 400),)) as endpoint:
+    with ByteServer((response(body, 400),)) as endpoint:
         outcome = play(endpoint, mode, default_headers=HEADERS)
         check_secrets(outcome.error, HEADER_SECRET)
         assert endpoint.requests[0].headers["x-tenant-token"] == HEADER_SECRET
 
 
 FAULTS = {
-    "good": (GOOD_ANSWER,),
-    "500": (answer(aiml_error(500), 500),),
+    "good": (GOOD_RESPONSE,),
+    "500": (response(aiml_error(500), 500),),
     "reset": (Reset(0.0),),
     "late": (Hold(),),
-    "broken": (answer("{"),),
+    "broken": (response("{"),),
     "cut": (unfinished(HEL), Close()),
 }
 
@@ -233,7 +237,7 @@ def test_traces_show_no_secrets(fault, mode):
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_redirect_carries_nothing_anywhere(status, mode):
     with ByteServer() as elsewhere:
-        hop = answer("", status, {"Location": f"{elsewhere.base_url}/chat/completions"})
+        hop = response("", status, {"Location": f"{elsewhere.base_url}/chat/completions"})
         with ByteServer((hop,)) as endpoint:
             outcome = play(endpoint, mode, default_headers=HEADERS)
             assert outcome.error is not None

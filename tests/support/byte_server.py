@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.support.fault_bytes import GOOD_ANSWER, GOOD_STREAM
+from tests.support.response_bytes import GOOD_RESPONSE, GOOD_STREAM
 
 if TYPE_CHECKING:
     import ssl
@@ -330,7 +330,7 @@ class ByteServer:
         if self._scripts:
             return self._scripts.pop(0)
         if self._rest is None:
-            return GOOD_STREAM if request.wants_stream else GOOD_ANSWER
+            return GOOD_STREAM if request.wants_stream else GOOD_RESPONSE
         return self._rest(request) if callable(self._rest) else self._rest
 
 

@@ -19,7 +19,7 @@ import pytest
 from langchain_core import exceptions as core
 
 from langchain_aimlernie import ChatAimlErnie, errors
-from tests.support.fault_bytes import KEY, TEXT
+from tests.support.response_bytes import KEY, TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence

@@ -9,17 +9,17 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.support.byte_server import Close, Drip, Hold, Pause, Request, Reset, Script
-from tests.support.fault_bytes import (
+from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
     SSE_TYPE,
     aiml_error,
-    answer,
     chunk,
     completion,
     event,
     frame,
     openai_error,
+    response,
     stream,
     unfinished,
 )
@@ -86,7 +86,7 @@ def both(name: str, weight: int, script: Script, *error: str, tries: int = 1) ->
 
 def status(code: int, message: str = "no", **headers: str) -> Script:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return (answer(aiml_error(code, message), code, named),)
+    return (response(aiml_error(code, message), code, named),)
 
 
 def in_frames(talk: Talk, size: int) -> Script:
@@ -101,35 +101,35 @@ FAULTS = (
     Fault(
         "pieces",
         6,
-        lambda talk: (Drip((answer(talk.json)[:90], answer(talk.json)[90:]), 0.01),),
+        lambda talk: (Drip((response(talk.json)[:90], response(talk.json)[90:]), 0.01),),
         lambda talk: in_frames(talk, 7),
         tries=-1,
     ),
     Fault(
         "slow",
         4,
-        lambda talk: (Pause(0.08), answer(talk.json)),
+        lambda talk: (Pause(0.08), response(talk.json)),
         lambda talk: (unfinished(), Drip(tuple(frame(e) for e in talk.events), 0.01), FINAL_FRAME),
         tries=-1,
     ),
     Fault(
         "closed when done",
         4,
-        lambda talk: (answer(talk.json), Close()),
+        lambda talk: (response(talk.json), Close()),
         lambda talk: (stream(*talk.events), Close()),
         tries=-1,
     ),
     Fault(
         "reset when done",
         2,
-        lambda talk: (answer(talk.json), Reset(0.02)),
+        lambda talk: (response(talk.json), Reset(0.02)),
         lambda talk: (unfinished(*talk.events), Reset(0.02)),
         tries=-1,
     ),
     Fault(
         "comments between",
         3,
-        lambda talk: (b"HTTP/1.1 103 Early Hints\r\n\r\n" + answer(talk.json),),
+        lambda talk: (b"HTTP/1.1 103 Early Hints\r\n\r\n" + response(talk.json),),
         lambda talk: (stream(*(b": ping\n\n" + e for e in talk.events)),),
         tries=-1,
     ),
@@ -139,17 +139,17 @@ FAULTS = (
     both("429 with retry-after-ms", 2, status(429, retry_after_ms="30")),
     both("reset before the head", 1, (Reset(0.0),)),
     both("closed before the head", 1, (Close(),)),
-    Fault("empty", 1, lambda _: (answer(b""),), lambda _: (stream(),)),
+    Fault("empty", 1, lambda _: (response(b""),), lambda _: (stream(),)),
     Fault(
         "cut before anything was handed over",
         1,
-        lambda talk: (answer(talk.json)[:-30], Close()),
+        lambda talk: (response(talk.json)[:-30], Close()),
         lambda _: (unfinished(b": hi\n\n"), Close()),
     ),
     Fault(
         "an error in a 200",
         1,
-        lambda _: (answer(openai_error("overloaded", 503)),),
+        lambda _: (response(openai_error("overloaded", 503)),),
         lambda _: (stream(event(openai_error("overloaded", 503)), DONE),),
     ),
     # lost
@@ -161,8 +161,8 @@ FAULTS = (
     Fault(
         "HTML",
         1,
-        lambda _: (answer("<html>", content_type="text/html"),),
-        lambda _: (answer("<html>", content_type="text/html"),),
+        lambda _: (response("<html>", content_type="text/html"),),
+        lambda _: (response("<html>", content_type="text/html"),),
         ("InvalidResponseError",),
         tries=9,
     ),
@@ -183,7 +183,7 @@ FAULTS = (
         "broken event",
         1,
         None,
-        lambda t: (answer(b"".join(t.beginning) + b"data: {\n\n", content_type=SSE_TYPE),),
+        lambda t: (response(b"".join(t.beginning) + b"data: {\n\n", content_type=SSE_TYPE),),
         ("InvalidResponseError",),
     ),
 )  # fmt: skip
@@ -243,4 +243,4 @@ class Ledger:
                 self.given[number] = talk
         if meets:
             return build(talk)
-        return (stream(*talk.events) if planned.streams else answer(talk.json),)
+        return (stream(*talk.events) if planned.streams else response(talk.json),)
