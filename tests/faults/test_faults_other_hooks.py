@@ -25,7 +25,7 @@ from tests.support.response_bytes import GOOD_RESPONSE, HEL, aiml_error, respons
 STREAM_FAULTS = [
     case
     for case in (
-        *cases_http.STREAM_ENDS,
+        *cases_http.CUTS,
         *cases_http.STALLS[:4],
         *cases_stream.CASES,
         *cases_calls.CASES,
