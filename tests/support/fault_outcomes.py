@@ -218,6 +218,23 @@ async def acall(
     return joined([chunk async for chunk in model.astream(prompt, **options)])
 
 
+def in_threads(*actions: Callable[[], Any], seconds: float = 60.0) -> list[Any]:
+    """Run each action in a thread of its own, and return what they return; a hang fails."""
+    results: dict[int, Any] = {}
+
+    def run(number: int) -> None:
+        results[number] = actions[number]()
+
+    threads = [threading.Thread(target=run, args=[n], daemon=True) for n in range(len(actions))]
+    for thread in threads:
+        thread.start()
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    assert not [thread for thread in threads if thread.is_alive()], "a thread hangs"
+    return [results[number] for number in range(len(actions))]
+
+
 async def cancelled(coroutine: Coroutine[Any, Any, Any], after: float) -> None:
     """Run a task for a while, cancel it, and see it end as cancelled."""
     task = asyncio.create_task(coroutine)
@@ -329,6 +346,20 @@ def outcome_of(
             return await aattempt(model, mode, prompt, **options)
 
     return bounded((lambda: run_async(main)) if mode[0] == "a" else sync, seconds)
+
+
+def texts(model: ChatAimlErnie, mode: str, times: int = 1) -> list[str]:
+    """The texts of calls in any mode, one after the other; then the model is closed."""
+
+    def sync() -> list[str]:
+        with model:
+            return [text_of(call(model, mode)) for _ in range(times)]
+
+    async def main() -> list[str]:
+        async with model:
+            return [text_of(await acall(model, mode)) for _ in range(times)]
+
+    return bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
 
 
 def own_client_outcome(

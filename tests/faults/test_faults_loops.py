@@ -5,91 +5,117 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import importlib
 import os
 import pickle
 import re
 import signal
 import subprocess
 import sys
-import threading
-import time
 import warnings
 from pathlib import Path
 
+import httpcore
 import pytest
 from langchain_core.load import dumps
 
 import langchain_aimlernie
-from tests.support.byte_server import ByteServer, Hold
+from tests.support.byte_server import ByteServer, Hold, Reset
 from tests.support.fault_outcomes import (
     ALL_MODES,
     PROMPT,
     TEXT,
+    Raises,
+    aattempt,
     acall,
     bounded,
     call,
+    cancelled,
+    in_threads,
     make_model,
     run_async,
     text_of,
+    texts,
 )
-from tests.support.response_bytes import KEY, chunk, completion, event, response, stream
+from tests.support.loops import LOOPS, run_on
+from tests.support.response_bytes import (
+    DONE,
+    HEL,
+    KEY,
+    STOP,
+    chunk,
+    completion,
+    event,
+    response,
+    stream,
+    unfinished,
+)
 
 ROOT = Path(langchain_aimlernie.__file__).parents[1]
+FDS = Path("/proc/self/fd")
 
 
 def echo(request):
-    """Answers with the prompt, so that a mixed-up answer shows."""
+    """Respond with the prompt, so that a mixed-up response shows."""
     said = request.json["messages"][-1]["content"]
     if request.wants_stream:
-        return (stream(event(chunk(said)), event(chunk("", "stop")), b"data: [DONE]\n\n"),)
-    return (response(completion(said)),)
+        return stream(event(chunk(said)), STOP, DONE)
+    return response(completion(said))
+
+
+def descriptors():
+    gc.collect()
+    return len(list(FDS.iterdir()))
 
 
 def test_one_model_serves_one_loop_after_the_other():
-    with ByteServer() as endpoint:
-        model = make_model(endpoint.base_url)
+    with ByteServer() as server:
+        model = make_model(server.base_url)
 
         async def twice(mode):
             return [text_of(await acall(model, mode)) for _ in range(2)]
 
-        for number in range(10):
-            assert asyncio.run(twice(("ainvoke", "astream")[number % 2])) == [TEXT] * 2
+        for mode in ("ainvoke", "astream") * 3:
+            assert asyncio.run(twice(mode)) == [TEXT] * 2
             assert text_of(call(model, "invoke")) == TEXT
-            assert endpoint.settle(1), "the loop's connection outlived it"
+            assert server.settle(1), "the loop's connection outlived it"
         model.close()
-        assert endpoint.settle()
+        assert server.settle()
 
 
-def test_one_model_serves_many_loops_at_once():
-    with ByteServer(rest=echo) as endpoint:
-        model = make_model(endpoint.base_url)
-        wrong: list[str] = []
+def test_one_model_serves_many_loops_and_threads_at_once():
+    """Each gets the responses to its own prompts."""
 
-        def work(name):
-            async def main():
-                for number in range(5):
-                    said = f"{name}-{number}"
-                    texts = await asyncio.gather(
-                        *(acall(model, m, said) for m in ("ainvoke", "astream"))
-                    )
-                    wrong.extend(text_of(t) for t in texts if text_of(t) != said)
+    def in_loops(name):
+        async def main():
+            said = [f"{name}-{number}" for number in range(10)]
+            messages = await asyncio.gather(
+                *(acall(model, ("ainvoke", "astream")[n % 2], s) for n, s in enumerate(said))
+            )
+            return [text_of(m) for m in messages] == said
 
-            for _ in range(3):
-                run_async(main)
+        return run_async(main) and run_async(main)
 
-        threads = [threading.Thread(target=work, args=(f"t{i}",)) for i in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        assert not wrong
-        assert len(endpoint.requests) == 6 * 3 * 5 * 2
-        assert endpoint.settle()
+    def in_thread(name):
+        said = [f"{name}-{number}" for number in range(20)]
+        messages = [call(model, ("invoke", "stream")[n % 2], s) for n, s in enumerate(said)]
+        return [text_of(m) for m in messages] == said
+
+    with ByteServer(rest=echo) as server:
+        model = make_model(server.base_url)
+        rights = in_threads(
+            *[lambda n=n: in_loops(f"l{n}") for n in range(6)],
+            *[lambda n=n: in_thread(f"t{n}") for n in range(20)],
+        )
+        assert all(rights)
+        assert len(server.requests) == 6 * 20 + 20 * 20
+        model.close()
+        assert server.settle()
 
 
 def test_a_loop_closed_without_shutdown_harms_no_later_one():
-    with ByteServer() as endpoint:
-        model = make_model(endpoint.base_url)
+    with ByteServer() as server:
+        model = make_model(server.base_url)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             for mode in ("ainvoke", "astream", "ainvoke"):
@@ -100,11 +126,11 @@ def test_a_loop_closed_without_shutdown_harms_no_later_one():
                 gc.collect()
             assert text_of(asyncio.run(acall(model, "ainvoke"))) == TEXT
             gc.collect()
-        assert endpoint.settle(), f"{endpoint.open} connections of dead loops"
+        assert server.settle(), f"{server.open} connections of dead loops"
 
 
 def test_sync_calls_work_inside_a_running_loop():
-    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
+    with ByteServer() as server, make_model(server.base_url) as model:
 
         async def notebook():
             assert text_of(model.invoke(PROMPT)) == TEXT
@@ -115,56 +141,92 @@ def test_sync_calls_work_inside_a_running_loop():
         bounded(lambda: run_async(notebook))
 
 
-@pytest.mark.slow
-def test_50_threads_get_their_own_answers():
-    with ByteServer(rest=echo) as endpoint, make_model(endpoint.base_url) as model:
-        wrong: list[str] = []
+class Unheard(importlib.import_module("uvloop").Loop if "uvloop" in LOOPS else object):
+    """A loop of a package that we do not know, without TLS, as young ones are."""
 
-        def work(name):
-            for number in range(20):
-                said = f"{name}-{number}"
-                got = text_of(call(model, ("invoke", "stream")[number % 2], said))
-                wrong.extend([] if got == said else [got])
+    def start_tls(self, *_, **__):
+        raise NotImplementedError
 
-        threads = [threading.Thread(target=work, args=(f"t{i}",)) for i in range(50)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(90)
-        assert not wrong
-        assert len(endpoint.requests) == 1000
+
+@pytest.fixture(params=["uvloop", "unheard"])
+def run(request, monkeypatch):
+    if "uvloop" not in LOOPS:
+        pytest.skip("there is no uvloop")
+    if request.param == "unheard":
+        return run_on(Unheard)
+    monkeypatch.delattr(httpcore.AnyIOBackend, "connect_tcp")  # what is known needs no anyio
+    return LOOPS["uvloop"]
+
+
+@pytest.fixture(params=["http", "https"])
+def tls(request, trusted, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", trusted.file)
+    return trusted.server if request.param == "https" else None
+
+
+def test_all_calls_work_in_other_loop_after_loop(tls, run):
+    async def main():
+        messages = await asyncio.gather(*(acall(model, "ainvoke") for _ in range(30)))
+        return {text_of(message) for message in [*messages, await acall(model, "astream")]}
+
+    with ByteServer(tls=tls) as server:
+        model = make_model(server.base_url)
+        assert bounded(lambda: run(main())) == {TEXT}
+        assert server.settle(), "the loop closed its connections"
+        before = descriptors() if FDS.exists() else 0
+        for _ in range(2):
+            assert bounded(lambda: run(main())) == {TEXT}
+        assert server.settle()
+        assert not FDS.exists() or descriptors() <= before
+
+
+def test_faults_in_another_loop_are_the_same_errors_and_free_the_connection(tls, run):
+    async def main():
+        await cancelled(acall(model, "ainvoke"), after=0.1)
+        assert await server.asettle()
+        async for _ in model.astream("hello"):
+            break
+        assert await server.asettle()
+        reset = await aattempt(model, "astream")
+        silent = await aattempt(make_model(server.base_url, timeout=0.2), "ainvoke")
+        refused = await aattempt(make_model("http://127.0.0.1:1/v1"), "ainvoke")
+        assert text_of(await acall(model, "ainvoke")) == TEXT
+        return reset, silent, refused
+
+    scripts = (Hold(), (unfinished(HEL), Hold()), (unfinished(HEL), Reset()), Hold())
+    with ByteServer(*scripts, tls=tls) as server:
+        model = make_model(server.base_url)
+        reset, silent, refused = bounded(lambda: run(main()))
+        assert server.settle()
+    Raises("StreamInterruptedError", partial="Hel").check(reset)
+    Raises("APITimeoutError", says=("0.2",)).check(silent)
+    Raises("APIConnectionError", says=("127.0.0.1:1",)).check(refused)
 
 
 def test_many_models_made_and_dropped_share_their_connections():
-    with ByteServer() as endpoint:
-        for number in range(100):
-            model = make_model(endpoint.base_url, api_key=f"sk-{number}", temperature=number / 100)
+    with ByteServer() as server:
+        for number in range(50):
+            model = make_model(server.base_url, api_key=f"sk-{number}", temperature=number / 100)
             assert text_of(call(model, ("invoke", "stream")[number % 2])) == TEXT
         gc.collect()
-        assert endpoint.open <= 2
-        sent = {request.headers["authorization"] for request in endpoint.requests}
-        assert len(sent) == 100
+        assert server.open <= 2
+        assert len({request.headers["authorization"] for request in server.requests}) == 50
         model.close()
-        assert endpoint.settle()
+        assert server.settle()
 
 
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+@pytest.mark.skipif(not FDS.exists(), reason="counts descriptors in /proc")
 def test_many_addresses_leave_few_descriptors():
     """The idle connections of the last 16 configurations are kept."""
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     for _ in range(40):
-        with ByteServer() as endpoint:
-            model = make_model(endpoint.base_url)
+        with ByteServer() as server:
+            model = make_model(server.base_url)
             call(model, "invoke")
             asyncio.run(acall(model, "astream"))
+            assert server.settle(1)
         del model
-    gc.collect()
-    end = time.monotonic() + 5
-    while (
-        left := len(list(Path("/proc/self/fd").iterdir())) - before
-    ) > 20 and time.monotonic() < end:
-        time.sleep(0.05)
-    assert left <= 20, f"{left} descriptors more"
+    assert descriptors() - before <= 20
 
 
 COPIES = {
@@ -177,15 +239,14 @@ COPIES = {
 
 
 @pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("mode", ["invoke", "astream"])
 def test_a_copy_of_a_used_model_works_and_is_equal(how, mode):
-    with ByteServer() as endpoint, make_model(endpoint.base_url) as model:
+    with ByteServer() as server, make_model(server.base_url) as model:
         call(model, "invoke")
         twin = COPIES[how](model)
         assert twin == model
-        message = asyncio.run(acall(twin, mode)) if mode[0] == "a" else call(twin, mode)
-        assert text_of(message) == TEXT
-        assert endpoint.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+        assert texts(twin, mode) == [TEXT]
+        assert server.requests[-1].headers["authorization"] == f"Bearer {KEY}"
         assert text_of(call(model, "invoke")) == TEXT
 
 
@@ -196,8 +257,7 @@ def test_a_changed_copy_uses_what_was_changed(mode):
         call(model, "invoke")
         dumps(model)
         moved = model.model_copy(update={"base_url": two.base_url, "api_key": "sk-new"})
-        message = asyncio.run(acall(moved, mode)) if mode[0] == "a" else call(moved, mode)
-        assert text_of(message) == TEXT
+        assert texts(moved, mode) == [TEXT]
         assert len(one.requests) == 1
         assert two.requests[0].headers["authorization"] == "Bearer sk-new"
         assert "sk-new" not in repr(moved) + dumps(moved)
@@ -206,24 +266,12 @@ def test_a_changed_copy_uses_what_was_changed(mode):
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_closed_model_works_again(mode):
-    with ByteServer() as endpoint:
-        model = make_model(endpoint.base_url)
-
-        def sync():
-            for _ in range(2):
-                assert text_of(call(model, mode)) == TEXT
-                model.close()
-                model.close()
-                assert endpoint.settle()
-
-        async def main():
-            for _ in range(2):
-                assert text_of(await acall(model, mode)) == TEXT
-                await model.aclose()
-                await model.aclose()
-                assert await endpoint.asettle()
-
-        bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
+    with ByteServer() as server:
+        model = make_model(server.base_url)
+        for _ in range(2):
+            assert texts(model, mode) == [TEXT]  # closes it
+            model.close()
+            assert server.settle()
 
 
 PRELUDE = """
@@ -277,10 +325,10 @@ print(good, [os.waitpid(pid, 0)[1] for pid in children])
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_does_not_share_connections():
-    with ByteServer(rest=echo) as endpoint:
-        assert finish(start(FORK, endpoint.base_url)).strip() == "True [0, 0, 0, 0]"
+    with ByteServer(rest=echo) as server:
+        assert finish(start(FORK, server.base_url)).strip() == "True [0, 0, 0, 0]"
         by_connection: dict[int, set[str]] = {}
-        for request in endpoint.requests:
+        for request in server.requests:
             who = request.json["messages"][-1]["content"].lstrip("a").partition("-")[0]
             by_connection.setdefault(request.connection, set()).add(who.replace("parent", "p"))
         assert all(len(users) == 1 for users in by_connection.values()), by_connection
@@ -298,8 +346,8 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_a_pickled_model_works_in_another_process():
-    with ByteServer(rest=echo) as endpoint:
-        assert finish(start(POOL, endpoint.base_url), 90).strip() == "['a', 'b']"
+    with ByteServer(rest=echo) as server:
+        assert finish(start(POOL, server.base_url), 90).strip() == "['a', 'b']"
 
 
 EXIT = """
@@ -318,19 +366,6 @@ threading.Thread(target=forever, daemon=True).start()
 time.sleep(0.3)
 print("done")
 """
-
-
-@pytest.mark.slow
-def test_the_interpreter_ends_quietly_with_open_streams():
-    def slow(request):
-        if request.wants_stream:
-            return (stream(event(chunk("Hel")))[: -len(b"0\r\n\r\n")], Hold())
-        return echo(request)
-
-    with ByteServer(rest=slow) as endpoint:
-        assert finish(start(EXIT, endpoint.base_url)).strip() == "done"
-
-
 INTERRUPTED = """
 def run(what):
     try:
@@ -347,23 +382,29 @@ print(model.invoke("fine").text, asyncio.run(model.ainvoke("fine")).text)
 
 
 @pytest.mark.slow
+def test_the_interpreter_ends_quietly_with_open_streams():
+    def half(request):
+        return (unfinished(HEL), Hold()) if request.wants_stream else echo(request)
+
+    with ByteServer(rest=half) as server:
+        assert finish(start(EXIT, server.base_url)).strip() == "done"
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT to a child needs POSIX")
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_ends_a_call_and_not_the_model():
     def hang_or_echo(request):
         if b"hang" not in request.body:
             return echo(request)
-        return (stream(event(chunk("Hel")))[:-5], Hold()) if request.wants_stream else (Hold(),)
+        return (unfinished(HEL), Hold()) if request.wants_stream else Hold()
 
-    with ByteServer(rest=hang_or_echo) as endpoint:
-        child = start(INTERRUPTED, endpoint.base_url)
+    with ByteServer(rest=hang_or_echo) as server:
+        child = start(INTERRUPTED, server.base_url)
         for number in range(1, 4):
-            end = time.monotonic() + 60
-            while len(endpoint.requests) < number and child.poll() is None:
-                assert time.monotonic() < end
-                time.sleep(0.01)
-            time.sleep(0.2)
+            assert server.received(number, within=60)
+            with pytest.raises(subprocess.TimeoutExpired):
+                child.wait(0.2)  # the child waits for the response by then
             child.send_signal(signal.SIGINT)
-        out = finish(child)
-        assert out.split() == ["interrupted"] * 3 + ["fine", "fine"]
-        assert endpoint.settle()
+        assert finish(child).split() == ["interrupted"] * 3 + ["fine", "fine"]
+        assert server.settle()
