@@ -34,7 +34,11 @@ def fragment(
 
 
 def calls(
-    name: str, *deltas: object, index: object = 0, end: str | None = "tool_calls", **expected: object
+    name: str,
+    *deltas: object,
+    index: object = 0,
+    end: str | None = "tool_calls",
+    **expected: object,
 ) -> Case:
     """A stream of deltas that adds up to a call for Paris, unless another result is given.
 
@@ -55,7 +59,9 @@ def calls(
         for delta in deltas
     ]
     stop = [] if end is None else [event(chunk("", end))]
-    return gives(name, *events, *stop, end=(TAIL, DONE), **({"text": "", "calls": [PARIS]} | expected))
+    return gives(
+        name, *events, *stop, end=(TAIL, DONE), **({"text": "", "calls": [PARIS]} | expected)
+    )
 
 
 EMPTY_LATER = {"index": 0, "id": "", "function": {"name": "", "arguments": SECOND}}
@@ -116,7 +122,9 @@ TOOLS = (
 
 
 def cut(name: str, *deltas: object, end: str = "length", **expected: object) -> Case:
-    return calls(f"cut by {end}: {name}", *deltas, end=end, **({"calls": (), "invalid": 1} | expected))
+    return calls(
+        f"cut by {end}: {name}", *deltas, end=end, **({"calls": (), "invalid": 1} | expected)
+    )
 
 
 CUT_BY = (

@@ -57,7 +57,9 @@ def json_gives(name: str, *script: object, **expected: object) -> Case:
     return Case(name, script, Returns(**expected), JSON_MODES)
 
 
-def stream_gives(name: str, *script: object, settings: dict | None = None, **expected: object) -> Case:
+def stream_gives(
+    name: str, *script: object, settings: dict | None = None, **expected: object
+) -> Case:
     return Case(name, script, Returns(**expected), STREAM_MODES, settings=settings or {})
 
 
@@ -88,7 +90,9 @@ HEADS = (
 )
 
 
-def encoded(name: str, body: bytes, encoding: str, error: Raises | None = None, **more: object) -> Case:
+def encoded(
+    name: str, body: bytes, encoding: str, error: Raises | None = None, **more: object
+) -> Case:
     script = response(body, headers={"Content-Encoding": encoding}, **more)
     modes = STREAM_MODES if more else JSON_MODES
     return Case(name, script, error or Returns(), modes, settings={"timeout": 15.0})
@@ -150,7 +154,9 @@ FLOODS = (
         (response("", 500, length=2**40), Repeat(b"x" * 2**16, 2000), Close()),
         Raises("InternalServerError", attributes={"status_code": 500}),
     ),
-    Case("a comment without end", (COMMENT, Repeat(b"x" * 2**20, 80), Close()), INVALID, STREAM_MODES),
+    Case(
+        "a comment without end", (COMMENT, Repeat(b"x" * 2**20, 80), Close()), INVALID, STREAM_MODES
+    ),
 )
 
 REDIRECTED = ("AimlErnieError", "InvalidResponseError", "BadRequestError", "NotFoundError")

@@ -152,8 +152,13 @@ OF_MESSAGE = {
     "audio": {"id": "a"},
 }
 EMPTY_OR_KNOWN = {
-    "citations": None, "images": [], "note": "", "annotations": [],
-    "reasoning": "Hmm.", "tool_calls": [], "function_call": None,
+    "citations": None,
+    "images": [],
+    "note": "",
+    "annotations": [],
+    "reasoning": "Hmm.",
+    "tool_calls": [],
+    "function_call": None,
 }
 BESIDE = {"citations": ["u1"], "search_results": [{"title": "T", "score": 0.5}], "cached": 0}
 OURS = META | {"logprobs": None, "output_version": None, "id": RESPONSE_ID}
@@ -223,8 +228,12 @@ INSIDE_A_200 = {
     ),
 }
 API_STATUSES = {
-    500: "InternalServerError", "503": "InternalServerError", 429: "RateLimitError",
-    "401": "AuthenticationError", 404: "NotFoundError", 400: "BadRequestError",
+    500: "InternalServerError",
+    "503": "InternalServerError",
+    429: "RateLimitError",
+    "401": "AuthenticationError",
+    404: "NotFoundError",
+    400: "BadRequestError",
 }
 ERRORS = (
     *(
@@ -263,7 +272,9 @@ def calls(name: str, *tool_calls: object, finish: str = "tool_calls", **expected
     return gives(name, body, **({"text": "", "calls": [PARIS]} | expected))
 
 
-def old_call(name: str, function_call: object, tool_calls: object = None, **changes: object) -> Case:
+def old_call(
+    name: str, function_call: object, tool_calls: object = None, **changes: object
+) -> Case:
     """A call in the form before `tool_calls`."""
     message = {"message__function_call": function_call, "message__tool_calls": tool_calls}
     body = completion(None, "function_call", **message)

@@ -96,7 +96,9 @@ def dated(seconds: float) -> str:
 def waiting(seconds: float | None, *headers: tuple[str, str], status: int = 429) -> Case:
     name = ", ".join(f"{name} {value}"[:20] for name, value in headers)
     expect = Raises(str(STATUSES[status][0]), attributes={"retry_after": seconds})
-    return Case(f"{status} with {name}", response("", status, headers), expect, ("invoke", "astream"))
+    return Case(
+        f"{status} with {name}", response("", status, headers), expect, ("invoke", "astream")
+    )
 
 
 WAITS = (
