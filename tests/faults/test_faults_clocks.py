@@ -22,22 +22,17 @@ from tests.support.fault_outcomes import (
     STREAM_MODES,
     TEXT,
     Raises,
-    acall,
     bounded,
-    call,
     check_error,
-    in_threads,
     joined,
     make_model,
     outcome_of,
-    run_async,
+    run_in,
     text_of,
 )
 from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
-    GOOD_RESPONSE,
-    GOOD_STREAM,
     HEL,
     KEY,
     LO,
@@ -142,30 +137,10 @@ def test_a_slow_reader_is_no_silent_server(whole, mode):
                 chunks.append(item)
                 await asyncio.sleep(0.2)
 
-        bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
+        run_in(mode, sync, main)
         assert text_of(joined(chunks)) == TEXT
         model.close()
         assert server.settle()
-
-
-@pytest.mark.parametrize("mode", TWO_MODES)
-def test_the_clock_of_a_try_begins_when_it_has_a_connection(mode):
-    """Waiting for a place is no error of its own: three calls of 0.3 s over one connection."""
-    with ByteServer(
-        rest=(Pause(0.3), GOOD_STREAM if "stream" in mode else GOOD_RESPONSE)
-    ) as server:
-        model = make_model(server.base_url, timeout=0.8, max_connections=1)
-
-        async def main():
-            return await asyncio.gather(*(acall(model, mode) for _ in range(3)))
-
-        if mode[0] == "a":
-            messages = bounded(lambda: run_async(main))
-        else:
-            messages = in_threads(*[lambda: call(model, mode)] * 3)
-        assert [text_of(message) for message in messages] == [TEXT] * 3
-        assert server.connections == 1
-        model.close()
 
 
 LONG_PROMPT = "x" * 8_000_000
@@ -204,7 +179,7 @@ def test_two_streams_side_by_side_do_not_mix(mode):
             await right.aclose()
             return pairs
 
-        pairs = bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
+        pairs = run_in(mode, sync, main)
         assert [text_of(joined(side)) for side in zip(*pairs, strict=True)] == [TEXT, TEXT]
         model.close()
         assert server.settle()

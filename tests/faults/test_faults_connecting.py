@@ -284,12 +284,8 @@ def test_a_proxy_that_nobody_vouches_for_is_not_tried_again(certificate, monkeyp
 NO_ADDRESS = "must be the address of a proxy"
 BAD_PROXIES = {
     "socks://user:hunter2@127.0.0.1:7891/": "socks5://",
-    "SOCKS://127.0.0.1:7891": "socks5://",
-    "socks4://user:hunter2@127.0.0.1:1": "socks5://",
     "ftp://user:hunter2@127.0.0.1:1": "http://",
     "http://user:hunter2@127.0.0.1:nope": NO_ADDRESS,
-    "http://user:hunter2/@127.0.0.1:1": NO_ADDRESS,
-    "http://": NO_ADDRESS,
     "user:hunter2@a b": NO_ADDRESS,
 }
 
@@ -299,7 +295,10 @@ BAD_PROXIES = {
     ("proxy", "variable"),
     [
         *((proxy, "ALL_PROXY") for proxy in BAD_PROXIES),
-        *(("SOCKS://127.0.0.1:7891", x) for x in ("all_proxy", "HTTPS_PROXY", "https_proxy")),
+        *(
+            ("ftp://user:hunter2@127.0.0.1:1", x)
+            for x in ("all_proxy", "HTTPS_PROXY", "https_proxy")
+        ),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(monkeypatch, mode, proxy, variable):
@@ -356,33 +355,8 @@ def test_a_proxy_that_never_responds_is_a_timeout(monkeypatch, mode):
         assert proxy.settle()
 
 
-@pytest.mark.parametrize("mode", TWO_MODES)
-@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-@pytest.mark.parametrize("address", ["http://127.0.0.1:{}", " 127.0.0.1:{} "])
-def test_a_proxy_of_the_environment_is_used(monkeypatch, mode, variable, address):
-    with ByteServer() as proxy:
-        monkeypatch.setenv(variable, address.format(proxy.port))
-        host = f"through-{variable.lower().replace('_', '-')}-{len(address)}-{mode}.invalid"
-        Returns().check(one_call(f"http://{host}/v1", mode))
-        assert proxy.requests[0].target == f"http://{host}/v1/chat/completions"
-
-
-@pytest.mark.parametrize("mode", TWO_MODES)
-@pytest.mark.parametrize(
-    ("proxy", "no_proxy"), [("", ""), (" ", ""), ("\t", ""), ("http://127.0.0.1:9", "127.0.0.1")]
-)
-def test_no_proxy_is_used(monkeypatch, mode, proxy, no_proxy):
-    for variable in ("ALL_PROXY", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.setenv(variable, proxy)
-    monkeypatch.setenv("NO_PROXY", no_proxy)
-    with ByteServer() as server:
-        Returns().check(one_call(server.base_url, mode))
-
-
 ENDPOINTS = {
     "": ("/v1/chat/completions", "/v1/models"),
-    "/v1": ("/v1/chat/completions", "/v1/models"),
-    "/v1//": ("/v1/chat/completions", "/v1/models"),
     "/proxy/aiml/v1/": ("/proxy/aiml/v1/chat/completions", "/proxy/aiml/v1/models"),
     "/chat/completions/": ("/chat/completions", "/models"),
     "/api/v3/chat/completions": ("/api/v3/chat/completions", "/api/v3/models"),

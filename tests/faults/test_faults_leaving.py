@@ -252,54 +252,10 @@ def test_a_cancelled_call_frees_its_connection(phase):
         assert server.settle()
 
 
-def test_a_call_cancelled_in_the_queue_leaves_its_place():
-    """One connection, three calls: the first holds it, the second gives up, the third gets it."""
-    with ByteServer((Pause(0.4), GOOD_RESPONSE)) as server:
-        model = make_model(server.base_url, max_connections=1)
-
-        async def main():
-            await cancelled(acall(model, "ainvoke"), after=0)
-            first = asyncio.create_task(acall(model, "ainvoke"))
-            await asyncio.sleep(0.1)
-            second = cancelled(acall(model, "ainvoke"), after=0.1)
-            third = asyncio.create_task(acall(model, "ainvoke"))
-            await second
-            assert [text_of(await task) for task in (first, third)] == [TEXT, TEXT]
-            assert len(server.requests) == 2
-            assert text_of(await acall(model, "ainvoke")) == TEXT
-            assert server.open == 1
-
-        bounded(lambda: run_async(main))
-
-
 def slowly(request):
     if request.wants_stream:
         return SSE_HEAD, frame(HEL), Pause(0.005), frame(LO + STOP + TAIL) + FINAL_FRAME
     return GOOD_RESPONSE[:50], Pause(0.005), GOOD_RESPONSE[50:]
-
-
-@pytest.mark.slow
-def test_600_calls_share_100_connections():
-    with ByteServer(rest=slowly) as server:
-        model = make_model(server.base_url, max_connections=100, timeout=30.0)
-
-        async def main():
-            messages = await asyncio.gather(*(acall(model, "ainvoke") for _ in range(600)))
-            assert {text_of(message) for message in messages} == {TEXT}
-
-        bounded(lambda: run_async(main), 60)
-        assert server.connections <= 100
-        assert server.settle()
-
-
-def test_threads_share_few_connections():
-    with ByteServer() as server, make_model(server.base_url, max_connections=3) as model:
-        texts = in_threads(
-            *[lambda mode=mode: [text_of(call(model, mode)) for _ in range(10)]
-              for mode in ("invoke", "stream") for _ in "12345"]
-        )  # fmt: skip
-        assert texts == [[TEXT] * 10] * 10
-        assert server.connections <= 3
 
 
 @pytest.mark.slow

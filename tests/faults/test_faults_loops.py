@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import gc
 import importlib
-import os
-import pickle
 import re
 import signal
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import httpcore
@@ -41,7 +37,6 @@ from tests.support.loops import LOOPS, run_on
 from tests.support.response_bytes import (
     DONE,
     HEL,
-    KEY,
     STOP,
     chunk,
     completion,
@@ -66,21 +61,6 @@ def echo(request):
 def descriptors():
     gc.collect()
     return len(list(FDS.iterdir()))
-
-
-def test_one_model_serves_one_loop_after_the_other():
-    with ByteServer() as server:
-        model = make_model(server.base_url)
-
-        async def twice(mode):
-            return [text_of(await acall(model, mode)) for _ in range(2)]
-
-        for mode in ("ainvoke", "astream") * 3:
-            assert asyncio.run(twice(mode)) == [TEXT] * 2
-            assert text_of(call(model, "invoke")) == TEXT
-            assert server.settle(1), "the loop's connection outlived it"
-        model.close()
-        assert server.settle()
 
 
 def test_one_model_serves_many_loops_and_threads_at_once():
@@ -111,22 +91,6 @@ def test_one_model_serves_many_loops_and_threads_at_once():
         assert len(server.requests) == 6 * 20 + 20 * 20
         model.close()
         assert server.settle()
-
-
-def test_a_loop_closed_without_shutdown_harms_no_later_one():
-    with ByteServer() as server:
-        model = make_model(server.base_url)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            for mode in ("ainvoke", "astream", "ainvoke"):
-                loop = asyncio.new_event_loop()
-                assert text_of(loop.run_until_complete(acall(model, mode))) == TEXT
-                loop.close()
-                del loop
-                gc.collect()
-            assert text_of(asyncio.run(acall(model, "ainvoke"))) == TEXT
-            gc.collect()
-        assert server.settle(), f"{server.open} connections of dead loops"
 
 
 def test_sync_calls_work_inside_a_running_loop():
@@ -215,41 +179,6 @@ def test_many_models_made_and_dropped_share_their_connections():
         assert server.settle()
 
 
-@pytest.mark.skipif(not FDS.exists(), reason="counts descriptors in /proc")
-def test_many_addresses_leave_few_descriptors():
-    """The idle connections of the last 16 configurations are kept."""
-    before = descriptors()
-    for _ in range(40):
-        with ByteServer() as server:
-            model = make_model(server.base_url)
-            call(model, "invoke")
-            asyncio.run(acall(model, "astream"))
-            assert server.settle(1)
-        del model
-    assert descriptors() - before <= 20
-
-
-COPIES = {
-    "copy": copy.copy,
-    "deepcopy": copy.deepcopy,
-    "model_copy": lambda model: model.model_copy(),
-    "model_copy deep": lambda model: model.model_copy(deep=True),
-    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
-}
-
-
-@pytest.mark.parametrize("how", COPIES)
-@pytest.mark.parametrize("mode", ["invoke", "astream"])
-def test_a_copy_of_a_used_model_works_and_is_equal(how, mode):
-    with ByteServer() as server, make_model(server.base_url) as model:
-        call(model, "invoke")
-        twin = COPIES[how](model)
-        assert twin == model
-        assert texts(twin, mode) == [TEXT]
-        assert server.requests[-1].headers["authorization"] == f"Bearer {KEY}"
-        assert text_of(call(model, "invoke")) == TEXT
-
-
 @pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_changed_copy_uses_what_was_changed(mode):
     with ByteServer() as one, ByteServer() as two:
@@ -303,35 +232,6 @@ def finish(child, seconds=60):
     assert child.returncode == 0, err
     assert not complaints, err
     return out
-
-
-FORK = """
-assert model.invoke("parent").text == "parent"
-children = []
-for number in range(4):
-    pid = os.fork()
-    if not pid:
-        good = all(model.invoke(f"{number}-{i}").text == f"{number}-{i}" for i in range(5))
-        async def more():
-            return (await model.ainvoke(f"a{number}")).text == f"a{number}"
-        good = good and asyncio.run(more())
-        os._exit(0 if good else 1)
-    children.append(pid)
-good = all(model.invoke(f"p-{i}").text == f"p-{i}" for i in range(5))
-print(good, [os.waitpid(pid, 0)[1] for pid in children])
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_fork_does_not_share_connections():
-    with ByteServer(rest=echo) as server:
-        assert finish(start(FORK, server.base_url)).strip() == "True [0, 0, 0, 0]"
-        by_connection: dict[int, set[str]] = {}
-        for request in server.requests:
-            who = request.json["messages"][-1]["content"].lstrip("a").partition("-")[0]
-            by_connection.setdefault(request.connection, set()).add(who.replace("parent", "p"))
-        assert all(len(users) == 1 for users in by_connection.values()), by_connection
 
 
 POOL = """

@@ -26,12 +26,11 @@ from tests.support.fault_outcomes import (
     aattempt,
     acall,
     attempt,
-    bounded,
     call,
     check_error,
     make_model,
     outcome_of,
-    run_async,
+    run_in,
     text_of,
 )
 from tests.support.response_bytes import (
@@ -281,7 +280,7 @@ def test_a_kept_connection_that_went_stale_costs_nothing(name, mode):
                 gone.wait(0.3 if idle else 0)
                 return await aattempt(model, mode)
 
-        outcome: Outcome = bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
+        outcome: Outcome = run_in(mode, sync, main)
         Returns().check(outcome)
         assert (len(server.requests), server.connections) == (requests, connections)
 
@@ -308,5 +307,5 @@ def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
             await asyncio.gather(*(acall(model, mode) for _ in range(3)))
             return await aattempt(model, mode)
 
-        Returns().check(bounded((lambda: run_async(main)) if mode[0] == "a" else sync))
+        Returns().check(run_in(mode, sync, main))
         assert (len(server.requests), server.connections) == (5, 4)
