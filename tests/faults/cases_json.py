@@ -59,8 +59,6 @@ NO_COMPLETIONS = {
     "choices missing": without(completion(), "choices"),
     **{f"choices {x}": completion(choices=x) for x in (None, [], {"0": {}}, [None], ["hi"])},
     "message null": choice(message=None),
-    "message missing": completion(choices=[{"index": 0, "finish_reason": "stop"}]),
-    "message a text": choice(message="hi"),
     "an error of invalid JSON in a text": (
         b'{"id": "1", "choices": [{"message": {"content": "the "error": x"}}]}'
     ),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from tests.support.byte_server import Repeat
 from tests.support.fault_outcomes import STREAM_MODES, Case, Raises, Returns
 from tests.support.response_bytes import (
@@ -59,20 +57,12 @@ def between(*extra: bytes) -> tuple[bytes, ...]:
     return tuple(e for good in EVENTS for e in (*extra, good))
 
 
-def spread(text: str) -> bytes:
-    """One event over many data lines."""
-    lines = json.dumps(chunk(text), indent=1).splitlines()
-    return b"".join(b"data: " + line.encode() + b"\n" for line in lines) + b"\n"
-
-
 def content(escaped: bytes) -> bytes:
     """A chunk whose text is this JSON."""
     return event(b'{"choices":[{"index":0,"delta":{"content":"%s"}}]}' % escaped)
 
 
 CRLF = BODY.replace(b"\n", b"\r\n")
-LINE_ENDS = (b"\n", b"\r\n", b"\r") * 2
-MIXED = b"".join(e.replace(b"\n", end) for e, end in zip(EVENTS, LINE_ENDS, strict=True))
 SEPARATORS = "a\u2028b\x85c\x0bd\x0ce\x1cf\u2029g"
 PINGS = (
     *(b"data:\n\n", b"data: \n\n", b"data:   \r\n\r\n", b"data\n\n", b"data:\ndata:\n\n"),
@@ -98,25 +88,10 @@ FRAMING = (
     framed("in single bytes", BODY),
     sent("one frame for all", BODY),
     framed("CRLF, in single bytes", CRLF),
-    framed("CR, in single bytes", BODY.replace(b"\n", b"\r")),
-    sent("CR", *(e.replace(b"\n", b"\r") for e in EVENTS)),
-    framed("line ends mixed", MIXED),
-    case(
-        "CRLF cut between",
-        split_stream(CRLF, [i + 1 for i, byte in enumerate(CRLF) if byte == 0x0D]),
-        Returns(),
-    ),
     framed("a BOM", b"\xef\xbb\xbf" + BODY),
     sent("comments between", *between(b": ping\n\n", b":\n")),
-    sent("a comment of 20 kB", b":" + b"c" * 20_000 + b"\n\n", *EVENTS),
-    sent("blank lines between", *between(b"\n", b"\n\n\n")),
-    sent("data: without a space", *(e.replace(b"data: ", b"data:") for e in EVENTS)),
-    sent("data: with two spaces", *(e.replace(b"data: ", b"data:  ") for e in EVENTS[:-1]), DONE),
-    gives("data over many lines", spread("Hel"), spread("lo")),
     sent("event, id and retry lines", *(b"event: message\nid: 7\nretry: 10\n" + e for e in EVENTS)),
     sent("fields without data", *between(b"retry: 10\n\n", b"id: 4\n\n", b"event: ping\n\n")),
-    sent("unknown fields", *(b"colour: red\nshape\n" + e for e in EVENTS)),
-    sent("ping events with data", *between(b"event: ping\ndata: {}\n\n")),
     *(sent(f"between the events: {data.decode()!r}", *between(data)) for data in PINGS),
     sent("no blank line at the end", *EVENTS[:-1], DONE.rstrip()),
     sent("no blank line at the end and no [DONE]", HEL, LO, TAIL, STOP.rstrip()),

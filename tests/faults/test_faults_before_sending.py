@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import socket
 
@@ -17,7 +16,6 @@ from tests.support.fault_outcomes import (
     HEADERS,
     SYNC_MODES,
     TEXT,
-    aattempt,
     call,
     check_frames,
     check_secrets,
@@ -90,30 +88,6 @@ def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(key, is_async,
         assert not server.requests
 
 
-@pytest.mark.parametrize("key", ["", "   ", None], ids=repr)
-def test_no_key_names_the_variable(monkeypatch, key):
-    monkeypatch.delenv("AIMLAPI_API_KEY", raising=False)
-    with pytest.raises(REFUSALS, match="AIMLAPI_API_KEY"):
-        call(make_model("https://api.aimlapi.com/v1", api_key=key), "invoke")
-
-
-def test_a_function_is_asked_for_the_key_of_each_call():
-    keys = iter(("sk-one", "sk-two"))
-
-    async def rotated():
-        return next(keys)
-
-    async def twice():
-        await aattempt(model, "ainvoke")
-        await aattempt(model, "astream")
-
-    with ByteServer() as server:
-        model = make_model(server.base_url, api_key=rotated)
-        asyncio.run(twice())
-        sent = [request.headers["authorization"] for request in server.requests]
-        assert sent == ["Bearer sk-one", "Bearer sk-two"]
-
-
 def tool(name):
     parameters = {"type": "object", "properties": {}}
     function = {"name": name, "description": "d", "parameters": parameters}
@@ -180,42 +154,14 @@ def test_loopback_needs_no_tls(host):
         assert server.requests[0].headers["host"] == f"{host.lower()}:{server.port}"
 
 
-def test_an_unencrypted_foreign_host_is_warned_of():
-    with pytest.warns(UserWarning, match="http"):
-        make_model("http://api.example/v1")
-
-
-PROMPTS = {
-    "NUL": "a\0b",
-    "U+2028": "a\u2028b\u2029c\x85",
-    "emoji": "\U0001f600" * 50,
-    "quotes and backslashes": "\"\\'</script>" * 9,
-    "2 MB": "x" * 2_000_000,
-    "2 MB of Chinese": "好" * 700_000,
-}
-
-
-@pytest.mark.parametrize("text", PROMPTS.values(), ids=PROMPTS)
+@pytest.mark.parametrize(
+    "text", ["a\0b\u2028c\u2029d\x85\"\\'", "好" * 700_000], ids=["odd", "2 MB"]
+)
 @pytest.mark.parametrize("mode", SYNC_MODES)
 def test_odd_prompts_arrive_as_they_are(text, mode):
     with ByteServer() as server, make_model(server.base_url) as model:
         call(model, mode, text)
         assert server.requests[0].json["messages"][0]["content"] == text
-
-
-@pytest.mark.parametrize(
-    ("text", "sent"),
-    [
-        ("a\ud83db", "a\ufffdb"),
-        ("\ude00\ud83d", "\ufffd\ufffd"),
-        ("hi \ud83d\ude00", "hi \U0001f600"),
-    ],
-    ids=ascii,
-)
-def test_surrogates_in_a_prompt_are_joined_or_replaced(text, sent):
-    with ByteServer() as server, make_model(server.base_url) as model:
-        call(model, "invoke", [HumanMessage("hi"), AIMessage("hm"), HumanMessage(text)])
-        assert server.requests[0].json["messages"][2]["content"] == sent
 
 
 def test_a_long_history_and_many_tools_arrive():

@@ -161,23 +161,22 @@ def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(trusted, mode)
         assert not server.requests
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_certificate_of_another_host_is_not_tried_again(certificate, tls_outcome, mode):
-    other = certificate("elsewhere.example")
-    with ByteServer(tls=other.server) as server:
-        outcome = tls_outcome(server.base_url, mode, other, max_retries=2)
-        Raises(UNREACHED, retryable=False, says=("certificate",)).check(outcome)
-        assert not server.requests
-
-
 @pytest.mark.parametrize("mode", TWO_MODES)
+@pytest.mark.parametrize("wrong", ["host", "protocol"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_old_protocol_is_a_connection_error(certificate, tls_outcome, mode):
-    old = certificate("127.0.0.1")
-    old.server.minimum_version = ssl.TLSVersion.TLSv1
-    old.server.maximum_version = ssl.TLSVersion.TLSv1_1
-    with ByteServer(tls=old.server) as server:
-        Raises(UNREACHED).check(tls_outcome(server.base_url, mode, old))
+def test_a_server_of_another_host_or_an_old_protocol_is_not_reached(
+    certificate, tls_outcome, wrong, mode
+):
+    other = certificate("elsewhere.example" if wrong == "host" else "127.0.0.1")
+    if wrong == "protocol":
+        other.server.minimum_version = ssl.TLSVersion.TLSv1
+        other.server.maximum_version = ssl.TLSVersion.TLSv1_1
+    with ByteServer(tls=other.server) as server:
+        retries = 2 if wrong == "host" else 0
+        outcome = tls_outcome(server.base_url, mode, other, max_retries=retries)
+        expect = {"retryable": False, "says": ("certificate",)} if wrong == "host" else {}
+        Raises(UNREACHED, **expect).check(outcome)
+        assert not server.requests
 
 
 EOF_HEAD = head(200, {"Connection": "close"}, SSE_TYPE)
@@ -337,21 +336,19 @@ def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(monkeypatch, mode,
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_407_of_a_plain_proxy_is_typed(monkeypatch, mode):
-    with ByteServer(denial(407)) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        outcome = one_call(f"http://denied-{mode}.invalid/v1", mode, max_retries=2)
+@pytest.mark.parametrize("script", [denial(407), Hold()], ids=["407", "silence"])
+def test_a_proxy_that_denies_or_is_silent_is_a_typed_error(monkeypatch, mode, script):
+    silent = isinstance(script, Hold)
+    with ByteServer(script) as proxy:
+        scheme = "https" if silent else "http"
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://127.0.0.1:{proxy.port}")
+        settings = {"timeout": 0.4} if silent else {"max_retries": 2}
+        outcome = one_call(f"{scheme}://denied-{mode}.invalid/v1", mode, **settings)
         denied = ("BadRequestError", "APIConnectionError", "AimlErnieError")
-        Raises(denied, retryable=False, says=("407",)).check(outcome)
+        Raises(
+            "APITimeoutError" if silent else denied, silent, ("0.4" if silent else "407",)
+        ).check(outcome)
         assert len(proxy.requests) == 1
-
-
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_proxy_that_never_responds_is_a_timeout(monkeypatch, mode):
-    with ByteServer(Hold()) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
-        outcome = one_call(f"https://silent-{mode}.invalid/v1", mode, timeout=0.4)
-        Raises("APITimeoutError", says=("0.4",)).check(outcome)
         assert proxy.settle()
 
 

@@ -147,11 +147,6 @@ async def aby_an_exception(model):
             raise OwnError
 
 
-async def aby_a_deadline(model):
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(acall(model, "astream"), 0.1)
-
-
 async def aby_a_timeout_block(model):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
@@ -182,7 +177,7 @@ async def aby_cancelling(model):
 
 
 ASYNC_WAYS = (
-    *(aby_break, aby_break_of_a_chain, aby_an_exception, aby_a_deadline, aby_a_timeout_block),
+    *(aby_break, aby_break_of_a_chain, aby_an_exception, aby_a_timeout_block),
     *(aby_closing, astarted, aby_dropping_a_cycle, aby_closing_in_another_task),
     *(aby_a_callback, aby_cancelling),
 )

@@ -7,12 +7,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
-from tests.faults.cases_status import dated
 from tests.support.byte_server import ByteServer, Close, Hold, Pause, Reset
 from tests.support.fault_outcomes import (
     ALL_MODES,
@@ -66,6 +67,11 @@ class RetryCase:
     modes: tuple[str, ...] = ALL_MODES
     settings: Mapping[str, object] = field(default_factory=dict)
     at_least: float = 0.0
+
+
+def dated(seconds: float) -> str:
+    """An HTTP date that many seconds from the time of import."""
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
 def status(code: int, message: str = "no luck today", **headers: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from types import SimpleNamespace
 
 import httpx
 import httpx2
@@ -180,20 +181,23 @@ def test_logs_and_traces_show_neither_key_nor_headers_nor_in_logs_the_prompt(cap
     assert "a private question" not in logs
 
 
-def test_the_check_of_frames_finds_a_secret_in_any_frame_of_the_chain():
+def test_the_checks_find_a_secret_in_any_frame_of_the_chain_and_in_any_attribute():
     def fail(key):
         raise ValueError
 
     def fail_later():
         try:
             fail(KEY)
-        except ValueError:
+        except ValueError as error:
+            error.body = [{"a": SimpleNamespace(b=(KEY.encode(),))}]
             raise RuntimeError from None
 
     with pytest.raises(RuntimeError) as caught:
         fail_later()
     with pytest.raises(AssertionError, match="key = 'sk-"):
         check_frames(caught.value)
+    with pytest.raises(AssertionError, match="can be reached"):
+        check_secrets(caught.value)
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
