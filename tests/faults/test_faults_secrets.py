@@ -45,32 +45,18 @@ from tests.support.response_bytes import (
 
 ECHOES = {
     "the API's message": response(aiml_error(401, f"Bad key {KEY}"), 401),
-    "the authorization header": response(aiml_error(401, f"Got 'Bearer {KEY}'"), 401),
-    "OpenAI's message": response(
-        openai_error(f"Incorrect API key provided: {KEY}", "invalid"), 401
-    ),
-    "the code": response(openai_error("no", KEY), 400),
-    "a path": response(aiml_error(400) | {"path": f"/v1?key={KEY}"}, 400),
-    "the request id": response(aiml_error(400) | {"requestId": KEY}, 400),
-    "a key of the body": response({"message": "no", KEY: KEY}, 400),
     "a deep place of the body": response({"error": {"message": "no", "meta": [{"k": [KEY]}]}}, 500),
     "HTML": response(f"<html>{KEY}</html>", 502, content_type="text/html"),
-    "plain text": response(f"denied: {KEY}", 403, content_type="text/plain"),
-    "a cut body": response('{"message": "' + KEY, 500),
     "a long body, at the place where it is clipped": response(
         "x" * 480 + KEY * 40, 500, content_type="text/plain"
     ),
     "a long body, at 8 KiB": response("x" * (8192 - 10) + KEY, 500, content_type="text/plain"),
-    "JSON escapes": response(
-        json.dumps({"message": KEY}).replace("sk-", "\\u0073k-").encode(), 400
-    ),
     "headers": response(
         aiml_error(429), 429, {"x-debug-auth": KEY, "x-aimlapi-key": KEY, "server": KEY}
     ),
     "known headers": response(
         aiml_error(429), 429, {"x-request-id": KEY, "x-client-request-id": KEY}
     ),
-    "the address of a redirect": response("", 307, {"Location": f"http://evil.invalid/?k={KEY}"}),
     "the host of a redirect": response("", 307, {"Location": f"http://{KEY}.evil.invalid/"}),
     "a 200 that is an error": response(openai_error(f"bad key {KEY}", 401)),
     "a 200 that is HTML": response(f"<html>{KEY}</html>", content_type="text/html"),

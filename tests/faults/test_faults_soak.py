@@ -1,13 +1,14 @@
 """Hundreds of mixed calls with faults at random: nothing lost, nothing double, nothing left.
 
-`ERNIE_SOAK_CALLS` (600), `ERNIE_SOAK_SECONDS` (60) and `ERNIE_SOAK_SEED` change the run. The
-figures are printed at the end of the test run.
+`ERNIE_SOAK_CALLS` (600), `ERNIE_SOAK_SECONDS` (60) and `ERNIE_SOAK_SEED` change the run.
+`--log-cli-level=INFO` shows what came of it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 import threading
 import time
@@ -31,6 +32,7 @@ from tests.support.fault_outcomes import (
 )
 from tests.support.soak_plan import FAULTS, GOOD, Ledger, plan
 
+LOGGER = logging.getLogger(__name__)
 CALLS = int(os.environ.get("ERNIE_SOAK_CALLS", "600"))
 SECONDS = float(os.environ.get("ERNIE_SOAK_SECONDS", "60"))
 SEED = int(os.environ.get("ERNIE_SOAK_SEED", "20260801"))
@@ -159,7 +161,7 @@ def given_out(replies):
 
 
 @pytest.mark.slow
-def test_a_soak_of_mixed_calls_loses_nothing_and_leaves_nothing(figures):
+def test_a_soak_of_mixed_calls_loses_nothing_and_leaves_nothing():
     ledger = Ledger(SEED)
     with ByteServer(rest=ledger.script) as server:
         before = resources()
@@ -174,14 +176,10 @@ def test_a_soak_of_mixed_calls_loses_nothing_and_leaves_nothing(figures):
     made = soak.whole.keys() | soak.failed.keys() | soak.left.keys()
     whole = [soak.whole[n] for n in sorted(soak.whole)]
     given = [ledger.given[n] for n in sorted(soak.whole) if n in ledger.given]
-    figures += [
-        f"soak: {len(made)} calls in {seconds:.1f} s, seed {SEED}, {server.connections} connections",
-        f"soak: {len(whole)} whole, left {dict(Counter(soak.left.values()))}",
-        f"soak: faults {dict(ledger.faults.most_common())}",
-        f"soak: errors {dict(Counter(soak.failed.values()).most_common())}",
-        f"soak: given out {given_out(given)}, messages carry {billed(whole)}",
-        f"soak: threads and descriptors {before} before, {after} after",
-    ]
+    LOGGER.info("%d calls in %.1f s, %d connections", len(made), seconds, server.connections)
+    LOGGER.info("%d whole, left %s", len(whole), Counter(soak.left.values()))
+    LOGGER.info("faults %s, errors %s", ledger.faults, Counter(soak.failed.values()))
+    LOGGER.info("threads and descriptors %s before, %s after", before, after)
     assert not soak.wrong, soak.wrong[:10]
     assert len(made) == len(soak.whole) + len(soak.failed) + len(soak.left)
     assert made == set(range(len(made))) or seconds >= SECONDS
