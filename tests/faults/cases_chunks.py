@@ -179,6 +179,11 @@ OF_THE_DELTA = (
     gives("once", "Hello", part("", images=IMAGES[:1], **CITED), extras=CITED | {"images": IMAGES[:1]}),
     gives("beside finish_reason", "Hello", chunk(CITED, "stop"), end=ENDED, extras=CITED),
     gives(
+        "a text in increments",
+        *[part("Hel", thought="ha"), part("l", thought="ho"), part("o", thought="! ")],
+        extras={"thought": "haho! "},
+    ),
+    gives(
         "reasoning_details in increments",
         part("", reasoning_details=[details("Hm")]),
         part("", reasoning_details=[details("m."), details("Well.", 1)]),

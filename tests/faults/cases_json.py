@@ -106,6 +106,7 @@ USAGES = (
         gives(f"usage as {kind.__name__}", completion(usage={k: kind(v) for k, v in USAGE.items()}))
         for kind in (float, str)
     ),
+    gives("usage in words", completion(usage={"prompt_tokens": "a lot"}), usage=None),
     gives("a wrong total", completion(usage=USAGE | {"total_tokens": 99}), usage=(11, 7, 99)),
 )
 
@@ -120,6 +121,7 @@ SHAPES = (
     gives("content a number", completion(5), text="5"),
     gives("role unknown", choice(message={"role": "oracle", "content": TEXT})),
     gives("a refusal", completion("", message__refusal="I cannot."), text=None),
+    gives("flag and logprobs", choice(flag=1, logprobs={"content": []})),
     gives("reasoning beside the text", completion(**HMM), reasoning="Hmm."),
     gives("reasoning null", completion(message__reasoning_content=None)),
     gives("reasoning and no text", completion(None, **HMM), text="", reasoning="Hmm."),
@@ -285,6 +287,7 @@ TOOLS = (
     calls("arguments empty", tool_call(""), calls=[("weather", {})]),
     calls("arguments null", tool_call(None), calls=[("weather", {})]),
     calls('arguments "null"', tool_call("null"), calls=None),
+    calls("arguments with a list", tool_call({"a": [1]}), calls=[("weather", {"a": [1]})]),
     calls("arguments an object", tool_call({"city": "Paris"})),
     calls("a control character", tool_call('{"city": "a\nb"}'), calls=[("weather", {"city": "a\nb"})]),
     calls(

@@ -44,6 +44,12 @@ BODIES: dict[str, tuple[object, str, tuple[str, ...]]] = {
     "OpenAI's JSON": (openai_error(WORDS, "some_code"), JSON, (WORDS,)),
     "a list of messages": ({"message": [WORDS, "and again"]}, JSON, (WORDS, "and again")),
     "a nested message": ({"error": {"error": {"message": WORDS}}}, JSON, ()),
+    "a list of details": (
+        {"detail": [{"loc": ["body", "n"], "msg": WORDS}]},
+        JSON,
+        (f"body.n: {WORDS}",),
+    ),
+    "details by field": ({"errors": {"n": [WORDS]}}, JSON, (f"n: {WORDS}",)),
     "a bare text": (WORDS, TEXT, (WORDS,)),
     "JSON null": ("null", JSON, ()),
     "a JSON list": ("[1, 2]", JSON, ()),
@@ -60,7 +66,8 @@ def with_body(status: int, name: str, modes: tuple[str, ...]) -> Case:
     (error, retryable), (body, kind, says) = STATUSES[status], BODIES[name]
     facts = {"status_code": status, "inference_id": INFERENCE_ID}
     expect = Raises(error, retryable, (str(status), *says), attributes=facts)
-    return Case(f"{status}, {name}", response(body, status, content_type=kind), expect, modes)
+    full_name = f"{status}, {name}" if modes[0] == "invoke" else f"{name}, {status}"
+    return Case(full_name, response(body, status, content_type=kind), expect, modes)
 
 
 NAMES = tuple(BODIES)
@@ -70,7 +77,7 @@ BY_STATUS = (
         for number, status in enumerate(STATUSES)
     ),
     *(
-        with_body((422, 502)[number % 2], name, ("ainvoke", "stream"))
+        with_body((409, 529)[number % 2], name, ("ainvoke", "stream"))
         for number, name in enumerate(NAMES)
     ),
 )

@@ -43,6 +43,8 @@ BAD_SETTINGS = (
     *({"base_url": f"https://{login}@127.0.0.1/v1"} for login in (f"user:{KEY}", KEY)),
     *({"base_url": f"https://127.0.0.1/v1{end}"} for end in ("\0", "\r\nHost: evil", "?k=1", "#f")),
     *({"base_url": url} for url in ("ftp://127.0.0.1/v1", "127.0.0.1:8080/v1", "https:///v1", "")),
+    *({"base_url": url} for url in ("https://127.0.0.1:port/v1", "https://[::1/v1")),
+    *({"stream_idle_timeout": -1}, {"on_unsupported_content": "x"}),
     *({"default_headers": {"x-tenant": v}} for v in (f"a\r\nX-Evil: {KEY}", f"{KEY}\u4f60")),
     *({"default_headers": {k: KEY}} for k in ("x tenant", "x-tenant\n", "", "Content-Length")),
     {"default_headers": "x"},
@@ -57,7 +59,7 @@ def test_a_setting_that_cannot_be_is_refused_and_no_secret_shown(settings):
     with pytest.raises(
         REFUSALS, match="model" if "model" in settings else next(iter(settings))
     ) as caught:
-        make_model(settings.pop("base_url", NOWHERE), **{"default_headers": HEADERS} | settings)
+        make_model(**{"base_url": NOWHERE, "default_headers": HEADERS} | settings)
     error = caught.value
     check_secrets(error)
     if isinstance(error, ValidationError):
@@ -86,6 +88,13 @@ def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(key, is_async,
         check_secrets(outcome.error)
         check_frames(outcome.error)
         assert not server.requests
+
+
+@pytest.mark.parametrize("key", ["", "   ", None], ids=repr)
+def test_no_key_names_the_variable(monkeypatch, key):
+    monkeypatch.delenv("AIMLAPI_API_KEY", raising=False)
+    with pytest.raises(REFUSALS, match="AIMLAPI_API_KEY"):
+        call(make_model("https://api.aimlapi.com/v1", api_key=key), "invoke")
 
 
 def tool(name):

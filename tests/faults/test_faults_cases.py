@@ -18,14 +18,19 @@ from tests.faults import (
 )
 from tests.support.byte_server import ByteServer
 from tests.support.fault_outcomes import (
+    PROMPT,
     SYNC_MODES,
+    TEXT,
     Raises,
     check_error,
+    joined,
     make_model,
     outcome_of,
     own_client_outcome,
     play,
+    text_of,
 )
+from tests.support.response_bytes import aiml_error, response
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*several choices:UserWarning")
 TABLES = {
@@ -112,6 +117,14 @@ def test_a_stream_under_invoke_fails_as_it_does_in_the_open(case, mode):
         check_error(outcome.error)
         case.expect.check(outcome)
         assert server.settle()
+
+
+def test_a_fallback_takes_over_before_the_first_chunk():
+    with ByteServer(rest=response(aiml_error(503), 503)) as broken, ByteServer() as good:
+        chain = make_model(broken.base_url).with_fallbacks([make_model(good.base_url)])
+        assert text_of(chain.invoke(PROMPT)) == text_of(joined(list(chain.stream(PROMPT)))) == TEXT
+        assert len(broken.requests) == len(good.requests) == 2
+        assert chain.get_name() == "RunnableWithFallbacks"
 
 
 def test_no_two_cases_have_one_name():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import gc
 import importlib
+import pickle
 import re
 import signal
 import subprocess
@@ -185,6 +187,9 @@ def test_a_changed_copy_uses_what_was_changed(mode):
         model = make_model(one.base_url)
         call(model, "invoke")
         dumps(model)
+        assert (
+            copy.deepcopy(model) == model.model_copy() == pickle.loads(pickle.dumps(model)) == model
+        )
         moved = model.model_copy(update={"base_url": two.base_url, "api_key": "sk-new"})
         assert texts(moved, mode) == [TEXT]
         assert len(one.requests) == 1
