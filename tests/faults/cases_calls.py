@@ -6,158 +6,109 @@ from itertools import pairwise
 
 from tests.faults.cases_json import NO_OBJECTS
 from tests.faults.cases_stream import case, gives
-from tests.support.fault_bytes import (
+from tests.support.fault_outcomes import Case, Raises, Returns
+from tests.support.response_bytes import (
     DONE,
-    HEL,
-    LO,
-    STOP,
     TAIL,
-    answer,
     chunk,
     completion,
     event,
-    fragment,
+    response,
     stream,
     tool_call,
 )
-from tests.support.fault_outcomes import Case, Raises, Returns
 
-WEATHER = ("weather", {"city": "Paris"})
-END = (STOP, TAIL, DONE)
-CALLED = (event(chunk("", "tool_calls")), TAIL, DONE)
-
-
-def calls(name: str, *events: bytes, end: tuple[bytes, ...] = CALLED, **expected: object) -> Case:
-    return gives(name, *events, *end, **({"text": "", "calls": [WEATHER]} | expected))
+PARIS, ROME = ("weather", {"city": "Paris"}), ("weather", {"city": "Rome"})
+W, FIRST, SECOND = "weather", '{"city": ', '"Paris"}'
+PARIS_TEXT, ROME_TEXT = FIRST + SECOND, '{"city": "Rome"}'
 
 
-def parts(*fragments: dict) -> bytes:
-    """One chunk with these tool-call fragments."""
-    return event(chunk({"tool_calls": list(fragments)}))
+def fragment(
+    arguments: object = "", name: object = "", call_id: object = "", index: object = 0
+) -> dict:
+    """A part of a call; what is empty, and an index of `...`, is left out."""
+    function = {"name": name, "arguments": arguments}
+    keys = {"id": call_id, "function": {k: v for k, v in function.items() if v != ""}}
+    start = {} if index is ... else {"index": index}
+    return start | {k: v for k, v in keys.items() if v != ""}
 
 
-def part(arguments: object = None, **changes: object) -> dict:
-    return {"index": 0, "function": {"arguments": arguments}} | changes
+def calls(
+    name: str,
+    *deltas: object,
+    index: object = 0,
+    end: str | None = "tool_calls",
+    **expected: object,
+) -> Case:
+    """A stream of deltas that adds up to a call for Paris, unless another result is given.
+
+    A tuple is the arguments of `fragment`, a dict a fragment as it is, a list several fragments
+    of one delta; all else is as in `gives`.
+    """
+
+    def fragments(delta: object) -> list:
+        items = delta if isinstance(delta, list) else [delta]
+        return [
+            fragment(*(*item, *("", "", "")[len(item) : 3], index)[:4]) if isinstance(item, tuple)
+            else item
+            for item in items
+        ]  # fmt: skip
+
+    events = [
+        delta if isinstance(delta, bytes | str) else event(chunk({"tool_calls": fragments(delta)}))
+        for delta in deltas
+    ]
+    stop = [] if end is None else [event(chunk("", end))]
+    return gives(
+        name, *events, *stop, end=(TAIL, DONE), **({"text": "", "calls": [PARIS]} | expected)
+    )
 
 
-FIRST, SECOND = '{"city": ', '"Paris"}'
-START = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}
+EMPTY_LATER = {"index": 0, "id": "", "function": {"name": "", "arguments": SECOND}}
+START = {"id": "call_1", "type": "function"}
 TOOLS = (
-    calls("id and name once", parts(part(**START)), parts(part(FIRST)), parts(part(SECOND))),
-    calls("id and name in each fragment", event(fragment(FIRST)), event(fragment(SECOND))),
-    calls("whole in one", event(fragment(FIRST + SECOND))),
-    calls(
-        "arguments in single letters",
-        *(event(fragment(letter)) for letter in FIRST + SECOND),
-    ),
-    calls(
-        "id and name empty later",
-        event(fragment(FIRST)),
-        event(fragment(SECOND, call_id="", name="")),
-    ),
-    calls(
-        "id and name null later",
-        event(fragment(FIRST)),
-        event(fragment(SECOND, call_id=None, name=None)),
-    ),
+    calls("id and name once", ("", W, "a"), (FIRST,), (SECOND,)),
+    calls("id and name in each fragment", (FIRST, W, "a"), (SECOND, W, "a")),
+    calls("whole in one", (PARIS_TEXT, W, "a")),
+    calls("arguments in single letters", *((letter, W, "a") for letter in PARIS_TEXT)),
+    calls("id and name empty later", (FIRST, W, "a"), EMPTY_LATER),
+    calls("id and name null later", (FIRST, W, "a"), (SECOND, None, None)),
     *(
-        calls(f"a name {name!r} with each later piece of one call", *events)
+        calls(
+            f"a name {name!r} with each later fragment of a call",
+            *[("", W, "a"), (FIRST, name, name), (SECOND, name, name), ("", name, name)],
+        )
         for name in ("null", "None")
-        for events in [
-            (
-                event(fragment("")),
-                event(fragment(FIRST, call_id=name, name=name)),
-                event(fragment(SECOND, call_id=name, name=name)),
-                event(fragment("", call_id=name, name=name)),
-            )
-        ]
     ),
-    calls(
-        "no index",
-        parts(START | {"function": {"name": "weather", "arguments": FIRST}}),
-        parts({"function": {"arguments": SECOND}}),
-    ),
-    calls("index null", event(fragment(FIRST, index=None)), event(fragment(SECOND, index=None))),
-    calls("index as text", event(fragment(FIRST, index="0")), event(fragment(SECOND, index="0"))),
-    calls(
-        "index as a float", event(fragment(FIRST, index=0.0)), event(fragment(SECOND, index=0.0))
-    ),
-    calls(
-        "index that begins at 1", event(fragment(FIRST, index=1)), event(fragment(SECOND, index=1))
-    ),
-    calls(
-        "one index for two ids",
-        event(fragment(FIRST + SECOND)),
-        event(fragment(FIRST + SECOND, call_id="call_2")),
-        calls=[WEATHER, WEATHER],
-    ),
+    calls("index as text", (FIRST, W, "a"), (SECOND, W, "a"), index="0"),
+    calls("index as a float", (FIRST, W, "a"), (SECOND, W, "a"), index=0.0),
+    calls("index that begins at 1", (FIRST, W, "a"), (SECOND, W, "a"), index=1),
     calls(
         "two calls interleaved",
-        event(fragment(FIRST)),
-        event(fragment('{"city": ', index=1, call_id="call_2")),
-        event(fragment(SECOND)),
-        event(fragment('"Rome"}', index=1, call_id="call_2")),
-        calls=[WEATHER, ("weather", {"city": "Rome"})],
+        *[(FIRST, W, "a"), (FIRST, W, "b", 1), (SECOND,), ('"Rome"}', "", "", 1)],
+        calls=[PARIS, ROME],
     ),
-    calls(
-        "two calls in one delta",
-        parts(
-            part(FIRST + SECOND, **{k: v for k, v in START.items() if k != "function"})
-            | {"function": {"name": "weather", "arguments": FIRST + SECOND}},
-            {"index": 1, "id": "call_2", "function": {"name": "weather", "arguments": "{}"}},
-        ),
-        calls=[WEATHER, ("weather", {})],
-    ),
-    calls(
-        "no id at all", event(fragment(FIRST, call_id=None)), event(fragment(SECOND, call_id=None))
-    ),
-    calls(
-        "no type",
-        parts(part(id="call_1", function={"name": "weather", "arguments": FIRST + SECOND})),
-    ),
-    calls("arguments null first", event(fragment(None)), event(fragment(FIRST + SECOND))),
-    calls(
-        "arguments missing first",
-        parts(part(id="call_1", function={"name": "weather"})),
-        event(fragment(FIRST + SECOND)),
-    ),
-    calls("arguments null at the end", event(fragment(FIRST + SECOND)), event(fragment(None))),
-    calls("no arguments ever", event(fragment("")), calls=[("weather", {})]),
-    calls("arguments an object", event(fragment({"city": "Paris"}))),
-    calls(
-        "the name in two pieces",
-        parts(part(id="call_1", function={"name": "wea", "arguments": ""})),
-        parts(part(function={"name": "ther", "arguments": ""})),
-        parts(part(FIRST + SECOND)),
-    ),
-    calls(
-        "the name in two pieces, each with the id",
-        event(fragment("", name="wea")),
-        event(fragment("", name="ther")),
-        event(fragment(FIRST + SECOND, name="")),
-    ),
+    calls("two calls in one delta", [(PARIS_TEXT, W, "a"), ("{}", W, "b", 1)], calls=[PARIS, (W, {})]),
+    calls("no id at all", (FIRST, W, None), (SECOND, W, None)),
+    calls("a type", START | fragment(FIRST, W), (SECOND,)),
+    calls("arguments null first", (None, W, "a"), (PARIS_TEXT, W, "a")),
+    calls("arguments null at the end", (PARIS_TEXT, W, "a"), (None, W, "a")),
+    calls("no arguments ever", ("", W, "a"), calls=[(W, {})]),
+    calls("arguments an object", ({"city": "Paris"}, W, "a")),
+    calls("the name in two fragments", ("", "wea", "a"), ("", "ther"), (PARIS_TEXT,)),
+    calls("the name in two, each with the id", ("", "wea", "a"), ("", "ther", "a"), (PARIS_TEXT,)),
     calls(
         "text and a call in one delta",
-        event(
-            chunk(
-                {"content": "Hello"}
-                | fragment(FIRST + SECOND)["choices"][0]["delta"]
-                | {"content": "Hello"}
-            )
-        ),
+        event(chunk({"content": "Hello", "tool_calls": [fragment(PARIS_TEXT, W, "a")]})),
         text="Hello",
     ),
-    calls(
-        "text, then a call", HEL, LO, event(fragment(FIRST)), event(fragment(SECOND)), text="Hello"
-    ),
-    calls(
-        "a call, then text", event(fragment(FIRST)), event(fragment(SECOND)), HEL, LO, text="Hello"
-    ),
+    calls("text, then a call", "Hel", "lo", (FIRST, W, "a"), (SECOND,), text="Hello"),
+    calls("a call, then text", (FIRST, W, "a"), (SECOND,), "Hel", "lo", text="Hello"),
     calls(
         "a call in the last chunk",
-        event(fragment(FIRST)),
-        event(chunk({"tool_calls": [part(SECOND)]}, "tool_calls")),
-        end=(TAIL, DONE),
+        (FIRST, W, "a"),
+        event(chunk({"tool_calls": [fragment(SECOND)]}, "tool_calls")),
+        end=None,
     ),
     calls(
         "tool_calls null",
@@ -165,406 +116,185 @@ TOOLS = (
         text="Hello",
         calls=(),
     ),
-    calls(
-        "a fragment that is null",
-        event(chunk({"tool_calls": [None]})),
-        event(fragment(FIRST + SECOND)),
-    ),
-    calls(
-        "cut by length",
-        event(fragment(FIRST)),
-        event(fragment('"Par')),
-        calls=(),
-        invalid=1,
-        end=(event(chunk("", "length")), TAIL, DONE),
-    ),
-    calls(
-        "cut by length before the arguments",
-        event(fragment("")),
-        calls=(),
+    calls("a fragment that is null", [None], (PARIS_TEXT, W, "a")),
+    calls("half a call under finish_reason stop", ('{"city": "Par', W, "a"), calls=(), invalid=1, end="stop"),
+)  # fmt: skip
+
+
+def cut(name: str, *deltas: object, end: str = "length", **expected: object) -> Case:
+    return calls(
+        f"cut by {end}: {name}", *deltas, end=end, **({"calls": (), "invalid": 1} | expected)
+    )
+
+
+CUT_BY = (
+    cut("in the arguments", (FIRST, W, "a"), ('"Par',)),
+    cut("before the arguments", ("", W, "a"), invalid=["}"]),
+    cut("where core can repair it", ('{"city": "Paris"', W, "a")),
+    cut("inside a list", ('{"city": [1, 2', W, "a")),
+    cut("after a backslash", ('{"city": "a\\', W, "a")),
+    cut("after the end", (PARIS_TEXT, W, "a"), calls=None, invalid=0),
+    cut(
+        "before the second call's arguments",
+        *[(PARIS_TEXT, W, "a"), (None, W, "b", 1)],
+        end="content_filter",
+        calls=[PARIS],
         invalid=["}"],
-        end=(event(chunk("", "length")), TAIL, DONE),
-    ),
-    calls(
-        "cut by a filter before the arguments of the second call",
-        event(fragment(FIRST + SECOND)),
-        event(fragment(None, index=1, call_id="call_2")),
-        invalid=["}"],
-        end=(event(chunk("", "content_filter")), TAIL, DONE),
-    ),
-    calls(
-        "cut by length where core can repair it",
-        event(fragment('{"city": "Paris"')),
-        calls=(),
-        invalid=1,
-        end=(event(chunk("", "length")), TAIL, DONE),
-    ),
-    calls(
-        "cut by length inside a list",
-        event(fragment('{"city": [1, 2')),
-        calls=(),
-        invalid=1,
-        end=(event(chunk("", "length")), TAIL, DONE),
-    ),
-    calls(
-        "cut by length after a backslash",
-        event(fragment('{"city": "a\\')),
-        calls=(),
-        invalid=1,
-        end=(event(chunk("", "length")), TAIL, DONE),
-    ),
-    calls(
-        "complete although cut by length",
-        event(fragment(FIRST + SECOND)),
-        calls=None,
-        end=(event(chunk("", "length")), TAIL, DONE),
-    ),
-    calls(
-        "half a call under finish_reason stop",
-        event(fragment('{"city": "Par')),
-        calls=(),
-        invalid=1,
-        end=END,
     ),
 )
 
-
-ROME = ("weather", {"city": "Rome"})
-PARIS_TEXT, ROME_TEXT = FIRST + SECOND, '{"city": "Rome"}'
-
-
-def many(name: str, *deltas: list[dict], **expected: object) -> Case:
-    """Deltas of any fragments, each without the keys that it does not have."""
-    return calls(name, *(event(chunk({"tool_calls": delta})) for delta in deltas), **expected)
-
-
-def piece(arguments: object = "", name: object = "", call_id: object = "", **keys: object) -> dict:
-    """A fragment at index 0, unless `keys` says otherwise; what is empty is left out."""
-    function = {"name": name, "arguments": arguments}
-    given = {"index": 0, "id": call_id, **keys}
-    given = {key: value for key, value in given.items() if value not in ("", "none")}
-    return given | {"function": {key: value for key, value in function.items() if value != ""}}
-
-
-NO_INDEX = {"index": "none"}
 IN_ONE_DELTA = (
-    many("two fragments", [piece(FIRST, "weather", "a"), piece(SECOND)]),
-    many("the opening and the first arguments", [piece("", "weather", "a"), piece(FIRST + SECOND)]),
-    many(
+    calls("two fragments", [(FIRST, W, "a"), (SECOND,)]),
+    calls("the opening and the first arguments", [("", W, "a"), (PARIS_TEXT,)]),
+    calls(
         "fragments over two deltas",
-        [piece("", "weather", "a"), piece('{"ci'), piece('ty": ')],
-        [piece('"Pa'), piece('ris"'), piece("}")],
+        [("", W, "a"), ('{"ci',), ('ty": ',)],
+        [('"Pa',), ('ris"',), ("}",)],
     ),
-    many(
+    calls(
         "two interleaved calls",
-        [
-            piece(FIRST, "weather", "a"),
-            piece(FIRST, "weather", "b", index=1),
-            piece(SECOND),
-            piece('"Rome"}', index=1),
-        ],
-        calls=[WEATHER, ROME],
+        [(FIRST, W, "a"), (FIRST, W, "b", 1), (SECOND,), ('"Rome"}', "", "", 1)],
+        calls=[PARIS, ROME],
     ),
-    many(
+    calls(
         "two calls at index 0",
-        [piece("", "weather", "a"), piece(PARIS_TEXT), piece("", "weather", "b"), piece(ROME_TEXT)],
-        calls=[WEATHER, ROME],
+        [("", W, "a"), (PARIS_TEXT,), ("", W, "b"), (ROME_TEXT,)],
+        calls=[PARIS, ROME],
     ),
-    many(
-        "two fragments without an index", [piece(FIRST, "weather", "a", **NO_INDEX), piece(SECOND)]
-    ),
+    calls("two fragments without an index", [(FIRST, W, "a"), (SECOND,)], index=...),
 )
-SAME_INDEX = tuple(
-    case
-    for kind, index in {"index 0": {}, "no index": NO_INDEX, "index null": {"index": None}}.items()
-    for case in (
-        many(
-            f"ids that change, names repeated, {kind}",
-            [piece("", "weather", "a1", **index)],
-            [piece(FIRST, "weather", "a2", **index)],
-            [piece(SECOND, "weather", "a3", **index)],
-        ),
-        many(
-            f"ids that change, the name once, {kind}",
-            [piece("", "weather", "a1", **index)],
-            [piece(FIRST, "", "a2", **index)],
-            [piece(SECOND, "", "a3", **index)],
+
+
+def same_index(kind: str, index: object) -> tuple[Case, ...]:
+    """Calls whose fragments all have one index, or none."""
+
+    def row(name: str, *fragments: tuple, **expected: object) -> Case:
+        return calls(f"{name}, {kind}", *fragments, index=index, **expected)
+
+    both = [PARIS, ROME]
+    now = ("now", {})
+    return (
+        row("ids that change, names repeated", ("", W, "a1"), (FIRST, W, "a2"), (SECOND, W, "a3")),
+        row("ids that change, the name once", ("", W, "a1"), (FIRST, "", "a2"), (SECOND, "", "a3")),
+        *(
+            row(f"ids {x!r}", ("", W, x), (FIRST, W, x), (SECOND, None, x), ("", W, x))
+            for x in ("null", "None", "", None)
         ),
         *(
-            many(
-                f"placeholder ids {call_id!r}, {kind}",
-                [piece("", "weather", call_id, **index)],
-                [piece(FIRST, "weather", call_id, **index)],
-                [piece(SECOND, None, call_id, **index)],
-                [piece("", "weather", call_id, **index)],
-                calls=[WEATHER],
-            )
-            for call_id in ("null", "None", "", None)
+            row(f"two calls, ids {a!r} and {b!r}", (PARIS_TEXT, W, a), (ROME_TEXT, W, b), calls=both)
+            for a, b in (("", ""), ("a", "b"), ("null", "null"), ("a", ""), ("a", "a"))
         ),
-        *(
-            many(
-                f"two whole calls, ids {first!r} and {second!r}, {kind}",
-                [piece(PARIS_TEXT, "weather", first, **index)],
-                [piece(ROME_TEXT, "weather", second, **index)],
-                calls=[WEATHER, ROME],
-            )
-            for first, second in (("", ""), ("a", "b"), ("null", "null"), ("a", ""), ("a", "a"))
+        row(
+            "two calls, opened without arguments",
+            *[("", W, "a"), (FIRST,), (SECOND,), ("", W, "b"), (FIRST,), ('"Rome"}',)],
+            calls=both,
         ),
-        many(
-            f"two calls, opened without arguments, {kind}",
-            [piece("", "weather", "a", **index)],
-            [piece(FIRST, **index)],
-            [piece(SECOND, **index)],
-            [piece("", "weather", "b", **index)],
-            [piece('{"city": ', **index)],
-            [piece('"Rome"}', **index)],
-            calls=[WEATHER, ROME],
-        ),
-        many(
-            f"two calls of one text without ids, {kind}",
-            [piece(PARIS_TEXT, "weather", **index)],
-            [piece(PARIS_TEXT, "weather", **index)],
-            calls=[WEATHER, WEATHER],
-        ),
-        many(
-            f"two names without arguments, {kind}",
-            [piece("", "now", "a", **index)],
-            [piece("", "here", "b", **index)],
-            calls=[("now", {}), ("here", {})],
-        ),
-        many(
-            f"a call without arguments, then one with, {kind}",
-            [piece("", "now", **index)],
-            [piece(FIRST, "weather", **index)],
-            [piece(SECOND, **index)],
-            calls=[("now", {}), WEATHER],
-        ),
-        many(
-            f"a call with, then one without arguments, {kind}",
-            [piece(PARIS_TEXT, "weather", "a", **index)],
-            [piece("", "now", "b", **index)],
-            calls=[WEATHER, ("now", {})],
-        ),
-        many(
-            f"a name repeated after the whole call, {kind}",
-            [piece(PARIS_TEXT, "weather", "a", **index)],
-            [piece("", "weather", "b", **index)],
-            [piece(" \n", **index)],
-        ),
-        many(
-            f"white space after the whole call, {kind}",
-            [piece(PARIS_TEXT, "weather", "a", **index)],
-            [piece("\n", "weather", "a", **index)],
-        ),
-        many(
-            f"the whole arguments again at the end, {kind}",
-            [piece("", "weather", "a", **index)],
-            [piece(FIRST, **index)],
-            [piece(SECOND, **index)],
-            [piece('{"city":"Paris"}', **index)],
-        ),
-        many(
-            f"the whole call again at the end, {kind}",
-            [piece(PARIS_TEXT, "weather", "a", **index)],
-            [piece(PARIS_TEXT, "weather", "a", **index)],
-        ),
-        many(
-            f"other arguments after the whole call, {kind}",
-            [piece(PARIS_TEXT, "weather", "a", **index)],
-            [piece(ROME_TEXT, **index)],
+        row("one text twice without ids", (PARIS_TEXT, W), (PARIS_TEXT, W), calls=[PARIS, PARIS]),
+        row("two names", ("", "now", "a"), ("", "here", "b"), calls=[now, ("here", {})]),
+        row("a call without arguments, then one with", ("", "now"), (FIRST, W), (SECOND,), calls=[now, PARIS]),
+        row("a call with, then one without arguments", (PARIS_TEXT, W, "a"), ("", "now", "b"), calls=[PARIS, now]),
+        row("a name repeated after the whole call", (PARIS_TEXT, W, "a"), ("", W, "b"), (" \n",)),
+        row("white space after the whole call", (PARIS_TEXT, W, "a"), ("\n", W, "a")),
+        row("the arguments again at the end", ("", W, "a"), (FIRST,), (SECOND,), ('{"city":"Paris"}',)),
+        row("the call again at the end", (PARIS_TEXT, W, "a"), (PARIS_TEXT, W, "a")),
+        row(
+            "other arguments after the whole call",
+            *[(PARIS_TEXT, W, "a"), (ROME_TEXT,)],
             calls=(),
             invalid=[PARIS_TEXT + ROME_TEXT + "}"],
         ),
-        *(
-            many(
-                f"{empty} before the arguments, {kind}",
-                [piece(empty, "weather", "a", **index)],
-                [piece(FIRST, **index)],
-                [piece(SECOND, **index)],
-            )
-            for empty in ("{}", "null", " {} ")
-        ),
-        many(
-            f"{{}} before the arguments, with id and name, {kind}",
-            [piece("{}", "weather", "a", **index)],
-            [piece(FIRST, "weather", "a", **index)],
-            [piece(SECOND, "weather", "a", **index)],
-        ),
-        many(f"{{}} alone, {kind}", [piece("{}", "now", "a", **index)], calls=[("now", {})]),
-        many(
-            f"{{}} twice, {kind}",
-            [piece("{}", "now", "a", **index)],
-            [piece("{}", "now", "b", **index)],
-            calls=[("now", {}), ("now", {})],
-        ),
-        many(
-            f"{{}} and then no JSON, {kind}",
-            [piece("{}", "now", "a", **index)],
-            [piece("oops", **index)],
-            calls=(),
-            invalid=["{}oops}"],
-        ),
-        many(
-            f"arguments before the name, {kind}",
-            [piece(FIRST, **index)],
-            [piece(SECOND, **index)],
-            [piece("", "weather", "a", **index)],
-        ),
-    )
+        *(row(f"{x} before the arguments", (x, W, "a"), (FIRST,), (SECOND,)) for x in ("{}", "null", " {} ")),
+        row("{} before the arguments, with id and name", ("{}", W, "a"), (FIRST, W, "a"), (SECOND, W, "a")),
+        row("{} alone", ("{}", "now", "a"), calls=[now]),
+        row("{} twice", ("{}", "now", "a"), ("{}", "now", "b"), calls=[now, now]),
+        row("{} and then no JSON", ("{}", "now", "a"), ("oops",), calls=(), invalid=["{}oops}"]),
+        row("arguments before the name", (FIRST,), (SECOND,), ("", W, "a")),
+    )  # fmt: skip
+
+
+SAME_INDEX = (
+    *same_index("index 0", 0),
+    *same_index("no index", ...),
+    *same_index("index null", None),
 )
+TWO_CALLS = [tool_call(), tool_call(ROME_TEXT)]
+WHOLE = completion(None, "tool_calls", message__tool_calls=TWO_CALLS)["choices"][0]
 ODD_INDEXES = (
-    many(
-        "the index only once",
-        [piece("", "weather", "a")],
-        [piece(FIRST, **NO_INDEX)],
-        [piece(SECOND, **NO_INDEX)],
-    ),
-    many(
-        "the index from the second fragment on",
-        [piece("", "weather", "a", **NO_INDEX)],
-        [piece(FIRST)],
-        [piece(SECOND)],
-    ),
-    many(
-        "an index that counts the fragments of one id",
-        [piece("", "weather", "a")],
-        [piece(FIRST, "", "a")],
-        [piece(SECOND, "weather", "a", index=1)],
-    ),
-    many(
+    calls("the index only once", ("", W, "a"), (FIRST, "", "", ...), (SECOND, "", "", ...)),
+    calls("the index from the second fragment on", ("", W, "a", ...), (FIRST,), (SECOND,)),
+    calls("an index that counts fragments", ("", W, "a"), (FIRST, "", "a"), (SECOND, W, "a", 1)),
+    calls(
         "one id for two calls, interleaved",
-        [piece(FIRST, "weather", "x")],
-        [piece('{"city": ', "weather", "x", index=1)],
-        [piece(SECOND, "weather", "x")],
-        [piece('"Rome"}', "weather", "x", index=1)],
-        calls=[WEATHER, ROME],
+        *[(FIRST, W, "x"), (FIRST, W, "x", 1), (SECOND, W, "x"), ('"Rome"}', W, "x", 1)],
+        calls=[PARIS, ROME],
     ),
-    many(
+    calls(
         "the first of two calls again at the end",
-        [piece(PARIS_TEXT, "weather", "a")],
-        [piece(ROME_TEXT, "weather", "b")],
-        [piece(PARIS_TEXT, "weather", "a")],
-        calls=[WEATHER, ROME],
+        *[(PARIS_TEXT, W, "a"), (ROME_TEXT, W, "b"), (PARIS_TEXT, W, "a")],
+        calls=[PARIS, ROME],
     ),
-    many(
-        "an empty fragment at an index of its own",
-        [piece(PARIS_TEXT, "weather", "a")],
-        [piece(index=1)],
-    ),
-    many(
+    calls("an empty fragment at an index of its own", (PARIS_TEXT, W, "a"), ("", "", "", 1)),
+    calls(
         "one call of rm under three ids is no rm without arguments",
-        [piece("", "rm", "a1")],
-        [piece('{"path": ', "rm", "a2")],
-        [piece('"/tmp/x"}', "rm", "a3")],
+        *[("", "rm", "a1"), ('{"path": ', "rm", "a2"), ('"/tmp/x"}', "rm", "a3")],
         calls=[("rm", {"path": "/tmp/x"})],
     ),
-    many(
+    calls(
         "one call of rm under three ids, cut",
-        [piece("", "rm", "a1")],
-        [piece('{"path": ', "rm", "a2")],
+        *[("", "rm", "a1"), ('{"path": ', "rm", "a2")],
         calls=(),
         invalid=['{"path": ]'],
     ),
     calls(
         "whole calls in a message at the end",
         event(chunk("")),
-        event(
-            chunk(
-                choices=[
-                    {
-                        "index": 0,
-                        "message": {"tool_calls": [tool_call(), tool_call(ROME_TEXT)]},
-                        "finish_reason": "tool_calls",
-                    }
-                ]
-            )
-        ),
-        calls=[WEATHER, ROME],
-        end=(TAIL, DONE),
+        event(chunk(choices=[WHOLE])),
+        calls=[PARIS, ROME],
+        end=None,
     ),
     case(
-        "a JSON answer with one id twice",
-        answer(completion(None, "tool_calls", message__tool_calls=[tool_call(), tool_call()])),
-        Returns("", calls=[WEATHER, WEATHER]),
+        "a JSON response with one id twice",
+        response(completion(None, "tool_calls", message__tool_calls=[tool_call(), tool_call()])),
+        Returns("", calls=[PARIS, PARIS]),
     ),
-)
-STOPPED = {
-    '{"city": oops': "]",
-    '{"city": "Par': '"]',
-    '{"a":1,}}': "",
-    '{"a":1} and more': "}",
-    '{"a":1}{"a":2}': "}",
-    "[1]": "",
-    "5": "",
-    "true": "",
-    '"text"': "",
-    "oops": "",
-    '{"n": NaN}': "}",
-    '{"n": [1, -Infinity]}': "}",
-    '{"n": {"m": 1e999}}': "}",
-    '{"n": -1e999, "s": "a\nb"}': "}",
-    '{"n": Infinity, "s": "a\nb"}': "}",
-}
-"""What follows the text of an invalid call, so that core does not complete or take it."""
-assert tuple(STOPPED) == NO_OBJECTS
+)  # fmt: skip
+
+ENDINGS = ("]", '"]', "", "}", "}", "", "", "", "", "", "}", "}", "}", "}", "}")
+"""What follows the text of each invalid call, so that core does not complete or take it."""
 
 
-def cut_up(text: str, size: int) -> list[str]:
-    edges = [*range(0, len(text), size), len(text)]
-    return [text[start:end] for start, end in pairwise(edges)]
+def split(text: str) -> list[tuple[str, str, str]]:
+    edges = [*range(0, len(text), 3), len(text)]
+    return [(text[start:end], W, "a") for start, end in pairwise(edges)]
 
 
 INVALID = (
     *(
-        calls(
-            f"arguments that are no object: {text}",
-            *(event(fragment(piece)) for piece in cut_up(text, 3)),
-            calls=(),
-            invalid=[text + ending],
-        )
-        for text, ending in STOPPED.items()
+        calls(f"arguments that are no object: {text}", *split(text), calls=(), invalid=[text + ending])
+        for text, ending in zip(NO_OBJECTS, ENDINGS, strict=True)
     ),
-    calls(
-        "arguments 500 deep",
-        event(fragment('{"a": ' + "[" * 500)),
-        event(fragment("]" * 500 + "}")),
-        calls=(),
-        invalid=1,
-    ),
-)
+    calls("arguments 500 deep", ('{"a": ' + "[" * 500, W, "a"), ("]" * 500 + "}",), calls=(), invalid=1),
+)  # fmt: skip
 
 
-def old(**function_call: object) -> bytes:
-    return event(chunk({"function_call": function_call}))
+def old(name: str, *function_calls: dict, **expected: object) -> Case:
+    """A call in the form before `tool_calls`."""
+    events = [event(chunk({"function_call": call})) for call in function_calls]
+    return calls(f"function_call, {name}", *events, end="function_call", **expected)
 
 
-OLD_END = (event(chunk("", "function_call")), TAIL, DONE)
 OLD = (
-    calls(
-        "function_call, the name once",
-        old(name="weather", arguments=""),
-        old(arguments=FIRST),
-        old(arguments=SECOND),
-        end=OLD_END,
+    old(
+        "the name once",
+        *[{"name": W, "arguments": ""}, {"arguments": FIRST}, {"arguments": SECOND}],
         metadata={"finish_reason": "function_call"},
     ),
-    calls(
-        "function_call, the name in each chunk",
-        old(name="weather", arguments=FIRST),
-        old(name="weather", arguments=SECOND),
-        end=OLD_END,
-    ),
-    calls(
-        "function_call cut",
-        old(name="weather", arguments=FIRST),
-        end=OLD_END,
-        calls=(),
-        invalid=['{"city": ]'],
-    ),
+    old("the name in each", {"name": W, "arguments": FIRST}, {"name": W, "arguments": SECOND}),
+    old("cut", {"name": W, "arguments": FIRST}, calls=(), invalid=['{"city": ]']),
     calls(
         "function_call null beside tool_calls",
-        *(event(chunk({"function_call": None, "tool_calls": [part(**START)]})),),
-        parts(part(PARIS_TEXT)),
+        event(chunk({"function_call": None, "tool_calls": [fragment("", W, "a")]})),
+        (PARIS_TEXT,),
     ),
     calls(
         "function_call null beside text",
@@ -575,15 +305,16 @@ OLD = (
 )
 
 
-def half_call(name: str, *events: bytes) -> Case:
-    return case(name, stream(*events), Raises("StreamInterruptedError", partial=""))
+def half_call(name: str, *parts: object) -> Case:
+    delta = event(chunk({"tool_calls": [fragment(*parts)]}))
+    return case(name, stream(delta), Raises("StreamInterruptedError", partial=""))
 
 
 CUT_CALLS = (
-    half_call("a call cut before its arguments", event(fragment(""))),
-    half_call("a call without an id, cut", event(fragment("", call_id=None))),
-    half_call("a call cut by the end", event(fragment('{"path": "/home/us'))),
-    half_call("a call cut after a whole value", event(fragment('{"path": "/home"'))),
+    half_call("a call cut before its arguments", "", W, "a"),
+    half_call("a call without an id, cut", "", W, None),
+    half_call("a call cut by the end", '{"path": "/home/us', W, "a"),
+    half_call("a call cut after a whole value", '{"path": "/home"', W, "a"),
 )
 
-CASES = (*TOOLS, *IN_ONE_DELTA, *SAME_INDEX, *ODD_INDEXES, *INVALID, *OLD, *CUT_CALLS)
+CASES = (*TOOLS, *CUT_BY, *IN_ONE_DELTA, *SAME_INDEX, *ODD_INDEXES, *INVALID, *OLD, *CUT_CALLS)

@@ -1,14 +1,16 @@
-"""Cases below JSON: the HTTP answer is late, cut, lying, packed or no HTTP at all."""
+"""Cases below JSON: the HTTP response is late, cut, lying, compressed or no HTTP at all."""
 
 from __future__ import annotations
 
 import gzip
 import zlib
 
-from tests.support.fault_bytes import (
+from tests.support.byte_server import Close, Drip, Hold, Pause, Repeat, Reset
+from tests.support.fault_outcomes import JSON_MODES, STREAM_MODES, Case, OneOf, Raises, Returns
+from tests.support.response_bytes import (
     EVENTS,
     FINAL_FRAME,
-    GOOD_ANSWER,
+    GOOD_RESPONSE,
     HEL,
     HTML,
     LO,
@@ -16,31 +18,25 @@ from tests.support.fault_bytes import (
     SSE_TYPE,
     STOP,
     TAIL,
-    answer,
     as_bytes,
     completion,
     frame,
     head,
+    response,
     stream,
     unfinished,
 )
-from tests.support.fault_outcomes import JSON_MODES, STREAM_MODES, Case, OneOf, Raises, Returns
-from tests.support.fault_server import Close, Drip, Hold, Pause, Repeat, Reset
 
 BODY = as_bytes(completion())
 SOON = {"timeout": 0.25}
 NETWORK = ("APIConnectionError", "InvalidResponseError")
 BROKEN = Raises(NETWORK, retryable=True)
 LATE = Raises("APITimeoutError", retryable=True, says=("0.25",))
-CHUNKED = {"Transfer-Encoding": "chunked"}
+INVALID = Raises("InvalidResponseError")
+CHUNKED = head(200, {"Transfer-Encoding": "chunked"})
 HEAD_ONLY = head(200, {"Content-Length": str(len(BODY))})
-
-
-def packed(body: bytes, encoding: str) -> bytes:
-    return answer(body, headers={"Content-Encoding": encoding})
-
-
-BOMB = gzip.compress(bytes(80 * 2**20), 9)
+EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 def endless(data: bytes) -> Drip:
@@ -48,248 +44,159 @@ def endless(data: bytes) -> Drip:
     return Drip((data,) * 120, 0.05)
 
 
+def late(name: str, *script: object, modes: tuple[str, ...] | None = None) -> Case:
+    return Case(name, script, LATE, *([modes] if modes else []), settings=SOON)
+
+
+def broken(name: str, *script: object, **more: object) -> Case:
+    """Something that is no response, and the end of the connection."""
+    return Case(name, (*script, Close()), BROKEN, **more)
+
+
+def json_gives(name: str, *script: object, **expected: object) -> Case:
+    return Case(name, script, Returns(**expected), JSON_MODES)
+
+
+def stream_gives(
+    name: str, *script: object, settings: dict | None = None, **expected: object
+) -> Case:
+    return Case(name, script, Returns(**expected), STREAM_MODES, settings=settings or {})
+
+
 HEADS = (
-    Case("never answers", (Hold(),), LATE, settings=SOON),
-    Case("head stops half way", (HEAD_ONLY[:30], Hold()), LATE, settings=SOON),
-    Case("head drips", (Drip(HEAD_ONLY, 0.1), BODY), LATE, settings=SOON),
-    Case("slow but in time", (Pause(0.3), GOOD_ANSWER), Returns(), JSON_MODES),
-    Case("closed before the head", (Close(),), BROKEN),
-    Case("reset before the head", (Reset(),), BROKEN),
-    Case("head cut", (HEAD_ONLY[:40], Close()), BROKEN),
-    Case("no HTTP", (b"SSH-2.0-OpenSSH_9.6\r\n", Close()), BROKEN),
-    Case("binary junk", (bytes(range(256)) * 4, Close()), BROKEN),
-    Case("an HTTP/2 preface", (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", Close()), BROKEN),
-    Case("status without a number", (b"HTTP/1.1 OK\r\n\r\n", Close()), BROKEN),
-    Case("negative length", (head(200, {"Content-Length": "-1"}) + BODY, Close()), BROKEN),
-    Case(
-        "two lengths that differ",
-        (answer(BODY, headers={"Content-Length": "5"}), Close()),
-        BROKEN,
-    ),
-    Case("a header of 200 kB", (answer(BODY, headers={"x-big": "b" * 200_000}), Close()), BROKEN),
-    Case("a header with NUL", (answer(BODY, headers={"x-nul": "a\0b"}), Close()), BROKEN),
-    Case(
-        "headers that are not UTF-8",
-        answer(BODY).replace(b"inf-0001", b"inf-\xff\xfe1"),
-        Returns(),
-        JSON_MODES,
-    ),
-    Case(
-        "1xx first",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + b"HTTP/1.1 103 Early Hints\r\n\r\n" + GOOD_ANSWER,
-        Returns(),
-        JSON_MODES,
-    ),
-    Case(
-        "1xx before a stream",
-        b"HTTP/1.1 103 Early Hints\r\n\r\n" + stream(*EVENTS),
-        Returns(),
-        STREAM_MODES,
-    ),
+    late("never responds", Hold()),
+    late("head stops half way", HEAD_ONLY[:30], Hold()),
+    late("head drips", Drip(HEAD_ONLY, 0.1), BODY),
+    json_gives("slow but in time", Pause(0.3), GOOD_RESPONSE),
+    broken("closed before the head"),
+    Case("reset before the head", Reset(), BROKEN),
+    broken("head cut", HEAD_ONLY[:40]),
+    broken("no HTTP", b"SSH-2.0-OpenSSH_9.6\r\n"),
+    broken("binary junk", bytes(range(256)) * 4),
+    broken("an HTTP/2 preface", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+    broken("status without a number", b"HTTP/1.1 OK\r\n\r\n"),
+    broken("negative length", head(200, {"Content-Length": "-1"}) + BODY),
+    broken("two lengths that differ", response(BODY, headers={"Content-Length": "5"})),
+    broken("a header of 200 kB", response(BODY, headers={"x-big": "b" * 200_000})),
+    broken("a header with NUL", response(BODY, headers={"x-nul": "a\0b"})),
+    json_gives("headers that are not UTF-8", response(BODY).replace(b"inf-0001", b"inf-\xff\xfe1")),
+    json_gives("1xx first", CONTINUE * 3 + EARLY_HINTS + GOOD_RESPONSE),
+    stream_gives("1xx before a stream", EARLY_HINTS + stream(*EVENTS)),
     Case(
         "101 switching protocols",
         (b"HTTP/1.1 101 X\r\nUpgrade: ws\r\n\r\n", Close()),
-        Raises(("APIConnectionError", "InvalidResponseError", "AimlErnieError")),
+        Raises((*NETWORK, "AimlErnieError")),
     ),
 )
 
+
+def encoded(
+    name: str, body: bytes, encoding: str, error: Raises | None = None, **more: object
+) -> Case:
+    script = response(body, headers={"Content-Encoding": encoding}, **more)
+    modes = STREAM_MODES if more else JSON_MODES
+    return Case(name, script, error or Returns(), modes, settings={"timeout": 15.0})
+
+
+GZIPPED, BOMB = gzip.compress(BODY), gzip.compress(bytes(80 * 2**20), 9)
 BODIES = (
-    Case("body stalls", (HEAD_ONLY, BODY[:40], Hold()), LATE, JSON_MODES, settings=SOON),
-    Case("body cut", (HEAD_ONLY, BODY[:40], Close()), BROKEN, JSON_MODES),
+    late("body stalls", HEAD_ONLY, BODY[:40], Hold(), modes=JSON_MODES),
+    broken("body cut", HEAD_ONLY, BODY[:40], modes=JSON_MODES),
     Case("reset in the body", (HEAD_ONLY, BODY[:40], Reset()), BROKEN, JSON_MODES),
-    Case("length too long", (answer(BODY, length=len(BODY) + 9), Close()), BROKEN, JSON_MODES),
-    Case("length too short", (answer(BODY, length=30), Close()), BROKEN, JSON_MODES),
-    Case("chunked", head(200, CHUNKED) + frame(BODY) + FINAL_FRAME, Returns(), JSON_MODES),
-    Case("chunked without an end", (head(200, CHUNKED) + frame(BODY), Close()), BROKEN, JSON_MODES),
-    Case("a chunk size in words", (head(200, CHUNKED) + b"many\r\n" + BODY, Close()), BROKEN),
-    Case(
-        "a chunk size too long",
-        (head(200, CHUNKED) + b"ffff\r\n" + BODY, Close()),
-        BROKEN,
-        JSON_MODES,
-    ),
-    Case("ended by closing", (head() + BODY, Close()), Returns(), JSON_MODES),
-    Case(
-        "a slow body in time", (HEAD_ONLY, Drip((BODY[:50], BODY[50:]), 0.2)), Returns(), JSON_MODES
-    ),
-    Case("204", (head(204),), Raises("InvalidResponseError")),
-    Case("empty", answer(b""), Raises("InvalidResponseError", retryable=True)),
-    Case("only white space", answer(b" \n\r\n "), Raises("InvalidResponseError", retryable=True)),
-    Case("gzip", packed(gzip.compress(BODY), "gzip"), Returns(), JSON_MODES),
-    Case("deflate", packed(zlib.compress(BODY), "deflate"), Returns(), JSON_MODES),
-    Case("gzip cut", packed(gzip.compress(BODY)[:-12], "gzip"), BROKEN, JSON_MODES),
-    Case("gzip that is none", packed(BODY, "gzip"), BROKEN, JSON_MODES),
-    Case("brotli that is none", packed(b"\x00\x01junk", "br"), BROKEN, JSON_MODES),
-    Case("zstd that is none", packed(b"\x00\x01junk", "zstd"), BROKEN, JSON_MODES),
-    Case("an unknown packing of JSON", packed(BODY, "x-none"), Returns(), JSON_MODES),
-    Case(
-        "a gzip bomb",
-        packed(BOMB, "gzip"),
-        Raises("InvalidResponseError"),
-        JSON_MODES,
-        settings={"timeout": 15.0},
-    ),
-    Case(
-        "a gzip bomb for a stream",
-        answer(BOMB, headers={"Content-Encoding": "gzip"}, content_type=SSE_TYPE),
-        Raises("InvalidResponseError"),
-        STREAM_MODES,
-        settings={"timeout": 15.0},
-    ),
-    Case(
-        "gzip in a stream",
-        answer(
-            gzip.compress(b"".join(EVENTS)),
-            headers={"Content-Encoding": "gzip"},
-            content_type=SSE_TYPE,
-        ),
-        Returns(),
-        STREAM_MODES,
-    ),
-    Case(
-        "HTML",
-        answer(HTML, content_type="text/html"),
-        Raises("InvalidResponseError", says=("html",)),
-    ),
-    Case("HTML that claims JSON", answer(HTML), Raises("InvalidResponseError")),
+    broken("length too long", response(BODY, length=len(BODY) + 9), modes=JSON_MODES),
+    broken("length too short", response(BODY, length=30), modes=JSON_MODES),
+    json_gives("chunked", CHUNKED + frame(BODY) + FINAL_FRAME),
+    broken("chunked without an end", CHUNKED + frame(BODY), modes=JSON_MODES),
+    broken("a chunk size in words", CHUNKED + b"many\r\n" + BODY),
+    broken("a chunk size too long", CHUNKED + b"ffff\r\n" + BODY, modes=JSON_MODES),
+    json_gives("chunk extensions", CHUNKED + frame(BODY).replace(b"\r\n", b";x=y\r\n", 1) + FINAL_FRAME),
+    json_gives("trailers", CHUNKED + frame(BODY) + b"0\r\nx-trailer: 1\r\n\r\n"),
+    json_gives("ended by closing", head() + BODY, Close()),
+    json_gives("a slow body in time", HEAD_ONLY, Drip((BODY[:50], BODY[50:]), 0.2)),
+    Case("204", head(204), INVALID),
+    Case("empty", response(b""), Raises("InvalidResponseError", retryable=True)),
+    Case("only white space", response(b" \n\r\n "), Raises("InvalidResponseError", retryable=True)),
+    encoded("gzip", GZIPPED, "gzip"),
+    encoded("deflate", zlib.compress(BODY), "deflate"),
+    encoded("gzip cut", GZIPPED[:-12], "gzip", BROKEN),
+    *(encoded(f"{name} that is none", b"\x00\x01junk", name, BROKEN) for name in ("gzip", "br", "zstd")),
+    encoded("an unknown encoding of JSON", BODY, "x-none"),
+    encoded("a gzip bomb", BOMB, "gzip", INVALID),
+    encoded("a gzip bomb for a stream", BOMB, "gzip", INVALID, content_type=SSE_TYPE),
+    encoded("gzip in a stream", gzip.compress(b"".join(EVENTS)), "gzip", content_type=SSE_TYPE),
+    Case("HTML", response(HTML, content_type="text/html"), Raises("InvalidResponseError", says=("html",))),
+    Case("HTML that claims JSON", response(HTML), INVALID),
     Case(
         "HTML of 300 kB",
-        answer(HTML + "x" * 300_000, content_type="text/html"),
+        response(HTML + "x" * 300_000, content_type="text/html"),
         Raises("InvalidResponseError", hides=("x" * 1000,)),
     ),
-    Case("JSON as text/plain", answer(BODY, content_type="text/plain"), Returns(), JSON_MODES),
-    Case("JSON without a type", answer(BODY, content_type=""), Returns(), JSON_MODES),
-    Case(
-        "JSON to a stream request",
-        answer(BODY),
-        Returns(metadata={"credits_used": 3}),
-        STREAM_MODES,
-    ),
-    Case(
-        "JSON as text/plain to a stream request",
-        answer(BODY, content_type="text/plain"),
-        Returns(),
-        STREAM_MODES,
-    ),
-    Case(
-        "a closing server keeps its word",
-        answer(BODY, headers={"Connection": "close"}),
-        Returns(),
-        JSON_MODES,
-    ),
-)
+    json_gives("JSON as text/plain", response(BODY, content_type="text/plain")),
+    json_gives("JSON without a type", response(BODY, content_type="")),
+    stream_gives("JSON to a stream request", response(BODY), metadata={"credits_used": 3}),
+    stream_gives("JSON as text/plain to a stream request", response(BODY, content_type="text/plain")),
+    json_gives("a server that will close", response(BODY, headers={"Connection": "close"})),
+)  # fmt: skip
 
+COMMENT = response(b": ", content_type=SSE_TYPE, length=2**40)
 FLOODS = (
-    Case("1xx for ever", (endless(b"HTTP/1.1 103 Early Hints\r\n\r\n"),), LATE, settings=SOON),
-    Case(
-        "1,000 times 1xx",
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 1000 + GOOD_ANSWER,
-        Returns(),
-        JSON_MODES,
-    ),
-    Case(
-        "a head without end", (head()[:-2], Repeat(b"x-more: and more\r\n", times=20_000)), BROKEN
-    ),
+    late("1xx for ever", endless(EARLY_HINTS)),
+    json_gives("1,000 times 1xx", CONTINUE * 1000 + GOOD_RESPONSE),
+    Case("a head without end", (head()[:-2], Repeat(b"x-more: and more\r\n", 20_000)), BROKEN),
     Case(
         "a body without end",
-        (head(200, CHUNKED), Repeat(frame(b" " * 2**20), times=80), Close()),
+        (CHUNKED, Repeat(frame(b" " * 2**20), 80), Close()),
         Raises("InvalidResponseError", retryable=False),
         JSON_MODES,
     ),
     Case(
         "an error body without end",
-        (answer("", 500, length=2**40), Repeat(b"x" * 2**16, times=2000), Close()),
+        (response("", 500, length=2**40), Repeat(b"x" * 2**16, 2000), Close()),
         Raises("InternalServerError", attributes={"status_code": 500}),
     ),
     Case(
-        "a comment without end",
-        (
-            answer(b": ", content_type=SSE_TYPE, length=2**40),
-            Repeat(b"x" * 2**20, times=80),
-            Close(),
-        ),
-        Raises("InvalidResponseError"),
-        STREAM_MODES,
-    ),
-    Case(
-        "chunk extensions",
-        head(200, CHUNKED) + frame(BODY).replace(b"\r\n", b";x=y\r\n", 1) + FINAL_FRAME,
-        Returns(),
-        JSON_MODES,
-    ),
-    Case(
-        "trailers",
-        head(200, CHUNKED) + frame(BODY) + b"0\r\nx-trailer: 1\r\n\r\n",
-        Returns(),
-        JSON_MODES,
+        "a comment without end", (COMMENT, Repeat(b"x" * 2**20, 80), Close()), INVALID, STREAM_MODES
     ),
 )
 
-REDIRECT = {"Location": "http://127.0.0.1:9/elsewhere"}
+REDIRECTED = ("AimlErnieError", "InvalidResponseError", "BadRequestError", "NotFoundError")
 REDIRECTS = tuple(
     Case(
         f"redirect {status}",
-        answer("", status, REDIRECT),
-        Raises(
-            ("AimlErnieError", "InvalidResponseError", "BadRequestError", "NotFoundError"),
-            retryable=False,
-            says=(str(status),),
-        ),
+        response("", status, {"Location": "http://127.0.0.1:9/elsewhere"}),
+        Raises(REDIRECTED, retryable=False, says=(str(status),)),
     )
     for status in (300, 301, 302, 303, 304, 307, 308)
 )
 
 
-def cut(name: str, script: tuple, partial: str, **settings: object) -> Case:
-    return Case(
-        name,
-        script,
-        Raises("StreamInterruptedError", partial=partial),
-        STREAM_MODES,
-        settings=settings,
-    )
+def cut(name: str, *script: object, partial: str = "Hel") -> Case:
+    return Case(name, script, Raises("StreamInterruptedError", partial=partial), STREAM_MODES)
 
 
-BEGUN = unfinished(HEL)
-IDLE = {"stream_idle_timeout": 0.25}
-SLOW = (*[LO] * 25, *EVENTS[-3:])
-"""Sent 0.05 s apart they take 1.4 s: nearly three times the idle timeout of their case."""
-
+BEGUN, WHOLE = unfinished(HEL), unfinished(*EVENTS)
 EOF_HEAD = head(200, {"Connection": "close"}, SSE_TYPE)
-
+CUTS = (
+    cut("cut after one event", BEGUN, Close()),
+    cut("reset after one event", BEGUN, Reset()),
+    cut("cut inside an event", unfinished(HEL, LO[:25]), Close()),
+    cut("cut inside a frame", BEGUN, frame(LO)[:20], Close()),
+    cut("reset inside an event", unfinished(HEL, LO[:25]), Reset()),
+    cut("junk instead of a frame", BEGUN, b"what\r\n", Close()),
+    cut("clean end without an end", stream(HEL, LO), partial="Hello"),
+    cut("clean end inside an event", stream(HEL, LO[:25])),
+    cut("EOF as the end, nothing said", EOF_HEAD + HEL + LO, Close(), partial="Hello"),
+    cut("EOF inside an event", EOF_HEAD + HEL + LO[:25], Close()),
+    cut("a stream's length too long", response(HEL, content_type=SSE_TYPE, length=4000), Close()),
+)
 STREAM_ENDS = (
-    cut("cut after one event", (BEGUN, Close()), "Hel"),
-    cut("reset after one event", (BEGUN, Reset()), "Hel"),
-    cut("cut inside an event", (unfinished(HEL, LO[:25]), Close()), "Hel"),
-    cut("cut inside a frame", (BEGUN, frame(LO)[:20], Close()), "Hel"),
-    cut("reset inside an event", (unfinished(HEL, LO[:25]), Reset()), "Hel"),
-    cut("junk instead of a frame", (BEGUN, b"what\r\n", Close()), "Hel"),
-    cut("clean end without an end", (stream(HEL, LO),), "Hello"),
-    cut("clean end inside an event", (stream(HEL, LO[:25]),), "Hel"),
-    cut("EOF as the end, nothing said", (EOF_HEAD + HEL + LO, Close()), "Hello"),
-    cut("EOF inside an event", (EOF_HEAD + HEL + LO[:25], Close()), "Hel"),
-    cut(
-        "length too long in a stream",
-        (answer(HEL, content_type=SSE_TYPE, length=4000), Close()),
-        "Hel",
-    ),
-    Case("EOF as the end", (EOF_HEAD + b"".join(EVENTS), Close()), Returns(), STREAM_MODES),
-    Case("reset after [DONE]", (unfinished(*EVENTS), Reset()), Returns(), STREAM_MODES),
-    Case("cut after [DONE]", (unfinished(*EVENTS), Close()), Returns(), STREAM_MODES),
-    Case("held open after [DONE]", (unfinished(*EVENTS), Hold()), Returns(), STREAM_MODES),
-    Case("junk after [DONE]", (unfinished(*EVENTS), b"what\r\n", Close()), Returns(), STREAM_MODES),
-    Case(
-        "endless after [DONE]",
-        (unfinished(*EVENTS), Drip((frame(b": x\n\n"),) * 120, 0.05)),
-        Returns(),
-        STREAM_MODES,
-    ),
-    Case(
-        "end of the body late",
-        (unfinished(*EVENTS), Pause(0.03), FINAL_FRAME),
-        Returns(),
-        STREAM_MODES,
-    ),
+    stream_gives("EOF as the end", EOF_HEAD + b"".join(EVENTS), Close()),
+    stream_gives("reset after [DONE]", WHOLE, Reset()),
+    stream_gives("cut after [DONE]", WHOLE, Close()),
+    stream_gives("held open after [DONE]", WHOLE, Hold()),
+    stream_gives("junk after [DONE]", WHOLE, b"what\r\n", Close()),
+    stream_gives("endless after [DONE]", WHOLE, endless(frame(b": x\n\n"))),
+    stream_gives("end of the body late", WHOLE, Pause(0.03), FINAL_FRAME),
     Case(
         "reset after finish_reason",
         (unfinished(HEL, LO, STOP, TAIL), Reset()),
@@ -298,69 +205,50 @@ STREAM_ENDS = (
     ),
 )
 
-
-def stalls(
-    name: str, *steps: object, partial: str = "Hel", says: tuple[str, ...] = ("0.25",)
-) -> Case:
-    return Case(
-        name,
-        steps,
-        Raises("APITimeoutError", partial=partial, says=says),
-        STREAM_MODES,
-        settings=IDLE,
-    )
+SILENT = Raises("APITimeoutError", partial="Hel", says=("0.25",))
 
 
-EMPTY_DELTA = frame(
-    b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
-)
+def stalls(name: str, *script: object) -> Case:
+    return Case(name, script, SILENT, STREAM_MODES, settings={"stream_idle_timeout": 0.25})
+
+
+SLOW = (*[LO] * 25, *EVENTS[-3:])
+"""Sent 0.05 s apart they take 1.4 s: nearly three times the idle timeout of their case."""
+NO_EVENTS = {
+    "comments": b": OPENROUTER PROCESSING\n\n",
+    "an event in single bytes": b"d",
+    "blank lines": b"\n\n",
+    "empty deltas": b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n',
+    "heartbeats": b"event: ping\ndata: ping\n\n",
+    "events with empty data": b"data:\n\n",
+    "retry fields": b"retry: 5\n\n",
+}
 STALLS = (
-    Case("stall after the head", (SSE_HEAD, Hold()), LATE, STREAM_MODES, settings=SOON),
-    Case(
-        "comments before any event",
-        (SSE_HEAD, endless(frame(b": hi\n\n"))),
-        LATE,
-        STREAM_MODES,
-        settings=SOON,
-    ),
-    Case(
-        "one byte at a time before any event",
-        (SSE_HEAD, endless(frame(b":"))),
-        LATE,
-        STREAM_MODES,
-        settings=SOON,
-    ),
+    late("stall after the head", SSE_HEAD, Hold(), modes=STREAM_MODES),
+    late("comments before any event", SSE_HEAD, endless(frame(b": hi\n\n")), modes=STREAM_MODES),
+    late("one byte at a time before any event", SSE_HEAD, endless(frame(b":")), modes=STREAM_MODES),
     stalls("stall after an event", BEGUN, Hold()),
     stalls("stall inside an event", unfinished(HEL, LO[:25]), Hold()),
     stalls("stall inside a frame", BEGUN, frame(LO)[:20], Hold()),
-    stalls("comments without end", BEGUN, endless(frame(b": OPENROUTER PROCESSING\n\n"))),
-    stalls("an event in single bytes", BEGUN, endless(frame(b"d"))),
-    stalls("blank lines without end", BEGUN, endless(frame(b"\n\n"))),
-    stalls("empty deltas without end", BEGUN, endless(EMPTY_DELTA)),
-    stalls("heartbeats without end", BEGUN, endless(frame(b"event: ping\ndata: ping\n\n"))),
-    stalls("events with empty data without end", BEGUN, endless(frame(b"data:\n\n"))),
-    stalls("retry fields without end", BEGUN, endless(frame(b"retry: 5\n\n"))),
+    *(stalls(f"{name} without end", BEGUN, endless(frame(x))) for name, x in NO_EVENTS.items()),
     Case(
         "stall after finish_reason",
         (unfinished(HEL, LO, STOP, TAIL), Hold()),
         OneOf(Returns(), Raises("APITimeoutError", partial="Hello")),
         STREAM_MODES,
-        settings=IDLE,
+        settings={"stream_idle_timeout": 0.25},
     ),
-    Case(
+    stream_gives(
         "slow events, each in time",
-        (SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.05), FINAL_FRAME),
-        Returns("lo" * 25),
-        STREAM_MODES,
+        *(SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.05), FINAL_FRAME),
+        text="lo" * 25,
         settings={"stream_idle_timeout": 0.5},
     ),
-    Case(
+    stream_gives(
         "the head in time, the first event late",
-        (SSE_HEAD, Pause(0.3), b"".join(map(frame, EVENTS)), FINAL_FRAME),
-        Returns(),
-        STREAM_MODES,
+        *(SSE_HEAD, Pause(0.3), b"".join(map(frame, EVENTS)), FINAL_FRAME),
         settings={"timeout": 4.0, "stream_idle_timeout": 0.2},
     ),
 )
 
-CASES = (*HEADS, *BODIES, *FLOODS, *REDIRECTS, *STREAM_ENDS, *STALLS)
+CASES = (*HEADS, *BODIES, *FLOODS, *REDIRECTS, *CUTS, *STREAM_ENDS, *STALLS)

@@ -1,4 +1,4 @@
-"""One fault server for all tests of this folder, and the soak's figures at the end of the run."""
+"""What the tests of this folder share: a first call before all of them, and certificates."""
 
 from __future__ import annotations
 
@@ -10,27 +10,18 @@ import pytest
 
 from langchain_aimlernie import APIConnectionError, ChatAimlErnie
 from tests.support.certificates import certificate_factory
-from tests.support.fault_server import FaultServer
-
-FIGURES = pytest.StashKey[list[str]]()
 
 
-async def first_call():
+@pytest.fixture(scope="session", autouse=True)
+def _first_call():
     """Load what the first call loads, certificates included: it would take a case's time."""
+    model = ChatAimlErnie(base_url="https://127.0.0.1:1/v1", api_key="sk-0123456789", max_retries=0)
     with pytest.raises(APIConnectionError):
-        await ChatAimlErnie(
-            base_url="https://127.0.0.1:1/v1", api_key="sk-0123456789", max_retries=0
-        ).ainvoke("hi")
-
-
-@pytest.fixture(scope="session")
-def faults():
-    asyncio.run(first_call())
+        asyncio.run(model.ainvoke("hi"))
     # What the imports left is never garbage: each `gc.collect()` of the tests is spared it.
     gc.collect()
     gc.freeze()
-    with FaultServer() as server:
-        yield server
+    yield
     gc.unfreeze()
 
 
@@ -46,14 +37,3 @@ def certificate(tmp_path_factory):
 def trusted(certificate):
     """Return the certificate of 127.0.0.1."""
     return certificate("127.0.0.1")
-
-
-@pytest.fixture
-def figures(request):
-    """Lines that the end of the test run shall show."""
-    return request.config.stash.setdefault(FIGURES, [])
-
-
-def pytest_terminal_summary(terminalreporter, config):
-    for line in config.stash.get(FIGURES, []):
-        terminalreporter.write_line(line)

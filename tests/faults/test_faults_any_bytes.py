@@ -1,34 +1,17 @@
-"""Whatever bytes come: the message, or an error of ours; never half an answer as a whole one."""
+"""Whatever bytes come: the message, or an error of ours; never half a response as a whole one."""
 
 from __future__ import annotations
 
 import json
 from datetime import timedelta
-from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.support.fault_bytes import (
-    DONE,
-    EVENTS,
-    GOOD_ANSWER,
-    GOOD_STREAM,
-    SSE_TYPE,
-    STOP,
-    TAIL,
-    TEXT,
-    answer,
-    as_bytes,
-    chunk,
-    completion,
-    event,
-    fragment,
-    split_stream,
-)
+from tests.support.byte_server import ByteServer, Close
 from tests.support.fault_outcomes import (
-    Outcome,
+    TEXT,
     aattempt,
     attempt,
     bounded,
@@ -38,11 +21,26 @@ from tests.support.fault_outcomes import (
     text_of,
     usage_of,
 )
-from tests.support.fault_server import Close
+from tests.support.response_bytes import (
+    DONE,
+    EVENTS,
+    GOOD_RESPONSE,
+    GOOD_STREAM,
+    SSE_TYPE,
+    STOP,
+    TAIL,
+    chunk,
+    completion,
+    event,
+    response,
+    split_stream,
+    tool_call,
+)
 
 BODY = b"".join(EVENTS)
+MODES = pytest.mark.parametrize("mode", ["invoke", "stream"])
 RELAXED = settings(
-    max_examples=100,
+    max_examples=40,
     deadline=timedelta(seconds=20),
     derandomize=True,
     database=None,
@@ -52,78 +50,67 @@ RELAXED = settings(
 
 
 @pytest.fixture(scope="module")
-def tried(faults):
+def tried():
     """Plays one script on a model that stays, sync and async, and gives both outcomes."""
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url, timeout=5.0) as model:
+    with ByteServer() as server, make_model(server.base_url, timeout=5.0) as model:
 
-        def play(*scripts, mode="stream"):
+        def play(script, mode="stream"):
             model.close()  # a cut before the headers on an old connection is sent again
-            endpoint.play(*scripts[:1])
+            server.play(script)
             outcome = bounded(lambda: attempt(model, mode))
             check_error(outcome.error)
-            endpoint.play(*scripts[:1])
+            server.play(script)
             twin = bounded(lambda: run_async(lambda: aattempt(model, f"a{mode}")))
             check_error(twin.error)
             assert type(outcome.error) is type(twin.error)
             assert shown(outcome) == shown(twin)
-            assert not endpoint.busy or endpoint.settle(2)
             return outcome
 
         yield play
 
 
-def shown(outcome: Outcome):
-    if outcome.message is None:
+def shown(outcome):
+    message = outcome.message
+    if message is None:
         return str(outcome.error)
-    return (text_of(outcome.message), usage_of(outcome.message), len(outcome.message.tool_calls))
+    calls = [(call["name"], repr(call["args"])) for call in message.tool_calls]
+    return text_of(message), usage_of(message), calls
 
 
-def whole(outcome: Outcome) -> bool:
-    return outcome.message is not None and text_of(outcome.message) == TEXT
-
-
-@RELAXED
-@given(cuts=st.lists(st.integers(1, len(BODY) - 1), max_size=40))
-def test_any_split_gives_the_same_message(tried, cuts):
-    outcome = tried((split_stream(BODY, cuts),))
-    assert shown(outcome) == (TEXT, (11, 7, 18), 0), outcome.error
+def sse(body, **more):
+    return response(body, content_type=SSE_TYPE, **more)
 
 
 NOISE = st.sampled_from(
-    [b": ping\n\n", b":\n", b"\n", b"retry: 3\n\n", b"event: ping\n\n", b"id: 1\n\n"]
+    [b": x\n\n", b":\n", b"\n", b"retry: 3\n\n", b"event: ping\n\n", b"id: 1\n\n"]
 )
-LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
 @RELAXED
 @given(
-    parts=st.lists(st.text(max_size=12), max_size=8),
-    noise=st.lists(NOISE, max_size=10),
-    line_end=LINE_ENDS,
+    parts=st.lists(st.tuples(st.text(max_size=12), st.just(b"") | NOISE), max_size=8),
+    line_end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
     bom=st.booleans(),
     cuts=st.lists(st.integers(0, 3000), max_size=20),
     done=st.booleans(),
 )
-def test_any_text_in_any_framing_arrives(tried, *, parts, noise, line_end, bom, cuts, done):
-    chunks = [event(chunk(part)).replace(b"\n\n", line_end * 2) for part in parts]
-    places = [noise[i] if i < len(noise) else b"" for i in range(len(chunks))]
-    body = b"".join(a + b for a, b in zip(places, chunks, strict=True)) + STOP + TAIL
-    data = b"\xef\xbb\xbf" * bom + body + DONE * done
-    outcome = tried((split_stream(data, cuts),))
+def test_any_text_in_any_framing_arrives(tried, *, parts, line_end, bom, cuts, done):
+    events = [noise + event(chunk(text)).replace(b"\n\n", line_end * 2) for text, noise in parts]
+    data = b"\xef\xbb\xbf" * bom + b"".join(events) + STOP + TAIL + DONE * done
+    outcome = tried(split_stream(data, cuts))
     assert outcome.error is None, outcome.error
-    assert text_of(outcome.message) == "".join(parts)
-    assert usage_of(outcome.message) == (11, 7, 18)
+    assert shown(outcome) == ("".join(text for text, _ in parts), (11, 7, 18), [])
 
 
 @RELAXED
 @given(at=st.integers(0, len(BODY)), clean=st.booleans())
 def test_a_stream_cut_anywhere_is_whole_or_an_error(tried, at, clean):
-    data = answer(BODY[:at], content_type=SSE_TYPE, length=at if clean else at + 1)
-    outcome = tried((data,) if clean else (data, Close()))
+    data = sse(BODY[:at], length=at if clean else at + 1)
+    outcome = tried(data if clean else (data, Close()))
     ended = at >= BODY.index(STOP.rstrip()) + len(STOP.rstrip())
     if outcome.error is None:
-        assert ended, f"{BODY[:at]!r} passed for an answer"
-        assert whole(outcome)
+        assert ended, f"{BODY[:at]!r} passed for a response"
+        assert text_of(outcome.message) == TEXT
     else:
         partial = getattr(outcome.error, "partial", None)
         assert TEXT.startswith(text_of(partial) if partial is not None else "")
@@ -131,34 +118,26 @@ def test_a_stream_cut_anywhere_is_whole_or_an_error(tried, at, clean):
 
 
 @RELAXED
-@given(at=st.integers(1, len(GOOD_ANSWER) - 1))
-def test_an_answer_cut_anywhere_is_an_error(tried, at):
-    outcome = tried((GOOD_ANSWER[:at], Close()), mode="invoke")
-    assert outcome.error is not None
+@given(at=st.integers(1, len(GOOD_RESPONSE) - 1))
+def test_a_response_cut_anywhere_is_an_error(tried, at):
+    assert tried((GOOD_RESPONSE[:at], Close()), "invoke").error is not None
 
 
+@MODES
 @RELAXED
-@given(at=st.integers(0, len(GOOD_STREAM) - 1), byte=st.integers(0, 255))
-def test_a_wrong_byte_anywhere_gives_a_message_or_an_error_of_ours(tried, at, byte):
-    tried((GOOD_STREAM[:at] + bytes([byte]) + GOOD_STREAM[at + 1 :], Close()))
+@given(place=st.floats(0, 0.9999), byte=st.binary(min_size=1, max_size=1))
+def test_a_wrong_byte_anywhere_gives_a_message_or_an_error_of_ours(tried, mode, place, byte):
+    data = GOOD_RESPONSE if mode == "invoke" else GOOD_STREAM
+    at = int(place * len(data))
+    tried((data[:at] + byte + data[at + 1 :], Close()), mode)
 
 
-@RELAXED
-@given(at=st.integers(0, len(GOOD_ANSWER) - 1), byte=st.integers(0, 255))
-def test_a_wrong_byte_in_an_answer_gives_a_message_or_an_error_of_ours(tried, at, byte):
-    tried((GOOD_ANSWER[:at] + bytes([byte]) + GOOD_ANSWER[at + 1 :], Close()), mode="invoke")
-
-
+@MODES
 @RELAXED
 @given(junk=st.binary(max_size=300))
-def test_any_bytes_as_events_give_a_message_or_an_error_of_ours(tried, junk):
-    tried((answer(junk, content_type=SSE_TYPE),))
-
-
-@RELAXED
-@given(junk=st.binary(max_size=300))
-def test_any_bytes_as_an_answer_are_an_error(tried, junk):
-    assert tried((answer(junk),), mode="invoke").error is not None
+def test_any_bytes_give_an_error_of_ours(tried, mode, junk):
+    outcome = tried(response(junk) if mode == "invoke" else sse(junk), mode)
+    assert mode == "stream" or outcome.error is not None
 
 
 JSON = st.recursive(
@@ -173,15 +152,9 @@ JSON = st.recursive(
 def places(tree, path=()):
     """All paths into a JSON value."""
     yield path
-    items = (
-        tree.items()
-        if isinstance(tree, dict)
-        else enumerate(tree)
-        if isinstance(tree, list)
-        else ()
-    )
-    for key, value in items:
-        yield from places(value, (*path, key))
+    keys = tree if isinstance(tree, dict) else range(len(tree)) if isinstance(tree, list) else ()
+    for key in keys:
+        yield from places(tree[key], (*path, key))
 
 
 def with_value(tree, path, value):
@@ -192,44 +165,15 @@ def with_value(tree, path, value):
     return copy
 
 
-ANSWER = completion(message__tool_calls=fragment("{}")["choices"][0]["delta"]["tool_calls"])
-CHUNK = fragment("{}") | {"usage": completion()["usage"], "meta": completion()["meta"]}
+COMPLETION = completion(message__tool_calls=[tool_call()])
+CHUNK = chunk({"tool_calls": [tool_call("{}") | {"index": 0}]}, usage={}, meta=COMPLETION["meta"])
 
 
+@MODES
 @RELAXED
-@given(path=st.sampled_from(list(places(ANSWER))[1:]), value=JSON)
-def test_any_value_anywhere_in_an_answer_is_borne(tried, path, value):
-    tried((answer(as_bytes(json.dumps(with_value(ANSWER, path, value)))),), mode="invoke")
-
-
-@RELAXED
-@given(path=st.sampled_from(list(places(CHUNK))[1:]), value=JSON)
-def test_any_value_anywhere_in_a_chunk_is_borne(tried, path, value):
-    odd = event(json.dumps(with_value(CHUNK, path, value)))
-    tried((answer(EVENTS[1] + odd + STOP + TAIL + DONE, content_type=SSE_TYPE),))
-
-
-@RELAXED
-@given(
-    arguments=st.text(max_size=30) | JSON.map(json.dumps),
-    cuts=st.lists(st.integers(0, 40), max_size=6),
-)
-def test_any_arguments_are_a_call_or_an_invalid_call(tried, arguments, cuts):
-    edges = sorted({0, len(arguments), *(c for c in cuts if c < len(arguments))})
-    pieces = [arguments[a:b] for a, b in pairwise(edges)] or [arguments]
-    data = b"".join(event(fragment(piece)) for piece in pieces)
-    outcome = tried(
-        (answer(data + event(chunk("", "tool_calls")) + TAIL + DONE, content_type=SSE_TYPE),)
-    )
-    assert outcome.error is None, outcome.error
-    message = outcome.message
-    assert len(message.tool_calls) + len(message.invalid_tool_calls) == 1
-    try:
-        meant = json.loads(arguments, strict=False) if arguments.strip() else {}
-    except ValueError:
-        assert not message.tool_calls, f"{arguments!r} became {message.tool_calls}"
-        return
-    if isinstance(meant, dict):
-        assert (
-            "NaN" in arguments or "Infinity" in arguments or message.tool_calls[0]["args"] == meant
-        )
+@given(data=st.data(), value=JSON)
+def test_any_value_anywhere_gives_a_message_or_an_error_of_ours(tried, mode, data, value):
+    whole = COMPLETION if mode == "invoke" else CHUNK
+    path = data.draw(st.sampled_from(list(places(whole))[1:]))
+    odd = json.dumps(with_value(whole, path, value))
+    tried(response(odd) if mode == "invoke" else sse(EVENTS[1] + event(odd) + STOP + DONE), mode)

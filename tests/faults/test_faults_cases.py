@@ -1,4 +1,4 @@
-"""Every case of the tables, in every mode that it has."""
+"""Every case of the tables, in every mode that it has, and under other ways of calling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,21 @@ from tests.faults import (
     cases_status,
     cases_stream,
 )
-from tests.support.fault_outcomes import SYNC_MODES, own_client_outcome, play
+from tests.support.byte_server import ByteServer
+from tests.support.fault_outcomes import (
+    PROMPT,
+    SYNC_MODES,
+    TEXT,
+    Raises,
+    check_error,
+    joined,
+    make_model,
+    outcome_of,
+    own_client_outcome,
+    play,
+    text_of,
+)
+from tests.support.response_bytes import aiml_error, response
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*several choices:UserWarning")
 TABLES = {
@@ -30,25 +44,27 @@ TABLES = {
 SAID: dict[tuple[str, str], str] = {}
 """What the sync twin of a run said."""
 
-DECODING = {"json", "status", "chunks", "calls"}
-"""Tables of what decoding makes of whole responses, which has no async variant."""
-
 ASYNC_CASES = 4
-"""How many cases of each of these tables run async all the same."""
+"""How many cases of each table but "http" run async: decoding has no async variant."""
+
+
+def run(table, case, mode):
+    return pytest.param(case, mode, id=f"{table}: {case.name} [{mode}]")
+
 
 RUNS = [
-    pytest.param(case, mode, id=f"{table}: {case.name} [{mode}]")
+    run(table, case, mode)
     for table, cases in TABLES.items()
     for number, case in enumerate(cases)
     for mode in case.modes
-    if mode in SYNC_MODES or table not in DECODING or number < ASYNC_CASES
+    if mode in SYNC_MODES or table == "http" or number < ASYNC_CASES
 ]
 
 
 @pytest.mark.parametrize(("case", "mode"), RUNS)
-def test_a_fault_gives_what_the_table_says(faults, case, mode):
-    with faults.endpoint(*case.scripts) as endpoint:
-        outcome = play(endpoint, mode, case.requests, **case.settings)
+def test_a_fault_gives_what_the_table_says(case, mode):
+    with ByteServer(case.script) as server:
+        outcome = play(server, mode, **case.settings)
     case.expect.check(outcome)
     said = SAID.setdefault((case.name, mode.lstrip("a")), as_said(outcome.error))
     assert as_said(outcome.error) == said, "sync and async say different things"
@@ -60,16 +76,57 @@ def as_said(error):
 
 
 @pytest.mark.parametrize(
-    ("case", "mode"), [(c, m) for c in cases_http.CASES for m in c.modes[::3] or c.modes]
+    ("case", "mode", "library"),
+    [
+        pytest.param(case, case.modes[(number + async_) % len(case.modes)], library)
+        for async_, library in enumerate((httpx, httpx2))
+        for number, case in enumerate(cases_http.CASES)
+    ],
 )
-@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
-def test_a_fault_is_the_same_over_a_client_of_the_user(faults, case, mode, library):
-    with faults.endpoint(*case.scripts) as endpoint:
-        outcome = own_client_outcome(endpoint.base_url, mode, library=library, **case.settings)
+def test_a_fault_is_the_same_over_a_client_of_the_user(case, mode, library):
+    with ByteServer(case.script) as server:
+        outcome = own_client_outcome(server.base_url, mode, library=library, **case.settings)
     case.expect.check(outcome)
+
+
+STREAM_FAULTS = [
+    case
+    for case in (
+        *cases_http.CUTS,
+        *cases_http.STALLS[:4],
+        *cases_stream.NOTHING,
+        *cases_stream.BROKEN,
+        *cases_stream.ERRORS[::3],
+        *cases_calls.CUT_CALLS,
+    )
+    if isinstance(case.expect, Raises)
+]
+
+
+@pytest.mark.parametrize(
+    ("case", "mode"),
+    [
+        run("under invoke", case, mode)
+        for number, case in enumerate(STREAM_FAULTS)
+        for mode in (("invoke", "ainvoke") if number < ASYNC_CASES else ("invoke",))
+    ],
+)
+def test_a_stream_under_invoke_fails_as_it_does_in_the_open(case, mode):
+    with ByteServer(case.script) as server:
+        outcome = outcome_of(make_model(server.base_url, streaming=True, **case.settings), mode)
+        check_error(outcome.error)
+        case.expect.check(outcome)
+        assert server.settle()
+
+
+def test_a_fallback_takes_over_before_the_first_chunk():
+    with ByteServer(rest=response(aiml_error(503), 503)) as broken, ByteServer() as good:
+        chain = make_model(broken.base_url).with_fallbacks([make_model(good.base_url)])
+        assert text_of(chain.invoke(PROMPT)) == text_of(joined(list(chain.stream(PROMPT)))) == TEXT
+        assert len(broken.requests) == len(good.requests) == 2
+        assert chain.get_name() == "RunnableWithFallbacks"
 
 
 def test_no_two_cases_have_one_name():
     names = [f"{table}: {case.name}" for table, cases in TABLES.items() for case in cases]
     assert len(names) == len(set(names))
-    assert len(names) >= 120

@@ -1,50 +1,53 @@
-"""Which clock runs when: forms of `timeout`, slow consumers, servers that do not listen."""
+"""Which clock runs when, and what a long stream costs: slow consumers, servers that do not listen."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
-from concurrent.futures import ThreadPoolExecutor
+import tracemalloc
 
 import httpx
 import httpx2
 import pytest
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import ConfigurableField
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import APITimeoutError
-from tests.support.fault_bytes import (
-    DONE,
-    FINAL_FRAME,
-    GOOD_ANSWER,
-    GOOD_STREAM,
-    HEL,
-    KEY,
-    LO,
-    SSE_HEAD,
-    STOP,
-    aiml_error,
-    answer,
-    frame,
-)
+from tests.support.byte_server import ByteServer, Close, Deafen, Drip, Hold, Pause, Repeat
 from tests.support.fault_outcomes import (
     ALL_MODES,
     PROMPT,
     STREAM_MODES,
     TEXT,
     Raises,
-    Returns,
-    acall,
     bounded,
-    call,
     check_error,
     joined,
     make_model,
     outcome_of,
-    run_async,
+    run_in,
     text_of,
 )
-from tests.support.fault_server import Close, Deafen, Drip, Hold, Pause
+from tests.support.response_bytes import (
+    DONE,
+    FINAL_FRAME,
+    HEL,
+    KEY,
+    LO,
+    SSE_HEAD,
+    SSE_TYPE,
+    STOP,
+    TAIL,
+    aiml_error,
+    chunk,
+    event,
+    frame,
+    head,
+    response,
+    unfinished,
+)
 
 TWO_MODES = ("invoke", "astream")
 FORMS = {
@@ -58,25 +61,26 @@ FORMS = {
 }
 
 
+def plain_model(server, **settings):
+    """A model without the clocks of `make_model`."""
+    return ChatAimlErnie(api_key=KEY, base_url=server.base_url, max_retries=0, **settings)
+
+
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("mode", STREAM_MODES)
 @pytest.mark.parametrize("place", ["model", "call"])
-def test_each_form_of_timeout_ends_silence_within_a_stream(faults, form, mode, place):
-    settings = {"model": {}, "call": {}} | {place: FORMS[form]}
-    with faults.endpoint((SSE_HEAD + frame(HEL), Hold())) as endpoint:
-        model = ChatAimlErnie(
-            api_key=KEY, base_url=endpoint.base_url, max_retries=0, **settings["model"]
-        )
-        expected = Raises("APITimeoutError", says=("silent for 0.25 s", "timeout"), partial="Hel")
-        expected.check(outcome_of(model, mode, **settings["call"]))
+def test_each_form_of_timeout_ends_a_wait_and_silence_within_a_stream(form, place):
+    settings, options = (FORMS[form], {}) if place == "model" else ({}, FORMS[form])
+    silent = Raises("APITimeoutError", says=("silent for 0.25 s", "timeout"), partial="Hel")
+    stall = (unfinished(HEL), Hold())
+    with ByteServer(Hold(), stall, stall) as server:
+        wait = outcome_of(plain_model(server, **settings), "invoke", **options)
+        Raises("APITimeoutError", says=("0.25",)).check(wait)
+        for mode in STREAM_MODES:
+            silent.check(outcome_of(plain_model(server, **settings), mode, **options))
+        assert server.settle()
 
 
-SLOW_STREAM = (
-    SSE_HEAD + frame(HEL),
-    Pause(0.4),
-    frame(LO) + frame(STOP) + frame(DONE),
-    FINAL_FRAME,
-)
+SLOW_STREAM = (unfinished(HEL), Pause(0.4), frame(LO + STOP + DONE), FINAL_FRAME)
 PATIENT = {
     "set on the model": lambda llm: (llm(timeout=0.2, stream_idle_timeout=5.0), {}),
     "for ever": lambda llm: (llm(timeout=0.2, stream_idle_timeout=None), {}),
@@ -98,130 +102,108 @@ PATIENT = {
 
 
 @pytest.mark.parametrize("how", PATIENT)
-def test_an_explicit_stream_idle_timeout_wins_over_timeout(faults, how):
-    def llm(**settings):
-        return ChatAimlErnie(api_key=KEY, base_url=endpoint.base_url, max_retries=0, **settings)
-
-    with faults.endpoint(SLOW_STREAM) as endpoint:
-        model, options = PATIENT[how](llm)
+def test_an_explicit_stream_idle_timeout_wins_over_timeout(how):
+    with ByteServer(SLOW_STREAM) as server:
+        model, options = PATIENT[how](lambda **settings: plain_model(server, **settings))
         assert text_of(bounded(lambda: joined(list(model.stream(PROMPT, **options))))) == TEXT
 
 
-def test_configurable_fields_leave_the_silence_to_timeout(faults):
-    with faults.endpoint((SSE_HEAD + frame(HEL), Hold())) as endpoint:
-        model = ChatAimlErnie(api_key=KEY, base_url=endpoint.base_url, max_retries=0, timeout=0.2)
+def test_configurable_fields_leave_the_silence_to_timeout():
+    with ByteServer((unfinished(HEL), Hold())) as server:
+        model = plain_model(server, timeout=0.2)
         model = model.configurable_fields(temperature=ConfigurableField(id="t"))
         config = {"configurable": {"t": 0.5}}
         with pytest.raises(APITimeoutError, match=r"silent for 0\.2 s"):
             bounded(lambda: list(model.stream(PROMPT, config=config)))
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("mode", TWO_MODES)
-def test_each_form_of_timeout_ends_a_wait(faults, form, mode):
-    with faults.endpoint((Hold(),)) as endpoint:
-        model = ChatAimlErnie(api_key=KEY, base_url=endpoint.base_url, max_retries=0, **FORMS[form])
-        Raises("APITimeoutError").check(outcome_of(model, mode))
-        assert endpoint.settle()
-
-
-@pytest.mark.parametrize("mode", TWO_MODES)
-@pytest.mark.parametrize("word", ["timeout", "request_timeout"])
-def test_a_timeout_of_one_call_is_kept(faults, word, mode):
-    with faults.endpoint((Hold(),)) as endpoint:
-        outcome = outcome_of(make_model(endpoint.base_url), mode, **{word: 0.25})
-        Raises("APITimeoutError", says=("0.25",)).check(outcome)
-        outcome = outcome_of(make_model(endpoint.base_url), mode, **{word: 5.0})
-        Returns().check(outcome)
-
-
-@pytest.mark.parametrize("whole", [True, False], ids=["all sent at once", "sent piece by piece"])
-def test_a_slow_reader_is_no_silent_server(faults, whole):
+@pytest.mark.parametrize("mode", STREAM_MODES)
+@pytest.mark.parametrize("whole", [True, False], ids=["all sent at once", "sent bit by bit"])
+def test_a_slow_reader_is_no_silent_server(whole, mode):
     """The clock between events stops while the caller has the chunk."""
     frames = tuple(map(frame, (HEL, LO, STOP, DONE)))
     body = b"".join(frames) if whole else Drip(frames, 0.05)
-    with faults.endpoint(*[(SSE_HEAD, body, FINAL_FRAME)] * 2) as endpoint:
-        model = make_model(endpoint.base_url, stream_idle_timeout=0.25)
+    with ByteServer((SSE_HEAD, body, FINAL_FRAME)) as server:
+        model = make_model(server.base_url, stream_idle_timeout=0.15)
+        chunks = []
 
         def sync():
-            chunks = []
-            for chunk in model.stream(PROMPT):
-                chunks.append(chunk)
-                time.sleep(0.35)
-            return text_of(joined(chunks))
+            for item in model.stream(PROMPT):
+                chunks.append(item)
+                time.sleep(0.2)
 
         async def main():
-            chunks = []
-            async for chunk in model.astream(PROMPT):
-                chunks.append(chunk)
-                await asyncio.sleep(0.35)
-            return text_of(joined(chunks))
+            async for item in model.astream(PROMPT):
+                chunks.append(item)
+                await asyncio.sleep(0.2)
 
-        assert bounded(sync) == TEXT
-        assert bounded(lambda: run_async(main)) == TEXT
+        run_in(mode, sync, main)
+        assert text_of(joined(chunks)) == TEXT
         model.close()
-        assert endpoint.settle()
-
-
-@pytest.mark.parametrize("mode", TWO_MODES)
-def test_the_clock_of_a_try_begins_when_it_has_a_connection(faults, mode):
-    """Waiting for a place is no error of its own: three calls of 0.3 s over one connection."""
-    script = (Pause(0.3), GOOD_STREAM if "stream" in mode else GOOD_ANSWER)
-    with faults.endpoint(*[script] * 3) as endpoint:
-        model = make_model(endpoint.base_url, timeout=0.8, max_connections=1)
-
-        async def main():
-            return await asyncio.gather(*(acall(model, mode) for _ in range(3)))
-
-        def sync():
-            with ThreadPoolExecutor(3) as pool:
-                return list(pool.map(lambda _: call(model, mode), range(3)))
-
-        answers = bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
-        assert [text_of(message) for message in answers] == [TEXT] * 3
-        assert endpoint.connections == 1
-        model.close()
+        assert server.settle()
 
 
 LONG_PROMPT = "x" * 8_000_000
+TOO_BIG = response(aiml_error(413, "too big"), 413, {"Connection": "close"})
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_server_that_does_not_listen_is_a_timeout(faults, mode):
-    with faults.endpoint(greetings=[(Deafen(), Hold())]) as endpoint:
-        model = make_model(endpoint.base_url, timeout=0.3)
-        outcome = outcome_of(model, mode, LONG_PROMPT)
+def test_a_server_that_does_not_listen_is_a_timeout(mode):
+    with ByteServer(greetings=[(Deafen(), Hold())]) as server:
+        outcome = outcome_of(make_model(server.base_url, timeout=0.3), mode, LONG_PROMPT)
         check_error(outcome.error)
         Raises("APITimeoutError", says=("0.3",)).check(outcome)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_refusal_before_the_prompt_was_read_is_typed(faults, mode):
-    """The reset that follows may come before the answer was read: both outcomes are right."""
-    refusal = answer(aiml_error(413, "too big"), 413, {"Connection": "close"})
-    with faults.endpoint(greetings=[(Deafen(), refusal, Pause(0.1), Close())]) as endpoint:
-        outcome = outcome_of(make_model(endpoint.base_url), mode, LONG_PROMPT)
+def test_a_refusal_before_the_prompt_was_read_is_typed(mode):
+    """The reset that follows may come before the response was read: both outcomes are right."""
+    with ByteServer(greetings=[(Deafen(), TOO_BIG, Pause(0.1), Close())]) as server:
+        outcome = outcome_of(make_model(server.base_url), mode, LONG_PROMPT)
         check_error(outcome.error)
         Raises(("BadRequestError", "APIConnectionError")).check(outcome)
-        assert endpoint.settle()
+        assert server.settle()
 
 
-@pytest.mark.parametrize("mode", ["stream", "astream"])
-def test_two_streams_side_by_side_do_not_mix(faults, mode):
-    with faults.endpoint() as endpoint:
-        model = make_model(endpoint.base_url)
+@pytest.mark.parametrize("mode", STREAM_MODES)
+def test_two_streams_side_by_side_do_not_mix(mode):
+    with ByteServer() as server:
+        model = make_model(server.base_url)
 
         def sync():
-            pairs = list(zip(model.stream(PROMPT), model.stream(PROMPT), strict=True))
-            return [joined([pair[side] for pair in pairs]) for side in (0, 1)]
+            return list(zip(model.stream(PROMPT), model.stream(PROMPT), strict=True))
 
         async def main():
             left, right = model.astream(PROMPT), model.astream(PROMPT)
-            pairs = [(chunk, await right.__anext__()) async for chunk in left]
+            pairs = [(item, await anext(right)) async for item in left]
             await right.aclose()
-            return [joined([pair[side] for pair in pairs]) for side in (0, 1)]
+            return pairs
 
-        both = bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
-        assert [text_of(message) for message in both] == [TEXT, TEXT]
+        pairs = run_in(mode, sync, main)
+        assert [text_of(joined(side)) for side in zip(*pairs, strict=True)] == [TEXT, TEXT]
         model.close()
-        assert endpoint.settle()
+        assert server.settle()
+
+
+def peak(events):
+    """The most bytes in use while so many events are read by the hook below core's own list."""
+    start = head(200, {"Connection": "close"}, SSE_TYPE)
+    packets = Repeat(event(chunk("x")) * 20, times=events // 20)
+    script = (start, packets, STOP + TAIL + DONE, Close())
+    with ByteServer(script) as server, make_model(server.base_url, timeout=30.0) as model:
+        gc.collect()
+        tracemalloc.start()
+        try:
+            seen = sum(len(item.text) for item in model._stream([HumanMessage("hi")]))
+            return seen, tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_events():
+    peak(200)
+    few, at_few = peak(1_000)
+    many, at_many = peak(6_000)
+    assert (few, many) == (1_000, 6_000)
+    assert at_many - at_few < 500_000, f"{at_few} bytes, then {at_many}"

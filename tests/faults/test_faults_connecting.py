@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import logging
 import ssl
 import sys
+from itertools import repeat
 
 import httpx
 import httpx2
 import pytest
 
 from langchain_aimlernie.models import alist_models, list_models
-from tests.support.fault_bytes import (
-    EVENTS,
-    GOOD_ANSWER,
-    GOOD_STREAM,
-    HEL,
-    KEY,
-    LO,
-    SSE_TYPE,
-    answer,
-    head,
+from tests.support.byte_server import (
+    ByteServer,
+    Close,
+    Hear,
+    Hold,
+    Pause,
+    Reset,
+    Socks,
+    Tunnel,
+    crowded_port,
+    refusing_port,
 )
 from tests.support.fault_outcomes import (
     ALL_MODES,
     JSON_MODES,
     STREAM_MODES,
+    TEXT,
     Raises,
     Returns,
     check_error,
@@ -33,19 +38,23 @@ from tests.support.fault_outcomes import (
     outcome_of,
     own_client_outcome,
     play,
+    texts,
 )
-from tests.support.fault_server import Close, Hear, Hold, Pause, Reset, crowded_port, refusing_port
+from tests.support.response_bytes import (
+    EVENTS,
+    GOOD_RESPONSE,
+    GOOD_STREAM,
+    HEL,
+    KEY,
+    LO,
+    SSE_TYPE,
+    head,
+    response,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*not encrypted.*:UserWarning")
 UNREACHED = "APIConnectionError"
-PROXY_WORDS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
-
-
-@pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch):
-    for name in PROXY_WORDS:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+TWO_MODES = ("invoke", "astream")
 
 
 @pytest.fixture(params=["ours", httpx, httpx2], ids=["ours", "httpx", "httpx2"])
@@ -76,7 +85,7 @@ def test_a_name_that_no_server_has_is_named(mode, scheme):
     Raises(UNREACHED, retryable=True, says=says).check(outcome)
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("mode", TWO_MODES)
 @pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".invalid", "xn--a", "-.invalid"], ids=ascii)
 def test_a_name_that_cannot_be_is_a_typed_error(mode, host):
     try:
@@ -102,116 +111,202 @@ def test_a_full_queue_is_a_timeout_of_connecting(mode):
     Raises("APITimeoutError", retryable=True, says=("127.0.0.1", "0.4")).check(outcome)
 
 
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_connection_lost_on_accepting_does_not_stay(mode):
+    with ByteServer(greetings=[Reset(0.0)]) as server:
+        Raises(UNREACHED, retryable=True).check(play(server, mode, requests=0))
+
+
+HALF_RECORD = b"\x16\x03\x03\x00\x7a\x02"
 GREETINGS = {
-    "silence": ((Hold(),), "APITimeoutError"),
-    "a reset": ((Reset(0.0),), UNREACHED),
-    "an end": ((Close(),), UNREACHED),
-    "words that are no TLS": ((b"220 smtp.example ESMTP\r\n", Hold()), (UNREACHED,)),
+    "silence": (Hold(), "APITimeoutError"),
+    "a reset": (Reset(0.0), UNREACHED),
+    "an end": (Close(), UNREACHED),
+    "words that are no TLS": ((b"220 smtp.example ESMTP\r\n", Hold()), UNREACHED),
     "an HTTP error": ((b"HTTP/1.1 400 Bad Request\r\n\r\n", Close()), UNREACHED),
-    "half a TLS record": ((Hear(), b"\x16\x03\x03\x00\x7a\x02", Hold()), "APITimeoutError"),
-    "half a TLS record and an end": (
-        (b"\x16\x03\x03\x00\x7a\x02", Pause(0.05), Close()),
-        UNREACHED,
-    ),
+    "half a TLS record": ((Hear(), HALF_RECORD, Hold()), "APITimeoutError"),
+    "half a TLS record and an end": ((HALF_RECORD, Pause(0.05), Close()), UNREACHED),
     "an alert": ((b"\x15\x03\x03\x00\x02\x02\x28", Close()), UNREACHED),
 }
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("greeting", GREETINGS)
-def test_a_port_without_tls_answers_https_in_odd_ways(faults, greeting, mode):
+def test_a_port_without_tls_greets_https_in_odd_ways(greeting, mode):
     script, error = GREETINGS[greeting]
-    with faults.endpoint(greetings=[script]) as endpoint:
-        base_url = endpoint.base_url.replace("http:", "https:")
-        outcome = one_call(base_url, mode, timeout=0.5)
+    with ByteServer(greetings=[script]) as server:
+        outcome = one_call(server.base_url.replace("http:", "https:"), mode, timeout=0.5)
         Raises(error, says=("127.0.0.1",)).check(outcome)
         if greeting == "words that are no TLS":
             Raises(error, says=("begin with https",), hides=("SSL_CERT_FILE",)).check(outcome)
         assert outcome.error.phase in ("connect", "tls"), "nothing was sent"
-        assert endpoint.settle()
+        assert server.settle()
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_http_to_a_tls_port_is_a_connection_error(faults, trusted, mode):
-    with faults.endpoint(tls=trusted.server) as endpoint:
-        outcome = one_call(endpoint.base_url.replace("https:", "http:"), mode)
+def test_http_to_a_tls_port_is_a_connection_error(trusted, mode):
+    with ByteServer(tls=trusted.server) as server:
+        outcome = one_call(server.base_url.replace("https:", "http:"), mode)
         Raises((UNREACHED, "InvalidResponseError", "BadRequestError")).check(outcome)
-        assert endpoint.settle()
+        assert server.settle()
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(faults, trusted, mode):
-    with faults.endpoint(tls=trusted.server) as endpoint:
-        outcome = one_call(endpoint.base_url, mode, max_retries=2)
+def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(trusted, mode):
+    with ByteServer(tls=trusted.server) as server:
+        outcome = one_call(server.base_url, mode, max_retries=2)
         says = ("certificate", "SSL_CERT_FILE")
         Raises(UNREACHED, retryable=False, says=says, hides=("begin with https",)).check(outcome)
-        assert endpoint.settle()
-        assert not endpoint.requests
+        assert server.settle()
+        assert not server.requests
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_certificate_of_another_host_is_not_tried_again(faults, certificate, tls_outcome, mode):
-    other = certificate("elsewhere.example")
-    with faults.endpoint(tls=other.server) as endpoint:
-        outcome = tls_outcome(endpoint.base_url, mode, other, max_retries=2)
-        Raises(UNREACHED, retryable=False, says=("certificate",)).check(outcome)
-        assert not endpoint.requests
-
-
-@pytest.mark.parametrize("mode", ALL_MODES)
+@pytest.mark.parametrize("mode", TWO_MODES)
+@pytest.mark.parametrize("wrong", ["host", "protocol"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_an_old_protocol_is_a_connection_error(faults, certificate, tls_outcome, mode):
-    old = certificate("127.0.0.1")
-    old.server.minimum_version = ssl.TLSVersion.TLSv1
-    old.server.maximum_version = ssl.TLSVersion.TLSv1_1
-    with faults.endpoint(tls=old.server) as endpoint:
-        outcome = tls_outcome(endpoint.base_url, mode, old)
-        Raises(UNREACHED).check(outcome)
+def test_a_server_of_another_host_or_an_old_protocol_is_not_reached(
+    certificate, tls_outcome, wrong, mode
+):
+    other = certificate("elsewhere.example" if wrong == "host" else "127.0.0.1")
+    if wrong == "protocol":
+        other.server.minimum_version = ssl.TLSVersion.TLSv1
+        other.server.maximum_version = ssl.TLSVersion.TLSv1_1
+    with ByteServer(tls=other.server) as server:
+        retries = 2 if wrong == "host" else 0
+        outcome = tls_outcome(server.base_url, mode, other, max_retries=retries)
+        expect = {"retryable": False, "says": ("certificate",)} if wrong == "host" else {}
+        Raises(UNREACHED, **expect).check(outcome)
+        assert not server.requests
 
 
 EOF_HEAD = head(200, {"Connection": "close"}, SSE_TYPE)
+CUT = Raises("StreamInterruptedError", partial="Hel")
+HALF = EOF_HEAD + HEL + LO[:20]
 TLS_CASES = {
-    "a good answer": ((GOOD_ANSWER,), Returns(), JSON_MODES),
-    "a good stream": ((GOOD_STREAM,), Returns(), STREAM_MODES),
+    "a good response": (GOOD_RESPONSE, Returns(), JSON_MODES),
+    "a good stream": (GOOD_STREAM, Returns(), STREAM_MODES),
     "an end without close_notify": (
         (EOF_HEAD + b"".join(EVENTS), Close(rude=True)),
         Returns(),
         STREAM_MODES,
     ),
-    "a cut with close_notify": (
-        (EOF_HEAD + HEL + LO[:20], Pause(0.05), Close()),
-        Raises("StreamInterruptedError", partial="Hel"),
-        STREAM_MODES,
-    ),
-    "a cut without close_notify": (
-        (EOF_HEAD + HEL + LO[:20], Pause(0.05), Close(rude=True)),
-        Raises("StreamInterruptedError", partial="Hel"),
-        STREAM_MODES,
-    ),
-    "a cut without close_notify between events": (
-        (EOF_HEAD + HEL, Pause(0.05), Close(rude=True)),
-        Raises("StreamInterruptedError", partial="Hel"),
-        STREAM_MODES,
-    ),
-    "a reset": (
-        (EOF_HEAD + HEL, Reset()),
-        Raises("StreamInterruptedError", partial="Hel"),
-        STREAM_MODES,
-    ),
-    "silence": ((Hold(),), Raises("APITimeoutError"), ALL_MODES),
+    "a cut with close_notify": ((HALF, Pause(0.05), Close()), CUT, STREAM_MODES),
+    "a cut without close_notify": ((HALF, Pause(0.05), Close(rude=True)), CUT, STREAM_MODES),
+    "a cut between events": ((EOF_HEAD + HEL, Pause(0.05), Close(rude=True)), CUT, STREAM_MODES),
+    "a reset": ((EOF_HEAD + HEL, Reset()), CUT, STREAM_MODES),
+    "silence": (Hold(), Raises("APITimeoutError"), ALL_MODES),
 }
 
 
 @pytest.mark.parametrize(
     ("name", "mode"), [(name, mode) for name, row in TLS_CASES.items() for mode in row[2]]
 )
-def test_faults_over_tls(faults, trusted, tls_outcome, name, mode):
+def test_faults_over_tls(trusted, tls_outcome, name, mode):
     script, expect, _ = TLS_CASES[name]
-    with faults.endpoint(script, tls=trusted.server) as endpoint:
+    with ByteServer(script, tls=trusted.server) as server:
         timeout = 0.4 if name == "silence" else 8.0
-        outcome = tls_outcome(endpoint.base_url, mode, trusted, timeout=timeout)
-        expect.check(outcome)
-        assert endpoint.settle()
+        expect.check(tls_outcome(server.base_url, mode, trusted, timeout=timeout))
+        assert server.settle()
+
+
+def url_of(proxy, scheme="http"):
+    return f"{scheme}://user:hunter2@127.0.0.1:{proxy.port}"
+
+
+@pytest.fixture(params=["http", "https", "socks5"])
+def tunnels(request, trusted, monkeypatch):
+    """The proxy of the environment, which opens tunnels."""
+    tls = trusted.server if request.param == "https" else None
+    greetings = repeat(Socks()) if request.param == "socks5" else ()
+    with ByteServer(rest=Tunnel(), greetings=greetings, tls=tls) as proxy:
+        monkeypatch.setenv("SSL_CERT_FILE", trusted.file)
+        monkeypatch.setenv("HTTPS_PROXY", url_of(proxy, request.param))
+        yield proxy
+
+
+BASIC = "Basic " + base64.b64encode(b"user:hunter2").decode()
+LOGIN = b"\x01\x04user\x07hunter2"
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_a_server_with_tls_is_reached_through_one_tunnel(tunnels, trusted, mode):
+    with ByteServer(tls=trusted.server) as server:
+        assert texts(make_model(server.base_url), mode, 3) == [TEXT] * 3
+        assert server.settle()
+        assert [request.connection for request in server.requests] == [1] * 3
+    assert tunnels.settle()
+    (tunnel,) = tunnels.requests
+    assert tunnel.target == f"127.0.0.1:{server.port}"
+    assert tunnel.headers.get("proxy-authorization") == BASIC or tunnel.body == LOGIN
+    assert KEY not in str(tunnel)
+
+
+@pytest.mark.parametrize("mode", TWO_MODES)
+def test_a_server_that_a_tunnel_does_not_reach_is_an_error(tunnels, mode):
+    with refusing_port() as port:
+        outcome = one_call(f"https://127.0.0.1:{port}/v1", mode)
+    Raises(UNREACHED, says=("127.0.0.1",)).check(outcome)
+    assert tunnels.settle()
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_socks_reaches_a_server_without_tls(caplog, monkeypatch, mode):
+    caplog.set_level(logging.DEBUG)
+    with ByteServer(greetings=repeat(Socks())) as proxy, ByteServer() as server:
+        monkeypatch.setenv("ALL_PROXY", url_of(proxy, "socks5"))
+        assert texts(make_model(server.base_url), mode, 2) == [TEXT] * 2
+        assert server.settle()
+        (tunnel,) = proxy.requests
+        assert (tunnel.target, tunnel.body) == (f"127.0.0.1:{server.port}", LOGIN)
+    assert "setup_socks5_connection" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_socks_without_its_package_says_which_one_is_needed(monkeypatch, mode):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "socksio", None)
+    outcome = one_call("https://behind.invalid/v1", mode)
+    Raises(UNREACHED, says=("ALL_PROXY", "socks5://", "pip install socksio")).check(outcome)
+    assert outcome.error.phase == "proxy"
+
+
+@pytest.mark.parametrize("mode", TWO_MODES)
+def test_a_proxy_that_nobody_vouches_for_is_not_tried_again(certificate, monkeypatch, mode):
+    with ByteServer(rest=Tunnel(), tls=certificate("127.0.0.1").server) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", url_of(proxy, "https"))
+        outcome = one_call("https://behind.invalid/v1", mode, max_retries=2)
+        Raises(UNREACHED, False, ("certificate",), ("hunter2",)).check(outcome)
+        assert not proxy.requests
+
+
+NO_ADDRESS = "must be the address of a proxy"
+BAD_PROXIES = {
+    "socks://user:hunter2@127.0.0.1:7891/": "socks5://",
+    "ftp://user:hunter2@127.0.0.1:1": "http://",
+    "http://user:hunter2@127.0.0.1:nope": NO_ADDRESS,
+    "user:hunter2@a b": NO_ADDRESS,
+}
+
+
+@pytest.mark.parametrize("mode", TWO_MODES)
+@pytest.mark.parametrize(
+    ("proxy", "variable"),
+    [
+        *((proxy, "ALL_PROXY") for proxy in BAD_PROXIES),
+        *(
+            ("ftp://user:hunter2@127.0.0.1:1", x)
+            for x in ("all_proxy", "HTTPS_PROXY", "https_proxy")
+        ),
+    ],
+)
+def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(monkeypatch, mode, proxy, variable):
+    monkeypatch.setenv(variable, proxy)
+    outcome = one_call("https://behind.invalid/v1", mode, max_retries=2)
+    scheme = proxy.partition(":")[0] + "://" if BAD_PROXIES[proxy] != NO_ADDRESS else ""
+    Raises(UNREACHED, False, (variable, scheme, BAD_PROXIES[proxy]), ("hunter2",)).check(outcome)
+    assert outcome.error.phase == "proxy"
+    assert outcome.error.__cause__ is None
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -222,16 +317,18 @@ def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, mode):
     Raises(UNREACHED, says=("proxy",), hides=("hunter2",)).check(outcome)
 
 
+def denial(status):
+    return f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+
+
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("status", [403, 407, 502])
-def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(faults, monkeypatch, mode, status):
-    denial = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
-    with faults.endpoint((denial,)) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{proxy.port}")
+def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(monkeypatch, mode, status):
+    with ByteServer(denial(status)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", url_of(proxy))
         retries = 0 if status == 502 else 2
         outcome = one_call(f"https://tunnel-{status}-{mode}.invalid/v1", mode, max_retries=retries)
-        says = (str(status),)
-        Raises(UNREACHED, status == 502, says=says, hides=("hunter2",)).check(outcome)
+        Raises(UNREACHED, status == 502, (str(status),), ("hunter2",)).check(outcome)
         assert [request.method for request in proxy.requests] == ["CONNECT"], "asked once"
         assert "authorization" not in proxy.requests[0].headers
         assert KEY not in str(proxy.requests)
@@ -239,85 +336,48 @@ def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(faults, monkeypatc
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_proxy_that_never_answers_is_a_timeout(faults, monkeypatch, mode):
-    with faults.endpoint((Hold(),)) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.port}")
-        outcome = one_call(f"https://silent-{mode}.invalid/v1", mode, timeout=0.4)
-        Raises("APITimeoutError", says=("0.4",)).check(outcome)
+@pytest.mark.parametrize("script", [denial(407), Hold()], ids=["407", "silence"])
+def test_a_proxy_that_denies_or_is_silent_is_a_typed_error(monkeypatch, mode, script):
+    silent = isinstance(script, Hold)
+    with ByteServer(script) as proxy:
+        scheme = "https" if silent else "http"
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://127.0.0.1:{proxy.port}")
+        settings = {"timeout": 0.4} if silent else {"max_retries": 2}
+        outcome = one_call(f"{scheme}://denied-{mode}.invalid/v1", mode, **settings)
+        denied = ("BadRequestError", "APIConnectionError", "AimlErnieError")
+        Raises(
+            "APITimeoutError" if silent else denied, silent, ("0.4" if silent else "407",)
+        ).check(outcome)
+        assert len(proxy.requests) == 1
         assert proxy.settle()
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_a_proxy_of_the_environment_is_used(faults, monkeypatch, mode, variable):
-    with faults.endpoint() as proxy:
-        monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.port}")
-        host = f"through-{variable.lower().replace('_', '-')}-{mode}.invalid"
-        Returns().check(one_call(f"http://{host}/v1", mode))
-        assert proxy.requests[0].target == f"http://{host}/v1/chat/completions"
+ENDPOINTS = {
+    "": ("/v1/chat/completions", "/v1/models"),
+    "/proxy/aiml/v1/": ("/proxy/aiml/v1/chat/completions", "/proxy/aiml/v1/models"),
+    "/chat/completions/": ("/chat/completions", "/models"),
+    "/api/v3/chat/completions": ("/api/v3/chat/completions", "/api/v3/models"),
+}
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_407_of_a_plain_proxy_is_typed(faults, monkeypatch, mode):
-    denial = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
-    with faults.endpoint((denial,)) as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        outcome = one_call(f"http://denied-{mode}.invalid/v1", mode, max_retries=2)
-        denied = ("BadRequestError", "APIConnectionError", "AimlErnieError")
-        Raises(denied, retryable=False, says=("407",)).check(outcome)
-        assert len(proxy.requests) == 1
-
-
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_no_proxy_is_kept(faults, monkeypatch, mode):
-    with faults.endpoint() as endpoint, faults.endpoint() as proxy:
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{proxy.port}")
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        Returns().check(one_call(endpoint.base_url, mode))
-        assert not proxy.connections
-
-
-@pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize(
-    ("path", "target"),
-    [
-        ("", "/v1/chat/completions"),
-        ("/", "/v1/chat/completions"),
-        ("/v1", "/v1/chat/completions"),
-        ("/api/v3/", "/api/v3/chat/completions"),
-        ("/chat/completions", "/chat/completions"),
-        ("/chat/completions/", "/chat/completions"),
-        ("/v1/chat/completions", "/v1/chat/completions"),
-        ("/openai/deployments/d/chat/completions", "/openai/deployments/d/chat/completions"),
-    ],
-)
-def test_a_whole_endpoint_is_asked_itself(faults, path, target, mode):
-    with faults.endpoint() as endpoint:
-        base_url = f"http://127.0.0.1:{endpoint.port}{path}"
-        Returns().check(one_call(base_url, mode))
-        # As a setting of a call, and of a copy, the address is read a second time.
-        model = make_model("http://127.0.0.1:9").model_copy(update={"base_url": base_url})
-        Returns().check(outcome_of(model, mode, max_retries=0))
-        Returns().check(outcome_of(make_model("http://127.0.0.1:9"), mode, base_url=base_url))
-        assert {request.target for request in endpoint.requests} == {target}
-
-
-@pytest.mark.parametrize(
-    ("path", "target"),
-    [
-        ("", "/v1/models"),
-        ("/v1/", "/v1/models"),
-        ("/chat/completions", "/models"),
-        ("/chat/completions/", "/models"),
-        ("/api/v3/chat/completions", "/api/v3/models"),
-    ],
-)
-def test_the_models_of_a_whole_endpoint_are_its_sibling(faults, path, target):
-    with faults.endpoint((answer({"data": []}),), (answer({"data": []}),)) as endpoint:
-        base_url = f"http://127.0.0.1:{endpoint.port}{path}"
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_each_form_of_base_url_reaches_one_address(path):
+    completions, models = ENDPOINTS[path]
+    listing = response({"data": []})
+    with ByteServer() as server:
+        base_url = f"http://127.0.0.1:{server.port}{path}"
+        for mode in TWO_MODES:
+            Returns().check(one_call(base_url, mode))
+            # As a setting of a call, and of a copy, the address is read a second time.
+            model = make_model("http://127.0.0.1:9").model_copy(update={"base_url": base_url})
+            Returns().check(outcome_of(model, mode, max_retries=0))
+            Returns().check(outcome_of(make_model("http://127.0.0.1:9"), mode, base_url=base_url))
+        assert {request.target for request in server.requests} == {completions}
+        server.requests.clear()
+        server.play(listing, listing)
         nothing = {"base_url": base_url, "include": (), "endpoint": None}
         assert list_models(**nothing) == asyncio.run(alist_models(**nothing)) == []
-        assert {request.target for request in endpoint.requests} == {target}
+        assert {request.target for request in server.requests} == {models}
 
 
 class OddTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -339,10 +399,3 @@ def test_the_cause_of_an_unexpected_error_is_kept(mode):
     outcome = outcome_of(make_model("http://127.0.0.1:9", **clients), mode)
     Raises(UNREACHED, retryable=False, says=("KeyError", "odd")).check(outcome)
     assert type(outcome.error.__cause__) is KeyError
-
-
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_connection_lost_on_accepting_does_not_stay(faults, mode):
-    with faults.endpoint(greetings=[(Reset(0.0),)]) as endpoint:
-        outcome = play(endpoint, mode, requests=0)
-        Raises(UNREACHED, retryable=True).check(outcome)

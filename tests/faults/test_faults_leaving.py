@@ -1,18 +1,19 @@
-"""Leaving a call half way: whatever the way, its connection is free soon and the next call works."""
+"""Leaving a call, alone and in crowds: its connection is free soon, and the next call works."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
-import sys
+import random
 import threading
+import time
 
-import httpx
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 
-from tests.support.fault_bytes import HEL, LO, frame, unfinished
+from tests.support.byte_server import ByteServer, Drip, Hold, Pause
 from tests.support.fault_outcomes import (
     PROMPT,
     TEXT,
@@ -20,70 +21,34 @@ from tests.support.fault_outcomes import (
     bounded,
     call,
     cancelled,
+    churn,
+    in_threads,
     make_model,
     run_async,
     text_of,
 )
-from tests.support.fault_server import Drip, Hold, Pause
+from tests.support.response_bytes import (
+    FINAL_FRAME,
+    GOOD_RESPONSE,
+    HEL,
+    LO,
+    SSE_HEAD,
+    STOP,
+    TAIL,
+    aiml_error,
+    frame,
+    response,
+    unfinished,
+)
 
-ENDLESS = (unfinished(HEL), Drip((frame(LO),) * 400, 0.02))
-SILENT_AFTER_ONE = (unfinished(HEL), Hold())
-BODIES = {"silent": SILENT_AFTER_ONE, "talking": ENDLESS}
+BODIES = {
+    "silent": (unfinished(HEL), Hold()),
+    "talking": (unfinished(HEL), Drip((frame(LO),) * 400, 0.02)),
+}
 
 
 class OwnError(Exception):
     """Raised by a consumer."""
-
-
-def leave_by_break(model):
-    for _ in model.stream(PROMPT):
-        break
-
-
-def leave_by_closing(model):
-    chunks = model.stream(PROMPT)
-    next(chunks)
-    chunks.close()
-
-
-def leave_by_an_exception(model):
-    def consume():
-        for _ in model.stream(PROMPT):
-            raise OwnError
-
-    with pytest.raises(OwnError):
-        consume()
-
-
-def leave_by_throwing(model):
-    chunks = model.stream(PROMPT)
-    next(chunks)
-    with pytest.raises(KeyboardInterrupt):
-        chunks.throw(KeyboardInterrupt)
-
-
-def leave_by_dropping(model):
-    chunks = model.stream(PROMPT)
-    next(chunks)
-    del chunks
-    gc.collect()
-
-
-def leave_in_a_cycle(model):
-    chunks = model.stream(PROMPT)
-    next(chunks)
-    cycle = [chunks]
-    cycle.append(cycle)
-    del chunks, cycle
-    gc.collect()
-
-
-def leave_in_another_thread(model):
-    chunks = model.stream(PROMPT)
-    next(chunks)
-    thread = threading.Thread(target=chunks.close)
-    thread.start()
-    thread.join()
 
 
 class Raising(BaseCallbackHandler):
@@ -95,209 +60,256 @@ class Raising(BaseCallbackHandler):
         raise OwnError
 
 
-def leave_by_a_callback(model):
+def put_in_cycle(chunks):
+    cycle = [chunks]
+    cycle.append(cycle)
+
+
+def started(model):
+    chunks = model.stream(PROMPT)
+    next(chunks)
+    return chunks
+
+
+def by_break(model):
+    for _ in model.stream(PROMPT):
+        break
+
+
+def by_an_exception(model):
+    with contextlib.suppress(OwnError):
+        for _ in model.stream(PROMPT):
+            raise OwnError
+
+
+def by_throwing(model):
+    with pytest.raises(KeyboardInterrupt):
+        started(model).throw(KeyboardInterrupt)
+
+
+def by_a_callback(model):
     with pytest.raises(OwnError):
         list(model.stream(PROMPT, config={"callbacks": [Raising()]}))
 
 
-SYNC_WAYS = (
-    leave_by_break,
-    leave_by_closing,
-    leave_by_an_exception,
-    leave_by_throwing,
-    leave_by_dropping,
-    leave_in_a_cycle,
-    leave_in_another_thread,
-    leave_by_a_callback,
-)
+SYNC_WAYS = {
+    "break": by_break,
+    "closing": lambda model: started(model).close(),
+    "an exception": by_an_exception,
+    "throwing": by_throwing,
+    "dropping": started,
+    "dropping a cycle": lambda model: put_in_cycle(started(model)),
+    "closing in another thread": lambda model: in_threads(started(model).close),
+    "a callback": by_a_callback,
+}
 
 
 @pytest.mark.parametrize("body", BODIES)
-@pytest.mark.parametrize("leave", SYNC_WAYS, ids=lambda way: way.__name__)
-def test_a_stream_left_half_way_frees_its_connection(faults, leave, body):
-    with faults.endpoint(*[BODIES[body]] * 3) as endpoint, make_model(endpoint.base_url) as model:
-        for _ in range(3):
-            bounded(lambda: leave(model))
-            assert endpoint.settle(within=2.0), f"open {endpoint.open}"
+@pytest.mark.parametrize("way", SYNC_WAYS)
+def test_a_stream_left_half_way_frees_its_connection(way, body):
+    def leave():
+        SYNC_WAYS[way](model)
+        gc.collect()
+
+    with ByteServer(*[BODIES[body]] * 2) as server, make_model(server.base_url) as model:
+        for _ in range(2):
+            bounded(leave)
+            assert server.settle(within=2.0), f"open {server.open}"
         assert text_of(bounded(lambda: call(model, "stream"))) == TEXT
-        assert endpoint.open <= 1
+        assert server.open <= 1
 
 
-def test_a_stream_never_begun_sends_nothing(faults):
-    with faults.endpoint() as endpoint, make_model(endpoint.base_url) as model:
+def test_a_stream_never_begun_sends_nothing():
+    with ByteServer() as server, make_model(server.base_url) as model:
         model.stream(PROMPT).close()
-        assert not endpoint.requests
+        assert not server.requests
 
 
-async def aleave_by_break(model):
+async def astarted(model):
+    chunks = model.astream(PROMPT)
+    await anext(chunks)
+    return chunks
+
+
+async def aby_break(model):
     async for _ in model.astream(PROMPT):
         break
 
 
-async def aleave_by_closing(model):
-    chunks = model.astream(PROMPT)
-    await chunks.__anext__()
-    await chunks.aclose()
-
-
-async def aleave_by_an_exception(model):
-    async def consume():
-        async for _ in model.astream(PROMPT):
-            raise OwnError
-
-    with pytest.raises(OwnError):
-        await consume()
-
-
-async def aleave_by_dropping(model):
-    chunks = model.astream(PROMPT)
-    await chunks.__anext__()
-    del chunks
-    gc.collect()
-
-
-async def aleave_in_a_cycle(model):
-    chunks = model.astream(PROMPT)
-    await chunks.__anext__()
-    cycle = [chunks]
-    cycle.append(cycle)
-    del chunks, cycle
-    gc.collect()
-
-
-async def aleave_by_cancelling(model):
-    await cancelled(acall(model, "astream"), after=0.05)
-
-
-async def aleave_by_a_deadline(model):
-    with pytest.raises(asyncio.TimeoutError):
-        await asyncio.wait_for(acall(model, "astream"), 0.1)
-
-
-async def aleave_in_another_task(model):
-    chunks = model.astream(PROMPT)
-    await asyncio.create_task(chunks.__anext__())
-    await asyncio.create_task(chunks.aclose())
-
-
-async def aleave_in_a_chain(model):
+async def aby_break_of_a_chain(model):
     async for _ in (model | StrOutputParser()).astream(PROMPT):
         break
 
 
-async def aleave_by_timeout_block(model):
+async def aby_an_exception(model):
+    with contextlib.suppress(OwnError):
+        async for _ in model.astream(PROMPT):
+            raise OwnError
+
+
+async def aby_a_timeout_block(model):
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await acall(model, "astream")
 
 
-async def aleave_by_a_callback(model):
+async def aby_closing(model):
+    await (await astarted(model)).aclose()
+
+
+async def aby_dropping_a_cycle(model):
+    put_in_cycle(await astarted(model))
+
+
+async def aby_closing_in_another_task(model):
+    chunks = model.astream(PROMPT)
+    await asyncio.create_task(anext(chunks))
+    await asyncio.create_task(chunks.aclose())
+
+
+async def aby_a_callback(model):
     with pytest.raises(OwnError):
         await acall(model, "astream", config={"callbacks": [Raising()]})
 
 
-ASYNC_WAYS = [
-    aleave_by_break,
-    aleave_by_closing,
-    aleave_by_an_exception,
-    aleave_by_dropping,
-    aleave_in_a_cycle,
-    aleave_by_cancelling,
-    aleave_by_a_deadline,
-    aleave_in_another_task,
-    aleave_in_a_chain,
-    aleave_by_a_callback,
-    *([aleave_by_timeout_block] if sys.version_info >= (3, 11) else []),
-]
+async def aby_cancelling(model):
+    await cancelled(acall(model, "astream"), after=0.05)
+
+
+ASYNC_WAYS = (
+    *(aby_break, aby_break_of_a_chain, aby_an_exception, aby_a_timeout_block),
+    *(aby_closing, astarted, aby_dropping_a_cycle, aby_closing_in_another_task),
+    *(aby_a_callback, aby_cancelling),
+)
 
 
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("leave", ASYNC_WAYS, ids=lambda way: way.__name__)
-def test_an_async_stream_left_half_way_frees_its_connection(faults, leave, body):
-    with faults.endpoint(*[BODIES[body]] * 3) as endpoint:
-        model = make_model(endpoint.base_url)
+def test_an_async_stream_left_half_way_frees_its_connection(leave, body):
+    with ByteServer(*[BODIES[body]] * 2) as server:
+        model = make_model(server.base_url)
 
         async def main():
-            for _ in range(3):
+            for _ in range(2):
                 await leave(model)
                 gc.collect()
-                assert await endpoint.asettle(within=2.0), f"open {endpoint.open}"
+                assert await server.asettle(within=2.0), f"open {server.open}"
             assert text_of(await acall(model, "astream")) == TEXT
-            assert endpoint.open <= 1
+            assert server.open <= 1
 
         bounded(lambda: run_async(main))
-        assert endpoint.settle()
+        assert server.settle()
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_a_loop_that_ends_with_half_read_streams_closes_them_quietly(faults, body):
-    with faults.endpoint(*[BODIES[body]] * 3) as endpoint:
-        model = make_model(endpoint.base_url)
+def test_a_loop_that_ends_with_half_read_streams_closes_them_quietly(body):
+    with ByteServer(*[BODIES[body]] * 3) as server:
+        model = make_model(server.base_url)
         kept = []
 
         async def main():
-            for _ in range(3):
-                kept.append(model.astream(PROMPT))
-                await kept[-1].__anext__()
+            kept.extend([await astarted(model) for _ in range(3)])
 
         bounded(lambda: run_async(main))
-        assert endpoint.settle(within=2.0), f"open {endpoint.open}"
+        assert server.settle(within=2.0), f"open {server.open}"
         assert text_of(call(model, "stream")) == TEXT
 
 
-def test_clients_of_the_user_are_used_and_not_closed(faults):
-    with faults.endpoint() as endpoint, httpx.Client() as sync_client:
-        clients = {"http_client": sync_client, "http_async_client": httpx.AsyncClient()}
+LATER = response(aiml_error(503), 503, {"Retry-After": "30"})
+PHASES = {
+    "before the headers": ("ainvoke", Hold()),
+    "in the headers": ("ainvoke", (GOOD_RESPONSE[:30], Hold())),
+    "in the body": ("ainvoke", (GOOD_RESPONSE[:-40], Hold())),
+    "before the headers of a stream": ("astream", Hold()),
+    "before the first event": ("astream", (SSE_HEAD, Hold())),
+    "after finish_reason": ("astream", (unfinished(HEL, STOP), Hold())),
+    "in the handshake": ("ainvoke", None),
+    "while waiting to try again": ("ainvoke", LATER),
+    "while waiting to try a stream again": ("astream", LATER),
+}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_cancelled_call_frees_its_connection(phase):
+    mode, script = PHASES[phase]
+    tls = script is None
+    with ByteServer(*[script] * (0 if tls else 2), greetings=[Hold()] * (2 * tls)) as server:
+        base_url = server.base_url.replace("http", "https") if tls else server.base_url
+        model = make_model(base_url, max_retries=2)
 
         async def main():
-            async with (
-                clients["http_async_client"],
-                make_model(endpoint.base_url, **clients) as model,
-            ):
-                for mode in ("ainvoke", "astream"):
-                    assert text_of(await acall(model, mode)) == TEXT
-                await model.aclose()
-                assert not clients["http_async_client"].is_closed
-                assert text_of(await acall(model, "ainvoke")) == TEXT
+            for _ in range(2):
+                await cancelled(acall(model, mode), after=0.15)
+                assert await server.asettle(1 if "again" in phase else 0, within=2.0)
+            assert text_of(await acall(make_model(server.base_url), mode)) == TEXT
 
-        with make_model(endpoint.base_url, **clients) as model:
-            for mode in ("invoke", "stream"):
-                assert text_of(call(model, mode)) == TEXT
-        assert not sync_client.is_closed
-        assert endpoint.connections == 1
         bounded(lambda: run_async(main))
-        assert endpoint.connections == 2
+        assert server.settle()
 
 
-def test_streams_collected_at_any_moment_cannot_block_the_pool(faults):
+def slowly(request):
+    if request.wants_stream:
+        return SSE_HEAD, frame(HEL), Pause(0.005), frame(LO + STOP + TAIL) + FINAL_FRAME
+    return GOOD_RESPONSE[:50], Pause(0.005), GOOD_RESPONSE[50:]
+
+
+@pytest.mark.slow
+def test_after_a_churn_of_cancelled_calls_every_connection_is_usable():
+    ended = {"whole": 0, "cancelled": 0}
+    with ByteServer(rest=slowly) as server:
+        model = make_model(server.base_url, max_connections=10, timeout=30.0)
+
+        async def main():
+            await churn(model, 600, random.Random(20261128), ended, chance=0.7, within=0.05)
+            together = await asyncio.wait_for(
+                asyncio.gather(*(acall(model, "astream") for _ in range(10))), 10
+            )
+            assert [text_of(message) for message in together] == [TEXT] * 10
+            assert await server.asettle(10)
+
+        bounded(lambda: run_async(main), 120)
+        assert ended["whole"] + ended["cancelled"] == 600
+        assert ended["cancelled"] > 200, ended
+        assert server.settle()
+
+
+def test_streams_dropped_into_garbage_cycles_by_threads_block_nothing():
+    with ByteServer(rest=slowly) as server:
+        model = make_model(server.base_url, max_connections=10, timeout=30.0)
+
+        def drop():
+            for _ in range(15):
+                put_in_cycle(started(model))
+                gc.collect(0)
+
+        threads = [threading.Thread(target=drop, daemon=True) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + 30
+        while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
+            gc.collect()  # a stream that nobody has collected holds one of the ten connections
+            time.sleep(0.01)
+        assert not [thread for thread in threads if thread.is_alive()]
+        gc.collect()
+        assert text_of(call(model, "stream")) == TEXT
+        model.close()
+        assert server.settle()
+
+
+def test_streams_collected_at_any_moment_cannot_block_the_pool():
     """The collector may run inside the pool's own code, on any thread: no lock may be held there."""
-    script = (unfinished(HEL), Pause(5.0))
-    with faults.endpoint(choose=lambda request: script) as endpoint:
-        model = make_model(endpoint.base_url, max_connections=6)
-        dropped = []
+    with ByteServer(rest=(unfinished(HEL), Pause(5.0))) as server:
+        model = make_model(server.base_url, max_connections=6)
 
         def work():
-            for _ in range(25):
-                leave_in_a_cycle_uncollected(model)
-                dropped.append(1)
+            for _ in range(15):
+                put_in_cycle(started(model))
 
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(6)]
         usual = gc.get_threshold()
         gc.set_threshold(50)
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join(60)
+            in_threads(*[work] * 6)
         finally:
             gc.set_threshold(*usual)
-        assert len(dropped) == 150, "a thread hangs"
         gc.collect()
-        assert endpoint.settle(), f"open {endpoint.open}"
-
-
-def leave_in_a_cycle_uncollected(model):
-    chunks = model.stream(PROMPT)
-    next(chunks)
-    cycle = [chunks]
-    cycle.append(cycle)
+        assert server.settle(), f"open {server.open}"

@@ -6,30 +6,197 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
-from tests.faults.cases_retry import CASES, GOOD, STALE
+from tests.support.byte_server import ByteServer, Close, Hold, Pause, Reset
 from tests.support.fault_outcomes import (
     ALL_MODES,
     JSON_MODES,
+    STREAM_MODES,
     SYNC_MODES,
+    OneOf,
     Outcome,
+    Raises,
     Returns,
     aattempt,
     acall,
     attempt,
-    bounded,
     call,
     check_error,
     make_model,
     outcome_of,
-    run_async,
+    run_in,
     text_of,
 )
-from tests.support.fault_server import Close, Pause
+from tests.support.response_bytes import (
+    DONE,
+    GOOD_RESPONSE,
+    GOOD_STREAM,
+    HEL,
+    LO,
+    aiml_error,
+    as_bytes,
+    completion,
+    event,
+    openai_error,
+    response,
+    stream,
+    unfinished,
+)
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.support.byte_server import Script
+
+
+@dataclass(frozen=True)
+class RetryCase:
+    """The scripts of the tries, the requests that they take, and the outcome."""
+
+    name: str
+    scripts: tuple[Script, ...]
+    expect: Raises | Returns | OneOf
+    requests: int
+    modes: tuple[str, ...] = ALL_MODES
+    settings: Mapping[str, object] = field(default_factory=dict)
+    at_least: float = 0.0
+
+
+def dated(seconds: float) -> str:
+    """An HTTP date that many seconds from the time of import."""
+    return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
+
+
+def status(code: int, message: str = "no luck today", **headers: str) -> bytes:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return response(aiml_error(code, message), code, named)
+
+
+def again(name: str, *scripts: Script, **more: object) -> RetryCase:
+    """Fails so often, then works."""
+    return RetryCase(name, scripts, Returns(), len(scripts) + 1, **more)
+
+
+def gives_up(
+    name: str, script: Script, error: str | tuple, requests: int = 1, **more: object
+) -> RetryCase:
+    """Fails in the same way for ever."""
+    return RetryCase(f"{name}, always", (script,) * 5, Raises(error), requests, **more)
+
+
+INTERNAL, CONNECTION = "InternalServerError", "APIConnectionError"
+HELPFUL = (408, 425, 500, 502, 503, 520, 522, 524, 529, 429)
+HOPELESS = (400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 501)
+ANY = ("AimlErnieError", "BadRequestError", "AuthenticationError", "InsufficientCreditsError",
+       "PermissionDeniedError", "NotFoundError", INTERNAL)  # fmt: skip
+REDIRECT = response("", 307, {"Location": "http://127.0.0.1:9/"})
+BY_STATUS = (
+    *(again(f"{code} once", status(code)) for code in (*HELPFUL, 504)),
+    *(gives_up(f"{code}", status(code), ANY) for code in HOPELESS),
+    again("500 twice", status(500), status(500)),
+    again("mixed", status(503), status(429)),
+    gives_up("500", status(500), INTERNAL, 3),
+    gives_up("429", status(429), "RateLimitError", 3),
+    gives_up("500, no retries", status(500), INTERNAL, 1, settings={"max_retries": 0}),
+    gives_up("500, one retry", status(500), INTERNAL, 2, settings={"max_retries": 1}),
+    gives_up("504, perhaps billed", status(504), INTERNAL, 2),
+    gives_up("no credits", status(403, "You've run out of credits"), "InsufficientCreditsError"),
+    gives_up("free tier", status(429, "Free-tier limit: reached"), "RateLimitError"),
+    gives_up("maintenance", status(500, "The model is under maintenance"), INTERNAL),
+    gives_up("a redirect", REDIRECT, (*ANY, "InvalidResponseError")),
+)
+
+RETRY_AFTER = (
+    again("Retry-After 1", status(429, Retry_After="1"), at_least=1.0),
+    again("Retry-After 1.2 on a 503", status(503, Retry_After="1.2"), at_least=1.2),
+    again("retry-after-ms", status(429, retry_after_ms="700"), at_least=0.7),
+    *(
+        again(f"Retry-After {value}", status(503, Retry_After=value))
+        for value in ("0", "soon", "-5", "nan", dated(-900))
+    ),
+    gives_up("Retry-After above the cap", status(503, Retry_After="61"), INTERNAL),
+    *(
+        gives_up(f"Retry-After {value}", status(429, Retry_After=value), "RateLimitError")
+        for value in ("86400", dated(7200))
+    ),
+    RetryCase(
+        "Retry-After inf",
+        (status(429, Retry_After="inf"), status(429, Retry_After="1e400")),
+        OneOf(Returns(), Raises("RateLimitError")),
+        0,
+    ),
+    again("429 about a quota and a time", status(429, "Quota exceeded", retry_after_ms="1")),
+    gives_up(
+        "429 about funds and a time",
+        response(openai_error("no", "insufficient_quota"), 429, {"retry-after-ms": "1"}),
+        "RateLimitError",
+    ),
+)
+
+BODY = as_bytes(completion())
+LOST = (CONNECTION, "InvalidResponseError")
+CUT_BODY = (response(BODY[:40], length=len(BODY)), Close())
+SOON = {"timeout": 0.4}
+INVALID = "InvalidResponseError"
+LATE = (Pause(4.0), GOOD_RESPONSE)
+ERROR_200 = response(openai_error("overloaded", 503))
+LASTING_200 = response(openai_error("bad request", 400))
+UNKNOWN_OUTCOME = (
+    again("reset once", Reset(0.0)),
+    gives_up("reset", Reset(0.0), CONNECTION, 2),
+    gives_up("closed before the head", Close(), CONNECTION, 2),
+    gives_up("no response", Hold(), "APITimeoutError", 2, settings=SOON),
+    again("late once", LATE, settings={"timeout": 1.5}, modes=JSON_MODES),
+    again("body cut once", CUT_BODY, modes=JSON_MODES),
+    gives_up("body cut", CUT_BODY, LOST, 2, modes=JSON_MODES),
+    gives_up("broken JSON", response(BODY[:40]), INVALID, 2, modes=JSON_MODES),
+    again("empty once", response(b""), modes=JSON_MODES),
+    gives_up("empty", response(b""), INVALID, 2, modes=JSON_MODES),
+    again("an error in a 200 once", ERROR_200, modes=JSON_MODES),
+    gives_up("a lasting error in a 200", LASTING_200, "BadRequestError", 1, modes=JSON_MODES),
+)
+
+IN_WORDS = b"event: error\ndata: out of memory\n\n"
+FIRST_EVENTS = {
+    "an error": event(openai_error("overloaded", 503)),
+    "the API's error": event(aiml_error(500)),
+    "an error in words": IN_WORDS,
+    "an error of invalid JSON": event(b'{"error": "the "x" died"}'),
+    "only [DONE]": DONE,
+}
+STREAM_FAILURES = {
+    "an error as the first event": (stream(event(aiml_error(503))), INTERNAL, 3),
+    "a lasting error as the first event": (stream(event(aiml_error(400))), "BadRequestError", 1),
+    "an empty stream": (stream(), (INVALID, "StreamInterruptedError"), 3),
+    "reset before the first event": ((unfinished(), Reset()), (*LOST, "StreamInterruptedError"), 2),
+    "no first event": ((unfinished(), Hold()), "APITimeoutError", 2),
+    "cut after the first event": ((unfinished(HEL), Close()), "StreamInterruptedError", 1),
+    "reset after the first event": ((unfinished(HEL), Reset()), "StreamInterruptedError", 1),
+    "an error after the first event": (stream(HEL, event(aiml_error(503))), INTERNAL, 1),
+    "an error in words after the first event": (stream(HEL, IN_WORDS), INTERNAL, 1),
+    "broken JSON after the first event": (stream(HEL, event("{"), LO), INVALID, 1),
+    "a stall after the first event": ((unfinished(HEL), Hold()), "APITimeoutError", 1),
+}
+STREAMS = (
+    *(again(f"{x} first", stream(data), modes=STREAM_MODES) for x, data in FIRST_EVENTS.items()),
+    again("an empty stream once", stream(), modes=STREAM_MODES),
+    again("comments, then a reset", (unfinished(b": ping\n\n"), Reset()), modes=STREAM_MODES),
+    *(
+        gives_up(
+            name, *row, modes=STREAM_MODES, settings=SOON if row[1] == "APITimeoutError" else {}
+        )
+        for name, row in STREAM_FAILURES.items()
+    ),
+)
+
+CASES = (*BY_STATUS, *RETRY_AFTER, *UNKNOWN_OUTCOME, *STREAMS)
 ASYNC_EVERY = 8
 """Every so many cases run async, too: the policy is one, and the sync loop is generated."""
 
@@ -51,38 +218,32 @@ class Retries(BaseCallbackHandler):
         self.told += 1
 
 
-def run(endpoint, case, mode):
+def run(server, case, mode):
     told = Retries()
     settings = {"max_retries": 2, "client_request_id": None, "callbacks": [told], **case.settings}
-    model = make_model(endpoint.base_url, **settings)
-
-    return outcome_of(model, mode, seconds=60), told
+    return outcome_of(make_model(server.base_url, **settings), mode, seconds=60), told
 
 
 @pytest.fixture(scope="module")
-def outcomes(faults):
+def outcomes():
     """All cases at once: each mostly waits."""
     with ExitStack() as stack, ThreadPoolExecutor(24, "retries") as pool:
-        endpoints = [stack.enter_context(faults.endpoint(*case.scripts)) for case, _ in RUNS]
-        futures = [
-            pool.submit(run, endpoint, case, mode)
-            for endpoint, (case, mode) in zip(endpoints, RUNS, strict=True)
-        ]
-        yield {
-            (case.name, mode): (endpoint, future)
-            for endpoint, future, (case, mode) in zip(endpoints, futures, RUNS, strict=True)
-        }
+        found = {}
+        for case, mode in RUNS:
+            server = stack.enter_context(ByteServer(*case.scripts))
+            found[case.name, mode] = server, pool.submit(run, server, case, mode)
+        yield found
 
 
 @pytest.mark.parametrize(
     ("case", "mode"), [pytest.param(c, m, id=f"{c.name} [{m}]") for c, m in RUNS]
 )
 def test_a_fault_is_tried_again_as_the_policy_says(outcomes, case, mode):
-    endpoint, future = outcomes[case.name, mode]
+    server, future = outcomes[case.name, mode]
     outcome, retries = future.result(90)
     case.expect.check(outcome)
     check_error(outcome.error)
-    seen = endpoint.requests
+    seen = server.requests
     if case.requests:
         assert len(seen) == case.requests
     # Core's `stream` and `astream` hand no run manager to the model, so nobody can be told there.
@@ -90,48 +251,57 @@ def test_a_fault_is_tried_again_as_the_policy_says(outcomes, case, mode):
     assert outcome.seconds >= case.at_least
     assert len({request.body for request in seen}) == 1, "the tries differ"
     assert len({request.headers["x-client-request-id"] for request in seen}) == 1
-    assert endpoint.settle(), "a connection is left"
+    assert server.settle(), "a connection is left"
+
+
+STALE = {
+    "reused": ((), (), 2, 1),
+    "closed while idle": ((Pause(0.05), Close()), (), 2, 2),
+    "reset while idle": ((Reset(0.05),), (), 2, 2),
+    "closed on the second request": ((), (Close(),), 3, 2),
+    "reset on the second request": ((), (Reset(0.0),), 3, 2),
+    "junk while idle": ((Pause(0.02), b"junk\r\n"), (), 2, 2),
+}
+"""What follows the first response, scripts for the second request; requests, connections."""
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("case", STALE, ids=lambda case: case.name)
-def test_a_kept_connection_that_went_stale_costs_nothing(faults, case, mode):
-    good = GOOD["sse" if "stream" in mode else "json"]
-    scripts = [(good, *case.first), *([case.second] if case.second else [])]
-    with faults.endpoint(*scripts) as endpoint:
-        model = make_model(endpoint.base_url)
+@pytest.mark.parametrize("name", STALE)
+def test_a_kept_connection_that_went_stale_costs_nothing(name, mode):
+    idle, second, requests, connections = STALE[name]
+    good = GOOD_STREAM if "stream" in mode else GOOD_RESPONSE
+    with ByteServer((good, *idle), *second) as server:
+        model = make_model(server.base_url)
         gone = threading.Event()
 
         def sync():
             with model:
                 assert text_of(call(model, mode)) == "Hello"
-                gone.wait(0.3 if case.first else 0)
+                gone.wait(0.3 if idle else 0)
                 return attempt(model, mode)
 
         async def main():
             async with model:
                 assert text_of(await acall(model, mode)) == "Hello"
-                gone.wait(0.3 if case.first else 0)
+                gone.wait(0.3 if idle else 0)
                 return await aattempt(model, mode)
 
-        outcome: Outcome = bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
-        case.expect.check(outcome)
-        assert len(endpoint.requests) == case.requests
-        assert endpoint.connections == case.connections
+        outcome: Outcome = run_in(mode, sync, main)
+        Returns().check(outcome)
+        assert (len(server.requests), server.connections) == (requests, connections)
 
 
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
-def test_one_more_try_is_enough_when_every_kept_connection_is_stale(faults, mode):
-    """A server that restarted behind its balancer: none of three kept connections answers again."""
-    asked: dict[int, int] = {}
+def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
+    """A server that restarted behind its balancer: none of three kept connections responds again."""
 
     def once_each(request):
-        asked[request.connection] = asked.get(request.connection, 0) + 1
-        is_stale = request.connection <= 3 and asked[request.connection] > 1
-        return (Close(),) if is_stale else (Pause(0.3), GOOD["json"])
+        earlier = [r.connection for r in server.requests[:-1]]
+        is_stale = request.connection <= 3 and request.connection in earlier
+        return Close() if is_stale else (Pause(0.3), GOOD_RESPONSE)
 
-    with faults.endpoint(choose=once_each) as endpoint:
-        model = make_model(endpoint.base_url)
+    with ByteServer(rest=once_each) as server:
+        model = make_model(server.base_url)
 
         def sync():
             with ThreadPoolExecutor(3) as pool:
@@ -143,7 +313,5 @@ def test_one_more_try_is_enough_when_every_kept_connection_is_stale(faults, mode
             await asyncio.gather(*(acall(model, mode) for _ in range(3)))
             return await aattempt(model, mode)
 
-        outcome = bounded((lambda: run_async(main)) if mode[0] == "a" else sync)
-        Returns().check(outcome)
-        assert endpoint.connections == 4
-        assert len(endpoint.requests) == 5
+        Returns().check(run_in(mode, sync, main))
+        assert (len(server.requests), server.connections) == (5, 4)

@@ -2,72 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-import pickle
+from types import SimpleNamespace
 
 import httpx
 import httpx2
 import pytest
-from langchain_core.load import dumpd, dumps
 from langchain_core.tracers.base import BaseTracer
 
-from tests.support.fault_bytes import (
-    DONE,
-    GOOD_ANSWER,
-    HEL,
-    KEY,
-    aiml_error,
-    answer,
-    event,
-    openai_error,
-    stream,
-    unfinished,
-)
+from langchain_aimlernie import alist_models, errors, list_models
+from tests.support.byte_server import ByteServer, Close, Hold, Reset
 from tests.support.fault_outcomes import (
     ALL_MODES,
     HEADER_SECRET,
     HEADERS,
     STREAM_MODES,
     SYNC_MODES,
+    acall,
+    bounded,
+    check_frames,
     check_secrets,
     make_model,
     outcome_of,
     own_client_outcome,
     play,
+    run_async,
 )
-from tests.support.fault_server import Close, Hold, Reset
+from tests.support.response_bytes import (
+    DONE,
+    GOOD_RESPONSE,
+    HEL,
+    KEY,
+    aiml_error,
+    event,
+    openai_error,
+    response,
+    stream,
+    unfinished,
+)
 
 ECHOES = {
-    "the API's message": answer(aiml_error(401, f"Bad key {KEY}"), 401),
-    "the authorization header": answer(aiml_error(401, f"Got 'Bearer {KEY}'"), 401),
-    "OpenAI's message": answer(openai_error(f"Incorrect API key provided: {KEY}", "invalid"), 401),
-    "the code": answer(openai_error("no", KEY), 400),
-    "a path": answer(aiml_error(400) | {"path": f"/v1?key={KEY}"}, 400),
-    "the request id": answer(aiml_error(400) | {"requestId": KEY}, 400),
-    "a key of the body": answer({"message": "no", KEY: KEY}, 400),
-    "a deep place of the body": answer({"error": {"message": "no", "meta": [{"k": [KEY]}]}}, 500),
-    "HTML": answer(f"<html>{KEY}</html>", 502, content_type="text/html"),
-    "plain text": answer(f"denied: {KEY}", 403, content_type="text/plain"),
-    "a cut body": answer('{"message": "' + KEY, 500),
-    "a long body, at the place where it is clipped": answer(
+    "the API's message": response(aiml_error(401, f"Bad key {KEY}"), 401),
+    "a deep place of the body": response({"error": {"message": "no", "meta": [{"k": [KEY]}]}}, 500),
+    "HTML": response(f"<html>{KEY}</html>", 502, content_type="text/html"),
+    "a long body, at the place where it is clipped": response(
         "x" * 480 + KEY * 40, 500, content_type="text/plain"
     ),
-    "a long body, at 8 KiB": answer("x" * (8192 - 10) + KEY, 500, content_type="text/plain"),
-    "JSON escapes": answer(json.dumps({"message": KEY}).replace("sk-", "\\u0073k-").encode(), 400),
-    "headers": answer(
+    "a long body, at 8 KiB": response("x" * (8192 - 10) + KEY, 500, content_type="text/plain"),
+    "headers": response(
         aiml_error(429), 429, {"x-debug-auth": KEY, "x-aimlapi-key": KEY, "server": KEY}
     ),
-    "known headers": answer(
+    "known headers": response(
         aiml_error(429), 429, {"x-request-id": KEY, "x-client-request-id": KEY}
     ),
-    "the address of a redirect": answer("", 307, {"Location": f"http://evil.invalid/?k={KEY}"}),
-    "the host of a redirect": answer("", 307, {"Location": f"http://{KEY}.evil.invalid/"}),
-    "a 200 that is an error": answer(openai_error(f"bad key {KEY}", 401)),
-    "a 200 that is HTML": answer(f"<html>{KEY}</html>", content_type="text/html"),
-    "a 200 that is no JSON": answer(f"{{'{KEY}': "),
-    "a 200 of another shape": answer({"choices": KEY}),
-    "a 200 with a message of another shape": answer({"choices": [{"message": KEY}]}),
+    "the host of a redirect": response("", 307, {"Location": f"http://{KEY}.evil.invalid/"}),
+    "a 200 that is an error": response(openai_error(f"bad key {KEY}", 401)),
+    "a 200 that is HTML": response(f"<html>{KEY}</html>", content_type="text/html"),
+    "a 200 that is no JSON": response(f"{{'{KEY}': "),
+    "a 200 of another shape": response({"choices": KEY}),
+    "a 200 with a message of another shape": response({"choices": [{"message": KEY}]}),
     "no HTTP": (f"{KEY} what\r\n\r\n".encode(), Close()),
     "a bad header line": (f"HTTP/1.1 200 OK\r\n{KEY}\0: x\r\n\r\n".encode(), Close()),
     "a bad length": (f"HTTP/1.1 200 OK\r\nContent-Length: {KEY}\r\n\r\n".encode(), Close()),
@@ -87,120 +82,61 @@ STREAM_ECHOES = {
 }  # fmt: skip
 
 
-def scripts():
-    for name, script in {**ECHOES, **STREAM_ECHOES}.items():
-        modes = SYNC_MODES if name in ECHOES else ("stream",)
-        if name in ("the API's message", "an error event later"):
-            modes = ALL_MODES if name in ECHOES else STREAM_MODES
-        for mode in modes:
-            yield pytest.param(
-                (script,) if isinstance(script, bytes) else script, mode, id=f"{name} [{mode}]"
-            )
+def runs():
+    for name, script in (ECHOES | STREAM_ECHOES).items():
+        all_modes = ALL_MODES if name in ECHOES else STREAM_MODES
+        in_async = name in ("the API's message", "an error event later")
+        for mode in all_modes:
+            if in_async or mode in (SYNC_MODES if name in ECHOES else ("stream",)):
+                yield pytest.param(script, mode, id=f"{name} [{mode}]")
 
 
-@pytest.mark.parametrize(("script", "mode"), list(scripts()))
-def test_a_server_that_echoes_the_key_cannot_put_it_into_an_error_or_a_log(
-    faults, caplog, script, mode
-):
+@pytest.mark.parametrize(("script", "mode"), list(runs()))
+def test_a_server_that_echoes_the_key_puts_it_into_no_error_or_log(caplog, script, mode):
     caplog.set_level(logging.DEBUG)
-    with faults.endpoint(script) as endpoint:
-        outcome = play(endpoint, mode, timeout=2.0)
+    with ByteServer(script) as server:
+        outcome = play(server, mode, timeout=2.0)
         assert outcome.error is not None
         check_secrets(outcome.error)
     assert "receive_response_headers" in caplog.text
     assert KEY not in caplog.text
 
 
-@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_client_of_the_user_logs_no_key_that_the_server_echoes(faults, caplog, library, mode):
-    caplog.set_level(logging.DEBUG)
-    with faults.endpoint((ECHOES["headers"],)) as endpoint:
-        own_client_outcome(endpoint.base_url, mode, library=library)
-    assert f'POST {endpoint.base_url}/chat/completions "HTTP/1.1 429' in caplog.text
-    assert "receive_response_headers" in caplog.text
-    assert KEY not in caplog.text
+ECHO_HEADERS = {"x-debug-auth": KEY, "X-Echo": HEADER_SECRET}
 
 
 @pytest.mark.parametrize("library", [None, httpx, httpx2], ids=["ours", "httpx", "httpx2"])
-@pytest.mark.parametrize("mode", SYNC_MODES)
-def test_no_log_shows_a_header_of_the_user_that_the_server_echoes(faults, caplog, library, mode):
+@pytest.mark.parametrize("mode", ALL_MODES)
+def test_no_log_shows_a_secret_in_the_headers_of_a_response(caplog, library, mode):
     caplog.set_level(logging.DEBUG)
-    echo = answer(aiml_error(400), 400, headers={"X-Echo": HEADER_SECRET})
-    with faults.endpoint((echo,)) as endpoint:
+    with ByteServer(response(aiml_error(400), 400, ECHO_HEADERS)) as server:
         if library is None:
-            play(endpoint, mode)
+            play(server, mode)
         else:
-            own_client_outcome(endpoint.base_url, mode, library=library)
-        assert endpoint.requests[0].headers["x-tenant-token"] == HEADER_SECRET
+            own_client_outcome(server.base_url, mode, library=library)
+        assert server.requests[0].headers["x-tenant-token"] == HEADER_SECRET
     assert "receive_response_headers" in caplog.text
+    assert KEY not in caplog.text
     assert HEADER_SECRET not in caplog.text
 
 
 @pytest.mark.parametrize("mode", SYNC_MODES)
-@pytest.mark.parametrize("how", ["a bare text", "a message"])
-def test_headers_of_the_user_are_secrets_too(faults, how, mode):
-    body = HEADER_SECRET if how == "a bare text" else aiml_error(400, f"token {HEADER_SECRET}")
-    with faults.endpoint((answer(body, 400),)) as endpoint:
-        outcome = play(endpoint, mode, default_headers=HEADERS)
+@pytest.mark.parametrize("body", [HEADER_SECRET, aiml_error(400, f"token {HEADER_SECRET}")])
+def test_headers_of_the_user_are_secrets_too(body, mode):
+    with ByteServer(response(body, 400)) as server:
+        outcome = play(server, mode)
         check_secrets(outcome.error, HEADER_SECRET)
-        assert endpoint.requests[0].headers["x-tenant-token"] == HEADER_SECRET
+        assert server.requests[0].headers["x-tenant-token"] == HEADER_SECRET
 
 
 FAULTS = {
-    "good": (GOOD_ANSWER,),
-    "500": (answer(aiml_error(500), 500),),
-    "reset": (Reset(0.0),),
-    "late": (Hold(),),
-    "broken": (answer("{"),),
+    "good": GOOD_RESPONSE,
+    "500": response(aiml_error(500), 500),
+    "reset": Reset(0.0),
+    "late": Hold(),
+    "broken": response("{"),
     "cut": (unfinished(HEL), Close()),
 }
-
-
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_logs_at_debug_show_neither_key_nor_headers_nor_prompt(faults, caplog, mode):
-    caplog.set_level(logging.DEBUG)
-    for name, script in FAULTS.items():
-        with faults.endpoint(script, script) as endpoint:
-            model = make_model(
-                endpoint.base_url,
-                timeout=0.4,
-                default_headers=HEADERS,
-                max_retries=int(name == "500"),
-            )
-            prompt = "a private question"
-            outcome_of(model, mode, prompt)
-    shown = [
-        (record.getMessage(), repr(record.args), str(record.exc_info), record.exc_text or "")
-        for record in caplog.records
-    ]
-    text = repr(shown)
-    for secret in (KEY, HEADER_SECRET, "a private question"):
-        assert secret not in text
-        assert secret not in caplog.text
-
-
-def test_nothing_that_shows_the_model_shows_its_secrets():
-    model = make_model("http://127.0.0.1:9/v1", default_headers=HEADERS)
-    shown = {
-        "repr": repr(model),
-        "str": str(model),
-        "model_dump": repr(model.model_dump()),
-        "model_dump_json": model.model_dump_json(),
-        "dumps": dumps(model),
-        "dumpd": repr(dumpd(model)),
-        "identifying params": repr(model._identifying_params),
-        "params": repr(model._get_invocation_params()),
-        "ls params": repr(model._get_ls_params()),
-        "asdict": repr(model.asdict()),
-        "bound": repr(model.bind(temperature=1.0)),
-        "vars": repr(vars(model)),
-    }
-    leaks = [(how, s) for how, text in shown.items() for s in (KEY, HEADER_SECRET) if s in text]
-    leaks = [(how, secret) for how, secret in leaks if (how, secret) != ("vars", HEADER_SECRET)]
-    assert not leaks
-    loaded = pickle.loads(pickle.dumps(model))
-    assert loaded.api_key.get_secret_value() == KEY
 
 
 class Everything(BaseTracer):
@@ -211,33 +147,82 @@ class Everything(BaseTracer):
         self.seen: list[str] = []
 
     def _persist_run(self, run):
-        self.seen.append(
-            repr(run) + json.dumps(run.dict() if hasattr(run, "dict") else vars(run), default=repr)
-        )
+        self.seen.append(repr(run) + json.dumps(run.dict(), default=repr))
 
 
-@pytest.mark.parametrize("mode", SYNC_MODES)
+@pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_traces_show_no_secrets(faults, fault, mode):
-    with faults.endpoint(FAULTS[fault]) as endpoint:
-        tracer = Everything()
-        model = make_model(
-            endpoint.base_url, default_headers=HEADERS, timeout=0.4, callbacks=[tracer]
-        )
-        outcome_of(model, mode, api_key=KEY)
-        assert tracer.seen
-        assert KEY not in "".join(tracer.seen)
-        assert HEADER_SECRET not in "".join(tracer.seen)
+def test_logs_and_traces_show_neither_key_nor_headers_nor_in_logs_the_prompt(caplog, fault, mode):
+    caplog.set_level(logging.DEBUG)
+    tracer = Everything()
+    settings = {"timeout": 0.4, "max_retries": int(fault == "500"), "callbacks": [tracer]}
+    with ByteServer(FAULTS[fault], FAULTS[fault]) as server:
+        model = make_model(server.base_url, default_headers=HEADERS, **settings)
+        outcome_of(model, mode, "a private question", api_key=KEY)
+    assert tracer.seen
+    logs = caplog.text + repr([(r.getMessage(), r.args, r.exc_info) for r in caplog.records])
+    for secret in (KEY, HEADER_SECRET):
+        assert secret not in "".join(tracer.seen) + logs
+    assert "a private question" not in logs
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_redirect_carries_nothing_anywhere(faults, status, mode):
-    with faults.endpoint() as elsewhere:
-        hop = answer("", status, {"Location": f"{elsewhere.base_url}/chat/completions"})
-        with faults.endpoint((hop,)) as endpoint:
-            outcome = play(endpoint, mode, default_headers=HEADERS)
-            assert outcome.error is not None
-            assert outcome.error.is_retryable is False
-        assert not elsewhere.connections
+def test_the_checks_find_a_secret_in_any_frame_of_the_chain_and_in_any_attribute():
+    def fail(key):
+        raise ValueError
+
+    def fail_later():
+        try:
+            fail(KEY)
+        except ValueError as error:
+            error.body = [{"a": SimpleNamespace(b=(KEY.encode(),))}]
+            raise RuntimeError from None
+
+    with pytest.raises(RuntimeError) as caught:
+        fail_later()
+    with pytest.raises(AssertionError, match="key = 'sk-"):
+        check_frames(caught.value)
+    with pytest.raises(AssertionError, match="can be reached"):
+        check_secrets(caught.value)
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("key", [KEY, f"{KEY}\n{KEY}"], ids=["a good key", "a bad key"])
+def test_no_frame_shows_the_key_of_a_list_of_models_that_cannot_be_had(key, is_async):
+    keys = [key]
+    raises = pytest.raises((errors.InternalServerError, ValueError))
+
+    def get():
+        settings = {"base_url": server.base_url, "max_retries": 0}
+        with raises as caught:
+            if is_async:
+                asyncio.run(alist_models(api_key=keys.pop(), **settings))
+            else:
+                list_models(api_key=keys.pop(), **settings)
+        return caught.value
+
+    with ByteServer(response(aiml_error(500), 500)) as server:
+        error = bounded(get)
+    assert isinstance(error, errors.InternalServerError) == (key == KEY)
+    check_frames(error)
+
+
+@pytest.mark.parametrize("own_client", [False, True], ids=["shared", "own client"])
+@pytest.mark.parametrize(
+    ("mode", "script"),
+    [("ainvoke", Hold()), ("astream", Hold()), ("astream", (unfinished(HEL), Hold()))],
+    ids=["ainvoke", "astream", "astream in the middle"],
+)
+def test_no_frame_shows_a_secret_of_a_call_that_is_cancelled(mode, script, own_client):
+    async def main():
+        async with httpx.AsyncClient() as client:
+            own = {"http_async_client": client} if own_client else {}
+            model = make_model(server.base_url, default_headers=HEADERS, **own)
+            with pytest.raises(TimeoutError) as caught:
+                await asyncio.wait_for(acall(model, mode), 0.1)
+            return caught.value
+
+    with ByteServer(script) as server:
+        error = bounded(lambda: run_async(main))
+        assert server.requests[0].headers["x-tenant-token"] == HEADER_SECRET
+    check_frames(error)

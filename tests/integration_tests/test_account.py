@@ -22,7 +22,8 @@ from langchain_aimlernie.errors import (
     RateLimitError,
 )
 from langchain_aimlernie.testing import ErnieServer
-from tests.support.raw_server import RawServer, answer, replies
+from tests.support.byte_server import ByteServer
+from tests.support.response_bytes import plain_response
 
 KEY = "sk-0123456789abcdef"
 PATHS = {
@@ -98,7 +99,7 @@ def call(request):
 
 def serving(body):
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return RawServer(replies(answer(data, content_type="application/json")))
+    return ByteServer(rest=plain_response(data, content_type="application/json"))
 
 
 @pytest.fixture
@@ -427,7 +428,7 @@ def test_a_body_with_more_or_fewer_values_is_accepted(name, body):
 )
 def test_error_statuses_raise_the_packages_errors(call, status, error):
     body = json.dumps({"message": f"no, {KEY} must not", "requestId": "r-1"}).encode()
-    with RawServer(replies(answer(body, status=status))) as server:
+    with ByteServer(rest=plain_response(body, status=status)) as server:
         for name in PATHS:
             with pytest.raises(error) as caught:
                 call(name, base_url=server.base_url, api_key=KEY, max_retries=0)
@@ -468,7 +469,7 @@ def assert_hidden(error):
 
 def test_a_transient_failure_is_retried(call):
     body = json.dumps(BALANCE).encode()
-    with RawServer(replies(answer(status=503), answer(body))) as server:
+    with ByteServer(plain_response(status=503), rest=plain_response(body)) as server:
         assert call("balance", base_url=server.base_url).currency == "USD"
 
 
@@ -480,7 +481,7 @@ def test_a_server_that_does_not_respond_times_out(call):
 def test_an_account_that_did_not_change_is_not_cached(call):
     """Frameworks add ETags by themselves."""
     body = json.dumps(BALANCE).encode()
-    with RawServer(replies(answer(body, etag='W/"1"'))) as server:
+    with ByteServer(rest=plain_response(body, etag='W/"1"')) as server:
         for _ in range(2):
             call("balance", base_url=server.base_url)
     assert not [request for request in server.requests if "if-none-match" in request.headers]

@@ -18,6 +18,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,10 +27,20 @@ import pytest
 
 from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 from langchain_aimlernie.errors import APIConnectionError
-from tests.support.raw_server import GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
+from tests.support.byte_server import ByteServer, Close, Hold, Pause
+from tests.support.response_bytes import (
+    DONE,
+    FINAL_FRAME,
+    event,
+    frame,
+    response,
+    unfinished,
+)
 from tests.support.sync_async import LONG, MODES, Texts, call_to, keep, on, outcomes
 
 ROOT = Path(__file__).parents[2]
+GOOD = response(b"{}")
+ONE, TWO = event(b"one"), event(b"two")
 
 
 def descriptors():
@@ -41,18 +52,9 @@ def descriptors():
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
 
 
-def slow(seconds):
-    def serve(wire):
-        while wire.request():
-            time.sleep(seconds)
-            wire.send(GOOD)
-
-    return serve
-
-
 @pytest.fixture
 def server():
-    with RawServer(replies(GOOD)) as server:
+    with ByteServer(rest=GOOD) as server:
         yield server
 
 
@@ -65,11 +67,8 @@ def test_one_connection_serves_calls_one_after_the_other(mode, server):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_connection_that_the_server_gives_up_is_not_used_again(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(answer(connection="close"))
-
-    with RawServer(serve) as server:
+    closing = response(b"{}", headers={"Connection": "close"})
+    with ByteServer(rest=(closing, Close())) as server:
         call = call_to(server, max_retries=0)
         assert [body for _, body in outcomes(mode, on(server), *[call] * 3)] == [b"{}"] * 3
         assert server.connections == 3
@@ -100,7 +99,7 @@ def test_a_call_shows_no_secret(server):
 
 
 def test_threads_wait_for_their_turn():
-    with RawServer(slow(0.02)) as server:
+    with ByteServer(rest=(Pause(0.02), GOOD)) as server:
         transport = Transport(on(server, max_connections=3))
         with ThreadPoolExecutor(20) as threads:
             found = list(threads.map(lambda _: transport.send(call_to(server), keep), range(60)))
@@ -121,7 +120,7 @@ def test_tasks_are_served_in_the_order_in_which_they_came():
         await asyncio.gather(*map(one, range(30)))
         await transport.close()
 
-    with RawServer(replies(GOOD)) as server:
+    with ByteServer(rest=GOOD) as server:
         asyncio.run(main(server))
         assert [int(request.body) for request in server.requests] == list(range(30))
     assert order == list(range(30))
@@ -136,7 +135,7 @@ def test_waiting_for_a_connection_is_on_no_clock():
         await asyncio.gather(*(transport.send(call, keep) for _ in range(30)))
         await transport.close()
 
-    with RawServer(slow(0.1)) as server:
+    with ByteServer(rest=(Pause(0.1), GOOD)) as server:
         asyncio.run(main(server))
         assert len(server.requests) == 30
 
@@ -149,23 +148,20 @@ def test_six_hundred_calls_over_a_hundred_connections_all_succeed():
         assert len(found) == 600
         await transport.close()
 
-    with RawServer(slow(0.05)) as server:
+    with ByteServer(rest=(Pause(0.05), GOOD)) as server:
         asyncio.run(main(server))
         assert server.connections <= 100
 
 
 @needs_proc
 def test_cancelling_loses_no_connection():
-    def serve(wire):
-        chance = random.Random(wire.number)
-        while wire.request():
-            time.sleep(chance.random() * 0.01)
-            wire.send(SSE_HEAD + frame(b"data: one\n\n"))
-            time.sleep(chance.random() * 0.01)
-            wire.send(frame(b"data: two\n\n") + frame(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+    chance = random.Random(7)
+
+    def slowly(_):
+        first, second = (Pause(chance.random() * 0.01) for _ in "12")
+        return first, unfinished(ONE), second, frame(TWO + DONE) + FINAL_FRAME
 
     async def main(server):
-        chance = random.Random(7)
         transport = AsyncTransport(on(server, max_connections=10))
         call = call_to(server)
         cancelled = 0
@@ -193,32 +189,28 @@ def test_cancelling_loses_no_connection():
         await transport.close()
         return cancelled
 
-    before = descriptors()
-    with RawServer(serve) as server:
+    with ByteServer(rest=slowly) as server:
+        before = descriptors()
         assert asyncio.run(main(server)) > 100
         assert server.settle()
-    assert descriptors() <= before
+        assert descriptors() <= before
 
 
 @pytest.mark.parametrize("moment", ["queued", "head", "retry"])
 def test_a_call_can_be_cancelled_while_it_waits_for(moment):
     answered = False
+    later = response(b"", 503, {"Retry-After": "30"})
 
-    def serve(wire):
-        while request := wire.request():
-            if answered:
-                wire.send(GOOD)
-                continue
-            if moment == "retry":
-                wire.send(b"HTTP/1.1 503 X\r\ncontent-length: 0\r\nretry-after: 30\r\n\r\n")
-            assert request
-            wire.hold()
+    def script(_):
+        if answered:
+            return GOOD
+        return (later, Hold()) if moment == "retry" else Hold()
 
     async def main(server):
         connection = on(server, max_connections=1)
         transport = AsyncTransport(connection)
         first = asyncio.create_task(transport.send(call_to(server, max_retries=1), keep))
-        assert await asyncio.to_thread(server.asked, 1)
+        assert await asyncio.to_thread(server.received, 1)
         second = asyncio.create_task(transport.send(call_to(server), keep))
         await asyncio.sleep(0.05)
         for task in (second, first) if moment == "queued" else (first, second):
@@ -230,7 +222,7 @@ def test_a_call_can_be_cancelled_while_it_waits_for(moment):
         assert await transport.send(call_to(server), keep), "the only connection is free again"
         await transport.close()
 
-    with RawServer(serve) as server:
+    with ByteServer(rest=script) as server:
         asyncio.run(main(server))
         assert server.settle()
 
@@ -293,14 +285,7 @@ def test_an_idle_connection_is_closed_after_its_time(server):
 
 
 def test_closing_leaves_the_calls_of_others_alone():
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b"data: one\n\n"))
-        time.sleep(0.2)
-        wire.send(frame(b"data: two\n\n") + frame(b"data: [DONE]\n\n") + b"0\r\n\r\n")
-        wire.request()
-
-    with RawServer(serve) as server:
+    with ByteServer((unfinished(ONE), Pause(0.2), frame(TWO + DONE) + FINAL_FRAME)) as server:
         mine, other = Transport(on(server)), Transport(on(server))
         stream = other.stream(call_to(server), Texts)
         assert next(stream) == "one"
@@ -327,11 +312,6 @@ def test_closing_before_the_first_call_is_nothing():
 
 
 def test_a_stream_that_is_left_closes_its_connection():
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b"data: one\n\n"))
-        wire.hold()
-
     async def main(server):
         stream = AsyncTransport(on(server)).stream(call_to(server), Texts)
         assert await anext(stream) == "one"
@@ -339,7 +319,7 @@ def test_a_stream_that_is_left_closes_its_connection():
         await stream.aclose()
         assert [chunk async for chunk in stream] == []
 
-    with RawServer(serve) as server:
+    with ByteServer(rest=(unfinished(ONE), Hold())) as server:
         stream = Transport(on(server)).stream(call_to(server), Texts)
         assert next(stream) == "one"
         stream.close()
@@ -359,7 +339,7 @@ def test_a_stream_that_nobody_asks_sends_nothing(server):
 @pytest.mark.parametrize("mode", MODES)
 def test_connections_of_few_servers_are_kept_and_of_many_closed(mode):
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(RawServer(replies(GOOD))) for _ in range(40)]
+        servers = [stack.enter_context(ByteServer(rest=GOOD)) for _ in range(40)]
 
         def use(server):
             Transport(on(server)).send(call_to(server), keep)
@@ -400,7 +380,7 @@ def test_certificates_are_not_read_in_the_event_loop(monkeypatch, tmp_path):
         )
         assert {type(result) for result in results} == {APIConnectionError}
 
-    with RawServer(lambda wire: wire.send(b"no TLS here\r\n\r\n")) as server:
+    with ByteServer(greetings=repeat((b"no TLS here\r\n\r\n", Close()))) as server:
         asyncio.run(main(server))
     assert len(readers) == 1
     assert readers[0] is not threading.main_thread()
@@ -409,7 +389,7 @@ def test_certificates_are_not_read_in_the_event_loop(monkeypatch, tmp_path):
 @pytest.mark.parametrize("mode", MODES)
 def test_the_proxy_of_the_environment_is_used_and_no_other(mode, monkeypatch, server):
     elsewhere = SimpleNamespace(base_url="http://elsewhere.invalid/v1")
-    with RawServer(replies(GOOD)) as proxy:
+    with ByteServer(rest=GOOD) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.base_url[:-3].replace("//", "//user:hunter2@"))
         outcomes(mode, on(elsewhere), call_to(elsewhere))
         (request,) = proxy.requests
@@ -476,11 +456,6 @@ print("done")
 
 @pytest.mark.slow
 def test_a_process_that_ends_with_open_connections_says_nothing():
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b"data: one\n\n"))
-        wire.hold()
-
     script = (
         PRELUDE
         + """
@@ -496,7 +471,7 @@ asyncio.run(main())
 stream.close()
 """
     )
-    with RawServer(serve) as server:
+    with ByteServer(rest=(unfinished(ONE), Hold())) as server:
         found = run_python(script, server, "-X", "dev", "-W", "error")
         assert found == ["one", "one"]
         assert server.settle()
@@ -519,11 +494,6 @@ print("done")
 
 
 def test_a_loop_s_end_closes_also_what_is_still_under_way():
-    def serve(wire):
-        wire.request()
-        wire.send(events(b"one")[:-5])
-        wire.hold()
-
     async def main(server):
         transport = AsyncTransport(on(server))
 
@@ -532,9 +502,9 @@ def test_a_loop_s_end_closes_also_what_is_still_under_way():
                 await asyncio.sleep(LONG)
 
         tasks = [asyncio.create_task(consume()) for _ in range(5)]
-        assert await asyncio.to_thread(server.asked, 5)
+        assert await asyncio.to_thread(server.received, 5)
         return tasks
 
-    with RawServer(serve) as server:
+    with ByteServer(rest=(unfinished(ONE, DONE), Hold())) as server:
         asyncio.run(main(server))
         assert server.settle()

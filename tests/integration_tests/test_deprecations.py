@@ -10,7 +10,8 @@ from langchain_aimlernie import ChatAimlErnie, _deprecations, list_models
 from langchain_aimlernie import models as module
 from langchain_aimlernie.errors import AuthenticationError, NotFoundError
 from langchain_aimlernie.models import alist_models
-from tests.support.raw_server import RawServer, answer
+from tests.support.byte_server import ByteServer
+from tests.support.response_bytes import plain_response
 
 FEED = "/v1/models/deprecations"
 OLD = "baidu/ernie-5.0"
@@ -73,7 +74,7 @@ def failing(request):
     return call
 
 
-class Api(RawServer):
+class Api(ByteServer):
     """Has the feed that it is told, a catalogue, and no model for a chat.
 
     Args:
@@ -82,17 +83,16 @@ class Api(RawServer):
     """
 
     def __init__(self, feed, **headers):
-        feed = feed if isinstance(feed, bytes) else answer(json.dumps(feed).encode())
+        feed = feed if isinstance(feed, bytes) else plain_response(json.dumps(feed).encode())
         headers = headers or {"x_inference_id": "1"}
-        catalogue = answer(json.dumps(CATALOGUE).encode(), **headers)
-        not_found = answer(b'{"message": "no such model"}', status=404, **headers)
+        catalogue = plain_response(json.dumps(CATALOGUE).encode(), **headers)
+        not_found = plain_response(b'{"message": "no such model"}', status=404, **headers)
 
-        def serve(wire):
-            while request := wire.request():
-                path = request.target.partition("?")[0]
-                wire.send({FEED: feed, "/v1/models": catalogue}.get(path, not_found))
+        def respond(request):
+            path = request.target.partition("?")[0]
+            return {FEED: feed, "/v1/models": catalogue}.get(path, not_found)
 
-        super().__init__(serve)
+        super().__init__(rest=respond)
 
     @property
     def feed_requests(self):
@@ -105,16 +105,16 @@ class Api(RawServer):
 
 
 BROKEN = {
-    "an error": answer(b'{"message": "no"}', status=500),
-    "a 404": answer(b"", status=404),
-    "a redirect": answer(b"", status=307, location="/elsewhere"),
-    "an unasked 304": answer(b"", status=304),
-    "HTML": answer(b"<html>", content_type="text/html"),
-    "nothing": answer(b""),
-    "no JSON": answer(b"{"),
-    "JSON too deep": answer(b"[" * 9999),
-    "no list": answer(b'{"data": {}, "models": null}'),
-    "a number": answer(b"7"),
+    "an error": plain_response(b'{"message": "no"}', status=500),
+    "a 404": plain_response(b"", status=404),
+    "a redirect": plain_response(b"", status=307, location="/elsewhere"),
+    "an unasked 304": plain_response(b"", status=304),
+    "HTML": plain_response(b"<html>", content_type="text/html"),
+    "nothing": plain_response(b""),
+    "no JSON": plain_response(b"{"),
+    "JSON too deep": plain_response(b"[" * 9999),
+    "no list": plain_response(b'{"data": {}, "models": null}'),
+    "a number": plain_response(b"7"),
 }
 ODD_ENTRIES = [
     None,

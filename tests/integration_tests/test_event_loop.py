@@ -17,16 +17,13 @@ import pytest
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.testing import ErnieServer
 from langchain_aimlernie.testing.replies import Fault, Reply
+from tests.support.byte_server import ByteServer
 from tests.support.certificates import certificate_factory
 from tests.support.loops import LOOPS
-from tests.support.raw_server import SSE_HEAD, RawServer, answer, frame
+from tests.support.response_bytes import GOOD_RESPONSE, HEL, unfinished
 
 ROOT = Path(__file__).parents[2]
 SUPPORT = ROOT / "tests" / "support"
-HELLO = json.dumps(
-    {"choices": [{"message": {"role": "assistant", "content": "Hello"}, "finish_reason": "stop"}]}
-)
-HALF = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Hel"}}]}
 FAILS = {
     "failing": "AuthenticationError",
     "failing with 400": "BadRequestError",
@@ -82,13 +79,9 @@ def certificate(tmp_path_factory):
     return certificate_factory(tmp_path_factory.mktemp("certificates"))("127.0.0.1")
 
 
-def serve_hello(wire):
-    """Answer each request, a stream by half of it."""
-    while request := wire.request():
-        if b'"stream":true' in request.body:
-            wire.send(SSE_HEAD + frame(b"data: %s\n\n" % json.dumps(HALF).encode()))
-        else:
-            wire.send(answer(HELLO.encode(), content_type="application/json"))
+def half_a_stream(request):
+    """Respond well, to a request for a stream with half of it."""
+    return unfinished(HEL) if request.wants_stream else GOOD_RESPONSE
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +90,6 @@ def first_calls(certificate):
     if not hasattr(os, "fork"):
         pytest.skip("there is no fork to make first calls with")
 
-    def serve(wire):
-        wire.wrap(certificate.server)
-        serve_hello(wire)
-
     def fail_once(request):
         asked = [r.body["messages"][-1]["content"] for r in server.requests[:-1] if r.body]
         kind = request.body["messages"][-1]["content"]
@@ -108,12 +97,12 @@ def first_calls(certificate):
             return None if kind in asked else Reply(status=503, body={"message": "once"})
         return reply_to(request)
 
-    with ErnieServer() as server, RawServer(serve) as over_tls:
+    with ErnieServer() as server, ByteServer(tls=certificate.server) as over_tls:
         server.on_request = fail_once
         lines = run_python(
             "first_calls.py",
             server.base_url,
-            over_tls.base_url.replace("http:", "https:"),
+            over_tls.base_url,
             SSL_CERT_FILE=certificate.file,
         )
     return {call["name"]: call for call in map(json.loads, lines.splitlines())}
@@ -148,11 +137,6 @@ def descriptors():
 def test_loops_that_nobody_closes_are_released_with_their_sockets(certificate, monkeypatch, scheme):
     monkeypatch.setenv("SSL_CERT_FILE", certificate.file)
 
-    def serve(wire):
-        if scheme == "https":
-            wire.wrap(certificate.server)
-        serve_hello(wire)
-
     async def use():
         stream = model.astream("hi")
         assert (await anext(stream)).text == "Hel"
@@ -164,10 +148,9 @@ def test_loops_that_nobody_closes_are_released_with_their_sockets(certificate, m
         left_streams.append(loop.run_until_complete(use()))
         return weakref.ref(loop)
 
-    with RawServer(serve) as server:
-        model = ChatAimlErnie(
-            base_url=server.base_url.replace("http", scheme, 1), api_key="sk-0123456789abcdef"
-        )
+    tls = certificate.server if scheme == "https" else None
+    with ByteServer(rest=half_a_stream, tls=tls) as server:
+        model = ChatAimlErnie(base_url=server.base_url, api_key="sk-0123456789abcdef")
         left_streams = []
         gc.collect()
         before = descriptors()

@@ -3,11 +3,8 @@
 import asyncio
 import dataclasses
 import json
-import threading
 import traceback
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -26,6 +23,8 @@ from langchain_aimlernie.errors import (
 from langchain_aimlernie.models import ModelCard, alist_models, decode_catalogue, list_models
 from langchain_aimlernie.profiles import find_model, model_profile
 from langchain_aimlernie.testing import ErnieServer
+from tests.support.byte_server import ByteServer
+from tests.support.response_bytes import aiml_error, head, response
 
 GPT = {
     "id": "openai/gpt-4o",
@@ -76,37 +75,19 @@ def ernie():
         yield server
 
 
+def listing(*items, etag=None):
+    """A response that lists the models."""
+    return response(catalogue(*items), headers={} if etag is None else {"ETag": etag})
+
+
+NOT_MODIFIED = head(304)
+
+
 @pytest.fixture
 def server():
-    """A server that sends its `responses` in order, then repeats the last one."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            http.received.append(SimpleNamespace(path=self.path, headers=self.headers))
-            responses = http.responses
-            status, headers, body = responses.pop(0) if len(responses) > 1 else responses[0]
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    http.received = []
-    http.responses = [(200, {}, catalogue(GPT, ERNIE, IMAGE, OWN))]
-    http.url = f"http://127.0.0.1:{http.server_port}/v1"
-    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield http
-    http.shutdown()
-    thread.join()
-    http.server_close()
+    """A server that lists four models, unless a test adds scripts."""
+    with ByteServer(rest=listing(GPT, ERNIE, IMAGE, OWN)) as server:
+        yield server
 
 
 def statuses_of(server, path):
@@ -139,8 +120,8 @@ def test_no_key_is_required_or_sent(ernie, monkeypatch):
 
 @pytest.mark.parametrize("key", ["my-key", SecretStr("my-key")])
 def test_an_explicit_key_is_sent(server, key):
-    list_models(base_url=server.url, api_key=key)
-    assert server.received[0].headers["Authorization"] == "Bearer my-key"
+    list_models(base_url=server.base_url, api_key=key)
+    assert server.requests[0].headers["authorization"] == "Bearer my-key"
 
 
 def test_an_unchanged_list_is_taken_from_the_cache(ernie):
@@ -152,70 +133,66 @@ def test_an_unchanged_list_is_taken_from_the_cache(ernie):
 
 
 def test_a_changed_list_replaces_the_cached_one(server):
-    server.responses = [
-        (200, {"ETag": '"1"'}, catalogue(ERNIE)),
-        (200, {"ETag": '"2"'}, catalogue(ERNIE, OWN)),
-        (304, {"ETag": '"2"'}, b""),
-    ]
-    lists = [ids(list_models(base_url=server.url)) for _ in range(3)]
+    server.play(listing(ERNIE, etag='"1"'), listing(ERNIE, OWN, etag='"2"'), NOT_MODIFIED)
+    lists = [ids(list_models(base_url=server.base_url)) for _ in range(3)]
     assert lists == [["baidu/ernie-5.0"], *[["baidu/ernie-5.0", "my-ernie"]] * 2]
-    etags = [request.headers["If-None-Match"] for request in server.received]
+    etags = [request.headers.get("if-none-match") for request in server.requests]
     assert etags == [None, '"1"', '"2"']
 
 
 def test_each_query_and_key_is_cached_separately(server):
-    server.responses = [(200, {"ETag": '"1"'}, catalogue(ERNIE))]
-    list_models(base_url=server.url)
-    list_models(base_url=server.url, endpoint=None)
-    list_models(base_url=server.url, include=["pricing"])
-    list_models(base_url=server.url, api_key="key")
-    assert [request.headers["If-None-Match"] for request in server.received] == [None] * 4
+    server.play(*[listing(ERNIE, etag='"1"')] * 4)
+    list_models(base_url=server.base_url)
+    list_models(base_url=server.base_url, endpoint=None)
+    list_models(base_url=server.base_url, include=["pricing"])
+    list_models(base_url=server.base_url, api_key="key")
+    assert [request.headers.get("if-none-match") for request in server.requests] == [None] * 4
 
 
 def test_the_cache_is_bounded(server):
-    server.responses = [(200, {"ETag": '"1"'}, catalogue(ERNIE))]
+    server.play(*[listing(ERNIE, etag='"1"')] * 40)
     for number in range(40):
-        list_models(base_url=server.url, include=[f"section{number}"])
+        list_models(base_url=server.base_url, include=[f"section{number}"])
     assert len(module._etag_cache) <= 16
 
 
 def test_callers_cannot_change_the_cache(server):
-    server.responses = [(200, {"ETag": '"1"'}, catalogue(GPT)), (304, {}, b"")]
-    [card] = list_models(base_url=server.url, developer=None)
+    server.play(listing(GPT, etag='"1"'), NOT_MODIFIED)
+    [card] = list_models(base_url=server.base_url, developer=None)
     card.raw["info"]["name"] = "changed"
-    [card] = list_models(base_url=server.url, developer=None)
+    [card] = list_models(base_url=server.base_url, developer=None)
     assert card.raw == GPT
 
 
 def test_the_default_is_baidus_chat_models_and_those_without_a_developer(server):
-    assert ids(list_models(base_url=server.url)) == ["baidu/ernie-5.0", "my-ernie"]
-    assert "type=openai/chat-completions" in server.received[0].path
-    assert "include=pricing,capabilities,modalities" in server.received[0].path
+    assert ids(list_models(base_url=server.base_url)) == ["baidu/ernie-5.0", "my-ernie"]
+    assert "type=openai/chat-completions" in server.requests[0].target
+    assert "include=pricing,capabilities,modalities" in server.requests[0].target
 
 
 def test_filters_can_be_switched_off(server):
-    cards = list_models(base_url=server.url, developer=None, endpoint=None, include=())
+    cards = list_models(base_url=server.base_url, developer=None, endpoint=None, include=())
     assert ids(cards) == ["openai/gpt-4o", "baidu/ernie-5.0", "baidu/pictures", "my-ernie"]
-    assert server.received[0].path == "/v1/models"
+    assert server.requests[0].target == "/v1/models"
 
 
 @pytest.mark.parametrize("empty", [{"type": ""}, {"info": {"developer": ""}}])
 def test_an_empty_value_does_not_hide_a_model(server, empty):
-    server.responses = [(200, {}, catalogue({**ERNIE, **empty}))]
-    assert ids(list_models(base_url=server.url)) == ["baidu/ernie-5.0"]
+    server.play(listing({**ERNIE, **empty}))
+    assert ids(list_models(base_url=server.base_url)) == ["baidu/ernie-5.0"]
 
 
 @pytest.mark.parametrize("developer", ["Open AI", "openai", "OPENAI"])
 def test_developers_match_regardless_of_case_and_spaces(server, developer):
-    cards = list_models(base_url=server.url, developer=developer)
+    cards = list_models(base_url=server.base_url, developer=developer)
     assert ids(cards) == ["openai/gpt-4o", "my-ernie"]
 
 
 async def test_sync_and_async_return_the_same_models(ernie, server):
     assert await alist_models(base_url=ernie.base_url) == list_models(base_url=ernie.base_url)
     everything = {"developer": None, "endpoint": None}
-    assert await alist_models(base_url=server.url, **everything) == list_models(
-        base_url=server.url, **everything
+    assert await alist_models(base_url=server.base_url, **everything) == list_models(
+        base_url=server.base_url, **everything
     )
 
 
@@ -248,8 +225,8 @@ async def test_a_server_that_does_not_respond_times_out():
 
 
 def test_a_transient_failure_is_retried(server):
-    server.responses = [(503, {}, b""), (200, {}, catalogue(ERNIE))]
-    assert ids(list_models(base_url=server.url)) == ["baidu/ernie-5.0"]
+    server.play(response(b"", 503), listing(ERNIE))
+    assert ids(list_models(base_url=server.base_url)) == ["baidu/ernie-5.0"]
 
 
 @pytest.mark.parametrize(
@@ -257,18 +234,18 @@ def test_a_transient_failure_is_retried(server):
     [(401, AuthenticationError), (404, NotFoundError), (500, InternalServerError)],
 )
 async def test_error_statuses_raise_the_packages_errors(server, status, error):
-    server.responses = [(status, {}, b'{"message": "no", "statusCode": %d}' % status)]
+    server.play(*[response(aiml_error(status), status)] * 2)
     with pytest.raises(error) as caught:
-        list_models(base_url=server.url, max_retries=0)
+        list_models(base_url=server.base_url, max_retries=0)
     assert caught.value.status_code == status
     with pytest.raises(error):
-        await alist_models(base_url=server.url, max_retries=0)
+        await alist_models(base_url=server.base_url, max_retries=0)
 
 
 def test_an_unrequested_304_is_an_error(server):
-    server.responses = [(304, {"ETag": '"1"'}, b"")]
+    server.play(NOT_MODIFIED)
     with pytest.raises(InvalidResponseError) as caught:
-        list_models(base_url=server.url, max_retries=0)
+        list_models(base_url=server.base_url, max_retries=0)
     assert caught.value.status_code == 304
 
 
@@ -284,29 +261,26 @@ def test_an_unreachable_server_is_a_connection_error(server):
     [b"", b"<html>", b"[]", b"1", b"null", b"{}", b'{"data": null}', b'{"data": {}}', b"[" * 9999],
 )
 async def test_a_body_that_is_not_a_catalogue_is_an_error(server, body):
-    server.responses = [(200, {}, body)]
+    server.play(*[response(body)] * 2)
     with pytest.raises(InvalidResponseError):
-        list_models(base_url=server.url, max_retries=0)
+        list_models(base_url=server.base_url, max_retries=0)
     with pytest.raises(InvalidResponseError):
-        await alist_models(base_url=server.url, max_retries=0)
+        await alist_models(base_url=server.base_url, max_retries=0)
 
 
 def test_an_invalid_response_is_not_cached(server):
-    server.responses = [
-        (200, {"ETag": '"1"'}, b"{}"),
-        (200, {"ETag": '"1"'}, catalogue(ERNIE)),
-    ]
+    server.play(response(b"{}", headers={"ETag": '"1"'}), listing(ERNIE, etag='"1"'))
     with pytest.raises(InvalidResponseError):
-        list_models(base_url=server.url, max_retries=0)
-    list_models(base_url=server.url)
-    assert server.received[1].headers["If-None-Match"] is None
+        list_models(base_url=server.base_url, max_retries=0)
+    list_models(base_url=server.base_url)
+    assert "if-none-match" not in server.requests[1].headers
 
 
 def test_no_local_variable_of_an_error_shows_the_key(server):
-    server.responses = [(200, {"ETag": '"1"'}, catalogue(ERNIE)), (500, {}, b"")]
-    list_models(base_url=server.url, api_key="sk-secret-key")
+    server.play(listing(ERNIE, etag='"1"'), response(b"", 500))
+    list_models(base_url=server.base_url, api_key="sk-secret-key")
     with pytest.raises(InternalServerError) as caught:
-        list_models(base_url=server.url, api_key="sk-secret-key", max_retries=0)
+        list_models(base_url=server.base_url, api_key="sk-secret-key", max_retries=0)
     trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     frames = [frame for frame in trace.stack if "langchain_aimlernie" in frame.filename]
     assert frames
@@ -316,8 +290,8 @@ def test_no_local_variable_of_an_error_shows_the_key(server):
 @pytest.mark.parametrize("arguments", [{"base_url": "ftp://x"}, {"api_key": "a\nb"}])
 def test_invalid_arguments_raise_before_any_request(server, arguments):
     with pytest.raises(ValueError, match=r"base_url|api_key"):
-        list_models(**{"base_url": server.url, **arguments})
-    assert server.received == []
+        list_models(**{"base_url": server.base_url, **arguments})
+    assert not server.requests
 
 
 def test_a_card_has_every_field_of_the_catalogue():

@@ -25,7 +25,19 @@ from langchain_aimlernie.errors import (
     RateLimitError,
     StreamInterruptedError,
 )
-from tests.support.raw_server import END, GOOD, SSE_HEAD, RawServer, answer, events, frame, replies
+from tests.support.byte_server import ByteServer, Close, Drip, Hold, Pause, Repeat, Reset
+from tests.support.response_bytes import (
+    DONE,
+    FINAL_FRAME,
+    INFERENCE_ID,
+    SSE_HEAD,
+    event,
+    frame,
+    head,
+    response,
+    unfinished,
+)
+from tests.support.response_bytes import stream as stream_of
 from tests.support.sync_async import (
     HEADERS,
     KEY,
@@ -41,6 +53,10 @@ from tests.support.sync_async import (
 
 pytestmark = pytest.mark.parametrize("mode", MODES)
 SOON = 0.3
+GOOD = response(b"{}")
+ONE, TWO = event(b"one"), event(b"two")
+GZIP = {"Content-Encoding": "gzip"}
+PING = frame(b": still here\n\n")
 LIBRARIES = [pytest.param(library, id=library.__name__) for library in (httpx, httpx2)]
 """Whose clients a user may pass."""
 
@@ -69,7 +85,7 @@ def chain(error):
 
 
 def test_a_call_is_sent_as_it_is(mode):
-    with RawServer(replies(answer(b'{"a": 1}', X_Inference_Id="inf", Set_Cookie="a=1"))) as server:
+    with ByteServer(response(b'{"a": 1}', headers={"Set-Cookie": "a=1"})) as server:
         headers, body = one(mode, server, call_to(server))
     (request,) = server.requests
     assert (request.method, request.target) == ("POST", "/v1/chat/completions")
@@ -79,32 +95,31 @@ def test_a_call_is_sent_as_it_is(mode):
     assert "transfer-encoding" not in request.headers
     assert request.headers["accept-encoding"] == "gzip, deflate"
     assert body == b'{"a": 1}'
-    assert headers["x-inference-id"] == "inf"
+    assert headers["x-inference-id"] == INFERENCE_ID
 
 
 def test_a_get_has_no_body_and_may_be_answered_with_nothing(mode):
-    with RawServer(replies(answer(b""))) as server:
+    with ByteServer(rest=response(b"")) as server:
         headers, body = one(mode, server, call_to(server, body=b"", method="GET"))
     assert "content-length" not in server.requests[0].headers
     assert (headers["content-length"], body) == ("0", b"")
 
 
 def test_an_unchanged_answer_is_told_as_such(mode):
-    not_modified = b'HTTP/1.1 304 Not Modified\r\netag: "1"\r\n\r\n'
-    with RawServer(replies(not_modified)) as server:
+    with ByteServer(head(304, {"ETag": '"1"'})) as server:
         error = one(mode, server, call_to(server, body=b"", method="GET"))
     assert (error.status_code, error.is_retryable) == (304, False)
 
 
 def test_a_long_body_arrives_whole(mode):
     body = bytes(range(256)) * 12_000
-    with RawServer(replies(GOOD)) as server:
+    with ByteServer(rest=GOOD) as server:
         one(mode, server, call_to(server, body=body))
     assert server.requests[0].body == body
 
 
 def test_a_stream_asks_for_no_packing_and_gives_its_chunks(mode):
-    with RawServer(replies(events(b"one", b"two"))) as server:
+    with ByteServer(rest=stream_of(ONE, TWO, DONE)) as server:
         assert one(mode, server, call_to(server), stream=True) == ["one", "two"]
     assert server.requests[0].headers["accept-encoding"] == "identity"
 
@@ -112,9 +127,9 @@ def test_a_stream_asks_for_no_packing_and_gives_its_chunks(mode):
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_refused_call_is_sent_again_the_same(mode, no_waits, stream):
     told = []
-    good = events(b"one") if stream else GOOD
-    busy = answer(b"busy", 503)
-    with RawServer(replies(busy, answer(b"slow", 429), good)) as server:
+    good = stream_of(ONE, DONE) if stream else GOOD
+    busy = response(b"busy", 503)
+    with ByteServer(busy, response(b"slow", 429), good) as server:
         call = call_to(server, max_retries=2)
         outcome = one(mode, server, call, stream=stream, on_retry=lambda *t: told.append(t))
     assert not isinstance(outcome, Exception)
@@ -128,7 +143,7 @@ def test_a_refused_call_is_sent_again_the_same(mode, no_waits, stream):
 
 
 def test_the_last_error_is_raised_when_no_retry_is_left(mode, no_waits):
-    with RawServer(replies(answer(b"busy", 503))) as server:
+    with ByteServer(rest=response(b"busy", 503)) as server:
         error = one(mode, server, call_to(server, max_retries=3))
     assert type(error) is InternalServerError
     assert len(server.requests) == 4
@@ -136,7 +151,7 @@ def test_the_last_error_is_raised_when_no_retry_is_left(mode, no_waits):
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
 def test_what_cannot_help_is_not_tried(mode, status):
-    with RawServer(replies(answer(b"no", status))) as server:
+    with ByteServer(rest=response(b"no", status)) as server:
         one(mode, server, call_to(server, max_retries=5))
     assert len(server.requests) == 1
 
@@ -145,7 +160,7 @@ def test_an_answer_that_the_decoder_refuses_is_tried_once_more(mode, no_waits):
     def refuse(headers, body):
         raise InvalidResponseError("no JSON")
 
-    with RawServer(replies(GOOD)) as server:
+    with ByteServer(rest=GOOD) as server:
         call = call_to(server, max_retries=5)
         (error,) = outcomes(mode, on(server), Send(call, refuse))
     assert type(error) is InvalidResponseError
@@ -162,7 +177,7 @@ def test_an_answer_on_which_the_decoder_breaks_is_invalid(mode, stream):
     def decode(headers, body):
         raise RecursionError("too deep")
 
-    with RawServer(replies(SSE_HEAD + frame(b"data: one\n\n") if stream else GOOD)) as server:
+    with ByteServer(unfinished(ONE) if stream else GOOD) as server:
         call = call_to(server)
         step = (call, Breaking) if stream else Send(call, decode)
         (error,) = outcomes(mode, on(server), step)
@@ -172,11 +187,7 @@ def test_an_answer_on_which_the_decoder_breaks_is_invalid(mode, stream):
 
 
 def test_a_stream_that_has_begun_is_not_tried_again(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b"data: half\n\n"))
-
-    with RawServer(serve) as server:
+    with ByteServer((unfinished(event(b"half")), Close())) as server:
         error = one(mode, server, call_to(server, max_retries=5), stream=True)
     assert type(error) is StreamInterruptedError
     assert error.partial == "half"
@@ -185,25 +196,21 @@ def test_a_stream_that_has_begun_is_not_tried_again(mode):
 
 
 def test_a_stream_that_breaks_before_its_first_event_is_tried_once_more(mode, no_waits):
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b": hello\n\n"))
-
-    with RawServer(serve) as server:
+    with ByteServer(rest=(SSE_HEAD + PING, Close())) as server:
         error = one(mode, server, call_to(server, max_retries=5), stream=True)
     assert type(error) is APIConnectionError
     assert len(server.requests) == 2
 
 
 def test_a_stream_without_its_end_is_an_error(mode):
-    with RawServer(replies(SSE_HEAD + frame(b"data: half\n\n") + END)) as server:
+    with ByteServer(stream_of(event(b"half"))) as server:
         error = one(mode, server, call_to(server), stream=True)
     assert type(error) is StreamInterruptedError
     assert error.partial == "half"
 
 
 def test_a_stream_without_any_event_counts_as_refused(mode, no_waits):
-    with RawServer(replies(SSE_HEAD + END, SSE_HEAD + END, events(b"one"))) as server:
+    with ByteServer(stream_of(), stream_of(), stream_of(ONE, DONE)) as server:
         outcome = one(mode, server, call_to(server, max_retries=2), stream=True)
     assert outcome == ["one"]
 
@@ -211,17 +218,8 @@ def test_a_stream_without_any_event_counts_as_refused(mode, no_waits):
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_kept_connection_that_died_costs_no_retry(mode, stream):
     told = []
-    good = events(b"one") if stream else GOOD
-
-    def serve(wire):
-        if wire.number == 1:
-            wire.request()
-            wire.send(good)
-            wire.request()
-            wire.reset()
-        replies(good)(wire)
-
-    with RawServer(serve) as server:
+    good = stream_of(ONE, DONE) if stream else GOOD
+    with ByteServer(good, Reset(0.0), rest=good) as server:
         call = call_to(server)
         step = (call, Texts) if stream else call
         found = outcomes(mode, on(server), step, step, step, on_retry=lambda *t: told.append(t))
@@ -231,22 +229,14 @@ def test_a_kept_connection_that_died_costs_no_retry(mode, stream):
 
 
 def test_a_fresh_connection_that_closes_before_its_headers_is_not_stale(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(GOOD[:20])
-
-    with RawServer(serve) as server:
+    with ByteServer((GOOD[:20], Close())) as server:
         error = one(mode, server, call_to(server))
     assert (type(error), error.phase) == (APIConnectionError, "response_headers")
     assert len(server.requests) == 1
 
 
 def test_a_connection_that_the_server_closes_is_not_used_again(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(GOOD)
-
-    with RawServer(serve) as server:
+    with ByteServer(rest=(GOOD, Close())) as server:
         call = call_to(server)
         found = outcomes(mode, on(server), call, lambda: time.sleep(0.1), call, call)
     assert not [outcome for outcome in found if isinstance(outcome, Exception)]
@@ -255,9 +245,9 @@ def test_a_connection_that_the_server_closes_is_not_used_again(mode):
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(mode, status, stream):
-    with RawServer(replies(GOOD)) as other:
-        moved = answer(b"", status, location=f"{other.base_url}/x")
-        with RawServer(replies(moved)) as server:
+    with ByteServer(rest=GOOD) as other:
+        moved = response(b"", status, {"Location": f"{other.base_url}/x"})
+        with ByteServer(rest=moved) as server:
             error = one(mode, server, call_to(server, max_retries=3), stream=stream)
             assert len(server.requests) == 1
         assert not other.connections
@@ -265,21 +255,9 @@ def test_a_redirect_is_not_followed(mode, status, stream):
     assert "127.0.0.1" in str(error)
 
 
-def drip(head):
-    def serve(wire):
-        wire.request()
-        for byte in head:
-            wire.send(bytes([byte]))
-            time.sleep(0.02)
-        wire.send(b"x" * 10)
-        wire.hold()
-
-    return serve
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_head_that_drips_is_cut_by_the_clock(mode, stream):
-    with RawServer(drip(b"HTTP/1.1 200 OK\r\nx-long: " + b"x" * 9999)) as server:
+    with ByteServer(Drip(b"HTTP/1.1 200 OK\r\nx-long: " + b"x" * 9999, 0.02)) as server:
         began = time.monotonic()
         error = one(mode, server, call_to(server, read=SOON, first_event=SOON), stream=stream)
         assert time.monotonic() - began < LONG / 3
@@ -290,23 +268,14 @@ def test_a_head_that_drips_is_cut_by_the_clock(mode, stream):
 
 
 def test_a_body_that_stalls_is_cut_by_the_clock(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(GOOD[:-1])
-        wire.hold()
-
-    with RawServer(serve) as server:
+    with ByteServer((GOOD[:-1], Hold())) as server:
         error = one(mode, server, call_to(server, read=SOON))
         assert server.settle()
     assert (type(error), error.phase) == (APITimeoutError, "response_body")
 
 
 def test_the_whole_call_has_a_clock_of_its_own(mode, no_waits):
-    def serve(wire):
-        wire.request()
-        wire.hold()
-
-    with RawServer(serve) as server:
+    with ByteServer(rest=Hold()) as server:
         call = call_to(server, max_retries=9, read=0.2, total=0.35)
         error = one(mode, server, call)
     assert type(error) is APITimeoutError
@@ -314,14 +283,7 @@ def test_the_whole_call_has_a_clock_of_its_own(mode, no_waits):
 
 
 def test_comments_do_not_feed_the_idle_clock(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: two\n\n"))
-        for _ in range(500):
-            wire.send(frame(b": still here\n\n"))
-            time.sleep(0.02)
-
-    with RawServer(serve) as server:
+    with ByteServer((unfinished(ONE, TWO), Drip((PING,) * 500, 0.02))) as server:
         began = time.monotonic()
         error = one(mode, server, call_to(server, idle=SOON), stream=True)
         assert time.monotonic() - began < 5
@@ -333,43 +295,21 @@ def test_comments_do_not_feed_the_idle_clock(mode):
 
 
 def test_comments_do_not_feed_the_clock_of_the_first_event(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD)
-        for _ in range(500):
-            wire.send(frame(b": still here\n\n"))
-            time.sleep(0.02)
-
-    with RawServer(serve) as server:
+    with ByteServer((SSE_HEAD, Drip((PING,) * 500, 0.02))) as server:
         error = one(mode, server, call_to(server, first_event=SOON), stream=True)
     assert (type(error), error.partial) == (APITimeoutError, None)
     assert "no event of the stream within 0.3 s" in str(error)
 
 
 def test_events_in_time_are_no_stall_however_long_the_stream(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD)
-        for _ in range(8):
-            time.sleep(0.1)
-            wire.send(frame(b"data: x\n\n"))
-        wire.send(frame(b"data: [DONE]\n\n") + END)
-        wire.request()
-
-    with RawServer(serve) as server:
+    events = (frame(event(b"x")),) * 8
+    with ByteServer((SSE_HEAD, Drip(events, 0.1), frame(DONE) + FINAL_FRAME)) as server:
         outcome = one(mode, server, call_to(server, first_event=0.5, idle=0.5), stream=True)
     assert outcome == ["x"] * 8
 
 
 def test_the_consumer_s_own_time_does_not_count(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b"data: one\n\n"))
-        time.sleep(0.5)
-        wire.send(frame(b"data: two\n\n") + frame(b"data: [DONE]\n\n") + END)
-        wire.request()
-
-    with RawServer(serve) as server:
+    with ByteServer((unfinished(ONE), Pause(0.5), frame(TWO + DONE) + FINAL_FRAME)) as server:
         call = call_to(server, idle=SOON)
         found = []
         if mode == "sync":
@@ -388,27 +328,14 @@ def test_the_consumer_s_own_time_does_not_count(mode):
 
 
 def test_a_stream_that_has_ended_frees_its_connection_for_the_next(mode):
-    def serve(wire):
-        for _ in range(3):
-            wire.request()
-            wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
-            time.sleep(0.02)
-            wire.send(END)
-        wire.request()
-
-    with RawServer(serve) as server:
+    with ByteServer(rest=(unfinished(ONE, DONE), Pause(0.02), FINAL_FRAME)) as server:
         step = (call_to(server), Texts)
         assert outcomes(mode, on(server), step, step, step) == [["one"]] * 3
     assert server.connections == 1
 
 
 def test_a_stream_that_is_held_open_after_its_end_is_left(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
-        wire.hold()
-
-    with RawServer(serve) as server:
+    with ByteServer((unfinished(ONE, DONE), Hold())) as server:
         began = time.monotonic()
         assert one(mode, server, call_to(server), stream=True) == ["one"]
         assert time.monotonic() - began < 5
@@ -416,25 +343,13 @@ def test_a_stream_that_is_held_open_after_its_end_is_left(mode):
 
 
 def test_endless_bytes_after_the_end_are_not_read(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
-        while True:
-            wire.send(frame(b": junk\n\n" * 1000))
-
-    with RawServer(serve) as server:
+    with ByteServer((unfinished(ONE, DONE), Repeat(frame(b": junk\n\n" * 1000)))) as server:
         assert one(mode, server, call_to(server), stream=True) == ["one"]
         assert server.settle()
 
 
 def test_a_cut_after_the_end_is_none(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: [DONE]\n\n"))
-        time.sleep(0.02)
-        wire.reset()
-
-    with RawServer(serve) as server:
+    with ByteServer((unfinished(ONE, DONE), Reset(0.02))) as server:
         assert one(mode, server, call_to(server), stream=True) == ["one"]
 
 
@@ -446,16 +361,15 @@ def test_what_kind_of_answer_a_stream_is_the_decoder_sees(mode, kind):
         seen.append(headers["content-type"])
         return Texts(headers)
 
-    body = b"data: one\n\ndata: [DONE]\n\n"
-    with RawServer(replies(answer(body, Content_Type=kind))) as server:
+    with ByteServer(response(ONE + DONE, content_type=kind)) as server:
         (outcome,) = outcomes(mode, on(server), (call_to(server), decoder))
     assert (outcome, seen) == (["one"], [kind])
 
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_page_is_no_answer(mode, stream):
-    page = answer(b"<html>", Content_Type="text/html; charset=utf-8")
-    with RawServer(replies(page)) as server:
+    page = response(b"<html>", content_type="text/html; charset=utf-8")
+    with ByteServer(rest=page) as server:
         error = one(mode, server, call_to(server, max_retries=3), stream=stream)
     assert type(error) is InvalidResponseError
     assert "HTML" in str(error)
@@ -463,22 +377,21 @@ def test_a_page_is_no_answer(mode, stream):
 
 
 def test_an_empty_answer_is_tried_once_more(mode, no_waits):
-    with RawServer(replies(answer(b""))) as server:
+    with ByteServer(rest=response(b"")) as server:
         error = one(mode, server, call_to(server, max_retries=5))
     assert type(error) is InvalidResponseError
     assert len(server.requests) == 2
 
 
 def test_a_packed_answer_is_unpacked(mode):
-    packed = answer(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
-    with RawServer(replies(packed)) as server:
+    packed = response(gzip.compress(b'{"a": 1}'), headers=GZIP)
+    with ByteServer(rest=packed) as server:
         _, body = one(mode, server, call_to(server))
     assert body == b'{"a": 1}'
 
 
 def test_a_packed_stream_is_unpacked(mode):
-    body = gzip.compress(b"data: one\n\ndata: [DONE]\n\n")
-    with RawServer(replies(answer(body, Content_Encoding="gzip"))) as server:
+    with ByteServer(response(gzip.compress(ONE + DONE), headers=GZIP)) as server:
         assert one(mode, server, call_to(server), stream=True) == ["one"]
 
 
@@ -486,8 +399,8 @@ def test_a_packed_stream_is_unpacked(mode):
 def test_an_answer_without_end_is_not_kept(mode, monkeypatch, packed):
     monkeypatch.setattr(transport_module(mode), "_MAX_BODY", 2**20)
     body = bytes(3 * 2**20)
-    good = answer(gzip.compress(body), Content_Encoding="gzip") if packed else answer(body)
-    with RawServer(replies(good)) as server:
+    good = response(gzip.compress(body), headers=GZIP) if packed else response(body)
+    with ByteServer(rest=good) as server:
         error = one(mode, server, call_to(server, max_retries=3))
         assert server.settle()
     assert (type(error), error.is_retryable) == (InvalidResponseError, False)
@@ -496,51 +409,32 @@ def test_an_answer_without_end_is_not_kept(mode, monkeypatch, packed):
 
 def test_the_body_of_an_error_is_read_as_far_as_it_comes(mode, monkeypatch):
     monkeypatch.setattr(transport_module(mode), "_ERROR_BODY_TIMEOUT", 0.2)
-
-    def serve(wire):
-        wire.request()
-        wire.send(b"HTTP/1.1 401 X\r\ncontent-length: 99\r\nx-inference-id: i\r\n\r\nbad key")
-        wire.hold()
-
-    with RawServer(serve) as server:
+    with ByteServer((response(b"bad key", 401, length=99), Hold())) as server:
         error = one(mode, server, call_to(server))
         assert server.settle()
     assert (type(error), error.message[:7]) == (AuthenticationError, "bad key")
-    assert error.inference_id == "i"
+    assert error.inference_id == INFERENCE_ID
 
 
 def test_an_error_without_end_is_read_in_part(mode):
-    def serve(wire):
-        wire.request()
-        wire.send(b"HTTP/1.1 400 X\r\ncontent-length: 99999999\r\n\r\n")
-        while True:
-            wire.send(b"x" * 100_000)
-
-    with RawServer(serve) as server:
+    with ByteServer((response(b"", 400, length=99_999_999), Repeat(b"x" * 100_000))) as server:
         error = one(mode, server, call_to(server))
         assert server.settle()
     assert type(error) is BadRequestError
     assert len(error.body) <= 8192
 
 
-def close(wire):
-    wire.request()
-
-
-def reset(wire):
-    wire.request()
-    wire.reset()
-
-
-def junk(wire):
-    wire.request()
-    wire.send(f"SSH-2.0 {KEY}\r\n\r\n".encode())
+BREAKS = {
+    "close": Close(),
+    "reset": Reset(0.0),
+    "junk": (f"SSH-2.0 {KEY}\r\n\r\n".encode(), Close()),
+}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("serve", [close, reset, junk])
-def test_a_broken_connection_is_an_error_of_ours_without_secrets(mode, serve, stream):
-    with RawServer(serve) as server:
+@pytest.mark.parametrize("script", BREAKS.values(), ids=BREAKS)
+def test_a_broken_connection_is_an_error_of_ours_without_secrets(mode, script, stream):
+    with ByteServer(script) as server:
         error = one(mode, server, call_to(server), stream=stream)
         assert server.base_url[7:-3] in str(error)
     assert type(error) is APIConnectionError
@@ -552,7 +446,7 @@ def test_a_broken_connection_is_an_error_of_ours_without_secrets(mode, serve, st
 
 
 def test_a_refused_connection_says_the_same_in_both_worlds(mode):
-    with RawServer(replies(GOOD)) as server:
+    with ByteServer(rest=GOOD) as server:
         call = call_to(server)
         connection = on(server)
     (error,) = outcomes(mode, connection, call)
@@ -563,7 +457,7 @@ def test_a_refused_connection_says_the_same_in_both_worlds(mode):
 
 @pytest.mark.parametrize("value", ["sk-\u200b0123456", "sk-01\n23456", "sk-01\r\nX: y", "sk-\0x"])
 def test_a_header_that_cannot_be_sent_is_refused_without_showing_it(mode, value):
-    with RawServer(replies(GOOD)) as server:
+    with ByteServer(rest=GOOD) as server:
         call = call_to(server, headers={"x-key": value})
         error = one(mode, server, call)
     assert type(error) is BadRequestError
@@ -594,7 +488,7 @@ async def afailed(transport, step):
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_error_is_freed_without_the_collector(mode, stream):
-    with RawServer(replies(answer(b"no", 400))) as server:
+    with ByteServer(rest=response(b"no", 400)) as server:
         step = (call_to(server), Texts) if stream else call_to(server)
         gc.collect()
         gc.disable()
@@ -615,8 +509,7 @@ def test_the_decoder_s_own_error_comes_with_what_had_come(mode):
             if self.events == 2:
                 raise InternalServerError("the server said that it broke")
 
-    body = SSE_HEAD + frame(b"data: one\n\n") + frame(b"data: two\n\n")
-    with RawServer(replies(body)) as server:
+    with ByteServer(unfinished(ONE, TWO)) as server:
         (error,) = outcomes(mode, on(server), (call_to(server), Failing))
         assert server.settle()
     assert (type(error), error.partial) == (InternalServerError, "onetwo")
@@ -627,8 +520,8 @@ def test_a_client_that_was_given_is_used_as_it_is(mode, library):
     client = (library.Client if mode == "sync" else library.AsyncClient)(
         headers={"x-own": "yes", "authorization": "theirs"}, follow_redirects=True
     )
-    moved = answer(b"", 307, location="/elsewhere")
-    with RawServer(replies(GOOD, events(b"one"), moved, answer(b"bad", 400))) as server:
+    moved = response(b"", 307, {"Location": "/elsewhere"})
+    with ByteServer(GOOD, stream_of(ONE, DONE), moved, response(b"bad", 400)) as server:
         call = call_to(server)
         steps = (call, (call, Texts), call, call, lambda: client.is_closed)
         good, chunks, redirect, bad, closed = outcomes(mode, on(server), *steps, client=client)
@@ -644,12 +537,8 @@ def test_a_client_that_was_given_is_used_as_it_is(mode, library):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_client_with_a_timeout_of_its_own_keeps_it(mode, library):
-    def serve(wire):
-        wire.request()
-        wire.hold()
-
     client = (library.Client if mode == "sync" else library.AsyncClient)(timeout=0.2)
-    with RawServer(serve) as server:
+    with ByteServer(Hold()) as server:
         error = one(mode, server, call_to(server), client=client)
         assert type(error) is APITimeoutError
         assert server.settle()
@@ -667,8 +556,8 @@ def test_a_client_whose_hook_reads_the_answer_still_gives_it(mode, library):
         client = library.Client(event_hooks={"response": [read]})
     else:
         client = library.AsyncClient(event_hooks={"response": [aread]})
-    packed = answer(gzip.compress(b'{"a": 1}'), Content_Encoding="gzip")
-    with RawServer(replies(packed)) as server:
+    packed = response(gzip.compress(b'{"a": 1}'), headers=GZIP)
+    with ByteServer(rest=packed) as server:
         _, body = one(mode, server, call_to(server), client=client)
     assert body == b'{"a": 1}'
 
@@ -676,7 +565,7 @@ def test_a_client_whose_hook_reads_the_answer_still_gives_it(mode, library):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_closed_client_is_an_error_of_ours(mode, library):
     client = (library.Client if mode == "sync" else library.AsyncClient)()
-    with RawServer(replies(GOOD)) as server:
+    with ByteServer(rest=GOOD) as server:
         if mode == "sync":
             client.close()
             with pytest.raises(APIConnectionError) as caught:
@@ -697,14 +586,14 @@ def test_an_api_that_is_mocked_has_no_sockets_and_works(mode, library):
 
     kind = library.Client if mode == "sync" else library.AsyncClient
     client = kind(transport=library.MockTransport(respond))
-    with RawServer(replies(GOOD)) as server:
+    with ByteServer(rest=GOOD) as server:
         _, body = one(mode, server, call_to(server), client=client)
     assert b"mocked" in body
     assert not server.connections
 
 
 def test_decoding_gets_plain_values(mode):
-    with RawServer(replies(GOOD)) as server:
+    with ByteServer(rest=GOOD) as server:
         headers, body = one(mode, server, call_to(server))
     assert type(headers) is dict
     assert type(body) is bytes

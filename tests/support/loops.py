@@ -7,16 +7,11 @@ from importlib.util import find_spec
 
 
 def run_on(new_loop):
-    """`asyncio.run` on another loop, which can be told one only from Python 3.12 on."""
+    """`asyncio.run` on another loop."""
 
     def run(main):
-        loop = new_loop()
-        try:
-            return loop.run_until_complete(main)
-        finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            return runner.run(main)
 
     return run
 

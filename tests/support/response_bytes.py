@@ -16,7 +16,7 @@ TEXT = "Hello"
 USAGE = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
 META = {"usage": {"credits_used": 3, "usd_spent": 0.0000015}}
 INFERENCE_ID = "inf-0001"
-ANSWER_ID = "gen-0001"
+RESPONSE_ID = "gen-0001"
 MODEL = "baidu/ernie-4.5-21b-a3b"
 
 
@@ -39,7 +39,7 @@ def as_bytes(body: object) -> bytes:
     return body.encode() if isinstance(body, str) else json.dumps(body, ensure_ascii=False).encode()
 
 
-def answer(
+def response(
     body: object,
     status: int = 200,
     headers: Headers = (),
@@ -53,12 +53,19 @@ def answer(
     return head(status, [*pairs, size], content_type) + data
 
 
+def plain_response(body: bytes = b"", status: int = 200, **headers: str) -> bytes:
+    """A whole response with these headers and no others; names have `_` for `-`."""
+    lines = [f"HTTP/1.1 {status} Whatever", f"content-length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
 def completion(content: object = TEXT, finish_reason: object = "stop", **changes: object) -> dict:
     """A JSON answer; keys in `changes` replace its own, `message__x` those of the message."""
     message = {"role": "assistant", "content": content, "refusal": None}
     message |= {k[9:]: v for k, v in changes.items() if k.startswith("message__")}
     answer = {
-        "id": ANSWER_ID,
+        "id": RESPONSE_ID,
         "object": "chat.completion",
         "created": 1770000000,
         "model": MODEL,
@@ -89,7 +96,7 @@ def chunk(delta: object = None, finish_reason: object = None, **changes: object)
         delta = {"role": "assistant", "content": ""} | delta
     choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
     return {
-        "id": ANSWER_ID,
+        "id": RESPONSE_ID,
         "object": "chat.completion.chunk",
         "created": 1770000000,
         "model": MODEL,
@@ -146,7 +153,7 @@ def split_stream(data: bytes, cuts: Iterable[int]) -> bytes:
     return stream(*(data[a:b] for a, b in pairwise(places)))
 
 
-GOOD_ANSWER = answer(completion())
+GOOD_RESPONSE = response(completion())
 GOOD_STREAM = stream(*EVENTS)
 HTML = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
