@@ -20,6 +20,7 @@ from typing_extensions import override
 from langchain_aimlernie._structured.parser import OutputParser
 from langchain_aimlernie._structured.schema import parse_schema
 from langchain_aimlernie._tokens import count_message_tokens
+from langchain_aimlernie._validation import is_default_host
 from langchain_aimlernie.batch.lines import Facts
 from langchain_aimlernie.batch.rows import Row, RowReader
 from langchain_aimlernie.chat_models import ChatAimlErnie
@@ -54,11 +55,13 @@ class Caller(ABC):
 
     Attributes:
         reader: Reads the rows that it takes.
+        has_log: Whether the server is known to have a log of its calls.
         max_retries: How often the batch may retry a failed call; 0 if the runnable does so.
     """
 
     reader: RowReader
     max_retries: int
+    has_log = False
 
     @abstractmethod
     async def call(
@@ -171,6 +174,7 @@ class _ModelCaller(Caller):
         own = ("max_retries", "client_request_id")
         self._kwargs = {name: value for name, value in kwargs.items() if name not in own}
         self._config = config
+        self.has_log = is_default_host(model.base_url)
         self._schema = schema
         self._parsed_schema = None if schema is None else parse_schema(schema)
         self._has_prices = False

@@ -18,9 +18,8 @@ from errno import ENOENT
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from langchain_aimlernie.batch.errors import BatchError
 from langchain_aimlernie.batch.lines import is_transient
-from langchain_aimlernie.batch.rows import Row, short_key
+from langchain_aimlernie.batch.rows import BatchError, Row, short_key
 from langchain_aimlernie.spend import parse_amount
 
 _FSYNC_SECONDS = 1.0
@@ -43,6 +42,7 @@ class Journal:
         usd: US dollars that the rows in the files have cost.
         started: When the first run on this output began, in seconds since the epoch; `None` if
             this is the first.
+        has_log: Whether a response had an inference id, so that the server may keep a log.
     """
 
     def __init__(self, out: Path) -> None:
@@ -50,6 +50,7 @@ class Journal:
         self.errors = errors_path(out)
         self.usd = Decimal(0)
         self.started: float | None = None
+        self.has_log = False
         self._index = Index()
         self._files: dict[Path, int] = {}
         self._unsaved: list[tuple[Path, bytes]] = []
@@ -77,6 +78,7 @@ class Journal:
                 _drop_incomplete_line(self._files[path], path)
                 for line, _ in read_lines(path):
                     facts = line["aimlernie"]
+                    self.has_log = self.has_log or bool(facts.get("inference_id"))
                     self.usd += parse_amount(facts.get("usd")) or 0
                     self._index.put(line["custom_id"], facts["key"], state(line))
         except BaseException:
@@ -133,6 +135,7 @@ class Journal:
             self._unsaved.append((path, data))
             raise
         self._is_dirty = True
+        self.has_log = self.has_log or bool(line["aimlernie"].get("inference_id"))
         state = _state_of_failed(line) if failed else "done"
         self._index.put(line["custom_id"], line["aimlernie"]["key"], state)
 

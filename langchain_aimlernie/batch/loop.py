@@ -166,7 +166,9 @@ class RunLoop:
 
     async def _find_lost(self) -> None:
         """Add up what the provider's log has of this batch and the output lacks."""
-        if self._journal.started is None and not self._has_lost:
+        is_new = self._journal.started is None
+        has_log = self._caller.has_log or self._journal.has_log
+        if not has_log or (is_new and not self._has_lost):
             return
         start = self._journal.started or self._started
         with contextlib.suppress(AimlErnieError, ValueError):

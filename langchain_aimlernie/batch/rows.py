@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,9 +16,15 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import PromptTemplate
 from pydantic_core import to_jsonable_python
 
-from langchain_aimlernie.batch.errors import BatchError
+
+class BatchError(ValueError):
+    """The run is refused: invalid or changed input, a duplicate, an output that is in use."""
+
 
 _PATH = "/chat/completions"
+_MAX_FIELD = 2**31 - 1
+"""Characters of a field of CSV; the default of the module `csv` is 131,072."""
+
 _OPENAI_KEYS = {"custom_id", "method", "url", "body"}
 
 
@@ -209,20 +215,29 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     is_csv = path.suffix.lower() == ".csv"
     # `newline="\n"`: a JSON line may contain U+2028 and other characters that end lines.
     with path.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as file:
-        if is_csv:
-            reader = csv.DictReader(file)
-            for record in reader:
-                yield reader.line_num, {str(name): value for name, value in record.items()}
-            return
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise BatchError(f"{path}, line {number}: no JSON: {error}.") from None
-                if not isinstance(row, dict):
-                    raise BatchError(f"{path}, line {number}: expected an object.")
-                yield number, row
+        try:
+            yield from _csv_records(file) if is_csv else _json_records(file, path)
+        except UnicodeDecodeError as error:
+            raise BatchError(f"{path} is not encoded in UTF-8: {error.reason}.") from None
+
+
+def _csv_records(file: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    csv.field_size_limit(_MAX_FIELD)
+    reader = csv.DictReader(file)
+    for record in reader:
+        yield reader.line_num, {str(name): value for name, value in record.items()}
+
+
+def _json_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise BatchError(f"{path}, line {number}: no JSON: {error}.") from None
+            if not isinstance(row, dict):
+                raise BatchError(f"{path}, line {number}: expected an object.")
+            yield number, row
 
 
 def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:

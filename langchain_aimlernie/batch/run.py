@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.runnables import Runnable
 
 from langchain_aimlernie.batch.caller import caller_of
-from langchain_aimlernie.batch.errors import BatchError
 from langchain_aimlernie.batch.journal import Index, Journal, errors_path, read_lines
 from langchain_aimlernie.batch.loop import RetryFailed, RunLoop
 from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.batch.report import BatchEstimate, BatchReport
+from langchain_aimlernie.batch.rows import BatchError
 from langchain_aimlernie.spend import SpendTracker
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class BatchRun:
 
     - OpenAI's batch line: `{"custom_id", "method", "url", "body": {"messages": [...], ...}}`
     - `{"messages": [...]}` or `{"prompt": "..."}`, with parameters of the call, and a `custom_id`
-    - for a runnable that is not a `ChatAimlErnie`: its input, as it is or as `{"input": ...}`
+    - for a runnable that is not a `ChatAimlErnie`: its input, as it is or as `{"input": ...}`;
+      a `custom_id` is not part of it
 
     A run on the same output continues: rows that are done are not sent again.
 

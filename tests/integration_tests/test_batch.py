@@ -263,7 +263,7 @@ def test_failed_rows_are_run_again_on_demand(server, out, retry, again):
     sent = len(calls(server))
     report = BatchRun(llm, out, retry_failed=retry).run(rows)
     assert len(calls(server)) - sent == report.succeeded == len(again)
-    assert [each["custom_id"] for each in errors(out)] == [
+    assert sorted(each["custom_id"] for each in errors(out)) == [
         each for each in ("row-0", "row-1") if each not in again
     ]
     assert report.exit_code == (0 if len(again) == 2 else 2)
@@ -518,6 +518,7 @@ def test_estimate_sends_no_row(server, out):
 FILES = {
     "rows.jsonl": '{"prompt": "One\u2028"}\n\n{"custom_id": "x", "messages": [{"role": "user", "content": "Two"}]}\n',
     "bom.jsonl": '\ufeff{"prompt": "One"}\n{"body": {"messages": [{"role": "system", "content": "S"}]}}',
+    "long.csv": f"text\n{'x' * 1_000_000}\n",
     "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne"\n',
 }
 
@@ -530,6 +531,7 @@ FILES = {
         ("bom.jsonl", {"system": "X"}, ["X", "One", "S"]),
         ("table.csv", {"template": "Sum: {text}"}, ["Sum: One, two", "Sum: Li\nne"]),
         ("table.csv", {"template": "{text}", "shard": (2, 2)}, ["Li\nne"]),
+        ("long.csv", {"template": "{text}"}, ["x" * 1_000_000]),
     ],
 )
 def test_files_of_rows(tmp_path, name, settings, rows):
@@ -547,6 +549,7 @@ def test_files_of_rows(tmp_path, name, settings, rows):
     [
         ("a.csv", "text\nx\n", {}, "needs a template"),
         ("a.csv", "text,more\nx\n", {"template": "{more}"}, "line 2: no value for more"),
+        ("a.jsonl", "[" * 100_000, {}, "line 1: no JSON"),
         ("a.jsonl", '{"prompt": "x"}\n[1]\n', {}, "line 2: expected an object"),
         ("a.jsonl", '{"prompt": "x"}\n{"pro\n', {}, "line 2: no JSON"),
     ],
@@ -656,3 +659,9 @@ def test_progress_and_report(server, out):
     assert run.report is report
     assert str(report).startswith("3 rows done, 0 failed, ")
     assert f"${report.usd.normalize():f}" in str(report)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"prompt": "\xe4"}\n')
+    with pytest.raises(BatchError, match=r"a\.jsonl is not encoded in UTF-8"):
+        list(RowFile(tmp_path / "a.jsonl"))

@@ -11,6 +11,7 @@ from filelock import FileLock
 from langchain_aimlernie.__main__ import main
 from langchain_aimlernie.batch import BatchRun
 from langchain_aimlernie.testing import Reply
+from tests.support.byte_server import refusing_port
 
 SCHEMA = {
     "title": "Word",
@@ -104,8 +105,9 @@ def test_a_dry_run_sends_no_row_and_writes_nothing(server, tmp_path, capsys):
 
 def test_a_dry_run_needs_no_server_and_no_key(server, monkeypatch, capsys):
     monkeypatch.delenv("AIMLAPI_API_KEY")
-    server.stop()
-    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run"]) == 0
+    with refusing_port() as port:
+        monkeypatch.setenv("AIMLAPI_API_BASE", f"http://127.0.0.1:{port}/v1")
+        assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run"]) == 0
     assert "$" in capsys.readouterr().out
 
 
@@ -162,7 +164,7 @@ def test_a_terminal_shows_progress(server, tmp_path):
     with Terminal(*arguments, **variables) as terminal:
         termios.tcsetwinsize(terminal.fd, (24, 100))
         printed, code = terminal.read_to_end()
-    assert code == 0
+    assert code == 0, printed
     assert "2/2" in printed
     assert "tokens, $" in printed
     assert "row/s" in printed
