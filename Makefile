@@ -1,4 +1,4 @@
-.PHONY: help test integration_tests lint format type
+.PHONY: help test integration_tests lint format type api_reference pictures
 
 PYTHON ?= python
 TEST ?=
@@ -9,6 +9,8 @@ help:
 	@echo "lint               run ruff and mypy"
 	@echo "format             format the code, and fix what ruff can fix"
 	@echo "type               run mypy"
+	@echo "api_reference      build the API reference into build/api"
+	@echo "pictures           draw the pictures of the README"
 
 test:
 	$(PYTHON) -m pytest $(or $(TEST),tests/unit_tests)
@@ -27,3 +29,9 @@ format:
 
 type:
 	$(PYTHON) -m mypy
+
+api_reference:
+	$(PYTHON) .ci/api_reference.py build/api
+
+pictures:
+	$(PYTHON) .ci/pictures.py

@@ -182,7 +182,7 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
     "auto": `timeout`, but at most 120 s."""
 
     max_retries: Integer = Field(default=2, ge=0)
-    """Retries after the first attempt, at least 0; see the table of retries in the README."""
+    """Retries after the first attempt, at least 0; see the page "Retries and timeouts"."""
 
     max_connections: Integer = Field(default=256, ge=1)
     """Concurrent connections to one server, at least 1; further calls wait in order."""
