@@ -103,10 +103,11 @@ def test_no_example_goes_local_by_itself(name):
 
 
 def test_an_example_without_a_key_names_the_variable_and_the_option(no_key, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["quick_start.py"])
+    path = EXAMPLES["quick_start"]
+    monkeypatch.setattr(sys, "argv", [str(path)])
     with pytest.raises(AuthenticationError, match="AIMLAPI_API_KEY") as caught:
-        run(EXAMPLES["quick_start"])
-    assert caught.value.__notes__ == ["To run it without a key: python quick_start.py --local"]
+        run(path)
+    assert caught.value.__notes__ == [f"To run it without a key: python {path} --local"]
 
 
 def test_every_example_is_short_and_has_a_main():
