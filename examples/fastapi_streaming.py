@@ -57,6 +57,8 @@ async def ask(question: str, user: Annotated[str, Header()]) -> StreamingRespons
         first = await anext(chunks)  # until here an error can still be a status
     except BudgetExceededError as error:
         raise HTTPException(HTTPStatus.PAYMENT_REQUIRED, "Your budget is spent.") from error
+    except AimlErnieError as error:
+        raise HTTPException(HTTPStatus.BAD_GATEWAY, type(error).__name__) from error
     return StreamingResponse(events(first, chunks), media_type="text/event-stream")
 
 

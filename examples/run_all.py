@@ -4,6 +4,7 @@ Each runs in a process of its own, as `python examples/NAME.py --local`. It fail
 error, prints nothing, takes too long, or sends what the API's published schema forbids.
 """
 
+import os
 import subprocess
 import sys
 import time
@@ -56,6 +57,7 @@ def run(file: Path) -> Result:
         done = subprocess.run(  # noqa: S603  our own files
             [sys.executable, str(file), "--local"],
             capture_output=True,
+            env=os.environ | {"PYTHONUTF8": "1"},
             timeout=MOST_SECONDS,
             check=False,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import os
 import re
@@ -73,6 +74,13 @@ def run(path):
     return 0
 
 
+def test_the_example_for_ray_is_skipped_without_ray(no_key, monkeypatch, capfd):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    main = runpy.run_path(str(EXAMPLES["bulk_ray"]))["main"]
+    main()
+    assert capfd.readouterr().out.startswith("skipped: Ray is not installed")
+
+
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
@@ -133,6 +141,7 @@ def test_the_runner_shows_what_the_examples_print():
     done = subprocess.run(
         [sys.executable, str(RUNNER), "quick_start", "tools.py"],
         capture_output=True,
+        env=os.environ | {"PYTHONUTF8": "1"},
         encoding="utf-8",
         timeout=120,
         check=False,
