@@ -51,5 +51,5 @@ def test_a_cut_stream_is_no_answer(llm: ChatAimlErnie, ernie_server: ErnieServer
 
 
 if __name__ == "__main__":
-    options = ["-q", "-p", "no:cacheprovider", "-o", "addopts="]
-    sys.exit(subprocess.call([sys.executable, "-m", "pytest", *options, __file__]))  # noqa: S603
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
+    sys.exit(subprocess.call(command))  # noqa: S603
