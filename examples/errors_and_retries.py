@@ -42,7 +42,7 @@ def stream_safely(llm: ChatAimlErnie, question: str) -> Iterator[str]:
 
 def main() -> None:
     """Fail in several ways, then fall back."""
-    # Seconds for a try, for a silence in a stream, and how many tries may follow the first.
+    # Seconds for each attempt and for a silence within a stream; retries after the first attempt.
     llm = ChatAimlErnie(timeout=60, stream_idle_timeout=30, max_retries=3)
     print(ask(llm, "Are you there?"))
     print(ask(llm.model_copy(update={"api_key": "no-such-key"}), "Are you there?"))
