@@ -1,5 +1,6 @@
 """An agent: the loop of model and tools run by LangChain, with parallel calls and a memory."""
 
+from _local import run
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -43,4 +44,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,5 +1,6 @@
 """An agent with a budget: a run that ends at its limit, and one that asks before it goes on."""
 
+from _local import run
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -47,4 +48,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,5 +1,6 @@
 """An agent that asks before it acts: it pauses at a tool call and resumes with a decision."""
 
+from _local import run
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.tools import tool
@@ -40,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

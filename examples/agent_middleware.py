@@ -1,5 +1,6 @@
 """Middleware: summaries, fallbacks, retries and limits know the model's profile and errors."""
 
+from _local import run
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     ClearToolUsesEdit,
@@ -53,4 +54,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,5 +1,6 @@
 """An agent whose answer is an object: by the API's own JSON Schema, or by the call of a tool."""
 
+from _local import run
 from langchain.agents import create_agent
 from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from langchain_core.tools import tool
@@ -33,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from _local import run
 from langchain_core.rate_limiters import InMemoryRateLimiter
 
 from langchain_aimlernie import ChatAimlErnie
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

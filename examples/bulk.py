@@ -4,6 +4,7 @@ import json
 import tempfile
 from pathlib import Path
 
+from _local import run
 from pydantic import BaseModel
 
 from langchain_aimlernie import ChatAimlErnie
@@ -39,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -3,6 +3,8 @@
 import importlib.util
 import tempfile
 
+from _local import run
+
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.batch.ray import RayBatch
 
@@ -41,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

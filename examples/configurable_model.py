@@ -1,5 +1,6 @@
 """In place of `init_chat_model`, which knows no outside packages: settings chosen for each call."""
 
+from _local import run
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
@@ -31,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,11 +1,12 @@
 """Conversation: keep the messages, trim them to a budget of tokens, go on."""
 
+from _local import run
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, trim_messages
 
 from langchain_aimlernie import ChatAimlErnie
 
 BUDGET = 60
-QUESTIONS = ("My name is Ada.", "I live in London.", "What is my name?")
+QUESTIONS = ("My name is Ada.", "I live in London.", "Where do I live?")
 
 
 def main() -> None:
@@ -28,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

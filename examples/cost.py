@@ -3,6 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
+from _local import run
+
 from langchain_aimlernie import ChatAimlErnie, SpendTracker
 from langchain_aimlernie.spend import BudgetExceededError
 
@@ -35,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from _local import run
+
 from langchain_aimlernie import (
     AimlErnieError,
     APITimeoutError,
@@ -39,8 +41,8 @@ def stream_safely(llm: ChatAimlErnie, question: str) -> Iterator[str]:
 
 
 def main() -> None:
-    """Fail in three ways, then fall back."""
-    # Seconds for a try, for a silence in a stream, and how many tries may follow the first.
+    """Fail in several ways, then fall back."""
+    # Seconds for each attempt and for a silence within a stream; retries after the first attempt.
     llm = ChatAimlErnie(timeout=60, stream_idle_timeout=30, max_retries=3)
     print(ask(llm, "Are you there?"))
     print(ask(llm.model_copy(update={"api_key": "no-such-key"}), "Are you there?"))
@@ -56,4 +58,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

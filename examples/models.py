@@ -1,5 +1,7 @@
 """Models: capabilities from the package's table, current prices and deprecations from the API."""
 
+from _local import run
+
 from langchain_aimlernie import ChatAimlErnie, list_models
 
 FACTS = ("max_input_tokens", "image_inputs", "tool_calling", "structured_output")
@@ -21,4 +23,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

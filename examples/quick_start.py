@@ -1,5 +1,6 @@
 """Quick start: one question, one answer, and what the answer carries beside its text."""
 
+from _local import run
 from langchain_core.messages import HumanMessage, SystemMessage
 
 from langchain_aimlernie import ChatAimlErnie
@@ -18,4 +19,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

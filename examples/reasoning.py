@@ -1,5 +1,7 @@
 """Reasoning: what a thinking model thinks, as it thinks it; and how to switch that off."""
 
+from _local import run
+
 from langchain_aimlernie import ChatAimlErnie
 
 QUESTION = "A bat and a ball cost 1.10 together; the bat costs 1 more. What does the ball cost?"
@@ -35,4 +37,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

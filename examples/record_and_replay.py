@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx2
 import vcr
+from _local import run
 
 from langchain_aimlernie import ChatAimlErnie
 
@@ -62,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,23 +1,18 @@
-"""Run every example against a local server: `python examples/run_all.py [name ...]`.
+"""Run examples against the local test server, without a key, and show what they print.
 
-The examples themselves talk to the AI/ML API; this sets AIMLAPI_API_BASE and AIMLAPI_API_KEY in
-their environment so that they need neither a key nor a network. An example fails if it ends with
-an error, prints nothing, takes too long, or sends what the API's published schema forbids.
+Each runs in a process of its own, as `python examples/NAME.py --local`. It fails if it ends with an
+error, prints nothing, takes too long, or sends what the API's published schema forbids.
 """
 
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
-
-from langchain_aimlernie.testing import ErnieServer
 
 FOLDER = Path(__file__).parent
 AT_ONCE = 2
@@ -27,67 +22,61 @@ MOST_SECONDS = 120
 class Result(NamedTuple):
     """How a run ended; `problem` is empty if well."""
 
-    name: str
+    file: Path
     seconds: float
+    output: str
     problem: str
 
 
-def main(names: Sequence[str] = ()) -> int:
-    """Run the examples; give the number of those that failed."""
-    files = [file for file in sorted(FOLDER.glob("*.py")) if file.stem != "run_all"]
-    chosen = [file for file in files if not names or file.stem in names]
-    with ExitStack() as stack:
-        server, own = (stack.enter_context(each) for each in (ErnieServer(), own_server()))
-        environment = os.environ | local_environment(server, own)
-        pool = stack.enter_context(ThreadPoolExecutor(AT_ONCE))
-        results = []
-        for result in pool.map(partial(run, environment=environment), chosen):
-            print(f"{result.seconds:5.1f} s  {result.name:<28}{result.problem or 'ok'}", flush=True)
-            results.append(result)
-        # A server of one's own has more fields than the API; it refuses what is wrong.
-        refused = [request for request in own.requests if request.status == HTTPStatus.BAD_REQUEST]
-        violations = server.violations + [
-            each for request in refused for each in request.violations
-        ]
-    print("\n".join(violations) or f"{len(results)} examples run")
-    return sum(bool(result.problem) for result in results) + len(violations)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the examples that the command line names; return the number of those that failed."""
+    files = {file.stem: file for file in sorted(FOLDER.glob("[!_]*.py"))}
+    files.pop("run_all", None)
+    parser = ArgumentParser(prog="run_all.py", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="an example; all without any")
+    names = [name.removesuffix(".py") for name in parser.parse_args(arguments).names]
+    if unknown := [name for name in names if name not in files]:
+        parser.error(f"no example {', '.join(unknown)}; there are: {', '.join(files)}")
+
+    failed = []
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for result in pool.map(run, [files[name] for name in names or files]):
+            print(f"=== {result.file.name} ({result.seconds:.1f} s)\n{result.output}", flush=True)
+            if result.problem:
+                print(f"*** {result.file.name}: {result.problem}\n", flush=True)
+                failed.append(result.file.name)
+    print(f"failed: {', '.join(failed)}" if failed else f"{len(names or files)} examples run")
+    return len(failed)
 
 
-def own_server() -> ErnieServer:
-    """Stand in for a server of one's own: it asks for no key and has a name of its own."""
-    return ErnieServer(api_key=None, models={"ERNIE-4.5-21B-A3B": "baidu/ernie-4.5-21b-a3b"})
-
-
-def local_environment(server: ErnieServer, own: ErnieServer) -> dict[str, str]:
-    """Give the variables that lead the examples to these servers."""
-    return {
-        "AIMLAPI_API_BASE": server.base_url,
-        "AIMLAPI_API_KEY": str(server.api_key),
-        "ERNIE_SERVER": own.base_url,
-        "LANGSMITH_TRACING": "false",
-    }
-
-
-def run(file: Path, environment: Mapping[str, str]) -> Result:
+def run(file: Path) -> Result:
     """Run one example in a process of its own."""
     start = time.monotonic()
+    problem = ""
     try:
         done = subprocess.run(  # noqa: S603  our own files
-            [sys.executable, str(file)],
-            env=environment,
+            [sys.executable, str(file), "--local"],
             capture_output=True,
-            text=True,
-            encoding="utf-8",
+            env=os.environ | {"PYTHONUTF8": "1"},
             timeout=MOST_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        problem = f"did not end within {MOST_SECONDS} s\n{error.stdout or ''}"
+        output = text_of(error.stdout)
+        problem = f"did not end within {MOST_SECONDS} s"
     else:
-        failed = done.returncode or not done.stdout.strip()
-        problem = f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if failed else ""
-    return Result(file.name, time.monotonic() - start, problem)
+        output = text_of(done.stdout)
+        if done.returncode:
+            problem = f"exit code {done.returncode}\n{text_of(done.stderr)}"
+        elif not output.strip():
+            problem = "printed nothing"
+    return Result(file, time.monotonic() - start, output, problem)
+
+
+def text_of(output: bytes | None) -> str:
+    """Decode what a process has printed."""
+    return (output or b"").decode(errors="replace")
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(sys.argv[1:]), 1))
+    sys.exit(min(main(), 1))

@@ -6,16 +6,16 @@ ERNIE-4.5-21B-A3B`, and name it in ERNIE_SERVER if it is not on port 8000 of thi
 
 import os
 
-from langchain_aimlernie import ChatAimlErnie
+from _local import run
 
-SERVER = os.environ.get("ERNIE_SERVER", "http://localhost:8000/v1")
+from langchain_aimlernie import ChatAimlErnie
 
 
 def main() -> None:
     """Ask, and send what only that server understands."""
     llm = ChatAimlErnie(
         model="ERNIE-4.5-21B-A3B",  # the name that the server gives it
-        base_url=SERVER,
+        base_url=os.environ.get("ERNIE_SERVER", "http://localhost:8000/v1"),
         api_key=None,  # else the key of AIMLAPI_API_KEY would be sent there
         extra_body={"top_k": 20},  # fields of that server, unchecked
     )
@@ -28,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -2,6 +2,8 @@
 
 import asyncio
 
+from _local import run
+
 from langchain_aimlernie import ChatAimlErnie
 
 ENOUGH = 5
@@ -45,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from _local import run
 from pydantic import BaseModel, Field
 
 from langchain_aimlernie import ChatAimlErnie, StructuredOutputError
@@ -44,4 +45,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

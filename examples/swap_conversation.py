@@ -1,5 +1,6 @@
 """A conversation that another provider's model began goes on with ERNIE, and back."""
 
+from _local import run
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
@@ -49,4 +50,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

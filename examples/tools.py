@@ -1,5 +1,6 @@
 """Tools: the whole loop by hand. The model asks for calls, we run them, it answers."""
 
+from _local import run
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
@@ -48,4 +49,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

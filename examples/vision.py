@@ -4,6 +4,7 @@ import base64
 import struct
 import zlib
 
+from _local import run
 from langchain_core.messages import HumanMessage
 
 from langchain_aimlernie import BadRequestError, ChatAimlErnie
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
