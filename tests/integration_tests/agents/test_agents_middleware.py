@@ -82,13 +82,9 @@ def test_fallback_middleware_calls_the_next_model(model, ernie_server, ask, fail
     )
     result = ask(agent, question())
     assert result["messages"][-1].text == "From five."
-    assert [each.body["model"] for each in ernie_server.requests] == [
-        "baidu/ernie-4.5-21b-a3b",
-        FIVE,
-    ]
-    assert [each.body["tools"] for each in ernie_server.requests].count(
-        ernie_server.last_request.body["tools"]
-    ) == 2
+    first, second = (each.body for each in ernie_server.requests if each.body)  # 404: also a GET
+    assert [first["model"], second["model"]] == ["baidu/ernie-4.5-21b-a3b", FIVE]
+    assert first["tools"] == second["tools"]
 
 
 def test_the_last_error_is_raised_when_all_models_fail(model, ernie_server, ask):
