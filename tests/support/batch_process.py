@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from langchain_aimlernie.batch import BatchRun
 def run_batch(base_url, key, out, rows, max_bytes, log):  # noqa: PLR0917  of a process
     """Run a batch; what is printed goes to the file `log`."""
     sys.stdout = sys.stderr = Path(log).open("w", buffering=1)  # noqa: SIM115  until the end
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
     if max_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, max_bytes))
     llm = ChatAimlErnie(base_url=base_url, api_key=key)

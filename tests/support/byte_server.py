@@ -304,6 +304,11 @@ class ByteServer:
         self.port: int = self._server.sockets[0].getsockname()[1]
 
     async def _stop(self) -> None:
+        # `Server.close` would lose, and leak, a connection that is just being accepted.
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        for _ in range(3):
+            await asyncio.sleep(0)
         self._server.close()
         connections = list(self._open)
         for connection in connections:
