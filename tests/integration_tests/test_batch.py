@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import random
@@ -22,7 +23,12 @@ from langchain_core.runnables import RunnableLambda
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from langchain_aimlernie import AuthenticationError, ChatAimlErnie, PermissionDeniedError
+from langchain_aimlernie import (
+    AuthenticationError,
+    ChatAimlErnie,
+    PermissionDeniedError,
+    SpendTracker,
+)
 from langchain_aimlernie.batch import BatchError, BatchRun, RowFile
 from langchain_aimlernie.testing import ErnieServer, Reply
 
@@ -588,41 +594,117 @@ def test_killed_at_any_moment_nothing_is_lost_and_little_is_paid_twice(server, o
     assert saved <= {request.headers["x-client-request-id"] for request in calls(server)}
 
 
-@only_posix
-@pytest.mark.slow
-def test_a_full_disk_stops_the_run_and_loses_nothing(server, out):
-    from tests.support.batch_process import start_batch
+@pytest.fixture
+def full_disk(monkeypatch, out):
+    """The disk takes two rows more; the fixture's value gives it room again."""
+    write, written, full = os.write, [], [True]
 
-    process = start_batch(server, out, 30, max_bytes=10_000)
-    process.join()
-    problem = Path(f"{out}.log").read_text() + str(process.exitcode)
-    assert 0 < len(lines(out)) < 30
-    rescued = re.search("paid for are in (.*): append", problem)
+    def limited(descriptor, data):
+        if data.startswith(b'{"id": "batch_req') and full:
+            if len(written) == 2:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            written.append(data)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", limited)
+    return full.clear
+
+
+def test_a_full_disk_stops_the_run_and_loses_nothing(server, out, full_disk):
+    with pytest.raises(OSError, match="No space left") as failure:
+        BatchRun(chat(server), out).run(prompts(30))
+    assert len(lines(out)) == 2
+    (note,) = failure.value.__notes__
+    rescued = Path(re.search("paid for are in (.*): append", note)[1])
     with out.open("ab") as whole:
-        whole.write(Path(rescued[1]).read_bytes())
-    Path(rescued[1]).unlink()
-    assert len(lines(out)) == len(calls(server)) < 30
+        whole.write(rescued.read_bytes())
+    rescued.unlink()
+    sent = len(calls(server))
+    assert len(lines(out)) == sent < 30
+    full_disk()
     assert BatchRun(chat(server), out).run(prompts(30)).exit_code == 0
     assert len(calls(server)) == len(lines(out)) == 30
 
 
-@only_posix
-@pytest.mark.slow
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(server, out, times):
+def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(server, out, full_disk):
+    server.on_request = lambda request: Reply(
+        "x", delay=0.4 if "Say 7" in str(request.body) else None
+    )
+    threading.Timer(0.2, full_disk).start()
+    with pytest.raises(OSError, match="No space left"):
+        BatchRun(chat(server), out).run(prompts(8))
+    assert len(lines(out)) == len(calls(server)) == 8
+
+
+def test_a_disk_of_another_kind_is_full_too(server, out):
+    """The operating system's own limit, in a process of its own."""
+    pytest.importorskip("resource")
     from tests.support.batch_process import start_batch
 
-    server.on_request = lambda _: Reply("fine", delay=3)
-    process = start_batch(server, out, 30)
-    while len(server.requests) < 8:
-        time.sleep(0.01)
-    for _ in range(times):
-        os.kill(process.pid, signal.SIGINT)
-        time.sleep(0.2)
+    process = start_batch(server, out, 30, max_bytes=10_000)
     process.join()
-    assert "KeyboardInterrupt" in Path(f"{out}.log").read_text()
+    assert process.exitcode == 1
+    assert 0 < len(lines(out)) < 30
+    log = Path(f"{out}.log").read_text()
+    Path(re.search("paid for are in (.*): append", log)[1]).unlink()
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(server, out, times):
+    server.on_request = lambda _: Reply("fine", delay=0.7)
+
+    def interrupt():
+        while len(server.requests) < 8:
+            time.sleep(0.01)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    run = BatchRun(chat(server), out)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.run(prompts(30))
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        thread.join()
+        signal.signal(signal.SIGINT, before)
     assert len(calls(server)) == 8
-    assert len(lines(out)) == (8 if times == 1 else 0)
+    assert len(lines(out)) == run.report.succeeded == (8 if times == 1 else 0)
+    assert (run.report.stopped, run.report.exit_code) == ("interrupt", 130)
+    assert "run again to continue" in str(run.report)
+
+
+def test_a_bound_model_keeps_its_parameters_and_its_config(server, out):
+    seen = []
+    bound = chat(server).bind(temperature=0.3).with_config(callbacks=[SpendTracker()], tags=["t"])
+    run = BatchRun(bound, out, on_progress=seen.append)
+    assert run.run([{"prompt": "x", "seed": 4}]).succeeded == 1
+    assert (calls(server)[0].body["temperature"], calls(server)[0].body["seed"]) == (0.3, 4)
+    with pytest.raises(BatchError, match="has changed"):
+        BatchRun(chat(server), out).run(
+            [{"custom_id": lines(out)[0]["custom_id"], "prompt": "x", "seed": 4}]
+        )
+
+
+def test_the_cost_of_another_runnable_cannot_be_estimated(out):
+    estimate = BatchRun(RunnableLambda(str), out).estimate([1, 2])
+    assert (estimate.rows, estimate.usd) == (2, None)
+    assert "unknown" in str(estimate)
+
+
+def test_an_error_of_the_callers_progress_ends_the_run(server, out):
+    def fail(_):
+        raise LookupError("no screen")
+
+    with pytest.raises(LookupError, match="no screen"):
+        BatchRun(chat(server), out, on_progress=fail).run(prompts(20))
+    assert len(lines(out)) == len(calls(server)) < 20
 
 
 def test_what_was_paid_and_not_saved_is_reported(server, out):

@@ -28,6 +28,7 @@ def server(monkeypatch, ernie_server, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.jsonl").write_text('{"prompt": "One"}\n{"custom_id": "b", "prompt": "Two"}\n')
     (tmp_path / "in.csv").write_text("id,text\n1,One\n2,Two\n3,Three\n")
+    (tmp_path / "list.json").write_text("[]")
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
     return ernie_server
 
@@ -123,6 +124,7 @@ def test_a_dry_run_needs_no_server_and_no_key(server, monkeypatch, capsys):
         ("in.jsonl -o out.jsonl --max-in-flight 0", "max_in_flight must be"),
         ("in.jsonl -o out.jsonl --limit-usd x", "limit_usd"),
         ("in.jsonl -o out.jsonl --schema in.csv", "in.csv: no JSON"),
+        ("in.jsonl -o out.jsonl --schema list.json", "must be an object"),
         ("in.jsonl -o out.jsonl --shard 3/2", "must be like 3/16"),
         ("in.jsonl -o out.jsonl --retry-failed some", "invalid choice"),
         ("in.jsonl", "required: -o"),
@@ -142,6 +144,15 @@ def test_an_output_in_use_is_refused(server, capsys):
     with FileLock("out.jsonl.lock"):
         assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 1
     assert "error: out.jsonl is in use by another run." in capsys.readouterr().err
+
+
+def test_an_interrupted_run_reports_and_exits_with_130(server, monkeypatch, capsys):
+    def run(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BatchRun, "run", run)
+    assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 130
+    assert "0 rows done" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_ends_the_run(server, monkeypatch, capsys, tmp_path):

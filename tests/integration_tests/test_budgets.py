@@ -497,3 +497,28 @@ def test_reconcile_fails_like_a_call_and_loses_nothing(server, price):
     with pytest.raises(AuthenticationError):
         spend.reconcile(chat(server, api_key="wrong"))
     assert spend.reconcile(llm) == 1
+
+
+def test_only_the_latest_estimates_are_kept_one_by_one_and_none_is_lost(server, price, monkeypatch):
+    monkeypatch.setattr("langchain_aimlernie.spend._MAX_ESTIMATES", 3)
+    server.reply(TEXT * 9, times=9)
+    server.reply(TEXT)
+    spend = SpendTracker()
+    llm = chat(server, callbacks=[spend])
+    for _ in range(9):
+        next(iter(llm.stream(PROMPT)))
+    gc.collect()
+    assert (spend.total.unpriced, len(spend._estimates)) == (9, 3)
+    llm.invoke(PROMPT)
+    total = spend.total
+    assert (total.calls, total.unpriced) == (10, 0)
+    mean = price / (total.output_tokens and _tokens_of(server))
+    estimated = total.estimated_usd
+    assert estimated == pytest.approx(mean * (total.input_tokens + total.output_tokens) - price)
+    assert spend.reconcile(llm) == 3
+
+
+def _tokens_of(server):
+    """The tokens of the last response, whose price is known."""
+    entry = next(account.logs(**account_of(server), limit=1))
+    return entry.tokens.total
