@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pty
 import select
+import signal
 import sys
 import termios
 import time
@@ -45,6 +46,7 @@ def _data_file():
 
 
 def _run(name, arguments, environment, *, stdout, command, data_file):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # jobs in the background ignore it
     os.setsid()
     terminal = os.open(name, os.O_RDWR)  # a session's first terminal becomes its controlling one
     output = terminal if stdout is None else os.open(stdout, os.O_WRONLY | os.O_CREAT)
@@ -130,12 +132,21 @@ class Terminal:
             return stat.rpartition(")")[2].split()[0] == "S"
         return None
 
+    def repeat_until(self, action, text):
+        """Repeat an action each second until `text` comes; return the output up to its end."""
+        while text not in self._output:
+            action()
+            end = time.monotonic() + 1
+            while text not in self._output and self._read(end):
+                pass
+        return self.read_until(text)
+
     def read_to_end(self):
         """Return the rest of the output, and the exit code."""
         deadline = time.monotonic() + _TIMEOUT
         while self._read(deadline, self.process.sentinel):
             pass
-        self.process.join()
+        self.process.join(_TIMEOUT)
         output, self._output = self._output, ""
         return output, self.process.exitcode
 
