@@ -636,19 +636,6 @@ def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(server,
     assert len(lines(out)) == len(calls(server)) == 8
 
 
-def test_a_disk_of_another_kind_is_full_too(server, out):
-    """The operating system's own limit, in a process of its own."""
-    pytest.importorskip("resource")
-    from tests.support.batch_process import start_batch
-
-    process = start_batch(server, out, 30, max_bytes=10_000)
-    process.join()
-    assert process.exitcode == 1
-    assert 0 < len(lines(out)) < 30
-    log = Path(f"{out}.log").read_text()
-    Path(re.search("paid for are in (.*): append", log)[1]).unlink()
-
-
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
 )
