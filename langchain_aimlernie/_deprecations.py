@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from langchain_aimlernie._get import ETagCache, aget, build_request, cache_key, get
-from langchain_aimlernie._response.schema import is_object, parse_json
+from langchain_aimlernie._response.schema import (
+    is_object,
+    parse_json,
+    string_or_none,
+    strings,
+)
 from langchain_aimlernie._text import NO_SECRETS, truncate
 from langchain_aimlernie._validation import endpoint_url, is_default_host
 from langchain_aimlernie.errors import InvalidResponseError, NotFoundError
@@ -139,29 +144,21 @@ def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
     if not isinstance(value, list):
         raise InvalidResponseError("The response is not a list of deprecations.")
     entries = [(item, entry) for item in value if is_object(item) and (entry := _parse(item))]
-    feed = {name: entry for item, entry in entries for name in _texts(item.get("aliases"))}
-    return feed | {name: entry for item, entry in entries for name in _texts([item.get("id")])}
+    feed = {name: entry for item, entry in entries for name in strings(item.get("aliases"))}
+    return feed | {name: entry for item, entry in entries for name in strings([item.get("id")])}
 
 
 def _parse(item: Mapping[str, object]) -> Deprecation | None:
-    status = _text(item.get("status"))
+    status = string_or_none(item.get("status"))
     if status is None:
         return None
     return Deprecation(
         status=status,
         deprecated_at=_date(item.get("deprecated_at")),
         shutdown_at=_date(item.get("shutdown_at")),
-        replaced_by=_text(item.get("replaced_by")),
-        reason=_text(item.get("reason")),
+        replaced_by=string_or_none(item.get("replaced_by")),
+        reason=string_or_none(item.get("reason")),
     )
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _texts(value: object) -> Iterable[str]:
-    return filter(None, map(_text, value)) if isinstance(value, list) else ()
 
 
 def _date(value: object) -> datetime | None:

@@ -23,7 +23,12 @@ from langchain_aimlernie._deprecations import (
     has_feed,
 )
 from langchain_aimlernie._get import ETagCache, Server, hide_key
-from langchain_aimlernie._response.schema import is_object, parse_json
+from langchain_aimlernie._response.schema import (
+    is_object,
+    parse_json,
+    string_or_none,
+    strings,
+)
 from langchain_aimlernie._validation import endpoint_url
 from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.spend import parse_amount
@@ -232,7 +237,9 @@ def decode_catalogue(body: bytes) -> list[ModelCard]:
             'The response is not a list of models: expected {"data": [...]}. Check base_url.',
             body=catalogue,
         )
-    return [_parse_card(item) for item in items if is_object(item) and _string(item.get("id"))]
+    return [
+        _parse_card(item) for item in items if is_object(item) and string_or_none(item.get("id"))
+    ]
 
 
 def _parse_card(item: Mapping[str, object]) -> ModelCard:
@@ -242,23 +249,23 @@ def _parse_card(item: Mapping[str, object]) -> ModelCard:
     model = str(item["id"])
     return ModelCard(
         id=model,
-        aliases=_strings(item.get("aliases")),
-        name=_string(info.get("name")) or model,
-        developer=_string(info.get("developer")),
-        description=_string(info.get("description")) or "",
-        endpoint=_string(item.get("type")),
+        aliases=strings(item.get("aliases")),
+        name=string_or_none(info.get("name")) or model,
+        developer=string_or_none(info.get("developer")),
+        description=string_or_none(info.get("description")) or "",
+        endpoint=string_or_none(item.get("type")),
         context_tokens=_count(info.get("contextLength")),
         max_output_tokens=_count(info.get("outputMax")),
-        input_modalities=_strings(modalities.get("input")),
-        output_modalities=_strings(modalities.get("output")),
-        capabilities=_strings(item.get("capabilities")),
-        pricing_kind=_string(pricing.get("kind")),
-        currency=_string(pricing.get("currency")),
+        input_modalities=strings(modalities.get("input")),
+        output_modalities=strings(modalities.get("output")),
+        capabilities=strings(item.get("capabilities")),
+        pricing_kind=string_or_none(pricing.get("kind")),
+        currency=string_or_none(pricing.get("currency")),
         input_price=_price(pricing, {"input", "prompt"}),
         output_price=_price(pricing, {"output", "completion"}),
-        released=_string(info.get("releasedAt")),
-        docs_url=_string(info.get("docsUrl")),
-        tags=_strings(item.get("tags")),
+        released=string_or_none(info.get("releasedAt")),
+        docs_url=string_or_none(info.get("docsUrl")),
+        tags=strings(item.get("tags")),
         raw=item,
     )
 
@@ -281,14 +288,6 @@ def _price(pricing: Mapping[str, object], directions: set[str]) -> Decimal | Non
 
 def _object(value: object) -> Mapping[str, object]:
     return value if is_object(value) else _EMPTY
-
-
-def _string(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _strings(value: object) -> tuple[str, ...]:
-    return tuple(filter(None, map(_string, value))) if isinstance(value, list) else ()
 
 
 def _count(value: object) -> int | None:

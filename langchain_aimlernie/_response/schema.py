@@ -153,11 +153,11 @@ def parse_event(payload: Mapping[str, object]) -> Completion:
     """Return a completion or an event typed; values of undocumented types count as absent."""
     usage = payload.get("usage")
     return Completion(
-        _text_or_none(payload.get("id")),
-        _text_or_none(payload.get("model")),
+        string_or_none(payload.get("id")),
+        string_or_none(payload.get("model")),
         coerce_int(payload.get("created")),
-        _text_or_none(payload.get("system_fingerprint")),
-        _text_or_none(payload.get("service_tier")),
+        string_or_none(payload.get("system_fingerprint")),
+        string_or_none(payload.get("service_tier")),
         _parse_choices(payload.get("choices")),
         usage if is_object(usage) else None,
         _parse_cost(payload.get("meta")),
@@ -325,8 +325,14 @@ def _parse_cost(meta: object) -> Mapping[str, object]:
     return usage if is_object(usage) else _NOTHING
 
 
-def _text_or_none(value: object) -> str | None:
+def string_or_none(value: object) -> str | None:
+    """Return a string that is not empty, `None` for anything else."""
     return value if isinstance(value, str) and value else None
+
+
+def strings(value: object) -> tuple[str, ...]:
+    """Return the strings of a list that are not empty; none for anything else."""
+    return tuple(filter(None, map(string_or_none, value))) if isinstance(value, list) else ()
 
 
 def coerce_int(value: object) -> int | None:
