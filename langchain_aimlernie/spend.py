@@ -12,7 +12,7 @@ import asyncio
 import operator
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, closing
 from contextvars import ContextVar
@@ -27,6 +27,7 @@ from uuid import UUID
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers.context import register_configure_hook
+from pydantic import SecretStr
 from typing_extensions import override
 
 from langchain_aimlernie._client import awaited, resolve_key
@@ -184,7 +185,7 @@ class _LogSearch:
 
     Attributes:
         estimates: Those that can be found.
-        start: Start of the part of the log in which they all are.
+        start: When the first of them started.
         found: What each one that was found has cost, all its attempts together, by `id()`.
     """
 
@@ -192,7 +193,8 @@ class _LogSearch:
         self.estimates = [each for each in estimates if each.inference_id or each.request_id]
         self._by_inference_id = {e.inference_id: e for e in self.estimates if e.inference_id}
         self._by_request_id = {e.request_id: e for e in self.estimates if e.request_id}
-        self.start = _start_of_log(each.started for each in self.estimates)
+        now = datetime.now(UTC)
+        self.start = min((each.started for each in self.estimates), default=now)
         self.found: dict[int, Spend] = {}
 
     def add(self, entry: LogEntry) -> None:
@@ -208,10 +210,19 @@ class _LogSearch:
             self.found[id(estimate)] = _sum(self.found.get(id(estimate), Spend()), more)
 
 
-def _start_of_log(times: Iterable[datetime]) -> datetime:
-    """Return where to begin in the log, which is read for at most 92 days."""
-    now = datetime.now(UTC)
-    return max(min(times, default=now) - _CLOCK_SKEW, now + _CLOCK_SKEW - _LONGEST_LOG)
+def _log_settings(
+    llm: ChatAimlErnie, key: SecretStr | AimlErnieError | None, start: datetime
+) -> dict[str, Any]:
+    """Return the arguments with which the log is read since `start`, for at most 92 days.
+
+    Raises:
+        AimlErnieError: `key` is one.
+    """
+    if isinstance(key, AimlErnieError):
+        raise key
+    end = datetime.now(UTC) + _CLOCK_SKEW
+    start = max(start - _CLOCK_SKEW, end - _LONGEST_LOG)
+    return {"start": start, "end": end, "base_url": llm.base_url, "api_key": key}
 
 
 async def log_since(llm: ChatAimlErnie, start: datetime) -> AsyncGenerator[LogEntry, None]:
@@ -223,17 +234,8 @@ async def log_since(llm: ChatAimlErnie, start: datetime) -> AsyncGenerator[LogEn
     from langchain_aimlernie.account import alogs
 
     key = resolve_key(await awaited(llm.api_key() if callable(llm.api_key) else llm.api_key))
-    if isinstance(key, AimlErnieError):
-        raise key
-    async with aclosing(
-        alogs(
-            start=_start_of_log([start]),
-            end=datetime.now(UTC) + _CLOCK_SKEW,
-            base_url=llm.base_url,
-            api_key=key,
-            http_client=llm.http_async_client,
-        )
-    ) as entries:
+    settings = _log_settings(llm, key, start)
+    async with aclosing(alogs(**settings, http_client=llm.http_async_client)) as entries:
         async for entry in entries:
             yield entry
 
@@ -394,17 +396,8 @@ class SpendTracker(Meter):
         if not search.estimates:
             return 0
         key = resolve_key(llm.api_key() if callable(llm.api_key) else llm.api_key)
-        if isinstance(key, AimlErnieError):
-            raise key
-        with closing(
-            logs(
-                start=search.start,
-                end=datetime.now(UTC) + _CLOCK_SKEW,
-                base_url=llm.base_url,
-                api_key=key,
-                http_client=llm.http_client,
-            )
-        ) as entries:
+        settings = _log_settings(llm, key, search.start)
+        with closing(logs(**settings, http_client=llm.http_client)) as entries:
             for entry in entries:
                 search.add(entry)
         return self._replace_estimates(search)
@@ -425,11 +418,16 @@ class SpendTracker(Meter):
 
     def _replace_estimates(self, search: _LogSearch) -> int:
         with self._lock:
-            found = [each for each in self._estimates if id(each) in search.found]
-            for estimate in found:
-                self._correct(estimate, search.found[id(estimate)])
-                self._estimates.remove(estimate)
-        return len(found)
+            kept = deque[_Estimate]()
+            for estimate in self._estimates:
+                price = search.found.get(id(estimate))
+                if price is None:
+                    kept.append(estimate)
+                else:
+                    self._correct(estimate, price)
+            replaced = len(self._estimates) - len(kept)
+            self._estimates = kept
+        return replaced
 
     def reset(self) -> None:
         """Set the sums to zero; limits and calls in progress stay."""
