@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     if options.input == "-":
         raise CommandError("the input must be a file: it is read twice.")
     common = Options(
-        "batch --dry-run" if options.dry_run else "batch",
+        "batch",
         model=options.model,
         temperature=options.temperature,
         max_tokens=options.max_tokens,
@@ -64,9 +64,9 @@ def run(arguments: Sequence[str]) -> int:
         rows = RowFile(options.input, options.template, options.system, options.shard)
         schema = None if options.schema is None else _read_schema(options.schema)
         with (
-            choose_server(common) as server,
+            choose_server(common, needs_key=not options.dry_run) as server,
             create_model(common, server) as llm,
-            _Progress(rows, is_shown=not options.dry_run) as progress,
+            _Progress(is_shown=not options.dry_run) as progress,
         ):
             batch = BatchRun(
                 llm,
@@ -109,16 +109,15 @@ class _Progress:
     """A progress bar on standard error, if that is a terminal.
 
     Args:
-        rows: The input, whose rows are counted for it.
         is_shown: Whether there is to be one at all.
     """
 
-    def __init__(self, rows: RowFile, *, is_shown: bool) -> None:
+    def __init__(self, *, is_shown: bool) -> None:
         self._bar: Any = None
         if is_shown and is_terminal(sys.stderr):
             from tqdm import tqdm  # noqa: PLC0415  of the extra `batch`
 
-            self._bar = tqdm(total=sum(1 for _ in rows), unit="row", file=sys.stderr)
+            self._bar = tqdm(unit="row", file=sys.stderr)
 
     def __enter__(self) -> Self:
         return self
@@ -129,6 +128,7 @@ class _Progress:
     def show(self, report: BatchReport) -> None:
         """Show how far a run is."""
         if self._bar is not None:
+            self._bar.total = report.rows  # the run has counted them
             done = report.succeeded + report.failed + report.skipped
             tokens = report.input_tokens + report.output_tokens
             self._bar.set_postfix_str(f"{tokens:,} tokens, ${report.usd:f}", refresh=False)

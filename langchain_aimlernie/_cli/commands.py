@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 _PROBE_TOKENS = 2000
 """Maximum tokens of a completion of `doctor`: enough for reasoning, and below each model's cap."""
 
-_WITHOUT_KEY = ("models", "batch --dry-run")
-
 Server = dict[str, Any]
 """`base_url` and `api_key`, unless they come from the environment."""
 
@@ -64,14 +62,14 @@ def run(options: Options) -> int:
         CommandError: It cannot be done.
         AimlErnieError: A request failed.
     """
-    with choose_server(options) as server:
+    with choose_server(options, needs_key=options.command != "models") as server:
         return _COMMANDS[options.command](options, server)
 
 
 @contextlib.contextmanager
-def choose_server(options: Options) -> Iterator[Server]:
+def choose_server(options: Options, *, needs_key: bool) -> Iterator[Server]:
     if not options.local:
-        _check_environment(needs_key=options.command not in _WITHOUT_KEY)
+        _check_environment(needs_key=needs_key)
         yield {}
         return
     from langchain_aimlernie.testing import ErnieServer  # noqa: PLC0415  only when asked for
