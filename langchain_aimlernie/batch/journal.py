@@ -209,15 +209,8 @@ class Journal:
         return len(kept)
 
     def remaining_errors(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """Yield the last error of each row that has not succeeded, with its place in the file."""
-        last = {
-            line["custom_id"]: at
-            for line, at in read_lines(self.errors)
-            if (known := self._index.get(line["custom_id"])) and known[1] != "done"
-        }
-        for line, at in read_lines(self.errors):
-            if last.get(line["custom_id"]) == at:
-                yield line, at
+        """Return the last error of each row that has not succeeded, with its place in the file."""
+        return last_errors(self.errors, self._index)
 
 
 State = Literal["done", "failed", "transient"]
@@ -353,6 +346,21 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
                 ) from None
             yield line, at
             at += len(data)
+
+
+def last_errors(path: Path, index: Index) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the last error of each row that `index` does not know to be done, with its place."""
+    last = {
+        line["custom_id"]: at
+        for line, at in read_lines(path)
+        if (index.get(line["custom_id"]) or _UNKNOWN)[1] != "done"
+    }
+    for line, at in read_lines(path):
+        if last.get(line["custom_id"]) == at:
+            yield line, at
+
+
+_UNKNOWN = (b"", None)
 
 
 def encode_line(line: Mapping[str, Any]) -> bytes:

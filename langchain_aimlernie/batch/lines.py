@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -52,7 +52,7 @@ class Facts:
     inference_id: str | None = None
     usd: Decimal | None = None
     credits: Decimal | None = None
-    parsed: Any = field(default=None)
+    parsed: Any = None
 
 
 def success_line(row: Row, line_id: str, output: object, facts: Facts) -> dict[str, Any]:

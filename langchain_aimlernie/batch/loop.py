@@ -57,7 +57,7 @@ _BUSY = frozenset({429, 503})
 """Statuses by which a server says that it has too much to do."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job:
     """A row under way.
 
@@ -204,7 +204,7 @@ class RunLoop:
     async def _run_rows(self, source: _Source, retry_failed: RetryFailed) -> None:
         while True:
             self._changed.clear()
-            delay = self._pace.wait()
+            delay = self._pace.wait(len(self._tasks))
             if delay == 0 and not self._is_stopping:
                 try:
                     job = self._next_job(source, retry_failed)
@@ -247,15 +247,18 @@ class RunLoop:
         self._pace.start(tokens)
         task = asyncio.create_task(self._work(job, tokens))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: self._changed.set())
+        task.add_done_callback(lambda ended: self._on_end(ended, job))
+
+    def _on_end(self, task: asyncio.Task[None], job: _Job) -> None:
+        self._tasks.discard(task)
+        self._settle_over_budget(job)
+        self._changed.set()
 
     async def _work(self, job: _Job, expected_tokens: int) -> None:
         row, facts = job.row, job.facts
         facts.attempts += 1
         facts.client_request_id = f"{self._run_id}:{row.key[:16]}:{facts.attempts}"
         window = self._pace.window
-        more_tokens = 0
         try:
             try:
                 outcome = await self._caller.call(row, facts.client_request_id, self._callbacks)
@@ -263,16 +266,13 @@ class RunLoop:
                 self._failed(job, error, window)
             else:
                 spend = outcome.spend
-                more_tokens = spend.input_tokens + spend.output_tokens - expected_tokens
+                self._pace.correct(spend.input_tokens + spend.output_tokens - expected_tokens)
                 self._succeeded(job, outcome)
         except Exception as error:  # noqa: BLE001  the output, or the caller's `on_progress`
             self._fail(error)
         except asyncio.CancelledError:
             self._has_lost = True
             raise
-        finally:
-            self._pace.end(more_tokens=more_tokens)
-            self._settle_over_budget(job)
 
     def _succeeded(self, job: _Job, outcome: Outcome) -> None:
         self._pace.accepted()
@@ -326,9 +326,10 @@ class RunLoop:
 
     def _settle_over_budget(self, ended: _Job) -> None:
         """Let rows that the budget did not allow try again, or stop when it never will."""
-        if self._over_budget and self._pace.in_flight == 0 and ended in self._over_budget:
-            self._stop("budget")  # nothing is under way whose reservation could become free
-        elif ended not in self._over_budget:
+        if ended in self._over_budget:
+            if not self._tasks:  # nothing is under way whose reservation could become free
+                self._stop("budget")
+        else:
             for job in self._over_budget:
                 self._wait(job, 0.0)
             self._over_budget.clear()

@@ -28,14 +28,12 @@ class Pace:
 
     Attributes:
         limit: Calls that may be in flight now.
-        in_flight: Calls that are.
         window: Number of halvings so far. A call is told its value when it is sent.
         counts_tokens: Whether there is a limit of tokens.
     """
 
     def __init__(self, max_in_flight: int, rpm: float | None, tpm: float | None) -> None:
         self.limit = min(_START, max_in_flight)
-        self.in_flight = 0
         self.window = 0
         self.counts_tokens = tpm is not None
         self._most = max_in_flight
@@ -48,9 +46,13 @@ class Pace:
         self._completed = 0
         self._is_starting = True
 
-    def wait(self) -> float:
-        """Return the seconds until a call may be sent; infinite until one in flight has ended."""
-        if self.in_flight >= self.limit:
+    def wait(self, in_flight: int) -> float:
+        """Return the seconds until a call may be sent; infinite until one in flight has ended.
+
+        Args:
+            in_flight: Calls in flight.
+        """
+        if in_flight >= self.limit:
             return float("inf")
         ready = max(self._resume, self._next_request, self._next_token)
         return max(0.0, ready - time.monotonic())
@@ -62,17 +64,11 @@ class Pace:
             tokens: About how many tokens its prompt has.
         """
         now = time.monotonic()
-        self.in_flight += 1
         self._next_request = max(now, self._next_request) + self._seconds_per_request
         self._next_token = max(now, self._next_token) + tokens * self._seconds_per_token
 
-    def end(self, *, more_tokens: int = 0) -> None:
-        """Count a call that has ended.
-
-        Args:
-            more_tokens: Tokens that it used beyond those that `start` was told.
-        """
-        self.in_flight -= 1
+    def correct(self, more_tokens: int) -> None:
+        """Count the tokens that a call used beyond those that `start` was told."""
         self._next_token += more_tokens * self._seconds_per_token
 
     def accepted(self) -> None:

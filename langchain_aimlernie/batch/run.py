@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from langchain_core.runnables import Runnable
 
 from langchain_aimlernie.batch.caller import caller_of
-from langchain_aimlernie.batch.journal import Index, Journal, errors_path, read_lines
+from langchain_aimlernie.batch.journal import Index, Journal, errors_path, last_errors, read_lines
 from langchain_aimlernie.batch.loop import RetryFailed, RunLoop
 from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.batch.report import BatchEstimate, BatchReport
@@ -141,11 +141,11 @@ class BatchRun:
             raise BatchError("This BatchRun is running already.")
         with Journal(self._out) as journal:
             self.report = BatchReport()
-            tracker = SpendTracker(limit_usd=self._limit_usd, spent_usd=journal.usd)
+            limit = self._limit_usd
             self._active = RunLoop(
                 self._caller,
                 journal,
-                None if self._limit_usd is None else tracker,
+                None if limit is None else SpendTracker(limit_usd=limit, spent_usd=journal.usd),
                 self._pace,
                 self.report,
                 self._on_progress,
@@ -246,10 +246,8 @@ def _lines_of(out: Path) -> Iterator[tuple[dict[str, Any], Path, int]]:
         done.put(line["custom_id"], line["aimlernie"]["key"], "done")
         yield line, out, at
     errors = errors_path(out)
-    last = {line["custom_id"]: at for line, at in read_lines(errors)}
-    for line, at in read_lines(errors):
-        if last[line["custom_id"]] == at and done.get(line["custom_id"]) is None:
-            yield line, errors, at
+    for line, at in last_errors(errors, done):
+        yield line, errors, at
 
 
 def _number_of(line: Mapping[str, Any]) -> int:
