@@ -67,6 +67,14 @@ def serializable():
 
 
 @pytest.fixture
+def api_server(monkeypatch, ernie_server):
+    """The local server, to which the environment leads."""
+    monkeypatch.setenv("AIMLAPI_API_KEY", ernie_server.api_key)
+    monkeypatch.setenv("AIMLAPI_API_BASE", ernie_server.base_url)
+    return ernie_server
+
+
+@pytest.fixture
 def model_defaults():
     """Settings of every model that `model` creates; a folder may override them."""
     return {}

@@ -22,15 +22,13 @@ SCHEMA = {
 
 
 @pytest.fixture
-def server(monkeypatch, ernie_server, tmp_path):
-    monkeypatch.setenv("AIMLAPI_API_KEY", ernie_server.api_key)
-    monkeypatch.setenv("AIMLAPI_API_BASE", ernie_server.base_url)
+def server(monkeypatch, api_server, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.jsonl").write_text('{"prompt": "One"}\n{"custom_id": "b", "prompt": "Two"}\n')
     (tmp_path / "in.csv").write_text("id,text\n1,One\n2,Two\n3,Three\n")
     (tmp_path / "list.json").write_text("[]")
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
-    return ernie_server
+    return api_server
 
 
 def lines(path):

@@ -26,13 +26,6 @@ PROMPT = "\x1b[?2004h> "
 
 
 @pytest.fixture
-def api_server(monkeypatch, ernie_server):
-    monkeypatch.setenv("AIMLAPI_API_KEY", ernie_server.api_key)
-    monkeypatch.setenv("AIMLAPI_API_BASE", ernie_server.base_url)
-    return ernie_server
-
-
-@pytest.fixture
 def chat(api_server):
     """A chat in a terminal, at its first prompt; after the test, Ctrl-D ends it."""
     variables = {name: os.environ[name] for name in ("AIMLAPI_API_KEY", "AIMLAPI_API_BASE")}

@@ -26,13 +26,6 @@ CAPABILITIES = [
 
 
 @pytest.fixture
-def api_server(monkeypatch, ernie_server):
-    monkeypatch.setenv("AIMLAPI_API_KEY", ernie_server.api_key)
-    monkeypatch.setenv("AIMLAPI_API_BASE", ernie_server.base_url)
-    return ernie_server
-
-
-@pytest.fixture
 def diagnose(api_server, capsys):
     """Return a function that runs the command and returns its object and its exit code."""
 
