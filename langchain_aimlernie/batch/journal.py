@@ -51,7 +51,6 @@ class Journal:
         self.usd = Decimal(0)
         self.started: float | None = None
         self.has_log = False
-        self._index = Index()
         self._files: dict[Path, int] = {}
         self._unsaved: list[tuple[Path, bytes]] = []
         self._is_dirty = False
@@ -68,6 +67,7 @@ class Journal:
         if not self.out.parent.is_dir():
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self.out.parent))
         self._lock = _lock(self.out)
+        self._index = Index()
         try:
             if self.out.exists():
                 self.started = self.out.stat().st_mtime
@@ -92,6 +92,7 @@ class Journal:
                 os.fsync(descriptor)
             os.close(descriptor)
         self._files.clear()
+        self._index.close()
         self._lock.release()
 
     def check(self, row: Row) -> None:
@@ -233,6 +234,10 @@ class Index:
         self._database.execute(
             "CREATE TABLE rows (id TEXT PRIMARY KEY, key BLOB, state TEXT, seen INT) WITHOUT ROWID"
         )
+
+    def close(self) -> None:
+        """Free the memory."""
+        self._database.close()
 
     def get(self, custom_id: str) -> tuple[bytes, State | None] | None:
         """Return the short key and the state of a row, as far as they are known."""

@@ -184,11 +184,12 @@ class RunLoop:
         """Find invalid rows and duplicates before anything is sent, if `rows` can be read twice."""
         if not isinstance(rows, Iterable) or isinstance(rows, Iterator):
             return
-        index, count = Index(), 0
-        for count, item in enumerate(rows, 1):
-            row = self._caller.reader.read(item, count - 1)
-            index.see(row)
-            self._journal.check(row)
+        count = 0
+        with contextlib.closing(Index()) as index:
+            for count, item in enumerate(rows, 1):
+                row = self._caller.reader.read(item, count - 1)
+                index.see(row)
+                self._journal.check(row)
         self._report.rows = count
 
     def _parse_again(self) -> None:

@@ -176,14 +176,14 @@ class BatchRun:
         """
         prompt = output = count = 0
         usd: Decimal | None = Decimal(0)
-        seen = Index()
-        for number, item in enumerate(rows):
-            row = self._caller.reader.read(item, number)
-            seen.see(row)
-            tokens = self._caller.tokens(row)
-            price = self._caller.price(row, tokens)
-            usd = None if usd is None or price is None else usd + price
-            prompt, output, count = prompt + tokens[0], output + tokens[1], count + 1
+        with contextlib.closing(Index()) as seen:
+            for number, item in enumerate(rows):
+                row = self._caller.reader.read(item, number)
+                seen.see(row)
+                tokens = self._caller.tokens(row)
+                price = self._caller.price(row, tokens)
+                usd = None if usd is None or price is None else usd + price
+                prompt, output, count = prompt + tokens[0], output + tokens[1], count + 1
         return BatchEstimate(count, prompt, output, usd)
 
     def results(self, *, ordered: bool = False) -> Iterator[dict[str, Any]]:
@@ -241,13 +241,13 @@ def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
 
 def _lines_of(out: Path) -> Iterator[tuple[dict[str, Any], Path, int]]:
     """Yield each row's last line with its file and its place there, failed rows last."""
-    done = Index()
-    for line, at in read_lines(out):
-        done.put(line["custom_id"], line["aimlernie"]["key"], "done")
-        yield line, out, at
-    errors = errors_path(out)
-    for line, at in last_errors(errors, done):
-        yield line, errors, at
+    with contextlib.closing(Index()) as done:
+        for line, at in read_lines(out):
+            done.put(line["custom_id"], line["aimlernie"]["key"], "done")
+            yield line, out, at
+        errors = errors_path(out)
+        for line, at in last_errors(errors, done):
+            yield line, errors, at
 
 
 def _number_of(line: Mapping[str, Any]) -> int:
