@@ -6,7 +6,7 @@ langchain-core's classes show bound parameters in their repr and dumps. These su
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -26,11 +26,36 @@ from langchain_core.runnables.configurable import (
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.retry import RunnableRetry
 from langchain_core.runnables.utils import AnyConfigurableField
+from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._params import read_options
-from langchain_aimlernie._secrets import mask
+from langchain_aimlernie._settings import read_options
 from langchain_aimlernie._structured.repair import StructuredOutputWithRetry
+
+
+def mask(name: str, value: Any) -> Any:
+    """Return the value of a bound parameter; if it is secret, in a form that repr does not show."""
+    if name == "api_key":
+        if isinstance(value, str):
+            return SecretStr(value)
+        return _MaskedFunction(value) if callable(value) else value
+    if name == "default_headers" and isinstance(value, Mapping):
+        return {key: SecretStr(v) if isinstance(v, str) else v for key, v in value.items()}
+    return value
+
+
+class _MaskedFunction:
+    """Wraps a function that returns the key: the repr of a `partial` shows its arguments."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+
+    def __call__(self) -> Any:
+        return self._function()
+
+    def __repr__(self) -> str:
+        return "<function that returns the API key>"
+
 
 _Model = Runnable[LanguageModelInput, AIMessage]
 

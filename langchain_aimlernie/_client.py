@@ -23,24 +23,22 @@ from tenacity import RetryCallState
 from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._metering import aadmit, admit
-from langchain_aimlernie._params import (
-    CONNECTION_FIELDS,
-    REQUEST_PARAMS,
-    read_options,
-    validate_param,
-)
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
-from langchain_aimlernie._secrets import SHORTEST_SECRET
-from langchain_aimlernie._text import Redactor
-from langchain_aimlernie._validation import (
+from langchain_aimlernie._settings import (
+    CONNECTION_FIELDS,
     KEY_VARIABLE,
+    REQUEST_PARAMS,
+    SHORTEST_SECRET,
     check_request_id,
     endpoint_url,
     is_default_host,
     parse_key,
+    read_options,
+    validate_param,
 )
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import (
     AimlErnieError,

@@ -48,42 +48,45 @@ from langchain_aimlernie._client import (
 )
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._metering import set_meters
-from langchain_aimlernie._params import (
-    ALIASES,
-    OPTIONS,
-    PER_CALL_FIELDS,
-    REQUEST_PARAMS,
-    Boolean,
-    Integer,
-    Number,
-    RequestParams,
-    find_secret_field,
-    first_message,
-    read_options,
-    translate,
-)
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
     encode_tool_choice,
     encode_tools,
 )
 from langchain_aimlernie._response import content_blocks as _blocks
-from langchain_aimlernie._secrets import find_secret, secret_message
-from langchain_aimlernie._structured.output import structured_output
-from langchain_aimlernie._structured.schema import encode_response_format
-from langchain_aimlernie._tokens import count_message_tokens, count_tokens
-from langchain_aimlernie._types import ApiKey, Method, Settings, ToolChoice, ToolLike
-from langchain_aimlernie._validation import (
+from langchain_aimlernie._settings import (
+    ALIASES,
     DEFAULT_BASE_URL,
     KEY_VARIABLE,
+    OPTIONS,
+    PER_CALL_FIELDS,
+    REQUEST_PARAMS,
+    ApiKey,
+    Boolean,
+    Integer,
+    Method,
+    Number,
+    RequestParams,
+    Settings,
+    ToolChoice,
+    ToolLike,
     base_url_of_environment,
     check_client,
     check_headers,
     check_request_id,
     check_timeout,
+    find_secret,
+    find_secret_field,
+    first_message,
     parse_base_url,
     parse_key,
+    read_options,
+    secret_message,
+    translate,
 )
+from langchain_aimlernie._structured.output import structured_output
+from langchain_aimlernie._structured.schema import encode_response_format
+from langchain_aimlernie._tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import DEFAULT_MODEL, PROVIDER, is_published, model_profile
 

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie._params import REQUEST_PARAMS, validate_param
 from langchain_aimlernie._request.content import has_cache_control
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie._request.tools import (
@@ -16,6 +15,7 @@ from langchain_aimlernie._request.tools import (
     encode_tool_choice,
     encode_tools,
 )
+from langchain_aimlernie._settings import REQUEST_PARAMS, validate_param
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie.errors import BadRequestError
 

@@ -14,7 +14,7 @@ from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie, errors
-from langchain_aimlernie._params import ALIASES, RequestParams
+from langchain_aimlernie._settings import ALIASES, RequestParams
 from langchain_aimlernie.models import alist_models, list_models
 
 SETTINGS = {

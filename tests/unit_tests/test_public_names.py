@@ -25,7 +25,7 @@ from langchain_aimlernie import (
     testing,
     tracing,
 )
-from langchain_aimlernie._types import Settings
+from langchain_aimlernie._settings import Settings
 
 NAMES = {
     "ChatAimlErnie",
