@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import pdoc
 
-from langchain_aimlernie import ChatAimlErnie, _settings
+from langchain_aimlernie import _settings
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -43,8 +43,9 @@ def main(folder: Path) -> None:
         module = import_module(name)
         for public in public_names(module):  # some are imported at their first use
             vars(module)[public] = getattr(module, public)
-    _settings.__all__ = ["RequestParams"]  # the base class that declares temperature and the like
-    for model in (ChatAimlErnie, _settings.RequestParams):
+    models = (_settings.Settings, _settings.RequestParams)  # the bases of ChatAimlErnie
+    _settings.__all__ = [model.__name__ for model in models]
+    for model in models:
         hints = get_type_hints(model)  # without pydantic's ranges, which the docstrings state
         model.__annotations__ = {name: hints[name] for name in vars(model)["__annotations__"]}
     warnings.filterwarnings("ignore", module="pdoc")  # on annotations of generated methods

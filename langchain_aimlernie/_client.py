@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from tenacity import RetryCallState
 
 from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
@@ -27,12 +27,12 @@ from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie._settings import (
-    CONNECTION_FIELDS,
     KEY_VARIABLE,
     REQUEST_PARAMS,
     SHORTEST_SECRET,
     check_request_id,
     endpoint_url,
+    first_message,
     is_default_host,
     parse_key,
     read_options,
@@ -62,17 +62,19 @@ _HEADERS: Mapping[str, str] = {
 }
 _ACCEPTED = {False: "application/json", True: "text/event-stream"}
 
-_NO_OPTIONS = frozenset({"stream", "streaming", *BaseChatModel.model_fields})
-"""Keyword arguments that langchain-core reads, or that only a model can have: never in the body."""
-
 _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
+"""Keyword arguments that langchain-core reads: never in the body."""
 
-_NOT_IN_CACHE_KEY = frozenset({*CONNECTION_FIELDS, "streaming", *BaseChatModel.model_fields}) - {
-    "output_version"
-}
-"""Fields that do not change the message."""
-
-_IN_BODY = frozenset({*REQUEST_PARAMS, "model_name", "model_kwargs", "extra_body"})
+_NOT_IN_CACHE_KEY = frozenset(
+    {
+        *REQUEST_PARAMS,  # the body has them
+        *("model_name", "model_kwargs", "extra_body"),
+        *("api_key", "timeout", "stream_idle_timeout", "max_retries", "max_connections"),
+        *("default_headers", "client_request_id", "http_client", "http_async_client", "streaming"),
+        *BaseChatModel.model_fields,
+    }
+) - {"output_version"}
+"""Fields that the body has, or that do not change the message."""
 
 
 class ParameterError(BadRequestError, ValueError):
@@ -117,6 +119,8 @@ class PreparedRequest:
             stop = validate_param("stop", stop)
             rest = read_options(_without_core_options(options), model.api_key)
             settings = model.with_call_settings(rest)
+        except ValidationError as error:
+            problem = first_message(error)
         except ValueError as error:
             problem = str(error)
         if problem:
@@ -223,17 +227,14 @@ def resolve_key(key: object) -> SecretStr | AimlErnieError | None:
 
 def _without_core_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments for this package; warn about those that a call cannot set."""
-    own: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in _NO_OPTIONS:
-            own[name] = value
-        elif name not in _READ_BY_CORE:
-            warnings.warn(
-                f"{name!r} has no effect in a single call; set it on the model. To send a field "
-                "of this name in the request body, use extra_body.",
-                stacklevel=2,
-            )
-    return own
+    for name in options.keys() & BaseChatModel.model_fields.keys() - _READ_BY_CORE:
+        warnings.warn(
+            f"{name!r} has no effect in a single call; set it on the model. To send a field "
+            "of this name in the request body, use extra_body.",
+            stacklevel=2,
+        )
+    core = {*_READ_BY_CORE, *BaseChatModel.model_fields}
+    return {name: value for name, value in options.items() if name not in core}
 
 
 def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]) -> str:
@@ -255,8 +256,7 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
     values = {
         name: getattr(settings, name)
         for name, field in type(settings).model_fields.items()
-        if name not in _NOT_IN_CACHE_KEY | _IN_BODY
-        and getattr(settings, name) not in (None, field.default)
+        if name not in _NOT_IN_CACHE_KEY and getattr(settings, name) not in (None, field.default)
     }
     parts = {"class": settings.lc_id(), "body": body, **values}
     return json.dumps(parts, sort_keys=True, ensure_ascii=False, default=repr)

@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from langchain_core.language_models import BaseChatModel
@@ -159,10 +160,14 @@ def test_a_setting_is_checked_when_it_is_changed_on_the_model(model, ernie_serve
 
 
 def test_a_setting_inside_of_model_kwargs_is_a_setting_per_call_too(model, ernie_server):
+    changed = model()
+    changed.model_kwargs = {"temperature": 0.5}
     for llm, options in (
         (model(model_kwargs={"temperature": 0.5}), {}),
         (model(), {"model_kwargs": {"temperature": 0.5}}),
         (model().bind(model_kwargs={"temperature": 0.5}), {}),
+        (model().model_copy(update={"model_kwargs": {"temperature": 0.5}}), {}),
+        (changed, {}),
     ):
         llm.invoke("hi", **options)
         assert body_of(ernie_server)["temperature"] == 0.5
@@ -288,6 +293,8 @@ def test_an_invalid_value_has_the_same_error_everywhere(model, ernie_server, nam
         ({"default_headers": {"X": "12345678\nb"}}, "default_headers: the value of 'X' must be"),
         ({"base_url": "https://u:12345678@host"}, "base_url must not contain a user name"),
         ({"extra_body": "12345678"}, "extra_body must be a dict; got str."),
+        ({"model_kwargs": "12345678"}, "model_kwargs must be a dict; got str."),
+        ({"model_kwargs": 12345678}, "model_kwargs must be a dict; got int."),
         ({"http_client": object()}, "http_client must be an instance of httpx.Client"),
         ({"client_request_id": "a b"}, "client_request_id must be 1 to 128 of the characters"),
         ({"model": ""}, "model_name must be a non-empty string; got ''."),
@@ -532,6 +539,8 @@ def test_the_request_id_can_be_chosen_for_each_call(model, ernie_server):
     assert ids == ["one", "two"]
     unset = [model().invoke("hi").response_metadata["client_request_id"] for _ in range(2)]
     assert len(set(unset)) == 2
+    with pytest.raises(errors.BadRequestError, match="got UUID"):
+        model(client_request_id=uuid4).invoke("hi")
 
 
 SECRETS = {
@@ -603,9 +612,9 @@ def test_a_changed_copy_has_its_own_profile_and_cache_key(model):
 
 def test_the_profile_follows_the_model_unless_the_user_wrote_it(model):
     other = "baidu/ernie-4.5-vl-28b-a3b"
-    llm = model()
-    llm.model_name = other
-    assert llm.profile["image_inputs"] is True
+    for llm in (model(), model(model="my-own")):
+        llm.model_name = other
+        assert llm.profile["image_inputs"] is True
     chosen = model().configurable_fields(model_name=ConfigurableField(id="model"))
     (picked, _) = chosen.with_config(configurable={"model": other}).prepare()
     assert picked.profile["image_inputs"] is True

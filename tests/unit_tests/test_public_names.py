@@ -25,7 +25,7 @@ from langchain_aimlernie import (
     testing,
     tracing,
 )
-from langchain_aimlernie._settings import Settings
+from langchain_aimlernie._settings import Arguments
 
 NAMES = {
     "ChatAimlErnie",
@@ -223,6 +223,6 @@ def test_list_models_can_be_a_tool(ernie_server, monkeypatch):
 def test_the_typed_dict_lists_exactly_the_fields_and_aliases():
     fields = {*ChatAimlErnie.model_fields}
     aliases = {"model", "request_timeout", "stop_sequences", "extra_headers"}
-    assert {*Settings.__annotations__} == fields | aliases | {"openai_api_key", "openai_api_base"}
-    assert typing.get_type_hints(Settings)
+    assert {*Arguments.__annotations__} == fields | aliases | {"openai_api_key", "openai_api_base"}
+    assert typing.get_type_hints(Arguments)
     assert typing.get_type_hints(ChatAimlErnie)
