@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
@@ -63,7 +64,10 @@ _HEADERS: Mapping[str, str] = {
 _ACCEPTED = {False: "application/json", True: "text/event-stream"}
 
 _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
-"""Keyword arguments that langchain-core reads: never in the body."""
+"""Keyword arguments of a call that langchain-core reads."""
+
+_ONLY_OF_A_MODEL = frozenset(BaseChatModel.model_fields) - _READ_BY_CORE
+"""Fields that a call cannot set."""
 
 _NOT_IN_CACHE_KEY = frozenset(
     {
@@ -100,7 +104,7 @@ class PreparedRequest:
         *,
         stream: bool = False,
     ) -> PreparedRequest:
-        """Return the request of a call.
+        """Return the request of a call; the API would accept it.
 
         Args:
             model: The model with its settings.
@@ -110,9 +114,8 @@ class PreparedRequest:
             stream: Whether the response is streamed.
 
         Raises:
-            ParameterError: A parameter is invalid, or looks like a secret and would be sent in
-                the body.
-            BadRequestError: The API would reject the request; nothing was sent.
+            BadRequestError: The API would reject the request; a `ParameterError` if a parameter
+                is invalid, or looks like a secret and would be sent in the body.
         """
         problem = ""
         try:
@@ -197,10 +200,26 @@ class PreparedRequest:
     def unique_id(self, request: APIRequest) -> str | None:
         """Return the request's `X-Client-Request-Id`; `None` if it is that of every call."""
         name = "x-client-request-id"
-        settings = self.settings
-        fixed = {header.lower() for header in settings.default_headers or ()}
-        is_fixed = isinstance(settings.client_request_id, str) or name in fixed
+        fixed = {header.lower() for header in self.settings.default_headers or ()}
+        is_fixed = isinstance(self.settings.client_request_id, str) or name in fixed
         return None if is_fixed else request.headers[name]
+
+    def decoding(self, request: APIRequest) -> dict[str, Any]:
+        """Return the keyword arguments of what decodes the response."""
+        return {
+            "model": request.model,
+            "redactor": request.redactor,
+            "include_headers": self.settings.include_response_headers,
+        }
+
+
+def _request_id(setting: str | Callable[[], str] | None) -> str:
+    if not callable(setting):
+        return setting or uuid4().hex
+    try:
+        return check_request_id(setting())
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
 
 
 async def awaited(key: object) -> object:
@@ -227,27 +246,18 @@ def resolve_key(key: object) -> SecretStr | AimlErnieError | None:
 
 def _without_core_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments for this package; warn about those that a call cannot set."""
-    for name in options.keys() & BaseChatModel.model_fields.keys() - _READ_BY_CORE:
+    for name in options.keys() & _ONLY_OF_A_MODEL:
         warnings.warn(
             f"{name!r} has no effect in a single call; set it on the model. To send a field "
             "of this name in the request body, use extra_body.",
             stacklevel=2,
         )
-    core = {*_READ_BY_CORE, *BaseChatModel.model_fields}
+    core = _READ_BY_CORE | _ONLY_OF_A_MODEL
     return {name: value for name, value in options.items() if name not in core}
 
 
 def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]) -> str:
-    """Return the cache key of a call: all that affects the response, except the messages.
-
-    Args:
-        model: The model with its settings.
-        stop: The call's stop sequences, or `None`.
-        options: The call's other keyword arguments.
-
-    Raises:
-        BadRequestError: The API would reject the request.
-    """
+    """Return the cache key of a call: all that affects the response, except the messages."""
     prepared = PreparedRequest.of(model, [_ANY_MESSAGE], stop, options)
     settings = prepared.settings
     body = json.loads(prepared.body)
@@ -265,50 +275,6 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
 _ANY_MESSAGE = HumanMessage("?")
 
 
-def _completion_decoder(
-    call: APIRequest, settings: ChatAimlErnie
-) -> Callable[[Mapping[str, str], bytes], ChatResult]:
-    """Return the function that decodes a JSON response."""
-
-    def decode(headers: Mapping[str, str], body: bytes) -> ChatResult:
-        return decode_completion(
-            body,
-            headers,
-            model=call.model,
-            redactor=call.redactor,
-            include_headers=settings.include_response_headers,
-        )
-
-    return decode
-
-
-def _stream_decoders(
-    call: APIRequest, settings: ChatAimlErnie
-) -> Callable[[Mapping[str, str]], StreamDecoder]:
-    """Return the function that creates the decoder of an attempt's stream."""
-
-    def new_decoder(headers: Mapping[str, str]) -> StreamDecoder:
-        return StreamDecoder(
-            headers,
-            model=call.model,
-            redactor=call.redactor,
-            include_headers=settings.include_response_headers,
-        )
-
-    return new_decoder
-
-
-def _request_id(setting: str | Callable[[], str] | None) -> str:
-    if setting is None:
-        return uuid4().hex
-    if isinstance(setting, str):
-        return setting
-    try:
-        return check_request_id(setting())
-    except ValueError as error:
-        raise BadRequestError(str(error)) from None
-
-
 def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:
     """Return the completion of a call.
 
@@ -317,10 +283,13 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
     """
     call = prepared.build()
     admit(prepared.unique_id(call))
-    on_retry = None if run_manager is None else _on_retry(run_manager)
-    transport = prepared.settings.transport
+    transport, options = prepared.settings.transport, prepared.decoding(call)
     try:
-        return transport.send(call, _completion_decoder(call, prepared.settings), on_retry=on_retry)
+        return transport.send(
+            call,
+            lambda headers, body: decode_completion(body, headers, **options),
+            on_retry=_on_retry(run_manager),
+        )
     except NotFoundError as error:
         explain_not_found(error, transport, prepared.settings.base_url, call.model)
         raise
@@ -329,18 +298,15 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
 async def agenerate(
     prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> ChatResult:
-    """Return the completion of a call.
-
-    Raises:
-        AimlErnieError: The call failed.
-    """
+    """Return the completion of a call; see `generate`."""
     call = await prepared.abuild()
     await aadmit(prepared.unique_id(call))
-    on_retry = None if run_manager is None else _on_retry_async(run_manager)
-    transport = prepared.settings.async_transport
+    transport, options = prepared.settings.async_transport, prepared.decoding(call)
     try:
         return await transport.send(
-            call, _completion_decoder(call, prepared.settings), on_retry=on_retry
+            call,
+            lambda headers, body: decode_completion(body, headers, **options),
+            on_retry=_on_retry(run_manager),
         )
     except NotFoundError as error:
         await aexplain_not_found(error, transport, prepared.settings.base_url, call.model)
@@ -357,11 +323,9 @@ def stream(
     """
     call = prepared.build()
     admit(prepared.unique_id(call))
-    on_retry = None if run_manager is None else _on_retry(run_manager)
     transport = prepared.settings.transport
-    with closing(
-        transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
-    ) as chunks:
+    new_decoder = partial(StreamDecoder, **prepared.decoding(call))
+    with closing(transport.stream(call, new_decoder, on_retry=_on_retry(run_manager))) as chunks:
         try:
             for chunk in chunks:
                 if run_manager is not None:
@@ -375,17 +339,13 @@ def stream(
 async def astream(
     prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
-    """Yield the chunks of a streamed completion.
-
-    Raises:
-        AimlErnieError: The call failed; `.partial` is what was received.
-    """
+    """Yield the chunks of a streamed completion; see `stream`."""
     call = await prepared.abuild()
     await aadmit(prepared.unique_id(call))
-    on_retry = None if run_manager is None else _on_retry_async(run_manager)
     transport = prepared.settings.async_transport
+    new_decoder = partial(StreamDecoder, **prepared.decoding(call))
     async with aclosing(
-        transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
+        transport.stream(call, new_decoder, on_retry=_on_retry(run_manager))
     ) as chunks:
         try:
             async for chunk in chunks:
@@ -397,32 +357,18 @@ async def astream(
             raise
 
 
-OnRetry = Callable[[int, AimlErnieError, float], None]
-OnRetryAsync = Callable[[int, AimlErnieError, float], Awaitable[None]]
+def _on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | None:
+    """Return the function that reports each retry to LangChain's callbacks.
 
+    That of an async run manager returns an awaitable.
+    """
 
-def _on_retry(run_manager: CallbackManagerForLLMRun) -> OnRetry:
-    """Return the function that reports each retry to LangChain's callbacks."""
+    def report(attempt: int, error: AimlErnieError, delay: float) -> Any:
+        # LangChain's callbacks expect tenacity's object.
+        state = RetryCallState(cast("Any", None), None, (), {})
+        state.attempt_number = attempt
+        state.idle_for = state.upcoming_sleep = delay
+        state.set_exception((type(error), error, error.__traceback__))
+        return run_manager.on_retry(state)
 
-    def report(attempt: int, error: AimlErnieError, delay: float) -> None:
-        run_manager.on_retry(_retry_state(attempt, error, delay))
-
-    return report
-
-
-def _on_retry_async(run_manager: AsyncCallbackManagerForLLMRun) -> OnRetryAsync:
-    """Return the function that reports each retry to LangChain's callbacks."""
-
-    async def report(attempt: int, error: AimlErnieError, delay: float) -> None:
-        await run_manager.on_retry(_retry_state(attempt, error, delay))
-
-    return report
-
-
-def _retry_state(attempt: int, error: AimlErnieError, delay: float) -> RetryCallState:
-    """Return a failed attempt as tenacity's object, which LangChain's callbacks expect."""
-    state = RetryCallState(cast("Any", None), None, (), {})
-    state.attempt_number = attempt
-    state.idle_for = state.upcoming_sleep = delay
-    state.set_exception((type(error), error, error.__traceback__))
-    return state
+    return None if run_manager is None else report
