@@ -551,6 +551,8 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
         ValueError: A parameter is outside its range, or one that would become a field of the
             request body looks like a secret.
     """
+    if not options:
+        return options
     if problem := secret_problem(options, api_key):
         options.clear()  # or the error's traceback would show it
         raise ValueError(problem)
