@@ -21,14 +21,20 @@ from langchain_aimlernie.models import alist_models, list_models
 SETTINGS = {
     "temperature": 0.5,
     "top_p": 0.9,
+    "frequency_penalty": 0.1,
+    "presence_penalty": -0.1,
     "max_tokens": 50,
     "max_completion_tokens": 60,
     "stop": ["END"],
     "seed": 7,
-    "frequency_penalty": 0.1,
-    "presence_penalty": -0.1,
     "response_format": {"type": "text"},
     "prediction": {"type": "content", "content": "x"},
+}
+ONLY_ERNIE_5 = {
+    "enable_thinking": False,
+    "thinking_budget": 200,
+    "provider": "auto",
+    "normalize_tool_schemas": True,
 }
 
 
@@ -48,15 +54,7 @@ def test_a_setting_is_sent_however_it_was_set(model, ernie_server, name, value):
         assert body_of(ernie_server)[name] == value
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("enable_thinking", False),
-        ("thinking_budget", 200),
-        ("provider", "auto"),
-        ("normalize_tool_schemas", True),
-    ],
-)
+@pytest.mark.parametrize(("name", "value"), ONLY_ERNIE_5.items())
 def test_settings_of_one_model_are_sent_to_it_and_refused_for_others(
     api_model, ernie_server, name, value
 ):
@@ -373,16 +371,9 @@ def test_repr_shows_the_model_and_what_was_set(model):
     llm = ChatAimlErnie(api_key="sk-very-secret", default_headers={"X": "sk-very-secret"})
     assert repr(llm) == "ChatAimlErnie(model='baidu/ernie-4.5-21b-a3b')"
     assert str(llm) == "model='baidu/ernie-4.5-21b-a3b'"
-    llm = ChatAimlErnie(
-        model="m",
-        base_url="http://localhost/v1",
-        temperature=0.5,
-        stop=["x"],
-        max_retries=0,
-        timeout=5,
-        profile={"max_input_tokens": 7},
-        name="mine",
-    )
+    settings = {"temperature": 0.5, "stop": ["x"], "max_retries": 0, "timeout": 5, "name": "mine"}
+    profile = {"max_input_tokens": 7}
+    llm = ChatAimlErnie(model="m", base_url="http://localhost/v1", profile=profile, **settings)
     shown = repr(llm)
     for part in (
         "model='m'",
@@ -402,8 +393,9 @@ def test_repr_shows_the_model_and_what_was_set(model):
 def test_the_api_receives_the_canonical_model_id(api_model, ernie_server, given):
     api_model(model=given).invoke("hi")
     assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-21b-a3b"
-    api_model().invoke("hi", model=given)
+    other = api_model(model="baidu/ernie-5.0").invoke("hi", model=given)
     assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-21b-a3b"
+    assert other.response_metadata["model_name"] == "baidu/ernie-4.5-21b-a3b"
 
 
 def test_settings_of_the_transport_can_be_given_per_call(model, ernie_server):
@@ -424,20 +416,11 @@ def test_settings_of_the_transport_can_be_given_per_call(model, ernie_server):
     assert request.body["note"] == "n"
 
 
-def test_the_model_can_be_overridden_per_call(model, ernie_server):
-    answer = model().invoke("hi", model="baidu/ernie-4.5-0.3b")
-    assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-0.3b"
-    assert answer.response_metadata["model_name"] == "baidu/ernie-4.5-0.3b"
-
-
 def test_stop_of_the_call_wins_and_an_empty_one_clears(model, ernie_server):
     llm = model(stop=["A"])
-    llm.invoke("hi")
-    assert body_of(ernie_server)["stop"] == ["A"]
-    llm.invoke("hi", stop=["B"])
-    assert body_of(ernie_server)["stop"] == ["B"]
-    llm.invoke("hi", stop=[])
-    assert "stop" not in body_of(ernie_server)
+    for options, sent in (({}, ["A"]), ({"stop": ["B"]}, ["B"]), ({"stop": []}, None)):
+        llm.invoke("hi", **options)
+        assert body_of(ernie_server).get("stop") == sent
 
 
 def test_stream_usage_is_requested_unless_switched_off(model, ernie_server):
@@ -462,6 +445,7 @@ def test_settings_come_from_the_environment(monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_BASE", "https://gateway.example/v1/")
     llm = ChatAimlErnie()
     assert llm.api_key.get_secret_value() == "from-env"
+    assert ChatAimlErnie(api_key=SecretStr(" key ")).api_key == SecretStr("key")
     assert llm.base_url == "https://gateway.example/v1"
 
 
@@ -525,13 +509,6 @@ def test_an_invalid_key_from_a_function_is_an_error_that_does_not_show_it(model,
     assert repr(key) not in str(caught.value) or key is None
 
 
-def test_a_wrong_key_is_an_authentication_error(model):
-    with pytest.raises(errors.AuthenticationError) as caught:
-        model(api_key="wrong-key-1234").invoke("hi")
-    assert caught.value.status_code == 401
-    assert "wrong-key-1234" not in repr(caught.value) + str(caught.value)
-
-
 def test_the_request_id_can_be_chosen_for_each_call(model, ernie_server):
     source = iter(["one", "two"])
     llm = model(client_request_id=lambda: next(source))
@@ -543,26 +520,14 @@ def test_the_request_id_can_be_chosen_for_each_call(model, ernie_server):
         model(client_request_id=uuid4).invoke("hi")
 
 
-SECRETS = {
-    "api_key": "sk-very-secret",
-    "default_headers": {"X-Team-Token": "sk-very-secret"},
-}
-
-
 def test_secrets_are_shown_nowhere(model):
-    llm = model(**SECRETS)
+    headers = {"X-Team-Token": "sk-very-secret"}
+    llm = model(api_key="sk-very-secret", default_headers=headers)
     shown = [
-        repr(llm),
-        str(llm),
-        dumps(llm),
-        json.dumps(dumpd(llm), default=str),
-        repr(llm.model_dump()),
-        llm.model_dump_json(),
-        repr(llm._identifying_params),
-        repr(llm._get_invocation_params(api_key="sk-very-secret", extra_headers=SECRETS)),
-        repr(llm._get_ls_params()),
-        repr(llm.bind(temperature=1)),
-        repr(llm.asdict()),
+        *(repr(llm), str(llm), dumps(llm), json.dumps(dumpd(llm), default=str)),
+        *(repr(llm.model_dump()), llm.model_dump_json(), repr(llm.asdict())),
+        *(repr(llm._identifying_params), repr(llm._get_ls_params()), repr(llm.bind(temperature=1))),
+        repr(llm._get_invocation_params(api_key="sk-very-secret", extra_headers=headers)),
     ]
     assert not [text for text in shown if "sk-very-secret" in text]
 
@@ -628,25 +593,3 @@ def test_profiles_are_not_shared_between_models(model):
     first, second = model(), model()
     first.profile["max_input_tokens"] = 1
     assert second.profile["max_input_tokens"] == 120_000
-
-
-def test_a_model_can_be_configured_at_run_time(model, ernie_server):
-    llm = model().configurable_fields(
-        model_name=ConfigurableField(id="model"), temperature=ConfigurableField(id="heat")
-    )
-    chosen = llm.with_config(configurable={"model": "baidu/ernie-4.5-0.3b", "heat": 1.5})
-    assert len(list(chosen.stream("hi"))) > 2
-    assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-0.3b"
-    assert body_of(ernie_server)["temperature"] == 1.5
-
-
-@pytest.mark.parametrize("key", ["api_key", "http_client", "default_headers"])
-def test_secret_fields_are_excluded_from_dumps(key):
-    field = ChatAimlErnie.model_fields[key]
-    assert field.repr is False
-    assert field.exclude is True or key == "api_key"
-
-
-def test_secret_strings_are_kept_as_such():
-    llm = ChatAimlErnie(api_key=SecretStr(" key "))
-    assert llm.api_key == SecretStr("key")
