@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
@@ -11,13 +10,10 @@ from langchain.agents.middleware import (
     ModelCallLimitMiddleware,
     ModelFallbackMiddleware,
     ModelRetryMiddleware,
-    PIIMiddleware,
     TodoListMiddleware,
     ToolCallLimitMiddleware,
 )
 from langchain_core.exceptions import ModelAuthenticationError
-from langchain_core.messages import AIMessage, HumanMessage
-from langchain_openai import ChatOpenAI
 
 from langchain_aimlernie.errors import (
     AuthenticationError,
@@ -74,30 +70,6 @@ def test_the_last_error_is_raised_when_all_models_fail(model, ernie_server, ask)
     agent = create_agent(model(), middleware=[ModelFallbackMiddleware(model(model=FIVE))])
     with pytest.raises(InsufficientCreditsError):
         ask(agent, question())
-
-
-@pytest.mark.parametrize("ernie_first", [False, True])
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_fallback_between_chat_openai_and_ernie(
-    model, ernie_server, ernie_first, asynchronous
-):
-    ernie_server.fail(503)
-    ernie_server.reply("Here I am.")
-    async with httpx.AsyncClient() as client:  # ChatOpenAI shares its own among event loops
-        openai = ChatOpenAI(
-            model=PLAIN,
-            base_url=ernie_server.base_url,
-            api_key=ernie_server.api_key,
-            http_async_client=client,
-            max_retries=0,
-        )
-        first, second = (model(), openai) if ernie_first else (openai, model())
-        agent = create_agent(first, middleware=[ModelFallbackMiddleware(second)])
-        result = await agent.ainvoke(question()) if asynchronous else agent.invoke(question())
-    answer = result["messages"][-1]
-    assert answer.text == "Here I am."
-    provider = "openai" if ernie_first else "aimlernie"
-    assert answer.response_metadata["model_provider"] == provider
 
 
 # Retry.
@@ -172,18 +144,6 @@ def test_tool_call_limit_gives_every_call_a_result(model, ernie_server, ask):
     assert [m["content"] for m in sent_back if "limit" not in m["content"]] == ["A: sun"]
 
 
-def test_a_conversation_continues_after_a_limit(model, ernie_server, ask):
-    calls = [{"name": "weather", "args": {"city": city}, "id": city} for city in "AB"]
-    ernie_server.reply(tool_calls=calls)
-    end = ToolCallLimitMiddleware(tool_name="weather", run_limit=1, exit_behavior="end")
-    agent = create_agent(model(), [weather], middleware=[end])
-    ended = ask(agent, question())
-    assert isinstance(ended["messages"][-1], AIMessage)
-    ernie_server.reply("Yes?")
-    result = ask(agent, {"messages": [*ended["messages"], HumanMessage("And now?")]})
-    assert result["messages"][-1].text == "Yes?"
-
-
 # Tool selection.
 
 
@@ -236,24 +196,6 @@ def test_todo_list_prompt_is_part_of_one_system_message(model, ernie_server, ask
     assert "write_todos" in system[1]
     assert "system" not in [role for role, _ in others]
     assert "看天气" in others[-1][1]
-
-
-def test_parallel_todo_calls_each_get_an_error_result(model, ernie_server, ask):
-    call = {"name": "write_todos", "args": {"todos": []}}
-    ernie_server.reply(tool_calls=[{**call, "id": "1"}, {**call, "id": "2"}])
-    ernie_server.reply("Sorry.")
-    ask(create_agent(model(), middleware=[TodoListMiddleware()]), question())
-    *_, first, second = texts(ernie_server)
-    assert first[1].startswith("Error")
-    assert second[1].startswith("Error")
-
-
-def test_pii_is_redacted_in_request_and_response(model, ernie_server, ask):
-    ernie_server.reply("I write to li@example.com.")
-    middleware = PIIMiddleware("email", strategy="redact", apply_to_output=True)
-    result = ask(create_agent(model(), middleware=[middleware]), question("I am a@example.com"))
-    assert texts(ernie_server) == [("user", "I am [REDACTED_EMAIL]")]
-    assert result["messages"][-1].text == "I write to [REDACTED_EMAIL]."
 
 
 class Settings(AgentMiddleware):
