@@ -38,6 +38,9 @@ ONLY_ERNIE_5 = {
 }
 
 
+NOWHERE = "http://127.0.0.1:9/v1"
+
+
 def body_of(server):
     return server.last_request.body
 
@@ -134,8 +137,11 @@ def test_the_last_of_two_names_wins(model, ernie_server):
             attempt()
 
 
-def test_a_setting_can_be_changed_by_its_alias(model, ernie_server):
-    llm = model()
+def test_a_setting_of_a_used_model_can_be_changed_by_its_alias(model, ernie_server):
+    llm = model(base_url=NOWHERE, max_retries=0)
+    with pytest.raises(errors.APIConnectionError):
+        llm.invoke("hi")
+    llm.openai_api_base = ernie_server.base_url
     llm.stop_sequences, llm.request_timeout, llm.api_key = ["x"], 5, f" {ernie_server.api_key}\n"
     assert (llm.stop, llm.timeout) == (["x"], 5.0)
     assert ernie_server.api_key not in repr(vars(llm))
@@ -394,20 +400,20 @@ def test_the_api_receives_the_canonical_model_id(api_model, ernie_server, given)
 
 
 def test_settings_of_the_transport_can_be_given_per_call(model, ernie_server):
-    llm = ChatAimlErnie(api_key="wrong", base_url="http://127.0.0.1:9/v1", max_retries=0)
+    own = {"X-One": "1", "X-Two": "1"}
+    llm = ChatAimlErnie(api_key="wrong", base_url=NOWHERE, max_retries=0, default_headers=own)
     llm.invoke(
         "hi",
         api_key=ernie_server.api_key,
         base_url=ernie_server.base_url,
         timeout=30,
         client_request_id="call-1",
-        default_headers={"X-One": "1"},
         extra_headers={"X-Two": "2"},
         extra_body={"note": "n"},
     )
     request = ernie_server.last_request
     assert request.headers["x-client-request-id"] == "call-1"
-    assert request.headers["x-two"] == "2"
+    assert (request.headers["x-one"], request.headers["x-two"]) == ("1", "2")
     assert request.body["note"] == "n"
 
 
@@ -548,6 +554,7 @@ def test_a_copy_of_a_used_model_is_equal_and_works(model, again):
     list(llm.stream("hi"))
     copied = again(llm)
     assert copied == llm
+    assert vars(pickle.loads(pickle.dumps(llm))).keys() == ChatAimlErnie.model_fields.keys()
     assert copied.invoke("hi").content
 
 
@@ -559,6 +566,7 @@ def test_a_changed_copy_has_its_own_profile_and_cache_key(model):
     assert vision.profile["image_inputs"] is True
     assert llm.profile["image_inputs"] is False
     assert vision._get_llm_string() != before == llm._get_llm_string()
+    assert vision.model_fields_set - llm.model_fields_set == {"model_name", "temperature"}
 
 
 def test_the_profile_follows_the_model_unless_the_user_wrote_it(model):
