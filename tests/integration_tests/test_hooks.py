@@ -229,6 +229,20 @@ def test_traces_name_provider_model_and_settings(model):
     assert {name: metadata[name] for name in expected} == expected
 
 
+def test_traces_show_a_used_model_as_it_was_changed(model):
+    collector = RunCollectorCallbackHandler()
+    used = model()
+    used.invoke("hi", {"callbacks": [collector]})
+    used.output_version = "v1"
+    used.invoke("hi", {"callbacks": [collector]})
+    used.temperature = 0.5
+    used.invoke("hi", {"callbacks": [collector]})
+    used.model_copy(update={"temperature": 1}).invoke("hi", {"callbacks": [collector]})
+    shown = [run.serialized["kwargs"] for run in collector.traced_runs]
+    assert [each.get("output_version") for each in shown] == [None, "v1", "v1", "v1"]
+    assert [each.get("temperature") for each in shown] == [None, None, 0.5, 1]
+
+
 def test_errors_are_reported_with_the_response_metadata(model, ernie_server):
     handler = Tokens()
     ernie_server.fail(400, message="Body validation error")
