@@ -238,10 +238,9 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         """
         changes, update = dict(update or {}), None  # or the traceback of an error would show it
         copy = super().model_copy(deep=deep)
-        copy._clear_cache()  # noqa: SLF001  a copy of this class
         copy.__dict__.pop(_WARNED, None)
         if changes:
-            copy._change(changes)  # noqa: SLF001  likewise
+            copy._change(changes)  # noqa: SLF001  a copy of this class
         return copy
 
     def _clear_cache(self) -> None:

@@ -176,6 +176,7 @@ def test_a_dict_of_model_kwargs_is_not_changed():
     llm = ChatAimlErnie(model_kwargs=given, api_key="k")
     assert given == {"temperature": 0.5, "top_k": 3}
     assert (llm.temperature, llm.model_kwargs) == (0.5, {"top_k": 3})
+    assert ChatAimlErnie(temperature=1, model_kwargs=given, api_key="k").temperature == 1
 
 
 def test_the_same_setting_twice_is_refused():
