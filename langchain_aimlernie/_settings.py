@@ -106,7 +106,7 @@ def parse_base_url(url: str) -> str:
         warnings.warn(
             f"base_url {base!r} is not encrypted: others can read the key and all messages. "
             "Use https.",
-            stacklevel=2,
+            stacklevel=5,  # where the model is created
         )
     return base
 

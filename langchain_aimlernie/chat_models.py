@@ -168,7 +168,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
                 warnings.warn(
                     f"{keyword!r} is not a parameter of {cls.__name__}; it was moved to "
                     "model_kwargs. A misspelled parameter has no effect or the API rejects it.",
-                    stacklevel=4,
+                    stacklevel=5,  # where the model is created
                 )
         for keyword in extra.keys() & {*names, *ALIASES}:
             name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)

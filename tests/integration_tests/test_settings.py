@@ -163,9 +163,11 @@ def test_a_setting_inside_of_model_kwargs_is_a_setting_per_call_too(model, ernie
         assert body_of(ernie_server)["temperature"] == 0.5
 
 
-def test_an_unknown_parameter_is_sent_with_a_warning(model, ernie_server):
-    with pytest.warns(UserWarning, match="top_k"):
-        llm = model(top_k=3)
+def test_an_unknown_parameter_is_sent_with_a_warning(ernie_server):
+    server = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key}
+    with pytest.warns(UserWarning, match="top_k") as warned:
+        llm = ChatAimlErnie(top_k=3, **server)
+    assert warned[0].filename == __file__
     assert llm.model_kwargs == {"top_k": 3}
     llm.invoke("hi")
     assert body_of(ernie_server)["top_k"] == 3
