@@ -73,24 +73,48 @@ REFUSED_VALUES = (
 )
 PASSED_VALUES = ("a word", "sk-SK", 5, 0.5, ["sk-a list of words"], {"a": 1}, None, True)
 
+BINDINGS = {
+    "bind": lambda llm, options: llm.bind(**options),
+    "bind twice": lambda llm, options: llm.bind(temperature=1).bind(**options),
+    "bind, then bind": lambda llm, options: llm.bind(**options).bind(temperature=1),
+    "bind, with_config": lambda llm, options: llm.bind(**options).with_config(tags=["a"]),
+    "with_config, bind": lambda llm, options: llm.with_config(tags=["a"]).bind(**options),
+    "bind, with_retry": lambda llm, options: llm.bind(**options).with_retry(),
+    "with_retry, bind": lambda llm, options: llm.with_retry().bind(**options),
+    "bind, with_fallbacks": lambda llm, options: llm.bind(**options).with_fallbacks([llm]),
+    "with_fallbacks, bind": lambda llm, options: llm.with_fallbacks([llm]).bind(**options),
+    "a bound fallback": lambda llm, options: llm.with_fallbacks([llm.bind(**options)]),
+    "with_types, bind": lambda llm, options: llm.with_types(output_type=dict).bind(**options),
+    "with_listeners, bind": lambda llm, options: llm.with_listeners(on_end=print).bind(**options),
+    "bind_tools": lambda llm, options: llm.bind_tools([], **options),
+    "bind_tools, bind": lambda llm, options: llm.bind_tools([]).bind(**options),
+    "with_structured_output": lambda llm, options: llm.with_structured_output(
+        method="json_mode", **options
+    ),
+    "with_structured_output, bind": lambda llm, options: llm.with_structured_output(
+        method="json_mode"
+    ).bind(**options),
+    "with_structured_output, with_retry, bind": lambda llm, options: (
+        llm.with_structured_output(method="json_mode", retry=True).with_retry().bind(**options)
+    ),
+    "configurable_alternatives, bind": lambda llm, options: llm.configurable_alternatives(
+        ConfigurableField(id="which"), other=llm
+    ).bind(**options),
+    "configurable_fields, bind": lambda llm, options: llm.configurable_fields(
+        temperature=ConfigurableField(id="heat")
+    ).bind(**options),
+    "a chain": lambda llm, options: llm.bind(**options) | StrOutputParser(),
+}
 WAYS = {
+    **{
+        name: lambda make, options, bind=bind: bind(make(), options)
+        for name, bind in BINDINGS.items()
+    },
     "constructor": lambda make, options: make(**options),
     "model_kwargs": lambda make, options: make(model_kwargs=options),
     "extra_body": lambda make, options: make(extra_body=options),
-    "bind": lambda make, options: make().bind(**options),
-    "second bind": lambda make, options: make().bind(temperature=1).bind(**options),
-    "bind after with_retry": lambda make, options: make().with_retry().bind(**options),
-    "bind after with_config": lambda make, options: make().with_config(tags=["a"]).bind(**options),
-    "bind after with_fallbacks": lambda make, options: make().with_fallbacks([]).bind(**options),
-    "bind after with_structured_output": lambda make, options: (
-        make().with_structured_output(method="json_mode").bind(**options)
-    ),
     "bind: model_kwargs": lambda make, options: make().bind(model_kwargs=options),
     "bind: extra_body": lambda make, options: make().bind(extra_body=options),
-    "bind_tools": lambda make, options: make().bind_tools([], **options),
-    "with_structured_output": lambda make, options: make().with_structured_output(
-        {"title": "A", "type": "object", "properties": {}}, **options
-    ),
     "model_copy": lambda make, options: make().model_copy(update=dict(options)),
     "model_copy: model_kwargs": lambda make, options: make().model_copy(
         update={"model_kwargs": dict(options)}
@@ -238,38 +262,6 @@ OPTIONS = {
     "a function": {"api_key": partial(str, SECRET)},
     "default_headers": {"default_headers": {"X-Team": SECRET}},
     "extra_headers": {"extra_headers": {"X-Team": SECRET}},
-}
-BINDINGS = {
-    "bind": lambda llm, options: llm.bind(**options),
-    "bind twice": lambda llm, options: llm.bind(temperature=1).bind(**options),
-    "bind, then bind": lambda llm, options: llm.bind(**options).bind(temperature=1),
-    "bind, with_config": lambda llm, options: llm.bind(**options).with_config(tags=["a"]),
-    "with_config, bind": lambda llm, options: llm.with_config(tags=["a"]).bind(**options),
-    "bind, with_retry": lambda llm, options: llm.bind(**options).with_retry(),
-    "with_retry, bind": lambda llm, options: llm.with_retry().bind(**options),
-    "bind, with_fallbacks": lambda llm, options: llm.bind(**options).with_fallbacks([llm]),
-    "with_fallbacks, bind": lambda llm, options: llm.with_fallbacks([llm]).bind(**options),
-    "a bound fallback": lambda llm, options: llm.with_fallbacks([llm.bind(**options)]),
-    "with_types, bind": lambda llm, options: llm.with_types(output_type=dict).bind(**options),
-    "with_listeners, bind": lambda llm, options: llm.with_listeners(on_end=print).bind(**options),
-    "bind_tools": lambda llm, options: llm.bind_tools([], **options),
-    "bind_tools, bind": lambda llm, options: llm.bind_tools([]).bind(**options),
-    "with_structured_output": lambda llm, options: llm.with_structured_output(
-        method="json_mode", **options
-    ),
-    "with_structured_output, bind": lambda llm, options: llm.with_structured_output(
-        method="json_mode"
-    ).bind(**options),
-    "with_structured_output, with_retry, bind": lambda llm, options: (
-        llm.with_structured_output(method="json_mode", retry=True).with_retry().bind(**options)
-    ),
-    "configurable_alternatives, bind": lambda llm, options: llm.configurable_alternatives(
-        ConfigurableField(id="which"), other=llm
-    ).bind(**options),
-    "configurable_fields, bind": lambda llm, options: llm.configurable_fields(
-        temperature=ConfigurableField(id="heat")
-    ).bind(**options),
-    "a chain": lambda llm, options: llm.bind(**options) | StrOutputParser(),
 }
 
 
