@@ -564,12 +564,14 @@ def validate_param(name: str, value: Any) -> Any:
     """Return the value of a request parameter, or of anything else, once it is validated.
 
     Args:
-        name: A field of `RequestParams`; values of other names are returned as they are.
+        name: "model" or a field of `RequestParams`; values of other names are returned as they are.
         value: Its value; `None` is unset.
 
     Raises:
         ValueError: It has another type or is outside its range.
     """
+    if name == "model" and not isinstance(value, str | None):
+        raise ValueError(f"model must be a string; got {value!r}.")
     if value is None or name not in RequestParams.model_fields:
         return value
     problem = ""

@@ -34,6 +34,7 @@ from typing_extensions import Unpack, override
 
 from langchain_aimlernie._bindings import Bindable, bindable
 from langchain_aimlernie._client import (
+    ParameterError,
     PreparedRequest,
     agenerate,
     astream,
@@ -62,6 +63,7 @@ from langchain_aimlernie._settings import (
     ToolChoice,
     ToolLike,
     find_secret,
+    first_message,
     key_of_environment,
     read_options,
     secret_problem,
@@ -606,7 +608,10 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         """Return the model with the `cache` of a call, which is removed from its arguments."""
         if "cache" not in options:
             return self
-        return self.model_copy(update={"cache": options.pop("cache")})
+        try:
+            return self.model_copy(update={"cache": options.pop("cache")})
+        except ValidationError as error:
+            raise ParameterError(first_message(error)) from None
 
     @override
     def _generate_with_cache(

@@ -278,6 +278,20 @@ def test_an_invalid_value_has_the_same_error_everywhere(model, ernie_server, nam
 
 
 @pytest.mark.parametrize(
+    ("name", "kind"), [("model", "a string"), ("cache", "a BaseCache or True")]
+)
+async def test_an_invalid_model_or_cache_of_a_call_is_a_bad_request(model, name, kind):
+    llm = model()
+    with pytest.raises(errors.BadRequestError, match=f"{name} must be {kind}"):
+        llm.invoke("hi", **{name: 5})
+    with pytest.raises(errors.BadRequestError, match=f"{name} must be {kind}"):
+        await llm.ainvoke("hi", **{name: 5})
+    if name == "model":
+        with pytest.raises(ValueError, match=r"model must be a string; got 5\."):
+            llm.bind(model=5)
+
+
+@pytest.mark.parametrize(
     ("setting", "message"),
     [
         ({"api_key": 12345678}, "api_key must be a string or a function; got int."),
