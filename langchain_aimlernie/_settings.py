@@ -712,6 +712,8 @@ def _message(name: str, details: ErrorDetails, fields: Mapping[str, FieldInfo]) 
         return str(details["ctx"]["error"])
     value = details["input"]
     shown = truncate(repr(value), _MAX_SHOWN) if name in _SHOWN else type(value).__name__
+    if details["loc"][-1:] == ("[key]",):
+        return f"{name} must have strings as keys; got {shown}."
     field = fields.get(name)
     if field is None or field.annotation is None:
         return f"{name}: {details['msg']}; got {shown}."

@@ -86,6 +86,7 @@ BINDINGS = {
     "a bound fallback": lambda llm, options: llm.with_fallbacks([llm.bind(**options)]),
     "with_types, bind": lambda llm, options: llm.with_types(output_type=dict).bind(**options),
     "with_listeners, bind": lambda llm, options: llm.with_listeners(on_end=print).bind(**options),
+    "with_alisteners, bind": lambda llm, options: llm.with_alisteners().bind(**options),
     "bind_tools": lambda llm, options: llm.bind_tools([], **options),
     "bind_tools, bind": lambda llm, options: llm.bind_tools([]).bind(**options),
     "with_structured_output": lambda llm, options: llm.with_structured_output(
