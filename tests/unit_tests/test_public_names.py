@@ -27,29 +27,12 @@ from langchain_aimlernie import (
 from langchain_aimlernie._settings import Arguments
 
 NAMES = {
-    "ChatAimlErnie",
-    "SpendTracker",
-    "__version__",
-    "account",
-    "alist_models",
-    "errors",
-    "list_models",
-    "APIConnectionError",
-    "APITimeoutError",
-    "AimlErnieError",
-    "AuthenticationError",
-    "BadRequestError",
-    "BudgetExceededError",
-    "ContextWindowExceededError",
-    "InsufficientCreditsError",
-    "InternalServerError",
-    "InvalidResponseError",
-    "NotFoundError",
-    "PermissionDeniedError",
-    "RateLimitError",
-    "RefusalError",
-    "StreamInterruptedError",
-    "StructuredOutputError",
+    *("ChatAimlErnie", "SpendTracker", "__version__", "account", "alist_models", "errors"),
+    *("list_models", "APIConnectionError", "APITimeoutError", "AimlErnieError"),
+    *("AuthenticationError", "BadRequestError", "BudgetExceededError"),
+    *("ContextWindowExceededError", "InsufficientCreditsError", "InternalServerError"),
+    *("InvalidResponseError", "NotFoundError", "PermissionDeniedError", "RateLimitError"),
+    *("RefusalError", "StreamInterruptedError", "StructuredOutputError"),
 }
 
 
