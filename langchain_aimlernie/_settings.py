@@ -25,7 +25,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from langchain_core.caches import BaseCache
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
-from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.language_models import ModelProfile
 from langchain_core.rate_limiters import BaseRateLimiter
 from langchain_core.tools import BaseTool
 from pydantic import (
@@ -475,7 +475,7 @@ OPTIONS: Mapping[str, str] = {
 }
 """Other names of a call's keyword arguments -> the names used for them."""
 
-_KNOWN = frozenset({*Settings.model_fields, *ALIASES, *BaseChatModel.model_fields})
+_KNOWN = frozenset({*Settings.model_fields, *ALIASES})
 
 _SHOWN = frozenset(name for name, field in Settings.model_fields.items() if field.repr) - {
     "base_url",
