@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import pdoc
 
-from langchain_aimlernie import ChatAimlErnie, _params
+from langchain_aimlernie import _settings
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PACKAGE = "langchain_aimlernie"
 MODULES = [
     PACKAGE,
-    f"{PACKAGE}._params",
+    f"{PACKAGE}._settings",
     *(
         f"{PACKAGE}.{name}"
         for name in (
@@ -43,8 +43,9 @@ def main(folder: Path) -> None:
         module = import_module(name)
         for public in public_names(module):  # some are imported at their first use
             vars(module)[public] = getattr(module, public)
-    _params.__all__ = ["RequestParams"]  # the base class that declares temperature and the like
-    for model in (ChatAimlErnie, _params.RequestParams):
+    models = (_settings.Settings, _settings.RequestParams)  # the bases of ChatAimlErnie
+    _settings.__all__ = [model.__name__ for model in models]
+    for model in models:
         hints = get_type_hints(model)  # without pydantic's ranges, which the docstrings state
         model.__annotations__ = {name: hints[name] for name in vars(model)["__annotations__"]}
     warnings.filterwarnings("ignore", module="pdoc")  # on annotations of generated methods

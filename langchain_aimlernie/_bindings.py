@@ -6,18 +6,17 @@ langchain-core's classes show bound parameters in their repr and dumps. These su
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import (
-    ConfigurableField,
     Runnable,
     RunnableBinding,
-    RunnableConfig,
     RunnableSequence,
+    RunnableSerializable,
 )
 from langchain_core.runnables.configurable import (
     RunnableConfigurableAlternatives,
@@ -26,21 +25,59 @@ from langchain_core.runnables.configurable import (
 from langchain_core.runnables.fallbacks import RunnableWithFallbacks
 from langchain_core.runnables.retry import RunnableRetry
 from langchain_core.runnables.utils import AnyConfigurableField
+from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._params import read_options
-from langchain_aimlernie._secrets import mask
+from langchain_aimlernie._settings import Settings, read_options
 from langchain_aimlernie._structured.repair import StructuredOutputWithRetry
+
+
+def mask(name: str, value: Any) -> Any:
+    """Return the value of a bound parameter; if it is secret, in a form that repr does not show."""
+    if name == "api_key":
+        if isinstance(value, str):
+            return SecretStr(value)
+        return _MaskedFunction(value) if callable(value) else value
+    if name == "default_headers" and isinstance(value, Mapping):
+        return {key: SecretStr(v) if isinstance(v, str) else v for key, v in value.items()}
+    return value
+
+
+class _MaskedFunction:
+    """Wraps a function that returns the key: the repr of a `partial` shows its arguments."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+
+    def __call__(self) -> Any:
+        return self._function()
+
+    def __repr__(self) -> str:
+        return "<function that returns the API key>"
+
 
 _Model = Runnable[LanguageModelInput, AIMessage]
 
-_EXCLUDED = frozenset(
-    {
-        *("api_key", "default_headers", "client_request_id", "http_client", "http_async_client"),
-        *(name for name, field in BaseChatModel.model_fields.items() if field.exclude),
-    }
-)
+_EXCLUDED = {"api_key"} | {
+    name
+    for model in (Settings, BaseChatModel)
+    for name, field in model.model_fields.items()
+    if field.exclude
+}
 """Bound parameters that a dump leaves out; a model loaded from it has its own key."""
+
+
+def _wrapping(name: str) -> Any:
+    """Return core's method, but with a result that hides bound secrets, too."""
+
+    def method(
+        self: Bindable, *args: Any, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        return bindable(getattr(super(Bindable, self), name)(*args, **kwargs))
+
+    method.__name__ = name
+    method.__doc__ = getattr(RunnableSerializable, name).__doc__
+    return method
 
 
 class Bindable(_Model):
@@ -60,34 +97,13 @@ class Bindable(_Model):
         return BoundModel(bound=self, kwargs=options, config={})
 
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
-
-        def with_config(
-            self, config: RunnableConfig | None = None, **kwargs: Any
-        ) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with a config for every call; see `Runnable.with_config`."""
-            return bindable(super().with_config(config, **kwargs))
-
-        def with_types(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with other types; see `Runnable.with_types`."""
-            return bindable(super().with_types(**kwargs))
-
-        def with_listeners(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with listeners; see `Runnable.with_listeners`."""
-            return bindable(super().with_listeners(**kwargs))
-
-        def with_alisteners(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with async listeners; see `Runnable.with_alisteners`."""
-            return bindable(super().with_alisteners(**kwargs))
-
-        def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with retries; see `Runnable.with_retry`."""
-            return bindable(super().with_retry(**kwargs))
-
-        def with_fallbacks(
-            self, fallbacks: Sequence[Runnable[LanguageModelInput, AIMessage]], **kwargs: Any
-        ) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with fallbacks; see `Runnable.with_fallbacks`."""
-            return bindable(super().with_fallbacks(fallbacks, **kwargs))
+        with_config = _wrapping("with_config")
+        with_types = _wrapping("with_types")
+        with_listeners = _wrapping("with_listeners")
+        with_alisteners = _wrapping("with_alisteners")
+        with_retry = _wrapping("with_retry")
+        with_fallbacks = _wrapping("with_fallbacks")
+        configurable_alternatives = _wrapping("configurable_alternatives")
 
         def configurable_fields(
             self, **kwargs: AnyConfigurableField
@@ -98,12 +114,6 @@ class Bindable(_Model):
             underscores: name a field for the key accordingly.
             """
             return bindable(super().configurable_fields(**kwargs))
-
-        def configurable_alternatives(
-            self, which: ConfigurableField, **kwargs: Any
-        ) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model or another one, as the config of a call selects."""
-            return bindable(super().configurable_alternatives(which, **kwargs))
 
 
 class _Derived(Bindable):

@@ -9,38 +9,37 @@ from __future__ import annotations
 import inspect
 import json
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 from tenacity import RetryCallState
 
 from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._metering import aadmit, admit
-from langchain_aimlernie._params import (
-    CONNECTION_FIELDS,
-    REQUEST_PARAMS,
-    read_options,
-    validate_param,
-)
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
-from langchain_aimlernie._secrets import SHORTEST_SECRET
-from langchain_aimlernie._text import Redactor
-from langchain_aimlernie._validation import (
+from langchain_aimlernie._settings import (
     KEY_VARIABLE,
+    REQUEST_PARAMS,
+    SHORTEST_SECRET,
     check_request_id,
     endpoint_url,
+    first_message,
     is_default_host,
     parse_key,
+    read_options,
+    validate_param,
 )
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -64,17 +63,22 @@ _HEADERS: Mapping[str, str] = {
 }
 _ACCEPTED = {False: "application/json", True: "text/event-stream"}
 
-_NO_OPTIONS = frozenset({"stream", "streaming", *BaseChatModel.model_fields})
-"""Keyword arguments that langchain-core reads, or that only a model can have: never in the body."""
-
 _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
+"""Keyword arguments of a call that langchain-core reads."""
 
-_NOT_IN_CACHE_KEY = frozenset({*CONNECTION_FIELDS, "streaming", *BaseChatModel.model_fields}) - {
-    "output_version"
-}
-"""Fields that do not change the message."""
+_ONLY_OF_A_MODEL = frozenset(BaseChatModel.model_fields) - _READ_BY_CORE
+"""Fields that a call cannot set."""
 
-_IN_BODY = frozenset({*REQUEST_PARAMS, "model_name", "model_kwargs", "extra_body"})
+_NOT_IN_CACHE_KEY = frozenset(
+    {
+        *REQUEST_PARAMS,  # the body has them
+        *("model_name", "model_kwargs", "extra_body"),
+        *("api_key", "timeout", "stream_idle_timeout", "max_retries", "max_connections"),
+        *("default_headers", "client_request_id", "http_client", "http_async_client", "streaming"),
+        *BaseChatModel.model_fields,
+    }
+) - {"output_version"}
+"""Fields that the body has, or that do not change the message."""
 
 
 class ParameterError(BadRequestError, ValueError):
@@ -100,7 +104,7 @@ class PreparedRequest:
         *,
         stream: bool = False,
     ) -> PreparedRequest:
-        """Return the request of a call.
+        """Return the request of a call; the API would accept it.
 
         Args:
             model: The model with its settings.
@@ -110,15 +114,16 @@ class PreparedRequest:
             stream: Whether the response is streamed.
 
         Raises:
-            ParameterError: A parameter is invalid, or looks like a secret and would be sent in
-                the body.
-            BadRequestError: The API would reject the request; nothing was sent.
+            BadRequestError: The API would reject the request; a `ParameterError` if a parameter
+                is invalid, or looks like a secret and would be sent in the body.
         """
         problem = ""
         try:
             stop = validate_param("stop", stop)
             rest = read_options(_without_core_options(options), model.api_key)
             settings = model.with_call_settings(rest)
+        except ValidationError as error:
+            problem = first_message(error)
         except ValueError as error:
             problem = str(error)
         if problem:
@@ -195,10 +200,26 @@ class PreparedRequest:
     def unique_id(self, request: APIRequest) -> str | None:
         """Return the request's `X-Client-Request-Id`; `None` if it is that of every call."""
         name = "x-client-request-id"
-        settings = self.settings
-        fixed = {header.lower() for header in settings.default_headers or ()}
-        is_fixed = isinstance(settings.client_request_id, str) or name in fixed
+        fixed = {header.lower() for header in self.settings.default_headers or ()}
+        is_fixed = isinstance(self.settings.client_request_id, str) or name in fixed
         return None if is_fixed else request.headers[name]
+
+    def decoding(self, request: APIRequest) -> dict[str, Any]:
+        """Return the keyword arguments of what decodes the response."""
+        return {
+            "model": request.model,
+            "redactor": request.redactor,
+            "include_headers": self.settings.include_response_headers,
+        }
+
+
+def _request_id(setting: str | Callable[[], str] | None) -> str:
+    if not callable(setting):
+        return setting or uuid4().hex
+    try:
+        return check_request_id(setting())
+    except ValueError as error:
+        raise BadRequestError(str(error)) from None
 
 
 async def awaited(key: object) -> object:
@@ -225,30 +246,18 @@ def resolve_key(key: object) -> SecretStr | AimlErnieError | None:
 
 def _without_core_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments for this package; warn about those that a call cannot set."""
-    own: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in _NO_OPTIONS:
-            own[name] = value
-        elif name not in _READ_BY_CORE:
-            warnings.warn(
-                f"{name!r} has no effect in a single call; set it on the model. To send a field "
-                "of this name in the request body, use extra_body.",
-                stacklevel=2,
-            )
-    return own
+    for name in options.keys() & _ONLY_OF_A_MODEL:
+        warnings.warn(
+            f"{name!r} has no effect in a single call; set it on the model. To send a field "
+            "of this name in the request body, use extra_body.",
+            stacklevel=2,
+        )
+    core = _READ_BY_CORE | _ONLY_OF_A_MODEL
+    return {name: value for name, value in options.items() if name not in core}
 
 
 def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]) -> str:
-    """Return the cache key of a call: all that affects the response, except the messages.
-
-    Args:
-        model: The model with its settings.
-        stop: The call's stop sequences, or `None`.
-        options: The call's other keyword arguments.
-
-    Raises:
-        BadRequestError: The API would reject the request.
-    """
+    """Return the cache key of a call: all that affects the response, except the messages."""
     prepared = PreparedRequest.of(model, [_ANY_MESSAGE], stop, options)
     settings = prepared.settings
     body = json.loads(prepared.body)
@@ -257,58 +266,13 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
     values = {
         name: getattr(settings, name)
         for name, field in type(settings).model_fields.items()
-        if name not in _NOT_IN_CACHE_KEY | _IN_BODY
-        and getattr(settings, name) not in (None, field.default)
+        if name not in _NOT_IN_CACHE_KEY and getattr(settings, name) not in (None, field.default)
     }
     parts = {"class": settings.lc_id(), "body": body, **values}
     return json.dumps(parts, sort_keys=True, ensure_ascii=False, default=repr)
 
 
 _ANY_MESSAGE = HumanMessage("?")
-
-
-def _completion_decoder(
-    call: APIRequest, settings: ChatAimlErnie
-) -> Callable[[Mapping[str, str], bytes], ChatResult]:
-    """Return the function that decodes a JSON response."""
-
-    def decode(headers: Mapping[str, str], body: bytes) -> ChatResult:
-        return decode_completion(
-            body,
-            headers,
-            model=call.model,
-            redactor=call.redactor,
-            include_headers=settings.include_response_headers,
-        )
-
-    return decode
-
-
-def _stream_decoders(
-    call: APIRequest, settings: ChatAimlErnie
-) -> Callable[[Mapping[str, str]], StreamDecoder]:
-    """Return the function that creates the decoder of an attempt's stream."""
-
-    def new_decoder(headers: Mapping[str, str]) -> StreamDecoder:
-        return StreamDecoder(
-            headers,
-            model=call.model,
-            redactor=call.redactor,
-            include_headers=settings.include_response_headers,
-        )
-
-    return new_decoder
-
-
-def _request_id(setting: str | Callable[[], str] | None) -> str:
-    if setting is None:
-        return uuid4().hex
-    if isinstance(setting, str):
-        return setting
-    try:
-        return check_request_id(setting())
-    except ValueError as error:
-        raise BadRequestError(str(error)) from None
 
 
 def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:
@@ -319,10 +283,13 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
     """
     call = prepared.build()
     admit(prepared.unique_id(call))
-    on_retry = None if run_manager is None else _on_retry(run_manager)
-    transport = prepared.settings.transport
+    transport, options = prepared.settings.transport, prepared.decoding(call)
     try:
-        return transport.send(call, _completion_decoder(call, prepared.settings), on_retry=on_retry)
+        return transport.send(
+            call,
+            lambda headers, body: decode_completion(body, headers, **options),
+            on_retry=_on_retry(run_manager),
+        )
     except NotFoundError as error:
         explain_not_found(error, transport, prepared.settings.base_url, call.model)
         raise
@@ -331,18 +298,15 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
 async def agenerate(
     prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> ChatResult:
-    """Return the completion of a call.
-
-    Raises:
-        AimlErnieError: The call failed.
-    """
+    """Return the completion of a call; see `generate`."""
     call = await prepared.abuild()
     await aadmit(prepared.unique_id(call))
-    on_retry = None if run_manager is None else _on_retry_async(run_manager)
-    transport = prepared.settings.async_transport
+    transport, options = prepared.settings.async_transport, prepared.decoding(call)
     try:
         return await transport.send(
-            call, _completion_decoder(call, prepared.settings), on_retry=on_retry
+            call,
+            lambda headers, body: decode_completion(body, headers, **options),
+            on_retry=_on_retry(run_manager),
         )
     except NotFoundError as error:
         await aexplain_not_found(error, transport, prepared.settings.base_url, call.model)
@@ -359,11 +323,9 @@ def stream(
     """
     call = prepared.build()
     admit(prepared.unique_id(call))
-    on_retry = None if run_manager is None else _on_retry(run_manager)
     transport = prepared.settings.transport
-    with closing(
-        transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
-    ) as chunks:
+    new_decoder = partial(StreamDecoder, **prepared.decoding(call))
+    with closing(transport.stream(call, new_decoder, on_retry=_on_retry(run_manager))) as chunks:
         try:
             for chunk in chunks:
                 if run_manager is not None:
@@ -377,17 +339,13 @@ def stream(
 async def astream(
     prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
-    """Yield the chunks of a streamed completion.
-
-    Raises:
-        AimlErnieError: The call failed; `.partial` is what was received.
-    """
+    """Yield the chunks of a streamed completion; see `stream`."""
     call = await prepared.abuild()
     await aadmit(prepared.unique_id(call))
-    on_retry = None if run_manager is None else _on_retry_async(run_manager)
     transport = prepared.settings.async_transport
+    new_decoder = partial(StreamDecoder, **prepared.decoding(call))
     async with aclosing(
-        transport.stream(call, _stream_decoders(call, prepared.settings), on_retry=on_retry)
+        transport.stream(call, new_decoder, on_retry=_on_retry(run_manager))
     ) as chunks:
         try:
             async for chunk in chunks:
@@ -399,32 +357,18 @@ async def astream(
             raise
 
 
-OnRetry = Callable[[int, AimlErnieError, float], None]
-OnRetryAsync = Callable[[int, AimlErnieError, float], Awaitable[None]]
+def _on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | None:
+    """Return the function that reports each retry to LangChain's callbacks.
 
+    That of an async run manager returns an awaitable.
+    """
 
-def _on_retry(run_manager: CallbackManagerForLLMRun) -> OnRetry:
-    """Return the function that reports each retry to LangChain's callbacks."""
+    def report(attempt: int, error: AimlErnieError, delay: float) -> Any:
+        # LangChain's callbacks expect tenacity's object.
+        state = RetryCallState(cast("Any", None), None, (), {})
+        state.attempt_number = attempt
+        state.idle_for = state.upcoming_sleep = delay
+        state.set_exception((type(error), error, error.__traceback__))
+        return run_manager.on_retry(state)
 
-    def report(attempt: int, error: AimlErnieError, delay: float) -> None:
-        run_manager.on_retry(_retry_state(attempt, error, delay))
-
-    return report
-
-
-def _on_retry_async(run_manager: AsyncCallbackManagerForLLMRun) -> OnRetryAsync:
-    """Return the function that reports each retry to LangChain's callbacks."""
-
-    async def report(attempt: int, error: AimlErnieError, delay: float) -> None:
-        await run_manager.on_retry(_retry_state(attempt, error, delay))
-
-    return report
-
-
-def _retry_state(attempt: int, error: AimlErnieError, delay: float) -> RetryCallState:
-    """Return a failed attempt as tenacity's object, which LangChain's callbacks expect."""
-    state = RetryCallState(cast("Any", None), None, (), {})
-    state.attempt_number = attempt
-    state.idle_for = state.upcoming_sleep = delay
-    state.set_exception((type(error), error, error.__traceback__))
-    return state
+    return None if run_manager is None else report

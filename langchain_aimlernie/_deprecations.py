@@ -20,8 +20,8 @@ from langchain_aimlernie._response.schema import (
     string_or_none,
     strings,
 )
+from langchain_aimlernie._settings import endpoint_url, is_default_host
 from langchain_aimlernie._text import NO_SECRETS, truncate
-from langchain_aimlernie._validation import endpoint_url, is_default_host
 from langchain_aimlernie.errors import InvalidResponseError, NotFoundError
 from langchain_aimlernie.profiles import find_model
 

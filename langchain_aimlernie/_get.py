@@ -14,8 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._text import Redactor
-from langchain_aimlernie._validation import (
+from langchain_aimlernie._settings import (
     KEY_VARIABLE,
     base_url_of_environment,
     check_client,
@@ -24,6 +23,7 @@ from langchain_aimlernie._validation import (
     parse_base_url,
     parse_key,
 )
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import AimlErnieError, AuthenticationError
 

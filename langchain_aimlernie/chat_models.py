@@ -1,19 +1,18 @@
 """`ChatAimlErnie`: Baidu's ERNIE models as a LangChain chat model.
 
-Fields and their validation come first, then langchain-core's hooks. The transport is imported
-later (see `_client`).
+Its fields are those of `_settings.Settings`. Construction, changes and copies come first, then
+langchain-core's hooks. The transport is imported later (see `_client`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cached_property
 from inspect import signature
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import (
@@ -28,17 +27,14 @@ from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.utils.utils import get_pydantic_field_names
 from pydantic import (
-    ConfigDict,
-    Field,
-    SecretStr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 from typing_extensions import Unpack, override
 
 from langchain_aimlernie._bindings import Bindable, bindable
 from langchain_aimlernie._client import (
+    ParameterError,
     PreparedRequest,
     agenerate,
     astream,
@@ -48,44 +44,36 @@ from langchain_aimlernie._client import (
 )
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._metering import set_meters
-from langchain_aimlernie._params import (
-    ALIASES,
-    OPTIONS,
-    PER_CALL_FIELDS,
-    REQUEST_PARAMS,
-    Boolean,
-    Integer,
-    Number,
-    RequestParams,
-    find_secret_field,
-    first_message,
-    read_options,
-    translate,
-)
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
     encode_tool_choice,
     encode_tools,
 )
 from langchain_aimlernie._response import content_blocks as _blocks
-from langchain_aimlernie._secrets import find_secret, secret_message
+from langchain_aimlernie._settings import (
+    ALIASES,
+    DEFAULT_BASE_URL,
+    KEY_VARIABLE,
+    OPTIONS,
+    PER_CALL_FIELDS,
+    REQUEST_PARAMS,
+    Arguments,
+    Method,
+    Settings,
+    ToolChoice,
+    ToolLike,
+    find_secret,
+    first_message,
+    key_of_environment,
+    read_options,
+    secret_problem,
+    translate,
+)
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._tokens import count_message_tokens, count_tokens
-from langchain_aimlernie._types import ApiKey, Method, Settings, ToolChoice, ToolLike
-from langchain_aimlernie._validation import (
-    DEFAULT_BASE_URL,
-    KEY_VARIABLE,
-    base_url_of_environment,
-    check_client,
-    check_headers,
-    check_request_id,
-    check_timeout,
-    parse_base_url,
-    parse_key,
-)
 from langchain_aimlernie._version import __version__
-from langchain_aimlernie.profiles import DEFAULT_MODEL, PROVIDER, is_published, model_profile
+from langchain_aimlernie.profiles import PROVIDER, is_published, model_profile
 
 if TYPE_CHECKING:
     from langchain_aimlernie._http import AsyncTransport, Transport
@@ -94,9 +82,6 @@ _blocks.register()
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _T = TypeVar("_T")
-
-_CACHED = ("_serialized", "transport", "async_transport")
-"""Cached values in a model's `__dict__` that follow from its fields; the first is core's."""
 
 _WARNED = "_warned"
 """Where `__dict__` has the warnings given: not a field, hence neither compared nor pickled."""
@@ -111,13 +96,7 @@ def _cached_signature(function: _F) -> _F:
     return function
 
 
-def _key_of_environment() -> SecretStr | None:
-    """Return the key of the environment; an empty variable counts as unset."""
-    key = os.environ.get(KEY_VARIABLE, "")
-    return SecretStr(key) if key.strip() else None
-
-
-class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[misc]  # core's binding class is private
+class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  # core's binding class is private
     """Chat with Baidu's ERNIE models on the AI/ML API.
 
     The key comes from `api_key` or the environment variable `AIMLAPI_API_KEY`. Calls raise only
@@ -136,81 +115,9 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         ```
     """
 
-    model_config = ConfigDict(populate_by_name=True)
-
-    model_name: str = Field(default=DEFAULT_MODEL, alias="model", min_length=1)
-    """The model's id, such as `baidu/ernie-4.5-21b-a3b`; case does not matter."""
-
-    api_key: ApiKey | None = Field(
-        default_factory=_key_of_environment, validate_default=True, repr=False
-    )
-    """The key, or a function (sync or async) that returns it for each call. Also
-    `openai_api_key`."""
-
-    base_url: str = Field(
-        default_factory=base_url_of_environment,
-        validate_default=True,
-    )
-    """The address below which `/chat/completions` is found: the AI/ML API, or any server with the
-    same protocol. Also `openai_api_base`."""
-
-    replay_reasoning: Boolean = False
-    """Whether earlier reasoning is sent back with the assistant messages. The AI/ML API documents
-    no field for it; some self-hosted servers read it."""
-
-    on_unsupported_content: Literal["error", "omit"] = "error"
-    """What happens to an image, file, audio or video that the model does not support, in a message
-    or a tool result: an error before anything is sent, or a text such as "[image omitted]"."""
-
-    include_response_headers: Boolean = False
-    """Whether `response_metadata["headers"]` has all headers, with secrets redacted."""
-
-    streaming: Boolean | None = None
-    """Whether `invoke` streams under the hood, so that token callbacks fire."""
-
-    stream_usage: Boolean = True
-    """Whether a stream ends with its token usage."""
-
-    timeout: Any = None
-    """Seconds until an attempt must have its response (a stream: its first event), a `Timeout` of
-    httpx or httpx2, or its tuple (connect, read, write, pool). A number also lowers the timeouts
-    for connecting (5 s) and writing (30 s). Unset: 600 s, streams 300 s. Also
-    `request_timeout`."""
-
-    stream_idle_timeout: Annotated[Number, Field(gt=0)] | Literal["auto"] | None = "auto"
-    """Seconds between two events of a stream that carry data, more than 0. `None`: no limit;
-    "auto": `timeout`, but at most 120 s."""
-
-    max_retries: Integer = Field(default=2, ge=0)
-    """Retries after the first attempt, at least 0; see the page "Retries and timeouts"."""
-
-    max_connections: Integer = Field(default=256, ge=1)
-    """Concurrent connections to one server, at least 1; further calls wait in order."""
-
-    default_headers: Mapping[str, str] | None = Field(default=None, exclude=True, repr=False)
-    """Headers of every request, treated as secrets: never shown or traced. Also `extra_headers`."""
-
-    client_request_id: str | Callable[[], str] | None = Field(
-        default=None, exclude=True, repr=False
-    )
-    """The id of the call in the provider's log, or a function that returns one for each call.
-    Unset: a new UUID for each call, the same for each attempt."""
-
-    http_client: Any = Field(default=None, exclude=True, repr=False)
-    """A `Client` of httpx or httpx2 for sync calls; used as it is, never closed."""
-
-    http_async_client: Any = Field(default=None, exclude=True, repr=False)
-    """An `AsyncClient` of httpx or httpx2 for async calls; used as it is, never closed."""
-
-    model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the request body that `ChatAimlErnie` does not have."""
-
-    extra_body: dict[str, Any] | None = None
-    """Fields that replace those of the finished request body, without validation."""
-
     if TYPE_CHECKING:
 
-        def __init__(self, **settings: Unpack[Settings]) -> None: ...
+        def __init__(self, **settings: Unpack[Arguments]) -> None: ...
 
     else:
 
@@ -242,65 +149,34 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
     def _resolve_aliases(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Resolve aliases; move unknown keyword arguments to `model_kwargs`, with a warning."""
         names = get_pydantic_field_names(cls)
-        key = values.get("api_key", values.get("openai_api_key")) or _key_of_environment()
-        unknown = {name: value for name, value in values.items() if name not in names}
-        nested = {name: values.get(name) for name in ("model_kwargs", "extra_body")}
-        if secret := find_secret_field({**unknown, **nested}, key):
-            raise ValueError(secret_message(secret))
-        known: dict[str, Any] = {}
-        extra: dict[str, Any] = dict(values.get("model_kwargs") or {})
-        for keyword, value in values.items():
+        key = values.get("api_key", values.get("openai_api_key")) or key_of_environment()
+        nested = ("model_kwargs", "extra_body")
+        in_body = {n: v for n, v in values.items() if n in nested or n not in names}
+        if problem := secret_problem(in_body, key):
+            raise ValueError(problem)
+        known = dict(values)
+        extra = known.pop("model_kwargs", None) or {}
+        if not isinstance(extra, Mapping):
+            return values  # pydantic reports it
+        extra = dict(extra)
+        for keyword in [keyword for keyword in known if keyword in ALIASES or keyword not in names]:
+            value = known.pop(keyword)
             name = ALIASES.get(keyword, keyword)
-            if name not in names:
+            target = known if name in names else extra
+            if name in target:
+                raise ValueError(f"{name} was given twice.")
+            target[name] = value
+            if target is extra:
                 warnings.warn(
                     f"{keyword!r} is not a parameter of {cls.__name__}; it was moved to "
                     "model_kwargs. A misspelled parameter has no effect or the API rejects it.",
-                    stacklevel=4,
+                    stacklevel=5,  # where the model is created
                 )
-            target = known if name in names else extra
-            if name in target and name != "model_kwargs":
-                raise ValueError(f"{name} was given twice.")
-            target[name] = value
         for keyword in extra.keys() & {*names, *ALIASES}:
             name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
             if known.get(name) is None:
                 known[name] = value
         return {**known, "model_kwargs": extra}
-
-    @field_validator("base_url")
-    @classmethod
-    def _validate_base_url(cls, value: str) -> str:
-        return parse_base_url(value)
-
-    @field_validator("api_key")
-    @classmethod
-    def _validate_api_key(cls, value: ApiKey | None) -> ApiKey | None:
-        if isinstance(value, SecretStr):
-            value = value.get_secret_value()
-        return SecretStr(parse_key(value)) if isinstance(value, str) else value
-
-    @field_validator("timeout")
-    @classmethod
-    def _validate_timeout(cls, value: Any) -> Any:
-        return None if value is None else check_timeout(value)
-
-    @field_validator("http_client", "http_async_client")
-    @classmethod
-    def _validate_client(cls, value: Any, info: Any) -> Any:
-        if value is not None:
-            is_async = info.field_name == "http_async_client"
-            check_client(value, info.field_name, is_async=is_async)
-        return value
-
-    @field_validator("default_headers", mode="before")
-    @classmethod
-    def _validate_headers(cls, value: Any) -> Mapping[str, str] | None:
-        return None if value is None else check_headers(value)
-
-    @field_validator("client_request_id")
-    @classmethod
-    def _validate_request_id(cls, value: Any) -> Any:
-        return check_request_id(value) if isinstance(value, str) else value
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -308,17 +184,11 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
 
     @model_validator(mode="after")
     def _finish(self) -> Self:
-        self._refresh_profile()
-        self._add_version("langchain-aimlernie", __version__)
-        return self
-
-    def _refresh_profile(self) -> None:
-        """Replace another model's published profile, which `configurable_fields` passes on.
-
-        A profile that the user wrote stays.
-        """
+        # Another model's profile comes from `configurable_fields`; one that the user wrote stays.
         if self.profile is not None and is_published(self.profile):
             self.profile = self._resolve_model_profile()
+        self._add_version("langchain-aimlernie", __version__)
+        return self
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a field as the constructor would; nothing is changed if the value is invalid.
@@ -326,19 +196,18 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         Pydantic's `validate_assignment` would show secrets in its errors, hand cached values of
         `__dict__` to the validators as unknown parameters, and not know aliases.
         """
-        fields = type(self).model_fields
+        fields = type(self).model_fields.keys()
         name = ALIASES.get(name, name)
-        if name in fields.keys() - BaseChatModel.model_fields.keys():
+        if name in fields - BaseChatModel.model_fields.keys():
             changes, value = {name: value}, None
-            value = getattr(self._validated(changes), name)
-        super().__setattr__(name, value)
-        if name in fields:
-            self._clear_cache()
-        if name == "model_name":
-            self._refresh_profile()
+            self._change(changes)
+        else:
+            super().__setattr__(name, value)
+            if name in fields:
+                self._clear_cache()
 
-    def _validated(self, changes: dict[str, Any]) -> Self:
-        """Return a new model with other fields.
+    def _change(self, changes: dict[str, Any]) -> None:
+        """Set fields, validated together with all others.
 
         Args:
             changes: The fields, by the constructor's names; emptied if one is invalid.
@@ -346,14 +215,17 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         Raises:
             ValidationError: A value that a field does not accept.
         """
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        values.update({ALIASES.get(name, name): value for name, value in changes.items()})
+        fields = {ALIASES.get(name, name): value for name, value in changes.items()}
+        values = {name: getattr(self, name) for name in type(self).model_fields} | fields
         try:
-            return type(self)(**values)
+            valid = type(self)(**values)
         except ValidationError:
-            values.clear()  # or the error's traceback would show them
-            changes.clear()
+            for secret in (changes, fields, values):
+                secret.clear()  # or the error's traceback would show them
             raise
+        self.__dict__.update(valid.__dict__)
+        self.model_fields_set.update(fields)
+        self._clear_cache()
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -367,32 +239,22 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
             ValidationError: A value that a field does not accept.
         """
         changes, update = dict(update or {}), None  # or the traceback of an error would show it
-        fields: dict[str, Any] = {}
-        if changes:
-            names = {"model_kwargs", *(ALIASES.get(name, name) for name in changes)}
-            validated = self._validated(changes)
-            fields = {
-                name: getattr(validated, name) for name in type(self).model_fields.keys() & names
-            }
-        copy = super().model_copy(update=fields, deep=deep)
-        copy._clear_cache()  # noqa: SLF001  a copy of this class
+        copy = super().model_copy(deep=deep)
         copy.__dict__.pop(_WARNED, None)
-        if "model_name" in fields:
-            copy._refresh_profile()  # noqa: SLF001  likewise
+        if changes:
+            copy._change(changes)  # noqa: SLF001  a copy of this class
         return copy
 
     def _clear_cache(self) -> None:
         """Drop what follows from fields that may have changed since."""
-        for name in _CACHED:
+        for name in self.__dict__.keys() - type(self).model_fields.keys() - {_WARNED}:
             self.__dict__.pop(name, None)
 
     def __getstate__(self) -> dict[Any, Any]:
         """Return what a copy in another process needs: the fields and nothing that is cached."""
         state = super().__getstate__()
-        values = {
-            name: v for name, v in state["__dict__"].items() if name not in (*_CACHED, _WARNED)
-        }
-        return {**state, "__dict__": values}
+        fields = type(self).model_fields
+        return {**state, "__dict__": {n: v for n, v in state["__dict__"].items() if n in fields}}
 
     @override
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
@@ -445,28 +307,18 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
                 body are removed from it.
 
         Raises:
-            ValueError: A value that a field does not accept.
+            ValidationError: A value that a field does not accept.
         """
-        update = {
-            name: options.pop(keyword)
-            for keyword, name in PER_CALL_FIELDS.items()
-            if keyword in options
-        }
-        if not update:
+        changes = {name: options.pop(name) for name in PER_CALL_FIELDS & options.keys()}
+        if not changes:
             return self
-        changed = self._with(update)
-        if isinstance(changed, ValueError):
-            raise changed
-        return changed
-
-    def _with(self, update: dict[str, Any]) -> Self | ValueError:
-        """Return the model with other fields, or the error: raised here, it would show `update`."""
-        if isinstance(headers := update.get("default_headers"), Mapping):
-            update = {**update, "default_headers": {**(self.default_headers or {}), **headers}}
-        try:
-            model = self._validated(update)
-        except ValidationError as error:
-            return ValueError(first_message(error))
+        if isinstance(changes.get("default_headers"), Mapping):
+            changes["default_headers"] = {
+                **(self.default_headers or {}),
+                **changes["default_headers"],
+            }
+        model = self.model_copy()
+        model._change(changes)  # noqa: SLF001  a copy of this class
         model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
         return model
 
@@ -739,10 +591,11 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         self, stop: list[str] | None = None, **kwargs: Any
     ) -> dict[str, Any]:
         shown: dict[str, Any] = {}
-        for name, value in kwargs.items():
+        for keyword, value in kwargs.items():
+            name = OPTIONS.get(keyword, keyword)
             # A call with a secret in its body fails, but is traced before that.
-            if name not in PER_CALL_FIELDS and not find_secret({name: value}, self.api_key):
-                shown[OPTIONS.get(name, name)] = value
+            if name not in PER_CALL_FIELDS and not find_secret({keyword: value}, self.api_key):
+                shown[name] = value
         stop = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
         params = super()._get_invocation_params(stop=stop, **shown)
         return {**params, "model": shown.get("model") or self.model_name}
@@ -755,7 +608,10 @@ class ChatAimlErnie(Bindable, RequestParams, BaseChatModel):  # type: ignore[mis
         """Return the model with the `cache` of a call, which is removed from its arguments."""
         if "cache" not in options:
             return self
-        return self.model_copy(update={"cache": options.pop("cache")})
+        try:
+            return self.model_copy(update={"cache": options.pop("cache")})
+        except ValidationError as error:
+            raise ParameterError(first_message(error)) from None
 
     @override
     def _generate_with_cache(

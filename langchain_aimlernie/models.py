@@ -29,7 +29,7 @@ from langchain_aimlernie._response.schema import (
     string_or_none,
     strings,
 )
-from langchain_aimlernie._validation import endpoint_url
+from langchain_aimlernie._settings import endpoint_url
 from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.spend import parse_amount
 

@@ -20,8 +20,8 @@ from langchain_aimlernie._cli.output import (
     write,
     write_json,
 )
+from langchain_aimlernie._settings import is_default_host
 from langchain_aimlernie._text import truncate
-from langchain_aimlernie._validation import is_default_host
 from langchain_aimlernie.errors import (
     AimlErnieError,
     AuthenticationError,

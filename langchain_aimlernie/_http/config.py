@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import os
 import socket
 import threading
@@ -16,7 +17,6 @@ import httpcore2
 import httpx2
 
 from langchain_aimlernie._http.deadlines import DeadlineBackend
-from langchain_aimlernie._validation import check_proxy
 from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ POOL_SIZE = 16
 """Connections in one of httpcore2's pools: it looks at each of them for every request."""
 
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _VARIABLES = (*_CERTIFICATES, *_PROXIES, *map(str.upper, _PROXIES))
 # Keep a connection alive on which a model thinks for minutes: networks forget silent ones. Names
@@ -211,3 +212,38 @@ def parse_url(url: str) -> tuple[httpcore2.URL, bytes]:
 def host_of(url: str) -> str:
     """Return the host, and the port if one is named, without user and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def check_proxy(proxy: str, variable: str) -> str:
+    """Return the URL of a proxy; the scheme defaults to `http://`.
+
+    Args:
+        proxy: The address from the environment.
+        variable: The environment variable that holds it.
+
+    Raises:
+        ValueError: Not the address of a supported proxy. The message names the variable and the
+            scheme only, since the rest may contain a password.
+    """
+    proxy = proxy.strip()
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    try:
+        parts = urlsplit(proxy)
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address or not proxy.isprintable() or " " in proxy:
+        raise ValueError(f"{variable} must be the address of a proxy, such as http://host:3128.")
+    if parts.scheme not in _PROXY_SCHEMES:
+        raise ValueError(
+            f"{variable} names a proxy with the scheme {parts.scheme}://, which is not supported. "
+            "Use http://, https://, socks5:// or socks5h://; what calls itself socks:// is mostly "
+            "socks5://."
+        )
+    if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        raise ValueError(
+            f"{variable} names a proxy with the scheme {parts.scheme}://, for which the package "
+            "socksio is needed: pip install socksio."
+        )
+    return proxy

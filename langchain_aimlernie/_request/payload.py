@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie._params import REQUEST_PARAMS, validate_param
 from langchain_aimlernie._request.content import has_cache_control
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie._request.tools import (
@@ -16,6 +15,7 @@ from langchain_aimlernie._request.tools import (
     encode_tool_choice,
     encode_tools,
 )
+from langchain_aimlernie._settings import REQUEST_PARAMS
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie.errors import BadRequestError
 
@@ -52,9 +52,9 @@ def build_payload(  # noqa: PLR0913  the parts of a body
         messages: The conversation; not changed.
         spec: The capabilities of the model on the server of the request.
         model: The id of the model to send.
-        settings: The settings of the model, by name.
-        options: The options of the call. They override settings; `None` unsets one. Unknown
-            options are sent with a warning.
+        settings: The settings of the model, by name; validated.
+        options: The options of the call, validated. They override settings; `None` unsets one.
+            Unknown options are sent with a warning.
         replay_reasoning: Whether the model's earlier reasoning is sent.
         omit_unsupported: Whether a text replaces media that the model does not take.
         warn: Called for each field that is changed or left out because of the API's limits.
@@ -96,7 +96,6 @@ def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
 def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in values.items():
-        validate_param(name, value)
         if value is not None:
             encode = _ENCODERS.get(name)
             fields[name] = value if encode is None else encode(value)
@@ -121,10 +120,6 @@ _ENCODERS: Mapping[str, Callable[[Any], object]] = {
     "tools": encode_tools,
     "response_format": encode_response_format,
     "stop": _encode_stop,
-    "max_tokens": int,
-    "max_completion_tokens": int,
-    "seed": int,
-    "thinking_budget": int,
 }
 
 

@@ -14,6 +14,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import InstanceOf
 from typing_extensions import override
 
+from langchain_aimlernie._settings import is_default_host
 from langchain_aimlernie._structured.parser import OutputParser, StreamingOutputParser
 from langchain_aimlernie._structured.repair import (
     Server,
@@ -29,11 +30,10 @@ from langchain_aimlernie._structured.schema import (
     load_jsonschema,
     parse_schema,
 )
-from langchain_aimlernie._validation import is_default_host
 from langchain_aimlernie.profiles import is_published, model_profile
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._types import Method, ToolLike
+    from langchain_aimlernie._settings import Method, ToolLike
 
 MAX_RETRIES = 3
 """How often `retry` may ask again: each sends, and pays for, the failed completions again."""

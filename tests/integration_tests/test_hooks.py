@@ -9,7 +9,6 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import (
     AsyncCallbackHandler,
     BaseCallbackHandler,
-    get_usage_metadata_callback,
 )
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
@@ -25,17 +24,7 @@ from langchain_core.runnables import RunnableBinding
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
 from langchain_aimlernie import ChatAimlErnie
-
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-CALLS = [
-    {"name": "weather", "args": {"city": "Köln"}},
-    {"name": "weather", "args": {"city": "北京"}},
-]
-
-
-def weather(city: str) -> str:
-    """Tell the weather of a city."""
-    return city
+from tests.support.agents import FIVE, PLAIN, THINKING, TWO_CITIES, weather
 
 
 def merged(chunks) -> AIMessageChunk:
@@ -62,18 +51,17 @@ class Tokens(BaseCallbackHandler):
         self.retries.append((retry_state.attempt_number, retry_state.outcome.exception()))
 
 
-def script(server):
-    server.reply("\nThe weather:", reasoning="Let me think. ", tool_calls=CALLS)
+def script(server, times=1):
+    server.reply("\nThe weather:", reasoning="Let me think. ", tool_calls=TWO_CITIES, times=times)
 
 
-@pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING, "baidu/ernie-5.0"])
+@pytest.mark.parametrize("model_id", [PLAIN, THINKING, FIVE])
 @pytest.mark.parametrize("version", ["v0", "v1"])
 async def test_every_kind_of_call_returns_the_same_message(model, ernie_server, model_id, version):
     llm = model(model=model_id, output_version=version, client_request_id="same").bind_tools(
         [weather]
     )
-    for _ in range(6):
-        script(ernie_server)
+    script(ernie_server, times=6)
     results = [
         llm.invoke("hi"),
         await llm.ainvoke("hi"),
@@ -86,29 +74,20 @@ async def test_every_kind_of_call_returns_the_same_message(model, ernie_server, 
     def facts(message):
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
-        metadata = {
-            k: v
-            for k, v in message.response_metadata.items()
-            if k not in ("id", "inference_id", "request_id")
-        }
+        metadata = dict(message.response_metadata)
+        for name in ("id", "inference_id", "request_id"):
+            metadata.pop(name, None)
         kinds = [block["type"] for block in message.content_blocks]
         calls = [(call["name"], call["args"]) for call in message.tool_calls]
-        return (
-            message.text,
-            message.additional_kwargs,
-            metadata,
-            kinds,
-            calls,
-            message.usage_metadata,
-        )
+        usage = message.usage_metadata
+        return (message.text, message.additional_kwargs, metadata, kinds, calls, usage)
 
     first, *others = map(facts, results)
     assert first[0] == "\nThe weather:"
     assert first[3] == ["reasoning", "text", "tool_call", "tool_call"]
     assert first[2]["credits_used"] > 0
     assert first[2]["usd_spent"] > 0
-    for other in others:
-        assert other == first
+    assert others == [first] * 5
     assert len({message.id for message in results}) == len(results)
 
 
@@ -184,19 +163,15 @@ def test_a_rate_limiter_is_acquired_for_calls_but_not_for_retries(model, ernie_s
     assert len(acquired) == 2
 
 
-def test_retries_are_reported(model, ernie_server):
-    handler = Tokens()
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_retries_are_reported(model, ernie_server, asynchronous):
+    config = {"callbacks": [handler := Tokens()]}
     ernie_server.fail(503, headers={"retry-after-ms": "1"}, times=2)
-    model().invoke("hi", config={"callbacks": [handler]})
-    assert [attempt for attempt, _ in handler.retries] == [1, 2]
-    assert [error.status_code for _, error in handler.retries] == [503, 503]
-
-
-async def test_retries_are_reported_to_async_callbacks(model, ernie_server):
-    handler = Tokens()
-    ernie_server.fail(503, headers={"retry-after-ms": "1"})
-    await model().ainvoke("hi", config={"callbacks": [handler]})
-    assert [attempt for attempt, _ in handler.retries] == [1]
+    await model().ainvoke("hi", config) if asynchronous else model().invoke("hi", config)
+    assert [(attempt, error.status_code) for attempt, error in handler.retries] == [
+        (1, 503),
+        (2, 503),
+    ]
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
@@ -206,27 +181,9 @@ def test_v3_events_have_separate_blocks_for_reasoning_text_and_tool_calls(model,
     message = stream.output
     assert [b["type"] for b in message.content] == ["reasoning", "text", "tool_call", "tool_call"]
     assert message.content[1]["text"] == "\nThe weather:"
-    assert [call["args"] for call in message.tool_calls] == [call["args"] for call in CALLS]
+    assert [call["args"] for call in message.tool_calls] == [call["args"] for call in TWO_CITIES]
     assert message.usage_metadata["total_tokens"] > 0
     assert message.response_metadata["credits_used"] > 0
-
-
-@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
-async def test_v3_events_are_the_same_async(model, ernie_server):
-    script(ernie_server)
-    stream = await model(model=THINKING).bind_tools([weather]).astream_events("hi", version="v3")
-    text = "".join([delta async for delta in stream.text])
-    message = await stream.output
-    assert text == "\nThe weather:"
-    assert [call["args"] for call in message.tool_calls] == [call["args"] for call in CALLS]
-
-
-async def test_v2_events_stream_tokens(model):
-    events = [event async for event in model().astream_events("hi", version="v2")]
-    names = [event["event"] for event in events]
-    assert names.count("on_chat_model_stream") > 3
-    assert names[-1] == "on_chat_model_end"
-    assert events[-1]["data"]["output"].usage_metadata is not None
 
 
 def test_batches_keep_their_order_and_their_errors(model, ernie_server):
@@ -254,33 +211,36 @@ def test_generate_sums_the_usage(model):
     assert result.llm_output["model_name"] == "baidu/ernie-4.5-21b-a3b"
 
 
-def test_usage_callbacks_of_langchain_count(model):
-    with get_usage_metadata_callback() as usage:
-        model().invoke("hi")
-        list(model().stream("hi"))
-    (counted,) = usage.usage_metadata.values()
-    assert counted["total_tokens"] > 0
-
-
 def test_traces_name_provider_model_and_settings(model):
     collector = RunCollectorCallbackHandler()
     llm = model(temperature=0.5, max_tokens=9, stop="x")
     llm.invoke("hi", config={"callbacks": [collector]}, model="baidu/ernie-4.5-0.3b")
-    metadata = collector.traced_runs[0].extra["metadata"]
-    assert metadata["ls_provider"] == "aimlernie"
-    assert metadata["ls_model_name"] == "baidu/ernie-4.5-0.3b"
-    assert metadata["ls_temperature"] == 0.5
-    assert metadata["ls_max_tokens"] == 9
-    assert metadata["ls_stop"] == ["x"]
-    assert metadata["ls_model_type"] == "chat"
-    assert collector.traced_runs[0].serialized["id"][-1] == "ChatAimlErnie"
+    (run,) = collector.traced_runs
+    assert run.serialized["id"][-1] == "ChatAimlErnie"
+    expected = {
+        "ls_provider": "aimlernie",
+        "ls_model_name": "baidu/ernie-4.5-0.3b",
+        "ls_model_type": "chat",
+        "ls_temperature": 0.5,
+        "ls_max_tokens": 9,
+        "ls_stop": ["x"],
+    }
+    metadata = run.extra["metadata"]
+    assert {name: metadata[name] for name in expected} == expected
 
 
-def test_traces_and_messages_have_the_same_provider(model):
-    llm = model()
-    provider = llm._get_ls_params()["ls_provider"]
-    assert llm.invoke("hi").response_metadata["model_provider"] == provider
-    assert {c.response_metadata["model_provider"] for c in llm.stream("hi")} == {provider}
+def test_traces_show_a_used_model_as_it_was_changed(model):
+    collector = RunCollectorCallbackHandler()
+    used = model()
+    used.invoke("hi", {"callbacks": [collector]})
+    used.output_version = "v1"
+    used.invoke("hi", {"callbacks": [collector]})
+    used.temperature = 0.5
+    used.invoke("hi", {"callbacks": [collector]})
+    used.model_copy(update={"temperature": 1}).invoke("hi", {"callbacks": [collector]})
+    shown = [run.serialized["kwargs"] for run in collector.traced_runs]
+    assert [each.get("output_version") for each in shown] == [None, "v1", "v1", "v1"]
+    assert [each.get("temperature") for each in shown] == [None, None, 0.5, 1]
 
 
 def test_errors_are_reported_with_the_response_metadata(model, ernie_server):
@@ -317,11 +277,6 @@ def test_bind_tools_accepts_a_response_format(model, ernie_server):
     llm.invoke("Answer with JSON, please.")
     assert "tools" not in ernie_server.last_request.body
     assert ernie_server.last_request.body["response_format"] == {"type": "json_object"}
-
-
-def test_an_unknown_tool_choice_is_a_value_error(model):
-    with pytest.raises(ValueError, match="typo"):
-        model().bind_tools([weather], tool_choice="typo")
 
 
 def test_tokens_are_counted_without_a_download(model):

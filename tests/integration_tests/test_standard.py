@@ -45,54 +45,27 @@ class IntegrationTests(ChatModelIntegrationTests):
         is_live = request.config.getoption("live")
         self.server = None if is_live else request.getfixturevalue("ernie_server")
 
-    @property
-    def chat_model_class(self):
-        return ChatAimlErnie
-
-    @property
-    def chat_model_params(self):
-        if self.server is None:  # the environment has the key
-            return {"model": self.model_name}
-        return {
-            "model": self.model_name,
-            "api_key": self.server.api_key,
-            "base_url": self.server.base_url,
-        }
-
+    chat_model_class = ChatAimlErnie
     has_tool_calling = True
     has_structured_output = True
     supports_json_mode = True
     supports_anthropic_inputs = True
     returns_usage_metadata = True
     supports_model_override = True
+    has_tool_choice = property(lambda self: not self.reasons)
+    supports_image_inputs = property(lambda self: self.supports_media)
+    supports_image_urls = property(lambda self: self.supports_media)
+    supports_pdf_inputs = property(lambda self: self.supports_media)
+    supports_image_tool_message = property(lambda self: self.supports_media)
+    supports_pdf_tool_message = property(lambda self: self.supports_media)
+    model_override_value = property(lambda self: self.other_model_name)
 
     @property
-    def has_tool_choice(self):
-        return not self.reasons
-
-    @property
-    def supports_image_inputs(self):
-        return self.supports_media
-
-    @property
-    def supports_image_urls(self):
-        return self.supports_media
-
-    @property
-    def supports_pdf_inputs(self):
-        return self.supports_media
-
-    @property
-    def supports_image_tool_message(self):
-        return self.supports_media
-
-    @property
-    def supports_pdf_tool_message(self):
-        return self.supports_media
-
-    @property
-    def model_override_value(self):
-        return self.other_model_name
+    def chat_model_params(self):
+        if self.server is None:  # the environment has the key
+            return {"model": self.model_name}
+        server = {"api_key": self.server.api_key, "base_url": self.server.base_url}
+        return {"model": self.model_name, **server}
 
     @property
     def supported_usage_metadata_details(self):

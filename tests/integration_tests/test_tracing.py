@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from langchain.agents import create_agent
@@ -20,6 +18,8 @@ from langsmith import Client, traceable
 from langchain_aimlernie import BadRequestError
 from langchain_aimlernie.middleware import SpendLimitMiddleware
 from langchain_aimlernie.tracing import CostTracer
+from tests.support.byte_server import ByteServer
+from tests.support.response_bytes import plain_response
 
 MODEL = "baidu/ernie-4.5-21b-a3b"
 COST = {"usage": {"credits_used": 2469, "usd_spent": 0.0012345}}
@@ -33,64 +33,43 @@ BATCHES = {
 }
 
 
-class Ingest(ThreadingHTTPServer):
+class Ingest(ByteServer):
     """A stand-in for LangSmith that keeps what it receives."""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.received = b""
-        self.runs = {}
-        self.posted = []
+        def respond(request):
+            config = {"batch_ingest_config": BATCHES} if request.method == "GET" else {}
+            return plain_response(json.dumps(config).encode(), content_type="application/json")
 
+        super().__init__(rest=respond)
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    @property
+    def received(self):
+        return b"".join(request.body for request in self.requests)
 
-    def do_GET(self):
-        self.answer({"batch_ingest_config": BATCHES})
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["content-length"]))
-        self.server.received += body
-        batch = json.loads(body)
-        for run in (*batch.get("post", ()), *batch.get("patch", ())):
-            self.server.runs.setdefault(run["id"], {}).update(run)
-        self.server.posted += [run["id"] for run in batch.get("post", ())]
-        self.answer({})
-
-    def answer(self, value):
-        body = json.dumps(value).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
+    def runs(self):
+        """The runs by their ids; each was posted once."""
+        runs, posted = {}, []
+        for request in self.requests:
+            batch = request.json if request.body else {}
+            posted += [run["id"] for run in batch.get("post", ())]
+            for run in (*batch.get("post", ()), *batch.get("patch", ())):
+                runs.setdefault(run["id"], {}).update(run)
+        assert sorted(posted) == sorted(runs)
+        return sorted(runs.values(), key=lambda run: run["dotted_order"])
 
 
 @pytest.fixture
 def ingest():
-    server = Ingest()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with Ingest() as server:
+        yield server
 
 
 @pytest.fixture
-def client(ingest):
-    client = Client(f"http://127.0.0.1:{ingest.server_port}", api_key="lsv2-secret")
-    yield client
+def tracer(ingest):
+    client = Client(ingest.base_url, api_key="lsv2-secret")
+    yield CostTracer(client=client, project_name="costs")
     client.cleanup()
-
-
-@pytest.fixture
-def tracer(client):
-    return CostTracer(client=client, project_name="costs")
 
 
 @pytest.fixture
@@ -99,9 +78,7 @@ def traced(tracer, ingest):
 
     def traced():
         tracer.wait_for_futures()
-        assert len(ingest.posted) == len(set(ingest.posted)) == len(ingest.runs)
-        runs = sorted(ingest.runs.values(), key=lambda run: run["dotted_order"])
-        return [run for run in runs if run["run_type"] == "llm"]
+        return [run for run in ingest.runs() if run["run_type"] == "llm"]
 
     return traced
 
@@ -155,38 +132,28 @@ def test_nothing_secret_is_sent(model, ernie_server, tracer, traced, ingest):
         assert secret.encode() not in ingest.received
 
 
-def test_credits_alone_are_converted(model, ernie_server, tracer, traced):
+def test_the_cost_is_that_of_the_response(model, ernie_server, tracer, traced):
+    """Credits are converted, a response from the cache costs nothing, one without a price has none."""
+    config = {"callbacks": [tracer]}
     ernie_server.reply("Hello.", meta={"usage": {"credits_used": 1000}})
-    model().invoke("Hi", {"callbacks": [tracer]})
-    assert usage_of(traced()[0])["total_cost"] == 0.0005
-
-
-def test_a_response_from_the_cache_costs_nothing(model, ernie_server, tracer, traced):
+    ernie_server.reply("Hello.", meta=None)
     llm = model(cache=InMemoryCache())
     for _ in range(2):
-        llm.invoke("Hi", {"callbacks": [tracer]})
-    first, cached = traced()
-    assert usage_of(first)["total_cost"] > 0
-    assert usage_of(cached)["total_cost"] == 0
+        llm.invoke("Hi", config)
+    model().invoke("Hi", config)
+    FakeListChatModel(responses=["Hello."]).invoke("Hi", config)
+    first, cached, unpriced, other = map(usage_of, traced())
+    assert (first["total_cost"], cached["total_cost"]) == (0.0005, 0)
+    assert "total_cost" not in unpriced
+    assert not other
 
 
-def test_a_response_without_a_price_has_no_cost(model, ernie_server, tracer, traced):
-    ernie_server.reply("Hello.", meta=None)
-    model().invoke("Hi", {"callbacks": [tracer]})
-    FakeListChatModel(responses=["Hello."]).invoke("Hi", {"callbacks": [tracer]})
-    own, other = traced()
-    assert "total_cost" not in usage_of(own)
-    assert not usage_of(other)
-
-
-@pytest.fixture(params=["true", "false"])
-def langsmith_tracing(request, monkeypatch):
-    monkeypatch.setenv("LANGSMITH_TRACING", request.param)
-
-
-@pytest.mark.usefixtures("langsmith_tracing")
-def test_an_agent_is_traced_once(model, ernie_server, tracer, traced, ingest):
+@pytest.mark.parametrize("enabled", ["true", "false"])
+def test_an_agent_is_traced_once(
+    model, ernie_server, tracer, traced, ingest, *, monkeypatch, enabled
+):
     """Also with a function that LangSmith traces itself, whose calls the middleware counts."""
+    monkeypatch.setenv("LANGSMITH_TRACING", enabled)
     llm = model()
 
     @traceable(client=tracer.client)
@@ -200,13 +167,12 @@ def test_an_agent_is_traced_once(model, ernie_server, tracer, traced, ingest):
 
     calls = [{"name": "think", "args": {"text": "Hm."}}]
     ernie_server.reply(tool_calls=calls, meta=COST)
-    ernie_server.reply("Hm.", meta=COST)
-    ernie_server.reply("Yes.", meta=COST)
+    ernie_server.reply("Yes.", meta=COST, times=2)
     limit = SpendLimitMiddleware(thread_limit_usd=1)
     agent = create_agent(llm, [think], middleware=[limit], checkpointer=InMemorySaver())
     thread = {"configurable": {"thread_id": "1"}, "callbacks": [tracer]}
     agent.invoke({"messages": [("user", "Hi")]}, thread)
     runs = traced()
     assert [usage_of(run)["total_cost"] for run in runs] == [0.0012345] * 3
-    assert len({run["trace_id"] for run in ingest.runs.values()}) == 1
+    assert len({run["trace_id"] for run in ingest.runs()}) == 1
     assert agent.get_state(thread).values["thread_spent_usd"] == str(3 * Decimal("0.0012345"))

@@ -13,9 +13,9 @@ ORDER = {
     name: place
     for place, names in enumerate(
         [
-            ["_version", "_imports", "_metering", "_secrets", "_text", "_tokens", "_types"],
+            ["_version", "_imports", "_metering", "_text", "_tokens"],
             ["errors", "profiles"],
-            ["_validation", "_params"],
+            ["_settings"],
             ["_response"],
             ["_structured"],
             ["_request"],

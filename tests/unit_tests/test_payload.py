@@ -46,30 +46,26 @@ def test_options_override_settings_and_none_unsets_them():
     assert payload(settings, stop="b")["stop"] == ["b"]
 
 
-RANGES = {  # values within the range, and outside of it
-    "temperature": ((0, 2, 0.0, 1.5), (-0.1, 2.1, float("nan"), "hot", True, float("inf"))),
-    "top_p": ((0.01, 1), (0, 0.009, 1.01)),
-    "frequency_penalty": ((-2, 2, 0), (-2.1, 2.1)),
-    "presence_penalty": ((-2, 2, 0), (-2.1, 2.1)),
-    "max_tokens": ((1, 4096), (0, -1, 1.5, "many")),
-    "max_completion_tokens": ((1,), (0, 0.5)),
-    "seed": ((1, 2**31), (0, -1, 1.5)),
-    "thinking_budget": ((100,), (99,)),
-    "stop": ((["a"], ["a"] * 4), (["a"] * 5, [1], 5, {"a": 1})),
-    "parallel_tool_calls": ((True, False), ("yes", 1)),
-    "enable_thinking": ((True, False), (1,)),
+VALUES = {
+    "temperature": (0, 2, 0.0, 1.5),
+    "top_p": (0.01, 1),
+    "frequency_penalty": (-2, 2, 0),
+    "presence_penalty": (-2, 2, 0),
+    "max_tokens": (1, 4096),
+    "max_completion_tokens": (1,),
+    "seed": (1, 2**31),
+    "thinking_budget": (100,),
+    "stop": (["a"], ["a"] * 4),
+    "parallel_tool_calls": (True, False),
+    "enable_thinking": (True, False),
 }
 
 
-@pytest.mark.parametrize("name", RANGES)
-def test_parameters_are_sent_or_rejected_by_their_ranges(name):
-    valid, invalid = RANGES[name]
-    for value in valid:
+@pytest.mark.parametrize("name", VALUES)
+def test_parameters_are_sent(name):
+    for value in VALUES[name]:
         assert payload(model=SELF_HOSTED, tools=[now], **{name: value})[name] == value
     assert name not in payload({name: None})
-    for value in invalid:
-        with pytest.raises(BadRequestError, match=name):
-            payload(**{name: value})
 
 
 def test_unknown_options_are_sent_with_a_warning_and_internal_ones_are_not():

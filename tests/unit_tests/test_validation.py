@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_aimlernie._validation import (
+from langchain_aimlernie._settings import (
     check_headers,
     check_request_id,
     endpoint_url,

@@ -11,13 +11,10 @@ from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState
-from langgraph.types import Command, Send
+from langgraph.types import Command
 
-from langchain_aimlernie.testing import Reply
+from tests.support.agents import FIVE, THINKING, question
 
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-FIVE = "baidu/ernie-5.0"
-VISION = "baidu/ernie-4.5-vl-28b-a3b"
 THREAD = {"configurable": {"thread_id": "1"}}
 
 
@@ -38,10 +35,6 @@ def hand_off_to(name: str):
 
 def roles(server, number=-1):
     return [each["role"] for each in server.requests[number].body["messages"]]
-
-
-def question(text="I want a refund."):
-    return {"messages": [HumanMessage(text)]}
 
 
 @pytest.fixture
@@ -77,11 +70,8 @@ def test_handoffs_between_agents_of_different_models(ernie_server, ask, team, se
     ernie_server.reply("No refund.")
     graph = team(**settings)
     result = ask(graph, question(), THREAD)
-    assert [each.name for each in result["messages"] if isinstance(each, AIMessage)] == [
-        "desk",
-        "refunds",
-        "desk",
-    ]
+    speakers = [each.name for each in result["messages"] if isinstance(each, AIMessage)]
+    assert speakers == ["desk", "refunds", "desk"]
     assert result["messages"][-1].text == "No refund."
     assert roles(ernie_server, 1) == ["system", "user", "assistant", "tool"]
     assert roles(ernie_server, 2) == ["system", "user", *["assistant", "tool"] * 2]
@@ -120,59 +110,6 @@ def test_a_handoff_in_parallel_with_another_call(model, ernie_server, ask):
     # LangGraph drops the other call's result with the agent that it leaves.
     assert [call["id"] for call in body["messages"][1]["tool_calls"]] == ["n", "t"]
     assert body["messages"][-1]["tool_call_id"] == "t"
-
-
-def test_a_supervisor_calls_an_agent_as_a_tool(model, ernie_server, ask):
-    painter = create_agent(model(model=VISION), name="painter")
-
-    @tool
-    async def look(picture: str) -> str:
-        """Say what a picture shows."""
-        raise NotImplementedError
-
-    def see(picture: str) -> str:
-        return painter.invoke(_picture(picture))["messages"][-1].text
-
-    async def asee(picture: str) -> str:
-        return (await painter.ainvoke(_picture(picture)))["messages"][-1].text
-
-    look = look.model_copy(update={"func": see, "coroutine": asee})
-    ernie_server.reply(
-        tool_calls=[{"name": "look", "args": {"picture": "https://x.example/1.png"}}]
-    )
-    ernie_server.reply("A cat.")
-    ernie_server.reply("It is a cat.")
-    result = ask(create_agent(model(), [look], name="boss"), question("What is it?"))
-    assert result["messages"][-1].text == "It is a cat."
-    assert [each.body["model"] for each in ernie_server.requests] == [
-        "baidu/ernie-4.5-21b-a3b",
-        VISION,
-        "baidu/ernie-4.5-21b-a3b",
-    ]
-    kinds = [part["type"] for part in ernie_server.requests[1].body["messages"][0]["content"]]
-    assert kinds == ["text", "image_url"]
-
-
-def _picture(url):
-    content = [{"type": "text", "text": "What is it?"}, {"type": "image", "url": url}]
-    return {"messages": [HumanMessage(content)]}
-
-
-def test_concurrent_workers_share_one_conversation(model, ernie_server, ask):
-    ernie_server.on_request = lambda request: Reply(
-        f"from {request.body['messages'][-1]['content']}"
-    )
-    worker = create_agent(model(), name="worker")
-
-    def fan_out(state):
-        return [Send("worker", question(f"part {number}")) for number in range(8)]
-
-    builder = StateGraph(MessagesState)
-    builder.add_node("worker", worker)
-    builder.add_conditional_edges(START, fan_out, ["worker"])
-    result = ask(builder.compile(), question("All of it."))
-    texts = sorted(each.text for each in result["messages"] if isinstance(each, AIMessage))
-    assert texts == [f"from part {number}" for number in range(8)]
 
 
 def test_content_of_an_ai_message_works_as_a_user_message(model, ernie_server, ask):

@@ -13,15 +13,15 @@ from langchain_core.messages import content as blocks
 from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from pydantic import BaseModel
 
+from tests.support.agents import question
+
 NO = "I will not."
 REFUSED = {"text": "", "refusal": NO}
 
-pytestmark = [
-    pytest.mark.skipif(
-        not hasattr(core, "ModelRefusalError") or "refusal" not in blocks.KNOWN_BLOCK_TYPES,
-        reason="core had no word for refusals before 1.8",
-    )
-]
+pytestmark = pytest.mark.skipif(
+    not hasattr(core, "ModelRefusalError") or "refusal" not in blocks.KNOWN_BLOCK_TYPES,
+    reason="core had no word for refusals before 1.8",
+)
 with_middleware = pytest.mark.skipif(
     not hasattr(offered, "ModelRefusalMiddleware"), reason="new in LangChain 1.5"
 )
@@ -93,7 +93,7 @@ def test_refusal_middleware_raises(model, ernie_server, ask, form):
         model(), response_format=form, middleware=[offered.ModelRefusalMiddleware()]
     )
     with pytest.raises(core.ModelRefusalError, match=NO):
-        ask(agent, {"messages": [("human", "?")]})
+        ask(agent, question())
 
 
 @with_middleware
@@ -107,5 +107,5 @@ def test_refusal_middleware_triggers_the_fallback(model, ernie_server, ask):
             offered.ModelRefusalMiddleware(),
         ],
     )
-    state = ask(agent, {"messages": [("human", "?")]})
+    state = ask(agent, question())
     assert state["messages"][-1].text == "It is sunny."

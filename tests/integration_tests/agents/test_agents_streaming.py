@@ -14,22 +14,10 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_aimlernie.errors import APITimeoutError, StreamInterruptedError
 from langchain_aimlernie.testing import Fault
+from tests.support.agents import PLAIN, THINKING, TWO_CITIES, question, weather
 
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-CALLS = [
-    {"name": "weather", "args": {"city": "Köln"}, "id": "call_a"},
-    {"name": "weather", "args": {"city": "北京"}, "id": "call_b"},
-]
 V3 = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
-
-
-def weather(city: str) -> str:
-    """Return the weather of a city."""
-    return f"{city}: sun"
-
-
-def question(text="Weather?"):
-    return {"messages": [HumanMessage(text)]}
+ARGS = [call["args"] for call in TWO_CITIES]
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -56,10 +44,10 @@ def merged(chunks):
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
-@pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING])
+@pytest.mark.parametrize("model_id", [PLAIN, THINKING])
 def test_messages_mode_streams_each_token_once(model, ernie_server, stream, version, model_id):
     reasoning = "Two cities, two calls." if model_id == THINKING else None
-    ernie_server.reply("I look it up.", reasoning=reasoning, tool_calls=CALLS)
+    ernie_server.reply("I look it up.", reasoning=reasoning, tool_calls=TWO_CITIES)
     ernie_server.reply("Sun in both cities.", reasoning=reasoning)
     agent = create_agent(model(model=model_id, output_version=version), [weather])
     streamed = [message for message, _ in stream(agent, question(), stream_mode="messages")]
@@ -72,7 +60,7 @@ def test_messages_mode_streams_each_token_once(model, ernie_server, stream, vers
     called, answered = merged(chunks)
     assert called.text == "I look it up."
     assert answered.text == "Sun in both cities."
-    assert [call["args"] for call in called.tool_calls] == [call["args"] for call in CALLS]
+    assert [call["args"] for call in called.tool_calls] == ARGS
     assert called.invalid_tool_calls == []
     kinds = [block["type"] for block in called.content_blocks]
     assert kinds == ["reasoning"] * bool(reasoning) + ["text", "tool_call", "tool_call"]
@@ -105,7 +93,7 @@ def nested(model):
 
 def nested_script(server):
     server.reply("I ask.", tool_calls=[{"name": "consult", "args": {"request": "天气?"}}])
-    server.reply("Looking it up.", reasoning="One call.", tool_calls=CALLS[:1])
+    server.reply("Looking it up.", reasoning="One call.", tool_calls=TWO_CITIES[:1])
     server.reply("Köln has sun.", reasoning="It is said.")
     server.reply("The expert says sun.")
 
@@ -131,11 +119,18 @@ def test_messages_mode_streams_from_subgraphs(model, ernie_server, stream):
     assert len(chunks) > 20
 
 
-def test_tokens_are_streamed_before_the_response_is_complete(model, ernie_server):
-    ernie_server.reply("one two three four", fault=Fault(kind="stall", events=4))
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (Fault(kind="stall", events=4), APITimeoutError),
+        (Fault(events=5), StreamInterruptedError),
+    ],
+)
+def test_tokens_are_streamed_before_the_response_is_complete(model, ernie_server, fault, error):
+    ernie_server.reply("one two three four", fault=fault)
     agent = create_agent(model(stream_idle_timeout=0.2))
     streamed = []
-    with pytest.raises(APITimeoutError) as caught:
+    with pytest.raises(error) as caught:
         streamed.extend(
             message.text for message, _ in agent.stream(question(), stream_mode="messages")
         )
@@ -160,35 +155,6 @@ async def test_closing_a_stream_closes_its_connection(model, ernie_server):
     assert ernie_server.connections < open_before
 
 
-def test_several_stream_modes_at_once(model, ernie_server, stream):
-    ernie_server.reply(tool_calls=CALLS[:1])
-    ernie_server.reply("Sun.")
-    agent = create_agent(model(), [weather])
-    streamed = stream(agent, question(), stream_mode=["messages", "updates", "values"])
-    modes = [mode for mode, _ in streamed]
-    assert {"messages", "updates", "values"} == set(modes)
-    updates = [update for mode, update in streamed if mode == "updates"]
-    assert [list(update) for update in updates] == [["model"], ["tools"], ["model"]]
-    last = next(value for mode, value in reversed(streamed) if mode == "values")
-    assert last["messages"][-1].text == "Sun."
-
-
-def test_an_interrupted_stream_raises_with_partial_text(model, ernie_server, stream):
-    ernie_server.reply("one two three four", fault=Fault(events=5))
-    with pytest.raises(StreamInterruptedError) as caught:
-        stream(create_agent(model()), question(), stream_mode="messages")
-    assert "one two three four".startswith(caught.value.partial.text)
-    assert caught.value.partial.text
-
-
-def test_disable_streaming(model, ernie_server, stream):
-    ernie_server.reply("Quiet.")
-    agent = create_agent(model(disable_streaming=True))
-    streamed = stream(agent, question(), stream_mode="messages")
-    assert [message.text for message, _ in streamed] == ["Quiet."]
-    assert "stream" not in ernie_server.last_request.body
-
-
 async def test_v2_events_of_nested_agents(model, ernie_server):
     nested_script(ernie_server)
     events = [each async for each in nested(model).astream_events(question(), version="v2")]
@@ -205,39 +171,30 @@ async def test_v2_events_of_nested_agents(model, ernie_server):
     names = [each["name"] for each in events if each["event"] == "on_tool_end"]
     assert names == ["weather", "consult"]
     started = [each for each in events if each["event"] == "on_chat_model_start"]
-    assert {each["metadata"]["ls_model_name"] for each in started} == {
-        "baidu/ernie-4.5-21b-a3b",
-        THINKING,
-    }
+    assert {each["metadata"]["ls_model_name"] for each in started} == {PLAIN, THINKING}
 
 
-@V3
-def test_v3_streams_reasoning_text_and_tool_calls(model, ernie_server):
-    ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=CALLS)
-    ernie_server.reply("Sun in both.", reasoning="Good.")
-    agent = create_agent(model(model=THINKING), [weather])
-    with agent.stream_events(question(), version="v3") as run:
-        messages_seen = [
-            (list(message.reasoning), list(message.text), message.tool_calls.get())
-            for message in run.messages
-        ]
-        result = run.output
-    (first_reasoning, first_text, calls), (reasoning, text, none) = messages_seen
-    assert "".join(first_reasoning) == "Two cities."
-    assert "".join(first_text) == "I look."
-    assert len(first_reasoning) > 1
-    assert [call["args"] for call in calls] == [call["args"] for call in CALLS]
-    assert "".join(reasoning) == "Good."
-    assert "".join(text) == "Sun in both."
+def script_v3(server):
+    server.reply("I look.", reasoning="Two cities.", tool_calls=TWO_CITIES)
+    server.reply("Sun in both.", reasoning="Good.")
+
+
+def check_v3(seen, messages):
+    """Check what was streamed of each message, and the agent's history."""
+    (first_reasoning, first_text, calls), (reasoning, text, none) = seen
+    for parts, whole in (
+        (first_reasoning, "Two cities."),
+        (first_text, "I look."),
+        (reasoning, "Good."),
+        (text, "Sun in both."),
+    ):
+        assert "".join(parts) == whole
+    assert min(len(first_reasoning), len(text)) > 1
+    assert [call["args"] for call in calls] == ARGS
     assert none == []
-    assert len(text) > 1
-    _, called, *results, answer = result["messages"]
-    assert [block["type"] for block in called.content] == [
-        "reasoning",
-        "text",
-        "tool_call",
-        "tool_call",
-    ]
+    _, called, *results, answer = messages
+    kinds = [block["type"] for block in called.content]
+    assert kinds == ["reasoning", "text", "tool_call", "tool_call"]
     assert {each.tool_call_id for each in results} == {"call_a", "call_b"}
     assert answer.text == "Sun in both."
     assert answer.usage_metadata["output_token_details"]["reasoning"] > 0
@@ -245,29 +202,34 @@ def test_v3_streams_reasoning_text_and_tool_calls(model, ernie_server):
 
 
 @V3
-async def test_v3_streams_reasoning_text_and_tool_calls_async(model, ernie_server):
-    ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=CALLS)
-    ernie_server.reply("Sun in both.", reasoning="Good.")
+def test_v3_streams_reasoning_text_and_tool_calls(model, ernie_server):
+    script_v3(ernie_server)
     agent = create_agent(model(model=THINKING), [weather])
-    messages_seen = []
+    with agent.stream_events(question(), version="v3") as run:
+        seen = [
+            (list(message.reasoning), list(message.text), message.tool_calls.get())
+            for message in run.messages
+        ]
+        check_v3(seen, run.output["messages"])
+
+
+@V3
+async def test_v3_streams_reasoning_text_and_tool_calls_async(model, ernie_server):
+    script_v3(ernie_server)
+    agent = create_agent(model(model=THINKING), [weather])
+    seen = []
     async with await agent.astream_events(question(), version="v3") as run:
         async for message in run.messages:
             reasoning = [part async for part in message.reasoning]
             text = [part async for part in message.text]
-            messages_seen.append(("".join(reasoning), "".join(text), await message.tool_calls))
-        result = await run.output()
-    assert [(reasoning, text) for reasoning, text, _ in messages_seen] == [
-        ("Two cities.", "I look."),
-        ("Good.", "Sun in both."),
-    ]
-    assert [call["args"] for call in messages_seen[0][2]] == [call["args"] for call in CALLS]
-    assert result["messages"][-1].text == "Sun in both."
+            seen.append((reasoning, text, await message.tool_calls))
+        check_v3(seen, (await run.output())["messages"])
 
 
 @V3
 def test_v3_messages_are_sent_back_as_text_and_tool_calls(model, ernie_server):
     """v3 leaves lists of blocks in the history, which must go on as text and calls."""
-    ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=CALLS)
+    ernie_server.reply("I look.", reasoning="Two cities.", tool_calls=TWO_CITIES)
     ernie_server.reply("Sun in both.")
     agent = create_agent(model(model=THINKING), [weather])
     with agent.stream_events(question(), version="v3") as run:

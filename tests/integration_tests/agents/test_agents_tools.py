@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import threading
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import AgentMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import ToolException, tool
@@ -16,30 +14,9 @@ from langgraph.prebuilt import ToolNode, create_react_agent, tools_condition
 from langgraph.warnings import LangGraphDeprecatedSinceV10
 from pydantic import BaseModel
 
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
+from tests.support.agents import FIVE, PLAIN, THINKING, TWO_CITIES, question, weather
+
 SETTINGS = [{}, {"output_version": "v1", "streaming": True}]
-TWO_CITIES = [
-    {"name": "weather", "args": {"city": "Köln"}, "id": "call_a"},
-    {"name": "weather", "args": {"city": "北京"}, "id": "call_b"},
-]
-
-
-@tool
-def weather(city: str) -> str:
-    """Return the weather of a city."""
-    return f"{city}: sun"
-
-
-@tool(response_format="content_and_artifact")
-def chart(city: str) -> tuple[list[dict[str, str]], bytes]:
-    """Draw the weather of a city."""
-    return [{"type": "text", "text": f"{city} drawn"}, {"type": "text", "text": "in blue"}], b"\x89"
-
-
-@tool
-def clock() -> dict[str, int]:
-    """Return the time."""
-    return {"时": 12, "分": 30}
 
 
 def sent(server, number=-1):
@@ -52,14 +29,10 @@ def sent(server, number=-1):
     return facts
 
 
-def question(text="Weather?"):
-    return {"messages": [HumanMessage(text)]}
-
-
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING, "baidu/ernie-5.0"])
+@pytest.mark.parametrize("model_id", [PLAIN, THINKING, FIVE])
 def test_parallel_tool_calls_each_get_a_result(model, ernie_server, ask, settings, model_id):
-    reasoning = None if model_id.endswith("a3b") else "Two cities, two calls."
+    reasoning = None if model_id == PLAIN else "Two cities, two calls."
     ernie_server.reply("I look.", reasoning=reasoning, tool_calls=TWO_CITIES)
     ernie_server.reply("Sun in both.")
     llm = model(model=model_id, **settings)
@@ -76,30 +49,6 @@ def test_parallel_tool_calls_each_get_a_result(model, ernie_server, ask, setting
     assert kinds == ["reasoning"] * bool(reasoning) + ["text", "tool_call", "tool_call"]
     assert answer.text == "Sun in both."
     assert answer.usage_metadata["total_tokens"] > 0
-
-
-def test_parallel_tool_calls_run_concurrently(model, ernie_server, ask):
-    together = threading.Barrier(2, timeout=10)
-
-    def meet(name: str) -> str:
-        """Wait for the other one."""
-        together.wait()
-        return f"{name} met"
-
-    calls = [{"name": "meet", "args": {"name": name}} for name in "AB"]
-    ernie_server.reply(tool_calls=calls)
-    ernie_server.reply("Done.")
-    result = ask(create_agent(model(), [meet]), question())
-    assert [each.text for each in result["messages"][2:4]] == ["A met", "B met"]
-
-
-def test_parallel_tool_calls_can_be_disabled(model, ernie_server, ask):
-    ernie_server.reply("ok", times=2)
-    ask(create_agent(model(parallel_tool_calls=False), [weather]), question())
-    assert ernie_server.last_request.body["parallel_tool_calls"] is False
-    # Without tools the API has nothing to forbid.
-    ask(create_agent(model(parallel_tool_calls=False)), question())
-    assert "parallel_tool_calls" not in ernie_server.last_request.body
 
 
 @pytest.fixture
@@ -137,49 +86,7 @@ def test_tool_errors_are_sent_to_the_model(model, ernie_server, ask, failed):
     assert (worked, worked_id) == ("Köln: sun", "c4")
 
 
-def test_tool_exceptions_can_be_sent_to_the_model(model, ernie_server, ask):
-    class Told(AgentMiddleware):
-        def wrap_tool_call(self, request, handler):
-            try:
-                return handler(request)
-            except ZeroDivisionError as error:
-                return ToolMessage(
-                    repr(error), tool_call_id=request.tool_call["id"], status="error"
-                )
-
-        async def awrap_tool_call(self, request, handler):
-            try:
-                return await handler(request)
-            except ZeroDivisionError as error:
-                return ToolMessage(
-                    repr(error), tool_call_id=request.tool_call["id"], status="error"
-                )
-
-    def divide(number: int) -> float:
-        """Divide by nothing."""
-        return number / 0
-
-    ernie_server.reply(tool_calls=[{"name": "divide", "args": {"number": 1}, "id": "c"}])
-    ernie_server.reply("Sorry.")
-    ask(create_agent(model(), [divide], middleware=[Told()]), question())
-    assert sent(ernie_server)[-1] == (
-        "tool",
-        "Error: ZeroDivisionError('division by zero')",
-        "c",
-    )
-
-    ernie_server.reply(tool_calls=[{"name": "divide", "args": {"number": 1}}])
-    with pytest.raises(ZeroDivisionError):
-        ask(create_agent(model(), [divide]), question())
-
-
-BROKEN = [
-    '{"city": "Kö',
-    "{'city': 'Köln'}",
-    "[1, 2]",
-    "Köln",
-    '{"city": "Köln"} and more',
-]
+BROKEN = ['{"city": "Kö', "{'city': 'Köln'}", "[1, 2]", "Köln", '{"city": "Köln"} and more']
 
 
 @pytest.mark.parametrize("arguments", BROKEN)
@@ -193,18 +100,13 @@ def test_invalid_tool_calls_are_sent_back_with_an_error_result(
     llm = model(**settings)
     result = ask(create_agent(llm, [weather]), question())
     called = result["messages"][1]
-    assert [(call["id"], call["args"]) for call in called.tool_calls] == [
-        ("call_b", {"city": "北京"})
-    ]
-    assert [(call["id"], call["name"]) for call in called.invalid_tool_calls] == [
-        ("bad", "weather")
-    ]
-    assert called.invalid_tool_calls[0]["args"].startswith(arguments)
-    sent_back = {
-        identity: text for role, text, identity in sent(ernie_server)[2:] if role == "tool"
-    }
-    assert sent_back.keys() == {"bad", "call_b"}
-    assert "malformed" in sent_back["bad"]
+    (valid,), (invalid,) = called.tool_calls, called.invalid_tool_calls
+    assert (valid["id"], valid["args"]) == ("call_b", {"city": "北京"})
+    assert (invalid["id"], invalid["name"]) == ("bad", "weather")
+    assert invalid["args"].startswith(arguments)
+    results = {identity: text for role, text, identity in sent(ernie_server) if role == "tool"}
+    assert results.keys() == {"bad", "call_b"}
+    assert "malformed" in results["bad"]
     echoed = ernie_server.last_request.body["messages"][1]["tool_calls"]
     assert {call["id"] for call in echoed} == {"bad", "call_b"}
     for call in echoed:
@@ -223,71 +125,28 @@ def test_a_tool_call_truncated_by_the_token_limit_is_invalid(model, ernie_server
     assert answer.response_metadata["finish_reason"] == "length"
 
 
-def test_tool_results_of_any_type_are_sent_as_text(model, ernie_server, ask):
-    names = ["chart", "clock", "silent"]
+def test_a_tool_without_parameters_is_called_without_arguments(model, ernie_server, ask):
+    def clock() -> dict[str, int]:
+        """Return the time."""
+        return {"时": 12}
 
-    @tool
-    def silent() -> None:
-        """Say nothing."""
-
-    ernie_server.reply(
-        tool_calls=[
-            {"name": name, "args": {"city": "Köln"} if name == "chart" else {}, "id": name}
-            for name in names
-        ]
-    )
-    ernie_server.reply("Fine.")
-    result = ask(create_agent(model(), [chart, clock, silent]), question())
-    assert result["messages"][2].artifact == b"\x89"
-    assert [(text, identity) for _, text, identity in sent(ernie_server)[2:]] == [
-        ("Köln drawn\nin blue", "chart"),
-        ('{"时": 12, "分": 30}', "clock"),
-        ("null", "silent"),
-    ]
-
-
-def test_a_tool_call_without_arguments_has_empty_args(model, ernie_server, ask):
-    ernie_server.reply(tool_calls=[{"name": "clock", "args": ""}])
+    ernie_server.reply(tool_calls=[{"name": "clock", "args": "", "id": "c"}])
     ernie_server.reply("Noon.")
     result = ask(create_agent(model(streaming=True), [clock]), question())
     assert result["messages"][1].tool_calls[0]["args"] == {}
-    assert result["messages"][-1].text == "Noon."
-    first = ernie_server.requests[0].body["tools"][0]["function"]
-    assert first["parameters"] == {"type": "object", "properties": {}}
-
-
-def test_return_direct_sends_no_further_request(model, ernie_server, ask):
-    @tool(return_direct=True)
-    def final(city: str) -> str:
-        """Answer at once."""
-        return f"{city}!"
-
-    ernie_server.reply(tool_calls=[{"name": "final", "args": {"city": "Köln"}}])
-    result = ask(create_agent(model(), [final]), question())
-    assert result["messages"][-1].text == "Köln!"
-    assert len(ernie_server.requests) == 1
-
-
-def test_the_agents_name_is_sent_with_its_messages(model, ernie_server, ask):
-    ernie_server.reply(tool_calls=TWO_CITIES[:1])
-    ernie_server.reply("Sun.")
-    agent = create_agent(model(), [weather], name="Wetter Agent 天气")
-    result = ask(agent, question())
-    assert result["messages"][-1].name == "Wetter Agent 天气"
-    assert ernie_server.last_request.body["messages"][1]["name"] == "Wetter Agent 天气"
+    assert sent(ernie_server)[-1] == ("tool", '{"时": 12}', "c")
+    (tool,) = ernie_server.last_request.body["tools"]
+    assert tool["function"]["parameters"] == {"type": "object", "properties": {}}
 
 
 def test_multiple_turns_with_tools_and_reasoning(model, ernie_server, ask):
     agent = create_agent(model(model=THINKING), [weather])
     messages = []
     for turn in range(3):
-        ernie_server.reply(
-            reasoning="Think.", tool_calls=[{"name": "weather", "args": {"city": "A"}}]
-        )
+        ernie_server.reply(reasoning="Think.", tool_calls=TWO_CITIES[:1])
         ernie_server.reply(f"Answer {turn}", reasoning="Think more.")
-        messages = ask(agent, {"messages": [*messages, HumanMessage(f"Question {turn}")]})[
-            "messages"
-        ]
+        state = {"messages": [*messages, HumanMessage(f"Question {turn}")]}
+        messages = ask(agent, state)["messages"]
     roles = [role for role, *_ in sent(ernie_server)]
     assert roles == ["user", "assistant", "tool", "assistant"] * 2 + ["user", "assistant", "tool"]
     assert len({message.id for message in messages}) == len(messages)
@@ -310,7 +169,6 @@ def test_custom_graph_with_tool_node(model, ernie_server, ask, failed):
     builder.add_edge(START, "model")
     builder.add_conditional_edges("model", tools_condition, {"tools": "tools", END: END})
     builder.add_edge("tools", "model")
-
     ernie_server.reply(tool_calls=[{"name": "broken", "args": {}, "id": "c"}, TWO_CITIES[0]])
     ernie_server.reply("Sun in one.")
     result = ask(builder.compile(), question())
@@ -340,13 +198,8 @@ def test_create_react_agent(model, ernie_server, ask, version):
     result = ask(agent, question())
     assert isinstance(result["messages"][-1], AIMessage)
     assert result["structured_response"] == Summary(city="Köln")
-    assert [role for role, *_ in sent(ernie_server, 1)] == [
-        "system",
-        "user",
-        "assistant",
-        "tool",
-        "tool",
-    ]
+    roles = [role for role, *_ in sent(ernie_server, 1)]
+    assert roles == ["system", "user", "assistant", "tool", "tool"]
 
 
 def test_create_react_agent_accepts_a_bound_model(model, ernie_server, ask):

@@ -16,9 +16,8 @@ from pydantic import BaseModel
 
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.testing import Reply
+from tests.support.agents import FIVE, PLAIN, weather
 
-DEFAULT = "baidu/ernie-4.5-21b-a3b"
-FIVE = "baidu/ernie-5.0"
 TEXT = "one two three four"
 FIELDS = {
     "model_name": ConfigurableField(id="model"),
@@ -35,11 +34,6 @@ class Weather(BaseModel):
     """The weather of a city."""
 
     city: str
-
-
-def weather(city: str) -> str:
-    """Tell the weather of a city."""
-    return f"{city}: sun"
 
 
 def config(**configurable):
@@ -91,8 +85,8 @@ async def test_settings_are_chosen_for_each_call(llm, ernie_server, call):
     names = ("model", "temperature", "max_tokens", "enable_thinking")
     assert [tuple(map(each.body.get, names)) for each in ernie_server.requests] == [
         (FIVE, 0.9, 7, False),
-        (DEFAULT, 0.5, 9, None),
-        (DEFAULT, 0.5, None, None),
+        (PLAIN, 0.5, 9, None),
+        (PLAIN, 0.5, None, None),
     ]
 
 
@@ -121,8 +115,8 @@ async def test_the_choice_applies_in_chains_and_batches(either, ernie_server):
     chain = ChatPromptTemplate.from_messages([("human", "{what}")]) | either | StrOutputParser()
     values = [{"what": "a"}, {"what": "b"}]
     configs = [config(package="openai"), config(package="ernie")]
-    assert chain.batch(values, configs) == [f"{FIVE} a", f"{DEFAULT} b"]
-    assert await chain.abatch(values, configs) == [f"{FIVE} a", f"{DEFAULT} b"]
+    assert chain.batch(values, configs) == [f"{FIVE} a", f"{PLAIN} b"]
+    assert await chain.abatch(values, configs) == [f"{FIVE} a", f"{PLAIN} b"]
 
 
 async def test_a_configured_value_is_validated(llm, api_model, ernie_server):
@@ -199,4 +193,4 @@ def test_the_model_of_an_agent_can_be_chosen_for_each_run(model, openai, ernie_s
         messages = agent.invoke(question, config(model=name))["messages"]
         assert messages[-1].text == f"By {name}."
     models_sent = [each.body["model"] for each in ernie_server.requests]
-    assert models_sent == [*[DEFAULT] * 2, *[FIVE] * 2, *[DEFAULT] * 2]
+    assert models_sent == [*[PLAIN] * 2, *[FIVE] * 2, *[PLAIN] * 2]
