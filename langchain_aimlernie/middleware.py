@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import takewhile
-from typing import Annotated, Any, ClassVar, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
 from langchain_core.documents import Document
@@ -25,7 +25,10 @@ from typing_extensions import override
 
 from langchain_aimlernie._metering import Meter
 from langchain_aimlernie.errors import BudgetExceededError
-from langchain_aimlernie.spend import Spend, SpendTracker, parse_amount
+from langchain_aimlernie.spend import SpendTracker
+from langchain_aimlernie.spend.amounts import ZERO, check_choice, check_limit
+from langchain_aimlernie.spend.prices import Prices
+from langchain_aimlernie.spend.totals import Totals
 
 try:
     from langchain.agents.middleware.types import (
@@ -48,7 +51,6 @@ except ImportError as error:
 
 __all__ = ["SpendLimitMiddleware", "SpendLimitState"]
 
-_ZERO = Decimal(0)
 _Thread = tuple[Any, str]
 """A thread's id, and the checkpoint namespace of the agent in it."""
 
@@ -120,15 +122,13 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None = None,
     ) -> None:
         super().__init__()
-        self.thread_limit_usd = _amount("thread_limit_usd", thread_limit_usd)
-        self.run_limit_usd = _amount("run_limit_usd", run_limit_usd)
+        self.thread_limit_usd = check_limit(thread_limit_usd, "thread_limit_usd")
+        self.run_limit_usd = check_limit(run_limit_usd, "run_limit_usd")
         if self.thread_limit_usd is None and self.run_limit_usd is None:
             raise ValueError("There is no limit: set thread_limit_usd, run_limit_usd or both.")
-        if exit_behavior not in ("end", "error", "interrupt"):
-            raise ValueError(
-                f"exit_behavior={exit_behavior!r}: must be 'end', 'error' or 'interrupt'."
-            )
-        self.exit_behavior = exit_behavior
+        self.exit_behavior = check_choice(
+            exit_behavior, ("end", "error", "interrupt"), "exit_behavior"
+        )
         self._price = price
         self._unsaved: dict[_Thread, Decimal] = {}
 
@@ -235,14 +235,14 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         thread = place.get("thread_id"), str(place.get("checkpoint_ns", "")).rpartition("|")[0]
         ledger.use_price(self._price)
         with _lock:
-            unsaved = self._unsaved.pop(thread, _ZERO)
+            unsaved = self._unsaved.pop(thread, ZERO)
         if thread[0] is not None:
             ledger.on_end = lambda rest: self._keep(thread, rest)
         return unsaved, ledger.take()
 
     def _keep(self, thread: _Thread, amount: Decimal) -> None:
         with _lock:
-            self._unsaved[thread] = self._unsaved.get(thread, _ZERO) + amount
+            self._unsaved[thread] = self._unsaved.get(thread, ZERO) + amount
             if len(self._unsaved) > _MAX_UNSAVED:
                 del self._unsaved[next(iter(self._unsaved))]
 
@@ -301,10 +301,10 @@ def _raised(value: object, names: Collection[str]) -> dict[str, str]:
         ValueError: `value` is no dict of such limits.
     """
     given = value if isinstance(value, Mapping) else {}
-    amounts = {name: _amount(name, given[name]) for name in names if name in given}
+    amounts = {name: check_limit(given[name], name) for name in names if name in given}
     if not amounts:
         raise ValueError(f"{value!r}: must be False or a dict with {' or '.join(names)}.")
-    return {name: f"{amount or _ZERO:f}" for name, amount in amounts.items()}
+    return {name: f"{amount or ZERO:f}" for name, amount in amounts.items()}
 
 
 def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
@@ -335,26 +335,22 @@ def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
     return [closing] if is_complete else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *complete]
 
 
-def _amount(name: str, value: Decimal | float | str | None) -> Decimal | None:
-    amount = parse_amount(value)
-    if amount is None and value is not None:
-        raise ValueError(f"{name}={value!r}: must be a number of at least 0.")
-    return amount
-
-
 def _add(amount: str | None, more: Decimal) -> str:
     return f"{(Decimal(amount or 0) + more).normalize():f}"
+
+
+_prices = Prices()
+"""Calls of one run tell all others the prices."""
 
 
 class _Ledger(SpendTracker):
     """What the calls within a run of a graph cost."""
 
-    _known: ClassVar[dict[str, Spend]] = {}
-
     def __init__(self) -> None:
         super().__init__()
-        self._priced = self._known  # calls of one run tell all others the prices
-        self._taken = _ZERO
+        self._prices = _prices
+        self._totals = Totals(_prices)
+        self._taken = ZERO
         self.on_end: Callable[[Decimal], None] | None = None
 
     def use_price(
@@ -526,13 +522,11 @@ class _Counter(Meter):
             ledger.on_llm_error(error, run_id=run_id, **kwargs)
 
     @override
-    def reserve(self, run_id: UUID, *args: Any, **kwargs: Any) -> None:
+    def reserve(
+        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
+    ) -> None:
         for ledger in self._calls.get(run_id, ()):
-            ledger.reserve(run_id, *args, **kwargs)
-
-    @override
-    def give_up_waiting(self, run_id: UUID) -> None:
-        """Do nothing: without a limit, no call waits."""
+            ledger.reserve(run_id, request_id)
 
 
 _counter = _Counter()

@@ -26,7 +26,10 @@ from langchain_aimlernie.batch.rows import Row, RowReader
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
-from langchain_aimlernie.spend import Spend, SpendTracker, cost_of_tokens, log_since, spend_of
+from langchain_aimlernie.spend import Spend, SpendTracker
+from langchain_aimlernie.spend.amounts import spend_of
+from langchain_aimlernie.spend.log import alog_since
+from langchain_aimlernie.spend.prices import cost_of_tokens
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""
@@ -224,7 +227,7 @@ class _ModelCaller(Caller):
 
     @override
     async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        async for entry in log_since(self._model, datetime.fromtimestamp(start, UTC)):
+        async for entry in alog_since(self._model, datetime.fromtimestamp(start, UTC)):
             if entry.client_request_id and entry.cost.usd:
                 yield entry.client_request_id, entry.cost.usd
 

@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 
 from langchain_aimlernie.batch.lines import is_transient
 from langchain_aimlernie.batch.rows import BatchError, Row, short_key
-from langchain_aimlernie.spend import parse_amount
+from langchain_aimlernie.spend.amounts import parse_amount
 
 _FSYNC_SECONDS = 1.0
 _PARTS_OF_ID = 3

@@ -14,7 +14,7 @@ from langchain_core.runnables import Runnable
 
 from langchain_aimlernie.batch.rows import key_of
 from langchain_aimlernie.batch.run import BatchRun
-from langchain_aimlernie.spend import parse_amount
+from langchain_aimlernie.spend.amounts import parse_amount
 
 _FORMATS: Mapping[str, type] = {
     "response_text": str,
