@@ -16,7 +16,6 @@ from itertools import takewhile
 from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
-from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
@@ -51,6 +50,7 @@ except ImportError as error:
 
 __all__ = ["SpendLimitMiddleware", "SpendLimitState"]
 
+_Price = Callable[[str, Mapping[str, Any]], Decimal | float | None]
 _Thread = tuple[Any, str]
 """A thread's id, and the checkpoint namespace of the agent in it."""
 
@@ -119,7 +119,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         thread_limit_usd: Decimal | float | str | None = None,
         run_limit_usd: Decimal | float | str | None = None,
         exit_behavior: Literal["end", "error", "interrupt"] = "end",
-        price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None = None,
+        price: _Price | None = None,
     ) -> None:
         super().__init__()
         self.thread_limit_usd = check_limit(thread_limit_usd, "thread_limit_usd")
@@ -149,7 +149,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     async def abefore_agent(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
-        """Begin the sums of a run; add what the thread's last run could not save."""
         return self.before_agent(state, runtime)
 
     @hook_config(can_jump_to=["end"])
@@ -174,7 +173,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     async def abefore_model(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
-        """Save what has been spent; stop the run if a limit is reached."""
         return self.before_model(state, runtime)
 
     @override
@@ -188,7 +186,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     async def aafter_model(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
-        """Save what has been spent."""
         return self._save(state)
 
     @hook_config(can_jump_to=["model"])
@@ -220,11 +217,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     async def aafter_agent(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
-        """Save what has been spent; raise or interrupt if a limit has stopped the run.
-
-        Raises:
-            BudgetExceededError: A limit is reached, and `exit_behavior` is `"error"`.
-        """
         return self.after_agent(state, runtime)
 
     def _take(self) -> tuple[Decimal, Decimal]:
@@ -353,9 +345,7 @@ class _Ledger(SpendTracker):
         self._taken = ZERO
         self.on_end: Callable[[Decimal], None] | None = None
 
-    def use_price(
-        self, price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None
-    ) -> None:
+    def use_price(self, price: _Price | None) -> None:
         """Price responses that state no price with this function."""
         self._price = price
 
@@ -405,15 +395,12 @@ class _Counter(Meter):
             run_id = getattr(config.get("callbacks"), "parent_run_id", None)
         return self._runs.get(run_id) if run_id else None
 
-    def _start(self, run_id: UUID, parent_run_id: UUID | None) -> _Run:
-        self._runs[run_id] = run = _Run(self._find(parent_run_id))
-        return run
+    def _on_start(
+        self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
+    ) -> None:
+        self._runs[run_id] = _Run(self._find(parent_run_id))
 
-    def _end(self, run_id: UUID) -> None:
-        run = self._runs.pop(run_id, None)
-        ledger = run and run.ledger
-        if ledger and ledger.on_end and (rest := ledger.take()):
-            ledger.on_end(rest)
+    on_tool_start = on_retriever_start = _on_start
 
     @override
     def on_chain_start(
@@ -427,61 +414,22 @@ class _Counter(Meter):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        graph = self._start(run_id, parent_run_id).parent
+        self._on_start(run_id=run_id, parent_run_id=parent_run_id)
+        graph = self._runs[run_id].parent
         is_node = kwargs.get("name") == (metadata or {}).get("langgraph_node")
         with _lock:
             if is_node and graph is not None and graph.ledger is None:
                 graph.ledger = _Ledger()
 
-    @override
-    def on_tool_start(
-        self,
-        serialized: dict[str, Any],
-        input_str: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._start(run_id, parent_run_id)
+    def _on_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        run = self._runs.pop(run_id, None)
+        ledger = run and run.ledger
+        if ledger and ledger.on_end and (rest := ledger.take()):
+            ledger.on_end(rest)
 
-    @override
-    def on_retriever_start(
-        self,
-        serialized: dict[str, Any],
-        query: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._start(run_id, parent_run_id)
-
-    @override
-    def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
-
-    @override
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
-
-    @override
-    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
-
-    @override
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
-
-    @override
-    def on_retriever_end(
-        self, documents: Sequence[Document], *, run_id: UUID, **kwargs: Any
-    ) -> None:
-        self._end(run_id)
-
-    @override
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
+    on_chain_end = on_chain_error = _on_end
+    on_tool_end = on_tool_error = _on_end
+    on_retriever_end = on_retriever_error = _on_end
 
     @override
     def on_chat_model_start(
