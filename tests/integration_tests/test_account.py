@@ -169,18 +169,19 @@ def queries_of(server):
 
 
 @pytest.mark.parametrize(
-    ("limit", "offset", "queries", "count"),
+    ("window", "queries", "count"),
     [
-        (None, 0, [(100, 0), (100, 100), (100, 200)], 205),
-        (None, 200, [(100, 200)], 5),
-        (None, 500, [(100, 500)], 0),
-        (1, 0, [(1, 0)], 1),
-        (3, 5, [(3, 5)], 3),
-        (100, 0, [(100, 0)], 100),
-        (101, 0, [(100, 0), (1, 100)], 101),
+        ((None, 0), [(100, 0), (100, 100), (100, 200)], 205),
+        ((None, 200), [(100, 200)], 5),
+        ((None, 500), [(100, 500)], 0),
+        ((1, 0), [(1, 0)], 1),
+        ((3, 5), [(3, 5)], 3),
+        ((100, 0), [(100, 0)], 100),
+        ((101, 0), [(100, 0), (1, 100)], 101),
     ],
 )
-def test_limit_and_offset_count_entries(call, full_log, limit, offset, queries, count):
+def test_limit_and_offset_count_entries(call, full_log, window, queries, count):
+    limit, offset = window
     earlier = len(queries_of(full_log))
     at = {"base_url": full_log.base_url, "api_key": full_log.api_key}
     found = call("logs", limit=limit, offset=offset, **at)
