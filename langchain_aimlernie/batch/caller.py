@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -21,8 +20,7 @@ from langchain_aimlernie._structured.parser import OutputParser
 from langchain_aimlernie._structured.schema import parse_schema
 from langchain_aimlernie._tokens import count_message_tokens
 from langchain_aimlernie._validation import is_default_host
-from langchain_aimlernie.batch.lines import Facts
-from langchain_aimlernie.batch.rows import Row, RowReader
+from langchain_aimlernie.batch.rows import Row, read_row
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
@@ -53,32 +51,39 @@ class Outcome(NamedTuple):
     error: Exception | None = None
 
 
-class Caller(ABC):
-    """Calls the runnable of a batch.
+class Caller:
+    """Calls the runnable of a batch, which retries by itself and has no known price.
+
+    Args:
+        runnable: The runnable.
 
     Attributes:
-        reader: Reads the rows that it takes.
         has_log: Whether the server is known to have a log of its calls.
         max_retries: How often the batch may retry a failed call; 0 if the runnable does so.
     """
 
-    reader: RowReader
-    max_retries: int
+    max_retries = 0
     has_log = False
 
-    @abstractmethod
+    def __init__(self, runnable: Runnable[Any, Any]) -> None:
+        self._runnable = runnable
+
+    def read(self, item: object, number: int) -> Row:
+        """Return the row that `item` is, the one with this place in the input, from 0.
+
+        Raises:
+            BatchError: It is in none of the formats.
+        """
+        return read_row(item, number)
+
     async def call(
         self, row: Row, request_id: str, callbacks: list[BaseCallbackHandler]
     ) -> Outcome:
-        """Run a row.
+        """Run a row with this `X-Client-Request-Id` and these callbacks."""
+        spend = SpendTracker()
+        output = await self._runnable.ainvoke(row.input, {"callbacks": [spend, *callbacks]})
+        return Outcome(output, spend.total)
 
-        Args:
-            row: The row.
-            request_id: The `X-Client-Request-Id`.
-            callbacks: Callbacks of the call.
-        """
-
-    @abstractmethod
     def parse(self, message: AIMessage) -> Any:
         """Return the object of a message.
 
@@ -86,9 +91,9 @@ class Caller(ABC):
             StructuredOutputError: There is none.
             ValueError: There is no schema.
         """
+        raise ValueError("There is no schema.")
 
-    @abstractmethod
-    def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
+    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
         """Yield `X-Client-Request-Id` and US dollars of each call in the provider's log.
 
         Args:
@@ -97,14 +102,16 @@ class Caller(ABC):
         Raises:
             AimlErnieError: There is no log.
         """
+        return
+        yield  # an async generator without items
 
-    @abstractmethod
     def tokens(self, row: Row) -> tuple[int, int]:
         """Return about how many tokens the prompt and the completion of a row have."""
+        return 0, 0
 
-    @abstractmethod
     def price(self, row: Row, tokens: tuple[int, int]) -> Decimal | None:
         """Return what they cost in US dollars; `None` if the prices are not known."""
+        return None
 
 
 def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
@@ -126,43 +133,12 @@ def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
         raise ValueError(
             "schema= goes with a ChatAimlErnie; for other runnables use with_structured_output."
         )
-    return _RunnableCaller(runnable)
-
-
-class _RunnableCaller(Caller):
-    max_retries = 0
-
-    def __init__(self, runnable: Runnable[Any, Any]) -> None:
-        self.reader = RowReader(None)
-        self._runnable = runnable
-
-    @override
-    async def call(
-        self, row: Row, request_id: str, callbacks: list[BaseCallbackHandler]
-    ) -> Outcome:
-        spend = SpendTracker()
-        output = await self._runnable.ainvoke(row.input, {"callbacks": [spend, *callbacks]})
-        return Outcome(output, spend.total)
-
-    @override
-    def parse(self, message: AIMessage) -> Any:
-        raise ValueError("There is no schema.")
-
-    @override
-    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        return
-        yield  # an async generator without items
-
-    @override
-    def tokens(self, row: Row) -> tuple[int, int]:
-        return 0, 0
-
-    @override
-    def price(self, row: Row, tokens: tuple[int, int]) -> Decimal | None:
-        return None
+    return Caller(runnable)
 
 
 class _ModelCaller(Caller):
+    """Calls a chat model of ours with the parameters of each row."""
+
     def __init__(
         self,
         model: ChatAimlErnie,
@@ -170,6 +146,7 @@ class _ModelCaller(Caller):
         config: RunnableConfig,
         schema: Any,
     ) -> None:
+        super().__init__(model)
         self.max_retries = int(kwargs.get("max_retries", model.max_retries))
         self._model = model.model_copy(
             update={"max_retries": 0, "client_request_id": _request_id.get}
@@ -187,7 +164,10 @@ class _ModelCaller(Caller):
         if self._parsed_schema is not None:
             settings["schema"] = self._parsed_schema.definition
         self._settings = settings
-        self.reader = RowReader(settings)
+
+    @override
+    def read(self, item: object, number: int) -> Row:
+        return read_row(item, number, self._settings)
 
     @override
     async def call(
@@ -195,13 +175,13 @@ class _ModelCaller(Caller):
     ) -> Outcome:
         _request_id.set(request_id)
         messages = convert_to_messages(row.input)
-        output = await self._runnable(row.params).ainvoke(messages, {"callbacks": callbacks})
+        output = await self._with(row.params).ainvoke(messages, {"callbacks": callbacks})
         if self._parsed_schema is None:
             return Outcome(output, spend_of(output))
         raw = output["raw"]
         return Outcome(raw, spend_of(raw), output["parsed"], output["parsing_error"])
 
-    def _runnable(self, params: Mapping[str, Any]) -> Runnable[Any, Any]:
+    def _with(self, params: Mapping[str, Any]) -> Runnable[Any, Any]:
         """Return the model with the parameters of a row."""
         name = json.dumps(params, sort_keys=True, default=to_jsonable_python) if params else ""
         found = self._runnables.get(name)
@@ -222,7 +202,7 @@ class _ModelCaller(Caller):
     def parse(self, message: AIMessage) -> Any:
         schema = self._parsed_schema
         if schema is None:
-            raise ValueError("There is no schema.")
+            return super().parse(message)
         return OutputParser(schema, by_call=bool(message.tool_calls)).read(message)
 
     @override
@@ -256,15 +236,3 @@ class _ModelCaller(Caller):
 
 _MAX_RUNNABLES = 100
 """Models with parameters of rows that are kept."""
-
-
-def add_spend(facts: Facts, outcome: Outcome) -> None:
-    """Add the cost and the ids of a response to the facts of its row."""
-    spend = outcome.spend
-    if spend.calls > spend.unpriced:
-        facts.usd = (facts.usd or Decimal(0)) + spend.usd
-        facts.credits = (facts.credits or Decimal(0)) + spend.credits
-    if isinstance(outcome.output, AIMessage):
-        metadata = outcome.output.response_metadata
-        facts.inference_id = metadata.get("inference_id") or facts.inference_id
-    facts.parsed = outcome.parsed

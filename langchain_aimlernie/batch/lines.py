@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, convert_to_openai_messages
 from pydantic_core import to_jsonable_python
 
 from langchain_aimlernie._response.completion import decode_completion
+from langchain_aimlernie.batch.caller import Outcome
 from langchain_aimlernie.batch.rows import Row
 from langchain_aimlernie.errors import (
     APIConnectionError,
@@ -53,6 +54,17 @@ class Facts:
     usd: Decimal | None = None
     credits: Decimal | None = None
     parsed: Any = None
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what a response states."""
+        spend = outcome.spend
+        if spend.calls > spend.unpriced:
+            self.usd = (self.usd or Decimal(0)) + spend.usd
+            self.credits = (self.credits or Decimal(0)) + spend.credits
+        if isinstance(outcome.output, AIMessage):
+            metadata = outcome.output.response_metadata
+            self.inference_id = metadata.get("inference_id") or self.inference_id
+        self.parsed = outcome.parsed
 
 
 def success_line(row: Row, line_id: str, output: object, facts: Facts) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 
 from langchain_aimlernie._http.retry import RetryState
-from langchain_aimlernie.batch.caller import Caller, Outcome, add_spend
+from langchain_aimlernie.batch.caller import Caller, Outcome
 from langchain_aimlernie.batch.journal import Index, Journal
 from langchain_aimlernie.batch.lines import (
     OUTPUT_PARSING_FAILED,
@@ -186,7 +186,7 @@ class RunLoop:
             return
         index, count = Index(), 0
         for count, item in enumerate(rows, 1):
-            row = self._caller.reader.read(item, count - 1)
+            row = self._caller.read(item, count - 1)
             index.see(row)
             self._journal.check(row)
         self._report.rows = count
@@ -233,7 +233,7 @@ class RunLoop:
         if self._over_budget or len(self._waiting) >= _MAX_WAITING:
             return None
         for item in source.ready():
-            row = self._caller.reader.read(item, source.count - 1)
+            row = self._caller.read(item, source.count - 1)
             state = self._journal.read(row)
             if state is None or (state != "done" and retry_failed in ("all", state)):
                 return _Job(row, RetryState(self._caller.max_retries))
@@ -282,7 +282,7 @@ class RunLoop:
         report.output_tokens += spend.output_tokens
         report.usd += spend.usd
         report.credits += spend.credits
-        add_spend(job.facts, outcome)
+        job.facts.add(outcome)
         if outcome.error is not None:
             raw = outcome.output if isinstance(outcome.output, AIMessage) else None
             self._save_error(job, outcome.error, raw)

@@ -178,7 +178,7 @@ class BatchRun:
         usd: Decimal | None = Decimal(0)
         seen = Index()
         for number, item in enumerate(rows):
-            row = self._caller.reader.read(item, number)
+            row = self._caller.read(item, number)
             seen.see(row)
             tokens = self._caller.tokens(row)
             price = self._caller.price(row, tokens)
