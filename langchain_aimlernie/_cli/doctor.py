@@ -267,7 +267,7 @@ class _Probes:
         return Finding(_has_reasoning(message) != self._reasons, note, message)
 
     def _image(self) -> Finding:
-        block = {"type": "image_url", "image_url": {"url": samples.red_png()}}
+        block = {"type": "image_url", "image_url": {"url": samples.RED_PNG}}
         return self._show("Which colour is this? Reply with one word.", block, "red")
 
     def _pdf(self) -> Finding:
