@@ -344,6 +344,13 @@ def test_the_budget_is_that_of_the_whole_job(server, out):
     assert len(calls(server)) == 7
 
 
+def test_a_response_without_a_price_is_no_response_for_nothing(server, out):
+    server.reply("x", meta=None)
+    assert BatchRun(chat(server), out).run(prompts(1)).usd == 0
+    facts = lines(out)[0]["aimlernie"]
+    assert (facts["usd"], facts["credits"]) == (None, None)
+
+
 class City(BaseModel):
     """A city."""
 

@@ -292,6 +292,19 @@ def test_where_the_price_of_an_abandoned_call_comes_from(server, price, source):
     assert spend.total.unpriced == 0
 
 
+@pytest.mark.parametrize(("reserve", "is_dear"), [("expected", False), ("worst", True)])
+def test_given_prices_come_before_the_mean_of_calls_only_for_the_worst_case(
+    server, price, reserve, is_dear
+):
+    server.reply(TEXT, times=2)
+    spend = SpendTracker(reserve=reserve, prices={"baidu/ernie-4.5-21b-a3b": (1_000_000, 0)})
+    llm = chat(server, callbacks=[spend])
+    llm.invoke(PROMPT)
+    next(iter(llm.stream(PROMPT)))
+    gc.collect()
+    assert (spend.total.estimated_usd > 1) == is_dear
+
+
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_cancelled_call_is_counted_and_reported_as_ended(server, streaming):
     server.reply(TEXT)
@@ -374,7 +387,8 @@ def test_a_tracker_can_be_stored_and_continued(server, price):
     with pytest.raises(BudgetExceededError):
         chat(server, callbacks=[again]).invoke(PROMPT)
     again.reset()
-    assert (again.usd, again.by_model, again.remaining_usd) == (0, {}, Decimal("0.5") + price)
+    assert again.to_dict() == SpendTracker().to_dict()
+    assert again.remaining_usd == Decimal("0.5") + price
     assert chat(server, callbacks=[again]).invoke(PROMPT).text == TEXT
 
 

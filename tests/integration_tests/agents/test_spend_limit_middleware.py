@@ -17,8 +17,10 @@ from langchain.agents.middleware import (
     SummarizationMiddleware,
 )
 from langchain_core.callbacks import UsageMetadataCallbackHandler
+from langchain_core.documents import Document
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import ensure_config
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -132,6 +134,19 @@ def batching_tool(llm):
     return tool_of(lambda task: llm.batch([task])[0].text)
 
 
+def tool_with_retriever_in_plain_thread(llm):
+    class Rewriting(BaseRetriever):
+        def _get_relevant_documents(self, query, *, run_manager):
+            config = {"callbacks": run_manager.get_child()}
+            return [Document(llm.invoke(query, config).text)]
+
+    def call(task: str) -> str:
+        with ThreadPoolExecutor() as pool:
+            return pool.submit(Rewriting().invoke, task, ensure_config()).result()[0].page_content
+
+    return tool_of(call)
+
+
 def sub_agent(llm):
     return agent_tool(create_agent(llm))
 
@@ -158,6 +173,7 @@ def agent_tool(agent):
         streaming_tool,
         tool_with_callbacks,
         batching_tool,
+        tool_with_retriever_in_plain_thread,
         tool_with_plain_thread,
         sub_agent,
         limited_sub_agent,
