@@ -23,6 +23,7 @@ from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.batch.report import BatchEstimate, BatchReport
 from langchain_aimlernie.batch.rows import BatchError
 from langchain_aimlernie.spend import SpendTracker
+from langchain_aimlernie.spend.amounts import check_limit
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -79,7 +80,6 @@ class BatchRun:
         retry_failed: RetryFailed = "none",
         on_progress: Callable[[BatchReport], object] | None = None,
     ) -> None:
-        SpendTracker(limit_usd=limit_usd)  # raises for an invalid limit
         if max_in_flight < 1:
             raise ValueError(
                 f"max_in_flight must be an integer of at least 1; got {max_in_flight!r}."
@@ -94,7 +94,7 @@ class BatchRun:
         self.report = BatchReport()
         self._out = Path(out)
         self._caller = caller_of(runnable, schema)
-        self._limit_usd = limit_usd
+        self._limit_usd = check_limit(limit_usd, "limit_usd")
         self._pace = Pace(max_in_flight, rpm, tpm)  # what was learned serves the next run, too
         self._retry_failed = retry_failed
         self._on_progress = on_progress

@@ -255,13 +255,11 @@ class SpendTracker(Meter):
     def to_dict(self) -> dict[str, Any]:
         """Return the sums as JSON values, for `from_dict`; limits and prices are not among them."""
         with self._lock:
-            return {
-                "total": to_json(self._totals.total),
-                **{
-                    name: {key: to_json(spend) for key, spend in sums.items()}
-                    for name, sums in self._tables().items()
-                },
+            tables = {
+                name: {key: to_json(spend) for key, spend in sums.items()}
+                for name, sums in self._tables().items()
             }
+            return {"total": to_json(self.total), **tables}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], **settings: Any) -> Self:
