@@ -383,19 +383,14 @@ class _Source:
         self.is_exhausted = False
         self._changed = changed
         self._reading: asyncio.Task[Any] | None = None
-        self._async: AsyncIterator[Any] | None = None
-        self._sync: Iterator[Any] = iter(())
-        if isinstance(rows, AsyncIterable):
-            self._async = aiter(rows)
-        else:
-            self._sync = iter(rows)
+        self._async = aiter(rows) if isinstance(rows, AsyncIterable) else None
+        self._items = self._poll() if isinstance(rows, AsyncIterable) else iter(rows)
 
     def ready(self) -> Iterator[Any]:
         """Yield the rows that are there; at most some hundred, so that others get their turn."""
         for _ in range(_MAX_AT_ONCE):
-            try:
-                item = next(self._sync) if self._async is None else self._next_read()
-            except (StopIteration, StopAsyncIteration):
+            item = next(self._items, _END)
+            if item is _END:
                 self.is_exhausted = True
                 return
             if item is _NOT_YET:
@@ -404,18 +399,16 @@ class _Source:
             yield item
         self._changed.set()
 
-    def _next_read(self) -> Any:
-        if self._reading is None and self._async is not None:
+    def _poll(self) -> Iterator[Any]:
+        """Yield the rows of an async input, and `_NOT_YET` while the next one has not come."""
+        item = None
+        while self._async is not None and item is not _END:
             self._reading = asyncio.ensure_future(_read(self._async))
             self._reading.add_done_callback(lambda _: self._changed.set())
-        reading = self._reading
-        if reading is None or not reading.done():
-            return _NOT_YET
-        self._reading = None
-        item = reading.result()
-        if item is _END:
-            raise StopAsyncIteration
-        return item
+            while not self._reading.done():
+                yield _NOT_YET
+            item = self._reading.result()
+            yield item
 
     async def close(self) -> None:
         """Stop reading."""

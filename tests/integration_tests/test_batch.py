@@ -497,13 +497,18 @@ async def test_run_works_while_a_loop_runs(server, out):
     assert BatchRun(chat(server), out).run(prompts(2)).succeeded == 2
 
 
-def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(server, out):
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(server, out, is_async):
     def rows():
         yield from prompts(4)
         raise RuntimeError("the database is gone")
 
+    async def arows():
+        for row in rows():
+            yield row
+
     with pytest.raises(RuntimeError, match="the database"):
-        BatchRun(chat(server), out).run(rows())
+        BatchRun(chat(server), out).run(arows() if is_async else rows())
     assert len(lines(out)) == len(calls(server)) == 4
 
 
