@@ -71,16 +71,12 @@ class Journal:
         try:
             if self.out.exists():
                 self.started = self.out.stat().st_mtime
-            for path, state in ((self.errors, _state_of_failed), (self.out, _done)):
-                self._files[path] = os.open(
-                    path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666
-                )
+            for path in (self.errors, self.out):
+                self._files[path] = _open(path)
                 _drop_incomplete_line(self._files[path], path)
                 for line, _ in read_lines(path):
-                    facts = line["aimlernie"]
-                    self.has_log = self.has_log or bool(facts.get("inference_id"))
-                    self.usd += parse_amount(facts.get("usd")) or 0
-                    self._index.put(line["custom_id"], facts["key"], state(line))
+                    self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
+                    self._note(path, line)
         except BaseException:
             self.__exit__()
             raise
@@ -133,9 +129,14 @@ class Journal:
             self._unsaved.append((path, data))
             raise
         self._is_dirty = True
-        self.has_log = self.has_log or bool(line["aimlernie"].get("inference_id"))
-        state = _state_of_failed(line) if failed else "done"
-        self._index.put(line["custom_id"], line["aimlernie"]["key"], state)
+        self._note(path, line)
+
+    def _note(self, path: Path, line: Mapping[str, Any]) -> None:
+        """Remember what a line says."""
+        state: State = "transient" if is_transient(line) else "failed"
+        facts = line["aimlernie"]
+        self.has_log = self.has_log or bool(facts.get("inference_id"))
+        self._index.put(line["custom_id"], facts["key"], "done" if path == self.out else state)
 
     def is_of_batch(self, request_id: str) -> bool:
         """Return whether an `X-Client-Request-Id` is that of a row that the input or output has."""
@@ -202,8 +203,7 @@ class Journal:
             os.fsync(file.fileno())
         os.close(self._files.pop(self.errors))
         fresh.replace(self.errors)
-        flags = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._files[self.errors] = os.open(self.errors, flags)
+        self._files[self.errors] = _open(self.errors)
         return len(kept)
 
     def remaining_errors(self) -> Iterator[tuple[dict[str, Any], int]]:
@@ -213,14 +213,6 @@ class Journal:
 
 State = Literal["done", "failed", "transient"]
 """What is known of a row: "transient" has failed, but may succeed when it is run again."""
-
-
-def _done(_: Mapping[str, Any]) -> State:
-    return "done"
-
-
-def _state_of_failed(line: Mapping[str, Any]) -> State:
-    return "transient" if is_transient(line) else "failed"
 
 
 class Index:
@@ -298,6 +290,11 @@ def _lock(out: Path) -> Any:
         return lock.acquire(timeout=0).lock
     except Timeout:
         raise BatchError(f"{out} is in use by another run.") from None
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags, 0o666)
 
 
 def _drop_incomplete_line(descriptor: int, path: Path) -> None:

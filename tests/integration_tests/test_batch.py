@@ -599,20 +599,33 @@ def test_killed_at_any_moment_nothing_is_lost_and_little_is_paid_twice(server, o
     assert saved <= {request.headers["x-client-request-id"] for request in calls(server)}
 
 
-@pytest.fixture
-def full_disk(monkeypatch, out):
-    """The disk takes two rows more; the fixture's value gives it room again."""
-    write, written, full = os.write, [], [True]
+class FullDisk:
+    """A disk that takes two rows more.
 
-    def limited(descriptor, data):
-        if data.startswith(b'{"id": "batch_req') and full:
-            if len(written) == 2:
+    Attributes:
+        is_full: Whether it is full, or soon will be.
+        has_failed: Set when a row could not be written.
+    """
+
+    def __init__(self):
+        self.is_full = True
+        self.has_failed = threading.Event()
+        self._write, self._left = os.write, 2
+
+    def write(self, descriptor, data):
+        if data.startswith(b'{"id": "batch_req') and self.is_full:
+            if not self._left:
+                self.has_failed.set()
                 raise OSError(errno.ENOSPC, "No space left on device")
-            written.append(data)
-        return write(descriptor, data)
+            self._left -= 1
+        return self._write(descriptor, data)
 
-    monkeypatch.setattr(os, "write", limited)
-    return full.clear
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    disk = FullDisk()
+    monkeypatch.setattr(os, "write", disk.write)
+    return disk
 
 
 def test_a_full_disk_stops_the_run_and_loses_nothing(server, out, full_disk):
@@ -626,7 +639,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(server, out, full_disk):
     rescued.unlink()
     sent = len(calls(server))
     assert len(lines(out)) == sent < 30
-    full_disk()
+    full_disk.is_full = False
     assert BatchRun(chat(server), out).run(prompts(30)).exit_code == 0
     assert len(calls(server)) == len(lines(out)) == 30
 
@@ -635,9 +648,16 @@ def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(server,
     server.on_request = lambda request: Reply(
         "x", delay=0.4 if "Say 7" in str(request.body) else None
     )
-    threading.Timer(0.2, full_disk).start()
+
+    def make_room():
+        full_disk.has_failed.wait()
+        full_disk.is_full = False
+
+    thread = threading.Thread(target=make_room)
+    thread.start()
     with pytest.raises(OSError, match="No space left"):
         BatchRun(chat(server), out).run(prompts(8))
+    thread.join()
     assert len(lines(out)) == len(calls(server)) == 8
 
 
