@@ -46,14 +46,6 @@ class Options(argparse.Namespace):
     Attributes:
         command: A key of `COMMANDS`; `None` for a question or a chat.
         prompt: The prompt; `None` if the arguments have none.
-        model: Id of the model.
-        system: The system prompt.
-        temperature: Sampling temperature.
-        max_tokens: Maximum number of tokens in a completion.
-        period: Time span of `usage`, such as `7d`.
-        no_reasoning: Whether to hide reasoning, and to switch it off where the model can.
-        json: Whether to print JSON.
-        local: Whether to use a local test server.
     """
 
     command: str | None = None

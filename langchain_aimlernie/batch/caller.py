@@ -54,9 +54,6 @@ class Outcome(NamedTuple):
 class Caller:
     """Calls the runnable of a batch, which retries by itself and has no known price.
 
-    Args:
-        runnable: The runnable.
-
     Attributes:
         has_log: Whether the server is known to have a log of its calls.
         max_retries: How often the batch may retry a failed call; 0 if the runnable does so.

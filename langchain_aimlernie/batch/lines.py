@@ -68,14 +68,7 @@ class Facts:
 
 
 def success_line(row: Row, line_id: str, output: object, facts: Facts) -> dict[str, Any]:
-    """Return the line of a row that succeeded.
-
-    Args:
-        row: The row.
-        line_id: A unique id for the line.
-        output: The chat model's message, or the output of another runnable.
-        facts: The rest.
-    """
+    """Return the line of a row that succeeded with a message, or another runnable's output."""
     body: dict[str, Any] = {"output": to_json(output)}
     request_id = facts.inference_id or ""
     if isinstance(output, AIMessage):
@@ -92,15 +85,7 @@ def success_line(row: Row, line_id: str, output: object, facts: Facts) -> dict[s
 def error_line(
     row: Row, line_id: str, error: BaseException, facts: Facts, raw: AIMessage | None = None
 ) -> dict[str, Any]:
-    """Return the line of a row that failed.
-
-    Args:
-        row: The row.
-        line_id: A unique id for the line.
-        error: Why it failed.
-        facts: The rest.
-        raw: The message that could not be parsed.
-    """
+    """Return the line of a row that failed; `raw` is the message that could not be parsed."""
     status = getattr(error, "status_code", None)
     if raw is None and isinstance(status, int) and status >= 400:  # noqa: PLR2004  errors of HTTP
         body = {

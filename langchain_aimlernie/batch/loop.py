@@ -62,9 +62,7 @@ class _Job:
     """A row under way.
 
     Attributes:
-        row: The row.
         retries: Its retries, without those after a rejection.
-        facts: What goes into its line.
         rejections: How often the server was too busy for it.
     """
 
@@ -75,16 +73,7 @@ class _Job:
 
 
 class RunLoop:
-    """One run of a batch.
-
-    Args:
-        caller: Calls the runnable.
-        journal: The output, open.
-        tracker: The budget; `None` if there is no limit.
-        pace: Decides when the next call may be sent.
-        report: What is updated.
-        on_progress: Called with the report after each row.
-    """
+    """One run of a batch, within the budget of `tracker` and with an open journal."""
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts of a run
         self,
@@ -128,10 +117,6 @@ class RunLoop:
         self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
     ) -> None:
         """Run the rows that are not done.
-
-        Args:
-            rows: The rows.
-            retry_failed: Which rows in the file of errors are run again.
 
         Raises:
             BatchError: The input is invalid.
@@ -367,16 +352,7 @@ def _is_used_up(error: Exception) -> bool:
 
 
 class _Source:
-    """The input, read one by one, without waiting for an async one.
-
-    Args:
-        rows: The input.
-        changed: Set when an async input has another row.
-
-    Attributes:
-        count: Rows that were read.
-        is_exhausted: Whether there are no more.
-    """
+    """The input, read one by one; `changed` is set when an async one has another row."""
 
     def __init__(self, rows: Iterable[Any] | AsyncIterable[Any], changed: asyncio.Event) -> None:
         self.count = 0

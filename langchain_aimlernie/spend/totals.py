@@ -29,8 +29,6 @@ class Call:
 
     Attributes:
         model: The model's id; empty if it does not state it.
-        tags: LangChain's tags.
-        started: When it started.
         request_id: Its `X-Client-Request-Id`, if no other call has the same.
         inference_id: Its id in the provider's log.
         spend: What it counts as while its exact price is not known.
@@ -45,17 +43,7 @@ class Call:
 
 
 class Totals:
-    """Sums of calls, in which estimates are replaced as soon as more is known; not thread-safe.
-
-    Args:
-        prices: For the estimates.
-        spent_usd: US dollars spent before.
-
-    Attributes:
-        total: The sum over all calls.
-        by_model: The sums by model.
-        by_tag: The sums by tag.
-    """
+    """Sums of calls, in which estimates are replaced as soon as more is known; not thread-safe."""
 
     def __init__(self, prices: Prices, spent_usd: Decimal = ZERO) -> None:
         self.total = priced(Spend(), spent_usd)
@@ -78,10 +66,7 @@ class Totals:
     def book_unpriced(self, call: Call, spend: Spend, *, is_estimated: bool) -> None:
         """Add a call without a price to the sums, and keep it for `replace`.
 
-        Args:
-            call: The call.
-            spend: What it counts as, without the price.
-            is_estimated: Whether it is to be estimated as soon as there is a price.
+        If it `is_estimated`, `estimate_pending` gives it a price as soon as there is one.
         """
         self.book(call, spend)
         call.spend = spend
@@ -120,15 +105,7 @@ class Totals:
         return {id_: call for id_, call in ids if id_}
 
     def replace(self, calls: Mapping[str, Call], entries: Iterable[LogEntry]) -> int:
-        """Replace estimates with what the log says; the entries of a call's attempts are added up.
-
-        Args:
-            calls: What `by_id` returned.
-            entries: Entries of these calls.
-
-        Returns:
-            How many were replaced.
-        """
+        """Replace the estimates of these calls by the sum of their entries; return how many."""
         attempts = defaultdict(list)
         for entry in entries:
             attempts[call_of(entry, calls)].append(entry)
