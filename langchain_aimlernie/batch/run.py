@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from langchain_core.runnables import Runnable
 
@@ -24,9 +24,6 @@ from langchain_aimlernie.batch.report import BatchEstimate, BatchReport
 from langchain_aimlernie.batch.rows import BatchError
 from langchain_aimlernie.spend import SpendTracker
 from langchain_aimlernie.spend.amounts import check_limit
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 Rows = Iterable[Any] | AsyncIterable[Any]
 
@@ -228,11 +225,7 @@ def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
     if not is_ours:
         yield
         return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        interrupt()
-
-    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, lambda *_: interrupt())
     try:
         yield
     finally:
