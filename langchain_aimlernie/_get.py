@@ -148,11 +148,13 @@ class Server:
         Raises:
             AimlErnieError: The request failed.
         """
+        cache = {} if cache is None else cache
         return get(self.transport, self._request(url), decode, cache)
 
     async def aget(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
         """Return what `decode` makes of the response to a GET request; see `get`."""
         await load_transport()
+        cache = {} if cache is None else cache
         return await aget(self.async_transport, self._request(url), decode, cache)
 
     def _request(self, url: str) -> APIRequest:
@@ -190,10 +192,8 @@ def build_request(
     )
 
 
-def get(transport: Transport, request: APIRequest, decode: Decode[T], cache: ETagCache | None) -> T:
+def get(transport: Transport, request: APIRequest, decode: Decode[T], cache: ETagCache) -> T:
     """Send a GET request; see `Server.get`."""
-    if cache is None:
-        return transport.send(request, decode)
     request, keep = _conditional(request, decode, cache)
     try:
         return transport.send(request, keep)
@@ -202,11 +202,9 @@ def get(transport: Transport, request: APIRequest, decode: Decode[T], cache: ETa
 
 
 async def aget(
-    transport: AsyncTransport, request: APIRequest, decode: Decode[T], cache: ETagCache | None
+    transport: AsyncTransport, request: APIRequest, decode: Decode[T], cache: ETagCache
 ) -> T:
     """Send a GET request; see `Server.get`."""
-    if cache is None:
-        return await transport.send(request, decode)
     request, keep = _conditional(request, decode, cache)
     try:
         return await transport.send(request, keep)

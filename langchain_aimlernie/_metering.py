@@ -30,12 +30,15 @@ class Meter(BaseCallbackHandler):
     """A callback handler that decides whether a call may be sent."""
 
     @abstractmethod
-    def reserve(self, run_id: UUID, request_id: str | None = None) -> Future[None] | None:
+    def reserve(
+        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
+    ) -> Future[None] | None:
         """Reserve the expected cost of a call.
 
         Args:
             run_id: The run of the call.
             request_id: The call's `X-Client-Request-Id`, if no other call has the same.
+            may_wait: Whether the call may wait for the price of another one.
 
         Returns:
             `None` if the call may be sent, else a future to wait for before the next attempt.
@@ -43,10 +46,6 @@ class Meter(BaseCallbackHandler):
         Raises:
             BudgetExceededError: The call must not be sent.
         """
-
-    @abstractmethod
-    def give_up_waiting(self, run_id: UUID) -> None:
-        """Make the next `reserve` of this run decide without waiting."""
 
 
 _current: ContextVar[tuple[UUID, tuple[Meter, ...]] | None] = ContextVar(
@@ -80,31 +79,26 @@ def admit(request_id: str | None) -> None:
         BudgetExceededError: The call must not be sent.
     """
     for run_id, meter in _meters():
-        while (future := meter.reserve(run_id, request_id)) is not None:
+        may_wait = True
+        while (future := meter.reserve(run_id, request_id, may_wait=may_wait)) is not None:
             try:
                 future.result(_MAX_WAIT)
             except TimeoutError:
-                meter.give_up_waiting(run_id)
+                may_wait = False
             finally:
                 future.cancel()
 
 
 async def aadmit(request_id: str | None) -> None:
-    """Reserve the cost of this call with each meter, waiting as long as a meter asks.
-
-    Args:
-        request_id: The call's `X-Client-Request-Id`, if no other call has the same.
-
-    Raises:
-        BudgetExceededError: The call must not be sent.
-    """
+    """Reserve the cost of this call with each meter; see `admit`."""
     for run_id, meter in _meters():
-        while (future := meter.reserve(run_id, request_id)) is not None:
+        may_wait = True
+        while (future := meter.reserve(run_id, request_id, may_wait=may_wait)) is not None:
             try:
                 async with asyncio.timeout(_MAX_WAIT):
                     await asyncio.wrap_future(future)
             except TimeoutError:
-                meter.give_up_waiting(run_id)
+                may_wait = False
             finally:
                 future.cancel()
 

@@ -10,18 +10,17 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, SecretStr, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, ValidationError
 
 from langchain_aimlernie._get import Decode, Server, hide_key_or_default
 from langchain_aimlernie._response.schema import is_object, parse_json
-from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 
 __all__ = [
@@ -197,14 +196,18 @@ class _Pagination:
     has_more: bool
 
 
+def _with_raw(value: object) -> object:
+    return {**value, "raw": value} if is_object(value) else value
+
+
 @dataclass(frozen=True, slots=True)
 class _Page:
-    data: tuple[Mapping[str, Any], ...]
+    data: tuple[Annotated[LogEntry, BeforeValidator(_with_raw)], ...]
     pagination: _Pagination
 
 
 _ADAPTERS: Mapping[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Balance, KeyInfo, Usage, LogEntry, _Page)
+    kind: TypeAdapter(kind) for kind in (Balance, KeyInfo, Usage, _Page)
 }
 
 
@@ -411,17 +414,17 @@ def _server(*arguments: Any, is_async: bool) -> Server:
 
 
 def _iterate(pages: _Pages, server: Server) -> Generator[LogEntry, None, None]:
-    decode = _page_decoder(server)
+    decode = _decoder(_Page, server)
     while pages.next_query:
         page = server.get(f"{server.origin}{_LOGS}?{pages.next_query}", decode)
-        yield from pages.new_entries(*page)
+        yield from pages.new_entries(page)
 
 
 async def _aiterate(pages: _Pages, server: Server) -> AsyncGenerator[LogEntry, None]:
-    decode = _page_decoder(server)
+    decode = _decoder(_Page, server)
     while pages.next_query:
         page = await server.aget(f"{server.origin}{_LOGS}?{pages.next_query}", decode)
-        for entry in pages.new_entries(*page):
+        for entry in pages.new_entries(page):
             yield entry
 
 
@@ -448,21 +451,21 @@ class _Pages:
         size = _PAGE_SIZE if self._left is None else min(self._left, _PAGE_SIZE)
         return urlencode({**self._window, "limit": size, "offset": self._offset}) if size else ""
 
-    def new_entries(self, entries: Sequence[LogEntry], pagination: _Pagination) -> list[LogEntry]:
+    def new_entries(self, page: _Page) -> list[LogEntry]:
         """Return the entries of a page, and prepare the query of the next one."""
         new = []
-        for entry in entries:
+        for entry in page.data:
             key = (entry.inference_id, entry.request_id)
             if key not in self._recent:
                 self._recent.append(key)
                 new.append(entry)
-        self._offset += len(entries)
+        self._offset += len(page.data)
         if self._left is not None:
             new = new[: self._left]
             self._left -= len(new)
         # A server that ignores `offset` must not keep the iteration going for ever.
-        is_last = not entries or not pagination.has_more
-        is_last = is_last or self._offset >= pagination.total
+        is_last = not page.data or not page.pagination.has_more
+        is_last = is_last or self._offset >= page.pagination.total
         self.next_query = "" if is_last else self._query()
         return new
 
@@ -526,44 +529,24 @@ def _decoder(
     """
 
     def decode(_: Mapping[str, str], body: bytes) -> T:
-        return _validate(kind, select(parse_json(body, server.redactor)), server.redactor)
-
-    return decode
-
-
-def _page_decoder(server: Server) -> Decode[tuple[list[LogEntry], _Pagination]]:
-    """Return the function that decodes a page of the log."""
-    decode_page = _decoder(_Page, server)
-
-    def decode(headers: Mapping[str, str], body: bytes) -> tuple[list[LogEntry], _Pagination]:
-        page = decode_page(headers, body)
-        return [_validate(LogEntry, row, server.redactor) for row in page.data], page.pagination
-
-    return decode
-
-
-def _validate(kind: type[T], value: object, redactor: Redactor) -> T:
-    """Return JSON as a dataclass.
-
-    Raises:
-        InvalidResponseError: It lacks a value, or has one of another type.
-    """
-    if is_object(value):
+        value = select(parse_json(body, server.redactor))
         try:
-            result: T = _ADAPTERS[kind].validate_python({**value, "raw": value})
+            result: T = _ADAPTERS[kind].validate_python(_with_raw(value))
         except ValidationError as error:
-            problems = list(_problems(error))
+            problems = "; ".join(_problems(error))
         else:
             return result
-    else:
-        problems = ["expected an object"]
-    raise InvalidResponseError(
-        f"The response is not valid: {'; '.join(problems[:_MAX_SHOWN_ERRORS])}. Check base_url.",
-        body=redactor.json(value),
-    )
+        raise InvalidResponseError(
+            f"The response is not valid: {problems}. Check base_url.",
+            body=server.redactor.json(value),
+        )
+
+    return decode
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
     """Yield what is wrong, without the values."""
-    for each in error.errors(include_url=False, include_input=False, include_context=False):
-        yield f"{'.'.join(map(str, each['loc']))}: {each['msg']}"
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    for each in errors[:_MAX_SHOWN_ERRORS]:
+        place = ".".join(map(str, each["loc"]))
+        yield f"{place}: {each['msg']}" if place else each["msg"]

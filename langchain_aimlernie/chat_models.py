@@ -561,7 +561,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
             ValueError: No `list_models()` in this process has returned the model's prices, or
                 `max_output_tokens` is negative.
         """
-        from langchain_aimlernie.spend import cost_of_tokens
+        from langchain_aimlernie.spend.prices import cost_of_tokens
 
         if max_output_tokens is not None and max_output_tokens < 0:
             raise ValueError(f"max_output_tokens must be at least 0; got {max_output_tokens}.")

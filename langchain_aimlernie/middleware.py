@@ -13,10 +13,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import takewhile
-from typing import Annotated, Any, ClassVar, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
-from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
@@ -25,7 +24,10 @@ from typing_extensions import override
 
 from langchain_aimlernie._metering import Meter
 from langchain_aimlernie.errors import BudgetExceededError
-from langchain_aimlernie.spend import Spend, SpendTracker, parse_amount
+from langchain_aimlernie.spend import SpendTracker
+from langchain_aimlernie.spend.amounts import ZERO, check_choice, check_limit
+from langchain_aimlernie.spend.prices import Prices
+from langchain_aimlernie.spend.totals import Totals
 
 try:
     from langchain.agents.middleware.types import (
@@ -48,7 +50,7 @@ except ImportError as error:
 
 __all__ = ["SpendLimitMiddleware", "SpendLimitState"]
 
-_ZERO = Decimal(0)
+_Price = Callable[[str, Mapping[str, Any]], Decimal | float | None]
 _Thread = tuple[Any, str]
 """A thread's id, and the checkpoint namespace of the agent in it."""
 
@@ -117,18 +119,16 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         thread_limit_usd: Decimal | float | str | None = None,
         run_limit_usd: Decimal | float | str | None = None,
         exit_behavior: Literal["end", "error", "interrupt"] = "end",
-        price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None = None,
+        price: _Price | None = None,
     ) -> None:
         super().__init__()
-        self.thread_limit_usd = _amount("thread_limit_usd", thread_limit_usd)
-        self.run_limit_usd = _amount("run_limit_usd", run_limit_usd)
+        self.thread_limit_usd = check_limit(thread_limit_usd, "thread_limit_usd")
+        self.run_limit_usd = check_limit(run_limit_usd, "run_limit_usd")
         if self.thread_limit_usd is None and self.run_limit_usd is None:
             raise ValueError("There is no limit: set thread_limit_usd, run_limit_usd or both.")
-        if exit_behavior not in ("end", "error", "interrupt"):
-            raise ValueError(
-                f"exit_behavior={exit_behavior!r}: must be 'end', 'error' or 'interrupt'."
-            )
-        self.exit_behavior = exit_behavior
+        self.exit_behavior = check_choice(
+            exit_behavior, ("end", "error", "interrupt"), "exit_behavior"
+        )
         self._price = price
         self._unsaved: dict[_Thread, Decimal] = {}
 
@@ -149,7 +149,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     async def abefore_agent(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
-        """Begin the sums of a run; add what the thread's last run could not save."""
         return self.before_agent(state, runtime)
 
     @hook_config(can_jump_to=["end"])
@@ -174,7 +173,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     async def abefore_model(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
-        """Save what has been spent; stop the run if a limit is reached."""
         return self.before_model(state, runtime)
 
     @override
@@ -188,7 +186,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     async def aafter_model(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
-        """Save what has been spent."""
         return self._save(state)
 
     @hook_config(can_jump_to=["model"])
@@ -220,11 +217,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     async def aafter_agent(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
-        """Save what has been spent; raise or interrupt if a limit has stopped the run.
-
-        Raises:
-            BudgetExceededError: A limit is reached, and `exit_behavior` is `"error"`.
-        """
         return self.after_agent(state, runtime)
 
     def _take(self) -> tuple[Decimal, Decimal]:
@@ -235,14 +227,14 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         thread = place.get("thread_id"), str(place.get("checkpoint_ns", "")).rpartition("|")[0]
         ledger.use_price(self._price)
         with _lock:
-            unsaved = self._unsaved.pop(thread, _ZERO)
+            unsaved = self._unsaved.pop(thread, ZERO)
         if thread[0] is not None:
             ledger.on_end = lambda rest: self._keep(thread, rest)
         return unsaved, ledger.take()
 
     def _keep(self, thread: _Thread, amount: Decimal) -> None:
         with _lock:
-            self._unsaved[thread] = self._unsaved.get(thread, _ZERO) + amount
+            self._unsaved[thread] = self._unsaved.get(thread, ZERO) + amount
             if len(self._unsaved) > _MAX_UNSAVED:
                 del self._unsaved[next(iter(self._unsaved))]
 
@@ -301,10 +293,10 @@ def _raised(value: object, names: Collection[str]) -> dict[str, str]:
         ValueError: `value` is no dict of such limits.
     """
     given = value if isinstance(value, Mapping) else {}
-    amounts = {name: _amount(name, given[name]) for name in names if name in given}
+    amounts = {name: check_limit(given[name], name) for name in names if name in given}
     if not amounts:
         raise ValueError(f"{value!r}: must be False or a dict with {' or '.join(names)}.")
-    return {name: f"{amount or _ZERO:f}" for name, amount in amounts.items()}
+    return {name: f"{amount or ZERO:f}" for name, amount in amounts.items()}
 
 
 def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
@@ -335,31 +327,25 @@ def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
     return [closing] if is_complete else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *complete]
 
 
-def _amount(name: str, value: Decimal | float | str | None) -> Decimal | None:
-    amount = parse_amount(value)
-    if amount is None and value is not None:
-        raise ValueError(f"{name}={value!r}: must be a number of at least 0.")
-    return amount
-
-
 def _add(amount: str | None, more: Decimal) -> str:
     return f"{(Decimal(amount or 0) + more).normalize():f}"
+
+
+_prices = Prices()
+"""Calls of one run tell all others the prices."""
 
 
 class _Ledger(SpendTracker):
     """What the calls within a run of a graph cost."""
 
-    _known: ClassVar[dict[str, Spend]] = {}
-
     def __init__(self) -> None:
         super().__init__()
-        self._priced = self._known  # calls of one run tell all others the prices
-        self._taken = _ZERO
+        self._prices = _prices
+        self._totals = Totals(_prices)
+        self._taken = ZERO
         self.on_end: Callable[[Decimal], None] | None = None
 
-    def use_price(
-        self, price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None
-    ) -> None:
+    def use_price(self, price: _Price | None) -> None:
         """Price responses that state no price with this function."""
         self._price = price
 
@@ -409,15 +395,12 @@ class _Counter(Meter):
             run_id = getattr(config.get("callbacks"), "parent_run_id", None)
         return self._runs.get(run_id) if run_id else None
 
-    def _start(self, run_id: UUID, parent_run_id: UUID | None) -> _Run:
-        self._runs[run_id] = run = _Run(self._find(parent_run_id))
-        return run
+    def _on_start(
+        self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any
+    ) -> None:
+        self._runs[run_id] = _Run(self._find(parent_run_id))
 
-    def _end(self, run_id: UUID) -> None:
-        run = self._runs.pop(run_id, None)
-        ledger = run and run.ledger
-        if ledger and ledger.on_end and (rest := ledger.take()):
-            ledger.on_end(rest)
+    on_tool_start = on_retriever_start = _on_start
 
     @override
     def on_chain_start(
@@ -431,61 +414,22 @@ class _Counter(Meter):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        graph = self._start(run_id, parent_run_id).parent
+        self._on_start(run_id=run_id, parent_run_id=parent_run_id)
+        graph = self._runs[run_id].parent
         is_node = kwargs.get("name") == (metadata or {}).get("langgraph_node")
         with _lock:
             if is_node and graph is not None and graph.ledger is None:
                 graph.ledger = _Ledger()
 
-    @override
-    def on_tool_start(
-        self,
-        serialized: dict[str, Any],
-        input_str: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._start(run_id, parent_run_id)
+    def _on_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        run = self._runs.pop(run_id, None)
+        ledger = run and run.ledger
+        if ledger and ledger.on_end and (rest := ledger.take()):
+            ledger.on_end(rest)
 
-    @override
-    def on_retriever_start(
-        self,
-        serialized: dict[str, Any],
-        query: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._start(run_id, parent_run_id)
-
-    @override
-    def on_chain_end(self, outputs: dict[str, Any], *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
-
-    @override
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
-
-    @override
-    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
-
-    @override
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
-
-    @override
-    def on_retriever_end(
-        self, documents: Sequence[Document], *, run_id: UUID, **kwargs: Any
-    ) -> None:
-        self._end(run_id)
-
-    @override
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id)
+    on_chain_end = on_chain_error = _on_end
+    on_tool_end = on_tool_error = _on_end
+    on_retriever_end = on_retriever_error = _on_end
 
     @override
     def on_chat_model_start(
@@ -526,13 +470,11 @@ class _Counter(Meter):
             ledger.on_llm_error(error, run_id=run_id, **kwargs)
 
     @override
-    def reserve(self, run_id: UUID, *args: Any, **kwargs: Any) -> None:
+    def reserve(
+        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
+    ) -> None:
         for ledger in self._calls.get(run_id, ()):
-            ledger.reserve(run_id, *args, **kwargs)
-
-    @override
-    def give_up_waiting(self, run_id: UUID) -> None:
-        """Do nothing: without a limit, no call waits."""
+            ledger.reserve(run_id, request_id)
 
 
 _counter = _Counter()

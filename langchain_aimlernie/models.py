@@ -31,7 +31,7 @@ from langchain_aimlernie._response.schema import (
 )
 from langchain_aimlernie._settings import endpoint_url
 from langchain_aimlernie.errors import InvalidResponseError
-from langchain_aimlernie.spend import parse_amount
+from langchain_aimlernie.spend.amounts import parse_amount
 
 __all__ = ["ModelCard", "alist_models", "list_models"]
 

@@ -9,7 +9,7 @@ from langchain_core.tracers.langchain import LangChainTracer
 from langchain_core.tracers.schemas import Run
 from typing_extensions import override
 
-from langchain_aimlernie.spend import price_of
+from langchain_aimlernie.spend.amounts import price_of
 
 __all__ = ["CostTracer"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from langchain_aimlernie._version import __version__
@@ -41,21 +40,12 @@ exit codes: 0, 1 after an error, 2 for a usage error, 130 if interrupted
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(argparse.Namespace):
     """What the arguments say; an option that was not given is `None` or `False`.
 
     Attributes:
         command: A key of `COMMANDS`; `None` for a question or a chat.
         prompt: The prompt; `None` if the arguments have none.
-        model: Id of the model.
-        system: The system prompt.
-        temperature: Sampling temperature.
-        max_tokens: Maximum number of tokens in a completion.
-        period: Time span of `usage`, such as `7d`.
-        no_reasoning: Whether to hide reasoning, and to switch it off where the model can.
-        json: Whether to print JSON.
-        local: Whether to use a local test server.
     """
 
     command: str | None = None
@@ -81,25 +71,37 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = _build_parser()
-    given = vars(parser.parse_intermixed_args(arguments[:end]))
-    words: list[str] = given.pop("words", [])
+    options = parser.parse_intermixed_args(arguments[:end], Options())
+    words: list[str] = vars(options).pop("words", [])
     literal = arguments[end + 1 :]
     if words and words[0] in COMMANDS:
         command = words[0]
         if len(words) > 1 or literal:
             parser.error(f"{command} takes no arguments; put -- before a prompt: -- {command} …")
-        _reject_others(parser, given, COMMANDS[command], command)
-        return Options(command, **given)
-    _reject_others(parser, given, _QUESTION, "a question")
+        _reject_others(parser, options, COMMANDS[command], command)
+        options.command = command
+        return options
+    _reject_others(parser, options, _QUESTION, "a question")
     words += literal
-    return Options(prompt=" ".join(words) if words or end < len(arguments) else None, **given)
+    options.prompt = " ".join(words) if words or end < len(arguments) else None
+    return options
 
 
 def _reject_others(
-    parser: argparse.ArgumentParser, given: dict[str, object], allowed: Sequence[str], what: str
+    parser: argparse.ArgumentParser, given: Options, allowed: Sequence[str], what: str
 ) -> None:
-    for name in given.keys() - {*allowed, "local"}:
+    for name in vars(given).keys() - {*allowed, "local"}:
         parser.error(f"--{name.replace('_', '-')} is not an option of {what}")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which model is called, with which parameters, and where."""
+    add = parser.add_argument
+    add("--model", help="the model's id (default: baidu/ernie-4.5-21b-a3b)")
+    add("--temperature", type=float, help="0 to 2")
+    add("--max-tokens", type=int, help="maximum tokens of a completion, reasoning included")
+    add("--no-reasoning", action="store_true", help="hide reasoning; switch it off where possible")
+    add("--local", action="store_true", help="use a local test server, without a key")
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -115,12 +117,8 @@ def _build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("words", nargs="*", default=[], metavar="prompt", help="what to ask")
     add("--version", action="version", version=f"%(prog)s {__version__}")
-    add("--model", help="the model's id (default: baidu/ernie-4.5-21b-a3b)")
+    add_model_options(parser)
     add("--system", help="instructions for the whole conversation")
-    add("--temperature", type=float, help="0 to 2")
-    add("--max-tokens", type=int, help="maximum tokens of a completion, reasoning included")
-    add("--no-reasoning", action="store_true", help="hide it, and switch it off where possible")
     add("--json", action="store_true", help="print JSON: text, reasoning, usage, cost and ids")
     add("--period", help=f"time span of usage, in hours or days (default: {_DEFAULT_PERIOD})")
-    add("--local", action="store_true", help="use a local test server, without a key")
     return parser

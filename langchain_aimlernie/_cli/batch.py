@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from typing_extensions import override
 
-from langchain_aimlernie._cli.arguments import Options
+from langchain_aimlernie._cli.arguments import Options, add_model_options
 from langchain_aimlernie._cli.commands import choose_server, create_model
 from langchain_aimlernie._cli.output import (
     FAILED,
@@ -49,23 +49,15 @@ def run(arguments: Sequence[str]) -> int:
         CommandError: The run is refused, or the output cannot be written.
         AimlErnieError: The key is not accepted.
     """
-    options = _build_parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments, Options())
     if options.input == "-":
         raise CommandError("the input must be a file: it is read twice.")
-    common = Options(
-        "batch",
-        model=options.model,
-        temperature=options.temperature,
-        max_tokens=options.max_tokens,
-        no_reasoning=options.no_reasoning,
-        local=options.local,
-    )
     try:
         rows = RowFile(options.input, options.template, options.system, options.shard)
         schema = None if options.schema is None else _read_schema(options.schema)
         with (
-            choose_server(common, needs_key=not options.dry_run) as server,
-            create_model(common, server) as llm,
+            choose_server(options, needs_key=not options.dry_run) as server,
+            create_model(options, server) as llm,
             _Progress(is_shown=not options.dry_run) as progress,
         ):
             batch = BatchRun(
@@ -182,11 +174,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("input", help="the rows: JSON Lines, or CSV if the name ends in .csv")
     add("-o", "--output", required=True, metavar="OUT.jsonl", help="where the responses go")
-    add("--model", help="the model's id (default: baidu/ernie-4.5-21b-a3b)")
     add("--system", help="system message of each row that has none")
-    add("--temperature", type=float, help="0 to 2")
-    add("--max-tokens", type=int, help="maximum tokens of a completion, reasoning included")
-    add("--no-reasoning", action="store_true", help="switch reasoning off where possible")
     add("--template", help="the prompt, with columns in braces: 'Summarise: {text}'")
     add("--schema", metavar="S.json", help="JSON Schema of the completions")
     add("--max-in-flight", type=int, default=64, help="most calls at a time (default: 64)")
@@ -196,5 +184,5 @@ def _build_parser() -> argparse.ArgumentParser:
     add("--retry-failed", choices=("none", "transient", "all"), default="none")
     add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only each N-th row, from I")
     add("--dry-run", action="store_true", help="print what it would cost; send nothing")
-    add("--local", action="store_true", help="use a local test server, without a key")
+    add_model_options(parser)
     return parser

@@ -29,16 +29,7 @@ _PASTE_GAP = 0.05
 
 
 def run(llm: ChatAimlErnie, history: list[BaseMessage], *, is_reasoning_shown: bool) -> int:
-    """Chat until Ctrl-D.
-
-    Args:
-        llm: The model.
-        history: The messages before the chat; those of the chat are appended.
-        is_reasoning_shown: Whether reasoning is shown.
-
-    Returns:
-        The exit code, 0.
-    """
+    """Chat until Ctrl-D, and append the messages to `history`; return the exit code, 0."""
     write_error(f"{llm.model_name}. {_HINT}\n")
     with _restored_terminal():
         _set_up_readline()

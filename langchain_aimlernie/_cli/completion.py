@@ -24,9 +24,6 @@ class Printer:
     """Shows the chunks of one completion as they arrive.
 
     Reasoning comes first: dimmed on a terminal, else on standard error.
-
-    Args:
-        is_reasoning_shown: Whether reasoning is shown at all.
     """
 
     def __init__(self, *, is_reasoning_shown: bool) -> None:
@@ -77,12 +74,7 @@ class Completion:
     def stream(
         self, llm: ChatAimlErnie, messages: Sequence[BaseMessage], printer: Printer | None
     ) -> None:
-        """Make the call.
-
-        Args:
-            llm: The model.
-            messages: The conversation.
-            printer: Shows the chunks; `None` shows nothing.
+        """Make the call, and show the chunks if there is a printer.
 
         Raises:
             AimlErnieError: The call failed.

@@ -71,13 +71,7 @@ class Finding(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """A capability, and the call that shows whether a model has it.
-
-    Attributes:
-        name: Its name in the table.
-        run: Makes the call.
-        expected: What the profile says; `None` if it says nothing.
-    """
+    """A capability, the call that shows whether a model has it, and what the profile says."""
 
     name: str
     run: Callable[[], Finding]
@@ -107,10 +101,6 @@ class Row:
 
 def run(llm: ChatAimlErnie, *, as_json: bool) -> int:
     """Check the server, then make one call for each capability.
-
-    Args:
-        llm: The model.
-        as_json: Whether to print one JSON object instead of text.
 
     Returns:
         The exit code: 0 if the server did what the profile says, else 1.
@@ -181,11 +171,7 @@ _WEATHER, _TIME = (
 
 
 class _Probes:
-    """The probes of a model, each of which makes one call.
-
-    Args:
-        llm: The model.
-    """
+    """The probes of a model, each of which makes one call."""
 
     def __init__(self, llm: ChatAimlErnie) -> None:
         self._llm = llm
@@ -267,7 +253,7 @@ class _Probes:
         return Finding(_has_reasoning(message) != self._reasons, note, message)
 
     def _image(self) -> Finding:
-        block = {"type": "image_url", "image_url": {"url": samples.red_png()}}
+        block = {"type": "image_url", "image_url": {"url": samples.RED_PNG}}
         return self._show("Which colour is this? Reply with one word.", block, "red")
 
     def _pdf(self) -> Finding:
@@ -276,13 +262,7 @@ class _Probes:
         return self._show(prompt, {"type": "file", "file": file}, _WORD)
 
     def _show(self, prompt: str, block: dict[str, Any], expected: str) -> Finding:
-        """Return whether the model has seen what a block contains.
-
-        Args:
-            prompt: The question.
-            block: The block in the API's form.
-            expected: A word of the right response.
-        """
+        """Return whether the response has the word that shows that the model has seen a block."""
         content: list[str | dict[Any, Any]] = [{"type": "text", "text": prompt}, block]
         if block["type"] in find_model(self._llm.model_name).parts:
             message = self._llm.invoke([HumanMessage(content)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -21,12 +20,14 @@ from langchain_aimlernie._settings import is_default_host
 from langchain_aimlernie._structured.parser import OutputParser
 from langchain_aimlernie._structured.schema import parse_schema
 from langchain_aimlernie._tokens import count_message_tokens
-from langchain_aimlernie.batch.lines import Facts
-from langchain_aimlernie.batch.rows import Row, RowReader
+from langchain_aimlernie.batch.rows import Row, read_row
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
-from langchain_aimlernie.spend import Spend, SpendTracker, cost_of_tokens, log_since, spend_of
+from langchain_aimlernie.spend import Spend, SpendTracker
+from langchain_aimlernie.spend.amounts import spend_of
+from langchain_aimlernie.spend.log import alog_since
+from langchain_aimlernie.spend.prices import cost_of_tokens
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""
@@ -50,32 +51,36 @@ class Outcome(NamedTuple):
     error: Exception | None = None
 
 
-class Caller(ABC):
-    """Calls the runnable of a batch.
+class Caller:
+    """Calls the runnable of a batch, which retries by itself and has no known price.
 
     Attributes:
-        reader: Reads the rows that it takes.
         has_log: Whether the server is known to have a log of its calls.
         max_retries: How often the batch may retry a failed call; 0 if the runnable does so.
     """
 
-    reader: RowReader
-    max_retries: int
+    max_retries = 0
     has_log = False
 
-    @abstractmethod
+    def __init__(self, runnable: Runnable[Any, Any]) -> None:
+        self._runnable = runnable
+
+    def read(self, item: object, number: int) -> Row:
+        """Return the row that `item` is, the one with this place in the input, from 0.
+
+        Raises:
+            BatchError: It is in none of the formats.
+        """
+        return read_row(item, number)
+
     async def call(
         self, row: Row, request_id: str, callbacks: list[BaseCallbackHandler]
     ) -> Outcome:
-        """Run a row.
+        """Run a row with this `X-Client-Request-Id` and these callbacks."""
+        spend = SpendTracker()
+        output = await self._runnable.ainvoke(row.input, {"callbacks": [spend, *callbacks]})
+        return Outcome(output, spend.total)
 
-        Args:
-            row: The row.
-            request_id: The `X-Client-Request-Id`.
-            callbacks: Callbacks of the call.
-        """
-
-    @abstractmethod
     def parse(self, message: AIMessage) -> Any:
         """Return the object of a message.
 
@@ -83,9 +88,9 @@ class Caller(ABC):
             StructuredOutputError: There is none.
             ValueError: There is no schema.
         """
+        raise ValueError("There is no schema.")
 
-    @abstractmethod
-    def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
+    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
         """Yield `X-Client-Request-Id` and US dollars of each call in the provider's log.
 
         Args:
@@ -94,14 +99,16 @@ class Caller(ABC):
         Raises:
             AimlErnieError: There is no log.
         """
+        return
+        yield  # an async generator without items
 
-    @abstractmethod
     def tokens(self, row: Row) -> tuple[int, int]:
         """Return about how many tokens the prompt and the completion of a row have."""
+        return 0, 0
 
-    @abstractmethod
     def price(self, row: Row, tokens: tuple[int, int]) -> Decimal | None:
         """Return what they cost in US dollars; `None` if the prices are not known."""
+        return None
 
 
 def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
@@ -123,43 +130,12 @@ def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
         raise ValueError(
             "schema= goes with a ChatAimlErnie; for other runnables use with_structured_output."
         )
-    return _RunnableCaller(runnable)
-
-
-class _RunnableCaller(Caller):
-    max_retries = 0
-
-    def __init__(self, runnable: Runnable[Any, Any]) -> None:
-        self.reader = RowReader(None)
-        self._runnable = runnable
-
-    @override
-    async def call(
-        self, row: Row, request_id: str, callbacks: list[BaseCallbackHandler]
-    ) -> Outcome:
-        spend = SpendTracker()
-        output = await self._runnable.ainvoke(row.input, {"callbacks": [spend, *callbacks]})
-        return Outcome(output, spend.total)
-
-    @override
-    def parse(self, message: AIMessage) -> Any:
-        raise ValueError("There is no schema.")
-
-    @override
-    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        return
-        yield  # an async generator without items
-
-    @override
-    def tokens(self, row: Row) -> tuple[int, int]:
-        return 0, 0
-
-    @override
-    def price(self, row: Row, tokens: tuple[int, int]) -> Decimal | None:
-        return None
+    return Caller(runnable)
 
 
 class _ModelCaller(Caller):
+    """Calls a chat model of ours with the parameters of each row."""
+
     def __init__(
         self,
         model: ChatAimlErnie,
@@ -167,6 +143,7 @@ class _ModelCaller(Caller):
         config: RunnableConfig,
         schema: Any,
     ) -> None:
+        super().__init__(model)
         self.max_retries = int(kwargs.get("max_retries", model.max_retries))
         self._model = model.model_copy(
             update={"max_retries": 0, "client_request_id": _request_id.get}
@@ -184,7 +161,10 @@ class _ModelCaller(Caller):
         if self._parsed_schema is not None:
             settings["schema"] = self._parsed_schema.definition
         self._settings = settings
-        self.reader = RowReader(settings)
+
+    @override
+    def read(self, item: object, number: int) -> Row:
+        return read_row(item, number, self._settings)
 
     @override
     async def call(
@@ -192,13 +172,13 @@ class _ModelCaller(Caller):
     ) -> Outcome:
         _request_id.set(request_id)
         messages = convert_to_messages(row.input)
-        output = await self._runnable(row.params).ainvoke(messages, {"callbacks": callbacks})
+        output = await self._with(row.params).ainvoke(messages, {"callbacks": callbacks})
         if self._parsed_schema is None:
             return Outcome(output, spend_of(output))
         raw = output["raw"]
         return Outcome(raw, spend_of(raw), output["parsed"], output["parsing_error"])
 
-    def _runnable(self, params: Mapping[str, Any]) -> Runnable[Any, Any]:
+    def _with(self, params: Mapping[str, Any]) -> Runnable[Any, Any]:
         """Return the model with the parameters of a row."""
         name = json.dumps(params, sort_keys=True, default=to_jsonable_python) if params else ""
         found = self._runnables.get(name)
@@ -219,12 +199,12 @@ class _ModelCaller(Caller):
     def parse(self, message: AIMessage) -> Any:
         schema = self._parsed_schema
         if schema is None:
-            raise ValueError("There is no schema.")
+            return super().parse(message)
         return OutputParser(schema, by_call=bool(message.tool_calls)).read(message)
 
     @override
     async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        async for entry in log_since(self._model, datetime.fromtimestamp(start, UTC)):
+        async for entry in alog_since(self._model, datetime.fromtimestamp(start, UTC)):
             if entry.client_request_id and entry.cost.usd:
                 yield entry.client_request_id, entry.cost.usd
 
@@ -253,15 +233,3 @@ class _ModelCaller(Caller):
 
 _MAX_RUNNABLES = 100
 """Models with parameters of rows that are kept."""
-
-
-def add_spend(facts: Facts, outcome: Outcome) -> None:
-    """Add the cost and the ids of a response to the facts of its row."""
-    spend = outcome.spend
-    if spend.calls > spend.unpriced:
-        facts.usd = (facts.usd or Decimal(0)) + spend.usd
-        facts.credits = (facts.credits or Decimal(0)) + spend.credits
-    if isinstance(outcome.output, AIMessage):
-        metadata = outcome.output.response_metadata
-        facts.inference_id = metadata.get("inference_id") or facts.inference_id
-    facts.parsed = outcome.parsed

@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 
 from langchain_aimlernie.batch.lines import is_transient
 from langchain_aimlernie.batch.rows import BatchError, Row, short_key
-from langchain_aimlernie.spend import parse_amount
+from langchain_aimlernie.spend.amounts import parse_amount
 
 _FSYNC_SECONDS = 1.0
 _PARTS_OF_ID = 3
@@ -71,16 +71,12 @@ class Journal:
         try:
             if self.out.exists():
                 self.started = self.out.stat().st_mtime
-            for path, state in ((self.errors, _state_of_failed), (self.out, _done)):
-                self._files[path] = os.open(
-                    path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666
-                )
+            for path in (self.errors, self.out):
+                self._files[path] = _open(path)
                 _drop_incomplete_line(self._files[path], path)
                 for line, _ in read_lines(path):
-                    facts = line["aimlernie"]
-                    self.has_log = self.has_log or bool(facts.get("inference_id"))
-                    self.usd += parse_amount(facts.get("usd")) or 0
-                    self._index.put(line["custom_id"], facts["key"], state(line))
+                    self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
+                    self._note(path, line)
         except BaseException:
             self.__exit__()
             raise
@@ -101,24 +97,22 @@ class Journal:
         Raises:
             BatchError: The row has changed since it was run.
         """
-        self._check(row, self._index.get(row.custom_id))
-
-    def read(self, row: Row) -> State | None:
-        """Return what is known of the next row of the input.
-
-        Raises:
-            BatchError: The input has had this id before, or the row has changed since it was run.
-        """
-        known = self._index.see(row)
-        self._check(row, known)
-        return None if known is None else known[1]
-
-    def _check(self, row: Row, known: tuple[bytes, State | None] | None) -> None:
-        if known is not None and known[0] != row.short_key:
+        known = self._index.get(row.custom_id)
+        if known is not None and known[0] != short_key(row.key):
             raise BatchError(
                 f"The row {row.custom_id!r} has changed since it was run for {self.out}: its "
                 "messages, parameters, model or schema. Use another output file or custom_id."
             )
+
+    def read(self, row: Row) -> State | None:
+        """Return the state of the next row of the input, if it is known.
+
+        Raises:
+            BatchError: The input has had this id before, or the row has changed since it was run.
+        """
+        state = self._index.see(row)
+        self.check(row)
+        return state
 
     def add(self, line: Mapping[str, Any], *, failed: bool = False) -> None:
         """Write the line of a row.
@@ -136,9 +130,14 @@ class Journal:
             self._unsaved.append((path, data))
             raise
         self._is_dirty = True
-        self.has_log = self.has_log or bool(line["aimlernie"].get("inference_id"))
-        state = _state_of_failed(line) if failed else "done"
-        self._index.put(line["custom_id"], line["aimlernie"]["key"], state)
+        self._note(path, line)
+
+    def _note(self, path: Path, line: Mapping[str, Any]) -> None:
+        """Remember what a line says."""
+        state: State = "transient" if is_transient(line) else "failed"
+        facts = line["aimlernie"]
+        self.has_log = self.has_log or bool(facts.get("inference_id"))
+        self._index.put(line["custom_id"], facts["key"], "done" if path == self.out else state)
 
     def is_of_batch(self, request_id: str) -> bool:
         """Return whether an `X-Client-Request-Id` is that of a row that the input or output has."""
@@ -205,8 +204,7 @@ class Journal:
             os.fsync(file.fileno())
         os.close(self._files.pop(self.errors))
         fresh.replace(self.errors)
-        flags = os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        self._files[self.errors] = os.open(self.errors, flags)
+        self._files[self.errors] = _open(self.errors)
         return len(kept)
 
     def remaining_errors(self) -> Iterator[tuple[dict[str, Any], int]]:
@@ -216,14 +214,6 @@ class Journal:
 
 State = Literal["done", "failed", "transient"]
 """What is known of a row: "transient" has failed, but may succeed when it is run again."""
-
-
-def _done(_: Mapping[str, Any]) -> State:
-    return "done"
-
-
-def _state_of_failed(line: Mapping[str, Any]) -> State:
-    return "transient" if is_transient(line) else "failed"
 
 
 class Index:
@@ -239,10 +229,18 @@ class Index:
         """Free the memory."""
         self._database.close()
 
-    def get(self, custom_id: str) -> tuple[bytes, State | None] | None:
-        """Return the short key and the state of a row, as far as they are known."""
-        found = self._find(custom_id)
-        return None if found is None else found[:2]
+    def get(self, custom_id: str) -> tuple[bytes, State | None, bool] | None:
+        """Return a row's short key, its state, and whether the input has had it; if it is known."""
+        found = self._database.execute(
+            "SELECT key, state, seen FROM rows WHERE id = ?", (_storable(custom_id),)
+        )
+        row: tuple[bytes, State | None, bool] | None = found.fetchone()
+        return row
+
+    def is_done(self, custom_id: str) -> bool:
+        """Return whether a row has succeeded."""
+        found = self.get(custom_id)
+        return found is not None and found[1] == "done"
 
     def has_key(self, digits: str) -> bool:
         """Return whether the key of a row begins with these 16 hexadecimal digits."""
@@ -262,16 +260,13 @@ class Index:
             (_storable(custom_id), short_key(key), state),
         )
 
-    def see(self, row: Row) -> tuple[bytes, State | None] | None:
-        """Note that the input has a row.
-
-        Returns:
-            Its short key and its state, as far as they are known.
+    def see(self, row: Row) -> State | None:
+        """Note that the input has a row, and return its state if it is known.
 
         Raises:
             BatchError: The input has had another row of this id.
         """
-        found = self._find(row.custom_id)
+        found = self.get(row.custom_id)
         if found is not None and found[2]:
             raise BatchError(
                 f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
@@ -281,14 +276,7 @@ class Index:
             "INSERT INTO rows VALUES (?, ?, NULL, 1) ON CONFLICT (id) DO UPDATE SET seen = 1",
             (_storable(row.custom_id), short_key(row.key)),
         )
-        return None if found is None else found[:2]
-
-    def _find(self, custom_id: str) -> tuple[bytes, State | None, int] | None:
-        found = self._database.execute(
-            "SELECT key, state, seen FROM rows WHERE id = ?", (_storable(custom_id),)
-        )
-        row: tuple[bytes, State | None, int] | None = found.fetchone()
-        return row
+        return None if found is None else found[1]
 
 
 def _storable(text: str) -> str:
@@ -309,22 +297,19 @@ def _lock(out: Path) -> Any:
         raise BatchError(f"{out} is in use by another run.") from None
 
 
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags, 0o666)
+
+
 def _drop_incomplete_line(descriptor: int, path: Path) -> None:
     """Cut the file to its last complete line; one without its newline is incomplete."""
-    size = os.fstat(descriptor).st_size
-    step = 1 << 16
+    last = b""
     with path.open("rb") as file:
-        end = size
-        while end > 0:
-            start = max(0, end - step)
-            file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                end = start + found + 1
-                break
-            end = start
-    if end < size:
-        os.ftruncate(descriptor, end)
+        for line in file:
+            last = line
+    if not last.endswith(b"\n"):
+        os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(last))
 
 
 def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -358,14 +343,11 @@ def last_errors(path: Path, index: Index) -> Iterator[tuple[dict[str, Any], int]
     last = {
         line["custom_id"]: at
         for line, at in read_lines(path)
-        if (index.get(line["custom_id"]) or _UNKNOWN)[1] != "done"
+        if not index.is_done(line["custom_id"])
     }
     for line, at in read_lines(path):
         if last.get(line["custom_id"]) == at:
             yield line, at
-
-
-_UNKNOWN = (b"", None)
 
 
 def encode_line(line: Mapping[str, Any]) -> bytes:

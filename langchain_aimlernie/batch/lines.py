@@ -12,6 +12,7 @@ from langchain_core.messages import AIMessage, convert_to_openai_messages
 from pydantic_core import to_jsonable_python
 
 from langchain_aimlernie._response.completion import decode_completion
+from langchain_aimlernie.batch.caller import Outcome
 from langchain_aimlernie.batch.rows import Row
 from langchain_aimlernie.errors import (
     APIConnectionError,
@@ -54,16 +55,20 @@ class Facts:
     credits: Decimal | None = None
     parsed: Any = None
 
+    def add(self, outcome: Outcome) -> None:
+        """Add what a response states."""
+        spend = outcome.spend
+        if spend.calls > spend.unpriced:
+            self.usd = (self.usd or Decimal(0)) + spend.usd
+            self.credits = (self.credits or Decimal(0)) + spend.credits
+        if isinstance(outcome.output, AIMessage):
+            metadata = outcome.output.response_metadata
+            self.inference_id = metadata.get("inference_id") or self.inference_id
+        self.parsed = outcome.parsed
+
 
 def success_line(row: Row, line_id: str, output: object, facts: Facts) -> dict[str, Any]:
-    """Return the line of a row that succeeded.
-
-    Args:
-        row: The row.
-        line_id: A unique id for the line.
-        output: The chat model's message, or the output of another runnable.
-        facts: The rest.
-    """
+    """Return the line of a row that succeeded with a message, or another runnable's output."""
     body: dict[str, Any] = {"output": to_json(output)}
     request_id = facts.inference_id or ""
     if isinstance(output, AIMessage):
@@ -80,15 +85,7 @@ def success_line(row: Row, line_id: str, output: object, facts: Facts) -> dict[s
 def error_line(
     row: Row, line_id: str, error: BaseException, facts: Facts, raw: AIMessage | None = None
 ) -> dict[str, Any]:
-    """Return the line of a row that failed.
-
-    Args:
-        row: The row.
-        line_id: A unique id for the line.
-        error: Why it failed.
-        facts: The rest.
-        raw: The message that could not be parsed.
-    """
+    """Return the line of a row that failed; `raw` is the message that could not be parsed."""
     status = getattr(error, "status_code", None)
     if raw is None and isinstance(status, int) and status >= 400:  # noqa: PLR2004  errors of HTTP
         body = {

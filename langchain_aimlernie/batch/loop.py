@@ -17,7 +17,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 
 from langchain_aimlernie._http.retry import RetryState
-from langchain_aimlernie.batch.caller import Caller, Outcome, add_spend
+from langchain_aimlernie.batch.caller import Caller, Outcome
 from langchain_aimlernie.batch.journal import Index, Journal
 from langchain_aimlernie.batch.lines import (
     OUTPUT_PARSING_FAILED,
@@ -62,9 +62,7 @@ class _Job:
     """A row under way.
 
     Attributes:
-        row: The row.
         retries: Its retries, without those after a rejection.
-        facts: What goes into its line.
         rejections: How often the server was too busy for it.
     """
 
@@ -75,16 +73,7 @@ class _Job:
 
 
 class RunLoop:
-    """One run of a batch.
-
-    Args:
-        caller: Calls the runnable.
-        journal: The output, open.
-        tracker: The budget; `None` if there is no limit.
-        pace: Decides when the next call may be sent.
-        report: What is updated.
-        on_progress: Called with the report after each row.
-    """
+    """One run of a batch, within the budget of `tracker` and with an open journal."""
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts of a run
         self,
@@ -128,10 +117,6 @@ class RunLoop:
         self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
     ) -> None:
         """Run the rows that are not done.
-
-        Args:
-            rows: The rows.
-            retry_failed: Which rows in the file of errors are run again.
 
         Raises:
             BatchError: The input is invalid.
@@ -187,7 +172,7 @@ class RunLoop:
         count = 0
         with contextlib.closing(Index()) as index:
             for count, item in enumerate(rows, 1):
-                row = self._caller.reader.read(item, count - 1)
+                row = self._caller.read(item, count - 1)
                 index.see(row)
                 self._journal.check(row)
         self._report.rows = count
@@ -234,7 +219,7 @@ class RunLoop:
         if self._over_budget or len(self._waiting) >= _MAX_WAITING:
             return None
         for item in source.ready():
-            row = self._caller.reader.read(item, source.count - 1)
+            row = self._caller.read(item, source.count - 1)
             state = self._journal.read(row)
             if state is None or (state != "done" and retry_failed in ("all", state)):
                 return _Job(row, RetryState(self._caller.max_retries))
@@ -283,7 +268,7 @@ class RunLoop:
         report.output_tokens += spend.output_tokens
         report.usd += spend.usd
         report.credits += spend.credits
-        add_spend(job.facts, outcome)
+        job.facts.add(outcome)
         if outcome.error is not None:
             raw = outcome.output if isinstance(outcome.output, AIMessage) else None
             self._save_error(job, outcome.error, raw)
@@ -368,35 +353,21 @@ def _is_used_up(error: Exception) -> bool:
 
 
 class _Source:
-    """The input, read one by one, without waiting for an async one.
-
-    Args:
-        rows: The input.
-        changed: Set when an async input has another row.
-
-    Attributes:
-        count: Rows that were read.
-        is_exhausted: Whether there are no more.
-    """
+    """The input, read one by one; `changed` is set when an async one has another row."""
 
     def __init__(self, rows: Iterable[Any] | AsyncIterable[Any], changed: asyncio.Event) -> None:
         self.count = 0
         self.is_exhausted = False
         self._changed = changed
         self._reading: asyncio.Task[Any] | None = None
-        self._async: AsyncIterator[Any] | None = None
-        self._sync: Iterator[Any] = iter(())
-        if isinstance(rows, AsyncIterable):
-            self._async = aiter(rows)
-        else:
-            self._sync = iter(rows)
+        self._async = aiter(rows) if isinstance(rows, AsyncIterable) else None
+        self._items = self._poll() if isinstance(rows, AsyncIterable) else iter(rows)
 
     def ready(self) -> Iterator[Any]:
         """Yield the rows that are there; at most some hundred, so that others get their turn."""
         for _ in range(_MAX_AT_ONCE):
-            try:
-                item = next(self._sync) if self._async is None else self._next_read()
-            except (StopIteration, StopAsyncIteration):
+            item = next(self._items, _END)
+            if item is _END:
                 self.is_exhausted = True
                 return
             if item is _NOT_YET:
@@ -405,18 +376,16 @@ class _Source:
             yield item
         self._changed.set()
 
-    def _next_read(self) -> Any:
-        if self._reading is None and self._async is not None:
+    def _poll(self) -> Iterator[Any]:
+        """Yield the rows of an async input, and `_NOT_YET` while the next one has not come."""
+        item = None
+        while self._async is not None and item is not _END:
             self._reading = asyncio.ensure_future(_read(self._async))
             self._reading.add_done_callback(lambda _: self._changed.set())
-        reading = self._reading
-        if reading is None or not reading.done():
-            return _NOT_YET
-        self._reading = None
-        item = reading.result()
-        if item is _END:
-            raise StopAsyncIteration
-        return item
+            while not self._reading.done():
+                yield _NOT_YET
+            item = self._reading.result()
+            yield item
 
     async def close(self) -> None:
         """Stop reading."""

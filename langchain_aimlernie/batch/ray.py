@@ -14,7 +14,7 @@ from langchain_core.runnables import Runnable
 
 from langchain_aimlernie.batch.rows import key_of
 from langchain_aimlernie.batch.run import BatchRun
-from langchain_aimlernie.spend import parse_amount
+from langchain_aimlernie.spend.amounts import check_limit
 
 _FORMATS: Mapping[str, type] = {
     "response_text": str,
@@ -101,7 +101,7 @@ class RayBatch:
             tpm=None if tpm is None else tpm / actors,
             retry_failed="all",
         )
-        limit = None if limit_usd is None else parse_amount(limit_usd)
+        limit = check_limit(limit_usd, "limit_usd")
         self._budget = None if limit is None else limit / actors
         self._spent = Decimal(0)
 

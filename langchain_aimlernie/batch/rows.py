@@ -46,71 +46,52 @@ class Row:
     params: Mapping[str, Any]
     number: int
 
-    @property
-    def short_key(self) -> bytes:
-        """The first 8 bytes of the key."""
-        return short_key(self.key)
-
 
 def short_key(key: str) -> bytes:
     """Return the first 8 bytes of a key."""
     return bytes.fromhex(key[:16])
 
 
-class RowReader:
-    """Turns what the caller passes into rows.
+def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = None) -> Row:
+    """Return the row that `item` is.
 
     Args:
+        item: A dict in one of the formats, a prompt, or messages.
+        number: Its place in the input, from 0.
         defaults: What else determines a response: the chat model's name as `model`, its
             parameters, the schema; `None` if the runnable is not a chat model of ours.
+
+    Raises:
+        BatchError: It is in none of the formats.
     """
-
-    def __init__(self, defaults: Mapping[str, Any] | None) -> None:
-        self._defaults = defaults
-
-    def read(self, item: object, number: int) -> Row:
-        """Return the row that `item` is.
-
-        Args:
-            item: A dict in one of the formats, a prompt, or messages.
-            number: Its place in the input, from 0.
-
-        Raises:
-            BatchError: It is in none of the formats.
-        """
-        custom_id: object = None
-        if isinstance(item, Mapping):
-            custom_id = item.get("custom_id")
-            item = {name: value for name, value in item.items() if name != "custom_id"}
-        if not (custom_id is None or (isinstance(custom_id, str) and custom_id)):
-            raise BatchError(
-                f"Row {number + 1}: custom_id must be a string that is not empty; got "
-                f"{custom_id!r:.80}."
-            )
-        params: Mapping[str, Any] = {}
-        try:
-            if self._defaults is None:
-                model_input = _plain_input(item)
-                key = key_of(model_input)
-            else:
-                model_input, params = _read_call(item)
-                key = key_of({"messages": model_input, **self._defaults, **params})
-        except (TypeError, ValueError, RecursionError) as error:
-            raise BatchError(f"Row {number + 1}: {error}") from None
-        return Row(custom_id or key[:16], key, model_input, params, number)
+    custom_id: object = None
+    if isinstance(item, Mapping):
+        custom_id = item.get("custom_id")
+        item = {name: value for name, value in item.items() if name != "custom_id"}
+    if not (custom_id is None or (isinstance(custom_id, str) and custom_id)):
+        raise BatchError(
+            f"Row {number + 1}: custom_id must be a string that is not empty; got "
+            f"{custom_id!r:.80}."
+        )
+    params: Mapping[str, Any] = {}
+    try:
+        if defaults is None:
+            model_input = item
+            if isinstance(item, Mapping) and set(item) == {"input"}:
+                model_input = item["input"]
+            key = key_of(model_input)
+        else:
+            model_input, params = _read_call(item)
+            key = key_of({"messages": model_input, **defaults, **params})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BatchError(f"Row {number + 1}: {error}") from None
+    return Row(custom_id or key[:16], key, model_input, params, number)
 
 
 def key_of(value: object) -> str:
     """Return the hexadecimal SHA-256 of a value as JSON."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _plain_input(item: object) -> object:
-    """Return the input of a runnable that is no chat model: `input` of the row, or the row."""
-    if isinstance(item, Mapping) and set(item) == {"input"}:
-        return item["input"]
-    return item
 
 
 def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from langchain_core.runnables import Runnable
 
@@ -23,9 +23,7 @@ from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.batch.report import BatchEstimate, BatchReport
 from langchain_aimlernie.batch.rows import BatchError
 from langchain_aimlernie.spend import SpendTracker
-
-if TYPE_CHECKING:
-    from types import FrameType
+from langchain_aimlernie.spend.amounts import check_limit
 
 Rows = Iterable[Any] | AsyncIterable[Any]
 
@@ -79,7 +77,6 @@ class BatchRun:
         retry_failed: RetryFailed = "none",
         on_progress: Callable[[BatchReport], object] | None = None,
     ) -> None:
-        SpendTracker(limit_usd=limit_usd)  # raises for an invalid limit
         if max_in_flight < 1:
             raise ValueError(
                 f"max_in_flight must be an integer of at least 1; got {max_in_flight!r}."
@@ -94,7 +91,7 @@ class BatchRun:
         self.report = BatchReport()
         self._out = Path(out)
         self._caller = caller_of(runnable, schema)
-        self._limit_usd = limit_usd
+        self._limit_usd = check_limit(limit_usd, "limit_usd")
         self._pace = Pace(max_in_flight, rpm, tpm)  # what was learned serves the next run, too
         self._retry_failed = retry_failed
         self._on_progress = on_progress
@@ -178,7 +175,7 @@ class BatchRun:
         usd: Decimal | None = Decimal(0)
         with contextlib.closing(Index()) as seen:
             for number, item in enumerate(rows):
-                row = self._caller.reader.read(item, number)
+                row = self._caller.read(item, number)
                 seen.see(row)
                 tokens = self._caller.tokens(row)
                 price = self._caller.price(row, tokens)
@@ -228,11 +225,7 @@ def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
     if not is_ours:
         yield
         return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        interrupt()
-
-    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, lambda *_: interrupt())
     try:
         yield
     finally:

@@ -8,10 +8,9 @@ from decimal import Decimal
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.exceptions import ModelError
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.runnables import RunnableLambda
 from pydantic import Field
@@ -104,18 +103,12 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_call_counts_once_however_it_is_made(model, call):
-    with SpendTracker() as spend:
-        CALLS[call](model)
-        CALLS[call](model)
-    assert spend.total == times(2)
-    assert spend.by_model == {"baidu/ernie-4.5-21b-a3b": times(2)}
-
-
-@pytest.mark.parametrize("call", CALLS)
-def test_a_tracker_works_as_a_callback(model, call):
-    spend = SpendTracker()
-    CALLS[call](model, config={"callbacks": [spend]})
-    assert spend.total == ONE_CALL
+    given = SpendTracker()
+    with SpendTracker() as block:
+        for _ in range(2):
+            CALLS[call](model, config={"callbacks": [given]})
+    assert block.total == given.total == times(2)
+    assert block.by_model == {"baidu/ernie-4.5-21b-a3b": times(2)}
 
 
 def test_a_tracker_registered_twice_counts_once(model):
@@ -125,13 +118,6 @@ def test_a_tracker_registered_twice_counts_once(model):
 
 
 def test_nothing_is_counted_outside_the_block(model):
-    with SpendTracker() as spend:
-        pass
-    model.invoke("Hello")
-    assert spend.total == Spend()
-
-
-def test_the_block_ends_when_it_raises(model):
     spend = SpendTracker()
     with pytest.raises(KeyError), spend:
         raise KeyError
@@ -139,37 +125,24 @@ def test_the_block_ends_when_it_raises(model):
     assert spend.total == Spend()
 
 
-def test_a_tracker_can_be_entered_again(model):
-    spend = SpendTracker()
-    for _ in range(3):
-        with spend:
-            model.invoke("Hello")
-    assert spend.total == times(3)
-
-
-def test_nested_trackers_each_count_their_own_calls(model):
+def test_nested_and_reentered_blocks_count_the_calls_within_them(model):
     with SpendTracker() as outer:
         model.invoke("Hello")
-        with SpendTracker() as inner:
+        with SpendTracker() as middle:
+            with SpendTracker() as inner, outer:
+                model.invoke("Hello")
             model.invoke("Hello")
-        model.invoke("Hello")
-    assert (outer.total, inner.total) == (times(3), times(1))
-
-
-def test_leaving_a_reentered_block_keeps_the_tracker_active(model):
-    with SpendTracker() as spend:
-        with spend:
+        with inner:
             model.invoke("Hello")
         model.invoke("Hello")
     model.invoke("Hello")
-    assert spend.total == times(2)
+    assert [each.total.calls for each in (outer, middle, inner)] == [5, 2, 2]
 
 
 def test_a_call_in_a_plain_thread_counts_through_its_config(model):
     def work(_, config):
-        thread = threading.Thread(target=model.invoke, args=("Hello", config))
-        thread.start()
-        thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(model.invoke, "Hello", config).result()
 
     with SpendTracker() as spend:
         RunnableLambda(work).invoke(None)
@@ -266,29 +239,29 @@ def result(*messages):
     return LLMResult(generations=[[ChatGeneration(message=message) for message in messages]])
 
 
-def spend_of(metadata, usage=None):
+def spend_of(metadata):
     spend = SpendTracker()
-    message = AIMessage("", response_metadata=metadata, usage_metadata=usage)
-    spend.on_llm_end(result(message), run_id=uuid.uuid4())
+    spend.on_llm_end(result(AIMessage("", response_metadata=metadata)), run_id=uuid.uuid4())
     return spend.total
 
 
-def test_credits_and_dollars_are_made_from_each_other_where_one_is_missing():
-    assert spend_of({"credits_used": 120_000}).usd == Decimal("0.06")
-    assert spend_of({"usd_spent": 0.00124}).credits == 2480
-    assert spend_of({"usd_spent": "0.001240000"}).usd == Decimal("0.00124")
-    assert spend_of({"credits_used": 0}) == Spend(calls=1)
+@pytest.mark.parametrize(
+    ("metadata", "usd", "credit_count"),
+    [
+        ({"credits_used": 120_000}, "0.06", 120_000),
+        ({"usd_spent": 0.00124}, "0.00124", 2480),
+        ({"usd_spent": "0.001240000"}, "0.00124", 2480),
+        ({"credits_used": 0}, "0", 0),
+    ],
+)
+def test_credits_and_dollars_are_made_from_each_other(metadata, usd, credit_count):
+    expected = Spend(calls=1, credits=Decimal(credit_count), usd=Decimal(usd))
+    assert spend_of(metadata) == expected
 
 
 @pytest.mark.parametrize("price", [None, True, "free", -5, float("nan"), float("inf"), [1], {}])
 def test_an_invalid_price_counts_as_unpriced(price):
     assert spend_of({"credits_used": price, "usd_spent": price}) == Spend(calls=1, unpriced=1)
-
-
-def test_a_response_without_usage_counts_as_a_call():
-    assert spend_of({"credits_used": 1}) == Spend(
-        calls=1, credits=Decimal(1), usd=Decimal("0.0000005")
-    )
 
 
 def test_a_price_for_several_choices_counts_once():
@@ -334,26 +307,36 @@ def test_no_call_is_sent_once_the_budget_is_spent(model, call, limit):
 
 
 def test_a_spent_budget_raises_an_error_that_is_not_retryable():
-    spend = SpendTracker(limit_usd=0)
-    with pytest.raises(InsufficientCreditsError) as caught:
-        spend.on_chat_model_start({}, [[]], run_id=uuid.uuid4())
+    with pytest.raises(InsufficientCreditsError, match=r"limit_usd=0\b.+Raise the limit") as caught:
+        SpendTracker(limit_usd=0).on_chat_model_start({}, [[]], run_id=uuid.uuid4())
     assert isinstance(caught.value, ModelError)
     assert not caught.value.is_retryable
-    assert "limit_usd=0" in str(caught.value)
-    assert "Raise the limit" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["limit_usd", "limit_credits"])
 @pytest.mark.parametrize("limit", ["much", -1, float("nan"), True])
-def test_a_limit_must_be_an_amount(limit):
-    with pytest.raises(ValueError, match="limit_usd"):
-        SpendTracker(limit_usd=limit)
-    with pytest.raises(ValueError, match="limit_credits"):
-        SpendTracker(limit_credits=limit)
-    spend = SpendTracker(limit_usd=1)
-    for name in ("limit_usd", "limit_credits"):
-        with pytest.raises(ValueError, match=name):
-            setattr(spend, name, limit)
-    assert (spend.limit_usd, spend.limit_credits) == (1, None)
+def test_a_limit_must_be_an_amount(name, limit):
+    with pytest.raises(ValueError, match=name):
+        SpendTracker(**{name: limit})
+    spend = SpendTracker(**{name: 1})
+    with pytest.raises(ValueError, match=name):
+        setattr(spend, name, limit)
+    assert getattr(spend, name) == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"spent_usd": -1}, {"reserve": "most"}, {"unpriced": "free"}, {"prices": {"x": ("much", 1)}}],
+)
+def test_invalid_settings(settings):
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        SpendTracker(**settings)
+
+
+@pytest.mark.parametrize("data", [{}, [], {"total": {"usd": "much"}}, {"total": {"x": 1}}, None])
+def test_what_cannot_be_continued(data):
+    with pytest.raises(ValueError, match="to_dict"):
+        SpendTracker.from_dict(data)
 
 
 def test_a_limit_can_be_changed_on_a_tracker(model):
@@ -369,29 +352,30 @@ def test_a_limit_can_be_changed_on_a_tracker(model):
         model.invoke("hi", config)
 
 
-def test_other_handlers_are_not_disturbed(model):
-    seen = []
+@pytest.mark.parametrize(
+    ("spend", "line"),
+    [
+        (Spend(), "0 calls, 0 tokens in, 0 out, 0 credits, $0"),
+        (
+            ONE_CALL,
+            "1 call, 100 tokens in (40 cached), 20 out (5 reasoning), 300 credits, $0.00015",
+        ),
+        (
+            times(10_000)._replace(cached=1, retries=1, failed=2, unpriced=3),
+            (
+                "10,000 calls, 1,000,000 tokens in (400,000 cached), 200,000 out (50,000 "
+                "reasoning), 3,000,000 credits, $1.5, 1 from the cache, 1 retry, 2 failed, "
+                "3 without a price"
+            ),
+        ),
+    ],
+)
+def test_sums_print_as_one_line(spend, line):
+    assert str(spend) == line
 
-    class Listener(BaseCallbackHandler):
-        def on_llm_end(self, response, **kwargs):
-            seen.append(response)
 
-    with SpendTracker():
-        model.invoke([HumanMessage("Hello")], config={"callbacks": [Listener()]})
-    assert len(seen) == 1
-
-
-def test_a_tracker_prints_as_one_line(model):
-    spend = SpendTracker()
-    assert str(spend) == "0 calls, 0 tokens in, 0 out, 0 credits, $0"
-    with spend:
+def test_a_tracker_prints_its_sums(model):
+    with SpendTracker() as spend:
         model.invoke("Hello")
-    assert str(spend) == (
-        "1 call, 100 tokens in (40 cached), 20 out (5 reasoning), 300 credits, $0.00015"
-    )
-    line = str(times(10_000)._replace(cached=1, retries=1, failed=2, unpriced=3))
-    assert line == (
-        "10,000 calls, 1,000,000 tokens in (400,000 cached), 200,000 out (50,000 reasoning), "
-        "3,000,000 credits, $1.5, 1 from the cache, 1 retry, 2 failed, 3 without a price"
-    )
-    assert "\n" not in repr(spend)
+    assert str(spend) == str(ONE_CALL)
+    assert repr(spend) == f"<SpendTracker: {ONE_CALL}>"

@@ -1,0 +1,178 @@
+"""What calls cost: amounts of money and tokens, and how they are read from responses."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from langchain_core.messages import AIMessage
+from typing_extensions import override
+
+# "$1 USD = 2,000,000 credits" (docs.aimlapi.com, "How can I track my funds?"). Older responses
+# of the API carry only the credits.
+CREDITS_PER_USD = 2_000_000
+
+ZERO = Decimal(0)
+
+
+class Spend(NamedTuple):
+    """Usage and cost of some calls.
+
+    Money is `Decimal`: sums of many small amounts stay exact, and so does comparing them to a
+    limit.
+
+    Attributes:
+        calls: Calls that completed, or that the caller cancelled or abandoned.
+        cached: Responses from LangChain's cache, which cost nothing and are counted nowhere else.
+        retries: Retries after the first attempt of each call.
+        failed: Calls that ended in an error.
+        unpriced: Calls without a price in the response; `credits` and `usd` do not include them.
+        input_tokens: Tokens of the prompts.
+        cached_tokens: Those of `input_tokens` that the provider had in its cache.
+        output_tokens: Tokens of the completions, reasoning included.
+        reasoning_tokens: Those of `output_tokens` that are reasoning.
+        credits: Credits of the AI/ML API.
+        usd: The same in US dollars.
+        estimated_usd: The part of `usd` that is an estimate: of calls that the caller cancelled or
+            abandoned, and of responses that did not state their price.
+    """
+
+    calls: int = 0
+    cached: int = 0
+    retries: int = 0
+    failed: int = 0
+    unpriced: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    credits: Decimal = ZERO
+    usd: Decimal = ZERO
+    estimated_usd: Decimal = ZERO
+
+    @override
+    def __str__(self) -> str:
+        parts = [
+            _pluralize(self.calls, "call"),
+            f"{self.input_tokens:,} tokens in" + _suffix(self.cached_tokens, "cached"),
+            f"{self.output_tokens:,} out" + _suffix(self.reasoning_tokens, "reasoning"),
+            f"{self.credits.normalize():,f} credits",
+            f"${self.usd.normalize():,f}",
+        ]
+        rare = {
+            f"{self.cached:,} from the cache": self.cached,
+            _pluralize(self.retries, "retry", "retries"): self.retries,
+            f"{self.failed:,} failed": self.failed,
+            f"{self.unpriced:,} without a price": self.unpriced,
+            f"${self.estimated_usd.normalize():,f} estimated": self.estimated_usd,
+        }
+        return ", ".join((*parts, *(text for text, number in rare.items() if number)))
+
+
+def add(one: Spend, other: Spend) -> Spend:
+    """Return the sum."""
+    return Spend._make(map(operator.add, one, other))
+
+
+def subtract(one: Spend, other: Spend) -> Spend:
+    """Return the difference."""
+    return Spend._make(map(operator.sub, one, other))
+
+
+def priced(spend: Spend, usd: Decimal) -> Spend:
+    """Return `spend` at a price in US dollars, in credits too."""
+    return spend._replace(usd=usd, credits=usd * CREDITS_PER_USD, unpriced=0)
+
+
+def to_json(spend: Spend) -> dict[str, int | str]:
+    """Return `spend` as JSON values."""
+    return {
+        name: str(value) if isinstance(value, Decimal) else value
+        for name, value in spend._asdict().items()
+    }
+
+
+def from_json(data: Mapping[str, Any]) -> Spend:
+    """Return what `to_json` was given; an error of any kind means that `data` is not from it."""
+    zero = Spend()._asdict()
+    return Spend(**{name: type(zero[name])(value) for name, value in data.items()})
+
+
+def spend_of(message: AIMessage) -> Spend:
+    """Return what a response counts as."""
+    usage: Mapping[str, Any] = message.usage_metadata or {}
+    if usage.get("total_cost") == 0:  # langchain-core's mark of a response from its cache
+        return Spend(cached=1)
+    usd = price_of(message.response_metadata)
+    credit_count = parse_amount(message.response_metadata.get("credits_used"))
+    if credit_count is None:
+        credit_count = (usd or ZERO) * CREDITS_PER_USD
+    return Spend(
+        calls=1,
+        unpriced=int(usd is None),
+        input_tokens=usage.get("input_tokens") or 0,
+        cached_tokens=(usage.get("input_token_details") or {}).get("cache_read") or 0,
+        output_tokens=usage.get("output_tokens") or 0,
+        reasoning_tokens=(usage.get("output_token_details") or {}).get("reasoning") or 0,
+        credits=credit_count,
+        usd=usd or ZERO,
+    )
+
+
+def price_of(response_metadata: Mapping[str, Any]) -> Decimal | None:
+    """Return the price of a response in US dollars; `None` if it does not state one."""
+    usd = parse_amount(response_metadata.get("usd_spent"))
+    credit_count = parse_amount(response_metadata.get("credits_used"))
+    return credit_count / CREDITS_PER_USD if usd is None and credit_count is not None else usd
+
+
+def parse_amount(value: object) -> Decimal | None:
+    """Return an amount from JSON as a `Decimal`; `None` unless it is a number of at least 0."""
+    try:
+        amount = Decimal(str(value))
+    except ArithmeticError:
+        return None
+    return amount if amount.is_finite() and amount >= 0 else None
+
+
+def check_amount(value: Decimal | float | str, name: str) -> Decimal:
+    """Return a setting as a `Decimal`.
+
+    Raises:
+        ValueError: It is no number of at least 0.
+    """
+    amount = parse_amount(value)
+    if amount is None:
+        raise ValueError(f"{name}={value!r}: must be a number of at least 0.")
+    return amount
+
+
+def check_limit(value: Decimal | float | str | None, name: str) -> Decimal | None:
+    """Return a limit as a `Decimal`; `None` is no limit.
+
+    Raises:
+        ValueError: It is no number of at least 0.
+    """
+    return None if value is None else check_amount(value, name)
+
+
+def check_choice(value: object, choices: tuple[object, ...], name: str) -> Any:
+    """Return `value`.
+
+    Raises:
+        ValueError: It is none of `choices`.
+    """
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(f"{name}={value!r}: must be {', '.join(others)} or {last}.")
+    return value
+
+
+def _pluralize(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def _suffix(number: int, what: str) -> str:
+    return f" ({number:,} {what})" if number else ""

@@ -1,0 +1,532 @@
+"""The callback handler that counts calls and reserves what they are expected to cost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import aclosing, closing
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from decimal import Decimal
+from types import TracebackType
+from typing import Any, Literal, Self
+from uuid import UUID
+
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
+from langchain_core.tracers.context import register_configure_hook
+from typing_extensions import override
+
+from langchain_aimlernie._metering import Meter, add_meter
+from langchain_aimlernie._tokens import count_message_tokens, count_tokens
+from langchain_aimlernie.chat_models import ChatAimlErnie
+from langchain_aimlernie.errors import (
+    APITimeoutError,
+    BudgetExceededError,
+    StreamInterruptedError,
+)
+from langchain_aimlernie.profiles import PROVIDER, find_model
+from langchain_aimlernie.spend.amounts import (
+    CREDITS_PER_USD,
+    ZERO,
+    Spend,
+    check_amount,
+    check_choice,
+    check_limit,
+    from_json,
+    priced,
+    spend_of,
+    to_json,
+)
+from langchain_aimlernie.spend.log import alog_since, log_since
+from langchain_aimlernie.spend.prices import Prices, max_output
+from langchain_aimlernie.spend.totals import UNKNOWN, Call, Totals, call_of
+
+
+def _owner() -> tuple[int, int]:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no running event loop
+        task = None
+    return threading.get_ident(), id(task)
+
+
+@dataclass(slots=True)
+class _Run:
+    """A call under way.
+
+    Attributes:
+        is_own: Whether it is a call of `ChatAimlErnie`, which reserves before it sends.
+        is_sent: Whether the request may have been sent.
+        reserved: US dollars that are reserved for it.
+        received: The output so far.
+        owner: The thread and task that made it. A call does not wait for another of its own
+            task, such as a stream in whose loop it is made.
+    """
+
+    call: Call = field(default_factory=Call)
+    messages: Sequence[BaseMessage] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    is_own: bool = False
+    is_sent: bool = True
+    reserved: Decimal = ZERO
+    received: list[str] = field(default_factory=list)
+    owner: tuple[int, int] = field(default_factory=_owner)
+
+    def estimated_usage(self) -> tuple[int, int]:
+        """Return about how many tokens the prompt and the output so far have."""
+        tools = self.params.get("tools")
+        prompt = count_message_tokens(self.messages, tools if isinstance(tools, list) else None)
+        return prompt, count_tokens("".join(self.received))
+
+
+# When a run starts, LangChain reads a tracker from each of these. Nested trackers need one each;
+# others share one, since a context variable has a value per thread and task.
+_context_vars: list[ContextVar[SpendTracker | None]] = []
+_context_vars_lock = threading.Lock()
+
+
+class SpendTracker(Meter):
+    """Adds up tokens, credits and US dollars of the calls of chat models, within a budget.
+
+    It sees the calls of models that have it among their `callbacks`
+    (`ChatAimlErnie(callbacks=[spend])`) or are called with `config={"callbacks": [spend]}`, in any
+    thread, task or generator, and the calls made inside `with SpendTracker() as spend:` in the same
+    context. A plain thread, or a generator that is resumed in another context, does not see the
+    `with`. Streamed and whole responses count alike, once. One tracker may serve many threads and
+    tasks.
+
+    A call that the caller cancels or abandons is counted with an estimate: its prompt and the
+    output received so far, at the mean price of a token in this tracker's calls to the model, else
+    at the price in the last `list_models()`, else in `prices`. If none is known, it is `unpriced`
+    until the first price comes.
+
+    Args:
+        limit_usd: Budget in US dollars. A call that could exceed it raises `BudgetExceededError`
+            instead of being sent.
+        limit_credits: The same in credits.
+        spent_usd: US dollars spent before, which count towards the budget.
+        reserve: What each call reserves of the budget while it is under way: `"expected"`, the
+            mean price of a call so far (until the first price is known, further calls of
+            `ChatAimlErnie` wait for the first response, at most a minute); `"worst"`, the price of
+            the estimated prompt and of `max_tokens`, or of all that the context leaves; `None`,
+            nothing: calls are sent until the budget is spent. While nothing is spent or reserved, a
+            call is always sent.
+        prices: US dollars for a million tokens of input and of output, by model id.
+        price: Price of a response that does not state it, as those of other models: called with
+            the model's name and the `usage_metadata`, it returns US dollars, or `None`.
+        unpriced: A response without any price counts like an estimated call (`"reserve"`), or
+            costs nothing (`"ignore"`).
+
+    Raises:
+        ValueError: An amount is no number of at least 0 (also when a limit is assigned later), or
+            `reserve` or `unpriced` is none of its values.
+    """
+
+    raise_error = True  # else core would log an exceeded budget and make the call
+    run_inline = True  # on the event loop, before the request is sent; nothing here waits
+
+    def __init__(  # noqa: PLR0913  all of them optional, by name
+        self,
+        *,
+        limit_usd: Decimal | float | str | None = None,
+        limit_credits: Decimal | float | str | None = None,
+        spent_usd: Decimal | float | str = 0,
+        reserve: Literal["expected", "worst"] | None = "expected",
+        prices: Mapping[str, tuple[Decimal | float | str, Decimal | float | str]] | None = None,
+        price: Callable[[str, Mapping[str, Any]], Decimal | float | None] | None = None,
+        unpriced: Literal["reserve", "ignore"] = "reserve",
+    ) -> None:
+        super().__init__()
+        self._limit_usd = check_limit(limit_usd, "limit_usd")
+        self._limit_credits = check_limit(limit_credits, "limit_credits")
+        self._reserve = check_choice(reserve, ("expected", "worst", None), "reserve")
+        self._unpriced = check_choice(unpriced, ("reserve", "ignore"), "unpriced")
+        self._price = price
+        self._prices = Prices(prices, are_given_first=reserve == "worst")
+        self._totals = Totals(self._prices, check_amount(spent_usd, "spent_usd"))
+        self._lock = threading.RLock()
+        self._runs: dict[UUID, _Run] = {}
+        self._reserved = ZERO
+        self._waiters: list[Future[None]] = []
+
+    @property
+    def limit_usd(self) -> Decimal | None:
+        """Budget in US dollars; `None` is no limit. May be set."""
+        return self._limit_usd
+
+    @limit_usd.setter
+    def limit_usd(self, limit: Decimal | float | str | None) -> None:
+        self._limit_usd = check_limit(limit, "limit_usd")
+
+    @property
+    def limit_credits(self) -> Decimal | None:
+        """Budget in credits; `None` is no limit. May be set."""
+        return self._limit_credits
+
+    @limit_credits.setter
+    def limit_credits(self, limit: Decimal | float | str | None) -> None:
+        self._limit_credits = check_limit(limit, "limit_credits")
+
+    @property
+    def total(self) -> Spend:
+        """The sum over all calls so far."""
+        return self._totals.total
+
+    @property
+    def by_model(self) -> dict[str, Spend]:
+        """The sums over the calls to each model, by the model's id."""
+        with self._lock:
+            return dict(self._totals.by_model)
+
+    @property
+    def by_tag(self) -> dict[str, Spend]:
+        """The sums over the calls with each tag of LangChain's (`config={"tags": [...]}`)."""
+        with self._lock:
+            return dict(self._totals.by_tag)
+
+    @property
+    def usd(self) -> Decimal:
+        """US dollars spent so far."""
+        return self._totals.total.usd
+
+    @property
+    def credits(self) -> Decimal:
+        """Credits spent so far."""
+        return self._totals.total.credits
+
+    @property
+    def remaining_usd(self) -> Decimal | None:
+        """US dollars that are left of the budget, at least 0; `None` without `limit_usd`.
+
+        What calls under way have reserved is not left.
+        """
+        with self._lock:
+            if self._limit_usd is None:
+                return None
+            return max(ZERO, self._limit_usd - self._totals.total.usd - self._reserved)
+
+    def reconcile(self, llm: ChatAimlErnie) -> int:
+        """Replace estimates with the amounts in the provider's log (`GET /v2/logs`).
+
+        A call is found by the id of its response, else by its `X-Client-Request-Id`, unless
+        `client_request_id` is one text for all calls. The log may lack the latest calls for a
+        while; their estimates stay, for the next time. Of the estimates, the last 10,000 can be
+        replaced.
+
+        Args:
+            llm: A model with the key, the base URL and the client to use.
+
+        Returns:
+            How many estimates were replaced.
+
+        Raises:
+            AimlErnieError: A request failed.
+        """
+        if not (calls := self._calls_in_log()):
+            return 0
+        with closing(log_since(llm, min(call.started for call in calls.values()))) as entries:
+            found = [entry for entry in entries if call_of(entry, calls)]
+        with self._lock:
+            return self._totals.replace(calls, found)
+
+    async def areconcile(self, llm: ChatAimlErnie) -> int:
+        """Replace estimates with the amounts in the provider's log; see `reconcile`."""
+        if not (calls := self._calls_in_log()):
+            return 0
+        start = min(call.started for call in calls.values())
+        async with aclosing(alog_since(llm, start)) as entries:
+            found = [entry async for entry in entries if call_of(entry, calls)]
+        with self._lock:
+            return self._totals.replace(calls, found)
+
+    def _calls_in_log(self) -> dict[str, Call]:
+        with self._lock:
+            return self._totals.by_id()
+
+    def reset(self) -> None:
+        """Set the sums to zero; limits and calls in progress stay."""
+        with self._lock:
+            self._prices.exact.clear()
+            self._totals = Totals(self._prices)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the sums as JSON values, for `from_dict`; limits and prices are not among them."""
+        with self._lock:
+            tables = {
+                name: {key: to_json(spend) for key, spend in sums.items()}
+                for name, sums in self._tables().items()
+            }
+            return {"total": to_json(self.total), **tables}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], **settings: Any) -> Self:
+        """Return a tracker that continues the sums of `to_dict`.
+
+        Args:
+            data: What `to_dict` returned.
+            settings: The constructor's arguments, such as `limit_usd`.
+
+        Raises:
+            ValueError: `data` is none of `to_dict`'s, or a setting is invalid.
+        """
+        tracker = cls(**settings)
+        try:
+            tracker._totals.total = from_json(data["total"])
+            for name, sums in tracker._tables().items():
+                sums.update({key: from_json(each) for key, each in data[name].items()})
+        except (AttributeError, KeyError, TypeError, ArithmeticError) as error:
+            raise ValueError(f"This is no result of SpendTracker.to_dict(): {error!r}.") from None
+        return tracker
+
+    def _tables(self) -> dict[str, dict[str, Spend]]:
+        return {
+            "by_model": self._totals.by_model,
+            "by_tag": self._totals.by_tag,
+            "priced": self._prices.exact,
+        }
+
+    @override
+    def __str__(self) -> str:
+        return str(self._totals.total)
+
+    @override
+    def __repr__(self) -> str:
+        return f"<SpendTracker: {self._totals.total}>"
+
+    def __enter__(self) -> Self:
+        with _context_vars_lock:
+            variable = next((each for each in _context_vars if each.get() is None), None)
+            if variable is None:
+                variable = ContextVar(f"aimlernie_spend_{len(_context_vars)}", default=None)
+                register_configure_hook(variable, inheritable=True)
+                _context_vars.append(variable)
+        variable.set(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for variable in reversed(_context_vars):
+            if variable.get() is self:
+                variable.set(None)
+                return
+
+    @override
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[BaseMessage]],
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        tags: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Register the call; `ChatAimlErnie` asks `reserve` later, after the cache lookup.
+
+        Raises:
+            BudgetExceededError: The budget does not allow a call of another model.
+        """
+        facts = metadata or {}
+        model = facts.get("ls_model_name")
+        is_own = facts.get("ls_provider") == PROVIDER
+        run = _Run(
+            Call(find_model(model).id if isinstance(model, str) else "", tuple(tags or ())),
+            messages[0] if messages else (),
+            kwargs.get("invocation_params") or {},
+            is_own,
+            is_sent=not is_own,
+        )
+        with self._lock:
+            if is_own:
+                add_meter(run_id, self)
+            else:
+                self._hold(run, self._cost_of(run) or ZERO)
+            self._runs[run_id] = run
+
+    @override
+    def on_llm_new_token(
+        self,
+        token: str | list[str | dict[str, Any]],
+        *,
+        chunk: GenerationChunk | ChatGenerationChunk | None = None,
+        run_id: UUID,
+        **kwargs: Any,
+    ) -> None:
+        """Record the output, for the estimate of a call that is cancelled or abandoned."""
+        run = self._runs.get(run_id)
+        if run is not None:
+            run.received.append(token if isinstance(token, str) else str(token))
+            message = getattr(chunk, "message", None)
+            if isinstance(message, AIMessageChunk):
+                run.received.append(message.additional_kwargs.get("reasoning_content") or "")
+                run.received += [call["args"] or "" for call in message.tool_call_chunks]
+
+    @override
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        """Add the cost of a response."""
+        message = _first_message(response)
+        with self._lock:
+            run = self._end(run_id)
+            if message is not None:
+                self._count(run, message, spend_of(message))
+
+    @override
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
+        """Count the failure, or the call that the caller cancelled or abandoned, with its cost."""
+        message = _first_message(kwargs.get("response"))
+        with self._lock:
+            if run_id not in self._runs:
+                return  # not the call of a chat model
+            run = self._end(run_id)
+            if isinstance(error, BudgetExceededError):
+                return
+            is_failure = isinstance(error, Exception)
+            spend = Spend() if message is None else spend_of(message)
+            counted = spend._replace(calls=int(not is_failure), failed=int(is_failure))
+            if not run.is_sent or (is_failure and not spend.credits and not _is_billed(error, run)):
+                self._totals.book(run.call, counted._replace(unpriced=0))
+            else:
+                counted = counted._replace(unpriced=int(not spend.credits))
+                self._count(run, message, counted, error)
+
+    @override
+    def on_retry(self, retry_state: object, *, run_id: UUID, **kwargs: Any) -> None:
+        """Count the retry."""
+        with self._lock:
+            run = self._runs.get(run_id) or _Run()
+            self._totals.book(run.call, Spend(retries=1))
+
+    @override
+    def reserve(
+        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
+    ) -> Future[None] | None:
+        """Reserve what a call of `ChatAimlErnie` is expected to cost; see `Meter.reserve`."""
+        with self._lock:
+            run = self._runs.get(run_id)
+            if run is None or run.is_sent:
+                return None
+            run.call.request_id = request_id
+            cost = self._cost_of(run)
+            self._hold(run, cost or ZERO)
+            if cost is None and may_wait and self._is_first_price_coming(run):
+                waiter: Future[None] = Future()
+                self._waiters.append(waiter)
+                return waiter
+            run.is_sent = True
+            return None
+
+    def _is_first_price_coming(self, run: _Run) -> bool:
+        return any(
+            other.is_own and other.is_sent and other.owner != run.owner
+            for other in self._runs.values()
+        )
+
+    def _cost_of(self, run: _Run) -> Decimal | None:
+        """Return what `run` shall reserve; `None` if that is not known yet."""
+        if self._reserve is None or (self._limit_usd is None and self._limit_credits is None):
+            return ZERO
+        model = run.call.model
+        if self._reserve == "worst" and (rates := self._prices.of_token(model)) is not None:
+            prompt, _ = run.estimated_usage()
+            return prompt * rates[0] + max_output(model, run.params, prompt) * rates[1]
+        expected = self._prices.of_call(model)
+        if expected is None and self._totals.by_model.get(model, Spend()).unpriced:
+            return ZERO  # the server states no prices: there is nothing to wait for
+        return expected
+
+    def _hold(self, run: _Run, cost: Decimal) -> None:
+        """Reserve `cost` for `run`.
+
+        Raises:
+            BudgetExceededError: That would exceed a limit.
+        """
+        total = self._totals.total
+        for name, limit, spent, unit in (
+            ("limit_usd", self._limit_usd, total.usd, 1),
+            ("limit_credits", self._limit_credits, total.credits, CREDITS_PER_USD),
+        ):
+            reserved, more = self._reserved * unit, cost * unit
+            used = spent + reserved
+            if limit is not None and (used >= limit or (used and used + more > limit)):
+                raise BudgetExceededError(_excess(name, limit, spent, reserved, more))
+        run.reserved = cost
+        self._reserved += cost
+
+    def _end(self, run_id: UUID) -> _Run:
+        """Remove the run, release its reservation, and wake the calls that wait for a price."""
+        run = self._runs.pop(run_id, None) or _Run()
+        self._reserved -= run.reserved
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.set_running_or_notify_cancel():
+                waiter.set_result(None)
+        return run
+
+    def _count(
+        self,
+        run: _Run,
+        message: AIMessage | None,
+        spend: Spend,
+        error: BaseException | None = None,
+    ) -> None:
+        """Book a complete or partial response with its price or an estimate."""
+        metadata = {} if message is None else message.response_metadata
+        usage = None if message is None else message.usage_metadata
+        call = run.call
+        call.model = call.model or find_model(str(metadata.get("model_name", ""))).id or UNKNOWN
+        if spend.unpriced and usage is not None and self._price is not None:
+            usd = self._price(call.model, usage)
+            if usd is not None:
+                spend = priced(spend, check_amount(usd, "price"))
+        if not spend.unpriced:
+            self._totals.book(call, spend)
+            if spend.calls:
+                self._prices.add(call.model, spend)
+        else:
+            if usage is None and run.messages:
+                if message is not None and not any(run.received):
+                    run.received.append(message.text)
+                prompt, output = run.estimated_usage()
+                spend = spend._replace(input_tokens=prompt, output_tokens=output)
+            call.inference_id = metadata.get("inference_id") or getattr(error, "inference_id", None)
+            self._totals.book_unpriced(call, spend, is_estimated=self._unpriced == "reserve")
+        self._totals.estimate_pending()
+
+
+def _is_billed(error: BaseException, run: _Run) -> bool:
+    """Return whether a failed call has probably been processed and billed."""
+    if any(run.received) or isinstance(error, StreamInterruptedError):
+        return True
+    return isinstance(error, APITimeoutError) and error.phase in _SENT
+
+
+_SENT = ("response_headers", "response_body")
+"""Phases of an error in which the whole request had been sent."""
+
+
+def _excess(name: str, limit: Decimal, spent: Decimal, reserved: Decimal, more: Decimal) -> str:
+    if spent >= limit:
+        why = f"The budget is spent: {spent.normalize():f} of {name}={limit:f}"
+    else:
+        why = (
+            f"The call could exceed {name}={limit:f}: {spent.normalize():f} is spent, "
+            f"{reserved.normalize():f} is reserved by calls under way, and it is expected to cost "
+            f"{more.normalize():f}"
+        )
+    return f"{why}. This call was not sent. Raise the limit, or start with a new SpendTracker."
+
+
+def _first_message(response: object) -> AIMessage | None:
+    """Return the first message of a call; it carries the price of all choices."""
+    generations = getattr(response, "generations", None)
+    if not generations or not generations[0]:
+        return None
+    message = getattr(generations[0][0], "message", None)
+    return message if isinstance(message, AIMessage) else None
