@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pydantic_core import from_json
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _DECODER = json.JSONDecoder(strict=False)  # line breaks within strings are common in completions
 _STRICT_DECODER = json.JSONDecoder()
@@ -45,8 +42,8 @@ _NEXT_MARK = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 _SPACE = re.compile(r"\s*")
 
 
-def extract_json(text: str) -> Iterator[object]:
-    """Yield the JSON values in a text, the likeliest first.
+def extract_json(text: str) -> list[object]:
+    """Return the JSON values in a text, the likeliest first.
 
     The order is: the whole text; if it is not JSON, the values with which its code fences begin,
     from the last to the first; then the objects and lists at the top level of the text, from the
@@ -58,11 +55,10 @@ def extract_json(text: str) -> Iterator[object]:
     """
     text = _THOUGHTS.sub("", text, count=1).strip()
     try:
-        yield _DECODER.decode(text)
+        return [_DECODER.decode(text)]
     except (ValueError, RecursionError):
         scanner = _Scanner(text)
-        yield from reversed(scanner.fenced)
-        yield from reversed(scanner.bare)
+        return [*reversed(scanner.fenced), *reversed(scanner.bare)]
 
 
 class _Scanner:

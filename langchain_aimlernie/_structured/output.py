@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, merge_content
-from langchain_core.output_parsers import BaseTransformOutputParser
-from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from langchain_aimlernie._structured.parser import OutputParser, StreamingOutputParser
+from langchain_aimlernie._structured.parser import StructuredOutputParser
 from langchain_aimlernie._structured.repair import (
     Server,
     StructuredOutputWithRetry,
@@ -26,7 +24,6 @@ from langchain_aimlernie._structured.schema import (
     OutputSchema,
     encode_output_format,
     encode_output_tool,
-    load_jsonschema,
     parse_schema,
 )
 from langchain_aimlernie._validation import is_default_host
@@ -86,8 +83,12 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
         traced = {"kwargs": {"method": method, "strict": strict}, "schema": target.tracing_schema}
         settings = {"ls_structured_output_format": traced, **kwargs}
         asking = _bind(model, method, target, tools, settings)
-        reader = OutputParser(target, by_call=method == "function_calling", with_tools=bool(tools))
-        return asking | StructuredOutputParser(reader=reader, include_raw=include_raw)
+        return asking | StructuredOutputParser(
+            target=target,
+            by_call=method == "function_calling",
+            with_tools=bool(tools),
+            include_raw=include_raw,
+        )
 
     methods = [first, *(name for name in others if _suits(name, target, strict))]
     chains = {name: chain_of(name) for name in methods}
@@ -234,64 +235,3 @@ class PromptedModel(RunnableSerializable[LanguageModelInput, AIMessage]):
     ) -> AsyncIterator[AIMessage]:
         async for message in self.model.astream(self._with_instruction(input), config, **kwargs):
             yield message
-
-
-# How to read
-
-
-class StructuredOutputParser(BaseTransformOutputParser[Any]):
-    """The parser behind the model in a structured output: message to object."""
-
-    reader: InstanceOf[OutputParser]
-    include_raw: bool = False
-
-    @property
-    @override
-    def OutputType(self) -> Any:
-        """The class of the objects."""
-        return dict if self.include_raw else self.reader.schema.output
-
-    @override
-    def parse(self, text: str) -> Any:
-        """Parse text as a completion."""
-        return self.parse_result([ChatGeneration(message=AIMessage(text))])
-
-    @override
-    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Parse the first completion.
-
-        Raises:
-            StructuredOutputError: It holds no object that fits (not with `include_raw`).
-        """
-        first = result[0]
-        message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)
-        target = message if isinstance(message, AIMessage) else AIMessage(message.content)
-        if self.include_raw:
-            return {"raw": target, **self.reader.parse_result(target)._asdict()}
-        return self.reader.read(target)
-
-    @override
-    async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Parse the first completion, which needs no thread."""
-        await load_jsonschema()
-        return self.parse_result(result, partial=partial)
-
-    @override
-    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
-        decoder = StreamingOutputParser(self.reader, include_raw=self.include_raw)
-        for message in input:
-            yield from decoder.feed(message)
-        yield from decoder.close()
-
-    @override
-    async def _atransform(
-        self,
-        input: AsyncIterator[str | BaseMessage],
-    ) -> AsyncIterator[Any]:
-        decoder = StreamingOutputParser(self.reader, include_raw=self.include_raw)
-        async for message in input:
-            await load_jsonschema()  # while the server goes on
-            for news in decoder.feed(message):
-                yield news
-        for news in decoder.close():
-            yield news
