@@ -30,7 +30,7 @@ from typing_extensions import override
 
 from langchain_aimlernie._params import read_options
 from langchain_aimlernie._secrets import mask
-from langchain_aimlernie._structured.repair import StructuredOutputWithRetry
+from langchain_aimlernie._structured.output import StructuredOutputWithRetry
 
 _Model = Runnable[LanguageModelInput, AIMessage]
 

@@ -165,7 +165,6 @@ _ANY_MARK = re.compile(_MARK, re.MULTILINE)
 # A fence whose first line, or the space before its content, is still arriving.
 _INFO_ARRIVING = re.compile(r"[^`\[{\n]*(?:\n\s*)?\Z")
 _LONGEST_PART_OF_MARK = 8
-_BEYOND = re.compile(r"[\]}]\s*[^\s,\]}]")  # what follows a value, and not within another one
 _OF_NUMBERS = "0123456789+-.eE_"
 
 
@@ -181,19 +180,15 @@ class PartialJsonDecoder:
         self._start: int | None = None
         self._after = 0
         self._in_fence = False
-        self._ending = ""  # a closing bracket and the space after it, if nothing else has come
 
     def feed(self, text: str) -> object | None:
         """Return the value so far after the next part of the text, unfinished strings included.
 
-        A number at the end is left out, because more digits may follow. `None` if nothing is
+        A number at the end is left out, because more digits may follow. `None` if nothing new is
         known, or what has come cannot be read.
         """
         self._text += text
-        ending = self._ending + text
-        may_be_whole = _BEYOND.search(ending) is not None
-        last = len(ending.rstrip()) - 1
-        self._ending = ending[last:] if ending[last : last + 1] in ("}", "]") else ""
+        may_be_whole = "}" in text or "]" in text
         known = None
         while self._start is not None or self._find_start():
             value = self._read(may_be_whole=may_be_whole)

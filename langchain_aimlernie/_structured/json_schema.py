@@ -88,7 +88,7 @@ def strict_schema(schema: Schema) -> dict[str, Any]:
     result = map_subschemas(
         schema, strict_schema, without=without | (_IN_PLACE if places > 1 else set())
     )
-    if places == 0 and "object" in _types(result):
+    if places == 0 and "object" in result.get("type", ()):  # a name, or a list of names
         result.setdefault("additionalProperties", False)
     elif places == 1 and isinstance(result.get("properties"), Mapping):
         result["required"] = list(result["properties"])
@@ -107,11 +107,6 @@ def _places_of_properties(schema: Schema) -> int:
 
 def _has_properties(schema: object) -> bool:
     return isinstance(schema, Mapping) and _places_of_properties(schema) > 0
-
-
-def _types(schema: Schema) -> tuple[object, ...]:
-    types = schema.get("type", ())
-    return (types,) if isinstance(types, str) else tuple(types)
 
 
 # References
@@ -176,24 +171,21 @@ def _check_references(schema: Schema, root: Schema, checked: set[str]) -> dict[s
     if "$ref" in schema:
         _follow(schema, root, (), checked)
     result = map_subschemas(schema, lambda part: _check_references(part, root, checked))
-    if isinstance(discriminator := result.get("discriminator"), Mapping):
-        mapping = discriminator.get("mapping")
-        references = mapping.values() if isinstance(mapping, Mapping) else ()
-        if not all(_leads(reference, root) for reference in references):
-            result["discriminator"] = _without_mapping(discriminator)
+    discriminator = result.get("discriminator")
+    mapping = discriminator.get("mapping") if isinstance(discriminator, Mapping) else None
+    try:
+        for reference in mapping.values() if isinstance(mapping, Mapping) else ():
+            resolve(reference, root)
+    except ValueError:
+        return _without_mapping(result)
     return result
 
 
-def _without_mapping(discriminator: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in discriminator.items() if key != "mapping"}
-
-
-def _leads(reference: object, root: Schema) -> bool:
-    try:
-        resolve(reference, root)
-    except ValueError:
-        return False
-    return True
+def _without_mapping(schema: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(discriminator := schema.get("discriminator"), Mapping):
+        return schema
+    rest = {key: value for key, value in discriminator.items() if key != "mapping"}
+    return {**schema, "discriminator": rest}
 
 
 def _follow(schema: Schema, root: Schema, followed: tuple[object, ...], checked: set[str]) -> None:
@@ -222,20 +214,17 @@ def dereference(schema: Schema) -> dict[str, Any]:
         ValueError: See `check_references`.
     """
     try:
-        return _dereference(schema, schema, ())
+        result = _dereference(schema, schema, ())
     except (_RecursiveSchemaError, RecursionError):
         result = check_references(schema)
-    if "$ref" in result:
-        result = _with_target(result, resolve(result["$ref"], result))
-    return _without_inner_titles(result)
+        if "$ref" in result:
+            result = _with_target(result, resolve(result["$ref"], result))
+    return map_subschemas(result, _without_titles)
 
 
-def _without_inner_titles(schema: Schema) -> dict[str, Any]:
-    return map_subschemas(schema, lambda part: _untitled(_without_inner_titles(part)))
-
-
-def _untitled(schema: Schema) -> dict[str, Any]:
-    return {key: value for key, value in schema.items() if key != "title"}
+def _without_titles(schema: Schema) -> dict[str, Any]:
+    untitled = {key: value for key, value in schema.items() if key != "title"}
+    return map_subschemas(untitled, _without_titles)
 
 
 def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[str, Any]:
@@ -246,9 +235,7 @@ def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> di
         within = (*within, reference)
         schema = _with_target(schema, resolve(reference, root))
     result = {key: value for key, value in schema.items() if key not in _DEFINITIONS}
-    if isinstance(discriminator := result.get("discriminator"), Mapping):
-        result["discriminator"] = _without_mapping(discriminator)
-    return map_subschemas(result, lambda part: _untitled(_dereference(part, root, within)))
+    return map_subschemas(_without_mapping(result), lambda part: _dereference(part, root, within))
 
 
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, 
 from langchain_aimlernie._structured.schema import OutputSchema, load_jsonschema
 from langchain_aimlernie.errors import RefusalError, StructuredOutputError
 
-
 _EXCERPT = 200
 _MAX_ERRORS = 5
 

@@ -71,6 +71,11 @@ class OutputSchema:
     strict: bool | None = None
 
     @property
+    def is_object(self) -> bool:
+        """Whether the output can be the arguments of a function."""
+        return bool(self.definition.get("type", "object") == "object")
+
+    @property
     def wire_definition(self) -> dict[str, Any]:
         """The JSON Schema for the API: closed, and with every property required, if strict."""
         return strict_schema(self.definition) if self.strict else dict(self.definition)
@@ -209,7 +214,7 @@ def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
     Raises:
         ValueError: The schema describes no object, so it cannot be a function's arguments.
     """
-    if schema.definition.get("type", "object") != "object":
+    if not schema.is_object:
         raise ValueError(
             f"{schema.name} is of type {schema.definition['type']!r}, and only an object can be "
             "the arguments of a function: use method='json_schema', or a schema with fields."
@@ -285,20 +290,18 @@ def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
     for wrapper in _WRAPPERS:
         if isinstance(given.get(wrapper), Mapping):
             given = given[wrapper]
-    bodies = () if "properties" in given else (given.get(key) for key in _BODIES)
-    body = next((each for each in bodies if isinstance(each, Mapping)), None)
-    if body is None and "name" in given and not _KEYWORDS & given.keys():
+    is_schema = not given.keys().isdisjoint(_KEYWORDS)
+    keys = () if "properties" in given else _BODIES
+    body = next((given[key] for key in keys if isinstance(given.get(key), Mapping)), None)
+    if body is None and "name" in given and not is_schema:
         body = _EMPTY_OBJECT
     if body is not None:
         body = check_references(body)
         target = _of_schema(body, given.get("name") or body.get("title"))
-        return replace(
-            target,
-            description=given.get("description") or target.description,
-            definition=body,
-            strict=given.get("strict"),
-        )
-    if not _KEYWORDS & given.keys() or given.get("type") in ("text", "json_object", *_WRAPPERS):
+        description = given.get("description") or target.description
+        strict = given.get("strict")
+        return replace(target, description=description, definition=body, strict=strict)
+    if not is_schema or given.get("type") in ("text", "json_object", *_WRAPPERS):
         raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")
     return _of_schema(check_references(given), given.get("title") or given.get("name"))
 
@@ -349,24 +352,24 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
     Raises:
         ValueError: A class has no JSON Schema, or a tool's schema has a `$ref` that leads nowhere.
     """
+    name: Any = getattr(tool, "__name__", None)
+    description: Any
     if isinstance(tool, BaseTool):
         if isinstance(tool, Tool) and not tool.args_schema:
             return None
         given = tool.tool_call_schema  # of the tools of MCP servers, a dict
         schema = dereference(given) if isinstance(given, Mapping) else _class_schema(given)
-        return _function(tool.name, tool.description, schema)
-    if _is_class(tool):
+        name, description = tool.name, tool.description
+    elif _is_class(tool):
         schema = _class_schema(tool)
-        return _function(schema["title"], schema.get("description"), schema)
-    if callable(tool) and isinstance(name := getattr(tool, "__name__", None), str):
+        name, description = schema["title"], schema.get("description")
+    elif callable(tool) and isinstance(name, str):
         arguments = create_schema_from_function(
             name, tool, filter_args=(), parse_docstring=True, include_injected=False
         )
-        return _function(name, arguments.__doc__, _class_schema(arguments))
-    return None
-
-
-def _function(name: str, description: str | None, schema: Mapping[str, Any]) -> dict[str, Any]:
+        schema, description = _class_schema(arguments), arguments.__doc__
+    else:
+        return None
     parameters = _definition(schema) or _EMPTY_OBJECT
     return {"name": name, "description": description or "", "parameters": parameters}
 

@@ -189,7 +189,7 @@ def _grow(*pieces):
         ),
         (  # reasoning, prose, a fence
             ("<think>{", '"a": 0}', "</think>", "Here {it} is ```json\n", '{"a"', ": 1}", "\n```"),
-            [None, None, None, None, {}, {"a": 1}, {"a": 1}],
+            [None, None, None, None, {}, {"a": 1}, None],
         ),
         (('{"a": "b", ', "oops", "}"), [{"a": "b"}, None, None]),
         (("{", "name", "}"), [None, None, None]),
@@ -207,7 +207,7 @@ def _grow(*pieces):
         # The last fence counts.
         (
             ('```json\n{"a": "x"}', "\n``", "`\nBetter:\n`", "``json\n", '{"a": ', '"y"}'),
-            [{"a": "x"}, {"a": "x"}, None, None, {}, {"a": "y"}],
+            [{"a": "x"}, None, None, None, {}, {"a": "y"}],
         ),
         ((f'{{x}} {F}json\n{{"a": "x"}}\n{F}\n{F}\n', '{"a": "y"'), [{"a": "x"}, {"a": "y"}]),
         ((f'{F}json {{"c": "{F}py', f'\\nx{F}"}}{F}'), [{"c": f"{F}py"}, {"c": f"{F}py\nx{F}"}]),
