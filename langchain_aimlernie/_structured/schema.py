@@ -15,7 +15,6 @@ from typing import (
     NotRequired,
     Required,
     Union,
-    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -142,22 +141,17 @@ def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
     schema = _read(given, strict)
     if schema.output is not dict:
         return schema
-    if not _validation.is_done and _is_in_event_loop():
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        _validation.load()
+    if not _validation.is_done:  # an event loop does not wait for it
         threading.Thread(target=_validation.load, daemon=True).start()
         return schema
-    _validation.load()
     from langchain_aimlernie._structured.validation import check_schema
 
     check_schema(schema.definition)
     return schema
-
-
-def _is_in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _read(given: Any, strict: bool | None) -> OutputSchema:
@@ -244,23 +238,21 @@ def _read_class(cls: type) -> OutputSchema:
     return replace(target, convert=convert, output=cls)
 
 
-def _class_schema(cls: type) -> dict[str, Any]:
+def _class_schema(cls: Any) -> dict[str, Any]:
     """Return the JSON Schema of a class, inlined, with no title but its own."""
     try:
-        schema = dereference(_json_schema_of(cls))
+        if is_typeddict(cls):
+            schema = _typed_dict_schema(cls)
+        elif issubclass(cls, BaseModelV1):
+            schema = cls.schema()
+        elif issubclass(cls, BaseModel):
+            schema = cls.model_json_schema()
+        else:
+            schema = _adapter(cls).json_schema()
+        schema = dereference(schema)
     except (PydanticUserError, NameError, RecursionError) as error:
         raise ValueError(f"{cls.__name__} has no JSON Schema: {error}") from error
     return {**schema, "title": schema.get("title") or cls.__name__}
-
-
-def _json_schema_of(cls: Any) -> dict[str, Any]:
-    if is_typeddict(cls):
-        return _typed_dict_schema(cls)
-    if issubclass(cls, BaseModelV1):
-        return cast("dict[str, Any]", cls.schema())
-    if issubclass(cls, BaseModel):
-        return cast("dict[str, Any]", cls.model_json_schema())
-    return _adapter(cls).json_schema()
 
 
 @lru_cache(maxsize=256)
@@ -386,29 +378,21 @@ def _typed_dict_schema(cls: type) -> dict[str, Any]:
 
     Descriptions come from `Annotated[type, "description"]`, from LangChain's
     `Annotated[type, default, "description"]`, where a default other than `...` makes the key
-    optional, and from the section "Args:" of the docstring. A class within itself becomes any
-    object.
-
-    Raises:
-        NameError: An annotation names what cannot be found.
-        pydantic.errors.PydanticUserError: A type has no JSON Schema.
+    optional, and from the section "Args:" of the docstring, as core reads it. A class within itself
+    becomes any object.
     """
     schema = TypeAdapter(_normalize(cls, frozenset())).json_schema()
-    if "Args:" in (cls.__doc__ or ""):
-        _take_docstring(schema, cls)
-    return schema
-
-
-def _take_docstring(schema: dict[str, Any], cls: type) -> None:
-    """Add the descriptions that core reads from a docstring."""
+    if "Args:" not in (cls.__doc__ or ""):
+        return schema
     try:
         function = convert_to_openai_function(cls)
     except Exception:  # noqa: BLE001  core cannot convert every class; then the whole text describes it
-        return
+        return schema
     schema["description"] = function["description"]
     for name, described in function["parameters"]["properties"].items():
         if "description" in described:
             schema["properties"][name].setdefault("description", described["description"])
+    return schema
 
 
 def _normalize(cls: type, enclosing: frozenset[type]) -> Any:

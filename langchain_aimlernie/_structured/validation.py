@@ -26,6 +26,8 @@ from jsonschema.exceptions import ValidationError, best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from langchain_aimlernie._text import truncate
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -179,13 +181,9 @@ def _describe(error: Any) -> str:
     place = error.json_path.removeprefix("$").lstrip(".") or "the answer"
     message, value = error.message, repr(error.instance)
     if message.startswith(value):
-        message = _truncated(json.dumps(error.instance, ensure_ascii=False), _MAX_VALUE)
+        message = truncate(json.dumps(error.instance, ensure_ascii=False), _MAX_VALUE)
         message += error.message.removeprefix(value)
     limit, keyword = error.validator_value, error.validator or "false"
     is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
     rule = f"{keyword} {limit}" if is_number else keyword
-    return f"{place}: {_truncated(message, _MAX_MESSAGE)} ({rule})"
-
-
-def _truncated(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[:limit] + "…"
+    return f"{place}: {truncate(message, _MAX_MESSAGE)} ({rule})"
