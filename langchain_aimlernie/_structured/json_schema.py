@@ -46,10 +46,7 @@ def map_subschemas(
 ) -> dict[str, Any]:
     """Return a copy in which each schema directly within `schema` is replaced by `change` of it.
 
-    Args:
-        schema: A JSON Schema.
-        change: Takes a schema that is no boolean, and returns what replaces it.
-        without: The keywords whose schemas stay as they are.
+    Boolean schemas, and those under the keywords `without`, stay as they are.
     """
 
     def changed(value: Any) -> Any:
@@ -115,8 +112,7 @@ def _has_properties(schema: object) -> bool:
 def resolve(reference: object, root: Schema) -> Schema:
     """Return what a `$ref` refers to: a JSON pointer into `root`, or an `$anchor` or `$id` in it.
 
-    Raises:
-        ValueError: There is no such schema. Nothing is ever fetched.
+    A ValueError if there is no such schema: nothing is ever fetched.
     """
     target: Any = None
     if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
@@ -153,13 +149,10 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
 
 
 def check_references(schema: Schema) -> dict[str, Any]:
-    """Return a copy in which each `$ref` leads somewhere.
+    """Return a copy; a ValueError if a `$ref` leads nowhere or only to itself.
 
     A `discriminator.mapping` that refers to what is not there is left out: what inlines the `$ref`s
     of a schema often leaves it behind, as core's conversion of tools does.
-
-    Raises:
-        ValueError: A `$ref` leads nowhere or only to itself, or the schema is nested too deeply.
     """
     try:
         return _check_references(schema, schema, set())
@@ -208,10 +201,8 @@ def dereference(schema: Schema) -> dict[str, Any]:
     """Return a schema whose `$ref`s are replaced by what they refer to: not every server follows.
 
     The titles within it, which pydantic makes of field names, are left out. If a definition
-    contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top.
-
-    Raises:
-        ValueError: See `check_references`.
+    contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top. Raises what
+    `check_references` raises.
     """
     try:
         result = _dereference(schema, schema, ())

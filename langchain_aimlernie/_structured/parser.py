@@ -176,13 +176,10 @@ _HINTS = {
 def _error(
     message: AIMessage, problem: str, hint: str, text: str | None = None
 ) -> StructuredOutputError:
-    """Return the error of a message.
+    """Return the error of a message, with the `problem` as what the model is told.
 
-    Args:
-        message: The model's message.
-        problem: What is wrong; it is sent back to the model as feedback.
-        hint: What the user may do, unless the message was refused or its finish reason says more.
-        text: What could not be parsed; by default the text of the message.
+    The `hint` is for the user, unless a refusal or the finish reason says more. The `text` is what
+    could not be parsed, by default that of the message.
     """
     reason = finish_reason(message)
     cause = f" finish_reason was {reason!r}." if reason else ""

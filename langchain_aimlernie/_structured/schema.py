@@ -88,13 +88,10 @@ class OutputSchema:
         return {"name": self.name, **described, "parameters": dict(self.definition)}
 
     def validate(self, value: object) -> object:
-        """Return the user's object for parsed JSON.
+        """Return the user's object for parsed JSON; a ValueError if it is no instance.
 
         A `null` that the schema does not allow, for a property that it does not require, counts as
         the property's absence: models write it so.
-
-        Raises:
-            ValueError: `value` is no instance of the schema.
         """
         try:
             return self.convert(value)
@@ -124,19 +121,16 @@ def _without_absent(definition: Mapping[str, Any], value: object) -> object:
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
-    """Return a schema in any form as an `OutputSchema`; the argument is not changed.
+    """Return a schema in any form as an `OutputSchema`.
 
-    Args:
-        given: A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema, function schema,
-            response format, function or tool. A dict is sent to the API as it is, except for a
-            `discriminator.mapping` that refers to what is not there; classes lose their titles, and
-            their `$ref`s are replaced by what they refer to unless a class contains itself.
-        strict: Whether the API must follow the schema exactly.
+    A dict is sent to the API as it is, except for a `discriminator.mapping` that refers to what is
+    not there; classes lose their titles, and their `$ref`s are replaced by what they refer to
+    unless a class contains itself.
 
     Raises:
-        ValueError: `given` is none of the accepted forms, has no JSON Schema, has an invalid one
-            (in a running event loop, jsonschema may say so only with the first completion), has a
-            `$ref` that leads nowhere or only to itself, or says another `strict` than the argument.
+        ValueError: `given` has an unknown form, no JSON Schema, an invalid one (in a running event
+            loop, jsonschema may say so only with the first completion), a `$ref` that leads nowhere
+            or only to itself, or another `strict` than the argument.
     """
     schema = _read(given, strict)
     if schema.output is not dict:
@@ -168,11 +162,7 @@ def _read(given: Any, strict: bool | None) -> OutputSchema:
 
 
 def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | None:
-    """Return the `strict` of a schema: its own or that of the call.
-
-    Raises:
-        ValueError: They contradict each other.
-    """
+    """Return the `strict` of a schema: its own or that of the call; a ValueError if they differ."""
     if None not in (own, given) and own is not given:
         raise ValueError(
             f"The schema of {name} says strict={own}, the call strict={given}: say it in one place."
@@ -183,13 +173,7 @@ def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | N
 def encode_response_format(schema: object, strict: bool | None = None) -> dict[str, Any]:
     """Return a schema, or a response format, as the API's `response_format`.
 
-    Args:
-        schema: What `parse_schema` takes, or `{"type": "text"}` or `{"type": "json_object"}`.
-        strict: Whether the API must follow the schema exactly; `None` leaves it to the API.
-
-    Raises:
-        ValueError: `schema` is none of the accepted forms, has no JSON Schema, has a `$ref` that
-            leads nowhere or only to itself, or says another `strict` than the argument.
+    Takes what `parse_schema` takes, and `{"type": "text"}` and `{"type": "json_object"}`.
     """
     if isinstance(schema, Mapping) and schema.get("type") in ("text", "json_object"):
         return {"type": schema["type"]}
@@ -203,11 +187,7 @@ def encode_output_format(schema: OutputSchema) -> dict[str, Any]:
 
 
 def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
-    """Return the function whose arguments are the object.
-
-    Raises:
-        ValueError: The schema describes no object, so it cannot be a function's arguments.
-    """
+    """Return the function whose arguments are the object; a ValueError if it is no object."""
     if not schema.is_object:
         raise ValueError(
             f"{schema.name} is of type {schema.definition['type']!r}, and only an object can be "
@@ -333,16 +313,8 @@ def _is_class(given: object) -> bool:
 def encode_function(tool: Any) -> dict[str, Any] | None:
     """Return a tool as an OpenAI function, with the schema that `parse_schema` would read.
 
-    Core's conversion loses recursive definitions, and keeps what refers to lost ones.
-
-    Args:
-        tool: What `bind_tools` takes.
-
-    Returns:
-        The function; `None` for what has no schema of its own (a dict, a tool for one string).
-
-    Raises:
-        ValueError: A class has no JSON Schema, or a tool's schema has a `$ref` that leads nowhere.
+    `None` for what has no schema of its own (a dict, a tool for one string). Core's conversion
+    loses recursive definitions, and keeps what refers to lost ones.
     """
     name: Any = getattr(tool, "__name__", None)
     description: Any
@@ -395,15 +367,24 @@ def _typed_dict_schema(cls: type) -> dict[str, Any]:
     return schema
 
 
-def _normalize(cls: type, enclosing: frozenset[type]) -> Any:
-    """Return a TypedDict in the form that pydantic reads."""
-    hints = get_type_hints(cls, include_extras=True)
-    required = cls.__required_keys__  # type: ignore[attr-defined]  # every TypedDict has it
-    within = enclosing | {cls}
-    fields = {key: _field(hint, key in required, within) for key, hint in hints.items()}
-    readable = TypedDict(cls.__name__, fields)  # type: ignore[misc]  # made at run time
-    readable.__doc__ = cls.__doc__
-    return readable
+def _normalize(hint: Any, within: frozenset[type]) -> Any:
+    """Return an annotation whose TypedDicts have the form that pydantic reads."""
+    if is_typeddict(hint):
+        if hint in within:
+            return dict[str, Any]
+        keys, required = get_type_hints(hint, include_extras=True), hint.__required_keys__
+        fields = {key: _field(keys[key], key in required, within | {hint}) for key in keys}
+        readable: Any = TypedDict(hint.__name__, fields)  # type: ignore[misc]  # made at run time
+        readable.__doc__ = hint.__doc__
+        return readable
+    arguments = get_args(hint)
+    rebuilt = tuple(_normalize(argument, within) for argument in arguments)
+    if rebuilt == arguments:
+        return hint
+    origin = get_origin(hint)
+    if origin is UnionType:
+        return Union[rebuilt]  # noqa: UP007  of as many as there are
+    return origin[rebuilt if len(rebuilt) > 1 else rebuilt[0]]
 
 
 def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
@@ -422,21 +403,7 @@ def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
             required = required and default is ...
         case [str(description), *_]:
             extras.append(Field(description=description))
-    hint = _normalize_nested(hint, within)
+    hint = _normalize(hint, within)
     for extra in extras:
         hint = Annotated[hint, extra]
     return hint if required else NotRequired[hint]
-
-
-def _normalize_nested(hint: Any, within: frozenset[type]) -> Any:
-    """Normalize the TypedDicts within an annotation."""
-    if is_typeddict(hint):
-        return dict[str, Any] if hint in within else _normalize(hint, within)
-    arguments = get_args(hint)
-    rebuilt = tuple(_normalize_nested(argument, within) for argument in arguments)
-    if rebuilt == arguments:
-        return hint
-    origin = get_origin(hint)
-    if origin is UnionType:
-        return Union[rebuilt]  # noqa: UP007  of as many as there are
-    return origin[rebuilt if len(rebuilt) > 1 else rebuilt[0]]

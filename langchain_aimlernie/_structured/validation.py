@@ -44,12 +44,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def check_instance(schema: Mapping[str, Any], value: object) -> object:
-    """Return a value that is an instance of `schema`.
-
-    Raises:
-        ValueError: It is not: for up to five violations, the message names the place in the value,
-            the value and the keyword. Or `schema` is invalid.
-    """
+    """Return `value`; a ValueError with up to five violations if it is no instance of `schema`."""
     if errors := _find_errors(schema, value, _MAX_ERRORS):
         raise ValueError("; ".join(map(_describe, errors)))
     return value
@@ -60,9 +55,6 @@ def without_absent(schema: Mapping[str, Any], value: object) -> object:
 
     These are the properties that `schema` neither requires nor lets be `null`, at every depth. In a
     union, they are those of the first member that the value would be an instance of without them.
-
-    Raises:
-        ValueError: `schema` is invalid, or `value` is nested too deeply.
     """
     result: Any = deepcopy(value)
     for *places, name in chain.from_iterable(map(_absent, _find_errors(schema, value))):
