@@ -50,6 +50,8 @@ def map_subschemas(
     """
 
     def changed(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [changed(part) for part in value]
         return change(value) if isinstance(value, Mapping) else value
 
     result = dict(schema)
@@ -59,8 +61,7 @@ def map_subschemas(
         if key in _MAPS_OF_SCHEMAS and isinstance(value, Mapping):
             result[key] = {name: changed(part) for name, part in value.items()}
         elif key in _SCHEMAS:
-            is_list = isinstance(value, (list, tuple))
-            result[key] = [changed(part) for part in value] if is_list else changed(value)
+            result[key] = changed(value)
     return result
 
 

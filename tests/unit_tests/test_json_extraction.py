@@ -2,7 +2,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, extract_json
@@ -164,6 +164,7 @@ WRAPPINGS = ["{}", "Here: {} Done.", "<think>so</think>{}", "[1]: {}"]
 WRAPPINGS += [f"So:\n{fence('{}', mark=mark)}\nDone." for mark in (F, "~~~", "````")]
 
 
+@settings(max_examples=50)
 @given(objects | st.dictionaries(st.text(), st.text(), min_size=1), st.sampled_from(WRAPPINGS))
 def test_any_object_is_found_in_any_wrapping(value, wrapping):
     text = wrapping.replace("{}", json.dumps(value, ensure_ascii=False))
