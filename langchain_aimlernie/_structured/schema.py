@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import FunctionType, UnionType
 from typing import (
     Annotated,
@@ -57,15 +57,13 @@ class OutputSchema:
         name: What the API is told, 1 to 64 of `A-Z a-z 0-9 _ -`.
         description: What the output is for; empty if unknown.
         definition: The JSON Schema, without title and description unless the user wrapped it.
-        convert: Turns parsed JSON into what the user gets. Raises ValueError if it is no instance.
-        output: The class of what `convert` gives.
+        output: The class of the user's objects.
         strict: Whether the API must follow the schema exactly; `None` leaves it to the API.
     """
 
     name: str
     description: str
     definition: Mapping[str, Any]
-    convert: Callable[[object], object]
     output: type = dict
     strict: bool | None = None
 
@@ -86,6 +84,16 @@ class OutputSchema:
             return self.output
         described = {"description": self.description} if self.description else {}
         return {"name": self.name, **described, "parameters": dict(self.definition)}
+
+    def convert(self, value: object) -> object:
+        """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
+        if self.output is dict:
+            from langchain_aimlernie._structured.validation import check_instance
+
+            return check_instance(self.definition, value)
+        if issubclass(self.output, BaseModelV1):
+            return self.output.parse_obj(value)
+        return _load(self.output, value)
 
     def validate(self, value: object) -> object:
         """Return the user's object for parsed JSON; a ValueError if it is no instance.
@@ -212,10 +220,7 @@ def _with_description(schema: OutputSchema) -> dict[str, Any]:
 def _read_class(cls: type) -> OutputSchema:
     schema = _class_schema(cls)
     target = _of_schema(schema, schema["title"])
-    if is_typeddict(cls):
-        return target
-    convert = cls.parse_obj if issubclass(cls, BaseModelV1) else partial(_load, cls)
-    return replace(target, convert=convert, output=cls)
+    return target if is_typeddict(cls) else replace(target, output=cls)
 
 
 def _class_schema(cls: Any) -> dict[str, Any]:
@@ -282,18 +287,11 @@ def _of_schema(schema: Mapping[str, Any], name: object) -> OutputSchema:
     definition = _definition(schema)
     # A generic class is called `Box[int]`, which the API does not allow.
     wire_name = _NOT_IN_NAMES.sub("_", str(name or ""))[:_LONGEST_NAME].strip("_") or DEFAULT_NAME
-    convert = partial(_check_instance, definition)
-    return OutputSchema(wire_name, schema.get("description") or "", definition, convert)
+    return OutputSchema(wire_name, schema.get("description") or "", definition)
 
 
 def _definition(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key not in ("title", "description")}
-
-
-def _check_instance(definition: Mapping[str, Any], value: object) -> object:
-    from langchain_aimlernie._structured.validation import check_instance
-
-    return check_instance(definition, value)
 
 
 ANY_JSON = _of_schema({"type": ["object", "array"]}, None)
