@@ -64,7 +64,7 @@ class OutputSchema:
     name: str
     description: str
     definition: Mapping[str, Any]
-    output: type = dict
+    output: type[Any] = dict
     strict: bool | None = None
 
     @property
@@ -93,7 +93,13 @@ class OutputSchema:
             return check_instance(self.definition, value)
         if issubclass(self.output, BaseModelV1):
             return self.output.parse_obj(value)
-        return _load(self.output, value)
+        # As JSON: a strict class then accepts dates, enums and tuples in JSON's form.
+        adapter = _adapter(self.output)
+        try:
+            text = to_json(value, inf_nan_mode="constants")
+        except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
+            return adapter.validate_python(value)
+        return adapter.validate_json(text)
 
     def validate(self, value: object) -> object:
         """Return the user's object for parsed JSON; a ValueError if it is no instance.
@@ -243,15 +249,6 @@ def _class_schema(cls: Any) -> dict[str, Any]:
 @lru_cache(maxsize=256)
 def _adapter(cls: type) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
-
-
-def _load(cls: type, value: object) -> object:
-    """Validate as JSON: a strict class then accepts dates, enums and tuples in JSON's form."""
-    try:
-        text = to_json(value, inf_nan_mode="constants")
-    except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
-        return _adapter(cls).validate_python(value)
-    return _adapter(cls).validate_json(text)
 
 
 # Dicts and functions
