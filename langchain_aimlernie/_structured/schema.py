@@ -64,7 +64,7 @@ class OutputSchema:
     name: str
     description: str
     definition: Mapping[str, Any]
-    output: type[Any] = dict
+    output: type = dict
     strict: bool | None = None
 
     @property
@@ -87,19 +87,19 @@ class OutputSchema:
 
     def convert(self, value: object) -> object:
         """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
-        if self.output is dict:
+        cls: Any = self.output
+        if cls is dict:
             from langchain_aimlernie._structured.validation import check_instance
 
             return check_instance(self.definition, value)
-        if issubclass(self.output, BaseModelV1):
-            return self.output.parse_obj(value)
+        if issubclass(cls, BaseModelV1):
+            return cls.parse_obj(value)
         # As JSON: a strict class then accepts dates, enums and tuples in JSON's form.
-        adapter = _adapter(self.output)
         try:
             text = to_json(value, inf_nan_mode="constants")
         except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
-            return adapter.validate_python(value)
-        return adapter.validate_json(text)
+            return _adapter(cls).validate_python(value)
+        return _adapter(cls).validate_json(text)
 
     def validate(self, value: object) -> object:
         """Return the user's object for parsed JSON; a ValueError if it is no instance.

@@ -170,36 +170,6 @@ async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way,
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
-@pytest.mark.parametrize("wrap", ["{}", "<think>12</think>\n{}", "So:\n```json\n{}\n```\nDone."])
-@pytest.mark.parametrize("number", ["2100000", '"2100000"'])
-async def test_a_number_is_whole_or_not_there(server, llm, way, wrap, number):
-    text = wrap.replace("{}", '{"name": "Paris 20", "people": ' + number + "}")
-    whole = City(name="Paris 20", people=2_100_000)
-    for method in ("json_schema", "function_calling"):
-        by_call = method == "function_calling"
-        message = called(text[text.index("{") : text.rindex("}") + 1]) if by_call else said(text)
-        server.on_request = lambda request, message=message: reply(message, request)
-        cities = (await ask(llm.with_structured_output(City, method=method), way)).items
-        assert {city.people for city in cities} == {0, 2_100_000}
-        assert cities[-1] == whole
-        schema = City.model_json_schema()
-        if number == "2100000":
-            dicts = (await ask(llm.with_structured_output(schema, method=method), way)).items
-            assert [each for each in dicts if each.get("people", 2_100_000) != 2_100_000] == []
-            names = [each["name"] for each in dicts if "name" in each]
-            assert len(set(names)) > 3
-            assert names == sorted(names, key=len)
-            assert dicts[-1] == whole.model_dump()
-
-
-@pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_numbers_in_a_list_come_whole(server, llm, way):
-    server.on_request = lambda request: reply(said("[1234, -56, 7]"), request)
-    outcome = await ask(llm.with_structured_output(NUMBERS, method="json_schema"), way)
-    assert outcome.items == [[1234], [1234, -56], [1234, -56, 7]]
-
-
-@pytest.mark.parametrize("way", ["stream", "astream"])
 @pytest.mark.parametrize(
     "case",
     [
@@ -207,9 +177,7 @@ async def test_numbers_in_a_list_come_whole(server, llm, way):
         ('{"text": "abcdef"}', True, "abcdef"),
         ("So:\n" + fence('{"text": "abcdef"}'), True, "abcdef"),
         (fence('{"text": "abcdef"}') + "\nOr\n" + fence('{"text": "uvwxyz"}'), True, "uvwxyz"),
-        ("{So}: " + fence('{"text": "abcdef"}'), True, "abcdef"),
         ('So: {"text": "abcdef"} is it.', False, "abcdef"),
-        ('[1] says {"text": "abcdef"}', False, "abcdef"),
         (fence('f({"text": "abcdef"})', "python"), False, "abcdef"),
     ],
 )
@@ -348,6 +316,7 @@ def test_the_parameter_of_an_error_counts_too(server, llm):
     [
         (400, "This model's maximum context length is 4096 tokens; json_schema counts", ContextWindowExceededError),
         (400, "temperature must be below 1", BadRequestError),
+        (413, "response_format: too large", BadRequestError),
         (500, "response_format is not supported", Exception),
         (401, "no key for response_format", Exception),
     ],
