@@ -29,7 +29,7 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from langchain_aimlernie._settings import Settings, read_options
-from langchain_aimlernie._structured.repair import StructuredOutputWithRetry
+from langchain_aimlernie._structured.output import StructuredOutputWithRetry
 
 
 def mask(name: str, value: Any) -> Any:

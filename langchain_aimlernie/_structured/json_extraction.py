@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from pydantic_core import from_json
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _DECODER = json.JSONDecoder(strict=False)  # line breaks within strings are common in completions
 _STRICT_DECODER = json.JSONDecoder()
@@ -45,39 +42,29 @@ _NEXT_MARK = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 _SPACE = re.compile(r"\s*")
 
 
-def extract_json(text: str) -> Iterator[object]:
-    """Yield the JSON values in a text, the likeliest first.
+def extract_json(text: str) -> list[object]:
+    """Return the JSON values in a text, the likeliest first.
 
     The order is: the whole text; if it is not JSON, the values with which its code fences begin,
     from the last to the first; then the objects and lists at the top level of the text, from the
     last to the first. What stands inside a bracket that cannot be parsed is not at the top level,
-    and nor is what follows a bracket that is never closed.
-
-    Args:
-        text: What the model said; reasoning in `<think>` tags before it is left out.
+    and nor is what follows a bracket that is never closed. Reasoning in `<think>` tags before the
+    text is left out.
     """
     text = _THOUGHTS.sub("", text, count=1).strip()
     try:
-        yield _DECODER.decode(text)
+        return [_DECODER.decode(text)]
     except (ValueError, RecursionError):
         scanner = _Scanner(text)
-        yield from reversed(scanner.fenced)
-        yield from reversed(scanner.bare)
+        return [*reversed(scanner.fenced), *reversed(scanner.bare)]
 
 
 class _Scanner:
-    """Finds the values in a text that is not JSON as a whole.
-
-    Each character is read a few times at most, whatever the text.
-
-    Attributes:
-        fenced: The values with which code fences begin, in their order.
-        bare: The values at the top level of prose and code, in their order.
-    """
+    """Finds the values in a text that is not JSON as a whole, in time linear in its length."""
 
     def __init__(self, text: str) -> None:
-        self.fenced: list[object] = []
-        self.bare: list[object] = []
+        self.fenced: list[object] = []  # the values with which code fences begin
+        self.bare: list[object] = []  # those at the top level of prose and code
         self._text = text
         self._fence: str | None = None  # the mark of the fence that is open
         self._inside = 0  # what begins before this position stands inside a bracket
@@ -93,11 +80,10 @@ class _Scanner:
                 position = self._read(token.start(), limit, self.bare)
 
     def _read_mark(self, mark: str, position: int) -> int:
-        """Read a fence as far as the JSON at its beginning, or else whole; return where it ends.
+        """Read what follows a mark that ends at `position`; return where to go on.
 
-        Args:
-            mark: The mark that opens it, or closes one that has been read so far.
-            position: The end of the mark.
+        That is nothing behind the mark that closes a fence, else the fence: the JSON at its
+        beginning, or all of it.
         """
         opened, self._fence = self._fence, None
         if opened and mark.startswith(opened) and not self._text[position : position + 1].isalnum():
@@ -169,7 +155,6 @@ _ANY_MARK = re.compile(_MARK, re.MULTILINE)
 # A fence whose first line, or the space before its content, is still arriving.
 _INFO_ARRIVING = re.compile(r"[^`\[{\n]*(?:\n\s*)?\Z")
 _LONGEST_PART_OF_MARK = 8
-_BEYOND = re.compile(r"[\]}]\s*[^\s,\]}]")  # what follows a value, and not within another one
 _OF_NUMBERS = "0123456789+-.eE_"
 
 
@@ -185,63 +170,58 @@ class PartialJsonDecoder:
         self._start: int | None = None
         self._after = 0
         self._in_fence = False
-        self._ending = ""  # a closing bracket and the space after it, if nothing else has come
 
     def feed(self, text: str) -> object | None:
         """Return the value so far after the next part of the text, unfinished strings included.
 
-        A number at the end is left out, because more digits may follow. `None` if nothing is
+        A number at the end is left out, because more digits may follow. `None` if nothing new is
         known, or what has come cannot be read.
         """
         self._text += text
-        ending = self._ending + text
-        may_be_whole = _BEYOND.search(ending) is not None
-        last = len(ending.rstrip()) - 1
-        self._ending = ending[last:] if ending[last : last + 1] in ("}", "]") else ""
+        may_be_whole = "}" in text or "]" in text
         known = None
-        while self._start is not None or self._find_start():
-            value = self._read(may_be_whole=may_be_whole)
+        while (start := self._find_start()) is not None:
+            value = self._read(start, may_be_whole=may_be_whole)
             known = known if value is None else value
             if self._start is not None:
                 break
         return known
 
-    def _find_start(self) -> bool:
+    def _find_start(self) -> int | None:
         """Find the next bracket with which the text or a fence begins, if it has come."""
-        text = self._text
+        text, start = self._text, self._start
+        if start is not None:
+            return start
         thoughts = _THOUGHTS.match(text) if "think>" in text or "thinking>" in text else None
         body = _skip_space(text, thoughts.end() if thoughts else 0)
         if body >= self._after and text[body : body + 1] in ("[", "{"):
             self._start, self._in_fence = body, False
-            return True
+            return body
         self._after = max(self._after, body)
-        while mark := _ANY_MARK.search(text, self._after):
-            if mark.end() == len(text) or self._is_undecided(mark.end()):
+        while self._start is None and (mark := _ANY_MARK.search(text, self._after)):
+            if not self._pass_mark(mark.end()):
                 self._after = mark.start()
-                return False
-            if self._opens_with_json(mark.end()):
-                return True
+                return None
         self._after = max(self._after, len(text) - _LONGEST_PART_OF_MARK)
-        return False
+        return self._start
 
-    def _is_undecided(self, position: int) -> bool:
-        is_closing = self._in_fence and not self._text[position].isalnum()
-        return not is_closing and bool(_INFO_ARRIVING.match(self._text, position))
-
-    def _opens_with_json(self, position: int) -> bool:
-        """Pass the mark that ends at `position`; return whether it opens a fence with JSON."""
-        was_in_fence, self._in_fence, self._after = self._in_fence, False, position
-        if was_in_fence and not self._text[position].isalnum():
+    def _pass_mark(self, position: int) -> bool:
+        """Pass the mark that ends at `position`; return whether it has come with what it opens."""
+        if position == len(self._text):
             return False
-        if info := _INFO.match(self._text, position):
+        is_closing = self._in_fence and not self._text[position].isalnum()
+        if not is_closing and _INFO_ARRIVING.match(self._text, position):
+            return False
+        self._in_fence, self._after = False, position
+        info = None if is_closing else _INFO.match(self._text, position)
+        if info:
             self._in_fence = True
             start = self._after = _skip_space(self._text, info.end())
             if self._text[start : start + 1] in ("[", "{"):
                 self._start = start
-        return self._start is not None
+        return True
 
-    def _read(self, *, may_be_whole: bool) -> object | None:
-        start = cast("int", self._start)
+    def _read(self, start: int, *, may_be_whole: bool) -> object | None:
         if may_be_whole and (value := self._read_whole(start)) is not None:
             return value
         arrived = _without_number(self._text[start:])

@@ -46,13 +46,12 @@ def map_subschemas(
 ) -> dict[str, Any]:
     """Return a copy in which each schema directly within `schema` is replaced by `change` of it.
 
-    Args:
-        schema: A JSON Schema.
-        change: Takes a schema that is no boolean, and returns what replaces it.
-        without: The keywords whose schemas stay as they are.
+    Boolean schemas, and those under the keywords `without`, stay as they are.
     """
 
     def changed(value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return [changed(part) for part in value]
         return change(value) if isinstance(value, Mapping) else value
 
     result = dict(schema)
@@ -62,8 +61,7 @@ def map_subschemas(
         if key in _MAPS_OF_SCHEMAS and isinstance(value, Mapping):
             result[key] = {name: changed(part) for name, part in value.items()}
         elif key in _SCHEMAS:
-            is_list = isinstance(value, (list, tuple))
-            result[key] = [changed(part) for part in value] if is_list else changed(value)
+            result[key] = changed(value)
     return result
 
 
@@ -88,7 +86,7 @@ def strict_schema(schema: Schema) -> dict[str, Any]:
     result = map_subschemas(
         schema, strict_schema, without=without | (_IN_PLACE if places > 1 else set())
     )
-    if places == 0 and "object" in _types(result):
+    if places == 0 and "object" in result.get("type", ()):  # a name, or a list of names
         result.setdefault("additionalProperties", False)
     elif places == 1 and isinstance(result.get("properties"), Mapping):
         result["required"] = list(result["properties"])
@@ -109,19 +107,13 @@ def _has_properties(schema: object) -> bool:
     return isinstance(schema, Mapping) and _places_of_properties(schema) > 0
 
 
-def _types(schema: Schema) -> tuple[object, ...]:
-    types = schema.get("type", ())
-    return (types,) if isinstance(types, str) else tuple(types)
-
-
 # References
 
 
 def resolve(reference: object, root: Schema) -> Schema:
     """Return what a `$ref` refers to: a JSON pointer into `root`, or an `$anchor` or `$id` in it.
 
-    Raises:
-        ValueError: There is no such schema. Nothing is ever fetched.
+    A ValueError if there is no such schema: nothing is ever fetched.
     """
     target: Any = None
     if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
@@ -158,13 +150,10 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
 
 
 def check_references(schema: Schema) -> dict[str, Any]:
-    """Return a copy in which each `$ref` leads somewhere.
+    """Return a copy; a ValueError if a `$ref` leads nowhere or only to itself.
 
     A `discriminator.mapping` that refers to what is not there is left out: what inlines the `$ref`s
     of a schema often leaves it behind, as core's conversion of tools does.
-
-    Raises:
-        ValueError: A `$ref` leads nowhere or only to itself, or the schema is nested too deeply.
     """
     try:
         return _check_references(schema, schema, set())
@@ -176,24 +165,21 @@ def _check_references(schema: Schema, root: Schema, checked: set[str]) -> dict[s
     if "$ref" in schema:
         _follow(schema, root, (), checked)
     result = map_subschemas(schema, lambda part: _check_references(part, root, checked))
-    if isinstance(discriminator := result.get("discriminator"), Mapping):
-        mapping = discriminator.get("mapping")
-        references = mapping.values() if isinstance(mapping, Mapping) else ()
-        if not all(_leads(reference, root) for reference in references):
-            result["discriminator"] = _without_mapping(discriminator)
+    discriminator = result.get("discriminator")
+    mapping = discriminator.get("mapping") if isinstance(discriminator, Mapping) else None
+    try:
+        for reference in mapping.values() if isinstance(mapping, Mapping) else ():
+            resolve(reference, root)
+    except ValueError:
+        return _without_mapping(result)
     return result
 
 
-def _without_mapping(discriminator: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in discriminator.items() if key != "mapping"}
-
-
-def _leads(reference: object, root: Schema) -> bool:
-    try:
-        resolve(reference, root)
-    except ValueError:
-        return False
-    return True
+def _without_mapping(schema: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(discriminator := schema.get("discriminator"), Mapping):
+        return schema
+    rest = {key: value for key, value in discriminator.items() if key != "mapping"}
+    return {**schema, "discriminator": rest}
 
 
 def _follow(schema: Schema, root: Schema, followed: tuple[object, ...], checked: set[str]) -> None:
@@ -216,26 +202,21 @@ def dereference(schema: Schema) -> dict[str, Any]:
     """Return a schema whose `$ref`s are replaced by what they refer to: not every server follows.
 
     The titles within it, which pydantic makes of field names, are left out. If a definition
-    contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top.
-
-    Raises:
-        ValueError: See `check_references`.
+    contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top. Raises what
+    `check_references` raises.
     """
     try:
-        return _dereference(schema, schema, ())
+        result = _dereference(schema, schema, ())
     except (_RecursiveSchemaError, RecursionError):
         result = check_references(schema)
-    if "$ref" in result:
-        result = _with_target(result, resolve(result["$ref"], result))
-    return _without_inner_titles(result)
+        if "$ref" in result:
+            result = _with_target(result, resolve(result["$ref"], result))
+    return map_subschemas(result, _without_titles)
 
 
-def _without_inner_titles(schema: Schema) -> dict[str, Any]:
-    return map_subschemas(schema, lambda part: _untitled(_without_inner_titles(part)))
-
-
-def _untitled(schema: Schema) -> dict[str, Any]:
-    return {key: value for key, value in schema.items() if key != "title"}
+def _without_titles(schema: Schema) -> dict[str, Any]:
+    untitled = {key: value for key, value in schema.items() if key != "title"}
+    return map_subschemas(untitled, _without_titles)
 
 
 def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[str, Any]:
@@ -246,9 +227,7 @@ def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> di
         within = (*within, reference)
         schema = _with_target(schema, resolve(reference, root))
     result = {key: value for key, value in schema.items() if key not in _DEFINITIONS}
-    if isinstance(discriminator := result.get("discriminator"), Mapping):
-        result["discriminator"] = _without_mapping(discriminator)
-    return map_subschemas(result, lambda part: _untitled(_dereference(part, root, within)))
+    return map_subschemas(_without_mapping(result), lambda part: _dereference(part, root, within))
 
 
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage, merge_content
-from langchain_core.output_parsers import BaseTransformOutputParser
-from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.messages import (
+    AIMessage,
+    BaseMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
+    convert_to_messages,
+    merge_content,
+)
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._settings import is_default_host
-from langchain_aimlernie._structured.parser import OutputParser, StreamingOutputParser
-from langchain_aimlernie._structured.repair import (
-    Server,
-    StructuredOutputWithRetry,
-    as_messages,
-    server_of,
-)
+from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
 from langchain_aimlernie._structured.schema import (
     ANY_JSON,
     OutputSchema,
     encode_output_format,
     encode_output_tool,
-    load_jsonschema,
     parse_schema,
+)
+from langchain_aimlernie.errors import (
+    BadRequestError,
+    ContextWindowExceededError,
+    StructuredOutputError,
 )
 from langchain_aimlernie.profiles import is_published, model_profile
 
@@ -37,6 +43,9 @@ if TYPE_CHECKING:
 
 MAX_RETRIES = 3
 """How often `retry` may ask again: each sends, and pays for, the failed completions again."""
+
+Server = tuple[str, str]
+"""The `base_url` and the model of a call."""
 
 
 def structured_output(  # noqa: PLR0913  the words of the method of every chat model, and two more
@@ -53,19 +62,10 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
 ) -> Runnable[LanguageModelInput, Any]:
     """Return a runnable with the input of a chat model and an object as its output.
 
-    The parameters are those of `ChatAimlErnie.with_structured_output`.
-
-    Args:
-        model: The chat model to ask.
-        schema: What `parse_schema` takes; `None` with "json_mode" is any JSON object or list.
-        method: Without a profile that applies, "auto" tries the methods in their order, the next
-            one when the server rejects one (HTTP 400 with a message about `response_format` or
-            tools), which is remembered for the server and the model.
-        include_raw: See there.
-        strict: See there. The completion is validated against `schema` as given either way.
-        retry: See there.
-        tools: See there.
-        **kwargs: Parameters of every call.
+    The parameters are those of `ChatAimlErnie.with_structured_output`. Without a profile that
+    applies, "auto" tries the methods in their order, the next one when the server rejects one
+    (HTTP 400 with a message about `response_format` or tools), which is remembered for the server
+    and the model. The completion is validated against `schema` as given, strict or not.
 
     Raises:
         ValueError: A value that is not listed there, options that exclude each other, or a keyword
@@ -74,28 +74,32 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     _reject_unknown(model, kwargs)
     if schema is None and method == "auto":
         method = "json_mode"
-    server = server_of(kwargs, (getattr(model, "base_url", ""), getattr(model, "model_name", "")))
+    server = _server_of(kwargs, (getattr(model, "base_url", ""), getattr(model, "model_name", "")))
     first, *others = _choose_methods(model, method, server, with_tools=bool(tools))
     if strict is not None and first == "json_mode":
         raise ValueError("strict is no option of method='json_mode', where nothing enforces it.")
     if schema is None and first != "json_mode":
         raise ValueError(f"method={first!r} needs a schema; only 'json_mode' goes without.")
+    if retry not in range(MAX_RETRIES + 1):
+        raise ValueError(f"retry={retry!r} must be a boolean, or a number from 0 to {MAX_RETRIES}.")
     target = ANY_JSON if schema is None else parse_schema(schema, strict)
+    suitable = {"function_calling": target.is_object, "json_mode": strict is None}
 
     def chain_of(method: str) -> Runnable[LanguageModelInput, Any]:
         traced = {"kwargs": {"method": method, "strict": strict}, "schema": target.tracing_schema}
         settings = {"ls_structured_output_format": traced, **kwargs}
-        asking = _bind(model, method, target, tools, settings)
-        reader = OutputParser(target, by_call=method == "function_calling", with_tools=bool(tools))
-        return asking | StructuredOutputParser(reader=reader, include_raw=include_raw)
+        return _bind(model, method, target, tools, settings) | StructuredOutputParser(
+            target=target,
+            by_call=method == "function_calling",
+            with_tools=bool(tools),
+            include_raw=include_raw,
+        )
 
-    methods = [first, *(name for name in others if _suits(name, target, strict))]
-    chains = {name: chain_of(name) for name in methods}
-    retries = _count_retries(retry)
-    if not retries and not others:
+    chains = {name: chain_of(name) for name in (first, *filter(suitable.get, others))}
+    if not retry and not others:
         return chains[first]
     return StructuredOutputWithRetry(
-        chains=chains, server=server, include_raw=include_raw, retries=retries
+        chains=chains, server=server, include_raw=include_raw, retries=int(retry)
     )
 
 
@@ -106,11 +110,11 @@ def _choose_methods(
     methods = [method]
     if method == "auto":
         profile = _profile_for(model, server)
-        listed = [name for name, key in _PROFILE_KEYS.items() if profile and profile.get(key)]
-        methods = [*_METHODS] if profile is None else [*listed, "json_mode"][:1]
-        if with_tools and profile is None:
-            methods = ["json_schema"]
-    if methods[0] not in _METHODS:
+        if profile is None:
+            methods = ["json_schema"] if with_tools else [*_METHODS]
+        else:
+            methods = [next(name for name, key in _METHODS.items() if not key or profile.get(key))]
+    if methods[0] not in list(_METHODS):
         raise ValueError(
             f"method={method!r} is none of {', '.join(map(repr, ('auto', *_METHODS)))}."
         )
@@ -119,8 +123,8 @@ def _choose_methods(
     return methods
 
 
-_METHODS = ("json_schema", "function_calling", "json_mode")
-_PROFILE_KEYS = {"json_schema": "structured_output", "function_calling": "tool_calling"}
+_METHODS = {"json_schema": "structured_output", "function_calling": "tool_calling", "json_mode": ""}
+"""The methods, in the order of "auto", with the key of a profile that lists them."""
 
 
 def _profile_for(model: BaseChatModel, server: Server) -> Mapping[str, Any] | None:
@@ -131,19 +135,6 @@ def _profile_for(model: BaseChatModel, server: Server) -> Mapping[str, Any] | No
     if profile is None or (base_url and not is_default_host(base_url) and is_published(profile)):
         return None
     return {**profile}
-
-
-def _suits(method: str, target: OutputSchema, strict: bool | None) -> bool:
-    """Return whether a method that is only one of several suits the schema."""
-    if method == "function_calling":
-        return bool(target.definition.get("type", "object") == "object")
-    return strict is None
-
-
-def _count_retries(retry: object) -> int:
-    if not isinstance(retry, int) or not 0 <= retry <= MAX_RETRIES:
-        raise ValueError(f"retry={retry!r} must be a boolean, or a number from 0 to {MAX_RETRIES}.")
-    return int(retry)
 
 
 def _reject_unknown(model: BaseChatModel, kwargs: Mapping[str, object]) -> None:
@@ -159,6 +150,13 @@ def _reject_unknown(model: BaseChatModel, kwargs: Mapping[str, object]) -> None:
 
 
 _CALL_KWARGS = ("stop", "stop_sequences", "tool_choice", "request_timeout", "extra_headers")
+
+
+def _server_of(options: Mapping[str, Any], default: Server) -> Server:
+    """Return which server and model a call with these options is for."""
+    base_url, model = default
+    model = options.get("model") or options.get("model_name") or model
+    return str(options.get("base_url") or base_url), str(model)
 
 
 # How to ask
@@ -202,7 +200,7 @@ class PromptedModel(RunnableSerializable[LanguageModelInput, AIMessage]):
     instruction: str
 
     def _with_instruction(self, given: LanguageModelInput) -> list[BaseMessage]:
-        messages = as_messages(given)
+        messages = _as_messages(given)
         for position, message in enumerate(messages):
             if isinstance(message, SystemMessage):
                 content = merge_content(message.content, f"\n\n{self.instruction}")
@@ -236,62 +234,210 @@ class PromptedModel(RunnableSerializable[LanguageModelInput, AIMessage]):
             yield message
 
 
-# How to read
+def _as_messages(model_input: LanguageModelInput) -> list[BaseMessage]:
+    """Return the input of a chat model as a new list of messages."""
+    if isinstance(model_input, str):
+        return [HumanMessage(model_input)]
+    return list(convert_to_messages(model_input))
 
 
-class StructuredOutputParser(BaseTransformOutputParser[Any]):
-    """The parser behind the model in a structured output: message to object."""
+# How to ask again: with another method, or with the validation error as feedback
 
-    reader: InstanceOf[OutputParser]
-    include_raw: bool = False
+
+class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
+    """A structured output that re-prompts the model while its completion is invalid.
+
+    If the server refuses a method, the next one is tried, and the process remembers that for the
+    model and the server. A stream is repeated only before its first item.
+
+    Attributes:
+        chains: The model with its parser for each method, in order.
+        server: The default `base_url` and model.
+        include_raw: Whether a result contains its error instead of raising it.
+        retries: The maximum number of repairs.
+    """
+
+    chains: dict[str, InstanceOf[Runnable[LanguageModelInput, Any]]]
+    server: Server
+    include_raw: bool
+    retries: int
 
     @property
     @override
     def OutputType(self) -> Any:
-        """The class of the objects."""
-        return dict if self.include_raw else self.reader.schema.output
+        return next(iter(self.chains.values())).OutputType
 
     @override
-    def parse(self, text: str) -> Any:
-        """Parse text as a completion."""
-        return self.parse_result([ChatGeneration(message=AIMessage(text))])
+    def invoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        return self._call_with_config(self._invoke, input, config, **kwargs)
 
     @override
-    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Parse the first completion.
-
-        Raises:
-            StructuredOutputError: It holds no object that fits (not with `include_raw`).
-        """
-        first = result[0]
-        message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)
-        target = message if isinstance(message, AIMessage) else AIMessage(message.content)
-        if self.include_raw:
-            return {"raw": target, **self.reader.parse_result(target)._asdict()}
-        return self.reader.read(target)
+    async def ainvoke(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)
 
     @override
-    async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Parse the first completion, which needs no thread."""
-        await load_jsonschema()
-        return self.parse_result(result, partial=partial)
+    def stream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Iterator[Any]:
+        inputs = iter([input])
+        yield from self._transform_stream_with_config(inputs, self._stream, config, **kwargs)
 
     @override
-    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
-        decoder = StreamingOutputParser(self.reader, include_raw=self.include_raw)
-        for message in input:
-            yield from decoder.feed(message)
-        yield from decoder.close()
-
-    @override
-    async def _atransform(
-        self,
-        input: AsyncIterator[str | BaseMessage],
+    async def astream(
+        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        decoder = StreamingOutputParser(self.reader, include_raw=self.include_raw)
-        async for message in input:
-            await load_jsonschema()  # while the server goes on
-            for news in decoder.feed(message):
-                yield news
-        for news in decoder.close():
-            yield news
+        inputs = _only(input)
+        async for part in self._atransform_stream_with_config(
+            inputs, self._astream, config, **kwargs
+        ):
+            yield part
+
+    def _invoke(
+        self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        loop, output = _RepairLoop(self, model_input, kwargs), None
+        while loop.is_open:
+            with loop:
+                output = self.chains[loop.method].invoke(loop.messages, config, **kwargs)
+                loop.accept(output)
+        return output
+
+    async def _ainvoke(
+        self, model_input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> Any:
+        loop, output = _RepairLoop(self, model_input, kwargs), None
+        while loop.is_open:
+            with loop:
+                output = await self.chains[loop.method].ainvoke(loop.messages, config, **kwargs)
+                loop.accept(output)
+        return output
+
+    def _stream(
+        self,
+        model_input: Iterator[LanguageModelInput],
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> Iterator[Any]:
+        loop = _RepairLoop(self, next(model_input), kwargs)
+        while loop.is_open:
+            with loop:
+                for part in self.chains[loop.method].stream(loop.messages, config, **kwargs):
+                    loop.accept_part()
+                    yield part
+
+    async def _astream(
+        self,
+        model_input: AsyncIterator[LanguageModelInput],
+        config: RunnableConfig | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[Any]:
+        loop = _RepairLoop(self, await anext(model_input), kwargs)
+        while loop.is_open:
+            with loop:
+                async for part in self.chains[loop.method].astream(loop.messages, config, **kwargs):
+                    loop.accept_part()
+                    yield part
+
+
+async def _only(model_input: LanguageModelInput) -> AsyncIterator[LanguageModelInput]:
+    yield model_input
+
+
+class _RepairLoop:
+    """The attempts of one structured call: `with loop:` is one, to be repeated while `is_open`.
+
+    An attempt that fails is repeated with the next method if the server refuses its method, or with
+    the error as feedback; else the error is raised.
+
+    Attributes:
+        method: The method of the next attempt.
+        messages: The conversation, with each failed completion and its feedback.
+        is_open: Whether to make an attempt.
+    """
+
+    def __init__(
+        self,
+        runnable: StructuredOutputWithRetry,
+        model_input: LanguageModelInput,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.messages = _as_messages(model_input)
+        self.is_open = True
+        self._known = _rejected_methods(*_server_of(options, runnable.server))
+        self._rejected: list[str] = []
+        methods = [*runnable.chains]
+        self.method, *self._methods = [m for m in methods if m not in self._known] or methods[-1:]
+        self._left = runnable.retries
+        self._include_raw = runnable.include_raw
+
+    def __enter__(self) -> None:
+        self.is_open = False
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> bool:
+        if isinstance(error, StructuredOutputError):
+            self._add_feedback(error)
+        elif isinstance(error, BadRequestError) and self._methods and _is_method_error(error):
+            self._rejected.append(self.method)
+            self.method = self._methods.pop(0)
+            self.is_open = True
+        return self.is_open
+
+    def accept(self, output: Any) -> None:
+        """Accept the output of an attempt, unless it contains an error that may be repaired."""
+        self._add_feedback(output["parsing_error"] if self._include_raw else None)
+
+    def accept_part(self) -> None:
+        """Accept the method of a stream, which is not repeated any more."""
+        self._known.update(self._rejected)
+        self._methods, self._left = [], 0
+
+    def _add_feedback(self, error: StructuredOutputError | None) -> None:
+        # A completion shows that the method works: those refused before it need no other attempt.
+        self._known.update(self._rejected)
+        output = error.ai_message if error else None
+        if error and output and self._left and not is_refusal(output):
+            self._left -= 1
+            self.messages = [*self.messages, *_feedback(output, str(error.observation))]
+            self.is_open = True
+
+
+@lru_cache(maxsize=256)
+def _rejected_methods(base_url: str, model: str) -> set[str]:  # noqa: ARG001  they are the cache's key
+    """Return the methods that the server refuses for a model; a set to be extended."""
+    return set()
+
+
+# Wordings with which servers (vLLM, SGLang, llama.cpp, LM Studio, Ollama, LiteLLM, OpenAI) refuse a
+# response format, a schema or tools.
+_METHOD_PATTERN = re.compile(
+    r"response[ _-]?format|json[ _-]?(?:schema|object|mode)|structured[ _-]?output"
+    r"|guided[ _-]?(?:json|decoding)|grammar|\btools?\b|\btool_choice|function[ _-]?call",
+    re.IGNORECASE,
+)
+
+
+def _is_method_error(error: BadRequestError) -> bool:
+    """Whether a server refuses the method, not the request as such."""
+    if isinstance(error, ContextWindowExceededError) or error.partial is not None:
+        return False
+    body = error.body.get("error", error.body) if isinstance(error.body, Mapping) else None
+    parameter = body.get("param") if isinstance(body, Mapping) else None  # in OpenAI's form
+    text = f"{error.message} {parameter}"
+    return error.status_code in (400, 422) and _METHOD_PATTERN.search(text) is not None
+
+
+def _feedback(output: AIMessage, problem: str) -> list[BaseMessage]:
+    """Return the completion and the feedback; every tool call needs a result of its own."""
+    demand = f"Your answer could not be used. {problem} Answer again, in the form that was asked."
+    if calls := [*output.tool_calls, *output.invalid_tool_calls]:
+        replies = [
+            ToolMessage(demand, tool_call_id=call["id"] or "", name=call["name"], status="error")
+            for call in calls
+        ]
+        return [output, *replies]
+    shown = [output] if str(output.text).strip() else []
+    return [*shown, HumanMessage(demand)]

@@ -3,45 +3,96 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple, cast
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCallChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.utils import message_chunk_to_message
+from langchain_core.output_parsers import BaseTransformOutputParser
+from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.runnables.utils import AddableDict
+from pydantic import InstanceOf
+from typing_extensions import override
 
 from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, extract_json
-from langchain_aimlernie._structured.schema import OutputSchema  # noqa: TC001  pydantic < 2.13 reads the field
+from langchain_aimlernie._structured.schema import OutputSchema, load_jsonschema
 from langchain_aimlernie.errors import RefusalError, StructuredOutputError
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
 _EXCERPT = 200
+_MAX_ERRORS = 5
 
 
-class ParseResult(NamedTuple):
-    """The keys of an `include_raw` result beside the message."""
-
-    parsed: object
-    parsing_error: StructuredOutputError | None
-
-
-@dataclass(frozen=True, slots=True)
-class OutputParser:
-    """Parses the object of a structured output from messages.
+class StructuredOutputParser(BaseTransformOutputParser[Any]):
+    """The parser behind the model in a structured output: message to object.
 
     Attributes:
-        schema: The schema of the object.
+        target: The schema of the object.
         by_call: Whether the object is the arguments of a tool call, else the text.
         with_tools: Whether the model may call other tools instead.
+        include_raw: Whether the output is `{"raw", "parsed", "parsing_error"}`.
     """
 
-    schema: OutputSchema
+    target: InstanceOf[OutputSchema]
     by_call: bool = False
     with_tools: bool = False
+    include_raw: bool = False
+
+    @property
+    @override
+    def OutputType(self) -> Any:
+        """The class of the objects."""
+        return dict if self.include_raw else self.target.output
+
+    @override
+    def parse(self, text: str) -> Any:
+        """Parse text as a completion."""
+        return self.parse_result([ChatGeneration(message=AIMessage(text))])
+
+    @override
+    def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """Parse the first completion.
+
+        Raises:
+            StructuredOutputError: It holds no object that fits (not with `include_raw`).
+        """
+        first = result[0]
+        message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)
+        if not isinstance(message, AIMessage):
+            message = AIMessage(message.content)
+        return {"raw": message, **self.outcome(message)} if self.include_raw else self.read(message)
+
+    @override
+    async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
+        """Parse the first completion, which needs no thread."""
+        await load_jsonschema()
+        return self.parse_result(result, partial=partial)
+
+    @override
+    def _transform(self, input: Iterator[str | BaseMessage]) -> Iterator[Any]:
+        decoder = _StreamDecoder(self)
+        for message in input:
+            yield from decoder.feed(message)
+        yield from decoder.close()
+
+    @override
+    async def _atransform(self, input: AsyncIterator[str | BaseMessage]) -> AsyncIterator[Any]:
+        decoder = _StreamDecoder(self)
+        async for message in input:
+            await load_jsonschema()  # while the server goes on
+            for output in decoder.feed(message):
+                yield output
+        for output in decoder.close():
+            yield output
+
+    def outcome(self, message: AIMessage) -> dict[str, Any]:
+        """Return the object and the error; neither if the model called one of its other tools."""
+        parsed, parsing_error = None, None
+        try:
+            parsed = self.read(message)
+        except StructuredOutputError as error:
+            parsing_error = None if self.with_tools and called_tools(message) else error
+        return {"parsed": parsed, "parsing_error": parsing_error}
 
     def read(self, message: AIMessage) -> object:
         """Return the object.
@@ -49,40 +100,18 @@ class OutputParser:
         Raises:
             StructuredOutputError: `message` has none, or it does not match the schema.
         """
-        _raise_if_refused(message)
+        if is_refusal(message):
+            refusal = _refusal(message)
+            what = (
+                f"refused: {_excerpt(refusal)}" if refusal else "was stopped by the content filter"
+            )
+            raise _error(message, f"The model {what}.", "", refusal or None)
         if (output := self._from_reasoning(message)) is not None:
             return output
         return self._from_call(message) if self.by_call else self._from_text(message)
 
-    def parse_result(self, message: AIMessage) -> ParseResult:
-        """Return the object or the error; neither if the model called one of its other tools."""
-        try:
-            return ParseResult(self.read(message), None)
-        except StructuredOutputError as error:
-            if self.with_tools and called_tools(message):
-                return ParseResult(None, None)
-            return ParseResult(None, error)
-
-    def partial(self, value: object, *, is_thorough: bool) -> object | None:
-        """Return the object of a partial value; `None` if there is none yet.
-
-        Args:
-            value: The value so far.
-            is_thorough: Whether to look for nulls that stand for absent properties, which takes
-                jsonschema milliseconds for a large value.
-        """
-        if self.schema.output is not dict:
-            validate = self.schema.validate if is_thorough else self.schema.convert
-            try:
-                return validate(value)
-            except ValueError:
-                return None
-        definition, kind = self.schema.definition, _JSON_TYPES[type(value)]
-        expected = definition.get("type") or ("object" if "properties" in definition else kind)
-        return value if kind in expected else None
-
     def _from_call(self, message: AIMessage) -> object:
-        name = self.schema.name
+        name = self.target.name
         for call in message.tool_calls:
             if call["name"] == name:
                 arguments = json.dumps(call["args"], ensure_ascii=False)
@@ -94,23 +123,17 @@ class OutputParser:
                 raise _error(message, f"{problem}: {_excerpt(arguments)}.", _TRY_AGAIN, arguments)
         called = ", ".join(called_tools(message))
         instead = f"called {called}" if called else f"answered {_excerpt(message.text)}"
-        raise _error(
-            message,
-            f"The model did not call {name}; it {instead}.",
-            "Try method='json_schema' or retry=True.",
-        )
+        problem = f"The model did not call {name}; it {instead}."
+        raise _error(message, problem, "Try method='json_schema' or retry=True.")
 
     def _from_text(self, message: AIMessage) -> object:
         text = str(message.text)
-        values = extract_json(text)
-        if (first := next(values, _NOTHING)) is not _NOTHING:
-            return self._first_instance(chain([first], values), message, text)
+        if values := extract_json(text):
+            return self._first_instance(values, message, text)
         if names := called_tools(message):
-            raise _error(
-                message,
-                f"The model called {', '.join(names)} instead of answering.",
-                "Run the tools and ask again, or read the calls with include_raw=True.",
-            )
+            problem = f"The model called {', '.join(names)} instead of answering."
+            hint = "Run the tools and ask again, or read the calls with include_raw=True."
+            raise _error(message, problem, hint)
         problem = f"There is no valid JSON; the model answered {_excerpt(text)}."
         raise _error(message, problem, _TRY_AGAIN)
 
@@ -123,28 +146,26 @@ class OutputParser:
             return None
         blocks = message.content_blocks
         text = "".join(b.get("reasoning", "") for b in blocks if b["type"] == "reasoning")
-        loaded = (self._load(value) for value in extract_json(text))
+        loaded = map(self._load, extract_json(text))
         return next((output for output, misfit in loaded if misfit is None), None)
 
-    def _first_instance(self, values: Iterable[object], message: AIMessage, text: str) -> object:
+    def _first_instance(self, values: Sequence[object], message: AIMessage, text: str) -> object:
         misfits: list[ValueError] = []
         for value in values:
             output, misfit = self._load(value)
             if misfit is None:
                 return output
             misfits.append(misfit)
-        problem = f"The answer does not fit {self.schema.name}: {_validation_messages(misfits[0])}."
+        problem = f"The answer does not fit {self.target.name}: {_violations(misfits[0])}."
         raise _error(message, problem, _TRY_AGAIN, text) from misfits[0]
 
     def _load(self, value: object) -> tuple[object, ValueError | None]:
         try:
-            return self.schema.validate(value), None
+            return self.target.validate(value), None
         except ValueError as error:
             return None, error
 
 
-_NOTHING = object()
-_JSON_TYPES: Mapping[type, str] = {dict: "object", list: "array"}
 _TRY_AGAIN = "Try retry=True, or state in the prompt what is missing."
 _HINTS = {
     "length": "The answer was cut off by the token limit: raise max_tokens, or ask for less.",
@@ -155,18 +176,16 @@ _HINTS = {
 def _error(
     message: AIMessage, problem: str, hint: str, text: str | None = None
 ) -> StructuredOutputError:
-    """Return the error of a message.
+    """Return the error of a message, with the `problem` as what the model is told.
 
-    Args:
-        message: The model's message.
-        problem: What is wrong; it is sent back to the model as feedback.
-        hint: What the user may do, unless the finish reason says more.
-        text: What could not be parsed; by default the text of the message.
+    The `hint` is for the user, unless a refusal or the finish reason says more. The `text` is what
+    could not be parsed, by default that of the message.
     """
     reason = finish_reason(message)
-    hint = _HINTS.get(reason or "", hint)
     cause = f" finish_reason was {reason!r}." if reason else ""
-    error = (RefusalError if is_refusal(message) else StructuredOutputError)(
+    is_refused = is_refusal(message)
+    hint = _HINTS.get(reason or "", _HINTS["content_filter"] if is_refused else hint)
+    error = (RefusalError if is_refused else StructuredOutputError)(
         f"{problem}{cause} {hint}",
         ai_message=message,
         finish_reason=reason,
@@ -193,32 +212,22 @@ def is_refusal(message: AIMessage) -> bool:
     return finish_reason(message) == "content_filter" or bool(_refusal(message))
 
 
-def _raise_if_refused(message: AIMessage) -> None:
-    if not is_refusal(message):
-        return
-    refusal = _refusal(message)
-    what = f"refused: {_excerpt(refusal)}" if refusal else "was stopped by the content filter"
-    text = refusal or str(message.text)
-    raise _error(message, f"The model {what}.", _HINTS["content_filter"], text)
-
-
 def _refusal(message: AIMessage) -> str:
-    refusal_field = message.additional_kwargs.get("refusal")
     blocks = message.content if isinstance(message.content, list) else []
     parts = [block.get("refusal") for block in blocks if isinstance(block, dict)]
-    return "".join(text for text in (refusal_field, *parts) if isinstance(text, str))
+    texts = (message.additional_kwargs.get("refusal"), *parts)
+    return "".join(text for text in texts if isinstance(text, str))
 
 
-def _validation_messages(error: ValueError | None) -> str:
+def _violations(error: ValueError) -> str:
     """Return the messages of a validation error of pydantic (v1 or v2) or jsonschema."""
     list_errors = getattr(error, "errors", None)
     if not callable(list_errors):
         return str(error)
-    found = [
+    return "; ".join(
         f"{'.'.join(map(str, item['loc'])) or 'the answer'}: {item['msg']}"
-        for item in list_errors()
-    ]
-    return "; ".join(found[:5])
+        for item in list_errors()[:_MAX_ERRORS]
+    )
 
 
 def _excerpt(text: str) -> str:
@@ -228,12 +237,11 @@ def _excerpt(text: str) -> str:
     return repr(text if len(text) <= _EXCERPT else text[:_EXCERPT] + "…")
 
 
-class StreamingOutputParser:
+class _StreamDecoder:
     """Parses the messages of a stream into partial objects, and at the end into the object."""
 
-    def __init__(self, parser: OutputParser, *, include_raw: bool = False) -> None:
+    def __init__(self, parser: StructuredOutputParser) -> None:
         self._parser = parser
-        self._include_raw = include_raw
         self._messages: list[AIMessage] = []
         self._json = PartialJsonDecoder()
         self._call_index: int | str | None = None
@@ -241,25 +249,21 @@ class StreamingOutputParser:
         self._length = self._next_thorough = 0
 
     def feed(self, message: BaseMessage | str) -> list[object]:
-        """Return what the next message adds.
-
-        That is the partial object or, with `include_raw`, the message.
-        """
+        """Return what the next message adds: itself with `include_raw`, else a partial object."""
         if not isinstance(message, AIMessage):
             content = message.content if isinstance(message, BaseMessage) else message
             message = AIMessageChunk(content=content)
         self._messages.append(message)
-        if self._include_raw:
+        if self._parser.include_raw:
             return [AddableDict(raw=message)]
         text = self._arguments(message) if self._parser.by_call else str(message.text)
-        value = self._json.feed(text) if text else None
         self._length += len(text)
-        if value is None:
+        value = self._json.feed(text) if text else None
+        output = None if value is None else self._partial(value)
+        if output is None or output == self._last:
             return []
-        is_thorough = self._length >= self._next_thorough
-        if is_thorough:  # all the searches of a long stream take as long as a few of the whole
-            self._next_thorough = self._length * 11 // 10
-        return self._changed(self._parser.partial(value, is_thorough=is_thorough))
+        self._last = output
+        return [output]
 
     def close(self) -> list[object]:
         """Return the object at the end of the stream, if it differs from the last partial one.
@@ -270,32 +274,44 @@ class StreamingOutputParser:
             StructuredOutputError: There is no object, or it is invalid (not with `include_raw`).
         """
         message = self._merged()
-        if self._include_raw:
-            return [AddableDict(self._parser.parse_result(message)._asdict())]
+        if self._parser.include_raw:
+            return [AddableDict(self._parser.outcome(message))]
         output = self._parser.read(message)
         # `1 == True`: equal objects may differ.
         return [] if repr(output) == repr(self._last) and output == self._last else [output]
 
-    def _changed(self, value: object) -> list[object]:
-        if value is None or value == self._last:
-            return []
-        self._last = value
-        return [value]
+    def _partial(self, value: object) -> object | None:
+        """Return the object of a partial value; `None` if there is none yet."""
+        target = self._parser.target
+        if target.output is dict:
+            kind = "object" if isinstance(value, dict) else "array"
+            expected = target.definition.get("type")
+            expected = expected or ("object" if "properties" in target.definition else kind)
+            return value if kind in expected else None
+        validate = target.convert
+        # To look for nulls that stand for absent properties takes jsonschema milliseconds for a
+        # large value: at these lengths, all searches take as long as a few of the whole.
+        if self._length >= self._next_thorough:
+            self._next_thorough = self._length * 11 // 10
+            validate = target.validate
+        try:
+            return validate(value)
+        except ValueError:
+            return None
 
     def _merged(self) -> AIMessage:
         """Return the sum of the chunks; a model that does not stream has one message."""
         chunks = [message for message in self._messages if isinstance(message, AIMessageChunk)]
         if not chunks:
             return self._messages[-1] if self._messages else AIMessage("")
-        return cast(
-            "AIMessage", message_chunk_to_message(add_ai_message_chunks(chunks[0], *chunks[1:]))
-        )
+        merged = add_ai_message_chunks(chunks[0], *chunks[1:])
+        return cast("AIMessage", message_chunk_to_message(merged))
 
     def _arguments(self, message: AIMessage) -> str:
         fragments = message.tool_call_chunks if isinstance(message, AIMessageChunk) else []
         return "".join(filter(None, map(self._call_arguments, fragments)))
 
     def _call_arguments(self, fragment: ToolCallChunk) -> str | None:
-        if self._call_index is None and fragment["name"] == self._parser.schema.name:
+        if self._call_index is None and fragment["name"] == self._parser.target.name:
             self._call_index = fragment["index"]
         return fragment["args"] if fragment["index"] == self._call_index else None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import FunctionType, UnionType
 from typing import (
     Annotated,
@@ -15,7 +15,6 @@ from typing import (
     NotRequired,
     Required,
     Union,
-    cast,
     get_args,
     get_origin,
     get_type_hints,
@@ -58,17 +57,20 @@ class OutputSchema:
         name: What the API is told, 1 to 64 of `A-Z a-z 0-9 _ -`.
         description: What the output is for; empty if unknown.
         definition: The JSON Schema, without title and description unless the user wrapped it.
-        convert: Turns parsed JSON into what the user gets. Raises ValueError if it is no instance.
-        output: The class of what `convert` gives.
+        output: The class of the user's objects.
         strict: Whether the API must follow the schema exactly; `None` leaves it to the API.
     """
 
     name: str
     description: str
     definition: Mapping[str, Any]
-    convert: Callable[[object], object]
     output: type = dict
     strict: bool | None = None
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the output can be the arguments of a function."""
+        return bool(self.definition.get("type", "object") == "object")
 
     @property
     def wire_definition(self) -> dict[str, Any]:
@@ -83,14 +85,27 @@ class OutputSchema:
         described = {"description": self.description} if self.description else {}
         return {"name": self.name, **described, "parameters": dict(self.definition)}
 
+    def convert(self, value: object) -> object:
+        """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
+        cls: Any = self.output
+        if cls is dict:
+            from langchain_aimlernie._structured.validation import check_instance
+
+            return check_instance(self.definition, value)
+        if issubclass(cls, BaseModelV1):
+            return cls.parse_obj(value)
+        # As JSON: a strict class then accepts dates, enums and tuples in JSON's form.
+        try:
+            text = to_json(value, inf_nan_mode="constants")
+        except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
+            return _adapter(cls).validate_python(value)
+        return _adapter(cls).validate_json(text)
+
     def validate(self, value: object) -> object:
-        """Return the user's object for parsed JSON.
+        """Return the user's object for parsed JSON; a ValueError if it is no instance.
 
         A `null` that the schema does not allow, for a property that it does not require, counts as
         the property's absence: models write it so.
-
-        Raises:
-            ValueError: `value` is no instance of the schema.
         """
         try:
             return self.convert(value)
@@ -120,39 +135,31 @@ def _without_absent(definition: Mapping[str, Any], value: object) -> object:
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
-    """Return a schema in any form as an `OutputSchema`; the argument is not changed.
+    """Return a schema in any form as an `OutputSchema`.
 
-    Args:
-        given: A pydantic class (v2 or v1), TypedDict, dataclass, JSON Schema, function schema,
-            response format, function or tool. A dict is sent to the API as it is, except for a
-            `discriminator.mapping` that refers to what is not there; classes lose their titles, and
-            their `$ref`s are replaced by what they refer to unless a class contains itself.
-        strict: Whether the API must follow the schema exactly.
+    A dict is sent to the API as it is, except for a `discriminator.mapping` that refers to what is
+    not there; classes lose their titles, and their `$ref`s are replaced by what they refer to
+    unless a class contains itself.
 
     Raises:
-        ValueError: `given` is none of the accepted forms, has no JSON Schema, has an invalid one
-            (in a running event loop, jsonschema may say so only with the first completion), has a
-            `$ref` that leads nowhere or only to itself, or says another `strict` than the argument.
+        ValueError: `given` has an unknown form, no JSON Schema, an invalid one (in a running event
+            loop, jsonschema may say so only with the first completion), a `$ref` that leads nowhere
+            or only to itself, or another `strict` than the argument.
     """
     schema = _read(given, strict)
     if schema.output is not dict:
         return schema
-    if not _validation.is_done and _is_in_event_loop():
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        _validation.load()
+    if not _validation.is_done:  # an event loop does not wait for it
         threading.Thread(target=_validation.load, daemon=True).start()
         return schema
-    _validation.load()
     from langchain_aimlernie._structured.validation import check_schema
 
     check_schema(schema.definition)
     return schema
-
-
-def _is_in_event_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _read(given: Any, strict: bool | None) -> OutputSchema:
@@ -169,11 +176,7 @@ def _read(given: Any, strict: bool | None) -> OutputSchema:
 
 
 def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | None:
-    """Return the `strict` of a schema: its own or that of the call.
-
-    Raises:
-        ValueError: They contradict each other.
-    """
+    """Return the `strict` of a schema: its own or that of the call; a ValueError if they differ."""
     if None not in (own, given) and own is not given:
         raise ValueError(
             f"The schema of {name} says strict={own}, the call strict={given}: say it in one place."
@@ -184,13 +187,7 @@ def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | N
 def encode_response_format(schema: object, strict: bool | None = None) -> dict[str, Any]:
     """Return a schema, or a response format, as the API's `response_format`.
 
-    Args:
-        schema: What `parse_schema` takes, or `{"type": "text"}` or `{"type": "json_object"}`.
-        strict: Whether the API must follow the schema exactly; `None` leaves it to the API.
-
-    Raises:
-        ValueError: `schema` is none of the accepted forms, has no JSON Schema, has a `$ref` that
-            leads nowhere or only to itself, or says another `strict` than the argument.
+    Takes what `parse_schema` takes, and `{"type": "text"}` and `{"type": "json_object"}`.
     """
     if isinstance(schema, Mapping) and schema.get("type") in ("text", "json_object"):
         return {"type": schema["type"]}
@@ -204,12 +201,8 @@ def encode_output_format(schema: OutputSchema) -> dict[str, Any]:
 
 
 def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
-    """Return the function whose arguments are the object.
-
-    Raises:
-        ValueError: The schema describes no object, so it cannot be a function's arguments.
-    """
-    if schema.definition.get("type", "object") != "object":
+    """Return the function whose arguments are the object; a ValueError if it is no object."""
+    if not schema.is_object:
         raise ValueError(
             f"{schema.name} is of type {schema.definition['type']!r}, and only an object can be "
             "the arguments of a function: use method='json_schema', or a schema with fields."
@@ -233,43 +226,29 @@ def _with_description(schema: OutputSchema) -> dict[str, Any]:
 def _read_class(cls: type) -> OutputSchema:
     schema = _class_schema(cls)
     target = _of_schema(schema, schema["title"])
-    if is_typeddict(cls):
-        return target
-    convert = cls.parse_obj if issubclass(cls, BaseModelV1) else partial(_load, cls)
-    return replace(target, convert=convert, output=cls)
+    return target if is_typeddict(cls) else replace(target, output=cls)
 
 
-def _class_schema(cls: type) -> dict[str, Any]:
+def _class_schema(cls: Any) -> dict[str, Any]:
     """Return the JSON Schema of a class, inlined, with no title but its own."""
     try:
-        schema = dereference(_json_schema_of(cls))
+        if is_typeddict(cls):
+            schema = _typed_dict_schema(cls)
+        elif issubclass(cls, BaseModelV1):
+            schema = cls.schema()
+        elif issubclass(cls, BaseModel):
+            schema = cls.model_json_schema()
+        else:
+            schema = _adapter(cls).json_schema()
+        schema = dereference(schema)
     except (PydanticUserError, NameError, RecursionError) as error:
         raise ValueError(f"{cls.__name__} has no JSON Schema: {error}") from error
     return {**schema, "title": schema.get("title") or cls.__name__}
 
 
-def _json_schema_of(cls: Any) -> dict[str, Any]:
-    if is_typeddict(cls):
-        return _typed_dict_schema(cls)
-    if issubclass(cls, BaseModelV1):
-        return cast("dict[str, Any]", cls.schema())
-    if issubclass(cls, BaseModel):
-        return cast("dict[str, Any]", cls.model_json_schema())
-    return _adapter(cls).json_schema()
-
-
 @lru_cache(maxsize=256)
 def _adapter(cls: type) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
-
-
-def _load(cls: type, value: object) -> object:
-    """Validate as JSON: a strict class then accepts dates, enums and tuples in JSON's form."""
-    try:
-        text = to_json(value, inf_nan_mode="constants")
-    except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
-        return _adapter(cls).validate_python(value)
-    return _adapter(cls).validate_json(text)
 
 
 # Dicts and functions
@@ -285,20 +264,18 @@ def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
     for wrapper in _WRAPPERS:
         if isinstance(given.get(wrapper), Mapping):
             given = given[wrapper]
-    bodies = () if "properties" in given else (given.get(key) for key in _BODIES)
-    body = next((each for each in bodies if isinstance(each, Mapping)), None)
-    if body is None and "name" in given and not _KEYWORDS & given.keys():
+    is_schema = not given.keys().isdisjoint(_KEYWORDS)
+    keys = () if "properties" in given else _BODIES
+    body = next((given[key] for key in keys if isinstance(given.get(key), Mapping)), None)
+    if body is None and "name" in given and not is_schema:
         body = _EMPTY_OBJECT
     if body is not None:
         body = check_references(body)
         target = _of_schema(body, given.get("name") or body.get("title"))
-        return replace(
-            target,
-            description=given.get("description") or target.description,
-            definition=body,
-            strict=given.get("strict"),
-        )
-    if not _KEYWORDS & given.keys() or given.get("type") in ("text", "json_object", *_WRAPPERS):
+        description = given.get("description") or target.description
+        strict = given.get("strict")
+        return replace(target, description=description, definition=body, strict=strict)
+    if not is_schema or given.get("type") in ("text", "json_object", *_WRAPPERS):
         raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")
     return _of_schema(check_references(given), given.get("title") or given.get("name"))
 
@@ -307,18 +284,11 @@ def _of_schema(schema: Mapping[str, Any], name: object) -> OutputSchema:
     definition = _definition(schema)
     # A generic class is called `Box[int]`, which the API does not allow.
     wire_name = _NOT_IN_NAMES.sub("_", str(name or ""))[:_LONGEST_NAME].strip("_") or DEFAULT_NAME
-    convert = partial(_check_instance, definition)
-    return OutputSchema(wire_name, schema.get("description") or "", definition, convert)
+    return OutputSchema(wire_name, schema.get("description") or "", definition)
 
 
 def _definition(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key not in ("title", "description")}
-
-
-def _check_instance(definition: Mapping[str, Any], value: object) -> object:
-    from langchain_aimlernie._structured.validation import check_instance
-
-    return check_instance(definition, value)
 
 
 ANY_JSON = _of_schema({"type": ["object", "array"]}, None)
@@ -338,35 +308,27 @@ def _is_class(given: object) -> bool:
 def encode_function(tool: Any) -> dict[str, Any] | None:
     """Return a tool as an OpenAI function, with the schema that `parse_schema` would read.
 
-    Core's conversion loses recursive definitions, and keeps what refers to lost ones.
-
-    Args:
-        tool: What `bind_tools` takes.
-
-    Returns:
-        The function; `None` for what has no schema of its own (a dict, a tool for one string).
-
-    Raises:
-        ValueError: A class has no JSON Schema, or a tool's schema has a `$ref` that leads nowhere.
+    `None` for what has no schema of its own (a dict, a tool for one string). Core's conversion
+    loses recursive definitions, and keeps what refers to lost ones.
     """
+    name: Any = getattr(tool, "__name__", None)
+    description: Any
     if isinstance(tool, BaseTool):
         if isinstance(tool, Tool) and not tool.args_schema:
             return None
         given = tool.tool_call_schema  # of the tools of MCP servers, a dict
         schema = dereference(given) if isinstance(given, Mapping) else _class_schema(given)
-        return _function(tool.name, tool.description, schema)
-    if _is_class(tool):
+        name, description = tool.name, tool.description
+    elif _is_class(tool):
         schema = _class_schema(tool)
-        return _function(schema["title"], schema.get("description"), schema)
-    if callable(tool) and isinstance(name := getattr(tool, "__name__", None), str):
+        name, description = schema["title"], schema.get("description")
+    elif callable(tool) and isinstance(name, str):
         arguments = create_schema_from_function(
             name, tool, filter_args=(), parse_docstring=True, include_injected=False
         )
-        return _function(name, arguments.__doc__, _class_schema(arguments))
-    return None
-
-
-def _function(name: str, description: str | None, schema: Mapping[str, Any]) -> dict[str, Any]:
+        schema, description = _class_schema(arguments), arguments.__doc__
+    else:
+        return None
     parameters = _definition(schema) or _EMPTY_OBJECT
     return {"name": name, "description": description or "", "parameters": parameters}
 
@@ -383,40 +345,41 @@ def _typed_dict_schema(cls: type) -> dict[str, Any]:
 
     Descriptions come from `Annotated[type, "description"]`, from LangChain's
     `Annotated[type, default, "description"]`, where a default other than `...` makes the key
-    optional, and from the section "Args:" of the docstring. A class within itself becomes any
-    object.
-
-    Raises:
-        NameError: An annotation names what cannot be found.
-        pydantic.errors.PydanticUserError: A type has no JSON Schema.
+    optional, and from the section "Args:" of the docstring, as core reads it. A class within itself
+    becomes any object.
     """
     schema = TypeAdapter(_normalize(cls, frozenset())).json_schema()
-    if "Args:" in (cls.__doc__ or ""):
-        _take_docstring(schema, cls)
-    return schema
-
-
-def _take_docstring(schema: dict[str, Any], cls: type) -> None:
-    """Add the descriptions that core reads from a docstring."""
+    if "Args:" not in (cls.__doc__ or ""):
+        return schema
     try:
         function = convert_to_openai_function(cls)
     except Exception:  # noqa: BLE001  core cannot convert every class; then the whole text describes it
-        return
+        return schema
     schema["description"] = function["description"]
     for name, described in function["parameters"]["properties"].items():
         if "description" in described:
             schema["properties"][name].setdefault("description", described["description"])
+    return schema
 
 
-def _normalize(cls: type, enclosing: frozenset[type]) -> Any:
-    """Return a TypedDict in the form that pydantic reads."""
-    hints = get_type_hints(cls, include_extras=True)
-    required = cls.__required_keys__  # type: ignore[attr-defined]  # every TypedDict has it
-    within = enclosing | {cls}
-    fields = {key: _field(hint, key in required, within) for key, hint in hints.items()}
-    readable = TypedDict(cls.__name__, fields)  # type: ignore[misc]  # made at run time
-    readable.__doc__ = cls.__doc__
-    return readable
+def _normalize(hint: Any, within: frozenset[type]) -> Any:
+    """Return an annotation whose TypedDicts have the form that pydantic reads."""
+    if is_typeddict(hint):
+        if hint in within:
+            return dict[str, Any]
+        keys, required = get_type_hints(hint, include_extras=True), hint.__required_keys__
+        fields = {key: _field(keys[key], key in required, within | {hint}) for key in keys}
+        readable: Any = TypedDict(hint.__name__, fields)  # type: ignore[misc]  # made at run time
+        readable.__doc__ = hint.__doc__
+        return readable
+    arguments = get_args(hint)
+    rebuilt = tuple(_normalize(argument, within) for argument in arguments)
+    if rebuilt == arguments:
+        return hint
+    origin = get_origin(hint)
+    if origin is UnionType:
+        return Union[rebuilt]  # noqa: UP007  of as many as there are
+    return origin[rebuilt if len(rebuilt) > 1 else rebuilt[0]]
 
 
 def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
@@ -435,21 +398,7 @@ def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
             required = required and default is ...
         case [str(description), *_]:
             extras.append(Field(description=description))
-    hint = _normalize_nested(hint, within)
+    hint = _normalize(hint, within)
     for extra in extras:
         hint = Annotated[hint, extra]
     return hint if required else NotRequired[hint]
-
-
-def _normalize_nested(hint: Any, within: frozenset[type]) -> Any:
-    """Normalize the TypedDicts within an annotation."""
-    if is_typeddict(hint):
-        return dict[str, Any] if hint in within else _normalize(hint, within)
-    arguments = get_args(hint)
-    rebuilt = tuple(_normalize_nested(argument, within) for argument in arguments)
-    if rebuilt == arguments:
-        return hint
-    origin = get_origin(hint)
-    if origin is UnionType:
-        return Union[rebuilt]  # noqa: UP007  of as many as there are
-    return origin[rebuilt if len(rebuilt) > 1 else rebuilt[0]]

@@ -26,6 +26,8 @@ from jsonschema.exceptions import ValidationError, best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from langchain_aimlernie._text import truncate
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -42,12 +44,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def check_instance(schema: Mapping[str, Any], value: object) -> object:
-    """Return a value that is an instance of `schema`.
-
-    Raises:
-        ValueError: It is not: for up to five violations, the message names the place in the value,
-            the value and the keyword. Or `schema` is invalid.
-    """
+    """Return `value`; a ValueError with up to five violations if it is no instance of `schema`."""
     if errors := _find_errors(schema, value, _MAX_ERRORS):
         raise ValueError("; ".join(map(_describe, errors)))
     return value
@@ -58,9 +55,6 @@ def without_absent(schema: Mapping[str, Any], value: object) -> object:
 
     These are the properties that `schema` neither requires nor lets be `null`, at every depth. In a
     union, they are those of the first member that the value would be an instance of without them.
-
-    Raises:
-        ValueError: `schema` is invalid, or `value` is nested too deeply.
     """
     result: Any = deepcopy(value)
     for *places, name in chain.from_iterable(map(_absent, _find_errors(schema, value))):
@@ -179,13 +173,9 @@ def _describe(error: Any) -> str:
     place = error.json_path.removeprefix("$").lstrip(".") or "the answer"
     message, value = error.message, repr(error.instance)
     if message.startswith(value):
-        message = _truncated(json.dumps(error.instance, ensure_ascii=False), _MAX_VALUE)
+        message = truncate(json.dumps(error.instance, ensure_ascii=False), _MAX_VALUE)
         message += error.message.removeprefix(value)
     limit, keyword = error.validator_value, error.validator or "false"
     is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
     rule = f"{keyword} {limit}" if is_number else keyword
-    return f"{place}: {_truncated(message, _MAX_MESSAGE)} ({rule})"
-
-
-def _truncated(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[:limit] + "…"
+    return f"{place}: {truncate(message, _MAX_MESSAGE)} ({rule})"

@@ -17,7 +17,7 @@ from pydantic_core import to_jsonable_python
 from typing_extensions import override
 
 from langchain_aimlernie._settings import is_default_host
-from langchain_aimlernie._structured.parser import OutputParser
+from langchain_aimlernie._structured.parser import StructuredOutputParser
 from langchain_aimlernie._structured.schema import parse_schema
 from langchain_aimlernie._tokens import count_message_tokens
 from langchain_aimlernie.batch.rows import Row, read_row
@@ -200,7 +200,7 @@ class _ModelCaller(Caller):
         schema = self._parsed_schema
         if schema is None:
             return super().parse(message)
-        return OutputParser(schema, by_call=bool(message.tool_calls)).read(message)
+        return StructuredOutputParser(target=schema, by_call=bool(message.tool_calls)).read(message)
 
     @override
     async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import enum
 import json
@@ -51,11 +50,6 @@ class Zoo(BaseModel):
     written: Json[Cat] | None = None
 
 
-class Tree(BaseModel):
-    value: int
-    children: list[Tree] = []
-
-
 class CatV1(BaseModelV1):
     name: str
     lives: int = 9
@@ -66,12 +60,6 @@ class Meeting:
     day: dt.date
     colour: Colour
     note: str = "none"
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
-    y: int = 0
 
 
 class Order(TypedDict):
@@ -85,37 +73,18 @@ CIRCLE = an_object(first={"$ref": "#/$defs/Node"}) | {
 
 
 LOADED = [
-    (Zoo, {"pets": [{"kind": "cat"}]}, Zoo(pets=[Cat(kind="cat")])),
-    (Zoo, {"pets": [{"kind": "cat", "lives": None}]}, Zoo(pets=[Cat(kind="cat")])),
-    (Zoo, {"pets": [{"kind": "dog", "name": None}]}, Zoo(pets=[Dog(kind="dog", name=None)])),
-    (Zoo, {"pets": [], "counts": {"red": 1}}, Zoo(pets=[], counts={Colour.RED: 1})),
-    (Tree, {"value": 1, "children": [{"value": 2, "children": None}]}, Tree(value=1, children=[Tree(value=2)])),
+    (Zoo, {"pets": [{"kind": "cat", "lives": None}], "counts": {"red": 1}}, Zoo(pets=[Cat(kind="cat")], counts={Colour.RED: 1})),
+    (Zoo, {"pets": [{"kind": "dog", "name": None}], "written": None}, Zoo(pets=[Dog(kind="dog", name=None)])),
     (CatV1, {"name": "Tom", "lives": None}, CatV1(name="Tom")),
-    (Point, {"x": 1, "y": None}, Point(1)),
     (Meeting, {"day": "2026-11-23", "colour": "red", "note": None}, Meeting(dt.date(2026, 11, 23), Colour.RED)),
     (Order, {"total": 1, "note": None}, {"total": 1}),
-    (an_object(a={"type": "string"}), {"a": None}, {}),
-    (an_object(a={"type": "string", "nullable": True}), {"a": None}, {"a": None}),
-    (an_object(a={"description": "anything"}), {"a": None}, {"a": None}),
     (an_object(a={"type": "number", "multipleOf": 0.01}), {"a": 19.99}, {"a": 19.99}),
-    (an_object(a={"items": [{"type": "integer"}]}), {"a": [1, "b"]}, {"a": [1, "b"]}),
     (CIRCLE, {"first": {"v": 1, "next": {"v": 2, "next": None}}}, {"first": {"v": 1, "next": {"v": 2}}}),
 ]  # fmt: skip
 
 REJECTED = [
     (an_object(a={"pattern": "^a+$"}), {"a": "b"}, "a: \"b\" does not match '\\^a\\+\\$' \\(pattern\\)"),
-    (an_object(a={"uniqueItems": True}), {"a": [1, 1]}, "a: .* \\(uniqueItems\\)"),
-    (an_object(a={"multipleOf": 5}), {"a": 7}, "a: 7 is not a multiple of 5"),
-    (an_object(a={"not": {"type": "string"}}), {"a": "b"}, 'a: "b" should not be valid .* \\(not\\)'),
-    (an_object(a={"oneOf": [{"minimum": 1}, {"maximum": 5}]}), {"a": 3}, "a: 3 is valid under each of"),
-    (an_object(a={"enum": [1]}), {"a": True}, "a: true is not one of \\[1\\]"),
-    (an_object(a={"minProperties": 1}), {"a": {}}, "a: \\{\\} .* \\(minProperties 1\\)"),
-    (an_object(a={"contains": {"const": 1}}), {"a": [2]}, "a: \\[2\\] does not contain .* \\(contains\\)"),
-    (an_object(a={"if": {"minimum": 5}, "then": {"multipleOf": 2}}), {"a": 7}, "a: 7 is not a multiple of 2"),
-    (an_object(a={"patternProperties": {"^n": {"type": "integer"}}}), {"a": {"n": "1"}}, 'a.n: "1" is not of type'),
-    (an_object(**{"a/b": {"type": "integer"}}, c={"$ref": "#/properties/a~1b"}), {"c": "1"}, 'c: "1" is not of type'),
     (an_object(["a"], a={"type": "string"}), {"a": None}, "a: null is not of type 'string'"),
-    (an_object(a={"type": "array", "items": {"type": "string"}}), {"a": [None]}, "a\\[0\\]: null is not of type"),
     (CIRCLE, {"first": {"v": 1, "next": {}}}, "first.next: 'v' is a required property"),
     (Order, {"total": 0}, "total: 0 is less than or equal to the minimum of 0 \\(exclusiveMinimum 0\\)"),
     (Zoo, {"pets": [{"kind": "cat", "lives": "x"}]}, "pets.0.cat.lives: "),

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 from langchain_core.tools import tool
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import (
@@ -30,6 +30,10 @@ class Note(BaseModel):
     """A note; nothing is required."""
 
     text: str = "?"
+
+
+class Names(RootModel[list[str]]):
+    """Names."""
 
 
 NUMBERS = {"title": "Numbers", "type": "array", "items": {"type": "integer"}}
@@ -119,23 +123,17 @@ def llm(server, names):
     "case",
     [
         (NUMBERS, f"According to [1], the numbers are:\n{fence('[4, 5, 6]')}", [4, 5, 6]),
-        (NUMBERS, "As [1] says, they are [4, 5]", [4, 5]),
         (NOTE, f'Starting from {{}} we get {F}json\n{{"text": "a"}}{F}', {"text": "a"}),
         (Note, f'Starting from {{}} we get {F}json {{"text": "a"}}{F}', Note(text="a")),
         (City, 'Fill in { "name": string }:\n' + fence(PARIS_TEXT), PARIS),
-        (City, f'For example {{"name": "x"}}. {PARIS_TEXT}', PARIS),
         (City, f'So {{"name": "x"}}, or {PARIS_TEXT}, not {{"people": 1}}.', PARIS),
         (City, fence('{"name": "x"}') + "\nBetter:\n" + fence(PARIS_TEXT), PARIS),
         (City, fence(PARIS_TEXT) + '\nThat is like {"name": "x"}, but larger.', PARIS),
         (City, fence(PARIS_TEXT) + "\nNot so:\n" + fence('{"error": "none"}'), PARIS),
         (City, f"{PARIS_TEXT}\n\nSources: [1], [docs]", PARIS),
-        (City, f"f(x) = {{x}} gives {PARIS_TEXT} :]", PARIS),
         (City, '{"name": "Paris", "people": } is wrong, right is ' + PARIS_TEXT, PARIS),
-        (City, f"~~~json\n{PARIS_TEXT}\n~~~", PARIS),
-        (City, f"{F}json\n{PARIS_TEXT}", PARIS),
-        (City, fence('{"name": "`ls`: ```ls```"}'), City(name="`ls`: ```ls```")),
         ({"title": "Count", "type": "integer"}, "42", 42),
-        ({"title": "Count", "type": "integer"}, fence("42", ""), 42),
+        (Names, 'The names:\n["a", "b"]', Names(["a", "b"])),
     ],
 )  # fmt: skip
 async def test_the_last_instance_is_the_answer(server, llm, way, case):
@@ -153,14 +151,11 @@ async def test_the_last_instance_is_the_answer(server, llm, way, case):
     "case",
     [
         (NOTE, '{"notes": [{"text": "a"}, {"text": "b"}, {"text":', "no valid JSON"),
-        (NOTE, 'So: {"notes": [{"text": "a"}, {"text": "b"}]', "no valid JSON"),
-        (NOTE, f'{{"code": "{F}json\\n{{}}\\n{F}", "b', "no valid JSON"),
-        (NOTE, "{'text': {\"text\": \"a\"}}", "no valid JSON"),
-        (City, 'Sad :[ but {"name": "x"}', "no valid JSON"),
         # The value that the order would have chosen: the last fenced one, else the last one.
         (City, '{"people": 1} or ' + fence('{"name": []}') + ' or {"people": 2}', "name: Input should be a valid string"),
         (City, 'First {"people": 1}, then {"name": 3}.', "name: Input should be a valid string"),
         (City, '{"name": 1}', "name: Input should be a valid string"),
+        (Names, "[1]: see", "does not fit Names"),
     ],
 )  # fmt: skip
 async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way, case):
@@ -175,36 +170,6 @@ async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way,
 
 
 @pytest.mark.parametrize("way", ["stream", "astream"])
-@pytest.mark.parametrize("wrap", ["{}", "<think>12</think>\n{}", "So:\n```json\n{}\n```\nDone."])
-@pytest.mark.parametrize("number", ["2100000", '"2100000"'])
-async def test_a_number_is_whole_or_not_there(server, llm, way, wrap, number):
-    text = wrap.replace("{}", '{"name": "Paris 20", "people": ' + number + "}")
-    whole = City(name="Paris 20", people=2_100_000)
-    for method in ("json_schema", "function_calling"):
-        by_call = method == "function_calling"
-        message = called(text[text.index("{") : text.rindex("}") + 1]) if by_call else said(text)
-        server.on_request = lambda request, message=message: reply(message, request)
-        cities = (await ask(llm.with_structured_output(City, method=method), way)).items
-        assert {city.people for city in cities} == {0, 2_100_000}
-        assert cities[-1] == whole
-        schema = City.model_json_schema()
-        if number == "2100000":
-            dicts = (await ask(llm.with_structured_output(schema, method=method), way)).items
-            assert [each for each in dicts if each.get("people", 2_100_000) != 2_100_000] == []
-            names = [each["name"] for each in dicts if "name" in each]
-            assert len(set(names)) > 3
-            assert names == sorted(names, key=len)
-            assert dicts[-1] == whole.model_dump()
-
-
-@pytest.mark.parametrize("way", ["stream", "astream"])
-async def test_numbers_in_a_list_come_whole(server, llm, way):
-    server.on_request = lambda request: reply(said("[1234, -56, 7]"), request)
-    outcome = await ask(llm.with_structured_output(NUMBERS, method="json_schema"), way)
-    assert outcome.items == [[1234], [1234, -56], [1234, -56, 7]]
-
-
-@pytest.mark.parametrize("way", ["stream", "astream"])
 @pytest.mark.parametrize(
     "case",
     [
@@ -212,9 +177,7 @@ async def test_numbers_in_a_list_come_whole(server, llm, way):
         ('{"text": "abcdef"}', True, "abcdef"),
         ("So:\n" + fence('{"text": "abcdef"}'), True, "abcdef"),
         (fence('{"text": "abcdef"}') + "\nOr\n" + fence('{"text": "uvwxyz"}'), True, "uvwxyz"),
-        ("{So}: " + fence('{"text": "abcdef"}'), True, "abcdef"),
         ('So: {"text": "abcdef"} is it.', False, "abcdef"),
-        ('[1] says {"text": "abcdef"}', False, "abcdef"),
         (fence('f({"text": "abcdef"})', "python"), False, "abcdef"),
     ],
 )
@@ -353,6 +316,7 @@ def test_the_parameter_of_an_error_counts_too(server, llm):
     [
         (400, "This model's maximum context length is 4096 tokens; json_schema counts", ContextWindowExceededError),
         (400, "temperature must be below 1", BadRequestError),
+        (413, "response_format: too large", BadRequestError),
         (500, "response_format is not supported", Exception),
         (401, "no key for response_format", Exception),
     ],
@@ -361,7 +325,7 @@ async def test_any_other_error_is_the_answer(server, llm, way, case):
     status, words, error = case
     refusing = Refusing(server, [], words, status)
     with pytest.raises(error, match=words[:20]):
-        await ask(llm.with_structured_output(City, include_raw=way == "invoke"), way)
+        await ask(llm.with_structured_output(City, retry=True, include_raw=way == "invoke"), way)
     assert refusing.asked == ["json_schema"]
 
 

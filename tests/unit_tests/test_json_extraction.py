@@ -2,7 +2,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, extract_json
@@ -164,6 +164,7 @@ WRAPPINGS = ["{}", "Here: {} Done.", "<think>so</think>{}", "[1]: {}"]
 WRAPPINGS += [f"So:\n{fence('{}', mark=mark)}\nDone." for mark in (F, "~~~", "````")]
 
 
+@settings(max_examples=50)
 @given(objects | st.dictionaries(st.text(), st.text(), min_size=1), st.sampled_from(WRAPPINGS))
 def test_any_object_is_found_in_any_wrapping(value, wrapping):
     text = wrapping.replace("{}", json.dumps(value, ensure_ascii=False))
@@ -189,7 +190,7 @@ def _grow(*pieces):
         ),
         (  # reasoning, prose, a fence
             ("<think>{", '"a": 0}', "</think>", "Here {it} is ```json\n", '{"a"', ": 1}", "\n```"),
-            [None, None, None, None, {}, {"a": 1}, {"a": 1}],
+            [None, None, None, None, {}, {"a": 1}, None],
         ),
         (('{"a": "b", ', "oops", "}"), [{"a": "b"}, None, None]),
         (("{", "name", "}"), [None, None, None]),
@@ -207,7 +208,7 @@ def _grow(*pieces):
         # The last fence counts.
         (
             ('```json\n{"a": "x"}', "\n``", "`\nBetter:\n`", "``json\n", '{"a": ', '"y"}'),
-            [{"a": "x"}, {"a": "x"}, None, None, {}, {"a": "y"}],
+            [{"a": "x"}, None, None, None, {}, {"a": "y"}],
         ),
         ((f'{{x}} {F}json\n{{"a": "x"}}\n{F}\n{F}\n', '{"a": "y"'), [{"a": "x"}, {"a": "y"}]),
         ((f'{F}json {{"c": "{F}py', f'\\nx{F}"}}{F}'), [{"c": f"{F}py"}, {"c": f"{F}py\nx{F}"}]),

@@ -347,19 +347,6 @@ def closed(**properties):
     return {"type": "object", "properties": properties, "required": [*properties], **CLOSED}
 
 
-def test_strict_closes_every_object():
-    cat = closed(kind={"type": "string", "const": "cat"}, lives={"type": "integer"})
-    name = {"type": "string", "default": "Rex"}
-    dog = closed(kind={"type": "string", "const": "dog"}, name=name)
-    sent = encode_response_format(Owner, True)["json_schema"]["schema"]
-    assert (sent["required"], sent["additionalProperties"]) == (list(Owner.model_fields), False)
-    pet = sent["properties"]["pet"]
-    assert pet == {"anyOf": [cat, dog], "discriminator": {"propertyName": "kind"}}
-    assert sent["properties"]["pets"]["items"] == pet
-    assert sent["properties"]["counts"]["additionalProperties"] == {"type": "integer"}
-    assert sent["properties"]["written"]["anyOf"][0]["contentSchema"] == cat
-
-
 @pytest.mark.parametrize("given", [*CLASSES, {"$ref": "#/$defs/T", "$defs": {"T": PART}}])
 def test_strict_leaves_no_object_open_nor_one_of(given):
     sent = encode_response_format(given, True)["json_schema"]["schema"]

@@ -5,7 +5,6 @@ import enum
 import typing
 from typing import Annotated, Any, Generic, Literal, NotRequired, Optional, TypeVar
 
-import pydantic.dataclasses
 import pytest
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
@@ -14,7 +13,6 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
 from langchain_aimlernie._structured.schema import (
-    ANY_JSON,
     encode_output_tool,
     encode_response_format,
     parse_schema,
@@ -362,11 +360,6 @@ class Owner(BaseModel):
     pet: Annotated[Cat | Dog, Field(discriminator="kind")]
 
 
-class Counted(BaseModel):
-    counts: dict[str, int] = {}
-    pair: tuple[int, str] = (1, "a")
-
-
 class LineV1(BaseModelV1):
     sku: str
     count: int = 1
@@ -398,19 +391,6 @@ class LineOfDict(TypedDict):
 class BasketOfDict(TypedDict):
     total: float
     lines: NotRequired[list[LineOfDict]]
-
-
-@pydantic.dataclasses.dataclass(config=ConfigDict(strict=True))
-class Meeting:
-    day: dt.date
-    colour: Colour
-    pair: tuple[int, int]
-    note: str = "none"
-
-
-@dataclasses.dataclass
-class Note:
-    text: Any
 
 
 REF = {"$ref": "#/$defs/Line"}
@@ -462,7 +442,6 @@ ONE = {"total": 1}
         (BASKET, ONE | {"lines": [ABSENT | {"state": None, "note": None, "more": None}]}, ONE | {"lines": [A | {"note": None, "more": None}]}),
         (BASKET, ONE | {"first": A | {"next": ABSENT}, "pair": [ABSENT], "other": ABSENT}, ONE | {"first": A | {"next": A}, "pair": [A], "other": A}),
         (BASKET, ONE | {"first": None}, ONE),
-        (Meeting, {"day": "2026-11-23", "colour": "red", "pair": [1, 2], "note": None}, Meeting(dt.date(2026, 11, 23), Colour.RED, (1, 2))),
     ],
 )  # fmt: skip
 def test_null_for_what_may_be_absent_and_not_null_is_absence(given, value, loaded):
@@ -483,8 +462,6 @@ for _ in range(2000):
         (Basket, ONE | {"lines": [{"sku": None}]}, r"lines\.0\.sku"),
         (Basket, ONE | {"lines": [None]}, r"lines\.0"),
         (Basket, ONE | {"by_name": {"a": None}}, r"by_name\.a"),
-        (Counted, {"counts": {"a": None}}, r"counts\.a"),
-        (Counted, {"pair": [None, "a"]}, r"pair\.0"),
         (BasketV1, {"total": None}, "total"),
         (BasketOfDataclass, {"total": None}, "total"),
         (BasketOfDict, {"total": None}, "total: null"),
@@ -493,11 +470,10 @@ for _ in range(2000):
         (BASKET, ONE | {"other": None}, "other: null"),
         # What counts as absent is not named.
         (BASKET, {"total": "much", "lines": None}, "^total: \"much\" is not of type 'number' \\(type\\)$"),
-        (Meeting, {"day": 5, "colour": "red", "pair": [1, 2]}, "day"),
         ({"type": "object", "minProperties": 1, "properties": {"a": {"type": "string"}}}, {"a": None}, "minProperties"),
         ({"properties": {"a": {"$ref": "#"}}}, DEEP, "nested too deeply"),
     ],
-    ids=range(16),
+    ids=range(13),
 )  # fmt: skip
 def test_null_for_anything_else_is_a_violation(given, value, told):
     with pytest.raises(ValueError, match=told):
@@ -520,10 +496,9 @@ def test_null_for_anything_else_is_a_violation(given, value, told):
         (Box[float], {"item": float("inf")}, Box[float](item=float("inf"))),
         (Box[int], {"item": 10**40}, Box[int](item=10**40)),
         (Box[Any], {"item": "\ud83d"}, Box[Any](item="\ud83d")),
-        (Note, {"text": "\ud83d"}, Note("\ud83d")),
         (Tree, {"value": 1, "children": [{"value": 2}]}, Tree(value=1, children=[Tree(value=2)])),
     ],
-    ids=range(11),
+    ids=range(10),
 )
 def test_json_is_loaded_as_what_was_given(given, value, loaded):
     assert parse_schema(given).validate(value) == loaded
@@ -535,11 +510,3 @@ def test_json_that_does_not_fit_is_a_value_error(given):
     for value in ({}, [], None, "text"):
         with pytest.raises(ValueError):
             answer.validate(value)
-
-
-def test_any_json_takes_objects_and_lists_only():
-    assert ANY_JSON.validate({"a": 1}) == {"a": 1}
-    assert ANY_JSON.validate([1]) == [1]
-    for value in (None, 1, "text"):
-        with pytest.raises(ValueError):
-            ANY_JSON.validate(value)

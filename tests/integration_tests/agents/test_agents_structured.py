@@ -92,18 +92,19 @@ def test_provider_strategy_without_tools(model, ernie_server, ask):
     assert body["response_format"]["json_schema"]["name"] == "Weather"
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"text": ANSWER, "reasoning": "A form is wanted. {not this}"},
+        {"text": f"<think>A form: {{}}</think>\n\n{ANSWER}"},
+    ],
+)
 @pytest.mark.parametrize("version", ["v0", "v1"])
-def test_provider_strategy_after_reasoning(model, ernie_server, ask, version):
-    ernie_server.reply(ANSWER, reasoning="A form is wanted. {not this}")
+def test_provider_strategy_after_reasoning(model, ernie_server, ask, reply, version):
+    ernie_server.reply(**reply)
     agent = create_agent(
         model(model=THINKING, output_version=version), response_format=ProviderStrategy(Weather)
     )
-    assert ask(agent, question())["structured_response"].degrees == 22
-
-
-def test_provider_strategy_after_a_think_block(model, ernie_server, ask):
-    ernie_server.reply(f"<think>A form: {{}}</think>\n\n{ANSWER}")
-    agent = create_agent(model(), response_format=ProviderStrategy(Weather))
     assert ask(agent, question())["structured_response"] == Weather(city="北京", degrees=22)
 
 
