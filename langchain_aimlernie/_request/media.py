@@ -81,7 +81,7 @@ class _Source(NamedTuple):
 
 
 MEDIA_KINDS = {
-    **dict.fromkeys(("image", "image_url", "input_image"), "image"),
+    **dict.fromkeys(("image", "image_url", "input_image", "computer_screenshot"), "image"),
     **dict.fromkeys(("file", "input_file", "document", "document_url"), "file"),
     **dict.fromkeys(("audio", "input_audio", "audio_url"), "audio"),
     **dict.fromkeys(("video", "input_video", "video_url"), "video"),
@@ -304,7 +304,8 @@ def _encode_video(source: _Source) -> Media:
 def _encode_text(source: _Source) -> UnsupportedContent | str:
     if not source.data:
         return _unsupported(source, "has only a URL. Send the text itself.")
-    return _text_document(source, base64.b64decode(source.data).decode(errors="replace"))
+    text = base64.b64decode(source.data).decode(errors="replace")
+    return _text_document(source, text.removeprefix("\ufeff"))
 
 
 def _text_document(source: _Source, text: str) -> str:

@@ -451,6 +451,20 @@ def test_results_without_a_call_become_a_user_message_after_the_others():
 
 
 @pytest.mark.parametrize(
+    "between",
+    [
+        [HumanMessage("a")],
+        [SystemMessage("a")],
+        [AIMessage("a")],
+        [HumanMessage("a"), AIMessage("", tool_calls=[call("g", call_id="c9")]), result("9", "c9")],
+    ],
+)
+def test_a_late_result_moves_to_its_call(between):
+    encoded = encode(CALLED, *between, result("late"), HumanMessage("b"))
+    assert encoded == encode(CALLED, result("late"), *between, HumanMessage("b"))
+
+
+@pytest.mark.parametrize(
     "turn",
     [
         AIMessage("", additional_kwargs={"function_call": {"name": "f", "arguments": "{}"}}),
