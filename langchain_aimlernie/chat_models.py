@@ -62,6 +62,7 @@ from langchain_aimlernie._params import (
     read_options,
     translate,
 )
+from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
     encode_tool_choice,
@@ -71,7 +72,6 @@ from langchain_aimlernie._response import content_blocks as _blocks
 from langchain_aimlernie._secrets import find_secret, secret_message
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
-from langchain_aimlernie._tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._types import ApiKey, Method, Settings, ToolChoice, ToolLike
 from langchain_aimlernie._validation import (
     DEFAULT_BASE_URL,

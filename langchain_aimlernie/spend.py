@@ -32,7 +32,7 @@ from typing_extensions import override
 
 from langchain_aimlernie._client import awaited, resolve_key
 from langchain_aimlernie._metering import Meter, add_meter
-from langchain_aimlernie._tokens import count_message_tokens, count_tokens
+from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
     AimlErnieError,

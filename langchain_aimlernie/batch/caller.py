@@ -17,9 +17,9 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from pydantic_core import to_jsonable_python
 from typing_extensions import override
 
+from langchain_aimlernie._request.tokens import count_message_tokens
 from langchain_aimlernie._structured.parser import OutputParser
 from langchain_aimlernie._structured.schema import parse_schema
-from langchain_aimlernie._tokens import count_message_tokens
 from langchain_aimlernie._validation import is_default_host
 from langchain_aimlernie.batch.lines import Facts
 from langchain_aimlernie.batch.rows import Row, RowReader

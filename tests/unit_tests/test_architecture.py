@@ -13,7 +13,7 @@ ORDER = {
     name: place
     for place, names in enumerate(
         [
-            ["_version", "_imports", "_metering", "_secrets", "_text", "_tokens", "_types"],
+            ["_version", "_imports", "_metering", "_secrets", "_text", "_types"],
             ["errors", "profiles"],
             ["_validation", "_params"],
             ["_response"],
