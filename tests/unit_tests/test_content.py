@@ -206,27 +206,6 @@ def test_cache_control_is_sent_to_ernie_5_0_only(block, part, keys, expected):
 TIFF, BY_ID = of("image", base64="AAAA", mime_type="image/tiff"), of("image", file_id="file-1")
 
 
-@pytest.mark.parametrize(
-    ("block", "spec"),
-    [
-        (of("image", base64=PNG), TEXT_MODEL),
-        (of("file", base64=PDF), TEXT_MODEL),
-        (of("audio", base64=WAV), TEXT_MODEL),
-        (of("video", url=URL), TEXT_MODEL),
-        (TIFF, VISION),
-        (BY_ID, VISION),
-    ],
-)
-def test_unsupported_media_raise_or_are_omitted(block, spec):
-    why = None if spec is VISION else rf"'{block['type']}'.*on_unsupported_content=\"omit\""
-    with pytest.raises(UnsupportedContentError, match=why):
-        parts(block, spec=spec)
-    omitted = f"[{block['type']} omitted]"
-    assert encode_parts(parse_content([block]), spec, omit=True) == [text(omitted)]
-    assert system_content(["a", block], spec, omit=True) == f"a{omitted}"
-    assert tool_content([block], spec, omit=True) == ([text(omitted)], [])
-
-
 def test_invalid_blocks_are_never_omitted():
     for block in (of("hologram"), of("image", base64="@@@@")):
         with pytest.raises(UnsupportedContentError):
@@ -337,9 +316,6 @@ CALLS = {
 @pytest.mark.parametrize("block", CALLS.values(), ids=CALLS)
 def test_tool_call_blocks_are_parsed(block):
     assert parse_content([block]) == [ToolCallPart("i", "f", {"a": 1})]
-
-
-def test_an_empty_tool_call_block_is_a_call():
     assert parse_content([of("tool_call")]) == [ToolCallPart("", "", None)]
 
 
