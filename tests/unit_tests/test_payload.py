@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import pytest
 from langchain_core.messages import HumanMessage
@@ -31,7 +32,14 @@ class Joke(BaseModel):
 
 def payload(settings=None, model=DEFAULT_MODEL, **options):
     messages = [HumanMessage("hi")]
-    return build_payload(messages, find_model(model), model, settings or {}, options)
+    return build_payload(
+        messages,
+        find_model(model),
+        model,
+        settings or {},
+        options,
+        warn=lambda _, message: warnings.warn(message, stacklevel=2),
+    )
 
 
 def test_unset_parameters_are_not_sent():
