@@ -374,13 +374,6 @@ def test_empty_content_has_no_parts(content):
     assert parse_content(content) == []
 
 
-def test_user_content_has_its_simplest_form():
-    assert user_content(parts()) == ""
-    assert user_content(parts("a")) == "a"
-    assert user_content(parts("a", "b")) == [text("a"), text("b")]
-    assert user_content(parts(of("image", url=URL))) == [image(URL)]
-
-
 @pytest.mark.parametrize(
     ("content", "expected_text"),
     [

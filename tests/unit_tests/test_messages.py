@@ -292,12 +292,6 @@ def test_calls_of_a_chat_message_may_be_blocks():
     assert encode(message)[0]["tool_calls"] == [encoded_call('{"a": 1}', "1")]
 
 
-def test_parsed_calls_override_raw_ones():
-    raw = {"tool_calls": [RAW_CALL], "function_call": RAW_CALL["function"]}
-    message = AIMessage("", tool_calls=[call("edited")], additional_kwargs=raw)
-    assert encode(message)[0]["tool_calls"] == [encoded_call(name="edited")]
-
-
 REMOVED = {
     "anthropic": {"type": "tool_use", "id": "c2", "name": "g", "input": {"a": 1}},
     "responses": {"type": "function_call", "id": "fc_2", "call_id": "c2", "name": "g"},
@@ -338,20 +332,6 @@ def test_a_legacy_function_call_is_sent_with_its_result():
     assert encoded[0]["tool_calls"] == [encoded_call('{"a": 1}', ids[0])]
     assert [each["tool_call_id"] for each in encoded[1::2]] == ids
     assert len(set(ids)) == 2
-
-
-def test_a_streamed_message_is_sent_like_a_whole_one():
-    turn = AIMessageChunk("")
-    for name, args, call_id, index in (
-        ("f", '{"a"', "c1", 0),
-        (None, ": 1}", None, 0),
-        ("g", "[", "c2", 1),
-    ):
-        delta = {"name": name, "args": args, "id": call_id, "index": index}
-        turn += AIMessageChunk("", tool_call_chunks=[delta])
-    (sent,) = encode(turn + AIMessageChunk("", chunk_position="last"))
-    assert sent["tool_calls"][0] == encoded_call('{"a": 1}')
-    assert [each["id"] for each in sent["tool_calls"]] == ["c1", "c2"]
 
 
 def reasoning_message(*content: object, provider: str | None = None, **additional) -> AIMessage:
@@ -579,23 +559,6 @@ def test_a_history_of_another_provider_is_encoded(name, spec):
     if name.startswith(("openai", "mistral")):
         arguments = json.loads(calls[1]["function"]["arguments"])
         assert arguments["invalid_arguments"].startswith('{"city"')
-
-
-def test_our_own_v1_content_is_encoded():
-    broken = {"name": "f", "args": "{", "id": "c2", "error": "e"}
-    turn = AIMessage(
-        [
-            {"type": "reasoning", "reasoning": "hm", "index": "lc_reasoning"},
-            text("I look.", index="lc_text"),
-            {**call("f", {"a": 1}), "index": "lc_tc_0"},
-            {"type": "invalid_tool_call", **broken, "index": "lc_tc_1"},
-        ],
-        response_metadata={"model_provider": "aimlernie", "output_version": "v1"},
-        tool_calls=[call("f", {"a": 1})],
-        invalid_tool_calls=[broken],
-    )
-    sent = [encoded_call('{"a": 1}'), encoded_call('{"invalid_arguments": "{"}', "c2")]
-    assert encode(turn) == [assistant("I look.", tool_calls=sent)]
 
 
 def test_a_long_history_is_encoded_like_a_short_one():

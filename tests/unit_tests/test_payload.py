@@ -8,7 +8,6 @@ import warnings
 import pytest
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
-from pydantic import BaseModel
 
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie.errors import BadRequestError
@@ -22,12 +21,6 @@ SELF_HOSTED = "my-ernie"
 def now() -> str:
     """Tell the time."""
     return "now"
-
-
-class Joke(BaseModel):
-    """A joke."""
-
-    punchline: str
 
 
 def payload(settings=None, model=DEFAULT_MODEL, **options):
@@ -107,21 +100,6 @@ def test_a_reasoning_model_may_be_forbidden_to_call():
     assert payload(model=thinking, tools=[now], tool_choice="none")["tool_choice"] == "none"
     with pytest.warns(UserWarning, match="cannot be forced"):
         assert payload(model=thinking, tools=[now], tool_choice=True)["tool_choice"] == "auto"
-
-
-@pytest.mark.parametrize(
-    "schema", [Joke, Joke.model_json_schema(), {"name": "Joke", "schema": Joke.model_json_schema()}]
-)
-def test_a_schema_as_response_format_is_encoded(schema):
-    encoded = payload(response_format=schema)["response_format"]
-    assert encoded["type"] == "json_schema"
-    assert encoded["json_schema"]["name"] == "Joke"
-    assert "punchline" in encoded["json_schema"]["schema"]["properties"]
-
-
-def test_a_plain_response_format_is_sent_unchanged():
-    for kind in ("text", "json_object"):
-        assert payload(response_format={"type": kind})["response_format"] == {"type": kind}
 
 
 def test_the_body_is_utf8_without_escapes():
