@@ -87,6 +87,8 @@ TEXTS = {
     "v0 text file": (of("file", source_type="text", text="hi", mime_type="text/plain"), "hi"),
     "csv file": (of("file", base64=b64(b"a,b\n1,2"), mime_type="text/csv", filename="t.csv"), "t.csv\na,b\n1,2"),
     "json file": (of("file", base64=b64(b"{}"), mime_type="application/json; charset=utf-8"), "{}"),
+    "yaml file": (of("file", base64=b64(b"a: 1"), mime_type="application/x-yaml"), "a: 1"),
+    "linked data": (of("file", base64=b64(b"{}"), mime_type="application/ld+json"), "{}"),
     "text in another alphabet": (of("text-plain", base64=b64(b"\xff\xfea")), "\ufffd\ufffda"),
     "percent-coded data URL": (of("file", url="data:text/plain,a%20b"), "a b"),
     "half a pair in a data URL": (of("file", base64="data:text/plain,\ud83d"), "\ufffd"),
