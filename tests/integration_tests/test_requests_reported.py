@@ -275,20 +275,17 @@ async def test_blocks_that_core_cannot_read_are_sent(model, ernie_server, block,
     assert message == before
 
 
-async def test_blocks_that_core_cannot_read_are_sent_by_generate_and_batch(model, ernie_server):
-    message = HumanMessage([INCOMPLETE["v0 text"][0]])
-    model().generate([[message]])
-    await model().agenerate([[message]])
-    model().batch([[message]])
+@pytest.mark.parametrize("place", history())
+async def test_blocks_that_core_cannot_read_are_sent_by_generate_and_batch(
+    model, ernie_server, place
+):
+    messages = history({"type": "file", "source_type": "text", "text": "hi"})[place]
+    model().generate([messages])
+    await model().agenerate([messages])
+    model().batch([messages])
+    assert len(ernie_server.requests) == 3
     for request in ernie_server.requests:
-        assert request.body["messages"] == [{"role": "user", "content": "hi"}]
-
-
-@pytest.mark.parametrize("kind", ["tool", "user"])
-def test_blocks_that_core_cannot_read_are_sent_in_tool_results(model, ernie_server, kind):
-    block = {"type": "file", "source_type": "text", "text": "hi"}
-    model().invoke(history(block)["tool" if kind == "tool" else "user in Anthropic's form"])
-    assert ernie_server.last_request.body["messages"][-1]["content"] == "a\nhi"
+        assert "hi" in str(request.body["messages"])
 
 
 EMPTY_BLOCKS = {
@@ -354,26 +351,15 @@ async def test_a_forced_choice_becomes_auto_with_one_warning(api_model, ernie_se
     bound = llm.bind_tools([weather], tool_choice="any")
     with pytest.warns(UserWarning, match=WARNING):
         await call_model(bound, "hi", method)
-    await call_model(bound, "hi", method)
-    await call_model(llm.bind_tools([weather], tool_choice="weather"), "hi", method)
+    await call_model(bound.bind(max_retries=0, stream_usage=False), "hi", method)
+    llm.temperature = 0.5
+    options = {"tools": [weather], "tool_choice": "weather", "client_request_id": "mine"}
+    await call_model(llm, "hi", method, **options)
     assert [each.body["tool_choice"] for each in ernie_server.requests] == ["auto"] * 3
     with pytest.warns(UserWarning, match=WARNING):  # another instance
         await call_model(
             api_model(model=THINKING).bind_tools([weather], tool_choice="any"), "hi", method
         )
-
-
-def test_there_is_one_warning_for_calls_with_overrides(api_model, ernie_server):
-    llm = api_model(model=THINKING)
-    bound = llm.bind(tools=[weather], tool_choice="any", max_retries=0, timeout=30)
-    with pytest.warns(UserWarning, match=WARNING):
-        bound.invoke("hi")
-    bound.invoke("hi")
-    bound.bind(stream_usage=False).invoke("hi")
-    llm.invoke("hi", tools=[weather], tool_choice="any", client_request_id="mine")
-    llm.temperature = 0.5
-    llm.invoke("hi", tools=[weather], tool_choice="any")
-    assert len(ernie_server.requests) == 5
 
 
 def test_there_is_one_warning_across_threads(api_model, ernie_server):

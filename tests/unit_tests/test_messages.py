@@ -269,6 +269,14 @@ def test_calls_with_equal_ids_get_unique_ones():
     assert [each["tool_call_id"] for each in encoded[1:]] == sent
 
 
+@pytest.mark.parametrize(("call_id", "result_id"), [(None, "x"), ("c1", "c1")])
+def test_a_result_belongs_to_the_last_turn_with_such_a_call(call_id, result_id):
+    turn = AIMessage("", tool_calls=[call(call_id=call_id)])
+    first, _, second, answer = encode(turn, HumanMessage("a"), turn, result("r", result_id))
+    assert second["tool_calls"][0]["id"] == answer["tool_call_id"]
+    assert (first["tool_calls"] == second["tool_calls"]) is (call_id is not None)
+
+
 RAW_CALL = {**encoded_call('{"a": 1}'), "index": 0}
 CUT_CALL = {"id": "c1", "function": {"name": "f", "arguments": '{"a'}}
 RAW_CALLS = {

@@ -113,17 +113,6 @@ def test_each_part_of_a_conversation_adds_to_the_count():
     assert prompt_tokens(AIMessage("", invalid_tool_calls=[BROKEN])) > prompt_tokens(AIMessage(""))
 
 
-def test_tool_calls_count_once_in_whatever_form_they_come():
-    of_anthropic = {
-        "type": "tool_use",
-        "name": "get_weather",
-        "input": CALL["args"],
-        "id": "call_1",
-    }
-    message = AIMessage([of_anthropic, {"type": "tool_call", **CALL}], tool_calls=[CALL])
-    assert prompt_tokens(message) == prompt_tokens(AIMessage("", tool_calls=[CALL]))
-
-
 @pytest.mark.parametrize(
     "block",
     [
@@ -137,17 +126,21 @@ def test_text_counts_the_same_in_every_form(block):
     assert tokens_of(block) == prompt_tokens(HumanMessage("How are you?"))
 
 
-def test_reasoning_is_not_counted_as_it_is_not_sent():
+def test_what_is_not_sent_is_not_counted():
+    """Reasoning, and calls that `tool_calls` repeats."""
     thought = "Let me think. " * 100
-    reasoned = AIMessage(
+    message = AIMessage(
         [
             {"type": "reasoning", "reasoning": thought},
             {"type": "thinking", "thinking": thought, "signature": "abc"},
             {"type": "text", "text": "Fine."},
+            {"type": "tool_use", "name": "get_weather", "input": CALL["args"], "id": "call_1"},
+            {"type": "tool_call", **CALL},
         ],
         additional_kwargs={"reasoning_content": thought},
+        tool_calls=[CALL],
     )
-    assert prompt_tokens(reasoned) == prompt_tokens(AIMessage("Fine."))
+    assert prompt_tokens(message) == prompt_tokens(AIMessage("Fine.", tool_calls=[CALL]))
 
 
 LONG = "A" * 100_000
