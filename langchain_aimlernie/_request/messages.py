@@ -169,6 +169,9 @@ class _ConversationEncoder:
             self._deferred = []
 
     def _add_user(self, message: BaseMessage) -> None:
+        if isinstance(message.content, str):  # a fast path: each turn encodes the history again
+            self._add("user", clean_text(message.content), message.name)
+            return
         parts = parse_content(message.content)
         own = [part for part in parts if not isinstance(part, ToolResultPart)]
         for part in parts:
@@ -182,10 +185,15 @@ class _ConversationEncoder:
 
     def _add_assistant(self, message: BaseMessage) -> None:
         additional = message.additional_kwargs
-        parts = parse_content(message.content)
-        texts = [part for part in parts if isinstance(part, Text)]
+        parts: list[ContentPart] = []
         # Never null, which the schemas of the 4.5 models reject; all servers take "" with calls.
-        content = text_content(encode_parts(texts, self._spec))
+        content: object
+        if isinstance(message.content, str):
+            content = clean_text(message.content)
+        else:
+            parts = parse_content(message.content)
+            texts = [part for part in parts if isinstance(part, Text)]
+            content = text_content(encode_parts(texts, self._spec))
         fields: JsonObject = {}
         if refusal := first_string(additional, "refusal") or _join_text(parts, Refusal):
             fields["refusal"] = refusal

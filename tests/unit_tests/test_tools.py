@@ -60,6 +60,7 @@ BARE = {**NAME, "parameters": SCHEMA}
 WRAPPED = {"type": "function", "function": {**BARE, "foreign": 1}}
 FLAT = {"type": "function", **BARE, "strict": None}
 CUSTOM = {"type": "custom", **ANTHROPIC}
+CACHED = weather.model_copy(update={"extras": {"cache_control": CACHE_CONTROL}})
 MCP = {**NAME, "inputSchema": SCHEMA}
 CONVERSE = {"toolSpec": {"name": "weather", "inputSchema": {"json": SCHEMA}}}
 
@@ -68,7 +69,7 @@ CONVERSE = {"toolSpec": {"name": "weather", "inputSchema": {"json": SCHEMA}}}
     "source",
     [
         *(weather, plain, Weather, WeatherV1, WeatherDict, ANTHROPIC, BARE, WRAPPED),
-        *(FLAT, CUSTOM, SCHEMA, CONVERSE, MCP, {"type": "anything", **BARE}),
+        *(FLAT, CUSTOM, CACHED, SCHEMA, CONVERSE, MCP, {"type": "anything", **BARE}),
     ],
 )
 @pytest.mark.parametrize("strict", [None, True, False])
@@ -76,7 +77,7 @@ def test_tools_of_every_kind_are_encoded(source, strict):
     (encoded,) = encode_tools([source], strict=strict)
     assert set(encoded) - {"cache_control"} == {"type", "function"}
     assert encoded.get("cache_control") == (
-        CACHE_CONTROL if source in (ANTHROPIC, CUSTOM) else None
+        CACHE_CONTROL if source in (ANTHROPIC, CUSTOM, CACHED) else None
     )
     assert encoded["type"] == "function"
     assert set(encoded["function"]) <= {"name", "description", "parameters", "strict"}
