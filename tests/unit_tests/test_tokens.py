@@ -143,6 +143,11 @@ def test_what_is_not_sent_is_not_counted():
     assert prompt_tokens(message) == prompt_tokens(AIMessage("Fine.", tool_calls=[CALL]))
 
 
+def test_data_of_a_tool_is_counted():
+    data = ToolMessage([{"reasoning": "why " * 100}], tool_call_id="call_1")  # no block of a model
+    assert prompt_tokens(data) > 100
+
+
 LONG = "A" * 100_000
 
 
