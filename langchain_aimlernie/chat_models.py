@@ -44,6 +44,7 @@ from langchain_aimlernie._client import (
 )
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._metering import set_meters
+from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
     encode_tool_choice,
@@ -71,7 +72,6 @@ from langchain_aimlernie._settings import (
 )
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
-from langchain_aimlernie._tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import PROVIDER, is_published, model_profile
 

@@ -193,33 +193,27 @@ def _mark(cards: Iterable[ModelCard], feed: Deprecations) -> list[ModelCard]:
 
     An alias of a card is not looked up: the API gives a successor the id of the superseded model.
     """
-    return [_marked(card, feed) for card in cards]
-
-
-def _marked(card: ModelCard, feed: Deprecations) -> ModelCard:
-    entry = feed.get(card.id)
-    return card if entry is None or entry.replaced_by == card.id else replace(card, **asdict(entry))
+    return [
+        replace(card, **asdict(entry))
+        if (entry := feed.get(card.id)) and entry.replaced_by != card.id
+        else card
+        for card in cards
+    ]
 
 
 def _filter(
     cards: Iterable[ModelCard], developer: str | None, endpoint: str | None
 ) -> list[ModelCard]:
-    def matches(card: ModelCard) -> bool:
-        return (
-            developer is None
-            or card.developer is None
-            or _is_same_developer(card.developer, developer)
-        ) and (endpoint is None or card.endpoint in (None, endpoint))
+    def fold(name: str) -> str:
+        # The catalogue writes "Open AI" where ids have `openai/`.
+        return name.replace(" ", "").casefold()
 
-    return [card for card in cards if matches(card)]
-
-
-def _is_same_developer(one: str, other: str) -> bool:
-    """Return whether two names are equal but for spaces and case.
-
-    The catalogue writes "Open AI" where ids have `openai/`.
-    """
-    return one.replace(" ", "").casefold() == other.replace(" ", "").casefold()
+    return [
+        card
+        for card in cards
+        if (developer is None or card.developer is None or fold(card.developer) == fold(developer))
+        and (endpoint is None or card.endpoint in (None, endpoint))
+    ]
 
 
 def decode_catalogue(body: bytes) -> list[ModelCard]:

@@ -7,7 +7,7 @@ This is our own code since langchain-core reads only some of these forms.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -79,56 +79,34 @@ ContentPart = (
 )
 # Parsing.
 
-
-_TEXT_TYPES = frozenset({"text", "input_text", "output_text", "guard_content"})
-_CALL_TYPES = frozenset(
-    {
-        *("tool_call", "invalid_tool_call", "tool_use", "toolUse"),
-        *("function_call", "functionCall", "custom_tool_call", "function"),
-    }
+_REASONING_TYPES = (
+    *("reasoning", "reasoning_content", "reasoningContent"),
+    *("thinking", "redacted_thinking", "redacted_reasoning"),
 )
-_RESULT_TYPES = frozenset(
-    {
-        *("tool_result", "toolResult", "function_response", "functionResponse"),
-        "function_call_output",
-    }
+_CALL_TYPES = (
+    *("tool_call", "invalid_tool_call", "tool_use", "toolUse"),
+    *("function_call", "functionCall", "custom_tool_call", "function"),
 )
-_REASONING_TYPES = frozenset(
-    {
-        *("reasoning", "reasoning_content", "reasoningContent"),
-        *("thinking", "redacted_thinking", "redacted_reasoning"),
-    }
+_RESULT_TYPES = (
+    *("tool_result", "toolResult", "function_response", "functionResponse"),
+    "function_call_output",
 )
-_SERVER_TOOL_TYPES = frozenset(
-    {
-        "tool_call_chunk",
-        *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
-        *("web_search_tool_result", "web_fetch_tool_result", "tool_search_tool_result"),
-        *("code_execution_tool_result", "bash_code_execution_tool_result"),
-        *("text_editor_code_execution_tool_result", "mcp_tool_use", "mcp_tool_result"),
-        *("web_search_call", "file_search_call", "code_interpreter_call", "computer_call"),
-        *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
-        *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
-        *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
-    }
+_SERVER_TOOL_TYPES = (
+    "tool_call_chunk",
+    *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
+    *("web_search_tool_result", "web_fetch_tool_result", "tool_search_tool_result"),
+    *("code_execution_tool_result", "bash_code_execution_tool_result"),
+    *("text_editor_code_execution_tool_result", "mcp_tool_use", "mcp_tool_result"),
+    *("web_search_call", "file_search_call", "code_interpreter_call", "computer_call"),
+    *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
+    *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
+    *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
 )
 """Tools that a provider ran itself, and fragments of calls; texts or `tool_calls` repeat them."""
 
-_CACHE_POINTS = frozenset({"cachePoint", "cache_point"})
-_AMBIGUOUS_TYPES = frozenset({"function", "reference", "compaction"})
-"""Types that a tool's own data are as likely to have as a model's blocks."""
-
-_SKIPPED_IN_RESULTS = (_REASONING_TYPES | _CALL_TYPES | _SERVER_TOOL_TYPES) - _AMBIGUOUS_TYPES
+_SKIPPED_IN_RESULTS = {*_REASONING_TYPES, *_CALL_TYPES, *_SERVER_TOOL_TYPES}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
-
-BLOCK_TYPES = frozenset(
-    {
-        *("json", "search_result", "custom_tool_call_output", "non_standard", "refusal"),
-        *(*_TEXT_TYPES, *MEDIA_KINDS, *_CALL_TYPES, *_RESULT_TYPES, *_REASONING_TYPES),
-        *(*_SERVER_TOOL_TYPES, *_CACHE_POINTS),
-    }
-)
-"""All types of block that are known here."""
+_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction"}  # as likely a tool's own data
 
 _ARGUMENT_KEYS = ("args", "arguments", "input", "partial_json")
 _RESULT_KEYS = ("content", "output", "response")
@@ -148,51 +126,32 @@ def parse_content(content: object, *, in_result: bool = False) -> list[ContentPa
     return [part for block in blocks for part in _parse_block(block, in_result=in_result)]
 
 
-def _parse_block(  # noqa: C901, PLR0911  one branch for each group of types
-    block: object, *, in_result: bool
-) -> Iterable[ContentPart]:
+def _parse_block(block: object, *, in_result: bool) -> Iterable[ContentPart]:
     if isinstance(block, str):
         return (Text(block),) if block else ()
     if not isinstance(block, Mapping):
         return (_unknown(block),)
-    kind = block.get("type")
-    if kind is None and len(block) == 1:
-        # Gemini and Converse have blocks without a type, whose only key names it.
-        kind = next(iter(block))
-    if not isinstance(kind, str):
-        return (_unknown(block),)
-    if kind in _TEXT_TYPES:
-        return _parse_text(block)
-    if kind in MEDIA_KINDS:
-        return _parse_media(kind, block)
+    kind = _find_type(block, in_result=in_result)
     if kind == "non_standard" and "value" in block:
         return _parse_block(block["value"], in_result=in_result)
-    if kind == "custom_tool_call_output" and "output" in block:
-        return parse_content(block["output"])
-    if kind == "json" and kind in block:
-        return (Text(json_text(block[kind])),)
-    if kind == "search_result" and isinstance(block.get("content"), list):
-        return _parse_search_result(block)
-    if kind in _CACHE_POINTS:
-        return ()
-    if in_result:
+    if in_result and kind not in _PARSERS_IN_RESULTS:
         # An object whose only key has the name of a block type is data.
         is_skipped = "type" in block and kind in _SKIPPED_IN_RESULTS
         return () if is_skipped else (_unknown(block),)
-    return _parse_model_block(kind, block)
+    parse = _PARSERS.get(kind)
+    return (_unknown(block),) if parse is None else parse(kind, block)
 
 
-def _parse_model_block(kind: str, block: Block) -> Iterable[ContentPart]:
-    """Parse a block that has a meaning only in messages."""
-    if kind in _REASONING_TYPES:
-        return (Reasoning(first_string(block, "reasoning", "thinking")),)
-    if kind in _CALL_TYPES:
-        return (parse_tool_call(block, kind),)
-    if kind in _RESULT_TYPES:
-        return (_parse_result(kind, block),)
-    if kind == "refusal":
-        return (Refusal(first_string(block, "refusal", "text")),)
-    return () if kind in _SERVER_TOOL_TYPES else (_unknown(block),)
+def _find_type(block: Block, *, in_result: bool) -> str:
+    """Return the type of a block, or an empty text.
+
+    Gemini and Converse have blocks without a type, in which a key names it: `{"text": "a"}`. In a
+    tool result, such an object with further keys is data.
+    """
+    kind = block.get("type")
+    if kind is None and (len(block) == 1 or not in_result):
+        kind = next((key for key in block if key in _PARSERS), None)
+    return kind if isinstance(kind, str) else ""
 
 
 def _unknown(block: object) -> UnsupportedContent:
@@ -242,26 +201,18 @@ def _nested(block: Block, *keys: str) -> Block:
     return next((inner for key in keys if isinstance(inner := block.get(key), Mapping)), block)
 
 
-def _parse_result(kind: str, block: Block) -> ToolResultPart:
-    body = _nested(block, kind)
-    call_id = first_string(body, "tool_use_id", "toolUseId", "call_id", "tool_call_id", "id")
-    content = next((body[key] for key in _RESULT_KEYS if body.get(key) is not None), "")
-    is_error = body.get("is_error") is True or body.get("status") == "error"
-    name = first_string(body, "name")
-    return ToolResultPart(call_id, name, content, is_error, read_cache_control(block))
+# One parser for each group of types.
 
 
-def _parse_text(block: Block) -> Iterable[ContentPart]:
+def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
     text = block.get("text", block)  # the block itself, which is no string, if the key is missing
     if text is None or text == "":
         return ()
-    return (Text(text, read_cache_control(block)) if isinstance(text, str) else _unknown(block),)
-
-
-def _parse_search_result(block: Block) -> Iterable[ContentPart]:
-    texts = (part.text for part in parse_content(block["content"]) if isinstance(part, Text))
-    lines = (first_string(block, "title"), first_string(block, "source"), *texts)
-    return (Text("\n".join(filter(None, lines))),)
+    if not isinstance(text, str):
+        return (_unknown(block),)
+    if block.get("thought") is True:  # Gemini's mark of reasoning
+        return (Reasoning(text),)
+    return (Text(text, read_cache_control(block)),)
 
 
 def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
@@ -278,7 +229,69 @@ def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
     return (parsed,)
 
 
-# Encoding, for each kind of message.
+def _parse_json(kind: str, block: Block) -> Iterable[ContentPart]:
+    return (Text(json_text(block[kind])) if kind in block else _unknown(block),)
+
+
+def _parse_search_result(_: str, block: Block) -> Iterable[ContentPart]:
+    if not isinstance(block.get("content"), list):
+        return (_unknown(block),)
+    texts = (part.text for part in parse_content(block["content"]) if isinstance(part, Text))
+    lines = (first_string(block, "title"), first_string(block, "source"), *texts)
+    return (Text("\n".join(filter(None, lines))),)
+
+
+def _parse_custom_output(_: str, block: Block) -> Iterable[ContentPart]:
+    return parse_content(block["output"]) if "output" in block else (_unknown(block),)
+
+
+def _parse_reasoning(_: str, block: Block) -> Iterable[ContentPart]:
+    return (Reasoning(first_string(block, "reasoning", "thinking")),)
+
+
+def _parse_refusal(_: str, block: Block) -> Iterable[ContentPart]:
+    return (Refusal(first_string(block, "refusal", "text")),)
+
+
+def _parse_call(kind: str, block: Block) -> Iterable[ContentPart]:
+    return (parse_tool_call(block, kind),)
+
+
+def _parse_result(kind: str, block: Block) -> Iterable[ContentPart]:
+    body = _nested(block, kind)
+    call_id = first_string(body, "tool_use_id", "toolUseId", "call_id", "tool_call_id", "id")
+    content = next((body[key] for key in _RESULT_KEYS if body.get(key) is not None), "")
+    is_error = body.get("is_error") is True or body.get("status") == "error"
+    name = first_string(body, "name")
+    return (ToolResultPart(call_id, name, content, is_error, read_cache_control(block)),)
+
+
+def _skip(_: str, __: Block) -> Iterable[ContentPart]:
+    return ()
+
+
+_Parser = Callable[[str, Block], Iterable[ContentPart]]
+_PARSERS_IN_RESULTS: Mapping[str, _Parser] = {
+    **dict.fromkeys(("text", "input_text", "output_text", "guard_content"), _parse_text),
+    **dict.fromkeys(MEDIA_KINDS, _parse_media),
+    **dict.fromkeys(("cachePoint", "cache_point"), _skip),
+    "json": _parse_json,
+    "search_result": _parse_search_result,
+    "custom_tool_call_output": _parse_custom_output,
+}
+_PARSERS: Mapping[str, _Parser] = {
+    **_PARSERS_IN_RESULTS,
+    **dict.fromkeys(_REASONING_TYPES, _parse_reasoning),
+    **dict.fromkeys(_CALL_TYPES, _parse_call),
+    **dict.fromkeys(_RESULT_TYPES, _parse_result),
+    **dict.fromkeys(_SERVER_TOOL_TYPES, _skip),
+    "refusal": _parse_refusal,
+}
+BLOCK_TYPES = (*_PARSERS, "non_standard")
+"""All types of block that are known here."""
+
+
+# Encoding.
 
 _HINTS = {
     "image_url": "Use a model that sees, such as baidu/ernie-5.0, or leave the block out.",
@@ -290,111 +303,18 @@ _HINTS = {
 _FORMAT_HINT = "Send an image as PNG, JPEG, GIF or WebP, anything else as PDF or as text."
 
 
-def _supports(spec: ModelSpec, requirement: str) -> bool:
-    if requirement == "file_id":
-        return spec.file_ids
-    return requirement in spec.parts or (spec.any_formats and "/" in requirement)
-
-
-def _media_part(media: Media, spec: ModelSpec, *, omit: bool) -> JsonObject:
-    """Return media as a content part; if the model does not take it and `omit` is set, as text.
-
-    Raises:
-        UnsupportedContentError: The model does not take it.
-    """
-    for requirement in media.requires:
-        if not _supports(spec, requirement):
-            if omit:
-                return text_part(media.placeholder)
-            detail = f" ({requirement})" if requirement != media.requires[0] else ""
-            raise UnsupportedContentError(
-                f"the model does not take its block of type {media.type!r}{detail}. "
-                f"{_HINTS.get(requirement, _FORMAT_HINT)} {_omit_hint(media)}"
-            )
-    return _with_cache_control(media.part, media.cache_control, spec)
-
-
-def _omit_hint(media: Media | UnsupportedContent) -> str:
-    return f'With on_unsupported_content="omit", {media.placeholder!r} is sent instead.'
-
-
-def _placeholder(block: UnsupportedContent, *, omit: bool) -> str:
-    """Return the text that replaces media.
-
-    Raises:
-        UnsupportedContentError: `omit` is not set, or the block is not media.
-    """
-    if omit and block.placeholder:
-        return block.placeholder
-    hint = f" {_omit_hint(block)}" if block.placeholder else ""
-    raise UnsupportedContentError(f"{block.reason}{hint}")
-
-
-def _with_cache_control(part: JsonObject, value: Block | None, spec: ModelSpec) -> JsonObject:
-    return {**part, "cache_control": value} if value and spec.cache_control else part
-
-
-def supported_media(parts: Iterable[ContentPart], spec: ModelSpec) -> list[JsonObject]:
-    """Return the media that the model takes as content parts, without the rest."""
-    media = [part for part in parts if isinstance(part, Media)]
-    return [each.part for each in media if all(_supports(spec, need) for need in each.requires)]
-
-
-def text_part(text: str) -> JsonObject:
-    """Return a text as a content part."""
-    return {"type": "text", "text": clean_text(text)}
-
-
-def text_content(
-    texts: Sequence[Text], spec: ModelSpec, separator: str = ""
-) -> str | list[JsonObject]:
-    """Return texts as one string, or as content parts if one needs its `cache_control`."""
-    if spec.cache_control and any(text.cache_control for text in texts):
-        return [_with_cache_control(text_part(t.text), t.cache_control, spec) for t in texts]
-    return clean_text(separator.join(text.text for text in texts))
-
-
-def system_content(
-    content: object, spec: ModelSpec, *, omit: bool = False
-) -> str | list[JsonObject]:
-    """Return the content of a system message: its texts, with nothing in between.
-
-    Raises:
-        UnsupportedContentError: It contains media and `omit` is not set, or an unknown block.
-    """
-    if isinstance(content, str):
-        return clean_text(content)
-    texts: list[Text] = []
-    for part in parse_content(content):
-        match part:
-            case Text():
-                texts.append(part)
-            case Refusal(text):
-                texts.append(Text(text))
-            case Media() if omit:
-                texts.append(Text(part.placeholder))
-            case Media():
-                raise UnsupportedContentError(
-                    f"its block of type {part.type!r} is not text, and instructions may contain "
-                    f"text only. Put it into a user message. {_omit_hint(part)}"
-                )
-            case UnsupportedContent():
-                texts.append(Text(_placeholder(part, omit=omit)))
-    return text_content(texts, spec)
-
-
-def user_parts(
-    parts: Iterable[ContentPart], spec: ModelSpec, *, omit: bool = False
+def encode_parts(
+    parts: Iterable[ContentPart], spec: ModelSpec, *, omit: bool = False, in_result: bool = False
 ) -> list[JsonObject]:
-    """Return the content parts of a user message.
+    """Return the content parts of a message.
 
-    Reasoning and calls are left out: they come from another agent's response, sent on as a user
-    message.
+    Reasoning and calls are left out: in a user message they come from another agent's response.
 
     Args:
         parts: The parsed content.
         spec: The capabilities of the model.
         omit: Whether a text such as `[image omitted]` replaces media that the model does not take.
+        in_result: Whether objects of unknown types are data, sent as JSON.
 
     Raises:
         UnsupportedContentError: The model does not take one of the blocks.
@@ -408,22 +328,101 @@ def user_parts(
                 encoded.append(text_part(text))
             case Media():
                 encoded.append(_media_part(part, spec, omit=omit))
-            case UnsupportedContent():
-                encoded.append(text_part(_placeholder(part, omit=omit)))
+            case UnsupportedContent(block, placeholder="") if in_result:
+                encoded.append(text_part(json_text(block)))
+            case UnsupportedContent(_, reason, placeholder):
+                encoded.append(_placeholder_part(placeholder, reason, omit=omit))
     return encoded
 
 
-def user_content(parts: list[JsonObject]) -> object:
+def _media_part(media: Media, spec: ModelSpec, *, omit: bool) -> JsonObject:
+    missing = _find_unsupported(media, spec)
+    if missing is None:
+        return _with_cache_control(media.part, media.cache_control, spec)
+    detail = f" ({missing})" if missing != media.requires[0] else ""
+    reason = (
+        f"the model does not take its block of type {media.type!r}{detail}. "
+        f"{_HINTS.get(missing, _FORMAT_HINT)}"
+    )
+    return _placeholder_part(media.placeholder, reason, omit=omit)
+
+
+def _find_unsupported(media: Media, spec: ModelSpec) -> str | None:
+    """Return the first requirement of the media that the model does not meet."""
+    supported = spec.parts | {"file_id"} if spec.file_ids else spec.parts
+    for requirement in media.requires:
+        is_format = "/" in requirement
+        if requirement not in supported and not (is_format and spec.any_formats):
+            return requirement
+    return None
+
+
+def _placeholder_part(placeholder: str, reason: str, *, omit: bool) -> JsonObject:
+    """Return the text that replaces media; an empty placeholder belongs to what is not media.
+
+    Raises:
+        UnsupportedContentError: `omit` is not set, or the block is not media.
+    """
+    if omit and placeholder:
+        return text_part(placeholder)
+    hint = f' With on_unsupported_content="omit", {placeholder!r} is sent instead.'
+    raise UnsupportedContentError(reason + hint if placeholder else reason)
+
+
+def _with_cache_control(part: JsonObject, value: Block | None, spec: ModelSpec) -> JsonObject:
+    return {**part, "cache_control": value} if value and spec.cache_control else part
+
+
+def supported_media(parts: Iterable[ContentPart], spec: ModelSpec) -> list[JsonObject]:
+    """Return the media that the model takes as content parts, without the rest."""
+    media = (part for part in parts if isinstance(part, Media))
+    return [each.part for each in media if _find_unsupported(each, spec) is None]
+
+
+def text_part(text: str) -> JsonObject:
+    """Return a text as a content part."""
+    return {"type": "text", "text": clean_text(text)}
+
+
+def text_content(parts: list[JsonObject], separator: str = "") -> str | list[JsonObject]:
+    """Return text parts as one string, or as they are if one has a `cache_control`."""
+    if any("cache_control" in part for part in parts):
+        return parts
+    return separator.join(str(part["text"]) for part in parts)
+
+
+def user_content(parts: list[JsonObject]) -> str | list[JsonObject]:
     """Return the simplest form of `parts`: a string for no or one plain text, else a list."""
-    if not parts:
-        return ""
-    is_plain = len(parts) == 1 and parts[0].keys() == {"type", "text"}
-    return parts[0]["text"] if is_plain else parts
+    is_plain = all(part["type"] == "text" for part in parts)
+    return text_content(parts) if is_plain and len(parts) <= 1 else parts
+
+
+def system_content(
+    content: object, spec: ModelSpec, *, omit: bool = False
+) -> str | list[JsonObject]:
+    """Return the content of a system message: its texts, with nothing in between.
+
+    Raises:
+        UnsupportedContentError: It contains media and `omit` is not set, or an unknown block.
+    """
+    parts = (
+        _media_of_instructions(part) if isinstance(part, Media) else part
+        for part in parse_content(content)
+    )
+    return text_content(encode_parts(parts, spec, omit=omit))
+
+
+def _media_of_instructions(media: Media) -> UnsupportedContent:
+    reason = (
+        f"its block of type {media.type!r} is not text, and instructions may contain text only. "
+        "Put it into a user message."
+    )
+    return UnsupportedContent(media, reason, media.placeholder)
 
 
 def tool_content(
     content: object, spec: ModelSpec, *, omit: bool = False
-) -> tuple[list[Text], list[JsonObject]]:
+) -> tuple[list[JsonObject], list[JsonObject]]:
     """Return the texts and the media of a tool result; a tool message may contain text only.
 
     Each text is one line or more; objects that are not content blocks become JSON.
@@ -437,25 +436,12 @@ def tool_content(
         UnsupportedContentError: The model does not take one of the media.
     """
     if isinstance(content, str):
-        return [Text(content)], []
+        return [text_part(content)], []
     parts = parse_content(content, in_result=True)
     data = [p.block for p in parts if isinstance(p, UnsupportedContent) and not p.placeholder]
     if data and len(data) == len(parts):
-        return [Text(json_text(data if isinstance(content, list | tuple) else content))], []
-    lines: list[Text] = []
-    media: list[JsonObject] = []
-    for part in parts:
-        match part:
-            case Text():
-                lines.append(part)
-            case Media():
-                encoded = _media_part(part, spec, omit=omit)
-                if encoded["type"] == "text":
-                    lines.append(Text(part.placeholder))
-                else:
-                    media.append(encoded)
-            case UnsupportedContent():
-                is_data = not part.placeholder
-                text = json_text(part.block) if is_data else _placeholder(part, omit=omit)
-                lines.append(Text(text))
-    return lines, media
+        whole = data if isinstance(content, list | tuple) else content
+        return [text_part(json_text(whole))], []
+    encoded = encode_parts(parts, spec, omit=omit, in_result=True)
+    texts = [part for part in encoded if part["type"] == "text"]
+    return texts, [part for part in encoded if part["type"] != "text"]

@@ -81,7 +81,7 @@ class _Source(NamedTuple):
 
 
 MEDIA_KINDS = {
-    **dict.fromkeys(("image", "image_url", "input_image"), "image"),
+    **dict.fromkeys(("image", "image_url", "input_image", "computer_screenshot"), "image"),
     **dict.fromkeys(("file", "input_file", "document", "document_url"), "file"),
     **dict.fromkeys(("audio", "input_audio", "audio_url"), "audio"),
     **dict.fromkeys(("video", "input_video", "video_url"), "video"),
@@ -115,11 +115,13 @@ _MIME_ALIASES = {
     "audio/mpeg": "audio/mp3",
     "audio/x-wav": "audio/wav",
     **dict.fromkeys(("md", "txt", "csv", "html"), "text/plain"),
-    **dict.fromkeys(("application/json", "application/xml", "application/yaml"), "text/plain"),
 }
 
 _MEDIA_TYPES = ("image", "audio", "video")
 _DETAILS = ("low", "high", "auto")
+_TEXT_FORMAT = re.compile(
+    r"application/(?:.*[-+])?(?:json|jsonl|ndjson|xml|yaml|toml|javascript|sh|sql)"
+)
 _DATA_URL = re.compile(r"data:([^,;]*)([^,]*),", re.IGNORECASE)
 _WEB_URL = re.compile(r"(https?)(://[^\s/].*)", re.IGNORECASE | re.DOTALL)
 _URI_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
@@ -247,7 +249,7 @@ def _detect_mime(data: str) -> str:
 
 def _declared_mime(source: _Source) -> str:
     mime = source.mime.partition(";")[0].strip().lower()
-    mime = _MIME_ALIASES.get(mime, mime)
+    mime = "text/plain" if _TEXT_FORMAT.fullmatch(mime) else _MIME_ALIASES.get(mime, mime)
     # Converse and `input_audio` have a format such as "png" or "wav" instead of a MIME type.
     main = source.kind if source.kind in _MEDIA_TYPES else "application"
     return mime if "/" in mime or not mime else f"{main}/{mime}"
@@ -304,7 +306,8 @@ def _encode_video(source: _Source) -> Media:
 def _encode_text(source: _Source) -> UnsupportedContent | str:
     if not source.data:
         return _unsupported(source, "has only a URL. Send the text itself.")
-    return _text_document(source, base64.b64decode(source.data).decode(errors="replace"))
+    text = base64.b64decode(source.data).decode(errors="replace")
+    return _text_document(source, text.removeprefix("\ufeff"))
 
 
 def _text_document(source: _Source, text: str) -> str:

@@ -1,16 +1,15 @@
 """Encode LangChain messages as the messages of a request.
 
 The API is stricter than LangChain: a tool message must follow the assistant message with its call,
-name that call's id, and contain text only. `ConversationEncoder` therefore keeps track of open
-calls, and defers media in tool results to a user message after all results of the turn.
+name that call's id, and contain text only. `_ConversationEncoder` therefore moves each result to
+its call, and defers media in results to a user message after all results of the turn.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import singledispatch
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_core.messages import (
@@ -32,6 +31,7 @@ from langchain_aimlernie._request.content import (
     ToolCallPart,
     ToolResultPart,
     UnsupportedContentError,
+    encode_parts,
     parse_content,
     parse_tool_call,
     supported_media,
@@ -40,7 +40,6 @@ from langchain_aimlernie._request.content import (
     text_part,
     tool_content,
     user_content,
-    user_parts,
 )
 from langchain_aimlernie._request.media import JsonObject, first_string
 from langchain_aimlernie._text import clean_text
@@ -53,6 +52,18 @@ _OWN_PROVIDERS = (None, "aimlernie")
 _NO_NAME = "unknown"
 _INVALID_ARGUMENTS = "invalid_arguments"
 _MEDIA_FOLLOW = "[What this result shows follows in a user message.]"
+_ROLES = {
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "ai": "assistant",
+    "model": "assistant",
+    "system": "system",
+    "developer": "developer",
+    "tool": "tool",
+    "function": "tool",
+}
+"""The API's role by that of a `ChatMessage`."""
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -79,10 +90,10 @@ def encode_messages(
     """
     if not messages:
         raise BadRequestError("There are no messages to send. Pass at least one.")
-    encoder = ConversationEncoder(spec, replay_reasoning=replay_reasoning, omit=omit_unsupported)
+    encoder = _ConversationEncoder(spec, replay_reasoning=replay_reasoning, omit=omit_unsupported)
     for index, message in enumerate(messages):
         try:
-            _encode(message, encoder)
+            encoder.add(message)
         except UnsupportedContentError as error:
             reason = str(error)
         except RecursionError:
@@ -92,8 +103,7 @@ def encode_messages(
         # Raised here, outside `except`, so that the error has no context.
         kind = type(message).__name__
         raise BadRequestError(f"messages[{index}] ({kind}) cannot be sent to {spec.id}: {reason}")
-    encoder.flush_deferred()
-    return encoder.messages
+    return encoder.finish()
 
 
 class _OpenCall(NamedTuple):
@@ -104,213 +114,193 @@ class _OpenCall(NamedTuple):
     sent_id: str
 
 
-class ConversationEncoder:
-    """Collects the encoded messages and matches tool results to calls.
-
-    Attributes:
-        messages: The messages encoded so far.
-    """
+class _ConversationEncoder:
+    """Collects the encoded messages and matches tool results to calls."""
 
     def __init__(self, spec: ModelSpec, *, replay_reasoning: bool, omit: bool) -> None:
-        self.messages: list[JsonObject] = []
-        self.spec = spec
-        self.replay_reasoning = replay_reasoning
-        self.omit = omit
-        self._deferred: list[JsonObject] = []
-        self._sent_ids: set[str] = set()
-        self._function_call: ToolCallPart | None = None
+        self._spec = spec
+        self._replay_reasoning = replay_reasoning
+        self._omit = omit
+        self._turns: list[list[JsonObject]] = []  # a message, and the results of its tool calls
+        self._turn_of_call: dict[str, list[JsonObject]] = {}  # by sent id
         self._open: list[_OpenCall] = []
+        self._function_call: ToolCallPart | None = None
+        self._deferred: list[JsonObject] = []
 
-    def add_message(self, role: str, content: object, name: str | None, **fields: object) -> None:
-        """Add a message that is not a tool result."""
-        self.flush_deferred()
+    def add(self, message: BaseMessage) -> None:
+        """Encode a message.
+
+        Raises:
+            UnsupportedContentError: The model does not take it.
+        """
+        match _role_of(message):
+            case "user":
+                self._add_user(message)
+            case "assistant":
+                self._add_assistant(message)
+            case "tool":
+                self._add_tool_message(message)
+            case role:
+                role = role if self._spec.developer_role else "system"
+                content = system_content(message.content, self._spec, omit=self._omit)
+                self._add(role, content, message.name)
+
+    def finish(self) -> list[JsonObject]:
+        """Return all messages."""
+        self._flush_deferred()
+        return list(chain.from_iterable(self._turns))
+
+    def _add(self, role: str, content: object, name: str | None, **fields: object) -> None:
+        self._flush_deferred()
         self._function_call = None
         message: JsonObject = {"role": role, "content": content, **fields}
         if name:
             message["name"] = clean_text(name)
-        self.messages.append(message)
+        self._turns.append([message])
 
-    def defer_media(self, label: str, media: Sequence[JsonObject]) -> None:
+    def _defer_media(self, label: str, media: Sequence[JsonObject]) -> None:
         """Keep media that only a user message may contain until no tool result can follow."""
         if media:
             self._deferred += (text_part(label), *media)
 
-    def flush_deferred(self) -> None:
-        """Add the deferred parts as a user message."""
+    def _flush_deferred(self) -> None:
         if self._deferred:
-            self.messages.append({"role": "user", "content": user_content(self._deferred)})
+            self._turns.append([{"role": "user", "content": user_content(self._deferred)}])
             self._deferred = []
 
-    def add_tool_calls(self, calls: Iterable[ToolCallPart]) -> list[JsonObject]:
-        """Encode the calls of an assistant message, each with a unique id, and await results."""
+    def _add_user(self, message: BaseMessage) -> None:
+        if isinstance(message.content, str):  # a fast path: each turn encodes the history again
+            self._add("user", clean_text(message.content), message.name)
+            return
+        parts = parse_content(message.content)
+        own = [part for part in parts if not isinstance(part, ToolResultPart)]
+        for part in parts:
+            if isinstance(
+                part, ToolResultPart
+            ):  # Anthropic and Gemini send results as user content
+                self._add_result(part)
+        if own or not parts:
+            content = user_content(encode_parts(own, self._spec, omit=self._omit))
+            self._add("user", content, message.name)
+
+    def _add_assistant(self, message: BaseMessage) -> None:
+        additional = message.additional_kwargs
+        parts: list[ContentPart] = []
+        # Never null, which the schemas of the 4.5 models reject; all servers take "" with calls.
+        content: object
+        if isinstance(message.content, str):
+            content = clean_text(message.content)
+        else:
+            parts = parse_content(message.content)
+            texts = [part for part in parts if isinstance(part, Text)]
+            content = text_content(encode_parts(texts, self._spec))
+        fields: JsonObject = {}
+        if refusal := first_string(additional, "refusal") or _join_text(parts, Refusal):
+            fields["refusal"] = refusal
+        if self._replay_reasoning and (reasoning := _own_reasoning(message, parts)):
+            fields["reasoning_content"] = reasoning
+        calls = _find_calls(message, parts)
+        self._add("assistant", content, message.name, **fields)
+        if calls:
+            self._add_calls(calls)
+        elif isinstance(function_call := additional.get("function_call"), Mapping):
+            # A legacy call is sent only if its result follows.
+            self._open, self._function_call = [], parse_tool_call(function_call)
+        self._defer_media("[What the assistant showed]", supported_media(parts, self._spec))
+
+    def _add_calls(self, calls: Iterable[ToolCallPart]) -> None:
+        """Add calls to the last message, each with a unique id, and await their results."""
+        turn = self._turns[-1]
         self._open = []
         encoded: list[JsonObject] = []
         for call in calls:
-            sent_id = self._unique_id(call.id or f"call_{len(self.messages)}_{len(encoded)}")
+            wanted = call.id or f"call_{len(self._turns)}_{len(encoded)}"
+            sent_id = _unique(wanted, {open_call.sent_id for open_call in self._open})
             self._open.append(_OpenCall(call.id, call.name, sent_id))
+            self._turn_of_call[sent_id] = turn
             function = {"name": call.name or _NO_NAME, "arguments": _encode_arguments(call)}
             encoded.append({"id": sent_id, "type": "function", "function": function})
-        self._sent_ids.update(call.sent_id for call in self._open)
-        return encoded
+        turn[0]["tool_calls"] = encoded
 
-    def await_function(self, call: ToolCallPart) -> None:
-        """Remember a legacy `function_call`; it is sent only if its result follows."""
-        self._open = []
-        self._function_call = call
+    def _add_tool_message(self, message: BaseMessage) -> None:
+        call_id = getattr(message, "tool_call_id", None)
+        call_id = call_id or message.additional_kwargs.get("tool_call_id") or ""
+        is_error = getattr(message, "status", None) == "error"
+        name = clean_text(message.name or "")
+        self._add_result(ToolResultPart(clean_text(str(call_id)), name, message.content, is_error))
 
-    def _unique_id(self, wanted: str) -> str:
-        taken = {call.sent_id for call in self._open}
-        unique, number = wanted, 1
-        while unique in taken:
-            number += 1
-            unique = f"{wanted}_{number}"
-        return unique
-
-    def add_tool_result(self, result: ToolResultPart) -> None:
-        """Add a tool result; one without a call is deferred to a user message."""
-        lines, media = tool_content(result.content, self.spec, omit=self.omit)
-        first = lines[0] if lines else Text("")
-        if result.error and not first.text.lstrip().lower().startswith("error"):
-            lines[:1] = [replace(first, text=f"Error: {first.text}")]
-        if result.cache_control and lines:
-            lines[-1] = replace(lines[-1], cache_control=result.cache_control)
+    def _add_result(self, result: ToolResultPart) -> None:
+        """Add a tool result to its call's turn; one without a call goes into a user message."""
+        lines, media = tool_content(result.content, self._spec, omit=self._omit)
+        first = str(lines[0]["text"]) if lines else ""
+        if result.error and not first.lstrip().lower().startswith("error"):
+            lines[:1] = [{**(lines or [text_part("")])[0], "text": f"Error: {first}"}]
+        if result.cache_control and lines and self._spec.cache_control:
+            lines[-1]["cache_control"] = result.cache_control
         call_id = self._match_call(result)
         label = f"[Result of the tool {result.name or result.id or _NO_NAME}]"
         if call_id is None:
-            text = "\n".join([label, *(line.text for line in lines)])
+            text = "\n".join([label, *(str(line["text"]) for line in lines)])
             self._deferred += (text_part(text), *media)
             return
         if media:
-            self.defer_media(label, media)
-            lines.append(Text(_MEDIA_FOLLOW))
-        content = text_content(lines, self.spec, "\n")
-        name = {"name": result.name} if result.name else {}
-        self.messages.append({"role": "tool", "content": content, "tool_call_id": call_id, **name})
+            self._defer_media(label, media)
+            lines.append(text_part(_MEDIA_FOLLOW))
+        message: JsonObject = {
+            "role": "tool",
+            "content": text_content(lines, "\n"),
+            "tool_call_id": call_id,
+        }
+        if result.name:
+            message["name"] = result.name
+        self._turn_of_call[call_id].append(message)
 
     def _match_call(self, result: ToolResultPart) -> str | None:
         """Return the sent id of the result's call: by id, else by name, else the first open one."""
         matches = [call for call in self._open if call.original_id == result.id]
-        if not matches and result.id in self._sent_ids:
+        if not matches and result.id in self._turn_of_call:
             return result.id
         if not result.id:
             matches += [c for c in self._open if c.original_id and c.name == result.name]
         matches = matches or [call for call in self._open if not call.original_id]
         call = min(matches, key=lambda call: result.name not in ("", call.name), default=None)
         if call is None:
-            return self._match_function_call(result)
+            call = self._open_function_call(result)
+        if call is None:
+            return None
         self._open.remove(call)
         return call.sent_id
 
-    def _match_function_call(self, result: ToolResultPart) -> str | None:
+    def _open_function_call(self, result: ToolResultPart) -> _OpenCall | None:
         call = self._function_call
         if call is None or result.id or result.name != call.name:
             return None
         self._function_call = None
-        self.messages[-1]["tool_calls"] = self.add_tool_calls([call])
-        return self._open.pop().sent_id
+        self._add_calls([call])
+        return self._open[0]
 
 
-def _encode_arguments(call: ToolCallPart) -> str:
-    """Return arguments as a JSON object; anything else is wrapped in one."""
-    args = call.args
-    if isinstance(args, str):
-        args = clean_text(args).strip()
-        if _is_json_object(args):
-            return args
-    if args and not isinstance(args, Mapping):
-        args = {_INVALID_ARGUMENTS: args}
-    try:
-        return clean_text(_dump_arguments(args or {}))
-    except (TypeError, ValueError) as error:
-        raise UnsupportedContentError(
-            f"the arguments of its call of {call.name or _NO_NAME!r} are not JSON ({error}). "
-            "Use only strings, numbers, booleans, None, lists and dicts in them."
-        ) from None
-
-
-def _dump_arguments(args: object) -> str:
-    try:
-        return _to_json(args)
-    except ValueError:
-        # NaN and infinity occur in threads of other packages, which must stay usable.
-        return _to_json({_INVALID_ARGUMENTS: json.dumps(args, ensure_ascii=False)})
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        value = from_json(text, allow_inf_nan=False)
-        _to_json(value)  # rejects the infinity that `1e999` became
-    except ValueError:
-        return False
-    return isinstance(value, dict)
-
-
-@singledispatch
-def _encode(_: BaseMessage, __: ConversationEncoder) -> None:
-    """Add a message to the conversation, by its class."""
+def _role_of(message: BaseMessage) -> str:
+    match message:
+        case HumanMessage():
+            return "user"
+        case AIMessage():
+            return "assistant"
+        case ToolMessage() | FunctionMessage():
+            return "tool"
+        case SystemMessage(additional_kwargs={"__openai_role__": "developer"}):
+            return "developer"  # LangChain has no class for developer messages
+        case SystemMessage():
+            return "system"
+        case ChatMessage(role=role):
+            if role.lower() in _ROLES:
+                return _ROLES[role.lower()]
+            roles = ", ".join(map(repr, _ROLES))
+            raise UnsupportedContentError(f"the API has no role {role!r}. Use one of {roles}.")
     raise UnsupportedContentError(
         "its class has no role in a conversation. Use SystemMessage, HumanMessage, AIMessage, "
         "ToolMessage or ChatMessage; a RemoveMessage is for `add_messages`, before the call."
     )
-
-
-@_encode.register(HumanMessage)
-def _encode_user(message: BaseMessage, encoder: ConversationEncoder) -> None:
-    if isinstance(message.content, str):
-        encoder.add_message("user", clean_text(message.content), message.name)
-        return
-    parts = parse_content(message.content)
-    own = [part for part in parts if not isinstance(part, ToolResultPart)]
-    for part in parts:
-        if isinstance(part, ToolResultPart):  # Anthropic and Gemini send results as user content
-            encoder.add_tool_result(part)
-    if own or not parts:
-        content = user_content(user_parts(own, encoder.spec, omit=encoder.omit))
-        encoder.add_message("user", content, message.name)
-
-
-@_encode.register(SystemMessage)
-def _encode_system(message: BaseMessage, encoder: ConversationEncoder) -> None:
-    # LangChain has no class for developer messages; this key marks them.
-    is_developer = message.additional_kwargs.get("__openai_role__") == "developer"
-    _add_instructions("developer" if is_developer else "system", message, encoder)
-
-
-def _encode_developer(message: BaseMessage, encoder: ConversationEncoder) -> None:
-    _add_instructions("developer", message, encoder)
-
-
-def _add_instructions(role: str, message: BaseMessage, encoder: ConversationEncoder) -> None:
-    if not encoder.spec.developer_role:
-        role = "system"
-    content = system_content(message.content, encoder.spec, omit=encoder.omit)
-    encoder.add_message(role, content, message.name)
-
-
-@_encode.register(AIMessage)
-def _encode_assistant(message: BaseMessage, encoder: ConversationEncoder) -> None:
-    content, additional = message.content, message.additional_kwargs
-    # Never null, which the schemas of the 4.5 models reject; all servers take "" with tool calls.
-    text: object
-    if isinstance(content, str):
-        parts: list[ContentPart] = []
-        text = clean_text(content)
-    else:
-        parts = parse_content(content)
-        text = text_content([part for part in parts if isinstance(part, Text)], encoder.spec)
-    fields: JsonObject = {}
-    if refusal := first_string(additional, "refusal") or _join_text(parts, Refusal):
-        fields["refusal"] = refusal
-    if encoder.replay_reasoning and (reasoning := _own_reasoning(message, parts)):
-        fields["reasoning_content"] = reasoning
-    if calls := _find_calls(message, parts):
-        fields["tool_calls"] = encoder.add_tool_calls(calls)
-    encoder.add_message("assistant", text, message.name, **fields)
-    function_call = additional.get("function_call")
-    if isinstance(function_call, Mapping) and not calls:
-        encoder.await_function(parse_tool_call(function_call))
-    if parts:
-        encoder.defer_media("[What the assistant showed]", supported_media(parts, encoder.spec))
 
 
 def _join_text(parts: Iterable[ContentPart], kind: type[Refusal | Reasoning]) -> str:
@@ -338,32 +328,41 @@ def _find_calls(message: BaseMessage, parts: Sequence[ContentPart]) -> list[Tool
     return [part for part in parts if isinstance(part, ToolCallPart)]
 
 
-@_encode.register(ToolMessage)
-@_encode.register(FunctionMessage)
-def _encode_tool(message: BaseMessage, encoder: ConversationEncoder) -> None:
-    additional = message.additional_kwargs
-    call_id = getattr(message, "tool_call_id", None) or additional.get("tool_call_id") or ""
-    is_error = getattr(message, "status", None) == "error"
-    name = clean_text(message.name or "")
-    encoder.add_tool_result(
-        ToolResultPart(clean_text(str(call_id)), name, message.content, is_error)
-    )
+def _unique(wanted: str, taken: set[str]) -> str:
+    unique, number = wanted, 1
+    while unique in taken:
+        number += 1
+        unique = f"{wanted}_{number}"
+    return unique
 
 
-@_encode.register(ChatMessage)
-def _encode_chat(message: BaseMessage, encoder: ConversationEncoder) -> None:
-    role = getattr(message, "role", "")
-    encode = _BY_ROLE.get(role.lower())
-    if encode is None:
-        roles = ", ".join(map(repr, _BY_ROLE))
-        raise UnsupportedContentError(f"the API has no role {role!r}. Use one of {roles}.")
-    encode(message, encoder)
+def _encode_arguments(call: ToolCallPart) -> str:
+    """Return arguments as a JSON object; anything else is wrapped in one."""
+    args = call.args
+    if isinstance(args, str):
+        args = clean_text(args).strip()
+        if _is_json_object(args):
+            return args
+    if args and not isinstance(args, Mapping):
+        args = {_INVALID_ARGUMENTS: args}
+    try:
+        try:
+            text = _to_json(args or {})
+        except ValueError:
+            # NaN and infinity occur in threads of other packages, which must stay usable.
+            text = _to_json({_INVALID_ARGUMENTS: json.dumps(args, ensure_ascii=False)})
+    except (TypeError, ValueError) as error:
+        raise UnsupportedContentError(
+            f"the arguments of its call of {call.name or _NO_NAME!r} are not JSON ({error}). "
+            "Use only strings, numbers, booleans, None, lists and dicts in them."
+        ) from None
+    return clean_text(text)
 
 
-_BY_ROLE: dict[str, Callable[[BaseMessage, ConversationEncoder], None]] = {
-    **dict.fromkeys(("user", "human"), _encode_user),
-    **dict.fromkeys(("assistant", "ai", "model"), _encode_assistant),
-    "system": _encode_system,
-    "developer": _encode_developer,
-    **dict.fromkeys(("tool", "function"), _encode_tool),
-}
+def _is_json_object(text: str) -> bool:
+    try:
+        value = from_json(text, allow_inf_nan=False)
+        _to_json(value)  # rejects the infinity that `1e999` became
+    except ValueError:
+        return False
+    return isinstance(value, dict)

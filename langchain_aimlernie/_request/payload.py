@@ -31,10 +31,6 @@ Warn = Callable[[str, str], None]
 """Takes the name of a field and a message."""
 
 
-def _warn(_field: str, message: str) -> None:
-    warnings.warn(message, stacklevel=3)
-
-
 def build_payload(  # noqa: PLR0913  the parts of a body
     messages: Sequence[BaseMessage],
     spec: ModelSpec,
@@ -44,7 +40,7 @@ def build_payload(  # noqa: PLR0913  the parts of a body
     *,
     replay_reasoning: bool = False,
     omit_unsupported: bool = False,
-    warn: Warn = _warn,
+    warn: Warn,
 ) -> dict[str, Any]:
     """Return the body of a request, without values of `None`.
 
@@ -71,10 +67,8 @@ def build_payload(  # noqa: PLR0913  the parts of a body
         messages, spec, replay_reasoning=replay_reasoning, omit_unsupported=omit_unsupported
     )
     if not spec.cache_control:
-        tools, has_marks = _without_cache_control(fields.get("tools", []))
-        if tools:
-            fields["tools"] = tools
-        if spec.fields is not None and (has_marks or has_cache_control(messages)):
+        marks = [tool.pop("cache_control", None) for tool in fields.get("tools", ())]
+        if spec.fields is not None and (any(marks) or has_cache_control(messages)):
             warn("cache_control", f"cache_control is not sent: {spec.id} does not take it.")
     return {"model": model, "messages": encoded, **_adapt(fields, spec, warn)}
 
@@ -157,14 +151,6 @@ def _adapt(fields: dict[str, Any], spec: ModelSpec, warn: Warn) -> dict[str, Any
         )
         fields["tool_choice"] = "auto"
     return fields
-
-
-def _without_cache_control(
-    tools: Sequence[Mapping[str, object]],
-) -> tuple[list[dict[str, object]], bool]:
-    """Return the tools without `cache_control`, and whether one had it."""
-    stripped = [{k: v for k, v in tool.items() if k != "cache_control"} for tool in tools]
-    return stripped, any("cache_control" in tool for tool in tools)
 
 
 def encode_body(payload: Mapping[str, Any]) -> bytes:

@@ -16,10 +16,10 @@ from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
 from pydantic_core import to_jsonable_python
 from typing_extensions import override
 
+from langchain_aimlernie._request.tokens import count_message_tokens
 from langchain_aimlernie._settings import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser
 from langchain_aimlernie._structured.schema import parse_schema
-from langchain_aimlernie._tokens import count_message_tokens
 from langchain_aimlernie.batch.rows import Row, read_row
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError

@@ -13,9 +13,7 @@ from pydantic import SecretStr
 from langchain_aimlernie import _deprecations
 from langchain_aimlernie import models as module
 from langchain_aimlernie.errors import (
-    APIConnectionError,
     APITimeoutError,
-    AuthenticationError,
     InternalServerError,
     InvalidResponseError,
     NotFoundError,
@@ -55,7 +53,13 @@ GPT = {
 }
 ERNIE = {"id": "baidu/ernie-5.0", "type": "openai/chat-completions", "info": {"developer": "Baidu"}}
 IMAGE = {"id": "baidu/pictures", "type": "openai/image-generations", "info": {"developer": "baidu"}}
-OWN = {"id": "my-ernie", "object": "model", "owned_by": "vllm"}
+OWN = {
+    "id": "my-ernie",
+    "object": "model",
+    "owned_by": "vllm",
+    "type": "",
+    "info": {"developer": ""},
+}
 
 
 def catalogue(*items):
@@ -90,10 +94,6 @@ def server():
         yield server
 
 
-def statuses_of(server, path):
-    return [request.status for request in server.requests if request.path == path]
-
-
 def ids(cards):
     return [card.id for card in cards]
 
@@ -114,7 +114,8 @@ def test_the_live_list_agrees_with_the_table_of_models(ernie):
 
 def test_no_key_is_required_or_sent(ernie, monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_KEY", "secret-key-of-the-environment")
-    list_models(base_url=ernie.base_url)
+    monkeypatch.setenv("AIMLAPI_API_BASE", ernie.base_url)
+    assert len(list_models()) == 15
     assert not [request for request in ernie.requests if "authorization" in request.headers]
 
 
@@ -124,28 +125,21 @@ def test_an_explicit_key_is_sent(server, key):
     assert server.requests[0].headers["authorization"] == "Bearer my-key"
 
 
-def test_an_unchanged_list_is_taken_from_the_cache(ernie):
-    first = list_models(base_url=ernie.base_url)
-    second = list_models(base_url=ernie.base_url)
-    assert statuses_of(ernie, "/v1/models") == [200, 304]
-    assert second == first
-    assert second[0].raw == first[0].raw
-
-
 def test_a_changed_list_replaces_the_cached_one(server):
     server.play(listing(ERNIE, etag='"1"'), listing(ERNIE, OWN, etag='"2"'), NOT_MODIFIED)
-    lists = [ids(list_models(base_url=server.base_url)) for _ in range(3)]
-    assert lists == [["baidu/ernie-5.0"], *[["baidu/ernie-5.0", "my-ernie"]] * 2]
+    first, second = (list_models(base_url=server.base_url) for _ in range(2))
+    second[0].raw["info"].clear()  # of the caller's list, not of the cache
+    third = list_models(base_url=server.base_url)
+    assert (ids(first), ids(third)) == (["baidu/ernie-5.0"], ["baidu/ernie-5.0", "my-ernie"])
+    assert third[0].raw == ERNIE
     etags = [request.headers.get("if-none-match") for request in server.requests]
     assert etags == [None, '"1"', '"2"']
 
 
 def test_each_query_and_key_is_cached_separately(server):
     server.play(*[listing(ERNIE, etag='"1"')] * 4)
-    list_models(base_url=server.base_url)
-    list_models(base_url=server.base_url, endpoint=None)
-    list_models(base_url=server.base_url, include=["pricing"])
-    list_models(base_url=server.base_url, api_key="key")
+    for options in ({}, {"endpoint": None}, {"include": ["pricing"]}, {"api_key": "key"}):
+        list_models(base_url=server.base_url, **options)
     assert [request.headers.get("if-none-match") for request in server.requests] == [None] * 4
 
 
@@ -154,14 +148,6 @@ def test_the_cache_is_bounded(server):
     for number in range(40):
         list_models(base_url=server.base_url, include=[f"section{number}"])
     assert len(module._etag_cache) <= 16
-
-
-def test_callers_cannot_change_the_cache(server):
-    server.play(listing(GPT, etag='"1"'), NOT_MODIFIED)
-    [card] = list_models(base_url=server.base_url, developer=None)
-    card.raw["info"]["name"] = "changed"
-    [card] = list_models(base_url=server.base_url, developer=None)
-    assert card.raw == GPT
 
 
 def test_the_default_is_baidus_chat_models_and_those_without_a_developer(server):
@@ -174,12 +160,6 @@ def test_filters_can_be_switched_off(server):
     cards = list_models(base_url=server.base_url, developer=None, endpoint=None, include=())
     assert ids(cards) == ["openai/gpt-4o", "baidu/ernie-5.0", "baidu/pictures", "my-ernie"]
     assert server.requests[0].target == "/v1/models"
-
-
-@pytest.mark.parametrize("empty", [{"type": ""}, {"info": {"developer": ""}}])
-def test_an_empty_value_does_not_hide_a_model(server, empty):
-    server.play(listing({**ERNIE, **empty}))
-    assert ids(list_models(base_url=server.base_url)) == ["baidu/ernie-5.0"]
 
 
 @pytest.mark.parametrize("developer", ["Open AI", "openai", "OPENAI"])
@@ -201,11 +181,6 @@ def test_works_in_one_event_loop_after_another(ernie):
         assert len(asyncio.run(alist_models(base_url=ernie.base_url))) == 15
 
 
-def test_the_base_url_is_read_from_the_environment(ernie, monkeypatch):
-    monkeypatch.setenv("AIMLAPI_API_BASE", ernie.base_url)
-    assert len(list_models()) == 15
-
-
 async def test_a_user_supplied_client_is_used_and_stays_open(ernie):
     with httpx.Client(headers={"x-mine": "yes"}) as client:
         list_models(base_url=ernie.base_url, http_client=client)
@@ -224,22 +199,13 @@ async def test_a_server_that_does_not_respond_times_out():
             await alist_models(base_url=server.base_url, timeout=0.1, max_retries=0)
 
 
-def test_a_transient_failure_is_retried(server):
-    server.play(response(b"", 503), listing(ERNIE))
+async def test_an_error_status_is_retried_then_raised(server):
+    server.play(response(b"", 503), listing(ERNIE), *[response(aiml_error(404), 404)] * 2)
     assert ids(list_models(base_url=server.base_url)) == ["baidu/ernie-5.0"]
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [(401, AuthenticationError), (404, NotFoundError), (500, InternalServerError)],
-)
-async def test_error_statuses_raise_the_packages_errors(server, status, error):
-    server.play(*[response(aiml_error(status), status)] * 2)
-    with pytest.raises(error) as caught:
-        list_models(base_url=server.base_url, max_retries=0)
-    assert caught.value.status_code == status
-    with pytest.raises(error):
-        await alist_models(base_url=server.base_url, max_retries=0)
+    with pytest.raises(NotFoundError, match="404"):
+        list_models(base_url=server.base_url)
+    with pytest.raises(NotFoundError, match="404"):
+        await alist_models(base_url=server.base_url)
 
 
 def test_an_unrequested_304_is_an_error(server):
@@ -247,13 +213,6 @@ def test_an_unrequested_304_is_an_error(server):
     with pytest.raises(InvalidResponseError) as caught:
         list_models(base_url=server.base_url, max_retries=0)
     assert caught.value.status_code == 304
-
-
-def test_an_unreachable_server_is_a_connection_error(server):
-    with ErnieServer() as gone:
-        url = gone.base_url
-    with pytest.raises(APIConnectionError):
-        list_models(base_url=url, max_retries=0)
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,14 @@ def test_calls_with_equal_ids_get_unique_ones():
     assert [each["tool_call_id"] for each in encoded[1:]] == sent
 
 
+@pytest.mark.parametrize(("call_id", "result_id"), [(None, "x"), ("c1", "c1")])
+def test_a_result_belongs_to_the_last_turn_with_such_a_call(call_id, result_id):
+    turn = AIMessage("", tool_calls=[call(call_id=call_id)])
+    first, _, second, answer = encode(turn, HumanMessage("a"), turn, result("r", result_id))
+    assert second["tool_calls"][0]["id"] == answer["tool_call_id"]
+    assert (first["tool_calls"] == second["tool_calls"]) is (call_id is not None)
+
+
 RAW_CALL = {**encoded_call('{"a": 1}'), "index": 0}
 CUT_CALL = {"id": "c1", "function": {"name": "f", "arguments": '{"a'}}
 RAW_CALLS = {
@@ -290,12 +298,6 @@ def test_calls_of_a_chat_message_are_its_raw_ones(raw, calls):
 def test_calls_of_a_chat_message_may_be_blocks():
     message = ChatMessage([{**TOOL_USE, "input": {"a": 1}}], role="assistant")
     assert encode(message)[0]["tool_calls"] == [encoded_call('{"a": 1}', "1")]
-
-
-def test_parsed_calls_override_raw_ones():
-    raw = {"tool_calls": [RAW_CALL], "function_call": RAW_CALL["function"]}
-    message = AIMessage("", tool_calls=[call("edited")], additional_kwargs=raw)
-    assert encode(message)[0]["tool_calls"] == [encoded_call(name="edited")]
 
 
 REMOVED = {
@@ -338,20 +340,6 @@ def test_a_legacy_function_call_is_sent_with_its_result():
     assert encoded[0]["tool_calls"] == [encoded_call('{"a": 1}', ids[0])]
     assert [each["tool_call_id"] for each in encoded[1::2]] == ids
     assert len(set(ids)) == 2
-
-
-def test_a_streamed_message_is_sent_like_a_whole_one():
-    turn = AIMessageChunk("")
-    for name, args, call_id, index in (
-        ("f", '{"a"', "c1", 0),
-        (None, ": 1}", None, 0),
-        ("g", "[", "c2", 1),
-    ):
-        delta = {"name": name, "args": args, "id": call_id, "index": index}
-        turn += AIMessageChunk("", tool_call_chunks=[delta])
-    (sent,) = encode(turn + AIMessageChunk("", chunk_position="last"))
-    assert sent["tool_calls"][0] == encoded_call('{"a": 1}')
-    assert [each["id"] for each in sent["tool_calls"]] == ["c1", "c2"]
 
 
 def reasoning_message(*content: object, provider: str | None = None, **additional) -> AIMessage:
@@ -448,6 +436,20 @@ def test_results_without_a_call_become_a_user_message_after_the_others():
     assert encoded[0]["content"] == "[Result of the tool f]\nlost"
     stray = [text("[Result of the tool c9]\nstray"), text("[Result of the tool c8]\nsecond")]
     assert encoded[5]["content"] == stray
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        [HumanMessage("a")],
+        [SystemMessage("a")],
+        [AIMessage("a")],
+        [HumanMessage("a"), AIMessage("", tool_calls=[call("g", call_id="c9")]), result("9", "c9")],
+    ],
+)
+def test_a_late_result_moves_to_its_call(between):
+    encoded = encode(CALLED, *between, result("late"), HumanMessage("b"))
+    assert encoded == encode(CALLED, result("late"), *between, HumanMessage("b"))
 
 
 @pytest.mark.parametrize(
@@ -565,23 +567,6 @@ def test_a_history_of_another_provider_is_encoded(name, spec):
     if name.startswith(("openai", "mistral")):
         arguments = json.loads(calls[1]["function"]["arguments"])
         assert arguments["invalid_arguments"].startswith('{"city"')
-
-
-def test_our_own_v1_content_is_encoded():
-    broken = {"name": "f", "args": "{", "id": "c2", "error": "e"}
-    turn = AIMessage(
-        [
-            {"type": "reasoning", "reasoning": "hm", "index": "lc_reasoning"},
-            text("I look.", index="lc_text"),
-            {**call("f", {"a": 1}), "index": "lc_tc_0"},
-            {"type": "invalid_tool_call", **broken, "index": "lc_tc_1"},
-        ],
-        response_metadata={"model_provider": "aimlernie", "output_version": "v1"},
-        tool_calls=[call("f", {"a": 1})],
-        invalid_tool_calls=[broken],
-    )
-    sent = [encoded_call('{"a": 1}'), encoded_call('{"invalid_arguments": "{"}', "c2")]
-    assert encode(turn) == [assistant("I look.", tool_calls=sent)]
 
 
 def test_a_long_history_is_encoded_like_a_short_one():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.utils import count_tokens_approximately
 
-from langchain_aimlernie._tokens import count_message_tokens, count_tokens
+from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 
 CHINESE = "今天的天气很好我们一起去公园散步看看春天的花然后回家吃饭"
 TOOL = {
@@ -113,17 +113,6 @@ def test_each_part_of_a_conversation_adds_to_the_count():
     assert prompt_tokens(AIMessage("", invalid_tool_calls=[BROKEN])) > prompt_tokens(AIMessage(""))
 
 
-def test_tool_calls_count_once_in_whatever_form_they_come():
-    of_anthropic = {
-        "type": "tool_use",
-        "name": "get_weather",
-        "input": CALL["args"],
-        "id": "call_1",
-    }
-    message = AIMessage([of_anthropic, {"type": "tool_call", **CALL}], tool_calls=[CALL])
-    assert prompt_tokens(message) == prompt_tokens(AIMessage("", tool_calls=[CALL]))
-
-
 @pytest.mark.parametrize(
     "block",
     [
@@ -137,17 +126,26 @@ def test_text_counts_the_same_in_every_form(block):
     assert tokens_of(block) == prompt_tokens(HumanMessage("How are you?"))
 
 
-def test_reasoning_is_not_counted_as_it_is_not_sent():
+def test_what_is_not_sent_is_not_counted():
+    """Reasoning, and calls that `tool_calls` repeats."""
     thought = "Let me think. " * 100
-    reasoned = AIMessage(
+    message = AIMessage(
         [
             {"type": "reasoning", "reasoning": thought},
             {"type": "thinking", "thinking": thought, "signature": "abc"},
             {"type": "text", "text": "Fine."},
+            {"type": "tool_use", "name": "get_weather", "input": CALL["args"], "id": "call_1"},
+            {"type": "tool_call", **CALL},
         ],
         additional_kwargs={"reasoning_content": thought},
+        tool_calls=[CALL],
     )
-    assert prompt_tokens(reasoned) == prompt_tokens(AIMessage("Fine."))
+    assert prompt_tokens(message) == prompt_tokens(AIMessage("Fine.", tool_calls=[CALL]))
+
+
+def test_data_of_a_tool_is_counted():
+    data = ToolMessage([{"reasoning": "why " * 100}], tool_call_id="call_1")  # no block of a model
+    assert prompt_tokens(data) > 100
 
 
 LONG = "A" * 100_000
@@ -160,6 +158,10 @@ LONG = "A" * 100_000
         {"type": "image_url", "image_url": "https://example.org/cat.png"},
         {"type": "image", "base64": LONG, "mime_type": "image/png"},
         {"type": "image", "source": {"type": "base64", "data": LONG}},
+        {"type": "media", "mime_type": "image/png", "data": LONG},
+        {"image": {"format": "png", "source": {"bytes": b"A" * 100_000}}},
+        {"type": "non_standard", "value": {"type": "input_image", "image_url": f"data:,{LONG}"}},
+        {"type": "tool_result", "content": [{"type": "image", "base64": LONG}]},
     ],
 )
 def test_an_image_counts_by_its_pixels_not_by_its_text(block):
@@ -171,7 +173,7 @@ def test_a_file_counts_by_its_size():
         data = "data:application/pdf;base64," + "A" * size
         return {"type": "file", "file": {"file_data": data, "filename": "a.pdf"}}
 
-    assert tokens_of(file(0)) >= 500
+    assert tokens_of(file(4)) >= 500
     assert 5_000 <= tokens_of(file(600_000)) <= 50_000
     assert tokens_of({"type": "file", "file": {"file_id": "f1"}}) >= 500
 

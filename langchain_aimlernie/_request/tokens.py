@@ -17,9 +17,17 @@ Where in doubt the estimate is high, so that a conversation trimmed to a context
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages import AIMessage, ToolMessage
+
+from langchain_aimlernie._request.content import Refusal, Text, ToolResultPart, parse_content
+from langchain_aimlernie._request.media import Media, UnsupportedContent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from langchain_core.messages import BaseMessage
 
 __all__ = ["count_message_tokens", "count_tokens"]
 
@@ -60,18 +68,6 @@ _PER_IMAGE = 37 * 37
 _PER_FILE = 500
 _FILE_CHARACTERS = 60
 
-_IMAGES = frozenset({"image", "image_url", "input_image"})
-_FILES = frozenset({"file", "input_file", "document"})
-_UNSENT = frozenset(
-    {
-        # Reasoning is not sent back, and calls are counted from `tool_calls`.
-        *("reasoning", "thinking", "redacted_thinking", "reasoning_content"),
-        *("tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "function_call"),
-        # No ERNIE model takes them.
-        *("audio", "input_audio", "video", "video_url"),
-    }
-)
-
 
 def count_tokens(text: str) -> int:
     """Return an estimate of the number of tokens in `text`.
@@ -105,9 +101,8 @@ def count_message_tokens(
 
 
 def _count_message(message: BaseMessage, count: Callable[[str], int]) -> int:
-    content = message.content
-    blocks: Iterable[object] = [content] if isinstance(content, str) else content
-    tokens = _PER_MESSAGE + sum(_count_block(block, count) for block in blocks)
+    is_result = isinstance(message, ToolMessage)
+    tokens = _PER_MESSAGE + _count_content(message.content, count, in_result=is_result)
     if message.name:
         tokens += count(message.name)
     if isinstance(message, AIMessage):
@@ -117,21 +112,27 @@ def _count_message(message: BaseMessage, count: Callable[[str], int]) -> int:
     return tokens
 
 
-def _count_block(block: object, count: Callable[[str], int]) -> int:
-    if not isinstance(block, Mapping):
-        return count(str(block))
-    kind = str(block.get("type"))
-    if kind in _UNSENT:
-        return 0
-    if kind in _IMAGES:
-        return _PER_IMAGE
-    if kind in _FILES:
-        return max(_PER_FILE, _longest_text(block) // _FILE_CHARACTERS)
-    text = block.get(kind, block.get("text"))
-    return count(text if isinstance(text, str) else str(block))
+def _count_content(content: object, count: Callable[[str], int], *, in_result: bool) -> int:
+    tokens = 0
+    for part in parse_content(content, in_result=in_result):
+        match part:
+            case Text(text) | Refusal(text):
+                tokens += count(text)
+            case Media():
+                tokens += _count_media(part)
+            case ToolResultPart():
+                tokens += _count_content(part.content, count, in_result=True)
+            case UnsupportedContent(placeholder=""):
+                tokens += count(str(part.block))
+    return tokens
 
 
-def _longest_text(value: object) -> int:
-    if isinstance(value, Mapping):
-        return max(map(_longest_text, value.values()), default=0)
-    return len(value) if isinstance(value, str | bytes) else 0
+def _count_media(media: Media) -> int:
+    match media.part:
+        case {"type": "image_url"}:
+            return _PER_IMAGE
+        case {"type": "file", "file": {"file_data": str(data)}}:
+            return max(_PER_FILE, len(data) // _FILE_CHARACTERS)
+        case {"type": "file"}:
+            return _PER_FILE
+    return 0  # no ERNIE model takes audio or video
