@@ -29,7 +29,10 @@ def main() -> None:
     for way in (Report, ProviderStrategy(Report, strict=True), ToolStrategy(Report)):
         agent = create_agent(llm, tools=[get_weather], response_format=way)
         state = agent.invoke({"messages": [("human", "What is the weather in Paris?")]})
-        print(type(way).__name__, [message.type for message in state["messages"]])
+        print(
+            getattr(way, "__name__", type(way).__name__),
+            [message.type for message in state["messages"]],
+        )
         print(" ", state["structured_response"])
 
 

@@ -94,7 +94,10 @@ def _check_environment(*, needs_key: bool) -> None:
         message = str(error).replace("base_url", BASE_URL_VARIABLE)
         raise CommandError(message.replace("api_key", KEY_VARIABLE)) from None
     if needs_key and not key and is_default_host(base_url):
-        raise CommandError(f"there is no API key: set {KEY_VARIABLE}, or try --local.")
+        raise CommandError(
+            "there is no API key: create one at https://aimlapi.com/app/keys "
+            f"and set {KEY_VARIABLE}, or try --local."
+        )
 
 
 def create_model(options: Options, server: Server, **settings: Any) -> ChatAimlErnie:

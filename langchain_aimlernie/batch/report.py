@@ -52,7 +52,8 @@ class BatchReport:
         return 2 if self.failed or self.failed_before else 0
 
     def __str__(self) -> str:
-        parts = [f"{self.succeeded:,} rows done", f"{self.failed:,} failed"]
+        rows = "row" if self.succeeded == 1 else "rows"
+        parts = [f"{self.succeeded:,} {rows} done", f"{self.failed:,} failed"]
         if self.skipped:
             parts.append(f"{self.skipped:,} done before")
         if self.failed_before:

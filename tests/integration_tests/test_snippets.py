@@ -110,4 +110,4 @@ def test_json_is_json(block):
 def test_no_block_is_left_out():
     assert {block.language for block in BLOCKS} <= LANGUAGES | NOT_RUN
     skipped = [block for block in BLOCKS if block.language in NOT_RUN]
-    assert len(skipped) <= 6, [f"{block.page}:{block.line}" for block in skipped]
+    assert len(skipped) <= 5, [f"{block.page}:{block.line}" for block in skipped]
