@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any, cast
 import httpcore2
 import httpx2
 
-from langchain_aimlernie._http.config import POOL_SIZE, async_network_options, parse_url
+from langchain_aimlernie._http.deadlines import AsyncWatchdog
+from langchain_aimlernie._http.progress import set_deadline, waiting
+from langchain_aimlernie._http.request import decode_headers, parse_url
+from langchain_aimlernie._http.unhooked import anext_unhooked
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
-    from langchain_aimlernie._http.config import ResolvedConfig
+    from langchain_aimlernie._http.clients import ResolvedConfig
+    from langchain_aimlernie._http.progress import Progress
     from langchain_aimlernie._http.request import APIRequest
 
-    Trace = Callable[[str, dict[str, Any]], Awaitable[None]]
+_POOL_SIZE = 16
+"""Connections in one of httpcore2's pools: it looks at each of them for every request."""
 
 
 class AsyncPooledClient:
@@ -33,43 +38,38 @@ class AsyncPooledClient:
 
     Attributes:
         proxy: The host of the proxy; empty if there is none.
+        phase: Where an attempt begins.
         last_used: When a call has last asked for it, in seconds of the monotonic clock.
     """
 
-    is_user_supplied = False
+    phase = "connect"
 
     def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
-        options = async_network_options(config, ssl_context)
-        limits = [POOL_SIZE] * (config.max_connections // POOL_SIZE)
-        if rest := config.max_connections % POOL_SIZE:
-            limits.append(rest)
+        options = config.pool_options(ssl_context)
+        size, backend = config.config.max_connections, _AsyncDeadlineBackend()
         self._pools = [
-            _AsyncLimitedPool(
-                httpcore2.AsyncConnectionPool(max_connections=limit, **options), limit
-            )
-            for limit in limits
+            _AsyncLimitedPool(min(_POOL_SIZE, size - start), network_backend=backend, **options)
+            for start in range(0, size, _POOL_SIZE)
         ]
         self.proxy = config.proxy_host
         self.last_used = time.monotonic()
 
-    async def send(self, request: APIRequest, accept_encoding: str, trace: Trace) -> Any:
-        """Send a request; return the response, httpx2's or httpx's, when its headers have come."""
+    async def send(self, progress: Progress, accept_encoding: str) -> AsyncResponse:
+        """Send a request; return the response when its headers have come."""
+        request = progress.request
         url, host = parse_url(request.url)
         core_request = httpcore2.Request(
             request.method,
             url,
             headers=[(b"Host", host), *request.encoded_headers(accept_encoding)],
             content=request.content(),
-            extensions={"timeout": request.timeouts.extension(), "trace": trace},
+            extensions={"timeout": request.timeouts.extension(), "trace": _async_trace(progress)},
         )
-        return await self._choose().send(core_request)
-
-    def _choose(self) -> _AsyncLimitedPool:
-        """Return the first pool that has room, else the one with the fewest requests."""
-        for pool in self._pools:
-            if len(pool.active) < pool.limit:
-                return pool
-        return min(self._pools, key=lambda pool: len(pool.active))
+        # The first pool that has room, else the one with the fewest requests.
+        pool = next((pool for pool in self._pools if len(pool.active) < pool.limit), None)
+        pool = pool or min(self._pools, key=lambda pool: len(pool.active))
+        set_deadline(progress.deadline)
+        return AsyncResponse(await pool.send(core_request), progress)
 
     @property
     def is_unused(self) -> bool:
@@ -79,26 +79,29 @@ class AsyncPooledClient:
     async def close_idle(self) -> None:
         """Close the connections that no call is using."""
         for pool in self._pools:
-            await pool.close_idle()
+            for connection in pool.connections:
+                if connection.is_idle():
+                    with contextlib.suppress(Exception):  # it is broken: so much the better
+                        await connection.aclose()
 
     async def close(self) -> None:
         """Close all connections, also those that are in use."""
         for pool in self._pools:
-            await pool.pool.aclose()
+            await pool.aclose()
 
 
-class _AsyncLimitedPool:
-    def __init__(self, pool: httpcore2.AsyncConnectionPool, limit: int) -> None:
-        self.pool = pool
+class _AsyncLimitedPool(httpcore2.AsyncConnectionPool):
+    def __init__(self, limit: int, **options: Any) -> None:
+        super().__init__(max_connections=limit, **options)
         self.limit = limit
         # A set and no counter: the garbage collector may close a response at any moment, also
         # between the two halves of `+= 1`.
         self.active: set[object] = set()
 
-    async def send(self, request: httpcore2.Request) -> Any:
+    async def send(self, request: httpcore2.Request) -> httpx2.Response:
         self.active.add(request)
         try:
-            response = await self.pool.handle_async_request(request)
+            response = await self.handle_async_request(request)
         except BaseException:
             self.active.discard(request)
             raise
@@ -108,12 +111,6 @@ class _AsyncLimitedPool:
             stream=_AsyncBody(response, lambda: self.active.discard(request)),
             extensions=response.extensions,
         )
-
-    async def close_idle(self) -> None:
-        for connection in self.pool.connections:
-            if connection.is_idle():
-                with contextlib.suppress(Exception):  # it is broken: so much the better
-                    await connection.aclose()
 
 
 class _AsyncBody(httpx2.AsyncByteStream):
@@ -131,6 +128,38 @@ class _AsyncBody(httpx2.AsyncByteStream):
             self._on_close()
 
 
+class _AsyncDeadlineBackend(httpcore2.AsyncNetworkBackend):
+    """A network whose reads and writes keep to the deadline that is set in their context."""
+
+    def __init__(self) -> None:
+        self._backend = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
+        return _AsyncDeadlineStream(await self._backend.connect_tcp(*args, **options))
+
+
+class _AsyncDeadlineStream(httpcore2.AsyncNetworkStream):
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with waiting(timeout) as seconds:
+            return await self._stream.read(max_bytes, seconds)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with waiting(timeout) as seconds:
+            await self._stream.write(buffer, seconds)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    async def start_tls(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
+        return _AsyncDeadlineStream(await self._stream.start_tls(*args, **options))
+
+
 class AsyncUserClient:
     """A client of the user's, httpx2's or httpx's: it is used as it is and never closed.
 
@@ -138,25 +167,30 @@ class AsyncUserClient:
         client: The client.
     """
 
-    is_user_supplied = True
     proxy = ""
+    phase = "response_headers"
+    """It may know no `trace`, and tell nothing until the response is there."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def send(self, request: APIRequest, accept_encoding: str, trace: Trace) -> Any:
-        """Send a request; return the response, httpx2's or httpx's, when its headers have come."""
-        client = self._client
-        built = client.build_request(
-            request.method,
-            request.url,
-            headers=request.encoded_headers(accept_encoding),
-            content=request.body or None,
-            timeout=self._timeout(request),
-            extensions={"trace": trace},
-        )
-        response: Any = await client.send(built, stream=True, follow_redirects=False)
-        return _unread(response) if response.is_stream_consumed else response
+    async def send(self, progress: Progress, accept_encoding: str) -> AsyncResponse:
+        """Send a request; return the response when its headers have come."""
+        request = progress.request
+        progress.start()
+        async with AsyncWatchdog(progress):
+            built = self._client.build_request(
+                request.method,
+                request.url,
+                headers=request.encoded_headers(accept_encoding),
+                content=request.body or None,
+                timeout=self._timeout(request),
+                extensions={"trace": _async_trace(progress)},
+            )
+            response: Any = await self._client.send(built, stream=True, follow_redirects=False)
+        if response.is_stream_consumed:
+            response = _unread(response)
+        return AsyncResponse(response, progress, is_watched=True)
 
     def _timeout(self, request: APIRequest) -> Any:
         """Return the client's own timeout if its maker has set one, else the request's."""
@@ -177,3 +211,59 @@ def _unread(response: Any) -> Any:
 
 
 AsyncClient = AsyncPooledClient | AsyncUserClient
+
+
+def _async_trace(progress: Progress) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
+    async def trace(event: str, info: dict[str, Any]) -> None:
+        progress.trace(event, info)
+
+    return trace
+
+
+class AsyncResponse:
+    """A response whose headers have come, and which is read within the deadline of its attempt.
+
+    Args:
+        response: The response, httpx2's or httpx's.
+        progress: The attempt, which takes note of status and headers.
+        is_watched: Whether the connection is not ours, so that a watchdog must limit the reads.
+    """
+
+    def __init__(self, response: Any, progress: Progress, *, is_watched: bool = False) -> None:
+        progress.phase = "response_body"
+        progress.status = int(response.status_code)
+        progress.headers = decode_headers(response.headers.raw)
+        progress.network_stream = response.extensions.get("network_stream")
+        self._progress = progress
+        self._is_watched = is_watched
+        self._response = response
+        is_encoded = "content-encoding" in progress.headers
+        self._chunks = response.aiter_bytes() if is_encoded else aiter(response.stream)
+        self._anext: Callable[[AsyncIterator[bytes]], Awaitable[bytes]] = anext_unhooked
+
+    async def read(self) -> bytes | None:
+        """Return the next bytes, `None` at the end."""
+        # All generators of the response are started by the first step.
+        step, self._anext = self._anext, anext
+        try:
+            if self._is_watched:
+                async with AsyncWatchdog(self._progress):
+                    return await step(self._chunks)
+            set_deadline(self._progress.deadline)
+            return await step(self._chunks)
+        except StopAsyncIteration:
+            return None
+
+    async def close(self) -> None:
+        """Release the connection; it is closed unless the response was read to its end."""
+        try:
+            await close_quietly(self._chunks)
+        finally:
+            await close_quietly(self._response)
+
+
+async def close_quietly(resource: Any) -> None:
+    """Close what can be closed, whatever is wrong with it."""
+    if hasattr(resource, "aclose"):
+        with contextlib.suppress(Exception):
+            await resource.aclose()

@@ -10,16 +10,20 @@ from typing import TYPE_CHECKING, Any, cast
 import httpcore2
 import httpx2
 
-from langchain_aimlernie._http.config import POOL_SIZE, network_options, parse_url
+from langchain_aimlernie._http.deadlines import Watchdog
+from langchain_aimlernie._http.progress import set_deadline, waiting
+from langchain_aimlernie._http.request import decode_headers, parse_url
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_aimlernie._http.config import ResolvedConfig
+    from langchain_aimlernie._http.clients import ResolvedConfig
+    from langchain_aimlernie._http.progress import Progress
     from langchain_aimlernie._http.request import APIRequest
 
-    Trace = Callable[[str, dict[str, Any]], None]
+_POOL_SIZE = 16
+"""Connections in one of httpcore2's pools: it looks at each of them for every request."""
 
 
 class PooledClient:
@@ -34,43 +38,38 @@ class PooledClient:
 
     Attributes:
         proxy: The host of the proxy; empty if there is none.
+        phase: Where an attempt begins.
         last_used: When a call has last asked for it, in seconds of the monotonic clock.
     """
 
-    is_user_supplied = False
+    phase = "connect"
 
     def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
-        options = network_options(config, ssl_context)
-        limits = [POOL_SIZE] * (config.max_connections // POOL_SIZE)
-        if rest := config.max_connections % POOL_SIZE:
-            limits.append(rest)
+        options = config.pool_options(ssl_context)
+        size, backend = config.config.max_connections, _DeadlineBackend()
         self._pools = [
-            _LimitedPool(
-                httpcore2.ConnectionPool(max_connections=limit, **options), limit
-            )
-            for limit in limits
+            _LimitedPool(min(_POOL_SIZE, size - start), network_backend=backend, **options)
+            for start in range(0, size, _POOL_SIZE)
         ]
         self.proxy = config.proxy_host
         self.last_used = time.monotonic()
 
-    def send(self, request: APIRequest, accept_encoding: str, trace: Trace) -> Any:
-        """Send a request; return the response, httpx2's or httpx's, when its headers have come."""
+    def send(self, progress: Progress, accept_encoding: str) -> Response:
+        """Send a request; return the response when its headers have come."""
+        request = progress.request
         url, host = parse_url(request.url)
         core_request = httpcore2.Request(
             request.method,
             url,
             headers=[(b"Host", host), *request.encoded_headers(accept_encoding)],
             content=request.content(),
-            extensions={"timeout": request.timeouts.extension(), "trace": trace},
+            extensions={"timeout": request.timeouts.extension(), "trace": _trace(progress)},
         )
-        return self._choose().send(core_request)
-
-    def _choose(self) -> _LimitedPool:
-        """Return the first pool that has room, else the one with the fewest requests."""
-        for pool in self._pools:
-            if len(pool.active) < pool.limit:
-                return pool
-        return min(self._pools, key=lambda pool: len(pool.active))
+        # The first pool that has room, else the one with the fewest requests.
+        pool = next((pool for pool in self._pools if len(pool.active) < pool.limit), None)
+        pool = pool or min(self._pools, key=lambda pool: len(pool.active))
+        set_deadline(progress.deadline)
+        return Response(pool.send(core_request), progress)
 
     @property
     def is_unused(self) -> bool:
@@ -80,26 +79,29 @@ class PooledClient:
     def close_idle(self) -> None:
         """Close the connections that no call is using."""
         for pool in self._pools:
-            pool.close_idle()
+            for connection in pool.connections:
+                if connection.is_idle():
+                    with contextlib.suppress(Exception):  # it is broken: so much the better
+                        connection.close()
 
     def close(self) -> None:
         """Close all connections, also those that are in use."""
         for pool in self._pools:
-            pool.pool.close()
+            pool.close()
 
 
-class _LimitedPool:
-    def __init__(self, pool: httpcore2.ConnectionPool, limit: int) -> None:
-        self.pool = pool
+class _LimitedPool(httpcore2.ConnectionPool):
+    def __init__(self, limit: int, **options: Any) -> None:
+        super().__init__(max_connections=limit, **options)
         self.limit = limit
         # A set and no counter: the garbage collector may close a response at any moment, also
         # between the two halves of `+= 1`.
         self.active: set[object] = set()
 
-    def send(self, request: httpcore2.Request) -> Any:
+    def send(self, request: httpcore2.Request) -> httpx2.Response:
         self.active.add(request)
         try:
-            response = self.pool.handle_request(request)
+            response = self.handle_request(request)
         except BaseException:
             self.active.discard(request)
             raise
@@ -109,12 +111,6 @@ class _LimitedPool:
             stream=_Body(response, lambda: self.active.discard(request)),
             extensions=response.extensions,
         )
-
-    def close_idle(self) -> None:
-        for connection in self.pool.connections:
-            if connection.is_idle():
-                with contextlib.suppress(Exception):  # it is broken: so much the better
-                    connection.close()
 
 
 class _Body(httpx2.SyncByteStream):
@@ -132,6 +128,38 @@ class _Body(httpx2.SyncByteStream):
             self._on_close()
 
 
+class _DeadlineBackend(httpcore2.NetworkBackend):
+    """A network whose reads and writes keep to the deadline that is set in their context."""
+
+    def __init__(self) -> None:
+        self._backend = httpcore2.SyncBackend()
+
+    def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
+        return _DeadlineStream(self._backend.connect_tcp(*args, **options))
+
+
+class _DeadlineStream(httpcore2.NetworkStream):
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with waiting(timeout) as seconds:
+            return self._stream.read(max_bytes, seconds)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with waiting(timeout) as seconds:
+            self._stream.write(buffer, seconds)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    def start_tls(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
+        return _DeadlineStream(self._stream.start_tls(*args, **options))
+
+
 class UserClient:
     """A client of the user's, httpx2's or httpx's: it is used as it is and never closed.
 
@@ -139,25 +167,30 @@ class UserClient:
         client: The client.
     """
 
-    is_user_supplied = True
     proxy = ""
+    phase = "response_headers"
+    """It may know no `trace`, and tell nothing until the response is there."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def send(self, request: APIRequest, accept_encoding: str, trace: Trace) -> Any:
-        """Send a request; return the response, httpx2's or httpx's, when its headers have come."""
-        client = self._client
-        built = client.build_request(
-            request.method,
-            request.url,
-            headers=request.encoded_headers(accept_encoding),
-            content=request.body or None,
-            timeout=self._timeout(request),
-            extensions={"trace": trace},
-        )
-        response: Any = client.send(built, stream=True, follow_redirects=False)
-        return _unread(response) if response.is_stream_consumed else response
+    def send(self, progress: Progress, accept_encoding: str) -> Response:
+        """Send a request; return the response when its headers have come."""
+        request = progress.request
+        progress.start()
+        with Watchdog(progress):
+            built = self._client.build_request(
+                request.method,
+                request.url,
+                headers=request.encoded_headers(accept_encoding),
+                content=request.body or None,
+                timeout=self._timeout(request),
+                extensions={"trace": _trace(progress)},
+            )
+            response: Any = self._client.send(built, stream=True, follow_redirects=False)
+        if response.is_stream_consumed:
+            response = _unread(response)
+        return Response(response, progress, is_watched=True)
 
     def _timeout(self, request: APIRequest) -> Any:
         """Return the client's own timeout if its maker has set one, else the request's."""
@@ -178,3 +211,59 @@ def _unread(response: Any) -> Any:
 
 
 Client = PooledClient | UserClient
+
+
+def _trace(progress: Progress) -> Callable[[str, dict[str, Any]], None]:
+    def trace(event: str, info: dict[str, Any]) -> None:
+        progress.trace(event, info)
+
+    return trace
+
+
+class Response:
+    """A response whose headers have come, and which is read within the deadline of its attempt.
+
+    Args:
+        response: The response, httpx2's or httpx's.
+        progress: The attempt, which takes note of status and headers.
+        is_watched: Whether the connection is not ours, so that a watchdog must limit the reads.
+    """
+
+    def __init__(self, response: Any, progress: Progress, *, is_watched: bool = False) -> None:
+        progress.phase = "response_body"
+        progress.status = int(response.status_code)
+        progress.headers = decode_headers(response.headers.raw)
+        progress.network_stream = response.extensions.get("network_stream")
+        self._progress = progress
+        self._is_watched = is_watched
+        self._response = response
+        is_encoded = "content-encoding" in progress.headers
+        self._chunks = response.iter_bytes() if is_encoded else iter(response.stream)
+        self._next: Callable[[Iterator[bytes]], bytes] = next
+
+    def read(self) -> bytes | None:
+        """Return the next bytes, `None` at the end."""
+        # All generators of the response are started by the first step.
+        step, self._next = self._next, next
+        try:
+            if self._is_watched:
+                with Watchdog(self._progress):
+                    return step(self._chunks)
+            set_deadline(self._progress.deadline)
+            return step(self._chunks)
+        except StopIteration:
+            return None
+
+    def close(self) -> None:
+        """Release the connection; it is closed unless the response was read to its end."""
+        try:
+            close_quietly(self._chunks)
+        finally:
+            close_quietly(self._response)
+
+
+def close_quietly(resource: Any) -> None:
+    """Close what can be closed, whatever is wrong with it."""
+    if hasattr(resource, "close"):
+        with contextlib.suppress(Exception):
+            resource.close()
