@@ -9,7 +9,7 @@ from pathlib import Path
 HTTP = Path(__file__).parents[1] / "langchain_aimlernie" / "_http"
 HEADER = "# Generated from _async/{name} by .ci/unasync.py; do not edit.\n"
 SUBSTITUTIONS = (
-    (r"\bAwaitable\[(None|R|bytes|Iterable\[T\] \| None|AsyncAttempt\[T\])\]", r"\1"),
+    (r"\bAwaitable\[(None|R|bytes|Iterable\[T\] \| None|AsyncAttempt)\]", r"\1"),
     (r"\bAsyncIterable, AsyncIterator, Awaitable, Callable\b", "Callable, Iterable, Iterator"),
     (r"\bAwaitable, Callable\b", "Callable"),
     (r"\basync (def|with|for)\b", r"\1"),
@@ -18,7 +18,6 @@ SUBSTITUTIONS = (
     (r"\bimport random\n", "import random\nimport time\n"),
     (r"\basyncio\.sleep\b", "time.sleep"),
     (r"\bStopAsyncIteration\b", "StopIteration"),
-    (r"\bAsyncByteStream\b", "SyncByteStream"),
     (r"\bAnyIOBackend\b", "SyncBackend"),
     (r".*import anext_unhooked\n", ""),
     (r"\banext_unhooked\b", "next"),

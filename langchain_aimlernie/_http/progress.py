@@ -1,79 +1,19 @@
-"""How far an attempt of a call has come, and how long it may still wait for the server."""
+"""How far an attempt of a call has come."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import httpcore2
-
+from langchain_aimlernie._http.deadlines import Deadline
 from langchain_aimlernie._http.request import NO_LIMIT, host_of, or_no_limit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from langchain_aimlernie._http.request import APIRequest, Decoder
 
 
-class Deadline:
-    """The seconds that are left to wait for the server; only waiting counts.
-
-    What the caller does between two chunks of a stream takes nothing from them, nor does the wait
-    for a connection.
-
-    Attributes:
-        waiting_for: What is waited for, for error messages.
-        limit: Seconds at the start.
-        left: Seconds that are left.
-        on_start: Called when the countdown starts anew, as it may in the middle of a wait.
-    """
-
-    def __init__(self) -> None:
-        self.on_start: Callable[[], None] | None = None
-        self.start("", NO_LIMIT)
-
-    def start(self, waiting_for: str, limit: float) -> None:
-        """Count down from `limit` seconds."""
-        self.waiting_for = waiting_for
-        self.limit = self.left = limit
-        if self.on_start is not None:
-            self.on_start()
-
-
-_current: ContextVar[Deadline] = ContextVar("_current")
-
-set_deadline = _current.set
-"""Let the reads and writes of this context, on connections of ours, keep to a deadline."""
-
-
-@contextlib.contextmanager
-def waiting(timeout: float | None) -> Iterator[float | None]:
-    """Yield the shorter of `timeout` and what the deadline leaves; take off what the block takes.
-
-    So bytes that trickle in cannot extend a deadline, which a timeout for each read would let them.
-
-    Raises:
-        httpcore2.ReadTimeout: Nothing is left.
-    """
-    deadline = _current.get()
-    left = deadline.left
-    if left <= 0:
-        raise httpcore2.ReadTimeout
-    started = time.monotonic()
-    try:
-        yield timeout if left == NO_LIMIT or (timeout is not None and timeout < left) else left
-    except httpcore2.WriteTimeout as error:
-        if timeout is None or left < timeout:
-            raise httpcore2.ReadTimeout from error
-        raise
-    finally:
-        deadline.left -= time.monotonic() - started
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Progress:
     """How far an attempt has come.
 

@@ -14,7 +14,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 
 from tests.support.byte_server import ByteServer, Drip, Hold, Pause
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     PROMPT,
     TEXT,
     acall,

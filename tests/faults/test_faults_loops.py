@@ -19,7 +19,7 @@ from langchain_core.load import dumps
 
 import langchain_aimlernie
 from tests.support.byte_server import ByteServer, Hold, Reset
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     ALL_MODES,
     PROMPT,
     TEXT,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import httpcore2
 import httpx2
 
-from langchain_aimlernie._http.deadlines import AsyncWatchdog
-from langchain_aimlernie._http.progress import set_deadline, waiting
+from langchain_aimlernie._http.deadlines import AsyncWatchdog, set_deadline, waiting
 from langchain_aimlernie._http.request import decode_headers, parse_url
 from langchain_aimlernie._http.unhooked import anext_unhooked
 
@@ -48,8 +47,14 @@ class AsyncPooledClient:
         options = config.pool_options(ssl_context)
         size, backend = config.config.max_connections, _AsyncDeadlineBackend()
         self._pools = [
-            _AsyncLimitedPool(min(_POOL_SIZE, size - start), network_backend=backend, **options)
-            for start in range(0, size, _POOL_SIZE)
+            _AsyncPool(
+                httpcore2.AsyncConnectionPool(
+                    max_connections=limit, network_backend=backend, **options
+                ),
+                limit,
+                set(),
+            )
+            for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
         ]
         self.proxy = config.proxy_host
         self.last_used = time.monotonic()
@@ -69,7 +74,21 @@ class AsyncPooledClient:
         pool = next((pool for pool in self._pools if len(pool.active) < pool.limit), None)
         pool = pool or min(self._pools, key=lambda pool: len(pool.active))
         set_deadline(progress.deadline)
-        return AsyncResponse(await pool.send(core_request), progress)
+        pool.active.add(progress)
+        try:
+            response = await pool.pool.handle_async_request(core_request)
+        except BaseException:
+            pool.active.discard(progress)
+            raise
+        full = httpx2.Response(
+            response.status,
+            headers=response.headers,
+            content=cast("AsyncIterable[bytes]", response.stream),
+            extensions=response.extensions,
+        )
+        return AsyncResponse(
+            full, response, progress, on_close=lambda: pool.active.discard(progress)
+        )
 
     @property
     def is_unused(self) -> bool:
@@ -79,7 +98,7 @@ class AsyncPooledClient:
     async def close_idle(self) -> None:
         """Close the connections that no call is using."""
         for pool in self._pools:
-            for connection in pool.connections:
+            for connection in pool.pool.connections:
                 if connection.is_idle():
                     with contextlib.suppress(Exception):  # it is broken: so much the better
                         await connection.aclose()
@@ -87,55 +106,22 @@ class AsyncPooledClient:
     async def close(self) -> None:
         """Close all connections, also those that are in use."""
         for pool in self._pools:
-            await pool.aclose()
+            await pool.pool.aclose()
 
 
-class _AsyncLimitedPool(httpcore2.AsyncConnectionPool):
-    def __init__(self, limit: int, **options: Any) -> None:
-        super().__init__(max_connections=limit, **options)
-        self.limit = limit
-        # A set and no counter: the garbage collector may close a response at any moment, also
-        # between the two halves of `+= 1`.
-        self.active: set[object] = set()
-
-    async def send(self, request: httpcore2.Request) -> httpx2.Response:
-        self.active.add(request)
-        try:
-            response = await self.handle_async_request(request)
-        except BaseException:
-            self.active.discard(request)
-            raise
-        return httpx2.Response(
-            response.status,
-            headers=response.headers,
-            stream=_AsyncBody(response, lambda: self.active.discard(request)),
-            extensions=response.extensions,
-        )
+class _AsyncPool(NamedTuple):
+    pool: httpcore2.AsyncConnectionPool
+    limit: int
+    active: set[Progress]
+    """A set and no counter: the garbage collector may close a response at any moment, also between
+    the two halves of `+= 1`."""
 
 
-class _AsyncBody(httpx2.AsyncByteStream):
-    def __init__(self, response: httpcore2.Response, on_close: Callable[[], None]) -> None:
-        self._response = response
-        self._on_close = on_close
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return aiter(cast("AsyncIterable[bytes]", self._response.stream))
-
-    async def aclose(self) -> None:
-        try:
-            await self._response.aclose()
-        finally:
-            self._on_close()
-
-
-class _AsyncDeadlineBackend(httpcore2.AsyncNetworkBackend):
+class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):
     """A network whose reads and writes keep to the deadline that is set in their context."""
 
-    def __init__(self) -> None:
-        self._backend = httpcore2.AnyIOBackend()
-
     async def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
-        return _AsyncDeadlineStream(await self._backend.connect_tcp(*args, **options))
+        return _AsyncDeadlineStream(await super().connect_tcp(*args, **options))
 
 
 class _AsyncDeadlineStream(httpcore2.AsyncNetworkStream):
@@ -190,7 +176,7 @@ class AsyncUserClient:
             response: Any = await self._client.send(built, stream=True, follow_redirects=False)
         if response.is_stream_consumed:
             response = _unread(response)
-        return AsyncResponse(response, progress, is_watched=True)
+        return AsyncResponse(response, response, progress, is_watched=True)
 
     def _timeout(self, request: APIRequest) -> Any:
         """Return the client's own timeout if its maker has set one, else the request's."""
@@ -225,25 +211,36 @@ class AsyncResponse:
 
     Args:
         response: The response, httpx2's or httpx's.
+        source: What its bytes come from, if they are not compressed, and what must be closed.
         progress: The attempt, which takes note of status and headers.
         is_watched: Whether the connection is not ours, so that a watchdog must limit the reads.
+        on_close: Called when it is closed.
     """
 
-    def __init__(self, response: Any, progress: Progress, *, is_watched: bool = False) -> None:
+    def __init__(
+        self,
+        response: Any,
+        source: Any,
+        progress: Progress,
+        *,
+        is_watched: bool = False,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
         progress.phase = "response_body"
         progress.status = int(response.status_code)
         progress.headers = decode_headers(response.headers.raw)
         progress.network_stream = response.extensions.get("network_stream")
         self._progress = progress
         self._is_watched = is_watched
-        self._response = response
+        self._source = source
+        self._on_close = on_close
         is_encoded = "content-encoding" in progress.headers
-        self._chunks = response.aiter_bytes() if is_encoded else aiter(response.stream)
+        self._chunks = response.aiter_bytes() if is_encoded else aiter(source.stream)
         self._anext: Callable[[AsyncIterator[bytes]], Awaitable[bytes]] = anext_unhooked
 
     async def read(self) -> bytes | None:
         """Return the next bytes, `None` at the end."""
-        # All generators of the response are started by the first step.
+        # The first step starts all generators of the response.
         step, self._anext = self._anext, anext
         try:
             if self._is_watched:
@@ -259,7 +256,11 @@ class AsyncResponse:
         try:
             await close_quietly(self._chunks)
         finally:
-            await close_quietly(self._response)
+            try:
+                await close_quietly(self._source)
+            finally:
+                if self._on_close is not None:
+                    self._on_close()
 
 
 async def close_quietly(resource: Any) -> None:

@@ -7,7 +7,7 @@ import contextlib
 import random
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from langchain_aimlernie._http._async.client import AsyncUserClient, close_quietly
 from langchain_aimlernie._http.clients import ConnectionConfig, async_client_registry, resolve
@@ -85,11 +85,9 @@ class AsyncTransport:
         Raises:
             AimlErnieError: The call failed, and no retry was left or could help.
         """
-
-        async def run(attempt: AsyncAttempt[R], left: float) -> R:
-            return await attempt.read_response(decode, left)
-
-        return await self._retry(request, run, on_retry)
+        return await self._retry(
+            request, lambda attempt, left: attempt.read_response(decode, left), on_retry
+        )
 
     def stream(
         self,
@@ -105,15 +103,11 @@ class AsyncTransport:
             new_decoder: Makes the decoder of one attempt's stream, given its headers.
             on_retry: As for `send`; nothing is sent again once a chunk was returned.
         """
-
-        async def run(attempt: AsyncAttempt[T], _: float) -> AsyncAttempt[T]:
-            await attempt.open_stream(new_decoder)
-            return attempt
-
-        async def begin() -> AsyncAttempt[T]:
-            return await self._retry(request, run, on_retry)
-
-        return AsyncStream(begin)
+        return AsyncStream(
+            lambda: self._retry(
+                request, lambda attempt, _: attempt.open_stream(new_decoder), on_retry
+            )
+        )
 
     async def close(self) -> None:
         """Close the idle connections of these settings; calls under way are not disturbed."""
@@ -123,7 +117,7 @@ class AsyncTransport:
     async def _retry(
         self,
         request: APIRequest,
-        run: Callable[[AsyncAttempt[T], float], Awaitable[R]],
+        run: Callable[[AsyncAttempt, float], Awaitable[R]],
         on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None,
     ) -> R:
         """Make attempts until one succeeds or no retry is left."""
@@ -131,7 +125,7 @@ class AsyncTransport:
         left = or_no_limit(request.timeouts.total)
         while True:
             client = await self._client()
-            attempt: AsyncAttempt[T] = AsyncAttempt(request, client)
+            attempt = AsyncAttempt(request, client)
             try:
                 return await run(attempt, left)
             except Exception as error:  # noqa: BLE001  whatever it is becomes an error of ours
@@ -169,9 +163,9 @@ class AsyncStream(Generic[T]):
         AimlErnieError: While iterating: the call failed; `.partial` is what had come.
     """
 
-    def __init__(self, begin: Callable[[], Awaitable[AsyncAttempt[T]]]) -> None:
-        self._begin: Callable[[], Awaitable[AsyncAttempt[T]]] | None = begin
-        self._attempt: AsyncAttempt[T] | None = None
+    def __init__(self, begin: Callable[[], Awaitable[AsyncAttempt]]) -> None:
+        self._begin: Callable[[], Awaitable[AsyncAttempt]] | None = begin
+        self._attempt: AsyncAttempt | None = None
         self._next: Callable[[], Awaitable[Iterable[T] | None]] | None = None
         self._chunks: Iterator[T] = iter(())
 
@@ -188,9 +182,14 @@ class AsyncStream(Generic[T]):
                 if chunks is None:
                     break
                 self._chunks = iter(chunks)
-            await self._complete()
+            if self._attempt is not None:
+                await self._attempt.drain()
+            await self.aclose()
         except BaseException as error:  # noqa: BLE001  it is raised below
-            failed = await self._fail(error)
+            failed, attempt = error, self._attempt
+            await self.aclose()
+            if attempt is not None and isinstance(error, Exception):
+                failed = to_error(error, attempt.progress)
         else:
             raise StopAsyncIteration
         try:
@@ -213,20 +212,8 @@ class AsyncStream(Generic[T]):
         self._next = attempt.next_chunks
         return attempt.first_chunks
 
-    async def _fail(self, error: BaseException) -> BaseException:
-        attempt = self._attempt
-        await self.aclose()
-        if attempt is None or not isinstance(error, Exception):
-            return error
-        return to_error(error, attempt.progress)
 
-    async def _complete(self) -> None:
-        if self._attempt is not None:
-            await self._attempt.drain()
-        await self.aclose()
-
-
-class AsyncAttempt(Generic[T]):
+class AsyncAttempt:
     """One attempt of a call: its connection, its deadline, and how far it has come.
 
     Args:
@@ -239,11 +226,10 @@ class AsyncAttempt(Generic[T]):
     """
 
     def __init__(self, request: APIRequest, client: AsyncClient) -> None:
-        self.first_chunks: Iterable[T] = ()
+        self.first_chunks: Iterable[Any] = ()
         self.progress = Progress(request, client.proxy, client.phase)
         self._client = client
         self._response: AsyncResponse | None = None
-        self._decoder: Decoder[T] | None = None
         self._events = 0
 
     async def read_response(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
@@ -274,8 +260,8 @@ class AsyncAttempt(Generic[T]):
             )
         return decode(progress.headers, b"".join(parts))
 
-    async def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[T]]) -> None:
-        """Send the request and read on until there are chunks.
+    async def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[Any]]) -> Self:
+        """Send the request, read on until there are chunks, and return the attempt.
 
         Args:
             new_decoder: Makes the stream's decoder, given the headers.
@@ -284,16 +270,18 @@ class AsyncAttempt(Generic[T]):
         progress.limit = "first event", or_no_limit(progress.request.timeouts.first_event)
         self._response = await self._send("identity")
         reject_html(progress.headers)
-        progress.decoder = self._decoder = new_decoder(progress.headers)
+        progress.decoder = new_decoder(progress.headers)
         while (chunks := await self.next_chunks()) is not None:
             rest = iter(chunks)
             for first in rest:
                 self.first_chunks = chain((first,), rest)
-                return
+                return self
+        return self
 
-    async def next_chunks(self) -> Iterable[T] | None:
+    async def next_chunks(self) -> Iterable[Any] | None:
         """Read from the network once; return the decoded chunks, `None` at the stream's end."""
-        decoder, response, progress = self._decoder, self._response, self.progress
+        progress, response = self.progress, self._response
+        decoder = progress.decoder
         if decoder is None or progress.has_ended:
             return None
         if decoder.events != self._events:

@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import httpcore2
 import httpx2
 
-from langchain_aimlernie._http.deadlines import Watchdog
-from langchain_aimlernie._http.progress import set_deadline, waiting
+from langchain_aimlernie._http.deadlines import Watchdog, set_deadline, waiting
 from langchain_aimlernie._http.request import decode_headers, parse_url
 
 if TYPE_CHECKING:
@@ -48,8 +47,14 @@ class PooledClient:
         options = config.pool_options(ssl_context)
         size, backend = config.config.max_connections, _DeadlineBackend()
         self._pools = [
-            _LimitedPool(min(_POOL_SIZE, size - start), network_backend=backend, **options)
-            for start in range(0, size, _POOL_SIZE)
+            _Pool(
+                httpcore2.ConnectionPool(
+                    max_connections=limit, network_backend=backend, **options
+                ),
+                limit,
+                set(),
+            )
+            for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
         ]
         self.proxy = config.proxy_host
         self.last_used = time.monotonic()
@@ -69,7 +74,21 @@ class PooledClient:
         pool = next((pool for pool in self._pools if len(pool.active) < pool.limit), None)
         pool = pool or min(self._pools, key=lambda pool: len(pool.active))
         set_deadline(progress.deadline)
-        return Response(pool.send(core_request), progress)
+        pool.active.add(progress)
+        try:
+            response = pool.pool.handle_request(core_request)
+        except BaseException:
+            pool.active.discard(progress)
+            raise
+        full = httpx2.Response(
+            response.status,
+            headers=response.headers,
+            content=cast("Iterable[bytes]", response.stream),
+            extensions=response.extensions,
+        )
+        return Response(
+            full, response, progress, on_close=lambda: pool.active.discard(progress)
+        )
 
     @property
     def is_unused(self) -> bool:
@@ -79,7 +98,7 @@ class PooledClient:
     def close_idle(self) -> None:
         """Close the connections that no call is using."""
         for pool in self._pools:
-            for connection in pool.connections:
+            for connection in pool.pool.connections:
                 if connection.is_idle():
                     with contextlib.suppress(Exception):  # it is broken: so much the better
                         connection.close()
@@ -87,55 +106,22 @@ class PooledClient:
     def close(self) -> None:
         """Close all connections, also those that are in use."""
         for pool in self._pools:
-            pool.close()
+            pool.pool.close()
 
 
-class _LimitedPool(httpcore2.ConnectionPool):
-    def __init__(self, limit: int, **options: Any) -> None:
-        super().__init__(max_connections=limit, **options)
-        self.limit = limit
-        # A set and no counter: the garbage collector may close a response at any moment, also
-        # between the two halves of `+= 1`.
-        self.active: set[object] = set()
-
-    def send(self, request: httpcore2.Request) -> httpx2.Response:
-        self.active.add(request)
-        try:
-            response = self.handle_request(request)
-        except BaseException:
-            self.active.discard(request)
-            raise
-        return httpx2.Response(
-            response.status,
-            headers=response.headers,
-            stream=_Body(response, lambda: self.active.discard(request)),
-            extensions=response.extensions,
-        )
+class _Pool(NamedTuple):
+    pool: httpcore2.ConnectionPool
+    limit: int
+    active: set[Progress]
+    """A set and no counter: the garbage collector may close a response at any moment, also between
+    the two halves of `+= 1`."""
 
 
-class _Body(httpx2.SyncByteStream):
-    def __init__(self, response: httpcore2.Response, on_close: Callable[[], None]) -> None:
-        self._response = response
-        self._on_close = on_close
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(cast("Iterable[bytes]", self._response.stream))
-
-    def close(self) -> None:
-        try:
-            self._response.close()
-        finally:
-            self._on_close()
-
-
-class _DeadlineBackend(httpcore2.NetworkBackend):
+class _DeadlineBackend(httpcore2.SyncBackend):
     """A network whose reads and writes keep to the deadline that is set in their context."""
 
-    def __init__(self) -> None:
-        self._backend = httpcore2.SyncBackend()
-
     def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
-        return _DeadlineStream(self._backend.connect_tcp(*args, **options))
+        return _DeadlineStream(super().connect_tcp(*args, **options))
 
 
 class _DeadlineStream(httpcore2.NetworkStream):
@@ -190,7 +176,7 @@ class UserClient:
             response: Any = self._client.send(built, stream=True, follow_redirects=False)
         if response.is_stream_consumed:
             response = _unread(response)
-        return Response(response, progress, is_watched=True)
+        return Response(response, response, progress, is_watched=True)
 
     def _timeout(self, request: APIRequest) -> Any:
         """Return the client's own timeout if its maker has set one, else the request's."""
@@ -225,25 +211,36 @@ class Response:
 
     Args:
         response: The response, httpx2's or httpx's.
+        source: What its bytes come from, if they are not compressed, and what must be closed.
         progress: The attempt, which takes note of status and headers.
         is_watched: Whether the connection is not ours, so that a watchdog must limit the reads.
+        on_close: Called when it is closed.
     """
 
-    def __init__(self, response: Any, progress: Progress, *, is_watched: bool = False) -> None:
+    def __init__(
+        self,
+        response: Any,
+        source: Any,
+        progress: Progress,
+        *,
+        is_watched: bool = False,
+        on_close: Callable[[], object] | None = None,
+    ) -> None:
         progress.phase = "response_body"
         progress.status = int(response.status_code)
         progress.headers = decode_headers(response.headers.raw)
         progress.network_stream = response.extensions.get("network_stream")
         self._progress = progress
         self._is_watched = is_watched
-        self._response = response
+        self._source = source
+        self._on_close = on_close
         is_encoded = "content-encoding" in progress.headers
-        self._chunks = response.iter_bytes() if is_encoded else iter(response.stream)
+        self._chunks = response.iter_bytes() if is_encoded else iter(source.stream)
         self._next: Callable[[Iterator[bytes]], bytes] = next
 
     def read(self) -> bytes | None:
         """Return the next bytes, `None` at the end."""
-        # All generators of the response are started by the first step.
+        # The first step starts all generators of the response.
         step, self._next = self._next, next
         try:
             if self._is_watched:
@@ -259,7 +256,11 @@ class Response:
         try:
             close_quietly(self._chunks)
         finally:
-            close_quietly(self._response)
+            try:
+                close_quietly(self._source)
+            finally:
+                if self._on_close is not None:
+                    self._on_close()
 
 
 def close_quietly(resource: Any) -> None:

@@ -8,7 +8,7 @@ import random
 import time
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from langchain_aimlernie._http._sync.client import UserClient, close_quietly
 from langchain_aimlernie._http.clients import ConnectionConfig, client_registry, resolve
@@ -86,11 +86,9 @@ class Transport:
         Raises:
             AimlErnieError: The call failed, and no retry was left or could help.
         """
-
-        def run(attempt: Attempt[R], left: float) -> R:
-            return attempt.read_response(decode, left)
-
-        return self._retry(request, run, on_retry)
+        return self._retry(
+            request, lambda attempt, left: attempt.read_response(decode, left), on_retry
+        )
 
     def stream(
         self,
@@ -106,15 +104,11 @@ class Transport:
             new_decoder: Makes the decoder of one attempt's stream, given its headers.
             on_retry: As for `send`; nothing is sent again once a chunk was returned.
         """
-
-        def run(attempt: Attempt[T], _: float) -> Attempt[T]:
-            attempt.open_stream(new_decoder)
-            return attempt
-
-        def begin() -> Attempt[T]:
-            return self._retry(request, run, on_retry)
-
-        return Stream(begin)
+        return Stream(
+            lambda: self._retry(
+                request, lambda attempt, _: attempt.open_stream(new_decoder), on_retry
+            )
+        )
 
     def close(self) -> None:
         """Close the idle connections of these settings; calls under way are not disturbed."""
@@ -124,7 +118,7 @@ class Transport:
     def _retry(
         self,
         request: APIRequest,
-        run: Callable[[Attempt[T], float], R],
+        run: Callable[[Attempt, float], R],
         on_retry: Callable[[int, AimlErnieError, float], None] | None,
     ) -> R:
         """Make attempts until one succeeds or no retry is left."""
@@ -132,7 +126,7 @@ class Transport:
         left = or_no_limit(request.timeouts.total)
         while True:
             client = self._client()
-            attempt: Attempt[T] = Attempt(request, client)
+            attempt = Attempt(request, client)
             try:
                 return run(attempt, left)
             except Exception as error:  # noqa: BLE001  whatever it is becomes an error of ours
@@ -170,9 +164,9 @@ class Stream(Generic[T]):
         AimlErnieError: While iterating: the call failed; `.partial` is what had come.
     """
 
-    def __init__(self, begin: Callable[[], Attempt[T]]) -> None:
-        self._begin: Callable[[], Attempt[T]] | None = begin
-        self._attempt: Attempt[T] | None = None
+    def __init__(self, begin: Callable[[], Attempt]) -> None:
+        self._begin: Callable[[], Attempt] | None = begin
+        self._attempt: Attempt | None = None
         self._next: Callable[[], Iterable[T] | None] | None = None
         self._chunks: Iterator[T] = iter(())
 
@@ -189,9 +183,14 @@ class Stream(Generic[T]):
                 if chunks is None:
                     break
                 self._chunks = iter(chunks)
-            self._complete()
+            if self._attempt is not None:
+                self._attempt.drain()
+            self.close()
         except BaseException as error:  # noqa: BLE001  it is raised below
-            failed = self._fail(error)
+            failed, attempt = error, self._attempt
+            self.close()
+            if attempt is not None and isinstance(error, Exception):
+                failed = to_error(error, attempt.progress)
         else:
             raise StopIteration
         try:
@@ -214,20 +213,8 @@ class Stream(Generic[T]):
         self._next = attempt.next_chunks
         return attempt.first_chunks
 
-    def _fail(self, error: BaseException) -> BaseException:
-        attempt = self._attempt
-        self.close()
-        if attempt is None or not isinstance(error, Exception):
-            return error
-        return to_error(error, attempt.progress)
 
-    def _complete(self) -> None:
-        if self._attempt is not None:
-            self._attempt.drain()
-        self.close()
-
-
-class Attempt(Generic[T]):
+class Attempt:
     """One attempt of a call: its connection, its deadline, and how far it has come.
 
     Args:
@@ -240,11 +227,10 @@ class Attempt(Generic[T]):
     """
 
     def __init__(self, request: APIRequest, client: Client) -> None:
-        self.first_chunks: Iterable[T] = ()
+        self.first_chunks: Iterable[Any] = ()
         self.progress = Progress(request, client.proxy, client.phase)
         self._client = client
         self._response: Response | None = None
-        self._decoder: Decoder[T] | None = None
         self._events = 0
 
     def read_response(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
@@ -275,8 +261,8 @@ class Attempt(Generic[T]):
             )
         return decode(progress.headers, b"".join(parts))
 
-    def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[T]]) -> None:
-        """Send the request and read on until there are chunks.
+    def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[Any]]) -> Self:
+        """Send the request, read on until there are chunks, and return the attempt.
 
         Args:
             new_decoder: Makes the stream's decoder, given the headers.
@@ -285,16 +271,18 @@ class Attempt(Generic[T]):
         progress.limit = "first event", or_no_limit(progress.request.timeouts.first_event)
         self._response = self._send("identity")
         reject_html(progress.headers)
-        progress.decoder = self._decoder = new_decoder(progress.headers)
+        progress.decoder = new_decoder(progress.headers)
         while (chunks := self.next_chunks()) is not None:
             rest = iter(chunks)
             for first in rest:
                 self.first_chunks = chain((first,), rest)
-                return
+                return self
+        return self
 
-    def next_chunks(self) -> Iterable[T] | None:
+    def next_chunks(self) -> Iterable[Any] | None:
         """Read from the network once; return the decoded chunks, `None` at the stream's end."""
-        decoder, response, progress = self._decoder, self._response, self.progress
+        progress, response = self.progress, self._response
+        decoder = progress.decoder
         if decoder is None or progress.has_ended:
             return None
         if decoder.events != self._events:
