@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import httpcore2
 import httpx2
 
-from langchain_aimlernie._http.deadlines import Watchdog, set_deadline, waiting
-from langchain_aimlernie._http.request import decode_headers, parse_url
+from langchain_aimlernie._http.progress import Watchdog, set_deadline, waiting
+from langchain_aimlernie._http.request import parse_url
 
 if TYPE_CHECKING:
     import ssl
@@ -80,14 +80,13 @@ class PooledClient:
         except BaseException:
             pool.active.discard(progress)
             raise
-        full = httpx2.Response(
-            response.status,
-            headers=response.headers,
-            content=cast("Iterable[bytes]", response.stream),
-            extensions=response.extensions,
-        )
+        progress.receive(response.status, response.headers, response.extensions)
+        stream = cast("Iterable[bytes]", response.stream)
+        chunks = iter(stream)
+        if "content-encoding" in progress.headers:
+            chunks = httpx2.Response(200, headers=response.headers, content=stream).iter_bytes()
         return Response(
-            full, response, progress, on_close=lambda: pool.active.discard(progress)
+            progress, chunks, response, on_close=lambda: pool.active.discard(progress)
         )
 
     @property
@@ -176,7 +175,10 @@ class UserClient:
             response: Any = self._client.send(built, stream=True, follow_redirects=False)
         if response.is_stream_consumed:
             response = _unread(response)
-        return Response(response, response, progress, is_watched=True)
+        progress.receive(response.status_code, response.headers.raw, response.extensions)
+        is_encoded = "content-encoding" in progress.headers
+        chunks = response.iter_bytes() if is_encoded else iter(response.stream)
+        return Response(progress, chunks, response, is_watched=True)
 
     def _timeout(self, request: APIRequest) -> Any:
         """Return the client's own timeout if its maker has set one, else the request's."""
@@ -207,35 +209,30 @@ def _trace(progress: Progress) -> Callable[[str, dict[str, Any]], None]:
 
 
 class Response:
-    """A response whose headers have come, and which is read within the deadline of its attempt.
+    """The body of a response, which is read within the deadline of its attempt.
 
     Args:
-        response: The response, httpx2's or httpx's.
-        source: What its bytes come from, if they are not compressed, and what must be closed.
-        progress: The attempt, which takes note of status and headers.
+        progress: The attempt.
+        chunks: The bytes, decompressed.
+        response: What must be closed.
         is_watched: Whether the connection is not ours, so that a watchdog must limit the reads.
         on_close: Called when it is closed.
     """
 
     def __init__(
         self,
-        response: Any,
-        source: Any,
         progress: Progress,
+        chunks: Iterator[bytes],
+        response: Any,
         *,
         is_watched: bool = False,
-        on_close: Callable[[], object] | None = None,
+        on_close: Callable[[], object] = bool,
     ) -> None:
-        progress.phase = "response_body"
-        progress.status = int(response.status_code)
-        progress.headers = decode_headers(response.headers.raw)
-        progress.network_stream = response.extensions.get("network_stream")
         self._progress = progress
+        self._chunks = chunks
+        self._response = response
         self._is_watched = is_watched
-        self._source = source
         self._on_close = on_close
-        is_encoded = "content-encoding" in progress.headers
-        self._chunks = response.iter_bytes() if is_encoded else iter(source.stream)
         self._next: Callable[[Iterator[bytes]], bytes] = next
 
     def read(self) -> bytes | None:
@@ -257,10 +254,9 @@ class Response:
             close_quietly(self._chunks)
         finally:
             try:
-                close_quietly(self._source)
+                close_quietly(self._response)
             finally:
-                if self._on_close is not None:
-                    self._on_close()
+                self._on_close()
 
 
 def close_quietly(resource: Any) -> None:
