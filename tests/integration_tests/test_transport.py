@@ -247,6 +247,17 @@ def test_a_stream_that_has_ended_frees_its_connection_for_the_next(mode):
     assert server.connections == 1
 
 
+@pytest.mark.parametrize(
+    "rest", [Hold(), Repeat(frame(b": junk\n\n" * 1000))], ids=["held open", "endless bytes"]
+)
+def test_what_follows_the_end_of_a_stream_is_not_waited_for(mode, rest):
+    with ByteServer((unfinished(ONE, DONE), rest)) as server:
+        began = time.monotonic()
+        assert one(mode, server, call_to(server), stream=True) == ["one"]
+        assert time.monotonic() - began < 5
+        assert server.settle()
+
+
 @pytest.mark.parametrize("kind", ["application/json", "text/plain"])
 def test_the_decoder_sees_the_content_type(mode, kind):
     seen = []
