@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from langchain_aimlernie._http._async.transport import AsyncTransport
 from langchain_aimlernie._http._sync.transport import Transport
-from langchain_aimlernie._http.config import ConnectionConfig
+from langchain_aimlernie._http.clients import ConnectionConfig
 from langchain_aimlernie._http.request import APIRequest, Decoder, Timeouts, parse_timeout
 
 __all__ = [

@@ -11,11 +11,13 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie._http.config import host_of
-from langchain_aimlernie._http.deadlines import DeadlineExceededError
-from langchain_aimlernie._response.error_mapping import error_from_response
+from langchain_aimlernie._response.error_mapping import (
+    error_from_response,
+    request_id_in,
+    response_of,
+)
 from langchain_aimlernie._text import truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -29,7 +31,7 @@ from langchain_aimlernie.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from langchain_aimlernie._http.request import APIRequest
+    from langchain_aimlernie._http.progress import Progress
 
 _STALE_WINDOW = 3.0
 """Seconds: a kept connection that the server had closed shows it within a round trip. One that
@@ -46,80 +48,67 @@ _TRANSIENT_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """A connection that breaks during a handshake; unlike a bad certificate, that may pass."""
 
 
-class FailureContext(NamedTuple):
-    """How far an attempt had come when it failed.
-
-    Attributes:
-        request: What was sent.
-        proxy: The proxy's host; empty if there is none.
-        phase: `connect`, `response_headers` or `response_body`.
-        is_reused: Whether no byte of a response has come over a connection that was there before.
-        seconds: How long it had taken.
-        waiting_for: Which deadline was running.
-        limit: Its seconds.
-        events: How many events of a stream had come.
-    """
-
-    request: APIRequest
-    proxy: str
-    phase: str
-    is_reused: bool
-    seconds: float
-    waiting_for: str
-    limit: float
-    events: int
-
-    @property
-    def host(self) -> str:
-        """The server's name, and its port if that is not the default."""
-        return host_of(self.request.url)
-
-    @property
-    def peer(self) -> str:
-        """What we connect to."""
-        return f"the proxy {self.proxy} on the way to {self.host}" if self.proxy else self.host
-
-
-def to_error(error: Exception, context: FailureContext) -> AimlErnieError:
-    """Return the error of ours for what an attempt ended with.
+def to_error(error: Exception, progress: Progress) -> AimlErnieError:
+    """Return the error of ours for what an attempt ended with, and with what had come.
 
     An error of a decoder loses its traceback: the local variables of those frames are the response,
     in which a server may have echoed the key, and tools that report errors show them.
     """
     if isinstance(error, AimlErnieError):
-        return error.with_traceback(None)
-    if isinstance(error, DeadlineExceededError):
-        return _timeout(context, context.limit)
-    if isinstance(error, UnicodeError):
-        return _unsendable(error, context)
-    for kind in type(error).__mro__:
-        if _is_of_library(kind) and kind.__name__ in _HANDLERS:
-            return _HANDLERS[kind.__name__](error, context)
-    return _unexpected(error, context)
+        ours = error.with_traceback(None)
+    elif isinstance(error, UnicodeError):
+        ours = _unsendable(error, progress)
+    else:
+        names = (kind.__name__ for kind in type(error).__mro__ if _is_of_library(kind))
+        ours = next((_HANDLERS[name] for name in names if name in _HANDLERS), _unexpected)(
+            error, progress
+        )
+    _add_response(ours, progress)
+    if ours.__suppress_context__:  # httpx's exceptions hold the request with the key
+        ours.__context__ = None
+    return ours
+
+
+def _add_response(error: AimlErnieError, progress: Progress) -> None:
+    """Note what had come of the response, unless the error says it already."""
+    request, decoder = progress.request, progress.decoder
+    if error.partial is None and decoder is not None:
+        error.partial = decoder.partial
+    if error.response is None and progress.status:
+        error.response = response_of(
+            progress.status, progress.headers, error.body, request.redactor
+        )
+    headers = {} if error.response is None else error.response.headers
+    name = "x-client-request-id"
+    sent = headers.get(name) or request.headers.get(name)
+    error.request_id = error.request_id or request_id_in(headers)
+    error.inference_id = error.inference_id or headers.get("x-inference-id")
+    error.client_request_id = error.client_request_id or sent
+    if progress.has_ended and not progress.events:
+        error.phase = error.phase or "empty_stream"
 
 
 def _is_of_library(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in _LIBRARIES
 
 
-def _read_timeout(_: Exception, context: FailureContext) -> AimlErnieError:
-    seconds = round(context.seconds, 1) or context.limit  # 0: nothing was sent yet
-    return _timeout(context, min(context.limit, seconds))
-
-
-def _timeout(context: FailureContext, seconds: float) -> AimlErnieError:
-    if context.phase == "connect":
-        return _not_connected(context, seconds)
-    words = _TIMEOUT_MESSAGES[context.waiting_for]
+def _read_timeout(_: Exception, progress: Progress) -> AimlErnieError:
+    deadline = progress.deadline
+    seconds = deadline.limit
+    if deadline.left > 0:  # it was a user-supplied client's own timeout
+        seconds = min(seconds, round(progress.seconds, 1) or seconds)
+    if progress.phase == "connect":
+        return _not_connected(progress, seconds)
+    words = _TIMEOUT_MESSAGES[deadline.waiting_for]
     return APITimeoutError(
-        words.format(host=context.host, seconds=f"{seconds:g}", events=context.events),
-        phase=context.phase,
+        words.format(host=progress.host, seconds=f"{seconds:g}", events=progress.events),
+        phase=progress.phase,
     )
 
 
-def _not_connected(context: FailureContext, seconds: float) -> AimlErnieError:
+def _not_connected(progress: Progress, seconds: float) -> AimlErnieError:
     return APITimeoutError(
-        f"No connection to {context.peer} was made within {seconds:g} s.", phase="connect"
+        f"No connection to {progress.peer} was made within {seconds:g} s.", phase="connect"
     )
 
 
@@ -132,38 +121,38 @@ _TIMEOUT_MESSAGES = {
 }
 
 
-def _connect_timeout(_: Exception, context: FailureContext) -> AimlErnieError:
-    return _not_connected(context, context.request.timeouts.connect or round(context.seconds, 1))
+def _connect_timeout(_: Exception, progress: Progress) -> AimlErnieError:
+    return _not_connected(progress, progress.request.timeouts.connect or round(progress.seconds, 1))
 
 
-def _write_timeout(_: Exception, context: FailureContext) -> AimlErnieError:
-    seconds = context.request.timeouts.write or context.seconds
+def _write_timeout(_: Exception, progress: Progress) -> AimlErnieError:
+    seconds = progress.request.timeouts.write or progress.seconds
     return APITimeoutError(
-        f"{context.host} took nothing of the request for {seconds:g} s.", phase="request"
+        f"{progress.host} took nothing of the request for {seconds:g} s.", phase="request"
     )
 
 
-def _pool_timeout(_: Exception, context: FailureContext) -> AimlErnieError:
+def _pool_timeout(_: Exception, progress: Progress) -> AimlErnieError:
     return APITimeoutError(
-        f"The client had no free connection to {context.host} for {context.seconds:.1f} s.",
+        f"The client had no free connection to {progress.host} for {progress.seconds:.1f} s.",
         phase="pool",
     )
 
 
-def _proxy_error(error: Exception, context: FailureContext) -> AimlErnieError:
+def _proxy_error(error: Exception, progress: Progress) -> AimlErnieError:
     refused = str(error)[:1] == "4"  # the text begins with the proxy's status
     return APIConnectionError(
-        f"The proxy on the way to {context.host} refused: {_message(error, context)}.",
+        f"The proxy on the way to {progress.host} refused: {_message(error, progress)}.",
         phase="proxy",
         is_retryable=not refused,
     )
 
 
-def _connect_error(error: Exception, context: FailureContext) -> AimlErnieError:
+def _connect_error(error: Exception, progress: Progress) -> AimlErnieError:
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls is None or isinstance(tls, _TRANSIENT_TLS):
         return APIConnectionError(
-            f"Cannot connect to {context.peer}: {_message(error, context)}.", phase="connect"
+            f"Cannot connect to {progress.peer}: {_message(error, progress)}.", phase="connect"
         )
     reason = truncate(getattr(tls, "verify_message", "") or tls.reason or str(tls), _MAX_CAUSE)
     remedy = (
@@ -172,48 +161,48 @@ def _connect_error(error: Exception, context: FailureContext) -> AimlErnieError:
         else "If the server or a proxy has a certificate of its own, name it in SSL_CERT_FILE."
     )
     return APIConnectionError(
-        f"No secure connection to {context.host}: {reason}. {remedy}",
+        f"No secure connection to {progress.host}: {reason}. {remedy}",
         phase="tls",
         is_retryable=False,
     )
 
 
-def _unsendable(_: Exception, context: FailureContext) -> AimlErnieError:
+def _unsendable(_: Exception, progress: Progress) -> AimlErnieError:
     # The exception's words may hold the header with the key.
     return BadRequestError(
-        f"The request to {context.host} cannot be sent: a header or the address is not valid HTTP."
+        f"The request to {progress.host} cannot be sent: a header or the address is not valid HTTP."
     )
 
 
-def _bad_status(error: Exception, context: FailureContext) -> AimlErnieError:
+def _bad_status(error: Exception, progress: Progress) -> AimlErnieError:
     response: Any = getattr(error, "response", None)
     return error_from_response(
-        response.status_code, dict(response.headers), b"", redactor=context.request.redactor
+        response.status_code, dict(response.headers), b"", redactor=progress.request.redactor
     )
 
 
-def _undecodable(error: Exception, context: FailureContext) -> AimlErnieError:
+def _undecodable(error: Exception, progress: Progress) -> AimlErnieError:
     return InvalidResponseError(
-        f"{context.host} sent a body that cannot be decompressed: {_message(error, context)}."
+        f"{progress.host} sent a body that cannot be decompressed: {_message(error, progress)}."
     )
 
 
-def _broken(error: Exception, context: FailureContext) -> AimlErnieError:
-    why = _message(error, context)
-    if context.events:
+def _broken(error: Exception, progress: Progress) -> AimlErnieError:
+    why = _message(error, progress)
+    if progress.events:
         return StreamInterruptedError(
-            f"The stream from {context.host} broke off "
-            f"(events before that: {context.events}): {why}. "
+            f"The stream from {progress.host} broke off "
+            f"(events before that: {progress.events}): {why}. "
             "The output so far is in `.partial`; it is incomplete.",
             phase="response_body",
         )
     hint = " Does base_url lack an https?" if _TLS_ALERT in why else ""
-    awaits_headers = context.phase == "response_headers"
-    is_stale = awaits_headers and context.is_reused and context.seconds < _STALE_WINDOW
-    host = context.peer if context.phase == "connect" else context.host
+    awaits_headers = progress.phase == "response_headers"
+    is_stale = awaits_headers and progress.is_reused and progress.seconds < _STALE_WINDOW
+    host = progress.peer if progress.phase == "connect" else progress.host
     return APIConnectionError(
-        f"The connection to {host} broke {_PHASES[context.phase]}: {why}.{hint}",
-        phase="stale_connection" if is_stale else context.phase,
+        f"The connection to {host} broke {_PHASES[progress.phase]}: {why}.{hint}",
+        phase="stale_connection" if is_stale else progress.phase,
     )
 
 
@@ -224,28 +213,28 @@ _PHASES = {
 }
 
 
-def _unexpected(error: Exception, context: FailureContext) -> AimlErnieError:
+def _unexpected(error: Exception, progress: Progress) -> AimlErnieError:
     """Return the error for what nobody thought of, in a client, in httpx or in decoding."""
     if any(isinstance(cause, OSError | EOFError) for cause in _causes(error)):
-        return _broken(error, context)
-    what = f"{type(error).__name__}: {_message(error, context)}."
+        return _broken(error, progress)
+    what = f"{type(error).__name__}: {_message(error, progress)}."
     is_foreign = _is_of_library(type(error))
     unexpected: AimlErnieError
-    if context.phase == "response_body" and not is_foreign:
+    if progress.phase == "response_body" and not is_foreign:
         unexpected = InvalidResponseError(
-            f"The response of {context.host} cannot be decoded: {what}"
+            f"The response of {progress.host} cannot be decoded: {what}"
         )
     else:
         unexpected = APIConnectionError(
-            f"The call to {context.host} failed {_PHASES[context.phase]}: {what}",
-            phase=context.phase,
+            f"The call to {progress.host} failed {_PHASES[progress.phase]}: {what}",
+            phase=progress.phase,
             is_retryable=is_foreign,
         )
     unexpected.__cause__ = error
     return unexpected
 
 
-_HANDLERS: Mapping[str, Callable[[Exception, FailureContext], AimlErnieError]] = {
+_HANDLERS: Mapping[str, Callable[[Exception, Progress], AimlErnieError]] = {
     "ConnectTimeout": _connect_timeout,
     "WriteTimeout": _write_timeout,
     "PoolTimeout": _pool_timeout,
@@ -264,11 +253,11 @@ _HANDLERS: Mapping[str, Callable[[Exception, FailureContext], AimlErnieError]] =
 """By the name of the exception's class, or of the nearest base that is listed."""
 
 
-def _message(error: Exception, context: FailureContext) -> str:
+def _message(error: Exception, progress: Progress) -> str:
     """What the innermost cause says, on one line and without secrets."""
     said = [text for text in map(_describe, _causes(error)) if text]
     words = said[-1] if said else type(error).__name__
-    return truncate(context.request.redactor.text(words), _MAX_CAUSE).rstrip(".")
+    return truncate(progress.request.redactor.text(words), _MAX_CAUSE).rstrip(".")
 
 
 def _describe(error: BaseException) -> str:

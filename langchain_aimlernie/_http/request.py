@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from urllib.parse import urlsplit
 
-from langchain_aimlernie._http.deadlines import or_no_limit
+import httpcore2
+import httpx2
+
 from langchain_aimlernie._text import NO_SECRETS, Redactor
-from langchain_aimlernie.errors import BadRequestError
+from langchain_aimlernie.errors import BadRequestError, InvalidResponseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -19,8 +23,15 @@ T_co = TypeVar("T_co", covariant=True)
 TimeoutTuple = tuple[float | None, float | None, float | None, float | None]
 """Seconds to connect, read, write and wait for the pool; `None` is no limit."""
 
+NO_LIMIT = float("inf")
+
 _WRITE_SIZE = 256 * 1024
 """Bytes of a request that are written at a time: the write timeout is for each of these."""
+
+
+def or_no_limit(seconds: float | None) -> float:
+    """Return `seconds`; `None` is no limit."""
+    return NO_LIMIT if seconds is None else seconds
 
 
 class TimeoutLike(Protocol):
@@ -181,3 +192,26 @@ def decode_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
         key, text = name.decode("latin-1").lower(), value.decode("utf-8", errors="replace")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     return headers
+
+
+@lru_cache(maxsize=64)
+def parse_url(url: str) -> tuple[httpcore2.URL, bytes]:
+    """Return a URL as httpcore2 takes it, and the header `Host`."""
+    parsed = httpx2.URL(url)
+    core_url = httpcore2.URL(
+        scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path
+    )
+    return core_url, parsed.netloc
+
+
+def host_of(url: str) -> str:
+    """Return the host, and the port if one is named, without user and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def reject_html(headers: Mapping[str, str]) -> None:
+    """Raise that a response is a page for people, by its headers."""
+    if headers.get("content-type", "").lower().startswith("text/html"):
+        raise InvalidResponseError(
+            "The server answered with a page of HTML. Is base_url right?", is_retryable=False
+        )

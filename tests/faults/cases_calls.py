@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from tests.faults.cases_json import NO_OBJECTS
 from tests.faults.cases_stream import case, gives
-from tests.support.fault_outcomes import Case, Raises, Returns
+from tests.support.fault_table import Case, Raises, Returns
 from tests.support.response_bytes import (
     DONE,
     TAIL,

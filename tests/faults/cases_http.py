@@ -6,7 +6,7 @@ import gzip
 import zlib
 
 from tests.support.byte_server import Close, Drip, Hold, Pause, Repeat, Reset
-from tests.support.fault_outcomes import JSON_MODES, STREAM_MODES, Case, OneOf, Raises, Returns
+from tests.support.fault_table import JSON_MODES, STREAM_MODES, Case, OneOf, Raises, Returns
 from tests.support.response_bytes import (
     EVENTS,
     FINAL_FRAME,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.support.fault_outcomes import JSON_MODES, Case, OneOf, Raises, Returns
+from tests.support.fault_table import JSON_MODES, Case, OneOf, Raises, Returns
 from tests.support.response_bytes import (
     INFERENCE_ID,
     KEY,

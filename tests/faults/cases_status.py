@@ -9,7 +9,7 @@ import gzip
 import json
 
 from tests.support.byte_server import Close, Drip, Hold, Reset
-from tests.support.fault_outcomes import Case, Raises
+from tests.support.fault_table import Case, Raises
 from tests.support.response_bytes import (
     HTML,
     INFERENCE_ID,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.byte_server import Repeat
-from tests.support.fault_outcomes import STREAM_MODES, Case, Raises, Returns
+from tests.support.fault_table import STREAM_MODES, Case, Raises, Returns
 from tests.support.response_bytes import (
     DONE,
     EVENTS,

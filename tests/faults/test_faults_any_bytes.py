@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.byte_server import ByteServer, Close
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     TEXT,
     aattempt,
     attempt,

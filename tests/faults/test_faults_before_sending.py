@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from langchain_aimlernie import errors
 from tests.support.byte_server import ByteServer
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     ALL_MODES,
     HEADERS,
     SYNC_MODES,

@@ -17,7 +17,7 @@ from tests.faults import (
     cases_stream,
 )
 from tests.support.byte_server import ByteServer
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     PROMPT,
     SYNC_MODES,
     TEXT,

@@ -26,7 +26,7 @@ from tests.support.byte_server import (
     crowded_port,
     refusing_port,
 )
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     ALL_MODES,
     JSON_MODES,
     STREAM_MODES,

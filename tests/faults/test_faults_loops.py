@@ -13,13 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpcore
 import pytest
 from langchain_core.load import dumps
 
 import langchain_aimlernie
 from tests.support.byte_server import ByteServer, Hold, Reset
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     ALL_MODES,
     PROMPT,
     TEXT,
@@ -107,21 +106,20 @@ def test_sync_calls_work_inside_a_running_loop():
         bounded(lambda: run_async(notebook))
 
 
-class Unheard(importlib.import_module("uvloop").Loop if "uvloop" in LOOPS else object):
+class UnknownLoop(importlib.import_module("uvloop").Loop if "uvloop" in LOOPS else object):
     """A loop of a package that we do not know, without TLS, as young ones are."""
 
     def start_tls(self, *_, **__):
         raise NotImplementedError
 
 
-@pytest.fixture(params=["uvloop", "unheard"])
-def run(request, monkeypatch):
+@pytest.fixture(params=["asyncio", "uvloop", "unknown"])
+def run(request):
+    if request.param == "asyncio":
+        return asyncio.run
     if "uvloop" not in LOOPS:
         pytest.skip("there is no uvloop")
-    if request.param == "unheard":
-        return run_on(Unheard)
-    monkeypatch.delattr(httpcore.AnyIOBackend, "connect_tcp")  # what is known needs no anyio
-    return LOOPS["uvloop"]
+    return run_on(UnknownLoop) if request.param == "unknown" else LOOPS["uvloop"]
 
 
 @pytest.fixture(params=["http", "https"])

@@ -15,7 +15,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
 from tests.support.byte_server import ByteServer, Close, Hold, Pause, Reset
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     ALL_MODES,
     JSON_MODES,
     STREAM_MODES,

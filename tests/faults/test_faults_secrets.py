@@ -14,7 +14,7 @@ from langchain_core.tracers.base import BaseTracer
 
 from langchain_aimlernie import alist_models, errors, list_models
 from tests.support.byte_server import ByteServer, Close, Hold, Reset
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     ALL_MODES,
     HEADER_SECRET,
     HEADERS,

@@ -21,7 +21,7 @@ from langchain_core.callbacks import UsageMetadataCallbackHandler
 
 from langchain_aimlernie import SpendTracker
 from tests.support.byte_server import ByteServer
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     acall,
     call,
     check_error,

@@ -5,8 +5,8 @@ import socket
 
 import pytest
 
-from langchain_aimlernie._http import config
-from langchain_aimlernie._http.config import ConnectionConfig, async_network_options, resolve
+from langchain_aimlernie._http import clients
+from langchain_aimlernie._http.clients import ConnectionConfig, resolve
 from langchain_aimlernie.errors import APIConnectionError
 
 P = "http://proxy:3128"
@@ -77,13 +77,13 @@ def test_a_proxy_that_is_none_is_refused_without_its_password(monkeypatch, proxy
     monkeypatch.setenv("HTTP_PROXY", proxy)
     resolved = resolve(ConnectionConfig("http://api.example/v1"))
     with pytest.raises(APIConnectionError, match="HTTP_PROXY") as caught:
-        async_network_options(resolved, None)
+        resolved.pool_options(None)
     assert "hunter2" not in str(caught.value)
     assert not caught.value.is_retryable
 
 
 def test_the_socket_options_are_taken_by_this_system():
-    options = async_network_options(resolve(ConnectionConfig(HTTPS)), None)["socket_options"]
+    options = resolve(ConnectionConfig(HTTPS)).pool_options(None)["socket_options"]
     with socket.socket() as probe:
         for level, name, value in options:
             probe.setsockopt(level, name, value)
@@ -105,7 +105,7 @@ def test_an_environment_that_changes_meanwhile_is_read_again(monkeypatch):
             raise errors.pop()
         return {"https": "http://proxy.example:3128"}
 
-    monkeypatch.setattr(config, "getproxies", getproxies)
-    monkeypatch.setattr(config, "proxy_bypass", lambda _: False)
-    resolved = config.resolve(config.ConnectionConfig("https://example.org/v1"))
+    monkeypatch.setattr(clients, "getproxies", getproxies)
+    monkeypatch.setattr(clients, "proxy_bypass", lambda _: False)
+    resolved = resolve(ConnectionConfig("https://example.org/v1"))
     assert (resolved.proxy_host, errors) == ("proxy.example:3128", [])

@@ -6,26 +6,24 @@ from __future__ import annotations
 import contextlib
 import random
 import time
+from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from langchain_aimlernie._http.clients import ClientRegistry
-from langchain_aimlernie._http.deadlines import NO_LIMIT, Deadline, or_no_limit
-from langchain_aimlernie._http.failures import FailureContext, to_error
-from langchain_aimlernie._http.request import decode_headers
+from langchain_aimlernie._http._sync.client import UserClient, close_quietly
+from langchain_aimlernie._http.clients import ConnectionConfig, client_registry, resolve
+from langchain_aimlernie._http.failures import to_error
+from langchain_aimlernie._http.progress import Progress
+from langchain_aimlernie._http.request import or_no_limit, reject_html
 from langchain_aimlernie._http.retry import RetryState
-from langchain_aimlernie._response.error_mapping import (
-    error_from_response,
-    request_id_in,
-    response_of,
-)
+from langchain_aimlernie._response.error_mapping import error_from_response
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_aimlernie._http._sync.client import Client
-    from langchain_aimlernie._http.config import ConnectionConfig
+    from langchain_aimlernie._http._sync.client import Client, Response
+    from langchain_aimlernie._http.clients import ResolvedConfig
     from langchain_aimlernie._http.request import APIRequest, Decoder
 
 T = TypeVar("T")
@@ -56,7 +54,18 @@ class Transport:
     """
 
     def __init__(self, config: ConnectionConfig, user_client: Any = None) -> None:
-        self._clients = ClientRegistry(config, user_client)
+        self._config = config
+        self._user_client = user_client
+
+    @cached_property
+    def _resolved(self) -> ResolvedConfig:
+        """The settings with the environment's proxies, which are read the first time."""
+        return resolve(self._config)
+
+    def _client(self) -> Client:
+        if self._user_client is not None:
+            return UserClient(self._user_client)
+        return (client_registry()).get(self._resolved)
 
     def send(
         self,
@@ -77,11 +86,9 @@ class Transport:
         Raises:
             AimlErnieError: The call failed, and no retry was left or could help.
         """
-
-        def run(attempt: Attempt[R], left: float) -> R:
-            return attempt.read_response(decode, left)
-
-        return self._retry(request, run, on_retry)
+        return self._retry(
+            request, lambda attempt, left: attempt.read_response(decode, left), on_retry
+        )
 
     def stream(
         self,
@@ -97,40 +104,37 @@ class Transport:
             new_decoder: Makes the decoder of one attempt's stream, given its headers.
             on_retry: As for `send`; nothing is sent again once a chunk was returned.
         """
-
-        def run(attempt: Attempt[T], _: float) -> Attempt[T]:
-            attempt.open_stream(new_decoder)
-            return attempt
-
-        def begin() -> Attempt[T]:
-            return self._retry(request, run, on_retry)
-
-        return Stream(begin)
+        return Stream(
+            lambda: self._retry(
+                request, lambda attempt, _: attempt.open_stream(new_decoder), on_retry
+            )
+        )
 
     def close(self) -> None:
         """Close the idle connections of these settings; calls under way are not disturbed."""
-        self._clients.close()
+        if self._user_client is None:
+            (client_registry()).close_idle(self._resolved)
 
     def _retry(
         self,
         request: APIRequest,
-        run: Callable[[Attempt[T], float], R],
+        run: Callable[[Attempt, float], R],
         on_retry: Callable[[int, AimlErnieError, float], None] | None,
     ) -> R:
         """Make attempts until one succeeds or no retry is left."""
         retries = RetryState(request.max_retries)
         left = or_no_limit(request.timeouts.total)
         while True:
-            client = self._clients.get()
-            attempt: Attempt[T] = Attempt(request, client)
+            client = self._client()
+            attempt = Attempt(request, client)
             try:
                 return run(attempt, left)
             except Exception as error:  # noqa: BLE001  whatever it is becomes an error of ours
-                failed = attempt.to_error(error)
+                failed = to_error(error, attempt.progress)
             except BaseException:
                 attempt.close()
                 raise
-            left -= attempt.seconds
+            left -= attempt.progress.seconds
             attempt.close()
             used = retries.used
             delay = retries.next_delay(failed, left=left, random=random.random)
@@ -160,9 +164,9 @@ class Stream(Generic[T]):
         AimlErnieError: While iterating: the call failed; `.partial` is what had come.
     """
 
-    def __init__(self, begin: Callable[[], Attempt[T]]) -> None:
-        self._begin: Callable[[], Attempt[T]] | None = begin
-        self._attempt: Attempt[T] | None = None
+    def __init__(self, begin: Callable[[], Attempt]) -> None:
+        self._begin: Callable[[], Attempt] | None = begin
+        self._attempt: Attempt | None = None
         self._next: Callable[[], Iterable[T] | None] | None = None
         self._chunks: Iterator[T] = iter(())
 
@@ -179,9 +183,14 @@ class Stream(Generic[T]):
                 if chunks is None:
                     break
                 self._chunks = iter(chunks)
-            self._complete()
+            if self._attempt is not None:
+                self._attempt.drain()
+            self.close()
         except BaseException as error:  # noqa: BLE001  it is raised below
-            failed = self._fail(error)
+            failed, attempt = error, self._attempt
+            self.close()
+            if attempt is not None and isinstance(error, Exception):
+                failed = to_error(error, attempt.progress)
         else:
             raise StopIteration
         try:
@@ -204,20 +213,8 @@ class Stream(Generic[T]):
         self._next = attempt.next_chunks
         return attempt.first_chunks
 
-    def _fail(self, error: BaseException) -> BaseException:
-        attempt = self._attempt
-        self.close()
-        if attempt is None or not isinstance(error, Exception):
-            return error
-        return attempt.to_error(error)
 
-    def _complete(self) -> None:
-        if self._attempt is not None:
-            self._attempt.drain()
-        self.close()
-
-
-class Attempt(Generic[T]):
+class Attempt:
     """One attempt of a call: its connection, its deadline, and how far it has come.
 
     Args:
@@ -226,32 +223,15 @@ class Attempt(Generic[T]):
 
     Attributes:
         first_chunks: The first chunks of a stream.
+        progress: How far it has come.
     """
 
     def __init__(self, request: APIRequest, client: Client) -> None:
-        self.first_chunks: Iterable[T] = ()
-        self._request = request
+        self.first_chunks: Iterable[Any] = ()
+        self.progress = Progress(request, client.proxy, client.phase)
         self._client = client
-        self._deadline = Deadline()
-        # A user-supplied client may know no `trace`, and tell nothing until the response is there.
-        self._is_connecting = not client.is_user_supplied
-        self._is_reused = True
-        self._started = NO_LIMIT
-        self._phase = ""
-        self._limit = NO_LIMIT
-        self._network_stream: Any = None
-        self._response: Any = None
-        self._status = 0
-        self._headers: dict[str, str] | None = None
-        self._body: Iterator[bytes] | None = None
-        self._decoder: Decoder[T] | None = None
+        self._response: Response | None = None
         self._events = 0
-        self._has_ended = False
-
-    @property
-    def seconds(self) -> float:
-        """How long the attempt has taken; time in the queue for a connection does not count."""
-        return max(0.0, time.monotonic() - self._started)
 
     def read_response(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
         """Send the request, read the whole response and decode it.
@@ -260,202 +240,100 @@ class Attempt(Generic[T]):
             decode: Turns headers and body into the result.
             left: Seconds that the call has left.
         """
-        self._phase, self._limit = "response", or_no_limit(self._request.timeouts.read)
-        if left < self._limit:
-            self._phase, self._limit = "total", left
-        with self._deadline:
-            status = self._send(_ACCEPT_ENCODING)
-            body = self._read_body() if status in _SUCCESS else b""
-        if status not in _SUCCESS:
-            raise self._error_response(status)
-        self.close()
-        headers = self._headers or {}
-        self._reject_html(headers)
-        if self._request.body and not body:
-            raise InvalidResponseError("The server answered with nothing.", status_code=status)
-        return decode(headers, body)
-
-    def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[T]]) -> None:
-        """Send the request and read on until there are chunks.
-
-        Args:
-            new_decoder: Makes the stream's decoder, given the headers.
-        """
-        self._phase, self._limit = "first event", or_no_limit(self._request.timeouts.first_event)
-        with self._deadline:
-            status = self._send("identity")
-        if status not in _SUCCESS:
-            raise self._error_response(status)
-        headers = self._headers or {}
-        self._reject_html(headers)
-        self._decoder = new_decoder(headers)
-        while (chunks := self.next_chunks()) is not None:
-            rest = iter(chunks)
-            for first in rest:
-                self.first_chunks = chain((first,), rest)
-                return
-
-    def next_chunks(self) -> Iterable[T] | None:
-        """Read from the network once; return the decoded chunks, `None` at the stream's end."""
-        decoder, body = self._decoder, self._body
-        if decoder is None:
-            return None
-        if decoder.events != self._events:
-            self._events = decoder.events
-            self._deadline.start("idle", or_no_limit(self._request.timeouts.idle))
-        if body is not None and not decoder.done:
-            with self._deadline:
-                data = self._read()
-            if data is not None:
-                return decoder.feed(data)
-            self._body = None
-        if self._has_ended:
-            return None
-        self._has_ended = True
-        return decoder.close()
-
-    def drain(self) -> None:
-        """Read what comes after the end of a stream, for a moment, to keep its connection."""
-        if self._body is None:
-            return
-        self._deadline.start("rest", _DRAIN_TIMEOUT)
-        room = _DRAIN_LIMIT
-        # Whatever is wrong now, the completion is whole.
-        with contextlib.suppress(Exception), self._deadline:
-            while room > 0 and (part := self._read()) is not None:
-                room -= len(part)
-
-    def close(self) -> None:
-        """Release the connection; it is closed unless the response was read to its end."""
-        self._deadline.stop()
-        response, self._response = self._response, None
-        body, self._body = cast("Any", self._body), None
-        stream, self._network_stream = self._network_stream, None
-        if self._headers is not None:
-            stream = None  # httpcore forgets a connection whose handshake was broken off
-        try:
-            _close(body)
-        finally:
-            try:
-                _close(response)
-            finally:
-                _close(stream)
-
-    def to_error(self, error: Exception) -> AimlErnieError:
-        """Return the error of ours for what this attempt ended with."""
-        decoder, request = self._decoder, self._request
-        ours = to_error(error, self._context())
-        if ours.partial is None and decoder is not None:
-            ours.partial = decoder.partial
-        if ours.response is None and self._headers is not None:
-            ours.response = response_of(self._status, self._headers, ours.body, request.redactor)
-        headers = {} if ours.response is None else ours.response.headers
-        name = "x-client-request-id"
-        sent = headers.get(name) or request.headers.get(name)
-        ours.request_id = ours.request_id or request_id_in(headers)
-        ours.inference_id = ours.inference_id or headers.get("x-inference-id")
-        ours.client_request_id = ours.client_request_id or sent
-        if self._has_ended and decoder is not None and not decoder.events:
-            ours.phase = ours.phase or "empty_stream"
-        if ours.__suppress_context__:  # httpx's exceptions hold the request with the key
-            ours.__context__ = None
-        return ours
-
-    def _context(self) -> FailureContext:
-        if self._headers is not None:
-            phase = "response_body"
-        else:
-            phase = "connect" if self._is_connecting else "response_headers"
-        return FailureContext(
-            request=self._request,
-            proxy=self._client.proxy,
-            phase=phase,
-            is_reused=self._is_reused and self._headers is None and not self._is_connecting,
-            seconds=self.seconds,
-            waiting_for=self._deadline.phase,
-            limit=self._deadline.limit,
-            events=0 if self._decoder is None else self._decoder.events,
-        )
-
-    def _send(self, accept_encoding: str) -> int:
-        if self._client.is_user_supplied:
-            self._start_deadline()
-        response = self._client.send(self._request, accept_encoding, self._trace)
-        self._response = response
-        self._status = int(response.status_code)
-        self._headers = decode_headers(response.headers.raw)
-        self._follow(response.extensions.get("network_stream"))
-        is_encoded = "content-encoding" in self._headers
-        self._body = response.iter_bytes() if is_encoded else iter(response.stream)
-        return self._status
-
-    def _start_deadline(self) -> None:
-        self._started = time.monotonic()
-        self._deadline.start(self._phase, self._limit)
-
-    def _trace(self, event: str, info: dict[str, Any]) -> None:
-        """Follow httpcore's events: where the attempt is, and over which connection."""
-        step = event.partition(".")[2]
-        if step in ("connect_tcp.started", "start_tls.started"):
-            self._is_connecting, self._is_reused = True, False
-            self._deadline.start("connect", NO_LIMIT)  # these have a timeout of their own
-        elif step in ("connect_tcp.complete", "start_tls.complete"):
-            self._follow(info["return_value"])
-        elif step == "setup_socks5_connection.started":
-            self._deadline.start("connect", or_no_limit(self._request.timeouts.connect))
-        elif step == "send_request_headers.started":
-            if info["request"].method == b"CONNECT":
-                self._deadline.start("connect", or_no_limit(self._request.timeouts.connect))
-            else:
-                self._is_connecting = False
-                self._start_deadline()
-        if not step.endswith(".started"):  # what starts is still to be done with its `info`
-            info.clear()  # httpcore logs it next, at DEBUG, and the server may repeat the key there
-
-    def _follow(self, network_stream: Any) -> None:
-        self._network_stream = network_stream
-        if self._client.is_user_supplied:
-            self._deadline.follow(network_stream)
-
-    def _read(self) -> bytes | None:
-        """Return the next bytes of the body, `None` at its end."""
-        try:
-            return next(cast("Iterator[bytes]", self._body))
-        except StopIteration:
-            return None
-
-    def _read_body(self) -> bytes:
+        progress = self.progress
+        limit = or_no_limit(progress.request.timeouts.read)
+        progress.limit = ("total", left) if left < limit else ("response", limit)
+        response = self._send(_ACCEPT_ENCODING)
         parts: list[bytes] = []
         size = 0
-        while (part := self._read()) is not None:
+        while (part := response.read()) is not None:
             size += len(part)
             if size > _MAX_BODY:
                 raise InvalidResponseError(
                     f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
                 )
             parts.append(part)
-        return b"".join(parts)
-
-    def _error_response(self, status: int) -> AimlErnieError:
-        """Read what the server says of an error, as far as it says anything."""
-        body = bytearray()
-        self._deadline.start(self._phase, min(self._limit, _ERROR_BODY_TIMEOUT))
-        with contextlib.suppress(Exception), self._deadline:
-            while len(body) <= _MAX_ERROR_BODY and (part := self._read()) is not None:
-                body += part
         self.close()
-        return error_from_response(
-            status, self._headers or {}, bytes(body), redactor=self._request.redactor
+        reject_html(progress.headers)
+        if progress.request.body and not size:
+            raise InvalidResponseError(
+                "The server answered with nothing.", status_code=progress.status
+            )
+        return decode(progress.headers, b"".join(parts))
+
+    def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[Any]]) -> Self:
+        """Send the request, read on until there are chunks, and return the attempt.
+
+        Args:
+            new_decoder: Makes the stream's decoder, given the headers.
+        """
+        progress = self.progress
+        progress.limit = "first event", or_no_limit(progress.request.timeouts.first_event)
+        self._response = self._send("identity")
+        reject_html(progress.headers)
+        progress.decoder = new_decoder(progress.headers)
+        while (chunks := self.next_chunks()) is not None:
+            rest = iter(chunks)
+            for first in rest:
+                self.first_chunks = chain((first,), rest)
+                return self
+        return self
+
+    def next_chunks(self) -> Iterable[Any] | None:
+        """Read from the network once; return the decoded chunks, `None` at the stream's end."""
+        progress, response = self.progress, self._response
+        decoder = progress.decoder
+        if decoder is None or progress.has_ended:
+            return None
+        if decoder.events != self._events:
+            self._events = decoder.events
+            progress.deadline.start("idle", or_no_limit(progress.request.timeouts.idle))
+        if response is not None and not decoder.done:
+            data = response.read()
+            if data is not None:
+                return decoder.feed(data)
+        progress.has_ended = True
+        return decoder.close()
+
+    def drain(self) -> None:
+        """Read what comes after the end of a stream, for a moment, to keep its connection."""
+        if self._response is None:
+            return
+        self.progress.deadline.start("rest", _DRAIN_TIMEOUT)
+        # Whatever is wrong now, the completion is whole.
+        self._read_some(self._response, _DRAIN_LIMIT)
+
+    def close(self) -> None:
+        """Release the connection; it is closed unless the response was read to its end."""
+        response, self._response = self._response, None
+        if response is not None:
+            response.close()
+        elif not self.progress.status:
+            # httpcore forgets a connection whose handshake was broken off.
+            close_quietly(self.progress.network_stream)
+
+    def _send(self, accept_encoding: str) -> Response:
+        """Return the response of a request that succeeded.
+
+        Raises:
+            AimlErnieError: The server answered with an error.
+        """
+        progress = self.progress
+        response = self._response = self._client.send(progress, accept_encoding)
+        if progress.status in _SUCCESS:
+            return response
+        waiting_for, limit = progress.limit
+        progress.deadline.start(waiting_for, min(limit, _ERROR_BODY_TIMEOUT))
+        body = self._read_some(response, _MAX_ERROR_BODY)
+        self.close()
+        raise error_from_response(
+            progress.status, progress.headers, body, redactor=progress.request.redactor
         )
 
-    def _reject_html(self, headers: dict[str, str]) -> None:
-        if headers.get("content-type", "").lower().startswith("text/html"):
-            raise InvalidResponseError(
-                "The server answered with a page of HTML. Is base_url right?", is_retryable=False
-            )
-
-
-def _close(resource: Any) -> None:
-    if hasattr(resource, "close"):
+    def _read_some(self, response: Response, room: int) -> bytes:
+        """Return what comes of about `room` bytes, until the deadline or another error."""
+        body = bytearray()
         with contextlib.suppress(Exception):
-            resource.close()
+            while len(body) <= room and (part := response.read()) is not None:
+                body += part
+        return bytes(body)

@@ -254,28 +254,6 @@ def run_async(main: Callable[[], Any]) -> Any:
     return value
 
 
-async def churn(model, calls, dice, ended, *, chance, within):
-    """Make calls and streams by turns, thirty at once, of which some are cancelled.
-
-    Counts them in `ended`: "whole" or "cancelled". `chance` is that of a call to be cancelled,
-    `within` the seconds after which it is at the latest.
-    """
-
-    async def one(number):
-        task = asyncio.create_task(acall(model, ("ainvoke", "astream")[number % 2]))
-        if dice.random() < chance:
-            await asyncio.sleep(dice.random() * within)
-            task.cancel()
-        try:
-            assert text_of(await task) == TEXT
-            ended["whole"] += 1
-        except asyncio.CancelledError:
-            ended["cancelled"] += 1
-
-    for start in range(0, calls, 30):
-        await asyncio.gather(*(one(start + i) for i in range(30)))
-
-
 def attempt(*args: Any, **options: object) -> Outcome:
     """`call`, whatever it comes to."""
     started = time.monotonic()

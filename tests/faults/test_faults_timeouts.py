@@ -16,7 +16,7 @@ from langchain_core.runnables import ConfigurableField
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import APITimeoutError
 from tests.support.byte_server import ByteServer, Close, Deafen, Drip, Hold, Pause, Repeat
-from tests.support.fault_outcomes import (
+from tests.support.fault_table import (
     ALL_MODES,
     PROMPT,
     STREAM_MODES,
