@@ -1,22 +1,30 @@
-"""Error responses to the classes of `langchain_aimlernie.errors`."""
+"""Error responses, in any format, to the classes of `langchain_aimlernie.errors`.
+
+The API's own body is `{"message", "path", "requestId", "statusCode", "timestamp"}`; OpenAI's
+shape, lists of messages, pages of a proxy, empty bodies and broken ones occur as well.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import time
+from codecs import BOM_UTF8
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
-from langchain_aimlernie._response.error_body import (
-    MAX_BODY,
-    NO_MESSAGE,
-    ErrorDetails,
-    find_error,
-    is_error_text,
-    parse_body,
-    parse_error_body,
-    parse_retry_after,
-    redirect_message,
-    status_message,
+from pydantic_core import from_json
+
+from langchain_aimlernie._response.error_patterns import (
+    EXHAUSTED_FUNDS,
+    EXHAUSTED_QUOTAS,
+    FREE_TIER,
+    OVERFLOWS,
+    RATE_LIMITS,
+    any_of,
 )
 from langchain_aimlernie._text import NO_SECRETS, Redactor, truncate
 from langchain_aimlernie.errors import (
@@ -35,11 +43,11 @@ from langchain_aimlernie.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _MAX_MESSAGE = 500
 _NOTHING: Mapping[str, str] = {}
-_REQUEST_IDS = ("x-request-id", "request-id", "x-litellm-call-id")
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     401: AuthenticationError,
     402: InsufficientCreditsError,
@@ -123,7 +131,7 @@ def error_in_text(
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
     """Return the server's id of a request; `x-litellm-call-id` is LiteLLM's."""
-    return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
+    return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
 
 
 def response_of(
@@ -200,3 +208,336 @@ def _is_retryable(
     if issubclass(cls, InternalServerError):
         return not details.is_permanent
     return cls.is_retryable and not issubclass(cls, InvalidResponseError)
+
+
+MAX_BODY = 8 * 1024
+"""Characters of an error response that an error keeps."""
+
+NO_MESSAGE = "The server answered with an error and did not say which."
+
+_MAX_PARSED = 64 * 1024
+_MAX_DEPTH = 8
+_MAX_ITEMS = 20
+_MESSAGE_KEYS = (
+    "message",
+    "error",
+    "error_msg",
+    "detail",
+    "details",
+    "msg",
+    "errors",
+    "description",
+)
+_FALLBACK_KEYS = ("reason", "title")
+_ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
+"""Keys of lists with one entry for each part of the request that is wrong."""
+
+_LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
+"""Keys by which such an entry says where: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
+
+_CODES = ("code", "error_code", "type")
+_REQUEST_IDS = ("requestId", "request_id")
+_STATUSES = ("statusCode", "status_code", "status", "code")
+_FAILURE_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
+"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
+
+_ERROR_TEXT = re.compile(
+    rf"""\s*(?:\{{\s*["'](?:{"|".join(_FAILURE_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
+    re.IGNORECASE,
+)
+"""The beginning of an error that was to be JSON, or of a line such as `error: out of memory`."""
+
+_TITLE = re.compile(r"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
+_PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
+_OVERFLOW = any_of(OVERFLOWS)
+_FUNDS = any_of(EXHAUSTED_FUNDS)
+_FREE = any_of(FREE_TIER)
+_QUOTA = any_of(EXHAUSTED_QUOTAS)
+_RATE = any_of(RATE_LIMITS)
+_PERMANENT = re.compile(r"maintenance|coupon", re.IGNORECASE)
+
+_STATUS_OF_CODE: Mapping[str, int | None] = {
+    "context_length_exceeded": None,  # whatever type stands beside it
+    "invalid_request_error": 400,
+    "invalid_request": 400,
+    "bad_request": 400,
+    "validation_error": 400,
+    "invalid_api_key": 401,
+    "authentication_error": 401,
+    "unauthorized": 401,
+    "insufficient_credits": 402,
+    "permission_error": 403,
+    "permission_denied": 403,
+    "model_not_found": 404,
+    "not_found_error": 404,
+    "rate_limit_exceeded": 429,
+    "rate_limit_error": 429,
+    "too_many_requests": 429,
+    "insufficient_quota": 429,
+    "exceeded_current_quota_error": 429,
+    "resource_exhausted": 429,
+    "server_error": 500,
+    "internal_server_error": 500,
+    "overloaded_error": 503,
+    "service_unavailable": 503,
+    "unavailable": 503,
+    "timeout": 504,
+}
+
+
+class ErrorDetails(NamedTuple):
+    """The facts in the body of an error response; `message` may be empty.
+
+    Attributes:
+        words: The message, with the location in the request where the server names one.
+        code: The server's code.
+        status: The status in the body, or the one that the code stands for.
+        request_id: The server's id of the request.
+        kinds: All codes and types of the error.
+    """
+
+    message: str
+    code: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def is_overflow(self) -> bool:
+        """Whether the prompt was too long for the model, rather than for this minute."""
+        return self._matches(_OVERFLOW) and not self._matches(_RATE)
+
+    @property
+    def is_out_of_credits(self) -> bool:
+        """Whether the account cannot pay."""
+        return self._matches(_FUNDS)
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether a limit was met: a rate, a quota or the free tier."""
+        return self._matches(_RATE) or self._matches(_FREE) or self._matches(_QUOTA)
+
+    def is_final_limit(self, *, has_retry_after: bool) -> bool:
+        """Whether a limit was met that does not go away in seconds.
+
+        Exhausted funds and the free tier are always final. A quota is, unless the response says
+        that it resets in time.
+        """
+        if self._matches(_FUNDS) or self._matches(_FREE):
+            return True
+        return self._matches(_QUOTA) and not has_retry_after and not self._matches(_RATE)
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether the failure is one that stays, such as a model under maintenance."""
+        return self._matches(_PERMANENT)
+
+    def _matches(self, pattern: re.Pattern[str]) -> bool:
+        return pattern.search("\n".join((*self.kinds, self.message))) is not None
+
+
+def parse_error_body(body: object) -> ErrorDetails:
+    """Return the facts of an error body: parsed JSON, or text if it is not valid JSON."""
+    if isinstance(body, str):
+        return ErrorDetails(_message_of_text(body))
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]  # as Gemini sends it
+    if not isinstance(body, dict):
+        return ErrorDetails(_message(body))
+    places = [body, *(body[key] for key in ("message", "error") if isinstance(body.get(key), dict))]
+    inner = places[-1].get("error")
+    if len(places) > 1 and isinstance(inner, dict):
+        places.append(inner)
+    message, kinds = _message(body), tuple(_texts(places, (*_CODES, "status")))
+    names = (*kinds, message)
+    implied = next(
+        (_STATUS_OF_CODE[n.lower()] for n in names if n.lower() in _STATUS_OF_CODE), None
+    )
+    code = next(_texts(places, _CODES), None)
+    request_id = next(_texts(places, _REQUEST_IDS), None)
+    return ErrorDetails(message, code, _status(places) or implied, request_id, kinds)
+
+
+def find_error(payload: Mapping[str, object]) -> ErrorDetails | None:
+    """Return the error in the JSON of a 200 or of an event; `None` if it is a completion."""
+    if not _is_failure(payload):
+        return None
+    failed = _failed_choice(payload.get("choices")) or {}
+    inside = payload if payload.get("error") or not failed.get("error") else failed
+    details = parse_error_body(dict(inside))
+    message = details.message or NO_MESSAGE
+    is_error = details.status is not None and details.status >= HTTPStatus.BAD_REQUEST
+    return details._replace(message=message, status=details.status if is_error else None)
+
+
+def is_error_text(text: str) -> bool:
+    """Whether text that is not valid JSON begins as an error does."""
+    return _ERROR_TEXT.match(text) is not None
+
+
+def _is_failure(payload: Mapping[str, object]) -> bool:
+    if payload.get("error"):
+        return True
+    choices = payload.get("choices")
+    if not choices:
+        return "choices" not in payload and any(key in payload for key in _FAILURE_KEYS)
+    return _failed_choice(choices) is not None
+
+
+def _failed_choice(choices: object) -> Mapping[str, object] | None:
+    if isinstance(choices, list):
+        for choice in choices:
+            if not isinstance(choice, dict):
+                continue
+            if choice.get("error") or choice.get("finish_reason") == "error":
+                return choice
+    return None
+
+
+def _message_of_text(text: str) -> str:
+    if not _PAGE.match(text):
+        return text.strip()
+    title = _TITLE.search(text)
+    return f'a page of HTML titled "{title[1].strip()}"' if title else "a page of HTML"
+
+
+def _message(value: object, depth: int = 0) -> str:
+    if isinstance(value, str):
+        return _message_in_json(value.strip(), depth)
+    if depth > _MAX_DEPTH:
+        return ""
+    if isinstance(value, list):
+        return _join(_entry(item, depth + 1) for item in value[:_MAX_ITEMS])
+    if isinstance(value, dict):
+        found = next(
+            filter(None, (_message(value[key], depth + 1) for key in _summaries(value))), ""
+        )
+        entries = _entries(value, depth + 1)
+        return found if entries in found else entries if found in entries else f"{found}; {entries}"
+    return ""
+
+
+def _summaries(value: Mapping[str, object]) -> Iterator[str]:
+    """Yield the keys that may have a message about the whole request."""
+    for key in (*_MESSAGE_KEYS, *_FALLBACK_KEYS):
+        if key in value and not (key in _ENTRIES and isinstance(value[key], list)):
+            yield key
+
+
+def _message_in_json(text: str, depth: int) -> str:
+    """Return the message in a message that is itself JSON, as proxies forward it."""
+    if text[:1] not in ("{", "[") or depth > _MAX_DEPTH:
+        return text
+    try:
+        return _message(from_json(text), depth + 1) or text
+    except ValueError:
+        return text
+
+
+def _entries(value: Mapping[str, object], depth: int) -> str:
+    """Return the messages about parts of the request, with their locations; "" without any."""
+    error = value.get("error")
+    inside = _entries(error, depth + 1) if isinstance(error, dict) and depth <= _MAX_DEPTH else ""
+    return _join(
+        (inside, *(_message(_as_list(value[key]), depth) for key in _ENTRIES if key in value))
+    )
+
+
+def _as_list(value: object) -> object:
+    """Return `{field: [messages]}`, as ASP.NET and Rails write it, as a list of entries."""
+    if isinstance(value, dict) and all(isinstance(messages, list) for messages in value.values()):
+        return [{"loc": field, "msg": messages} for field, messages in value.items()]
+    return value if isinstance(value, list) else []
+
+
+def _entry(item: object, depth: int) -> str:
+    message = _message(item, depth)
+    location = _location(item) if isinstance(item, dict) else ""
+    return f"{location}: {message}" if location and message else message
+
+
+def _location(item: Mapping[str, object]) -> str:
+    for place in filter(None, (item.get(key) for key in _LOCATIONS)):
+        parts = place if isinstance(place, list) else [place]
+        if all(isinstance(part, str | int) for part in parts):
+            return ".".join(map(str, parts))
+    return ""
+
+
+def _join(texts: Iterable[str]) -> str:
+    return "; ".join(filter(None, texts))
+
+
+def _texts(places: Sequence[Mapping[str, object]], keys: Sequence[str]) -> Iterator[str]:
+    """The texts and whole numbers under `keys`, innermost first."""
+    for value in (place.get(key) for place in reversed(places) for key in keys):
+        if isinstance(value, str) and value:
+            yield truncate(value, 200)
+        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
+            yield str(value)
+
+
+def _status(places: Sequence[Mapping[str, object]]) -> int | None:
+    for value in (place.get(key) for place in places for key in _STATUSES):
+        if isinstance(value, str | int | float) and re.fullmatch(r"[1-5]\d\d(?:\.0)?", str(value)):
+            return int(float(value))
+    return None
+
+
+def status_message(status: int) -> str:
+    """Return a message for a status whose body has none."""
+    try:
+        return f"{HTTPStatus(status).phrase}; the response has no error message."
+    except ValueError:
+        return "The status is not one of HTTP."
+
+
+def redirect_message(headers: Mapping[str, str]) -> str:
+    """Return the message for a redirect."""
+    try:
+        host = urlsplit(headers.get("location", "")).hostname
+    except ValueError:
+        host = None
+    return (
+        f"The server redirects to {host or 'another address'}. Redirects are not followed, so that "
+        "the key and the messages are sent to base_url only."
+    )
+
+
+def parse_body(body: bytes, redactor: Redactor) -> object:
+    """Return the JSON of an error body, or its text, with secrets redacted; raises nothing."""
+    text = redactor.text(body.removeprefix(BOM_UTF8).decode(errors="replace"))
+    if len(text) > _MAX_PARSED:
+        return text[:MAX_BODY]
+    try:
+        value = from_json(text)
+    except ValueError:
+        return text
+    return redactor.json(value) if isinstance(value, dict | list) else text
+
+
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return the seconds that the server asks to wait; `None` without a valid header.
+
+    `retry-after-ms` goes before `Retry-After`, which is seconds or an HTTP date (RFC 9110,
+    10.2.3); a date is compared with `now`, in seconds since the epoch. A time gone by is 0.
+    """
+    asked = _number(headers.get("retry-after-ms"))
+    if asked is not None and asked >= 0:
+        return asked / 1000
+    value = headers.get("retry-after", "")
+    asked = _number(value.partition(",")[0])
+    if asked is not None:
+        return asked if asked >= 0 else None
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return None if math.isnan(number) else number

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
 
-from langchain_aimlernie._response.deltas import is_empty
 from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 
@@ -84,6 +83,14 @@ class Completion(NamedTuple):
     usage: Mapping[str, object] | None
     cost: Mapping[str, object]
     extras: Mapping[str, object]
+
+
+_EMPTY: tuple[object, ...] = (None, "", [], {})
+
+
+def is_empty(value: object) -> bool:
+    """Whether a JSON value is null or has no content; 0 and `false` are not empty."""
+    return value in _EMPTY
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, object]]:

@@ -14,8 +14,11 @@ from langchain_core.messages import AIMessageChunk
 
 from langchain_aimlernie import errors
 from langchain_aimlernie._response import error_mapping, error_patterns
-from langchain_aimlernie._response.error_body import MAX_BODY
-from langchain_aimlernie._response.error_mapping import error_from_response, error_in_payload
+from langchain_aimlernie._response.error_mapping import (
+    MAX_BODY,
+    error_from_response,
+    error_in_payload,
+)
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import (
     AimlErnieError,
