@@ -138,15 +138,16 @@ class StreamDecoder:
         if not self.events:
             return None
         extras = message_extras(self._reasoning.text(), self._refusal.text())
+        tool_call_chunks, invalid_tool_calls = self._tools.snapshot()
         message = AIMessageChunk(
             content=self._text.text(),
             additional_kwargs={**self._extras(), **extras},
-            tool_call_chunks=self._tools.snapshot(),
+            tool_call_chunks=tool_call_chunks,
             response_metadata=self._metadata(),
             usage_metadata=decode_usage(self._completion.usage),
         )
         # The chunks have a bracket too many for core, which would complete them; these have none.
-        message.invalid_tool_calls = self._tools.invalid_snapshot()
+        message.invalid_tool_calls = invalid_tool_calls
         return message
 
     def _detect_format(self, data: bytes) -> None:
