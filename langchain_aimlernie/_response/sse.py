@@ -77,8 +77,10 @@ class SSEDecoder:
             self._data, self._event, self._size = [], _DEFAULT_TYPE, 0
             if value:
                 yield ServerSentEvent(event, b"\n".join(value))
-        self._line += rest
-        self._check_size(len(self._line))
+        if rest:
+            self._line += rest
+            if self._size + len(self._line) > self._limit:
+                raise self._error()
 
     def close(self) -> Iterator[ServerSentEvent]:
         """Yield the event that the end of the stream completes in place of a blank line, if any.
@@ -113,8 +115,9 @@ class SSEDecoder:
         return line
 
     def _read_line(self, line: bytes) -> None:
-        self._check_size(len(line))
         self._size += len(line)
+        if self._size > self._limit:
+            raise self._error()
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
@@ -127,9 +130,8 @@ class SSEDecoder:
         elif not name:
             self._size -= len(line)  # a comment is part of no event
 
-    def _check_size(self, more: int) -> None:
-        if self._size + more > self._limit:
-            raise InvalidResponseError(
-                f"The stream has an event longer than {self._limit:,} bytes. No answer of a chat "
-                "model is that long: check that base_url is the address of a chat completions API."
-            )
+    def _error(self) -> InvalidResponseError:
+        return InvalidResponseError(
+            f"The stream has an event longer than {self._limit:,} bytes. No answer of a chat model "
+            "is that long: check that base_url is the address of a chat completions API."
+        )
