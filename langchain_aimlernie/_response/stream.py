@@ -20,21 +20,19 @@ from langchain_aimlernie._response.completion import (
     decode_usage,
     message_extras,
     parse_completion,
+    parse_payload,
 )
-from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text
 from langchain_aimlernie._response.schema import (
     Choice,
     Completion,
     fast_text_delta,
     is_empty,
     parse_event,
-    parse_object,
 )
 from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie.errors import (
-    AimlErnieError,
     InvalidResponseError,
     StreamInterruptedError,
 )
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 
 _DONE = b"[DONE]"
 _HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")
-_NO_COMPLETION = Completion(None, None, None, None, None, (), None, {}, {})
 _NO_CHUNKS: Sequence[ChatGenerationChunk] = ()
 
 
@@ -87,7 +84,7 @@ class StreamDecoder:
         self._sse = SSEDecoder()
         self._json: list[bytes] | None = None
         self._is_format_known = False
-        self._completion: Completion = _NO_COMPLETION
+        self._completion = Completion()
         self._choice: Choice | None = None
         self._template: ChatGenerationChunk | None = None
         self._finish_reason: str | None = None
@@ -126,7 +123,12 @@ class StreamDecoder:
             with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
                 yield from self._decode(event)
         if not self.done:
-            self._check_end()
+            if self._finish_reason is None and not self._is_empty():
+                raise StreamInterruptedError(
+                    "The stream ended early, without [DONE] or a finish_reason; "
+                    "`.partial` has the output received.",
+                    partial=self.partial,
+                )
             yield from self._finish()
 
     @property
@@ -169,29 +171,16 @@ class StreamDecoder:
         if self.done:
             return _NO_CHUNKS
         if event.data.strip() == _DONE:
-            self._check_done()
             return self._finish()
         if _is_heartbeat(event):
             return _NO_CHUNKS
-        payload = self._parse(event)
-        if self._choice is not None and event.event == "message":
+        is_error = event.event == "error"
+        payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
+        if self._choice is not None:
             text = fast_text_delta(payload, self._choice.place)
             if text is not None:
                 return self._on_text(text)
-        self._check_error(event, payload)
         return self._on_event(parse_event(payload))
-
-    def _parse(self, event: ServerSentEvent) -> Mapping[str, object]:
-        try:
-            return parse_object(event.data, self._redactor)
-        except InvalidResponseError as error:
-            failed = error_in_text(
-                event.data,
-                is_error=event.event == "error",
-                headers=self._headers,
-                redactor=self._redactor,
-            )
-            raise failed or error from None
 
     def _on_text(self, text: str) -> Sequence[ChatGenerationChunk]:
         self.events += 1
@@ -220,27 +209,14 @@ class StreamDecoder:
         )
         return model.model_copy(update={"message": message, "text": text})
 
-    def _check_error(self, event: ServerSentEvent, payload: Mapping[str, object]) -> None:
-        if event.event == "error" and "error" not in payload:
-            payload = {"error": payload}
-        error = error_in_payload(payload, headers=self._headers, redactor=self._redactor)
-        if error is not None:
-            raise error
-
     def _on_event(self, completion: Completion) -> Sequence[ChatGenerationChunk]:
-        if (
-            completion[:5] != self._completion[:5]
-            or completion.usage
-            or completion.cost
-            or completion.extras
-        ):
-            self._completion = _merge(self._completion, completion)
+        facts, usage, cost = completion.facts, completion.usage, completion.cost
+        if facts != self._completion.facts or usage or cost or completion.extras:
+            self._completion = self._completion.merge(completion)
         choice = self._first_choice(completion.choices)
         chunk = None if choice is None else self._decode_choice(choice)
-        has_facts = choice is not None and (
-            choice.finish_reason is not None or choice.message_extras
-        )
-        if chunk is not None or has_facts or completion.usage or completion.cost:
+        has_facts = choice is not None and (choice.finish_reason or choice.message_extras)
+        if chunk is not None or has_facts or usage or cost:
             self.events += 1
         return _NO_CHUNKS if chunk is None else (chunk,)
 
@@ -292,6 +268,8 @@ class StreamDecoder:
 
     def _finish(self) -> list[ChatGenerationChunk]:
         """Return the buffered output, then the chunk that ends the stream."""
+        if self._is_empty():
+            raise InvalidResponseError("The stream ended without any event.", phase="empty_stream")
         self.done = True
         chunks = self._flush()
         metadata = self._metadata()
@@ -335,34 +313,8 @@ class StreamDecoder:
             cast("AIMessageChunk", chunk.message).invalid_tool_calls.extend(other_json)
         return [chunk]
 
-    def _check_done(self) -> None:
-        if not self.events and self._choice is None:
-            raise self._empty_stream_error()
-
-    def _check_end(self) -> None:
-        if self._finish_reason is not None:
-            return
-        if not self.events and self._choice is None:
-            raise self._empty_stream_error()
-        raise StreamInterruptedError(
-            "The stream ended early, without [DONE] or a finish_reason; "
-            "`.partial` has the output received.",
-            partial=self.partial,
-            **self._ids(),
-        )
-
-    def _empty_stream_error(self) -> AimlErnieError:
-        return InvalidResponseError(
-            "The stream ended without any event.",
-            phase="empty_stream",
-            **self._ids(),
-        )
-
-    def _ids(self) -> dict[str, Any]:
-        return {
-            "inference_id": self._headers.get("x-inference-id"),
-            "client_request_id": self._headers.get("x-client-request-id"),
-        }
+    def _is_empty(self) -> bool:
+        return not self.events and self._choice is None
 
     def _close_json(self, body: bytes) -> Iterator[ChatGenerationChunk]:
         completion = parse_completion(body, self._headers, self._redactor)
@@ -403,21 +355,6 @@ class _TextBuffer:
 
     def text(self) -> str:
         return self._emitted.getvalue()
-
-
-def _merge(earlier: Completion, later: Completion) -> Completion:
-    """Merge the facts of two events: the first ids, the last usage and cost."""
-    return Completion(
-        earlier.id or later.id,
-        earlier.model or later.model,
-        earlier.created or later.created,
-        earlier.system_fingerprint or later.system_fingerprint,
-        earlier.service_tier or later.service_tier,
-        (),
-        later.usage or earlier.usage,
-        {**earlier.cost, **later.cost},
-        {**earlier.extras, **later.extras},
-    )
 
 
 _INDEXED = "a list of objects with an index each"
