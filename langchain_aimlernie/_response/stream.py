@@ -32,10 +32,7 @@ from langchain_aimlernie._response.schema import (
 from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
-from langchain_aimlernie.errors import (
-    InvalidResponseError,
-    StreamInterruptedError,
-)
+from langchain_aimlernie.errors import InvalidResponseError, StreamInterruptedError
 from langchain_aimlernie.profiles import PROVIDER
 
 if TYPE_CHECKING:
@@ -117,19 +114,22 @@ class StreamDecoder:
             InvalidResponseError: There was no event at all.
         """
         if self._json is not None:
-            yield from self._close_json(b"".join(self._json))
+            body = b"".join(self._json)
+            yield from self._on_event(parse_completion(body, self._headers, self._redactor))
+            yield from self._finish()
             return
         for event in self._sse.close():
             with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
                 yield from self._decode(event)
-        if not self.done:
-            if self._finish_reason is None and not self._is_empty():
-                raise StreamInterruptedError(
-                    "The stream ended early, without [DONE] or a finish_reason; "
-                    "`.partial` has the output received.",
-                    partial=self.partial,
-                )
-            yield from self._finish()
+        if self.done:
+            return
+        if self._finish_reason is None and not self._is_empty():
+            raise StreamInterruptedError(
+                "The stream ended early, without [DONE] or a finish_reason; "
+                "`.partial` has the output received.",
+                partial=self.partial,
+            )
+        yield from self._finish()
 
     @property
     def partial(self) -> AIMessageChunk | None:
@@ -172,7 +172,7 @@ class StreamDecoder:
             return _NO_CHUNKS
         if event.data.strip() == _DONE:
             return self._finish()
-        if _is_heartbeat(event):
+        if event.event.lower() in _HEARTBEATS or event.data.strip() in (b"", b"null"):
             return _NO_CHUNKS
         is_error = event.event == "error"
         payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
@@ -187,9 +187,8 @@ class StreamDecoder:
         reasoning_text, text = self._think_tags.feed(text)
         text = self._text.add(text)
         if reasoning_text:
-            return (
-                self._chunk(text, {"reasoning_content": self._reasoning.add(reasoning_text)}, []),
-            )
+            extras = message_extras(self._reasoning.add(reasoning_text), "")
+            return (self._chunk(text, extras, []),)
         return (self._text_chunk(text),) if text else _NO_CHUNKS
 
     def _text_chunk(self, text: str) -> ChatGenerationChunk:
@@ -222,14 +221,12 @@ class StreamDecoder:
 
     def _first_choice(self, choices: tuple[Choice, ...]) -> Choice | None:
         """Return the choice with the index of the first one: a chunk holds one choice only."""
-        if not choices:
-            return None
-        first = self._choice or choices[0]
-        self._choice = first
-        for choice in choices:
-            if choice.place == first.place:
-                return choice
-        warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
+        if choices:
+            self._choice = self._choice or choices[0]
+            for choice in choices:
+                if choice.place == self._choice.place:
+                    return choice
+            warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
         return None
 
     def _decode_choice(self, choice: Choice) -> ChatGenerationChunk | None:
@@ -242,8 +239,7 @@ class StreamDecoder:
         text = self._text.add(text)
         reasoning = self._reasoning.add(choice.reasoning + reasoning_text)
         tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
-        self._refusal.add(choice.refusal)
-        extras = message_extras(reasoning, choice.refusal)
+        extras = message_extras(reasoning, self._refusal.add(choice.refusal))
         if not (text or extras or tool_calls or choice.logprobs):
             return None
         return self._chunk(text, extras, tool_calls, choice.logprobs)
@@ -255,14 +251,12 @@ class StreamDecoder:
         tool_calls: list[ToolCallChunk],
         logprobs: dict[str, object] | None = None,
     ) -> ChatGenerationChunk:
-        metadata: dict[str, Any] = {"model_provider": PROVIDER}
-        if logprobs:
-            metadata["logprobs"] = logprobs
         message = AIMessageChunk(
             content=text,
             additional_kwargs=extras,
             tool_call_chunks=tool_calls,
-            response_metadata=metadata,
+            response_metadata={"model_provider": PROVIDER}
+            | ({"logprobs": logprobs} if logprobs else {}),
         )
         return ChatGenerationChunk(message=message)
 
@@ -271,20 +265,15 @@ class StreamDecoder:
         if self._is_empty():
             raise InvalidResponseError("The stream ended without any event.", phase="empty_stream")
         self.done = True
-        chunks = self._flush()
-        metadata = self._metadata()
-        info: dict[str, Any] = {}
-        if self._finish_reason is not None:
-            info["finish_reason"] = self._finish_reason
+        info = {} if self._finish_reason is None else {"finish_reason": self._finish_reason}
         message = AIMessageChunk(
             content="",
             additional_kwargs=self._extras(),
-            response_metadata={**metadata, **info},
+            response_metadata={**self._metadata(), **info},
             usage_metadata=decode_usage(self._completion.usage),
             chunk_position="last",
         )
-        chunks.append(ChatGenerationChunk(message=message, generation_info=info))
-        return chunks
+        return [*self._flush(), ChatGenerationChunk(message=message, generation_info=info)]
 
     def _metadata(self) -> dict[str, Any]:
         extras = self._redactor.json_object(self._choice_extras)
@@ -304,7 +293,7 @@ class StreamDecoder:
         reasoning_text, text = self._think_tags.close()
         text = self._text.add(text) + self._text.close()
         reasoning = self._reasoning.add(reasoning_text) + self._reasoning.close()
-        extras = {"reasoning_content": reasoning} if reasoning else {}
+        extras = message_extras(reasoning, self._refusal.close())
         tool_calls, other_json = self._tools.close(self._finish_reason), self._tools.other_json()
         if not (text or extras or tool_calls or other_json):
             return []
@@ -315,16 +304,6 @@ class StreamDecoder:
 
     def _is_empty(self) -> bool:
         return not self.events and self._choice is None
-
-    def _close_json(self, body: bytes) -> Iterator[ChatGenerationChunk]:
-        completion = parse_completion(body, self._headers, self._redactor)
-        yield from self._on_event(completion)
-        yield from self._finish()
-
-
-def _is_heartbeat(event: ServerSentEvent) -> bool:
-    """Whether an event only shows that the server is alive."""
-    return event.event.lower() in _HEARTBEATS or event.data.strip() in (b"", b"null")
 
 
 class _TextBuffer:
@@ -388,13 +367,16 @@ class DeltaAccumulator:
         """
         if self._kind is not None and is_empty(value):
             return
-        kind = _kind_of(value)
+        kind: object = type(value)
+        if isinstance(value, list) and value and all(map(_has_index, value)):
+            kind = _INDEXED
+            value = {(item["index"], str(item.get("type"))): item for item in value}
         if kind != self._kind:
             self._restart(kind)
-        if kind in (dict, _INDEXED):
-            for key, member in _members_of(value):
+        if isinstance(value, dict):
+            for key, member in value.items():
                 self._members.setdefault(key, DeltaAccumulator()).add(member)
-        elif kind in (str, list):
+        elif isinstance(value, str | list):
             self._add_part(value)
         else:
             self._parts = [value]
@@ -424,17 +406,5 @@ class DeltaAccumulator:
         return self._parts[-1] if self._parts else None
 
 
-def _kind_of(value: object) -> object:
-    if isinstance(value, list) and value and all(map(_has_index, value)):
-        return _INDEXED
-    return type(value)
-
-
 def _has_index(item: object) -> bool:
     return isinstance(item, dict) and type(item.get("index")) is int
-
-
-def _members_of(value: Any) -> Iterable[tuple[object, object]]:
-    if isinstance(value, dict):
-        return value.items()
-    return [((item["index"], str(item.get("type"))), item) for item in value]
