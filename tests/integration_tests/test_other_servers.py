@@ -16,12 +16,13 @@ from pydantic import BaseModel
 
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.testing import ErnieServer, Reply
+from tests.support.modes import MODES, ask
 
 NAME = "ERNIE-4.5-21B-A3B-PT"
 VISION = "ERNIE-4.5-VL-28B-A3B-PT"
 REASONING = "ERNIE-4.5-21B-A3B-Thinking-PT"
 FINE_TUNED = "ERNIE-4.5-21B-A3B-fine-tuned"
-KINDS_OF_CALL = pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
+KINDS_OF_CALL = pytest.mark.parametrize("mode", MODES)
 
 
 class Completion(NamedTuple):
@@ -304,23 +305,6 @@ def respond(request, server):
     return respond
 
 
-async def ask(llm, value, mode, **kwargs):
-    """Make one of the four kinds of call, with the chunks merged."""
-    if mode == "invoke":
-        return llm.invoke(value, **kwargs)
-    if mode == "ainvoke":
-        return await llm.ainvoke(value, **kwargs)
-    if mode == "stream":
-        chunks = list(llm.stream(value, **kwargs))
-    else:
-        chunks = [chunk async for chunk in llm.astream(value, **kwargs)]
-    assert len(chunks) > 2
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole = whole + chunk
-    return whole
-
-
 class Weather(BaseModel):
     """The weather of a city."""
 
@@ -363,16 +347,6 @@ async def test_text_reasoning_tool_calls_and_usage_are_read_in_every_dialect(
     assert metadata["model_provider"] == "aimlernie"
     assert metadata["finish_reason"] == "tool_calls"
     assert not {"credits_used", "usd_spent"} & metadata.keys()
-
-
-@KINDS_OF_CALL
-async def test_plain_text_is_plain_in_every_dialect(llm, respond, mode):
-    respond(Completion("one two three four five"))
-    message = await ask(llm, "hi", mode)
-    assert message.content == "one two three four five"
-    assert message.additional_kwargs == {}
-    assert message.tool_calls == message.invalid_tool_calls == []
-    assert message.response_metadata["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("streaming", [None, True])
@@ -470,22 +444,12 @@ LENGTH = (
     "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens in "
     "the messages. Please reduce the length of the messages."
 )
+BAD_REQUEST = {"message": LENGTH, "type": "BadRequestError", "param": None, "code": 400}
 ERRORS = {
-    "vLLM's": {"error": {"message": LENGTH, "type": "BadRequestError", "param": None, "code": 400}},
-    "SGLang's": {
-        "object": "error",
-        "message": LENGTH,
-        "type": "BadRequestError",
-        "param": None,
-        "code": 400,
-    },
+    "vLLM's": {"error": BAD_REQUEST},
+    "SGLang's": {"object": "error", **BAD_REQUEST},
     "FastDeploy's": {
-        "error": {
-            "message": LENGTH,
-            "type": "invalid_request_error",
-            "param": None,
-            "code": "context_length_exceeded",
-        }
+        "error": {**BAD_REQUEST, "type": "invalid_request_error", "code": "context_length_exceeded"}
     },
     "llama.cpp's": {
         "error": {

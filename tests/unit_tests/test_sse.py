@@ -155,17 +155,6 @@ def test_an_event_comes_with_the_first_byte_that_completes_it(end):
     assert [list(decoder.close()), list(decoder.close())] == [messages(b"3"), []]
 
 
-def test_a_long_event_comes_whole_from_small_pieces():
-    value = bytes(range(97, 123)) * 40_000
-    stream = b"data: " + value + b"\n\n"
-    assert decode(*split_at(stream, range(0, len(stream), 1024))) == (messages(value), False)
-
-
-def test_many_events_come_from_one_piece():
-    stream = b"".join(b"data: %d\n\n" % n for n in range(100_000))
-    assert decode(stream) == (messages(*(b"%d" % n for n in range(100_000))), False)
-
-
 ENDLESS = {
     "line": b"data: " + b"x" * 100,
     "line of no meaning": b"x" * 100,
@@ -174,6 +163,20 @@ ENDLESS = {
     "event of no meaning": b"id: 12345678\n" * 8,
     "event on the fast path": b"data: " + b"x" * 100 + b"\n\n",
 }
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"data: " + b"x" * 1_000_000, *[b"y" * 100] * 10_000, b"\n\n"],
+        [b"".join(b"data: %d\n\n" % n for n in range(20_000))],
+    ],
+    ids=["one event in small parts", "many events in one part"],
+)
+def test_long_streams_are_read_in_linear_time(parts):
+    stream = b"".join(parts)
+    expected = messages(*[event.removeprefix(b"data: ") for event in stream.split(b"\n\n")[:-1]])
+    assert decode(*parts, limit=2**22) == (expected, False)
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
