@@ -186,8 +186,7 @@ class StreamDecoder:
         self.events += 1
         reasoning_text, text = self._think_tags.feed(text)
         text = self._text.add(text)
-        if reasoning_text:
-            extras = message_extras(self._reasoning.add(reasoning_text), "")
+        if extras := message_extras(self._reasoning.add(reasoning_text), ""):
             return (self._chunk(text, extras, []),)
         return (self._text_chunk(text),) if text else _NO_CHUNKS
 
