@@ -83,7 +83,6 @@ class StreamDecoder:
         self._is_format_known = False
         self._completion = Completion()
         self._choice: Choice | None = None
-        self._template: ChatGenerationChunk | None = None
         self._finish_reason: str | None = None
         self._choice_extras: dict[str, object] = {}
         self._message_extras = DeltaAccumulator()
@@ -188,24 +187,7 @@ class StreamDecoder:
         text = self._text.add(text)
         if extras := message_extras(self._reasoning.add(reasoning_text), ""):
             return (self._chunk(text, extras, []),)
-        return (self._text_chunk(text),) if text else _NO_CHUNKS
-
-    def _text_chunk(self, text: str) -> ChatGenerationChunk:
-        """Return a copy of an earlier chunk with this text, which is faster than a new chunk."""
-        model = self._template
-        if model is None:
-            model = self._template = self._chunk("", {}, [])
-        message = model.message.model_copy(
-            update={
-                "content": text,
-                "response_metadata": {"model_provider": PROVIDER},
-                "additional_kwargs": {},
-                "tool_calls": [],
-                "invalid_tool_calls": [],
-                "tool_call_chunks": [],
-            }
-        )
-        return model.model_copy(update={"message": message, "text": text})
+        return (_text_chunk(text),) if text else _NO_CHUNKS
 
     def _on_event(self, completion: Completion) -> Sequence[ChatGenerationChunk]:
         facts, usage, cost = completion.facts, completion.usage, completion.cost
@@ -303,6 +285,24 @@ class StreamDecoder:
 
     def _is_empty(self) -> bool:
         return not self.events and self._choice is None
+
+
+_TEMPLATE = ChatGenerationChunk(message=AIMessageChunk(content=""))
+
+
+def _text_chunk(text: str) -> ChatGenerationChunk:
+    """Return a copy of a chunk with this text, which is faster than a new chunk."""
+    message = _TEMPLATE.message.model_copy(
+        update={
+            "content": text,
+            "response_metadata": {"model_provider": PROVIDER},
+            "additional_kwargs": {},
+            "tool_calls": [],
+            "invalid_tool_calls": [],
+            "tool_call_chunks": [],
+        }
+    )
+    return _TEMPLATE.model_copy(update={"message": message, "text": text})
 
 
 class _TextBuffer:
