@@ -183,11 +183,19 @@ class StreamDecoder:
 
     def _on_text(self, text: str) -> Sequence[ChatGenerationChunk]:
         self.events += 1
-        reasoning_text, text = self._think_tags.feed(text)
-        text = self._text.add(text)
-        if extras := message_extras(self._reasoning.add(reasoning_text), ""):
+        reasoning, text = self._think_tags.feed(text)
+        text, extras = self._add(text, reasoning)
+        if extras:
             return (self._chunk(text, extras, []),)
         return (_text_chunk(text),) if text else _NO_CHUNKS
+
+    def _add(
+        self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the text, and the texts beside it, that can be emitted now."""
+        reasoning = self._reasoning.add(reasoning, is_last=is_last)
+        refusal = self._refusal.add(refusal, is_last=is_last)
+        return self._text.add(text, is_last=is_last), message_extras(reasoning, refusal)
 
     def _on_event(self, completion: Completion) -> Sequence[ChatGenerationChunk]:
         facts, usage, cost = completion.facts, completion.usage, completion.cost
@@ -216,11 +224,9 @@ class StreamDecoder:
         self._choice_extras.update(choice.choice_extras)
         if choice.message_extras:
             self._message_extras.add(choice.message_extras)
-        reasoning_text, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
-        text = self._text.add(text)
-        reasoning = self._reasoning.add(choice.reasoning + reasoning_text)
+        thought, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
+        text, extras = self._add(text, choice.reasoning + thought, choice.refusal)
         tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
-        extras = message_extras(reasoning, self._refusal.add(choice.refusal))
         if not (text or extras or tool_calls or choice.logprobs):
             return None
         return self._chunk(text, extras, tool_calls, choice.logprobs)
@@ -271,10 +277,8 @@ class StreamDecoder:
         return self._redactor.json_object(self._message_extras.value() or {})
 
     def _flush(self) -> list[ChatGenerationChunk]:
-        reasoning_text, text = self._think_tags.close()
-        text = self._text.add(text) + self._text.close()
-        reasoning = self._reasoning.add(reasoning_text) + self._reasoning.close()
-        extras = message_extras(reasoning, self._refusal.close())
+        reasoning, text = self._think_tags.close()
+        text, extras = self._add(text, reasoning, is_last=True)
         tool_calls, other_json = self._tools.close(self._finish_reason), self._tools.other_json()
         if not (text or extras or tool_calls or other_json):
             return []
@@ -314,22 +318,15 @@ class _TextBuffer:
         self._emitted = io.StringIO()
         self._pending = ""
 
-    def add(self, text: str) -> str:
+    def add(self, text: str, *, is_last: bool) -> str:
         """Return what of the buffered text and `text` can be emitted."""
-        if not text:
-            return text
-        if self._pending or not text.isascii():
-            text = self._pending + text
-            self._pending = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-            text = clean_text(text[:-1] if self._pending else text)
+        text = self._pending + text
+        if not text.isascii():
+            waits = not is_last and "\ud800" <= text[-1] <= "\udbff"
+            self._pending = text[-1] if waits else ""
+            text = clean_text(text[:-1] if waits else text)
         self._emitted.write(text)
         return text
-
-    def close(self) -> str:
-        """Return the buffered rest."""
-        pending, self._pending = clean_text(self._pending), ""
-        self._emitted.write(pending)
-        return pending
 
     def text(self) -> str:
         return self._emitted.getvalue()
