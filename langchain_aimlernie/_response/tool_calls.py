@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -191,12 +192,22 @@ class _StreamedCall:
         an escape that is pending within the string before that.
         """
         text = self.text()
-        if _valid_arguments(self.name, text, finish_reason) is not None:
+        is_valid = _valid_arguments(self.name, text, finish_reason) is not None
+        if is_valid or not _is_accepted_by_core(text):
             return ""
-        return next((end for end in _SUFFIXES if not _is_accepted_by_core(text + end)), "")
+        ends = [match[1] for match in _STRING.finditer(text)]
+        closing = f'{ends[-1]}"' if ends and ends[-1] != '"' else ""
+        opened: list[str] = []
+        for bracket in re.findall(r"[][{}]", _STRING.sub("", text)):
+            if bracket in "{[":
+                opened.append(bracket)
+            elif opened and opened[-1] + bracket in ("{}", "[]"):
+                opened.pop()
+        return closing + ("]" if opened[-1:] == ["{"] else "}")
 
 
-_SUFFIXES = ("", "}", "]", '"}', '"]', '\\"}', '\\"]')
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*("|\\?\Z)', re.DOTALL)
+"""A string of JSON with its closing quote, or open at the end, where an escape may be pending."""
 
 
 class ToolCallAssembler:
