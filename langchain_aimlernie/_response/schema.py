@@ -150,11 +150,20 @@ def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, o
     value = parse_json(data, redactor)
     if is_object(value):
         return value
-    names = {type(None): "null", list: "a list", int: "an integer"}
-    kind = names.get(type(value), f"a {type(value).__name__}")
     raise InvalidResponseError(
-        f"The server sent {kind} where a JSON object was due.", body=redactor.json(value)
+        f"The server sent {_KINDS[type(value)]} where a JSON object was due.",
+        body=redactor.json(value),
     )
+
+
+_KINDS: Mapping[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+}
 
 
 def parse_event(payload: Mapping[str, object]) -> Completion:

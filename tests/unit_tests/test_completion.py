@@ -193,6 +193,9 @@ def test_what_is_no_json_is_an_invalid_response(data):
         (b"null", "sent null"),
         (b"[]", "sent a list"),
         (b"1", "sent an integer"),
+        (b"1.5", "sent a number"),
+        (b"true", "sent a boolean"),
+        (b'"x"', "sent a string"),
         (body({"content": functools.reduce(lambda text, _: [text], range(90), "x")}), "nested"),
         (
             body({"content": functools.reduce(lambda text, _: {"text": text}, range(90), "x")}),
