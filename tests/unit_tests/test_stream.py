@@ -93,7 +93,7 @@ def test_any_split_of_the_bytes_gives_the_same_message(data):
     assert merged(decode(split_at(stream, cuts))) == merged(decode([stream]))
 
 
-def test_running_totals_end_as_the_last_one():
+def test_running_totals_end_as_the_last_one_and_ids_as_the_first():
     running = [
         event(
             {
@@ -108,6 +108,7 @@ def test_running_totals_end_as_the_last_one():
     message = merged(decode([*running, delta("stop"), DONE]))
     assert message.usage_metadata == {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14}
     assert message.response_metadata["credits_used"] == 4.5
+    assert message.response_metadata["id"] == "1", "the first one"
 
 
 LATE = [delta("stop"), delta("stop"), DONE, DONE, delta(content="late"), b"data: junk\n\n"]
