@@ -225,6 +225,13 @@ def test_values_of_a_wrong_type_count_as_absent():
     assert (message.usage_metadata, message.tool_calls) == (None, [])
 
 
+def test_unknown_values_that_are_nested_without_end_are_left_out():
+    deep = functools.reduce(lambda value, _: [value], range(30), "x")
+    message = message_of(body({"x": deep, "z": [1]}, y=deep))
+    assert message.additional_kwargs == {"z": [1]}
+    assert "y" not in message.response_metadata
+
+
 def test_a_custom_tool_call_is_a_call_with_one_argument():
     call = {"id": "1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
     (decoded,) = message_of(body({"tool_calls": [call]})).tool_calls
