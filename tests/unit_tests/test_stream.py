@@ -172,6 +172,7 @@ def test_an_empty_completion_is_one_chunk():
         b"data: 12\n\n",
         b'data: {"error": {"message": "overloaded", "code": 503}}\n\n',
         b'event: error\ndata: {"message": "overloaded"}\n\n',
+        b'event: error\ndata: {"reason": "overloaded"}\n\n',
         b'data: {"message": "overloaded", "statusCode": 503, "requestId": "r"}\n\n',
         event({"choices": [{"index": 0, "delta": {}, "finish_reason": "error"}]}),
     ],
