@@ -238,6 +238,12 @@ def test_a_custom_tool_call_is_a_call_with_one_argument():
     assert (decoded["name"], decoded["args"]) == ("sh", {"__arg1": "ls"})
 
 
+@pytest.mark.parametrize("data", [b"error: out of memory", b'{"error": "out of memory'])
+def test_text_that_begins_as_an_error_is_one(data):
+    with pytest.raises(errors.InternalServerError, match="out of memory"):
+        decode(data)
+
+
 # The content blocks of a message.
 
 OURS = {"model_provider": "aimlernie"}
