@@ -1,11 +1,10 @@
-"""A completion of the API to LangChain's `ChatResult`."""
+"""A completion of the API to LangChain's `ChatResult`; what streams share with it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import AIMessage
-from langchain_core.messages.ai import InputTokenDetails, OutputTokenDetails, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
 
 from langchain_aimlernie._response.error_mapping import (
@@ -13,7 +12,6 @@ from langchain_aimlernie._response.error_mapping import (
     error_in_text,
     request_id_in,
 )
-from langchain_aimlernie._response.reasoning import split_think_tags
 from langchain_aimlernie._response.schema import (
     Choice,
     Completion,
@@ -31,12 +29,10 @@ from langchain_aimlernie.profiles import PROVIDER
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from langchain_core.messages.ai import UsageMetadata
+
 _INPUT_DETAILS = {"cached_tokens": "cache_read", "audio_tokens": "audio"}
 _OUTPUT_DETAILS = {"reasoning_tokens": "reasoning", "audio_tokens": "audio"}
-_TRACE_HEADERS = {
-    "inference_id": "x-inference-id",
-    "client_request_id": "x-client-request-id",
-}
 _RATE_LIMITS = ("x-ratelimit-", "ratelimit")
 _LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "id", "system_fingerprint")
 """What tracers read in `llm_output`."""
@@ -76,18 +72,9 @@ def decode_completion(
     return ChatResult(generations=generations, llm_output=llm_output)
 
 
-def parse_completion(
-    body: bytes, headers: Mapping[str, str], redactor: Redactor = NO_SECRETS
-) -> Completion:
+def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor) -> Completion:
     """Parse a JSON response and check that it is a completion; see `decode_completion`."""
-    try:
-        payload = parse_object(body, redactor)
-    except InvalidResponseError as unreadable:
-        raise error_in_text(body, headers=headers, redactor=redactor) or unreadable from None
-    error = error_in_payload(payload, headers=headers, redactor=redactor)
-    if error is not None:
-        raise error
-    completion = parse_event(payload)
+    payload = parse_payload(body, headers, redactor)
     choices = payload.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not is_object(first) or not is_object(first.get("message", first.get("delta"))):
@@ -95,29 +82,54 @@ def parse_completion(
             "The server's answer has no choice with a message; it has the keys "
             f"{', '.join(map(repr, payload)) or '(none)'}.",
             status_code=200,
-            inference_id=headers.get("x-inference-id"),
-            client_request_id=headers.get("x-client-request-id"),
             body=redactor.json(payload),
         )
-    return completion
+    return parse_event(payload)
+
+
+def parse_payload(
+    data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool = False
+) -> Mapping[str, object]:
+    """Return the JSON object of a response or of an event.
+
+    Args:
+        data: The JSON.
+        headers: The response headers, names in lower case.
+        redactor: Removes secrets from errors.
+        is_error: Whether the event is of the type `error`.
+
+    Raises:
+        AimlErnieError: It is an error.
+        InvalidResponseError: It is no JSON object.
+    """
+    try:
+        payload = parse_object(data, redactor)
+    except InvalidResponseError as unreadable:
+        error = error_in_text(data, is_error=is_error, headers=headers, redactor=redactor)
+        raise error or unreadable from None
+    if is_error and "error" not in payload:
+        payload = {"error": payload}
+    if error := error_in_payload(payload, headers=headers, redactor=redactor):
+        raise error
+    return payload
 
 
 def _decode_choice(
-    choice: Choice,
-    shared: Mapping[str, Any],
-    usage: UsageMetadata | None,
-    redactor: Redactor,
+    choice: Choice, shared: Mapping[str, Any], usage: UsageMetadata | None, redactor: Redactor
 ) -> ChatGeneration:
     thought, text = split_think_tags(choice.text)
     tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
-    extras = message_extras(choice.reasoning + thought, choice.refusal)
+    ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
     message = AIMessage(
         content=clean_text(text),
-        additional_kwargs={**redactor.json_object(choice.message_extras), **extras},
+        additional_kwargs={
+            **redactor.json_object(choice.message_extras),
+            **message_extras(choice.reasoning + thought, choice.refusal),
+        },
         response_metadata={
             **redactor.json_object(choice.choice_extras),
             **shared,
-            **_choice_metadata(choice),
+            **{name: value for name, value in ending.items() if value is not None},
         },
         tool_calls=tool_calls,
         invalid_tool_calls=invalid_tool_calls,
@@ -132,15 +144,6 @@ def message_extras(reasoning: str, refusal: str) -> dict[str, Any]:
     return {key: clean_text(text) for key, text in extras.items() if text}
 
 
-def _choice_metadata(choice: Choice) -> dict[str, Any]:
-    metadata: dict[str, Any] = {}
-    if choice.finish_reason is not None:
-        metadata["finish_reason"] = choice.finish_reason
-    if choice.logprobs is not None:
-        metadata["logprobs"] = choice.logprobs
-    return metadata
-
-
 def completion_metadata(
     completion: Completion,
     headers: Mapping[str, str],
@@ -151,56 +154,37 @@ def completion_metadata(
 ) -> dict[str, Any]:
     """Return the metadata of a completion, streamed or not; see `decode_completion`.
 
-    Unknown top-level keys are kept under their own names, unless one of ours has the name.
+    Unknown top-level keys are kept under their own names, unless one of ours has the name. The cost
+    is in `meta.usage` or the API's headers. A LiteLLM proxy has it in a header, and of a stream in
+    `usage.cost`, as OpenRouter does.
     """
+    facts, usage, cost = dict(completion.facts), completion.usage, completion.cost
     metadata: dict[str, Any] = {
         "model_provider": PROVIDER,
-        "model_name": completion.model or model,
-        "id": completion.id,
-        "created": completion.created,
-        "system_fingerprint": completion.system_fingerprint,
-        "service_tier": completion.service_tier,
+        "model_name": facts.pop("model", model),
+        **facts,
+        "credits_used": _first_number(
+            cost.get("credits_used"), headers.get("x-aimlapi-credits-used")
+        ),
+        "usd_spent": _first_number(
+            cost.get("usd_spent"),
+            headers.get("x-aimlapi-usd-spent"),
+            (usage or {}).get("cost"),
+            headers.get("x-litellm-response-cost"),
+        ),
+        "request_id": request_id_in(headers),
+        "inference_id": headers.get("x-inference-id"),
+        "client_request_id": headers.get("x-client-request-id"),
+        "token_usage": None if usage is None else dict(usage),
+        "rate_limits": {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)} or None,
+        "headers": redactor.headers(headers) if include_headers else None,
     }
-    metadata |= _cost(completion, headers)
-    metadata["request_id"] = request_id_in(headers)
-    for name, header in _TRACE_HEADERS.items():
-        metadata[name] = headers.get(header)
-    if completion.usage is not None:
-        metadata["token_usage"] = dict(completion.usage)
-    limits = {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)}
-    if limits:
-        metadata["rate_limits"] = limits
-    if include_headers:
-        metadata["headers"] = redactor.headers(headers)
     known = {key: value for key, value in metadata.items() if value is not None}
     return {**redactor.json_object(completion.extras), **known}
 
 
-def _cost(completion: Completion, headers: Mapping[str, str]) -> dict[str, int | float | None]:
-    """Return the cost of a call: from `meta.usage`, the API's headers, or a LiteLLM proxy.
-
-    LiteLLM has the price in a header, and of a stream in `usage.cost` (as OpenRouter does).
-    """
-    cost, usage = completion.cost, completion.usage or {}
-    credits_used = (cost.get("credits_used"), headers.get("x-aimlapi-credits-used"))
-    usd_spent = (
-        cost.get("usd_spent"),
-        headers.get("x-aimlapi-usd-spent"),
-        usage.get("cost"),
-        headers.get("x-litellm-response-cost"),
-    )
-    return {
-        "credits_used": _first_number(credits_used),
-        "usd_spent": _first_number(usd_spent),
-    }
-
-
-def _first_number(values: tuple[object, ...]) -> int | float | None:
-    for value in values:
-        number = coerce_number(value)
-        if number is not None:
-            return number
-    return None
+def _first_number(*values: object) -> int | float | None:
+    return next((number for number in map(coerce_number, values) if number is not None), None)
 
 
 def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
@@ -211,19 +195,19 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     if sent is None and received is None:
         return None
     total = _count(usage.get("total_tokens"))
-    decoded = UsageMetadata(
-        input_tokens=sent or 0,
-        output_tokens=received or 0,
-        total_tokens=(sent or 0) + (received or 0) if total is None else total,
-    )
+    decoded: dict[str, Any] = {
+        "input_tokens": sent or 0,
+        "output_tokens": received or 0,
+        "total_tokens": (sent or 0) + (received or 0) if total is None else total,
+    }
     if read := _details(usage.get("prompt_tokens_details"), _INPUT_DETAILS):
-        decoded["input_token_details"] = InputTokenDetails(**read)  # type: ignore[typeddict-item]  # keys are the table's
+        decoded["input_token_details"] = read
     # SGLang counts reasoning beside the totals instead of among the details.
     written = _details(usage, {"reasoning_tokens": "reasoning"})
     written |= _details(usage.get("completion_tokens_details"), _OUTPUT_DETAILS)
     if written:
-        decoded["output_token_details"] = OutputTokenDetails(**written)  # type: ignore[typeddict-item]  # likewise
-    return decoded
+        decoded["output_token_details"] = written
+    return cast("UsageMetadata", decoded)
 
 
 def _details(value: object, names: Mapping[str, str]) -> dict[str, int]:
@@ -236,3 +220,105 @@ def _details(value: object, names: Mapping[str, str]) -> dict[str, int]:
 def _count(value: object) -> int | None:
     number = coerce_int(value)
     return number if number is not None and number >= 0 else None
+
+
+# Reasoning within the text, between `<think>` and `</think>`. ERNIE's own format goes on with
+# `<response>` and ends with `</response>`. The line breaks around the tags belong to none of them.
+_TAGS = ("<think>", "</think>", "<response>", "</response>")
+_END = len(_TAGS)
+_REASONING = 1
+_BREAKS = "\r\n"
+_MAX_SPACE = 8
+"""How many characters of white space wait for a tag that may follow them; more are text."""
+
+
+class ThinkTagParser:
+    """Splits streamed text that begins with a `<think>` block into reasoning and text.
+
+    AI/ML API sends reasoning in a field of its own; servers that run the weights themselves without
+    a reasoning parser leave the block in the text. Only a block that opens the text counts, and
+    `<response>` only after such a block. No more is held back than 8 characters of white space and
+    what may be the beginning of a tag.
+    """
+
+    __slots__ = ("_awaited", "_held", "_is_new")
+
+    def __init__(self) -> None:
+        self._awaited = 0
+        self._held = ""
+        self._is_new = False
+
+    def feed(self, text: str) -> tuple[str, str]:
+        """Return the (reasoning, text) that can be emitted after the next part."""
+        if self._awaited == _END and not self._is_new:
+            return "", text
+        text, self._held = self._held + text, ""
+        reasoning = answer = ""
+        while self._awaited < _END:
+            awaited = self._awaited
+            before, text = self._close(text) if awaited % 2 else self._open(text)
+            if awaited == _REASONING:
+                reasoning += before
+            else:
+                answer += before
+            if self._awaited == awaited:
+                self._held = text
+                return reasoning, answer
+        return reasoning, answer + self._begin(text)
+
+    def close(self) -> tuple[str, str]:
+        """Return the buffered rest as (reasoning, text)."""
+        held, self._held = self._held, ""
+        return (held, "") if self._awaited == _REASONING else ("", held)
+
+    def _open(self, text: str) -> tuple[str, str]:
+        """Search an opening tag; return the text before it and the rest."""
+        tag = _TAGS[self._awaited]
+        text = self._begin(text)
+        start = text.lstrip()
+        before = max(0, len(text) - len(start) - _MAX_SPACE)
+        if start.startswith(tag):
+            self._awaited += 1
+            self._is_new = True
+            return text[:before], start[len(tag) :]
+        if tag.startswith(start):
+            return text[:before], text[before:]
+        self._awaited = _END
+        return "", text
+
+    def _close(self, text: str) -> tuple[str, str]:
+        """Search a closing tag; return the reasoning before it and the rest."""
+        tag = _TAGS[self._awaited]
+        text = self._begin(text)
+        body, found, rest = text.partition(tag)
+        if not found:
+            body = body[: len(body) - _overlap(body, tag)]
+        end = max(len(body.rstrip(_BREAKS)), len(body) - _MAX_SPACE)
+        if not found:
+            return text[:end], text[end:]
+        self._awaited += 1
+        self._is_new = True
+        return body[:end], rest
+
+    def _begin(self, text: str) -> str:
+        """Drop the line breaks after a tag."""
+        if self._is_new:
+            text = text.lstrip(_BREAKS)
+            self._is_new = not text
+        return text
+
+
+def _overlap(text: str, tag: str) -> int:
+    """Count the last characters of `text` that may be the beginning of the tag."""
+    for length in range(min(len(text), len(tag) - 1), 0, -1):
+        if tag.startswith(text[-length:]):
+            return length
+    return 0
+
+
+def split_think_tags(text: str) -> tuple[str, str]:
+    """Split a whole text into (reasoning, text)."""
+    splitter = ThinkTagParser()
+    reasoning, answer = splitter.feed(text)
+    rest, tail = splitter.close()
+    return reasoning + rest, answer + tail

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages.block_translators import register_translator
 from langchain_core.messages.content import KNOWN_BLOCK_TYPES
+from langchain_core.messages.tool import tool_call_chunk
 
 from langchain_aimlernie.profiles import PROVIDER
 
@@ -34,30 +35,17 @@ def translate_chunk(chunk: AIMessageChunk) -> list[types.ContentBlock]:
     """Return the content blocks of a chunk, each with its index in the stream."""
     blocks = _text_blocks(chunk, named=True)
     if chunk.chunk_position == "last":
-        blocks += _call_blocks(chunk)
-    else:
-        blocks += [
-            {
-                "type": "tool_call_chunk",
-                "id": call["id"],
-                "name": call["name"],
-                "args": call["args"],
-                "index": f"lc_tc_{call['index']}",
-            }
-            for call in chunk.tool_call_chunks
-        ]
-        blocks += [
-            # Core's events take any JSON for arguments; a bracket that closes nothing stops them.
-            {
-                "type": "tool_call_chunk",
-                "id": None,
-                "name": None,
-                "args": "}",
-                "index": f"lc_tc_{call['index']}",
-            }
-            for call in chunk.invalid_tool_calls
-            if "index" in call
-        ]
+        return cast("list[types.ContentBlock]", blocks + _call_blocks(chunk))
+    # Core's events take any JSON for arguments; a bracket that closes nothing stops them.
+    ends = [
+        tool_call_chunk(args="}", index=cast("int", call["index"]))
+        for call in chunk.invalid_tool_calls
+        if "index" in call
+    ]
+    blocks += [
+        {"type": "tool_call_chunk", **call, "index": f"lc_tc_{call['index']}"}
+        for call in [*chunk.tool_call_chunks, *ends]
+    ]
     return cast("list[types.ContentBlock]", blocks)
 
 
@@ -80,10 +68,7 @@ def _text_blocks(message: AIMessage, *, named: bool = False) -> list[dict[str, A
 
 
 def _call_blocks(message: AIMessage) -> list[dict[str, Any]]:
-    valid = [
-        {"type": "tool_call", "id": call["id"], "name": call["name"], "args": call["args"]}
-        for call in message.tool_calls
-    ]
+    valid = [{**call, "type": "tool_call"} for call in message.tool_calls]
     return valid + [{**call, "type": "invalid_tool_call"} for call in message.invalid_tool_calls]
 
 

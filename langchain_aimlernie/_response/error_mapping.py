@@ -1,22 +1,31 @@
-"""Error responses to the classes of `langchain_aimlernie.errors`."""
+"""Error responses, in any format, to the classes of `langchain_aimlernie.errors`.
+
+The API's own body is `{"message", "path", "requestId", "statusCode", "timestamp"}`; OpenAI's
+shape, lists of messages, pages of a proxy, empty bodies and broken ones occur as well.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import re
 import time
+from codecs import BOM_UTF8
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
 
-from langchain_aimlernie._response.error_body import (
-    MAX_BODY,
-    NO_MESSAGE,
-    ErrorDetails,
-    find_error,
-    is_error_text,
-    parse_body,
-    parse_error_body,
-    parse_retry_after,
-    redirect_message,
-    status_message,
+from pydantic_core import from_json
+
+from langchain_aimlernie._response.error_patterns import (
+    EXHAUSTED_FUNDS,
+    EXHAUSTED_QUOTAS,
+    FREE_TIER,
+    OVERFLOWS,
+    RATE_LIMITS,
+    any_of,
 )
 from langchain_aimlernie._text import NO_SECRETS, Redactor, truncate
 from langchain_aimlernie.errors import (
@@ -35,11 +44,18 @@ from langchain_aimlernie.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+MAX_BODY = 8 * 1024
+"""Characters of an error response that an error keeps."""
+
+_MAX_PARSED = 64 * 1024
 _MAX_MESSAGE = 500
+_MAX_DEPTH = 8
+_MAX_ITEMS = 20
+_NO_MESSAGE = "The server answered with an error and did not say which."
 _NOTHING: Mapping[str, str] = {}
-_REQUEST_IDS = ("x-request-id", "request-id", "x-litellm-call-id")
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     401: AuthenticationError,
     402: InsufficientCreditsError,
@@ -63,6 +79,54 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
     InvalidResponseError: "Check base_url.",
 }
 
+_MESSAGE_KEYS = (
+    *("message", "error", "error_msg", "detail", "details", "msg", "errors", "description"),
+    *("reason", "title"),
+)
+_ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
+"""Keys of lists with one entry for each part of the request that is wrong."""
+
+_LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
+"""Keys by which such an entry says where: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
+
+_CODES = ("code", "error_code", "type")
+_REQUEST_IDS = ("requestId", "request_id")
+_STATUSES = ("statusCode", "status_code", "status", "code")
+_ERROR_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
+"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
+
+_ERROR_TEXT = re.compile(
+    rf"""\s*(?:\{{\s*["'](?:{"|".join(_ERROR_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
+    re.IGNORECASE,
+)
+"""The beginning of an error that was to be JSON, or of a line such as `error: out of memory`."""
+
+_TITLE = re.compile(r"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
+_PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
+_OVERFLOW = any_of(OVERFLOWS)
+_FUNDS = any_of(EXHAUSTED_FUNDS)
+_FREE = any_of(FREE_TIER)
+_QUOTA = any_of(EXHAUSTED_QUOTAS)
+_RATE = any_of(RATE_LIMITS)
+_PERMANENT = re.compile(r"maintenance|coupon", re.IGNORECASE)
+
+_CODES_OF_STATUS: Mapping[int | None, Sequence[str]] = {
+    None: ["context_length_exceeded"],  # whatever type stands beside it
+    400: ["invalid_request_error", "invalid_request", "bad_request", "validation_error"],
+    401: ["invalid_api_key", "authentication_error", "unauthorized"],
+    402: ["insufficient_credits"],
+    403: ["permission_error", "permission_denied"],
+    404: ["model_not_found", "not_found_error"],
+    429: [
+        *("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "insufficient_quota"),
+        *("exceeded_current_quota_error", "resource_exhausted"),
+    ],
+    500: ["server_error", "internal_server_error"],
+    503: ["overloaded_error", "service_unavailable", "unavailable"],
+    504: ["timeout"],
+}
+_STATUS_OF_CODE = {code: status for status, codes in _CODES_OF_STATUS.items() for code in codes}
+
 
 def error_from_response(
     status: int, headers: Mapping[str, str], body: bytes, *, redactor: Redactor = NO_SECRETS
@@ -75,11 +139,11 @@ def error_from_response(
         body: The body, or the part received.
         redactor: Removes secrets.
     """
-    parsed = parse_body(body, redactor)
-    details = parse_error_body(parsed)
-    message = redirect_message(headers) if status in _REDIRECTS else details.message
-    details = details._replace(message=message or status_message(status), status=status)
-    return _error(details, parsed, _ResponseContext(status, headers, redactor))
+    parsed = _parse_body(body, redactor)
+    details = _details(parsed)
+    message = _redirect_message(headers) if status in _REDIRECTS else details.message
+    details = details._replace(message=message or _status_message(status), status=status)
+    return _error(details, parsed, status, headers, redactor)
 
 
 def error_in_payload(
@@ -92,10 +156,10 @@ def error_in_payload(
 
     The class depends on the code or status inside, as it does on an HTTP status.
     """
-    details = find_error(payload)
-    if details is None:
+    found = _failed_part(payload)
+    if found is None:
         return None
-    return _error(details, redactor.json(payload), _ResponseContext(200, headers, redactor))
+    return _error_in_200(found, redactor.json(payload), headers, redactor)
 
 
 def error_in_text(
@@ -113,17 +177,15 @@ def error_in_text(
         headers: The response's headers.
         redactor: Removes secrets.
     """
-    body = parse_body(data, redactor)
-    if not is_error and not (isinstance(body, str) and is_error_text(body)):
+    body = _parse_body(data, redactor)
+    if not is_error and not (isinstance(body, str) and _ERROR_TEXT.match(body)):
         return None
-    details = parse_error_body(body)
-    details = details._replace(message=details.message or NO_MESSAGE)
-    return _error(details, body, _ResponseContext(200, headers, redactor))
+    return _error_in_200(body, body, headers, redactor)
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
     """Return the server's id of a request; `x-litellm-call-id` is LiteLLM's."""
-    return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
+    return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
 
 
 def response_of(
@@ -146,21 +208,61 @@ def _text_of(body: object) -> str:
     return json.dumps(body, ensure_ascii=False, default=str)
 
 
-class _ResponseContext(NamedTuple):
-    """The HTTP response that an error body belongs to."""
+def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
+    if payload.get("error"):
+        return payload
+    choices = payload.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            if choice.get("error"):
+                return choice
+            if choice.get("finish_reason") == "error":
+                return payload
+    is_error = "choices" not in payload and any(key in payload for key in _ERROR_KEYS)
+    return payload if is_error else None
 
-    status: int
-    headers: Mapping[str, str]
-    redactor: Redactor
+
+def _error_in_200(
+    found: object, body: object, headers: Mapping[str, str], redactor: Redactor
+) -> AimlErnieError:
+    details = _details(found)
+    if details.status is not None and details.status < HTTPStatus.BAD_REQUEST:
+        details = details._replace(status=None)
+    return _error(details, body, 200, headers, redactor)
 
 
-def _error(details: ErrorDetails, body: object, context: _ResponseContext) -> AimlErnieError:
+class _Details(NamedTuple):
+    """The facts in the body of an error response; `message` may be empty.
+
+    Attributes:
+        message: The message, with the location in the request where the server names one.
+        code: The server's code.
+        status: The status in the body, or the one that the code stands for.
+        request_id: The server's id of the request.
+        kinds: All codes and types of the error.
+    """
+
+    message: str
+    code: str | None = None
+    status: int | None = None
+    request_id: str | None = None
+    kinds: tuple[str, ...] = ()
+
+    def mention(self, pattern: re.Pattern[str]) -> bool:
+        """Whether the message, a code or a type matches."""
+        return pattern.search("\n".join((*self.kinds, self.message))) is not None
+
+
+def _error(
+    details: _Details, body: object, status: int, headers: Mapping[str, str], redactor: Redactor
+) -> AimlErnieError:
     cls = _class_of(details)
     hint = _HINTS.get(cls)
-    message = truncate(context.redactor.text(details.message), _MAX_MESSAGE)
-    response = response_of(context.status, context.headers, body, context.redactor)
+    message = truncate(redactor.text(details.message or _NO_MESSAGE), _MAX_MESSAGE)
+    response = response_of(status, headers, body, redactor)
     headers = response.headers
-    retry_after = parse_retry_after(headers, time.time())
+    retry_after = _parse_retry_after(headers)
     text = _text_of(body)
     return cls(
         f"{message.rstrip('.')}. {hint}" if hint else message,
@@ -176,27 +278,190 @@ def _error(details: ErrorDetails, body: object, context: _ResponseContext) -> Ai
     )
 
 
-def _class_of(details: ErrorDetails) -> type[AimlErnieError]:
-    status = details.status
-    if status in (None, 400, 413, 422) and details.is_overflow:
+def _class_of(details: _Details) -> type[AimlErnieError]:
+    status, mention = details.status, details.mention
+    # A limit of tokens for a minute is not one of the context.
+    if status in (None, 400, 413, 422) and mention(_OVERFLOW) and not mention(_RATE):
         return ContextWindowExceededError
-    if status in (None, 400, 403) and details.is_out_of_credits:
+    if status in (None, 400, 403) and mention(_FUNDS):
         return InsufficientCreditsError
     if status is None:
-        return RateLimitError if details.is_limit else InternalServerError
+        is_limit = mention(_RATE) or mention(_FREE) or mention(_QUOTA)
+        return RateLimitError if is_limit else InternalServerError
     return _BY_STATUS.get(status) or _BY_STATUS_CLASS.get(status // 100, InvalidResponseError)
 
 
 def _is_retryable(
     cls: type[AimlErnieError],
-    details: ErrorDetails,
+    details: _Details,
     headers: Mapping[str, str],
     retry_after: float | None,
 ) -> bool:
+    mention = details.mention
     if headers.get("x-should-retry", "").lower() == "false" or details.status in _NOT_RETRYABLE:
         return False
-    if issubclass(cls, RateLimitError):
-        return not details.is_final_limit(has_retry_after=retry_after is not None)
-    if issubclass(cls, InternalServerError):
-        return not details.is_permanent
-    return cls.is_retryable and not issubclass(cls, InvalidResponseError)
+    if cls is RateLimitError:
+        # Exhausted funds and the free tier do not come back in seconds. A quota does only if the
+        # response says so.
+        is_brief = retry_after is not None or mention(_RATE)
+        return not (mention(_FUNDS) or mention(_FREE) or (mention(_QUOTA) and not is_brief))
+    if cls is InternalServerError:
+        return not mention(_PERMANENT)
+    return cls.is_retryable and cls is not InvalidResponseError
+
+
+def _details(body: object) -> _Details:
+    """Return the facts of an error body: parsed JSON, or text if it is not valid JSON."""
+    if isinstance(body, str):
+        return _Details(_message_of_text(body))
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]  # as Gemini sends it
+    if not isinstance(body, dict):
+        return _Details(_message(body))
+    places = [body, *(body[key] for key in ("message", "error") if isinstance(body.get(key), dict))]
+    inner = places[-1].get("error")
+    if len(places) > 1 and isinstance(inner, dict):
+        places.append(inner)
+    message, kinds = _message(body), tuple(_texts(places, (*_CODES, "status")))
+    names = [name.lower() for name in (*kinds, message)]
+    implied = next((_STATUS_OF_CODE[name] for name in names if name in _STATUS_OF_CODE), None)
+    code = next(_texts(places, _CODES), None)
+    request_id = next(_texts(places, _REQUEST_IDS), None)
+    return _Details(message, code, _status(places) or implied, request_id, kinds)
+
+
+def _message_of_text(text: str) -> str:
+    if not _PAGE.match(text):
+        return text.strip()
+    title = _TITLE.search(text)
+    return f'a page of HTML titled "{title[1].strip()}"' if title else "a page of HTML"
+
+
+def _message(value: object, depth: int = 0) -> str:
+    """Return the message in a JSON value, or in text that is JSON itself, as proxies forward it."""
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith(("{", "[")) and depth <= _MAX_DEPTH:
+            with contextlib.suppress(ValueError):
+                return _message(from_json(text), depth + 1) or text
+        return text
+    if depth > _MAX_DEPTH:
+        return ""
+    if isinstance(value, list):
+        return _join(_entry(item, depth + 1) for item in value[:_MAX_ITEMS])
+    if not isinstance(value, dict):
+        return ""
+    about_all = [
+        key
+        for key in _MESSAGE_KEYS
+        if key in value and not (key in _ENTRIES and isinstance(value[key], list))
+    ]
+    found = next(filter(None, (_message(value[key], depth + 1) for key in about_all)), "")
+    entries = _entries(value, depth + 1)
+    return found if entries in found else entries if found in entries else f"{found}; {entries}"
+
+
+def _entries(value: Mapping[str, object], depth: int) -> str:
+    """Return the messages about parts of the request, with their locations; "" without any."""
+    error = value.get("error")
+    inside = _entries(error, depth + 1) if isinstance(error, dict) and depth <= _MAX_DEPTH else ""
+    lists = [_as_list(value[key]) for key in _ENTRIES if key in value]
+    return _join((inside, *(_message(entries, depth) for entries in lists)))
+
+
+def _as_list(value: object) -> object:
+    """Return `{field: [messages]}`, as ASP.NET and Rails write it, as a list of entries."""
+    if isinstance(value, dict) and all(isinstance(messages, list) for messages in value.values()):
+        return [{"loc": field, "msg": messages} for field, messages in value.items()]
+    return value if isinstance(value, list) else []
+
+
+def _entry(item: object, depth: int) -> str:
+    message = _message(item, depth)
+    location = _location(item) if isinstance(item, dict) else ""
+    return f"{location}: {message}" if location and message else message
+
+
+def _location(item: Mapping[str, object]) -> str:
+    for place in filter(None, map(item.get, _LOCATIONS)):
+        parts = place if isinstance(place, list) else [place]
+        if all(isinstance(part, str | int) for part in parts):
+            return ".".join(map(str, parts))
+    return ""
+
+
+def _join(texts: Iterable[str]) -> str:
+    return "; ".join(filter(None, texts))
+
+
+def _texts(places: Sequence[Mapping[str, object]], keys: Sequence[str]) -> Iterator[str]:
+    """Yield the texts and whole numbers under `keys`, innermost first."""
+    for value in (place.get(key) for place in reversed(places) for key in keys):
+        if isinstance(value, str) and value:
+            yield truncate(value, 200)
+        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
+            yield str(value)
+
+
+def _status(places: Sequence[Mapping[str, object]]) -> int | None:
+    for value in (place.get(key) for place in places for key in _STATUSES):
+        if isinstance(value, str | int | float) and re.fullmatch(r"[1-5]\d\d(?:\.0)?", str(value)):
+            return int(float(value))
+    return None
+
+
+def _status_message(status: int) -> str:
+    try:
+        return f"{HTTPStatus(status).phrase}; the response has no error message."
+    except ValueError:
+        return "The status is not one of HTTP."
+
+
+def _redirect_message(headers: Mapping[str, str]) -> str:
+    try:
+        host = urlsplit(headers.get("location", "")).hostname
+    except ValueError:
+        host = None
+    return (
+        f"The server redirects to {host or 'another address'}. Redirects are not followed, so that "
+        "the key and the messages are sent to base_url only."
+    )
+
+
+def _parse_body(body: bytes, redactor: Redactor) -> object:
+    """Return the JSON of an error body, or its text, with secrets redacted; raises nothing."""
+    text = redactor.text(body.removeprefix(BOM_UTF8).decode(errors="replace"))
+    if len(text) > _MAX_PARSED:
+        return text[:MAX_BODY]
+    try:
+        value = from_json(text)
+    except ValueError:
+        return text
+    return redactor.json(value) if isinstance(value, dict | list) else text
+
+
+def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds that the server asks to wait; `None` without a valid header.
+
+    `retry-after-ms` goes before `Retry-After`, which is seconds or an HTTP date (RFC 9110,
+    10.2.3). A time gone by is 0.
+    """
+    asked = _number(headers.get("retry-after-ms", ""))
+    if asked is not None and asked >= 0:
+        return asked / 1000
+    value = headers.get("retry-after", "")
+    asked = _number(value.partition(",")[0])
+    if asked is not None:
+        return asked if asked >= 0 else None
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(number) else number

@@ -1,9 +1,9 @@
 """The wordings by which servers say what a status alone does not: one pattern a row.
 
-A comment above a row names servers that send it; the tests have a sample body for each row. A
-pattern names a sentence rather than a word, because "balance" also stands in "load balancer" and
-"is too long" is also said of a tool's description. Patterns are searched for, whatever the case, in
-the codes of an error and in its message, each on a line of its own.
+A comment beside or above a row names servers that send it; the tests have a sample body for each
+row. A pattern names a sentence rather than a word, because "balance" also stands in "load balancer"
+and "is too long" is also said of a tool's description. Patterns are searched for, whatever the
+case, in the codes of an error and in its message, each on a line of its own.
 """
 
 from __future__ import annotations
@@ -20,55 +20,34 @@ OVERFLOWS = (
     rf"exceed\w*[ _](?:\S+ ){{0,6}}{_LIMIT}",
     # OpenAI's code, also of Groq, Cerebras and others; MiniMax, z.ai
     rf"{_LIMIT}(?:[ _](?:was|is|has|been))*[ _]exceed",
-    # OpenAI, vLLM, DeepSeek, OpenRouter, Mistral
-    r"maximum context (?:length|window)",
-    # LiteLLM, at the head of its messages
-    r"ContextWindowExceededError",
-    # vLLM
-    r"longer than the maximum model length",
-    # SGLang, Together, LM Studio
-    r"(?:longer|greater) than the (?:model's )?context length",
-    # xAI
-    r"maximum prompt length is",
-    # Anthropic, vLLM
-    rf"prompt(?: \([^)]*\)|{_COUNT}) is too (?:long|large)",
-    # Bedrock, Replicate
-    r"^(?:(?:the|your|total) )?input is too (?:long|large)",
-    # Perplexity
-    r"length of all messages is too long",
-    # Qianfan's codes
-    r"(?:prompt|tokens|characters)_too_long",
-    # Qianfan
-    r"(?:prompt|input) tokens? too long",
-    # Qianfan
-    r"max(?:imum)? input characters",
+    r"maximum context (?:length|window)",  # OpenAI, vLLM, DeepSeek, OpenRouter, Mistral
+    r"ContextWindowExceededError",  # LiteLLM, at the head of its messages
+    r"longer than the maximum model length",  # vLLM
+    r"(?:longer|greater) than the (?:model's )?context length",  # SGLang, Together, LM Studio
+    r"maximum prompt length is",  # xAI
+    rf"prompt(?: \([^)]*\)|{_COUNT}) is too (?:long|large)",  # Anthropic, vLLM
+    r"^(?:(?:the|your|total) )?input is too (?:long|large)",  # Bedrock, Replicate
+    r"length of all messages is too long",  # Perplexity
+    r"(?:prompt|tokens|characters)_too_long",  # Qianfan's codes
+    r"(?:prompt|input) tokens? too long",  # Qianfan
+    r"max(?:imum)? input characters",  # Qianfan
     # SGLang, Gemini, OpenAI (Responses), GitHub Copilot, GLM
     rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT} exceed",
-    # Zhipu
-    r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens)",
-    # Groq, Cerebras
-    r"reduce the length of the (?:messages|prompt|input)",
-    # DashScope
-    r"range of input length should be",
-    # Moonshot
-    r"exceeded model token limit",
-    # Bedrock
-    r"too many (?:input|prompt) tokens",
-    # Cohere
-    r"too many tokens(?: in the prompt|: total)",
-    # Volcengine
-    r"tokens in request more than max tokens allowed",
-    # DS4
-    r"\d+ tokens?, but the configured context size is",
+    r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens)",  # Zhipu
+    r"reduce the length of the (?:messages|prompt|input)",  # Groq, Cerebras
+    r"range of input length should be",  # DashScope
+    r"exceeded model token limit",  # Moonshot
+    r"too many (?:input|prompt) tokens",  # Bedrock
+    r"too many tokens(?: in the prompt|: total)",  # Cohere
+    r"tokens in request more than max tokens allowed",  # Volcengine
+    r"\d+ tokens?, but the configured context size is",  # DS4
     # TGI
     r"tokens \+ `max_new_tokens` must be <=",
     r"`?inputs`? must have less than",
-    # LM Studio
-    r"when context the overflows",
+    r"when context the overflows",  # LM Studio
     # vLLM: what the prompt leaves of the context is less than nothing
     r"max_tokens must be at least 1, got -\d",
-    # OpenAI
-    r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",
+    r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",  # OpenAI
     # Qianfan and servers behind it
     r"上下文(?:长度|窗口)",
     r"输入(?:内容|文本)?(?:过长|超长)|输入长度超|超出最大长度",
@@ -81,36 +60,26 @@ EXHAUSTED_FUNDS = (
     r"exceeded[ _](?:your[ _])?current[ _]quota",
     # AI/ML API, DeepSeek, OpenAI, Together, Qianfan's search
     rf"\b(?:insufficient|not enough|no|out of)[ _](?:(?:your|account|available)[ _])*{_FUNDS}\b",
-    # Anthropic, SiliconFlow, Zhipu
-    rf"{_FUNDS} (?:is |are |has been |have been )?{_GONE}",
-    # Volcengine, DashScope
-    r"overdue ?(?:balance|error)|\barrearage",
+    rf"{_FUNDS} (?:is |are |has been |have been )?{_GONE}",  # Anthropic, SiliconFlow, Zhipu
+    r"overdue ?(?:balance|error)|\barrearage",  # Volcengine, DashScope
     # OpenRouter
     r"(?:requires?|needs?) more credits",
     r"key limit exceeded",
     # xAI
     r"used all available credits",
     r"spending limit",
-    # AI/ML API
-    r"please top[ -]?up|top[ -]?up your",
-    # OpenAI
-    r"billing[ _](?:hard[ _]limit|not[ _]active)",
-    # Google
-    r"requires billing to be enabled",
-    # LiteLLM
-    r"budget[ _](?:has been )?exceeded|exceeded ?budget|crossed budget",
-    # Qianfan, DeepSeek, New API
-    r"余额不足|欠费|额度(?:不足|已?用[尽完])|请(?:先|及时|您)?充值",
+    r"please top[ -]?up|top[ -]?up your",  # AI/ML API
+    r"billing[ _](?:hard[ _]limit|not[ _]active)",  # OpenAI
+    r"requires billing to be enabled",  # Google
+    r"budget[ _](?:has been )?exceeded|exceeded ?budget|crossed budget",  # LiteLLM
+    r"余额不足|欠费|额度(?:不足|已?用[尽完])|请(?:先|及时|您)?充值",  # Qianfan, DeepSeek, New API
 )
 """The account cannot pay: waiting does not help."""
 
 FREE_TIER = (
-    # AI/ML API, Gemini (also its metrics), DashScope
-    r"free[-_ ](?:tier|plan|limit|quota)",
-    # OpenRouter
-    r"free-models-per-day",
-    # Qianfan, DashScope
-    r"免费额度",
+    r"free[-_ ](?:tier|plan|limit|quota)",  # AI/ML API, Gemini (also its metrics), DashScope
+    r"free-models-per-day",  # OpenRouter
+    r"免费额度",  # Qianfan, DashScope
 )
 """What is free has been used up: waiting helps after an hour or a day at the earliest."""
 
@@ -125,18 +94,13 @@ EXHAUSTED_QUOTAS = (
 """A quota is used up, and nothing here says of what length of time."""
 
 RATE_LIMITS = (
-    # OpenAI's code, also of Groq, Qianfan, Mistral; Anthropic's type
-    r"rate[ _-]?limit",
-    # nginx, Cloudflare, Hugging Face
-    r"too[ _]many[ _]requests",
-    # Bedrock, DashScope, LiteLLM
-    r"throttl",
+    r"rate[ _-]?limit",  # OpenAI's code, also of Groq, Qianfan, Mistral; Anthropic's type
+    r"too[ _]many[ _]requests",  # nginx, Cloudflare, Hugging Face
+    r"throttl",  # Bedrock, DashScope, LiteLLM
     # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter
     r"per[ _-]?(?:second|minute)|per[ -]min\b|/min\b|\b(?:[rt]pm|qps)\b",
-    # Azure, OpenAI, Groq, LiteLLM
-    r"(?:try|retry)(?: again)? (?:in|after) (?:about |~)?\d",
-    # Qianfan and servers behind it
-    r"限流|请求(?:过于)?频繁|频率(?:过快|超限|限制)",
+    r"(?:try|retry)(?: again)? (?:in|after) (?:about |~)?\d",  # Azure, OpenAI, Groq, LiteLLM
+    r"限流|请求(?:过于)?频繁|频率(?:过快|超限|限制)",  # Qianfan and servers behind it
 )
 """Too many requests or tokens in a time: waiting helps."""
 

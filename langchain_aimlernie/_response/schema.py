@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
 
-from langchain_aimlernie._response.deltas import is_empty
 from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 _EXCERPT = 200
 _MAX_BODY = 8192
@@ -72,18 +71,32 @@ class Choice(NamedTuple):
 class Completion(NamedTuple):
     """A completion, or one event of a stream.
 
-    `extras` is what stands under keys that are not read here.
+    `facts` are `id`, `model`, `created`, `system_fingerprint` and `service_tier`, absent ones left
+    out; `extras` is what stands under keys that are not read here.
     """
 
-    id: str | None
-    model: str | None
-    created: int | None
-    system_fingerprint: str | None
-    service_tier: str | None
-    choices: tuple[Choice, ...]
-    usage: Mapping[str, object] | None
-    cost: Mapping[str, object]
-    extras: Mapping[str, object]
+    choices: tuple[Choice, ...] = ()
+    facts: Mapping[str, object] = _NOTHING
+    usage: Mapping[str, object] | None = None
+    cost: Mapping[str, object] = _NOTHING
+    extras: Mapping[str, object] = _NOTHING
+
+    def merge(self, later: Completion) -> Completion:
+        """Return what two events say of their completion: the first facts, the last usage."""
+        return Completion(
+            facts={**later.facts, **self.facts},
+            usage=later.usage or self.usage,
+            cost={**self.cost, **later.cost},
+            extras={**self.extras, **later.extras},
+        )
+
+
+_EMPTY: tuple[object, ...] = (None, "", [], {})
+
+
+def is_empty(value: object) -> bool:
+    """Whether a JSON value is null or has no content; 0 and `false` are not empty."""
+    return value in _EMPTY
 
 
 def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
@@ -129,7 +142,7 @@ def _parse_int(digits: str) -> int | float:
 
 
 def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, object]:
-    """Read a JSON object; see `parse_json`.
+    """Parse a JSON object; see `parse_json`.
 
     Raises:
         InvalidResponseError: `data` is no JSON, or JSON of another kind.
@@ -138,29 +151,31 @@ def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, o
     if is_object(value):
         return value
     raise InvalidResponseError(
-        f"The server sent {_kind(value)} where a JSON object was due.",
+        f"The server sent {_KINDS[type(value)]} where a JSON object was due.",
         body=redactor.json(value),
     )
 
 
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    return "a list" if isinstance(value, list) else f"a {type(value).__name__}"
+_KINDS: Mapping[type, str] = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+}
 
 
 def parse_event(payload: Mapping[str, object]) -> Completion:
     """Return a completion or an event typed; values of undocumented types count as absent."""
-    usage = payload.get("usage")
+    choices, usage, meta = payload.get("choices"), payload.get("usage"), payload.get("meta")
+    facts = [(name, parse(payload.get(name))) for name, parse in _FACTS.items()]
+    cost = meta.get("usage") if is_object(meta) else None
     return Completion(
-        string_or_none(payload.get("id")),
-        string_or_none(payload.get("model")),
-        coerce_int(payload.get("created")),
-        string_or_none(payload.get("system_fingerprint")),
-        string_or_none(payload.get("service_tier")),
-        _parse_choices(payload.get("choices")),
+        tuple(map(_parse_choice, filter(is_object, choices))) if isinstance(choices, list) else (),
+        {name: value for name, value in facts if value is not None},
         usage if is_object(usage) else None,
-        _parse_cost(payload.get("meta")),
+        cost if is_object(cost) else _NOTHING,
         _extras(payload, _ANSWER_KEYS),
     )
 
@@ -171,7 +186,7 @@ def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
     Nearly all events of a stream are such; this spares them the full reading.
 
     Args:
-        payload: The event.
+        payload: The event, which is no error.
         place: The choice that the text must belong to.
     """
     try:
@@ -182,9 +197,9 @@ def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
         return None
     if type(text) is not str or not text or choice.get("index", 0) != place:
         return None
-    if any(map(choice.get, _BESIDE_TEXT)):
+    if choice.get("finish_reason") or choice.get("logprobs"):
         return None
-    if payload.get("usage") or payload.get("meta") or payload.get("error"):
+    if payload.get("usage") or payload.get("meta"):
         return None
     is_plain = (
         _has_only(_ANSWER_KEYS, payload)
@@ -194,7 +209,6 @@ def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
     return text if is_plain else None
 
 
-_BESIDE_TEXT = ("finish_reason", "logprobs", "error")
 _PLAIN_DELTA = frozenset({"content", "role"})
 
 
@@ -206,12 +220,6 @@ def _has_only(keys: frozenset[str], part: Mapping[str, object]) -> bool:
         if value is not None and key not in keys and not is_empty(value):
             return False
     return True
-
-
-def _parse_choices(value: object) -> tuple[Choice, ...]:
-    if not isinstance(value, list):
-        return ()
-    return tuple([_parse_choice(choice) for choice in value if is_object(choice)])
 
 
 def _parse_choice(choice: Mapping[str, object]) -> Choice:
@@ -320,11 +328,6 @@ def _arguments_text(value: object) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
-def _parse_cost(meta: object) -> Mapping[str, object]:
-    usage = meta.get("usage") if is_object(meta) else None
-    return usage if is_object(usage) else _NOTHING
-
-
 def string_or_none(value: object) -> str | None:
     """Return a string that is not empty, `None` for anything else."""
     return value if isinstance(value, str) and value else None
@@ -356,3 +359,12 @@ def coerce_number(value: object) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return int(value) if value == int(value) else value
+
+
+_FACTS: Mapping[str, Callable[[object], object]] = {
+    "id": string_or_none,
+    "model": string_or_none,
+    "created": coerce_int,
+    "system_fingerprint": string_or_none,
+    "service_tier": string_or_none,
+}

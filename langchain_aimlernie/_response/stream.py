@@ -15,29 +15,24 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_aimlernie._response.completion import (
+    ThinkTagParser,
     completion_metadata,
     decode_usage,
     message_extras,
     parse_completion,
+    parse_payload,
 )
-from langchain_aimlernie._response.deltas import DeltaAccumulator
-from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text
-from langchain_aimlernie._response.reasoning import ThinkTagParser
 from langchain_aimlernie._response.schema import (
     Choice,
     Completion,
     fast_text_delta,
+    is_empty,
     parse_event,
-    parse_object,
 )
 from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
-from langchain_aimlernie.errors import (
-    AimlErnieError,
-    InvalidResponseError,
-    StreamInterruptedError,
-)
+from langchain_aimlernie.errors import InvalidResponseError, StreamInterruptedError
 from langchain_aimlernie.profiles import PROVIDER
 
 if TYPE_CHECKING:
@@ -47,7 +42,6 @@ if TYPE_CHECKING:
 
 _DONE = b"[DONE]"
 _HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")
-_NO_COMPLETION = Completion(None, None, None, None, None, (), None, {}, {})
 _NO_CHUNKS: Sequence[ChatGenerationChunk] = ()
 
 
@@ -87,9 +81,8 @@ class StreamDecoder:
         self._sse = SSEDecoder()
         self._json: list[bytes] | None = None
         self._is_format_known = False
-        self._completion: Completion = _NO_COMPLETION
+        self._completion = Completion()
         self._choice: Choice | None = None
-        self._template: ChatGenerationChunk | None = None
         self._finish_reason: str | None = None
         self._choice_extras: dict[str, object] = {}
         self._message_extras = DeltaAccumulator()
@@ -120,14 +113,22 @@ class StreamDecoder:
             InvalidResponseError: There was no event at all.
         """
         if self._json is not None:
-            yield from self._close_json(b"".join(self._json))
+            body = b"".join(self._json)
+            yield from self._on_event(parse_completion(body, self._headers, self._redactor))
+            yield from self._finish()
             return
         for event in self._sse.close():
             with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
                 yield from self._decode(event)
-        if not self.done:
-            self._check_end()
-            yield from self._finish()
+        if self.done:
+            return
+        if self._finish_reason is None and not self._is_empty():
+            raise StreamInterruptedError(
+                "The stream ended early, without [DONE] or a finish_reason; "
+                "`.partial` has the output received.",
+                partial=self.partial,
+            )
+        yield from self._finish()
 
     @property
     def partial(self) -> AIMessageChunk | None:
@@ -138,15 +139,16 @@ class StreamDecoder:
         if not self.events:
             return None
         extras = message_extras(self._reasoning.text(), self._refusal.text())
+        tool_call_chunks, invalid_tool_calls = self._tools.snapshot()
         message = AIMessageChunk(
             content=self._text.text(),
             additional_kwargs={**self._extras(), **extras},
-            tool_call_chunks=self._tools.snapshot(),
+            tool_call_chunks=tool_call_chunks,
             response_metadata=self._metadata(),
             usage_metadata=decode_usage(self._completion.usage),
         )
         # The chunks have a bracket too many for core, which would complete them; these have none.
-        message.invalid_tool_calls = self._tools.invalid_snapshot()
+        message.invalid_tool_calls = invalid_tool_calls
         return message
 
     def _detect_format(self, data: bytes) -> None:
@@ -168,91 +170,52 @@ class StreamDecoder:
         if self.done:
             return _NO_CHUNKS
         if event.data.strip() == _DONE:
-            self._check_done()
             return self._finish()
-        if _is_heartbeat(event):
+        if event.event.lower() in _HEARTBEATS or event.data.strip() in (b"", b"null"):
             return _NO_CHUNKS
-        payload = self._parse(event)
-        if self._choice is not None and event.event == "message":
+        is_error = event.event == "error"
+        payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
+        if self._choice is not None:
             text = fast_text_delta(payload, self._choice.place)
             if text is not None:
                 return self._on_text(text)
-        self._check_error(event, payload)
         return self._on_event(parse_event(payload))
-
-    def _parse(self, event: ServerSentEvent) -> Mapping[str, object]:
-        try:
-            return parse_object(event.data, self._redactor)
-        except InvalidResponseError as error:
-            failed = error_in_text(
-                event.data,
-                is_error=event.event == "error",
-                headers=self._headers,
-                redactor=self._redactor,
-            )
-            raise failed or error from None
 
     def _on_text(self, text: str) -> Sequence[ChatGenerationChunk]:
         self.events += 1
-        reasoning_text, text = self._think_tags.feed(text)
-        text = self._text.add(text)
-        if reasoning_text:
-            return (
-                self._chunk(text, {"reasoning_content": self._reasoning.add(reasoning_text)}, []),
-            )
-        return (self._text_chunk(text),) if text else _NO_CHUNKS
+        reasoning, text = self._think_tags.feed(text)
+        text, extras = self._add(text, reasoning)
+        if extras:
+            return (self._chunk(text, extras, []),)
+        return (_text_chunk(text),) if text else _NO_CHUNKS
 
-    def _text_chunk(self, text: str) -> ChatGenerationChunk:
-        """Return a copy of an earlier chunk with this text, which is faster than a new chunk."""
-        model = self._template
-        if model is None:
-            model = self._template = self._chunk("", {}, [])
-        message = model.message.model_copy(
-            update={
-                "content": text,
-                "response_metadata": {"model_provider": PROVIDER},
-                "additional_kwargs": {},
-                "tool_calls": [],
-                "invalid_tool_calls": [],
-                "tool_call_chunks": [],
-            }
-        )
-        return model.model_copy(update={"message": message, "text": text})
-
-    def _check_error(self, event: ServerSentEvent, payload: Mapping[str, object]) -> None:
-        if event.event == "error" and "error" not in payload:
-            payload = {"error": payload}
-        error = error_in_payload(payload, headers=self._headers, redactor=self._redactor)
-        if error is not None:
-            raise error
+    def _add(
+        self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the text, and the texts beside it, that can be emitted now."""
+        reasoning = self._reasoning.add(reasoning, is_last=is_last)
+        refusal = self._refusal.add(refusal, is_last=is_last)
+        return self._text.add(text, is_last=is_last), message_extras(reasoning, refusal)
 
     def _on_event(self, completion: Completion) -> Sequence[ChatGenerationChunk]:
-        if (
-            completion[:5] != self._completion[:5]
-            or completion.usage
-            or completion.cost
-            or completion.extras
-        ):
-            self._completion = _merge(self._completion, completion)
+        facts, usage, cost = completion.facts, completion.usage, completion.cost
+        if facts != self._completion.facts or usage or cost or completion.extras:
+            self._completion = self._completion.merge(completion)
         choice = self._first_choice(completion.choices)
         chunk = None if choice is None else self._decode_choice(choice)
-        has_facts = choice is not None and (
-            choice.finish_reason is not None or choice.message_extras
-        )
-        if chunk is not None or has_facts or completion.usage or completion.cost:
+        has_facts = choice is not None and (choice.finish_reason or choice.message_extras)
+        if chunk is not None or has_facts or usage or cost:
             self.events += 1
         return _NO_CHUNKS if chunk is None else (chunk,)
 
     def _first_choice(self, choices: tuple[Choice, ...]) -> Choice | None:
         """Return the choice with the index of the first one: a chunk holds one choice only."""
-        if not choices:
-            return None
-        first = self._choice or choices[0]
-        self._choice = first
-        for choice in choices:
-            if choice.place == first.place:
-                return choice
-        warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
+        if choices:
+            self._choice = self._choice or choices[0]
+            for choice in choices:
+                if choice.place == self._choice.place:
+                    return choice
+            warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
         return None
 
     def _decode_choice(self, choice: Choice) -> ChatGenerationChunk | None:
@@ -261,12 +224,9 @@ class StreamDecoder:
         self._choice_extras.update(choice.choice_extras)
         if choice.message_extras:
             self._message_extras.add(choice.message_extras)
-        reasoning_text, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
-        text = self._text.add(text)
-        reasoning = self._reasoning.add(choice.reasoning + reasoning_text)
+        thought, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
+        text, extras = self._add(text, choice.reasoning + thought, choice.refusal)
         tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
-        self._refusal.add(choice.refusal)
-        extras = message_extras(reasoning, choice.refusal)
         if not (text or extras or tool_calls or choice.logprobs):
             return None
         return self._chunk(text, extras, tool_calls, choice.logprobs)
@@ -278,34 +238,29 @@ class StreamDecoder:
         tool_calls: list[ToolCallChunk],
         logprobs: dict[str, object] | None = None,
     ) -> ChatGenerationChunk:
-        metadata: dict[str, Any] = {"model_provider": PROVIDER}
-        if logprobs:
-            metadata["logprobs"] = logprobs
         message = AIMessageChunk(
             content=text,
             additional_kwargs=extras,
             tool_call_chunks=tool_calls,
-            response_metadata=metadata,
+            response_metadata={"model_provider": PROVIDER}
+            | ({"logprobs": logprobs} if logprobs else {}),
         )
         return ChatGenerationChunk(message=message)
 
     def _finish(self) -> list[ChatGenerationChunk]:
         """Return the buffered output, then the chunk that ends the stream."""
+        if self._is_empty():
+            raise InvalidResponseError("The stream ended without any event.", phase="empty_stream")
         self.done = True
-        chunks = self._flush()
-        metadata = self._metadata()
-        info: dict[str, Any] = {}
-        if self._finish_reason is not None:
-            info["finish_reason"] = self._finish_reason
+        info = {} if self._finish_reason is None else {"finish_reason": self._finish_reason}
         message = AIMessageChunk(
             content="",
             additional_kwargs=self._extras(),
-            response_metadata={**metadata, **info},
+            response_metadata={**self._metadata(), **info},
             usage_metadata=decode_usage(self._completion.usage),
             chunk_position="last",
         )
-        chunks.append(ChatGenerationChunk(message=message, generation_info=info))
-        return chunks
+        return [*self._flush(), ChatGenerationChunk(message=message, generation_info=info)]
 
     def _metadata(self) -> dict[str, Any]:
         extras = self._redactor.json_object(self._choice_extras)
@@ -322,10 +277,8 @@ class StreamDecoder:
         return self._redactor.json_object(self._message_extras.value() or {})
 
     def _flush(self) -> list[ChatGenerationChunk]:
-        reasoning_text, text = self._think_tags.close()
-        text = self._text.add(text) + self._text.close()
-        reasoning = self._reasoning.add(reasoning_text) + self._reasoning.close()
-        extras = {"reasoning_content": reasoning} if reasoning else {}
+        reasoning, text = self._think_tags.close()
+        text, extras = self._add(text, reasoning, is_last=True)
         tool_calls, other_json = self._tools.close(self._finish_reason), self._tools.other_json()
         if not (text or extras or tool_calls or other_json):
             return []
@@ -334,44 +287,26 @@ class StreamDecoder:
             cast("AIMessageChunk", chunk.message).invalid_tool_calls.extend(other_json)
         return [chunk]
 
-    def _check_done(self) -> None:
-        if not self.events and self._choice is None:
-            raise self._empty_stream_error()
+    def _is_empty(self) -> bool:
+        return not self.events and self._choice is None
 
-    def _check_end(self) -> None:
-        if self._finish_reason is not None:
-            return
-        if not self.events and self._choice is None:
-            raise self._empty_stream_error()
-        raise StreamInterruptedError(
-            "The stream ended early, without [DONE] or a finish_reason; "
-            "`.partial` has the output received.",
-            partial=self.partial,
-            **self._ids(),
-        )
 
-    def _empty_stream_error(self) -> AimlErnieError:
-        return InvalidResponseError(
-            "The stream ended without any event.",
-            phase="empty_stream",
-            **self._ids(),
-        )
+_TEMPLATE = ChatGenerationChunk(message=AIMessageChunk(content=""))
 
-    def _ids(self) -> dict[str, Any]:
-        return {
-            "inference_id": self._headers.get("x-inference-id"),
-            "client_request_id": self._headers.get("x-client-request-id"),
+
+def _text_chunk(text: str) -> ChatGenerationChunk:
+    """Return a copy of a chunk with this text, which is faster than a new chunk."""
+    message = _TEMPLATE.message.model_copy(
+        update={
+            "content": text,
+            "response_metadata": {"model_provider": PROVIDER},
+            "additional_kwargs": {},
+            "tool_calls": [],
+            "invalid_tool_calls": [],
+            "tool_call_chunks": [],
         }
-
-    def _close_json(self, body: bytes) -> Iterator[ChatGenerationChunk]:
-        completion = parse_completion(body, self._headers, self._redactor)
-        yield from self._on_event(completion)
-        yield from self._finish()
-
-
-def _is_heartbeat(event: ServerSentEvent) -> bool:
-    """Whether an event only shows that the server is alive."""
-    return event.event.lower() in _HEARTBEATS or event.data.strip() in (b"", b"null")
+    )
+    return _TEMPLATE.model_copy(update={"message": message, "text": text})
 
 
 class _TextBuffer:
@@ -383,37 +318,89 @@ class _TextBuffer:
         self._emitted = io.StringIO()
         self._pending = ""
 
-    def add(self, text: str) -> str:
+    def add(self, text: str, *, is_last: bool) -> str:
         """Return what of the buffered text and `text` can be emitted."""
-        if not text:
-            return text
-        if self._pending or not text.isascii():
-            text = self._pending + text
-            self._pending = text[-1] if "\ud800" <= text[-1] <= "\udbff" else ""
-            text = clean_text(text[:-1] if self._pending else text)
+        text = self._pending + text
+        if not text.isascii():
+            waits = not is_last and "\ud800" <= text[-1] <= "\udbff"
+            self._pending = text[-1] if waits else ""
+            text = clean_text(text[:-1] if waits else text)
         self._emitted.write(text)
         return text
-
-    def close(self) -> str:
-        """Return the buffered rest."""
-        pending, self._pending = clean_text(self._pending), ""
-        self._emitted.write(pending)
-        return pending
 
     def text(self) -> str:
         return self._emitted.getvalue()
 
 
-def _merge(earlier: Completion, later: Completion) -> Completion:
-    """Merge the facts of two events: the first ids, the last usage and cost."""
-    return Completion(
-        earlier.id or later.id,
-        earlier.model or later.model,
-        earlier.created or later.created,
-        earlier.system_fingerprint or later.system_fingerprint,
-        earlier.service_tier or later.service_tier,
-        (),
-        later.usage or earlier.usage,
-        {**earlier.cost, **later.cost},
-        {**earlier.extras, **later.extras},
-    )
+_INDEXED = "a list of objects with an index each"
+
+
+class DeltaAccumulator:
+    """The values of one key, event by event; see `add` for how they are merged."""
+
+    __slots__ = ("_kind", "_lengths", "_members", "_parts")
+
+    def __init__(self) -> None:
+        self._restart(None)
+
+    def _restart(self, kind: object) -> None:
+        self._kind = kind
+        self._members: dict[object, DeltaAccumulator] = {}
+        self._parts: list[Any] = []
+        self._lengths: list[int] = []  # of the values, as long as each begins with the one before
+
+    def add(self, value: Any) -> None:
+        """Add the value of the next event.
+
+        Servers send a value either in increments, or whole with each event (`citations`). It came
+        whole if each value begins with the one before: then the last one stands. Otherwise texts
+        and lists are joined. Objects are merged by key, and objects in a list by their `index` and
+        `type` if they have them (`reasoning_details`). Of anything else the last value stands. An
+        empty value changes nothing.
+
+        Args:
+            value: A JSON value that is not nested too deeply for recursion.
+        """
+        if self._kind is not None and is_empty(value):
+            return
+        kind: object = type(value)
+        if isinstance(value, list) and value and all(map(_has_index, value)):
+            kind = _INDEXED
+            value = {(item["index"], str(item.get("type"))): item for item in value}
+        if kind != self._kind:
+            self._restart(kind)
+        if isinstance(value, dict):
+            for key, member in value.items():
+                self._members.setdefault(key, DeltaAccumulator()).add(member)
+        elif isinstance(value, str | list):
+            self._add_part(value)
+        else:
+            self._parts = [value]
+
+    def _add_part(self, part: Any) -> None:
+        if not self._parts:
+            self._lengths = [len(part)]
+        elif self._lengths:
+            last = self._parts.pop()
+            if part[: len(last)] == last:
+                self._lengths.append(len(part))
+            else:
+                self._parts = [last[:length] for length in self._lengths]
+                self._lengths = []
+        self._parts.append(part)
+
+    def value(self) -> Any:
+        """Return what the values so far come to."""
+        if self._kind is dict:
+            return {key: member.value() for key, member in self._members.items()}
+        if self._kind == _INDEXED:
+            return [member.value() for member in self._members.values()]
+        if self._kind is str:
+            return "".join(self._parts)
+        if self._kind is list:
+            return [item for part in self._parts for item in part]
+        return self._parts[-1] if self._parts else None
+
+
+def _has_index(item: object) -> bool:
+    return isinstance(item, dict) and type(item.get("index")) is int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from langchain_aimlernie._response.schema import ToolCallDelta
 
+_NO_NAME = "the call has no name"
+_NOT_AN_OBJECT = "the arguments are not a JSON object"
+
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
     """Return a call's arguments, `None` if `text` is no JSON object; no text at all means none.
@@ -27,47 +30,34 @@ def parse_arguments(text: str) -> dict[str, Any] | None:
     they could not be sent back. So do objects that the fast parser finds too deep (200 levels): a
     message that holds them could be neither printed nor stored.
     """
-    if text.strip() in ("", "null"):
+    if _is_blank(text):
         return {}
     try:
-        value = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        value = None if _TOO_DEEP in str(error) else _parse_loosely(text)
-    return value if isinstance(value, dict) and _is_finite(value) else None
-
-
-_TOO_DEEP = "recursion limit"
-
-
-def _parse_loosely(text: str) -> object:
-    """Parse JSON with line breaks in strings and the like, which the fast parser refuses."""
-    try:
-        return cast("object", json.loads(text, strict=False, parse_constant=_refuse_constant))
+        value = _parse(text)
+        json.dumps(value, allow_nan=False)  # both parsers read `1e999` as infinity
     except (ValueError, RecursionError):
         return None
+    return value if isinstance(value, dict) else None
 
 
-def _refuse_constant(name: str) -> object:
-    raise ValueError(name)
+def _parse(text: str) -> object:
+    try:
+        return cast("object", from_json(text, allow_inf_nan=False))
+    except ValueError as error:
+        if "recursion limit" in str(error):
+            raise
+    # Line breaks in strings and the like, which the fast parser refuses.
+    return cast("object", json.loads(text, strict=False))
 
 
-def _is_finite(value: object) -> bool:
-    """Whether no number in `value` overflowed: both parsers read `1e999` as infinity."""
-    values = [value]
-    while values:
-        value = values.pop()
-        if isinstance(value, dict):
-            values.extend(value.values())
-        elif isinstance(value, list):
-            values.extend(value)
-        elif isinstance(value, float) and not math.isfinite(value):
-            return False
-    return True
+def _valid_arguments(name: str, text: str, finish_reason: str | None) -> dict[str, Any] | None:
+    """Return the arguments of a call, `None` if it is invalid.
 
-
-def is_cut(finish_reason: str | None) -> bool:
-    """Whether a completion broke off, perhaps before the arguments of its last call."""
-    return finish_reason in ("length", "content_filter")
+    A call without arguments is invalid if the completion was cut, perhaps before them.
+    """
+    if not name or (_is_blank(text) and finish_reason in ("length", "content_filter")):
+        return None
+    return parse_arguments(text)
 
 
 def decode_tool_calls(
@@ -81,18 +71,16 @@ def decode_tool_calls(
     """
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
-    seen: set[str] = set()
-    for fragment in fragments:
-        if not (fragment.id or fragment.name) and _is_blank(fragment.arguments):
+    ids: set[str] = set()
+    for _, call_id, name, text in fragments:
+        if not (call_id or name) and _is_blank(text):
             continue  # a placeholder for no call
-        call_id = fragment.id if fragment.id not in seen | {""} else new_call_id()
-        seen.add(call_id)
-        arguments = parse_arguments(fragment.arguments)
-        lacks_arguments = _is_blank(fragment.arguments) and is_cut(finish_reason)
-        if arguments is None or lacks_arguments or not fragment.name:
-            invalid.append(_invalid(fragment.name, fragment.arguments, call_id))
+        unique_id = _unique_id(call_id, ids)
+        arguments = _valid_arguments(name, text, finish_reason)
+        if arguments is None:
+            invalid.append(_invalid(name, text, unique_id))
         else:
-            valid.append(tool_call(name=fragment.name, args=arguments, id=call_id))
+            valid.append(tool_call(name=name, args=arguments, id=unique_id))
     return valid, invalid
 
 
@@ -101,60 +89,20 @@ def _invalid(name: str, arguments: str, call_id: str) -> InvalidToolCall:
     return invalid_tool_call(name=name or None, args=arguments, id=call_id, error=error)
 
 
-_NO_NAME = "the call has no name"
-_NOT_AN_OBJECT = "the arguments are not a JSON object"
-
-
-def new_call_id() -> str:
-    """Return a new id for a call that came without one."""
-    return f"call_{uuid4().hex}"
-
-
-_CLOSERS = {"{": "}", "[": "]"}
-
-
-class JsonScanner:
-    """Tracks the open brackets and strings of JSON text that arrives in parts."""
-
-    __slots__ = ("_escaped", "_in_string", "_stack")
-
-    def __init__(self) -> None:
-        self._stack: list[str] = []
-        self._in_string = self._escaped = False
-
-    def feed(self, text: str) -> None:
-        """Scan the next part of the text."""
-        for char in text:
-            if self._in_string:
-                self._in_string = char != '"' or self._escaped
-                self._escaped = char == "\\" and not self._escaped
-            elif char == '"':
-                self._in_string, self._escaped = True, False
-            elif char in _CLOSERS:
-                self._stack.append(_CLOSERS[char])
-            elif self._stack and char == self._stack[-1]:
-                self._stack.pop()
-
-    def is_closed(self) -> bool:
-        """Whether all brackets and strings are closed."""
-        return not (self._stack or self._in_string)
-
-    def invalidating_suffix(self) -> str:
-        """Return what keeps core's partial-JSON repair from completing the text.
-
-        The repair gives up at a closing bracket that does not match; a string that is still open
-        must be closed before it, and an escape that is pending within the string before that.
-        """
-        ending = ("\\" if self._escaped else "") + '"' if self._in_string else ""
-        return ending + ("]" if self._stack and self._stack[-1] == "}" else "}")
+def _unique_id(call_id: str, taken: set[str]) -> str:
+    """Return `call_id`, or a new id if it is empty or taken; it is taken from now on."""
+    if not call_id or call_id in taken:
+        call_id = f"call_{uuid4().hex}"
+    taken.add(call_id)
+    return call_id
 
 
 @dataclass(slots=True)
 class _StreamedCall:
     """A call of a stream: the parts received, and how much of them has been emitted.
 
-    `held` are the arguments that wait, `emitted` the others. `reopened` is the id of a fragment
-    that repeated the name without arguments.
+    `held` are the arguments that wait, `emitted` the others; `last` is their last character.
+    `reopened` is the id of a fragment that repeated the name without arguments.
     """
 
     position: int
@@ -166,28 +114,32 @@ class _StreamedCall:
     emitted_name: str = ""
     emitted: list[str] = field(default_factory=list)
     held: str = ""
+    last: str = ""
     reopened: str | None = None
-    scanner: JsonScanner = field(default_factory=JsonScanner)
-    _is_object: bool | None = None
 
-    def add(self, arguments: str) -> None:
-        """Add a part of the arguments; what follows an object makes it none."""
-        self.held += arguments
-        self.scanner.feed(arguments)
-        if self._is_object is not None and arguments.strip():
-            self._is_object = False
-
-    def replace(self, arguments: str) -> None:
-        """Replace a placeholder by these arguments."""
-        self.held, self.scanner, self._is_object = "", JsonScanner(), None
-        self.add(arguments)
+    def add(self, fragment: ToolCallDelta) -> None:
+        self.wire_id = self.wire_id or fragment.id
+        if self.index is None:
+            self.index = fragment.place
+        if fragment.name and self.name and self.has_arguments():
+            self.reopened = fragment.id if _is_blank(fragment.arguments) else None
+        elif fragment.name != self.name:
+            self.name += fragment.name
+        if self.has_placeholder() and fragment.arguments.lstrip().startswith("{"):
+            self.held = ""
+        elif self.is_repeated_by(fragment.arguments):
+            return
+        self.held += fragment.arguments
+        self.last = fragment.arguments.rstrip()[-1:] or self.last
 
     def text(self) -> str:
         """Return the arguments so far."""
         return "".join(self.emitted) + self.held
 
+    def has_begun(self) -> bool:
+        return bool(self.wire_id or self.name) or self.has_arguments()
+
     def has_arguments(self) -> bool:
-        """Whether there are any arguments yet."""
         return bool(self.emitted) or not _is_blank(self.held)
 
     def has_placeholder(self) -> bool:
@@ -195,23 +147,67 @@ class _StreamedCall:
         return not self.emitted and self.held.strip() in ("null", "{}")
 
     def is_complete(self) -> bool:
-        """Whether the arguments are a JSON object."""
-        if not (self.has_arguments() and self.scanner.is_closed()):
-            return False
-        if self._is_object is None:
-            self._is_object = parse_arguments(self.text()) is not None
-        return self._is_object
+        """Whether the arguments are a JSON object; parses them only if they end like one."""
+        return self.last == "}" and parse_arguments(self.text()) is not None
 
-    def is_valid(self, *, is_cut: bool) -> bool:
-        """Whether this is a whole call, if nothing follows."""
+    def is_repeated_by(self, arguments: str) -> bool:
+        """Whether a complete call's arguments are sent again, as some servers do at the end."""
+        text = arguments.strip()
+        if not (text.startswith("{") and text.endswith("}") and self.is_complete()):
+            return False
+        return parse_arguments(text) == parse_arguments(self.text())
+
+    def is_followed_by(self, fragment: ToolCallDelta) -> bool:
+        """Whether a fragment starts a new call at the index where this one is.
+
+        It does if it carries a name and this call is complete: its arguments are a JSON object, or
+        it has none yet and the name differs. An id alone starts nothing, nor does a repeated name,
+        unless arguments come with it or after it.
+        """
+        if not fragment.name:
+            return False
+        is_other = self.name not in ("", fragment.name)
+        is_blank = _is_blank(fragment.arguments)
+        has_same_id = self.wire_id != "" and fragment.id == self.wire_id
         if not self.has_arguments():
-            return bool(self.name) and not is_cut
-        return bool(self.name) and self.is_complete()
+            is_part_of_name = is_blank and self.wire_id != "" and (has_same_id or not fragment.id)
+            return is_other and not is_part_of_name
+        if is_blank or not _may_begin(fragment.arguments):
+            return is_other and self.is_complete()
+        if has_same_id and (self.has_placeholder() or self.is_repeated_by(fragment.arguments)):
+            return False
+        return self.is_complete()
 
     def ready(self) -> str:
         """Return the buffered arguments, except for what may be a placeholder."""
-        waits = self.has_placeholder() or "null".startswith(self.held.strip())
-        return "" if waits and not self.emitted else self.held
+        may_be_null = "null".startswith(self.held.strip())
+        waits = not self.emitted and (may_be_null or self.has_placeholder())
+        return "" if waits else self.held
+
+    def invalidating_suffix(self, finish_reason: str | None) -> str:
+        """Return what keeps core's repair of partial JSON from accepting an invalid call.
+
+        Core completes half a call's arguments into a call that the model never made. It gives up at
+        a bracket that closes nothing; a string that is still open must be closed before that, and
+        an escape that is pending within the string before that.
+        """
+        text = self.text()
+        is_valid = _valid_arguments(self.name, text, finish_reason) is not None
+        if is_valid or not _is_accepted_by_core(text):
+            return ""
+        ends = [match[1] for match in _STRING.finditer(text)]
+        closing = f'{ends[-1]}"' if ends and ends[-1] != '"' else ""
+        opened: list[str] = []
+        for bracket in re.findall(r"[][{}]", _STRING.sub("", text)):
+            if bracket in "{[":
+                opened.append(bracket)
+            elif opened and opened[-1] + bracket in ("{}", "[]"):
+                opened.pop()
+        return closing + ("]" if opened[-1:] == ["{"] else "}")
+
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*("|\\?\Z)', re.DOTALL)
+"""A string of JSON with its closing quote, or open at the end, where an escape may be pending."""
 
 
 class ToolCallAssembler:
@@ -222,8 +218,8 @@ class ToolCallAssembler:
     calls. Each chunk has the call's own index, and each call its id and name once.
 
     A fragment belongs to the call at its index, unless it starts another one there (see
-    `_starts_new_call`). A call is announced with its first arguments, when its name is known to be
-    whole.
+    `_StreamedCall.is_followed_by`). A call is announced with its first arguments, when its name is
+    known to be whole.
     """
 
     def __init__(self) -> None:
@@ -242,22 +238,18 @@ class ToolCallAssembler:
         chunks = []
         for call in [self._calls[position] for position in sorted(touched) if position >= 0]:
             arguments = call.ready()
-            is_followed = call is not self._calls[-1] and not _is_empty(call)
+            is_followed = call is not self._calls[-1] and call.has_begun()
             is_due = call.name != call.emitted_name if call.is_announced else is_followed
             if arguments or is_due:
                 chunks.append(self._chunk(call, arguments))
         return chunks
 
     def close(self, finish_reason: str | None) -> list[ToolCallChunk]:
-        """Return the buffered rest, and suffixes that keep invalid calls invalid for core.
-
-        Core completes half a call's arguments into a call that the model never made. A bracket that
-        closes nothing stops it; the text before the bracket stays as it is.
-        """
+        """Return the buffered rest, and suffixes that keep invalid calls invalid for core."""
         chunks = []
         for call in self._begun():
-            ending = _invalidating_suffix(call, is_cut=is_cut(finish_reason))
-            arguments = (call.held if call.has_arguments() else "") + ending
+            suffix = call.invalidating_suffix(finish_reason)
+            arguments = (call.held if call.has_arguments() else "") + suffix
             if arguments or not call.is_announced or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
         return chunks
@@ -274,28 +266,23 @@ class ToolCallAssembler:
             if _is_other_json(call.text())
         ]
 
-    def snapshot(self) -> list[ToolCallChunk]:
-        """Return each call that has begun as one chunk, an unfinished one as an invalid call."""
-        return [
-            tool_call_chunk(
-                name=call.name or None,
-                args=call.text() + _invalidating_suffix(call, is_cut=True),
-                id=self._id(call),
-                index=call.position,
-            )
-            for call in self._begun()
-        ]
+    def snapshot(self) -> tuple[list[ToolCallChunk], list[InvalidToolCall]]:
+        """Return each call that has begun as one chunk, and the unfinished ones as invalid calls.
 
-    def invalid_snapshot(self) -> list[InvalidToolCall]:
-        """Return the unfinished calls with the server's own text."""
-        return [
-            _invalid(call.name, call.text(), self._id(call))
-            for call in self._begun()
-            if not call.is_valid(is_cut=True)
-        ]
+        The chunks of the latter have a suffix as in `close`; the invalid calls have none.
+        """
+        chunks, invalid = [], []
+        for call in self._begun():
+            name, text, call_id = call.name, call.text(), self._id(call)
+            args = text + call.invalidating_suffix("length")
+            chunk = tool_call_chunk(name=name or None, args=args, id=call_id, index=call.position)
+            chunks.append(chunk)
+            if _valid_arguments(name, text, "length") is None:
+                invalid.append(_invalid(name, text, call_id))
+        return chunks, invalid
 
     def _begun(self) -> list[_StreamedCall]:
-        return [call for call in self._calls if not _is_empty(call)]
+        return [call for call in self._calls if call.has_begun()]
 
     def _take(self, fragment: ToolCallDelta) -> _StreamedCall:
         """Add a fragment to its call, and return that."""
@@ -305,32 +292,26 @@ class ToolCallAssembler:
                 call_id = fragment.id or call.reopened
                 fragment = fragment._replace(name=call.name, id=call_id)
             call.reopened = None
-        if call is None or _starts_new_call(fragment, call):
+        if call is None or call.is_followed_by(fragment):
             call = _StreamedCall(len(self._calls), fragment.place, fragment.id)
             self._calls.append(call)
-        _add(fragment, call)
+        call.add(fragment)
         return call
 
     def _find(self, fragment: ToolCallDelta) -> _StreamedCall | None:
         """Return the call at the fragment's index: the one with its id, else the latest."""
-        here = [call for call in self._calls if call.index == fragment.place]
-        if not here and fragment.place is None:
-            here = self._calls
-        elif not here:
-            here = [call for call in self._calls if call.index is None]
-        known = []
-        if fragment.id:
-            known = [call for call in here or self._calls if call.wire_id == fragment.id]
+        calls, place = self._calls, fragment.place
+        here = [call for call in calls if call.index == place]
+        if not here:
+            here = calls if place is None else [call for call in calls if call.index is None]
+        known = [call for call in here or calls if fragment.id and call.wire_id == fragment.id]
         if here:
             return (known or here)[-1]
         return known[-1] if known and not _may_begin(fragment.arguments) else None
 
     def _id(self, call: _StreamedCall) -> str:
         """Return the id of a call: the server's, if it sent one that no other call has."""
-        if not call.id:
-            is_taken = call.wire_id in self._ids | {""}
-            call.id = new_call_id() if is_taken else call.wire_id
-            self._ids.add(call.id)
+        call.id = call.id or _unique_id(call.wire_id, self._ids)
         return call.id
 
     def _chunk(self, call: _StreamedCall, arguments: str) -> ToolCallChunk:
@@ -344,50 +325,6 @@ class ToolCallAssembler:
         return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
 
 
-def _starts_new_call(fragment: ToolCallDelta, call: _StreamedCall) -> bool:
-    """Whether a fragment starts a new call at the index where `call` is.
-
-    It does if it carries a name and `call` is complete: its arguments are a JSON object, or it has
-    none yet and the name differs. An id alone starts nothing, nor does a repeated name, unless
-    arguments come with it or after it.
-    """
-    if not fragment.name:
-        return False
-    is_other = call.name not in ("", fragment.name)
-    is_blank = _is_blank(fragment.arguments)
-    has_same_id = call.wire_id != "" and fragment.id == call.wire_id
-    if not call.has_arguments():
-        is_piece_of_name = is_blank and call.wire_id != "" and (has_same_id or not fragment.id)
-        return is_other and not is_piece_of_name
-    if is_blank or not _may_begin(fragment.arguments):
-        return is_other and call.is_complete()
-    if has_same_id and (call.has_placeholder() or _repeats(fragment.arguments, call)):
-        return False
-    return call.is_complete()
-
-
-def _add(fragment: ToolCallDelta, call: _StreamedCall) -> None:
-    call.wire_id = call.wire_id or fragment.id
-    if call.index is None:
-        call.index = fragment.place
-    if fragment.name and call.has_arguments() and call.name:
-        call.reopened = fragment.id if _is_blank(fragment.arguments) else None
-    elif fragment.name != call.name:
-        call.name += fragment.name
-    if call.has_placeholder() and fragment.arguments.lstrip().startswith("{"):
-        call.replace(fragment.arguments)
-    elif not _repeats(fragment.arguments, call):
-        call.add(fragment.arguments)
-
-
-def _repeats(arguments: str, call: _StreamedCall) -> bool:
-    """Whether a complete call's arguments are sent again, as some servers do at the end."""
-    text = arguments.strip()
-    if not (text.startswith("{") and text.endswith("}") and call.is_complete()):
-        return False
-    return parse_arguments(text) == parse_arguments(call.text())
-
-
 def _is_blank(arguments: str) -> bool:
     return arguments.strip() in ("", "null")
 
@@ -397,18 +334,7 @@ def _may_begin(arguments: str) -> bool:
     return _is_blank(arguments) or arguments.lstrip().startswith("{")
 
 
-def _is_empty(call: _StreamedCall) -> bool:
-    return not (call.wire_id or call.name or call.has_arguments())
-
-
-def _invalidating_suffix(call: _StreamedCall, *, is_cut: bool) -> str:
-    """Return the suffix that keeps invalid arguments invalid for core, too."""
-    if call.is_valid(is_cut=is_cut) or not _is_taken_by_core(call.text()):
-        return ""
-    return call.scanner.invalidating_suffix()
-
-
-def _is_taken_by_core(text: str) -> bool:
+def _is_accepted_by_core(text: str) -> bool:
     """Whether core parses `text` as arguments, after its repair of partial JSON."""
     try:
         return not text or isinstance(parse_partial_json(text), dict)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import operator
 import pickle
 
 import pytest
@@ -15,8 +13,8 @@ from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_aimlernie import SpendTracker, errors
 from langchain_aimlernie.testing import ErnieServer
+from tests.support.modes import MODES, ask
 
-MODES = ("invoke", "ainvoke", "stream", "astream")
 LITELLM = {
     "x-litellm-call-id": "call-7",
     "x-litellm-response-cost": "0.00025",
@@ -24,17 +22,6 @@ LITELLM = {
     "x-aimlapi-credits-used": None,
 }
 """Headers as a LiteLLM proxy sends them."""
-
-
-async def ask(model, mode, prompt="hi", **options):
-    """The message of a call in any mode."""
-    if mode == "invoke":
-        return model.invoke(prompt, **options)
-    if mode == "ainvoke":
-        return await model.ainvoke(prompt, **options)
-    if mode == "stream":
-        return functools.reduce(operator.add, list(model.stream(prompt, **options)))
-    return functools.reduce(operator.add, [c async for c in model.astream(prompt, **options)])
 
 
 class Ended(BaseCallbackHandler):
@@ -58,7 +45,7 @@ class Ended(BaseCallbackHandler):
 @pytest.mark.parametrize("version", ["v0", "v1"])
 async def test_the_id_of_a_message_is_the_run_s(model, mode, version):
     llm = model(output_version=version)
-    one, other = await ask(llm, mode), await ask(llm, mode)
+    one, other = await ask(llm, "hi", mode), await ask(llm, "hi", mode)
     assert one.id.startswith("lc_run-")
     assert one.id != other.id
     assert one.response_metadata["id"].startswith("chatcmpl-local-")
@@ -149,7 +136,7 @@ async def test_all_headers_are_reported_when_asked_for(model, ernie_server, mode
     wanted = {"include_response_headers": True}
     llm = model(**wanted) if way == "set" else model()
     llm = llm.bind(**wanted) if way == "bound" else llm
-    message = await ask(llm, mode, **(wanted if way == "per call" else {}))
+    message = await ask(llm, "hi", mode, **(wanted if way == "per call" else {}))
     headers = message.response_metadata["headers"]
     assert headers["x-served-by"] == "a"
     assert headers["content-type"].partition(";")[0] in ("application/json", "text/event-stream")
@@ -162,9 +149,9 @@ async def test_all_headers_are_reported_when_asked_for(model, ernie_server, mode
 @pytest.mark.parametrize("mode", MODES)
 async def test_headers_are_not_reported_unless_asked_for(model, mode):
     llm = model()
-    assert "headers" not in (await ask(llm, mode)).response_metadata
+    assert "headers" not in (await ask(llm, "hi", mode)).response_metadata
     llm = model(include_response_headers=True)
-    message = await ask(llm, mode, include_response_headers=False)
+    message = await ask(llm, "hi", mode, include_response_headers=False)
     assert "headers" not in message.response_metadata
 
 
@@ -180,7 +167,7 @@ async def test_secrets_in_headers_are_redacted(model, ernie_server, mode):
     }
     ernie_server.reply("Hello", headers=echo)
     llm = model(include_response_headers=True, default_headers=secrets)
-    headers = (await ask(llm, mode)).response_metadata["headers"]
+    headers = (await ask(llm, "hi", mode)).response_metadata["headers"]
     shown = {name: headers[name] for name in echo}
     assert shown == {
         "x-echo": "Bearer ***, ***",
@@ -224,7 +211,7 @@ async def test_an_error_has_all_headers_of_its_response(model, ernie_server, fai
     ernie_server.reply(**{**reply, "headers": headers})
     ended = Ended()
     with pytest.raises(errors.AimlErnieError) as caught:
-        await ask(model(max_retries=0), mode, config={"callbacks": [ended]})
+        await ask(model(max_retries=0), "hi", mode, config={"callbacks": [ended]})
     error = pickle.loads(pickle.dumps(caught.value))
     response = error.response
     assert response.status_code == reply.get("status", 200)
@@ -245,11 +232,11 @@ async def test_an_error_has_all_headers_of_its_response(model, ernie_server, fai
 async def test_a_litellm_proxy_s_call_id_is_the_request_id(model, ernie_server, mode):
     llm = model()
     ernie_server.reply("Hello", headers={**LITELLM, "x-request-id": None})
-    assert (await ask(llm, mode)).response_metadata["request_id"] == "call-7"
+    assert (await ask(llm, "hi", mode)).response_metadata["request_id"] == "call-7"
     ernie_server.reply("Hello", headers={**LITELLM, "x-request-id": "better"})
-    assert (await ask(llm, mode)).response_metadata["request_id"] == "better"
+    assert (await ask(llm, "hi", mode)).response_metadata["request_id"] == "better"
     ernie_server.reply("Hello", headers={"x-request-id": None})
-    assert "request_id" not in (await ask(llm, mode)).response_metadata
+    assert "request_id" not in (await ask(llm, "hi", mode)).response_metadata
 
 
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
@@ -270,7 +257,7 @@ async def test_a_litellm_proxy_s_price_counts_where_there_is_none_better(
     meta, headers, usd = price
     ernie_server.reply("Hello", meta=meta, headers={**LITELLM, **headers})
     with SpendTracker(unpriced="ignore") as spend:
-        message = await ask(model(), mode)
+        message = await ask(model(), "hi", mode)
     assert message.response_metadata.get("usd_spent") == usd
     assert float(spend.usd) == (usd or 0)
     assert spend.total.unpriced == (usd is None)
@@ -282,7 +269,7 @@ async def test_a_price_in_usage_counts_in_streams_too(model, ernie_server, mode)
     headers = {**LITELLM, "x-litellm-response-cost": None}
     ernie_server.reply("Hello", meta=None, usage=usage, headers=headers)
     with SpendTracker() as spend:
-        message = await ask(model(), mode)
+        message = await ask(model(), "hi", mode)
     assert message.response_metadata["usd_spent"] == 0.125
     assert float(spend.usd) == 0.125
 
@@ -293,7 +280,7 @@ async def test_a_price_in_usage_counts_in_streams_too(model, ernie_server, mode)
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
 async def test_llm_output_has_what_tracers_read(model, mode):
     ended = Ended()
-    message = await ask(model(), mode, config={"callbacks": [ended]})
+    message = await ask(model(), "hi", mode, config={"callbacks": [ended]})
     metadata = message.response_metadata
     assert ended.results[0].llm_output == {
         name: metadata[name]
@@ -323,7 +310,7 @@ async def test_llm_output_of_several_prompts_is_their_sum(model):
 async def test_an_answer_without_usage_has_no_token_usage(model, ernie_server, mode):
     ernie_server.reply("Hello", usage=None)
     ended = Ended()
-    message = await ask(model(), mode, config={"callbacks": [ended]})
+    message = await ask(model(), "hi", mode, config={"callbacks": [ended]})
     assert "token_usage" not in message.response_metadata
     assert "token_usage" not in ended.results[0].llm_output
 
@@ -353,7 +340,7 @@ async def test_unknown_keys_are_the_same_however_they_come(model, ernie_server, 
         choices[-1][0]["finish_reason"] = "stop"
         ernie_server.reply(events=[*({**beside, "choices": each} for each in choices), "[DONE]"])
     llm = model(output_version=version)
-    answer = await ask(llm, mode)
+    answer = await ask(llm, "hi", mode)
     assert answer.text == "Hello"
     assert answer.additional_kwargs == extras
     assert answer.response_metadata["citations"] == citations

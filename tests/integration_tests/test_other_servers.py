@@ -16,12 +16,13 @@ from pydantic import BaseModel
 
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.testing import ErnieServer, Reply
+from tests.support.modes import MODES, ask
 
 NAME = "ERNIE-4.5-21B-A3B-PT"
 VISION = "ERNIE-4.5-VL-28B-A3B-PT"
 REASONING = "ERNIE-4.5-21B-A3B-Thinking-PT"
 FINE_TUNED = "ERNIE-4.5-21B-A3B-fine-tuned"
-KINDS_OF_CALL = pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
+KINDS_OF_CALL = pytest.mark.parametrize("mode", MODES)
 
 
 class Completion(NamedTuple):
@@ -45,12 +46,24 @@ class VLLM:
 
     reasoning_key = "reasoning"
     answer_id = ""
+    first_content: str | None = ""
+    first_arguments = 0
+    """How many characters of its arguments the first delta of a call has."""
     usage: ClassVar = {
         "prompt_tokens": 9,
         "total_tokens": 21,
         "completion_tokens": 12,
         "prompt_tokens_details": None,
     }
+    absent: ClassVar = dict.fromkeys(
+        [
+            *("service_tier", "system_fingerprint", "prompt_logprobs", "prompt_token_ids"),
+            "kv_transfer_params",
+        ]
+    )
+    absent_in_message: ClassVar = dict.fromkeys(
+        ["refusal", "annotations", "audio", "function_call"]
+    )
 
     def body(self, completion):
         calls = [
@@ -60,38 +73,29 @@ class VLLM:
         message = {
             "role": "assistant",
             "content": completion.text or None,
-            "refusal": None,
-            "annotations": None,
-            "audio": None,
-            "function_call": None,
+            **self.absent_in_message,
             "tool_calls": calls,
             self.reasoning_key: completion.reasoning or None,
         }
-        return {
-            **self.head("chat.completion"),
-            "choices": [self.choice("message", message, completion.reason)],
-            "service_tier": None,
-            "system_fingerprint": None,
-            "usage": self.usage,
-            "prompt_logprobs": None,
-            "prompt_token_ids": None,
-            "kv_transfer_params": None,
-        }
+        choice = self.choice("message", message, completion.reason)
+        return {**self.absent, **self.head("chat.completion"), "choices": [choice], **self.end()}
 
     def events(self, completion):
-        yield self.event({"role": "assistant", "content": ""})
+        yield self.event({"role": "assistant", "content": self.first_content})
         for part in split(completion.reasoning):
             yield self.event({self.reasoning_key: part})
         for part in split(completion.text):
             yield self.event({"content": part})
         for index, (name, arguments) in enumerate(completion.calls):
             start = {"id": f"chatcmpl-tool-{index}", "type": "function", "index": index}
-            yield self.event({"tool_calls": [{**start, "function": {"name": name}}]})
-            for part in split(arguments):
+            first, rest = arguments[: self.first_arguments], arguments[self.first_arguments :]
+            function = {"name": name, "arguments": first} if first else {"name": name}
+            yield self.event({"tool_calls": [{**start, "function": function}]})
+            for part in split(rest):
                 fragment = {"index": index, "function": {"arguments": part}}
                 yield self.event({"tool_calls": [fragment]})
         yield self.event({}, completion.reason)
-        yield {**self.head("chat.completion.chunk"), "choices": [], "usage": self.usage}
+        yield {**self.head("chat.completion.chunk"), "choices": [], **self.end()}
         yield "[DONE]"
 
     def event(self, delta, reason=None):
@@ -104,6 +108,9 @@ class VLLM:
 
     def head(self, kind):
         return {"id": self.answer_id, "object": kind, "created": 1_764_547_200, "model": NAME}
+
+    def end(self):
+        return {"usage": self.usage}
 
 
 class OlderVLLM(VLLM):
@@ -122,9 +129,7 @@ class FastDeploy(VLLM):
 
     reasoning_key = "reasoning_content"
     usage: ClassVar = {
-        "prompt_tokens": 9,
-        "total_tokens": 21,
-        "completion_tokens": 12,
+        **VLLM.usage,
         "prompt_tokens_details": {"cached_tokens": 4, "image_tokens": 0, "video_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 5, "image_tokens": 0},
     }
@@ -155,13 +160,7 @@ class SGLang(VLLM):
     """`matched_stop`, tool calls with an index in completions, too, arguments that begin as ""."""
 
     reasoning_key = "reasoning_content"
-    usage: ClassVar = {
-        "prompt_tokens": 9,
-        "total_tokens": 21,
-        "completion_tokens": 12,
-        "prompt_tokens_details": None,
-        "reasoning_tokens": 0,
-    }
+    usage: ClassVar = {**VLLM.usage, "reasoning_tokens": 0}
 
     def body(self, completion):
         body = super().body(completion)
@@ -187,47 +186,19 @@ class LlamaCpp(VLLM):
     """A first delta whose content is `null`; the first fragment of a call has a bracket."""
 
     reasoning_key = "reasoning_content"
-    usage: ClassVar = {
-        "completion_tokens": 12,
-        "prompt_tokens": 9,
-        "total_tokens": 21,
-        "prompt_tokens_details": {"cached_tokens": 0},
-    }
+    first_content = None
+    first_arguments = 1
+    absent: ClassVar = {}
+    absent_in_message: ClassVar = {}
+    usage: ClassVar = {**VLLM.usage, "prompt_tokens_details": {"cached_tokens": 0}}
     timings: ClassVar = {"cache_n": 0, "prompt_n": 9, "predicted_n": 12, "predicted_ms": 16.284}
 
     def body(self, completion):
-        calls = [
-            {"type": "function", "function": _function(call), "id": f"v91fZ2LxuUwLE{n}"}
-            for n, call in enumerate(completion.calls)
-        ]
-        message = {"role": "assistant", "content": completion.text}
-        if completion.reasoning:
-            message["reasoning_content"] = completion.reasoning
-        if calls:
-            message["tool_calls"] = calls
-        choice = self.choice("message", message, completion.reason)
-        return {"choices": [choice], **self.head("chat.completion"), **self.end()}
-
-    def events(self, completion):
-        yield self.event({"role": "assistant", "content": None})
-        for part in split(completion.reasoning):
-            yield self.event({"reasoning_content": part})
-        for part in split(completion.text):
-            yield self.event({"content": part})
-        for index, (name, arguments) in enumerate(completion.calls):
-            start = {"index": index, "id": f"v91fZ2LxuUwLE{index}", "type": "function"}
-            function = {"name": name, "arguments": arguments[:1]}
-            yield self.event({"tool_calls": [{**start, "function": function}]})
-            for part in split(arguments[1:]):
-                fragment = {"index": index, "function": {"arguments": part}}
-                yield self.event({"tool_calls": [fragment]})
-        yield self.event({}, completion.reason)
-        yield {"choices": [], **self.head("chat.completion.chunk"), **self.end()}
-        yield "[DONE]"
-
-    def event(self, delta, reason=None):
-        choice = self.choice("delta", delta, reason)
-        return {"choices": [choice], **self.head("chat.completion.chunk")}
+        body = super().body(completion)
+        (choice,) = body["choices"]
+        message = {key: part for key, part in choice["message"].items() if part}
+        choice["message"] = {**message, "content": completion.text}
+        return body
 
     def choice(self, key, completion, reason):
         return {"finish_reason": reason, "index": 0, key: completion}
@@ -304,23 +275,6 @@ def respond(request, server):
     return respond
 
 
-async def ask(llm, value, mode, **kwargs):
-    """Make one of the four kinds of call, with the chunks merged."""
-    if mode == "invoke":
-        return llm.invoke(value, **kwargs)
-    if mode == "ainvoke":
-        return await llm.ainvoke(value, **kwargs)
-    if mode == "stream":
-        chunks = list(llm.stream(value, **kwargs))
-    else:
-        chunks = [chunk async for chunk in llm.astream(value, **kwargs)]
-    assert len(chunks) > 2
-    whole = chunks[0]
-    for chunk in chunks[1:]:
-        whole = whole + chunk
-    return whole
-
-
 class Weather(BaseModel):
     """The weather of a city."""
 
@@ -363,16 +317,6 @@ async def test_text_reasoning_tool_calls_and_usage_are_read_in_every_dialect(
     assert metadata["model_provider"] == "aimlernie"
     assert metadata["finish_reason"] == "tool_calls"
     assert not {"credits_used", "usd_spent"} & metadata.keys()
-
-
-@KINDS_OF_CALL
-async def test_plain_text_is_plain_in_every_dialect(llm, respond, mode):
-    respond(Completion("one two three four five"))
-    message = await ask(llm, "hi", mode)
-    assert message.content == "one two three four five"
-    assert message.additional_kwargs == {}
-    assert message.tool_calls == message.invalid_tool_calls == []
-    assert message.response_metadata["finish_reason"] == "stop"
 
 
 @pytest.mark.parametrize("streaming", [None, True])
@@ -470,22 +414,12 @@ LENGTH = (
     "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens in "
     "the messages. Please reduce the length of the messages."
 )
+BAD_REQUEST = {"message": LENGTH, "type": "BadRequestError", "param": None, "code": 400}
 ERRORS = {
-    "vLLM's": {"error": {"message": LENGTH, "type": "BadRequestError", "param": None, "code": 400}},
-    "SGLang's": {
-        "object": "error",
-        "message": LENGTH,
-        "type": "BadRequestError",
-        "param": None,
-        "code": 400,
-    },
+    "vLLM's": {"error": BAD_REQUEST},
+    "SGLang's": {"object": "error", **BAD_REQUEST},
     "FastDeploy's": {
-        "error": {
-            "message": LENGTH,
-            "type": "invalid_request_error",
-            "param": None,
-            "code": "context_length_exceeded",
-        }
+        "error": {**BAD_REQUEST, "type": "invalid_request_error", "code": "context_length_exceeded"}
     },
     "llama.cpp's": {
         "error": {
@@ -516,15 +450,6 @@ async def test_an_error_within_a_stream_is_raised(server, llm, dialect, asynchro
     with pytest.raises(errors.ContextWindowExceededError) as caught:
         await ask(llm, "hi", "astream" if asynchronous else "stream")
     assert caught.value.partial.text == "half"
-
-
-def test_an_unknown_model_is_a_not_found_error(server):
-    body = {
-        "error": {"message": "The model `x` does not exist.", "type": "NotFoundError", "code": 404}
-    }
-    server.fail(404, body=body)
-    with pytest.raises(errors.NotFoundError, match="does not exist"):
-        ChatAimlErnie(model=NAME, base_url=server.base_url).invoke("hi")
 
 
 @pytest.mark.parametrize("reason", ["recover_stop", "abort", "eos_token"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call
 
 from langchain_aimlernie import errors
 from langchain_aimlernie._response import content_blocks
-from langchain_aimlernie._response.completion import decode_completion, decode_usage
+from langchain_aimlernie._response.completion import decode_completion
 
 if TYPE_CHECKING:
     from langchain_core.outputs import ChatResult
@@ -86,12 +87,6 @@ def test_reasoning_refusal_annotations_and_audio_are_kept_beside_the_text():
     assert message_of(body(parts)).additional_kwargs == parts
 
 
-def test_thoughts_inside_the_text_become_reasoning():
-    message = message_of(body({"content": "<think>hm</think>\nyes"}))
-    assert message.content == "yes"
-    assert message.additional_kwargs["reasoning_content"] == "hm"
-
-
 def test_every_choice_is_decoded_and_usage_counted_once():
     choices = [
         {"index": i, "message": {"content": text}, "finish_reason": "stop", "flag": i}
@@ -133,6 +128,8 @@ OF_REASONING = {
         ({"prompt_tokens": "a lot"}, None, {}),
         ({"prompt_tokens": -1, "completion_tokens": float("nan")}, None, {}),
         ({"prompt_tokens": 5.0, "completion_tokens": 2}, (5, 2, 7), {}),
+        ({"prompt_tokens": 5.9, "completion_tokens": "2"}, (5, 2, 7), {}),
+        ({"prompt_tokens": True, "completion_tokens": 2}, (0, 2, 2), {}),
         (USAGE | {"total_tokens": 99} | OF_REASONING, (11, 3, 99), REASONED),
         ({"prompt_tokens": 5, "completion_tokens": 2, "reasoning_tokens": 1}, (5, 2, 7), REASONED),
         (USAGE | CACHED, (11, 3, 14), {"input_token_details": {"cache_read": 4, "audio": 0}}),
@@ -142,16 +139,15 @@ OF_REASONING = {
 def test_usage_is_read_as_far_as_it_can_be_trusted(usage, counts, details):
     names = ("input_tokens", "output_tokens", "total_tokens")
     expected = {**dict(zip(names, counts, strict=True)), **details} if counts else None
-    assert decode_usage(usage) == expected
+    assert message_of(body(usage=usage)).usage_metadata == expected
 
 
 @pytest.mark.parametrize(
     "choices", [None, [], "x", [None], [{"message": None}], [{"index": 0}], {"message": {}}]
 )
 def test_a_response_without_a_message_is_an_error_that_names_what_there_is(choices):
-    with pytest.raises(errors.InvalidResponseError, match="'choices'") as caught:
-        decode(json.dumps({"id": "x", "choices": choices}).encode(), HEADERS)
-    assert caught.value.inference_id == "inf-1"
+    with pytest.raises(errors.InvalidResponseError, match="'choices'"):
+        decode(json.dumps({"id": "x", "choices": choices}).encode())
 
 
 def test_an_error_object_in_a_200_is_the_error_that_it_names():
@@ -159,6 +155,93 @@ def test_an_error_object_in_a_200_is_the_error_that_it_names():
     with pytest.raises(errors.RateLimitError) as caught:
         decode(data)
     assert caught.value.request_id == "r-1"
+
+
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (b'"\xff"', "\ufffd"),
+        (rb'"\ud83d\ude00"', "😀"),
+        (rb'"\ud83d"', "\ufffd"),
+        (b'"a", "content": "b"', "b"),
+        (b'"a", "x": ' + b"9" * 5000, "a"),
+        (b"12", "12"),
+        (b'[{"type": "text", "text": "a"}, "b", null]', "ab"),
+        (b'{"type": "refusal", "refusal": "no"}', "no"),
+        (b"{}", ""),
+        (b"[" * 8 + b'"deep"' + b"]" * 8, "deep"),
+        (b'"<think>hm</think>\\nyes"', "yes"),
+    ],
+)
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
+def test_text_is_read_in_each_form(before, escaped, text):
+    data = b'{"choices": [{"message": {"content": ' + escaped + b"}}]}"
+    assert message_of(before + data).content == text
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"{} junk", b"<html>", b"[" * 100_000, b'{"a": oops}', b"\x00"]
+)
+def test_what_is_no_json_is_an_invalid_response(data):
+    with pytest.raises(errors.InvalidResponseError, match="not valid JSON"):
+        decode(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"null", "sent null"),
+        (b"[]", "sent a list"),
+        (b"1", "sent an integer"),
+        (b"1.5", "sent a number"),
+        (b"true", "sent a boolean"),
+        (b'"x"', "sent a string"),
+        (body({"content": functools.reduce(lambda text, _: [text], range(90), "x")}), "nested"),
+        (
+            body({"content": functools.reduce(lambda text, _: {"text": text}, range(90), "x")}),
+            "nested",
+        ),
+    ],
+)
+def test_json_that_is_no_completion_is_an_invalid_response(data, words):
+    with pytest.raises(errors.InvalidResponseError, match=words):
+        decode(data)
+
+
+@pytest.mark.parametrize(
+    ("amount", "number"),
+    [(3, 3), (0.5, 0.5), (2.0, 2), ("0.25", 0.25), ("x", None), (True, None), ("nan", None)],
+)
+def test_amounts_are_read_from_any_number(amount, number):
+    message = message_of(body(meta={"usage": {"usd_spent": amount}}))
+    assert message.response_metadata.get("usd_spent") == number
+
+
+def test_values_of_a_wrong_type_count_as_absent():
+    wrong = {"usage": 1, "meta": [], "id": 5, "model": None, "created": "soon"}
+    message = message_of(body({"tool_calls": {}, "function_call": 1}, **wrong))
+    about = {"model_provider": "aimlernie", "model_name": "asked", "system_fingerprint": "fp"}
+    assert message.response_metadata == {**about, "finish_reason": "stop"}
+    assert (message.usage_metadata, message.tool_calls) == (None, [])
+
+
+def test_unknown_values_that_are_nested_without_end_are_left_out():
+    deep = functools.reduce(lambda value, _: [value], range(30), "x")
+    message = message_of(body({"x": deep, "z": [1]}, y=deep))
+    assert message.additional_kwargs == {"z": [1]}
+    assert "y" not in message.response_metadata
+
+
+def test_a_custom_tool_call_is_a_call_with_one_argument():
+    call = {"id": "1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
+    (decoded,) = message_of(body({"tool_calls": [call]})).tool_calls
+    assert (decoded["name"], decoded["args"]) == ("sh", {"__arg1": "ls"})
+
+
+@pytest.mark.parametrize("data", [b"error: out of memory", b'{"error": "out of memory'])
+def test_text_that_begins_as_an_error_is_one(data):
+    with pytest.raises(errors.InternalServerError, match="out of memory"):
+        decode(data)
 
 
 # The content blocks of a message.

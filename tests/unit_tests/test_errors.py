@@ -6,7 +6,7 @@ import json
 import pickle
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core import exceptions as core
 from langchain_core.language_models.chat_models import _generate_response_from_error
@@ -14,8 +14,11 @@ from langchain_core.messages import AIMessageChunk
 
 from langchain_aimlernie import errors
 from langchain_aimlernie._response import error_mapping, error_patterns
-from langchain_aimlernie._response.error_body import MAX_BODY
-from langchain_aimlernie._response.error_mapping import error_from_response, error_in_payload
+from langchain_aimlernie._response.error_mapping import (
+    MAX_BODY,
+    error_from_response,
+    error_in_payload,
+)
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -414,6 +417,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(NAMES, JSON))
+@settings(max_examples=30)
 def test_no_payload_breaks_the_reading_of_errors(payload):
     error = error_in_payload(payload)
     assert error is None or str(error).isprintable()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from langchain_aimlernie._response.reasoning import ThinkTagParser, split_think_tags
+from langchain_aimlernie._response.completion import ThinkTagParser, split_think_tags
 from tests.support.splits import split_at
 
 CASES = [
