@@ -44,13 +44,14 @@ from langchain_aimlernie._client import (
 )
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._metering import set_meters
+from langchain_aimlernie._request.messages import wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
     encode_tool_choice,
     encode_tools,
 )
-from langchain_aimlernie._response import content_blocks as _blocks
+from langchain_aimlernie._response import content_blocks
 from langchain_aimlernie._settings import (
     ALIASES,
     DEFAULT_BASE_URL,
@@ -78,7 +79,7 @@ from langchain_aimlernie.profiles import PROVIDER, is_published, model_profile
 if TYPE_CHECKING:
     from langchain_aimlernie._http import AsyncTransport, Transport
 
-_blocks.register()
+content_blocks.register()
 
 _F = TypeVar("_F", bound=Callable[..., object])
 _T = TypeVar("_T")
@@ -328,7 +329,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         if not isinstance(prompt, ChatPromptValue):
             return prompt
         original = prompt.to_messages()
-        messages = _blocks.wrap_incomplete(original)
+        messages = wrap_incomplete(original)
         return prompt if messages is original else ChatPromptValue(messages=messages)
 
     @override
@@ -338,7 +339,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         if len(messages) > 1:
             runs = _runs_of(messages, kwargs)
             return self._combine([self.generate([m], *args, **options) for m, options in runs])
-        return super().generate([*map(_blocks.wrap_incomplete, messages)], *args, **kwargs)
+        return super().generate([*map(wrap_incomplete, messages)], *args, **kwargs)
 
     @override
     async def agenerate(
@@ -354,7 +355,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
                 if isinstance(result, BaseException):
                     raise result
             return self._combine([result for result in results if isinstance(result, LLMResult)])
-        return await super().agenerate([*map(_blocks.wrap_incomplete, messages)], *args, **kwargs)
+        return await super().agenerate([*map(wrap_incomplete, messages)], *args, **kwargs)
 
     def _combine(self, results: Sequence[LLMResult]) -> LLMResult:
         """Return the results of several prompts as one."""

@@ -366,3 +366,56 @@ def _is_json_object(text: str) -> bool:
     except ValueError:
         return False
     return isinstance(value, dict)
+
+
+def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
+    """Return the messages without media blocks on which core raises.
+
+    Core reads the blocks of each message before it calls a model, and raises `KeyError` or
+    `ValueError` for one that lacks a key, such as a v0 file with a `text`. Wrapped as
+    `non_standard`, such a block reaches this package's own reader, which takes it or says what is
+    wrong. The messages given stay as they are; with no such block they are returned themselves.
+    """
+    # Of a long conversation, nearly all messages are plain texts.
+    with_blocks = [message for message in messages if type(message.content) is not str]
+    return (
+        [_wrapped(message) for message in messages] if any(map(_fails, with_blocks)) else messages
+    )
+
+
+def _fails(message: BaseMessage) -> bool:
+    return isinstance(message.content, list) and any(map(_is_incomplete, message.content))
+
+
+def _wrapped(message: BaseMessage) -> BaseMessage:
+    if not _fails(message):
+        return message
+    content = [
+        {"type": "non_standard", "value": block} if _is_incomplete(block) else block
+        for block in message.content
+    ]
+    return message.model_copy(update={"content": content})
+
+
+def _is_incomplete(block: object) -> bool:
+    if not isinstance(block, dict):
+        return False
+    kind, source = block.get("type"), block.get("source_type")
+    if not isinstance(kind, str | None):
+        return True
+    if kind not in ("image", "audio", "file"):
+        return False
+    if isinstance(source, str) and source in _V0_KEYS:
+        key = _V0_KEYS[source]
+        if key not in block or block.keys() & _CLASHES - {key}:
+            return True
+    has_data = "mime_type" in block and ("base64" in block or source == "base64")
+    is_readable = has_data or block.keys() & {"url", "file_id"} or source == "id"
+    return kind == "image" and not is_readable and bool(block.keys() & {"base64", "data", "text"})
+
+
+_V0_KEYS = {"url": "url", "base64": "data", "id": "id", "text": "url"}
+"""Under which key core expects what a v0 block holds, by `source_type`."""
+
+_CLASHES = {"id", "url", "base64", "file_id", "text"}
+"""Keys that core passes on twice when it reads a v0 block."""
