@@ -23,7 +23,7 @@ TOOLS = {each.name: each for each in (get_weather, get_time)}
 
 
 def run_calls(answer: AIMessage) -> list[BaseMessage]:
-    """Answer every call, also one whose arguments are no JSON: the model then tries again."""
+    """Answer every call, also one whose arguments are not JSON: the model then tries again."""
     results: list[BaseMessage] = [TOOLS[call["name"]].invoke(call) for call in answer.tool_calls]
     results += [
         ToolMessage(f"Not valid: {call['error']}", tool_call_id=call["id"] or "", status="error")

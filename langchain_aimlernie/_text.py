@@ -46,7 +46,7 @@ class Redactor:
     variables of a traceback print the repr of every argument.
 
     Args:
-        *secrets: What no error may show; a text of three characters or less is no secret.
+        *secrets: What no error may show; a text of three characters or less is not a secret.
     """
 
     __slots__ = ("_secrets",)

@@ -93,7 +93,7 @@ class ErrorResponse:
         """Parse the body.
 
         Raises:
-            ValueError: It is no JSON, or was cut.
+            ValueError: It is not JSON, or was cut.
         """
         return from_json(self.text)
 
@@ -216,7 +216,7 @@ class InternalServerError(AimlErnieError, ModelAPIError):
 
 
 class InvalidResponseError(AimlErnieError, ModelAPIError):
-    """The response is no valid completion."""
+    """The response is not a valid completion."""
 
 
 class APIConnectionError(AimlErnieError, ModelConnectionError):

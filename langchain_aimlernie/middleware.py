@@ -107,8 +107,8 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             calls cost nothing.
 
     Raises:
-        ValueError: There is no limit, one is no number of at least 0, or `exit_behavior` is none of
-            its values.
+        ValueError: There is no limit, one is not a number of at least 0, or `exit_behavior` is
+            none of its values.
     """
 
     state_schema = SpendLimitState  # type: ignore[assignment]
@@ -290,7 +290,7 @@ def _raised(value: object, names: Collection[str]) -> dict[str, str]:
     """Return the limits in the resume value of an interrupt, as an update of the state.
 
     Raises:
-        ValueError: `value` is no dict of such limits.
+        ValueError: `value` is not a dict of such limits.
     """
     given = value if isinstance(value, Mapping) else {}
     amounts = {name: check_limit(given[name], name) for name in names if name in given}
@@ -388,7 +388,7 @@ class _Counter(Meter):
         """Return the run with this id, or else the one around the caller.
 
         A call with callbacks of its own is given no parent, and one in a function that LangSmith
-        traces is given a parent that is no run of LangChain.
+        traces is given a parent that is not a run of LangChain.
         """
         if run_id not in self._runs:
             config = var_child_runnable_config.get() or {}

@@ -4,7 +4,7 @@
     a stale keep-alive connection, no complete headers came      one, not counted   none
     not sent or refused: no connection, 408 425 500 502 503
       520-524 529, an error as the first event, no event         max_retries        0.5 s doubling
-    429 that is no quota                                         max_retries        1 s doubling
+    429, unless about a quota                                    max_retries        1 s doubling
     may have been processed and billed: a timeout, a reset, a
       broken 200, 504                                            one of them        0.5 s doubling
     all else                                                     none

@@ -205,7 +205,9 @@ def _nested(block: Block, *keys: str) -> Block:
 
 
 def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
-    text = block.get("text", block)  # the block itself, which is no string, if the key is missing
+    text = block.get(
+        "text", block
+    )  # the block itself, which is not a string, if the key is missing
     if text is None or text == "":
         return ()
     if not isinstance(text, str):

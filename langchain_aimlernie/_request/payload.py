@@ -81,7 +81,7 @@ def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
     for name in kept:
         if name not in REQUEST_PARAMS and name not in _BODY_FIELDS:
             warnings.warn(
-                f"{name!r} is no setting of ChatAimlErnie; it is sent as a field of the body.",
+                f"{name!r} is not a setting of ChatAimlErnie; it is sent as a field of the body.",
                 stacklevel=2,
             )
     return kept

@@ -57,7 +57,7 @@ def decode_completion(
 
     Raises:
         AimlErnieError: The body is an error object, whatever its HTTP status was.
-        InvalidResponseError: The body is no completion.
+        InvalidResponseError: The body is not a completion.
     """
     completion = parse_completion(body, headers, redactor)
     usage = decode_usage(completion.usage)
@@ -100,7 +100,7 @@ def parse_payload(
 
     Raises:
         AimlErnieError: It is an error.
-        InvalidResponseError: It is no JSON object.
+        InvalidResponseError: It is not a JSON object.
     """
     try:
         payload = parse_object(data, redactor)

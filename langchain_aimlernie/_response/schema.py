@@ -2,7 +2,7 @@
 
 A JSON response and a streamed event differ in one key, `message` or `delta`; one type serves both.
 Everything a server may get wrong in a single value (a missing key, a `null`, a number as text) is
-settled here; what is no response at all is an `InvalidResponseError`.
+settled here; what is not a response at all is an `InvalidResponseError`.
 """
 
 from __future__ import annotations
@@ -108,14 +108,14 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
     """Parse JSON leniently: the response has been paid for.
 
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
-    are no UTF-8 (they become U+FFFD), and integers of any length.
+    are not UTF-8 (they become U+FFFD), and integers of any length.
 
     Args:
         data: The JSON.
         redactor: Removes what no error may show.
 
     Raises:
-        InvalidResponseError: `data` is no JSON, or nested beyond any use.
+        InvalidResponseError: `data` is not JSON, or nested beyond any use.
     """
     try:
         return cast("object", from_json(data))
@@ -145,7 +145,7 @@ def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, o
     """Parse a JSON object; see `parse_json`.
 
     Raises:
-        InvalidResponseError: `data` is no JSON, or JSON of another kind.
+        InvalidResponseError: `data` is not JSON, or JSON of another kind.
     """
     value = parse_json(data, redactor)
     if is_object(value):
@@ -186,7 +186,7 @@ def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
     Nearly all events of a stream are such; this spares them the full reading.
 
     Args:
-        payload: The event, which is no error.
+        payload: The event, which is not an error.
         place: The choice that the text must belong to.
     """
     try:

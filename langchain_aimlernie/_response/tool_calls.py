@@ -24,7 +24,7 @@ _NOT_AN_OBJECT = "the arguments are not a JSON object"
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
-    """Return a call's arguments, `None` if `text` is no JSON object; no text at all means none.
+    """Return a call's arguments, `None` if `text` is not a JSON object; no text at all means none.
 
     Numbers that JSON does not have (`NaN`, `Infinity`, `1e999`) make it no JSON object, because
     they could not be sent back. So do objects that the fast parser finds too deep (200 levels): a
@@ -66,7 +66,7 @@ def decode_tool_calls(
     """Return the valid and the invalid calls of a whole completion.
 
     Every call has an id of its own, since each must be answered under its id. A call without a
-    name, or whose arguments are no JSON object, is invalid and keeps its text. So is one without
+    name, or whose arguments are not a JSON object, is invalid and keeps its text. So is one without
     arguments if the completion was cut.
     """
     valid: list[ToolCall] = []

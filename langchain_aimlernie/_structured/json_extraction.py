@@ -233,7 +233,7 @@ class PartialJsonDecoder:
             return self._read_whole(start, or_leave=True)
 
     def _read_whole(self, start: int, *, or_leave: bool = False) -> object | None:
-        """Return the value if all of it has come; if it is no JSON, look for another on demand."""
+        """Return the value if all of it has come; if it is not JSON, look for another on demand."""
         try:
             value, self._after = _DECODER.raw_decode(self._text, start)
         except json.JSONDecodeError as error:

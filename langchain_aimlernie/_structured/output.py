@@ -69,7 +69,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
 
     Raises:
         ValueError: A value that is not listed there, options that exclude each other, or a keyword
-            that is no parameter of the model.
+            that is not a parameter of the model.
     """
     _reject_unknown(model, kwargs)
     if schema is None and method == "auto":
@@ -77,7 +77,9 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     server = _server_of(kwargs, (getattr(model, "base_url", ""), getattr(model, "model_name", "")))
     first, *others = _choose_methods(model, method, server, with_tools=bool(tools))
     if strict is not None and first == "json_mode":
-        raise ValueError("strict is no option of method='json_mode', where nothing enforces it.")
+        raise ValueError(
+            "strict is not an option of method='json_mode', where nothing enforces it."
+        )
     if schema is None and first != "json_mode":
         raise ValueError(f"method={first!r} needs a schema; only 'json_mode' goes without.")
     if retry not in range(MAX_RETRIES + 1):

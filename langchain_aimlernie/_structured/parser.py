@@ -119,7 +119,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         for broken in message.invalid_tool_calls:
             if broken["name"] == name:
                 arguments = broken["args"] or ""
-                problem = f"The arguments of the call of {name} are no JSON object"
+                problem = f"The arguments of the call of {name} are not a JSON object"
                 raise _error(message, f"{problem}: {_excerpt(arguments)}.", _TRY_AGAIN, arguments)
         called = ", ".join(called_tools(message))
         instead = f"called {called}" if called else f"answered {_excerpt(message.text)}"

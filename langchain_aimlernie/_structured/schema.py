@@ -102,7 +102,7 @@ class OutputSchema:
         return _adapter(cls).validate_json(text)
 
     def validate(self, value: object) -> object:
-        """Return the user's object for parsed JSON; a ValueError if it is no instance.
+        """Return the user's object for parsed JSON; a ValueError if it is not an instance.
 
         A `null` that the schema does not allow, for a property that it does not require, counts as
         the property's absence: models write it so.
@@ -171,7 +171,7 @@ def _read(given: Any, strict: bool | None) -> OutputSchema:
     elif isinstance(function, Mapping):
         schema = _read_dict(function)
     else:
-        raise ValueError(f"{given!r} is no schema of an answer. Give {_ACCEPTED}.")
+        raise ValueError(f"{given!r} is not a schema. Give {_ACCEPTED}.")
     return replace(schema, strict=merge_strict(schema.name, schema.strict, strict))
 
 
@@ -201,7 +201,7 @@ def encode_output_format(schema: OutputSchema) -> dict[str, Any]:
 
 
 def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
-    """Return the function whose arguments are the object; a ValueError if it is no object."""
+    """Return the function whose arguments are the object; a ValueError if it is not an object."""
     if not schema.is_object:
         raise ValueError(
             f"{schema.name} is of type {schema.definition['type']!r}, and only an object can be "

@@ -44,7 +44,7 @@ def check_schema(schema: Mapping[str, Any]) -> None:
 
 
 def check_instance(schema: Mapping[str, Any], value: object) -> object:
-    """Return `value`; a ValueError with up to five violations if it is no instance of `schema`."""
+    """Return `value`; a ValueError with up to five violations if `schema` rejects it."""
     if errors := _find_errors(schema, value, _MAX_ERRORS):
         raise ValueError("; ".join(map(_describe, errors)))
     return value
@@ -106,7 +106,7 @@ def _draft_of(schema: Mapping[str, Any]) -> Any:
     for each, problem in zip(drafts, problems, strict=True):
         if problem is None:
             return each
-    raise ValueError(f"The schema is no valid JSON Schema: {_describe(problems[0])}.")
+    raise ValueError(f"The schema is not a valid JSON Schema: {_describe(problems[0])}.")
 
 
 def _apply(

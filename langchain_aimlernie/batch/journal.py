@@ -63,7 +63,7 @@ class Journal:
             OSError: They cannot be written.
         """
         if self.out.exists() and not self.out.is_file():
-            raise BatchError(f"{self.out} is no regular file.")
+            raise BatchError(f"{self.out} is not a regular file.")
         if not self.out.parent.is_dir():
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self.out.parent))
         self._lock = _lock(self.out)

@@ -162,7 +162,7 @@ class RowFile:
         shard: `(i, n)`: only each n-th row, beginning with the i-th, 1 to n.
 
     Raises:
-        BatchError: While iterating: a line is no JSON object, a column is missing, or CSV has no
+        BatchError: While iterating: a line is not a JSON object, a column is missing, or CSV has no
             `template`.
     """
 

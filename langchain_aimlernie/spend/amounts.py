@@ -141,7 +141,7 @@ def check_amount(value: Decimal | float | str, name: str) -> Decimal:
     """Return a setting as a `Decimal`.
 
     Raises:
-        ValueError: It is no number of at least 0.
+        ValueError: It is not a number of at least 0.
     """
     amount = parse_amount(value)
     if amount is None:
@@ -153,7 +153,7 @@ def check_limit(value: Decimal | float | str | None, name: str) -> Decimal | Non
     """Return a limit as a `Decimal`; `None` is no limit.
 
     Raises:
-        ValueError: It is no number of at least 0.
+        ValueError: It is not a number of at least 0.
     """
     return None if value is None else check_amount(value, name)
 

@@ -29,7 +29,7 @@ class Prices:
         exact: Sums of the calls whose price is known exactly, by model.
 
     Raises:
-        ValueError: A price is no number of at least 0.
+        ValueError: A price is not a number of at least 0.
     """
 
     def __init__(

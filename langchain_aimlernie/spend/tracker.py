@@ -121,8 +121,8 @@ class SpendTracker(Meter):
             costs nothing (`"ignore"`).
 
     Raises:
-        ValueError: An amount is no number of at least 0 (also when a limit is assigned later), or
-            `reserve` or `unpriced` is none of its values.
+        ValueError: An amount is not a number of at least 0 (also when a limit is assigned later),
+            or `reserve` or `unpriced` is none of its values.
     """
 
     raise_error = True  # else core would log an exceeded budget and make the call
@@ -278,7 +278,9 @@ class SpendTracker(Meter):
             for name, sums in tracker._tables().items():
                 sums.update({key: from_json(each) for key, each in data[name].items()})
         except (AttributeError, KeyError, TypeError, ArithmeticError) as error:
-            raise ValueError(f"This is no result of SpendTracker.to_dict(): {error!r}.") from None
+            raise ValueError(
+                f"This is not a result of SpendTracker.to_dict(): {error!r}."
+            ) from None
         return tracker
 
     def _tables(self) -> dict[str, dict[str, Spend]]:

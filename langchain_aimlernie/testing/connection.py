@@ -174,7 +174,7 @@ class Connection:
         self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
 
     async def _reject(self, status: int, message: str) -> None:
-        """Answer bytes that are no HTTP request; what follows them cannot be read."""
+        """Answer bytes that are not an HTTP request; what follows them cannot be read."""
         body = message.encode()
         headers = [("content-length", str(len(body))), ("connection", "close")]
         self._send(_head(status, headers), h11.Data(data=body), h11.EndOfMessage())

@@ -322,7 +322,7 @@ LIMITED_FIELDS = {
 
 
 @pytest.mark.parametrize(("field", "case"), LIMITED_FIELDS.items(), ids=LIMITED_FIELDS)
-@pytest.mark.filterwarnings("ignore:'n' is no setting")
+@pytest.mark.filterwarnings("ignore:'n' is not a setting")
 def test_the_api_rejects_fields_that_self_hosted_servers_get(
     model, api_model, ernie_server, field, case
 ):

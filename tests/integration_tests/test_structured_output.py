@@ -199,7 +199,7 @@ def test_auto_follows_the_profile(model, ernie_server, profile, sent):
     ("options", "reason"),
     [
         ({"method": "magic"}, "method='magic' is none of 'auto', 'json_schema'"),
-        ({"method": "json_mode", "strict": True}, "strict is no option of method='json_mode'"),
+        ({"method": "json_mode", "strict": True}, "strict is not an option of method='json_mode'"),
         ({"schema": None, "method": "json_schema"}, "needs a schema"),
         ({"schema": None, "method": "function_calling"}, "needs a schema"),
         ({"tools": [look_up], "method": "json_mode"}, "tools go with method='json_schema' only"),
@@ -396,7 +396,7 @@ BROKEN = [
 BROKEN_CALLS = [
     ({"text": "Why not?"}, "did not call Joke; it answered 'Why not\\?'"),
     ({"tool_calls": [{"name": "look_up", "args": {}}]}, "did not call Joke; it called look_up"),
-    (as_reply("function_calling", "{oops"), "arguments of the call of Joke are no JSON object"),
+    (as_reply("function_calling", "{oops"), "arguments of the call of Joke are not a JSON object"),
     (as_reply("function_calling", SOME), "punchline: Field required"),
     (as_reply("function_calling", TEXT[:-12], finish_reason="length"), "raise max_tokens"),
 ]

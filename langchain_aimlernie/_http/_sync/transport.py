@@ -154,8 +154,8 @@ class Transport:
 class Stream(Generic[T]):
     """The chunks of one call. Whoever leaves it before its end must close it.
 
-    It is no generator: the garbage collector would close an async one in a task of its own, while
-    the generator around it does so, too.
+    It is not a generator: the garbage collector would close an async one in a task of its own,
+    while the generator around it does so, too.
 
     Args:
         begin: Sends the request; returns the attempt with its first chunks.
