@@ -126,7 +126,7 @@ def test_a_dry_run_needs_no_server_and_no_key(server, monkeypatch, capsys):
         ("in.jsonl -o out.jsonl --shard 3/2", "must be like 3/16"),
         ("in.jsonl -o out.jsonl --retry-failed some", "invalid choice"),
         ("in.jsonl", "required: -o"),
-        ("in.jsonl -o /dev/full", "no regular file"),
+        ("in.jsonl -o /dev/full", "not a regular file"),
         ("in.jsonl -o out.jsonl --template {nothing}", "no value for nothing"),
     ],
 )

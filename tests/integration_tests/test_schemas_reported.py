@@ -127,7 +127,7 @@ async def test_what_is_no_instance_is_an_error_that_says_why(chain_of, case):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_schema_that_cannot_work_is_refused_at_once(model, ernie_server, method):
     schema = an_object(a={"type": "str"})
-    with pytest.raises(ValueError, match=r"no valid JSON Schema: properties\.a\.type"):
+    with pytest.raises(ValueError, match=r"not a valid JSON Schema: properties\.a\.type"):
         model().with_structured_output(schema, method=method)
     assert ernie_server.requests == []
 

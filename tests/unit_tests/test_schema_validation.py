@@ -170,7 +170,7 @@ def test_what_is_no_assertion_asserts_nothing(schema, value):
 )
 def test_an_invalid_schema_is_refused_with_the_place_in_it(schema, told):
     told = told.replace("[", r"\[") if ".*" not in told else told
-    with pytest.raises(ValueError, match=f"no valid JSON Schema: {told}".replace("$", r"\$")):
+    with pytest.raises(ValueError, match=f"not a valid JSON Schema: {told}".replace("$", r"\$")):
         check_schema(schema)
 
 
