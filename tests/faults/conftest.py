@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import shutil
+from pathlib import Path
 
 import pytest
 
 from langchain_aimlernie import APIConnectionError, ChatAimlErnie
 from tests.support.certificates import certificate_factory
+
+HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,3 +40,12 @@ def certificate(tmp_path_factory):
 def trusted(certificate):
     """Return the certificate of 127.0.0.1."""
     return certificate("127.0.0.1")
+
+
+def pytest_collection_modifyitems(items):
+    """Leave all but the tables of faults to the whole run, and to that of the lowest versions."""
+    for item in items:
+        if item.path.parent == HERE and item.path.stem != "test_faults_cases":
+            if item.get_closest_marker("slow") is None:
+                item.add_marker(pytest.mark.fault)
+            item.add_marker(pytest.mark.slow)

@@ -75,6 +75,7 @@ def as_said(error):
     return re.sub(r"127\.0\.0\.1:\d+", "HOST", re.sub(r"x{2,}", "xx", str(error)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "mode", "library"),
     [

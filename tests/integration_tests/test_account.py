@@ -197,6 +197,7 @@ def test_pages_are_requested_as_the_iteration_reaches_them(full_log):
     assert queries_of(full_log)[earlier:] == [(100, 0)]
 
 
+@pytest.mark.slow
 def test_calls_that_are_made_meanwhile_do_not_repeat_entries(llm, at):
     llm.batch(["hi"] * 101)
     entries = account.logs(**at)
@@ -440,6 +441,7 @@ def assert_hidden(error):
     assert not [text for text in shown if KEY in text]
 
 
+@pytest.mark.slow
 def test_a_transient_failure_is_retried(call):
     body = json.dumps(BALANCE).encode()
     with ByteServer(plain_response(status=503), rest=plain_response(body)) as server:

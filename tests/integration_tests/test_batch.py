@@ -175,6 +175,7 @@ def test_a_run_continues_where_the_last_one_stopped(server, out):
     assert len(calls(server)) == 8
 
 
+@pytest.mark.slow
 def test_results_come_in_the_order_of_the_input(server, out):
     server.on_request = lambda request: Reply("x", delay=0.2 * ("Say 0" in str(request.body)))
     run = BatchRun(chat(server), out)
@@ -215,6 +216,7 @@ def test_a_row_that_has_changed_is_refused(server, out, change):
     assert len(calls(server)) == 1
 
 
+@pytest.mark.slow
 def test_an_output_that_another_run_uses_is_refused(server, out):
     server.reply("slow", delay=0.3, times=1)
     first = threading.Thread(target=BatchRun(chat(server), out).run, args=[prompts(1)])
@@ -227,6 +229,7 @@ def test_an_output_that_another_run_uses_is_refused(server, out):
     assert len(lines(out)) == 1
 
 
+@pytest.mark.slow
 def test_failed_rows_go_to_a_file_of_their_own(server, out):
     server.fail(400, "Nobody can answer this", code="bad")
     llm = chat(server, max_retries=0)
@@ -272,6 +275,7 @@ def test_failed_rows_are_run_again_on_demand(server, out, retry, again):
     assert report.failed_before == 2 - len(again)
 
 
+@pytest.mark.slow
 def test_a_server_that_accepts_four_calls_at_a_time_gets_about_four(server, out):
     in_flight, rejected = accept_in_flight(server, 4)
     report = BatchRun(chat(server), out, max_in_flight=64).run(prompts(100))
@@ -280,6 +284,7 @@ def test_a_server_that_accepts_four_calls_at_a_time_gets_about_four(server, out)
     assert len(rejected) < 50
 
 
+@pytest.mark.slow
 def test_a_retry_after_holds_all_calls(server, out):
     server.fail(429, headers={"retry-after": "1"})
     begin = time.monotonic()
@@ -289,6 +294,7 @@ def test_a_retry_after_holds_all_calls(server, out):
     assert len(calls(server)) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limits", [{"rpm": 600}, {"tpm": 120_000}])
 def test_the_rates_hold(server, out, limits):
     usage = {"prompt_tokens": 100, "completion_tokens": 100, "total_tokens": 200}
@@ -298,6 +304,7 @@ def test_the_rates_hold(server, out, limits):
     assert 0.45 < time.monotonic() - begin < 5
 
 
+@pytest.mark.slow
 def test_errors_that_may_pass_are_tried_again_with_another_id(server, out):
     server.fail(500, times=2)
     report = BatchRun(chat(server), out).run(prompts(1))
@@ -333,6 +340,7 @@ def test_a_run_without_credits_stops_and_can_be_continued(server, out):
     assert len(calls(server)) == 10
 
 
+@pytest.mark.slow
 def test_the_budget_is_that_of_the_whole_job(server, out):
     server.on_request = lambda _: Reply("five", delay=0.02)
     price = BatchRun(chat(server), out).run(prompts(1)).usd
@@ -416,6 +424,7 @@ def test_a_structured_output_gives_json(server, out):
     assert lines(out)[0]["response"]["body"]["output"].keys() == {"name", "population"}
 
 
+@pytest.mark.slow
 def test_the_pace_of_a_chain_follows_the_errors_that_it_raises(out):
     class BusyError(Exception):
         status_code = 429
@@ -452,6 +461,7 @@ def test_any_text_ends_up_in_one_of_the_files(server, out, text):
     assert run.run(rows).skipped + report.failed == 1
 
 
+@pytest.mark.slow
 def test_the_last_line_may_be_cut_anywhere(server, out):
     run = BatchRun(chat(server), out)
     run.run(prompts(3))
@@ -644,6 +654,7 @@ def test_a_full_disk_stops_the_run_and_loses_nothing(server, out, full_disk):
     assert len(calls(server)) == len(lines(out)) == 30
 
 
+@pytest.mark.slow
 def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(server, out, full_disk):
     server.on_request = lambda request: Reply(
         "x", delay=0.4 if "Say 7" in str(request.body) else None
@@ -661,6 +672,7 @@ def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(server,
     assert len(lines(out)) == len(calls(server)) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
 )

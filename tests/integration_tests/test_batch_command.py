@@ -71,6 +71,7 @@ def test_a_schema_gives_objects(server, tmp_path):
     assert failed["error"]["code"] == "output_parsing_failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("retry", "code"), [("none", 2), ("transient", 0), ("all", 0)])
 def test_failed_rows_and_their_exit_code(server, retry, code):
     server.fail(500, times=6)
@@ -102,6 +103,7 @@ def test_a_dry_run_sends_no_row_and_writes_nothing(server, tmp_path, capsys):
     assert not (tmp_path / "out.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_no_server_and_no_key(server, monkeypatch, capsys):
     monkeypatch.delenv("AIMLAPI_API_KEY")
     with refusing_port() as port:
@@ -162,6 +164,7 @@ def test_a_disk_that_is_full_ends_the_run(server, monkeypatch, capsys, tmp_path)
     assert "out.jsonl: No space left on device" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_a_terminal_shows_progress(server, tmp_path):
     import termios

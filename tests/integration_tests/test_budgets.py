@@ -206,6 +206,7 @@ def test_a_small_budget_gets_its_first_call(server, price, reserve):
         llm.invoke(PROMPT)
 
 
+@pytest.mark.slow
 def test_the_worst_case_is_reserved_while_calls_are_under_way(server):
     server.reply(TEXT, times=9, delay=0.2)
     spend = SpendTracker(
@@ -246,6 +247,7 @@ def test_cached_responses_pass_an_exhausted_budget(server, price):
         llm.invoke("Something else")
 
 
+@pytest.mark.slow
 def test_streams_that_the_consumer_abandons_are_counted(server, price):
     server.reply(TEXT * 40, times=20)
     server.reply(TEXT)
@@ -305,6 +307,7 @@ def test_given_prices_come_before_the_mean_of_calls_only_for_the_worst_case(
     assert (spend.total.estimated_usd > 1) == is_dear
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_cancelled_call_is_counted_and_reported_as_ended(server, streaming):
     server.reply(TEXT)
@@ -392,6 +395,7 @@ def test_a_tracker_can_be_stored_and_continued(server, price):
     assert chat(server, callbacks=[again]).invoke(PROMPT).text == TEXT
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
 def test_a_call_does_not_wait_for_a_price_for_ever(server, monkeypatch, mode):
     monkeypatch.setattr("langchain_aimlernie._metering._MAX_WAIT", 0.05)
@@ -409,6 +413,7 @@ def test_a_call_does_not_wait_for_a_price_for_ever(server, monkeypatch, mode):
     assert nothing_is_left(spend)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_async", [False, True])
 def test_every_prompt_of_a_batch_that_fails_or_is_cancelled_is_counted_once(
     server, price, is_async

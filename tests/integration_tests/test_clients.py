@@ -90,6 +90,7 @@ def test_a_call_shows_no_secret(server):
     assert "private" not in repr(call)
 
 
+@pytest.mark.slow
 def test_threads_wait_for_their_turn():
     with ByteServer(rest=(Pause(0.02), GOOD)) as server:
         transport = Transport(on(server, max_connections=3))
@@ -119,6 +120,7 @@ def test_tasks_are_served_in_the_order_in_which_they_came():
     assert server.connections == 1
 
 
+@pytest.mark.slow
 def test_waiting_for_a_connection_takes_nothing_from_the_timeout():
     async def main(server):
         transport = AsyncTransport(on(server, max_connections=1))
@@ -200,6 +202,7 @@ def test_an_idle_connection_is_closed_after_its_time(server):
     assert server.open == 1
 
 
+@pytest.mark.slow
 def test_closing_leaves_the_calls_of_others_alone():
     with ByteServer((unfinished(ONE), Pause(0.2), frame(TWO + DONE) + FINAL_FRAME)) as server:
         mine, other = Transport(on(server)), Transport(on(server))

@@ -252,6 +252,7 @@ def test_an_invalid_environment_variable_is_named(monkeypatch, capsys, variable,
     assert "secret" not in output
 
 
+@pytest.mark.slow
 def test_a_server_without_encryption_is_a_warning_in_one_line(monkeypatch, capsys):
     monkeypatch.setenv("AIMLAPI_API_BASE", "http://example.invalid/v1")
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
@@ -417,6 +418,7 @@ def test_ctrl_c_ends_a_question(api_server):
 # The chat
 
 
+@pytest.mark.slow
 def test_a_conversation(chat, api_server):
     api_server.reply("eins")
     say(chat, "one\r")
@@ -427,6 +429,7 @@ def test_a_conversation(chat, api_server):
     assert last_prompt(api_server) == "pne"
 
 
+@pytest.mark.slow
 def test_an_empty_line_sends_nothing(chat, api_server):
     for line in ("\r", "  \r", PASTE.format("\r\r") + "\r"):
         chat.send(line)
@@ -437,6 +440,7 @@ def test_an_empty_line_sends_nothing(chat, api_server):
 LINES = "first\r\r\ttouch second\r\rthird"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keys", [PASTE.format(LINES) + "\r", PASTE.format(LINES + "\r") + "\r", LINES + "\r"]
 )
@@ -446,6 +450,7 @@ def test_a_paste_is_one_message(chat, api_server, keys):
     assert len(api_server.requests) == 1
 
 
+@pytest.mark.slow
 def test_no_colour_in_a_chat(api_server):
     with Terminal("--local", "--model", REASONING_MODEL, NO_COLOR="1") as terminal:
         terminal.read_until(PROMPT)
@@ -456,6 +461,7 @@ def test_no_colour_in_a_chat(api_server):
     assert "\x1b[2m" not in output
 
 
+@pytest.mark.slow
 def test_invalid_bytes_do_not_end_the_chat(chat, api_server):
     os.write(chat.fd, b"caf\xe9\r")
     chat.read_until("[baidu/")
@@ -463,6 +469,7 @@ def test_invalid_bytes_do_not_end_the_chat(chat, api_server):
     assert last_prompt(api_server).startswith("caf")  # readline may leave them out
 
 
+@pytest.mark.slow
 def test_a_long_paste_is_one_message(chat, api_server):
     lines = [f"line {number} of many" for number in range(1000)]
     writing = threading.Thread(target=chat.send, args=("\r".join(lines) + "\r",))
@@ -473,6 +480,7 @@ def test_a_long_paste_is_one_message(chat, api_server):
     assert last_prompt(api_server) == "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_ctrl_c_at_the_prompt_clears_the_line(chat, api_server):
     chat.send("not this")
     chat.read_until("not this")
@@ -483,6 +491,7 @@ def test_ctrl_c_at_the_prompt_clears_the_line(chat, api_server):
     assert last_prompt(api_server) == "this"
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_response(chat, api_server):
     api_server.reply(events=ENDLESS, interval=0.05)
     chat.send("one\r")
@@ -498,6 +507,7 @@ def test_ctrl_c_stops_a_response(chat, api_server):
     assert partial["content"].startswith("t t t")
 
 
+@pytest.mark.slow
 def test_an_error_keeps_the_chat(chat, api_server):
     api_server.fail(400, message="Not this one")
     chat.send("one\r")
@@ -515,6 +525,7 @@ def test_a_signal_restores_the_terminal(chat, number):
     assert chat.is_restored
 
 
+@pytest.mark.slow
 def test_a_chat_into_a_file(api_server, tmp_path):
     api_server.reply("eins")
     with Terminal("--local", stdout=str(tmp_path / "log")) as terminal:

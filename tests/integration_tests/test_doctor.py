@@ -135,6 +135,7 @@ def test_differences(diagnose, api_server, script, differs):
     assert (code, found["ok"], results(found, "differs")) == (1, False, differs)
 
 
+@pytest.mark.slow
 def test_what_could_not_be_checked(diagnose, api_server):
     def respond(request):
         if request.body.get("stream"):

@@ -48,6 +48,7 @@ def no_key(monkeypatch):
 # Examples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_every_example_runs_without_a_key(name, no_key, monkeypatch, capfd):
     """With `--local`; it then fails if it sends what the API forbids or ignores."""
@@ -157,6 +158,7 @@ def test_the_runner_fails_when_an_example_does(tmp_path, monkeypatch, capsys):
     assert told.endswith("failed: quiet.py, broken.py\n")
 
 
+@pytest.mark.slow
 def test_the_runner_ends_an_example_that_takes_too_long(tmp_path, monkeypatch, capsys):
     endless = "import threading\nprint('so far', flush=True)\nthreading.Event().wait()"
     (tmp_path / "endless.py").write_text(endless, encoding="utf-8")

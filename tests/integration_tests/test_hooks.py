@@ -148,6 +148,7 @@ def test_the_global_cache_is_used(model, ernie_server):
     assert len(ernie_server.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_rate_limiter_is_acquired_for_calls_but_not_for_retries(model, ernie_server):
     acquired = []
 
@@ -163,6 +164,7 @@ def test_a_rate_limiter_is_acquired_for_calls_but_not_for_retries(model, ernie_s
     assert len(acquired) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_retries_are_reported(model, ernie_server, asynchronous):
     config = {"callbacks": [handler := Tokens()]}

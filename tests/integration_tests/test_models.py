@@ -191,6 +191,7 @@ async def test_a_user_supplied_client_is_used_and_stays_open(ernie):
     assert {request.headers.get("x-mine") for request in ernie.requests} == {"yes"}
 
 
+@pytest.mark.slow
 async def test_a_server_that_does_not_respond_times_out():
     with ErnieServer(delay=30) as server:
         with pytest.raises(APITimeoutError):

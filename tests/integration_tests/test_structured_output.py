@@ -284,6 +284,7 @@ async def test_partial_objects_are_streamed(model, ernie_server, method, schema)
         assert parts[-1] == JOKE
 
 
+@pytest.mark.slow
 def test_instances_are_streamed_behind_a_null_in_the_place_of_an_absent_field(model, ernie_server):
     class Note(BaseModel):
         tags: list[str] = []

@@ -205,6 +205,7 @@ def test_a_fresh_connection_that_closes_before_its_headers_is_not_stale(mode):
 TRICKLE = Drip(b"HTTP/1.1 200 OK\r\nx-long: " + b"x" * 9999, 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "stream", "phase"),
     [
@@ -224,6 +225,7 @@ def test_a_response_that_trickles_or_stalls_ends_in_a_timeout(mode, script, stre
     assert "within 0.3 s" in str(error)
 
 
+@pytest.mark.slow
 def test_the_whole_call_has_a_deadline(mode, no_waits):
     with ByteServer(rest=Hold()) as server:
         call = call_to(server, max_retries=9, read=0.2, total=0.35)
@@ -232,6 +234,7 @@ def test_the_whole_call_has_a_deadline(mode, no_waits):
     assert len(server.requests) == 2, "an unknown outcome is tried once more, within the total"
 
 
+@pytest.mark.slow
 def test_comments_do_not_reset_the_idle_timeout(mode):
     with ByteServer((unfinished(ONE, TWO), Drip((PING,) * 500, 0.02))) as server:
         error = one(mode, server, call_to(server, idle=SOON), stream=True)
@@ -281,6 +284,7 @@ def test_a_page_of_html_is_an_invalid_response(mode, stream):
     assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_the_body_of_an_error_is_read_as_far_as_it_comes(mode, monkeypatch):
     monkeypatch.setattr(transport_module(mode), "_ERROR_BODY_TIMEOUT", 0.2)
     with ByteServer((response(b"bad key", 401, length=99), Hold())) as server:
@@ -360,6 +364,7 @@ async def afailed(transport, step):
         return weakref.ref(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_error_is_freed_without_the_collector(mode, stream):
     with ByteServer(rest=response(b"no", 400)) as server:
@@ -409,6 +414,7 @@ def test_a_user_supplied_client_is_used_as_it_is(mode, library):
     assert server.connections == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_client_with_a_timeout_of_its_own_keeps_it(mode, library):
     client = (library.Client if mode == "sync" else library.AsyncClient)(timeout=0.2)

@@ -59,6 +59,7 @@ def test_a_client_of_the_user_sends_the_call(model, ernie_server, library, mode)
     assert ernie_server.violations == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", SYNC)
 def test_its_failures_are_retried_and_typed(model, ernie_server, library, mode):
@@ -106,6 +107,7 @@ def test_the_catalogue_takes_it_too(ernie_server, library):
     assert cards == asyncio.run(main()) != []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", TIMEOUTS)
 def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library, mode):

@@ -63,6 +63,7 @@ def pieces(text, cuts):
     return [AIMessageChunk(text[start:end]) for start, end in itertools.pairwise(edges)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", SCHEMAS)
 @given(text=TEXTS, cuts=CUTS)
 @example(
@@ -85,6 +86,7 @@ def test_a_stream_ends_with_what_invoke_returns(schema, text, cuts):
     assert all(type(item) is type(streamed[-1]) for item in streamed) or schema == "anything"
 
 
+@pytest.mark.slow
 @given(
     st.fixed_dictionaries({"name": st.text(max_size=6), "people": st.integers(-(10**12), 10**12)}),
     st.sampled_from(["{}", f"{F}json\n{{}}\n{F}", f"So:\n{F}\n{{}}"]),

@@ -176,6 +176,7 @@ def check(history: list[BaseMessage], encode: Callable[[], list[dict]], model: s
     assert json.loads(json.dumps(body, ensure_ascii=False, allow_nan=False).encode()) == body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.id)
 @given(history=any_history)
 def test_any_history_gives_a_valid_body_or_an_error_with_its_place(spec, history):
@@ -188,6 +189,7 @@ def test_any_history_gives_a_valid_body_or_an_error_with_its_place(spec, history
     assert spec.id in why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.id)
 @given(data=st.data())
 def test_a_history_of_what_the_model_takes_is_encoded(spec, data):
@@ -195,6 +197,7 @@ def test_a_history_of_what_the_model_takes_is_encoded(spec, data):
     check(history, lambda: encode_messages(history, spec), spec.id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.id)
 @given(history=media_history)
 def test_unsupported_media_can_be_omitted_from_any_history(spec, history):
@@ -213,6 +216,7 @@ incomplete = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(content=st.lists(incomplete, min_size=1, max_size=2))
 @example(content=[{"type": "image", "text": "a", "mime_type": "image/png"}])
@@ -223,6 +227,7 @@ def test_core_passes_on_incomplete_media_once_wrapped(content):
     assert history == before
 
 
+@pytest.mark.slow
 @given(turn=ai_messages(strings, called=names.filter(bool)), data=st.data())
 def test_each_result_matches_one_call(turn, data):
     called = [*turn.tool_calls, *turn.invalid_tool_calls]

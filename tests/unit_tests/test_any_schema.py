@@ -148,6 +148,7 @@ def json_of(value):
 SETTINGS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.data(), st.sampled_from([None, True]))
 def test_a_schema_is_whole_and_means_what_the_class_means(data, strict):
@@ -163,6 +164,7 @@ def test_a_schema_is_whole_and_means_what_the_class_means(data, strict):
             assert accepts(adapter, value) == validator.is_valid(value)
 
 
+@pytest.mark.slow
 @SETTINGS
 @given(st.data())
 def test_a_dict_schema_takes_what_its_class_takes(data):

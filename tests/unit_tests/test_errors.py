@@ -416,6 +416,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(NAMES, JSON))
 @settings(max_examples=30)
 def test_no_payload_breaks_the_reading_of_errors(payload):

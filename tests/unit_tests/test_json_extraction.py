@@ -153,6 +153,7 @@ objects = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(objects, st.data(), st.sampled_from(["", "So: ", "> "]))
 def test_no_cut_object_is_taken_for_a_whole_one(value, data, before):
     text = json.dumps(value, ensure_ascii=False)
@@ -220,6 +221,7 @@ def test_an_object_grows_with_its_text(pieces, known):
     assert _grow(*pieces) == known
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(), st.text() | st.integers(), min_size=1), st.integers(1, 7))
 def test_a_growing_object_ends_as_the_whole_one(value, size):
     text = json.dumps(value, ensure_ascii=False)
@@ -232,6 +234,7 @@ def test_a_growing_object_ends_as_the_whole_one(value, size):
             assert part == whole if isinstance(whole, int) else whole.startswith(part)
 
 
+@pytest.mark.slow
 def test_prose_of_any_length_is_passed_over_once():
     decoder = PartialJsonDecoder()
     before = time.process_time()

@@ -57,6 +57,7 @@ def test_white_space_is_not_held_back_without_bound(before):
     assert sum(len(reasoning + text) for reasoning, text in parts) == 92
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_any_split_of_the_text_gives_the_same_parts(data):
     text = data.draw(

@@ -127,6 +127,7 @@ def events_by_the_book(stream):
     return events
 
 
+@pytest.mark.slow
 @given(STREAMS, CUTS)
 @example(b"data: 1\r\n\r\ndata: 2\r\n\r\n", [8, 9, 10])
 @example(b"\xef\xbb\xbfdata: 1\n\n", [1, 2])

@@ -84,6 +84,7 @@ def test_each_delta_is_a_chunk_and_the_last_one_ends_the_stream():
     assert (last["credits_used"], last["usd_spent"]) == (120, 0.06)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_any_split_of_the_bytes_gives_the_same_message(data):
     stream = b"".join(data.draw(st.sampled_from([TEXT, FULL])))

@@ -171,6 +171,7 @@ def test_media_are_described(kind, part, text):
     assert ask(question, VISION).text == f"{PREFIX} You said: See\nI was given {text}."
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(st.text())
 def test_any_question_gets_valid_arguments(text):

@@ -128,6 +128,7 @@ def test_a_taken_port_is_an_error(ernie_server):
         ErnieServer(ernie_server.port).start()
 
 
+@pytest.mark.slow
 def test_stop_during_responses_leaves_no_thread_or_socket():
     threads = threading.active_count()
     with warnings.catch_warnings():
@@ -145,6 +146,7 @@ def test_stop_during_responses_leaves_no_thread_or_socket():
     assert threading.active_count() <= threads
 
 
+@pytest.mark.slow
 def test_stop_while_clients_connect_leaves_no_socket():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

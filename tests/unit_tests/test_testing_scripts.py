@@ -150,6 +150,7 @@ def test_stream_can_be_forced_or_refused(ernie_server, client, stream):
     assert kind.startswith("application/json" if stream else "text/event-stream")
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_stops_the_stream(ernie_server):
     made = []
 
@@ -222,6 +223,7 @@ def test_events_that_fail_break_the_connection(ernie_server, client, caplog):
     assert "ZeroDivisionError" in caplog.text
 
 
+@pytest.mark.slow
 def test_delay_and_interval_are_kept(ernie_server, client):
     ernie_server.reply(events=["a", "b", "c"], delay=0.2, interval=0.1)
     start, times = time.monotonic(), []
@@ -232,6 +234,7 @@ def test_delay_and_interval_are_kept(ernie_server, client):
     assert [at >= 0.2 + 0.1 * index for index, (_, at) in enumerate(times)] == [True] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_body_can_be_sent_in_chunks_of_any_size(ernie_server, client, stream):
     ernie_server.reply("中文" * 20)
@@ -264,6 +267,7 @@ def test_a_stream_can_be_cut(ernie_server, client, fault):
     assert got.count(b"\n\n") == fault.events if fault.events else len(got) == fault.bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", [Fault("stall"), Fault("stall", events=1), Fault("stall", bytes=5)]
 )
@@ -308,6 +312,7 @@ def test_lone_surrogates_do_no_harm(ernie_server, client):
     assert "? Hi" in client.post(CHAT, content=raw).json()["choices"][0]["message"]["content"]
 
 
+@pytest.mark.slow
 def test_threads_can_script_and_ask_at_once():
     with ErnieServer() as server:
         headers = {"authorization": f"Bearer {server.api_key}"}

@@ -155,6 +155,7 @@ def test_prompt_longer_than_the_context_is_rejected(client, ernie_server):
     assert (ernie_server.pending, ernie_server.violations) == (1, [])
 
 
+@pytest.mark.slow
 def test_ids_are_unique_across_servers():
     ids = set()
     for _ in range(2):
@@ -192,6 +193,7 @@ def test_the_path_without_v1_is_served_too(client, ernie_server):
     assert client.post(url, json=body()).status_code == 200
 
 
+@pytest.mark.slow
 def test_a_chunked_request_of_tens_of_megabytes_works(client, ernie_server):
     text = "大" * 8_000_000
     raw = json.dumps(body(text), ensure_ascii=False).encode()

@@ -35,6 +35,7 @@ def test_json_text_writes_chinese_as_it_is():
     assert json_text({"城": "\ud83d\ude00\ud83d"}) == '{"城": "😀\ufffd"}'
 
 
+@pytest.mark.slow
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

@@ -113,6 +113,7 @@ def decoded(*sent):
     return functools.reduce(operator.add, [chunk.message for chunk in chunks]), partial
 
 
+@pytest.mark.slow
 @given(encoded())
 @settings(max_examples=60)
 def test_calls_come_out_exactly(sent):
@@ -192,6 +193,7 @@ def test_no_text_that_is_no_object_becomes_a_call(text):
     assert bool(whole.tool_calls) == (parse_arguments(text) is not None)
 
 
+@pytest.mark.slow
 @given(encoded(), st.data())
 @settings(max_examples=60)
 def test_a_stream_that_is_cut_has_no_call_that_was_not_made(sent, data):
@@ -209,6 +211,7 @@ def test_a_stream_that_is_cut_has_no_call_that_was_not_made(sent, data):
         )
 
 
+@pytest.mark.slow
 @given(
     st.text(alphabet='{}[]",:\\ ab1\nNIe9', max_size=30), st.lists(st.integers(0, 30), max_size=4)
 )

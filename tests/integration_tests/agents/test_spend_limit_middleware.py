@@ -238,6 +238,7 @@ def test_five_concurrent_runs_stay_separate(model, ernie_server, ask):
     assert [spent(agent, thread) for thread in threads] == expected
 
 
+@pytest.mark.slow
 def test_concurrent_runs_without_a_thread_have_their_own_limits(model, ernie_server, script):
     script(*[1] * 5, *["Yes."] * 5)
     agent = create_agent(

@@ -90,6 +90,7 @@ async def test_settings_are_chosen_for_each_call(llm, ernie_server, call):
     ]
 
 
+@pytest.mark.slow
 @each_call
 async def test_the_package_is_chosen_for_each_call(either, ernie_server, call):
     ernie_server.reply(TEXT, times=3)
@@ -99,6 +100,7 @@ async def test_the_package_is_chosen_for_each_call(either, ernie_server, call):
     assert ["openai" in agent.lower() for agent in agents] == [True, False, False]
 
 
+@pytest.mark.slow
 @each_call
 async def test_each_package_is_a_fallback_for_the_other(model, openai, ernie_server, call):
     first, second = (llm.bind_tools([weather]) for llm in (model(), openai))
