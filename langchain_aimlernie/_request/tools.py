@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from langchain_core.tools import Tool  # noqa: F401  core imports it to convert a tool
@@ -48,8 +48,12 @@ def encode_tools(
         strict: Whether arguments must follow the schema exactly; `None` leaves it to the API.
 
     Raises:
-        ValueError: There are more than 128 tools, a name is invalid, or a tool is not a function.
+        ValueError: There is no list of tools, there are more than 128, a name is invalid, or a tool
+            is not a function.
     """
+    given: object = tools  # whatever the annotation says
+    if isinstance(given, str | Mapping | type) or not isinstance(given, Collection):
+        raise ValueError(f"tools must be a list, such as [my_tool]; got {tools!r:.80}.")  # noqa: TRY004  as for all parameters
     if len(tools) > MAX_TOOLS:
         raise ValueError(f"The API takes at most {MAX_TOOLS} tools in a call; got {len(tools)}.")
     return [_encode_tool(tool, strict) for tool in tools]
@@ -58,7 +62,7 @@ def encode_tools(
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     function = encode_function(tool)
     if function is None:
-        schema = convert_to_openai_tool(_normalize(tool) if isinstance(tool, Mapping) else tool)
+        schema = _convert(_normalize(tool) if isinstance(tool, Mapping) else tool)
         if schema.get("type") != "function":  # such as a custom tool of langchain-openai
             raise _not_a_function(schema.get("type"))
         items = schema["function"].items()
@@ -83,6 +87,18 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     if isinstance(keys, Mapping) and (cache_control := read_cache_control(keys)):
         encoded["cache_control"] = cache_control
     return encoded
+
+
+def _convert(tool: Any) -> dict[str, Any]:
+    try:
+        return convert_to_openai_tool(tool)
+    except ValueError as error:
+        if str(error).startswith("Unsupported function"):
+            raise ValueError(
+                f"{tool!r:.80} is not a tool. Pass a LangChain tool, a function, a class with "
+                "fields, or a dict with a name and parameters."
+            ) from None
+        raise
 
 
 def _normalize(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -111,6 +112,32 @@ def test_server_tools_of_other_providers_are_rejected(model, ernie_server):
     with pytest.raises(BadRequestError, match="web_search_20250305"):
         model().invoke("hi", tools=[weather, SERVER_TOOL])
     assert ernie_server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("tools", "message"),
+    [
+        (5, "must be a list, such as [my_tool]; got 5"),
+        ("now", "must be a list, such as [my_tool]; got 'now'"),
+        (now, "must be a list"),
+        (ANTHROPIC, "must be a list"),
+        ([5], "5 is not a tool. Pass a LangChain tool, a function"),
+        ([None], "None is not a tool"),
+        (["now"], "'now' is not a tool"),
+        ([{"city": "Paris"}], "{'city': 'Paris'} is not a tool"),
+    ],
+)
+def test_what_is_not_a_tool_is_named(model, ernie_server, tools, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model().bind_tools(tools)
+    with pytest.raises(BadRequestError, match=re.escape(message)):
+        model().invoke("hi", tools=tools)
+    assert ernie_server.requests == []
+
+
+def test_the_values_of_a_dict_are_tools(model, ernie_server):
+    model().bind_tools({"now": now}.values()).invoke("hi")
+    assert [tool["function"]["name"] for tool in ernie_server.last_request.body["tools"]] == ["now"]
 
 
 @BOUND
