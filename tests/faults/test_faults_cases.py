@@ -49,7 +49,9 @@ ASYNC_CASES = 4
 
 
 def run(table, case, mode):
-    return pytest.param(case, mode, id=f"{table}: {case.name} [{mode}]")
+    """Return a run of a case; what needs timeouts of its own takes a quarter of a second."""
+    marks = [pytest.mark.slow, pytest.mark.fault] if case.settings else []
+    return pytest.param(case, mode, id=f"{table}: {case.name} [{mode}]", marks=marks)
 
 
 RUNS = [
@@ -76,6 +78,7 @@ def as_said(error):
 
 
 @pytest.mark.slow
+@pytest.mark.fault
 @pytest.mark.parametrize(
     ("case", "mode", "library"),
     [
