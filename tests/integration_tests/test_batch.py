@@ -638,6 +638,7 @@ def full_disk(monkeypatch):
     return disk
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_loses_nothing(server, out, full_disk):
     with pytest.raises(OSError, match="No space left") as failure:
         BatchRun(chat(server), out).run(prompts(30))

@@ -59,6 +59,7 @@ def test_a_batch_gets_flat_columns_of_fixed_types_and_no_row_raises(server, tmp_
     assert [Decimal(usd) > 0 for usd in result["usd"]] == [True, False, True]
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_replayed_is_not_paid_for_again(server, tmp_path):
     batch = {"text": [f"Number {n}" for n in range(20)]}
     settings = {"template": "Say: {text}", "system": "Be brief."}

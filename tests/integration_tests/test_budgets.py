@@ -94,6 +94,7 @@ async def agather(number, function):
     return [result for result in results if not isinstance(result, BaseException)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["baidu/ernie-4.5-21b-a3b", "baidu/ernie-5.0"])
 async def test_the_sums_are_what_the_server_billed(server, model):
     @tool
@@ -124,6 +125,7 @@ async def test_the_sums_are_what_the_server_billed(server, model):
     assert list(spend.by_model) == [model]
 
 
+@pytest.mark.slow
 def test_retries_and_failures_are_counted(server):
     server.fail(503, headers={"retry-after": "0"})
     with SpendTracker() as spend:
@@ -134,6 +136,7 @@ def test_retries_and_failures_are_counted(server):
     assert (spend.total.calls, spend.total.retries, spend.total.failed) == (1, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [20, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("way", ["threads", "tasks", "both"])
 def test_calls_at_once_keep_the_budget(server, price, number, way):
@@ -294,6 +297,7 @@ def test_where_the_price_of_an_abandoned_call_comes_from(server, price, source):
     assert spend.total.unpriced == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reserve", "is_dear"), [("expected", False), ("worst", True)])
 def test_given_prices_come_before_the_mean_of_calls_only_for_the_worst_case(
     server, price, reserve, is_dear
@@ -457,6 +461,7 @@ def test_what_a_call_would_cost(server):
         llm.estimate_cost(PROMPT, max_output_tokens=-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_async", [False, True])
 def test_reconcile_replaces_estimates_with_what_the_log_says(server, price, is_async):
     server.reply(TEXT * 40, times=3)
@@ -484,6 +489,7 @@ def test_reconcile_replaces_estimates_with_what_the_log_says(server, price, is_a
     assert reconcile() == 0
 
 
+@pytest.mark.slow
 def test_calls_that_share_one_request_id_keep_their_estimates(server, price):
     server.reply(TEXT * 40, times=2)
     spend = SpendTracker()
@@ -496,6 +502,7 @@ def test_calls_that_share_one_request_id_keep_their_estimates(server, price):
     assert spend.total == before
 
 
+@pytest.mark.slow
 def test_reconcile_fails_like_a_call_and_loses_nothing(server, price):
     server.reply(TEXT, times=2)
     spend = SpendTracker()
@@ -507,6 +514,7 @@ def test_reconcile_fails_like_a_call_and_loses_nothing(server, price):
     assert spend.reconcile(llm) == 1
 
 
+@pytest.mark.slow
 def test_only_the_latest_estimates_are_kept_one_by_one_and_none_is_lost(server, price, monkeypatch):
     monkeypatch.setattr("langchain_aimlernie.spend.totals._MAX_ESTIMATES", 3)
     server.reply(TEXT * 9, times=9)

@@ -44,6 +44,7 @@ def texts(library, mode, base_url, api_key):
         return [chunk.text for chunk in model.stream("hi") if chunk.text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_cassette_is_replayed_without_the_server(tmp_path, library, mode):

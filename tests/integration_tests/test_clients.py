@@ -177,6 +177,7 @@ def test_a_call_can_be_cancelled_while_it_waits_for(moment):
         assert server.settle()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
@@ -191,6 +192,7 @@ def test_the_connections_of_a_loop_that_was_just_closed_are_collected(server):
     assert server.settle()
 
 
+@pytest.mark.slow
 def test_an_idle_connection_is_closed_after_its_time(server):
     connection = on(server, keepalive_expiry=0.05)
     transport = Transport(connection)
@@ -245,6 +247,7 @@ def test_a_stream_that_is_never_iterated_sends_nothing(server):
     assert not server.connections
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_connections_of_the_least_recently_used_servers_are_closed(mode):
     with contextlib.ExitStack() as stack:

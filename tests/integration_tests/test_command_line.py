@@ -516,6 +516,7 @@ def test_an_error_keeps_the_chat(chat, api_server):
     assert [each["content"] for each in api_server.last_request.body["messages"]] == ["two"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_restores_the_terminal(chat, number):
     assert not chat.is_restored

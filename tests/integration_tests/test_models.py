@@ -181,6 +181,7 @@ def test_works_in_one_event_loop_after_another(ernie):
         assert len(asyncio.run(alist_models(base_url=ernie.base_url))) == 15
 
 
+@pytest.mark.slow
 async def test_a_user_supplied_client_is_used_and_stays_open(ernie):
     with httpx.Client(headers={"x-mine": "yes"}) as client:
         list_models(base_url=ernie.base_url, http_client=client)

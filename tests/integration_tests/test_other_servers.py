@@ -452,6 +452,7 @@ async def test_an_error_within_a_stream_is_raised(server, llm, dialect, asynchro
     assert caught.value.partial.text == "half"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reason", ["recover_stop", "abort", "eos_token"])
 def test_other_finish_reasons_are_kept(server, llm, reason):
     body = VLLM().body(Completion("done"))

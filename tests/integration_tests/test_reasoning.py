@@ -113,6 +113,7 @@ async def test_messages_without_reasoning_have_no_key_for_it(
     assert message.usage_metadata["output_token_details"]["reasoning"] == 0
 
 
+@pytest.mark.slow
 async def test_reasoning_of_concurrent_calls_is_not_mixed(model, ernie_server):
     def respond(request):
         number = request.body["messages"][0]["content"]

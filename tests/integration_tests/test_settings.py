@@ -86,6 +86,7 @@ RENAMED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alias", RENAMED)
 async def test_an_alias_works_wherever_the_name_does(model, ernie_server, alias):
     name, value = RENAMED[alias]

@@ -367,6 +367,7 @@ def test_the_output_type_is_the_schema(model):
     assert model.with_structured_output(Joke).get_output_jsonschema()["title"] == "Joke"
 
 
+@pytest.mark.slow
 async def test_the_first_call_with_the_name_is_the_answer(model, ernie_server):
     calls = [
         {"name": "Another", "args": '{"setup": "none", "punchline": "none"}'},

@@ -148,6 +148,7 @@ def test_the_cost_is_that_of_the_response(model, ernie_server, tracer, traced):
     assert not other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("enabled", ["true", "false"])
 def test_an_agent_is_traced_once(
     model, ernie_server, tracer, traced, ingest, *, monkeypatch, enabled

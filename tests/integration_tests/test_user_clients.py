@@ -92,6 +92,7 @@ def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, library
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", SYNC)
 def test_the_catalogue_takes_it_too(ernie_server, library):
     with SYNC[library]() as client:

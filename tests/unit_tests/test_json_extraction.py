@@ -165,6 +165,7 @@ WRAPPINGS = ["{}", "Here: {} Done.", "<think>so</think>{}", "[1]: {}"]
 WRAPPINGS += [f"So:\n{fence('{}', mark=mark)}\nDone." for mark in (F, "~~~", "````")]
 
 
+@pytest.mark.slow
 @settings(max_examples=50)
 @given(objects | st.dictionaries(st.text(), st.text(), min_size=1), st.sampled_from(WRAPPINGS))
 def test_any_object_is_found_in_any_wrapping(value, wrapping):
@@ -172,6 +173,7 @@ def test_any_object_is_found_in_any_wrapping(value, wrapping):
     assert next(iter(extract_json(text))) == value
 
 
+@pytest.mark.slow
 @given(texts)
 def test_any_text_is_read(text):
     list(extract_json(text))

@@ -138,6 +138,7 @@ def test_the_attempts_that_count_are_counted():
 ERRORS = st.sampled_from([FAILED, LIMITED, LOST, DEAD])
 
 
+@pytest.mark.slow
 @given(st.lists(ERRORS), st.integers(0, 2000), st.floats(0, 1))
 def test_a_call_ends_and_its_waits_stay_under_their_cap(failed, max_retries, chance):
     delays = waits(*failed, max_retries=max_retries, random=lambda: chance)

@@ -165,6 +165,7 @@ def test_trackers_of_concurrent_tasks_are_independent(model):
     assert asyncio.run(main()) == ([0, 1, 2, 3, 4], 10)
 
 
+@pytest.mark.slow
 def test_many_threads_lose_no_call(model):
     spend = SpendTracker()
     start = threading.Barrier(8)

@@ -137,6 +137,7 @@ def test_any_split_gives_the_events_of_the_standard(stream, cuts):
     assert decode(*single(stream)) == expected
 
 
+@pytest.mark.slow
 @given(STREAMS, CUTS, st.integers(len(BOM), 60))
 def test_any_split_is_refused_at_the_same_event(stream, cuts, limit):
     whole = decode(stream, limit=limit)

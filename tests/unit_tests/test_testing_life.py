@@ -91,6 +91,7 @@ def test_half_closed_client_gets_its_response(ernie_server):
         assert read_to_end(sock).startswith(b"HTTP/1.1 200 OK")
 
 
+@pytest.mark.slow
 def test_connection_of_a_client_that_left_is_closed_during_the_delay(ernie_server, client):
     ernie_server.reply("x", delay=60)
     with pytest.raises(httpx.ReadTimeout):

@@ -133,6 +133,7 @@ def test_any_events_can_be_scripted(ernie_server, client):
     assert response.content == ': hello\n\ndata: [1]\n\ndata: {"a":"ä"}\n\ndata: cut'.encode()
 
 
+@pytest.mark.slow
 def test_an_endless_stream_ends_with_its_client_and_harms_no_other(ernie_server, client):
     ernie_server.reply(events=itertools.repeat({"choices": []}))
     with client.stream("POST", CHAT, json=body()) as response:

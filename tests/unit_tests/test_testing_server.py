@@ -108,6 +108,7 @@ def test_a_client_request_id_comes_back_if_it_is_one(client, sent, echoed):
     assert response.headers.get("x-client-request-id") == (sent if echoed else None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", ["Bearer wrong", ""])
 def test_a_key_is_needed_to_chat_unless_the_server_has_none(client, sent):
     headers = {"authorization": sent}

@@ -87,6 +87,7 @@ def test_every_kind_of_character_counts(text, at_least, at_most):
     assert at_least <= count_tokens(text) <= at_most
 
 
+@pytest.mark.slow
 @given(st.text(), st.text())
 def test_any_text_has_a_count_and_more_text_has_no_less(text, more):
     assert 0 <= count_tokens(text) <= 4 * len(text)

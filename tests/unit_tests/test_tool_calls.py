@@ -187,6 +187,7 @@ def test_a_call_that_was_cut_anywhere_is_invalid_and_keeps_its_text():
         assert call["id"] == "1"
 
 
+@pytest.mark.slow
 @given(st.text(alphabet='{}[]",:\\ ab1\n', max_size=30))
 def test_no_text_that_is_no_object_becomes_a_call(text):
     whole, _ = decoded([fragment(0, "1", "f", text)])

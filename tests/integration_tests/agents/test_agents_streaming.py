@@ -119,6 +119,7 @@ def test_messages_mode_streams_from_subgraphs(model, ernie_server, stream):
     assert len(chunks) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
@@ -155,6 +156,7 @@ async def test_closing_a_stream_closes_its_connection(model, ernie_server):
     assert ernie_server.connections < open_before
 
 
+@pytest.mark.slow
 async def test_v2_events_of_nested_agents(model, ernie_server):
     nested_script(ernie_server)
     events = [each async for each in nested(model).astream_events(question(), version="v2")]

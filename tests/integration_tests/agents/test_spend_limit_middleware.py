@@ -214,6 +214,7 @@ def test_the_middleware_a_tracker_and_the_server_count_the_same(
     assert Decimal(spent(agent)) == ernie_server.totals.usd_spent == spend.usd > 0
 
 
+@pytest.mark.slow
 def test_five_concurrent_runs_stay_separate(model, ernie_server, ask):
     together = threading.Barrier(5)
 
@@ -426,6 +427,7 @@ def test_an_error_names_the_amounts_and_leaves_a_thread_that_can_go_on(
     assert ask(agent, None, THREAD)["messages"][-1].text == "Outer."
 
 
+@pytest.mark.slow
 def test_a_human_raises_the_limit(model, ernie_server, script, ask):
     script(1, "Inner.")
     agent = agent_of(
@@ -509,6 +511,7 @@ def test_a_price_is_saved_before_a_human_is_asked_about_a_tool(model, script, as
 # Checkpoints.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behavior", ["end", "error", "interrupt"])
 def test_a_new_agent_continues_the_thread_from_sqlite(model, script, tmp_path, behavior):
     path = str(tmp_path / "threads.db")
@@ -538,6 +541,7 @@ def test_a_new_agent_continues_the_thread_from_sqlite(model, script, tmp_path, b
         assert run(question("More!"))[1] == "0.003"
 
 
+@pytest.mark.slow
 def test_a_new_agent_continues_the_thread_from_async_sqlite(model, script, tmp_path):
     async def run():
         async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "threads.db")) as saver:

@@ -110,6 +110,7 @@ async def test_each_package_is_a_fallback_for_the_other(model, openai, ernie_ser
         assert await text_of(llm, "hi", None, call) == TEXT
 
 
+@pytest.mark.slow
 async def test_the_choice_applies_in_chains_and_batches(either, ernie_server):
     ernie_server.on_request = lambda request: Reply(
         f"{request.body['model']} {request.body['messages'][-1]['content']}"

@@ -215,6 +215,7 @@ def test_a_conversation_without_tools_is_sent(converse, encode):
     assert encoded.calls == encoded.results == []
 
 
+@pytest.mark.slow
 def test_gemini_signs_the_first_call_of_another_provider(converse):
     """Gemini 3 rejects calls without a signature; its package has one for foreign calls."""
     *up_to_the_result, _, _ = converse(CALL)
@@ -258,6 +259,7 @@ def test_core_converts_plain_content(converse):
     assert [each[0] for each in encoded.calls] == [each[0] for each in encoded.results]
 
 
+@pytest.mark.slow
 def test_two_packages_alternate_in_one_conversation(model, ernie_server):
     def weather(city: str) -> str:
         """Tell the weather of a city."""
