@@ -246,6 +246,7 @@ def slowly(request):
     return GOOD_RESPONSE[:50], Pause(0.005), GOOD_RESPONSE[50:]
 
 
+@pytest.mark.slow  # httpcore2 2.12 may leave the socket of a cancelled connect to the collector
 def test_after_hundreds_of_cancelled_calls_every_connection_is_usable():
     dice = random.Random(20261128)
     with ByteServer(rest=slowly) as server:
