@@ -158,14 +158,12 @@ class PreparedRequest:
             AuthenticationError: There is no key, or an invalid one.
             BadRequestError: The key comes from an async function, or the request id is invalid.
         """
-        key = self.settings.api_key
-        return self._build(resolve_key(key() if callable(key) else key))
+        return self._build(current_key(self.settings))
 
     async def abuild(self) -> APIRequest:
         """Return the HTTP request with the current key; see `build`."""
         await load_transport()
-        key = self.settings.api_key
-        return self._build(resolve_key(await awaited(key() if callable(key) else key)))
+        return self._build(await acurrent_key(self.settings))
 
     def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
         from langchain_aimlernie._http import APIRequest, parse_timeout
@@ -222,12 +220,24 @@ def _request_id(setting: str | Callable[[], str] | None) -> str:
         raise BadRequestError(str(error)) from None
 
 
-async def awaited(key: object) -> object:
+def current_key(model: ChatAimlErnie) -> SecretStr | AimlErnieError | None:
+    """Return the key of a model at this moment, or the error to raise."""
+    key = model.api_key
+    return _resolve_key(key() if callable(key) else key)
+
+
+async def acurrent_key(model: ChatAimlErnie) -> SecretStr | AimlErnieError | None:
+    """Return the key of a model at this moment, or the error to raise."""
+    key = model.api_key
+    return _resolve_key(await _awaited(key() if callable(key) else key))
+
+
+async def _awaited(key: object) -> object:
     """Return a key that may be awaitable; no local variable of the caller holds it."""
     return await key if inspect.isawaitable(key) else key
 
 
-def resolve_key(key: object) -> SecretStr | AimlErnieError | None:
+def _resolve_key(key: object) -> SecretStr | AimlErnieError | None:
     """Return a key as a `SecretStr`, or the error to raise.
 
     It is not raised here, where the key is a local variable that error reports would show.

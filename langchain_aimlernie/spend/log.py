@@ -7,7 +7,7 @@ from contextlib import aclosing, closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie._client import awaited, resolve_key
+from langchain_aimlernie._client import acurrent_key, current_key
 from langchain_aimlernie.errors import AimlErnieError
 
 if TYPE_CHECKING:
@@ -28,8 +28,7 @@ def log_since(llm: ChatAimlErnie, start: datetime) -> Generator[LogEntry, None, 
     """
     from langchain_aimlernie.account import logs
 
-    key = resolve_key(llm.api_key() if callable(llm.api_key) else llm.api_key)
-    settings = _settings(llm, key, start)
+    settings = _settings(llm, current_key(llm), start)
     with closing(logs(**settings, http_client=llm.http_client)) as entries:
         yield from entries
 
@@ -38,8 +37,7 @@ async def alog_since(llm: ChatAimlErnie, start: datetime) -> AsyncGenerator[LogE
     """Yield the log of the requests since `start`; see `log_since`."""
     from langchain_aimlernie.account import alogs
 
-    key = resolve_key(await awaited(llm.api_key() if callable(llm.api_key) else llm.api_key))
-    settings = _settings(llm, key, start)
+    settings = _settings(llm, await acurrent_key(llm), start)
     async with aclosing(alogs(**settings, http_client=llm.http_async_client)) as entries:
         async for entry in entries:
             yield entry
