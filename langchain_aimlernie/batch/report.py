@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from langchain_aimlernie.spend.amounts import pluralize
+
 
 @dataclass(slots=True)
 class BatchReport:
@@ -52,8 +54,7 @@ class BatchReport:
         return 2 if self.failed or self.failed_before else 0
 
     def __str__(self) -> str:
-        rows = "row" if self.succeeded == 1 else "rows"
-        parts = [f"{self.succeeded:,} {rows} done", f"{self.failed:,} failed"]
+        parts = [f"{pluralize(self.succeeded, 'row')} done", f"{self.failed:,} failed"]
         if self.skipped:
             parts.append(f"{self.skipped:,} done before")
         if self.failed_before:
@@ -96,6 +97,6 @@ class BatchEstimate:
     def __str__(self) -> str:
         cost = "$ unknown: no prices" if self.usd is None else f"about ${self.usd.normalize():f}"
         return (
-            f"{self.rows:,} rows, about {self.input_tokens:,} tokens in, "
+            f"{pluralize(self.rows, 'row')}, about {self.input_tokens:,} tokens in, "
             f"{self.output_tokens:,} out, {cost}"
         )

@@ -55,7 +55,7 @@ class Spend(NamedTuple):
     @override
     def __str__(self) -> str:
         parts = [
-            _pluralize(self.calls, "call"),
+            pluralize(self.calls, "call"),
             f"{self.input_tokens:,} tokens in" + _suffix(self.cached_tokens, "cached"),
             f"{self.output_tokens:,} out" + _suffix(self.reasoning_tokens, "reasoning"),
             f"{self.credits.normalize():,f} credits",
@@ -63,7 +63,7 @@ class Spend(NamedTuple):
         ]
         rare = {
             f"{self.cached:,} from the cache": self.cached,
-            _pluralize(self.retries, "retry", "retries"): self.retries,
+            pluralize(self.retries, "retry", "retries"): self.retries,
             f"{self.failed:,} failed": self.failed,
             f"{self.unpriced:,} without a price": self.unpriced,
             f"${self.estimated_usd.normalize():,f} estimated": self.estimated_usd,
@@ -170,7 +170,8 @@ def check_choice(value: object, choices: tuple[object, ...], name: str) -> Any:
     return value
 
 
-def _pluralize(number: int, one: str, many: str = "") -> str:
+def pluralize(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun; `many` is the plural if that is not `one` with an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
