@@ -12,13 +12,14 @@ import time
 import httpx2
 import pytest
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessageChunk, HumanMessage, SystemMessage
+from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import tool
 from pydantic import BaseModel, Field, SecretStr
 
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.models import list_models
 from tests.support.llama_server import llama_server
+from tests.support.modes import ask
 from tests.support.tiny_ernie import CONTEXT, KEY, RESPONSES, prompt_tokens, response_tokens
 
 pytestmark = pytest.mark.real_server
@@ -58,22 +59,6 @@ def wait_while(condition, seconds=30):
     while condition():
         assert time.monotonic() < end
         time.sleep(0.02)
-
-
-async def ask(llm, prompt, mode, **kwargs):
-    """Make one of the four kinds of call, with the chunks merged."""
-    if mode == "invoke":
-        return llm.invoke(prompt, **kwargs)
-    if mode == "ainvoke":
-        return await llm.ainvoke(prompt, **kwargs)
-    whole = AIMessageChunk("")
-    if mode == "stream":
-        for chunk in llm.stream(prompt, **kwargs):
-            whole += chunk
-    else:
-        async for chunk in llm.astream(prompt, **kwargs):
-            whole += chunk
-    return whole
 
 
 @tool

@@ -11,6 +11,7 @@ import openai
 import pytest
 
 from langchain_aimlernie import alist_models, errors, list_models
+from tests.support.modes import MODES, ask
 
 SYNC = {
     "httpx": httpx.Client,
@@ -27,7 +28,6 @@ TIMEOUTS = {
     "httpx2": httpx2.Timeout(9.0, read=0.2),
     "openai": openai.Timeout(9.0, read=0.2),
 }
-MODES = ("invoke", "stream", "ainvoke", "astream")
 
 
 def text_of(make, mode, library, **settings):
@@ -115,25 +115,11 @@ def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library, mode
     ernie_server.reply("late", delay=5.0)
     llm = model(timeout=TIMEOUTS[library], max_retries=0)
     with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
-        _ask(llm, mode)
+        asyncio.run(ask(llm, "hi", mode))
     ernie_server.reset()
     ernie_server.reply("late", delay=5.0)
     with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
-        _ask(model(max_retries=0), mode, timeout=TIMEOUTS[library])
-
-
-def _ask(llm, mode, **options):
-    if mode == "invoke":
-        return llm.invoke("hi", **options)
-    if mode == "stream":
-        return list(llm.stream("hi", **options))
-
-    async def main():
-        if mode == "ainvoke":
-            return await llm.ainvoke("hi", **options)
-        return [chunk async for chunk in llm.astream("hi", **options)]
-
-    return asyncio.run(main())
+        asyncio.run(ask(model(max_retries=0), "hi", mode, timeout=TIMEOUTS[library]))
 
 
 WRONG_CLIENTS = {

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import gc
-import operator
 import pickle
 import threading
 import time
@@ -20,6 +18,7 @@ import httpx
 import pytest
 
 from langchain_aimlernie import ChatAimlErnie, errors
+from tests.support.modes import ask, joined
 from tests.support.response_bytes import KEY, TEXT
 
 if TYPE_CHECKING:
@@ -176,11 +175,6 @@ def usage_of(message: AIMessage) -> tuple[int, int, int] | None:
     return usage and (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"])
 
 
-def joined(chunks: Sequence[Any]) -> Any:
-    """The message that chunks add up to."""
-    return functools.reduce(operator.add, chunks)
-
-
 def call(model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object) -> AIMessage:
     """One call in a sync mode."""
     if mode == "invoke":
@@ -192,9 +186,7 @@ async def acall(
     model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object
 ) -> AIMessage:
     """One call in an async mode."""
-    if mode == "ainvoke":
-        return await model.ainvoke(prompt, **options)
-    return joined([chunk async for chunk in model.astream(prompt, **options)])
+    return await ask(model, prompt, mode, **options)
 
 
 def in_threads(*actions: Callable[[], Any], seconds: float = 60.0) -> list[Any]:

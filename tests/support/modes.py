@@ -21,4 +21,9 @@ async def chunks_of(llm, value, mode, **options):
 
 async def ask(llm, value, mode, **options):
     """Return the message of a call, merged from its chunks."""
-    return functools.reduce(operator.add, await chunks_of(llm, value, mode, **options))
+    return joined(await chunks_of(llm, value, mode, **options))
+
+
+def joined(chunks):
+    """Return the message that chunks add up to."""
+    return functools.reduce(operator.add, chunks)

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.support.byte_server import Close, Drip, Hold, Pause, Request, Reset, Script
+from tests.support.modes import MODES
 from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
@@ -136,7 +137,6 @@ FAULTS = (
     cut("error in a stream", 2, "InternalServerError", lambda r: stream(*r.beginning, event(aiml_error(503)))),
     cut("broken event", 1, "InvalidResponseError", lambda r: response(b"".join(r.beginning) + b"data: {\n\n", content_type=SSE_TYPE)),
 )  # fmt: skip
-MODES = ("invoke", "ainvoke", "stream", "astream")
 
 
 class Planned(NamedTuple):
