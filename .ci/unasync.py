@@ -9,13 +9,11 @@ from pathlib import Path
 HTTP = Path(__file__).parents[1] / "langchain_aimlernie" / "_http"
 HEADER = "# Generated from _async/{name} by .ci/unasync.py; do not edit.\n"
 SUBSTITUTIONS = (
-    (r"\bAwaitable\[(None|R|bytes|Iterable\[T\] \| None|AsyncAttempt)\]", r"\1"),
-    (r"\bAsyncIterable, AsyncIterator, Awaitable, Callable\b", "Callable, Iterable, Iterator"),
-    (r"\bAwaitable, Callable\b", "Callable"),
+    (r"\bAwaitable\[(None|R|bytes|AsyncAttempt)\]", r"\1"),
+    (r" +(AsyncIterable|AsyncIterator|Awaitable),\n", ""),
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
     (r"\bimport asyncio\n", ""),
-    (r"\bimport random\n", "import random\nimport time\n"),
     (r"\basyncio\.sleep\b", "time.sleep"),
     (r"\bStopAsyncIteration\b", "StopIteration"),
     (r"\bAnyIOBackend\b", "SyncBackend"),
@@ -29,7 +27,7 @@ SUBSTITUTIONS = (
     (r"\b_anext\b", "_next"),
     (r"\ba(iter_bytes|close)\b", r"\1"),
     (r"\bhandle_async_request\b", "handle_request"),
-    (r"The async transport, from which the sync one is generated", "The sync transport"),
+    (r"The async transport, from which the sync one is generated:", "The sync transport:"),
 )
 
 

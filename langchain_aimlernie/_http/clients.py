@@ -1,9 +1,7 @@
 """Which connections a model uses: their settings, and the clients that calls share.
 
-Sync calls share one client a process and configuration; async calls, one a running event loop.
-The clients of a loop are closed with it by an async generator, which the loop finalizes when it
-shuts down (`asyncio.run` sees to that); nothing but the loop itself keeps them, so that they go
-with a loop that is dropped. A forked child leaves its parent's connections alone.
+Sync calls share one client a process and configuration; async calls, one a running event loop. A
+forked child leaves its parent's connections alone.
 """
 
 from __future__ import annotations
@@ -16,24 +14,25 @@ import importlib.util
 import os
 import socket
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakSet
 
 import httpcore2
 import httpx2
 
-from langchain_aimlernie._http._async.client import AsyncPooledClient
-from langchain_aimlernie._http._sync.client import PooledClient
 from langchain_aimlernie._http.request import host_of
 from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
+
+    from langchain_aimlernie._http._async.transport import AsyncPooledClient
+    from langchain_aimlernie._http._sync.transport import PooledClient
+    from langchain_aimlernie._http.request import Timeouts
 
 _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""
@@ -90,25 +89,6 @@ class ResolvedConfig(NamedTuple):
         """Whether no TLS is needed, neither for the server nor for the proxy."""
         return not any(url.startswith("https:") for url in (self.config.base_url, self.proxy or ""))
 
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """Return the TLS settings, one object a process; reading the certificates takes 50 ms.
-
-        Raises:
-            APIConnectionError: The environment names certificates that cannot be read.
-        """
-        if self.is_cleartext:
-            return None
-        try:
-            with _reading_certificates:
-                return _ssl_context(self.certificates)
-        except OSError as error:
-            reason = error.strerror or "no certificates are in it"
-        raise APIConnectionError(
-            f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {reason}.",
-            phase="tls",
-            is_retryable=False,
-        )
-
     def pool_options(self, ssl_context: ssl.SSLContext | None) -> dict[str, Any]:
         """Return what httpcore2's pools must know of the way to the server.
 
@@ -124,6 +104,31 @@ class ResolvedConfig(NamedTuple):
 
 
 _reading_certificates = threading.Lock()
+
+
+def ssl_context(resolved: ResolvedConfig) -> ssl.SSLContext | None:
+    """Return the TLS settings, one object a process; reading the certificates takes 50 ms.
+
+    Raises:
+        APIConnectionError: The environment names certificates that cannot be read.
+    """
+    if resolved.is_cleartext:
+        return None
+    try:
+        with _reading_certificates:
+            return _ssl_context(resolved.certificates)
+    except OSError as error:
+        reason = error.strerror or "no certificates are in it"
+    raise APIConnectionError(
+        f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {reason}.",
+        phase="tls",
+        is_retryable=False,
+    )
+
+
+async def async_ssl_context(resolved: ResolvedConfig) -> ssl.SSLContext | None:
+    """Return the TLS settings; the loop does not wait for the disk."""
+    return None if resolved.is_cleartext else await asyncio.to_thread(ssl_context, resolved)
 
 
 @functools.cache
@@ -181,164 +186,112 @@ def _parse_proxy(
 ) -> httpcore2.Proxy | None:
     if resolved.proxy is None:
         return None
-    try:
-        proxy = httpx2.Proxy(_check_proxy(resolved.proxy, resolved.proxy_variable))
-        user, password = proxy.raw_auth or (b"", b"")
-        return httpcore2.Proxy(
-            str(proxy.url),
-            auth=(_Secret(user), _Secret(password)) if proxy.raw_auth else None,
-            ssl_context=ssl_context if proxy.url.scheme == "https" else None,
-        )
-    except httpx2.InvalidURL:  # its message may hold the proxy's password
-        reason = f"{resolved.proxy_variable} is not the address of a proxy."
-    except ValueError as error:
-        reason = str(error)
-    raise APIConnectionError(reason, phase="proxy", is_retryable=False)
+    reason = _proxy_problem(resolved.proxy)
+    if not reason:
+        try:
+            proxy = httpx2.Proxy(resolved.proxy)
+            user, password = proxy.raw_auth or (b"", b"")
+            return httpcore2.Proxy(
+                str(proxy.url),
+                auth=(_Secret(user), _Secret(password)) if proxy.raw_auth else None,
+                ssl_context=ssl_context if proxy.url.scheme == "https" else None,
+            )
+        except httpx2.InvalidURL:  # its message may hold the proxy's password
+            reason = "is not the address of a proxy."
+    raise APIConnectionError(
+        f"{resolved.proxy_variable} {reason}", phase="proxy", is_retryable=False
+    )
 
 
-def _check_proxy(proxy: str, variable: str) -> str:
-    """Return the URL of a proxy; the scheme defaults to `http://`.
-
-    Args:
-        proxy: The address from the environment.
-        variable: The environment variable that holds it.
-
-    Raises:
-        ValueError: Not the address of a supported proxy. The message names the variable and the
-            scheme only, since the rest may contain a password.
-    """
-    proxy = proxy.strip()
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
+def _proxy_problem(proxy: str) -> str:
+    """Return what is wrong with a proxy's address, of which it shows the scheme only; or ""."""
     try:
         parts = urlsplit(proxy)
         is_address = bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_address = False
     if not is_address or not proxy.isprintable() or " " in proxy:
-        raise ValueError(f"{variable} must be the address of a proxy, such as http://host:3128.")
+        return "must be the address of a proxy, such as http://host:3128."
     if parts.scheme not in _PROXY_SCHEMES:
-        raise ValueError(
-            f"{variable} names a proxy with the scheme {parts.scheme}://, which is not supported. "
+        return (
+            f"names a proxy with the scheme {parts.scheme}://, which is not supported. "
             "Use http://, https://, socks5:// or socks5h://; what calls itself socks:// is mostly "
             "socks5://."
         )
     if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-        raise ValueError(
-            f"{variable} names a proxy with the scheme {parts.scheme}://, for which the package "
+        return (
+            f"names a proxy with the scheme {parts.scheme}://, for which the package "
             "socksio is needed: pip install socksio."
         )
-    return proxy
+    return ""
 
 
-class ClientRegistry:
-    """The clients of sync calls, by their configurations."""
-
-    def __init__(self) -> None:
-        self.clients: dict[ResolvedConfig, PooledClient] = {}
-
-    def get(self, resolved: ResolvedConfig) -> PooledClient:
-        """Return the client of a configuration."""
-        client = self.clients.get(resolved)
-        if client is None:
-            client = PooledClient(resolved, resolved.ssl_context())
-            client = self.clients.setdefault(resolved, client)
-            for evicted in _evict(self.clients):
-                evicted.close()
-        client.last_used = time.monotonic()
-        return client
-
-    def close_idle(self, resolved: ResolvedConfig) -> None:
-        """Close the idle connections of a configuration; nothing else is disturbed."""
-        if (client := self.clients.get(resolved)) is not None:
-            client.close_idle()
+def timeout_of(client: Any, timeouts: Timeouts) -> Any:
+    """Return a user-supplied client's own timeout if its maker has set one, else the request's."""
+    own = client.timeout
+    kind = type(own)
+    if own != kind(5.0):  # httpx's default
+        return own
+    return kind(**{**timeouts.extension(), "read": timeouts.longest_read})
 
 
-_registry = ClientRegistry()
+def unread(response: Any) -> Any:
+    """Return a response that a hook of the client has read, and so decompressed, as if unread."""
+    headers = [pair for pair in response.headers.raw if pair[0].lower() != b"content-encoding"]
+    return type(response)(response.status_code, headers=headers, content=response.content)
 
 
-def client_registry() -> ClientRegistry:
-    """Return the registry of this process."""
-    return _registry
-
-
-def _evict(clients: dict[ResolvedConfig, Any]) -> list[Any]:
+def evict(clients: dict[ResolvedConfig, Any]) -> list[Any]:
     """Remove and return the least recently used idle clients beyond the maximum."""
     unused = [(key, client) for key, client in list(clients.items()) if client.is_unused]
     unused.sort(key=lambda item: item[1].last_used, reverse=True)
     return [clients.pop(key, client) for key, client in unused[_MAX_IDLE_CLIENTS:]]
 
 
-class AsyncClientRegistry:
-    """The clients of async calls in one event loop, by their configurations."""
+_clients: dict[ResolvedConfig, PooledClient] = {}
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+
+def open_clients() -> dict[ResolvedConfig, PooledClient]:
+    """Return the clients of this process."""
+    return _clients
+
+
+class _LoopClients:
+    """The clients of an event loop.
+
+    An attribute of the loop holds them, so that they go with a loop that is dropped; one that shuts
+    down (`asyncio.run` sees to that) finalizes the generator, which closes them.
+    """
+
+    def __init__(self) -> None:
         self.clients: dict[ResolvedConfig, AsyncPooledClient] = {}
-        self._loop = ref(loop)
-        self._closer = self._close_with_loop()
-        self._keep()
-
-    async def get(self, resolved: ResolvedConfig) -> AsyncPooledClient:
-        """Return the client of a configuration."""
-        client = self.clients.get(resolved)
-        if client is None:
-            ssl_context = None
-            if not resolved.is_cleartext:  # the loop does not wait for the disk
-                ssl_context = await asyncio.to_thread(resolved.ssl_context)
-            client = AsyncPooledClient(resolved, ssl_context)
-            client = self.clients.setdefault(resolved, client)
-            for evicted in _evict(self.clients):
-                await evicted.close()
-        client.last_used = time.monotonic()
-        return client
-
-    async def close_idle(self, resolved: ResolvedConfig) -> None:
-        """Close the idle connections of a configuration; nothing else is disturbed."""
-        if (client := self.clients.get(resolved)) is not None:
-            await client.close_idle()
-
-    async def start(self) -> None:
-        """Start the async generator that the loop finalizes in `shutdown_asyncgens`."""
-        await anext(self._closer)
-
-    def _keep(self) -> None:
-        """Keep this object alive as long as the loop, by a timer that does nothing."""
-        loop = self._loop()
-        if loop is not None and not loop.is_closed():
-            loop.call_later(_FAR_AWAY, self._keep)
+        self.closer = self._close_with_loop()
 
     async def _close_with_loop(self) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            loop = self._loop()
-            if loop is not None:
-                _by_loop.pop(loop, None)
             for client in self.clients.values():
                 await client.close()
 
 
-_FAR_AWAY = 3600.0
-"""Seconds between two calls of a timer that does nothing."""
-
-_by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, ref[AsyncClientRegistry]] = (
-    WeakKeyDictionary()
-)
+_LOOP_ATTRIBUTE = "_langchain_aimlernie_clients"
+_all_loop_clients: WeakSet[_LoopClients] = WeakSet()
 
 
-async def async_client_registry() -> AsyncClientRegistry:
-    """Return the registry of the running loop."""
+async def async_open_clients() -> dict[ResolvedConfig, AsyncPooledClient]:
+    """Return the clients of the running loop."""
     loop = asyncio.get_running_loop()
-    reference = _by_loop.get(loop)
-    registry = None if reference is None else reference()
-    if registry is None:
-        registry = AsyncClientRegistry(loop)
-        _by_loop[loop] = ref(registry)
-        await registry.start()
-    return registry
+    held: _LoopClients | None = getattr(loop, _LOOP_ATTRIBUTE, None)
+    if held is None:
+        held = _LoopClients()
+        _all_loop_clients.add(held)
+        setattr(loop, _LOOP_ATTRIBUTE, held)
+        await anext(held.closer)
+    return held.clients
 
 
-_inherited: list[Mapping[Any, Any]] = []
+_inherited: list[object] = []
 
 
 def _reset_after_fork() -> None:
@@ -348,14 +301,16 @@ def _reset_after_fork() -> None:
     loop shares the parent's selector.
     """
     _close_all()
-    _inherited.extend([_registry.clients.copy(), {loop: r() for loop, r in _by_loop.items()}])
-    _registry.clients.clear()
-    _by_loop.clear()
+    _inherited.append(_clients.copy())
+    _clients.clear()
+    for held in _all_loop_clients:
+        _inherited.append((held, held.clients))
+        held.clients = {}
 
 
 @atexit.register
 def _close_all() -> None:
-    for client in _registry.clients.values():
+    for client in _clients.values():
         client.close_idle()
 
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from langchain_aimlernie._http import clients
-from langchain_aimlernie._http.clients import ConnectionConfig, resolve
+from langchain_aimlernie._http.clients import ConnectionConfig, resolve, ssl_context
 from langchain_aimlernie.errors import APIConnectionError
 
 P = "http://proxy:3128"
@@ -57,8 +57,8 @@ def test_a_configuration_follows_the_environment(monkeypatch):
 
 def test_certificates_are_read_once_and_only_where_they_are_needed():
     first, second = resolve(ConnectionConfig(HTTPS)), resolve(ConnectionConfig("https://e.example"))
-    assert first.ssl_context() is second.ssl_context()
-    assert resolve(ConnectionConfig("http://127.0.0.1:1")).ssl_context() is None
+    assert ssl_context(first) is ssl_context(second)
+    assert ssl_context(resolve(ConnectionConfig("http://127.0.0.1:1"))) is None
 
 
 def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path):
@@ -66,7 +66,7 @@ def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path):
     bad.write_text("no certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(bad))
     with pytest.raises(APIConnectionError, match="SSL_CERT_FILE") as caught:
-        resolve(ConnectionConfig(HTTPS)).ssl_context()
+        ssl_context(resolve(ConnectionConfig(HTTPS)))
     assert not caught.value.is_retryable
 
 

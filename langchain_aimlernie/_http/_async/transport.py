@@ -1,32 +1,64 @@
-"""Sends requests, tries again, reads and closes; what decides is in the modules around it."""
+"""The async transport, from which the sync one is generated: it sends, reads, retries and closes.
+
+What decides is in the modules around it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import random
+import time
 from functools import cached_property
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, cast
 
-from langchain_aimlernie._http._async.client import AsyncUserClient, close_quietly
-from langchain_aimlernie._http.clients import ConnectionConfig, async_client_registry, resolve
+import httpcore2
+import httpx2
+
+from langchain_aimlernie._http.clients import (
+    ConnectionConfig,
+    async_open_clients,
+    async_ssl_context,
+    evict,
+    resolve,
+    timeout_of,
+    unread,
+)
 from langchain_aimlernie._http.failures import to_error
-from langchain_aimlernie._http.progress import Progress
-from langchain_aimlernie._http.request import or_no_limit, reject_html
+from langchain_aimlernie._http.request import (
+    AsyncWatchdog,
+    Progress,
+    or_no_limit,
+    parse_url,
+    reject_html,
+    set_deadline,
+    waiting,
+)
 from langchain_aimlernie._http.retry import RetryState
+from langchain_aimlernie._http.unhooked import anext_unhooked
 from langchain_aimlernie._response.error_mapping import error_from_response
 from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    import ssl
+    from collections.abc import (
+        AsyncIterable,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Iterator,
+    )
 
-    from langchain_aimlernie._http._async.client import AsyncClient, AsyncResponse
     from langchain_aimlernie._http.clients import ResolvedConfig
     from langchain_aimlernie._http.request import APIRequest, Decoder
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_POOL_SIZE = 16
+"""Connections in one of httpcore2's pools: it looks at each of them for every request."""
 
 _ACCEPT_ENCODING = "gzip, deflate"
 _MAX_BODY = 64 * 1024 * 1024
@@ -61,10 +93,18 @@ class AsyncTransport:
         """The settings with the environment's proxies, which are read the first time."""
         return resolve(self._config)
 
-    async def _client(self) -> AsyncClient:
+    async def _client(self) -> AsyncPooledClient | AsyncUserClient:
         if self._user_client is not None:
             return AsyncUserClient(self._user_client)
-        return await (await async_client_registry()).get(self._resolved)
+        resolved, clients = self._resolved, await async_open_clients()
+        client = clients.get(resolved)
+        if client is None:
+            client = AsyncPooledClient(resolved, await async_ssl_context(resolved))
+            client = clients.setdefault(resolved, client)
+            for evicted in evict(clients):
+                await evicted.close()
+        client.last_used = time.monotonic()
+        return client
 
     async def send(
         self,
@@ -112,7 +152,9 @@ class AsyncTransport:
     async def close(self) -> None:
         """Close the idle connections of these settings; calls under way are not disturbed."""
         if self._user_client is None:
-            await (await async_client_registry()).close_idle(self._resolved)
+            client = (await async_open_clients()).get(self._resolved)
+            if client is not None:
+                await client.close_idle()
 
     async def _retry(
         self,
@@ -166,7 +208,6 @@ class AsyncStream(Generic[T]):
     def __init__(self, begin: Callable[[], Awaitable[AsyncAttempt]]) -> None:
         self._begin: Callable[[], Awaitable[AsyncAttempt]] | None = begin
         self._attempt: AsyncAttempt | None = None
-        self._next: Callable[[], Awaitable[Iterable[T] | None]] | None = None
         self._chunks: Iterator[T] = iter(())
 
     def __aiter__(self) -> AsyncStream[T]:
@@ -177,8 +218,7 @@ class AsyncStream(Generic[T]):
             while True:
                 for chunk in self._chunks:
                     return chunk
-                read = self._next or self._open
-                chunks = await read()
+                chunks = await self._more()
                 if chunks is None:
                     break
                 self._chunks = iter(chunks)
@@ -197,24 +237,25 @@ class AsyncStream(Generic[T]):
         finally:
             del failed  # it holds this frame: only the garbage collector would free both
 
+    async def _more(self) -> Iterable[T] | None:
+        if self._attempt is not None:
+            return await self._attempt.next_chunks()
+        begin, self._begin = self._begin, None
+        if begin is None:
+            return None
+        self._attempt = await begin()
+        return self._attempt.first_chunks
+
     async def aclose(self) -> None:
         """Release the connection; it is closed unless the stream has come to its end."""
-        self._begin, self._next, self._chunks = None, None, iter(())
+        self._begin, self._chunks = None, iter(())
         attempt, self._attempt = self._attempt, None
         if attempt is not None:
             await attempt.close()
 
-    async def _open(self) -> Iterable[T] | None:
-        begin, self._begin = self._begin, None
-        if begin is None:
-            return None
-        attempt = self._attempt = await begin()
-        self._next = attempt.next_chunks
-        return attempt.first_chunks
-
 
 class AsyncAttempt:
-    """One attempt of a call: its connection, its deadline, and how far it has come.
+    """One attempt of a call, which must be closed.
 
     Args:
         request: The request.
@@ -222,14 +263,17 @@ class AsyncAttempt:
 
     Attributes:
         first_chunks: The first chunks of a stream.
-        progress: How far it has come.
+        progress: How far it has come, and its deadline.
     """
 
-    def __init__(self, request: APIRequest, client: AsyncClient) -> None:
+    def __init__(self, request: APIRequest, client: AsyncPooledClient | AsyncUserClient) -> None:
         self.first_chunks: Iterable[Any] = ()
         self.progress = Progress(request, client.proxy, client.phase)
         self._client = client
-        self._response: AsyncResponse | None = None
+        self._response: Any = None
+        self._body: AsyncIterator[bytes] | None = None
+        # The first step starts all generators of the response.
+        self._anext: Callable[[AsyncIterator[bytes]], Awaitable[bytes]] = anext_unhooked
         self._events = 0
 
     async def read_response(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
@@ -242,23 +286,20 @@ class AsyncAttempt:
         progress = self.progress
         limit = or_no_limit(progress.request.timeouts.read)
         progress.limit = ("total", left) if left < limit else ("response", limit)
-        response = await self._send(_ACCEPT_ENCODING)
-        parts: list[bytes] = []
-        size = 0
-        while (part := await response.read()) is not None:
-            size += len(part)
-            if size > _MAX_BODY:
-                raise InvalidResponseError(
-                    f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
-                )
-            parts.append(part)
+        await self._send(_ACCEPT_ENCODING)
+        body = bytearray()
+        await self._read_into(body, _MAX_BODY)
+        if len(body) > _MAX_BODY:
+            raise InvalidResponseError(
+                f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
+            )
         await self.close()
         reject_html(progress.headers)
-        if progress.request.body and not size:
+        if progress.request.body and not body:
             raise InvalidResponseError(
                 "The server answered with nothing.", status_code=progress.status
             )
-        return decode(progress.headers, b"".join(parts))
+        return decode(progress.headers, bytes(body))
 
     async def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[Any]]) -> Self:
         """Send the request, read on until there are chunks, and return the attempt.
@@ -268,7 +309,7 @@ class AsyncAttempt:
         """
         progress = self.progress
         progress.limit = "first event", or_no_limit(progress.request.timeouts.first_event)
-        self._response = await self._send("identity")
+        await self._send("identity")
         reject_html(progress.headers)
         progress.decoder = new_decoder(progress.headers)
         while (chunks := await self.next_chunks()) is not None:
@@ -280,15 +321,15 @@ class AsyncAttempt:
 
     async def next_chunks(self) -> Iterable[Any] | None:
         """Read from the network once; return the decoded chunks, `None` at the stream's end."""
-        progress, response = self.progress, self._response
+        progress = self.progress
         decoder = progress.decoder
         if decoder is None or progress.has_ended:
             return None
         if decoder.events != self._events:
             self._events = decoder.events
             progress.deadline.start("idle", or_no_limit(progress.request.timeouts.idle))
-        if response is not None and not decoder.done:
-            data = await response.read()
+        if not decoder.done:
+            data = await self._read()
             if data is not None:
                 return decoder.feed(data)
         progress.has_ended = True
@@ -296,43 +337,240 @@ class AsyncAttempt:
 
     async def drain(self) -> None:
         """Read what comes after the end of a stream, for a moment, to keep its connection."""
-        if self._response is None:
-            return
         self.progress.deadline.start("rest", _DRAIN_TIMEOUT)
-        # Whatever is wrong now, the completion is whole.
-        await self._read_some(self._response, _DRAIN_LIMIT)
+        with contextlib.suppress(Exception):  # whatever is wrong now, the completion is whole
+            await self._read_into(bytearray(), _DRAIN_LIMIT)
 
     async def close(self) -> None:
         """Release the connection; it is closed unless the response was read to its end."""
-        response, self._response = self._response, None
-        if response is not None:
-            await response.close()
-        elif not self.progress.status:
-            # httpcore forgets a connection whose handshake was broken off.
-            await close_quietly(self.progress.network_stream)
+        body, response, progress = self._body, self._response, self.progress
+        self._body = self._response = None
+        try:
+            await _close_quietly(body)
+        finally:
+            try:
+                # httpcore forgets a connection whose handshake was broken off.
+                await _close_quietly(response if progress.status else progress.network_stream)
+            finally:
+                self._client.release(progress)
 
-    async def _send(self, accept_encoding: str) -> AsyncResponse:
-        """Return the response of a request that succeeded.
+    async def _send(self, accept_encoding: str) -> None:
+        """Send the request, and read the headers of a response that says it succeeded.
 
         Raises:
             AimlErnieError: The server answered with an error.
         """
         progress = self.progress
-        response = self._response = await self._client.send(progress, accept_encoding)
+        self._response, self._body = await self._client.send(progress, accept_encoding)
         if progress.status in _SUCCESS:
-            return response
+            return
         waiting_for, limit = progress.limit
         progress.deadline.start(waiting_for, min(limit, _ERROR_BODY_TIMEOUT))
-        body = await self._read_some(response, _MAX_ERROR_BODY)
+        body = bytearray()
+        with contextlib.suppress(Exception):  # what has come of it must do
+            await self._read_into(body, _MAX_ERROR_BODY)
         await self.close()
         raise error_from_response(
-            progress.status, progress.headers, body, redactor=progress.request.redactor
+            progress.status, progress.headers, bytes(body), redactor=progress.request.redactor
         )
 
-    async def _read_some(self, response: AsyncResponse, room: int) -> bytes:
-        """Return what comes of about `room` bytes, until the deadline or another error."""
-        body = bytearray()
+    async def _read_into(self, body: bytearray, limit: int) -> None:
+        """Read the body to its end, or until it is longer than `limit` bytes."""
+        while len(body) <= limit and (data := await self._read()) is not None:
+            body += data
+
+    async def _read(self) -> bytes | None:
+        """Return the next bytes of the body, `None` at its end."""
+        if self._body is None:
+            return None
+        step, self._anext = self._anext, anext
+        try:
+            if self._client.is_ours:
+                set_deadline(self.progress.deadline)
+                return await step(self._body)
+            async with AsyncWatchdog(self.progress):
+                return await step(self._body)
+        except StopAsyncIteration:
+            return None
+
+
+class AsyncPooledClient:
+    """The connections of one configuration.
+
+    A pool of httpcore2 looks at each of its connections for every request, so that many small ones
+    are faster than a large one.
+
+    Args:
+        config: Where the connections lead, and how many there may be.
+        ssl_context: Their TLS settings.
+
+    Attributes:
+        proxy: The host of the proxy; empty if there is none.
+        phase: Where an attempt begins.
+        is_ours: Whether reads and writes keep to the deadline of their context.
+        last_used: When a call has last asked for it, in seconds of the monotonic clock.
+    """
+
+    phase = "connect"
+    is_ours = True
+
+    def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
+        options = config.pool_options(ssl_context)
+        size, backend = config.config.max_connections, _AsyncDeadlineBackend()
+        self._pools = [
+            _AsyncPool(
+                httpcore2.AsyncConnectionPool(
+                    max_connections=limit, network_backend=backend, **options
+                ),
+                limit,
+                set(),
+            )
+            for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
+        ]
+        self.proxy = config.proxy_host
+        self.last_used = time.monotonic()
+
+    async def send(
+        self, progress: Progress, accept_encoding: str
+    ) -> tuple[Any, AsyncIterator[bytes]]:
+        """Send a request; return the response, once its headers have come, and its body."""
+        request = progress.request
+        url, host = parse_url(request.url)
+        core_request = httpcore2.Request(
+            request.method,
+            url,
+            headers=[(b"Host", host), *request.encoded_headers(accept_encoding)],
+            content=request.content(),
+            extensions={"timeout": request.timeouts.extension(), "trace": _async_trace(progress)},
+        )
+        # The first pool that has room, else the one with the fewest requests.
+        pool = next((pool for pool in self._pools if len(pool.active) < pool.limit), None)
+        pool = pool or min(self._pools, key=lambda pool: len(pool.active))
+        pool.active.add(progress)
+        set_deadline(progress.deadline)
+        response = await pool.pool.handle_async_request(core_request)
+        progress.receive(response.status, response.headers, response.extensions)
+        stream = cast("AsyncIterable[bytes]", response.stream)
+        if "content-encoding" not in progress.headers:
+            return response, aiter(stream)
+        decoded = httpx2.Response(200, headers=response.headers, content=stream)
+        return response, decoded.aiter_bytes()
+
+    def release(self, progress: Progress) -> None:
+        """Note that an attempt has ended."""
+        for pool in self._pools:
+            pool.active.discard(progress)
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether no request is under way."""
+        return not any(pool.active for pool in self._pools)
+
+    async def close_idle(self) -> None:
+        """Close the connections that no call is using."""
+        for pool in self._pools:
+            for connection in pool.pool.connections:
+                if connection.is_idle():
+                    with contextlib.suppress(Exception):  # it is broken: so much the better
+                        await connection.aclose()
+
+    async def close(self) -> None:
+        """Close all connections, also those that are in use."""
+        for pool in self._pools:
+            await pool.pool.aclose()
+
+
+class _AsyncPool(NamedTuple):
+    pool: httpcore2.AsyncConnectionPool
+    limit: int
+    active: set[Progress]
+    """A set and no counter: the garbage collector may close a response at any moment, also between
+    the two halves of `+= 1`."""
+
+
+class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):
+    """A network whose reads and writes keep to the deadline that is set in their context."""
+
+    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
+        return _AsyncDeadlineStream(await super().connect_tcp(*args, **options))
+
+
+class _AsyncDeadlineStream(httpcore2.AsyncNetworkStream):
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with waiting(timeout) as seconds:
+            return await self._stream.read(max_bytes, seconds)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with waiting(timeout) as seconds:
+            await self._stream.write(buffer, seconds)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+    async def start_tls(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
+        return _AsyncDeadlineStream(await self._stream.start_tls(*args, **options))
+
+
+class AsyncUserClient:
+    """A client of the user's, httpx2's or httpx's: it is used as it is and never closed.
+
+    Args:
+        client: The client.
+    """
+
+    proxy = ""
+    phase = "response_headers"
+    """It may know no `trace`, and tell nothing until the response is there."""
+
+    is_ours = False
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def send(
+        self, progress: Progress, accept_encoding: str
+    ) -> tuple[Any, AsyncIterator[bytes]]:
+        """Send a request; return the response, once its headers have come, and its body."""
+        request = progress.request
+        progress.start()
+        async with AsyncWatchdog(progress):
+            built = self._client.build_request(
+                request.method,
+                request.url,
+                headers=request.encoded_headers(accept_encoding),
+                content=request.body or None,
+                timeout=timeout_of(self._client, request.timeouts),
+                extensions={"trace": _async_trace(progress)},
+            )
+            response = await self._client.send(built, stream=True, follow_redirects=False)
+        if response.is_stream_consumed:
+            response = unread(response)
+        progress.receive(response.status_code, response.headers.raw, response.extensions)
+        is_encoded = "content-encoding" in progress.headers
+        return response, response.aiter_bytes() if is_encoded else aiter(response.stream)
+
+    def release(self, progress: Progress) -> None:
+        """Leave the client alone."""
+
+    async def close_idle(self) -> None:
+        """Leave the client alone."""
+
+
+def _async_trace(progress: Progress) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
+    async def trace(event: str, info: dict[str, Any]) -> None:
+        progress.trace(event, info)
+
+    return trace
+
+
+async def _close_quietly(resource: Any) -> None:
+    """Close what can be closed, whatever is wrong with it."""
+    if hasattr(resource, "aclose"):
         with contextlib.suppress(Exception):
-            while len(body) <= room and (part := await response.read()) is not None:
-                body += part
-        return bytes(body)
+            await resource.aclose()
