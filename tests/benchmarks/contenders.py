@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
 
     _Close = Callable[[Any], Awaitable[None]]
-    _Convert = Callable[[Any, Sequence[BaseMessage]], Any]
 
 MODEL = "baidu/ernie-4.5-21b-a3b"
 KEY = "benchmark"
@@ -45,7 +44,6 @@ class Contender:
         make: Model from base URL and tokens to ask for.
         aclose: Closes what the model holds for the running event loop.
         import_line: The import statement of a program that uses it; empty if not meaningful.
-        convert: LangChain messages to wire messages alone, if it can be called alone.
     """
 
     name: str
@@ -53,7 +51,6 @@ class Contender:
     make: Callable[[str, int], Any]
     aclose: _Close
     import_line: str = ""
-    convert: _Convert | None = None
 
 
 class RawHttpx:
@@ -131,13 +128,6 @@ async def _nothing_to_close(_: Nothing) -> None:
     pass
 
 
-def _encode(_: Any, messages: Sequence[BaseMessage]) -> list[dict[str, object]]:
-    from langchain_aimlernie._request.messages import encode_messages
-    from langchain_aimlernie.profiles import find_model
-
-    return encode_messages(messages, find_model(MODEL))
-
-
 def _on_aiohttp() -> Contender:
     httpx2, transports = import_module("httpx2"), import_module("httpx_aiohttp.httpx2")
     ours = _MAKERS[OURS]()
@@ -156,9 +146,7 @@ def _model_class(import_line: str) -> Any:
     return getattr(import_module(package), name)
 
 
-def _chat_model(
-    name: str, package: str, chat_model: str, aclose: _Close, convert: _Convert
-) -> Contender:
+def _chat_model(name: str, package: str, chat_model: str, aclose: _Close) -> Contender:
     made_by = getattr(import_module(package), chat_model)
     return Contender(
         name,
@@ -166,7 +154,6 @@ def _chat_model(
         lambda url, tokens: made_by(model=MODEL, api_key=KEY, base_url=url, max_tokens=tokens),
         aclose,
         f"from {package} import {chat_model}",
-        convert,
     )
 
 
@@ -189,7 +176,6 @@ _MAKERS: dict[str, Callable[[], Contender]] = {
         "langchain_aimlernie",
         "ChatAimlErnie",
         lambda model: model.aclose(),
-        _encode,
     ),
     "aiohttp": _on_aiohttp,
     "openai": lambda: _chat_model(
@@ -197,21 +183,12 @@ _MAKERS: dict[str, Callable[[], Contender]] = {
         "langchain_openai",
         "ChatOpenAI",
         lambda model: model.root_async_client.close(),
-        lambda model, messages: model._get_request_payload(messages),
     ),
     "mistral": lambda: _chat_model(
         "mistral",
         "langchain_mistralai",
         "ChatMistralAI",
         lambda model: model.async_client.aclose(),
-        lambda model, messages: model._create_message_dicts(messages, None),
-    ),
-    "fireworks": lambda: _chat_model(
-        "fireworks",
-        "langchain_fireworks",
-        "ChatFireworks",
-        lambda model: model._async_sdk_client.close(),
-        lambda model, messages: model._create_message_dicts(messages, None),
     ),
 }
 
@@ -221,7 +198,6 @@ AIOHTTP = "aiohttp"
 NAMES = tuple(_MAKERS)
 EVERYBODY = frozenset(NAMES) - {AIOHTTP}
 CHAT_MODELS = EVERYBODY - {"raw"}
-PACKAGES = CHAT_MODELS - {"nothing"}
 
 
 def contender(name: str) -> Contender:

@@ -23,18 +23,8 @@ if TYPE_CHECKING:
     from contenders import Contender
     from server import Server
 
-
-class Unit(NamedTuple):
-    """A name, and how many of it one second (or byte) is."""
-
-    name: str
-    scale: float
-
-
-MICROSECONDS = Unit("µs", 1e6)
-MILLISECONDS = Unit("ms", 1e3)
-SECONDS = Unit("s", 1.0)
-MEBIBYTES = Unit("MiB", 2.0**-20)
+UNITS = {"µs": 1e6, "ms": 1e3, "s": 1.0, "MiB": 2.0**-20}
+"""How many of it one second (or byte) is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,56 +32,42 @@ class Scale:
     """How much is done: one set of numbers for the full run, one for the quick one."""
 
     rounds: int
-    curve_rounds: int
     calls: int
     chunks: int
-    paced_chunks: int
-    burst: int
     history: int
     memory_chunks: int
-    calls_made: tuple[int, ...]
     in_flight: tuple[int, ...]
     stream_chunks: tuple[int, ...]
-    histories: tuple[int, ...]
+    burst: int = 1_000
     delay_ms: int = 50
 
 
 FULL = Scale(
     rounds=9,
-    curve_rounds=3,
     calls=200,
     chunks=2_000,
-    paced_chunks=500,
-    burst=1_000,
     history=2_000,
     memory_chunks=100_000,
-    calls_made=(250, 500, 1_000, 2_000, 3_000, 4_000, 5_000),
     in_flight=(1, 10, 30, 100, 300, 1_000, 2_000),
     stream_chunks=(100, 300, 1_000, 3_000, 10_000, 30_000, 100_000),
-    histories=(20, 200, 2_000),
 )
 QUICK = Scale(
     rounds=3,
-    curve_rounds=1,
     calls=50,
     chunks=1_000,
-    paced_chunks=200,
-    burst=1_000,
     history=500,
     memory_chunks=20_000,
-    calls_made=(250, 500, 1_000),
     in_flight=(1, 10, 100, 300),
     stream_chunks=(100, 1_000, 10_000),
-    histories=(20, 200, 1_000),
 )
 
 
 class Setting(NamedTuple):
-    """What every sample is taken in; with `cpu`, this process's seconds count, not the clock's."""
+    """What every sample is taken in; `clock` returns seconds, of the wall or of this process."""
 
     server: Server
     scale: Scale
-    cpu: bool
+    clock: Callable[[], float]
 
 
 class Goal(NamedTuple):
@@ -103,58 +79,41 @@ class Goal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One row of the table.
+    """One row of the table, or one curve: cost against size.
 
     Attributes:
         key: Name for `--only`.
         title: What is measured; numbers of the scale stand in braces.
         unit: What it is shown in.
-        sample: Takes one sample, in seconds or bytes.
+        sample: Takes one sample of a contender at a size, in seconds or bytes.
         goal: The limit that the subject is to keep.
         of: Names of the contenders that can be asked.
         rounds: The most samples that are worth their time.
         subject: Name of the contender that stands in the column of ours.
+        size: What grows; empty for a row of the table.
+        sizes: The sizes, growing.
     """
 
     key: str
     title: str
-    unit: Unit
-    sample: Callable[[Setting, Contender], float]
+    unit: str
+    sample: Callable[[Setting, Contender, int], float]
     goal: Goal | None = None
     of: frozenset[str] = EVERYBODY
     rounds: int = 99
     subject: str = OURS
-
-
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """Cost against size.
-
-    Attributes:
-        key: Name for `--only`.
-        title: What is done.
-        size: What grows.
-        costs: Title and unit of each number that a sample gives.
-        sizes: The sizes, growing.
-        start: Begins a round; what it returns takes one sample of a contender at a size.
-    """
-
-    key: str
-    title: str
-    size: str
-    costs: tuple[tuple[str, Unit], ...]
-    sizes: Callable[[Scale], tuple[int, ...]]
-    start: Callable[[Setting], Callable[[Contender, int], tuple[float, ...]]]
+    size: str = ""
+    sizes: Callable[[Scale], tuple[int, ...]] = lambda _: (0,)
 
 
 @dataclass(slots=True)
 class Samples:
-    """What was found, by contender: tuples of numbers, one tuple a round."""
+    """What was found, by contender."""
 
-    values: dict[str, list[tuple[float, ...]]] = field(default_factory=dict)
+    values: dict[str, list[float]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
-    def take(self, name: str, sample: Callable[[], tuple[float, ...]]) -> None:
+    def take(self, name: str, sample: Callable[[], float]) -> None:
         """Take one more sample; a contender that has failed is left alone."""
         if name in self.failures:
             return
@@ -164,18 +123,6 @@ class Samples:
         except Exception as error:  # noqa: BLE001 -- that a contender breaks is a result too
             self.failures[name] = f"{type(error).__name__}: {error}"
             del self.values[name]
-
-    def record(self, unit: Unit, position: int = 0) -> dict[str, Any]:
-        """The numbers at that position in `unit`, with their medians, ready for JSON."""
-        found = {
-            name: [numbers[position] * unit.scale for numbers in rounds]
-            for name, rounds in self.values.items()
-        }
-        return {
-            "medians": {name: statistics.median(numbers) for name, numbers in found.items()},
-            "samples": found,
-            "failures": self.failures,
-        }
 
 
 @contextlib.contextmanager
@@ -189,48 +136,29 @@ def settled() -> Iterator[None]:
         gc.unfreeze()
 
 
-def measure_figure(
+def measure(
     figure: Figure, setting: Setting, contenders: Mapping[str, Contender]
 ) -> dict[str, Any]:
-    """Let the contenders that `figure` is about take turns; its record, ready for JSON."""
-    samples = Samples()
+    """Let the contenders that `figure` is about take turns at each size; ready for JSON."""
+    found = {size: Samples() for size in figure.sizes(setting.scale)}
     for _ in range(min(figure.rounds, setting.scale.rounds)):
-        for name, contender in contenders.items():
-            if name in figure.of:
-                samples.take(name, partial(_sample, figure, setting, contender))
+        for size, samples in found.items():
+            for name, contender in contenders.items():
+                if name in figure.of:
+                    samples.take(name, partial(figure.sample, setting, contender, size))
     return {
         "key": figure.key,
         "title": figure.title.format(**asdict(setting.scale)),
+        "unit": figure.unit,
         "goal": figure.goal and figure.goal._asdict(),
         "subject": figure.subject,
-        **samples.record(figure.unit),
+        "size": figure.size,
+        "points": [
+            {"size": size, "medians": _medians(samples, figure.unit), **asdict(samples)}
+            for size, samples in found.items()
+        ],
     }
 
 
-def _sample(figure: Figure, setting: Setting, contender: Contender) -> tuple[float]:
-    return (figure.sample(setting, contender),)
-
-
-def measure_curve(
-    curve: Curve, setting: Setting, contenders: Mapping[str, Contender]
-) -> list[dict[str, Any]]:
-    """Let the contenders take turns at each size; one record for each cost, ready for JSON."""
-    found = {size: Samples() for size in curve.sizes(setting.scale)}
-    for _ in range(setting.scale.curve_rounds):
-        sample = curve.start(setting)
-        for size, samples in found.items():
-            for name, contender in contenders.items():
-                if name in EVERYBODY:
-                    samples.take(name, partial(sample, contender, size))
-    return [
-        {
-            "key": curve.key,
-            "title": curve.title.format(**asdict(setting.scale)),
-            "size": curve.size,
-            "cost": f"{title}, {unit.name}",
-            "points": [
-                {"size": size, **samples.record(unit, position)} for size, samples in found.items()
-            ],
-        }
-        for position, (title, unit) in enumerate(curve.costs)
-    ]
+def _medians(samples: Samples, unit: str) -> dict[str, float]:
+    return {name: statistics.median(v) * UNITS[unit] for name, v in samples.values.items()}

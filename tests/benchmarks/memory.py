@@ -1,8 +1,7 @@
-"""How much a process grows over a long stream: `memory.py CONTENDER URL CHUNKS METHOD`.
+"""How much a process grows over a long stream: `memory.py CONTENDER URL CHUNKS`.
 
 Prints the bytes of resident memory that were gained between the first tenth of the stream and its
-last chunk. `stream` is what users call, and there core itself keeps every chunk until the end;
-`_stream` is the part of the package that is measured.
+last chunk. It is the stream of `_stream`: in `stream` core itself keeps every chunk until the end.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ def resident_bytes() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def growth(name: str, url: str, chunks: int, method: str) -> int:
+def growth(name: str, url: str, chunks: int) -> int:
     """Bytes gained over the last nine tenths of a stream of so many chunks."""
-    received = getattr(contender(name).make(url, chunks), method)(QUESTION)
+    received = contender(name).make(url, chunks)._stream(QUESTION)
     tenth = sum(1 for _ in islice(received, chunks // 10))
     before = resident_bytes()
     rest = sum(1 for _ in islice(received, chunks - tenth))
@@ -35,5 +34,5 @@ def growth(name: str, url: str, chunks: int, method: str) -> int:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    name, url, chunks, method = sys.argv[1:]
-    sys.stdout.write(f"{growth(name, url, int(chunks), method)}\n")
+    name, url, chunks = sys.argv[1:]
+    sys.stdout.write(f"{growth(name, url, int(chunks))}\n")

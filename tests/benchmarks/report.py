@@ -1,4 +1,4 @@
-"""What was found, for people: Markdown tables that can be read as they stand."""
+"""What was found, for people: Markdown tables that can be read as they stand, and a picture."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from contenders import AIOHTTP, FLOOR, OURS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
+    from matplotlib.axes import Axes
+
+PANELS = ("in-flight", "chunks", "achunks")
+"""The keys of the curves that the picture shows."""
+
+_COLOURS = {OURS: "#c8102e", "openai": "#1f77b4", "mistral": "#e08a1e"}
 _EMPTY = "-"
 
 
@@ -20,84 +27,45 @@ def floor_of(medians: Mapping[str, float]) -> float | None:
 
 def tables(document: Mapping[str, Any]) -> Iterator[str]:
     """The parts of the report, in order."""
-    yield "{date} · {machine}\n{versions}\nIn {clock}, medians{ways}.".format(**document)
-    if document["figures"]:
-        yield _figures_table(document["figures"], document["labels"])
-    for curve in document["curves"]:
-        yield _curve_table(curve, document["labels"])
-    yield from _failures(document)
+    yield "{date} · {machine}\n{versions}\nIn {clock}, medians.".format(**document)
+    labels = document["labels"]
+    peers = [name for name in labels if name not in {*FLOOR, OURS, AIOHTTP}]
+    header = ("", *FLOOR, "floor", labels.get(OURS, "ours"), "ratio", "goal")
+    header += tuple(labels[name] for name in peers)
+    rows = [figure for figure in document["figures"] if not figure["size"]]
+    yield _markdown(header, [_row(figure, figure["points"][0], peers) for figure in rows])
+    for curve in document["figures"]:
+        if curve["size"]:
+            yield f"{curve['title']}, {curve['unit']}\n\n" + _markdown(
+                (curve["size"], *header[1:]), [_row(curve, p, peers) for p in curve["points"]]
+            )
+    for figure in document["figures"]:
+        for point in figure["points"]:
+            for name, reason in point["failures"].items():
+                yield f"{labels[name]} failed at “{figure['title']}”: {reason}"
 
 
-def _figures_table(figures: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
-    halves, peers = _split(labels)
-    header = (
-        "",
-        *(labels[name] for name in halves),
-        "floor",
-        labels.get(OURS, "ours"),
-        "ratio",
-        "goal",
-        *(f"{labels[name]} (÷ ours)" for name in peers),
-    )
-    rows = [
-        (
-            figure["title"],
-            *(_cell(figure, name) for name in halves),
-            _number(floor_of(figure["medians"])),
-            _cell(figure, figure["subject"]),
-            *_verdict(figure),
-            *(_cell_with_ratio(figure, name) for name in peers),
-        )
-        for figure in figures
-    ]
-    return _markdown(header, rows)
-
-
-def _curve_table(curve: Mapping[str, Any], labels: Mapping[str, str]) -> str:
-    halves, peers = _split(labels)
-    ours = [name for name in labels if name == OURS]
-    header = (curve["size"], *(labels[n] for n in halves), "floor")
-    header += tuple(labels[n] for n in (*ours, *peers))
-    rows = [
-        (
-            f"{point['size']:,}",
-            *(_cell(point, name) for name in halves),
-            _number(floor_of(point["medians"])),
-            *(_cell(point, name) for name in (*ours, *peers)),
-        )
-        for point in curve["points"]
-    ]
-    return f"{curve['title']}: {curve['cost']}\n\n{_markdown(header, rows)}"
-
-
-def _split(labels: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    halves = [name for name in labels if name in FLOOR]
-    return halves, [name for name in labels if name not in {*FLOOR, OURS, AIOHTTP}]
-
-
-def _verdict(figure: Mapping[str, Any]) -> tuple[str, str]:
-    """Ours in proportion to what its goal is set by (or else to the floor), and the goal."""
-    medians, goal = figure["medians"], figure["goal"]
-    bases = {"floor": floor_of(medians), **medians, "": 1.0}
+def _row(
+    figure: Mapping[str, Any], point: Mapping[str, Any], peers: Sequence[str]
+) -> tuple[str, ...]:
+    """The figures, then ours in proportion to what its goal is set by (or else to the floor)."""
+    medians, goal = point["medians"], figure["goal"]
+    floor, ours = floor_of(medians), medians.get(figure["subject"])
     of = goal["of"] if goal else "floor"
-    base, ours = bases.get(of), medians.get(figure["subject"])
+    base = {"floor": floor, "": 1.0, **medians}.get(of)
     ratio = ours / base if ours is not None and base else None
-    shown = _number(ratio) if of else _EMPTY
-    if goal is None:
-        return shown, _EMPTY
-    limit = f"≤ {goal['limit']:g}" + (f" x {of}" if of else "")
-    return shown, limit if ratio is None else f"{limit} {'✓' if ratio <= goal['limit'] else '✗'}"
-
-
-def _cell(record: Mapping[str, Any], name: str) -> str:
-    return "failed" if name in record["failures"] else _number(record["medians"].get(name))
-
-
-def _cell_with_ratio(record: Mapping[str, Any], name: str) -> str:
-    medians = record["medians"]
-    if not medians.get(OURS) or name not in medians:
-        return _cell(record, name)
-    return f"{_number(medians[name])} ({_number(medians[name] / medians[OURS])}x)"
+    verdict = _EMPTY
+    if goal and ratio is not None:
+        verdict = f"≤ {goal['limit']:g} x {of} {'✓' if ratio <= goal['limit'] else '✗'}"
+    return (
+        f"{point['size']:,}" if figure["size"] else f"{figure['title']}, {figure['unit']}",
+        *(_number(medians.get(name)) for name in FLOOR),
+        _number(floor),
+        _number(ours),
+        _number(ratio) if of else _EMPTY,
+        verdict,
+        *(_number(medians.get(name)) for name in peers),
+    )
 
 
 def _number(value: float | None) -> str:
@@ -109,21 +77,47 @@ def _number(value: float | None) -> str:
 
 
 def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    rule = [f"{'-' * width}:" if i else "-" * width for i, width in enumerate(widths)]
-    lines = [header, rule, *rows]
-    return "\n".join(_line(cells, widths) for cells in lines)
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    first, *rest = zip(cells, widths, strict=True)
-    return " | ".join(("| " + first[0].ljust(first[1]), *(c.rjust(w) for c, w in rest))) + " |"
+def draw(document: Mapping[str, Any], path: Path) -> None:
+    """Write the picture as PNG; needs matplotlib and the curves that `PANELS` names."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    curves = {figure["key"]: figure for figure in document["figures"]}
+    figure, grid = plt.subplots(1, 3, figsize=(16, 5.5), layout="constrained")
+    for axes, key in zip(grid.flat, PANELS, strict=True):
+        _panel(axes, curves[key], document["labels"])
+    figure.suptitle(
+        "What a chat model costs: {date}, {machine}\n{versions}\nin {clock}".format(**document),
+        fontsize=11,
+    )
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
 
 
-def _failures(document: Mapping[str, Any]) -> Iterator[str]:
-    """Why a cell reads "failed"."""
-    points = [(curve["title"], p) for curve in document["curves"] for p in curve["points"]]
-    records = [(figure["title"], figure) for figure in document["figures"]] + points
-    for title, record in records:
-        for name, reason in record["failures"].items():
-            yield f"{document['labels'][name]} failed at “{title}”: {reason}"
+def _panel(axes: Axes, curve: Mapping[str, Any], labels: Mapping[str, str]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    points = curve["points"]
+    floor = [(p["size"], floor_of(p["medians"])) for p in points if floor_of(p["medians"])]
+    axes.plot(*zip(*floor, strict=True), "--", color="#555555", label="floor: httpx + empty model")
+    for name, colour in _COLOURS.items():
+        line = [(p["size"], p["medians"][name]) for p in points if name in p["medians"]]
+        if line:
+            style = {"color": colour, "linewidth": 2.6 if name == OURS else 1.4, "markersize": 4}
+            axes.plot(*zip(*line, strict=True), "o-", label=labels[name], **style)
+    axes.set(xscale="log", yscale="log", xlabel=curve["size"], ylabel=curve["unit"])
+    axes.set_title(curve["title"], fontsize=10)
+    axes.set_xticks([point["size"] for point in points], minor=False)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+    for axis, shown in ((axes.xaxis, "{x:,.0f}"), (axes.yaxis, "{x:,g}")):
+        axis.set_major_formatter(StrMethodFormatter(shown))
+        axis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=True, alpha=0.35)

@@ -3,16 +3,14 @@
 It answers every `POST …/chat/completions` with canned bytes, so that what is left to measure is
 the client. The request determines the response:
 
-* the path, `/{delay}ms/{form}/{name}/v1/chat/completions`, gives the milliseconds to wait before
-  the first byte, and the form of a stream on the wire: `event` (one event per HTTP chunk and per
-  write), `bulk` (64 events per HTTP chunk) or `paced` (one event per millisecond, as tokens come);
-  `name` only makes the URL new, so that no client takes over connections of an earlier one;
+* the path, `/{delay}ms/{size}/{name}/v1/chat/completions`, gives the milliseconds to wait before
+  the first byte, and the events of a stream per HTTP chunk and per write; `name` only makes the URL
+  new, so that no client takes over connections of an earlier one;
 * `"stream": true` asks for server-sent events, and `max_tokens` (or `max_completion_tokens`) says
   how many of them carry text.
 
 Run as a program it prints its port and serves until its standard input is closed, which happens
-also when the process that started it dies. Given the files of a certificate and of its key, it
-serves over TLS.
+also when the process that started it dies.
 """
 
 from __future__ import annotations
@@ -23,23 +21,17 @@ import itertools
 import json
 import os
 import re
-import ssl
 import subprocess
 import sys
-import tempfile
 from functools import lru_cache
-from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TOKEN = "token "
-BULK_EVENTS = 64
-PACE_SECONDS = 0.001
 
-_PATH = re.compile(rb"^POST /(\d+)ms/(event|bulk|paced)/")
+_PATH = re.compile(rb"^POST /(\d+)ms/(\d+)/")
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _STREAM = re.compile(rb'"stream": ?true')
 _TOKENS = re.compile(rb'"max_(?:completion_)?tokens": ?(\d+)')
@@ -60,7 +52,7 @@ class Plan(NamedTuple):
     """What one request asks for."""
 
     delay: float
-    form: str
+    events_per_write: int
     stream: bool
     tokens: int
 
@@ -173,7 +165,7 @@ class Connection(asyncio.Protocol):
         path, tokens = _PATH.match(self._received), _TOKENS.search(self._received, head)
         plan = Plan(
             delay=int(path[1]) / 1000,
-            form=path[2].decode(),
+            events_per_write=int(path[2]),
             stream=_STREAM.search(self._received, head) is not None,
             tokens=int(tokens[1]) if tokens else 20,
         )
@@ -188,23 +180,17 @@ class Connection(asyncio.Protocol):
 
     async def _write_stream(self, plan: Plan) -> None:
         self._transport.write(SSE_HEAD)
-        for data in _writes(plan.tokens, BULK_EVENTS if plan.form == "bulk" else 1):
-            if plan.form == "paced":
-                await asyncio.sleep(PACE_SECONDS)
+        for data in _writes(plan.tokens, plan.events_per_write):
             if not self._writable.is_set():
                 await self._writable.wait()
             self._transport.write(data)
         self._transport.write(END_OF_STREAM + END_OF_BODY)
 
 
-async def serve(*certificate: str) -> None:
+async def serve() -> None:
     """Print the port, then serve until standard input ends."""
-    context = None
-    if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096, ssl=context)
+    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     ended = asyncio.Event()
@@ -216,13 +202,14 @@ async def serve(*certificate: str) -> None:
 class Server:
     """The address of a running server."""
 
-    def __init__(self, scheme: str, port: int) -> None:
-        self._origin = f"{scheme}://127.0.0.1:{port}"
+    def __init__(self, port: int) -> None:
+        self._port = port
         self._names = itertools.count()
 
-    def url(self, *, delay_ms: int = 0, form: str = "event") -> str:
+    def url(self, *, delay_ms: int = 0, events_per_write: int = 1) -> str:
         """A base URL that no call has used yet, and so no client either."""
-        return f"{self._origin}/{delay_ms}ms/{form}/{next(self._names)}/v1"
+        path = f"{delay_ms}ms/{events_per_write}/{next(self._names)}"
+        return f"http://127.0.0.1:{self._port}/{path}/v1"
 
 
 def pin(position: int) -> None:
@@ -233,25 +220,16 @@ def pin(position: int) -> None:
 
 
 @contextlib.contextmanager
-def running_server(*, tls: bool = False) -> Iterator[Server]:
-    """A server in a process of its own, on another processor than this one if there are two.
-
-    With `tls` this process and those that it starts trust the server's certificate, and no other.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, __file__]
-        if tls:
-            certificate = import_module("tests.support.certificates").certificate_factory(
-                Path(folder)
-            )("127.0.0.1")
-            os.environ["SSL_CERT_FILE"] = certificate.file
-            command += [certificate.file, certificate.key]
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:
-            yield Server("https" if tls else "http", int(process.stdout.readline()))
-            process.stdin.close()
+def running_server() -> Iterator[Server]:
+    """A server in a process of its own, on another processor than this one if there are two."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, __file__], stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        yield Server(int(process.stdout.readline()))
+        process.stdin.close()
 
 
 if __name__ == "__main__":
     pin(-1)
-    asyncio.run(serve(*sys.argv[1:]))
+    asyncio.run(serve())

@@ -1,8 +1,8 @@
-"""The workloads: each function runs one workload once with one contender.
+"""The workloads, and the rows and curves that they make, with the goals that ours is held to.
 
-Times are in seconds. Every sample makes its model anew, at a URL that no client has seen, so that
-nothing is left over from the sample before; the first call of a model, which opens its connection,
-is not counted.
+Each function runs one workload once with one contender; times are in seconds. Every sample makes
+its model anew, at a URL that no client has seen, so that nothing is left over from the sample
+before; the first call of a model, which opens its connection, is not counted.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from statistics import mean, median
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
+from contenders import AIOHTTP, CHAT_MODELS
 from langchain_core.messages import AIMessage, HumanMessage
+from measure import Figure, Goal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +34,8 @@ TOKENS = 20
 QUESTION: list[BaseMessage] = [HumanMessage("Name the largest moon of Saturn.")]
 
 _CONSTRUCTIONS = 20
-_CONVERSIONS = 5
 _CALLS_OF_A_POINT = 200
-_DEPTHS = range(0, 160, 10)
+_DEPTHS = range(0, 160, 40)
 _IMPORT = """
 import time
 
@@ -48,35 +48,6 @@ def at(depth, line):
 
 print(at({depth}, {line!r}))
 """
-
-
-class Elapsed(NamedTuple):
-    """Wall time and CPU time of this process, in seconds."""
-
-    wall: float
-    cpu: float
-
-    def of(self, setting: Setting) -> float:
-        """The one that counts in this run."""
-        return self.cpu if setting.cpu else self.wall
-
-
-class Stopwatch:
-    """Runs from its making."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), time.process_time()
-
-    def read(self) -> Elapsed:
-        """What has passed since."""
-        return Elapsed(time.perf_counter() - self._wall, time.process_time() - self._cpu)
-
-
-def conversation(length: int) -> list[BaseMessage]:
-    """So many messages of about 90 characters, the last one a question."""
-    text = "The largest moon of Saturn is Titan, and it has an atmosphere and lakes of methane."
-    kinds = (HumanMessage, AIMessage)
-    return [kinds[i % 2](f"{i}: {text}") for i in range(length - 1)] + QUESTION
 
 
 def cold_import(contender: Contender) -> float:
@@ -109,11 +80,11 @@ def _bytecode() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory()
 
 
-def memory(setting: Setting, contender: Contender, method: str) -> float:
+def memory(setting: Setting, contender: Contender) -> float:
     """Bytes that a process grows by between a tenth of a stream and its end."""
-    url = setting.server.url(form="bulk")
+    url = setting.server.url(events_per_write=64)
     chunks = setting.scale.memory_chunks
-    return _printed_by(str(HERE / "memory.py"), contender.name, url, str(chunks), method)
+    return _printed_by(str(HERE / "memory.py"), contender.name, url, str(chunks))
 
 
 def _printed_by(*arguments: str, environment: dict[str, str] | None = None) -> float:
@@ -130,28 +101,18 @@ def _printed_by(*arguments: str, environment: dict[str, str] | None = None) -> f
     return float(done.stdout)
 
 
-def construction(setting: Setting, contender: Contender, *, known: bool) -> float:
-    """One construction, with settings that another model had before, or with new ones."""
-    url = setting.server.url()
+def construction(setting: Setting, contender: Contender) -> float:
+    """One construction, with settings that no other model had."""
     return median(
-        _seconds(
-            setting,
-            lambda: contender.make(url if known else setting.server.url(), TOKENS),
-            _CONSTRUCTIONS,
-        )
+        _seconds(setting, lambda: contender.make(setting.server.url(), TOKENS), _CONSTRUCTIONS)
     )
 
 
-def conversion(setting: Setting, contender: Contender) -> float:
-    """A long history to the messages of the wire, without a call."""
-    messages = conversation(setting.scale.history)
-    model = contender.make(setting.server.url(), TOKENS)
-    return median(_seconds(setting, lambda: contender.convert(model, messages), _CONVERSIONS))
-
-
 def invoke(setting: Setting, contender: Contender, history: int = 1) -> float:
-    """One `invoke` with so many messages, one after the other."""
-    messages = conversation(history)
+    """One `invoke` with so many messages of about 90 characters, one after the other."""
+    text = "The largest moon of Saturn is Titan, and it has an atmosphere and lakes of methane."
+    kinds = (HumanMessage, AIMessage)
+    messages = [kinds[i % 2](f"{i}: {text}") for i in range(history - 1)] + QUESTION
     model = contender.make(setting.server.url(), TOKENS)
     model.invoke(messages)
     calls = setting.scale.calls if history == 1 else max(3, setting.scale.calls // 20)
@@ -161,9 +122,9 @@ def invoke(setting: Setting, contender: Contender, history: int = 1) -> float:
 def _seconds(setting: Setting, work: Callable[[], object], times: int) -> list[float]:
     seconds = []
     for _ in range(times):
-        watch = Stopwatch()
+        began = setting.clock()
         work()
-        seconds.append(watch.read().of(setting))
+        seconds.append(setting.clock() - began)
     return seconds
 
 
@@ -175,93 +136,161 @@ def ainvoke(setting: Setting, contender: Contender) -> float:
         await model.ainvoke(QUESTION)
         seconds = []
         for _ in range(setting.scale.calls):
-            watch = Stopwatch()
+            began = setting.clock()
             await model.ainvoke(QUESTION)
-            seconds.append(watch.read().of(setting))
+            seconds.append(setting.clock() - began)
         await contender.aclose(model)
         return median(seconds)
 
     return asyncio.run(measured())
 
 
-def stream(setting: Setting, contender: Contender, form: str, chunks: int) -> float:
-    """One chunk of one `stream`; of a paced one the processor's seconds."""
-    model = contender.make(setting.server.url(form=form), chunks)
+def stream(setting: Setting, contender: Contender, chunks: int) -> float:
+    """One chunk of one `stream`."""
+    model = contender.make(setting.server.url(), chunks)
     model.invoke(QUESTION)
-    watch = Stopwatch()
+    began = setting.clock()
     received = sum(1 for _ in model.stream(QUESTION))
-    elapsed = watch.read()
-    _check(received, chunks)
-    return (elapsed.cpu if form == "paced" else elapsed.of(setting)) / chunks
+    return _per_chunk(setting.clock() - began, received, chunks)
 
 
-def astream(setting: Setting, contender: Contender, form: str, chunks: int) -> float:
-    """One chunk of one `astream`; of a paced one the processor's seconds."""
+def astream(setting: Setting, contender: Contender, chunks: int) -> float:
+    """One chunk of one `astream`."""
 
     async def measured() -> float:
-        model = contender.make(setting.server.url(form=form), chunks)
+        model = contender.make(setting.server.url(), chunks)
         await model.ainvoke(QUESTION)
-        watch, received = Stopwatch(), 0
+        began, received = setting.clock(), 0
         async for _ in model.astream(QUESTION):
             received += 1
-        elapsed = watch.read()
+        seconds = setting.clock() - began
         await contender.aclose(model)
-        _check(received, chunks)
-        return (elapsed.cpu if form == "paced" else elapsed.of(setting)) / chunks
+        return _per_chunk(seconds, received, chunks)
 
     return asyncio.run(measured())
 
 
-def _check(received: int, chunks: int) -> None:
+def _per_chunk(seconds: float, received: int, chunks: int) -> float:
     if received < chunks:
         raise RuntimeError(f"{received:,} of {chunks:,} chunks arrived")
+    return seconds / chunks
 
 
-def bursts(setting: Setting, contender: Contender, calls: int, times: int) -> list[Elapsed]:
-    """So many `ainvoke` at once, again and again; the client is new at the first."""
+def burst(setting: Setting, contender: Contender, calls: int, *, warm_rounds: int = 0) -> float:
+    """So many `ainvoke` at once until all are answered: the first, or the median of later ones."""
 
-    async def measured() -> list[Elapsed]:
+    async def measured() -> float:
         model = contender.make(setting.server.url(delay_ms=setting.scale.delay_ms), TOKENS)
         await model.ainvoke(QUESTION)
-        elapsed = [await _at_once(model, calls) for _ in range(times)]
+        seconds = []
+        for _ in range(1 + warm_rounds):
+            began = setting.clock()
+            await asyncio.gather(*(model.ainvoke(QUESTION) for _ in range(calls)))
+            seconds.append(setting.clock() - began)
         await contender.aclose(model)
-        return elapsed
+        return median(seconds[1:] or seconds)
 
     return asyncio.run(measured())
 
 
-def in_flight(setting: Setting, contender: Contender, calls: int) -> tuple[float, float]:
-    """Seconds until all of so many calls are answered, and CPU seconds of each of them."""
-    _, *elapsed = bursts(setting, contender, calls, 1 + max(1, min(20, _CALLS_OF_A_POINT // calls)))
-    return median(e.wall for e in elapsed), median(e.cpu for e in elapsed) / calls
+def in_flight(setting: Setting, contender: Contender, calls: int) -> float:
+    """Seconds until all of so many calls are answered, connections open."""
+    warm_rounds = max(1, min(20, _CALLS_OF_A_POINT // calls))
+    return burst(setting, contender, calls, warm_rounds=warm_rounds)
 
 
-async def _at_once(model: Any, calls: int) -> Elapsed:
-    watch = Stopwatch()
-    answers = await asyncio.gather(
-        *(model.ainvoke(QUESTION) for _ in range(calls)), return_exceptions=True
-    )
-    elapsed = watch.read()
-    failures = [answer for answer in answers if isinstance(answer, BaseException)]
-    if failures:
-        raise RuntimeError(f"{len(failures):,} of {calls:,} calls failed, one by {failures[0]!r}")
-    return elapsed
+_CALL = Goal(1.20, "floor")
+_CHUNK = Goal(1.10, "floor")
 
-
-class CallsMade:
-    """Cost of one `invoke` by the number made before; each sample goes on where the last ended."""
-
-    def __init__(self, setting: Setting) -> None:
-        self._setting = setting
-        self._models: dict[str, tuple[Any, int]] = {}
-
-    def __call__(self, contender: Contender, calls: int) -> tuple[float]:
-        model, made = self._models.get(contender.name) or (self._new(contender), 0)
-        self._models[contender.name] = model, calls
-        seconds = _seconds(self._setting, lambda: model.invoke(QUESTION), calls - made)
-        return (median(seconds[-_CALLS_OF_A_POINT:]),)
-
-    def _new(self, contender: Contender) -> Any:
-        model = contender.make(self._setting.server.url(), TOKENS)
-        model.invoke(QUESTION)
-        return model
+FIGURES = (
+    Figure(
+        "import",
+        "import, by the clock",
+        "s",
+        lambda _s, c, _n: cold_import(c),
+        Goal(1.10, "floor"),
+        of=CHAT_MODELS,
+        rounds=3,
+    ),
+    Figure(
+        "construct",
+        "construction with new settings",
+        "ms",
+        lambda s, c, _n: construction(s, c),
+        Goal(1.0),
+        of=CHAT_MODELS,
+    ),
+    Figure("invoke", "one invoke", "ms", lambda s, c, _n: invoke(s, c), _CALL),
+    Figure("ainvoke", "one ainvoke", "ms", lambda s, c, _n: ainvoke(s, c), _CALL),
+    Figure(
+        "chunk",
+        "one chunk of {chunks:,}",
+        "µs",
+        lambda s, c, _n: stream(s, c, s.scale.chunks),
+        _CHUNK,
+    ),
+    Figure(
+        "achunk", "the same, async", "µs", lambda s, c, _n: astream(s, c, s.scale.chunks), _CHUNK
+    ),
+    Figure(
+        "burst",
+        "{burst:,} ainvoke at once, answered in {delay_ms} ms",
+        "s",
+        lambda s, c, _n: burst(s, c, s.scale.burst),
+        Goal(0.25, "openai"),
+        rounds=3,
+    ),
+    Figure(
+        "burst-aiohttp",
+        "the same with a user-supplied httpx2.AsyncClient on aiohttp",
+        "s",
+        lambda s, c, _n: burst(s, c, s.scale.burst),
+        Goal(0.20, "openai"),
+        of=frozenset({AIOHTTP, "openai"}),
+        rounds=3,
+        subject=AIOHTTP,
+    ),
+    Figure(
+        "history",
+        "one invoke with {history:,} messages",
+        "ms",
+        lambda s, c, _n: invoke(s, c, s.scale.history),
+        Goal(2.0, "floor"),
+    ),
+    Figure(
+        "memory",
+        "memory that a stream of {memory_chunks:,} leaves in the model",
+        "MiB",
+        lambda s, c, _n: memory(s, c),
+        Goal(1.0),
+        of=CHAT_MODELS,
+        rounds=1,
+    ),
+    Figure(
+        "in-flight",
+        "ainvoke at once, each answered in {delay_ms} ms, connections open",
+        "s",
+        in_flight,
+        rounds=1,
+        size="calls in flight",
+        sizes=lambda scale: scale.in_flight,
+    ),
+    Figure(
+        "chunks",
+        "one chunk of a stream, one event per write",
+        "µs",
+        stream,
+        rounds=1,
+        size="streamed chunks",
+        sizes=lambda scale: scale.stream_chunks,
+    ),
+    Figure(
+        "achunks",
+        "one chunk of an astream, one event per write",
+        "µs",
+        astream,
+        rounds=1,
+        size="streamed chunks",
+        sizes=lambda scale: scale.stream_chunks,
+    ),
+)
