@@ -26,8 +26,7 @@ from langchain_aimlernie._metering import Meter
 from langchain_aimlernie.errors import BudgetExceededError
 from langchain_aimlernie.spend import SpendTracker
 from langchain_aimlernie.spend.amounts import ZERO, check_choice, check_limit
-from langchain_aimlernie.spend.prices import Prices
-from langchain_aimlernie.spend.totals import Totals
+from langchain_aimlernie.spend.prices import Prices, Totals
 
 try:
     from langchain.agents.middleware.types import (

@@ -26,8 +26,8 @@ from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
 from langchain_aimlernie.spend import Spend, SpendTracker
 from langchain_aimlernie.spend.amounts import spend_of
-from langchain_aimlernie.spend.log import alog_since
 from langchain_aimlernie.spend.prices import cost_of_tokens
+from langchain_aimlernie.spend.tracker import alog_since
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""

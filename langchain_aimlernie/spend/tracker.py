@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing, closing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers.context import register_configure_hook
+from pydantic import SecretStr
 from typing_extensions import override
 
+from langchain_aimlernie._client import acurrent_key, current_key
 from langchain_aimlernie._metering import Meter, add_meter
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
+    AimlErnieError,
     APITimeoutError,
     BudgetExceededError,
     StreamInterruptedError,
@@ -40,9 +44,10 @@ from langchain_aimlernie.spend.amounts import (
     spend_of,
     to_json,
 )
-from langchain_aimlernie.spend.log import alog_since, log_since
-from langchain_aimlernie.spend.prices import Prices, max_output
-from langchain_aimlernie.spend.totals import UNKNOWN, Call, Totals, call_of
+from langchain_aimlernie.spend.prices import UNKNOWN, Call, Prices, Totals, call_of, max_output
+
+if TYPE_CHECKING:
+    from langchain_aimlernie.account import LogEntry
 
 
 def _owner() -> tuple[int, int]:
@@ -532,3 +537,40 @@ def _first_message(response: object) -> AIMessage | None:
         return None
     message = getattr(generations[0][0], "message", None)
     return message if isinstance(message, AIMessage) else None
+
+
+_CLOCK_SKEW = timedelta(minutes=5)
+_LONGEST_LOG = timedelta(days=92)
+
+
+def log_since(llm: ChatAimlErnie, start: datetime) -> Generator[LogEntry, None, None]:
+    """Yield the log of the requests since `start`, of at most 92 days, with the key of `llm`.
+
+    Raises:
+        AimlErnieError: A request failed.
+    """
+    from langchain_aimlernie.account import logs
+
+    settings = _settings(llm, current_key(llm), start)
+    with closing(logs(**settings, http_client=llm.http_client)) as entries:
+        yield from entries
+
+
+async def alog_since(llm: ChatAimlErnie, start: datetime) -> AsyncGenerator[LogEntry, None]:
+    """Yield the log of the requests since `start`; see `log_since`."""
+    from langchain_aimlernie.account import alogs
+
+    settings = _settings(llm, await acurrent_key(llm), start)
+    async with aclosing(alogs(**settings, http_client=llm.http_async_client)) as entries:
+        async for entry in entries:
+            yield entry
+
+
+def _settings(
+    llm: ChatAimlErnie, key: SecretStr | AimlErnieError | None, start: datetime
+) -> dict[str, Any]:
+    if isinstance(key, AimlErnieError):
+        raise key
+    end = datetime.now(UTC) + _CLOCK_SKEW
+    start = max(start - _CLOCK_SKEW, end - _LONGEST_LOG)
+    return {"start": start, "end": end, "base_url": llm.base_url, "api_key": key}
