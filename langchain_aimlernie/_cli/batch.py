@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from typing_extensions import override
 
-from langchain_aimlernie._cli.arguments import Options, add_model_options
 from langchain_aimlernie._cli.commands import choose_server, create_model
+from langchain_aimlernie._cli.main import Options, add_model_options
 from langchain_aimlernie._cli.output import (
     FAILED,
     INTERRUPTED,

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from langchain_aimlernie import account
 from langchain_aimlernie._cli import chat, doctor
-from langchain_aimlernie._cli.completion import Completion, Printer, summarize, to_object
+from langchain_aimlernie._cli.chat import Completion, Printer, summarize, to_object
 from langchain_aimlernie._cli.output import (
     USAGE,
     CommandError,
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_aimlernie._cli.arguments import Options
+    from langchain_aimlernie._cli.main import Options
 
 _PROBE_TOKENS = 2000
 """Maximum tokens of a completion of `doctor`: enough for reasoning, and below each model's cap."""

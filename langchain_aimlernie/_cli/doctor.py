@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,8 +12,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie import account
-from langchain_aimlernie._cli import samples
-from langchain_aimlernie._cli.completion import Completion
+from langchain_aimlernie._cli.chat import Completion
 from langchain_aimlernie._cli.output import (
     FAILED,
     CommandError,
@@ -54,6 +54,14 @@ _CITY: Mapping[str, Any] = {
     "required": ["name", "people"],
     "additionalProperties": False,
 }
+
+RED_PNG = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAb0lEQVR4nO3PAQkAAAyEwO9feoshgnABdLep8QUN"
+    "yPEFDcjxBQ3I8QUNyPEFDcjxBQ3I8QUNyPEFDcjxBQ3I8QUNyPEFDcjxBQ3I8QUNyPEFDcjxBQ3I8QUNyPEFDcjx"
+    "BQ3I8QUNyPEFDcjxBQ3IPanc8OLDQitxAAAAAElFTkSuQmCC"
+)
+"""A red picture of 64 by 64 pixels."""
 
 
 class Finding(NamedTuple):
@@ -253,11 +261,11 @@ class _Probes:
         return Finding(_has_reasoning(message) != self._reasons, note, message)
 
     def _image(self) -> Finding:
-        block = {"type": "image_url", "image_url": {"url": samples.RED_PNG}}
+        block = {"type": "image_url", "image_url": {"url": RED_PNG}}
         return self._show("Which colour is this? Reply with one word.", block, "red")
 
     def _pdf(self) -> Finding:
-        file = {"filename": "sample.pdf", "file_data": samples.pdf(f"The word is {_WORD}.")}
+        file = {"filename": "sample.pdf", "file_data": pdf(f"The word is {_WORD}.")}
         prompt = "Which word does the document give? Reply with it."
         return self._show(prompt, {"type": "file", "file": file}, _WORD)
 
@@ -272,6 +280,34 @@ class _Probes:
         if message.response_metadata.get("system_fingerprint") == _LOCAL:
             return Finding(True, "accepted; the fake model sees nothing", message)
         return Finding(expected in message.text.lower(), f"it says: {message.text}", message)
+
+
+def pdf(text: str) -> str:
+    """Return a PDF of one page as a data URL.
+
+    Args:
+        text: What the page says; ASCII without parentheses and backslashes.
+    """
+    content = f"BT /F1 24 Tf 20 60 Td ({text}) Tj ET"
+    objects = (
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 120] /Contents 4 0 R /Resources 6 0 R >>",
+        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        "<< /Font << /F1 5 0 R >> >>",
+    )
+    body, offsets = "%PDF-1.4\n", []
+    for number, each in enumerate(objects, start=1):
+        offsets.append(len(body))
+        body += f"{number} 0 obj\n{each}\nendobj\n"
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    size = len(objects) + 1
+    body += (
+        f"xref\n0 {size}\n0000000000 65535 f \n{table}"
+        f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF\n"
+    )
+    return f"data:application/pdf;base64,{base64.b64encode(body.encode()).decode()}"
 
 
 def _called(message: AIMessage, *names: str) -> Finding:
