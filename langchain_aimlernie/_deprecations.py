@@ -81,14 +81,7 @@ async def afetch_deprecations(transport: AsyncTransport, base_url: str) -> Depre
 def explain_not_found(
     error: NotFoundError, transport: Transport, base_url: str, model: str
 ) -> None:
-    """Add to the message of a 404 what the feed says of the model, if anything.
-
-    Args:
-        error: The error, which is changed.
-        transport: The transport of the call.
-        base_url: The server of the call.
-        model: The model as the caller named it.
-    """
+    """Add to the message of a 404 what the feed says of the model, if anything."""
     if _may_be_explained(error, base_url):
         _explain(error, model, fetch_deprecations(transport, base_url))
 
@@ -134,9 +127,6 @@ def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
     """Return the feed of a response.
 
     The key of the list is not documented; a bare list, `data` and `models` are accepted.
-
-    Raises:
-        InvalidResponseError: The body has no such list.
     """
     value = parse_json(body)
     if is_object(value):

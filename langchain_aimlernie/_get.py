@@ -115,11 +115,7 @@ class Server:
         return f"{parts.scheme}://{parts.netloc}"
 
     def require_key(self) -> None:
-        """Raise unless there is a key, or the server may need none.
-
-        Raises:
-            AuthenticationError: There is no key for the AI/ML API.
-        """
+        """Raise unless there is a key, or the server may need none."""
         if self._key is None and is_default_host(self.base_url):
             raise AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
 

@@ -477,11 +477,7 @@ def _is_count(value: object, least: int) -> bool:
 def _window(
     period: str | None, start: datetime | str | None, end: datetime | str | None
 ) -> dict[str, str]:
-    """Return the query parameters of a window of time.
-
-    Raises:
-        ValueError: It is not one.
-    """
+    """Return the query parameters of a window of time."""
     if start is None and end is None:
         period = "7d" if period is None else period
         if not _PERIOD.fullmatch(str(period)):

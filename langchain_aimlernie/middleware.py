@@ -286,11 +286,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
 
 
 def _raised(value: object, names: Collection[str]) -> dict[str, str]:
-    """Return the limits in the resume value of an interrupt, as an update of the state.
-
-    Raises:
-        ValueError: `value` is not a dict of such limits.
-    """
+    """Return the limits in the resume value of an interrupt, as an update of the state."""
     given = value if isinstance(value, Mapping) else {}
     amounts = {name: check_limit(given[name], name) for name in names if name in given}
     if not amounts:

@@ -220,9 +220,6 @@ def decode_catalogue(body: bytes) -> list[ModelCard]:
     """Return the cards of a response to `GET /v1/models`.
 
     A value of an unexpected type leaves its field empty; it is still in `raw`.
-
-    Raises:
-        InvalidResponseError: The body is not a list of models.
     """
     catalogue = parse_json(body)
     items = catalogue.get("data") if is_object(catalogue) else None

@@ -37,18 +37,7 @@ it again to continue
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The arguments after `batch`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        CommandError: The run is refused, or the output cannot be written.
-        AimlErnieError: The key is not accepted.
-    """
+    """Run the command."""
     options = _build_parser().parse_args(arguments, Options())
     if options.input == "-":
         raise CommandError("the input must be a file: it is read twice.")
@@ -98,11 +87,7 @@ def _run(batch: BatchRun, rows: RowFile, progress: _Progress) -> int:
 
 
 class _Progress:
-    """A progress bar on standard error, if that is a terminal.
-
-    Args:
-        is_shown: Whether there is to be one at all.
-    """
+    """A progress bar on standard error, if that is a terminal."""
 
     def __init__(self, *, is_shown: bool) -> None:
         self._bar: Any = None
@@ -143,11 +128,7 @@ def _read_schema(path: str) -> dict[str, Any]:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    """Return the numbers in `3/16`.
-
-    Raises:
-        ArgumentTypeError: It is not of that form.
-    """
+    """Return the numbers in `3/16`."""
     first, _, count = text.partition("/")
     if first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count):
         return int(first), int(count)

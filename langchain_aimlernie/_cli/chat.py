@@ -90,11 +90,7 @@ class Completion:
     def stream(
         self, llm: ChatAimlErnie, messages: Sequence[BaseMessage], printer: Printer | None
     ) -> None:
-        """Make the call, and show the chunks if there is a printer.
-
-        Raises:
-            AimlErnieError: The call failed.
-        """
+        """Make the call, and show the chunks if there is a printer."""
         try:
             stream = cast("Generator[AIMessageChunk]", llm.stream([*messages]))
             with contextlib.closing(stream) as chunks:
@@ -183,13 +179,7 @@ def _respond(
 
 
 def _read_message() -> str:
-    """Return the next message: a line, or the lines of a paste.
-
-    Raises:
-        EOFError: Ctrl-D.
-        KeyboardInterrupt: Ctrl-C.
-        OSError: The terminal is gone.
-    """
+    """Return the next message: a line, or the lines of a paste."""
     lines = [_read_line(_PROMPT)]
     with contextlib.suppress(EOFError):
         while _has_more():

@@ -53,15 +53,7 @@ Server = dict[str, Any]
 
 
 def run(options: Options) -> int:
-    """Run a command.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        CommandError: It cannot be done.
-        AimlErnieError: A request failed.
-    """
+    """Run a command."""
     with choose_server(options, needs_key=options.command != "models") as server:
         return _COMMANDS[options.command](options, server)
 
@@ -79,11 +71,7 @@ def choose_server(options: Options, *, needs_key: bool) -> Iterator[Server]:
 
 
 def _check_environment(*, needs_key: bool) -> None:
-    """Check the environment variables, whose names the errors of the package do not have.
-
-    Raises:
-        CommandError: One is invalid, or there is no key for the AI/ML API.
-    """
+    """Check the environment variables, whose names the errors of the package do not have."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     try:
         with warnings.catch_warnings(action="ignore"):  # the model gives them
@@ -101,11 +89,7 @@ def _check_environment(*, needs_key: bool) -> None:
 
 
 def create_model(options: Options, server: Server, **settings: Any) -> ChatAimlErnie:
-    """Return the model that the options describe.
-
-    Raises:
-        CommandError: An option is invalid.
-    """
+    """Return the model that the options describe."""
     settings = {
         "model": DEFAULT_MODEL if options.model is None else options.model,
         "temperature": options.temperature,
@@ -146,11 +130,7 @@ def _ask(llm: ChatAimlErnie, messages: list[BaseMessage], options: Options) -> i
 
 
 def _read_prompt(prompt: str | None) -> str | None:
-    """Return the prompt of the arguments and of standard input; `None` to begin a chat.
-
-    Raises:
-        CommandError: The prompt is blank, or standard input cannot be read.
-    """
+    """Return the prompt of the arguments and of standard input; `None` to begin a chat."""
     if prompt is None and is_terminal(sys.stdin):
         return None
     if prompt is None or prompt == "-":

@@ -135,12 +135,7 @@ def run(llm: ChatAimlErnie, *, as_json: bool) -> int:
 
 
 def _check_server(llm: ChatAimlErnie) -> dict[str, str]:
-    """Return what there is to say about server, key and balance.
-
-    Raises:
-        AimlErnieError: The server does not respond, or does not accept the key.
-        CommandError: The balance is used up.
-    """
+    """Return what there is to say about server, key and balance."""
     server: dict[str, Any] = {"base_url": llm.base_url, "api_key": llm.api_key}
     names = {name for card in list_models(**server) for name in (card.id, *card.aliases)}
     is_listed = llm.model_name in names or find_model(llm.model_name).id in names
@@ -330,11 +325,7 @@ def _has_cost(message: AIMessage) -> bool:
 
 
 def _check(probe: Probe) -> Row:
-    """Make the call of a probe.
-
-    Raises:
-        AimlErnieError: No call will succeed: the model, the key or funds.
-    """
+    """Make the call of a probe."""
     try:
         finding = probe.run()
     except (AuthenticationError, InsufficientCreditsError):

@@ -124,14 +124,7 @@ class Options(argparse.Namespace):
 
 
 def parse_arguments(arguments: Sequence[str]) -> Options:
-    """Return the options.
-
-    Args:
-        arguments: The arguments without the program's name.
-
-    Raises:
-        SystemExit: With 2 for a usage error, with 0 after `--help` and `--version`.
-    """
+    """Return the options."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = _build_parser()
     options = parser.parse_intermixed_args(arguments[:end], Options())

@@ -21,11 +21,7 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 class CommandError(Exception):
-    """The command ends with a message on stderr.
-
-    Attributes:
-        code: The exit code.
-    """
+    """The command ends with a message on stderr and this exit code."""
 
     def __init__(self, message: str, code: int = FAILED) -> None:
         super().__init__(message)
@@ -55,22 +51,13 @@ def has_colour(stream: TextIO | None) -> bool:
 
 
 def check_output() -> None:
-    """Raise before a call is paid for whose response nobody would see.
-
-    Raises:
-        CommandError: Standard output is closed.
-    """
+    """Raise before a call is paid for whose response nobody would see."""
     if sys.stdout is None:
         raise CommandError("standard output is closed.")
 
 
 def write(text: str) -> None:
-    """Write to standard output.
-
-    Raises:
-        ReaderGoneError: It is a pipe that nothing reads any more.
-        CommandError: It cannot be written to.
-    """
+    """Write to standard output; if nothing reads it any more, end the command."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()

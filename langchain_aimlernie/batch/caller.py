@@ -66,11 +66,7 @@ class Caller:
         self._runnable = runnable
 
     def read(self, item: object, number: int) -> Row:
-        """Return the row that `item` is, the one with this place in the input, from 0.
-
-        Raises:
-            BatchError: It is in none of the formats.
-        """
+        """Return the row that `item` is; `number` is its place in the input, from 0."""
         return read_row(item, number)
 
     async def call(
@@ -82,23 +78,11 @@ class Caller:
         return Outcome(output, spend.total)
 
     def parse(self, message: AIMessage) -> Any:
-        """Return the object of a message.
-
-        Raises:
-            StructuredOutputError: There is none.
-            ValueError: There is no schema.
-        """
+        """Return the object of a message; a `ValueError` says that there is none."""
         raise ValueError("There is no schema.")
 
     async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        """Yield `X-Client-Request-Id` and US dollars of each call in the provider's log.
-
-        Args:
-            start: Seconds since the epoch.
-
-        Raises:
-            AimlErnieError: There is no log.
-        """
+        """Yield request id and US dollars of each logged call since `start`, in epoch seconds."""
         return
         yield  # an async generator without items
 
@@ -112,11 +96,7 @@ class Caller:
 
 
 def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
-    """Return what calls `runnable`.
-
-    Raises:
-        ValueError: The schema is invalid, or goes with a `ChatAimlErnie` only.
-    """
+    """Return what calls `runnable`."""
     kwargs: dict[str, Any] = {}
     config = RunnableConfig()
     model: Runnable[Any, Any] = runnable

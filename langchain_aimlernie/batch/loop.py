@@ -94,13 +94,7 @@ class RunLoop:
     async def run(
         self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
     ) -> None:
-        """Run the rows that are not done.
-
-        Raises:
-            BatchError: The input is invalid.
-            AimlErnieError: The key is not accepted.
-            OSError: The output cannot be written.
-        """
+        """Run the rows that are not done."""
         started = time.monotonic()
         self._started = time.time()
         syncing = asyncio.create_task(self._journal.sync_each_second())

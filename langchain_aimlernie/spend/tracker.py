@@ -449,11 +449,7 @@ class SpendTracker(Meter):
         return expected
 
     def _hold(self, run: _Run, cost: Decimal) -> None:
-        """Reserve `cost` for `run`.
-
-        Raises:
-            BudgetExceededError: That would exceed a limit.
-        """
+        """Reserve `cost` for `run`; raise an error if that would exceed a limit."""
         total = self._totals.total
         for name, limit, spent, unit in (
             ("limit_usd", self._limit_usd, total.usd, 1),
@@ -544,11 +540,7 @@ _LONGEST_LOG = timedelta(days=92)
 
 
 def log_since(llm: ChatAimlErnie, start: datetime) -> Generator[LogEntry, None, None]:
-    """Yield the log of the requests since `start`, of at most 92 days, with the key of `llm`.
-
-    Raises:
-        AimlErnieError: A request failed.
-    """
+    """Yield the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
     from langchain_aimlernie.account import logs
 
     settings = _settings(llm, current_key(llm), start)
