@@ -33,15 +33,9 @@ UNKNOWN = "unknown"
 class Prices:
     """The prices that a tracker knows.
 
-    Args:
-        given: US dollars for a million tokens of input and of output, by model id.
-        are_given_first: Whether `given` comes before the mean of `exact` and the catalogue.
-
-    Attributes:
-        exact: Sums of the calls whose price is known exactly, by model.
-
-    Raises:
-        ValueError: A price is not a number of at least 0.
+    `given` are US dollars for a million tokens of input and of output, by model id. They come after
+    the mean of `exact` (sums of the calls whose price is known exactly, by model) and the
+    catalogue, unless they `are_given_first`.
     """
 
     def __init__(
@@ -92,19 +86,10 @@ def _listed(model: str) -> _Rates | None:
 def cost_of_tokens(
     model: str, prompt: int, params: Mapping[str, Any], output: int | None = None
 ) -> Decimal:
-    """Return what a call costs at the prices of the last `list_models()`.
+    """Return the US dollars of a call at the prices of the last `list_models()`.
 
-    Args:
-        model: The model's id.
-        prompt: Input tokens.
-        params: Parameters of the call, for its largest possible output.
-        output: Output tokens; `None` for as many as the call could have.
-
-    Returns:
-        US dollars.
-
-    Raises:
-        ValueError: The prices are not known.
+    `prompt` and `output` are tokens; `None` is as many as the call's parameters allow. If the
+    prices are not known, a `ValueError` says so.
     """
     name = find_model(model).id
     rates = _listed(name)
