@@ -104,14 +104,9 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 class Options(argparse.Namespace):
-    """What the arguments say; an option that was not given is `None` or `False`.
+    """What the arguments say; an option that was not given is `None` or `False`."""
 
-    Attributes:
-        command: A key of `COMMANDS`; `None` for a question or a chat.
-        prompt: The prompt; `None` if the arguments have none.
-    """
-
-    command: str | None = None
+    command: str | None = None  # a key of `COMMANDS`, unless it is a question or a chat
     prompt: str | None = None
     model: str | None = None
     system: str | None = None

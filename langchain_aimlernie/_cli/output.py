@@ -9,7 +9,6 @@ import sys
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -113,17 +112,12 @@ def _encode(value: Any) -> object:
 
 
 def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Return rows as lines with aligned columns.
-
-    Args:
-        rows: The rows; the first is the header.
-        right: The indices of columns that are aligned to the right.
-    """
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    """Return rows as lines with aligned columns, these of them to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(
             cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=False))
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     )

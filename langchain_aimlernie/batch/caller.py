@@ -36,14 +36,7 @@ _request_id: ContextVar[str] = ContextVar("aimlernie_batch_request_id")
 
 
 class Outcome(NamedTuple):
-    """What a call has returned.
-
-    Attributes:
-        output: The message, or the output of another runnable.
-        spend: Its tokens and cost.
-        parsed: The object of the schema.
-        error: Why there is none.
-    """
+    """What a call has returned; with a schema, also its object, or why there is none."""
 
     output: Any
     spend: Spend
