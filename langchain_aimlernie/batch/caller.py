@@ -177,7 +177,7 @@ class _ModelCaller(Caller):
 
     @override
     async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        async for entry in alog_since(self._model, datetime.fromtimestamp(start, UTC)):
+        async for entry in await alog_since(self._model, datetime.fromtimestamp(start, UTC)):
             if entry.client_request_id and entry.cost.usd:
                 yield entry.client_request_id, entry.cost.usd
 

@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing, closing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -232,8 +231,8 @@ class SpendTracker(Meter):
         """
         if not (calls := self._calls_in_log()):
             return 0
-        with closing(log_since(llm, min(call.started for call in calls.values()))) as entries:
-            found = [entry for entry in entries if call_of(entry, calls)]
+        start = min(call.started for call in calls.values())
+        found = [entry for entry in log_since(llm, start) if call_of(entry, calls)]
         with self._lock:
             return self._totals.replace(calls, found)
 
@@ -242,8 +241,7 @@ class SpendTracker(Meter):
         if not (calls := self._calls_in_log()):
             return 0
         start = min(call.started for call in calls.values())
-        async with aclosing(alog_since(llm, start)) as entries:
-            found = [entry async for entry in entries if call_of(entry, calls)]
+        found = [entry async for entry in await alog_since(llm, start) if call_of(entry, calls)]
         with self._lock:
             return self._totals.replace(calls, found)
 
@@ -540,25 +538,21 @@ _LONGEST_LOG = timedelta(days=92)
 
 
 def log_since(llm: ChatAimlErnie, start: datetime) -> Generator[LogEntry, None, None]:
-    """Yield the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
+    """Return the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
     from langchain_aimlernie.account import logs
 
-    settings = _settings(llm, current_key(llm), start)
-    with closing(logs(**settings, http_client=llm.http_client)) as entries:
-        yield from entries
+    return logs(**_log_settings(llm, current_key(llm), start), http_client=llm.http_client)
 
 
 async def alog_since(llm: ChatAimlErnie, start: datetime) -> AsyncGenerator[LogEntry, None]:
-    """Yield the log of the requests since `start`; see `log_since`."""
+    """Return the log of the requests since `start`; see `log_since`."""
     from langchain_aimlernie.account import alogs
 
-    settings = _settings(llm, await acurrent_key(llm), start)
-    async with aclosing(alogs(**settings, http_client=llm.http_async_client)) as entries:
-        async for entry in entries:
-            yield entry
+    settings = _log_settings(llm, await acurrent_key(llm), start)
+    return alogs(**settings, http_client=llm.http_async_client)
 
 
-def _settings(
+def _log_settings(
     llm: ChatAimlErnie, key: SecretStr | AimlErnieError | None, start: datetime
 ) -> dict[str, Any]:
     if isinstance(key, AimlErnieError):
