@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import warnings
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
@@ -227,8 +228,8 @@ def _diagnose(options: Options, server: Server) -> int:
         return doctor.run(llm, as_json=options.json)
 
 
-def _number(value: object) -> str:
-    return "" if value is None else f"{value:,}"
+def _number(value: Decimal | int | None) -> str:
+    return "" if value is None else f"{Decimal(value).normalize():,f}"
 
 
 _COMMANDS: Mapping[str | None, Callable[[Options, Server], int]] = {
