@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie import account
 from langchain_aimlernie._cli.chat import Completion
@@ -123,18 +122,12 @@ def _check_server(llm: ChatAimlErnie) -> dict[str, str]:
     return {**checks, "key": f"accepted, {limit}", "balance": format_usd(balance)}
 
 
-def _get_weather(city: str) -> None:
+def get_weather(city: str) -> None:
     """Get the weather of a city."""
 
 
-def _get_time(city: str) -> None:
+def get_time(city: str) -> None:
     """Get the local time of a city."""
-
-
-_WEATHER, _TIME = (
-    {**convert_to_openai_tool(function)["function"], "name": name}
-    for function, name in ((_get_weather, "get_weather"), (_get_time, "get_time"))
-)
 
 
 class _Probes:
@@ -179,17 +172,17 @@ class _Probes:
         return Finding(bool(message.text.strip()), f"{len(completion)} chunks", message)
 
     def _tools(self) -> Finding:
-        llm = self._llm.bind_tools([_WEATHER])
+        llm = self._llm.bind_tools([get_weather])
         return _called(llm.invoke("What is the weather in Paris?"), "get_weather")
 
     def _forced_tool(self) -> Finding:
         # Sent as it is, although `bind_tools` would not force a model that reasons.
         choice = {"type": "function", "function": {"name": "get_weather"}}
-        llm = self._llm.bind_tools([_WEATHER])
+        llm = self._llm.bind_tools([get_weather])
         return _called(llm.invoke("Hello!", extra_body={"tool_choice": choice}), "get_weather")
 
     def _parallel_tools(self) -> Finding:
-        llm = self._llm.bind_tools([_WEATHER, _TIME], parallel_tool_calls=True)
+        llm = self._llm.bind_tools([get_weather, get_time], parallel_tool_calls=True)
         prompt = "Call get_weather and get_time for Paris, both at once."
         return _called(llm.invoke(prompt), "get_weather", "get_time")
 
