@@ -14,12 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from langchain_aimlernie._get import ETagCache, aget, build_request, cache_key, get
-from langchain_aimlernie._response.schema import (
-    is_object,
-    parse_json,
-    string_or_none,
-    strings,
-)
+from langchain_aimlernie._response.schema import is_object, parse_json, string_or_none, strings
 from langchain_aimlernie._settings import endpoint_url, is_default_host
 from langchain_aimlernie._text import NO_SECRETS, truncate
 from langchain_aimlernie.errors import InvalidResponseError, NotFoundError
@@ -81,14 +76,7 @@ async def afetch_deprecations(transport: AsyncTransport, base_url: str) -> Depre
 def explain_not_found(
     error: NotFoundError, transport: Transport, base_url: str, model: str
 ) -> None:
-    """Add to the message of a 404 what the feed says of the model, if anything.
-
-    Args:
-        error: The error, which is changed.
-        transport: The transport of the call.
-        base_url: The server of the call.
-        model: The model as the caller named it.
-    """
+    """Add to the message of a 404 what the feed says of the model, if anything."""
     if _may_be_explained(error, base_url):
         _explain(error, model, fetch_deprecations(transport, base_url))
 
@@ -134,9 +122,6 @@ def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
     """Return the feed of a response.
 
     The key of the list is not documented; a bare list, `data` and `models` are accepted.
-
-    Raises:
-        InvalidResponseError: The body has no such list.
     """
     value = parse_json(body)
     if is_object(value):

@@ -75,16 +75,7 @@ def hide_key_or_default(api_key: SecretStr | str | None) -> SecretStr | ValueErr
 class Server:
     """A server to send GET requests to; the arguments are those of `list_models`.
 
-    Args:
-        base_url: Address of the API; `None` reads the environment.
-        key: What `hide_key` returned.
-        timeout: Seconds per attempt, or a `Timeout` of httpx or httpx2.
-        max_retries: Maximum number of retries after the first attempt.
-        http_client: A user-supplied client.
-        is_async: Whether the client must be an async one.
-
-    Raises:
-        ValueError: An argument is invalid.
+    `key` is what `hide_key` returned. An invalid argument is a `ValueError`.
     """
 
     def __init__(  # noqa: PLR0913  those of `list_models`
@@ -96,6 +87,7 @@ class Server:
         http_client: Any,
         *,
         is_async: bool,
+        needs_key: bool = False,
     ) -> None:
         if isinstance(key, ValueError):
             raise key
@@ -107,6 +99,8 @@ class Server:
         self._timeout = None if timeout is None else check_timeout(timeout)
         self._max_retries = max_retries
         self._http_client = http_client
+        if needs_key and key is None and is_default_host(self.base_url):
+            raise AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
 
     @property
     def origin(self) -> str:
@@ -114,48 +108,27 @@ class Server:
         parts = urlsplit(self.base_url)
         return f"{parts.scheme}://{parts.netloc}"
 
-    def require_key(self) -> None:
-        """Raise unless there is a key, or the server may need none.
-
-        Raises:
-            AuthenticationError: There is no key for the AI/ML API.
-        """
-        if self._key is None and is_default_host(self.base_url):
-            raise AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
-
     @cached_property
     def transport(self) -> Transport:
-        """The transport of sync requests."""
         from langchain_aimlernie._http import ConnectionConfig, Transport
 
         return Transport(ConnectionConfig(self.base_url), self._http_client)
 
     @cached_property
     def async_transport(self) -> AsyncTransport:
-        """The transport of async requests."""
         from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
 
         return AsyncTransport(ConnectionConfig(self.base_url), self._http_client)
 
     def get(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
-        """Return what `decode` makes of the response to a GET request.
-
-        Args:
-            url: The whole URL.
-            decode: Decodes the response; its errors count as failed attempts.
-            cache: Where the response is kept and reused for as long as the server confirms it.
-
-        Raises:
-            AimlErnieError: The request failed.
-        """
-        cache = {} if cache is None else cache
-        return get(self.transport, self._request(url), decode, cache)
+        """Return what `decode` makes of the response, or of that in `cache` if it still holds."""
+        return get(self.transport, self._request(url), decode, {} if cache is None else cache)
 
     async def aget(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
-        """Return what `decode` makes of the response to a GET request; see `get`."""
+        """Return what `decode` makes of the response; see `get`."""
         await load_transport()
-        cache = {} if cache is None else cache
-        return await aget(self.async_transport, self._request(url), decode, cache)
+        request = self._request(url)
+        return await aget(self.async_transport, request, decode, {} if cache is None else cache)
 
     def _request(self, url: str) -> APIRequest:
         key = "" if self._key is None else self._key.get_secret_value()
@@ -164,21 +137,9 @@ class Server:
 
 
 def build_request(
-    url: str,
-    headers: Mapping[str, str],
-    timeout: Any,
-    max_retries: int,
-    redactor: Redactor,
+    url: str, headers: Mapping[str, str], timeout: Any, max_retries: int, redactor: Redactor
 ) -> APIRequest:
-    """Return a GET request for JSON.
-
-    Args:
-        url: The whole URL.
-        headers: Further headers.
-        timeout: A timeout that `check_timeout` accepts; `None` for no limit.
-        max_retries: Maximum number of retries after the first attempt.
-        redactor: Removes secrets from errors.
-    """
+    """Return a GET request for JSON; a timeout of `None` is no limit."""
     from langchain_aimlernie._http import APIRequest, Timeouts, parse_timeout
 
     own = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}

@@ -10,17 +10,19 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, TypeVar
+from functools import partial
+from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, ValidationError
 
-from langchain_aimlernie._get import Decode, Server, hide_key_or_default
+from langchain_aimlernie._get import Server, hide_key_or_default
 from langchain_aimlernie._response.schema import is_object, parse_json
+from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 
 __all__ = [
@@ -47,6 +49,7 @@ _PERIOD = re.compile(r"[1-9][0-9]*[hd]")
 _MAX_WINDOW = timedelta(days=92)
 _PAGE_SIZE = 100
 _MAX_SHOWN_ERRORS = 5
+_Server = partial(Server, needs_key=True)
 
 
 def _as_utc(value: datetime) -> datetime:
@@ -206,9 +209,49 @@ class _Page:
     pagination: _Pagination
 
 
-_ADAPTERS: Mapping[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Balance, KeyInfo, Usage, _Page)
-}
+class _Endpoint(Generic[T]):
+    """A path whose response is a dataclass, or has it as `data`."""
+
+    def __init__(self, path: str, kind: type[T], *, is_in_data: bool = False) -> None:
+        self._path = path
+        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+        self._is_in_data = is_in_data
+
+    def get(self, server: Server, query: str = "") -> T:
+        return server.get(self._url(server, query), partial(self._decode, server.redactor))
+
+    async def aget(self, server: Server, query: str = "") -> T:
+        return await server.aget(self._url(server, query), partial(self._decode, server.redactor))
+
+    def _url(self, server: Server, query: str) -> str:
+        return f"{server.origin}{self._path}?{query}".rstrip("?")
+
+    def _decode(self, redactor: Redactor, _: Mapping[str, str], body: bytes) -> T:
+        value = parse_json(body, redactor)
+        if self._is_in_data:
+            value = value.get("data") if is_object(value) else None
+        try:
+            return self._adapter.validate_python(_with_raw(value))
+        except ValidationError as error:
+            problems = "; ".join(_problems(error))
+        # Not raised above: the context of the error would show the values.
+        raise InvalidResponseError(
+            f"The response is not valid: {problems}. Check base_url.", body=redactor.json(value)
+        )
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    """Yield what is wrong, without the values."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    for each in errors[:_MAX_SHOWN_ERRORS]:
+        place = ".".join(map(str, each["loc"]))
+        yield f"{place}: {each['msg']}" if place else each["msg"]
+
+
+_BALANCE = _Endpoint("/v2/billing", Balance)
+_KEY = _Endpoint("/v1/key", KeyInfo, is_in_data=True)
+_USAGE = _Endpoint("/v2/usage", Usage)
+_LOGS = _Endpoint("/v2/logs", _Page)
 
 
 def balance(
@@ -235,8 +278,8 @@ def balance(
     """
     key = hide_key_or_default(api_key)
     del api_key  # tools that report errors show local variables
-    server = _server(base_url, key, timeout, max_retries, http_client, is_async=False)
-    return server.get(server.origin + _BILLING, _decoder(Balance, server))
+    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    return _BALANCE.get(server)
 
 
 async def abalance(
@@ -250,8 +293,8 @@ async def abalance(
     """Return the balance of the account; see `balance`."""
     key = hide_key_or_default(api_key)
     del api_key  # tools that report errors show local variables
-    server = _server(base_url, key, timeout, max_retries, http_client, is_async=True)
-    return await server.aget(server.origin + _BILLING, _decoder(Balance, server))
+    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    return await _BALANCE.aget(server)
 
 
 def key_info(
@@ -268,8 +311,8 @@ def key_info(
     """
     key = hide_key_or_default(api_key)
     del api_key  # tools that report errors show local variables
-    server = _server(base_url, key, timeout, max_retries, http_client, is_async=False)
-    return server.get(server.origin + _KEY, _decoder(KeyInfo, server, _data))
+    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    return _KEY.get(server)
 
 
 async def akey_info(
@@ -283,8 +326,8 @@ async def akey_info(
     """Return the parameters of the key; see `key_info`."""
     key = hide_key_or_default(api_key)
     del api_key  # tools that report errors show local variables
-    server = _server(base_url, key, timeout, max_retries, http_client, is_async=True)
-    return await server.aget(server.origin + _KEY, _decoder(KeyInfo, server, _data))
+    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    return await _KEY.aget(server)
 
 
 def usage(  # noqa: PLR0913  all of them optional
@@ -318,8 +361,8 @@ def usage(  # noqa: PLR0913  all of them optional
     key = hide_key_or_default(api_key)
     del api_key  # tools that report errors show local variables
     query = urlencode(_window(period, start, end))
-    server = _server(base_url, key, timeout, max_retries, http_client, is_async=False)
-    return server.get(f"{server.origin}{_USAGE}?{query}", _decoder(Usage, server))
+    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    return _USAGE.get(server, query)
 
 
 async def ausage(  # noqa: PLR0913  as `usage`
@@ -337,8 +380,8 @@ async def ausage(  # noqa: PLR0913  as `usage`
     key = hide_key_or_default(api_key)
     del api_key  # tools that report errors show local variables
     query = urlencode(_window(period, start, end))
-    server = _server(base_url, key, timeout, max_retries, http_client, is_async=True)
-    return await server.aget(f"{server.origin}{_USAGE}?{query}", _decoder(Usage, server))
+    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    return await _USAGE.aget(server, query)
 
 
 def logs(  # noqa: PLR0913  all of them optional
@@ -379,7 +422,7 @@ def logs(  # noqa: PLR0913  all of them optional
     key = hide_key_or_default(api_key)
     del api_key  # tools that report errors show local variables
     pages = _Pages(_window(period, start, end), limit, offset)
-    server = _server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=False)
     return _iterate(pages, server)
 
 
@@ -400,31 +443,18 @@ def alogs(  # noqa: PLR0913  as `logs`
     key = hide_key_or_default(api_key)
     del api_key  # tools that report errors show local variables
     pages = _Pages(_window(period, start, end), limit, offset)
-    server = _server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=True)
     return _aiterate(pages, server)
 
 
-_KEY, _BILLING, _USAGE, _LOGS = "/v1/key", "/v2/billing", "/v2/usage", "/v2/logs"
-
-
-def _server(*arguments: Any, is_async: bool) -> Server:
-    server = Server(*arguments, is_async=is_async)
-    server.require_key()
-    return server
-
-
 def _iterate(pages: _Pages, server: Server) -> Generator[LogEntry, None, None]:
-    decode = _decoder(_Page, server)
     while pages.next_query:
-        page = server.get(f"{server.origin}{_LOGS}?{pages.next_query}", decode)
-        yield from pages.new_entries(page)
+        yield from pages.new_entries(_LOGS.get(server, pages.next_query))
 
 
 async def _aiterate(pages: _Pages, server: Server) -> AsyncGenerator[LogEntry, None]:
-    decode = _decoder(_Page, server)
     while pages.next_query:
-        page = await server.aget(f"{server.origin}{_LOGS}?{pages.next_query}", decode)
-        for entry in pages.new_entries(page):
+        for entry in pages.new_entries(await _LOGS.aget(server, pages.next_query)):
             yield entry
 
 
@@ -477,11 +507,7 @@ def _is_count(value: object, least: int) -> bool:
 def _window(
     period: str | None, start: datetime | str | None, end: datetime | str | None
 ) -> dict[str, str]:
-    """Return the query parameters of a window of time.
-
-    Raises:
-        ValueError: It is not one.
-    """
+    """Return the query parameters of a window of time."""
     if start is None and end is None:
         period = "7d" if period is None else period
         if not _PERIOD.fullmatch(str(period)):
@@ -511,42 +537,3 @@ def _moment(value: object, name: str) -> datetime:
         f"{name} must be a datetime with a time zone, such as datetime.now(UTC), or text in "
         f"ISO 8601; got {value!r}."
     )
-
-
-def _data(value: object) -> object:
-    return value.get("data") if is_object(value) else None
-
-
-def _decoder(
-    kind: type[T], server: Server, select: Callable[[object], object] = lambda value: value
-) -> Decode[T]:
-    """Return the function that decodes a response as a dataclass.
-
-    Args:
-        kind: The dataclass.
-        server: The server, whose key no error shows.
-        select: Returns the part of the JSON that is the dataclass.
-    """
-
-    def decode(_: Mapping[str, str], body: bytes) -> T:
-        value = select(parse_json(body, server.redactor))
-        try:
-            result: T = _ADAPTERS[kind].validate_python(_with_raw(value))
-        except ValidationError as error:
-            problems = "; ".join(_problems(error))
-        else:
-            return result
-        raise InvalidResponseError(
-            f"The response is not valid: {problems}. Check base_url.",
-            body=server.redactor.json(value),
-        )
-
-    return decode
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    """Yield what is wrong, without the values."""
-    errors = error.errors(include_url=False, include_input=False, include_context=False)
-    for each in errors[:_MAX_SHOWN_ERRORS]:
-        place = ".".join(map(str, each["loc"]))
-        yield f"{place}: {each['msg']}" if place else each["msg"]

@@ -26,8 +26,7 @@ from langchain_aimlernie._metering import Meter
 from langchain_aimlernie.errors import BudgetExceededError
 from langchain_aimlernie.spend import SpendTracker
 from langchain_aimlernie.spend.amounts import ZERO, check_choice, check_limit
-from langchain_aimlernie.spend.prices import Prices
-from langchain_aimlernie.spend.totals import Totals
+from langchain_aimlernie.spend.prices import Prices, Totals
 
 try:
     from langchain.agents.middleware.types import (
@@ -287,11 +286,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
 
 
 def _raised(value: object, names: Collection[str]) -> dict[str, str]:
-    """Return the limits in the resume value of an interrupt, as an update of the state.
-
-    Raises:
-        ValueError: `value` is not a dict of such limits.
-    """
+    """Return the limits in the resume value of an interrupt, as an update of the state."""
     given = value if isinstance(value, Mapping) else {}
     amounts = {name: check_limit(given[name], name) for name in names if name in given}
     if not amounts:

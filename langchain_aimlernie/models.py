@@ -23,12 +23,7 @@ from langchain_aimlernie._deprecations import (
     has_feed,
 )
 from langchain_aimlernie._get import ETagCache, Server, hide_key
-from langchain_aimlernie._response.schema import (
-    is_object,
-    parse_json,
-    string_or_none,
-    strings,
-)
+from langchain_aimlernie._response.schema import is_object, parse_json, string_or_none, strings
 from langchain_aimlernie._settings import endpoint_url
 from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.spend.amounts import parse_amount
@@ -158,16 +153,9 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
     max_retries: int = 2,
     http_client: Any = None,
 ) -> list[ModelCard]:
-    """Return the models that the API serves now, without blocking the event loop.
+    """Return the models that the API serves now; see `list_models`.
 
-    The arguments are those of `list_models`; `http_client` is an `AsyncClient`.
-
-    Returns:
-        The models in the order of the catalogue.
-
-    Raises:
-        AimlErnieError: The request failed; the subclass names the reason.
-        ValueError: `base_url`, `api_key`, `timeout` or `http_client` is invalid.
+    The arguments and errors are those of `list_models`; `http_client` is an `AsyncClient`.
     """
     key = hide_key(api_key)
     del api_key  # tools that report errors show local variables
@@ -220,9 +208,6 @@ def decode_catalogue(body: bytes) -> list[ModelCard]:
     """Return the cards of a response to `GET /v1/models`.
 
     A value of an unexpected type leaves its field empty; it is still in `raw`.
-
-    Raises:
-        InvalidResponseError: The body is not a list of models.
     """
     catalogue = parse_json(body)
     items = catalogue.get("data") if is_object(catalogue) else None

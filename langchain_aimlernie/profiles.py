@@ -78,7 +78,7 @@ _OPEN_WEIGHTS = {*_OPENED, "ernie-4.5-21b-a3b-thinking", "ernie-4.5-vl-28b-a3b-t
 
 
 class ModelSpec(NamedTuple):
-    """What requests to one model may contain.
+    """What requests to one model may contain; by default, what is not known to be forbidden.
 
     Attributes:
         id: Canonical id; for a model that is not in the table, the id as given.
@@ -98,19 +98,19 @@ class ModelSpec(NamedTuple):
     """
 
     id: str
-    known: bool
-    context: int | None
-    parts: frozenset[str]
-    any_formats: bool
-    file_ids: bool
-    developer_role: bool
-    fields: frozenset[str] | None
-    reasoning: bool
-    thinking_switch: bool
-    forced_tool_choice: bool
-    tools: bool
-    cache_control: bool
-    profile: ModelProfile | None
+    known: bool = False
+    context: int | None = None
+    parts: frozenset[str] = _MEDIA | {"audio", "video"}
+    any_formats: bool = True
+    file_ids: bool = True
+    developer_role: bool = False
+    fields: frozenset[str] | None = None
+    reasoning: bool = False
+    thinking_switch: bool = True
+    forced_tool_choice: bool = True
+    tools: bool = True
+    cache_control: bool = False
+    profile: ModelProfile | None = None
 
     def on_other_server(self) -> ModelSpec:
         """Return the spec of the same model where the AI/ML API's own schema does not apply.
@@ -198,7 +198,6 @@ def _row(  # noqa: PLR0913 - one keyword per column of the table
         forced_tool_choice=not reasoning,
         tools=tools,
         cache_control=fields is _FIELDS_5_0,
-        profile=None,
     )
     return spec._replace(profile=_profile(spec, name, context))
 
@@ -306,26 +305,7 @@ def find_model(model: str) -> ModelSpec:
         The model's row; for a model that is not in the table (a new one, or one of a self-hosted
         server) a spec that forbids nothing.
     """
-    return (
-        _SPECS.get(_normalize(model))
-        or _find_weights(model)
-        or ModelSpec(
-            id=model,
-            known=False,
-            context=None,
-            parts=_MEDIA | {"audio", "video"},
-            any_formats=True,
-            file_ids=True,
-            developer_role=False,
-            fields=None,
-            reasoning=False,
-            thinking_switch=True,
-            forced_tool_choice=True,
-            tools=True,
-            cache_control=False,
-            profile=None,
-        )
-    )
+    return _SPECS.get(_normalize(model)) or _find_weights(model) or ModelSpec(model)
 
 
 def is_published(profile: ModelProfile) -> bool:

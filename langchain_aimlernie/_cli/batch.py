@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from typing_extensions import override
 
-from langchain_aimlernie._cli.arguments import Options, add_model_options
 from langchain_aimlernie._cli.commands import choose_server, create_model
+from langchain_aimlernie._cli.main import Options, add_model_options
 from langchain_aimlernie._cli.output import (
     FAILED,
     INTERRUPTED,
@@ -23,7 +24,7 @@ from langchain_aimlernie._cli.output import (
 from langchain_aimlernie.batch import BatchError, BatchReport, BatchRun, RowFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _EPILOG = """\
 The input is JSON Lines, in OpenAI's batch format or with "prompt" or "messages" in each line, or
@@ -37,18 +38,7 @@ it again to continue
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command.
-
-    Args:
-        arguments: The arguments after `batch`.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        CommandError: The run is refused, or the output cannot be written.
-        AimlErnieError: The key is not accepted.
-    """
+    """Run the command."""
     options = _build_parser().parse_args(arguments, Options())
     if options.input == "-":
         raise CommandError("the input must be a file: it is read twice.")
@@ -58,7 +48,7 @@ def run(arguments: Sequence[str]) -> int:
         with (
             choose_server(options, needs_key=not options.dry_run) as server,
             create_model(options, server) as llm,
-            _Progress(is_shown=not options.dry_run) as progress,
+            _progress(is_shown=not options.dry_run) as on_progress,
         ):
             batch = BatchRun(
                 llm,
@@ -69,67 +59,53 @@ def run(arguments: Sequence[str]) -> int:
                 rpm=options.rpm,
                 tpm=options.tpm,
                 retry_failed=options.retry_failed,
-                on_progress=progress.show,
+                on_progress=on_progress,
             )
             if options.dry_run:
                 write(f"{batch.estimate(rows)}\n")
                 return 0
-            return _run(batch, rows, progress)
-    except CommandError as error:
-        raise CommandError(str(error)) from None  # 2 says that rows have failed
-    except (ValueError, ImportError) as error:
-        raise CommandError(str(error)) from None
+            is_interrupted = _is_interrupted(batch, rows)
+    except (
+        CommandError,
+        ValueError,
+        ImportError,
+    ) as error:
+        raise CommandError(str(error)) from None  # with code 1: 2 says that rows have failed
     except OSError as error:
         notes = " ".join(getattr(error, "__notes__", ()))
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise CommandError(f"{problem}. {notes}".strip()) from None
+    write_error(f"{batch.report}\n")
+    return INTERRUPTED if is_interrupted else batch.report.exit_code
 
 
-def _run(batch: BatchRun, rows: RowFile, progress: _Progress) -> int:
+def _is_interrupted(batch: BatchRun, rows: RowFile) -> bool:
+    """Run the rows, and return whether Ctrl-C has ended that."""
     try:
-        report = batch.run(rows)
+        batch.run(rows)
     except KeyboardInterrupt:
-        progress.close()
-        write_error(f"{batch.report}\n")
-        return INTERRUPTED
-    progress.close()
-    write_error(f"{report}\n")
-    return report.exit_code
+        return True
+    return False
 
 
-class _Progress:
-    """A progress bar on standard error, if that is a terminal.
+@contextlib.contextmanager
+def _progress(*, is_shown: bool) -> Iterator[Callable[[BatchReport], None] | None]:
+    """Yield a function that shows how far a run is, if standard error is a terminal."""
+    if not (is_shown and is_terminal(sys.stderr)):
+        yield None
+        return
+    from tqdm import tqdm  # noqa: PLC0415  of the extra `batch`
 
-    Args:
-        is_shown: Whether there is to be one at all.
-    """
+    with tqdm(unit="row", file=sys.stderr) as bar:
 
-    def __init__(self, *, is_shown: bool) -> None:
-        self._bar: Any = None
-        if is_shown and is_terminal(sys.stderr):
-            from tqdm import tqdm  # noqa: PLC0415  of the extra `batch`
-
-            self._bar = tqdm(unit="row", file=sys.stderr)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def show(self, report: BatchReport) -> None:
-        """Show how far a run is."""
-        if self._bar is not None:
-            self._bar.total = report.rows  # the run has counted them
+        def show(report: BatchReport) -> None:
+            bar.total = report.rows  # the run has counted them
             done = report.succeeded + report.failed + report.skipped
             tokens = report.input_tokens + report.output_tokens
-            self._bar.set_postfix_str(f"{tokens:,} tokens, ${report.usd:f}", refresh=False)
-            self._bar.update(done - self._bar.n)
+            bar.set_postfix_str(f"{tokens:,} tokens, ${report.usd:f}", refresh=False)
+            bar.update(done - bar.n)
 
-    def close(self) -> None:
-        """Leave the bar as it is."""
-        if self._bar is not None:
-            self._bar.close()
+        yield show
 
 
 def _read_schema(path: str) -> dict[str, Any]:
@@ -143,11 +119,7 @@ def _read_schema(path: str) -> dict[str, Any]:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    """Return the numbers in `3/16`.
-
-    Raises:
-        ArgumentTypeError: It is not of that form.
-    """
+    """Return the numbers in `3/16`."""
     first, _, count = text.partition("/")
     if first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count):
         return int(first), int(count)

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 import warnings
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import HumanMessage, SystemMessage
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from langchain_aimlernie import account
 from langchain_aimlernie._cli import chat, doctor
-from langchain_aimlernie._cli.completion import Completion, Printer, summarize, to_object
+from langchain_aimlernie._cli.chat import Completion, Printer, summarize, to_object
 from langchain_aimlernie._cli.output import (
     USAGE,
     CommandError,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_aimlernie._cli.arguments import Options
+    from langchain_aimlernie._cli.main import Options
 
 _PROBE_TOKENS = 2000
 """Maximum tokens of a completion of `doctor`: enough for reasoning, and below each model's cap."""
@@ -53,15 +54,7 @@ Server = dict[str, Any]
 
 
 def run(options: Options) -> int:
-    """Run a command.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        CommandError: It cannot be done.
-        AimlErnieError: A request failed.
-    """
+    """Run a command."""
     with choose_server(options, needs_key=options.command != "models") as server:
         return _COMMANDS[options.command](options, server)
 
@@ -79,11 +72,7 @@ def choose_server(options: Options, *, needs_key: bool) -> Iterator[Server]:
 
 
 def _check_environment(*, needs_key: bool) -> None:
-    """Check the environment variables, whose names the errors of the package do not have.
-
-    Raises:
-        CommandError: One is invalid, or there is no key for the AI/ML API.
-    """
+    """Check the environment variables, whose names the errors of the package do not have."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     try:
         with warnings.catch_warnings(action="ignore"):  # the model gives them
@@ -101,11 +90,7 @@ def _check_environment(*, needs_key: bool) -> None:
 
 
 def create_model(options: Options, server: Server, **settings: Any) -> ChatAimlErnie:
-    """Return the model that the options describe.
-
-    Raises:
-        CommandError: An option is invalid.
-    """
+    """Return the model that the options describe."""
     settings = {
         "model": DEFAULT_MODEL if options.model is None else options.model,
         "temperature": options.temperature,
@@ -146,11 +131,7 @@ def _ask(llm: ChatAimlErnie, messages: list[BaseMessage], options: Options) -> i
 
 
 def _read_prompt(prompt: str | None) -> str | None:
-    """Return the prompt of the arguments and of standard input; `None` to begin a chat.
-
-    Raises:
-        CommandError: The prompt is blank, or standard input cannot be read.
-    """
+    """Return the prompt of the arguments and of standard input; `None` to begin a chat."""
     if prompt is None and is_terminal(sys.stdin):
         return None
     if prompt is None or prompt == "-":
@@ -247,8 +228,8 @@ def _diagnose(options: Options, server: Server) -> int:
         return doctor.run(llm, as_json=options.json)
 
 
-def _number(value: object) -> str:
-    return "" if value is None else f"{value:,}"
+def _number(value: Decimal | int | None) -> str:
+    return "" if value is None else f"{Decimal(value).normalize():,f}"
 
 
 _COMMANDS: Mapping[str | None, Callable[[Options, Server], int]] = {

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import AIMessage, HumanMessage
-from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie import account
-from langchain_aimlernie._cli import samples
-from langchain_aimlernie._cli.completion import Completion
-from langchain_aimlernie._cli.output import (
-    FAILED,
-    CommandError,
-    format_usd,
-    write,
-    write_json,
-)
+from langchain_aimlernie._cli.chat import Completion
+from langchain_aimlernie._cli.output import FAILED, CommandError, format_usd, write, write_json
 from langchain_aimlernie._settings import is_default_host
 from langchain_aimlernie._text import truncate
 from langchain_aimlernie.errors import (
@@ -55,41 +48,26 @@ _CITY: Mapping[str, Any] = {
     "additionalProperties": False,
 }
 
+RED_PNG = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAb0lEQVR4nO3PAQkAAAyEwO9feoshgnABdLep8QUN"
+    "yPEFDcjxBQ3I8QUNyPEFDcjxBQ3I8QUNyPEFDcjxBQ3I8QUNyPEFDcjxBQ3I8QUNyPEFDcjxBQ3I8QUNyPEFDcjx"
+    "BQ3I8QUNyPEFDcjxBQ3IPanc8OLDQitxAAAAAElFTkSuQmCC"
+)
+"""A red picture of 64 by 64 pixels."""
+
 
 class Finding(NamedTuple):
-    """What a probe has found.
-
-    Attributes:
-        works: Whether the model has the capability; `None` if that remains open.
-        note: What there is to say about it.
-        message: The response, whose cost is shown.
-    """
+    """Whether the model has a capability, `None` if that remains open, and the response."""
 
     works: bool | None
     note: str = ""
     message: AIMessage | None = None
 
 
-class Probe(NamedTuple):
-    """A capability, the call that shows whether a model has it, and what the profile says."""
-
-    name: str
-    run: Callable[[], Finding]
-    expected: bool | None
-
-
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table.
-
-    Attributes:
-        capability: The capability.
-        profile: What the profile says; `None` if it says nothing.
-        server: What the server did; `None` if that remains open.
-        usd: What the call cost in US dollars, if the response says so.
-        result: `ok`, `differs`, `not in the profile` or `failed`.
-        note: Details.
-    """
+    """A row of the table: what the profile says, and whether the server does it, if known."""
 
     capability: str
     profile: bool | None
@@ -100,23 +78,16 @@ class Row:
 
 
 def run(llm: ChatAimlErnie, *, as_json: bool) -> int:
-    """Check the server, then make one call for each capability.
-
-    Returns:
-        The exit code: 0 if the server did what the profile says, else 1.
-
-    Raises:
-        AimlErnieError: Without this the calls make no sense: the server, the key or funds.
-    """
+    """Check the server, then make one call for each capability; return the exit code."""
     checks = _check_server(llm)
     if not as_json:
         write("".join(f"{name:<10}{value}\n" for name, value in checks.items()) + "\n")
         write(_line("capability", "profile", "server", "cost", "result"))
     rows = []
-    for probe in _Probes(llm):
-        rows.append(_check(probe))
+    for row in _Probes(llm):
+        rows.append(row)
         if not as_json:
-            write(_format(rows[-1]))
+            write(_format(row))
     is_ok = not any(row.result in ("differs", "failed") for row in rows)
     total = sum((row.usd for row in rows if row.usd is not None), Decimal(0))
     if as_json:
@@ -127,12 +98,7 @@ def run(llm: ChatAimlErnie, *, as_json: bool) -> int:
 
 
 def _check_server(llm: ChatAimlErnie) -> dict[str, str]:
-    """Return what there is to say about server, key and balance.
-
-    Raises:
-        AimlErnieError: The server does not respond, or does not accept the key.
-        CommandError: The balance is used up.
-    """
+    """Return what there is to say about server, key and balance."""
     server: dict[str, Any] = {"base_url": llm.base_url, "api_key": llm.api_key}
     names = {name for card in list_models(**server) for name in (card.id, *card.aliases)}
     is_listed = llm.model_name in names or find_model(llm.model_name).id in names
@@ -156,45 +122,39 @@ def _check_server(llm: ChatAimlErnie) -> dict[str, str]:
     return {**checks, "key": f"accepted, {limit}", "balance": format_usd(balance)}
 
 
-def _get_weather(city: str) -> None:
+def get_weather(city: str) -> None:
     """Get the weather of a city."""
 
 
-def _get_time(city: str) -> None:
+def get_time(city: str) -> None:
     """Get the local time of a city."""
 
 
-_WEATHER, _TIME = (
-    {**convert_to_openai_tool(function)["function"], "name": name}
-    for function, name in ((_get_weather, "get_weather"), (_get_time, "get_time"))
-)
-
-
 class _Probes:
-    """The probes of a model, each of which makes one call."""
+    """The probes of a model, each of which makes one call and becomes a row."""
 
     def __init__(self, llm: ChatAimlErnie) -> None:
         self._llm = llm
         self._has_cost = False
         self._reasons = False
 
-    def __iter__(self) -> Iterator[Probe]:
-        """Yield the probes in the order of their calls."""
+    def __iter__(self) -> Iterator[Row]:
+        """Make the calls, one after the other."""
         spec = find_model(self._llm.model_name)
         profile: Mapping[str, Any] = self._llm.profile or {}
         has_format = None if spec.fields is None else "response_format" in spec.fields
-        yield Probe(_FIRST, self._text, True)
-        yield Probe("stream", self._stream, True)
-        yield Probe("tools", self._tools, profile.get("tool_calling"))
-        yield Probe("forced tool", self._forced_tool, profile.get("tool_choice"))
-        yield Probe("parallel tools", self._parallel_tools, None)
-        yield Probe("json_schema", self._json_schema, profile.get("structured_output"))
-        yield Probe("json_object", self._json_object, has_format)
-        yield Probe("reasoning", self._reasoning, profile.get("reasoning_output"))
+        yield _check(_FIRST, self._text, True)
+        yield _check("stream", self._stream, True)
+        yield _check("tools", self._tools, profile.get("tool_calling"))
+        yield _check("forced tool", self._forced_tool, profile.get("tool_choice"))
+        yield _check("parallel tools", self._parallel_tools, None)
+        yield _check("json_schema", self._json_schema, profile.get("structured_output"))
+        yield _check("json_object", self._json_object, has_format)
+        yield _check("reasoning", self._reasoning, profile.get("reasoning_output"))
         switch = spec.thinking_switch if spec.known else None
-        yield Probe("thinking switch", self._switch, switch)
-        yield Probe("image", self._image, profile.get("image_inputs"))
-        yield Probe("PDF", self._pdf, profile.get("pdf_inputs"))
+        yield _check("thinking switch", self._switch, switch)
+        yield _check("image", self._image, profile.get("image_inputs"))
+        yield _check("PDF", self._pdf, profile.get("pdf_inputs"))
 
     def _text(self) -> Finding:
         message = self._llm.invoke("Reply with the word: hello")
@@ -212,17 +172,17 @@ class _Probes:
         return Finding(bool(message.text.strip()), f"{len(completion)} chunks", message)
 
     def _tools(self) -> Finding:
-        llm = self._llm.bind_tools([_WEATHER])
+        llm = self._llm.bind_tools([get_weather])
         return _called(llm.invoke("What is the weather in Paris?"), "get_weather")
 
     def _forced_tool(self) -> Finding:
         # Sent as it is, although `bind_tools` would not force a model that reasons.
         choice = {"type": "function", "function": {"name": "get_weather"}}
-        llm = self._llm.bind_tools([_WEATHER])
+        llm = self._llm.bind_tools([get_weather])
         return _called(llm.invoke("Hello!", extra_body={"tool_choice": choice}), "get_weather")
 
     def _parallel_tools(self) -> Finding:
-        llm = self._llm.bind_tools([_WEATHER, _TIME], parallel_tool_calls=True)
+        llm = self._llm.bind_tools([get_weather, get_time], parallel_tool_calls=True)
         prompt = "Call get_weather and get_time for Paris, both at once."
         return _called(llm.invoke(prompt), "get_weather", "get_time")
 
@@ -253,11 +213,11 @@ class _Probes:
         return Finding(_has_reasoning(message) != self._reasons, note, message)
 
     def _image(self) -> Finding:
-        block = {"type": "image_url", "image_url": {"url": samples.RED_PNG}}
+        block = {"type": "image_url", "image_url": {"url": RED_PNG}}
         return self._show("Which colour is this? Reply with one word.", block, "red")
 
     def _pdf(self) -> Finding:
-        file = {"filename": "sample.pdf", "file_data": samples.pdf(f"The word is {_WORD}.")}
+        file = {"filename": "sample.pdf", "file_data": pdf(f"The word is {_WORD}.")}
         prompt = "Which word does the document give? Reply with it."
         return self._show(prompt, {"type": "file", "file": file}, _WORD)
 
@@ -272,6 +232,30 @@ class _Probes:
         if message.response_metadata.get("system_fingerprint") == _LOCAL:
             return Finding(True, "accepted; the fake model sees nothing", message)
         return Finding(expected in message.text.lower(), f"it says: {message.text}", message)
+
+
+def pdf(text: str) -> str:
+    """Return a PDF of one page with a text, ASCII without parentheses, as a data URL."""
+    content = f"BT /F1 24 Tf 20 60 Td ({text}) Tj ET"
+    objects = (
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 120] /Contents 4 0 R /Resources 6 0 R >>",
+        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        "<< /Font << /F1 5 0 R >> >>",
+    )
+    body, offsets = "%PDF-1.4\n", []
+    for number, each in enumerate(objects, start=1):
+        offsets.append(len(body))
+        body += f"{number} 0 obj\n{each}\nendobj\n"
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    size = len(objects) + 1
+    body += (
+        f"xref\n0 {size}\n0000000000 65535 f \n{table}"
+        f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF\n"
+    )
+    return f"data:application/pdf;base64,{base64.b64encode(body.encode()).decode()}"
 
 
 def _called(message: AIMessage, *names: str) -> Finding:
@@ -293,44 +277,37 @@ def _has_cost(message: AIMessage) -> bool:
     return message.response_metadata.get("usd_spent") is not None
 
 
-def _check(probe: Probe) -> Row:
-    """Make the call of a probe.
-
-    Raises:
-        AimlErnieError: No call will succeed: the model, the key or funds.
-    """
+def _check(name: str, run_probe: Callable[[], Finding], expected: bool | None) -> Row:
+    """Make the call of a probe."""
     try:
-        finding = probe.run()
+        finding = run_probe()
     except (AuthenticationError, InsufficientCreditsError):
         raise
     except (BadRequestError, NotFoundError) as error:
-        if probe.name == _FIRST and isinstance(error, NotFoundError):
+        if name == _FIRST and isinstance(error, NotFoundError):
             raise
         finding = Finding(False, f"{error.status_code}, {error.message}")
     except AimlErnieError as error:
         finding = Finding(None, error.message)
     works, note, message = finding
-    if works is False and message is not None and _is_truncated(message):
+    metadata = {} if message is None else message.response_metadata
+    if works is False and metadata.get("finish_reason") == "length":
         works, note = None, "the completion was truncated"
     if works is None:
         result = "failed"
-    elif probe.expected is None:
+    elif expected is None:
         result = "not in the profile"
     else:
-        result = "ok" if works == probe.expected else "differs"
-    usd = None if message is None else message.response_metadata.get("usd_spent")
+        result = "ok" if works == expected else "differs"
+    usd = metadata.get("usd_spent")
     return Row(
-        probe.name,
-        probe.expected,
+        name,
+        expected,
         works,
         None if usd is None else Decimal(str(usd)),
         result,
         truncate(" ".join(note.split()), _MAX_NOTE),
     )
-
-
-def _is_truncated(message: AIMessage) -> bool:
-    return message.response_metadata.get("finish_reason") == "length"
 
 
 def _format(row: Row) -> str:

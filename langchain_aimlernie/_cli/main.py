@@ -1,12 +1,12 @@
-"""The entry point of the command line."""
+"""The entry point of the command line, and its arguments."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 import warnings
 from typing import TYPE_CHECKING
 
-from langchain_aimlernie._cli.arguments import parse_arguments
 from langchain_aimlernie._cli.output import (
     FAILED,
     INTERRUPTED,
@@ -17,9 +17,40 @@ from langchain_aimlernie._cli.output import (
     replace_unencodable,
     write_error,
 )
+from langchain_aimlernie._version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+COMMANDS = {
+    "models": ("json",),
+    "balance": ("json",),
+    "usage": ("json", "period"),
+    "doctor": ("json", "model"),
+}
+"""The subcommands, each with the options that it has besides `--local`."""
+
+_QUESTION = ("json", "model", "system", "temperature", "max_tokens", "no_reasoning")
+_DEFAULT_PERIOD = "7d"
+_EPILOG = """\
+commands, as the first argument:
+  models    list the models that the server has, with their prices
+  balance   show the balance of the account, and the limit of the key
+  usage     show what the key has spent (--period 24h, 7d, 30d)
+  batch     run many prompts from a file: aimlernie batch in.jsonl -o out.jsonl; see batch --help
+  doctor    make one call for each capability of a model, and compare it with the profile
+
+Without a prompt a chat begins. Standard input that is not a terminal is the prompt, or is added to
+it; - reads it, too. All after -- is the prompt, whatever its first word.
+
+environment:
+  AIMLAPI_API_KEY    the key
+  AIMLAPI_API_BASE   another server, such as http://localhost:8000/v1
+  NO_COLOR           any value: no dim text
+
+exit codes: 0, 1 after an error, 2 for a usage error, 130 if interrupted
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,3 +101,75 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
     write_error(f"warning: {message}\n")
+
+
+class Options(argparse.Namespace):
+    """What the arguments say; an option that was not given is `None` or `False`."""
+
+    command: str | None = None  # a key of `COMMANDS`, unless it is a question or a chat
+    prompt: str | None = None
+    model: str | None = None
+    system: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    period: str = _DEFAULT_PERIOD
+    no_reasoning: bool = False
+    json: bool = False
+    local: bool = False
+
+
+def parse_arguments(arguments: Sequence[str]) -> Options:
+    """Return the options."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    parser = _build_parser()
+    options = parser.parse_intermixed_args(arguments[:end], Options())
+    words: list[str] = vars(options).pop("words", [])
+    literal = arguments[end + 1 :]
+    if words and words[0] in COMMANDS:
+        command = words[0]
+        if len(words) > 1 or literal:
+            parser.error(f"{command} takes no arguments; put -- before a prompt: -- {command} …")
+        _reject_others(parser, options, COMMANDS[command], command)
+        options.command = command
+        return options
+    _reject_others(parser, options, _QUESTION, "a question")
+    words += literal
+    options.prompt = " ".join(words) if words or end < len(arguments) else None
+    return options
+
+
+def _reject_others(
+    parser: argparse.ArgumentParser, given: Options, allowed: Sequence[str], what: str
+) -> None:
+    for name in vars(given).keys() - {*allowed, "local"}:
+        parser.error(f"--{name.replace('_', '-')} is not an option of {what}")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which model is called, with which parameters, and where."""
+    add = parser.add_argument
+    add("--model", help="the model's id (default: baidu/ernie-4.5-21b-a3b)")
+    add("--temperature", type=float, help="0 to 2")
+    add("--max-tokens", type=int, help="maximum tokens of a completion, reasoning included")
+    add("--no-reasoning", action="store_true", help="hide reasoning; switch it off where possible")
+    add("--local", action="store_true", help="use a local test server, without a key")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="aimlernie",
+        usage="aimlernie [options] [prompt ... | models | balance | usage | batch | doctor]",
+        description="Ask an ERNIE model, or chat with it; the cost is shown after each response.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("words", nargs="*", default=[], metavar="prompt", help="what to ask")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+    add_model_options(parser)
+    add("--system", help="instructions for the whole conversation")
+    add("--json", action="store_true", help="print JSON: text, reasoning, usage, cost and ids")
+    add("--period", help=f"time span of usage, in hours or days (default: {_DEFAULT_PERIOD})")
+    return parser

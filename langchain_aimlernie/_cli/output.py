@@ -9,7 +9,6 @@ import sys
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from decimal import Decimal
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,11 +20,7 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
 
 class CommandError(Exception):
-    """The command ends with a message on stderr.
-
-    Attributes:
-        code: The exit code.
-    """
+    """The command ends with a message on stderr and this exit code."""
 
     def __init__(self, message: str, code: int = FAILED) -> None:
         super().__init__(message)
@@ -55,22 +50,13 @@ def has_colour(stream: TextIO | None) -> bool:
 
 
 def check_output() -> None:
-    """Raise before a call is paid for whose response nobody would see.
-
-    Raises:
-        CommandError: Standard output is closed.
-    """
+    """Raise before a call is paid for whose response nobody would see."""
     if sys.stdout is None:
         raise CommandError("standard output is closed.")
 
 
 def write(text: str) -> None:
-    """Write to standard output.
-
-    Raises:
-        ReaderGoneError: It is a pipe that nothing reads any more.
-        CommandError: It cannot be written to.
-    """
+    """Write to standard output; if nothing reads it any more, end the command."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -126,17 +112,12 @@ def _encode(value: Any) -> object:
 
 
 def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Return rows as lines with aligned columns.
-
-    Args:
-        rows: The rows; the first is the header.
-        right: The indices of columns that are aligned to the right.
-    """
-    widths = [max(map(len, column)) for column in zip_longest(*rows, fillvalue="")]
+    """Return rows as lines with aligned columns, these of them to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(
             cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=False))
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
     )

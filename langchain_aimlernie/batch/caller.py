@@ -26,8 +26,8 @@ from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
 from langchain_aimlernie.spend import Spend, SpendTracker
 from langchain_aimlernie.spend.amounts import spend_of
-from langchain_aimlernie.spend.log import alog_since
 from langchain_aimlernie.spend.prices import cost_of_tokens
+from langchain_aimlernie.spend.tracker import alog_since
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""
@@ -36,14 +36,7 @@ _request_id: ContextVar[str] = ContextVar("aimlernie_batch_request_id")
 
 
 class Outcome(NamedTuple):
-    """What a call has returned.
-
-    Attributes:
-        output: The message, or the output of another runnable.
-        spend: Its tokens and cost.
-        parsed: The object of the schema.
-        error: Why there is none.
-    """
+    """What a call has returned; with a schema, also its object, or why there is none."""
 
     output: Any
     spend: Spend
@@ -66,11 +59,7 @@ class Caller:
         self._runnable = runnable
 
     def read(self, item: object, number: int) -> Row:
-        """Return the row that `item` is, the one with this place in the input, from 0.
-
-        Raises:
-            BatchError: It is in none of the formats.
-        """
+        """Return the row that `item` is; `number` is its place in the input, from 0."""
         return read_row(item, number)
 
     async def call(
@@ -82,23 +71,11 @@ class Caller:
         return Outcome(output, spend.total)
 
     def parse(self, message: AIMessage) -> Any:
-        """Return the object of a message.
-
-        Raises:
-            StructuredOutputError: There is none.
-            ValueError: There is no schema.
-        """
+        """Return the object of a message; a `ValueError` says that there is none."""
         raise ValueError("There is no schema.")
 
     async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        """Yield `X-Client-Request-Id` and US dollars of each call in the provider's log.
-
-        Args:
-            start: Seconds since the epoch.
-
-        Raises:
-            AimlErnieError: There is no log.
-        """
+        """Yield request id and US dollars of each logged call since `start`, in epoch seconds."""
         return
         yield  # an async generator without items
 
@@ -112,11 +89,7 @@ class Caller:
 
 
 def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
-    """Return what calls `runnable`.
-
-    Raises:
-        ValueError: The schema is invalid, or goes with a `ChatAimlErnie` only.
-    """
+    """Return what calls `runnable`."""
     kwargs: dict[str, Any] = {}
     config = RunnableConfig()
     model: Runnable[Any, Any] = runnable
@@ -204,7 +177,7 @@ class _ModelCaller(Caller):
 
     @override
     async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        async for entry in alog_since(self._model, datetime.fromtimestamp(start, UTC)):
+        async for entry in await alog_since(self._model, datetime.fromtimestamp(start, UTC)):
             if entry.client_request_id and entry.cost.usd:
                 yield entry.client_request_id, entry.cost.usd
 

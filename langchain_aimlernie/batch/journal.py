@@ -56,12 +56,7 @@ class Journal:
         self._is_dirty = False
 
     def __enter__(self) -> Self:
-        """Lock and read the files.
-
-        Raises:
-            BatchError: Another run uses them, or one has an invalid line.
-            OSError: They cannot be written.
-        """
+        """Lock and read the files."""
         if self.out.exists() and not self.out.is_file():
             raise BatchError(f"{self.out} is not a regular file.")
         if not self.out.parent.is_dir():
@@ -92,11 +87,7 @@ class Journal:
         self._lock.release()
 
     def check(self, row: Row) -> None:
-        """Check a row of the input against those that were run.
-
-        Raises:
-            BatchError: The row has changed since it was run.
-        """
+        """Raise a `BatchError` if a row of the input has changed since it was run."""
         known = self._index.get(row.custom_id)
         if known is not None and known[0] != short_key(row.key):
             raise BatchError(
@@ -105,22 +96,13 @@ class Journal:
             )
 
     def read(self, row: Row) -> State | None:
-        """Return the state of the next row of the input, if it is known.
-
-        Raises:
-            BatchError: The input has had this id before, or the row has changed since it was run.
-        """
+        """Return the state of the next row of the input, which is checked, if it is known."""
         state = self._index.see(row)
         self.check(row)
         return state
 
     def add(self, line: Mapping[str, Any], *, failed: bool = False) -> None:
-        """Write the line of a row.
-
-        Raises:
-            OSError: It could not be written, because the disk is full for example. It is kept, and
-                written by `save_rest`.
-        """
+        """Write the line of a row; if that fails, keep it for `save_rest`."""
         path = self.errors if failed else self.out
         data = encode_line(line)
         descriptor = self._files[path]
@@ -152,11 +134,7 @@ class Journal:
                     yield line["aimlernie"]["client_request_id"]
 
     def save_rest(self) -> str:
-        """Write the lines that could not be written before.
-
-        Returns:
-            What has become of them; empty if there were none.
-        """
+        """Write the lines that could not be written before; return what to tell the user."""
         rest, self._unsaved = self._unsaved, []
         try:
             while rest:
@@ -187,11 +165,7 @@ class Journal:
                     await asyncio.to_thread(os.fsync, descriptor)
 
     def drop_solved_errors(self) -> int:
-        """Keep only the last error of each row that has not succeeded since.
-
-        Returns:
-            The number of rows in the file of errors.
-        """
+        """Keep the last error of each row that has not succeeded since; return their number."""
         kept = {at for _, at in self.remaining_errors()}
         if len(kept) == sum(1 for _ in read_lines(self.errors)):
             return len(kept)
@@ -261,11 +235,7 @@ class Index:
         )
 
     def see(self, row: Row) -> State | None:
-        """Note that the input has a row, and return its state if it is known.
-
-        Raises:
-            BatchError: The input has had another row of this id.
-        """
+        """Return the state of the next row of the input; a duplicate is a `BatchError`."""
         found = self.get(row.custom_id)
         if found is not None and found[2]:
             raise BatchError(
@@ -313,11 +283,7 @@ def _drop_incomplete_line(descriptor: int, path: Path) -> None:
 
 
 def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the lines of an output file, each with its place in bytes; none if there is no file.
-
-    Raises:
-        BatchError: A line is none that a run has written.
-    """
+    """Yield the lines of an output file, each with its place in bytes; none if there is no file."""
     if not path.exists():
         return
     at = 0
@@ -363,11 +329,7 @@ def encode_line(line: Mapping[str, Any]) -> bytes:
 
 
 def _write_whole(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, or nothing.
-
-    Raises:
-        OSError: Nothing was written.
-    """
+    """Write all of `data`, or nothing."""
     size = os.fstat(descriptor).st_size
     try:
         written = os.write(descriptor, data)

@@ -11,6 +11,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, convert_to_openai_messages
 from pydantic_core import to_jsonable_python
 
+from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie.batch.caller import Outcome
 from langchain_aimlernie.batch.rows import Row
@@ -35,21 +36,28 @@ _TRANSIENT_CODES = {"timeout", "connection_error", "invalid_response"}
 _TRANSIENT_STATUSES = {408, 425, 429, *range(500, 600)}
 
 
-@dataclass(slots=True)
-class Facts:
-    """What is known of a row beside its response; amounts are the sum over all attempts.
+@dataclass(slots=True, eq=False)
+class Job:
+    """A row under way, and what is known of it; amounts are the sum over all attempts.
 
     Attributes:
-        client_request_id: The `X-Client-Request-Id` of the last attempt.
+        line_id: The id of its line.
+        retries: Its retries, without those after a rejection.
+        rejections: How often the server was too busy for it.
         attempts: Attempts so far.
+        client_request_id: The `X-Client-Request-Id` of the last attempt.
         inference_id: The id of the response in the provider's log.
         usd: US dollars; `None` if no response stated a price.
         credits: The same in credits.
         parsed: The object of the schema.
     """
 
-    client_request_id: str | None = None
+    row: Row
+    line_id: str
+    retries: RetryState
+    rejections: int = 0
     attempts: int = 0
+    client_request_id: str | None = None
     inference_id: str | None = None
     usd: Decimal | None = None
     credits: Decimal | None = None
@@ -66,69 +74,56 @@ class Facts:
             self.inference_id = metadata.get("inference_id") or self.inference_id
         self.parsed = outcome.parsed
 
+    def success_line(self, output: object) -> dict[str, Any]:
+        """Return the line of success with a message, or with another runnable's output."""
+        if isinstance(output, AIMessage):
+            return self._line(self._response_of(output), None)
+        return self._line(_response(200, self.inference_id, {"output": to_json(output)}), None)
 
-def success_line(row: Row, line_id: str, output: object, facts: Facts) -> dict[str, Any]:
-    """Return the line of a row that succeeded with a message, or another runnable's output."""
-    body: dict[str, Any] = {"output": to_json(output)}
-    request_id = facts.inference_id or ""
-    if isinstance(output, AIMessage):
-        body = to_completion(output)
-        request_id = output.response_metadata.get("request_id") or request_id
-    response = {
-        "status_code": 200,
-        "request_id": request_id,
-        "body": body,
-    }
-    return _line(row, line_id, response, None, facts)
-
-
-def error_line(
-    row: Row, line_id: str, error: BaseException, facts: Facts, raw: AIMessage | None = None
-) -> dict[str, Any]:
-    """Return the line of a row that failed; `raw` is the message that could not be parsed."""
-    status = getattr(error, "status_code", None)
-    if raw is None and isinstance(status, int) and status >= 400:  # noqa: PLR2004  errors of HTTP
-        body = {
-            "error": {
+    def error_line(self, error: BaseException, raw: AIMessage | None = None) -> dict[str, Any]:
+        """Return the line of a failure; `raw` is the message that could not be parsed."""
+        status = getattr(error, "status_code", None)
+        if raw is None and isinstance(status, int) and status >= 400:  # noqa: PLR2004  errors of HTTP
+            details = {
                 "message": str(getattr(error, "message", error)),
                 "type": type(error).__name__,
                 "param": None,
                 "code": getattr(error, "code", None),
             }
+            request_id = getattr(error, "request_id", None)
+            return self._line(_response(status, request_id, {"error": details}), None)
+        code = next((code for kind, code in _CODES if isinstance(error, kind)), None)
+        return self._line(
+            None if raw is None else self._response_of(raw),
+            {"code": code or type(error).__name__, "message": str(error)},
+        )
+
+    def _response_of(self, message: AIMessage) -> dict[str, Any]:
+        request_id = message.response_metadata.get("request_id") or self.inference_id
+        return _response(200, request_id, to_completion(message))
+
+    def _line(
+        self, response: Mapping[str, Any] | None, error: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        return {
+            "id": self.line_id,
+            "custom_id": self.row.custom_id,
+            "response": response,
+            "error": error,
+            "aimlernie": {
+                "key": self.row.key,
+                "usd": None if self.usd is None else f"{self.usd:f}",
+                "credits": None if self.credits is None else f"{self.credits:f}",
+                "inference_id": self.inference_id,
+                "client_request_id": self.client_request_id,
+                "attempts": self.attempts,
+                "parsed": to_json(self.parsed),
+            },
         }
-        request_id = getattr(error, "request_id", None) or ""
-        response = {"status_code": status, "request_id": request_id, "body": body}
-        return _line(row, line_id, response, None, facts)
-    code = next((code for kind, code in _CODES if isinstance(error, kind)), type(error).__name__)
-    failed = None
-    if raw is not None:
-        request_id = raw.response_metadata.get("request_id") or facts.inference_id or ""
-        failed = {"status_code": 200, "request_id": request_id, "body": to_completion(raw)}
-    return _line(row, line_id, failed, {"code": code, "message": str(error)}, facts)
 
 
-def _line(
-    row: Row,
-    line_id: str,
-    response: Mapping[str, Any] | None,
-    error: Mapping[str, Any] | None,
-    facts: Facts,
-) -> dict[str, Any]:
-    return {
-        "id": line_id,
-        "custom_id": row.custom_id,
-        "response": response,
-        "error": error,
-        "aimlernie": {
-            "key": row.key,
-            "usd": None if facts.usd is None else f"{facts.usd:f}",
-            "credits": None if facts.credits is None else f"{facts.credits:f}",
-            "inference_id": facts.inference_id,
-            "client_request_id": facts.client_request_id,
-            "attempts": facts.attempts,
-            "parsed": to_json(facts.parsed),
-        },
-    }
+def _response(status: int, request_id: str | None, body: Mapping[str, Any]) -> dict[str, Any]:
+    return {"status_code": status, "request_id": request_id or "", "body": body}
 
 
 def is_transient(line: Mapping[str, Any]) -> bool:

@@ -8,7 +8,6 @@ import heapq
 import random
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import uuid4
@@ -19,17 +18,9 @@ from langchain_core.messages import AIMessage
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie.batch.caller import Caller, Outcome
 from langchain_aimlernie.batch.journal import Index, Journal
-from langchain_aimlernie.batch.lines import (
-    OUTPUT_PARSING_FAILED,
-    Facts,
-    error_line,
-    from_completion,
-    success_line,
-    to_json,
-)
+from langchain_aimlernie.batch.lines import OUTPUT_PARSING_FAILED, Job, from_completion, to_json
 from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.batch.report import BatchReport
-from langchain_aimlernie.batch.rows import Row
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,
@@ -57,21 +48,6 @@ _BUSY = frozenset({429, 503})
 """Statuses by which a server says that it has too much to do."""
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
-    """A row under way.
-
-    Attributes:
-        retries: Its retries, without those after a rejection.
-        rejections: How often the server was too busy for it.
-    """
-
-    row: Row
-    retries: RetryState
-    facts: Facts = field(default_factory=Facts)
-    rejections: int = 0
-
-
 class RunLoop:
     """One run of a batch, within the budget of `tracker` and with an open journal."""
 
@@ -92,8 +68,10 @@ class RunLoop:
         self._on_progress = on_progress
         self._run_id = f"{int(time.time()):x}{uuid4().hex[:6]}"
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: list[tuple[float, int, _Job]] = []
-        self._over_budget: list[_Job] = []
+        self._waiting: list[tuple[float, int, Job]] = []
+        # The last call that ended was not allowed by the budget: the next one waits for another to
+        # end, which may have reserved more than it cost.
+        self._is_over_budget = False
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._is_stopping = False
@@ -116,13 +94,7 @@ class RunLoop:
     async def run(
         self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
     ) -> None:
-        """Run the rows that are not done.
-
-        Raises:
-            BatchError: The input is invalid.
-            AimlErnieError: The key is not accepted.
-            OSError: The output cannot be written.
-        """
+        """Run the rows that are not done."""
         started = time.monotonic()
         self._started = time.time()
         syncing = asyncio.create_task(self._journal.sync_each_second())
@@ -190,7 +162,9 @@ class RunLoop:
     async def _run_rows(self, source: _Source, retry_failed: RetryFailed) -> None:
         while True:
             self._changed.clear()
-            delay = self._pace.wait(len(self._tasks))
+            if self._is_over_budget and not self._tasks:
+                self._stop("budget")
+            delay = _FOREVER if self._is_over_budget else self._pace.wait(len(self._tasks))
             if delay == 0 and not self._is_stopping:
                 try:
                     job = self._next_job(source, retry_failed)
@@ -201,9 +175,7 @@ class RunLoop:
                 if job is not None:
                     self._start(job)
                     continue
-            is_over = self._is_stopping or (
-                source.is_exhausted and not self._waiting and not self._over_budget
-            )
+            is_over = self._is_stopping or (source.is_exhausted and not self._waiting)
             if is_over and not self._tasks:
                 return
             if delay == 0 and self._waiting and not self._is_stopping:
@@ -212,45 +184,46 @@ class RunLoop:
                 async with asyncio.timeout(delay if 0 < delay < _FOREVER else None):
                     await self._changed.wait()
 
-    def _next_job(self, source: _Source, retry_failed: RetryFailed) -> _Job | None:
+    def _next_job(self, source: _Source, retry_failed: RetryFailed) -> Job | None:
         """Return a job that may start now, if there is one."""
         if self._waiting and self._waiting[0][0] <= time.monotonic():
             return heapq.heappop(self._waiting)[2]
-        if self._over_budget or len(self._waiting) >= _MAX_WAITING:
+        if len(self._waiting) >= _MAX_WAITING:
             return None
         for item in source.ready():
             row = self._caller.read(item, source.count - 1)
             state = self._journal.read(row)
             if state is None or (state != "done" and retry_failed in ("all", state)):
-                return _Job(row, RetryState(self._caller.max_retries))
+                line_id = f"batch_req_{self._run_id}-{row.number:08x}"
+                return Job(row, line_id, RetryState(self._caller.max_retries))
             self._report.skipped += state == "done"
         if source.is_exhausted:
             self._report.rows = source.count
         return None
 
-    def _start(self, job: _Job) -> None:
+    def _start(self, job: Job) -> None:
         tokens = self._caller.tokens(job.row)[0] if self._pace.counts_tokens else 0
         self._pace.start(tokens)
         task = asyncio.create_task(self._work(job, tokens))
         self._tasks.add(task)
-        task.add_done_callback(lambda ended: self._on_end(ended, job))
+        task.add_done_callback(self._on_end)
 
-    def _on_end(self, task: asyncio.Task[None], job: _Job) -> None:
+    def _on_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._settle_over_budget(job)
         self._changed.set()
 
-    async def _work(self, job: _Job, expected_tokens: int) -> None:
-        row, facts = job.row, job.facts
-        facts.attempts += 1
-        facts.client_request_id = f"{self._run_id}:{row.key[:16]}:{facts.attempts}"
+    async def _work(self, job: Job, expected_tokens: int) -> None:
+        job.attempts += 1
+        job.client_request_id = f"{self._run_id}:{job.row.key[:16]}:{job.attempts}"
         window = self._pace.window
         try:
             try:
-                outcome = await self._caller.call(row, facts.client_request_id, self._callbacks)
+                outcome = await self._caller.call(job.row, job.client_request_id, self._callbacks)
             except Exception as error:  # noqa: BLE001  every one ends in the file of errors
+                self._is_over_budget = isinstance(error, BudgetExceededError)
                 self._failed(job, error, window)
             else:
+                self._is_over_budget = False
                 spend = outcome.spend
                 self._pace.correct(spend.input_tokens + spend.output_tokens - expected_tokens)
                 self._succeeded(job, outcome)
@@ -260,7 +233,7 @@ class RunLoop:
             self._has_lost = True
             raise
 
-    def _succeeded(self, job: _Job, outcome: Outcome) -> None:
+    def _succeeded(self, job: Job, outcome: Outcome) -> None:
         self._pace.accepted()
         self._last_success = time.monotonic()
         report, spend = self._report, outcome.spend
@@ -268,21 +241,20 @@ class RunLoop:
         report.output_tokens += spend.output_tokens
         report.usd += spend.usd
         report.credits += spend.credits
-        job.facts.add(outcome)
+        job.add(outcome)
         if outcome.error is not None:
             raw = outcome.output if isinstance(outcome.output, AIMessage) else None
             self._save_error(job, outcome.error, raw)
             return
-        line_id = self._line_id(job.row)
-        self._journal.add(success_line(job.row, line_id, outcome.output, job.facts))
+        self._journal.add(job.success_line(outcome.output))
         report.succeeded += 1
         self._progress()
 
-    def _failed(self, job: _Job, error: Exception, window: int) -> None:
+    def _failed(self, job: Job, error: Exception, window: int) -> None:
         """Try again, give the row up, or stop the run."""
         if isinstance(error, BudgetExceededError):
-            job.facts.attempts -= 1  # it was not sent
-            self._over_budget.append(job)
+            job.attempts -= 1  # it was not sent
+            self._wait(job, 0.0)
         elif isinstance(error, InsufficientCreditsError) or _is_used_up(error):
             self._stop("credits")
         elif isinstance(error, AuthenticationError | PermissionDeniedError):
@@ -301,27 +273,13 @@ class RunLoop:
                 self._wait(job, delay)
             self._has_lost = self._has_lost or isinstance(error, APIConnectionError)
 
-    def _save_error(self, job: _Job, error: Exception, raw: AIMessage | None = None) -> None:
-        line = error_line(job.row, self._line_id(job.row), error, job.facts, raw)
-        self._journal.add(line, failed=True)
+    def _save_error(self, job: Job, error: Exception, raw: AIMessage | None = None) -> None:
+        self._journal.add(job.error_line(error, raw), failed=True)
         self._report.failed += 1
         self._progress()
 
-    def _wait(self, job: _Job, seconds: float) -> None:
+    def _wait(self, job: Job, seconds: float) -> None:
         heapq.heappush(self._waiting, (time.monotonic() + seconds, job.row.number, job))
-
-    def _settle_over_budget(self, ended: _Job) -> None:
-        """Let rows that the budget did not allow try again, or stop when it never will."""
-        if ended in self._over_budget:
-            if not self._tasks:  # nothing is under way whose reservation could become free
-                self._stop("budget")
-        else:
-            for job in self._over_budget:
-                self._wait(job, 0.0)
-            self._over_budget.clear()
-
-    def _line_id(self, row: Row) -> str:
-        return f"batch_req_{self._run_id}-{row.number:08x}"
 
     def _progress(self) -> None:
         if self._on_progress is not None:

@@ -47,22 +47,14 @@ class Pace:
         self._is_starting = True
 
     def wait(self, in_flight: int) -> float:
-        """Return the seconds until a call may be sent; infinite until one in flight has ended.
-
-        Args:
-            in_flight: Calls in flight.
-        """
+        """Return the seconds until a call may be sent; infinite until one in flight has ended."""
         if in_flight >= self.limit:
             return float("inf")
         ready = max(self._resume, self._next_request, self._next_token)
         return max(0.0, ready - time.monotonic())
 
     def start(self, tokens: int) -> None:
-        """Count a call that is sent now.
-
-        Args:
-            tokens: About how many tokens its prompt has.
-        """
+        """Count a call that is sent now, with about this many tokens in its prompt."""
         now = time.monotonic()
         self._next_request = max(now, self._next_request) + self._seconds_per_request
         self._next_token = max(now, self._next_token) + tokens * self._seconds_per_token
@@ -81,15 +73,10 @@ class Pace:
             self.limit = min(grown, self._most)
 
     def rejected(self, window: int, rejections: int, retry_after: float | None) -> float:
-        """Note that the server has rejected a call.
+        """Note a rejection; return the seconds until the row may be sent again.
 
-        Args:
-            window: The value of `window` when the call was sent.
-            rejections: How often this row has been rejected, at least 1.
-            retry_after: Seconds that the server asks to wait.
-
-        Returns:
-            The seconds until the row may be sent again.
+        `window` had this value when the call was sent, the row has been rejected `rejections`
+        times, and the server asks to wait `retry_after` seconds.
         """
         now = time.monotonic()
         if retry_after:

@@ -16,21 +16,21 @@ from langchain_aimlernie.batch.rows import key_of
 from langchain_aimlernie.batch.run import BatchRun
 from langchain_aimlernie.spend.amounts import check_limit
 
-_FORMATS: Mapping[str, type] = {
-    "response_text": str,
-    "response_parsed": str,
-    "response_body": str,
-    "status_code": int,
-    "error_code": str,
-    "error_message": str,
-    "usd": str,
-    "credits": str,
-    "inference_id": str,
-    "client_request_id": str,
-    "input_tokens": int,
-    "output_tokens": int,
+_EMPTY: Mapping[str, str | int] = {
+    "response_text": "",
+    "response_parsed": "",
+    "response_body": "",
+    "status_code": 0,
+    "error_code": "",
+    "error_message": "",
+    "usd": "0",
+    "credits": "0",
+    "inference_id": "",
+    "client_request_id": "",
+    "input_tokens": 0,
+    "output_tokens": 0,
 }
-"""The columns that are added, with their types."""
+"""The columns that are added, with their values where nothing is known."""
 
 
 class RayBatch:
@@ -122,7 +122,7 @@ class RayBatch:
         except Exception as error:  # noqa: BLE001  Ray would run the batch again, and pay again
             found, problem = {}, error
         results = [_result(found.get(str(place)), problem) for place in range(count)]
-        added = {name: [result[name] for result in results] for name in _FORMATS}
+        added = {name: [result[name] for result in results] for name in _EMPTY}
         return {**batch, **added}
 
     def _row(self, columns: Mapping[str, list[Any]], place: int) -> dict[str, Any]:
@@ -182,12 +182,6 @@ def _result(line: Mapping[str, Any] | None, problem: Exception | None) -> dict[s
         "output_tokens": usage.get("completion_tokens"),
     }
     return {
-        name: _EMPTY[name] if known[name] is None else kind(known[name])
-        for name, kind in _FORMATS.items()
+        name: empty if known[name] is None else type(empty)(known[name])
+        for name, empty in _EMPTY.items()
     }
-
-
-_EMPTY: Mapping[str, Any] = {name: kind() for name, kind in _FORMATS.items()} | {
-    "usd": "0",
-    "credits": "0",
-}

@@ -53,16 +53,9 @@ def short_key(key: str) -> bytes:
 
 
 def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = None) -> Row:
-    """Return the row that `item` is.
+    """Return the row that `item` is: a dict in one of the formats, a prompt, or messages.
 
-    Args:
-        item: A dict in one of the formats, a prompt, or messages.
-        number: Its place in the input, from 0.
-        defaults: What else determines a response: the chat model's name as `model`, its
-            parameters, the schema; `None` if the runnable is not a chat model of ours.
-
-    Raises:
-        BatchError: It is in none of the formats.
+    `defaults` is what else determines a response of a chat model of ours, such as its parameters.
     """
     custom_id: object = None
     if isinstance(item, Mapping):
@@ -95,12 +88,7 @@ def key_of(value: object) -> str:
 
 
 def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
-    """Return the messages and the parameters of a call of a chat model.
-
-    Raises:
-        TypeError: `item` has the wrong type.
-        ValueError: There are no messages.
-    """
+    """Return the messages and the parameters of a call of a chat model."""
     body = _body(item)
     if ("messages" in body) == ("prompt" in body):
         raise ValueError('expected "messages", "prompt" or "body" with one of them.')

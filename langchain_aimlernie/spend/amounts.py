@@ -138,11 +138,7 @@ def parse_amount(value: object) -> Decimal | None:
 
 
 def check_amount(value: Decimal | float | str, name: str) -> Decimal:
-    """Return a setting as a `Decimal`.
-
-    Raises:
-        ValueError: It is not a number of at least 0.
-    """
+    """Return a setting as a `Decimal`; raise a `ValueError` unless it is at least 0."""
     amount = parse_amount(value)
     if amount is None:
         raise ValueError(f"{name}={value!r}: must be a number of at least 0.")
@@ -150,20 +146,12 @@ def check_amount(value: Decimal | float | str, name: str) -> Decimal:
 
 
 def check_limit(value: Decimal | float | str | None, name: str) -> Decimal | None:
-    """Return a limit as a `Decimal`; `None` is no limit.
-
-    Raises:
-        ValueError: It is not a number of at least 0.
-    """
+    """Return a limit as a `Decimal`, as `check_amount` does; `None` is no limit."""
     return None if value is None else check_amount(value, name)
 
 
 def check_choice(value: object, choices: tuple[object, ...], name: str) -> Any:
-    """Return `value`.
-
-    Raises:
-        ValueError: It is none of `choices`.
-    """
+    """Return `value`; raise a `ValueError` unless it is one of `choices`."""
     if value not in choices:
         *others, last = map(repr, choices)
         raise ValueError(f"{name}={value!r}: must be {', '.join(others)} or {last}.")

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import aclosing, closing
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers.context import register_configure_hook
+from pydantic import SecretStr
 from typing_extensions import override
 
+from langchain_aimlernie._client import acurrent_key, current_key
 from langchain_aimlernie._metering import Meter, add_meter
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
+    AimlErnieError,
     APITimeoutError,
     BudgetExceededError,
     StreamInterruptedError,
@@ -40,9 +42,10 @@ from langchain_aimlernie.spend.amounts import (
     spend_of,
     to_json,
 )
-from langchain_aimlernie.spend.log import alog_since, log_since
-from langchain_aimlernie.spend.prices import Prices, max_output
-from langchain_aimlernie.spend.totals import UNKNOWN, Call, Totals, call_of
+from langchain_aimlernie.spend.prices import UNKNOWN, Call, Prices, Totals, call_of, max_output
+
+if TYPE_CHECKING:
+    from langchain_aimlernie.account import LogEntry
 
 
 def _owner() -> tuple[int, int]:
@@ -227,8 +230,8 @@ class SpendTracker(Meter):
         """
         if not (calls := self._calls_in_log()):
             return 0
-        with closing(log_since(llm, min(call.started for call in calls.values()))) as entries:
-            found = [entry for entry in entries if call_of(entry, calls)]
+        start = min(call.started for call in calls.values())
+        found = [entry for entry in log_since(llm, start) if call_of(entry, calls)]
         with self._lock:
             return self._totals.replace(calls, found)
 
@@ -237,8 +240,7 @@ class SpendTracker(Meter):
         if not (calls := self._calls_in_log()):
             return 0
         start = min(call.started for call in calls.values())
-        async with aclosing(alog_since(llm, start)) as entries:
-            found = [entry async for entry in entries if call_of(entry, calls)]
+        found = [entry async for entry in await alog_since(llm, start) if call_of(entry, calls)]
         with self._lock:
             return self._totals.replace(calls, found)
 
@@ -308,12 +310,7 @@ class SpendTracker(Meter):
         variable.set(self)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for variable in reversed(_context_vars):
             if variable.get() is self:
                 variable.set(None)
@@ -444,11 +441,7 @@ class SpendTracker(Meter):
         return expected
 
     def _hold(self, run: _Run, cost: Decimal) -> None:
-        """Reserve `cost` for `run`.
-
-        Raises:
-            BudgetExceededError: That would exceed a limit.
-        """
+        """Reserve `cost` for `run`; raise an error if that would exceed a limit."""
         total = self._totals.total
         for name, limit, spent, unit in (
             ("limit_usd", self._limit_usd, total.usd, 1),
@@ -532,3 +525,32 @@ def _first_message(response: object) -> AIMessage | None:
         return None
     message = getattr(generations[0][0], "message", None)
     return message if isinstance(message, AIMessage) else None
+
+
+_CLOCK_SKEW = timedelta(minutes=5)
+_LONGEST_LOG = timedelta(days=92)
+
+
+def log_since(llm: ChatAimlErnie, start: datetime) -> Generator[LogEntry, None, None]:
+    """Return the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
+    from langchain_aimlernie.account import logs
+
+    return logs(**_log_settings(llm, current_key(llm), start), http_client=llm.http_client)
+
+
+async def alog_since(llm: ChatAimlErnie, start: datetime) -> AsyncGenerator[LogEntry, None]:
+    """Return the log of the requests since `start`; see `log_since`."""
+    from langchain_aimlernie.account import alogs
+
+    settings = _log_settings(llm, await acurrent_key(llm), start)
+    return alogs(**settings, http_client=llm.http_async_client)
+
+
+def _log_settings(
+    llm: ChatAimlErnie, key: SecretStr | AimlErnieError | None, start: datetime
+) -> dict[str, Any]:
+    if isinstance(key, AimlErnieError):
+        raise key
+    end = datetime.now(UTC) + _CLOCK_SKEW
+    start = max(start - _CLOCK_SKEW, end - _LONGEST_LOG)
+    return {"start": start, "end": end, "base_url": llm.base_url, "api_key": key}

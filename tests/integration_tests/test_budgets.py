@@ -516,7 +516,7 @@ def test_reconcile_fails_like_a_call_and_loses_nothing(server, price):
 
 @pytest.mark.slow
 def test_only_the_latest_estimates_are_kept_one_by_one_and_none_is_lost(server, price, monkeypatch):
-    monkeypatch.setattr("langchain_aimlernie.spend.totals._MAX_ESTIMATES", 3)
+    monkeypatch.setattr("langchain_aimlernie.spend.prices._MAX_ESTIMATES", 3)
     server.reply(TEXT * 9, times=9)
     server.reply(TEXT)
     spend = SpendTracker()

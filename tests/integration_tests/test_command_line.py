@@ -17,6 +17,8 @@ import pytest
 
 import langchain_aimlernie
 from langchain_aimlernie.__main__ import main
+from tests.support.byte_server import ByteServer
+from tests.support.response_bytes import response
 from tests.support.terminal import PASTE, Terminal
 
 SWITCHABLE_MODEL = "baidu/ernie-5.0"
@@ -325,6 +327,19 @@ def test_models(api_server, capsys):
     first, *_ = json.loads(capsys.readouterr().out)
     assert (first["id"], first["input_price"]) == ("baidu/ernie-4.5-21b-a3b", 0.1)
     assert "raw" not in first
+
+
+def test_prices_of_models_are_plain_numbers(monkeypatch, capsys):
+    prices = {"input": (2.8e-7, 1), "output": (2, 1e3)}
+    units = [
+        {"name": "token", "measure": measure, "price": price, "per": per}
+        for measure, (price, per) in prices.items()
+    ]
+    card = {"id": "x", "pricing": {"kind": "fixed", "units": units}}
+    with ByteServer(response(json.dumps({"data": [card]}).encode())) as server:
+        monkeypatch.setenv("AIMLAPI_API_BASE", server.base_url)
+        assert main(["models"]) == 0
+    assert capsys.readouterr().out.split()[-3:] == ["x", "0.28", "2,000"]
 
 
 def test_balance(api_server, capsys):

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from langchain_aimlernie.__main__ import main
-from langchain_aimlernie._cli import samples
+from langchain_aimlernie._cli import doctor
 from langchain_aimlernie.testing import Reply
 
 CAPABILITIES = [
@@ -209,7 +209,7 @@ def test_it_stops_when_no_call_can_succeed(api_server, capsys, prepare, argument
 
 
 def test_the_offsets_of_the_pdf():
-    mime_type, _, data = samples.pdf("The word is walnut.").partition(";base64,")
+    mime_type, _, data = doctor.pdf("The word is walnut.").partition(";base64,")
     document = base64.b64decode(data)
     assert mime_type == "data:application/pdf"
     (table,) = re.findall(rb"startxref\n(\d+)\n%%EOF\n$", document)
@@ -219,7 +219,7 @@ def test_the_offsets_of_the_pdf():
 
 
 def test_the_picture_is_red():
-    mime_type, _, data = samples.RED_PNG.partition(";base64,")
+    mime_type, _, data = doctor.RED_PNG.partition(";base64,")
     picture = base64.b64decode(data, validate=True)
     assert mime_type == "data:image/png"
     pixels = zlib.decompress(picture[picture.index(b"IDAT") + 4 : -16])
