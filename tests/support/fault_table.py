@@ -9,7 +9,7 @@ import pickle
 import threading
 import time
 import traceback
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,11 +18,11 @@ import httpx
 import pytest
 
 from langchain_aimlernie import ChatAimlErnie, errors
-from tests.support.modes import ask, joined
+from tests.support.modes import ask
 from tests.support.response_bytes import KEY, TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 
     from langchain_core.messages import AIMessage
 
@@ -35,6 +35,7 @@ HEADERS = {"x-tenant-token": HEADER_SECRET}
 JSON_MODES = ("invoke", "ainvoke")
 STREAM_MODES = ("stream", "astream")
 ALL_MODES = (*JSON_MODES, *STREAM_MODES)
+ASYNC_MODES = ("ainvoke", "astream")
 SYNC_MODES = ("invoke", "stream")
 """For what the generated sync transport and the async one do by the same code."""
 
@@ -177,15 +178,13 @@ def usage_of(message: AIMessage) -> tuple[int, int, int] | None:
 
 def call(model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object) -> AIMessage:
     """One call in a sync mode."""
-    if mode == "invoke":
-        return model.invoke(prompt, **options)
-    return joined(list(model.stream(prompt, **options)))
+    return by_hand(ask(model, prompt, mode, **options))
 
 
 async def acall(
     model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object
 ) -> AIMessage:
-    """One call in an async mode."""
+    """One call in any mode."""
     return await ask(model, prompt, mode, **options)
 
 
@@ -212,6 +211,15 @@ def in_threads(*actions: Callable[[], Any], seconds: float = 60.0) -> list[Any]:
     return [future.result() for future in futures]
 
 
+def at_once(subtests: Any, checks: Mapping[str, Callable[[], Any]], at_most: int = 10) -> None:
+    """Make checks that mostly wait side by side; each that fails is named."""
+    with ThreadPoolExecutor(at_most) as pool:
+        made = {name: pool.submit(check) for name, check in checks.items()}
+    for name, check in made.items():
+        with subtests.test(name):
+            check.result()
+
+
 async def cancelled(coroutine: Coroutine[Any, Any, Any], after: float) -> None:
     """Run a task for a while, cancel it, and see it end as cancelled."""
     task = asyncio.create_task(coroutine)
@@ -224,6 +232,15 @@ async def cancelled(coroutine: Coroutine[Any, Any, Any], after: float) -> None:
 def bounded(action: Callable[[], Any], seconds: float = HANG) -> Any:
     """Run `action` in a thread of its own: a hang fails the test instead of hanging it."""
     return in_threads(action, seconds=seconds)[0]
+
+
+def by_hand(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that makes sync calls only: it needs no event loop, as it waits for none."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("A sync mode has waited for an event loop.")
 
 
 def run_async(main: Callable[[], Any]) -> Any:
@@ -246,16 +263,13 @@ def run_async(main: Callable[[], Any]) -> Any:
     return value
 
 
-def attempt(*args: Any, **options: object) -> Outcome:
-    """`call`, whatever it comes to."""
-    started = time.monotonic()
-    try:
-        return Outcome(call(*args, **options), None, time.monotonic() - started)
-    except Exception as error:  # noqa: BLE001 - any error is an outcome
-        return Outcome(None, error, time.monotonic() - started)
+def run_in(mode: str, main: Callable[[], Any], seconds: float = HANG) -> Any:
+    """Run a coroutine function in an event loop if the mode is async; a hang fails."""
+    is_async = mode in ASYNC_MODES
+    return bounded(lambda: run_async(main) if is_async else by_hand(main()), seconds)
 
 
-async def aattempt(*args: Any, **options: object) -> Outcome:
+async def attempt(*args: Any, **options: object) -> Outcome:
     """`acall`, whatever it comes to."""
     started = time.monotonic()
     try:
@@ -264,11 +278,15 @@ async def aattempt(*args: Any, **options: object) -> Outcome:
         return Outcome(None, error, time.monotonic() - started)
 
 
-def run_in(
-    mode: str, sync: Callable[[], Any], main: Callable[[], Any], seconds: float = HANG
-) -> Any:
-    """Run the function of the mode, in an event loop if it is async; a hang fails."""
-    return bounded((lambda: run_async(main)) if mode[0] == "a" else sync, seconds)
+@contextlib.asynccontextmanager
+async def closing(resource: Any, mode: str) -> AsyncIterator[Any]:
+    """Enter a model or a client as the mode does, and close it."""
+    if mode in ASYNC_MODES:
+        async with resource:
+            yield resource
+    else:
+        with resource:
+            yield resource
 
 
 def outcome_of(
@@ -276,47 +294,37 @@ def outcome_of(
 ) -> Outcome:
     """One call in any mode, then the model is closed."""
 
-    def sync() -> Outcome:
-        with model:
-            return attempt(model, mode, *prompt, **options)
-
     async def main() -> Outcome:
-        async with model:
-            return await aattempt(model, mode, *prompt, **options)
+        async with closing(model, mode):
+            return await attempt(model, mode, *prompt, **options)
 
-    return run_in(mode, sync, main, seconds)
+    return run_in(mode, main, seconds)
 
 
 def texts(model: ChatAimlErnie, mode: str, times: int = 1) -> list[str]:
     """The texts of calls in any mode, one after the other; then the model is closed."""
 
-    def sync() -> list[str]:
-        with model:
-            return [text_of(call(model, mode)) for _ in range(times)]
-
     async def main() -> list[str]:
-        async with model:
+        async with closing(model, mode):
             return [text_of(await acall(model, mode)) for _ in range(times)]
 
-    return run_in(mode, sync, main)
+    return run_in(mode, main)
 
 
 def own_client_outcome(
-    base_url: str, mode: str, verify: Any = True, library: Any = httpx, **settings: object
+    base_url: str, mode: str, verify: Any = False, library: Any = httpx, **settings: object
 ) -> Outcome:
     """One call through a client of the user's own, which the user closes."""
-
-    settings = {"default_headers": HEADERS, **settings}
-
-    def sync() -> Outcome:
-        with library.Client(verify=verify) as client:
-            return attempt(make_model(base_url, http_client=client, **settings), mode)
+    is_async = mode in ASYNC_MODES
+    name = "http_async_client" if is_async else "http_client"
 
     async def main() -> Outcome:
-        async with library.AsyncClient(verify=verify) as client:
-            return await aattempt(make_model(base_url, http_async_client=client, **settings), mode)
+        client = (library.AsyncClient if is_async else library.Client)(verify=verify)
+        async with closing(client, mode):
+            given = {"default_headers": HEADERS, name: client, **settings}
+            return await attempt(make_model(base_url, **given), mode)
 
-    outcome = run_in(mode, sync, main)
+    outcome = run_in(mode, main)
     check_error(outcome.error)
     return outcome
 
@@ -325,23 +333,19 @@ def play(endpoint: ByteServer, mode: str, requests: int = 1, **settings: object)
     """One call against the endpoint's script, then a good one: nothing may be left of the first."""
     model = make_model(endpoint.base_url, **{"default_headers": HEADERS, **settings})
     patience = {name: 8.0 for name in ("timeout", "stream_idle_timeout") if name in settings}
-
-    def sync() -> Outcome:
-        outcome = attempt(model, mode)
-        assert len(endpoint.requests) == requests, f"{len(endpoint.requests)} requests"
-        assert text_of(call(model, mode, **patience)) == TEXT
-        assert endpoint.settle(1), f"open {endpoint.open}, busy {endpoint.busy}"
-        model.close()
-        return outcome
+    is_async = mode in ASYNC_MODES
 
     async def main() -> Outcome:
-        outcome = await aattempt(model, mode)
+        outcome = await attempt(model, mode)
         assert len(endpoint.requests) == requests, f"{len(endpoint.requests)} requests"
         assert text_of(await acall(model, mode, **patience)) == TEXT
-        assert await endpoint.asettle(1), f"open {endpoint.open}, busy {endpoint.busy}"
+        settled = await endpoint.asettle(1) if is_async else endpoint.settle(1)
+        assert settled, f"open {endpoint.open}, busy {endpoint.busy}"
+        if not is_async:
+            model.close()
         return outcome
 
-    outcome = run_in(mode, sync, main)
+    outcome = run_in(mode, main)
     assert endpoint.settle(), f"{endpoint.open} connections left after closing"
     check_error(outcome.error)
     has_short_clock = any(settings[name] < 1 for name in patience)
@@ -386,15 +390,12 @@ def check_frames(error: BaseException, *secrets: str) -> None:
 def frame_lines(error: BaseException) -> list[str]:
     """What tools that print a traceback with its local variables print of the whole chain."""
     lines: list[str] = []
-    todo: list[BaseException | None] = [error]
-    seen: set[int] = set()
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    todo: list[traceback.TracebackException | None] = [shown]
     while todo:
-        link = todo.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
+        if (link := todo.pop()) is not None:
             todo += [link.__cause__, link.__context__]
-            shown = traceback.TracebackException.from_exception(link, capture_locals=True)
-            lines += [line for frame in shown.format(chain=False) for line in frame.splitlines()]
+            lines += [line for frame in link.format(chain=False) for line in frame.splitlines()]
     return lines
 
 
