@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -144,7 +144,7 @@ RETRY_AFTER = (
 BODY = as_bytes(completion())
 LOST = (CONNECTION, "InvalidResponseError")
 CUT_BODY = (response(BODY[:40], length=len(BODY)), Close())
-SOON = {"timeout": 0.4}
+SOON = {"timeout": 0.4, "stream_idle_timeout": 0.4}
 INVALID = "InvalidResponseError"
 LATE = (Pause(4.0), GOOD_RESPONSE)
 ERROR_200 = response(openai_error("overloaded", 503))
@@ -260,7 +260,7 @@ def check_stale(mode, idle, second, requests, connections):
         async def main():
             async with closing(model, mode):
                 assert text_of(await acall(model, mode)) == "Hello"
-                time.sleep(0.3 if idle else 0)  # the event loop must not see what comes meanwhile
+                threading.Event().wait(0.3 if idle else 0)  # no event loop sees what comes
                 return await attempt(model, mode)
 
         Returns().check(run_in(mode, main))
