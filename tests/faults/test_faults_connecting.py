@@ -7,6 +7,7 @@ import base64
 import logging
 import ssl
 import sys
+from functools import partial
 from itertools import repeat
 
 import httpx
@@ -33,6 +34,7 @@ from tests.support.fault_table import (
     TEXT,
     Raises,
     Returns,
+    at_once,
     check_error,
     make_model,
     outcome_of,
@@ -104,11 +106,13 @@ def test_a_refused_port_is_named(mode):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse when the queue is full")
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_full_queue_is_a_timeout_of_connecting(mode):
+def test_a_full_queue_is_a_timeout_of_connecting(subtests):
+    def check(mode):
+        outcome = one_call(f"http://127.0.0.1:{port}/v1", mode, timeout=0.3)
+        Raises("APITimeoutError", retryable=True, says=("127.0.0.1", "0.3")).check(outcome)
+
     with crowded_port() as port:
-        outcome = one_call(f"http://127.0.0.1:{port}/v1", mode, timeout=0.4)
-    Raises("APITimeoutError", retryable=True, says=("127.0.0.1", "0.4")).check(outcome)
+        at_once(subtests, {mode: partial(check, mode) for mode in ALL_MODES})
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -130,10 +134,7 @@ GREETINGS = {
 }
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("greeting", GREETINGS)
-def test_a_port_without_tls_greets_https_in_odd_ways(greeting, mode):
-    script, error = GREETINGS[greeting]
+def check_greeting(mode, greeting, script, error):
     with ByteServer(greetings=[script]) as server:
         outcome = one_call(server.base_url.replace("http:", "https:"), mode, timeout=0.5)
         Raises(error, says=("127.0.0.1",)).check(outcome)
@@ -141,6 +142,15 @@ def test_a_port_without_tls_greets_https_in_odd_ways(greeting, mode):
             Raises(error, says=("begin with https",), hides=("SSL_CERT_FILE",)).check(outcome)
         assert outcome.error.phase in ("connect", "tls"), "nothing was sent"
         assert server.settle()
+
+
+def test_a_port_without_tls_greets_https_in_odd_ways(subtests):
+    checks = {
+        f"{name} [{mode}]": partial(check_greeting, mode, name, *row)
+        for name, row in GREETINGS.items()
+        for mode in ALL_MODES
+    }
+    at_once(subtests, checks)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -198,15 +208,19 @@ TLS_CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "mode"), [(name, mode) for name, row in TLS_CASES.items() for mode in row[2]]
-)
-def test_faults_over_tls(trusted, tls_outcome, name, mode):
-    script, expect, _ = TLS_CASES[name]
-    with ByteServer(script, tls=trusted.server) as server:
+def test_faults_over_tls(subtests, trusted, tls_outcome):
+    def check(mode, name, script, expect):
         timeout = 0.4 if name == "silence" else 8.0
-        expect.check(tls_outcome(server.base_url, mode, trusted, timeout=timeout))
-        assert server.settle()
+        with ByteServer(script, tls=trusted.server) as server:
+            expect.check(tls_outcome(server.base_url, mode, trusted, timeout=timeout))
+            assert server.settle()
+
+    checks = {
+        f"{name} [{mode}]": partial(check, mode, name, script, expect)
+        for name, (script, expect, modes) in TLS_CASES.items()
+        for mode in modes
+    }
+    at_once(subtests, checks)
 
 
 def url_of(proxy, scheme="http"):
@@ -342,11 +356,11 @@ def test_a_proxy_that_denies_or_is_silent_is_a_typed_error(monkeypatch, mode, sc
     with ByteServer(script) as proxy:
         scheme = "https" if silent else "http"
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://127.0.0.1:{proxy.port}")
-        settings = {"timeout": 0.4} if silent else {"max_retries": 2}
+        settings = {"timeout": 0.2} if silent else {"max_retries": 2}
         outcome = one_call(f"{scheme}://denied-{mode}.invalid/v1", mode, **settings)
         denied = ("BadRequestError", "APIConnectionError", "AimlErnieError")
         Raises(
-            "APITimeoutError" if silent else denied, silent, ("0.4" if silent else "407",)
+            "APITimeoutError" if silent else denied, silent, ("0.2" if silent else "407",)
         ).check(outcome)
         assert len(proxy.requests) == 1
         assert proxy.settle()

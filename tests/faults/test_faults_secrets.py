@@ -156,7 +156,7 @@ class Everything(BaseTracer):
 def test_logs_and_traces_show_neither_key_nor_headers_nor_in_logs_the_prompt(caplog, fault, mode):
     caplog.set_level(logging.DEBUG)
     tracer = Everything()
-    settings = {"timeout": 0.4, "max_retries": int(fault == "500"), "callbacks": [tracer]}
+    settings = {"timeout": 0.2, "max_retries": int(fault == "500"), "callbacks": [tracer]}
     with ByteServer(FAULTS[fault], FAULTS[fault]) as server:
         model = make_model(server.base_url, default_headers=HEADERS, **settings)
         outcome_of(model, mode, "a private question", api_key=KEY)

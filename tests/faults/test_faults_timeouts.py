@@ -25,6 +25,7 @@ from tests.support.fault_table import (
     Raises,
     at_once,
     bounded,
+    chunks_of,
     make_model,
     outcome_of,
     run_in,
@@ -130,16 +131,6 @@ def test_configurable_fields_leave_the_silence_to_timeout():
 
 FRAMES = tuple(map(frame, (HEL, LO, STOP, DONE)))
 BODIES = {"all sent at once": b"".join(FRAMES), "sent bit by bit": Drip(FRAMES, 0.05)}
-
-
-async def chunks_of(model, mode):
-    """The chunks of a stream, as they come."""
-    if mode == "astream":
-        async for item in model.astream(PROMPT):
-            yield item
-    else:
-        for item in model.stream(PROMPT):
-            yield item
 
 
 def check_slow_reader(mode, body):

@@ -188,6 +188,18 @@ async def acall(
     return await ask(model, prompt, mode, **options)
 
 
+async def chunks_of(
+    model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object
+) -> AsyncIterator[Any]:
+    """The chunks of a stream of any mode, as they come."""
+    if mode == "astream":
+        async for chunk in model.astream(prompt, **options):
+            yield chunk
+    else:
+        for chunk in model.stream(prompt, **options):
+            yield chunk
+
+
 def in_threads(*actions: Callable[[], Any], seconds: float = 60.0) -> list[Any]:
     """Run each action in a thread of its own, and return what they return; a hang fails."""
     futures: list[Future[Any]] = [Future() for _ in actions]
