@@ -124,7 +124,8 @@ def waits(case):
 
 
 def run(way, play_case, case, mode):
-    is_slow = case.settings or way in ("httpx", "httpx2")
+    is_large = case in (*cases_http.FLOODS, *cases_stream.LARGE)
+    is_slow = case.settings or is_large or way in ("httpx", "httpx2")
     marks = [pytest.mark.slow, pytest.mark.fault] if is_slow else []
     return pytest.param(play_case, case, mode, id=f"{way}: {case.name} [{mode}]", marks=marks)
 
