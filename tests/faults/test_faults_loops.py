@@ -28,7 +28,6 @@ from tests.support.fault_table import (
     acall,
     attempt,
     bounded,
-    by_hand,
     call,
     cancelled,
     in_threads,
@@ -38,6 +37,7 @@ from tests.support.fault_table import (
     texts,
 )
 from tests.support.loops import LOOPS, run_on
+from tests.support.modes import by_hand
 from tests.support.response_bytes import (
     DONE,
     HEL,

@@ -33,16 +33,14 @@ from tests.support.fault_table import (
     ASYNC_MODES,
     STREAM_MODES,
     SYNC_MODES,
-    acall,
-    by_hand,
     check_error,
-    chunks_of,
     in_threads,
     make_model,
     run_async,
     text_of,
     usage_of,
 )
+from tests.support.modes import ask, by_hand, each_chunk
 from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
@@ -221,16 +219,16 @@ def script_for(tries, request):
 async def make(model, call, callbacks):
     """Make a call; return its message or error, or how it was left."""
     config = {"callbacks": callbacks}
-    arguments = (model, call.mode, f"This is call {call.number}")
+    arguments = (model, f"This is call {call.number}", call.mode)
     try:
         if call.leave == "break":
-            chunks = chunks_of(*arguments, config=config)
+            chunks = each_chunk(*arguments, config=config)
             await anext(chunks)
             await chunks.aclose()
             return "break"
         if call.leave is None:
-            return await acall(*arguments, config=config)
-        task = asyncio.ensure_future(acall(*arguments, config=config))
+            return await ask(*arguments, config=config)
+        task = asyncio.ensure_future(ask(*arguments, config=config))
         await asyncio.wait([task], timeout=call.patience)
         task.cancel()
         return await task

@@ -25,13 +25,12 @@ from tests.support.fault_table import (
     Raises,
     at_once,
     bounded,
-    chunks_of,
     make_model,
     outcome_of,
     run_in,
     text_of,
 )
-from tests.support.modes import joined
+from tests.support.modes import each_chunk, joined
 from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
@@ -138,7 +137,7 @@ def check_slow_reader(mode, body):
 
     async def main():
         chunks = []
-        async for item in chunks_of(model, mode):
+        async for item in each_chunk(model, PROMPT, mode):
             chunks.append(item)
             await asyncio.sleep(0.2) if mode == "astream" else time.sleep(0.2)  # noqa: ASYNC251
         return chunks
@@ -182,7 +181,7 @@ def test_a_refusal_before_the_prompt_was_read_is_typed(mode):
 @pytest.mark.parametrize("mode", STREAM_MODES)
 def test_two_streams_side_by_side_do_not_mix(mode):
     async def main():
-        left, right = chunks_of(model, mode), chunks_of(model, mode)
+        left, right = each_chunk(model, PROMPT, mode), each_chunk(model, PROMPT, mode)
         pairs = [(item, await anext(right)) async for item in left]
         await right.aclose()
         return zip(*pairs, strict=True)

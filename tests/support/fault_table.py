@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from langchain_aimlernie import ChatAimlErnie, errors
-from tests.support.modes import ask
+from tests.support.modes import ask, by_hand
 from tests.support.response_bytes import KEY, TEXT
 
 if TYPE_CHECKING:
@@ -188,18 +188,6 @@ async def acall(
     return await ask(model, prompt, mode, **options)
 
 
-async def chunks_of(
-    model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object
-) -> AsyncIterator[Any]:
-    """The chunks of a stream of any mode, as they come."""
-    if mode == "astream":
-        async for chunk in model.astream(prompt, **options):
-            yield chunk
-    else:
-        for chunk in model.stream(prompt, **options):
-            yield chunk
-
-
 def in_threads(*actions: Callable[[], Any], seconds: float = 60.0) -> list[Any]:
     """Run each action in a thread of its own, and return what they return; a hang fails."""
     futures: list[Future[Any]] = [Future() for _ in actions]
@@ -244,15 +232,6 @@ async def cancelled(coroutine: Coroutine[Any, Any, Any], after: float) -> None:
 def bounded(action: Callable[[], Any], seconds: float = HANG) -> Any:
     """Run `action` in a thread of its own: a hang fails the test instead of hanging it."""
     return in_threads(action, seconds=seconds)[0]
-
-
-def by_hand(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine that makes sync calls only: it needs no event loop, as it waits for none."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        return end.value
-    raise AssertionError("A sync mode has waited for an event loop.")
 
 
 def run_async(main: Callable[[], Any]) -> Any:
