@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -53,40 +53,35 @@ from tests.support.response_bytes import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.support.byte_server import Script
 
-
-@dataclass(frozen=True)
-class RetryCase:
-    """The scripts of the tries, the requests that they take, and the outcome."""
+class RetryCase(NamedTuple):
+    """The scripts of the tries, the requests and seconds that they take, and the outcome."""
 
     name: str
-    scripts: tuple[Script, ...]
+    scripts: tuple
     expect: Raises | Returns | OneOf
     requests: int
-    modes: tuple[str, ...] = ALL_MODES
-    settings: Mapping[str, object] = field(default_factory=dict)
+    modes: tuple = ALL_MODES
+    settings: Mapping = MappingProxyType({})
     at_least: float = 0.0
 
 
-def dated(seconds: float) -> str:
+def dated(seconds):
     """An HTTP date that many seconds from the time of import."""
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
-def status(code: int, message: str = "no luck today", **headers: str) -> bytes:
+def status(code, message="no luck today", **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return response(aiml_error(code, message), code, named)
 
 
-def again(name: str, *scripts: Script, **more: object) -> RetryCase:
+def again(name, *scripts, **more):
     """Fails so often, then works."""
     return RetryCase(name, scripts, Returns(), len(scripts) + 1, **more)
 
 
-def gives_up(
-    name: str, script: Script, error: str | tuple, requests: int = 1, **more: object
-) -> RetryCase:
+def gives_up(name, script, error, requests=1, **more):
     """Fails in the same way for ever."""
     return RetryCase(f"{name}, always", (script,) * 5, Raises(error), requests, **more)
 

@@ -11,10 +11,9 @@ import os
 import random
 import threading
 from collections import Counter
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 
@@ -56,18 +55,12 @@ from tests.support.response_bytes import (
     unfinished,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.support.byte_server import Script
-
 CALLS = int(os.environ.get("ERNIE_SOAK_CALLS", "300"))
 SEED = int(os.environ.get("ERNIE_SOAK_SEED", "20260801"))
 THREADS, TASKS, CALLS_PER_LOOP = 8, 24, 75
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(NamedTuple):
     """What meets the first tries of a call, by the kind of call, if that can meet it.
 
     The next try gets a good response; with `tries` of -1 what the call meets is one. A fault with
@@ -76,31 +69,31 @@ class Fault:
 
     name: str
     weight: int
-    json: Callable[[Call], Script] | None
-    sse: Callable[[Call], Script] | None
+    json: object  # a function of the call that returns a script, or `None`
+    sse: object
     error: str = ""
     tries: int = 1
 
 
-def both(name: str, weight: int, script: Script, error: str = "", tries: int = 1) -> Fault:
+def both(name, weight, script, error="", tries=1):
     return Fault(name, weight, lambda _: script, lambda _: script, error, tries)
 
 
-def status(code: int, message: str = "no", **headers: str) -> Script:
+def status(code, message="no", **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return response(aiml_error(code, message), code, named)
 
 
-def slow(reply: Call) -> Script:
+def slow(reply):
     return unfinished(), Drip(tuple(map(frame, reply.events)), 0.01), FINAL_FRAME
 
 
-def in_frames(reply: Call) -> Script:
+def in_frames(reply):
     body = b"".join(reply.events)
     return stream(*(body[i : i + 7] for i in range(0, len(body), 7)))
 
 
-def cut(name: str, weight: int, error: str, script: Callable[[Call], Script]) -> Fault:
+def cut(name, weight, error, script):
     """A stream that fails after its first events."""
     return Fault(name, weight, None, script, error)
 
@@ -152,40 +145,40 @@ class Call(NamedTuple):
     patience: float
 
     @property
-    def text(self) -> str:
+    def text(self):
         return " ".join(f"word{i}-{self.number} 希望😀" for i in range(self.number % 5 + 2))
 
     @property
-    def tokens(self) -> tuple[int, int, int]:
+    def tokens(self):
         ins, outs = self.number % 97 + 1, self.number % 89 + 1
         return ins, outs, ins + outs
 
     @property
-    def credits(self) -> int:
+    def credits(self):
         return self.number % 7 + 1
 
     @property
-    def bill(self) -> dict:
+    def bill(self):
         usage = dict(
             zip(("prompt_tokens", "completion_tokens", "total_tokens"), self.tokens, strict=True)
         )
         return {"usage": usage, "meta": {"usage": {"credits_used": self.credits}}}
 
     @property
-    def json(self) -> bytes:
+    def json(self):
         return response(completion(self.text, **self.bill))
 
     @property
-    def beginning(self) -> list[bytes]:
+    def beginning(self):
         first, *words = self.text.split(" ")
         return [event(chunk(text)) for text in (first, *(f" {word}" for word in words))]
 
     @property
-    def events(self) -> list[bytes]:
+    def events(self):
         bill = event(chunk(choices=[], **self.bill))
         return [*self.beginning, event(chunk("", "stop")), bill, DONE]
 
-    def is_right(self, end: object) -> bool:
+    def is_right(self, end):
         """Whether the call may end in this way: left, in an error, or with a message."""
         if isinstance(end, str):
             return end == self.leave
@@ -196,7 +189,7 @@ class Call(NamedTuple):
         return not self.fault.error and got == (self.text, self.tokens, self.credits)
 
 
-def plan(number: int) -> Call:
+def plan(number):
     """The call of that number, the same for a seed."""
     dice = random.Random(SEED * 1_000_003 + number)
     mode = ALL_MODES[number % 4]

@@ -9,9 +9,9 @@ import pickle
 import threading
 import time
 import traceback
+import types
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
@@ -22,11 +22,9 @@ from tests.support.modes import ask, by_hand
 from tests.support.response_bytes import KEY, TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.messages import AIMessage
-
-    from tests.support.byte_server import ByteServer, Script
 
 PROMPT = "Say hello."
 CALL_ID = "call-of-the-faults"
@@ -56,7 +54,7 @@ class Raises:
     partial: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)
 
-    def check(self, outcome: Outcome) -> None:
+    def check(self, outcome):
         error = outcome.error
         assert error is not None, f"no error, but {outcome.message!r}"
         names = (self.error,) if isinstance(self.error, str) else self.error
@@ -93,7 +91,7 @@ class Returns:
     metadata: Mapping[str, object] = field(default_factory=dict)
     extras: Mapping[str, object] | None = None
 
-    def check(self, outcome: Outcome) -> None:
+    def check(self, outcome):
         if outcome.error is not None:
             raise outcome.error
         message = outcome.message
@@ -129,20 +127,18 @@ class OneOf:
     message: Returns
     error: Raises
 
-    def check(self, outcome: Outcome) -> None:
+    def check(self, outcome):
         (self.message if outcome.error is None else self.error).check(outcome)
 
 
-@dataclass(frozen=True)
-class Case:
-    """A wire behaviour, what comes of it, and how many requests that takes."""
+class Case(NamedTuple):
+    """A wire behaviour, and what comes of it."""
 
     name: str
-    script: bytes | Script
+    script: bytes | tuple
     expect: Raises | Returns | OneOf
     modes: tuple[str, ...] = ALL_MODES
-    requests: int = 1
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, object] = types.MappingProxyType({})
 
 
 class Outcome(NamedTuple):
@@ -153,7 +149,7 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def make_model(base_url: str, **settings: object) -> ChatAimlErnie:
+def make_model(base_url, **settings):
     """A model with short clocks and no retries, unless the settings say otherwise."""
     given = {
         "max_retries": 0,
@@ -165,34 +161,32 @@ def make_model(base_url: str, **settings: object) -> ChatAimlErnie:
     return ChatAimlErnie(base_url=base_url, **given | settings)
 
 
-def text_of(message: AIMessage) -> str:
+def text_of(message):
     """The text of a message or chunk."""
     return str(message.text)
 
 
-def usage_of(message: AIMessage) -> tuple[int, int, int] | None:
+def usage_of(message):
     """Input, output and total tokens."""
     usage = message.usage_metadata
     return usage and (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"])
 
 
-def call(model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object) -> AIMessage:
+def call(model, mode, prompt=PROMPT, **options):
     """One call in a sync mode."""
     return by_hand(ask(model, prompt, mode, **options))
 
 
-async def acall(
-    model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object
-) -> AIMessage:
+async def acall(model, mode, prompt=PROMPT, **options):
     """One call in any mode."""
     return await ask(model, prompt, mode, **options)
 
 
-def in_threads(*actions: Callable[[], Any], seconds: float = 60.0) -> list[Any]:
+def in_threads(*actions, seconds=60.0):
     """Run each action in a thread of its own, and return what they return; a hang fails."""
     futures: list[Future[Any]] = [Future() for _ in actions]
 
-    def run(action: Callable[[], Any], future: Future[Any]) -> None:
+    def run(action, future):
         try:
             future.set_result(action())
         except BaseException as error:  # noqa: BLE001 - raised again by `result`
@@ -211,7 +205,7 @@ def in_threads(*actions: Callable[[], Any], seconds: float = 60.0) -> list[Any]:
     return [future.result() for future in futures]
 
 
-def at_once(subtests: Any, checks: Mapping[str, Callable[[], Any]], at_most: int = 10) -> None:
+def at_once(subtests, checks, at_most=10):
     """Make checks that mostly wait side by side; each that fails is named."""
     with ThreadPoolExecutor(at_most) as pool:
         made = {name: pool.submit(check) for name, check in checks.items()}
@@ -220,7 +214,7 @@ def at_once(subtests: Any, checks: Mapping[str, Callable[[], Any]], at_most: int
             check.result()
 
 
-async def cancelled(coroutine: Coroutine[Any, Any, Any], after: float) -> None:
+async def cancelled(coroutine, after):
     """Run a task for a while, cancel it, and see it end as cancelled."""
     task = asyncio.create_task(coroutine)
     await asyncio.sleep(after)
@@ -229,15 +223,15 @@ async def cancelled(coroutine: Coroutine[Any, Any, Any], after: float) -> None:
         await task
 
 
-def bounded(action: Callable[[], Any], seconds: float = HANG) -> Any:
+def bounded(action, seconds=HANG):
     """Run `action` in a thread of its own: a hang fails the test instead of hanging it."""
     return in_threads(action, seconds=seconds)[0]
 
 
-def run_async(main: Callable[[], Any]) -> Any:
+def run_async(main):
     """`asyncio.run` that fails when the loop was told of an error or a task was left."""
 
-    async def watched() -> Any:
+    async def watched():
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         value = await main()
@@ -254,13 +248,13 @@ def run_async(main: Callable[[], Any]) -> Any:
     return value
 
 
-def run_in(mode: str, main: Callable[[], Any], seconds: float = HANG) -> Any:
+def run_in(mode, main, seconds=HANG):
     """Run a coroutine function in an event loop if the mode is async; a hang fails."""
     is_async = mode in ASYNC_MODES
     return bounded(lambda: run_async(main) if is_async else by_hand(main()), seconds)
 
 
-async def attempt(*args: Any, **options: object) -> Outcome:
+async def attempt(*args, **options):
     """`acall`, whatever it comes to."""
     started = time.monotonic()
     try:
@@ -270,7 +264,7 @@ async def attempt(*args: Any, **options: object) -> Outcome:
 
 
 @contextlib.asynccontextmanager
-async def closing(resource: Any, mode: str) -> AsyncIterator[Any]:
+async def closing(resource, mode):
     """Enter a model or a client as the mode does, and close it."""
     if mode in ASYNC_MODES:
         async with resource:
@@ -280,36 +274,32 @@ async def closing(resource: Any, mode: str) -> AsyncIterator[Any]:
             yield resource
 
 
-def outcome_of(
-    model: ChatAimlErnie, mode: str, *prompt: Any, seconds: float = HANG, **options: object
-) -> Outcome:
+def outcome_of(model, mode, *prompt, seconds=HANG, **options):
     """One call in any mode, then the model is closed."""
 
-    async def main() -> Outcome:
+    async def main():
         async with closing(model, mode):
             return await attempt(model, mode, *prompt, **options)
 
     return run_in(mode, main, seconds)
 
 
-def texts(model: ChatAimlErnie, mode: str, times: int = 1) -> list[str]:
+def texts(model, mode, times=1):
     """The texts of calls in any mode, one after the other; then the model is closed."""
 
-    async def main() -> list[str]:
+    async def main():
         async with closing(model, mode):
             return [text_of(await acall(model, mode)) for _ in range(times)]
 
     return run_in(mode, main)
 
 
-def own_client_outcome(
-    base_url: str, mode: str, verify: Any = False, library: Any = httpx, **settings: object
-) -> Outcome:
+def own_client_outcome(base_url, mode, verify=False, library=httpx, **settings):
     """One call through a client of the user's own, which the user closes."""
     is_async = mode in ASYNC_MODES
     name = "http_async_client" if is_async else "http_client"
 
-    async def main() -> Outcome:
+    async def main():
         client = (library.AsyncClient if is_async else library.Client)(verify=verify)
         async with closing(client, mode):
             given = {"default_headers": HEADERS, name: client, **settings}
@@ -320,13 +310,13 @@ def own_client_outcome(
     return outcome
 
 
-def play(endpoint: ByteServer, mode: str, requests: int = 1, **settings: object) -> Outcome:
+def play(endpoint, mode, requests=1, **settings):
     """One call against the endpoint's script, then a good one: nothing may be left of the first."""
     model = make_model(endpoint.base_url, **{"default_headers": HEADERS, **settings})
     patience = {name: 8.0 for name in ("timeout", "stream_idle_timeout") if name in settings}
     is_async = mode in ASYNC_MODES
 
-    async def main() -> Outcome:
+    async def main():
         outcome = await attempt(model, mode)
         assert len(endpoint.requests) == requests, f"{len(endpoint.requests)} requests"
         assert text_of(await acall(model, mode, **patience)) == TEXT
@@ -345,7 +335,7 @@ def play(endpoint: ByteServer, mode: str, requests: int = 1, **settings: object)
     return outcome
 
 
-def check_error(error: BaseException | None) -> None:
+def check_error(error):
     """What holds for every error a call can raise."""
     if error is None:
         return
@@ -362,7 +352,7 @@ def check_error(error: BaseException | None) -> None:
         assert getattr(again, attribute) == getattr(error, attribute), attribute
 
 
-def check_secrets(error: BaseException, secret: str = KEY) -> None:
+def check_secrets(error, secret=KEY):
     """The secret is nowhere within reach of the error."""
     shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     assert secret not in shown, "the traceback shows the secret"
@@ -372,13 +362,13 @@ def check_secrets(error: BaseException, secret: str = KEY) -> None:
         assert secret.encode() not in pickle.dumps(error)
 
 
-def check_frames(error: BaseException, *secrets: str) -> None:
+def check_frames(error, *secrets):
     """No local variable of any frame of the error, or of those it came of, shows a secret."""
     for line in frame_lines(error):
         assert not any(secret in line for secret in secrets or (KEY, HEADER_SECRET)), line
 
 
-def frame_lines(error: BaseException) -> list[str]:
+def frame_lines(error):
     """What tools that print a traceback with its local variables print of the whole chain."""
     lines: list[str] = []
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
@@ -390,11 +380,14 @@ def frame_lines(error: BaseException) -> list[str]:
     return lines
 
 
-OPAQUE = (ModuleType, type, FunctionType, BuiltinFunctionType, TracebackType, FrameType)
+OPAQUE = (
+    *(type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType),
+    *(types.TracebackType, types.FrameType),
+)
 """What a walk over the objects of an error does not enter; frames are for `check_frames`."""
 
 
-def reachable(root: object) -> Iterator[str]:
+def reachable(root):
     """Texts that can be reached from an error: attributes, arguments, causes, containers."""
     seen: dict[int, object] = {}
     todo = [root]
