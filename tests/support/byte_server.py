@@ -356,8 +356,13 @@ def _background() -> asyncio.AbstractEventLoop:
     return loop
 
 
+_starting = threading.Lock()
+
+
 def _in_background(coroutine: Any) -> None:
-    asyncio.run_coroutine_threadsafe(coroutine, _background()).result(10)
+    with _starting:
+        loop = _background()
+    asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
 
 
 def wait_until(condition: Callable[[], bool], within: float = 5.0) -> bool:
