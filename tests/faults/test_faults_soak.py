@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 
 from langchain_aimlernie import SpendTracker
@@ -263,6 +264,7 @@ def resources():
     return threading.active_count(), len(list(folder.iterdir())) if folder.exists() else 0
 
 
+@pytest.mark.slow
 def test_a_soak_of_mixed_calls_loses_nothing_and_leaves_nothing():
     calls = [plan(number) for number in range(CALLS)]
     tries: Counter[int] = Counter()
