@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import random
-import threading
 import time
 from functools import partial
 
@@ -285,19 +284,22 @@ def test_streams_dropped_into_garbage_cycles_by_threads_block_nothing():
     with ByteServer(rest=slowly) as server:
         model = make_model(server.base_url, max_connections=10, timeout=30.0)
 
-        def drop():
-            for _ in range(15):
-                put_in_cycle(started(model))
-                gc.collect(0)
+        dropping = set(range(8))
 
-        threads = [threading.Thread(target=drop, daemon=True) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        deadline = time.monotonic() + 30
-        while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
-            gc.collect()  # a stream that nobody has collected holds one of the ten connections
-            time.sleep(0.01)
-        assert not [thread for thread in threads if thread.is_alive()]
+        def drop(thread):
+            try:
+                for _ in range(15):
+                    put_in_cycle(started(model))
+                    gc.collect(0)
+            finally:
+                dropping.remove(thread)
+
+        def collect():
+            while dropping:  # a stream that nobody has collected holds one of the ten connections
+                gc.collect()
+                time.sleep(0.01)
+
+        in_threads(collect, *[partial(drop, thread) for thread in dropping], seconds=30)
         gc.collect()
         assert text_of(call(model, "stream")) == TEXT
         model.close()
