@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+
+from tests.support.splits import split_at
 
 KEY = "sk-faults-5ecret-0123456789abcdef"
 TEXT = "Hello"
@@ -90,17 +91,6 @@ def chunk(delta=None, finish_reason=None, **changes):
     } | changes
 
 
-def fragment(arguments, index=0, call_id="call_1", name="weather"):
-    """One chunk that carries a part of a tool call."""
-    call = {
-        "index": index,
-        "id": call_id,
-        "type": "function",
-        "function": {"name": name, "arguments": arguments},
-    }
-    return chunk({"tool_calls": [call]})
-
-
 def event(payload):
     """One server-sent event; bytes are the data as they are."""
     return b"data: " + as_bytes(payload) + b"\n\n"
@@ -135,8 +125,7 @@ def stream(*events):
 
 def split_stream(data, cuts):
     """A whole streamed response whose body arrives in frames cut at these places."""
-    places = [0, *sorted({c for c in cuts if 0 < c < len(data)}), len(data)]
-    return stream(*(data[a:b] for a, b in pairwise(places)))
+    return stream(*split_at(data, cuts))
 
 
 GOOD_RESPONSE = response(completion())
