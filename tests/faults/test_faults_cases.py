@@ -19,30 +19,34 @@ from tests.faults import (
 )
 from tests.support.byte_server import ByteServer
 from tests.support.fault_table import (
+    ASYNC_MODES,
+    HEADERS,
     PROMPT,
     SYNC_MODES,
     TEXT,
     Raises,
     at_once,
+    attempt,
     check_error,
     make_model,
     outcome_of,
     own_client_outcome,
     play,
+    run_in,
     text_of,
 )
 from tests.support.modes import joined
 from tests.support.response_bytes import aiml_error, response
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*several choices:UserWarning")
-TABLES = {
-    "http": cases_http.CASES,
+BELOW_JSON = {"http": cases_http.CASES, "status": cases_status.CASES}
+WHOLE_RESPONSES = {
     "json": cases_json.CASES,
-    "status": cases_status.CASES,
     "stream": cases_stream.CASES,
     "chunks": cases_chunks.CASES,
     "calls": cases_calls.CASES,
 }
+TABLES = BELOW_JSON | WHOLE_RESPONSES
 STREAM_FAULTS = [
     case
     for case in (
@@ -65,7 +69,10 @@ ASYNC_CASES = 4
 def in_the_open(case, mode):
     """A call, and a good one after it."""
     with ByteServer(case.script) as server:
-        outcome = play(server, mode, **case.settings)
+        check(case, mode, play(server, mode, **case.settings))
+
+
+def check(case, mode, outcome):
     case.expect.check(outcome)
     said = SAID.setdefault((case.name, mode.lstrip("a")), as_said(outcome.error))
     assert as_said(outcome.error) == said, "sync and async say different things"
@@ -86,6 +93,7 @@ def under_invoke(case, mode):
 
 
 def over_own_client(library, case, mode):
+    """A call over a user-supplied client."""
     with ByteServer(case.script) as server:
         case.expect.check(
             own_client_outcome(server.base_url, mode, library=library, **case.settings)
@@ -95,10 +103,17 @@ def over_own_client(library, case, mode):
 CALLS = [
     *(
         (table, in_the_open, case, mode)
+        for table, cases in BELOW_JSON.items()
+        for case in cases
+        for mode in case.modes
+        if mode in SYNC_MODES
+    ),
+    *(
+        (table, in_the_open, case, mode)
         for table, cases in TABLES.items()
         for number, case in enumerate(cases)
         for mode in case.modes
-        if mode in SYNC_MODES or table == "http" or number < ASYNC_CASES
+        if mode in ASYNC_MODES and (table == "http" or number < ASYNC_CASES)
     ),
     *(
         ("under invoke", under_invoke, case, mode)
@@ -135,6 +150,37 @@ def run(way, play_case, case, mode):
 )
 def test_a_fault_gives_what_the_table_says(play_case, case, mode):
     play_case(case, mode)
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """A server and a model, which share one connection."""
+    with (
+        ByteServer() as server,
+        make_model(server.base_url, default_headers=HEADERS) as model,
+    ):
+        yield server, model
+
+
+@pytest.mark.parametrize(
+    ("_", "case", "mode"),
+    [
+        run(table, None, case, mode)
+        for table, cases in WHOLE_RESPONSES.items()
+        for case in cases
+        for mode in case.modes
+        if mode in SYNC_MODES
+    ],
+)
+def test_a_wrong_response_gives_what_the_table_says_one_after_the_other(kept, _, case, mode):
+    server, model = kept
+    server.play(case.script)
+    server.requests.clear()
+    outcome = run_in(mode, lambda: attempt(model, mode))
+    assert len(server.requests) == 1
+    check_error(outcome.error)
+    check(case, mode, outcome)
+    assert server.settle(1)
 
 
 @pytest.mark.slow
