@@ -149,7 +149,7 @@ def test_all_calls_work_in_other_loop_after_loop(tls, run):
 
 def test_faults_in_another_loop_are_the_same_errors_and_free_the_connection(tls, run):
     async def main():
-        await cancelled(acall(model, "ainvoke"), after=0.05)
+        await cancelled(acall(model, "ainvoke"), after=0.02, once=lambda: server.requests)
         assert await server.asettle()
         async for _ in model.astream("hello"):
             break

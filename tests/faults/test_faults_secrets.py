@@ -209,8 +209,10 @@ def test_no_frame_shows_a_secret_of_a_call_that_is_cancelled(mode, script, own_c
         async with httpx.AsyncClient() as client:
             own = {"http_async_client": client} if own_client else {}
             model = make_model(server.base_url, default_headers=HEADERS, **own)
+            task = asyncio.create_task(acall(model, mode))
+            assert await asyncio.to_thread(server.received, 1)
             with pytest.raises(TimeoutError) as caught:
-                await asyncio.wait_for(acall(model, mode), 0.1)
+                await asyncio.wait_for(task, 0.1)
             return caught.value
 
     with ByteServer(script) as server:

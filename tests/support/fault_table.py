@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from langchain_aimlernie import ChatAimlErnie, errors
+from tests.support.byte_server import wait_until
 from tests.support.modes import ask, by_hand
 from tests.support.response_bytes import KEY, TEXT
 
@@ -214,9 +215,10 @@ def at_once(subtests, checks, at_most=10):
             check.result()
 
 
-async def cancelled(coroutine, after):
-    """Run a task for a while, cancel it, and see it end as cancelled."""
+async def cancelled(coroutine, after, once=lambda: True):
+    """Run a task until some seconds after `once` holds, cancel it, and see it end as cancelled."""
     task = asyncio.create_task(coroutine)
+    assert await asyncio.to_thread(wait_until, once)
     await asyncio.sleep(after)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
