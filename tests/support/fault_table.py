@@ -206,7 +206,7 @@ def in_threads(*actions, seconds=60.0):
     return [future.result() for future in futures]
 
 
-def at_once(subtests, checks, at_most=10):
+def at_once(subtests, checks, at_most=8):
     """Make checks that mostly wait side by side; each that fails is named."""
     with ThreadPoolExecutor(at_most) as pool:
         made = {name: pool.submit(check) for name, check in checks.items()}
