@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from tests.faults.cases_json import NO_OBJECTS
 from tests.faults.cases_stream import case, gives
-from tests.support.fault_table import Case, Raises, Returns
+from tests.support.fault_table import Raises, Returns
 from tests.support.response_bytes import (
     DONE,
     TAIL,
@@ -23,9 +23,7 @@ W, FIRST, SECOND = "weather", '{"city": ', '"Paris"}'
 PARIS_TEXT, ROME_TEXT = FIRST + SECOND, '{"city": "Rome"}'
 
 
-def fragment(
-    arguments: object = "", name: object = "", call_id: object = "", index: object = 0
-) -> dict:
+def fragment(arguments="", name="", call_id="", index=0):
     """A part of a call; what is empty, and an index of `...`, is left out."""
     function = {"name": name, "arguments": arguments}
     keys = {"id": call_id, "function": {k: v for k, v in function.items() if v != ""}}
@@ -33,20 +31,14 @@ def fragment(
     return start | {k: v for k, v in keys.items() if v != ""}
 
 
-def calls(
-    name: str,
-    *deltas: object,
-    index: object = 0,
-    end: str | None = "tool_calls",
-    **expected: object,
-) -> Case:
+def calls(name, *deltas, index=0, end="tool_calls", **expected):
     """A stream of deltas that adds up to a call for Paris, unless another result is given.
 
     A tuple is the arguments of `fragment`, a dict a fragment as it is, a list several fragments
     of one delta; all else is as in `gives`.
     """
 
-    def fragments(delta: object) -> list:
+    def fragments(delta):
         items = delta if isinstance(delta, list) else [delta]
         return [
             fragment(*(*item, *("", "", "")[len(item) : 3], index)[:4]) if isinstance(item, tuple)
@@ -121,7 +113,7 @@ TOOLS = (
 )  # fmt: skip
 
 
-def cut(name: str, *deltas: object, end: str = "length", **expected: object) -> Case:
+def cut(name, *deltas, end="length", **expected):
     return calls(
         f"cut by {end}: {name}", *deltas, end=end, **({"calls": (), "invalid": 1} | expected)
     )
@@ -165,10 +157,10 @@ IN_ONE_DELTA = (
 )
 
 
-def same_index(kind: str, index: object) -> tuple[Case, ...]:
+def same_index(kind, index):
     """Calls whose fragments all have one index, or none."""
 
-    def row(name: str, *fragments: tuple, **expected: object) -> Case:
+    def row(name, *fragments, **expected):
         return calls(f"{name}, {kind}", *fragments, index=index, **expected)
 
     both = [PARIS, ROME]
@@ -263,7 +255,7 @@ ENDINGS = ("]", '"]', "", "}", "}", "", "", "", "", "", "}", "}", "}", "}", "}")
 """What follows the text of each invalid call, so that core does not complete or take it."""
 
 
-def split(text: str) -> list[tuple[str, str, str]]:
+def split(text):
     edges = [*range(0, len(text), 3), len(text)]
     return [(text[start:end], W, "a") for start, end in pairwise(edges)]
 
@@ -277,7 +269,7 @@ INVALID = (
 )  # fmt: skip
 
 
-def old(name: str, *function_calls: dict, **expected: object) -> Case:
+def old(name, *function_calls, **expected):
     """A call in the form before `tool_calls`."""
     events = [event(chunk({"function_call": call})) for call in function_calls]
     return calls(f"function_call, {name}", *events, end="function_call", **expected)
@@ -305,7 +297,7 @@ OLD = (
 )
 
 
-def half_call(name: str, *parts: object) -> Case:
+def half_call(name, *parts):
     delta = event(chunk({"tool_calls": [fragment(*parts)]}))
     return case(name, stream(delta), Raises("StreamInterruptedError", partial=""))
 

@@ -17,21 +17,21 @@ from tests.support.response_bytes import (
 )
 
 
-def raw(**choice: object) -> dict:
+def raw(**choice):
     """A chunk whose choice is exactly this."""
     return chunk(choices=[choice])
 
 
-def part(text: str, **unknown: object) -> dict:
+def part(text, **unknown):
     """A chunk of text with further keys in its delta."""
     return chunk({"content": text, **unknown})
 
 
-def reasoned(text: str, reasoning: str | None) -> dict:
+def reasoned(text, reasoning):
     return part(text, reasoning_content=reasoning)
 
 
-def finished(reason: str, **keys: object) -> dict:
+def finished(reason, **keys):
     return chunk("", reason, **keys)
 
 
@@ -83,7 +83,7 @@ CONTENT = (
 )  # fmt: skip
 
 
-def with_usage(text: str, tokens: int) -> dict:
+def with_usage(text, tokens):
     return chunk(text, usage=USAGE | {"completion_tokens": tokens, "total_tokens": 11 + tokens})
 
 
@@ -126,7 +126,7 @@ TAGS = (
 )
 
 
-def details(text: str, index: int = 0, **more: object) -> dict:
+def details(text, index=0, **more):
     return {"type": "reasoning.text", "text": text, "format": "ernie-v1", "index": index} | more
 
 

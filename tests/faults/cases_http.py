@@ -39,27 +39,25 @@ EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-def endless(data: bytes) -> Drip:
+def endless(data):
     """For longer than any clock of a case, but not for ever: a hang fails and does not hang."""
     return Drip((data,) * 120, 0.05)
 
 
-def late(name: str, *script: object, modes: tuple[str, ...] | None = None) -> Case:
+def late(name, *script, modes=None):
     return Case(name, script, LATE, *([modes] if modes else []), settings=SOON)
 
 
-def broken(name: str, *script: object, **more: object) -> Case:
+def broken(name, *script, **more):
     """Something that is no response, and the end of the connection."""
     return Case(name, (*script, Close()), BROKEN, **more)
 
 
-def json_gives(name: str, *script: object, **expected: object) -> Case:
+def json_gives(name, *script, **expected):
     return Case(name, script, Returns(**expected), JSON_MODES)
 
 
-def stream_gives(
-    name: str, *script: object, settings: dict | None = None, **expected: object
-) -> Case:
+def stream_gives(name, *script, settings=None, **expected):
     return Case(name, script, Returns(**expected), STREAM_MODES, settings=settings or {})
 
 
@@ -67,7 +65,7 @@ HEADS = (
     late("never responds", Hold()),
     late("head stops half way", HEAD_ONLY[:30], Hold()),
     late("head drips", Drip(HEAD_ONLY, 0.1), BODY),
-    json_gives("slow but in time", Pause(0.3), GOOD_RESPONSE),
+    json_gives("slow but in time", Pause(0.1), GOOD_RESPONSE),
     broken("closed before the head"),
     Case("reset before the head", Reset(), BROKEN),
     broken("head cut", HEAD_ONLY[:40]),
@@ -90,9 +88,7 @@ HEADS = (
 )
 
 
-def encoded(
-    name: str, body: bytes, encoding: str, error: Raises | None = None, **more: object
-) -> Case:
+def encoded(name, body, encoding, error=None, **more):
     script = response(body, headers={"Content-Encoding": encoding}, **more)
     modes = STREAM_MODES if more else JSON_MODES
     return Case(name, script, error or Returns(), modes, settings={"timeout": 15.0})
@@ -112,7 +108,7 @@ BODIES = (
     json_gives("chunk extensions", CHUNKED + frame(BODY).replace(b"\r\n", b";x=y\r\n", 1) + FINAL_FRAME),
     json_gives("trailers", CHUNKED + frame(BODY) + b"0\r\nx-trailer: 1\r\n\r\n"),
     json_gives("ended by closing", head() + BODY, Close()),
-    json_gives("a slow body in time", HEAD_ONLY, Drip((BODY[:50], BODY[50:]), 0.2)),
+    json_gives("a slow body in time", HEAD_ONLY, Drip((BODY[:50], BODY[50:]), 0.1)),
     Case("204", head(204), INVALID),
     Case("empty", response(b""), Raises("InvalidResponseError", retryable=True)),
     Case("only white space", response(b" \n\r\n "), Raises("InvalidResponseError", retryable=True)),
@@ -170,7 +166,7 @@ REDIRECTS = tuple(
 )
 
 
-def cut(name: str, *script: object, partial: str = "Hel") -> Case:
+def cut(name, *script, partial="Hel"):
     return Case(name, script, Raises("StreamInterruptedError", partial=partial), STREAM_MODES)
 
 
@@ -208,7 +204,7 @@ STREAM_ENDS = (
 SILENT = Raises("APITimeoutError", partial="Hel", says=("0.25",))
 
 
-def stalls(name: str, *script: object) -> Case:
+def stalls(name, *script):
     return Case(name, script, SILENT, STREAM_MODES, settings={"stream_idle_timeout": 0.25})
 
 

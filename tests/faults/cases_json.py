@@ -23,24 +23,24 @@ BODY = as_bytes(completion())
 PARIS, PARIS_TEXT = ("weather", {"city": "Paris"}), '{"city": "Paris"}'
 
 
-def json_case(name: str, body: object, expect: Raises | Returns | OneOf) -> Case:
+def json_case(name, body, expect):
     return Case(name, response(body), expect, JSON_MODES)
 
 
-def gives(name: str, body: object, **expected: object) -> Case:
+def gives(name, body, **expected):
     return json_case(name, body, Returns(**expected))
 
 
-def choice(**changes: object) -> dict:
+def choice(**changes):
     """A completion whose only choice has these keys changed."""
     return completion(choices=[completion()["choices"][0] | changes])
 
 
-def without(body: dict, *keys: str) -> dict:
+def without(body, *keys):
     return {k: v for k, v in body.items() if k not in keys}
 
 
-def replaced(old: str, new: str | bytes) -> bytes:
+def replaced(old, new):
     """The good body with a text replaced: for what no encoder would write."""
     return BODY.replace(old.encode(), as_bytes(new))
 
@@ -155,7 +155,7 @@ BESIDE = {"citations": ["u1"], "search_results": [{"title": "T", "score": 0.5}],
 OURS = META | {"logprobs": None, "output_version": None, "id": RESPONSE_ID}
 
 
-def with_message(keys: dict) -> dict:
+def with_message(keys):
     return completion(**{f"message__{key}": value for key, value in keys.items()})
 
 
@@ -255,7 +255,7 @@ NO_OBJECTS = (
 """Arguments that make a call invalid; the text stays as it is."""
 
 
-def calls(name: str, *tool_calls: object, finish: str = "tool_calls", **expected: object) -> Case:
+def calls(name, *tool_calls, finish="tool_calls", **expected):
     """A response with these calls, which adds up to one for Paris unless a result is given."""
     raw = ", ".join(as_bytes(call).decode() for call in tool_calls)
     body = as_bytes(completion(None, finish, message__tool_calls=["@calls"]))
@@ -263,16 +263,14 @@ def calls(name: str, *tool_calls: object, finish: str = "tool_calls", **expected
     return gives(name, body, **({"text": "", "calls": [PARIS]} | expected))
 
 
-def old_call(
-    name: str, function_call: object, tool_calls: object = None, **changes: object
-) -> Case:
+def old_call(name, function_call, tool_calls=None, **changes):
     """A call in the form before `tool_calls`."""
     message = {"message__function_call": function_call, "message__tool_calls": tool_calls}
     body = completion(None, "function_call", **message)
     return gives(f"function_call {name}", body, **({"text": "", "calls": [PARIS]} | changes))
 
 
-def invalid(name: str, arguments: str, text: str | None = None, **more: object) -> Case:
+def invalid(name, arguments, text=None, **more):
     call = tool_call(arguments)
     return calls(name, call, calls=(), invalid=[arguments if text is None else text], **more)
 
@@ -328,7 +326,7 @@ TOOLS = (
 PIT = b"[" * 500 + b"]" * 500
 
 
-def deep(name: str, body: dict, expect: Raises | Returns | OneOf) -> Case:
+def deep(name, body, expect):
     """The body with a value nested 500 deep in the place of "@"."""
     return json_case(f"500 deep: {name}", as_bytes(body).replace(b'"@"', PIT), expect)
 

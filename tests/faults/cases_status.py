@@ -62,7 +62,7 @@ BODIES: dict[str, tuple[object, str, tuple[str, ...]]] = {
 }
 
 
-def with_body(status: int, name: str, modes: tuple[str, ...]) -> Case:
+def with_body(status, name, modes):
     (error, retryable), (body, kind, says) = STATUSES[status], BODIES[name]
     facts = {"status_code": status, "inference_id": INFERENCE_ID}
     expect = Raises(error, retryable, (str(status), *says), attributes=facts)
@@ -90,7 +90,7 @@ BAD_REQUEST = Raises("BadRequestError", attributes={"status_code": 400})
 SOON = {"timeout": 0.25}
 
 
-def special(status: int, message: str, error: str, retryable: bool = False) -> Case:
+def special(status, message, error, retryable=False):
     expect = Raises(error, retryable=retryable, says=(message[:20],))
     script = response(aiml_error(status, message), status)
     return Case(f"{status}: {message}", script, expect, ("invoke", "astream"))

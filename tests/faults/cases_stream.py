@@ -30,11 +30,11 @@ BODY = b"".join(EVENTS)
 END = (STOP, TAIL, DONE)
 
 
-def case(name: str, script: bytes | tuple, expect: Raises | Returns) -> Case:
+def case(name, script, expect):
     return Case(name, script, expect, STREAM_MODES)
 
 
-def gives(name: str, *events: object, end: tuple[bytes, ...] = END, **expected: object) -> Case:
+def gives(name, *events, end=END, **expected):
     """Events that are a message: bytes as they are, text as a chunk of it, all else as JSON."""
     sent = [
         e if isinstance(e, bytes) else event(chunk(e) if isinstance(e, str) else e) for e in events
@@ -42,22 +42,22 @@ def gives(name: str, *events: object, end: tuple[bytes, ...] = END, **expected: 
     return case(name, stream(*sent, *end), Returns(**expected))
 
 
-def sent(name: str, *events: bytes, **expected: object) -> Case:
+def sent(name, *events, **expected):
     """Events and nothing else."""
     return gives(name, *events, end=(), **expected)
 
 
-def framed(name: str, body: bytes, **expected: object) -> Case:
+def framed(name, body, **expected):
     """The body in single bytes."""
     return case(name, split_stream(body, range(len(body))), Returns(**expected))
 
 
-def between(*extra: bytes) -> tuple[bytes, ...]:
+def between(*extra):
     """The good events with others before each of them."""
     return tuple(e for good in EVENTS for e in (*extra, good))
 
 
-def content(escaped: bytes) -> bytes:
+def content(escaped):
     """A chunk whose text is this JSON."""
     return event(b'{"choices":[{"index":0,"delta":{"content":"%s"}}]}' % escaped)
 
@@ -212,7 +212,7 @@ OTHER_ERRORS = {
 }
 
 
-def error(name: str, *events: object, partial: str = "") -> Case:
+def error(name, *events, partial=""):
     """Events of which one is an error; the class is what the name begins with."""
     sent = [e if isinstance(e, bytes) else event(e) for e in events]
     expect = Raises(name.split(",", maxsplit=1)[0], partial=partial, says=("it broke",))

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 
 from tests.support.byte_server import ByteServer, Close
 from tests.support.fault_table import (
+    ALL_MODES,
+    JSON_MODES,
+    STREAM_MODES,
     TEXT,
-    aattempt,
     attempt,
-    bounded,
     check_error,
     make_model,
-    run_async,
+    run_in,
     text_of,
     usage_of,
 )
@@ -38,9 +39,9 @@ from tests.support.response_bytes import (
 )
 
 BODY = b"".join(EVENTS)
-MODES = pytest.mark.parametrize("mode", ["invoke", "stream"])
+MODES = st.sampled_from(ALL_MODES)
 RELAXED = settings(
-    max_examples=40,
+    max_examples=60,
     deadline=timedelta(seconds=20),
     derandomize=True,
     database=None,
@@ -51,19 +52,14 @@ RELAXED = settings(
 
 @pytest.fixture(scope="module")
 def tried():
-    """Plays one script on a model that stays, sync and async, and gives both outcomes."""
+    """Plays one script on a model that stays."""
     with ByteServer() as server, make_model(server.base_url, timeout=5.0) as model:
 
-        def play(script, mode="stream"):
+        def play(script, mode):
             model.close()  # a cut before the headers on an old connection is sent again
             server.play(script)
-            outcome = bounded(lambda: attempt(model, mode))
+            outcome = run_in(mode, lambda: attempt(model, mode))
             check_error(outcome.error)
-            server.play(script)
-            twin = bounded(lambda: run_async(lambda: aattempt(model, f"a{mode}")))
-            check_error(twin.error)
-            assert type(outcome.error) is type(twin.error)
-            assert shown(outcome) == shown(twin)
             return outcome
 
         yield play
@@ -93,20 +89,21 @@ NOISE = st.sampled_from(
     bom=st.booleans(),
     cuts=st.lists(st.integers(0, 3000), max_size=20),
     done=st.booleans(),
+    mode=st.sampled_from(STREAM_MODES),
 )
-def test_any_text_in_any_framing_arrives(tried, *, parts, line_end, bom, cuts, done):
+def test_any_text_in_any_framing_arrives(tried, *, parts, line_end, bom, cuts, done, mode):
     events = [noise + event(chunk(text)).replace(b"\n\n", line_end * 2) for text, noise in parts]
     data = b"\xef\xbb\xbf" * bom + b"".join(events) + STOP + TAIL + DONE * done
-    outcome = tried(split_stream(data, cuts))
+    outcome = tried(split_stream(data, cuts), mode)
     assert outcome.error is None, outcome.error
     assert shown(outcome) == ("".join(text for text, _ in parts), (11, 7, 18), [])
 
 
 @RELAXED
-@given(at=st.integers(0, len(BODY)), clean=st.booleans())
-def test_a_stream_cut_anywhere_is_whole_or_an_error(tried, at, clean):
+@given(at=st.integers(0, len(BODY)), clean=st.booleans(), mode=st.sampled_from(STREAM_MODES))
+def test_a_stream_cut_anywhere_is_whole_or_an_error(tried, at, clean, mode):
     data = sse(BODY[:at], length=at if clean else at + 1)
-    outcome = tried(data if clean else (data, Close()))
+    outcome = tried(data if clean else (data, Close()), mode)
     ended = at >= BODY.index(STOP.rstrip()) + len(STOP.rstrip())
     if outcome.error is None:
         assert ended, f"{BODY[:at]!r} passed for a response"
@@ -118,26 +115,24 @@ def test_a_stream_cut_anywhere_is_whole_or_an_error(tried, at, clean):
 
 
 @RELAXED
-@given(at=st.integers(1, len(GOOD_RESPONSE) - 1))
-def test_a_response_cut_anywhere_is_an_error(tried, at):
-    assert tried((GOOD_RESPONSE[:at], Close()), "invoke").error is not None
+@given(at=st.integers(1, len(GOOD_RESPONSE) - 1), mode=st.sampled_from(JSON_MODES))
+def test_a_response_cut_anywhere_is_an_error(tried, at, mode):
+    assert tried((GOOD_RESPONSE[:at], Close()), mode).error is not None
 
 
-@MODES
 @RELAXED
-@given(place=st.floats(0, 0.9999), byte=st.binary(min_size=1, max_size=1))
+@given(mode=MODES, place=st.floats(0, 0.9999), byte=st.binary(min_size=1, max_size=1))
 def test_a_wrong_byte_anywhere_gives_a_message_or_an_error_of_ours(tried, mode, place, byte):
-    data = GOOD_RESPONSE if mode == "invoke" else GOOD_STREAM
+    data = GOOD_RESPONSE if mode in JSON_MODES else GOOD_STREAM
     at = int(place * len(data))
     tried((data[:at] + byte + data[at + 1 :], Close()), mode)
 
 
-@MODES
 @RELAXED
-@given(junk=st.binary(max_size=300))
+@given(mode=MODES, junk=st.binary(max_size=300))
 def test_any_bytes_give_an_error_of_ours(tried, mode, junk):
-    outcome = tried(response(junk) if mode == "invoke" else sse(junk), mode)
-    assert mode == "stream" or outcome.error is not None
+    outcome = tried(response(junk) if mode in JSON_MODES else sse(junk), mode)
+    assert mode in STREAM_MODES or outcome.error is not None
 
 
 JSON = st.recursive(
@@ -169,11 +164,10 @@ COMPLETION = completion(message__tool_calls=[tool_call()])
 CHUNK = chunk({"tool_calls": [tool_call("{}") | {"index": 0}]}, usage={}, meta=COMPLETION["meta"])
 
 
-@MODES
 @RELAXED
-@given(data=st.data(), value=JSON)
+@given(mode=MODES, data=st.data(), value=JSON)
 def test_any_value_anywhere_gives_a_message_or_an_error_of_ours(tried, mode, data, value):
-    whole = COMPLETION if mode == "invoke" else CHUNK
+    whole = COMPLETION if mode in JSON_MODES else CHUNK
     path = data.draw(st.sampled_from(list(places(whole))[1:]))
     odd = json.dumps(with_value(whole, path, value))
-    tried(response(odd) if mode == "invoke" else sse(EVENTS[1] + event(odd) + STOP + DONE), mode)
+    tried(response(odd) if mode in JSON_MODES else sse(EVENTS[1] + event(odd) + STOP + DONE), mode)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import httpx
 import httpx2
@@ -18,81 +19,34 @@ from tests.faults import (
 )
 from tests.support.byte_server import ByteServer
 from tests.support.fault_table import (
+    ASYNC_MODES,
+    HEADERS,
     PROMPT,
     SYNC_MODES,
     TEXT,
     Raises,
+    at_once,
+    attempt,
     check_error,
-    joined,
     make_model,
     outcome_of,
     own_client_outcome,
     play,
+    run_in,
     text_of,
 )
+from tests.support.modes import joined
 from tests.support.response_bytes import aiml_error, response
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*several choices:UserWarning")
-TABLES = {
-    "http": cases_http.CASES,
+BELOW_JSON = {"http": cases_http.CASES, "status": cases_status.CASES}
+WHOLE_RESPONSES = {
     "json": cases_json.CASES,
-    "status": cases_status.CASES,
     "stream": cases_stream.CASES,
     "chunks": cases_chunks.CASES,
     "calls": cases_calls.CASES,
 }
-SAID: dict[tuple[str, str], str] = {}
-"""What the sync twin of a run said."""
-
-ASYNC_CASES = 4
-"""How many cases of each table but "http" run async: decoding has no async variant."""
-
-
-def run(table, case, mode):
-    """Return a run of a case; what needs timeouts of its own takes a quarter of a second."""
-    marks = [pytest.mark.slow, pytest.mark.fault] if case.settings else []
-    return pytest.param(case, mode, id=f"{table}: {case.name} [{mode}]", marks=marks)
-
-
-RUNS = [
-    run(table, case, mode)
-    for table, cases in TABLES.items()
-    for number, case in enumerate(cases)
-    for mode in case.modes
-    if mode in SYNC_MODES or table == "http" or number < ASYNC_CASES
-]
-
-
-@pytest.mark.parametrize(("case", "mode"), RUNS)
-def test_a_fault_gives_what_the_table_says(case, mode):
-    with ByteServer(case.script) as server:
-        outcome = play(server, mode, **case.settings)
-    case.expect.check(outcome)
-    said = SAID.setdefault((case.name, mode.lstrip("a")), as_said(outcome.error))
-    assert as_said(outcome.error) == said, "sync and async say different things"
-
-
-def as_said(error):
-    """An error's words without what differs from run to run."""
-    return re.sub(r"127\.0\.0\.1:\d+", "HOST", re.sub(r"x{2,}", "xx", str(error)))
-
-
-@pytest.mark.slow
-@pytest.mark.fault
-@pytest.mark.parametrize(
-    ("case", "mode", "library"),
-    [
-        pytest.param(case, case.modes[(number + async_) % len(case.modes)], library)
-        for async_, library in enumerate((httpx, httpx2))
-        for number, case in enumerate(cases_http.CASES)
-    ],
-)
-def test_a_fault_is_the_same_over_a_client_of_the_user(case, mode, library):
-    with ByteServer(case.script) as server:
-        outcome = own_client_outcome(server.base_url, mode, library=library, **case.settings)
-    case.expect.check(outcome)
-
-
+TABLES = BELOW_JSON | WHOLE_RESPONSES
 STREAM_FAULTS = [
     case
     for case in (
@@ -105,22 +59,141 @@ STREAM_FAULTS = [
     )
     if isinstance(case.expect, Raises)
 ]
+SAID: dict[tuple[str, str], str] = {}
+"""What the sync twin of a run said."""
+
+ASYNC_CASES = 4
+"""How many cases of each table but "http" run async: decoding has no async variant."""
 
 
-@pytest.mark.parametrize(
-    ("case", "mode"),
-    [
-        run("under invoke", case, mode)
-        for number, case in enumerate(STREAM_FAULTS)
-        for mode in (("invoke", "ainvoke") if number < ASYNC_CASES else ("invoke",))
-    ],
-)
-def test_a_stream_under_invoke_fails_as_it_does_in_the_open(case, mode):
+def in_the_open(case, mode):
+    """A call, and a good one after it."""
+    with ByteServer(case.script) as server:
+        check(case, mode, play(server, mode, **case.settings))
+
+
+def check(case, mode, outcome):
+    case.expect.check(outcome)
+    said = SAID.setdefault((case.name, mode.lstrip("a")), as_said(outcome.error))
+    assert as_said(outcome.error) == said, "sync and async say different things"
+
+
+def as_said(error):
+    """An error's words without what differs from run to run."""
+    return re.sub(r"127\.0\.0\.1:\d+", "HOST", re.sub(r"x{2,}", "xx", str(error)))
+
+
+def under_invoke(case, mode):
+    """A stream whose chunks `invoke` merges."""
     with ByteServer(case.script) as server:
         outcome = outcome_of(make_model(server.base_url, streaming=True, **case.settings), mode)
         check_error(outcome.error)
         case.expect.check(outcome)
         assert server.settle()
+
+
+def over_own_client(library, case, mode):
+    """A call over a user-supplied client."""
+    with ByteServer(case.script) as server:
+        case.expect.check(
+            own_client_outcome(server.base_url, mode, library=library, **case.settings)
+        )
+
+
+CALLS = [
+    *(
+        (table, in_the_open, case, mode)
+        for table, cases in BELOW_JSON.items()
+        for case in cases
+        for mode in case.modes
+        if mode in SYNC_MODES
+    ),
+    *(
+        (table, in_the_open, case, mode)
+        for table, cases in TABLES.items()
+        for number, case in enumerate(cases)
+        for mode in case.modes
+        if mode in ASYNC_MODES and (table == "http" or number < ASYNC_CASES)
+    ),
+    *(
+        ("under invoke", under_invoke, case, mode)
+        for number, case in enumerate(STREAM_FAULTS)
+        for mode in ("invoke", "ainvoke")[: 1 + (number < ASYNC_CASES)]
+    ),
+    *(
+        (
+            library.__name__,
+            partial(over_own_client, library),
+            case,
+            case.modes[(number + shift) % len(case.modes)],
+        )
+        for shift, library in enumerate((httpx, httpx2))
+        for number, case in enumerate(cases_http.CASES)
+    ),
+]
+
+
+def waits(case):
+    """Whether the case takes as long as a clock of its own."""
+    return any(seconds < 1 for seconds in case.settings.values())
+
+
+def run(way, play_case, case, mode):
+    is_large = case in (*cases_http.FLOODS, *cases_stream.LARGE)
+    is_slow = case.settings or is_large or way in ("httpx", "httpx2")
+    marks = [pytest.mark.slow, pytest.mark.fault] if is_slow else []
+    return pytest.param(play_case, case, mode, id=f"{way}: {case.name} [{mode}]", marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("play_case", "case", "mode"), [run(*row) for row in CALLS if not waits(row[2])]
+)
+def test_a_fault_gives_what_the_table_says(play_case, case, mode):
+    play_case(case, mode)
+
+
+@pytest.fixture(scope="module")
+def kept():
+    """A server and a model, which share one connection."""
+    with (
+        ByteServer() as server,
+        make_model(server.base_url, default_headers=HEADERS) as model,
+    ):
+        yield server, model
+
+
+@pytest.mark.parametrize(
+    ("_", "case", "mode"),
+    [
+        run(table, None, case, mode)
+        for table, cases in WHOLE_RESPONSES.items()
+        for case in cases
+        for mode in case.modes
+        if mode in SYNC_MODES
+    ],
+)
+def test_a_wrong_response_gives_what_the_table_says_one_after_the_other(kept, _, case, mode):
+    server, model = kept
+    server.play(case.script)
+    server.requests.clear()
+    outcome = run_in(mode, lambda: attempt(model, mode))
+    assert len(server.requests) == 1
+    check_error(outcome.error)
+    check(case, mode, outcome)
+    assert server.settle(1)
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+def test_faults_that_take_time_give_what_the_table_says(subtests):
+    rows = [row for row in CALLS if waits(row[2])]
+    at_once(
+        subtests,
+        {
+            f"{way}: {case.name} [{mode}]": partial(play_case, case, mode)
+            for way, play_case, case, mode in rows
+        },
+    )
 
 
 def test_a_fallback_takes_over_before_the_first_chunk():

@@ -7,6 +7,7 @@ import base64
 import logging
 import ssl
 import sys
+from functools import partial
 from itertools import repeat
 
 import httpx
@@ -33,6 +34,7 @@ from tests.support.fault_table import (
     TEXT,
     Raises,
     Returns,
+    at_once,
     check_error,
     make_model,
     outcome_of,
@@ -57,6 +59,21 @@ UNREACHED = "APIConnectionError"
 TWO_MODES = ("invoke", "astream")
 
 
+def one_call(base_url, mode, **settings):
+    """An outcome without the call after it, for servers that never get well."""
+    outcome = outcome_of(make_model(base_url, **settings), mode)
+    check_error(outcome.error)
+    return outcome
+
+
+def fails(base_url, expect, modes=ALL_MODES, **settings):
+    """Make a call in each mode, check what it comes to, and return the phases of the errors."""
+    outcomes = [one_call(base_url, mode, **settings) for mode in modes]
+    for outcome in outcomes:
+        expect.check(outcome)
+    return {outcome.error.phase for outcome in outcomes}
+
+
 @pytest.fixture(params=["ours", httpx, httpx2], ids=["ours", "httpx", "httpx2"])
 def tls_outcome(request, monkeypatch):
     """Makes a call over a connection of ours, or of the user's client, that trusts a certificate."""
@@ -70,45 +87,32 @@ def tls_outcome(request, monkeypatch):
     return call
 
 
-def one_call(base_url, mode, **settings):
-    """An outcome without the call after it, for servers that never get well."""
-    outcome = outcome_of(make_model(base_url, **settings), mode)
-    check_error(outcome.error)
-    return outcome
-
-
-@pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_name_that_no_server_has_is_named(mode, scheme):
-    outcome = one_call(f"{scheme}://no-such-host.invalid/v1", mode)
+def test_a_name_that_no_server_has_is_named(scheme):
     says = ("no-such-host.invalid", "cannot be resolved")
-    Raises(UNREACHED, retryable=True, says=says).check(outcome)
+    fails(f"{scheme}://no-such-host.invalid/v1", Raises(UNREACHED, True, says))
 
 
-@pytest.mark.parametrize("mode", TWO_MODES)
 @pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".invalid", "xn--a", "-.invalid"], ids=ascii)
-def test_a_name_that_cannot_be_is_a_typed_error(mode, host):
+def test_a_name_that_cannot_be_is_a_typed_error(host):
     try:
-        outcome = one_call(f"https://{host}/v1", mode)
+        model = make_model(f"https://{host}/v1")
     except ValueError as refused:
         assert "base_url" in str(refused)  # noqa: PT017 - refused when it was set: good, too
     else:
-        Raises((UNREACHED, "BadRequestError")).check(outcome)
+        fails(str(model.base_url), Raises((UNREACHED, "BadRequestError")), TWO_MODES)
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_refused_port_is_named(mode):
+def test_a_refused_port_is_named():
     with refusing_port() as port:
-        outcome = one_call(f"http://127.0.0.1:{port}/v1", mode)
-    Raises(UNREACHED, retryable=True, says=("127.0.0.1", str(port))).check(outcome)
+        fails(f"http://127.0.0.1:{port}/v1", Raises(UNREACHED, True, ("127.0.0.1", str(port))))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse when the queue is full")
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_full_queue_is_a_timeout_of_connecting(mode):
+def test_a_full_queue_is_a_timeout_of_connecting():
+    expect = Raises("APITimeoutError", True, ("127.0.0.1", "0.2"))
     with crowded_port() as port:
-        outcome = one_call(f"http://127.0.0.1:{port}/v1", mode, timeout=0.4)
-    Raises("APITimeoutError", retryable=True, says=("127.0.0.1", "0.4")).check(outcome)
+        fails(f"http://127.0.0.1:{port}/v1", expect, timeout=0.2)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)
@@ -122,7 +126,10 @@ GREETINGS = {
     "silence": (Hold(), "APITimeoutError"),
     "a reset": (Reset(0.0), UNREACHED),
     "an end": (Close(), UNREACHED),
-    "words that are no TLS": ((b"220 smtp.example ESMTP\r\n", Hold()), UNREACHED),
+    "words that are no TLS": (
+        *((b"220 smtp.example ESMTP\r\n", Hold()), UNREACHED),
+        *(("begin with https",), ("SSL_CERT_FILE",)),
+    ),
     "an HTTP error": ((b"HTTP/1.1 400 Bad Request\r\n\r\n", Close()), UNREACHED),
     "half a TLS record": ((Hear(), HALF_RECORD, Hold()), "APITimeoutError"),
     "half a TLS record and an end": ((HALF_RECORD, Pause(0.05), Close()), UNREACHED),
@@ -130,52 +137,53 @@ GREETINGS = {
 }
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("greeting", GREETINGS)
-def test_a_port_without_tls_greets_https_in_odd_ways(greeting, mode):
-    script, error = GREETINGS[greeting]
+def check_greeting(mode, script, error, says=(), hides=()):
     with ByteServer(greetings=[script]) as server:
-        outcome = one_call(server.base_url.replace("http:", "https:"), mode, timeout=0.5)
-        Raises(error, says=("127.0.0.1",)).check(outcome)
-        if greeting == "words that are no TLS":
-            Raises(error, says=("begin with https",), hides=("SSL_CERT_FILE",)).check(outcome)
-        assert outcome.error.phase in ("connect", "tls"), "nothing was sent"
+        expect = Raises(error, says=("127.0.0.1", *says), hides=hides)
+        phases = fails(server.base_url.replace("http:", "https:"), expect, [mode], timeout=0.5)
+        assert phases <= {"connect", "tls"}, "nothing was sent"
         assert server.settle()
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_http_to_a_tls_port_is_a_connection_error(trusted, mode):
+def test_a_port_without_tls_greets_https_in_odd_ways(subtests):
+    checks = {
+        f"{name} [{mode}]": partial(check_greeting, mode, *row)
+        for name, row in GREETINGS.items()
+        for mode in ALL_MODES
+    }
+    at_once(subtests, checks)
+
+
+def test_http_to_a_tls_port_is_a_connection_error(trusted):
     with ByteServer(tls=trusted.server) as server:
-        outcome = one_call(server.base_url.replace("https:", "http:"), mode)
-        Raises((UNREACHED, "InvalidResponseError", "BadRequestError")).check(outcome)
+        base_url = server.base_url.replace("https:", "http:")
+        fails(base_url, Raises((UNREACHED, "InvalidResponseError", "BadRequestError")))
         assert server.settle()
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(trusted, mode):
+def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(trusted):
+    expect = Raises(UNREACHED, False, ("certificate", "SSL_CERT_FILE"), ("begin with https",))
     with ByteServer(tls=trusted.server) as server:
-        outcome = one_call(server.base_url, mode, max_retries=2)
-        says = ("certificate", "SSL_CERT_FILE")
-        Raises(UNREACHED, retryable=False, says=says, hides=("begin with https",)).check(outcome)
+        fails(server.base_url, expect, max_retries=2)
         assert server.settle()
         assert not server.requests
 
 
-@pytest.mark.parametrize("mode", TWO_MODES)
 @pytest.mark.parametrize("wrong", ["host", "protocol"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_server_of_another_host_or_an_old_protocol_is_not_reached(
-    certificate, tls_outcome, wrong, mode
+    certificate, tls_outcome, wrong
 ):
-    other = certificate("elsewhere.example" if wrong == "host" else "127.0.0.1")
-    if wrong == "protocol":
+    if wrong == "host":
+        other, retries = certificate("elsewhere.example"), 2
+        expect = Raises(UNREACHED, False, ("certificate",))
+    else:
+        other, retries, expect = certificate("127.0.0.1"), 0, Raises(UNREACHED)
         other.server.minimum_version = ssl.TLSVersion.TLSv1
         other.server.maximum_version = ssl.TLSVersion.TLSv1_1
     with ByteServer(tls=other.server) as server:
-        retries = 2 if wrong == "host" else 0
-        outcome = tls_outcome(server.base_url, mode, other, max_retries=retries)
-        expect = {"retryable": False, "says": ("certificate",)} if wrong == "host" else {}
-        Raises(UNREACHED, **expect).check(outcome)
+        for mode in TWO_MODES:
+            expect.check(tls_outcome(server.base_url, mode, other, max_retries=retries))
         assert not server.requests
 
 
@@ -198,15 +206,19 @@ TLS_CASES = {
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "mode"), [(name, mode) for name, row in TLS_CASES.items() for mode in row[2]]
-)
-def test_faults_over_tls(trusted, tls_outcome, name, mode):
-    script, expect, _ = TLS_CASES[name]
-    with ByteServer(script, tls=trusted.server) as server:
+def test_faults_over_tls(subtests, trusted, tls_outcome):
+    def check(mode, name, script, expect):
         timeout = 0.4 if name == "silence" else 8.0
-        expect.check(tls_outcome(server.base_url, mode, trusted, timeout=timeout))
-        assert server.settle()
+        with ByteServer(script, tls=trusted.server) as server:
+            expect.check(tls_outcome(server.base_url, mode, trusted, timeout=timeout))
+            assert server.settle()
+
+    checks = {
+        f"{name} [{mode}]": partial(check, mode, name, script, expect)
+        for name, (script, expect, modes) in TLS_CASES.items()
+        for mode in modes
+    }
+    at_once(subtests, checks)
 
 
 def url_of(proxy, scheme="http"):
@@ -241,11 +253,9 @@ def test_a_server_with_tls_is_reached_through_one_tunnel(tunnels, trusted, mode)
     assert KEY not in str(tunnel)
 
 
-@pytest.mark.parametrize("mode", TWO_MODES)
-def test_a_server_that_a_tunnel_does_not_reach_is_an_error(tunnels, mode):
+def test_a_server_that_a_tunnel_does_not_reach_is_an_error(tunnels):
     with refusing_port() as port:
-        outcome = one_call(f"https://127.0.0.1:{port}/v1", mode)
-    Raises(UNREACHED, says=("127.0.0.1",)).check(outcome)
+        fails(f"https://127.0.0.1:{port}/v1", Raises(UNREACHED, says=("127.0.0.1",)), TWO_MODES)
     assert tunnels.settle()
 
 
@@ -262,93 +272,78 @@ def test_socks_reaches_a_server_without_tls(caplog, monkeypatch, mode):
     assert "hunter2" not in caplog.text
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_socks_without_its_package_says_which_one_is_needed(monkeypatch, mode):
+def test_socks_without_its_package_says_which_one_is_needed(monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "socksio", None)
-    outcome = one_call("https://behind.invalid/v1", mode)
-    Raises(UNREACHED, says=("ALL_PROXY", "socks5://", "pip install socksio")).check(outcome)
-    assert outcome.error.phase == "proxy"
+    expect = Raises(UNREACHED, says=("ALL_PROXY", "socks5://", "pip install socksio"))
+    assert fails("https://behind.invalid/v1", expect) == {"proxy"}
 
 
-@pytest.mark.parametrize("mode", TWO_MODES)
-def test_a_proxy_that_nobody_vouches_for_is_not_tried_again(certificate, monkeypatch, mode):
+def test_a_proxy_that_nobody_vouches_for_is_not_tried_again(certificate, monkeypatch):
+    expect = Raises(UNREACHED, False, ("certificate",), ("hunter2",))
     with ByteServer(rest=Tunnel(), tls=certificate("127.0.0.1").server) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", url_of(proxy, "https"))
-        outcome = one_call("https://behind.invalid/v1", mode, max_retries=2)
-        Raises(UNREACHED, False, ("certificate",), ("hunter2",)).check(outcome)
+        fails("https://behind.invalid/v1", expect, TWO_MODES, max_retries=2)
         assert not proxy.requests
 
 
-NO_ADDRESS = "must be the address of a proxy"
+NO_ADDRESS = ("must be the address of a proxy",)
+FTP = "ftp://user:hunter2@127.0.0.1:1"
 BAD_PROXIES = {
-    "socks://user:hunter2@127.0.0.1:7891/": "socks5://",
-    "ftp://user:hunter2@127.0.0.1:1": "http://",
+    "socks://user:hunter2@127.0.0.1:7891/": ("socks://", "socks5://"),
+    FTP: ("ftp://", "http://"),
     "http://user:hunter2@127.0.0.1:nope": NO_ADDRESS,
     "user:hunter2@a b": NO_ADDRESS,
 }
 
 
-@pytest.mark.parametrize("mode", TWO_MODES)
 @pytest.mark.parametrize(
     ("proxy", "variable"),
     [
         *((proxy, "ALL_PROXY") for proxy in BAD_PROXIES),
-        *(
-            ("ftp://user:hunter2@127.0.0.1:1", x)
-            for x in ("all_proxy", "HTTPS_PROXY", "https_proxy")
-        ),
+        *((FTP, variable) for variable in ("all_proxy", "HTTPS_PROXY", "https_proxy")),
     ],
 )
-def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(monkeypatch, mode, proxy, variable):
+def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(monkeypatch, proxy, variable):
     monkeypatch.setenv(variable, proxy)
-    outcome = one_call("https://behind.invalid/v1", mode, max_retries=2)
-    scheme = proxy.partition(":")[0] + "://" if BAD_PROXIES[proxy] != NO_ADDRESS else ""
-    Raises(UNREACHED, False, (variable, scheme, BAD_PROXIES[proxy]), ("hunter2",)).check(outcome)
-    assert outcome.error.phase == "proxy"
-    assert outcome.error.__cause__ is None
+    says = (variable, *BAD_PROXIES[proxy])
+    expect = Raises(UNREACHED, False, says, ("hunter2",), attributes={"__cause__": None})
+    assert fails("https://behind.invalid/v1", expect, TWO_MODES, max_retries=2) == {"proxy"}
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch, mode):
+def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch):
     with refusing_port() as port:
         monkeypatch.setenv("HTTPS_PROXY", f"http://user:hunter2@127.0.0.1:{port}")
-        outcome = one_call("https://refused.invalid/v1", mode)
-    Raises(UNREACHED, says=("proxy",), hides=("hunter2",)).check(outcome)
+        fails("https://refused.invalid/v1", Raises(UNREACHED, says=("proxy",), hides=("hunter2",)))
 
 
-def denial(status):
-    return f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+DENIED = ("BadRequestError", UNREACHED, "AimlErnieError")
+DENIALS = {
+    "403": ("https", UNREACHED, False),
+    "407": ("https", UNREACHED, False),
+    "502": ("https", UNREACHED, True),
+    "407 without a tunnel": ("http", DENIED, False),
+    "silence": ("https", "APITimeoutError", True),
+}
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("status", [403, 407, 502])
-def test_a_proxy_that_denies_the_tunnel_is_a_connection_error(monkeypatch, mode, status):
-    with ByteServer(denial(status)) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", url_of(proxy))
-        retries = 0 if status == 502 else 2
-        outcome = one_call(f"https://tunnel-{status}-{mode}.invalid/v1", mode, max_retries=retries)
-        Raises(UNREACHED, status == 502, (str(status),), ("hunter2",)).check(outcome)
-        assert [request.method for request in proxy.requests] == ["CONNECT"], "asked once"
-        assert "authorization" not in proxy.requests[0].headers
-        assert KEY not in str(proxy.requests)
-        assert proxy.settle()
-
-
-@pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("script", [denial(407), Hold()], ids=["407", "silence"])
-def test_a_proxy_that_denies_or_is_silent_is_a_typed_error(monkeypatch, mode, script):
-    silent = isinstance(script, Hold)
-    with ByteServer(script) as proxy:
-        scheme = "https" if silent else "http"
-        monkeypatch.setenv(f"{scheme.upper()}_PROXY", f"http://127.0.0.1:{proxy.port}")
-        settings = {"timeout": 0.4} if silent else {"max_retries": 2}
-        outcome = one_call(f"{scheme}://denied-{mode}.invalid/v1", mode, **settings)
-        denied = ("BadRequestError", "APIConnectionError", "AimlErnieError")
-        Raises(
-            "APITimeoutError" if silent else denied, silent, ("0.4" if silent else "407",)
-        ).check(outcome)
-        assert len(proxy.requests) == 1
+@pytest.mark.parametrize("name", DENIALS)
+def test_a_proxy_that_denies_or_is_silent_is_a_typed_error(monkeypatch, name):
+    scheme, error, retryable = DENIALS[name]
+    status = name[:3]
+    script = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
+    settings = {"max_retries": 0 if retryable else 2}
+    if name == "silence":
+        script, status, settings = Hold(), "0.2", {"timeout": 0.2}
+    with ByteServer(rest=script) as proxy:
+        monkeypatch.setenv(f"{scheme.upper()}_PROXY", url_of(proxy))
+        expect = Raises(error, retryable, (status,), ("hunter2",))
+        fails(f"{scheme}://denied.invalid/v1", expect, **settings)
+        assert len(proxy.requests) == len(ALL_MODES), "asked once"
+        if scheme == "https":
+            assert {request.method for request in proxy.requests} == {"CONNECT"}
+            assert not any("authorization" in request.headers for request in proxy.requests)
+            assert KEY not in str(proxy.requests)
         assert proxy.settle()
 
 
@@ -363,18 +358,18 @@ ENDPOINTS = {
 @pytest.mark.parametrize("path", ENDPOINTS)
 def test_each_form_of_base_url_reaches_one_address(path):
     completions, models = ENDPOINTS[path]
-    listing = response({"data": []})
+    elsewhere = "http://127.0.0.1:9"
     with ByteServer() as server:
         base_url = f"http://127.0.0.1:{server.port}{path}"
         for mode in TWO_MODES:
             Returns().check(one_call(base_url, mode))
             # As a setting of a call, and of a copy, the address is read a second time.
-            model = make_model("http://127.0.0.1:9").model_copy(update={"base_url": base_url})
+            model = make_model(elsewhere).model_copy(update={"base_url": base_url})
             Returns().check(outcome_of(model, mode, max_retries=0))
-            Returns().check(outcome_of(make_model("http://127.0.0.1:9"), mode, base_url=base_url))
+            Returns().check(outcome_of(make_model(elsewhere), mode, base_url=base_url))
         assert {request.target for request in server.requests} == {completions}
         server.requests.clear()
-        server.play(listing, listing)
+        server.play(*[response({"data": []})] * 2)
         nothing = {"base_url": base_url, "include": (), "endpoint": None}
         assert list_models(**nothing) == asyncio.run(alist_models(**nothing)) == []
         assert {request.target for request in server.requests} == {models}

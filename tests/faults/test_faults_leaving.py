@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import gc
 import random
-import threading
 import time
+from functools import partial
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -18,12 +18,14 @@ from tests.support.fault_table import (
     PROMPT,
     TEXT,
     acall,
+    at_once,
     bounded,
     call,
     cancelled,
     in_threads,
     make_model,
     run_async,
+    run_in,
     text_of,
 )
 from tests.support.response_bytes import (
@@ -103,15 +105,14 @@ SYNC_WAYS = {
 }
 
 
-@pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("way", SYNC_WAYS)
-def test_a_stream_left_half_way_frees_its_connection(way, body):
+def test_a_stream_left_half_way_frees_its_connection(way):
     def leave():
         SYNC_WAYS[way](model)
         gc.collect()
 
-    with ByteServer(*[BODIES[body]] * 2) as server, make_model(server.base_url) as model:
-        for _ in range(2):
+    with ByteServer(*BODIES.values()) as server, make_model(server.base_url) as model:
+        for _ in BODIES:
             bounded(leave)
             assert server.settle(within=2.0), f"open {server.open}"
         assert text_of(bounded(lambda: call(model, "stream"))) == TEXT
@@ -142,7 +143,7 @@ async def aby_an_exception(model):
 
 async def aby_a_timeout_block(model):
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1):
+        async with asyncio.timeout(0.15):
             await acall(model, "astream")
 
 
@@ -166,7 +167,7 @@ async def aby_a_callback(model):
 
 
 async def aby_cancelling(model):
-    await cancelled(acall(model, "astream"), after=0.05)
+    await cancelled(acall(model, "astream"), after=0.15)
 
 
 ASYNC_WAYS = (
@@ -176,32 +177,29 @@ ASYNC_WAYS = (
 )
 
 
-@pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("leave", ASYNC_WAYS, ids=lambda way: way.__name__)
-def test_an_async_stream_left_half_way_frees_its_connection(leave, body):
-    with ByteServer(*[BODIES[body]] * 2) as server:
+def test_an_async_stream_left_half_way_frees_its_connection(leave):
+    async def main():
+        for _ in BODIES:
+            await leave(model)
+            gc.collect()
+            assert await server.asettle(within=2.0), f"open {server.open}"
+        assert text_of(await acall(model, "astream")) == TEXT
+        assert server.open <= 1
+
+    with ByteServer(*BODIES.values()) as server:
         model = make_model(server.base_url)
-
-        async def main():
-            for _ in range(2):
-                await leave(model)
-                gc.collect()
-                assert await server.asettle(within=2.0), f"open {server.open}"
-            assert text_of(await acall(model, "astream")) == TEXT
-            assert server.open <= 1
-
         bounded(lambda: run_async(main))
         assert server.settle()
 
 
-@pytest.mark.parametrize("body", BODIES)
-def test_a_loop_that_ends_with_half_read_streams_closes_them_quietly(body):
-    with ByteServer(*[BODIES[body]] * 3) as server:
+def test_a_loop_that_ends_with_half_read_streams_closes_them_quietly():
+    with ByteServer(*BODIES.values()) as server:
         model = make_model(server.base_url)
         kept = []
 
         async def main():
-            kept.extend([await astarted(model) for _ in range(3)])
+            kept.extend([await astarted(model) for _ in BODIES])
 
         bounded(lambda: run_async(main))
         assert server.settle(within=2.0), f"open {server.open}"
@@ -222,22 +220,27 @@ PHASES = {
 }
 
 
-@pytest.mark.parametrize("phase", PHASES)
-def test_a_cancelled_call_frees_its_connection(phase):
-    mode, script = PHASES[phase]
+def check_cancelled(mode, script, *, tries_again):
+    async def main():
+        once = (lambda: server.connections) if tls else (lambda: server.requests)
+        await cancelled(acall(model, mode), after=0.05, once=once)
+        assert await server.asettle(tries_again, within=2.0)
+        assert text_of(await acall(make_model(server.base_url), mode)) == TEXT
+
     tls = script is None
-    with ByteServer(*[script] * (0 if tls else 2), greetings=[Hold()] * (2 * tls)) as server:
+    with ByteServer(*[script] * (not tls), greetings=[Hold()] * tls) as server:
         base_url = server.base_url.replace("http", "https") if tls else server.base_url
         model = make_model(base_url, max_retries=2)
-
-        async def main():
-            for _ in range(2):
-                await cancelled(acall(model, mode), after=0.15)
-                assert await server.asettle(1 if "again" in phase else 0, within=2.0)
-            assert text_of(await acall(make_model(server.base_url), mode)) == TEXT
-
-        bounded(lambda: run_async(main))
+        run_in(mode, main)
         assert server.settle()
+
+
+def test_a_cancelled_call_frees_its_connection(subtests):
+    checks = {
+        phase: partial(check_cancelled, *row, tries_again="again" in phase)
+        for phase, row in PHASES.items()
+    }
+    at_once(subtests, checks)
 
 
 def slowly(request):
@@ -282,19 +285,22 @@ def test_streams_dropped_into_garbage_cycles_by_threads_block_nothing():
     with ByteServer(rest=slowly) as server:
         model = make_model(server.base_url, max_connections=10, timeout=30.0)
 
-        def drop():
-            for _ in range(15):
-                put_in_cycle(started(model))
-                gc.collect(0)
+        dropping = set(range(8))
 
-        threads = [threading.Thread(target=drop, daemon=True) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        deadline = time.monotonic() + 30
-        while any(thread.is_alive() for thread in threads) and time.monotonic() < deadline:
-            gc.collect()  # a stream that nobody has collected holds one of the ten connections
-            time.sleep(0.01)
-        assert not [thread for thread in threads if thread.is_alive()]
+        def drop(thread):
+            try:
+                for _ in range(15):
+                    put_in_cycle(started(model))
+                    gc.collect(0)
+            finally:
+                dropping.remove(thread)
+
+        def collect():
+            while dropping:  # a stream that nobody has collected holds one of the ten connections
+                gc.collect()
+                time.sleep(0.01)
+
+        in_threads(collect, *[partial(drop, thread) for thread in dropping], seconds=30)
         gc.collect()
         assert text_of(call(model, "stream")) == TEXT
         model.close()

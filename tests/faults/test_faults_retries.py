@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import TYPE_CHECKING
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
@@ -21,14 +19,15 @@ from tests.support.fault_table import (
     STREAM_MODES,
     SYNC_MODES,
     OneOf,
-    Outcome,
     Raises,
     Returns,
-    aattempt,
     acall,
+    at_once,
     attempt,
     call,
     check_error,
+    closing,
+    in_threads,
     make_model,
     outcome_of,
     run_in,
@@ -53,40 +52,35 @@ from tests.support.response_bytes import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tests.support.byte_server import Script
 
-
-@dataclass(frozen=True)
-class RetryCase:
-    """The scripts of the tries, the requests that they take, and the outcome."""
+class RetryCase(NamedTuple):
+    """The scripts of the tries, the requests and seconds that they take, and the outcome."""
 
     name: str
-    scripts: tuple[Script, ...]
+    scripts: tuple
     expect: Raises | Returns | OneOf
     requests: int
-    modes: tuple[str, ...] = ALL_MODES
-    settings: Mapping[str, object] = field(default_factory=dict)
+    modes: tuple = ALL_MODES
+    settings: Mapping = MappingProxyType({})
     at_least: float = 0.0
 
 
-def dated(seconds: float) -> str:
+def dated(seconds):
     """An HTTP date that many seconds from the time of import."""
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
-def status(code: int, message: str = "no luck today", **headers: str) -> bytes:
+def status(code, message="no luck today", **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return response(aiml_error(code, message), code, named)
 
 
-def again(name: str, *scripts: Script, **more: object) -> RetryCase:
+def again(name, *scripts, **more):
     """Fails so often, then works."""
     return RetryCase(name, scripts, Returns(), len(scripts) + 1, **more)
 
 
-def gives_up(
-    name: str, script: Script, error: str | tuple, requests: int = 1, **more: object
-) -> RetryCase:
+def gives_up(name, script, error, requests=1, **more):
     """Fails in the same way for ever."""
     return RetryCase(f"{name}, always", (script,) * 5, Raises(error), requests, **more)
 
@@ -144,7 +138,7 @@ RETRY_AFTER = (
 BODY = as_bytes(completion())
 LOST = (CONNECTION, "InvalidResponseError")
 CUT_BODY = (response(BODY[:40], length=len(BODY)), Close())
-SOON = {"timeout": 0.4}
+SOON = {"timeout": 0.4, "stream_idle_timeout": 0.4}
 INVALID = "InvalidResponseError"
 LATE = (Pause(4.0), GOOD_RESPONSE)
 ERROR_200 = response(openai_error("overloaded", 503))
@@ -201,13 +195,6 @@ CASES = (*BY_STATUS, *RETRY_AFTER, *UNKNOWN_OUTCOME, *STREAMS)
 ASYNC_EVERY = 8
 """Every so many cases run async, too: the policy is one, and the sync loop is generated."""
 
-RUNS = [
-    (case, mode)
-    for number, case in enumerate(CASES)
-    for mode in case.modes
-    if mode in SYNC_MODES or number % ASYNC_EVERY == 0
-]
-
 
 class Retries(BaseCallbackHandler):
     """Counts what the run manager is told."""
@@ -219,40 +206,33 @@ class Retries(BaseCallbackHandler):
         self.told += 1
 
 
-def run(server, case, mode):
-    told = Retries()
-    settings = {"max_retries": 2, "client_request_id": None, "callbacks": [told], **case.settings}
-    return outcome_of(make_model(server.base_url, **settings), mode, seconds=60), told
+def check(case, mode):
+    retries = Retries()
+    settings = {"max_retries": 2, "client_request_id": None, "callbacks": [retries]}
+    with ByteServer(*case.scripts) as server:
+        model = make_model(server.base_url, **settings | case.settings)
+        outcome = outcome_of(model, mode, seconds=60)
+        case.expect.check(outcome)
+        check_error(outcome.error)
+        seen = server.requests
+        if case.requests:
+            assert len(seen) == case.requests
+        # Core's `stream` and `astream` hand no run manager to the model, so nobody can be told.
+        assert retries.told == (len(seen) - 1 if mode in JSON_MODES else 0), "on_retry"
+        assert outcome.seconds >= case.at_least
+        assert len({request.body for request in seen}) == 1, "the tries differ"
+        assert len({request.headers["x-client-request-id"] for request in seen}) == 1
+        assert server.settle(), "a connection is left"
 
 
-@pytest.fixture(scope="module")
-def outcomes():
-    """All cases at once: each mostly waits."""
-    with ExitStack() as stack, ThreadPoolExecutor(24, "retries") as pool:
-        found = {}
-        for case, mode in RUNS:
-            server = stack.enter_context(ByteServer(*case.scripts))
-            found[case.name, mode] = server, pool.submit(run, server, case, mode)
-        yield found
-
-
-@pytest.mark.parametrize(
-    ("case", "mode"), [pytest.param(c, m, id=f"{c.name} [{m}]") for c, m in RUNS]
-)
-def test_a_fault_is_tried_again_as_the_policy_says(outcomes, case, mode):
-    server, future = outcomes[case.name, mode]
-    outcome, retries = future.result(90)
-    case.expect.check(outcome)
-    check_error(outcome.error)
-    seen = server.requests
-    if case.requests:
-        assert len(seen) == case.requests
-    # Core's `stream` and `astream` hand no run manager to the model, so nobody can be told there.
-    assert retries.told == (len(seen) - 1 if mode in JSON_MODES else 0), "on_retry"
-    assert outcome.seconds >= case.at_least
-    assert len({request.body for request in seen}) == 1, "the tries differ"
-    assert len({request.headers["x-client-request-id"] for request in seen}) == 1
-    assert server.settle(), "a connection is left"
+def test_a_fault_is_tried_again_as_the_policy_says(subtests):
+    checks = {
+        f"{case.name} [{mode}]": partial(check, case, mode)
+        for number, case in enumerate(CASES)
+        for mode in case.modes
+        if mode in SYNC_MODES or number % ASYNC_EVERY == 0
+    }
+    at_once(subtests, checks, at_most=40)
 
 
 STALE = {
@@ -266,33 +246,32 @@ STALE = {
 """What follows the first response, scripts for the second request; requests, connections."""
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
-@pytest.mark.parametrize("name", STALE)
-def test_a_kept_connection_that_went_stale_costs_nothing(name, mode):
-    idle, second, requests, connections = STALE[name]
+def check_stale(mode, idle, second, requests, connections):
     good = GOOD_STREAM if "stream" in mode else GOOD_RESPONSE
     with ByteServer((good, *idle), *second) as server:
         model = make_model(server.base_url)
-        gone = threading.Event()
-
-        def sync():
-            with model:
-                assert text_of(call(model, mode)) == "Hello"
-                gone.wait(0.3 if idle else 0)
-                return attempt(model, mode)
 
         async def main():
-            async with model:
+            async with closing(model, mode):
                 assert text_of(await acall(model, mode)) == "Hello"
-                gone.wait(0.3 if idle else 0)
-                return await aattempt(model, mode)
+                # What comes meanwhile is not seen by the event loop, which waits, too.
+                assert not idle or server.settle(isinstance(idle[-1], bytes))
+                return await attempt(model, mode)
 
-        outcome: Outcome = run_in(mode, sync, main)
-        Returns().check(outcome)
+        Returns().check(run_in(mode, main))
         assert (len(server.requests), server.connections) == (requests, connections)
 
 
-@pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
+def test_a_kept_connection_that_went_stale_costs_nothing(subtests):
+    checks = {
+        f"{name} [{mode}]": partial(check_stale, mode, *row)
+        for name, row in STALE.items()
+        for mode in ALL_MODES
+    }
+    at_once(subtests, checks)
+
+
+@pytest.mark.parametrize("mode", JSON_MODES)
 def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
     """A server that restarted behind its balancer: none of three kept connections responds again."""
 
@@ -304,15 +283,13 @@ def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
     with ByteServer(rest=once_each) as server:
         model = make_model(server.base_url)
 
-        def sync():
-            with ThreadPoolExecutor(3) as pool:
-                list(pool.map(lambda _: call(model, mode), range(3)))
-            with model:
-                return attempt(model, mode)
-
         async def main():
-            await asyncio.gather(*(acall(model, mode) for _ in range(3)))
-            return await aattempt(model, mode)
+            async with closing(model, mode):
+                if mode == "ainvoke":
+                    await asyncio.gather(*(acall(model, mode) for _ in range(3)))
+                else:
+                    in_threads(*[partial(call, model, mode)] * 3)
+                return await attempt(model, mode)
 
-        Returns().check(run_in(mode, sync, main))
+        Returns().check(run_in(mode, main))
         assert (len(server.requests), server.connections) == (5, 4)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 import tracemalloc
+from functools import partial
 
 import httpx
 import httpx2
@@ -22,14 +23,14 @@ from tests.support.fault_table import (
     STREAM_MODES,
     TEXT,
     Raises,
+    at_once,
     bounded,
-    check_error,
-    joined,
     make_model,
     outcome_of,
     run_in,
     text_of,
 )
+from tests.support.modes import each_chunk, joined
 from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
@@ -49,7 +50,6 @@ from tests.support.response_bytes import (
     unfinished,
 )
 
-TWO_MODES = ("invoke", "astream")
 FORMS = {
     "a float": {"timeout": 0.25},
     "its other name": {"request_timeout": 0.25},
@@ -66,18 +66,26 @@ def plain_model(server, **settings):
     return ChatAimlErnie(api_key=KEY, base_url=server.base_url, max_retries=0, **settings)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("place", ["model", "call"])
-def test_each_form_of_timeout_ends_a_wait_and_silence_within_a_stream(form, place):
-    settings, options = (FORMS[form], {}) if place == "model" else ({}, FORMS[form])
+def check_form(mode, settings, options):
     silent = Raises("APITimeoutError", says=("silent for 0.25 s", "timeout"), partial="Hel")
-    stall = (unfinished(HEL), Hold())
-    with ByteServer(Hold(), stall, stall) as server:
-        wait = outcome_of(plain_model(server, **settings), "invoke", **options)
-        Raises("APITimeoutError", says=("0.25",)).check(wait)
-        for mode in STREAM_MODES:
-            silent.check(outcome_of(plain_model(server, **settings), mode, **options))
+    late = Raises("APITimeoutError", says=("0.25",))
+    is_stream = mode in STREAM_MODES
+    with ByteServer((unfinished(HEL), Hold()) if is_stream else Hold()) as server:
+        outcome = outcome_of(plain_model(server, **settings), mode, **options)
+        (silent if is_stream else late).check(outcome)
         assert server.settle()
+
+
+def test_each_form_of_timeout_ends_a_wait_and_silence_within_a_stream(subtests):
+    checks = {
+        f"{form} [{mode}]{' of a call' * bool(options)}": partial(
+            check_form, mode, settings, options
+        )
+        for form, value in FORMS.items()
+        for mode in ("invoke", *STREAM_MODES)
+        for settings, options in ((value, {}), ({}, value))
+    }
+    at_once(subtests, checks)
 
 
 SLOW_STREAM = (unfinished(HEL), Pause(0.4), frame(LO + STOP + DONE), FINAL_FRAME)
@@ -101,11 +109,15 @@ PATIENT = {
 }
 
 
-@pytest.mark.parametrize("how", PATIENT)
-def test_an_explicit_stream_idle_timeout_wins_over_timeout(how):
+def check_patience(how):
     with ByteServer(SLOW_STREAM) as server:
-        model, options = PATIENT[how](lambda **settings: plain_model(server, **settings))
+        model, options = how(partial(plain_model, server))
         assert text_of(bounded(lambda: joined(list(model.stream(PROMPT, **options))))) == TEXT
+
+
+def test_an_explicit_stream_idle_timeout_wins_over_timeout(subtests):
+    checks = {name: partial(check_patience, how) for name, how in PATIENT.items()}
+    at_once(subtests, checks, at_most=4)
 
 
 def test_configurable_fields_leave_the_silence_to_timeout():
@@ -117,30 +129,34 @@ def test_configurable_fields_leave_the_silence_to_timeout():
             bounded(lambda: list(model.stream(PROMPT, config=config)))
 
 
-@pytest.mark.parametrize("mode", STREAM_MODES)
-@pytest.mark.parametrize("whole", [True, False], ids=["all sent at once", "sent bit by bit"])
-def test_a_slow_reader_is_no_silent_server(whole, mode):
+FRAMES = tuple(map(frame, (HEL, LO, STOP, DONE)))
+BODIES = {"all sent at once": b"".join(FRAMES), "sent bit by bit": Drip(FRAMES, 0.05)}
+
+
+def check_slow_reader(mode, body):
     """The clock between events stops while the caller has the chunk."""
-    frames = tuple(map(frame, (HEL, LO, STOP, DONE)))
-    body = b"".join(frames) if whole else Drip(frames, 0.05)
+
+    async def main():
+        chunks = []
+        async for item in each_chunk(model, PROMPT, mode):
+            chunks.append(item)
+            await asyncio.sleep(0.2) if mode == "astream" else time.sleep(0.2)  # noqa: ASYNC251
+        return chunks
+
     with ByteServer((SSE_HEAD, body, FINAL_FRAME)) as server:
         model = make_model(server.base_url, stream_idle_timeout=0.15)
-        chunks = []
-
-        def sync():
-            for item in model.stream(PROMPT):
-                chunks.append(item)
-                time.sleep(0.2)
-
-        async def main():
-            async for item in model.astream(PROMPT):
-                chunks.append(item)
-                await asyncio.sleep(0.2)
-
-        run_in(mode, sync, main)
-        assert text_of(joined(chunks)) == TEXT
+        assert text_of(joined(run_in(mode, main))) == TEXT
         model.close()
         assert server.settle()
+
+
+def test_a_slow_reader_is_no_silent_server(subtests):
+    checks = {
+        f"{name} [{mode}]": partial(check_slow_reader, mode, body)
+        for name, body in BODIES.items()
+        for mode in STREAM_MODES
+    }
+    at_once(subtests, checks)
 
 
 LONG_PROMPT = "x" * 8_000_000
@@ -151,7 +167,6 @@ TOO_BIG = response(aiml_error(413, "too big"), 413, {"Connection": "close"})
 def test_a_server_that_does_not_listen_is_a_timeout(mode):
     with ByteServer(greetings=[(Deafen(), Hold())]) as server:
         outcome = outcome_of(make_model(server.base_url, timeout=0.3), mode, LONG_PROMPT)
-        check_error(outcome.error)
         Raises("APITimeoutError", says=("0.3",)).check(outcome)
 
 
@@ -160,27 +175,21 @@ def test_a_refusal_before_the_prompt_was_read_is_typed(mode):
     """The reset that follows may come before the response was read: both outcomes are right."""
     with ByteServer(greetings=[(Deafen(), TOO_BIG, Pause(0.1), Close())]) as server:
         outcome = outcome_of(make_model(server.base_url), mode, LONG_PROMPT)
-        check_error(outcome.error)
         Raises(("BadRequestError", "APIConnectionError")).check(outcome)
         assert server.settle()
 
 
 @pytest.mark.parametrize("mode", STREAM_MODES)
 def test_two_streams_side_by_side_do_not_mix(mode):
+    async def main():
+        left, right = each_chunk(model, PROMPT, mode), each_chunk(model, PROMPT, mode)
+        pairs = [(item, await anext(right)) async for item in left]
+        await right.aclose()
+        return zip(*pairs, strict=True)
+
     with ByteServer() as server:
         model = make_model(server.base_url)
-
-        def sync():
-            return list(zip(model.stream(PROMPT), model.stream(PROMPT), strict=True))
-
-        async def main():
-            left, right = model.astream(PROMPT), model.astream(PROMPT)
-            pairs = [(item, await anext(right)) async for item in left]
-            await right.aclose()
-            return pairs
-
-        pairs = run_in(mode, sync, main)
-        assert [text_of(joined(side)) for side in zip(*pairs, strict=True)] == [TEXT, TEXT]
+        assert [text_of(joined(side)) for side in run_in(mode, main)] == [TEXT, TEXT]
         model.close()
         assert server.settle()
 

@@ -287,7 +287,7 @@ class ByteServer:
 
     def settle(self, at_most: int = 0, within: float = 5.0) -> bool:
         """Wait until no more connections are open, and none is busy; return whether that came."""
-        return _wait_until(lambda: self.open <= at_most and not self.busy, within)
+        return wait_until(lambda: self.open <= at_most and not self.busy, within)
 
     async def asettle(self, at_most: int = 0, within: float = 5.0) -> bool:
         """`settle` while the client's event loop runs on."""
@@ -295,7 +295,7 @@ class ByteServer:
 
     def received(self, number: int, within: float = 10.0) -> bool:
         """Wait until so many requests were received; return whether that came."""
-        return _wait_until(lambda: len(self.requests) >= number, within)
+        return wait_until(lambda: len(self.requests) >= number, within)
 
     async def _start(self) -> None:
         self._server = await asyncio.start_server(
@@ -356,11 +356,17 @@ def _background() -> asyncio.AbstractEventLoop:
     return loop
 
 
+_starting = threading.Lock()
+
+
 def _in_background(coroutine: Any) -> None:
-    asyncio.run_coroutine_threadsafe(coroutine, _background()).result(10)
+    with _starting:
+        loop = _background()
+    asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)
 
 
-def _wait_until(condition: Callable[[], bool], within: float) -> bool:
+def wait_until(condition: Callable[[], bool], within: float = 5.0) -> bool:
+    """Wait until a condition holds; return whether that came."""
     end = time.monotonic() + within
     while not condition():
         if time.monotonic() > end:

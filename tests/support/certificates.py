@@ -5,11 +5,7 @@ from __future__ import annotations
 import itertools
 import ssl
 import subprocess
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+from typing import NamedTuple
 
 
 class Certificate(NamedTuple):
@@ -28,11 +24,11 @@ class Certificate(NamedTuple):
     key: str
 
 
-def certificate_factory(folder: Path) -> Callable[[str], Certificate]:
+def certificate_factory(folder):
     """Return a function that makes a certificate for a host name or IP address, in `folder`."""
     numbers = itertools.count()
 
-    def make(name: str) -> Certificate:
+    def make(name):
         number = next(numbers)
         key, cert = folder / f"{number}.key", folder / f"{number}.pem"
         subprocess.run(

@@ -17,11 +17,6 @@ def openai(message: str, code: object = None, kind: str | None = "invalid_reques
     return {"error": {"message": message, "type": kind, "param": None, "code": code}}
 
 
-def bare(message: str, code: object = None) -> dict:
-    """The same without a type."""
-    return {"error": {"message": message, "code": code}}
-
-
 def aimlapi(message: str, status: int) -> dict:
     """The form of AI/ML API that was observed."""
     return {

@@ -9,24 +9,23 @@ import pickle
 import threading
 import time
 import traceback
-from concurrent.futures import Future
+import types
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, FrameType, FunctionType, ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 import pytest
 
 from langchain_aimlernie import ChatAimlErnie, errors
-from tests.support.modes import ask, joined
+from tests.support.byte_server import wait_until
+from tests.support.modes import ask, by_hand
 from tests.support.response_bytes import KEY, TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from langchain_core.messages import AIMessage
-
-    from tests.support.byte_server import ByteServer, Script
 
 PROMPT = "Say hello."
 CALL_ID = "call-of-the-faults"
@@ -35,6 +34,7 @@ HEADERS = {"x-tenant-token": HEADER_SECRET}
 JSON_MODES = ("invoke", "ainvoke")
 STREAM_MODES = ("stream", "astream")
 ALL_MODES = (*JSON_MODES, *STREAM_MODES)
+ASYNC_MODES = ("ainvoke", "astream")
 SYNC_MODES = ("invoke", "stream")
 """For what the generated sync transport and the async one do by the same code."""
 
@@ -55,7 +55,7 @@ class Raises:
     partial: str | None = None
     attributes: Mapping[str, object] = field(default_factory=dict)
 
-    def check(self, outcome: Outcome) -> None:
+    def check(self, outcome):
         error = outcome.error
         assert error is not None, f"no error, but {outcome.message!r}"
         names = (self.error,) if isinstance(self.error, str) else self.error
@@ -92,7 +92,7 @@ class Returns:
     metadata: Mapping[str, object] = field(default_factory=dict)
     extras: Mapping[str, object] | None = None
 
-    def check(self, outcome: Outcome) -> None:
+    def check(self, outcome):
         if outcome.error is not None:
             raise outcome.error
         message = outcome.message
@@ -128,20 +128,18 @@ class OneOf:
     message: Returns
     error: Raises
 
-    def check(self, outcome: Outcome) -> None:
+    def check(self, outcome):
         (self.message if outcome.error is None else self.error).check(outcome)
 
 
-@dataclass(frozen=True)
-class Case:
-    """A wire behaviour, what comes of it, and how many requests that takes."""
+class Case(NamedTuple):
+    """A wire behaviour, and what comes of it."""
 
     name: str
-    script: bytes | Script
+    script: bytes | tuple
     expect: Raises | Returns | OneOf
     modes: tuple[str, ...] = ALL_MODES
-    requests: int = 1
-    settings: Mapping[str, object] = field(default_factory=dict)
+    settings: Mapping[str, object] = types.MappingProxyType({})
 
 
 class Outcome(NamedTuple):
@@ -152,7 +150,7 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def make_model(base_url: str, **settings: object) -> ChatAimlErnie:
+def make_model(base_url, **settings):
     """A model with short clocks and no retries, unless the settings say otherwise."""
     given = {
         "max_retries": 0,
@@ -164,36 +162,32 @@ def make_model(base_url: str, **settings: object) -> ChatAimlErnie:
     return ChatAimlErnie(base_url=base_url, **given | settings)
 
 
-def text_of(message: AIMessage) -> str:
+def text_of(message):
     """The text of a message or chunk."""
     return str(message.text)
 
 
-def usage_of(message: AIMessage) -> tuple[int, int, int] | None:
+def usage_of(message):
     """Input, output and total tokens."""
     usage = message.usage_metadata
     return usage and (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"])
 
 
-def call(model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object) -> AIMessage:
+def call(model, mode, prompt=PROMPT, **options):
     """One call in a sync mode."""
-    if mode == "invoke":
-        return model.invoke(prompt, **options)
-    return joined(list(model.stream(prompt, **options)))
+    return by_hand(ask(model, prompt, mode, **options))
 
 
-async def acall(
-    model: ChatAimlErnie, mode: str, prompt: Any = PROMPT, **options: object
-) -> AIMessage:
-    """One call in an async mode."""
+async def acall(model, mode, prompt=PROMPT, **options):
+    """One call in any mode."""
     return await ask(model, prompt, mode, **options)
 
 
-def in_threads(*actions: Callable[[], Any], seconds: float = 60.0) -> list[Any]:
+def in_threads(*actions, seconds=60.0):
     """Run each action in a thread of its own, and return what they return; a hang fails."""
     futures: list[Future[Any]] = [Future() for _ in actions]
 
-    def run(action: Callable[[], Any], future: Future[Any]) -> None:
+    def run(action, future):
         try:
             future.set_result(action())
         except BaseException as error:  # noqa: BLE001 - raised again by `result`
@@ -212,24 +206,34 @@ def in_threads(*actions: Callable[[], Any], seconds: float = 60.0) -> list[Any]:
     return [future.result() for future in futures]
 
 
-async def cancelled(coroutine: Coroutine[Any, Any, Any], after: float) -> None:
-    """Run a task for a while, cancel it, and see it end as cancelled."""
+def at_once(subtests, checks, at_most=8):
+    """Make checks that mostly wait side by side; each that fails is named."""
+    with ThreadPoolExecutor(at_most) as pool:
+        made = {name: pool.submit(check) for name, check in checks.items()}
+    for name, check in made.items():
+        with subtests.test(name):
+            check.result()
+
+
+async def cancelled(coroutine, after, once=lambda: True):
+    """Run a task until some seconds after `once` holds, cancel it, and see it end as cancelled."""
     task = asyncio.create_task(coroutine)
+    assert await asyncio.to_thread(wait_until, once)
     await asyncio.sleep(after)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-def bounded(action: Callable[[], Any], seconds: float = HANG) -> Any:
+def bounded(action, seconds=HANG):
     """Run `action` in a thread of its own: a hang fails the test instead of hanging it."""
     return in_threads(action, seconds=seconds)[0]
 
 
-def run_async(main: Callable[[], Any]) -> Any:
+def run_async(main):
     """`asyncio.run` that fails when the loop was told of an error or a task was left."""
 
-    async def watched() -> Any:
+    async def watched():
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         value = await main()
@@ -246,16 +250,13 @@ def run_async(main: Callable[[], Any]) -> Any:
     return value
 
 
-def attempt(*args: Any, **options: object) -> Outcome:
-    """`call`, whatever it comes to."""
-    started = time.monotonic()
-    try:
-        return Outcome(call(*args, **options), None, time.monotonic() - started)
-    except Exception as error:  # noqa: BLE001 - any error is an outcome
-        return Outcome(None, error, time.monotonic() - started)
+def run_in(mode, main, seconds=HANG):
+    """Run a coroutine function in an event loop if the mode is async; a hang fails."""
+    is_async = mode in ASYNC_MODES
+    return bounded(lambda: run_async(main) if is_async else by_hand(main()), seconds)
 
 
-async def aattempt(*args: Any, **options: object) -> Outcome:
+async def attempt(*args, **options):
     """`acall`, whatever it comes to."""
     started = time.monotonic()
     try:
@@ -264,84 +265,70 @@ async def aattempt(*args: Any, **options: object) -> Outcome:
         return Outcome(None, error, time.monotonic() - started)
 
 
-def run_in(
-    mode: str, sync: Callable[[], Any], main: Callable[[], Any], seconds: float = HANG
-) -> Any:
-    """Run the function of the mode, in an event loop if it is async; a hang fails."""
-    return bounded((lambda: run_async(main)) if mode[0] == "a" else sync, seconds)
+@contextlib.asynccontextmanager
+async def closing(resource, mode):
+    """Enter a model or a client as the mode does, and close it."""
+    if mode in ASYNC_MODES:
+        async with resource:
+            yield resource
+    else:
+        with resource:
+            yield resource
 
 
-def outcome_of(
-    model: ChatAimlErnie, mode: str, *prompt: Any, seconds: float = HANG, **options: object
-) -> Outcome:
+def outcome_of(model, mode, *prompt, seconds=HANG, **options):
     """One call in any mode, then the model is closed."""
 
-    def sync() -> Outcome:
-        with model:
-            return attempt(model, mode, *prompt, **options)
+    async def main():
+        async with closing(model, mode):
+            return await attempt(model, mode, *prompt, **options)
 
-    async def main() -> Outcome:
-        async with model:
-            return await aattempt(model, mode, *prompt, **options)
-
-    return run_in(mode, sync, main, seconds)
+    return run_in(mode, main, seconds)
 
 
-def texts(model: ChatAimlErnie, mode: str, times: int = 1) -> list[str]:
+def texts(model, mode, times=1):
     """The texts of calls in any mode, one after the other; then the model is closed."""
 
-    def sync() -> list[str]:
-        with model:
-            return [text_of(call(model, mode)) for _ in range(times)]
-
-    async def main() -> list[str]:
-        async with model:
+    async def main():
+        async with closing(model, mode):
             return [text_of(await acall(model, mode)) for _ in range(times)]
 
-    return run_in(mode, sync, main)
+    return run_in(mode, main)
 
 
-def own_client_outcome(
-    base_url: str, mode: str, verify: Any = True, library: Any = httpx, **settings: object
-) -> Outcome:
+def own_client_outcome(base_url, mode, verify=False, library=httpx, **settings):
     """One call through a client of the user's own, which the user closes."""
+    is_async = mode in ASYNC_MODES
+    name = "http_async_client" if is_async else "http_client"
 
-    settings = {"default_headers": HEADERS, **settings}
+    async def main():
+        client = (library.AsyncClient if is_async else library.Client)(verify=verify)
+        async with closing(client, mode):
+            given = {"default_headers": HEADERS, name: client, **settings}
+            return await attempt(make_model(base_url, **given), mode)
 
-    def sync() -> Outcome:
-        with library.Client(verify=verify) as client:
-            return attempt(make_model(base_url, http_client=client, **settings), mode)
-
-    async def main() -> Outcome:
-        async with library.AsyncClient(verify=verify) as client:
-            return await aattempt(make_model(base_url, http_async_client=client, **settings), mode)
-
-    outcome = run_in(mode, sync, main)
+    outcome = run_in(mode, main)
     check_error(outcome.error)
     return outcome
 
 
-def play(endpoint: ByteServer, mode: str, requests: int = 1, **settings: object) -> Outcome:
+def play(endpoint, mode, requests=1, **settings):
     """One call against the endpoint's script, then a good one: nothing may be left of the first."""
     model = make_model(endpoint.base_url, **{"default_headers": HEADERS, **settings})
     patience = {name: 8.0 for name in ("timeout", "stream_idle_timeout") if name in settings}
+    is_async = mode in ASYNC_MODES
 
-    def sync() -> Outcome:
-        outcome = attempt(model, mode)
-        assert len(endpoint.requests) == requests, f"{len(endpoint.requests)} requests"
-        assert text_of(call(model, mode, **patience)) == TEXT
-        assert endpoint.settle(1), f"open {endpoint.open}, busy {endpoint.busy}"
-        model.close()
-        return outcome
-
-    async def main() -> Outcome:
-        outcome = await aattempt(model, mode)
+    async def main():
+        outcome = await attempt(model, mode)
         assert len(endpoint.requests) == requests, f"{len(endpoint.requests)} requests"
         assert text_of(await acall(model, mode, **patience)) == TEXT
-        assert await endpoint.asettle(1), f"open {endpoint.open}, busy {endpoint.busy}"
+        settled = await endpoint.asettle(1) if is_async else endpoint.settle(1)
+        assert settled, f"open {endpoint.open}, busy {endpoint.busy}"
+        if not is_async:
+            model.close()
         return outcome
 
-    outcome = run_in(mode, sync, main)
+    outcome = run_in(mode, main)
     assert endpoint.settle(), f"{endpoint.open} connections left after closing"
     check_error(outcome.error)
     has_short_clock = any(settings[name] < 1 for name in patience)
@@ -350,7 +337,7 @@ def play(endpoint: ByteServer, mode: str, requests: int = 1, **settings: object)
     return outcome
 
 
-def check_error(error: BaseException | None) -> None:
+def check_error(error):
     """What holds for every error a call can raise."""
     if error is None:
         return
@@ -367,7 +354,7 @@ def check_error(error: BaseException | None) -> None:
         assert getattr(again, attribute) == getattr(error, attribute), attribute
 
 
-def check_secrets(error: BaseException, secret: str = KEY) -> None:
+def check_secrets(error, secret=KEY):
     """The secret is nowhere within reach of the error."""
     shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     assert secret not in shown, "the traceback shows the secret"
@@ -377,32 +364,32 @@ def check_secrets(error: BaseException, secret: str = KEY) -> None:
         assert secret.encode() not in pickle.dumps(error)
 
 
-def check_frames(error: BaseException, *secrets: str) -> None:
+def check_frames(error, *secrets):
     """No local variable of any frame of the error, or of those it came of, shows a secret."""
     for line in frame_lines(error):
         assert not any(secret in line for secret in secrets or (KEY, HEADER_SECRET)), line
 
 
-def frame_lines(error: BaseException) -> list[str]:
+def frame_lines(error):
     """What tools that print a traceback with its local variables print of the whole chain."""
     lines: list[str] = []
-    todo: list[BaseException | None] = [error]
-    seen: set[int] = set()
+    shown = traceback.TracebackException.from_exception(error, capture_locals=True)
+    todo: list[traceback.TracebackException | None] = [shown]
     while todo:
-        link = todo.pop()
-        if link is not None and id(link) not in seen:
-            seen.add(id(link))
+        if (link := todo.pop()) is not None:
             todo += [link.__cause__, link.__context__]
-            shown = traceback.TracebackException.from_exception(link, capture_locals=True)
-            lines += [line for frame in shown.format(chain=False) for line in frame.splitlines()]
+            lines += [line for frame in link.format(chain=False) for line in frame.splitlines()]
     return lines
 
 
-OPAQUE = (ModuleType, type, FunctionType, BuiltinFunctionType, TracebackType, FrameType)
+OPAQUE = (
+    *(type, types.ModuleType, types.FunctionType, types.BuiltinFunctionType),
+    *(types.TracebackType, types.FrameType),
+)
 """What a walk over the objects of an error does not enter; frames are for `check_frames`."""
 
 
-def reachable(root: object) -> Iterator[str]:
+def reachable(root):
     """Texts that can be reached from an error: attributes, arguments, causes, containers."""
     seen: dict[int, object] = {}
     todo = [root]

@@ -8,15 +8,23 @@ import operator
 MODES = ("invoke", "ainvoke", "stream", "astream")
 
 
-async def chunks_of(llm, value, mode, **options):
-    """Return the chunks of a call; a whole message is a list of one."""
-    if mode == "stream":
-        return list(llm.stream(value, **options))
+async def each_chunk(llm, value, mode, **options):
+    """Yield the chunks of a call as they come; a whole message is one."""
     if mode == "astream":
-        return [chunk async for chunk in llm.astream(value, **options)]
-    if mode == "ainvoke":
-        return [await llm.ainvoke(value, **options)]
-    return [llm.invoke(value, **options)]
+        async for chunk in llm.astream(value, **options):
+            yield chunk
+    elif mode == "stream":
+        for chunk in llm.stream(value, **options):
+            yield chunk
+    elif mode == "ainvoke":
+        yield await llm.ainvoke(value, **options)
+    else:
+        yield llm.invoke(value, **options)
+
+
+async def chunks_of(llm, value, mode, **options):
+    """Return the chunks of a call."""
+    return [chunk async for chunk in each_chunk(llm, value, mode, **options)]
 
 
 async def ask(llm, value, mode, **options):
@@ -27,3 +35,12 @@ async def ask(llm, value, mode, **options):
 def joined(chunks):
     """Return the message that chunks add up to."""
     return functools.reduce(operator.add, chunks)
+
+
+def by_hand(coroutine):
+    """Run a coroutine that makes sync calls only: it needs no event loop, as it waits for none."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("A sync mode has waited for an event loop.")

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    Headers = Mapping[str, str] | Iterable[tuple[str, str]]
+from tests.support.splits import split_at
 
 KEY = "sk-faults-5ecret-0123456789abcdef"
 TEXT = "Hello"
@@ -20,7 +15,7 @@ RESPONSE_ID = "gen-0001"
 MODEL = "baidu/ernie-4.5-21b-a3b"
 
 
-def head(status: int = 200, headers: Headers = (), content_type: str = "application/json") -> bytes:
+def head(status=200, headers=(), content_type="application/json"):
     """A response head without a length; `headers` may repeat names."""
     pairs = list(headers.items() if hasattr(headers, "items") else headers)
     lines = [
@@ -32,20 +27,14 @@ def head(status: int = 200, headers: Headers = (), content_type: str = "applicat
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-def as_bytes(body: object) -> bytes:
+def as_bytes(body):
     """Bytes stay, text is encoded, all else becomes JSON."""
     if isinstance(body, bytes):
         return body
     return body.encode() if isinstance(body, str) else json.dumps(body, ensure_ascii=False).encode()
 
 
-def response(
-    body: object,
-    status: int = 200,
-    headers: Headers = (),
-    content_type: str = "application/json",
-    length: int | None = None,
-) -> bytes:
+def response(body, status=200, headers=(), content_type="application/json", length=None):
     """A whole response with its length, or with a `length` that lies."""
     data = as_bytes(body)
     pairs = list(headers.items() if hasattr(headers, "items") else headers)
@@ -53,14 +42,14 @@ def response(
     return head(status, [*pairs, size], content_type) + data
 
 
-def plain_response(body: bytes = b"", status: int = 200, **headers: str) -> bytes:
+def plain_response(body=b"", status=200, **headers):
     """A whole response with these headers and no others; names have `_` for `-`."""
     lines = [f"HTTP/1.1 {status} Whatever", f"content-length: {len(body)}"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def completion(content: object = TEXT, finish_reason: object = "stop", **changes: object) -> dict:
+def completion(content=TEXT, finish_reason="stop", **changes):
     """A JSON answer; keys in `changes` replace its own, `message__x` those of the message."""
     message = {"role": "assistant", "content": content, "refusal": None}
     message |= {k[9:]: v for k, v in changes.items() if k.startswith("message__")}
@@ -78,9 +67,7 @@ def completion(content: object = TEXT, finish_reason: object = "stop", **changes
     return answer | {k: v for k, v in changes.items() if not k.startswith("message__")}
 
 
-def tool_call(
-    arguments: object = '{"city": "Paris"}', call_id: object = "call_1", name: object = "weather"
-) -> dict:
+def tool_call(arguments='{"city": "Paris"}', call_id="call_1", name="weather"):
     return {
         "id": call_id,
         "type": "function",
@@ -88,7 +75,7 @@ def tool_call(
     }
 
 
-def chunk(delta: object = None, finish_reason: object = None, **changes: object) -> dict:
+def chunk(delta=None, finish_reason=None, **changes):
     """One chunk of a stream; role and content stand in each delta, as the schema wants."""
     if isinstance(delta, str):
         delta = {"role": "assistant", "content": delta}
@@ -104,18 +91,7 @@ def chunk(delta: object = None, finish_reason: object = None, **changes: object)
     } | changes
 
 
-def fragment(arguments: object, index: object = 0, call_id: object = "call_1", name="weather"):
-    """One chunk that carries a part of a tool call."""
-    call = {
-        "index": index,
-        "id": call_id,
-        "type": "function",
-        "function": {"name": name, "arguments": arguments},
-    }
-    return chunk({"tool_calls": [call]})
-
-
-def event(payload: object) -> bytes:
+def event(payload):
     """One server-sent event; bytes are the data as they are."""
     return b"data: " + as_bytes(payload) + b"\n\n"
 
@@ -128,7 +104,7 @@ EVENTS = (event(chunk("")), HEL, LO, STOP, TAIL, DONE)
 SSE_TYPE = "text/event-stream"
 
 
-def frame(data: bytes) -> bytes:
+def frame(data):
     """One chunk of the chunked transfer coding."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
@@ -137,20 +113,19 @@ SSE_HEAD = head(200, {"Transfer-Encoding": "chunked"}, SSE_TYPE)
 FINAL_FRAME = b"0\r\n\r\n"
 
 
-def unfinished(*events: bytes) -> bytes:
+def unfinished(*events):
     """The head of a stream and these events, a frame each; the body is not ended."""
     return SSE_HEAD + b"".join(frame(e) for e in events if e)
 
 
-def stream(*events: bytes) -> bytes:
+def stream(*events):
     """A whole streamed response, one frame per event."""
     return unfinished(*events) + FINAL_FRAME
 
 
-def split_stream(data: bytes, cuts: Iterable[int]) -> bytes:
+def split_stream(data, cuts):
     """A whole streamed response whose body arrives in frames cut at these places."""
-    places = [0, *sorted({c for c in cuts if 0 < c < len(data)}), len(data)]
-    return stream(*(data[a:b] for a, b in pairwise(places)))
+    return stream(*split_at(data, cuts))
 
 
 GOOD_RESPONSE = response(completion())
@@ -158,7 +133,7 @@ GOOD_STREAM = stream(*EVENTS)
 HTML = "<!doctype html><html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
 
 
-def aiml_error(status: object, message: str = "Something wrong with the server") -> dict:
+def aiml_error(status, message="Something wrong with the server"):
     """The error body that the API documents."""
     return {
         "message": message,
@@ -169,5 +144,5 @@ def aiml_error(status: object, message: str = "Something wrong with the server")
     }
 
 
-def openai_error(message: str, code: object = None, kind: str = "server_error") -> dict:
+def openai_error(message, code=None, kind="server_error"):
     return {"error": {"message": message, "type": kind, "code": code, "param": None}}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from langchain_aimlernie.errors import StructuredOutputError
+from tests.support.modes import MODES, each_chunk
 
-WAYS = ("invoke", "ainvoke", "stream", "astream")
+WAYS = MODES
 
 
 class Outcome(NamedTuple):
@@ -25,15 +26,8 @@ async def ask(chain, way, **kwargs):
     """Call a chain; return what comes, and a `StructuredOutputError` at the end."""
     items: list[Any] = []
     try:
-        if way == "invoke":
-            items.append(chain.invoke("hi", **kwargs))
-        elif way == "ainvoke":
-            items.append(await chain.ainvoke("hi", **kwargs))
-        elif way == "stream":
-            items.extend(chain.stream("hi", **kwargs))
-        else:
-            async for item in chain.astream("hi", **kwargs):
-                items.append(item)  # noqa: PERF401  what came before an error counts, too
+        async for item in each_chunk(chain, "hi", way, **kwargs):
+            items.append(item)  # noqa: PERF401  what came before an error counts, too
     except StructuredOutputError as error:
         return Outcome(items, error)
     return Outcome(items)

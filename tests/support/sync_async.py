@@ -15,6 +15,7 @@ from langchain_aimlernie._http import (
 )
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import StreamInterruptedError
+from tests.support.modes import by_hand
 
 KEY = "sk-0123456789abcdef"
 HEADERS = {"authorization": f"Bearer {KEY}", "x-client-request-id": "mine"}
@@ -85,12 +86,16 @@ def outcomes(mode, connection, *steps, client=None, on_retry=None):
     """
     if mode == "sync":
         with client or nullcontext():
-            return [_step(Transport(connection, client), step, on_retry) for step in steps]
+            transport = Transport(connection, client)
+            return [by_hand(_outcome(transport, step, on_retry)) for step in steps]
+
+    async def tell(*told):
+        on_retry(*told)
 
     async def main():
         transport = AsyncTransport(connection, client)
         try:
-            return [await _astep(transport, step, on_retry) for step in steps]
+            return [await _outcome(transport, step, on_retry and tell) for step in steps]
         finally:
             await transport.close()
             if client is not None:
@@ -99,33 +104,18 @@ def outcomes(mode, connection, *steps, client=None, on_retry=None):
     return asyncio.run(main())
 
 
-def _step(transport, step, on_retry):
+async def _outcome(transport, step, on_retry):
     try:
         if isinstance(step, APIRequest):
             step = Send(step, keep)
         if isinstance(step, Send):
-            return transport.send(*step, on_retry=on_retry)
+            sent = transport.send(*step, on_retry=on_retry)
+            return await sent if isinstance(transport, AsyncTransport) else sent
         if isinstance(step, tuple):
             stream = transport.stream(*step, on_retry=on_retry)
+            if isinstance(transport, AsyncTransport):
+                return [chunk async for chunk in stream]
             return list(stream)
-        return step()
-    except Exception as error:  # noqa: BLE001  an error is an outcome
-        return error
-
-
-async def _astep(transport, step, on_retry):
-    async def tell(*told):
-        on_retry(*told)
-
-    told = None if on_retry is None else tell
-    try:
-        if isinstance(step, APIRequest):
-            step = Send(step, keep)
-        if isinstance(step, Send):
-            return await transport.send(*step, on_retry=told)
-        if isinstance(step, tuple):
-            stream = transport.stream(*step, on_retry=told)
-            return [chunk async for chunk in stream]
         return step()
     except Exception as error:  # noqa: BLE001  an error is an outcome
         return error
