@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -23,90 +24,64 @@ from langchain_core.runnables import RunnableLambda
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from langchain_aimlernie import (
-    AuthenticationError,
-    ChatAimlErnie,
-    PermissionDeniedError,
-    SpendTracker,
-)
+from langchain_aimlernie import AuthenticationError, PermissionDeniedError, SpendTracker
 from langchain_aimlernie.batch import BatchError, BatchRun, RowFile
-from langchain_aimlernie.testing import ErnieServer, Reply
+from langchain_aimlernie.testing import Reply
 
-CHAT = "/chat/completions"
 LINE_KEYS = {"id", "custom_id", "response", "error", "aimlernie"}
 OUR_KEYS = {"key", "usd", "credits", "inference_id", "client_request_id", "attempts", "parsed"}
 
 
 @pytest.fixture
-def server():
-    with ErnieServer() as server:
-        yield server
+def job(ernie_server, model, tmp_path):
+    return Job(ernie_server, model, tmp_path / "out.jsonl")
 
 
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out.jsonl"
+class Job:
+    """Runs of one job: what the server received, and what is in the files."""
 
+    def __init__(self, server, model, out):
+        self.server, self.model, self.out = server, model, out
 
-def chat(server, **settings):
-    return ChatAimlErnie(base_url=server.base_url, api_key=server.api_key, **settings)
+    def batch(self, llm=None, **settings):
+        """Return a run; `llm` has the settings of the model."""
+        return BatchRun(self.model(**(llm or {})), self.out, **settings)
+
+    @property
+    def sent(self):
+        return [each for each in self.server.requests if each.method == "POST"]
+
+    @property
+    def lines(self):
+        return _lines(self.out)
+
+    @property
+    def errors(self):
+        return _lines(self.out.with_name("out.errors.jsonl"))
 
 
 def prompts(number, start=0):
     return [{"custom_id": f"row-{n}", "prompt": f"Say {n}."} for n in range(start, number)]
 
 
-def lines(path):
+def _lines(path):
     return [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
 
 
-def errors(out):
-    return lines(out.with_name("out.errors.jsonl"))
+def ids(lines):
+    return [line["custom_id"] for line in lines]
 
 
-def calls(server):
-    return [request for request in server.requests if request.path.endswith(CHAT)]
+def usd(lines):
+    return sum(Decimal(line["aimlernie"]["usd"]) for line in lines)
 
 
-def failure(status, message):
-    return Reply(body={"message": message, "statusCode": status}, status=status)
-
-
-def accept_in_flight(server, limit, seconds=0.05):
-    """Make the server accept only so many calls at a time, without saying when to come again.
-
-    Returns:
-        How many calls were in flight when each one came, and which were rejected.
-    """
-    started, in_flight, rejected = [], [], []
-
-    def respond(_):
-        now = time.monotonic()
-        active = sum(now - each < seconds for each in started)
-        in_flight.append(active + 1)
-        if active >= limit:
-            rejected.append(now)
-            return failure(429, "Too Many Requests")
-        started.append(now)
-        return Reply("fine", delay=seconds)
-
-    server.on_request = respond
-    return in_flight, rejected
-
-
+HI = {"role": "user", "content": "Hi"}
+BODY = {"model": "baidu/ernie-4.5-300b-a47b", "messages": [HI], "temperature": 0.5}
 ROWS = [
-    {
-        "custom_id": "a",
-        "method": "POST",
-        "url": "/v1/chat/completions",
-        "body": {
-            "model": "baidu/ernie-4.5-300b-a47b",
-            "messages": [{"role": "user", "content": "Hi"}],
-            "temperature": 0.5,
-        },
-    },
-    {"custom_id": "b", "body": {"messages": [{"role": "user", "content": "Hi"}], "seed": 3}},
-    {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]},
+    {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": BODY},
+    {"custom_id": "b", "body": {"messages": [HI], "seed": 3}},
+    {"messages": [{"role": "system", "content": "Be brief."}, HI]},
     {"prompt": "Hi", "stop": ["."], "stream": True},
     "Just a prompt",
     [HumanMessage("A message")],
@@ -115,29 +90,24 @@ ROWS = [
 ]
 
 
-def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(server, out):
-    report = BatchRun(chat(server, temperature=0.1), out).run(ROWS)
+def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(job):
+    report = job.batch({"temperature": 0.1}).run(ROWS)
     assert (report.rows, report.succeeded, report.exit_code) == (8, 8, 0)
-    sent = {request.headers["x-client-request-id"]: request.body for request in calls(server)}
-    for line in lines(out):
-        assert line.keys() == LINE_KEYS
-        assert line["aimlernie"].keys() == OUR_KEYS
+    bodies = {request.headers["x-client-request-id"]: request.body for request in job.sent}
+    for line in job.lines:
+        ours = line["aimlernie"]
+        assert (line.keys(), ours.keys()) == (LINE_KEYS, OUR_KEYS)
         assert line["response"]["status_code"] == 200
         body = ChatCompletion.model_validate(line["response"]["body"], strict=True)
         assert body.choices[0].message.content.startswith("[local ErnieServer, not ERNIE]")
         assert body.usage.total_tokens > 0
-        _, key, attempt = line["aimlernie"]["client_request_id"].split(":")
-        assert (key, attempt) == (line["aimlernie"]["key"][:16], "1")
-        assert isinstance(line["aimlernie"]["usd"], str)
-        assert line["aimlernie"]["client_request_id"] in sent
-    assert report.usd == sum(Decimal(line["aimlernie"]["usd"]) for line in lines(out)) > 0
-    bodies = sorted(sent.values(), key=lambda body: str(body["messages"]))
-    assert [body["temperature"] for body in bodies].count(0.1) == 7
-    assert not any(body.get("stream") for body in bodies)
-    assert {body["model"] for body in bodies} == {
-        "baidu/ernie-4.5-21b-a3b",
-        "baidu/ernie-4.5-300b-a47b",
-    }
+        assert ours["client_request_id"].split(":")[1:] == [ours["key"][:16], "1"]
+        assert ours["client_request_id"] in bodies
+        assert isinstance(ours["usd"], str)
+    assert report.usd == usd(job.lines) > 0
+    assert [body["temperature"] for body in bodies.values()].count(0.1) == 7
+    assert not any(body.get("stream") for body in bodies.values())
+    assert {body["model"] for body in bodies.values()} == {"baidu/ernie-4.5-21b-a3b", BODY["model"]}
 
 
 @pytest.mark.parametrize(
@@ -157,358 +127,56 @@ def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(server, out
         (3, "expected a dict"),
     ],
 )
-def test_a_row_in_no_known_format_is_refused_before_anything_is_sent(server, out, row, problem):
-    with pytest.raises(BatchError, match=r"^Row 2: ") as failure:
-        BatchRun(chat(server), out).run(["fine", row])
-    assert problem in str(failure.value)
-    assert not calls(server)
+def test_a_row_in_no_known_format_is_refused_before_anything_is_sent(job, row, problem):
+    with pytest.raises(BatchError, match=rf"^Row 2: .*{problem}"):
+        job.batch().run(["fine", row])
+    assert not job.sent
 
 
-def test_a_run_continues_where_the_last_one_stopped(server, out):
-    run = BatchRun(chat(server), out)
-    run.run(iter(prompts(5)))
-    report = run.run(iter(prompts(8)))
-    assert (report.succeeded, report.skipped, report.rows) == (3, 5, 8)
-    assert len(calls(server)) == len(lines(out)) == 8
-    assert report.total_usd == sum(Decimal(each["aimlernie"]["usd"]) for each in lines(out))
-    assert run.run(prompts(8)).exit_code == 0
-    assert len(calls(server)) == 8
-
-
-@pytest.mark.slow
-def test_results_come_in_the_order_of_the_input(server, out):
-    server.on_request = lambda request: Reply("x", delay=0.2 * ("Say 0" in str(request.body)))
-    run = BatchRun(chat(server), out)
-    run.run(prompts(6))
-    assert lines(out)[-1]["custom_id"] == "row-0"
-    assert [each["custom_id"] for each in run.results(ordered=True)] == [
-        f"row-{n}" for n in range(6)
-    ]
-    assert {each["custom_id"] for each in run.results()} == {f"row-{n}" for n in range(6)}
-
-
-@pytest.mark.parametrize("is_lazy", [False, True])
+@pytest.mark.parametrize("kind", [list, iter])
 @pytest.mark.parametrize("same", ["custom_id", "everything"])
-def test_a_duplicate_is_refused_before_it_is_sent(server, out, is_lazy, same):
+def test_a_duplicate_is_refused_before_it_is_sent(job, kind, same):
     again = prompts(1) if same == "custom_id" else [{"prompt": "Say it."}]
-    rows = [*prompts(3), *again, *prompts(9, 3), *again]
     with pytest.raises(BatchError, match="duplicate"):
-        BatchRun(chat(server), out).run(iter(rows) if is_lazy else rows)
-    assert len(calls(server)) == len(lines(out))
-    assert len(calls(server)) <= (10 if is_lazy else 0)
+        job.batch().run(kind([*prompts(3), *again, *prompts(9, 3), *again]))
+    assert len(job.sent) == len(job.lines) <= (10 if kind is iter else 0)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("row", "llm", "settings"),
     [
-        {"row": {"custom_id": "row-0", "prompt": "Another prompt"}},
-        {"row": {"custom_id": "row-0", "prompt": "Say 0.", "seed": 2}},
-        {"model": {"temperature": 1.0}},
-        {"model": {"model": "baidu/ernie-4.5-0.3b"}},
-        {"schema": {"title": "A", "type": "object", "properties": {}}},
+        ({"custom_id": "row-0", "prompt": "Another prompt"}, {}, {}),
+        ({"custom_id": "row-0", "prompt": "Say 0.", "seed": 2}, {}, {}),
+        (*prompts(1), {"temperature": 1.0}, {}),
+        (*prompts(1), {"model": "baidu/ernie-4.5-0.3b"}, {}),
+        (*prompts(1), {}, {"schema": {"title": "A", "type": "object", "properties": {}}}),
     ],
 )
-def test_a_row_that_has_changed_is_refused(server, out, change):
-    BatchRun(chat(server), out).run(prompts(1))
-    llm = chat(server, **change.get("model", {}))
+def test_a_row_that_has_changed_is_refused(job, row, llm, settings):
+    job.batch().run(prompts(1))
     with pytest.raises(BatchError, match="row-0' has changed"):
-        BatchRun(llm, out, schema=change.get("schema")).run([change.get("row", prompts(1)[0])])
-    assert len(calls(server)) == 1
+        job.batch(llm, **settings).run([row])
+    assert len(job.sent) == 1
 
 
-@pytest.mark.slow
-def test_an_output_that_another_run_uses_is_refused(server, out):
-    server.reply("slow", delay=0.3, times=1)
-    first = threading.Thread(target=BatchRun(chat(server), out).run, args=[prompts(1)])
-    first.start()
-    while not server.requests:
-        time.sleep(0.01)
-    with pytest.raises(BatchError, match="in use by another run"):
-        BatchRun(chat(server), out).run(prompts(2))
-    first.join()
-    assert len(lines(out)) == 1
-
-
-@pytest.mark.slow
-def test_failed_rows_go_to_a_file_of_their_own(server, out):
-    server.fail(400, "Nobody can answer this", code="bad")
-    llm = chat(server, max_retries=0)
-    BatchRun(llm, out).run([{"custom_id": "http", "prompt": "x"}])
-    server.reply("late", delay=0.6)
-    hasty = chat(server, max_retries=0, timeout=0.3)
-    report = BatchRun(hasty, out).run([{"custom_id": "slow", "prompt": "x"}])
-    assert (report.failed, report.failed_before, report.exit_code) == (1, 1, 2)
-    rows = [{"custom_id": "range", "prompt": "x", "temperature": 9}, *prompts(1)]
-    report = BatchRun(llm, out).run(rows)
-    assert (report.succeeded, report.failed, report.exit_code) == (1, 1, 2)
-    http, slow, bad = errors(out)
-    error = http["response"]["body"]["error"]
-    assert http["response"]["status_code"] == 400
-    assert error.keys() == {"message", "type", "param", "code"}
-    assert error["message"] == "Nobody can answer this"
-    assert (http["error"], slow["response"], bad["response"]) == (None, None, None)
-    assert slow["error"]["code"] == "timeout"
-    assert bad["error"]["code"] == "invalid_request"
-    assert "temperature must be" in bad["error"]["message"]
-    assert [line["custom_id"] for line in lines(out)] == ["row-0"]
-
-
-@pytest.mark.parametrize(
-    ("retry", "again"), [("none", []), ("transient", ["row-1"]), ("all", ["row-0", "row-1"])]
-)
-def test_failed_rows_are_run_again_on_demand(server, out, retry, again):
-    rows = prompts(3)
-    server.on_request = lambda request: {
-        "Say 0.": failure(400, "no"),
-        "Say 1.": failure(500, "later"),
-    }.get(request.body["messages"][0]["content"])
-    llm = chat(server, max_retries=0)
-    assert BatchRun(llm, out).run(rows).exit_code == 2
-    server.on_request = None
-    sent = len(calls(server))
-    report = BatchRun(llm, out, retry_failed=retry).run(rows)
-    assert len(calls(server)) - sent == report.succeeded == len(again)
-    assert sorted(each["custom_id"] for each in errors(out)) == [
-        each for each in ("row-0", "row-1") if each not in again
-    ]
-    assert report.exit_code == (0 if len(again) == 2 else 2)
-    assert report.failed_before == 2 - len(again)
-
-
-@pytest.mark.slow
-def test_a_server_that_accepts_four_calls_at_a_time_gets_about_four(server, out):
-    in_flight, rejected = accept_in_flight(server, 4)
-    report = BatchRun(chat(server), out, max_in_flight=64).run(prompts(100))
-    assert (report.succeeded, report.failed) == (100, 0)
-    assert 2.5 < statistics.mean(in_flight) < 5
-    assert len(rejected) < 50
-
-
-@pytest.mark.slow
-def test_a_retry_after_holds_all_calls(server, out):
-    server.fail(429, headers={"retry-after": "1"})
-    begin = time.monotonic()
-    report = BatchRun(chat(server), out, max_in_flight=1).run(prompts(3))
-    assert report.succeeded == 3
-    assert time.monotonic() - begin > 1
-    assert len(calls(server)) == 4
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("limits", [{"rpm": 600}, {"tpm": 120_000}])
-def test_the_rates_hold(server, out, limits):
-    usage = {"prompt_tokens": 100, "completion_tokens": 100, "total_tokens": 200}
-    server.on_request = lambda _: Reply("four", usage=usage)
-    begin = time.monotonic()
-    BatchRun(chat(server), out, max_in_flight=1, **limits).run(prompts(6))
-    assert 0.45 < time.monotonic() - begin < 5
-
-
-@pytest.mark.slow
-def test_errors_that_may_pass_are_tried_again_with_another_id(server, out):
-    server.fail(500, times=2)
-    report = BatchRun(chat(server), out).run(prompts(1))
-    assert report.succeeded == 1
-    ids = [request.headers["x-client-request-id"] for request in calls(server)]
-    assert [id_[-2:] for id_ in ids] == [":1", ":2", ":3"]
-    assert len({id_[:-2] for id_ in ids}) == 1
-    assert lines(out)[0]["aimlernie"]["attempts"] == 3
-
-
-@pytest.mark.parametrize(
-    ("status", "message", "error"),
-    [(401, "bad key", AuthenticationError), (403, "wrong scope", PermissionDeniedError)],
-)
-def test_a_refused_key_ends_the_run_and_keeps_what_is_done(server, out, status, message, error):
-    server.reply("done", times=3)
-    server.fail(status, message, times=50)
-    with pytest.raises(error):
-        BatchRun(chat(server), out, max_in_flight=1).run(prompts(50))
-    assert len(lines(out)) == 3
-    assert not errors(out)
-    assert len(calls(server)) == 4
-
-
-def test_a_run_without_credits_stops_and_can_be_continued(server, out):
-    server.reply("done", times=3)
-    server.fail(403, "You've run out of credits", times=1)
-    run = BatchRun(chat(server), out, max_in_flight=1)
-    report = run.run(prompts(9))
-    assert (report.stopped, report.exit_code, report.succeeded) == ("credits", 3, 3)
-    assert not errors(out)
-    assert run.run(prompts(9)).exit_code == 0
-    assert len(calls(server)) == 10
-
-
-@pytest.mark.slow
-def test_the_budget_is_that_of_the_whole_job(server, out):
-    server.on_request = lambda _: Reply("five", delay=0.02)
-    price = BatchRun(chat(server), out).run(prompts(1)).usd
-    for limit, done in ((price * 4, 4), (price * 4, 4), (price * 7, 7)):
-        report = BatchRun(chat(server), out, limit_usd=limit, max_in_flight=16).run(prompts(30))
-        assert (report.stopped, report.exit_code) == ("budget", 3)
-        assert len(lines(out)) == done
-        assert report.total_usd == price * done
-    assert len(calls(server)) == 7
-
-
-def test_a_response_without_a_price_is_no_response_for_nothing(server, out):
-    server.reply("x", meta=None)
-    assert BatchRun(chat(server), out).run(prompts(1)).usd == 0
-    facts = lines(out)[0]["aimlernie"]
-    assert (facts["usd"], facts["credits"]) == (None, None)
-
-
-class City(BaseModel):
-    """A city."""
-
-    name: str
-    population: int
-
-
-def test_a_schema_gives_objects_and_keeps_the_completions(server, out):
-    server.reply('{"name": "Rome", "population": 2800000}')
-    server.reply('{"name": "Rome"}')
-    run = BatchRun(chat(server), out, schema=City, max_in_flight=1)
-    report = run.run(prompts(2))
-    assert (report.succeeded, report.failed) == (1, 1)
-    assert lines(out)[0]["aimlernie"]["parsed"] == {"name": "Rome", "population": 2_800_000}
-    ChatCompletion.model_validate(lines(out)[0]["response"]["body"])
-    failed = errors(out)[0]
-    assert failed["error"]["code"] == "output_parsing_failed"
-    message = failed["response"]["body"]["choices"][0]["message"]
-    assert json.loads(message["content"]) == {"name": "Rome"}
-    assert Decimal(failed["aimlernie"]["usd"]) > 0
-    assert report.usd == sum(Decimal(e["aimlernie"]["usd"]) for e in (*lines(out), failed))
-
-
-def test_completions_are_parsed_again_without_a_call(server, out):
-    class Strict(BaseModel):
-        name: str
-
-        def model_post_init(self, _):
-            if self.name == "Rome" and not patched:
-                raise ValueError("not yet")
-
-    patched = False
-    server.reply('{"name": "Rome"}')
-    run = BatchRun(chat(server), out, schema=Strict)
-    assert run.run(prompts(1)).exit_code == 2
-    patched = True
-    report = run.run(prompts(1))
-    assert (report.exit_code, report.skipped) == (0, 1)
-    assert lines(out)[0]["aimlernie"]["parsed"] == {"name": "Rome"}
-    assert not errors(out)
-    assert len(calls(server)) == 1
-
-
-def test_any_runnable_can_be_run(server, out):
-    chain = ChatPromptTemplate.from_template("Say {word}.") | chat(server) | (lambda m: m.text)
-    rows = [{"custom_id": "a", "word": "one"}, {"word": "two"}, {"input": {"word": "three"}}]
-    report = BatchRun(chain, out).run(rows)
-    assert report.succeeded == 3
-    ends = {line["response"]["body"]["output"][-4:] for line in lines(out)}
-    assert ends == {"one.", "two.", "ree."}
-    assert all(Decimal(line["aimlernie"]["usd"]) > 0 for line in lines(out))
-    assert BatchRun(chain, out).run(rows).skipped == 3
-    estimate = BatchRun(chain, out).estimate(rows)
-    assert (estimate.rows, estimate.usd) == (3, None)
-    assert "unknown" in str(estimate)
-    with pytest.raises(ValueError, match="with_structured_output"):
-        BatchRun(chain, out, schema=City)
-
-
-def test_a_structured_output_gives_json(server, out):
-    structured = chat(server).with_structured_output(City)
-    assert BatchRun(structured, out).run(["Where?"]).succeeded == 1
-    assert lines(out)[0]["response"]["body"]["output"].keys() == {"name", "population"}
-
-
-@pytest.mark.slow
-def test_the_pace_of_a_chain_follows_the_errors_that_it_raises(out):
-    class BusyError(Exception):
-        status_code = 429
-
-    tries = []
-
-    async def busy(row):
-        tries.append(row["n"])
-        if tries.count(row["n"]) < 3:
-            raise BusyError
-        if row["n"] == 2:
-            raise ConnectionError("gone")
-        return {"n": row["n"], "set": {1, 2}, "not": float("nan")}
-
-    report = BatchRun(RunnableLambda(busy), out).run([{"n": n} for n in range(5)])
-    assert (report.succeeded, report.failed) == (4, 1)
-    assert lines(out)[0]["response"]["body"]["output"]["not"] is None
-    assert errors(out)[0]["error"] == {"code": "ConnectionError", "message": "gone"}
-
-
-ODD = ["\u2028 and \u0085", "\ud800 alone", "nul \x00", "x" * 1_000_000, "\r\n", "🎉", "\\u2028"]
-
-
-@pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
-def test_any_text_ends_up_in_one_of_the_files(server, out, text):
-    server.on_request = lambda _: Reply(text)
-    run = BatchRun(chat(server), out)
-    rows = [{"custom_id": f"{text[:50]}", "prompt": text}]
-    report = run.run(rows)
-    assert report.succeeded + report.failed == 1
-    saved = [*lines(out), *errors(out)]
-    assert [each["custom_id"] for each in saved] == [text[:50]]
-    assert len((out.read_text() if lines(out) else "x").splitlines()) == 1
-    assert run.run(rows).skipped + report.failed == 1
-
-
-@pytest.mark.slow
-def test_the_last_line_may_be_cut_anywhere(server, out):
-    run = BatchRun(chat(server), out)
-    run.run(prompts(3))
-    data = out.read_bytes()
-    last = data[:-1].rfind(b"\n") + 1
-    for cut in {*range(last, len(data), 29), last + 1, len(data) - 1}:
-        out.write_bytes(data[:cut])
-        assert run.run([]).exit_code == 0
-        assert out.read_bytes() == data[:last]
-    out.write_bytes(data[:-1])  # the whole line, but not its newline
-    run.run(prompts(3))
-    assert len(lines(out)) == 3
-    assert len(calls(server)) == 4
-
-
-def test_an_invalid_line_is_named(server, out):
-    run = BatchRun(chat(server), out)
-    run.run(prompts(2))
-    first, second = out.read_bytes().splitlines(keepends=True)
-    for bad in (b"{}\n", b"\n", b"no json\n", first[:40] + b"\n"):
-        out.write_bytes(first + bad + second)
-        with pytest.raises(BatchError, match=r"out\.jsonl, line 2"):
-            run.run(prompts(2))
-
-
-def test_an_async_source_is_read_as_it_comes(server, out):
-    sent_when_third_came = []
-
+def test_an_async_source_is_read_as_it_comes(job):
     async def rows():
         for row in prompts(2):
             yield row
-        while len(calls(server)) < 2:  # noqa: ASYNC110  what the server has received sets no event
+        while len(job.sent) < 2:  # noqa: ASYNC110  what the server has received sets no event
             await asyncio.sleep(0.01)
-        sent_when_third_came.append(len(calls(server)))
         yield prompts(3)[2]
 
-    report = asyncio.run(BatchRun(chat(server), out).arun(rows()))
+    report = asyncio.run(job.batch().arun(rows()))
     assert (report.succeeded, report.rows) == (3, 3)
-    assert sent_when_third_came == [2]
 
 
-async def test_run_works_while_a_loop_runs(server, out):
-    assert BatchRun(chat(server), out).run(prompts(2)).succeeded == 2
+async def test_run_works_while_a_loop_runs(job):
+    assert job.batch().run(prompts(2)).succeeded == 2
 
 
 @pytest.mark.parametrize("is_async", [False, True])
-def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(server, out, is_async):
+def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(job, is_async):
     def rows():
         yield from prompts(4)
         raise RuntimeError("the database is gone")
@@ -518,21 +186,8 @@ def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(server
             yield row
 
     with pytest.raises(RuntimeError, match="the database"):
-        BatchRun(chat(server), out).run(arows() if is_async else rows())
-    assert len(lines(out)) == len(calls(server)) == 4
-
-
-def test_estimate_sends_no_row(server, out):
-    run = BatchRun(chat(server), out)
-    estimate = run.estimate(prompts(10))
-    assert estimate.rows == 10
-    assert estimate.output_tokens == 5_000
-    assert estimate.usd > 0
-    assert "$" in str(estimate)
-    assert BatchRun(chat(server, max_tokens=5), out).estimate(prompts(10)).usd < estimate.usd
-    assert not calls(server)
-    with pytest.raises(BatchError, match="duplicate"):
-        run.estimate(prompts(1) * 2)
+        job.batch().run(arows() if is_async else rows())
+    assert len(job.lines) == len(job.sent) == 4
 
 
 FILES = {
@@ -581,182 +236,438 @@ def test_an_invalid_file_of_rows_is_named(tmp_path, name, text, settings, proble
         list(RowFile(tmp_path / name, **settings))
 
 
-only_posix = pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    population: int
 
 
-@only_posix
-@pytest.mark.slow
-def test_killed_at_any_moment_nothing_is_lost_and_little_is_paid_twice(server, out):
-    from tests.support.batch_process import start_batch
-
-    server.on_request = lambda _: Reply("fine", delay=0.03)
-    kills, rows = 8, 200
-    for _ in range(kills):
-        before = len(server.requests)
-        process = start_batch(server, out, rows)
-        while len(server.requests) == before and process.is_alive():
-            time.sleep(0.005)
-        time.sleep(random.uniform(0, 0.15))
-        process.kill()
-        process.join()
-    process = start_batch(server, out, rows)
-    process.join()
-    assert process.exitcode == 0
-    ids = [line["custom_id"] for line in lines(out)]
-    assert sorted(ids) == sorted(f"row-{n}" for n in range(rows))
-    assert len(calls(server)) <= rows + kills * 8
-    saved = {line["aimlernie"]["client_request_id"] for line in lines(out)}
-    assert saved <= {request.headers["x-client-request-id"] for request in calls(server)}
+ROME = '{"name": "Rome", "population": 2800000}'
 
 
-class FullDisk:
-    """A disk that takes two rows more.
-
-    Attributes:
-        is_full: Whether it is full, or soon will be.
-        has_failed: Set when a row could not be written.
-    """
-
-    def __init__(self):
-        self.is_full = True
-        self.has_failed = threading.Event()
-        self._write, self._left = os.write, 2
-
-    def write(self, descriptor, data):
-        if data.startswith(b'{"id": "batch_req') and self.is_full:
-            if not self._left:
-                self.has_failed.set()
-                raise OSError(errno.ENOSPC, "No space left on device")
-            self._left -= 1
-        return self._write(descriptor, data)
+def test_a_schema_gives_objects_and_keeps_the_completions(job):
+    job.server.reply(ROME)
+    job.server.reply('{"name": "Rome"}')
+    report = job.batch(schema=City, max_in_flight=1).run(prompts(2))
+    assert (report.succeeded, report.failed) == (1, 1)
+    (done,), (failed,) = job.lines, job.errors
+    assert done["aimlernie"]["parsed"] == json.loads(ROME)
+    ChatCompletion.model_validate(done["response"]["body"])
+    assert failed["error"]["code"] == "output_parsing_failed"
+    message = failed["response"]["body"]["choices"][0]["message"]
+    assert json.loads(message["content"]) == {"name": "Rome"}
+    assert report.usd == usd([done, failed]) > usd([failed]) > 0
 
 
-@pytest.fixture
-def full_disk(monkeypatch):
-    disk = FullDisk()
-    monkeypatch.setattr(os, "write", disk.write)
-    return disk
+def test_completions_are_parsed_again_without_a_call(job):
+    class Strict(BaseModel):
+        name: str
+
+        def model_post_init(self, _):
+            if self.name == "Rome" and not patched:
+                raise ValueError("not yet")
+
+    patched = False
+    job.server.reply('{"name": "Rome"}')
+    run = job.batch(schema=Strict)
+    assert run.run(prompts(1)).exit_code == 2
+    patched = True
+    report = run.run(prompts(1))
+    assert (report.exit_code, report.skipped) == (0, 1)
+    assert job.lines[0]["aimlernie"]["parsed"] == {"name": "Rome"}
+    assert not job.errors
+    assert len(job.sent) == 1
 
 
-@pytest.mark.slow
-def test_a_full_disk_stops_the_run_and_loses_nothing(server, out, full_disk):
-    with pytest.raises(OSError, match="No space left") as failure:
-        BatchRun(chat(server), out).run(prompts(30))
-    assert len(lines(out)) == 2
-    (note,) = failure.value.__notes__
-    rescued = Path(re.search("paid for are in (.*): append", note)[1])
-    with out.open("ab") as whole:
-        whole.write(rescued.read_bytes())
-    rescued.unlink()
-    sent = len(calls(server))
-    assert len(lines(out)) == sent < 30
-    full_disk.is_full = False
-    assert BatchRun(chat(server), out).run(prompts(30)).exit_code == 0
-    assert len(calls(server)) == len(lines(out)) == 30
+def test_any_runnable_can_be_run(job):
+    chain = ChatPromptTemplate.from_template("Say {word}.") | job.model() | (lambda m: m.text)
+    rows = [{"custom_id": "a", "word": "one"}, {"word": "two"}, {"input": {"word": "three"}}]
+    run = BatchRun(chain, job.out)
+    assert run.run(rows).succeeded == 3
+    ends = {line["response"]["body"]["output"][-4:] for line in job.lines}
+    assert ends == {"one.", "two.", "ree."}
+    assert all(usd([line]) > 0 for line in job.lines)
+    assert run.run(rows).skipped == 3
+    estimate = run.estimate(rows)
+    assert (estimate.rows, estimate.usd) == (3, None)
+    assert "unknown" in str(estimate)
+    with pytest.raises(ValueError, match="with_structured_output"):
+        BatchRun(chain, job.out, schema=City)
+    structured = job.model().with_structured_output(City)
+    assert BatchRun(structured, job.out).run(["Where?"]).succeeded == 1
+    assert job.lines[-1]["response"]["body"]["output"].keys() == {"name", "population"}
 
 
-@pytest.mark.slow
-def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(server, out, full_disk):
-    server.on_request = lambda request: Reply(
-        "x", delay=0.4 if "Say 7" in str(request.body) else None
-    )
-
-    def make_room():
-        full_disk.has_failed.wait()
-        full_disk.is_full = False
-
-    thread = threading.Thread(target=make_room)
-    thread.start()
-    with pytest.raises(OSError, match="No space left"):
-        BatchRun(chat(server), out).run(prompts(8))
-    thread.join()
-    assert len(lines(out)) == len(calls(server)) == 8
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
-)
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(server, out, times):
-    server.on_request = lambda _: Reply("fine", delay=0.7)
-
-    def interrupt():
-        while len(server.requests) < 8:
-            time.sleep(0.01)
-        for _ in range(times):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.1)
-
-    run = BatchRun(chat(server), out)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run.run(prompts(30))
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    finally:
-        thread.join()
-        signal.signal(signal.SIGINT, before)
-    assert len(calls(server)) == 8
-    assert len(lines(out)) == run.report.succeeded == (8 if times == 1 else 0)
-    assert (run.report.stopped, run.report.exit_code) == ("interrupt", 130)
-    assert "run again to continue" in str(run.report)
-
-
-def test_a_bound_model_keeps_its_parameters_and_its_config(server, out):
-    seen = []
-    bound = chat(server).bind(temperature=0.3).with_config(callbacks=[SpendTracker()], tags=["t"])
-    run = BatchRun(bound, out, on_progress=seen.append)
-    assert run.run([{"prompt": "x", "seed": 4}]).succeeded == 1
-    assert (calls(server)[0].body["temperature"], calls(server)[0].body["seed"]) == (0.3, 4)
+def test_a_bound_model_keeps_its_parameters_and_its_config(job):
+    bound = job.model().bind(temperature=0.3).with_config(callbacks=[SpendTracker()], tags=["t"])
+    assert BatchRun(bound, job.out).run([{"prompt": "x", "seed": 4}]).succeeded == 1
+    assert (job.sent[0].body["temperature"], job.sent[0].body["seed"]) == (0.3, 4)
     with pytest.raises(BatchError, match="has changed"):
-        BatchRun(chat(server), out).run(
-            [{"custom_id": lines(out)[0]["custom_id"], "prompt": "x", "seed": 4}]
-        )
+        job.batch().run([{"custom_id": job.lines[0]["custom_id"], "prompt": "x", "seed": 4}])
 
 
-def test_an_error_of_the_callers_progress_ends_the_run(server, out):
-    def fail(_):
-        raise LookupError("no screen")
+@pytest.mark.slow
+def test_the_pace_of_a_chain_follows_the_errors_that_it_raises(job):
+    class BusyError(Exception):
+        status_code = 429
 
-    with pytest.raises(LookupError, match="no screen"):
-        BatchRun(chat(server), out, on_progress=fail).run(prompts(20))
-    assert len(lines(out)) == len(calls(server)) < 20
+    tries = []
+
+    async def busy(row):
+        tries.append(row["n"])
+        if tries.count(row["n"]) < 3:
+            raise BusyError
+        if row["n"] == 2:
+            raise ConnectionError("gone")
+        return {"n": row["n"], "set": {1, 2}, "not": float("nan")}
+
+    report = BatchRun(RunnableLambda(busy), job.out).run([{"n": n} for n in range(5)])
+    assert (report.succeeded, report.failed) == (4, 1)
+    assert job.lines[0]["response"]["body"]["output"]["not"] is None
+    assert job.errors[0]["error"] == {"code": "ConnectionError", "message": "gone"}
 
 
-def test_what_was_paid_and_not_saved_is_reported(server, out):
-    run = BatchRun(chat(server), out)
+def test_a_run_continues_where_the_last_one_stopped(job):
+    seen = []
+    run = job.batch(on_progress=lambda report: seen.append(report.succeeded))
+    report = run.run(iter(prompts(5)))
+    assert seen == [1, 2, 3, 4, 5]
+    assert run.report is report
+    assert str(report).startswith("5 rows done, 0 failed, ")
+    assert f"${report.usd.normalize():f}" in str(report)
+    report = run.run(iter(prompts(8)))
+    assert (report.succeeded, report.skipped, report.rows) == (3, 5, 8)
+    assert report.total_usd == usd(job.lines)
+    assert run.run(prompts(8)).exit_code == 0
+    assert len(job.sent) == len(job.lines) == 8
+
+
+@pytest.mark.slow
+def test_results_come_in_the_order_of_the_input(job):
+    job.server.on_request = lambda each: Reply("x", delay=0.2 * ("Say 0" in str(each.body)))
+    run = job.batch()
+    run.run(prompts(6))
+    assert ids(job.lines)[-1] == "row-0"
+    assert ids(run.results(ordered=True)) == ids(prompts(6))
+    assert {*ids(run.results())} == {*ids(prompts(6))}
+
+
+@pytest.mark.slow
+def test_an_output_that_another_run_uses_is_refused(job):
+    job.server.reply("slow", delay=0.3)
+    first = threading.Thread(target=job.batch().run, args=[prompts(1)])
+    first.start()
+    while not job.server.requests:
+        time.sleep(0.01)
+    with pytest.raises(BatchError, match="in use by another run"):
+        job.batch().run(prompts(2))
+    first.join()
+    assert len(job.lines) == 1
+
+
+@pytest.mark.slow
+def test_failed_rows_go_to_a_file_of_their_own(job):
+    once = {"max_retries": 0}
+    job.server.fail(400, "Nobody can answer this", code="bad")
+    job.batch(once).run([{"custom_id": "http", "prompt": "x"}])
+    job.server.reply("late", delay=0.4)
+    report = job.batch({**once, "timeout": 0.2}).run([{"custom_id": "slow", "prompt": "x"}])
+    assert (report.failed, report.failed_before, report.exit_code) == (1, 1, 2)
+    rows = [{"custom_id": "range", "prompt": "x", "temperature": 9}, *prompts(1)]
+    report = job.batch(once).run(rows)
+    assert (report.succeeded, report.failed, report.exit_code) == (1, 1, 2)
+    http, slow, bad = job.errors
+    assert http["response"]["status_code"] == 400
+    message = {"message": "Nobody can answer this", "code": "bad"}
+    assert http["response"]["body"]["error"].items() >= message.items()
+    assert http["response"]["body"]["error"].keys() == {"message", "type", "param", "code"}
+    assert (http["error"], slow["response"], bad["response"]) == (None, None, None)
+    assert (slow["error"]["code"], bad["error"]["code"]) == ("timeout", "invalid_request")
+    assert "temperature must be" in bad["error"]["message"]
+    assert ids(job.lines) == ["row-0"]
+
+
+@pytest.mark.parametrize(
+    ("retry", "again"), [("none", []), ("transient", ["row-1"]), ("all", ["row-0", "row-1"])]
+)
+def test_failed_rows_are_run_again_on_demand(job, retry, again):
+    once = {"max_retries": 0}
+    job.server.on_request = lambda each: {
+        "Say 0.": Reply(status=400, body={}),
+        "Say 1.": Reply(status=500, body={}),
+    }.get(each.body["messages"][0]["content"])
+    assert job.batch(once).run(prompts(3)).exit_code == 2
+    job.server.on_request = None
+    before = len(job.sent)
+    report = job.batch(once, retry_failed=retry).run(prompts(3))
+    assert len(job.sent) - before == report.succeeded == len(again)
+    assert {*ids(job.errors)} == {"row-0", "row-1"} - {*again}
+    assert report.exit_code == (0 if len(again) == 2 else 2)
+    assert report.failed_before == 2 - len(again)
+
+
+ODD = ["\u2028 and \u0085", "\ud800 alone", "nul \x00", "x" * 1_000_000, "\r\n", "🎉", "\\u2028"]
+
+
+@pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
+def test_any_text_ends_up_in_one_of_the_files(job, text):
+    job.server.on_request = lambda _: Reply(text)
+    run = job.batch()
+    rows = [{"custom_id": text[:50], "prompt": text}]
+    report = run.run(rows)
+    assert report.succeeded + report.failed == 1
+    assert ids([*job.lines, *job.errors]) == [text[:50]]
+    assert len((job.out.read_text() if job.lines else "x").splitlines()) == 1
+    assert run.run(rows).skipped + report.failed == 1
+
+
+@pytest.mark.slow
+def test_the_last_line_may_be_cut_anywhere(job):
+    run = job.batch()
+    run.run(prompts(3))
+    data = job.out.read_bytes()
+    last = data[:-1].rfind(b"\n") + 1
+    for cut in {*range(last, len(data), 97), last + 1, len(data) - 1}:
+        job.out.write_bytes(data[:cut])
+        assert run.run([]).exit_code == 0
+        assert job.out.read_bytes() == data[:last]
+    job.out.write_bytes(data[:-1])  # the whole line, but not its newline
+    run.run(prompts(3))
+    assert len(job.lines) == 3
+    assert len(job.sent) == 4
+
+
+def test_an_invalid_line_is_named(job):
+    run = job.batch()
+    run.run(prompts(2))
+    first, second = job.out.read_bytes().splitlines(keepends=True)
+    for bad in (b"{}\n", b"\n", b"no json\n", first[:40] + b"\n"):
+        job.out.write_bytes(first + bad + second)
+        with pytest.raises(BatchError, match=r"out\.jsonl, line 2"):
+            run.run(prompts(2))
+
+
+def test_what_was_paid_and_not_saved_is_reported(job):
+    run = job.batch()
     run.run(prompts(5))
-    kept = out.read_bytes().splitlines(keepends=True)[:3]
-    lost = sum(Decimal(each["aimlernie"]["usd"]) for each in lines(out)[3:])
-    out.write_bytes(b"".join(kept) + b'{"id": "batch')
+    lost = usd(job.lines[3:])
+    kept = job.out.read_bytes().splitlines(keepends=True)[:3]
+    job.out.write_bytes(b"".join(kept) + b'{"id": "batch')
     report = run.run(prompts(5))
     assert report.unsaved_usd == lost > 0
     assert "paid for responses that were lost" in str(report)
 
 
+@pytest.mark.slow
+def test_a_server_that_accepts_four_calls_at_a_time_gets_about_four(job):
+    """It does not say when to come again."""
+    started, in_flight, rejected = [], [], []
+
+    def respond(_):
+        now = time.monotonic()
+        active = sum(now - each < 0.05 for each in started)
+        in_flight.append(active + 1)
+        if active >= 4:
+            rejected.append(now)
+            return Reply(status=429, body={})
+        started.append(now)
+        return Reply("fine", delay=0.05)
+
+    job.server.on_request = respond
+    report = job.batch().run(prompts(100))
+    assert (report.succeeded, report.failed) == (100, 0)
+    assert 2.5 < statistics.mean(in_flight) < 5
+    assert len(rejected) < 50
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("settings", "problem"),
+    ("limits", "waited", "calls"),
     [
-        ({"max_in_flight": 0}, "max_in_flight"),
-        ({"rpm": 0}, "rpm"),
-        ({"tpm": -1}, "tpm"),
-        ({"limit_usd": -1}, "limit_usd"),
-        ({"retry_failed": "some"}, "retry_failed"),
+        ({"rpm": 1200}, 0.22, 6),
+        ({"tpm": 240_000}, 0.22, 6),
+        ({}, 0.4, 7),  # as Retry-After says
     ],
 )
-def test_invalid_settings_are_refused(server, out, settings, problem):
-    with pytest.raises(ValueError, match=problem):
-        BatchRun(chat(server), out, **settings)
+def test_the_rates_hold(job, limits, waited, calls):
+    usage = {"prompt_tokens": 100, "completion_tokens": 100, "total_tokens": 200}
+    if not limits:
+        job.server.fail(429, headers={"retry-after-ms": "400"})
+    job.server.reply("four", usage=usage, times=6)
+    begin = time.monotonic()
+    assert job.batch(max_in_flight=1, **limits).run(prompts(6)).succeeded == 6
+    assert waited < time.monotonic() - begin < 5
+    assert len(job.sent) == calls
 
 
-def test_progress_and_report(server, out):
-    seen = []
-    run = BatchRun(chat(server), out, on_progress=lambda report: seen.append(report.succeeded))
-    report = run.run(prompts(3))
-    assert seen == [1, 2, 3]
-    assert run.report is report
-    assert str(report).startswith("3 rows done, 0 failed, ")
-    assert f"${report.usd.normalize():f}" in str(report)
+@pytest.mark.slow
+def test_errors_that_may_pass_are_tried_again_with_another_id(job):
+    job.server.fail(500, headers={"retry-after-ms": "1"}, times=2)
+    assert job.batch().run(prompts(1)).succeeded == 1
+    calls = [request.headers["x-client-request-id"].rpartition(":") for request in job.sent]
+    assert [attempt for _, _, attempt in calls] == ["1", "2", "3"]
+    assert len({call for call, _, _ in calls}) == 1
+    assert job.lines[0]["aimlernie"]["attempts"] == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "error"),
+    [
+        (401, "bad key", AuthenticationError),
+        (403, "wrong scope", PermissionDeniedError),
+        (403, "You've run out of credits", None),
+    ],
+)
+def test_a_refusal_ends_the_run_which_can_be_continued(job, status, message, error):
+    job.server.reply("done", times=3)
+    job.server.fail(status, message)
+    run = job.batch(max_in_flight=1)
+    with pytest.raises(error) if error else contextlib.nullcontext():
+        run.run(prompts(9))
+    if error is None:
+        assert (run.report.stopped, run.report.exit_code) == ("credits", 3)
+    assert (run.report.succeeded, len(job.lines), len(job.errors), len(job.sent)) == (3, 3, 0, 4)
+    assert run.run(prompts(9)).exit_code == 0
+    assert len(job.sent) == 10
+
+
+@pytest.mark.slow
+def test_the_budget_is_that_of_the_whole_job(job):
+    job.server.on_request = lambda _: Reply("five", delay=0.02)
+    price = job.batch().run(prompts(1)).usd
+    for done in (4, 4, 7):
+        report = job.batch(limit_usd=price * done, max_in_flight=16).run(prompts(30))
+        assert (report.stopped, report.exit_code) == ("budget", 3)
+        assert len(job.lines) == done
+        assert report.total_usd == price * done
+    assert len(job.sent) == 7
+
+
+def test_a_response_without_a_price_is_no_response_for_nothing(job):
+    job.server.reply("x", meta=None)
+    assert job.batch().run(prompts(1)).usd == 0
+    facts = job.lines[0]["aimlernie"]
+    assert (facts["usd"], facts["credits"]) == (None, None)
+
+
+def test_estimate_sends_no_row(job):
+    run = job.batch()
+    estimate = run.estimate(prompts(10))
+    assert (estimate.rows, estimate.output_tokens) == (10, 5_000)
+    assert "$" in str(estimate)
+    assert estimate.usd > job.batch({"max_tokens": 5}).estimate(prompts(10)).usd > 0
+    assert not job.sent
+    with pytest.raises(BatchError, match="duplicate"):
+        run.estimate(prompts(1) * 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_in_flight", 0), ("rpm", 0), ("tpm", -1), ("limit_usd", -1), ("retry_failed", "some")],
+)
+def test_invalid_settings_are_refused(job, name, value):
+    with pytest.raises(ValueError, match=name):
+        job.batch(**{name: value})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
+@pytest.mark.slow
+def test_killed_at_any_moment_nothing_is_lost_and_little_is_paid_twice(job):
+    from tests.support.batch_process import start_batch
+
+    job.server.on_request = lambda _: Reply("fine", delay=0.03)
+    kills, rows = 6, 120
+    for _ in range(kills):
+        before = len(job.sent)
+        process = start_batch(job.server, job.out, rows)
+        while len(job.sent) == before and process.is_alive():
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 0.15))
+        process.kill()
+        process.join()
+    process = start_batch(job.server, job.out, rows)
+    process.join()
+    assert process.exitcode == 0
+    assert sorted(ids(job.lines)) == sorted(f"row-{n}" for n in range(rows))
+    assert len(job.sent) <= rows + kills * 8
+    saved = {line["aimlernie"]["client_request_id"] for line in job.lines}
+    assert saved <= {request.headers["x-client-request-id"] for request in job.sent}
+
+
+@contextlib.contextmanager
+def full_disk(failures):
+    """A disk that takes two rows more, and then refuses so many."""
+    full = OSError(errno.ENOSPC, "No space left on device")
+    outcomes = iter([None, None, *[full] * failures])
+    write = os.write
+
+    def limited(descriptor, data):
+        if data.startswith(b'{"id": "batch_req') and (error := next(outcomes, None)):
+            raise error
+        return write(descriptor, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "write", limited)
+        yield
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_and_loses_nothing(job):
+    with full_disk(30), pytest.raises(OSError, match="No space left") as failure:
+        job.batch().run(prompts(30))
+    assert len(job.lines) == 2
+    (note,) = failure.value.__notes__
+    rescued = Path(re.search("paid for are in (.*): append", note)[1])
+    with job.out.open("ab") as whole:
+        whole.write(rescued.read_bytes())
+    rescued.unlink()
+    assert len(job.lines) == len(job.sent) < 30
+    assert job.batch().run(prompts(30)).exit_code == 0
+    assert len(job.sent) == len(job.lines) == 30
+
+
+@pytest.mark.slow
+def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(job):
+    job.server.on_request = lambda each: Reply("x", delay=0.3 * ("Say 7" in str(each.body)))
+    with full_disk(1), pytest.raises(OSError, match="No space left"):
+        job.batch().run(prompts(8))
+    assert len(job.lines) == len(job.sent) == 8
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
+)
+@pytest.mark.parametrize(("times", "saved"), [(1, 8), (2, 0)])
+def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, times, saved):
+    job.server.on_request = lambda _: Reply("fine", delay=0.7)
+
+    def interrupt():
+        while len(job.sent) < 8:
+            time.sleep(0.01)
+        for _ in range(times):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.1)
+
+    run = job.batch()
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        run.run(prompts(30))
+    thread.join()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert len(job.sent) == 8
+    assert len(job.lines) == run.report.succeeded == saved
+    assert (run.report.stopped, run.report.exit_code) == ("interrupt", 130)
+    assert "run again to continue" in str(run.report)
+
+
+def test_an_error_of_the_callers_progress_ends_the_run(job):
+    def fail(_):
+        raise LookupError("no screen")
+
+    with pytest.raises(LookupError, match="no screen"):
+        job.batch(on_progress=fail).run(prompts(20))
+    assert len(job.lines) == len(job.sent) < 20
