@@ -30,12 +30,6 @@ SETTINGS = {
     "seed": 7,
     "prediction": {"type": "content", "content": "x"},
 }
-ONLY_ERNIE_5 = {
-    "enable_thinking": False,
-    "thinking_budget": 200,
-    "provider": "auto",
-    "normalize_tool_schemas": True,
-}
 
 
 RENAMED = {
@@ -69,16 +63,6 @@ async def test_a_setting_is_sent_however_it_was_set(model, ernie_server, given):
             await chunks_of(llm, "hi", mode, **per_call)
             assert body_of(ernie_server)[name] == value
     assert ernie_server.violations == []
-
-
-@pytest.mark.parametrize(("name", "value"), ONLY_ERNIE_5.items())
-def test_settings_of_one_model_are_sent_to_it_and_refused_for_others(
-    api_model, ernie_server, name, value
-):
-    api_model(model="baidu/ernie-5.0", **{name: value}).invoke("hi")
-    assert body_of(ernie_server)[name] == value
-    with pytest.raises(errors.BadRequestError, match=name):
-        api_model(**{name: value}).invoke("hi")
 
 
 def test_nothing_that_is_not_set_is_sent(model, ernie_server):
