@@ -8,6 +8,7 @@ import re
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from langchain_core.load import dumps
@@ -22,8 +23,9 @@ from langchain_core.messages.tool import tool_call
 from langchain_core.tools import tool
 
 from langchain_aimlernie.errors import BadRequestError
+from tests.support.modes import MODES, chunks_of
 
-CALLS = pytest.mark.parametrize("method", ["invoke", "ainvoke", "stream", "astream"])
+CALLS = pytest.mark.parametrize("mode", MODES)
 TEXT_MODEL = "baidu/ernie-4.5-21b-a3b"
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
 VISION = "baidu/ernie-4.5-vl-28b-a3b"
@@ -34,6 +36,7 @@ IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
 PDF = {"type": "file", "base64": "JVBERi0x", "mime_type": "application/pdf"}
 AUDIO = {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}
 CACHE_CONTROL = {"type": "ephemeral"}
+SENT = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]
 
 
 @tool
@@ -54,16 +57,6 @@ def text(value, **more):
 
 def call(name="f", call_id="c1", **args):
     return tool_call(name=name, args=args, id=call_id)
-
-
-async def call_model(llm, messages, method, **options):
-    if method == "invoke":
-        return llm.invoke(messages, **options)
-    if method == "ainvoke":
-        return await llm.ainvoke(messages, **options)
-    if method == "stream":
-        return list(llm.stream(messages, **options))
-    return [chunk async for chunk in llm.astream(messages, **options)]
 
 
 # `tool_calls` is authoritative
@@ -89,75 +82,54 @@ FUNCTION = {"name": "weather", "description": "Tell.", "parameters": PARAMETERS}
 ANTHROPIC = {"name": "weather", "description": "Tell.", "input_schema": PARAMETERS}
 NAMED = {"type": "function", "function": {"name": "weather"}}
 SERVER_TOOL = {"type": "web_search_20250305", "name": "web_search", "max_uses": 3}
-BOUND = pytest.mark.parametrize("bound", [True, False], ids=["bind_tools", "per call"])
 
 
-@BOUND
-def test_tools_and_choice_of_other_providers_are_sent(model, ernie_server, bound):
+def test_tools_and_choice_of_other_providers_are_sent(model, ernie_server):
     choice = {"type": "allowed_tools", "mode": "required", "tools": [NAMED]}
     options = {"tools": [ANTHROPIC, now], "tool_choice": choice}
-    if bound:
-        model().bind_tools(**options).invoke("hi")
-    else:
-        model().invoke("hi", **options)
-    body = ernie_server.last_request.body
-    assert body["tools"] == [{"type": "function", "function": FUNCTION}]
-    assert body["tool_choice"] == "required"
-    assert "parallel_tool_calls" not in body
-
-
-def test_server_tools_of_other_providers_are_rejected(model, ernie_server):
-    with pytest.raises(ValueError, match="web_search_20250305"):
-        model().bind_tools([weather, SERVER_TOOL])
-    with pytest.raises(BadRequestError, match="web_search_20250305"):
-        model().invoke("hi", tools=[weather, SERVER_TOOL])
-    assert ernie_server.requests == []
-
-
-@pytest.mark.parametrize(
-    ("tools", "message"),
-    [
-        (5, "must be a list, such as [my_tool]; got 5"),
-        ("now", "must be a list, such as [my_tool]; got 'now'"),
-        (now, "must be a list"),
-        (ANTHROPIC, "must be a list"),
-        ([5], "5 is not a tool. Pass a LangChain tool, a function"),
-        ([None], "None is not a tool"),
-        (["now"], "'now' is not a tool"),
-        ([{"city": "Paris"}], "{'city': 'Paris'} is not a tool"),
-    ],
-)
-def test_what_is_not_a_tool_is_named(model, ernie_server, tools, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        model().bind_tools(tools)
-    with pytest.raises(BadRequestError, match=re.escape(message)):
-        model().invoke("hi", tools=tools)
-    assert ernie_server.requests == []
-
-
-def test_the_values_of_a_dict_are_tools(model, ernie_server):
+    for call_it in (model().bind_tools(**options).invoke, partial(model().invoke, **options)):
+        call_it("hi")
+        body = ernie_server.last_request.body
+        assert body["tools"] == [{"type": "function", "function": FUNCTION}]
+        assert body["tool_choice"] == "required"
+        assert "parallel_tool_calls" not in body
     model().bind_tools({"now": now}.values()).invoke("hi")
     assert [tool["function"]["name"] for tool in ernie_server.last_request.body["tools"]] == ["now"]
 
 
-@BOUND
-@pytest.mark.parametrize("own", [None, True])
-def test_disable_parallel_tool_use_of_anthropic(model, ernie_server, bound, own):
-    choice = {"type": "auto", "disable_parallel_tool_use": True}
-    options = {"tools": [weather], "tool_choice": choice, "parallel_tool_calls": own}
-    if bound:
-        model().bind_tools(**options).invoke("hi")
-    else:
-        model().invoke("hi", **{name: value for name, value in options.items() if value})
-    assert ernie_server.last_request.body["parallel_tool_calls"] is (own or False)
-
-
-def test_a_tool_choice_of_unknown_form_is_rejected_with_a_hint(model, ernie_server):
-    with pytest.raises(ValueError, match="Use 'auto', 'none', 'any', the name of a tool"):
-        model().bind_tools([weather], tool_choice=5)
-    with pytest.raises(BadRequestError, match="Use 'auto', 'none', 'any', the name of a tool"):
-        model().invoke("hi", tools=[weather], tool_choice=5)
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tools": 5}, "must be a list, such as [my_tool]; got 5"),
+        ({"tools": "now"}, "must be a list, such as [my_tool]; got 'now'"),
+        ({"tools": now}, "must be a list"),
+        ({"tools": ANTHROPIC}, "must be a list"),
+        ({"tools": [5]}, "5 is not a tool. Pass a LangChain tool, a function"),
+        ({"tools": [None]}, "None is not a tool"),
+        ({"tools": ["now"]}, "'now' is not a tool"),
+        ({"tools": [{"city": "Paris"}]}, "{'city': 'Paris'} is not a tool"),
+        ({"tools": [weather, SERVER_TOOL]}, "web_search_20250305"),
+        (
+            {"tools": [weather], "tool_choice": 5},
+            "Use 'auto', 'none', 'any', the name of a tool",
+        ),
+    ],
+)
+def test_what_is_no_tool_or_choice_is_named(model, ernie_server, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        model().bind_tools(**options)
+    with pytest.raises(BadRequestError, match=re.escape(message)):
+        model().invoke("hi", **options)
     assert ernie_server.requests == []
+
+
+@pytest.mark.parametrize("own", [{}, {"parallel_tool_calls": True}])
+def test_disable_parallel_tool_use_of_anthropic(model, ernie_server, own):
+    choice = {"type": "auto", "disable_parallel_tool_use": True}
+    options = {"tools": [weather], "tool_choice": choice, **own}
+    for call_it in (model().bind_tools(**options).invoke, partial(model().invoke, **options)):
+        call_it("hi")
+        assert ernie_server.last_request.body["parallel_tool_calls"] is bool(own)
 
 
 # Blocks in a `ToolMessage`, and media that the model does not take
@@ -226,21 +198,12 @@ def test_unsupported_media_are_omitted_on_request(model, ernie_server, place):
 
 def test_on_unsupported_content_can_be_set_per_call_bound_and_changed(model, ernie_server):
     messages = history(IMAGE)["tool"]
-    llm = model()
-    llm.invoke(messages, on_unsupported_content="omit")
-    llm.bind(on_unsupported_content="omit").invoke(messages)
-    llm.model_copy(update={"on_unsupported_content": "omit"}).invoke(messages)
+    llm, omit = model(), {"on_unsupported_content": "omit"}
+    llm.invoke(messages, **omit)
+    llm.bind(**omit).invoke(messages)
+    llm.model_copy(update=omit).invoke(messages)
     assert len(ernie_server.requests) == 3
-    with pytest.raises(BadRequestError, match="does not take"):
-        llm.invoke(messages)
-    with pytest.raises(ValueError, match="on_unsupported_content"):
-        model(on_unsupported_content="drop")
-    with pytest.raises(BadRequestError, match="on_unsupported_content"):
-        llm.invoke(messages, on_unsupported_content="drop")
-
-
-def test_supported_media_are_not_omitted(model, ernie_server):
-    llm = model(model=VISION, on_unsupported_content="omit")
+    llm = model(model=VISION, **omit)  # what is supported stays
     llm.invoke(history(IMAGE, AUDIO)["tool"])
     *_, result, shown = ernie_server.last_request.body["messages"]
     assert result["content"].splitlines()[:2] == ["a", "[audio omitted]"]
@@ -276,33 +239,27 @@ INCOMPLETE = {
         "a.txt\nhi",
     ),
     "v0 text under its old key": ({"type": "file", "source_type": "text", "url": "hi"}, "hi"),
-    "v0 image without a format": (
-        {"type": "image", "source_type": "base64", "data": PNG},
-        [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}],
-    ),
+    "v0 image without a format": ({"type": "image", "source_type": "base64", "data": PNG}, SENT),
     "v0 image with an id": (
         {"type": "image", "source_type": "url", "url": "https://e.com/a.png", "id": "block-1"},
         [{"type": "image_url", "image_url": {"url": "https://e.com/a.png"}}],
     ),
     "image that is a text": ({"type": "image", "mime_type": "text/plain", "text": "hi"}, "hi"),
-    "v1 image without a format": (
-        {"type": "image", "base64": PNG},
-        [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}],
-    ),
+    "v1 image without a format": ({"type": "image", "base64": PNG}, SENT),
 }
 
 
 @CALLS
 @pytest.mark.parametrize(("block", "sent"), INCOMPLETE.values(), ids=INCOMPLETE)
-async def test_blocks_that_core_cannot_read_are_sent(model, ernie_server, block, sent, method):
+async def test_blocks_that_core_cannot_read_are_sent(model, ernie_server, block, sent, mode):
     message = HumanMessage([block])
     before = copy.deepcopy(message)
-    await call_model(model(model=VISION), [message], method)
+    await chunks_of(model(model=VISION), [message], mode)
     assert ernie_server.last_request.body["messages"] == [{"role": "user", "content": sent}]
     assert message == before
 
 
-@pytest.mark.parametrize("place", history())
+@PLACES
 async def test_blocks_that_core_cannot_read_are_sent_by_generate_and_batch(
     model, ernie_server, place
 ):
@@ -310,28 +267,23 @@ async def test_blocks_that_core_cannot_read_are_sent_by_generate_and_batch(
     model().generate([messages])
     await model().agenerate([messages])
     model().batch([messages])
-    assert len(ernie_server.requests) == 3
-    for request in ernie_server.requests:
-        assert "hi" in str(request.body["messages"])
+    assert ["hi" in str(each.body["messages"]) for each in ernie_server.requests] == [True] * 3
 
 
-EMPTY_BLOCKS = {
-    "v0 file without data": ({"type": "file", "source_type": "base64"}, "has neither data"),
-    "v0 image without an address": ({"type": "image", "source_type": "url"}, "has neither data"),
-    "v0 image by id": (
-        {"type": "image", "source_type": "id", "id": "file-1"},
-        "has only a file id, which cannot be sent",
-    ),
-    "v1 image by id": ({"type": "image", "file_id": "file-1"}, "a file id, which cannot be sent"),
-    "type that is a list": ({"type": ["image"]}, "is not supported"),
-}
+EMPTY_BLOCKS = [
+    ({"type": "file", "source_type": "base64"}, "has neither data"),
+    ({"type": "image", "source_type": "url"}, "has neither data"),
+    ({"type": "image", "source_type": "id", "id": "file-1"}, "has only a file id, which cannot be sent"),
+    ({"type": "image", "file_id": "file-1"}, "a file id, which cannot be sent"),
+    ({"type": ["image"]}, "is not supported"),
+]  # fmt: skip
 
 
 @CALLS
-@pytest.mark.parametrize(("block", "why"), EMPTY_BLOCKS.values(), ids=EMPTY_BLOCKS)
-async def test_blocks_without_content_raise_bad_request(model, ernie_server, block, why, method):
+@pytest.mark.parametrize(("block", "why"), EMPTY_BLOCKS)
+async def test_blocks_without_content_raise_bad_request(model, ernie_server, block, why, mode):
     with pytest.raises(BadRequestError, match=why):
-        await call_model(model(model=VISION), [HumanMessage([block])], method)
+        await chunks_of(model(model=VISION), [HumanMessage([block])], mode)
     assert ernie_server.requests == []
 
 
@@ -354,39 +306,40 @@ def test_the_api_rejects_fields_that_self_hosted_servers_get(
     model, api_model, ernie_server, field, case
 ):
     name, value = case
-    ernie_server.reply("a")
     model(model=name).generate([[HumanMessage("hi")]], **{field: value})
     assert ernie_server.last_request.body[field] == value
     if "max_" not in field:  # it is renamed
         with pytest.raises(BadRequestError, match=rf"{name} does not take {field}|n must be 1"):
             api_model(model=name).invoke("hi", **{field: value})
         assert len(ernie_server.requests) == 1
+    if name == TEXT_MODEL and field != "n":
+        api_model(model=FIVE, **{field: value}).invoke("hi")
+        assert ernie_server.last_request.body[field] == value
 
 
-@pytest.mark.parametrize(("choice", "sent"), [("any", "required"), ("weather", NAMED)])
-def test_self_hosted_servers_get_a_forced_choice(model, ernie_server, choice, sent):
-    model(model=THINKING).bind_tools([weather], tool_choice=choice).invoke("hi")
-    assert ernie_server.last_request.body["tool_choice"] == sent
+def test_self_hosted_servers_get_a_forced_choice(model, ernie_server):
+    for choice, sent in (("any", "required"), ("weather", NAMED)):
+        model(model=THINKING).bind_tools([weather], tool_choice=choice).invoke("hi")
+        assert ernie_server.last_request.body["tool_choice"] == sent
 
 
 WARNING = 'tool_choice is sent as "auto"'
 
 
 @CALLS
-async def test_a_forced_choice_becomes_auto_with_one_warning(api_model, ernie_server, method):
+async def test_a_forced_choice_becomes_auto_with_one_warning(api_model, ernie_server, mode):
     llm = api_model(model=THINKING)
     bound = llm.bind_tools([weather], tool_choice="any")
     with pytest.warns(UserWarning, match=WARNING):
-        await call_model(bound, "hi", method)
-    await call_model(bound.bind(max_retries=0, stream_usage=False), "hi", method)
+        await chunks_of(bound, "hi", mode)
+    await chunks_of(bound.bind(max_retries=0, stream_usage=False), "hi", mode)
     llm.temperature = 0.5
     options = {"tools": [weather], "tool_choice": "weather", "client_request_id": "mine"}
-    await call_model(llm, "hi", method, **options)
+    await chunks_of(llm, "hi", mode, **options)
     assert [each.body["tool_choice"] for each in ernie_server.requests] == ["auto"] * 3
-    with pytest.warns(UserWarning, match=WARNING):  # another instance
-        await call_model(
-            api_model(model=THINKING).bind_tools([weather], tool_choice="any"), "hi", method
-        )
+    another = api_model(model=THINKING).bind_tools([weather], tool_choice="any")
+    with pytest.warns(UserWarning, match=WARNING):
+        await chunks_of(another, "hi", mode)
 
 
 def test_there_is_one_warning_across_threads(api_model, ernie_server):

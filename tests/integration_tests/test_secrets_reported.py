@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import traceback
 import warnings
@@ -19,6 +18,7 @@ from pydantic import SecretBytes, SecretStr, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.profiles import DEFAULT_MODEL
+from tests.support.modes import MODES, ask, chunks_of
 
 SECRET = "sk-very-5ecret-0123456789"
 PLAIN = "tenant-5ecret-9876543210"
@@ -29,20 +29,22 @@ REFUSED_NAMES = (
     *("hf_token", "secret", "client_secret", "qianfan_ak", "qianfan_sk", "password"),
     *("Authorization", "authorization", "proxy_authorization"),
 )
+REFUSED_VALUES = (
+    *(SECRET, f"Bearer {PLAIN}", "bce-v3/ALTAK-0123456789"),
+    *(SecretStr("any"), SecretBytes(b"any"), b"sk-0123456789"),
+)
+REFUSED = [*((name, PLAIN) for name in REFUSED_NAMES), *(("user", each) for each in REFUSED_VALUES)]
 PASSED_NAMES = (
     *("max_output_tokens", "min_tokens", "stop_token_ids", "prompt_cache_key", "logit_bias"),
     *("tokenizer", "top_k", "keys", "keyword", "monkey", "secretary", "token_limit", "eos_token"),
     *("reasoning_effort",),
 )
-REFUSED_VALUES = (
-    SECRET,
-    f"Bearer {PLAIN}",
-    "bce-v3/ALTAK-0123456789",
-    SecretStr("any"),
-    SecretBytes(b"any"),
-    b"sk-0123456789",
-)
 PASSED_VALUES = ("a word", "sk-SK", 5, 0.5, ["sk-a list of words"], {"a": 1}, None, True)
+PASSED = {
+    **dict.fromkeys(PASSED_NAMES, "value"),
+    **{f"user_{number}": value for number, value in enumerate(PASSED_VALUES)},
+    "timings_per_token": True,
+}
 
 BINDINGS = {
     "bind": lambda llm, options: llm.bind(**options),
@@ -99,14 +101,6 @@ WAYS = {
         .invoke("hi", {"configurable": {"body": dict(options)}})
     ),
 }
-CALLS = {
-    "invoke": lambda model, **options: model.invoke("hi", **options),
-    "stream": lambda model, **options: list(model.stream("hi", **options)),
-    "bound": lambda model, **options: model.with_config(tags=["a"]).invoke("hi", **options),
-    "batch": lambda model, **options: model.batch(["hi"], **options),
-    "ainvoke": lambda model, **options: model.ainvoke("hi", **options),
-    "astream": lambda model, **options: anext(model.astream("hi", **options)),
-}
 
 
 def check_refusal(error, name, *secrets):
@@ -132,48 +126,33 @@ def test_a_key_under_another_name_is_rejected_everywhere(model, ernie_server, na
     assert ernie_server.requests == []
 
 
-@pytest.mark.parametrize("call", CALLS)
-async def test_a_key_under_another_name_is_rejected_per_call(model, ernie_server, call):
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_key_under_another_name_is_rejected_per_call(model, ernie_server, mode):
     for options in ({"token": PLAIN}, {"extra_body": {"token": PLAIN}}, {"user": SECRET}):
-        with pytest.raises(errors.BadRequestError) as caught:
-            await answer if inspect.isawaitable(
-                answer := CALLS[call](model(), **options)
-            ) else answer
-        assert isinstance(caught.value, ValueError)
-        assert "looks like a secret" in str(caught.value)
-        assert "default_headers" in str(caught.value)
-        assert PLAIN not in str(caught.value)
-        assert SECRET not in str(caught.value)
+        for llm in (model(), model().with_config(tags=["a"])):
+            with pytest.raises(errors.BadRequestError, match="looks like a secret") as caught:
+                await chunks_of(llm, "hi", mode, **options)
+            check_refusal(caught.value, "default_headers")
+            assert PLAIN not in str(caught.value)
+            assert SECRET not in str(caught.value)
+    with pytest.raises(errors.BadRequestError):
+        model().batch(["hi"], token=PLAIN)
     assert ernie_server.requests == []
 
 
-@pytest.mark.parametrize("name", REFUSED_NAMES)
-def test_names_of_secrets_are_rejected(model, name):
-    for way in ("constructor", "bind", "extra_body"):
-        with pytest.raises(ValueError) as caught:
-            WAYS[way](model, {name: PLAIN})
-        check_refusal(caught.value, name, PLAIN)
-
-
-@pytest.mark.parametrize("name", PASSED_NAMES)
-def test_other_names_are_sent(model, ernie_server, name):
-    model(model_kwargs={name: "value"}).invoke("hi")
-    assert ernie_server.last_request.body[name] == "value"
-    assert any(name in violation for violation in ernie_server.violations)
-
-
-@pytest.mark.parametrize("value", REFUSED_VALUES, ids=repr)
-def test_values_of_secrets_are_rejected(model, value):
+@pytest.mark.parametrize(("name", "value"), REFUSED, ids=repr)
+def test_names_and_values_of_secrets_are_rejected(model, name, value):
     for way in ("constructor", "bind", "model_kwargs", "extra_body"):
         with pytest.raises(ValueError) as caught:
-            WAYS[way](model, {"user": value})
-        check_refusal(caught.value, "user", SECRET, PLAIN)
+            WAYS[way](model, {name: value})
+        check_refusal(caught.value, name, SECRET, PLAIN)
 
 
-@pytest.mark.parametrize("value", PASSED_VALUES, ids=repr)
-def test_other_values_are_sent(model, ernie_server, value):
-    model(extra_body={"user": value}).invoke("hi")
-    assert ernie_server.last_request.body["user"] == value
+def test_other_names_and_values_are_sent(model, ernie_server):
+    for where in ("model_kwargs", "extra_body"):
+        model(**{where: PASSED}).invoke("hi")
+        body = ernie_server.last_request.body
+        assert {name: body.get(name) for name in PASSED} == PASSED
 
 
 def test_the_model_s_own_key_is_a_secret_in_any_field(monkeypatch):
@@ -189,11 +168,6 @@ def test_the_model_s_own_key_is_a_secret_in_any_field(monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_KEY", key)
     with pytest.raises(ValueError, match="user"):
         ChatAimlErnie(model_kwargs={"user": key})
-
-
-def test_a_switch_is_no_secret(model, ernie_server):
-    model(extra_body={"timings_per_token": True}).invoke("hi")
-    assert ernie_server.last_request.body["timings_per_token"] is True
 
 
 def test_the_aliases_of_chat_openai(ernie_server):
@@ -294,28 +268,24 @@ async def test_a_secret_of_a_call_is_shown_nowhere(ernie_server, option):
     ernie_server.api_key = None
     tracer, cache = Everything(), InMemoryCache()
     llm = ChatAimlErnie(api_key="k", base_url=ernie_server.base_url, cache=cache)
-    config = {"callbacks": [tracer]}
-    llm.invoke("hi", config, **OPTIONS[option])
-    await llm.ainvoke("hello", config, **OPTIONS[option])
-    list(llm.stream("hi", config, **OPTIONS[option]))
-    _ = [chunk async for chunk in llm.astream("hi", config, **OPTIONS[option])]
+    for mode in MODES:
+        await chunks_of(llm, mode, mode, config={"callbacks": [tracer]}, **OPTIONS[option])
     assert len(tracer.seen) == 4
     assert len(cache._cache) == 2
     assert SECRET not in "".join(tracer.seen) + repr(list(cache._cache))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_rejected_secret_is_not_traced(model):
+async def test_a_rejected_secret_is_not_traced(model):
     for options in ({"token": PLAIN}, {"user": SECRET}, {"extra_body": {"token": PLAIN}}):
         tracer = Everything()
-        for call in (CALLS["invoke"], CALLS["stream"]):
+        for mode in ("invoke", "stream"):
             with pytest.raises(errors.BadRequestError):
-                call(model(callbacks=[tracer]), **options)
+                await chunks_of(model(callbacks=[tracer]), "hi", mode, **options)
         traced = "".join(tracer.seen)
         # langchain-core's own frames are in the error's traceback, and hold what the test gave.
-        assert f"token='{PLAIN}'" not in traced
-        assert f'"token": "{PLAIN}"' not in traced
-        assert SECRET not in traced
+        for secret in (f"token='{PLAIN}'", f'"token": "{PLAIN}"', SECRET):
+            assert secret not in traced
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -427,39 +397,30 @@ def test_equivalent_calls_have_the_same_cache_key(model):
     assert one._get_llm_string() == other._get_llm_string()
 
 
-def test_a_new_setting_with_a_default_changes_no_cache_key(model):
+def test_a_new_setting_with_a_default_changes_no_cache_key():
     class Newer(ChatAimlErnie):
         added: bool = False
 
-    settings = {"api_key": "k", "base_url": model().base_url}
-    key = Newer(**settings)._get_llm_string()
-    assert (
-        key.replace("Newer", "ChatAimlErnie").replace(
-            json.dumps(Newer.lc_id()[:-1])[1:-1], json.dumps(ChatAimlErnie.lc_id()[:-1])[1:-1]
-        )
-        == ChatAimlErnie(**settings)._get_llm_string()
-    )
-    assert Newer(**settings, added=True)._get_llm_string() != key
+        @classmethod
+        def lc_id(cls):
+            return ChatAimlErnie.lc_id()
+
+    newer = Newer(api_key="k")._get_llm_string()
+    assert newer == ChatAimlErnie(api_key="k")._get_llm_string()
+    assert Newer(api_key="k", added=True)._get_llm_string() != newer
 
 
 async def test_calls_that_differ_in_a_timeout_share_an_entry(model, ernie_server):
     llm = model(cache=InMemoryCache())
     for options in ({}, {"timeout": 30}, {"max_retries": 0}, {"request_timeout": 20}):
-        llm.invoke("hi", **options)
-        await llm.ainvoke("hi", **options)
+        for mode in MODES[:2]:
+            await ask(llm, "hi", mode, **options)
     assert len(ernie_server.requests) == 1
-
-
-async def test_cache_can_be_left_out_for_one_call(model, ernie_server):
-    llm = model(cache=InMemoryCache())
-    llm.invoke("hi")
-    for answer in (llm.invoke("hi", cache=False), await llm.ainvoke("hi", cache=False)):
-        assert answer.content
+    for mode in MODES:
+        assert await ask(llm, "hi", mode, cache=False)
         assert "cache" not in ernie_server.last_request.body
     llm.bind(cache=False).invoke("hi")
-    list(llm.stream("hi", cache=False))
-    assert "cache" not in ernie_server.last_request.body
-    assert len(ernie_server.requests) == 5
+    assert len(ernie_server.requests) == 6
     assert ernie_server.violations == []
 
 
@@ -478,9 +439,9 @@ def test_no_warning_precedes_the_error_about_a_secret():
 
 def test_wrappers_are_traced_under_the_names_of_core_s_classes(model):
     llm = model()
-    names = {
+    for name, wrapper in {
         "RunnableWithFallbacks": llm.with_fallbacks([llm]),
         "RunnableSequence": llm.with_structured_output(method="json_mode"),
         "ChatAimlErnie": llm.bind(temperature=1).with_retry().with_config(tags=["a"]),
-    }
-    assert [wrapper.get_name() for wrapper in names.values()] == [*names]
+    }.items():
+        assert wrapper.get_name() == name

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 import pickle
 import re
@@ -17,6 +16,8 @@ from pydantic import SecretStr, ValidationError
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie._settings import ALIASES, RequestParams
 from langchain_aimlernie.models import alist_models, list_models
+from langchain_aimlernie.testing import Reply
+from tests.support.modes import MODES, ask, chunks_of
 
 SETTINGS = {
     "temperature": 0.5,
@@ -27,17 +28,14 @@ SETTINGS = {
     "max_completion_tokens": 60,
     "stop": ["END"],
     "seed": 7,
-    "response_format": {"type": "text"},
     "prediction": {"type": "content", "content": "x"},
 }
-ONLY_ERNIE_5 = {
-    "enable_thinking": False,
-    "thinking_budget": 200,
-    "provider": "auto",
-    "normalize_tool_schemas": True,
+
+
+RENAMED = {
+    "stop_sequences": ("stop", ["END"]),
+    "model_name": ("model", "baidu/ernie-4.5-0.3b"),
 }
-
-
 NOWHERE = "http://127.0.0.1:9/v1"
 
 
@@ -45,26 +43,26 @@ def body_of(server):
     return server.last_request.body
 
 
-@pytest.mark.parametrize(("name", "value"), SETTINGS.items())
-def test_a_setting_is_sent_however_it_was_set(model, ernie_server, name, value):
-    for ask in (
-        lambda: model(**{name: value}).invoke("hi"),
-        lambda: model().invoke("hi", **{name: value}),
-        lambda: model().bind(**{name: value}).invoke("hi"),
-        lambda: list(model(**{name: value}).stream("hi")),
+@pytest.mark.parametrize("given", [*SETTINGS, *RENAMED])
+async def test_a_setting_is_sent_however_it_was_set(model, ernie_server, given):
+    name, value = RENAMED.get(given) or (given, SETTINGS[given])
+    options = {given: value}
+    ernie_server.on_request = lambda request: Reply("{}")
+    for llm, per_call in (
+        (model(**options), {}),
+        (model(), options),
+        (model().bind(**options), {}),
+        (model().bind(temperature=1).bind(**options), {}),
+        (model().bind_tools([], **options), {}),
+        (model().with_config(tags=["a"]), options),
+        (model().with_retry(), options),
+        (model().model_copy(update=options), {}),
+        (model().with_structured_output(method="json_mode", **options), {}),
     ):
-        ask()
-        assert body_of(ernie_server)[name] == value
-
-
-@pytest.mark.parametrize(("name", "value"), ONLY_ERNIE_5.items())
-def test_settings_of_one_model_are_sent_to_it_and_refused_for_others(
-    api_model, ernie_server, name, value
-):
-    api_model(model="baidu/ernie-5.0", **{name: value}).invoke("hi")
-    assert body_of(ernie_server)[name] == value
-    with pytest.raises(errors.BadRequestError, match=name):
-        api_model(**{name: value}).invoke("hi")
+        for mode in MODES if given in RENAMED else MODES[::2]:
+            await chunks_of(llm, "hi", mode, **per_call)
+            assert body_of(ernie_server)[name] == value
+    assert ernie_server.violations == []
 
 
 def test_nothing_that_is_not_set_is_sent(model, ernie_server):
@@ -77,49 +75,14 @@ def test_nothing_that_is_not_set_is_sent(model, ernie_server):
 def test_aliases_of_the_constructor():
     llm = ChatAimlErnie(model="m", stop_sequences=["a"], request_timeout=5, api_key="k")
     assert (llm.model, llm.model_name, llm.stop, llm.timeout) == ("m", "m", ["a"], 5)
-    assert ChatAimlErnie(model_name="m", api_key="k").model == "m"
-
-
-RENAMED = {
-    "stop_sequences": ("stop", ["END"]),
-    "model_name": ("model", "baidu/ernie-4.5-0.3b"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("alias", RENAMED)
-async def test_an_alias_works_wherever_the_name_does(model, ernie_server, alias):
-    name, value = RENAMED[alias]
-    options = {alias: value}
-
-    def sent():
-        assert ernie_server.violations == []
-        return body_of(ernie_server)[name]
-
-    for llm, given in (
-        (model(**options), {}),
-        (model(), options),
-        (model().bind(**options), {}),
-        (model().bind(temperature=1).bind(**options), {}),
-        (model().bind_tools([], **options), {}),
-        (model().with_config(tags=["a"]), options),
-        (model().with_retry(), options),
-        (model().model_copy(update=options), {}),
-        (model().with_structured_output(method="json_mode", **options), {}),
-    ):
-        ernie_server.reply("{}", times=4)
-        llm.invoke("hi", **given)
-        assert sent() == value
-        await llm.ainvoke("hi", **given)
-        assert sent() == value
-        list(llm.stream("hi", **given))
-        assert sent() == value
-        _ = [chunk async for chunk in llm.astream("hi", **given)]
-        assert sent() == value
+    with pytest.raises(ValueError, match="twice"):
+        ChatAimlErnie(model="a", model_name="b", api_key="k")
 
 
 def test_the_last_of_two_names_wins(model, ernie_server):
     for llm, options, stop in (
+        (model(stop=["A"]), {}, ["A"]),
+        (model(stop=["A"]), {"stop": []}, None),
         (model(stop=["A"]), {"stop_sequences": ["B"]}, ["B"]),
         (model().bind(stop=["A"]), {"stop_sequences": ["B"]}, ["B"]),
         (model().bind(stop_sequences=["A"]), {"stop": ["B"]}, ["B"]),
@@ -127,7 +90,7 @@ def test_the_last_of_two_names_wins(model, ernie_server):
         (model().bind(stop_sequences=["A"]).bind(stop=["B"]).bind(stop_sequences="C"), {}, ["C"]),
     ):
         llm.invoke("hi", **options)
-        assert body_of(ernie_server)["stop"] == stop
+        assert body_of(ernie_server).get("stop") == stop
     assert model().bind(stop_sequences=["A"]).kwargs == {"stop": ["A"]}
     for attempt in (
         lambda: model().bind(stop_sequences=["a"] * 5),
@@ -150,7 +113,7 @@ def test_a_setting_of_a_used_model_can_be_changed_by_its_alias(model, ernie_serv
     assert body_of(ernie_server)["stop"] == ["x"]
 
 
-def test_a_setting_inside_of_model_kwargs_is_a_setting_per_call_too(model, ernie_server):
+def test_model_kwargs_hold_settings_and_other_fields(model, ernie_server):
     changed = model()
     changed.model_kwargs = {"temperature": 0.5}
     for llm, options in (
@@ -162,6 +125,11 @@ def test_a_setting_inside_of_model_kwargs_is_a_setting_per_call_too(model, ernie
     ):
         llm.invoke("hi", **options)
         assert body_of(ernie_server)["temperature"] == 0.5
+    given = {"temperature": 0.5, "top_k": 3}
+    llm = model(model_kwargs=given)
+    assert given == {"temperature": 0.5, "top_k": 3}
+    assert (llm.temperature, llm.model_kwargs) == (0.5, {"top_k": 3})
+    assert model(temperature=1, model_kwargs=given).temperature == 1
 
 
 def test_an_unknown_parameter_is_sent_with_a_warning(ernie_server):
@@ -172,19 +140,6 @@ def test_an_unknown_parameter_is_sent_with_a_warning(ernie_server):
     assert llm.model_kwargs == {"top_k": 3}
     llm.invoke("hi")
     assert body_of(ernie_server)["top_k"] == 3
-
-
-def test_a_dict_of_model_kwargs_is_not_changed():
-    given = {"temperature": 0.5, "top_k": 3}
-    llm = ChatAimlErnie(model_kwargs=given, api_key="k")
-    assert given == {"temperature": 0.5, "top_k": 3}
-    assert (llm.temperature, llm.model_kwargs) == (0.5, {"top_k": 3})
-    assert ChatAimlErnie(temperature=1, model_kwargs=given, api_key="k").temperature == 1
-
-
-def test_the_same_setting_twice_is_refused():
-    with pytest.raises(ValueError, match="twice"):
-        ChatAimlErnie(model="a", model_name="b", api_key="k")
 
 
 VALID = {
@@ -211,7 +166,7 @@ INVALID = {
     "max_tokens": ("an integer of at least 1", 0, -1, 1.5, "many", "5", True, INFINITY),
     "max_completion_tokens": ("an integer of at least 1", 0),
     "seed": ("an integer of at least 1", 0, -1, NAN),
-    "thinking_budget": ("an integer of at least 100", 99),
+    "thinking_budget": ("an integer of at least 100", 99, -1, 100.5, "200", True),
     "stop": ("a list of at most 4 strings or a string", ["a"] * 5, [1], 5, {"a": 1}),
     "parallel_tool_calls": ("True or False", "yes", 1),
     "enable_thinking": ("True or False", 0),
@@ -283,10 +238,9 @@ def test_an_invalid_value_has_the_same_error_everywhere(model, ernie_server, nam
 )
 async def test_an_invalid_model_or_cache_of_a_call_is_a_bad_request(model, name, kind):
     llm = model()
-    with pytest.raises(errors.BadRequestError, match=f"{name} must be {kind}"):
-        llm.invoke("hi", **{name: 5})
-    with pytest.raises(errors.BadRequestError, match=f"{name} must be {kind}"):
-        await llm.ainvoke("hi", **{name: 5})
+    for mode in MODES[:2]:
+        with pytest.raises(errors.BadRequestError, match=f"{name} must be {kind}"):
+            await ask(llm, "hi", mode, **{name: 5})
     if name == "model":
         with pytest.raises(ValueError, match=r"model must be a string; got 5\."):
             llm.bind(model=5)
@@ -338,9 +292,6 @@ def test_each_invalid_setting_is_reported(model):
         *("temperature", "max_retries", "stop", "base_url")
     }
     assert "got '{nowhere}'" in str(caught.value)
-
-
-def test_an_error_of_langchain_s_own_fields_is_translated_too(model):
     with pytest.raises(ValidationError, match="must be True or False or 'tool_calling'; got str"):
         model(disable_streaming="never")
 
@@ -387,26 +338,24 @@ def test_the_page_lists_every_setting_with_its_default_and_range():
     assert "up to 4" in documented["stop"][1]
 
 
-def test_repr_shows_the_model_and_what_was_set(model):
+def test_repr_shows_the_model_and_what_was_set():
     llm = ChatAimlErnie(api_key="sk-very-secret", default_headers={"X": "sk-very-secret"})
     assert repr(llm) == "ChatAimlErnie(model='baidu/ernie-4.5-21b-a3b')"
     assert str(llm) == "model='baidu/ernie-4.5-21b-a3b'"
-    settings = {"temperature": 0.5, "stop": ["x"], "max_retries": 0, "timeout": 5, "name": "mine"}
-    profile = {"max_input_tokens": 7}
-    llm = ChatAimlErnie(model="m", base_url="http://localhost/v1", profile=profile, **settings)
-    shown = repr(llm)
+    llm = ChatAimlErnie(
+        model="m",
+        base_url="http://localhost/v1",
+        profile={"max_input_tokens": 7},
+        stop=["x"],
+        timeout=5,
+    )
     for part in (
-        "model='m'",
-        "http://localhost/v1",
-        "temperature=0.5",
-        "stop=['x']",
-        "timeout=5.0",
+        *("model='m'", "http://localhost/v1", "stop=['x']", "timeout=5.0", "max_input_tokens"),
     ):
-        assert part in shown
-    assert "max_input_tokens" in shown
-    llm.temperature = None
-    assert "temperature" not in repr(llm)
+        assert part in repr(llm)
     assert repr(pickle.loads(pickle.dumps(llm))) == repr(llm)
+    llm.stop = None
+    assert "stop" not in repr(llm)
 
 
 @pytest.mark.parametrize("given", ["baidu/ERNIE-4.5-21B-A3B", "ernie-4.5-21b-a3b"])
@@ -418,7 +367,7 @@ def test_the_api_receives_the_canonical_model_id(api_model, ernie_server, given)
     assert other.response_metadata["model_name"] == "baidu/ernie-4.5-21b-a3b"
 
 
-def test_settings_of_the_transport_can_be_given_per_call(model, ernie_server):
+def test_settings_of_the_transport_can_be_given_per_call(ernie_server):
     own = {"X-One": "1", "X-Two": "1"}
     llm = ChatAimlErnie(api_key="wrong", base_url=NOWHERE, max_retries=0, default_headers=own)
     llm.invoke(
@@ -434,13 +383,6 @@ def test_settings_of_the_transport_can_be_given_per_call(model, ernie_server):
     assert request.headers["x-client-request-id"] == "call-1"
     assert (request.headers["x-one"], request.headers["x-two"]) == ("1", "2")
     assert request.body["note"] == "n"
-
-
-def test_stop_of_the_call_wins_and_an_empty_one_clears(model, ernie_server):
-    llm = model(stop=["A"])
-    for options, sent in (({}, ["A"]), ({"stop": ["B"]}, ["B"]), ({"stop": []}, None)):
-        llm.invoke("hi", **options)
-        assert body_of(ernie_server).get("stop") == sent
 
 
 def test_stream_usage_is_requested_unless_switched_off(model, ernie_server):
@@ -467,35 +409,26 @@ def test_settings_come_from_the_environment(monkeypatch):
     assert llm.api_key.get_secret_value() == "from-env"
     assert ChatAimlErnie(api_key=SecretStr(" key ")).api_key == SecretStr("key")
     assert llm.base_url == "https://gateway.example/v1"
-
-
-@pytest.mark.parametrize("empty", ["", " ", "\t\n"])
-def test_an_empty_variable_of_the_environment_is_unset(monkeypatch, empty):
-    monkeypatch.setenv("AIMLAPI_API_KEY", empty)
-    monkeypatch.setenv("AIMLAPI_API_BASE", empty)
-    llm = ChatAimlErnie()
-    assert llm.api_key is None
-    assert llm.base_url == "https://api.aimlapi.com/v1"
+    for empty in ("", " ", "\t\n"):
+        monkeypatch.setenv("AIMLAPI_API_KEY", empty)
+        monkeypatch.setenv("AIMLAPI_API_BASE", empty)
+        llm = ChatAimlErnie()
+        assert (llm.api_key, llm.base_url) == (None, "https://api.aimlapi.com/v1")
 
 
 async def test_an_empty_variable_is_unset_for_list_models(monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_BASE", " ")
     monkeypatch.setenv("HTTPS_PROXY", "socks://x")  # so that nobody is asked
-    for ask in (list_models, alist_models):
-        with pytest.raises(errors.APIConnectionError, match="HTTPS_PROXY"):
-            await answer if inspect.isawaitable(answer := ask(max_retries=0)) else answer
+    with pytest.raises(errors.APIConnectionError, match="HTTPS_PROXY"):
+        list_models(max_retries=0)
+    with pytest.raises(errors.APIConnectionError, match="HTTPS_PROXY"):
+        await alist_models(max_retries=0)
 
 
-async def test_without_a_key_no_request_is_sent():
-    llm = ChatAimlErnie()
-    for attempt in (lambda: llm.invoke("hi"), lambda: list(llm.stream("hi"))):
+async def test_only_a_self_hosted_server_needs_no_key(ernie_server):
+    for mode in MODES:
         with pytest.raises(errors.AuthenticationError, match="AIMLAPI_API_KEY"):
-            attempt()
-    with pytest.raises(errors.AuthenticationError, match="AIMLAPI_API_KEY"):
-        await llm.ainvoke("hi")
-
-
-def test_a_self_hosted_server_needs_no_key(ernie_server):
+            await ask(ChatAimlErnie(), "hi", mode)
     ernie_server.api_key = None
     ChatAimlErnie(base_url=ernie_server.base_url).invoke("hi")
     assert "authorization" not in ernie_server.last_request.headers
@@ -511,13 +444,10 @@ async def test_a_key_can_be_a_function(model, ernie_server):
     await async_key.ainvoke("hi")
     with pytest.raises(errors.BadRequestError, match="async"):
         async_key.invoke("hi")
-
-
-@pytest.mark.parametrize("key", ["", "a\nb", "ä", None, 5])
-def test_an_invalid_key_from_a_function_is_an_error_that_does_not_show_it(model, key):
-    with pytest.raises(errors.AuthenticationError) as caught:
-        model(api_key=lambda: key).invoke("hi")
-    assert repr(key) not in str(caught.value) or key is None
+    for key in ("", "a\nb", "ä", None, 5):
+        with pytest.raises(errors.AuthenticationError) as caught:
+            model(api_key=lambda key=key: key).invoke("hi")
+        assert repr(key) not in str(caught.value) or key is None
 
 
 def test_the_request_id_can_be_chosen_for_each_call(model, ernie_server):
@@ -561,9 +491,7 @@ def test_a_model_comes_back_from_its_serialized_form(model, monkeypatch):
     "again",
     [
         lambda llm: pickle.loads(pickle.dumps(llm)),
-        copy.copy,
-        copy.deepcopy,
-        lambda llm: llm.model_copy(),
+        *(copy.copy, copy.deepcopy, ChatAimlErnie.model_copy),
         lambda llm: llm.model_copy(deep=True),
     ],
 )
@@ -601,8 +529,6 @@ def test_the_profile_follows_the_model_unless_the_user_wrote_it(model):
     assert written.profile == {"max_input_tokens": 7}
     assert model().model_copy(update={"model": "my-own"}).profile is None
 
-
-def test_profiles_are_not_shared_between_models(model):
     first, second = model(), model()
     first.profile["max_input_tokens"] = 1
     assert second.profile["max_input_tokens"] == 120_000

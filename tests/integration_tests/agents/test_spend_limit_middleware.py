@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from langchain.agents import create_agent
@@ -32,6 +33,7 @@ from langgraph.types import Command
 from langchain_aimlernie import BudgetExceededError, SpendTracker, middleware
 from langchain_aimlernie.middleware import SpendLimitMiddleware
 from langchain_aimlernie.testing import Fault, Reply
+from tests.support.agents import question
 
 THREAD = {"configurable": {"thread_id": "1"}}
 COST = {"usage": {"credits_used": 2000, "usd_spent": 0.001}}
@@ -48,10 +50,6 @@ def script(ernie_server):
             ernie_server.reply(reply if isinstance(reply, str) else "", tool_calls=calls, meta=COST)
 
     return script
-
-
-def question(text="Dig!"):
-    return {"messages": [HumanMessage(text)]}
 
 
 def tool_of(function, afunction=None, name="work"):
@@ -98,6 +96,16 @@ class Planner(AgentMiddleware):
         await self.llm.ainvoke("Plan.")
 
 
+def agent_tool(agent):
+    def call(task: str) -> str:
+        return agent.invoke(question(task))["messages"][-1].text
+
+    async def acall(task: str) -> str:
+        return (await agent.ainvoke(question(task)))["messages"][-1].text
+
+    return tool_of(call, acall)
+
+
 def plain_tool(llm):
     def call(task: str) -> str:
         return llm.invoke(task).text
@@ -112,73 +120,46 @@ def threaded_tool(llm):
     return tool_of(lambda task: llm.invoke(task).text)
 
 
-def streaming_tool(llm):
-    return tool_of(lambda task: "".join(chunk.text for chunk in llm.stream(task)))
+def in_plain_thread(function, *arguments):
+    with ThreadPoolExecutor() as pool:
+        return pool.submit(function, *arguments).result()
 
 
-def tool_with_callbacks(llm):
-    """Its own callbacks replace those that lead to the agent's run."""
-    config = {"callbacks": [UsageMetadataCallbackHandler()]}
-    return tool_of(lambda task: llm.invoke(task, config).text)
+class Rewriting(BaseRetriever):
+    """A retriever that asks a model."""
+
+    llm: Any
+
+    def _get_relevant_documents(self, query, *, run_manager):
+        config = {"callbacks": run_manager.get_child()}
+        return [Document(self.llm.invoke(query, config).text)]
 
 
-def tool_with_plain_thread(llm):
-    def call(task: str) -> str:
-        with ThreadPoolExecutor() as pool:
-            return pool.submit(llm.invoke, task, ensure_config()).result().text
-
-    return tool_of(call)
-
-
-def batching_tool(llm):
-    return tool_of(lambda task: llm.batch([task])[0].text)
-
-
-def tool_with_retriever_in_plain_thread(llm):
-    class Rewriting(BaseRetriever):
-        def _get_relevant_documents(self, query, *, run_manager):
-            config = {"callbacks": run_manager.get_child()}
-            return [Document(llm.invoke(query, config).text)]
-
-    def call(task: str) -> str:
-        with ThreadPoolExecutor() as pool:
-            return pool.submit(Rewriting().invoke, task, ensure_config()).result()[0].page_content
-
-    return tool_of(call)
-
-
-def sub_agent(llm):
-    return agent_tool(create_agent(llm))
+TOOLS = {
+    "plain": plain_tool,
+    "in a thread": threaded_tool,
+    "stream": lambda llm: tool_of(lambda task: "".join(each.text for each in llm.stream(task))),
+    "batch": lambda llm: tool_of(lambda task: llm.batch([task])[0].text),
+    # Its own callbacks replace those that lead to the agent's run.
+    "own callbacks": lambda llm: tool_of(
+        lambda task: llm.invoke(task, {"callbacks": [UsageMetadataCallbackHandler()]}).text
+    ),
+    "plain thread": lambda llm: tool_of(
+        lambda task: in_plain_thread(llm.invoke, task, ensure_config()).text
+    ),
+    "retriever in a plain thread": lambda llm: tool_of(
+        lambda task: (
+            in_plain_thread(Rewriting(llm=llm).invoke, task, ensure_config())[0].page_content
+        )
+    ),
+    "agent": lambda llm: agent_tool(create_agent(llm)),
+    "agent with a limit": lambda llm: agent_tool(
+        create_agent(llm, middleware=[SpendLimitMiddleware(run_limit_usd=1)])
+    ),
+}
 
 
-def limited_sub_agent(llm):
-    return agent_tool(create_agent(llm, middleware=[SpendLimitMiddleware(run_limit_usd=1)]))
-
-
-def agent_tool(agent):
-    def call(task: str) -> str:
-        return agent.invoke(question(task))["messages"][-1].text
-
-    async def acall(task: str) -> str:
-        return (await agent.ainvoke(question(task)))["messages"][-1].text
-
-    return tool_of(call, acall)
-
-
-@pytest.mark.parametrize(
-    "make_tool",
-    [
-        plain_tool,
-        threaded_tool,
-        streaming_tool,
-        tool_with_callbacks,
-        batching_tool,
-        tool_with_retriever_in_plain_thread,
-        tool_with_plain_thread,
-        sub_agent,
-        limited_sub_agent,
-    ],
-)
+@pytest.mark.parametrize("make_tool", TOOLS.values(), ids=TOOLS)
 def test_a_tool_that_calls_a_model_counts(model, ernie_server, script, ask, make_tool):
     script(2, "Inner.", "Inner.", "Outer.")
     agent = agent_of(model(), make_tool(model()))
@@ -196,7 +177,7 @@ def test_the_middleware_a_tracker_and_the_server_count_the_same(
     spend = SpendTracker()
     agent = agent_of(
         llm,
-        sub_agent(llm),
+        agent_tool(create_agent(llm)),
         tool_of(lambda task: llm.invoke(task).text, name="look"),
         before=[
             Planner(llm),
@@ -351,8 +332,8 @@ def test_the_run_ends_with_a_message(model, ernie_server, script, ask, name):
     agent = agent_of(model(), tool_of(work), **{"thread_limit_usd": None, name: "0.002"})
     messages = ask(agent, question(), THREAD)["messages"]
     which = name.partition("_")[0]
-    assert messages[-1].text == (
-        f"The spend limit is reached: this {which} has spent $0.002 of $0.002."
+    assert (
+        messages[-1].text == f"The spend limit is reached: this {which} has spent $0.002 of $0.002."
     )
     assert isinstance(messages[-1], AIMessage)
     assert has_no_open_calls(messages)
@@ -381,14 +362,10 @@ def test_a_limit_that_a_tool_exceeds_stops_the_next_call(model, ernie_server, sc
     assert messages[-2].text == "Inner.Inner."
 
 
-def test_a_limit_of_zero_sends_nothing(model, ernie_server, ask):
-    agent = agent_of(model(), thread_limit_usd=0)
-    assert "$0 of $0" in ask(agent, question(), THREAD)["messages"][-1].text
-    assert not ernie_server.requests
-
-
 @pytest.mark.parametrize("later", [[], [HumanMessage("Well?")]])
-def test_an_open_call_of_the_history_gets_a_result(model, ask, later):
+def test_a_limit_of_zero_sends_nothing_and_gives_open_calls_a_result(
+    model, ernie_server, ask, later
+):
     calls = [{"name": "work", "args": {}, "id": number} for number in "ab"]
     broken = {"name": "work", "args": "{", "id": "c", "error": None, "type": "invalid_tool_call"}
     history = [
@@ -405,6 +382,8 @@ def test_an_open_call_of_the_history_gets_a_result(model, ask, later):
     assert [message.tool_call_id for message in results] == ["a", "b", "c"]
     assert [message.status for message in results] == ["success", "error", "error"]
     assert [type(message) for message in messages[7:]] == [*map(type, later), AIMessage]
+    assert "$0 of $0" in messages[-1].text
+    assert not ernie_server.requests
 
 
 def test_an_error_names_the_amounts_and_leaves_a_thread_that_can_go_on(
@@ -481,24 +460,16 @@ def test_an_agent_within_a_graph_is_interrupted(model, script, ask):
     assert state["messages"][-1].text == "Done."
 
 
-def test_a_human_ends_the_run(model, ernie_server, ask):
-    agent = agent_of(model(), thread_limit_usd=0, exit_behavior="interrupt")
-    ask(agent, question(), THREAD)
-    state = ask(agent, Command(resume=False), THREAD)
-    assert "limit is reached" in state["messages"][-1].text
-    assert not ernie_server.requests
-
-
 @pytest.mark.parametrize("value", [True, "0.5", {"run_limit": 1}, {"thread_limit_usd": "much"}])
-def test_an_unusable_resume_value_is_asked_for_again(model, script, ask, value):
+def test_a_human_is_asked_again_or_ends_the_run(model, ernie_server, ask, value):
     agent = agent_of(model(), thread_limit_usd=0, exit_behavior="interrupt")
     ask(agent, question(), THREAD)
     (request,) = ask(agent, Command(resume=value), THREAD)["__interrupt__"]
     assert "thread_limit_usd" in request.value["error"]
     assert "much" not in str(value) or "'much'" in request.value["error"]
-    script("Yes.")
-    state = ask(agent, Command(resume={"thread_limit_usd": 1}), THREAD)
-    assert state["messages"][-1].text == "Yes."
+    state = ask(agent, Command(resume=False), THREAD)
+    assert "limit is reached" in state["messages"][-1].text
+    assert not ernie_server.requests
 
 
 def test_a_price_is_saved_before_a_human_is_asked_about_a_tool(model, script, ask):
