@@ -26,7 +26,10 @@ def now() -> str:
 
 def payload(settings=None, model=DEFAULT_MODEL, **options):
     spec, messages = find_model(model), [HumanMessage("hi")]
-    warn = lambda _, message: warnings.warn(message, stacklevel=2)  # noqa: E731
+
+    def warn(_, message):
+        warnings.warn(message, stacklevel=2)
+
     return build_payload(messages, spec, model, settings or {}, options, warn=warn)
 
 
