@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import functools
 import json
 from pathlib import Path
 
@@ -63,16 +64,11 @@ def text(value: str, **more: object) -> dict:
     return {"type": "text", "text": value, **more}
 
 
-def user(content: object, **more: object) -> dict:
-    return {"role": "user", "content": content, **more}
-
-
-def assistant(content: object, **more: object) -> dict:
-    return {"role": "assistant", "content": content, **more}
-
-
-def system(content: object, role: str = "system", **more: object) -> dict:
+def said(role: str, content: object, **more: object) -> dict:
     return {"role": role, "content": content, **more}
+
+
+user, assistant, system = (functools.partial(said, r) for r in ("user", "assistant", "system"))
 
 
 def tool(content: object, call_id: str = "c1", **more: object) -> dict:
@@ -145,7 +141,7 @@ def test_each_message_class_is_encoded(message, expected):
 
 def test_ernie_5_0_has_a_developer_role():
     for message in DEVELOPERS:
-        assert encode(message, spec=FIVE) == [system("a", role="developer")]
+        assert encode(message, spec=FIVE) == [said("developer", "a")]
 
 
 def test_content_none_is_sent_empty():
@@ -170,7 +166,6 @@ UNSUPPORTED = {
     "image": (HumanMessage([IMAGE]), "'image'. Use a model that sees"),
     "image of a tool": (result([IMAGE]), "(ToolMessage).*'image'"),
     "image in instructions": (SystemMessage([IMAGE]), "'image' is not text.*user message"),
-    "unknown block": (HumanMessage([{"type": "hologram"}]), "'hologram' is not supported"),
     "role": (ChatMessage("a", role="critic"), "no role 'critic'. Use one of 'user'"),
     "removal": (RemoveMessage(id="1"), r"messages\[1\] \(RemoveMessage\).*add_messages"),
     "base class": (BaseMessage("a", type="x"), r"\(BaseMessage\).*its class"),
@@ -474,7 +469,7 @@ CACHE_CONTROL = {"cache_control": {"type": "ephemeral"}}
 B = text("b", **CACHE_CONTROL)
 CACHED = {
     "system": (SystemMessage(["a", B]), system([text("a"), B])),
-    "developer": (ChatMessage([B], role="developer"), system([B], "developer")),
+    "developer": (ChatMessage([B], role="developer"), said("developer", [B])),
     "user": (HumanMessage([B]), user([B])),
     "assistant": (AIMessage([B, "a"]), assistant([B, text("a")])),
 }

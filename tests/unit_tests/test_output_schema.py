@@ -165,8 +165,7 @@ def test_functions_and_tools_are_understood_by_their_arguments():
     def tell(setup: str, rating: int = 3) -> None:
         """Tell a joke."""
 
-    for given in (tell, tool(tell)):
-        answer = parse_schema(given)
+    for answer in map(parse_schema, (tell, tool(tell))):
         assert (answer.name, answer.description) == ("tell", "Tell a joke.")
         assert answer.definition["required"] == ["setup"]
 
@@ -275,15 +274,15 @@ def test_tracers_are_told_what_core_would_tell_them(given):
         assert parse_schema(given, True).tracing_schema == schema.tracing_schema
 
 
-class LineModel(BaseModel):
+class Sku(BaseModel):
     sku: str
     count: int = 1
 
 
 class Basket(BaseModel):
-    line: LineModel = LineModel(sku="-")
-    lines: list[LineModel] = []
-    by_name: dict[str, LineModel] = {}
+    line: Sku = Sku(sku="-")
+    lines: list[Sku] = []
+    by_name: dict[str, Sku] = {}
     note: str | None = "none"
     anything: Any = 1
     total: float
