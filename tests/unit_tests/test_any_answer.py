@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic import BaseModel, RootModel
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import StructuredOutputError
+from tests.support.splits import split_at
 
 
 class City(BaseModel):
@@ -59,12 +59,12 @@ def outcome(give):
 
 
 def pieces(text, cuts):
-    edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    return [AIMessageChunk(text[start:end]) for start, end in itertools.pairwise(edges)]
+    return map(AIMessageChunk, split_at(text, cuts))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("schema", SCHEMAS)
+@settings(max_examples=50)
 @given(text=TEXTS, cuts=CUTS)
 @example(
     text=f'{F}json\n{{"name": "a", "people": 1}}\n{F}\n{F}\n{{"name": "a", "people": true}}',
@@ -78,7 +78,7 @@ def test_a_stream_ends_with_what_invoke_returns(schema, text, cuts):
     streamed = list[Any]()
 
     def last():
-        for item in parser.transform(iter(pieces(text, cuts))):
+        for item in parser.transform(pieces(text, cuts)):
             streamed.append(item)
         return streamed[-1]
 
@@ -87,6 +87,7 @@ def test_a_stream_ends_with_what_invoke_returns(schema, text, cuts):
 
 
 @pytest.mark.slow
+@settings(max_examples=50)
 @given(
     st.fixed_dictionaries({"name": st.text(max_size=6), "people": st.integers(-(10**12), 10**12)}),
     st.sampled_from(["{}", f"{F}json\n{{}}\n{F}", f"So:\n{F}\n{{}}"]),
@@ -98,7 +99,7 @@ def test_a_number_is_whole_or_not_there(city, wrapping, is_quoted, cuts):
     number = f'"{city["people"]}"' if is_quoted else str(city["people"])
     name = City(**city).model_dump_json(include={"name"})
     text = f'{before}{name[:-1]}, "people": {number}}}{after}'
-    items = list(PARSERS["class"].transform(iter(pieces(text, [*cuts, *range(0, 150, 2)]))))
+    items = list(PARSERS["class"].transform(pieces(text, [*cuts, *range(0, 150, 2)])))
     assert items[-1] == City(**city)
     assert {item.people for item in items} <= {0, city["people"]}
     assert not any(math.isnan(item.people) for item in items)

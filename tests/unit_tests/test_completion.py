@@ -71,22 +71,6 @@ def test_the_price_is_read_from_the_headers_when_the_body_has_none():
     assert (metadata["credits_used"], metadata["usd_spent"]) == (7, 0.0001)
 
 
-def test_what_a_response_does_not_name():
-    metadata = message_of(body(model=None, choices=[{"message": {}}])).response_metadata
-    assert metadata["model_name"] == "asked", "the model of the request"
-    assert "finish_reason" not in metadata
-
-
-def test_reasoning_refusal_annotations_and_audio_are_kept_beside_the_text():
-    parts = {
-        "reasoning_content": "hm",
-        "refusal": "no",
-        "annotations": [{"a": 1}],
-        "audio": {"b": 2},
-    }
-    assert message_of(body(parts)).additional_kwargs == parts
-
-
 def test_every_choice_is_decoded_and_usage_counted_once():
     choices = [
         {"index": i, "message": {"content": text}, "finish_reason": "stop", "flag": i}
@@ -124,10 +108,7 @@ OF_REASONING = {
     ("usage", "counts", "details"),
     [
         (None, None, {}),
-        ({}, None, {}),
-        ({"prompt_tokens": "a lot"}, None, {}),
         ({"prompt_tokens": -1, "completion_tokens": float("nan")}, None, {}),
-        ({"prompt_tokens": 5.0, "completion_tokens": 2}, (5, 2, 7), {}),
         ({"prompt_tokens": 5.9, "completion_tokens": "2"}, (5, 2, 7), {}),
         ({"prompt_tokens": True, "completion_tokens": 2}, (0, 2, 2), {}),
         (USAGE | {"total_tokens": 99} | OF_REASONING, (11, 3, 99), REASONED),
@@ -143,29 +124,9 @@ def test_usage_is_read_as_far_as_it_can_be_trusted(usage, counts, details):
 
 
 @pytest.mark.parametrize(
-    "choices", [None, [], "x", [None], [{"message": None}], [{"index": 0}], {"message": {}}]
-)
-def test_a_response_without_a_message_is_an_error_that_names_what_there_is(choices):
-    with pytest.raises(errors.InvalidResponseError, match="'choices'"):
-        decode(json.dumps({"id": "x", "choices": choices}).encode())
-
-
-def test_an_error_object_in_a_200_is_the_error_that_it_names():
-    data = b'{"message": "Too Many Requests", "statusCode": "429", "requestId": "r-1"}'
-    with pytest.raises(errors.RateLimitError) as caught:
-        decode(data)
-    assert caught.value.request_id == "r-1"
-
-
-@pytest.mark.parametrize(
     ("escaped", "text"),
     [
-        (b'"\xff"', "\ufffd"),
-        (rb'"\ud83d\ude00"', "😀"),
-        (rb'"\ud83d"', "\ufffd"),
-        (b'"a", "content": "b"', "b"),
         (b'"a", "x": ' + b"9" * 5000, "a"),
-        (b"12", "12"),
         (b'[{"type": "text", "text": "a"}, "b", null]', "ab"),
         (b'{"type": "refusal", "refusal": "no"}', "no"),
         (b"{}", ""),
@@ -173,18 +134,10 @@ def test_an_error_object_in_a_200_is_the_error_that_it_names():
         (b'"<think>hm</think>\\nyes"', "yes"),
     ],
 )
-@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"])
-def test_text_is_read_in_each_form(before, escaped, text):
-    data = b'{"choices": [{"message": {"content": ' + escaped + b"}}]}"
-    assert message_of(before + data).content == text
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"{", b"{} junk", b"<html>", b"[" * 100_000, b'{"a": oops}', b"\x00"]
-)
-def test_what_is_no_json_is_an_invalid_response(data):
-    with pytest.raises(errors.InvalidResponseError, match="not valid JSON"):
-        decode(data)
+def test_text_is_read_in_each_form(escaped, text):
+    message = message_of(b'{"choices": [{"message": {"content": ' + escaped + b"}}]}")
+    assert message.content == text
+    assert message.response_metadata["model_name"] == "asked", "the model of the request"
 
 
 @pytest.mark.parametrize(
@@ -196,14 +149,15 @@ def test_what_is_no_json_is_an_invalid_response(data):
         (b"1.5", "sent a number"),
         (b"true", "sent a boolean"),
         (b'"x"', "sent a string"),
-        (body({"content": functools.reduce(lambda text, _: [text], range(90), "x")}), "nested"),
         (
             body({"content": functools.reduce(lambda text, _: {"text": text}, range(90), "x")}),
             "nested",
         ),
+        *((body(choices=odd), "'choices'") for odd in (None, [], "x", [None], [{"message": None}])),
+        *((odd, "not valid JSON") for odd in (b"", b"{", b"{} junk", b"<html>", b"\x00")),
     ],
 )
-def test_json_that_is_no_completion_is_an_invalid_response(data, words):
+def test_what_is_no_completion_is_an_error_that_says_why(data, words):
     with pytest.raises(errors.InvalidResponseError, match=words):
         decode(data)
 
@@ -225,23 +179,10 @@ def test_values_of_a_wrong_type_count_as_absent():
     assert (message.usage_metadata, message.tool_calls) == (None, [])
 
 
-def test_unknown_values_that_are_nested_without_end_are_left_out():
-    deep = functools.reduce(lambda value, _: [value], range(30), "x")
-    message = message_of(body({"x": deep, "z": [1]}, y=deep))
-    assert message.additional_kwargs == {"z": [1]}
-    assert "y" not in message.response_metadata
-
-
 def test_a_custom_tool_call_is_a_call_with_one_argument():
     call = {"id": "1", "type": "custom", "custom": {"name": "sh", "input": "ls"}}
     (decoded,) = message_of(body({"tool_calls": [call]})).tool_calls
     assert (decoded["name"], decoded["args"]) == ("sh", {"__arg1": "ls"})
-
-
-@pytest.mark.parametrize("data", [b"error: out of memory", b'{"error": "out of memory'])
-def test_text_that_begins_as_an_error_is_one(data):
-    with pytest.raises(errors.InternalServerError, match="out of memory"):
-        decode(data)
 
 
 # The content blocks of a message.
@@ -253,13 +194,8 @@ THOUGHT = {"reasoning_content": "thought"}
 def test_a_message_has_blocks_of_all_that_it_carries():
     call = tool_call(name="f", args={"a": 1}, id="1")
     broken = invalid_tool_call(name="f", args="{oops", id="2", error="broken")
-    message = AIMessage(
-        "text",
-        additional_kwargs=THOUGHT,
-        tool_calls=[call],
-        invalid_tool_calls=[broken],
-        response_metadata=OURS,
-    )
+    calls = {"tool_calls": [call], "invalid_tool_calls": [broken]}
+    message = AIMessage("text", additional_kwargs=THOUGHT, response_metadata=OURS, **calls)
     reasoning = {"type": "reasoning", "reasoning": "thought"}
     assert message.content_blocks == [reasoning, {"type": "text", "text": "text"}, call, broken]
 

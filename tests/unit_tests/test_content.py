@@ -6,19 +6,16 @@ import base64
 import copy
 
 import pytest
-
-from langchain_aimlernie._request.content import (
-    Reasoning,
-    ToolCallPart,
-    ToolResultPart,
-    UnsupportedContentError,
-    encode_parts,
-    parse_content,
-    system_content,
-    text_content,
-    tool_content,
-    user_content,
+from langchain_core.messages import (
+    AIMessage,
+    ChatMessage,
+    HumanMessage,
+    SystemMessage,
+    ToolMessage,
 )
+
+from langchain_aimlernie._request.messages import encode_messages
+from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import find_model
 
 TEXT_MODEL = find_model("baidu/ernie-4.5-21b-a3b")
@@ -31,10 +28,9 @@ def b64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-PNG_BYTES = b"\x89PNG\r\n\x1a\n\x00\x00\xfb\xff"
+PNG_BYTES, PDF_BYTES = b"\x89PNG\r\n\x1a\n\x00\x00\xfb\xff", b"%PDF-1.7\n%\xe2"
 PNG, JPEG, GIF = b64(PNG_BYTES), b64(b"\xff\xd8\xff\xe0\x00\x10JFIF"), b64(b"GIF89a\x01\x00")
 WEBP, WAV = b64(b"RIFF\x24\x00\x00\x00WEBPVP8 "), b64(b"RIFF\x24\x00\x00\x00WAVEfmt ")
-PDF_BYTES = b"%PDF-1.7\n%\xe2"
 PDF = b64(PDF_BYTES)
 PNG_URL, PDF_URL = f"data:image/png;base64,{PNG}", f"data:application/pdf;base64,{PDF}"
 URL = "https://example.com/a.png"
@@ -61,8 +57,11 @@ def of(kind: str, **fields: object) -> dict:
     return {"type": kind, **fields}
 
 
-def parts(*blocks: object, spec=VISION) -> list[dict]:
-    return encode_parts(parse_content(list(blocks)), spec)
+def parts(*blocks: object, spec=VISION, **options) -> list[dict]:
+    """Return the parts of a user message with these blocks."""
+    message = HumanMessage.model_construct(content=[*blocks])
+    content = encode_messages([message], spec, **options)[0]["content"]
+    return content if isinstance(content, list) else [text(content)] if content else []
 
 
 HI = [text("hi")]
@@ -184,25 +183,22 @@ CACHE_CONTROLS = {
     "of an unknown kind": ({"cache_control": {"type": "persistent"}}, None),
     "that is no object": ({"cache_control": True}, None),
 }
-CACHEABLE = {
-    "text": (of("text", text="hi"), text("hi")),
-    "text-plain": (of("text-plain", text="hi"), text("hi")),
-    "image": (of("image", base64=PNG), image()),
-    "image by address": (of("image", url=URL), image(URL)),
-    "file": (of("file", base64=PDF), file()),
-}
+CACHEABLE = [
+    (of("text", text="hi"), text("hi")),
+    (of("text-plain", text="hi"), text("hi")),
+    (of("image", base64=PNG), image()),
+    (of("image", url=URL), image(URL)),
+    (of("file", base64=PDF), file()),
+]
 
 
 @pytest.mark.parametrize(("keys", "expected"), CACHE_CONTROLS.values(), ids=CACHE_CONTROLS)
-@pytest.mark.parametrize(("block", "part"), CACHEABLE.values(), ids=CACHEABLE)
-def test_cache_control_is_sent_to_ernie_5_0_only(block, part, keys, expected):
-    expected_part = {**part, "cache_control": expected} if expected else part
-    assert parts({**block, **keys}, spec=FIVE) == [expected_part]
-    assert user_content([expected_part]) == (
-        [expected_part] if expected or part["type"] != "text" else "hi"
-    )
-    for spec in (VISION, UNKNOWN):
-        assert parts({**block, **keys}, spec=spec) == [part]
+def test_cache_control_is_sent_to_ernie_5_0_only(keys, expected):
+    for block, part in CACHEABLE:
+        expected_part = {**part, "cache_control": expected} if expected else part
+        assert parts(block | keys, spec=FIVE) == [expected_part]
+        for spec in (VISION, UNKNOWN):
+            assert parts(block | keys, spec=spec) == [part]
 
 
 TIFF, BY_ID = of("image", base64="AAAA", mime_type="image/tiff"), of("image", file_id="file-1")
@@ -210,8 +206,8 @@ TIFF, BY_ID = of("image", base64="AAAA", mime_type="image/tiff"), of("image", fi
 
 def test_invalid_blocks_are_never_omitted():
     for block in (of("hologram"), of("image", base64="@@@@")):
-        with pytest.raises(UnsupportedContentError):
-            encode_parts(parse_content([block]), TEXT_MODEL, omit=True)
+        with pytest.raises(BadRequestError):
+            parts(block, spec=TEXT_MODEL, omit_unsupported=True)
 
 
 def test_self_hosted_models_take_what_the_weights_support():
@@ -219,7 +215,7 @@ def test_self_hosted_models_take_what_the_weights_support():
     sent = parts(of("video", url=URL), TIFF, of("file", file_id="file-1"), spec=vision)
     assert [part["type"] for part in sent] == ["video_url", "image_url", "file"]
     for spec, block in ((text_model, of("image", url=URL)), (vision, {"audio": WAV})):
-        with pytest.raises(UnsupportedContentError, match="does not take"):
+        with pytest.raises(BadRequestError, match="does not take"):
             parts(block, spec=spec)
 
 
@@ -241,7 +237,7 @@ AUDIO_AND_VIDEO = [
 
 @pytest.mark.parametrize(("block", "part"), AUDIO_AND_VIDEO)
 def test_audio_and_video_are_for_unknown_models_only(block, part):
-    with pytest.raises(UnsupportedContentError, match=r"No ERNIE model here takes (audio|video)"):
+    with pytest.raises(BadRequestError, match=r"No ERNIE model here takes (audio|video)"):
         parts(block)
     assert parts(block, spec=UNKNOWN) == [part]
 
@@ -283,7 +279,7 @@ UNSUPPORTED = {
 
 @pytest.mark.parametrize(("block", "why"), UNSUPPORTED.values(), ids=UNSUPPORTED)
 def test_unsupported_blocks_raise_with_a_hint(block, why):
-    with pytest.raises(UnsupportedContentError, match=why) as caught:
+    with pytest.raises(BadRequestError, match=why) as caught:
         parts("look:", block)
     assert str(caught.value).endswith(".")
 
@@ -299,81 +295,84 @@ def test_unknown_models_take_files_of_any_format():
     assert parts(block, spec=UNKNOWN) == [file(url="data:application/msword;base64,AAAA")]
 
 
-CALLED = {"id": "i", "name": "f"}
+CALL = {"id": "i", "name": "f"}
 CALLS = {
-    "v1": of("tool_call", **CALLED, args={"a": 1}, extras={"signature": "s"}),
-    "v1 invalid": of("invalid_tool_call", **CALLED, args={"a": 1}, error="e"),
+    "v1": of("tool_call", **CALL, args={"a": 1}, extras={"signature": "s"}),
+    "v1 invalid": of("invalid_tool_call", **CALL, args={"a": 1}, error="e"),
     "openai": of("function", id="i", function={"name": "f", "arguments": {"a": 1}}),
     "responses": of("function_call", id="fc_1", call_id="i", name="f", arguments={"a": 1}),
     "responses custom": of("custom_tool_call", id="ct_1", call_id="i", name="f", input={"a": 1}),
-    "anthropic": of("tool_use", **CALLED, input={"a": 1}, caller={"type": "direct"}),
-    "anthropic streamed": of("tool_use", **CALLED, input={}, partial_json={"a": 1}),
-    "gemini": of("function_call", **CALLED, args={"a": 1}),
-    "gemini raw": {"functionCall": {**CALLED, "args": {"a": 1}}},
-    "gemini signed": {"thoughtSignature": "s", "functionCall": {**CALLED, "args": {"a": 1}}},
+    "anthropic": of("tool_use", **CALL, input={"a": 1}, caller={"type": "direct"}),
+    "anthropic streamed": of("tool_use", **CALL, input={}, partial_json={"a": 1}),
+    "gemini": of("function_call", **CALL, args={"a": 1}),
+    "gemini raw": {"functionCall": {**CALL, "args": {"a": 1}}},
+    "gemini signed": {"thoughtSignature": "s", "functionCall": {**CALL, "args": {"a": 1}}},
     "converse": {"toolUse": {"toolUseId": "i", "name": "f", "input": {"a": 1}}},
 }
 
 
-@pytest.mark.parametrize("block", CALLS.values(), ids=CALLS)
-def test_tool_call_blocks_are_parsed(block):
-    assert parse_content([block]) == [ToolCallPart("i", "f", {"a": 1})]
-    assert parse_content([of("tool_call")]) == [ToolCallPart("", "", None)]
+@pytest.mark.parametrize("block", [*CALLS.values(), of("tool_call")], ids=[*CALLS, "nothing"])
+def test_tool_calls_are_read_from_blocks(block):
+    (message,) = encode_messages([ChatMessage([block], role="assistant")], TEXT_MODEL)
+    (call,) = message["tool_calls"]
+    expected = ("f", '{"a": 1}') if block in CALLS.values() else ("unknown", "{}")
+    assert (call["function"]["name"], call["function"]["arguments"]) == expected
+    assert call["id"] == "i" or (block == of("tool_call") and call["id"])
 
 
 RESULT = of("tool_result", tool_use_id="i", content="c")
 RESULTS = {
-    "anthropic": (RESULT, ToolResultPart("i", "", "c")),
-    "anthropic error": ({**RESULT, "is_error": True}, ToolResultPart("i", "", "c", error=True)),
-    "responses": (of("function_call_output", call_id="i", output="c"), ToolResultPart("i", "", "c")),
-    "converse": ({"toolResult": {"toolUseId": "i", "content": "c", "status": "error"}},
-                 ToolResultPart("i", "", "c", error=True)),
-    "gemini": ({"functionResponse": {"name": "f", "response": {"c": 1}}}, ToolResultPart("", "f", {"c": 1})),
-    "nothing": (of("tool_result"), ToolResultPart("", "", "")),
-}  # fmt: skip
+    "anthropic": (RESULT, "c"),
+    "anthropic error": ({**RESULT, "is_error": True}, "Error: c"),
+    "responses": (of("function_call_output", call_id="i", output="c"), "c"),
+    "converse": ({"toolResult": {"toolUseId": "i", "content": "c", "status": "error"}}, "Error: c"),
+    "gemini": ({"functionResponse": {"name": "f", "response": {"c": 1}}}, '{"c": 1}'),
+}
+ANSWERED = AIMessage("", tool_calls=[{**CALL, "args": {}}])
 
 
-@pytest.mark.parametrize(("block", "result"), RESULTS.values(), ids=RESULTS)
-def test_tool_result_blocks_are_parsed(block, result):
-    assert parse_content([block]) == [result]
+@pytest.mark.parametrize(("block", "content"), RESULTS.values(), ids=RESULTS)
+def test_tool_results_are_read_from_blocks(block, content):
+    _, result = encode_messages([ANSWERED, HumanMessage([block])], TEXT_MODEL)
+    assert (result["role"], result["tool_call_id"], result["content"]) == ("tool", "i", content)
+
+
+def test_a_tool_result_without_anything_is_text():
+    assert parts(of("tool_result")) == [text("[Result of the tool unknown]\n")]
 
 
 REASONING = {
     "v1": (of("reasoning", reasoning="hm", index="lc_rs_0"), "hm"),
-    "responses": (of("reasoning", id="rs_1", summary=[], encrypted_content="x"), ""),
+    "responses": (of("reasoning", id="rs_1", summary=[], encrypted_content="x"), None),
     "anthropic": (of("thinking", thinking="hm", signature="s"), "hm"),
     "gemini": ({"text": "hm", "thought": True}, "hm"),
     "gemini typed": (of("text", text="hm", thought=True, thoughtSignature="s"), "hm"),
-    "anthropic redacted": (of("redacted_thinking", data="x"), ""),
-    "mistral": (of("thinking", thinking=[text("hm")]), ""),
-    "converse": (of("reasoning_content", reasoning_content={"text": "hm", "signature": "s"}), ""),
+    "anthropic redacted": (of("redacted_thinking", data="x"), None),
+    "mistral": (of("thinking", thinking=[text("hm")]), None),
+    "converse": (of("reasoning_content", reasoning_content={"text": "hm", "signature": "s"}), None),
 }
 
 
 @pytest.mark.parametrize(("block", "reasoning"), REASONING.values(), ids=REASONING)
-def test_reasoning_blocks_are_parsed_and_not_sent(block, reasoning):
-    assert parse_content([block]) == [Reasoning(reasoning)]
+def test_reasoning_is_read_from_blocks_and_not_sent_unasked(block, reasoning):
     assert parts("a", block, "b") == [text("a"), text("b")]
+    message = AIMessage([block, "a"])
+    (replayed,) = encode_messages([message], TEXT_MODEL, replay_reasoning=True)
+    assert (replayed["content"], replayed.get("reasoning_content")) == ("a", reasoning)
 
 
-SERVER_TOOLS = [
+NO_CONTENT = [
     *("server_tool_call", "server_tool_result", "server_tool_use", "web_search_tool_result"),
     *("mcp_tool_use", "web_search_call", "image_generation_call", "executable_code"),
     *("code_execution_result", "reference", "tool_call_chunk", "cachePoint"),
 ]
 
 
-@pytest.mark.parametrize("kind", SERVER_TOOLS)
-def test_server_tool_blocks_are_left_out(kind):
-    assert parse_content([of(kind, id="i", data="x"), of("non_standard", value=of(kind))]) == []
-
-
-@pytest.mark.parametrize(
-    "content",
-    [None, "", [], [""], [of("text", text=""), of("text", text=None)], [of("text-plain", text="")]],
-)
-def test_empty_content_has_no_parts(content):
-    assert parse_content(content) == []
+def test_server_tool_blocks_and_empty_text_are_left_out():
+    for kind in NO_CONTENT:
+        assert parts(of(kind, id="i", data="x"), of("non_standard", value=of(kind))) == [], kind
+    for block in ("", of("text", text=""), of("text", text=None), of("text-plain", text="")):
+        assert parts(block) == []
 
 
 @pytest.mark.parametrize(
@@ -381,39 +380,33 @@ def test_empty_content_has_no_parts(content):
     [
         (["You are ", of("text", text="brief.", cache_control={}), text("\n\nBe kind.")],
          "You are brief.\n\nBe kind."),
-        (None, ""),
         ([], ""),
         ("half \ud83d", "half \ufffd"),
         ([of("reasoning", reasoning="hm"), "a"], "a"),
         ([of("refusal", refusal="no")], "no"),
     ],
 )  # fmt: skip
-def test_system_content_joins_its_texts(content, expected_text):
-    assert system_content(content, FIVE) == expected_text
+def test_instructions_join_their_texts(content, expected_text):
+    assert encode_messages([SystemMessage(content)], FIVE)[0]["content"] == expected_text
 
 
 TOOL_RESULTS = {
     "string": ("晴 22°", "晴 22°"),
     "empty": ([], ""),
-    "nothing": (None, ""),
     "texts": ([of("text", text="a", id="x"), "b"], "a\nb"),
     "half a pair": ("\ud83d", "\ufffd"),
     "objects": ([{"t": 22, "city": "北京"}, {"t": 18}], '[{"t": 22, "city": "北京"}, {"t": 18}]'),
-    "objects that look like blocks": (
-        [of("user", id=1), of("file", name="a.py")],
-        '[{"type": "user", "id": 1}, {"type": "file", "name": "a.py"}]',
-    ),
+    "objects that look like blocks": ([of("user", id=1), of("file", name="a.py")],
+        '[{"type": "user", "id": 1}, {"type": "file", "name": "a.py"}]'),
     "an object with a text": ([{"text": "a", "score": 1}], '[{"text": "a", "score": 1}]'),
     "an object among texts": (["a", {"t": 22}], 'a\n{"t": 22}'),
-    "data like a block of a model": (
-        ["a", of("function", name="f"), {"reasoning": "why"}],
-        'a\n{"type": "function", "name": "f"}\n{"reasoning": "why"}',
-    ),
+    "data like a block of a model": (["a", of("function", name="f"), {"reasoning": "why"}],
+        'a\n{"type": "function", "name": "f"}\n{"reasoning": "why"}'),
     "an agent's reasoning and calls": (
         [
             *(of("thinking", thinking="hm", signature="s"), of("redacted_thinking", data="x")),
             *(block for block, _ in REASONING.values() if block.get("type") == "reasoning"),
-            *(text("a"), of("tool_use", **CALLED, input={}), of("tool_call", **CALLED, args={})),
+            *(text("a"), of("tool_use", **CALL, input={}), of("tool_call", **CALL, args={})),
             of("function_call", call_id="i", name="f", arguments="{}"),
             of("server_tool_use", id="i", name="web_search", input={}),
             of("web_search_tool_result", tool_use_id="i", content=[]),
@@ -423,29 +416,33 @@ TOOL_RESULTS = {
     ),
     "data that core wraps": ([of("non_standard", value={"t": 22})], '[{"t": 22}]'),
     "only reasoning": ([of("thinking", thinking="hm")], ""),
-    "an address of a file": (
-        [of("file", url="https://e.com/a", path="a")],
-        '[{"type": "file", "url": "https://e.com/a", "path": "a"}]',
-    ),
+    "an address of a file": ([of("file", url="https://e.com/a", path="a")],
+        '[{"type": "file", "url": "https://e.com/a", "path": "a"}]'),
     "what is no JSON": ([{"t": {1}, "u": float("nan")}], '[{"t": "{1}", "u": NaN}]'),
     "what json cannot write": ([{(1, 2): 3}], "[{(1, 2): 3}]"),
     "a custom tool's output": ([of("custom_tool_call_output", output="a", call_id="i")], "a"),
     "converse json": ([{"json": {"a": 1}}], '{"a": 1}'),
     "a text document": ([of("document", source=of("text", data="a"))], "a"),
-    "a result of Gemini": ({"result": 22}, '{"result": 22}'),
-}
+}  # fmt: skip
+
+
+def results(content, spec=TEXT_MODEL, **options):
+    """Return the content of a result, and the media that follow in a message of their own."""
+    history = [ANSWERED, ToolMessage(content, tool_call_id="i")]
+    _, result, *shown = encode_messages(history, spec, **options)
+    return result["content"], [part for message in shown for part in message["content"][1:]]
 
 
 @pytest.mark.parametrize(("content", "expected_text"), TOOL_RESULTS.values(), ids=TOOL_RESULTS)
 def test_tool_results_are_text_or_json(content, expected_text):
-    lines, media = tool_content(content, TEXT_MODEL)
-    assert (text_content(lines, "\n"), media) == (expected_text, [])
+    assert results(content) == (expected_text, [])
 
 
 def test_media_in_a_tool_result_are_separated_from_text():
     content = ["a chart:", of("image", base64=PNG), of("file", base64=PDF), "done"]
-    assert tool_content(content, VISION) == (parts("a chart:", "done"), [image(), file()])
-    with pytest.raises(UnsupportedContentError, match=r"'image'.*on_unsupported_content"):
-        tool_content(content, TEXT_MODEL)
-    omitted = parts("a chart:", "[image omitted]", "[file omitted]", "done")
-    assert tool_content(content, TEXT_MODEL, omit=True) == (omitted, [])
+    note = "[What this result shows follows in a user message.]"
+    assert results(content, VISION) == (f"a chart:\ndone\n{note}", [image(), file()])
+    with pytest.raises(BadRequestError, match=r"'image'.*on_unsupported_content"):
+        results(content)
+    omitted = "a chart:\n[image omitted]\n[file omitted]\ndone"
+    assert results(content, omit_unsupported=True) == (omitted, [])

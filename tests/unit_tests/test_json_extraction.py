@@ -18,11 +18,7 @@ def fence(content, info="json", mark=F):
 
 
 WRAPPED = [
-    TEXT,
-    json.dumps(CAT, indent=2),
-    f"\n\n  {TEXT}\n",
-    f"```json\n{TEXT}\n```",
-    f"```\n{TEXT}\n```",
+    *(TEXT, json.dumps(CAT, indent=2), f"\n\n  {TEXT}\n", fence(TEXT), fence(TEXT, "")),
     f"Here you are:\n```json\n{TEXT}\n```\nAnything else?",
     f"Sure! {TEXT} I hope it helps {{really}}.",
     f"With {{name}} filled in: {TEXT}",
@@ -154,6 +150,7 @@ objects = st.dictionaries(
 
 
 @pytest.mark.slow
+@settings(max_examples=50)
 @given(objects, st.data(), st.sampled_from(["", "So: ", "> "]))
 def test_no_cut_object_is_taken_for_a_whole_one(value, data, before):
     text = json.dumps(value, ensure_ascii=False)
@@ -173,12 +170,6 @@ def test_any_object_is_found_in_any_wrapping(value, wrapping):
     assert next(iter(extract_json(text))) == value
 
 
-@pytest.mark.slow
-@given(texts)
-def test_any_text_is_read(text):
-    list(extract_json(text))
-
-
 def _grow(*pieces):
     decoder = PartialJsonDecoder()
     return [decoder.feed(piece) for piece in pieces]
@@ -187,14 +178,11 @@ def _grow(*pieces):
 @pytest.mark.parametrize(
     ("pieces", "known"),
     [
-        (
-            ('{"a": "x', "y", '", "b": [1, ', "2]}"),
-            [{"a": "x"}, {"a": "xy"}, {"a": "xy", "b": [1]}, {"a": "xy", "b": [1, 2]}],
-        ),
-        (  # reasoning, prose, a fence
-            ("<think>{", '"a": 0}', "</think>", "Here {it} is ```json\n", '{"a"', ": 1}", "\n```"),
-            [None, None, None, None, {}, {"a": 1}, None],
-        ),
+        (('{"a": "x', "y", '", "b": [1, ', "2]}"),
+         [{"a": "x"}, {"a": "xy"}, {"a": "xy", "b": [1]}, {"a": "xy", "b": [1, 2]}]),
+        # Reasoning, prose, a fence.
+        (("<think>{", '"a": 0}', "</think>", "Here {it} is ```json\n", '{"a"', ": 1}", "\n```"),
+         [None, None, None, None, {}, {"a": 1}, None]),
         (('{"a": "b", ', "oops", "}"), [{"a": "b"}, None, None]),
         (("{", "name", "}"), [None, None, None]),
         (("[", "1", "] says", " so"), [None, None, [1], None]),
@@ -209,10 +197,8 @@ def _grow(*pieces):
         (('So: {"a": ', '"x"}'), [None, None]),
         (("```python\nf(", '{"a": "x"})\n', "```\n", '{"a": "y"}'), [None, None, None, None]),
         # The last fence counts.
-        (
-            ('```json\n{"a": "x"}', "\n``", "`\nBetter:\n`", "``json\n", '{"a": ', '"y"}'),
-            [{"a": "x"}, None, None, None, {}, {"a": "y"}],
-        ),
+        (('```json\n{"a": "x"}', "\n``", "`\nBetter:\n`", "``json\n", '{"a": ', '"y"}'),
+         [{"a": "x"}, None, None, None, {}, {"a": "y"}]),
         ((f'{{x}} {F}json\n{{"a": "x"}}\n{F}\n{F}\n', '{"a": "y"'), [{"a": "x"}, {"a": "y"}]),
         ((f'{F}json {{"c": "{F}py', f'\\nx{F}"}}{F}'), [{"c": f"{F}py"}, {"c": f"{F}py\nx{F}"}]),
         # pydantic's parser refuses raw line breaks; at the end the value is known.
@@ -224,7 +210,10 @@ def test_an_object_grows_with_its_text(pieces, known):
 
 
 @pytest.mark.slow
-@given(st.dictionaries(st.text(), st.text() | st.integers(), min_size=1), st.integers(1, 7))
+@settings(max_examples=50)
+@given(
+    st.dictionaries(st.text(), st.text() | st.integers(), min_size=1, max_size=4), st.integers(1, 7)
+)
 def test_a_growing_object_ends_as_the_whole_one(value, size):
     text = json.dumps(value, ensure_ascii=False)
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
@@ -240,7 +229,7 @@ def test_a_growing_object_ends_as_the_whole_one(value, size):
 def test_prose_of_any_length_is_passed_over_once():
     decoder = PartialJsonDecoder()
     before = time.process_time()
-    for _ in range(4000):
+    for _ in range(2000):
         decoder.feed("a long text without any JSON in it, ")
-    assert time.process_time() - before < 2
+    assert time.process_time() - before < 1
     assert decoder.feed('\n```json\n{"a": "x"}') == {"a": "x"}

@@ -207,14 +207,8 @@ def test_identifiers_may_be_referred_to():
 
 
 DANGLING = [
-    "#/$defs/Nowhere",
-    "#/$defs/Part/n",
-    "#/required/0",
-    "#nowhere",
-    "Part",
-    "https://example.com/part.json",
-    "file:///etc/passwd",
-    3,
+    *("#/$defs/Nowhere", "#/$defs/Part/n", "#/required/0", "#nowhere", "Part"),
+    *("https://example.com/part.json", "file:///etc/passwd", 3),
 ]
 CIRCLES = [
     {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}},
@@ -236,22 +230,14 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("reference", DANGLING)
-def test_a_reference_that_leads_nowhere_is_refused_at_once(reference, form):
-    schema = {"type": "object", "properties": {"x": {"$ref": reference}}, "required": ["x"]}
-    with pytest.raises(ValueError, match=r"a \$ref to .*nothing is fetched"):
-        FORMS[form](schema)
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("schema", CIRCLES)
-def test_a_reference_to_nothing_but_itself_is_refused_at_once(schema, form):
-    with pytest.raises(ValueError, match=r"a \$ref to .* that only refers to itself"):
-        FORMS[form](schema)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_schema_that_holds_itself_in_python_is_refused(form):
+def test_a_reference_that_leads_nowhere_is_refused_at_once(form):
+    for reference in DANGLING:
+        schema = {"type": "object", "properties": {"x": {"$ref": reference}}, "required": ["x"]}
+        with pytest.raises(ValueError, match=r"a \$ref to .*nothing is fetched"):
+            FORMS[form](schema)
+    for schema in CIRCLES:
+        with pytest.raises(ValueError, match=r"a \$ref to .* that only refers to itself"):
+            FORMS[form](schema)
     schema = {"type": "object", "properties": {}}
     schema["properties"]["x"] = schema
     with pytest.raises(ValueError, match="nested too deeply"):
@@ -261,15 +247,19 @@ def test_a_schema_that_holds_itself_in_python_is_refused(form):
 # Classes, for answers and for tools
 
 
-@pytest.mark.parametrize("strict", [None, True, False])
 @pytest.mark.parametrize("given", CLASSES)
-def test_answers_and_tools_get_the_same_schema(given, strict):
-    schema = encode_response_format(given, strict)["json_schema"]["schema"]
-    function = encode_tools([given], strict=strict)[0]["function"]
-    assert function["parameters"] == schema
-    answer = encode_output_tool(parse_schema(given, strict))["function"]
-    assert {"description": "", **answer} == function
-    check_sent(schema)
+def test_answers_and_tools_get_the_same_schema(given):
+    for strict in (None, True, False):
+        schema = encode_response_format(given, strict)["json_schema"]["schema"]
+        function = encode_tools([given], strict=strict)[0]["function"]
+        assert function["parameters"] == schema
+        answer = encode_output_tool(parse_schema(given, strict))["function"]
+        assert {"description": "", **answer} == function
+        check_sent(schema)
+    schema = parse_schema(given).definition
+    references = [part for part, _ in schemas_within(schema) if "$ref" in part]
+    assert bool(references) is ("$defs" in schema) is (given in RECURSIVE)
+    assert "$ref" not in schema
 
 
 CONVERTED = convert_to_openai_tool(Owner)
@@ -281,54 +271,39 @@ TOOLS = [
 ]
 
 
-@pytest.mark.parametrize("strict", [None, True])
 @pytest.mark.parametrize("given", TOOLS, ids=range(len(TOOLS)))
-def test_tools_of_every_kind_refer_to_nothing_that_is_lost(given, strict):
-    schema = parameters_of(given, strict)
-    check_sent(schema)
-    assert schema["properties"]
-    assert "secret" not in schema["properties"]
-    assert "description" not in schema
+def test_tools_of_every_kind_refer_to_nothing_that_is_lost(given):
+    for strict in (None, True):
+        schema = parameters_of(given, strict)
+        check_sent(schema)
+        assert schema["properties"]
+        assert "secret" not in schema["properties"]
+        assert "description" not in schema
 
 
-@pytest.mark.parametrize("strict", [None, True])
 @pytest.mark.parametrize(
     ("given", "has_mapping"),
     [(CONVERTED, False), (INLINED, False), (Owner.model_json_schema(), True)],
     ids=range(3),
 )
-def test_a_dict_loses_only_the_mapping_that_leads_nowhere(given, has_mapping, strict):
+def test_a_dict_loses_only_the_mapping_that_leads_nowhere(given, has_mapping):
     before = copy.deepcopy(given)
-    sent = encode_response_format(given, strict)["json_schema"]["schema"]
-    check_sent(sent)
-    discriminator = sent["properties"]["pet"]["discriminator"]
-    assert discriminator["propertyName"] == "kind"
-    assert ("mapping" in discriminator) is has_mapping
-    assert given == before
-
-
-@pytest.mark.parametrize("given", CLASSES)
-def test_definitions_stay_in_recursive_schemas_only(given):
-    schema = parse_schema(given).definition
-    assert ("$defs" in schema) is (given in RECURSIVE)
-    references = [part for part, _ in schemas_within(schema) if "$ref" in part]
-    assert bool(references) is (given in RECURSIVE)
-    assert "$ref" not in schema
+    for strict in (None, True):
+        sent = encode_response_format(given, strict)["json_schema"]["schema"]
+        check_sent(sent)
+        discriminator = sent["properties"]["pet"]["discriminator"]
+        assert discriminator["propertyName"] == "kind"
+        assert ("mapping" in discriminator) is has_mapping
+        assert given == before
 
 
 def test_functions_are_described_by_their_docstrings():
-    sent = encode_tools([function])[0]["function"]
+    sent, titled, named = (each["function"] for each in encode_tools([function, Named, Cat]))
     assert (sent["name"], sent["description"]) == ("function", "Do something.")
     assert parse_schema(Tree).description == "A tree."
-    assert sent["parameters"]["properties"]["tree"] == {
-        "$ref": "#/$defs/Tree",
-        "description": "the tree",
-    }
-
-
-def test_a_class_is_called_by_its_title():
-    names = [each["function"]["name"] for each in encode_tools([Named, Cat])]
-    assert names == ["its_own_title", "Cat"]
+    described = sent["parameters"]["properties"]["tree"]
+    assert described == {"$ref": "#/$defs/Tree", "description": "the tree"}
+    assert [titled["name"], named["name"]] == ["its_own_title", "Cat"]
 
 
 def test_tools_without_arguments_have_an_empty_schema():
@@ -360,21 +335,18 @@ def test_strict_leaves_no_object_open_nor_one_of(given):
 
 
 UNION = {"anyOf": [{"required": ["n"]}, {"required": ["m"]}]}
-NULL = {"type": "null"}
+NULL, MAP = {"type": "null"}, {"type": "object"}
 
 
 @pytest.mark.parametrize(
     ("schema", "sent"),
     [
-        ({"type": "object"}, {"type": "object", **CLOSED}),
+        (MAP, MAP | CLOSED),
         ({"type": ["object", "null"]}, {"type": ["object", "null"], **CLOSED}),
         # A map is no record: what OpenAI's own client leaves as it is.
-        ({"type": "object", "additionalProperties": True}, None),
-        ({"type": "object", "additionalProperties": {"type": "integer"}}, None),
-        (
-            {"type": "object", "additionalProperties": {"type": "object"}},
-            {"type": "object", "additionalProperties": {"type": "object", **CLOSED}},
-        ),
+        (MAP | {"additionalProperties": True}, None),
+        (MAP | {"additionalProperties": {"type": "integer"}}, None),
+        (MAP | {"additionalProperties": MAP}, MAP | {"additionalProperties": MAP | CLOSED}),
         ({}, None),
         # What only restricts further would contradict the rest if it were closed.
         ({"not": PART}, None),
@@ -382,32 +354,28 @@ NULL = {"type": "null"}
         ({"allOf": [PART, {"properties": {"m": {}}, "required": ["m"]}]}, None),
         ({"allOf": [PART], "properties": {"m": {}}}, None),
         ({**PART, "anyOf": [{"properties": {"m": {"const": 1}}}, {"required": ["n"]}]}, None),
-        ({**PART, **UNION}, {**PART, **UNION, **CLOSED}),
-        (
-            {"type": "object", "oneOf": [PART, NULL]},
-            {"type": "object", "anyOf": [{**PART, **CLOSED}, NULL]},
-        ),
+        (PART | UNION, PART | UNION | CLOSED),
+        (MAP | {"oneOf": [PART, NULL]}, MAP | {"anyOf": [PART | CLOSED, NULL]}),
         ({"dependentSchemas": {"a": PART}}, None),
-        ({"allOf": [PART]}, {"allOf": [{**PART, **CLOSED}]}),
-        ({"oneOf": [PART, NULL]}, {"anyOf": [{**PART, **CLOSED}, NULL]}),
+        ({"allOf": [PART]}, {"allOf": [PART | CLOSED]}),
+        ({"oneOf": [PART, NULL]}, {"anyOf": [PART | CLOSED, NULL]}),
         ({"oneOf": [{}], "anyOf": [{}]}, None),
         ({"enum": [{"type": "object"}], "default": PART}, None),
     ],
 )
-@pytest.mark.parametrize("own", [{}, {"strict": True}])
-def test_strict_changes_what_describes_an_object(schema, sent, own):
+def test_strict_changes_what_describes_an_object(schema, sent):
     whole = {"type": "object", "properties": {"x": schema}}
     before = copy.deepcopy(whole)
-    function = {"name": "a", "parameters": whole, **own}
-    strict = None if own else True
-    response_format = encode_response_format({"name": "a", "schema": whole, **own}, strict)
-    for sent_whole in (
-        response_format["json_schema"]["schema"],
-        parameters_of(function, strict),
-        parameters_of({"type": "function", "function": function}, strict),
-        parameters_of({"type": "function", **function}, strict),
-    ):
-        assert sent_whole == closed(x=sent or schema)
+    for own, strict in (({}, True), ({"strict": True}, None)):
+        function = {"name": "a", "parameters": whole, **own}
+        response_format = encode_response_format({"name": "a", "schema": whole, **own}, strict)
+        for sent_whole in (
+            response_format["json_schema"]["schema"],
+            parameters_of(function, strict),
+            parameters_of({"type": "function", "function": function}, strict),
+            parameters_of({"type": "function", **function}, strict),
+        ):
+            assert sent_whole == closed(x=sent or schema)
     assert whole == before
 
 

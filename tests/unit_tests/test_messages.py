@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import functools
 import json
 from pathlib import Path
 
@@ -63,16 +64,15 @@ def text(value: str, **more: object) -> dict:
     return {"type": "text", "text": value, **more}
 
 
-def user(content: object, **more: object) -> dict:
-    return {"role": "user", "content": content, **more}
-
-
-def assistant(content: object, **more: object) -> dict:
-    return {"role": "assistant", "content": content, **more}
-
-
-def system(content: object, role: str = "system", **more: object) -> dict:
+def said(role: str, content: object, **more: object) -> dict:
     return {"role": role, "content": content, **more}
+
+
+user, assistant, system = (functools.partial(said, r) for r in ("user", "assistant", "system"))
+
+
+def tool(content: object, call_id: str = "c1", **more: object) -> dict:
+    return {"role": "tool", "content": content, "tool_call_id": call_id, **more}
 
 
 def result(content: object, call_id: str = "c1", **more: object) -> ToolMessage:
@@ -117,10 +117,7 @@ CLASSES = {
     "ai with nothing": (AIMessage(""), assistant("")),
     "ai with an empty list": (AIMessage([]), assistant("")),
     "ai with only reasoning": (AIMessage([THINKING]), assistant("")),
-    "ai that declined": (
-        AIMessage("", additional_kwargs={"refusal": "no"}),
-        assistant("", refusal="no"),
-    ),
+    "ai that declined": (AIMessage("", additional_kwargs={"refusal": "no"}), assistant("", refusal="no")),
     "ai that declined, in blocks": (AIMessage([NO, NEVER]), assistant("", refusal="no, never")),
     "ai with half a pair": (AIMessage("a\ud83d"), assistant("a\ufffd")),
     "ai, broken off": (AIMessage(["a", "b", {"type": "hologram"}, IMAGE]), assistant("ab")),
@@ -134,7 +131,7 @@ CLASSES = {
     "developer": (DEVELOPERS[1], system("a")),
     "own subclass": (type("Mine", (HumanMessage,), {})("a"), user("a")),
     "function without a call": (FunctionMessage("a", name="f"), user("[Result of the tool f]\na")),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("message", "expected"), CLASSES.values(), ids=CLASSES)
@@ -142,9 +139,9 @@ def test_each_message_class_is_encoded(message, expected):
     assert encode(message) == [expected]
 
 
-@pytest.mark.parametrize("message", DEVELOPERS)
-def test_ernie_5_0_has_a_developer_role(message):
-    assert encode(message, spec=FIVE) == [system("a", role="developer")]
+def test_ernie_5_0_has_a_developer_role():
+    for message in DEVELOPERS:
+        assert encode(message, spec=FIVE) == [said("developer", "a")]
 
 
 def test_content_none_is_sent_empty():
@@ -155,16 +152,12 @@ def test_content_none_is_sent_empty():
 # What cannot be sent.
 
 
-def test_an_empty_conversation_is_rejected():
-    assert "no messages" in error_of()
-
-
 def test_an_error_names_message_model_block_and_hint():
+    assert "no messages" in error_of()
     video = {"type": "video", "url": "https://e.com/a.mp4"}
     message = error_of(SystemMessage("a"), HumanMessage(["b", video]), spec=VISION)
-    assert message.startswith(
-        "messages[1] (HumanMessage) cannot be sent to baidu/ernie-4.5-vl-28b-a3b: "
-    )
+    start = "messages[1] (HumanMessage) cannot be sent to baidu/ernie-4.5-vl-28b-a3b: "
+    assert message.startswith(start)
     assert "'video'" in message
     assert "send single frames" in message
 
@@ -173,15 +166,11 @@ UNSUPPORTED = {
     "image": (HumanMessage([IMAGE]), "'image'. Use a model that sees"),
     "image of a tool": (result([IMAGE]), "(ToolMessage).*'image'"),
     "image in instructions": (SystemMessage([IMAGE]), "'image' is not text.*user message"),
-    "unknown block": (HumanMessage([{"type": "hologram"}]), "'hologram' is not supported"),
     "role": (ChatMessage("a", role="critic"), "no role 'critic'. Use one of 'user'"),
     "removal": (RemoveMessage(id="1"), r"messages\[1\] \(RemoveMessage\).*add_messages"),
     "base class": (BaseMessage("a", type="x"), r"\(BaseMessage\).*its class"),
-    "date": (
-        AIMessage("", tool_calls=[call("far", {"x": dt.date(2026, 1, 1)})]),
-        "call of 'far'.*date is not JSON",
-    ),
-}
+    "date": (AIMessage("", tool_calls=[call("far", {"x": dt.date(2026, 1, 1)})]), "call of 'far'.*date is not JSON"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("message", "why"), UNSUPPORTED.values(), ids=UNSUPPORTED)
@@ -204,41 +193,36 @@ def test_recursive_content_is_rejected():
 # The turns of an assistant.
 
 
+def invalid(text: str) -> str:
+    return json.dumps({"invalid_arguments": text}, ensure_ascii=False)
+
+
 def test_tool_calls_are_sent_with_json_arguments_without_escapes():
-    calls = [call("f", {"city": "北京", "n": 1.5}), call("g", {}, "c2")]
-    sent = [encoded_call('{"city": "北京", "n": 1.5}'), encoded_call(call_id="c2", name="g")]
+    calls = [call("f", {"city": "北京", "n": 1.5}), call("f", {"x": [float("-inf")]}, "c2")]
+    sent = [
+        encoded_call('{"city": "北京", "n": 1.5}'),
+        encoded_call(invalid('{"x": [-Infinity]}'), "c2"),
+    ]
     assert encode(AIMessage("走", tool_calls=calls)) == [assistant("走", tool_calls=sent)]
 
 
-@pytest.mark.parametrize("number", ["NaN", "-Infinity"])
-def test_arguments_with_non_finite_numbers_are_sent_as_text(number):
-    (turn,) = encode(AIMessage("", tool_calls=[call("f", {"x": [float(number)]})]))
-    arguments = json.loads(turn["tool_calls"][0]["function"]["arguments"])
-    assert arguments == {"invalid_arguments": f'{{"x": [{number}]}}'}
+INVALID_ARGUMENTS = [
+    *(
+        (text, invalid(text))
+        for text in ('{"city": "Bei', "[1]", "null", '{"a": NaN}', '{"a": 1e999}', "北京")
+    ),
+    ("\ud83d", invalid("\ufffd")),
+    (' {"a": 1} ', '{"a": 1}'),
+    *((empty, "{}") for empty in ("", " \n", None)),
+]
 
 
-INVALID_ARGUMENTS = {
-    "cut": ('{"city": "Bei', '{"invalid_arguments": "{\\"city\\": \\"Bei"}'),
-    "no object": ("[1]", '{"invalid_arguments": "[1]"}'),
-    "null": ("null", '{"invalid_arguments": "null"}'),
-    "not finite": ('{"a": NaN}', '{"invalid_arguments": "{\\"a\\": NaN}"}'),
-    "too large a number": ('{"a": 1e999}', '{"invalid_arguments": "{\\"a\\": 1e999}"}'),
-    "chinese": ("北京", '{"invalid_arguments": "北京"}'),
-    "half a pair": ("\ud83d", '{"invalid_arguments": "\ufffd"}'),
-    "an object after all": (' {"a": 1} ', '{"a": 1}'),
-    "empty": ("", "{}"),
-    "blank": (" \n", "{}"),
-    "none": (None, "{}"),
-}
-
-
-@pytest.mark.parametrize(("args", "arguments"), INVALID_ARGUMENTS.values(), ids=INVALID_ARGUMENTS)
+@pytest.mark.parametrize(("args", "arguments"), INVALID_ARGUMENTS)
 def test_invalid_arguments_are_wrapped_in_a_json_object(args, arguments):
     broken = {"name": "g", "args": args, "id": "c2", "error": "e"}
     message = AIMessage("", tool_calls=[call()], invalid_tool_calls=[broken])
     turn, *results = encode(message, result("a"), result("b", "c2"))
     assert turn["tool_calls"] == [encoded_call(), encoded_call(arguments, "c2", "g")]
-    assert isinstance(json.loads(arguments), dict)
     assert [each["tool_call_id"] for each in results] == ["c1", "c2"]
 
 
@@ -269,35 +253,26 @@ def test_calls_with_equal_ids_get_unique_ones():
     assert [each["tool_call_id"] for each in encoded[1:]] == sent
 
 
-@pytest.mark.parametrize(("call_id", "result_id"), [(None, "x"), ("c1", "c1")])
-def test_a_result_belongs_to_the_last_turn_with_such_a_call(call_id, result_id):
-    turn = AIMessage("", tool_calls=[call(call_id=call_id)])
-    first, _, second, answer = encode(turn, HumanMessage("a"), turn, result("r", result_id))
-    assert second["tool_calls"][0]["id"] == answer["tool_call_id"]
-    assert (first["tool_calls"] == second["tool_calls"]) is (call_id is not None)
+def test_a_result_belongs_to_the_last_turn_with_such_a_call():
+    for call_id, result_id in ((None, "x"), ("c1", "c1")):
+        turn = AIMessage("", tool_calls=[call(call_id=call_id)])
+        first, _, second, answer = encode(turn, HumanMessage("a"), turn, result("r", result_id))
+        assert second["tool_calls"][0]["id"] == answer["tool_call_id"]
+        assert (first["tool_calls"] == second["tool_calls"]) is (call_id is not None)
 
 
 RAW_CALL = {**encoded_call('{"a": 1}'), "index": 0}
-CUT_CALL = {"id": "c1", "function": {"name": "f", "arguments": '{"a'}}
-RAW_CALLS = {
-    "whole": ([RAW_CALL], [encoded_call('{"a": 1}')]),
-    "cut": ([CUT_CALL], [encoded_call('{"invalid_arguments": "{\\"a"}')]),
-    "junk": ([None, 7], []),
-}
 
 
-@pytest.mark.parametrize(("raw", "calls"), RAW_CALLS.values(), ids=RAW_CALLS)
-def test_calls_of_a_chat_message_are_its_raw_ones(raw, calls):
-    for message in (
-        ChatMessage("", role="assistant", additional_kwargs={"tool_calls": raw}),
-        ChatMessage("", role="assistant", tool_calls=raw),
+def test_calls_of_a_chat_message_are_its_raw_ones():
+    for raw, calls in (
+        ([RAW_CALL], [encoded_call('{"a": 1}')]),
+        ([encoded_call('{"a')], [encoded_call(invalid('{"a'))]),
+        ([None, 7], []),
     ):
-        assert encode(message)[0].get("tool_calls", []) == calls
-
-
-def test_calls_of_a_chat_message_may_be_blocks():
-    message = ChatMessage([{**TOOL_USE, "input": {"a": 1}}], role="assistant")
-    assert encode(message)[0]["tool_calls"] == [encoded_call('{"a": 1}', "1")]
+        for keys in ({"tool_calls": raw}, {"additional_kwargs": {"tool_calls": raw}}):
+            (encoded,) = encode(ChatMessage("", role="assistant", **keys))
+            assert encoded.get("tool_calls", []) == calls
 
 
 REMOVED = {
@@ -342,23 +317,26 @@ def test_a_legacy_function_call_is_sent_with_its_result():
     assert len(set(ids)) == 2
 
 
-def reasoning_message(*content: object, provider: str | None = None, **additional) -> AIMessage:
-    metadata = {"model_provider": provider} if provider else {}
-    return AIMessage([*content, "a"], additional_kwargs=additional, response_metadata=metadata)
+H, M = ({"type": "reasoning", "reasoning": each} for each in "hm")
+BESIDE = {"reasoning_content": "hm"}
 
 
 @pytest.mark.parametrize(
-    ("message", "reasoning"),
+    ("content", "additional", "provider", "reasoning"),
     [
-        (reasoning_message(reasoning_content="hm"), "hm"),
-        (reasoning_message(reasoning_content="hm", provider="aimlernie"), "hm"),
-        (reasoning_message(*({"type": "reasoning", "reasoning": each} for each in "hm")), "hm"),
-        (reasoning_message(reasoning_content="hm", provider="deepseek"), None),
-        (reasoning_message({"type": "thinking", "thinking": "hm"}, provider="anthropic"), None),
-        (AIMessage("a"), None),
+        ([], BESIDE, None, "hm"),
+        ([], BESIDE, "aimlernie", "hm"),
+        ([H, M], {}, None, "hm"),
+        ([], BESIDE, "deepseek", None),
+        ([THINKING], {}, "anthropic", None),
+        ([], {}, None, None),
     ],
 )
-def test_reasoning_is_replayed_on_request_if_it_is_our_own(message, reasoning):
+def test_reasoning_is_replayed_on_request_if_it_is_our_own(
+    content, additional, provider, reasoning
+):
+    metadata = {"model_provider": provider} if provider else {}
+    message = AIMessage([*content, "a"], additional_kwargs=additional, response_metadata=metadata)
     assert encode(message) == [assistant("a")]
     (replayed,) = encode(message, replay_reasoning=True)
     assert replayed.get("reasoning_content") == reasoning
@@ -379,9 +357,8 @@ def test_media_of_an_assistant_are_shown_to_a_vision_model():
 
 def test_a_result_is_sent_without_artifact_and_metadata():
     full = result("ok", name="f", artifact="for us", id="1", additional_kwargs={"x": 1})
-    sent = {"role": "tool", "content": "ok", "tool_call_id": "c1"}
-    assert encode(CALLED, full)[1] == {**sent, "name": "f"}
-    assert encode(CALLED, ToolMessageChunk("ok", tool_call_id="c1"))[1] == sent
+    assert encode(CALLED, full)[1] == tool("ok", name="f")
+    assert encode(CALLED, ToolMessageChunk("ok", tool_call_id="c1"))[1] == tool("ok")
 
 
 @pytest.mark.parametrize(
@@ -415,8 +392,6 @@ def test_media_of_tools_follow_all_results():
         assert encoded[3] == user([text("[Result of the tool chart]"), IMAGE_PART])
         assert len(encoded) == 4 + len(after)
 
-
-def test_a_result_of_only_an_image_has_a_text():
     encoded = encode(CALLED, result([IMAGE]), spec=FIVE)
     assert encoded[1]["content"] == SHOWN
     assert encoded[2]["content"][0]["text"] == "[Result of the tool c1]"
@@ -438,18 +413,14 @@ def test_results_without_a_call_become_a_user_message_after_the_others():
     assert encoded[5]["content"] == stray
 
 
-@pytest.mark.parametrize(
-    "between",
-    [
-        [HumanMessage("a")],
-        [SystemMessage("a")],
-        [AIMessage("a")],
-        [HumanMessage("a"), AIMessage("", tool_calls=[call("g", call_id="c9")]), result("9", "c9")],
-    ],
-)
-def test_a_late_result_moves_to_its_call(between):
-    encoded = encode(CALLED, *between, result("late"), HumanMessage("b"))
-    assert encoded == encode(CALLED, result("late"), *between, HumanMessage("b"))
+def test_a_late_result_moves_to_its_call():
+    other_turn = [AIMessage("", tool_calls=[call("g", call_id="c9")]), result("9", "c9")]
+    for between in (
+        *([HumanMessage("a")], [SystemMessage("a")], [AIMessage("a")]),
+        [HumanMessage("a"), *other_turn],
+    ):
+        encoded = encode(CALLED, *between, result("late"), HumanMessage("b"))
+        assert encoded == encode(CALLED, result("late"), *between, HumanMessage("b"))
 
 
 @pytest.mark.parametrize(
@@ -460,18 +431,15 @@ def test_a_late_result_moves_to_its_call(between):
         AIMessage("", tool_calls=[call("g", call_id=None), call("f")]),
     ],
 )
-@pytest.mark.parametrize(
-    "message",
-    [
+def test_a_function_message_matches_the_call_of_its_name(turn):
+    for message in (
         FunctionMessage("ok", name="f"),
         FunctionMessageChunk("ok", name="f"),
         ChatMessage("ok", role="function", name="f"),
-    ],
-)
-def test_a_function_message_matches_the_call_of_its_name(turn, message):
-    encoded = encode(turn, message)
-    called = {each["function"]["name"]: each["id"] for each in encoded[0]["tool_calls"]}
-    assert encoded[1] == {"role": "tool", "content": "ok", "tool_call_id": called["f"], "name": "f"}
+    ):
+        encoded = encode(turn, message)
+        called = {each["function"]["name"]: each["id"] for each in encoded[0]["tool_calls"]}
+        assert encoded[1] == tool("ok", called["f"], name="f")
 
 
 OF_TOOL = {"type": "tool_result", "tool_use_id": "c1"}
@@ -488,23 +456,20 @@ OF_TOOL = {"type": "tool_result", "tool_use_id": "c1"}
     ],
 )
 def test_results_in_other_messages_become_tool_messages(message):
-    encoded = encode(CALLED, message)
-    assert roles(encoded) == ["assistant", "tool"]
-    assert (encoded[1]["content"], encoded[1]["tool_call_id"]) == ("ok", "c1")
+    _, encoded = encode(CALLED, message)
+    assert encoded | {"name": "f"} == tool("ok", name="f")
 
 
 def test_user_text_follows_results_in_the_same_message():
     message = HumanMessage(["and now?", {**OF_TOOL, "content": "ok", "is_error": True}])
-    _, first, second = encode(CALLED, message)
-    assert (first["role"], first["content"]) == ("tool", "Error: ok")
-    assert second == user("and now?")
+    assert encode(CALLED, message)[1:] == [tool("Error: ok"), user("and now?")]
 
 
 CACHE_CONTROL = {"cache_control": {"type": "ephemeral"}}
 B = text("b", **CACHE_CONTROL)
 CACHED = {
     "system": (SystemMessage(["a", B]), system([text("a"), B])),
-    "developer": (ChatMessage([B], role="developer"), system([B], "developer")),
+    "developer": (ChatMessage([B], role="developer"), said("developer", [B])),
     "user": (HumanMessage([B]), user([B])),
     "assistant": (AIMessage([B, "a"]), assistant([B, text("a")])),
 }
@@ -518,16 +483,13 @@ def test_cache_control_is_sent_to_ernie_5_0_only(message, expected):
     assert encode(message) == [{"role": role, "content": texts}]
 
 
-@pytest.mark.parametrize(
-    ("message", "parts"),
-    [
+def test_cache_control_in_tool_results():
+    for message, parts in (
         (result([text("a"), B], status="error"), [text("Error: a"), B]),
         (HumanMessage([{**OF_TOOL, "content": "b", **CACHE_CONTROL}]), [B]),
-    ],
-)
-def test_cache_control_in_tool_results(message, parts):
-    assert encode(CALLED, message, spec=FIVE)[1]["content"] == parts
-    assert encode(CALLED, message)[1]["content"] == "\n".join(part["text"] for part in parts)
+    ):
+        assert encode(CALLED, message, spec=FIVE)[1]["content"] == parts
+        assert encode(CALLED, message)[1]["content"] == "\n".join(part["text"] for part in parts)
 
 
 # Whole histories, as they come out of the real packages (langchain-anthropic 1.7, langchain-openai

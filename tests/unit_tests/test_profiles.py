@@ -98,55 +98,54 @@ def test_spec_and_profile_match_the_published_facts(model):
 VL_THINKING = "baidu/ernie-4.5-vl-28b-a3b-thinking"
 
 
-@pytest.mark.parametrize(
-    ("name", "model"),
-    [
-        ("ernie-4.5-21b-a3b", DEFAULT_MODEL),
-        ("baidu/ernie-4.5-21B-a3b", DEFAULT_MODEL),
-        (" BAIDU/ERNIE-4.5-21B-A3B\n", DEFAULT_MODEL),
-        ("ernie-4-5-21b-a3b", DEFAULT_MODEL),
-        ("baidu/ERNIE-4.5-21B-A3B-Thinking", "baidu/ernie-4.5-21b-a3b-thinking"),
-        ("ernie-4.5-turbo-128k", "baidu/ernie-4-5-turbo-128k"),
-        ("ernie-x1.1-preview", "baidu/ernie-x1-1-preview"),
-        ("ernie-5.0-thinking-latest", "baidu/ernie-5-0-thinking-latest"),
-        ("ernie-5-0", "baidu/ernie-5.0"),
-        # As Baidu publishes them.
-        ("baidu/ERNIE-4.5-21B-A3B-PT", DEFAULT_MODEL),
-        ("PaddlePaddle/ERNIE-4.5-21B-A3B-Paddle", DEFAULT_MODEL),
-        ("ERNIE-4.5-21B-A3B-Thinking-PT", "baidu/ernie-4.5-21b-a3b-thinking"),
-        ("baidu/ERNIE-4.5-0.3B-PT", "baidu/ernie-4.5-0.3b"),
-        ("baidu/ERNIE-4.5-300B-A47B-PT", "baidu/ernie-4.5-300b-a47b"),
-        ("baidu/ERNIE-4.5-300B-A47B-Paddle", "baidu/ernie-4.5-300b-a47b-paddle"),
-        ("baidu/ERNIE-4.5-300B-A47B-FP8-Paddle", "baidu/ernie-4.5-300b-a47b"),
-        ("baidu/ERNIE-4.5-300B-A47B-W4A8C8-TP4-Paddle", "baidu/ernie-4.5-300b-a47b"),
-        ("baidu/ERNIE-4.5-300B-A47B-2Bits-TP2-Paddle", "baidu/ernie-4.5-300b-a47b"),
-        ("baidu/ERNIE-4.5-VL-28B-A3B-PT", "baidu/ernie-4.5-vl-28b-a3b"),
-        ("baidu/ERNIE-4.5-VL-28B-A3B-Thinking", VL_THINKING),
-        ("baidu/ERNIE-4.5-VL-424B-A47B-Paddle", "baidu/ernie-4.5-vl-424b-a47b"),
-        # As others quantize and serve them.
-        ("unsloth/ERNIE-4.5-0.3B-PT-GGUF", "baidu/ernie-4.5-0.3b"),
-        ("unsloth/ERNIE-4.5-21B-A3B-Thinking-GGUF", "baidu/ernie-4.5-21b-a3b-thinking"),
-        ("unsloth/ERNIE-4.5-21B-A3B-PT-GGUF:UD-Q4_K_XL", DEFAULT_MODEL),
-        ("hf.co/unsloth/ERNIE-4.5-21B-A3B-PT-GGUF:Q4_K_M", DEFAULT_MODEL),
-        ("mlx-community/ERNIE-4.5-21B-A3B-PT-8bit", DEFAULT_MODEL),
-        ("cyankiwi/ERNIE-4.5-VL-28B-A3B-Thinking-AWQ-8bit", VL_THINKING),
-        ("baidu_ERNIE-4.5-21B-A3B-PT-Q4_K_M.gguf", DEFAULT_MODEL),
-        ("ernie-4.5-21b-a3b-pt@q4_k_m", DEFAULT_MODEL),
-        ("ernie-4.5:21b-a3b-q4_K_M", DEFAULT_MODEL),
-        ("ernie-4.5:0.3b", "baidu/ernie-4.5-0.3b"),
-        ("/models/ernie-4.5-21b-a3b-Q4_K_M.gguf", DEFAULT_MODEL),
-        ("/models/ERNIE-4.5-21B-A3B-PT/", DEFAULT_MODEL),
-        (r"C:\models\ERNIE-4.5-0.3B-PT-F16.gguf", "baidu/ernie-4.5-0.3b"),
-        ("ERNIE-4.5-300B-A47B-PT-Q4_K_M-00001-of-00005.gguf", "baidu/ernie-4.5-300b-a47b"),
-        ("/hub/models--baidu--ERNIE-4.5-21B-A3B-PT/snapshots/0123abcd", DEFAULT_MODEL),
-        ("hosted_vllm/baidu/ERNIE-4.5-21B-A3B-PT", DEFAULT_MODEL),
-    ],
-)
-def test_a_model_is_found_by_each_of_its_names(name, model):
-    assert find_model(name) is find_model(model)
-    assert find_model(name).id == model
-    assert model_profile(name) == model_profile(model)
-    assert ChatAimlErnie(model=name, base_url="http://localhost:1/v1").profile["name"]
+NAMES = {  # of the API, of Baidu, and of those who quantize and serve the weights
+    DEFAULT_MODEL: (
+        *("ernie-4.5-21b-a3b", "baidu/ernie-4.5-21B-a3b", " BAIDU/ERNIE-4.5-21B-A3B\n"),
+        *("ernie-4-5-21b-a3b", "baidu/ERNIE-4.5-21B-A3B-PT"),
+        "PaddlePaddle/ERNIE-4.5-21B-A3B-Paddle",
+        "unsloth/ERNIE-4.5-21B-A3B-PT-GGUF:UD-Q4_K_XL",
+        "hf.co/unsloth/ERNIE-4.5-21B-A3B-PT-GGUF:Q4_K_M",
+        "mlx-community/ERNIE-4.5-21B-A3B-PT-8bit",
+        "baidu_ERNIE-4.5-21B-A3B-PT-Q4_K_M.gguf",
+        *("ernie-4.5-21b-a3b-pt@q4_k_m", "ernie-4.5:21b-a3b-q4_K_M"),
+        *("/models/ernie-4.5-21b-a3b-Q4_K_M.gguf", "/models/ERNIE-4.5-21B-A3B-PT/"),
+        "/hub/models--baidu--ERNIE-4.5-21B-A3B-PT/snapshots/0123abcd",
+        "hosted_vllm/baidu/ERNIE-4.5-21B-A3B-PT",
+    ),
+    "baidu/ernie-4.5-21b-a3b-thinking": (
+        *("baidu/ERNIE-4.5-21B-A3B-Thinking", "ERNIE-4.5-21B-A3B-Thinking-PT"),
+        "unsloth/ERNIE-4.5-21B-A3B-Thinking-GGUF",
+    ),
+    "baidu/ernie-4-5-turbo-128k": ("ernie-4.5-turbo-128k",),
+    "baidu/ernie-x1-1-preview": ("ernie-x1.1-preview",),
+    "baidu/ernie-5-0-thinking-latest": ("ernie-5.0-thinking-latest",),
+    "baidu/ernie-5.0": ("ernie-5-0",),
+    "baidu/ernie-4.5-0.3b": (
+        *("baidu/ERNIE-4.5-0.3B-PT", "unsloth/ERNIE-4.5-0.3B-PT-GGUF", "ernie-4.5:0.3b"),
+        r"C:\models\ERNIE-4.5-0.3B-PT-F16.gguf",
+    ),
+    "baidu/ernie-4.5-300b-a47b": (
+        *("baidu/ERNIE-4.5-300B-A47B-PT", "baidu/ERNIE-4.5-300B-A47B-FP8-Paddle"),
+        "baidu/ERNIE-4.5-300B-A47B-W4A8C8-TP4-Paddle",
+        "baidu/ERNIE-4.5-300B-A47B-2Bits-TP2-Paddle",
+        "ERNIE-4.5-300B-A47B-PT-Q4_K_M-00001-of-00005.gguf",
+    ),
+    "baidu/ernie-4.5-300b-a47b-paddle": ("baidu/ERNIE-4.5-300B-A47B-Paddle",),
+    "baidu/ernie-4.5-vl-28b-a3b": ("baidu/ERNIE-4.5-VL-28B-A3B-PT",),
+    VL_THINKING: (
+        *("baidu/ERNIE-4.5-VL-28B-A3B-Thinking", "cyankiwi/ERNIE-4.5-VL-28B-A3B-Thinking-AWQ-8bit"),
+    ),
+    "baidu/ernie-4.5-vl-424b-a47b": ("baidu/ERNIE-4.5-VL-424B-A47B-Paddle",),
+}
+
+
+@pytest.mark.parametrize("model", NAMES)
+def test_a_model_is_found_by_each_of_its_names(model):
+    for name in NAMES[model]:
+        assert find_model(name) is find_model(model), name
+        assert find_model(name).id == model
+        assert model_profile(name) == model_profile(model)
+        assert ChatAimlErnie(model=name, base_url="http://localhost:1/v1").profile["name"]
 
 
 def test_open_weights_that_the_api_does_not_serve_are_in_the_table():
@@ -184,7 +183,5 @@ def test_keys_that_an_older_core_does_not_know_are_left_out(monkeypatch):
     spec = importlib.util.find_spec("langchain_aimlernie.profiles")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert module.model_profile(DEFAULT_MODEL) == {
-        "name": "ERNIE 4.5 21B A3B",
-        "tool_calling": True,
-    }
+    older = {"name": "ERNIE 4.5 21B A3B", "tool_calling": True}
+    assert module.model_profile(DEFAULT_MODEL) == older

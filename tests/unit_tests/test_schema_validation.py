@@ -1,3 +1,4 @@
+import functools
 import socket
 
 import pytest
@@ -40,16 +41,13 @@ ADDITIONAL = "Additional properties are not allowed ('colour' was unexpected)"
         ({}, None),
         ({"id": "7"}, "id: \"7\" is not of type 'integer' (type)"),
         ({"id": True}, "id: true is not of type 'integer' (type)"),
-        ({"id": None}, "id: null is not of type 'integer' (type)"),
         ({"id": 0}, "id: 0 is less than the minimum of 1 (minimum 1)"),
         ({"note": "too long"}, 'note: "too long" is too long (maxLength 5)'),
         ({"state": "lost"}, "state: \"lost\" is not one of ['open', 'closed'] (enum)"),
         ({"lines": [{"sku": "a"}, {"sku": 3}]}, "lines[1].sku: 3 is not of type 'string' (type)"),
         ({"lines": [{}]}, "lines[0]: 'sku' is a required property (required)"),
         ({"colour": "red"}, f"the answer: {ADDITIONAL} (additionalProperties)"),
-        ({"lines": []}, "lines: [] … (minItems 1)"),
         ({"price": 0}, "price: 0 … (exclusiveMinimum 0)"),
-        ({"price": "free"}, 'price: "free" … (anyOf)'),
     ],
 )
 def test_a_violation_names_place_value_and_keyword(change, told):
@@ -72,43 +70,19 @@ def test_long_values_and_long_rules_are_shortened():
     assert told.startswith('the answer: "xxxx')
 
 
-# One keyword a line: an instance, and what is none.
+# An instance, and what is none; what is left to jsonschema has few lines.
 KEYWORDS = [
     ({"type": "integer"}, 2.0, 2.5),
-    ({"type": ["string", "integer"]}, 1, 1.5),
     ({"type": "number"}, 1e400, True),
-    ({"enum": [1, "1"]}, 1, True),
     ({"enum": [True]}, True, 1),
-    ({"const": 0}, 0, False),
     ({"const": {"a": [1]}}, {"a": [1]}, {"a": [True]}),
-    ({"pattern": "^a+$"}, "aa", "ab"),
-    ({"minLength": 2}, "ab", "a"),
     ({"uniqueItems": True}, [1, True], [1, 1]),
     ({"multipleOf": 3}, 9, 10),
     ({"multipleOf": 0.01}, 19.99, 19.995),
     ({"multipleOf": 0.1}, 0.3, float("inf")),
     ({"multipleOf": 1e-3}, 10**400, float("nan")),
-    ({"maximum": 5}, 5, 5.1),
-    ({"exclusiveMaximum": 5}, 4.9, 5),
-    ({"not": {"type": "string"}}, 1, "a"),
-    ({"oneOf": [{"type": "integer"}, {"minimum": 2}]}, 1, 3),
-    ({"oneOf": [{"minimum": 1}, {"maximum": 5}]}, 0, 3),
-    ({"anyOf": [{"type": "integer"}, {"minimum": 2}]}, 3, 1.5),
-    ({"allOf": [{"minimum": 1}, {"maximum": 2}]}, 2, 3),
-    ({"if": {"minimum": 5}, "then": {"multipleOf": 2}, "else": {"minimum": 3}}, 6, 7),
-    ({"if": {"minimum": 5}, "then": {"multipleOf": 2}, "else": {"minimum": 3}}, 3, 2),
-    ({"minProperties": 1}, {"a": 1}, {}),
-    ({"maxProperties": 1}, {"a": 1}, {"a": 1, "b": 1}),
-    ({"propertyNames": {"pattern": "^a"}}, {"ab": 1}, {"ba": 1}),
     ({"patternProperties": {"^n_": {"type": "integer"}}}, {"n_a": 1, "m": ""}, {"n_a": ""}),
-    ({"patternProperties": {"a": {}}, "additionalProperties": False}, {"a": 1}, {"b": 1}),
-    ({"additionalProperties": {"type": "string"}}, {"a": ""}, {"a": 1}),
-    ({"dependentRequired": {"a": ["b"]}}, {"b": 1}, {"a": 1}),
-    ({"dependentSchemas": {"a": {"required": ["b"]}}}, {"a": 1, "b": 1}, {"a": 1}),
     ({"allOf": [{"properties": {"a": {}}}], "unevaluatedProperties": False}, {"a": 1}, {"b": 1}),
-    ({"contains": {"const": 1}}, [2, 1], [2]),
-    ({"contains": {"const": 1}, "maxContains": 1}, [2, 1], [1, 1]),
-    ({"prefixItems": PAIR, "items": False}, [1, "a"], [1, "a", 2]),
     ({"prefixItems": PAIR, "unevaluatedItems": False}, [1, "a"], ["a"]),
     ({"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "string"}}}, "", 1),
     ({"$ref": "#/$defs/a%20b", "$defs": {"a b": {"type": "string"}}}, "", 1),
@@ -130,13 +104,13 @@ KEYWORDS = [
 
 
 @pytest.mark.parametrize(("schema", "instance", "other"), KEYWORDS)
-@pytest.mark.parametrize("within", [False, True])
-def test_the_standard_decides(schema, instance, other, within):
-    if within and "$ref" not in schema:  # in a property, where it is said as well
-        schema = {"type": "object", "properties": {"x": schema}}
-        instance, other = {"x": instance}, {"x": other}
+def test_the_standard_decides(schema, instance, other):
     assert violations(instance, schema) is None
     assert violations(other, schema)
+    if "$ref" not in schema:  # in a property, where it is said as well
+        within = {"type": "object", "properties": {"x": schema}}
+        assert violations({"x": instance}, within) is None
+        assert violations({"x": other}, within)
 
 
 @pytest.mark.parametrize(
@@ -158,8 +132,6 @@ def test_what_is_no_assertion_asserts_nothing(schema, value):
     [
         ({"properties": {"a": {"type": "str"}}}, 'properties.a.type: "str" is not'),
         ({"properties": {"a": {"required": True}}}, "properties.a.required: true is not of type"),
-        ({"properties": []}, "properties: [] is not of type 'object'"),
-        ({"minLength": "3"}, "minLength: \"3\" is not of type 'integer'"),
         ({"description": None}, "description: null is not of type 'string'"),
         ({"$schema": 5}, "['$schema']: 5 is not of type 'string'"),
         (
@@ -174,10 +146,9 @@ def test_an_invalid_schema_is_refused_with_the_place_in_it(schema, told):
         check_schema(schema)
 
 
-@pytest.mark.parametrize("schema", [{"enum": [object()]}, {"const": {1, 2}}])
-def test_a_schema_that_is_no_json_is_refused(schema):
+def test_a_schema_that_is_no_json_is_refused():
     with pytest.raises(ValueError, match="cannot be written as JSON"):
-        check_schema(schema)
+        check_schema({"enum": [object()]})
 
 
 def test_a_schema_may_contain_itself():
@@ -193,12 +164,9 @@ def within_calls(count, function):
 
 @pytest.mark.parametrize("calls", range(12))
 def test_a_value_that_is_too_deep_is_no_instance_wherever_the_stack_ends(calls):
-    value = 1
-    for _ in range(5000):
-        value = {"next": value}
+    value = functools.reduce(lambda inner, _: {"next": inner}, range(5000), 1)
     tree = {"type": "object", "properties": {"next": {"$ref": "#"}}}
-    told = within_calls(calls, lambda: violations(value, tree))
-    assert "nested too deeply" in told
+    assert "nested too deeply" in within_calls(calls, lambda: violations(value, tree))
 
 
 def test_nothing_is_fetched(monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -79,28 +78,20 @@ ChatAimlErnie().with_structured_output(int, method="magic")
 """
 
 
-@pytest.fixture
-def check(tmp_path, monkeypatch):
+def test_a_type_checker_knows_the_parameters_and_the_results(tmp_path, monkeypatch):
+    """With the settings and the cache of `make type`, so that only the first run takes long."""
     api = pytest.importorskip("mypy.api")
+    monkeypatch.chdir(Path(__file__).parents[2])
     monkeypatch.setenv("MYPYPATH", str(Path(langchain_aimlernie.__file__).parents[1]))
-    options = ["--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", "--no-pretty"]
-
-    def run(**programs):
-        for name, program in programs.items():
-            (tmp_path / f"{name}.py").write_text(textwrap.dedent(program))
-        paths = [str(tmp_path / f"{name}.py") for name in programs]
-        output, failed, _ = api.run([*options, "--follow-imports=silent", *paths])
-        assert not failed
-        return [line for line in output.splitlines() if ": error:" in line]
-
-    return run
-
-
-def test_a_type_checker_knows_the_parameters_and_the_results(check):
-    found = check(valid=VALID, invalid=INVALID)
-    assert [line for line in found if "/invalid.py" not in line] == []
-    assert len(found) == 4
-    for line, part in zip(
-        found, ("temprature", '"model"', "max_retries", "with_structured_output"), strict=True
-    ):
+    paths = []
+    for name, program in {"valid": VALID, "invalid": INVALID}.items():
+        paths.append(tmp_path / f"{name}.py")
+        paths[-1].write_text(program)
+    output, failed, _ = api.run(["--no-pretty", *map(str, paths)])
+    assert not failed
+    found = [line for line in output.splitlines() if ": error:" in line]
+    parts = ("temprature", '"model"', "max_retries", "with_structured_output")
+    assert len(found) == len(parts)
+    for line, part in zip(found, parts, strict=True):
+        assert "invalid.py" in line
         assert part in line

@@ -10,42 +10,28 @@ from langchain_aimlernie._settings import (
     parse_key,
 )
 
+API, LOCAL, CHAT = "https://api.aimlapi.com", "http://localhost", "/chat/completions"
+
 
 @pytest.mark.parametrize(
-    ("given", "base"),
+    ("given", "base", "endpoint"),
     [
-        ("https://api.aimlapi.com", "https://api.aimlapi.com/v1"),
-        ("https://api.aimlapi.com/", "https://api.aimlapi.com/v1"),
-        ("https://api.aimlapi.com/v1", "https://api.aimlapi.com/v1"),
-        ("https://api.aimlapi.com/v1/", "https://api.aimlapi.com/v1"),
-        (" https://api.aimlapi.com/v1/chat/completions ", "https://api.aimlapi.com/v1"),
-        ("https://gateway.example/ernie/", "https://gateway.example/ernie"),
-        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"),
-        ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
-        ("http://localhost", "http://localhost/v1"),
-        ("http://localhost/chat/completions", "http://localhost/chat/completions"),
-        ("http://localhost/chat/completions/", "http://localhost/chat/completions"),
-        ("http://localhost//chat/completions", "http://localhost//chat/completions"),
-        ("http://localhost/v1/chat/completions/", "http://localhost/v1"),
+        *((f"{API}{end}", f"{API}/v1", None) for end in ("", "/", "/v1", "/v1/")),
+        (f" {API}/v1{CHAT} ", f"{API}/v1", None),
+        ("https://gateway.example/ernie/", "https://gateway.example/ernie", None),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1", None),
+        ("http://[::1]:8000/v1", "http://[::1]:8000/v1", None),
+        (LOCAL, f"{LOCAL}/v1", None),
+        *((f"{LOCAL}{CHAT}{end}", f"{LOCAL}{CHAT}", LOCAL) for end in ("", "/")),
+        (f"{LOCAL}/{CHAT}", f"{LOCAL}/{CHAT}", f"{LOCAL}/"),
+        (f"{LOCAL}/v1{CHAT}/", f"{LOCAL}/v1", None),
     ],
 )
-def test_base_urls_are_normalized(given, base):
+def test_base_urls_are_normalized(given, base, endpoint):
     assert parse_base_url(given) == base
     assert parse_base_url(base) == base
-
-
-@pytest.mark.parametrize(
-    ("given", "endpoint"),
-    [
-        ("http://localhost", "http://localhost/v1"),
-        ("http://[::1]/a", "http://[::1]/a"),
-        ("http://localhost/chat/completions", "http://localhost"),
-    ],
-)
-def test_endpoint_urls(given, endpoint):
-    base = parse_base_url(given)
-    assert endpoint_url(base, "/chat/completions") == f"{endpoint}/chat/completions"
-    assert endpoint_url(base, "/models") == f"{endpoint}/models"
+    assert endpoint_url(base, CHAT) == f"{endpoint or base}{CHAT}"
+    assert endpoint_url(base, "/models") == f"{endpoint or base}/models"
 
 
 SCHEME = "Put https:// or http:// before it"
@@ -89,10 +75,6 @@ def test_an_unencrypted_remote_address_is_a_warning():
         assert parse_base_url("http://example.org") == "http://example.org/v1"
 
 
-def test_white_space_around_a_key_is_dropped():
-    assert parse_key(" \tsk-key\r\n") == "sk-key"
-
-
 @pytest.mark.parametrize(
     ("key", "reason"),
     [
@@ -111,6 +93,7 @@ def test_an_invalid_key_is_an_error_that_does_not_show_it(key, reason):
     assert key.strip() == "" or key not in str(caught.value)
     assert "key”" not in repr(caught.value)
     assert caught.value.__cause__ is None
+    assert parse_key(" \tsk-key\r\n") == "sk-key", "white space around it is dropped"
 
 
 def test_request_ids_that_the_server_would_drop_are_errors():
@@ -121,17 +104,13 @@ def test_request_ids_that_the_server_would_drop_are_errors():
             check_request_id(value)
 
 
-def test_headers_are_copied_and_trimmed():
+def test_headers_are_copied_trimmed_and_checked():
     headers = {"X-Team": " blue "}
     assert check_headers(headers) == {"X-Team": "blue"}
     assert headers == {"X-Team": " blue "}
 
-
-@pytest.mark.parametrize(
-    "headers",
-    [{"X": "a\r\nY: b"}, {"X Y": "a"}, {"": "a"}, {"X": "ü"}, {"Host": "h"}, {"X": 1}, {1: "x"}],
-)
-def test_invalid_headers_are_errors_that_do_not_show_their_values(headers):
-    with pytest.raises(ValueError) as caught:
-        check_headers(headers)
-    assert "Y: b" not in str(caught.value)
+    names = {"X Y": "a"}, {"": "a"}, {"Host": "h"}, {1: "x"}
+    for invalid in ({"X": "a\r\nY: b"}, {"X": "ü"}, {"X": 1}, *names):
+        with pytest.raises(ValueError) as caught:
+            check_headers(invalid)
+        assert "Y: b" not in str(caught.value)
