@@ -1,4 +1,9 @@
-"""The prepared request of a call, and the four kinds of call that send it.
+"""A call: its request, the spend trackers that must admit it, and the four kinds of sending it.
+
+A callback cannot refuse a call well: it runs before the cache lookup, its errors are logged as
+failures of a callback, and it cannot wait without blocking an event loop. So each call asks the
+`Meter`s among its callbacks. LangChain passes the callbacks to `_generate`, but not to `_stream`;
+the meters of the latter come by a context variable, which they set when the run starts.
 
 The transport is imported with the first call, because importing httpx2 takes longer than importing
 all other modules of this package; async calls import it in a thread.
@@ -6,16 +11,20 @@ all other modules of this package; async calls import it in a thread.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import warnings
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr, ValidationError
@@ -23,7 +32,6 @@ from tenacity import RetryCallState
 
 from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._metering import aadmit, admit
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
@@ -50,6 +58,9 @@ from langchain_aimlernie.errors import (
 from langchain_aimlernie.profiles import find_model
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from uuid import UUID
+
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
     from langchain_core.outputs import ChatGenerationChunk, ChatResult
@@ -285,6 +296,84 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
 _ANY_MESSAGE = HumanMessage("?")
 
 
+class Meter(BaseCallbackHandler):
+    """A callback handler that decides whether a call may be sent."""
+
+    @abstractmethod
+    def reserve(
+        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
+    ) -> Future[None] | None:
+        """Reserve the expected cost of a call.
+
+        Args:
+            run_id: The run of the call.
+            request_id: The call's `X-Client-Request-Id`, if no other call has the same.
+            may_wait: Whether the call may wait for the price of another one.
+
+        Returns:
+            `None` if the call may be sent, else a future to wait for before the next attempt.
+
+        Raises:
+            BudgetExceededError: The call must not be sent.
+        """
+
+
+_MAX_WAIT = 60.0
+"""Seconds that a call waits for the price of another one before it goes on without."""
+
+_meters: ContextVar[tuple[tuple[UUID, Meter], ...]] = ContextVar("aimlernie_meters", default=())
+"""The run that is about to make a call in this context, with each of its meters."""
+
+
+def add_meter(run_id: UUID, meter: Meter) -> None:
+    """Register `meter` for the call that this run is about to make, in this context."""
+    others = (pair for pair in _meters.get() if pair[0] == run_id)
+    _meters.set((*others, (run_id, meter)))
+
+
+def set_meters(
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+) -> None:
+    """Register the meters among the callbacks of a run for its call."""
+    if run_manager is not None:
+        meters = (each for each in run_manager.handlers if isinstance(each, Meter))
+        _meters.set(tuple((run_manager.run_id, meter) for meter in meters))
+
+
+def _admit(request_id: str | None) -> None:
+    """Reserve the cost of this call with each meter, waiting as long as a meter asks.
+
+    Args:
+        request_id: The call's `X-Client-Request-Id`, if no other call has the same.
+
+    Raises:
+        BudgetExceededError: The call must not be sent.
+    """
+    for run_id, meter in _meters.get():
+        may_wait = True
+        while (future := meter.reserve(run_id, request_id, may_wait=may_wait)) is not None:
+            try:
+                future.result(_MAX_WAIT)
+            except TimeoutError:
+                may_wait = False
+            finally:
+                future.cancel()
+
+
+async def _aadmit(request_id: str | None) -> None:
+    """Reserve the cost of this call with each meter; see `_admit`."""
+    for run_id, meter in _meters.get():
+        may_wait = True
+        while (future := meter.reserve(run_id, request_id, may_wait=may_wait)) is not None:
+            try:
+                async with asyncio.timeout(_MAX_WAIT):
+                    await asyncio.wrap_future(future)
+            except TimeoutError:
+                may_wait = False
+            finally:
+                future.cancel()
+
+
 def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:
     """Return the completion of a call.
 
@@ -292,7 +381,7 @@ def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | 
         AimlErnieError: The call failed.
     """
     call = prepared.build()
-    admit(prepared.unique_id(call))
+    _admit(prepared.unique_id(call))
     transport, options = prepared.settings.transport, prepared.decoding(call)
     try:
         return transport.send(
@@ -310,7 +399,7 @@ async def agenerate(
 ) -> ChatResult:
     """Return the completion of a call; see `generate`."""
     call = await prepared.abuild()
-    await aadmit(prepared.unique_id(call))
+    await _aadmit(prepared.unique_id(call))
     transport, options = prepared.settings.async_transport, prepared.decoding(call)
     try:
         return await transport.send(
@@ -332,7 +421,7 @@ def stream(
         AimlErnieError: The call failed; `.partial` is what was received.
     """
     call = prepared.build()
-    admit(prepared.unique_id(call))
+    _admit(prepared.unique_id(call))
     transport = prepared.settings.transport
     new_decoder = partial(StreamDecoder, **prepared.decoding(call))
     with closing(transport.stream(call, new_decoder, on_retry=_on_retry(run_manager))) as chunks:
@@ -351,7 +440,7 @@ async def astream(
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
     """Yield the chunks of a streamed completion; see `stream`."""
     call = await prepared.abuild()
-    await aadmit(prepared.unique_id(call))
+    await _aadmit(prepared.unique_id(call))
     transport = prepared.settings.async_transport
     new_decoder = partial(StreamDecoder, **prepared.decoding(call))
     async with aclosing(

@@ -40,10 +40,10 @@ from langchain_aimlernie._client import (
     astream,
     cache_key,
     generate,
+    set_meters,
     stream,
 )
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._metering import set_meters
 from langchain_aimlernie._request.messages import wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._request.tools import (

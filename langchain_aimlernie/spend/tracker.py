@@ -19,7 +19,7 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResu
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from langchain_aimlernie._metering import Meter, add_meter
+from langchain_aimlernie._client import Meter, add_meter
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (

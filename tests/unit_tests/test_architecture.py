@@ -13,7 +13,7 @@ ORDER = {
     name: place
     for place, names in enumerate(
         [
-            ["_version", "_imports", "_metering", "_text"],
+            ["_version", "_imports", "_text"],
             ["errors", "profiles"],
             ["_settings"],
             ["_response"],
