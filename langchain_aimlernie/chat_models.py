@@ -515,6 +515,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         return bindable(
             structured_output(
                 self,
+                (self.base_url, self.model_name),
                 schema,
                 method=method,
                 include_raw=include_raw,
