@@ -1,4 +1,4 @@
-"""A call: its request, the spend trackers that must admit it, and the four kinds of sending it.
+"""What the four kinds of call have in common: the request, and the spend trackers to ask first.
 
 A callback cannot refuse a call well: it runs before the cache lookup, its errors are logged as
 failures of a callback, and it cannot wait without blocking an event loop. So each call asks the
@@ -16,8 +16,7 @@ import inspect
 import json
 import warnings
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -30,7 +29,6 @@ from langchain_core.messages import HumanMessage
 from pydantic import SecretStr, ValidationError
 from tenacity import RetryCallState
 
-from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
@@ -53,7 +51,6 @@ from langchain_aimlernie.errors import (
     AimlErnieError,
     AuthenticationError,
     BadRequestError,
-    NotFoundError,
 )
 from langchain_aimlernie.profiles import find_model
 
@@ -63,7 +60,6 @@ if TYPE_CHECKING:
 
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from langchain_aimlernie._http import APIRequest
     from langchain_aimlernie.chat_models import ChatAimlErnie
@@ -163,18 +159,23 @@ class PreparedRequest:
         return cls(settings, name, body, stream)
 
     def build(self) -> APIRequest:
-        """Return the HTTP request with the current key.
+        """Return the HTTP request with the current key, once each meter of the call admits it.
 
         Raises:
             AuthenticationError: There is no key, or an invalid one.
             BadRequestError: The key comes from an async function, or the request id is invalid.
+            BudgetExceededError: A meter does not admit the call.
         """
-        return self._build(current_key(self.settings))
+        request = self._build(current_key(self.settings))
+        _admit(self._unique_id(request))
+        return request
 
     async def abuild(self) -> APIRequest:
         """Return the HTTP request with the current key; see `build`."""
         await load_transport()
-        return self._build(await acurrent_key(self.settings))
+        request = self._build(await acurrent_key(self.settings))
+        await _aadmit(self._unique_id(request))
+        return request
 
     def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
         from langchain_aimlernie._http import APIRequest, parse_timeout
@@ -206,20 +207,23 @@ class PreparedRequest:
             model=self.model,
         )
 
-    def unique_id(self, request: APIRequest) -> str | None:
+    def _unique_id(self, request: APIRequest) -> str | None:
         """Return the request's `X-Client-Request-Id`; `None` if it is that of every call."""
         name = "x-client-request-id"
         fixed = {header.lower() for header in self.settings.default_headers or ()}
         is_fixed = isinstance(self.settings.client_request_id, str) or name in fixed
         return None if is_fixed else request.headers[name]
 
-    def decoding(self, request: APIRequest) -> dict[str, Any]:
-        """Return the keyword arguments of what decodes the response."""
-        return {
+    def decoder(self, request: APIRequest) -> Any:
+        """Return what decodes the response, or makes the decoder of a stream."""
+        options: dict[str, Any] = {
             "model": request.model,
             "redactor": request.redactor,
             "include_headers": self.settings.include_response_headers,
         }
+        if self.is_stream:
+            return partial(StreamDecoder, **options)
+        return lambda headers, body: decode_completion(body, headers, **options)
 
 
 def _request_id(setting: str | Callable[[], str] | None) -> str:
@@ -374,89 +378,7 @@ async def _aadmit(request_id: str | None) -> None:
                 future.cancel()
 
 
-def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:
-    """Return the completion of a call.
-
-    Raises:
-        AimlErnieError: The call failed.
-    """
-    call = prepared.build()
-    _admit(prepared.unique_id(call))
-    transport, options = prepared.settings.transport, prepared.decoding(call)
-    try:
-        return transport.send(
-            call,
-            lambda headers, body: decode_completion(body, headers, **options),
-            on_retry=_on_retry(run_manager),
-        )
-    except NotFoundError as error:
-        explain_not_found(error, transport, prepared.settings.base_url, call.model)
-        raise
-
-
-async def agenerate(
-    prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
-) -> ChatResult:
-    """Return the completion of a call; see `generate`."""
-    call = await prepared.abuild()
-    await _aadmit(prepared.unique_id(call))
-    transport, options = prepared.settings.async_transport, prepared.decoding(call)
-    try:
-        return await transport.send(
-            call,
-            lambda headers, body: decode_completion(body, headers, **options),
-            on_retry=_on_retry(run_manager),
-        )
-    except NotFoundError as error:
-        await aexplain_not_found(error, transport, prepared.settings.base_url, call.model)
-        raise
-
-
-def stream(
-    prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None
-) -> Generator[ChatGenerationChunk, None, None]:
-    """Yield the chunks of a streamed completion.
-
-    Raises:
-        AimlErnieError: The call failed; `.partial` is what was received.
-    """
-    call = prepared.build()
-    _admit(prepared.unique_id(call))
-    transport = prepared.settings.transport
-    new_decoder = partial(StreamDecoder, **prepared.decoding(call))
-    with closing(transport.stream(call, new_decoder, on_retry=_on_retry(run_manager))) as chunks:
-        try:
-            for chunk in chunks:
-                if run_manager is not None:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
-        except NotFoundError as error:
-            explain_not_found(error, transport, prepared.settings.base_url, call.model)
-            raise
-
-
-async def astream(
-    prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
-) -> AsyncGenerator[ChatGenerationChunk, None]:
-    """Yield the chunks of a streamed completion; see `stream`."""
-    call = await prepared.abuild()
-    await _aadmit(prepared.unique_id(call))
-    transport = prepared.settings.async_transport
-    new_decoder = partial(StreamDecoder, **prepared.decoding(call))
-    async with aclosing(
-        transport.stream(call, new_decoder, on_retry=_on_retry(run_manager))
-    ) as chunks:
-        try:
-            async for chunk in chunks:
-                if run_manager is not None:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
-        except NotFoundError as error:
-            await aexplain_not_found(error, transport, prepared.settings.base_url, call.model)
-            raise
-
-
-def _on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | None:
+def on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | None:
     """Return the function that reports each retry to LangChain's callbacks.
 
     That of an async run manager returns an awaitable.
