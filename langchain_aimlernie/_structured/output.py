@@ -138,17 +138,12 @@ _METHODS = {"json_schema": "structured_output", "function_calling": "tool_callin
 
 def _reject_unknown(model: BaseChatModel, kwargs: Mapping[str, object]) -> None:
     """Reject a misspelt keyword at once, not in the first call."""
-    fields = type(model).model_fields
-    known = {*_CALL_KWARGS, *fields, *(field.alias for field in fields.values())}
-    unknown = [name for name in kwargs if name not in known or name == "response_format"]
-    if unknown:
+    known = {"model", "tool_choice", *type(model).model_fields} - {"response_format"}
+    if unknown := [name for name in kwargs if name not in known]:
         raise ValueError(
             f"with_structured_output got {', '.join(unknown)}: no option of it, and no setting of "
             f"{type(model).__name__} that can be given here."
         )
-
-
-_CALL_KWARGS = ("stop", "stop_sequences", "tool_choice", "request_timeout", "extra_headers")
 
 
 def _server_of(options: Mapping[str, Any], default: Server) -> Server:
