@@ -22,7 +22,7 @@ from typing_extensions import override
 from langchain_aimlernie._settings import Settings, read_options
 
 
-def mask(name: str, value: Any) -> Any:
+def _mask(name: str, value: Any) -> Any:
     """Return the value of a bound parameter; if it is secret, in a form that repr does not show."""
     if name == "api_key":
         if isinstance(value, str):
@@ -113,7 +113,7 @@ class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessa
     """A model with parameters for every call."""
 
     def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        options = {name: mask(name, value) for name, value in (kwargs or {}).items()}
+        options = {name: _mask(name, value) for name, value in (kwargs or {}).items()}
         super().__init__(kwargs=options, **fields)
 
     @override

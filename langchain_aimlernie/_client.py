@@ -43,7 +43,6 @@ from langchain_aimlernie._settings import (
     is_default_host,
     parse_key,
     read_options,
-    validate_param,
 )
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
@@ -126,8 +125,9 @@ class PreparedRequest:
         """
         problem = ""
         try:
-            stop = validate_param("stop", stop)
-            rest = read_options(_without_core_options(options), model.api_key)
+            given = {} if stop is None else {"stop": stop}
+            # Stop sequences passed as stop_sequences win.
+            rest = read_options({**given, **_without_core_options(options)}, model.api_key)
             settings = model.with_call_settings(rest)
         except ValidationError as error:
             problem = first_message(error)
@@ -136,8 +136,6 @@ class PreparedRequest:
         if problem:
             raise ParameterError(problem)
         name = rest.pop("model", None) or settings.model_name
-        if stop is not None:
-            rest.setdefault("stop", stop)  # unless stop_sequences was passed
         if stream and settings.stream_usage:
             rest.setdefault("stream_options", {"include_usage": True})
         spec = find_model(name)
