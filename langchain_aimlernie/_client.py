@@ -63,12 +63,6 @@ if TYPE_CHECKING:
     from langchain_aimlernie._http import APIRequest
     from langchain_aimlernie.chat_models import ChatAimlErnie
 
-_HEADERS: Mapping[str, str] = {
-    "content-type": "application/json",
-    "user-agent": f"langchain-aimlernie/{__version__}",
-}
-_ACCEPTED = {False: "application/json", True: "text/event-stream"}
-
 _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
 """Keyword arguments of a call that langchain-core reads."""
 
@@ -184,8 +178,9 @@ class PreparedRequest:
         if isinstance(key, AimlErnieError):
             raise key
         headers = {
-            **_HEADERS,
-            "accept": _ACCEPTED[self.is_stream],
+            "content-type": "application/json",
+            "user-agent": f"langchain-aimlernie/{__version__}",
+            "accept": "text/event-stream" if self.is_stream else "application/json",
             "x-client-request-id": _request_id(settings.client_request_id),
         }
         # Nothing is raised from here on: local variables are secrets.
