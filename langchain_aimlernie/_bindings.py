@@ -7,32 +7,22 @@ langchain-core's classes show bound parameters in their repr and dumps. These su
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import (
-    Runnable,
-    RunnableBinding,
-    RunnableSequence,
-    RunnableSerializable,
-)
-from langchain_core.runnables.configurable import (
-    RunnableConfigurableAlternatives,
-    RunnableConfigurableFields,
-)
-from langchain_core.runnables.fallbacks import RunnableWithFallbacks
-from langchain_core.runnables.retry import RunnableRetry
+from langchain_core.runnables import Runnable, RunnableSerializable, base, configurable
+from langchain_core.runnables import fallbacks as core_fallbacks
+from langchain_core.runnables import retry as core_retry
 from langchain_core.runnables.utils import AnyConfigurableField
 from pydantic import SecretStr
 from typing_extensions import override
 
 from langchain_aimlernie._settings import Settings, read_options
-from langchain_aimlernie._structured.output import StructuredOutputWithRetry
 
 
-def mask(name: str, value: Any) -> Any:
+def _mask(name: str, value: Any) -> Any:
     """Return the value of a bound parameter; if it is secret, in a form that repr does not show."""
     if name == "api_key":
         if isinstance(value, str):
@@ -92,9 +82,9 @@ class Bindable(_Model):
                 in the body.
         """
         options = read_options(kwargs, getattr(self, "api_key", None))
-        if isinstance(self, BoundModel):
-            return RunnableBinding.bind(self, **options)  # keeps what is bound already
-        return BoundModel(bound=self, kwargs=options, config={})
+        if isinstance(self, RunnableBinding):
+            return base.RunnableBinding.bind(self, **options)  # keeps what is bound already
+        return RunnableBinding(bound=self, kwargs=options, config={})
 
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
         with_config = _wrapping("with_config")
@@ -116,82 +106,57 @@ class Bindable(_Model):
             return bindable(super().configurable_fields(**kwargs))
 
 
-class _Derived(Bindable):
-    """One of core's wrappers around a model, serialized under the name of core's class."""
-
-    @classmethod
-    def lc_id(cls) -> list[str]:
-        ids: list[str] = _core_class(cls).lc_id()
-        return ids
+# Core's wrappers, under core's names: these are in dumps and traces.
 
 
-class _Traced(_Derived):
-    """A wrapper that is also traced under the name of core's class."""
-
-    @override
-    def get_name(self, suffix: str | None = None, *, name: str | None = None) -> str:
-        name = name or self.name or _core_class(type(self)).__name__
-        return super().get_name(suffix, name=name)
-
-
-class BoundModel(_Derived, RunnableBinding[LanguageModelInput, AIMessage]):
+class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessage]):
     """A model with parameters for every call."""
 
     def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        options = {name: mask(name, value) for name, value in (kwargs or {}).items()}
+        options = {name: _mask(name, value) for name, value in (kwargs or {}).items()}
         super().__init__(kwargs=options, **fields)
 
     @override
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
         options = {name: v for name, v in self.kwargs.items() if name not in _EXCLUDED}
         if len(options) < len(self.kwargs):
-            return BoundModel(**{**dict(self), "kwargs": options}).to_json()
+            return RunnableBinding(**{**dict(self), "kwargs": options}).to_json()
         return super().to_json()
 
 
-class BoundRetry(_Derived, RunnableRetry[LanguageModelInput, AIMessage]):
+class RunnableRetry(Bindable, core_retry.RunnableRetry[LanguageModelInput, AIMessage]):
     """A model with retries."""
 
 
-class BoundFallbacks(_Traced, RunnableWithFallbacks[LanguageModelInput, AIMessage]):
+class RunnableWithFallbacks(
+    Bindable, core_fallbacks.RunnableWithFallbacks[LanguageModelInput, AIMessage]
+):
     """A model with fallbacks."""
 
 
-class BoundSequence(_Traced, RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic takes no subclass
+class RunnableSequence(Bindable, base.RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic takes no subclass
     """A model and its output parser."""
 
 
-class BoundStructuredOutput(_Traced, StructuredOutputWithRetry):
-    """A structured output that may re-prompt the model."""
-
-
-class BoundFields(_Derived, RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
+class RunnableConfigurableFields(Bindable, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
     """A model with fields that the config of a call sets."""
 
 
-class BoundAlternatives(_Derived, RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
+class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
     """Models of which the config of a call selects one."""
 
 
-def _core_class(cls: type) -> Any:
-    return next(core for core, ours in _CLASSES if issubclass(cls, ours))
+_CLASSES: Mapping[type, Any] = {
+    base.RunnableBinding: RunnableBinding,
+    core_retry.RunnableRetry: RunnableRetry,
+    core_fallbacks.RunnableWithFallbacks: RunnableWithFallbacks,
+    base.RunnableSequence: RunnableSequence,
+    configurable.RunnableConfigurableFields: RunnableConfigurableFields,
+    configurable.RunnableConfigurableAlternatives: RunnableConfigurableAlternatives,
+}
 
 
 def bindable(runnable: _Model) -> _Model:
     """Return core's wrapper around a model as an instance of our subclass of it."""
-    for core, ours in _CLASSES:
-        if isinstance(runnable, core) and not isinstance(runnable, ours):
-            wrapper: _Model = ours(**dict(runnable))
-            return wrapper
-    return runnable
-
-
-_CLASSES: tuple[tuple[Any, Any], ...] = (
-    (RunnableBinding, BoundModel),
-    (RunnableRetry, BoundRetry),
-    (RunnableWithFallbacks, BoundFallbacks),
-    (RunnableSequence, BoundSequence),
-    (StructuredOutputWithRetry, BoundStructuredOutput),
-    (RunnableConfigurableFields, BoundFields),
-    (RunnableConfigurableAlternatives, BoundAlternatives),
-)
+    ours = _CLASSES.get(type(runnable))
+    return runnable if ours is None else cast("_Model", ours(**dict(runnable)))  # type: ignore[call-overload]  # pydantic models are iterable

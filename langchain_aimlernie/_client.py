@@ -1,4 +1,9 @@
-"""The prepared request of a call, and the four kinds of call that send it.
+"""What the four kinds of call have in common: the request, and the spend trackers to ask first.
+
+A callback cannot refuse a call well: it runs before the cache lookup, its errors are logged as
+failures of a callback, and it cannot wait without blocking an event loop. So each call asks the
+`Meter`s among its callbacks. LangChain passes the callbacks to `_generate`, but not to `_stream`;
+the meters of the latter come by a context variable, which they set when the run starts.
 
 The transport is imported with the first call, because importing httpx2 takes longer than importing
 all other modules of this package; async calls import it in a thread.
@@ -6,24 +11,25 @@ all other modules of this package; async calls import it in a thread.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 import warnings
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, closing
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr, ValidationError
 from tenacity import RetryCallState
 
-from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._metering import aadmit, admit
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
@@ -37,7 +43,6 @@ from langchain_aimlernie._settings import (
     is_default_host,
     parse_key,
     read_options,
-    validate_param,
 )
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
@@ -45,23 +50,18 @@ from langchain_aimlernie.errors import (
     AimlErnieError,
     AuthenticationError,
     BadRequestError,
-    NotFoundError,
 )
 from langchain_aimlernie.profiles import find_model
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from uuid import UUID
+
     from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
-    from langchain_core.outputs import ChatGenerationChunk, ChatResult
 
     from langchain_aimlernie._http import APIRequest
     from langchain_aimlernie.chat_models import ChatAimlErnie
-
-_HEADERS: Mapping[str, str] = {
-    "content-type": "application/json",
-    "user-agent": f"langchain-aimlernie/{__version__}",
-}
-_ACCEPTED = {False: "application/json", True: "text/event-stream"}
 
 _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
 """Keyword arguments of a call that langchain-core reads."""
@@ -119,8 +119,9 @@ class PreparedRequest:
         """
         problem = ""
         try:
-            stop = validate_param("stop", stop)
-            rest = read_options(_without_core_options(options), model.api_key)
+            given = {} if stop is None else {"stop": stop}
+            # Stop sequences passed as stop_sequences win.
+            rest = read_options({**given, **_without_core_options(options)}, model.api_key)
             settings = model.with_call_settings(rest)
         except ValidationError as error:
             problem = first_message(error)
@@ -129,8 +130,6 @@ class PreparedRequest:
         if problem:
             raise ParameterError(problem)
         name = rest.pop("model", None) or settings.model_name
-        if stop is not None:
-            rest.setdefault("stop", stop)  # unless stop_sequences was passed
         if stream and settings.stream_usage:
             rest.setdefault("stream_options", {"include_usage": True})
         spec = find_model(name)
@@ -152,18 +151,23 @@ class PreparedRequest:
         return cls(settings, name, body, stream)
 
     def build(self) -> APIRequest:
-        """Return the HTTP request with the current key.
+        """Return the HTTP request with the current key, once each meter of the call admits it.
 
         Raises:
             AuthenticationError: There is no key, or an invalid one.
             BadRequestError: The key comes from an async function, or the request id is invalid.
+            BudgetExceededError: A meter does not admit the call.
         """
-        return self._build(current_key(self.settings))
+        request = self._build(current_key(self.settings))
+        _admit(self._unique_id(request))
+        return request
 
     async def abuild(self) -> APIRequest:
         """Return the HTTP request with the current key; see `build`."""
         await load_transport()
-        return self._build(await acurrent_key(self.settings))
+        request = self._build(await acurrent_key(self.settings))
+        await _aadmit(self._unique_id(request))
+        return request
 
     def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
         from langchain_aimlernie._http import APIRequest, parse_timeout
@@ -174,8 +178,9 @@ class PreparedRequest:
         if isinstance(key, AimlErnieError):
             raise key
         headers = {
-            **_HEADERS,
-            "accept": _ACCEPTED[self.is_stream],
+            "content-type": "application/json",
+            "user-agent": f"langchain-aimlernie/{__version__}",
+            "accept": "text/event-stream" if self.is_stream else "application/json",
             "x-client-request-id": _request_id(settings.client_request_id),
         }
         # Nothing is raised from here on: local variables are secrets.
@@ -195,20 +200,23 @@ class PreparedRequest:
             model=self.model,
         )
 
-    def unique_id(self, request: APIRequest) -> str | None:
+    def _unique_id(self, request: APIRequest) -> str | None:
         """Return the request's `X-Client-Request-Id`; `None` if it is that of every call."""
         name = "x-client-request-id"
         fixed = {header.lower() for header in self.settings.default_headers or ()}
         is_fixed = isinstance(self.settings.client_request_id, str) or name in fixed
         return None if is_fixed else request.headers[name]
 
-    def decoding(self, request: APIRequest) -> dict[str, Any]:
-        """Return the keyword arguments of what decodes the response."""
-        return {
+    def decoder(self, request: APIRequest) -> Any:
+        """Return what decodes the response, or makes the decoder of a stream."""
+        options: dict[str, Any] = {
             "model": request.model,
             "redactor": request.redactor,
             "include_headers": self.settings.include_response_headers,
         }
+        if self.is_stream:
+            return partial(StreamDecoder, **options)
+        return lambda headers, body: decode_completion(body, headers, **options)
 
 
 def _request_id(setting: str | Callable[[], str] | None) -> str:
@@ -285,89 +293,85 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
 _ANY_MESSAGE = HumanMessage("?")
 
 
-def generate(prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None) -> ChatResult:
-    """Return the completion of a call.
+class Meter(BaseCallbackHandler):
+    """A callback handler that decides whether a call may be sent."""
+
+    @abstractmethod
+    def reserve(
+        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
+    ) -> Future[None] | None:
+        """Reserve the expected cost of a call.
+
+        Args:
+            run_id: The run of the call.
+            request_id: The call's `X-Client-Request-Id`, if no other call has the same.
+            may_wait: Whether the call may wait for the price of another one.
+
+        Returns:
+            `None` if the call may be sent, else a future to wait for before the next attempt.
+
+        Raises:
+            BudgetExceededError: The call must not be sent.
+        """
+
+
+_MAX_WAIT = 60.0
+"""Seconds that a call waits for the price of another one before it goes on without."""
+
+_meters: ContextVar[tuple[tuple[UUID, Meter], ...]] = ContextVar("aimlernie_meters", default=())
+"""The run that is about to make a call in this context, with each of its meters."""
+
+
+def add_meter(run_id: UUID, meter: Meter) -> None:
+    """Register `meter` for the call that this run is about to make, in this context."""
+    others = (pair for pair in _meters.get() if pair[0] == run_id)
+    _meters.set((*others, (run_id, meter)))
+
+
+def set_meters(
+    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
+) -> None:
+    """Register the meters among the callbacks of a run for its call."""
+    if run_manager is not None:
+        meters = (each for each in run_manager.handlers if isinstance(each, Meter))
+        _meters.set(tuple((run_manager.run_id, meter) for meter in meters))
+
+
+def _admit(request_id: str | None) -> None:
+    """Reserve the cost of this call with each meter, waiting as long as a meter asks.
+
+    Args:
+        request_id: The call's `X-Client-Request-Id`, if no other call has the same.
 
     Raises:
-        AimlErnieError: The call failed.
+        BudgetExceededError: The call must not be sent.
     """
-    call = prepared.build()
-    admit(prepared.unique_id(call))
-    transport, options = prepared.settings.transport, prepared.decoding(call)
-    try:
-        return transport.send(
-            call,
-            lambda headers, body: decode_completion(body, headers, **options),
-            on_retry=_on_retry(run_manager),
-        )
-    except NotFoundError as error:
-        explain_not_found(error, transport, prepared.settings.base_url, call.model)
-        raise
+    for run_id, meter in _meters.get():
+        may_wait = True
+        while (future := meter.reserve(run_id, request_id, may_wait=may_wait)) is not None:
+            try:
+                future.result(_MAX_WAIT)
+            except TimeoutError:
+                may_wait = False
+            finally:
+                future.cancel()
 
 
-async def agenerate(
-    prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
-) -> ChatResult:
-    """Return the completion of a call; see `generate`."""
-    call = await prepared.abuild()
-    await aadmit(prepared.unique_id(call))
-    transport, options = prepared.settings.async_transport, prepared.decoding(call)
-    try:
-        return await transport.send(
-            call,
-            lambda headers, body: decode_completion(body, headers, **options),
-            on_retry=_on_retry(run_manager),
-        )
-    except NotFoundError as error:
-        await aexplain_not_found(error, transport, prepared.settings.base_url, call.model)
-        raise
+async def _aadmit(request_id: str | None) -> None:
+    """Reserve the cost of this call with each meter; see `_admit`."""
+    for run_id, meter in _meters.get():
+        may_wait = True
+        while (future := meter.reserve(run_id, request_id, may_wait=may_wait)) is not None:
+            try:
+                async with asyncio.timeout(_MAX_WAIT):
+                    await asyncio.wrap_future(future)
+            except TimeoutError:
+                may_wait = False
+            finally:
+                future.cancel()
 
 
-def stream(
-    prepared: PreparedRequest, run_manager: CallbackManagerForLLMRun | None
-) -> Generator[ChatGenerationChunk, None, None]:
-    """Yield the chunks of a streamed completion.
-
-    Raises:
-        AimlErnieError: The call failed; `.partial` is what was received.
-    """
-    call = prepared.build()
-    admit(prepared.unique_id(call))
-    transport = prepared.settings.transport
-    new_decoder = partial(StreamDecoder, **prepared.decoding(call))
-    with closing(transport.stream(call, new_decoder, on_retry=_on_retry(run_manager))) as chunks:
-        try:
-            for chunk in chunks:
-                if run_manager is not None:
-                    run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
-        except NotFoundError as error:
-            explain_not_found(error, transport, prepared.settings.base_url, call.model)
-            raise
-
-
-async def astream(
-    prepared: PreparedRequest, run_manager: AsyncCallbackManagerForLLMRun | None
-) -> AsyncGenerator[ChatGenerationChunk, None]:
-    """Yield the chunks of a streamed completion; see `stream`."""
-    call = await prepared.abuild()
-    await aadmit(prepared.unique_id(call))
-    transport = prepared.settings.async_transport
-    new_decoder = partial(StreamDecoder, **prepared.decoding(call))
-    async with aclosing(
-        transport.stream(call, new_decoder, on_retry=_on_retry(run_manager))
-    ) as chunks:
-        try:
-            async for chunk in chunks:
-                if run_manager is not None:
-                    await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                yield chunk
-        except NotFoundError as error:
-            await aexplain_not_found(error, transport, prepared.settings.base_url, call.model)
-            raise
-
-
-def _on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | None:
+def on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | None:
     """Return the function that reports each retry to LangChain's callbacks.
 
     That of an async run manager returns an awaitable.

@@ -557,29 +557,19 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
         options.clear()  # or the error's traceback would show it
         raise ValueError(problem)
     named = {OPTIONS.get(name, name): value for name, value in options.items()}
-    return {name: validate_param(name, value) for name, value in named.items()}
-
-
-def validate_param(name: str, value: Any) -> Any:
-    """Return the value of a request parameter, or of anything else, once it is validated.
-
-    Args:
-        name: "model" or a field of `RequestParams`; values of other names are returned as they are.
-        value: Its value; `None` is unset.
-
-    Raises:
-        ValueError: It has another type or is outside its range.
-    """
-    if name == "model" and not isinstance(value, str | None):
-        raise ValueError(f"model must be a string; got {value!r}.")
-    if value is None or name not in RequestParams.model_fields:
-        return value
+    if not isinstance(model := named.get("model"), str | None):
+        raise ValueError(f"model must be a string; got {model!r}.")  # noqa: TRY004  as for all parameters
+    params = {name: named[name] for name in REQUEST_PARAMS if named.get(name) is not None}
+    if not params:
+        return named
     problem = ""
     try:
-        return getattr(RequestParams.model_validate({name: value}), name)
+        valid = RequestParams.model_validate(params)
     except ValidationError as error:
         problem = first_message(translate(error, RequestParams.model_fields))
-    raise ValueError(problem)  # not in the handler: pydantic's error would be its context
+    if problem:  # not in the handler: pydantic's error would be its context
+        raise ValueError(problem)
+    return {**named, **{name: getattr(valid, name) for name in params}}
 
 
 def secret_problem(parameters: Mapping[str, Any], api_key: object = None) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from decimal import Decimal
 from functools import cached_property
 from inspect import signature
@@ -36,14 +37,12 @@ from langchain_aimlernie._bindings import Bindable, bindable
 from langchain_aimlernie._client import (
     ParameterError,
     PreparedRequest,
-    agenerate,
-    astream,
     cache_key,
-    generate,
-    stream,
+    on_retry,
+    set_meters,
 )
+from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._metering import set_meters
 from langchain_aimlernie._request.messages import wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._request.tools import (
@@ -74,6 +73,7 @@ from langchain_aimlernie._settings import (
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._version import __version__
+from langchain_aimlernie.errors import NotFoundError
 from langchain_aimlernie.profiles import PROVIDER, is_published, model_profile
 
 if TYPE_CHECKING:
@@ -374,7 +374,16 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return generate(PreparedRequest.of(self, messages, stop, kwargs), run_manager)
+        prepared = PreparedRequest.of(self, messages, stop, kwargs)
+        request, transport = prepared.build(), prepared.settings.transport
+        try:
+            result: ChatResult = transport.send(
+                request, prepared.decoder(request), on_retry=on_retry(run_manager)
+            )
+        except NotFoundError as error:
+            explain_not_found(error, transport, prepared.settings.base_url, request.model)
+            raise
+        return result
 
     @override
     @_cached_signature
@@ -385,7 +394,16 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return await agenerate(PreparedRequest.of(self, messages, stop, kwargs), run_manager)
+        prepared = PreparedRequest.of(self, messages, stop, kwargs)
+        request, transport = await prepared.abuild(), prepared.settings.async_transport
+        try:
+            result: ChatResult = await transport.send(
+                request, prepared.decoder(request), on_retry=on_retry(run_manager)
+            )
+        except NotFoundError as error:
+            await aexplain_not_found(error, transport, prepared.settings.base_url, request.model)
+            raise
+        return result
 
     @override
     def _stream(
@@ -395,17 +413,40 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
-        return stream(PreparedRequest.of(self, messages, stop, kwargs, stream=True), run_manager)
+        prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True)
+        request, transport = prepared.build(), prepared.settings.transport
+        decoder, report = prepared.decoder(request), on_retry(run_manager)
+        with closing(transport.stream(request, decoder, on_retry=report)) as chunks:
+            try:
+                for chunk in chunks:
+                    if run_manager is not None:
+                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+            except NotFoundError as error:
+                explain_not_found(error, transport, prepared.settings.base_url, request.model)
+                raise
 
     @override
-    def _astream(
+    async def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        return astream(PreparedRequest.of(self, messages, stop, kwargs, stream=True), run_manager)
+        prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True)
+        request, transport = await prepared.abuild(), prepared.settings.async_transport
+        decoder, report = prepared.decoder(request), on_retry(run_manager)
+        async with aclosing(transport.stream(request, decoder, on_retry=report)) as chunks:
+            try:
+                async for chunk in chunks:
+                    if run_manager is not None:
+                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
+                    yield chunk
+            except NotFoundError as error:
+                base_url = prepared.settings.base_url
+                await aexplain_not_found(error, transport, base_url, request.model)
+                raise
 
     @override
     def bind_tools(
@@ -515,6 +556,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         return bindable(
             structured_output(
                 self,
+                (self.base_url, self.model_name),
                 schema,
                 method=method,
                 include_raw=include_raw,

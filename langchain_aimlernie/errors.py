@@ -24,7 +24,6 @@ retries handle it:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,14 +168,6 @@ class AimlErnieError(ModelError):
             return message
         suffix = f" [{', '.join(known)}]"
         return truncate(self.message, _MAX_TEXT - len(suffix)) + suffix
-
-    def __reduce__(self) -> tuple[Callable[..., AimlErnieError], tuple[Any, ...], dict[str, Any]]:
-        return _revive, (type(self), self.args), self.__dict__
-
-
-def _revive(cls: type[AimlErnieError], args: tuple[Any, ...]) -> AimlErnieError:
-    """Return an error made without its constructor; pickle and copy then set its attributes."""
-    return cls.__new__(cls, *args)
 
 
 class AuthenticationError(AimlErnieError, ModelAuthenticationError):

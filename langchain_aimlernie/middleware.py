@@ -22,7 +22,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from langchain_aimlernie._metering import Meter
+from langchain_aimlernie._client import Meter
 from langchain_aimlernie.errors import BudgetExceededError
 from langchain_aimlernie.spend import SpendTracker
 from langchain_aimlernie.spend.amounts import ZERO, check_choice, check_limit

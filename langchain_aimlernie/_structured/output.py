@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
@@ -22,6 +22,7 @@ from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializa
 from pydantic import InstanceOf
 from typing_extensions import override
 
+from langchain_aimlernie._bindings import Bindable
 from langchain_aimlernie._settings import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
 from langchain_aimlernie._structured.schema import (
@@ -50,6 +51,7 @@ Server = tuple[str, str]
 
 def structured_output(  # noqa: PLR0913  the words of the method of every chat model, and two more
     model: BaseChatModel,
+    own: Server,
     schema: object = None,
     /,
     *,
@@ -62,10 +64,11 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
 ) -> Runnable[LanguageModelInput, Any]:
     """Return a runnable with the input of a chat model and an object as its output.
 
-    The parameters are those of `ChatAimlErnie.with_structured_output`. Without a profile that
-    applies, "auto" tries the methods in their order, the next one when the server rejects one
-    (HTTP 400 with a message about `response_format` or tools), which is remembered for the server
-    and the model. The completion is validated against `schema` as given, strict or not.
+    `own` is the model's server; the other parameters are those of
+    `ChatAimlErnie.with_structured_output`. Without a profile that applies, "auto" tries the methods
+    in their order, the next one when the server rejects one (HTTP 400 with a message about
+    `response_format` or tools), which is remembered for the server and the model. The completion is
+    validated against `schema` as given, strict or not.
 
     Raises:
         ValueError: A value that is not listed there, options that exclude each other, or a keyword
@@ -74,8 +77,11 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     _reject_unknown(model, kwargs)
     if schema is None and method == "auto":
         method = "json_mode"
-    server = _server_of(kwargs, (getattr(model, "base_url", ""), getattr(model, "model_name", "")))
-    first, *others = _choose_methods(model, method, server, with_tools=bool(tools))
+    server = _server_of(kwargs, own)
+    profile = model.profile if server[1] == own[1] else model_profile(server[1])
+    if profile and is_published(profile) and not is_default_host(server[0]):
+        profile = None  # published ones describe the AI/ML API only
+    first, *others = _choose_methods(method, profile, with_tools=bool(tools))
     if strict is not None and first == "json_mode":
         raise ValueError(
             "strict is not an option of method='json_mode', where nothing enforces it."
@@ -98,20 +104,21 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
         )
 
     chains = {name: chain_of(name) for name in (first, *filter(suitable.get, others))}
-    if not retry and not others:
+    if not retry and [*chains] in (["json_schema"], ["function_calling"]):
         return chains[first]
     return StructuredOutputWithRetry(
-        chains=chains, server=server, include_raw=include_raw, retries=int(retry)
+        chains=chains,
+        instruction=_instruction(target) if "json_mode" in chains else "",
+        server=server,
+        include_raw=include_raw,
+        retries=int(retry),
     )
 
 
-def _choose_methods(
-    model: BaseChatModel, method: str, server: Server, *, with_tools: bool
-) -> list[str]:
+def _choose_methods(method: str, profile: ModelProfile | None, *, with_tools: bool) -> list[str]:
     """Return the methods to try, in their order."""
     methods = [method]
     if method == "auto":
-        profile = _profile_for(model, server)
         if profile is None:
             methods = ["json_schema"] if with_tools else [*_METHODS]
         else:
@@ -129,29 +136,14 @@ _METHODS = {"json_schema": "structured_output", "function_calling": "tool_callin
 """The methods, in the order of "auto", with the key of a profile that lists them."""
 
 
-def _profile_for(model: BaseChatModel, server: Server) -> Mapping[str, Any] | None:
-    """Return the profile that applies: published ones describe the AI/ML API only."""
-    base_url, name = server
-    is_own = name == getattr(model, "model_name", "")
-    profile = model.profile if is_own else model_profile(name)
-    if profile is None or (base_url and not is_default_host(base_url) and is_published(profile)):
-        return None
-    return {**profile}
-
-
 def _reject_unknown(model: BaseChatModel, kwargs: Mapping[str, object]) -> None:
     """Reject a misspelt keyword at once, not in the first call."""
-    fields = type(model).model_fields
-    known = {*_CALL_KWARGS, *fields, *(field.alias for field in fields.values())}
-    unknown = [name for name in kwargs if name not in known or name == "response_format"]
-    if unknown:
+    known = {"model", "tool_choice", *type(model).model_fields} - {"response_format"}
+    if unknown := [name for name in kwargs if name not in known]:
         raise ValueError(
             f"with_structured_output got {', '.join(unknown)}: no option of it, and no setting of "
             f"{type(model).__name__} that can be given here."
         )
-
-
-_CALL_KWARGS = ("stop", "stop_sequences", "tool_choice", "request_timeout", "extra_headers")
 
 
 def _server_of(options: Mapping[str, Any], default: Server) -> Server:
@@ -176,8 +168,7 @@ def _bind(
         options = {"tool_choice": target.name, "parallel_tool_calls": False, **settings}
         return model.bind_tools([encode_output_tool(target)], **options)
     if method == "json_mode":
-        bound = model.bind(response_format={"type": "json_object"}, **settings)
-        return PromptedModel(model=bound, instruction=_instruction(target))
+        return model.bind(response_format={"type": "json_object"}, **settings)
     options = {"response_format": encode_output_format(target), **settings}
     if tools:
         return model.bind_tools(list(tools), **{"strict": target.strict, **options})
@@ -195,58 +186,20 @@ def _instruction(target: OutputSchema) -> str:
     )
 
 
-class PromptedModel(RunnableSerializable[LanguageModelInput, AIMessage]):
-    """A model with an additional instruction in the system message of each call."""
-
-    model: InstanceOf[Runnable[LanguageModelInput, AIMessage]]
-    instruction: str
-
-    def _with_instruction(self, given: LanguageModelInput) -> list[BaseMessage]:
-        messages = _as_messages(given)
-        for position, message in enumerate(messages):
-            if isinstance(message, SystemMessage):
-                content = merge_content(message.content, f"\n\n{self.instruction}")
-                messages[position] = message.model_copy(update={"content": content})
-                return messages
-        return [SystemMessage(self.instruction), *messages]
-
-    @override
-    def invoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AIMessage:
-        return self.model.invoke(self._with_instruction(input), config, **kwargs)
-
-    @override
-    async def ainvoke(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AIMessage:
-        return await self.model.ainvoke(self._with_instruction(input), config, **kwargs)
-
-    @override
-    def stream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Iterator[AIMessage]:
-        yield from self.model.stream(self._with_instruction(input), config, **kwargs)
-
-    @override
-    async def astream(
-        self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> AsyncIterator[AIMessage]:
-        async for message in self.model.astream(self._with_instruction(input), config, **kwargs):
-            yield message
-
-
-def _as_messages(model_input: LanguageModelInput) -> list[BaseMessage]:
-    """Return the input of a chat model as a new list of messages."""
-    if isinstance(model_input, str):
-        return [HumanMessage(model_input)]
-    return list(convert_to_messages(model_input))
+def _with_instruction(messages: list[BaseMessage], instruction: str) -> list[BaseMessage]:
+    """Return messages with an additional instruction in the system message."""
+    for position, message in enumerate(messages):
+        if isinstance(message, SystemMessage):
+            content = merge_content(message.content, f"\n\n{instruction}")
+            changed = message.model_copy(update={"content": content})
+            return [*messages[:position], changed, *messages[position + 1 :]]
+    return [SystemMessage(instruction), *messages]
 
 
 # How to ask again: with another method, or with the validation error as feedback
 
 
-class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
+class StructuredOutputWithRetry(Bindable, RunnableSerializable[LanguageModelInput, Any]):
     """A structured output that re-prompts the model while its completion is invalid.
 
     If the server refuses a method, the next one is tried, and the process remembers that for the
@@ -254,12 +207,14 @@ class StructuredOutputWithRetry(RunnableSerializable[LanguageModelInput, Any]):
 
     Attributes:
         chains: The model with its parser for each method, in order.
+        instruction: The text that asks for JSON in "json_mode".
         server: The default `base_url` and model.
         include_raw: Whether a result contains its error instead of raising it.
         retries: The maximum number of repairs.
     """
 
     chains: dict[str, InstanceOf[Runnable[LanguageModelInput, Any]]]
+    instruction: str
     server: Server
     include_raw: bool
     retries: int
@@ -357,7 +312,6 @@ class _RepairLoop:
 
     Attributes:
         method: The method of the next attempt.
-        messages: The conversation, with each failed completion and its feedback.
         is_open: Whether to make an attempt.
     """
 
@@ -367,7 +321,9 @@ class _RepairLoop:
         model_input: LanguageModelInput,
         options: Mapping[str, Any],
     ) -> None:
-        self.messages = _as_messages(model_input)
+        messages = [HumanMessage(model_input)] if isinstance(model_input, str) else model_input
+        self._messages = list(convert_to_messages(messages))
+        self._instruction = runnable.instruction
         self.is_open = True
         self._known = _rejected_methods(*_server_of(options, runnable.server))
         self._rejected: list[str] = []
@@ -375,6 +331,13 @@ class _RepairLoop:
         self.method, *self._methods = [m for m in methods if m not in self._known] or methods[-1:]
         self._left = runnable.retries
         self._include_raw = runnable.include_raw
+
+    @property
+    def messages(self) -> list[BaseMessage]:
+        """The conversation, with each failed completion and its feedback."""
+        if self.method == "json_mode":
+            return _with_instruction(self._messages, self._instruction)
+        return self._messages
 
     def __enter__(self) -> None:
         self.is_open = False
@@ -403,7 +366,7 @@ class _RepairLoop:
         output = error.ai_message if error else None
         if error and output and self._left and not is_refusal(output):
             self._left -= 1
-            self.messages = [*self.messages, *_feedback(output, str(error.observation))]
+            self._messages += _feedback(output, str(error.observation))
             self.is_open = True
 
 

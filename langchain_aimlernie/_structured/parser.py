@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, cast
 
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolCallChunk
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.messages.utils import message_chunk_to_message
 from langchain_core.output_parsers import BaseTransformOutputParser
@@ -308,10 +308,11 @@ class _StreamDecoder:
         return cast("AIMessage", message_chunk_to_message(merged))
 
     def _arguments(self, message: AIMessage) -> str:
-        fragments = message.tool_call_chunks if isinstance(message, AIMessageChunk) else []
-        return "".join(filter(None, map(self._call_arguments, fragments)))
-
-    def _call_arguments(self, fragment: ToolCallChunk) -> str | None:
-        if self._call_index is None and fragment["name"] == self._parser.target.name:
-            self._call_index = fragment["index"]
-        return fragment["args"] if fragment["index"] == self._call_index else None
+        """Return what a message adds to the arguments of the first call of the schema's tool."""
+        arguments = ""
+        for fragment in message.tool_call_chunks if isinstance(message, AIMessageChunk) else ():
+            if self._call_index is None and fragment["name"] == self._parser.target.name:
+                self._call_index = fragment["index"]
+            if fragment["index"] == self._call_index:
+                arguments += fragment["args"] or ""
+        return arguments

@@ -19,8 +19,7 @@ from langchain_core.tracers.context import register_configure_hook
 from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._client import acurrent_key, current_key
-from langchain_aimlernie._metering import Meter, add_meter
+from langchain_aimlernie._client import Meter, acurrent_key, add_meter, current_key
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (

@@ -402,7 +402,7 @@ def test_a_tracker_can_be_stored_and_continued(server, price):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
 def test_a_call_does_not_wait_for_a_price_for_ever(server, monkeypatch, mode):
-    monkeypatch.setattr("langchain_aimlernie._metering._MAX_WAIT", 0.05)
+    monkeypatch.setattr("langchain_aimlernie._client._MAX_WAIT", 0.05)
     server.reply(TEXT, delay=0.5)
     server.reply(TEXT)
     spend = SpendTracker(limit_usd=1)

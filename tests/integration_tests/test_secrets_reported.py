@@ -441,7 +441,7 @@ def test_wrappers_are_traced_under_the_names_of_core_s_classes(model):
     llm = model()
     for name, wrapper in {
         "RunnableWithFallbacks": llm.with_fallbacks([llm]),
-        "RunnableSequence": llm.with_structured_output(method="json_mode"),
+        "RunnableSequence": llm.with_structured_output({"type": "object"}, method="json_schema"),
         "ChatAimlErnie": llm.bind(temperature=1).with_retry().with_config(tags=["a"]),
     }.items():
         assert wrapper.get_name() == name

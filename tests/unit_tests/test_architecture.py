@@ -14,15 +14,15 @@ ORDER = {
     name: place
     for place, names in enumerate(
         [
-            ["_version", "_imports", "_metering", "_text"],
+            ["_version", "_imports", "_text"],
             ["errors", "profiles"],
-            ["_settings"],
+            ["_settings", "_bindings"],
             ["_response"],
             ["_structured"],
             ["_request"],
             ["_http"],
             ["_get", "_deprecations"],
-            ["_bindings", "_client", "account", "chat_models", "models", "spend"],
+            ["_client", "account", "chat_models", "models", "spend"],
             ["batch", "middleware", "tracing"],
             ["_cli"],
             ["__init__", "__main__"],
