@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from langchain_aimlernie._response.error_mapping import (
-    error_in_payload,
-    error_in_text,
-    request_id_in,
-)
+from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text
 from langchain_aimlernie._response.schema import (
     Choice,
     Completion,
     coerce_int,
     coerce_number,
+    failed_part,
     is_object,
     parse_event,
     parse_object,
+    request_id_in,
 )
 from langchain_aimlernie._response.tool_calls import decode_tool_calls
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
@@ -109,7 +107,7 @@ def parse_payload(
         raise error or unreadable from None
     if is_error and "error" not in payload:
         payload = {"error": payload}
-    if error := error_in_payload(payload, headers=headers, redactor=redactor):
+    if failed_part(payload) and (error := error_in_payload(payload, headers, redactor)):
         raise error
     return payload
 

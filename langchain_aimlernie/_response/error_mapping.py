@@ -27,6 +27,7 @@ from langchain_aimlernie._response.error_patterns import (
     RATE_LIMITS,
     any_of,
 )
+from langchain_aimlernie._response.schema import ERROR_KEYS, failed_part, request_id_in
 from langchain_aimlernie._text import NO_SECRETS, Redactor, truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -55,7 +56,6 @@ _MAX_DEPTH = 8
 _MAX_ITEMS = 20
 _NO_MESSAGE = "The server answered with an error and did not say which."
 _NOTHING: Mapping[str, str] = {}
-_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     401: AuthenticationError,
     402: InsufficientCreditsError,
@@ -92,11 +92,8 @@ _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "prope
 _CODES = ("code", "error_code", "type")
 _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
-_ERROR_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
-"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
-
 _ERROR_TEXT = re.compile(
-    rf"""\s*(?:\{{\s*["'](?:{"|".join(_ERROR_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
+    rf"""\s*(?:\{{\s*["'](?:{"|".join(ERROR_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
     re.IGNORECASE,
 )
 """The beginning of an error that was to be JSON, or of a line such as `error: out of memory`."""
@@ -148,7 +145,6 @@ def error_from_response(
 
 def error_in_payload(
     payload: Mapping[str, object],
-    *,
     headers: Mapping[str, str] = _NOTHING,
     redactor: Redactor = NO_SECRETS,
 ) -> AimlErnieError | None:
@@ -156,7 +152,7 @@ def error_in_payload(
 
     The class depends on the code or status inside, as it does on an HTTP status.
     """
-    found = _failed_part(payload)
+    found = failed_part(payload)
     if found is None:
         return None
     return _error_in_200(found, redactor.json(payload), headers, redactor)
@@ -183,11 +179,6 @@ def error_in_text(
     return _error_in_200(body, body, headers, redactor)
 
 
-def request_id_in(headers: Mapping[str, str]) -> str | None:
-    """Return the server's id of a request; `x-litellm-call-id` is LiteLLM's."""
-    return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
-
-
 def response_of(
     status: int, headers: Mapping[str, str], body: object, redactor: Redactor
 ) -> ErrorResponse:
@@ -206,21 +197,6 @@ def _text_of(body: object) -> str:
     if body is None or isinstance(body, str):
         return body or ""
     return json.dumps(body, ensure_ascii=False, default=str)
-
-
-def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
-    """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
-    if payload.get("error"):
-        return payload
-    choices = payload.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict):
-            if choice.get("error"):
-                return choice
-            if choice.get("finish_reason") == "error":
-                return payload
-    is_error = "choices" not in payload and any(key in payload for key in _ERROR_KEYS)
-    return payload if is_error else None
 
 
 def _error_in_200(

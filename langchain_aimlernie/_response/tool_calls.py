@@ -244,27 +244,23 @@ class ToolCallAssembler:
                 chunks.append(self._chunk(call, arguments))
         return chunks
 
-    def close(self, finish_reason: str | None) -> list[ToolCallChunk]:
-        """Return the buffered rest, and suffixes that keep invalid calls invalid for core."""
-        chunks = []
+    def close(self, finish_reason: str | None) -> tuple[list[ToolCallChunk], list[InvalidToolCall]]:
+        """Return the buffered rest, and the calls whose arguments are JSON, but no object.
+
+        The chunks have suffixes that keep invalid calls invalid for core's messages. Those know the
+        other calls for invalid by themselves, but core's events do not; each has its index.
+        """
+        chunks: list[ToolCallChunk] = []
+        other_json: list[InvalidToolCall] = []
         for call in self._begun():
+            if _is_other_json(text := call.text()):
+                invalid = _invalid(call.name, text, self._id(call))
+                other_json.append({**invalid, "index": call.position})
             suffix = call.invalidating_suffix(finish_reason)
             arguments = (call.held if call.has_arguments() else "") + suffix
             if arguments or not call.is_announced or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
-        return chunks
-
-    def other_json(self) -> list[InvalidToolCall]:
-        """Return the calls whose arguments are JSON, but no object; each has its index.
-
-        Core's messages know these for invalid by themselves, and keep the text as it is. Its events
-        do not.
-        """
-        return [
-            {**_invalid(call.name, call.text(), self._id(call)), "index": call.position}
-            for call in self._begun()
-            if _is_other_json(call.text())
-        ]
+        return chunks, other_json
 
     def snapshot(self) -> tuple[list[ToolCallChunk], list[InvalidToolCall]]:
         """Return each call that has begun as one chunk, and the unfinished ones as invalid calls.
