@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 import time
 from codecs import BOM_UTF8
@@ -66,6 +65,7 @@ _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     429: RateLimitError,
 }
 _BY_STATUS_CLASS: Mapping[int, type[AimlErnieError]] = {4: BadRequestError, 5: InternalServerError}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _REDIRECTS = range(300, 400)
 _NOT_RETRYABLE = frozenset({501, 505, 511})
 """Server errors that stay: not implemented, HTTP version, network login (RFC 9110, RFC 6585)."""
@@ -139,7 +139,14 @@ def error_from_response(
     parsed = _parse_body(body, redactor)
     details = _details(parsed)
     message = _redirect_message(headers) if status in _REDIRECTS else details.message
-    details = details._replace(message=message or _status_message(status), status=status)
+    if not message:
+        phrase = _PHRASES.get(status)
+        message = (
+            f"{phrase}; the response has no error message."
+            if phrase
+            else "The status is not one of HTTP."
+        )
+    details = details._replace(message=message, status=status)
     return _error(details, parsed, status, headers, redactor)
 
 
@@ -386,13 +393,6 @@ def _status(places: Sequence[Mapping[str, object]]) -> int | None:
     return None
 
 
-def _status_message(status: int) -> str:
-    try:
-        return f"{HTTPStatus(status).phrase}; the response has no error message."
-    except ValueError:
-        return "The status is not one of HTTP."
-
-
 def _redirect_message(headers: Mapping[str, str]) -> str:
     try:
         host = urlsplit(headers.get("location", "")).hostname
@@ -422,22 +422,13 @@ def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
     `retry-after-ms` goes before `Retry-After`, which is seconds or an HTTP date (RFC 9110,
     10.2.3). A time gone by is 0.
     """
-    asked = _number(headers.get("retry-after-ms", ""))
-    if asked is not None and asked >= 0:
-        return asked / 1000
-    value = headers.get("retry-after", "")
-    asked = _number(value.partition(",")[0])
-    if asked is not None:
-        return asked if asked >= 0 else None
+    milliseconds, value = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
+    for text, unit in ((milliseconds, 1000), (value.partition(",")[0], 1)):
+        with contextlib.suppress(ValueError):
+            seconds = float(text) / unit
+            if seconds >= 0:
+                return seconds
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return None if math.isnan(number) else number

@@ -275,15 +275,16 @@ def _extras(part: Mapping[str, object], known: frozenset[str]) -> Mapping[str, o
     if known.issuperset(part):
         return _NOTHING
     found = {key: value for key, value in part.items() if key not in known and not is_empty(value)}
-    return {key: value for key, value in found.items() if _is_shallow(value, _DEEPEST_EXTRA)}
+    return {key: value for key, value in found.items() if is_shallow(value, _DEEPEST_EXTRA)}
 
 
-def _is_shallow(value: object, levels: int) -> bool:
+def is_shallow(value: object, levels: int) -> bool:
+    """Whether no list or object in a JSON value is inside more than `levels` of them."""
     if isinstance(value, dict):
         value = [*value.values()]
     if not isinstance(value, list):
         return True
-    return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
+    return levels > 0 and all(is_shallow(item, levels - 1) for item in value)
 
 
 def parse_text(value: object, depth: int = 0) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.utils.json import parse_partial_json
-from pydantic_core import from_json
+
+from langchain_aimlernie._response.schema import is_shallow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from langchain_aimlernie._response.schema import ToolCallDelta
 
+_DEEPEST = 200
 _NO_NAME = "the call has no name"
 _NOT_AN_OBJECT = "the arguments are not a JSON object"
 
@@ -27,27 +29,18 @@ def parse_arguments(text: str) -> dict[str, Any] | None:
     """Return a call's arguments, `None` if `text` is not a JSON object; no text at all means none.
 
     Numbers that JSON does not have (`NaN`, `Infinity`, `1e999`) make it no JSON object, because
-    they could not be sent back. So do objects that the fast parser finds too deep (200 levels): a
-    message that holds them could be neither printed nor stored.
+    they could not be sent back. So do objects of more than 200 levels: a message that holds them
+    could be neither printed nor stored.
     """
     if _is_blank(text):
         return {}
     try:
-        value = _parse(text)
-        json.dumps(value, allow_nan=False)  # both parsers read `1e999` as infinity
+        value = json.loads(text, strict=False)  # with line breaks in strings and the like
+        json.dumps(value, allow_nan=False)  # refuses infinity, as which `1e999` is read
+        is_valid = isinstance(value, dict) and is_shallow(value, _DEEPEST)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
-
-
-def _parse(text: str) -> object:
-    try:
-        return cast("object", from_json(text, allow_inf_nan=False))
-    except ValueError as error:
-        if "recursion limit" in str(error):
-            raise
-    # Line breaks in strings and the like, which the fast parser refuses.
-    return cast("object", json.loads(text, strict=False))
+    return value if is_valid else None
 
 
 def _valid_arguments(name: str, text: str, finish_reason: str | None) -> dict[str, Any] | None:
