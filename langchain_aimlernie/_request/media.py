@@ -10,7 +10,6 @@ import base64
 import re
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -20,8 +19,7 @@ JsonObject = dict[str, object]
 Block = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(NamedTuple):
     """A content part with media.
 
     Attributes:
@@ -42,8 +40,7 @@ class Media:
         return _placeholder(self.requires[0].removesuffix("_url"))
 
 
-@dataclass(frozen=True, slots=True)
-class UnsupportedContent:
+class UnsupportedContent(NamedTuple):
     """A block that no request can contain.
 
     Attributes:
