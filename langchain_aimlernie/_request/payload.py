@@ -94,10 +94,11 @@ def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
             encode = _ENCODERS.get(name)
             fields[name] = value if encode is None else encode(value)
     original = fields.pop("tool_choice", None)
-    if choice := encode_tool_choice(original, fields.get("tools", ())):
-        fields["tool_choice"], fields["tools"] = allow_tools(choice, fields.get("tools", []))
-    if (parallel := allows_parallel_calls(original)) is not None:
-        fields.setdefault("parallel_tool_calls", parallel)
+    tools = fields.get("tools", [])
+    if original is not None and (choice := encode_tool_choice(original, tools)):
+        fields["tool_choice"], fields["tools"] = allow_tools(choice, tools)
+        if (parallel := allows_parallel_calls(original)) is not None:
+            fields.setdefault("parallel_tool_calls", parallel)
     if not fields.get("tools"):
         for name in ("tools", "tool_choice", "parallel_tool_calls"):
             fields.pop(name, None)
