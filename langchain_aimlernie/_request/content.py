@@ -392,12 +392,8 @@ def tool_content(
 ) -> tuple[list[JsonObject], list[JsonObject]]:
     """Return the texts and the media of a tool result; a tool message may contain text only.
 
-    Each text is one line or more; objects that are not content blocks become JSON.
-
-    Args:
-        content: What the tool returned.
-        spec: The capabilities of the model.
-        omit: Whether a text such as `[image omitted]` replaces media that the model does not take.
+    Each text is one line or more; objects that are not content blocks become JSON. `omit` is that
+    of `encode_parts`.
 
     Raises:
         UnsupportedContentError: The model does not take one of the media.

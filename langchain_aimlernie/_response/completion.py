@@ -78,13 +78,7 @@ def decode_completion(
 def parse_payload(
     data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool = False
 ) -> Mapping[str, object]:
-    """Return the JSON object of a response or of an event.
-
-    Args:
-        data: The JSON.
-        headers: The response headers, names in lower case.
-        redactor: Removes secrets from errors.
-        is_error: Whether the event is of the type `error`.
+    """Return the JSON object of a response or of an event, perhaps of the type `error`.
 
     Raises:
         AimlErnieError: It is an error.

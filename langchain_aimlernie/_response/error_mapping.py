@@ -128,14 +128,7 @@ _STATUS_OF_CODE = {code: status for status, codes in _CODES_OF_STATUS.items() fo
 def error_from_response(
     status: int, headers: Mapping[str, str], body: bytes, *, redactor: Redactor = NO_SECRETS
 ) -> AimlErnieError:
-    """Return the error for an HTTP response that is not a success.
-
-    Args:
-        status: The HTTP status.
-        headers: The response headers.
-        body: The body, or the part received.
-        redactor: Removes secrets.
-    """
+    """Return the error for an HTTP response that is not a success; `body` may be a part of it."""
     parsed = _parse_body(body, redactor)
     details = _details(parsed)
     message = _redirect_message(headers) if status in _REDIRECTS else details.message
@@ -174,11 +167,7 @@ def error_in_text(
 ) -> AimlErnieError | None:
     """Return the error in the data of a 200 or of an event that is not a JSON object, if any.
 
-    Args:
-        data: The data.
-        is_error: Whether the event is of the type `error`; otherwise the data must begin like one.
-        headers: The response's headers.
-        redactor: Removes secrets.
+    Unless the event is of the type `error` (`is_error`), the data must begin like one.
     """
     body = _parse_body(data, redactor)
     if not is_error and not (isinstance(body, str) and _ERROR_TEXT.match(body)):
@@ -189,11 +178,11 @@ def error_in_text(
 def response_of(
     status: int, headers: Mapping[str, str], body: object, redactor: Redactor
 ) -> ErrorResponse:
-    """Return the HTTP response as an error keeps it.
+    """Return the HTTP response as an error keeps it: without secrets in the headers.
 
     Args:
         status: The HTTP status.
-        headers: All headers; kept without secrets.
+        headers: All headers.
         body: Text or JSON without secrets; `None` if it was not read.
         redactor: Removes what no header may show.
     """

@@ -116,10 +116,6 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
     are not UTF-8 (they become U+FFFD), and integers of any length.
 
-    Args:
-        data: The JSON.
-        redactor: Removes what no error may show.
-
     Raises:
         InvalidResponseError: `data` is not JSON, or nested beyond any use.
     """
@@ -206,11 +202,8 @@ def parse_event(payload: Mapping[str, object]) -> Completion:
 def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
     """Return the text of an event that has a text delta and nothing else, else `None`.
 
-    Nearly all events of a stream are such; this spares them the full reading.
-
-    Args:
-        payload: The event, which is not an error.
-        place: The choice that the text must belong to.
+    Nearly all events of a stream are such; this spares them the full reading. The text must belong
+    to the choice with the index `place`.
     """
     try:
         (choice,) = payload["choices"]

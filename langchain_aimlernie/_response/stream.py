@@ -400,9 +400,6 @@ class SSEDecoder:
     def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
         """Yield the events that `data` completes; all of them must be taken before the next call.
 
-        Args:
-            data: The next bytes of the stream, cut anywhere.
-
         Raises:
             InvalidResponseError: An event is longer than `max_event_bytes`.
         """

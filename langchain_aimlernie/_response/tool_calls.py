@@ -11,14 +11,12 @@ from uuid import uuid4
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.utils.json import parse_partial_json
 
-from langchain_aimlernie._response.schema import is_shallow
+from langchain_aimlernie._response.schema import ToolCallDelta, is_shallow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
-
-    from langchain_aimlernie._response.schema import ToolCallDelta
 
 _DEEPEST = 200
 _NO_NAME = "the call has no name"
@@ -177,26 +175,26 @@ class _StreamedCall:
         waits = not self.emitted and (may_be_null or self.has_placeholder())
         return "" if waits else self.held
 
-    def invalidating_suffix(self, finish_reason: str | None) -> str:
-        """Return what keeps core's repair of partial JSON from accepting an invalid call.
 
-        Core completes half a call's arguments into a call that the model never made. It gives up at
-        a bracket that closes nothing; a string that is still open must be closed before that, and
-        an escape that is pending within the string before that.
-        """
-        text = self.text()
-        is_valid = _valid_arguments(self.name, text, finish_reason) is not None
-        if is_valid or not _is_accepted_by_core(text):
-            return ""
-        ends = [match[1] for match in _STRING.finditer(text)]
-        closing = f'{ends[-1]}"' if ends and ends[-1] != '"' else ""
-        opened: list[str] = []
-        for bracket in re.findall(r"[][{}]", _STRING.sub("", text)):
-            if bracket in "{[":
-                opened.append(bracket)
-            elif opened and opened[-1] + bracket in ("{}", "[]"):
-                opened.pop()
-        return closing + ("]" if opened[-1:] == ["{"] else "}")
+def _invalidating_suffix(name: str, text: str, finish_reason: str | None) -> str:
+    """Return what keeps core's repair of partial JSON from accepting an invalid call.
+
+    Core completes half a call's arguments into a call that the model never made. It gives up at
+    a bracket that closes nothing; a string that is still open must be closed before that, and
+    an escape that is pending within the string before that.
+    """
+    is_valid = _valid_arguments(name, text, finish_reason) is not None
+    if is_valid or not _is_accepted_by_core(text):
+        return ""
+    ends = [match[1] for match in _STRING.finditer(text)]
+    closing = f'{ends[-1]}"' if ends and ends[-1] != '"' else ""
+    opened: list[str] = []
+    for bracket in re.findall(r"[][{}]", _STRING.sub("", text)):
+        if bracket in "{[":
+            opened.append(bracket)
+        elif opened and opened[-1] + bracket in ("{}", "[]"):
+            opened.pop()
+    return closing + ("]" if opened[-1:] == ["{"] else "}")
 
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*("|\\?\Z)', re.DOTALL)
@@ -246,10 +244,11 @@ class ToolCallAssembler:
         chunks: list[ToolCallChunk] = []
         other_json: list[InvalidToolCall] = []
         for call in self._begun():
-            if _is_other_json(text := call.text()):
+            text = call.text()
+            if _is_other_json(text):
                 invalid = _invalid(call.name, text, self._id(call))
                 other_json.append({**invalid, "index": call.position})
-            suffix = call.invalidating_suffix(finish_reason)
+            suffix = _invalidating_suffix(call.name, text, finish_reason)
             arguments = (call.held if call.has_arguments() else "") + suffix
             if arguments or not call.is_announced or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
@@ -260,15 +259,20 @@ class ToolCallAssembler:
 
         The chunks of the latter have a suffix as in `close`; the invalid calls have none.
         """
-        chunks, invalid = [], []
-        for call in self._begun():
-            name, text, call_id = call.name, call.text(), self._id(call)
-            args = text + call.invalidating_suffix("length")
-            chunk = tool_call_chunk(name=name or None, args=args, id=call_id, index=call.position)
-            chunks.append(chunk)
-            if _valid_arguments(name, text, "length") is None:
-                invalid.append(_invalid(name, text, call_id))
-        return chunks, invalid
+        calls = [
+            ToolCallDelta(call.position, self._id(call), call.name, call.text())
+            for call in self._begun()
+        ]
+        chunks = [
+            tool_call_chunk(
+                name=name or None,
+                args=text + _invalidating_suffix(name, text, "length"),
+                id=call_id,
+                index=position,
+            )
+            for position, call_id, name, text in calls
+        ]
+        return chunks, decode_tool_calls(calls, "length")[1]
 
     def _begun(self) -> list[_StreamedCall]:
         return [call for call in self._calls if call.has_begun()]
