@@ -357,16 +357,14 @@ def coerce_int(value: object) -> int | None:
 
 def coerce_number(value: object) -> int | float | None:
     """Return a finite number, or one in a string, as an integer if it is one; else `None`."""
-    if type(value) is int:
-        return value
-    if not isinstance(value, float | str):
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if number.is_integer():
-        return int(number)
+        return value if isinstance(value, int) else int(number)
     return number if math.isfinite(number) else None
 
 
