@@ -117,6 +117,7 @@ _SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_to
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
 _SKIPPED_IN_RESULTS -= {"function", "reference", "compaction"}  # as likely a tool's own data
 _DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", None)
+"""What is a tool's own data in its result, unless it is skipped; `None` are unknown types."""
 
 _ARGUMENT_KEYS = ("args", "arguments", "input", "partial_json")
 _RESULT_KEYS = ("content", "output", "response")
