@@ -13,11 +13,8 @@ import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie._response.error_mapping import (
-    error_from_response,
-    request_id_in,
-    response_of,
-)
+from langchain_aimlernie._response.error_mapping import error_from_response, response_of
+from langchain_aimlernie._response.schema import request_id_in
 from langchain_aimlernie._text import truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,

@@ -7,9 +7,8 @@ This is our own code since langchain-core reads only some of these forms.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from langchain_aimlernie._request.media import (
     MEDIA_KINDS,
@@ -32,30 +31,26 @@ class UnsupportedContentError(Exception):
     """Content cannot be sent; the text says what it is and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """A text, perhaps with a `cache_control`."""
 
     text: str
     cache_control: Block | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """The text with which a model declined to answer."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reasoning:
+class Reasoning(NamedTuple):
     """The reasoning of a model; empty if it is encrypted or redacted."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolCallPart:
+class ToolCallPart(NamedTuple):
     """A tool call; absent values are empty. `args` is an object or the text that was generated."""
 
     id: str
@@ -63,8 +58,7 @@ class ToolCallPart:
     args: object
 
 
-@dataclass(frozen=True, slots=True)
-class ToolResultPart:
+class ToolResultPart(NamedTuple):
     """A tool result; absent values are empty. `content` is unparsed message content."""
 
     id: str
@@ -77,36 +71,53 @@ class ToolResultPart:
 ContentPart = (
     Text | Refusal | Reasoning | Media | ToolCallPart | ToolResultPart | UnsupportedContent
 )
+
 # Parsing.
 
-_REASONING_TYPES = (
-    *("reasoning", "reasoning_content", "reasoningContent"),
-    *("thinking", "redacted_thinking", "redacted_reasoning"),
-)
-_CALL_TYPES = (
-    *("tool_call", "invalid_tool_call", "tool_use", "toolUse"),
-    *("function_call", "functionCall", "custom_tool_call", "function"),
-)
-_RESULT_TYPES = (
-    *("tool_result", "toolResult", "function_response", "functionResponse"),
-    "function_call_output",
-)
-_SERVER_TOOL_TYPES = (
-    "tool_call_chunk",
-    *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
-    *("web_search_tool_result", "web_fetch_tool_result", "tool_search_tool_result"),
-    *("code_execution_tool_result", "bash_code_execution_tool_result"),
-    *("text_editor_code_execution_tool_result", "mcp_tool_use", "mcp_tool_result"),
-    *("web_search_call", "file_search_call", "code_interpreter_call", "computer_call"),
-    *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
-    *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
-    *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
-)
-"""Tools that a provider ran itself, and fragments of calls; texts or `tool_calls` repeat them."""
+_TYPES: Mapping[str, Sequence[str]] = {
+    "text": ["text", "input_text", "output_text", "guard_content"],
+    "media": [*MEDIA_KINDS],
+    "json": ["json"],
+    "search_result": ["search_result"],
+    "custom_output": ["custom_tool_call_output"],
+    "cache_point": ["cachePoint", "cache_point"],
+    "refusal": ["refusal"],
+    "reasoning": [
+        *("reasoning", "reasoning_content", "reasoningContent"),
+        *("thinking", "redacted_thinking", "redacted_reasoning"),
+    ],
+    "call": [
+        *("tool_call", "invalid_tool_call", "tool_use", "toolUse"),
+        *("function_call", "functionCall", "custom_tool_call", "function"),
+    ],
+    "result": [
+        *("tool_result", "toolResult", "function_response", "functionResponse"),
+        "function_call_output",
+    ],
+    # Tools that a provider ran itself, and fragments of calls; texts or `tool_calls` repeat them.
+    "server_tool": [
+        "tool_call_chunk",
+        *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
+        *("web_search_tool_result", "web_fetch_tool_result", "tool_search_tool_result"),
+        *("code_execution_tool_result", "bash_code_execution_tool_result"),
+        *("text_editor_code_execution_tool_result", "mcp_tool_use", "mcp_tool_result"),
+        *("web_search_call", "file_search_call", "code_interpreter_call", "computer_call"),
+        *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
+        *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
+        *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
+    ],
+}
+"""The types of block of all providers, by what they are."""
 
-_SKIPPED_IN_RESULTS = {*_REASONING_TYPES, *_CALL_TYPES, *_SERVER_TOOL_TYPES}
+_GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
+BLOCK_TYPES = (*_GROUPS, "non_standard")
+"""All types of block that are known here."""
+
+_SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
 _SKIPPED_IN_RESULTS -= {"function", "reference", "compaction"}  # as likely a tool's own data
+_DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", None)
+"""What is a tool's own data in its result, unless it is skipped; `None` are unknown types."""
 
 _ARGUMENT_KEYS = ("args", "arguments", "input", "partial_json")
 _RESULT_KEYS = ("content", "output", "response")
@@ -128,18 +139,18 @@ def parse_content(content: object, *, in_result: bool = False) -> list[ContentPa
 
 def _parse_block(block: object, *, in_result: bool) -> Iterable[ContentPart]:
     if isinstance(block, str):
-        return (Text(block),) if block else ()
+        return [Text(block)] if block else []
     if not isinstance(block, Mapping):
-        return (_unknown(block),)
+        return [_unknown(block)]
     kind = _find_type(block, in_result=in_result)
     if kind == "non_standard" and "value" in block:
         return _parse_block(block["value"], in_result=in_result)
-    if in_result and kind not in _PARSERS_IN_RESULTS:
+    group = _GROUPS.get(kind)
+    if in_result and group in _DATA_IN_RESULTS:
         # An object whose only key has the name of a block type is data.
         is_skipped = "type" in block and kind in _SKIPPED_IN_RESULTS
-        return () if is_skipped else (_unknown(block),)
-    parse = _PARSERS.get(kind)
-    return (_unknown(block),) if parse is None else parse(kind, block)
+        return [] if is_skipped else [_unknown(block)]
+    return [_unknown(block)] if group is None else _PARSERS[group](kind, block)
 
 
 def _find_type(block: Block, *, in_result: bool) -> str:
@@ -150,7 +161,7 @@ def _find_type(block: Block, *, in_result: bool) -> str:
     """
     kind = block.get("type")
     if kind is None and (len(block) == 1 or not in_result):
-        kind = next((key for key in block if key in _PARSERS), None)
+        kind = next((key for key in block if key in _GROUPS), None)
     return kind if isinstance(kind, str) else ""
 
 
@@ -201,20 +212,15 @@ def _nested(block: Block, *keys: str) -> Block:
     return next((inner for key in keys if isinstance(inner := block.get(key), Mapping)), block)
 
 
-# One parser for each group of types.
-
-
 def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
-    text = block.get(
-        "text", block
-    )  # the block itself, which is not a string, if the key is missing
+    text = block.get("text", block)  # without the key the block itself, which is no text
     if text is None or text == "":
-        return ()
+        return []
     if not isinstance(text, str):
-        return (_unknown(block),)
+        return [_unknown(block)]
     if block.get("thought") is True:  # Gemini's mark of reasoning
-        return (Reasoning(text),)
-    return (Text(text, read_cache_control(block)),)
+        return [Reasoning(text)]
+    return [Text(text, read_cache_control(block))]
 
 
 def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
@@ -224,73 +230,50 @@ def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
         return parse_content(source["content"])
     parsed = parse_media(kind, block)
     cache_control = read_cache_control(block)
-    if isinstance(parsed, str):
-        return (Text(parsed, cache_control),) if parsed else ()
-    if isinstance(parsed, Media):
-        return (replace(parsed, cache_control=cache_control),)
-    return (parsed,)
+    match parsed:
+        case str():
+            return [Text(parsed, cache_control)] if parsed else []
+        case Media():
+            return [parsed._replace(cache_control=cache_control)]
+    return [parsed]
 
 
-def _parse_json(kind: str, block: Block) -> Iterable[ContentPart]:
-    return (Text(json_text(block[kind])) if kind in block else _unknown(block),)
+def _parse_result(kind: str, block: Block) -> ToolResultPart:
+    body = _nested(block, kind)
+    return ToolResultPart(
+        first_string(body, "tool_use_id", "toolUseId", "call_id", "tool_call_id", "id"),
+        first_string(body, "name"),
+        next((body[key] for key in _RESULT_KEYS if body.get(key) is not None), ""),
+        body.get("is_error") is True or body.get("status") == "error",
+        read_cache_control(block),
+    )
 
 
 def _parse_search_result(_: str, block: Block) -> Iterable[ContentPart]:
     if not isinstance(block.get("content"), list):
-        return (_unknown(block),)
-    texts = (part.text for part in parse_content(block["content"]) if isinstance(part, Text))
+        return [_unknown(block)]
+    texts = [part.text for part in parse_content(block["content"]) if isinstance(part, Text)]
     lines = (first_string(block, "title"), first_string(block, "source"), *texts)
-    return (Text("\n".join(filter(None, lines))),)
+    return [Text("\n".join(filter(None, lines)))]
 
 
-def _parse_custom_output(_: str, block: Block) -> Iterable[ContentPart]:
-    return parse_content(block["output"]) if "output" in block else (_unknown(block),)
-
-
-def _parse_reasoning(_: str, block: Block) -> Iterable[ContentPart]:
-    return (Reasoning(first_string(block, "reasoning", "thinking")),)
-
-
-def _parse_refusal(_: str, block: Block) -> Iterable[ContentPart]:
-    return (Refusal(first_string(block, "refusal", "text")),)
-
-
-def _parse_call(kind: str, block: Block) -> Iterable[ContentPart]:
-    return (parse_tool_call(block, kind),)
-
-
-def _parse_result(kind: str, block: Block) -> Iterable[ContentPart]:
-    body = _nested(block, kind)
-    call_id = first_string(body, "tool_use_id", "toolUseId", "call_id", "tool_call_id", "id")
-    content = next((body[key] for key in _RESULT_KEYS if body.get(key) is not None), "")
-    is_error = body.get("is_error") is True or body.get("status") == "error"
-    name = first_string(body, "name")
-    return (ToolResultPart(call_id, name, content, is_error, read_cache_control(block)),)
-
-
-def _skip(_: str, __: Block) -> Iterable[ContentPart]:
-    return ()
-
-
-_Parser = Callable[[str, Block], Iterable[ContentPart]]
-_PARSERS_IN_RESULTS: Mapping[str, _Parser] = {
-    **dict.fromkeys(("text", "input_text", "output_text", "guard_content"), _parse_text),
-    **dict.fromkeys(MEDIA_KINDS, _parse_media),
-    **dict.fromkeys(("cachePoint", "cache_point"), _skip),
-    "json": _parse_json,
+_PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
+    "text": _parse_text,
+    "media": _parse_media,
+    "json": lambda kind, block: [
+        Text(json_text(block[kind])) if kind in block else _unknown(block)
+    ],
     "search_result": _parse_search_result,
-    "custom_tool_call_output": _parse_custom_output,
+    "custom_output": lambda _, block: (
+        parse_content(block["output"]) if "output" in block else [_unknown(block)]
+    ),
+    "cache_point": lambda *_: [],
+    "refusal": lambda _, block: [Refusal(first_string(block, "refusal", "text"))],
+    "reasoning": lambda _, block: [Reasoning(first_string(block, "reasoning", "thinking"))],
+    "call": lambda kind, block: [parse_tool_call(block, kind)],
+    "result": lambda kind, block: [_parse_result(kind, block)],
+    "server_tool": lambda *_: [],
 }
-_PARSERS: Mapping[str, _Parser] = {
-    **_PARSERS_IN_RESULTS,
-    **dict.fromkeys(_REASONING_TYPES, _parse_reasoning),
-    **dict.fromkeys(_CALL_TYPES, _parse_call),
-    **dict.fromkeys(_RESULT_TYPES, _parse_result),
-    **dict.fromkeys(_SERVER_TOOL_TYPES, _skip),
-    "refusal": _parse_refusal,
-}
-BLOCK_TYPES = (*_PARSERS, "non_standard")
-"""All types of block that are known here."""
 
 
 # Encoding.
@@ -323,52 +306,35 @@ def encode_parts(
     """
     encoded: list[JsonObject] = []
     for part in parts:
-        match part:
+        match _check_media(part, spec) if isinstance(part, Media) else part:
             case Text(text, cache_control):
                 encoded.append(_with_cache_control(text_part(text), cache_control, spec))
             case Refusal(text):
                 encoded.append(text_part(text))
-            case Media():
-                encoded.append(_media_part(part, spec, omit=omit))
-            case UnsupportedContent(block, placeholder="") if in_result:
+            case Media(part=media, cache_control=cache_control):
+                encoded.append(_with_cache_control(media, cache_control, spec))
+            case UnsupportedContent(block, _, "") if in_result:
                 encoded.append(text_part(json_text(block)))
+            case UnsupportedContent(_, _, placeholder) if omit and placeholder:
+                encoded.append(text_part(placeholder))
             case UnsupportedContent(_, reason, placeholder):
-                encoded.append(_placeholder_part(placeholder, reason, omit=omit))
+                hint = f' With on_unsupported_content="omit", {placeholder!r} is sent instead.'
+                raise UnsupportedContentError(reason + hint if placeholder else reason)
     return encoded
 
 
-def _media_part(media: Media, spec: ModelSpec, *, omit: bool) -> JsonObject:
-    missing = _find_unsupported(media, spec)
-    if missing is None:
-        return _with_cache_control(media.part, media.cache_control, spec)
-    detail = f" ({missing})" if missing != media.requires[0] else ""
-    reason = (
-        f"the model does not take its block of type {media.type!r}{detail}. "
-        f"{_HINTS.get(missing, _FORMAT_HINT)}"
-    )
-    return _placeholder_part(media.placeholder, reason, omit=omit)
-
-
-def _find_unsupported(media: Media, spec: ModelSpec) -> str | None:
-    """Return the first requirement of the media that the model does not meet."""
+def _check_media(media: Media, spec: ModelSpec) -> Media | UnsupportedContent:
+    """Return media that the model takes, else the reason why it does not."""
     supported = spec.parts | {"file_id"} if spec.file_ids else spec.parts
-    for requirement in media.requires:
-        is_format = "/" in requirement
-        if requirement not in supported and not (is_format and spec.any_formats):
-            return requirement
-    return None
-
-
-def _placeholder_part(placeholder: str, reason: str, *, omit: bool) -> JsonObject:
-    """Return the text that replaces media; an empty placeholder belongs to what is not media.
-
-    Raises:
-        UnsupportedContentError: `omit` is not set, or the block is not media.
-    """
-    if omit and placeholder:
-        return text_part(placeholder)
-    hint = f' With on_unsupported_content="omit", {placeholder!r} is sent instead.'
-    raise UnsupportedContentError(reason + hint if placeholder else reason)
+    for missing in media.requires:
+        if missing not in supported and not ("/" in missing and spec.any_formats):
+            detail = f" ({missing})" if missing != media.requires[0] else ""
+            reason = (
+                f"the model does not take its block of type {media.type!r}{detail}. "
+                f"{_HINTS.get(missing, _FORMAT_HINT)}"
+            )
+            return UnsupportedContent(media, reason, media.placeholder)
+    return media
 
 
 def _with_cache_control(part: JsonObject, value: Block | None, spec: ModelSpec) -> JsonObject:
@@ -377,8 +343,8 @@ def _with_cache_control(part: JsonObject, value: Block | None, spec: ModelSpec) 
 
 def supported_media(parts: Iterable[ContentPart], spec: ModelSpec) -> list[JsonObject]:
     """Return the media that the model takes as content parts, without the rest."""
-    media = (part for part in parts if isinstance(part, Media))
-    return [each.part for each in media if _find_unsupported(each, spec) is None]
+    media = [part for part in parts if isinstance(part, Media)]
+    return [each.part for each in media if _check_media(each, spec) is each]
 
 
 def text_part(text: str) -> JsonObject:
@@ -427,12 +393,8 @@ def tool_content(
 ) -> tuple[list[JsonObject], list[JsonObject]]:
     """Return the texts and the media of a tool result; a tool message may contain text only.
 
-    Each text is one line or more; objects that are not content blocks become JSON.
-
-    Args:
-        content: What the tool returned.
-        spec: The capabilities of the model.
-        omit: Whether a text such as `[image omitted]` replaces media that the model does not take.
+    Each text is one line or more; objects that are not content blocks become JSON. `omit` is that
+    of `encode_parts`.
 
     Raises:
         UnsupportedContentError: The model does not take one of the media.

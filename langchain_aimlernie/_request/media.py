@@ -10,7 +10,6 @@ import base64
 import re
 import string
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -20,8 +19,7 @@ JsonObject = dict[str, object]
 Block = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True)
-class Media:
+class Media(NamedTuple):
     """A content part with media.
 
     Attributes:
@@ -39,11 +37,10 @@ class Media:
     @property
     def placeholder(self) -> str:
         """The text that replaces it on request, such as `[image omitted]`."""
-        return _placeholder(self.requires[0].removesuffix("_url"))
+        return f"[{self.requires[0].removesuffix('_url')} omitted]"
 
 
-@dataclass(frozen=True, slots=True)
-class UnsupportedContent:
+class UnsupportedContent(NamedTuple):
     """A block that no request can contain.
 
     Attributes:
@@ -55,10 +52,6 @@ class UnsupportedContent:
     block: object
     reason: str
     placeholder: str = ""
-
-
-def _placeholder(kind: str) -> str:
-    return f"[{kind} omitted]"
 
 
 class _Source(NamedTuple):
@@ -153,7 +146,7 @@ def parse_media(type_: str, block: Block) -> Media | UnsupportedContent | str:
     source = _resolve_mime(source)
     if source.file_id and not (source.data or source.url) and source.kind != "file":
         reason = "has only a file id, which cannot be sent. Send the data in base64."
-        return _unsupported(source, reason, _placeholder(source.kind or "file"))
+        return _unsupported(source, reason, f"[{source.kind or 'file'} omitted]")
     if source.data or source.url or source.file_id:
         return _ENCODERS[source.kind](source)
     if source.text is not None:

@@ -20,6 +20,8 @@ from langchain_core.messages import (
     HumanMessage,
     SystemMessage,
     ToolMessage,
+    convert_to_openai_image_block,
+    is_data_content_block,
 )
 from pydantic_core import from_json
 
@@ -376,46 +378,38 @@ def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
     `non_standard`, such a block reaches this package's own reader, which takes it or says what is
     wrong. The messages given stay as they are; with no such block they are returned themselves.
     """
-    # Of a long conversation, nearly all messages are plain texts.
-    with_blocks = [message for message in messages if type(message.content) is not str]
-    return (
-        [_wrapped(message) for message in messages] if any(map(_fails, with_blocks)) else messages
-    )
+    wrapped = [_wrap(message) if type(message.content) is list else message for message in messages]
+    is_same = all(new is old for new, old in zip(wrapped, messages, strict=True))
+    return messages if is_same else wrapped
 
 
-def _fails(message: BaseMessage) -> bool:
-    return isinstance(message.content, list) and any(map(_is_incomplete, message.content))
-
-
-def _wrapped(message: BaseMessage) -> BaseMessage:
-    if not _fails(message):
+def _wrap(message: BaseMessage) -> BaseMessage:
+    failing = [_fails_in_core(block) for block in message.content]
+    if not any(failing):
         return message
     content = [
-        {"type": "non_standard", "value": block} if _is_incomplete(block) else block
-        for block in message.content
+        {"type": "non_standard", "value": block} if fails else block
+        for block, fails in zip(message.content, failing, strict=True)
     ]
     return message.model_copy(update={"content": content})
 
 
-def _is_incomplete(block: object) -> bool:
+def _fails_in_core(block: object) -> bool:
+    """Whether core raises when it converts a block to its v1 form, or an image for a trace."""
     if not isinstance(block, dict):
         return False
     kind, source = block.get("type"), block.get("source_type")
-    if not isinstance(kind, str | None):
-        return True
+    if not (isinstance(kind, str | None) and isinstance(source, str | None)):
+        return True  # core asks whether a set has them, which takes no list
     if kind not in ("image", "audio", "file"):
         return False
-    if isinstance(source, str) and source in _V0_KEYS:
-        key = _V0_KEYS[source]
-        if key not in block or block.keys() & _CLASHES - {key}:
-            return True
-    has_data = "mime_type" in block and ("base64" in block or source == "base64")
-    is_readable = has_data or block.keys() & {"url", "file_id"} or source == "id"
-    return kind == "image" and not is_readable and bool(block.keys() & {"base64", "data", "text"})
-
-
-_V0_KEYS = {"url": "url", "base64": "data", "id": "id", "text": "url"}
-"""Under which key core expects what a v0 block holds, by `source_type`."""
-
-_CLASHES = {"id", "url", "base64", "file_id", "text"}
-"""Keys that core passes on twice when it reads a v0 block."""
+    if source and "file" in block:
+        return True  # core takes it for a block of OpenAI's or for one of its own v0
+    try:
+        _ = HumanMessage([block]).content_blocks
+        if kind == "image" and is_data_content_block(block):
+            has_id = "file_id" in block or source == "id"
+            _ = has_id or convert_to_openai_image_block(block)
+    except (KeyError, TypeError, ValueError):
+        return True
+    return False

@@ -88,33 +88,26 @@ def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for name, value in values.items():
-        if value is not None:
-            encode = _ENCODERS.get(name)
-            fields[name] = value if encode is None else encode(value)
+    fields = {name: value for name, value in values.items() if value is not None}
+    if "tools" in fields:
+        fields["tools"] = encode_tools(fields["tools"])
+    if "response_format" in fields:
+        fields["response_format"] = encode_response_format(fields["response_format"])
+    stop = fields.get("stop")
+    if isinstance(stop, str):
+        fields["stop"] = [stop]
+    elif stop is not None and not stop:
+        del fields["stop"]
     original = fields.pop("tool_choice", None)
-    if choice := encode_tool_choice(original, fields.get("tools", ())):
-        fields["tool_choice"], fields["tools"] = allow_tools(choice, fields.get("tools", []))
-    if (parallel := allows_parallel_calls(original)) is not None:
-        fields.setdefault("parallel_tool_calls", parallel)
+    tools = fields.get("tools", [])
+    if original is not None and (choice := encode_tool_choice(original, tools)):
+        fields["tool_choice"], fields["tools"] = allow_tools(choice, tools)
+        if (parallel := allows_parallel_calls(original)) is not None:
+            fields.setdefault("parallel_tool_calls", parallel)
     if not fields.get("tools"):
         for name in ("tools", "tool_choice", "parallel_tool_calls"):
             fields.pop(name, None)
-    if fields.get("stop") == []:
-        del fields["stop"]
     return fields
-
-
-def _encode_stop(stop: str | Sequence[str]) -> list[str]:
-    return [stop] if isinstance(stop, str) else list(stop)
-
-
-_ENCODERS: Mapping[str, Callable[[Any], object]] = {
-    "tools": encode_tools,
-    "response_format": encode_response_format,
-    "stop": _encode_stop,
-}
 
 
 def _reject_unsupported(fields: Mapping[str, Any], spec: ModelSpec) -> None:

@@ -7,19 +7,17 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 
-from langchain_aimlernie._response.error_mapping import (
-    error_in_payload,
-    error_in_text,
-    request_id_in,
-)
+from langchain_aimlernie._response.error_mapping import error_in_payload, error_in_text
 from langchain_aimlernie._response.schema import (
     Choice,
     Completion,
     coerce_int,
     coerce_number,
+    failed_part,
     is_object,
     parse_event,
     parse_object,
+    request_id_in,
 )
 from langchain_aimlernie._response.tool_calls import decode_tool_calls
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
@@ -31,6 +29,11 @@ if TYPE_CHECKING:
 
     from langchain_core.messages.ai import UsageMetadata
 
+_TOTALS = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "total_tokens": "total_tokens",
+}
 _INPUT_DETAILS = {"cached_tokens": "cache_read", "audio_tokens": "audio"}
 _OUTPUT_DETAILS = {"reasoning_tokens": "reasoning", "audio_tokens": "audio"}
 _RATE_LIMITS = ("x-ratelimit-", "ratelimit")
@@ -72,8 +75,34 @@ def decode_completion(
     return ChatResult(generations=generations, llm_output=llm_output)
 
 
+def parse_payload(
+    data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool = False
+) -> Mapping[str, object]:
+    """Return the JSON object of a response or of an event, perhaps of the type `error`.
+
+    Raises:
+        AimlErnieError: It is an error.
+        InvalidResponseError: It is not a JSON object.
+    """
+    try:
+        payload = parse_object(data, redactor)
+    except InvalidResponseError as unreadable:
+        error = error_in_text(data, is_error=is_error, headers=headers, redactor=redactor)
+        raise error or unreadable from None
+    if is_error and "error" not in payload:
+        payload = {"error": payload}
+    if failed_part(payload) and (error := error_in_payload(payload, headers, redactor)):
+        raise error
+    return payload
+
+
 def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor) -> Completion:
-    """Parse a JSON response and check that it is a completion; see `decode_completion`."""
+    """Parse a JSON response and check that it is a completion.
+
+    Raises:
+        AimlErnieError: It is an error; see `parse_payload`.
+        InvalidResponseError: It has no choice with a message.
+    """
     payload = parse_payload(body, headers, redactor)
     choices = payload.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
@@ -87,38 +116,15 @@ def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor
     return parse_event(payload)
 
 
-def parse_payload(
-    data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool = False
-) -> Mapping[str, object]:
-    """Return the JSON object of a response or of an event.
-
-    Args:
-        data: The JSON.
-        headers: The response headers, names in lower case.
-        redactor: Removes secrets from errors.
-        is_error: Whether the event is of the type `error`.
-
-    Raises:
-        AimlErnieError: It is an error.
-        InvalidResponseError: It is not a JSON object.
-    """
-    try:
-        payload = parse_object(data, redactor)
-    except InvalidResponseError as unreadable:
-        error = error_in_text(data, is_error=is_error, headers=headers, redactor=redactor)
-        raise error or unreadable from None
-    if is_error and "error" not in payload:
-        payload = {"error": payload}
-    if error := error_in_payload(payload, headers=headers, redactor=redactor):
-        raise error
-    return payload
-
-
 def _decode_choice(
     choice: Choice, shared: Mapping[str, Any], usage: UsageMetadata | None, redactor: Redactor
 ) -> ChatGeneration:
     thought, text = split_think_tags(choice.text)
-    tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
+    tool_calls, invalid_tool_calls = (
+        decode_tool_calls(choice.tool_calls, choice.finish_reason)
+        if choice.tool_calls
+        else ([], [])
+    )
     ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
     message = AIMessage(
         content=clean_text(text),
@@ -191,35 +197,28 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     """Return the API's usage as LangChain's; counts must be integers of at least 0."""
     if usage is None:
         return None
-    sent, received = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    if sent is None and received is None:
+    totals = _counts(usage, _TOTALS)
+    if totals.keys() <= {"total_tokens"}:
         return None
-    total = _count(usage.get("total_tokens"))
-    decoded: dict[str, Any] = {
-        "input_tokens": sent or 0,
-        "output_tokens": received or 0,
-        "total_tokens": (sent or 0) + (received or 0) if total is None else total,
-    }
-    if read := _details(usage.get("prompt_tokens_details"), _INPUT_DETAILS):
-        decoded["input_token_details"] = read
+    totals = {"input_tokens": 0, "output_tokens": 0, **totals}
+    totals.setdefault("total_tokens", sum(totals.values()))
     # SGLang counts reasoning beside the totals instead of among the details.
-    written = _details(usage, {"reasoning_tokens": "reasoning"})
-    written |= _details(usage.get("completion_tokens_details"), _OUTPUT_DETAILS)
-    if written:
-        decoded["output_token_details"] = written
-    return cast("UsageMetadata", decoded)
+    written = _counts(usage, {"reasoning_tokens": "reasoning"})
+    details = {
+        "input_token_details": _counts(usage.get("prompt_tokens_details"), _INPUT_DETAILS),
+        "output_token_details": written
+        | _counts(usage.get("completion_tokens_details"), _OUTPUT_DETAILS),
+    }
+    given = {name: counts for name, counts in details.items() if counts}
+    return cast("UsageMetadata", {**totals, **given})
 
 
-def _details(value: object, names: Mapping[str, str]) -> dict[str, int]:
-    if not is_object(value):
+def _counts(usage: object, names: Mapping[str, str]) -> dict[str, int]:
+    """Return the valid counts under the keys of `names`, by their names in LangChain."""
+    if not is_object(usage):
         return {}
-    counts = {ours: _count(value.get(theirs)) for theirs, ours in names.items()}
-    return {name: count for name, count in counts.items() if count is not None}
-
-
-def _count(value: object) -> int | None:
-    number = coerce_int(value)
-    return number if number is not None and number >= 0 else None
+    counts = {ours: coerce_int(usage.get(theirs)) for theirs, ours in names.items()}
+    return {name: count for name, count in counts.items() if count is not None and count >= 0}
 
 
 # Reasoning within the text, between `<think>` and `</think>`. ERNIE's own format goes on with
@@ -318,7 +317,6 @@ def _overlap(text: str, tag: str) -> int:
 
 def split_think_tags(text: str) -> tuple[str, str]:
     """Split a whole text into (reasoning, text)."""
-    splitter = ThinkTagParser()
-    reasoning, answer = splitter.feed(text)
-    rest, tail = splitter.close()
-    return reasoning + rest, answer + tail
+    parser = ThinkTagParser()
+    reasoning, answer = zip(parser.feed(text), parser.close(), strict=True)
+    return "".join(reasoning), "".join(answer)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import re
 import time
 from codecs import BOM_UTF8
@@ -27,6 +26,7 @@ from langchain_aimlernie._response.error_patterns import (
     RATE_LIMITS,
     any_of,
 )
+from langchain_aimlernie._response.schema import ERROR_KEYS, failed_part, request_id_in
 from langchain_aimlernie._text import NO_SECRETS, Redactor, truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -55,7 +55,6 @@ _MAX_DEPTH = 8
 _MAX_ITEMS = 20
 _NO_MESSAGE = "The server answered with an error and did not say which."
 _NOTHING: Mapping[str, str] = {}
-_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     401: AuthenticationError,
     402: InsufficientCreditsError,
@@ -66,6 +65,7 @@ _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     429: RateLimitError,
 }
 _BY_STATUS_CLASS: Mapping[int, type[AimlErnieError]] = {4: BadRequestError, 5: InternalServerError}
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _REDIRECTS = range(300, 400)
 _NOT_RETRYABLE = frozenset({501, 505, 511})
 """Server errors that stay: not implemented, HTTP version, network login (RFC 9110, RFC 6585)."""
@@ -92,11 +92,8 @@ _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "prope
 _CODES = ("code", "error_code", "type")
 _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
-_ERROR_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
-"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
-
 _ERROR_TEXT = re.compile(
-    rf"""\s*(?:\{{\s*["'](?:{"|".join(_ERROR_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
+    rf"""\s*(?:\{{\s*["'](?:{"|".join(ERROR_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
     re.IGNORECASE,
 )
 """The beginning of an error that was to be JSON, or of a line such as `error: out of memory`."""
@@ -131,24 +128,23 @@ _STATUS_OF_CODE = {code: status for status, codes in _CODES_OF_STATUS.items() fo
 def error_from_response(
     status: int, headers: Mapping[str, str], body: bytes, *, redactor: Redactor = NO_SECRETS
 ) -> AimlErnieError:
-    """Return the error for an HTTP response that is not a success.
-
-    Args:
-        status: The HTTP status.
-        headers: The response headers.
-        body: The body, or the part received.
-        redactor: Removes secrets.
-    """
+    """Return the error for an HTTP response that is not a success; `body` may be a part of it."""
     parsed = _parse_body(body, redactor)
     details = _details(parsed)
     message = _redirect_message(headers) if status in _REDIRECTS else details.message
-    details = details._replace(message=message or _status_message(status), status=status)
+    if not message:
+        phrase = _PHRASES.get(status)
+        message = (
+            f"{phrase}; the response has no error message."
+            if phrase
+            else "The status is not one of HTTP."
+        )
+    details = details._replace(message=message, status=status)
     return _error(details, parsed, status, headers, redactor)
 
 
 def error_in_payload(
     payload: Mapping[str, object],
-    *,
     headers: Mapping[str, str] = _NOTHING,
     redactor: Redactor = NO_SECRETS,
 ) -> AimlErnieError | None:
@@ -156,7 +152,7 @@ def error_in_payload(
 
     The class depends on the code or status inside, as it does on an HTTP status.
     """
-    found = _failed_part(payload)
+    found = failed_part(payload)
     if found is None:
         return None
     return _error_in_200(found, redactor.json(payload), headers, redactor)
@@ -171,11 +167,7 @@ def error_in_text(
 ) -> AimlErnieError | None:
     """Return the error in the data of a 200 or of an event that is not a JSON object, if any.
 
-    Args:
-        data: The data.
-        is_error: Whether the event is of the type `error`; otherwise the data must begin like one.
-        headers: The response's headers.
-        redactor: Removes secrets.
+    Unless the event is of the type `error` (`is_error`), the data must begin like one.
     """
     body = _parse_body(data, redactor)
     if not is_error and not (isinstance(body, str) and _ERROR_TEXT.match(body)):
@@ -183,19 +175,14 @@ def error_in_text(
     return _error_in_200(body, body, headers, redactor)
 
 
-def request_id_in(headers: Mapping[str, str]) -> str | None:
-    """Return the server's id of a request; `x-litellm-call-id` is LiteLLM's."""
-    return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
-
-
 def response_of(
     status: int, headers: Mapping[str, str], body: object, redactor: Redactor
 ) -> ErrorResponse:
-    """Return the HTTP response as an error keeps it.
+    """Return the HTTP response as an error keeps it: without secrets in the headers.
 
     Args:
         status: The HTTP status.
-        headers: All headers; kept without secrets.
+        headers: All headers.
         body: Text or JSON without secrets; `None` if it was not read.
         redactor: Removes what no header may show.
     """
@@ -206,21 +193,6 @@ def _text_of(body: object) -> str:
     if body is None or isinstance(body, str):
         return body or ""
     return json.dumps(body, ensure_ascii=False, default=str)
-
-
-def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
-    """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
-    if payload.get("error"):
-        return payload
-    choices = payload.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict):
-            if choice.get("error"):
-                return choice
-            if choice.get("finish_reason") == "error":
-                return payload
-    is_error = "choices" not in payload and any(key in payload for key in _ERROR_KEYS)
-    return payload if is_error else None
 
 
 def _error_in_200(
@@ -410,13 +382,6 @@ def _status(places: Sequence[Mapping[str, object]]) -> int | None:
     return None
 
 
-def _status_message(status: int) -> str:
-    try:
-        return f"{HTTPStatus(status).phrase}; the response has no error message."
-    except ValueError:
-        return "The status is not one of HTTP."
-
-
 def _redirect_message(headers: Mapping[str, str]) -> str:
     try:
         host = urlsplit(headers.get("location", "")).hostname
@@ -446,22 +411,13 @@ def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
     `retry-after-ms` goes before `Retry-After`, which is seconds or an HTTP date (RFC 9110,
     10.2.3). A time gone by is 0.
     """
-    asked = _number(headers.get("retry-after-ms", ""))
-    if asked is not None and asked >= 0:
-        return asked / 1000
-    value = headers.get("retry-after", "")
-    asked = _number(value.partition(",")[0])
-    if asked is not None:
-        return asked if asked >= 0 else None
+    milliseconds, value = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
+    for text, unit in ((milliseconds, 1000), (value.partition(",")[0], 1)):
+        with contextlib.suppress(ValueError):
+            seconds = float(text) / unit
+            if seconds >= 0:
+                return seconds
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return None if math.isnan(number) else number

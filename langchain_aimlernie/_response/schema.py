@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from codecs import BOM_UTF8
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
@@ -36,6 +35,10 @@ _CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "error"}
 _MESSAGE_KEYS = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning"}
 )
+ERROR_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
+"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
+
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _NOTHING: Mapping[str, object] = {}
 
 
@@ -66,6 +69,9 @@ class Choice(NamedTuple):
     logprobs: dict[str, object] | None
     message_extras: Mapping[str, object]
     choice_extras: Mapping[str, object]
+
+
+NO_CHOICE = Choice(0, "", "", "", (), None, None, _NOTHING, _NOTHING)
 
 
 class Completion(NamedTuple):
@@ -110,31 +116,24 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
     are not UTF-8 (they become U+FFFD), and integers of any length.
 
-    Args:
-        data: The JSON.
-        redactor: Removes what no error may show.
-
     Raises:
         InvalidResponseError: `data` is not JSON, or nested beyond any use.
     """
     try:
         return cast("object", from_json(data))
     except ValueError:
-        return _parse_leniently(data, redactor)
-
-
-def _parse_leniently(data: bytes | str, redactor: Redactor) -> object:
-    text = data if isinstance(data, str) else data.removeprefix(BOM_UTF8).decode(errors="replace")
+        text = data if isinstance(data, str) else data.decode(errors="replace")
     try:
-        return cast("object", json.loads(text, parse_int=_parse_int))
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        text = redactor.text(text[:_MAX_BODY])
-        excerpt = text[:_EXCERPT].strip() or "nothing"
-        raise InvalidResponseError(
-            f"The server's answer is not valid JSON ({reason}). It begins: {excerpt}",
-            body=text,
-        ) from None
+        return cast("object", json.loads(text.removeprefix("\ufeff"), parse_int=_parse_int))
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except ValueError as error:
+        reason = str(error)
+    text = redactor.text(text[:_MAX_BODY])
+    excerpt = text[:_EXCERPT].strip() or "nothing"
+    raise InvalidResponseError(
+        f"The server's answer is not valid JSON ({reason}). It begins: {excerpt}", body=text
+    )
 
 
 def _parse_int(digits: str) -> int | float:
@@ -166,6 +165,26 @@ _KINDS: Mapping[type, str] = {
 }
 
 
+def failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
+    if payload.get("error"):
+        return payload
+    choices = payload.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            if choice.get("error"):
+                return choice
+            if choice.get("finish_reason") == "error":
+                return payload
+    is_error = "choices" not in payload and any(key in payload for key in ERROR_KEYS)
+    return payload if is_error else None
+
+
+def request_id_in(headers: Mapping[str, str]) -> str | None:
+    """Return the server's id of a request; `x-litellm-call-id` is LiteLLM's."""
+    return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
+
+
 def parse_event(payload: Mapping[str, object]) -> Completion:
     """Return a completion or an event typed; values of undocumented types count as absent."""
     choices, usage, meta = payload.get("choices"), payload.get("usage"), payload.get("meta")
@@ -183,11 +202,8 @@ def parse_event(payload: Mapping[str, object]) -> Completion:
 def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
     """Return the text of an event that has a text delta and nothing else, else `None`.
 
-    Nearly all events of a stream are such; this spares them the full reading.
-
-    Args:
-        payload: The event, which is not an error.
-        place: The choice that the text must belong to.
+    Nearly all events of a stream are such; this spares them the full reading. The text must belong
+    to the choice with the index `place`.
     """
     try:
         (choice,) = payload["choices"]
@@ -252,15 +268,16 @@ def _extras(part: Mapping[str, object], known: frozenset[str]) -> Mapping[str, o
     if known.issuperset(part):
         return _NOTHING
     found = {key: value for key, value in part.items() if key not in known and not is_empty(value)}
-    return {key: value for key, value in found.items() if _is_shallow(value, _DEEPEST_EXTRA)}
+    return {key: value for key, value in found.items() if is_shallow(value, _DEEPEST_EXTRA)}
 
 
-def _is_shallow(value: object, levels: int) -> bool:
+def is_shallow(value: object, levels: int) -> bool:
+    """Whether no list or object in a JSON value is inside more than `levels` of them."""
     if isinstance(value, dict):
         value = [*value.values()]
     if not isinstance(value, list):
         return True
-    return levels > 0 and all(_is_shallow(item, levels - 1) for item in value)
+    return levels > 0 and all(is_shallow(item, levels - 1) for item in value)
 
 
 def parse_text(value: object, depth: int = 0) -> str:
@@ -286,46 +303,40 @@ def _parse_tool_calls(
     message: Mapping[str, object], *, is_whole: bool
 ) -> tuple[ToolCallDelta, ...]:
     """Return the calls of a delta, or of a whole message, in which each entry is a call."""
-    tool_calls, function = message.get("tool_calls"), message.get("function_call")
-    if not isinstance(tool_calls, list):
-        tool_calls = []
-    if not tool_calls and is_object(function):  # the form before `tool_calls`: one call, no id
-        tool_calls = [{"index": 0, "function": function}]
-    calls = enumerate(filter(is_object, tool_calls)) if tool_calls else ()
-    return tuple([_parse_tool_call(call, place if is_whole else None) for place, call in calls])
-
-
-_PLACEHOLDERS = ("", "null", "None")
-"""What servers send for no id, or for no name."""
+    calls, function = message.get("tool_calls"), message.get("function_call")
+    if not isinstance(calls, list):
+        calls = []
+    if not calls and is_object(function):  # the form before `tool_calls`: one call, no id
+        calls = [{"index": 0, "function": function}]
+    return tuple(
+        [
+            _parse_tool_call(call, place if is_whole else coerce_int(call.get("index")))
+            for place, call in enumerate(filter(is_object, calls))
+        ]
+    )
 
 
 def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallDelta:
-    function = call.get("function")
+    function, custom = call.get("function"), call.get("custom")
     if not is_object(function):
-        function = _custom_as_function(call.get("custom"))
+        function = _NOTHING
+        if is_object(custom):  # it has one text, which LangChain names `__arg1`
+            arguments: object = {"__arg1": parse_text(custom.get("input"))}
+            function = {"name": custom.get("name"), "arguments": arguments}
+    arguments = function.get("arguments")
+    if arguments is None:
+        arguments = ""
     return ToolCallDelta(
-        coerce_int(call.get("index")) if place is None else place,
+        place,
         _unless_placeholder(call.get("id")),
         _unless_placeholder(function.get("name")),
-        _arguments_text(function.get("arguments")),
+        arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
     )
 
 
 def _unless_placeholder(value: object) -> str:
-    return value if isinstance(value, str) and value not in _PLACEHOLDERS else ""
-
-
-def _custom_as_function(custom: object) -> Mapping[str, object]:
-    """Return the call of a custom tool, which has one text; LangChain names it `__arg1`."""
-    if not is_object(custom):
-        return _NOTHING
-    return {"name": custom.get("name"), "arguments": {"__arg1": parse_text(custom.get("input"))}}
-
-
-def _arguments_text(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    return "" if value is None else json.dumps(value, ensure_ascii=False)
+    """Return an id or a name; empty for what servers send for none."""
+    return value if isinstance(value, str) and value not in ("null", "None") else ""
 
 
 def string_or_none(value: object) -> str | None:
@@ -339,26 +350,22 @@ def strings(value: object) -> tuple[str, ...]:
 
 
 def coerce_int(value: object) -> int | None:
-    """Return an integer from an integer, an integral float or digits; `None` for all else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if isinstance(value, float):
-        return int(value) if math.isfinite(value) else None
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:  # noqa: PLR2004
-        return int(value)
-    return None
+    """Return the integer part of a finite number, or of one in a string; else `None`."""
+    number = coerce_number(value)
+    return None if number is None else int(number)
 
 
 def coerce_number(value: object) -> int | float | None:
-    """Return a finite number, as an integer if it is integral; accepts digits in a string."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    """Return a finite number, or one in a string, as an integer if it is one; else `None`."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    return int(value) if value == int(value) else value
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if number.is_integer():
+        return value if isinstance(value, int) else int(number)
+    return number if math.isfinite(number) else None
 
 
 _FACTS: Mapping[str, Callable[[object], object]] = {

@@ -8,8 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from collections import defaultdict
+from itertools import chain, pairwise, takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
@@ -23,13 +24,13 @@ from langchain_aimlernie._response.completion import (
     parse_payload,
 )
 from langchain_aimlernie._response.schema import (
+    NO_CHOICE,
     Choice,
     Completion,
     fast_text_delta,
     is_empty,
     parse_event,
 )
-from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
 from langchain_aimlernie.errors import InvalidResponseError, StreamInterruptedError
@@ -40,9 +41,11 @@ if TYPE_CHECKING:
 
     from langchain_core.messages.tool import ToolCallChunk
 
+_BOM = b"\xef\xbb\xbf"
+_LF, _CR = b"\n\r"
+_DEFAULT_TYPE = "message"
 _DONE = b"[DONE]"
 _HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")
-_NO_CHUNKS: Sequence[ChatGenerationChunk] = ()
 
 
 class StreamDecoder:
@@ -84,9 +87,8 @@ class StreamDecoder:
         self._completion = Completion()
         self._choice: Choice | None = None
         self._finish_reason: str | None = None
-        self._choice_extras: dict[str, object] = {}
-        self._message_extras = DeltaAccumulator()
-        self._tools = ToolCallAssembler()
+        self._message_extras: list[Mapping[str, object]] = []
+        self._tools: ToolCallAssembler | None = None
         self._think_tags = ThinkTagParser()
         self._text = _TextBuffer()
         self._reasoning = _TextBuffer()
@@ -102,7 +104,7 @@ class StreamDecoder:
             self._detect_format(data)
         if self._json is not None:
             self._json.append(data)
-            return _NO_CHUNKS
+            return ()
         return chain.from_iterable(map(self._decode, self._sse.feed(data)))
 
     def close(self) -> Iterator[ChatGenerationChunk]:
@@ -138,25 +140,22 @@ class StreamDecoder:
         """
         if not self.events:
             return None
-        extras = message_extras(self._reasoning.text(), self._refusal.text())
-        tool_call_chunks, invalid_tool_calls = self._tools.snapshot()
+        tool_calls, invalid_tool_calls = self._tools.snapshot() if self._tools else ([], [])
+        texts = message_extras(self._reasoning.text(), self._refusal.text())
         message = AIMessageChunk(
-            content=self._text.text(),
-            additional_kwargs={**self._extras(), **extras},
-            tool_call_chunks=tool_call_chunks,
-            response_metadata=self._metadata(),
-            usage_metadata=decode_usage(self._completion.usage),
+            content=self._text.text(), tool_call_chunks=tool_calls, **self._facts(texts)
         )
         # The chunks have a bracket too many for core, which would complete them; these have none.
         message.invalid_tool_calls = invalid_tool_calls
         return message
 
+    def _is_empty(self) -> bool:
+        return not self.events and self._choice is None
+
     def _detect_format(self, data: bytes) -> None:
         """Distinguish events, one JSON object and an HTML page by their first character."""
-        start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-        if not start:
-            return
-        self._is_format_known = True
+        start = data.lstrip(_BOM + b" \t\r\n")[:1]
+        self._is_format_known = bool(start)
         if start in (b"{", b"["):
             self._json = []
         elif start == b"<":
@@ -168,11 +167,12 @@ class StreamDecoder:
 
     def _decode(self, event: ServerSentEvent) -> Sequence[ChatGenerationChunk]:
         if self.done:
-            return _NO_CHUNKS
-        if event.data.strip() == _DONE:
+            return ()
+        data = event.data.strip()
+        if data == _DONE:
             return self._finish()
-        if event.event.lower() in _HEARTBEATS or event.data.strip() in (b"", b"null"):
-            return _NO_CHUNKS
+        if event.event.lower() in _HEARTBEATS or data in (b"", b"null"):
+            return ()
         is_error = event.event == "error"
         payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
         if self._choice is not None:
@@ -184,29 +184,30 @@ class StreamDecoder:
     def _on_text(self, text: str) -> Sequence[ChatGenerationChunk]:
         self.events += 1
         reasoning, text = self._think_tags.feed(text)
-        text, extras = self._add(text, reasoning)
-        if extras:
-            return (self._chunk(text, extras, []),)
-        return (_text_chunk(text),) if text else _NO_CHUNKS
+        text, texts = self._add(text, reasoning)
+        if texts:
+            return (self._chunk(text, texts),)
+        return (_text_chunk(text),) if text else ()
 
-    def _add(
-        self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False
-    ) -> tuple[str, dict[str, Any]]:
-        """Return the text, and the texts beside it, that can be emitted now."""
-        reasoning = self._reasoning.add(reasoning, is_last=is_last)
-        refusal = self._refusal.add(refusal, is_last=is_last)
-        return self._text.add(text, is_last=is_last), message_extras(reasoning, refusal)
-
-    def _on_event(self, completion: Completion) -> Sequence[ChatGenerationChunk]:
-        facts, usage, cost = completion.facts, completion.usage, completion.cost
-        if facts != self._completion.facts or usage or cost or completion.extras:
-            self._completion = self._completion.merge(completion)
-        choice = self._first_choice(completion.choices)
-        chunk = None if choice is None else self._decode_choice(choice)
-        has_facts = choice is not None and (choice.finish_reason or choice.message_extras)
-        if chunk is not None or has_facts or usage or cost:
+    def _on_event(self, event: Completion) -> Sequence[ChatGenerationChunk]:
+        choice = self._first_choice(event.choices) or NO_CHOICE
+        extras = {**choice.choice_extras, **event.extras}
+        has_facts = bool(choice.finish_reason or choice.message_extras or event.usage or event.cost)
+        if has_facts or extras or event.facts != self._completion.facts:
+            self._completion = self._completion.merge(event._replace(extras=extras))
+        self._finish_reason = choice.finish_reason or self._finish_reason
+        if choice.message_extras:
+            self._message_extras.append(choice.message_extras)
+        thought, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
+        text, texts = self._add(text, choice.reasoning + thought, choice.refusal)
+        tool_calls: list[ToolCallChunk] = []
+        if choice.tool_calls:
+            self._tools = self._tools or ToolCallAssembler()
+            tool_calls = self._tools.feed(choice.tool_calls)
+        has_output = text or texts or tool_calls or choice.logprobs
+        if has_output or has_facts:
             self.events += 1
-        return _NO_CHUNKS if chunk is None else (chunk,)
+        return (self._chunk(text, texts, tool_calls, choice.logprobs),) if has_output else ()
 
     def _first_choice(self, choices: tuple[Choice, ...]) -> Choice | None:
         """Return the choice with the index of the first one: a chunk holds one choice only."""
@@ -218,32 +219,27 @@ class StreamDecoder:
             warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
         return None
 
-    def _decode_choice(self, choice: Choice) -> ChatGenerationChunk | None:
-        if choice.finish_reason is not None:
-            self._finish_reason = choice.finish_reason
-        self._choice_extras.update(choice.choice_extras)
-        if choice.message_extras:
-            self._message_extras.add(choice.message_extras)
-        thought, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
-        text, extras = self._add(text, choice.reasoning + thought, choice.refusal)
-        tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
-        if not (text or extras or tool_calls or choice.logprobs):
-            return None
-        return self._chunk(text, extras, tool_calls, choice.logprobs)
+    def _add(
+        self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False
+    ) -> tuple[str, dict[str, Any]]:
+        """Return the text, and the texts beside it, that can be emitted now."""
+        reasoning = self._reasoning.add(reasoning, is_last=is_last)
+        refusal = self._refusal.add(refusal, is_last=is_last)
+        return self._text.add(text, is_last=is_last), message_extras(reasoning, refusal)
 
     def _chunk(
         self,
         text: str,
-        extras: dict[str, Any],
-        tool_calls: list[ToolCallChunk],
+        texts: dict[str, Any],
+        tool_calls: Sequence[ToolCallChunk] = (),
         logprobs: dict[str, object] | None = None,
     ) -> ChatGenerationChunk:
+        metadata = {"model_provider": PROVIDER, **({"logprobs": logprobs} if logprobs else {})}
         message = AIMessageChunk(
             content=text,
-            additional_kwargs=extras,
-            tool_call_chunks=tool_calls,
-            response_metadata={"model_provider": PROVIDER}
-            | ({"logprobs": logprobs} if logprobs else {}),
+            additional_kwargs=texts,
+            tool_call_chunks=list(tool_calls),
+            response_metadata=metadata,
         )
         return ChatGenerationChunk(message=message)
 
@@ -252,43 +248,33 @@ class StreamDecoder:
         if self._is_empty():
             raise InvalidResponseError("The stream ended without any event.", phase="empty_stream")
         self.done = True
-        info = {} if self._finish_reason is None else {"finish_reason": self._finish_reason}
-        message = AIMessageChunk(
-            content="",
-            additional_kwargs=self._extras(),
-            response_metadata={**self._metadata(), **info},
-            usage_metadata=decode_usage(self._completion.usage),
-            chunk_position="last",
-        )
-        return [*self._flush(), ChatGenerationChunk(message=message, generation_info=info)]
-
-    def _metadata(self) -> dict[str, Any]:
-        extras = self._redactor.json_object(self._choice_extras)
-        completion = completion_metadata(
-            self._completion,
-            self._headers,
-            self._model,
-            self._redactor,
-            include_headers=self._include_headers,
-        )
-        return {**extras, **completion}
-
-    def _extras(self) -> dict[str, Any]:
-        return self._redactor.json_object(self._message_extras.value() or {})
-
-    def _flush(self) -> list[ChatGenerationChunk]:
+        chunks = []
         reasoning, text = self._think_tags.close()
-        text, extras = self._add(text, reasoning, is_last=True)
-        tool_calls, other_json = self._tools.close(self._finish_reason), self._tools.other_json()
-        if not (text or extras or tool_calls or other_json):
-            return []
-        chunk = self._chunk(text, extras, tool_calls)
-        if other_json:  # for the block translator; core's sum of chunks uses tool_call_chunks
-            cast("AIMessageChunk", chunk.message).invalid_tool_calls.extend(other_json)
-        return [chunk]
+        text, texts = self._add(text, reasoning, is_last=True)
+        tool_calls, other_json = self._tools.close(self._finish_reason) if self._tools else ([], [])
+        if text or texts or tool_calls or other_json:
+            chunks.append(self._chunk(text, texts, tool_calls))
+            # For the block translator; core's sum of chunks uses tool_call_chunks.
+            cast("AIMessageChunk", chunks[0].message).invalid_tool_calls.extend(other_json)
+        message = AIMessageChunk(content="", chunk_position="last", **self._facts())
+        info = {} if self._finish_reason is None else {"finish_reason": self._finish_reason}
+        message.response_metadata.update(info)
+        return [*chunks, ChatGenerationChunk(message=message, generation_info=info)]
 
-    def _is_empty(self) -> bool:
-        return not self.events and self._choice is None
+    def _facts(self, texts: Mapping[str, str] = {}) -> dict[str, Any]:
+        """Return what is known of the whole completion, as fields of a message."""
+        extras = merge_deltas(self._message_extras) if self._message_extras else {}
+        return {
+            "additional_kwargs": {**self._redactor.json_object(extras), **texts},
+            "response_metadata": completion_metadata(
+                self._completion,
+                self._headers,
+                self._model,
+                self._redactor,
+                include_headers=self._include_headers,
+            ),
+            "usage_metadata": decode_usage(self._completion.usage),
+        }
 
 
 _TEMPLATE = ChatGenerationChunk(message=AIMessageChunk(content=""))
@@ -332,75 +318,153 @@ class _TextBuffer:
         return self._emitted.getvalue()
 
 
-_INDEXED = "a list of objects with an index each"
+def merge_deltas(values: Sequence[Any]) -> Any:
+    """Return what the values of one key, event by event, come to.
+
+    Servers send a value either in increments, or whole with each event (`citations`). It came whole
+    if each value begins with the one before: then the last one stands. Otherwise texts and lists
+    are joined. Objects are merged by key, and objects in a list by their `index` and `type` if they
+    have them (`reasoning_details`). Of anything else the last value stands. Empty values, and those
+    before a value of another kind, do not count.
+
+    Args:
+        values: At least one JSON value, none nested too deeply for recursion.
+    """
+    values = [value for value in values if not is_empty(value)] or values[:1]
+    kind = _kind(values[-1])
+    values = [*takewhile(lambda value: _kind(value) is kind, reversed(values))][::-1]
+    if kind is dict:
+        return _merge_objects(values)
+    if kind is _Indexed:
+        items = [{(i["index"], str(i.get("type"))): i for i in value} for value in values]
+        return [*_merge_objects(items).values()]
+    is_whole = kind not in (str, list) or all(b[: len(a)] == a for a, b in pairwise(values))
+    if is_whole:
+        return values[-1]
+    return "".join(values) if kind is str else [*chain.from_iterable(values)]
 
 
-class DeltaAccumulator:
-    """The values of one key, event by event; see `add` for how they are merged."""
+def _merge_objects(objects: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
+    members: dict[Any, list[Any]] = defaultdict(list)
+    for key, member in chain.from_iterable(each.items() for each in objects):
+        members[key].append(member)
+    return {key: merge_deltas(values) for key, values in members.items()}
 
-    __slots__ = ("_kind", "_lengths", "_members", "_parts")
 
-    def __init__(self) -> None:
-        self._restart(None)
+class _Indexed:
+    """The kind of a list of objects with an index each."""
 
-    def _restart(self, kind: object) -> None:
-        self._kind = kind
-        self._members: dict[object, DeltaAccumulator] = {}
-        self._parts: list[Any] = []
-        self._lengths: list[int] = []  # of the values, as long as each begins with the one before
 
-    def add(self, value: Any) -> None:
-        """Add the value of the next event.
-
-        Servers send a value either in increments, or whole with each event (`citations`). It came
-        whole if each value begins with the one before: then the last one stands. Otherwise texts
-        and lists are joined. Objects are merged by key, and objects in a list by their `index` and
-        `type` if they have them (`reasoning_details`). Of anything else the last value stands. An
-        empty value changes nothing.
-
-        Args:
-            value: A JSON value that is not nested too deeply for recursion.
-        """
-        if self._kind is not None and is_empty(value):
-            return
-        kind: object = type(value)
-        if isinstance(value, list) and value and all(map(_has_index, value)):
-            kind = _INDEXED
-            value = {(item["index"], str(item.get("type"))): item for item in value}
-        if kind != self._kind:
-            self._restart(kind)
-        if isinstance(value, dict):
-            for key, member in value.items():
-                self._members.setdefault(key, DeltaAccumulator()).add(member)
-        elif isinstance(value, str | list):
-            self._add_part(value)
-        else:
-            self._parts = [value]
-
-    def _add_part(self, part: Any) -> None:
-        if not self._parts:
-            self._lengths = [len(part)]
-        elif self._lengths:
-            last = self._parts.pop()
-            if part[: len(last)] == last:
-                self._lengths.append(len(part))
-            else:
-                self._parts = [last[:length] for length in self._lengths]
-                self._lengths = []
-        self._parts.append(part)
-
-    def value(self) -> Any:
-        """Return what the values so far come to."""
-        if self._kind is dict:
-            return {key: member.value() for key, member in self._members.items()}
-        if self._kind == _INDEXED:
-            return [member.value() for member in self._members.values()]
-        if self._kind is str:
-            return "".join(self._parts)
-        if self._kind is list:
-            return [item for part in self._parts for item in part]
-        return self._parts[-1] if self._parts else None
+def _kind(value: object) -> type:
+    is_indexed = isinstance(value, list) and value and all(map(_has_index, value))
+    return _Indexed if is_indexed else type(value)
 
 
 def _has_index(item: object) -> bool:
     return isinstance(item, dict) and type(item.get("index")) is int
+
+
+class ServerSentEvent(NamedTuple):
+    """One event that carries data.
+
+    Attributes:
+        event: Type of the event, `message` unless the server names one.
+        data: Data of the event, its lines joined by LF; bytes that should be UTF-8.
+    """
+
+    event: str
+    data: bytes
+
+
+class SSEDecoder:
+    """Turns the bytes of an event stream into events, each as soon as its blank line is there.
+
+    The format is that of the WHATWG HTML standard, sections 9.2.5 and 9.2.6. The work is linear in
+    the number of bytes, however they are cut, and what is kept between calls is bounded.
+
+    Args:
+        max_event_bytes: Most bytes that the lines of one event may have.
+    """
+
+    __slots__ = ("_after_cr", "_at_start", "_data", "_event", "_limit", "_line", "_size")
+
+    def __init__(self, max_event_bytes: int = 64 * 2**20) -> None:
+        self._limit = max_event_bytes
+        self._at_start = True
+        self._after_cr = False
+        self._line = bytearray()
+        self._data: list[bytes] = []
+        self._event = _DEFAULT_TYPE
+        self._size = 0
+
+    def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
+        """Yield the events that `data` completes; all of them must be taken before the next call.
+
+        Raises:
+            InvalidResponseError: An event is longer than `max_event_bytes`.
+        """
+        if self._after_cr and data.startswith(b"\n"):  # a CRLF that was cut
+            data = data[1:]
+            self._after_cr = False
+        if not data:
+            return
+        self._after_cr = data[-1] == _CR
+        lines = data.splitlines()
+        rest = b"" if data[-1] in (_LF, _CR) else lines.pop()
+        if lines and (self._line or self._at_start):
+            lines[0] = self._first_line(lines[0])
+        for line in lines:
+            if line:
+                self._read_line(line)
+                continue
+            value, event = self._data, self._event
+            self._data, self._event, self._size = [], _DEFAULT_TYPE, 0
+            if value:
+                yield ServerSentEvent(event, b"\n".join(value))
+        if rest:
+            self._line += rest
+            self._check_size(len(self._line))
+
+    def close(self) -> Iterator[ServerSentEvent]:
+        """Yield the event that the end of the stream completes in place of a blank line, if any.
+
+        The standard drops such an event. Servers of language models end streams this way, and the
+        last event is the one that says why the model stopped.
+
+        Raises:
+            InvalidResponseError: The event is longer than `max_event_bytes`.
+        """
+        return self.feed(b"\n\n")
+
+    def _first_line(self, end: bytes) -> bytes:
+        """Return the line that began in earlier calls and ends with `end`."""
+        line = bytes(self._line) + end
+        self._line.clear()
+        if self._at_start and line.startswith(_BOM):
+            line = line[len(_BOM) :]
+            self._size = len(_BOM)
+        self._at_start = False
+        return line
+
+    def _read_line(self, line: bytes) -> None:
+        self._size += len(line)
+        self._check_size()
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data.append(value)
+        elif name == b"error" and value.startswith(b"{"):
+            # Not of the standard: llama.cpp sent the JSON of errors this way until September 2025.
+            self._event = "error"
+            self._data.append(value)
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace") or _DEFAULT_TYPE
+        elif not name:
+            self._size -= len(line)  # a comment is part of no event
+
+    def _check_size(self, incomplete: int = 0) -> None:
+        if self._size + incomplete > self._limit:
+            raise InvalidResponseError(
+                f"The stream has an event longer than {self._limit:,} bytes. No answer of a chat "
+                "model is that long: check that base_url is the address of a chat completions API."
+            )

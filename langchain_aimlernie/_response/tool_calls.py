@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 from langchain_core.utils.json import parse_partial_json
-from pydantic_core import from_json
+
+from langchain_aimlernie._response.schema import ToolCallDelta, is_shallow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
 
-    from langchain_aimlernie._response.schema import ToolCallDelta
-
+_DEEPEST = 200
 _NO_NAME = "the call has no name"
 _NOT_AN_OBJECT = "the arguments are not a JSON object"
 
@@ -27,27 +27,18 @@ def parse_arguments(text: str) -> dict[str, Any] | None:
     """Return a call's arguments, `None` if `text` is not a JSON object; no text at all means none.
 
     Numbers that JSON does not have (`NaN`, `Infinity`, `1e999`) make it no JSON object, because
-    they could not be sent back. So do objects that the fast parser finds too deep (200 levels): a
-    message that holds them could be neither printed nor stored.
+    they could not be sent back. So do objects of more than 200 levels: a message that holds them
+    could be neither printed nor stored.
     """
     if _is_blank(text):
         return {}
     try:
-        value = _parse(text)
-        json.dumps(value, allow_nan=False)  # both parsers read `1e999` as infinity
+        value = json.loads(text, strict=False)  # with line breaks in strings and the like
+        json.dumps(value, allow_nan=False)  # refuses infinity, as which `1e999` is read
+        is_valid = isinstance(value, dict) and is_shallow(value, _DEEPEST)
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
-
-
-def _parse(text: str) -> object:
-    try:
-        return cast("object", from_json(text, allow_inf_nan=False))
-    except ValueError as error:
-        if "recursion limit" in str(error):
-            raise
-    # Line breaks in strings and the like, which the fast parser refuses.
-    return cast("object", json.loads(text, strict=False))
+    return value if is_valid else None
 
 
 def _valid_arguments(name: str, text: str, finish_reason: str | None) -> dict[str, Any] | None:
@@ -184,26 +175,26 @@ class _StreamedCall:
         waits = not self.emitted and (may_be_null or self.has_placeholder())
         return "" if waits else self.held
 
-    def invalidating_suffix(self, finish_reason: str | None) -> str:
-        """Return what keeps core's repair of partial JSON from accepting an invalid call.
 
-        Core completes half a call's arguments into a call that the model never made. It gives up at
-        a bracket that closes nothing; a string that is still open must be closed before that, and
-        an escape that is pending within the string before that.
-        """
-        text = self.text()
-        is_valid = _valid_arguments(self.name, text, finish_reason) is not None
-        if is_valid or not _is_accepted_by_core(text):
-            return ""
-        ends = [match[1] for match in _STRING.finditer(text)]
-        closing = f'{ends[-1]}"' if ends and ends[-1] != '"' else ""
-        opened: list[str] = []
-        for bracket in re.findall(r"[][{}]", _STRING.sub("", text)):
-            if bracket in "{[":
-                opened.append(bracket)
-            elif opened and opened[-1] + bracket in ("{}", "[]"):
-                opened.pop()
-        return closing + ("]" if opened[-1:] == ["{"] else "}")
+def _invalidating_suffix(name: str, text: str, finish_reason: str | None) -> str:
+    """Return what keeps core's repair of partial JSON from accepting an invalid call.
+
+    Core completes half a call's arguments into a call that the model never made. It gives up at
+    a bracket that closes nothing; a string that is still open must be closed before that, and
+    an escape that is pending within the string before that.
+    """
+    is_valid = _valid_arguments(name, text, finish_reason) is not None
+    if is_valid or not _is_accepted_by_core(text):
+        return ""
+    ends = [match[1] for match in _STRING.finditer(text)]
+    closing = f'{ends[-1]}"' if ends and ends[-1] != '"' else ""
+    opened: list[str] = []
+    for bracket in re.findall(r"[][{}]", _STRING.sub("", text)):
+        if bracket in "{[":
+            opened.append(bracket)
+        elif opened and opened[-1] + bracket in ("{}", "[]"):
+            opened.pop()
+    return closing + ("]" if opened[-1:] == ["{"] else "}")
 
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*("|\\?\Z)', re.DOTALL)
@@ -244,42 +235,44 @@ class ToolCallAssembler:
                 chunks.append(self._chunk(call, arguments))
         return chunks
 
-    def close(self, finish_reason: str | None) -> list[ToolCallChunk]:
-        """Return the buffered rest, and suffixes that keep invalid calls invalid for core."""
-        chunks = []
+    def close(self, finish_reason: str | None) -> tuple[list[ToolCallChunk], list[InvalidToolCall]]:
+        """Return the buffered rest, and the calls whose arguments are JSON, but no object.
+
+        The chunks have suffixes that keep invalid calls invalid for core's messages. Those know the
+        other calls for invalid by themselves, but core's events do not; each has its index.
+        """
+        chunks: list[ToolCallChunk] = []
+        other_json: list[InvalidToolCall] = []
         for call in self._begun():
-            suffix = call.invalidating_suffix(finish_reason)
+            text = call.text()
+            if _is_other_json(text):
+                invalid = _invalid(call.name, text, self._id(call))
+                other_json.append({**invalid, "index": call.position})
+            suffix = _invalidating_suffix(call.name, text, finish_reason)
             arguments = (call.held if call.has_arguments() else "") + suffix
             if arguments or not call.is_announced or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
-        return chunks
-
-    def other_json(self) -> list[InvalidToolCall]:
-        """Return the calls whose arguments are JSON, but no object; each has its index.
-
-        Core's messages know these for invalid by themselves, and keep the text as it is. Its events
-        do not.
-        """
-        return [
-            {**_invalid(call.name, call.text(), self._id(call)), "index": call.position}
-            for call in self._begun()
-            if _is_other_json(call.text())
-        ]
+        return chunks, other_json
 
     def snapshot(self) -> tuple[list[ToolCallChunk], list[InvalidToolCall]]:
         """Return each call that has begun as one chunk, and the unfinished ones as invalid calls.
 
         The chunks of the latter have a suffix as in `close`; the invalid calls have none.
         """
-        chunks, invalid = [], []
-        for call in self._begun():
-            name, text, call_id = call.name, call.text(), self._id(call)
-            args = text + call.invalidating_suffix("length")
-            chunk = tool_call_chunk(name=name or None, args=args, id=call_id, index=call.position)
-            chunks.append(chunk)
-            if _valid_arguments(name, text, "length") is None:
-                invalid.append(_invalid(name, text, call_id))
-        return chunks, invalid
+        calls = [
+            ToolCallDelta(call.position, self._id(call), call.name, call.text())
+            for call in self._begun()
+        ]
+        chunks = [
+            tool_call_chunk(
+                name=name or None,
+                args=text + _invalidating_suffix(name, text, "length"),
+                id=call_id,
+                index=position,
+            )
+            for position, call_id, name, text in calls
+        ]
+        return chunks, decode_tool_calls(calls, "length")[1]
 
     def _begun(self) -> list[_StreamedCall]:
         return [call for call in self._calls if call.has_begun()]

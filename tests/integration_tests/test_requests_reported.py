@@ -244,6 +244,10 @@ INCOMPLETE = {
         {"type": "image", "source_type": "url", "url": "https://e.com/a.png", "id": "block-1"},
         [{"type": "image_url", "image_url": {"url": "https://e.com/a.png"}}],
     ),
+    "v0 image with a list of sources": (
+        {"type": "image", "source_type": ["url"], "url": "https://e.com/a.png"},
+        [{"type": "image_url", "image_url": {"url": "https://e.com/a.png"}}],
+    ),
     "image that is a text": ({"type": "image", "mime_type": "text/plain", "text": "hi"}, "hi"),
     "v1 image without a format": ({"type": "image", "base64": PNG}, SENT),
 }

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from langchain_aimlernie._response.sse import ServerSentEvent, SSEDecoder
+from langchain_aimlernie._response.stream import ServerSentEvent, SSEDecoder
 from langchain_aimlernie.errors import InvalidResponseError
 from tests.support.splits import single, split_at
 
