@@ -25,6 +25,7 @@ from tests.support.fault_table import (
     SYNC_MODES,
     TEXT,
     Raises,
+    Returns,
     at_once,
     attempt,
     check_error,
@@ -134,8 +135,9 @@ CALLS = [
 
 
 def waits(case):
-    """Whether the case takes as long as a clock of its own."""
-    return any(seconds < 1 for seconds in case.settings.values())
+    """Whether the case is over when a clock of its own is, however busy the machine."""
+    has_short_clock = any(seconds < 1 for seconds in case.settings.values())
+    return has_short_clock and not isinstance(case.expect, Returns)
 
 
 def run(way, case, mode, *play_case):
