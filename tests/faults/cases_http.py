@@ -208,8 +208,8 @@ def stalls(name, *script):
     return Case(name, script, SILENT, STREAM_MODES, settings={"stream_idle_timeout": 0.25})
 
 
-SLOW = (*[LO] * 25, *EVENTS[-3:])
-"""Sent 0.05 s apart they take 1.4 s: nearly three times the idle timeout of their case."""
+SLOW = (*[LO] * 20, *EVENTS[-3:])
+"""Sent 0.05 s apart they take 1.1 s: more than twice the idle timeout of their case."""
 NO_EVENTS = {
     "comments": b": OPENROUTER PROCESSING\n\n",
     "an event in single bytes": b"d",
@@ -237,7 +237,7 @@ STALLS = (
     stream_gives(
         "slow events, each in time",
         *(SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.05), FINAL_FRAME),
-        text="lo" * 25,
+        text="lo" * 20,
         settings={"stream_idle_timeout": 0.5},
     ),
     stream_gives(

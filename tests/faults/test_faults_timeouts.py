@@ -85,7 +85,7 @@ def test_each_form_of_timeout_ends_a_wait_and_silence_within_a_stream(subtests):
         for mode in ("invoke", *STREAM_MODES)
         for settings, options in ((value, {}), ({}, value))
     }
-    at_once(subtests, checks)
+    at_once(subtests, checks, at_most=4)
 
 
 SLOW_STREAM = (unfinished(HEL), Pause(0.4), frame(LO + STOP + DONE), FINAL_FRAME)
