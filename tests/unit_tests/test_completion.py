@@ -159,11 +159,13 @@ def test_what_is_no_completion_is_an_error_that_says_why(data, words):
         decode(data)
 
 
-def test_amounts_are_read_from_any_number():
-    amounts = (3, 3), (0.5, 0.5), (2.0, 2), ("0.25", 0.25)
-    for amount, number in (*amounts, ("x", None), (True, None), ("nan", None)):
-        message = message_of(body(meta={"usage": {"usd_spent": amount}}))
-        assert message.response_metadata.get("usd_spent") == number
+@pytest.mark.parametrize(
+    ("amount", "number"),
+    [(3, 3), (0.5, 0.5), (2.0, 2), ("0.25", 0.25), ("x", None), (True, None), ("nan", None)],
+)
+def test_amounts_are_read_from_any_number(amount, number):
+    message = message_of(body(meta={"usage": {"usd_spent": amount}}))
+    assert message.response_metadata.get("usd_spent") == number
 
 
 def test_values_of_a_wrong_type_count_as_absent():
