@@ -120,14 +120,14 @@ def test_nothing_is_made_out_of_what_is_no_whole_json():
 def test_the_time_grows_with_the_length_of_the_text(pattern):
     def seconds(count):
         text = "x" + pattern * count
-        before = time.process_time()
+        before = time.thread_time()
         for _ in extract_json(text):
             pass
-        return time.process_time() - before
+        return time.thread_time() - before
 
     seconds(100)
-    few, many = seconds(500), seconds(8000)
-    assert many < 16 * 6 * max(few, 0.002)
+    limit = 16 * 6 * max(seconds(500), 0.002)
+    assert any(seconds(8000) < limit for _ in range(3)), "the collector may take its time once"
 
 
 marks = st.sampled_from([F, "~~~", "json", "\n", "[", "]", "{", "}", '"', "'", "\\", ":", ",", "1"])
@@ -216,8 +216,8 @@ def test_a_growing_object_ends_as_the_whole_one(value, size):
 @pytest.mark.slow
 def test_prose_of_any_length_is_passed_over_once():
     decoder = PartialJsonDecoder()
-    before = time.process_time()
+    before = time.thread_time()
     for _ in range(2000):
         decoder.feed("a long text without any JSON in it, ")
-    assert time.process_time() - before < 1
+    assert time.thread_time() - before < 1
     assert decoder.feed('\n```json\n{"a": "x"}') == {"a": "x"}
