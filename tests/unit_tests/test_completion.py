@@ -64,11 +64,8 @@ def test_a_completion_becomes_a_message_with_all_its_metadata():
         "finish_reason": "stop",
     }
     assert message.additional_kwargs == {}
-
-
-def test_the_price_is_read_from_the_headers_when_the_body_has_none():
     metadata = message_of(body(meta=None), HEADERS).response_metadata
-    assert (metadata["credits_used"], metadata["usd_spent"]) == (7, 0.0001)
+    assert (metadata["credits_used"], metadata["usd_spent"]) == (7, 0.0001), "of the headers"
 
 
 def test_every_choice_is_decoded_and_usage_counted_once():

@@ -10,32 +10,27 @@ from langchain_aimlernie._http.clients import ConnectionConfig, resolve, ssl_con
 from langchain_aimlernie.errors import APIConnectionError
 
 P = "http://proxy:3128"
-HTTPS = "https://api.aimlapi.com/v1"
+HTTPS, LOCAL = "https://api.aimlapi.com/v1", "http://127.0.0.1:8000/v1"
+OF_THE_API = "*", "aimlapi.com", ".aimlapi.com", "api.aimlapi.com", "example.com, aimlapi.com"
 
 
 @pytest.mark.parametrize(
     ("address", "environment", "proxy"),
     [
         (HTTPS, {}, None),
-        (HTTPS, {"HTTPS_PROXY": P}, P),
-        (HTTPS, {"https_proxy": P}, P),
+        *((HTTPS, {name: P}, P) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY")),
         (HTTPS, {"HTTP_PROXY": P}, None),
-        (HTTPS, {"ALL_PROXY": P}, P),
         (HTTPS, {"ALL_PROXY": "http://other:1", "HTTPS_PROXY": P}, P),
         (HTTPS, {"HTTPS_PROXY": "proxy:3128"}, P),
         (HTTPS, {"HTTPS_PROXY": "http://u:p@proxy:1"}, "http://u:p@proxy:1"),
         ("http://localhost:8000/v1", {"http_proxy": P}, P),
-        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "*"}, None),
-        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "aimlapi.com"}, None),
-        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": ".aimlapi.com"}, None),
-        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "api.aimlapi.com"}, None),
-        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "example.com, aimlapi.com"}, None),
+        *((HTTPS, {"ALL_PROXY": P, "NO_PROXY": no}, None) for no in OF_THE_API),
         (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "example.com"}, P),
         ("https://notaimlapi.com/v1", {"ALL_PROXY": P, "NO_PROXY": "aimlapi.com"}, P),
         ("http://localhost:8000/v1", {"ALL_PROXY": P, "NO_PROXY": "localhost"}, None),
-        ("http://127.0.0.1:8000/v1", {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1"}, None),
-        ("http://127.0.0.1:8000/v1", {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1:8000"}, None),
-        ("http://127.0.0.1:8000/v1", {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1:9000"}, P),
+        (LOCAL, {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1"}, None),
+        (LOCAL, {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1:8000"}, None),
+        (LOCAL, {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1:9000"}, P),
     ],
 )
 def test_the_proxy_of_the_environment_is_chosen(monkeypatch, address, environment, proxy):

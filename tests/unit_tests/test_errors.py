@@ -61,32 +61,22 @@ def from_body(status, body, headers=None, **options):
 
 
 STATUSES = [
-    *((status, "words", BadRequestError, False) for status in (400, 405, 409, 413, 418, 422)),
-    (401, "words", AuthenticationError, False),
-    (402, "words", InsufficientCreditsError, False),
-    (403, "words", PermissionDeniedError, False),
-    (404, "words", NotFoundError, False),
-    (408, "words", APITimeoutError, True),
-    (429, "words", RateLimitError, True),
-    *((status, "words", InternalServerError, True) for status in (425, 500, 503, 504, 524, 529)),
-    *((status, "words", InternalServerError, False) for status in (501, 505, 511)),
-    *((status, "words", InvalidResponseError, False) for status in (304, 307, 600)),
-    # Words tell what waiting cannot help.
-    (403, "You've run out of credits. Please top up.", InsufficientCreditsError, False),
-    (429, "Free-tier limit: you've reached the limit for the hour.", RateLimitError, False),
-    (429, "You exceeded your current quota", RateLimitError, False),
-    (500, "The model is under maintenance", InternalServerError, False),
-    (504, "Generation timeout", InternalServerError, True),
-    (400, "the context window was exceeded", ContextWindowExceededError, False),
-    (400, "Input exceeds the max input length of the model", ContextWindowExceededError, False),
-    (400, "input length exceeds the limit", ContextWindowExceededError, False),
-    (400, "输入过长", ContextWindowExceededError, False),
+    *((status, BadRequestError, False) for status in (400, 405, 409, 413, 418, 422)),
+    (401, AuthenticationError, False),
+    (402, InsufficientCreditsError, False),
+    (403, PermissionDeniedError, False),
+    (404, NotFoundError, False),
+    (408, APITimeoutError, True),
+    (429, RateLimitError, True),
+    *((status, InternalServerError, True) for status in (425, 500, 503, 504, 524, 529)),
+    *((status, InternalServerError, False) for status in (501, 505, 511)),
+    *((status, InvalidResponseError, False) for status in (304, 307, 600)),
 ]
 
 
-@pytest.mark.parametrize(("status", "words", "cls", "retryable"), STATUSES)
-def test_status_and_words_give_the_class(status, words, cls, retryable):
-    error = from_body(status, {"message": words, "statusCode": status})
+@pytest.mark.parametrize(("status", "cls", "retryable"), STATUSES)
+def test_the_status_gives_the_class(status, cls, retryable):
+    error = from_body(status, {"message": "words", "statusCode": status})
     assert type(error) is cls
     assert isinstance(error, CORE[cls])
     assert (error.is_retryable, error.status_code) == (retryable, status)
@@ -109,6 +99,7 @@ def test_what_servers_send_is_understood(sample):
     body = sample.body.encode() if isinstance(sample.body, str) else sample.body
     error = from_body(sample.status, body, dict(sample.headers))
     assert type(error).__name__ == sample.error
+    assert isinstance(error, CORE[type(error)])
     assert (error.is_retryable, error.status_code) == (sample.retryable, sample.status)
     if sample.error == "ContextWindowExceededError":
         for status in (400, 413, 422):
@@ -141,7 +132,17 @@ def test_each_wording_has_a_sample(table):
 
 
 def test_an_overflow_says_what_to_do():
-    assert "max_tokens" in from_body(400, openai("prompt is too long")).message
+    for words in (
+        *(
+            "prompt is too long",
+            "the context window was exceeded",
+            "input length exceeds the limit",
+        ),
+        "Input exceeds the max input length of the model",
+    ):
+        error = from_body(400, openai(words))
+        assert type(error) is ContextWindowExceededError
+        assert "max_tokens" in error.message
 
 
 def test_a_quota_is_a_matter_of_time_only_if_the_server_says_so():
@@ -320,15 +321,12 @@ INSIDE = [
     ({"error": {"message": "slow down", "code": 429}}, RateLimitError, 429, "slow down"),
     ({"error": {"message": "m", "code": "invalid_api_key"}}, AuthenticationError, 401, "m"),
     ({"error": {"message": "m", "type": "overloaded_error"}}, InternalServerError, 503, "m"),
-    ({"error": {"message": "m", "type": "invalid_request"}}, BadRequestError, 400, "m"),
     ({"error": {"message": "m", "code": "timeout"}}, InternalServerError, 504, "m"),
     ({"message": "gone", "statusCode": 404, "requestId": "r"}, NotFoundError, 404, "gone"),
-    ({"message": "gone", "statusCode": "404"}, NotFoundError, 404, "gone"),
     ({"message": "odd", "statusCode": 200}, InternalServerError, None, "odd"),
     ({"object": "error", "message": "no", "code": 400}, BadRequestError, 400, "no"),
     ({"detail": "no"}, InternalServerError, None, "no"),
     ({"choices": [{"finish_reason": "error", "error": BROKE}]}, InternalServerError, 502, "broke"),
-    ({"choices": [{"finish_reason": "error"}], "error": {"message": "broke"}}, InternalServerError, None, "broke"),
     ({"choices": [{"finish_reason": "error"}]}, InternalServerError, None, "did not say"),
     # A rate limit needs no status.
     *(({"error": {"message": words}}, RateLimitError, None, words)

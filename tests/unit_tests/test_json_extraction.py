@@ -94,31 +94,19 @@ def test_the_likeliest_value_comes_first(text, values):
     assert list(extract_json(text)) == values
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "No.",
-        "{x} and {y}",
-        '<think>{"a": 1}',
+def test_nothing_is_made_out_of_what_is_no_whole_json():
+    for text in (
+        *("", "No.", "{x} and {y}", '<think>{"a": 1}', "{'a': 1}", '{"a": 1, oops, "b": {"c": 1}}'),
         '{"items": [{"a": 1}, {"a": 2}, {"a":',
         'So: {"items": [{"a": 1}, {"a": 2}]',
-        "{'a': 1}",
-        '{"a": 1, oops, "b": {"c": 1}}',
-        '{"a": "x} and [1, 2], then',
-        '{"a": "x} [1, 2] \\',
+        *('{"a": "x} and [1, 2], then', '{"a": "x} [1, 2] \\', "{'a': 'x} and [1, 2], then"),
         "{'a': '}', 'b': {\"c\": 1}",
-        "{'a': 'x} and [1, 2], then",
         f'{{"code": "{F}json\\n[1]\\n{F}", "b',
         f'{{"md": "x\n{F}json\n[1]\n{F}\n", "b',
         f'{F}json\n{{"items": [{{"a": 1}}, {{"a": 2}}\n{F}',
-        "[" * 100_000,
-        '{"a":' * 100_000,
-        "1" * 5000,
-    ],
-)
-def test_nothing_is_made_out_of_what_is_no_whole_json(text):
-    assert list(extract_json(text)) == []
+        *("[" * 100_000, '{"a":' * 100_000, "1" * 5000),
+    ):
+        assert list(extract_json(text)) == [], text[:50]
 
 
 @pytest.mark.parametrize(
@@ -132,14 +120,14 @@ def test_nothing_is_made_out_of_what_is_no_whole_json(text):
 def test_the_time_grows_with_the_length_of_the_text(pattern):
     def seconds(count):
         text = "x" + pattern * count
-        before = time.process_time()
+        before = time.thread_time()
         for _ in extract_json(text):
             pass
-        return time.process_time() - before
+        return time.thread_time() - before
 
     seconds(100)
-    few, many = seconds(500), seconds(8000)
-    assert many < 16 * 6 * max(few, 0.002)
+    limit = 16 * 6 * max(seconds(500), 0.002)
+    assert any(seconds(8000) < limit for _ in range(3)), "the collector may take its time once"
 
 
 marks = st.sampled_from([F, "~~~", "json", "\n", "[", "]", "{", "}", '"', "'", "\\", ":", ",", "1"])
@@ -228,8 +216,8 @@ def test_a_growing_object_ends_as_the_whole_one(value, size):
 @pytest.mark.slow
 def test_prose_of_any_length_is_passed_over_once():
     decoder = PartialJsonDecoder()
-    before = time.process_time()
+    before = time.thread_time()
     for _ in range(2000):
         decoder.feed("a long text without any JSON in it, ")
-    assert time.process_time() - before < 1
+    assert time.thread_time() - before < 1
     assert decoder.feed('\n```json\n{"a": "x"}') == {"a": "x"}

@@ -24,26 +24,18 @@ from tests.support.schemas import check_sent, schemas_within
 # Every keyword that holds a schema, with one in it; then what only looks like one.
 PART = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 REF = {"$ref": "#/$defs/Part"}
+NULL = {"type": "null"}
 HOLDERS = [
-    {"additionalProperties": REF},
-    {"allOf": [REF]},
-    {"anyOf": [REF, {"type": "null"}]},
-    {"contains": REF},
+    *(
+        {key: REF}
+        for key in ("additionalItems", "additionalProperties", "contains", "items", "not")
+    ),
+    *({key: REF} for key in ("propertyNames", "unevaluatedItems", "unevaluatedProperties")),
+    *({key: [REF, NULL]} for key in ("allOf", "anyOf", "oneOf", "prefixItems", "items")),
+    *({key: {"^a": REF}} for key in ("dependentSchemas", "patternProperties", "properties")),
     {"contentMediaType": "application/json", "contentSchema": REF},
-    {"dependentSchemas": {"a": REF}},
     {"if": REF, "then": REF, "else": REF},
-    {"items": REF},
-    {"not": REF},
-    {"oneOf": [REF, {"type": "null"}]},
-    {"patternProperties": {"^a": REF}},
-    {"prefixItems": [REF, REF]},
-    {"properties": {"a": REF}},
-    {"propertyNames": REF},
-    {"unevaluatedItems": REF},
-    {"unevaluatedProperties": REF},
-    {"additionalItems": REF},
     {"dependencies": {"a": REF, "b": ["a"]}},
-    {"items": [REF, REF]},
     {"properties": {"a": {"properties": {"$ref": REF, "items": REF, "enum": REF}}}},
 ]
 DATA = [
@@ -150,17 +142,15 @@ def test_a_reference_is_replaced_under_every_keyword(holder):
     before = copy.deepcopy(schema)
     sent = parameters_of(tool_with(schema))
     assert "$defs" not in sent
-    assert sent["properties"]["x"] == json.loads(
-        json.dumps(holder).replace(json.dumps(REF), json.dumps(PART))
-    )
+    replaced = json.dumps(holder).replace(json.dumps(REF), json.dumps(PART))
+    assert sent["properties"]["x"] == json.loads(replaced)
     assert schema == before
 
 
 @pytest.mark.parametrize("data", DATA, ids=" ".join)
 def test_data_and_property_names_are_not_taken_for_schemas(data):
     schema = {"type": "object", "properties": {"x": data, "y": REF}, "$defs": {"Part": PART}}
-    sent = parameters_of(tool_with(schema))
-    assert sent["properties"] == {"x": data, "y": PART}
+    assert parameters_of(tool_with(schema))["properties"] == {"x": data, "y": PART}
 
 
 @pytest.mark.parametrize(
@@ -309,7 +299,8 @@ def test_functions_are_described_by_their_docstrings():
 def test_tools_without_arguments_have_an_empty_schema():
     empty = {"type": "object", "properties": {}}
     assert parameters_of(tool_with({})) == empty
-    assert parameters_of({"name": "a"}) == empty
+    for given in ({"name": "a"}, {"type": "function", "function": {"name": "a"}}):
+        assert parameters_of(given) == empty
     assert parameters_of(Tool(name="a", description="d", func=str))["required"] == ["__arg1"]
 
 
@@ -335,7 +326,7 @@ def test_strict_leaves_no_object_open_nor_one_of(given):
 
 
 UNION = {"anyOf": [{"required": ["n"]}, {"required": ["m"]}]}
-NULL, MAP = {"type": "null"}, {"type": "object"}
+MAP = {"type": "object"}
 
 
 @pytest.mark.parametrize(

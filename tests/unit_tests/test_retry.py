@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_aimlernie._http.retry import MAX_RETRY_AFTER, RetryState
@@ -111,6 +111,7 @@ ERRORS = st.sampled_from([FAILED, LIMITED, LOST, DEAD])
 
 
 @pytest.mark.slow
+@settings(max_examples=50)
 @given(st.lists(ERRORS), st.integers(0, 2000), st.floats(0, 1))
 def test_a_call_ends_and_its_waits_stay_under_their_cap(failed, max_retries, chance):
     delays = waits(*failed, max_retries=max_retries, random=lambda: chance)

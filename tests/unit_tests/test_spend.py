@@ -233,6 +233,8 @@ def test_an_invalid_price_counts_as_unpriced(price):
 def test_results_and_not_their_choices_are_counted():
     message = AIMessage("", response_metadata=PRICE, usage_metadata=USAGE)
     assert spend_of(result(message, message)) == ONE_CALL
+    cached = AIMessage("", usage_metadata=USAGE | {"total_cost": 0})
+    assert spend_of(result(cached)) == Spend(cached=1)
     empty = [LLMResult(generations=each) for each in ([], [[]], [[], []])]
     assert spend_of(*empty) == Spend()
     assert spend_of(*[priced(usd_spent=0.1)] * 3).usd == Decimal("0.3"), "exactly"

@@ -12,6 +12,7 @@ from tests.support.splits import single, split_at
 
 BOM = b"\xef\xbb\xbf"
 LONG_COMMENT = b":" + b"x" * 2048
+SEPARATORS = b"a\x0bb\x0cc\x1cd\x1de\x1ef\xc2\x85g\xe2\x80\xa8h\xe2\x80\xa9i"
 
 
 def messages(*data):
@@ -24,11 +25,8 @@ STANDARD = {
     "two boms": (BOM + BOM + b"data:1\n\ndata:2\n\n", messages(b"2")),
     "bom before a fast line": (BOM + b"data: 1\n\ndata: 2\n\n", messages(b"1", b"2")),
     "bom later": (b"\n" + BOM + b"data: 1\n\ndata: 2\n\n", messages(b"2")),
-    "comments": (
-        b"data:1\r:\0\n:\r\ndata:2\n" + LONG_COMMENT + b"\rdata:3\n:data:fail\r" + LONG_COMMENT
-        + b"\ndata:4\n\n",
-        messages(b"1\n2\n3\n4"),
-    ),
+    "comments": (b"data:1\r:\0\n:\r\ndata:2\n%b\rdata:3\n:data:fail\r%b\ndata:4\n\n" % (LONG_COMMENT, LONG_COMMENT),
+                 messages(b"1\n2\n3\n4")),
     "only comments": (b": OPENROUTER PROCESSING\n\n: ping\n\n:\r\n\r\n", []),
     "empty data": (b"data:\n\ndata\ndata\n\ndata:test\n\n", messages(b"", b"\n", b"test")),
     "event": (b"event:test\ndata:x\n\ndata:y\n\n", [ServerSentEvent("test", b"x"), *messages(b"y")]),
@@ -48,10 +46,7 @@ STANDARD = {
     "many blank lines": (b"\n\r\n\r\r\ndata: 1\n\n\n\n\n", messages(b"1")),
     "null": (b"data:\0\n\n\n\n", messages(b"\0")),
     "id and retry": (b"id: 1\nretry: 1_000\n\nid: \0\ndata: x\n\n", messages(b"x")),
-    "line breaks of other standards": (
-        b"data: a\x0bb\x0cc\x1cd\x1de\x1ef\xc2\x85g\xe2\x80\xa8h\xe2\x80\xa9i\n\n",
-        messages(b"a\x0bb\x0cc\x1cd\x1de\x1ef\xc2\x85g\xe2\x80\xa8h\xe2\x80\xa9i"),
-    ),
+    "line breaks of other standards": (b"data: %b\n\n" % SEPARATORS, messages(SEPARATORS)),
     "not utf-8": (b"event: \xff\ndata: \xff\n\n", [ServerSentEvent("\N{REPLACEMENT CHARACTER}", b"\xff")]),
     "json with newlines": (b'data: {"a":\ndata: 1}\n\n', messages(b'{"a":\n1}')),
     "colon in data": (b"data: a: b\n\ndata:a:b\n\n", messages(b"a: b", b"a:b")),
@@ -76,9 +71,8 @@ def decode(*parts, limit=2**20):
     return events, False
 
 
-@pytest.mark.parametrize("name", STANDARD)
-def test_a_stream_is_read_as_the_standard_says_wherever_it_is_cut(name):
-    stream, events = STANDARD[name]
+@pytest.mark.parametrize(("stream", "events"), STANDARD.values(), ids=STANDARD)
+def test_a_stream_is_read_as_the_standard_says_wherever_it_is_cut(stream, events):
     assert decode(*single(stream)) == (events, False)
     for at in range(len(stream) + 1):
         assert decode(stream[:at], stream[at:]) == (events, False), at

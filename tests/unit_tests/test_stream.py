@@ -168,3 +168,96 @@ def test_chunks_of_one_stream_have_blocks_of_stable_names():
     assert [block["type"] for block in blocks] == ["reasoning", "text", "tool_call", "tool_call"]
     assert blocks[1]["text"] == "\n你好 \u2028 😀"
     assert [block["args"]["city"] for block in blocks[2:]] == ["Köln", "北京"]
+
+
+# The values of a stream are in the end those of a whole completion.
+
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
+"""Without the character that begins the last part, which must not extend the one before it."""
+SCALARS = st.none() | st.booleans() | st.integers(-9, 9) | st.floats(0, 1) | ANY_TEXT
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=6,
+)
+FEW = settings(max_examples=30)
+OBJECTS = st.dictionaries(ANY_TEXT.map(lambda name: f"x{name}"), VALUES, max_size=4)
+
+
+def whole(extras, beside):
+    choices = [{"index": 0, "message": {"content": "hi", **extras}, "finish_reason": "stop"}]
+    body = json.dumps({"id": "1", "choices": choices, **beside}).encode()
+    return decode_completion(body, {}, model="asked").generations[0].message
+
+
+def chunks_of(*sent):
+    """Return the bytes of an event for each delta and what stands beside its choices."""
+    for delta, beside in sent:
+        choices = [{"index": 0, "delta": delta, "finish_reason": None}]
+        yield event({"id": "1", "choices": choices, **beside})
+
+
+def streamed(*sent):
+    """Return the message of a stream of these events and the end of a text."""
+    end = event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    parts = (*chunks_of(*sent, ({"content": "hi"}, {})), end)
+    return message_chunk_to_message(merged(decode(parts, {})))
+
+
+@FEW
+@given(OBJECTS, OBJECTS, st.integers(1, 5), st.sampled_from(["", "h"]))
+def test_values_that_come_whole_come_once(extras, beside, times, text):
+    message = streamed(*[({"content": text, **extras}, beside)] * times)
+    assert message.content == text * times + "hi"
+    expected = whole(extras, beside)
+    assert message.additional_kwargs == expected.additional_kwargs
+    assert message.response_metadata == expected.response_metadata
+
+
+@FEW
+@given(st.data(), st.lists(st.integers(0, 9), min_size=1, max_size=12) | ANY_TEXT)
+def test_values_that_grow_stand_as_the_last_one(data, value):
+    ends = sorted(data.draw(st.lists(st.integers(0, len(value)), max_size=6)))
+    events = [({"x": value[:end]}, {"y": value[:end]}) for end in (*ends, len(value))]
+    assert streamed(*events) == whole({"x": value}, {"y": value})
+
+
+@FEW
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=3), min_size=1, max_size=6)
+    | st.lists(ANY_TEXT.filter(bool), min_size=1, max_size=6)
+)
+def test_increments_are_joined(parts):
+    parts = [*parts, "\x00end" if isinstance(parts[0], str) else [-1]]
+    message = streamed(*[({"x": part}, {}) for part in parts])
+    assert message.additional_kwargs == {"x": functools.reduce(operator.add, parts)}
+
+
+@FEW
+@given(st.lists(st.tuples(st.integers(0, 3), ANY_TEXT), min_size=1, max_size=8))
+def test_increments_by_index_are_the_items_of_a_whole_completion(parts):
+    parts = [*parts, *[(index, f"\x00{index}") for index, _ in dict(parts).items()]]
+    texts = {}
+    for index, text in parts:
+        texts[index] = texts.get(index, "") + text
+    items = [{"index": i, "type": "t", "format": "f", "text": text} for i, text in texts.items()]
+    deltas = [{"x": [{"index": i, "type": "t", "format": "f", "text": text}]} for i, text in parts]
+    assert streamed(*[(delta, {}) for delta in deltas]).additional_kwargs == {"x": items}
+
+
+def test_long_streams_of_whole_values_keep_one_of_them():
+    value = [{"title": "T" * 1000}] * 5
+    message = streamed(*[({"x": value}, {"y": value})] * 500)
+    assert message.additional_kwargs == {"x": value}
+    assert message.response_metadata["y"] == value
+
+
+def test_what_came_before_a_stream_failed_is_in_partial():
+    decoder = StreamDecoder({}, model="m")
+    for part in chunks_of(
+        *[({"content": text, "x": text}, {"y": [text]}) for text in ("ha", "ho")]
+    ):
+        list(decoder.feed(part))
+    partial = decoder.partial
+    assert (partial.content, partial.additional_kwargs) == ("haho", {"x": "haho"})
+    assert partial.response_metadata["y"] == ["ho"]

@@ -88,12 +88,6 @@ def test_tools_of_every_kind_are_encoded(source):
         assert "strict" not in str(WRAPPED)
 
 
-def test_a_tool_without_arguments_has_empty_parameters():
-    for source in (now, {"type": "function", "function": {"name": "now", "description": ""}}):
-        (encoded,) = encode_tools([source])
-        assert encoded["function"]["parameters"]["properties"] == {}
-
-
 FOREIGN = [
     {"type": "web_search"},
     {"type": "web_search_preview_2025_03_11"},
