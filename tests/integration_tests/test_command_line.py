@@ -372,7 +372,8 @@ def test_a_conversation(chat, api_server):
     say(chat, "\x1b[A\x1b[A\x1b[D\x1b[D\x1b[D\x1b[3~p\r")  # up twice, left, delete: "pne"
     assert last_prompts(api_server)[-1] == "pne"
     os.write(chat.fd, b"caf\xe9\r")
-    say(chat, "")
+    chat.read_until("[baidu/")
+    chat.read_until(PROMPT)
     assert last_prompts(api_server)[-1].startswith("caf")  # readline may leave invalid bytes out
 
 
@@ -386,7 +387,8 @@ LONG = "\r".join(f"line {number} of many" for number in range(1000))
 def test_a_paste_is_one_message(chat, api_server, keys):
     writing = threading.Thread(target=chat.send, args=(keys + "\r",), daemon=True)
     writing.start()
-    say(chat, "")
+    chat.read_until("[baidu/")
+    chat.read_until(PROMPT)
     writing.join()
     assert last_prompts(api_server) == [(LONG if keys is LONG else LINES).replace("\r", "\n")]
     assert len(api_server.requests) == 1
