@@ -22,7 +22,7 @@ from langchain_aimlernie.errors import (
     RateLimitError,
 )
 from langchain_aimlernie.testing import ErnieServer
-from tests.support.byte_server import ByteServer
+from tests.support.byte_server import ByteServer, Hold
 from tests.support.response_bytes import plain_response
 
 KEY = "sk-0123456789abcdef"
@@ -103,9 +103,8 @@ def serving(body):
 
 
 @pytest.fixture
-def ernie():
-    with ErnieServer() as server:
-        yield server
+def ernie(ernie_server):
+    return ernie_server
 
 
 @pytest.fixture
@@ -114,17 +113,12 @@ def at(ernie):
     return {"base_url": ernie.base_url, "api_key": ernie.api_key}
 
 
-@pytest.fixture
-def llm(at):
-    return ChatAimlErnie(**at)
-
-
 # What the local server did is what the account says
 
 
-def test_the_account_says_what_the_calls_cost(call, ernie, llm, at):
+def test_the_account_says_what_the_calls_cost(call, ernie, model, at):
     before = call("balance", **at)
-    llm.batch(["a", "b", "c"])
+    model().batch(["a", "b", "c"])
     spent = ernie.totals.usd_spent
     after = call("balance", **at)
     assert before.current_balance - after.current_balance == spent > 0
@@ -139,9 +133,9 @@ def test_the_account_says_what_the_calls_cost(call, ernie, llm, at):
     assert (key.prefix, key.disabled, key.monthly_usage) == (ernie.api_key[:8], False, spent)
 
 
-def test_the_log_has_the_ids_and_cost_of_each_call_newest_first(call, llm, at):
-    first = llm.invoke("hi").response_metadata
-    second = llm.invoke("Tell me a story.").response_metadata
+def test_the_log_has_the_ids_and_cost_of_each_call_newest_first(call, model, at):
+    first = model().invoke("hi").response_metadata
+    second = model().invoke("Tell me a story.").response_metadata
     for entry, metadata in zip(call("logs", **at), [second, first], strict=True):
         assert entry.inference_id == metadata["inference_id"]
         assert entry.client_request_id == metadata["client_request_id"]
@@ -198,7 +192,8 @@ def test_pages_are_requested_as_the_iteration_reaches_them(full_log):
 
 
 @pytest.mark.slow
-def test_calls_that_are_made_meanwhile_do_not_repeat_entries(llm, at):
+def test_calls_that_are_made_meanwhile_do_not_repeat_entries(model, at):
+    llm = model()
     llm.batch(["hi"] * 101)
     entries = account.logs(**at)
     ids = [next(entries).inference_id]
@@ -232,8 +227,8 @@ def test_paths_are_those_of_the_origin(call, name, path):
     with serving(BODIES[name]) as server:
         call(name, base_url=f"http://127.0.0.1:{server.port}{path}", api_key=KEY)
     [request] = server.requests
-    assert (request.method, request.target) == ("GET", PATHS[name])
-    assert request.headers["authorization"] == f"Bearer {KEY}"
+    sent = (request.method, request.target, request.headers["authorization"])
+    assert sent == ("GET", PATHS[name], f"Bearer {KEY}")
 
 
 def test_key_and_address_come_from_the_environment(call, monkeypatch):
@@ -246,13 +241,10 @@ def test_key_and_address_come_from_the_environment(call, monkeypatch):
     assert sent == [f"Bearer {KEY}", "Bearer another"]
 
 
-@pytest.mark.parametrize("name", PATHS)
-def test_the_api_itself_requires_a_key(call, name):
-    with pytest.raises(AuthenticationError, match="AIMLAPI_API_KEY"):
-        call(name)
-
-
-def test_another_server_may_require_no_key(call):
+def test_the_api_itself_requires_a_key_and_another_server_may_not(call):
+    for name in PATHS:
+        with pytest.raises(AuthenticationError, match="AIMLAPI_API_KEY"):
+            call(name)
     with ErnieServer(api_key=None) as server:
         assert call("balance", base_url=server.base_url).current_balance == 100
         assert "authorization" not in server.last_request.headers
@@ -264,9 +256,10 @@ def test_a_window_of_time_is_sent_in_utc(call, name):
     with serving(BODIES[name]) as server:
         window = {"start": datetime(2026, 7, 1, 1, tzinfo=east), "end": "2026-07-02T03:00:00"}
         call(name, **window, base_url=server.base_url)
-    assert "start=2026-06-30T23%3A00%3A00%2B00%3A00" in server.requests[0].target
-    assert "end=2026-07-02T03%3A00%3A00%2B00%3A00" in server.requests[0].target
-    assert "period" not in server.requests[0].target
+    target = server.requests[0].target
+    assert "start=2026-06-30T23%3A00%3A00%2B00%3A00" in target
+    assert "end=2026-07-02T03%3A00%3A00%2B00%3A00" in target
+    assert "period" not in target
 
 
 async def test_a_user_supplied_client_is_used_and_stays_open(ernie, at):
@@ -307,13 +300,11 @@ def test_invalid_arguments_raise_before_any_request(ernie, at, name, arguments, 
     for call in (sync_call, async_call):
         with pytest.raises(ValueError, match=message):
             call(name, **{**at, **arguments})
+    if name == "logs":
+        for function in (account.logs, account.alogs):
+            with pytest.raises(ValueError, match=message):
+                function(**{**at, **arguments})  # before the iteration
     assert ernie.requests == []
-
-
-def test_invalid_arguments_of_the_log_raise_before_the_iteration(at):
-    for function in (account.logs, account.alogs):
-        with pytest.raises(ValueError, match="limit"):
-            function(limit=0, **at)
 
 
 # What comes back
@@ -342,6 +333,9 @@ def test_results_have_the_values_of_the_api(call):
     assert hash(entry) == hash(entry)
 
 
+MUCH = page(ROW, {**ROW, "cost": {"usd": "much"}})
+
+
 def without(body, key):
     return {name: value for name, value in body.items() if name != key}
 
@@ -365,18 +359,15 @@ def without(body, key):
         *(("logs", page(without(ROW, key))) for key in ("inference_id", "cost", "created")),
         ("logs", page({**ROW, "cost": {"usd": None}})),
         ("logs", page({**ROW, "cost": 0.25})),
+        ("logs", MUCH),
     ],
 )
 def test_a_body_without_the_values_is_an_error(call, name, body):
     with serving(body) as server, pytest.raises(InvalidResponseError) as caught:
         call(name, base_url=server.base_url, max_retries=0)
     assert caught.value.response.status_code == 200
-
-
-def test_the_error_names_the_value_that_is_wrong():
-    body = page(ROW, {**ROW, "cost": {"usd": "much"}})
-    with serving(body) as server, pytest.raises(InvalidResponseError, match=r"cost\.usd"):
-        list(account.logs(base_url=server.base_url, max_retries=0))
+    if body is MUCH:
+        assert "cost.usd" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -441,15 +432,14 @@ def assert_hidden(error):
     assert not [text for text in shown if KEY in text]
 
 
-@pytest.mark.slow
 def test_a_transient_failure_is_retried(call):
-    body = json.dumps(BALANCE).encode()
-    with ByteServer(plain_response(status=503), rest=plain_response(body)) as server:
+    failure = plain_response(status=503, retry_after_ms="1")
+    with ByteServer(failure, rest=plain_response(json.dumps(BALANCE).encode())) as server:
         assert call("balance", base_url=server.base_url).currency == "USD"
 
 
 def test_a_server_that_does_not_respond_times_out(call):
-    with ErnieServer(api_key=None, delay=30) as server, pytest.raises(APITimeoutError):
+    with ByteServer(rest=Hold()) as server, pytest.raises(APITimeoutError):
         call("balance", base_url=server.base_url, timeout=0.1, max_retries=0)
 
 

@@ -31,6 +31,9 @@ def server(monkeypatch, api_server, tmp_path):
     return api_server
 
 
+RUN = ["batch", "in.jsonl", "-o", "out.jsonl"]
+
+
 def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -40,12 +43,12 @@ def bodies(server):
 
 
 def test_a_file_is_run_and_then_continued(server, tmp_path, capsys):
-    assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 0
+    assert main(RUN) == 0
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith("2 rows done, 0 failed")
     assert "$" in printed.err
-    assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 0
+    assert main(RUN) == 0
     assert "0 rows done, 0 failed, 2 done before" in capsys.readouterr().err
     assert len(lines(tmp_path / "out.jsonl")) == len(bodies(server)) == 2
 
@@ -64,8 +67,7 @@ def test_every_option_reaches_the_requests(server, tmp_path):
 def test_a_schema_gives_objects(server, tmp_path):
     server.reply('{"word": "yes"}')
     server.reply('{"word": 3}')
-    arguments = ["batch", "in.jsonl", "-o", "out.jsonl", "--schema", "schema.json"]
-    assert main([*arguments, "--max-in-flight", "1"]) == 2
+    assert main([*RUN, "--schema", "schema.json", "--max-in-flight", "1"]) == 2
     assert lines(tmp_path / "out.jsonl")[0]["aimlernie"]["parsed"] == {"word": "yes"}
     (failed,) = lines(tmp_path / "out.errors.jsonl")
     assert failed["error"]["code"] == "output_parsing_failed"
@@ -74,10 +76,9 @@ def test_a_schema_gives_objects(server, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("retry", "code"), [("none", 2), ("transient", 0), ("all", 0)])
 def test_failed_rows_and_their_exit_code(server, retry, code):
-    server.fail(500, times=6)
-    arguments = ["batch", "in.jsonl", "-o", "out.jsonl"]
-    assert main(arguments) == 2
-    assert main([*arguments, "--retry-failed", retry]) == code
+    server.fail(500, headers={"retry-after-ms": "1"}, times=6)
+    assert main(RUN) == 2
+    assert main([*RUN, "--retry-failed", retry]) == code
 
 
 @pytest.mark.parametrize(
@@ -85,31 +86,31 @@ def test_failed_rows_and_their_exit_code(server, retry, code):
 )
 def test_a_refused_account_ends_the_run(server, capsys, status, message, code):
     server.fail(status, message, times=2)
-    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--max-in-flight", "1"]) == code
+    assert main([*RUN, "--max-in-flight", "1"]) == code
     assert ("out of credits" if code == 3 else "error: ") in capsys.readouterr().err
 
 
 def test_a_spent_budget_ends_the_run_and_can_be_raised(server, tmp_path):
     server.on_request = lambda _: Reply("fine")
-    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--limit-usd", "0.000001"]) == 3
+    assert main([*RUN, "--limit-usd", "0.000001"]) == 3
     assert len(lines(tmp_path / "out.jsonl")) == 1
-    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--limit-usd", "1"]) == 0
-
-
-def test_a_dry_run_sends_no_row_and_writes_nothing(server, tmp_path, capsys):
-    assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run"]) == 0
-    assert capsys.readouterr().out.startswith("2 rows, about ")
-    assert not bodies(server)
-    assert not (tmp_path / "out.jsonl").exists()
+    assert main([*RUN, "--limit-usd", "1"]) == 0
 
 
 @pytest.mark.slow
-def test_a_dry_run_needs_no_server_and_no_key(server, monkeypatch, capsys):
+def test_a_dry_run_sends_no_row_and_needs_no_server_and_no_key(
+    server, tmp_path, monkeypatch, capsys
+):
+    dry = [*RUN, "--dry-run"]
+    assert main(dry) == 0
+    assert capsys.readouterr().out.startswith("2 rows, about ")
     monkeypatch.delenv("AIMLAPI_API_KEY")
     with refusing_port() as port:
         monkeypatch.setenv("AIMLAPI_API_BASE", f"http://127.0.0.1:{port}/v1")
-        assert main(["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run"]) == 0
+        assert main(dry) == 0
     assert "$" in capsys.readouterr().out
+    assert not bodies(server)
+    assert not (tmp_path / "out.jsonl").exists()
 
 
 @pytest.mark.parametrize(
@@ -142,26 +143,31 @@ def test_a_run_that_is_refused_exits_with_1_and_says_why(server, capfd, argument
 
 def test_an_output_in_use_is_refused(server, capsys):
     with FileLock("out.jsonl.lock"):
-        assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 1
+        assert main(RUN) == 1
     assert "error: out.jsonl is in use by another run." in capsys.readouterr().err
 
 
-def test_an_interrupted_run_reports_and_exits_with_130(server, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "code", "printed"),
+    [
+        (KeyboardInterrupt(), 130, "0 rows done"),
+        (
+            OSError(28, "No space left on device", "out.jsonl"),
+            1,
+            "out.jsonl: No space left on device",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("server")
+def test_a_run_that_is_interrupted_or_cannot_write_exits_and_reports(
+    monkeypatch, capsys, error, code, printed
+):
     def run(*_):
-        raise KeyboardInterrupt
+        raise error
 
     monkeypatch.setattr(BatchRun, "run", run)
-    assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 130
-    assert "0 rows done" in capsys.readouterr().err
-
-
-def test_a_disk_that_is_full_ends_the_run(server, monkeypatch, capsys, tmp_path):
-    def run(*_):
-        raise OSError(28, "No space left on device", "out.jsonl")
-
-    monkeypatch.setattr(BatchRun, "run", run)
-    assert main(["batch", "in.jsonl", "-o", "out.jsonl"]) == 1
-    assert "out.jsonl: No space left on device" in capsys.readouterr().err
+    assert main(RUN) == code
+    assert printed in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.batch.ray import RayBatch
-from langchain_aimlernie.testing import ErnieServer, Reply
+from langchain_aimlernie.testing import Reply
 
 COLUMNS = {
     "response_text": str,
@@ -30,9 +30,8 @@ COLUMNS = {
 
 
 @pytest.fixture
-def server():
-    with ErnieServer() as server:
-        yield server
+def server(ernie_server):
+    return ernie_server
 
 
 def chat(server, **settings):
@@ -83,9 +82,13 @@ def test_each_actor_has_its_share_of_the_budget(server, tmp_path):
     assert len(calls(server)) == 5
 
 
-def test_a_refused_key_is_an_error_of_each_row(server, tmp_path):
+def test_a_refused_key_or_a_missing_column_is_an_error_of_each_row(server, tmp_path):
     result = RayBatch(chat(server, api_key="wrong"), tmp_path, 1)({"prompt": ["x", "y"]})
     assert result["error_code"] == ["AuthenticationError"] * 2
+    result = RayBatch(chat(server), tmp_path, 1)({"text": ["x", "y"]})
+    assert result["error_code"] == ["KeyError"] * 2
+    with pytest.raises(ValueError, match="actors"):
+        RayBatch(chat(server), tmp_path, 0)
 
 
 class Word(BaseModel):
@@ -98,13 +101,6 @@ def test_parsed_objects_are_json(server, tmp_path):
     server.reply('{"word": "yes"}')
     result = RayBatch(chat(server), tmp_path, 1, schema=Word)({"prompt": ["x"]})
     assert result["response_parsed"] == ['{"word": "yes"}']
-
-
-def test_a_missing_column_is_an_error_of_each_row(server, tmp_path):
-    result = RayBatch(chat(server), tmp_path, 1)({"text": ["x", "y"]})
-    assert result["error_code"] == ["KeyError"] * 2
-    with pytest.raises(ValueError, match="actors"):
-        RayBatch(chat(server), tmp_path, 0)
 
 
 ON_RAY = """

@@ -30,7 +30,6 @@ from langchain_aimlernie import (
     models,
 )
 from langchain_aimlernie.spend import BudgetExceededError
-from langchain_aimlernie.testing import ErnieServer
 
 TEXT = "A sentence of some words."
 PROMPT = "What is a byte?"
@@ -44,9 +43,8 @@ def no_listed_prices(monkeypatch):
 
 
 @pytest.fixture
-def server():
-    with ErnieServer() as server:
-        yield server
+def server(ernie_server):
+    return ernie_server
 
 
 @pytest.fixture
@@ -127,7 +125,7 @@ async def test_the_sums_are_what_the_server_billed(server, model):
 
 @pytest.mark.slow
 def test_retries_and_failures_are_counted(server):
-    server.fail(503, headers={"retry-after": "0"})
+    server.fail(503, headers={"retry-after-ms": "1"})
     with SpendTracker() as spend:
         chat(server).invoke("Hello")
         server.fail(500)
@@ -137,9 +135,9 @@ def test_retries_and_failures_are_counted(server):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [20, pytest.param(200, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("way", ["threads", "tasks", "both"])
-def test_calls_at_once_keep_the_budget(server, price, number, way):
+def test_calls_at_once_keep_the_budget(server, price, way):
+    number = 100
     server.reply(TEXT, times=number, delay=0.05)
     spend = SpendTracker(limit_usd=price * 5)
     llm = chat(server, callbacks=[spend])
@@ -258,16 +256,12 @@ def test_streams_that_the_consumer_abandons_are_counted(server, price):
     llm = chat(server, callbacks=[spend])
 
     async def abandon():
-        async for _ in llm.astream(PROMPT):
-            return
-
-    async def abandon_all():
         for _ in range(10):
-            await abandon()
+            await anext(aiter(llm.astream(PROMPT)))
         gc.collect()
         await asyncio.sleep(0.05)
 
-    asyncio.run(abandon_all())
+    asyncio.run(abandon())
     for _ in range(10):
         next(iter(llm.stream(PROMPT)))
     gc.collect()
@@ -386,11 +380,8 @@ def test_a_tracker_can_be_stored_and_continued(server, price):
     assert spend.remaining_usd == Decimal("0.5")
     chat(server, callbacks=[spend]).invoke(PROMPT, config={"tags": ["night"]})
     again = SpendTracker.from_dict(spend.to_dict(), limit_usd=Decimal("0.5") + price)
-    assert (again.total, again.by_model, again.by_tag) == (
-        spend.total,
-        spend.by_model,
-        spend.by_tag,
-    )
+    for name in ("total", "by_model", "by_tag"):
+        assert getattr(again, name) == getattr(spend, name)
     with pytest.raises(BudgetExceededError):
         chat(server, callbacks=[again]).invoke(PROMPT)
     again.reset()
@@ -403,7 +394,7 @@ def test_a_tracker_can_be_stored_and_continued(server, price):
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
 def test_a_call_does_not_wait_for_a_price_for_ever(server, monkeypatch, mode):
     monkeypatch.setattr("langchain_aimlernie._client._MAX_WAIT", 0.05)
-    server.reply(TEXT, delay=0.5)
+    server.reply(TEXT, delay=0.3)
     server.reply(TEXT)
     spend = SpendTracker(limit_usd=1)
     llm = chat(server, callbacks=[spend])
@@ -490,25 +481,18 @@ def test_reconcile_replaces_estimates_with_what_the_log_says(server, price, is_a
 
 
 @pytest.mark.slow
-def test_calls_that_share_one_request_id_keep_their_estimates(server, price):
-    server.reply(TEXT * 40, times=2)
-    spend = SpendTracker()
-    llm = chat(server, callbacks=[spend], client_request_id="customer-42")
-    next(iter(llm.stream(PROMPT)))
-    gc.collect()
-    llm.invoke(PROMPT)
-    before = spend.total
-    assert spend.reconcile(llm) == 0
-    assert spend.total == before
-
-
-@pytest.mark.slow
-def test_reconcile_fails_like_a_call_and_loses_nothing(server, price):
-    server.reply(TEXT, times=2)
-    spend = SpendTracker()
+def test_reconcile_loses_nothing_when_it_fails_or_calls_share_one_request_id(server, price):
+    server.reply(TEXT * 40, times=3)
+    spend, shared = SpendTracker(), SpendTracker()
     llm = chat(server, callbacks=[spend], api_key=lambda: server.api_key)
-    next(iter(llm.stream(PROMPT)))
+    same = chat(server, callbacks=[shared], client_request_id="customer-42")
+    for each in (llm, same):
+        next(iter(each.stream(PROMPT)))
     gc.collect()
+    same.invoke(PROMPT)
+    before = shared.total
+    assert shared.reconcile(same) == 0
+    assert shared.total == before
     with pytest.raises(AuthenticationError):
         spend.reconcile(chat(server, api_key="wrong"))
     assert spend.reconcile(llm) == 1
@@ -528,13 +512,7 @@ def test_only_the_latest_estimates_are_kept_one_by_one_and_none_is_lost(server, 
     llm.invoke(PROMPT)
     total = spend.total
     assert (total.calls, total.unpriced) == (10, 0)
-    mean = price / (total.output_tokens and _tokens_of(server))
-    estimated = total.estimated_usd
-    assert estimated == pytest.approx(mean * (total.input_tokens + total.output_tokens) - price)
+    priced = next(account.logs(**account_of(server), limit=1))  # the last response
+    tokens = total.input_tokens + total.output_tokens
+    assert total.estimated_usd == pytest.approx(price / priced.tokens.total * tokens - price)
     assert spend.reconcile(llm) == 3
-
-
-def _tokens_of(server):
-    """The tokens of the last response, whose price is known."""
-    entry = next(account.logs(**account_of(server), limit=1))
-    return entry.tokens.total

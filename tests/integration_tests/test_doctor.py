@@ -11,19 +11,8 @@ from langchain_aimlernie.__main__ import main
 from langchain_aimlernie._cli import doctor
 from langchain_aimlernie.testing import Reply
 
-CAPABILITIES = [
-    "text",
-    "stream",
-    "tools",
-    "forced tool",
-    "parallel tools",
-    "json_schema",
-    "json_object",
-    "reasoning",
-    "thinking switch",
-    "image",
-    "PDF",
-]
+CAPABILITIES = ["text", "stream", "tools", "forced tool", "parallel tools", "json_schema"]
+CAPABILITIES += ["json_object", "reasoning", "thinking switch", "image", "PDF"]
 
 
 @pytest.fixture
@@ -78,13 +67,10 @@ def test_the_table(api_server, capsys):
     assert api_server.api_key not in output
 
 
-def test_a_model_that_obeys_while_it_thinks(diagnose):
+def test_models_that_reason(diagnose):
     """The fake model obeys a forced choice, on which the profile does not rely."""
     found, code = diagnose("--model", "baidu/ernie-4.5-21b-a3b-thinking")
     assert (code, results(found, "differs")) == (1, {"forced tool"})
-
-
-def test_a_switch_for_reasoning(diagnose):
     found, _ = diagnose("--model", "baidu/ernie-5.0")
     assert {"reasoning", "thinking switch"} <= results(found, "ok")
 
@@ -98,16 +84,9 @@ def without(*names):
     return respond
 
 
-def no_usage(request):
-    return Reply("Hello.", usage=None) if request.body.get("stream") else None
-
-
-def no_cost_of_streams(request):
-    return Reply("Hello.", meta=None) if request.body.get("stream") else None
-
-
-def thinks(_):
-    return Reply("Hello.", reasoning="Well.")
+def streams(**reply):
+    """Return a script that gives streams another reply."""
+    return lambda request: Reply("Hello.", **reply) if request.body.get("stream") else None
 
 
 def rejects_schemas(request):
@@ -123,9 +102,12 @@ def rejects_schemas(request):
         (without("tool_choice"), {"forced tool"}),
         (without("response_format"), {"json_schema", "json_object"}),
         (rejects_schemas, {"json_schema"}),
-        (no_usage, {"stream"}),
-        (no_cost_of_streams, {"stream"}),
-        (thinks, {"tools", "forced tool", "json_schema", "json_object", "reasoning"}),
+        (streams(usage=None), {"stream"}),
+        (streams(meta=None), {"stream"}),
+        (
+            lambda _: Reply("Hello.", reasoning="Well."),
+            {"tools", "forced tool", "json_schema", "json_object", "reasoning"},
+        ),
         (lambda _: Reply(" "), {"text", "stream", *CAPABILITIES[2:4], *CAPABILITIES[5:7]}),
     ],
 )
@@ -139,7 +121,7 @@ def test_differences(diagnose, api_server, script, differs):
 def test_what_could_not_be_checked(diagnose, api_server):
     def respond(request):
         if request.body.get("stream"):
-            return Reply(status=500, body={}, headers={"retry-after": "0"})
+            return Reply(status=500, body={}, headers={"retry-after-ms": "1"})
         is_json = "response_format" in request.body
         return Reply("{", finish_reason="length") if is_json else None
 
@@ -178,24 +160,12 @@ def test_an_image_and_a_pdf_are_seen(diagnose, api_server):
     assert "image" in results(found, "ok")
 
 
-def wrong_key(server):
-    server.api_key = "another-key"
-
-
-def no_balance(server):
-    server.balance_usd = 0
-
-
-def no_funds(server):
-    server.fail(403, "You've run out of credits.")
-
-
 @pytest.mark.parametrize(
     ("prepare", "arguments", "error"),
     [
-        (wrong_key, [], "API key is not valid"),
-        (no_balance, [], "no balance left"),
-        (no_funds, [], "out of credits"),
+        (lambda server: setattr(server, "api_key", "another-key"), [], "API key is not valid"),
+        (lambda server: setattr(server, "balance_usd", 0), [], "no balance left"),
+        (lambda server: server.fail(403, "You've run out of credits."), [], "out of credits"),
         (lambda _: None, ["--model", "nope"], "nope"),
     ],
 )

@@ -25,13 +25,7 @@ from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
 from langchain_aimlernie import ChatAimlErnie
 from tests.support.agents import FIVE, PLAIN, THINKING, TWO_CITIES, weather
-
-
-def merged(chunks) -> AIMessageChunk:
-    whole = None
-    for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-    return whole
+from tests.support.modes import ask, joined
 
 
 class Tokens(BaseCallbackHandler):
@@ -58,15 +52,14 @@ def script(server, times=1):
 @pytest.mark.parametrize("model_id", [PLAIN, THINKING, FIVE])
 @pytest.mark.parametrize("version", ["v0", "v1"])
 async def test_every_kind_of_call_returns_the_same_message(model, ernie_server, model_id, version):
-    llm = model(model=model_id, output_version=version, client_request_id="same").bind_tools(
-        [weather]
-    )
+    llm = model(model=model_id, output_version=version, client_request_id="same")
+    llm = llm.bind_tools([weather])
     script(ernie_server, times=6)
     results = [
         llm.invoke("hi"),
         await llm.ainvoke("hi"),
-        merged(llm.stream("hi")),
-        merged([chunk async for chunk in llm.astream("hi")]),
+        joined(llm.stream("hi")),
+        joined([chunk async for chunk in llm.astream("hi")]),
         llm.invoke("hi", stream=True),
         *llm.batch(["hi"]),
     ]
@@ -91,12 +84,12 @@ async def test_every_kind_of_call_returns_the_same_message(model, ernie_server, 
     assert len({message.id for message in results}) == len(results)
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_token_callbacks_fire_once_for_each_chunk(model, asynchronous):
-    for settings in ({"streaming": True}, {"streaming": True, "output_version": "v1"}):
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
+async def test_token_callbacks_fire_once_for_each_chunk(model, mode):
+    for version in ("v0", "v1"):
         handler = Tokens()
-        llm = model(**settings, callbacks=[handler])
-        answer = await llm.ainvoke("hi") if asynchronous else llm.invoke("hi")
+        llm = model(streaming=True, output_version=version, callbacks=[handler])
+        answer = await ask(llm, "hi", mode)
         assert "".join(handler.tokens) == answer.text
         assert len(handler.tokens) > 3
         assert len(handler.ends) == 1
@@ -114,17 +107,13 @@ async def test_async_callbacks_are_awaited(model):
     assert handler.count == len(chunks)
 
 
-@pytest.mark.parametrize("given", [None, False])
-def test_stream_streams_unless_streaming_is_false(model, given):
-    count = len(list(model(streaming=given).stream("hi")))
-    assert (count > 3) == (given is None)
-    assert len(list(model(disable_streaming=True).stream("hi"))) == 1
-
-
-def test_streaming_can_be_disabled_for_tools(model):
+def test_stream_streams_unless_that_is_disabled(model):
+    for settings in ({"streaming": False}, {"disable_streaming": True}):
+        assert len(list(model(**settings).stream("hi"))) == 1
     llm = model(disable_streaming="tool_calling")
-    assert len(list(llm.stream("hi"))) > 3
     assert len(list(llm.bind_tools([weather]).stream("hi"))) == 1
+    for streams in (llm, model(streaming=None)):
+        assert len(list(streams.stream("hi"))) > 3
 
 
 def test_the_same_call_is_answered_from_the_cache(model, ernie_server):
@@ -136,16 +125,13 @@ def test_the_same_call_is_answered_from_the_cache(model, ernie_server):
     llm.invoke("hi", temperature=1)
     model(cache=llm.cache, temperature=0.5).invoke("hi")
     assert len(ernie_server.requests) == 3
-
-
-def test_the_global_cache_is_used(model, ernie_server):
-    set_llm_cache(InMemoryCache())
+    set_llm_cache(InMemoryCache())  # the global one
     try:
         model().invoke("hi")
         model().invoke("hi")
     finally:
         set_llm_cache(None)
-    assert len(ernie_server.requests) == 1
+    assert len(ernie_server.requests) == 4
 
 
 @pytest.mark.slow
@@ -165,15 +151,12 @@ def test_a_rate_limiter_is_acquired_for_calls_but_not_for_retries(model, ernie_s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_retries_are_reported(model, ernie_server, asynchronous):
-    config = {"callbacks": [handler := Tokens()]}
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
+async def test_retries_are_reported(model, ernie_server, mode):
+    handler = Tokens()
     ernie_server.fail(503, headers={"retry-after-ms": "1"}, times=2)
-    await model().ainvoke("hi", config) if asynchronous else model().invoke("hi", config)
-    assert [(attempt, error.status_code) for attempt, error in handler.retries] == [
-        (1, 503),
-        (2, 503),
-    ]
+    await ask(model(callbacks=[handler]), "hi", mode)
+    assert [(n, error.status_code) for n, error in handler.retries] == [(1, 503), (2, 503)]
 
 
 @pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
@@ -189,7 +172,6 @@ def test_v3_events_have_separate_blocks_for_reasoning_text_and_tool_calls(model,
 
 
 def test_batches_keep_their_order_and_their_errors(model, ernie_server):
-    ernie_server.on_request = None
     answers = model().batch([f"question {n}" for n in range(8)], config={"max_concurrency": 4})
     assert [f"question {n}" in answer.content for n, answer in enumerate(answers)] == [True] * 8
     answers = model().batch([[HumanMessage([{"type": "video"}])], "hi"], return_exceptions=True)
@@ -202,15 +184,6 @@ async def test_batches_work_async(model):
     assert ["three" in answer.content for answer in answers] == [False, False, True]
     done = [index async for index, _ in model().abatch_as_completed(["one", "two"])]
     assert sorted(done) == [0, 1]
-
-
-def test_generate_sums_the_usage(model):
-    result = model().generate([[HumanMessage("one")], [HumanMessage("two")]])
-    usages = [g[0].message.response_metadata["token_usage"] for g in result.generations]
-    summed = result.llm_output["token_usage"]
-    assert summed["total_tokens"] == sum(usage["total_tokens"] for usage in usages)
-    assert summed["prompt_tokens_details"]["cached_tokens"] == 0
-    assert result.llm_output["model_name"] == "baidu/ernie-4.5-21b-a3b"
 
 
 def test_traces_name_provider_model_and_settings(model):

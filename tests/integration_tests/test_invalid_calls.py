@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import operator
 
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage, message_chunk_to_message
+
+from tests.support.modes import joined
 
 MODES = ("invoke", "stream", "streaming")
 COMPLETED_BY_CORE = (
@@ -23,8 +23,7 @@ TEXTS = (*COMPLETED_BY_CORE, '{"a":1,}}', "[1]", "5", '"{\\"a\\": 1}"', "oops")
 
 def ask(llm, mode, messages):
     if mode == "stream":
-        chunks = llm.stream(messages)
-        return message_chunk_to_message(functools.reduce(operator.add, chunks))
+        return message_chunk_to_message(joined(llm.stream(messages)))
     return llm.invoke(messages, **({"stream": True} if mode == "streaming" else {}))
 
 

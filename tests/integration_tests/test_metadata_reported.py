@@ -301,9 +301,12 @@ async def test_llm_output_of_several_prompts_is_their_sum(model):
             "system_fingerprint": "local-ErnieServer",
             "model_provider": "aimlernie",
         }
-        tokens = [message.usage_metadata["input_tokens"] for message in messages]
-        assert result.llm_output["token_usage"]["prompt_tokens"] == sum(tokens)
-        assert tokens[0] != tokens[1]
+        usages = [message.response_metadata["token_usage"] for message in messages]
+        summed = result.llm_output["token_usage"]
+        for name in ("prompt_tokens", "total_tokens"):
+            assert summed[name] == sum(usage[name] for usage in usages)
+        assert usages[0]["prompt_tokens"] != usages[1]["prompt_tokens"]
+        assert summed["prompt_tokens_details"]["cached_tokens"] == 0
 
 
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
