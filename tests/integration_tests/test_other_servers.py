@@ -320,43 +320,59 @@ async def test_text_reasoning_tool_calls_and_usage_are_read_in_every_dialect(
 
 
 @pytest.mark.parametrize("streaming", [None, True])
-@pytest.mark.parametrize("mode", MODES[:2])
-async def test_agents_work_in_every_dialect(llm, server, respond, streaming, mode):
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_agents_work_in_every_dialect(llm, server, respond, streaming, asynchronous):
     respond(Completion("", "Two calls.", CALLS), Completion("Sun in both.", "So it is."))
     agent = create_agent(llm.model_copy(update={"streaming": streaming}), [weather])
-    result = await ask(agent, {"messages": [HumanMessage("Weather?")]}, mode)
+    asked = {"messages": [HumanMessage("Weather?")]}
+    result = await agent.ainvoke(asked) if asynchronous else agent.invoke(asked)
     assert result["messages"][-1].text == "Sun in both."
     _, called, *results = server.last_request.body["messages"]
     assert called["content"] == ""
-    ids = [call["id"] for call in called["tool_calls"]]
-    assert ids == [each["tool_call_id"] for each in results]
+    assert [call["id"] for call in called["tool_calls"]] == [
+        each["tool_call_id"] for each in results
+    ]
     assert [each["content"] for each in results] == ["Köln: sun", "北京: sun"]
 
 
-@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
-def test_structured_output_works_in_every_dialect(llm, respond, method):
+@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode", "auto"])
+def test_structured_output_works_in_every_dialect(llm, server, respond, method):
     completion = Completion('{"city": "Köln"}', "A form.")
     if method == "function_calling":
         completion = Completion(reasoning="A form.", calls=(("Weather", '{"city": "Köln"}'),))
     respond(completion)
     structured = llm.with_structured_output(Weather, method=method)
     assert structured.invoke("hi") == Weather(city="Köln")
+    if method == "function_calling":
+        choice = server.last_request.body["tool_choice"]
+        assert choice == {"type": "function", "function": {"name": "Weather"}}
 
 
-IMAGE = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
+def test_the_api_itself_requires_a_key(monkeypatch):
+    monkeypatch.delenv("AIMLAPI_API_KEY", raising=False)
+    with pytest.raises(errors.AuthenticationError, match="AIMLAPI_API_KEY"):
+        ChatAimlErnie(model=NAME).invoke("hi")
 
 
-def test_names_are_sent_unchanged_and_known_ones_keep_their_limits(server, monkeypatch):
-    """The weights are the same, and so are their limits: a text model supports no images."""
+def test_the_servers_address_can_come_from_the_environment(server, monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_BASE", server.base_url)
-    for name in (NAME, REASONING, VISION, "ernie-4.5-21b-a3b"):
+    server.reply("ok")
+    assert ChatAimlErnie(model=NAME).invoke("hi").text == "ok"
+
+
+def test_a_model_name_is_sent_unchanged(server):
+    for name in (NAME, REASONING, VISION):
         server.reply("ok")
-        llm = ChatAimlErnie(model=name)
+        llm = ChatAimlErnie(model=name, base_url=server.base_url)
         assert llm.invoke("hi").response_metadata["model_name"] == name
         assert server.last_request.body["model"] == name
-    with pytest.raises(errors.BadRequestError, match="image"):
-        llm.invoke([HumanMessage([IMAGE])])
-    ChatAimlErnie(model=VISION).invoke([HumanMessage(["What is it?", IMAGE])])
+
+
+def test_images_are_sent_to_an_unknown_model(server):
+    server.reply("A cat.")
+    llm = ChatAimlErnie(model=VISION, base_url=server.base_url)
+    image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
+    llm.invoke([HumanMessage([{"type": "text", "text": "What is it?"}, image])])
     kinds = [part["type"] for part in server.last_request.body["messages"][0]["content"]]
     assert kinds == ["text", "image_url"]
 
@@ -368,18 +384,30 @@ def test_a_reasoning_model_reasons(server):
         assert message.usage_metadata["output_token_details"]["reasoning"] > 0
 
 
+def test_additional_fields_are_sent(server, llm):
+    """How to switch off reasoning and set sampling for vLLM, FastDeploy and SGLang."""
+    server.reply("ok", times=2)
+    extra = {"top_k": 20, "chat_template_kwargs": {"enable_thinking": False}}
+    llm.invoke("hi", extra_body=extra)
+    body = server.last_request.body
+    assert (body["top_k"], body["chat_template_kwargs"]) == (20, {"enable_thinking": False})
+    llm.model_copy(update={"model_kwargs": {"repetition_penalty": 1.1}}).invoke("hi")
+    assert server.last_request.body["repetition_penalty"] == 1.1
+
+
 def test_an_agent_without_a_profile_gets_its_schema_as_a_tool(server):
     llm = ChatAimlErnie(model=FINE_TUNED, base_url=server.base_url)
     assert llm.profile is None
     server.reply(tool_calls=[{"name": "Weather", "args": {"city": "Köln"}}])
+    result = create_agent(llm, response_format=Weather).invoke({"messages": [HumanMessage("hi")]})
+    assert result["structured_response"] == Weather(city="Köln")
+    assert server.last_request.body["tool_choice"] == "required"
+
     server.reply('{"city": "Köln"}')
-    for each in (llm, llm.model_copy(update={"profile": {"structured_output": True}})):
-        agent = create_agent(each, response_format=Weather)
-        result = agent.invoke({"messages": [HumanMessage("hi")]})
-        assert result["structured_response"] == Weather(city="Köln")
-    first, second = (each.body for each in server.requests)
-    assert first["tool_choice"] == "required"
-    assert second["response_format"]["type"] == "json_schema"
+    known = llm.model_copy(update={"profile": {"structured_output": True}})
+    result = create_agent(known, response_format=Weather).invoke({"messages": [HumanMessage("hi")]})
+    assert result["structured_response"] == Weather(city="Köln")
+    assert server.last_request.body["response_format"]["type"] == "json_schema"
 
 
 LENGTH = (
@@ -412,25 +440,42 @@ async def test_errors_are_understood_in_every_dialect(server, llm, mode, dialect
     server.fail(400, body=ERRORS[dialect])
     with pytest.raises(errors.ContextWindowExceededError, match="4096 tokens"):
         await ask(llm, "hi", mode)
-    if "stream" in mode:
-        first = {"choices": [{"index": 0, "delta": {"content": "half"}, "finish_reason": None}]}
-        server.reply(events=[first, ERRORS[dialect], "[DONE]"])
-        with pytest.raises(errors.ContextWindowExceededError) as caught:
-            await ask(llm, "hi", mode)
-        assert caught.value.partial.text == "half"
 
 
-def test_other_finish_reasons_are_kept(server, llm):
-    for reason in ("recover_stop", "abort", "eos_token"):
-        body = VLLM().body(Completion("done"))
-        body["choices"][0]["finish_reason"] = reason
-        server.reply(body=body)
-        assert llm.invoke("hi").response_metadata["finish_reason"] == reason
+@pytest.mark.parametrize("dialect", ["vLLM's", "SGLang's"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_an_error_within_a_stream_is_raised(server, llm, dialect, asynchronous):
+    first = {"choices": [{"index": 0, "delta": {"content": "half"}, "finish_reason": None}]}
+    server.reply(events=[first, ERRORS[dialect], "[DONE]"])
+    with pytest.raises(errors.ContextWindowExceededError) as caught:
+        await ask(llm, "hi", "astream" if asynchronous else "stream")
+    assert caught.value.partial.text == "half"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reason", ["recover_stop", "abort", "eos_token"])
+def test_other_finish_reasons_are_kept(server, llm, reason):
+    body = VLLM().body(Completion("done"))
+    body["choices"][0]["finish_reason"] = reason
+    server.reply(body=body)
+    assert llm.invoke("hi").response_metadata["finish_reason"] == reason
 
 
 def test_a_stream_in_one_event_is_read(server, llm):
     """Some gateways buffer: one event with the whole message, or a JSON response to a stream."""
     whole = VLLM().body(Completion("whole"))
-    for form in ({"body": whole}, {"events": [whole, "[DONE]"]}):
-        server.reply(**form)
-        assert "".join(chunk.text for chunk in llm.stream("hi")) == "whole"
+    server.reply(body=whole)
+    assert "".join(chunk.text for chunk in llm.stream("hi")) == "whole"
+    server.reply(events=[whole, "[DONE]"])
+    assert "".join(chunk.text for chunk in llm.stream("hi")) == "whole"
+
+
+def test_a_known_name_keeps_its_schema_on_another_server(server):
+    """The weights are the same, and so are their limits: a text model supports no images."""
+    llm = ChatAimlErnie(model="ernie-4.5-21b-a3b", base_url=server.base_url)
+    image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
+    with pytest.raises(errors.BadRequestError, match="image"):
+        llm.invoke([HumanMessage([image])])
+    server.reply("ok")
+    llm.invoke("hi")
+    assert server.last_request.body["model"] == "ernie-4.5-21b-a3b"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import operator
 
 import pytest
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from pydantic import BaseModel
 
 from langchain_aimlernie import ChatAimlErnie
+from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.testing import ErnieServer, Reply
-from tests.support.modes import MODES, ask, chunks_of, joined
+from langchain_aimlernie.testing.models import MODELS
+from tests.support.modes import MODES, ask, chunks_of
 
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
 FIVE = "baidu/ernie-5.0"
@@ -50,18 +55,18 @@ async def test_reasoning_is_separate_from_the_text_and_counted(
     message = await ask(model(model=model_id), "why?", method)
     assert message.content == message.text == ANSWER
     assert message.additional_kwargs == {"reasoning_content": REASONING}
-    first, second = message.content_blocks
-    assert first["reasoning"] == REASONING
-    assert second["text"] == ANSWER
+    assert message.content_blocks == [
+        *[{"type": "reasoning", "reasoning": REASONING} | _index(message, "lc_reasoning")],
+        *[{"type": "text", "text": ANSWER} | _index(message, "lc_text")],
+    ]
     usage = message.usage_metadata
     counted = ernie_server.last_request.usage["completion_tokens_details"]["reasoning_tokens"]
     assert usage["output_token_details"]["reasoning"] == counted > 0
     assert usage["output_tokens"] > counted
 
-    ernie_server.reply("", reasoning=REASONING, finish_reason="length")
-    message = await ask(model(model=model_id), "why?", method)
-    assert (message.text, message.response_metadata["finish_reason"]) == ("", "length")
-    assert message.additional_kwargs["reasoning_content"] == REASONING
+
+def _index(message, name):
+    return {"index": name} if isinstance(message, AIMessageChunk) else {}
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
@@ -78,7 +83,7 @@ async def test_reasoning_comes_before_the_text(model, ernie_server, method, vers
     if "stream" in method:
         assert types.count("reasoning") > 3
         assert types.count("text") > 3
-    whole = joined(chunks)
+    whole = functools.reduce(operator.add, chunks)
     reasoning, text, tool_call = whole.content if version == "v1" else whole.content_blocks
     assert (reasoning["reasoning"], text["text"]) == (REASONING, ANSWER)
     assert (tool_call["type"], whole.text) == ("tool_call", ANSWER)
@@ -97,13 +102,15 @@ async def test_v3_streams_reasoning_and_text_separately(model, ernie_server):
 
 
 @pytest.mark.parametrize("method", MODES)
-async def test_messages_without_reasoning_have_no_key_for_it(model, ernie_server, method):
-    for reasoning in (None, ""):
-        ernie_server.reply("Hi.", reasoning=reasoning)
-        message = await ask(model(), "hi", method)
-        assert "reasoning_content" not in message.additional_kwargs
-        assert [block["type"] for block in message.content_blocks] == ["text"]
-        assert message.usage_metadata["output_token_details"]["reasoning"] == 0
+@pytest.mark.parametrize("reasoning", [None, ""])
+async def test_messages_without_reasoning_have_no_key_for_it(
+    model, ernie_server, method, reasoning
+):
+    ernie_server.reply("Hi.", reasoning=reasoning)
+    message = await ask(model(), "hi", method)
+    assert "reasoning_content" not in message.additional_kwargs
+    assert [block["type"] for block in message.content_blocks] == ["text"]
+    assert message.usage_metadata["output_token_details"]["reasoning"] == 0
 
 
 @pytest.mark.slow
@@ -118,6 +125,15 @@ async def test_reasoning_of_concurrent_calls_is_not_mixed(model, ernie_server):
     assert [(each.additional_kwargs["reasoning_content"], each.text) for each in answers] == [
         (f"reasoning {number}", f"answer {number}") for number in range(20)
     ]
+
+
+@pytest.mark.parametrize("method", MODES)
+async def test_reasoning_cut_by_the_limit_is_returned_without_text(model, ernie_server, method):
+    ernie_server.reply("", reasoning=REASONING, finish_reason="length")
+    message = await ask(model(model=THINKING), "why?", method)
+    assert message.text == ""
+    assert message.additional_kwargs["reasoning_content"] == REASONING
+    assert message.response_metadata["finish_reason"] == "length"
 
 
 # Replay.
@@ -149,8 +165,9 @@ OUTPUT_FORMS = {
 
 
 @pytest.mark.parametrize("form", OUTPUT_FORMS)
-async def test_earlier_reasoning_is_not_replayed(model, ernie_server, form):
-    llm = model(model=FIVE, **OUTPUT_FORMS[form])
+@pytest.mark.parametrize("model_id", [THINKING, FIVE])
+async def test_earlier_reasoning_is_not_replayed(model, ernie_server, form, model_id):
+    llm = model(model=model_id, **OUTPUT_FORMS[form])
     messages = history_of(llm, ernie_server, form)
     for method in ("invoke", "astream"):
         await chunks_of(llm, messages, method)
@@ -163,48 +180,58 @@ async def test_earlier_reasoning_is_not_replayed(model, ernie_server, form):
 
 
 @pytest.mark.parametrize("form", OUTPUT_FORMS)
-async def test_reasoning_is_replayed_on_request(self_hosted, self_hosted_server, form):
+@pytest.mark.parametrize("how", ["constructor", "call", "bind"])
+async def test_reasoning_is_replayed_on_request(self_hosted, self_hosted_server, form, how):
     messages = history_of(self_hosted(**OUTPUT_FORMS[form]), self_hosted_server, form)
     setting = {"replay_reasoning": True}
-    for llm, mode, options in (
-        (self_hosted(**setting), "invoke", {}),
-        (self_hosted(), "astream", setting),
-        (self_hosted().bind(**setting), "stream", {}),
-    ):
-        await chunks_of(llm, messages, mode, **options)
+    llm = self_hosted(**(setting if how == "constructor" else {}))
+    llm = llm.bind(**setting) if how == "bind" else llm
+    for method in ("invoke", "astream"):
+        await chunks_of(llm, messages, method, **(setting if how == "call" else {}))
         sent = self_hosted_server.last_request.body["messages"]
         reasoning = [each.get("reasoning_content") for each in sent]
         assert reasoning == [None, "First. ", None, "Second. ", None]
         assert [each["content"] for each in sent] == ["why?", "I look.", "seen", "Air.", "and?"]
-        await chunks_of(llm, messages, mode, replay_reasoning=False)
-        assert b"First." not in self_hosted_server.last_request.raw
+    await ask(llm, messages, "invoke", replay_reasoning=False)
+    assert b"First." not in self_hosted_server.last_request.raw
 
 
 def test_only_our_own_reasoning_is_replayed(self_hosted, self_hosted_server):
-    providers = ("aimlernie", "", "anthropic", "deepseek")
-    messages = [
-        AIMessage(
-            [{"type": "reasoning", "reasoning": f"by {each}"}, {"type": "text", "text": "t"}],
-            additional_kwargs={"reasoning_content": f"by {each}"},
-            response_metadata={"model_provider": each} if each else {},
+    def message_of(provider):
+        metadata = {"model_provider": provider} if provider else {}
+        return AIMessage(
+            [{"type": "reasoning", "reasoning": f"by {provider}"}, {"type": "text", "text": "t"}],
+            additional_kwargs={"reasoning_content": f"by {provider}"},
+            response_metadata=metadata,
         )
-        for each in providers
+
+    messages = [
+        HumanMessage("why?"),
+        *map(message_of, ("aimlernie", None, "anthropic", "deepseek")),
     ]
-    self_hosted(replay_reasoning=True).invoke([HumanMessage("why?"), *messages])
-    sent = self_hosted_server.last_request.body["messages"][1:]
-    assert [each.get("reasoning_content") for each in sent] == ["by aimlernie", "by ", None, None]
+    self_hosted(replay_reasoning=True).invoke(messages)
+    sent = self_hosted_server.last_request.body["messages"]
+    assert [each.get("reasoning_content") for each in sent[1:]] == [
+        "by aimlernie",
+        "by None",
+        None,
+        None,
+    ]
 
 
 # The thinking settings of ernie-5.0.
 
 
-async def test_enable_thinking(model, ernie_server):
-    for setting in ({"enable_thinking": False}, {"enable_thinking": True}, {}):
-        message = await ask(model(model=FIVE), "why?", "invoke", **setting)
-        assert ernie_server.last_request.body.get("enable_thinking") is setting.get(
-            "enable_thinking"
-        )
-        assert ("reasoning_content" in message.additional_kwargs) is (False not in setting.values())
+@pytest.mark.parametrize("method", ["invoke", "astream"])
+@pytest.mark.parametrize("where", ["constructor", "call", "bind"])
+async def test_enable_thinking(model, ernie_server, method, where):
+    for setting in (False, True, None):
+        settings = {} if setting is None else {"enable_thinking": setting}
+        llm = model(model=FIVE, **(settings if where == "constructor" else {}))
+        llm = llm.bind(**settings) if where == "bind" else llm
+        message = await ask(llm, "why?", method, **(settings if where == "call" else {}))
+        assert ernie_server.last_request.body.get("enable_thinking") is setting
+        assert ("reasoning_content" in message.additional_kwargs) is (setting is not False)
 
 
 def test_thinking_budget(model, ernie_server):
@@ -214,6 +241,22 @@ def test_thinking_budget(model, ernie_server):
     assert ernie_server.last_request.body["thinking_budget"] == 100
     counts = [each.usage_metadata["output_token_details"]["reasoning"] for each in (free, bound)]
     assert counts[0] > counts[1] == 100
+
+
+@pytest.mark.parametrize("value", [99, 0, -1, 100.5, "200", True])
+def test_a_budget_outside_its_range_is_refused_when_it_is_set(model, value):
+    with pytest.raises(ValueError, match="thinking_budget must be an integer of at least 100"):
+        model(model=FIVE, thinking_budget=value)
+
+
+@pytest.mark.parametrize("model_id", [each.id for each in MODELS if each.id != FIVE])
+@pytest.mark.parametrize("setting", [{"enable_thinking": True}, {"thinking_budget": 200}])
+def test_models_without_thinking_settings_reject_them(api_model, ernie_server, model_id, setting):
+    (name,) = setting
+    with pytest.raises(BadRequestError, match=name) as caught:
+        api_model(model=model_id).invoke("why?", **setting)
+    assert model_id in str(caught.value)
+    assert ernie_server.requests == []
 
 
 # `<think>` blocks, which self-hosted servers leave in the text.
@@ -229,28 +272,46 @@ INLINE = {
 
 
 @pytest.mark.parametrize("version", ["v0", "v1"])
+@pytest.mark.parametrize("method", ["invoke", "astream"])
 @pytest.mark.parametrize("text", INLINE)
-async def test_think_blocks_are_parsed(self_hosted, self_hosted_server, text, version):
+async def test_think_blocks_are_parsed(self_hosted, self_hosted_server, text, method, version):
     reasoning_text, answer = INLINE[text]
-    self_hosted_server.reply(text, times=2)
-    for mode in ("invoke", "astream"):
-        message = await ask(self_hosted(output_version=version), "why?", mode)
-        assert message.text == answer
-        assert message.additional_kwargs.get("reasoning_content", "") == reasoning_text
-        types = [block["type"] for block in message.content_blocks]
-        assert types == ["reasoning"] * bool(reasoning_text) + ["text"] * bool(answer)
+    self_hosted_server.reply(text)
+    message = await ask(self_hosted(output_version=version), "why?", method)
+    assert message.text == answer
+    assert message.additional_kwargs.get("reasoning_content", "") == reasoning_text
+    types = [block["type"] for block in message.content_blocks]
+    assert types == ["reasoning"] * bool(reasoning_text) + ["text"] * bool(answer)
 
 
-def test_think_blocks_are_streamed_and_replayed_on_request(self_hosted, self_hosted_server):
-    self_hosted_server.reply(f"<think>{REASONING * 5}</think>Air.")
-    chunks = list(self_hosted().stream("why?"))
-    reasoning = [each.additional_kwargs.get("reasoning_content", "") for each in chunks]
+def test_think_blocks_are_streamed(self_hosted, self_hosted_server):
+    self_hosted_server.reply(f"<think>{REASONING * 5}</think>{ANSWER}")
+    messages = list(self_hosted().stream("why?"))
+    reasoning = [each.additional_kwargs.get("reasoning_content", "") for each in messages]
     assert len(list(filter(None, reasoning))) > 10
     assert "".join(reasoning) == REASONING * 5
-    messages = [HumanMessage("why?"), joined(chunks), HumanMessage("and?")]
-    answer = {"role": "assistant", "content": "Air."}
+
+
+class Weather(BaseModel):
+    """The weather."""
+
+    degrees: int
+
+
+@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
+def test_structured_output_follows_a_think_block(self_hosted, self_hosted_server, method):
+    self_hosted_server.reply('<think>{"degrees": 1}?</think>\n{"degrees": 22}')
+    llm = self_hosted().with_structured_output(Weather, method=method)
+    assert llm.invoke("hi") == Weather(degrees=22)
+
+
+def test_parsed_think_blocks_are_replayed_on_request(self_hosted, self_hosted_server):
+    self_hosted_server.reply(f"<think>{REASONING}</think>Air.")
+    messages = [HumanMessage("why?"), self_hosted().invoke("why?"), HumanMessage("and?")]
     self_hosted().invoke(messages)
-    assert self_hosted_server.last_request.body["messages"][1] == answer
+    assert self_hosted_server.last_request.body["messages"][1] == {
+        "role": "assistant",
+        "content": "Air.",
+    }
     self_hosted(replay_reasoning=True).invoke(messages)
-    answer["reasoning_content"] = REASONING * 5
-    assert self_hosted_server.last_request.body["messages"][1] == answer
+    assert self_hosted_server.last_request.body["messages"][1]["reasoning_content"] == REASONING

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import importlib
 import time
 import weakref
 
@@ -17,18 +18,21 @@ from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,
     APITimeoutError,
+    AuthenticationError,
     BadRequestError,
     InternalServerError,
     InvalidResponseError,
     RateLimitError,
+    StreamInterruptedError,
 )
-from tests.support.byte_server import ByteServer, Drip, Hold, Pause, Repeat
+from tests.support.byte_server import ByteServer, Close, Drip, Hold, Pause, Repeat, Reset
 from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
     INFERENCE_ID,
     event,
     frame,
+    head,
     response,
     unfinished,
 )
@@ -68,6 +72,10 @@ def one(mode, server, call, *, stream=False, on_retry=None, client=None, **setti
     return outcome
 
 
+def transport_module(mode):
+    return importlib.import_module(f"langchain_aimlernie._http._{mode}.transport")
+
+
 def chain(error):
     """The error and all that can be reached from it as causes."""
     while error is not None:
@@ -98,6 +106,19 @@ def test_a_get_has_no_body_and_may_have_an_empty_response(mode):
     assert (headers["content-length"], body) == ("0", b"")
 
 
+def test_a_304_is_an_error_with_its_status(mode):
+    with ByteServer(head(304, {"ETag": '"1"'})) as server:
+        error = one(mode, server, call_to(server, body=b"", method="GET"))
+    assert (error.status_code, error.is_retryable) == (304, False)
+
+
+def test_a_long_body_arrives_whole(mode):
+    body = bytes(range(256)) * 12_000
+    with ByteServer(rest=GOOD) as server:
+        one(mode, server, call_to(server, body=body))
+    assert server.requests[0].body == body
+
+
 def test_a_stream_asks_for_no_compression_and_returns_its_chunks(mode):
     with ByteServer(rest=stream_of(ONE, TWO, DONE)) as server:
         assert one(mode, server, call_to(server), stream=True) == ["one", "two"]
@@ -122,6 +143,17 @@ def test_a_retry_sends_the_same_request(mode, no_waits, stream):
     ]
 
 
+def test_a_response_that_the_decoder_rejects_is_retried_once(mode, no_waits):
+    def refuse(headers, body):
+        raise InvalidResponseError("no JSON")
+
+    with ByteServer(rest=GOOD) as server:
+        call = call_to(server, max_retries=5)
+        (error,) = outcomes(mode, on(server), Send(call, refuse))
+    assert type(error) is InvalidResponseError
+    assert len(server.requests) == 2
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_response_on_which_the_decoder_fails_is_invalid(mode, stream):
     class Breaking(Texts):
@@ -139,6 +171,35 @@ def test_a_response_on_which_the_decoder_fails_is_invalid(mode, stream):
     assert type(error) is InvalidResponseError
     assert "RecursionError: too deep" in str(error)
     assert error.partial == ("one" if stream else None)
+
+
+def test_a_stream_that_has_begun_is_not_retried(mode):
+    with ByteServer((unfinished(event(b"half")), Close())) as server:
+        error = one(mode, server, call_to(server, max_retries=5), stream=True)
+    assert type(error) is StreamInterruptedError
+    assert error.partial == "half"
+    assert "events before that: 1" in str(error)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_stale_connection_costs_no_retry(mode, stream):
+    told = []
+    good = stream_of(ONE, DONE) if stream else GOOD
+    with ByteServer(good, Reset(0.0), rest=good) as server:
+        call = call_to(server)
+        step = (call, Texts) if stream else call
+        found = outcomes(mode, on(server), step, step, step, on_retry=lambda *t: told.append(t))
+    assert not [outcome for outcome in found if isinstance(outcome, Exception)]
+    assert [request.connection for request in server.requests] == [1, 1, 2, 2]
+    assert told == []
+
+
+def test_a_fresh_connection_that_closes_before_its_headers_is_not_stale(mode):
+    with ByteServer((GOOD[:20], Close())) as server:
+        error = one(mode, server, call_to(server))
+    assert (type(error), error.phase) == (APIConnectionError, "response_headers")
+    assert len(server.requests) == 1
 
 
 TRICKLE = Drip(b"HTTP/1.1 200 OK\r\nx-long: " + b"x" * 9999, 0.02)
@@ -200,12 +261,76 @@ def test_what_follows_the_end_of_a_stream_is_not_waited_for(mode, rest):
         assert server.settle()
 
 
+@pytest.mark.parametrize("kind", ["application/json", "text/plain"])
+def test_the_decoder_sees_the_content_type(mode, kind):
+    seen = []
+
+    def decoder(headers):
+        seen.append(headers["content-type"])
+        return Texts(headers)
+
+    with ByteServer(response(ONE + DONE, content_type=kind)) as server:
+        (outcome,) = outcomes(mode, on(server), (call_to(server), decoder))
+    assert (outcome, seen) == (["one"], [kind])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_page_of_html_is_an_invalid_response(mode, stream):
+    page = response(b"<html>", content_type="text/html; charset=utf-8")
+    with ByteServer(rest=page) as server:
+        error = one(mode, server, call_to(server, max_retries=3), stream=stream)
+    assert type(error) is InvalidResponseError
+    assert "HTML" in str(error)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.slow
+def test_the_body_of_an_error_is_read_as_far_as_it_comes(mode, monkeypatch):
+    monkeypatch.setattr(transport_module(mode), "_ERROR_BODY_TIMEOUT", 0.2)
+    with ByteServer((response(b"bad key", 401, length=99), Hold())) as server:
+        error = one(mode, server, call_to(server))
+        assert server.settle()
+    assert (type(error), error.message[:7]) == (AuthenticationError, "bad key")
+    assert error.inference_id == INFERENCE_ID
+
+
 def test_an_error_without_end_is_read_in_part(mode):
     with ByteServer((response(b"", 400, length=99_999_999), Repeat(b"x" * 100_000))) as server:
         error = one(mode, server, call_to(server))
         assert server.settle()
     assert type(error) is BadRequestError
     assert len(error.body) <= 8192
+
+
+BREAKS = {
+    "close": Close(),
+    "reset": Reset(0.0),
+    "junk": (f"SSH-2.0 {KEY}\r\n\r\n".encode(), Close()),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("script", BREAKS.values(), ids=BREAKS)
+def test_a_broken_connection_is_an_error_of_ours_without_secrets(mode, script, stream):
+    with ByteServer(script) as server:
+        error = one(mode, server, call_to(server), stream=stream)
+        assert server.base_url[7:-3] in str(error)
+    assert type(error) is APIConnectionError
+    assert error.is_retryable
+    assert error.client_request_id == "mine"
+    for found in chain(error):
+        assert isinstance(found, AimlErnieError)
+        assert KEY not in f"{found}{found!r}{found.__dict__}"
+
+
+def test_a_refused_connection_is_the_same_error_sync_and_async(mode):
+    with ByteServer(rest=GOOD) as server:
+        call = call_to(server)
+        connection = on(server)
+    (error,) = outcomes(mode, connection, call)
+    host = call.url.split("/")[2]
+    assert str(error).startswith(f"Cannot connect to {host}: Connection refused.")
+    assert (type(error), error.phase) == (APIConnectionError, "connect")
 
 
 @pytest.mark.parametrize("value", ["sk-\u200b0123456", "sk-01\n23456", "sk-01\r\nX: y", "sk-\0x"])
@@ -256,22 +381,34 @@ def test_an_error_is_freed_without_the_collector(mode, stream):
             gc.enable()
 
 
-def client_of(mode, library, **settings):
-    return (library.Client if mode == "sync" else library.AsyncClient)(**settings)
+def test_the_decoder_s_own_error_comes_with_what_had_come(mode):
+    class Failing(Texts):
+        def feed(self, data):
+            yield from super().feed(data)
+            if self.events == 2:
+                raise InternalServerError("the server said that it broke")
+
+    with ByteServer(unfinished(ONE, TWO)) as server:
+        (error,) = outcomes(mode, on(server), (call_to(server), Failing))
+        assert server.settle()
+    assert (type(error), error.partial) == (InternalServerError, "onetwo")
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_user_supplied_client_is_used_as_it_is(mode, library):
-    own = {"x-own": "yes", "authorization": "theirs"}
-    client = client_of(mode, library, headers=own, follow_redirects=True)
+    client = (library.Client if mode == "sync" else library.AsyncClient)(
+        headers={"x-own": "yes", "authorization": "theirs"}, follow_redirects=True
+    )
     moved = response(b"", 307, {"Location": "/elsewhere"})
     with ByteServer(GOOD, stream_of(ONE, DONE), moved, response(b"bad", 400)) as server:
         call = call_to(server)
         steps = (call, (call, Texts), call, call, lambda: client.is_closed)
         good, chunks, redirect, bad, closed = outcomes(mode, on(server), *steps, client=client)
-    assert (good[1], chunks, closed) == (b"{}", ["one"], False)
+    assert good[1] == b"{}"
+    assert chunks == ["one"]
     assert type(redirect) is InvalidResponseError
     assert type(bad) is BadRequestError
+    assert not closed
     assert {request.headers["x-own"] for request in server.requests} == {"yes"}
     assert {r.headers["authorization"] for r in server.requests} == {f"Bearer {KEY}"}
     assert server.connections == 1
@@ -280,8 +417,9 @@ def test_a_user_supplied_client_is_used_as_it_is(mode, library):
 @pytest.mark.slow
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_client_with_a_timeout_of_its_own_keeps_it(mode, library):
+    client = (library.Client if mode == "sync" else library.AsyncClient)(timeout=0.2)
     with ByteServer(Hold()) as server:
-        error = one(mode, server, call_to(server), client=client_of(mode, library, timeout=0.2))
+        error = one(mode, server, call_to(server), client=client)
         assert type(error) is APITimeoutError
         assert server.settle()
 
@@ -289,9 +427,15 @@ def test_a_client_with_a_timeout_of_its_own_keeps_it(mode, library):
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_response_that_a_hook_has_read_is_returned(mode, library):
     def read(response):
-        return response.read() if mode == "sync" else response.aread()
+        response.read()
 
-    client = client_of(mode, library, event_hooks={"response": [read]})
+    async def aread(response):
+        await response.aread()
+
+    if mode == "sync":
+        client = library.Client(event_hooks={"response": [read]})
+    else:
+        client = library.AsyncClient(event_hooks={"response": [aread]})
     compressed = response(gzip.compress(b'{"a": 1}'), headers=GZIP)
     with ByteServer(rest=compressed) as server:
         _, body = one(mode, server, call_to(server), client=client)
@@ -300,13 +444,17 @@ def test_a_response_that_a_hook_has_read_is_returned(mode, library):
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_closed_client_is_an_error_of_ours(mode, library):
-    client = client_of(mode, library)
-    if mode == "async":
-        asyncio.run(client.aclose())
+    client = (library.Client if mode == "sync" else library.AsyncClient)()
     with ByteServer(rest=GOOD) as server:
-        call = call_to(server, max_retries=3)
-        steps = (client.close, call) if mode == "sync" else (call,)
-        *_, error = outcomes(mode, on(server), *steps, client=client)
+        if mode == "sync":
+            client.close()
+            with pytest.raises(APIConnectionError) as caught:
+                Transport(on(server), client).send(call_to(server, max_retries=3), keep)
+        else:
+            asyncio.run(client.aclose())
+            with pytest.raises(APIConnectionError) as caught:
+                asyncio.run(AsyncTransport(on(server), client).send(call_to(server), keep))
+    error = caught.value
     assert (type(error), error.is_retryable) == (APIConnectionError, False)
     assert "closed" in str(error)
 
@@ -316,7 +464,8 @@ def test_a_mocked_transport_works_without_sockets(mode, library):
     def respond(request):
         return library.Response(200, json={"mocked": True})
 
-    client = client_of(mode, library, transport=library.MockTransport(respond))
+    kind = library.Client if mode == "sync" else library.AsyncClient
+    client = kind(transport=library.MockTransport(respond))
     with ByteServer(rest=GOOD) as server:
         _, body = one(mode, server, call_to(server), client=client)
     assert b"mocked" in body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from functools import partial
 
 import httpx
 import httpx2
@@ -34,14 +33,14 @@ TIMEOUTS = {
 def text_of(make, mode, library, **settings):
     """What one call over a client of the user says; an error is raised."""
     if mode[0] != "a":
-        with SYNC[library](verify=False, **settings) as client:
+        with SYNC[library](**settings) as client:
             llm = make(http_client=client)
             if mode == "invoke":
                 return llm.invoke("hi").text
             return "".join(chunk.text for chunk in llm.stream("hi"))
 
     async def main():
-        async with ASYNC[library](verify=False, **settings) as client:
+        async with ASYNC[library](**settings) as client:
             llm = make(http_async_client=client)
             if mode == "ainvoke":
                 return (await llm.ainvoke("hi")).text
@@ -53,18 +52,30 @@ def text_of(make, mode, library, **settings):
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", SYNC)
 def test_a_client_of_the_user_sends_the_call(model, ernie_server, library, mode):
-    ernie_server.fail(503, headers={"retry-after-ms": "1"})
     ernie_server.reply("Hello")
     assert text_of(model, mode, library, headers={"X-Own": "yes"}) == "Hello"
     assert ernie_server.last_request.headers["x-own"] == "yes"
     assert ernie_server.last_request.headers["authorization"] == f"Bearer {ernie_server.api_key}"
     assert ernie_server.violations == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("library", SYNC)
+def test_its_failures_are_retried_and_typed(model, ernie_server, library, mode):
+    ernie_server.fail(503, headers={"retry-after": "0"})
+    ernie_server.reply("Hello")
+    assert text_of(model, mode, library) == "Hello"
     ernie_server.fail(400)
     with pytest.raises(errors.BadRequestError):
         text_of(model, mode, library)
     with pytest.raises(errors.APIConnectionError, match="Cannot connect"):
         text_of(lambda **s: model(base_url="http://127.0.0.1:9", max_retries=0, **s), mode, library)
 
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, library, mode):
     def check(response):
         response.raise_for_status()
 
@@ -72,9 +83,13 @@ def test_a_client_of_the_user_sends_the_call(model, ernie_server, library, mode)
         response.raise_for_status()
 
     ernie_server.fail(429)
-    hooks = {"response": [acheck if mode[0] == "a" else check]}
     with pytest.raises(errors.RateLimitError):
-        text_of(lambda **s: model(max_retries=0, **s), mode, library, event_hooks=hooks)
+        text_of(
+            lambda **settings: model(max_retries=0, **settings),
+            mode,
+            library,
+            event_hooks={"response": [acheck if mode[0] == "a" else check]},
+        )
 
 
 @pytest.mark.slow
@@ -94,52 +109,73 @@ def test_the_catalogue_takes_it_too(ernie_server, library):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", TIMEOUTS)
-def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library):
-    timeout = {"timeout": TIMEOUTS[library]}
-    ernie_server.reply("late", delay=5.0, times=2)
+def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library, mode):
+    ernie_server.reply("late", delay=5.0)
+    llm = model(timeout=TIMEOUTS[library], max_retries=0)
     with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
-        model(max_retries=0, **timeout).invoke("hi")
+        asyncio.run(ask(llm, "hi", mode))
+    ernie_server.reset()
+    ernie_server.reply("late", delay=5.0)
     with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
-        asyncio.run(ask(model(max_retries=0), "hi", "astream", **timeout))
+        asyncio.run(ask(model(max_retries=0), "hi", mode, timeout=TIMEOUTS[library]))
 
 
-WRONG_CLIENTS = [
-    ("http_client", httpx2.AsyncClient, "an async client"),
-    ("http_client", openai.DefaultAsyncHttpxClient, "an async client"),
-    ("http_async_client", httpx2.Client, "a sync client"),
-    ("http_client", lambda: httpx2.Client, "the class Client"),
-    ("http_async_client", lambda: httpx.AsyncClient, "the class AsyncClient"),
-    ("http_client", httpx2.HTTPTransport, "type HTTPTransport"),
-    ("http_async_client", lambda: "client", "type str"),
-]
+WRONG_CLIENTS = {
+    "an async client": ("http_client", httpx2.AsyncClient, "an async client"),
+    "an async client of openai": (
+        "http_client",
+        openai.DefaultAsyncHttpxClient,
+        "an async client",
+    ),
+    "a sync client": ("http_async_client", httpx2.Client, "a sync client"),
+    "a class": ("http_client", lambda: httpx2.Client, "the class Client"),
+    "an async class": ("http_async_client", lambda: httpx.AsyncClient, "the class AsyncClient"),
+    "a transport": ("http_client", httpx2.HTTPTransport, "type HTTPTransport"),
+    "a text": ("http_async_client", lambda: "client", "type str"),
+}
 
 
-@pytest.mark.parametrize(("name", "make", "got"), WRONG_CLIENTS)
-def test_what_is_no_client_of_the_kind_is_refused_with_its_name(model, name, make, got):
+@pytest.mark.parametrize("wrong", WRONG_CLIENTS)
+def test_what_is_no_client_of_the_kind_is_refused_with_its_name(model, wrong):
+    name, make, got = WRONG_CLIENTS[wrong]
     client = make()
     with contextlib.ExitStack() as stack:
         if isinstance(client, (httpx2.Client, httpx2.HTTPTransport)):
             stack.enter_context(client)
-        for attempt in (
-            lambda: model(**{name: client}),
-            lambda: model().invoke("hi", **{name: client}),
-            lambda: (
-                list_models(http_client=client)
-                if name == "http_client"
-                else asyncio.run(alist_models(http_client=client))
-            ),
-        ):
-            with pytest.raises(ValueError, match=f"({name}|http_client) must be .*{got}"):
-                attempt()
+        with pytest.raises(ValueError, match=f"{name} must be .*{got}"):
+            model(**{name: client})
+        with pytest.raises(errors.BadRequestError, match=f"{name} must be .*{got}"):
+            model().invoke("hi", **{name: client})
+        with pytest.raises(ValueError, match=f"http_client must be .*{got}"):
+            _list_models(name, client)
+
+
+def _list_models(name, client):
+    if name == "http_client":
+        return list_models(http_client=client)
+    return asyncio.run(alist_models(http_client=client))
 
 
 @pytest.mark.parametrize(
     "timeout",
-    [httpx2.Timeout, httpx.Timeout(-1), httpx2.Timeout(5, read=0), "5", (5, 5), [5], True],
+    [
+        httpx2.Timeout,
+        httpx.Timeout(-1),
+        httpx2.Timeout(5, read=0),
+        "5",
+        (5, 5),
+        [5],
+        True,
+        object(),
+    ],
     ids=lambda timeout: type(timeout).__name__,
 )
 def test_what_is_no_timeout_is_refused_with_its_name(model, timeout):
-    for attempt in (model, partial(model().invoke, "hi"), list_models):
-        with pytest.raises(ValueError, match="timeout must be"):
-            attempt(timeout=timeout)
+    with pytest.raises(ValueError, match="timeout must be"):
+        model(timeout=timeout)
+    with pytest.raises(errors.BadRequestError, match="timeout must be"):
+        model().invoke("hi", timeout=timeout)
+    with pytest.raises(ValueError, match="timeout must be"):
+        list_models(timeout=timeout)
