@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from langchain_aimlernie.testing.models import CREDIT
 
 if TYPE_CHECKING:
-    from langchain_aimlernie.testing.encoding import Cost
     from langchain_aimlernie.testing.models import ServedModel
 
 BALANCE = Decimal(100)
@@ -73,18 +72,27 @@ def log_row(ids: Mapping[str, str | None], model: str, status: int, bill: Row) -
     }
 
 
-def bill_of(model: ServedModel, cost: Cost, prompt_tokens: int) -> Row:
+def bill_of(model: ServedModel, usage: object, meta: object, prompt_tokens: int) -> Row:
     """Return `cost` and `tokens` of a row: what the response stated, else the model's price."""
-    usage = _object(cost.usage) or {"prompt_tokens": prompt_tokens}
-    counts = [_number(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")]
-    tokens = [int(each or 0) for each in counts]
-    stated = _object(_object(cost.meta).get("usage"))
+    tokens = token_counts(as_object(usage) or {"prompt_tokens": prompt_tokens})
+    stated = stated_cost(meta)
     usd, credits_used = (_number(stated.get(key)) for key in ("usd_spent", "credits_used"))
     if usd is None:
         usd = (model.price(*tokens) if credits_used is None else credits_used) * CREDIT
     if credits_used is None:
         credits_used = round(usd / CREDIT)
     return _bill(usd, credits_used, *tokens)
+
+
+def token_counts(usage: object) -> tuple[int, int]:
+    """Return the tokens of prompt and completion that a usage of any shape states."""
+    stated = as_object(usage)
+    return int(count_of(stated, "prompt_tokens")), int(count_of(stated, "completion_tokens"))
+
+
+def stated_cost(meta: object) -> Mapping[str, object]:
+    """Return the cost that a `meta` of any shape states."""
+    return as_object(as_object(meta).get("usage"))
 
 
 def no_bill() -> Row:
@@ -99,9 +107,14 @@ def _bill(usd: float, credits_used: float, prompt: int, completion: int) -> Row:
     }
 
 
-def _object(value: object) -> Mapping[str, object]:
+def as_object(value: object) -> Mapping[str, object]:
     """Return a JSON object; empty for what a script has in its place."""
     return value if isinstance(value, dict) else {}
+
+
+def count_of(held: Mapping[str, object], key: str) -> float:
+    """Return a number of an object; 0 for what a script has in its place."""
+    return _number(held.get(key)) or 0
 
 
 def _number(value: object) -> float | None:

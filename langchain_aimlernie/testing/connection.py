@@ -10,15 +10,17 @@ import socket
 import struct
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 import h11
+from httpx2 import Headers
 
-from langchain_aimlernie.testing.requests import Headers, Request
+from langchain_aimlernie.testing.replies import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_aimlernie.testing.api import Api, Response
+    from langchain_aimlernie.testing.api import Response
     from langchain_aimlernie.testing.replies import Fault
 
 _BATCH = 64
@@ -31,30 +33,27 @@ _NO_BODY = frozenset({204, 304})
 _logger = logging.getLogger(__name__)
 
 
-class _BodyTooLargeError(Exception):
-    """The body has more bytes than the server accepts."""
-
-
 class Connection:
     """Answers the requests of one connection, one after the other.
 
     Args:
-        api: Computes the responses.
+        respond: Computes the response to a request.
+        on_complete: Called before a client can have seen the end of its response.
         number: Which connection it is, counted from 1.
         reader: From `asyncio.start_server`.
         writer: Likewise.
-        on_close: Called once, when the connection has ended.
     """
 
     def __init__(
         self,
-        api: Api,
+        respond: Callable[[Request], Response],
+        on_complete: Callable[[Request], None],
         number: int,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        on_close: Callable[[Connection], None],
     ) -> None:
-        self._api = api
+        self._compute = respond
+        self._on_complete = on_complete
         self._number = number
         self._reader = reader
         self._writer = writer
@@ -62,9 +61,7 @@ class Connection:
         self._pending_read: asyncio.Task[bytes] | None = None
         # asyncio disables Nagle's algorithm only for sockets made with a protocol number.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._task = asyncio.get_running_loop().create_task(self._serve())
-        # Not in _serve: a task that is cancelled before its first step runs none of it.
-        self._task.add_done_callback(lambda _: on_close(self))
+        self.task = asyncio.get_running_loop().create_task(self._serve())
 
     @property
     def _socket(self) -> socket.socket:
@@ -74,8 +71,8 @@ class Connection:
     async def close(self, *, reset: bool = False) -> None:
         """Close the connection now, by TCP reset if `reset`; what has not been sent is lost."""
         self._abort(reset=reset)
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        self.task.cancel()
+        await asyncio.wait([self.task])
 
     def _abort(self, *, reset: bool = False) -> None:
         if reset and self._socket.fileno() != -1:
@@ -105,13 +102,9 @@ class Connection:
             except h11.RemoteProtocolError as error:
                 await self._reject(error.error_status_hint, str(error))
                 return
-            except _BodyTooLargeError:
-                await self._reject(413, f"the body has more than {_MAX_BODY} bytes")
-                return
             if request is None:
                 return
-            response = self._api.respond(request)
-            await self._respond(request, response)
+            await self._respond(request, self._compute(request))
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                 return
             self._http.start_next_cycle()
@@ -121,19 +114,18 @@ class Connection:
         head = await self._next_event()
         if not isinstance(head, h11.Request):
             return None
-        target = head.target.decode("latin-1")
-        headers = Headers([(k.decode("latin-1"), v.decode("latin-1")) for k, v in head.headers])
-        request = Request.from_head(head.method.decode(), target, headers)
-        request.connection = self._number
-        if int(headers.get("content-length", 0)) > _MAX_BODY:
-            raise _BodyTooLargeError
+        headers = Headers(list(head.headers))
         body = bytearray()
-        while isinstance(event := await self._next_event(), h11.Data):
+        size = int(headers.get("content-length", 0))
+        while size <= _MAX_BODY and isinstance(event := await self._next_event(), h11.Data):
             body += event.data
-            if len(body) > _MAX_BODY:
-                raise _BodyTooLargeError
-        request.raw = bytes(body)
-        return request
+            size = max(size, len(body))
+        if size > _MAX_BODY:
+            message = f"the body has more than {_MAX_BODY} bytes"
+            raise h11.RemoteProtocolError(message, error_status_hint=413)
+        path, _, query = head.target.decode("latin-1").partition("?")
+        method = head.method.decode()
+        return Request(method, path, parse_qs(query), headers, bytes(body), self._number)
 
     async def _next_event(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
@@ -187,7 +179,7 @@ class Connection:
         if fault is not None and fault.is_early:
             await self._break(fault)
             return
-        headers = list(response.headers.items())
+        headers = [(name, each) for name, each in response.headers.items() if each is not None]
         has_length = "content-length" in response.headers or response.status in _NO_BODY
         if isinstance(response.body, bytes) and not has_length:
             headers.append(("content-length", str(len(response.body))))
@@ -207,8 +199,7 @@ class Connection:
             self._send(*batch)
             await self._break(fault)
             return
-        # The response counts as complete before the client can have seen its end.
-        self._api.complete(request)
+        self._on_complete(request)
         self._send(*batch)
         with contextlib.suppress(h11.LocalProtocolError):  # a scripted Content-Length is wrong
             self._send(h11.EndOfMessage())

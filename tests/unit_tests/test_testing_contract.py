@@ -169,6 +169,8 @@ INVALID = {
     "tool result in parts": (OLD, after_a_call(content=[PART]), "messages.2.content: "),
     "tool result without id": (BOTH, messages(*CALLED, {"role": "tool", "content": "3"}), "tool_call_id: required"),
     "result of no call": (BOTH, after_a_call(tool_call_id="c2"), "'c2' answers no earlier tool call"),
+    "result id is a string": (BOTH, after_a_call(tool_call_id=[]), "messages.2.tool_call_id: "),
+    "part type is a string": (BOTH, assistant(content=[{"type": []}]), "messages.1.content.0.type: "),
     "result before its call": (BOTH, messages(RESULT, *CALLED), "messages.0.tool_call_id"),
     "assistant null": (OLD, assistant(content=None, tool_calls=[CALL]), "messages.1.content: expected string or array"),
     "assistant says nothing": (BOTH, assistant(), "content: required unless tool_calls"),
@@ -254,6 +256,7 @@ def test_model_that_is_not_served_is_a_violation(model):
     [
         (TEXT, {"n": 1}, ["n"]),
         (TEXT, {"provider": "auto"}, ["provider"]),
+        ("ernie-4.5-300b-a47b", {"provider": "auto"}, []),
         (TEXT, {"enable_thinking": True}, ["enable_thinking"]),
         (FIVE, {"max_completion_tokens": 5}, ["max_completion_tokens"]),
         (TEXT, assistant(content="x", reasoning_content="y"), ["messages.1.reasoning_content"]),
