@@ -53,21 +53,21 @@ class QueryError(ValueError):
     """A query parameter that the API rejects."""
 
 
-def log_row(ids: Mapping[str, str | None], model: str, status: int, bill: Row) -> Row:
+def log_row(ids: Mapping[str, str | None], model: str, status: int, billed: Row) -> Row:
     """Return the row of a request in the log.
 
     Args:
         ids: Its ids, by their names in the row.
         model: The model's id.
         status: The HTTP status of the response.
-        bill: `cost` and `tokens` of the row.
+        billed: `cost` and `tokens` of the row.
     """
     return {
         "created": _text_of(datetime.now(UTC)),
         "status": "succeeded" if status < 400 else "failed",  # noqa: PLR2004  HTTP
         "origin": "api",
         "model": model,
-        **bill,
+        **billed,
         **ids,
     }
 
@@ -81,7 +81,7 @@ def bill_of(model: ServedModel, usage: object, meta: object, prompt_tokens: int)
         usd = (model.price(*tokens) if credits_used is None else credits_used) * CREDIT
     if credits_used is None:
         credits_used = round(usd / CREDIT)
-    return _bill(usd, credits_used, *tokens)
+    return bill(usd, credits_used, *tokens)
 
 
 def token_counts(usage: object) -> tuple[int, int]:
@@ -95,12 +95,8 @@ def stated_cost(meta: object) -> Mapping[str, object]:
     return as_object(as_object(meta).get("usage"))
 
 
-def no_bill() -> Row:
-    """Return `cost` and `tokens` of a failed request."""
-    return _bill(0, 0, 0, 0)
-
-
-def _bill(usd: float, credits_used: float, prompt: int, completion: int) -> Row:
+def bill(usd: float = 0, credits_used: float = 0, prompt: int = 0, completion: int = 0) -> Row:
+    """Return `cost` and `tokens` of a row; nothing for a failed request."""
     return {
         "cost": {"usd": round(usd, 10), "credits": credits_used},
         "tokens": {"input": prompt, "output": completion, "total": prompt + completion},

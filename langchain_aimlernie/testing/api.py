@@ -225,7 +225,7 @@ class Api:
         """Add a rejected chat request to the log, if its key and model are known."""
         name = request.body.get("model") if isinstance(request.body, dict) else None
         if isinstance(name, str) and status != HTTPStatus.UNAUTHORIZED:
-            self._add_row(request, name, status, account.no_bill())
+            self._add_row(request, name, status, account.bill())
 
     def _add_row(self, request: Request, name: str, status: int, bill: account.Row) -> None:
         model = self._models.get(name)
@@ -288,7 +288,7 @@ class Api:
     def _response(self, request: Request, model: ServedModel, reply: Reply) -> Response:
         headers, body, usage, meta = _encoded(request, model, reply)
         if reply.status >= HTTPStatus.BAD_REQUEST:
-            bill = account.no_bill()
+            bill = account.bill()
         else:
             bill = account.bill_of(model, usage, meta, encoding.prompt_tokens(request.body))
         self._add_row(request, model.id, reply.status, bill)
