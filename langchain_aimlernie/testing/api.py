@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from decimal import Decimal
 from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn
 
 from langchain_aimlernie.testing import account, contract, encoding, models
@@ -352,10 +353,7 @@ def _raw(request: Request, body: object) -> bytes:
 
 def error_body(request: Request, status: int, message: str, **more: object) -> dict[str, object]:
     """Return an error in the API's format, problem+json; `more` are further keys of it."""
-    try:
-        title = HTTPStatus(status).phrase
-    except ValueError:
-        title = f"HTTP {status}"
+    title = responses.get(status, f"HTTP {status}")
     name = "".join(re.findall(r"[A-Za-z]+", title)) + "Exception"
     return {
         "title": title,

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import socket
 import struct
-from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
@@ -28,6 +29,9 @@ _BATCH = 64
 
 _MAX_HEAD = 64 * 2**10
 _MAX_BODY = 256 * 2**20
+_POLL = 0.05
+"""Seconds between looks whether the client is still there, while it waits."""
+
 _READ_SIZE = 256 * 2**10
 _NO_BODY = frozenset({204, 304})
 _logger = logging.getLogger(__name__)
@@ -58,7 +62,6 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
-        self._pending_read: asyncio.Task[bytes] | None = None
         # asyncio disables Nagle's algorithm only for sockets made with a protocol number.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.task = asyncio.get_running_loop().create_task(self._serve())
@@ -89,8 +92,6 @@ class Connection:
             _logger.exception("the events of a script of ErnieServer failed")
             self._writer.transport.abort()
         finally:
-            if self._pending_read is not None:
-                self._pending_read.cancel()
             self._writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await self._writer.wait_closed()
@@ -131,36 +132,23 @@ class Connection:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 self._send(h11.InformationalResponse(status_code=100, headers=[]))
-            self._http.receive_data(await self._read())
+            self._http.receive_data(await self._reader.read(_READ_SIZE))
         return event
 
-    async def _read(self) -> bytes:
-        if self._pending_read is None:
-            return await self._reader.read(_READ_SIZE)
-        task, self._pending_read = self._pending_read, None
-        return await task
-
-    async def _sleep(self, seconds: float | None) -> None:
-        """Wait; None is for ever.
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, at least for the other connections.
 
         Raises:
             _ClientLeftError: The client has closed its side.
         """
-        if seconds == 0:
-            await asyncio.sleep(0)
-            return
-        if self._pending_read is None:
-            self._pending_read = asyncio.create_task(self._reader.read(_READ_SIZE))
-        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        done, _ = await asyncio.wait([self._pending_read], timeout=seconds)
-        if done:
-            if not self._pending_read.result():
+        clock = asyncio.get_running_loop().time
+        left, end = seconds, clock() + seconds
+        await asyncio.sleep(0)
+        while left > 0:
+            await asyncio.sleep(min(left, _POLL))
+            if self._reader.at_eof() or self._writer.is_closing():
                 raise _ClientLeftError
-            # The client has sent its next request early: wait without watching it.
-            if deadline is None:
-                await asyncio.Event().wait()
-            else:
-                await asyncio.sleep(deadline - asyncio.get_running_loop().time())
+            left = end - clock()
 
     def _send(self, *events: h11.Event) -> None:
         self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
@@ -207,7 +195,7 @@ class Connection:
 
     async def _break(self, fault: Fault) -> None:
         if fault.kind == "stall":
-            await self._sleep(None)
+            await self._sleep(math.inf)
         if fault.reset:
             self._abort(reset=True)
         self._http.send_failed()
@@ -218,11 +206,7 @@ class _ClientLeftError(Exception):
 
 
 def _head(status: int, headers: list[tuple[str, str]]) -> h11.Response:
-    try:
-        reason = HTTPStatus(status).phrase
-    except ValueError:
-        reason = ""
-    return h11.Response(status_code=status, headers=headers, reason=reason)
+    return h11.Response(status_code=status, headers=headers, reason=responses.get(status, ""))
 
 
 def _chunks(request: Request, response: Response) -> Iterator[bytes]:

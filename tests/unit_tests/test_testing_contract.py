@@ -190,6 +190,7 @@ INVALID = {
     "true is no number": (BOTH, {"temperature": True}, "temperature: "),
     "temperature": (BOTH, {"temperature": 2.1}, "temperature: "),
     "not a number": (BOTH, {"temperature": float("nan")}, "temperature: "),
+    "infinite": (BOTH, {"max_tokens": float("inf")}, "max_tokens: "),
     "top_p": (BOTH, {"top_p": 0}, "top_p: "),
     "frequency_penalty": (BOTH, {"frequency_penalty": -2.1}, "frequency_penalty"),
     "presence_penalty": (BOTH, {"presence_penalty": "1"}, "presence_penalty: "),

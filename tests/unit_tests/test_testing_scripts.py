@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from langchain_aimlernie.testing import ErnieServer, Fault, Reply
-from tests.support.local_server import CHAT, body, connect, deltas, events, raw_request
+from tests.support.local_server import CHAT, body, connect, deltas, events, raw_request, wait_until
 
 
 def ask(client, **fields):
@@ -18,13 +18,6 @@ def ask(client, **fields):
 
 def message(client, **fields):
     return ask(client, **fields).json()["choices"][0]["message"]
-
-
-def wait_until_closed(server):
-    deadline = time.monotonic() + 10
-    while server.connections and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert server.connections == 0
 
 
 def test_replies_are_sent_in_order_then_the_fake_model_replies(ernie_server, client):
@@ -139,7 +132,7 @@ def test_an_endless_stream_ends_with_its_client_and_harms_no_other(ernie_server,
             pass
         assert httpx.get(ernie_server.base_url + "/models").status_code == 200
     assert ernie_server.requests[0].complete is False
-    wait_until_closed(ernie_server)
+    wait_until(lambda: not ernie_server.connections)
 
 
 @pytest.mark.parametrize("stream", [False, True])
