@@ -9,20 +9,18 @@ import re
 import secrets
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from http import HTTPStatus
 from http.client import responses
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, NoReturn
+from typing import ClassVar, NamedTuple, NoReturn
 
 from langchain_aimlernie.testing import account, contract, encoding, models
 from langchain_aimlernie.testing.fake_model import complete
+from langchain_aimlernie.testing.models import ServedModel
+from langchain_aimlernie.testing.replies import Fault, Reply, Request
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from langchain_aimlernie.testing.models import ServedModel
-    from langchain_aimlernie.testing.replies import Fault, Reply, Request
 
 LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
 """The value of the header `x-aimlernie-local`, which every response has."""
@@ -143,6 +141,7 @@ class Api:
             self._requests.clear()
             self._queue.clear()
             self.totals = Totals()
+            self._accepted = 0  # connections
             self._log.clear()
             self._balance = account.BALANCE
             self._deprecations = account.DEPRECATIONS

@@ -76,7 +76,6 @@ class ErnieServer(Api):
         self._thread: threading.Thread | None = None
         self._stopping: asyncio.Event
         self._open: set[Connection] = set()
-        self._accepted = 0
 
     def __enter__(self) -> Self:
         return self.start()
@@ -253,14 +252,6 @@ class ErnieServer(Api):
         loop = self._loop
         if loop is not None:
             asyncio.run_coroutine_threadsafe(self._close_all(reset=reset), loop).result(_TIMEOUT)
-
-    def reset(self) -> None:
-        """Clear requests, queued replies, `on_request`, sums and log; connections stay open.
-
-        `balance_usd` and `deprecations` get their default values.
-        """
-        super().reset()
-        self._accepted = 0
 
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
