@@ -21,7 +21,6 @@ from langchain_aimlernie.testing.fake_model import complete
 from langchain_aimlernie.testing.models import ServedModel
 from langchain_aimlernie.testing.replies import Fault, Reply, Request
 
-
 LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
 """The value of the header `x-aimlernie-local`, which every response has."""
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from langchain_aimlernie.testing import ErnieServer, Fault, Reply
+from langchain_aimlernie.testing.encoding import split_tokens
 from tests.support.local_server import CHAT, body, connect, deltas, events, raw_request, wait_until
 
 
@@ -63,10 +64,12 @@ OPENAI_CALL = {"id": "y", "type": "function", "function": {"name": "g", "argumen
 def test_tool_calls_can_be_scripted(ernie_server, client, call, expected):
     name, arguments, call_id = expected
     ernie_server.reply(tool_calls=[call], times=2)
-    choice = ask(client).json()["choices"][0]
+    completion = ask(client).json()
+    choice = completion["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
     (sent,) = choice["message"]["tool_calls"]
     assert sent["function"] == {"name": name, "arguments": arguments}
+    assert completion["usage"]["completion_tokens"] == 1 + len(split_tokens(arguments))
     assert sent["id"] == (call_id or f"call_{ernie_server.last_request.id}_00")
     streamed = deltas(ask(client, stream=True))
     fragments = [each for delta in streamed for each in delta.get("tool_calls", ())]

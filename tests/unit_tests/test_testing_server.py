@@ -54,6 +54,7 @@ def test_a_stream_has_the_text_and_price_of_json_and_usage_only_if_requested(cli
     asked = body(stream=True, stream_options={"include_usage": True})
     *others, last = events(client.post(CHAT, json=asked))
     assert all(event["usage"] is None and event["choices"] for event in others)
+    assert not any("meta" in event for event in others)
     assert others[-1]["choices"][0]["finish_reason"] == "stop"
     assert (last["choices"], last["usage"], last["meta"]) == ([], whole["usage"], whole["meta"])
 
