@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from langchain_aimlernie.testing import ErnieServer
+from langchain_aimlernie.testing.encoding import split_tokens
 from tests.support.local_server import CHAT, TEXT, body, deltas, events
 
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
@@ -78,7 +79,13 @@ def test_every_fragment_of_a_call_repeats_its_name(client, ernie_server):
 
 @pytest.mark.parametrize("model", [THINKING, FIVE])
 def test_reasoning_precedes_the_text(client, model):
-    message = client.post(CHAT, json=body(model=model)).json()["choices"][0]["message"]
+    completion = client.post(CHAT, json=body(model=model)).json()
+    message, usage = completion["choices"][0]["message"], completion["usage"]
+    visible, reasoning = (
+        len(split_tokens(message[key])) for key in ("content", "reasoning_content")
+    )
+    assert usage["completion_tokens"] == visible + reasoning
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == reasoning
     assert message["reasoning_content"].startswith(PREFIX)
     parts = deltas(client.post(CHAT, json=body(model=model, stream=True)))
     thoughts = [delta.get("reasoning_content", "") for delta in parts]
