@@ -120,7 +120,7 @@ class Connection:
         size = int(headers.get("content-length", 0))
         while size <= _MAX_BODY and isinstance(event := await self._next_event(), h11.Data):
             body += event.data
-            size = max(size, len(body))
+            size = len(body)
         if size > _MAX_BODY:
             message = f"the body has more than {_MAX_BODY} bytes"
             raise h11.RemoteProtocolError(message, error_status_hint=413)
