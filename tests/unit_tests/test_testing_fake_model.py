@@ -136,11 +136,13 @@ def test_reply_has_no_more_tokens_than_allowed():
     assert reply.tool_calls[0]["args"] == '{"'
     assert reply.finish_reason == "length"
     assert ask("Hello", FIVE, max_tokens=10_000).finish_reason is None
+    assert ask("Hello", FIVE, max_completion_tokens=1).finish_reason is None  # not a field of it
 
 
 def test_only_thinking_models_reason_and_within_their_budget():
     assert ask("Hi", TEXT).reasoning is None
     assert ask("Hi", FIVE, enable_thinking=False).reasoning is None
+    assert ask("Hi", THINKING, enable_thinking=False).reasoning is not None  # not a field of it
     reply = ask("many words " * 200, FIVE, thinking_budget=100)
     assert len(split_tokens(reply.reasoning)) == 100
 

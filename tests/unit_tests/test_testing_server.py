@@ -291,6 +291,8 @@ def test_models_are_filtered_and_described_as_documented(client, query, count, s
     data = client.get(f"/models?{query}").json()["data"]
     assert len(data) == count
     assert all(SECTIONS & set(model) == sections for model in data)
+    units = [unit for model in data if "pricing" in model for unit in model["pricing"]["units"]]
+    assert all(unit["price"] > 0 for unit in units)
 
 
 def test_an_unchanged_catalogue_is_not_sent_again(client):
