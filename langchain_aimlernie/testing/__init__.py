@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from langchain_aimlernie.testing.contract import ignored_fields, validate_request
-    from langchain_aimlernie.testing.replies import Fault, Reply
-    from langchain_aimlernie.testing.requests import Request
+    from langchain_aimlernie.testing.replies import Fault, Reply, Request
     from langchain_aimlernie.testing.server import ErnieServer
 
 __all__ = ["ErnieServer", "Fault", "Reply", "Request", "ignored_fields", "validate_request"]
@@ -21,7 +20,7 @@ _MODULES = {
     "ErnieServer": "server",
     "Fault": "replies",
     "Reply": "replies",
-    "Request": "requests",
+    "Request": "replies",
     "ignored_fields": "contract",
     "validate_request": "contract",
 }

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from langchain_aimlernie.testing.models import CREDIT
 
 if TYPE_CHECKING:
-    from langchain_aimlernie.testing.encoding import Cost
     from langchain_aimlernie.testing.models import ServedModel
 
 BALANCE = Decimal(100)
@@ -54,54 +53,64 @@ class QueryError(ValueError):
     """A query parameter that the API rejects."""
 
 
-def log_row(ids: Mapping[str, str | None], model: str, status: int, bill: Row) -> Row:
+def log_row(ids: Mapping[str, str | None], model: str, status: int, billed: Row) -> Row:
     """Return the row of a request in the log.
 
     Args:
         ids: Its ids, by their names in the row.
         model: The model's id.
         status: The HTTP status of the response.
-        bill: `cost` and `tokens` of the row.
+        billed: `cost` and `tokens` of the row.
     """
     return {
         "created": _text_of(datetime.now(UTC)),
         "status": "succeeded" if status < 400 else "failed",  # noqa: PLR2004  HTTP
         "origin": "api",
         "model": model,
-        **bill,
+        **billed,
         **ids,
     }
 
 
-def bill_of(model: ServedModel, cost: Cost, prompt_tokens: int) -> Row:
+def bill_of(model: ServedModel, usage: object, meta: object, prompt_tokens: int) -> Row:
     """Return `cost` and `tokens` of a row: what the response stated, else the model's price."""
-    usage = _object(cost.usage) or {"prompt_tokens": prompt_tokens}
-    counts = [_number(usage.get(key)) for key in ("prompt_tokens", "completion_tokens")]
-    tokens = [int(each or 0) for each in counts]
-    stated = _object(_object(cost.meta).get("usage"))
+    tokens = token_counts(as_object(usage) or {"prompt_tokens": prompt_tokens})
+    stated = stated_cost(meta)
     usd, credits_used = (_number(stated.get(key)) for key in ("usd_spent", "credits_used"))
     if usd is None:
         usd = (model.price(*tokens) if credits_used is None else credits_used) * CREDIT
     if credits_used is None:
         credits_used = round(usd / CREDIT)
-    return _bill(usd, credits_used, *tokens)
+    return bill(usd, credits_used, *tokens)
 
 
-def no_bill() -> Row:
-    """Return `cost` and `tokens` of a failed request."""
-    return _bill(0, 0, 0, 0)
+def token_counts(usage: object) -> tuple[int, int]:
+    """Return the tokens of prompt and completion that a usage of any shape states."""
+    stated = as_object(usage)
+    return int(count_of(stated, "prompt_tokens")), int(count_of(stated, "completion_tokens"))
 
 
-def _bill(usd: float, credits_used: float, prompt: int, completion: int) -> Row:
+def stated_cost(meta: object) -> Mapping[str, object]:
+    """Return the cost that a `meta` of any shape states."""
+    return as_object(as_object(meta).get("usage"))
+
+
+def bill(usd: float = 0, credits_used: float = 0, prompt: int = 0, completion: int = 0) -> Row:
+    """Return `cost` and `tokens` of a row; nothing for a failed request."""
     return {
         "cost": {"usd": round(usd, 10), "credits": credits_used},
         "tokens": {"input": prompt, "output": completion, "total": prompt + completion},
     }
 
 
-def _object(value: object) -> Mapping[str, object]:
+def as_object(value: object) -> Mapping[str, object]:
     """Return a JSON object; empty for what a script has in its place."""
     return value if isinstance(value, dict) else {}
+
+
+def count_of(held: Mapping[str, object], key: str) -> float:
+    """Return a number of an object; 0 for what a script has in its place."""
+    return _number(held.get(key)) or 0
 
 
 def _number(value: object) -> float | None:

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
 import secrets
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
+from http.client import responses
+from typing import ClassVar, NamedTuple, NoReturn
 
 from langchain_aimlernie.testing import account, contract, encoding, models
 from langchain_aimlernie.testing.fake_model import complete
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from langchain_aimlernie.testing.conversation import Violation
-    from langchain_aimlernie.testing.models import ServedModel
-    from langchain_aimlernie.testing.replies import Fault, Reply
-    from langchain_aimlernie.testing.requests import Request
+from langchain_aimlernie.testing.models import ServedModel
+from langchain_aimlernie.testing.replies import Fault, Reply, Request
 
 LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
 """The value of the header `x-aimlernie-local`, which every response has."""
@@ -47,23 +44,22 @@ class Response:
 
     Attributes:
         status: The HTTP status.
-        headers: The headers, without `content-length` and `transfer-encoding`.
+        headers: The headers, without `content-length` and `transfer-encoding`; None omits one of
+            the server's own.
         body: The chunks of the body; bytes are a body of known length.
         delay: Seconds before the response headers.
         interval: Seconds between the chunks.
-        omitted: The names of headers that are not sent.
         chunk_size: Send the body in chunks of so many bytes instead.
         fault: How the connection breaks.
     """
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str | None]
     body: bytes | Iterable[bytes]
     delay: float = 0.0
     interval: float = 0.0
     chunk_size: int | None = None
     fault: Fault | None = None
-    omitted: frozenset[str] = frozenset()
 
 
 class Totals(NamedTuple):
@@ -76,16 +72,17 @@ class Totals(NamedTuple):
     credits_used: float = 0
     usd_spent: Decimal = Decimal(0)
 
-    def plus(self, usage: Mapping[str, Any], cost: Mapping[str, Any]) -> Totals:
-        """Return the sums with one more response."""
-        details = usage.get("completion_tokens_details") or {}
+    def plus(self, usage: object, meta: object) -> Totals:
+        """Return the sums with one more response; what is no number counts nothing."""
+        tokens, cost = account.as_object(usage), account.stated_cost(meta)
+        details = account.as_object(tokens.get("completion_tokens_details"))
         return Totals(
             self.answers + 1,
-            self.prompt_tokens + (usage.get("prompt_tokens") or 0),
-            self.completion_tokens + (usage.get("completion_tokens") or 0),
-            self.reasoning_tokens + (details.get("reasoning_tokens") or 0),
-            self.credits_used + (cost.get("credits_used") or 0),
-            self.usd_spent + Decimal(str(cost.get("usd_spent") or 0)),
+            self.prompt_tokens + account.count_of(tokens, "prompt_tokens"),
+            self.completion_tokens + account.count_of(tokens, "completion_tokens"),
+            self.reasoning_tokens + account.count_of(details, "reasoning_tokens"),
+            self.credits_used + account.count_of(cost, "credits_used"),
+            self.usd_spent + Decimal(str(account.count_of(cost, "usd_spent"))),
         )
 
 
@@ -98,7 +95,7 @@ class _RequestError(Exception):
 
 
 class Api:
-    """The API as `ErnieServer` serves it; state that threads share is changed under `lock`.
+    """The API without a socket; state that threads share is changed under `_lock`.
 
     Args:
         api_key: The key that chat requests must bring; None takes all.
@@ -107,42 +104,55 @@ class Api:
         interval: Seconds between the events of a stream.
     """
 
+    api_key: str | None
+    """The key that clients must send; None accepts all. May be set."""
+
+    on_request: Callable[[Request], Reply | None] | None
+    """Called for each valid chat request before the queue; None from it: use the queue.
+
+    It runs in the server's thread and must not block. May be set.
+    """
+
+    totals: Totals
+    """Tokens, credits and dollars of the responses that were sent completely."""
+
     def __init__(
         self, api_key: str | None, models: Mapping[str, ServedModel], delay: float, interval: float
     ) -> None:
         self.api_key = api_key
-        self.models = models
-        self.delay = delay
-        self.interval = interval
-        self.on_request: Callable[[Request], Reply | None] | None = None
-        self.lock = threading.Lock()
-        self.requests: deque[Request] = deque(maxlen=KEPT_REQUESTS)
-        self.queue: deque[Reply] = deque()
-        self.totals = Totals()
-        self.log: deque[account.Row] = deque(maxlen=KEPT_REQUESTS)
-        self.balance = account.BALANCE
-        self.deprecations = account.DEPRECATIONS
+        self._models = models
+        self._delay = delay
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._requests: deque[Request] = deque(maxlen=KEPT_REQUESTS)
+        self._queue: deque[Reply] = deque()
+        self._log: deque[account.Row] = deque(maxlen=KEPT_REQUESTS)
         self._served = 0
         self._name = secrets.token_hex(8)
+        self.reset()
 
     def reset(self) -> None:
-        """Clear requests, queued replies, sums and the account; ids continue."""
-        with self.lock:
-            self.requests.clear()
-            self.queue.clear()
+        """Clear requests, queued replies, `on_request`, sums and log; connections stay open.
+
+        `balance_usd` and `deprecations` get their default values. Ids continue.
+        """
+        with self._lock:
+            self._requests.clear()
+            self._queue.clear()
             self.totals = Totals()
-            self.log.clear()
-            self.balance = account.BALANCE
-            self.deprecations = account.DEPRECATIONS
+            self._accepted = 0  # connections
+            self._log.clear()
+            self._balance = account.BALANCE
+            self._deprecations = account.DEPRECATIONS
             self.on_request = None
 
-    def respond(self, request: Request) -> Response:
+    def _respond(self, request: Request) -> Response:
         """Return the response to a request, and record the request."""
-        with self.lock:
+        with self._lock:
             self._served += 1
             request.number = self._served
             request.id = f"{self._name}-{self._served:06}"
-            self.requests.append(request)
+            self._requests.append(request)
         try:
             response = self._route(request)
         except _RequestError as error:
@@ -151,18 +161,21 @@ class Api:
         except Exception as error:
             _logger.exception("a script of ErnieServer failed")
             response = _error_response(request, 500, f"A script of ErnieServer failed: {error!r}")
-        headers = self._own_headers(request) | response.headers
-        response.headers = {k: v for k, v in headers.items() if k not in response.omitted}
+        ids = _ids(request)
+        response.headers = {
+            "x-aimlernie-local": LOCAL,
+            **{f"x-{name.replace('_', '-')}": value for name, value in ids.items()},
+            **response.headers,
+        }
         request.status = response.status
         return response
 
-    def complete(self, request: Request) -> None:
+    def _complete(self, request: Request) -> None:
         """Record that the response to `request` was sent completely."""
         request.complete = True
-        cost = (request.meta or {}).get("usage") or {}
-        with self.lock:
+        with self._lock:
             if request.usage is not None or request.meta is not None:
-                self.totals = self.totals.plus(request.usage or {}, cost)
+                self.totals = self.totals.plus(request.usage, request.meta)
 
     def _route(self, request: Request) -> Response:
         path = request.path
@@ -173,36 +186,27 @@ class Api:
             raise _RequestError(404, f"Cannot {request.method} {request.path}")
         return handler(self, request)
 
-    def _own_headers(self, request: Request) -> dict[str, str]:
-        own = {
-            "x-aimlernie-local": LOCAL,
-            "x-inference-id": inference_id(request),
-            "x-request-id": request_id(request),
-        }
-        client_id = request.headers.get("x-client-request-id", "")
-        if _CLIENT_ID.fullmatch(client_id):
-            own["x-client-request-id"] = client_id
-        return own
-
-    def _models(self, request: Request) -> Response:
-        body = models.list_models(request.query, list(dict.fromkeys(self.models.values())))
+    def _get_models(self, request: Request) -> Response:
+        served = {model.id: model for model in self._models.values()}
+        body = models.list_models(request.query, served.values())
         return self._cacheable(request, body, max_age=60)
 
-    def _deprecations(self, request: Request) -> Response:
-        body = encoding.to_json(account.deprecations(request.query, self.deprecations))
+    def _get_deprecations(self, request: Request) -> Response:
+        body = encoding.to_json(account.deprecations(request.query, self._deprecations))
         return self._cacheable(request, body, max_age=300)
 
     def _cacheable(self, request: Request, body: bytes, max_age: int) -> Response:
-        etag = models.etag_of(body)
-        headers = {"etag": etag, "cache-control": f"public, max-age={max_age}"}
-        if models.is_fresh(etag, request.headers.get("if-none-match")):
+        tag = f'"{hashlib.sha256(body).hexdigest()[:27]}"'
+        headers = {"etag": f"W/{tag}", "cache-control": f"public, max-age={max_age}"}
+        sent = request.headers.get("if-none-match", "").split(",")
+        if {"*", tag} & {each.strip().removeprefix("W/") for each in sent}:  # RFC 9110 13.1.2
             return Response(304, headers, b"")
-        return Response(200, {"content-type": _JSON, **headers}, body, delay=self.delay)
+        return Response(200, {"content-type": _JSON, **headers}, body, delay=self._delay)
 
     def _account(self, request: Request) -> Response:
         self._check_key(request)
-        with self.lock:
-            rows, balance = list(self.log), self.balance
+        with self._lock:
+            rows, balance = list(self._log), self._balance
         try:
             if request.path == "/v2/usage":
                 body = account.usage(request.query, rows)
@@ -214,26 +218,20 @@ class Api:
                 body = account.key_info(self.api_key, account.usd_of(rows))
         except account.QueryError as error:
             raise _RequestError(400, str(error)) from None
-        return Response(200, {"content-type": _JSON}, encoding.to_json(body), delay=self.delay)
+        return Response(200, {"content-type": _JSON}, encoding.to_json(body), delay=self._delay)
 
     def _log_failure(self, request: Request, status: int) -> None:
         """Add a rejected chat request to the log, if its key and model are known."""
         name = request.body.get("model") if isinstance(request.body, dict) else None
         if isinstance(name, str) and status != HTTPStatus.UNAUTHORIZED:
-            self._log(request, name, status, account.no_bill())
+            self._add_row(request, name, status, account.bill())
 
-    def _log(self, request: Request, name: str, status: int, bill: account.Row) -> None:
-        model = self.models.get(name)
-        client_id = request.headers.get("x-client-request-id", "")
-        ids = {
-            "request_id": request_id(request),
-            "inference_id": inference_id(request),
-            "client_request_id": client_id if _CLIENT_ID.fullmatch(client_id) else None,
-        }
-        row = account.log_row(ids, model.id if model else name, status, bill)
-        with self.lock:
-            self.log.append(row)
-            self.balance -= account.usd_of([row])
+    def _add_row(self, request: Request, name: str, status: int, bill: account.Row) -> None:
+        model = self._models.get(name)
+        row = account.log_row(_ids(request), model.id if model else name, status, bill)
+        with self._lock:
+            self._log.append(row)
+            self._balance -= account.usd_of([row])
 
     def _chat(self, request: Request) -> Response:
         request.body = _parse(request.raw)
@@ -259,14 +257,14 @@ class Api:
         name = body.get("model")
         if not isinstance(name, str):
             _invalid(request, ["model: required, and a string"])
-        model = self.models.get(name)
-        if model is None or name in account.withdrawn(self.deprecations):
+        model = self._models.get(name)
+        if model is None or name in account.withdrawn(self._deprecations):
             raise _RequestError(404, f"Model {name!r:.80} is not found or no longer served")
-        found = contract.errors(body, model.family)
+        found = contract.errors(body, model.spec)
         if found:
             request.ignored = [each.location for each in found if each.ignored]
             request.violations = [
-                str(each) for each in found if each.ignored and _is_top_level(each)
+                str(each) for each in found if each.ignored and len(each.path) == 1
             ]
             violations = [str(each) for each in found if not each.ignored]
             if violations:
@@ -283,31 +281,29 @@ class Api:
     def _scripted(self, request: Request) -> Reply | None:
         if self.on_request is not None and (reply := self.on_request(request)) is not None:
             return reply
-        with self.lock:
-            return self.queue.popleft() if self.queue else None
+        with self._lock:
+            return self._queue.popleft() if self._queue else None
 
     def _response(self, request: Request, model: ServedModel, reply: Reply) -> Response:
-        headers, body, cost = _encoded(request, model, reply)
-        failed = reply.status >= HTTPStatus.BAD_REQUEST
-        tokens = encoding.prompt_tokens(request.body)
-        bill = account.no_bill() if failed else account.bill_of(model, cost, tokens)
-        self._log(request, model.id, reply.status, bill)
-        changed = {name.lower(): value for name, value in reply.headers.items()}
-        headers = {name: value for name, value in headers.items() if name not in changed}
+        headers, body, usage, meta = _encoded(request, model, reply)
+        if reply.status >= HTTPStatus.BAD_REQUEST:
+            bill = account.bill()
+        else:
+            bill = account.bill_of(model, usage, meta, encoding.prompt_tokens(request.body))
+        self._add_row(request, model.id, reply.status, bill)
         return Response(
             reply.status,
-            headers | {name: value for name, value in changed.items() if value is not None},
+            {**headers, **{name.lower(): value for name, value in reply.headers.items()}},
             body,
-            delay=self.delay if reply.delay is None else reply.delay,
-            interval=self.interval if reply.interval is None else reply.interval,
+            delay=self._delay if reply.delay is None else reply.delay,
+            interval=self._interval if reply.interval is None else reply.interval,
             chunk_size=reply.chunk_size,
             fault=reply.fault,
-            omitted=frozenset(name for name, value in changed.items() if value is None),
         )
 
     _routes: ClassVar[Mapping[tuple[str, str], Callable[[Api, Request], Response]]] = {
-        ("GET", "/v1/models"): _models,
-        ("GET", "/v1/models/deprecations"): _deprecations,
+        ("GET", "/v1/models"): _get_models,
+        ("GET", "/v1/models/deprecations"): _get_deprecations,
         ("GET", "/v1/key"): _account,
         ("GET", "/v2/billing"): _account,
         ("GET", "/v2/usage"): _account,
@@ -318,45 +314,29 @@ class Api:
 
 def _encoded(
     request: Request, model: ServedModel, reply: Reply
-) -> tuple[dict[str, str], bytes | Iterable[bytes], encoding.Cost]:
-    """Return the headers and the body of a reply, and its usage and cost."""
+) -> tuple[dict[str, str], bytes | Iterable[bytes], object, object]:
+    """Return the headers and the body of a reply, and its usage and meta, sent or not."""
     if reply.events is not None:
-        unknown = encoding.Cost(None, None)
-        return {"content-type": _SSE}, encoding.scripted_events(reply.events), unknown
+        return {"content-type": _SSE}, encoding.scripted_events(reply.events), None, None
     if reply.body is not None:
         body = _raw(request, reply.body)
-        return {"content-type": _JSON}, body, encoding.Cost(request.usage, request.meta)
-    streamed = reply.stream
-    if streamed is None:
-        streamed = request.body.get("stream") is True
-    options = request.body.get("stream_options") or {}
-    info = encoding.RequestInfo(
-        id=request.id,
-        name=request.body["model"],
-        model=model,
-        prompt_tokens=encoding.prompt_tokens(request.body),
-        include_usage=options.get("include_usage") is True,
-    )
-    cost = encoding.compute_cost(reply, info)
-    request.meta = cost.meta
-    if streamed:
-        request.usage = cost.usage if info.include_usage else None
-        return {"content-type": _SSE}, encoding.encode_events(reply, info, cost), cost
-    request.usage = cost.usage
-    return _cost_headers(cost), encoding.encode_json(reply, info, cost), cost
-
-
-def _cost_headers(cost: encoding.Cost) -> dict[str, str]:
-    """Return the headers of a JSON response, which include the cost."""
-    spent = (cost.meta or {}).get("usage") or {}
-    names = {"credits_used": "x-aimlapi-credits-used", "usd_spent": "x-aimlapi-usd-spent"}
-    priced = {name: _plain(spent[key]) for key, name in names.items() if key in spent}
-    return {"content-type": _JSON, **priced}
-
-
-def _plain(number: object) -> str:
-    """Return a number without an exponent, as prices are written."""
-    return f"{Decimal(str(number)):f}"
+        return {"content-type": _JSON}, body, request.usage, request.meta
+    completion = encoding.complete(reply, request, model)
+    usage, request.meta = completion.usage, completion.meta
+    if request.body.get("stream") is True if reply.stream is None else reply.stream:
+        options = request.body.get("stream_options") or {}
+        include_usage = options.get("include_usage") is True
+        request.usage = usage if include_usage else None
+        events = encoding.encode_events(completion, include_usage=include_usage)
+        return {"content-type": _SSE}, events, usage, request.meta
+    request.usage = usage
+    headers = {"content-type": _JSON}
+    spent = account.stated_cost(request.meta)
+    for key in ("credits_used", "usd_spent"):
+        if key in spent:
+            # Without an exponent, as prices are written.
+            headers[f"x-aimlapi-{key.replace('_', '-')}"] = f"{Decimal(str(spent[key])):f}"
+    return headers, encoding.encode_json(completion), usage, request.meta
 
 
 def _raw(request: Request, body: object) -> bytes:
@@ -371,41 +351,36 @@ def _raw(request: Request, body: object) -> bytes:
 
 def error_body(request: Request, status: int, message: str, **more: object) -> dict[str, object]:
     """Return an error in the API's format, problem+json; `more` are further keys of it."""
-    try:
-        title = HTTPStatus(status).phrase
-    except ValueError:
-        title = f"HTTP {status}"
+    title = responses.get(status, f"HTTP {status}")
     name = "".join(re.findall(r"[A-Za-z]+", title)) + "Exception"
     return {
         "title": title,
         "status": status,
         "message": message,
         "instance": request.path,
-        "requestId": request_id(request),
+        "requestId": _ids(request)["request_id"],
         "timestamp": _TIMESTAMP,
         "error": {"name": name, "message": message},
         **more,
     }
 
 
-def request_id(request: Request) -> str:
-    """Return the id that errors and the header `x-request-id` carry."""
-    return f"local-request-{request.id}"
+def _ids(request: Request) -> dict[str, str | None]:
+    """Return the ids of a request by their names in the log, which are those of the headers.
 
-
-def inference_id(request: Request) -> str:
-    """Return the id under which the API would bill and log the request."""
-    return f"local-{request.id}"
+    A client's id that is not one is None.
+    """
+    client_id = request.headers.get("x-client-request-id", "")
+    return {
+        "request_id": f"local-request-{request.id}",
+        "inference_id": f"local-{request.id}",
+        "client_request_id": client_id if _CLIENT_ID.fullmatch(client_id) else None,
+    }
 
 
 def _error_response(request: Request, status: int, message: str) -> Response:
     body = error_body(request, status, message)
     return Response(status, {"content-type": PROBLEM_JSON}, encoding.to_json(body))
-
-
-def _is_top_level(finding: Violation) -> bool:
-    """Whether a violation is about a top-level field of the body."""
-    return len(finding.path) == 1
 
 
 def _invalid(request: Request, violations: Sequence[str]) -> NoReturn:
@@ -416,13 +391,10 @@ def _invalid(request: Request, violations: Sequence[str]) -> NoReturn:
 def _parse(raw: bytes) -> object:
     """Return the parsed JSON of a body; reject what JSON.parse would reject, such as NaN."""
     try:
-        return _DECODER.decode(raw.decode("utf-8"))
+        return json.loads(raw.decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise _RequestError(400, f"Body validation error! The body is not JSON: {error}") from None
 
 
 def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_number)

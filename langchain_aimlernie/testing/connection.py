@@ -6,19 +6,22 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import socket
 import struct
-from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 import h11
+from httpx2 import Headers
 
-from langchain_aimlernie.testing.requests import Headers, Request
+from langchain_aimlernie.testing.replies import Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from langchain_aimlernie.testing.api import Api, Response
+    from langchain_aimlernie.testing.api import Response
     from langchain_aimlernie.testing.replies import Fault
 
 _BATCH = 64
@@ -26,45 +29,42 @@ _BATCH = 64
 
 _MAX_HEAD = 64 * 2**10
 _MAX_BODY = 256 * 2**20
+_POLL = 0.05
+"""Seconds between looks whether the client is still there, while it waits."""
+
 _READ_SIZE = 256 * 2**10
 _NO_BODY = frozenset({204, 304})
 _logger = logging.getLogger(__name__)
-
-
-class _BodyTooLargeError(Exception):
-    """The body has more bytes than the server accepts."""
 
 
 class Connection:
     """Answers the requests of one connection, one after the other.
 
     Args:
-        api: Computes the responses.
+        respond: Computes the response to a request.
+        on_complete: Called before a client can have seen the end of its response.
         number: Which connection it is, counted from 1.
         reader: From `asyncio.start_server`.
         writer: Likewise.
-        on_close: Called once, when the connection has ended.
     """
 
     def __init__(
         self,
-        api: Api,
+        respond: Callable[[Request], Response],
+        on_complete: Callable[[Request], None],
         number: int,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        on_close: Callable[[Connection], None],
     ) -> None:
-        self._api = api
+        self._compute = respond
+        self._on_complete = on_complete
         self._number = number
         self._reader = reader
         self._writer = writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
-        self._pending_read: asyncio.Task[bytes] | None = None
         # asyncio disables Nagle's algorithm only for sockets made with a protocol number.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._task = asyncio.get_running_loop().create_task(self._serve())
-        # Not in _serve: a task that is cancelled before its first step runs none of it.
-        self._task.add_done_callback(lambda _: on_close(self))
+        self.task = asyncio.get_running_loop().create_task(self._serve())
 
     @property
     def _socket(self) -> socket.socket:
@@ -74,8 +74,8 @@ class Connection:
     async def close(self, *, reset: bool = False) -> None:
         """Close the connection now, by TCP reset if `reset`; what has not been sent is lost."""
         self._abort(reset=reset)
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        self.task.cancel()
+        await asyncio.wait([self.task])
 
     def _abort(self, *, reset: bool = False) -> None:
         if reset and self._socket.fileno() != -1:
@@ -92,8 +92,6 @@ class Connection:
             _logger.exception("the events of a script of ErnieServer failed")
             self._writer.transport.abort()
         finally:
-            if self._pending_read is not None:
-                self._pending_read.cancel()
             self._writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await self._writer.wait_closed()
@@ -105,13 +103,9 @@ class Connection:
             except h11.RemoteProtocolError as error:
                 await self._reject(error.error_status_hint, str(error))
                 return
-            except _BodyTooLargeError:
-                await self._reject(413, f"the body has more than {_MAX_BODY} bytes")
-                return
             if request is None:
                 return
-            response = self._api.respond(request)
-            await self._respond(request, response)
+            await self._respond(request, self._compute(request))
             if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
                 return
             self._http.start_next_cycle()
@@ -121,54 +115,40 @@ class Connection:
         head = await self._next_event()
         if not isinstance(head, h11.Request):
             return None
-        target = head.target.decode("latin-1")
-        headers = Headers([(k.decode("latin-1"), v.decode("latin-1")) for k, v in head.headers])
-        request = Request.from_head(head.method.decode(), target, headers)
-        request.connection = self._number
-        if int(headers.get("content-length", 0)) > _MAX_BODY:
-            raise _BodyTooLargeError
+        headers = Headers(list(head.headers))
         body = bytearray()
-        while isinstance(event := await self._next_event(), h11.Data):
+        size = int(headers.get("content-length", 0))
+        while size <= _MAX_BODY and isinstance(event := await self._next_event(), h11.Data):
             body += event.data
-            if len(body) > _MAX_BODY:
-                raise _BodyTooLargeError
-        request.raw = bytes(body)
-        return request
+            size = len(body)
+        if size > _MAX_BODY:
+            message = f"the body has more than {_MAX_BODY} bytes"
+            raise h11.RemoteProtocolError(message, error_status_hint=413)
+        path, _, query = head.target.decode("latin-1").partition("?")
+        method = head.method.decode()
+        return Request(method, path, parse_qs(query), headers, bytes(body), self._number)
 
     async def _next_event(self) -> object:
         while (event := self._http.next_event()) is h11.NEED_DATA:
             if self._http.they_are_waiting_for_100_continue:
                 self._send(h11.InformationalResponse(status_code=100, headers=[]))
-            self._http.receive_data(await self._read())
+            self._http.receive_data(await self._reader.read(_READ_SIZE))
         return event
 
-    async def _read(self) -> bytes:
-        if self._pending_read is None:
-            return await self._reader.read(_READ_SIZE)
-        task, self._pending_read = self._pending_read, None
-        return await task
-
-    async def _sleep(self, seconds: float | None) -> None:
-        """Wait; None is for ever.
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, at least for the other connections.
 
         Raises:
             _ClientLeftError: The client has closed its side.
         """
-        if seconds == 0:
-            await asyncio.sleep(0)
-            return
-        if self._pending_read is None:
-            self._pending_read = asyncio.create_task(self._reader.read(_READ_SIZE))
-        deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-        done, _ = await asyncio.wait([self._pending_read], timeout=seconds)
-        if done:
-            if not self._pending_read.result():
+        clock = asyncio.get_running_loop().time
+        left, end = seconds, clock() + seconds
+        await asyncio.sleep(0)
+        while left > 0:
+            await asyncio.sleep(min(left, _POLL))
+            if self._reader.at_eof() or self._writer.is_closing():
                 raise _ClientLeftError
-            # The client has sent its next request early: wait without watching it.
-            if deadline is None:
-                await asyncio.Event().wait()
-            else:
-                await asyncio.sleep(deadline - asyncio.get_running_loop().time())
+            left = end - clock()
 
     def _send(self, *events: h11.Event) -> None:
         self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
@@ -187,7 +167,7 @@ class Connection:
         if fault is not None and fault.is_early:
             await self._break(fault)
             return
-        headers = list(response.headers.items())
+        headers = [(name, each) for name, each in response.headers.items() if each is not None]
         has_length = "content-length" in response.headers or response.status in _NO_BODY
         if isinstance(response.body, bytes) and not has_length:
             headers.append(("content-length", str(len(response.body))))
@@ -207,8 +187,7 @@ class Connection:
             self._send(*batch)
             await self._break(fault)
             return
-        # The response counts as complete before the client can have seen its end.
-        self._api.complete(request)
+        self._on_complete(request)
         self._send(*batch)
         with contextlib.suppress(h11.LocalProtocolError):  # a scripted Content-Length is wrong
             self._send(h11.EndOfMessage())
@@ -216,7 +195,7 @@ class Connection:
 
     async def _break(self, fault: Fault) -> None:
         if fault.kind == "stall":
-            await self._sleep(None)
+            await self._sleep(math.inf)
         if fault.reset:
             self._abort(reset=True)
         self._http.send_failed()
@@ -227,11 +206,7 @@ class _ClientLeftError(Exception):
 
 
 def _head(status: int, headers: list[tuple[str, str]]) -> h11.Response:
-    try:
-        reason = HTTPStatus(status).phrase
-    except ValueError:
-        reason = ""
-    return h11.Response(status_code=status, headers=headers, reason=reason)
+    return h11.Response(status_code=status, headers=headers, reason=responses.get(status, ""))
 
 
 def _chunks(request: Request, response: Response) -> Iterator[bytes]:

@@ -1,19 +1,19 @@
-"""Encodes replies as the API does: one JSON body, or server-sent events."""
+"""Encodes replies as the API does, one JSON body or server-sent events, and counts their tokens."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_aimlernie.testing import tokens
+from langchain_aimlernie.testing.account import token_counts
 from langchain_aimlernie.testing.models import CREDIT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from langchain_aimlernie.testing.models import ServedModel
-    from langchain_aimlernie.testing.replies import Reply
+    from langchain_aimlernie.testing.replies import Reply, Request
 
 FINGERPRINT = "local-ErnieServer"
 """The `system_fingerprint` of every response."""
@@ -23,29 +23,32 @@ CREATED = 1_764_547_200
 
 _MEDIA_TOKENS = 256
 _MESSAGE_TOKENS = 3
-
+_BYTES_PER_TOKEN = 4
+_TOKEN = re.compile(r"\s*[A-Za-z0-9_]{1,8}|\s*[^\sA-Za-z0-9_]|\s+")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 Json = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class RequestInfo:
-    """What a response depends on of its request.
+class Completion(NamedTuple):
+    """A chat completion, before it becomes a body or a stream.
 
     Attributes:
-        id: The request's id; the ids in the response contain it.
-        name: The model as the request names it.
-        model: The model.
-        prompt_tokens: Estimated tokens of the messages and tools.
-        include_usage: Whether a stream ends with a chunk of usage.
+        head: What the body, or each chunk, begins with.
+        choices: The choices as in a body.
+        usage: None leaves it out.
+        meta: Likewise.
     """
 
-    id: str
-    name: str
-    model: ServedModel
-    prompt_tokens: int
-    include_usage: bool
+    head: Json
+    choices: list[Json]
+    usage: Mapping[str, Any] | None
+    meta: Mapping[str, Any] | None
+
+
+def split_tokens(text: str) -> list[str]:
+    """Return the tokens of `text`, roughly as a model would; joined they are the text again."""
+    return _TOKEN.findall(text)
 
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:
@@ -57,25 +60,15 @@ def prompt_tokens(body: Mapping[str, Any]) -> int:
         total += _MESSAGE_TOKENS
         for part in parts:
             text = part.get("text", part.get("refusal"))
-            total += _MEDIA_TOKENS if text is None else tokens.estimate(text)
+            total += _MEDIA_TOKENS if text is None else _estimate(text)
         for call in message.get("tool_calls") or ():
-            total += tokens.estimate(str(call.get("function")))
-    return total + sum(tokens.estimate(str(tool)) for tool in body.get("tools") or ())
+            total += _estimate(str(call.get("function")))
+    return total + sum(_estimate(str(tool)) for tool in body.get("tools") or ())
 
 
-class Cost(NamedTuple):
-    """The `usage` and `meta` of a response; None where it has none."""
-
-    usage: Mapping[str, Any] | None
-    meta: Mapping[str, Any] | None
-
-
-class _Choice(NamedTuple):
-    text: str
-    reasoning: str | None
-    calls: list[Json]
-    refusal: str | None
-    finish_reason: str
+def _estimate(text: str) -> int:
+    size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+    return 1 + size // _BYTES_PER_TOKEN
 
 
 def to_json(value: object) -> bytes:
@@ -83,29 +76,68 @@ def to_json(value: object) -> bytes:
     return _ENCODER.encode(value).encode("utf-8", "replace")
 
 
-def compute_cost(reply: Reply, info: RequestInfo) -> Cost:
-    """Return usage and cost of a reply: scripted, else counted."""
-    usage = _usage(reply, info) if reply.usage is ... else reply.usage
-    if reply.meta is not ...:
-        return Cost(usage, reply.meta)
-    counted = [(usage or {}).get(key) for key in ("prompt_tokens", "completion_tokens")]
-    counts = [int(each) if isinstance(each, (int, float)) else 0 for each in counted]
-    credits_used = info.model.price(*counts)
-    cost = {"credits_used": credits_used, "usd_spent": round(credits_used * CREDIT, 10)}
-    return Cost(usage, {"usage": cost})
+def complete(reply: Reply, request: Request, model: ServedModel) -> Completion:
+    """Return the completion that a reply describes, usage and cost scripted or counted."""
+    head = {
+        "id": f"chatcmpl-local-{request.id}",
+        "created": CREATED,
+        "model": reply.model or request.body["model"],
+        "system_fingerprint": FINGERPRINT,
+    }
+    choices = [
+        _choice(each, request.id, index) for index, each in enumerate((reply, *reply.choices))
+    ]
+    usage, meta = reply.usage, reply.meta
+    if usage is ...:
+        usage = _usage([each["message"] for each in choices], prompt_tokens(request.body))
+    if meta is ...:
+        credits_used = model.price(*token_counts(usage))
+        cost = {"credits_used": credits_used, "usd_spent": round(credits_used * CREDIT, 10)}
+        meta = {"usage": cost}
+    return Completion(head, choices, usage, meta)
 
 
-def _usage(reply: Reply, info: RequestInfo) -> Json:
-    choices = [reply, *reply.choices]
-    reasoning = sum(len(tokens.split(each.reasoning or "")) for each in choices)
-    texts = [text for each in choices for text in (each.text, each.refusal or "")]
-    calls = [call["function"] for each in choices for call in _calls(each, info, 0)]
-    visible = [*texts, *(call["arguments"] for call in calls)]
-    completion = reasoning + len(calls) + sum(len(tokens.split(text)) for text in visible)
+def _choice(reply: Reply, request_id: str, index: int) -> Json:
+    calls = [
+        _call(dict(call), f"call_{request_id}_{index}{number}")
+        for number, call in enumerate(reply.tool_calls)
+    ]
+    message = {
+        "role": "assistant",
+        "content": reply.text,
+        "refusal": reply.refusal,
+        "annotations": None,
+        "audio": None,
+        "tool_calls": calls or None,
+    }
+    if reply.reasoning is not None:
+        message["reasoning_content"] = reply.reasoning
+    reason = reply.finish_reason or ("tool_calls" if calls else "stop")
+    return {"index": index, "message": message, "finish_reason": reason, "logprobs": None}
+
+
+def _call(call: Json, default_id: str) -> Json:
+    if "function" in call:
+        return call
+    args = call.get("args", call.get("arguments", {}))
+    arguments = args if isinstance(args, str) else json.dumps(args, ensure_ascii=False)
+    function = {"name": call["name"], "arguments": arguments}
+    return {"id": call.get("id", default_id), "type": "function", "function": function}
+
+
+def _usage(messages: list[Json], prompt: int) -> Json:
+    reasoning = completion = 0
+    for message in messages:
+        reasoning += len(split_tokens(message.get("reasoning_content") or ""))
+        completion += len(split_tokens(message["content"]))
+        completion += len(split_tokens(message["refusal"] or ""))
+        for call in message["tool_calls"] or ():
+            completion += 1 + len(split_tokens(call["function"]["arguments"]))
+    completion += reasoning
     return {
-        "prompt_tokens": info.prompt_tokens,
+        "prompt_tokens": prompt,
         "completion_tokens": completion,
-        "total_tokens": info.prompt_tokens + completion,
+        "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": None},
         "completion_tokens_details": {
             "reasoning_tokens": reasoning,
@@ -116,104 +148,51 @@ def _usage(reply: Reply, info: RequestInfo) -> Json:
     }
 
 
-def _choices(reply: Reply, info: RequestInfo) -> list[_Choice]:
-    made = []
-    for index, each in enumerate((reply, *reply.choices)):
-        calls = _calls(each, info, index)
-        reason = each.finish_reason or ("tool_calls" if calls else "stop")
-        made.append(_Choice(each.text, each.reasoning, calls, each.refusal, reason))
-    return made
-
-
-def _calls(reply: Reply, info: RequestInfo, choice: int) -> list[Json]:
-    """Return the reply's tool calls in the API's format."""
-    return [
-        call if "function" in call else _encode_call(call, f"call_{info.id}_{choice}{index}")
-        for index, call in enumerate(map(dict, reply.tool_calls))
-    ]
-
-
-def _encode_call(call: Json, default_id: str) -> Json:
-    args = call.get("args", call.get("arguments", {}))
-    arguments = args if isinstance(args, str) else json.dumps(args, ensure_ascii=False)
-    function = {"name": call["name"], "arguments": arguments}
-    return {"id": call.get("id", default_id), "type": "function", "function": function}
-
-
-def encode_json(reply: Reply, info: RequestInfo, cost: Cost) -> bytes:
+def encode_json(completion: Completion) -> bytes:
     """Return the body of a response that is not streamed."""
-    choices = [
-        {"index": index, "message": _message(each), "finish_reason": each.finish_reason}
-        | {"logprobs": None}
-        for index, each in enumerate(_choices(reply, info))
-    ]
-    body = {**_head(reply, info, "chat.completion"), "choices": choices}
-    return to_json(body | {key: held for key, held in cost._asdict().items() if held is not None})
+    priced = {"usage": completion.usage, "meta": completion.meta}
+    held = {key: each for key, each in priced.items() if each is not None}
+    kind = {"object": "chat.completion"}
+    return to_json({**completion.head, **kind, "choices": completion.choices, **held})
 
 
-def _message(choice: _Choice) -> Json:
-    message = {
-        "role": "assistant",
-        "content": choice.text,
-        "refusal": choice.refusal,
-        "annotations": None,
-        "audio": None,
-        "tool_calls": choice.calls or None,
-    }
-    more = {} if choice.reasoning is None else {"reasoning_content": choice.reasoning}
-    return message | more
-
-
-def _head(reply: Reply, info: RequestInfo, kind: str) -> Json:
-    return {
-        "id": f"chatcmpl-local-{info.id}",
-        "object": kind,
-        "created": CREATED,
-        "model": reply.model or info.name,
-        "system_fingerprint": FINGERPRINT,
-    }
-
-
-def encode_events(reply: Reply, info: RequestInfo, cost: Cost) -> Iterator[bytes]:
+def encode_events(completion: Completion, *, include_usage: bool) -> Iterator[bytes]:
     """Return a streamed response, one server-sent event after the other.
 
     The published schema requires role and content in every delta, and index, id, type and name in
     every fragment of a call. Usage comes in a chunk of its own if requested, the cost in the
     last chunk.
     """
-    head = _head(reply, info, "chat.completion.chunk")
-    no_usage = {"usage": None} if info.include_usage else {}
-    choices = _choices(reply, info)
-    for index, choice in enumerate(choices):
-        for delta in _deltas(choice):
-            yield _event({**head, "choices": [_step(index, delta)], **no_usage})
-    price = {} if cost.meta is None else {"meta": cost.meta}
-    for index, choice in enumerate(choices):
-        step = _step(index, {"role": "assistant", "content": ""}, choice.finish_reason)
-        is_last = index == len(choices) - 1 and not info.include_usage
-        yield _event({**head, "choices": [step], **no_usage, **(price if is_last else {})})
-    if info.include_usage:
-        yield _event({**head, "choices": [], "usage": cost.usage, **price})
+    head = {**completion.head, "object": "chat.completion.chunk"}
+    no_usage = {"usage": None} if include_usage else {}
+    price = {} if completion.meta is None else {"meta": completion.meta}
+
+    def chunk(choice: Json, delta: Json, reason: str | None = None, **more: object) -> bytes:
+        delta = {"role": "assistant", "content": "", **delta}
+        step = {"index": choice["index"], "delta": delta, "finish_reason": reason, "logprobs": None}
+        return _event({**head, "choices": [step], **no_usage, **more})
+
+    for choice in completion.choices:
+        for delta in _deltas(choice["message"]):
+            yield chunk(choice, delta)
+    *others, last = completion.choices
+    for choice in others:
+        yield chunk(choice, {}, choice["finish_reason"])
+    yield chunk(last, {}, last["finish_reason"], **({} if include_usage else price))
+    if include_usage:
+        yield _event({**head, "choices": [], "usage": completion.usage, **price})
     yield b"data: [DONE]\n\n"
 
 
-def _step(index: int, delta: Json, finish_reason: str | None = None) -> Json:
-    return {"index": index, "delta": delta, "finish_reason": finish_reason, "logprobs": None}
-
-
-def _deltas(choice: _Choice) -> Iterator[Json]:
-    nothing = {"role": "assistant", "content": ""}
-    yield nothing
-    for piece in tokens.split(choice.reasoning or ""):
-        yield {**nothing, "reasoning_content": piece}
-    for piece in tokens.split(choice.refusal or ""):
-        yield {**nothing, "refusal": piece}
-    for piece in tokens.split(choice.text):
-        yield {**nothing, "content": piece}
-    for index, call in enumerate(choice.calls):
-        for fragment in tokens.split(call["function"]["arguments"]) or [""]:
+def _deltas(message: Json) -> Iterator[Json]:
+    yield {}
+    for key in ("reasoning_content", "refusal", "content"):
+        for piece in split_tokens(message.get(key) or ""):
+            yield {key: piece}
+    for index, call in enumerate(message["tool_calls"] or ()):
+        for fragment in split_tokens(call["function"]["arguments"]) or [""]:
             function = {**call["function"], "arguments": fragment}
-            yield {**nothing, "tool_calls": [{**call, "index": index, "function": function}]}
+            yield {"tool_calls": [{**call, "index": index, "function": function}]}
 
 
 def _event(value: object) -> bytes:

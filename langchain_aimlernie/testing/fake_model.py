@@ -11,7 +11,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from langchain_aimlernie.testing import tokens
+from langchain_aimlernie.testing.encoding import split_tokens
 from langchain_aimlernie.testing.generate import READ_LIMIT, find_schema, generate
 from langchain_aimlernie.testing.replies import Reply
 
@@ -167,12 +167,12 @@ def _describe(part: Mapping[str, Any]) -> str:
 
 def _reasoning(body: Mapping[str, Any], model: ServedModel, question: str) -> str | None:
     """Return the reasoning of a thinking model; only ernie-5.0 has a switch and a budget for it."""
-    settings = body if model.family == "five" else {}
-    if not model.reasoning or settings.get("enable_thinking") is False:
+    settings = body if model.spec.thinking_switch else {}
+    if not model.spec.reasoning or settings.get("enable_thinking") is False:
         return None
     budget = settings.get("thinking_budget")
     text = f"{PREFIX} The user says: {question.strip()[:READ_LIMIT]}\nI will answer that."
-    return "".join(tokens.split(text)[: None if budget is None else int(budget)])
+    return "".join(split_tokens(text)[: None if budget is None else int(budget)])
 
 
 def _stop(reply: Reply, stop: str | Sequence[str] | None) -> Reply:
@@ -184,18 +184,27 @@ def _stop(reply: Reply, stop: str | Sequence[str] | None) -> Reply:
 
 def _limit(reply: Reply, body: Mapping[str, Any], model: ServedModel) -> Reply:
     """Return the reply within the token limit of the request, reasoning included."""
-    keys = ("max_tokens",) if model.family == "five" else ("max_tokens", "max_completion_tokens")
+    keys = {"max_tokens", "max_completion_tokens"} & (model.spec.fields or set())
     limit = min((body[key] for key in keys if key in body), default=None)
-    if limit is None or tokens.count_reply(reply) <= limit:
+    if limit is None:
         return reply
-    reasoning, left = _cut(reply.reasoning or "", int(limit))
-    text, left = _cut(reply.text, left)
+    left = int(limit)
+
+    def cut(text: str) -> str:
+        nonlocal left
+        found = split_tokens(text)
+        kept = found[: max(0, left)]
+        left -= len(found)
+        return "".join(kept)
+
+    reasoning, text = cut(reply.reasoning or ""), cut(reply.text)
     calls = []
     for call in reply.tool_calls:
-        if left <= 0:
-            break
-        arguments, left = _cut(call["args"], left - 1)
-        calls.append({**call, "args": arguments})
+        left -= 1  # its name
+        if left >= 0:
+            calls.append({**call, "args": cut(call["args"])})
+    if left >= 0:
+        return reply
     return replace(
         reply,
         text=text,
@@ -203,9 +212,3 @@ def _limit(reply: Reply, body: Mapping[str, Any], model: ServedModel) -> Reply:
         tool_calls=calls,
         finish_reason="length",
     )
-
-
-def _cut(text: str, limit: int) -> tuple[str, int]:
-    """Return the first `limit` tokens of a text, and how many of the limit are left."""
-    found = tokens.split(text)
-    return "".join(found[: max(0, limit)]), max(0, limit - len(found))

@@ -50,19 +50,13 @@ def generate(schema: Schema, prompt: str, default_text: str = "") -> Any:
             name; default: the prompt's first 200 characters.
     """
     try:
-        return Generator(schema, prompt, default_text).value(schema, "")
+        return _Generator(schema, prompt, default_text).value(schema, "")
     except (*_INVALID_SCHEMA, RecursionError):
         return {}
 
 
-class Generator:
-    """Generates one instance, from the root of the schema down.
-
-    Args:
-        root: The schema to which `$ref`s refer.
-        prompt: See `generate`.
-        default_text: Likewise.
-    """
+class _Generator:
+    """Generates one instance, from the root of the schema down; see `generate`."""
 
     def __init__(self, root: Schema, prompt: str, default_text: str) -> None:
         self._root = root
@@ -92,8 +86,9 @@ class Generator:
                 return self.value({**rest, **self._option(schema[key])}, name)
         if "const" in schema:
             return schema["const"]
-        if schema.get("enum"):
-            return self._choice(schema)
+        if options := schema.get("enum"):
+            named = (each for each in options if each is not None and self._mentions(each))
+            return next(named, schema.get("default", options[0]))
         method = getattr(self, f"_{_type_of(schema)}", self._string)
         return method(schema, name)
 
@@ -147,11 +142,6 @@ class Generator:
         pattern = rf"(?<![A-Za-z0-9]){re.escape(str(word))}(?![A-Za-z0-9])"
         return bool(re.search(pattern, self._prompt, re.IGNORECASE))
 
-    def _choice(self, schema: Schema) -> Any:
-        options = schema["enum"]
-        named = (each for each in options if each is not None and self._mentions(each))
-        return next(named, schema.get("default", options[0]))
-
     def _object(self, schema: Schema, _name: str) -> dict[str, Any]:
         fields: dict[str, Schema | bool] = schema.get("properties") or {}
         required = schema.get("required", tuple(fields))
@@ -179,13 +169,12 @@ class Generator:
 
     def _supply(self, item: Schema | bool) -> int:
         """Return how many items the prompt offers for a list, at least one."""
-        found: dict[str, list[Any]] = {
-            "integer": self._numbers,
-            "number": self._numbers,
-            "string": self._texts,
-        }
         resolved = self._resolve(item)
-        return max(1, len(found.get("" if "enum" in resolved else _type_of(resolved), ())))
+        if "enum" in resolved:
+            return 1
+        numbers, texts = self._numbers, self._texts
+        found = {"integer": len(numbers), "number": len(numbers), "string": len(texts)}
+        return max(1, found.get(_type_of(resolved), 1))
 
     def _vary(self, value: Any, item: Schema | bool, taken: list[Any]) -> Any:
         """Return a value like `value` that is not among `taken`."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
+
+from langchain_aimlernie.profiles import find_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-Family = Literal["text", "thinking", "vision", "five"]
-"""Which published request schema a model has."""
+    from langchain_aimlernie.profiles import ModelSpec
 
 CREDIT = 5e-7
 """US dollars per credit: the published example charges 120,000 credits as $0.06."""
@@ -24,25 +24,23 @@ class ServedModel:
     """A model as the local server serves it.
 
     Attributes:
-        id: The canonical id.
-        family: Which published request schema applies. Where the provider publishes none, the
-            nearest of the four that it does publish.
-        context: Context window in tokens, as published.
-        reasoning: Whether responses carry `reasoning_content`.
-        tools: Whether the provider lists function calling for it.
+        id: The id under which it is listed.
+        spec: What its requests may contain.
         usd_in: US dollars for a million tokens of prompt; made up.
         usd_out: US dollars for a million tokens of completion; made up.
         aliases: Other names of it.
     """
 
     id: str
-    family: Family
-    context: int
-    reasoning: bool = False
-    tools: bool = False
-    usd_in: float = 0.0
-    usd_out: float = 0.0
+    spec: ModelSpec
+    usd_in: float
+    usd_out: float
     aliases: tuple[str, ...] = ()
+
+    @property
+    def context(self) -> int:
+        """Context window in tokens."""
+        return self.spec.context or 0
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> int:
         """Return the whole credits for a completion, at least one."""
@@ -50,74 +48,47 @@ class ServedModel:
         return max(1, round(usd / CREDIT))
 
 
-def _row(
-    name: str, family: Family, context: int, *able: str, usd: tuple[float, float]
-) -> ServedModel:
-    reasoning, tools = "reasoning" in able, "tools" in able
-    return ServedModel(f"baidu/{name}", family, context, reasoning, tools, *usd, aliases=(name,))
+_PRICES = {
+    "ernie-4.5-21b-a3b": (0.1, 0.4),
+    "ernie-4.5-21b-a3b-thinking": (0.1, 0.4),
+    "ernie-4.5-0.3b": (0.02, 0.08),
+    "ernie-4.5-300b-a47b": (0.4, 1.6),
+    "ernie-4.5-300b-a47b-paddle": (0.4, 1.6),
+    "ernie-4.5-vl-28b-a3b": (0.2, 0.8),
+    "ernie-4.5-vl-424b-a47b": (0.6, 1.8),
+    "ernie-4-5-turbo-128k": (0.1, 0.4),
+    "ernie-4-5-turbo-vl-32k": (0.4, 1.2),
+    "ernie-4-5-8k-preview": (0.5, 2.0),
+    "ernie-5.0": (0.8, 3.2),
+    "ernie-5-0-thinking-latest": (0.8, 3.2),
+    "ernie-5-0-thinking-preview": (0.8, 3.2),
+    "ernie-x1-turbo-32k": (0.1, 0.4),
+    "ernie-x1-1-preview": (0.1, 0.4),
+}
 
-
-# Ids, contexts and abilities: https://docs.aimlapi.com/api-references/text-models-llm/baidu
-MODELS: tuple[ServedModel, ...] = (
-    _row("ernie-4.5-21b-a3b", "text", 120_000, "tools", usd=(0.1, 0.4)),
-    _row("ernie-4.5-21b-a3b-thinking", "thinking", 131_000, "reasoning", "tools", usd=(0.1, 0.4)),
-    _row("ernie-4.5-0.3b", "text", 120_000, usd=(0.02, 0.08)),
-    _row("ernie-4.5-300b-a47b", "text", 123_000, "tools", usd=(0.4, 1.6)),
-    _row("ernie-4.5-300b-a47b-paddle", "text", 123_000, usd=(0.4, 1.6)),
-    _row("ernie-4.5-vl-28b-a3b", "vision", 30_000, "tools", usd=(0.2, 0.8)),
-    _row("ernie-4.5-vl-424b-a47b", "vision", 123_000, "tools", usd=(0.6, 1.8)),
-    _row("ernie-4-5-turbo-128k", "text", 128_000, usd=(0.1, 0.4)),
-    _row("ernie-4-5-turbo-vl-32k", "vision", 32_000, usd=(0.4, 1.2)),
-    _row("ernie-4-5-8k-preview", "text", 8_000, usd=(0.5, 2.0)),
-    _row("ernie-5.0", "five", 128_000, "reasoning", usd=(0.8, 3.2)),
-    _row("ernie-5-0-thinking-latest", "text", 128_000, "reasoning", usd=(0.8, 3.2)),
-    _row("ernie-5-0-thinking-preview", "text", 128_000, "reasoning", usd=(0.8, 3.2)),
-    _row("ernie-x1-turbo-32k", "text", 32_000, "reasoning", usd=(0.1, 0.4)),
-    _row("ernie-x1-1-preview", "text", 64_000, "reasoning", usd=(0.1, 0.4)),
+MODELS: tuple[ServedModel, ...] = tuple(
+    ServedModel(f"baidu/{name}", find_model(name), *usd, aliases=(name,))
+    for name, usd in _PRICES.items()
 )
 
 BY_NAME: Mapping[str, ServedModel] = {
     name: model for model in MODELS for name in (model.id, *model.aliases)
 }
 
-_INPUTS: Mapping[Family, tuple[str, ...]] = {
-    "text": ("text",),
-    "thinking": ("text",),
-    "vision": ("text", "image", "file"),
-    "five": ("text", "image", "file"),
-}
+_SECTIONS = {"modalities", "capabilities", "pricing"}
 
 
-def _modalities(model: ServedModel) -> dict[str, object]:
-    return {"input": list(_INPUTS[model.family]), "output": ["text"]}
-
-
-def _capabilities(model: ServedModel) -> list[str]:
-    names = ("reasoning", model.reasoning), ("tools", model.tools)
-    vision = "image" in _INPUTS[model.family]
-    more = [name for name, there in (*names, ("vision", vision)) if there]
-    return sorted(["streaming", "structured_output", *more])
-
-
-def _pricing(model: ServedModel) -> dict[str, object]:
-    rates = ("input", model.usd_in), ("output", model.usd_out)
+def _item(model: ServedModel) -> dict[str, Any]:
+    """Return the entry of a model, with all sections that can be asked for."""
+    short, spec = model.id.rpartition("/")[2], model.spec
+    media = "image_url" in spec.parts
+    able = {"reasoning": spec.reasoning, "tools": spec.tools, "vision": media}
+    prices = ("input", model.usd_in), ("output", model.usd_out)
     units = [
         {"name": name, "measure": "token", "price": price, "per": 1_000_000}
-        for name, price in rates
+        for name, price in prices
     ]
-    return {"kind": "fixed", "currency": "USD", "units": units}
-
-
-_SECTIONS: Mapping[str, Callable[[ServedModel], object]] = {
-    "modalities": _modalities,
-    "capabilities": _capabilities,
-    "pricing": _pricing,
-}
-
-
-def _item(model: ServedModel, sections: set[str]) -> dict[str, object]:
-    short = model.id.rpartition("/")[2]
-    item: dict[str, object] = {
+    return {
         "id": model.id,
         "aliases": list(model.aliases),
         "type": "openai/chat-completions",
@@ -131,45 +102,38 @@ def _item(model: ServedModel, sections: set[str]) -> dict[str, object]:
             "docsUrl": f"https://docs.aimlapi.com/api-references/text-models-llm/baidu/{short}",
         },
         "tags": ["playground:chat", "local:ErnieServer"],
+        "modalities": {
+            "input": ["text", "image", "file"] if media else ["text"],
+            "output": ["text"],
+        },
+        "capabilities": sorted(
+            ["streaming", "structured_output", *(name for name in able if able[name])]
+        ),
+        "pricing": {"kind": "fixed", "currency": "USD", "units": units},
     }
-    return item | {name: make(model) for name, make in _SECTIONS.items() if name in sections}
 
 
-_FILTERS: Mapping[str, Callable[[ServedModel], set[str]]] = {
-    "id": lambda model: {model.id, *model.aliases},
-    "type": lambda _: {"openai/chat-completions"},
-    "tags": lambda _: {"playground:chat", "local:ErnieServer"},
-    "modalities": lambda model: {*_INPUTS[model.family], "text"},
-    "input_modalities": lambda model: set(_INPUTS[model.family]),
-    "output_modalities": lambda _: {"text"},
-    "capabilities": lambda model: set(_capabilities(model)),
-}
-
-
-def list_models(query: Mapping[str, Sequence[str]], models: Sequence[ServedModel]) -> bytes:
+def list_models(query: Mapping[str, Sequence[str]], models: Iterable[ServedModel]) -> bytes:
     """Return the JSON body of `GET /v1/models` for these query parameters.
 
     Values may be repeated or separated by commas; unknown parameters and sections are ignored.
     """
-    query_values = {key: set(",".join(values).split(",")) for key, values in query.items()}
-    sections = query_values.get("include", set())
-    if "all" in sections or query_values.get("details", set()) & {"true", "1"}:
-        sections = set(_SECTIONS)
-    wanted = [(held, query_values[key]) for key, held in _FILTERS.items() if key in query_values]
-    data = [
-        _item(model, sections)
-        for model in models
-        if all(held(model) & values for held, values in wanted)
-    ]
+    wanted = {key: set(",".join(values).split(",")) for key, values in query.items()}
+    shown = wanted.get("include", set())
+    if "all" in shown or wanted.get("details", set()) & {"true", "1"}:
+        shown = _SECTIONS
+    data = []
+    for item in map(_item, models):
+        inputs, outputs = item["modalities"]["input"], item["modalities"]["output"]
+        filters = {
+            "id": [item["id"], *item["aliases"]],
+            "type": [item["type"]],
+            "tags": item["tags"],
+            "modalities": [*inputs, *outputs],
+            "input_modalities": inputs,
+            "output_modalities": outputs,
+            "capabilities": item["capabilities"],
+        }
+        if all(wanted[key] & {*held} for key, held in filters.items() if key in wanted):
+            data.append({k: v for k, v in item.items() if k not in _SECTIONS or k in shown})
     return json.dumps({"object": "list", "data": data}).encode()
-
-
-def etag_of(body: bytes) -> str:
-    """Return a weak entity tag for `body`."""
-    return f'W/"{hashlib.sha256(body).hexdigest()[:27]}"'
-
-
-def is_fresh(etag: str, if_none_match: str | None) -> bool:
-    """Whether a client that sent this `If-None-Match` has what `etag` names (RFC 9110 13.1.2)."""
-    known = {tag.strip().removeprefix("W/") for tag in (if_none_match or "").split(",")}
-    return "*" in known or etag.removeprefix("W/") in known

@@ -1,4 +1,4 @@
-"""Scripted replies, and the faults that interrupt them."""
+"""What tests script and read: replies, the faults that interrupt them, and received requests."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import EllipsisType
 from typing import Any, Literal
+
+from httpx2 import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +81,43 @@ class Reply:
     interval: float | None = None
     chunk_size: int | None = None
     fault: Fault | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """A request, and how it was answered.
+
+    Attributes:
+        method: The HTTP method.
+        path: The path, without the query.
+        query: The query parameters, each with all its values.
+        headers: By name in any case.
+        raw: The body's bytes.
+        connection: Which connection it came on, counted from 1.
+        number: Which request to the server it is, counted from 1.
+        id: Unique across servers; the ids in the response contain it.
+        body: The body as parsed JSON; None if it is not JSON.
+        violations: The body's violations of the published schema, unknown top-level fields
+            included.
+        ignored: Paths of keys in the body that the API would not read.
+        status: The status of the response; None while there is none.
+        usage: The usage that was sent with the response, if any.
+        meta: The `meta` that was sent with the response, if any.
+        complete: Whether the response was sent completely.
+    """
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: Headers
+    raw: bytes = b""
+    connection: int = 0
+    number: int = 0
+    id: str = ""
+    body: Any = None
+    violations: list[str] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    status: int | None = None
+    usage: Mapping[str, Any] | None = None
+    meta: Mapping[str, Any] | None = None
+    complete: bool = False

@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 
-from langchain_aimlernie.testing.api import PROBLEM_JSON, Api, Totals, error_body
+from langchain_aimlernie.testing.api import PROBLEM_JSON, Api, error_body
 from langchain_aimlernie.testing.connection import Connection
 from langchain_aimlernie.testing.models import BY_NAME
-from langchain_aimlernie.testing.replies import Reply
-from langchain_aimlernie.testing.requests import Request
+from langchain_aimlernie.testing.replies import Reply, Request
 
 API_KEY = "local-ernie-key"
 """The default key of a server."""
@@ -24,7 +23,7 @@ _BACKLOG = 4096
 _TIMEOUT = 10.0
 
 
-class ErnieServer:
+class ErnieServer(Api):
     """A local AI/ML API for ERNIE: real HTTP/1.1 on loopback, no network, no key of yours.
 
     It validates each request against the published schema of its model and responds as the API
@@ -70,14 +69,13 @@ class ErnieServer:
             name: replace(BY_NAME[like], id=name, aliases=())
             for name, like in (models or {}).items()
         }
-        self._api = Api(api_key, {**BY_NAME, **more}, delay, interval)
+        super().__init__(api_key, {**BY_NAME, **more}, delay, interval)
         self._host = host
         self._port = port
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stopping: asyncio.Event
         self._open: set[Connection] = set()
-        self._accepted = 0
 
     def __enter__(self) -> Self:
         return self.start()
@@ -139,34 +137,13 @@ class ErnieServer:
         return f"http://{host}:{self._port}/v1"
 
     @property
-    def api_key(self) -> str | None:
-        """The key that clients must send; None accepts all. May be set."""
-        return self._api.api_key
-
-    @api_key.setter
-    def api_key(self, key: str | None) -> None:
-        self._api.api_key = key
-
-    @property
-    def on_request(self) -> Callable[[Request], Reply | None] | None:
-        """Called for each valid chat request before the queue; None from it: use the queue.
-
-        It runs in the server's thread and must not block. May be set.
-        """
-        return self._api.on_request
-
-    @on_request.setter
-    def on_request(self, function: Callable[[Request], Reply | None] | None) -> None:
-        self._api.on_request = function
-
-    @property
     def balance_usd(self) -> Decimal:
         """The account's balance in US dollars; what calls cost is subtracted. May be set."""
-        return self._api.balance
+        return self._balance
 
     @balance_usd.setter
     def balance_usd(self, usd: Decimal | float) -> None:
-        self._api.balance = Decimal(str(usd))
+        self._balance = Decimal(str(usd))
 
     @property
     def deprecations(self) -> Sequence[Mapping[str, Any]]:
@@ -174,11 +151,11 @@ class ErnieServer:
 
         A model that is `withdrawn` gets a 404.
         """
-        return self._api.deprecations
+        return self._deprecations
 
     @deprecations.setter
     def deprecations(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        self._api.deprecations = tuple(entries)
+        self._deprecations = tuple(entries)
 
     def reply(self, reply: Reply | str | None = None, /, *, times: int = 1, **fields: Any) -> Reply:
         """Queue the reply to the next valid chat request.
@@ -194,8 +171,8 @@ class ErnieServer:
         if isinstance(reply, str):
             reply = Reply(reply)
         reply = replace(reply or Reply(), **fields)
-        with self._api.lock:
-            self._api.queue.extend([reply] * times)
+        with self._lock:
+            self._queue.extend([reply] * times)
         return reply
 
     def fail(  # noqa: PLR0913  # parts of an error, by name
@@ -231,13 +208,13 @@ class ErnieServer:
     @property
     def pending(self) -> int:
         """The number of queued replies that have not been used."""
-        return len(self._api.queue)
+        return len(self._queue)
 
     @property
     def requests(self) -> list[Request]:
         """The requests so far, of any path; at most the last 20,000."""
-        with self._api.lock:
-            return list(self._api.requests)
+        with self._lock:
+            return list(self._requests)
 
     @property
     def last_request(self) -> Request:
@@ -246,10 +223,10 @@ class ErnieServer:
         Raises:
             LookupError: There was none.
         """
-        with self._api.lock:
-            if not self._api.requests:
+        with self._lock:
+            if not self._requests:
                 raise LookupError("no request has come yet")
-            return self._api.requests[-1]
+            return self._requests[-1]
 
     @property
     def violations(self) -> list[str]:
@@ -259,11 +236,6 @@ class ErnieServer:
         ignore it and respond.
         """
         return [each for request in self.requests for each in request.violations]
-
-    @property
-    def totals(self) -> Totals:
-        """Tokens, credits and dollars of the responses that were sent completely."""
-        return self._api.totals
 
     @property
     def connections(self) -> int:
@@ -280,14 +252,6 @@ class ErnieServer:
         loop = self._loop
         if loop is not None:
             asyncio.run_coroutine_threadsafe(self._close_all(reset=reset), loop).result(_TIMEOUT)
-
-    def reset(self) -> None:
-        """Clear requests, queued replies, `on_request`, sums and log; connections stay open.
-
-        `balance_usd` and `deprecations` get their default values.
-        """
-        self._api.reset()
-        self._accepted = 0
 
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
         with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
@@ -309,8 +273,10 @@ class ErnieServer:
 
     def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._accepted += 1
-        connection = Connection(self._api, self._accepted, reader, writer, self._open.discard)
+        connection = Connection(self._respond, self._complete, self._accepted, reader, writer)
         self._open.add(connection)
+        # Not in the task: one that is cancelled before its first step runs none of it.
+        connection.task.add_done_callback(lambda _: self._open.discard(connection))
 
     async def _close_all(self, *, reset: bool = False) -> None:
         await asyncio.gather(*(each.close(reset=reset) for each in list(self._open)))

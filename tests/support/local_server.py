@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 
 CHAT = "/chat/completions"
 TEXT = "baidu/ernie-4.5-21b-a3b"
@@ -36,3 +37,11 @@ def connect(server):
 
 def read_to_end(sock):
     return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+def wait_until(condition, seconds=10):
+    """Wait for what no event tells, such as that the server has noticed a client's leaving."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_aimlernie.testing import tokens, validate_request
+from langchain_aimlernie.testing import validate_request
+from langchain_aimlernie.testing.encoding import split_tokens
 from langchain_aimlernie.testing.fake_model import PREFIX, complete
 from langchain_aimlernie.testing.models import BY_NAME
 
@@ -77,35 +78,33 @@ def test_tools_that_the_question_names_are_called(question, called):
 NAMED = {"type": "function", "function": {"name": "add"}}
 
 
+def allowed(mode):
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NAMED]}}
+
+
 @pytest.mark.parametrize(
-    ("choice", "names"),
-    [("required", ["get_weather"]), ("auto", []), ("none", []), (NAMED, ["add"])],
+    ("model", "choice", "names"),
+    [
+        (TEXT, "required", ["get_weather"]),
+        (TEXT, "auto", []),
+        (TEXT, "none", []),
+        (TEXT, NAMED, ["add"]),
+        (FIVE, allowed("auto"), []),
+        (FIVE, allowed("required"), ["add"]),
+    ],
 )
-def test_tool_choice_is_obeyed(choice, names):
-    assert [name for name, _ in calls("Hello", tool_choice=choice)] == names
+def test_tool_choice_is_obeyed(model, choice, names):
+    assert [name for name, _ in calls("Hello", model=model, tool_choice=choice)] == names
 
 
-@pytest.mark.parametrize(("mode", "names"), [("auto", []), ("required", ["add"])])
-def test_allowed_tools_are_obeyed(mode, names):
-    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": [NAMED]}}
-    made = calls("The weather?", model=FIVE, tool_choice=choice)
-    assert [name for name, _ in made] == names
-
-
-def test_result_of_a_tool_is_repeated_as_text():
+def test_result_of_a_tool_is_repeated_until_there_is_a_new_question():
     reply = ask(AFTER_RESULT, tools=TOOLS)
     assert reply.text == f"{PREFIX} The tool get_weather gave: Sunny."
     assert not reply.tool_calls
     assert ask(AFTER_RESULT, tools=TOOLS, tool_choice="required").tool_calls
-
-
-def test_new_question_may_call_the_tool_again():
-    messages = [
-        *AFTER_RESULT,
-        {"role": "assistant", "content": "It is sunny."},
-        {"role": "user", "content": "And the weather in Rome?"},
-    ]
-    assert calls(messages) == [("get_weather", {"location": "Rome"})]
+    answered = [*AFTER_RESULT, {"role": "assistant", "content": "It is sunny."}]
+    asked = [*answered, {"role": "user", "content": "And the weather in Rome?"}]
+    assert calls(asked) == [("get_weather", {"location": "Rome"})]
 
 
 @pytest.mark.parametrize(
@@ -128,29 +127,24 @@ def test_text_ends_before_the_first_stop_sequence(stop):
     assert ask("Hi", stop=stop).text == f"{PREFIX} "
 
 
-@pytest.mark.parametrize("limit", [1, 5, 15])
-def test_reply_has_no_more_tokens_than_allowed(limit):
-    reply = ask("One two three four five six seven", THINKING, max_tokens=limit)
-    assert tokens.count_reply(reply) == limit
-    assert reply.finish_reason == "length"
-
-
-def test_call_can_be_truncated():
+def test_reply_has_no_more_tokens_than_allowed():
+    for limit in (1, 5, 15):
+        reply = ask("One two three four five six seven", THINKING, max_tokens=limit)
+        assert sum(len(split_tokens(each)) for each in (reply.reasoning, reply.text)) == limit
+        assert reply.finish_reason == "length"
     reply = ask("The weather in Paris?", tools=TOOLS, max_completion_tokens=3)
     assert reply.tool_calls[0]["args"] == '{"'
     assert reply.finish_reason == "length"
     assert ask("Hello", FIVE, max_tokens=10_000).finish_reason is None
+    assert ask("Hello", FIVE, max_completion_tokens=1).finish_reason is None  # not a field of it
 
 
-def test_only_thinking_models_reason():
+def test_only_thinking_models_reason_and_within_their_budget():
     assert ask("Hi", TEXT).reasoning is None
-    assert ask("Hi", FIVE).reasoning is not None
     assert ask("Hi", FIVE, enable_thinking=False).reasoning is None
-
-
-def test_thinking_budget_limits_the_reasoning():
+    assert ask("Hi", THINKING, enable_thinking=False).reasoning is not None  # not a field of it
     reply = ask("many words " * 200, FIVE, thinking_budget=100)
-    assert len(tokens.split(reply.reasoning)) == 100
+    assert len(split_tokens(reply.reasoning)) == 100
 
 
 URL, PNG = {"url": "https://e.com/a.png"}, {"url": "data:image/png;base64,iVBORw0KGgo="}

@@ -130,7 +130,7 @@ def nested(kinds):
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(model=models(st.recursive(LEAVES, nested, max_leaves=5)), prompt=st.text(max_size=50))
 def test_any_schema_gets_an_instance(model, prompt):
     made = generate(model.model_json_schema(), prompt, "{name}")
@@ -152,7 +152,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(schema=st.dictionaries(WORDS, JSON | st.sampled_from(["object", "array", "#"])))
 def test_invalid_schema_raises_nothing_and_gives_json(schema):
     json.dumps(generate(schema, "3 'x' of Paris"))
