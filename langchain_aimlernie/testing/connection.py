@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import h11
-from httpx2 import Headers
 
-from langchain_aimlernie.testing.replies import Request
+from langchain_aimlernie.testing.replies import Headers, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -115,7 +114,7 @@ class Connection:
         head = await self._next_event()
         if not isinstance(head, h11.Request):
             return None
-        headers = Headers(list(head.headers))
+        headers = Headers([(k.decode("latin-1"), v.decode("latin-1")) for k, v in head.headers])
         body = bytearray()
         size = int(headers.get("content-length", 0))
         while size <= _MAX_BODY and isinstance(event := await self._next_event(), h11.Data):

@@ -1,25 +1,30 @@
+# ruff: noqa: D101  # the classes are named after the objects of the reference
 """The published request schema of `POST /v1/chat/completions`, and what no schema expresses.
 
-Written from the provider's reference of the four ERNIE models that have one,
-https://docs.aimlapi.com/api-references/text-models-llm/baidu, with the limits that only its prose
-names (4 stop sequences, 128 tools, function names). Where the published schema leaves an object
-open, the API drops unknown keys: these are reported as ignored.
+Written from the provider's reference of the four ERNIE models that have one, one pydantic model
+per family, https://docs.aimlapi.com/api-references/text-models-llm/baidu, with the limits that only
+its prose names (4 stop sequences, 128 tools, function names). Which of the fields a model has is a
+matter of its spec. Where the published schema leaves an object open, the API drops unknown keys:
+these are reported as ignored.
 """
 
 import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic_core import (
-    CoreSchema,
-    PydanticCustomError,
-    SchemaValidator,
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
     ValidationError,
-    core_schema,
 )
+from pydantic_core import PydanticCustomError
 
 from langchain_aimlernie.profiles import ModelSpec
 from langchain_aimlernie.testing.models import BY_NAME
@@ -47,79 +52,48 @@ class Violation(NamedTuple):
         return f"{self.location or 'body'}: {self.text}"
 
 
-# The vocabulary of the schema. Tags of unions are written "<…>", so that they can be told from
-# keys in the location of an error.
+T = TypeVar("T")
 
-_JSON_TYPES = {str: "string", list: "array", dict: "object", type(None): "null"}
-
-
-def _object(
-    required: Mapping[str, CoreSchema], optional: Mapping[str, CoreSchema] | None = None
-) -> CoreSchema:
-    fields = {key: core_schema.typed_dict_field(each) for key, each in required.items()}
-    for key, each in (optional or {}).items():
-        fields[key] = core_schema.typed_dict_field(each, required=False)
-    return core_schema.typed_dict_schema(fields, extra_behavior="forbid", config={"strict": True})
+# Tags are written "<…>", so that they can be told from keys in the location of an error.
+_JSON_TYPES = {str: "<string>", list: "<array>", dict: "<object>", type(None): "<null>"}
 
 
-def _typed(
-    name: str,
-    value: CoreSchema,
-    optional: Mapping[str, CoreSchema] | None = None,
-    **required: CoreSchema,
-) -> CoreSchema:
-    """Return the schema of an object with its `type`, and its value under the type's name."""
-    return _object({"type": _only(name), name: value, **required}, optional)
+def _by_json_type(expected: str) -> Discriminator:
+    """Return a discriminator of a union by JSON type."""
+    return Discriminator(
+        lambda value: _JSON_TYPES.get(type(value)),
+        custom_error_type="wrong_kind",
+        custom_error_message=f"expected {expected}",
+    )
 
 
-def _only(*values: str) -> CoreSchema:
-    return core_schema.literal_schema(list(values))
+def _by_key(key: str, expected: str, *, other: bool = False) -> Discriminator:
+    """Return a discriminator of a union of objects by the string under `key`.
 
+    Args:
+        key: "role" or "type".
+        expected: The values that have a member, separated by ", ".
+        other: Whether the union has a member "<other>" for all other values.
+    """
+    known = expected.split(", ")
 
-def _number(low: float, high: float | None = None) -> CoreSchema:
-    return core_schema.float_schema(ge=low, le=high, allow_inf_nan=False)
+    def tag(value: object) -> str | None:
+        found = value.get(key) if isinstance(value, dict) else None
+        if other and isinstance(found, str) and found not in known:
+            return "<other>"
+        return f"<{found}>" if isinstance(found, str) else None
 
-
-def _integer(low: int) -> CoreSchema:
-    """Return the schema of an integer, which may be written 1.0 as JSON Schema has it."""
-    return core_schema.no_info_after_validator_function(_check_integer, _number(low))
+    return Discriminator(
+        tag,
+        custom_error_type=f"unknown_{key}",
+        custom_error_message=f"not one of {expected}",
+    )
 
 
 def _check_integer(value: float) -> float:
     if not value.is_integer():
         raise PydanticCustomError("integer", "expected an integer")
     return value
-
-
-def _by_json_type(**members: CoreSchema) -> CoreSchema:
-    """Return a union by JSON type."""
-    *names, last = members
-    return core_schema.tagged_union_schema(
-        {f"<{name}>": each for name, each in members.items()},
-        lambda value: f"<{_JSON_TYPES.get(type(value))}>",
-        custom_error_type="wrong_kind",
-        custom_error_message=f"expected {', '.join(names)} or {last}",
-    )
-
-
-def _by_key(
-    key: str, members: Mapping[str, CoreSchema], other: CoreSchema | None = None
-) -> CoreSchema:
-    """Return a union of objects by the string under `key`; `other` is for all other strings."""
-
-    def tag(value: object) -> str | None:
-        found = value.get(key) if isinstance(value, dict) else None
-        if other is not None and isinstance(found, str) and found not in members:
-            return "<other>"
-        return f"<{found}>" if isinstance(found, str) else None
-
-    tagged = {f"<{name}>": each for name, each in members.items()}
-    return core_schema.tagged_union_schema(
-        tagged if other is None else {**tagged, "<other>": other},
-        tag,
-        custom_error_type=f"unknown_{key}",
-        custom_error_message=f"not one of {', '.join(members)}",
-    )
 
 
 _DATA_URL = re.compile(r"data:image/[a-z.+-]+;base64,(?=[A-Za-z0-9+/])", re.IGNORECASE)
@@ -139,128 +113,398 @@ def _check_image_url(value: str) -> str:
     return value
 
 
-_list = core_schema.list_schema
-_STRING = core_schema.str_schema()
-_STRING_OR_NULL = core_schema.nullable_schema(_STRING)
-_BOOLEAN = core_schema.bool_schema()
-_BOOLEAN_OR_NULL = core_schema.nullable_schema(_BOOLEAN)
-_ANY_OBJECT = core_schema.dict_schema(_STRING)
-_NAME = core_schema.str_schema(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-_PENALTY = core_schema.nullable_schema(_number(-2, 2))
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Integer = Annotated[Number, AfterValidator(_check_integer)]  # 1.0 is an integer in JSON Schema
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+ImageUrl = Annotated[str, AfterValidator(_check_image_url)]
+TextOr = Annotated[
+    Annotated[str, Tag("<string>")] | Annotated[list[T], Tag("<array>")],
+    _by_json_type("string or array"),
+]
+TextOrNullOr = Annotated[
+    Annotated[str, Tag("<string>")]
+    | Annotated[list[T], Tag("<array>")]
+    | Annotated[None, Tag("<null>")],
+    _by_json_type("string, array or null"),
+]
 
 
-def _text_or(part: CoreSchema, **more: CoreSchema) -> CoreSchema:
-    return _by_json_type(string=_STRING, array=_list(part), **more)
+class _Object(BaseModel):
+    """An object of the request; defaults stand for absent keys, null only where it is allowed."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
-# The schema. ernie-5.0 has one of its own, the models of the 4.5 family share the rest.
-
-_CACHE = _object({"type": _only("ephemeral")}, {"ttl": _only("5m", "1h")})
-_NULL = core_schema.none_schema()
-_TEXT_FORMAT = _object({"type": _only("text")})
-_OUTPUT_SCHEMA = _object(
-    {"name": _NAME},
-    {"schema": _ANY_OBJECT, "strict": _BOOLEAN_OR_NULL, "description": _STRING},
-)
-_GRAMMAR = _object({"definition": _STRING, "syntax": _only("lark", "regex")})
-_ALLOWED = _object({"mode": _only("auto", "required"), "tools": _list(_ANY_OBJECT)})
-_CHOSEN = _typed("function", _object({"name": _STRING}))
+# Content parts
 
 
-def _messages(*, five: bool, media: bool) -> CoreSchema:
-    cached = {"cache_control": _CACHE} if five else {}
-    extra = {"extra_content": _ANY_OBJECT} if five else {}
-    check = core_schema.no_info_after_validator_function(_check_image_url, _STRING)
-    # The published schema of 5.0 takes any string as the URL of an image.
-    image = _object({"url": _STRING if five else check}, {"detail": _only("low", "high", "auto")})
-    file_keys = ("file_data", "filename", *(("file_id",) if five else ()))
-    file = _object({}, dict.fromkeys(file_keys, _STRING))
-    text = _typed("text", _STRING, cached)
-    parts = {
-        "text": text,
-        "image_url": _typed("image_url", image, cached),
-        "file": _typed("file", file, cached),
-    }
-    spoken = _by_key("type", {"text": text, "refusal": _typed("refusal", _STRING)})
-    called = _object({"name": _STRING, "arguments": _STRING})
-    call = _typed("function", called, extra, id=_STRING)
-    if five:
-        custom = _object({"name": _STRING, "input": _STRING})
-        calls = {"function": call, "custom": _typed("custom", custom, extra, id=_STRING)}
-        call = _by_key("type", calls)
-    named = {"name": _STRING}
-    system = _object({"role": _STRING, "content": _text_or(text)}, named)
-    user_part = _by_key("type", parts) if media else text
-    user = _object({"role": _STRING, "content": _text_or(user_part)}, named)
-    content = _text_or(text, null=_NULL) if five else _text_or(spoken)
-    assistant = _object(
-        {"role": _STRING},
-        named | {"content": content, "refusal": _STRING_OR_NULL, "tool_calls": _list(call)},
-    )
-    result = {"content": _text_or(text) if five else _STRING, "tool_call_id": _STRING}
-    tool = _object({"role": _STRING, **result}, {"name": _STRING_OR_NULL})
-    developer = {"developer": system} if five else {}
-    roles = {"user": user, "system": system, **developer, "assistant": assistant, "tool": tool}
-    return _list(_by_key("role", roles), min_length=1)
+class TextPart(_Object):
+    type: Literal["text"]
+    text: str
 
 
-def _tool(*, five: bool) -> CoreSchema:
-    parameters = {"parameters": _ANY_OBJECT}
-    optional: dict[str, CoreSchema] = {"description": _STRING, "strict": _BOOLEAN_OR_NULL}
-    if not five:
-        return _typed("function", _object({"name": _NAME, **parameters}, optional))
-    cached = {"cache_control": _CACHE}
-    formats = {"text": _TEXT_FORMAT, "grammar": _typed("grammar", _GRAMMAR)}
-    custom = {"name": _STRING, "format": _by_key("type", formats)}
-    return _by_key(
-        "type",
-        {
-            "function": _typed(
-                "function", _object({"name": _NAME}, {**optional, **parameters}), cached
-            ),
-            "custom": _typed("custom", _object(custom, {"description": _STRING}), cached),
-        },
-        other=_object({"type": core_schema.str_schema(min_length=1)}),
-    )
+class RefusalPart(_Object):
+    type: Literal["refusal"]
+    refusal: str
 
 
-@cache
-def _validator(*, five: bool, media: bool) -> SchemaValidator:
-    """Return the validator of bodies; which of the fields a model has is its spec's matter."""
-    choices = {"function": _CHOSEN, "allowed_tools": _typed("allowed_tools", _ALLOWED)}
-    chosen = _by_key("type", choices) if five else _CHOSEN
-    formats = {
-        "text": _TEXT_FORMAT,
-        "json_object": _object({"type": _only("json_object")}),
-        "json_schema": _typed("json_schema", _OUTPUT_SCHEMA),
-    }
-    stops = _list(_STRING, max_length=4)
-    said = _text_or(_typed("text", _STRING))
-    body = _object(
-        {"model": _STRING, "messages": _messages(five=five, media=media)},
-        {
-            "max_tokens": _number(1),
-            "max_completion_tokens": _integer(1),
-            "stream": _BOOLEAN,
-            "stream_options": _object({"include_usage": _BOOLEAN}),
-            "tools": _list(_tool(five=five), max_length=128),
-            "tool_choice": _by_json_type(string=_only("none", "auto", "required"), object=chosen),
-            "parallel_tool_calls": _BOOLEAN,
-            "temperature": _number(0, 2),
-            "top_p": _number(0.01, 1),
-            "stop": _by_json_type(string=_STRING, array=stops, null=_NULL),
-            "frequency_penalty": _PENALTY,
-            "presence_penalty": _PENALTY,
-            "seed": _integer(1),
-            "response_format": _by_key("type", formats),
-            "prediction": _object({"type": _only("content"), "content": said}),
-            "provider": _STRING,
-            "normalize_tool_schemas": _BOOLEAN,
-            "enable_thinking": _BOOLEAN,
-            "thinking_budget": _integer(100),
-        },
-    )
-    return SchemaValidator(body)
+class Image(_Object):
+    url: ImageUrl
+    detail: Literal["low", "high", "auto"] = "auto"
+
+
+class ImagePart(_Object):
+    type: Literal["image_url"]
+    image_url: Image
+
+
+class File(_Object):
+    file_data: str = ""
+    filename: str = ""
+
+
+class FilePart(_Object):
+    type: Literal["file"]
+    file: File
+
+
+class CacheControl(_Object):
+    type: Literal["ephemeral"]
+    ttl: Literal["5m", "1h"] = "5m"
+
+
+_CACHE = CacheControl(type="ephemeral")
+
+
+class TextPart5(TextPart):
+    cache_control: CacheControl = _CACHE
+
+
+class Image5(_Object):
+    url: str  # the published schema takes any string here
+    detail: Literal["low", "high", "auto"] = "auto"
+
+
+class ImagePart5(_Object):
+    type: Literal["image_url"]
+    image_url: Image5
+    cache_control: CacheControl = _CACHE
+
+
+class File5(File):
+    file_id: str = ""
+
+
+class FilePart5(_Object):
+    type: Literal["file"]
+    file: File5
+    cache_control: CacheControl = _CACHE
+
+
+VisionPart = Annotated[
+    Annotated[TextPart, Tag("<text>")]
+    | Annotated[ImagePart, Tag("<image_url>")]
+    | Annotated[FilePart, Tag("<file>")],
+    _by_key("type", "text, image_url, file"),
+]
+VisionPart5 = Annotated[
+    Annotated[TextPart5, Tag("<text>")]
+    | Annotated[ImagePart5, Tag("<image_url>")]
+    | Annotated[FilePart5, Tag("<file>")],
+    _by_key("type", "text, image_url, file"),
+]
+AssistantPart = Annotated[
+    Annotated[TextPart, Tag("<text>")] | Annotated[RefusalPart, Tag("<refusal>")],
+    _by_key("type", "text, refusal"),
+]
+
+
+# Messages
+
+
+class CalledFunction(_Object):
+    name: str
+    arguments: str
+
+
+class FunctionCall(_Object):
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
+class CalledCustom(_Object):
+    name: str
+    input: str
+
+
+class FunctionCall5(FunctionCall):
+    extra_content: dict[str, Any] = {}
+
+
+class CustomCall5(_Object):
+    id: str
+    type: Literal["custom"]
+    custom: CalledCustom
+    extra_content: dict[str, Any] = {}
+
+
+ToolCall5 = Annotated[
+    Annotated[FunctionCall5, Tag("<function>")] | Annotated[CustomCall5, Tag("<custom>")],
+    _by_key("type", "function, custom"),
+]
+
+
+class _Message(_Object):
+    role: str
+    name: str = ""
+
+
+class TextMessage(_Message):
+    content: TextOr[TextPart]
+
+
+class VisionUserMessage(_Message):
+    content: TextOr[VisionPart]
+
+
+class AssistantMessage(_Message):
+    content: TextOr[AssistantPart] = ""
+    refusal: str | None = None
+    tool_calls: list[FunctionCall] = []
+
+
+class ToolMessage(_Object):
+    role: str
+    content: str
+    tool_call_id: str
+    name: str | None = None
+
+
+class UserMessage5(_Message):
+    content: TextOr[VisionPart5]
+
+
+class SystemMessage5(_Message):
+    content: TextOr[TextPart5]
+
+
+class AssistantMessage5(AssistantMessage):
+    content: TextOrNullOr[TextPart5] = ""  # type: ignore[assignment]  # other parts, and null
+    tool_calls: list[ToolCall5] = []  # type: ignore[assignment]  # more kinds
+
+
+class ToolMessage5(ToolMessage):
+    content: TextOr[TextPart5]  # type: ignore[assignment]  # text, or parts
+
+
+_ROLES = _by_key("role", "user, system, assistant, tool")
+Message = Annotated[
+    Annotated[TextMessage, Tag("<user>")]
+    | Annotated[TextMessage, Tag("<system>")]
+    | Annotated[AssistantMessage, Tag("<assistant>")]
+    | Annotated[ToolMessage, Tag("<tool>")],
+    _ROLES,
+]
+VisionMessage = Annotated[
+    Annotated[VisionUserMessage, Tag("<user>")]
+    | Annotated[TextMessage, Tag("<system>")]
+    | Annotated[AssistantMessage, Tag("<assistant>")]
+    | Annotated[ToolMessage, Tag("<tool>")],
+    _ROLES,
+]
+Message5 = Annotated[
+    Annotated[UserMessage5, Tag("<user>")]
+    | Annotated[SystemMessage5, Tag("<system>")]
+    | Annotated[SystemMessage5, Tag("<developer>")]
+    | Annotated[AssistantMessage5, Tag("<assistant>")]
+    | Annotated[ToolMessage5, Tag("<tool>")],
+    _by_key("role", "user, system, developer, assistant, tool"),
+]
+
+
+# Tools
+
+
+class Function(_Object):
+    name: Name
+    description: str = ""
+    parameters: dict[str, Any]
+    strict: bool | None = None
+
+
+class Tool(_Object):
+    type: Literal["function"]
+    function: Function
+
+
+class Function5(Function):
+    parameters: dict[str, Any] = {}
+
+
+class FunctionTool5(_Object):
+    type: Literal["function"]
+    function: Function5
+    cache_control: CacheControl = _CACHE
+
+
+class Grammar(_Object):
+    definition: str
+    syntax: Literal["lark", "regex"]
+
+
+class GrammarFormat(_Object):
+    type: Literal["grammar"]
+    grammar: Grammar
+
+
+class TextFormat(_Object):
+    type: Literal["text"]
+
+
+class Custom(_Object):
+    name: str
+    description: str = ""
+    format: Annotated[
+        Annotated[TextFormat, Tag("<text>")] | Annotated[GrammarFormat, Tag("<grammar>")],
+        _by_key("type", "text, grammar"),
+    ]
+
+
+class CustomTool5(_Object):
+    type: Literal["custom"]
+    custom: Custom
+    cache_control: CacheControl = _CACHE
+
+
+class OtherTool5(_Object):
+    type: Annotated[str, StringConstraints(min_length=1)]
+
+
+Tool5 = Annotated[
+    Annotated[FunctionTool5, Tag("<function>")]
+    | Annotated[CustomTool5, Tag("<custom>")]
+    | Annotated[OtherTool5, Tag("<other>")],
+    _by_key("type", "function, custom", other=True),
+]
+
+
+class ChosenFunction(_Object):
+    name: str
+
+
+class ChosenTool(_Object):
+    type: Literal["function"]
+    function: ChosenFunction
+
+
+class Allowed(_Object):
+    mode: Literal["auto", "required"]
+    tools: list[dict[str, Any]]
+
+
+class AllowedTools(_Object):
+    type: Literal["allowed_tools"]
+    allowed_tools: Allowed
+
+
+ChoiceMode = Literal["none", "auto", "required"]
+ToolChoice = Annotated[
+    Annotated[ChoiceMode, Tag("<string>")] | Annotated[ChosenTool, Tag("<object>")],
+    _by_json_type("string or object"),
+]
+ChosenTool5 = Annotated[
+    Annotated[ChosenTool, Tag("<function>")] | Annotated[AllowedTools, Tag("<allowed_tools>")],
+    _by_key("type", "function, allowed_tools"),
+]
+ToolChoice5 = Annotated[
+    Annotated[ChoiceMode, Tag("<string>")] | Annotated[ChosenTool5, Tag("<object>")],
+    _by_json_type("string or object"),
+]
+
+
+# Bodies
+
+
+class JsonObjectFormat(_Object):
+    type: Literal["json_object"]
+
+
+class OutputSchema(_Object):
+    name: Name
+    schema_: dict[str, Any] = Field(default={}, alias="schema")
+    strict: bool | None = None
+    description: str = ""
+
+
+class JsonSchemaFormat(_Object):
+    type: Literal["json_schema"]
+    json_schema: OutputSchema
+
+
+ResponseFormat = Annotated[
+    Annotated[TextFormat, Tag("<text>")]
+    | Annotated[JsonObjectFormat, Tag("<json_object>")]
+    | Annotated[JsonSchemaFormat, Tag("<json_schema>")],
+    _by_key("type", "text, json_object, json_schema"),
+]
+
+
+class StreamOptions(_Object):
+    include_usage: bool
+
+
+class Prediction(_Object):
+    type: Literal["content"]
+    content: TextOr[TextPart]
+
+
+class _Body(_Object):
+    model: str
+    max_tokens: Annotated[Number, Field(ge=1)] = 1
+    stream: bool = False
+    stream_options: StreamOptions = StreamOptions(include_usage=False)
+    parallel_tool_calls: bool = True
+    temperature: Annotated[Number, Field(ge=0, le=2)] = 1
+    top_p: Annotated[Number, Field(ge=0.01, le=1)] = 1
+    stop: Annotated[
+        Annotated[str, Tag("<string>")]
+        | Annotated[list[str], Field(max_length=4), Tag("<array>")]
+        | Annotated[None, Tag("<null>")],
+        _by_json_type("string, array or null"),
+    ] = None
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
+    seed: Annotated[Integer, Field(ge=1)] = 1
+    response_format: ResponseFormat = TextFormat(type="text")
+    provider: str = "auto"
+
+
+class TextBody(_Body):
+    """A request to a model of the 4.5 family that reads text."""
+
+    messages: list[Message] = Field(min_length=1)
+    tools: list[Tool] = Field(default=[], max_length=128)
+    tool_choice: ToolChoice = "auto"
+    max_completion_tokens: Annotated[Integer, Field(ge=1)] = 1
+    prediction: Prediction = Prediction(type="content", content="")
+
+
+class VisionBody(TextBody):
+    """A request to a model of the 4.5 family that reads images and files."""
+
+    messages: list[VisionMessage] = Field(min_length=1)  # type: ignore[assignment]  # more parts
+
+
+class Ernie5Body(_Body):
+    """A request to ernie-5.0."""
+
+    messages: list[Message5] = Field(min_length=1)
+    tools: list[Tool5] = Field(default=[], max_length=128)
+    tool_choice: ToolChoice5 = "auto"
+    normalize_tool_schemas: bool = True
+    enable_thinking: bool = True
+    thinking_budget: Annotated[Integer, Field(ge=100)] = 100
 
 
 def errors(body: Mapping[str, Any], spec: ModelSpec) -> list[Violation]:
@@ -270,9 +514,11 @@ def errors(body: Mapping[str, Any], spec: ModelSpec) -> list[Violation]:
 
 def _schema_errors(body: Mapping[str, Any], spec: ModelSpec) -> Iterator[Violation]:
     fields = spec.fields or ()
-    validator = _validator(five=spec.thinking_switch, media="image_url" in spec.parts)
+    family = TextBody if "image_url" not in spec.parts else VisionBody
     try:
-        validator.validate_python({key: value for key, value in body.items() if key in fields})
+        (Ernie5Body if spec.thinking_switch else family).model_validate(
+            {key: value for key, value in body.items() if key in fields}
+        )
     except ValidationError as error:
         for each in error.errors(include_url=False):
             yield _violation(each, spec)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import EllipsisType
 from typing import Any, Literal
-
-from httpx2 import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,28 @@ class Reply:
     interval: float | None = None
     chunk_size: int | None = None
     fault: Fault | None = None
+
+
+class Headers(Mapping[str, str]):
+    """HTTP headers by name in any case; a repeated one is joined by commas (RFC 9110 5.3)."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._values: dict[str, str] = {}
+        for name, value in pairs:
+            key = name.lower()
+            self._values[key] = f"{self._values[key]}, {value}" if key in self._values else value
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Headers({self._values})"
 
 
 @dataclass(slots=True)
