@@ -51,13 +51,13 @@ from tests.support.response_bytes import (
 )
 
 FORMS = {
-    "a float": {"timeout": 0.25},
-    "its other name": {"request_timeout": 0.25},
-    "httpx.Timeout": {"timeout": httpx.Timeout(0.25)},
-    "httpx.Timeout of parts": {"timeout": httpx.Timeout(9.0, read=0.25)},
-    "httpx2.Timeout": {"timeout": httpx2.Timeout(0.25)},
-    "httpx2.Timeout of parts": {"timeout": httpx2.Timeout(9.0, read=0.25)},
-    "a tuple": {"timeout": (5.0, 0.25, 5.0, 5.0)},
+    "a float": {"timeout": 0.5},
+    "its other name": {"request_timeout": 0.5},
+    "httpx.Timeout": {"timeout": httpx.Timeout(0.5)},
+    "httpx.Timeout of parts": {"timeout": httpx.Timeout(9.0, read=0.5)},
+    "httpx2.Timeout": {"timeout": httpx2.Timeout(0.5)},
+    "httpx2.Timeout of parts": {"timeout": httpx2.Timeout(9.0, read=0.5)},
+    "a tuple": {"timeout": (5.0, 0.5, 5.0, 5.0)},
 }
 
 
@@ -67,8 +67,8 @@ def plain_model(server, **settings):
 
 
 def check_form(mode, settings, options):
-    silent = Raises("APITimeoutError", says=("silent for 0.25 s", "timeout"), partial="Hel")
-    late = Raises("APITimeoutError", says=("0.25",))
+    silent = Raises("APITimeoutError", says=("silent for 0.5 s", "timeout"), partial="Hel")
+    late = Raises("APITimeoutError", says=("0.5",))
     is_stream = mode in STREAM_MODES
     with ByteServer((unfinished(HEL), Hold()) if is_stream else Hold()) as server:
         outcome = outcome_of(plain_model(server, **settings), mode, **options)
@@ -88,20 +88,20 @@ def test_each_form_of_timeout_ends_a_wait_and_silence_within_a_stream(subtests):
     at_once(subtests, checks, at_most=4)
 
 
-SLOW_STREAM = (unfinished(HEL), Pause(0.4), frame(LO + STOP + DONE), FINAL_FRAME)
+SLOW_STREAM = (unfinished(HEL), Pause(1.0), frame(LO + STOP + DONE), FINAL_FRAME)
 PATIENT = {
-    "set on the model": lambda llm: (llm(timeout=0.2, stream_idle_timeout=5.0), {}),
-    "for ever": lambda llm: (llm(timeout=0.2, stream_idle_timeout=None), {}),
-    "at its default": lambda llm: (llm(timeout=0.2, stream_idle_timeout=120.0), {}),
-    "set in the call": lambda llm: (llm(timeout=0.2), {"stream_idle_timeout": 5.0}),
-    "set before the call's timeout": lambda llm: (llm(stream_idle_timeout=5.0), {"timeout": 0.2}),
-    "bound": lambda llm: (llm(timeout=0.2).bind(stream_idle_timeout=5.0), {}),
+    "set on the model": lambda llm: (llm(timeout=0.6, stream_idle_timeout=5.0), {}),
+    "for ever": lambda llm: (llm(timeout=0.6, stream_idle_timeout=None), {}),
+    "at its default": lambda llm: (llm(timeout=0.6, stream_idle_timeout=120.0), {}),
+    "set in the call": lambda llm: (llm(timeout=0.6), {"stream_idle_timeout": 5.0}),
+    "set before the call's timeout": lambda llm: (llm(stream_idle_timeout=5.0), {"timeout": 0.6}),
+    "bound": lambda llm: (llm(timeout=0.6).bind(stream_idle_timeout=5.0), {}),
     "set by a copy": lambda llm: (
-        llm(timeout=0.2).model_copy(update={"stream_idle_timeout": 5.0}),
+        llm(timeout=0.6).model_copy(update={"stream_idle_timeout": 5.0}),
         {},
     ),
     "of configurable fields": lambda llm: (
-        llm(timeout=0.2, stream_idle_timeout=120.0)
+        llm(timeout=0.6, stream_idle_timeout=120.0)
         .configurable_fields(temperature=ConfigurableField(id="t"))
         .with_config(configurable={"t": 0.5}),
         {},
@@ -122,10 +122,10 @@ def test_an_explicit_stream_idle_timeout_wins_over_timeout(subtests):
 
 def test_configurable_fields_leave_the_silence_to_timeout():
     with ByteServer((unfinished(HEL), Hold())) as server:
-        model = plain_model(server, timeout=0.2)
+        model = plain_model(server, timeout=0.6)
         model = model.configurable_fields(temperature=ConfigurableField(id="t"))
         config = {"configurable": {"t": 0.5}}
-        with pytest.raises(APITimeoutError, match=r"silent for 0\.2 s"):
+        with pytest.raises(APITimeoutError, match=r"silent for 0\.6 s"):
             bounded(lambda: list(model.stream(PROMPT, config=config)))
 
 
@@ -140,11 +140,11 @@ def check_slow_reader(mode, body):
         chunks = []
         async for item in each_chunk(model, PROMPT, mode):
             chunks.append(item)
-            await asyncio.sleep(0.2) if mode == "astream" else time.sleep(0.2)  # noqa: ASYNC251
+            await asyncio.sleep(0.6) if mode == "astream" else time.sleep(0.6)  # noqa: ASYNC251
         return chunks
 
     with ByteServer((SSE_HEAD, body, FINAL_FRAME)) as server:
-        model = make_model(server.base_url, stream_idle_timeout=0.15)
+        model = make_model(server.base_url, stream_idle_timeout=0.5)
         assert text_of(joined(run_in(mode, main))) == TEXT
         model.close()
         assert server.settle()
