@@ -13,7 +13,6 @@ from langchain_aimlernie._response.schema import (
     Completion,
     coerce_int,
     coerce_number,
-    failed_part,
     is_object,
     parse_event,
     parse_object,
@@ -91,7 +90,7 @@ def parse_payload(
         raise error or unreadable from None
     if is_error and "error" not in payload:
         payload = {"error": payload}
-    if failed_part(payload) and (error := error_in_payload(payload, headers, redactor)):
+    if error := error_in_payload(payload, headers, redactor):
         raise error
     return payload
 

@@ -26,7 +26,7 @@ from langchain_aimlernie._response.error_patterns import (
     RATE_LIMITS,
     any_of,
 )
-from langchain_aimlernie._response.schema import ERROR_KEYS, failed_part, request_id_in
+from langchain_aimlernie._response.schema import request_id_in
 from langchain_aimlernie._text import NO_SECRETS, Redactor, truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -92,8 +92,11 @@ _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "prope
 _CODES = ("code", "error_code", "type")
 _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
+_ERROR_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
+"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
+
 _ERROR_TEXT = re.compile(
-    rf"""\s*(?:\{{\s*["'](?:{"|".join(ERROR_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
+    rf"""\s*(?:\{{\s*["'](?:{"|".join(_ERROR_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
     re.IGNORECASE,
 )
 """The beginning of an error that was to be JSON, or of a line such as `error: out of memory`."""
@@ -152,7 +155,7 @@ def error_in_payload(
 
     The class depends on the code or status inside, as it does on an HTTP status.
     """
-    found = failed_part(payload)
+    found = _failed_part(payload)
     if found is None:
         return None
     return _error_in_200(found, redactor.json(payload), headers, redactor)
@@ -193,6 +196,21 @@ def _text_of(body: object) -> str:
     if body is None or isinstance(body, str):
         return body or ""
     return json.dumps(body, ensure_ascii=False, default=str)
+
+
+def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
+    """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
+    if payload.get("error"):
+        return payload
+    choices = payload.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict):
+            if choice.get("error"):
+                return choice
+            if choice.get("finish_reason") == "error":
+                return payload
+    is_error = "choices" not in payload and any(key in payload for key in _ERROR_KEYS)
+    return payload if is_error else None
 
 
 def _error_in_200(

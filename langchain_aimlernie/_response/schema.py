@@ -35,9 +35,6 @@ _CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "error"}
 _MESSAGE_KEYS = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning"}
 )
-ERROR_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
-"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
-
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _NOTHING: Mapping[str, object] = {}
 
@@ -163,21 +160,6 @@ _KINDS: Mapping[type, str] = {
     str: "a string",
     list: "a list",
 }
-
-
-def failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
-    """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
-    if payload.get("error"):
-        return payload
-    choices = payload.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict):
-            if choice.get("error"):
-                return choice
-            if choice.get("finish_reason") == "error":
-                return payload
-    is_error = "choices" not in payload and any(key in payload for key in ERROR_KEYS)
-    return payload if is_error else None
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:

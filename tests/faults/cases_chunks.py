@@ -88,7 +88,6 @@ def with_usage(text, tokens):
 
 
 CREDITS = {"credits_used": 3}
-FLOATS = {k: v + 0.0 for k, v in USAGE.items()}
 USAGES = (
     gives("no usage", "Hello", end=(STOP, DONE), usage=None),
     gives("usage null on each chunk", chunk("Hello", usage=None)),
@@ -135,7 +134,6 @@ CITED = {"citations": URLS}
 IMAGES = [{"type": "image_url", "image_url": {"url": f"data:{i}"}} for i in range(3)]
 ENCRYPTED = {"type": "reasoning.encrypted", "data": "x", "index": 0}
 WHOLE = {"citations": URLS, "provider": "P", "n": 1}
-SCORED = {"citations": URLS, "score": 0.5, "n": 0, "safe": False}
 OURS = {"model_provider": "aimlernie", **STOPPED, "logprobs": None, "output_version": None}
 PIT = b"[" * 500 + b"]" * 500
 PIT_CHUNK = as_bytes(chunk({"content": "Hel", "x": "@"}, x="@")).replace(b'"@"', PIT)

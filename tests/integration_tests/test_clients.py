@@ -42,15 +42,6 @@ GOOD = response(b"{}")
 ONE, TWO = event(b"one"), event(b"two")
 
 
-def descriptors():
-    """How many this process has open: ours and, since it lives here, the server's."""
-    gc.collect()
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="no /proc")
-
-
 @pytest.fixture
 def server():
     with ByteServer(rest=GOOD) as server:
