@@ -119,11 +119,7 @@ def _decode_choice(
     choice: Choice, shared: Mapping[str, Any], usage: UsageMetadata | None, redactor: Redactor
 ) -> ChatGeneration:
     thought, text = split_think_tags(choice.text)
-    tool_calls, invalid_tool_calls = (
-        decode_tool_calls(choice.tool_calls, choice.finish_reason)
-        if choice.tool_calls
-        else ([], [])
-    )
+    tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
     ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
     message = AIMessage(
         content=clean_text(text),
