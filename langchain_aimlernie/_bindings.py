@@ -14,7 +14,6 @@ from langchain_core.load.serializable import SerializedConstructor, SerializedNo
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable, RunnableSerializable, base, configurable
 from langchain_core.runnables import fallbacks as core_fallbacks
-from langchain_core.runnables import retry as core_retry
 from langchain_core.runnables.utils import AnyConfigurableField
 from pydantic import SecretStr
 from typing_extensions import override
@@ -91,9 +90,14 @@ class Bindable(_Model):
         with_types = _wrapping("with_types")
         with_listeners = _wrapping("with_listeners")
         with_alisteners = _wrapping("with_alisteners")
-        with_retry = _wrapping("with_retry")
         with_fallbacks = _wrapping("with_fallbacks")
         configurable_alternatives = _wrapping("configurable_alternatives")
+
+        def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+            """Return this model with retries, as core's method does."""
+            from langchain_aimlernie._runnable_retry import RunnableRetry
+
+            return RunnableRetry(**dict(super().with_retry(**kwargs)))
 
         def configurable_fields(
             self, **kwargs: AnyConfigurableField
@@ -124,10 +128,6 @@ class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessa
         return super().to_json()
 
 
-class RunnableRetry(Bindable, core_retry.RunnableRetry[LanguageModelInput, AIMessage]):
-    """A model with retries."""
-
-
 class RunnableWithFallbacks(
     Bindable, core_fallbacks.RunnableWithFallbacks[LanguageModelInput, AIMessage]
 ):
@@ -148,7 +148,6 @@ class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurab
 
 _CLASSES: Mapping[type, Any] = {
     base.RunnableBinding: RunnableBinding,
-    core_retry.RunnableRetry: RunnableRetry,
     core_fallbacks.RunnableWithFallbacks: RunnableWithFallbacks,
     base.RunnableSequence: RunnableSequence,
     configurable.RunnableConfigurableFields: RunnableConfigurableFields,

@@ -27,7 +27,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr, ValidationError
-from tenacity import RetryCallState
 
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.payload import build_payload, encode_body
@@ -378,7 +377,9 @@ def on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | 
     """
 
     def report(attempt: int, error: AimlErnieError, delay: float) -> Any:
-        # LangChain's callbacks expect tenacity's object.
+        # LangChain's callbacks expect tenacity's object, which takes long to import.
+        from tenacity import RetryCallState
+
         state = RetryCallState(cast("Any", None), None, (), {})
         state.attempt_number = attempt
         state.idle_for = state.upcoming_sleep = delay

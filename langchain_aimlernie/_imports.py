@@ -41,8 +41,8 @@ class DeferredImport:
             await asyncio.to_thread(self.load)
 
 
-# anyio imports its backend at the first use.
-_transport = DeferredImport("langchain_aimlernie._http", "anyio._backends._asyncio")
+# anyio imports its backend at the first use, the first retry tenacity.
+_transport = DeferredImport("langchain_aimlernie._http", "anyio._backends._asyncio", "tenacity")
 
 load_transport = _transport.aload
 """Await this in an async function before it uses the transport."""

@@ -1,0 +1,13 @@
+"""What `with_retry` returns; apart from `_bindings`, because tenacity is imported with it."""
+
+from __future__ import annotations
+
+from langchain_core.language_models import LanguageModelInput
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import retry
+
+from langchain_aimlernie._bindings import Bindable
+
+
+class RunnableRetry(Bindable, retry.RunnableRetry[LanguageModelInput, AIMessage]):
+    """A model with retries."""
