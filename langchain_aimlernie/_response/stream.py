@@ -9,6 +9,7 @@ import contextlib
 import io
 import warnings
 from collections import defaultdict
+from copy import copy
 from itertools import chain, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -282,17 +283,17 @@ _TEMPLATE = ChatGenerationChunk(message=AIMessageChunk(content=""))
 
 def _text_chunk(text: str) -> ChatGenerationChunk:
     """Return a copy of a chunk with this text, which is faster than a new chunk."""
-    message = _TEMPLATE.message.model_copy(
-        update={
-            "content": text,
-            "response_metadata": {"model_provider": PROVIDER},
-            "additional_kwargs": {},
-            "tool_calls": [],
-            "invalid_tool_calls": [],
-            "tool_call_chunks": [],
-        }
+    message, chunk = copy(_TEMPLATE.message), copy(_TEMPLATE)
+    message.__dict__.update(
+        content=text,
+        response_metadata={"model_provider": PROVIDER},
+        additional_kwargs={},
+        tool_calls=[],
+        invalid_tool_calls=[],
+        tool_call_chunks=[],
     )
-    return _TEMPLATE.model_copy(update={"message": message, "text": text})
+    chunk.__dict__.update(message=message, text=text)
+    return chunk
 
 
 class _TextBuffer:
