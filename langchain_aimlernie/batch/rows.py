@@ -214,13 +214,12 @@ def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
     message = {"role": "system", "content": system}
     if isinstance(row.get("body"), dict):
         return {**row, "body": _with_system(row["body"], system)}
+    messages, rest = row.get("messages"), row
     if isinstance(row.get("prompt"), str):
-        user = {"role": "user", "content": row["prompt"]}
+        messages = [{"role": "user", "content": row["prompt"]}]
         rest = {name: value for name, value in row.items() if name != "prompt"}
-        return {**rest, "messages": [message, user]}
-    messages = row.get("messages")
     if not isinstance(messages, list) or any(
         isinstance(each, dict) and each.get("role") == "system" for each in messages
     ):
         return row
-    return {**row, "messages": [message, *messages]}
+    return {**rest, "messages": [message, *messages]}
