@@ -11,18 +11,15 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Unpack
 from urllib.parse import urlencode
-
-from pydantic import SecretStr
 
 from langchain_aimlernie._deprecations import (
     Deprecations,
     afetch_deprecations,
     fetch_deprecations,
-    has_feed,
 )
-from langchain_aimlernie._get import ETagCache, Server, hide_key
+from langchain_aimlernie._get import Connection, ETagCache, Server, connect, takes_connection
 from langchain_aimlernie._response.schema import is_object, parse_json, string_or_none, strings
 from langchain_aimlernie._settings import endpoint_url
 from langchain_aimlernie.errors import InvalidResponseError
@@ -98,16 +95,13 @@ class ModelCard:
 _etag_cache: ETagCache = {}
 
 
-def list_models(  # noqa: PLR0913  all of them optional, by name
+@takes_connection
+def list_models(
     *,
     developer: str | None = "Baidu",
     endpoint: str | None = _CHAT,
     include: Sequence[str] = _SECTIONS,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
+    **connection: Unpack[Connection],
 ) -> list[ModelCard]:
     """Return the models that the API serves now, by default Baidu's chat models.
 
@@ -133,37 +127,28 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: `base_url`, `api_key`, `timeout` or `http_client` is invalid.
     """
-    key = hide_key(api_key)
-    del api_key  # tools that report errors show local variables
-    server = Server(base_url, key, timeout, max_retries, http_client, is_async=False)
+    server = connect(connection, is_async=False)
     cards, headers = server.get(_url(server, include, endpoint), _decode, _etag_cache)
-    if has_feed(server.base_url, headers):
-        cards = _mark(cards, fetch_deprecations(server.transport, server.base_url))
-    return _filter(cards, developer, endpoint)
+    feed = fetch_deprecations(server.transport, server.base_url, headers)
+    return _filter(_mark(cards, feed), developer, endpoint)
 
 
-async def alist_models(  # noqa: PLR0913  as `list_models`
+@takes_connection
+async def alist_models(
     *,
     developer: str | None = "Baidu",
     endpoint: str | None = _CHAT,
     include: Sequence[str] = _SECTIONS,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
+    **connection: Unpack[Connection],
 ) -> list[ModelCard]:
     """Return the models that the API serves now; see `list_models`.
 
     The arguments and errors are those of `list_models`; `http_client` is an `AsyncClient`.
     """
-    key = hide_key(api_key)
-    del api_key  # tools that report errors show local variables
-    server = Server(base_url, key, timeout, max_retries, http_client, is_async=True)
+    server = connect(connection, is_async=True)
     cards, headers = await server.aget(_url(server, include, endpoint), _decode, _etag_cache)
-    if has_feed(server.base_url, headers):
-        cards = _mark(cards, await afetch_deprecations(server.async_transport, server.base_url))
-    return _filter(cards, developer, endpoint)
+    feed = await afetch_deprecations(server.async_transport, server.base_url, headers)
+    return _filter(_mark(cards, feed), developer, endpoint)
 
 
 def _url(server: Server, include: Sequence[str], endpoint: str | None) -> str:
