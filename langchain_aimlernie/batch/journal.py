@@ -27,7 +27,7 @@ from pydantic_core import to_jsonable_python
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie.batch.caller import Outcome
-from langchain_aimlernie.batch.rows import BatchError, Row, short_key
+from langchain_aimlernie.batch.rows import BatchError, Row, duplicate, short_key
 from langchain_aimlernie.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -201,8 +201,8 @@ class Journal:
         self.started: float | None = None
         self.has_log = False
         self._files: dict[Path, int] = {}
+        self._failed: dict[str, int] = {}  # rows without success: where the last error begins
         self._unsaved: list[tuple[Path, Mapping[str, Any]]] = []
-        self._is_dirty = False
 
     def __enter__(self) -> Self:
         """Lock and read the files."""
@@ -211,7 +211,11 @@ class Journal:
         if not self.out.parent.is_dir():
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self.out.parent))
         self._lock = _lock(self.out)
-        self._index = Index()
+        # What is known of each row; a million of them take some 60 MB.
+        self._database = sqlite3.connect(":memory:")
+        self._database.execute(
+            "CREATE TABLE rows (id TEXT PRIMARY KEY, key BLOB, state TEXT, seen INT) WITHOUT ROWID"
+        )
         try:
             if self.out.exists():
                 self.started = self.out.stat().st_mtime
@@ -232,7 +236,7 @@ class Journal:
                 os.fsync(descriptor)
             os.close(descriptor)
         self._files.clear()
-        self._index.close()
+        self._database.close()
         self._lock.release()
 
     def read(self, row: Row) -> State | None:
@@ -241,20 +245,28 @@ class Journal:
         Raises:
             BatchError: The row is a duplicate, or has changed since it was run.
         """
-        known = self._index.see(row)
-        if known is None:
-            return None
-        key, state = known
-        if key != short_key(row.key):
+        key, custom_id = short_key(row.key), _storable(row.custom_id)
+        found = self._database.execute(
+            "SELECT key, state, seen FROM rows WHERE id = ?", (custom_id,)
+        )
+        known_key, state, is_seen = found.fetchone() or (key, None, 0)
+        if is_seen:
+            raise duplicate(row)
+        if known_key != key:
             raise BatchError(
                 f"The row {row.custom_id!r} has changed since it was run for {self.out}: its "
                 "messages, parameters, model or schema. Use another output file or custom_id."
             )
-        return state
+        self._database.execute(
+            "INSERT INTO rows VALUES (?, ?, NULL, 1) ON CONFLICT (id) DO UPDATE SET seen = 1",
+            (custom_id, key),
+        )
+        return cast("State | None", state)
 
     def forget_input(self) -> None:
         """Forget which rows `read` has had: the input will be read once more."""
-        self._index.forget_input()
+        self._database.execute("DELETE FROM rows WHERE state IS NULL")
+        self._database.execute("UPDATE rows SET seen = 0")
 
     def add(self, line: Mapping[str, Any], *, failed: bool = False) -> None:
         """Write the line of a row; if that fails, keep it for `save_rest`."""
@@ -266,20 +278,33 @@ class Journal:
             raise
 
     def _write(self, path: Path, line: Mapping[str, Any]) -> None:
-        at = _write_whole(self._files[path], encode_line(line))
-        self._is_dirty = True
-        self._note(path, line, at)
+        self._note(path, line, _write_whole(self._files[path], encode_line(line)))
 
     def _note(self, path: Path, line: Mapping[str, Any], at: int) -> None:
-        """Remember what a line says."""
-        facts = line["aimlernie"]
+        """Remember what a line says, and where it begins."""
+        custom_id, facts = line["custom_id"], line["aimlernie"]
         self.has_log = self.has_log or bool(facts.get("inference_id"))
-        self._index.put(line, "done" if path == self.out else _state_of(line), at)
+        if path == self.out:
+            state = "done"
+            self._failed.pop(custom_id, None)
+        else:
+            state = _failure(line)
+            self._failed[custom_id] = at
+        self._database.execute(
+            "INSERT INTO rows VALUES (?, ?, ?, 0)"
+            " ON CONFLICT (id) DO UPDATE SET key = excluded.key, state = excluded.state",
+            (_storable(custom_id), short_key(facts["key"]), state),
+        )
 
     def is_of_batch(self, request_id: str) -> bool:
         """Return whether an `X-Client-Request-Id` is that of a row that the input or output has."""
-        found = _REQUEST_ID.fullmatch(request_id)
-        return found is not None and self._index.has_key(found[1])
+        match = _REQUEST_ID.fullmatch(request_id)
+        if match is None:
+            return False
+        self._database.execute("CREATE INDEX IF NOT EXISTS keys ON rows (key)")
+        key = short_key(match[1])
+        found = self._database.execute("SELECT 1 FROM rows WHERE key = ?", (key,))
+        return found.fetchone() is not None
 
     def request_ids(self) -> Iterator[str]:
         """Yield the `X-Client-Request-Id` of each response in the output."""
@@ -313,101 +338,41 @@ class Journal:
         """Write what is in the operating system's buffers to the disk, again and again."""
         while True:
             await asyncio.sleep(_FSYNC_SECONDS)
-            if self._is_dirty:
-                self._is_dirty = False
-                for descriptor in self._files.values():
-                    await asyncio.to_thread(os.fsync, descriptor)
+            for descriptor in self._files.values():
+                await asyncio.to_thread(os.fsync, descriptor)
 
     def remaining_errors(self) -> Iterator[dict[str, Any]]:
         """Yield the last error of each row that has not succeeded."""
-        for data in _read_at(self.errors, self._index.errors()):
-            yield json.loads(data)
+        for at in sorted(self._failed.values()):
+            yield json.loads(line_at(self.errors, at))
 
     def drop_solved_errors(self) -> int:
         """Keep the last error of each row that has not succeeded since; return their number."""
-        kept = self._index.errors()
-        if len(kept) == sum(1 for _ in read_lines(self.errors)):
-            return len(kept)
+        number = len(self._failed)
+        if number == sum(1 for _ in read_lines(self.errors)):
+            return number
         fresh = self.errors.with_name(f"{self.errors.name}.new")
         with fresh.open("wb") as file:
-            file.writelines(_read_at(self.errors, kept))
+            file.writelines(line_at(self.errors, at) for at in sorted(self._failed.values()))
             file.flush()
             os.fsync(file.fileno())
         os.close(self._files.pop(self.errors))
         fresh.replace(self.errors)
         self._files[self.errors] = _open(self.errors)
-        return len(kept)
+        return number
 
 
 State = Literal["done", "failed", "transient"]
 """What is known of a row: "transient" has failed, but may succeed when it is run again."""
 
 
-def _state_of(line: Mapping[str, Any]) -> State:
+def _failure(line: Mapping[str, Any]) -> State:
     """Return the state of a row that has failed with this line."""
     response, error = line.get("response") or {}, line.get("error") or {}
     is_transient = (
         response.get("status_code") in _TRANSIENT_STATUSES or error.get("code") in _TRANSIENT_CODES
     )
     return "transient" if is_transient else "failed"
-
-
-class Index:
-    """What is known of each row, by id; a million rows take some 60 MB."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect(":memory:", check_same_thread=False)
-        self._database.execute(
-            "CREATE TABLE rows (id TEXT PRIMARY KEY, key BLOB, state TEXT, at INT, seen INT)"
-            " WITHOUT ROWID"
-        )
-
-    def close(self) -> None:
-        """Free the memory."""
-        self._database.close()
-
-    def put(self, line: Mapping[str, Any], state: State, at: int) -> None:
-        """Store the state of a row, and where in its file its line begins."""
-        self._database.execute(
-            "INSERT INTO rows VALUES (?, ?, ?, ?, 0) ON CONFLICT (id)"
-            " DO UPDATE SET key = excluded.key, state = excluded.state, at = excluded.at",
-            (_storable(line["custom_id"]), short_key(line["aimlernie"]["key"]), state, at),
-        )
-
-    def see(self, row: Row) -> tuple[bytes, State | None] | None:
-        """Return the short key and the state of the next row of the input, if it is known."""
-        custom_id = _storable(row.custom_id)
-        found = self._database.execute(
-            "SELECT key, state, seen FROM rows WHERE id = ?", (custom_id,)
-        ).fetchone()
-        if found is not None and found[2]:
-            raise BatchError(
-                f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
-                "Give each row a custom_id of its own."
-            )
-        self._database.execute(
-            "INSERT INTO rows VALUES (?, ?, NULL, NULL, 1) ON CONFLICT (id) DO UPDATE SET seen = 1",
-            (custom_id, short_key(row.key)),
-        )
-        return found and (found[0], found[1])
-
-    def forget_input(self) -> None:
-        """Keep only what `put` has stored."""
-        self._database.execute("DELETE FROM rows WHERE state IS NULL")
-        self._database.execute("UPDATE rows SET seen = 0")
-
-    def has_key(self, digits: str) -> bool:
-        """Return whether the key of a row begins with these 16 hexadecimal digits."""
-        self._database.execute("CREATE INDEX IF NOT EXISTS keys ON rows (key)")
-        found = self._database.execute("SELECT 1 FROM rows WHERE key = ?", (short_key(digits),))
-        return found.fetchone() is not None
-
-    def errors(self) -> list[int]:
-        """Return the places of the last errors of the rows that have not succeeded."""
-        found = self._database.execute(
-            "SELECT at FROM rows WHERE state IN ('failed', 'transient') ORDER BY at"
-        )
-        return [at for (at,) in found]
 
 
 def _storable(text: str) -> str:
@@ -470,25 +435,20 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
 
 def last_lines(out: Path) -> Iterator[tuple[dict[str, Any], Path, int]]:
     """Yield each row's last line with its file and its place there, failed rows last."""
-    with contextlib.closing(Index()) as index:
-        errors = errors_path(out)
-        for line, at in read_lines(errors):
-            index.put(line, _state_of(line), at)
-        for line, at in read_lines(out):
-            index.put(line, "done", at)
-            yield line, out, at
-        places = index.errors()
-        for at, data in zip(places, _read_at(errors, places), strict=True):
-            yield json.loads(data), errors, at
+    errors = errors_path(out)
+    failed = {line["custom_id"]: at for line, at in read_lines(errors)}
+    for line, at in read_lines(out):
+        failed.pop(line["custom_id"], None)
+        yield line, out, at
+    for at in sorted(failed.values()):
+        yield json.loads(line_at(errors, at)), errors, at
 
 
-def _read_at(path: Path, places: list[int]) -> Iterator[bytes]:
-    """Yield the lines that begin at these places."""
-    if places:
-        with path.open("rb") as file:
-            for at in places:
-                file.seek(at)
-                yield file.readline()
+def line_at(path: Path, at: int) -> bytes:
+    """Return the line that begins at this place."""
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.readline()
 
 
 def encode_line(line: Mapping[str, Any]) -> bytes:

@@ -47,6 +47,14 @@ class Row:
     number: int
 
 
+def duplicate(row: Row) -> BatchError:
+    """Return the error of a row whose id another one has."""
+    return BatchError(
+        f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
+        "Give each row a custom_id of its own."
+    )
+
+
 def short_key(key: str) -> bytes:
     """Return the first 8 bytes of a key."""
     return bytes.fromhex(key[:16])

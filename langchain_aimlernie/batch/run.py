@@ -18,10 +18,10 @@ from typing import Any, Literal, Self
 from langchain_core.runnables import Runnable
 
 from langchain_aimlernie.batch.caller import caller_of
-from langchain_aimlernie.batch.journal import Index, Journal, last_lines
+from langchain_aimlernie.batch.journal import Journal, last_lines, line_at
 from langchain_aimlernie.batch.loop import RetryFailed, RunLoop
 from langchain_aimlernie.batch.pace import Pace
-from langchain_aimlernie.batch.rows import BatchError
+from langchain_aimlernie.batch.rows import BatchError, duplicate
 from langchain_aimlernie.spend import SpendTracker
 from langchain_aimlernie.spend.amounts import check_choice, check_limit, pluralize
 
@@ -261,17 +261,19 @@ class BatchRun:
         Raises:
             BatchError: The input is invalid, or a row occurs twice.
         """
-        prompt = output = count = 0
+        prompt = output = 0
         usd: Decimal | None = Decimal(0)
-        with contextlib.closing(Index()) as seen:
-            for number, item in enumerate(rows):
-                row = self._caller.read(item, number)
-                seen.see(row)
-                tokens = self._caller.tokens(row)
-                price = self._caller.price(row, tokens)
-                usd = None if usd is None or price is None else usd + price
-                prompt, output, count = prompt + tokens[0], output + tokens[1], count + 1
-        return BatchEstimate(count, prompt, output, usd)
+        seen: set[str] = set()
+        for number, item in enumerate(rows):
+            row = self._caller.read(item, number)
+            if row.custom_id in seen:
+                raise duplicate(row)
+            seen.add(row.custom_id)
+            tokens = self._caller.tokens(row)
+            price = self._caller.price(row, tokens)
+            usd = None if usd is None or price is None else usd + price
+            prompt, output = prompt + tokens[0], output + tokens[1]
+        return BatchEstimate(len(seen), prompt, output, usd)
 
     def results(self, *, ordered: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the lines of the rows that are done, then of those that failed.
@@ -286,11 +288,8 @@ class BatchRun:
         if not ordered:
             yield from (line for line, _, _ in lines)
             return
-        places = sorted((_number_of(line), path, at) for line, path, at in lines)
-        for _, path, at in places:
-            with path.open("rb") as file:
-                file.seek(at)
-                yield json.loads(file.readline())
+        for _, path, at in sorted((_number_of(line), path, at) for line, path, at in lines):
+            yield json.loads(line_at(path, at))
 
     def _interrupt(self) -> None:
         if self._active is not None:
