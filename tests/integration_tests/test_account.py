@@ -70,12 +70,7 @@ def page(*rows, total=None, has_more=False):
     return {"data": rows, "pagination": pagination}
 
 
-BODIES = {
-    "balance": BALANCE,
-    "key_info": {"data": KEY_INFO},
-    "usage": USAGE,
-    "logs": page(ROW),
-}
+BODIES = {"balance": BALANCE, "key_info": {"data": KEY_INFO}, "usage": USAGE, "logs": page(ROW)}
 NAMES = [*BODIES, "list_models"]
 """The functions that send GET requests, which have their arguments and errors in common."""
 

@@ -9,9 +9,7 @@ import pytest
 
 from langchain_aimlernie import _deprecations
 from langchain_aimlernie import models as module
-from langchain_aimlernie.errors import (
-    InvalidResponseError,
-)
+from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.models import ModelCard, alist_models, decode_catalogue, list_models
 from langchain_aimlernie.profiles import find_model, model_profile
 from tests.support.byte_server import ByteServer
