@@ -50,26 +50,30 @@ Deprecations = Mapping[str, Deprecation]
 """The feed by ids and aliases; an id comes before an equal alias."""
 
 
-def has_feed(base_url: str, headers: Mapping[str, str]) -> bool:
-    """Whether a server has the feed: the AI/ML API itself, or one with its response header."""
-    return is_default_host(base_url) or "x-inference-id" in headers
+def fetch_deprecations(
+    transport: Transport, base_url: str, headers: Mapping[str, str]
+) -> Deprecations:
+    """Return the feed after at most one request; empty if that fails.
 
-
-def fetch_deprecations(transport: Transport, base_url: str) -> Deprecations:
-    """Return the feed after at most one request; empty if that fails."""
-    request = _request(base_url)
-    feed = _fresh(request)
-    with contextlib.suppress(Exception):
-        return get(transport, request, _decode, _etag_cache) if feed is None else feed
+    Only the AI/ML API has a feed, and servers that sent its `x-inference-id` among `headers`.
+    """
+    if _has_feed(base_url, headers):
+        request = _request(base_url)
+        feed = _fresh(request)
+        with contextlib.suppress(Exception):
+            return get(transport, request, _decode, _etag_cache) if feed is None else feed
     return {}
 
 
-async def afetch_deprecations(transport: AsyncTransport, base_url: str) -> Deprecations:
-    """Return the feed after at most one request; empty if that fails."""
-    request = _request(base_url)
-    feed = _fresh(request)
-    with contextlib.suppress(Exception):
-        return await aget(transport, request, _decode, _etag_cache) if feed is None else feed
+async def afetch_deprecations(
+    transport: AsyncTransport, base_url: str, headers: Mapping[str, str]
+) -> Deprecations:
+    """Return the feed after at most one request; see `fetch_deprecations`."""
+    if _has_feed(base_url, headers):
+        request = _request(base_url)
+        feed = _fresh(request)
+        with contextlib.suppress(Exception):
+            return await aget(transport, request, _decode, _etag_cache) if feed is None else feed
     return {}
 
 
@@ -77,20 +81,21 @@ def explain_not_found(
     error: NotFoundError, transport: Transport, base_url: str, model: str
 ) -> None:
     """Add to the message of a 404 what the feed says of the model, if anything."""
-    if _may_be_explained(error, base_url):
-        _explain(error, model, fetch_deprecations(transport, base_url))
+    if error.response is not None:
+        _explain(error, model, fetch_deprecations(transport, base_url, error.response.headers))
 
 
 async def aexplain_not_found(
     error: NotFoundError, transport: AsyncTransport, base_url: str, model: str
 ) -> None:
     """Add to the message of a 404 what the feed says of the model; see `explain_not_found`."""
-    if _may_be_explained(error, base_url):
-        _explain(error, model, await afetch_deprecations(transport, base_url))
+    if error.response is not None:
+        feed = await afetch_deprecations(transport, base_url, error.response.headers)
+        _explain(error, model, feed)
 
 
-def _may_be_explained(error: NotFoundError, base_url: str) -> bool:
-    return error.response is not None and has_feed(base_url, error.response.headers)
+def _has_feed(base_url: str, headers: Mapping[str, str]) -> bool:
+    return is_default_host(base_url) or "x-inference-id" in headers
 
 
 def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _MAX_CACHED = 16
 _NOT_MODIFIED = 304
@@ -54,52 +56,78 @@ ETagCache = dict[tuple[str, str], CachedResponse]
 """Responses by URL and by a hash of the key: tools that report errors show local variables."""
 
 
-def hide_key(api_key: SecretStr | str | None) -> SecretStr | ValueError | None:
-    """Return the key as a secret, or the error of an invalid key.
+class Connection(TypedDict, total=False):
+    """The arguments of every function that sends GET requests; `account.balance` describes them."""
 
-    The error is returned, not raised here: a traceback would show the key as a local variable.
-    Whoever calls this deletes its own variable next, for the same reason.
+    base_url: str | None
+    api_key: SecretStr | str | None
+    timeout: Any
+    max_retries: int
+    http_client: Any
+
+
+def takes_connection(function: F) -> F:
+    """Name in the signature what `**connection` takes: tools of LangChain are made from it."""
+    signature, hints = inspect.signature(function), get_type_hints(Connection)
+    *own, _ = signature.parameters.values()
+    of_server = inspect.signature(Server).parameters
+    named = [of_server[name].replace(annotation=hint) for name, hint in hints.items()]
+    function.__signature__ = signature.replace(parameters=[*own, *named])  # type: ignore[attr-defined]
+    del function.__annotations__["connection"]
+    function.__annotations__ |= hints
+    return function
+
+
+def connect(connection: Connection, *, is_async: bool, needs_key: bool = False) -> Server:
+    """Return the server that the arguments lead to.
+
+    The key in `connection` is replaced by a secret before anything can fail, because tools that
+    report errors show local variables. If it `needs_key`, the environment may have it, and the
+    AI/ML API requires it. An invalid argument is a `ValueError`.
     """
-    key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    if problem := _hide_key(connection, needs_key=needs_key):
+        raise ValueError(problem)
+    return Server(**connection, is_async=is_async, needs_key=needs_key)
+
+
+def _hide_key(connection: Connection, *, needs_key: bool) -> str:
+    """Return what is wrong with the key: here, where it is a local variable, nothing is raised."""
+    key = connection.get("api_key")
+    if isinstance(key, SecretStr):
+        key = key.get_secret_value()
+    if needs_key and not key:
+        key = os.environ.get(KEY_VARIABLE, "").strip()
+    connection["api_key"] = None
     try:
-        return SecretStr(parse_key(key)) if key else None
+        connection["api_key"] = SecretStr(parse_key(key)) if key else None
     except ValueError as error:
-        return error.with_traceback(None)
-
-
-def hide_key_or_default(api_key: SecretStr | str | None) -> SecretStr | ValueError | None:
-    """Return the key, or that of the environment, as `hide_key` does; a blank one is unset."""
-    return hide_key(api_key or os.environ.get(KEY_VARIABLE, "").strip())
+        return str(error)
+    return ""
 
 
 class Server:
-    """A server to send GET requests to; the arguments are those of `list_models`.
+    """A server to send GET requests to."""
 
-    `key` is what `hide_key` returned. An invalid argument is a `ValueError`.
-    """
-
-    def __init__(  # noqa: PLR0913  those of `list_models`
+    def __init__(  # noqa: PLR0913  those of `Connection`
         self,
-        base_url: str | None,
-        key: SecretStr | ValueError | None,
-        timeout: Any,
-        max_retries: int,
-        http_client: Any,
         *,
+        base_url: str | None = None,
+        api_key: Any = None,
+        timeout: Any = 30.0,
+        max_retries: int = 2,
+        http_client: Any = None,
         is_async: bool,
-        needs_key: bool = False,
+        needs_key: bool,
     ) -> None:
-        if isinstance(key, ValueError):
-            raise key
         if http_client is not None:
             check_client(http_client, "http_client", is_async=is_async)
         self.base_url = parse_base_url(base_url or base_url_of_environment())
-        self.redactor = Redactor("" if key is None else key.get_secret_value())
-        self._key = key
+        self.redactor = Redactor("" if api_key is None else api_key.get_secret_value())
+        self._key: SecretStr | None = api_key
         self._timeout = None if timeout is None else check_timeout(timeout)
         self._max_retries = max_retries
         self._http_client = http_client
-        if needs_key and key is None and is_default_host(self.base_url):
+        if needs_key and api_key is None and is_default_host(self.base_url):
             raise AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
 
     @property

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import re
+import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, Unpack
 from urllib.parse import urlencode
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
-from langchain_aimlernie._get import Server, hide_key_or_default
+from langchain_aimlernie._get import Connection, Server, connect, takes_connection
 from langchain_aimlernie._response.schema import is_object, parse_json
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import InvalidResponseError
@@ -49,7 +50,7 @@ _PERIOD = re.compile(r"[1-9][0-9]*[hd]")
 _MAX_WINDOW = timedelta(days=92)
 _PAGE_SIZE = 100
 _MAX_SHOWN_ERRORS = 5
-_Server = partial(Server, needs_key=True)
+_connect = partial(connect, needs_key=True)
 
 
 def _as_utc(value: datetime) -> datetime:
@@ -254,14 +255,8 @@ _USAGE = _Endpoint("/v2/usage", Usage)
 _LOGS = _Endpoint("/v2/logs", _Page)
 
 
-def balance(
-    *,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
-) -> Balance:
+@takes_connection
+def balance(**connection: Unpack[Connection]) -> Balance:
     """Return the balance of the account.
 
     Args:
@@ -276,70 +271,37 @@ def balance(
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: An argument is invalid.
     """
-    key = hide_key_or_default(api_key)
-    del api_key  # tools that report errors show local variables
-    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=False)
-    return _BALANCE.get(server)
+    return _BALANCE.get(_connect(connection, is_async=False))
 
 
-async def abalance(
-    *,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
-) -> Balance:
+@takes_connection
+async def abalance(**connection: Unpack[Connection]) -> Balance:
     """Return the balance of the account; see `balance`."""
-    key = hide_key_or_default(api_key)
-    del api_key  # tools that report errors show local variables
-    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=True)
-    return await _BALANCE.aget(server)
+    return await _BALANCE.aget(_connect(connection, is_async=True))
 
 
-def key_info(
-    *,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
-) -> KeyInfo:
+@takes_connection
+def key_info(**connection: Unpack[Connection]) -> KeyInfo:
     """Return the parameters of the key: its scopes, its spending limit, what it spent this month.
 
     The arguments and errors are those of `balance`.
     """
-    key = hide_key_or_default(api_key)
-    del api_key  # tools that report errors show local variables
-    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=False)
-    return _KEY.get(server)
+    return _KEY.get(_connect(connection, is_async=False))
 
 
-async def akey_info(
-    *,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
-) -> KeyInfo:
+@takes_connection
+async def akey_info(**connection: Unpack[Connection]) -> KeyInfo:
     """Return the parameters of the key; see `key_info`."""
-    key = hide_key_or_default(api_key)
-    del api_key  # tools that report errors show local variables
-    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=True)
-    return await _KEY.aget(server)
+    return await _KEY.aget(_connect(connection, is_async=True))
 
 
-def usage(  # noqa: PLR0913  all of them optional
+@takes_connection
+def usage(
     period: str | None = None,
     *,
     start: datetime | str | None = None,
     end: datetime | str | None = None,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
+    **connection: Unpack[Connection],
 ) -> Usage:
     """Return what the key has spent in a window of time.
 
@@ -358,44 +320,34 @@ def usage(  # noqa: PLR0913  all of them optional
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: An argument is invalid.
     """
-    key = hide_key_or_default(api_key)
-    del api_key  # tools that report errors show local variables
+    server = _connect(connection, is_async=False)
     query = urlencode(_window(period, start, end))
-    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=False)
     return _USAGE.get(server, query)
 
 
-async def ausage(  # noqa: PLR0913  as `usage`
+@takes_connection
+async def ausage(
     period: str | None = None,
     *,
     start: datetime | str | None = None,
     end: datetime | str | None = None,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
+    **connection: Unpack[Connection],
 ) -> Usage:
     """Return what the key has spent in a window of time; see `usage`."""
-    key = hide_key_or_default(api_key)
-    del api_key  # tools that report errors show local variables
+    server = _connect(connection, is_async=True)
     query = urlencode(_window(period, start, end))
-    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=True)
     return await _USAGE.aget(server, query)
 
 
-def logs(  # noqa: PLR0913  all of them optional
+@takes_connection
+def logs(
     period: str | None = None,
     *,
     start: datetime | str | None = None,
     end: datetime | str | None = None,
     limit: int | None = None,
     offset: int = 0,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
+    **connection: Unpack[Connection],
 ) -> Generator[LogEntry, None, None]:
     """Yield the requests that were made with the key, newest first.
 
@@ -419,31 +371,24 @@ def logs(  # noqa: PLR0913  all of them optional
         AimlErnieError: While iterating: a request failed. At once: there is no key.
         ValueError: At once: an argument is invalid.
     """
-    key = hide_key_or_default(api_key)
-    del api_key  # tools that report errors show local variables
+    server = _connect(connection, is_async=False)
     pages = _Pages(_window(period, start, end), limit, offset)
-    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=False)
     return _iterate(pages, server)
 
 
-def alogs(  # noqa: PLR0913  as `logs`
+@takes_connection
+def alogs(
     period: str | None = None,
     *,
     start: datetime | str | None = None,
     end: datetime | str | None = None,
     limit: int | None = None,
     offset: int = 0,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
+    **connection: Unpack[Connection],
 ) -> AsyncGenerator[LogEntry, None]:
     """Yield the requests that were made with the key, newest first; see `logs`."""
-    key = hide_key_or_default(api_key)
-    del api_key  # tools that report errors show local variables
+    server = _connect(connection, is_async=True)
     pages = _Pages(_window(period, start, end), limit, offset)
-    server = _Server(base_url, key, timeout, max_retries, http_client, is_async=True)
     return _aiterate(pages, server)
 
 
@@ -471,14 +416,14 @@ class _Pages:
         if not _is_count(offset, 0):
             raise ValueError(f"offset must be a whole number of at least 0; got {offset!r}.")
         self._window = window
-        self._left = limit
+        self._left = sys.maxsize if limit is None else limit
         self._offset = offset
         # New requests move the entries down, so that only the latest ones can come again.
         self._recent: deque[tuple[str, str | None]] = deque(maxlen=10 * _PAGE_SIZE)
         self.next_query = self._query()
 
     def _query(self) -> str:
-        size = _PAGE_SIZE if self._left is None else min(self._left, _PAGE_SIZE)
+        size = min(self._left, _PAGE_SIZE)
         return urlencode({**self._window, "limit": size, "offset": self._offset}) if size else ""
 
     def new_entries(self, page: _Page) -> list[LogEntry]:
@@ -489,14 +434,12 @@ class _Pages:
             if key not in self._recent:
                 self._recent.append(key)
                 new.append(entry)
+        new = new[: self._left]
+        self._left -= len(new)
         self._offset += len(page.data)
-        if self._left is not None:
-            new = new[: self._left]
-            self._left -= len(new)
         # A server that ignores `offset` must not keep the iteration going for ever.
-        is_last = not page.data or not page.pagination.has_more
-        is_last = is_last or self._offset >= page.pagination.total
-        self.next_query = "" if is_last else self._query()
+        has_more = page.data and page.pagination.has_more and self._offset < page.pagination.total
+        self.next_query = self._query() if has_more else ""
         return new
 
 

@@ -10,21 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Unpack
 from urllib.parse import urlencode
-
-from pydantic import SecretStr
 
 from langchain_aimlernie._deprecations import (
     Deprecations,
     afetch_deprecations,
     fetch_deprecations,
-    has_feed,
 )
-from langchain_aimlernie._get import ETagCache, Server, hide_key
+from langchain_aimlernie._get import Connection, ETagCache, Server, connect, takes_connection
 from langchain_aimlernie._response.schema import is_object, parse_json, string_or_none, strings
 from langchain_aimlernie._settings import endpoint_url
+from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.spend.amounts import parse_amount
 
@@ -98,16 +96,13 @@ class ModelCard:
 _etag_cache: ETagCache = {}
 
 
-def list_models(  # noqa: PLR0913  all of them optional, by name
+@takes_connection
+def list_models(
     *,
     developer: str | None = "Baidu",
     endpoint: str | None = _CHAT,
     include: Sequence[str] = _SECTIONS,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
+    **connection: Unpack[Connection],
 ) -> list[ModelCard]:
     """Return the models that the API serves now, by default Baidu's chat models.
 
@@ -133,37 +128,30 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: `base_url`, `api_key`, `timeout` or `http_client` is invalid.
     """
-    key = hide_key(api_key)
-    del api_key  # tools that report errors show local variables
-    server = Server(base_url, key, timeout, max_retries, http_client, is_async=False)
-    cards, headers = server.get(_url(server, include, endpoint), _decode, _etag_cache)
-    if has_feed(server.base_url, headers):
-        cards = _mark(cards, fetch_deprecations(server.transport, server.base_url))
-    return _filter(cards, developer, endpoint)
+    server = connect(connection, is_async=False)
+    decode = partial(_decode, server.redactor)
+    cards, headers = server.get(_url(server, include, endpoint), decode, _etag_cache)
+    feed = fetch_deprecations(server.transport, server.base_url, headers)
+    return _filter(_mark(cards, feed), developer, endpoint)
 
 
-async def alist_models(  # noqa: PLR0913  as `list_models`
+@takes_connection
+async def alist_models(
     *,
     developer: str | None = "Baidu",
     endpoint: str | None = _CHAT,
     include: Sequence[str] = _SECTIONS,
-    base_url: str | None = None,
-    api_key: SecretStr | str | None = None,
-    timeout: Any = 30.0,
-    max_retries: int = 2,
-    http_client: Any = None,
+    **connection: Unpack[Connection],
 ) -> list[ModelCard]:
     """Return the models that the API serves now; see `list_models`.
 
     The arguments and errors are those of `list_models`; `http_client` is an `AsyncClient`.
     """
-    key = hide_key(api_key)
-    del api_key  # tools that report errors show local variables
-    server = Server(base_url, key, timeout, max_retries, http_client, is_async=True)
-    cards, headers = await server.aget(_url(server, include, endpoint), _decode, _etag_cache)
-    if has_feed(server.base_url, headers):
-        cards = _mark(cards, await afetch_deprecations(server.async_transport, server.base_url))
-    return _filter(cards, developer, endpoint)
+    server = connect(connection, is_async=True)
+    decode = partial(_decode, server.redactor)
+    cards, headers = await server.aget(_url(server, include, endpoint), decode, _etag_cache)
+    feed = await afetch_deprecations(server.async_transport, server.base_url, headers)
+    return _filter(_mark(cards, feed), developer, endpoint)
 
 
 def _url(server: Server, include: Sequence[str], endpoint: str | None) -> str:
@@ -172,8 +160,10 @@ def _url(server: Server, include: Sequence[str], endpoint: str | None) -> str:
     return f"{endpoint_url(server.base_url, '/models')}?{query}".rstrip("?")
 
 
-def _decode(headers: Mapping[str, str], body: bytes) -> tuple[list[ModelCard], Mapping[str, str]]:
-    return decode_catalogue(body), headers
+def _decode(
+    redactor: Redactor, headers: Mapping[str, str], body: bytes
+) -> tuple[list[ModelCard], Mapping[str, str]]:
+    return decode_catalogue(body, redactor), headers
 
 
 def _mark(cards: Iterable[ModelCard], feed: Deprecations) -> list[ModelCard]:
@@ -204,17 +194,17 @@ def _filter(
     ]
 
 
-def decode_catalogue(body: bytes) -> list[ModelCard]:
-    """Return the cards of a response to `GET /v1/models`.
+def decode_catalogue(body: bytes, redactor: Redactor = NO_SECRETS) -> list[ModelCard]:
+    """Return the cards of a response to `GET /v1/models`; an error shows its body redacted.
 
     A value of an unexpected type leaves its field empty; it is still in `raw`.
     """
-    catalogue = parse_json(body)
+    catalogue = parse_json(body, redactor)
     items = catalogue.get("data") if is_object(catalogue) else None
     if not isinstance(items, list):
         raise InvalidResponseError(
             'The response is not a list of models: expected {"data": [...]}. Check base_url.',
-            body=catalogue,
+            body=redactor.json(catalogue),
         )
     return [
         _parse_card(item) for item in items if is_object(item) and string_or_none(item.get("id"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
-from pydantic_core import to_jsonable_python
+from langchain_core.runnables.config import merge_configs
 from typing_extensions import override
 
 from langchain_aimlernie._request.tokens import count_message_tokens
@@ -128,7 +127,7 @@ class _ModelCaller(Caller):
         self._schema = schema
         self._parsed_schema = None if schema is None else parse_schema(schema)
         self._has_prices = False
-        self._runnables: dict[str, Runnable[Any, Any]] = {}
+        self._latest: tuple[dict[str, Any], Runnable[Any, Any]] | None = None
         settings = {**model.request_params(), **model.model_kwargs, **(model.extra_body or {})}
         settings = {"model": model.model_name, **settings, **self._kwargs}
         if self._parsed_schema is not None:
@@ -145,28 +144,21 @@ class _ModelCaller(Caller):
     ) -> Outcome:
         _request_id.set(request_id)
         messages = convert_to_messages(row.input)
-        output = await self._with(row.params).ainvoke(messages, {"callbacks": callbacks})
+        kwargs = {**self._kwargs, **row.params}
+        config = merge_configs(self._config, {"callbacks": callbacks})
         if self._parsed_schema is None:
-            return Outcome(output, spend_of(output))
+            message = await self._model.ainvoke(messages, config, **kwargs)
+            return Outcome(message, spend_of(message))
+        output = await self._structured(kwargs).ainvoke(messages, config)
         raw = output["raw"]
         return Outcome(raw, spend_of(raw), output["parsed"], output["parsing_error"])
 
-    def _with(self, params: Mapping[str, Any]) -> Runnable[Any, Any]:
-        """Return the model with the parameters of a row."""
-        name = json.dumps(params, sort_keys=True, default=to_jsonable_python) if params else ""
-        found = self._runnables.get(name)
-        if found is None:
-            kwargs = {**self._kwargs, **params}
-            if self._schema is not None:
-                found = self._model.with_structured_output(self._schema, include_raw=True, **kwargs)
-            else:
-                found = self._model.bind(**kwargs) if kwargs else self._model
-            if self._config:
-                found = found.with_config(self._config)
-            if len(self._runnables) > _MAX_RUNNABLES:
-                self._runnables.clear()
-            self._runnables[name] = found
-        return found
+    def _structured(self, kwargs: dict[str, Any]) -> Runnable[Any, Any]:
+        """Return the model with the schema; most rows have the parameters of the one before."""
+        if self._latest is None or self._latest[0] != kwargs:
+            model = self._model.with_structured_output(self._schema, include_raw=True, **kwargs)
+            self._latest = kwargs, model
+        return self._latest[1]
 
     @override
     def parse(self, message: AIMessage) -> Any:
@@ -202,7 +194,3 @@ class _ModelCaller(Caller):
             return cost_of_tokens(model, tokens[0], {}, tokens[1])
         except ValueError:
             return None
-
-
-_MAX_RUNNABLES = 100
-"""Models with parameters of rows that are kept."""

@@ -1,4 +1,4 @@
-"""The output of a batch: two append-only files of JSON Lines, and what is in them.
+"""The output of a batch: two append-only files of lines in the form of OpenAI's batch files.
 
 A line is written whole, in one write, before its row counts as done. What was written is on the
 disk after a second at most. A file that a crash has left is cut to its last complete line.
@@ -10,26 +10,175 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import sqlite3
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from decimal import Decimal
 from errno import ENOENT
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
-from langchain_aimlernie.batch.lines import is_transient
-from langchain_aimlernie.batch.rows import BatchError, Row, short_key
+from langchain_core.messages import AIMessage, convert_to_openai_messages
+from pydantic_core import to_jsonable_python
+
+from langchain_aimlernie._http.retry import RetryState
+from langchain_aimlernie._response.completion import decode_completion
+from langchain_aimlernie.batch.caller import Outcome
+from langchain_aimlernie.batch.rows import BatchError, Row, duplicate, short_key
+from langchain_aimlernie.errors import (
+    APIConnectionError,
+    APITimeoutError,
+    BadRequestError,
+    InvalidResponseError,
+    StructuredOutputError,
+)
 from langchain_aimlernie.spend.amounts import parse_amount
 
+OUTPUT_PARSING_FAILED = "output_parsing_failed"
+_CODES = (
+    (APITimeoutError, "timeout"),
+    (APIConnectionError, "connection_error"),
+    (StructuredOutputError, OUTPUT_PARSING_FAILED),
+    (InvalidResponseError, "invalid_response"),
+    (BadRequestError, "invalid_request"),
+    (ValueError, "invalid_request"),
+)
+_TRANSIENT_CODES = {"timeout", "connection_error", "invalid_response"}
+_TRANSIENT_STATUSES = {408, 425, 429, *range(500, 600)}
+
 _FSYNC_SECONDS = 1.0
-_PARTS_OF_ID = 3
-"""Run, key of the row, attempt: the parts of an `X-Client-Request-Id`, between colons."""
+_REQUEST_ID = re.compile(r"\w+:([0-9a-f]{16}):\d+")
+"""Run, key of the row, attempt: the parts of an `X-Client-Request-Id`."""
 
 
-def errors_path(out: Path) -> Path:
-    """Return the file of the rows that failed: `NAME.errors.jsonl` for `NAME.jsonl`."""
-    return out.with_name(f"{out.name.removesuffix('.jsonl')}.errors.jsonl")
+@dataclass(slots=True, eq=False)
+class Job:
+    """A row under way, and what is known of it; amounts are the sum over all attempts.
+
+    Attributes:
+        line_id: The id of its line.
+        retries: Its retries, without those after a rejection.
+        tokens: Tokens of its prompt, estimated if there is a limit of them.
+        rejections: How often the server was too busy for it.
+        attempts: Attempts so far.
+        client_request_id: The `X-Client-Request-Id` of the last attempt.
+        inference_id: The id of the response in the provider's log.
+        usd: US dollars; `None` if no response stated a price.
+        credits: The same in credits.
+        parsed: The object of the schema.
+    """
+
+    row: Row
+    line_id: str
+    retries: RetryState
+    tokens: int = 0
+    rejections: int = 0
+    attempts: int = 0
+    client_request_id: str | None = None
+    inference_id: str | None = None
+    usd: Decimal | None = None
+    credits: Decimal | None = None
+    parsed: Any = None
+
+    def add(self, outcome: Outcome) -> None:
+        """Add what a response states."""
+        spend = outcome.spend
+        if spend.calls > spend.unpriced:
+            self.usd = (self.usd or Decimal(0)) + spend.usd
+            self.credits = (self.credits or Decimal(0)) + spend.credits
+        if isinstance(outcome.output, AIMessage):
+            metadata = outcome.output.response_metadata
+            self.inference_id = metadata.get("inference_id") or self.inference_id
+        self.parsed = outcome.parsed
+
+    def line(self, output: object, error: Exception | None = None) -> dict[str, Any]:
+        """Return the line of the row: its output, or its error with the message that it is about.
+
+        An HTTP error is a response, as in OpenAI's files; any other is an `error`.
+        """
+        status = getattr(error, "status_code", None)
+        request_id, body = self.inference_id, None
+        if isinstance(output, AIMessage):
+            request_id = output.response_metadata.get("request_id") or request_id
+            status, body = 200, to_completion(output)
+        elif error is None:
+            status, body = 200, {"output": to_json(output)}
+        elif isinstance(status, int) and status >= 400:  # noqa: PLR2004  errors of HTTP
+            request_id = getattr(error, "request_id", None)
+            details = {
+                "message": str(getattr(error, "message", error)),
+                "type": type(error).__name__,
+                "param": None,
+                "code": getattr(error, "code", None),
+            }
+            body, error = {"error": details}, None
+        response = {"status_code": status, "request_id": request_id or "", "body": body}
+        return {
+            "id": self.line_id,
+            "custom_id": self.row.custom_id,
+            "response": response if body else None,
+            "error": None if error is None else {"code": _code_of(error), "message": str(error)},
+            "aimlernie": {
+                "key": self.row.key,
+                "usd": None if self.usd is None else f"{self.usd:f}",
+                "credits": None if self.credits is None else f"{self.credits:f}",
+                "inference_id": self.inference_id,
+                "client_request_id": self.client_request_id,
+                "attempts": self.attempts,
+                "parsed": to_json(self.parsed),
+            },
+        }
+
+
+def _code_of(error: Exception) -> str:
+    found = (code for kind, code in _CODES if isinstance(error, kind))
+    return next(found, type(error).__name__)
+
+
+def to_completion(message: AIMessage) -> dict[str, Any]:
+    """Return a message as a chat completion in the API's form."""
+    facts = message.response_metadata
+    said = convert_to_openai_messages(message)
+    wire: dict[str, Any] = {**said, "role": "assistant"}
+    wire.setdefault("content", None)
+    for name in ("reasoning_content", "refusal"):
+        if message.additional_kwargs.get(name):
+            wire[name] = message.additional_kwargs[name]
+    for call in message.invalid_tool_calls:
+        function = {"name": call["name"], "arguments": call["args"]}
+        wire.setdefault("tool_calls", []).append(
+            {"id": call["id"], "type": "function", "function": function}
+        )
+    choice = {
+        "index": 0,
+        "message": wire,
+        "finish_reason": facts.get("finish_reason"),
+        "logprobs": facts.get("logprobs"),
+    }
+    spent = {name: facts[name] for name in ("credits_used", "usd_spent") if name in facts}
+    return {
+        "id": facts.get("id") or message.id or "",
+        "object": "chat.completion",
+        "created": facts.get("created") or 0,
+        "model": facts.get("model_name") or "",
+        "choices": [choice],
+        "usage": to_json(facts.get("token_usage")),
+        **({"meta": {"usage": to_json(spent)}} if spent else {}),
+    }
+
+
+def from_completion(body: Mapping[str, Any]) -> AIMessage:
+    """Return the message of a chat completion that `to_completion` has made."""
+    result = decode_completion(json.dumps(body).encode(), {}, model=str(body.get("model")))
+    return cast("AIMessage", result.generations[0].message)
+
+
+def to_json(value: object) -> Any:
+    """Return a value as JSON; what has no form in JSON becomes its `str`."""
+    return to_jsonable_python(value, fallback=str, inf_nan_mode="null")
 
 
 class Journal:
@@ -52,8 +201,8 @@ class Journal:
         self.started: float | None = None
         self.has_log = False
         self._files: dict[Path, int] = {}
-        self._unsaved: list[tuple[Path, bytes]] = []
-        self._is_dirty = False
+        self._failed: dict[str, int] = {}  # rows without success: where the last error begins
+        self._unsaved: list[tuple[Path, Mapping[str, Any]]] = []
 
     def __enter__(self) -> Self:
         """Lock and read the files."""
@@ -62,16 +211,20 @@ class Journal:
         if not self.out.parent.is_dir():
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self.out.parent))
         self._lock = _lock(self.out)
-        self._index = Index()
+        # What is known of each row; a million of them take some 60 MB.
+        self._database = sqlite3.connect(":memory:")
+        self._database.execute(
+            "CREATE TABLE rows (id TEXT PRIMARY KEY, key BLOB, state TEXT, seen INT) WITHOUT ROWID"
+        )
         try:
             if self.out.exists():
                 self.started = self.out.stat().st_mtime
             for path in (self.errors, self.out):
                 self._files[path] = _open(path)
                 _drop_incomplete_line(self._files[path], path)
-                for line, _ in read_lines(path):
+                for line, at in read_lines(path):
                     self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
-                    self._note(path, line)
+                    self._note(path, line, at)
         except BaseException:
             self.__exit__()
             raise
@@ -83,48 +236,75 @@ class Journal:
                 os.fsync(descriptor)
             os.close(descriptor)
         self._files.clear()
-        self._index.close()
+        self._database.close()
         self._lock.release()
 
-    def check(self, row: Row) -> None:
-        """Raise a `BatchError` if a row of the input has changed since it was run."""
-        known = self._index.get(row.custom_id)
-        if known is not None and known[0] != short_key(row.key):
+    def read(self, row: Row) -> State | None:
+        """Return the state of the next row of the input, if it is known.
+
+        Raises:
+            BatchError: The row is a duplicate, or has changed since it was run.
+        """
+        key, custom_id = short_key(row.key), _storable(row.custom_id)
+        found = self._database.execute(
+            "SELECT key, state, seen FROM rows WHERE id = ?", (custom_id,)
+        )
+        known_key, state, is_seen = found.fetchone() or (key, None, 0)
+        if is_seen:
+            raise duplicate(row)
+        if known_key != key:
             raise BatchError(
                 f"The row {row.custom_id!r} has changed since it was run for {self.out}: its "
                 "messages, parameters, model or schema. Use another output file or custom_id."
             )
+        self._database.execute(
+            "INSERT INTO rows VALUES (?, ?, NULL, 1) ON CONFLICT (id) DO UPDATE SET seen = 1",
+            (custom_id, key),
+        )
+        return cast("State | None", state)
 
-    def read(self, row: Row) -> State | None:
-        """Return the state of the next row of the input, which is checked, if it is known."""
-        state = self._index.see(row)
-        self.check(row)
-        return state
+    def forget_input(self) -> None:
+        """Forget which rows `read` has had: the input will be read once more."""
+        self._database.execute("DELETE FROM rows WHERE state IS NULL")
+        self._database.execute("UPDATE rows SET seen = 0")
 
     def add(self, line: Mapping[str, Any], *, failed: bool = False) -> None:
         """Write the line of a row; if that fails, keep it for `save_rest`."""
         path = self.errors if failed else self.out
-        data = encode_line(line)
-        descriptor = self._files[path]
         try:
-            _write_whole(descriptor, data)
+            self._write(path, line)
         except OSError:
-            self._unsaved.append((path, data))
+            self._unsaved.append((path, line))
             raise
-        self._is_dirty = True
-        self._note(path, line)
 
-    def _note(self, path: Path, line: Mapping[str, Any]) -> None:
-        """Remember what a line says."""
-        state: State = "transient" if is_transient(line) else "failed"
-        facts = line["aimlernie"]
+    def _write(self, path: Path, line: Mapping[str, Any]) -> None:
+        self._note(path, line, _write_whole(self._files[path], encode_line(line)))
+
+    def _note(self, path: Path, line: Mapping[str, Any], at: int) -> None:
+        """Remember what a line says, and where it begins."""
+        custom_id, facts = line["custom_id"], line["aimlernie"]
         self.has_log = self.has_log or bool(facts.get("inference_id"))
-        self._index.put(line["custom_id"], facts["key"], "done" if path == self.out else state)
+        if path == self.out:
+            state = "done"
+            self._failed.pop(custom_id, None)
+        else:
+            state = _failure(line)
+            self._failed[custom_id] = at
+        self._database.execute(
+            "INSERT INTO rows VALUES (?, ?, ?, 0)"
+            " ON CONFLICT (id) DO UPDATE SET key = excluded.key, state = excluded.state",
+            (_storable(custom_id), short_key(facts["key"]), state),
+        )
 
     def is_of_batch(self, request_id: str) -> bool:
         """Return whether an `X-Client-Request-Id` is that of a row that the input or output has."""
-        parts = request_id.split(":")
-        return len(parts) == _PARTS_OF_ID and self._index.has_key(parts[1])
+        match = _REQUEST_ID.fullmatch(request_id)
+        if match is None:
+            return False
+        self._database.execute("CREATE INDEX IF NOT EXISTS keys ON rows (key)")
+        key = short_key(match[1])
+        found = self._database.execute("SELECT 1 FROM rows WHERE key = ?", (key,))
+        return found.fetchone() is not None
 
     def request_ids(self) -> Iterator[str]:
         """Yield the `X-Client-Request-Id` of each response in the output."""
@@ -135,14 +315,13 @@ class Journal:
 
     def save_rest(self) -> str:
         """Write the lines that could not be written before; return what to tell the user."""
-        rest, self._unsaved = self._unsaved, []
+        rest = self._unsaved
         try:
             while rest:
-                path, data = rest[0]
-                _write_whole(self._files[path], data)
+                self._write(*rest[0])
                 del rest[0]
         except OSError:
-            paid = [data for path, data in rest if path == self.out]
+            paid = [encode_line(line) for path, line in rest if path == self.out]
             if not paid:
                 return ""
             with tempfile.NamedTemporaryFile(
@@ -159,99 +338,51 @@ class Journal:
         """Write what is in the operating system's buffers to the disk, again and again."""
         while True:
             await asyncio.sleep(_FSYNC_SECONDS)
-            if self._is_dirty:
-                self._is_dirty = False
-                for descriptor in self._files.values():
-                    await asyncio.to_thread(os.fsync, descriptor)
+            for descriptor in self._files.values():
+                await asyncio.to_thread(os.fsync, descriptor)
+
+    def remaining_errors(self) -> Iterator[dict[str, Any]]:
+        """Yield the last error of each row that has not succeeded."""
+        for at in sorted(self._failed.values()):
+            yield json.loads(line_at(self.errors, at))
 
     def drop_solved_errors(self) -> int:
         """Keep the last error of each row that has not succeeded since; return their number."""
-        kept = {at for _, at in self.remaining_errors()}
-        if len(kept) == sum(1 for _ in read_lines(self.errors)):
-            return len(kept)
+        number = len(self._failed)
+        if number == sum(1 for _ in read_lines(self.errors)):
+            return number
         fresh = self.errors.with_name(f"{self.errors.name}.new")
         with fresh.open("wb") as file:
-            for line, at in read_lines(self.errors):
-                if at in kept:
-                    file.write(encode_line(line))
+            file.writelines(line_at(self.errors, at) for at in sorted(self._failed.values()))
             file.flush()
             os.fsync(file.fileno())
         os.close(self._files.pop(self.errors))
         fresh.replace(self.errors)
         self._files[self.errors] = _open(self.errors)
-        return len(kept)
-
-    def remaining_errors(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """Return the last error of each row that has not succeeded, with its place in the file."""
-        return last_errors(self.errors, self._index)
+        return number
 
 
 State = Literal["done", "failed", "transient"]
 """What is known of a row: "transient" has failed, but may succeed when it is run again."""
 
 
-class Index:
-    """What is known of each row, by id; a million rows take some 60 MB."""
-
-    def __init__(self) -> None:
-        self._database = sqlite3.connect(":memory:", check_same_thread=False)
-        self._database.execute(
-            "CREATE TABLE rows (id TEXT PRIMARY KEY, key BLOB, state TEXT, seen INT) WITHOUT ROWID"
-        )
-
-    def close(self) -> None:
-        """Free the memory."""
-        self._database.close()
-
-    def get(self, custom_id: str) -> tuple[bytes, State | None, bool] | None:
-        """Return a row's short key, its state, and whether the input has had it; if it is known."""
-        found = self._database.execute(
-            "SELECT key, state, seen FROM rows WHERE id = ?", (_storable(custom_id),)
-        )
-        row: tuple[bytes, State | None, bool] | None = found.fetchone()
-        return row
-
-    def is_done(self, custom_id: str) -> bool:
-        """Return whether a row has succeeded."""
-        found = self.get(custom_id)
-        return found is not None and found[1] == "done"
-
-    def has_key(self, digits: str) -> bool:
-        """Return whether the key of a row begins with these 16 hexadecimal digits."""
-        try:
-            key = short_key(digits)
-        except ValueError:
-            return False
-        self._database.execute("CREATE INDEX IF NOT EXISTS keys ON rows (key)")
-        found = self._database.execute("SELECT 1 FROM rows WHERE key = ?", (key,))
-        return found.fetchone() is not None
-
-    def put(self, custom_id: str, key: str, state: State) -> None:
-        """Store the state of a row."""
-        self._database.execute(
-            "INSERT INTO rows VALUES (?, ?, ?, 0)"
-            " ON CONFLICT (id) DO UPDATE SET key = excluded.key, state = excluded.state",
-            (_storable(custom_id), short_key(key), state),
-        )
-
-    def see(self, row: Row) -> State | None:
-        """Return the state of the next row of the input; a duplicate is a `BatchError`."""
-        found = self.get(row.custom_id)
-        if found is not None and found[2]:
-            raise BatchError(
-                f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
-                "Give each row a custom_id of its own."
-            )
-        self._database.execute(
-            "INSERT INTO rows VALUES (?, ?, NULL, 1) ON CONFLICT (id) DO UPDATE SET seen = 1",
-            (_storable(row.custom_id), short_key(row.key)),
-        )
-        return None if found is None else found[1]
+def _failure(line: Mapping[str, Any]) -> State:
+    """Return the state of a row that has failed with this line."""
+    response, error = line.get("response") or {}, line.get("error") or {}
+    is_transient = (
+        response.get("status_code") in _TRANSIENT_STATUSES or error.get("code") in _TRANSIENT_CODES
+    )
+    return "transient" if is_transient else "failed"
 
 
 def _storable(text: str) -> str:
     """Return a text that SQLite can store: it takes no lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def errors_path(out: Path) -> Path:
+    """Return the file of the rows that failed: `NAME.errors.jsonl` for `NAME.jsonl`."""
+    return out.with_name(f"{out.name.removesuffix('.jsonl')}.errors.jsonl")
 
 
 def _lock(out: Path) -> Any:
@@ -274,10 +405,8 @@ def _open(path: Path) -> int:
 
 def _drop_incomplete_line(descriptor: int, path: Path) -> None:
     """Cut the file to its last complete line; one without its newline is incomplete."""
-    last = b""
     with path.open("rb") as file:
-        for line in file:
-            last = line
+        last = b"".join(deque(file, maxlen=1))
     if not last.endswith(b"\n"):
         os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(last))
 
@@ -304,16 +433,22 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
             at += len(data)
 
 
-def last_errors(path: Path, index: Index) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the last error of each row that `index` does not know to be done, with its place."""
-    last = {
-        line["custom_id"]: at
-        for line, at in read_lines(path)
-        if not index.is_done(line["custom_id"])
-    }
-    for line, at in read_lines(path):
-        if last.get(line["custom_id"]) == at:
-            yield line, at
+def last_lines(out: Path) -> Iterator[tuple[dict[str, Any], Path, int]]:
+    """Yield each row's last line with its file and its place there, failed rows last."""
+    errors = errors_path(out)
+    failed = {line["custom_id"]: at for line, at in read_lines(errors)}
+    for line, at in read_lines(out):
+        failed.pop(line["custom_id"], None)
+        yield line, out, at
+    for at in sorted(failed.values()):
+        yield json.loads(line_at(errors, at)), errors, at
+
+
+def line_at(path: Path, at: int) -> bytes:
+    """Return the line that begins at this place."""
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.readline()
 
 
 def encode_line(line: Mapping[str, Any]) -> bytes:
@@ -328,8 +463,8 @@ def encode_line(line: Mapping[str, Any]) -> bytes:
         return json.dumps(line).encode() + b"\n"
 
 
-def _write_whole(descriptor: int, data: bytes) -> None:
-    """Write all of `data`, or nothing."""
+def _write_whole(descriptor: int, data: bytes) -> int:
+    """Write all of `data`, or nothing; return where it begins."""
     size = os.fstat(descriptor).st_size
     try:
         written = os.write(descriptor, data)
@@ -338,3 +473,4 @@ def _write_whole(descriptor: int, data: bytes) -> None:
     except OSError:
         os.ftruncate(descriptor, size)
         raise
+    return size

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
 import random
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import AIMessage
 
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie.batch.caller import Caller, Outcome
-from langchain_aimlernie.batch.journal import Index, Journal
-from langchain_aimlernie.batch.lines import OUTPUT_PARSING_FAILED, Job, from_completion, to_json
+from langchain_aimlernie.batch.journal import (
+    OUTPUT_PARSING_FAILED,
+    Job,
+    Journal,
+    from_completion,
+    to_json,
+)
 from langchain_aimlernie.batch.pace import Pace
-from langchain_aimlernie.batch.report import BatchReport
 from langchain_aimlernie.errors import (
     AimlErnieError,
     APIConnectionError,
@@ -31,6 +33,9 @@ from langchain_aimlernie.errors import (
     RateLimitError,
 )
 from langchain_aimlernie.spend import SpendTracker
+
+if TYPE_CHECKING:
+    from langchain_aimlernie.batch.run import BatchReport
 
 RetryFailed = Literal["none", "transient", "all"]
 
@@ -49,7 +54,10 @@ _BUSY = frozenset({429, 503})
 
 
 class RunLoop:
-    """One run of a batch, within the budget of `tracker` and with an open journal."""
+    """One run of a batch, within the budget of `tracker` and with an open journal.
+
+    One task reads the input, and each row has a task of its own, which makes its attempts.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917  the parts of a run
         self,
@@ -66,14 +74,19 @@ class RunLoop:
         self._pace = pace
         self._report = report
         self._on_progress = on_progress
-        self._run_id = f"{int(time.time()):x}{uuid4().hex[:6]}"
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: list[tuple[float, int, Job]] = []
+        self._started = time.time()
+        self._run_id = f"{int(self._started):x}{uuid4().hex[:6]}"
+        self._loop = asyncio.get_running_loop()
+        self._count = 0  # rows that were read
+        self._rows: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(pace.max_in_flight + _MAX_WAITING)
+        self._idle: set[asyncio.Task[Any]] = set()  # tasks without a call in flight
+        self._in_flight = 0
+        self._gate = asyncio.Lock()  # its holder is the next to send
+        self._changed = asyncio.Event()
         # The last call that ended was not allowed by the budget: the next one waits for another to
         # end, which may have reserved more than it cost.
         self._is_over_budget = False
-        self._changed = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
         self._is_stopping = False
         self._interrupts = 0
         self._has_lost = False
@@ -88,7 +101,7 @@ class RunLoop:
     def _on_interrupt(self, number: int) -> None:
         self._stop("interrupt")
         if number > 1:
-            for task in self._tasks:
+            for task in self._rows:
                 task.cancel()
 
     async def run(
@@ -96,19 +109,14 @@ class RunLoop:
     ) -> None:
         """Run the rows that are not done."""
         started = time.monotonic()
-        self._started = time.time()
         syncing = asyncio.create_task(self._journal.sync_each_second())
-        source = _Source(rows, self._changed)
         try:
-            self._check_all(rows)
-            self._parse_again()
-            await self._run_rows(source, retry_failed)
+            async with asyncio.TaskGroup() as self._tasks:
+                self._idle.add(self._tasks.create_task(self._read_all(rows, retry_failed)))
         finally:
-            for task in (syncing, *self._tasks):
-                task.cancel()
-            await asyncio.gather(syncing, *self._tasks, return_exceptions=True)
-            await source.close()
-            if source.count:
+            syncing.cancel()
+            await asyncio.gather(syncing, return_exceptions=True)
+            if self._count:
                 await self._find_lost()
             unsaved = self._journal.save_rest()
             remaining = self._journal.drop_solved_errors()
@@ -137,21 +145,42 @@ class RunLoop:
                 lost.pop(request_id, None)
             self._report.unsaved_usd = sum(lost.values(), Decimal(0))
 
+    async def _read_all(
+        self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
+    ) -> None:
+        """Read the input, and start the rows that are to be run as soon as each may be sent."""
+        try:
+            self._check_all(rows)
+            self._parse_again()
+            async with contextlib.aclosing(_each(rows)) as items:
+                async for item in items:
+                    row = self._caller.read(item, self._count)
+                    self._count += 1
+                    state = self._journal.read(row)
+                    if state is None or (state != "done" and retry_failed in ("all", state)):
+                        line_id = f"batch_req_{self._run_id}-{row.number:08x}"
+                        await self._start(Job(row, line_id, RetryState(self._caller.max_retries)))
+                    else:
+                        self._report.skipped += state == "done"
+            self._report.rows = self._count
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # noqa: BLE001  raised when what is in flight is saved
+            self._fail(error)
+
     def _check_all(self, rows: object) -> None:
         """Find invalid rows and duplicates before anything is sent, if `rows` can be read twice."""
         if not isinstance(rows, Iterable) or isinstance(rows, Iterator):
             return
         count = 0
-        with contextlib.closing(Index()) as index:
-            for count, item in enumerate(rows, 1):
-                row = self._caller.read(item, count - 1)
-                index.see(row)
-                self._journal.check(row)
+        for count, item in enumerate(rows, 1):
+            self._journal.read(self._caller.read(item, count - 1))
+        self._journal.forget_input()
         self._report.rows = count
 
     def _parse_again(self) -> None:
         """Parse the completions that did not match the schema once more, offline."""
-        for line, _ in self._journal.remaining_errors():
+        for line in self._journal.remaining_errors():
             if (line["error"] or {}).get("code") != OUTPUT_PARSING_FAILED:
                 continue
             with contextlib.suppress(ValueError, AimlErnieError):
@@ -159,60 +188,50 @@ class RunLoop:
                 facts = {**line["aimlernie"], "parsed": parsed}
                 self._journal.add({**line, "error": None, "aimlernie": facts})
 
-    async def _run_rows(self, source: _Source, retry_failed: RetryFailed) -> None:
-        while True:
-            self._changed.clear()
-            if self._is_over_budget and not self._tasks:
-                self._stop("budget")
-            delay = _FOREVER if self._is_over_budget else self._pace.wait(len(self._tasks))
-            if delay == 0 and not self._is_stopping:
-                try:
-                    job = self._next_job(source, retry_failed)
-                except BaseException as error:  # noqa: BLE001  raised when what is in flight is saved
-                    self._fatal = error
-                    self._is_stopping = True
-                    continue
-                if job is not None:
-                    self._start(job)
-                    continue
-            is_over = self._is_stopping or (source.is_exhausted and not self._waiting)
-            if is_over and not self._tasks:
-                return
-            if delay == 0 and self._waiting and not self._is_stopping:
-                delay = max(0.001, self._waiting[0][0] - time.monotonic())
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay if 0 < delay < _FOREVER else None):
-                    await self._changed.wait()
-
-    def _next_job(self, source: _Source, retry_failed: RetryFailed) -> Job | None:
-        """Return a job that may start now, if there is one."""
-        if self._waiting and self._waiting[0][0] <= time.monotonic():
-            return heapq.heappop(self._waiting)[2]
-        if len(self._waiting) >= _MAX_WAITING:
-            return None
-        for item in source.ready():
-            row = self._caller.read(item, source.count - 1)
-            state = self._journal.read(row)
-            if state is None or (state != "done" and retry_failed in ("all", state)):
-                line_id = f"batch_req_{self._run_id}-{row.number:08x}"
-                return Job(row, line_id, RetryState(self._caller.max_retries))
-            self._report.skipped += state == "done"
-        if source.is_exhausted:
-            self._report.rows = source.count
-        return None
-
-    def _start(self, job: Job) -> None:
-        tokens = self._caller.tokens(job.row)[0] if self._pace.counts_tokens else 0
-        self._pace.start(tokens)
-        task = asyncio.create_task(self._work(job, tokens))
-        self._tasks.add(task)
+    async def _start(self, job: Job) -> None:
+        if self._pace.counts_tokens:
+            job.tokens = self._caller.tokens(job.row)[0]
+        await self._places.acquire()
+        await self._turn(job)
+        task = self._tasks.create_task(self._run_row(job))
+        self._rows.add(task)
         task.add_done_callback(self._on_end)
 
     def _on_end(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._changed.set()
+        self._rows.discard(task)
+        self._places.release()
 
-    async def _work(self, job: Job, expected_tokens: int) -> None:
+    async def _turn(self, job: Job) -> None:
+        """Wait until the row may be sent, and count it as in flight."""
+        async with self._gate:
+            while delay := self._delay():
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(delay if delay < _FOREVER else None):
+                        await self._changed.wait()
+            self._in_flight += 1
+            self._pace.start(job.tokens)
+
+    def _delay(self) -> float:
+        """Return the seconds until a call may be sent; infinite until one in flight has ended."""
+        if self._is_over_budget and not self._in_flight:
+            self._stop("budget")
+        return _FOREVER if self._is_over_budget else self._pace.wait(self._in_flight)
+
+    async def _run_row(self, job: Job) -> None:
+        task: Any = asyncio.current_task()
+        delay = await self._attempt(job)
+        while delay is not None and not self._is_stopping:
+            self._idle.add(task)
+            try:
+                await asyncio.sleep(delay)
+                await self._turn(job)
+            finally:
+                self._idle.discard(task)
+            delay = await self._attempt(job)
+
+    async def _attempt(self, job: Job) -> float | None:
+        """Make a call; return the seconds until the next attempt, `None` if there is none."""
         job.attempts += 1
         job.client_request_id = f"{self._run_id}:{job.row.key[:16]}:{job.attempts}"
         window = self._pace.window
@@ -221,80 +240,72 @@ class RunLoop:
                 outcome = await self._caller.call(job.row, job.client_request_id, self._callbacks)
             except Exception as error:  # noqa: BLE001  every one ends in the file of errors
                 self._is_over_budget = isinstance(error, BudgetExceededError)
-                self._failed(job, error, window)
-            else:
-                self._is_over_budget = False
-                spend = outcome.spend
-                self._pace.correct(spend.input_tokens + spend.output_tokens - expected_tokens)
-                self._succeeded(job, outcome)
+                return self._failed(job, error, window)
+            self._is_over_budget = False
+            self._succeeded(job, outcome)
         except Exception as error:  # noqa: BLE001  the output, or the caller's `on_progress`
             self._fail(error)
         except asyncio.CancelledError:
             self._has_lost = True
             raise
+        finally:
+            self._in_flight -= 1
+            self._changed.set()
+        return None
 
     def _succeeded(self, job: Job, outcome: Outcome) -> None:
         self._pace.accepted()
         self._last_success = time.monotonic()
         report, spend = self._report, outcome.spend
+        self._pace.correct(spend.input_tokens + spend.output_tokens - job.tokens)
         report.input_tokens += spend.input_tokens
         report.output_tokens += spend.output_tokens
         report.usd += spend.usd
         report.credits += spend.credits
         job.add(outcome)
-        if outcome.error is not None:
-            raw = outcome.output if isinstance(outcome.output, AIMessage) else None
-            self._save_error(job, outcome.error, raw)
-            return
-        self._journal.add(job.success_line(outcome.output))
-        report.succeeded += 1
-        self._progress()
+        self._save(job, outcome.output, outcome.error)
 
-    def _failed(self, job: Job, error: Exception, window: int) -> None:
-        """Try again, give the row up, or stop the run."""
+    def _failed(self, job: Job, error: Exception, window: int) -> float | None:
+        """Give the row up, stop the run, or return the seconds until the next attempt."""
         if isinstance(error, BudgetExceededError):
             job.attempts -= 1  # it was not sent
-            self._wait(job, 0.0)
-        elif isinstance(error, InsufficientCreditsError) or _is_used_up(error):
+            return 0.0
+        if isinstance(error, InsufficientCreditsError) or _is_used_up(error):
             self._stop("credits")
-        elif isinstance(error, AuthenticationError | PermissionDeniedError):
+            return None
+        if isinstance(error, AuthenticationError | PermissionDeniedError):
             self._fail(error)
-        elif _is_busy(error) and time.monotonic() - self._last_success < _PATIENCE:
+            return None
+        if _is_busy(error) and time.monotonic() - self._last_success < _PATIENCE:
             job.rejections += 1
             retry_after = getattr(error, "retry_after", None)
-            self._wait(job, self._pace.rejected(window, job.rejections, retry_after))
-        else:
-            delay = None
-            if isinstance(error, AimlErnieError) and self._caller.max_retries:
-                delay = job.retries.next_delay(error, left=_FOREVER, random=random.random)
-            if delay is None:
-                self._save_error(job, error)
-            else:
-                self._wait(job, delay)
-            self._has_lost = self._has_lost or isinstance(error, APIConnectionError)
+            return self._pace.rejected(window, job.rejections, retry_after)
+        self._has_lost = self._has_lost or isinstance(error, APIConnectionError)
+        delay = None
+        if isinstance(error, AimlErnieError) and self._caller.max_retries:
+            delay = job.retries.next_delay(error, left=_FOREVER, random=random.random)
+        if delay is None:
+            self._save(job, None, error)
+        return delay
 
-    def _save_error(self, job: Job, error: Exception, raw: AIMessage | None = None) -> None:
-        self._journal.add(job.error_line(error, raw), failed=True)
-        self._report.failed += 1
-        self._progress()
-
-    def _wait(self, job: Job, seconds: float) -> None:
-        heapq.heappush(self._waiting, (time.monotonic() + seconds, job.row.number, job))
-
-    def _progress(self) -> None:
+    def _save(self, job: Job, output: object, error: Exception | None) -> None:
+        self._journal.add(job.line(output, error), failed=error is not None)
+        self._report.succeeded += error is None
+        self._report.failed += error is not None
         if self._on_progress is not None:
             self._on_progress(self._report)
 
-    def _stop(self, reason: Literal["budget", "credits", "interrupt"]) -> None:
+    def _stop(self, reason: Literal["budget", "credits", "interrupt"] | None = None) -> None:
+        """Start nothing new."""
         self._is_stopping = True
-        if self._report.stopped is None or reason == "interrupt":
+        if reason == "interrupt" or self._report.stopped is None:
             self._report.stopped = reason
-        self._changed.set()
+        for task in self._idle:
+            task.cancel()
 
     def _fail(self, error: BaseException) -> None:
-        self._is_stopping = True
         self._fatal = self._fatal or error
-        self._changed.set()
+        self._stop()
 
 
 def _is_busy(error: Exception) -> bool:
@@ -310,53 +321,18 @@ def _is_used_up(error: Exception) -> bool:
     return isinstance(error, RateLimitError) and not error.is_retryable
 
 
-class _Source:
-    """The input, read one by one; `changed` is set when an async one has another row."""
-
-    def __init__(self, rows: Iterable[Any] | AsyncIterable[Any], changed: asyncio.Event) -> None:
-        self.count = 0
-        self.is_exhausted = False
-        self._changed = changed
-        self._reading: asyncio.Task[Any] | None = None
-        self._async = aiter(rows) if isinstance(rows, AsyncIterable) else None
-        self._items = self._poll() if isinstance(rows, AsyncIterable) else iter(rows)
-
-    def ready(self) -> Iterator[Any]:
-        """Yield the rows that are there; at most some hundred, so that others get their turn."""
-        for _ in range(_MAX_AT_ONCE):
-            item = next(self._items, _END)
-            if item is _END:
-                self.is_exhausted = True
-                return
-            if item is _NOT_YET:
-                return
-            self.count += 1
+async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+    """Yield the rows; let other tasks have their turn, however many of them are done already."""
+    if not isinstance(rows, AsyncIterable):
+        for number, item in enumerate(rows, 1):
             yield item
-        self._changed.set()
-
-    def _poll(self) -> Iterator[Any]:
-        """Yield the rows of an async input, and `_NOT_YET` while the next one has not come."""
-        item = None
-        while self._async is not None and item is not _END:
-            self._reading = asyncio.ensure_future(_read(self._async))
-            self._reading.add_done_callback(lambda _: self._changed.set())
-            while not self._reading.done():
-                yield _NOT_YET
-            item = self._reading.result()
+            if number % _MAX_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return
+    items = aiter(rows)
+    try:
+        async for item in items:
             yield item
-
-    async def close(self) -> None:
-        """Stop reading."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-        close = getattr(self._async, "aclose", None)
-        if close is not None:
+    finally:
+        if (close := getattr(items, "aclose", None)) is not None:
             await close()
-
-
-async def _read(rows: AsyncIterator[Any]) -> Any:
-    return await anext(rows, _END)
-
-
-_END, _NOT_YET = object(), object()

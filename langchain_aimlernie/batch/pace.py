@@ -27,16 +27,17 @@ class Pace:
         tpm: Tokens per minute, of prompts and completions; `None` for no limit.
 
     Attributes:
+        max_in_flight: As given.
         limit: Calls that may be in flight now.
         window: Number of halvings so far. A call is told its value when it is sent.
         counts_tokens: Whether there is a limit of tokens.
     """
 
     def __init__(self, max_in_flight: int, rpm: float | None, tpm: float | None) -> None:
+        self.max_in_flight = max_in_flight
         self.limit = min(_START, max_in_flight)
         self.window = 0
         self.counts_tokens = tpm is not None
-        self._most = max_in_flight
         self._seconds_per_request = 60.0 / rpm if rpm else 0.0
         self._seconds_per_token = 60.0 / tpm if tpm else 0.0
         self._next_request = 0.0
@@ -70,7 +71,7 @@ class Pace:
         if self._completed >= self.limit:
             self._completed = 0
             grown = self.limit * 2 if self._is_starting else self.limit + 1
-            self.limit = min(grown, self._most)
+            self.limit = min(grown, self.max_in_flight)
 
     def rejected(self, window: int, rejections: int, retry_after: float | None) -> float:
         """Note a rejection; return the seconds until the row may be sent again.

@@ -16,22 +16,6 @@ from langchain_aimlernie.batch.rows import key_of
 from langchain_aimlernie.batch.run import BatchRun
 from langchain_aimlernie.spend.amounts import check_limit
 
-_EMPTY: Mapping[str, str | int] = {
-    "response_text": "",
-    "response_parsed": "",
-    "response_body": "",
-    "status_code": 0,
-    "error_code": "",
-    "error_message": "",
-    "usd": "0",
-    "credits": "0",
-    "inference_id": "",
-    "client_request_id": "",
-    "input_tokens": 0,
-    "output_tokens": 0,
-}
-"""The columns that are added, with their values where nothing is known."""
-
 
 class RayBatch:
     """Runs the rows of a Ray dataset, for `ds.map_batches`, each batch with a `BatchRun`.
@@ -122,7 +106,7 @@ class RayBatch:
         except Exception as error:  # noqa: BLE001  Ray would run the batch again, and pay again
             found, problem = {}, error
         results = [_result(found.get(str(place)), problem) for place in range(count)]
-        added = {name: [result[name] for result in results] for name in _EMPTY}
+        added = {name: [result[name] for result in results] for name in _result(None, None)}
         return {**batch, **added}
 
     def _row(self, columns: Mapping[str, list[Any]], place: int) -> dict[str, Any]:
@@ -158,30 +142,29 @@ def _plain(value: Any) -> Any:
 
 
 def _result(line: Mapping[str, Any] | None, problem: Exception | None) -> dict[str, Any]:
-    """Return the added columns of a row."""
+    """Return the added columns of a row; those of which nothing is known are empty or 0."""
     if line is None:
-        code, message = type(problem).__name__, str(problem)
-        return {**_EMPTY, "error_code": code, "error_message": message}
-    response = line["response"] or {}
+        line = {"error": {"code": type(problem).__name__, "message": str(problem)}}
+    response, facts = line.get("response") or {}, line.get("aimlernie") or {}
     body = response.get("body") or {}
     choice = (body.get("choices") or [{}])[0]
     error = line["error"] or body.get("error") or {}
-    facts, usage = line["aimlernie"], body.get("usage") or {}
-    known = {
-        "response_text": (choice.get("message") or {}).get("content"),
-        "response_parsed": None if facts["parsed"] is None else json.dumps(facts["parsed"]),
-        "response_body": json.dumps(body) if body else None,
-        "status_code": response.get("status_code"),
-        "error_code": error.get("code") or error.get("type"),
-        "error_message": error.get("message"),
-        "usd": facts["usd"],
-        "credits": facts["credits"],
-        "inference_id": facts["inference_id"],
-        "client_request_id": facts["client_request_id"],
-        "input_tokens": usage.get("prompt_tokens"),
-        "output_tokens": usage.get("completion_tokens"),
-    }
+    usage, parsed = body.get("usage") or {}, facts.get("parsed")
     return {
-        name: empty if known[name] is None else type(empty)(known[name])
-        for name, empty in _EMPTY.items()
+        "response_text": _text((choice.get("message") or {}).get("content")),
+        "response_parsed": "" if parsed is None else json.dumps(parsed),
+        "response_body": json.dumps(body) if body else "",
+        "status_code": response.get("status_code") or 0,
+        "error_code": _text(error.get("code") or error.get("type")),
+        "error_message": _text(error.get("message")),
+        "usd": facts.get("usd") or "0",
+        "credits": facts.get("credits") or "0",
+        "inference_id": facts.get("inference_id") or "",
+        "client_request_id": facts.get("client_request_id") or "",
+        "input_tokens": usage.get("prompt_tokens") or 0,
+        "output_tokens": usage.get("completion_tokens") or 0,
     }
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)

@@ -47,6 +47,14 @@ class Row:
     number: int
 
 
+def duplicate(row: Row) -> BatchError:
+    """Return the error of a row whose id another one has."""
+    return BatchError(
+        f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
+        "Give each row a custom_id of its own."
+    )
+
+
 def short_key(key: str) -> bytes:
     """Return the first 8 bytes of a key."""
     return bytes.fromhex(key[:16])
@@ -214,13 +222,12 @@ def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
     message = {"role": "system", "content": system}
     if isinstance(row.get("body"), dict):
         return {**row, "body": _with_system(row["body"], system)}
+    messages, rest = row.get("messages"), row
     if isinstance(row.get("prompt"), str):
-        user = {"role": "user", "content": row["prompt"]}
+        messages = [{"role": "user", "content": row["prompt"]}]
         rest = {name: value for name, value in row.items() if name != "prompt"}
-        return {**rest, "messages": [message, user]}
-    messages = row.get("messages")
     if not isinstance(messages, list) or any(
         isinstance(each, dict) and each.get("role") == "system" for each in messages
     ):
         return row
-    return {**row, "messages": [message, *messages]}
+    return {**rest, "messages": [message, *messages]}

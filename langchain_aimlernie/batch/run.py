@@ -10,22 +10,114 @@ import signal
 import threading
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from langchain_core.runnables import Runnable
 
 from langchain_aimlernie.batch.caller import caller_of
-from langchain_aimlernie.batch.journal import Index, Journal, errors_path, last_errors, read_lines
+from langchain_aimlernie.batch.journal import Journal, last_lines, line_at
 from langchain_aimlernie.batch.loop import RetryFailed, RunLoop
 from langchain_aimlernie.batch.pace import Pace
-from langchain_aimlernie.batch.report import BatchEstimate, BatchReport
-from langchain_aimlernie.batch.rows import BatchError
+from langchain_aimlernie.batch.rows import BatchError, duplicate
 from langchain_aimlernie.spend import SpendTracker
-from langchain_aimlernie.spend.amounts import check_limit
+from langchain_aimlernie.spend.amounts import check_choice, check_limit, pluralize
 
 Rows = Iterable[Any] | AsyncIterable[Any]
+
+_STOPPED = {
+    "budget": "stopped: the budget is spent; run again with a higher limit",
+    "credits": "stopped: the account is out of credits; top up and run again",
+    "interrupt": "interrupted; run again to continue",
+}
+
+
+@dataclass(slots=True)
+class BatchReport:
+    """The result of a run.
+
+    Attributes:
+        rows: Rows of the input; `None` until it has been read.
+        succeeded: Rows that this run has completed.
+        failed: Rows that failed in this run.
+        skipped: Rows that an earlier run had completed.
+        failed_before: Rows of earlier runs that are in the file of errors and were not run again.
+        input_tokens: Tokens of the prompts of this run.
+        output_tokens: Tokens of the completions of this run.
+        usd: US dollars that this run has cost, as far as the responses state it.
+        total_usd: The same for all runs on this output.
+        credits: Credits of the AI/ML API that this run has cost.
+        unsaved_usd: US dollars of calls of this batch that the provider's log has and the output
+            lacks, because a run was killed or a response was lost; `None` if the log was not
+            read.
+        seconds: Time that the run took.
+        stopped: Why it ended early: the budget, missing credits, an interrupt; `None` if it did
+            not.
+    """
+
+    rows: int | None = None
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    failed_before: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: Decimal = Decimal(0)
+    total_usd: Decimal = Decimal(0)
+    credits: Decimal = Decimal(0)
+    unsaved_usd: Decimal | None = None
+    seconds: float = 0.0
+    stopped: Literal["budget", "credits", "interrupt"] | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The command's exit code: 0, 2 with failed rows, 3 stopped by money, 130 by Ctrl-C."""
+        if self.stopped is not None:
+            return 130 if self.stopped == "interrupt" else 3
+        return 2 if self.failed or self.failed_before else 0
+
+    def __str__(self) -> str:
+        parts = [f"{pluralize(self.succeeded, 'row')} done", f"{self.failed:,} failed"]
+        if self.skipped:
+            parts.append(f"{self.skipped:,} done before")
+        if self.failed_before:
+            parts.append(f"{self.failed_before:,} failed before")
+        parts.append(f"{self.input_tokens:,} tokens in, {self.output_tokens:,} out")
+        parts.append(f"${self.usd.normalize():f}")
+        if self.total_usd != self.usd:
+            parts.append(f"${self.total_usd.normalize():f} in all")
+        if self.unsaved_usd:
+            parts.append(f"${self.unsaved_usd.normalize():f} paid for responses that were lost")
+        parts.append(f"{self.seconds:.1f} s")
+        if self.stopped is not None:
+            parts.append(_STOPPED[self.stopped])
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEstimate:
+    """What a run would do.
+
+    Attributes:
+        rows: Rows that would be sent.
+        input_tokens: Estimated tokens of their prompts.
+        output_tokens: Assumed tokens of their completions: `max_tokens`, or 500 a row.
+        usd: Estimated US dollars; `None` if the model's prices are not known.
+    """
+
+    rows: int
+    input_tokens: int
+    output_tokens: int
+    usd: Decimal | None
+
+    def __str__(self) -> str:
+        cost = "$ unknown: no prices" if self.usd is None else f"about ${self.usd.normalize():f}"
+        return (
+            f"{pluralize(self.rows, 'row')}, about {self.input_tokens:,} tokens in, "
+            f"{self.output_tokens:,} out, {cost}"
+        )
 
 
 class BatchRun:
@@ -84,16 +176,14 @@ class BatchRun:
         for name, rate in (("rpm", rpm), ("tpm", tpm)):
             if rate is not None and not rate > 0:
                 raise ValueError(f"{name} must be more than 0, or None; got {rate!r}.")
-        if retry_failed not in ("none", "transient", "all"):
-            raise ValueError(
-                f"retry_failed must be 'none', 'transient' or 'all'; got {retry_failed!r}."
-            )
         self.report = BatchReport()
         self._out = Path(out)
         self._caller = caller_of(runnable, schema)
         self._limit_usd = check_limit(limit_usd, "limit_usd")
         self._pace = Pace(max_in_flight, rpm, tpm)  # what was learned serves the next run, too
-        self._retry_failed = retry_failed
+        self._retry_failed = check_choice(
+            retry_failed, ("none", "transient", "all"), "retry_failed"
+        )
         self._on_progress = on_progress
         self._active: RunLoop | None = None
 
@@ -171,17 +261,19 @@ class BatchRun:
         Raises:
             BatchError: The input is invalid, or a row occurs twice.
         """
-        prompt = output = count = 0
+        prompt = output = 0
         usd: Decimal | None = Decimal(0)
-        with contextlib.closing(Index()) as seen:
-            for number, item in enumerate(rows):
-                row = self._caller.read(item, number)
-                seen.see(row)
-                tokens = self._caller.tokens(row)
-                price = self._caller.price(row, tokens)
-                usd = None if usd is None or price is None else usd + price
-                prompt, output, count = prompt + tokens[0], output + tokens[1], count + 1
-        return BatchEstimate(count, prompt, output, usd)
+        seen: set[str] = set()
+        for number, item in enumerate(rows):
+            row = self._caller.read(item, number)
+            if row.custom_id in seen:
+                raise duplicate(row)
+            seen.add(row.custom_id)
+            tokens = self._caller.tokens(row)
+            price = self._caller.price(row, tokens)
+            usd = None if usd is None or price is None else usd + price
+            prompt, output = prompt + tokens[0], output + tokens[1]
+        return BatchEstimate(len(seen), prompt, output, usd)
 
     def results(self, *, ordered: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the lines of the rows that are done, then of those that failed.
@@ -192,15 +284,12 @@ class BatchRun:
         Raises:
             BatchError: A file has an invalid line.
         """
-        lines = _lines_of(self._out)
+        lines = last_lines(self._out)
         if not ordered:
             yield from (line for line, _, _ in lines)
             return
-        places = sorted((_number_of(line), path, at) for line, path, at in lines)
-        for _, path, at in places:
-            with path.open("rb") as file:
-                file.seek(at)
-                yield json.loads(file.readline())
+        for _, path, at in sorted((_number_of(line), path, at) for line, path, at in lines):
+            yield json.loads(line_at(path, at))
 
     def _interrupt(self) -> None:
         if self._active is not None:
@@ -230,17 +319,6 @@ def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def _lines_of(out: Path) -> Iterator[tuple[dict[str, Any], Path, int]]:
-    """Yield each row's last line with its file and its place there, failed rows last."""
-    with contextlib.closing(Index()) as done:
-        for line, at in read_lines(out):
-            done.put(line["custom_id"], line["aimlernie"]["key"], "done")
-            yield line, out, at
-        errors = errors_path(out)
-        for line, at in last_errors(errors, done):
-            yield line, errors, at
 
 
 def _number_of(line: Mapping[str, Any]) -> int:

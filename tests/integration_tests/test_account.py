@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
-from langchain_aimlernie import ChatAimlErnie, account
+from langchain_aimlernie import ChatAimlErnie, account, models
 from langchain_aimlernie.account import KeyLimit
 from langchain_aimlernie.errors import (
     APITimeoutError,
@@ -70,22 +70,23 @@ def page(*rows, total=None, has_more=False):
     return {"data": rows, "pagination": pagination}
 
 
-BODIES = {
-    "balance": BALANCE,
-    "key_info": {"data": KEY_INFO},
-    "usage": USAGE,
-    "logs": page(ROW),
-}
+BODIES = {"balance": BALANCE, "key_info": {"data": KEY_INFO}, "usage": USAGE, "logs": page(ROW)}
+NAMES = [*BODIES, "list_models"]
+"""The functions that send GET requests, which have their arguments and errors in common."""
+
+
+def function(name):
+    return getattr(models if name.endswith("list_models") else account, name)
 
 
 def sync_call(name, *args, **settings):
-    result = getattr(account, name)(*args, **settings)
+    result = function(name)(*args, **settings)
     return list(result) if name == "logs" else result
 
 
 def async_call(name, *args, **settings):
     async def main():
-        result = getattr(account, f"a{name}")(*args, **settings)
+        result = function(f"a{name}")(*args, **settings)
         return [entry async for entry in result] if name == "logs" else await result
 
     return asyncio.run(main())
@@ -262,17 +263,21 @@ def test_a_window_of_time_is_sent_in_utc(call, name):
     assert "period" not in target
 
 
-async def test_a_user_supplied_client_is_used_and_stays_open(ernie, at):
+@pytest.mark.parametrize("name", ["balance", "list_models"])
+async def test_a_user_supplied_client_is_used_and_stays_open(ernie, at, name):
     with httpx.Client(headers={"x-mine": "yes"}) as client:
-        account.balance(http_client=client, **at)
+        function(name)(http_client=client, **at)
         assert not client.is_closed
     async with httpx.AsyncClient(headers={"x-mine": "yes"}) as client:
-        await account.abalance(http_client=client, **at)
+        await function(f"a{name}")(http_client=client, **at)
         assert not client.is_closed
-    assert [request.headers["x-mine"] for request in ernie.requests] == ["yes", "yes"]
+    sent = {(each.headers["x-mine"], each.headers.get("authorization")) for each in ernie.requests}
+    assert ("yes", f"Bearer {at['api_key']}") in sent
+    assert {mine for mine, _ in sent} == {"yes"}
 
 
 WINDOW = {"start": "2026-07-01", "end": "2026-07-02"}
+INVALID = {"base_url": "ftp://x", "timeout": -1, "http_client": object(), "api_key": "a\nb"}
 
 
 @pytest.mark.parametrize(
@@ -290,10 +295,11 @@ WINDOW = {"start": "2026-07-01", "end": "2026-07-02"}
         ("usage", {**WINDOW, "start": "0001-01-01T00:00+14:00"}, "start must be"),
         *(("logs", {"limit": each}, "limit") for each in (0, -1, 1.5, "3", True)),
         *(("logs", {"offset": each}, "offset") for each in (-1, None, "0", False)),
-        ("balance", {"base_url": "ftp://x"}, "base_url"),
-        ("balance", {"timeout": -1}, "timeout"),
-        ("balance", {"http_client": object()}, "http_client"),
-        ("balance", {"api_key": "a\nb"}, "api_key"),
+        *(
+            (name, {setting: value}, setting)
+            for name in ("balance", "list_models")
+            for setting, value in INVALID.items()
+        ),
     ],
 )
 def test_invalid_arguments_raise_before_any_request(ernie, at, name, arguments, message):
@@ -401,15 +407,15 @@ def test_a_body_with_more_or_fewer_values_is_accepted(name, body):
 def test_error_statuses_raise_the_packages_errors(call, status, error):
     body = json.dumps({"message": f"no, {KEY} must not", "requestId": "r-1"}).encode()
     with ByteServer(rest=plain_response(body, status=status)) as server:
-        for name in PATHS:
+        for name in NAMES:
             with pytest.raises(error) as caught:
                 call(name, base_url=server.base_url, api_key=KEY, max_retries=0)
             assert (caught.value.status_code, caught.value.request_id) == (status, "r-1")
             assert_hidden(caught.value)
-    assert len(server.requests) == len(PATHS)
+    assert len(server.requests) == len(NAMES)
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("name", NAMES)
 def test_no_key_is_shown_in_an_error_about_a_body_or_an_argument(call, name):
     body = {"data": {"api_key": KEY}, "current_balance": KEY, KEY: [KEY]}
     with serving(body) as server:
@@ -432,15 +438,15 @@ def assert_hidden(error):
     assert not [text for text in shown if KEY in text]
 
 
-def test_a_transient_failure_is_retried(call):
+@pytest.mark.parametrize("name", ["balance", "list_models"])
+def test_a_transient_failure_is_retried_and_silence_times_out(call, name):
+    body = json.dumps(BODIES.get(name, {"data": []})).encode()
     failure = plain_response(status=503, retry_after_ms="1")
-    with ByteServer(failure, rest=plain_response(json.dumps(BALANCE).encode())) as server:
-        assert call("balance", base_url=server.base_url).currency == "USD"
-
-
-def test_a_server_that_does_not_respond_times_out(call):
+    with ByteServer(failure, rest=plain_response(body)) as server:
+        call(name, base_url=server.base_url)
+        assert len(server.requests) == 2
     with ByteServer(rest=Hold()) as server, pytest.raises(APITimeoutError):
-        call("balance", base_url=server.base_url, timeout=0.1, max_retries=0)
+        call(name, base_url=server.base_url, timeout=0.1, max_retries=0)
 
 
 def test_an_account_that_did_not_change_is_not_cached(call):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import threading
@@ -16,6 +17,7 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from langchain_aimlernie import (
@@ -25,11 +27,13 @@ from langchain_aimlernie import (
     ChatAimlErnie,
     InternalServerError,
     SpendTracker,
+    StreamInterruptedError,
     account,
     list_models,
     models,
 )
-from langchain_aimlernie.spend import BudgetExceededError
+from langchain_aimlernie.spend import BudgetExceededError, Spend
+from langchain_aimlernie.testing import Fault, Reply
 
 TEXT = "A sentence of some words."
 PROMPT = "What is a byte?"
@@ -123,15 +127,157 @@ async def test_the_sums_are_what_the_server_billed(server, model):
     assert list(spend.by_model) == [model]
 
 
+# What a call is, and which calls a tracker sees
+
+
+MODEL = "baidu/ernie-4.5-21b-a3b"
+ONE_CALL = Spend(
+    calls=1,
+    input_tokens=100,
+    cached_tokens=40,
+    output_tokens=20,
+    reasoning_tokens=5,
+    credits=Decimal(300),
+    usd=Decimal("0.00015"),
+)
+
+
+@pytest.fixture
+def llm(server):
+    """A model each of whose calls counts as `ONE_CALL`."""
+    usage = {
+        "prompt_tokens": 100,
+        "completion_tokens": 20,
+        "total_tokens": 120,
+        "prompt_tokens_details": {"cached_tokens": 40},
+        "completion_tokens_details": {"reasoning_tokens": 5},
+    }
+    price = {"usage": {"credits_used": 300, "usd_spent": 0.00015}}
+    server.on_request = lambda _: Reply("Hi", usage=usage, meta=price)
+    return chat(server)
+
+
+def times(number):
+    return Spend._make(number * value for value in ONE_CALL)
+
+
+async def astream(model, **config):
+    return [chunk async for chunk in model.astream("Hello", **config)]
+
+
+CALLS = {
+    "invoke": lambda model, **config: model.invoke("Hello", **config),
+    "stream": lambda model, **config: list(model.stream("Hello", **config)),
+    "batch": lambda model, **config: model.batch(["Hello"], **config),
+    "chain": lambda model, **config: (RunnableLambda(str) | model).invoke("Hello", **config),
+    "ainvoke": lambda model, **config: asyncio.run(model.ainvoke("Hello", **config)),
+    "astream": lambda model, **config: asyncio.run(astream(model, **config)),
+    "events": lambda model, **config: model.stream_events("Hello", version="v3", **config).output,
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("limit", [{"limit_usd": 0.0003}, {"limit_credits": 600}])
+def test_a_call_counts_once_however_it_is_made_until_the_budget_is_spent(server, llm, call, limit):
+    given, make = SpendTracker(), CALLS[call]
+    with SpendTracker(**limit) as block:
+        for _ in range(2):
+            make(llm, config={"callbacks": [given, block]})
+        with pytest.raises(BudgetExceededError, match=next(iter(limit))):
+            make(llm)
+    assert len(server.requests) == 2
+    assert block.total == given.total == times(2)
+    assert block.by_model == {MODEL: times(2)}
+
+
+def test_nested_and_reentered_blocks_count_the_calls_within_them(llm):
+    with SpendTracker() as outer:
+        llm.invoke("Hello")
+        with SpendTracker() as middle:
+            with SpendTracker() as inner, outer:
+                llm.invoke("Hello")
+            llm.invoke("Hello")
+        with contextlib.suppress(KeyError), inner:
+            llm.invoke("Hello")
+            raise KeyError
+        llm.invoke("Hello")
+    llm.invoke("Hello")
+    assert [each.total.calls for each in (outer, middle, inner)] == [5, 2, 2]
+
+
+def test_a_call_in_a_plain_thread_counts_through_its_config(llm):
+    def work(_, config):
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(llm.invoke, "Hello", config).result()
+
+    with SpendTracker() as spend:
+        RunnableLambda(work).invoke(None)
+    assert spend.total == ONE_CALL
+
+
+def test_trackers_of_concurrent_tasks_are_independent(llm):
+    async def task(calls):
+        with SpendTracker() as spend:
+            for _ in range(calls):
+                await llm.ainvoke("Hello")
+                await asyncio.sleep(0)
+        return spend.total.calls
+
+    async def main():
+        with SpendTracker() as spend:
+            counts = await asyncio.gather(*(task(calls) for calls in range(5)))
+        return counts, spend.total.calls
+
+    assert asyncio.run(main()) == ([0, 1, 2, 3, 4], 10)
+
+
 @pytest.mark.slow
-def test_retries_and_failures_are_counted(server):
+def test_sums_are_kept_by_model_with_retries_and_failures(server):
     server.fail(503, headers={"retry-after-ms": "1"})
+    server.reply("One", meta={"usage": {"credits_used": 300}})
+    server.reply("Two", meta={"usage": {"credits_used": 1000}}, times=2)
+    server.fail(500)
     with SpendTracker() as spend:
         chat(server).invoke("Hello")
-        server.fail(500)
+        for _ in range(2):
+            chat(server, model="baidu/ernie-5.0").invoke("Hello")
         with pytest.raises(InternalServerError):
             chat(server, max_retries=0).invoke("Hello")
-    assert (spend.total.calls, spend.total.retries, spend.total.failed) == (1, 1, 1)
+    counts = {name: (s.calls, s.retries, s.failed) for name, s in spend.by_model.items()}
+    assert counts == {MODEL: (1, 1, 1), "baidu/ernie-5.0": (2, 0, 0)}
+    assert spend.credits == 2300
+
+
+def test_a_stream_that_fails_is_billed_and_an_abandoned_one_is_a_call(server, llm):
+    with SpendTracker() as spend:
+        llm.invoke("Hello")
+        server.on_request = lambda _: Reply("Hi, " * 9, fault=Fault("cut", events=9))
+        with pytest.raises(StreamInterruptedError):
+            list(llm.stream("Hello"))
+    assert (spend.total.calls, spend.total.failed) == (1, 1)
+    assert spend.usd == ONE_CALL.usd + spend.total.estimated_usd > ONE_CALL.usd
+    with SpendTracker() as spend, contextlib.closing(llm.stream("Hello")) as stream:
+        next(stream)
+    total = spend.total
+    expected = {"input_tokens": total.input_tokens, "output_tokens": total.output_tokens}
+    assert total == Spend(calls=1, unpriced=1, **expected)
+    assert min(expected.values()) > 0
+
+
+def test_a_limit_can_be_changed_on_a_tracker(llm):
+    spend = SpendTracker(limit_usd=0)
+    config = {"callbacks": [spend]}
+    with pytest.raises(BudgetExceededError):
+        llm.invoke("hi", config)
+    spend.limit_usd = "2"
+    assert spend.limit_usd == Decimal(2)
+    llm.invoke("hi", config)
+    spend.limit_usd, spend.limit_credits = None, 0
+    with pytest.raises(BudgetExceededError, match="limit_credits"):
+        llm.invoke("hi", config)
+
+
+# A budget, whatever runs at once
 
 
 @pytest.mark.slow

@@ -254,8 +254,7 @@ def test_a_closed_or_full_stream(api_server, monkeypatch, capsys, case):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [(["hi"], b"a ? b\n"), (["hi", "--json"], b'"text": "a \\u7b54 b"')],
+    ("arguments", "expected"), [(["hi"], b"a ? b\n"), (["hi", "--json"], b'"text": "a \\u7b54 b"')]
 )
 def test_a_character_that_stdout_lacks(api_server, monkeypatch, arguments, expected):
     api_server.reply("a 答 b")

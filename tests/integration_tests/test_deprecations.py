@@ -37,10 +37,7 @@ def empty_etag_caches(monkeypatch):
     monkeypatch.setattr(_deprecations, "_etag_cache", {})
 
 
-LISTS = {
-    "sync": list_models,
-    "async": lambda **settings: asyncio.run(alist_models(**settings)),
-}
+LISTS = {"sync": list_models, "async": lambda **settings: asyncio.run(alist_models(**settings))}
 CALLS = {
     "invoke": lambda llm: llm.invoke("hi"),
     "stream": lambda llm: list(llm.stream("hi")),

@@ -3,26 +3,17 @@
 import asyncio
 import dataclasses
 import json
-import traceback
 from decimal import Decimal
 
-import httpx
 import pytest
-from pydantic import SecretStr
 
 from langchain_aimlernie import _deprecations
 from langchain_aimlernie import models as module
-from langchain_aimlernie.errors import (
-    APITimeoutError,
-    InternalServerError,
-    InvalidResponseError,
-    NotFoundError,
-)
+from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.models import ModelCard, alist_models, decode_catalogue, list_models
 from langchain_aimlernie.profiles import find_model, model_profile
-from langchain_aimlernie.testing import ErnieServer
 from tests.support.byte_server import ByteServer
-from tests.support.response_bytes import aiml_error, head, response
+from tests.support.response_bytes import head, response
 
 GPT = {
     "id": "openai/gpt-4o",
@@ -53,13 +44,7 @@ GPT = {
 }
 ERNIE = {"id": "baidu/ernie-5.0", "type": "openai/chat-completions", "info": {"developer": "Baidu"}}
 IMAGE = {"id": "baidu/pictures", "type": "openai/image-generations", "info": {"developer": "baidu"}}
-OWN = {
-    "id": "my-ernie",
-    "object": "model",
-    "owned_by": "vllm",
-    "type": "",
-    "info": {"developer": ""},
-}
+OWN = {"id": "my-ernie", "owned_by": "vllm", "type": "", "info": {"developer": ""}}
 
 
 def catalogue(*items):
@@ -111,12 +96,6 @@ def test_no_key_is_required_or_sent(ernie_server, monkeypatch):
     assert not [request for request in ernie_server.requests if "authorization" in request.headers]
 
 
-@pytest.mark.parametrize("key", ["my-key", SecretStr("my-key")])
-def test_an_explicit_key_is_sent(server, key):
-    list_models(base_url=server.base_url, api_key=key)
-    assert server.requests[0].headers["authorization"] == "Bearer my-key"
-
-
 def test_a_changed_list_replaces_the_cached_one(server):
     server.play(listing(ERNIE, etag='"1"'), listing(ERNIE, OWN, etag='"2"'), NOT_MODIFIED)
     first, second = (list_models(base_url=server.base_url) for _ in range(2))
@@ -164,35 +143,6 @@ def test_sync_and_async_return_the_same_models_in_any_event_loop(ernie_server, s
             assert asyncio.run(alist_models(**settings)) == cards
 
 
-@pytest.mark.slow
-async def test_a_user_supplied_client_is_used_and_stays_open(ernie_server):
-    with httpx.Client(headers={"x-mine": "yes"}) as client:
-        list_models(base_url=ernie_server.base_url, http_client=client)
-        assert not client.is_closed
-    async with httpx.AsyncClient(headers={"x-mine": "yes"}) as client:
-        await alist_models(base_url=ernie_server.base_url, http_client=client)
-        assert not client.is_closed
-    assert {request.headers.get("x-mine") for request in ernie_server.requests} == {"yes"}
-
-
-@pytest.mark.slow
-async def test_a_server_that_does_not_respond_times_out():
-    with ErnieServer(delay=30) as server:
-        with pytest.raises(APITimeoutError):
-            list_models(base_url=server.base_url, timeout=0.1, max_retries=0)
-        with pytest.raises(APITimeoutError):
-            await alist_models(base_url=server.base_url, timeout=0.1, max_retries=0)
-
-
-async def test_an_error_status_is_retried_then_raised(server):
-    server.play(response(b"", 503), listing(ERNIE), *[response(aiml_error(404), 404)] * 2)
-    assert ids(list_models(base_url=server.base_url)) == ["baidu/ernie-5.0"]
-    with pytest.raises(NotFoundError, match="404"):
-        list_models(base_url=server.base_url)
-    with pytest.raises(NotFoundError, match="404"):
-        await alist_models(base_url=server.base_url)
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -218,24 +168,6 @@ async def test_what_is_not_a_catalogue_is_an_error_and_not_cached(server, body):
         await alist_models(base_url=server.base_url, max_retries=0)
     list_models(base_url=server.base_url)
     assert not [each for each in server.requests if "if-none-match" in each.headers]
-
-
-def test_no_local_variable_of_an_error_shows_the_key(server):
-    server.play(listing(ERNIE, etag='"1"'), response(b"", 500))
-    list_models(base_url=server.base_url, api_key="sk-secret-key")
-    with pytest.raises(InternalServerError) as caught:
-        list_models(base_url=server.base_url, api_key="sk-secret-key", max_retries=0)
-    trace = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-    frames = [frame for frame in trace.stack if "langchain_aimlernie" in frame.filename]
-    assert frames
-    assert "sk-secret-key" not in str([frame.locals for frame in frames])
-
-
-@pytest.mark.parametrize("arguments", [{"base_url": "ftp://x"}, {"api_key": "a\nb"}])
-def test_invalid_arguments_raise_before_any_request(server, arguments):
-    with pytest.raises(ValueError, match=r"base_url|api_key"):
-        list_models(**{"base_url": server.base_url, **arguments})
-    assert not server.requests
 
 
 def test_a_card_has_every_field_of_the_catalogue():
