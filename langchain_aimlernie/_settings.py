@@ -293,7 +293,7 @@ def check_client(value: object, name: str, *, is_async: bool) -> object:
     raise ValueError(f"{name} must be an instance of httpx.{kind} or httpx2.{kind}; got {problem}.")
 
 
-def _to_int(value: object) -> object:
+def to_int(value: object) -> object:
     """Return a float such as `50.0`, or numpy's integer, as an `int`; anything else as it is."""
     is_whole = isinstance(value, float) and value.is_integer()
     is_integer = isinstance(value, Integral) and not isinstance(value, bool)
@@ -304,7 +304,7 @@ def _to_list(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
 
-Integer = Annotated[int, Field(strict=True), BeforeValidator(_to_int)]
+Integer = Annotated[int, Field(strict=True), BeforeValidator(to_int)]
 """An integer, also written as `50.0`; `True` and `"5"` are errors."""
 
 Number = Annotated[float, Field(strict=True)]

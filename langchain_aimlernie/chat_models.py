@@ -68,6 +68,7 @@ from langchain_aimlernie._settings import (
     key_of_environment,
     read_options,
     secret_problem,
+    to_int,
     translate,
 )
 from langchain_aimlernie._structured.output import structured_output
@@ -606,12 +607,15 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         """
         from langchain_aimlernie.spend.prices import cost_of_tokens
 
-        if max_output_tokens is not None and max_output_tokens < 0:
-            raise ValueError(f"max_output_tokens must be at least 0; got {max_output_tokens}.")
+        most = to_int(max_output_tokens)
+        if most is not None and (type(most) is not int or most < 0):
+            raise ValueError(
+                f"max_output_tokens must be an integer of at least 0; got {max_output_tokens!r}."
+            )
         prompt = self.get_num_tokens_from_messages(
             self._convert_input(messages).to_messages(), tools
         )
-        return cost_of_tokens(self.model_name, prompt, self.request_params(), max_output_tokens)
+        return cost_of_tokens(self.model_name, prompt, self.request_params(), most)
 
     @property
     @override

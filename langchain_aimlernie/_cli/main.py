@@ -34,7 +34,7 @@ COMMANDS = {
 _QUESTION = ("json", "model", "system", "temperature", "max_tokens", "no_reasoning")
 _DEFAULT_PERIOD = "7d"
 _EPILOG = """\
-commands, as the first argument:
+commands:
   models    list the models that the server has, with their prices
   balance   show the balance of the account, and the limit of the key
   usage     show what the key has spent (--period 24h, 7d, 30d)
@@ -83,8 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    is_batch = [*arguments[:1]] == ["batch"]
-    options = None if is_batch else parse_arguments(arguments)
+    options = parse_arguments(arguments)
     check_output()
     from langchain_aimlernie._cli import commands  # noqa: PLC0415  it imports LangChain
     from langchain_aimlernie.errors import AimlErnieError  # noqa: PLC0415  likewise
@@ -93,7 +92,9 @@ def _run(arguments: Sequence[str]) -> int:
         if options is None:
             from langchain_aimlernie._cli import batch  # noqa: PLC0415  likewise
 
-            return batch.run(arguments[1:])
+            rest = [*arguments]
+            rest.remove("batch")
+            return batch.run(rest)
         return commands.run(options)
     except AimlErnieError as error:
         raise CommandError(str(error)) from None
@@ -118,12 +119,18 @@ class Options(argparse.Namespace):
     local: bool = False
 
 
-def parse_arguments(arguments: Sequence[str]) -> Options:
-    """Return the options."""
+def parse_arguments(arguments: Sequence[str]) -> Options | None:
+    """Return the options; `None` for the command `batch`, which has a parser of its own."""
+    if arguments[:1] == ["batch"]:
+        return None
     end = arguments.index("--") if "--" in arguments else len(arguments)
     parser = _build_parser()
-    options = parser.parse_intermixed_args(arguments[:end], Options())
+    options, unknown = parser.parse_known_intermixed_args(arguments[:end], Options())
     words: list[str] = vars(options).pop("words", [])
+    if words[:1] == ["batch"]:
+        return None
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     literal = arguments[end + 1 :]
     if words and words[0] in COMMANDS:
         command = words[0]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, convert_to_messages
 from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
+from langchain_core.runnables.base import coerce_to_runnable
 from langchain_core.runnables.config import merge_configs
 from typing_extensions import override
 
@@ -88,10 +89,15 @@ class Caller:
 
 
 def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
-    """Return what calls `runnable`."""
+    """Return what calls `runnable`.
+
+    Raises:
+        TypeError: It is neither a runnable nor what LangChain makes one of.
+        ValueError: A schema that does not go with it.
+    """
     kwargs: dict[str, Any] = {}
     config = RunnableConfig()
-    model: Runnable[Any, Any] = runnable
+    model = runnable = coerce_to_runnable(runnable)
     while isinstance(model, RunnableBinding):
         kwargs = {**model.kwargs, **kwargs}
         config = RunnableConfig(**{**model.config, **config})

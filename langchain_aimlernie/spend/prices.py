@@ -44,10 +44,7 @@ class Prices:
         *,
         are_given_first: bool = False,
     ) -> None:
-        self._given = {
-            find_model(model).id: _per_token(*(check_amount(each, "prices") for each in pair))
-            for model, pair in (given or {}).items()
-        }
+        self._given = _read_prices(given or {})
         self._are_given_first = are_given_first
         self.exact: dict[str, Spend] = {}
 
@@ -69,6 +66,29 @@ class Prices:
         if exact and (tokens := exact.input_tokens + exact.output_tokens):
             return (mean := exact.usd / tokens), mean
         return _listed(model) or given
+
+
+def _read_prices(prices: Any) -> dict[str, _Rates]:
+    """Return the prices of a token, by model id.
+
+    Raises:
+        ValueError: They are not two amounts for each model.
+    """
+    try:
+        pairs = [
+            (model, per_input, per_output) for model, (per_input, per_output) in prices.items()
+        ]
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(
+            "prices must be a dict of {model: (US dollars per million input tokens, per million "
+            f"output tokens)}}; got {prices!r}."
+        ) from None
+    return {
+        find_model(model).id: _per_token(
+            check_amount(per_input, "prices"), check_amount(per_output, "prices")
+        )
+        for model, per_input, per_output in pairs
+    }
 
 
 def _per_token(per_input: Decimal, per_output: Decimal) -> _Rates:

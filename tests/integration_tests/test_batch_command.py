@@ -48,6 +48,8 @@ def test_a_file_is_run_and_then_continued(server, tmp_path, capsys):
     assert printed.out == ""
     assert printed.err.startswith("2 rows done, 0 failed")
     assert "$" in printed.err
+    assert main(["--max-tokens", "9", *RUN]) == 1  # these would be other calls
+    assert "has changed" in capsys.readouterr().err
     assert main(RUN) == 0
     assert "0 rows done, 0 failed, 2 done before" in capsys.readouterr().err
     assert len(lines(tmp_path / "out.jsonl")) == len(bodies(server)) == 2
@@ -57,7 +59,7 @@ def test_every_option_reaches_the_requests(server, tmp_path):
     options = "--model baidu/ernie-5.0 --temperature 0.5 --max-tokens 50 --no-reasoning"
     more = ["--system", "Be brief.", "--template", "Say: {text}", "--shard", "2/2"]
     rates = ["--rpm", "6000", "--tpm", "1000000", "--max-in-flight", "2", "--limit-usd", "1"]
-    assert main(["batch", "in.csv", "-o", "out.jsonl", *options.split(), *more, *rates]) == 0
+    assert main([*options.split(), "batch", "in.csv", "-o", "out.jsonl", *more, *rates]) == 0
     (body,) = bodies(server)
     assert body["model"] == "baidu/ernie-5.0"
     assert (body["temperature"], body["max_tokens"], body["enable_thinking"]) == (0.5, 50, False)

@@ -594,8 +594,9 @@ def test_what_a_call_would_cost(server):
     assert most == (prompt * card.input_price + 1_000 * card.output_price) / million
     assert chat(server).estimate_cost(PROMPT) > 100 * most  # all that the context leaves
     assert llm.estimate_cost(PROMPT, tools=[chat]) > most
-    with pytest.raises(ValueError, match="at least 0; got -1"):
-        llm.estimate_cost(PROMPT, max_output_tokens=-1)
+    for invalid in (-1, 2.5, True, "5"):
+        with pytest.raises(ValueError, match=f"integer of at least 0; got {invalid!r}"):
+            llm.estimate_cost(PROMPT, max_output_tokens=invalid)
 
 
 @pytest.mark.slow

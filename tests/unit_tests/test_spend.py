@@ -93,7 +93,8 @@ INVALID_SETTINGS = [
         for name in ("limit_usd", "limit_credits")
         for v in ("much", -1, float("nan"), True)
     ),
-    *(("spent_usd", -1), ("reserve", "most"), ("unpriced", "free"), ("prices", {"x": ("much", 1)})),
+    *(("spent_usd", -1), ("reserve", "most"), ("unpriced", "free"), ("price", 1)),
+    *(("prices", v) for v in ([1], {"x": 1}, {"x": (1,)}, {"x": ("much", 1)})),
 ]
 
 
