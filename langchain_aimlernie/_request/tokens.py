@@ -19,10 +19,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import AIMessage, ChatMessage, ToolMessage
 
-from langchain_aimlernie._request.content import Refusal, Text, ToolResultPart, parse_content
+from langchain_aimlernie._request.content import (
+    ContentPart,
+    Refusal,
+    Text,
+    ToolResultPart,
+    parse_content,
+)
 from langchain_aimlernie._request.media import Media, UnsupportedContent
+from langchain_aimlernie._request.messages import find_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -101,28 +108,28 @@ def count_message_tokens(
 
 
 def _count_message(message: BaseMessage, count: Callable[[str], int]) -> int:
-    is_result = isinstance(message, ToolMessage)
-    tokens = _PER_MESSAGE + _count_content(message.content, count, in_result=is_result)
+    parts = parse_content(message.content, in_result=isinstance(message, ToolMessage))
+    tokens = _PER_MESSAGE + _count_parts(parts, count)
     if message.name:
         tokens += count(message.name)
-    if isinstance(message, AIMessage):
-        for call in (*message.tool_calls, *message.invalid_tool_calls):
-            # The arguments are sent as JSON, which Python's own notation is as long as.
-            tokens += _PER_TOOL_CALL + count(f"{call['name']}{call['args']}")
+    is_assistant = isinstance(message, AIMessage | ChatMessage)
+    for call in find_calls(message, parts) if is_assistant else ():
+        # The arguments are sent as JSON, which Python's own notation is as long as.
+        tokens += _PER_TOOL_CALL + count(f"{call.name}{call.args}")
     return tokens
 
 
-def _count_content(content: object, count: Callable[[str], int], *, in_result: bool) -> int:
+def _count_parts(parts: Iterable[ContentPart], count: Callable[[str], int]) -> int:
     tokens = 0
-    for part in parse_content(content, in_result=in_result):
+    for part in parts:
         match part:
             case Text(text) | Refusal(text):
                 tokens += count(text)
             case Media():
                 tokens += _count_media(part)
             case ToolResultPart():
-                tokens += _count_content(part.content, count, in_result=True)
-            case UnsupportedContent(placeholder=""):
+                tokens += _count_parts(parse_content(part.content, in_result=True), count)
+            case UnsupportedContent(is_data=True):
                 tokens += count(str(part.block))
     return tokens
 

@@ -20,7 +20,8 @@ from typing import (
     get_type_hints,
 )
 
-from langchain_core.tools import BaseTool, Tool, create_schema_from_function
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import FILTERED_ARGS, BaseTool, Tool, create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_function
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -308,8 +309,8 @@ def _is_class(given: object) -> bool:
 def encode_function(tool: Any) -> dict[str, Any] | None:
     """Return a tool as an OpenAI function, with the schema that `parse_schema` would read.
 
-    `None` for what has no schema of its own (a dict, a tool for one string). Core's conversion
-    loses recursive definitions, and keeps what refers to lost ones.
+    `None` for what has no schema of its own (a dict, a tool for one string, a class of tools).
+    Core's conversion loses recursive definitions, and keeps what refers to lost ones.
     """
     name: Any = getattr(tool, "__name__", None)
     description: Any
@@ -319,18 +320,34 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
         given = tool.tool_call_schema  # of the tools of MCP servers, a dict
         schema = dereference(given) if isinstance(given, Mapping) else _class_schema(given)
         name, description = tool.name, tool.description
+    elif isinstance(tool, type) and issubclass(tool, BaseTool):
+        return None
     elif _is_class(tool):
         schema = _class_schema(tool)
         name, description = schema["title"], schema.get("description")
     elif callable(tool) and isinstance(name, str):
+        configs = _config_parameters(tool)
         arguments = create_schema_from_function(
-            name, tool, filter_args=(), parse_docstring=True, include_injected=False
+            name,
+            tool,
+            filter_args=[*configs, *FILTERED_ARGS] if configs else (),
+            parse_docstring=True,
+            include_injected=False,
         )
         schema, description = _class_schema(arguments), arguments.__doc__
     else:
         return None
     parameters = _definition(schema) or _EMPTY_OBJECT
     return {"name": name, "description": description or "", "parameters": parameters}
+
+
+def _config_parameters(function: object) -> list[str]:
+    """Return the parameters that get the config of a run, not a value from the model."""
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):
+        return []
+    return [key for key, hint in hints.items() if RunnableConfig in (hint, *get_args(hint))]
 
 
 # TypedDicts: core's conversion loses `None`, `NotRequired` and `total=False`, takes the docstring
