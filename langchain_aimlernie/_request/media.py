@@ -90,7 +90,7 @@ _URL_KEYS = (
     *("image_url", "audio_url", "video_url", "image", "audio", "video"),
 )
 _DATA_KEYS = ("base64", "data", "bytes", "file_data")
-_MIME_KEYS = ("mime_type", "media_type", "mimeType", "format")
+_MIME_KEYS = ("mime_type", "media_type", "mimeType", "mediaType", "format")
 _NAME_KEYS = ("filename", "file_name", "name", "title", "display_name", "document_name")
 
 _PDF = "application/pdf"
@@ -185,24 +185,23 @@ def _read_source(type_: str, block: Block) -> _Source:
 
 def _flatten(type_: str, block: Block) -> Block:
     """Return the keys of all levels in one dict; the innermost value wins, as the most specific."""
-    inner = block.get(type_)
+    inner, extras = block.get(type_), block.get("extras")
     source = (inner if isinstance(inner, Mapping) else block).get("source")
+    # Core's conversion of v0 moves the metadata into the extras.
+    metadata = extras.get("metadata") if isinstance(extras, Mapping) else block.get("metadata")
     flat: JsonObject = {}
-    for level in (block.get("metadata"), block.get("extras"), block, inner, source):
+    for level in (metadata, extras, block, inner, source):
         if isinstance(level, Mapping):
             flat.update(level)
     return flat
 
 
 def _read_data(flat: Block) -> str:
-    for key in _DATA_KEYS:
-        value = flat.get(key)
-        if isinstance(value, bytes | bytearray | memoryview):
+    for key in (*_DATA_KEYS, *_URL_KEYS):
+        if isinstance(value := flat.get(key), bytes | bytearray | memoryview):
             is_encoded = _detect_mime(bytes(value[:16]).decode("latin-1"))
             return (bytes(value) if is_encoded else base64.b64encode(value)).decode("latin-1")
-        if isinstance(value, str) and value:
-            return clean_text(value)
-    return ""
+    return first_string(flat, *_DATA_KEYS)
 
 
 def _decode_data_url(source: _Source) -> _Source:

@@ -435,9 +435,12 @@ def _fails_in_core(block: object) -> bool:
         return True  # core asks whether a set has them, which takes no list
     if kind not in ("image", "audio", "file"):
         return False
-    # Core takes one with a source for a block of OpenAI's or of its own v0, any other for a PDF.
-    url = file.get("file_data") if isinstance(file := block.get("file"), dict) else None
-    if (source and "file" in block) or _OTHER_THAN_PDF.match(str(url)):
+    # Core takes one with a source for a block of OpenAI's or of its own v0, and of any other reads
+    # either the id or a PDF.
+    file = file if isinstance(file := block.get("file"), dict) else {}
+    url = file.get("file_data")
+    is_misread = isinstance(url, str) and ("file_id" in file or _OTHER_THAN_PDF.match(url))
+    if is_misread or (source and "file" in block):
         return True
     try:
         _ = HumanMessage([block]).content_blocks

@@ -269,6 +269,20 @@ INCOMPLETE = {
         },
         "a.csv\na,b",
     ),
+    "openai file with an id, too": (
+        {"type": "file", "file": {"file_id": "f", "file_data": "data:text/csv;base64,YSxi"}},
+        "a,b",
+    ),
+    "v0 file with a name": (
+        {
+            "type": "file",
+            "source_type": "base64",
+            "data": "YSxi",
+            "mime_type": "text/csv",
+            "metadata": {"filename": "a.csv"},
+        },
+        "a.csv\na,b",
+    ),
     "v1 image without a format": ({"type": "image", "base64": PNG}, SENT),
 }
 
