@@ -374,31 +374,39 @@ def _is_json_object(text: str) -> bool:
     return isinstance(value, dict)
 
 
-def repair_arguments(message: Any) -> Any:
-    """Return a message; in a dict of OpenAI's form, with calls on which core does not raise.
+def repair_calls(message: Any) -> Any:
+    """Return a message; in a dict of any provider's form, with its calls as core reads them.
 
-    Core parses the arguments of calls as JSON objects, which those of a model need not be. What is
-    none is wrapped in one, as that of an `invalid_tool_calls`.
+    Core parses the arguments of calls as JSON objects, which those of a model need not be: what is
+    none is wrapped in one, as that of an `invalid_tool_calls`. In a dict without `tool_calls`, the
+    calls of other providers than OpenAI are in the content, where core leaves them.
     """
-    if not isinstance(message, dict) or not isinstance(message.get("tool_calls"), list):
+    if not isinstance(message, dict):
         return message
-    calls = [_repair_call(call) for call in message["tool_calls"]]
-    return {"content": "", **message, "tool_calls": calls}
+    calls = message.get("tool_calls")
+    if calls is None and message.get("role") == "assistant":
+        calls = [
+            part for part in parse_content(message.get("content")) if isinstance(part, ToolCallPart)
+        ]
+    if not calls or not isinstance(calls, list):
+        return message
+    return {"content": "", **message, "tool_calls": [*map(_repair_call, calls)]}
 
 
 def _repair_call(call: object) -> object:
-    if not isinstance(call, Mapping) or not isinstance(call.get("function"), Mapping):
+    if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping):
+        call = parse_tool_call(call)
+    if not isinstance(call, ToolCallPart):
         return call
-    part = parse_tool_call(call)
-    args = part.args or {}
+    args = call.args or {}
     if isinstance(args, str):
         try:
             args = json.loads(args, strict=False)
         except ValueError:
             args = args.strip() or {}
     if not isinstance(args, Mapping):
-        args = {_INVALID_ARGUMENTS: part.args}
-    return {"type": "tool_call", "name": part.name, "args": args, "id": part.id}
+        args = {_INVALID_ARGUMENTS: call.args}
+    return {"type": "tool_call", "name": call.name, "args": args, "id": call.id}
 
 
 def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:

@@ -23,8 +23,9 @@ from typing import (
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import FILTERED_ARGS, BaseTool, Tool, create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_function
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
 from typing_extensions import ReadOnly, TypedDict, is_typeddict
@@ -317,7 +318,7 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
     if isinstance(tool, BaseTool):
         if isinstance(tool, Tool) and not tool.args_schema:
             return None
-        given = tool.tool_call_schema  # of the tools of MCP servers, a dict
+        given = _arguments_schema(tool)
         schema = dereference(given) if isinstance(given, Mapping) else _class_schema(given)
         name, description = tool.name, tool.description
     elif isinstance(tool, type) and issubclass(tool, BaseTool):
@@ -339,6 +340,24 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
         return None
     parameters = _definition(schema) or _EMPTY_OBJECT
     return {"name": name, "description": description or "", "parameters": parameters}
+
+
+def _arguments_schema(tool: BaseTool) -> Any:
+    """Return the schema of what a model passes to a tool; of the tools of MCP servers, a dict.
+
+    Core's own class of it leaves out the aliases of fields, or such a field itself; but a tool
+    takes an argument by its alias.
+    """
+    schema: Any = tool.tool_call_schema
+    fields: Mapping[str, FieldInfo] = getattr(tool.args_schema, "model_fields", {})
+    if not any(field.validation_alias for field in fields.values()):
+        return schema
+    kept: dict[str, Any] = {
+        name: (field.annotation, field)
+        for name, field in fields.items()
+        if field.validation_alias or name in schema.model_fields
+    }
+    return create_model(tool.name, **kept)
 
 
 def _config_parameters(function: object) -> list[str]:

@@ -354,6 +354,30 @@ async def test_calls_that_core_cannot_parse_are_sent(model, ernie_server, argume
     assert history == before
 
 
+USE = {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}}
+OF_OTHERS = {
+    "anthropic": (USE, {"type": "tool_result", "tool_use_id": "c1", "content": "ok"}),
+    "converse": (
+        {"toolUse": {"toolUseId": "c1", "name": "f", "input": {"a": 1}}},
+        {"toolResult": {"toolUseId": "c1", "content": [{"text": "ok"}]}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("use", "result"), OF_OTHERS.values(), ids=OF_OTHERS)
+def test_dicts_of_other_providers_keep_their_calls(model, ernie_server, use, result):
+    history = [
+        {"role": "user", "content": [{"text": "a"}]},
+        {"role": "assistant", "content": [{"text": "I look."}, use]},
+        {"role": "user", "content": [result]},
+    ]
+    model().invoke(history)
+    _, turn, answer = ernie_server.last_request.body["messages"]
+    assert turn["content"] == "I look."
+    assert turn["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
+    assert answer == {"role": "tool", "tool_call_id": "c1", "content": "ok"}
+
+
 # The API's own limits
 
 LIMITED_FIELDS = {

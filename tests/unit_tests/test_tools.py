@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Annotated
 
 import pytest
 from langchain_core.runnables import RunnableConfig  # noqa: TC002  the conversion reads it
-from langchain_core.tools import BaseTool, Tool, tool
-from pydantic import BaseModel, RootModel
+from langchain_core.tools import BaseTool, InjectedToolArg, Tool, tool
+from pydantic import BaseModel, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
@@ -166,6 +167,25 @@ MCP_SCHEMAS = [
 def test_parameters_have_the_keys_that_servers_require(schema, sent):
     (encoded,) = encode_tools([{**NAME, "inputSchema": schema}])
     assert encoded["function"]["parameters"] == sent
+
+
+class Aliased(BaseModel):
+    city: str = Field(alias="place", description="Where.")
+    days: int = Field(default=1, validation_alias="numberOfDays", ge=1)
+    state: Annotated[str, InjectedToolArg] = ""
+
+
+def test_a_tool_is_told_by_the_aliases_that_it_takes():
+    aliased = tool("weather", args_schema=Aliased)(plain)
+    (encoded,) = encode_tools([aliased])
+    assert encoded["function"]["parameters"] == {
+        "type": "object",
+        "properties": {
+            "place": {"type": "string", "description": "Where."},
+            "numberOfDays": {"type": "integer", "default": 1, "minimum": 1},
+        },
+        "required": ["place"],
+    }
 
 
 def test_the_config_of_a_run_is_no_parameter():
