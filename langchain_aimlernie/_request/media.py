@@ -118,7 +118,6 @@ _TEXT_FORMAT = re.compile(
     r"json|jsonl|jsonlines|ndjson|ipynb|javascript|ecmascript|jsx?|typescript|tsx?|python|py|"
     r"sh|sql|graphql|perl|pl|ruby|rb|php|java|c|h|cpp|go|rs|tex|latex|srt)"
 )
-_UNKNOWN_TYPES = ("", "application/octet-stream")
 _SUFFIX = re.compile(r".*\.([a-z][a-z0-9]{0,4})", re.IGNORECASE | re.DOTALL)
 _DATA_URL = re.compile(r"data:([^,;]*)([^,]*),", re.IGNORECASE)
 _WEB_URL = re.compile(r"(https?)(://[^\s/].*)", re.IGNORECASE | re.DOTALL)
@@ -250,7 +249,7 @@ def _detect_mime(data: str) -> str:
 
 def _declared_mime(source: _Source) -> str:
     mime = source.mime.partition(";")[0].strip().lower()
-    if mime in _UNKNOWN_TYPES and source.kind not in _MEDIA_TYPES:
+    if source.data and source.kind in ("file", "") and mime in ("", "application/octet-stream"):
         suffix = _SUFFIX.fullmatch(source.name)
         mime = suffix[1].lower() if suffix else mime
     mime = _MIME_ALIASES.get(mime, mime)

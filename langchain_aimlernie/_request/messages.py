@@ -205,7 +205,7 @@ class _ConversationEncoder:
             fields["refusal"] = refusal
         if self._replay_reasoning and (reasoning := _own_reasoning(message, parts)):
             fields["reasoning_content"] = reasoning
-        calls = find_calls(message, parts)
+        calls = _find_calls(message, parts)
         self._add("assistant", content, message.name, **fields)
         if calls:
             self._add_calls(calls)
@@ -320,8 +320,8 @@ def _own_reasoning(message: BaseMessage, parts: Iterable[ContentPart]) -> str:
     return reasoning or _join_text(parts, Reasoning)
 
 
-def find_calls(message: BaseMessage, parts: Sequence[ContentPart]) -> list[ToolCallPart]:
-    """Return all calls of a message, valid or not, since each has a result.
+def _find_calls(message: BaseMessage, parts: Sequence[ContentPart]) -> list[ToolCallPart]:
+    """Return all calls of an assistant message, valid or not, since each has a result.
 
     Only the fields of an `AIMessage` count: content blocks and `additional_kwargs` repeat them, and
     still contain calls that a program has removed.

@@ -19,17 +19,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from langchain_core.messages import AIMessage, ChatMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
 
-from langchain_aimlernie._request.content import (
-    ContentPart,
-    Refusal,
-    Text,
-    ToolResultPart,
-    parse_content,
-)
+from langchain_aimlernie._request.content import Refusal, Text, ToolResultPart, parse_content
 from langchain_aimlernie._request.media import Media, UnsupportedContent
-from langchain_aimlernie._request.messages import find_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -108,27 +101,27 @@ def count_message_tokens(
 
 
 def _count_message(message: BaseMessage, count: Callable[[str], int]) -> int:
-    parts = parse_content(message.content, in_result=isinstance(message, ToolMessage))
-    tokens = _PER_MESSAGE + _count_parts(parts, count)
+    is_result = isinstance(message, ToolMessage)
+    tokens = _PER_MESSAGE + _count_content(message.content, count, in_result=is_result)
     if message.name:
         tokens += count(message.name)
-    is_assistant = isinstance(message, AIMessage | ChatMessage)
-    for call in find_calls(message, parts) if is_assistant else ():
-        # The arguments are sent as JSON, which Python's own notation is as long as.
-        tokens += _PER_TOOL_CALL + count(f"{call.name}{call.args}")
+    if isinstance(message, AIMessage):
+        for call in (*message.tool_calls, *message.invalid_tool_calls):
+            # The arguments are sent as JSON, which Python's own notation is as long as.
+            tokens += _PER_TOOL_CALL + count(f"{call['name']}{call['args']}")
     return tokens
 
 
-def _count_parts(parts: Iterable[ContentPart], count: Callable[[str], int]) -> int:
+def _count_content(content: object, count: Callable[[str], int], *, in_result: bool) -> int:
     tokens = 0
-    for part in parts:
+    for part in parse_content(content, in_result=in_result):
         match part:
             case Text(text) | Refusal(text):
                 tokens += count(text)
             case Media():
                 tokens += _count_media(part)
             case ToolResultPart():
-                tokens += _count_parts(parse_content(part.content, in_result=True), count)
+                tokens += _count_content(part.content, count, in_result=True)
             case UnsupportedContent(is_data=True):
                 tokens += count(str(part.block))
     return tokens

@@ -300,10 +300,15 @@ def test_unsupported_blocks_raise_with_a_hint(block, why):
 
 
 def test_file_ids_are_for_ernie_5_0_and_unknown_models():
-    keys = ({"file_id": "file-1"}, {"source_type": "id", "id": "file-1"}, {"fileId": "file-1"})
+    keys = (
+        {"file_id": "file-1", "filename": "a.txt"},
+        {"source_type": "id", "id": "file-1"},
+        {"fileId": "file-1"},
+    )
     blocks = [of("file", **each) for each in keys]
     part = of("file", file={"file_id": "file-1"})
-    assert parts(*blocks, spec=FIVE) == [part] * 3 == parts(*blocks, spec=UNKNOWN)
+    named = of("file", file={"file_id": "file-1", "filename": "a.txt"})
+    assert parts(*blocks, spec=FIVE) == [named, part, part] == parts(*blocks, spec=UNKNOWN)
 
 
 def test_unknown_models_take_files_of_any_format():
