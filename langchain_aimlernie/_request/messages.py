@@ -179,9 +179,7 @@ class _ConversationEncoder:
         parts = parse_content(message.content)
         own = [part for part in parts if not isinstance(part, ToolResultPart)]
         for part in parts:
-            if isinstance(
-                part, ToolResultPart
-            ):  # Anthropic and Gemini send results as user content
+            if isinstance(part, ToolResultPart):  # Anthropic's and Gemini's are user content
                 self._add_result(part)
         if own or not parts:
             content = user_content(encode_parts(own, self._spec, omit=self._omit))

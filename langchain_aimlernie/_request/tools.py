@@ -89,7 +89,7 @@ def _convert(tool: object) -> dict[str, Any]:
     readable = _normalize(tool) if isinstance(tool, Mapping) else tool
     try:
         schema = convert_to_openai_tool(readable)
-    except ValueError:
+    except (KeyError, TypeError, ValueError):
         raise _not_a_tool(tool) from None
     if schema.get("type") != "function":  # such as a custom tool of langchain-openai
         raise _not_a_function(schema.get("type"))

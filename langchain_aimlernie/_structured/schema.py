@@ -327,14 +327,7 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
         schema = _class_schema(tool)
         name, description = schema["title"], schema.get("description")
     elif callable(tool) and isinstance(name, str):
-        configs = _config_parameters(tool)
-        arguments = create_schema_from_function(
-            name,
-            tool,
-            filter_args=[*configs, *FILTERED_ARGS] if configs else (),
-            parse_docstring=True,
-            include_injected=False,
-        )
+        arguments = _function_arguments(name, tool)
         schema, description = _class_schema(arguments), arguments.__doc__
     else:
         return None
@@ -360,13 +353,20 @@ def _arguments_schema(tool: BaseTool) -> Any:
     return create_model(tool.name, **kept)
 
 
-def _config_parameters(function: object) -> list[str]:
-    """Return the parameters that get the config of a run, not a value from the model."""
+def _function_arguments(name: str, function: Any) -> Any:
+    """Return the class of a function's arguments, but for those that LangChain passes."""
     try:
         hints = get_type_hints(function)
-    except (NameError, TypeError):
-        return []
-    return [key for key, hint in hints.items() if RunnableConfig in (hint, *get_args(hint))]
+        configs = [key for key, hint in hints.items() if RunnableConfig in (hint, *get_args(hint))]
+        return create_schema_from_function(
+            name,
+            function,
+            filter_args=[*configs, *FILTERED_ARGS] if configs else (),
+            parse_docstring=True,
+            include_injected=False,
+        )
+    except (NameError, TypeError, PydanticUserError) as error:
+        raise ValueError(f"The arguments of {name} have no JSON Schema: {error}") from error
 
 
 # TypedDicts: core's conversion loses `None`, `NotRequired` and `total=False`, takes the docstring

@@ -132,7 +132,7 @@ class Tools(BaseTool):
     "given",
     [
         *(Tools, partial(plain, city="Paris"), {"function_declarations": [BARE]}),
-        {**BARE, "parameters": ["city"]},
+        *({**BARE, "parameters": ["city"]}, {"toolSpec": {"name": "weather"}}),
     ],
 )
 def test_what_is_no_tool_is_refused(given):
@@ -186,6 +186,14 @@ def test_a_tool_is_told_by_the_aliases_that_it_takes():
         },
         "required": ["place"],
     }
+
+
+def test_a_function_that_cannot_be_told_is_named():
+    def later(city: Unknown) -> str:  # noqa: F821  such as a name imported for type checkers
+        """Tell the weather of a city."""
+
+    with pytest.raises(ValueError, match=r"arguments of later have no .*'Unknown'"):
+        encode_tools([later])
 
 
 def test_the_config_of_a_run_is_no_parameter():
