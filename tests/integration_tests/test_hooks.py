@@ -239,18 +239,23 @@ def test_binding_keeps_langchains_type_and_order(model):
 
 def test_tools_and_schemas_keep_what_is_bound(model, ernie_server):
     seen = RunCollectorCallbackHandler()
-    bound = model().bind(temperature=1, stop=["x"]).with_config(tags=["mine"], callbacks=[seen])
+    tagged = model().with_config(tags=["mine"], callbacks=[seen])
+    bound = tagged.bind(temperature=1, stop=["x"], response_format={"type": "json_object"})
     schema = {"title": "Answer", "type": "object", "properties": {"a": {"type": "integer"}}}
-    ernie_server.reply('{"a": 1}')
-    for llm in (
-        bound.with_structured_output(schema, temperature=0.5),
-        bound.bind_tools([weather], tool_choice="weather").bind_tools([schema], temperature=0.5),
+    ernie_server.reply('{"a": 1}', times=2)
+    tagged.with_structured_output(schema).invoke("hi")
+    structured = bound.with_structured_output(schema, temperature=0.5)
+    forced = bound.bind_tools([weather], tool_choice="weather")
+    for llm, form in (
+        (structured, "json_schema"),
+        (forced.bind_tools([schema], temperature=0.5), "json_object"),
     ):
         llm.invoke("hi")
         body = ernie_server.last_request.body
         assert (body["temperature"], body["stop"]) == (0.5, ["x"])
+        assert body["response_format"]["type"] == form
         assert "tool_choice" not in body
-    assert ["mine" in run.tags for run in seen.traced_runs] == [True, True]
+    assert ["mine" in run.tags for run in seen.traced_runs] == [True] * 3
     with pytest.warns(UserWarning, match=r"bound tools are not sent: pass them .* tools="):
         plain = model().bind_tools([weather], tool_choice="any").with_structured_output(schema)
     ernie_server.reply('{"a": 1}')

@@ -35,6 +35,7 @@ FIVE = "baidu/ernie-5.0"
 PNG = "iVBORw0KGgoA"
 IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
 PDF = {"type": "file", "base64": "JVBERi0x", "mime_type": "application/pdf"}
+PDF_URL = "data:application/pdf;base64,JVBERi0x"
 AUDIO = {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}
 CACHE_CONTROL = {"type": "ephemeral"}
 SENT = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]
@@ -270,8 +271,8 @@ INCOMPLETE = {
         "a.csv\na,b",
     ),
     "openai file with an id, too": (
-        {"type": "file", "file": {"file_id": "f", "file_data": "data:text/csv;base64,YSxi"}},
-        "a,b",
+        {"type": "file", "file": {"file_id": "f", "file_data": PDF_URL}},
+        [{"type": "file", "file": {"file_data": PDF_URL}}],
     ),
     "v0 file with a name": (
         {
