@@ -104,6 +104,8 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("text_editor_code_execution_tool_result", "mcp_tool_use", "mcp_tool_result"),
         *("web_search_call", "file_search_call", "code_interpreter_call", "computer_call"),
         *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
+        *("shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output"),
+        *("tool_search_call", "tool_search_output", "advisor_tool_result"),
         *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
         *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
     ],

@@ -386,6 +386,7 @@ NO_CONTENT = [
     *("server_tool_call", "server_tool_result", "server_tool_use", "web_search_tool_result"),
     *("mcp_tool_use", "web_search_call", "image_generation_call", "executable_code"),
     *("code_execution_result", "reference", "tool_call_chunk", "cachePoint"),
+    *("shell_call", "apply_patch_call", "tool_search_output", "advisor_tool_result"),
 ]
 
 
