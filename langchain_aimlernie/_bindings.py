@@ -6,7 +6,8 @@ langchain-core's classes show bound parameters in their repr and dumps. These su
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -18,7 +19,7 @@ from langchain_core.runnables.utils import AnyConfigurableField
 from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._settings import Settings, read_options
+from langchain_aimlernie._settings import Settings, ToolLike, read_options
 
 
 def _mask(name: str, value: Any) -> Any:
@@ -113,8 +114,15 @@ class Bindable(_Model):
 # Core's wrappers, under core's names: these are in dumps and traces.
 
 
+_OF_TOOLS = ("tools", "tool_choice")
+_OF_SCHEMA = (*_OF_TOOLS, "parallel_tool_calls", "response_format")
+
+
 class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessage]):
-    """A model with parameters for every call."""
+    """A model with parameters for every call.
+
+    Core would call the model's own methods for tools and schemas, and so lose the parameters.
+    """
 
     def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
         options = {name: _mask(name, value) for name, value in (kwargs or {}).items()}
@@ -124,8 +132,38 @@ class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessa
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
         options = {name: v for name, v in self.kwargs.items() if name not in _EXCLUDED}
         if len(options) < len(self.kwargs):
-            return RunnableBinding(**{**dict(self), "kwargs": options}).to_json()
+            return self._with(kwargs=options).to_json()
         return super().to_json()
+
+    def bind_tools(
+        self, tools: Sequence[ToolLike], **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        """Return this model with tools instead of those bound before; see the model's method."""
+        options = self.bound.bind_tools(tools, **kwargs).kwargs  # type: ignore[attr-defined]  # a model's
+        return self._with(kwargs={**self._options_but(_OF_TOOLS), **options})
+
+    def with_structured_output(
+        self, schema: Any = None, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a runnable whose output is an instance of a schema; see the model's method.
+
+        Bound tools are not sent: `tools` is a parameter of the method.
+        """
+        if self.kwargs.get("tools"):
+            warnings.warn(
+                "The bound tools are not sent: pass them to with_structured_output as tools=[…].",
+                stacklevel=2,
+            )
+        structured = self.bound.with_structured_output(schema, **kwargs)  # type: ignore[attr-defined]  # likewise
+        kept = self._options_but((*_OF_SCHEMA, *kwargs))
+        has_more = kept or self.config or self.config_factories
+        return self._with(bound=structured, kwargs=kept) if has_more else structured
+
+    def _options_but(self, names: Collection[str]) -> dict[str, Any]:
+        return {name: value for name, value in self.kwargs.items() if name not in names}
+
+    def _with(self, **fields: Any) -> RunnableBinding:
+        return RunnableBinding(**{**dict(self), **fields})
 
 
 class RunnableWithFallbacks(

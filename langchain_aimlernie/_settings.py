@@ -398,7 +398,8 @@ class Settings(RequestParams):
 
     on_unsupported_content: Literal["error", "omit"] = "error"
     """What happens to an image, file, audio or video that the model does not support, in a message
-    or a tool result: an error before anything is sent, or a text such as "[image omitted]"."""
+    or a tool result, or that is at an address the API cannot read: an error before anything is
+    sent, or a text such as "[image omitted]"."""
 
     include_response_headers: Boolean = False
     """Whether `response_metadata["headers"]` has all headers, with secrets redacted."""

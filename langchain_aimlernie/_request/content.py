@@ -75,10 +75,11 @@ ContentPart = (
 # Parsing.
 
 _TYPES: Mapping[str, Sequence[str]] = {
-    "text": ["text", "input_text", "output_text", "guard_content"],
+    "text": ["text", "input_text", "output_text"],
+    "guarded_text": ["guard_content", "guardContent"],
     "media": [*MEDIA_KINDS],
     "json": ["json"],
-    "search_result": ["search_result"],
+    "search_result": ["search_result", "searchResult"],
     "custom_output": ["custom_tool_call_output"],
     "cache_point": ["cachePoint", "cache_point"],
     "refusal": ["refusal"],
@@ -103,6 +104,8 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("text_editor_code_execution_tool_result", "mcp_tool_use", "mcp_tool_result"),
         *("web_search_call", "file_search_call", "code_interpreter_call", "computer_call"),
         *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
+        *("shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output"),
+        *("tool_search_call", "tool_search_output", "advisor_tool_result"),
         *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
         *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
     ],
@@ -249,16 +252,18 @@ def _parse_result(kind: str, block: Block) -> ToolResultPart:
     )
 
 
-def _parse_search_result(_: str, block: Block) -> Iterable[ContentPart]:
-    if not isinstance(block.get("content"), list):
+def _parse_search_result(kind: str, block: Block) -> Iterable[ContentPart]:
+    body = _nested(block, kind)
+    if not isinstance(body.get("content"), list):
         return [_unknown(block)]
-    texts = [part.text for part in parse_content(block["content"]) if isinstance(part, Text)]
-    lines = (first_string(block, "title"), first_string(block, "source"), *texts)
+    texts = [part.text for part in parse_content(body["content"]) if isinstance(part, Text)]
+    lines = (first_string(body, "title"), first_string(body, "source"), *texts)
     return [Text("\n".join(filter(None, lines)))]
 
 
 _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
     "text": _parse_text,
+    "guarded_text": lambda kind, block: _parse_text(kind, _nested(_nested(block, kind), "text")),
     "media": _parse_media,
     "json": lambda kind, block: [
         Text(json_text(block[kind])) if kind in block else _unknown(block)
@@ -313,11 +318,11 @@ def encode_parts(
                 encoded.append(text_part(text))
             case Media(part=media, cache_control=cache_control):
                 encoded.append(_with_cache_control(media, cache_control, spec))
-            case UnsupportedContent(block, _, "") if in_result:
+            case UnsupportedContent(block, is_data=True) if in_result:
                 encoded.append(text_part(json_text(block)))
-            case UnsupportedContent(_, _, placeholder) if omit and placeholder:
+            case UnsupportedContent(placeholder=placeholder) if omit and placeholder:
                 encoded.append(text_part(placeholder))
-            case UnsupportedContent(_, reason, placeholder):
+            case UnsupportedContent(reason=reason, placeholder=placeholder):
                 hint = f' With on_unsupported_content="omit", {placeholder!r} is sent instead.'
                 raise UnsupportedContentError(reason + hint if placeholder else reason)
     return encoded
@@ -333,7 +338,7 @@ def _check_media(media: Media, spec: ModelSpec) -> Media | UnsupportedContent:
                 f"the model does not take its block of type {media.type!r}{detail}. "
                 f"{_HINTS.get(missing, _FORMAT_HINT)}"
             )
-            return UnsupportedContent(media, reason, media.placeholder)
+            return UnsupportedContent(media, reason, media.placeholder, is_data=False)
     return media
 
 
@@ -402,7 +407,7 @@ def tool_content(
     if isinstance(content, str):
         return [text_part(content)], []
     parts = parse_content(content, in_result=True)
-    data = [p.block for p in parts if isinstance(p, UnsupportedContent) and not p.placeholder]
+    data = [part.block for part in parts if isinstance(part, UnsupportedContent) and part.is_data]
     if data and len(data) == len(parts):
         whole = data if isinstance(content, list | tuple) else content
         return [text_part(json_text(whole))], []

@@ -46,12 +46,14 @@ class UnsupportedContent(NamedTuple):
     Attributes:
         block: The block.
         reason: What is wrong with it and what to do.
-        placeholder: If it certainly is media, the text that replaces it on request, else empty.
+        placeholder: If it is media, the text that replaces it on request, else empty.
+        is_data: Whether it may be a tool's own data in a result, such as the address of a file.
     """
 
     block: object
     reason: str
     placeholder: str = ""
+    is_data: bool = True
 
 
 class _Source(NamedTuple):
@@ -88,7 +90,7 @@ _URL_KEYS = (
     *("image_url", "audio_url", "video_url", "image", "audio", "video"),
 )
 _DATA_KEYS = ("base64", "data", "bytes", "file_data")
-_MIME_KEYS = ("mime_type", "media_type", "mimeType", "format")
+_MIME_KEYS = ("mime_type", "media_type", "mimeType", "mediaType", "format")
 _NAME_KEYS = ("filename", "file_name", "name", "title", "display_name", "document_name")
 
 _PDF = "application/pdf"
@@ -103,18 +105,20 @@ _MAGIC = {
 """Magic bytes of the formats that the API takes, as patterns of base64."""
 
 _MIME_ALIASES = {
-    "pdf": _PDF,
     **dict.fromkeys(("jpg", "image/jpg"), "image/jpeg"),
     "audio/mpeg": "audio/mp3",
     "audio/x-wav": "audio/wav",
-    **dict.fromkeys(("md", "txt", "csv", "html"), "text/plain"),
 }
 
 _MEDIA_TYPES = ("image", "audio", "video")
 _DETAILS = ("low", "high", "auto")
 _TEXT_FORMAT = re.compile(
-    r"application/(?:.*[-+])?(?:json|jsonl|ndjson|xml|yaml|toml|javascript|sh|sql)"
+    r"application/(?:.*[-+])?(?:"
+    r"txt|text|plain|log|md|markdown|rst|csv|tsv|html|css|xml|yaml|yml|toml|ini|"
+    r"json|jsonl|jsonlines|ndjson|ipynb|javascript|ecmascript|jsx?|typescript|tsx?|python|py|"
+    r"sh|sql|graphql|perl|pl|ruby|rb|php|java|c|h|cpp|go|rs|tex|latex|srt)"
 )
+_SUFFIX = re.compile(r".*\.([a-z][a-z0-9]{0,4})", re.IGNORECASE | re.DOTALL)
 _DATA_URL = re.compile(r"data:([^,;]*)([^,]*),", re.IGNORECASE)
 _WEB_URL = re.compile(r"(https?)(://[^\s/].*)", re.IGNORECASE | re.DOTALL)
 _URI_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
@@ -142,11 +146,12 @@ def parse_media(type_: str, block: Block) -> Media | UnsupportedContent | str:
     if source.data:
         source = source._replace(data=_normalize_base64(source.data))
         if not source.data:
-            return _unsupported(source, "is not base64. Encode the bytes in base64.")
+            hint = "Encode the bytes: base64.b64encode(data).decode()."
+            return _unsupported(source, f"is not base64. {hint}")
     source = _resolve_mime(source)
     if source.file_id and not (source.data or source.url) and source.kind != "file":
         reason = "has only a file id, which cannot be sent. Send the data in base64."
-        return _unsupported(source, reason, f"[{source.kind or 'file'} omitted]")
+        return _unsupported(source, reason)._replace(is_data=False)
     if source.data or source.url or source.file_id:
         return _ENCODERS[source.kind](source)
     if source.text is not None:
@@ -168,7 +173,9 @@ def _read_source(type_: str, block: Block) -> _Source:
         url=first_string(flat, *_URL_KEYS).strip(),
         data=data,
         text=text if isinstance(text, str) else None,
-        file_id=first_string(flat, "id" if flat.get("source_type") == "id" else "file_id"),
+        file_id=first_string(
+            flat, "id" if flat.get("source_type") == "id" else "file_id", "fileId"
+        ),
         name=first_string(flat, *_NAME_KEYS),
         context=first_string(flat, "context"),
         detail=first_string(flat, "detail"),
@@ -177,23 +184,23 @@ def _read_source(type_: str, block: Block) -> _Source:
 
 def _flatten(type_: str, block: Block) -> Block:
     """Return the keys of all levels in one dict; the innermost value wins, as the most specific."""
-    inner = block.get(type_)
+    inner, extras = block.get(type_), block.get("extras")
     source = (inner if isinstance(inner, Mapping) else block).get("source")
+    # Core's conversion of v0 moves the metadata into the extras.
+    metadata = extras.get("metadata") if isinstance(extras, Mapping) else block.get("metadata")
     flat: JsonObject = {}
-    for level in (block.get("metadata"), block.get("extras"), block, inner, source):
+    for level in (metadata, extras, block, inner, source):
         if isinstance(level, Mapping):
             flat.update(level)
     return flat
 
 
 def _read_data(flat: Block) -> str:
-    for key in _DATA_KEYS:
-        value = flat.get(key)
-        if isinstance(value, bytes | bytearray | memoryview):
-            return base64.b64encode(value).decode()
-        if isinstance(value, str) and value:
-            return clean_text(value)
-    return ""
+    for key in (*_DATA_KEYS, *_URL_KEYS):
+        if isinstance(value := flat.get(key), bytes | bytearray | memoryview):
+            is_encoded = _detect_mime(bytes(value[:16]).decode("latin-1"))
+            return (bytes(value) if is_encoded else base64.b64encode(value)).decode("latin-1")
+    return first_string(flat, *_DATA_KEYS)
 
 
 def _decode_data_url(source: _Source) -> _Source:
@@ -201,7 +208,7 @@ def _decode_data_url(source: _Source) -> _Source:
     for url in (source.url, source.data):
         if head := _DATA_URL.match(url):
             data = url[head.end() :]
-            if "base64" not in head[2].lower():
+            if "base64" not in head[2].lower() and not _detect_mime(data):
                 data = base64.b64encode(unquote_to_bytes(data)).decode()
             return source._replace(url="", data=data, mime=head[1] or source.mime)
     if not source.data and _detect_mime(source.url):
@@ -242,10 +249,14 @@ def _detect_mime(data: str) -> str:
 
 def _declared_mime(source: _Source) -> str:
     mime = source.mime.partition(";")[0].strip().lower()
-    mime = "text/plain" if _TEXT_FORMAT.fullmatch(mime) else _MIME_ALIASES.get(mime, mime)
-    # Converse and `input_audio` have a format such as "png" or "wav" instead of a MIME type.
-    main = source.kind if source.kind in _MEDIA_TYPES else "application"
-    return mime if "/" in mime or not mime else f"{main}/{mime}"
+    if source.data and source.kind in ("file", "") and mime in ("", "application/octet-stream"):
+        suffix = _SUFFIX.fullmatch(source.name)
+        mime = suffix[1].lower() if suffix else mime
+    mime = _MIME_ALIASES.get(mime, mime)
+    if mime and "/" not in mime:
+        # Converse and `input_audio` have a format such as "png" or "wav" instead of a MIME type.
+        mime = f"{source.kind if source.kind in _MEDIA_TYPES else 'application'}/{mime}"
+    return "text/plain" if _TEXT_FORMAT.fullmatch(mime) else mime
 
 
 # One encoder for each kind of media. A source has data, or else a URL or a file id.
@@ -307,7 +318,9 @@ def _text_document(source: _Source, text: str) -> str:
     return "\n".join(line for line in (source.name, source.context, text) if line)
 
 
-def _unsupported(source: _Source, reason: str, placeholder: str = "") -> UnsupportedContent:
+def _unsupported(source: _Source, reason: str) -> UnsupportedContent:
+    kind = source.kind if source.kind in _MEDIA_TYPES else "file"
+    placeholder = f"[{kind} omitted]" if source.url or source.file_id else ""
     reason = f"its block of type {source.type!r} {reason}"
     return UnsupportedContent(source.block, reason, placeholder)
 

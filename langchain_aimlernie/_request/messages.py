@@ -8,9 +8,10 @@ its call, and defers media in results to a user message after all results of the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.messages import (
     AIMessage,
@@ -66,6 +67,7 @@ _ROLES = {
     "function": "tool",
 }
 """The API's role by that of a `ChatMessage`."""
+_OTHER_THAN_PDF = re.compile(r"data:(?!application/pdf\b)")
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -177,9 +179,7 @@ class _ConversationEncoder:
         parts = parse_content(message.content)
         own = [part for part in parts if not isinstance(part, ToolResultPart)]
         for part in parts:
-            if isinstance(
-                part, ToolResultPart
-            ):  # Anthropic and Gemini send results as user content
+            if isinstance(part, ToolResultPart):  # Anthropic's and Gemini's are user content
                 self._add_result(part)
         if own or not parts:
             content = user_content(encode_parts(own, self._spec, omit=self._omit))
@@ -196,6 +196,8 @@ class _ConversationEncoder:
             parts = parse_content(message.content)
             texts = [part for part in parts if isinstance(part, Text)]
             content = text_content(encode_parts(texts, self._spec))
+        if not content and isinstance(audio := additional.get("audio"), Mapping):
+            content = first_string(audio, "transcript")  # OpenAI's spoken answers have no text
         fields: JsonObject = {}
         if refusal := first_string(additional, "refusal") or _join_text(parts, Refusal):
             fields["refusal"] = refusal
@@ -263,7 +265,7 @@ class _ConversationEncoder:
         if not matches and result.id in self._turn_of_call:
             return result.id
         if not result.id:
-            matches += [c for c in self._open if c.original_id and c.name == result.name]
+            matches += [c for c in self._open if c.original_id and result.name in ("", c.name)]
         matches = matches or [call for call in self._open if not call.original_id]
         call = min(matches, key=lambda call: result.name not in ("", call.name), default=None)
         if call is None:
@@ -370,13 +372,49 @@ def _is_json_object(text: str) -> bool:
     return isinstance(value, dict)
 
 
+def repair_calls(message: Any) -> Any:
+    """Return a message; in a dict of any provider's form, with its calls as core reads them.
+
+    Core parses the arguments of calls as JSON objects, which those of a model need not be: what is
+    none is wrapped in one, as that of an `invalid_tool_calls`. In a dict without `tool_calls`, the
+    calls of other providers than OpenAI are in the content, where core leaves them.
+    """
+    if not isinstance(message, dict):
+        return message
+    calls = message.get("tool_calls")
+    if calls is None and message.get("role") == "assistant":
+        calls = [
+            part for part in parse_content(message.get("content")) if isinstance(part, ToolCallPart)
+        ]
+    if not calls or not isinstance(calls, list):
+        return message
+    return {"content": "", **message, "tool_calls": [*map(_repair_call, calls)]}
+
+
+def _repair_call(call: object) -> object:
+    if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping):
+        call = parse_tool_call(call)
+    if not isinstance(call, ToolCallPart):
+        return call
+    args = call.args or {}
+    if isinstance(args, str):
+        try:
+            args = json.loads(args, strict=False)
+        except ValueError:
+            args = args.strip() or {}
+    if not isinstance(args, Mapping):
+        args = {_INVALID_ARGUMENTS: call.args}
+    return {"type": "tool_call", "name": call.name, "args": args, "id": call.id}
+
+
 def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
-    """Return the messages without media blocks on which core raises.
+    """Return the messages without media blocks on which core raises, or that it reads wrongly.
 
     Core reads the blocks of each message before it calls a model, and raises `KeyError` or
-    `ValueError` for one that lacks a key, such as a v0 file with a `text`. Wrapped as
-    `non_standard`, such a block reaches this package's own reader, which takes it or says what is
-    wrong. The messages given stay as they are; with no such block they are returned themselves.
+    `ValueError` for one that lacks a key, such as a v0 file with a `text`. It takes every file of
+    OpenAI for a PDF. Wrapped as `non_standard`, such a block reaches this package's own reader,
+    which takes it or says what is wrong. The messages given stay as they are; with no such block
+    they are returned themselves.
     """
     wrapped = [_wrap(message) if type(message.content) is list else message for message in messages]
     is_same = all(new is old for new, old in zip(wrapped, messages, strict=True))
@@ -395,7 +433,7 @@ def _wrap(message: BaseMessage) -> BaseMessage:
 
 
 def _fails_in_core(block: object) -> bool:
-    """Whether core raises when it converts a block to its v1 form, or an image for a trace."""
+    """Whether core cannot convert a block to its v1 form, or an image for a trace."""
     if not isinstance(block, dict):
         return False
     kind, source = block.get("type"), block.get("source_type")
@@ -403,8 +441,13 @@ def _fails_in_core(block: object) -> bool:
         return True  # core asks whether a set has them, which takes no list
     if kind not in ("image", "audio", "file"):
         return False
-    if source and "file" in block:
-        return True  # core takes it for a block of OpenAI's or for one of its own v0
+    # Core takes one with a source for a block of OpenAI's or of its own v0, and of any other reads
+    # either the id or a PDF.
+    file = file if isinstance(file := block.get("file"), dict) else {}
+    url = file.get("file_data")
+    is_misread = isinstance(url, str) and ("file_id" in file or _OTHER_THAN_PDF.match(url))
+    if is_misread or (source and "file" in block):
+        return True
     try:
         _ = HumanMessage([block]).content_blocks
         if kind == "image" and is_data_content_block(block):

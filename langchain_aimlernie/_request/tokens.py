@@ -122,7 +122,7 @@ def _count_content(content: object, count: Callable[[str], int], *, in_result: b
                 tokens += _count_media(part)
             case ToolResultPart():
                 tokens += _count_content(part.content, count, in_result=True)
-            case UnsupportedContent(placeholder=""):
+            case UnsupportedContent(is_data=True):
                 tokens += count(str(part.block))
     return tokens
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from langchain_core.tools import Tool  # noqa: F401  core imports it to convert a tool
+from langchain_core.tools import Tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._request.content import read_cache_control
@@ -23,6 +23,8 @@ _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 _PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
 """The keys of OpenAI, Anthropic and MCP for the schema of a tool's parameters."""
 
+_DESCRIBED_BY = ("properties", "$ref", "allOf", "anyOf", "oneOf")
+_SCALARS_AND_LISTS = ("array", "string", "number", "integer", "boolean", "null")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MODES = {
     "auto": "auto",
@@ -60,23 +62,14 @@ def encode_tools(
 
 
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
-    function = encode_function(tool)
-    if function is None:
-        schema = _convert(_normalize(tool) if isinstance(tool, Mapping) else tool)
-        if schema.get("type") != "function":  # such as a custom tool of langchain-openai
-            raise _not_a_function(schema.get("type"))
-        items = schema["function"].items()
-        function = {
-            key: value for key, value in items if key in _FUNCTION_KEYS and value is not None
-        }
-        parameters = function.get("parameters") or {"type": "object", "properties": {}}
-        function["parameters"] = check_references(parameters)
+    function = encode_function(tool) or _convert(tool)
     name = function.get("name")
-    if not _NAME.fullmatch(name or ""):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
             f"The API refuses the tool name {name!r}: "
             "use 1 to 64 letters, digits, underscores and dashes."
         )
+    function["parameters"] = _complete(name, function["parameters"])
     strict = merge_strict(name, function.get("strict"), strict)
     if strict is not None:
         function["strict"] = strict
@@ -89,16 +82,47 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     return encoded
 
 
-def _convert(tool: Any) -> dict[str, Any]:
+def _convert(tool: object) -> dict[str, Any]:
+    """Return a tool that has no schema of its own as a function, as langchain-core converts it."""
+    if not isinstance(tool, Mapping | Tool):
+        raise _not_a_tool(tool)
+    readable = _normalize(tool) if isinstance(tool, Mapping) else tool
     try:
-        return convert_to_openai_tool(tool)
-    except ValueError as error:
-        if str(error).startswith("Unsupported function"):
-            raise ValueError(
-                f"{tool!r:.80} is not a tool. Pass a LangChain tool, a function, a class with "
-                "fields, or a dict with a name and parameters."
-            ) from None
-        raise
+        schema = convert_to_openai_tool(readable)
+    except (KeyError, TypeError, ValueError):
+        raise _not_a_tool(tool) from None
+    if schema.get("type") != "function":  # such as a custom tool of langchain-openai
+        raise _not_a_function(schema.get("type"))
+    items = schema["function"].items()
+    function = {key: value for key, value in items if key in _FUNCTION_KEYS and value is not None}
+    parameters = function.get("parameters") or {}
+    if not isinstance(parameters, Mapping):
+        raise _not_a_tool(tool)
+    return {**function, "parameters": check_references(parameters)}
+
+
+def _not_a_tool(tool: object) -> ValueError:
+    return ValueError(
+        f"{tool!r:.80} is not a tool. Pass a LangChain tool, a function, a class with fields, or a "
+        "dict with a name and parameters; of a class of tools, an instance."
+    )
+
+
+def _complete(name: object, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of parameters with the keys that some servers require.
+
+    Raises:
+        ValueError: It is not the schema of an object.
+    """
+    if (kind := parameters.get("type")) in _SCALARS_AND_LISTS:
+        raise ValueError(
+            f"The parameters of {name} are of type {kind!r}, and must be an object: use a class "
+            "with fields, or a function."
+        )
+    complete: dict[str, Any] = {"type": "object", **parameters}
+    if parameters.keys().isdisjoint(_DESCRIBED_BY):
+        complete["properties"] = {}
+    return complete
 
 
 def _normalize(tool: Mapping[str, Any]) -> dict[str, Any]:

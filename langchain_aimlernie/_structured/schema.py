@@ -20,10 +20,12 @@ from typing import (
     get_type_hints,
 )
 
-from langchain_core.tools import BaseTool, Tool, create_schema_from_function
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import FILTERED_ARGS, BaseTool, Tool, create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_function
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
 from typing_extensions import ReadOnly, TypedDict, is_typeddict
@@ -308,29 +310,63 @@ def _is_class(given: object) -> bool:
 def encode_function(tool: Any) -> dict[str, Any] | None:
     """Return a tool as an OpenAI function, with the schema that `parse_schema` would read.
 
-    `None` for what has no schema of its own (a dict, a tool for one string). Core's conversion
-    loses recursive definitions, and keeps what refers to lost ones.
+    `None` for what has no schema of its own (a dict, a tool for one string, a class of tools).
+    Core's conversion loses recursive definitions, and keeps what refers to lost ones.
     """
     name: Any = getattr(tool, "__name__", None)
     description: Any
     if isinstance(tool, BaseTool):
         if isinstance(tool, Tool) and not tool.args_schema:
             return None
-        given = tool.tool_call_schema  # of the tools of MCP servers, a dict
+        given = _arguments_schema(tool)
         schema = dereference(given) if isinstance(given, Mapping) else _class_schema(given)
         name, description = tool.name, tool.description
+    elif isinstance(tool, type) and issubclass(tool, BaseTool):
+        return None
     elif _is_class(tool):
         schema = _class_schema(tool)
         name, description = schema["title"], schema.get("description")
     elif callable(tool) and isinstance(name, str):
-        arguments = create_schema_from_function(
-            name, tool, filter_args=(), parse_docstring=True, include_injected=False
-        )
+        arguments = _function_arguments(name, tool)
         schema, description = _class_schema(arguments), arguments.__doc__
     else:
         return None
     parameters = _definition(schema) or _EMPTY_OBJECT
     return {"name": name, "description": description or "", "parameters": parameters}
+
+
+def _arguments_schema(tool: BaseTool) -> Any:
+    """Return the schema of what a model passes to a tool; of the tools of MCP servers, a dict.
+
+    Core's own class of it leaves out the aliases of fields, or such a field itself; but a tool
+    takes an argument by its alias.
+    """
+    schema: Any = tool.tool_call_schema
+    fields: Mapping[str, FieldInfo] = getattr(tool.args_schema, "model_fields", {})
+    if not any(field.validation_alias for field in fields.values()):
+        return schema
+    kept: dict[str, Any] = {
+        name: (field.annotation, field)
+        for name, field in fields.items()
+        if field.validation_alias or name in schema.model_fields
+    }
+    return create_model(tool.name, **kept)
+
+
+def _function_arguments(name: str, function: Any) -> Any:
+    """Return the class of a function's arguments, but for those that LangChain passes."""
+    try:
+        hints = get_type_hints(function)
+        configs = [key for key, hint in hints.items() if RunnableConfig in (hint, *get_args(hint))]
+        return create_schema_from_function(
+            name,
+            function,
+            filter_args=[*configs, *FILTERED_ARGS] if configs else (),
+            parse_docstring=True,
+            include_injected=False,
+        )
+    except (NameError, TypeError, PydanticUserError) as error:
+        raise ValueError(f"The arguments of {name} have no JSON Schema: {error}") from error
 
 
 # TypedDicts: core's conversion loses `None`, `NotRequired` and `total=False`, takes the docstring

@@ -237,6 +237,32 @@ def test_binding_keeps_langchains_type_and_order(model):
     assert bound.kwargs["top_p"] == 0.5
 
 
+def test_tools_and_schemas_keep_what_is_bound(model, ernie_server):
+    seen = RunCollectorCallbackHandler()
+    tagged = model().with_config(tags=["mine"], callbacks=[seen])
+    bound = tagged.bind(temperature=1, stop=["x"], response_format={"type": "json_object"})
+    schema = {"title": "Answer", "type": "object", "properties": {"a": {"type": "integer"}}}
+    ernie_server.reply('{"a": 1}', times=2)
+    tagged.with_structured_output(schema).invoke("hi")
+    structured = bound.with_structured_output(schema, temperature=0.5)
+    forced = bound.bind_tools([weather], tool_choice="weather")
+    for llm, form in (
+        (structured, "json_schema"),
+        (forced.bind_tools([schema], temperature=0.5), "json_object"),
+    ):
+        llm.invoke("hi")
+        body = ernie_server.last_request.body
+        assert (body["temperature"], body["stop"]) == (0.5, ["x"])
+        assert body["response_format"]["type"] == form
+        assert "tool_choice" not in body
+    assert ["mine" in run.tags for run in seen.traced_runs] == [True] * 3
+    with pytest.warns(UserWarning, match=r"bound tools are not sent: pass them .* tools="):
+        plain = model().bind_tools([weather], tool_choice="any").with_structured_output(schema)
+    ernie_server.reply('{"a": 1}')
+    assert plain.invoke("hi") == {"a": 1}
+    assert "tools" not in ernie_server.last_request.body
+
+
 @pytest.mark.parametrize("choice", ["any", "required", True, "weather"])
 def test_a_choice_of_tools_makes_the_model_call_one(model, ernie_server, choice):
     answer = model().bind_tools([weather], tool_choice=choice).invoke("Hello!")

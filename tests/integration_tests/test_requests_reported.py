@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import re
 import threading
@@ -34,6 +35,7 @@ FIVE = "baidu/ernie-5.0"
 PNG = "iVBORw0KGgoA"
 IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
 PDF = {"type": "file", "base64": "JVBERi0x", "mime_type": "application/pdf"}
+PDF_URL = "data:application/pdf;base64,JVBERi0x"
 AUDIO = {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}
 CACHE_CONTROL = {"type": "ephemeral"}
 SENT = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]
@@ -196,6 +198,18 @@ def test_unsupported_media_are_omitted_on_request(model, ernie_server, place):
     assert ernie_server.violations == []
 
 
+def test_media_at_an_address_that_the_api_cannot_read_are_omitted(model, ernie_server):
+    blocks = [
+        {"type": "file", "url": "https://e.com/a.pdf"},
+        {"type": "media", "mime_type": "image/png", "file_uri": "gs://b/a.png"},
+        {"type": "text-plain", "url": "https://e.com/a.txt"},
+    ]
+    for name in (TEXT_MODEL, VISION):
+        model(model=name, on_unsupported_content="omit").invoke([HumanMessage(blocks)])
+        sent = ernie_server.last_request.body["messages"][0]["content"]
+        assert sent == [text(f"[{kind} omitted]") for kind in ("file", "image", "file")]
+
+
 def test_on_unsupported_content_can_be_set_per_call_bound_and_changed(model, ernie_server):
     messages = history(IMAGE)["tool"]
     llm, omit = model(), {"on_unsupported_content": "omit"}
@@ -249,6 +263,27 @@ INCOMPLETE = {
         [{"type": "image_url", "image_url": {"url": "https://e.com/a.png"}}],
     ),
     "image that is a text": ({"type": "image", "mime_type": "text/plain", "text": "hi"}, "hi"),
+    "openai file that is no PDF": (
+        {
+            "type": "file",
+            "file": {"filename": "a.csv", "file_data": "data:text/csv;base64,YSxi"},
+        },
+        "a.csv\na,b",
+    ),
+    "openai file with an id, too": (
+        {"type": "file", "file": {"file_id": "f", "file_data": PDF_URL}},
+        [{"type": "file", "file": {"file_data": PDF_URL}}],
+    ),
+    "v0 file with a name": (
+        {
+            "type": "file",
+            "source_type": "base64",
+            "data": "YSxi",
+            "mime_type": "text/csv",
+            "metadata": {"filename": "a.csv"},
+        },
+        "a.csv\na,b",
+    ),
     "v1 image without a format": ({"type": "image", "base64": PNG}, SENT),
 }
 
@@ -289,6 +324,59 @@ async def test_blocks_without_content_raise_bad_request(model, ernie_server, blo
     with pytest.raises(BadRequestError, match=why):
         await chunks_of(model(model=VISION), [HumanMessage([block])], mode)
     assert ernie_server.requests == []
+
+
+# Histories as dicts
+
+NO_ARGUMENTS = ["", " ", None, "{}", {}]
+BROKEN_ARGUMENTS = ['{"a": ', "[1]", "null"]
+
+
+@CALLS
+@pytest.mark.parametrize("arguments", [*NO_ARGUMENTS, *BROKEN_ARGUMENTS, '{"a": "b\n"}'])
+async def test_calls_that_core_cannot_parse_are_sent(model, ernie_server, arguments, mode):
+    raw = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    history = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "tool_calls": [raw]},
+        {"role": "tool", "tool_call_id": "c1", "content": "ok"},
+    ]
+    before = copy.deepcopy(history)
+    await chunks_of(model(), history, mode)
+    _, turn, result = ernie_server.last_request.body["messages"]
+    sent = json.loads(turn["tool_calls"][0]["function"]["arguments"])
+    if arguments in NO_ARGUMENTS:
+        assert sent == {}
+    else:
+        assert sent == (
+            {"invalid_arguments": arguments} if arguments in BROKEN_ARGUMENTS else {"a": "b\n"}
+        )
+    assert (turn["content"], result["tool_call_id"]) == ("", "c1")
+    assert history == before
+
+
+USE = {"type": "tool_use", "id": "c1", "name": "f", "input": {"a": 1}}
+OF_OTHERS = {
+    "anthropic": (USE, {"type": "tool_result", "tool_use_id": "c1", "content": "ok"}),
+    "converse": (
+        {"toolUse": {"toolUseId": "c1", "name": "f", "input": {"a": 1}}},
+        {"toolResult": {"toolUseId": "c1", "content": [{"text": "ok"}]}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("use", "result"), OF_OTHERS.values(), ids=OF_OTHERS)
+def test_dicts_of_other_providers_keep_their_calls(model, ernie_server, use, result):
+    history = [
+        {"role": "user", "content": [{"text": "a"}]},
+        {"role": "assistant", "content": [{"text": "I look."}, use]},
+        {"role": "user", "content": [result]},
+    ]
+    model().invoke(history)
+    _, turn, answer = ernie_server.last_request.body["messages"]
+    assert turn["content"] == "I look."
+    assert turn["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
+    assert answer == {"role": "tool", "tool_call_id": "c1", "content": "ok"}
 
 
 # The API's own limits

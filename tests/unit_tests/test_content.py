@@ -75,6 +75,9 @@ TEXTS = {
     "gemini signed": ({"text": "hi", "thoughtSignature": "s"}, "hi"),
     "with a byte-order mark": (of("file", base64=b64("\ufeffhi".encode()), mime_type="text/csv"), "hi"),
     "converse guarded": (of("guard_content", text="hi"), "hi"),
+    "converse guarded, of a response": (of("guard_content", guard_content=text("hi")), "hi"),
+    "converse guarded, raw": ({"guardContent": {"text": {"text": "hi", "qualifiers": []}}}, "hi"),
+    "converse search result": ({"searchResult": {"source": URL, "title": "T", "content": HI}}, f"T\n{URL}\nhi"),
     "json": (of("json", json={"ü": [1, None]}), '{"ü": [1, null]}'),
     "converse json": ({"json": {"a": 1}}, '{"a": 1}'),
     "refusal of a model, handed on": (of("refusal", refusal="no"), "no"),
@@ -87,6 +90,12 @@ TEXTS = {
     "csv file": (of("file", base64=b64(b"a,b\n1,2"), mime_type="text/csv", filename="t.csv"), "t.csv\na,b\n1,2"),
     "json file": (of("file", base64=b64(b"{}"), mime_type="application/json; charset=utf-8"), "{}"),
     "yaml file": (of("file", base64=b64(b"a: 1"), mime_type="application/x-yaml"), "a: 1"),
+    "csv by another type": (of("file", base64=b64(b"a,b"), mime_type="application/csv"), "a,b"),
+    "file of the AI SDK": (of("file", data=b64(b"a"), mediaType="text/plain"), "a"),
+    "typescript": (of("file", base64=b64(b"let a"), mime_type="application/x-typescript"), "let a"),
+    "file without a type": (of("file", base64=b64(b"a: 1"), filename="a.YAML"), "a.YAML\na: 1"),
+    "file of any type": (of("file", base64=b64(b"# A"), mime_type="application/octet-stream", filename="a.md"),
+                         "a.md\n# A"),
     "linked data": (of("file", base64=b64(b"{}"), mime_type="application/ld+json"), "{}"),
     "text in another alphabet": (of("text-plain", base64=b64(b"\xff\xfea")), "\ufffd\ufffda"),
     "percent-coded data URL": (of("file", url="data:text/plain,a%20b"), "a b"),
@@ -124,6 +133,10 @@ IMAGES = {
     "data URL in capitals": (of("image_url", image_url={"url": f"DATA:IMAGE/PNG;BASE64,{PNG}"}), image()),
     "bare base64 as address": (of("image_url", image_url=PNG), image()),
     "data URL as data": (of("image", base64=PNG_URL), image()),
+    "data URL that does not say base64": (of("image", url=f"data:image/png,{PNG}"), image()),
+    "bytes as address": (of("image_url", image_url={"url": PNG.encode()}), image()),
+    "bytes of the AI SDK": (of("image", image=PNG_BYTES, mediaType="image/png"), image()),
+    "base64 in bytes": (of("image", base64=PNG.encode()), image()),
     "base64 in lines": (of("image", base64=PNG[:8] + "\n" + PNG[8:] + "\r\n"), image()),
     "base64 of the web's alphabet": (of("image", base64=URL_SAFE_PNG), image()),
     "responses screenshot": (of("computer_screenshot", image_url=PNG_URL), image()),
@@ -254,6 +267,7 @@ UNSUPPORTED = {
     "image on this disk": (of("image_url", image_url="file:///a.png"), "'image_url'.*http"),
     "image without a host": (of("image", url="https:///a.png"), "'image'.*http"),
     "image that is no base64": (of("image", base64="@@@@"), "not base64"),
+    "image that is Python's bytes": (of("image", base64=f"b'{PNG}'"), r"not base64.*\.decode\(\)"),
     "image in letters of no alphabet": (of("image", base64="图图图图"), "not base64"),
     "image of no format here": (TIFF, r"\(image/tiff\).*PNG"),
     "empty image": (of("image"), "neither data, nor a URL"),
@@ -263,6 +277,7 @@ UNSUPPORTED = {
     "gemini file by address": (of("file_data", file_uri="https://e.com/a"), "Download the file"),
     "file by id": (of("file", file={"file_id": "file-1"}), r"\(file_id\).*Send the file itself"),
     "word file": (of("file", base64="AAAA", mime_type="application/msword"), r"\(application/msword\).*PDF"),
+    "word file without a type": (of("file", base64="AAAA", filename="a.docx"), r"\(application/docx\).*PDF"),
     "converse word file": ({"document": {"format": "docx", "source": {"bytes": b"PK"}}}, r"\(application/docx\).*PDF"),
     "text by address": (of("text-plain", url="https://e.com/a.txt", mime_type="text/plain"), "Send the text itself"),
     "unknown type": (of("hologram", data="x"), "'hologram' is not supported"),
@@ -285,9 +300,15 @@ def test_unsupported_blocks_raise_with_a_hint(block, why):
 
 
 def test_file_ids_are_for_ernie_5_0_and_unknown_models():
-    block, v0 = of("file", file_id="file-1"), of("file", source_type="id", id="file-1")
+    keys = (
+        {"file_id": "file-1", "filename": "a.txt"},
+        {"source_type": "id", "id": "file-1"},
+        {"fileId": "file-1"},
+    )
+    blocks = [of("file", **each) for each in keys]
     part = of("file", file={"file_id": "file-1"})
-    assert parts(block, v0, spec=FIVE) == [part, part] == parts(block, v0, spec=UNKNOWN)
+    named = of("file", file={"file_id": "file-1", "filename": "a.txt"})
+    assert parts(*blocks, spec=FIVE) == [named, part, part] == parts(*blocks, spec=UNKNOWN)
 
 
 def test_unknown_models_take_files_of_any_format():
@@ -365,6 +386,7 @@ NO_CONTENT = [
     *("server_tool_call", "server_tool_result", "server_tool_use", "web_search_tool_result"),
     *("mcp_tool_use", "web_search_call", "image_generation_call", "executable_code"),
     *("code_execution_result", "reference", "tool_call_chunk", "cachePoint"),
+    *("shell_call", "apply_patch_call", "tool_search_output", "advisor_tool_result"),
 ]
 
 

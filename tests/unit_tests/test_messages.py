@@ -117,6 +117,7 @@ CLASSES = {
     "ai with nothing": (AIMessage(""), assistant("")),
     "ai with an empty list": (AIMessage([]), assistant("")),
     "ai with only reasoning": (AIMessage([THINKING]), assistant("")),
+    "ai that spoke": (AIMessage("", additional_kwargs={"audio": {"transcript": "a"}}), assistant("a")),
     "ai that declined": (AIMessage("", additional_kwargs={"refusal": "no"}), assistant("", refusal="no")),
     "ai that declined, in blocks": (AIMessage([NO, NEVER]), assistant("", refusal="no, never")),
     "ai with half a pair": (AIMessage("a\ud83d"), assistant("a\ufffd")),
@@ -241,6 +242,12 @@ def test_calls_without_ids_or_names_match_their_results():
     assert [each["function"]["name"] for each in encoded[0]["tool_calls"]] == ["f", "g", "unknown"]
     matched = {each["content"]: each["tool_call_id"] for each in encoded if each["role"] == "tool"}
     assert matched == {"of g": g, "of f": f, "of the nameless": nameless, "of h": h}
+
+
+def test_a_result_without_id_and_name_belongs_to_the_first_open_call():
+    turn = AIMessage("", tool_calls=[call(), call("g", call_id="c2")])
+    encoded = encode(turn, result("1", ""), result("2", ""), result("3", ""))
+    assert encoded[1:] == [tool("1"), tool("2", "c2"), user("[Result of the tool unknown]\n3")]
 
 
 def test_calls_with_equal_ids_get_unique_ones():

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from functools import partial
+from typing import Annotated
+
 import pytest
-from langchain_core.tools import Tool, tool
-from pydantic import BaseModel
+from langchain_core.runnables import RunnableConfig  # noqa: TC002  the conversion reads it
+from langchain_core.tools import BaseTool, InjectedToolArg, Tool, tool
+from pydantic import BaseModel, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
@@ -108,12 +112,93 @@ FOREIGN = [
         ([BARE | {"name": "x" * 65}], "1 to 64"),
         ([weather] * 129, "at most 128"),
         ([{"type": "function"}], "refuses the tool name None"),
+        ([BARE | {"name": 5}], "refuses the tool name 5"),
         ([Tool("code", str, "", metadata={"type": "custom_tool"})], "no tools of type 'custom'"),
     ],
 )
 def test_invalid_tools_are_rejected(tools, reason):
     with pytest.raises(ValueError, match=reason):
         encode_tools(tools)
+
+
+class Tools(BaseTool):
+    """A class that somebody forgot to instantiate."""
+
+    name: str = "weather"
+    description: str = ""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(Tools, partial(plain, city="Paris"), {"function_declarations": [BARE]}),
+        *({**BARE, "parameters": ["city"]}, {"toolSpec": {"name": "weather"}}),
+    ],
+)
+def test_what_is_no_tool_is_refused(given):
+    with pytest.raises(ValueError, match="is not a tool"):
+        encode_tools([given])
+
+
+class Cities(RootModel[list[str]]):
+    """A list of cities."""
+
+
+def test_parameters_that_are_no_object_are_refused():
+    for given in (Cities, {**BARE, "parameters": {"type": "array", "items": {}}}):
+        with pytest.raises(ValueError, match="are of type 'array', and must be an object"):
+            encode_tools([given])
+
+
+def with_config(city: str, config: RunnableConfig, then: RunnableConfig | None = None) -> str:
+    """Tell the weather of a city."""
+    return city
+
+
+MCP_SCHEMAS = [
+    ({"type": "object"}, {"type": "object", "properties": {}}),
+    ({"properties": {"a": {}}}, {"type": "object", "properties": {"a": {}}}),
+    ({"anyOf": [SCHEMA]}, {"type": "object", "anyOf": [SCHEMA]}),
+    (None, {"type": "object", "properties": {}}),
+]
+
+
+@pytest.mark.parametrize(("schema", "sent"), MCP_SCHEMAS)
+def test_parameters_have_the_keys_that_servers_require(schema, sent):
+    (encoded,) = encode_tools([{**NAME, "inputSchema": schema}])
+    assert encoded["function"]["parameters"] == sent
+
+
+class Aliased(BaseModel):
+    city: str = Field(alias="place", description="Where.")
+    days: int = Field(default=1, validation_alias="numberOfDays", ge=1)
+    state: Annotated[str, InjectedToolArg] = ""
+
+
+def test_a_tool_is_told_by_the_aliases_that_it_takes():
+    aliased = tool("weather", args_schema=Aliased)(plain)
+    (encoded,) = encode_tools([aliased])
+    assert encoded["function"]["parameters"] == {
+        "type": "object",
+        "properties": {
+            "place": {"type": "string", "description": "Where."},
+            "numberOfDays": {"type": "integer", "default": 1, "minimum": 1},
+        },
+        "required": ["place"],
+    }
+
+
+def test_a_function_that_cannot_be_told_is_named():
+    def later(city: Unknown) -> str:  # noqa: F821  such as a name imported for type checkers
+        """Tell the weather of a city."""
+
+    with pytest.raises(ValueError, match=r"arguments of later have no .*'Unknown'"):
+        encode_tools([later])
+
+
+def test_the_config_of_a_run_is_no_parameter():
+    (encoded,) = encode_tools([with_config])
+    assert list(encoded["function"]["parameters"]["properties"]) == ["city"]
 
 
 TOOLS = encode_tools([weather, now])
