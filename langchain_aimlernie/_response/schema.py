@@ -300,11 +300,10 @@ def _parse_tool_calls(
 
 def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallDelta:
     function, custom = call.get("function"), call.get("custom")
+    if is_object(custom):  # it has one text, which LangChain names `__arg1`
+        function = {**custom, "arguments": {"__arg1": parse_text(custom.get("input"))}}
     if not is_object(function):
-        function = _NOTHING
-        if is_object(custom):  # it has one text, which LangChain names `__arg1`
-            arguments: object = {"__arg1": parse_text(custom.get("input"))}
-            function = {"name": custom.get("name"), "arguments": arguments}
+        function = call  # some servers send name and arguments beside the id
     arguments = function.get("arguments")
     if arguments is None:
         arguments = ""
@@ -318,7 +317,7 @@ def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallD
 
 def _unless_placeholder(value: object) -> str:
     """Return an id or a name; empty for what servers send for none."""
-    return value if isinstance(value, str) and value not in ("null", "None") else ""
+    return value.strip() if isinstance(value, str) and value not in ("null", "None") else ""
 
 
 def string_or_none(value: object) -> str | None:
