@@ -25,10 +25,25 @@ _NOT_AN_OBJECT = "the arguments are not a JSON object"
 def parse_arguments(text: str) -> dict[str, Any] | None:
     """Return a call's arguments, `None` if `text` is not a JSON object; no text at all means none.
 
+    Some servers encode the object once more, as a JSON string.
+
     Numbers that JSON does not have (`NaN`, `Infinity`, `1e999`) make it no JSON object, because
     they could not be sent back. So do objects of more than 200 levels: a message that holds them
     could be neither printed nor stored.
     """
+    return _parse_object(_unquote(text))
+
+
+def _unquote(text: str) -> str:
+    """Return the arguments in a JSON string, or the text if it is none."""
+    try:
+        value = json.loads(text) if text.lstrip().startswith('"') else None
+    except ValueError:
+        return text
+    return value if isinstance(value, str) and _parse_object(value) is not None else text
+
+
+def _parse_object(text: str) -> dict[str, Any] | None:
     if _is_blank(text):
         return {}
     try:
@@ -62,8 +77,7 @@ def decode_tool_calls(
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
     ids: set[str] = set()
-    for _, call_id, name, encoded in fragments:
-        text = _unquote(encoded)
+    for _, call_id, name, text in fragments:
         if not (call_id or name) and _is_blank(text):
             continue  # a placeholder for no call
         unique_id = _unique_id(call_id, ids)
@@ -346,15 +360,6 @@ class ToolCallAssembler:
 
 def _is_blank(arguments: str) -> bool:
     return arguments.strip() in ("", "null")
-
-
-def _unquote(text: str) -> str:
-    """Return the arguments in a JSON string, as which some servers encode them once more."""
-    try:
-        value = json.loads(text) if text.lstrip().startswith('"') else None
-    except ValueError:
-        return text
-    return value if isinstance(value, str) and parse_arguments(value) is not None else text
 
 
 def _is_begun(text: str) -> bool:
