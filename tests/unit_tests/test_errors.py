@@ -68,7 +68,7 @@ STATUSES = [
     (404, NotFoundError, False),
     (408, APITimeoutError, True),
     (429, RateLimitError, True),
-    *((status, InternalServerError, True) for status in (425, 500, 503, 504, 524, 529)),
+    *((status, InternalServerError, True) for status in (425, 499, 500, 503, 504, 524, 529)),
     *((status, InternalServerError, False) for status in (501, 505, 511)),
     *((status, InvalidResponseError, False) for status in (304, 307, 600)),
 ]
@@ -168,6 +168,8 @@ BODIES = [
     ({"error_msg": "Wrong", "error_code": 336003}, "Wrong", "336003", None),
     ({"errors": [{"message": "Wrong"}]}, "Wrong", None, None),
     (b"plain words", "plain words", None, None),
+    ({"error": "invalid_token", "error_description": "expired"}, "expired", None, None),
+    ({"error": {"message": "<html><title>502</title></html>"}}, 'a page of HTML titled "502"', None, None),
     (b'\xef\xbb\xbf{"message": "Wrong"}', "Wrong", None, None),
     # The parts of the request that are wrong are named.
     ({"detail": [{"loc": ["a"], "msg": "Wrong"}, {"msg": "too"}]}, "a: Wrong; too", None, None),
