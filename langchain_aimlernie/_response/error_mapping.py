@@ -81,8 +81,8 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
 }
 
 _MESSAGE_KEYS = (
-    *("message", "error_description", "error", "error_msg", "detail", "details", "msg", "errors"),
-    *("description", "reason", "title"),
+    *("message", "error_description", "error", "error_msg", "error_message", "detail", "details"),
+    *("msg", "errors", "description", "reason", "title"),
 )
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
 """Keys of lists with one entry for each part of the request that is wrong."""
@@ -90,13 +90,14 @@ _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldVio
 _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
 """Keys by which such an entry says where: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
 
-_CODES = ("code", "error_code", "type")
+_CODES = ("code", "error_code", "type", "error_type")
 _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
 _ERROR_KEYS = (
-    *("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors", "msg"),
+    *("error", "message", "statusCode", "error_msg", "error_code", "error_message", "detail"),
+    *("errors", "msg"),
 )
-"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
+"""Keys that no response has without choices, and that stand in the bodies of errors we know."""
 
 _NO_ERROR: tuple[object, ...] = (None, 0, "", [])
 """What stands under these keys if nothing is wrong."""
@@ -211,7 +212,7 @@ def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
                 return choice
             if choice.get("finish_reason") == "error":
                 return payload
-    values = () if "choices" in payload else map(payload.get, _ERROR_KEYS)
+    values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None
 
 

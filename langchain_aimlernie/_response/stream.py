@@ -222,10 +222,11 @@ class StreamDecoder:
         if choice.tool_calls:
             self._tools = self._tools or ToolCallAssembler()
             tool_calls = self._tools.feed(choice.tool_calls)
-        has_output = text or texts or tool_calls or choice.logprobs
+        logprobs = choice.logprobs and _joinable(choice.logprobs)
+        has_output = text or texts or tool_calls or logprobs
         if has_output or has_facts:
             self.events += 1
-        return (self._chunk(text, texts, tool_calls, choice.logprobs),) if has_output else ()
+        return (self._chunk(text, texts, tool_calls, logprobs),) if has_output else ()
 
     def _is_repeated_by(self, choice: Choice) -> bool:
         """Whether a message ends the stream that has all text again, as some servers send it."""
@@ -345,6 +346,15 @@ class _TextBuffer:
 
     def text(self) -> str:
         return self._emitted.getvalue()
+
+
+def _joinable(logprobs: Mapping[str, object]) -> dict[str, object]:
+    """Return the lists of log probabilities: core refuses to join numbers, or adds them."""
+    return {
+        name: value
+        for name, value in logprobs.items()
+        if value is None or (isinstance(value, list) and not any(map(_has_index, value)))
+    }
 
 
 def merge_deltas(values: Sequence[Any]) -> Any:

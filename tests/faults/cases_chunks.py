@@ -86,6 +86,14 @@ CONTENT = (
     gives("reasoning after the text", "Hello", reasoned("", "Hmm."), reasoning="Hmm."),
     gives("a closing tag left after the reasoning", reasoned("", "Hmm."), *"\n</think>\n\n", "Hello", reasoning="Hmm."),
     gives("reasoning false", reasoned("Hello", False)),
+    gives(
+        "log probabilities that core cannot join",
+        *(
+            raw(index=0, delta={"content": text}, logprobs={"content": [text], "mean": mean, "x": [{"index": 0, "p": mean}]})
+            for text, mean in (("Hel", -0.5), ("lo", -0.25))
+        ),
+        metadata={"logprobs": {"content": ["Hel", "lo"]}},
+    ),
     gives("reasoning null in each delta", reasoned("Hello", None)),
     gives("reasoning only", reasoned("", "Hmm."), text="", reasoning="Hmm."),
 )  # fmt: skip
