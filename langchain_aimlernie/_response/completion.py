@@ -17,6 +17,7 @@ from langchain_aimlernie._response.schema import (
     parse_event,
     parse_object,
     request_id_in,
+    unreadable,
 )
 from langchain_aimlernie._response.tool_calls import decode_tool_calls
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
@@ -119,6 +120,9 @@ def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor
         AimlErnieError: It is an error; see `parse_payload`.
         InvalidResponseError: It has no choice with a message.
     """
+    if body.lstrip().startswith((b"data:", b"event:")):
+        text = body.decode(errors="replace")
+        raise unreadable("The server sent events, not JSON; set streaming=True.", text, redactor)
     payload = parse_payload(body.rstrip().removesuffix(_DONE), headers, redactor)
     choices = payload.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None

@@ -332,7 +332,10 @@ class ToolCallAssembler:
         return call
 
     def _find(self, fragment: ToolCallDelta) -> _StreamedCall | None:
-        """Return the call at the fragment's index: the one with its id, else the latest."""
+        """Return the call at the fragment's index: the one with its id, else the latest.
+
+        At an index of its own, a fragment without id and name goes on with an incomplete call.
+        """
         calls, place = self._calls, fragment.place
         here = [call for call in calls if call.index == place]
         if not here:
@@ -340,6 +343,8 @@ class ToolCallAssembler:
         known = [call for call in here or calls if fragment.id and call.wire_id == fragment.id]
         if here:
             return (known or here)[-1]
+        if calls and not (fragment.id or fragment.name or calls[-1].is_complete()):
+            return calls[-1]
         return known[-1] if known and not _may_begin(fragment.arguments) else None
 
     def _id(self, call: _StreamedCall) -> str:

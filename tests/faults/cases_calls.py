@@ -233,6 +233,7 @@ ODD_INDEXES = (
     calls("the index only once", ("", W, "a"), (FIRST, "", "", ...), (SECOND, "", "", ...)),
     calls("the index from the second fragment on", ("", W, "a", ...), (FIRST,), (SECOND,)),
     calls("an index that counts fragments", ("", W, "a"), (FIRST, "", "a"), (SECOND, W, "a", 1)),
+    calls("an index that counts fragments, no more ids", ("", W, "a"), (FIRST, "", "", 1), (SECOND, "", "", 2)),
     calls(
         "one id for two calls, interleaved",
         *[(FIRST, W, "x"), (FIRST, W, "x", 1), (SECOND, W, "x"), ('"Rome"}', W, "x", 1)],

@@ -160,6 +160,7 @@ def test_text_is_read_in_each_form(escaped, text):
             "nested",
         ),
         *((body(choices=odd), "'choices'") for odd in (None, [], "x", [None], [{"message": None}])),
+        (b'data: {"choices": []}\n\ndata: [DONE]\n\n', "set streaming=True"),
         *((odd, "not valid JSON") for odd in (b"", b"{", b"{} junk", b"<html>", b"\x00")),
     ],
 )
