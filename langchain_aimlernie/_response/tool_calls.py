@@ -135,7 +135,7 @@ class _StreamedCall:
         else:
             self.name += fragment.name
         arguments = fragment.arguments
-        if self.has_placeholder() and arguments.lstrip().startswith("{"):
+        if self.has_placeholder() and _begins_object(arguments):
             self.held = ""
         elif self.is_repeated_by(arguments):
             return
@@ -192,21 +192,16 @@ class _StreamedCall:
         if not fragment.name:
             return False
         is_other = self.name not in ("", fragment.name)
-        is_blank = _is_blank(fragment.arguments)
-        has_same_id = self.wire_id != "" and fragment.id == self.wire_id
         if not self.has_arguments():
-            is_part_of_name = is_blank and self.wire_id != "" and (has_same_id or not fragment.id)
-            return is_other and not is_part_of_name
-        if is_blank or not _may_begin(fragment.arguments):
+            may_be_part = self.wire_id != "" and fragment.id in ("", self.wire_id)
+            return is_other and not (may_be_part and _is_blank(fragment.arguments))
+        if not _begins_object(fragment.arguments):
             return is_other and self.is_complete()
-        if has_same_id and (self.has_placeholder() or self.is_repeated_by(fragment.arguments)):
-            return False
-        is_interleaved = (
-            bool(self.wire_id and fragment.id)
-            and not has_same_id
-            and self.cannot_go_on_with(fragment.arguments)
-        )
-        return self.is_complete() or is_interleaved
+        if self.wire_id and fragment.id == self.wire_id:
+            is_same = self.has_placeholder() or self.is_repeated_by(fragment.arguments)
+            return self.is_complete() and not is_same
+        has_other_id = self.wire_id != "" != fragment.id
+        return self.is_complete() or (has_other_id and self.cannot_go_on_with(fragment.arguments))
 
     def ready(self) -> str:
         """Return the buffered arguments, except for a placeholder or what has to be unquoted."""
@@ -345,7 +340,8 @@ class ToolCallAssembler:
             return (known or here)[-1]
         if calls and not (fragment.id or fragment.name or calls[-1].is_complete()):
             return calls[-1]
-        return known[-1] if known and not _may_begin(fragment.arguments) else None
+        goes_on = not _is_blank(fragment.arguments) and not _begins_object(fragment.arguments)
+        return known[-1] if known and goes_on else None
 
     def _id(self, call: _StreamedCall) -> str:
         """Return the id of a call: the server's, if it sent one that no other call has."""
@@ -367,6 +363,10 @@ def _is_blank(arguments: str) -> bool:
     return arguments.strip() in ("", "null")
 
 
+def _begins_object(arguments: str) -> bool:
+    return arguments.lstrip().startswith("{")
+
+
 def _is_begun(text: str) -> bool:
     """Whether JSON may begin with this text."""
     try:
@@ -378,11 +378,6 @@ def _is_begun(text: str) -> bool:
     except RecursionError:
         return False
     return True
-
-
-def _may_begin(arguments: str) -> bool:
-    """Whether arguments may begin with this text."""
-    return _is_blank(arguments) or arguments.lstrip().startswith("{")
 
 
 def _is_other_json(text: str) -> bool:
