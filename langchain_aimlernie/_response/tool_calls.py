@@ -25,25 +25,10 @@ _NOT_AN_OBJECT = "the arguments are not a JSON object"
 def parse_arguments(text: str) -> dict[str, Any] | None:
     """Return a call's arguments, `None` if `text` is not a JSON object; no text at all means none.
 
-    Some servers encode the object once more, as a JSON string.
-
     Numbers that JSON does not have (`NaN`, `Infinity`, `1e999`) make it no JSON object, because
     they could not be sent back. So do objects of more than 200 levels: a message that holds them
     could be neither printed nor stored.
     """
-    return _parse_object(_unquote(text))
-
-
-def _unquote(text: str) -> str:
-    """Return the arguments in a JSON string, or the text if it is none."""
-    try:
-        value = json.loads(text) if text.lstrip().startswith('"') else None
-    except ValueError:
-        return text
-    return value if isinstance(value, str) and _parse_object(value) is not None else text
-
-
-def _parse_object(text: str) -> dict[str, Any] | None:
     if _is_blank(text):
         return {}
     try:
@@ -204,10 +189,10 @@ class _StreamedCall:
         return self.is_complete() or (has_other_id and self.cannot_go_on_with(fragment.arguments))
 
     def ready(self) -> str:
-        """Return the buffered arguments, except for a placeholder or what has to be unquoted."""
-        text = self.held.strip()
-        may_change = "null".startswith(text) or self.has_placeholder() or text.startswith('"')
-        return "" if may_change and not self.emitted else self.held
+        """Return the buffered arguments, except for what may be a placeholder."""
+        may_be_null = "null".startswith(self.held.strip())
+        waits = not self.emitted and (may_be_null or self.has_placeholder())
+        return "" if waits else self.held
 
 
 def _invalidating_suffix(name: str, text: str, finish_reason: str | None) -> str:
@@ -277,8 +262,6 @@ class ToolCallAssembler:
         chunks: list[ToolCallChunk] = []
         other_json: list[InvalidToolCall] = []
         for call in self._begun():
-            if not call.emitted:
-                call.held = _unquote(call.held)
             text = call.text()
             if _is_other_json(text):
                 invalid = _invalid(call.name, text, self._id(call))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 
 from tests.faults.cases_json import NO_OBJECTS
@@ -211,8 +210,6 @@ def same_index(kind, index):
             calls=[(W, {"a": {"a": {"a": 1}}})],
         ),
         row("the name sent whole each time", ("", "wea", "a"), ("", W, "a"), (PARIS_TEXT, W, "a")),
-        row("arguments encoded twice", *[(part, W, "a") for part in json.dumps(PARIS_TEXT).partition("city")]),
-        row("no arguments, encoded", ('""', "now", "a"), calls=[now]),
         row(
             "two calls interleaved by id",
             *[('{"ci', W, "a"), ('{"ci', W, "b"), ('ty": "Paris"}', "", "a"), ('ty": "Rome"}', "", "b")],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from tests.support.fault_table import JSON_MODES, Case, OneOf, Raises, Returns
 from tests.support.response_bytes import (
     INFERENCE_ID,
@@ -303,8 +301,6 @@ TOOLS = (
     calls("arguments null", tool_call(None), calls=[("weather", {})]),
     calls('arguments "null"', tool_call("null"), calls=None),
     calls("arguments with a list", tool_call({"a": [1]}), calls=[("weather", {"a": [1]})]),
-    calls("arguments encoded twice", tool_call(json.dumps(PARIS_TEXT))),
-    calls("no arguments, encoded", tool_call('""'), calls=[("weather", {})]),
     calls("a name with white space", tool_call(name="weather\n")),
     calls("no function around name and arguments", {"id": "a", "name": "weather", "arguments": PARIS_TEXT}),
     calls("arguments an object", tool_call({"city": "Paris"})),
