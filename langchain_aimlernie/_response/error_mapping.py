@@ -99,7 +99,7 @@ _ERROR_KEYS = (
 )
 """Keys that no response has without choices, and that stand in the bodies of errors we know."""
 
-_NO_ERROR: tuple[object, ...] = (None, 0, "", [])
+_NO_ERROR: tuple[object, ...] = (None, 0, "", [], "ok", "success")
 """What stands under these keys if nothing is wrong."""
 
 _ERROR_TEXT = re.compile(

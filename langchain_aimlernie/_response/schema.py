@@ -145,8 +145,10 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
 def unreadable(problem: str, text: str, redactor: Redactor) -> InvalidResponseError:
     """Return the error of a response that is not in the format of the API; it shows the text."""
     text = redactor.text(text[:_MAX_BODY])
-    excerpt = text[:_EXCERPT].strip() or "nothing"
-    return InvalidResponseError(f"{problem} It begins: {excerpt}", body=text)
+    excerpt = text[:_EXCERPT].strip()
+    return InvalidResponseError(
+        f"{problem} It begins: {excerpt}" if excerpt else problem, body=text
+    )
 
 
 def _parse_int(digits: str) -> int | float:

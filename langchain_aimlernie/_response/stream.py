@@ -177,7 +177,7 @@ class StreamDecoder:
         data = event.data.strip()
         if data.strip(b'"').upper().startswith(_DONE):
             return self._finish()
-        is_error = event.event.lower() == _ERROR_TYPE
+        is_error = _ERROR_TYPE in event.event.lower()  # also `server_error`
         is_foreign = not is_error and event.event != _DEFAULT_TYPE
         if is_foreign and not any(key in data for key in _KNOWN_KEYS):
             data = b""  # of a heartbeat, of the progress of a tool

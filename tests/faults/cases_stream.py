@@ -203,6 +203,7 @@ INTERNAL_ERRORS = {
     "a text": {"error": "it broke"},
     "the API's": aiml_error(503, "it broke"),
     "an error event": b"event: error\n" + event(openai_error("it broke", 500)),
+    "an error event of a longer name": b"event: server_error\ndata: it broke\n\n",
     "an error event of the API": b"event: error\n" + event(aiml_error(500, "it broke")),
     "an error event in words": b"event: error\ndata: it broke\n\n",
     "an error event with a JSON text": b'event: error\ndata: "it broke"\n\n',

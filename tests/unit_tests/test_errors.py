@@ -359,6 +359,7 @@ def test_a_completion_is_no_error():
         {"error": None, "choices": [{"index": 0}]},
         {"error": None, "choices": []},
         {"error": None, "error_code": 0, "error_msg": "", "errors": [], "usage": {}},
+        {"code": 0, "msg": "ok", "data": {"choices": []}},
         {"choices": [{"finish_reason": "stop"}], "message": "hello"},
         {"choices": "odd"},
         {"choices": [None, 1]},
