@@ -171,7 +171,7 @@ class StreamDecoder:
                 is_retryable=False,
             )
 
-    def _decode(self, event: ServerSentEvent) -> Sequence[ChatGenerationChunk]:
+    def _decode(self, event: ServerSentEvent) -> Iterable[ChatGenerationChunk]:
         if self.done:
             return ()
         data = event.data.strip()
@@ -190,7 +190,7 @@ class StreamDecoder:
                 raise
             # Some servers send no blank line between events.
             lines = [event._replace(data=line) for line in event.data.split(b"\n")]
-            return [chunk for line in lines for chunk in self._decode(line)]
+            return chain.from_iterable(map(self._decode, lines))
         if self._choice is not None:
             text = fast_text_delta(payload, self._choice.place)
             if text is not None:
@@ -230,11 +230,11 @@ class StreamDecoder:
 
     def _is_repeated_by(self, choice: Choice) -> bool:
         """Whether a message ends the stream that has all text again, as some servers send it."""
-        came = self._reasoning.text(), self._text.text()
-        if not (choice.is_whole and choice.finish_reason and any(came)):
+        if not (choice.is_whole and choice.finish_reason and self.events):
             return False
         reasoning, text = split_think_tags(choice.text)
-        return text == came[1] and choice.reasoning + reasoning in ("", came[0])
+        is_all = choice.reasoning + reasoning in ("", self._reasoning.text())
+        return is_all and text == self._text.text()
 
     def _first_choice(self, choices: tuple[Choice, ...]) -> Choice | None:
         """Return the choice with the index of the first one: a chunk holds one choice only."""

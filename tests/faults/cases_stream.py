@@ -110,6 +110,7 @@ FRAMING = (
     sent("an event `end`", *EVENTS[:-1], b"event: end\ndata: bye\n\n"),
     framed("no blank lines between the events", BODY.replace(b"\n\n", b"\n")),
     sent("no blank lines between some events", HEL[:-1], LO, *END),
+    sent("no blank lines between the events, and half of one", BODY.replace(b"\n\n", b"\n")[:-13] + b'data: {"ch'),
     sent("the message again at the end", HEL, LO, event(completion())),
     gives(
         "the message again at the end, after <think>",
