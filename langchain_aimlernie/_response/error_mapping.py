@@ -203,17 +203,23 @@ def _text_of(body: object) -> str:
 
 def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
     """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
-    if payload.get("error"):
+    if _is_error(payload.get("error")):
         return payload
     choices = payload.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict):
-            if choice.get("error"):
+            if _is_error(choice.get("error")):
                 return choice
             if choice.get("finish_reason") == "error":
                 return payload
     values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None
+
+
+def _is_error(value: object) -> bool:
+    """Whether an error says anything: some servers send one with empty fields in each response."""
+    values = value.values() if isinstance(value, dict) else (value,)
+    return any(value not in _NO_ERROR for value in values)
 
 
 def _error_in_200(

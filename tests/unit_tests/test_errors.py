@@ -358,6 +358,11 @@ def test_a_completion_is_no_error():
         {"meta": {"usage": {"credits_used": 1}}},
         {"error": None, "choices": [{"index": 0}]},
         {"error": None, "choices": []},
+        {
+            "error": {"message": "", "type": "", "param": "", "code": None},
+            "choices": [{"index": 0}],
+        },
+        {"choices": [{"index": 0, "error": {"message": "", "code": 0}}]},
         {"error": None, "error_code": 0, "error_msg": "", "errors": [], "usage": {}},
         {"code": 0, "msg": "ok", "data": {"choices": []}},
         {"choices": [{"finish_reason": "stop"}], "message": "hello"},
