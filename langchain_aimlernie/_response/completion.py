@@ -17,6 +17,7 @@ from langchain_aimlernie._response.schema import (
     parse_event,
     parse_object,
     request_id_in,
+    unreadable,
 )
 from langchain_aimlernie._response.tool_calls import decode_tool_calls
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
@@ -28,13 +29,30 @@ if TYPE_CHECKING:
 
     from langchain_core.messages.ai import UsageMetadata
 
+# The names of counts, and LangChain's for them; of two with the same meaning the later one counts.
 _TOTALS = {
+    "input_tokens": "input_tokens",
     "prompt_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
     "completion_tokens": "output_tokens",
     "total_tokens": "total_tokens",
 }
-_INPUT_DETAILS = {"cached_tokens": "cache_read", "audio_tokens": "audio"}
+_INPUT_DETAILS = {
+    "cached_tokens": "cache_read",
+    "cache_creation_tokens": "cache_creation",  # LiteLLM
+    "cache_write_tokens": "cache_creation",  # OpenRouter
+    "audio_tokens": "audio",
+}
 _OUTPUT_DETAILS = {"reasoning_tokens": "reasoning", "audio_tokens": "audio"}
+_DETAILS_BESIDE_TOTALS = {
+    "cached_tokens": "cache_read",  # Moonshot
+    "prompt_cache_hit_tokens": "cache_read",  # DeepSeek
+    "cache_read_input_tokens": "cache_read",  # Anthropic, also of LiteLLM
+    "cache_creation_input_tokens": "cache_creation",
+}
+_DONE = b"data: [DONE]"
+"""What some proxies append to JSON."""
+
 _RATE_LIMITS = ("x-ratelimit-", "ratelimit")
 _LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "id", "system_fingerprint")
 """What tracers read in `llm_output`."""
@@ -102,7 +120,10 @@ def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor
         AimlErnieError: It is an error; see `parse_payload`.
         InvalidResponseError: It has no choice with a message.
     """
-    payload = parse_payload(body, headers, redactor)
+    if body.lstrip().startswith((b"data:", b"event:")):
+        text = body.decode(errors="replace")
+        raise unreadable("The server sent events, not JSON; set streaming=True.", text, redactor)
+    payload = parse_payload(body.rstrip().removesuffix(_DONE), headers, redactor)
     choices = payload.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     if not is_object(first) or not is_object(first.get("message", first.get("delta"))):
@@ -200,7 +221,8 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     # SGLang counts reasoning beside the totals instead of among the details.
     written = _counts(usage, {"reasoning_tokens": "reasoning"})
     details = {
-        "input_token_details": _counts(usage.get("prompt_tokens_details"), _INPUT_DETAILS),
+        "input_token_details": _counts(usage, _DETAILS_BESIDE_TOTALS)
+        | _counts(usage.get("prompt_tokens_details"), _INPUT_DETAILS),
         "output_token_details": written
         | _counts(usage.get("completion_tokens_details"), _OUTPUT_DETAILS),
     }
@@ -212,8 +234,8 @@ def _counts(usage: object, names: Mapping[str, str]) -> dict[str, int]:
     """Return the valid counts under the keys of `names`, by their names in LangChain."""
     if not is_object(usage):
         return {}
-    counts = {ours: coerce_int(usage.get(theirs)) for theirs, ours in names.items()}
-    return {name: count for name, count in counts.items() if count is not None and count >= 0}
+    counts = [(ours, coerce_int(usage.get(theirs))) for theirs, ours in names.items()]
+    return {name: count for name, count in counts if count is not None and count >= 0}
 
 
 # Reasoning within the text, between `<think>` and `</think>`. ERNIE's own format goes on with
@@ -231,8 +253,9 @@ class ThinkTagParser:
 
     AI/ML API sends reasoning in a field of its own; servers that run the weights themselves without
     a reasoning parser leave the block in the text. Only a block that opens the text counts, and
-    `<response>` only after such a block. No more is held back than 8 characters of white space and
-    what may be the beginning of a tag.
+    `<response>` only after such a block; a `</think>` that opens the text is what some servers'
+    parsers leave of one. No more is held back than 8 characters of white space and what may be the
+    beginning of a tag.
     """
 
     __slots__ = ("_awaited", "_held", "_is_new")
@@ -267,15 +290,17 @@ class ThinkTagParser:
 
     def _open(self, text: str) -> tuple[str, str]:
         """Search an opening tag; return the text before it and the rest."""
-        tag = _TAGS[self._awaited]
         text = self._begin(text)
         start = text.lstrip()
         before = max(0, len(text) - len(start) - _MAX_SPACE)
-        if start.startswith(tag):
-            self._awaited += 1
-            self._is_new = True
-            return text[:before], start[len(tag) :]
-        if tag.startswith(start):
+        places = (self._awaited, _REASONING) if self._awaited == 0 else (self._awaited,)
+        for place in places:
+            tag = _TAGS[place]
+            if start.startswith(tag):
+                self._awaited = place + 1
+                self._is_new = True
+                return text[:before], start[len(tag) :]
+        if any(_TAGS[place].startswith(start) for place in places):
             return text[:before], text[before:]
         self._awaited = _END
         return "", text

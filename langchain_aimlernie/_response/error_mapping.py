@@ -63,6 +63,7 @@ _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     408: APITimeoutError,
     425: InternalServerError,
     429: RateLimitError,
+    499: InternalServerError,  # a proxy's, which closed the request: this client was waiting
 }
 _BY_STATUS_CLASS: Mapping[int, type[AimlErnieError]] = {4: BadRequestError, 5: InternalServerError}
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -80,8 +81,8 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
 }
 
 _MESSAGE_KEYS = (
-    *("message", "error", "error_msg", "detail", "details", "msg", "errors", "description"),
-    *("reason", "title"),
+    *("message", "error_description", "error", "error_msg", "error_message", "detail", "details"),
+    *("msg", "errors", "description", "reason", "title"),
 )
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
 """Keys of lists with one entry for each part of the request that is wrong."""
@@ -89,11 +90,17 @@ _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldVio
 _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
 """Keys by which such an entry says where: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
 
-_CODES = ("code", "error_code", "type")
+_CODES = ("code", "error_code", "type", "error_type")
 _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
-_ERROR_KEYS = ("error", "message", "statusCode", "error_msg", "error_code", "detail", "errors")
-"""Keys that no response has without `choices`, and that stand in the bodies of errors we know."""
+_ERROR_KEYS = (
+    *("error", "message", "statusCode", "error_msg", "error_code", "error_message", "detail"),
+    *("errors", "msg"),
+)
+"""Keys that no response has without choices, and that stand in the bodies of errors we know."""
+
+_NO_ERROR: tuple[object, ...] = (None, 0, "", [], "ok", "success")
+"""What stands under these keys if nothing is wrong."""
 
 _ERROR_TEXT = re.compile(
     rf"""\s*(?:\{{\s*["'](?:{"|".join(_ERROR_KEYS)}|type["']\s*:\s*["']error)["']|error\s*:)""",
@@ -136,12 +143,8 @@ def error_from_response(
     details = _details(parsed)
     message = _redirect_message(headers) if status in _REDIRECTS else details.message
     if not message:
-        phrase = _PHRASES.get(status)
-        message = (
-            f"{phrase}; the response has no error message."
-            if phrase
-            else "The status is not one of HTTP."
-        )
+        phrase = _PHRASES.get(status, "A status that is not one of HTTP")
+        message = f"{phrase}; the response has no error message."
     details = details._replace(message=message, status=status)
     return _error(details, parsed, status, headers, redactor)
 
@@ -200,17 +203,23 @@ def _text_of(body: object) -> str:
 
 def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
     """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
-    if payload.get("error"):
+    if _is_error(payload.get("error")):
         return payload
     choices = payload.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict):
-            if choice.get("error"):
+            if _is_error(choice.get("error")):
                 return choice
             if choice.get("finish_reason") == "error":
                 return payload
-    is_error = "choices" not in payload and any(key in payload for key in _ERROR_KEYS)
-    return payload if is_error else None
+    values = () if choices else map(payload.get, _ERROR_KEYS)
+    return payload if any(value not in _NO_ERROR for value in values) else None
+
+
+def _is_error(value: object) -> bool:
+    """Whether an error says anything: some servers send one with empty fields in each response."""
+    values = value.values() if isinstance(value, dict) else (value,)
+    return any(value not in _NO_ERROR for value in values)
 
 
 def _error_in_200(
@@ -334,7 +343,7 @@ def _message(value: object, depth: int = 0) -> str:
         if text.startswith(("{", "[")) and depth <= _MAX_DEPTH:
             with contextlib.suppress(ValueError):
                 return _message(from_json(text), depth + 1) or text
-        return text
+        return _message_of_text(text)
     if depth > _MAX_DEPTH:
         return ""
     if isinstance(value, list):

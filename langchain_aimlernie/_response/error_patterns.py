@@ -38,6 +38,7 @@ OVERFLOWS = (
     r"range of input length should be",  # DashScope
     r"exceeded model token limit",  # Moonshot
     r"too many (?:input|prompt) tokens",  # Bedrock
+    r"tokens_limit_reached",  # GitHub Models' code
     r"too many tokens(?: in the prompt|: total)",  # Cohere
     r"tokens in request more than max tokens allowed",  # Volcengine
     r"\d+ tokens?, but the configured context size is",  # DS4

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
 
-from langchain_aimlernie._text import NO_SECRETS, Redactor
+from langchain_aimlernie._text import NO_SECRETS, Redactor, json_text
 from langchain_aimlernie.errors import InvalidResponseError
 
 if TYPE_CHECKING:
@@ -55,8 +55,10 @@ class Choice(NamedTuple):
     """One choice of a completion, or its delta in an event.
 
     `place` is the wire's `index`; the extras are what stands under keys that are not read here.
+    `is_whole` tells a message from a delta.
     """
 
+    is_whole: bool
     place: int
     text: str
     reasoning: str
@@ -68,7 +70,7 @@ class Choice(NamedTuple):
     choice_extras: Mapping[str, object]
 
 
-NO_CHOICE = Choice(0, "", "", "", (), None, None, _NOTHING, _NOTHING)
+NO_CHOICE = Choice(False, 0, "", "", "", (), None, None, _NOTHING, _NOTHING)
 
 
 class Completion(NamedTuple):
@@ -85,13 +87,24 @@ class Completion(NamedTuple):
     extras: Mapping[str, object] = _NOTHING
 
     def merge(self, later: Completion) -> Completion:
-        """Return what two events say of their completion: the first facts, the last usage."""
+        """Return what two events say of their completion: the first facts, the last counts."""
         return Completion(
             facts={**later.facts, **self.facts},
-            usage=later.usage or self.usage,
+            usage=_merge_usage(self.usage, later.usage),
             cost={**self.cost, **later.cost},
             extras={**self.extras, **later.extras},
         )
+
+
+def _merge_usage(
+    earlier: Mapping[str, object] | None, later: Mapping[str, object] | None
+) -> Mapping[str, object] | None:
+    """Return the last counts; zeros take back none, and a total goes with its counts."""
+    if not earlier or not later:
+        return later or earlier
+    given = {name: value for name, value in later.items() if value or name not in earlier}
+    kept = {name: value for name, value in earlier.items() if name != "total_tokens"}
+    return {**kept, **given}
 
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})
@@ -126,10 +139,15 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
         reason = "it is nested too deeply"
     except ValueError as error:
         reason = str(error)
+    raise unreadable(f"The server's answer is not valid JSON ({reason}).", text, redactor)
+
+
+def unreadable(problem: str, text: str, redactor: Redactor) -> InvalidResponseError:
+    """Return the error of a response that is not in the format of the API; it shows the text."""
     text = redactor.text(text[:_MAX_BODY])
-    excerpt = text[:_EXCERPT].strip() or "nothing"
-    raise InvalidResponseError(
-        f"The server's answer is not valid JSON ({reason}). It begins: {excerpt}", body=text
+    excerpt = text[:_EXCERPT].strip()
+    return InvalidResponseError(
+        f"{problem} It begins: {excerpt}" if excerpt else problem, body=text
     )
 
 
@@ -170,10 +188,13 @@ def request_id_in(headers: Mapping[str, str]) -> str | None:
 def parse_event(payload: Mapping[str, object]) -> Completion:
     """Return a completion or an event typed; values of undocumented types count as absent."""
     choices, usage, meta = payload.get("choices"), payload.get("usage"), payload.get("meta")
+    choices = [*filter(is_object, choices)] if isinstance(choices, list) else []
+    if not usage:  # Moonshot has it in the choice
+        usage = next(filter(None, (choice.get("usage") for choice in choices)), None)
     facts = [(name, parse(payload.get(name))) for name, parse in _FACTS.items()]
     cost = meta.get("usage") if is_object(meta) else None
     return Completion(
-        tuple(map(_parse_choice, filter(is_object, choices))) if isinstance(choices, list) else (),
+        tuple(map(_parse_choice, choices)),
         {name: value for name, value in facts if value is not None},
         usage if is_object(usage) else None,
         cost if is_object(cost) else _NOTHING,
@@ -229,10 +250,15 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
         message = _NOTHING
     logprobs = choice.get("logprobs")
     finish_reason = choice.get("finish_reason")
+    content, thoughts = message.get("content"), message.get("reasoning_content")
+    if isinstance(content, list):  # Magistral's thoughts are parts of the content
+        thoughts = thoughts or [*filter(_is_thought, content)]
+        content = [part for part in content if not _is_thought(part)]
     return Choice(
+        is_whole,
         coerce_int(choice.get("index")) or 0,
-        parse_text(message.get("content")),
-        parse_text(message.get("reasoning_content") or message.get("reasoning")),
+        parse_text(content),
+        parse_text(thoughts or message.get("reasoning") or None),
         parse_text(message.get("refusal")),
         _parse_tool_calls(message, is_whole=is_whole),
         finish_reason if isinstance(finish_reason, str) and finish_reason else None,
@@ -262,8 +288,15 @@ def is_shallow(value: object, levels: int) -> bool:
     return levels > 0 and all(is_shallow(item, levels - 1) for item in value)
 
 
+def _is_thought(part: object) -> bool:
+    return is_object(part) and part.get("type") in ("thinking", "reasoning", "reasoning_content")
+
+
 def parse_text(value: object, depth: int = 0) -> str:
-    """Return text from a string, `null`, or a list of text parts.
+    """Return text from a string, `null`, or a list of text parts; the JSON of what is none.
+
+    A part has its text under "text" or the name of its type. Of other parts nothing is taken, but
+    content that is an object as a whole is an answer in JSON mode.
 
     Raises:
         InvalidResponseError: The parts are nested beyond any use.
@@ -277,8 +310,10 @@ def parse_text(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
-        return parse_text(value.get("text") or value.get("refusal"), depth + 1)
-    return str(value)
+        text = value.get("text") or value.get(str(value.get("type"))) or value.get("value")
+        is_part = depth or not value or "type" in value or "text" in value
+        return parse_text(text, depth + 1) if is_part else json_text(value)
+    return json_text(value)
 
 
 def _parse_tool_calls(
@@ -300,11 +335,10 @@ def _parse_tool_calls(
 
 def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallDelta:
     function, custom = call.get("function"), call.get("custom")
+    if is_object(custom):  # it has one text, which LangChain names `__arg1`
+        function = {**custom, "arguments": {"__arg1": parse_text(custom.get("input"))}}
     if not is_object(function):
-        function = _NOTHING
-        if is_object(custom):  # it has one text, which LangChain names `__arg1`
-            arguments: object = {"__arg1": parse_text(custom.get("input"))}
-            function = {"name": custom.get("name"), "arguments": arguments}
+        function = call  # some servers send name and arguments beside the id
     arguments = function.get("arguments")
     if arguments is None:
         arguments = ""
@@ -318,7 +352,7 @@ def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallD
 
 def _unless_placeholder(value: object) -> str:
     """Return an id or a name; empty for what servers send for none."""
-    return value if isinstance(value, str) and value not in ("null", "None") else ""
+    return value.strip() if isinstance(value, str) and value not in ("null", "None") else ""
 
 
 def string_or_none(value: object) -> str | None:

@@ -23,6 +23,7 @@ from langchain_aimlernie._response.completion import (
     message_extras,
     parse_completion,
     parse_payload,
+    split_think_tags,
 )
 from langchain_aimlernie._response.schema import (
     NO_CHOICE,
@@ -31,6 +32,7 @@ from langchain_aimlernie._response.schema import (
     fast_text_delta,
     is_empty,
     parse_event,
+    unreadable,
 )
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
 from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
@@ -43,10 +45,12 @@ if TYPE_CHECKING:
     from langchain_core.messages.tool import ToolCallChunk
 
 _BOM = b"\xef\xbb\xbf"
-_LF, _CR = b"\n\r"
+_LF, _CR, _COMMENT = b"\n\r:"
 _DEFAULT_TYPE = "message"
-_DONE = b"[DONE]"
-_HEARTBEATS = ("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive")
+_ERROR_TYPE = "error"
+_DONE = (b"[DONE]", b"DONE")
+_KNOWN_KEYS = (b'"choices"', b'"usage"', b'"meta"', b'"error"')
+"""One of them is in each event to be read, if the type is not of the standard."""
 
 
 class StreamDecoder:
@@ -84,6 +88,7 @@ class StreamDecoder:
         self._include_headers = include_headers
         self._sse = SSEDecoder()
         self._json: list[bytes] | None = None
+        self._start = b""
         self._is_format_known = False
         self._completion = Completion()
         self._choice: Choice | None = None
@@ -157,25 +162,36 @@ class StreamDecoder:
         """Distinguish events, one JSON object and an HTML page by their first character."""
         start = data.lstrip(_BOM + b" \t\r\n")[:1]
         self._is_format_known = bool(start)
+        self._start = data[:8192]
         if start in (b"{", b"["):
             self._json = []
         elif start == b"<":
             raise InvalidResponseError(
                 "The server sent an HTML page instead of a stream; check base_url.",
-                body=self._redactor.text(data[:8192].decode(errors="replace")),
+                body=self._redactor.text(self._start.decode(errors="replace")),
                 is_retryable=False,
             )
 
-    def _decode(self, event: ServerSentEvent) -> Sequence[ChatGenerationChunk]:
+    def _decode(self, event: ServerSentEvent) -> Iterable[ChatGenerationChunk]:
         if self.done:
             return ()
         data = event.data.strip()
-        if data == _DONE:
+        if data.strip(b'"').upper().startswith(_DONE):
             return self._finish()
-        if event.event.lower() in _HEARTBEATS or data in (b"", b"null"):
+        is_error = _ERROR_TYPE in event.event.lower()  # also `server_error`
+        is_foreign = not is_error and event.event != _DEFAULT_TYPE
+        if is_foreign and not any(key in data for key in _KNOWN_KEYS):
+            data = b""  # of a heartbeat, of the progress of a tool
+        if data in (b"", b"null") or data[0] == _COMMENT:
             return ()
-        is_error = event.event == "error"
-        payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
+        try:
+            payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
+        except InvalidResponseError:
+            if b"}\n" not in event.data:
+                raise
+            # Some servers send no blank line between events.
+            lines = [event._replace(data=line) for line in event.data.split(b"\n")]
+            return chain.from_iterable(map(self._decode, lines))
         if self._choice is not None:
             text = fast_text_delta(payload, self._choice.place)
             if text is not None:
@@ -199,16 +215,27 @@ class StreamDecoder:
         self._finish_reason = choice.finish_reason or self._finish_reason
         if choice.message_extras:
             self._message_extras.append(choice.message_extras)
+        if self._is_repeated_by(choice):
+            choice = choice._replace(text="", reasoning="")
         thought, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
         text, texts = self._add(text, choice.reasoning + thought, choice.refusal)
         tool_calls: list[ToolCallChunk] = []
         if choice.tool_calls:
             self._tools = self._tools or ToolCallAssembler()
             tool_calls = self._tools.feed(choice.tool_calls)
-        has_output = text or texts or tool_calls or choice.logprobs
+        logprobs = choice.logprobs and _joinable(choice.logprobs)
+        has_output = text or texts or tool_calls or logprobs
         if has_output or has_facts:
             self.events += 1
-        return (self._chunk(text, texts, tool_calls, choice.logprobs),) if has_output else ()
+        return (self._chunk(text, texts, tool_calls, logprobs),) if has_output else ()
+
+    def _is_repeated_by(self, choice: Choice) -> bool:
+        """Whether a message ends the stream that has all text again, as some servers send it."""
+        if not (choice.is_whole and choice.finish_reason and self.events):
+            return False
+        reasoning, text = split_think_tags(choice.text)
+        is_all = choice.reasoning + reasoning in ("", self._reasoning.text())
+        return is_all and text == self._text.text()
 
     def _first_choice(self, choices: tuple[Choice, ...]) -> Choice | None:
         """Return the choice with the index of the first one: a chunk holds one choice only."""
@@ -247,7 +274,10 @@ class StreamDecoder:
     def _finish(self) -> list[ChatGenerationChunk]:
         """Return the buffered output, then the chunk that ends the stream."""
         if self._is_empty():
-            raise InvalidResponseError("The stream ended without any event.", phase="empty_stream")
+            start = self._start.decode(errors="replace")
+            error = unreadable("The stream ended without any event.", start, self._redactor)
+            error.phase = "empty_stream"
+            raise error
         self.done = True
         chunks = []
         reasoning, text = self._think_tags.close()
@@ -317,6 +347,15 @@ class _TextBuffer:
 
     def text(self) -> str:
         return self._emitted.getvalue()
+
+
+def _joinable(logprobs: Mapping[str, object]) -> dict[str, object]:
+    """Return the lists of log probabilities: core refuses to join numbers, or adds them."""
+    return {
+        name: value
+        for name, value in logprobs.items()
+        if value is None or (isinstance(value, list) and not any(map(_has_index, value)))
+    }
 
 
 def merge_deltas(values: Sequence[Any]) -> Any:
@@ -456,7 +495,7 @@ class SSEDecoder:
             self._data.append(value)
         elif name == b"error" and value.startswith(b"{"):
             # Not of the standard: llama.cpp sent the JSON of errors this way until September 2025.
-            self._event = "error"
+            self._event = _ERROR_TYPE
             self._data.append(value)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace") or _DEFAULT_TYPE

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
@@ -93,7 +92,8 @@ class _StreamedCall:
     """A call of a stream: the parts received, and how much of them has been emitted.
 
     `held` are the arguments that wait, `emitted` the others; `last` is their last character.
-    `reopened` is the id of a fragment that repeated the name without arguments.
+    `reopened` is the id of a fragment that repeated the name without arguments; `is_resent` tells
+    whether each fragment has all arguments so far.
     """
 
     position: int
@@ -107,6 +107,7 @@ class _StreamedCall:
     held: str = ""
     last: str = ""
     reopened: str | None = None
+    is_resent: bool = False
 
     def add(self, fragment: ToolCallDelta) -> None:
         self.wire_id = self.wire_id or fragment.id
@@ -114,14 +115,19 @@ class _StreamedCall:
             self.index = fragment.place
         if fragment.name and self.name and self.has_arguments():
             self.reopened = fragment.id if _is_blank(fragment.arguments) else None
-        elif fragment.name != self.name:
+        elif fragment.name.startswith(self.name):  # the name again, or more of it
+            self.name = fragment.name
+        else:
             self.name += fragment.name
-        if self.has_placeholder() and fragment.arguments.lstrip().startswith("{"):
+        arguments = fragment.arguments
+        if self.has_placeholder() and _begins_object(arguments):
             self.held = ""
-        elif self.is_repeated_by(fragment.arguments):
+        elif self.is_repeated_by(arguments):
             return
-        self.held += fragment.arguments
-        self.last = fragment.arguments.rstrip()[-1:] or self.last
+        elif self.begins(arguments):
+            arguments = arguments[len(self.text()) :]
+        self.held += arguments
+        self.last = arguments.rstrip()[-1:] or self.last
 
     def text(self) -> str:
         """Return the arguments so far."""
@@ -148,26 +154,39 @@ class _StreamedCall:
             return False
         return parse_arguments(text) == parse_arguments(self.text())
 
+    def begins(self, arguments: str) -> bool:
+        """Whether a fragment has all arguments so far, as some servers send each of them."""
+        if arguments.startswith("{") and arguments.startswith(self.text() or "-"):
+            self.is_resent = self.is_resent or self.cannot_go_on_with(arguments)
+            return self.is_resent
+        return False
+
+    def cannot_go_on_with(self, arguments: str) -> bool:
+        """Whether the arguments so far are half an object that this text does not continue."""
+        text = self.text()
+        return _is_begun(text) and not _is_begun(text + arguments)
+
     def is_followed_by(self, fragment: ToolCallDelta) -> bool:
         """Whether a fragment starts a new call at the index where this one is.
 
         It does if it carries a name and this call is complete: its arguments are a JSON object, or
         it has none yet and the name differs. An id alone starts nothing, nor does a repeated name,
-        unless arguments come with it or after it.
+        unless arguments come with it or after it. Calls with ids of their own may be interleaved:
+        the second begins with arguments that cannot be the first one's.
         """
         if not fragment.name:
             return False
         is_other = self.name not in ("", fragment.name)
-        is_blank = _is_blank(fragment.arguments)
-        has_same_id = self.wire_id != "" and fragment.id == self.wire_id
         if not self.has_arguments():
-            is_part_of_name = is_blank and self.wire_id != "" and (has_same_id or not fragment.id)
-            return is_other and not is_part_of_name
-        if is_blank or not _may_begin(fragment.arguments):
+            may_be_part = self.wire_id != "" and fragment.id in ("", self.wire_id)
+            return is_other and not (may_be_part and _is_blank(fragment.arguments))
+        if not _begins_object(fragment.arguments):
             return is_other and self.is_complete()
-        if has_same_id and (self.has_placeholder() or self.is_repeated_by(fragment.arguments)):
-            return False
-        return self.is_complete()
+        if self.wire_id and fragment.id == self.wire_id:
+            is_same = self.has_placeholder() or self.is_repeated_by(fragment.arguments)
+            return self.is_complete() and not is_same
+        has_other_id = self.wire_id != "" != fragment.id
+        return self.is_complete() or (has_other_id and self.cannot_go_on_with(fragment.arguments))
 
     def ready(self) -> str:
         """Return the buffered arguments, except for what may be a placeholder."""
@@ -184,21 +203,20 @@ def _invalidating_suffix(name: str, text: str, finish_reason: str | None) -> str
     an escape that is pending within the string before that.
     """
     is_valid = _valid_arguments(name, text, finish_reason) is not None
-    if is_valid or not _is_accepted_by_core(text):
+    if is_valid or (text and not isinstance(_parse_as_core(text), dict)):
         return ""
-    ends = [match[1] for match in _STRING.finditer(text)]
-    closing = f'{ends[-1]}"' if ends and ends[-1] != '"' else ""
-    opened: list[str] = []
-    for bracket in re.findall(r"[][{}]", _STRING.sub("", text)):
-        if bracket in "{[":
-            opened.append(bracket)
-        elif opened and opened[-1] + bracket in ("{}", "[]"):
-            opened.pop()
-    return closing + ("]" if opened[-1:] == ["{"] else "}")
+    return next(end for end in _SUFFIXES if _parse_as_core(text + end) is None)
 
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*("|\\?\Z)', re.DOTALL)
-"""A string of JSON with its closing quote, or open at the end, where an escape may be pending."""
+_SUFFIXES = [closing + bracket for closing in ("", '"', '\\"') for bracket in "}]"]
+
+
+def _parse_as_core(text: str) -> object:
+    """Parse arguments as core does, with its repair; `None` if a bracket closes nothing."""
+    try:
+        return cast("object", parse_partial_json(text))
+    except (ValueError, RecursionError):
+        return False
 
 
 class ToolCallAssembler:
@@ -292,7 +310,10 @@ class ToolCallAssembler:
         return call
 
     def _find(self, fragment: ToolCallDelta) -> _StreamedCall | None:
-        """Return the call at the fragment's index: the one with its id, else the latest."""
+        """Return the call at the fragment's index: the one with its id, else the latest.
+
+        At an index of its own, a fragment without id and name goes on with an incomplete call.
+        """
         calls, place = self._calls, fragment.place
         here = [call for call in calls if call.index == place]
         if not here:
@@ -300,7 +321,10 @@ class ToolCallAssembler:
         known = [call for call in here or calls if fragment.id and call.wire_id == fragment.id]
         if here:
             return (known or here)[-1]
-        return known[-1] if known and not _may_begin(fragment.arguments) else None
+        if calls and not (fragment.id or fragment.name or calls[-1].is_complete()):
+            return calls[-1]
+        goes_on = not _is_blank(fragment.arguments) and not _begins_object(fragment.arguments)
+        return known[-1] if known and goes_on else None
 
     def _id(self, call: _StreamedCall) -> str:
         """Return the id of a call: the server's, if it sent one that no other call has."""
@@ -322,17 +346,21 @@ def _is_blank(arguments: str) -> bool:
     return arguments.strip() in ("", "null")
 
 
-def _may_begin(arguments: str) -> bool:
-    """Whether arguments may begin with this text."""
-    return _is_blank(arguments) or arguments.lstrip().startswith("{")
+def _begins_object(arguments: str) -> bool:
+    return arguments.lstrip().startswith("{")
 
 
-def _is_accepted_by_core(text: str) -> bool:
-    """Whether core parses `text` as arguments, after its repair of partial JSON."""
+def _is_begun(text: str) -> bool:
+    """Whether JSON may begin with this text."""
     try:
-        return not text or isinstance(parse_partial_json(text), dict)
-    except (ValueError, RecursionError):
+        json.loads(text, strict=False)
+    except json.JSONDecodeError as error:
+        rest = text[error.pos :].strip()
+        is_cut = any(literal.startswith(rest) for literal in ("true", "false", "null", "-"))
+        return is_cut or error.msg.startswith("Unterminated string")
+    except RecursionError:
         return False
+    return True
 
 
 def _is_other_json(text: str) -> bool:

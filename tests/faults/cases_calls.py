@@ -86,6 +86,8 @@ TOOLS = (
     calls("arguments null first", (None, W, "a"), (PARIS_TEXT, W, "a")),
     calls("arguments null at the end", (PARIS_TEXT, W, "a"), (None, W, "a")),
     calls("no arguments ever", ("", W, "a"), calls=[(W, {})]),
+    calls("a name with white space", ("", f" {W}\n", "a"), (PARIS_TEXT,)),
+    calls("no function around name and arguments", {"id": "a", "name": W, "arguments": PARIS_TEXT}),
     calls("arguments an object", ({"city": "Paris"}, W, "a")),
     calls("the name in two fragments", ("", "wea", "a"), ("", "ther"), (PARIS_TEXT,)),
     calls("the name in two, each with the id", ("", "wea", "a"), ("", "ther", "a"), (PARIS_TEXT,)),
@@ -200,6 +202,19 @@ def same_index(kind, index):
         row("{} alone", ("{}", "now", "a"), calls=[now]),
         row("{} twice", ("{}", "now", "a"), ("{}", "now", "b"), calls=[now, now]),
         row("{} and then no JSON", ("{}", "now", "a"), ("oops",), calls=(), invalid=["{}oops}"]),
+        row("arguments sent whole each time", ('{"ci', W, "a"), ('{"city": "Pa',), (PARIS_TEXT,), (PARIS_TEXT, W, "a")),
+        row("arguments sent whole each time, once cut after a colon", ("{", W, "a"), (FIRST, W, "a"), (PARIS_TEXT, W, "a")),
+        row(
+            "arguments that begin like themselves",
+            *[('{"a":', W, "a"), ('{"a":',), ('{"a":1}}}',)],
+            calls=[(W, {"a": {"a": {"a": 1}}})],
+        ),
+        row("the name sent whole each time", ("", "wea", "a"), ("", W, "a"), (PARIS_TEXT, W, "a")),
+        row(
+            "two calls interleaved by id",
+            *[('{"ci', W, "a"), ('{"ci', W, "b"), ('ty": "Paris"}', "", "a"), ('ty": "Rome"}', "", "b")],
+            calls=both,
+        ),
         row("arguments before the name", (FIRST,), (SECOND,), ("", W, "a")),
     )  # fmt: skip
 
@@ -215,6 +230,7 @@ ODD_INDEXES = (
     calls("the index only once", ("", W, "a"), (FIRST, "", "", ...), (SECOND, "", "", ...)),
     calls("the index from the second fragment on", ("", W, "a", ...), (FIRST,), (SECOND,)),
     calls("an index that counts fragments", ("", W, "a"), (FIRST, "", "a"), (SECOND, W, "a", 1)),
+    calls("an index that counts fragments, no more ids", ("", W, "a"), (FIRST, "", "", 1), (SECOND, "", "", 2)),
     calls(
         "one id for two calls, interleaved",
         *[(FIRST, W, "x"), (FIRST, W, "x", 1), (SECOND, W, "x"), ('"Rome"}', W, "x", 1)],

@@ -49,6 +49,12 @@ CONTENT = (
     gives("content null", "Hel", raw(index=0, delta={"content": None}), "lo"),
     gives("content missing", "Hel", raw(index=0, delta={"role": "assistant"}), "lo"),
     gives("content as parts", "Hel", raw(index=0, delta={"content": [{"type": "text", "text": "lo"}]})),
+    gives(
+        "thoughts among the content's parts",
+        raw(index=0, delta={"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]}),
+        raw(index=0, delta={"content": [{"type": "reasoning", "text": "m."}, {"type": "text", "text": "Hello"}]}),
+        reasoning="Hmm.",
+    ),
     gives("content without a role", raw(index=0, delta={"content": "Hello"})),
     gives("index missing", raw(delta={"content": "Hello"}, finish_reason=None)),
     gives("index a float", raw(index=0.0, delta={"content": "Hello"})),
@@ -78,6 +84,16 @@ CONTENT = (
     gives("reasoning, then text", reasoned("", "Hm"), reasoned("", "m."), "Hello", reasoning="Hmm."),
     gives("reasoning and text in one delta", reasoned("Hel", "Hm"), reasoned("lo", "m."), reasoning="Hmm."),
     gives("reasoning after the text", "Hello", reasoned("", "Hmm."), reasoning="Hmm."),
+    gives("a closing tag left after the reasoning", reasoned("", "Hmm."), *"\n</think>\n\n", "Hello", reasoning="Hmm."),
+    gives("reasoning false", reasoned("Hello", False)),
+    gives(
+        "log probabilities that core cannot join",
+        *(
+            raw(index=0, delta={"content": text}, logprobs={"content": [text], "mean": mean, "x": [{"index": 0, "p": mean}]})
+            for text, mean in (("Hel", -0.5), ("lo", -0.25))
+        ),
+        metadata={"logprobs": {"content": ["Hel", "lo"]}},
+    ),
     gives("reasoning null in each delta", reasoned("Hello", None)),
     gives("reasoning only", reasoned("", "Hmm."), text="", reasoning="Hmm."),
 )  # fmt: skip
@@ -93,6 +109,28 @@ USAGES = (
     gives("usage null on each chunk", chunk("Hello", usage=None)),
     gives("usage with finish_reason", "Hello", finished("stop", usage=USAGE), end=(DONE,)),
     gives("usage twice", "Hello", end=(STOP, TAIL, TAIL, DONE)),
+    gives(
+        "usage, then zeros",
+        "Hello",
+        end=(STOP, TAIL, event(chunk(choices=[], usage=dict.fromkeys(USAGE, 0))), DONE),
+    ),
+    gives(
+        "usage, then an unknown count",
+        "Hello",
+        end=(STOP, TAIL, event({"usage": {"output_tokens": 0}}), DONE),
+    ),
+    gives(
+        "usage in two parts",
+        chunk("Hello", usage={"prompt_tokens": 11, "completion_tokens": 1, "total_tokens": 12}),
+        finished("stop", usage={"completion_tokens": 7}),
+        end=(DONE,),
+    ),
+    gives(
+        "usage in the choice",
+        "Hello",
+        raw(index=0, delta={}, finish_reason="stop", usage=USAGE),
+        end=(DONE,),
+    ),
     gives("usage before finish_reason", "Hello", end=(TAIL, STOP, DONE)),
     gives(
         "usage as running totals",

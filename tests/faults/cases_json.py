@@ -107,6 +107,10 @@ USAGES = (
         for kind in (float, str)
     ),
     gives("usage in words", completion(usage={"prompt_tokens": "a lot"}), usage=None),
+    gives("usage in the choice", choice(usage=USAGE) | {"usage": None}),
+    gives(
+        "usage in the words of others", completion(usage={"input_tokens": 11, "output_tokens": 7})
+    ),
     gives("a wrong total", completion(usage=USAGE | {"total_tokens": 99}), usage=(11, 7, 99)),
 )
 
@@ -119,6 +123,16 @@ SHAPES = (
     gives("content empty", completion(""), text=""),
     gives("content as parts", completion(PARTS)),
     gives("content a number", completion(5), text="5"),
+    gives("content a boolean", completion(False), text="false"),
+    gives("content an object", completion({"answer": [42]}), text='{"answer": [42]}'),
+    gives("content a text with a value", completion({"type": "text", "text": {"value": TEXT}})),
+    gives(
+        "thoughts among the content's parts",
+        completion([{"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]}, *PARTS]),
+        reasoning="Hmm.",
+    ),
+    gives("a closing tag that opens the text", completion(f"</think>\n\n{TEXT}")),
+    gives("[DONE] after the JSON", BODY + b"\n\ndata: [DONE]\n\n"),
     gives("role unknown", choice(message={"role": "oracle", "content": TEXT})),
     gives("a refusal", completion("", message__refusal="I cannot."), text=None),
     gives("flag and logprobs", choice(flag=1, logprobs={"content": []})),
@@ -207,6 +221,7 @@ INSIDE_A_200 = {
     "OpenAI's": ("InternalServerError", openai_error("it died", 500)),
     "OpenAI's rate limit": ("RateLimitError", openai_error("it died", 429)),
     "a text": ("InternalServerError", {"error": "it died"}),
+    "a text under msg": ("InternalServerError", {"code": 1, "msg": "it died", "data": None}),
     "no valid JSON": ("InternalServerError", b'{"error": "the "x": it died"}'),
     "Python's repr": ("InternalServerError", b"{'error': {'message': 'it died'}}"),
     "the context": (
@@ -286,6 +301,8 @@ TOOLS = (
     calls("arguments null", tool_call(None), calls=[("weather", {})]),
     calls('arguments "null"', tool_call("null"), calls=None),
     calls("arguments with a list", tool_call({"a": [1]}), calls=[("weather", {"a": [1]})]),
+    calls("a name with white space", tool_call(name="weather\n")),
+    calls("no function around name and arguments", {"id": "a", "name": "weather", "arguments": PARIS_TEXT}),
     calls("arguments an object", tool_call({"city": "Paris"})),
     calls("a control character", tool_call('{"city": "a\nb"}'), calls=[("weather", {"city": "a\nb"})]),
     calls(

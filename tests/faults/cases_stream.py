@@ -70,7 +70,10 @@ PINGS = (
     b"event: ping\ndata: 2026-08-01 00:00:00\n\n",
     *(b"event: heartbeat\n" + data for data in (b"data: ping\n\n", b"data: 17\n\n")),
     *(b"event: Keep-Alive\ndata: ping\n\n", b"event: keep_alive\ndata: 17\n\n"),
-    b'data: {"type": "heartbeat"}\n\n',
+    *(b'data: {"type": "heartbeat"}\n\n', b"data: : OPENROUTER PROCESSING\n\n"),
+    b'event: hermes.tool.progress\ndata: {"tool": "x", "message": "Running"}\n\n',
+    b"event: progress\ndata: 50 %\n\n",
+    b'data: {"error": null, "msg": "", "code": 0}\n\n',
 )
 FRAMING = (
     sent(
@@ -100,7 +103,22 @@ FRAMING = (
     sent("data after [DONE]", *EVENTS, HEL, b"data: junk\n\n"),
     sent("data after [DONE] in one frame", BODY + HEL + b"data: junk\n\n"),
     sent("[DONE] without a finish_reason", HEL, LO, TAIL, DONE),
-    sent("[DONE] with spaces", *EVENTS[:-1], b"data:  [DONE] \n\n"),
+    *(
+        sent(f"the end as {data.decode()}", *EVENTS[:-1], b"data: %b\n\n" % data, b"data: junk\n\n")
+        for data in (b" [DONE] ", b'"[DONE]"', b"[done]", b"DONE", b"[DONE]{}")
+    ),
+    sent("an event `end`", *EVENTS[:-1], b"event: end\ndata: bye\n\n"),
+    framed("no blank lines between the events", BODY.replace(b"\n\n", b"\n")),
+    sent("no blank lines between some events", HEL[:-1], LO, *END),
+    sent("no blank lines between the events, and half of one", BODY.replace(b"\n\n", b"\n")[:-13] + b'data: {"ch'),
+    sent("the message again at the end", HEL, LO, event(completion())),
+    gives(
+        "the message again at the end, after <think>",
+        *["<think>", "hm", "</think>", "Hello"],
+        end=(event(completion("<think>hm</think>Hello")),),
+        reasoning="hm",
+    ),
+    sent("JSON with [DONE] after it", as_bytes(completion()) + b"\n\n" + DONE),
     gives("separators of Unicode inside strings", SEPARATORS, text=SEPARATORS),
     framed("UTF-8 in single bytes", event(chunk("希望😀é")) + b"".join(END), text="希望😀é"),
     gives("invalid UTF-8", HEL.replace(b"Hel", b"Hel\xff"), "lo", text="Hel\ufffdlo"),
@@ -146,6 +164,11 @@ NOTHING = (
     gives("only an empty delta", "", end=(DONE,), text="", usage=None),
     case("only null", stream(event("null"), DONE), Raises(NEITHER)),
     case("HTML in a stream", response(HTML, content_type=SSE_TYPE), Raises(NEITHER)),
+    case(
+        "words",
+        response(b"connect error", content_type=SSE_TYPE),
+        Raises(NEITHER, says=("connect error",)),
+    ),
     case("half a JSON response", response(b'{"id": "x", "choi'), Raises(NEITHER)),
     *(
         case(
@@ -181,6 +204,7 @@ INTERNAL_ERRORS = {
     "a text": {"error": "it broke"},
     "the API's": aiml_error(503, "it broke"),
     "an error event": b"event: error\n" + event(openai_error("it broke", 500)),
+    "an error event of a longer name": b"event: server_error\ndata: it broke\n\n",
     "an error event of the API": b"event: error\n" + event(aiml_error(500, "it broke")),
     "an error event in words": b"event: error\ndata: it broke\n\n",
     "an error event with a JSON text": b'event: error\ndata: "it broke"\n\n',

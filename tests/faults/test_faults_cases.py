@@ -186,6 +186,32 @@ def test_a_wrong_response_gives_what_the_table_says_one_after_the_other(kept, ca
     assert server.settle(1)
 
 
+def said_in_blocks(message):
+    """The text, the calls and the number of invalid calls in the blocks of a message."""
+    blocks = message.content_blocks
+    calls = [(each["name"], each["args"]) for each in blocks if each["type"] == "tool_call"]
+    invalid = [each for each in blocks if each["type"] in ("invalid_tool_call", "tool_call_chunk")]
+    return "".join(each.get("text", "") for each in blocks), calls, len(invalid)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
+@pytest.mark.parametrize(
+    "case",
+    [case for case in cases_calls.CASES if isinstance(case.expect, Returns)],
+    ids=lambda case: case.name,
+)
+def test_blocks_and_events_have_the_calls_that_chunks_have(kept, case):
+    server, model = kept
+    server.play(*[case.script] * 3)
+    message = joined(model.stream(PROMPT))
+    expected = said_in_blocks(message)
+    assert len(message.tool_calls) == len(expected[1])
+    in_blocks = model.model_copy(update={"output_version": "v1"})
+    assert said_in_blocks(joined(in_blocks.stream(PROMPT))) == expected
+    assert said_in_blocks(model.stream_events(PROMPT, version="v3").output) == expected
+
+
 @pytest.mark.slow
 @pytest.mark.fault
 def test_faults_that_take_time_give_what_the_table_says(subtests):

@@ -95,6 +95,7 @@ def test_tool_calls_are_sorted_into_valid_and_invalid():
 
 REASONED = {"output_token_details": {"reasoning": 1}}
 CACHED = {"prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0}}
+CACHE_READ = {"input_token_details": {"cache_read": 4}}
 OF_REASONING = {
     "prompt_tokens_details": None,
     "completion_tokens_details": {"reasoning_tokens": 1, "audio_tokens": None},
@@ -110,6 +111,14 @@ OF_REASONING = {
         ({"prompt_tokens": True, "completion_tokens": 2}, (0, 2, 2), {}),
         (USAGE | {"total_tokens": 99} | OF_REASONING, (11, 3, 99), REASONED),
         ({"prompt_tokens": 5, "completion_tokens": 2, "reasoning_tokens": 1}, (5, 2, 7), REASONED),
+        (USAGE | {"cached_tokens": 4}, (11, 3, 14), CACHE_READ),
+        (USAGE | {"prompt_cache_hit_tokens": 4}, (11, 3, 14), CACHE_READ),
+        (USAGE | {"cache_read_input_tokens": 4, "input_tokens": 0}, (11, 3, 14), CACHE_READ),
+        (
+            USAGE | {"prompt_tokens_details": {"cache_write_tokens": 4}},
+            (11, 3, 14),
+            {"input_token_details": {"cache_creation": 4}},
+        ),
         (USAGE | CACHED, (11, 3, 14), {"input_token_details": {"cache_read": 4, "audio": 0}}),
         ({"prompt_tokens": 5, "completion_tokens": 0, "total_tokens": 5}, (5, 0, 5), {}),
     ],
@@ -151,6 +160,7 @@ def test_text_is_read_in_each_form(escaped, text):
             "nested",
         ),
         *((body(choices=odd), "'choices'") for odd in (None, [], "x", [None], [{"message": None}])),
+        (b'data: {"choices": []}\n\ndata: [DONE]\n\n', "set streaming=True"),
         *((odd, "not valid JSON") for odd in (b"", b"{", b"{} junk", b"<html>", b"\x00")),
     ],
 )

@@ -32,6 +32,8 @@ CASES = [
     ("<think>a" + "\n" * 9 + "</think>b", ("a\n", "b")),
     ("<think>a</think>" + "\n" * 99 + "b", ("a", "b")),
     ("<think></think>b", ("", "b")),
+    ("\n</think>\n\nb", ("", "b")),
+    ("</think>\n<response>\nb\n</response>", ("", "b")),
     ("<think>never closed", ("never closed", "")),
     ("<think>a < b </thin", ("a < b </thin", "")),
     ("<thinking>no tag", ("", "<thinking>no tag")),
