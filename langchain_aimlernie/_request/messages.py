@@ -22,6 +22,7 @@ from langchain_core.messages import (
     ToolMessage,
     convert_to_openai_image_block,
     is_data_content_block,
+    merge_content,
 )
 from pydantic_core import from_json
 
@@ -368,6 +369,16 @@ def _is_json_object(text: str) -> bool:
     except ValueError:
         return False
     return isinstance(value, dict)
+
+
+def add_instruction(messages: list[BaseMessage], instruction: str) -> list[BaseMessage]:
+    """Return the messages with a text at the end of the system message."""
+    for position, message in enumerate(messages):
+        if isinstance(message, SystemMessage):
+            content = merge_content(message.content, f"\n\n{instruction}")
+            changed = message.model_copy(update={"content": content})
+            return [*messages[:position], changed, *messages[position + 1 :]]
+    return [SystemMessage(instruction), *messages]
 
 
 def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:

@@ -9,6 +9,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableSequence
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, Field
@@ -316,6 +317,26 @@ def test_json_mode_takes_any_object_or_list_without_a_schema(model, ernie_server
     ernie_server.reply("null")
     with pytest.raises(StructuredOutputError):
         chain.invoke("json")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "auto"}, *({"method": method} for method in METHODS), {"retry": True}],
+)
+@pytest.mark.parametrize("profile", [{"structured_output": True}, None])
+async def test_the_model_and_the_parser_work_by_themselves(model, ernie_server, options, profile):
+    model = model.model_copy(update={"profile": profile})
+    chain = model.with_structured_output(Joke, **options)
+    assert chain.steps == [chain.first, chain.last]
+    assert chain.first.bound.max_retries == 0
+    assert ("response_format" in chain.first.kwargs) is ("tools" not in chain.first.kwargs)
+    assert isinstance(chain, RunnableSequence) or profile is None or "retry" in options
+    ernie_server.reply(**as_reply(options.get("method")), times=2)
+    assert chain.last.invoke(chain.first.invoke("a joke")) == Joke(**JOKE)
+    first, *rest = [chunk async for chunk in chain.first.astream("a joke")]
+    assert await chain.last.ainvoke(sum(rest, first)) == Joke(**JOKE)
+    for request in ernie_server.requests:
+        assert "punchline" in json.dumps(request.body)
 
 
 def test_the_parser_takes_bare_text_and_no_empty_stream(model):
