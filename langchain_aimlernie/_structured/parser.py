@@ -119,6 +119,8 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         for broken in message.invalid_tool_calls:
             if broken["name"] == name:
                 arguments = broken["args"] or ""
+                if values := extract_json(arguments):
+                    return self._first_instance(values, message, arguments)
                 problem = f"The arguments of the call of {name} are not a JSON object"
                 raise _error(message, f"{problem}: {_excerpt(arguments)}.", _TRY_AGAIN, arguments)
         called = ", ".join(called_tools(message))
@@ -277,8 +279,9 @@ class _StreamDecoder:
         if self._parser.include_raw:
             return [AddableDict(self._parser.outcome(message))]
         output = self._parser.read(message)
-        # `1 == True`: equal objects may differ.
-        return [] if repr(output) == repr(self._last) and output == self._last else [output]
+        # `1 == True`: equal objects may differ. `None` is an object that `null` may stand for.
+        is_last = repr(output) == repr(self._last) and output == self._last
+        return [] if is_last and output is not None else [output]
 
     def _partial(self, value: object) -> object | None:
         """Return the object of a partial value; `None` if there is none yet."""

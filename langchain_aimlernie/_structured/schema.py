@@ -26,7 +26,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
-from typing_extensions import ReadOnly, TypedDict, is_typeddict
+from typing_extensions import NoExtraItems, ReadOnly, TypedDict, is_typeddict
 
 from langchain_aimlernie._imports import DeferredImport
 from langchain_aimlernie._structured.json_schema import (
@@ -40,7 +40,8 @@ DEFAULT_NAME = "Answer"
 
 _ACCEPTED = (
     "a pydantic class, a TypedDict, a dataclass, a JSON Schema, an OpenAI function, "
-    '{"name": …, "schema": …} or {"type": "json_schema", …}'
+    '{"name": …, "schema": …} or {"type": "json_schema", …}; for a list or a union, a subclass of '
+    "pydantic's RootModel[…]"
 )
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
@@ -87,11 +88,19 @@ class OutputSchema:
 
     def convert(self, value: object) -> object:
         """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
-        cls: Any = self.output
-        if cls is dict:
+        if self.output is dict:
             from langchain_aimlernie._structured.validation import check_instance
 
             return check_instance(self.definition, value)
+        try:
+            return self._instance(value)
+        except ValueError:
+            raise
+        except Exception as error:  # of the class's own validators, which expect other data
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+    def _instance(self, value: object) -> object:
+        cls: Any = self.output
         if issubclass(cls, BaseModelV1):
             return cls.parse_obj(value)
         # As JSON: a strict class then accepts dates, enums and tuples in JSON's form.
@@ -104,32 +113,49 @@ class OutputSchema:
     def validate(self, value: object) -> object:
         """Return the user's object for parsed JSON; a ValueError if it is not an instance.
 
-        A `null` that the schema does not allow, for a property that it does not require, counts as
-        the property's absence: models write it so.
+        Models write absent properties as `null`, lists and objects as strings that hold them, and
+        an object within another, which has its name: what the schema does not allow otherwise
+        counts as what is meant.
         """
+        value = self._unwrapped(value)
         try:
             return self.convert(value)
         except ValueError as error:
-            if not _rejects_null(error):
+            if not _is_mendable(error):
                 raise
-            without = _without_absent(self.definition, value)
-            if without == value:
+            mended = _mended(self.definition, value)
+            if mended == value:
                 raise
-        return self.convert(without)
+        return self.validate(mended)
+
+    def _unwrapped(self, value: object) -> object:
+        """Return the object within one that has no property of the schema, such as `{"City": {…}}`.
+
+        A call that is written as text has the schema's name under "name".
+        """
+        known = self.definition.get("properties")
+        is_open = self.definition.get("additionalProperties") not in (None, False)
+        if not isinstance(value, dict) or not known or is_open:
+            return value
+        if any(key in known and (key, part) != ("name", self.name) for key, part in value.items()):
+            return value
+        parts = [part for part in value.values() if isinstance(part, dict) and part.keys() & known]
+        return parts[0] if len(parts) == 1 else value
 
 
-def _rejects_null(error: ValueError) -> bool:
-    """Whether an error may be due to a `null`; only pydantic 2 tells, and saves a slow search."""
+def _is_mendable(error: ValueError) -> bool:
+    """Whether an error may be due to a null or a string; pydantic 2 tells, and saves a search."""
     return not isinstance(error, ValidationError) or any(
-        item["input"] is None for item in error.errors(include_url=False, include_context=False)
+        item["input"] is None or isinstance(item["input"], str)
+        for item in error.errors(include_url=False, include_context=False)
     )
 
 
-def _without_absent(definition: Mapping[str, Any], value: object) -> object:
+def _mended(definition: Mapping[str, Any], value: object) -> object:
     try:
-        from langchain_aimlernie._structured.validation import without_absent
+        from langchain_aimlernie._structured.validation import mend
 
-        return without_absent(definition, value)
+        return mend(definition, value)
     except (ValueError, RecursionError):  # the definition of a class may be invalid
         return value
 
@@ -369,8 +395,11 @@ def _normalize(hint: Any, within: frozenset[type]) -> Any:
             return dict[str, Any]
         keys, required = get_type_hints(hint, include_extras=True), hint.__required_keys__
         fields = {key: _field(keys[key], key in required, within | {hint}) for key in keys}
-        readable: Any = TypedDict(hint.__name__, fields)  # type: ignore[misc]  # made at run time
+        extra = _field(getattr(hint, "__extra_items__", NoExtraItems), True, within | {hint})
+        closed = getattr(hint, "__closed__", None)
+        readable: Any = TypedDict(hint.__name__, fields, closed=closed, extra_items=extra)  # type: ignore[misc]  # made at run time
         readable.__doc__ = hint.__doc__
+        readable.__pydantic_config__ = getattr(hint, "__pydantic_config__", {})  # type: ignore[attr-defined]  # pydantic reads it
         return readable
     arguments = get_args(hint)
     rebuilt = tuple(_normalize(argument, within) for argument in arguments)

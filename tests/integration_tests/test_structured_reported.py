@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import pytest
@@ -130,6 +131,9 @@ def llm(server, names):
         (City, '{"name": "Paris", "people": } is wrong, right is ' + PARIS_TEXT, PARIS),
         ({"title": "Count", "type": "integer"}, "42", 42),
         (Names, 'The names:\n["a", "b"]', Names(["a", "b"])),
+        (City, json.dumps(PARIS_TEXT), PARIS),
+        (City, json.dumps(fence(PARIS_TEXT)), PARIS),
+        ({"title": "Text", "type": "string"}, '"{}"', "{}"),
         (City, f'<think>{{"name": "x"}}?</think>\n{PARIS_TEXT}', PARIS),
     ],
 )  # fmt: skip
@@ -161,6 +165,38 @@ async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way,
     outcome = await ask(llm.with_structured_output(schema, method="json_schema"), way)
     assert outcome.error is not None
     assert problem in str(outcome.error)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (json.dumps(PARIS_TEXT), PARIS),
+        (fence(PARIS_TEXT), PARIS),
+        (f"\ufeff{PARIS_TEXT}", PARIS),
+        (PARIS_TEXT + "}", PARIS),
+        (PARIS_TEXT * 2, PARIS),
+        (f"{{}}{PARIS_TEXT}", PARIS),
+        (f'<tool_call>{{"name": "City", "arguments": {PARIS_TEXT}}}</tool_call>', PARIS),
+        (f"[{PARIS_TEXT}]", None),
+        (PARIS_TEXT[:-1], None),
+        (PARIS_TEXT[:-1] + ",}", None),
+    ],
+)
+async def test_arguments_are_read_like_a_text(server, llm, way, arguments, answer):
+    server.on_request = lambda request: reply(called(arguments), request)
+    outcome = await ask(llm.with_structured_output(City, method="function_calling"), way)
+    assert (
+        (outcome.items[-1:], outcome.error is None) == ([answer], True) if answer else outcome.error
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_null_is_an_answer_where_the_schema_lets_it(server, llm, way):
+    nullable = NOTE | {"type": ["object", "null"]}
+    server.on_request = lambda request: reply(said("null"), request)
+    outcome = await ask(llm.with_structured_output(nullable, method="json_schema"), way)
+    assert outcome.items == [None]
 
 
 # Streams
