@@ -186,9 +186,7 @@ async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way,
 async def test_arguments_are_read_like_a_text(server, llm, way, arguments, answer):
     server.on_request = lambda request: reply(called(arguments), request)
     outcome = await ask(llm.with_structured_output(City, method="function_calling"), way)
-    assert (
-        (outcome.items[-1:], outcome.error is None) == ([answer], True) if answer else outcome.error
-    )
+    assert outcome.answer == answer if answer else outcome.error
 
 
 @pytest.mark.parametrize("way", WAYS)
