@@ -102,7 +102,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
             target=target,
             by_call=method == "function_calling",
             with_tools=bool(tools),
-            include_raw=include_raw,
+            include_raw=bool(include_raw),
         )
         return RunnableSequence(_bind(model, method, target, tools, settings), parser)
 
@@ -110,7 +110,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     if not retry and len(chains) == 1:
         return chains[first]
     return StructuredOutputWithRetry(
-        chains=chains, server=server, include_raw=include_raw, retries=int(retry)
+        chains=chains, server=server, include_raw=bool(include_raw), retries=int(retry)
     )
 
 
@@ -171,7 +171,7 @@ def _bind(
         return prompted.bind(response_format={"type": "json_object"}, **settings)
     options = {"response_format": encode_output_format(target), **settings}
     if tools:
-        return model.bind_tools(list(tools), **{"strict": target.strict, **options})
+        return model.bind_tools(tools, **{"strict": target.strict, **options})
     return model.bind(**options)
 
 

@@ -203,6 +203,9 @@ def _read(given: Any, strict: bool | None) -> OutputSchema:
 
 def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | None:
     """Return the `strict` of a schema: its own or that of the call; a ValueError if they differ."""
+    for value in (own, given):
+        if not isinstance(value, bool | None):
+            raise ValueError(f"strict must be True, False or None; got {value!r}.")  # noqa: TRY004  as for all parameters
     if None not in (own, given) and own is not given:
         raise ValueError(
             f"The schema of {name} says strict={own}, the call strict={given}: say it in one place."
