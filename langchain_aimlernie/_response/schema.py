@@ -263,7 +263,7 @@ def is_shallow(value: object, levels: int) -> bool:
 
 
 def parse_text(value: object, depth: int = 0) -> str:
-    """Return text from a string, `null`, or a list of text parts.
+    """Return text from a string, `null`, a list of text parts, or an object in the place of JSON.
 
     Raises:
         InvalidResponseError: The parts are nested beyond any use.
@@ -277,6 +277,8 @@ def parse_text(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
+        if value and not depth and value.keys().isdisjoint(("type", "text", "refusal")):
+            return json.dumps(value, ensure_ascii=False)
         return parse_text(value.get("text") or value.get("refusal"), depth + 1)
     return str(value)
 

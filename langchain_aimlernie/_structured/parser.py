@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import chain
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -111,19 +112,23 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         return self._from_call(message) if self.by_call else self._from_text(message)
 
     def _from_call(self, message: AIMessage) -> object:
+        """Return the arguments of the first call that fits, or what is called or answered in text.
+
+        Not every server reads the calls that a model writes; some lose the name of a forced call.
+        """
         name = self.target.name
-        for call in message.tool_calls:
-            if call["name"] == name:
-                arguments = json.dumps(call["args"], ensure_ascii=False)
-                return self._first_instance([call["args"]], message, arguments)
-        for broken in message.invalid_tool_calls:
-            if broken["name"] == name:
-                arguments = broken["args"] or ""
-                if values := extract_json(arguments):
-                    return self._first_instance(values, message, arguments)
-                problem = f"The arguments of the call of {name} are not a JSON object"
-                raise _error(message, f"{problem}: {_excerpt(arguments)}.", _TRY_AGAIN, arguments)
+        calls = [call["args"] for call in message.tool_calls if call["name"] == name]
+        invalid = [c["args"] or "" for c in message.invalid_tool_calls if c["name"] in (name, None)]
+        arguments = [*(json.dumps(args, ensure_ascii=False) for args in calls), *invalid]
+        if values := [*calls, *chain.from_iterable(map(extract_json, invalid))]:
+            return self._first_instance(values, message, arguments[0])
+        if arguments:
+            problem = f"The arguments of the call of {name} are not a JSON object"
+            shown = _excerpt(arguments[0])
+            raise _error(message, f"{problem}: {shown}.", _TRY_AGAIN, arguments[0])
         called = ", ".join(called_tools(message))
+        if not called and (output := self._instance_in(str(message.text))) is not None:
+            return output
         instead = f"called {called}" if called else f"answered {_excerpt(message.text)}"
         problem = f"The model did not call {name}; it {instead}."
         raise _error(message, problem, "Try method='json_schema' or retry=True.")
@@ -148,6 +153,9 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
             return None
         blocks = message.content_blocks
         text = "".join(b.get("reasoning", "") for b in blocks if b["type"] == "reasoning")
+        return self._instance_in(text)
+
+    def _instance_in(self, text: str) -> object | None:
         loaded = map(self._load, extract_json(text))
         return next((output for output, misfit in loaded if misfit is None), None)
 
