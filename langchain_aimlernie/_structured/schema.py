@@ -22,7 +22,7 @@ from typing import (
 
 from langchain_core.tools import BaseTool, Tool, create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_function
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 from pydantic.errors import PydanticUserError
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
@@ -117,16 +117,15 @@ class OutputSchema:
         an object within another, which has its name: what the schema does not allow otherwise
         counts as what is meant.
         """
-        value = self._unwrapped(value)
+        if self.output is not dict:  # most classes leave out what they do not know
+            value = self._unwrapped(value)
         try:
             return self.convert(value)
-        except ValueError as error:
-            if not _is_mendable(error):
+        except ValueError:
+            meant = self._unwrapped(_mended(self.definition, value))
+            if meant == value:
                 raise
-            mended = _mended(self.definition, value)
-            if mended == value:
-                raise
-        return self.validate(mended)
+        return self.validate(meant)
 
     def _unwrapped(self, value: object) -> object:
         """Return the object within one that has no property of the schema, such as `{"City": {…}}`.
@@ -135,20 +134,12 @@ class OutputSchema:
         """
         known = self.definition.get("properties")
         is_open = self.definition.get("additionalProperties") not in (None, False)
-        if not isinstance(value, dict) or not known or is_open:
+        if not isinstance(value, dict) or not isinstance(known, Mapping) or is_open:
             return value
         if any(key in known and (key, part) != ("name", self.name) for key, part in value.items()):
             return value
-        parts = [part for part in value.values() if isinstance(part, dict) and part.keys() & known]
+        parts = [p for p in value.values() if isinstance(p, dict) and p.keys() & known.keys()]
         return parts[0] if len(parts) == 1 else value
-
-
-def _is_mendable(error: ValueError) -> bool:
-    """Whether an error may be due to a null or a string; pydantic 2 tells, and saves a search."""
-    return not isinstance(error, ValidationError) or any(
-        item["input"] is None or isinstance(item["input"], str)
-        for item in error.errors(include_url=False, include_context=False)
-    )
 
 
 def _mended(definition: Mapping[str, Any], value: object) -> object:
