@@ -317,20 +317,19 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
                 **(self.default_headers or {}),
                 **changes["default_headers"],
             }
-        model = self._copy_for_calls()
+        model = self.model_copy()
         model._change(changes)  # noqa: SLF001  a copy of this class
+        model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
         return model
 
     def with_instruction(self, instruction: str) -> Self:
-        """Return a copy that adds a text to the system message of each call."""
-        model = self._copy_for_calls()
-        model._instruction = instruction  # noqa: SLF001  likewise
-        return model
+        """Return this model, with a text added to the system message of each call.
 
-    def _copy_for_calls(self) -> Self:
-        """Return a copy that repeats none of the warnings of this model."""
+        It has the settings of this one, also when these change later.
+        """
         model = self.model_copy()
-        model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})
+        object.__setattr__(model, "__dict__", self.__dict__)
+        model._instruction = instruction  # noqa: SLF001  a copy of this class
         return model
 
     @override

@@ -375,7 +375,7 @@ def add_instruction(messages: list[BaseMessage], instruction: str) -> list[BaseM
     """Return the messages with a text at the end of the system message."""
     for position, message in enumerate(messages):
         if isinstance(message, SystemMessage):
-            content = merge_content(message.content, f"\n\n{instruction}")
+            content = merge_content(message.content or "", f"\n\n{instruction}")
             changed = message.model_copy(update={"content": content})
             return [*messages[:position], changed, *messages[position + 1 :]]
     return [SystemMessage(instruction), *messages]

@@ -151,7 +151,7 @@ def test_a_parameter_wins_over_that_of_the_method(model, ernie_server):
     assert {key: ernie_server.last_request.body[key] for key in options} == options
 
 
-@pytest.mark.parametrize("content", [None, "Be kind.", [{"type": "text", "text": "Be kind."}]])
+@pytest.mark.parametrize("content", [None, "Be kind.", [{"type": "text", "text": "Be kind."}], []])
 def test_json_mode_puts_the_schema_into_the_system_message(model, ernie_server, content):
     given = [] if content is None else [SystemMessage(content, name="n")]
     given = [*given, HumanMessage("a joke")]
@@ -162,7 +162,7 @@ def test_json_mode_puts_the_schema_into_the_system_message(model, ernie_server, 
     assert (system["role"], human["content"]) == ("system", "a joke")
     text = system["content"]
     text = text if isinstance(text, str) else "".join(part["text"] for part in text)
-    assert text.startswith("Answer with JSON" if content is None else "Be kind.\n\nAnswer with")
+    assert text.strip().startswith("Be kind.\n\nAnswer with" if content else "Answer with JSON")
     assert "Joke (Joke to tell user.)" in text
     described = json.loads(text[text.index('{"') :])
     strict = model.with_structured_output(Joke, method="json_schema").first
@@ -342,6 +342,14 @@ async def test_the_model_and_the_parser_work_by_themselves(model, ernie_server, 
     assert await chain.last.ainvoke(sum(rest, first)) == Joke(**JOKE)
     for request in ernie_server.requests:
         assert "punchline" in json.dumps(request.body)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_setting_that_is_changed_later_applies(model, ernie_server, method):
+    chain = model.with_structured_output(Joke, method=method)
+    model.temperature = 0.5
+    assert isinstance(chain.invoke("a joke"), Joke)
+    assert ernie_server.last_request.body["temperature"] == 0.5
 
 
 def test_the_parser_takes_bare_text_and_no_empty_stream(model):
