@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any, cast
 
@@ -156,24 +157,20 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         return self._instance_in(text)
 
     def _instance_in(self, text: str) -> object | None:
-        loaded = map(self._load, extract_json(text))
-        return next((output for output, misfit in loaded if misfit is None), None)
+        for value in extract_json(text):
+            with suppress(ValueError):
+                return self.target.validate(value)
+        return None
 
     def _first_instance(self, values: Sequence[object], message: AIMessage, text: str) -> object:
-        misfits: list[ValueError] = []
+        misfits = []
         for value in values:
-            output, misfit = self._load(value)
-            if misfit is None:
-                return output
-            misfits.append(misfit)
+            try:
+                return self.target.validate(value)
+            except ValueError as error:
+                misfits.append(error)
         problem = f"The answer does not fit {self.target.name}: {_violations(misfits[0])}."
         raise _error(message, problem, _TRY_AGAIN, text) from misfits[0]
-
-    def _load(self, value: object) -> tuple[object, ValueError | None]:
-        try:
-            return self.target.validate(value), None
-        except ValueError as error:
-            return None, error
 
 
 _TRY_AGAIN = "Try retry=True, or state in the prompt what is missing."

@@ -122,7 +122,9 @@ class OutputSchema:
         try:
             return self.convert(value)
         except ValueError:
-            meant = self._unwrapped(_mended(self.definition, value))
+            from langchain_aimlernie._structured.validation import mend
+
+            meant = self._unwrapped(mend(self.definition, value))
             if meant == value:
                 raise
         return self.validate(meant)
@@ -140,15 +142,6 @@ class OutputSchema:
             return value
         parts = [p for p in value.values() if isinstance(p, dict) and p.keys() & known.keys()]
         return parts[0] if len(parts) == 1 else value
-
-
-def _mended(definition: Mapping[str, Any], value: object) -> object:
-    try:
-        from langchain_aimlernie._structured.validation import mend
-
-        return mend(definition, value)
-    except (ValueError, RecursionError):  # the definition of a class may be invalid
-        return value
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:

@@ -57,8 +57,12 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
     it be `null`, and a string that may not be one is replaced by the JSON that it holds. In a
     union, this is done for the first member that lets it.
     """
-    result: Any = deepcopy(value)
-    for (*places, name), meant in chain.from_iterable(map(_meant, _find_errors(schema, value))):
+    try:
+        result: Any = deepcopy(value)
+        errors = _find_errors(schema, value)
+    except (ValueError, RecursionError):  # the schema of a class may be invalid
+        return value
+    for (*places, name), meant in chain.from_iterable(map(_meant, errors)):
         part = reduce(getitem, places, result)
         if meant is _ABSENT:
             part.pop(name, None)
