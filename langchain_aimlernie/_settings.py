@@ -27,6 +27,7 @@ from langchain_core.caches import BaseCache
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import ModelProfile
 from langchain_core.rate_limiters import BaseRateLimiter
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from pydantic import (
     AfterValidator,
@@ -549,14 +550,17 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
         api_key: The model's own key, if it is known.
 
     Raises:
-        ValueError: A parameter is outside its range, or one that would become a field of the
-            request body looks like a secret.
+        ValueError: A parameter is outside its range, one that would become a field of the request
+            body looks like a secret, or one belongs to the config of a run.
     """
     if not options:
         return options
     if problem := secret_problem(options, api_key):
         options.clear()  # or the error's traceback would show it
         raise ValueError(problem)
+    if misplaced := sorted(options.keys() & RunnableConfig.__annotations__):
+        name = misplaced[0]
+        raise ValueError(f"{name!r} belongs to the config of a run: use with_config({name}=…).")
     named = {OPTIONS.get(name, name): value for name, value in options.items()}
     if not isinstance(model := named.get("model"), str | None):
         raise ValueError(f"model must be a string; got {model!r}.")  # noqa: TRY004  as for all parameters

@@ -27,10 +27,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.utils.utils import get_pydantic_field_names
-from pydantic import (
-    ValidationError,
-    model_validator,
-)
+from pydantic import PrivateAttr, ValidationError, model_validator
 from typing_extensions import Unpack, override
 
 from langchain_aimlernie._bindings import Bindable, bindable
@@ -43,7 +40,11 @@ from langchain_aimlernie._client import (
 )
 from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._request.messages import repair_calls, wrap_incomplete
+from langchain_aimlernie._request.messages import (
+    add_instruction,
+    repair_calls,
+    wrap_incomplete,
+)
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
@@ -140,6 +141,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
                 kwargs.clear()
                 del args, kwargs  # tools that report errors show local variables
                 raise translated
+
+    _instruction: str = PrivateAttr("")
 
     @property
     def model(self) -> str:
@@ -324,15 +327,27 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
         return model
 
+    def with_instruction(self, instruction: str) -> Self:
+        """Return this model, with a text added to the system message of each call.
+
+        It has the settings of this one, also when these change later.
+        """
+        model = self.model_copy()
+        object.__setattr__(model, "__dict__", self.__dict__)
+        model._instruction = instruction  # noqa: SLF001  a copy of this class
+        return model
+
     @override
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         if isinstance(model_input, Sequence) and not isinstance(model_input, str):
             model_input = [*map(repair_calls, model_input)]
         prompt = super()._convert_input(model_input)
-        if not isinstance(prompt, ChatPromptValue):
+        if not isinstance(prompt, ChatPromptValue) and not self._instruction:
             return prompt
         original = prompt.to_messages()
         messages = wrap_incomplete(original)
+        if self._instruction:
+            messages = add_instruction(messages, self._instruction)
         return prompt if messages is original else ChatPromptValue(messages=messages)
 
     @override
@@ -559,7 +574,6 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         return bindable(
             structured_output(
                 self,
-                (self.base_url, self.model_name),
                 schema,
                 method=method,
                 include_raw=include_raw,

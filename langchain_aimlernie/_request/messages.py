@@ -23,6 +23,7 @@ from langchain_core.messages import (
     ToolMessage,
     convert_to_openai_image_block,
     is_data_content_block,
+    merge_content,
 )
 from pydantic_core import from_json
 
@@ -405,6 +406,16 @@ def _repair_call(call: object) -> object:
     if not isinstance(args, Mapping):
         args = {_INVALID_ARGUMENTS: call.args}
     return {"type": "tool_call", "name": call.name, "args": args, "id": call.id}
+
+
+def add_instruction(messages: list[BaseMessage], instruction: str) -> list[BaseMessage]:
+    """Return the messages with a text at the end of the system message."""
+    for position, message in enumerate(messages):
+        if isinstance(message, SystemMessage):
+            content = merge_content(message.content or "", f"\n\n{instruction}")
+            changed = message.model_copy(update={"content": content})
+            return [*messages[:position], changed, *messages[position + 1 :]]
+    return [SystemMessage(instruction), *messages]
 
 
 def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:

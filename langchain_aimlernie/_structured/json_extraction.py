@@ -45,18 +45,19 @@ _SPACE = re.compile(r"\s*")
 def extract_json(text: str) -> list[object]:
     """Return the JSON values in a text, the likeliest first.
 
-    The order is: the whole text; if it is not JSON, the values with which its code fences begin,
-    from the last to the first; then the objects and lists at the top level of the text, from the
-    last to the first. What stands inside a bracket that cannot be parsed is not at the top level,
-    and nor is what follows a bracket that is never closed. Reasoning in `<think>` tags before the
-    text is left out.
+    The order is: the whole text, and what it contains if it is a JSON string; if it is not JSON,
+    the values with which its code fences begin, from the last to the first; then the objects and
+    lists at the top level of the text, from the last to the first. What stands inside a bracket
+    that cannot be parsed is not at the top level, and nor is what follows a bracket that is never
+    closed. Reasoning in `<think>` tags before the text is left out.
     """
     text = _THOUGHTS.sub("", text, count=1).strip()
     try:
-        return [_DECODER.decode(text)]
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         scanner = _Scanner(text)
         return [*reversed(scanner.fenced), *reversed(scanner.bare)]
+    return [value, *extract_json(value)] if isinstance(value, str) else [value]
 
 
 class _Scanner:

@@ -8,17 +8,20 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput, ModelProfile
+from langchain_core.language_models import LanguageModelInput, ModelProfile
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     HumanMessage,
-    SystemMessage,
     ToolMessage,
     convert_to_messages,
-    merge_content,
 )
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableSequence,
+    RunnableSerializable,
+)
 from pydantic import InstanceOf
 from typing_extensions import override
 
@@ -50,8 +53,7 @@ Server = tuple[str, str]
 
 
 def structured_output(  # noqa: PLR0913  the words of the method of every chat model, and two more
-    model: BaseChatModel,
-    own: Server,
+    model: Any,
     schema: object = None,
     /,
     *,
@@ -64,11 +66,11 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
 ) -> Runnable[LanguageModelInput, Any]:
     """Return a runnable with the input of a chat model and an object as its output.
 
-    `own` is the model's server; the other parameters are those of
-    `ChatAimlErnie.with_structured_output`. Without a profile that applies, "auto" tries the methods
-    in their order, the next one when the server rejects one (HTTP 400 with a message about
-    `response_format` or tools), which is remembered for the server and the model. The completion is
-    validated against `schema` as given, strict or not.
+    `model` is a `ChatAimlErnie`; the other parameters are those of its `with_structured_output`.
+    Without a profile that applies, "auto" tries the methods in their order, the next one when the
+    server rejects one (HTTP 400 with a message about `response_format` or tools), which is
+    remembered for the server and the model. The completion is validated against `schema` as given,
+    strict or not.
 
     Raises:
         ValueError: A value that is not listed there, options that exclude each other, or a keyword
@@ -77,8 +79,8 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     _reject_unknown(model, kwargs)
     if schema is None and method == "auto":
         method = "json_mode"
-    server = _server_of(kwargs, own)
-    profile = model.profile if server[1] == own[1] else model_profile(server[1])
+    server = _server_of(kwargs, (model.base_url, model.model_name))
+    profile = model.profile if server[1] == model.model_name else model_profile(server[1])
     if profile and is_published(profile) and not is_default_host(server[0]):
         profile = None  # published ones describe the AI/ML API only
     first, *others = _choose_methods(method, profile, with_tools=bool(tools))
@@ -93,25 +95,22 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     target = ANY_JSON if schema is None else parse_schema(schema, strict)
     suitable = {"function_calling": target.is_object, "json_mode": strict is None}
 
-    def chain_of(method: str) -> Runnable[LanguageModelInput, Any]:
+    def chain_of(method: str) -> RunnableSequence[LanguageModelInput, Any]:
         traced = {"kwargs": {"method": method, "strict": strict}, "schema": target.tracing_schema}
         settings = {"ls_structured_output_format": traced, **kwargs}
-        return _bind(model, method, target, tools, settings) | StructuredOutputParser(
+        parser = StructuredOutputParser(
             target=target,
             by_call=method == "function_calling",
             with_tools=bool(tools),
-            include_raw=include_raw,
+            include_raw=bool(include_raw),
         )
+        return RunnableSequence(_bind(model, method, target, tools, settings), parser)
 
     chains = {name: chain_of(name) for name in (first, *filter(suitable.get, others))}
-    if not retry and [*chains] in (["json_schema"], ["function_calling"]):
+    if not retry and len(chains) == 1:
         return chains[first]
     return StructuredOutputWithRetry(
-        chains=chains,
-        instruction=_instruction(target) if "json_mode" in chains else "",
-        server=server,
-        include_raw=include_raw,
-        retries=int(retry),
+        chains=chains, server=server, include_raw=bool(include_raw), retries=int(retry)
     )
 
 
@@ -136,7 +135,7 @@ _METHODS = {"json_schema": "structured_output", "function_calling": "tool_callin
 """The methods, in the order of "auto", with the key of a profile that lists them."""
 
 
-def _reject_unknown(model: BaseChatModel, kwargs: Mapping[str, object]) -> None:
+def _reject_unknown(model: Any, kwargs: Mapping[str, object]) -> None:
     """Reject a misspelt keyword at once, not in the first call."""
     known = {"model", "tool_choice", *type(model).model_fields} - {"response_format"}
     if unknown := [name for name in kwargs if name not in known]:
@@ -157,21 +156,22 @@ def _server_of(options: Mapping[str, Any], default: Server) -> Server:
 
 
 def _bind(
-    model: BaseChatModel,
+    model: Any,
     method: str,
     target: OutputSchema,
     tools: Sequence[Any] | None,
     settings: Mapping[str, Any],
-) -> Runnable[LanguageModelInput, AIMessage]:
+) -> Any:
     """Return the model with what `method` sends; `settings` win."""
     if method == "function_calling":
         options = {"tool_choice": target.name, "parallel_tool_calls": False, **settings}
         return model.bind_tools([encode_output_tool(target)], **options)
     if method == "json_mode":
-        return model.bind(response_format={"type": "json_object"}, **settings)
+        prompted = model.with_instruction(_instruction(target))
+        return prompted.bind(response_format={"type": "json_object"}, **settings)
     options = {"response_format": encode_output_format(target), **settings}
     if tools:
-        return model.bind_tools(list(tools), **{"strict": target.strict, **options})
+        return model.bind_tools(tools, **{"strict": target.strict, **options})
     return model.bind(**options)
 
 
@@ -186,16 +186,6 @@ def _instruction(target: OutputSchema) -> str:
     )
 
 
-def _with_instruction(messages: list[BaseMessage], instruction: str) -> list[BaseMessage]:
-    """Return messages with an additional instruction in the system message."""
-    for position, message in enumerate(messages):
-        if isinstance(message, SystemMessage):
-            content = merge_content(message.content, f"\n\n{instruction}")
-            changed = message.model_copy(update={"content": content})
-            return [*messages[:position], changed, *messages[position + 1 :]]
-    return [SystemMessage(instruction), *messages]
-
-
 # How to ask again: with another method, or with the validation error as feedback
 
 
@@ -207,22 +197,35 @@ class StructuredOutputWithRetry(Bindable, RunnableSerializable[LanguageModelInpu
 
     Attributes:
         chains: The model with its parser for each method, in order.
-        instruction: The text that asks for JSON in "json_mode".
         server: The default `base_url` and model.
         include_raw: Whether a result contains its error instead of raising it.
         retries: The maximum number of repairs.
     """
 
-    chains: dict[str, InstanceOf[Runnable[LanguageModelInput, Any]]]
-    instruction: str
+    chains: dict[str, InstanceOf[RunnableSequence]]  # type: ignore[type-arg]  # with types, none is an instance
     server: Server
     include_raw: bool
     retries: int
 
     @property
+    def steps(self) -> list[Runnable[Any, Any]]:
+        """The model and the parser of the first method, as of a `RunnableSequence`."""
+        return next(iter(self.chains.values())).steps
+
+    @property
+    def first(self) -> Runnable[LanguageModelInput, AIMessage]:
+        """The model of the first method, with what it sends bound to it."""
+        return self.steps[0]
+
+    @property
+    def last(self) -> Runnable[AIMessage, Any]:
+        """The parser of the first method."""
+        return self.steps[-1]
+
+    @property
     @override
     def OutputType(self) -> Any:
-        return next(iter(self.chains.values())).OutputType
+        return self.last.OutputType
 
     @override
     def invoke(
@@ -312,6 +315,7 @@ class _RepairLoop:
 
     Attributes:
         method: The method of the next attempt.
+        messages: The conversation, with each failed completion and its feedback.
         is_open: Whether to make an attempt.
     """
 
@@ -322,8 +326,7 @@ class _RepairLoop:
         options: Mapping[str, Any],
     ) -> None:
         messages = [HumanMessage(model_input)] if isinstance(model_input, str) else model_input
-        self._messages = list(convert_to_messages(messages))
-        self._instruction = runnable.instruction
+        self.messages = list(convert_to_messages(messages))
         self.is_open = True
         self._known = _rejected_methods(*_server_of(options, runnable.server))
         self._rejected: list[str] = []
@@ -331,13 +334,6 @@ class _RepairLoop:
         self.method, *self._methods = [m for m in methods if m not in self._known] or methods[-1:]
         self._left = runnable.retries
         self._include_raw = runnable.include_raw
-
-    @property
-    def messages(self) -> list[BaseMessage]:
-        """The conversation, with each failed completion and its feedback."""
-        if self.method == "json_mode":
-            return _with_instruction(self._messages, self._instruction)
-        return self._messages
 
     def __enter__(self) -> None:
         self.is_open = False
@@ -366,7 +362,7 @@ class _RepairLoop:
         output = error.ai_message if error else None
         if error and output and self._left and not is_refusal(output):
             self._left -= 1
-            self._messages += _feedback(output, str(error.observation))
+            self.messages += _feedback(output, str(error.observation))
             self.is_open = True
 
 

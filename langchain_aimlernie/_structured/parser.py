@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import Any, cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
@@ -111,17 +113,23 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         return self._from_call(message) if self.by_call else self._from_text(message)
 
     def _from_call(self, message: AIMessage) -> object:
+        """Return the arguments of the first call that fits, or what is called or answered in text.
+
+        Not every server reads the calls that a model writes; some lose the name of a forced call.
+        """
         name = self.target.name
-        for call in message.tool_calls:
-            if call["name"] == name:
-                arguments = json.dumps(call["args"], ensure_ascii=False)
-                return self._first_instance([call["args"]], message, arguments)
-        for broken in message.invalid_tool_calls:
-            if broken["name"] == name:
-                arguments = broken["args"] or ""
-                problem = f"The arguments of the call of {name} are not a JSON object"
-                raise _error(message, f"{problem}: {_excerpt(arguments)}.", _TRY_AGAIN, arguments)
+        calls = [call["args"] for call in message.tool_calls if call["name"] == name]
+        invalid = [c["args"] or "" for c in message.invalid_tool_calls if c["name"] in (name, None)]
+        arguments = [*(json.dumps(args, ensure_ascii=False) for args in calls), *invalid]
+        if values := [*calls, *chain.from_iterable(map(extract_json, invalid))]:
+            return self._first_instance(values, message, arguments[0])
+        if arguments:
+            problem = f"The arguments of the call of {name} are not a JSON object"
+            shown = _excerpt(arguments[0])
+            raise _error(message, f"{problem}: {shown}.", _TRY_AGAIN, arguments[0])
         called = ", ".join(called_tools(message))
+        if not called and (output := self._instance_in(str(message.text))) is not None:
+            return output
         instead = f"called {called}" if called else f"answered {_excerpt(message.text)}"
         problem = f"The model did not call {name}; it {instead}."
         raise _error(message, problem, "Try method='json_schema' or retry=True.")
@@ -146,24 +154,23 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
             return None
         blocks = message.content_blocks
         text = "".join(b.get("reasoning", "") for b in blocks if b["type"] == "reasoning")
-        loaded = map(self._load, extract_json(text))
-        return next((output for output, misfit in loaded if misfit is None), None)
+        return self._instance_in(text)
+
+    def _instance_in(self, text: str) -> object | None:
+        for value in extract_json(text):
+            with suppress(ValueError):
+                return self.target.validate(value)
+        return None
 
     def _first_instance(self, values: Sequence[object], message: AIMessage, text: str) -> object:
-        misfits: list[ValueError] = []
+        misfits = []
         for value in values:
-            output, misfit = self._load(value)
-            if misfit is None:
-                return output
-            misfits.append(misfit)
+            try:
+                return self.target.validate(value)
+            except ValueError as error:
+                misfits.append(error)
         problem = f"The answer does not fit {self.target.name}: {_violations(misfits[0])}."
         raise _error(message, problem, _TRY_AGAIN, text) from misfits[0]
-
-    def _load(self, value: object) -> tuple[object, ValueError | None]:
-        try:
-            return self.target.validate(value), None
-        except ValueError as error:
-            return None, error
 
 
 _TRY_AGAIN = "Try retry=True, or state in the prompt what is missing."
@@ -277,8 +284,9 @@ class _StreamDecoder:
         if self._parser.include_raw:
             return [AddableDict(self._parser.outcome(message))]
         output = self._parser.read(message)
-        # `1 == True`: equal objects may differ.
-        return [] if repr(output) == repr(self._last) and output == self._last else [output]
+        # `1 == True`: equal objects may differ. `None` is an object that `null` may stand for.
+        is_last = repr(output) == repr(self._last) and output == self._last
+        return [] if is_last and output is not None else [output]
 
     def _partial(self, value: object) -> object | None:
         """Return the object of a partial value; `None` if there is none yet."""

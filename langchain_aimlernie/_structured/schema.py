@@ -23,12 +23,12 @@ from typing import (
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import FILTERED_ARGS, BaseTool, Tool, create_schema_from_function
 from langchain_core.utils.function_calling import convert_to_openai_function
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
-from typing_extensions import ReadOnly, TypedDict, is_typeddict
+from typing_extensions import NoExtraItems, ReadOnly, TypedDict, is_typeddict
 
 from langchain_aimlernie._imports import DeferredImport
 from langchain_aimlernie._structured.json_schema import (
@@ -42,7 +42,8 @@ DEFAULT_NAME = "Answer"
 
 _ACCEPTED = (
     "a pydantic class, a TypedDict, a dataclass, a JSON Schema, an OpenAI function, "
-    '{"name": …, "schema": …} or {"type": "json_schema", …}'
+    '{"name": …, "schema": …} or {"type": "json_schema", …}; for a list or a union, a subclass of '
+    "pydantic's RootModel[…]"
 )
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
@@ -89,11 +90,19 @@ class OutputSchema:
 
     def convert(self, value: object) -> object:
         """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
-        cls: Any = self.output
-        if cls is dict:
+        if self.output is dict:
             from langchain_aimlernie._structured.validation import check_instance
 
             return check_instance(self.definition, value)
+        try:
+            return self._instance(value)
+        except ValueError:
+            raise
+        except Exception as error:  # of the class's own validators, which expect other data
+            raise ValueError(f"{type(error).__name__}: {error}") from error
+
+    def _instance(self, value: object) -> object:
+        cls: Any = self.output
         if issubclass(cls, BaseModelV1):
             return cls.parse_obj(value)
         # As JSON: a strict class then accepts dates, enums and tuples in JSON's form.
@@ -106,34 +115,35 @@ class OutputSchema:
     def validate(self, value: object) -> object:
         """Return the user's object for parsed JSON; a ValueError if it is not an instance.
 
-        A `null` that the schema does not allow, for a property that it does not require, counts as
-        the property's absence: models write it so.
+        Models write absent properties as `null`, lists and objects as strings that hold them, and
+        an object within another, which has its name: what the schema does not allow otherwise
+        counts as what is meant.
         """
+        if self.output is not dict:  # most classes leave out what they do not know
+            value = self._unwrapped(value)
         try:
             return self.convert(value)
-        except ValueError as error:
-            if not _rejects_null(error):
+        except ValueError:
+            from langchain_aimlernie._structured.validation import mend
+
+            meant = self._unwrapped(mend(self.definition, value))
+            if meant == value:
                 raise
-            without = _without_absent(self.definition, value)
-            if without == value:
-                raise
-        return self.convert(without)
+        return self.validate(meant)
 
+    def _unwrapped(self, value: object) -> object:
+        """Return the object within one that has no property of the schema, such as `{"City": {…}}`.
 
-def _rejects_null(error: ValueError) -> bool:
-    """Whether an error may be due to a `null`; only pydantic 2 tells, and saves a slow search."""
-    return not isinstance(error, ValidationError) or any(
-        item["input"] is None for item in error.errors(include_url=False, include_context=False)
-    )
-
-
-def _without_absent(definition: Mapping[str, Any], value: object) -> object:
-    try:
-        from langchain_aimlernie._structured.validation import without_absent
-
-        return without_absent(definition, value)
-    except (ValueError, RecursionError):  # the definition of a class may be invalid
-        return value
+        A call that is written as text has the schema's name under "name".
+        """
+        known = self.definition.get("properties")
+        is_open = self.definition.get("additionalProperties") not in (None, False)
+        if not isinstance(value, dict) or not isinstance(known, Mapping) or is_open:
+            return value
+        if any(key in known and (key, part) != ("name", self.name) for key, part in value.items()):
+            return value
+        parts = [p for p in value.values() if isinstance(p, dict) and p.keys() & known.keys()]
+        return parts[0] if len(parts) == 1 else value
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
@@ -179,6 +189,9 @@ def _read(given: Any, strict: bool | None) -> OutputSchema:
 
 def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | None:
     """Return the `strict` of a schema: its own or that of the call; a ValueError if they differ."""
+    for value in (own, given):
+        if not isinstance(value, bool | None):
+            raise ValueError(f"strict must be True, False or None; got {value!r}.")  # noqa: TRY004  as for all parameters
     if None not in (own, given) and own is not given:
         raise ValueError(
             f"The schema of {name} says strict={own}, the call strict={given}: say it in one place."
@@ -405,8 +418,11 @@ def _normalize(hint: Any, within: frozenset[type]) -> Any:
             return dict[str, Any]
         keys, required = get_type_hints(hint, include_extras=True), hint.__required_keys__
         fields = {key: _field(keys[key], key in required, within | {hint}) for key in keys}
-        readable: Any = TypedDict(hint.__name__, fields)  # type: ignore[misc]  # made at run time
+        extra = _field(getattr(hint, "__extra_items__", NoExtraItems), True, within | {hint})
+        closed = getattr(hint, "__closed__", None)
+        readable: Any = TypedDict(hint.__name__, fields, closed=closed, extra_items=extra)  # type: ignore[misc]  # made at run time
         readable.__doc__ = hint.__doc__
+        readable.__pydantic_config__ = getattr(hint, "__pydantic_config__", {})  # type: ignore[attr-defined]  # pydantic reads it
         return readable
     arguments = get_args(hint)
     rebuilt = tuple(_normalize(argument, within) for argument in arguments)

@@ -50,15 +50,24 @@ def check_instance(schema: Mapping[str, Any], value: object) -> object:
     return value
 
 
-def without_absent(schema: Mapping[str, Any], value: object) -> object:
-    """Return a value without the properties that are `null` in the place of being absent.
+def mend(schema: Mapping[str, Any], value: object) -> object:
+    """Return a value with what models write in the place of what they mean put right.
 
-    These are the properties that `schema` neither requires nor lets be `null`, at every depth. In a
-    union, they are those of the first member that the value would be an instance of without them.
+    At every depth, a property that is `null` is left out if `schema` neither requires it nor lets
+    it be `null`, and a string that may not be one is replaced by the JSON that it holds. In a
+    union, this is done for the first member that lets it.
     """
-    result: Any = deepcopy(value)
-    for *places, name in chain.from_iterable(map(_absent, _find_errors(schema, value))):
-        reduce(getitem, places, result).pop(name, None)
+    try:
+        result: Any = deepcopy(value)
+        errors = _find_errors(schema, value)
+    except (ValueError, RecursionError):  # the schema of a class may be invalid
+        return value
+    for (*places, name), meant in chain.from_iterable(map(_meant, errors)):
+        part = reduce(getitem, places, result)
+        if meant is _ABSENT:
+            part.pop(name, None)
+        else:
+            part[name] = meant
     return result
 
 
@@ -139,14 +148,23 @@ def _properties(
                 yield error
 
 
-def _absent(error: Any) -> list[list[str | int]]:
-    """Return the paths of the nulls without which the error would not be; else none."""
+_ABSENT = object()
+
+
+def _meant(error: Any) -> list[tuple[list[str | int], object]]:
+    """Return the paths of the values that cause an error, with what they may mean; else none."""
+    path = list(error.absolute_path)
     if getattr(error, "may_be_absent", False):
-        return [list(error.absolute_path)]
+        return [(path, _ABSENT)]
+    if error.validator == "type" and isinstance(error.instance, str) and path:
+        try:
+            return [(path, json.loads(error.instance, strict=False))]
+        except (ValueError, RecursionError):
+            return []
     for _, errors in groupby(error.context, lambda each: each.schema_path[0]):  # of each member
-        paths = [_absent(each) for each in errors]
-        if all(paths):
-            return list(chain.from_iterable(paths))
+        meant = [_meant(each) for each in errors]
+        if all(meant):
+            return list(chain.from_iterable(meant))
     return []
 
 

@@ -12,9 +12,9 @@ from typing import Annotated, Literal, NotRequired
 
 import pydantic.dataclasses
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, Json
+from pydantic import BaseModel, ConfigDict, Field, Json, model_validator, with_config
 from pydantic.v1 import BaseModel as BaseModelV1
-from typing_extensions import TypedDict
+from typing_extensions import ReadOnly, TypedDict
 
 from tests.support.structured import WAYS, ask
 
@@ -62,6 +62,40 @@ class Meeting:
     note: str = "none"
 
 
+class Range(BaseModel):
+    """Its validator expects both keys, and numbers."""
+
+    low: int
+    high: int
+
+    @model_validator(mode="before")
+    @classmethod
+    def _order(cls, values):
+        return {"low": min(values["low"], values["high"]), "high": values["high"]}
+
+
+class Page(BaseModel):
+    """Nothing is required."""
+
+    text: str = "?"
+    lines: list[Cat] = []
+    by_name: dict[str, Cat] = {}
+    best: Cat | None = Cat(kind="cat")
+
+
+class Closed(TypedDict, closed=True):
+    a: int
+
+
+class Counts(TypedDict, extra_items=ReadOnly[int]):
+    a: NotRequired[int]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class Forbidding(TypedDict):
+    a: int
+
+
 class Order(TypedDict):
     total: Annotated[float, Field(gt=0)]
     note: NotRequired[str]
@@ -72,6 +106,7 @@ CIRCLE = an_object(first={"$ref": "#/$defs/Node"}) | {
 }
 
 
+CAT = {"kind": "cat"}
 LOADED = [
     (Zoo, {"pets": [{"kind": "cat", "lives": None}], "counts": {"red": 1}}, Zoo(pets=[Cat(kind="cat")], counts={Colour.RED: 1})),
     (Zoo, {"pets": [{"kind": "dog", "name": None}], "written": None}, Zoo(pets=[Dog(kind="dog", name=None)])),
@@ -80,6 +115,27 @@ LOADED = [
     (Order, {"total": 1, "note": None}, {"total": 1}),
     (an_object(a={"type": "number", "multipleOf": 0.01}), {"a": 19.99}, {"a": 19.99}),
     (CIRCLE, {"first": {"v": 1, "next": {"v": 2, "next": None}}}, {"first": {"v": 1, "next": {"v": 2}}}),
+    (Range, {"low": 3, "high": 2}, Range(low=2, high=2)),
+    (Counts, {"b": 1}, {"b": 1}),
+    # Strings in the place of what they hold, at every depth
+    (Page, {"lines": json.dumps([CAT]), "by_name": json.dumps({"a": CAT})}, Page(lines=[CAT], by_name={"a": CAT})),
+    (Page, {"lines": [json.dumps(CAT)], "best": "null"}, Page(lines=[CAT], best=None)),
+    (Page, {"lines": json.dumps([json.dumps(CAT | {"lives": None})])}, Page(lines=[CAT])),
+    (Page, {"text": "[1, 2]"}, Page(text="[1, 2]")),
+    (Zoo, {"pets": json.dumps([{"kind": "dog"}])}, Zoo(pets=[Dog(kind="dog")])),
+    (an_object(a={"type": "array", "items": {"type": "integer"}}, b={"type": "boolean"}), {"a": "[1, 2]", "b": "true"}, {"a": [1, 2], "b": True}),
+    # Within an object that is none of the schema
+    (Page, {"Page": {"text": "a"}}, Page(text="a")),
+    (Page, {"page": {"text": "a"}}, Page(text="a")),
+    (Page, {"type": "object", "properties": {"text": "a"}, "required": ["text"]}, Page(text="a")),
+    (Page, {"name": "Page", "arguments": {"text": "a"}}, Page(text="a")),
+    (CatV1, {"name": "CatV1", "arguments": {"name": "Tom"}}, CatV1(name="Tom")),
+    (CatV1, {"name": "CatV1"}, CatV1(name="CatV1")),
+    (Page, {"text": "a", "other": {"text": "b"}}, Page(text="a")),
+    (Page, {"one": {"text": "a"}, "other": {"text": "b"}}, Page()),
+    (an_object(["a"], a={"type": "integer"}), {"Answer": {"a": "1"}}, {"a": 1}),
+    (an_object(a={"type": "integer"}), {"Answer": {"a": 1}}, {"Answer": {"a": 1}}),  # an instance
+    (an_object(a={}) | {"additionalProperties": {}}, {"b": {"a": 1}}, {"b": {"a": 1}}),
 ]  # fmt: skip
 
 REJECTED = [
@@ -89,6 +145,14 @@ REJECTED = [
     (Order, {"total": 0}, "total: 0 is less than or equal to the minimum of 0 \\(exclusiveMinimum 0\\)"),
     (Zoo, {"pets": [{"kind": "cat", "lives": "x"}]}, "pets.0.cat.lives: "),
     (Meeting, {"day": "soon", "colour": "red"}, "day: "),
+    (Range, {"low": 1}, "does not fit Range: KeyError: 'high'"),
+    (Range, {"low": 1, "high": [2]}, "does not fit Range: TypeError: '<' not supported"),
+    (Page, Page.model_json_schema(), "text: Input should be a valid string"),
+    (Page, {"lines": "[1]"}, "lines.0: Input should be an object"),
+    (Page, {"lines": "a, b"}, "lines: Input should be a valid array"),
+    (Closed, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"),
+    (Counts, {"b": "x"}, "b: \"x\" is not of type 'integer'"),
+    (Forbidding, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"),
 ]  # fmt: skip
 
 

@@ -101,6 +101,13 @@ def test_the_last_of_two_names_wins(model, ernie_server):
             attempt()
 
 
+@pytest.mark.parametrize("name", ["tags", "metadata", "callbacks", "run_name", "max_concurrency"])
+def test_what_belongs_to_the_config_of_a_run_is_no_parameter(model, name):
+    for bind in (model().bind, lambda **options: model().bind_tools([], **options)):
+        with pytest.raises(ValueError, match=f"'{name}' belongs to the config .*: use with_config"):
+            bind(**{name: []})
+
+
 def test_a_setting_of_a_used_model_can_be_changed_by_its_alias(model, ernie_server):
     llm = model(base_url=NOWHERE, max_retries=0)
     with pytest.raises(errors.APIConnectionError):

@@ -9,6 +9,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableSequence
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_json_schema
 from pydantic import BaseModel, Field
@@ -150,7 +151,7 @@ def test_a_parameter_wins_over_that_of_the_method(model, ernie_server):
     assert {key: ernie_server.last_request.body[key] for key in options} == options
 
 
-@pytest.mark.parametrize("content", [None, "Be kind.", [{"type": "text", "text": "Be kind."}]])
+@pytest.mark.parametrize("content", [None, "Be kind.", [{"type": "text", "text": "Be kind."}], []])
 def test_json_mode_puts_the_schema_into_the_system_message(model, ernie_server, content):
     given = [] if content is None else [SystemMessage(content, name="n")]
     given = [*given, HumanMessage("a joke")]
@@ -161,7 +162,7 @@ def test_json_mode_puts_the_schema_into_the_system_message(model, ernie_server, 
     assert (system["role"], human["content"]) == ("system", "a joke")
     text = system["content"]
     text = text if isinstance(text, str) else "".join(part["text"] for part in text)
-    assert text.startswith("Answer with JSON" if content is None else "Be kind.\n\nAnswer with")
+    assert text.strip().startswith("Be kind.\n\nAnswer with" if content else "Answer with JSON")
     assert "Joke (Joke to tell user.)" in text
     described = json.loads(text[text.index('{"') :])
     strict = model.with_structured_output(Joke, method="json_schema").first
@@ -204,6 +205,11 @@ def test_auto_follows_the_profile(model, ernie_server, profile, sent):
         ({"schema": None, "method": "function_calling"}, "needs a schema"),
         ({"tools": [look_up], "method": "json_mode"}, "tools go with method='json_schema' only"),
         ({"tools": [look_up], "method": "function_calling"}, "tools go with"),
+        ({"tools": look_up}, "tools must be a list"),
+        ({"strict": 1}, "strict must be True, False or None; got 1"),
+        ({"strict": "true", "method": "function_calling"}, "strict must be .*; got 'true'"),
+        ({"tags": ["a"]}, "'tags' belongs to the config of a run: use with_config"),
+        ({"callbacks": [], "method": "json_mode"}, "'callbacks' belongs to the config"),
         ({"retry": 4}, "retry=4 must be a boolean, or a number from 0 to 3"),
         ({"retry": -1}, "retry=-1"),
         ({"retry": "yes"}, "retry='yes'"),
@@ -316,6 +322,34 @@ def test_json_mode_takes_any_object_or_list_without_a_schema(model, ernie_server
     ernie_server.reply("null")
     with pytest.raises(StructuredOutputError):
         chain.invoke("json")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"method": "auto"}, *({"method": method} for method in METHODS), {"retry": True}],
+)
+@pytest.mark.parametrize("profile", [{"structured_output": True}, None])
+async def test_the_model_and_the_parser_work_by_themselves(model, ernie_server, options, profile):
+    model = model.model_copy(update={"profile": profile})
+    chain = model.with_structured_output(Joke, **options)
+    assert chain.steps == [chain.first, chain.last]
+    assert chain.first.bound.max_retries == 0
+    assert ("response_format" in chain.first.kwargs) is ("tools" not in chain.first.kwargs)
+    assert isinstance(chain, RunnableSequence) or profile is None or "retry" in options
+    ernie_server.reply(**as_reply(options.get("method")), times=2)
+    assert chain.last.invoke(chain.first.invoke("a joke")) == Joke(**JOKE)
+    first, *rest = [chunk async for chunk in chain.first.astream("a joke")]
+    assert await chain.last.ainvoke(sum(rest, first)) == Joke(**JOKE)
+    for request in ernie_server.requests:
+        assert "punchline" in json.dumps(request.body)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_setting_that_is_changed_later_applies(model, ernie_server, method):
+    chain = model.with_structured_output(Joke, method=method)
+    model.temperature = 0.5
+    assert isinstance(chain.invoke("a joke"), Joke)
+    assert ernie_server.last_request.body["temperature"] == 0.5
 
 
 def test_the_parser_takes_bare_text_and_no_empty_stream(model):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import pytest
@@ -130,6 +131,9 @@ def llm(server, names):
         (City, '{"name": "Paris", "people": } is wrong, right is ' + PARIS_TEXT, PARIS),
         ({"title": "Count", "type": "integer"}, "42", 42),
         (Names, 'The names:\n["a", "b"]', Names(["a", "b"])),
+        (City, json.dumps(PARIS_TEXT), PARIS),
+        (City, json.dumps(fence(PARIS_TEXT)), PARIS),
+        ({"title": "Text", "type": "string"}, '"{}"', "{}"),
         (City, f'<think>{{"name": "x"}}?</think>\n{PARIS_TEXT}', PARIS),
     ],
 )  # fmt: skip
@@ -161,6 +165,71 @@ async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way,
     outcome = await ask(llm.with_structured_output(schema, method="json_schema"), way)
     assert outcome.error is not None
     assert problem in str(outcome.error)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (json.dumps(PARIS_TEXT), PARIS),
+        (fence(PARIS_TEXT), PARIS),
+        (f"\ufeff{PARIS_TEXT}", PARIS),
+        (PARIS_TEXT + "}", PARIS),
+        (PARIS_TEXT * 2, PARIS),
+        (f"{{}}{PARIS_TEXT}", PARIS),
+        (f'<tool_call>{{"name": "City", "arguments": {PARIS_TEXT}}}</tool_call>', PARIS),
+        (f"[{PARIS_TEXT}]", None),
+        (PARIS_TEXT[:-1], None),
+        (PARIS_TEXT[:-1] + ",}", None),
+    ],
+)
+async def test_arguments_are_read_like_a_text(server, llm, way, arguments, answer):
+    server.on_request = lambda request: reply(called(arguments), request)
+    outcome = await ask(llm.with_structured_output(City, method="function_calling"), way)
+    assert outcome.answer == answer if answer else outcome.error
+
+
+def two_calls(first, second):
+    calls = [called(first)["tool_calls"][0], {**called(second)["tool_calls"][0], "id": "c2"}]
+    return {"content": "", "tool_calls": calls}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        (said(PARIS_TEXT), PARIS),
+        (
+            said(f'Sure: <tool_call>{{"name": "City", "arguments": {PARIS_TEXT}}}</tool_call>'),
+            PARIS,
+        ),
+        (said('{"people": 1}'), "did not call City; it answered"),
+        (called(PARIS_TEXT, None), PARIS),
+        (called(PARIS_TEXT, "other"), "did not call City; it called other"),
+        ({**called("{}", "other"), **said(PARIS_TEXT)}, "did not call City; it called other"),
+        (two_calls("{}", PARIS_TEXT), PARIS),
+        (two_calls('{"name": 1}', PARIS_TEXT), PARIS),
+        (two_calls('{"name": "x"}', PARIS_TEXT), City(name="x")),
+        (two_calls('{"name": 1}', "{}"), "name: Input should be a valid string"),
+    ],
+)
+async def test_the_call_is_the_first_that_fits_or_is_written_as_text(
+    server, llm, way, message, answer
+):
+    server.on_request = lambda request: reply(message, request)
+    outcome = await ask(llm.with_structured_output(City, method="function_calling"), way)
+    if isinstance(answer, str):
+        assert answer in str(outcome.error)
+    else:
+        assert outcome.answer == answer
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_null_is_an_answer_where_the_schema_lets_it(server, llm, way):
+    nullable = NOTE | {"type": ["object", "null"]}
+    server.on_request = lambda request: reply(said("null"), request)
+    outcome = await ask(llm.with_structured_output(nullable, method="json_schema"), way)
+    assert outcome.items == [None]
 
 
 # Streams

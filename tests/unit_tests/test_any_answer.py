@@ -45,7 +45,7 @@ SCHEMAS: dict[str, Any] = {
 }
 LLM = ChatAimlErnie(api_key="k")
 PARSERS = {
-    name: LLM.with_structured_output(schema, method="json_mode").chains["json_mode"].steps[-1]
+    name: LLM.with_structured_output(schema, method="json_mode").last
     for name, schema in SCHEMAS.items()
 }
 

@@ -136,6 +136,7 @@ def test_usage_is_read_as_far_as_it_can_be_trusted(usage, counts, details):
         (b'[{"type": "text", "text": "a"}, "b", null]', "ab"),
         (b'{"type": "refusal", "refusal": "no"}', "no"),
         (b"{}", ""),
+        (b'{"city": "\xe5\x8c\x97"}', '{"city": "北"}'),  # in the place of JSON
         (b"[" * 8 + b'"deep"' + b"]" * 8, "deep"),
         (b'"<think>hm</think>\\nyes"', "yes"),
     ],
