@@ -1,12 +1,15 @@
-"""What `bind`, `with_retry` and similar methods return, without showing bound secrets.
+"""What `bind`, `with_retry` and similar methods return: nothing is shown, and nothing is lost.
 
 langchain-core's classes show bound parameters in their repr and dumps. These subclasses hold
-`api_key` and `default_headers` as `SecretStr`, and validate what `bind` is given.
+`api_key` and `default_headers` as `SecretStr`, and validate what `bind` is given. Core looks up
+`bind_tools` and `with_structured_output` on the model inside, which drops what is bound or
+configured; here they keep it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -19,7 +22,7 @@ from langchain_core.runnables.utils import AnyConfigurableField
 from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._settings import Settings, read_options
+from langchain_aimlernie._settings import ALIASES, Settings, ToolLike, read_options
 
 
 def _mask(name: str, value: Any) -> Any:
@@ -103,13 +106,59 @@ class Bindable(_Model):
             LangSmith records all of `configurable` but `api_key` and names that begin with two
             underscores: name a field for the key accordingly.
             """
-            return bindable(super().configurable_fields(**kwargs))
+            fields = {ALIASES.get(name, name): field for name, field in kwargs.items()}
+            return bindable(super().configurable_fields(**fields))
+
+
+_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+"""Bound parameters that structured output sets itself."""
+
+
+class _Wrapper(Bindable):
+    """A wrapper around one model, which keeps what is bound to it or configured."""
+
+    def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
+        """Return this runnable with tools that the model may call."""
+        with_tools = _unwrap(self)[0].bind_tools(tools, **options)
+        if isinstance(with_tools, RunnableBinding):
+            return self.bind(**with_tools.kwargs)
+        return cast("_Model", with_tools)
+
+    def with_structured_output(
+        self, schema: Any = None, **options: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a runnable whose output is an instance of a schema; bound tools are not sent."""
+        inside, bound = _unwrap(self)
+        if not hasattr(type(inside), "structure"):
+            return cast("_Model", inside.with_structured_output(schema, **options))
+        options = read_options(options, inside.api_key)
+        if bound.get("tools"):
+            warnings.warn(
+                "The tools that are bound are not sent with structured output; pass them as "
+                "with_structured_output(schema, tools=[...]).",
+                stacklevel=2,
+            )
+        runnable: _Model = self
+        if bound.keys() & {*_OF_TOOLS}:
+            runnable = self.bind(**dict.fromkeys(_OF_TOOLS, None))
+        server = {name: bound[name] for name in ("model", "base_url") if name in bound}
+        return cast("_Model", inside.structure(runnable, schema, **server | options))
+
+
+def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the model in a wrapper, or what stands for several models, and what is bound to it."""
+    bound: dict[str, Any] = {}
+    while isinstance(wrapper, _Wrapper):
+        fields = wrapper.__dict__
+        bound = {**fields.get("kwargs", {}), **bound}
+        wrapper = fields.get("bound") or fields["default"]
+    return wrapper, bound
 
 
 # Core's wrappers, under core's names: these are in dumps and traces.
 
 
-class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessage]):
+class RunnableBinding(_Wrapper, base.RunnableBinding[LanguageModelInput, AIMessage]):
     """A model with parameters for every call."""
 
     def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
@@ -124,7 +173,7 @@ class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessa
         return super().to_json()
 
 
-class RunnableRetry(Bindable, core_retry.RunnableRetry[LanguageModelInput, AIMessage]):
+class RunnableRetry(_Wrapper, core_retry.RunnableRetry[LanguageModelInput, AIMessage]):
     """A model with retries."""
 
 
@@ -138,12 +187,30 @@ class RunnableSequence(Bindable, base.RunnableSequence):  # type: ignore[type-ar
     """A model and its output parser."""
 
 
-class RunnableConfigurableFields(Bindable, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
+class RunnableConfigurableFields(_Wrapper, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
     """A model with fields that the config of a call sets."""
 
 
 class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
     """Models of which the config of a call selects one."""
+
+    def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
+        """Return the same choice of models, each with these tools."""
+        return self._with_each(lambda model: model.bind_tools(tools, **options))
+
+    def with_structured_output(
+        self, schema: Any = None, **options: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return the same choice of models, each with structured output."""
+        return self._with_each(lambda model: model.with_structured_output(schema, **options))
+
+    def _with_each(self, apply: Callable[[Any], Any]) -> _Model:
+        alternatives = {
+            name: apply(model) if isinstance(model, Runnable) else lambda make=model: apply(make())
+            for name, model in self.alternatives.items()
+        }
+        changed = {"default": apply(self.default), "alternatives": alternatives}
+        return RunnableConfigurableAlternatives(**{**dict(self), **changed})
 
 
 _CLASSES: Mapping[type, Any] = {

@@ -18,7 +18,7 @@ import re
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
@@ -37,6 +37,7 @@ from pydantic import (
     Secret,
     SecretBytes,
     SecretStr,
+    StringConstraints,
     ValidationError,
 )
 from pydantic.fields import FieldInfo
@@ -173,6 +174,8 @@ def parse_key(key: object) -> str:
     key = key.strip()
     if not key:
         raise ValueError("api_key is empty; set AIMLAPI_API_KEY or pass api_key.")
+    if key[0] == key[-1] and key[0] in "\"'":
+        raise ValueError("api_key is in quotation marks; remove them (env files may keep them).")
     for position, char in enumerate(key, start=1):
         if not "!" <= char <= "~":
             kind = "a control character or space" if char.isascii() else "a non-ASCII character"
@@ -253,7 +256,7 @@ def check_timeout(value: Any) -> Any:
             "timeout must be a number of seconds greater than 0, (connect, read, write, pool) or "
             f"a Timeout of httpx or httpx2; got {value!r}."
         )
-    if isinstance(value, (int, float)):
+    if isinstance(value, Real):
         return float(value)
     return tuple(value) if isinstance(value, list) else value
 
@@ -263,7 +266,7 @@ _TIMEOUTS = ("connect", "read", "write", "pool")
 
 
 def _is_time(limit: object) -> bool:
-    is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
+    is_number = isinstance(limit, Real) and not isinstance(limit, bool)
     return limit is None or (is_number and limit > 0)  # type: ignore[operator]  # a number by then
 
 
@@ -377,7 +380,9 @@ class Settings(RequestParams):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    model_name: str = Field(default=DEFAULT_MODEL, alias="model", min_length=1)
+    model_name: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
+        default=DEFAULT_MODEL, alias="model", min_length=1
+    )
     """The model's id, such as `baidu/ernie-4.5-21b-a3b`; case does not matter."""
 
     api_key: Annotated[ApiKey | None, AfterValidator(_check_key)] = Field(
@@ -469,6 +474,13 @@ ALIASES: Mapping[str, str] = {
 PER_CALL_FIELDS = frozenset(Settings.model_fields) - {*REQUEST_PARAMS, "model_name", "streaming"}
 """Fields outside the request body; a call can override each of them."""
 
+NEVER_NONE = {
+    name
+    for name, field in Settings.model_fields.items()
+    if field.annotation is not Any and NoneType not in get_args(field.annotation)
+} - {"model_name"}
+"""Fields that take no `None`, which there means the default, as in other chat models."""
+
 OPTIONS: Mapping[str, str] = {
     **{alias: name for alias, name in ALIASES.items() if alias != "model"},
     "model_name": "model",
@@ -492,8 +504,8 @@ class Arguments(TypedDict, total=False):
     model_name: str
     api_key: ApiKey | None
     openai_api_key: ApiKey | None
-    base_url: str
-    openai_api_base: str
+    base_url: str | None
+    openai_api_base: str | None
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
@@ -514,11 +526,11 @@ class Arguments(TypedDict, total=False):
     on_unsupported_content: Literal["error", "omit"]
     include_response_headers: bool
     streaming: bool | None
-    stream_usage: bool
+    stream_usage: bool | None
     timeout: Any
     request_timeout: Any
     stream_idle_timeout: float | Literal["auto"] | None
-    max_retries: int
+    max_retries: int | None
     max_connections: int
     default_headers: Mapping[str, str | SecretStr] | None
     extra_headers: Mapping[str, str | SecretStr] | None
@@ -559,6 +571,8 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
     named = {OPTIONS.get(name, name): value for name, value in options.items()}
     if not isinstance(model := named.get("model"), str | None):
         raise ValueError(f"model must be a string; got {model!r}.")  # noqa: TRY004  as for all parameters
+    if model is not None:
+        named["model"] = model.strip()
     params = {name: named[name] for name in REQUEST_PARAMS if named.get(name) is not None}
     if not params:
         return named

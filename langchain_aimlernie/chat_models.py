@@ -55,6 +55,7 @@ from langchain_aimlernie._settings import (
     ALIASES,
     DEFAULT_BASE_URL,
     KEY_VARIABLE,
+    NEVER_NONE,
     OPTIONS,
     PER_CALL_FIELDS,
     REQUEST_PARAMS,
@@ -177,6 +178,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
             name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
             if known.get(name) is None:
                 known[name] = value
+        known = {n: v for n, v in known.items() if v is not None or n not in NEVER_NONE}
         return {**known, "model_kwargs": extra}
 
     @override
@@ -218,8 +220,10 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         """
         fields = {ALIASES.get(name, name): value for name, value in changes.items()}
         values = {name: getattr(self, name) for name in type(self).model_fields} | fields
+        valid = type(self).__new__(type(self))
         try:
-            valid = type(self)(**values)
+            # Not the constructor of a subclass, whose parameters may be others.
+            ChatAimlErnie.__init__(valid, **values)
         except ValidationError:
             for secret in (changes, fields, values):
                 secret.clear()  # or the error's traceback would show them
@@ -250,6 +254,14 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         """Drop what follows from fields that may have changed since."""
         for name in self.__dict__.keys() - type(self).model_fields.keys() - {_WARNED}:
             self.__dict__.pop(name, None)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the settings; clients, callbacks and the like, which hold locks, are shared."""
+        shared = [self.http_client, self.http_async_client, self.cache, self.rate_limiter]
+        shared += self.callbacks if isinstance(self.callbacks, list) else [self.callbacks]
+        memo = {} if memo is None else memo
+        memo.update({id(each): each for each in shared})
+        return super().__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
         """Return what a copy in another process needs: the fields and nothing that is cached."""
@@ -310,7 +322,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         Raises:
             ValidationError: A value that a field does not accept.
         """
-        changes = {name: options.pop(name) for name in PER_CALL_FIELDS & options.keys()}
+        given = {name: options.pop(name) for name in PER_CALL_FIELDS & options.keys()}
+        changes = {n: v for n, v in given.items() if v is not None or n not in NEVER_NONE}
         if not changes:
             return self
         if isinstance(changes.get("default_headers"), Mapping):
@@ -553,19 +566,23 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
                 or one that looks like a secret and would be sent in the body.
         """
         kwargs = read_options(kwargs, self.api_key)
-        return bindable(
-            structured_output(
-                self,
-                (self.base_url, self.model_name),
-                schema,
-                method=method,
-                include_raw=include_raw,
-                strict=strict,
-                tools=tools,
-                retry=retry,
-                **kwargs,
-            )
+        return self.structure(
+            self,
+            schema,
+            method=method,
+            include_raw=include_raw,
+            strict=strict,
+            tools=tools,
+            retry=retry,
+            **kwargs,
         )
+
+    def structure(
+        self, runnable: Runnable[LanguageModelInput, AIMessage], schema: Any, **options: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return structured output of `runnable`, this model or a wrapper of it."""
+        server = self.base_url, self.model_name
+        return bindable(structured_output(self, runnable, server, schema, **options))
 
     @override
     def get_num_tokens(self, text: str) -> int:

@@ -131,7 +131,7 @@ def list_models(  # noqa: PLR0913  all of them optional, by name
 
     Raises:
         AimlErnieError: The request failed; the subclass names the reason.
-        ValueError: `base_url`, `api_key`, `timeout` or `http_client` is invalid.
+        ValueError: `base_url`, `api_key`, `timeout`, `max_retries` or `http_client` is invalid.
     """
     key = hide_key(api_key)
     del api_key  # tools that report errors show local variables
@@ -167,7 +167,8 @@ async def alist_models(  # noqa: PLR0913  as `list_models`
 
 
 def _url(server: Server, include: Sequence[str], endpoint: str | None) -> str:
-    fields = {"include": ",".join(include), "type": endpoint}
+    sections = [include] if isinstance(include, str) else include
+    fields = {"include": ",".join(sections), "type": endpoint}
     query = urlencode({name: value for name, value in fields.items() if value}, safe=",/")
     return f"{endpoint_url(server.base_url, '/models')}?{query}".rstrip("?")
 

@@ -93,7 +93,7 @@ def _read_timeout(_: Exception, progress: Progress) -> AimlErnieError:
     deadline = progress.deadline
     seconds = deadline.limit
     if deadline.left > 0:  # it was a user-supplied client's own timeout
-        seconds = min(seconds, round(progress.seconds, 1) or seconds)
+        seconds = min(seconds, _passed(progress) or seconds)
     if progress.phase == "connect":
         return _not_connected(progress, seconds)
     words = _TIMEOUT_MESSAGES[deadline.waiting_for]
@@ -101,6 +101,11 @@ def _read_timeout(_: Exception, progress: Progress) -> AimlErnieError:
         words.format(host=progress.host, seconds=f"{seconds:g}", events=progress.events),
         phase=progress.phase,
     )
+
+
+def _passed(progress: Progress) -> float:
+    """Return how many seconds have passed; 0 if nothing was sent on a connection of ours."""
+    return float(f"{progress.seconds:.2g}")
 
 
 def _not_connected(progress: Progress, seconds: float) -> AimlErnieError:
@@ -119,11 +124,12 @@ _TIMEOUT_MESSAGES = {
 
 
 def _connect_timeout(_: Exception, progress: Progress) -> AimlErnieError:
-    return _not_connected(progress, progress.request.timeouts.connect or round(progress.seconds, 1))
+    return _not_connected(progress, _passed(progress) or progress.request.timeouts.connect or 0)
 
 
 def _write_timeout(_: Exception, progress: Progress) -> AimlErnieError:
-    seconds = progress.request.timeouts.write or progress.seconds
+    passed = _passed(progress)
+    seconds = min(progress.request.timeouts.write or passed, passed)
     return APITimeoutError(
         f"{progress.host} took nothing of the request for {seconds:g} s.", phase="request"
     )

@@ -51,6 +51,7 @@ Server = tuple[str, str]
 
 def structured_output(  # noqa: PLR0913  the words of the method of every chat model, and two more
     model: BaseChatModel,
+    runnable: Any,
     own: Server,
     schema: object = None,
     /,
@@ -64,11 +65,11 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
 ) -> Runnable[LanguageModelInput, Any]:
     """Return a runnable with the input of a chat model and an object as its output.
 
-    `own` is the model's server; the other parameters are those of
-    `ChatAimlErnie.with_structured_output`. Without a profile that applies, "auto" tries the methods
-    in their order, the next one when the server rejects one (HTTP 400 with a message about
-    `response_format` or tools), which is remembered for the server and the model. The completion is
-    validated against `schema` as given, strict or not.
+    `runnable` is the model or a wrapper of it, which is called; `own` is the model's server; the
+    other parameters are those of `ChatAimlErnie.with_structured_output`. Without a profile that
+    applies, "auto" tries the methods in their order, the next one when the server rejects one (HTTP
+    400 with a message about `response_format` or tools), which is remembered for the server and the
+    model. The completion is validated against `schema` as given, strict or not.
 
     Raises:
         ValueError: A value that is not listed there, options that exclude each other, or a keyword
@@ -96,7 +97,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     def chain_of(method: str) -> Runnable[LanguageModelInput, Any]:
         traced = {"kwargs": {"method": method, "strict": strict}, "schema": target.tracing_schema}
         settings = {"ls_structured_output_format": traced, **kwargs}
-        return _bind(model, method, target, tools, settings) | StructuredOutputParser(
+        return _bind(runnable, method, target, tools, settings) | StructuredOutputParser(
             target=target,
             by_call=method == "function_calling",
             with_tools=bool(tools),
