@@ -395,7 +395,7 @@ class Settings(RequestParams):
         default_factory=base_url_of_environment, validate_default=True
     )
     """The address below which `/chat/completions` is found: the AI/ML API, or any server with the
-    same protocol. Also `openai_api_base`."""
+    same protocol. Also `api_base`, `openai_api_base` and `aimlapi_api_base`."""
 
     replay_reasoning: Boolean = False
     """Whether earlier reasoning is sent back with the assistant messages. The AI/ML API documents
@@ -409,7 +409,7 @@ class Settings(RequestParams):
     """Whether `response_metadata["headers"]` has all headers, with secrets redacted."""
 
     streaming: Boolean | None = None
-    """Whether `invoke` streams under the hood, so that token callbacks fire."""
+    """Whether `invoke` streams under the hood, so that token callbacks fire. Also `stream`."""
 
     stream_usage: Boolean = True
     """Whether a stream ends with its token usage."""
@@ -422,7 +422,7 @@ class Settings(RequestParams):
 
     stream_idle_timeout: Annotated[Number, Field(gt=0)] | Literal["auto"] | None = "auto"
     """Seconds between two events of a stream that carry data, more than 0. `None`: no limit;
-    "auto": `timeout`, but at most 120 s."""
+    "auto": `timeout`, but at most 120 s. Also `stream_chunk_timeout`."""
 
     max_retries: Integer = Field(default=2, ge=0)
     """Retries after the first attempt, at least 0; see the page "Retries and timeouts"."""
@@ -468,6 +468,10 @@ ALIASES: Mapping[str, str] = {
     "extra_headers": "default_headers",
     "openai_api_key": "api_key",
     "openai_api_base": "base_url",
+    "api_base": "base_url",
+    "aimlapi_api_base": "base_url",
+    "stream": "streaming",
+    "stream_chunk_timeout": "stream_idle_timeout",
 }
 """Parameters of other chat models' constructors -> the names of our fields."""
 
@@ -482,7 +486,7 @@ NEVER_NONE = {
 """Fields that take no `None`, which there means the default, as in other chat models."""
 
 OPTIONS: Mapping[str, str] = {
-    **{alias: name for alias, name in ALIASES.items() if alias != "model"},
+    **{alias: name for alias, name in ALIASES.items() if alias not in ("model", "stream")},
     "model_name": "model",
 }
 """Other names of a call's keyword arguments -> the names used for them."""
@@ -506,6 +510,8 @@ class Arguments(TypedDict, total=False):
     openai_api_key: ApiKey | None
     base_url: str | None
     openai_api_base: str | None
+    api_base: str | None
+    aimlapi_api_base: str | None
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
@@ -526,10 +532,12 @@ class Arguments(TypedDict, total=False):
     on_unsupported_content: Literal["error", "omit"]
     include_response_headers: bool
     streaming: bool | None
+    stream: bool | None
     stream_usage: bool | None
     timeout: Any
     request_timeout: Any
     stream_idle_timeout: float | Literal["auto"] | None
+    stream_chunk_timeout: float | None
     max_retries: int | None
     max_connections: int
     default_headers: Mapping[str, str | SecretStr] | None

@@ -221,6 +221,11 @@ def _unexpected(error: Exception, progress: Progress) -> AimlErnieError:
     if any(isinstance(cause, OSError | EOFError) for cause in _causes(error)):
         return _broken(error, progress)
     what = f"{type(error).__name__}: {_message(error, progress)}."
+    if isinstance(error, RuntimeError) and "event loop" in str(error).lower():
+        what += (
+            " A user-supplied async client belongs to one event loop; without one, each loop has "
+            "its own connections."
+        )
     is_foreign = _is_of_library(type(error))
     unexpected: AimlErnieError
     if progress.phase == "response_body" and not is_foreign:

@@ -19,6 +19,7 @@ from langchain_core.messages import (
     merge_content,
 )
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import InstanceOf
 from typing_extensions import override
 
@@ -224,6 +225,12 @@ class StructuredOutputWithRetry(Bindable, RunnableSerializable[LanguageModelInpu
     @override
     def OutputType(self) -> Any:
         return next(iter(self.chains.values())).OutputType
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        specs = (spec for chain in self.chains.values() for spec in chain.config_specs)
+        return get_unique_config_specs(specs)
 
     @override
     def invoke(

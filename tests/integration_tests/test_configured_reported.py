@@ -129,6 +129,17 @@ def test_a_field_is_configured_by_any_of_its_names(model, ernie_server, name, va
     assert sent.items() <= ernie_server.last_request.body.items()
 
 
+def test_what_is_made_of_a_configurable_model_lists_its_fields(model):
+    llm = configured(model())
+    for made in (
+        llm,
+        llm.bind_tools([weather]),
+        llm.with_structured_output(City),
+        llm.with_structured_output(City, method="json_schema"),
+    ):
+        assert [spec.id for spec in made.config_specs] == ["t"]
+
+
 class Sub(ChatAimlErnie):
     """A class of a user's, whose constructor has parameters of its own."""
 

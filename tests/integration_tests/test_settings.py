@@ -83,6 +83,32 @@ def test_aliases_of_the_constructor():
         ChatAimlErnie(model="a", model_name="b", api_key="k")
 
 
+@pytest.mark.parametrize("alias", ["api_base", "openai_api_base", "aimlapi_api_base"])
+def test_a_base_url_is_used_under_each_of_its_names(ernie_server, alias):
+    llm = ChatAimlErnie(**{alias: ernie_server.base_url}, api_key=ernie_server.api_key)
+    llm.invoke("hi")
+    for changed in (llm.bind, llm.bind_tools):
+        options = {alias: NOWHERE, "max_retries": 0}
+        given = ([],) if changed == llm.bind_tools else ()
+        with pytest.raises(errors.APIConnectionError):
+            changed(*given, **options).invoke("hi")
+    assert len(ernie_server.requests) == 1
+
+
+def test_stream_is_a_name_of_streaming_and_is_left_to_core_in_a_call(model, ernie_server):
+    for llm, options, is_streamed in (
+        (model(stream=True), {}, True),
+        (model(model_kwargs={"stream": True}), {}, True),
+        (model(stream=False), {}, False),
+        (model(), {"stream": True}, True),
+        (model().bind(stream=True), {}, True),
+        (model(stream=True), {"stream": False}, False),
+    ):
+        assert llm.invoke("hi", **options).text
+        assert body_of(ernie_server).get("stream", False) is is_streamed
+    assert model(stream_chunk_timeout=7).stream_idle_timeout == 7
+
+
 def test_the_last_of_two_names_wins(model, ernie_server):
     for llm, options, stop in (
         (model(stop=["A"]), {}, ["A"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 
 import httpx
 import httpx2
@@ -200,6 +201,18 @@ async def test_an_error_does_not_name_a_timeout_that_was_not_the_client_s(
     with pytest.raises(errors.APITimeoutError, match=r" 0\.\d+ s| \de-\d+ s") as caught:
         await ask(llm, "hi", mode)
     assert not any(f" {seconds} s" in str(caught.value) for seconds in (5, 30, 300, 600))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_an_async_client_of_another_loop_is_named_as_the_cause(model, ernie_server, library):
+    llm = model(http_async_client=library.AsyncClient())
+    asyncio.run(llm.ainvoke("hi"))
+    with pytest.raises(errors.APIConnectionError, match="belongs to one event loop"):
+        asyncio.run(llm.ainvoke("hi"))
+    assert len(ernie_server.requests) <= 2  # it may have been processed, so it is not sent again
+    gc.collect()
 
 
 @pytest.mark.parametrize("retries", [-1, "2", 1.5, True])
