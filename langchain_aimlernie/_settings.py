@@ -172,8 +172,8 @@ def parse_key(key: object) -> str:
     if not isinstance(key, str):
         raise ValueError(f"api_key must be a string; got {type(key).__name__}.")  # noqa: TRY004  as for all fields
     key = key.strip()
-    if not key:
-        raise ValueError("api_key is empty; set AIMLAPI_API_KEY or pass api_key.")
+    if not key.strip("*"):  # pydantic's dumps have asterisks
+        raise ValueError("api_key is empty or masked; set AIMLAPI_API_KEY or pass api_key.")
     if key[0] == key[-1] and key[0] in "\"'":
         raise ValueError("api_key is in quotation marks; remove them (env files may keep them).")
     for position, char in enumerate(key, start=1):

@@ -10,6 +10,8 @@ from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from langchain_aimlernie.profiles import find_model
 from langchain_aimlernie.spend.amounts import ZERO, Spend, add, check_amount, priced, subtract
 
@@ -44,10 +46,7 @@ class Prices:
         *,
         are_given_first: bool = False,
     ) -> None:
-        self._given = {
-            find_model(model).id: _per_token(*(check_amount(each, "prices") for each in pair))
-            for model, pair in (given or {}).items()
-        }
+        self._given = _check_prices({} if given is None else given)
         self._are_given_first = are_given_first
         self.exact: dict[str, Spend] = {}
 
@@ -69,6 +68,22 @@ class Prices:
         if exact and (tokens := exact.input_tokens + exact.output_tokens):
             return (mean := exact.usd / tokens), mean
         return _listed(model) or given
+
+
+_PRICES = TypeAdapter(dict[str, tuple[Any, Any]])
+
+
+def _check_prices(given: Any) -> dict[str, _Rates]:
+    try:
+        prices = _PRICES.validate_python(given)
+    except ValidationError:
+        raise ValueError(
+            f"prices must be a dict of model ids with (input, output) prices; got {given!r}."
+        ) from None
+    return {
+        find_model(model).id: _per_token(*(check_amount(each, "prices") for each in pair))
+        for model, pair in prices.items()
+    }
 
 
 def _per_token(per_input: Decimal, per_output: Decimal) -> _Rates:

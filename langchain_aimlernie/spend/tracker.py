@@ -124,7 +124,7 @@ class SpendTracker(Meter):
 
     Raises:
         ValueError: An amount is not a number of at least 0 (also when a limit is assigned later),
-            or `reserve` or `unpriced` is none of its values.
+            `reserve` or `unpriced` is none of its values, or `prices` or `price` has another form.
     """
 
     raise_error = True  # else core would log an exceeded budget and make the call
@@ -146,6 +146,8 @@ class SpendTracker(Meter):
         self._limit_credits = check_limit(limit_credits, "limit_credits")
         self._reserve = check_choice(reserve, ("expected", "worst", None), "reserve")
         self._unpriced = check_choice(unpriced, ("reserve", "ignore"), "unpriced")
+        if price is not None and not callable(price):
+            raise ValueError(f"price must be a function, or None; got {price!r}.")
         self._price = price
         self._prices = Prices(prices, are_given_first=reserve == "worst")
         self._totals = Totals(self._prices, check_amount(spent_usd, "spent_usd"))

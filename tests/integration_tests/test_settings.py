@@ -324,6 +324,7 @@ async def test_an_invalid_model_or_cache_of_a_call_is_a_bad_request(model, name,
     [
         ({"api_key": 12345678}, "api_key must be a string or a function; got int."),
         ({"api_key": "sk 12345678"}, "api_key has a control character or space at position 3"),
+        ({"api_key": "*" * 10}, "api_key is empty or masked; set AIMLAPI_API_KEY"),
         ({"api_key": '"12345678"'}, "api_key is in quotation marks; remove them"),
         ({"api_key": "'12345678'\n"}, "api_key is in quotation marks; remove them"),
         ({"default_headers": 12345678}, "default_headers must be a dict; got int."),
