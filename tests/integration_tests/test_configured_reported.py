@@ -7,7 +7,7 @@ import copy
 import httpx
 import httpx2
 import pytest
-from langchain_core.callbacks import BaseCallbackHandler
+from langchain.agents import create_agent
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
@@ -104,15 +104,32 @@ def test_structured_output_of_a_model_with_tools_says_that_they_are_not_sent(mod
     assert not body.keys() & {"tools", "tool_choice"}
 
 
-def test_tags_and_callbacks_of_a_wrapped_model_reach_its_runs(model):
-    class Started(BaseCallbackHandler):
-        def on_chat_model_start(self, *_, tags=None, **__):
-            seen.append(tags)
+async def test_the_config_of_a_wrapped_model_reaches_its_runs(model, ernie_server):
+    ernie_server.on_request = lambda request: Reply('{"name": "Paris"}')
+    llm = model().with_config(tags=["mine"])
+    for made in (llm.bind_tools([weather]), llm.with_structured_output(City)):
+        events = [event async for event in made.astream_events("hi", include_tags=["mine"])]
+        assert "on_chat_model_end" in {event["event"] for event in events}
 
-    seen = []
-    llm = model().with_config(tags=["mine"], callbacks=[Started()])
-    llm.bind_tools([weather]).invoke("hi")
-    assert seen == [["mine"]]
+
+def test_an_agent_uses_what_the_config_of_its_call_says(model, ernie_server):
+    """Names and order as in a report."""
+    fields = {"model_name": "app_model", "openai_api_base": "app_url", "openai_api_key": "app_key"}
+    llm = model(base_url="http://127.0.0.1:9/v1", api_key="other", max_retries=0)
+    configurable = llm.configurable_fields(
+        **{name: ConfigurableField(id=field) for name, field in fields.items()}
+    )
+    ernie_server.reply(tool_calls=[{"name": "weather", "args": {"city": "Paris"}}])
+    ernie_server.reply("sunny")
+    config = {
+        "app_model": "baidu/ernie-4.5-0.3b",
+        "app_url": ernie_server.base_url,
+        "app_key": ernie_server.api_key,
+    }
+    agent = create_agent(configurable, [weather])
+    messages = agent.invoke({"messages": "hi"}, {"configurable": config})["messages"]
+    assert messages[-1].text == "sunny"
+    assert {each.body["model"] for each in ernie_server.requests} == {config["app_model"]}
 
 
 @pytest.mark.parametrize(
