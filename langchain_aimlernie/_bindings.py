@@ -1,13 +1,15 @@
-"""What `bind`, `with_retry` and similar methods return, without showing bound secrets.
+"""What `bind`, `with_retry` and similar methods return: nothing is shown, and nothing is lost.
 
 langchain-core's classes show bound parameters in their repr and dumps. These subclasses hold
-`api_key` and `default_headers` as `SecretStr`, and validate what `bind` is given.
+`api_key` and `default_headers` as `SecretStr`, and validate what `bind` is given. Core looks up
+`bind_tools` and `with_structured_output` on the model inside, which drops what is bound or
+configured; here they keep it.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -19,7 +21,7 @@ from langchain_core.runnables.utils import AnyConfigurableField
 from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._settings import Settings, ToolLike, read_options
+from langchain_aimlernie._settings import ALIASES, Settings, ToolLike, read_options
 
 
 def _mask(name: str, value: Any) -> Any:
@@ -108,21 +110,62 @@ class Bindable(_Model):
             LangSmith records all of `configurable` but `api_key` and names that begin with two
             underscores: name a field for the key accordingly.
             """
-            return bindable(super().configurable_fields(**kwargs))
+            fields = {ALIASES.get(name, name): field for name, field in kwargs.items()}
+            return bindable(super().configurable_fields(**fields))
+
+
+_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+"""Bound parameters that structured output sets itself."""
+
+
+class ModelWrapper(Bindable):
+    """A wrapper around one model, which keeps what is bound to it or configured."""
+
+    def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
+        """Return this runnable with tools that the model may call, and not those bound before."""
+        inside, bound = _unwrap(self)
+        with_tools = inside.bind_tools(tools, **options)
+        if isinstance(with_tools, RunnableBinding):
+            choice = {"tool_choice": None} if "tool_choice" in bound else {}
+            return self.bind(**{**choice, **with_tools.kwargs})
+        return cast("_Model", with_tools)
+
+    def with_structured_output(
+        self, schema: Any = None, **options: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a runnable whose output is an instance of a schema; bound tools are not sent."""
+        inside, bound = _unwrap(self)
+        if not hasattr(type(inside), "structure"):
+            return cast("_Model", inside.with_structured_output(schema, **options))
+        options = read_options(options, inside.api_key)
+        if bound.get("tools"):
+            warnings.warn(
+                "The tools that are bound are not sent with structured output; pass them as "
+                "with_structured_output(schema, tools=[...]).",
+                stacklevel=2,
+            )
+        runnable: _Model = self
+        if bound.keys() & {*_OF_TOOLS}:
+            runnable = self.bind(**dict.fromkeys(_OF_TOOLS, None))
+        server = {name: bound[name] for name in ("model", "base_url") if name in bound}
+        return cast("_Model", inside.structure(runnable, schema, **server | options))
+
+
+def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the model in a wrapper, or what stands for several models, and what is bound to it."""
+    bound: dict[str, Any] = {}
+    while isinstance(wrapper, ModelWrapper):
+        fields = wrapper.__dict__
+        bound = {**fields.get("kwargs", {}), **bound}
+        wrapper = fields.get("bound") or fields["default"]
+    return wrapper, bound
 
 
 # Core's wrappers, under core's names: these are in dumps and traces.
 
 
-_OF_TOOLS = ("tools", "tool_choice")
-_OF_SCHEMA = (*_OF_TOOLS, "parallel_tool_calls", "response_format")
-
-
-class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessage]):
-    """A model with parameters for every call.
-
-    Core would call the model's own methods for tools and schemas, and so lose the parameters.
-    """
+class RunnableBinding(ModelWrapper, base.RunnableBinding[LanguageModelInput, AIMessage]):
+    """A model with parameters for every call."""
 
     def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
         options = {name: _mask(name, value) for name, value in (kwargs or {}).items()}
@@ -132,38 +175,8 @@ class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessa
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
         options = {name: v for name, v in self.kwargs.items() if name not in _EXCLUDED}
         if len(options) < len(self.kwargs):
-            return self._with(kwargs=options).to_json()
+            return RunnableBinding(**{**dict(self), "kwargs": options}).to_json()
         return super().to_json()
-
-    def bind_tools(
-        self, tools: Sequence[ToolLike], **kwargs: Any
-    ) -> Runnable[LanguageModelInput, AIMessage]:
-        """Return this model with tools instead of those bound before; see the model's method."""
-        options = self.bound.bind_tools(tools, **kwargs).kwargs  # type: ignore[attr-defined]  # a model's
-        return self._with(kwargs={**self._options_but(_OF_TOOLS), **options})
-
-    def with_structured_output(
-        self, schema: Any = None, **kwargs: Any
-    ) -> Runnable[LanguageModelInput, Any]:
-        """Return a runnable whose output is an instance of a schema; see the model's method.
-
-        Bound tools are not sent: `tools` is a parameter of the method.
-        """
-        if self.kwargs.get("tools"):
-            warnings.warn(
-                "The bound tools are not sent: pass them to with_structured_output as tools=[…].",
-                stacklevel=2,
-            )
-        structured = self.bound.with_structured_output(schema, **kwargs)  # type: ignore[attr-defined]  # likewise
-        kept = self._options_but((*_OF_SCHEMA, *kwargs))
-        has_more = kept or self.config or self.config_factories
-        return self._with(bound=structured, kwargs=kept) if has_more else structured
-
-    def _options_but(self, names: Collection[str]) -> dict[str, Any]:
-        return {name: value for name, value in self.kwargs.items() if name not in names}
-
-    def _with(self, **fields: Any) -> RunnableBinding:
-        return RunnableBinding(**{**dict(self), **fields})
 
 
 class RunnableWithFallbacks(
@@ -176,12 +189,30 @@ class RunnableSequence(Bindable, base.RunnableSequence):  # type: ignore[type-ar
     """A model and its output parser."""
 
 
-class RunnableConfigurableFields(Bindable, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
+class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
     """A model with fields that the config of a call sets."""
 
 
 class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
     """Models of which the config of a call selects one."""
+
+    def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
+        """Return the same choice of models, each with these tools."""
+        return self._with_each(lambda model: model.bind_tools(tools, **options))
+
+    def with_structured_output(
+        self, schema: Any = None, **options: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return the same choice of models, each with structured output."""
+        return self._with_each(lambda model: model.with_structured_output(schema, **options))
+
+    def _with_each(self, apply: Callable[[Any], Any]) -> _Model:
+        alternatives = {
+            name: apply(model) if isinstance(model, Runnable) else lambda make=model: apply(make())
+            for name, model in self.alternatives.items()
+        }
+        changed = {"default": apply(self.default), "alternatives": alternatives}
+        return RunnableConfigurableAlternatives(**{**dict(self), **changed})
 
 
 _CLASSES: Mapping[type, Any] = {

@@ -29,10 +29,12 @@ from langchain_core.messages import HumanMessage
 from pydantic import SecretStr, ValidationError
 
 from langchain_aimlernie._imports import load_transport
+from langchain_aimlernie._request.messages import add_instruction
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie._settings import (
+    INSTRUCTION,
     KEY_VARIABLE,
     REQUEST_PARAMS,
     SHORTEST_SECRET,
@@ -129,6 +131,8 @@ class PreparedRequest:
         if problem:
             raise ParameterError(problem)
         name = rest.pop("model", None) or settings.model_name
+        if instruction := rest.pop(INSTRUCTION, None):
+            messages = add_instruction(messages, instruction)
         if stream and settings.stream_usage:
             rest.setdefault("stream_options", {"include_usage": True})
         spec = find_model(name)
@@ -285,7 +289,12 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
         for name, field in type(settings).model_fields.items()
         if name not in _NOT_IN_CACHE_KEY and getattr(settings, name) not in (None, field.default)
     }
-    parts = {"class": settings.lc_id(), "body": body, **values}
+    parts = {
+        "class": settings.lc_id(),
+        "body": body,
+        INSTRUCTION: options.get(INSTRUCTION),
+        **values,
+    }
     return json.dumps(parts, sort_keys=True, ensure_ascii=False, default=repr)
 
 

@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError
 
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._settings import (
     KEY_VARIABLE,
+    Integer,
     base_url_of_environment,
     check_client,
     check_timeout,
@@ -125,7 +126,7 @@ class Server:
         self.redactor = Redactor("" if api_key is None else api_key.get_secret_value())
         self._key: SecretStr | None = api_key
         self._timeout = None if timeout is None else check_timeout(timeout)
-        self._max_retries = max_retries
+        self._max_retries = _check_retries(max_retries)
         self._http_client = http_client
         if needs_key and api_key is None and is_default_host(self.base_url):
             raise AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
@@ -162,6 +163,17 @@ class Server:
         key = "" if self._key is None else self._key.get_secret_value()
         headers = {"authorization": f"Bearer {key}"} if key else {}
         return build_request(url, headers, self._timeout, self._max_retries, self.redactor)
+
+
+_RETRIES = TypeAdapter(Annotated[Integer, Field(ge=0)])
+
+
+def _check_retries(max_retries: int | None) -> int:
+    try:
+        return _RETRIES.validate_python(2 if max_retries is None else max_retries)
+    except ValidationError:
+        pass
+    raise ValueError(f"max_retries must be an integer of at least 0; got {max_retries!r}.")
 
 
 def build_request(

@@ -6,8 +6,8 @@ from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import retry
 
-from langchain_aimlernie._bindings import Bindable
+from langchain_aimlernie._bindings import ModelWrapper
 
 
-class RunnableRetry(Bindable, retry.RunnableRetry[LanguageModelInput, AIMessage]):
+class RunnableRetry(ModelWrapper, retry.RunnableRetry[LanguageModelInput, AIMessage]):
     """A model with retries."""

@@ -18,7 +18,7 @@ import re
 import warnings
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import SplitResult, urlsplit
@@ -38,6 +38,7 @@ from pydantic import (
     Secret,
     SecretBytes,
     SecretStr,
+    StringConstraints,
     ValidationError,
 )
 from pydantic.fields import FieldInfo
@@ -172,8 +173,10 @@ def parse_key(key: object) -> str:
     if not isinstance(key, str):
         raise ValueError(f"api_key must be a string; got {type(key).__name__}.")  # noqa: TRY004  as for all fields
     key = key.strip()
-    if not key:
-        raise ValueError("api_key is empty; set AIMLAPI_API_KEY or pass api_key.")
+    if not key.strip("*"):  # pydantic's dumps have asterisks
+        raise ValueError("api_key is empty or masked; set AIMLAPI_API_KEY or pass api_key.")
+    if key[0] == key[-1] and key[0] in "\"'":
+        raise ValueError("api_key is in quotation marks; remove them (env files may keep them).")
     for position, char in enumerate(key, start=1):
         if not "!" <= char <= "~":
             kind = "a control character or space" if char.isascii() else "a non-ASCII character"
@@ -254,7 +257,7 @@ def check_timeout(value: Any) -> Any:
             "timeout must be a number of seconds greater than 0, (connect, read, write, pool) or "
             f"a Timeout of httpx or httpx2; got {value!r}."
         )
-    if isinstance(value, (int, float)):
+    if isinstance(value, Real):
         return float(value)
     return tuple(value) if isinstance(value, list) else value
 
@@ -264,7 +267,7 @@ _TIMEOUTS = ("connect", "read", "write", "pool")
 
 
 def _is_time(limit: object) -> bool:
-    is_number = isinstance(limit, (int, float)) and not isinstance(limit, bool)
+    is_number = isinstance(limit, Real) and not isinstance(limit, bool)
     return limit is None or (is_number and limit > 0)  # type: ignore[operator]  # a number by then
 
 
@@ -378,7 +381,9 @@ class Settings(RequestParams):
 
     model_config = ConfigDict(populate_by_name=True)
 
-    model_name: str = Field(default=DEFAULT_MODEL, alias="model", min_length=1)
+    model_name: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
+        default=DEFAULT_MODEL, alias="model", min_length=1
+    )
     """The model's id, such as `baidu/ernie-4.5-21b-a3b`; case does not matter."""
 
     api_key: Annotated[ApiKey | None, AfterValidator(_check_key)] = Field(
@@ -391,7 +396,7 @@ class Settings(RequestParams):
         default_factory=base_url_of_environment, validate_default=True
     )
     """The address below which `/chat/completions` is found: the AI/ML API, or any server with the
-    same protocol. Also `openai_api_base`."""
+    same protocol. Also `api_base`, `openai_api_base` and `aimlapi_api_base`."""
 
     replay_reasoning: Boolean = False
     """Whether earlier reasoning is sent back with the assistant messages. The AI/ML API documents
@@ -406,7 +411,7 @@ class Settings(RequestParams):
     """Whether `response_metadata["headers"]` has all headers, with secrets redacted."""
 
     streaming: Boolean | None = None
-    """Whether `invoke` streams under the hood, so that token callbacks fire."""
+    """Whether `invoke` streams under the hood, so that token callbacks fire. Also `stream`."""
 
     stream_usage: Boolean = True
     """Whether a stream ends with its token usage."""
@@ -419,7 +424,7 @@ class Settings(RequestParams):
 
     stream_idle_timeout: Annotated[Number, Field(gt=0)] | Literal["auto"] | None = "auto"
     """Seconds between two events of a stream that carry data, more than 0. `None`: no limit;
-    "auto": `timeout`, but at most 120 s."""
+    "auto": `timeout`, but at most 120 s. Also `stream_chunk_timeout`."""
 
     max_retries: Integer = Field(default=2, ge=0)
     """Retries after the first attempt, at least 0; see the page "Retries and timeouts"."""
@@ -465,17 +470,31 @@ ALIASES: Mapping[str, str] = {
     "extra_headers": "default_headers",
     "openai_api_key": "api_key",
     "openai_api_base": "base_url",
+    "api_base": "base_url",
+    "aimlapi_api_base": "base_url",
+    "stream": "streaming",
+    "stream_chunk_timeout": "stream_idle_timeout",
 }
 """Parameters of other chat models' constructors -> the names of our fields."""
 
 PER_CALL_FIELDS = frozenset(Settings.model_fields) - {*REQUEST_PARAMS, "model_name", "streaming"}
 """Fields outside the request body; a call can override each of them."""
 
+NEVER_NONE = {
+    name
+    for name, field in Settings.model_fields.items()
+    if field.annotation is not Any and NoneType not in get_args(field.annotation)
+} - {"model_name"}
+"""Fields that take no `None`, which there means the default, as in other chat models."""
+
 OPTIONS: Mapping[str, str] = {
-    **{alias: name for alias, name in ALIASES.items() if alias != "model"},
+    **{alias: name for alias, name in ALIASES.items() if alias not in ("model", "stream")},
     "model_name": "model",
 }
 """Other names of a call's keyword arguments -> the names used for them."""
+
+INSTRUCTION = "json_instruction"
+"""The keyword argument of a call in JSON mode: a text to be added to the system message."""
 
 _KNOWN = frozenset({*Settings.model_fields, *ALIASES})
 
@@ -494,8 +513,10 @@ class Arguments(TypedDict, total=False):
     model_name: str
     api_key: ApiKey | None
     openai_api_key: ApiKey | None
-    base_url: str
-    openai_api_base: str
+    base_url: str | None
+    openai_api_base: str | None
+    api_base: str | None
+    aimlapi_api_base: str | None
     temperature: float | None
     top_p: float | None
     max_tokens: int | None
@@ -516,11 +537,13 @@ class Arguments(TypedDict, total=False):
     on_unsupported_content: Literal["error", "omit"]
     include_response_headers: bool
     streaming: bool | None
-    stream_usage: bool
+    stream: bool | None
+    stream_usage: bool | None
     timeout: Any
     request_timeout: Any
     stream_idle_timeout: float | Literal["auto"] | None
-    max_retries: int
+    stream_chunk_timeout: float | None
+    max_retries: int | None
     max_connections: int
     default_headers: Mapping[str, str | SecretStr] | None
     extra_headers: Mapping[str, str | SecretStr] | None
@@ -564,6 +587,8 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
     named = {OPTIONS.get(name, name): value for name, value in options.items()}
     if not isinstance(model := named.get("model"), str | None):
         raise ValueError(f"model must be a string; got {model!r}.")  # noqa: TRY004  as for all parameters
+    if model is not None:
+        named["model"] = model.strip()
     params = {name: named[name] for name in REQUEST_PARAMS if named.get(name) is not None}
     if not params:
         return named

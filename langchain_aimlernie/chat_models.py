@@ -27,7 +27,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.utils.utils import get_pydantic_field_names
-from pydantic import PrivateAttr, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from typing_extensions import Unpack, override
 
 from langchain_aimlernie._bindings import Bindable, bindable
@@ -41,7 +41,6 @@ from langchain_aimlernie._client import (
 from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.messages import (
-    add_instruction,
     repair_calls,
     wrap_incomplete,
 )
@@ -56,6 +55,7 @@ from langchain_aimlernie._settings import (
     ALIASES,
     DEFAULT_BASE_URL,
     KEY_VARIABLE,
+    NEVER_NONE,
     OPTIONS,
     PER_CALL_FIELDS,
     REQUEST_PARAMS,
@@ -142,8 +142,6 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
                 del args, kwargs  # tools that report errors show local variables
                 raise translated
 
-    _instruction: str = PrivateAttr("")
-
     @property
     def model(self) -> str:
         """The model's id; the same as `model_name`."""
@@ -181,6 +179,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
             name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
             if known.get(name) is None:
                 known[name] = value
+        known = {n: v for n, v in known.items() if v is not None or n not in NEVER_NONE}
         return {**known, "model_kwargs": extra}
 
     @override
@@ -222,8 +221,10 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         """
         fields = {ALIASES.get(name, name): value for name, value in changes.items()}
         values = {name: getattr(self, name) for name in type(self).model_fields} | fields
+        valid = type(self).__new__(type(self))
         try:
-            valid = type(self)(**values)
+            # Not the constructor of a subclass, whose parameters may be others.
+            ChatAimlErnie.__init__(valid, **values)
         except ValidationError:
             for secret in (changes, fields, values):
                 secret.clear()  # or the error's traceback would show them
@@ -254,6 +255,14 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         """Drop what follows from fields that may have changed since."""
         for name in self.__dict__.keys() - type(self).model_fields.keys() - {_WARNED}:
             self.__dict__.pop(name, None)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the settings; clients, callbacks and the like, which hold locks, are shared."""
+        shared = [self.http_client, self.http_async_client, self.cache, self.rate_limiter]
+        shared += self.callbacks if isinstance(self.callbacks, list) else [self.callbacks]
+        memo = {} if memo is None else memo
+        memo.update({id(each): each for each in shared})
+        return super().__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
         """Return what a copy in another process needs: the fields and nothing that is cached."""
@@ -314,7 +323,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         Raises:
             ValidationError: A value that a field does not accept.
         """
-        changes = {name: options.pop(name) for name in PER_CALL_FIELDS & options.keys()}
+        given = {name: options.pop(name) for name in PER_CALL_FIELDS & options.keys()}
+        changes = {n: v for n, v in given.items() if v is not None or n not in NEVER_NONE}
         if not changes:
             return self
         if isinstance(changes.get("default_headers"), Mapping):
@@ -327,27 +337,15 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
         return model
 
-    def with_instruction(self, instruction: str) -> Self:
-        """Return this model, with a text added to the system message of each call.
-
-        It has the settings of this one, also when these change later.
-        """
-        model = self.model_copy()
-        object.__setattr__(model, "__dict__", self.__dict__)
-        model._instruction = instruction  # noqa: SLF001  a copy of this class
-        return model
-
     @override
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         if isinstance(model_input, Sequence) and not isinstance(model_input, str):
             model_input = [*map(repair_calls, model_input)]
         prompt = super()._convert_input(model_input)
-        if not isinstance(prompt, ChatPromptValue) and not self._instruction:
+        if not isinstance(prompt, ChatPromptValue):
             return prompt
         original = prompt.to_messages()
         messages = wrap_incomplete(original)
-        if self._instruction:
-            messages = add_instruction(messages, self._instruction)
         return prompt if messages is original else ChatPromptValue(messages=messages)
 
     @override
@@ -571,18 +569,22 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
                 or one that looks like a secret and would be sent in the body.
         """
         kwargs = read_options(kwargs, self.api_key)
-        return bindable(
-            structured_output(
-                self,
-                schema,
-                method=method,
-                include_raw=include_raw,
-                strict=strict,
-                tools=tools,
-                retry=retry,
-                **kwargs,
-            )
+        return self.structure(
+            self,
+            schema,
+            method=method,
+            include_raw=include_raw,
+            strict=strict,
+            tools=tools,
+            retry=retry,
+            **kwargs,
         )
+
+    def structure(
+        self, runnable: Runnable[LanguageModelInput, AIMessage], schema: Any, **options: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return structured output of `runnable`, this model or a wrapper of it."""
+        return bindable(structured_output(self, runnable, schema, **options))
 
     @override
     def get_num_tokens(self, text: str) -> int:

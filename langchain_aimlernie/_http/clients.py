@@ -15,6 +15,7 @@ import os
 import socket
 import threading
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -153,9 +154,21 @@ def _proxy_for(url: str) -> str | None:
     parts = urlsplit(url)
     proxies = {scheme: proxy.strip() for scheme, proxy in _environment_proxies().items()}
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.netloc):
+    if not proxy or proxy_bypass(parts.netloc) or _is_exempt(parts.hostname, proxies.get("no")):
         return None
     return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _is_exempt(host: str | None, no_proxy: str | None) -> bool:
+    """Whether `NO_PROXY` exempts an address by its network, such as 10.0.0.0/8.
+
+    The standard library compares names only.
+    """
+    for network in (no_proxy or "").split(","):
+        with contextlib.suppress(ValueError):  # a name
+            if ip_address(host or "") in ip_network(network.strip(), strict=False):
+                return True
+    return False
 
 
 def _environment_proxies() -> dict[str, str]:

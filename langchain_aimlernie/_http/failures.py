@@ -93,7 +93,7 @@ def _read_timeout(_: Exception, progress: Progress) -> AimlErnieError:
     deadline = progress.deadline
     seconds = deadline.limit
     if deadline.left > 0:  # it was a user-supplied client's own timeout
-        seconds = min(seconds, round(progress.seconds, 1) or seconds)
+        seconds = min(seconds, _passed(progress) or seconds)
     if progress.phase == "connect":
         return _not_connected(progress, seconds)
     words = _TIMEOUT_MESSAGES[deadline.waiting_for]
@@ -101,6 +101,11 @@ def _read_timeout(_: Exception, progress: Progress) -> AimlErnieError:
         words.format(host=progress.host, seconds=f"{seconds:g}", events=progress.events),
         phase=progress.phase,
     )
+
+
+def _passed(progress: Progress) -> float:
+    """Return how many seconds have passed; 0 if nothing was sent on a connection of ours."""
+    return float(f"{progress.seconds:.2g}")
 
 
 def _not_connected(progress: Progress, seconds: float) -> AimlErnieError:
@@ -119,11 +124,12 @@ _TIMEOUT_MESSAGES = {
 
 
 def _connect_timeout(_: Exception, progress: Progress) -> AimlErnieError:
-    return _not_connected(progress, progress.request.timeouts.connect or round(progress.seconds, 1))
+    return _not_connected(progress, _passed(progress) or progress.request.timeouts.connect or 0)
 
 
 def _write_timeout(_: Exception, progress: Progress) -> AimlErnieError:
-    seconds = progress.request.timeouts.write or progress.seconds
+    passed = _passed(progress)
+    seconds = min(progress.request.timeouts.write or passed, passed)
     return APITimeoutError(
         f"{progress.host} took nothing of the request for {seconds:g} s.", phase="request"
     )
@@ -215,6 +221,11 @@ def _unexpected(error: Exception, progress: Progress) -> AimlErnieError:
     if any(isinstance(cause, OSError | EOFError) for cause in _causes(error)):
         return _broken(error, progress)
     what = f"{type(error).__name__}: {_message(error, progress)}."
+    if isinstance(error, RuntimeError) and "event loop" in str(error).lower():
+        what += (
+            " A user-supplied async client belongs to one event loop; without one, each loop has "
+            "its own connections."
+        )
     is_foreign = _is_of_library(type(error))
     unexpected: AimlErnieError
     if progress.phase == "response_body" and not is_foreign:

@@ -108,8 +108,14 @@ def parse_timeout(
         connect, read, write = timeout.connect, timeout.read, timeout.write
     if idle == "auto":
         idle = min(or_no_limit(defaults.idle), or_no_limit(read))
+    connect, read, write, idle = map(_or_none, (connect, read, write, idle))
     total = None if read is None else max(or_no_limit(defaults.total), read)
     return Timeouts(connect, write, read, read, idle, total)
+
+
+def _or_none(seconds: float | None) -> float | None:
+    """Return `seconds`, or `None` if a socket cannot wait that long."""
+    return None if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
 
 
 @dataclass(frozen=True, slots=True)

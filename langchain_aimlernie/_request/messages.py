@@ -408,7 +408,7 @@ def _repair_call(call: object) -> object:
     return {"type": "tool_call", "name": call.name, "args": args, "id": call.id}
 
 
-def add_instruction(messages: list[BaseMessage], instruction: str) -> list[BaseMessage]:
+def add_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:
     """Return the messages with a text at the end of the system message."""
     for position, message in enumerate(messages):
         if isinstance(message, SystemMessage):

@@ -22,11 +22,12 @@ from langchain_core.runnables import (
     RunnableSequence,
     RunnableSerializable,
 )
+from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._bindings import Bindable
-from langchain_aimlernie._settings import is_default_host
+from langchain_aimlernie._settings import INSTRUCTION, is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
 from langchain_aimlernie._structured.schema import (
     ANY_JSON,
@@ -54,6 +55,7 @@ Server = tuple[str, str]
 
 def structured_output(  # noqa: PLR0913  the words of the method of every chat model, and two more
     model: Any,
+    runnable: Any,
     schema: object = None,
     /,
     *,
@@ -66,11 +68,11 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
 ) -> Runnable[LanguageModelInput, Any]:
     """Return a runnable with the input of a chat model and an object as its output.
 
-    `model` is a `ChatAimlErnie`; the other parameters are those of its `with_structured_output`.
-    Without a profile that applies, "auto" tries the methods in their order, the next one when the
-    server rejects one (HTTP 400 with a message about `response_format` or tools), which is
-    remembered for the server and the model. The completion is validated against `schema` as given,
-    strict or not.
+    `model` is a `ChatAimlErnie`, `runnable` the same or a wrapper around it, which is called; the
+    other parameters are those of its `with_structured_output`. Without a profile that applies,
+    "auto" tries the methods in their order, the next one when the server rejects one (HTTP 400 with
+    a message about `response_format` or tools), which is remembered for the server and the model.
+    The completion is validated against `schema` as given, strict or not.
 
     Raises:
         ValueError: A value that is not listed there, options that exclude each other, or a keyword
@@ -104,7 +106,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
             with_tools=bool(tools),
             include_raw=bool(include_raw),
         )
-        return RunnableSequence(_bind(model, method, target, tools, settings), parser)
+        return RunnableSequence(_bind(runnable, method, target, tools, settings), parser)
 
     chains = {name: chain_of(name) for name in (first, *filter(suitable.get, others))}
     if not retry and len(chains) == 1:
@@ -167,8 +169,8 @@ def _bind(
         options = {"tool_choice": target.name, "parallel_tool_calls": False, **settings}
         return model.bind_tools([encode_output_tool(target)], **options)
     if method == "json_mode":
-        prompted = model.with_instruction(_instruction(target))
-        return prompted.bind(response_format={"type": "json_object"}, **settings)
+        options = {"response_format": {"type": "json_object"}, INSTRUCTION: _instruction(target)}
+        return model.bind(**options, **settings)
     options = {"response_format": encode_output_format(target), **settings}
     if tools:
         return model.bind_tools(tools, **{"strict": target.strict, **options})
@@ -226,6 +228,12 @@ class StructuredOutputWithRetry(Bindable, RunnableSerializable[LanguageModelInpu
     @override
     def OutputType(self) -> Any:
         return self.last.OutputType
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        specs = (spec for chain in self.chains.values() for spec in chain.config_specs)
+        return get_unique_config_specs(specs)
 
     @override
     def invoke(

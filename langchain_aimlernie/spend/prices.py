@@ -10,6 +10,8 @@ from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from langchain_aimlernie.profiles import find_model
 from langchain_aimlernie.spend.amounts import ZERO, Spend, add, check_amount, priced, subtract
 
@@ -44,7 +46,7 @@ class Prices:
         *,
         are_given_first: bool = False,
     ) -> None:
-        self._given = _read_prices(given or {})
+        self._given = _check_prices({} if given is None else given)
         self._are_given_first = are_given_first
         self.exact: dict[str, Spend] = {}
 
@@ -68,26 +70,19 @@ class Prices:
         return _listed(model) or given
 
 
-def _read_prices(prices: Any) -> dict[str, _Rates]:
-    """Return the prices of a token, by model id.
+_PRICES = TypeAdapter(dict[str, tuple[Any, Any]])
 
-    Raises:
-        ValueError: They are not two amounts for each model.
-    """
+
+def _check_prices(given: Any) -> dict[str, _Rates]:
     try:
-        pairs = [
-            (model, per_input, per_output) for model, (per_input, per_output) in prices.items()
-        ]
-    except (AttributeError, TypeError, ValueError):
+        prices = _PRICES.validate_python(given)
+    except ValidationError:
         raise ValueError(
-            "prices must be a dict of {model: (US dollars per million input tokens, per million "
-            f"output tokens)}}; got {prices!r}."
+            f"prices must be a dict of model ids with (input, output) prices; got {given!r}."
         ) from None
     return {
-        find_model(model).id: _per_token(
-            check_amount(per_input, "prices"), check_amount(per_output, "prices")
-        )
-        for model, per_input, per_output in pairs
+        find_model(model).id: _per_token(*(check_amount(each, "prices") for each in pair))
+        for model, pair in prices.items()
     }
 
 

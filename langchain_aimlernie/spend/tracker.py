@@ -21,6 +21,7 @@ from typing_extensions import override
 
 from langchain_aimlernie._client import Meter, acurrent_key, add_meter, current_key
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
+from langchain_aimlernie._settings import INSTRUCTION
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -81,6 +82,7 @@ class _Run:
         """Return about how many tokens the prompt and the output so far have."""
         tools = self.params.get("tools")
         prompt = count_message_tokens(self.messages, tools if isinstance(tools, list) else None)
+        prompt += count_tokens(self.params.get(INSTRUCTION) or "")
         return prompt, count_tokens("".join(self.received))
 
 
@@ -124,7 +126,7 @@ class SpendTracker(Meter):
 
     Raises:
         ValueError: An amount is not a number of at least 0 (also when a limit is assigned later),
-            or another value is none that is listed here.
+            `reserve` or `unpriced` is none of its values, or `prices` or `price` has another form.
     """
 
     raise_error = True  # else core would log an exceeded budget and make the call
@@ -147,7 +149,7 @@ class SpendTracker(Meter):
         self._reserve = check_choice(reserve, ("expected", "worst", None), "reserve")
         self._unpriced = check_choice(unpriced, ("reserve", "ignore"), "unpriced")
         if price is not None and not callable(price):
-            raise ValueError(f"price={price!r}: must be a function, or None.")
+            raise ValueError(f"price must be a function, or None; got {price!r}.")
         self._price = price
         self._prices = Prices(prices, are_given_first=reserve == "worst")
         self._totals = Totals(self._prices, check_amount(spent_usd, "spent_usd"))

@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
+import httpx2
+import numpy as np
 import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.load import dumpd, dumps, load
@@ -37,6 +40,7 @@ RENAMED = {
     "model_name": ("model", "baidu/ernie-4.5-0.3b"),
 }
 NOWHERE = "http://127.0.0.1:9/v1"
+NAN, INFINITY = float("nan"), float("inf")
 
 
 def body_of(server):
@@ -77,6 +81,32 @@ def test_aliases_of_the_constructor():
     assert (llm.model, llm.model_name, llm.stop, llm.timeout) == ("m", "m", ["a"], 5)
     with pytest.raises(ValueError, match="twice"):
         ChatAimlErnie(model="a", model_name="b", api_key="k")
+
+
+@pytest.mark.parametrize("alias", ["api_base", "openai_api_base", "aimlapi_api_base"])
+def test_a_base_url_is_used_under_each_of_its_names(ernie_server, alias):
+    llm = ChatAimlErnie(**{alias: ernie_server.base_url}, api_key=ernie_server.api_key)
+    llm.invoke("hi")
+    for changed in (llm.bind, llm.bind_tools):
+        options = {alias: NOWHERE, "max_retries": 0}
+        given = ([],) if changed == llm.bind_tools else ()
+        with pytest.raises(errors.APIConnectionError):
+            changed(*given, **options).invoke("hi")
+    assert len(ernie_server.requests) == 1
+
+
+def test_stream_is_a_name_of_streaming_and_is_left_to_core_in_a_call(model, ernie_server):
+    for llm, options, is_streamed in (
+        (model(stream=True), {}, True),
+        (model(model_kwargs={"stream": True}), {}, True),
+        (model(stream=False), {}, False),
+        (model(), {"stream": True}, True),
+        (model().bind(stream=True), {}, True),
+        (model(stream=True), {"stream": False}, False),
+    ):
+        assert llm.invoke("hi", **options).text
+        assert body_of(ernie_server).get("stream", False) is is_streamed
+    assert model(stream_chunk_timeout=7).stream_idle_timeout == 7
 
 
 def test_the_last_of_two_names_wins(model, ernie_server):
@@ -139,6 +169,49 @@ def test_model_kwargs_hold_settings_and_other_fields(model, ernie_server):
     assert model(temperature=1, model_kwargs=given).temperature == 1
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("timeout", [1e12, 10**30, INFINITY, (1e12, INFINITY, 1e12, None)])
+async def test_a_timeout_longer_than_a_socket_can_wait_is_no_limit(model, mode, timeout):
+    for given in (timeout, httpx.Timeout(1e12), httpx2.Timeout(INFINITY)):
+        assert (await ask(model(timeout=given, stream_idle_timeout=1e12), "hi", mode)).text
+
+
+UNSET = {
+    "base_url": "https://api.aimlapi.com/v1",
+    "openai_api_base": "https://api.aimlapi.com/v1",
+    "max_retries": 2,
+    "max_connections": 256,
+    "stream_usage": True,
+    "include_response_headers": False,
+    "on_unsupported_content": "error",
+    "model_kwargs": {},
+}
+
+
+@pytest.mark.parametrize(("name", "default"), UNSET.items(), ids=UNSET)
+def test_none_is_unset_as_in_other_chat_models(model, ernie_server, name, default):
+    field = ALIASES.get(name, name)
+    changed = model(max_retries=0)
+    setattr(changed, name, None)
+    for llm in (
+        ChatAimlErnie(**{name: None}),
+        changed,
+        model(max_retries=0).model_copy(update={name: None}),
+    ):
+        assert getattr(llm, field) == default
+    model().invoke("hi", **{name: None})
+    model().bind(**{name: None}).invoke("hi")
+    assert len(ernie_server.requests) == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_model_s_name_is_stripped_however_it_is_given(model, ernie_server, mode):
+    given = {"model": " baidu/ernie-4.5-0.3b\n"}
+    for llm, options in ((model(**given), {}), (model(), given), (model().bind(**given), {})):
+        await ask(llm, "hi", mode, **options)
+        assert body_of(ernie_server)["model"] == "baidu/ernie-4.5-0.3b"
+
+
 def test_an_unknown_parameter_is_sent_with_a_warning(ernie_server):
     server = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key}
     with pytest.warns(UserWarning, match="top_k") as warned:
@@ -162,9 +235,9 @@ VALID = {
     "enable_thinking": (True, False),
     "max_retries": (0, 3.0),
     "stream_idle_timeout": (0.1, "auto", None),
+    "timeout": (np.int64(3), np.float32(0.5), 1e12, INFINITY, (INFINITY, 1e12, None, 1)),
 }
 TIMEOUT_PARTS = "(connect, read, write, pool)"
-NAN, INFINITY = float("nan"), float("inf")
 INVALID = {
     "temperature": ("a number from 0 to 2", -0.1, 2.1, NAN, INFINITY, "0.5", True, [1]),
     "top_p": ("a number from 0.01 to 1", 0, 0.009, 1.01),
@@ -195,14 +268,14 @@ INVALID = {
 @pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in VALID.items() for v in vs])
 def test_a_value_within_its_range_is_accepted_everywhere(model, name, value):
     llm = model(**{name: value})
-    expected = list(value) if isinstance(value, tuple) else value
+    expected = list(value) if name == "stop" and isinstance(value, tuple) else value
     assert getattr(llm, name) == expected
     changed = model()
     setattr(changed, name, value)
     for other in (changed, model().model_copy(update={name: value})):
         assert getattr(other, name) == expected
     bound = model().bind(**{name: value}).kwargs[name]
-    assert type(bound) is type(getattr(llm, name)) or name in ("max_retries", "stream_idle_timeout")
+    assert type(bound) is type(getattr(llm, name)) or name not in RequestParams.model_fields
 
 
 @pytest.mark.parametrize(
@@ -258,6 +331,9 @@ async def test_an_invalid_model_or_cache_of_a_call_is_a_bad_request(model, name,
     [
         ({"api_key": 12345678}, "api_key must be a string or a function; got int."),
         ({"api_key": "sk 12345678"}, "api_key has a control character or space at position 3"),
+        ({"api_key": "*" * 10}, "api_key is empty or masked; set AIMLAPI_API_KEY"),
+        ({"api_key": '"12345678"'}, "api_key is in quotation marks; remove them"),
+        ({"api_key": "'12345678'\n"}, "api_key is in quotation marks; remove them"),
         ({"default_headers": 12345678}, "default_headers must be a dict; got int."),
         ({"default_headers": {"X": "12345678\nb"}}, "default_headers: the value of 'X' must be"),
         ({"base_url": "https://u:12345678@host"}, "base_url must not contain a user name"),
@@ -269,6 +345,7 @@ async def test_an_invalid_model_or_cache_of_a_call_is_a_bad_request(model, name,
         ({"http_client": object()}, "http_client must be an instance of httpx.Client"),
         ({"client_request_id": "a b"}, "client_request_id must be 1 to 128 of the characters"),
         ({"model": ""}, "model_name must be a non-empty string; got ''."),
+        ({"model": " \n"}, "model_name must be a non-empty string; got "),
         ({"stop_sequences": ["a"] * 5}, "stop must be a list of at most 4 strings or a string"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 
 import httpx
 import httpx2
@@ -11,6 +12,7 @@ import openai
 import pytest
 
 from langchain_aimlernie import alist_models, errors, list_models
+from langchain_aimlernie.account import balance, usage
 from tests.support.modes import MODES, ask
 
 SYNC = {
@@ -179,3 +181,45 @@ def test_what_is_no_timeout_is_refused_with_its_name(model, timeout):
         model().invoke("hi", timeout=timeout)
     with pytest.raises(ValueError, match="timeout must be"):
         list_models(timeout=timeout)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("library", [httpx, httpx2])
+@pytest.mark.parametrize("kind", ["ConnectTimeout", "WriteTimeout", "ReadTimeout"])
+async def test_an_error_does_not_name_a_timeout_that_was_not_the_client_s(
+    model, mode, library, kind
+):
+    def fail(request):
+        raise getattr(library, kind)("late")
+
+    transport = library.MockTransport(fail)
+    llm = model(
+        http_client=library.Client(transport=transport),
+        http_async_client=library.AsyncClient(transport=transport),
+        max_retries=0,
+    )
+    with pytest.raises(errors.APITimeoutError, match=r" 0\.\d+ s| \de-\d+ s") as caught:
+        await ask(llm, "hi", mode)
+    assert not any(f" {seconds} s" in str(caught.value) for seconds in (5, 30, 300, 600))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("library", [httpx, httpx2])
+def test_an_async_client_of_another_loop_is_named_as_the_cause(model, ernie_server, library):
+    llm = model(http_async_client=library.AsyncClient())
+    asyncio.run(llm.ainvoke("hi"))
+    with pytest.raises(errors.APIConnectionError, match="belongs to one event loop"):
+        asyncio.run(llm.ainvoke("hi"))
+    assert len(ernie_server.requests) <= 2  # it may have been processed, so it is not sent again
+    gc.collect()
+
+
+@pytest.mark.parametrize("retries", [-1, "2", 1.5, True])
+def test_a_wrong_number_of_retries_is_refused_with_its_name(model, ernie_server, retries):
+    server = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key}
+    for call in (list_models, balance, usage):
+        with pytest.raises(ValueError, match="max_retries must be an integer of at least 0"):
+            call(**server, max_retries=retries)
+    for valid in (None, 0, 2.0):
+        assert list_models(**server, max_retries=valid)

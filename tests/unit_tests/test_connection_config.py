@@ -13,6 +13,8 @@ P = "http://proxy:3128"
 HTTPS, LOCAL = "https://api.aimlapi.com/v1", "http://127.0.0.1:8000/v1"
 OF_THE_API = "*", "aimlapi.com", ".aimlapi.com", "api.aimlapi.com", "example.com, aimlapi.com"
 
+OF_LOCALHOST = "127.0.0.0/8", "10.0.0.0/8, 127.0.0.1/24 ", "::1/128,127.0.0.1/32", "0.0.0.0/0"
+
 
 @pytest.mark.parametrize(
     ("address", "environment", "proxy"),
@@ -31,6 +33,10 @@ OF_THE_API = "*", "aimlapi.com", ".aimlapi.com", "api.aimlapi.com", "example.com
         (LOCAL, {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1"}, None),
         (LOCAL, {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1:8000"}, None),
         (LOCAL, {"ALL_PROXY": P, "NO_PROXY": "127.0.0.1:9000"}, P),
+        *((LOCAL, {"ALL_PROXY": P, "NO_PROXY": network}, None) for network in OF_LOCALHOST),
+        (LOCAL, {"ALL_PROXY": P, "NO_PROXY": "10.0.0.0/8,127.0.0.0/33,fd07:b51a::/64"}, P),
+        (HTTPS, {"ALL_PROXY": P, "NO_PROXY": "0.0.0.0/0"}, P),
+        ("http://[fd07:b51a::1]:80/v1", {"ALL_PROXY": P, "NO_PROXY": "x,fd07:b51a::/64"}, None),
     ],
 )
 def test_the_proxy_of_the_environment_is_chosen(monkeypatch, address, environment, proxy):

@@ -93,8 +93,10 @@ INVALID_SETTINGS = [
         for name in ("limit_usd", "limit_credits")
         for v in ("much", -1, float("nan"), True)
     ),
-    *(("spent_usd", -1), ("reserve", "most"), ("unpriced", "free"), ("price", 1)),
-    *(("prices", v) for v in ([1], {"x": 1}, {"x": (1,)}, {"x": ("much", 1)})),
+    *(("spent_usd", -1), ("reserve", "most"), ("unpriced", "free"), ("prices", {"x": ("much", 1)})),
+    *(("prices", prices) for prices in ([("x", (1, 2))], {5: (1, 2)}, "x")),
+    *(("prices", {"x": rates}) for rates in ((1,), (1, 2, 3), 5, {"input": 1, "output": 2}, "12")),
+    ("price", 0.5),
 ]
 
 
