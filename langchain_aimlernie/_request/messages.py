@@ -382,7 +382,7 @@ def repair_calls(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     calls = message.get("tool_calls")
-    if calls is None and message.get("role") == "assistant":
+    if calls is None and message.get("role") in ("assistant", "ai"):
         calls = [
             part for part in parse_content(message.get("content")) if isinstance(part, ToolCallPart)
         ]
