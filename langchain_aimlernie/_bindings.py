@@ -135,8 +135,11 @@ class RunnableBinding(Bindable, base.RunnableBinding[LanguageModelInput, AIMessa
         self, tools: Sequence[ToolLike], **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """Return this model with tools instead of those bound before; see the model's method."""
-        options = self.bound.bind_tools(tools, **kwargs).kwargs  # type: ignore[attr-defined]  # a model's
-        return self._with(kwargs={**self._options_but(_OF_TOOLS), **options})
+        with_tools = self.bound.bind_tools(tools, **kwargs)  # type: ignore[attr-defined]  # a model's
+        kept = self._options_but((*_OF_TOOLS, *kwargs))
+        if isinstance(with_tools, base.RunnableBinding):
+            return self._with(kwargs={**kept, **with_tools.kwargs})
+        return self._with(bound=with_tools, kwargs=kept)  # a model with fallbacks
 
     def with_structured_output(
         self, schema: Any = None, **kwargs: Any
