@@ -365,6 +365,15 @@ OF_OTHERS = {
 }
 
 
+def test_dumps_of_messages_keep_their_calls(model, ernie_server):
+    turn = AIMessage(["a"], tool_calls=[call(a=1)])
+    history = [turn, ToolMessage("ok", tool_call_id="c1")]
+    model().invoke([each.model_dump() for each in history])
+    dumped = ernie_server.last_request.body["messages"]
+    model().invoke(history)
+    assert dumped == ernie_server.last_request.body["messages"]
+
+
 @pytest.mark.parametrize(("use", "result"), OF_OTHERS.values(), ids=OF_OTHERS)
 def test_dicts_of_other_providers_keep_their_calls(model, ernie_server, use, result):
     history = [
