@@ -329,7 +329,7 @@ async def test_blocks_without_content_raise_bad_request(model, ernie_server, blo
 # Histories as dicts
 
 NO_ARGUMENTS = ["", " ", None, "{}", {}]
-BROKEN_ARGUMENTS = ['{"a": ', "[1]", "null"]
+BROKEN_ARGUMENTS = ['{"a":', "[1]", "null"]
 
 
 @CALLS
@@ -366,8 +366,10 @@ OF_OTHERS = {
 
 
 def test_dumps_of_messages_keep_their_calls(model, ernie_server):
-    turn = AIMessage(["a"], tool_calls=[call(a=1)])
-    history = [turn, ToolMessage("ok", tool_call_id="c1")]
+    broken = {"name": "f", "args": '{"a": ', "id": "c2", "error": "no JSON"}
+    turn = AIMessage(["a"], tool_calls=[call(a=1)], invalid_tool_calls=[broken])
+    results = (ToolMessage("ok", tool_call_id=each, status="error") for each in ("c1", "c2"))
+    history = [turn, *results]
     model().invoke([each.model_dump() for each in history])
     dumped = ernie_server.last_request.body["messages"]
     model().invoke(history)
