@@ -382,6 +382,8 @@ def repair_calls(message: Any) -> Any:
     """
     if not isinstance(message, dict):
         return message
+    if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
+        return {**message, "kwargs": repair_calls(kwargs)}
     calls, invalid = message.get("tool_calls"), message.get("invalid_tool_calls") or []
     if calls is None and message.get("role") in ("assistant", "ai"):
         parts = parse_content(message.get("content"))
