@@ -156,7 +156,7 @@ def parse_media(type_: str, block: Block) -> Media | UnsupportedContent | str:
         return _ENCODERS[source.kind](source)
     if source.text is not None:
         return _text_document(source, source.text)
-    return _unsupported(source, "has neither data, nor a URL, nor text.")
+    return _unsupported(source, "has neither data, nor a URL, nor text. Send the data in base64.")
 
 
 def _read_source(type_: str, block: Block) -> _Source:

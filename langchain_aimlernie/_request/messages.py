@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -377,35 +378,34 @@ def repair_calls(message: Any) -> Any:
     """Return a message; in a dict of any provider's form, with its calls as core reads them.
 
     Core parses the arguments of calls as JSON objects, which those of a model need not be: what is
-    none is wrapped in one, as that of an `invalid_tool_calls`. In a dict without `tool_calls`, the
-    calls of other providers than OpenAI are in the content, where core leaves them.
+    none is wrapped in one. It also loses `invalid_tool_calls`, and in a dict without `tool_calls`
+    the calls of other providers than OpenAI, which are in the content.
     """
     if not isinstance(message, dict):
         return message
-    calls = message.get("tool_calls")
-    if calls is None and message.get("role") == "assistant":
-        calls = [
-            part for part in parse_content(message.get("content")) if isinstance(part, ToolCallPart)
-        ]
-    if not calls or not isinstance(calls, list):
+    if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
+        return {**message, "kwargs": repair_calls(kwargs)}
+    calls, invalid = message.get("tool_calls"), message.get("invalid_tool_calls") or []
+    if calls is None and message.get("role") in ("assistant", "ai"):
+        parts = parse_content(message.get("content"))
+        calls = [part for part in parts if isinstance(part, ToolCallPart)]
+    if not (isinstance(calls, list) and isinstance(invalid, list) and (calls or invalid)):
         return message
-    return {"content": "", **message, "tool_calls": [*map(_repair_call, calls)]}
+    return {"content": "", **message, "tool_calls": [_repair_call(c) for c in (*calls, *invalid)]}
 
 
 def _repair_call(call: object) -> object:
-    if isinstance(call, Mapping) and isinstance(call.get("function"), Mapping):
-        call = parse_tool_call(call)
-    if not isinstance(call, ToolCallPart):
+    part = parse_tool_call(call) if isinstance(call, Mapping) else call
+    if not isinstance(part, ToolCallPart):
         return call
-    args = call.args or {}
+    given = part.args.strip() if isinstance(part.args, str) else part.args
+    args = given or {}
     if isinstance(args, str):
-        try:
+        with suppress(ValueError):
             args = json.loads(args, strict=False)
-        except ValueError:
-            args = args.strip() or {}
     if not isinstance(args, Mapping):
-        args = {_INVALID_ARGUMENTS: call.args}
-    return {"type": "tool_call", "name": call.name, "args": args, "id": call.id}
+        args = {_INVALID_ARGUMENTS: given}
+    return {"type": "tool_call", "name": part.name, "args": args, "id": part.id}
 
 
 def add_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[BaseMessage]:

@@ -246,8 +246,10 @@ def test_tools_and_schemas_keep_what_is_bound(model, ernie_server):
     tagged.with_structured_output(schema).invoke("hi")
     structured = bound.with_structured_output(schema, temperature=0.5)
     forced = bound.bind_tools([weather], tool_choice="weather")
+    safe = model().with_fallbacks([model()]).bind(**bound.kwargs).with_config(bound.config)
     for llm, form in (
         (structured, "json_schema"),
+        (safe.bind_tools([weather], temperature=0.5), "json_object"),
         (forced.bind_tools([schema], temperature=0.5), "json_object"),
     ):
         llm.invoke("hi")
@@ -255,7 +257,7 @@ def test_tools_and_schemas_keep_what_is_bound(model, ernie_server):
         assert (body["temperature"], body["stop"]) == (0.5, ["x"])
         assert body["response_format"]["type"] == form
         assert "tool_choice" not in body
-    assert ["mine" in run.tags for run in seen.traced_runs] == [True] * 3
+    assert ["mine" in run.tags for run in seen.traced_runs] == [True] * 4
     with pytest.warns(UserWarning, match=r"bound tools are not sent: pass them .* tools="):
         plain = model().bind_tools([weather], tool_choice="any").with_structured_output(schema)
     ernie_server.reply('{"a": 1}')

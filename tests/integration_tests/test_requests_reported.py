@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
-from langchain_core.load import dumps
+from langchain_core.load import dumpd, dumps
 from langchain_core.messages import (
     AIMessage,
     HumanMessage,
@@ -329,7 +329,7 @@ async def test_blocks_without_content_raise_bad_request(model, ernie_server, blo
 # Histories as dicts
 
 NO_ARGUMENTS = ["", " ", None, "{}", {}]
-BROKEN_ARGUMENTS = ['{"a": ', "[1]", "null"]
+BROKEN_ARGUMENTS = ['{"a":', "[1]", "null"]
 
 
 @CALLS
@@ -363,6 +363,18 @@ OF_OTHERS = {
         {"toolResult": {"toolUseId": "c1", "content": [{"text": "ok"}]}},
     ),
 }
+
+
+def test_dumps_of_messages_keep_their_calls(model, ernie_server):
+    broken = {"name": "f", "args": '{"a": ', "id": "c2", "error": "no JSON"}
+    turn = AIMessage(["a"], tool_calls=[call(a=1)], invalid_tool_calls=[broken])
+    results = (ToolMessage("ok", tool_call_id=each, status="error") for each in ("c1", "c2"))
+    history = [turn, *results]
+    for messages in ([each.model_dump() for each in history], dumpd(history), history):
+        model().invoke(messages)
+    sent = [each.body["messages"] for each in ernie_server.requests]
+    assert len(sent[0][0]["tool_calls"]) == 2
+    assert sent[0] == sent[1] == sent[2]
 
 
 @pytest.mark.parametrize(("use", "result"), OF_OTHERS.values(), ids=OF_OTHERS)
