@@ -36,6 +36,7 @@ _MESSAGE_KEYS = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning"}
 )
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
+_TEXT_TYPES = ("text", "output_text", "refusal")
 _NOTHING: Mapping[str, object] = {}
 
 
@@ -311,7 +312,7 @@ def parse_text(value: object, depth: int = 0) -> str:
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
         text = value.get("text") or value.get(str(value.get("type"))) or value.get("value")
-        is_part = depth or not value or "type" in value or "text" in value
+        is_part = depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}
         return parse_text(text, depth + 1) if is_part else json_text(value)
     return json_text(value)
 
@@ -345,14 +346,14 @@ def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallD
     return ToolCallDelta(
         place,
         _unless_placeholder(call.get("id")),
-        _unless_placeholder(function.get("name")),
+        _unless_placeholder(function.get("name")).strip(),
         arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
     )
 
 
 def _unless_placeholder(value: object) -> str:
     """Return an id or a name; empty for what servers send for none."""
-    return value.strip() if isinstance(value, str) and value not in ("null", "None") else ""
+    return value if isinstance(value, str) and value not in ("null", "None") else ""
 
 
 def string_or_none(value: object) -> str | None:

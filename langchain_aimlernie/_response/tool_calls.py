@@ -178,8 +178,9 @@ class _StreamedCall:
             return False
         is_other = self.name not in ("", fragment.name)
         if not self.has_arguments():
-            may_be_part = self.wire_id != "" and fragment.id in ("", self.wire_id)
-            return is_other and not (may_be_part and _is_blank(fragment.arguments))
+            is_more = _is_blank(fragment.arguments) or fragment.name.startswith(self.name)
+            is_part_of_name = is_more and self.wire_id != "" and fragment.id in ("", self.wire_id)
+            return is_other and not is_part_of_name
         if not _begins_object(fragment.arguments):
             return is_other and self.is_complete()
         if self.wire_id and fragment.id == self.wire_id:

@@ -215,6 +215,7 @@ def same_index(kind, index):
             *[('{"ci', W, "a"), ('{"ci', W, "b"), ('ty": "Paris"}', "", "a"), ('ty": "Rome"}', "", "b")],
             calls=both,
         ),
+        row("the name whole only with the arguments", ("", "wea", "a"), (PARIS_TEXT, W, "a")),
         row("arguments before the name", (FIRST,), (SECOND,), ("", W, "a")),
     )  # fmt: skip
 

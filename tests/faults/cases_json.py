@@ -125,6 +125,7 @@ SHAPES = (
     gives("content a number", completion(5), text="5"),
     gives("content a boolean", completion(False), text="false"),
     gives("content an object", completion({"answer": [42]}), text='{"answer": [42]}'),
+    gives("content an object with a type", completion({"type": "city"}), text='{"type": "city"}'),
     gives("content a text with a value", completion({"type": "text", "text": {"value": TEXT}})),
     gives(
         "thoughts among the content's parts",
