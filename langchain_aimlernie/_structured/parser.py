@@ -230,7 +230,7 @@ def _violations(error: ValueError) -> str:
     """Return the messages of a validation error of pydantic (v1 or v2) or jsonschema."""
     list_errors = getattr(error, "errors", None)
     if not callable(list_errors):
-        return str(error)
+        return str(error).rstrip(".")
     return "; ".join(
         f"{'.'.join(map(str, item['loc'])) or 'the answer'}: {item['msg']}"
         for item in list_errors()[:_MAX_ERRORS]

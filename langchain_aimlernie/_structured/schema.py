@@ -119,15 +119,15 @@ class OutputSchema:
         an object within another, which has its name: what the schema does not allow otherwise
         counts as what is meant.
         """
-        if self.output is not dict:  # most classes leave out what they do not know
-            value = self._unwrapped(value)
+        if self.output is not dict and not self.definition.get("additionalProperties"):
+            value = self._unwrapped(value)  # else the class would leave out what it does not know
         try:
             return self.convert(value)
         except ValueError:
             from langchain_aimlernie._structured.validation import mend
 
             meant = self._unwrapped(mend(self.definition, value))
-            if meant == value:
+            if meant is value or meant == value:  # NaN is not equal to itself
                 raise
         return self.validate(meant)
 
@@ -137,8 +137,7 @@ class OutputSchema:
         A call that is written as text has the schema's name under "name".
         """
         known = self.definition.get("properties")
-        is_open = self.definition.get("additionalProperties") not in (None, False)
-        if not isinstance(value, dict) or not isinstance(known, Mapping) or is_open:
+        if not isinstance(value, dict) or not isinstance(known, Mapping):
             return value
         if any(key in known and (key, part) != ("name", self.name) for key, part in value.items()):
             return value

@@ -83,6 +83,11 @@ class Page(BaseModel):
     best: Cat | None = Cat(kind="cat")
 
 
+class Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    a: int
+
+
 class Closed(TypedDict, closed=True):
     a: int
 
@@ -136,6 +141,8 @@ LOADED = [
     (an_object(["a"], a={"type": "integer"}), {"Answer": {"a": "1"}}, {"a": 1}),
     (an_object(a={"type": "integer"}), {"Answer": {"a": 1}}, {"Answer": {"a": 1}}),  # an instance
     (an_object(a={}) | {"additionalProperties": {}}, {"b": {"a": 1}}, {"b": {"a": 1}}),
+    (Open, {"a": 1, "b": {"a": 2}}, Open(a=1, b={"a": 2})),
+    (Open, {"Open": {"a": 1, "b": 2}}, Open(a=1, b=2)),
 ]  # fmt: skip
 
 REJECTED = [

@@ -156,6 +156,7 @@ async def test_the_last_instance_is_the_answer(server, llm, way, case):
         (City, '{"people": 1} or ' + fence('{"name": []}') + ' or {"people": 2}', "name: Input should be a valid string"),
         (City, 'First {"people": 1}, then {"name": 3}.', "name: Input should be a valid string"),
         (City, '{"name": 1}', "name: Input should be a valid string"),
+        (City, "NaN", "the answer: Input should be an object"),
         (Names, "[1]: see", "does not fit Names"),
     ],
 )  # fmt: skip
