@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import re
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -167,6 +168,11 @@ def test_model_kwargs_hold_settings_and_other_fields(model, ernie_server):
 async def test_a_timeout_longer_than_a_socket_can_wait_is_no_limit(model, mode, timeout):
     for given in (timeout, httpx.Timeout(1e12), httpx2.Timeout(INFINITY)):
         assert (await ask(model(timeout=given, stream_idle_timeout=1e12), "hi", mode)).text
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_more_connections_than_there_can_be_are_as_many_as_there_can_be(model, mode):
+    assert (await ask(model(max_connections=sys.maxsize), "hi", mode)).text
 
 
 UNSET = {
