@@ -128,7 +128,7 @@ class ModelWrapper(Bindable):
         if isinstance(with_tools, RunnableBinding):
             choice = {"tool_choice": None} if "tool_choice" in bound else {}
             return self.bind(**{**choice, **with_tools.kwargs})
-        return cast("_Model", with_tools)
+        return _wrap_again(self, with_tools)
 
     def with_structured_output(
         self, schema: Any = None, **options: Any
@@ -136,9 +136,9 @@ class ModelWrapper(Bindable):
         """Return a runnable whose output is an instance of a schema; bound tools are not sent."""
         inside, bound = _unwrap(self)
         if not hasattr(type(inside), "structure"):
-            return cast("_Model", inside.with_structured_output(schema, **options))
+            return _wrap_again(self, inside.with_structured_output(schema, **options))
         options = read_options(options, inside.api_key)
-        if bound.get("tools"):
+        if bound.get("tools") and not options.get("tools"):
             warnings.warn(
                 "The tools that are bound are not sent with structured output; pass them as "
                 "with_structured_output(schema, tools=[...]).",
@@ -159,6 +159,18 @@ def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
         bound = {**fields.get("kwargs", {}), **bound}
         wrapper = fields.get("bound") or fields["default"]
     return wrapper, bound
+
+
+def _wrap_again(wrapper: Any, inside: Any) -> _Model:
+    """Return `inside` in the same wrappers, without parameters that it has of its own."""
+    if not isinstance(wrapper, ModelWrapper):
+        return cast("_Model", inside)
+    fields = wrapper.__dict__
+    name = "bound" if "bound" in fields else "default"
+    changed: dict[str, Any] = {name: _wrap_again(fields[name], inside)}
+    if "kwargs" in fields:
+        changed["kwargs"] = {n: v for n, v in fields["kwargs"].items() if n not in _OF_TOOLS}
+    return type(wrapper)(**{**fields, **changed})
 
 
 # Core's wrappers, under core's names: these are in dumps and traces.

@@ -727,7 +727,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         if limit is not None:
             params["ls_max_tokens"] = limit
         stops = call.get("stop", stop if stop is not None else self.stop)
-        if stops and isinstance(stops, (str, list, tuple)):  # not validated yet
+        if isinstance(stops, (str, list, tuple)) and stops:  # not validated yet
             params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
 

@@ -48,6 +48,12 @@ WRAPPED = {
     "bind, configured": lambda llm: llm.bind(temperature=0.25).with_config(tags=["a"]),
     "bind, retried": lambda llm: llm.bind(temperature=0.25).with_retry(),
     "bind, with a fallback": lambda llm: llm.bind(temperature=0.25).with_fallbacks([llm]),
+    "a fallback, bound": lambda llm: (
+        llm.with_fallbacks([llm]).bind(temperature=0.25, tools=[]).with_config(tags=["a"])
+    ),
+    "a fallback, retried, bound": lambda llm: (
+        llm.with_fallbacks([llm]).with_retry().bind(temperature=0.25)
+    ),
     "configurable": lambda llm: configured(llm).with_config(configurable={"t": 0.25}),
     "configurable, bound": lambda llm: (
         configured(llm).bind(max_tokens=9).with_config(configurable={"t": 0.25})
@@ -107,7 +113,13 @@ def test_structured_output_of_a_model_with_tools_says_that_they_are_not_sent(mod
 async def test_the_config_of_a_wrapped_model_reaches_its_runs(model, ernie_server):
     ernie_server.on_request = lambda request: Reply('{"name": "Paris"}')
     llm = model().with_config(tags=["mine"])
-    for made in (llm.bind_tools([weather]), llm.with_structured_output(City)):
+    several = model().with_fallbacks([model()]).with_config(tags=["mine"])
+    for made in (
+        llm.bind_tools([weather]),
+        llm.with_structured_output(City),
+        several.bind_tools([weather]),
+        several.with_structured_output(City),
+    ):
         events = [event async for event in made.astream_events("hi", include_tags=["mine"])]
         assert "on_chat_model_end" in {event["event"] for event in events}
 

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import re
+import sys
 from pathlib import Path
 from uuid import uuid4
 
@@ -176,6 +177,11 @@ async def test_a_timeout_longer_than_a_socket_can_wait_is_no_limit(model, mode, 
         assert (await ask(model(timeout=given, stream_idle_timeout=1e12), "hi", mode)).text
 
 
+@pytest.mark.parametrize("mode", MODES)
+async def test_more_connections_than_there_can_be_are_as_many_as_there_can_be(model, mode):
+    assert (await ask(model(max_connections=sys.maxsize), "hi", mode)).text
+
+
 UNSET = {
     "base_url": "https://api.aimlapi.com/v1",
     "openai_api_base": "https://api.aimlapi.com/v1",
@@ -247,7 +253,14 @@ INVALID = {
     "max_completion_tokens": ("an integer of at least 1", 0),
     "seed": ("an integer of at least 1", 0, -1, NAN),
     "thinking_budget": ("an integer of at least 100", 99, -1, 100.5, "200", True),
-    "stop": ("a list of at most 4 strings or a string", ["a"] * 5, [1], 5, {"a": 1}),
+    "stop": (
+        "a list of at most 4 strings or a string",
+        ["a"] * 5,
+        [1],
+        5,
+        {"a": 1},
+        np.array(["a", "b"]),
+    ),
     "parallel_tool_calls": ("True or False", "yes", 1),
     "enable_thinking": ("True or False", 0),
     "normalize_tool_schemas": ("True or False", "false"),

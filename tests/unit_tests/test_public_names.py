@@ -24,7 +24,7 @@ from langchain_aimlernie import (
     testing,
     tracing,
 )
-from langchain_aimlernie._settings import Arguments
+from langchain_aimlernie._settings import ALIASES, Arguments
 
 NAMES = {
     *("ChatAimlErnie", "SpendTracker", "__version__", "account", "alist_models", "errors"),
@@ -157,7 +157,6 @@ def test_list_models_can_be_a_tool(ernie_server, monkeypatch):
 
 def test_the_typed_dict_lists_exactly_the_fields_and_aliases():
     fields = {*ChatAimlErnie.model_fields}
-    aliases = {"model", "request_timeout", "stop_sequences", "extra_headers"}
-    assert {*Arguments.__annotations__} == fields | aliases | {"openai_api_key", "openai_api_base"}
+    assert {*Arguments.__annotations__} == fields | ALIASES.keys()
     assert typing.get_type_hints(Arguments)
     assert typing.get_type_hints(ChatAimlErnie)

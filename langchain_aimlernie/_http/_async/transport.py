@@ -60,6 +60,9 @@ R = TypeVar("R")
 _POOL_SIZE = 16
 """Connections in one of httpcore2's pools: it looks at each of them for every request."""
 
+_MAX_CONNECTIONS = 65_536
+"""A server cannot be given more: each has a port of its own."""
+
 _ACCEPT_ENCODING = "gzip, deflate"
 _MAX_BODY = 64 * 1024 * 1024
 """Bytes of a response that is not streamed, decompressed."""
@@ -416,7 +419,8 @@ class AsyncPooledClient:
 
     def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
         options = config.pool_options(ssl_context)
-        size, backend = config.config.max_connections, _AsyncDeadlineBackend()
+        size = min(config.config.max_connections, _MAX_CONNECTIONS)
+        backend = _AsyncDeadlineBackend()
         self._pools = [
             _AsyncPool(
                 httpcore2.AsyncConnectionPool(
