@@ -155,7 +155,8 @@ async def alist_models(
 
 
 def _url(server: Server, include: Sequence[str], endpoint: str | None) -> str:
-    fields = {"include": ",".join(include), "type": endpoint}
+    sections = [include] if isinstance(include, str) else include
+    fields = {"include": ",".join(sections), "type": endpoint}
     query = urlencode({name: value for name, value in fields.items() if value}, safe=",/")
     return f"{endpoint_url(server.base_url, '/models')}?{query}".rstrip("?")
 

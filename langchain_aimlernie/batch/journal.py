@@ -49,6 +49,9 @@ _CODES = (
 _TRANSIENT_CODES = {"timeout", "connection_error", "invalid_response"}
 _TRANSIENT_STATUSES = {408, 425, 429, *range(500, 600)}
 
+_START = b'{"id": "batch_req_'
+"""The first bytes of every line."""
+
 _FSYNC_SECONDS = 1.0
 _REQUEST_ID = re.compile(r"\w+:([0-9a-f]{16}):\d+")
 """Run, key of the row, attempt: the parts of an `X-Client-Request-Id`."""
@@ -221,10 +224,10 @@ class Journal:
                 self.started = self.out.stat().st_mtime
             for path in (self.errors, self.out):
                 self._files[path] = _open(path)
-                _drop_incomplete_line(self._files[path], path)
                 for line, at in read_lines(path):
                     self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
                     self._note(path, line, at)
+                _drop_incomplete_line(self._files[path], path)
         except BaseException:
             self.__exit__()
             raise
@@ -404,11 +407,21 @@ def _open(path: Path) -> int:
 
 
 def _drop_incomplete_line(descriptor: int, path: Path) -> None:
-    """Cut the file to its last complete line; one without its newline is incomplete."""
+    """Cut the file to its last complete line; one without its newline is incomplete.
+
+    A line that is not ours is left alone: the path may be that of the input, or of any other file.
+    """
     with path.open("rb") as file:
         last = b"".join(deque(file, maxlen=1))
-    if not last.endswith(b"\n"):
-        os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(last))
+    if last.endswith(b"\n"):
+        return
+    if not last.startswith(_START[: len(last)]) and last.strip(b"\0"):  # left by a power failure
+        raise _foreign(path, "the last line")
+    os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(last))
+
+
+def _foreign(path: Path, place: str) -> BatchError:
+    return BatchError(f"{path}, {place}: no line of a batch's output. Remove or repair it.")
 
 
 def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -426,9 +439,7 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
                     raise TypeError  # noqa: TRY301  handled below
                 bytes.fromhex(line["aimlernie"]["key"])
             except (ValueError, TypeError, KeyError):
-                raise BatchError(
-                    f"{path}, line {number}: no line of a batch's output. Remove or repair it."
-                ) from None
+                raise _foreign(path, f"line {number}") from None
             yield line, at
             at += len(data)
 

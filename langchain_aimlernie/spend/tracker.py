@@ -299,6 +299,9 @@ class SpendTracker(Meter):
     def __repr__(self) -> str:
         return f"<SpendTracker: {self._totals.total}>"
 
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # the calls of a model's copy are to be counted, too
+
     def __enter__(self) -> Self:
         with _context_vars_lock:
             variable = next((each for each in _context_vars if each.get() is None), None)

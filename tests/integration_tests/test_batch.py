@@ -228,12 +228,36 @@ def test_files_of_rows(tmp_path, name, settings, rows):
         ("a.jsonl", '{"prompt": "x"}\n[1]\n', {}, "line 2: expected an object"),
         ("a.jsonl", '{"prompt": "x"}\n{"pro\n', {}, "line 2: no JSON"),
         ("a.jsonl", '{"prompt": "\xe4"}\n', {}, r"a\.jsonl is not encoded in UTF-8"),
+        *(("a.jsonl", "", {"shard": shard}, "shard must be") for shard in ((0, 4), (5, 4))),
     ],
 )
 def test_an_invalid_file_of_rows_is_named(tmp_path, name, text, settings, problem):
     (tmp_path / name).write_text(text, encoding="latin-1")
-    with pytest.raises(BatchError, match=problem):
+    with pytest.raises(ValueError, match=problem):
         list(RowFile(tmp_path / name, **settings))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes")
+def test_a_pipe_could_not_be_read_twice(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BatchError, match="regular file"):
+        list(RowFile(tmp_path / "pipe"))
+
+
+class Frame(list):
+    """Yields the names of its columns, as a data frame does."""
+
+    columns = ("prompt",)
+
+
+@pytest.mark.parametrize(
+    "rows", ["Hi", b"Hi", {"prompt": "Hi"}, Path("in.jsonl"), Frame(["prompt"])]
+)
+def test_what_is_no_list_of_rows_is_refused(job, rows):
+    for method in (job.batch().run, job.batch().estimate):
+        with pytest.raises(BatchError, match="iterable of rows"):
+            method(rows)
+    assert not job.sent
 
 
 class City(BaseModel):
@@ -446,6 +470,14 @@ def test_an_invalid_line_is_named(job):
         job.out.write_bytes(first + bad + second)
         with pytest.raises(BatchError, match=r"out\.jsonl, line 2"):
             run.run(prompts(2))
+    for other in (b'{"prompt": "mine"}', first + b"Note", b'{"prompt": "a"}\n{"id": "'):
+        job.out.write_bytes(other)
+        with pytest.raises(BatchError, match=r"out\.jsonl, (line 1|the last line)"):
+            run.run(prompts(2))
+        assert job.out.read_bytes() == other  # a file that is not ours stays as it is
+    job.out.write_bytes(first + b"\0" * 99)  # as a power failure may leave it
+    assert run.run([]).exit_code == 0
+    assert job.out.read_bytes() == first
 
 
 def test_what_was_paid_and_not_saved_is_reported(job):
@@ -564,7 +596,11 @@ def test_estimate_sends_no_row(job):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_in_flight", 0), ("rpm", 0), ("tpm", -1), ("limit_usd", -1), ("retry_failed", "some")],
+    [
+        *(("max_in_flight", value) for value in (0, 2.5, "8")),
+        *((name, value) for name in ("rpm", "tpm") for value in (0, -1, "60")),
+        *(("limit_usd", -1), ("retry_failed", "some")),
+    ],
 )
 def test_invalid_settings_are_refused(job, name, value):
     with pytest.raises(ValueError, match=name):
