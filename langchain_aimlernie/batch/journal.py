@@ -110,12 +110,12 @@ class Job:
         elif error is None:
             status, body = 200, {"output": to_json(output)}
         elif isinstance(status, int) and status >= 400:  # noqa: PLR2004  errors of HTTP
-            request_id = getattr(error, "request_id", None)
+            request_id = to_json(getattr(error, "request_id", None))
             details = {
-                "message": str(getattr(error, "message", error)),
+                "message": _text(getattr(error, "message", error)),
                 "type": type(error).__name__,
                 "param": None,
-                "code": getattr(error, "code", None),
+                "code": to_json(getattr(error, "code", None)),
             }
             body, error = {"error": details}, None
         response = {"status_code": status, "request_id": request_id or "", "body": body}
@@ -123,7 +123,7 @@ class Job:
             "id": self.line_id,
             "custom_id": self.row.custom_id,
             "response": response if body else None,
-            "error": None if error is None else {"code": _code_of(error), "message": str(error)},
+            "error": None if error is None else {"code": _code_of(error), "message": _text(error)},
             "aimlernie": {
                 "key": self.row.key,
                 "usd": None if self.usd is None else f"{self.usd:f}",
@@ -144,8 +144,7 @@ def _code_of(error: Exception) -> str:
 def to_completion(message: AIMessage) -> dict[str, Any]:
     """Return a message as a chat completion in the API's form."""
     facts = message.response_metadata
-    said = convert_to_openai_messages(message)
-    wire: dict[str, Any] = {**said, "role": "assistant"}
+    wire: dict[str, Any] = {**_to_openai(message), "role": "assistant"}
     wire.setdefault("content", None)
     for name in ("reasoning_content", "refusal"):
         if message.additional_kwargs.get(name):
@@ -162,15 +161,28 @@ def to_completion(message: AIMessage) -> dict[str, Any]:
         "logprobs": facts.get("logprobs"),
     }
     spent = {name: facts[name] for name in ("credits_used", "usd_spent") if name in facts}
-    return {
+    completion = {
         "id": facts.get("id") or message.id or "",
         "object": "chat.completion",
         "created": facts.get("created") or 0,
         "model": facts.get("model_name") or "",
         "choices": [choice],
-        "usage": to_json(facts.get("token_usage")),
-        **({"meta": {"usage": to_json(spent)}} if spent else {}),
+        "usage": facts.get("token_usage"),
+        **({"meta": {"usage": spent}} if spent else {}),
     }
+    return {name: to_json(value) for name, value in completion.items()}
+
+
+def _to_openai(message: AIMessage) -> dict[str, Any]:
+    try:
+        return convert_to_openai_messages(message)
+    except Exception:  # noqa: BLE001  content of another model, which was paid for, too
+        calls = [
+            {**call, "args": {name: to_json(value) for name, value in call["args"].items()}}
+            for call in message.tool_calls
+        ]
+        plain = message.model_copy(update={"content": "", "tool_calls": calls})
+        return {**convert_to_openai_messages(plain), "content": to_json(message.content)}
 
 
 def from_completion(body: Mapping[str, Any]) -> AIMessage:
@@ -181,7 +193,17 @@ def from_completion(body: Mapping[str, Any]) -> AIMessage:
 
 def to_json(value: object) -> Any:
     """Return a value as JSON; what has no form in JSON becomes its `str`."""
-    return to_jsonable_python(value, fallback=str, inf_nan_mode="null")
+    try:
+        return to_jsonable_python(value, fallback=_text, inf_nan_mode="null")
+    except Exception:  # noqa: BLE001  bytes, cycles, depth: the result is saved nevertheless
+        return _text(value)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  of the caller's own method
+        return f"<{type(value).__name__}>"
 
 
 class Journal:

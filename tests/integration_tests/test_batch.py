@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from openai.types.chat import ChatCompletion
@@ -365,6 +365,46 @@ def test_a_run_continues_where_the_last_one_stopped(job):
     assert report.total_usd == usd(job.lines)
     assert run.run(prompts(8)).exit_code == 0
     assert len(job.sent) == len(job.lines) == 8
+
+
+class Odd:
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+CYCLE = []
+CYCLE.append(CYCLE)
+ANSWER = {"type": "text", "text": "a"}
+ODD_OUTPUTS = {
+    "bytes": b"\xff",
+    "keys": {(1, 2): 3, b"\xff": 1, "\ud800": 2},
+    "a cycle": CYCLE,
+    "no text": [Odd()],
+    "blocks": AIMessage([ANSWER, {"type": "server_tool_use", "id": "1", "input": {}}, {"new": 1}]),
+    "arguments": AIMessage(
+        "a", tool_calls=[{"name": "f", "args": {"x": Decimal(1), "y": b"\xff"}, "id": "1"}]
+    ),
+    "facts": AIMessage(
+        "a", response_metadata={"id": Decimal(1), "created": Odd(), "logprobs": {1}}
+    ),
+}
+
+
+@pytest.mark.parametrize("output", ODD_OUTPUTS.values(), ids=ODD_OUTPUTS)
+def test_whatever_a_runnable_returns_or_raises_is_saved(job, output):
+    def work(text):
+        if text == "raise":
+            raise type("OddError", (Odd, Exception), {"status_code": 500, "code": Odd()})
+        return output
+
+    report = BatchRun(RunnableLambda(work), job.out).run(["return", "raise"])
+    assert (report.succeeded, report.failed) == (1, 1)
+    body = job.lines[0]["response"]["body"]
+    if isinstance(output, AIMessage):
+        message = body["choices"][0]["message"]
+        assert "a" in str(message["content"])
+        assert len(message.get("tool_calls", ())) == len(output.tool_calls)
+    assert job.errors[0]["response"]["body"]["error"]["type"] == "OddError"
 
 
 @pytest.mark.slow
