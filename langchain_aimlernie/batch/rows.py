@@ -211,16 +211,23 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     # `newline="\n"`: a JSON line may contain U+2028 and other characters that end lines.
     with path.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as file:
         try:
-            yield from _csv_records(file) if is_csv else _json_records(file, path)
+            yield from (_csv_records if is_csv else _json_records)(file, path)
         except UnicodeDecodeError as error:
             raise BatchError(f"{path} is not encoded in UTF-8: {error.reason}.") from None
 
 
-def _csv_records(file: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(_MAX_FIELD)
-    reader = csv.DictReader(file)
-    for record in reader:
-        yield reader.line_num, {str(name): value for name, value in record.items()}
+    reader = csv.DictReader(
+        file, strict=True
+    )  # else a quote without its pair takes all that follows
+    try:
+        for record in reader:
+            if any(record.pop(None, ())):
+                raise BatchError(f"{path}, line {reader.line_num}: more values than columns.")
+            yield reader.line_num, record
+    except csv.Error as error:
+        raise BatchError(f"{path}, after line {reader.line_num}: no CSV: {error}.") from None
 
 
 def _json_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

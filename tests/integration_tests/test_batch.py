@@ -194,7 +194,7 @@ FILES = {
     "rows.jsonl": '{"prompt": "One\u2028"}\n\n{"custom_id": "x", "messages": [{"role": "user", "content": "Two"}]}\n',
     "bom.jsonl": '\ufeff{"prompt": "One"}\n{"body": {"messages": [{"role": "system", "content": "S"}]}}',
     "long.csv": f"text\n{'x' * 1_000_000}\n",
-    "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne"\n',
+    "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne",\n',
 }
 
 
@@ -224,6 +224,8 @@ def test_files_of_rows(tmp_path, name, settings, rows):
     [
         ("a.csv", "text\nx\n", {}, "needs a template"),
         ("a.csv", "text,more\nx\n", {"template": "{more}"}, "line 2: no value for more"),
+        ("a.csv", "text\nOne, two\n", {"template": "{text}"}, "line 2: more values than columns"),
+        ("a.csv", 'text\n"One\nTwo\n', {"template": "{text}"}, "after line 1: no CSV: unexpected"),
         ("a.jsonl", "[" * 100_000, {}, "line 1: no JSON"),
         ("a.jsonl", '{"prompt": "x"}\n[1]\n', {}, "line 2: expected an object"),
         ("a.jsonl", '{"prompt": "x"}\n{"pro\n', {}, "line 2: no JSON"),
