@@ -366,7 +366,7 @@ class SpendTracker(Meter):
             run.received.append(token if isinstance(token, str) else str(token))
             message = getattr(chunk, "message", None)
             if isinstance(message, AIMessageChunk):
-                run.received.append(message.additional_kwargs.get("reasoning_content") or "")
+                run.received.append(str(message.additional_kwargs.get("reasoning_content") or ""))
                 run.received += [call["args"] or "" for call in message.tool_call_chunks]
 
     @override
