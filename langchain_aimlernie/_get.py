@@ -119,6 +119,10 @@ class Server:
         is_async: bool,
         needs_key: bool,
     ) -> None:
+        if not (base_url is None or isinstance(base_url, str)):
+            raise ValueError(f"base_url must be a string; got {type(base_url).__name__}.")
+        if not is_count(max_retries, 0):
+            raise ValueError(f"max_retries must be an integer of at least 0; got {max_retries!r}.")
         if http_client is not None:
             check_client(http_client, "http_client", is_async=is_async)
         self.base_url = parse_base_url(base_url or base_url_of_environment())
@@ -162,6 +166,11 @@ class Server:
         key = "" if self._key is None else self._key.get_secret_value()
         headers = {"authorization": f"Bearer {key}"} if key else {}
         return build_request(url, headers, self._timeout, self._max_retries, self.redactor)
+
+
+def is_count(value: object, least: int) -> bool:
+    """Return whether a value is an integer of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def build_request(
