@@ -9,21 +9,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import SecretStr
 
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._settings import (
     KEY_VARIABLE,
-    Integer,
     base_url_of_environment,
     check_client,
     check_timeout,
     is_default_host,
     parse_base_url,
     parse_key,
+    to_int,
 )
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__
@@ -115,18 +115,23 @@ class Server:
         base_url: str | None = None,
         api_key: Any = None,
         timeout: Any = 30.0,
-        max_retries: int = 2,
+        max_retries: int | None = 2,
         http_client: Any = None,
         is_async: bool,
         needs_key: bool,
     ) -> None:
+        if not (base_url is None or isinstance(base_url, str)):
+            raise ValueError(f"base_url must be a string; got {type(base_url).__name__}.")
+        retries: Any = 2 if max_retries is None else to_int(max_retries)
+        if not is_count(retries, 0):
+            raise ValueError(f"max_retries must be an integer of at least 0; got {max_retries!r}.")
         if http_client is not None:
             check_client(http_client, "http_client", is_async=is_async)
         self.base_url = parse_base_url(base_url or base_url_of_environment())
         self.redactor = Redactor("" if api_key is None else api_key.get_secret_value())
         self._key: SecretStr | None = api_key
         self._timeout = None if timeout is None else check_timeout(timeout)
-        self._max_retries = _check_retries(max_retries)
+        self._max_retries = retries
         self._http_client = http_client
         if needs_key and api_key is None and is_default_host(self.base_url):
             raise AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
@@ -165,15 +170,9 @@ class Server:
         return build_request(url, headers, self._timeout, self._max_retries, self.redactor)
 
 
-_RETRIES = TypeAdapter(Annotated[Integer, Field(ge=0)])
-
-
-def _check_retries(max_retries: int | None) -> int:
-    try:
-        return _RETRIES.validate_python(2 if max_retries is None else max_retries)
-    except ValidationError:
-        pass
-    raise ValueError(f"max_retries must be an integer of at least 0; got {max_retries!r}.")
+def is_count(value: object, least: int) -> bool:
+    """Return whether a value is an integer of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def build_request(

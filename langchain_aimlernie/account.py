@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
-from langchain_aimlernie._get import Connection, Server, connect, takes_connection
+from langchain_aimlernie._get import Connection, Server, connect, is_count, takes_connection
 from langchain_aimlernie._response.schema import is_object, parse_json
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import InvalidResponseError
@@ -411,9 +411,9 @@ class _Pages:
     """
 
     def __init__(self, window: Mapping[str, str], limit: int | None, offset: int) -> None:
-        if limit is not None and not _is_count(limit, 1):
+        if limit is not None and not is_count(limit, 1):
             raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}.")
-        if not _is_count(offset, 0):
+        if not is_count(offset, 0):
             raise ValueError(f"offset must be a whole number of at least 0; got {offset!r}.")
         self._window = window
         self._left = sys.maxsize if limit is None else limit
@@ -441,10 +441,6 @@ class _Pages:
         has_more = page.data and page.pagination.has_more and self._offset < page.pagination.total
         self.next_query = self._query() if has_more else ""
         return new
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _window(

@@ -49,6 +49,9 @@ _CODES = (
 _TRANSIENT_CODES = {"timeout", "connection_error", "invalid_response"}
 _TRANSIENT_STATUSES = {408, 425, 429, *range(500, 600)}
 
+_START = b'{"id": "batch_req_'
+"""The first bytes of every line."""
+
 _FSYNC_SECONDS = 1.0
 _REQUEST_ID = re.compile(r"\w+:([0-9a-f]{16}):\d+")
 """Run, key of the row, attempt: the parts of an `X-Client-Request-Id`."""
@@ -107,12 +110,12 @@ class Job:
         elif error is None:
             status, body = 200, {"output": to_json(output)}
         elif isinstance(status, int) and status >= 400:  # noqa: PLR2004  errors of HTTP
-            request_id = getattr(error, "request_id", None)
+            request_id = to_json(getattr(error, "request_id", None))
             details = {
-                "message": str(getattr(error, "message", error)),
+                "message": _text(getattr(error, "message", error)),
                 "type": type(error).__name__,
                 "param": None,
-                "code": getattr(error, "code", None),
+                "code": to_json(getattr(error, "code", None)),
             }
             body, error = {"error": details}, None
         response = {"status_code": status, "request_id": request_id or "", "body": body}
@@ -120,7 +123,7 @@ class Job:
             "id": self.line_id,
             "custom_id": self.row.custom_id,
             "response": response if body else None,
-            "error": None if error is None else {"code": _code_of(error), "message": str(error)},
+            "error": None if error is None else {"code": _code_of(error), "message": _text(error)},
             "aimlernie": {
                 "key": self.row.key,
                 "usd": None if self.usd is None else f"{self.usd:f}",
@@ -141,8 +144,7 @@ def _code_of(error: Exception) -> str:
 def to_completion(message: AIMessage) -> dict[str, Any]:
     """Return a message as a chat completion in the API's form."""
     facts = message.response_metadata
-    said = convert_to_openai_messages(message)
-    wire: dict[str, Any] = {**said, "role": "assistant"}
+    wire: dict[str, Any] = {**_to_openai(message), "role": "assistant"}
     wire.setdefault("content", None)
     for name in ("reasoning_content", "refusal"):
         if message.additional_kwargs.get(name):
@@ -159,15 +161,28 @@ def to_completion(message: AIMessage) -> dict[str, Any]:
         "logprobs": facts.get("logprobs"),
     }
     spent = {name: facts[name] for name in ("credits_used", "usd_spent") if name in facts}
-    return {
+    completion = {
         "id": facts.get("id") or message.id or "",
         "object": "chat.completion",
         "created": facts.get("created") or 0,
         "model": facts.get("model_name") or "",
         "choices": [choice],
-        "usage": to_json(facts.get("token_usage")),
-        **({"meta": {"usage": to_json(spent)}} if spent else {}),
+        "usage": facts.get("token_usage"),
+        **({"meta": {"usage": spent}} if spent else {}),
     }
+    return {name: to_json(value) for name, value in completion.items()}
+
+
+def _to_openai(message: AIMessage) -> dict[str, Any]:
+    try:
+        return convert_to_openai_messages(message)
+    except Exception:  # noqa: BLE001  content of another model, which was paid for, too
+        calls = [
+            {**call, "args": {name: to_json(value) for name, value in call["args"].items()}}
+            for call in message.tool_calls
+        ]
+        plain = message.model_copy(update={"content": "", "tool_calls": calls})
+        return {**convert_to_openai_messages(plain), "content": to_json(message.content)}
 
 
 def from_completion(body: Mapping[str, Any]) -> AIMessage:
@@ -178,7 +193,17 @@ def from_completion(body: Mapping[str, Any]) -> AIMessage:
 
 def to_json(value: object) -> Any:
     """Return a value as JSON; what has no form in JSON becomes its `str`."""
-    return to_jsonable_python(value, fallback=str, inf_nan_mode="null")
+    try:
+        return to_jsonable_python(value, fallback=_text, inf_nan_mode="null")
+    except Exception:  # noqa: BLE001  bytes, cycles, depth: the result is saved nevertheless
+        return _text(value)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  of the caller's own method
+        return f"<{type(value).__name__}>"
 
 
 class Journal:
@@ -221,10 +246,10 @@ class Journal:
                 self.started = self.out.stat().st_mtime
             for path in (self.errors, self.out):
                 self._files[path] = _open(path)
-                _drop_incomplete_line(self._files[path], path)
                 for line, at in read_lines(path):
                     self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
                     self._note(path, line, at)
+                _drop_incomplete_line(self._files[path], path)
         except BaseException:
             self.__exit__()
             raise
@@ -404,11 +429,21 @@ def _open(path: Path) -> int:
 
 
 def _drop_incomplete_line(descriptor: int, path: Path) -> None:
-    """Cut the file to its last complete line; one without its newline is incomplete."""
+    """Cut the file to its last complete line; one without its newline is incomplete.
+
+    A line that is not ours is left alone: the path may be that of the input, or of any other file.
+    """
     with path.open("rb") as file:
         last = b"".join(deque(file, maxlen=1))
-    if not last.endswith(b"\n"):
-        os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(last))
+    if last.endswith(b"\n"):
+        return
+    if not last.startswith(_START[: len(last)]) and last.strip(b"\0"):  # left by a power failure
+        raise _foreign(path, "the last line")
+    os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(last))
+
+
+def _foreign(path: Path, place: str) -> BatchError:
+    return BatchError(f"{path}, {place}: no line of a batch's output. Remove or repair it.")
 
 
 def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
@@ -426,9 +461,7 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
                     raise TypeError  # noqa: TRY301  handled below
                 bytes.fromhex(line["aimlernie"]["key"])
             except (ValueError, TypeError, KeyError):
-                raise BatchError(
-                    f"{path}, line {number}: no line of a batch's output. Remove or repair it."
-                ) from None
+                raise _foreign(path, f"line {number}") from None
             yield line, at
             at += len(data)
 

@@ -101,18 +101,21 @@ class RayBatch:
         columns = {name: [_plain(value) for value in values] for name, values in batch.items()}
         count = len(next(iter(columns.values()), ()))
         try:
-            rows = [self._row(columns, place) for place in range(count)]
+            rows = [row for place in range(count) if (row := self._row(columns, place))]
             found, problem = self._run_rows(rows)
         except Exception as error:  # noqa: BLE001  Ray would run the batch again, and pay again
             found, problem = {}, error
+        problem = problem or ValueError("A column of the prompt has no value in this row.")
         results = [_result(found.get(str(place)), problem) for place in range(count)]
         added = {name: [result[name] for result in results] for name in _result(None, None)}
         return {**batch, **added}
 
-    def _row(self, columns: Mapping[str, list[Any]], place: int) -> dict[str, Any]:
-        names = self._template.input_variables
-        prompt = self._template.format(**{name: columns[name][place] for name in names})
-        messages = [{"role": "user", "content": prompt}]
+    def _row(self, columns: Mapping[str, list[Any]], place: int) -> dict[str, Any] | None:
+        """Return the row at this place; `None` if the prompt lacks a value: null, or NaN."""
+        values = {name: columns[name][place] for name in self._template.input_variables}
+        if any(value is None or value != value for value in values.values()):  # noqa: PLR0124  NaN
+            return None
+        messages = [{"role": "user", "content": self._template.format(**values)}]
         if self._system is not None:
             messages.insert(0, {"role": "system", "content": self._system})
         return {"custom_id": str(place), "messages": messages}

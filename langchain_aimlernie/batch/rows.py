@@ -47,6 +47,16 @@ class Row:
     number: int
 
 
+def check_input(rows: object) -> None:
+    """Raise a `BatchError` for what is one row, or has something else than rows as its items."""
+    is_table = hasattr(rows, "columns")  # the items of a data frame are names
+    if is_table or isinstance(rows, str | bytes | Mapping | Path):
+        raise BatchError(
+            "The input must be an iterable of rows, such as a list, a RowFile or "
+            f"frame.to_dict('records'); got {type(rows).__name__}."
+        )
+
+
 def duplicate(row: Row) -> BatchError:
     """Return the error of a row whose id another one has."""
     return BatchError(
@@ -158,14 +168,20 @@ class RowFile:
         shard: `(i, n)`: only each n-th row, beginning with the i-th, 1 to n.
 
     Raises:
-        BatchError: While iterating: a line is not a JSON object, a column is missing, or CSV has no
-            `template`.
+        ValueError: `shard` is not from 1 to n.
+        BatchError: While iterating: a line is not a JSON object, a column is missing, CSV has no
+            `template`, or `path` is no regular file, which could not be read twice.
     """
 
     path: str | Path
     template: str | None = None
     system: str | None = None
     shard: tuple[int, int] = (1, 1)
+
+    def __post_init__(self) -> None:
+        first, count = self.shard
+        if not 1 <= first <= count:
+            raise ValueError(f"shard must be (i, n) with i from 1 to n; got {self.shard!r}.")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         first, step = self.shard
@@ -189,20 +205,29 @@ class RowFile:
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if path.exists() and not path.is_file():
+        raise BatchError(f"{path} must be a regular file: it is read twice.")
     is_csv = path.suffix.lower() == ".csv"
     # `newline="\n"`: a JSON line may contain U+2028 and other characters that end lines.
     with path.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as file:
         try:
-            yield from _csv_records(file) if is_csv else _json_records(file, path)
+            yield from (_csv_records if is_csv else _json_records)(file, path)
         except UnicodeDecodeError as error:
             raise BatchError(f"{path} is not encoded in UTF-8: {error.reason}.") from None
 
 
-def _csv_records(file: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(_MAX_FIELD)
-    reader = csv.DictReader(file)
-    for record in reader:
-        yield reader.line_num, {str(name): value for name, value in record.items()}
+    reader = csv.DictReader(
+        file, strict=True
+    )  # else a quote without its pair takes all that follows
+    try:
+        for record in reader:
+            if any(record.pop(None, ())):
+                raise BatchError(f"{path}, line {reader.line_num}: more values than columns.")
+            yield reader.line_num, record
+    except csv.Error as error:
+        raise BatchError(f"{path}, after line {reader.line_num}: no CSV: {error}.") from None
 
 
 def _json_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

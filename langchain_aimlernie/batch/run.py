@@ -21,7 +21,7 @@ from langchain_aimlernie.batch.caller import caller_of
 from langchain_aimlernie.batch.journal import Journal, last_lines, line_at
 from langchain_aimlernie.batch.loop import RetryFailed, RunLoop
 from langchain_aimlernie.batch.pace import Pace
-from langchain_aimlernie.batch.rows import BatchError, duplicate
+from langchain_aimlernie.batch.rows import BatchError, check_input, duplicate
 from langchain_aimlernie.spend import SpendTracker
 from langchain_aimlernie.spend.amounts import check_choice, check_limit, pluralize
 
@@ -169,12 +169,12 @@ class BatchRun:
         retry_failed: RetryFailed = "none",
         on_progress: Callable[[BatchReport], object] | None = None,
     ) -> None:
-        if max_in_flight < 1:
+        if not (hasattr(max_in_flight, "__index__") and max_in_flight >= 1):
             raise ValueError(
                 f"max_in_flight must be an integer of at least 1; got {max_in_flight!r}."
             )
         for name, rate in (("rpm", rpm), ("tpm", tpm)):
-            if rate is not None and not rate > 0:
+            if rate is not None and not (hasattr(rate, "__float__") and rate > 0):
                 raise ValueError(f"{name} must be more than 0, or None; got {rate!r}.")
         self.report = BatchReport()
         self._out = Path(out)
@@ -224,6 +224,7 @@ class BatchRun:
         Returns:
             What was done and what it cost.
         """
+        check_input(rows)
         if self._active is not None:
             raise BatchError("This BatchRun is running already.")
         with Journal(self._out) as journal:
@@ -261,6 +262,7 @@ class BatchRun:
         Raises:
             BatchError: The input is invalid, or a row occurs twice.
         """
+        check_input(rows)
         prompt = output = 0
         usd: Decimal | None = Decimal(0)
         seen: set[str] = set()

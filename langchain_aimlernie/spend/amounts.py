@@ -112,13 +112,18 @@ def spend_of(message: AIMessage) -> Spend:
     return Spend(
         calls=1,
         unpriced=int(usd is None),
-        input_tokens=usage.get("input_tokens") or 0,
-        cached_tokens=(usage.get("input_token_details") or {}).get("cache_read") or 0,
-        output_tokens=usage.get("output_tokens") or 0,
-        reasoning_tokens=(usage.get("output_token_details") or {}).get("reasoning") or 0,
+        input_tokens=_tokens(usage.get("input_tokens")),
+        cached_tokens=_tokens((usage.get("input_token_details") or {}).get("cache_read")),
+        output_tokens=_tokens(usage.get("output_tokens")),
+        reasoning_tokens=_tokens((usage.get("output_token_details") or {}).get("reasoning")),
         credits=credit_count,
         usd=usd or ZERO,
     )
+
+
+def _tokens(value: object) -> int:
+    """Return a number of tokens; other models may state fractions, or nothing of use."""
+    return int(parse_amount(value) or 0)
 
 
 def price_of(response_metadata: Mapping[str, Any]) -> Decimal | None:

@@ -303,6 +303,9 @@ class SpendTracker(Meter):
     def __repr__(self) -> str:
         return f"<SpendTracker: {self._totals.total}>"
 
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # the calls of a model's copy are to be counted, too
+
     def __enter__(self) -> Self:
         with _context_vars_lock:
             variable = next((each for each in _context_vars if each.get() is None), None)
@@ -367,7 +370,7 @@ class SpendTracker(Meter):
             run.received.append(token if isinstance(token, str) else str(token))
             message = getattr(chunk, "message", None)
             if isinstance(message, AIMessageChunk):
-                run.received.append(message.additional_kwargs.get("reasoning_content") or "")
+                run.received.append(str(message.additional_kwargs.get("reasoning_content") or ""))
                 run.received += [call["args"] or "" for call in message.tool_call_chunks]
 
     @override

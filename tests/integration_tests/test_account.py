@@ -277,7 +277,11 @@ async def test_a_user_supplied_client_is_used_and_stays_open(ernie, at, name):
 
 
 WINDOW = {"start": "2026-07-01", "end": "2026-07-02"}
-INVALID = {"base_url": "ftp://x", "timeout": -1, "http_client": object(), "api_key": "a\nb"}
+INVALID = [
+    *(("base_url", value) for value in ("ftp://x", 7)),
+    *(("max_retries", value) for value in ("2", -1, None)),
+    *(("timeout", -1), ("http_client", object()), ("api_key", "a\nb"), ("api_key", 7)),
+]
 
 
 @pytest.mark.parametrize(
@@ -298,7 +302,7 @@ INVALID = {"base_url": "ftp://x", "timeout": -1, "http_client": object(), "api_k
         *(
             (name, {setting: value}, setting)
             for name in ("balance", "list_models")
-            for setting, value in INVALID.items()
+            for setting, value in INVALID
         ),
     ],
 )

@@ -18,7 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from openai.types.chat import ChatCompletion
@@ -194,7 +194,7 @@ FILES = {
     "rows.jsonl": '{"prompt": "One\u2028"}\n\n{"custom_id": "x", "messages": [{"role": "user", "content": "Two"}]}\n',
     "bom.jsonl": '\ufeff{"prompt": "One"}\n{"body": {"messages": [{"role": "system", "content": "S"}]}}',
     "long.csv": f"text\n{'x' * 1_000_000}\n",
-    "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne"\n',
+    "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne",\n',
 }
 
 
@@ -224,16 +224,42 @@ def test_files_of_rows(tmp_path, name, settings, rows):
     [
         ("a.csv", "text\nx\n", {}, "needs a template"),
         ("a.csv", "text,more\nx\n", {"template": "{more}"}, "line 2: no value for more"),
+        ("a.csv", "text\nOne, two\n", {"template": "{text}"}, "line 2: more values than columns"),
+        ("a.csv", 'text\n"One\nTwo\n', {"template": "{text}"}, "after line 1: no CSV: unexpected"),
         ("a.jsonl", "[" * 100_000, {}, "line 1: no JSON"),
         ("a.jsonl", '{"prompt": "x"}\n[1]\n', {}, "line 2: expected an object"),
         ("a.jsonl", '{"prompt": "x"}\n{"pro\n', {}, "line 2: no JSON"),
         ("a.jsonl", '{"prompt": "\xe4"}\n', {}, r"a\.jsonl is not encoded in UTF-8"),
+        *(("a.jsonl", "", {"shard": shard}, "shard must be") for shard in ((0, 4), (5, 4))),
     ],
 )
 def test_an_invalid_file_of_rows_is_named(tmp_path, name, text, settings, problem):
     (tmp_path / name).write_text(text, encoding="latin-1")
-    with pytest.raises(BatchError, match=problem):
+    with pytest.raises(ValueError, match=problem):
         list(RowFile(tmp_path / name, **settings))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no named pipes")
+def test_a_pipe_could_not_be_read_twice(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BatchError, match="regular file"):
+        list(RowFile(tmp_path / "pipe"))
+
+
+class Frame(list):
+    """Yields the names of its columns, as a data frame does."""
+
+    columns = ("prompt",)
+
+
+@pytest.mark.parametrize(
+    "rows", ["Hi", b"Hi", {"prompt": "Hi"}, Path("in.jsonl"), Frame(["prompt"])]
+)
+def test_what_is_no_list_of_rows_is_refused(job, rows):
+    for method in (job.batch().run, job.batch().estimate):
+        with pytest.raises(BatchError, match="iterable of rows"):
+            method(rows)
+    assert not job.sent
 
 
 class City(BaseModel):
@@ -343,6 +369,46 @@ def test_a_run_continues_where_the_last_one_stopped(job):
     assert len(job.sent) == len(job.lines) == 8
 
 
+class Odd:
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+CYCLE = []
+CYCLE.append(CYCLE)
+ANSWER = {"type": "text", "text": "a"}
+ODD_OUTPUTS = {
+    "bytes": b"\xff",
+    "keys": {(1, 2): 3, b"\xff": 1, "\ud800": 2},
+    "a cycle": CYCLE,
+    "no text": [Odd()],
+    "blocks": AIMessage([ANSWER, {"type": "server_tool_use", "id": "1", "input": {}}, {"new": 1}]),
+    "arguments": AIMessage(
+        "a", tool_calls=[{"name": "f", "args": {"x": Decimal(1), "y": b"\xff"}, "id": "1"}]
+    ),
+    "facts": AIMessage(
+        "a", response_metadata={"id": Decimal(1), "created": Odd(), "logprobs": {1}}
+    ),
+}
+
+
+@pytest.mark.parametrize("output", ODD_OUTPUTS.values(), ids=ODD_OUTPUTS)
+def test_whatever_a_runnable_returns_or_raises_is_saved(job, output):
+    def work(text):
+        if text == "raise":
+            raise type("OddError", (Odd, Exception), {"status_code": 500, "code": Odd()})
+        return output
+
+    report = BatchRun(RunnableLambda(work), job.out).run(["return", "raise"])
+    assert (report.succeeded, report.failed) == (1, 1)
+    body = job.lines[0]["response"]["body"]
+    if isinstance(output, AIMessage):
+        message = body["choices"][0]["message"]
+        assert "a" in str(message["content"])
+        assert len(message.get("tool_calls", ())) == len(output.tool_calls)
+    assert job.errors[0]["response"]["body"]["error"]["type"] == "OddError"
+
+
 @pytest.mark.slow
 def test_results_come_in_the_order_of_the_input(job):
     job.server.on_request = lambda each: Reply("x", delay=0.2 * ("Say 0" in str(each.body)))
@@ -446,6 +512,14 @@ def test_an_invalid_line_is_named(job):
         job.out.write_bytes(first + bad + second)
         with pytest.raises(BatchError, match=r"out\.jsonl, line 2"):
             run.run(prompts(2))
+    for other in (b'{"prompt": "mine"}', first + b"Note", b'{"prompt": "a"}\n{"id": "'):
+        job.out.write_bytes(other)
+        with pytest.raises(BatchError, match=r"out\.jsonl, (line 1|the last line)"):
+            run.run(prompts(2))
+        assert job.out.read_bytes() == other  # a file that is not ours stays as it is
+    job.out.write_bytes(first + b"\0" * 99)  # as a power failure may leave it
+    assert run.run([]).exit_code == 0
+    assert job.out.read_bytes() == first
 
 
 def test_what_was_paid_and_not_saved_is_reported(job):
@@ -564,7 +638,11 @@ def test_estimate_sends_no_row(job):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_in_flight", 0), ("rpm", 0), ("tpm", -1), ("limit_usd", -1), ("retry_failed", "some")],
+    [
+        *(("max_in_flight", value) for value in (0, 2.5, "8")),
+        *((name, value) for name in ("rpm", "tpm") for value in (0, -1, "60")),
+        *(("limit_usd", -1), ("retry_failed", "some")),
+    ],
 )
 def test_invalid_settings_are_refused(job, name, value):
     with pytest.raises(ValueError, match=name):

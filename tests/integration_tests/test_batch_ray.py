@@ -91,6 +91,12 @@ def test_a_refused_key_or_a_missing_column_is_an_error_of_each_row(server, tmp_p
         RayBatch(chat(server), tmp_path, 0)
 
 
+def test_a_row_without_a_value_is_not_sent(server, tmp_path):
+    result = RayBatch(chat(server), tmp_path, 1)({"prompt": ["x", None, float("nan")]})
+    assert result["error_code"] == ["", "ValueError", "ValueError"]
+    assert len(calls(server)) == 1
+
+
 class Word(BaseModel):
     """A word."""
 

@@ -1,12 +1,13 @@
 """Adding up what calls cost: every call once, however it is made, and never past the budget."""
 
+import asyncio
 import uuid
 from decimal import Decimal
 
 import pytest
 from langchain_core.exceptions import ModelError
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, LLMResult
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
 from langchain_aimlernie.errors import InsufficientCreditsError
 from langchain_aimlernie.spend import Spend, SpendTracker
@@ -62,6 +63,21 @@ def test_credits_and_dollars_are_made_from_each_other(metadata, usd, credit_coun
 @pytest.mark.parametrize("price", [None, True, "free", -5, float("nan"), float("inf"), [1], {}])
 def test_an_invalid_price_counts_as_unpriced(price):
     assert spend_of(priced(credits_used=price, usd_spent=price)) == Spend(calls=1, unpriced=1)
+
+
+@pytest.mark.parametrize("tokens", [None, -1, "many", 1.5, float("nan"), [1], True])
+def test_whatever_a_model_states_is_counted_and_estimated(tokens):
+    spend = SpendTracker(prices={"unknown": (1, 1)})
+    run, message = uuid.uuid4(), AIMessage("")
+    message.usage_metadata = {"input_tokens": tokens, "output_tokens": 7}
+    spend.on_llm_end(result(message), run_id=run)
+    assert spend.total.input_tokens == int(tokens == 1.5)
+    assert spend.usd == Decimal(7 + int(tokens == 1.5)) / 1_000_000
+    spend.on_chat_model_start({}, [[HumanMessage("Hi")]], run_id=run)
+    chunk = AIMessageChunk("a", additional_kwargs={"reasoning_content": tokens})
+    spend.on_llm_new_token("a", chunk=ChatGenerationChunk(message=chunk), run_id=run)
+    spend.on_llm_error(asyncio.CancelledError(), run_id=run)
+    assert spend.total.calls == 2
 
 
 def test_results_and_not_their_choices_are_counted():
