@@ -264,7 +264,7 @@ class Api:
         if found:
             request.ignored = [each.location for each in found if each.ignored]
             request.violations = [
-                str(each) for each in found if each.ignored and len(each.path) == 1
+                str(each) for each in found if each.ignored and each.location in body
             ]
             violations = [str(each) for each in found if not each.ignored]
             if violations:
