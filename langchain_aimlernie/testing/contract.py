@@ -55,40 +55,25 @@ ContentT = TypeVar("ContentT")
 CallT = TypeVar("CallT")
 FunctionT = TypeVar("FunctionT")
 
-# Tags are written "<…>", so that they can be told from keys in the location of an error.
+# Discriminators. Tags are written "<…>", so that they can be told from keys in the location of an
+# error, which names the discriminator, too.
 _JSON_TYPES = {str: "<string>", list: "<array>", dict: "<object>", type(None): "<null>"}
 
 
-def _by_json_type(expected: str) -> Discriminator:
-    """Return a discriminator of a union by JSON type."""
-    return Discriminator(
-        lambda value: _JSON_TYPES.get(type(value)),
-        custom_error_type="wrong_kind",
-        custom_error_message=f"expected {expected}",
-    )
+def _json_type(value: object) -> str:
+    return _JSON_TYPES.get(type(value), "<number>")
 
 
-def _by_key(key: str, expected: str, *, other: bool = False) -> Discriminator:
-    """Return a discriminator of a union of objects by the string under `key`.
+def _role(value: object) -> str:
+    return f"<{value.get('role')}>" if isinstance(value, dict) else "<>"
 
-    Args:
-        key: "role" or "type".
-        expected: The values that have a member, separated by ", ".
-        other: Whether the union has a member "<other>" for all other values.
-    """
-    known = expected.split(", ")
 
-    def tag(value: object) -> str | None:
-        found = value.get(key) if isinstance(value, dict) else None
-        if other and isinstance(found, str) and found not in known:
-            return "<other>"
-        return f"<{found}>" if isinstance(found, str) else None
+def _type(value: object) -> str:
+    return f"<{value.get('type')}>" if isinstance(value, dict) else "<>"
 
-    return Discriminator(
-        tag,
-        custom_error_type=f"unknown_{key}",
-        custom_error_message=f"not one of {expected}",
-    )
+
+def _tool(value: object) -> str:
+    return tag if (tag := _type(value)) in {"<function>", "<custom>"} else "<other>"
 
 
 def _check_integer(value: float) -> float:
@@ -131,11 +116,11 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 Only5 = Annotated[T, BeforeValidator(_check_family)]
 StringOr = Annotated[
     Annotated[str, Tag("<string>")] | Annotated[T, Tag("<array>")],
-    _by_json_type("string or array"),
+    Discriminator(_json_type),
 ]
 StringNullOr = Annotated[
     Annotated[str, Tag("<string>")] | Annotated[T, Tag("<array>")] | Annotated[None, Tag("<null>")],
-    _by_json_type("string, array or null"),
+    Discriminator(_json_type),
 ]
 
 
@@ -194,11 +179,11 @@ VisionPart = Annotated[
     Annotated[TextPart, Tag("<text>")]
     | Annotated[ImagePart, Tag("<image_url>")]
     | Annotated[FilePart, Tag("<file>")],
-    _by_key("type", "text, image_url, file"),
+    Discriminator(_type),
 ]
 AssistantPart = Annotated[
     Annotated[TextPart, Tag("<text>")] | Annotated[RefusalPart, Tag("<refusal>")],
-    _by_key("type", "text, refusal"),
+    Discriminator(_type),
 ]
 
 
@@ -231,7 +216,7 @@ class CustomCall(_Object):
 
 ToolCall5 = Annotated[
     Annotated[FunctionCall, Tag("<function>")] | Annotated[CustomCall, Tag("<custom>")],
-    _by_key("type", "function, custom"),
+    Discriminator(_type),
 ]
 
 
@@ -297,7 +282,7 @@ class Custom(_Object):
     description: str = ""
     format: Annotated[
         Annotated[TextFormat, Tag("<text>")] | Annotated[GrammarFormat, Tag("<grammar>")],
-        _by_key("type", "text, grammar"),
+        Discriminator(_type),
     ]
 
 
@@ -315,7 +300,7 @@ Tool5 = Annotated[
     Annotated[FunctionTool[Function5], Tag("<function>")]
     | Annotated[CustomTool, Tag("<custom>")]
     | Annotated[OtherTool, Tag("<other>")],
-    _by_key("type", "function, custom", other=True),
+    Discriminator(_tool),
 ]
 
 
@@ -340,11 +325,11 @@ class AllowedTools(_Object):
 
 ChosenTool5 = Annotated[
     Annotated[ChosenTool, Tag("<function>")] | Annotated[AllowedTools, Tag("<allowed_tools>")],
-    _by_key("type", "function, allowed_tools"),
+    Discriminator(_type),
 ]
 ModeOr = Annotated[
     Annotated[Literal["none", "auto", "required"], Tag("<string>")] | Annotated[T, Tag("<object>")],
-    _by_json_type("string or object"),
+    Discriminator(_json_type),
 ]
 
 
@@ -371,7 +356,7 @@ ResponseFormat = Annotated[
     Annotated[TextFormat, Tag("<text>")]
     | Annotated[JsonObjectFormat, Tag("<json_object>")]
     | Annotated[JsonSchemaFormat, Tag("<json_schema>")],
-    _by_key("type", "text, json_object, json_schema"),
+    Discriminator(_type),
 ]
 
 
@@ -411,7 +396,7 @@ class Ernie45Body(_Body, Generic[PartT]):
                 AssistantMessage[StringOr[list[AssistantPart]], FunctionCall], Tag("<assistant>")
             ]
             | Annotated[ToolMessage[str], Tag("<tool>")],
-            _by_key("role", "user, system, assistant, tool"),
+            Discriminator(_role),
         ]
     ] = Field(min_length=1)
     tools: list[FunctionTool[Function]] = Field(default=[], max_length=128)
@@ -432,7 +417,7 @@ class Ernie5Body(_Body):
                 AssistantMessage[StringNullOr[list[TextPart]], ToolCall5], Tag("<assistant>")
             ]
             | Annotated[ToolMessage[StringOr[list[TextPart]]], Tag("<tool>")],
-            _by_key("role", "user, system, developer, assistant, tool"),
+            Discriminator(_role),
         ]
     ] = Field(min_length=1)
     tools: list[Tool5] = Field(default=[], max_length=128)
@@ -472,10 +457,17 @@ def _violation(error: Mapping[str, Any], spec: ModelSpec) -> Violation:
         return Violation(location, text, ignored)
     if kind == "missing":
         return Violation(location, "required, and missing")
-    if kind in {"unknown_role", "unknown_type"} and isinstance(value, dict):
-        key = kind.removeprefix("unknown_")
-        location, value = f"{location}.{key}", value.get(key)
-    elif kind in {"unknown_role", "unknown_type", "model_type"}:
+    if kind == "union_tag_invalid":
+        tags = re.findall(r"<(\w+)>", error["ctx"]["expected_tags"])
+        key = error["ctx"]["discriminator"].strip("_()")
+        if key == "json_type":
+            text = f"expected {', '.join(tags[:-1])} or {tags[-1]}"
+        elif isinstance(value, dict):
+            location, value = f"{location}.{key}", value.get(key)
+            text = f"not one of {', '.join(tags)}"
+        else:
+            text = "expected object"
+    if kind == "model_type":
         text = "expected object"
     return Violation(location, f"{text}; got {value!r:.80}")
 
