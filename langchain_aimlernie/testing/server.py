@@ -139,11 +139,11 @@ class ErnieServer(Api):
     @property
     def balance_usd(self) -> Decimal:
         """The account's balance in US dollars; what calls cost is subtracted. May be set."""
-        return self._balance
+        return self._account.balance
 
     @balance_usd.setter
     def balance_usd(self, usd: Decimal | float) -> None:
-        self._balance = Decimal(str(usd))
+        self._account.balance = Decimal(str(usd))
 
     @property
     def deprecations(self) -> Sequence[Mapping[str, Any]]:
