@@ -82,6 +82,9 @@ class Api:
     totals: Totals
     """Tokens, credits and dollars of the responses that were sent completely."""
 
+    connections_total: int
+    """The number of connections since the start or the last `reset`."""
+
     def __init__(
         self, api_key: str | None, models: Mapping[str, ServedModel], delay: float, interval: float
     ) -> None:
@@ -105,7 +108,7 @@ class Api:
             self._requests.clear()
             self._queue.clear()
             self.totals = Totals()
-            self._accepted = 0  # connections
+            self.connections_total = 0
             self._account = account.Account()
             self._deprecations = account.DEPRECATIONS
             self.on_request = None
