@@ -205,12 +205,11 @@ class Api:
         model = self._models.get(name)
         if model is None or name in account.withdrawn(self._deprecations):
             raise _RequestError(404, f"Model {name!r:.80} is not found or no longer served")
-        found = contract.errors(body, model.spec)
-        ignored = [each for each in found if each.ignored]
-        request.ignored = [each.location for each in ignored]
-        request.violations = [str(each) for each in ignored if each.location in body]
-        if len(ignored) < len(found):
-            _invalid(request, [str(each) for each in found if not each.ignored])
+        violations, request.ignored = contract.check(body, model.spec)
+        unknown = [key for key in request.ignored if key in body]
+        request.violations = [f"{key}: not known here, and ignored" for key in unknown]
+        if violations:
+            _invalid(request, violations)
         return model
 
     def _scripted(self, request: Request) -> Reply | None:

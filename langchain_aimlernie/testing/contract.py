@@ -12,7 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -30,24 +30,6 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from langchain_aimlernie.profiles import ModelSpec
 from langchain_aimlernie.testing.models import BY_NAME
-
-
-class Violation(NamedTuple):
-    """One thing that is wrong with a body.
-
-    Attributes:
-        location: The keys and indices that lead to it, with dots.
-        text: What is wrong.
-        ignored: Whether it is a key that the API drops, so that the request is still answered.
-    """
-
-    location: str
-    text: str
-    ignored: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.location}: {self.text}"
-
 
 T = TypeVar("T")
 PartT = TypeVar("PartT")
@@ -427,36 +409,35 @@ class Ernie5Body(_Body):
     thinking_budget: Annotated[Integer, Field(ge=100)] = 100
 
 
-def errors(body: Mapping[str, Any], spec: ModelSpec) -> list[Violation]:
-    """Return all violations in `body`, those among them that the API would ignore included."""
-    return [*_schema_errors(body, spec), *_conversation_errors(body)]
-
-
-def _schema_errors(body: Mapping[str, Any], spec: ModelSpec) -> Iterator[Violation]:
+def check(body: Mapping[str, Any], spec: ModelSpec) -> tuple[list[str], list[str]]:
+    """Return what is wrong with a body, one line each, and the paths of keys that the API drops."""
     fields = spec.fields or ()
     family = Ernie45Body[VisionPart] if "image_url" in spec.parts else Ernie45Body[TextPart]
+    violations, ignored = [], []
     try:
         (Ernie5Body if _is_5(spec) else family).model_validate(
             {key: value for key, value in body.items() if key in fields}, context=spec
         )
     except ValidationError as error:
         for each in error.errors(include_url=False):
-            yield _violation(each, spec)
-    for key in body:
-        if key not in fields:
-            yield Violation(key, "not known here, and ignored", ignored=True)
+            location, text = _describe(each)
+            if each["type"] == "extra_forbidden" and not _is_closed(each["loc"], spec):
+                ignored.append(location)
+            else:
+                violations.append(f"{location}: {text}")
+    ignored += [key for key in body if key not in fields]
+    return [*violations, *_conversation_errors(body)], ignored
 
 
-def _violation(error: Mapping[str, Any], spec: ModelSpec) -> Violation:
+def _describe(error: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the location of an error, with dots and without tags, and what is wrong there."""
     steps = [str(step) for step in error["loc"]]
     location = ".".join(step for step in steps if not step.startswith("<"))
     kind, text, value = error["type"], error["msg"], error["input"]
     if kind == "extra_forbidden":
-        ignored = not _is_closed(error["loc"], spec)
-        text = "not known here, and ignored" if ignored else "not allowed here"
-        return Violation(location, text, ignored)
+        return location, "not allowed here"
     if kind == "missing":
-        return Violation(location, "required, and missing")
+        return location, "required, and missing"
     if kind == "union_tag_invalid":
         tags = re.findall(r"<(\w+)>", error["ctx"]["expected_tags"])
         key = error["ctx"]["discriminator"].strip("_()")
@@ -469,7 +450,7 @@ def _violation(error: Mapping[str, Any], spec: ModelSpec) -> Violation:
             text = "expected object"
     if kind == "model_type":
         text = "expected object"
-    return Violation(location, f"{text}; got {value!r:.80}")
+    return location, f"{text}; got {value!r:.80}"
 
 
 def _is_closed(location: tuple[str | int, ...], spec: ModelSpec) -> bool:
@@ -483,32 +464,30 @@ def _is_closed(location: tuple[str | int, ...], spec: ModelSpec) -> bool:
     return location[0] == "messages" and location[2:-1] in {("<system>",), ("<tool>",)}
 
 
-def _conversation_errors(body: Mapping[str, Any]) -> Iterator[Violation]:
+def _conversation_errors(body: Mapping[str, Any]) -> Iterator[str]:
     """Return where results match no call, or the choice no tool, in a body of any shape."""
     called: list[object] = []
     for index, message in enumerate(_objects(body.get("messages"))):
         content, calls = message.get("content"), message.get("tool_calls")
         call_id = message.get("tool_call_id")
         if message.get("role") == "tool" and call_id not in called:
-            text = f"{call_id!r:.80} answers no earlier tool call"
-            yield Violation(f"messages.{index}.tool_call_id", text)
+            yield f"messages.{index}.tool_call_id: {call_id!r:.80} answers no earlier tool call"
         if message.get("role") == "assistant":
             if content is None and not calls and not message.get("refusal"):
-                text = "required unless tool_calls is given"
-                yield Violation(f"messages.{index}.content", text)
+                yield f"messages.{index}.content: required unless tool_calls is given"
             kinds = [part.get("type") for part in _objects(content)]
             is_uniform = kinds == ["refusal"] or kinds == ["text"] * (len(kinds) or 1)
             if isinstance(content, list) and not is_uniform:
                 text = "must be one or more parts of type text, or exactly one of type refusal"
-                yield Violation(f"messages.{index}.content", text)
+                yield f"messages.{index}.content: {text}"
         called += [call.get("id") for call in _objects(calls)]
     choice = body.get("tool_choice")
     if choice == "required" and not body.get("tools"):
-        yield Violation("tool_choice", "required, but there are no tools")
+        yield "tool_choice: required, but there are no tools"
     name = _function_name(choice) if isinstance(choice, dict) else None
     names = [_function_name(tool) for tool in _objects(body.get("tools"))]
     if isinstance(name, str) and name not in names:
-        yield Violation("tool_choice.function.name", f"no tool is named {name!r:.80}")
+        yield f"tool_choice.function.name: no tool is named {name!r:.80}"
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
@@ -532,11 +511,12 @@ def validate_request(body: Mapping[str, Any]) -> list[str]:
     model = BY_NAME.get(str(body.get("model")))
     if model is None:
         return [f"model: {body.get('model')!r:.80} is not served"]
-    return [str(each) for each in errors(body, model.spec) if not each.ignored]
+    violations, _ = check(body, model.spec)
+    return violations
 
 
 def ignored_fields(body: Mapping[str, Any]) -> list[str]:
     """Return the paths of keys that the schema of the body's model does not know."""
     model = BY_NAME.get(str(body.get("model")))
-    found = errors(body, model.spec) if model else []
-    return [each.location for each in found if each.ignored]
+    _, ignored = check(body, model.spec) if model else ([], [])
+    return ignored
