@@ -53,19 +53,15 @@ _Last = BeforeValidator(lambda values: values[-1])
 _Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
-class _Query(BaseModel):
-    """The parameters of `GET /v2/usage` and `GET /v2/logs`; others are ignored."""
+class _Window(BaseModel):
+    """The parameters of `GET /v2/usage`; others are ignored."""
 
     period: Annotated[str, _Last, Field(pattern=r"^[1-9][0-9]{0,4}[hd]$")] | None = None
     start: _Moment | None = None
     end: _Moment | None = None
-    model: list[str] | None = None
-    status: list[str] | None = None
-    limit: Annotated[int, _Last, Field(ge=1, le=100)] = 50
-    offset: Annotated[int, _Last, Field(ge=0)] = 0
 
-    def window(self) -> tuple[datetime, datetime]:
-        """Return the window of time; the last seven days if the query names none."""
+    def bounds(self) -> tuple[datetime, datetime]:
+        """Return start and end; those of the last seven days if the query names none."""
         if self.start is None and self.end is None:
             period, now = self.period or "7d", datetime.now(UTC)
             return now - int(period[:-1]) * _UNITS[period[-1]], now
@@ -74,6 +70,15 @@ class _Query(BaseModel):
         if not timedelta(0) <= self.end - self.start <= _MAX_WINDOW:
             raise ValueError("end must not be earlier than start, nor more than 92 days later")
         return self.start, self.end
+
+
+class _Filter(_Window):
+    """The parameters of `GET /v2/logs`."""
+
+    model: list[str] | None = None
+    status: list[str] | None = None
+    limit: Annotated[int, _Last, Field(ge=1, le=100)] = 50
+    offset: Annotated[int, _Last, Field(ge=0)] = 0
 
 
 class Bill(NamedTuple):
@@ -120,13 +125,13 @@ class Account:
         if path == "/v2/billing":
             return {"current_balance": float(self.balance), "currency": "USD"}
         try:
-            query = _Query.model_validate(values)
+            query = (_Filter if path == "/v2/logs" else _Window).model_validate(values)
         except ValidationError as error:
             wrong = [f"{each['loc'][0]}: {each['msg']}" for each in error.errors()]
             raise ValueError("; ".join(wrong)) from None
-        start, end = map(_text_of, query.window())
+        start, end = map(_text_of, query.bounds())
         rows = [row for row in self._rows if start <= row["created"] <= end]
-        return _logs(query, rows) if path == "/v2/logs" else _usage(start, end, rows)
+        return _logs(query, rows) if isinstance(query, _Filter) else _usage(start, end, rows)
 
 
 def _key_info(key: str | None, spent: Decimal) -> Row:
@@ -153,7 +158,7 @@ def _usage(start: str, end: str, rows: Sequence[Row]) -> Row:
     }
 
 
-def _logs(query: _Query, rows: Sequence[Row]) -> Row:
+def _logs(query: _Filter, rows: Sequence[Row]) -> Row:
     found = [
         row
         for row in rows

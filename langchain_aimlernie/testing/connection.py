@@ -107,8 +107,8 @@ class Connection:
         headers = Headers([(k.decode("latin-1"), v.decode("latin-1")) for k, v in head.headers])
         body = bytearray()
         size = int(headers.get("content-length", 0))
-        while size <= _MAX_BODY and isinstance(event := await self._next_event(), h11.Data):
-            body += event.data
+        while size <= _MAX_BODY and isinstance(part := await self._next_event(), h11.Data):
+            body += part.data
             size = len(body)
         if size > _MAX_BODY:
             message = f"the body has more than {_MAX_BODY} bytes"
