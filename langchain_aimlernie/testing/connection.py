@@ -60,29 +60,28 @@ class Connection:
         sock: socket.socket = self._writer.get_extra_info("socket")
         return sock
 
-    async def close(self, *, reset: bool = False) -> None:
-        """Close the connection now, by TCP reset if `reset`; what has not been sent is lost."""
-        self._abort(reset=reset)
-        self.task.cancel()
-        await asyncio.wait([self.task])
+    def abort(self, *, reset: bool = False) -> asyncio.Task[None]:
+        """Close the connection now, by TCP reset if `reset`; return the task that then ends.
 
-    def _abort(self, *, reset: bool = False) -> None:
+        What has not been sent is lost.
+        """
         if reset and self._socket.fileno() != -1:
             linger = struct.pack("ii", 1, 0)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._writer.transport.abort()
+        return self.task
 
     async def _serve(self) -> None:
         try:
             await self._serve_requests()
-        except (OSError, asyncio.CancelledError):
-            self._writer.transport.abort()
+        except OSError:
+            self.abort()
         except Exception:
             _logger.exception("the events of a script of ErnieServer failed")
-            self._writer.transport.abort()
+            self.abort()
         finally:
             self._writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
+            with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
 
     async def _serve_requests(self) -> None:
@@ -182,7 +181,7 @@ class Connection:
         if fault.kind == "stall":
             await self._sleep(math.inf)
         if fault.reset:
-            self._abort(reset=True)
+            self.abort(reset=True)
         self._http.send_failed()
 
 

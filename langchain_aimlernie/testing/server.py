@@ -241,7 +241,7 @@ class ErnieServer(Api):
     def close_connections(self, *, reset: bool = False) -> None:
         """Close all open connections, by TCP reset if `reset`."""
         if self._thread is not None:
-            self._run(self._close_all(reset=reset))
+            self._run(self._abort(reset=reset))
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_TIMEOUT)
@@ -250,9 +250,13 @@ class ErnieServer(Api):
         # Server.close would lose, and leak, a connection that is just being accepted.
         self._loop.remove_reader(self._listening.sockets[0].fileno())
         while asyncio.all_tasks() - {asyncio.current_task()}:
-            await self._close_all()
+            await self._abort()
             await asyncio.sleep(0)
         self._listening.close()
+
+    async def _abort(self, *, reset: bool = False) -> None:
+        tasks = [connection.abort(reset=reset) for connection in self._open]
+        await asyncio.gather(*tasks)
 
     def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections_total += 1
@@ -260,8 +264,4 @@ class ErnieServer(Api):
             self._respond, self._complete, self.connections_total, reader, writer
         )
         self._open.add(connection)
-        # Not in the task: one that is cancelled before its first step runs none of it.
         connection.task.add_done_callback(lambda _: self._open.discard(connection))
-
-    async def _close_all(self, *, reset: bool = False) -> None:
-        await asyncio.gather(*(each.close(reset=reset) for each in list(self._open)))
