@@ -67,7 +67,7 @@ def _check_integer(value: float) -> float:
 _DATA_URL = re.compile(r"data:image/[a-z.+-]+;base64,(?=[A-Za-z0-9+/])", re.IGNORECASE)
 
 
-def _check_image_url(value: str, info: ValidationInfo[ModelSpec]) -> str:
+def _check_image_url(value: str, info: ValidationInfo) -> str:
     """Accept an http(s) URL or an image in base64; any string for ernie-5.0, as published."""
     if _is_5(info.context) or re.match(r"https?://[^\s/]", value):
         return value
@@ -81,15 +81,16 @@ def _check_image_url(value: str, info: ValidationInfo[ModelSpec]) -> str:
     return value
 
 
-def _check_family(value: object, info: ValidationInfo[ModelSpec]) -> object:
+def _check_family(value: object, info: ValidationInfo) -> object:
     """Raise what an unknown key raises, unless the model is ernie-5.0."""
     if not _is_5(info.context):
         raise PydanticKnownError("extra_forbidden")
     return value
 
 
-def _is_5(spec: ModelSpec) -> bool:
-    return spec.thinking_switch
+def _is_5(spec: Any) -> bool:
+    """Whether a spec, the context of a validation, is that of ernie-5.0."""
+    return spec.thinking_switch is True
 
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
