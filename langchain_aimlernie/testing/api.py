@@ -21,13 +21,9 @@ from langchain_aimlernie.testing.fake_model import complete
 from langchain_aimlernie.testing.models import ServedModel, list_models
 from langchain_aimlernie.testing.replies import KEPT_REQUESTS, Reply, Request
 
-LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
-"""The value of the header `x-aimlernie-local`, which every response has."""
-
+_LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
 _JSON = "application/json; charset=utf-8"
 PROBLEM_JSON = "application/problem+json; charset=utf-8"
-"""The content type of an error."""
-
 _SSE = "text/event-stream; charset=utf-8"
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _logger = logging.getLogger(__name__)
@@ -133,7 +129,7 @@ class Api:
         request.status = reply.status
         return replace(
             reply,
-            headers={"x-aimlernie-local": LOCAL, **ids, "content-type": _JSON, **scripted},
+            headers={"x-aimlernie-local": _LOCAL, **ids, "content-type": _JSON, **scripted},
             delay=self._delay if reply.delay is None else reply.delay,
             interval=self._interval if reply.interval is None else reply.interval,
         )

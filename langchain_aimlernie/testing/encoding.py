@@ -11,12 +11,7 @@ from langchain_aimlernie.testing.account import token_counts
 from langchain_aimlernie.testing.models import CREDIT, ServedModel
 from langchain_aimlernie.testing.replies import Reply, Request
 
-FINGERPRINT = "local-ErnieServer"
-"""The `system_fingerprint` of every response."""
-
-CREATED = 1_764_547_200
-"""The `created` of every response; constant, so that responses can be compared."""
-
+_CREATED = 1_764_547_200  # constant, so that responses can be compared
 _MEDIA_TOKENS = 256
 _MESSAGE_TOKENS = 3
 _BYTES_PER_TOKEN = 4
@@ -77,9 +72,9 @@ def complete(reply: Reply, request: Request, model: ServedModel) -> Json:
         meta = {"usage": cost}
     return {
         "id": f"chatcmpl-local-{request.id}",
-        "created": CREATED,
+        "created": _CREATED,
         "model": reply.model or request.body["model"],
-        "system_fingerprint": FINGERPRINT,
+        "system_fingerprint": "local-ErnieServer",
         "object": "chat.completion",
         "choices": choices,
         **({} if usage is None else {"usage": usage}),
