@@ -226,7 +226,8 @@ def _encode(request: Request, model: ServedModel, reply: Reply) -> Reply:
     """Return a reply with its bytes or events, and with usage and meta, sent or not."""
     headers = reply.headers
     if reply.events is not None:
-        return replace(reply, usage=None, meta=None, headers={"content-type": _SSE, **headers})
+        headers = {"content-type": _SSE, **headers}
+        return replace(reply, body=None, usage=None, meta=None, headers=headers)
     if reply.body is not None:
         body = reply.body(request) if callable(reply.body) else reply.body
         if isinstance(body, dict):

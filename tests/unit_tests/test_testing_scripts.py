@@ -113,6 +113,7 @@ def test_usage_and_price_can_be_scripted_or_left_out(ernie_server, client):
             {"events": [b": hello\n\n", "[1]", {"a": "ä"}, b"data: cut"]},
             ': hello\n\ndata: [1]\n\ndata: {"a":"ä"}\n\ndata: cut'.encode(),
         ),
+        ({"body": b"x", "events": ["longer than the body"]}, b"data: longer than the body\n\n"),
         ({"body": b"x", "status": 204}, b""),
         ({"body": b"x", "status": 304}, b""),
         ({"body": b"x", "status": 299}, b"x"),
