@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 import h11
 
-from langchain_aimlernie.testing.encoding import event
+from langchain_aimlernie.testing import encoding
 from langchain_aimlernie.testing.replies import Fault, Headers, Reply, Request
 
 _BATCH = 64
@@ -195,7 +195,7 @@ def _chunks(request: Request, reply: Reply) -> Iterator[bytes]:
         return iter(())
     fault = reply.fault or Fault()
     events = [reply.body] if reply.events is None else reply.events
-    chunks: Iterable[bytes] = map(event, itertools.islice(events, fault.events))
+    chunks: Iterable[bytes] = map(encoding.event, itertools.islice(events, fault.events))
     if reply.chunk_size:
         chunks = _resize(chunks, reply.chunk_size)
     if fault.bytes is not None:

@@ -225,6 +225,14 @@ def test_delay_and_interval_are_kept(ernie_server, client):
     assert [at >= 0.2 + 0.1 * index for index, (_, at) in enumerate(times)] == [True] * 3
 
 
+def test_a_server_can_delay_every_response():
+    with ErnieServer(delay=0.1) as server:
+        for path, status in ((CHAT, 401), ("/nowhere", 404)):
+            start = time.monotonic()
+            assert httpx.post(server.base_url + path, json=body()).status_code == status
+            assert time.monotonic() - start >= 0.1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_body_can_be_sent_in_chunks_of_any_size(ernie_server, client, stream):
