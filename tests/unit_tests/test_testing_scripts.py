@@ -10,7 +10,16 @@ import pytest
 
 from langchain_aimlernie.testing import ErnieServer, Fault, Reply
 from langchain_aimlernie.testing.encoding import split_tokens
-from tests.support.local_server import CHAT, body, connect, deltas, events, raw_request, wait_until
+from tests.support.local_server import (
+    CHAT,
+    body,
+    connect,
+    deltas,
+    events,
+    raw_request,
+    read_to_end,
+    wait_until,
+)
 
 
 def ask(client, **fields):
@@ -241,6 +250,14 @@ def test_body_can_be_sent_in_chunks_of_any_size(ernie_server, client, stream):
     number = ernie_server.last_request.number
     assert split.text == whole.text.replace(f"{number - 1:06}", f"{number:06}")
     assert ernie_server.last_request.complete
+
+
+def test_a_chunk_has_the_size_that_was_scripted_whatever_the_events(ernie_server):
+    ernie_server.reply(events=["a" * 20, "b" * 20], chunk_size=7)
+    with connect(ernie_server) as sock:
+        sock.sendall(raw_request(ernie_server, header="connection: close\r\n"))
+        _, _, chunks = read_to_end(sock).partition(b"\r\n\r\n")
+    assert chunks.split(b"\r\n")[0:-3:2] == [b"7"] * 8  # of 2 * (6 + 20 + 2) bytes
 
 
 @pytest.mark.parametrize("reset", [False, True])
