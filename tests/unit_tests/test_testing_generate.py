@@ -171,6 +171,7 @@ HAS_Y = {"properties": {"y": INTEGER}, "required": ["y"]}
         ),
         ({"type": "string", "minLength": 10**9}, "x" + "." * 9_999),
         ({"type": ["null", "integer"]}, 1),
+        ({"type": "integer", "minimum": 1.5}, 2),
         ({"items": {"enum": ["a"]}, "minItems": 2, "uniqueItems": True}, ["a", "a 2"]),
         ({"type": "array", "prefixItems": [{"const": 1}], "items": False}, [1]),
         ({"type": "string", "pattern": "^no sample of ours$"}, "x"),
