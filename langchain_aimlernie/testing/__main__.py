@@ -6,13 +6,10 @@ import argparse
 import contextlib
 import signal
 import sys
-import threading
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Sequence
 
 from langchain_aimlernie.testing.server import API_KEY, ErnieServer
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,10 +23,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interval=options.interval,
     )
     try:
-        with server:
-            sys.stdout.write(_notice(server))
+        with contextlib.suppress(KeyboardInterrupt), server:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            sys.stdout.write(
+                "A local AI/ML API for ERNIE; its replies come from a fake model. Ctrl-C ends it.\n"
+                f"export AIMLAPI_API_KEY={server.api_key or 'any'}\n"
+                f"export AIMLAPI_API_BASE={server.base_url}\n"
+            )
             sys.stdout.flush()
-            _wait_for_signal()
+            while True:
+                time.sleep(60)
     except OSError as error:
         sys.stderr.write(f"Cannot listen on {options.host}:{options.port}: {error}\n")
         return 1
@@ -47,22 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--interval", type=float, default=0.0, help="seconds between its events")
     parser.add_argument("--api-key", default=API_KEY, help='"" accepts all; default: %(default)s')
     return parser
-
-
-def _notice(server: ErnieServer) -> str:
-    return (
-        "A local AI/ML API for ERNIE; its replies come from a fake model. Ctrl-C ends it.\n"
-        f"export AIMLAPI_API_KEY={server.api_key or 'any'}\n"
-        f"export AIMLAPI_API_BASE={server.base_url}\n"
-    )
-
-
-def _wait_for_signal() -> None:
-    end = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: end.set())
-    with contextlib.suppress(KeyboardInterrupt):
-        while not end.wait(1.0):
-            pass
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
-"""The account of the local server: its key, balance, spend and log, and the deprecations feed."""
+"""The account of the local server: its balance and log, and the deprecations feed."""
 
 from __future__ import annotations
 
 import math
-import re
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from http import HTTPStatus
+from typing import Annotated, Any, NamedTuple
 
-from langchain_aimlernie.testing.models import CREDIT
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-if TYPE_CHECKING:
-    from langchain_aimlernie.testing.models import ServedModel
-
-BALANCE = Decimal(100)
-"""US dollars of a new server's account."""
+from langchain_aimlernie.testing.models import CREDIT, ServedModel
+from langchain_aimlernie.testing.replies import KEPT_REQUESTS
 
 DEPRECATIONS: tuple[Mapping[str, object], ...] = (
     {
@@ -39,150 +37,173 @@ DEPRECATIONS: tuple[Mapping[str, object], ...] = (
 )
 
 _CREATED = "2025-12-01T00:00:00.000Z"
-_PERIOD = re.compile(r"([1-9]\d{0,4})([hd])")
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1)}
 _MAX_WINDOW = timedelta(days=92)
-_MAX_LIMIT = 100
-_DEFAULT_LIMIT = 50
 
 Query = Mapping[str, Sequence[str]]
 Row = dict[str, Any]
 
 
-class QueryError(ValueError):
-    """A query parameter that the API rejects."""
+def _moment(values: Sequence[str]) -> datetime:
+    moment = datetime.fromisoformat(values[-1])
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def log_row(ids: Mapping[str, str | None], model: str, status: int, billed: Row) -> Row:
-    """Return the row of a request in the log.
+_Last = BeforeValidator(lambda values: values[-1])
+_Moment = Annotated[datetime, BeforeValidator(_moment)]
 
-    Args:
-        ids: Its ids, by their names in the row.
-        model: The model's id.
-        status: The HTTP status of the response.
-        billed: `cost` and `tokens` of the row.
-    """
+
+class _Window(BaseModel):
+    """The parameters of `GET /v2/usage`; others are ignored."""
+
+    period: Annotated[str, _Last, Field(pattern=r"^[1-9][0-9]{0,4}[hd]$")] | None = None
+    start: _Moment | None = None
+    end: _Moment | None = None
+
+    def bounds(self) -> tuple[datetime, datetime]:
+        """Return start and end; those of the last seven days if the query names none."""
+        if self.start is None and self.end is None:
+            period, now = self.period or "7d", datetime.now(UTC)
+            return now - int(period[:-1]) * _UNITS[period[-1]], now
+        if self.period is not None or self.start is None or self.end is None:
+            raise ValueError("Provide either period, or both start and end")
+        if not timedelta(0) <= self.end - self.start <= _MAX_WINDOW:
+            raise ValueError("end must not be earlier than start, nor more than 92 days later")
+        return self.start, self.end
+
+
+class _Filter(_Window):
+    """The parameters of `GET /v2/logs`."""
+
+    model: list[str] | None = None
+    status: list[str] | None = None
+    limit: Annotated[int, _Last, Field(ge=1, le=100)] = 50
+    offset: Annotated[int, _Last, Field(ge=0)] = 0
+
+
+class Bill(NamedTuple):
+    """What a request costs, and the tokens of its prompt and completion."""
+
+    usd: float = 0
+    credits_used: float = 0
+    prompt: int = 0
+    completion: int = 0
+
+
+class Account:
+    """The balance in US dollars, and the log with a row for each chat request, the newest first."""
+
+    def __init__(self) -> None:
+        self.balance = Decimal(100)
+        self._rows: deque[Row] = deque(maxlen=KEPT_REQUESTS)
+
+    def charge(
+        self, ids: Mapping[str, str | None], model: str, status: int, bill: Bill | None = None
+    ) -> None:
+        """Charge a request, and log it under its ids; one without a bill costs nothing."""
+        usd, credits_used, prompt, completion = bill or Bill()
+        row: Row = {
+            "created": _text_of(datetime.now(UTC)),
+            "status": "succeeded" if status < HTTPStatus.BAD_REQUEST else "failed",
+            "origin": "api",
+            "model": model,
+            "cost": {"usd": round(usd, 10), "credits": credits_used},
+            "tokens": {"input": prompt, "output": completion, "total": prompt + completion},
+            **ids,
+        }
+        self._rows.appendleft(row)
+        self.balance -= _spend([row])
+
+    def read(self, path: str, values: Query, key: str | None) -> Row:
+        """Return the body of `GET` on a path of the account.
+
+        Raises:
+            ValueError: A parameter of the query is invalid.
+        """
+        if path == "/v1/key":
+            return {"data": _key_info(key, _spend(self._rows))}
+        if path == "/v2/billing":
+            return {"current_balance": float(self.balance), "currency": "USD"}
+        try:
+            query = (_Filter if path == "/v2/logs" else _Window).model_validate(values)
+        except ValidationError as error:
+            wrong = [f"{each['loc'][0]}: {each['msg']}" for each in error.errors()]
+            raise ValueError("; ".join(wrong)) from None
+        start, end = map(_text_of, query.bounds())
+        rows = [row for row in self._rows if start <= row["created"] <= end]
+        return _logs(query, rows) if isinstance(query, _Filter) else _usage(start, end, rows)
+
+
+def _key_info(key: str | None, spent: Decimal) -> Row:
     return {
-        "created": _text_of(datetime.now(UTC)),
-        "status": "succeeded" if status < 400 else "failed",  # noqa: PLR2004  HTTP
-        "origin": "api",
-        "model": model,
-        **billed,
-        **ids,
+        "name": "ErnieServer",
+        "disabled": False,
+        "prefix": (key or "none")[:8],
+        "scopes": ["model:chat"],
+        "limit": None,
+        "created_at": _CREATED,
+        "updated_at": _CREATED,
+        "monthly_usage": float(spent),
     }
 
 
-def bill_of(model: ServedModel, usage: object, meta: object, prompt_tokens: int) -> Row:
-    """Return `cost` and `tokens` of a row: what the response stated, else the model's price."""
-    tokens = token_counts(as_object(usage) or {"prompt_tokens": prompt_tokens})
-    stated = stated_cost(meta)
-    usd, credits_used = (_number(stated.get(key)) for key in ("usd_spent", "credits_used"))
-    if usd is None:
-        usd = (model.price(*tokens) if credits_used is None else credits_used) * CREDIT
-    if credits_used is None:
-        credits_used = round(usd / CREDIT)
-    return bill(usd, credits_used, *tokens)
+def _usage(start: str, end: str, rows: Sequence[Row]) -> Row:
+    return {
+        "api_key_prefix": None,
+        "start": start,
+        "end": end,
+        "spend": float(_spend(rows)),
+        "currency": "USD",
+        "requests": len([row for row in rows if row["cost"]["usd"]]),
+    }
+
+
+def _logs(query: _Filter, rows: Sequence[Row]) -> Row:
+    found = [
+        row
+        for row in rows
+        if (query.model is None or {row["model"], row["model"].rpartition("/")[2]} & {*query.model})
+        and (query.status is None or row["status"] in query.status)
+    ]
+    end = query.offset + query.limit
+    page = {"limit": query.limit, "offset": query.offset, "total": len(found)}
+    return {
+        "data": found[query.offset : end],
+        "pagination": {**page, "has_more": end < len(found)},
+    }
+
+
+def _spend(rows: Iterable[Row]) -> Decimal:
+    return sum((Decimal(str(row["cost"]["usd"])) for row in rows), Decimal(0))
+
+
+def _text_of(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def numbers(value: object, *path: str) -> dict[str, float]:
+    """Return the finite numbers of the object under `path`; none of what a script has instead."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    held = value.items() if isinstance(value, dict) else ()
+    return {k: each for k, each in held if isinstance(each, (int, float)) and math.isfinite(each)}
 
 
 def token_counts(usage: object) -> tuple[int, int]:
     """Return the tokens of prompt and completion that a usage of any shape states."""
-    stated = as_object(usage)
-    return int(count_of(stated, "prompt_tokens")), int(count_of(stated, "completion_tokens"))
+    stated = numbers(usage)
+    return int(stated.get("prompt_tokens", 0)), int(stated.get("completion_tokens", 0))
 
 
-def stated_cost(meta: object) -> Mapping[str, object]:
-    """Return the cost that a `meta` of any shape states."""
-    return as_object(as_object(meta).get("usage"))
-
-
-def bill(usd: float = 0, credits_used: float = 0, prompt: int = 0, completion: int = 0) -> Row:
-    """Return `cost` and `tokens` of a row; nothing for a failed request."""
-    return {
-        "cost": {"usd": round(usd, 10), "credits": credits_used},
-        "tokens": {"input": prompt, "output": completion, "total": prompt + completion},
-    }
-
-
-def as_object(value: object) -> Mapping[str, object]:
-    """Return a JSON object; empty for what a script has in its place."""
-    return value if isinstance(value, dict) else {}
-
-
-def count_of(held: Mapping[str, object], key: str) -> float:
-    """Return a number of an object; 0 for what a script has in its place."""
-    return _number(held.get(key)) or 0
-
-
-def _number(value: object) -> float | None:
-    return value if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-
-def usd_of(rows: Iterable[Row]) -> Decimal:
-    """Return the US dollars that requests were charged."""
-    return sum((Decimal(str(row["cost"]["usd"])) for row in rows), Decimal(0))
-
-
-def key_info(key: str | None, spent: Decimal) -> Row:
-    """Return the body of `GET /v1/key`."""
-    return {
-        "data": {
-            "name": "ErnieServer",
-            "disabled": False,
-            "prefix": (key or "none")[:8],
-            "scopes": ["model:chat"],
-            "limit": None,
-            "created_at": _CREATED,
-            "updated_at": _CREATED,
-            "monthly_usage": float(spent),
-        }
-    }
-
-
-def balance(usd: Decimal) -> Row:
-    """Return the body of `GET /v2/billing`."""
-    return {"current_balance": float(usd), "currency": "USD"}
-
-
-def usage(query: Query, rows: Iterable[Row]) -> Row:
-    """Return the body of `GET /v2/usage`.
-
-    Raises:
-        QueryError: The window of time is invalid.
-    """
-    start, end = _window(query)
-    found = list(_within(rows, start, end))
-    charged = [row for row in found if row["cost"]["usd"]]
-    return {
-        "api_key_prefix": None,
-        "start": _text_of(start),
-        "end": _text_of(end),
-        "spend": float(usd_of(found)),
-        "currency": "USD",
-        "requests": len(charged),
-    }
-
-
-def logs(query: Query, rows: Sequence[Row]) -> Row:
-    """Return the body of `GET /v2/logs`: a page of the rows, which are the oldest first.
-
-    Raises:
-        QueryError: The window of time, `limit` or `offset` is invalid.
-    """
-    limit = _integer(query, "limit", 1, _MAX_LIMIT, _DEFAULT_LIMIT)
-    offset = _integer(query, "offset", 0, None, 0)
-    models, statuses = query.get("model"), query.get("status")
-    found = [
-        row
-        for row in _within(reversed(rows), *_window(query))
-        if (models is None or {row["model"], row["model"].rpartition("/")[2]} & {*models})
-        and (statuses is None or row["status"] in statuses)
-    ]
-    page = found[offset : offset + limit]
-    pagination = {"limit": limit, "offset": offset, "total": len(found)}
-    return {
-        "data": page,
-        "pagination": {**pagination, "has_more": offset + len(page) < len(found)},
-    }
+def bill(model: ServedModel, usage: object, meta: object, prompt_tokens: int) -> Bill:
+    """Return the bill of a response: what it stated, else the model's price."""
+    is_stated = isinstance(usage, dict) and usage
+    tokens = token_counts(usage) if is_stated else (prompt_tokens, 0)
+    stated = numbers(meta, "usage")
+    usd, credits_used = stated.get("usd_spent"), stated.get("credits_used")
+    if usd is None:
+        usd = (model.price(*tokens) if credits_used is None else credits_used) * CREDIT
+    return Bill(usd, round(usd / CREDIT) if credits_used is None else credits_used, *tokens)
 
 
 def deprecations(query: Query, entries: Iterable[Mapping[str, object]]) -> Row:
@@ -201,47 +222,3 @@ def withdrawn(entries: Iterable[Mapping[str, Any]]) -> set[object]:
     """Return the ids and aliases of the models that get a 404."""
     gone = [entry for entry in entries if entry.get("status") == "withdrawn"]
     return {name for entry in gone for name in (entry.get("id"), *(entry.get("aliases") or ()))}
-
-
-def _window(query: Query) -> tuple[datetime, datetime]:
-    period, start, end = (query.get(key, [""])[-1] for key in ("period", "start", "end"))
-    if period and (start or end):
-        raise QueryError("Provide either period or start and end, not both")
-    if not (start or end):
-        found = _PERIOD.fullmatch(period or "7d")
-        if found is None:
-            raise QueryError("period must be a positive integer followed by h or d")
-        now = datetime.now(UTC)
-        return now - int(found[1]) * _UNITS[found[2]], now
-    try:
-        first, last = (_moment(each) for each in (start, end))
-    except ValueError:
-        raise QueryError("start and end must be ISO 8601 dates, both of them") from None
-    if not timedelta(0) <= last - first <= _MAX_WINDOW:
-        raise QueryError("end must not be earlier than start, nor more than 92 days later")
-    return first, last
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _within(rows: Iterable[Row], start: datetime, end: datetime) -> Iterable[Row]:
-    # Rows have whole milliseconds.
-    first, last = _text_of(start), _text_of(end)
-    return (row for row in rows if first <= row["created"] <= last)
-
-
-def _text_of(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _integer(query: Query, name: str, low: int, high: int | None, default: int) -> int:
-    text = (query.get(name) or [str(default)])[-1]
-    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
-        raise QueryError(f"{name} must be an integer")
-    value = int(text)
-    if value < low or (high is not None and value > high):
-        raise QueryError(f"{name} must be {low} or more" + (f", at most {high}" if high else ""))
-    return value

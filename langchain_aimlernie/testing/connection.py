@@ -9,19 +9,14 @@ import logging
 import math
 import socket
 import struct
+from collections.abc import Callable, Iterable, Iterator
 from http.client import responses
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import h11
 
-from langchain_aimlernie.testing.replies import Headers, Request
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from langchain_aimlernie.testing.api import Response
-    from langchain_aimlernie.testing.replies import Fault
+from langchain_aimlernie.testing import encoding
+from langchain_aimlernie.testing.replies import Fault, Headers, Reply, Request
 
 _BATCH = 64
 """So many events of a stream without an interval are sent at once, then others have their turn."""
@@ -39,17 +34,12 @@ _logger = logging.getLogger(__name__)
 class Connection:
     """Answers the requests of one connection, one after the other.
 
-    Args:
-        respond: Computes the response to a request.
-        on_complete: Called before a client can have seen the end of its response.
-        number: Which connection it is, counted from 1.
-        reader: From `asyncio.start_server`.
-        writer: Likewise.
+    `on_complete` is called before a client can have seen the end of its response.
     """
 
     def __init__(
         self,
-        respond: Callable[[Request], Response],
+        respond: Callable[[Request], Reply],
         on_complete: Callable[[Request], None],
         number: int,
         reader: asyncio.StreamReader,
@@ -70,29 +60,28 @@ class Connection:
         sock: socket.socket = self._writer.get_extra_info("socket")
         return sock
 
-    async def close(self, *, reset: bool = False) -> None:
-        """Close the connection now, by TCP reset if `reset`; what has not been sent is lost."""
-        self._abort(reset=reset)
-        self.task.cancel()
-        await asyncio.wait([self.task])
+    def abort(self, *, reset: bool = False) -> asyncio.Task[None]:
+        """Close the connection now, by TCP reset if `reset`; return the task that then ends.
 
-    def _abort(self, *, reset: bool = False) -> None:
+        What has not been sent is lost.
+        """
         if reset and self._socket.fileno() != -1:
             linger = struct.pack("ii", 1, 0)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self._writer.transport.abort()
+        return self.task
 
     async def _serve(self) -> None:
         try:
             await self._serve_requests()
-        except (OSError, _ClientLeftError, asyncio.CancelledError):
-            self._writer.transport.abort()
+        except OSError:
+            self.abort()
         except Exception:
             _logger.exception("the events of a script of ErnieServer failed")
-            self._writer.transport.abort()
+            self.abort()
         finally:
             self._writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
+            with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
 
     async def _serve_requests(self) -> None:
@@ -117,8 +106,8 @@ class Connection:
         headers = Headers([(k.decode("latin-1"), v.decode("latin-1")) for k, v in head.headers])
         body = bytearray()
         size = int(headers.get("content-length", 0))
-        while size <= _MAX_BODY and isinstance(event := await self._next_event(), h11.Data):
-            body += event.data
+        while size <= _MAX_BODY and isinstance(part := await self._next_event(), h11.Data):
+            body += part.data
             size = len(body)
         if size > _MAX_BODY:
             message = f"the body has more than {_MAX_BODY} bytes"
@@ -138,16 +127,15 @@ class Connection:
         """Wait, at least for the other connections.
 
         Raises:
-            _ClientLeftError: The client has closed its side.
+            ConnectionAbortedError: The client has closed its side.
         """
         clock = asyncio.get_running_loop().time
-        left, end = seconds, clock() + seconds
+        end = clock() + seconds
         await asyncio.sleep(0)
-        while left > 0:
+        while (left := end - clock()) > 0:
             await asyncio.sleep(min(left, _POLL))
             if self._reader.at_eof() or self._writer.is_closing():
-                raise _ClientLeftError
-            left = end - clock()
+                raise ConnectionAbortedError
 
     def _send(self, *events: h11.Event) -> None:
         self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
@@ -159,29 +147,26 @@ class Connection:
         self._send(_head(status, headers), h11.Data(data=body), h11.EndOfMessage())
         await self._writer.drain()
 
-    async def _respond(self, request: Request, response: Response) -> None:
-        if response.delay:
-            await self._sleep(response.delay)
-        fault = response.fault
+    async def _respond(self, request: Request, reply: Reply) -> None:
+        if reply.delay:
+            await self._sleep(reply.delay)
+        fault = reply.fault
         if fault is not None and fault.is_early:
             await self._break(fault)
             return
-        headers = [(name, each) for name, each in response.headers.items() if each is not None]
-        has_length = "content-length" in response.headers or response.status in _NO_BODY
-        if isinstance(response.body, bytes) and not has_length:
-            headers.append(("content-length", str(len(response.body))))
-        batch: list[h11.Event] = [_head(response.status, headers)]
-        size = 1 if response.interval or response.chunk_size else _BATCH
-        chunks = _chunks(request, response)
-        following = list(itertools.islice(chunks, 1))
-        while following:
-            batch += [h11.Data(data=chunk) for chunk in following]
-            following = list(itertools.islice(chunks, size))
-            if following:
-                self._send(*batch)
-                batch = []
-                await self._sleep(response.interval)
-                await self._writer.drain()
+        headers = [(name, each) for name, each in reply.headers.items() if each is not None]
+        has_length = "content-length" in reply.headers or reply.status in _NO_BODY
+        if isinstance(reply.body, bytes) and not has_length:
+            headers.append(("content-length", str(len(reply.body))))
+        chunks = (h11.Data(data=each) for each in _chunks(request, reply))
+        parts = itertools.chain([_head(reply.status, headers)], chunks)
+        batch = list(itertools.islice(parts, 2))
+        size = 1 if reply.interval or reply.chunk_size else _BATCH
+        while following := list(itertools.islice(parts, size)):
+            self._send(*batch)
+            batch = following
+            await self._sleep(reply.interval or 0)
+            await self._writer.drain()
         if fault is not None:
             self._send(*batch)
             await self._break(fault)
@@ -196,42 +181,32 @@ class Connection:
         if fault.kind == "stall":
             await self._sleep(math.inf)
         if fault.reset:
-            self._abort(reset=True)
+            self.abort(reset=True)
         self._http.send_failed()
-
-
-class _ClientLeftError(Exception):
-    """The client has closed its side of the connection while the response was delayed."""
 
 
 def _head(status: int, headers: list[tuple[str, str]]) -> h11.Response:
     return h11.Response(status_code=status, headers=headers, reason=responses.get(status, ""))
 
 
-def _chunks(request: Request, response: Response) -> Iterator[bytes]:
+def _chunks(request: Request, reply: Reply) -> Iterator[bytes]:
     """Return the body in the chunks in which it is sent, up to where a fault cuts it."""
-    body, fault = response.body, response.fault
-    if request.method == "HEAD" or response.status in _NO_BODY:
+    if request.method == "HEAD" or reply.status in _NO_BODY:
         return iter(())
-    chunks: Iterable[bytes] = (body,) if isinstance(body, bytes) else body
-    if fault is not None:
-        chunks = itertools.islice(chunks, fault.events)
-    if response.chunk_size:
-        chunks = _resize(chunks, response.chunk_size)
-    if fault is not None and fault.bytes is not None:
+    fault = reply.fault or Fault()
+    events = [reply.body] if reply.events is None else reply.events
+    chunks: Iterable[bytes] = map(encoding.event, itertools.islice(events, fault.events))
+    if reply.chunk_size:
+        chunks = _resize(chunks, reply.chunk_size)
+    if fault.bytes is not None:
         chunks = _cut(chunks, fault.bytes)
     return filter(None, chunks)
 
 
 def _resize(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    buffer = b""
-    for chunk in chunks:
-        buffer += chunk
-        end = len(buffer) - len(buffer) % size
-        for start in range(0, end, size):
-            yield buffer[start : start + size]
-        buffer = buffer[end:]
-    yield buffer
+    content = itertools.chain.from_iterable(chunks)
+    while chunk := bytes(itertools.islice(content, size)):
+        yield chunk
 
 
 def _cut(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:

@@ -12,82 +12,50 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
     StringConstraints,
     Tag,
     ValidationError,
+    ValidationInfo,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from langchain_aimlernie.profiles import ModelSpec
 from langchain_aimlernie.testing.models import BY_NAME
 
-
-class Violation(NamedTuple):
-    """One thing that is wrong with a body.
-
-    Attributes:
-        path: The keys and indices that lead to it.
-        text: What is wrong.
-        ignored: Whether it is a key that the API drops, so that the request is still answered.
-    """
-
-    path: tuple[str | int, ...]
-    text: str
-    ignored: bool = False
-
-    @property
-    def location(self) -> str:
-        """The path, with dots."""
-        return ".".join(map(str, self.path))
-
-    def __str__(self) -> str:
-        return f"{self.location or 'body'}: {self.text}"
-
-
 T = TypeVar("T")
+PartT = TypeVar("PartT")
+ContentT = TypeVar("ContentT")
+CallT = TypeVar("CallT")
+FunctionT = TypeVar("FunctionT")
 
-# Tags are written "<…>", so that they can be told from keys in the location of an error.
+# Discriminators. Tags are written "<…>", so that they can be told from keys in the location of an
+# error, which names the discriminator, too.
 _JSON_TYPES = {str: "<string>", list: "<array>", dict: "<object>", type(None): "<null>"}
 
 
-def _by_json_type(expected: str) -> Discriminator:
-    """Return a discriminator of a union by JSON type."""
-    return Discriminator(
-        lambda value: _JSON_TYPES.get(type(value)),
-        custom_error_type="wrong_kind",
-        custom_error_message=f"expected {expected}",
-    )
+def _json_type(value: object) -> str:
+    return _JSON_TYPES.get(type(value), "<number>")
 
 
-def _by_key(key: str, expected: str, *, other: bool = False) -> Discriminator:
-    """Return a discriminator of a union of objects by the string under `key`.
+def _role(value: object) -> str:
+    return f"<{value.get('role')}>" if isinstance(value, dict) else "<>"
 
-    Args:
-        key: "role" or "type".
-        expected: The values that have a member, separated by ", ".
-        other: Whether the union has a member "<other>" for all other values.
-    """
-    known = expected.split(", ")
 
-    def tag(value: object) -> str | None:
-        found = value.get(key) if isinstance(value, dict) else None
-        if other and isinstance(found, str) and found not in known:
-            return "<other>"
-        return f"<{found}>" if isinstance(found, str) else None
+def _type(value: object) -> str:
+    return f"<{value.get('type')}>" if isinstance(value, dict) else "<>"
 
-    return Discriminator(
-        tag,
-        custom_error_type=f"unknown_{key}",
-        custom_error_message=f"not one of {expected}",
-    )
+
+def _tool(value: object) -> str:
+    return tag if (tag := _type(value)) in {"<function>", "<custom>"} else "<other>"
 
 
 def _check_integer(value: float) -> float:
@@ -99,9 +67,9 @@ def _check_integer(value: float) -> float:
 _DATA_URL = re.compile(r"data:image/[a-z.+-]+;base64,(?=[A-Za-z0-9+/])", re.IGNORECASE)
 
 
-def _check_image_url(value: str) -> str:
-    """Accept an http(s) URL, or a data URL that holds an image in base64."""
-    if re.match(r"https?://[^\s/]", value):
+def _check_image_url(value: str, info: ValidationInfo) -> str:
+    """Accept an http(s) URL or an image in base64; any string for ernie-5.0, as published."""
+    if _is_5(info.context) or re.match(r"https?://[^\s/]", value):
         return value
     start = _DATA_URL.match(value)
     if start is None:
@@ -113,19 +81,29 @@ def _check_image_url(value: str) -> str:
     return value
 
 
+def _check_family(value: object, info: ValidationInfo) -> object:
+    """Raise what an unknown key raises, unless the model is ernie-5.0."""
+    if not _is_5(info.context):
+        raise PydanticKnownError("extra_forbidden")
+    return value
+
+
+def _is_5(spec: Any) -> bool:
+    """Whether a spec, the context of a validation, is that of ernie-5.0."""
+    return spec.thinking_switch is True
+
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Integer = Annotated[Number, AfterValidator(_check_integer)]  # 1.0 is an integer in JSON Schema
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-ImageUrl = Annotated[str, AfterValidator(_check_image_url)]
-TextOr = Annotated[
-    Annotated[str, Tag("<string>")] | Annotated[list[T], Tag("<array>")],
-    _by_json_type("string or array"),
+Only5 = Annotated[T, BeforeValidator(_check_family)]
+StringOr = Annotated[
+    Annotated[str, Tag("<string>")] | Annotated[T, Tag("<array>")],
+    Discriminator(_json_type),
 ]
-TextOrNullOr = Annotated[
-    Annotated[str, Tag("<string>")]
-    | Annotated[list[T], Tag("<array>")]
-    | Annotated[None, Tag("<null>")],
-    _by_json_type("string, array or null"),
+StringNullOr = Annotated[
+    Annotated[str, Tag("<string>")] | Annotated[T, Tag("<array>")] | Annotated[None, Tag("<null>")],
+    Discriminator(_json_type),
 ]
 
 
@@ -138,36 +116,6 @@ class _Object(BaseModel):
 # Content parts
 
 
-class TextPart(_Object):
-    type: Literal["text"]
-    text: str
-
-
-class RefusalPart(_Object):
-    type: Literal["refusal"]
-    refusal: str
-
-
-class Image(_Object):
-    url: ImageUrl
-    detail: Literal["low", "high", "auto"] = "auto"
-
-
-class ImagePart(_Object):
-    type: Literal["image_url"]
-    image_url: Image
-
-
-class File(_Object):
-    file_data: str = ""
-    filename: str = ""
-
-
-class FilePart(_Object):
-    type: Literal["file"]
-    file: File
-
-
 class CacheControl(_Object):
     type: Literal["ephemeral"]
     ttl: Literal["5m", "1h"] = "5m"
@@ -176,46 +124,49 @@ class CacheControl(_Object):
 _CACHE = CacheControl(type="ephemeral")
 
 
-class TextPart5(TextPart):
-    cache_control: CacheControl = _CACHE
+class TextPart(_Object):
+    type: Literal["text"]
+    text: str
+    cache_control: Only5[CacheControl] = _CACHE
 
 
-class Image5(_Object):
-    url: str  # the published schema takes any string here
+class RefusalPart(_Object):
+    type: Literal["refusal"]
+    refusal: str
+
+
+class Image(_Object):
+    url: Annotated[str, AfterValidator(_check_image_url)]
     detail: Literal["low", "high", "auto"] = "auto"
 
 
-class ImagePart5(_Object):
+class ImagePart(_Object):
     type: Literal["image_url"]
-    image_url: Image5
-    cache_control: CacheControl = _CACHE
+    image_url: Image
+    cache_control: Only5[CacheControl] = _CACHE
 
 
-class File5(File):
-    file_id: str = ""
+class File(_Object):
+    file_data: str = ""
+    filename: str = ""
+    file_id: Only5[str] = ""
 
 
-class FilePart5(_Object):
+class FilePart(_Object):
     type: Literal["file"]
-    file: File5
-    cache_control: CacheControl = _CACHE
+    file: File
+    cache_control: Only5[CacheControl] = _CACHE
 
 
 VisionPart = Annotated[
     Annotated[TextPart, Tag("<text>")]
     | Annotated[ImagePart, Tag("<image_url>")]
     | Annotated[FilePart, Tag("<file>")],
-    _by_key("type", "text, image_url, file"),
-]
-VisionPart5 = Annotated[
-    Annotated[TextPart5, Tag("<text>")]
-    | Annotated[ImagePart5, Tag("<image_url>")]
-    | Annotated[FilePart5, Tag("<file>")],
-    _by_key("type", "text, image_url, file"),
+    Discriminator(_type),
 ]
 AssistantPart = Annotated[
     Annotated[TextPart, Tag("<text>")] | Annotated[RefusalPart, Tag("<refusal>")],
-    _by_key("type", "text, refusal"),
+    Discriminator(_type),
 ]
 
 
@@ -231,6 +182,7 @@ class FunctionCall(_Object):
     id: str
     type: Literal["function"]
     function: CalledFunction
+    extra_content: Only5[dict[str, Any]] = {}
 
 
 class CalledCustom(_Object):
@@ -238,11 +190,7 @@ class CalledCustom(_Object):
     input: str
 
 
-class FunctionCall5(FunctionCall):
-    extra_content: dict[str, Any] = {}
-
-
-class CustomCall5(_Object):
+class CustomCall(_Object):
     id: str
     type: Literal["custom"]
     custom: CalledCustom
@@ -250,77 +198,32 @@ class CustomCall5(_Object):
 
 
 ToolCall5 = Annotated[
-    Annotated[FunctionCall5, Tag("<function>")] | Annotated[CustomCall5, Tag("<custom>")],
-    _by_key("type", "function, custom"),
+    Annotated[FunctionCall, Tag("<function>")] | Annotated[CustomCall, Tag("<custom>")],
+    Discriminator(_type),
 ]
 
 
-class _Message(_Object):
+class Message(_Object, Generic[PartT]):
+    """A message of the user, the system or the developer."""
+
     role: str
+    content: StringOr[list[PartT]]
     name: str = ""
 
 
-class TextMessage(_Message):
-    content: TextOr[TextPart]
-
-
-class VisionUserMessage(_Message):
-    content: TextOr[VisionPart]
-
-
-class AssistantMessage(_Message):
-    content: TextOr[AssistantPart] = ""
-    refusal: str | None = None
-    tool_calls: list[FunctionCall] = []
-
-
-class ToolMessage(_Object):
+class AssistantMessage(_Object, Generic[ContentT, CallT]):
     role: str
-    content: str
+    content: ContentT = ""  # type: ignore[assignment]  # every content may be a string
+    name: str = ""
+    refusal: str | None = None
+    tool_calls: list[CallT] = []
+
+
+class ToolMessage(_Object, Generic[ContentT]):
+    role: str
+    content: ContentT
     tool_call_id: str
     name: str | None = None
-
-
-class UserMessage5(_Message):
-    content: TextOr[VisionPart5]
-
-
-class SystemMessage5(_Message):
-    content: TextOr[TextPart5]
-
-
-class AssistantMessage5(AssistantMessage):
-    content: TextOrNullOr[TextPart5] = ""  # type: ignore[assignment]  # other parts, and null
-    tool_calls: list[ToolCall5] = []  # type: ignore[assignment]  # more kinds
-
-
-class ToolMessage5(ToolMessage):
-    content: TextOr[TextPart5]  # type: ignore[assignment]  # text, or parts
-
-
-_ROLES = _by_key("role", "user, system, assistant, tool")
-Message = Annotated[
-    Annotated[TextMessage, Tag("<user>")]
-    | Annotated[TextMessage, Tag("<system>")]
-    | Annotated[AssistantMessage, Tag("<assistant>")]
-    | Annotated[ToolMessage, Tag("<tool>")],
-    _ROLES,
-]
-VisionMessage = Annotated[
-    Annotated[VisionUserMessage, Tag("<user>")]
-    | Annotated[TextMessage, Tag("<system>")]
-    | Annotated[AssistantMessage, Tag("<assistant>")]
-    | Annotated[ToolMessage, Tag("<tool>")],
-    _ROLES,
-]
-Message5 = Annotated[
-    Annotated[UserMessage5, Tag("<user>")]
-    | Annotated[SystemMessage5, Tag("<system>")]
-    | Annotated[SystemMessage5, Tag("<developer>")]
-    | Annotated[AssistantMessage5, Tag("<assistant>")]
-    | Annotated[ToolMessage5, Tag("<tool>")],
-    _by_key("role", "user, system, developer, assistant, tool"),
-]
 
 
 # Tools
@@ -333,19 +236,18 @@ class Function(_Object):
     strict: bool | None = None
 
 
-class Tool(_Object):
-    type: Literal["function"]
-    function: Function
-
-
 class Function5(Function):
     parameters: dict[str, Any] = {}
 
 
-class FunctionTool5(_Object):
+class FunctionTool(_Object, Generic[FunctionT]):
     type: Literal["function"]
-    function: Function5
-    cache_control: CacheControl = _CACHE
+    function: FunctionT
+    cache_control: Only5[CacheControl] = _CACHE
+
+
+class TextFormat(_Object):
+    type: Literal["text"]
 
 
 class Grammar(_Object):
@@ -358,34 +260,30 @@ class GrammarFormat(_Object):
     grammar: Grammar
 
 
-class TextFormat(_Object):
-    type: Literal["text"]
-
-
 class Custom(_Object):
     name: str
     description: str = ""
     format: Annotated[
         Annotated[TextFormat, Tag("<text>")] | Annotated[GrammarFormat, Tag("<grammar>")],
-        _by_key("type", "text, grammar"),
+        Discriminator(_type),
     ]
 
 
-class CustomTool5(_Object):
+class CustomTool(_Object):
     type: Literal["custom"]
     custom: Custom
     cache_control: CacheControl = _CACHE
 
 
-class OtherTool5(_Object):
+class OtherTool(_Object):
     type: Annotated[str, StringConstraints(min_length=1)]
 
 
 Tool5 = Annotated[
-    Annotated[FunctionTool5, Tag("<function>")]
-    | Annotated[CustomTool5, Tag("<custom>")]
-    | Annotated[OtherTool5, Tag("<other>")],
-    _by_key("type", "function, custom", other=True),
+    Annotated[FunctionTool[Function5], Tag("<function>")]
+    | Annotated[CustomTool, Tag("<custom>")]
+    | Annotated[OtherTool, Tag("<other>")],
+    Discriminator(_tool),
 ]
 
 
@@ -408,18 +306,13 @@ class AllowedTools(_Object):
     allowed_tools: Allowed
 
 
-ChoiceMode = Literal["none", "auto", "required"]
-ToolChoice = Annotated[
-    Annotated[ChoiceMode, Tag("<string>")] | Annotated[ChosenTool, Tag("<object>")],
-    _by_json_type("string or object"),
-]
 ChosenTool5 = Annotated[
     Annotated[ChosenTool, Tag("<function>")] | Annotated[AllowedTools, Tag("<allowed_tools>")],
-    _by_key("type", "function, allowed_tools"),
+    Discriminator(_type),
 ]
-ToolChoice5 = Annotated[
-    Annotated[ChoiceMode, Tag("<string>")] | Annotated[ChosenTool5, Tag("<object>")],
-    _by_json_type("string or object"),
+ModeOr = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("<string>")] | Annotated[T, Tag("<object>")],
+    Discriminator(_json_type),
 ]
 
 
@@ -446,7 +339,7 @@ ResponseFormat = Annotated[
     Annotated[TextFormat, Tag("<text>")]
     | Annotated[JsonObjectFormat, Tag("<json_object>")]
     | Annotated[JsonSchemaFormat, Tag("<json_schema>")],
-    _by_key("type", "text, json_object, json_schema"),
+    Discriminator(_type),
 ]
 
 
@@ -456,7 +349,7 @@ class StreamOptions(_Object):
 
 class Prediction(_Object):
     type: Literal["content"]
-    content: TextOr[TextPart]
+    content: StringOr[list[TextPart]]
 
 
 class _Body(_Object):
@@ -467,12 +360,7 @@ class _Body(_Object):
     parallel_tool_calls: bool = True
     temperature: Annotated[Number, Field(ge=0, le=2)] = 1
     top_p: Annotated[Number, Field(ge=0.01, le=1)] = 1
-    stop: Annotated[
-        Annotated[str, Tag("<string>")]
-        | Annotated[list[str], Field(max_length=4), Tag("<array>")]
-        | Annotated[None, Tag("<null>")],
-        _by_json_type("string, array or null"),
-    ] = None
+    stop: StringNullOr[Annotated[list[str], Field(max_length=4)]] = None
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
     seed: Annotated[Integer, Field(ge=1)] = 1
@@ -480,111 +368,127 @@ class _Body(_Object):
     provider: str = "auto"
 
 
-class TextBody(_Body):
-    """A request to a model of the 4.5 family that reads text."""
+class Ernie45Body(_Body, Generic[PartT]):
+    """A request to a model of the 4.5 family; some read text, some all parts of `VisionPart`."""
 
-    messages: list[Message] = Field(min_length=1)
-    tools: list[Tool] = Field(default=[], max_length=128)
-    tool_choice: ToolChoice = "auto"
+    messages: list[
+        Annotated[
+            Annotated[Message[PartT], Tag("<user>")]
+            | Annotated[Message[TextPart], Tag("<system>")]
+            | Annotated[
+                AssistantMessage[StringOr[list[AssistantPart]], FunctionCall], Tag("<assistant>")
+            ]
+            | Annotated[ToolMessage[str], Tag("<tool>")],
+            Discriminator(_role),
+        ]
+    ] = Field(min_length=1)
+    tools: list[FunctionTool[Function]] = Field(default=[], max_length=128)
+    tool_choice: ModeOr[ChosenTool] = "auto"
     max_completion_tokens: Annotated[Integer, Field(ge=1)] = 1
     prediction: Prediction = Prediction(type="content", content="")
-
-
-class VisionBody(TextBody):
-    """A request to a model of the 4.5 family that reads images and files."""
-
-    messages: list[VisionMessage] = Field(min_length=1)  # type: ignore[assignment]  # more parts
 
 
 class Ernie5Body(_Body):
     """A request to ernie-5.0."""
 
-    messages: list[Message5] = Field(min_length=1)
+    messages: list[
+        Annotated[
+            Annotated[Message[VisionPart], Tag("<user>")]
+            | Annotated[Message[TextPart], Tag("<system>")]
+            | Annotated[Message[TextPart], Tag("<developer>")]
+            | Annotated[
+                AssistantMessage[StringNullOr[list[TextPart]], ToolCall5], Tag("<assistant>")
+            ]
+            | Annotated[ToolMessage[StringOr[list[TextPart]]], Tag("<tool>")],
+            Discriminator(_role),
+        ]
+    ] = Field(min_length=1)
     tools: list[Tool5] = Field(default=[], max_length=128)
-    tool_choice: ToolChoice5 = "auto"
+    tool_choice: ModeOr[ChosenTool5] = "auto"
     normalize_tool_schemas: bool = True
     enable_thinking: bool = True
     thinking_budget: Annotated[Integer, Field(ge=100)] = 100
 
 
-def errors(body: Mapping[str, Any], spec: ModelSpec) -> list[Violation]:
-    """Return all violations in `body`, those among them that the API would ignore included."""
-    return [*_schema_errors(body, spec), *_conversation_errors(body)]
-
-
-def _schema_errors(body: Mapping[str, Any], spec: ModelSpec) -> Iterator[Violation]:
+def check(body: Mapping[str, Any], spec: ModelSpec) -> tuple[list[str], list[str]]:
+    """Return what is wrong with a body, one line each, and the paths of keys that the API drops."""
     fields = spec.fields or ()
-    family = TextBody if "image_url" not in spec.parts else VisionBody
+    family = Ernie45Body[VisionPart] if "image_url" in spec.parts else Ernie45Body[TextPart]
+    violations, ignored = [], []
     try:
-        (Ernie5Body if spec.thinking_switch else family).model_validate(
-            {key: value for key, value in body.items() if key in fields}
+        (Ernie5Body if _is_5(spec) else family).model_validate(
+            {key: value for key, value in body.items() if key in fields}, context=spec
         )
     except ValidationError as error:
         for each in error.errors(include_url=False):
-            yield _violation(each, spec)
-    for key in body:
-        if key not in fields:
-            yield Violation((key,), "not known here, and ignored", ignored=True)
+            location, text = _describe(each)
+            if each["type"] == "extra_forbidden" and not _is_closed(each["loc"], spec):
+                ignored.append(location)
+            else:
+                violations.append(f"{location}: {text}")
+    ignored += [key for key in body if key not in fields]
+    return [*violations, *_conversation_errors(body)], ignored
 
 
-def _violation(error: Mapping[str, Any], spec: ModelSpec) -> Violation:
-    *outer, last = error["loc"]
-    location = [step for step in outer if not str(step).startswith("<")]
-    if error["type"] == "extra_forbidden":
-        ignored = not _is_closed(error["loc"], spec)
-        text = "not known here, and ignored" if ignored else "not allowed here"
-        return Violation((*location, last), text, ignored)
-    if not str(last).startswith("<"):
-        location.append(last)
-    if error["type"] == "missing":
-        return Violation(tuple(location), "required, and missing")
-    value = error["input"]
-    if error["type"] in {"unknown_role", "unknown_type"}:
-        key = error["type"].removeprefix("unknown_")
-        if not isinstance(value, dict):
-            return Violation(tuple(location), "expected object")
-        location.append(key)
-        value = value.get(key)
-    return Violation(tuple(location), f"{error['msg']}; got {value!r:.80}")
+def _describe(error: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the location of an error, with dots and without tags, and what is wrong there."""
+    steps = [str(step) for step in error["loc"]]
+    location = ".".join(step for step in steps if not step.startswith("<"))
+    kind, text, value = error["type"], error["msg"], error["input"]
+    if kind == "extra_forbidden":
+        return location, "not allowed here"
+    if kind == "missing":
+        return location, "required, and missing"
+    if kind == "union_tag_invalid":
+        tags = re.findall(r"<(\w+)>", error["ctx"]["expected_tags"])
+        key = error["ctx"]["discriminator"].strip("_()")
+        if key == "json_type":
+            text = f"expected {', '.join(tags[:-1])} or {tags[-1]}"
+        elif isinstance(value, dict):
+            location, value = f"{location}.{key}", value.get(key)
+            text = f"not one of {', '.join(tags)}"
+        else:
+            text = "expected object"
+    if kind == "model_type":
+        text = "expected object"
+    return location, f"{text}; got {value!r:.80}"
 
 
 def _is_closed(location: tuple[str | int, ...], spec: ModelSpec) -> bool:
     """Whether the published schema forbids further keys there; the API drops those elsewhere."""
     if location[0] == "response_format":
         return True
-    if spec.thinking_switch:
+    if _is_5(spec):
         return False
     if location[0] == "tools":
         return True
     return location[0] == "messages" and location[2:-1] in {("<system>",), ("<tool>",)}
 
 
-def _conversation_errors(body: Mapping[str, Any]) -> Iterator[Violation]:
+def _conversation_errors(body: Mapping[str, Any]) -> Iterator[str]:
     """Return where results match no call, or the choice no tool, in a body of any shape."""
     called: list[object] = []
     for index, message in enumerate(_objects(body.get("messages"))):
         content, calls = message.get("content"), message.get("tool_calls")
         call_id = message.get("tool_call_id")
         if message.get("role") == "tool" and call_id not in called:
-            text = f"{call_id!r:.80} answers no earlier tool call"
-            yield Violation(("messages", index, "tool_call_id"), text)
+            yield f"messages.{index}.tool_call_id: {call_id!r:.80} answers no earlier tool call"
         if message.get("role") == "assistant":
             if content is None and not calls and not message.get("refusal"):
-                text = "required unless tool_calls is given"
-                yield Violation(("messages", index, "content"), text)
+                yield f"messages.{index}.content: required unless tool_calls is given"
             kinds = [part.get("type") for part in _objects(content)]
             is_uniform = kinds == ["refusal"] or kinds == ["text"] * (len(kinds) or 1)
             if isinstance(content, list) and not is_uniform:
                 text = "must be one or more parts of type text, or exactly one of type refusal"
-                yield Violation(("messages", index, "content"), text)
+                yield f"messages.{index}.content: {text}"
         called += [call.get("id") for call in _objects(calls)]
     choice = body.get("tool_choice")
     if choice == "required" and not body.get("tools"):
-        yield Violation(("tool_choice",), "required, but there are no tools")
+        yield "tool_choice: required, but there are no tools"
     name = _function_name(choice) if isinstance(choice, dict) else None
     names = [_function_name(tool) for tool in _objects(body.get("tools"))]
     if isinstance(name, str) and name not in names:
-        yield Violation(("tool_choice", "function", "name"), f"no tool is named {name!r:.80}")
+        yield f"tool_choice.function.name: no tool is named {name!r:.80}"
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
@@ -608,11 +512,12 @@ def validate_request(body: Mapping[str, Any]) -> list[str]:
     model = BY_NAME.get(str(body.get("model")))
     if model is None:
         return [f"model: {body.get('model')!r:.80} is not served"]
-    return [str(each) for each in errors(body, model.spec) if not each.ignored]
+    violations, _ = check(body, model.spec)
+    return violations
 
 
 def ignored_fields(body: Mapping[str, Any]) -> list[str]:
     """Return the paths of keys that the schema of the body's model does not know."""
     model = BY_NAME.get(str(body.get("model")))
-    found = errors(body, model.spec) if model else []
-    return [each.location for each in found if each.ignored]
+    _, ignored = check(body, model.spec) if model else ([], [])
+    return ignored

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from langchain_aimlernie.testing.account import token_counts
-from langchain_aimlernie.testing.models import CREDIT
+from langchain_aimlernie.testing.models import CREDIT, ServedModel
+from langchain_aimlernie.testing.replies import Reply, Request
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from langchain_aimlernie.testing.models import ServedModel
-    from langchain_aimlernie.testing.replies import Reply, Request
-
-FINGERPRINT = "local-ErnieServer"
-"""The `system_fingerprint` of every response."""
-
-CREATED = 1_764_547_200
-"""The `created` of every response; constant, so that responses can be compared."""
-
+_CREATED = 1_764_547_200  # constant, so that responses can be compared
 _MEDIA_TOKENS = 256
 _MESSAGE_TOKENS = 3
 _BYTES_PER_TOKEN = 4
@@ -28,22 +19,6 @@ _TOKEN = re.compile(r"\s*[A-Za-z0-9_]{1,8}|\s*[^\sA-Za-z0-9_]|\s+")
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 Json = dict[str, Any]
-
-
-class Completion(NamedTuple):
-    """A chat completion, before it becomes a body or a stream.
-
-    Attributes:
-        head: What the body, or each chunk, begins with.
-        choices: The choices as in a body.
-        usage: None leaves it out.
-        meta: Likewise.
-    """
-
-    head: Json
-    choices: list[Json]
-    usage: Mapping[str, Any] | None
-    meta: Mapping[str, Any] | None
 
 
 def split_tokens(text: str) -> list[str]:
@@ -71,19 +46,20 @@ def _estimate(text: str) -> int:
     return 1 + size // _BYTES_PER_TOKEN
 
 
-def to_json(value: object) -> bytes:
-    """Return JSON as UTF-8; lone surrogates become "?"."""
-    return _ENCODER.encode(value).encode("utf-8", "replace")
+def to_bytes(value: object) -> bytes:
+    """Return a body: bytes and text unchanged, else JSON, in which lone surrogates become "?"."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogatepass")
+    return value if isinstance(value, bytes) else _ENCODER.encode(value).encode("utf-8", "replace")
 
 
-def complete(reply: Reply, request: Request, model: ServedModel) -> Completion:
+def event(value: object) -> bytes:
+    """Return a server-sent event: bytes unchanged, text and JSON values as `data:`."""
+    return value if isinstance(value, bytes) else b"data: %b\n\n" % to_bytes(value)
+
+
+def complete(reply: Reply, request: Request, model: ServedModel) -> Json:
     """Return the completion that a reply describes, usage and cost scripted or counted."""
-    head = {
-        "id": f"chatcmpl-local-{request.id}",
-        "created": CREATED,
-        "model": reply.model or request.body["model"],
-        "system_fingerprint": FINGERPRINT,
-    }
     choices = [
         _choice(each, request.id, index) for index, each in enumerate((reply, *reply.choices))
     ]
@@ -94,7 +70,16 @@ def complete(reply: Reply, request: Request, model: ServedModel) -> Completion:
         credits_used = model.price(*token_counts(usage))
         cost = {"credits_used": credits_used, "usd_spent": round(credits_used * CREDIT, 10)}
         meta = {"usage": cost}
-    return Completion(head, choices, usage, meta)
+    return {
+        "id": f"chatcmpl-local-{request.id}",
+        "created": _CREATED,
+        "model": reply.model or request.body["model"],
+        "system_fingerprint": "local-ErnieServer",
+        "object": "chat.completion",
+        "choices": choices,
+        **({} if usage is None else {"usage": usage}),
+        **({} if meta is None else {"meta": meta}),
+    }
 
 
 def _choice(reply: Reply, request_id: str, index: int) -> Json:
@@ -148,40 +133,33 @@ def _usage(messages: list[Json], prompt: int) -> Json:
     }
 
 
-def encode_json(completion: Completion) -> bytes:
-    """Return the body of a response that is not streamed."""
-    priced = {"usage": completion.usage, "meta": completion.meta}
-    held = {key: each for key, each in priced.items() if each is not None}
-    kind = {"object": "chat.completion"}
-    return to_json({**completion.head, **kind, "choices": completion.choices, **held})
-
-
-def encode_events(completion: Completion, *, include_usage: bool) -> Iterator[bytes]:
-    """Return a streamed response, one server-sent event after the other.
+def stream_events(completion: Json, *, include_usage: bool) -> Iterator[Json | str]:
+    """Return the events of a completion that is streamed.
 
     The published schema requires role and content in every delta, and index, id, type and name in
     every fragment of a call. Usage comes in a chunk of its own if requested, the cost in the
     last chunk.
     """
-    head = {**completion.head, "object": "chat.completion.chunk"}
+    head = {**completion, "object": "chat.completion.chunk"}
+    choices, usage = head.pop("choices"), head.pop("usage", None)
+    price = {"meta": head.pop("meta")} if "meta" in head else {}
     no_usage = {"usage": None} if include_usage else {}
-    price = {} if completion.meta is None else {"meta": completion.meta}
 
-    def chunk(choice: Json, delta: Json, reason: str | None = None, **more: object) -> bytes:
+    def chunk(choice: Json, delta: Json, reason: str | None = None, **more: object) -> Json:
         delta = {"role": "assistant", "content": "", **delta}
         step = {"index": choice["index"], "delta": delta, "finish_reason": reason, "logprobs": None}
-        return _event({**head, "choices": [step], **no_usage, **more})
+        return {**head, "choices": [step], **no_usage, **more}
 
-    for choice in completion.choices:
+    for choice in choices:
         for delta in _deltas(choice["message"]):
             yield chunk(choice, delta)
-    *others, last = completion.choices
+    *others, last = choices
     for choice in others:
         yield chunk(choice, {}, choice["finish_reason"])
     yield chunk(last, {}, last["finish_reason"], **({} if include_usage else price))
     if include_usage:
-        yield _event({**head, "choices": [], "usage": completion.usage, **price})
-    yield b"data: [DONE]\n\n"
+        yield {**head, "choices": [], "usage": usage, **price}
+    yield "[DONE]"
 
 
 def _deltas(message: Json) -> Iterator[Json]:
@@ -193,18 +171,3 @@ def _deltas(message: Json) -> Iterator[Json]:
         for fragment in split_tokens(call["function"]["arguments"]) or [""]:
             function = {**call["function"], "arguments": fragment}
             yield {"tool_calls": [{**call, "index": index, "function": function}]}
-
-
-def _event(value: object) -> bytes:
-    return b"data: %b\n\n" % to_json(value)
-
-
-def scripted_events(events: Iterable[object]) -> Iterator[bytes]:
-    """Return scripted events: bytes unchanged, text and JSON values as `data:`."""
-    for each in events:
-        if isinstance(each, bytes):
-            yield each
-        elif isinstance(each, str):
-            yield b"data: %b\n\n" % each.encode("utf-8", "surrogatepass")
-        else:
-            yield _event(each)

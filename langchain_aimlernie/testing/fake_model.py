@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_aimlernie.testing.encoding import split_tokens
 from langchain_aimlernie.testing.generate import READ_LIMIT, find_schema, generate
+from langchain_aimlernie.testing.models import ServedModel
 from langchain_aimlernie.testing.replies import Reply
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from langchain_aimlernie.testing.models import ServedModel
 
 PREFIX = "[local ErnieServer, not ERNIE]"
 """How every text of the fake model begins."""
@@ -72,11 +69,9 @@ def _tool_calls(body: Mapping[str, Any], question: str, called: set[str]) -> lis
     functions = [tool["function"] for tool in body.get("tools") or () if "function" in tool]
     forced = choice == "required"
     if isinstance(choice, dict):
-        names = [choice["function"]["name"]] if "function" in choice else []
-        if "allowed_tools" in choice:
-            allowed = choice["allowed_tools"]
-            names = [tool.get("function", {}).get("name") for tool in allowed["tools"]]
-        forced = "function" in choice or choice["allowed_tools"]["mode"] == "required"
+        allowed = choice.get("allowed_tools", {"mode": "required", "tools": [choice]})
+        names = [tool.get("function", {}).get("name") for tool in allowed["tools"]]
+        forced = allowed["mode"] == "required"
         functions = [each for each in functions if each["name"] in names]
     if choice == "none" or not functions or (called and not forced):
         return []
@@ -192,23 +187,16 @@ def _limit(reply: Reply, body: Mapping[str, Any], model: ServedModel) -> Reply:
 
     def cut(text: str) -> str:
         nonlocal left
-        found = split_tokens(text)
-        kept = found[: max(0, left)]
-        left -= len(found)
+        tokens = split_tokens(text)
+        kept = tokens[: max(0, left)]
+        left -= len(tokens)
         return "".join(kept)
 
-    reasoning, text = cut(reply.reasoning or ""), cut(reply.text)
-    calls = []
+    reasoning, text, calls = reply.reasoning and cut(reply.reasoning), cut(reply.text), []
     for call in reply.tool_calls:
         left -= 1  # its name
         if left >= 0:
             calls.append({**call, "args": cut(call["args"])})
     if left >= 0:
         return reply
-    return replace(
-        reply,
-        text=text,
-        reasoning=None if reply.reasoning is None else reasoning,
-        tool_calls=calls,
-        finish_reason="length",
-    )
+    return replace(reply, text=text, reasoning=reasoning, tool_calls=calls, finish_reason="length")

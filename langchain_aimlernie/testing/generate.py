@@ -89,8 +89,21 @@ class _Generator:
         if options := schema.get("enum"):
             named = (each for each in options if each is not None and self._mentions(each))
             return next(named, schema.get("default", options[0]))
-        method = getattr(self, f"_{_type_of(schema)}", self._string)
-        return method(schema, name)
+        return self._plain(schema, name)
+
+    def _plain(self, schema: Schema, name: str) -> Any:
+        match _type_of(schema):
+            case "object":
+                return self._object(schema)
+            case "array":
+                return self._array(schema, name)
+            case "integer" | "number" as kind:
+                return self._number(schema, whole=kind == "integer")
+            case "boolean":
+                return schema.get("default", True) is True
+            case "null":
+                return None
+        return self._string(schema, name)
 
     def _referenced(self, schema: Schema, name: str) -> Any:
         if len(self._open_refs) > _MAX_DEPTH:
@@ -115,15 +128,14 @@ class _Generator:
 
     def _merge(self, schema: Schema) -> Schema:
         result = {key: each for key, each in schema.items() if key != "allOf"}
-        for part in schema["allOf"]:
-            for key, new in self._resolve(part).items():
-                old = result.get(key)
-                if isinstance(old, dict) and isinstance(new, dict):
-                    result[key] = {**old, **new}
-                elif isinstance(old, list) and isinstance(new, list):
-                    result[key] = [*old, *(each for each in new if each not in old)]
-                else:
-                    result[key] = new
+        for key, new in [pair for each in schema["allOf"] for pair in self._resolve(each).items()]:
+            old = result.get(key)
+            if isinstance(old, dict) and isinstance(new, dict):
+                result[key] = {**old, **new}
+            elif isinstance(old, list) and isinstance(new, list):
+                result[key] = [*old, *new]
+            else:
+                result[key] = new
         return result
 
     def _option(self, options: list[Schema]) -> Schema:
@@ -142,7 +154,7 @@ class _Generator:
         pattern = rf"(?<![A-Za-z0-9]){re.escape(str(word))}(?![A-Za-z0-9])"
         return bool(re.search(pattern, self._prompt, re.IGNORECASE))
 
-    def _object(self, schema: Schema, _name: str) -> dict[str, Any]:
+    def _object(self, schema: Schema) -> dict[str, Any]:
         fields: dict[str, Schema | bool] = schema.get("properties") or {}
         required = schema.get("required", tuple(fields))
         names = dict.fromkeys(each for each in fields if each in required or self._mentions(each))
@@ -172,25 +184,20 @@ class _Generator:
         resolved = self._resolve(item)
         if "enum" in resolved:
             return 1
-        numbers, texts = self._numbers, self._texts
-        found = {"integer": len(numbers), "number": len(numbers), "string": len(texts)}
-        return max(1, found.get(_type_of(resolved), 1))
+        numbers, texts = len(self._numbers), len(self._texts)
+        offered = {"integer": numbers, "number": numbers, "string": texts}
+        return max(1, offered.get(_type_of(resolved), 1))
 
     def _vary(self, value: Any, item: Schema | bool, taken: list[Any]) -> Any:
         """Return a value like `value` that is not among `taken`."""
-        options = self._resolve(item).get("enum", [])
-        for number in range(1, 2 + len(taken)):
-            if isinstance(value, str):
-                options = [*options, f"{value} {number + 1}"]
-            elif isinstance(value, (int, float)):
-                options = [*options, value + number]
+        options = [*self._resolve(item).get("enum", [])]
+        if isinstance(value, str):
+            options += [f"{value} {number}" for number in range(2, 3 + len(taken))]
+        elif isinstance(value, (int, float)):
+            options += [value + number for number in range(1, 2 + len(taken))]
         return next((each for each in options if each not in taken), value)
 
-    def _integer(self, schema: Schema, name: str) -> int:
-        return math.ceil(self._number(schema, name))
-
-    def _number(self, schema: Schema, _name: str) -> float:
-        whole = _type_of(schema) == "integer"
+    def _number(self, schema: Schema, *, whole: bool) -> float:
         low, high = _bounds(schema, 1 if whole else 1e-3)
         default = schema.get("default", 1)
         value = default if isinstance(default, (int, float)) else 1
@@ -203,13 +210,7 @@ class _Generator:
         step = schema.get("multipleOf")
         if step and not math.isclose(value / step, round(value / step)):
             value = math.ceil(low / step) * step if math.isfinite(low) else 0
-        return int(value) if float(value).is_integer() else value
-
-    def _boolean(self, schema: Schema, _name: str) -> bool:
-        return schema.get("default", True) is True
-
-    def _null(self, _schema: Schema, _name: str) -> None:
-        return None
+        return math.ceil(value) if whole or float(value).is_integer() else value
 
     def _string(self, schema: Schema, name: str) -> str:
         low = schema.get("minLength", 0)

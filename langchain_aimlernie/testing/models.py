@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from langchain_aimlernie.profiles import find_model
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from langchain_aimlernie.profiles import ModelSpec
+from langchain_aimlernie.profiles import ModelSpec, find_model
 
 CREDIT = 5e-7
 """US dollars per credit: the published example charges 120,000 credits as $0.06."""
@@ -113,8 +108,10 @@ def _item(model: ServedModel) -> dict[str, Any]:
     }
 
 
-def list_models(query: Mapping[str, Sequence[str]], models: Iterable[ServedModel]) -> bytes:
-    """Return the JSON body of `GET /v1/models` for these query parameters.
+def list_models(
+    query: Mapping[str, Sequence[str]], models: Iterable[ServedModel]
+) -> dict[str, Any]:
+    """Return the body of `GET /v1/models` for these query parameters.
 
     Values may be repeated or separated by commas; unknown parameters and sections are ignored.
     """
@@ -136,4 +133,4 @@ def list_models(query: Mapping[str, Sequence[str]], models: Iterable[ServedModel
         }
         if all(wanted[key] & {*held} for key, held in filters.items() if key in wanted):
             data.append({k: v for k, v in item.items() if k not in _SECTIONS or k in shown})
-    return json.dumps({"object": "list", "data": data}).encode()
+    return {"object": "list", "data": data}

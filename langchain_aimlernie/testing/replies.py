@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from types import EllipsisType
 from typing import Any, Literal
 
+KEPT_REQUESTS = 20_000
+"""How many requests are kept for tests to read; older ones are dropped."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:

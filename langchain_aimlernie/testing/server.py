@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from langchain_aimlernie.testing.api import PROBLEM_JSON, Api, error_body
 from langchain_aimlernie.testing.connection import Connection
@@ -21,6 +20,8 @@ API_KEY = "local-ernie-key"
 
 _BACKLOG = 4096
 _TIMEOUT = 10.0
+
+T = TypeVar("T")
 
 
 class ErnieServer(Api):
@@ -55,6 +56,12 @@ class ErnieServer(Api):
         models: Further model ids to serve, each with the id of the ERNIE model that it resembles.
     """
 
+    host: str
+    """The address that it listens on."""
+
+    port: int
+    """The port that it listens on."""
+
     def __init__(  # noqa: PLR0913  # settings, by name
         self,
         port: int = 0,
@@ -70,22 +77,17 @@ class ErnieServer(Api):
             for name, like in (models or {}).items()
         }
         super().__init__(api_key, {**BY_NAME, **more}, delay, interval)
-        self._host = host
-        self._port = port
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self.host = host
+        self.port = port
         self._thread: threading.Thread | None = None
-        self._stopping: asyncio.Event
+        self._loop: asyncio.AbstractEventLoop
+        self._listening: asyncio.Server
         self._open: set[Connection] = set()
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
@@ -101,49 +103,43 @@ class ErnieServer(Api):
         """
         if self._thread is not None:
             raise RuntimeError("this ErnieServer runs already")
-        listener = _listener(self._host, self._port)
-        self._port = listener.getsockname()[1]
-        ready = threading.Event()
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        listener = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
+        self.port = listener.getsockname()[1]
+        self._loop = asyncio.SelectorEventLoop()
         self._thread = threading.Thread(
-            target=self._run, args=(listener, ready), name="ErnieServer", daemon=True
+            target=self._loop.run_forever, name="ErnieServer", daemon=True
         )
         self._thread.start()
-        ready.wait(_TIMEOUT)
+        self._listening = self._run(
+            asyncio.start_server(self._on_connect, sock=listener, backlog=_BACKLOG)
+        )
         return self
 
     def stop(self) -> None:
         """Close every connection and the port; a stopped server may be started again."""
-        thread, loop = self._thread, self._loop
-        if thread is None or loop is None:
+        if self._thread is None:
             return
-        loop.call_soon_threadsafe(self._stopping.set)
-        thread.join(_TIMEOUT)
-        self._thread = self._loop = None
-
-    @property
-    def host(self) -> str:
-        """The address that it listens on."""
-        return self._host
-
-    @property
-    def port(self) -> int:
-        """The port that it listens on."""
-        return self._port
+        self._run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_TIMEOUT)
+        self._loop.close()
+        self._thread = None
 
     @property
     def base_url(self) -> str:
         """The `base_url` for clients; ends in `/v1`."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}/v1"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/v1"
 
     @property
     def balance_usd(self) -> Decimal:
         """The account's balance in US dollars; what calls cost is subtracted. May be set."""
-        return self._balance
+        return self._account.balance
 
     @balance_usd.setter
     def balance_usd(self, usd: Decimal | float) -> None:
-        self._balance = Decimal(str(usd))
+        self._account.balance = Decimal(str(usd))
 
     @property
     def deprecations(self) -> Sequence[Mapping[str, Any]]:
@@ -242,46 +238,30 @@ class ErnieServer(Api):
         """The number of open connections."""
         return len(self._open)
 
-    @property
-    def connections_total(self) -> int:
-        """The number of connections since the start or the last `reset`."""
-        return self._accepted
-
     def close_connections(self, *, reset: bool = False) -> None:
         """Close all open connections, by TCP reset if `reset`."""
-        loop = self._loop
-        if loop is not None:
-            asyncio.run_coroutine_threadsafe(self._close_all(reset=reset), loop).result(_TIMEOUT)
+        if self._thread is not None:
+            self._run(self._abort(reset=reset))
 
-    def _run(self, listener: socket.socket, ready: threading.Event) -> None:
-        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-            runner.run(self._serve(listener, ready))
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_TIMEOUT)
 
-    async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
-        loop = asyncio.get_running_loop()
-        self._stopping = asyncio.Event()
-        server = await asyncio.start_server(self._on_connect, sock=listener, backlog=_BACKLOG)
-        self._loop = loop
-        ready.set()
-        await self._stopping.wait()
+    async def _close(self) -> None:
         # Server.close would lose, and leak, a connection that is just being accepted.
-        loop.remove_reader(listener)
+        self._loop.remove_reader(self._listening.sockets[0].fileno())
         while asyncio.all_tasks() - {asyncio.current_task()}:
-            await self._close_all()
+            await self._abort()
             await asyncio.sleep(0)
-        server.close()
+        self._listening.close()
+
+    async def _abort(self, *, reset: bool = False) -> None:
+        tasks = [connection.abort(reset=reset) for connection in self._open]
+        await asyncio.gather(*tasks)
 
     def _on_connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._accepted += 1
-        connection = Connection(self._respond, self._complete, self._accepted, reader, writer)
+        self.connections_total += 1
+        connection = Connection(
+            self._respond, self._complete, self.connections_total, reader, writer
+        )
         self._open.add(connection)
-        # Not in the task: one that is cancelled before its first step runs none of it.
         connection.task.add_done_callback(lambda _: self._open.discard(connection))
-
-    async def _close_all(self, *, reset: bool = False) -> None:
-        await asyncio.gather(*(each.close(reset=reset) for each in list(self._open)))
-
-
-def _listener(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)

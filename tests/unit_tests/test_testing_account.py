@@ -67,6 +67,7 @@ def test_the_balance_can_be_set_and_reset(ernie_server, chat, get):
         (Reply("a", meta={"usage": {"credits_used": 500_000}}), (0.25, 6)),
         (Reply("a", meta=None), (1e-6, 6)),
         (Reply("a", usage=None, meta=None), (5e-7, 5)),
+        (Reply("a", usage={}, meta=None), (5e-7, 5)),
         (Reply(body={"usage": {"prompt_tokens": 3}, "meta": {"usage": {"usd_spent": 1}}}), (1, 3)),
         (Reply("a", usage={"completion_tokens": "x"}, meta={"usage": 7}), (5e-7, 0)),
         (Reply(body={"usage": [3], "meta": "x"}), (5e-7, 5)),

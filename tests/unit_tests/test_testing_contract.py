@@ -56,8 +56,12 @@ def after_a_call(**result):
     return messages(*CALLED, {**RESULT, **result})
 
 
+def image_part(held):
+    return user([{"type": "image_url", "image_url": held}])
+
+
 def image(**fields):
-    return user([{"type": "image_url", "image_url": fields}])
+    return image_part(fields)
 
 
 def file(**fields):
@@ -145,6 +149,9 @@ INVALID = {
     "messages are a list": (BOTH, {"messages": "Hi"}, "messages: "),
     "a message is an object": (BOTH, messages("Hi"), "messages.0: expected object"),
     "role": (BOTH, messages({"role": "human", "content": "Hi"}), "messages.0.role"),
+    "an image is an object": (SEES, image_part("x"), "messages.0.content.0.image_url: expected object; got 'x'"),
+    "a tool is an object": (BOTH, tools("x"), "tools.0: expected object"),
+    "a tool has a type": (NEW, tools({"type": None}), "tools.0.type: "),
     "no role": (BOTH, messages({"content": "Hi"}), "messages.0.role"),
     "user without content": (BOTH, messages({"role": "user"}), "messages.0.content: required"),
     "user null": (BOTH, user(None), "messages.0.content: expected string or array"),

@@ -10,7 +10,16 @@ import pytest
 
 from langchain_aimlernie.testing import ErnieServer, Fault, Reply
 from langchain_aimlernie.testing.encoding import split_tokens
-from tests.support.local_server import CHAT, body, connect, deltas, events, raw_request, wait_until
+from tests.support.local_server import (
+    CHAT,
+    body,
+    connect,
+    deltas,
+    events,
+    raw_request,
+    read_to_end,
+    wait_until,
+)
 
 
 def ask(client, **fields):
@@ -113,6 +122,7 @@ def test_usage_and_price_can_be_scripted_or_left_out(ernie_server, client):
             {"events": [b": hello\n\n", "[1]", {"a": "ä"}, b"data: cut"]},
             ': hello\n\ndata: [1]\n\ndata: {"a":"ä"}\n\ndata: cut'.encode(),
         ),
+        ({"body": b"x", "events": ["longer than the body"]}, b"data: longer than the body\n\n"),
         ({"body": b"x", "status": 204}, b""),
         ({"body": b"x", "status": 304}, b""),
         ({"body": b"x", "status": 299}, b"x"),
@@ -224,6 +234,13 @@ def test_delay_and_interval_are_kept(ernie_server, client):
     assert [at >= 0.2 + 0.1 * index for index, (_, at) in enumerate(times)] == [True] * 3
 
 
+def test_a_server_can_delay_every_response():
+    with ErnieServer(delay=0.5) as server, httpx.Client(base_url=server.base_url) as client:
+        start = time.monotonic()
+        assert client.post(CHAT, json=body()).status_code == 401
+        assert time.monotonic() - start >= 0.5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_body_can_be_sent_in_chunks_of_any_size(ernie_server, client, stream):
@@ -233,6 +250,14 @@ def test_body_can_be_sent_in_chunks_of_any_size(ernie_server, client, stream):
     number = ernie_server.last_request.number
     assert split.text == whole.text.replace(f"{number - 1:06}", f"{number:06}")
     assert ernie_server.last_request.complete
+
+
+def test_a_chunk_has_the_size_that_was_scripted_whatever_the_events(ernie_server):
+    ernie_server.reply(events=["a" * 20, "b" * 20], chunk_size=7)
+    with connect(ernie_server) as sock:
+        sock.sendall(raw_request(ernie_server, header="connection: close\r\n"))
+        _, _, chunks = read_to_end(sock).partition(b"\r\n\r\n")
+    assert chunks.split(b"\r\n")[0:-3:2] == [b"7"] * 8  # of 2 * (6 + 20 + 2) bytes
 
 
 @pytest.mark.parametrize("reset", [False, True])

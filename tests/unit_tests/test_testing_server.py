@@ -209,6 +209,10 @@ def test_totals_are_the_sums_of_the_reported_usage(client, ernie_server):
         assert getattr(totals, key) == sum(each[key] for each in usages)
     assert totals.credits_used == sum(each["credits_used"] for each in prices)
     assert totals.usd_spent == sum(Decimal(str(each["usd_spent"])) for each in prices)
+    client.post(CHAT, json=body(stream=True))  # reports its cost only
+    assert ernie_server.last_request.usage is None
+    assert ernie_server.totals.prompt_tokens == totals.prompt_tokens
+    assert ernie_server.totals.credits_used > totals.credits_used
 
 
 def test_requests_can_be_read_back(client, ernie_server):
