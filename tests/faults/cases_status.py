@@ -9,7 +9,7 @@ import gzip
 import json
 
 from tests.support.byte_server import Close, Drip, Hold, Reset
-from tests.support.fault_table import Case, Raises
+from tests.support.fault_table import SOON, Case, Raises
 from tests.support.response_bytes import (
     HTML,
     INFERENCE_ID,
@@ -87,7 +87,6 @@ PACKED = gzip.compress(json.dumps(aiml_error(400, WORDS)).encode())
 GZIP = {"Content-Encoding": "gzip"}
 ODD = ("AimlErnieError", "InternalServerError", "InvalidResponseError")
 BAD_REQUEST = Raises("BadRequestError", attributes={"status_code": 400})
-SOON = {"timeout": 0.25}
 
 
 def special(status, message, error, retryable=False):
@@ -113,13 +112,13 @@ SPECIAL = (
         "a body that never comes",
         (response("", 400, length=500), Hold()),
         Raises(("BadRequestError", "APITimeoutError")),
-        settings=SOON,
+        settings={"timeout": SOON},
     ),
     Case(
         "a body that drips for ever",
         (response("", 500, length=500_000), Drip(b"x" * 120, 0.05)),
         Raises(("InternalServerError", "APITimeoutError")),
-        settings=SOON,
+        settings={"timeout": SOON},
     ),
     Case(
         "an error as a stream",

@@ -30,6 +30,7 @@ from tests.support.byte_server import (
 from tests.support.fault_table import (
     ALL_MODES,
     JSON_MODES,
+    SOON,
     STREAM_MODES,
     TEXT,
     Raises,
@@ -138,9 +139,10 @@ GREETINGS = {
 
 
 def check_greeting(mode, script, error, says=(), hides=()):
+    timeout = SOON if error == "APITimeoutError" else 8.0
     with ByteServer(greetings=[script]) as server:
         expect = Raises(error, says=("127.0.0.1", *says), hides=hides)
-        phases = fails(server.base_url.replace("http:", "https:"), expect, [mode], timeout=0.5)
+        phases = fails(server.base_url.replace("http:", "https:"), expect, [mode], timeout=timeout)
         assert phases <= {"connect", "tls"}, "nothing was sent"
         assert server.settle()
 
@@ -208,7 +210,7 @@ TLS_CASES = {
 
 def test_faults_over_tls(subtests, trusted, tls_outcome):
     def check(mode, name, script, expect):
-        timeout = 0.4 if name == "silence" else 8.0
+        timeout = SOON if name == "silence" else 8.0
         with ByteServer(script, tls=trusted.server) as server:
             expect.check(tls_outcome(server.base_url, mode, trusted, timeout=timeout))
             assert server.settle()

@@ -283,11 +283,14 @@ def test_a_kept_connection_that_went_stale_costs_nothing(subtests):
 @pytest.mark.parametrize("mode", JSON_MODES)
 def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
     """A server that restarted behind its balancer: none of three kept connections responds again."""
+    all_wait = Until()
 
     def once_each(request):
         earlier = [r.connection for r in server.requests[:-1]]
+        if len(server.requests) == 3:
+            all_wait.set()
         is_stale = request.connection <= 3 and request.connection in earlier
-        return Close() if is_stale else (Pause(0.3), GOOD_RESPONSE)
+        return Close() if is_stale else (all_wait, GOOD_RESPONSE)
 
     with ByteServer(rest=once_each) as server:
         model = make_model(server.base_url)
