@@ -200,7 +200,7 @@ STREAM_ENDS = (
     ),
 )
 
-SILENT = Raises("APITimeoutError", partial="Hel", says=("0.25",))
+SILENT = Raises("APITimeoutError", partial="Hel", says=("0.25", "events before that: 1"))
 
 
 def stalls(name, *script):

@@ -83,14 +83,15 @@ class Raises:
 class Returns:
     """The message that the user must get; what is None is not compared.
 
-    `invalid` is the number of invalid tool calls, or the arguments of each.
+    `invalid` is the number of invalid tool calls, or the arguments of each; `usage` the three
+    counts, or all of it.
     """
 
     text: str | None = TEXT
     reasoning: str | None = None
     calls: Sequence[tuple[str, dict]] | None = ()
     invalid: int | Sequence[str] | None = 0
-    usage: tuple[int, int, int] | None = (11, 7, 18)
+    usage: tuple[int, int, int] | dict | None = (11, 7, 18)
     metadata: Mapping[str, object] = field(default_factory=dict)
     extras: Mapping[str, object] | None = None
 
@@ -117,7 +118,8 @@ class Returns:
             assert texts == list(self.invalid)
         if self.extras is not None:
             assert message.additional_kwargs == self.extras
-        assert usage_of(message) == self.usage
+        is_whole = isinstance(self.usage, dict)
+        assert (message.usage_metadata if is_whole else usage_of(message)) == self.usage
         for name, value in self.metadata.items():
             got = message.response_metadata.get(name)
             assert got == value, f"{name}: {got!r} is not {value!r}"
