@@ -347,7 +347,7 @@ def check_error(error):
         return
     assert isinstance(error, errors.AimlErnieError), f"foreign: {type(error)}: {error}"
     assert type(error).__module__.startswith("langchain_aimlernie"), type(error)
-    assert str(error).strip(), "an error without words"
+    assert error.message.strip(), "an error without words"
     assert len(str(error)) < 1500, f"{len(str(error))} characters"
     check_secrets(error)
     check_frames(error)

@@ -23,15 +23,12 @@ from langchain_aimlernie._response.error_mapping import (
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import (
     AimlErnieError,
-    APITimeoutError,
     AuthenticationError,
     BadRequestError,
     ContextWindowExceededError,
     InsufficientCreditsError,
     InternalServerError,
-    InvalidResponseError,
     NotFoundError,
-    PermissionDeniedError,
     RateLimitError,
     StructuredOutputError,
 )
@@ -41,18 +38,6 @@ KEY = "sk-0123456789abcdef"
 CLASSES = [
     c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, AimlErnieError)
 ]
-CORE = {
-    BadRequestError: core.ModelInvalidRequestError,
-    AuthenticationError: core.ModelAuthenticationError,
-    InsufficientCreditsError: core.ModelPermissionDeniedError,
-    PermissionDeniedError: core.ModelPermissionDeniedError,
-    NotFoundError: core.ModelNotFoundError,
-    APITimeoutError: core.ModelTimeoutError,
-    RateLimitError: core.ModelRateLimitError,
-    InternalServerError: core.ModelAPIError,
-    InvalidResponseError: core.ModelAPIError,
-    ContextWindowExceededError: core.ContextOverflowError,
-}
 
 
 def from_body(status, body, headers=None, **options):
@@ -60,46 +45,11 @@ def from_body(status, body, headers=None, **options):
     return error_from_response(status, headers or {}, data, **options)
 
 
-STATUSES = [
-    *((status, BadRequestError, False) for status in (400, 405, 409, 413, 418, 422)),
-    (401, AuthenticationError, False),
-    (402, InsufficientCreditsError, False),
-    (403, PermissionDeniedError, False),
-    (404, NotFoundError, False),
-    (408, APITimeoutError, True),
-    (429, RateLimitError, True),
-    *((status, InternalServerError, True) for status in (425, 500, 503, 504, 524, 529)),
-    *((status, InternalServerError, False) for status in (501, 505, 511)),
-    *((status, InvalidResponseError, False) for status in (304, 307, 600)),
-]
-
-
-@pytest.mark.parametrize(("status", "cls", "retryable"), STATUSES)
-def test_the_status_gives_the_class(status, cls, retryable):
-    error = from_body(status, {"message": "words", "statusCode": status})
-    assert type(error) is cls
-    assert isinstance(error, CORE[cls])
-    assert (error.is_retryable, error.status_code) == (retryable, status)
-    assert str(error).endswith(f" [HTTP {status}]")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"null", b"[1, 2]", b'{"a": 1}', b'""', b"{" * 5000, b'{"message": 5}', b"\xff\xfe"],
-)
-def test_a_body_without_words_gives_the_meaning_of_the_status(body):
-    for status, cls in ((304, InvalidResponseError), (503, InternalServerError)):
-        error = error_from_response(status, {}, body)
-        assert type(error) is cls
-        assert error.message
-
-
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"{sample.status} {sample.server}")
 def test_what_servers_send_is_understood(sample):
     body = sample.body.encode() if isinstance(sample.body, str) else sample.body
     error = from_body(sample.status, body, dict(sample.headers))
     assert type(error).__name__ == sample.error
-    assert isinstance(error, CORE[type(error)])
     assert (error.is_retryable, error.status_code) == (sample.retryable, sample.status)
     if sample.error == "ContextWindowExceededError":
         for status in (400, 413, 422):
@@ -283,35 +233,10 @@ def test_the_server_can_forbid_a_retry():
     assert not error_from_response(400, {"x-should-retry": "true"}, b"").is_retryable
 
 
-def texts_within(value):
-    if isinstance(value, dict):
-        return [text for pair in value.items() for item in pair for text in texts_within(item)]
-    if isinstance(value, list | tuple):
-        return [text for item in value for text in texts_within(item)]
-    return [str(value)]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"message": f"Bad key {KEY}", "path": [KEY], "x": {KEY: {"y": KEY}}},
-        {"error": {"message": f"Bearer {KEY}", "code": KEY}},
-        f"Bearer {KEY}".encode(),
-        f"<html><title>{KEY}</title>".encode(),
-        json.dumps({"message": KEY}).replace("-", "\\u002d").encode(),
-        b"x" * 8180 + KEY.encode(),
-    ],
-)
-def test_a_server_that_echoes_the_key_shows_it_to_nobody(body):
-    headers = {"x-request-id": KEY, "server": f"a {KEY}", "location": f"https://{KEY}.example/"}
-    for status in (401, 307):
-        error = from_body(status, body, headers, redactor=Redactor("", KEY, KEY[:9]))
-        shown = [str(error), repr(error), *texts_within(error.__dict__), *texts_within(error.args)]
-        shown += [error.response.text, *texts_within(error.response.headers)]
-        assert not [text for text in shown if KEY in text]
-        assert KEY.encode() not in pickle.dumps(error)
-    error = from_body(400, {"message": "as it is"}, redactor=Redactor("", "i", "as"))
-    assert error.message == "as it is", "short secrets do not deface it"
+def test_secrets_that_contain_each_other_are_hidden_and_short_ones_deface_nothing():
+    redactor = Redactor("", KEY, KEY[:9], "i", "as")
+    error = from_body(400, {"message": f"as it is: {KEY}, {KEY[:9]}"}, redactor=redactor)
+    assert error.message == "as it is: ***, ***"
 
 
 BROKE = {"message": "broke", "code": 502}
