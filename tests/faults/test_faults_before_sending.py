@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import socket
 
@@ -105,16 +106,22 @@ def tool(name):
 
 CYCLE: dict = {}
 CYCLE["again"] = CYCLE
+NO_JSON = {
+    "object is not JSON": object(),
+    "set is not JSON": {1, 2},
+    "bytes is not JSON": b"\xff",
+    "not JSON compliant": [math.nan],
+    "Out of range": -math.inf,
+    "Circular": CYCLE,
+    "nested too deeply": functools.reduce(lambda inner, _: [inner], range(100_000), []),
+    "half a surrogate pair": "\ud83d",
+}
 BAD_OPTIONS = {
     "5 stops": {"stop": list("abcde")},
     "NaN": {"temperature": math.nan},
     "a temperature in words": {"temperature": "hot"},
     "no tokens": {"max_tokens": 0},
     "a timeout below 0": {"timeout": -1},
-    "an object in the body": {"extra_body": {"x": object()}},
-    "NaN in the body": {"extra_body": {"x": math.nan}},
-    "bytes in the body": {"extra_body": {"x": b"\xff"}},
-    "a cycle in the body": {"extra_body": CYCLE},
     "a bad id": {"client_request_id": "a b"},
     "a bad key": {"api_key": f"{KEY}\n{KEY}"},
     "a bad address": {"base_url": "ftp://127.0.0.1"},
@@ -125,13 +132,21 @@ BAD_OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("options", BAD_OPTIONS.values(), ids=BAD_OPTIONS)
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        *((options, "") for options in BAD_OPTIONS.values()),
+        *(({"extra_body": {"x": value}}, says) for says, value in NO_JSON.items()),
+    ],
+    ids=[*BAD_OPTIONS, *NO_JSON],
+)
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_an_option_that_cannot_be_sent_is_a_typed_error(options, mode):
+def test_an_option_that_cannot_be_sent_is_a_typed_error(options, says, mode):
     with ByteServer() as server:
         model = make_model(server.base_url, default_headers=HEADERS)
         outcome = outcome_of(model, mode, **options)
         assert isinstance(outcome.error, errors.BadRequestError | errors.AuthenticationError)
+        assert says in str(outcome.error)
         check_secrets(outcome.error)
         if "api_key" not in options:  # this file's own frames hold it
             check_frames(outcome.error)
