@@ -104,6 +104,13 @@ def tool(name):
     return {"type": "function", "function": function}
 
 
+class Deep(list):
+    """A list that is too deep for a `repr` of what is in it."""
+
+    def __repr__(self):
+        return "deep"
+
+
 CYCLE: dict = {}
 CYCLE["again"] = CYCLE
 NO_JSON = {
@@ -113,7 +120,7 @@ NO_JSON = {
     "not JSON compliant": [math.nan],
     "Out of range": -math.inf,
     "Circular": CYCLE,
-    "nested too deeply": functools.reduce(lambda inner, _: [inner], range(100_000), []),
+    "nested too deeply": Deep([functools.reduce(lambda inner, _: [inner], range(100_000), [])]),
     "half a surrogate pair": "\ud83d",
 }
 BAD_OPTIONS = {
