@@ -295,6 +295,7 @@ BAD_PROXIES = {
     "socks://user:hunter2@127.0.0.1:7891/": ("socks://", "socks5://"),
     FTP: ("ftp://", "http://"),
     "http://user:hunter2@127.0.0.1:nope": NO_ADDRESS,
+    "socks9://user:hunter2@127.0.0.1": ("socks9://", "http://"),
     "user:hunter2@a b": NO_ADDRESS,
 }
 
@@ -303,14 +304,18 @@ BAD_PROXIES = {
     ("proxy", "variable"),
     [
         *((proxy, "ALL_PROXY") for proxy in BAD_PROXIES),
-        *((FTP, variable) for variable in ("all_proxy", "HTTPS_PROXY", "https_proxy")),
+        *(
+            (FTP, variable)
+            for variable in ("all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY")
+        ),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(monkeypatch, proxy, variable):
     monkeypatch.setenv(variable, proxy)
     says = (variable, *BAD_PROXIES[proxy])
     expect = Raises(UNREACHED, False, says, ("hunter2",), attributes={"__cause__": None})
-    assert fails("https://behind.invalid/v1", expect, TWO_MODES, max_retries=2) == {"proxy"}
+    scheme = "http" if variable == "HTTP_PROXY" else "https"
+    assert fails(f"{scheme}://behind.invalid/v1", expect, TWO_MODES, max_retries=2) == {"proxy"}
 
 
 def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch):
