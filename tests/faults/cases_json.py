@@ -293,51 +293,75 @@ EXTRAS = (
     ),
 )
 
+INTERNAL = "InternalServerError"
 DIED = {"message": "it died", "code": 502}
-INSIDE_A_200 = {
-    "finish_reason error": ("InternalServerError", choice(finish_reason="error", error=DIED)),
-    "in a choice": ("InternalServerError", choice(finish_reason=None, error=DIED)),
-    "a text in a choice": ("InternalServerError", choice(finish_reason=None, error="it died")),
-    "429 in a choice": ("RateLimitError", choice(error={"message": "it died", "code": 429})),
-    "OpenAI's": ("InternalServerError", openai_error("it died", 500)),
-    "OpenAI's rate limit": ("RateLimitError", openai_error("it died", 429)),
-    "a text": ("InternalServerError", {"error": "it died"}),
-    "no valid JSON": ("InternalServerError", b'{"error": "the "x": it died"}'),
-    "Python's repr": ("InternalServerError", b"{'error': {'message': 'it died'}}"),
-    "the context": (
-        "ContextWindowExceededError",
-        openai_error("it died: maximum context length is 12 tokens", "context_length_exceeded"),
+
+
+def said(message, **more):
+    return {"error": {"message": message, **more}}
+
+
+# What stands inside a 200 or an event of a stream, its class, its status, and the words.
+INSIDE = (
+    ({"error": "it died"}, INTERNAL, None, "it died"),
+    ({"error": {}}, INTERNAL, None, "did not say"),
+    ({"detail": "it died"}, INTERNAL, None, "it died"),
+    (openai_error("it died", 500), INTERNAL, 500, "it died"),
+    (openai_error("it died", "server_error"), INTERNAL, 500, "it died"),
+    (openai_error("it died", 429), "RateLimitError", 429, "it died"),
+    (said("m", code="invalid_api_key"), "AuthenticationError", 401, "m"),
+    (said("m", type="overloaded_error"), INTERNAL, 503, "m"),
+    (said("m", code="timeout"), INTERNAL, 504, "m"),
+    ({"object": "error", "message": "it died", "code": 400}, "BadRequestError", 400, "it died"),
+    (aiml_error(500), INTERNAL, 500, "Something wrong"),
+    (aiml_error("503"), INTERNAL, 503, "Something wrong"),
+    (aiml_error(429), "RateLimitError", 429, "Something wrong"),
+    (aiml_error("429"), "RateLimitError", 429, "Something wrong"),
+    (aiml_error("401"), "AuthenticationError", 401, "Something wrong"),
+    (aiml_error(404), "NotFoundError", 404, "Something wrong"),
+    (aiml_error(400), "BadRequestError", 400, "Something wrong"),
+    (aiml_error(200), INTERNAL, None, "Something wrong"),
+    (aiml_error(403, "You've run out of credits."), "InsufficientCreditsError", 403, "credits"),
+    (openai_error("it died", "context_length_exceeded"), "ContextWindowExceededError", None, "it died"),
+    # A rate limit needs no status.
+    *(
+        (said(words), "RateLimitError", None, words)
+        for words in ("Rate limit exceeded", "Too many requests", "30 requests per minute",
+                      "Too many input tokens per minute", "请求过于频繁")
     ),
-    "credits": (
-        "InsufficientCreditsError",
-        aiml_error(403, "it died: You've run out of credits. Please top up."),
+    # In a choice
+    (choice(finish_reason="error", error=DIED), INTERNAL, 502, "it died"),
+    (choice(finish_reason=None, error=DIED), INTERNAL, 502, "it died"),
+    (choice(finish_reason=None, error="it died"), INTERNAL, None, "it died"),
+    (choice(error={"message": "it died", "code": 429}), "RateLimitError", 429, "it died"),
+    ({"choices": [{"finish_reason": "error"}]}, INTERNAL, None, "did not say"),
+    # No JSON
+    (b'{"error": "the "x": it died"}', INTERNAL, None, "it died"),
+    (b'{ "message": "it died: "x" is no file", "statusCode": 503}', INTERNAL, None, "it died"),
+    (b'{"type": "error", "text": "it died: "x" is no file"}', INTERNAL, None, "it died"),
+    (b"{'error': {'message': 'it died'}}", INTERNAL, None, "it died"),
+    (
+        b'{"error": "it died: "maximum context length" is 10"}',
+        "ContextWindowExceededError", None, "it died",
     ),
-}
-API_STATUSES = {
-    500: "InternalServerError",
-    "503": "InternalServerError",
-    429: "RateLimitError",
-    "401": "AuthenticationError",
-    404: "NotFoundError",
-    400: "BadRequestError",
-}
+)  # fmt: skip
+
+
+def inside(row, **more):
+    """The name of a row and what must come of it."""
+    payload, cls, status, words = row
+    facts = {"status_code": status, "inference_id": INFERENCE_ID}
+    name = f"an error: {cls} {status}, {payload if isinstance(payload, bytes) else as_bytes(payload)!r:.90}"
+    return name, Raises(cls, says=(words,), attributes=facts, **more)
+
+
+def error_in_a_200(row):
+    name, expect = inside(row, retryable=row[1] in (INTERNAL, "RateLimitError"))
+    return json_case(name, row[0], expect)
+
+
 ERRORS = (
-    *(
-        json_case(
-            f"an error in a 200, {name}",
-            body,
-            Raises(cls, cls in ("InternalServerError", "RateLimitError"), says=("it died",)),
-        )
-        for name, (cls, body) in INSIDE_A_200.items()
-    ),
-    *(
-        json_case(
-            f"an error in a 200, the API's {status!r}",
-            aiml_error(status, "no luck today"),
-            Raises(cls, says=("no luck today",), attributes={"request_id": "req-0001"}),
-        )
-        for status, cls in API_STATUSES.items()
-    ),
+    *map(error_in_a_200, INSIDE),
     gives("an empty error inside a choice", choice(error={})),
 )
 
