@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import starmap
 
 from tests.support.byte_server import Close, Drip, Hold, Reset
+from tests.support.error_samples import aimlapi
 from tests.support.fault_table import SOON, Case, Raises
 from tests.support.response_bytes import (
     HTML,
@@ -36,16 +38,7 @@ WORDS = "no luck today"
 TEXT, JSON = "text/plain", "application/json"
 BODIES: dict[str, tuple[object, str, tuple[str, ...]]] = {
     "the API's JSON": (aiml_error(500, WORDS), JSON, (WORDS, "req-0001")),
-    "the API's JSON, status as text": (aiml_error("500", WORDS), JSON, (WORDS, "req-0001")),
     "OpenAI's JSON": (openai_error(WORDS, "some_code"), JSON, (WORDS,)),
-    "a list of messages": ({"message": [WORDS, "and again"]}, JSON, (WORDS, "and again")),
-    "a nested message": ({"error": {"error": {"message": WORDS}}}, JSON, ()),
-    "a list of details": (
-        {"detail": [{"loc": ["body", "n"], "msg": WORDS}]},
-        JSON,
-        (f"body.n: {WORDS}",),
-    ),
-    "details by field": ({"errors": {"n": [WORDS]}}, JSON, (f"n: {WORDS}",)),
     "a bare text": (WORDS, TEXT, (WORDS,)),
     "JSON null": ("null", JSON, ()),
     "a JSON list": ("[1, 2]", JSON, ()),
@@ -79,6 +72,61 @@ BY_STATUS = (
         for number, name in enumerate(NAMES)
     ),
 )
+
+
+PAGE = "<!DOCTYPE html><html><head><title>502 Bad\nGateway</title></head>" + "<p>x</p>" * 9999
+LONG, SHOWN = "x" * 500, "line line\\x1b[31m\\x00 "
+TWENTY = "; ".join(f"body.{number}: no" for number in range(20))
+IN_BODY = {"name": "E", "message": "Wrong", "details": [{"path": ["n"], "message": "no"}]}
+OF_GOOGLE = {"@type": "t", "fieldViolations": [{"field": "contents", "description": "empty"}]}
+OF_PYDANTIC = [
+    {"type": "t", "loc": ["body", "n"], "msg": "no number, not 'x'", "input": "hunter2"},
+    {"loc": ["body", "messages", 0, "role"], "msg": "Field required", "input": {}},
+]
+WORDED = (
+    ({"message": "Wrong", "statusCode": "400", "requestId": "r1", "path": "/x"}, "Wrong", None, "r1"),
+    ({"error": {"message": "Wrong", "code": "bad", "type": "t"}}, "Wrong", "bad", None),
+    ({"error": {"message": "Wrong", "code": None, "type": "t"}}, "Wrong", "t", None),
+    ({"error": {"error": {"message": "Wrong", "code": 7}}}, "Wrong", "7", None),
+    ({"error": "Wrong"}, "Wrong", None, None),
+    ({"message": ["Wrong", "very"], "error": "Bad Request"}, "Wrong; very", None, None),
+    ({"message": {"message": "Wrong", "code": "c"}}, "Wrong", "c", None),
+    ({"error_msg": "Wrong", "error_code": 336003}, "Wrong", "336003", None),
+    ({"errors": [{"message": "Wrong"}]}, "Wrong", None, None),
+    (b"plain words", "plain words", None, None),
+    (b'\xef\xbb\xbf{"message": "Wrong"}', "Wrong", None, None),
+    # A page is named, a message of one line and 500 characters is shown.
+    (PAGE, 'a page of HTML titled "502 Bad Gateway"', None, None),
+    ({"message": f"line\nline\x1b[31m\x00\u2028{LONG}"}, f"{SHOWN}{LONG[len(SHOWN) + 1 :]}…", None, None),
+    # The parts of the request that are wrong are named, twenty at most.
+    ({"detail": [{"loc": ["body", n], "msg": "no"} for n in range(1000)]}, TWENTY, None, None),
+    ({"detail": [{"loc": ["a"], "msg": "Wrong"}, {"msg": "too"}]}, "a: Wrong; too", None, None),
+    ({"detail": OF_PYDANTIC}, "body.n: no number, not 'x'; body.messages.0.role: Field required", None, None),
+    ({"detail": [{"loc": ["body", "x"], "msg": "no", "ctx": {"error": "hunter2"}}]}, "body.x: no", None, None),
+    ({"message": "Wrong", "errors": [{"field": "n", "message": "no"}]}, "Wrong; n: no", None, None),
+    ({"errors": [{"path": ["tools", 0], "message": "Required"}]}, "tools.0: Required", None, None),
+    ({"error": {"message": "Bad", "details": [{"path": ["n"], "message": "no"}]}}, "Bad; n: no", None, None),
+    ({**aimlapi("Wrong", 400), "error": IN_BODY}, "Wrong; n: no", None, "req-0001"),
+    ({"title": "Bad", "invalid-params": [{"name": "n", "reason": "no"}]}, "Bad; n: no", None, None),
+    ({"title": "Bad", "errors": [{"detail": "no", "pointer": "#/n"}]}, "Bad; #/n: no", None, None),
+    ({"title": "Errors.", "status": 400, "errors": {"n": ["too hot"]}}, "Errors.; n: too hot", None, None),
+    ({"error": {"code": 400, "message": "Bad", "status": "S", "details": [OF_GOOGLE]}}, "Bad; contents: empty", "400",
+     None),
+    ({"error": '[{"code": "c", "path": [9, "a"], "message": "Required"}]'}, "9.a: Required", None, None),
+    ({"error": {"message": '{"error": {"message": "inner", "code": 429}}'}}, "inner", None, None),
+    ({"error": {"message": "{not JSON"}}, "{not JSON", None, None),
+    ({"error": "Bad", "errors": [{"message": "Bad"}]}, "Bad", None, None),
+    ({"error": "Bad", "errors": [{"field": "n", "message": "Bad"}]}, "n: Bad", None, None),
+    ({"detail": [{"loc": [{"a": 1}], "msg": "no"}, {"loc": [], "msg": "nor"}]}, "no; nor", None, None),
+)  # fmt: skip
+"""The body of an error, the message that is made of it, its code and the id of the request."""
+
+
+def worded(number, row):
+    body, words, code, request_id = row
+    facts = {"message": words, "code": code, "request_id": request_id}
+    expect = Raises("BadRequestError", False, hides=("hunter2",), attributes=facts)
+    return Case(f"words {number}: {words:.50}", response(body, 422), expect, ("invoke",))
 
 
 PACKED = gzip.compress(json.dumps(aiml_error(400, WORDS)).encode())
@@ -124,4 +172,4 @@ SPECIAL = (
     ),
 )  # fmt: skip
 
-CASES = (*BY_STATUS, *SPECIAL)
+CASES = (*BY_STATUS, *starmap(worded, enumerate(WORDED)), *SPECIAL)
