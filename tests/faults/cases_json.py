@@ -347,21 +347,19 @@ INSIDE = (
 )  # fmt: skip
 
 
-def inside(row, **more):
-    """The name of a row and what must come of it."""
+def inside(number, row, *, retryable=None):
+    """The name of a row, what is sent, and what must come of it."""
     payload, cls, status, words = row
     facts = {"status_code": status, "inference_id": INFERENCE_ID}
-    name = f"an error: {cls} {status}, {payload if isinstance(payload, bytes) else as_bytes(payload)!r:.90}"
-    return name, Raises(cls, says=(words,), attributes=facts, **more)
-
-
-def error_in_a_200(row):
-    name, expect = inside(row, retryable=row[1] in (INTERNAL, "RateLimitError"))
-    return json_case(name, row[0], expect)
+    name = f"error {number}: {cls} {status}, {as_bytes(payload)!r:.60}"
+    return name, payload, Raises(cls, retryable, says=(words,), attributes=facts)
 
 
 ERRORS = (
-    *map(error_in_a_200, INSIDE),
+    *(
+        json_case(*inside(number, row, retryable=row[1] in (INTERNAL, "RateLimitError")))
+        for number, row in enumerate(INSIDE)
+    ),
     gives("an empty error inside a choice", choice(error={})),
 )
 

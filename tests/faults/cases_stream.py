@@ -197,8 +197,9 @@ ERRORS_OF_STREAMS = {
 BROKE = Raises("InternalServerError", says=("it broke",))
 
 
-def in_each_place(name, data, expect):
+def in_each_place(name, payload, expect):
     """An error as the first event, in the middle of the text, and after its end."""
+    data = payload if name in ERRORS_OF_STREAMS else event(payload)
     places = {
         "first": ("", stream(data)),
         "later": ("Hel", stream(HEL, data, LO, *END)),
@@ -208,13 +209,11 @@ def in_each_place(name, data, expect):
         yield case(f"{name}, {place}", script, replace(expect, partial=partial))
 
 
-ERRORS = (
-    *chain.from_iterable(in_each_place(n, data, BROKE) for n, data in ERRORS_OF_STREAMS.items()),
-    *chain.from_iterable(
-        in_each_place(name, event(row[0]), expect)
-        for row in INSIDE
-        for name, expect in (inside(row),)
-    ),
+ERRORS = tuple(
+    chain(
+        *(in_each_place(name, data, BROKE) for name, data in ERRORS_OF_STREAMS.items()),
+        *(in_each_place(*inside(number, row)) for number, row in enumerate(INSIDE)),
+    )
 )
 
 CASES = (*FRAMING, *LARGE, *NOTHING, *BROKEN, *ERRORS)
