@@ -10,7 +10,6 @@ import json
 from itertools import starmap
 
 from tests.support.byte_server import Close, Drip, Hold, Reset
-from tests.support.error_samples import aimlapi
 from tests.support.fault_table import SOON, Case, Raises
 from tests.support.response_bytes import (
     HTML,
@@ -106,7 +105,7 @@ WORDED = (
     ({"message": "Wrong", "errors": [{"field": "n", "message": "no"}]}, "Wrong; n: no", None, None),
     ({"errors": [{"path": ["tools", 0], "message": "Required"}]}, "tools.0: Required", None, None),
     ({"error": {"message": "Bad", "details": [{"path": ["n"], "message": "no"}]}}, "Bad; n: no", None, None),
-    ({**aimlapi("Wrong", 400), "error": IN_BODY}, "Wrong; n: no", None, "req-0001"),
+    (aiml_error(400, "Wrong") | {"status": 400, "title": "Bad", "error": IN_BODY}, "Wrong; n: no", None, "req-0001"),
     ({"title": "Bad", "invalid-params": [{"name": "n", "reason": "no"}]}, "Bad; n: no", None, None),
     ({"title": "Bad", "errors": [{"detail": "no", "pointer": "#/n"}]}, "Bad; #/n: no", None, None),
     ({"title": "Errors.", "status": 400, "errors": {"n": ["too hot"]}}, "Errors.; n: too hot", None, None),

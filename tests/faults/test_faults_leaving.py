@@ -249,6 +249,7 @@ def slowly(request):
     return GOOD_RESPONSE[:50], Pause(0.005), GOOD_RESPONSE[50:]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow  # httpcore2 2.12 may leave the socket of a cancelled connect to the collector
 def test_after_three_thousand_calls_half_of_them_cancelled_every_connection_is_usable():
     dice = random.Random(20261128)
@@ -277,7 +278,7 @@ def test_after_three_thousand_calls_half_of_them_cancelled_every_connection_is_u
             assert await server.asettle(10)
             return cancellations
 
-        assert bounded(lambda: run_async(main), 100) > 1_000
+        assert bounded(lambda: run_async(main), 280) > 1_000
         assert server.settle()
 
 
