@@ -107,8 +107,10 @@ class Call(NamedTuple):
 
     @property
     def expect(self):
-        credit = {"credits_used": self.number % 7 + 1}
-        return self.fault.expect if self.fault else Returns(self.text, usage=self.tokens, metadata=credit)  # fmt: skip
+        if self.fault:
+            return self.fault.expect
+        paid = {"credits_used": self.number % 7 + 1}
+        return Returns(self.text, usage=self.tokens, metadata=paid)
 
 
 def plan(number):
