@@ -45,6 +45,7 @@ BODIES: dict[str, tuple[object, str, tuple[str, ...]]] = {
     "HTML of 100 kB": (HTML + "<p>y</p>" * 12_000, "text/html", ()),
     "nothing": ("", "", ()),
     "JSON without words": ({"a": 1, "message": 5}, JSON, ()),
+    "a message in ten lists": ({"message": [[[[[[[[[["x"]]]]]]]]]]}, JSON, ()),
     "JSON of an empty text": ('""', JSON, ()),
     "bytes that are no UTF-8": (b"\xff\xfe\x00\x80", TEXT, ()),
     "JSON cut": (json.dumps(aiml_error(500))[:30], JSON, ()),
