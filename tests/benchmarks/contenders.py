@@ -10,9 +10,9 @@ and added: a bare httpx client that sends the same request and reads the same an
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import httpx
 from langchain_core.language_models import BaseChatModel
@@ -21,42 +21,37 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from server import TOKEN
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-
-    from langchain_core.messages import BaseMessage
-
-    _Close = Callable[[Any], Awaitable[None]]
+    from collections.abc import Awaitable, Callable
 
 MODEL = "baidu/ernie-4.5-21b-a3b"
 KEY = "benchmark"
+FLOOR = ("raw", "nothing")
+OURS, AIOHTTP = "ours", "aiohttp"
 
 _ROLES = {"human": "user", "ai": "assistant", "system": "system"}
 _DATA, _DONE = "data: ", "data: [DONE]"
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
+class Contender(NamedTuple):
     """One column of the table.
 
     Attributes:
-        name: Name on the command line.
         label: Heading of its column.
         make: Model from base URL and tokens to ask for.
         aclose: Closes what the model holds for the running event loop.
         import_line: The import statement of a program that uses it; empty if not meaningful.
     """
 
-    name: str
     label: str
     make: Callable[[str, int], Any]
-    aclose: _Close
+    aclose: Callable[[Any], Awaitable[None]]
     import_line: str = ""
 
 
 class RawHttpx:
     """The request and the answer with a bare httpx client, in the shortest usual way."""
 
-    def __init__(self, base_url: str, tokens: int) -> None:
+    def __init__(self, base_url, tokens):
         settings = {
             "base_url": base_url,
             "headers": {"Authorization": f"Bearer {KEY}"},
@@ -66,38 +61,38 @@ class RawHttpx:
         self.client = httpx.Client(**settings)
         self.async_client = httpx.AsyncClient(**settings)
 
-    def invoke(self, messages: Sequence[BaseMessage]) -> str:
-        return _text(self.client.post("/chat/completions", json=self._body(messages)).json())
+    def invoke(self, messages):
+        return _text(self.client.post("/chat/completions", json=self._body(messages)))
 
-    async def ainvoke(self, messages: Sequence[BaseMessage]) -> str:
-        answer = await self.async_client.post("/chat/completions", json=self._body(messages))
-        return _text(answer.json())
+    async def ainvoke(self, messages):
+        return _text(await self.async_client.post("/chat/completions", json=self._body(messages)))
 
-    def stream(self, messages: Sequence[BaseMessage]) -> Iterator[str]:
+    def stream(self, messages):
         body = self._body(messages, stream=True)
         with self.client.stream("POST", "/chat/completions", json=body) as answer:
             for line in answer.iter_lines():
                 if line.startswith(_DATA) and line != _DONE:
-                    yield _delta(json.loads(line[len(_DATA) :]))
+                    yield _delta(line)
 
-    async def astream(self, messages: Sequence[BaseMessage]) -> AsyncIterator[str]:
+    async def astream(self, messages):
         body = self._body(messages, stream=True)
         async with self.async_client.stream("POST", "/chat/completions", json=body) as answer:
             async for line in answer.aiter_lines():
                 if line.startswith(_DATA) and line != _DONE:
-                    yield _delta(json.loads(line[len(_DATA) :]))
+                    yield _delta(line)
 
-    def _body(self, messages: Sequence[BaseMessage], **more: object) -> dict[str, object]:
+    def _body(self, messages, **more):
         wire = [{"role": _ROLES[m.type], "content": m.content} for m in messages]
         return {"model": MODEL, "messages": wire, "max_tokens": self._tokens, **more}
 
 
-def _text(completion: dict[str, Any]) -> str:
-    return completion["choices"][0]["message"]["content"]
+def _text(answer):
+    return answer.json()["choices"][0]["message"]["content"]
 
 
-def _delta(chunk: dict[str, Any]) -> str:
-    return chunk["choices"][0]["delta"]["content"] if chunk["choices"] else ""
+def _delta(line):
+    choices = json.loads(line[len(_DATA) :])["choices"]
+    return choices[0]["delta"]["content"] if choices else ""
 
 
 class Nothing(BaseChatModel):
@@ -106,14 +101,14 @@ class Nothing(BaseChatModel):
     tokens: int
 
     @property
-    def _llm_type(self) -> str:
+    def _llm_type(self):
         return "nothing"
 
-    def _generate(self, messages, stop=None, run_manager=None, **kwargs) -> ChatResult:
+    def _generate(self, messages, stop=None, run_manager=None, **kwargs):
         return ChatResult(generations=[ChatGeneration(message=AIMessage(content=TOKEN))])
 
-    async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(content=TOKEN))])
+    async def _agenerate(self, messages, stop=None, run_manager=None, **kwargs):
+        return self._generate(messages)
 
     def _stream(self, messages, stop=None, run_manager=None, **kwargs):
         for _ in range(self.tokens):
@@ -124,87 +119,51 @@ class Nothing(BaseChatModel):
             yield ChatGenerationChunk(message=AIMessageChunk(content=TOKEN))
 
 
-async def _nothing_to_close(_: Nothing) -> None:
+async def _nothing_to_close(_):
     pass
 
 
-def _on_aiohttp() -> Contender:
-    httpx2, transports = import_module("httpx2"), import_module("httpx_aiohttp.httpx2")
-    ours = _MAKERS[OURS]()
+def _chat_model(package, name, aclose):
+    def make(url, tokens, **more):
+        chat_model = getattr(import_module(package), name)
+        return chat_model(model=MODEL, api_key=KEY, base_url=url, max_tokens=tokens, **more)
 
-    def make(url: str, tokens: int) -> Any:
-        client = httpx2.AsyncClient(transport=transports.AiohttpTransport(), timeout=None)
-        return _model_class(ours.import_line)(
-            model=MODEL, api_key=KEY, base_url=url, max_tokens=tokens, http_async_client=client
-        )
-
-    return Contender(AIOHTTP, "on aiohttp", make, lambda m: m.http_async_client.aclose())
+    return Contender(name, make, aclose, f"from {package} import {name}")
 
 
-def _model_class(import_line: str) -> Any:
-    _, package, _, name = import_line.split()
-    return getattr(import_module(package), name)
+_OURS = _chat_model("langchain_aimlernie", "ChatAimlErnie", lambda model: model.aclose())
 
 
-def _chat_model(name: str, package: str, chat_model: str, aclose: _Close) -> Contender:
-    made_by = getattr(import_module(package), chat_model)
-    return Contender(
-        name,
-        chat_model,
-        lambda url, tokens: made_by(model=MODEL, api_key=KEY, base_url=url, max_tokens=tokens),
-        aclose,
-        f"from {package} import {chat_model}",
-    )
+def _on_aiohttp(url, tokens):
+    transport = import_module("httpx_aiohttp.httpx2").AiohttpTransport()
+    client = import_module("httpx2").AsyncClient(transport=transport, timeout=None)
+    return _OURS.make(url, tokens, http_async_client=client)
 
 
-_MAKERS: dict[str, Callable[[], Contender]] = {
-    "raw": lambda: Contender(
-        "raw",
-        "raw httpx",
-        RawHttpx,
-        lambda model: model.async_client.aclose(),
-    ),
-    "nothing": lambda: Contender(
-        "nothing",
+CONTENDERS = {
+    "raw": Contender("raw httpx", RawHttpx, lambda model: model.async_client.aclose()),
+    "nothing": Contender(
         "empty model",
         lambda _, tokens: Nothing(tokens=tokens),
         _nothing_to_close,
         "from langchain_core.language_models import BaseChatModel",
     ),
-    "ours": lambda: _chat_model(
-        "ours",
-        "langchain_aimlernie",
-        "ChatAimlErnie",
-        lambda model: model.aclose(),
-    ),
-    "aiohttp": _on_aiohttp,
-    "openai": lambda: _chat_model(
-        "openai",
-        "langchain_openai",
-        "ChatOpenAI",
-        lambda model: model.root_async_client.close(),
-    ),
-    "mistral": lambda: _chat_model(
-        "mistral",
-        "langchain_mistralai",
-        "ChatMistralAI",
-        lambda model: model.async_client.aclose(),
+    OURS: _OURS,
+    AIOHTTP: Contender("on aiohttp", _on_aiohttp, lambda m: m.http_async_client.aclose()),
+    "openai": _chat_model("langchain_openai", "ChatOpenAI", lambda m: m.root_async_client.close()),
+    "mistral": _chat_model(
+        "langchain_mistralai", "ChatMistralAI", lambda m: m.async_client.aclose()
     ),
 }
 
-FLOOR = ("raw", "nothing")
-OURS = "ours"
-AIOHTTP = "aiohttp"
-NAMES = tuple(_MAKERS)
-EVERYBODY = frozenset(NAMES) - {AIOHTTP}
-CHAT_MODELS = EVERYBODY - {"raw"}
 
-
-def contender(name: str) -> Contender:
-    """The contender of that name.
-
-    Raises:
-        ImportError: Its package is not installed.
-        AttributeError: Its package has no such class.
-    """
-    return _MAKERS[name]()
+def present(names):
+    """The contenders that can be made, by name."""
+    found = {}
+    for name in names:
+        try:
+            CONTENDERS[name].make("http://127.0.0.1:9/v1", 1)
+            found[name] = CONTENDERS[name]
+        except (ImportError, AttributeError) as error:
+            sys.stderr.write(f"{name} is left out: {error}\n")
+    return found

@@ -9,29 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
+from itertools import islice
 from pathlib import Path
 from statistics import mean, median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from contenders import AIOHTTP, CHAT_MODELS
+from contenders import AIOHTTP, CONTENDERS, OURS
 from langchain_core.messages import AIMessage, HumanMessage
-from measure import Figure, Goal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from contenders import Contender
-    from langchain_core.messages import BaseMessage
-    from measure import Setting
+    from server import Server
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
+ROOT = Path(__file__).parents[2]
 TOKENS = 20
-QUESTION: list[BaseMessage] = [HumanMessage("Name the largest moon of Saturn.")]
+QUESTION = [HumanMessage("Name the largest moon of Saturn.")]
+EVERYBODY = frozenset(CONTENDERS) - {AIOHTTP}
+CHAT_MODELS = EVERYBODY - {"raw"}
 
 _CONSTRUCTIONS = 20
 _CALLS_OF_A_POINT = 200
@@ -50,7 +50,63 @@ print(at({depth}, {line!r}))
 """
 
 
-def cold_import(contender: Contender) -> float:
+class Scale(NamedTuple):
+    """How much is done: one set of numbers for the full run, one for the quick one."""
+
+    rounds: int = 9
+    calls: int = 200
+    chunks: int = 2_000
+    history: int = 2_000
+    memory_chunks: int = 100_000
+    in_flight: tuple[int, ...] = (1, 10, 30, 100, 300, 1_000, 2_000)
+    stream_chunks: tuple[int, ...] = (100, 300, 1_000, 3_000, 10_000, 30_000, 100_000)
+    burst: int = 1_000
+    delay_ms: int = 50
+
+
+FULL = Scale()
+QUICK = Scale(3, 50, 1_000, 500, 20_000, (1, 10, 100, 300), (100, 1_000, 10_000))
+
+
+class Setting(NamedTuple):
+    """What every sample is taken in; `clock` returns seconds, of the wall or of this process."""
+
+    server: Server
+    scale: Scale
+    clock: Callable[[], float]
+
+
+class Figure(NamedTuple):
+    """One row of the table, or one curve: cost against size.
+
+    Attributes:
+        key: Name for `--only`.
+        title: What is measured; numbers of the scale stand in braces.
+        unit: What it is shown in.
+        sample: Takes one sample of a contender at a size, in seconds or bytes.
+        limit: The goal of the subject: at most so many times what `of` costs.
+        of: "floor", the name of a contender, or "" for one unit.
+        who: Names of the contenders that can be asked.
+        rounds: The most samples that are worth their time.
+        subject: Name of the contender that stands in the column of ours.
+        size: What grows; empty for a row of the table.
+        sizes: The sizes, growing.
+    """
+
+    key: str
+    title: str
+    unit: str
+    sample: Callable[[Setting, object, int], float]
+    limit: float | None = None
+    of: str = "floor"
+    who: frozenset[str] = EVERYBODY
+    rounds: int = 99
+    subject: str = OURS
+    size: str = ""
+    sizes: Callable[[Scale], tuple[int, ...]] = lambda _: (0,)
+
+
+def cold_import(contender):
     """The import that a program begins with, in processes of its own; their start not counted.
 
     CPython's stack grows by chunks of 16 KiB, which are mapped and unmapped whenever calls cross
@@ -64,51 +120,59 @@ def cold_import(contender: Contender) -> float:
 
 
 @functools.cache
-def _write_bytecode(import_line: str) -> None:
+def _write_bytecode(import_line):
     _import_seconds(import_line, 0)
 
 
-def _import_seconds(import_line: str, depth: int) -> float:
+def _import_seconds(import_line, depth):
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": _bytecode().name}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     program = _IMPORT.format(depth=depth, line=import_line)
-    return _printed_by("-c", program, environment=environment)
+    command = [sys.executable, "-c", program]
+    return float(subprocess.check_output(command, text=True, cwd=ROOT, env=environment))
 
 
 @functools.cache
-def _bytecode() -> tempfile.TemporaryDirectory[str]:
+def _bytecode():
     return tempfile.TemporaryDirectory()
 
 
-def memory(setting: Setting, contender: Contender) -> float:
-    """Bytes that a process grows by between a tenth of a stream and its end."""
+def memory(setting, contender):
+    """Bytes of resident memory that a fresh process gains in the last nine tenths of a stream."""
     url = setting.server.url(events_per_write=64)
-    chunks = setting.scale.memory_chunks
-    return _printed_by(str(HERE / "memory.py"), contender.name, url, str(chunks))
+    name = next(name for name, each in CONTENDERS.items() if each is contender)
+    with multiprocessing.get_context("spawn").Pool(1) as process:
+        return process.apply(_growth, (name, url, setting.scale.memory_chunks))
 
 
-def _printed_by(*arguments: str, environment: dict[str, str] | None = None) -> float:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=environment,
-    )
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip().rpartition("\n")[2])
-    return float(done.stdout)
+def _growth(name, url, chunks):
+    """It is the stream of `_stream`: in `stream` core itself keeps every chunk until the end."""
+    received = CONTENDERS[name].make(url, chunks)._stream(QUESTION)
+    tenth = sum(1 for _ in islice(received, chunks // 10))
+    before = _resident_bytes()
+    _check_all_came(tenth + sum(1 for _ in islice(received, chunks - tenth)), chunks)
+    return _resident_bytes() - before
 
 
-def construction(setting: Setting, contender: Contender) -> float:
+def _resident_bytes():
+    """Resident memory of this process; Linux only."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _check_all_came(received, chunks):
+    if received < chunks:
+        raise RuntimeError(f"{received:,} of {chunks:,} chunks arrived")
+
+
+def construction(setting, contender):
     """One construction, with settings that no other model had."""
-    return median(
-        _seconds(setting, lambda: contender.make(setting.server.url(), TOKENS), _CONSTRUCTIONS)
+    return _median_seconds(
+        setting, lambda: contender.make(setting.server.url(), TOKENS), _CONSTRUCTIONS
     )
 
 
-def invoke(setting: Setting, contender: Contender, history: int = 1) -> float:
+def invoke(setting, contender, history=1):
     """One `invoke` with so many messages of about 90 characters, one after the other."""
     text = "The largest moon of Saturn is Titan, and it has an atmosphere and lakes of methane."
     kinds = (HumanMessage, AIMessage)
@@ -116,48 +180,38 @@ def invoke(setting: Setting, contender: Contender, history: int = 1) -> float:
     model = contender.make(setting.server.url(), TOKENS)
     model.invoke(messages)
     calls = setting.scale.calls if history == 1 else max(3, setting.scale.calls // 20)
-    return median(_seconds(setting, lambda: model.invoke(messages), calls))
+    return _median_seconds(setting, lambda: model.invoke(messages), calls)
 
 
-def _seconds(setting: Setting, work: Callable[[], object], times: int) -> list[float]:
+def _median_seconds(setting, work, times):
     seconds = []
     for _ in range(times):
         began = setting.clock()
         work()
         seconds.append(setting.clock() - began)
-    return seconds
+    return median(seconds)
 
 
-def ainvoke(setting: Setting, contender: Contender) -> float:
+def ainvoke(setting, contender):
     """One `ainvoke`, one after the other."""
-
-    async def measured() -> float:
-        model = contender.make(setting.server.url(), TOKENS)
-        await model.ainvoke(QUESTION)
-        seconds = []
-        for _ in range(setting.scale.calls):
-            began = setting.clock()
-            await model.ainvoke(QUESTION)
-            seconds.append(setting.clock() - began)
-        await contender.aclose(model)
-        return median(seconds)
-
-    return asyncio.run(measured())
+    return median(at_once(setting, contender, 1, rounds=setting.scale.calls, delay_ms=0))
 
 
-def stream(setting: Setting, contender: Contender, chunks: int) -> float:
+def stream(setting, contender, chunks):
     """One chunk of one `stream`."""
     model = contender.make(setting.server.url(), chunks)
     model.invoke(QUESTION)
     began = setting.clock()
     received = sum(1 for _ in model.stream(QUESTION))
-    return _per_chunk(setting.clock() - began, received, chunks)
+    seconds = setting.clock() - began
+    _check_all_came(received, chunks)
+    return seconds / chunks
 
 
-def astream(setting: Setting, contender: Contender, chunks: int) -> float:
+def astream(setting, contender, chunks):
     """One chunk of one `astream`."""
 
-    async def measured() -> float:
+    async def measured():
         model = contender.make(setting.server.url(), chunks)
         await model.ainvoke(QUESTION)
         began, received = setting.clock(), 0
@@ -165,132 +219,72 @@ def astream(setting: Setting, contender: Contender, chunks: int) -> float:
             received += 1
         seconds = setting.clock() - began
         await contender.aclose(model)
-        return _per_chunk(seconds, received, chunks)
+        _check_all_came(received, chunks)
+        return seconds / chunks
 
     return asyncio.run(measured())
 
 
-def _per_chunk(seconds: float, received: int, chunks: int) -> float:
-    if received < chunks:
-        raise RuntimeError(f"{received:,} of {chunks:,} chunks arrived")
-    return seconds / chunks
+def at_once(setting, contender, calls, *, rounds, delay_ms):
+    """The seconds until so many `ainvoke` at once are answered, in each round."""
 
-
-def burst(setting: Setting, contender: Contender, calls: int, *, warm_rounds: int = 0) -> float:
-    """So many `ainvoke` at once until all are answered: the first, or the median of later ones."""
-
-    async def measured() -> float:
-        model = contender.make(setting.server.url(delay_ms=setting.scale.delay_ms), TOKENS)
+    async def measured():
+        model = contender.make(setting.server.url(delay_ms=delay_ms), TOKENS)
         await model.ainvoke(QUESTION)
         seconds = []
-        for _ in range(1 + warm_rounds):
+        for _ in range(rounds):
             began = setting.clock()
-            await asyncio.gather(*(model.ainvoke(QUESTION) for _ in range(calls)))
+            if calls == 1:
+                await model.ainvoke(QUESTION)
+            else:
+                await asyncio.gather(*(model.ainvoke(QUESTION) for _ in range(calls)))
             seconds.append(setting.clock() - began)
         await contender.aclose(model)
-        return median(seconds[1:] or seconds)
+        return seconds
 
     return asyncio.run(measured())
 
 
-def in_flight(setting: Setting, contender: Contender, calls: int) -> float:
+def burst(setting, contender):
+    """The first calls at once of a model: their connections are to be opened."""
+    scale = setting.scale
+    return at_once(setting, contender, scale.burst, rounds=1, delay_ms=scale.delay_ms)[0]
+
+
+def in_flight(setting, contender, calls):
     """Seconds until all of so many calls are answered, connections open."""
-    warm_rounds = max(1, min(20, _CALLS_OF_A_POINT // calls))
-    return burst(setting, contender, calls, warm_rounds=warm_rounds)
+    rounds = 1 + max(1, min(20, _CALLS_OF_A_POINT // calls))
+    return median(
+        at_once(setting, contender, calls, rounds=rounds, delay_ms=setting.scale.delay_ms)[1:]
+    )
 
 
-_CALL = Goal(1.20, "floor")
-_CHUNK = Goal(1.10, "floor")
+def _of_no_size(sample):
+    return lambda setting, contender, _: sample(setting, contender)
+
 
 FIGURES = (
-    Figure(
-        "import",
-        "import, by the clock",
-        "s",
-        lambda _s, c, _n: cold_import(c),
-        Goal(1.10, "floor"),
-        of=CHAT_MODELS,
-        rounds=3,
-    ),
-    Figure(
-        "construct",
-        "construction with new settings",
-        "ms",
-        lambda s, c, _n: construction(s, c),
-        Goal(1.0),
-        of=CHAT_MODELS,
-    ),
-    Figure("invoke", "one invoke", "ms", lambda s, c, _n: invoke(s, c), _CALL),
-    Figure("ainvoke", "one ainvoke", "ms", lambda s, c, _n: ainvoke(s, c), _CALL),
-    Figure(
-        "chunk",
-        "one chunk of {chunks:,}",
-        "µs",
-        lambda s, c, _n: stream(s, c, s.scale.chunks),
-        _CHUNK,
-    ),
-    Figure(
-        "achunk", "the same, async", "µs", lambda s, c, _n: astream(s, c, s.scale.chunks), _CHUNK
-    ),
-    Figure(
-        "burst",
-        "{burst:,} ainvoke at once, answered in {delay_ms} ms",
-        "s",
-        lambda s, c, _n: burst(s, c, s.scale.burst),
-        Goal(0.25, "openai"),
-        rounds=3,
-    ),
-    Figure(
-        "burst-aiohttp",
-        "the same with a user-supplied httpx2.AsyncClient on aiohttp",
-        "s",
-        lambda s, c, _n: burst(s, c, s.scale.burst),
-        Goal(0.20, "openai"),
-        of=frozenset({AIOHTTP, "openai"}),
-        rounds=3,
-        subject=AIOHTTP,
-    ),
-    Figure(
-        "history",
-        "one invoke with {history:,} messages",
-        "ms",
-        lambda s, c, _n: invoke(s, c, s.scale.history),
-        Goal(2.0, "floor"),
-    ),
-    Figure(
-        "memory",
-        "memory that a stream of {memory_chunks:,} leaves in the model",
-        "MiB",
-        lambda s, c, _n: memory(s, c),
-        Goal(1.0),
-        of=CHAT_MODELS,
-        rounds=1,
-    ),
-    Figure(
-        "in-flight",
-        "ainvoke at once, each answered in {delay_ms} ms, connections open",
-        "s",
-        in_flight,
-        rounds=1,
-        size="calls in flight",
-        sizes=lambda scale: scale.in_flight,
-    ),
-    Figure(
-        "chunks",
-        "one chunk of a stream, one event per write",
-        "µs",
-        stream,
-        rounds=1,
-        size="streamed chunks",
-        sizes=lambda scale: scale.stream_chunks,
-    ),
-    Figure(
-        "achunks",
-        "one chunk of an astream, one event per write",
-        "µs",
-        astream,
-        rounds=1,
-        size="streamed chunks",
-        sizes=lambda scale: scale.stream_chunks,
-    ),
-)
+    Figure("import", "import, by the clock", "s", lambda _s, c, _n: cold_import(c), 1.1,
+           who=CHAT_MODELS, rounds=3),
+    Figure("construct", "construction with new settings", "ms", _of_no_size(construction), 1.0, "",
+           who=CHAT_MODELS),
+    Figure("invoke", "one invoke", "ms", _of_no_size(invoke), 1.2),
+    Figure("ainvoke", "one ainvoke", "ms", _of_no_size(ainvoke), 1.2),
+    Figure("chunk", "one chunk of {chunks:,}", "µs", lambda s, c, _n: stream(s, c, s.scale.chunks), 1.1),
+    Figure("achunk", "the same, async", "µs", lambda s, c, _n: astream(s, c, s.scale.chunks), 1.1),
+    Figure("burst", "{burst:,} ainvoke at once, answered in {delay_ms} ms", "s", _of_no_size(burst),
+           0.25, "openai", rounds=3),
+    Figure("burst-aiohttp", "the same with a user-supplied httpx2.AsyncClient on aiohttp", "s",
+           _of_no_size(burst), 0.2, "openai", who=frozenset({AIOHTTP, "openai"}), rounds=3,
+           subject=AIOHTTP),
+    Figure("history", "one invoke with {history:,} messages", "ms",
+           lambda s, c, _n: invoke(s, c, s.scale.history), 2.0),
+    Figure("memory", "memory that a stream of {memory_chunks:,} leaves in the model", "MiB",
+           _of_no_size(memory), 1.0, "", who=CHAT_MODELS, rounds=1),
+    Figure("in-flight", "ainvoke at once, each answered in {delay_ms} ms, connections open", "s",
+           in_flight, rounds=1, size="calls in flight", sizes=lambda scale: scale.in_flight),
+    Figure("chunks", "one chunk of a stream, one event per write", "µs", stream, rounds=1,
+           size="streamed chunks", sizes=lambda scale: scale.stream_chunks),
+    Figure("achunks", "one chunk of an astream, one event per write", "µs", astream, rounds=1,
+           size="streamed chunks", sizes=lambda scale: scale.stream_chunks),
+)  # fmt: skip

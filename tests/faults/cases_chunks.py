@@ -73,7 +73,12 @@ CONTENT = (
         raw(index=1, delta={"content": "wise"}, finish_reason="stop"),
     ),
     gives("the model in other words", chunk("Hello", model="Baidu/ERNIE"), metadata={"id": RESPONSE_ID}),
-    gives("ids that change", chunk("Hel", id="a"), chunk("lo", id="b")),
+    gives("ids that change", chunk("Hel", id="a"), chunk("lo", id="b"), metadata={"id": "a"}),
+    gives(
+        "logprobs",
+        *(raw(delta={"content": x}, logprobs={"content": [{"token": x}]}) for x in ("Hel", "lo")),
+        metadata={"logprobs": {"content": [{"token": "Hel"}, {"token": "lo"}]}},
+    ),
     gives(
         "unknown keys",
         chunk({"content": "Hello", "glow": {"a": 1}}, sparkle=[1]),
@@ -101,6 +106,10 @@ CONTENT = (
 
 def with_usage(text, tokens):
     return chunk(text, usage=USAGE | {"completion_tokens": tokens, "total_tokens": 11 + tokens})
+
+
+def paid(used):
+    return {"usage": {"credits_used": used}}
 
 
 CREDITS = {"credits_used": 3}
@@ -142,6 +151,14 @@ USAGES = (
         *["Hello", STOP, chunk(choices=[], usage=USAGE), {"meta": META}],
         end=(DONE,),
         metadata=CREDITS | {"usd_spent": 0.0000015},
+    ),
+    gives(
+        "meta as running totals",
+        *[chunk(choices=[], meta=paid(used)) for used in (1.5, 3, 4.5)],
+        *["Hello", STOP],
+        end=(DONE,),
+        usage=None,
+        metadata={"credits_used": 4.5},
     ),
     gives("meta twice", "Hello", STOP, TAIL, {"meta": META}, end=(DONE,), metadata=CREDITS),
     gives("meta null on each chunk", chunk("Hello", meta=None), metadata=CREDITS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from tests.support.fault_table import JSON_MODES, Case, OneOf, Raises, Returns
 from tests.support.response_bytes import (
     INFERENCE_ID,
@@ -45,30 +47,79 @@ def replaced(old, new):
     return BODY.replace(old.encode(), as_bytes(new))
 
 
-NO_COMPLETIONS = {
-    **{text: text for text in ("null", "[]", "1", '"hi"', "true", "{}", "NaN")},
+NO_OBJECTS_OF_JSON = {
+    "null": "null",
+    "[]": "a list",
+    "1": "an integer",
+    "1.5": "a number",
+    "NaN": "a number",
+    "true": "a boolean",
+    '"hi"': "a string",
+}
+NO_JSON = {
     **{f"cut after {n} bytes": BODY[:n] for n in (1, 20, 150, len(BODY) - 1)},
     "trailing junk": BODY + b"}",
     "two completions": BODY + BODY,
     "single quotes": BODY.replace(b'"', b"'"),
-    "an event instead of JSON": b"data: " + BODY + b"\n\n",
     "nested 5,000 deep": b"[" * 5000 + b"]" * 5000,
     "nested 200,000 deep": b"[" * 200_000,
     "nested objects": b'{"a":' * 100_000,
     "UTF-16": BODY.decode().encode("utf-16"),
-    "choices missing": without(completion(), "choices"),
-    **{f"choices {x}": completion(choices=x) for x in (None, [], {"0": {}}, [None], ["hi"])},
-    "message null": choice(message=None),
     "an error of invalid JSON in a text": (
         b'{"id": "1", "choices": [{"message": {"content": "the "error": x"}}]}'
     ),
 }
+NO_CHOICES = {
+    "{}": {},
+    "choices missing": without(completion(), "choices"),
+    **{f"choices {x}": completion(choices=x) for x in (None, [], {"0": {}}, "x", [None], ["hi"])},
+    "message null": choice(message=None),
+}
+NESTED = completion(functools.reduce(lambda text, _: {"text": text}, range(90), "x"))
+NO_COMPLETIONS = (
+    *((text, text, f"sent {kind}") for text, kind in NO_OBJECTS_OF_JSON.items()),
+    *((name, body, "not valid JSON") for name, body in NO_JSON.items()),
+    *((name, body, "no choice with a message") for name, body in NO_CHOICES.items()),
+    ("a text nested 90 deep", NESTED, "nested"),
+    ("an event instead of JSON", b"data: " + BODY + b"\n\n", "set streaming=True"),
+)
 META = {"finish_reason": "stop", "model_name": MODEL, "model_provider": "aimlernie"}
 PAID = {"credits_used": 3, "usd_spent": 0.0000015, "inference_id": INFERENCE_ID}
+OF_HEADERS = {
+    "x-client-request-id": "mine",
+    "x-aimlapi-credits-used": "7",
+    "x-aimlapi-usd-spent": "0.0001",
+    "x-ratelimit-remaining-requests": "59",
+    "set-cookie": "secret",
+}
+KEPT = {"created": 1770000000, "id": RESPONSE_ID, "token_usage": USAGE}
+ABOUT = {"service_tier": "default", "system_fingerprint": "fp"}
+WRONG = {"usage": 1, "meta": [], "id": 5, "model": None, "created": "soon"}
 SEPARATED = "\na\u2028b\u2029c\x85但充满希望"
 WHOLE = (
-    gives("a good response", completion(), metadata=META | PAID),
-    *(json_case(name, body, INVALID) for name, body in NO_COMPLETIONS.items()),
+    gives("a good response", completion(), metadata=META | PAID | KEPT, extras={}),
+    Case(
+        "a response with all that can be known",
+        response(completion(meta=None, **ABOUT), headers=OF_HEADERS),
+        Returns(
+            metadata=META
+            | KEPT
+            | ABOUT
+            | {"credits_used": 7, "usd_spent": 0.0001, "client_request_id": "mine"}
+            | {"rate_limits": {"x-ratelimit-remaining-requests": "59"}, "set-cookie": None}
+        ),
+        JSON_MODES,
+    ),
+    gives(
+        "values of a wrong type",
+        choice(message={"content": TEXT, "tool_calls": {}, "function_call": 1}) | WRONG,
+        usage=None,
+        metadata=META | dict.fromkeys(("id", "created", "token_usage", "credits_used")),
+    ),
+    *(
+        json_case(name, body, Raises("InvalidResponseError", says=(says,)))
+        for name, body, says in NO_COMPLETIONS
+    ),
     gives("white space around", b"\r\n\t " + BODY + b"\n\n"),
     gives("a BOM", b"\xef\xbb\xbf" + BODY),
     gives("invalid UTF-8 in the text", replaced(TEXT, b"Hel\xfflo"), text="Hel\ufffdlo"),
@@ -86,6 +137,12 @@ WHOLE = (
 
 CREATED, CREDITS = '"created": 1770000000', '"credits_used": 3'
 AS_TEXT = {"usage": {"credits_used": "3", "usd_spent": "1e-6"}}
+
+
+def spent(usd):
+    return {"usage": {"usd_spent": usd}}
+
+
 NUMBERS = (
     gives("NaN among the costs", replaced(CREDITS, '"credits_used": NaN')),
     gives("1e999 among the costs", replaced(CREDITS, '"credits_used": 1e999')),
@@ -97,7 +154,34 @@ NUMBERS = (
         gives(f"meta {meta}", completion(meta=meta))
         for meta in (AS_TEXT, None, [], {}, {"usage": None}, {"usage": [1]})
     ),
+    *(
+        gives(f"{sent!r:.9} spent", completion(meta=spent(sent)), metadata={"usd_spent": read})
+        for sent, read in ((3, 3), (0.5, 0.5), (2.0, 2), ("0.25", 0.25))
+    ),
+    *(
+        gives(f"{sent!r:.9} spent", completion(meta=spent(sent)), metadata={"usd_spent": None})
+        for sent in ("x", True, "nan", 10**400)
+    ),
 )
+
+
+def tokens(name, sent, *counts, **details):
+    """Usage that is read as these counts of input, output and all tokens, with these details."""
+    kinds = ("input_tokens", "output_tokens", "total_tokens")
+    usage = dict(zip(kinds, counts, strict=True)) | details if counts else None
+    return gives(f"usage {name}", completion(usage=sent), usage=usage)
+
+
+def of(prompt, completed, **more):
+    return {"prompt_tokens": prompt, "completion_tokens": completed, **more}
+
+
+REASONED = {"output_token_details": {"reasoning": 1}}
+CACHED = {"prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 0}}
+OF_REASONING = {
+    "prompt_tokens_details": None,
+    "completion_tokens_details": {"reasoning_tokens": 1, "audio_tokens": None},
+}
 
 USAGES = (
     gives("usage missing", without(completion(), "usage"), usage=None),
@@ -106,13 +190,25 @@ USAGES = (
         gives(f"usage as {kind.__name__}", completion(usage={k: kind(v) for k, v in USAGE.items()}))
         for kind in (float, str)
     ),
-    gives("usage in words", completion(usage={"prompt_tokens": "a lot"}), usage=None),
     gives("usage in the choice", choice(usage=USAGE) | {"usage": None}),
-    gives(
-        "usage in the words of others", completion(usage={"input_tokens": 11, "output_tokens": 7})
+    tokens("in the words of others", {"input_tokens": 11, "output_tokens": 7}, 11, 7, 18),
+    *(
+        tokens(f"from {key}", of(11, 7, **{key: 4, "input_tokens": 0}), 11, 7, 18, input_token_details={"cache_read": 4})
+        for key in ("cached_tokens", "prompt_cache_hit_tokens", "cache_read_input_tokens")
     ),
-    gives("a wrong total", completion(usage=USAGE | {"total_tokens": 99}), usage=(11, 7, 99)),
-)
+    tokens(
+        "of a written cache", of(11, 7, prompt_tokens_details={"cache_write_tokens": 4}),
+        11, 7, 18, input_token_details={"cache_creation": 4},
+    ),
+    tokens("in words", {"prompt_tokens": "a lot"}),
+    tokens("without a meaning", of(-1, float("nan"))),
+    tokens("in fractions and text", of(5.9, "2"), 5, 2, 7),
+    tokens("of true", of(True, 2), 0, 2, 2),
+    tokens("of nothing", of(5, 0, total_tokens=5), 5, 0, 5),
+    tokens("with a total of its own", USAGE | {"total_tokens": 99} | OF_REASONING, 11, 7, 99, **REASONED),
+    tokens("with reasoning beside it", of(5, 2, reasoning_tokens=1), 5, 2, 7, **REASONED),
+    tokens("from a cache", USAGE | CACHED, 11, 7, 18, input_token_details={"cache_read": 4, "audio": 0}),
+)  # fmt: skip
 
 HMM = {"message__reasoning_content": "Hmm."}
 PARTS = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo"}]
@@ -122,6 +218,11 @@ SHAPES = (
     gives("content missing", choice(message={"role": "assistant"}), text=""),
     gives("content empty", completion(""), text=""),
     gives("content as parts", completion(PARTS)),
+    gives("content as parts of other kinds", completion([PARTS[0], "lo", None])),
+    gives("content a part", completion({"type": "refusal", "refusal": "no"}), text="no"),
+    gives("content an empty object", completion({}), text=""),
+    gives("content in lists", completion([[[["deep"]]]]), text="deep"),
+    gives("content with tags", completion("<think>Hmm.</think>\nyes"), text="yes", reasoning="Hmm."),
     gives("content a number", completion(5), text="5"),
     gives("content a boolean", completion(False), text="false"),
     gives("content an object", completion({"answer": [42]}), text='{"answer": [42]}'),
@@ -144,7 +245,7 @@ SHAPES = (
         gives(f"finish_reason {r}", completion(finish_reason=r), metadata={"finish_reason": r})
         for r in (None, "tired", "length", "content_filter")
     ),
-)
+)  # fmt: skip
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
 DETAILS = {"type": "reasoning.text", "text": "Hmm.", "format": "ernie-v1", "index": 0}
@@ -213,51 +314,76 @@ EXTRAS = (
     ),
 )
 
+INTERNAL = "InternalServerError"
 DIED = {"message": "it died", "code": 502}
-INSIDE_A_200 = {
-    "finish_reason error": ("InternalServerError", choice(finish_reason="error", error=DIED)),
-    "in a choice": ("InternalServerError", choice(finish_reason=None, error=DIED)),
-    "a text in a choice": ("InternalServerError", choice(finish_reason=None, error="it died")),
-    "429 in a choice": ("RateLimitError", choice(error={"message": "it died", "code": 429})),
-    "OpenAI's": ("InternalServerError", openai_error("it died", 500)),
-    "OpenAI's rate limit": ("RateLimitError", openai_error("it died", 429)),
-    "a text": ("InternalServerError", {"error": "it died"}),
-    "a text under msg": ("InternalServerError", {"code": 1, "msg": "it died", "data": None}),
-    "no valid JSON": ("InternalServerError", b'{"error": "the "x": it died"}'),
-    "Python's repr": ("InternalServerError", b"{'error': {'message': 'it died'}}"),
-    "the context": (
-        "ContextWindowExceededError",
-        openai_error("it died: maximum context length is 12 tokens", "context_length_exceeded"),
+
+
+def said(message, **more):
+    return {"error": {"message": message, **more}}
+
+
+# What stands inside a 200 or an event of a stream, its class, its status, and the words.
+INSIDE = (
+    ({"error": "it died"}, INTERNAL, None, "it died"),
+    ({"error": {}}, INTERNAL, None, "did not say"),
+    ({"detail": "it died"}, INTERNAL, None, "it died"),
+    ({"code": 1, "msg": "it died", "data": None}, INTERNAL, None, "it died"),
+    ({"choices": [], "error_message": "it died"}, INTERNAL, None, "it died"),
+    ({"choices": None, "error_type": "bad_request", "error_message": "no"}, "BadRequestError", 400, "no"),
+    ({"choices": None, "code": 401, "msg": "no"}, "AuthenticationError", 401, "no"),
+    (openai_error("it died", 500), INTERNAL, 500, "it died"),
+    (openai_error("it died", "server_error"), INTERNAL, 500, "it died"),
+    (openai_error("it died", 429), "RateLimitError", 429, "it died"),
+    (said("m", code="invalid_api_key"), "AuthenticationError", 401, "m"),
+    (said("m", type="overloaded_error"), INTERNAL, 503, "m"),
+    (said("m", code="timeout"), INTERNAL, 504, "m"),
+    ({"object": "error", "message": "it died", "code": 400}, "BadRequestError", 400, "it died"),
+    (aiml_error(500), INTERNAL, 500, "Something wrong"),
+    (aiml_error("503"), INTERNAL, 503, "Something wrong"),
+    (aiml_error(429), "RateLimitError", 429, "Something wrong"),
+    (aiml_error("429"), "RateLimitError", 429, "Something wrong"),
+    (aiml_error("401"), "AuthenticationError", 401, "Something wrong"),
+    (aiml_error(404), "NotFoundError", 404, "Something wrong"),
+    (aiml_error(400), "BadRequestError", 400, "Something wrong"),
+    (aiml_error(200), INTERNAL, None, "Something wrong"),
+    (aiml_error(403, "You've run out of credits."), "InsufficientCreditsError", 403, "credits"),
+    (openai_error("it died", "context_length_exceeded"), "ContextWindowExceededError", None, "it died"),
+    # A rate limit needs no status.
+    *(
+        (said(words), "RateLimitError", None, words)
+        for words in ("Rate limit exceeded", "Too many requests", "30 requests per minute",
+                      "Too many input tokens per minute", "请求过于频繁")
     ),
-    "credits": (
-        "InsufficientCreditsError",
-        aiml_error(403, "it died: You've run out of credits. Please top up."),
+    # In a choice
+    (choice(finish_reason="error", error=DIED), INTERNAL, 502, "it died"),
+    (choice(finish_reason=None, error=DIED), INTERNAL, 502, "it died"),
+    (choice(finish_reason=None, error="it died"), INTERNAL, None, "it died"),
+    (choice(error={"message": "it died", "code": 429}), "RateLimitError", 429, "it died"),
+    ({"choices": [{"finish_reason": "error"}]}, INTERNAL, None, "did not say"),
+    # No JSON
+    (b'{"error": "the "x": it died"}', INTERNAL, None, "it died"),
+    (b'{ "message": "it died: "x" is no file", "statusCode": 503}', INTERNAL, None, "it died"),
+    (b'{"type": "error", "text": "it died: "x" is no file"}', INTERNAL, None, "it died"),
+    (b"{'error': {'message': 'it died'}}", INTERNAL, None, "it died"),
+    (
+        b'{"error": "it died: "maximum context length" is 10"}',
+        "ContextWindowExceededError", None, "it died",
     ),
-}
-API_STATUSES = {
-    500: "InternalServerError",
-    "503": "InternalServerError",
-    429: "RateLimitError",
-    "401": "AuthenticationError",
-    404: "NotFoundError",
-    400: "BadRequestError",
-}
+)  # fmt: skip
+
+
+def inside(number, row, *, retryable=None):
+    """The name of a row, what is sent, and what must come of it."""
+    payload, cls, status, words = row
+    facts = {"status_code": status, "inference_id": INFERENCE_ID}
+    name = f"error {number}: {cls} {status}, {as_bytes(payload)!r:.60}"
+    return name, payload, Raises(cls, retryable, says=(words,), attributes=facts)
+
+
 ERRORS = (
     *(
-        json_case(
-            f"an error in a 200, {name}",
-            body,
-            Raises(cls, cls in ("InternalServerError", "RateLimitError"), says=("it died",)),
-        )
-        for name, (cls, body) in INSIDE_A_200.items()
-    ),
-    *(
-        json_case(
-            f"an error in a 200, the API's {status!r}",
-            aiml_error(status, "no luck today"),
-            Raises(cls, says=("no luck today",), attributes={"request_id": "req-0001"}),
-        )
-        for status, cls in API_STATUSES.items()
+        json_case(*inside(number, row, retryable=row[1] in (INTERNAL, "RateLimitError")))
+        for number, row in enumerate(INSIDE)
     ),
     gives("an empty error inside a choice", choice(error={})),
 )
@@ -329,6 +455,18 @@ TOOLS = (
     calls("a call with nothing in it", tool_call("", call_id="", name=""), calls=()),
     calls("200 calls", *(tool_call(call_id=f"c{i}") for i in range(200)), calls=[PARIS] * 200),
     gives("text and a call", completion(TEXT, message__tool_calls=[tool_call()]), calls=[PARIS]),
+    calls(
+        "valid and invalid calls",
+        *(tool_call(text, call_id) for text, call_id in (("{}", "1"), ("{}", "1"), ("{", "1"), ("[1]", ""))),
+        *({"id": call_id, "type": "function", "function": None} for call_id in ("1", "7")),
+        calls=[("weather", {})] * 2,
+        invalid=["{", "[1]", "", ""],
+    ),
+    calls(
+        "a custom call",
+        {"id": "1", "type": "custom", "custom": {"name": "sh", "input": "ls"}},
+        calls=[("sh", {"__arg1": "ls"})],
+    ),
     old_call("of old", {"name": "weather", "arguments": PARIS_TEXT}),
     old_call("with an object", {"name": "weather", "arguments": {"city": "Paris"}}),
     old_call("without arguments", {"name": "weather"}, calls=[("weather", {})]),

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import gzip
 import json
+from itertools import starmap
 
 from tests.support.byte_server import Close, Drip, Hold, Reset
-from tests.support.fault_table import Case, Raises
+from tests.support.fault_table import SOON, Case, Raises
 from tests.support.response_bytes import (
     HTML,
     INFERENCE_ID,
@@ -20,42 +21,32 @@ from tests.support.response_bytes import (
     response,
 )
 
-# 405, 408, 415, 425, 501 and what lies outside the standard have no class of their own in the
-# published list of errors: what counts for them is that they are typed and rightly retryable.
-STATUSES: dict[int, tuple[str | tuple[str, ...], bool]] = {
-    **dict.fromkeys((400, 409, 413, 422), ("BadRequestError", False)),
-    **dict.fromkeys((405, 415, 418), (("BadRequestError", "AimlErnieError"), False)),
+STATUSES = {
+    **dict.fromkeys((400, 405, 409, 413, 415, 418, 422, 451), ("BadRequestError", False)),
     401: ("AuthenticationError", False),
     402: ("InsufficientCreditsError", False),
     403: ("PermissionDeniedError", False),
     404: ("NotFoundError", False),
-    408: (("APITimeoutError", "AimlErnieError"), True),
-    425: (("APIConnectionError", "InternalServerError", "AimlErnieError"), True),
+    408: ("APITimeoutError", True),
     429: ("RateLimitError", True),
-    451: (("BadRequestError", "PermissionDeniedError", "AimlErnieError"), False),
-    501: ("InternalServerError", False),
-    **dict.fromkeys((500, 502, 503, 504, 520, 529), ("InternalServerError", True)),
+    **dict.fromkeys((425, 499, 500, 502, 503, 504, 520, 524, 529), ("InternalServerError", True)),
+    **dict.fromkeys((501, 505, 511), ("InternalServerError", False)),
+    **dict.fromkeys((600, 999), ("InvalidResponseError", False)),
 }
 WORDS = "no luck today"
 TEXT, JSON = "text/plain", "application/json"
 BODIES: dict[str, tuple[object, str, tuple[str, ...]]] = {
     "the API's JSON": (aiml_error(500, WORDS), JSON, (WORDS, "req-0001")),
-    "the API's JSON, status as text": (aiml_error("500", WORDS), JSON, (WORDS, "req-0001")),
     "OpenAI's JSON": (openai_error(WORDS, "some_code"), JSON, (WORDS,)),
-    "a list of messages": ({"message": [WORDS, "and again"]}, JSON, (WORDS, "and again")),
-    "a nested message": ({"error": {"error": {"message": WORDS}}}, JSON, ()),
-    "a list of details": (
-        {"detail": [{"loc": ["body", "n"], "msg": WORDS}]},
-        JSON,
-        (f"body.n: {WORDS}",),
-    ),
-    "details by field": ({"errors": {"n": [WORDS]}}, JSON, (f"n: {WORDS}",)),
     "a bare text": (WORDS, TEXT, (WORDS,)),
     "JSON null": ("null", JSON, ()),
     "a JSON list": ("[1, 2]", JSON, ()),
     "HTML": (HTML, "text/html", ()),
     "HTML of 100 kB": (HTML + "<p>y</p>" * 12_000, "text/html", ()),
     "nothing": ("", "", ()),
+    "JSON without words": ({"a": 1, "message": 5}, JSON, ()),
+    "a message in ten lists": ({"message": [[[[[[[[[["x"]]]]]]]]]]}, JSON, ()),
+    "JSON of an empty text": ('""', JSON, ()),
     "bytes that are no UTF-8": (b"\xff\xfe\x00\x80", TEXT, ()),
     "JSON cut": (json.dumps(aiml_error(500))[:30], JSON, ()),
     "JSON too deep": ("[" * 100_000, JSON, ()),
@@ -65,7 +56,7 @@ BODIES: dict[str, tuple[object, str, tuple[str, ...]]] = {
 def with_body(status, name, modes):
     (error, retryable), (body, kind, says) = STATUSES[status], BODIES[name]
     facts = {"status_code": status, "inference_id": INFERENCE_ID}
-    expect = Raises(error, retryable, (str(status), *says), attributes=facts)
+    expect = Raises(error, retryable, (f"[HTTP {status}", *says), attributes=facts)
     full_name = f"{status}, {name}" if modes[0] == "invoke" else f"{name}, {status}"
     return Case(full_name, response(body, status, content_type=kind), expect, modes)
 
@@ -83,11 +74,66 @@ BY_STATUS = (
 )
 
 
+PAGE = "<!DOCTYPE html><html><head><title>502 Bad\nGateway</title></head>" + "<p>x</p>" * 9999
+LONG, SHOWN = "x" * 500, "line line\\x1b[31m\\x00 "
+TWENTY = "; ".join(f"body.{number}: no" for number in range(20))
+IN_BODY = {"name": "E", "message": "Wrong", "details": [{"path": ["n"], "message": "no"}]}
+OF_GOOGLE = {"@type": "t", "fieldViolations": [{"field": "contents", "description": "empty"}]}
+OF_PYDANTIC = [
+    {"type": "t", "loc": ["body", "n"], "msg": "no number, not 'x'", "input": "hunter2"},
+    {"loc": ["body", "messages", 0, "role"], "msg": "Field required", "input": {}},
+]
+WORDED = (
+    ({"message": "Wrong", "statusCode": "400", "requestId": "r1", "path": "/x"}, "Wrong", None, "r1"),
+    ({"error": {"message": "Wrong", "code": "bad", "type": "t"}}, "Wrong", "bad", None),
+    ({"error": {"message": "Wrong", "code": None, "type": "t"}}, "Wrong", "t", None),
+    ({"error": {"error": {"message": "Wrong", "code": 7}}}, "Wrong", "7", None),
+    ({"error": "Wrong"}, "Wrong", None, None),
+    ({"message": ["Wrong", "very"], "error": "Bad Request"}, "Wrong; very", None, None),
+    ({"message": {"message": "Wrong", "code": "c"}}, "Wrong", "c", None),
+    ({"error_msg": "Wrong", "error_code": 336003}, "Wrong", "336003", None),
+    ({"errors": [{"message": "Wrong"}]}, "Wrong", None, None),
+    (b"plain words", "plain words", None, None),
+    (b'\xef\xbb\xbf{"message": "Wrong"}', "Wrong", None, None),
+    ({"error": "invalid_token", "error_description": "expired"}, "expired", None, None),
+    ({"error": {"message": "<html><title>502</title></html>"}}, 'a page of HTML titled "502"', None, None),
+    # A page is named, a message of one line and 500 characters is shown.
+    (PAGE, 'a page of HTML titled "502 Bad Gateway"', None, None),
+    ({"message": f"line\nline\x1b[31m\x00\u2028{LONG}"}, f"{SHOWN}{LONG[len(SHOWN) + 1 :]}…", None, None),
+    # The parts of the request that are wrong are named, twenty at most.
+    ({"detail": [{"loc": ["body", n], "msg": "no"} for n in range(1000)]}, TWENTY, None, None),
+    ({"detail": [{"loc": ["a"], "msg": "Wrong"}, {"msg": "too"}]}, "a: Wrong; too", None, None),
+    ({"detail": OF_PYDANTIC}, "body.n: no number, not 'x'; body.messages.0.role: Field required", None, None),
+    ({"detail": [{"loc": ["body", "x"], "msg": "no", "ctx": {"error": "hunter2"}}]}, "body.x: no", None, None),
+    ({"message": "Wrong", "errors": [{"field": "n", "message": "no"}]}, "Wrong; n: no", None, None),
+    ({"errors": [{"path": ["tools", 0], "message": "Required"}]}, "tools.0: Required", None, None),
+    ({"error": {"message": "Bad", "details": [{"path": ["n"], "message": "no"}]}}, "Bad; n: no", None, None),
+    (aiml_error(400, "Wrong") | {"status": 400, "title": "Bad", "error": IN_BODY}, "Wrong; n: no", None, "req-0001"),
+    ({"title": "Bad", "invalid-params": [{"name": "n", "reason": "no"}]}, "Bad; n: no", None, None),
+    ({"title": "Bad", "errors": [{"detail": "no", "pointer": "#/n"}]}, "Bad; #/n: no", None, None),
+    ({"title": "Errors.", "status": 400, "errors": {"n": ["too hot"]}}, "Errors.; n: too hot", None, None),
+    ({"error": {"code": 400, "message": "Bad", "status": "S", "details": [OF_GOOGLE]}}, "Bad; contents: empty", "400",
+     None),
+    ({"error": '[{"code": "c", "path": [9, "a"], "message": "Required"}]'}, "9.a: Required", None, None),
+    ({"error": {"message": '{"error": {"message": "inner", "code": 429}}'}}, "inner", None, None),
+    ({"error": {"message": "{not JSON"}}, "{not JSON", None, None),
+    ({"error": "Bad", "errors": [{"message": "Bad"}]}, "Bad", None, None),
+    ({"error": "Bad", "errors": [{"field": "n", "message": "Bad"}]}, "n: Bad", None, None),
+    ({"detail": [{"loc": [{"a": 1}], "msg": "no"}, {"loc": [], "msg": "nor"}]}, "no; nor", None, None),
+)  # fmt: skip
+"""The body of an error, the message that is made of it, its code and the id of the request."""
+
+
+def worded(number, row):
+    body, words, code, request_id = row
+    facts = {"message": words, "code": code, "request_id": request_id}
+    expect = Raises("BadRequestError", False, hides=("hunter2",), attributes=facts)
+    return Case(f"words {number}: {words:.50}", response(body, 422), expect, ("invoke",))
+
+
 PACKED = gzip.compress(json.dumps(aiml_error(400, WORDS)).encode())
 GZIP = {"Content-Encoding": "gzip"}
-ODD = ("AimlErnieError", "InternalServerError", "InvalidResponseError")
 BAD_REQUEST = Raises("BadRequestError", attributes={"status_code": 400})
-SOON = {"timeout": 0.25}
 
 
 def special(status, message, error, retryable=False):
@@ -103,8 +149,8 @@ SPECIAL = (
     special(429, "Free-tier limit: You've reached the free limit.", "RateLimitError"),
     special(500, "The model is under maintenance", "InternalServerError"),
     special(504, "Generation timeout", "InternalServerError", retryable=True),
-    *(Case(f"status {s}", response("", s), Raises(ODD)) for s in (299, 600, 999)),
-    Case("304 without a body", head(304), Raises(ODD, retryable=False)),
+    Case("304 without a body", head(304), Raises("InvalidResponseError", retryable=False)),
+    Case("status 299", response("", 299), Raises("InvalidResponseError")),
     Case("a body that is packed", response(PACKED, 400, GZIP), Raises("BadRequestError", says=(WORDS,))),
     Case("a body that is packed and broken", response(b"junk", 400, GZIP), BAD_REQUEST),
     Case("a body that is cut", (response("{", 400, length=500), Close()), BAD_REQUEST),
@@ -113,13 +159,13 @@ SPECIAL = (
         "a body that never comes",
         (response("", 400, length=500), Hold()),
         Raises(("BadRequestError", "APITimeoutError")),
-        settings=SOON,
+        settings={"timeout": SOON},
     ),
     Case(
         "a body that drips for ever",
         (response("", 500, length=500_000), Drip(b"x" * 120, 0.05)),
         Raises(("InternalServerError", "APITimeoutError")),
-        settings=SOON,
+        settings={"timeout": SOON},
     ),
     Case(
         "an error as a stream",
@@ -128,4 +174,4 @@ SPECIAL = (
     ),
 )  # fmt: skip
 
-CASES = (*BY_STATUS, *SPECIAL)
+CASES = (*BY_STATUS, *starmap(worded, enumerate(WORDED)), *SPECIAL)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import chain
+
+from tests.faults.cases_json import INSIDE, inside
 from tests.support.byte_server import Repeat
 from tests.support.fault_table import STREAM_MODES, Case, Raises, Returns
 from tests.support.response_bytes import (
@@ -197,12 +201,7 @@ BROKEN = tuple(
     for place, before in (("first", ()), ("later", (HEL,)))
 )
 
-IT_BROKE = {"message": "it broke", "code": 502}
-INTERNAL_ERRORS = {
-    "OpenAI's": openai_error("it broke", 500),
-    "OpenAI's with a text code": openai_error("it broke", "server_error"),
-    "a text": {"error": "it broke"},
-    "the API's": aiml_error(503, "it broke"),
+ERRORS_OF_STREAMS = {
     "an error event": b"event: error\n" + event(openai_error("it broke", 500)),
     "an error event of a longer name": b"event: server_error\ndata: it broke\n\n",
     "an error event of the API": b"event: error\n" + event(aiml_error(500, "it broke")),
@@ -210,50 +209,35 @@ INTERNAL_ERRORS = {
     "an error event with a JSON text": b'event: error\ndata: "it broke"\n\n',
     "an error event with a list": b'event: error\ndata: ["it broke"]\n\n',
     "an error event, invalid JSON": b'event: error\ndata: {"detail": "it broke: "x""}\n\n',
-    "invalid JSON": event(b'{"error": "it broke: "x" is no file"}'),
-    "invalid JSON of the API": event(b'{ "message": "it broke: "x" is no file", "statusCode": 503}'),
-    "invalid JSON with a type": event(b'{"type": "error", "text": "it broke: "x" is no file"}'),
-    "Python's repr": event(b"{'error': {'message': 'it broke'}}"),
     "a line that begins with error": event(b"error: it broke"),
     "the field `error` of llama.cpp": (
         b'error: {"code":500,"message":"it broke","type":"server_error"}\n\n'
     ),
-    "finish_reason error": chunk("", "error", error=IT_BROKE),
-    "beside choices": chunk("", None, error={"message": "it broke", "code": 500}),
-    "inside a choice": chunk(choices=[{"index": 0, "delta": {}, "error": IT_BROKE}]),
-    "inside a choice with text": chunk(choices=[{"delta": {"content": "x"}, "error": IT_BROKE}]),
-    "a text inside a choice": chunk(choices=[{"index": 0, "delta": {}, "error": "it broke"}]),
-}  # fmt: skip
-OTHER_ERRORS = {
-    "RateLimitError": openai_error("it broke", 429),
-    "RateLimitError, the status a text": aiml_error("429", "it broke"),
-    "BadRequestError": aiml_error(400, "it broke"),
-    "ContextWindowExceededError": openai_error("it broke: too long", "context_length_exceeded"),
-    "ContextWindowExceededError, invalid JSON": event(
-        b'{"error": "it broke: "maximum context length" is 10"}'
+    "beside choices": event(chunk("", None, error={"message": "it broke", "code": 500})),
+    "inside a choice with text": event(
+        chunk(choices=[{"delta": {"content": "x"}, "error": {"message": "it broke", "code": 502}}])
     ),
-    "InsufficientCreditsError": aiml_error(403, "it broke: You've run out of credits"),
 }
+BROKE = Raises("InternalServerError", says=("it broke",))
 
 
-def error(name, *events, partial=""):
-    """Events of which one is an error; the class is what the name begins with."""
-    sent = [e if isinstance(e, bytes) else event(e) for e in events]
-    expect = Raises(name.split(",", maxsplit=1)[0], partial=partial, says=("it broke",))
-    return case(f"an error: {name}", stream(*sent), expect)
+def in_each_place(name, payload, expect):
+    """An error as the first event, in the middle of the text, and after its end."""
+    data = payload if name in ERRORS_OF_STREAMS else event(payload)
+    places = {
+        "first": ("", stream(data)),
+        "later": ("Hel", stream(HEL, data, LO, *END)),
+        "last": ("Hello", stream(HEL, LO, STOP, TAIL, data, DONE)),
+    }
+    for place, (partial, script) in places.items():
+        yield case(f"{name}, {place}", script, replace(expect, partial=partial))
 
 
-SHAPES = {f"InternalServerError, {name}": data for name, data in INTERNAL_ERRORS.items()}
-ERRORS = (
-    *(error(name, data) for name, data in (SHAPES | OTHER_ERRORS).items()),
-    *(
-        error(f"{name}, in the middle", HEL, data, LO, *END, partial="Hel")
-        for name, data in SHAPES.items()
-    ),
-    *(
-        error(f"{name}, last", HEL, LO, STOP, TAIL, data, DONE, partial="Hello")
-        for name, data in OTHER_ERRORS.items()
-    ),
+ERRORS = tuple(
+    chain(
+        *(in_each_place(name, data, BROKE) for name, data in ERRORS_OF_STREAMS.items()),
+        *(in_each_place(*inside(number, row)) for number, row in enumerate(INSIDE)),
+    )
 )
 
 CASES = (*FRAMING, *LARGE, *NOTHING, *BROKEN, *ERRORS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import socket
 
@@ -28,52 +29,94 @@ from tests.support.response_bytes import KEY
 NOWHERE = "http://127.0.0.1:9/v1"
 REFUSALS = (ValueError, errors.AimlErnieError)
 BAD_KEYS = {
-    "a newline inside": f"{KEY}\nX-Evil: 1{KEY}",
-    "CR": f"{KEY}\r{KEY}",
-    "NUL": f"{KEY}\0",
-    "a space inside": f"{KEY} {KEY}",
-    "a zero-width space": f"{KEY}\u200b",
-    "a smart quote": f"\u201c{KEY}\u201d",
-    "a lone surrogate": f"{KEY}\ud800",
-    "no text": [KEY],
-    "bytes": KEY.encode(),
+    "a newline inside": (f"{KEY}\nX-Evil: 1{KEY}", f"position {len(KEY) + 1} of "),
+    "CR": (f"{KEY}\r{KEY}", "control character"),
+    "NUL": (f"{KEY}\0{KEY}", "control character"),
+    "a space inside": (f"{KEY} {KEY}", "space"),
+    "a zero-width space": (f"{KEY}\u200b", "non-ASCII"),
+    "a smart quote": (f"\u201c{KEY}\u201d", "non-ASCII"),
+    "a lone surrogate": (f"{KEY}\ud800", "non-ASCII"),
+    "nothing": (" \n", "empty"),
+    "no text": ([KEY], ""),
+    "bytes": (KEY.encode(), ""),
 }
+SCHEME = "Put https:// or http:// before it"
+BAD_URLS = (
+    ("localhost:8000/v1", SCHEME, "localhost:8000/v1"),
+    ("127.0.0.1:8000", SCHEME, "127.0.0.1:8000"),
+    ("api.aimlapi.com/v1", SCHEME, "api.aimlapi.com/v1"),
+    ("//host/v1", SCHEME, "//host/v1"),
+    ("user:hunter2@host:8000/v1", SCHEME, "host:8000/v1"),
+    ("user:hunter2/@host:8000/v1", SCHEME, "host:8000/v1"),
+    ("host/v1?key=hunter2", SCHEME, "host/v1"),
+    ("", SCHEME, ""),
+    ("ftp://user:hunter2@host/v1", "https://", "ftp://host/v1"),
+    ("https://", "host", "https://"),
+    ("https:///v1", "host", None),
+    ("https://user:hunter2@host", "api_key", None),
+    ("https://hunter2@host", "api_key", None),
+    ("https://user:hunter2#@host:1/v1", "address", "https://host:1/v1"),
+    ("https://user:hunter2/@host:1/v1", "address", "https://host:1/v1"),
+    ("https://host:99999/v1", "address", "https://host:99999/v1"),
+    ("https://host:port/v1", "address", "https://host:port/v1"),
+    ("https://host/v1?api-version=1", "query", "https://host/v1"),
+    ("https://host/v1?key=hunter2&x=https://y@z", "query", "https://host/v1"),
+    ("https://host/#x", "fragment", "https://host/"),
+    ("https://ho st", "space", None),
+    ("https://host\x00", "control", None),
+    ("https://host/v1\r\nHost: evil", "control", None),
+    ("https://[::1", "address", "https://[::1"),
+)
 BAD_SETTINGS = (
-    *({"api_key": key} for key in BAD_KEYS.values() if isinstance(key, str)),
-    *({"base_url": f"https://{login}@127.0.0.1/v1"} for login in (f"user:{KEY}", KEY)),
-    *({"base_url": f"https://127.0.0.1/v1{end}"} for end in ("\0", "\r\nHost: evil", "?k=1", "#f")),
-    *({"base_url": url} for url in ("ftp://127.0.0.1/v1", "127.0.0.1:8080/v1", "https:///v1", "")),
-    *({"base_url": url} for url in ("https://127.0.0.1:port/v1", "https://[::1/v1")),
-    *({"stream_idle_timeout": -1}, {"on_unsupported_content": "x"}),
-    *({"default_headers": {"x-tenant": v}} for v in (f"a\r\nX-Evil: {KEY}", f"{KEY}\u4f60")),
-    *({"default_headers": {k: KEY}} for k in ("x tenant", "x-tenant\n", "", "Content-Length")),
-    {"default_headers": "x"},
-    *({"client_request_id": value} for value in ("a b", "a\r\nb", "x" * 129, "")),
-    *({"model": "a", "model_name": "b"}, {"model": ""}, {"timeout": "soon"}, {"seed": 0}),
-    *({"temperature": math.nan}, {"max_retries": -1}, {"stop": list("abcde")}),
+    *(("api_key", key, says) for key, says in BAD_KEYS.values() if says and says != "empty"),
+    *(
+        ("base_url", url, says, "" if shown is None else f"got {shown!r}")
+        for url, says, shown in BAD_URLS
+    ),
+    *((("stream_idle_timeout", -1)), ("on_unsupported_content", "x")),
+    *(("default_headers", {"x-tenant": v}) for v in (f"a\r\nX-Evil: {KEY}", f"{KEY}\u4f60", 1)),
+    *(
+        ("default_headers", {name: KEY})
+        for name in ("x tenant", "x-tenant\n", "", "Host", "Content-Length", 1)
+    ),
+    ("default_headers", "x"),
+    *(
+        ("client_request_id", value, "1 to 128")
+        for value in ("a b", "a\r\nb", "x" * 129, "", "ä", "a/b")
+    ),
+    *(("model", ""), ("timeout", "soon"), ("seed", 0), ("stop", list("abcde"))),
+    *(("temperature", math.nan), ("max_retries", -1)),
 )
 
 
-@pytest.mark.parametrize("settings", BAD_SETTINGS, ids=ascii)
-def test_a_setting_that_cannot_be_is_refused_and_no_secret_shown(settings):
-    with pytest.raises(
-        REFUSALS, match="model" if "model" in settings else next(iter(settings))
-    ) as caught:
-        make_model(**{"base_url": NOWHERE, "default_headers": HEADERS} | settings)
+@pytest.mark.parametrize("row", BAD_SETTINGS, ids=ascii)
+def test_a_setting_that_cannot_be_is_refused_and_no_secret_shown(row):
+    name, value, *says = row
+    given = {"base_url": NOWHERE, "default_headers": HEADERS, name: value}
+    with pytest.raises(REFUSALS, match=name) as caught:
+        make_model(**given)
     error = caught.value
-    check_secrets(error)
-    if isinstance(error, ValidationError):
-        assert KEY not in error.json() + repr(error.errors())
+    assert not [words for words in says if words not in str(error)]
+    assert (SCHEME in str(error)) is (SCHEME in says)
+    for secret in (KEY, "hunter2"):
+        check_secrets(error, secret)
+        if isinstance(error, ValidationError):
+            assert secret not in error.json() + repr(error.errors())
     frame = error.__traceback__
     while "langchain_aimlernie" not in frame.tb_frame.f_code.co_filename:
         frame = frame.tb_next  # the test and `make_model` have the secrets, too
     check_frames(error.with_traceback(frame))
 
 
+def test_two_names_for_the_model_are_refused():
+    with pytest.raises(REFUSALS, match="model"):
+        make_model(NOWHERE, model="a", model_name="b")
+
+
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
-@pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
-def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(key, is_async, mode):
+@pytest.mark.parametrize(("key", "says"), BAD_KEYS.values(), ids=BAD_KEYS)
+def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(key, says, is_async, mode):
     keys = iter([key])  # a closure's variable is not one of a frame
 
     async def aget_key():
@@ -85,6 +128,7 @@ def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(key, is_async,
         no_loop = is_async and mode in SYNC_MODES
         expected = errors.BadRequestError if no_loop else errors.AuthenticationError
         assert type(outcome.error) is expected
+        assert no_loop or says in str(outcome.error)
         check_secrets(outcome.error)
         check_frames(outcome.error)
         assert not server.requests
@@ -103,18 +147,31 @@ def tool(name):
     return {"type": "function", "function": function}
 
 
+class Deep(list):
+    """A list that is too deep for a `repr` of what is in it."""
+
+    def __repr__(self):
+        return "deep"
+
+
 CYCLE: dict = {}
 CYCLE["again"] = CYCLE
+NO_JSON = {
+    "object is not JSON": object(),
+    "set is not JSON": {1, 2},
+    "bytes is not JSON": b"\xff",
+    "not JSON compliant": [math.nan],
+    "Out of range": -math.inf,
+    "Circular": CYCLE,
+    "nested too deeply": Deep([functools.reduce(lambda inner, _: [inner], range(100_000), [])]),
+    "half a surrogate pair": "\ud83d",
+}
 BAD_OPTIONS = {
     "5 stops": {"stop": list("abcde")},
     "NaN": {"temperature": math.nan},
     "a temperature in words": {"temperature": "hot"},
     "no tokens": {"max_tokens": 0},
     "a timeout below 0": {"timeout": -1},
-    "an object in the body": {"extra_body": {"x": object()}},
-    "NaN in the body": {"extra_body": {"x": math.nan}},
-    "bytes in the body": {"extra_body": {"x": b"\xff"}},
-    "a cycle in the body": {"extra_body": CYCLE},
     "a bad id": {"client_request_id": "a b"},
     "a bad key": {"api_key": f"{KEY}\n{KEY}"},
     "a bad address": {"base_url": "ftp://127.0.0.1"},
@@ -125,13 +182,21 @@ BAD_OPTIONS = {
 }
 
 
-@pytest.mark.parametrize("options", BAD_OPTIONS.values(), ids=BAD_OPTIONS)
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        *((options, "") for options in BAD_OPTIONS.values()),
+        *(({"extra_body": {"x": value}}, says) for says, value in NO_JSON.items()),
+    ],
+    ids=[*BAD_OPTIONS, *NO_JSON],
+)
 @pytest.mark.parametrize("mode", ALL_MODES)
-def test_an_option_that_cannot_be_sent_is_a_typed_error(options, mode):
+def test_an_option_that_cannot_be_sent_is_a_typed_error(options, says, mode):
     with ByteServer() as server:
         model = make_model(server.base_url, default_headers=HEADERS)
         outcome = outcome_of(model, mode, **options)
         assert isinstance(outcome.error, errors.BadRequestError | errors.AuthenticationError)
+        assert says in str(outcome.error)
         check_secrets(outcome.error)
         if "api_key" not in options:  # this file's own frames hold it
             check_frames(outcome.error)

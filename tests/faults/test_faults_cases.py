@@ -8,6 +8,7 @@ from functools import partial
 import httpx
 import httpx2
 import pytest
+from langchain_core.messages import HumanMessage
 
 from tests.faults import (
     cases_calls,
@@ -22,10 +23,10 @@ from tests.support.fault_table import (
     ASYNC_MODES,
     HEADERS,
     PROMPT,
+    SOON,
     SYNC_MODES,
     TEXT,
     Raises,
-    Returns,
     at_once,
     attempt,
     check_error,
@@ -37,7 +38,7 @@ from tests.support.fault_table import (
     text_of,
 )
 from tests.support.modes import joined
-from tests.support.response_bytes import aiml_error, response
+from tests.support.response_bytes import aiml_error, completion, response
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*several choices:UserWarning")
 BELOW_JSON = {"http": cases_http.CASES, "status": cases_status.CASES}
@@ -135,9 +136,8 @@ CALLS = [
 
 
 def waits(case):
-    """Whether the case is over when a clock of its own is, however busy the machine."""
-    has_short_clock = any(seconds < 1 for seconds in case.settings.values())
-    return has_short_clock and not isinstance(case.expect, Returns)
+    """Whether the case mostly waits for a clock of its own."""
+    return any(seconds <= SOON for seconds in case.settings.values())
 
 
 def run(way, case, mode, *play_case):
@@ -223,6 +223,18 @@ def test_faults_that_take_time_give_what_the_table_says(subtests):
             for way, play_case, case, mode in rows
         },
     )
+
+
+def test_every_choice_is_a_generation_and_usage_counts_once():
+    choices = [
+        {"index": i, "message": {"content": text}, "finish_reason": "stop", "flag": i}
+        for i, text in enumerate("ab")
+    ]
+    with ByteServer(response(completion(choices=choices))) as server:
+        (generations,) = make_model(server.base_url).generate([[HumanMessage(PROMPT)]]).generations
+    messages = [each.message for each in generations]
+    assert [(m.content, m.response_metadata.get("flag")) for m in messages] == [("a", 0), ("b", 1)]
+    assert [bool(message.usage_metadata) for message in messages] == [True, False]
 
 
 def test_a_fallback_takes_over_before_the_first_chunk():

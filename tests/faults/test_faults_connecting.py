@@ -30,6 +30,7 @@ from tests.support.byte_server import (
 from tests.support.fault_table import (
     ALL_MODES,
     JSON_MODES,
+    SOON,
     STREAM_MODES,
     TEXT,
     Raises,
@@ -138,9 +139,10 @@ GREETINGS = {
 
 
 def check_greeting(mode, script, error, says=(), hides=()):
+    timeout = SOON if error == "APITimeoutError" else 8.0
     with ByteServer(greetings=[script]) as server:
         expect = Raises(error, says=("127.0.0.1", *says), hides=hides)
-        phases = fails(server.base_url.replace("http:", "https:"), expect, [mode], timeout=0.5)
+        phases = fails(server.base_url.replace("http:", "https:"), expect, [mode], timeout=timeout)
         assert phases <= {"connect", "tls"}, "nothing was sent"
         assert server.settle()
 
@@ -208,7 +210,7 @@ TLS_CASES = {
 
 def test_faults_over_tls(subtests, trusted, tls_outcome):
     def check(mode, name, script, expect):
-        timeout = 0.4 if name == "silence" else 8.0
+        timeout = SOON if name == "silence" else 8.0
         with ByteServer(script, tls=trusted.server) as server:
             expect.check(tls_outcome(server.base_url, mode, trusted, timeout=timeout))
             assert server.settle()
@@ -293,6 +295,7 @@ BAD_PROXIES = {
     "socks://user:hunter2@127.0.0.1:7891/": ("socks://", "socks5://"),
     FTP: ("ftp://", "http://"),
     "http://user:hunter2@127.0.0.1:nope": NO_ADDRESS,
+    "socks9://user:hunter2@127.0.0.1": ("socks9://", "http://"),
     "user:hunter2@a b": NO_ADDRESS,
 }
 
@@ -301,14 +304,18 @@ BAD_PROXIES = {
     ("proxy", "variable"),
     [
         *((proxy, "ALL_PROXY") for proxy in BAD_PROXIES),
-        *((FTP, variable) for variable in ("all_proxy", "HTTPS_PROXY", "https_proxy")),
+        *(
+            (FTP, variable)
+            for variable in ("all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY")
+        ),
     ],
 )
 def test_a_proxy_that_cannot_be_used_is_named_by_its_variable(monkeypatch, proxy, variable):
     monkeypatch.setenv(variable, proxy)
     says = (variable, *BAD_PROXIES[proxy])
     expect = Raises(UNREACHED, False, says, ("hunter2",), attributes={"__cause__": None})
-    assert fails("https://behind.invalid/v1", expect, TWO_MODES, max_retries=2) == {"proxy"}
+    scheme = "http" if variable == "HTTP_PROXY" else "https"
+    assert fails(f"{scheme}://behind.invalid/v1", expect, TWO_MODES, max_retries=2) == {"proxy"}
 
 
 def test_a_proxy_that_refuses_is_named_without_its_password(monkeypatch):

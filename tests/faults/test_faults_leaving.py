@@ -114,7 +114,7 @@ def test_a_stream_left_half_way_frees_its_connection(way):
     with ByteServer(*BODIES.values()) as server, make_model(server.base_url) as model:
         for _ in BODIES:
             bounded(leave)
-            assert server.settle(within=2.0), f"open {server.open}"
+            assert server.settle(), f"open {server.open}"
         assert text_of(bounded(lambda: call(model, "stream"))) == TEXT
         assert server.open <= 1
 
@@ -183,7 +183,7 @@ def test_an_async_stream_left_half_way_frees_its_connection(leave):
         for _ in BODIES:
             await leave(model)
             gc.collect()
-            assert await server.asettle(within=2.0), f"open {server.open}"
+            assert await server.asettle(), f"open {server.open}"
         assert text_of(await acall(model, "astream")) == TEXT
         assert server.open <= 1
 
@@ -202,7 +202,7 @@ def test_a_loop_that_ends_with_half_read_streams_closes_them_quietly():
             kept.extend([await astarted(model) for _ in BODIES])
 
         bounded(lambda: run_async(main))
-        assert server.settle(within=2.0), f"open {server.open}"
+        assert server.settle(), f"open {server.open}"
         assert text_of(call(model, "stream")) == TEXT
 
 
@@ -224,7 +224,7 @@ def check_cancelled(mode, script, *, tries_again):
     async def main():
         once = (lambda: server.connections) if tls else (lambda: server.requests)
         await cancelled(acall(model, mode), after=0.05, once=once)
-        assert await server.asettle(tries_again, within=2.0)
+        assert await server.asettle(tries_again)
         assert text_of(await acall(make_model(server.base_url), mode)) == TEXT
 
     tls = script is None
@@ -249,6 +249,7 @@ def slowly(request):
     return GOOD_RESPONSE[:50], Pause(0.005), GOOD_RESPONSE[50:]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow  # httpcore2 2.12 may leave the socket of a cancelled connect to the collector
 def test_after_three_thousand_calls_half_of_them_cancelled_every_connection_is_usable():
     dice = random.Random(20261128)
@@ -277,7 +278,7 @@ def test_after_three_thousand_calls_half_of_them_cancelled_every_connection_is_u
             assert await server.asettle(10)
             return cancellations
 
-        assert bounded(lambda: run_async(main), 100) > 1_000
+        assert bounded(lambda: run_async(main), 280) > 1_000
         assert server.settle()
 
 

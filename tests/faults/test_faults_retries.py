@@ -139,9 +139,9 @@ RETRY_AFTER = (
 BODY = as_bytes(completion())
 LOST = (CONNECTION, "InvalidResponseError")
 CUT_BODY = (response(BODY[:40], length=len(BODY)), Close())
-SOON = {"timeout": 1.0, "stream_idle_timeout": 1.0}
+SOON = {"timeout": 2.0, "stream_idle_timeout": 2.0}
 INVALID = "InvalidResponseError"
-LATE = (Pause(4.0), GOOD_RESPONSE)
+LATE = (Pause(5.0), GOOD_RESPONSE)
 ERROR_200 = response(openai_error("overloaded", 503))
 LASTING_200 = response(openai_error("bad request", 400))
 UNKNOWN_OUTCOME = (
@@ -149,7 +149,7 @@ UNKNOWN_OUTCOME = (
     gives_up("reset", Reset(0.0), CONNECTION, 2),
     gives_up("closed before the head", Close(), CONNECTION, 2),
     gives_up("no response", Hold(), "APITimeoutError", 2, settings=SOON),
-    again("late once", LATE, settings={"timeout": 1.5}, modes=JSON_MODES),
+    again("late once", LATE, settings=SOON, modes=JSON_MODES),
     again("body cut once", CUT_BODY, modes=JSON_MODES),
     gives_up("body cut", CUT_BODY, LOST, 2, modes=JSON_MODES),
     gives_up("broken JSON", response(BODY[:40]), INVALID, 2, modes=JSON_MODES),
@@ -283,11 +283,14 @@ def test_a_kept_connection_that_went_stale_costs_nothing(subtests):
 @pytest.mark.parametrize("mode", JSON_MODES)
 def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
     """A server that restarted behind its balancer: none of three kept connections responds again."""
+    all_wait = Until()
 
     def once_each(request):
         earlier = [r.connection for r in server.requests[:-1]]
+        if len(server.requests) == 3:
+            all_wait.set()
         is_stale = request.connection <= 3 and request.connection in earlier
-        return Close() if is_stale else (Pause(0.3), GOOD_RESPONSE)
+        return Close() if is_stale else (all_wait, GOOD_RESPONSE)
 
     with ByteServer(rest=once_each) as server:
         model = make_model(server.base_url)

@@ -46,6 +46,11 @@ from tests.support.response_bytes import (
 ECHOES = {
     "the API's message": response(aiml_error(401, f"Bad key {KEY}"), 401),
     "a deep place of the body": response({"error": {"message": "no", "meta": [{"k": [KEY]}]}}, 500),
+    "each place of the body": response(
+        {"message": f"Bad key {KEY}", "path": [KEY], "code": KEY, "x": {KEY: {"y": KEY}}}, 401
+    ),
+    "an escape of JSON": response(json.dumps({"message": KEY}).replace("-", "\\u002d"), 401),
+    "a title of HTML": response(f"<html><title>{KEY}</title>", 401),
     "HTML": response(f"<html>{KEY}</html>", 502, content_type="text/html"),
     "a long body, at the place where it is clipped": response(
         "x" * 480 + KEY * 40, 500, content_type="text/plain"

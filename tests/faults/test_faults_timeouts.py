@@ -20,6 +20,7 @@ from tests.support.byte_server import ByteServer, Close, Deafen, Drip, Hold, Pau
 from tests.support.fault_table import (
     ALL_MODES,
     PROMPT,
+    SOON,
     STREAM_MODES,
     TEXT,
     Raises,
@@ -51,13 +52,13 @@ from tests.support.response_bytes import (
 )
 
 FORMS = {
-    "a float": {"timeout": 0.5},
-    "its other name": {"request_timeout": 0.5},
-    "httpx.Timeout": {"timeout": httpx.Timeout(0.5)},
-    "httpx.Timeout of parts": {"timeout": httpx.Timeout(9.0, read=0.5)},
-    "httpx2.Timeout": {"timeout": httpx2.Timeout(0.5)},
-    "httpx2.Timeout of parts": {"timeout": httpx2.Timeout(9.0, read=0.5)},
-    "a tuple": {"timeout": (5.0, 0.5, 5.0, 5.0)},
+    "a float": {"timeout": SOON},
+    "its other name": {"request_timeout": SOON},
+    "httpx.Timeout": {"timeout": httpx.Timeout(SOON)},
+    "httpx.Timeout of parts": {"timeout": httpx.Timeout(9.0, read=SOON)},
+    "httpx2.Timeout": {"timeout": httpx2.Timeout(SOON)},
+    "httpx2.Timeout of parts": {"timeout": httpx2.Timeout(9.0, read=SOON)},
+    "a tuple": {"timeout": (5.0, SOON, 5.0, 5.0)},
 }
 
 
@@ -67,8 +68,8 @@ def plain_model(server, **settings):
 
 
 def check_form(mode, settings, options):
-    silent = Raises("APITimeoutError", says=("silent for 0.5 s", "timeout"), partial="Hel")
-    late = Raises("APITimeoutError", says=("0.5",))
+    silent = Raises("APITimeoutError", says=(f"silent for {SOON} s", "timeout"), partial="Hel")
+    late = Raises("APITimeoutError", says=(str(SOON),))
     is_stream = mode in STREAM_MODES
     with ByteServer((unfinished(HEL), Hold()) if is_stream else Hold()) as server:
         outcome = outcome_of(plain_model(server, **settings), mode, **options)
@@ -76,57 +77,37 @@ def check_form(mode, settings, options):
         assert server.settle()
 
 
-def test_each_form_of_timeout_ends_a_wait_and_silence_within_a_stream(subtests):
-    checks = {
-        f"{form} [{mode}]{' of a call' * bool(options)}": partial(
-            check_form, mode, settings, options
-        )
-        for form, value in FORMS.items()
-        for mode in ("invoke", *STREAM_MODES)
-        for settings, options in ((value, {}), ({}, value))
-    }
-    at_once(subtests, checks, at_most=4)
+def configurable(model):
+    """The model as a runnable whose settings can be configured, with one of them configured."""
+    fields = model.configurable_fields(temperature=ConfigurableField(id="t"))
+    return fields.with_config(configurable={"t": 0.5})
 
 
-SLOW_STREAM = (unfinished(HEL), Pause(1.0), frame(LO + STOP + DONE), FINAL_FRAME)
+SLOW_STREAM = (unfinished(HEL), Pause(2 * SOON), frame(LO + STOP + DONE), FINAL_FRAME)
+LONG = {"stream_idle_timeout": 8.0}
 PATIENT = {
-    "set on the model": lambda llm: (llm(timeout=0.6, stream_idle_timeout=5.0), {}),
-    "for ever": lambda llm: (llm(timeout=0.6, stream_idle_timeout=None), {}),
-    "at its default": lambda llm: (llm(timeout=0.6, stream_idle_timeout=120.0), {}),
-    "set in the call": lambda llm: (llm(timeout=0.6), {"stream_idle_timeout": 5.0}),
-    "set before the call's timeout": lambda llm: (llm(stream_idle_timeout=5.0), {"timeout": 0.6}),
-    "bound": lambda llm: (llm(timeout=0.6).bind(stream_idle_timeout=5.0), {}),
-    "set by a copy": lambda llm: (
-        llm(timeout=0.6).model_copy(update={"stream_idle_timeout": 5.0}),
-        {},
-    ),
-    "of configurable fields": lambda llm: (
-        llm(timeout=0.6, stream_idle_timeout=120.0)
-        .configurable_fields(temperature=ConfigurableField(id="t"))
-        .with_config(configurable={"t": 0.5}),
-        {},
-    ),
+    "set on the model": lambda llm: llm(timeout=SOON, **LONG),
+    "for ever": lambda llm: llm(timeout=SOON, stream_idle_timeout=None),
+    "at its default": lambda llm: llm(timeout=SOON, stream_idle_timeout=120.0),
+    "bound": lambda llm: llm(timeout=SOON).bind(**LONG),
+    "set before a bound timeout": lambda llm: llm(**LONG).bind(timeout=SOON),
+    "set by a copy": lambda llm: llm(timeout=SOON).model_copy(update=LONG),
+    "of configurable fields": lambda llm: configurable(llm(timeout=SOON, **LONG)),
 }
 
 
 def check_patience(how):
     with ByteServer(SLOW_STREAM) as server:
-        model, options = how(partial(plain_model, server))
-        assert text_of(bounded(lambda: joined(list(model.stream(PROMPT, **options))))) == TEXT
+        model = how(partial(plain_model, server))
+        assert text_of(bounded(lambda: joined(list(model.stream(PROMPT))))) == TEXT
 
 
-def test_an_explicit_stream_idle_timeout_wins_over_timeout(subtests):
-    checks = {name: partial(check_patience, how) for name, how in PATIENT.items()}
-    at_once(subtests, checks, at_most=4)
-
-
-def test_configurable_fields_leave_the_silence_to_timeout():
+def check_impatience():
+    """Configurable fields leave the silence to `timeout`."""
     with ByteServer((unfinished(HEL), Hold())) as server:
-        model = plain_model(server, timeout=0.6)
-        model = model.configurable_fields(temperature=ConfigurableField(id="t"))
-        config = {"configurable": {"t": 0.5}}
-        with pytest.raises(APITimeoutError, match=r"silent for 0\.6 s"):
-            bounded(lambda: list(model.stream(PROMPT, config=config)))
+        model = configurable(plain_model(server, timeout=SOON))
+        with pytest.raises(APITimeoutError, match=f"silent for {SOON} s"):
+            bounded(lambda: list(model.stream(PROMPT)))
 
 
 FRAMES = tuple(map(frame, (HEL, LO, STOP, DONE)))
@@ -140,19 +121,32 @@ def check_slow_reader(mode, body):
         chunks = []
         async for item in each_chunk(model, PROMPT, mode):
             chunks.append(item)
-            await asyncio.sleep(0.6) if mode == "astream" else time.sleep(0.6)  # noqa: ASYNC251
+            seconds = 2 * SOON if len(chunks) == 1 else 0
+            await asyncio.sleep(seconds) if mode == "astream" else time.sleep(seconds)  # noqa: ASYNC251
         return chunks
 
     with ByteServer((SSE_HEAD, body, FINAL_FRAME)) as server:
-        model = make_model(server.base_url, stream_idle_timeout=0.5)
+        model = make_model(server.base_url, stream_idle_timeout=SOON)
         assert text_of(joined(run_in(mode, main))) == TEXT
         model.close()
         assert server.settle()
 
 
-def test_a_slow_reader_is_no_silent_server(subtests):
+def test_the_clocks_of_a_call_run_as_they_were_set(subtests):
     checks = {
-        f"{name} [{mode}]": partial(check_slow_reader, mode, body)
+        f"{form} [{mode}]{' of a call' * bool(options)}": partial(
+            check_form, mode, settings, options
+        )
+        for form, value in FORMS.items()
+        for mode, settings, options in (
+            *(("invoke", value, {}), ("astream", value, {})),
+            *(("invoke", {}, value), ("stream", {}, value)),
+        )
+    }
+    checks |= {f"idle {name}": partial(check_patience, how) for name, how in PATIENT.items()}
+    checks["configurable fields"] = check_impatience
+    checks |= {
+        f"a slow reader, {name} [{mode}]": partial(check_slow_reader, mode, body)
         for name, body in BODIES.items()
         for mode in STREAM_MODES
     }

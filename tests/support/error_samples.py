@@ -12,24 +12,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 
-def openai(message: str, code: object = None, kind: str | None = "invalid_request_error") -> dict:
-    """The form of OpenAI and of most servers that speak its protocol."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
-
-
-def aimlapi(message: str, status: int) -> dict:
-    """The form of AI/ML API that was observed."""
-    return {
-        "title": "Whatever",
-        "status": status,
-        "message": message,
-        "instance": "/v1/chat/completions",
-        "requestId": "req-0001",
-        "timestamp": "2026-08-30T10:00:00.000Z",
-        "error": {"name": "WhateverException", "message": message},
-    }
-
-
 class Sample(NamedTuple):
     """An error, and what must be made of it."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import time
+
+from tests.support import byte_server
 
 CHAT = "/chat/completions"
 TEXT = "baidu/ernie-4.5-21b-a3b"
@@ -39,9 +40,6 @@ def read_to_end(sock):
     return b"".join(iter(lambda: sock.recv(65536), b""))
 
 
-def wait_until(condition, seconds=10):
+def wait_until(condition):
     """Wait for what no event tells, such as that the server has noticed a client's leaving."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    assert byte_server.wait_until(condition, 10)

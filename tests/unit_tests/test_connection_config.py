@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import pickle
 import socket
 
 import pytest
@@ -71,18 +70,6 @@ def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path):
     assert not caught.value.is_retryable
 
 
-@pytest.mark.parametrize(
-    "proxy", ["ftp://u:hunter2@proxy:1", "http://u:hunter2@proxy:nope", "socks9://x"]
-)
-def test_a_proxy_that_is_none_is_refused_without_its_password(monkeypatch, proxy):
-    monkeypatch.setenv("HTTP_PROXY", proxy)
-    resolved = resolve(ConnectionConfig("http://api.example/v1"))
-    with pytest.raises(APIConnectionError, match="HTTP_PROXY") as caught:
-        resolved.pool_options(None)
-    assert "hunter2" not in str(caught.value)
-    assert not caught.value.is_retryable
-
-
 def test_the_socket_options_are_taken_by_this_system():
     options = resolve(ConnectionConfig(HTTPS)).pool_options(None)["socket_options"]
     with socket.socket() as probe:
@@ -90,12 +77,6 @@ def test_the_socket_options_are_taken_by_this_system():
             probe.setsockopt(level, name, value)
             assert probe.getsockopt(level, name) >= 1
     assert (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1) in options
-
-
-def test_settings_are_keys_and_can_be_pickled():
-    config = ConnectionConfig(HTTPS, max_connections=7)
-    assert pickle.loads(pickle.dumps(config)) == config
-    assert len({config, ConnectionConfig(HTTPS, max_connections=7), ConnectionConfig(HTTPS)}) == 2
 
 
 def test_an_environment_that_changes_meanwhile_is_read_again(monkeypatch):

@@ -23,36 +23,18 @@ from langchain_aimlernie._response.error_mapping import (
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import (
     AimlErnieError,
-    APITimeoutError,
-    AuthenticationError,
-    BadRequestError,
     ContextWindowExceededError,
     InsufficientCreditsError,
     InternalServerError,
-    InvalidResponseError,
-    NotFoundError,
-    PermissionDeniedError,
     RateLimitError,
     StructuredOutputError,
 )
-from tests.support.error_samples import SAMPLES, aimlapi, openai
+from tests.support.error_samples import SAMPLES
 
 KEY = "sk-0123456789abcdef"
 CLASSES = [
     c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, AimlErnieError)
 ]
-CORE = {
-    BadRequestError: core.ModelInvalidRequestError,
-    AuthenticationError: core.ModelAuthenticationError,
-    InsufficientCreditsError: core.ModelPermissionDeniedError,
-    PermissionDeniedError: core.ModelPermissionDeniedError,
-    NotFoundError: core.ModelNotFoundError,
-    APITimeoutError: core.ModelTimeoutError,
-    RateLimitError: core.ModelRateLimitError,
-    InternalServerError: core.ModelAPIError,
-    InvalidResponseError: core.ModelAPIError,
-    ContextWindowExceededError: core.ContextOverflowError,
-}
 
 
 def from_body(status, body, headers=None, **options):
@@ -60,48 +42,14 @@ def from_body(status, body, headers=None, **options):
     return error_from_response(status, headers or {}, data, **options)
 
 
-STATUSES = [
-    *((status, BadRequestError, False) for status in (400, 405, 409, 413, 418, 422)),
-    (401, AuthenticationError, False),
-    (402, InsufficientCreditsError, False),
-    (403, PermissionDeniedError, False),
-    (404, NotFoundError, False),
-    (408, APITimeoutError, True),
-    (429, RateLimitError, True),
-    *((status, InternalServerError, True) for status in (425, 499, 500, 503, 504, 524, 529)),
-    *((status, InternalServerError, False) for status in (501, 505, 511)),
-    *((status, InvalidResponseError, False) for status in (304, 307, 600)),
-]
-
-
-@pytest.mark.parametrize(("status", "cls", "retryable"), STATUSES)
-def test_the_status_gives_the_class(status, cls, retryable):
-    error = from_body(status, {"message": "words", "statusCode": status})
-    assert type(error) is cls
-    assert isinstance(error, CORE[cls])
-    assert (error.is_retryable, error.status_code) == (retryable, status)
-    assert str(error).endswith(f" [HTTP {status}]")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"null", b"[1, 2]", b'{"a": 1}', b'""', b"{" * 5000, b'{"message": 5}', b"\xff\xfe"],
-)
-def test_a_body_without_words_gives_the_meaning_of_the_status(body):
-    for status, cls in ((304, InvalidResponseError), (503, InternalServerError)):
-        error = error_from_response(status, {}, body)
-        assert type(error) is cls
-        assert error.message
-
-
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: f"{sample.status} {sample.server}")
 def test_what_servers_send_is_understood(sample):
     body = sample.body.encode() if isinstance(sample.body, str) else sample.body
     error = from_body(sample.status, body, dict(sample.headers))
     assert type(error).__name__ == sample.error
-    assert isinstance(error, CORE[type(error)])
     assert (error.is_retryable, error.status_code) == (sample.retryable, sample.status)
     if sample.error == "ContextWindowExceededError":
+        assert "max_tokens" in error.message
         for status in (400, 413, 422):
             assert type(from_body(status, body)) is ContextWindowExceededError
         assert type(from_body(500, body)) is InternalServerError
@@ -131,81 +79,10 @@ def test_each_wording_has_a_sample(table):
         assert any(map(wording.search, texts)), pattern
 
 
-def test_an_overflow_says_what_to_do():
-    for words in (
-        *(
-            "prompt is too long",
-            "the context window was exceeded",
-            "input length exceeds the limit",
-        ),
-        "Input exceeds the max input length of the model",
-    ):
-        error = from_body(400, openai(words))
-        assert type(error) is ContextWindowExceededError
-        assert "max_tokens" in error.message
-
-
 def test_a_quota_is_a_matter_of_time_only_if_the_server_says_so():
     for headers in ({}, {"retry-after": "1"}, {"retry-after-ms": "100"}):
         error = from_body(429, {"message": "Quota exceeded"}, headers)
         assert error.is_retryable is bool(headers)
-
-
-IN_BODY = {"name": "E", "message": "Wrong", "details": [{"path": ["n"], "message": "no"}]}
-OF_GOOGLE = {"@type": "t", "fieldViolations": [{"field": "contents", "description": "empty"}]}
-OF_PYDANTIC = [
-    {"type": "t", "loc": ["body", "n"], "msg": "no number, not 'x'", "input": "hunter2"},
-    {"loc": ["body", "messages", 0, "role"], "msg": "Field required", "input": {}},
-]
-BODIES = [
-    ({"message": "Wrong", "statusCode": "400", "requestId": "r1", "path": "/x"}, "Wrong", None, "r1"),
-    ({"error": {"message": "Wrong", "code": "bad", "type": "t"}}, "Wrong", "bad", None),
-    ({"error": {"message": "Wrong", "code": None, "type": "t"}}, "Wrong", "t", None),
-    ({"error": {"error": {"message": "Wrong", "code": 7}}}, "Wrong", "7", None),
-    ({"error": "Wrong"}, "Wrong", None, None),
-    ({"message": ["Wrong", "very"], "error": "Bad Request"}, "Wrong; very", None, None),
-    ({"message": {"message": "Wrong", "code": "c"}}, "Wrong", "c", None),
-    ({"error_msg": "Wrong", "error_code": 336003}, "Wrong", "336003", None),
-    ({"errors": [{"message": "Wrong"}]}, "Wrong", None, None),
-    (b"plain words", "plain words", None, None),
-    ({"error": "invalid_token", "error_description": "expired"}, "expired", None, None),
-    ({"error": {"message": "<html><title>502</title></html>"}}, 'a page of HTML titled "502"', None, None),
-    (b'\xef\xbb\xbf{"message": "Wrong"}', "Wrong", None, None),
-    # The parts of the request that are wrong are named.
-    ({"detail": [{"loc": ["a"], "msg": "Wrong"}, {"msg": "too"}]}, "a: Wrong; too", None, None),
-    ({"detail": OF_PYDANTIC}, "body.n: no number, not 'x'; body.messages.0.role: Field required", None, None),
-    ({"detail": [{"loc": ["body", "x"], "msg": "no", "ctx": {"error": "hunter2"}}]}, "body.x: no", None, None),
-    ({"message": "Wrong", "errors": [{"field": "n", "message": "no"}]}, "Wrong; n: no", None, None),
-    ({"errors": [{"path": ["tools", 0], "message": "Required"}]}, "tools.0: Required", None, None),
-    ({"error": {"message": "Bad", "details": [{"path": ["n"], "message": "no"}]}}, "Bad; n: no", None, None),
-    ({**aimlapi("Wrong", 400), "error": IN_BODY}, "Wrong; n: no", None, "req-0001"),
-    ({"title": "Bad", "invalid-params": [{"name": "n", "reason": "no"}]}, "Bad; n: no", None, None),
-    ({"title": "Bad", "errors": [{"detail": "no", "pointer": "#/n"}]}, "Bad; #/n: no", None, None),
-    ({"title": "Errors.", "status": 400, "errors": {"n": ["too hot"]}}, "Errors.; n: too hot", None, None),
-    ({"error": {"code": 400, "message": "Bad", "status": "S", "details": [OF_GOOGLE]}}, "Bad; contents: empty", "400",
-     None),
-    ({"error": '[{"code": "c", "path": [9, "a"], "message": "Required"}]'}, "9.a: Required", None, None),
-    ({"error": {"message": '{"error": {"message": "inner", "code": 429}}'}}, "inner", None, None),
-    ({"error": {"message": "{not JSON"}}, "{not JSON", None, None),
-    ({"error": "Bad", "errors": [{"message": "Bad"}]}, "Bad", None, None),
-    ({"error": "Bad", "errors": [{"field": "n", "message": "Bad"}]}, "n: Bad", None, None),
-    ({"detail": [{"loc": [{"a": 1}], "msg": "no"}, {"loc": [], "msg": "nor"}]}, "no; nor", None, None),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("body", "words", "code", "request_id"), BODIES)
-def test_every_shape_of_body_gives_its_words(body, words, code, request_id):
-    error = from_body(422, body)
-    assert type(error) is BadRequestError
-    assert (error.message, error.code, error.request_id) == (words, code, request_id)
-    assert "hunter2" not in str(error)
-
-
-def test_a_list_of_what_is_wrong_is_cut():
-    entries = [{"loc": ["body", number], "msg": "no"} for number in range(1000)]
-    message = from_body(422, {"detail": entries}).message
-    assert message.startswith("body.0: no; body.1: no; ")
-    assert message.endswith("body.19: no")
 
 
 def test_a_body_is_kept_as_it_is_unless_it_is_long():
@@ -218,20 +95,8 @@ def test_a_body_is_kept_as_it_is_unless_it_is_long():
         else:
             assert isinstance(error.body, str)
             assert len(error.body) == len(error.response.text) == MAX_BODY
-
-
-def test_a_page_of_a_proxy_is_named_not_shown():
-    page = b"<!DOCTYPE html><html><head><title>502 Bad\nGateway</title></head>" + b"<p>x</p>" * 9999
-    error = from_body(502, page)
-    assert str(error) == 'a page of HTML titled "502 Bad Gateway" [HTTP 502]'
+    error = from_body(502, b"<html>" + b"<p>x</p>" * 9999)
     assert len(error.body) == len(error.response.text) == MAX_BODY
-
-
-def test_what_is_shown_is_short_and_on_one_line():
-    error = from_body(400, {"message": "line\nline\x1b[31m\x00\u2028" + "x" * 10_000})
-    shown = "line line\\x1b[31m\\x00 "
-    assert error.message == f"{shown}{'x' * (499 - len(shown))}…"
-    assert str(error) == f"{error.message} [HTTP 400]"
 
 
 def test_a_body_that_is_nested_without_end_is_cut():
@@ -285,70 +150,10 @@ def test_the_server_can_forbid_a_retry():
     assert not error_from_response(400, {"x-should-retry": "true"}, b"").is_retryable
 
 
-def texts_within(value):
-    if isinstance(value, dict):
-        return [text for pair in value.items() for item in pair for text in texts_within(item)]
-    if isinstance(value, list | tuple):
-        return [text for item in value for text in texts_within(item)]
-    return [str(value)]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {"message": f"Bad key {KEY}", "path": [KEY], "x": {KEY: {"y": KEY}}},
-        {"error": {"message": f"Bearer {KEY}", "code": KEY}},
-        f"Bearer {KEY}".encode(),
-        f"<html><title>{KEY}</title>".encode(),
-        json.dumps({"message": KEY}).replace("-", "\\u002d").encode(),
-        b"x" * 8180 + KEY.encode(),
-    ],
-)
-def test_a_server_that_echoes_the_key_shows_it_to_nobody(body):
-    headers = {"x-request-id": KEY, "server": f"a {KEY}", "location": f"https://{KEY}.example/"}
-    for status in (401, 307):
-        error = from_body(status, body, headers, redactor=Redactor("", KEY, KEY[:9]))
-        shown = [str(error), repr(error), *texts_within(error.__dict__), *texts_within(error.args)]
-        shown += [error.response.text, *texts_within(error.response.headers)]
-        assert not [text for text in shown if KEY in text]
-        assert KEY.encode() not in pickle.dumps(error)
-    error = from_body(400, {"message": "as it is"}, redactor=Redactor("", "i", "as"))
-    assert error.message == "as it is", "short secrets do not deface it"
-
-
-BROKE = {"message": "broke", "code": 502}
-INSIDE = [
-    ({"error": "boom"}, InternalServerError, None, "boom"),
-    ({"error": {}}, InternalServerError, None, "did not say"),
-    ({"error": {"message": "slow down", "code": 429}}, RateLimitError, 429, "slow down"),
-    ({"error": {"message": "m", "code": "invalid_api_key"}}, AuthenticationError, 401, "m"),
-    ({"error": {"message": "m", "type": "overloaded_error"}}, InternalServerError, 503, "m"),
-    ({"error": {"message": "m", "code": "timeout"}}, InternalServerError, 504, "m"),
-    ({"message": "gone", "statusCode": 404, "requestId": "r"}, NotFoundError, 404, "gone"),
-    ({"message": "odd", "statusCode": 200}, InternalServerError, None, "odd"),
-    ({"object": "error", "message": "no", "code": 400}, BadRequestError, 400, "no"),
-    ({"choices": None, "error_type": "bad_request", "error_message": "no"}, BadRequestError, 400, "no"),
-    ({"choices": [], "error_message": "broke"}, InternalServerError, None, "broke"),
-    ({"choices": None, "code": 401, "msg": "no"}, AuthenticationError, 401, "no"),
-    ({"detail": "no"}, InternalServerError, None, "no"),
-    ({"choices": [{"finish_reason": "error", "error": BROKE}]}, InternalServerError, 502, "broke"),
-    ({"choices": [{"finish_reason": "error"}]}, InternalServerError, None, "did not say"),
-    # A rate limit needs no status.
-    *(({"error": {"message": words}}, RateLimitError, None, words)
-      for words in ("Rate limit exceeded", "Too many requests", "30 requests per minute",
-                    "Too many input tokens per minute", "请求过于频繁")),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("payload", "cls", "status", "words"), INSIDE)
-def test_an_error_inside_a_200_is_what_its_status_would_be(payload, cls, status, words):
-    error = error_in_payload(payload, headers={"x-inference-id": "i"})
-    assert type(error) is cls
-    assert error.status_code == status
-    assert error.is_retryable is (cls in (RateLimitError, InternalServerError))
-    assert words in error.message
-    assert error.inference_id == "i"
-    assert error.response.status_code == 200
+def test_secrets_that_contain_each_other_are_hidden_and_short_ones_deface_nothing():
+    redactor = Redactor("", KEY, KEY[:9], "i", "as")
+    error = from_body(400, {"message": f"as it is: {KEY}, {KEY[:9]}"}, redactor=redactor)
+    assert error.message == "as it is: ***, ***"
 
 
 def test_a_completion_is_no_error():

@@ -5,15 +5,14 @@ import json
 import operator
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from langchain_core.messages import AIMessageChunk, message_chunk_to_message
+from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_message
+from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
-from langchain_aimlernie import errors
 from langchain_aimlernie._response import content_blocks
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
-from tests.support.splits import split_at
 
 content_blocks.register()
 HEADERS = {"x-inference-id": "inf-1", "content-type": "text/event-stream"}
@@ -84,38 +83,6 @@ def test_each_delta_is_a_chunk_and_the_last_one_ends_the_stream():
     assert (last["credits_used"], last["usd_spent"]) == (120, 0.06)
 
 
-def test_running_totals_end_as_the_last_one_and_ids_as_the_first():
-    totals = [
-        {"prompt_tokens": 11, "completion_tokens": n, "total_tokens": 11 + n} for n in (1, 2, 3)
-    ]
-    running = [
-        event(
-            {
-                "id": str(n),
-                "choices": [],
-                "usage": usage,
-                "meta": {"usage": {"credits_used": n * 1.5}},
-            }
-        )
-        for n, usage in enumerate(totals, 1)
-    ]
-    message = merged(decode([*running, *TEXT[:-2], DONE]))
-    assert message.usage_metadata == {"input_tokens": 11, "output_tokens": 3, "total_tokens": 14}
-    assert message.response_metadata["credits_used"] == 4.5
-    assert message.response_metadata["id"] == "1"
-
-
-def test_a_stream_that_breaks_off_is_an_error_with_what_came():
-    decoder = StreamDecoder(HEADERS, model="asked")
-    chunks = [*decoder.feed(delta(content="half an ")), *decoder.feed(call(0, '{"path": "/us'))]
-    with pytest.raises(errors.StreamInterruptedError) as caught:
-        list(decoder.close())
-    assert [chunk.text for chunk in chunks] == ["half an ", ""]
-    partial = caught.value.partial
-    assert (partial.content, partial.tool_calls) == ("half an ", [])
-    assert partial.invalid_tool_calls[0]["args"].startswith('{"path": "/us')
-
-
 def test_a_second_choice_is_left_out_with_a_warning():
     parts = [delta(content="A"), delta(_index=1, content="B"), delta(content="A"), *TEXT[2:]]
     with pytest.warns(UserWarning, match="several choices"):
@@ -131,43 +98,42 @@ def test_half_an_emoji_waits_for_its_other_half(key):
     assert found == ["a", "😀b", "\ufffd", ""]
 
 
-def test_logprobs_come_with_their_token_and_are_joined():
-    def with_logprobs(token):
-        choice = {"delta": {"content": token}, "logprobs": {"content": [{"token": token}]}}
-        return event({"id": "1", "choices": [choice]})
-
-    message = merged(decode([with_logprobs("a"), with_logprobs("b"), delta("stop"), DONE]))
-    assert message.response_metadata["logprobs"] == {"content": [{"token": "a"}, {"token": "b"}]}
-
-
-@pytest.mark.slow
-@given(st.sampled_from([TEXT, FULL]).map(b"".join), st.lists(st.integers(0, 2000), max_size=12))
-@example(b"".join(FULL), range(2000))
-@settings(max_examples=50)
-def test_any_split_of_the_bytes_gives_the_same_message(stream, cuts):
-    assert merged(decode(split_at(stream, cuts))) == merged(decode([stream]))
-
-
-def test_only_events_that_carry_something_are_counted():
-    decoder = StreamDecoder(HEADERS, model="asked")
-    list(decoder.feed(b": comment\n\n" + delta() + b"data: null\n\n"))
-    assert (decoder.events, decoder.partial) == (0, None)
-    for event_count, text in enumerate("abc", 1):
-        list(decoder.feed(delta(content=text)))
-        assert decoder.events == event_count
-    list(decoder.feed(LAST + b"event: ping\ndata: ping\n\n"))
-    assert decoder.events == 4
-
-
 def test_chunks_of_one_stream_have_blocks_of_stable_names():
-    messages = [chunk.message for chunk in decode(FULL)]
-    for message in messages:
+    chunks = decode(FULL)
+    for chunk in chunks:
+        message = chunk.message
         message.content = message.content_blocks
         message.response_metadata["output_version"] = "v1"
-    blocks = functools.reduce(operator.add, messages).content
+    blocks = merged(chunks).content
     assert [block["type"] for block in blocks] == ["reasoning", "text", "tool_call", "tool_call"]
     assert blocks[1]["text"] == "\n你好 \u2028 😀"
     assert [block["args"]["city"] for block in blocks[2:]] == ["Köln", "北京"]
+
+
+OURS = {"model_provider": "aimlernie"}
+THOUGHT = {"reasoning_content": "thought"}
+
+
+def test_a_message_has_blocks_of_all_that_it_carries():
+    call = tool_call(name="f", args={"a": 1}, id="1")
+    broken = invalid_tool_call(name="f", args="{oops", id="2", error="broken")
+    calls = {"tool_calls": [call], "invalid_tool_calls": [broken]}
+    message = AIMessage("text", additional_kwargs=THOUGHT, response_metadata=OURS, **calls)
+    reasoning = {"type": "reasoning", "reasoning": "thought"}
+    assert message.content_blocks == [reasoning, {"type": "text", "text": "text"}, call, broken]
+    chunks = [tool_call_chunk(name="f", args='{"a"', id="1", index=0)]
+    chunk = AIMessageChunk(
+        "text", additional_kwargs=THOUGHT, tool_call_chunks=chunks, response_metadata=OURS
+    )
+    names = [block["index"] for block in chunk.content_blocks]
+    assert names == ["lc_reasoning", "lc_text", "lc_tc_0"], "which core keeps apart"
+
+
+@pytest.mark.parametrize("cls", [AIMessage, AIMessageChunk])
+def test_an_empty_message_has_no_blocks_and_blocks_are_left_to_core(cls):
+    assert cls("", response_metadata=OURS).content_blocks == []
+    content = [{"type": "text", "text": "a"}]
+    assert cls(content, response_metadata=OURS).content_blocks == content
 
 
 # The values of a stream are in the end those of a whole completion.
