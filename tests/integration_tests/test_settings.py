@@ -166,7 +166,7 @@ INVALID = {
     "max_tokens": ("an integer of at least 1", 0, -1, 1.5, "many", "5", True, INFINITY),
     "max_completion_tokens": ("an integer of at least 1", 0),
     "seed": ("an integer of at least 1", 0, -1, NAN),
-    "thinking_budget": ("an integer of at least 100", 99, -1, 100.5, "200", True),
+    "thinking_budget": ("an integer of at least 100", 99, 0, -1, 100.5, "200", True),
     "stop": ("a list of at most 4 strings or a string", ["a"] * 5, [1], 5, {"a": 1}),
     "parallel_tool_calls": ("True or False", "yes", 1),
     "enable_thinking": ("True or False", 0),
