@@ -6,23 +6,19 @@ import json
 import traceback
 from decimal import Decimal
 
-import httpx
 import pytest
 from pydantic import SecretStr
 
 from langchain_aimlernie import _deprecations
 from langchain_aimlernie import models as module
 from langchain_aimlernie.errors import (
-    APITimeoutError,
     InternalServerError,
     InvalidResponseError,
-    NotFoundError,
 )
 from langchain_aimlernie.models import ModelCard, alist_models, decode_catalogue, list_models
 from langchain_aimlernie.profiles import find_model, model_profile
-from langchain_aimlernie.testing import ErnieServer
 from tests.support.byte_server import ByteServer
-from tests.support.response_bytes import aiml_error, head, response
+from tests.support.response_bytes import head, response
 
 GPT = {
     "id": "openai/gpt-4o",
@@ -164,35 +160,6 @@ def test_sync_and_async_return_the_same_models_in_any_event_loop(ernie_server, s
             assert asyncio.run(alist_models(**settings)) == cards
 
 
-@pytest.mark.slow
-async def test_a_user_supplied_client_is_used_and_stays_open(ernie_server):
-    with httpx.Client(headers={"x-mine": "yes"}) as client:
-        list_models(base_url=ernie_server.base_url, http_client=client)
-        assert not client.is_closed
-    async with httpx.AsyncClient(headers={"x-mine": "yes"}) as client:
-        await alist_models(base_url=ernie_server.base_url, http_client=client)
-        assert not client.is_closed
-    assert {request.headers.get("x-mine") for request in ernie_server.requests} == {"yes"}
-
-
-@pytest.mark.slow
-async def test_a_server_that_does_not_respond_times_out():
-    with ErnieServer(delay=30) as server:
-        with pytest.raises(APITimeoutError):
-            list_models(base_url=server.base_url, timeout=0.1, max_retries=0)
-        with pytest.raises(APITimeoutError):
-            await alist_models(base_url=server.base_url, timeout=0.1, max_retries=0)
-
-
-async def test_an_error_status_is_retried_then_raised(server):
-    server.play(response(b"", 503), listing(ERNIE), *[response(aiml_error(404), 404)] * 2)
-    assert ids(list_models(base_url=server.base_url)) == ["baidu/ernie-5.0"]
-    with pytest.raises(NotFoundError, match="404"):
-        list_models(base_url=server.base_url)
-    with pytest.raises(NotFoundError, match="404"):
-        await alist_models(base_url=server.base_url)
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -229,13 +196,6 @@ def test_no_local_variable_of_an_error_shows_the_key(server):
     frames = [frame for frame in trace.stack if "langchain_aimlernie" in frame.filename]
     assert frames
     assert "sk-secret-key" not in str([frame.locals for frame in frames])
-
-
-@pytest.mark.parametrize("arguments", [{"base_url": "ftp://x"}, {"api_key": "a\nb"}])
-def test_invalid_arguments_raise_before_any_request(server, arguments):
-    with pytest.raises(ValueError, match=r"base_url|api_key"):
-        list_models(**{"base_url": server.base_url, **arguments})
-    assert not server.requests
 
 
 def test_a_card_has_every_field_of_the_catalogue():
