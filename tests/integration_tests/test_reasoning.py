@@ -7,7 +7,6 @@ import functools
 
 import pytest
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
-from pydantic import BaseModel
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import BadRequestError
@@ -254,19 +253,6 @@ def test_think_blocks_are_streamed(self_hosted, self_hosted_server):
     reasoning = [each.additional_kwargs.get("reasoning_content", "") for each in messages]
     assert len(list(filter(None, reasoning))) > 10
     assert "".join(reasoning) == REASONING * 5
-
-
-class Weather(BaseModel):
-    """The weather."""
-
-    degrees: int
-
-
-@pytest.mark.parametrize("method", ["json_schema", "json_mode"])
-def test_structured_output_follows_a_think_block(self_hosted, self_hosted_server, method):
-    self_hosted_server.reply('<think>{"degrees": 1}?</think>\n{"degrees": 22}')
-    llm = self_hosted().with_structured_output(Weather, method=method)
-    assert llm.invoke("hi") == Weather(degrees=22)
 
 
 def test_parsed_think_blocks_are_replayed_on_request(self_hosted, self_hosted_server):
