@@ -189,6 +189,25 @@ def test_closing_before_the_first_call_does_nothing():
     asyncio.run(AsyncTransport(ConnectionConfig("http://127.0.0.1:1")).close())
 
 
+def test_a_stream_that_is_closed_early_closes_its_connection_and_has_no_more():
+    async def main(server):
+        stream = AsyncTransport(on(server)).stream(call_to(server), Texts)
+        assert await anext(stream) == "one"
+        await stream.aclose()
+        await stream.aclose()
+        assert [chunk async for chunk in stream] == []
+
+    with ByteServer(rest=(unfinished(ONE), Hold())) as server:
+        stream = Transport(on(server)).stream(call_to(server), Texts)
+        assert next(stream) == "one"
+        stream.close()
+        stream.close()
+        assert list(stream) == []
+        assert server.settle()
+        asyncio.run(main(server))
+        assert server.settle()
+
+
 def test_a_stream_that_is_never_iterated_sends_nothing(server):
     Transport(on(server)).stream(call_to(server), Texts).close()
     asyncio.run(AsyncTransport(on(server)).stream(call_to(server), Texts).aclose())
