@@ -329,6 +329,19 @@ def test_an_error_is_freed_without_the_collector(mode, stream):
             gc.enable()
 
 
+def test_the_decoder_s_own_error_comes_with_what_had_come_and_frees_the_connection(mode):
+    class Failing(Texts):
+        def feed(self, data):
+            yield from super().feed(data)
+            if self.events == 2:
+                raise InternalServerError("the server said that it broke")
+
+    with ByteServer(unfinished(ONE, TWO)) as server:
+        (error,) = outcomes(mode, on(server), (call_to(server), Failing))
+        assert server.settle()
+    assert (type(error), error.partial) == (InternalServerError, "onetwo")
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_user_supplied_client_is_used_as_it_is(mode, library):
     theirs = {"x-own": "yes", "authorization": "theirs"}
