@@ -245,9 +245,7 @@ def test_core_converts_plain_content(converse):
 
 
 @pytest.mark.slow
-def test_two_packages_alternate_in_one_conversation(model, ernie_server):
-    at = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key}
-    openai = ChatOpenAI(model="baidu/ernie-5.0", max_retries=0, **at)
+def test_two_packages_alternate_in_one_conversation(model, openai, ernie_server):
     messages = [SystemMessage("Be brief.")]
     turns = [openai, model(), openai, model(output_version="v1"), openai, model(streaming=True)]
     for number, llm in enumerate(turns):
