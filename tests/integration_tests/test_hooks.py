@@ -150,9 +150,7 @@ async def test_batches_keep_their_order_and_their_errors(model):
     questions = [f"question {n}" for n in range(8)]
     most = {"max_concurrency": 4}
     for answers in (model().batch(questions, most), await model().abatch(questions, most)):
-        assert [each in answer.text for each, answer in zip(questions, answers, strict=True)] == [
-            True
-        ] * 8
+        assert all(each in answer.text for each, answer in zip(questions, answers, strict=True))
     answers = model().batch([[HumanMessage([{"type": "video"}])], "hi"], return_exceptions=True)
     assert isinstance(answers[0], Exception)
     assert isinstance(answers[1], AIMessage)

@@ -365,10 +365,9 @@ def test_an_error_names_the_amounts_and_leaves_a_thread_that_can_go_on(
     llm = model()
     limits = {"thread_limit_usd": "0.002", "exit_behavior": "error"}
     agent = agent_of(llm, threaded_tool(llm), checkpointer=saver, **limits)
+    reached = r"thread has spent \$0.002 of \$0.002.+Raise"
     for _ in range(2):
-        with pytest.raises(
-            BudgetExceededError, match=r"thread has spent \$0.002 of \$0.002.+Raise"
-        ):
+        with pytest.raises(BudgetExceededError, match=reached):
             ask(agent, question(), THREAD)
     state = agent.get_state(THREAD).values
     assert state["thread_spent_usd"] == "0.002"
