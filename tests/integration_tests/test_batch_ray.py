@@ -9,44 +9,25 @@ from decimal import Decimal
 import pytest
 from pydantic import BaseModel
 
-from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.batch.ray import RayBatch
 from langchain_aimlernie.testing import Reply
 
+TEXTS = "response_text response_parsed response_body error_code error_message usd credits"
 COLUMNS = {
-    "response_text": str,
-    "response_parsed": str,
-    "response_body": str,
-    "status_code": int,
-    "error_code": str,
-    "error_message": str,
-    "usd": str,
-    "credits": str,
-    "inference_id": str,
-    "client_request_id": str,
-    "input_tokens": int,
-    "output_tokens": int,
+    **dict.fromkeys([*TEXTS.split(), "inference_id", "client_request_id"], str),
+    **dict.fromkeys(["status_code", "input_tokens", "output_tokens"], int),
 }
-
-
-@pytest.fixture
-def server(ernie_server):
-    return ernie_server
-
-
-def chat(server, **settings):
-    return ChatAimlErnie(**{"base_url": server.base_url, "api_key": server.api_key, **settings})
 
 
 def calls(server):
     return [request for request in server.requests if request.path.endswith("/chat/completions")]
 
 
-def test_a_batch_gets_flat_columns_of_fixed_types_and_no_row_raises(server, tmp_path):
-    server.on_request = lambda request: (
+def test_a_batch_gets_flat_columns_of_fixed_types_and_no_row_raises(model, ernie_server, tmp_path):
+    ernie_server.on_request = lambda request: (
         Reply(status=400, body={"message": "no"}) if "two" in str(request.body) else None
     )
-    actor = RayBatch(chat(server), tmp_path, 1)
+    actor = RayBatch(model(), tmp_path, 1)
     batch = {"id": [1, 2, 3], "prompt": ["one", "two", "one"]}
     result = actor(batch)
     assert result.keys() == batch.keys() | COLUMNS.keys()
@@ -59,36 +40,36 @@ def test_a_batch_gets_flat_columns_of_fixed_types_and_no_row_raises(server, tmp_
 
 
 @pytest.mark.slow
-def test_a_batch_that_is_replayed_is_not_paid_for_again(server, tmp_path):
+def test_a_batch_that_is_replayed_is_not_paid_for_again(model, ernie_server, tmp_path):
     batch = {"text": [f"Number {n}" for n in range(20)]}
     settings = {"template": "Say: {text}", "system": "Be brief."}
-    first = RayBatch(lambda: chat(server), tmp_path, 2, **settings)(batch)
-    replayed = RayBatch(lambda: chat(server), tmp_path, 2, **settings)(batch)
+    first = RayBatch(model, tmp_path, 2, **settings)(batch)
+    replayed = RayBatch(model, tmp_path, 2, **settings)(batch)
     assert replayed == first
-    assert len(calls(server)) == 20
-    assert calls(server)[0].body["messages"][0] == {"role": "system", "content": "Be brief."}
+    assert len(calls(ernie_server)) == 20
+    assert calls(ernie_server)[0].body["messages"][0] == {"role": "system", "content": "Be brief."}
 
 
-def test_each_actor_has_its_share_of_the_budget(server, tmp_path):
-    server.on_request = lambda _: Reply("five")
-    usd = Decimal(RayBatch(chat(server), tmp_path / "a", 1)({"prompt": ["x"]})["usd"][0])
-    actor = RayBatch(chat(server), tmp_path / "b", 2, limit_usd=usd * 8)
+def test_each_actor_has_its_share_of_the_budget(model, ernie_server, tmp_path):
+    ernie_server.on_request = lambda _: Reply("five")
+    usd = Decimal(RayBatch(model(), tmp_path / "a", 1)({"prompt": ["x"]})["usd"][0])
+    actor = RayBatch(model(), tmp_path / "b", 2, limit_usd=usd * 8)
     first = actor({"prompt": ["a", "b", "c"]})
     second = actor({"prompt": ["d", "e", "f"]})
     assert [code for code in (*first["error_code"], *second["error_code"]) if code] == [
         "RuntimeError"
     ] * 2
     assert "budget" in second["error_message"][-1]
-    assert len(calls(server)) == 5
+    assert len(calls(ernie_server)) == 5
 
 
-def test_a_refused_key_or_a_missing_column_is_an_error_of_each_row(server, tmp_path):
-    result = RayBatch(chat(server, api_key="wrong"), tmp_path, 1)({"prompt": ["x", "y"]})
+def test_a_refused_key_or_a_missing_column_is_an_error_of_each_row(model, tmp_path):
+    result = RayBatch(model(api_key="wrong"), tmp_path, 1)({"prompt": ["x", "y"]})
     assert result["error_code"] == ["AuthenticationError"] * 2
-    result = RayBatch(chat(server), tmp_path, 1)({"text": ["x", "y"]})
+    result = RayBatch(model(), tmp_path, 1)({"text": ["x", "y"]})
     assert result["error_code"] == ["KeyError"] * 2
     with pytest.raises(ValueError, match="actors"):
-        RayBatch(chat(server), tmp_path, 0)
+        RayBatch(model(), tmp_path, 0)
 
 
 def test_a_row_without_a_value_is_not_sent(server, tmp_path):
@@ -103,9 +84,9 @@ class Word(BaseModel):
     word: str
 
 
-def test_parsed_objects_are_json(server, tmp_path):
-    server.reply('{"word": "yes"}')
-    result = RayBatch(chat(server), tmp_path, 1, schema=Word)({"prompt": ["x"]})
+def test_parsed_objects_are_json(model, ernie_server, tmp_path):
+    ernie_server.reply('{"word": "yes"}')
+    result = RayBatch(model(), tmp_path, 1, schema=Word)({"prompt": ["x"]})
     assert result["response_parsed"] == ['{"word": "yes"}']
 
 
@@ -136,11 +117,11 @@ print("done")
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_two_workers_of_ray(server, tmp_path):
+def test_two_workers_of_ray(ernie_server, tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed")
-    arguments = [server.base_url, server.api_key, str(tmp_path)]
+    arguments = [ernie_server.base_url, ernie_server.api_key, str(tmp_path)]
     done = subprocess.run(
         [sys.executable, "-c", ON_RAY, *arguments], capture_output=True, text=True, check=False
     )
     assert done.stdout.endswith("done\n"), done.stderr
-    assert len(calls(server)) == 20
+    assert len(calls(ernie_server)) == 20

@@ -76,7 +76,7 @@ def nothing_is_left(spend):
 
 def gather(number, function):
     """The results of so many calls in threads, all at once, but for those that were rejected."""
-    barrier = threading.Barrier(number)
+    barrier = threading.Barrier(number or 1)
 
     def call(_):
         barrier.wait()
@@ -85,16 +85,19 @@ def gather(number, function):
         except BudgetExceededError:
             return None
 
-    with ThreadPoolExecutor(number) as pool:
+    with ThreadPoolExecutor(number or 1) as pool:
         return [result for result in pool.map(call, range(number)) if result is not None]
 
 
 async def agather(number, function):
-    results = await asyncio.gather(*(function() for _ in range(number)), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException) and not isinstance(result, BudgetExceededError):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]
+    async def call():
+        try:
+            return await function()
+        except BudgetExceededError:
+            return None
+
+    results = await asyncio.gather(*(call() for _ in range(number)))
+    return [result for result in results if result is not None]
 
 
 @pytest.mark.slow
@@ -295,16 +298,11 @@ def test_calls_at_once_keep_the_budget(server, price, way):
     spend = SpendTracker(limit_usd=price * 5)
     llm = chat(server, callbacks=[spend])
     sent_before = len(server.requests)
-    if way == "threads":
-        answers = gather(number, lambda: llm.invoke(PROMPT))
-    elif way == "tasks":
-        answers = asyncio.run(agather(number, lambda: llm.ainvoke(PROMPT)))
-    else:
-        half = number // 2
-        with ThreadPoolExecutor(1) as pool:
-            threads = pool.submit(gather, half, lambda: llm.invoke(PROMPT))
-            answers = asyncio.run(agather(half, lambda: llm.ainvoke(PROMPT)))
-            answers += threads.result()
+    in_tasks = {"threads": 0, "tasks": number, "both": number // 2}[way]
+    with ThreadPoolExecutor(1) as pool:
+        threads = pool.submit(gather, number - in_tasks, lambda: llm.invoke(PROMPT))
+        answers = asyncio.run(agather(in_tasks, lambda: llm.ainvoke(PROMPT)))
+        answers += threads.result()
     assert len(answers) == len(server.requests) - sent_before == 5
     assert spend.usd == price * 5
     assert nothing_is_left(spend)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import gc
 import os
-import pickle
 import shutil
 import ssl
 import subprocess
@@ -16,7 +14,6 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,16 +62,6 @@ def test_equal_settings_share_connections_and_others_do_not(server):
     assert server.connections == 2
 
 
-def test_a_copy_of_a_transport_is_as_good(server):
-    connection, call = on(server), call_to(server)
-    again = pickle.loads(pickle.dumps((connection, call)))
-    assert again == (connection, call)
-    assert copy.deepcopy(call) == call
-    Transport(again[0]).send(again[1], keep)
-    Transport(connection).send(call, keep)
-    assert server.connections == 1
-
-
 def test_a_call_shows_no_secret(server):
     call = call_to(server, body=b"private")
     assert "sk-" not in repr(call)
@@ -112,29 +99,18 @@ def test_tasks_are_served_in_the_order_in_which_they_came():
 
 
 @pytest.mark.slow
-def test_waiting_for_a_connection_takes_nothing_from_the_timeout():
+@pytest.mark.parametrize(("calls", "most", "seconds"), [(30, 1, 1.0), (600, 100, LONG)])
+def test_waiting_for_a_connection_takes_nothing_from_the_timeout(calls, most, seconds):
     async def main(server):
-        transport = AsyncTransport(on(server, max_connections=1))
-        call = call_to(server, read=1.0, total=1.0)
-        await asyncio.gather(*(transport.send(call, keep) for _ in range(30)))
+        transport = AsyncTransport(on(server, max_connections=most))
+        call = call_to(server, read=seconds, total=seconds)
+        await asyncio.gather(*(transport.send(call, keep) for _ in range(calls)))
         await transport.close()
 
     with ByteServer(rest=(Pause(0.05), GOOD)) as server:
         asyncio.run(main(server))
-        assert len(server.requests) == 30
-
-
-@pytest.mark.slow
-def test_six_hundred_calls_over_a_hundred_connections_all_succeed():
-    async def main(server):
-        transport = AsyncTransport(on(server, max_connections=100))
-        found = await asyncio.gather(*(transport.send(call_to(server), keep) for _ in range(600)))
-        assert len(found) == 600
-        await transport.close()
-
-    with ByteServer(rest=(Pause(0.05), GOOD)) as server:
-        asyncio.run(main(server))
-        assert server.connections <= 100
+        assert len(server.requests) == calls
+        assert server.connections <= most
 
 
 @pytest.mark.parametrize("moment", ["queued", "head", "retry"])
@@ -213,7 +189,7 @@ def test_closing_before_the_first_call_does_nothing():
     asyncio.run(AsyncTransport(ConnectionConfig("http://127.0.0.1:1")).close())
 
 
-def test_a_stream_that_is_closed_early_closes_its_connection():
+def test_a_stream_that_is_closed_early_closes_its_connection_and_has_no_more():
     async def main(server):
         stream = AsyncTransport(on(server)).stream(call_to(server), Texts)
         assert await anext(stream) == "one"
@@ -244,21 +220,15 @@ def test_connections_of_the_least_recently_used_servers_are_closed(mode):
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(ByteServer(rest=GOOD)) for _ in range(40)]
 
-        def use(server):
-            Transport(on(server)).send(call_to(server), keep)
-
         async def main():
             for server in servers:
-                await AsyncTransport(on(server)).send(call_to(server), keep)
+                if mode == "sync":
+                    Transport(on(server)).send(call_to(server), keep)
+                else:
+                    await AsyncTransport(on(server)).send(call_to(server), keep)
             return [server.settle(0, within=0.5) for server in servers[:20]]
 
-        if mode == "sync":
-            for server in servers:
-                use(server)
-            closed = [server.settle(0, within=0.5) for server in servers[:20]]
-        else:
-            closed = asyncio.run(main())
-        assert all(closed)
+        assert all(asyncio.run(main()))
 
 
 def test_certificates_are_not_read_in_the_event_loop(monkeypatch, tmp_path):
@@ -274,13 +244,10 @@ def test_certificates_are_not_read_in_the_event_loop(monkeypatch, tmp_path):
     monkeypatch.setenv("SSL_CERT_FILE", str(copied))
 
     async def main(server):
-        connection = ConnectionConfig(server.base_url.replace("http:", "https:"))
-        transport = AsyncTransport(connection)
-        call = call_to(server)
-        call = replace(call, url=call.url.replace("http:", "https:"))
-        results = await asyncio.gather(
-            *(transport.send(call, keep) for _ in range(20)), return_exceptions=True
-        )
+        tls = SimpleNamespace(base_url=server.base_url.replace("http:", "https:"))
+        transport, call = AsyncTransport(on(tls)), call_to(tls)
+        calls = [transport.send(call, keep) for _ in range(20)]
+        results = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(result) for result in results} == {APIConnectionError}
 
     with ByteServer(greetings=repeat((b"no TLS here\r\n\r\n", Close()))) as server:
@@ -358,10 +325,13 @@ print("done")
 
 
 @pytest.mark.slow
-def test_a_process_ends_quietly_with_open_streams():
+def test_a_process_ends_quietly_with_idle_connections_and_open_streams():
     script = (
         PRELUDE
         + """
+threads = [threading.Thread(target=transport.send, args=[call, keep]) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
 stream = transport.stream(call, Texts)
 print(next(stream))
 async def main():
@@ -374,26 +344,10 @@ asyncio.run(main())
 stream.close()
 """
     )
-    with ByteServer(rest=(unfinished(ONE), Hold())) as server:
+    with ByteServer(*[GOOD] * 4, rest=(unfinished(ONE), Hold())) as server:
         found = run_python(script, server, "-X", "dev", "-W", "error")
         assert found == ["one", "one"]
         assert server.settle()
-
-
-@pytest.mark.slow
-def test_a_process_ends_quietly_with_idle_connections(server):
-    script = (
-        PRELUDE
-        + """
-transport.send(call, keep)
-threads = [threading.Thread(target=transport.send, args=[call, keep]) for _ in range(4)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-print("done")
-"""
-    )
-    assert run_python(script, server, "-X", "dev", "-W", "error") == ["done"]
-    assert server.settle()
 
 
 def test_a_loop_s_end_closes_also_what_is_still_under_way():

@@ -87,21 +87,14 @@ def test_all_that_is_no_command_is_the_prompt(api_server, arguments, prompt):
     assert last_prompts(api_server) == [prompt]
 
 
+WRONG = (
+    *("--bogus hi", "--temperature 3 hi", "--temperature warm hi", "--max-tokens 0 hi"),
+    *("--period 7d hi", "models of thought", "models --system x", "--"),
+)
+
+
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--bogus", "hi"],
-        ["--temperature", "3", "hi"],
-        ["--temperature", "warm", "hi"],
-        ["--max-tokens", "0", "hi"],
-        ["--model", "", "hi"],
-        ["--period", "7d", "hi"],
-        ["models", "of", "thought"],
-        ["models", "--system", "x"],
-        [""],
-        [" \n"],
-        ["--"],
-    ],
+    "arguments", [*map(str.split, WRONG), ["--model", "", "hi"], [""], [" \n"]]
 )
 def test_a_usage_error_sends_nothing(api_server, capsys, arguments):
     assert main(arguments) == 2
@@ -116,14 +109,13 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"aimlernie {langchain_aimlernie.__version__}\n"
 
 
-def test_the_settings_are_sent(api_server, capsys):
+def test_the_settings_are_sent(api_server):
     options = ["--model", REASONING_MODEL, "--system", "Be brief."]
     assert main([*options, "--temperature", "0", "--max-tokens", "50", "hi"]) == 0
-    body = api_server.last_request.body
+    system = {"role": "system", "content": "Be brief."}
     sent = {"model": REASONING_MODEL, "temperature": 0, "max_tokens": 50, "stream": True}
-    assert body.items() >= sent.items()
-    assert [message["role"] for message in body["messages"]] == ["system", "user"]
-    assert last_prompts(api_server) == ["Be brief.", "hi"]
+    sent["messages"] = [system, {"role": "user", "content": "hi"}]
+    assert api_server.last_request.body.items() >= sent.items()
 
 
 @pytest.mark.parametrize(
@@ -199,23 +191,20 @@ def test_errors_are_printed_in_one_line(api_server, capsys):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("name", "value"),
     [
-        ("AIMLAPI_API_BASE", "example.org"),
-        ("AIMLAPI_API_BASE", "https://user:secret@example.org"),
-        ("AIMLAPI_API_KEY", "not-a-kéy"),
-        ("AIMLAPI_API_KEY", ""),
+        *(("BASE", value) for value in ("example.org", "https://user:secret@example.org")),
+        *(("KEY", value) for value in ("not-a-kéy", "")),
     ],
 )
 @pytest.mark.parametrize("command", ["hi", "balance", "doctor"])
-def test_an_invalid_environment_variable_is_named(monkeypatch, capsys, variable, value, command):
-    monkeypatch.setenv(variable, value)
+def test_an_invalid_environment_variable_is_named(monkeypatch, capsys, name, value, command):
+    monkeypatch.setenv(f"AIMLAPI_API_{name}", value)
     assert main([command]) == 1
     output = capsys.readouterr().err
     assert output.startswith("error: ")
-    assert variable in output
-    assert "Value error" not in output
-    assert "secret" not in output
+    assert f"AIMLAPI_API_{name}" in output
+    assert not re.search("Value error|secret", output)
 
 
 @pytest.mark.slow
@@ -348,9 +337,8 @@ LOCAL = "AIMLAPI_API_KEY= {} -m langchain_aimlernie --local"
 )
 def test_a_process_with_unusable_streams_prints_no_traceback(shell, stdout, stderr):
     shell = shell.format(sys.executable)
-    done = subprocess.run(
-        shell, shell=True, capture_output=True, text=True, timeout=100, check=False
-    )
+    streams = {"shell": True, "capture_output": True, "text": True}
+    done = subprocess.run(shell, **streams, timeout=100, check=False)
     assert done.stdout.startswith(stdout)
     assert done.stderr.startswith(stderr)
     assert not re.search("Traceback|Exception", done.stderr)
@@ -385,9 +373,8 @@ def test_a_conversation(chat, api_server):
     assert last_prompts(api_server) == ["one", "eins", "two"]
     say(chat, "\x1b[A\x1b[A\x1b[D\x1b[D\x1b[D\x1b[3~p\r")  # up twice, left, delete: "pne"
     assert last_prompts(api_server)[-1] == "pne"
-    os.write(chat.fd, b"caf\xe9\r")
-    chat.read_until("[baidu/")
-    chat.read_until(PROMPT)
+    os.write(chat.fd, b"caf\xe9")
+    say(chat, "\r")
     assert last_prompts(api_server)[-1].startswith("caf")  # readline may leave invalid bytes out
 
 

@@ -12,6 +12,7 @@ from langchain_aimlernie import models as module
 from langchain_aimlernie.errors import NotFoundError
 from langchain_aimlernie.models import alist_models
 from tests.support.byte_server import ByteServer
+from tests.support.modes import MODES, ask
 from tests.support.response_bytes import plain_response
 
 FEED = "/v1/models/deprecations"
@@ -37,12 +38,9 @@ def empty_etag_caches(monkeypatch):
     monkeypatch.setattr(_deprecations, "_etag_cache", {})
 
 
-LISTS = {"sync": list_models, "async": lambda **settings: asyncio.run(alist_models(**settings))}
-CALLS = {
-    "invoke": lambda llm: llm.invoke("hi"),
-    "stream": lambda llm: list(llm.stream("hi")),
-    "ainvoke": lambda llm: asyncio.run(llm.ainvoke("hi")),
-    "astream": lambda llm: asyncio.run(anext(llm.astream("hi"))),
+LISTS = {
+    "sync": list_models,
+    "async": lambda **settings: asyncio.run(alist_models(**settings)),
 }
 
 
@@ -52,13 +50,13 @@ def listed(request):
     return lambda **settings: {card.id: card for card in LISTS[request.param](**settings)}
 
 
-@pytest.fixture(params=CALLS)
+@pytest.fixture(params=MODES)
 def failing(request):
     """Makes a call; returns its 404."""
 
     def call(llm):
         with pytest.raises(NotFoundError) as caught:
-            CALLS[request.param](llm)
+            asyncio.run(ask(llm, "hi", request.param))
         return caught.value
 
     return call
@@ -203,7 +201,7 @@ def test_without_a_usable_feed_the_error_is_the_same(failing, feed, monkeypatch)
 def test_a_404_of_another_server_costs_no_request(failing):
     with Api([ENTRY], server="uvicorn") as server:
         failing(server.model())
-    assert len(server.requests) == 1
+        assert len(server.requests) == 1
 
 
 def test_the_api_itself_needs_no_header(failing, api_model, ernie_server):

@@ -7,7 +7,8 @@ found.
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from langchain.agents import create_agent
@@ -16,7 +17,11 @@ from pydantic import BaseModel
 
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.testing import ErnieServer, Reply
+from tests.support.agents import TWO_CITIES, question, weather
 from tests.support.modes import MODES, ask
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAME = "ERNIE-4.5-21B-A3B-PT"
 VISION = "ERNIE-4.5-VL-28B-A3B-PT"
@@ -41,187 +46,138 @@ def split(text, size=4):
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-class VLLM:
-    """Deltas without a role, `stop_reason`, token ids, first tool-call deltas without arguments."""
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-    reasoning_key = "reasoning"
-    answer_id = ""
+
+def empty(names, **others):
+    """Keys that a server sends with nothing in them, and others."""
+    return MappingProxyType({**dict.fromkeys(names.split()), **others})
+
+
+class Dialect(NamedTuple):
+    """How a server writes a completion: its own names, and what it sends besides."""
+
+    reasoning: str = "reasoning_content"
+    usage: Mapping[str, Any] = NOTHING
+    end: Mapping[str, Any] = NOTHING
+    head: Mapping[str, Any] = NOTHING
+    body: Mapping[str, Any] = empty(
+        "service_tier system_fingerprint prompt_logprobs prompt_token_ids kv_transfer_params"
+    )
+    event: Mapping[str, Any] = empty("prompt_token_ids")
+    choice: Mapping[str, Any] = empty("logprobs stop_reason token_ids")
+    message: Mapping[str, Any] = empty("refusal annotations audio function_call")
+    delta: Mapping[str, Any] = NOTHING
+    call: Mapping[str, Any] = NOTHING
+    """Of a delta, as `function`."""
+    function: Mapping[str, Any] = NOTHING
     first_content: str | None = ""
-    first_arguments = 0
+    first_arguments: int = 0
     """How many characters of its arguments the first delta of a call has."""
-    usage: ClassVar = {
-        "prompt_tokens": 9,
-        "total_tokens": 21,
-        "completion_tokens": 12,
-        "prompt_tokens_details": None,
-    }
-    absent: ClassVar = dict.fromkeys(
-        [
-            *("service_tier", "system_fingerprint", "prompt_logprobs", "prompt_token_ids"),
-            "kv_transfer_params",
-        ]
-    )
-    absent_in_message: ClassVar = dict.fromkeys(
-        ["refusal", "annotations", "audio", "function_call"]
-    )
+    counts_calls: bool = False
+    """Whether the calls of a message have an index, as those of a delta have."""
+    sends_empty: bool = True
+    """Whether a message has keys for the reasoning and calls that it lacks."""
 
-    def body(self, completion):
+    def reply_to(self, request, completion):
+        ids = {"id": f"chatcmpl-{request.number}", "created": 1_764_547_200, "model": NAME}
+        head = {**ids, **self.head}
+        end = {"usage": {**USAGE, **self.usage}, **self.end}
+        if not request.body.get("stream"):
+            choice = {"index": 0, **self.choice, "finish_reason": completion.reason}
+            body = {**self.body, **head, "object": "chat.completion", **end}
+            return Reply(body={**body, "choices": [{**choice, "message": self.whole(completion)}]})
+        head["object"] = "chat.completion.chunk"
+        events = [{**head, "choices": [], **end}, "[DONE]"]
+        deltas = [(delta, None) for delta in self.deltas(completion)]
+        for delta, reason in reversed([*deltas, ({}, completion.reason)]):
+            choice = {"index": 0, **self.choice, "finish_reason": reason}
+            choices = [{**choice, "delta": {**self.delta, **delta}}]
+            events.insert(0, {**head, "choices": choices, **self.event})
+        return Reply(events=events)
+
+    def whole(self, completion):
         calls = [
-            {"id": f"chatcmpl-tool-{n}", "type": "function", "function": _function(call)}
-            for n, call in enumerate(completion.calls)
+            {**_call(index), "function": {"name": name, "arguments": arguments}}
+            for index, (name, arguments) in enumerate(completion.calls)
         ]
-        message = {
-            "role": "assistant",
-            "content": completion.text or None,
-            **self.absent_in_message,
-            "tool_calls": calls,
-            self.reasoning_key: completion.reasoning or None,
-        }
-        choice = self.choice("message", message, completion.reason)
-        return {**self.absent, **self.head("chat.completion"), "choices": [choice], **self.end()}
+        for index, call in enumerate(calls):
+            call.update({"index": index} if self.counts_calls else {})
+        parts = {self.reasoning: completion.reasoning or None, "tool_calls": calls}
+        if not self.sends_empty:
+            parts = {key: part for key, part in parts.items() if part}
+        content = completion.text or (None if self.sends_empty else "")
+        return {**self.message, "role": "assistant", "content": content, **parts}
 
-    def events(self, completion):
-        yield self.event({"role": "assistant", "content": self.first_content})
+    def deltas(self, completion):
+        yield {"role": "assistant", "content": self.first_content}
         for part in split(completion.reasoning):
-            yield self.event({self.reasoning_key: part})
+            yield {self.reasoning: part}
         for part in split(completion.text):
-            yield self.event({"content": part})
+            yield {"content": part}
         for index, (name, arguments) in enumerate(completion.calls):
-            start = {"id": f"chatcmpl-tool-{index}", "type": "function", "index": index}
             first, rest = arguments[: self.first_arguments], arguments[self.first_arguments :]
             function = {"name": name, "arguments": first} if first else {"name": name}
-            yield self.event({"tool_calls": [{**start, "function": function}]})
-            for part in split(rest):
-                fragment = {"index": index, "function": {"arguments": part}}
-                yield self.event({"tool_calls": [fragment]})
-        yield self.event({}, completion.reason)
-        yield {**self.head("chat.completion.chunk"), "choices": [], **self.end()}
-        yield "[DONE]"
-
-    def event(self, delta, reason=None):
-        choice = self.choice("delta", delta, reason)
-        return {**self.head("chat.completion.chunk"), "choices": [choice], "prompt_token_ids": None}
-
-    def choice(self, key, completion, reason):
-        additional = {"logprobs": None, "stop_reason": None, "token_ids": None}
-        return {"index": 0, key: completion, "finish_reason": reason, **additional}
-
-    def head(self, kind):
-        return {"id": self.answer_id, "object": kind, "created": 1_764_547_200, "model": NAME}
-
-    def end(self):
-        return {"usage": self.usage}
+            fragments = [{"arguments": part} for part in split(rest)]
+            for start, each in [(_call(index), function), *(({}, each) for each in fragments)]:
+                call = {**self.call, "index": index, **start}
+                yield {"tool_calls": [{**call, "function": {**self.function, **each}}]}
 
 
-class OlderVLLM(VLLM):
-    """`reasoning_content` as `null` additional text, and a usage that grows with every event."""
-
-    reasoning_key = "reasoning_content"
-
-    def event(self, delta, reason=None):
-        delta = {"reasoning_content": None, **delta}
-        grown = {**self.usage, "completion_tokens": 3, "total_tokens": 12}
-        return {**super().event(delta, reason), "usage": grown}
+def _call(index):
+    return {"id": f"chatcmpl-tool-{index}", "type": "function"}
 
 
-class FastDeploy(VLLM):
-    """Every key in every delta, `null` or "" if it is empty; usage only at the end."""
-
-    reasoning_key = "reasoning_content"
-    usage: ClassVar = {
-        **VLLM.usage,
-        "prompt_tokens_details": {"cached_tokens": 4, "image_tokens": 0, "video_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 5, "image_tokens": 0},
-    }
-
-    def choice(self, key, completion, reason):
-        empty = {
-            "role": "assistant",
-            "content": "",
-            "multimodal_content": None,
-            "reasoning_content": "",
-            "audio_content": None,
-            "tool_calls": None,
-            "prompt_token_ids": None,
-            "completion_token_ids": None,
-        }
-        additional = {"logprobs": None, "draft_logprobs": None, "arrival_time": 0.25}
-        return {"index": 0, key: {**empty, **completion}, "finish_reason": reason, **additional}
-
-    def event(self, delta, reason=None):
-        for call in delta.get("tool_calls", ()):
-            call.setdefault("id", None)
-            call.setdefault("type", None)
-            call["function"] = {"name": None, "arguments": None, **call["function"]}
-        return {**super().event(delta, reason), "usage": None, "metrics": None}
-
-
-class SGLang(VLLM):
-    """`matched_stop`, tool calls with an index in completions, too, arguments that begin as ""."""
-
-    reasoning_key = "reasoning_content"
-    usage: ClassVar = {**VLLM.usage, "reasoning_tokens": 0}
-
-    def body(self, completion):
-        body = super().body(completion)
-        calls = body["choices"][0]["message"]["tool_calls"]
-        for index, call in enumerate(calls):
-            call["index"] = index
-        return {**body, "metadata": {"weight_version": "default"}}
-
-    def choice(self, key, completion, reason):
-        empty = {"role": None, "content": None, "reasoning_content": None, "tool_calls": None}
-        additional = {"logprobs": None, "matched_stop": 2 if reason == "stop" else None}
-        return {"index": 0, key: {**empty, **completion}, "finish_reason": reason, **additional}
-
-    def event(self, delta, reason=None):
-        for call in delta.get("tool_calls", ()):
-            call.setdefault("id", None)
-            call.setdefault("type", "function")
-            call["function"] = {"name": None, "arguments": "", **call["function"]}
-        return {**super().event(delta, reason), "usage": None}
-
-
-class LlamaCpp(VLLM):
-    """A first delta whose content is `null`; the first fragment of a call has a bracket."""
-
-    reasoning_key = "reasoning_content"
-    first_content = None
-    first_arguments = 1
-    absent: ClassVar = {}
-    absent_in_message: ClassVar = {}
-    usage: ClassVar = {**VLLM.usage, "prompt_tokens_details": {"cached_tokens": 0}}
-    timings: ClassVar = {"cache_n": 0, "prompt_n": 9, "predicted_n": 12, "predicted_ms": 16.284}
-
-    def body(self, completion):
-        body = super().body(completion)
-        (choice,) = body["choices"]
-        message = {key: part for key, part in choice["message"].items() if part}
-        choice["message"] = {**message, "content": completion.text}
-        return body
-
-    def choice(self, key, completion, reason):
-        return {"finish_reason": reason, "index": 0, key: completion}
-
-    def head(self, kind):
-        return {**super().head(kind), "system_fingerprint": "b0-unknown"}
-
-    def end(self):
-        return {"usage": self.usage, "timings": self.timings}
-
-
-DIALECTS = {
-    "vLLM": VLLM(),
-    "older vLLM": OlderVLLM(),
-    "FastDeploy": FastDeploy(),
-    "SGLang": SGLang(),
-    "llama.cpp": LlamaCpp(),
+USAGE = {"prompt_tokens": 9, "total_tokens": 21, "completion_tokens": 12}
+DETAILS = {
+    "prompt_tokens_details": {"cached_tokens": 4, "image_tokens": 0, "video_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 5, "image_tokens": 0},
 }
-
-
-def _function(call):
-    name, arguments = call
-    return {"name": name, "arguments": arguments}
+EVERY_KEY = {
+    **empty("multimodal_content audio_content tool_calls prompt_token_ids completion_token_ids"),
+    "role": "assistant",
+    "content": "",
+    "reasoning_content": "",
+}
+VLLM = Dialect("reasoning", empty("prompt_tokens_details"))
+DIALECTS = {
+    "vLLM": VLLM,
+    "older vLLM, whose usage grows with every event": VLLM._replace(
+        reasoning="reasoning_content",
+        delta=empty("reasoning_content"),
+        event=empty(
+            "prompt_token_ids", usage={**USAGE, "completion_tokens": 3, "total_tokens": 12}
+        ),
+    ),
+    "FastDeploy, with every key in every delta": Dialect(
+        usage=DETAILS,
+        message=EVERY_KEY,
+        delta=EVERY_KEY,
+        choice=empty("logprobs draft_logprobs", arrival_time=0.25),
+        event=empty("usage metrics"),
+        call=empty("id type"),
+        function=empty("name arguments"),
+    ),
+    "SGLang, with arguments that begin as nothing": Dialect(
+        usage=empty("prompt_tokens_details", reasoning_tokens=0),
+        body={"metadata": {"weight_version": "default"}},
+        delta=empty("role content reasoning_content tool_calls"),
+        choice=empty("logprobs", matched_stop=2),
+        event=empty("usage"),
+        call={"id": None, "type": "function"},
+        function={"name": None, "arguments": ""},
+        counts_calls=True,
+    ),
+    "llama.cpp, whose first fragment of a call has a bracket": Dialect(
+        usage={"prompt_tokens_details": {"cached_tokens": 0}},
+        end={"timings": {"cache_n": 0, "prompt_n": 9, "predicted_n": 12, "predicted_ms": 16.284}},
+        head={"system_fingerprint": "b0-unknown"},
+        **dict.fromkeys(("body", "event", "choice", "message"), NOTHING),
+        first_content=None,
+        first_arguments=1,
+        sends_empty=False,
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -260,16 +216,8 @@ def respond(request, server):
     dialect = DIALECTS[request.param]
 
     def respond(*answers):
-        left = list(answers)
-
-        def answer(asked):
-            completion = left.pop(0)
-            dialect.answer_id = f"chatcmpl-{asked.number}"
-            if asked.body.get("stream"):
-                return Reply(events=list(dialect.events(completion)))
-            return Reply(body=dialect.body(completion))
-
-        server.on_request = answer
+        left = iter(answers)
+        server.on_request = lambda request: dialect.reply_to(request, next(left))
 
     respond.usage = dialect.usage
     return respond
@@ -279,11 +227,6 @@ class Weather(BaseModel):
     """The weather of a city."""
 
     city: str
-
-
-def weather(city: str) -> str:
-    """Return the weather of a city."""
-    return f"{city}: sun"
 
 
 CALLS = (("weather", '{"city": "Köln"}'), ("weather", '{"city": "北京"}'))
@@ -299,17 +242,15 @@ async def test_text_reasoning_tool_calls_and_usage_are_read_in_every_dialect(
     message = await ask(bound, "hi", mode)
     assert message.text == "\nI look it up."
     assert message.additional_kwargs == {"reasoning_content": "Two cities, two calls."}
-    assert [(call["name"], call["args"]) for call in message.tool_calls] == [
-        ("weather", {"city": "Köln"}),
-        ("weather", {"city": "北京"}),
-    ]
+    called = [(call["name"], call["args"]) for call in message.tool_calls]
+    assert called == [(call["name"], call["args"]) for call in TWO_CITIES]
     assert message.invalid_tool_calls == []
     assert len({call["id"] for call in message.tool_calls}) == 2
     kinds = [block["type"] for block in message.content_blocks]
     assert kinds == ["reasoning", "text", "tool_call", "tool_call"]
     usage, expected = message.usage_metadata, respond.usage
     assert (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"]) == (9, 12, 21)
-    if "completion_tokens_details" in expected:
+    if expected == DETAILS:
         assert usage["output_token_details"]["reasoning"] == 5
         assert usage["input_token_details"]["cache_read"] == 4
     metadata = message.response_metadata
@@ -324,14 +265,12 @@ async def test_text_reasoning_tool_calls_and_usage_are_read_in_every_dialect(
 async def test_agents_work_in_every_dialect(llm, server, respond, streaming, asynchronous):
     respond(Completion("", "Two calls.", CALLS), Completion("Sun in both.", "So it is."))
     agent = create_agent(llm.model_copy(update={"streaming": streaming}), [weather])
-    asked = {"messages": [HumanMessage("Weather?")]}
-    result = await agent.ainvoke(asked) if asynchronous else agent.invoke(asked)
+    result = await agent.ainvoke(question()) if asynchronous else agent.invoke(question())
     assert result["messages"][-1].text == "Sun in both."
     _, called, *results = server.last_request.body["messages"]
     assert called["content"] == ""
-    assert [call["id"] for call in called["tool_calls"]] == [
-        each["tool_call_id"] for each in results
-    ]
+    ids = [each["tool_call_id"] for each in results]
+    assert [call["id"] for call in called["tool_calls"]] == ids
     assert [each["content"] for each in results] == ["Köln: sun", "北京: sun"]
 
 
@@ -348,23 +287,12 @@ def test_structured_output_works_in_every_dialect(llm, server, respond, method):
         assert choice == {"type": "function", "function": {"name": "Weather"}}
 
 
-def test_the_api_itself_requires_a_key(monkeypatch):
-    monkeypatch.delenv("AIMLAPI_API_KEY", raising=False)
-    with pytest.raises(errors.AuthenticationError, match="AIMLAPI_API_KEY"):
-        ChatAimlErnie(model=NAME).invoke("hi")
-
-
-def test_the_servers_address_can_come_from_the_environment(server, monkeypatch):
+def test_a_model_name_is_sent_unchanged_to_the_server_of_the_environment(server, monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_BASE", server.base_url)
-    server.reply("ok")
-    assert ChatAimlErnie(model=NAME).invoke("hi").text == "ok"
-
-
-def test_a_model_name_is_sent_unchanged(server):
     for name in (NAME, REASONING, VISION):
         server.reply("ok")
-        llm = ChatAimlErnie(model=name, base_url=server.base_url)
-        assert llm.invoke("hi").response_metadata["model_name"] == name
+        message = ChatAimlErnie(model=name).invoke("hi")
+        assert (message.text, message.response_metadata["model_name"]) == ("ok", name)
         assert server.last_request.body["model"] == name
 
 
@@ -399,15 +327,14 @@ def test_an_agent_without_a_profile_gets_its_schema_as_a_tool(server):
     llm = ChatAimlErnie(model=FINE_TUNED, base_url=server.base_url)
     assert llm.profile is None
     server.reply(tool_calls=[{"name": "Weather", "args": {"city": "Köln"}}])
-    result = create_agent(llm, response_format=Weather).invoke({"messages": [HumanMessage("hi")]})
-    assert result["structured_response"] == Weather(city="Köln")
-    assert server.last_request.body["tool_choice"] == "required"
-
     server.reply('{"city": "Köln"}')
     known = llm.model_copy(update={"profile": {"structured_output": True}})
-    result = create_agent(known, response_format=Weather).invoke({"messages": [HumanMessage("hi")]})
-    assert result["structured_response"] == Weather(city="Köln")
-    assert server.last_request.body["response_format"]["type"] == "json_schema"
+    for each in (llm, known):
+        result = create_agent(each, response_format=Weather).invoke(question("hi"))
+        assert result["structured_response"] == Weather(city="Köln")
+    as_a_tool, as_a_format = (request.body for request in server.requests)
+    assert as_a_tool["tool_choice"] == "required"
+    assert as_a_format["response_format"]["type"] == "json_schema"
 
 
 LENGTH = (
@@ -455,19 +382,17 @@ async def test_an_error_within_a_stream_is_raised(server, llm, dialect, asynchro
 @pytest.mark.slow
 @pytest.mark.parametrize("reason", ["recover_stop", "abort", "eos_token"])
 def test_other_finish_reasons_are_kept(server, llm, reason):
-    body = VLLM().body(Completion("done"))
-    body["choices"][0]["finish_reason"] = reason
-    server.reply(body=body)
+    server.reply("done", finish_reason=reason)
     assert llm.invoke("hi").response_metadata["finish_reason"] == reason
 
 
 def test_a_stream_in_one_event_is_read(server, llm):
     """Some gateways buffer: one event with the whole message, or a JSON response to a stream."""
-    whole = VLLM().body(Completion("whole"))
-    server.reply(body=whole)
-    assert "".join(chunk.text for chunk in llm.stream("hi")) == "whole"
-    server.reply(events=[whole, "[DONE]"])
-    assert "".join(chunk.text for chunk in llm.stream("hi")) == "whole"
+    message = VLLM.whole(Completion("whole"))
+    whole = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    for reply in ({"body": whole}, {"events": [whole, "[DONE]"]}):
+        server.reply(**reply)
+        assert "".join(chunk.text for chunk in llm.stream("hi")) == "whole"
 
 
 def test_a_known_name_keeps_its_schema_on_another_server(server):

@@ -59,12 +59,10 @@ def blocks_of(*languages):
 
 
 @pytest.fixture
-def local(ernie_server, monkeypatch, tmp_path):
-    """Lead what reads the environment to the local server; files go to a temporary folder."""
-    monkeypatch.setenv("AIMLAPI_API_KEY", ernie_server.api_key)
-    monkeypatch.setenv("AIMLAPI_API_BASE", ernie_server.base_url)
+def local(api_server, monkeypatch, tmp_path):
+    """The server to which the environment leads; files go to a temporary folder."""
     monkeypatch.chdir(tmp_path)
-    return ernie_server
+    return api_server
 
 
 @pytest.mark.parametrize("block", blocks_of("python"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from decimal import Decimal
 
@@ -19,6 +18,7 @@ from langchain_aimlernie import BadRequestError
 from langchain_aimlernie.middleware import SpendLimitMiddleware
 from langchain_aimlernie.tracing import CostTracer
 from tests.support.byte_server import ByteServer
+from tests.support.modes import MODES, chunks_of
 from tests.support.response_bytes import plain_response
 
 MODEL = "baidu/ernie-4.5-21b-a3b"
@@ -87,32 +87,19 @@ def usage_of(run):
     return run["extra"]["metadata"].get("usage_metadata")
 
 
-async def collect(stream):
-    return [chunk async for chunk in stream]
-
-
-CALLS = {
-    "invoke": lambda llm, config: llm.invoke("Hi", config),
-    "stream": lambda llm, config: list(llm.stream("Hi", config)),
-    "ainvoke": lambda llm, config: asyncio.run(llm.ainvoke("Hi", config)),
-    "astream": lambda llm, config: asyncio.run(collect(llm.astream("Hi", config))),
-}
-
-
-@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
-def test_the_run_has_the_cost_and_core_still_sums_the_usage(
-    model, ernie_server, tracer, traced, call
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_run_has_the_cost_and_core_still_sums_the_usage(
+    model, ernie_server, tracer, traced, mode
 ):
     ernie_server.reply("A few words.", meta=COST, times=2)
     usage = UsageMetadataCallbackHandler()
     for _ in range(2):
-        result = call(model(), {"callbacks": [tracer, usage]})
+        chunks = await chunks_of(model(), "Hi", mode, config={"callbacks": [tracer, usage]})
     runs = traced()
     assert [usage_of(run)["total_cost"] for run in runs] == [0.0012345] * 2
     counted = usage.usage_metadata[MODEL]
     assert counted["total_tokens"] == sum(usage_of(run)["total_tokens"] for run in runs) > 0
     assert "total_cost" not in counted
-    chunks = result if isinstance(result, list) else [result]
     assert not any("total_cost" in (chunk.usage_metadata or {}) for chunk in chunks)
     assert all(run["session_name"] == "costs" and run["end_time"] for run in runs)
 
@@ -138,10 +125,8 @@ def test_the_cost_is_that_of_the_response(model, ernie_server, tracer, traced):
     ernie_server.reply("Hello.", meta={"usage": {"credits_used": 1000}})
     ernie_server.reply("Hello.", meta=None)
     llm = model(cache=InMemoryCache())
-    for _ in range(2):
-        llm.invoke("Hi", config)
-    model().invoke("Hi", config)
-    FakeListChatModel(responses=["Hello."]).invoke("Hi", config)
+    for each in (llm, llm, model(), FakeListChatModel(responses=["Hello."])):
+        each.invoke("Hi", config)
     first, cached, unpriced, other = map(usage_of, traced())
     assert (first["total_cost"], cached["total_cost"]) == (0.0005, 0)
     assert "total_cost" not in unpriced
@@ -166,8 +151,7 @@ def test_an_agent_is_traced_once(
         """Think."""
         return ask(text)
 
-    calls = [{"name": "think", "args": {"text": "Hm."}}]
-    ernie_server.reply(tool_calls=calls, meta=COST)
+    ernie_server.reply(tool_calls=[{"name": "think", "args": {"text": "Hm."}}], meta=COST)
     ernie_server.reply("Yes.", meta=COST, times=2)
     limit = SpendLimitMiddleware(thread_limit_usd=1)
     agent = create_agent(llm, [think], middleware=[limit], checkpointer=InMemorySaver())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 
 import httpx
@@ -15,11 +16,7 @@ from langchain_aimlernie import alist_models, errors, list_models
 from langchain_aimlernie.account import balance, usage
 from tests.support.modes import MODES, ask
 
-SYNC = {
-    "httpx": httpx.Client,
-    "httpx2": httpx2.Client,
-    "openai": openai.DefaultHttpxClient,
-}
+SYNC = {"httpx": httpx.Client, "httpx2": httpx2.Client, "openai": openai.DefaultHttpxClient}
 ASYNC = {
     "httpx": httpx.AsyncClient,
     "httpx2": httpx2.AsyncClient,
@@ -32,52 +29,37 @@ TIMEOUTS = {
 }
 
 
-def text_of(make, mode, library, **settings):
+async def text_of(make, mode, library, **settings):
     """What one call over a client of the user says; an error is raised."""
-    if mode[0] != "a":
-        with SYNC[library](**settings) as client:
-            llm = make(http_client=client)
-            if mode == "invoke":
-                return llm.invoke("hi").text
-            return "".join(chunk.text for chunk in llm.stream("hi"))
-
-    async def main():
-        async with ASYNC[library](**settings) as client:
-            llm = make(http_async_client=client)
-            if mode == "ainvoke":
-                return (await llm.ainvoke("hi")).text
-            return "".join([chunk.text async for chunk in llm.astream("hi")])
-
-    return asyncio.run(main())
+    if mode[0] == "a":
+        async with ASYNC[library](verify=False, **settings) as client:
+            return (await ask(make(http_async_client=client), "hi", mode)).text
+    with SYNC[library](verify=False, **settings) as client:
+        return (await ask(make(http_client=client), "hi", mode)).text
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", SYNC)
-def test_a_client_of_the_user_sends_the_call(model, ernie_server, library, mode):
+async def test_a_client_of_the_user_sends_the_call_and_its_failures_are_retried_and_typed(
+    model, ernie_server, library, mode
+):
+    ernie_server.fail(503, headers={"retry-after-ms": "1"})
     ernie_server.reply("Hello")
-    assert text_of(model, mode, library, headers={"X-Own": "yes"}) == "Hello"
-    assert ernie_server.last_request.headers["x-own"] == "yes"
-    assert ernie_server.last_request.headers["authorization"] == f"Bearer {ernie_server.api_key}"
+    assert await text_of(model, mode, library, headers={"X-Own": "yes"}) == "Hello"
+    headers = ernie_server.last_request.headers
+    assert (headers["x-own"], headers["authorization"]) == ("yes", f"Bearer {ernie_server.api_key}")
     assert ernie_server.violations == []
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("library", SYNC)
-def test_its_failures_are_retried_and_typed(model, ernie_server, library, mode):
-    ernie_server.fail(503, headers={"retry-after": "0"})
-    ernie_server.reply("Hello")
-    assert text_of(model, mode, library) == "Hello"
     ernie_server.fail(400)
     with pytest.raises(errors.BadRequestError):
-        text_of(model, mode, library)
+        await text_of(model, mode, library)
+    nowhere = functools.partial(model, base_url="http://127.0.0.1:9", max_retries=0)
     with pytest.raises(errors.APIConnectionError, match="Cannot connect"):
-        text_of(lambda **s: model(base_url="http://127.0.0.1:9", max_retries=0, **s), mode, library)
+        await text_of(nowhere, mode, library)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
-def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, library, mode):
+async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, library, mode):
     def check(response):
         response.raise_for_status()
 
@@ -85,57 +67,49 @@ def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, library
         response.raise_for_status()
 
     ernie_server.fail(429)
+    make = functools.partial(model, max_retries=0)
+    hooks = {"response": [acheck if mode[0] == "a" else check]}
     with pytest.raises(errors.RateLimitError):
-        text_of(
-            lambda **settings: model(max_retries=0, **settings),
-            mode,
-            library,
-            event_hooks={"response": [acheck if mode[0] == "a" else check]},
-        )
+        await text_of(make, mode, library, event_hooks=hooks)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("library", SYNC)
-def test_the_catalogue_takes_it_too(ernie_server, library):
+async def test_the_catalogue_takes_it_too(ernie_server, library):
+    at = {"base_url": ernie_server.base_url}
     with SYNC[library]() as client:
-        cards = list_models(base_url=ernie_server.base_url, http_client=client, timeout=30)
-
-    async def main():
-        async with ASYNC[library]() as client:
-            timeout = TIMEOUTS[library]
-            return await alist_models(
-                base_url=ernie_server.base_url, http_client=client, timeout=timeout
-            )
-
-    assert cards == asyncio.run(main()) != []
+        cards = list_models(**at, http_client=client, timeout=30)
+    async with ASYNC[library]() as client:
+        timeout = TIMEOUTS[library]
+        assert cards == await alist_models(**at, http_client=client, timeout=timeout) != []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", TIMEOUTS)
-def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library, mode):
-    ernie_server.reply("late", delay=5.0)
-    llm = model(timeout=TIMEOUTS[library], max_retries=0)
-    with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
-        asyncio.run(ask(llm, "hi", mode))
-    ernie_server.reset()
-    ernie_server.reply("late", delay=5.0)
-    with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
-        asyncio.run(ask(model(max_retries=0), "hi", mode, timeout=TIMEOUTS[library]))
+async def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library, mode):
+    timeout = {"timeout": TIMEOUTS[library]}
+    for settings, options in ((timeout, {}), ({}, timeout)):
+        ernie_server.reset()
+        ernie_server.reply("late", delay=5.0)
+        with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
+            await ask(model(max_retries=0, **settings), "hi", mode, **options)
 
 
 WRONG_CLIENTS = {
     "an async client": ("http_client", httpx2.AsyncClient, "an async client"),
-    "an async client of openai": (
-        "http_client",
-        openai.DefaultAsyncHttpxClient,
-        "an async client",
-    ),
+    "openai's async client": ("http_client", openai.DefaultAsyncHttpxClient, "an async client"),
     "a sync client": ("http_async_client", httpx2.Client, "a sync client"),
     "a class": ("http_client", lambda: httpx2.Client, "the class Client"),
     "an async class": ("http_async_client", lambda: httpx.AsyncClient, "the class AsyncClient"),
     "a transport": ("http_client", httpx2.HTTPTransport, "type HTTPTransport"),
     "a text": ("http_async_client", lambda: "client", "type str"),
+}
+
+
+LISTS = {
+    "http_client": list_models,
+    "http_async_client": lambda **settings: asyncio.run(alist_models(**settings)),
 }
 
 
@@ -151,28 +125,14 @@ def test_what_is_no_client_of_the_kind_is_refused_with_its_name(model, wrong):
         with pytest.raises(errors.BadRequestError, match=f"{name} must be .*{got}"):
             model().invoke("hi", **{name: client})
         with pytest.raises(ValueError, match=f"http_client must be .*{got}"):
-            _list_models(name, client)
+            LISTS[name](http_client=client)
 
 
-def _list_models(name, client):
-    if name == "http_client":
-        return list_models(http_client=client)
-    return asyncio.run(alist_models(http_client=client))
+WRONG_TIMEOUTS = [httpx2.Timeout, httpx.Timeout(-1), httpx2.Timeout(5, read=0), "5", (5, 5), [5]]
 
 
 @pytest.mark.parametrize(
-    "timeout",
-    [
-        httpx2.Timeout,
-        httpx.Timeout(-1),
-        httpx2.Timeout(5, read=0),
-        "5",
-        (5, 5),
-        [5],
-        True,
-        object(),
-    ],
-    ids=lambda timeout: type(timeout).__name__,
+    "timeout", [*WRONG_TIMEOUTS, True, object()], ids=lambda timeout: type(timeout).__name__
 )
 def test_what_is_no_timeout_is_refused_with_its_name(model, timeout):
     with pytest.raises(ValueError, match="timeout must be"):

@@ -8,6 +8,23 @@ import operator
 MODES = ("invoke", "ainvoke", "stream", "astream")
 
 
+OUTPUT_FORMS = {
+    "v0": {},
+    "v0 streamed": {"streaming": True},
+    "v1": {"output_version": "v1"},
+    "v1 streamed": {"output_version": "v1", "streaming": True},
+    "v3": {},
+}
+"""The forms in which a model gives its messages, with its settings for them."""
+
+
+def respond(llm, messages, form):
+    """Return the next message of a conversation in one of the forms."""
+    if form == "v3":
+        return llm.stream_events(messages, version="v3").output
+    return llm.invoke(messages)
+
+
 async def each_chunk(llm, value, mode, **options):
     """Yield the chunks of a call as they come; a whole message is one."""
     if mode == "astream":

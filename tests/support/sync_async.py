@@ -116,6 +116,7 @@ async def _outcome(transport, step, on_retry):
             if isinstance(transport, AsyncTransport):
                 return [chunk async for chunk in stream]
             return list(stream)
-        return step()
+        result = step()
+        return await result if asyncio.iscoroutine(result) else result
     except Exception as error:  # noqa: BLE001  an error is an outcome
         return error

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from langchain_core import exceptions
+from langchain_core.runnables import RunnablePassthrough
 
 import langchain_aimlernie
 from langchain_aimlernie import errors
@@ -131,7 +132,7 @@ def test_the_options_of_the_command_line_are_listed(arguments, page, capsys):
 
 
 def test_the_columns_of_ray_are_listed(tmp_path):
-    added = RayBatch(lambda: None, tmp_path, 1)({"prompt": []}).keys() - {"prompt"}
+    added = RayBatch(RunnablePassthrough(), tmp_path, 1)({"prompt": []}).keys() - {"prompt"}
     assert added <= set(words_in(prose("docs/bulk.md")))
 
 

@@ -1,4 +1,4 @@
-"""LangChain's middleware with ERNIE: fallback, retry, limits, tool selection, prompts."""
+"""LangChain's middleware with ERNIE: fallback, retry, limits, tool selection, prompts, context."""
 
 from __future__ import annotations
 
@@ -6,24 +6,31 @@ import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
     AgentMiddleware,
+    ClearToolUsesEdit,
+    ContextEditingMiddleware,
     LLMToolSelectorMiddleware,
     ModelCallLimitMiddleware,
     ModelFallbackMiddleware,
     ModelRetryMiddleware,
+    SummarizationMiddleware,
     TodoListMiddleware,
     ToolCallLimitMiddleware,
 )
 from langchain_core.exceptions import ModelAuthenticationError
+from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_aimlernie.errors import (
     AuthenticationError,
+    ContextWindowExceededError,
     InsufficientCreditsError,
     InternalServerError,
     RateLimitError,
     StreamInterruptedError,
 )
 from langchain_aimlernie.testing import Fault, Reply
-from tests.support.agents import FIVE, PLAIN, THINKING, question, weather
+from tests.support.agents import FIVE, PLAIN, THINKING, VISION, question, weather
+
+OUT_OF_CREDITS = {"status": 403, "message": "You've run out of credits."}
 
 
 def clock() -> str:
@@ -36,22 +43,15 @@ def translate(text: str) -> str:
     return text
 
 
-def texts(server, number=-1):
-    return [(m["role"], m["content"]) for m in server.requests[number].body["messages"]]
+def tools_of(request):
+    return [each["function"]["name"] for each in request.body["tools"]]
 
 
 # Fallback.
 
 
 @pytest.mark.parametrize(
-    "failure",
-    [
-        {"status": 503},
-        {"status": 401},
-        {"status": 403, "message": "You've run out of credits."},
-        {"status": 429},
-        {"status": 404},
-    ],
+    "failure", [*({"status": status} for status in (503, 401, 429, 404)), OUT_OF_CREDITS]
 )
 def test_fallback_middleware_calls_the_next_model(model, ernie_server, ask, failure):
     ernie_server.fail(**failure)
@@ -66,7 +66,7 @@ def test_fallback_middleware_calls_the_next_model(model, ernie_server, ask, fail
 
 def test_the_last_error_is_raised_when_all_models_fail(model, ernie_server, ask):
     ernie_server.fail(503)
-    ernie_server.fail(403, "You've run out of credits.")
+    ernie_server.fail(**OUT_OF_CREDITS)
     agent = create_agent(model(), middleware=[ModelFallbackMiddleware(model(model=FIVE))])
     with pytest.raises(InsufficientCreditsError):
         ask(agent, question())
@@ -76,30 +76,30 @@ def test_the_last_error_is_raised_when_all_models_fail(model, ernie_server, ask)
 
 
 def retry(**settings):
-    return ModelRetryMiddleware(initial_delay=0, jitter=False, **settings)
+    return [ModelRetryMiddleware(initial_delay=0, jitter=False, **settings)]
 
 
-@pytest.mark.parametrize("streaming", [None, True])
+@pytest.mark.parametrize(
+    ("streaming", "failure", "error"),
+    [
+        (None, Reply(status=503, body={"message": "Busy."}), InternalServerError),
+        (True, Reply("half an answer", fault=Fault(events=3)), StreamInterruptedError),
+    ],
+)
 def test_retry_middleware_retries_overload_and_interrupted_streams(
-    model, ernie_server, ask, streaming
+    model, ernie_server, ask, *, streaming, failure, error
 ):
-    def fail(times):
-        if streaming:
-            ernie_server.reply("half an answer", fault=Fault(events=3), times=times)
-        else:
-            ernie_server.fail(503, "Busy.", times=times)
+    def ask_with(**settings):
+        llm = model(streaming=streaming)
+        return ask(create_agent(llm, middleware=retry(**settings)), question())["messages"][-1].text
 
-    def agent(**settings):
-        return create_agent(model(streaming=streaming), middleware=[retry(**settings)])
-
-    fail(2)
+    ernie_server.reply(failure, times=2)
     ernie_server.reply("A whole one.")
-    assert ask(agent(max_retries=2), question())["messages"][-1].text == "A whole one."
-    fail(4)
-    error = StreamInterruptedError if streaming else InternalServerError
-    assert error.__name__ in ask(agent(max_retries=1), question())["messages"][-1].text
+    assert ask_with(max_retries=2) == "A whole one."
+    ernie_server.reply(failure, times=4)
+    assert error.__name__ in ask_with(max_retries=1)
     with pytest.raises(error):
-        ask(agent(max_retries=1, on_failure="error"), question())
+        ask_with(max_retries=1, on_failure="error")
     assert len(ernie_server.requests) == 7
 
 
@@ -114,9 +114,8 @@ def test_retry_middleware_retries_overload_and_interrupted_streams(
 )
 def test_errors_that_are_not_retryable_are_not_retried(model, ernie_server, ask, failure, error):
     ernie_server.fail(**failure)
-    agent = create_agent(model(), middleware=[retry(max_retries=5)])
     with pytest.raises(error):
-        ask(agent, question())
+        ask(create_agent(model(), middleware=retry(max_retries=5)), question())
     assert len(ernie_server.requests) == 1
 
 
@@ -128,8 +127,7 @@ def test_model_call_limit(model, ernie_server, ask):
         tool_calls=[{"name": "weather", "args": {"city": "A"}, "id": f"call_{request.number}"}]
     )
     agent = create_agent(model(), [weather], middleware=[ModelCallLimitMiddleware(run_limit=3)])
-    answer = ask(agent, question())["messages"][-1]
-    assert "limit" in answer.text
+    assert "limit" in ask(agent, question())["messages"][-1].text
     assert len(ernie_server.requests) == 3
 
 
@@ -155,26 +153,21 @@ def test_tools_are_selected_by_another_model(model, ernie_server, ask):
     )
     agent = create_agent(model(), [weather, clock, translate], middleware=[selector])
     assert ask(agent, question("What time is it?"))["messages"][-1].text == "Noon."
-    chosen, answered = (each.body for each in ernie_server.requests)
-    assert chosen["model"] == FIVE
-    names = str(chosen["response_format"]["json_schema"]["schema"]["properties"]["tools"])
+    chosen, answered = ernie_server.requests
+    assert chosen.body["model"] == FIVE
+    names = str(chosen.body["response_format"]["json_schema"]["schema"]["properties"]["tools"])
     assert "weather" in names
     assert "clock" in names
-    assert [each["function"]["name"] for each in answered["tools"]] == ["clock", "translate"]
+    assert tools_of(answered) == ["clock", "translate"]
 
 
 def test_tools_are_selected_by_the_agents_own_reasoning_model(model, ernie_server, ask):
     ernie_server.reply('```json\n{"tools": ["weather"]}\n```', reasoning="Weather, then.")
     ernie_server.reply("Sun.", reasoning="So it is.")
-    agent = create_agent(
-        model(model=THINKING, output_version="v1"),
-        [weather, clock],
-        middleware=[LLMToolSelectorMiddleware()],
-    )
+    llm = model(model=THINKING, output_version="v1")
+    agent = create_agent(llm, [weather, clock], middleware=[LLMToolSelectorMiddleware()])
     assert ask(agent, question())["messages"][-1].text == "Sun."
-    assert [each["function"]["name"] for each in ernie_server.last_request.body["tools"]] == [
-        "weather"
-    ]
+    assert tools_of(ernie_server.last_request) == ["weather"]
 
 
 # Prompts and lists.
@@ -189,13 +182,12 @@ def test_todo_list_prompt_is_part_of_one_system_message(model, ernie_server, ask
         model(), [weather], middleware=[TodoListMiddleware()], system_prompt=system_prompt
     )
     assert ask(agent, question())["todos"] == todos
-    (system, *others) = texts(ernie_server)
-    assert system[0] == "system"
-    assert isinstance(system[1], str)
-    assert system[1].startswith(system_prompt or "")
-    assert "write_todos" in system[1]
-    assert "system" not in [role for role, _ in others]
-    assert "看天气" in others[-1][1]
+    system, *others = ernie_server.last_request.body["messages"]
+    assert system["role"] == "system"
+    assert system["content"].startswith(system_prompt or "")
+    assert "write_todos" in system["content"]
+    assert "system" not in [each["role"] for each in others]
+    assert "看天气" in others[-1]["content"]
 
 
 class Settings(AgentMiddleware):
@@ -214,13 +206,123 @@ class Settings(AgentMiddleware):
 
 def test_middleware_overrides_model_settings_and_tool_choice(model, ernie_server, ask):
     ernie_server.reply("ok", reasoning="Hm.")
-    settings = Settings(
-        model=model(model=FIVE),
-        model_settings={"temperature": 0.1, "enable_thinking": True, "max_tokens": 9},
-        tool_choice="none",
-    )
+    sent = {"temperature": 0.1, "enable_thinking": True, "max_tokens": 9}
+    settings = Settings(model=model(model=FIVE), model_settings=sent, tool_choice="none")
     ask(create_agent(model(), [weather], middleware=[settings]), question())
-    body = ernie_server.last_request.body
-    assert (body["model"], body["temperature"], body["max_tokens"]) == (FIVE, 0.1, 9)
-    assert body["enable_thinking"] is True
-    assert body["tool_choice"] == "none"
+    sent |= {"model": FIVE, "tool_choice": "none"}
+    assert sent.items() <= ernie_server.last_request.body.items()
+
+
+# The context window: summaries and cleared results.
+
+SMALL = "baidu/ernie-4-5-8k-preview"
+CONTEXTS = {PLAIN: 120_000, VISION: 30_000, SMALL: 8_000}
+HISTORY = [HumanMessage("Q1"), AIMessage("A1"), HumanMessage("Q2")]
+
+
+def summarizing(llm, trigger, **settings):
+    middleware = SummarizationMiddleware(llm, trigger=trigger, keep=("messages", 1), **settings)
+    return create_agent(llm, middleware=[middleware])
+
+
+@pytest.mark.parametrize("model_id", CONTEXTS)
+@pytest.mark.parametrize("summaries", [0, 1])
+def test_reported_usage_triggers_a_summary_at_a_fraction_of_the_context(
+    model, ernie_server, ask, model_id, summaries
+):
+    total = CONTEXTS[model_id] * 8 // 10 - 1 + summaries
+    usage = {"prompt_tokens": total - 1, "completion_tokens": 1, "total_tokens": total}
+    ernie_server.reply("A1", usage=usage)
+    agent = summarizing(model(model=model_id), ("fraction", 0.8))
+    first = ask(agent, question("Q1"))
+    assert len(ernie_server.requests) == 1
+
+    ernie_server.reply("Li asked Q1.", times=summaries)
+    ernie_server.reply("A2")
+    result = ask(agent, {"messages": [*first["messages"], HumanMessage("Q2")]})
+    assert result["messages"][-1].text == "A2"
+    assert len(ernie_server.requests) == 2 + summaries
+    sent = ernie_server.last_request.body["messages"]
+    assert sent[-1] == {"role": "user", "content": "Q2"}
+    assert len(sent) == 3 - summaries
+    assert ("Li asked Q1." in sent[0]["content"]) == summaries
+
+
+@pytest.mark.parametrize(
+    ("words", "trigger", "cuts"), [(5_000, ("fraction", 0.5), 0), (20_000, ("tokens", 1_000), 1)]
+)
+def test_a_long_prompt_is_summarized_cut_if_it_is_longer_than_the_context(
+    model, ernie_server, ask, *, words, trigger, cuts
+):
+    ernie_server.reply("It was long.")
+    ernie_server.reply("A2")
+    agent = summarizing(model(model=SMALL), trigger, trim_tokens_to_summarize=None)
+    history = [HumanMessage("word " * words), *HISTORY[1:]]
+    assert ask(agent, {"messages": history})["messages"][-1].text == "A2"
+    first, *cut, last = (each.body["messages"][0]["content"] for each in ernie_server.requests)
+    assert "word word" in first
+    assert "It was long." in last
+    assert len(cut) == cuts
+    assert all(len(text) < len(first) and "omitted" in text for text in cut)
+
+
+@pytest.mark.parametrize(
+    ("failure", "error", "tries"),
+    [
+        ({"status": 401}, AuthenticationError, 1),
+        ({"status": 400, "code": "context_length_exceeded"}, ContextWindowExceededError, 2),
+    ],
+)
+def test_a_failed_summary_raises(model, ernie_server, ask, *, failure, error, tries):
+    ernie_server.fail(**failure, times=tries)
+    with pytest.raises(error):
+        ask(summarizing(model(), ("messages", 3)), {"messages": HISTORY})
+    assert len(ernie_server.requests) == tries
+
+
+def report(text: str = "") -> str:
+    """Write a long report."""
+    return "天气" * 600
+
+
+@pytest.fixture
+def edited(ernie_server, ask):
+    """Return a function that returns what an agent sends after so many calls of `report`."""
+
+    def edited(llm, calls, text, method="approximate", **edit):
+        for number in range(calls):
+            call = {"name": "report", "args": {"text": text} if text else {}, "id": f"c{number}"}
+            ernie_server.reply(tool_calls=[call])
+        ernie_server.reply("Enough.")
+        middleware = ContextEditingMiddleware(
+            edits=[ClearToolUsesEdit(keep=1, **edit)], token_count_method=method
+        )
+        ask(create_agent(llm, [report], middleware=[middleware], system_prompt="-"), question())
+        return ernie_server.last_request.body["messages"]
+
+    return edited
+
+
+@pytest.mark.parametrize(
+    ("method", "calls", "trigger", "cleared"),
+    [
+        ("approximate", 3, 500, 2),
+        ("model", 3, 500, 2),
+        # LangChain counts four characters a token, which is a quarter of what Chinese takes.
+        ("approximate", 2, 1_000, 0),
+        ("model", 2, 1_000, 1),
+    ],
+)
+def test_context_editing_clears_old_tool_results(model, edited, *, method, calls, trigger, cleared):
+    sent = edited(model(), calls, "", method, trigger=trigger, placeholder="[cleared]")
+    results = [message["content"] for message in sent if message["role"] == "tool"]
+    assert results == ["[cleared]"] * cleared + [report()] * (calls - cleared)
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_context_editing_clears_tool_arguments(model, edited, version):
+    llm = model(output_version=version)
+    sent = edited(llm, 2, "字" * 900, trigger=300, clear_tool_inputs=True)
+    calls = [call["function"]["arguments"] for m in sent for call in m.get("tool_calls", ())]
+    assert calls[0] == "{}"
+    assert "字字" in calls[1]

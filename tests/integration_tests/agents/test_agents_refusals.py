@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from langchain.agents import create_agent
 from langchain.agents import middleware as offered
@@ -14,6 +12,8 @@ from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from pydantic import BaseModel
 
 from tests.support.agents import question
+from tests.support.modes import MODES
+from tests.support.modes import ask as send
 
 NO = "I will not."
 REFUSED = {"text": "", "refusal": NO}
@@ -35,21 +35,12 @@ def refusals(message):
     return [block for block in message.content_blocks if block["type"] == "refusal"]
 
 
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
-def test_a_refusal_is_a_content_block(model, ernie_server, output_version):
-    ernie_server.reply(**REFUSED, times=4)
-    llm = model(output_version=output_version)
-    streamed = None
-    for chunk in llm.stream("?"):
-        streamed = chunk if streamed is None else streamed + chunk
-
-    async def main():
-        chunks = [chunk async for chunk in llm.astream("?")]
-        return [await llm.ainvoke("?"), sum(chunks[1:], chunks[0])]
-
-    for message in [llm.invoke("?"), streamed, *asyncio.run(main())]:
-        (block,) = refusals(message)
-        assert block["refusal"] == NO
+async def test_a_refusal_is_a_content_block(model, ernie_server, output_version, mode):
+    ernie_server.reply(**REFUSED)
+    message = await send(model(output_version=output_version), "?", mode)
+    assert [block["refusal"] for block in refusals(message)] == [NO]
 
 
 @pytest.mark.parametrize(
@@ -66,22 +57,18 @@ def test_output_parsers_of_core_raise_on_a_refusal(model, ernie_server, parser):
 @pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])
 def test_structured_output_raises_cores_refusal_error(model, ernie_server, method):
     ernie_server.reply(**REFUSED, times=2)
-    llm = model()
     with pytest.raises(core.ModelRefusalError, match=NO) as caught:
-        llm.with_structured_output(Weather, method=method).invoke("?")
+        model().with_structured_output(Weather, method=method).invoke("?")
     assert refusals(caught.value.raw_message)
-    result = llm.with_structured_output(Weather, method=method, include_raw=True).invoke("?")
+    result = model().with_structured_output(Weather, method=method, include_raw=True).invoke("?")
     assert isinstance(result["parsing_error"], core.ModelRefusalError)
 
 
 def test_with_fallbacks_handles_a_refusal(model, ernie_server):
     ernie_server.reply(**REFUSED)
     ernie_server.reply('{"city": "Paris"}')
-    careful = model().with_structured_output(Weather)
-    chain = careful.with_fallbacks(
-        [model(temperature=1).with_structured_output(Weather)],
-        exceptions_to_handle=(core.ModelRefusalError,),
-    )
+    careful, other = (model(temperature=t).with_structured_output(Weather) for t in (0, 1))
+    chain = careful.with_fallbacks([other], exceptions_to_handle=(core.ModelRefusalError,))
     assert chain.invoke("?") == Weather(city="Paris")
 
 
@@ -89,9 +76,8 @@ def test_with_fallbacks_handles_a_refusal(model, ernie_server):
 @pytest.mark.parametrize("form", [None, ProviderStrategy(Weather)], ids=["text", "provider"])
 def test_refusal_middleware_raises(model, ernie_server, ask, form):
     ernie_server.reply(**REFUSED)
-    agent = create_agent(
-        model(), response_format=form, middleware=[offered.ModelRefusalMiddleware()]
-    )
+    middleware = [offered.ModelRefusalMiddleware()]
+    agent = create_agent(model(), response_format=form, middleware=middleware)
     with pytest.raises(core.ModelRefusalError, match=NO):
         ask(agent, question())
 
@@ -100,12 +86,6 @@ def test_refusal_middleware_raises(model, ernie_server, ask, form):
 def test_refusal_middleware_triggers_the_fallback(model, ernie_server, ask):
     ernie_server.reply(**REFUSED)
     ernie_server.reply("It is sunny.")
-    agent = create_agent(
-        model(),
-        middleware=[
-            offered.ModelFallbackMiddleware(model(temperature=1)),
-            offered.ModelRefusalMiddleware(),
-        ],
-    )
-    state = ask(agent, question())
-    assert state["messages"][-1].text == "It is sunny."
+    fallback = offered.ModelFallbackMiddleware(model(temperature=1))
+    agent = create_agent(model(), middleware=[fallback, offered.ModelRefusalMiddleware()])
+    assert ask(agent, question())["messages"][-1].text == "It is sunny."

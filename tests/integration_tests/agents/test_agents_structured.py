@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
@@ -15,8 +16,8 @@ from langchain.agents.structured_output import (
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-FIVE = "baidu/ernie-5.0"
+from tests.support.agents import FIVE, PLAIN, THINKING, question
+
 ANSWER = '{"city": "北京", "degrees": 22}'
 
 
@@ -49,8 +50,9 @@ WEATHER_JSON = {
     "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}},
     "required": ["city", "degrees"],
 }
+WEATHER = Weather(city="北京", degrees=22)
 SCHEMAS = {
-    "pydantic": (Weather, Weather(city="北京", degrees=22)),
+    "pydantic": (Weather, WEATHER),
     "dataclass": (WeatherData, WeatherData("北京", 22)),
     "TypedDict": (WeatherDict, {"city": "北京", "degrees": 22}),
     "JSON Schema": (WEATHER_JSON, {"city": "北京", "degrees": 22}),
@@ -62,34 +64,33 @@ def look_up(city: str) -> str:
     return f"{city}: sun, 22 degrees"
 
 
-def question(text="The weather in 北京?"):
-    return {"messages": [{"role": "user", "content": text}]}
+def names_of(request):
+    return [tool["function"]["name"] for tool in request.body["tools"]]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-@pytest.mark.parametrize("model_id", ["baidu/ernie-4.5-21b-a3b", THINKING, FIVE])
+@pytest.mark.parametrize("model_id", [PLAIN, THINKING, FIVE])
 def test_a_raw_schema_uses_provider_strategy(model, ernie_server, ask, schema, model_id):
     form, expected = SCHEMAS[schema]
     ernie_server.reply(tool_calls=[{"name": "look_up", "args": {"city": "北京"}, "id": "c1"}])
     ernie_server.reply(ANSWER)
     agent = create_agent(model(model=model_id), [look_up], response_format=form)
-    result = ask(agent, question())
-    assert result["structured_response"] == expected
+    assert ask(agent, question())["structured_response"] == expected
     assert len(ernie_server.requests) == 2
     for request in ernie_server.requests:
         assert request.body["response_format"]["type"] == "json_schema"
-        assert [tool["function"]["name"] for tool in request.body["tools"]] == ["look_up"]
+        assert names_of(request) == ["look_up"]
         assert "tool_choice" not in request.body
 
 
 def test_provider_strategy_without_tools(model, ernie_server, ask):
     ernie_server.reply(ANSWER)
     agent = create_agent(model(), response_format=ProviderStrategy(Weather, strict=True))
-    assert ask(agent, question())["structured_response"] == Weather(city="北京", degrees=22)
+    assert ask(agent, question())["structured_response"] == WEATHER
     body = ernie_server.last_request.body
     assert "tools" not in body
-    assert body["response_format"]["json_schema"]["strict"] is True
-    assert body["response_format"]["json_schema"]["name"] == "Weather"
+    schema = body["response_format"]["json_schema"]
+    assert (schema["name"], schema["strict"]) == ("Weather", True)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +103,9 @@ def test_provider_strategy_without_tools(model, ernie_server, ask):
 @pytest.mark.parametrize("version", ["v0", "v1"])
 def test_provider_strategy_after_reasoning(model, ernie_server, ask, reply, version):
     ernie_server.reply(**reply)
-    agent = create_agent(
-        model(model=THINKING, output_version=version), response_format=ProviderStrategy(Weather)
-    )
-    assert ask(agent, question())["structured_response"] == Weather(city="北京", degrees=22)
+    llm = model(model=THINKING, output_version=version)
+    agent = create_agent(llm, response_format=ProviderStrategy(Weather))
+    assert ask(agent, question())["structured_response"] == WEATHER
 
 
 def test_provider_strategy_raises_on_invalid_output(model, ernie_server, ask):
@@ -132,22 +132,20 @@ def test_tool_strategy_requires_a_tool_call(model, ernie_server, ask, schema):
     for request in ernie_server.requests:
         assert request.body["tool_choice"] == "required"
         assert "response_format" not in request.body
-        assert [tool["function"]["name"] for tool in request.body["tools"]] == ["look_up", name]
+        assert names_of(request) == ["look_up", name]
 
 
-def test_tool_strategy_uses_auto_for_reasoning_models_of_the_api(api_model, ernie_server, ask):
+@pytest.mark.parametrize("choice", ["auto", "required"])
+def test_tool_strategy_of_a_reasoning_model_requires_a_call_unless_the_api_forbids_it(
+    api_model, model, ernie_server, ask, choice
+):
     ernie_server.reply(reasoning="The form.", tool_calls=[{"name": "Weather", "args": ANSWER}])
-    agent = create_agent(api_model(model=THINKING), response_format=ToolStrategy(Weather))
-    with pytest.warns(UserWarning, match='tool_choice is sent as "auto"'):
+    llm = (api_model if choice == "auto" else model)(model=THINKING)
+    agent = create_agent(llm, response_format=ToolStrategy(Weather))
+    warned = pytest.warns(UserWarning, match='tool_choice is sent as "auto"')
+    with warned if choice == "auto" else nullcontext():
         assert ask(agent, question())["structured_response"].city == "北京"
-    assert ernie_server.last_request.body["tool_choice"] == "auto"
-
-
-def test_tool_strategy_requires_a_tool_call_on_other_servers(model, ernie_server, ask):
-    ernie_server.reply(reasoning="The form.", tool_calls=[{"name": "Weather", "args": ANSWER}])
-    agent = create_agent(model(model=THINKING), response_format=ToolStrategy(Weather))
-    assert ask(agent, question())["structured_response"].city == "北京"
-    assert ernie_server.last_request.body["tool_choice"] == "required"
+    assert ernie_server.last_request.body["tool_choice"] == choice
 
 
 def test_tool_strategy_retries_with_the_validation_error(model, ernie_server, ask):
@@ -175,14 +173,11 @@ def test_tool_strategy_with_a_union_rejects_two_outputs(model, ernie_server, ask
     ernie_server.reply(tool_calls=both[1:])
     agent = create_agent(model(), response_format=ToolStrategy(Weather | Unknown))
     assert ask(agent, question())["structured_response"] == Unknown(why="fog")
-    sent_back = [
-        each for each in ernie_server.last_request.body["messages"] if each["role"] == "tool"
-    ]
-    assert [each["tool_call_id"] for each in sent_back] == ["one", "two"]
+    sent = ernie_server.last_request.body["messages"]
+    sent_back = [each["tool_call_id"] for each in sent if each["role"] == "tool"]
+    assert sent_back == ["one", "two"]
 
     ernie_server.reply(tool_calls=both)
-    strict = create_agent(
-        model(), response_format=ToolStrategy(Weather | Unknown, handle_errors=False)
-    )
+    strict = ToolStrategy(Weather | Unknown, handle_errors=False)
     with pytest.raises(MultipleStructuredOutputsError):
-        ask(strict, question())
+        ask(create_agent(model(), response_format=strict), question())

@@ -1,22 +1,29 @@
-"""Tool calls in agents: parallel, failed, invalid, without text."""
+"""Tool calls in agents, alone, with a human in the loop, and as handoffs from agent to agent."""
 
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
 import pytest
 from langchain.agents import create_agent
+from langchain.agents.middleware import HumanInTheLoopMiddleware
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import ToolException, tool
+from langchain_core.tools import InjectedToolCallId, ToolException, tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode, create_react_agent, tools_condition
+from langgraph.prebuilt import InjectedState, ToolNode, create_react_agent, tools_condition
+from langgraph.types import Command
 from langgraph.warnings import LangGraphDeprecatedSinceV10
 from pydantic import BaseModel
 
+from langchain_aimlernie.errors import AuthenticationError, InternalServerError
 from tests.support.agents import FIVE, PLAIN, THINKING, TWO_CITIES, question, weather
 
 SETTINGS = [{}, {"output_version": "v1", "streaming": True}]
+THREAD = {"configurable": {"thread_id": "1"}}
 
 
 def sent(server, number=-1):
@@ -27,6 +34,14 @@ def sent(server, number=-1):
         identity = message.get("tool_call_id")
         facts.append((message["role"], message["content"], calls or identity))
     return facts
+
+
+def roles(server, number=-1):
+    return [role for role, *_ in sent(server, number)]
+
+
+def results(server):
+    return {identity: text for role, text, identity in sent(server) if role == "tool"}
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -76,14 +91,12 @@ def test_tool_errors_are_sent_to_the_model(model, ernie_server, ask, failed):
     result = ask(create_agent(model(), [weather, failed]), question())
     statuses = [each.status for each in result["messages"] if isinstance(each, ToolMessage)]
     assert statuses == ["error", "error", "error", "success"]
-    *errors, (_, worked, worked_id) = sent(ernie_server)[2:]
-    assert [identity for *_, identity in errors] == ["c1", "c2", "c3"]
-    for (_, sent_back, _), word in zip(
-        errors, ("out of order", "city", "no_such_tool"), strict=True
-    ):
-        assert sent_back.startswith("Error")
-        assert word in sent_back
-    assert (worked, worked_id) == ("Köln: sun", "c4")
+    sent_back = results(ernie_server)
+    assert [*sent_back] == ["c1", "c2", "c3", "c4"]
+    for identity, word in {"c1": "out of order", "c2": "city", "c3": "no_such_tool"}.items():
+        assert sent_back[identity].startswith("Error")
+        assert word in sent_back[identity]
+    assert sent_back["c4"] == "Köln: sun"
 
 
 BROKEN = ['{"city": "Kö', "{'city': 'Köln'}", "[1, 2]", "Köln", '{"city": "Köln"} and more']
@@ -97,16 +110,14 @@ def test_invalid_tool_calls_are_sent_back_with_an_error_result(
     calls = [{"name": "weather", "args": arguments, "id": "bad"}, TWO_CITIES[1]]
     ernie_server.reply(tool_calls=calls)
     ernie_server.reply("Only one.")
-    llm = model(**settings)
-    result = ask(create_agent(llm, [weather]), question())
-    called = result["messages"][1]
+    called = ask(create_agent(model(**settings), [weather]), question())["messages"][1]
     (valid,), (invalid,) = called.tool_calls, called.invalid_tool_calls
     assert (valid["id"], valid["args"]) == ("call_b", {"city": "北京"})
     assert (invalid["id"], invalid["name"]) == ("bad", "weather")
     assert invalid["args"].startswith(arguments)
-    results = {identity: text for role, text, identity in sent(ernie_server) if role == "tool"}
-    assert results.keys() == {"bad", "call_b"}
-    assert "malformed" in results["bad"]
+    sent_back = results(ernie_server)
+    assert sent_back.keys() == {"bad", "call_b"}
+    assert "malformed" in sent_back["bad"]
     echoed = ernie_server.last_request.body["messages"][1]["tool_calls"]
     assert {call["id"] for call in echoed} == {"bad", "call_b"}
     for call in echoed:
@@ -114,12 +125,9 @@ def test_invalid_tool_calls_are_sent_back_with_an_error_result(
 
 
 def test_a_tool_call_truncated_by_the_token_limit_is_invalid(model, ernie_server, ask):
-    ernie_server.reply(
-        tool_calls=[{"name": "weather", "args": '{"city": "北', "id": "cut"}],
-        finish_reason="length",
-    )
-    result = ask(create_agent(model(streaming=True), [weather]), question())
-    answer = result["messages"][-1]
+    call = {"name": "weather", "args": '{"city": "北', "id": "cut"}
+    ernie_server.reply(tool_calls=[call], finish_reason="length")
+    answer = ask(create_agent(model(streaming=True), [weather]), question())["messages"][-1]
     assert answer.tool_calls == []
     assert answer.invalid_tool_calls[0]["args"].startswith('{"city": "北')
     assert answer.response_metadata["finish_reason"] == "length"
@@ -147,8 +155,8 @@ def test_multiple_turns_with_tools_and_reasoning(model, ernie_server, ask):
         ernie_server.reply(f"Answer {turn}", reasoning="Think more.")
         state = {"messages": [*messages, HumanMessage(f"Question {turn}")]}
         messages = ask(agent, state)["messages"]
-    roles = [role for role, *_ in sent(ernie_server)]
-    assert roles == ["user", "assistant", "tool", "assistant"] * 2 + ["user", "assistant", "tool"]
+    turn = ["user", "assistant", "tool", "assistant"]
+    assert roles(ernie_server) == [*turn * 2, *turn[:3]]
     assert len({message.id for message in messages}) == len(messages)
     for message in ernie_server.last_request.body["messages"]:
         assert "reasoning_content" not in message
@@ -173,7 +181,7 @@ def test_custom_graph_with_tool_node(model, ernie_server, ask, failed):
     ernie_server.reply("Sun in one.")
     result = ask(builder.compile(), question())
     assert result["messages"][-1].text == "Sun in one."
-    assert [identity for *_, identity in sent(ernie_server)[2:]] == ["c", "call_a"]
+    assert [*results(ernie_server)] == ["c", "call_a"]
 
 
 class Summary(BaseModel):
@@ -182,32 +190,219 @@ class Summary(BaseModel):
     city: str
 
 
-def prebuilt(*args, **kwargs):
-    with pytest.warns(LangGraphDeprecatedSinceV10):
-        return create_react_agent(*args, **kwargs)
-
-
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_create_react_agent(model, ernie_server, ask, version):
     ernie_server.reply("I look.", tool_calls=TWO_CITIES)
     ernie_server.reply("Sun in both.")
     ernie_server.reply('{"city": "Köln"}')
-    agent = prebuilt(
-        model(), [weather], prompt="Be brief.", response_format=Summary, version=version
-    )
+    settings = {"prompt": "Be brief.", "response_format": Summary, "version": version}
+    with pytest.warns(LangGraphDeprecatedSinceV10):
+        agent = create_react_agent(model(), [weather], **settings)
     result = ask(agent, question())
     assert isinstance(result["messages"][-1], AIMessage)
     assert result["structured_response"] == Summary(city="Köln")
-    roles = [role for role, *_ in sent(ernie_server, 1)]
-    assert roles == ["system", "user", "assistant", "tool", "tool"]
+    assert roles(ernie_server, 1) == ["system", "user", "assistant", "tool", "tool"]
 
 
 def test_create_react_agent_accepts_a_bound_model(model, ernie_server, ask):
     ernie_server.reply(tool_calls=TWO_CITIES[:1])
     ernie_server.reply("Sun.")
     bound = model().bind_tools([weather], tool_choice="auto", parallel_tool_calls=False)
-    result = ask(prebuilt(bound, [weather]), question())
-    assert result["messages"][-1].text == "Sun."
+    with pytest.warns(LangGraphDeprecatedSinceV10):
+        agent = create_react_agent(bound, [weather])
+    assert ask(agent, question())["messages"][-1].text == "Sun."
     for request in ernie_server.requests:
         assert len(request.body["tools"]) == 1
         assert request.body["parallel_tool_calls"] is False
+
+
+# Checkpoints: interrupts, resuming after errors.
+
+TRANSFERS = [
+    {"name": "transfer", "args": {"euros": 10, "to": "Anna"}, "id": "a"},
+    {"name": "transfer", "args": {"euros": 9000, "to": "Mallory"}, "id": "m"},
+    {"name": "balance", "args": {}, "id": "b"},
+]
+
+
+@pytest.fixture
+def bank():
+    """Tools, and what they did."""
+    done = []
+
+    def transfer(euros: int, to: str) -> str:
+        """Transfer money."""
+        done.append((euros, to))
+        return f"{euros} to {to}"
+
+    def balance() -> str:
+        """Return the balance."""
+        return "500"
+
+    return [transfer, balance], done
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_human_in_the_loop_edits_and_rejects(model, ernie_server, ask, bank, settings):
+    tools, done = bank
+    ernie_server.reply("Paying.", reasoning="Three steps.", tool_calls=TRANSFERS)
+    ernie_server.reply("Paid one.")
+    agent = create_agent(
+        model(model=THINKING, **settings),
+        tools,
+        middleware=[HumanInTheLoopMiddleware({"transfer": True})],
+        checkpointer=InMemorySaver(),
+    )
+    (request,) = ask(agent, question(), THREAD)["__interrupt__"]
+    assert [each["args"]["to"] for each in request.value["action_requests"]] == ["Anna", "Mallory"]
+    assert done == []
+    assert len(ernie_server.requests) == 1
+
+    five = {"name": "transfer", "args": {"euros": 5, "to": "Anna"}}
+    reject = {"type": "reject", "message": "Never to Mallory."}
+    resume = {"decisions": [{"type": "edit", "edited_action": five}, reject]}
+    result = ask(agent, Command(resume=resume), THREAD)
+    assert result["messages"][-1].text == "Paid one."
+    assert done == [(5, "Anna")]
+    sent_back = results(ernie_server)
+    assert sent_back.keys() == {"a", "m", "b"}
+    assert "5 to Anna" in sent_back["a"]
+    assert "Never to Mallory." in sent_back["m"]
+    assert sent_back["m"].startswith("Error")
+    assert sent_back["b"] == "500"
+
+
+def test_a_checkpointed_conversation_continues(model, ernie_server, ask):
+    saver = InMemorySaver()
+    ernie_server.reply("Hello Li.", reasoning="A greeting.")
+    ask(create_agent(model(model=THINKING), checkpointer=saver), question("I am Li."), THREAD)
+    ernie_server.reply("Li.")
+    again = create_agent(model(model=THINKING), checkpointer=saver)
+    _, kept, *_ = ask(again, question("Who am I?"), THREAD)["messages"]
+    assert ernie_server.last_request.body["messages"] == [
+        {"role": "user", "content": "I am Li."},
+        {"role": "assistant", "content": "Hello Li."},
+        {"role": "user", "content": "Who am I?"},
+    ]
+    assert kept.additional_kwargs["reasoning_content"] == "A greeting."
+    assert kept.usage_metadata["output_token_details"]["reasoning"] > 0
+    assert kept.response_metadata["credits_used"] > 0
+
+
+@pytest.mark.parametrize("version", ["v0", "v1"])
+def test_messages_survive_checkpoint_serialization(model, ernie_server, version):
+    calls = [*TRANSFERS, {"name": "transfer", "args": '{"euros": ', "id": "x"}]
+    ernie_server.reply("Paying.", reasoning="Steps.", tool_calls=calls)
+    message = model(model=THINKING, output_version=version).invoke("hi")
+    serde = JsonPlusSerializer()
+    again = serde.loads_typed(serde.dumps_typed(message))
+    assert isinstance(again, AIMessage)
+    assert again == message
+    assert again.content_blocks == message.content_blocks
+
+
+def test_an_agent_resumes_after_an_error(model, ernie_server, ask, bank):
+    tools, done = bank
+    ernie_server.reply(tool_calls=TRANSFERS[:1])
+    ernie_server.fail(503)
+    agent = create_agent(model(), tools, checkpointer=InMemorySaver())
+    with pytest.raises(InternalServerError):
+        ask(agent, question(), THREAD)
+    ernie_server.reply("Paid.")
+    assert ask(agent, None, THREAD)["messages"][-1].text == "Paid."
+    assert done == [(10, "Anna")]
+
+
+def test_a_rejected_key_is_not_in_the_checkpoint(model, ernie_server, ask):
+    saver = InMemorySaver()
+    agent = create_agent(model(api_key="wrong-key-value"), checkpointer=saver)
+    with pytest.raises(AuthenticationError):
+        ask(agent, question(), THREAD)
+    assert "wrong-key-value" not in repr(list(saver.list(THREAD)))
+
+
+# Handoffs.
+
+
+def hand_off_to(name: str):
+    """Make the tool by which an agent hands the whole conversation to another one."""
+
+    @tool(f"transfer_to_{name}", description=f"Hand the user over to {name}.")
+    def transfer(
+        state: Annotated[dict, InjectedState],
+        tool_call_id: Annotated[str, InjectedToolCallId],
+    ) -> Command:
+        done = ToolMessage(f"Over to {name}.", name=f"to_{name}", tool_call_id=tool_call_id)
+        messages = [*state["messages"], done]
+        return Command(goto=name, graph=Command.PARENT, update={"messages": messages})
+
+    return transfer
+
+
+def team(*agents):
+    """A graph of agents, each of whom may hand the user over to the others."""
+    builder = StateGraph(MessagesState)
+    for agent in agents:
+        others = tuple(each.name for each in agents if each is not agent)
+        builder.add_node(agent.name, agent, destinations=others)
+    builder.add_edge(START, agents[0].name)
+    return builder.compile(checkpointer=InMemorySaver())
+
+
+@pytest.mark.parametrize("settings", [{}, {"streaming": True}, {"output_version": "v1"}])
+def test_handoffs_between_agents_of_different_models(model, ernie_server, ask, settings):
+    prompts = {"desk": "You are the desk.", "refunds": "You make refunds."}
+    models = {"desk": model(**settings), "refunds": model(model=THINKING, **settings)}
+    tools = {"desk": [hand_off_to("refunds")], "refunds": [hand_off_to("desk")]}
+    graph = team(
+        *(
+            create_agent(models[name], tools[name], name=name, system_prompt=prompts[name])
+            for name in prompts
+        )
+    )
+    ernie_server.reply("One moment.", tool_calls=[{"name": "transfer_to_refunds", "args": {}}])
+    ernie_server.reply(reasoning="Not mine.", tool_calls=[{"name": "transfer_to_desk", "args": {}}])
+    ernie_server.reply("No refund.")
+    result = ask(graph, question(), THREAD)
+    speakers = [each.name for each in result["messages"] if isinstance(each, AIMessage)]
+    assert speakers == ["desk", "refunds", "desk"]
+    assert result["messages"][-1].text == "No refund."
+    assert roles(ernie_server, 1) == ["system", "user", "assistant", "tool"]
+    assert roles(ernie_server, 2) == ["system", "user", *["assistant", "tool"] * 2]
+    body = ernie_server.requests[1].body
+    assert body["model"] == THINKING
+    assert body["messages"][0]["content"] == "You make refunds."
+    assert body["messages"][2]["name"] == "desk"
+    assert "Not mine." not in str(ernie_server.last_request.body)
+
+    ernie_server.reply("Still no.")
+    ask(graph, question("Really?"), THREAD)
+    assert roles(ernie_server)[-2:] == ["assistant", "user"]
+
+
+def test_a_handoff_in_parallel_with_another_call(model, ernie_server, ask):
+    calls = [
+        {**TWO_CITIES[0], "id": "n"},
+        {"name": "transfer_to_other", "args": {}, "id": "t"},
+    ]
+    ernie_server.reply(tool_calls=calls)
+    ernie_server.reply("Here is the other.")
+    desk = create_agent(model(), [weather, hand_off_to("other")], name="desk")
+    other = create_agent(model(model=FIVE), name="other")
+    result = ask(team(desk, other), question(), THREAD)
+    assert result["messages"][-1].text == "Here is the other."
+    assert ernie_server.last_request.body["model"] == FIVE
+    # LangGraph drops the other call's result with the agent that it leaves.
+    assert sent(ernie_server)[1][-1] == ["n", "t"]
+    assert sent(ernie_server)[-1][-1] == "t"
+
+
+def test_content_of_an_ai_message_works_as_a_user_message(model, ernie_server, ask):
+    """People turn answers into user messages, thoughts, calls and all."""
+    ernie_server.reply("Draft.", reasoning="Write.")
+    ernie_server.reply("Better.")
+    writer = create_agent(model(model=THINKING, output_version="v1"))
+    draft = ask(writer, question("Write."))["messages"][-1]
+    result = ask(create_agent(model()), {"messages": [HumanMessage(draft.content)]})
+    assert result["messages"][-1].text == "Better."
+    assert ernie_server.last_request.body["messages"] == [{"role": "user", "content": "Draft."}]

@@ -22,7 +22,7 @@ from langchain_core.documents import Document
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.retrievers import BaseRetriever
-from langchain_core.runnables import ensure_config
+from langchain_core.runnables import RunnableLambda, ensure_config
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
@@ -34,6 +34,7 @@ from langchain_aimlernie import BudgetExceededError, SpendTracker, middleware
 from langchain_aimlernie.middleware import SpendLimitMiddleware
 from langchain_aimlernie.testing import Fault, Reply
 from tests.support.agents import question
+from tests.support.modes import chunks_of
 
 THREAD = {"configurable": {"thread_id": "1"}}
 COST = {"usage": {"credits_used": 2000, "usd_spent": 0.001}}
@@ -96,24 +97,18 @@ class Planner(AgentMiddleware):
         await self.llm.ainvoke("Plan.")
 
 
+def plain_tool(runnable):
+    def call(task: str) -> str:
+        return runnable.invoke(task).text
+
+    async def acall(task: str) -> str:
+        return (await runnable.ainvoke(task)).text
+
+    return tool_of(call, acall)
+
+
 def agent_tool(agent):
-    def call(task: str) -> str:
-        return agent.invoke(question(task))["messages"][-1].text
-
-    async def acall(task: str) -> str:
-        return (await agent.ainvoke(question(task)))["messages"][-1].text
-
-    return tool_of(call, acall)
-
-
-def plain_tool(llm):
-    def call(task: str) -> str:
-        return llm.invoke(task).text
-
-    async def acall(task: str) -> str:
-        return (await llm.ainvoke(task)).text
-
-    return tool_of(call, acall)
+    return plain_tool(RunnableLambda(question) | agent | (lambda state: state["messages"][-1]))
 
 
 def threaded_tool(llm):
@@ -175,21 +170,13 @@ def test_the_middleware_a_tracker_and_the_server_count_the_same(
 ):
     llm = model(streaming=streaming)
     spend = SpendTracker()
-    agent = agent_of(
-        llm,
-        agent_tool(create_agent(llm)),
-        tool_of(lambda task: llm.invoke(task).text, name="look"),
-        before=[
-            Planner(llm),
-            SummarizationMiddleware(llm, trigger=("messages", 3), keep=("messages", 2)),
-        ],
-    )
+    look = tool_of(lambda task: llm.invoke(task).text, name="look")
+    summary = SummarizationMiddleware(llm, trigger=("messages", 3), keep=("messages", 2))
+    agent = agent_of(llm, agent_tool(create_agent(llm)), look, before=[Planner(llm), summary])
     ernie_server.reply("A plan.")
     ernie_server.reply("Two tasks.", tool_calls=[CALL, {**CALL, "name": "look"}])
-    ernie_server.reply("The first result.")
-    ernie_server.reply("The second result, which is longer.")
-    ernie_server.reply("A summary.")
-    ernie_server.reply("All done.")
+    for text in ("The first result.", "The second, longer result.", "A summary.", "All done."):
+        ernie_server.reply(text)
     ask(agent, question(), {**THREAD, "callbacks": [spend]})
     assert len(ernie_server.requests) == 6
     assert Decimal(spent(agent)) == ernie_server.totals.usd_spent == spend.usd > 0
@@ -223,9 +210,8 @@ def test_five_concurrent_runs_stay_separate(model, ernie_server, ask):
 @pytest.mark.slow
 def test_concurrent_runs_without_a_thread_have_their_own_limits(model, ernie_server, script):
     script(*[1] * 5, *["Yes."] * 5)
-    agent = create_agent(
-        model(), [tool_of(work)], middleware=[SpendLimitMiddleware(run_limit_usd="0.002")]
-    )
+    limit = SpendLimitMiddleware(run_limit_usd="0.002")
+    agent = create_agent(model(), [tool_of(work)], middleware=[limit])
 
     async def run():
         return await asyncio.gather(*(agent.ainvoke(question()) for _ in range(5)))
@@ -265,31 +251,21 @@ def test_what_a_failing_tool_spent_counts_in_the_next_run(model, script, ask):
         llm.invoke(task)
         raise RuntimeError("No spade.")
 
-    script(1, "Inner.")
     agent = agent_of(llm, tool_of(fail))
-    with pytest.raises(RuntimeError):
-        ask(agent, question(), THREAD)
-    assert spent(agent) == "0.001"
-    script(1, "Inner.")
-    with pytest.raises(RuntimeError):
-        ask(agent, question(), THREAD)
-    assert spent(agent) == "0.003"
+    for total in ("0.001", "0.003"):
+        script(1, "Inner.")
+        with pytest.raises(RuntimeError):
+            ask(agent, question(), THREAD)
+        assert spent(agent) == total
 
 
 @pytest.mark.parametrize("mode", ["messages", "updates", "values"])
 def test_a_streamed_run_counts(model, script, mode):
-    script(1, "Inner.", "Outer.")
     agent = agent_of(model(), plain_tool(model()))
-    list(agent.stream(question(), THREAD, stream_mode=mode))
-    assert spent(agent) == "0.003"
-
-    async def stream():
-        async for _ in agent.astream(question(), THREAD, stream_mode=mode):
-            pass
-
-    script(1, "Inner.", "Outer.")
-    asyncio.run(stream())
-    assert spent(agent) == "0.006"
+    for way, total in (("stream", "0.003"), ("astream", "0.006")):
+        script(1, "Inner.", "Outer.")
+        asyncio.run(chunks_of(agent, question(), way, config=THREAD, stream_mode=mode))
+        assert spent(agent) == total
 
 
 def test_an_abandoned_stream_counts_in_the_next_run(model, ernie_server, script):
@@ -314,11 +290,8 @@ def test_a_call_of_another_model_has_the_price_that_the_user_knows(model, script
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     other = GenericFakeChatModel(messages=iter([AIMessage("a", usage_metadata=usage)]))
     script(1, "Yes.")
-    agent = agent_of(
-        model(),
-        threaded_tool(other),
-        price=lambda name, usage: Decimal("0.02") * usage["output_tokens"],
-    )
+    price = {"price": lambda name, usage: Decimal("0.02") * usage["output_tokens"]}
+    agent = agent_of(model(), threaded_tool(other), **price)
     ask(agent, question(), THREAD)
     assert spent(agent) == "0.102"
 
@@ -331,10 +304,8 @@ def test_the_run_ends_with_a_message(model, ernie_server, script, ask, name):
     script(2, 1)
     agent = agent_of(model(), tool_of(work), **{"thread_limit_usd": None, name: "0.002"})
     messages = ask(agent, question(), THREAD)["messages"]
-    which = name.partition("_")[0]
-    assert (
-        messages[-1].text == f"The spend limit is reached: this {which} has spent $0.002 of $0.002."
-    )
+    reached = f"this {name.partition('_')[0]} has spent $0.002 of $0.002."
+    assert messages[-1].text == f"The spend limit is reached: {reached}"
     assert isinstance(messages[-1], AIMessage)
     assert has_no_open_calls(messages)
     assert len(ernie_server.requests) == 2
@@ -394,10 +365,10 @@ def test_an_error_names_the_amounts_and_leaves_a_thread_that_can_go_on(
     llm = model()
     limits = {"thread_limit_usd": "0.002", "exit_behavior": "error"}
     agent = agent_of(llm, threaded_tool(llm), checkpointer=saver, **limits)
-    with pytest.raises(BudgetExceededError, match=r"thread has spent \$0.002 of \$0.002.+Raise"):
-        ask(agent, question(), THREAD)
-    with pytest.raises(BudgetExceededError):
-        ask(agent, question(), THREAD)
+    reached = r"thread has spent \$0.002 of \$0.002.+Raise"
+    for _ in range(2):
+        with pytest.raises(BudgetExceededError, match=reached):
+            ask(agent, question(), THREAD)
     state = agent.get_state(THREAD).values
     assert state["thread_spent_usd"] == "0.002"
     assert has_no_open_calls(state["messages"])
@@ -409,9 +380,8 @@ def test_an_error_names_the_amounts_and_leaves_a_thread_that_can_go_on(
 @pytest.mark.slow
 def test_a_human_raises_the_limit(model, ernie_server, script, ask):
     script(1, "Inner.")
-    agent = agent_of(
-        model(), threaded_tool(model()), run_limit_usd="0.002", exit_behavior="interrupt"
-    )
+    limit = {"run_limit_usd": "0.002", "exit_behavior": "interrupt"}
+    agent = agent_of(model(), threaded_tool(model()), **limit)
     (request,) = ask(agent, question(), THREAD)["__interrupt__"]
     assert request.value == {
         "type": "spend_limit",

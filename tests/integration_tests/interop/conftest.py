@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import httpx
 import pytest
+from langchain_openai import ChatOpenAI
+
+from tests.support.agents import FIVE
 
 
 @pytest.fixture
 def model_defaults():
     return {"max_retries": 0}
+
+
+@pytest.fixture
+async def openai(ernie_server):
+    """OpenAI's client of the local server."""
+    at = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key}
+    async with httpx.AsyncClient() as client:
+        yield ChatOpenAI(model=FIVE, max_retries=0, http_async_client=client, **at)
 
 
 @pytest.fixture(autouse=True)

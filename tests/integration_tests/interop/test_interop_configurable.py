@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
@@ -10,13 +9,13 @@ from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import ConfigurableField
-from langchain_openai import ChatOpenAI
 from langgraph.config import get_config
 from pydantic import BaseModel
 
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.testing import Reply
 from tests.support.agents import FIVE, PLAIN, weather
+from tests.support.modes import chunks_of
 
 TEXT = "one two three four"
 FIELDS = {
@@ -46,18 +45,6 @@ def llm(model):
 
 
 @pytest.fixture
-async def openai(ernie_server):
-    async with httpx.AsyncClient() as client:
-        yield ChatOpenAI(
-            model=FIVE,
-            base_url=ernie_server.base_url,
-            api_key=ernie_server.api_key,
-            http_async_client=client,
-            max_retries=0,
-        )
-
-
-@pytest.fixture
 def either(model, openai):
     """ERNIE or OpenAI's client, by the config."""
     package = ConfigurableField(id="package")
@@ -65,10 +52,8 @@ def either(model, openai):
 
 
 async def text_of(runnable, value, config, call):
-    if call == "invoke":
-        return runnable.invoke(value, config).text
-    chunks = [chunk async for chunk in runnable.astream(value, config)]
-    assert len(chunks) > 3
+    chunks = await chunks_of(runnable, value, call, config=config)
+    assert (len(chunks) > 3) is (call == "astream")
     return "".join(chunk.text for chunk in chunks)
 
 

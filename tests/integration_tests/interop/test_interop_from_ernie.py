@@ -26,20 +26,15 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_mistralai import ChatMistralAI
 from langchain_openai import ChatOpenAI
 
+from tests.support.agents import THINKING, weather
+from tests.support.modes import OUTPUT_FORMS, respond
+
 pytestmark = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
 CALL = {"name": "weather", "args": {"city": "Köln"}, "id": "call_1"}
 SECOND_CALL = {"name": "weather", "args": {"city": "北京"}, "id": "call_2"}
 INVALID_CALL = {"name": "weather", "args": '{"city": "北', "id": "call_2"}
 REASONING = "Two cities, two calls."
-OUTPUT_FORMS = {
-    "v0": {},
-    "v0 streamed": {"streaming": True},
-    "v1": {"output_version": "v1"},
-    "v1 streamed": {"output_version": "v1", "streaming": True},
-    "v3": {},
-}
 
 
 class Encoded(NamedTuple):
@@ -74,9 +69,8 @@ def encode_anthropic(messages) -> Encoded:
 
 
 def encode_openai(messages) -> Encoded:
-    return _read_chat(
-        ChatOpenAI(model="gpt-5", api_key="x")._get_request_payload(messages)["messages"]
-    )
+    model = ChatOpenAI(model="gpt-5", api_key="x")
+    return _read_chat(model._get_request_payload(messages)["messages"])
 
 
 def encode_mistral(messages) -> Encoded:
@@ -158,22 +152,17 @@ def converse(request, model, ernie_server):
     """Return a function that has ERNIE respond in one output form, and returns the messages."""
     llm = model(model=THINKING, **OUTPUT_FORMS[request.param])
 
-    def respond(messages):
-        if request.param == "v3":
-            return llm.stream_events(messages, version="v3").output
-        return llm.invoke(messages)
-
     def converse(*calls):
         messages = [SystemMessage("Be brief."), HumanMessage("Weather?")]
         if calls:
             ernie_server.reply("I look.", reasoning=REASONING, tool_calls=calls)
-            messages.append(respond(messages))
+            messages.append(respond(llm, messages, request.param))
             messages += [
                 ToolMessage(f"result {call['id']}", tool_call_id=call["id"], name="weather")
                 for call in calls
             ]
         ernie_server.reply("Sun.", reasoning=REASONING)
-        messages.append(respond(messages))
+        messages.append(respond(llm, messages, request.param))
         return [*messages, HumanMessage("Thanks.")]
 
     converse.has_blocks = request.param.startswith(("v1", "v3"))
@@ -191,10 +180,8 @@ TEXTS = ["Be brief.", "Weather?", "I look.", "Sun.", "Thanks."]
 def test_texts_calls_and_results_are_sent_and_reasoning_is_not(converse, encode):
     encoded = encode(converse(CALL, SECOND_CALL))
     assert encoded.texts == TEXTS
-    assert encoded.calls == [
-        ("call_1", "weather", {"city": "Köln"}),
-        ("call_2", "weather", {"city": "北京"}),
-    ]
+    sent = [(each["id"], each["name"], each["args"]) for each in (CALL, SECOND_CALL)]
+    assert encoded.calls == sent
     assert encoded.results == [("call_1", "result call_1"), ("call_2", "result call_2")]
     if not (converse.has_blocks and encode is encode_responses):
         assert REASONING not in repr(encoded)
@@ -224,10 +211,8 @@ def test_gemini_signs_the_first_call_of_another_provider(converse):
 
 def test_mistral_gets_calls_and_results_under_its_own_ids(converse):
     encoded = encode_mistral(converse(CALL, SECOND_CALL))
-    assert [call[1:] for call in encoded.calls] == [
-        ("weather", {"city": "Köln"}),
-        ("weather", {"city": "北京"}),
-    ]
+    sent = [(each["name"], each["args"]) for each in (CALL, SECOND_CALL)]
+    assert [call[1:] for call in encoded.calls] == sent
     ids = [call_id for call_id, _ in encoded.results]
     assert [call_id for call_id, *_ in encoded.calls] == ids
     assert {len(call_id) for call_id in ids} == {9}
@@ -260,17 +245,7 @@ def test_core_converts_plain_content(converse):
 
 
 @pytest.mark.slow
-def test_two_packages_alternate_in_one_conversation(model, ernie_server):
-    def weather(city: str) -> str:
-        """Tell the weather of a city."""
-        return f"{city}: sun"
-
-    openai = ChatOpenAI(
-        model="baidu/ernie-5.0",
-        base_url=ernie_server.base_url,
-        api_key=ernie_server.api_key,
-        max_retries=0,
-    )
+def test_two_packages_alternate_in_one_conversation(model, openai, ernie_server):
     messages = [SystemMessage("Be brief.")]
     turns = [openai, model(), openai, model(output_version="v1"), openai, model(streaming=True)]
     for number, llm in enumerate(turns):
