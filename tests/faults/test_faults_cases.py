@@ -27,6 +27,7 @@ from tests.support.fault_table import (
     SYNC_MODES,
     TEXT,
     Raises,
+    Returns,
     at_once,
     attempt,
     check_error,

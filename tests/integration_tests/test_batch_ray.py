@@ -72,10 +72,10 @@ def test_a_refused_key_or_a_missing_column_is_an_error_of_each_row(model, tmp_pa
         RayBatch(model(), tmp_path, 0)
 
 
-def test_a_row_without_a_value_is_not_sent(server, tmp_path):
-    result = RayBatch(chat(server), tmp_path, 1)({"prompt": ["x", None, float("nan")]})
+def test_a_row_without_a_value_is_not_sent(model, ernie_server, tmp_path):
+    result = RayBatch(model(), tmp_path, 1)({"prompt": ["x", None, float("nan")]})
     assert result["error_code"] == ["", "ValueError", "ValueError"]
-    assert len(calls(server)) == 1
+    assert len(calls(ernie_server)) == 1
 
 
 class Word(BaseModel):
