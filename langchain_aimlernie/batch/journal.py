@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -217,11 +218,13 @@ class Journal:
         started: When the first run on this output began, in seconds since the epoch; `None` if
             this is the first.
         has_log: Whether a response had an inference id, so that the server may keep a log.
+        digest: 8 digits that stand for the file, with which the ids of its runs begin.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self.errors = errors_path(out)
+        self.digest = hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:8]
         self.usd = Decimal(0)
         self.started: float | None = None
         self.has_log = False
@@ -322,9 +325,9 @@ class Journal:
         )
 
     def is_of_batch(self, request_id: str) -> bool:
-        """Return whether an `X-Client-Request-Id` is that of a row that the input or output has."""
+        """Return whether an `X-Client-Request-Id` is that of a row of a run on this output."""
         match = _REQUEST_ID.fullmatch(request_id)
-        if match is None:
+        if match is None or not request_id.startswith(self.digest):
             return False
         self._database.execute("CREATE INDEX IF NOT EXISTS keys ON rows (key)")
         key = short_key(match[1])

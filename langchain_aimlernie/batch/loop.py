@@ -75,7 +75,7 @@ class RunLoop:
         self._report = report
         self._on_progress = on_progress
         self._started = time.time()
-        self._run_id = f"{int(self._started):x}{uuid4().hex[:6]}"
+        self._run_id = f"{journal.digest}{int(self._started):x}{uuid4().hex[:6]}"
         self._loop = asyncio.get_running_loop()
         self._count = 0  # rows that were read
         self._rows: set[asyncio.Task[None]] = set()

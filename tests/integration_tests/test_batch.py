@@ -524,6 +524,7 @@ def test_what_was_paid_and_not_saved_is_reported(job):
     lost = usd(job.lines[3:])
     kept = job.out.read_bytes().splitlines(keepends=True)[:3]
     job.out.write_bytes(b"".join(kept) + b'{"id": "batch')
+    BatchRun(job.model(), job.out.with_name("other.jsonl")).run(prompts(5))  # loses nothing
     report = run.run(prompts(5))
     assert report.unsaved_usd == lost > 0
     assert "paid for responses that were lost" in str(report)
@@ -639,6 +640,13 @@ def test_estimate_sends_no_row(job):
 def test_invalid_settings_are_refused(job, name, value):
     with pytest.raises(ValueError, match=name):
         job.batch(**{name: value})
+
+
+def test_a_function_is_run_and_what_cannot_be_run_is_refused(job):
+    BatchRun(str.upper, job.out).run([{"input": "a"}])
+    assert job.lines[0]["response"]["body"] == {"output": "A"}
+    with pytest.raises(TypeError, match="Expected a Runnable"):
+        BatchRun("a", job.out)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
