@@ -15,13 +15,19 @@ from typing import TYPE_CHECKING, Any, cast
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable, RunnableSerializable, base, configurable
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableSerializable,
+    base,
+    configurable,
+)
 from langchain_core.runnables import fallbacks as core_fallbacks
 from langchain_core.runnables.utils import AnyConfigurableField
 from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._settings import ALIASES, Settings, ToolLike, read_options
+from langchain_aimlernie._settings import ALIASES, Settings, ToolLike, find_secret, read_options
 
 
 def _mask(name: str, value: Any) -> Any:
@@ -89,12 +95,28 @@ class Bindable(_Model):
         return RunnableBinding(bound=self, kwargs=options, config={})
 
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
-        with_config = _wrapping("with_config")
         with_types = _wrapping("with_types")
         with_listeners = _wrapping("with_listeners")
         with_alisteners = _wrapping("with_alisteners")
         with_fallbacks = _wrapping("with_fallbacks")
         configurable_alternatives = _wrapping("configurable_alternatives")
+
+        def with_config(
+            self, config: RunnableConfig | None = None, **kwargs: Any
+        ) -> Runnable[LanguageModelInput, AIMessage]:
+            """Return this model with a config for every call; keys in it are not shown."""
+            fields = getattr(self, "fields", {})
+            key_id = getattr(fields.get("api_key"), "id", None)
+            merged = {**(config or {}), **kwargs}
+            merged["configurable"] = {
+                name: SecretStr(value)
+                if isinstance(value, str) and (name == key_id or find_secret({name: value}))
+                else value
+                for name, value in (merged.get("configurable") or {}).items()
+            }
+            if not merged["configurable"]:
+                del merged["configurable"]
+            return bindable(super().with_config(merged))
 
         def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with retries, as core's method does."""

@@ -8,6 +8,7 @@ import httpx
 import httpx2
 import pytest
 from langchain.agents import create_agent
+from langchain_core.load import dumps
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
@@ -205,3 +206,20 @@ def test_a_deep_copy_shares_what_holds_locks(model, ernie_server, settings):
     assert len(ernie_server.requests) == 2
     for tracker in settings.get("callbacks", ()):
         assert tracker.total.calls == 2
+
+
+def test_a_key_in_a_config_is_sent_and_shown_nowhere(ernie_server):
+    fields = {
+        "api_key": ConfigurableField(id="mine"),
+        "temperature": ConfigurableField(id="temperature"),
+    }
+    llm = ChatAimlErnie(base_url=ernie_server.base_url, api_key="other")
+    configured = llm.configurable_fields(**fields).with_config(
+        tags=["x"], configurable={"mine": ernie_server.api_key, "temperature": 0.5}
+    )
+    configured.invoke("hi")
+    assert ernie_server.last_request.body["temperature"] == 0.5
+    key = ernie_server.api_key
+    assert ernie_server.last_request.headers["authorization"] == f"Bearer {key}"
+    for shown in (repr(configured), str(configured.with_retry()), dumps(configured)):
+        assert key not in shown
