@@ -9,7 +9,7 @@ configured; here they keep it.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
@@ -136,7 +136,7 @@ class Bindable(_Model):
             return bindable(super().configurable_fields(**fields))
 
 
-_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+_OF_SCHEMA = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 """Bound parameters that structured output sets itself."""
 
 
@@ -150,7 +150,7 @@ class ModelWrapper(Bindable):
         if isinstance(with_tools, RunnableBinding):
             choice = {"tool_choice": None} if "tool_choice" in bound else {}
             return self.bind(**{**choice, **with_tools.kwargs})
-        return _wrap_again(self, with_tools)
+        return _wrap_again(self, with_tools, {"tools", "tool_choice", *read_options(options)})
 
     def with_structured_output(
         self, schema: Any = None, **options: Any
@@ -158,7 +158,8 @@ class ModelWrapper(Bindable):
         """Return a runnable whose output is an instance of a schema; bound tools are not sent."""
         inside, bound = _unwrap(self)
         if not hasattr(type(inside), "structure"):
-            return _wrap_again(self, inside.with_structured_output(schema, **options))
+            structured = inside.with_structured_output(schema, **options)
+            return _wrap_again(self, structured, {*_OF_SCHEMA, *read_options(options)})
         options = read_options(options, inside.api_key)
         if bound.get("tools") and not options.get("tools"):
             warnings.warn(
@@ -167,8 +168,8 @@ class ModelWrapper(Bindable):
                 stacklevel=2,
             )
         runnable: _Model = self
-        if bound.keys() & {*_OF_TOOLS}:
-            runnable = self.bind(**dict.fromkeys(_OF_TOOLS, None))
+        if bound.keys() & {*_OF_SCHEMA}:
+            runnable = self.bind(**dict.fromkeys(_OF_SCHEMA, None))
         server = {name: bound[name] for name in ("model", "base_url") if name in bound}
         return cast("_Model", inside.structure(runnable, schema, **server | options))
 
@@ -183,15 +184,15 @@ def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
     return wrapper, bound
 
 
-def _wrap_again(wrapper: Any, inside: Any) -> _Model:
-    """Return `inside` in the same wrappers, without parameters that it has of its own."""
+def _wrap_again(wrapper: Any, inside: Any, own: Collection[str]) -> _Model:
+    """Return `inside` in the same wrappers, without the parameters that are its `own`."""
     if not isinstance(wrapper, ModelWrapper):
         return cast("_Model", inside)
     fields = wrapper.__dict__
     name = "bound" if "bound" in fields else "default"
-    changed: dict[str, Any] = {name: _wrap_again(fields[name], inside)}
+    changed: dict[str, Any] = {name: _wrap_again(fields[name], inside, own)}
     if "kwargs" in fields:
-        changed["kwargs"] = {n: v for n, v in fields["kwargs"].items() if n not in _OF_TOOLS}
+        changed["kwargs"] = {n: v for n, v in fields["kwargs"].items() if n not in own}
     return type(wrapper)(**{**fields, **changed})
 
 

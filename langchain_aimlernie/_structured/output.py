@@ -333,8 +333,7 @@ class _RepairLoop:
         model_input: LanguageModelInput,
         options: Mapping[str, Any],
     ) -> None:
-        messages = [HumanMessage(model_input)] if isinstance(model_input, str) else model_input
-        self.messages = list(convert_to_messages(messages))
+        self.messages = model_input
         self.is_open = True
         self._known = _rejected_methods(*_server_of(options, runnable.server))
         self._rejected: list[str] = []
@@ -370,7 +369,9 @@ class _RepairLoop:
         output = error.ai_message if error else None
         if error and output and self._left and not is_refusal(output):
             self._left -= 1
-            self.messages += _feedback(output, str(error.observation))
+            given = self.messages
+            given = [HumanMessage(given)] if isinstance(given, str) else convert_to_messages(given)
+            self.messages = [*given, *_feedback(output, str(error.observation))]
             self.is_open = True
 
 

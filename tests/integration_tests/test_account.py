@@ -279,7 +279,7 @@ async def test_a_user_supplied_client_is_used_and_stays_open(ernie, at, name):
 WINDOW = {"start": "2026-07-01", "end": "2026-07-02"}
 INVALID = [
     *(("base_url", value) for value in ("ftp://x", 7)),
-    *(("max_retries", value) for value in ("2", -1, None)),
+    *(("max_retries", value) for value in ("2", -1, 0.5)),
     *(("timeout", -1), ("http_client", object()), ("api_key", "a\nb"), ("api_key", 7)),
 ]
 
