@@ -145,6 +145,9 @@ LOADED = [
     (Open, {"Open": {"a": 1, "b": 2}}, Open(a=1, b=2)),
 ]  # fmt: skip
 
+NEEDS_2_12 = pytest.mark.skipif(
+    pydantic.VERSION.startswith("2.11."), reason="reads neither `closed` nor `extra_items`"
+)
 REJECTED = [
     (an_object(a={"pattern": "^a+$"}), {"a": "b"}, "a: \"b\" does not match '\\^a\\+\\$' \\(pattern\\)"),
     (an_object(["a"], a={"type": "string"}), {"a": None}, "a: null is not of type 'string'"),
@@ -157,8 +160,8 @@ REJECTED = [
     (Page, Page.model_json_schema(), "text: Input should be a valid string"),
     (Page, {"lines": "[1]"}, "lines.0: Input should be an object"),
     (Page, {"lines": "a, b"}, "lines: Input should be a valid array"),
-    (Closed, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"),
-    (Counts, {"b": "x"}, "b: \"x\" is not of type 'integer'"),
+    pytest.param((Closed, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"), marks=NEEDS_2_12),
+    pytest.param((Counts, {"b": "x"}, "b: \"x\" is not of type 'integer'"), marks=NEEDS_2_12),
     (Forbidding, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"),
 ]  # fmt: skip
 
