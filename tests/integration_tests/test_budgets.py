@@ -35,6 +35,7 @@ from langchain_aimlernie import (
 )
 from langchain_aimlernie.spend import BudgetExceededError, Spend
 from langchain_aimlernie.testing import Fault, Reply
+from tests.support.spend import ONE_CALL
 
 TEXT = "A sentence of some words."
 PROMPT = "What is a byte?"
@@ -135,15 +136,6 @@ async def test_the_sums_are_what_the_server_billed(server, model):
 
 
 MODEL = "baidu/ernie-4.5-21b-a3b"
-ONE_CALL = Spend(
-    calls=1,
-    input_tokens=100,
-    cached_tokens=40,
-    output_tokens=20,
-    reasoning_tokens=5,
-    credits=Decimal(300),
-    usd=Decimal("0.00015"),
-)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResul
 
 from langchain_aimlernie.errors import InsufficientCreditsError
 from langchain_aimlernie.spend import Spend, SpendTracker
+from tests.support.spend import ONE_CALL
 
 USAGE = {
     "input_tokens": 100,
@@ -20,15 +21,6 @@ USAGE = {
     "output_token_details": {"reasoning": 5},
 }
 PRICE = {"model_name": "baidu/ernie-4.5-21B-a3b", "credits_used": 300, "usd_spent": 0.00015}
-ONE_CALL = Spend(
-    calls=1,
-    input_tokens=100,
-    cached_tokens=40,
-    output_tokens=20,
-    reasoning_tokens=5,
-    credits=Decimal(300),
-    usd=Decimal("0.00015"),
-)
 
 
 def result(*messages):
