@@ -289,12 +289,9 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
         for name, field in type(settings).model_fields.items()
         if name not in _NOT_IN_CACHE_KEY and getattr(settings, name) not in (None, field.default)
     }
-    parts = {
-        "class": settings.lc_id(),
-        "body": body,
-        INSTRUCTION: options.get(INSTRUCTION),
-        **values,
-    }
+    if instruction := options.get(INSTRUCTION):  # among the messages of the body
+        values[INSTRUCTION] = instruction
+    parts = {"class": settings.lc_id(), "body": body, **values}
     return json.dumps(parts, sort_keys=True, ensure_ascii=False, default=repr)
 
 
