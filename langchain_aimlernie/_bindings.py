@@ -105,18 +105,16 @@ class Bindable(_Model):
             self, config: RunnableConfig | None = None, **kwargs: Any
         ) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with a config for every call; keys in it are not shown."""
-            fields = getattr(self, "fields", {})
-            key_id = getattr(fields.get("api_key"), "id", None)
-            merged = {**(config or {}), **kwargs}
-            merged["configurable"] = {
-                name: SecretStr(value)
-                if isinstance(value, str) and (name == key_id or find_secret({name: value}))
-                else value
-                for name, value in (merged.get("configurable") or {}).items()
-            }
-            if not merged["configurable"]:
-                del merged["configurable"]
-            return bindable(super().with_config(merged))
+            config = {**(config or {}), **kwargs}
+            if values := config.get("configurable"):
+                key_field = getattr(self, "fields", {}).get("api_key")
+                secret = {getattr(key_field, "id", None)}
+                secret |= {name for name, value in values.items() if find_secret({name: value})}
+                config["configurable"] = {
+                    name: SecretStr(value) if name in secret and isinstance(value, str) else value
+                    for name, value in values.items()
+                }
+            return bindable(super().with_config(config))
 
         def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with retries, as core's method does."""

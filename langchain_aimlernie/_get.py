@@ -20,6 +20,7 @@ from langchain_aimlernie._settings import (
     base_url_of_environment,
     check_client,
     check_timeout,
+    is_count,
     is_default_host,
     parse_base_url,
     parse_key,
@@ -168,11 +169,6 @@ class Server:
         key = "" if self._key is None else self._key.get_secret_value()
         headers = {"authorization": f"Bearer {key}"} if key else {}
         return build_request(url, headers, self._timeout, self._max_retries, self.redactor)
-
-
-def is_count(value: object, least: int) -> bool:
-    """Return whether a value is an integer of at least `least`."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def build_request(

@@ -304,6 +304,11 @@ def to_int(value: object) -> object:
     return int(value) if is_whole or is_integer else value  # type: ignore[call-overload]  # a number by then
 
 
+def is_count(value: object, least: int) -> bool:
+    """Whether a value is an integer of at least `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
 def _to_list(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
 
@@ -480,12 +485,18 @@ ALIASES: Mapping[str, str] = {
 PER_CALL_FIELDS = frozenset(Settings.model_fields) - {*REQUEST_PARAMS, "model_name", "streaming"}
 """Fields outside the request body; a call can override each of them."""
 
-NEVER_NONE = {
+_NEVER_NONE = {
     name
     for name, field in Settings.model_fields.items()
     if field.annotation is not Any and NoneType not in get_args(field.annotation)
 } - {"model_name"}
 """Fields that take no `None`, which there means the default, as in other chat models."""
+
+
+def without_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields without those whose `None` means their default."""
+    return {n: value for n, value in values.items() if value is not None or n not in _NEVER_NONE}
+
 
 OPTIONS: Mapping[str, str] = {
     **{alias: name for alias, name in ALIASES.items() if alias not in ("model", "stream")},

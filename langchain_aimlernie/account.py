@@ -21,8 +21,9 @@ from urllib.parse import urlencode
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
-from langchain_aimlernie._get import Connection, Server, connect, is_count, takes_connection
+from langchain_aimlernie._get import Connection, Server, connect, takes_connection
 from langchain_aimlernie._response.schema import is_object, parse_json
+from langchain_aimlernie._settings import is_count
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 

@@ -40,10 +40,7 @@ from langchain_aimlernie._client import (
 )
 from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._request.messages import (
-    repair_calls,
-    wrap_incomplete,
-)
+from langchain_aimlernie._request.messages import repair_calls, wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
@@ -55,7 +52,6 @@ from langchain_aimlernie._settings import (
     ALIASES,
     DEFAULT_BASE_URL,
     KEY_VARIABLE,
-    NEVER_NONE,
     OPTIONS,
     PER_CALL_FIELDS,
     REQUEST_PARAMS,
@@ -66,11 +62,13 @@ from langchain_aimlernie._settings import (
     ToolLike,
     find_secret,
     first_message,
+    is_count,
     key_of_environment,
     read_options,
     secret_problem,
     to_int,
     translate,
+    without_defaults,
 )
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
@@ -179,8 +177,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
             name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
             if known.get(name) is None:
                 known[name] = value
-        known = {n: v for n, v in known.items() if v is not None or n not in NEVER_NONE}
-        return {**known, "model_kwargs": extra}
+        return {**without_defaults(known), "model_kwargs": extra}
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -324,7 +321,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
             ValidationError: A value that a field does not accept.
         """
         given = {name: options.pop(name) for name in PER_CALL_FIELDS & options.keys()}
-        changes = {n: v for n, v in given.items() if v is not None or n not in NEVER_NONE}
+        changes = without_defaults(given)
         if not changes:
             return self
         if isinstance(changes.get("default_headers"), Mapping):
@@ -625,8 +622,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         """
         from langchain_aimlernie.spend.prices import cost_of_tokens
 
-        most = to_int(max_output_tokens)
-        if most is not None and (type(most) is not int or most < 0):
+        most: Any = to_int(max_output_tokens)
+        if most is not None and not is_count(most, 0):
             raise ValueError(
                 f"max_output_tokens must be an integer of at least 0; got {max_output_tokens!r}."
             )

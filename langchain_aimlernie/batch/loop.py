@@ -266,7 +266,7 @@ class RunLoop:
         self._save(job, outcome.output, outcome.error)
 
     def _failed(self, job: Job, error: Exception, window: int) -> float | None:
-        """Give the row up, stop the run, or return the seconds until the next attempt."""
+        """Return the seconds until the next attempt; `None` if the row or the run has failed."""
         if isinstance(error, BudgetExceededError):
             job.attempts -= 1  # it was not sent
             return 0.0
