@@ -355,7 +355,7 @@ class AsyncAttempt:
                 # httpcore forgets a connection whose handshake was broken off.
                 await _close_quietly(response if progress.status else progress.network_stream)
             finally:
-                self._client.release(progress)
+                await self._client.release(progress)
 
     async def _send(self, accept_encoding: str) -> None:
         """Send the request, and read the headers of a response that says it succeeded.
@@ -433,6 +433,7 @@ class AsyncPooledClient:
         ]
         self.proxy = config.proxy_host
         self.last_used = time.monotonic()
+        self._is_closed = False
 
     async def send(
         self, progress: Progress, accept_encoding: str
@@ -460,10 +461,12 @@ class AsyncPooledClient:
         decoded = httpx2.Response(200, headers=response.headers, content=stream)
         return response, decoded.aiter_bytes()
 
-    def release(self, progress: Progress) -> None:
+    async def release(self, progress: Progress) -> None:
         """Note that an attempt has ended."""
         for pool in self._pools:
             pool.active.discard(progress)
+        if self._is_closed:  # it was evicted when the attempt was about to use it
+            await self.close_idle()
 
     @property
     def is_unused(self) -> bool:
@@ -480,6 +483,7 @@ class AsyncPooledClient:
 
     async def close(self) -> None:
         """Close all connections, also those that are in use."""
+        self._is_closed = True
         for pool in self._pools:
             await pool.pool.aclose()
 
@@ -559,7 +563,7 @@ class AsyncUserClient:
         is_encoded = "content-encoding" in progress.headers
         return response, response.aiter_bytes() if is_encoded else aiter(response.stream)
 
-    def release(self, progress: Progress) -> None:
+    async def release(self, progress: Progress) -> None:
         """Leave the client alone."""
 
     async def close_idle(self) -> None:

@@ -429,6 +429,7 @@ class PooledClient:
         ]
         self.proxy = config.proxy_host
         self.last_used = time.monotonic()
+        self._is_closed = False
 
     def send(
         self, progress: Progress, accept_encoding: str
@@ -460,6 +461,8 @@ class PooledClient:
         """Note that an attempt has ended."""
         for pool in self._pools:
             pool.active.discard(progress)
+        if self._is_closed:  # it was evicted when the attempt was about to use it
+            self.close_idle()
 
     @property
     def is_unused(self) -> bool:
@@ -476,6 +479,7 @@ class PooledClient:
 
     def close(self) -> None:
         """Close all connections, also those that are in use."""
+        self._is_closed = True
         for pool in self._pools:
             pool.pool.close()
 
