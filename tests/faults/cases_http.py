@@ -137,7 +137,7 @@ COMMENT = response(b": ", content_type=SSE_TYPE, length=2**40)
 FLOODS = (
     late("1xx for ever", endless(EARLY_HINTS)),
     json_gives("1,000 times 1xx", CONTINUE * 1000 + GOOD_RESPONSE),
-    Case("a head without end", (head()[:-2], Repeat(b"x-more: and more\r\n", 20_000)), BROKEN),
+    Case("a head without end", (head()[:-2], Repeat(b"x-more: and more\r\n" * 200, 100)), BROKEN),
     Case(
         "a body without end",
         (CHUNKED, Repeat(frame(b" " * 2**20), 80), Close()),
