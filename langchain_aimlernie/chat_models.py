@@ -23,7 +23,7 @@ from langchain_core.language_models import (
     ModelProfile,
 )
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.utils.utils import get_pydantic_field_names
@@ -69,6 +69,7 @@ from langchain_aimlernie._settings import (
     to_int,
     translate,
     without_defaults,
+    without_foreign,
 )
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
@@ -155,7 +156,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         in_body = {n: v for n, v in values.items() if n in nested or n not in names}
         if problem := secret_problem(in_body, key):
             raise ValueError(problem)
-        known = dict(values)
+        known = without_foreign(values, {*names, *ALIASES})
         extra = known.pop("model_kwargs", None) or {}
         if not isinstance(extra, Mapping):
             return values  # pydantic reports it
@@ -352,7 +353,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         if len(messages) > 1:
             runs = _runs_of(messages, kwargs)
             return self._combine([self.generate([m], *args, **options) for m, options in runs])
-        return super().generate([*map(wrap_incomplete, messages)], *args, **kwargs)
+        wrapped = [*map(wrap_incomplete, messages)]
+        return _name_model(super().generate(wrapped, *args, **kwargs))
 
     @override
     async def agenerate(
@@ -368,7 +370,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
                 if isinstance(result, BaseException):
                     raise result
             return self._combine([result for result in results if isinstance(result, LLMResult)])
-        return await super().agenerate([*map(wrap_incomplete, messages)], *args, **kwargs)
+        wrapped = [*map(wrap_incomplete, messages)]
+        return _name_model(await super().agenerate(wrapped, *args, **kwargs))
 
     def _combine(self, results: Sequence[LLMResult]) -> LLMResult:
         """Return the results of several prompts as one."""
@@ -780,6 +783,15 @@ def _runs_of(
     """Yield each prompt with its keyword arguments; a `run_id` is the first one's, as in core."""
     for index, each in enumerate(messages):
         yield each, {**options, "run_id": None if index else options.get("run_id")}
+
+
+def _name_model(result: LLMResult) -> LLMResult:
+    """Return the result of one prompt; core has no `llm_output` of a response that streamed."""
+    for generation in result.generations[0] if result.generations else ():
+        if result.llm_output is not None and isinstance(generation, ChatGeneration):
+            name = generation.message.response_metadata.get("model_name")
+            result.llm_output.setdefault("model_name", name)
+    return result
 
 
 def _sum(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
