@@ -514,12 +514,12 @@ def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[s
         ValueError: Without the parameter, calls would bypass a proxy.
     """
     kept = {n: value for n, value in values.items() if n in names or not is_unset(n, value)}
-    if "openai_proxy" in kept:
+    if kept.get("openai_proxy"):
         raise ValueError(
             "openai_proxy is not supported: set HTTPS_PROXY, or pass http_client and "
             "http_async_client with the proxy."
         )
-    for name in sorted(kept.keys() & _FOREIGN):
+    for name in sorted(kept.keys() & _FOREIGN - set(names)):
         warnings.warn(
             f"{name!r} has no effect: it sets up the client of another package.",
             stacklevel=6,  # where the model is created
@@ -542,6 +542,22 @@ _NEVER_NONE = {
 def without_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields without those whose `None` means their default."""
     return {n: value for n, value in values.items() if value is not None or n not in _NEVER_NONE}
+
+
+def with_declared(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """Return the constructor's parameters with those that a subclass sets by its own fields.
+
+    Args:
+        values: The parameters, by name.
+        fields: The fields of the class; one such as `openai_api_base` has the default of ours.
+    """
+    known = dict(values)
+    given = {ALIASES.get(name, name) for name in values}
+    for alias in ALIASES.keys() & fields.keys():
+        default = fields[alias].get_default(call_default_factory=True, validated_data={})
+        if alias in values or (ALIASES[alias] not in given and not fields[alias].is_required()):
+            known.setdefault(ALIASES[alias], values.get(alias, default))
+    return known
 
 
 OPTIONS: Mapping[str, str] = {

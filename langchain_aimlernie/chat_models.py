@@ -68,6 +68,7 @@ from langchain_aimlernie._settings import (
     secret_problem,
     to_int,
     translate,
+    with_declared,
     without_defaults,
     without_foreign,
 )
@@ -156,12 +157,13 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         in_body = {n: v for n, v in values.items() if n in nested or n not in names}
         if problem := secret_problem(in_body, key):
             raise ValueError(problem)
-        known = without_foreign(values, {*names, *ALIASES})
+        aliases = ALIASES.keys() - cls.model_fields.keys()
+        known = without_foreign(with_declared(values, cls.model_fields), {*names, *aliases})
         extra = known.pop("model_kwargs", None) or {}
         if not isinstance(extra, Mapping):
             return values  # pydantic reports it
         extra = dict(extra)
-        for keyword in [keyword for keyword in known if keyword in ALIASES or keyword not in names]:
+        for keyword in [keyword for keyword in known if keyword in aliases or keyword not in names]:
             value = known.pop(keyword)
             name = ALIASES.get(keyword, keyword)
             target = known if name in names else extra
@@ -191,6 +193,12 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
             self.profile = self._resolve_model_profile()
         self._add_version("langchain-aimlernie", __version__)
         return self
+
+    if not TYPE_CHECKING:  # type checkers know the fields by their own names
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a field by another name of it, such as `openai_api_base`."""
+            return getattr(self, ALIASES[name]) if name in ALIASES else super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a field as the constructor would; nothing is changed if the value is invalid.
@@ -272,7 +280,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Return the model's name and the fields that were set, without those that are secret."""
         values = self.__dict__  # tracebacks show models that are not initialized yet
-        hidden = {"model_name", "metadata"}
+        hidden = {"model_name", "metadata", *ALIASES}
         hidden |= {name for name, value in _UNSET.items() if values.get(name) == value}
         if values.get("profile") and is_published(values["profile"]):
             hidden.add("profile")
@@ -661,8 +669,9 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
             # A call with a secret in its body fails, but is traced before that.
             if name not in PER_CALL_FIELDS and not find_secret({keyword: value}, self.api_key):
                 shown[name] = value
-        stop = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
-        params = super()._get_invocation_params(stop=stop, **shown)
+        stops: Any = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
+        stops = self.stop if stops is None else stops
+        params = super()._get_invocation_params(stop=stops, **shown)
         return {**params, "model": shown.get("model") or self.model_name}
 
     @override
@@ -743,7 +752,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
     @property
     @override
     def lc_secrets(self) -> dict[str, str]:
-        return {"api_key": KEY_VARIABLE}
+        names = {"api_key", "openai_api_key"} & type(self).model_fields.keys()
+        return dict.fromkeys(names, KEY_VARIABLE)
 
     @classmethod
     @override

@@ -6,12 +6,17 @@ import warnings
 
 import httpx
 import pytest
+from langchain_core.load import dumps
 from langchain_core.messages import HumanMessage
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
+from langchain_aimlernie import ChatAimlErnie
+from langchain_aimlernie._settings import ALIASES
 from langchain_aimlernie.errors import BadRequestError
+from tests.support.agents import PLAIN
 from tests.support.modes import MODES, ask, chunks_of
 
+NOWHERE = "http://127.0.0.1:9/v1"
 NOTHING = (
     *("organization", "openai_organization", "openai_proxy", "default_query", "client"),
     *("reasoning", "reasoning_effort", "verbosity", "logit_bias", "logprobs", "top_logprobs"),
@@ -86,6 +91,39 @@ def test_headers_are_headers_under_each_name(model, ernie_server, name, place):
     model(**llm).invoke("hi", **(given if place == "call" else {}))
     assert ernie_server.last_request.headers["helicone-auth"] == "Bearer 12345678"
     assert "12345678" not in str(ernie_server.last_request.body)
+
+
+def test_settings_are_read_under_each_name(model):
+    llm = model(timeout=5, stop=["x"], headers={"X-A": "b"})
+    for alias, name in ALIASES.items():
+        if alias not in ("model", "stream"):
+            assert getattr(llm, alias) == getattr(llm, name)
+    assert llm.openai_api_key.get_secret_value() == llm.api_key.get_secret_value()
+    assert not hasattr(llm, "openai_organization")
+
+
+def test_a_subclass_may_declare_settings_by_the_names_of_chat_openai(ernie_server):
+    class Company(ChatAimlErnie):
+        openai_api_base: str = ernie_server.base_url
+        openai_api_key: str | None = ernie_server.api_key
+        openai_organization: str | None = "none"
+        request_timeout: float | None = Field(default_factory=lambda: 7.0)
+        temperature: float = 0.3
+        max_retries: int = 0
+
+    for llm in (
+        Company(),
+        Company().model_copy(),
+        Company(model="m").model_copy(update={"model": PLAIN}),
+    ):
+        assert llm.bind(top_p=0.5).invoke("hi", max_retries=1).text
+        assert ernie_server.last_request.body["temperature"] == 0.3
+        assert (llm.base_url, llm.timeout) == (ernie_server.base_url, 7)
+        assert ernie_server.api_key not in f"{llm!r} {dumps(llm)}"
+    for given in ({"base_url": NOWHERE}, {"openai_api_base": NOWHERE}, {"api_base": NOWHERE}):
+        assert Company(**given).base_url == NOWHERE
+    with pytest.raises(ValidationError, match="api_key is empty"):
+        Company(openai_api_key="")
 
 
 USAGE, NO_USAGE = {"include_usage": True}, {"include_usage": False}
