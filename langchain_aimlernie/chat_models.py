@@ -602,10 +602,34 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         return count_tokens(text)
 
     @override
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return what `custom_get_token_ids` returns for a text.
+
+        Raises:
+            NotImplementedError: It is not set: ERNIE's tokenizer is not part of this package.
+        """
+        if self.custom_get_token_ids is None:
+            raise NotImplementedError(
+                "There are no token ids without custom_get_token_ids=…, a function that returns "
+                "them; get_num_tokens estimates their number."
+            )
+        return self.custom_get_token_ids(text)
+
+    @override
     def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], tools: Sequence[ToolLike] | None = None
+        self,
+        messages: list[BaseMessage],
+        tools: Sequence[ToolLike] | None = None,
+        *,
+        allow_fetching_images: bool = False,
     ) -> int:
-        """Estimate the tokens of a conversation, tools and images included, offline."""
+        """Estimate the tokens of a conversation, tools and images included, offline.
+
+        Args:
+            messages: The conversation.
+            tools: Tools that are sent with it.
+            allow_fetching_images: No effect, as nothing is fetched; a parameter of `ChatOpenAI`.
+        """
         encoded = encode_tools(tools) if tools else None
         return count_message_tokens(messages, encoded, count=self.get_num_tokens)
 

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie._settings import ALIASES
 from langchain_aimlernie.errors import BadRequestError
-from tests.support.agents import PLAIN
+from tests.support.agents import PLAIN, weather
 from tests.support.modes import MODES, ask, chunks_of
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -175,6 +175,14 @@ async def test_functions_are_refused_with_the_remedy(api_model, ernie_server, gi
     with pytest.raises(BadRequestError, match=r"has tools instead of function.*use bind_tools"):
         await ask(api_model().bind(**given), "hi", mode)
     assert ernie_server.requests == []
+
+
+def test_a_cache_point_among_tools_is_left_out(model, ernie_server):
+    marks = [weather, {"cachePoint": {"type": "default"}}]
+    for llm, options in ((model().bind_tools(marks), {}), (model(), {"tools": marks})):
+        llm.invoke("hi", **options)
+        (tool,) = ernie_server.last_request.body["tools"]
+        assert tool["function"]["name"] == "weather"
 
 
 @pytest.mark.parametrize("settings", [{}, {"streaming": True}])
