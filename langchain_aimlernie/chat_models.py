@@ -696,7 +696,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         stops: Any = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
         stops = self.stop if stops is None else stops
         params = super()._get_invocation_params(stop=stops, **shown)
-        return {**params, "model": shown.get("model") or self.model_name}
+        name = shown.get("model") or self.model_name
+        return {**params, "model": name, "model_name": name}  # both are read by tracers
 
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:

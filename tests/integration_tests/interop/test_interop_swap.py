@@ -6,6 +6,7 @@ import warnings
 
 import httpx
 import pytest
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
 from langchain_core.messages import HumanMessage
 from pydantic import Field, ValidationError
@@ -13,7 +14,7 @@ from pydantic import Field, ValidationError
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie._settings import ALIASES
 from langchain_aimlernie.errors import BadRequestError
-from tests.support.agents import PLAIN, weather
+from tests.support.agents import FIVE, PLAIN, weather
 from tests.support.modes import MODES, ask, chunks_of
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -196,3 +197,28 @@ async def test_llm_output_names_the_model(model, settings):
                 await llm.agenerate(prompts[:count], **options),
             ):
                 assert result.llm_output["model_name"] == options.get("model", llm.model)
+
+
+class Starts(BaseCallbackHandler):
+    def __init__(self):
+        self.params = []
+
+    def on_chat_model_start(self, *_, **kwargs):
+        self.params.append(kwargs["invocation_params"])
+
+
+@pytest.mark.parametrize(
+    ("options", "stop", "name"),
+    [
+        ({}, ["X"], PLAIN),
+        ({"stop": ["Y"]}, ["Y"], PLAIN),
+        ({"stop_sequences": ["Y"]}, ["Y"], PLAIN),
+        ({"stop": []}, [], PLAIN),
+        ({"model": FIVE}, ["X"], FIVE),
+    ],
+)
+def test_tracers_see_stop_and_model(model, options, stop, name):
+    starts = Starts()
+    model(stop=["X"], callbacks=[starts]).invoke("hi", **options)
+    (params,) = starts.params
+    assert (params["stop"], params["model"], params["model_name"]) == (stop, name, name)
