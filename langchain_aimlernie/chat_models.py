@@ -822,10 +822,11 @@ def _runs_of(
 
 def _name_model(result: LLMResult) -> LLMResult:
     """Return the result of one prompt; core has no `llm_output` of a response that streamed."""
-    for generation in result.generations[0] if result.generations else ():
-        if result.llm_output is not None and isinstance(generation, ChatGeneration):
-            name = generation.message.response_metadata.get("model_name")
-            result.llm_output.setdefault("model_name", name)
+    choices = [choice for choices in result.generations for choice in choices]
+    messages = [choice.message for choice in choices if isinstance(choice, ChatGeneration)]
+    if messages:
+        name = messages[0].response_metadata.get("model_name")
+        result.llm_output = {"model_name": name, **(result.llm_output or {})}
     return result
 
 

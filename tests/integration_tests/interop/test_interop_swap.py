@@ -189,6 +189,7 @@ def test_a_cache_point_among_tools_is_left_out(model, ernie_server):
 @pytest.mark.parametrize("settings", [{}, {"streaming": True}])
 async def test_llm_output_names_the_model(model, settings):
     llm = model(**settings)
+    assert llm.generate([]).generations == []
     prompts = [[HumanMessage("a")], [HumanMessage("b")]]
     for options in ({}, {"model": "baidu/ernie-4.5-0.3b"}):
         for count in (1, 2):
