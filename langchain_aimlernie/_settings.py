@@ -491,16 +491,20 @@ ALIASES: Mapping[str, str] = {
 _FOREIGN = frozenset(
     {
         *("organization", "openai_organization", "default_query", "http_socket_options"),
-        *("openai_proxy", "disabled_params", "tiktoken_model_name", "use_responses_api"),
+        *("disabled_params", "tiktoken_model_name", "use_responses_api"),
         *("use_previous_response_id", "client", "async_client", "root_client", "root_async_client"),
     }
 )
 """Parameters of `ChatOpenAI`'s constructor that are no fields of a request body."""
 
+_PROXIES = ("proxy", "proxies")
+"""Endings of the names that packages have for a proxy, such as `openai_proxy`."""
+
 
 def is_unset(name: str, value: object) -> bool:
     """Whether an unknown parameter says what is so without it."""
-    return value is None or (name in _FOREIGN and not value) or (name == "n" and value == 1)
+    is_foreign = name in _FOREIGN or name.endswith(_PROXIES)
+    return value is None or (is_foreign and not value) or (name == "n" and value == 1)
 
 
 def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
@@ -514,9 +518,9 @@ def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[s
         ValueError: Without the parameter, calls would bypass a proxy.
     """
     kept = {n: value for n, value in values.items() if n in names or not is_unset(n, value)}
-    if kept.get("openai_proxy"):
+    if proxies := [name for name, value in kept.items() if name.endswith(_PROXIES) and value]:
         raise ValueError(
-            "openai_proxy is not supported: set HTTPS_PROXY, or pass http_client and "
+            f"{proxies[0]} is not supported: set HTTPS_PROXY, or pass http_client and "
             "http_async_client with the proxy."
         )
     for name in sorted(kept.keys() & _FOREIGN - set(names)):

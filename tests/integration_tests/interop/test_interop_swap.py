@@ -73,9 +73,10 @@ def test_what_sets_up_another_client_is_not_sent(model, ernie_server, name, give
     assert ernie_server.last_request.body.keys() == {"model", "messages"}
 
 
-def test_a_proxy_is_not_bypassed(model):
-    with pytest.raises(ValidationError, match="set HTTPS_PROXY, or pass http_client") as caught:
-        model(openai_proxy="http://user:12345678@proxy:8080")
+@pytest.mark.parametrize("name", ["openai_proxy", "anthropic_proxy", "proxy", "proxies"])
+def test_a_proxy_is_not_bypassed(model, name):
+    with pytest.raises(ValidationError, match=f"{name} is not .*: set HTTPS_PROXY, or") as caught:
+        model(**{name: "http://user:12345678@proxy:8080"})
     assert "12345678" not in str(caught.value)
 
 
