@@ -134,7 +134,9 @@ class PreparedRequest:
         if instruction := rest.pop(INSTRUCTION, None):
             messages = add_instruction(messages, instruction)
         if stream and settings.stream_usage:
-            rest.setdefault("stream_options", {"include_usage": True})
+            given = {"stream_options": {}, **settings.model_kwargs, **rest}["stream_options"]
+            if isinstance(given, Mapping):
+                rest["stream_options"] = {"include_usage": True, **given}
         spec = find_model(name)
         is_api = is_default_host(settings.base_url)
         payload = build_payload(
@@ -150,6 +152,8 @@ class PreparedRequest:
         )
         if stream:
             payload["stream"] = True
+        else:
+            payload.pop("stream_options", None)  # an error without `stream`
         body = encode_body({**payload, **(settings.extra_body or {})})
         return cls(settings, name, body, stream)
 

@@ -16,7 +16,7 @@ import ipaddress
 import os
 import re
 import warnings
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
 from types import NoneType, UnionType
@@ -250,8 +250,12 @@ def check_timeout(value: Any) -> Any:
         return None
     if all(hasattr(value, name) for name in _TIMEOUTS):
         limits = [getattr(value, name) for name in _TIMEOUTS]
+    elif isinstance(value, (tuple, list)):
+        # (connect, read) is ChatOpenAI's form; httpx, too, takes what is missing for no limit.
+        is_short = 1 < len(value) < len(_TIMEOUTS)
+        limits = [*value, *[None] * (len(_TIMEOUTS) - len(value)) * is_short]
     else:
-        limits = list(value) if isinstance(value, (tuple, list)) else [value] * 4
+        limits = [value] * 4
     if len(limits) != len(_TIMEOUTS) or not all(map(_is_time, limits)):
         raise ValueError(
             "timeout must be a number of seconds greater than 0, (connect, read, write, pool) or "
@@ -259,7 +263,7 @@ def check_timeout(value: Any) -> Any:
         )
     if isinstance(value, Real):
         return float(value)
-    return tuple(value) if isinstance(value, list) else value
+    return tuple(limits) if isinstance(value, (tuple, list)) else value
 
 
 _TIMEOUTS = ("connect", "read", "write", "pool")
@@ -440,7 +444,8 @@ class Settings(RequestParams):
     default_headers: Annotated[Mapping[str, str] | None, BeforeValidator(check_headers)] = Field(
         default=None, exclude=True, repr=False
     )
-    """Headers of every request, treated as secrets: never shown or traced. Also `extra_headers`."""
+    """Headers of every request, treated as secrets: never shown or traced. Also `extra_headers`
+    and `headers`."""
 
     client_request_id: (
         Annotated[str, AfterValidator(check_request_id)] | Callable[[], str] | None
@@ -473,6 +478,7 @@ ALIASES: Mapping[str, str] = {
     "stop_sequences": "stop",
     "request_timeout": "timeout",
     "extra_headers": "default_headers",
+    "headers": "default_headers",
     "openai_api_key": "api_key",
     "openai_api_base": "base_url",
     "api_base": "base_url",
@@ -481,6 +487,50 @@ ALIASES: Mapping[str, str] = {
     "stream_chunk_timeout": "stream_idle_timeout",
 }
 """Parameters of other chat models' constructors -> the names of our fields."""
+
+_FOREIGN = frozenset(
+    {
+        *("organization", "openai_organization", "default_query", "http_socket_options"),
+        *("disabled_params", "tiktoken_model_name", "use_responses_api"),
+        *("use_previous_response_id", "client", "async_client", "root_client", "root_async_client"),
+    }
+)
+"""Parameters of `ChatOpenAI`'s constructor that are no fields of a request body."""
+
+_PROXIES = ("proxy", "proxies")
+"""Endings of the names that packages have for a proxy, such as `openai_proxy`."""
+
+
+def is_unset(name: str, value: object) -> bool:
+    """Whether an unknown parameter says what is so without it."""
+    is_foreign = name in _FOREIGN or name.endswith(_PROXIES)
+    return value is None or (is_foreign and not value) or (name == "n" and value == 1)
+
+
+def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return the constructor's parameters without those that only another package has a use for.
+
+    Args:
+        values: The parameters, by name.
+        names: The names that a model has.
+
+    Raises:
+        ValueError: Without the parameter, calls would bypass a proxy.
+    """
+    kept = {n: value for n, value in values.items() if n in names or not is_unset(n, value)}
+    if proxies := [name for name, value in kept.items() if name.endswith(_PROXIES) and value]:
+        raise ValueError(
+            f"{proxies[0]} is not supported: set HTTPS_PROXY, or pass http_client and "
+            "http_async_client with the proxy."
+        )
+    for name in sorted(kept.keys() & _FOREIGN - set(names)):
+        warnings.warn(
+            f"{name!r} has no effect: it sets up the client of another package.",
+            stacklevel=6,  # where the model is created
+        )
+        del kept[name]
+    return kept
+
 
 PER_CALL_FIELDS = frozenset(Settings.model_fields) - {*REQUEST_PARAMS, "model_name", "streaming"}
 """Fields outside the request body; a call can override each of them."""
@@ -496,6 +546,22 @@ _NEVER_NONE = {
 def without_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields without those whose `None` means their default."""
     return {n: value for n, value in values.items() if value is not None or n not in _NEVER_NONE}
+
+
+def with_declared(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """Return the constructor's parameters with those that a subclass sets by its own fields.
+
+    Args:
+        values: The parameters, by name.
+        fields: The fields of the class; one such as `openai_api_base` has the default of ours.
+    """
+    known = dict(values)
+    given = {ALIASES.get(name, name) for name in values}
+    for alias in ALIASES.keys() & fields.keys():
+        default = fields[alias].get_default(call_default_factory=True, validated_data={})
+        if alias in values or (ALIASES[alias] not in given and not fields[alias].is_required()):
+            known.setdefault(ALIASES[alias], values.get(alias, default))
+    return known
 
 
 OPTIONS: Mapping[str, str] = {
@@ -558,6 +624,7 @@ class Arguments(TypedDict, total=False):
     max_connections: int
     default_headers: Mapping[str, str | SecretStr] | None
     extra_headers: Mapping[str, str | SecretStr] | None
+    headers: Mapping[str, str | SecretStr] | None
     client_request_id: str | Callable[[], str] | None
     http_client: Any
     http_async_client: Any

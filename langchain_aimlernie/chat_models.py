@@ -23,7 +23,7 @@ from langchain_core.language_models import (
     ModelProfile,
 )
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.outputs import ChatGenerationChunk, ChatResult, LLMResult
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
 from langchain_core.utils.utils import get_pydantic_field_names
@@ -68,7 +68,9 @@ from langchain_aimlernie._settings import (
     secret_problem,
     to_int,
     translate,
+    with_declared,
     without_defaults,
+    without_foreign,
 )
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
@@ -155,12 +157,13 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         in_body = {n: v for n, v in values.items() if n in nested or n not in names}
         if problem := secret_problem(in_body, key):
             raise ValueError(problem)
-        known = dict(values)
+        aliases = ALIASES.keys() - cls.model_fields.keys()
+        known = without_foreign(with_declared(values, cls.model_fields), {*names, *aliases})
         extra = known.pop("model_kwargs", None) or {}
         if not isinstance(extra, Mapping):
             return values  # pydantic reports it
         extra = dict(extra)
-        for keyword in [keyword for keyword in known if keyword in ALIASES or keyword not in names]:
+        for keyword in [keyword for keyword in known if keyword in aliases or keyword not in names]:
             value = known.pop(keyword)
             name = ALIASES.get(keyword, keyword)
             target = known if name in names else extra
@@ -190,6 +193,12 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
             self.profile = self._resolve_model_profile()
         self._add_version("langchain-aimlernie", __version__)
         return self
+
+    if not TYPE_CHECKING:  # type checkers know the fields by their own names
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a field by another name of it, such as `openai_api_base`."""
+            return getattr(self, ALIASES[name]) if name in ALIASES else super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a field as the constructor would; nothing is changed if the value is invalid.
@@ -271,7 +280,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Return the model's name and the fields that were set, without those that are secret."""
         values = self.__dict__  # tracebacks show models that are not initialized yet
-        hidden = {"model_name", "metadata"}
+        hidden = {"model_name", "metadata", *ALIASES}
         hidden |= {name for name, value in _UNSET.items() if values.get(name) == value}
         if values.get("profile") and is_published(values["profile"]):
             hidden.add("profile")
@@ -352,7 +361,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         if len(messages) > 1:
             runs = _runs_of(messages, kwargs)
             return self._combine([self.generate([m], *args, **options) for m, options in runs])
-        return super().generate([*map(wrap_incomplete, messages)], *args, **kwargs)
+        wrapped = [*map(wrap_incomplete, messages)]
+        return _name_model(super().generate(wrapped, *args, **kwargs))
 
     @override
     async def agenerate(
@@ -368,7 +378,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
                 if isinstance(result, BaseException):
                     raise result
             return self._combine([result for result in results if isinstance(result, LLMResult)])
-        return await super().agenerate([*map(wrap_incomplete, messages)], *args, **kwargs)
+        wrapped = [*map(wrap_incomplete, messages)]
+        return _name_model(await super().agenerate(wrapped, *args, **kwargs))
 
     def _combine(self, results: Sequence[LLMResult]) -> LLMResult:
         """Return the results of several prompts as one."""
@@ -591,10 +602,34 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         return count_tokens(text)
 
     @override
+    def get_token_ids(self, text: str) -> list[int]:
+        """Return what `custom_get_token_ids` returns for a text.
+
+        Raises:
+            NotImplementedError: It is not set: ERNIE's tokenizer is not part of this package.
+        """
+        if self.custom_get_token_ids is None:
+            raise NotImplementedError(
+                "There are no token ids without custom_get_token_ids=…, a function that returns "
+                "them; get_num_tokens estimates their number."
+            )
+        return self.custom_get_token_ids(text)
+
+    @override
     def get_num_tokens_from_messages(
-        self, messages: list[BaseMessage], tools: Sequence[ToolLike] | None = None
+        self,
+        messages: list[BaseMessage],
+        tools: Sequence[ToolLike] | None = None,
+        *,
+        allow_fetching_images: bool = False,
     ) -> int:
-        """Estimate the tokens of a conversation, tools and images included, offline."""
+        """Estimate the tokens of a conversation, tools and images included, offline.
+
+        Args:
+            messages: The conversation.
+            tools: Tools that are sent with it.
+            allow_fetching_images: No effect, as nothing is fetched; a parameter of `ChatOpenAI`.
+        """
         encoded = encode_tools(tools) if tools else None
         return count_message_tokens(messages, encoded, count=self.get_num_tokens)
 
@@ -658,9 +693,11 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
             # A call with a secret in its body fails, but is traced before that.
             if name not in PER_CALL_FIELDS and not find_secret({keyword: value}, self.api_key):
                 shown[name] = value
-        stop = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
-        params = super()._get_invocation_params(stop=stop, **shown)
-        return {**params, "model": shown.get("model") or self.model_name}
+        stops: Any = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
+        stops = self.stop if stops is None else stops
+        params = super()._get_invocation_params(stop=stops, **shown)
+        name = shown.get("model") or self.model_name
+        return {**params, "model": name, "model_name": name}  # both are read by tracers
 
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
@@ -740,7 +777,8 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
     @property
     @override
     def lc_secrets(self) -> dict[str, str]:
-        return {"api_key": KEY_VARIABLE}
+        names = {"api_key", "openai_api_key"} & type(self).model_fields.keys()
+        return dict.fromkeys(names, KEY_VARIABLE)
 
     @classmethod
     @override
@@ -780,6 +818,16 @@ def _runs_of(
     """Yield each prompt with its keyword arguments; a `run_id` is the first one's, as in core."""
     for index, each in enumerate(messages):
         yield each, {**options, "run_id": None if index else options.get("run_id")}
+
+
+def _name_model(result: LLMResult) -> LLMResult:
+    """Return the result of one prompt; core has no `llm_output` of a response that streamed."""
+    choices = [choice for choices in result.generations for choice in choices]
+    messages = [choice.message for choice in choices if isinstance(choice, ChatGeneration)]
+    if messages:
+        name = messages[0].response_metadata.get("model_name")
+        result.llm_output = {"model_name": name, **(result.llm_output or {})}
+    return result
 
 
 def _sum(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:

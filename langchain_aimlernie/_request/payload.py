@@ -15,7 +15,7 @@ from langchain_aimlernie._request.tools import (
     encode_tool_choice,
     encode_tools,
 )
-from langchain_aimlernie._settings import REQUEST_PARAMS
+from langchain_aimlernie._settings import REQUEST_PARAMS, is_unset
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie.errors import BadRequestError
 
@@ -76,10 +76,9 @@ def build_payload(  # noqa: PLR0913  the parts of a body
 def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options without LangChain's internal ones; warn of unknown ones."""
     kept = {name: value for name, value in options.items() if name not in _LANGCHAIN_KWARGS}
-    if kept.get("n") == 1:
-        del kept["n"]
-    for name in kept:
-        if name not in REQUEST_PARAMS and name not in _BODY_FIELDS:
+    known = {*REQUEST_PARAMS, *_BODY_FIELDS}
+    for name, value in kept.items():
+        if name not in known and not is_unset(name, value):
             warnings.warn(
                 f"{name!r} is not a setting of ChatAimlErnie; it is sent as a field of the body.",
                 stacklevel=2,
@@ -88,7 +87,7 @@ def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in values.items() if value is not None}
+    fields = {name: value for name, value in values.items() if not is_unset(name, value)}
     if "tools" in fields:
         fields["tools"] = encode_tools(fields["tools"])
     if "response_format" in fields:
@@ -116,6 +115,11 @@ def _reject_unsupported(fields: Mapping[str, Any], spec: ModelSpec) -> None:
         return
     if fields.get("n", 1) != 1:
         raise ValueError(f"The API returns one choice a call; n must be 1, got {fields['n']!r}.")
+    if functions := sorted(fields.keys() & {"functions", "function_call"}):
+        raise ValueError(
+            f"The API has tools instead of {' and '.join(functions)}: use bind_tools, or in an "
+            "agent create_tool_calling_agent."
+        )
     for name in REQUEST_PARAMS:
         if name in fields and name not in spec.fields and name != "max_completion_tokens":
             raise ValueError(

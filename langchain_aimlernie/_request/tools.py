@@ -58,7 +58,12 @@ def encode_tools(
         raise ValueError(f"tools must be a list, such as [my_tool]; got {tools!r:.80}.")  # noqa: TRY004  as for all parameters
     if len(tools) > MAX_TOOLS:
         raise ValueError(f"The API takes at most {MAX_TOOLS} tools in a call; got {len(tools)}.")
-    return [_encode_tool(tool, strict) for tool in tools]
+    return [_encode_tool(tool, strict) for tool in tools if not _is_cache_point(tool)]
+
+
+def _is_cache_point(tool: object) -> bool:
+    """Whether a tool is Bedrock's mark of what to cache; in messages it is left out, too."""
+    return isinstance(tool, Mapping) and tool.keys() == {"cachePoint"}
 
 
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:

@@ -222,8 +222,10 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     written = _counts(usage, {"reasoning_tokens": "reasoning"})
     details = {
         "input_token_details": _counts(usage, _DETAILS_BESIDE_TOTALS)
+        | _counts(usage.get("input_tokens_details"), _INPUT_DETAILS)
         | _counts(usage.get("prompt_tokens_details"), _INPUT_DETAILS),
         "output_token_details": written
+        | _counts(usage.get("output_tokens_details"), _OUTPUT_DETAILS)
         | _counts(usage.get("completion_tokens_details"), _OUTPUT_DETAILS),
     }
     given = {name: counts for name, counts in details.items() if counts}

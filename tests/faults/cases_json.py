@@ -200,6 +200,11 @@ USAGES = (
         "of a written cache", of(11, 7, prompt_tokens_details={"cache_write_tokens": 4}),
         11, 7, 18, input_token_details={"cache_creation": 4},
     ),
+    tokens(
+        "with details in the words of others",
+        of(11, 7, input_tokens_details={"cached_tokens": 4}, output_tokens_details={"reasoning_tokens": 1}),
+        11, 7, 18, input_token_details={"cache_read": 4}, **REASONED,
+    ),
     tokens("in words", {"prompt_tokens": "a lot"}),
     tokens("without a meaning", of(-1, float("nan"))),
     tokens("in fractions and text", of(5.9, "2"), 5, 2, 7),

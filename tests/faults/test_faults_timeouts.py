@@ -59,6 +59,7 @@ FORMS = {
     "httpx2.Timeout": {"timeout": httpx2.Timeout(SOON)},
     "httpx2.Timeout of parts": {"timeout": httpx2.Timeout(9.0, read=SOON)},
     "a tuple": {"timeout": (5.0, SOON, 5.0, 5.0)},
+    "a tuple of two": {"timeout": (5.0, SOON)},
 }
 
 

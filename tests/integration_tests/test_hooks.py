@@ -264,7 +264,11 @@ def test_tokens_are_counted_without_a_download(model):
     plain = llm.get_num_tokens_from_messages(messages)
     assert llm.get_num_tokens_from_messages(messages, [weather]) > plain
     assert trim_messages(messages, token_counter=llm, max_tokens=plain - 1) != messages
-    assert model(custom_get_token_ids=lambda text: [0] * 7).get_num_tokens("hi") == 7
+    assert llm.get_num_tokens_from_messages(messages, allow_fetching_images=True) == plain
+    with pytest.raises(NotImplementedError, match="custom_get_token_ids"):
+        llm.get_token_ids("hi")
+    llm = model(custom_get_token_ids=lambda text: [0] * 7)
+    assert (llm.get_num_tokens("hi"), llm.get_token_ids("hi")) == (7, [0] * 7)
 
 
 def test_construction_opens_nothing(ernie_server):

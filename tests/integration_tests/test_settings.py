@@ -272,7 +272,7 @@ INVALID = {
     "on_unsupported_content": ("'error' or 'omit'", "drop"),
     "timeout": (
         f"a number of seconds greater than 0, {TIMEOUT_PARTS} or a Timeout of httpx or httpx2",
-        *("soon", -1, True, (1, 2)),
+        *("soon", -1, True, (1,), (1, 2, 3, 4, 5), (1, 0)),
     ),
 }
 

@@ -128,7 +128,7 @@ def test_what_is_no_client_of_the_kind_is_refused_with_its_name(model, wrong):
             LISTS[name](http_client=client)
 
 
-WRONG_TIMEOUTS = [httpx2.Timeout, httpx.Timeout(-1), httpx2.Timeout(5, read=0), "5", (5, 5), [5]]
+WRONG_TIMEOUTS = [httpx2.Timeout, httpx.Timeout(-1), httpx2.Timeout(5, read=0), "5", (5,) * 5, [5]]
 
 
 @pytest.mark.parametrize(
