@@ -10,6 +10,7 @@ that contain themselves. `referencing` walks the keywords of one draft, which fe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 from urllib.parse import unquote
 
@@ -201,9 +202,9 @@ class _RecursiveSchemaError(Exception):
 def dereference(schema: Schema) -> dict[str, Any]:
     """Return a schema whose `$ref`s are replaced by what they refer to: not every server follows.
 
-    The titles within it, which pydantic makes of field names, are left out. If a definition
-    contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top. Raises what
-    `check_references` raises.
+    The titles within it, which pydantic makes of field names, are left out, and defaults that JSON
+    cannot express, such as infinity. If a definition contains itself, the schema keeps its `$defs`
+    and `$ref`s, except one at the top. Raises what `check_references` raises.
     """
     try:
         result = _dereference(schema, schema, ())
@@ -211,12 +212,14 @@ def dereference(schema: Schema) -> dict[str, Any]:
         result = check_references(schema)
         if "$ref" in result:
             result = _with_target(result, resolve(result["$ref"], result))
-    return map_subschemas(result, _without_titles)
+    return map_subschemas(result, _tidy)
 
 
-def _without_titles(schema: Schema) -> dict[str, Any]:
-    untitled = {key: value for key, value in schema.items() if key != "title"}
-    return map_subschemas(untitled, _without_titles)
+def _tidy(schema: Schema) -> dict[str, Any]:
+    tidy = {key: value for key, value in schema.items() if key != "title"}
+    if isinstance(default := tidy.get("default"), float) and not isfinite(default):
+        del tidy["default"]
+    return map_subschemas(tidy, _tidy)
 
 
 def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import lru_cache
 from types import FunctionType, UnionType
@@ -31,6 +31,7 @@ from pydantic_core import to_json
 from typing_extensions import NoExtraItems, ReadOnly, TypedDict, is_typeddict
 
 from langchain_aimlernie._imports import DeferredImport
+from langchain_aimlernie._structured.json_extraction import whole_json
 from langchain_aimlernie._structured.json_schema import (
     check_references,
     dereference,
@@ -105,12 +106,13 @@ class OutputSchema:
         cls: Any = self.output
         if issubclass(cls, BaseModelV1):
             return cls.parse_obj(value)
-        # As JSON: a strict class then accepts dates, enums and tuples in JSON's form.
+        # As JSON: a strict class then accepts dates, enums and tuples in JSON's form. By alias and
+        # by name: its JSON Schema, and so the model, may have either.
         try:
             text = to_json(value, inf_nan_mode="constants")
         except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
-            return _adapter(cls).validate_python(value)
-        return _adapter(cls).validate_json(text)
+            return _adapter(cls).validate_python(value, by_alias=True, by_name=True)
+        return _adapter(cls).validate_json(text, by_alias=True, by_name=True)
 
     def validate(self, value: object) -> object:
         """Return the user's object for parsed JSON; a ValueError if it is not an instance.
@@ -139,10 +141,22 @@ class OutputSchema:
         known = self.definition.get("properties")
         if not isinstance(value, dict) or not isinstance(known, Mapping):
             return value
-        if any(key in known and (key, part) != ("name", self.name) for key, part in value.items()):
-            return value
-        parts = [p for p in value.values() if isinstance(p, dict) and p.keys() & known.keys()]
-        return parts[0] if len(parts) == 1 else value
+        found = [*_objects_with({*known}, value, without=("name", self.name))]
+        return found[0] if len(found) == 1 else value
+
+
+def _objects_with(
+    known: set[str], value: object, without: tuple[str, str], depth: int = 3
+) -> Iterator[object]:
+    """Find the outermost objects that have a known key, also in strings that hold JSON."""
+    for whole in whole_json(value) if isinstance(value, str) else [value]:
+        if not isinstance(whole, dict):
+            continue
+        if any(key in known and (key, part) != without for key, part in whole.items()):
+            yield whole
+        elif depth:
+            for part in whole.values():
+                yield from _objects_with(known, part, without, depth - 1)
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
@@ -175,12 +189,14 @@ def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
 
 def _read(given: Any, strict: bool | None) -> OutputSchema:
     """Return the parsed schema, whose definition need not be valid."""
-    is_function = isinstance(given, (BaseTool, FunctionType))
-    function = encode_function(given) if is_function else given
-    if _is_class(given):
-        schema = _read_class(given)
-    elif isinstance(function, Mapping):
-        schema = _read_dict(function)
+    is_readable = _is_class(given) or isinstance(given, (BaseTool, FunctionType))
+    if is_readable and (function := encode_function(given)):
+        output = given if isinstance(given, type) and not is_typeddict(given) else dict
+        schema = OutputSchema(
+            _wire_name(function["name"]), function["description"], function["parameters"], output
+        )
+    elif isinstance(given, Mapping):
+        schema = _read_dict(given)
     else:
         raise ValueError(f"{given!r} is not a schema. Give {_ACCEPTED}.")
     return replace(schema, strict=merge_strict(schema.name, schema.strict, strict))
@@ -237,12 +253,6 @@ def _with_description(schema: OutputSchema) -> dict[str, Any]:
 # Classes
 
 
-def _read_class(cls: type) -> OutputSchema:
-    schema = _class_schema(cls)
-    target = _of_schema(schema, schema["title"])
-    return target if is_typeddict(cls) else replace(target, output=cls)
-
-
 def _class_schema(cls: Any) -> dict[str, Any]:
     """Return the JSON Schema of a class, inlined, with no title but its own."""
     try:
@@ -269,7 +279,7 @@ def _adapter(cls: type) -> TypeAdapter[Any]:
 
 _EMPTY_OBJECT: Mapping[str, Any] = {"type": "object", "properties": {}}
 _WRAPPERS = ("json_schema", "function")
-_BODIES = ("schema", "parameters", "input_schema")
+_BODIES = ("schema", "parameters", "input_schema", "inputSchema")  # the last is MCP's
 _KEYWORDS = frozenset({"type", "properties", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"})
 
 
@@ -279,33 +289,33 @@ def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
         if isinstance(given.get(wrapper), Mapping):
             given = given[wrapper]
     is_schema = not given.keys().isdisjoint(_KEYWORDS)
-    keys = () if "properties" in given else _BODIES
-    body = next((given[key] for key in keys if isinstance(given.get(key), Mapping)), None)
-    if body is None and "name" in given and not is_schema:
-        body = _EMPTY_OBJECT
+    bodies = [] if "properties" in given else [given.get(key) for key in _BODIES]
+    body = next((body for body in bodies if isinstance(body, Mapping)), None)
+    name, description = given.get("name"), given.get("description")
+    if body is None and not is_schema and not any(isinstance(v, Mapping) for v in given.values()):
+        body = _EMPTY_OBJECT if "name" in given else None
     if body is not None:
-        body = check_references(body)
-        target = _of_schema(body, given.get("name") or body.get("title"))
-        description = given.get("description") or target.description
-        strict = given.get("strict")
-        return replace(target, description=description, definition=body, strict=strict)
-    if not is_schema or given.get("type") in ("text", "json_object", *_WRAPPERS):
+        name, description = name or body.get("title"), description or body.get("description")
+        definition, strict = body, given.get("strict")
+    elif is_schema and given.get("type") not in ("text", "json_object", *_WRAPPERS):
+        name = given.get("title") or name
+        definition, strict = _without_labels(given), None
+    else:
         raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")
-    return _of_schema(check_references(given), given.get("title") or given.get("name"))
+    definition = check_references(definition)
+    return OutputSchema(_wire_name(name), description or "", definition, strict=strict)
 
 
-def _of_schema(schema: Mapping[str, Any], name: object) -> OutputSchema:
-    definition = _definition(schema)
-    # A generic class is called `Box[int]`, which the API does not allow.
-    wire_name = _NOT_IN_NAMES.sub("_", str(name or ""))[:_LONGEST_NAME].strip("_") or DEFAULT_NAME
-    return OutputSchema(wire_name, schema.get("description") or "", definition)
+def _wire_name(name: object) -> str:
+    """Return a name that the API allows: a generic class is called `Box[int]`."""
+    return _NOT_IN_NAMES.sub("_", str(name or ""))[:_LONGEST_NAME].strip("_") or DEFAULT_NAME
 
 
-def _definition(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _without_labels(schema: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key not in ("title", "description")}
 
 
-ANY_JSON = _of_schema({"type": ["object", "array"]}, None)
+ANY_JSON = OutputSchema(DEFAULT_NAME, "", {"type": ["object", "array"]})
 """The output in JSON mode without a schema."""
 
 
@@ -343,7 +353,7 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
         schema, description = _class_schema(arguments), arguments.__doc__
     else:
         return None
-    parameters = _definition(schema) or _EMPTY_OBJECT
+    parameters = _without_labels(schema)
     return {"name": name, "description": description or "", "parameters": parameters}
 
 

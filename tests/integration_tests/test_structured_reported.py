@@ -131,6 +131,7 @@ def llm(server, names):
         (City, '{"name": "Paris", "people": } is wrong, right is ' + PARIS_TEXT, PARIS),
         ({"title": "Count", "type": "integer"}, "42", 42),
         (Names, 'The names:\n["a", "b"]', Names(["a", "b"])),
+        (Names, '{"names": ["a", "b"]}', Names(["a", "b"])),  # JSON mode demands an object
         (City, json.dumps(PARIS_TEXT), PARIS),
         (City, json.dumps(fence(PARIS_TEXT)), PARIS),
         ({"title": "Text", "type": "string"}, '"{}"', "{}"),
@@ -156,6 +157,7 @@ async def test_the_last_instance_is_the_answer(server, llm, way, case):
         (City, '{"people": 1} or ' + fence('{"name": []}') + ' or {"people": 2}', "name: Input should be a valid string"),
         (City, 'First {"people": 1}, then {"name": 3}.', "name: Input should be a valid string"),
         (City, '{"name": 1}', "name: Input should be a valid string"),
+        (City, '{"name": "\\d"}', r"no valid JSON (Invalid \escape, character 11); the model answered"),
         (City, "NaN", "the answer: Input should be an object"),
         (Names, "[1]: see", "does not fit Names"),
     ],
