@@ -151,7 +151,7 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
 
 
 def check_references(schema: Schema) -> dict[str, Any]:
-    """Return a copy; a ValueError if a `$ref` leads nowhere or only to itself.
+    """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere or only to itself.
 
     A `discriminator.mapping` that refers to what is not there is left out: what inlines the `$ref`s
     of a schema often leaves it behind, as core's conversion of tools does.
@@ -165,6 +165,7 @@ def check_references(schema: Schema) -> dict[str, Any]:
 def _check_references(schema: Schema, root: Schema, checked: set[str]) -> dict[str, Any]:
     if "$ref" in schema:
         _follow(schema, root, (), checked)
+    schema = _sendable(schema)
     result = map_subschemas(schema, lambda part: _check_references(part, root, checked))
     discriminator = result.get("discriminator")
     mapping = discriminator.get("mapping") if isinstance(discriminator, Mapping) else None
@@ -174,6 +175,13 @@ def _check_references(schema: Schema, root: Schema, checked: set[str]) -> dict[s
     except ValueError:
         return _without_mapping(result)
     return result
+
+
+def _sendable(schema: Schema) -> Schema:
+    """Leave out a default of infinity or NaN, which pydantic writes and JSON has not."""
+    default = schema.get("default")
+    is_finite = not isinstance(default, float) or isfinite(default)
+    return schema if is_finite else {k: v for k, v in schema.items() if k != "default"}
 
 
 def _without_mapping(schema: dict[str, Any]) -> dict[str, Any]:
@@ -202,9 +210,9 @@ class _RecursiveSchemaError(Exception):
 def dereference(schema: Schema) -> dict[str, Any]:
     """Return a schema whose `$ref`s are replaced by what they refer to: not every server follows.
 
-    The titles within it, which pydantic makes of field names, are left out, and defaults that JSON
-    cannot express, such as infinity. If a definition contains itself, the schema keeps its `$defs`
-    and `$ref`s, except one at the top. Raises what `check_references` raises.
+    The titles within it, which pydantic makes of field names, are left out. If a definition
+    contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top. Raises what
+    `check_references` raises.
     """
     try:
         result = _dereference(schema, schema, ())
@@ -216,10 +224,8 @@ def dereference(schema: Schema) -> dict[str, Any]:
 
 
 def _tidy(schema: Schema) -> dict[str, Any]:
-    tidy = {key: value for key, value in schema.items() if key != "title"}
-    if isinstance(default := tidy.get("default"), float) and not isfinite(default):
-        del tidy["default"]
-    return map_subschemas(tidy, _tidy)
+    untitled = {key: value for key, value in _sendable(schema).items() if key != "title"}
+    return map_subschemas(untitled, _tidy)
 
 
 def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[str, Any]:

@@ -142,7 +142,10 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         text = str(message.text)
         if values := extract_json(text):
             return self._first_instance(values, message, text)
-        if names := called_tools(message):
+        names = called_tools(message)
+        if self.target.name in names:  # some servers make the response format a tool
+            return self._from_call(message)
+        if names:
             problem = f"The model called {', '.join(names)} instead of answering."
             hint = "Run the tools and ask again, or read the calls with include_raw=True."
             raise _error(message, problem, hint)

@@ -151,8 +151,8 @@ def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
     """Return a schema in any form as an `OutputSchema`.
 
     A dict is sent to the API as it is, except for a `discriminator.mapping` that refers to what is
-    not there; classes lose their titles, and their `$ref`s are replaced by what they refer to
-    unless a class contains itself.
+    not there, and a default of infinity; classes lose their titles, and their `$ref`s are replaced
+    by what they refer to unless a class contains itself.
 
     Raises:
         ValueError: `given` has an unknown form, no JSON Schema, an invalid one (in a running event

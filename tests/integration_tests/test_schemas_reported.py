@@ -141,6 +141,7 @@ LOADED = [
     (ByAlias, {"a": 1, "B": 2}, ByAlias(a=1, b=2)),
     (ByAlias, {"a": 1, "b": 2}, ByAlias(a=1, b=2)),
     (Limits, {}, Limits()),
+    (an_object(a={"type": "number", "default": math.inf}), {"a": 1}, {"a": 1}),
     ({"name": "Answer", "inputSchema": an_object(["a"], a={"type": "integer"})}, {"a": "1"}, {"a": 1}),
     # Strings in the place of what they hold, at every depth
     (Page, {"lines": json.dumps([CAT]), "by_name": json.dumps({"a": CAT})}, Page(lines=[CAT], by_name={"a": CAT})),

@@ -228,6 +228,14 @@ async def test_the_call_is_the_first_that_fits_or_is_written_as_text(
 
 
 @pytest.mark.parametrize("way", WAYS)
+async def test_a_call_with_the_name_of_the_schema_is_an_answer_by_every_method(server, llm, way):
+    server.on_request = lambda request: reply(called(PARIS_TEXT), request)
+    for method in ("json_schema", "function_calling", "json_mode"):
+        outcome = await ask(llm.with_structured_output(City, method=method), way)
+        assert outcome.answer == PARIS
+
+
+@pytest.mark.parametrize("way", WAYS)
 async def test_null_is_an_answer_where_the_schema_lets_it(server, llm, way):
     nullable = NOTE | {"type": ["object", "null"]}
     server.on_request = lambda request: reply(said("null"), request)
