@@ -130,9 +130,9 @@ class _Scanner:
         """Read a fence without a bracket at its beginning; it may hold a string or a number."""
         closing = _NEXT_MARK.search(self._text, start)
         limit = closing.start() if closing else len(self._text)
-        try:
-            self.fenced.append(_DECODER.decode(self._text[start:limit].strip()))
-        except ValueError:
+        if found := whole_json(self._text[start:limit].strip()):
+            self.fenced += found
+        else:
             self._scan(_IN_CODE, start, limit)
         if closing and closing[1].startswith(mark):
             self._fence = mark
