@@ -155,7 +155,7 @@ class ModelWrapper(Bindable):
     ) -> Runnable[LanguageModelInput, Any]:
         """Return a runnable whose output is an instance of a schema; bound tools are not sent."""
         inside, bound = _unwrap(self)
-        if not hasattr(type(inside), "structure"):
+        if not hasattr(type(inside), "_structured_output"):
             structured = inside.with_structured_output(schema, **options)
             return _wrap_again(self, structured, {*_OF_SCHEMA, *read_options(options)})
         options = read_options(options, inside.api_key)
@@ -169,7 +169,8 @@ class ModelWrapper(Bindable):
         if bound.keys() & {*_OF_SCHEMA}:
             runnable = self.bind(**dict.fromkeys(_OF_SCHEMA, None))
         server = {name: bound[name] for name in ("model", "base_url") if name in bound}
-        return cast("_Model", inside.structure(runnable, schema, **server | options))
+        structured = inside._structured_output(runnable, schema, **server | options)  # noqa: SLF001  of our own class
+        return cast("_Model", structured)
 
 
 def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:

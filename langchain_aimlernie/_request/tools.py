@@ -10,8 +10,9 @@ from langchain_core.tools import Tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._request.content import read_cache_control
+from langchain_aimlernie._structured.functions import encode_function
 from langchain_aimlernie._structured.json_schema import check_references, strict_schema
-from langchain_aimlernie._structured.schema import encode_function, merge_strict
+from langchain_aimlernie._structured.schema import merge_strict
 
 if TYPE_CHECKING:
     from langchain_aimlernie._settings import ToolChoice, ToolLike

@@ -52,12 +52,31 @@ def extract_json(text: str) -> list[object]:
     closed. Reasoning in `<think>` tags before the text is left out.
     """
     text = _THOUGHTS.sub("", text, count=1).strip()
+    for value in whole_json(text):
+        return [value, *extract_json(value)] if isinstance(value, str) else [value]
+    scanner = _Scanner(text)
+    return [*reversed(scanner.fenced), *reversed(scanner.bare)]
+
+
+def whole_json(text: str) -> list[object]:
+    """Return the value that a text is, if it is JSON; else nothing."""
     try:
-        value = _DECODER.decode(text)
+        return [_DECODER.decode(text)]
     except (ValueError, RecursionError):
-        scanner = _Scanner(text)
-        return [*reversed(scanner.fenced), *reversed(scanner.bare)]
-    return [value, *extract_json(value)] if isinstance(value, str) else [value]
+        return []
+
+
+def why_no_json(text: str) -> str:
+    """Return in parentheses why the first bracket of a text opens no JSON; empty if it does."""
+    start = re.search(r"[\[{]", text)
+    try:
+        if start:
+            _DECODER.raw_decode(text, start.start())
+    except json.JSONDecodeError as error:
+        return f" ({error.msg}, character {error.pos + 1})"
+    except (ValueError, RecursionError):
+        return " (numbers too long, or nested too deeply)"
+    return ""
 
 
 class _Scanner:
@@ -111,9 +130,9 @@ class _Scanner:
         """Read a fence without a bracket at its beginning; it may hold a string or a number."""
         closing = _NEXT_MARK.search(self._text, start)
         limit = closing.start() if closing else len(self._text)
-        try:
-            self.fenced.append(_DECODER.decode(self._text[start:limit].strip()))
-        except ValueError:
+        if found := whole_json(self._text[start:limit].strip()):
+            self.fenced += found
+        else:
             self._scan(_IN_CODE, start, limit)
         if closing and closing[1].startswith(mark):
             self._fence = mark

@@ -10,6 +10,7 @@ that contain themselves. `referencing` walks the keywords of one draft, which fe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 from urllib.parse import unquote
 
@@ -150,7 +151,7 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
 
 
 def check_references(schema: Schema) -> dict[str, Any]:
-    """Return a copy; a ValueError if a `$ref` leads nowhere or only to itself.
+    """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere or only to itself.
 
     A `discriminator.mapping` that refers to what is not there is left out: what inlines the `$ref`s
     of a schema often leaves it behind, as core's conversion of tools does.
@@ -164,6 +165,7 @@ def check_references(schema: Schema) -> dict[str, Any]:
 def _check_references(schema: Schema, root: Schema, checked: set[str]) -> dict[str, Any]:
     if "$ref" in schema:
         _follow(schema, root, (), checked)
+    schema = _sendable(schema)
     result = map_subschemas(schema, lambda part: _check_references(part, root, checked))
     discriminator = result.get("discriminator")
     mapping = discriminator.get("mapping") if isinstance(discriminator, Mapping) else None
@@ -173,6 +175,13 @@ def _check_references(schema: Schema, root: Schema, checked: set[str]) -> dict[s
     except ValueError:
         return _without_mapping(result)
     return result
+
+
+def _sendable(schema: Schema) -> Schema:
+    """Leave out a default of infinity or NaN, which pydantic writes and JSON has not."""
+    default = schema.get("default")
+    is_finite = not isinstance(default, float) or isfinite(default)
+    return schema if is_finite else {k: v for k, v in schema.items() if k != "default"}
 
 
 def _without_mapping(schema: dict[str, Any]) -> dict[str, Any]:
@@ -211,12 +220,12 @@ def dereference(schema: Schema) -> dict[str, Any]:
         result = check_references(schema)
         if "$ref" in result:
             result = _with_target(result, resolve(result["$ref"], result))
-    return map_subschemas(result, _without_titles)
+    return map_subschemas(result, _tidy)
 
 
-def _without_titles(schema: Schema) -> dict[str, Any]:
-    untitled = {key: value for key, value in schema.items() if key != "title"}
-    return map_subschemas(untitled, _without_titles)
+def _tidy(schema: Schema) -> dict[str, Any]:
+    untitled = {key: value for key, value in _sendable(schema).items() if key != "title"}
+    return map_subschemas(untitled, _tidy)
 
 
 def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[str, Any]:

@@ -17,7 +17,11 @@ from langchain_core.runnables.utils import AddableDict
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, extract_json
+from langchain_aimlernie._structured.json_extraction import (
+    PartialJsonDecoder,
+    extract_json,
+    why_no_json,
+)
 from langchain_aimlernie._structured.schema import OutputSchema, load_jsonschema
 from langchain_aimlernie.errors import RefusalError, StructuredOutputError
 
@@ -124,9 +128,9 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         if values := [*calls, *chain.from_iterable(map(extract_json, invalid))]:
             return self._first_instance(values, message, arguments[0])
         if arguments:
-            problem = f"The arguments of the call of {name} are not a JSON object"
-            shown = _excerpt(arguments[0])
-            raise _error(message, f"{problem}: {shown}.", _TRY_AGAIN, arguments[0])
+            why, shown = why_no_json(arguments[0]), _excerpt(arguments[0])
+            problem = f"The arguments of the call of {name} are not a JSON object{why}: {shown}."
+            raise _error(message, problem, _TRY_AGAIN, arguments[0])
         called = ", ".join(called_tools(message))
         if not called and (output := self._instance_in(str(message.text))) is not None:
             return output
@@ -138,11 +142,14 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         text = str(message.text)
         if values := extract_json(text):
             return self._first_instance(values, message, text)
-        if names := called_tools(message):
+        names = called_tools(message)
+        if self.target.name in names:  # some servers make the response format a tool
+            return self._from_call(message)
+        if names:
             problem = f"The model called {', '.join(names)} instead of answering."
             hint = "Run the tools and ask again, or read the calls with include_raw=True."
             raise _error(message, problem, hint)
-        problem = f"There is no valid JSON; the model answered {_excerpt(text)}."
+        problem = f"There is no valid JSON{why_no_json(text)}; the model answered {_excerpt(text)}."
         raise _error(message, problem, _TRY_AGAIN)
 
     def _from_reasoning(self, message: AIMessage) -> object | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from fractions import Fraction
 from functools import lru_cache, partial, reduce
@@ -26,6 +26,7 @@ from jsonschema.exceptions import ValidationError, best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from langchain_aimlernie._structured.json_extraction import whole_json
 from langchain_aimlernie._text import truncate
 
 if TYPE_CHECKING:
@@ -54,21 +55,24 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
     """Return a value with what models write in the place of what they mean put right.
 
     At every depth, a property that is `null` is left out if `schema` neither requires it nor lets
-    it be `null`, and a string that may not be one is replaced by the JSON that it holds. In a
-    union, this is done for the first member that lets it.
+    it be `null`, a string that may not be one is replaced by the JSON that it holds, and an object
+    in the place of a list by the list that is all it holds. In a union, the first two are done for
+    the first member that lets it.
     """
     try:
-        result: Any = deepcopy(value)
+        result: Any = [deepcopy(value)]
         errors = _find_errors(schema, value)
     except (ValueError, RecursionError):  # the schema of a class may be invalid
         return value
-    for (*places, name), meant in chain.from_iterable(map(_meant, errors)):
-        part = reduce(getitem, places, result)
-        if meant is _ABSENT:
-            part.pop(name, None)
-        else:
-            part[name] = meant
-    return result
+    for path, meant in chain.from_iterable(map(_meant, errors)):
+        *places, name = [0, *path]
+        with suppress(LookupError, TypeError):  # within what has been replaced
+            part = reduce(getitem, places, result)
+            if meant is _ABSENT:
+                del part[name]
+            else:
+                part[name] = meant
+    return result[0]
 
 
 def _find_errors(schema: Mapping[str, Any], value: object, limit: int | None = None) -> list[Any]:
@@ -92,7 +96,7 @@ def _limited_depth(subject: str) -> Iterator[None]:
 
 def _to_json(schema: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(schema)
+        return json.dumps(schema, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"The schema cannot be written as JSON: {error}") from None
 
@@ -156,11 +160,12 @@ def _meant(error: Any) -> list[tuple[list[str | int], object]]:
     path = list(error.absolute_path)
     if getattr(error, "may_be_absent", False):
         return [(path, _ABSENT)]
-    if error.validator == "type" and isinstance(error.instance, str) and path:
-        try:
-            return [(path, json.loads(error.instance, strict=False))]
-        except (ValueError, RecursionError):
-            return []
+    if error.validator == "type" and isinstance(error.instance, str):
+        return [(path, value) for value in whole_json(error.instance)]
+    if error.validator == "type" and isinstance(error.instance, dict) and error.parent is None:
+        parts = [*error.instance.values()]
+        if "array" in error.validator_value and len(parts) == 1 and isinstance(parts[0], list):
+            return [(path, parts[0])]
     for _, errors in groupby(error.context, lambda each: each.schema_path[0]):  # of each member
         meant = [_meant(each) for each in errors]
         if all(meant):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import json
+import math
 import re
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Annotated, Literal, NotRequired
 
 import pydantic.dataclasses
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, Json, model_validator, with_config
+from pydantic import AliasPath, BaseModel, ConfigDict, Field, Json, model_validator, with_config
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import ReadOnly, TypedDict
 
@@ -88,6 +89,21 @@ class Open(BaseModel):
     a: int
 
 
+class ByAlias(BaseModel):
+    """Its JSON Schema has its name or its alias, as pydantic chooses, and it reads the other."""
+
+    model_config = ConfigDict(validate_by_alias=False, validate_by_name=True)
+    a: int = Field(validation_alias=AliasPath("within", "a"))
+    b: int = Field(0, alias="B")
+
+
+class Limits(BaseModel):
+    """JSON has no infinity."""
+
+    most: float = math.inf
+    least: dict[str, float] = {"a": -math.inf}
+
+
 class Closed(TypedDict, closed=True):
     a: int
 
@@ -122,11 +138,18 @@ LOADED = [
     (CIRCLE, {"first": {"v": 1, "next": {"v": 2, "next": None}}}, {"first": {"v": 1, "next": {"v": 2}}}),
     (Range, {"low": 3, "high": 2}, Range(low=2, high=2)),
     (Counts, {"b": 1}, {"b": 1}),
+    (ByAlias, {"a": 1, "B": 2}, ByAlias(a=1, b=2)),
+    (ByAlias, {"a": 1, "b": 2}, ByAlias(a=1, b=2)),
+    (Limits, {}, Limits()),
+    (an_object(a={"type": "number", "default": math.inf}), {"a": 1}, {"a": 1}),
+    ({"name": "Answer", "inputSchema": an_object(["a"], a={"type": "integer"})}, {"a": "1"}, {"a": 1}),
     # Strings in the place of what they hold, at every depth
     (Page, {"lines": json.dumps([CAT]), "by_name": json.dumps({"a": CAT})}, Page(lines=[CAT], by_name={"a": CAT})),
     (Page, {"lines": [json.dumps(CAT)], "best": "null"}, Page(lines=[CAT], best=None)),
     (Page, {"lines": json.dumps([json.dumps(CAT | {"lives": None})])}, Page(lines=[CAT])),
     (Page, {"text": "[1, 2]"}, Page(text="[1, 2]")),
+    (Page, {"lines": {"line": [CAT]}}, Page(lines=[CAT])),
+    (an_object(a={"type": "array"}), {"a": json.dumps({"item": [1]})}, {"a": [1]}),
     (Zoo, {"pets": json.dumps([{"kind": "dog"}])}, Zoo(pets=[Dog(kind="dog")])),
     (an_object(a={"type": "array", "items": {"type": "integer"}}, b={"type": "boolean"}), {"a": "[1, 2]", "b": "true"}, {"a": [1, 2], "b": True}),
     # Within an object that is none of the schema
@@ -135,6 +158,8 @@ LOADED = [
     (Page, {"type": "object", "properties": {"text": "a"}, "required": ["text"]}, Page(text="a")),
     (Page, {"name": "Page", "arguments": {"text": "a"}}, Page(text="a")),
     (CatV1, {"name": "CatV1", "arguments": {"name": "Tom"}}, CatV1(name="Tom")),
+    (CatV1, {"function": {"name": "CatV1", "arguments": '{"name": "Tom"}'}}, CatV1(name="Tom")),
+    (Page, {"response": {"Page": {"text": "a"}}}, Page(text="a")),
     (CatV1, {"name": "CatV1"}, CatV1(name="CatV1")),
     (Page, {"text": "a", "other": {"text": "b"}}, Page(text="a")),
     (Page, {"one": {"text": "a"}, "other": {"text": "b"}}, Page()),
@@ -160,6 +185,7 @@ REJECTED = [
     (Page, Page.model_json_schema(), "text: Input should be a valid string"),
     (Page, {"lines": "[1]"}, "lines.0: Input should be an object"),
     (Page, {"lines": "a, b"}, "lines: Input should be a valid array"),
+    (Page, {"lines": {"line": [CAT], "more": []}}, "lines: Input should be a valid array"),
     pytest.param((Closed, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"), marks=NEEDS_2_12),
     pytest.param((Counts, {"b": "x"}, "b: \"x\" is not of type 'integer'"), marks=NEEDS_2_12),
     (Forbidding, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"),

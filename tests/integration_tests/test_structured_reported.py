@@ -131,6 +131,7 @@ def llm(server, names):
         (City, '{"name": "Paris", "people": } is wrong, right is ' + PARIS_TEXT, PARIS),
         ({"title": "Count", "type": "integer"}, "42", 42),
         (Names, 'The names:\n["a", "b"]', Names(["a", "b"])),
+        (Names, '{"names": ["a", "b"]}', Names(["a", "b"])),  # JSON mode demands an object
         (City, json.dumps(PARIS_TEXT), PARIS),
         (City, json.dumps(fence(PARIS_TEXT)), PARIS),
         ({"title": "Text", "type": "string"}, '"{}"', "{}"),
@@ -156,6 +157,7 @@ async def test_the_last_instance_is_the_answer(server, llm, way, case):
         (City, '{"people": 1} or ' + fence('{"name": []}') + ' or {"people": 2}', "name: Input should be a valid string"),
         (City, 'First {"people": 1}, then {"name": 3}.', "name: Input should be a valid string"),
         (City, '{"name": 1}', "name: Input should be a valid string"),
+        (City, '{"name": "\\d"}', r"no valid JSON (Invalid \escape, character 11); the model answered"),
         (City, "NaN", "the answer: Input should be an object"),
         (Names, "[1]: see", "does not fit Names"),
     ],
@@ -223,6 +225,14 @@ async def test_the_call_is_the_first_that_fits_or_is_written_as_text(
         assert answer in str(outcome.error)
     else:
         assert outcome.answer == answer
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_call_with_the_name_of_the_schema_is_an_answer_by_every_method(server, llm, way):
+    server.on_request = lambda request: reply(called(PARIS_TEXT), request)
+    for method in ("json_schema", "function_calling", "json_mode"):
+        outcome = await ask(llm.with_structured_output(City, method=method), way)
+        assert outcome.answer == PARIS
 
 
 @pytest.mark.parametrize("way", WAYS)

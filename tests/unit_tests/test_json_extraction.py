@@ -5,7 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_aimlernie._structured.json_extraction import PartialJsonDecoder, extract_json
+from langchain_aimlernie._structured.json_extraction import (
+    PartialJsonDecoder,
+    extract_json,
+    why_no_json,
+)
 
 CAT = {"setup": "为什么", "punchline": "because of `}`"}
 TEXT = json.dumps(CAT, ensure_ascii=False)
@@ -107,6 +111,19 @@ def test_nothing_is_made_out_of_what_is_no_whole_json():
         *("[" * 100_000, '{"a":' * 100_000, "1" * 5000),
     ):
         assert list(extract_json(text)) == [], text[:50]
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("No.", ""),
+        ('{"a": 1}', ""),
+        ("So: {x}", " (Expecting property name enclosed in double quotes, character 6)"),
+        (f"[{'1' * 5000}]", " (numbers too long, or nested too deeply)"),
+    ],
+)
+def test_the_first_fault_of_what_looks_like_json_is_named(text, why):
+    assert why_no_json(text) == why
 
 
 @pytest.mark.parametrize(

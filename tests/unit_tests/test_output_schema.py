@@ -143,7 +143,8 @@ def test_every_form_is_understood_and_named_as_the_api_allows(given, name):
 
 def test_what_is_no_schema_is_refused_with_the_accepted_forms():
     dicts = {}, {"type": "json_object"}, {"type": "json_schema"}, {"foo": 1}
-    for given in (*dicts, "Joke", 3, Joke(setup="a", title="b"), int):
+    lost = {"name": "joke", "parametersJsonSchema": BODY}
+    for given in (*dicts, lost, "Joke", 3, Joke(setup="a", title="b"), int):
         with pytest.raises(ValueError, match="Give a pydantic class, a TypedDict"):
             parse_schema(given)
 

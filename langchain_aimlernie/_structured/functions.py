@@ -1,0 +1,205 @@
+"""Classes, functions and tools as OpenAI functions, whose parameters are a JSON Schema.
+
+Core's `convert_to_openai_tool` loses recursive definitions, and keeps what refers to lost ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from functools import lru_cache
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    NotRequired,
+    Required,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import FILTERED_ARGS, BaseTool, Tool, create_schema_from_function
+from langchain_core.utils.function_calling import convert_to_openai_function
+from pydantic import BaseModel, Field, TypeAdapter, create_model
+from pydantic.errors import PydanticUserError
+from pydantic.v1 import BaseModel as BaseModelV1
+from typing_extensions import NoExtraItems, ReadOnly, TypedDict, is_typeddict
+
+from langchain_aimlernie._structured.json_schema import dereference
+
+
+def encode_function(tool: Any) -> dict[str, Any] | None:
+    """Return a tool as an OpenAI function, with the schema that `parse_schema` would read.
+
+    `None` for what has no schema of its own (a dict, a tool for one string, a class of tools).
+    """
+    name: Any = getattr(tool, "__name__", None)
+    description: Any
+    if isinstance(tool, BaseTool):
+        if isinstance(tool, Tool) and not tool.args_schema:
+            return None
+        given = _arguments_schema(tool)
+        schema = dereference(given) if isinstance(given, Mapping) else _class_schema(given)
+        name, description = tool.name, tool.description
+    elif isinstance(tool, type) and issubclass(tool, BaseTool):
+        return None
+    elif is_class(tool):
+        schema = _class_schema(tool)
+        name, description = schema["title"], schema.get("description")
+    elif callable(tool) and isinstance(name, str):
+        arguments = _function_arguments(name, tool)
+        schema, description = _class_schema(arguments), arguments.__doc__
+    else:
+        return None
+    parameters = without_labels(schema)
+    return {"name": name, "description": description or "", "parameters": parameters}
+
+
+def _arguments_schema(tool: BaseTool) -> Any:
+    """Return the schema of what a model passes to a tool; of the tools of MCP servers, a dict.
+
+    Core's own class of it leaves out the aliases of fields, or such a field itself; but a tool
+    takes an argument by its alias.
+    """
+    schema: Any = tool.tool_call_schema
+    fields: Mapping[str, Any] = getattr(tool.args_schema, "model_fields", {})
+    if not any(field.validation_alias for field in fields.values()):
+        return schema
+    kept: dict[str, Any] = {
+        name: (field.annotation, field)
+        for name, field in fields.items()
+        if field.validation_alias or name in schema.model_fields
+    }
+    return create_model(tool.name, **kept)
+
+
+def _function_arguments(name: str, function: Any) -> Any:
+    """Return the class of a function's arguments, but for those that LangChain passes."""
+    try:
+        hints = get_type_hints(function)
+        configs = [key for key, hint in hints.items() if RunnableConfig in (hint, *get_args(hint))]
+        return create_schema_from_function(
+            name,
+            function,
+            filter_args=[*configs, *FILTERED_ARGS] if configs else (),
+            parse_docstring=True,
+            include_injected=False,
+        )
+    except (NameError, TypeError, PydanticUserError) as error:
+        raise ValueError(f"The arguments of {name} have no JSON Schema: {error}") from error
+
+
+def without_labels(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema without title and description, which the API is told beside it."""
+    return {key: value for key, value in schema.items() if key not in ("title", "description")}
+
+
+# Classes
+
+
+def is_class(given: object) -> bool:
+    """Whether this is a class whose fields a model can be asked for."""
+    return is_typeddict(given) or (
+        isinstance(given, type)
+        and (issubclass(given, (BaseModel, BaseModelV1)) or is_dataclass(given))
+    )
+
+
+def _class_schema(cls: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a class, inlined, with no title but its own."""
+    try:
+        if is_typeddict(cls):
+            schema = _typed_dict_schema(cls)
+        elif issubclass(cls, BaseModelV1):
+            schema = cls.schema()
+        elif issubclass(cls, BaseModel):
+            schema = cls.model_json_schema()
+        else:
+            schema = adapter_of(cls).json_schema()
+        schema = dereference(schema)
+    except (PydanticUserError, NameError, RecursionError) as error:
+        raise ValueError(f"{cls.__name__} has no JSON Schema: {error}") from error
+    return {**schema, "title": schema.get("title") or cls.__name__}
+
+
+@lru_cache(maxsize=256)
+def adapter_of(cls: type) -> TypeAdapter[Any]:
+    """Return pydantic's validator of a class."""
+    return TypeAdapter(cls)
+
+
+# TypedDicts: core's conversion loses `None`, `NotRequired` and `total=False`, takes the docstring
+# of `dict` for the class's, and fails on a class that contains itself; pydantic's refuses
+# `typing.TypedDict` before Python 3.12 and ignores `Annotated[type, default, "description"]`.
+
+_QUALIFIERS = (Required, NotRequired, ReadOnly)
+
+
+def _typed_dict_schema(cls: type) -> dict[str, Any]:
+    """Return the JSON Schema of a TypedDict class.
+
+    Descriptions come from `Annotated[type, "description"]`, from LangChain's
+    `Annotated[type, default, "description"]`, where a default other than `...` makes the key
+    optional, and from the section "Args:" of the docstring, as core reads it. A class within itself
+    becomes any object.
+    """
+    schema = TypeAdapter(_normalize(cls, frozenset())).json_schema()
+    if "Args:" not in (cls.__doc__ or ""):
+        return schema
+    try:
+        function = convert_to_openai_function(cls)
+    except Exception:  # noqa: BLE001  core cannot convert every class; then the whole text describes it
+        return schema
+    schema["description"] = function["description"]
+    for name, described in function["parameters"]["properties"].items():
+        if "description" in described:
+            schema["properties"][name].setdefault("description", described["description"])
+    return schema
+
+
+def _normalize(hint: Any, within: frozenset[type]) -> Any:
+    """Return an annotation whose TypedDicts have the form that pydantic reads."""
+    if is_typeddict(hint):
+        if hint in within:
+            return dict[str, Any]
+        keys, required = get_type_hints(hint, include_extras=True), hint.__required_keys__
+        fields = {key: _field(keys[key], key in required, within | {hint}) for key in keys}
+        extra = _field(getattr(hint, "__extra_items__", NoExtraItems), True, within | {hint})
+        closed = getattr(hint, "__closed__", None)
+        readable: Any = TypedDict(hint.__name__, fields, closed=closed, extra_items=extra)  # type: ignore[misc]  # made at run time
+        readable.__doc__ = hint.__doc__
+        readable.__pydantic_config__ = getattr(hint, "__pydantic_config__", {})  # type: ignore[attr-defined]  # pydantic reads it
+        return readable
+    arguments = get_args(hint)
+    rebuilt = tuple(_normalize(argument, within) for argument in arguments)
+    if rebuilt == arguments:
+        return hint
+    origin = get_origin(hint)
+    if origin is UnionType:
+        return Union[rebuilt]  # noqa: UP007  of as many as there are
+    return origin[rebuilt if len(rebuilt) > 1 else rebuilt[0]]
+
+
+def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:
+    """Return the annotation of a key in the form that pydantic reads."""
+    while (qualifier := get_origin(hint)) in _QUALIFIERS:
+        if qualifier is not ReadOnly:  # an annotation that is text hides it from the class
+            required = qualifier is Required
+        hint = get_args(hint)[0]
+    extras: list[Any] = []
+    if get_origin(hint) is Annotated:
+        hint, *extras = get_args(hint)
+    match extras:
+        case [default, str(description), *_]:
+            shown = None if default is ... or default is None else {"default": default}
+            extras.append(Field(description=description, json_schema_extra=shown))
+            required = required and default is ...
+        case [str(description), *_]:
+            extras.append(Field(description=description))
+    hint = _normalize(hint, within)
+    for extra in extras:
+        hint = Annotated[hint, extra]
+    return hint if required else NotRequired[hint]
