@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
-from tests.support.byte_server import ByteServer, Close, Hold, Pause, Reset
+from tests.support.byte_server import ByteServer, Close, Hold, Pause, Reset, Until
 from tests.support.fault_table import (
     ALL_MODES,
     JSON_MODES,
@@ -234,13 +233,6 @@ def test_a_fault_is_tried_again_as_the_policy_says(subtests):
         if mode in SYNC_MODES or number % ASYNC_EVERY == 0
     }
     at_once(subtests, checks, at_most=16)
-
-
-class Until(threading.Event):
-    """A step of a script that ends when the test says so."""
-
-    async def play(self, connection):
-        await asyncio.to_thread(self.wait, 10)
 
 
 STALE = {

@@ -218,14 +218,14 @@ def test_a_stream_that_has_begun_is_not_retried(mode, script, kind, says):
 
 @pytest.mark.slow
 def test_the_whole_call_has_a_deadline(mode, no_waits):
-    with ByteServer(rest=Hold()) as server:
-        call = call_to(server, max_retries=9, read=0.2, total=0.35)
-        error = one(mode, server, call)
+    with ByteServer(Reset(0.0), rest=Hold()) as server:
+        error = one(mode, server, call_to(server, max_retries=9, total=1.0))
     assert type(error) is APITimeoutError
     assert len(server.requests) == 2, "an unknown outcome is tried once more, within the total"
 
 
-def test_a_stream_that_has_ended_frees_its_connection_for_the_next(mode):
+def test_a_stream_that_has_ended_frees_its_connection_for_the_next(mode, monkeypatch):
+    monkeypatch.setattr(transport_module(mode), "_DRAIN_TIMEOUT", LONG)
     with ByteServer(rest=(unfinished(ONE, DONE), Pause(0.02), FINAL_FRAME)) as server:
         step = (call_to(server), Texts)
         assert outcomes(mode, on(server), step, step, step) == [["one"]] * 3
