@@ -30,7 +30,7 @@ from tests.support.response_bytes import (
 BODY = as_bytes(completion())
 NETWORK = ("APIConnectionError", "InvalidResponseError")
 BROKEN = Raises(NETWORK, retryable=True)
-LATE = Raises("APITimeoutError", retryable=True, says=("1.25",))
+LATE = Raises("APITimeoutError", retryable=True, says=(str(SOON),))
 INVALID = Raises("InvalidResponseError")
 CHUNKED = head(200, {"Transfer-Encoding": "chunked"})
 HEAD_ONLY = head(200, {"Content-Length": str(len(BODY))})
@@ -40,7 +40,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def endless(data):
     """For longer than any clock of a case, but not for ever: a hang fails and does not hang."""
-    return Drip((data,) * 120, 0.05)
+    return Drip((data,) * 240, 0.05)
 
 
 def late(name, *script, modes=None):
@@ -207,7 +207,7 @@ def stalls(name, *script):
 
 
 SLOW = (*[LO] * 20, *EVENTS[-3:])
-"""Sent 0.07 s apart they take 1.5 s: more than the idle timeout of their case."""
+"""Sent 0.12 s apart they take 2.6 s: more than the idle timeout of their case."""
 NO_EVENTS = {
     "comments": b": OPENROUTER PROCESSING\n\n",
     "an event in single bytes": b"d",
@@ -234,9 +234,9 @@ STALLS = (
     ),
     stream_gives(
         "slow events, each in time",
-        *(SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.07), FINAL_FRAME),
+        *(SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.12), FINAL_FRAME),
         text="lo" * 20,
-        settings={"stream_idle_timeout": 1.2},
+        settings={"stream_idle_timeout": SOON},
     ),
     stream_gives(
         "the head in time, the first event late",

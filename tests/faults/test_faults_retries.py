@@ -232,7 +232,7 @@ def test_a_fault_is_tried_again_as_the_policy_says(subtests):
         for mode in case.modes
         if mode in SYNC_MODES or number % ASYNC_EVERY == 0
     }
-    at_once(subtests, checks, at_most=16)
+    at_once(subtests, checks)
 
 
 STALE = {
