@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
 
 from tests.support.byte_server import Close, Drip, Hold, Pause, Repeat, Reset
-from tests.support.fault_table import JSON_MODES, SOON, STREAM_MODES, Case, OneOf, Raises, Returns
+from tests.support.fault_table import (
+    ALL_MODES,
+    JSON_MODES,
+    SOON,
+    STREAM_MODES,
+    Case,
+    OneOf,
+    Raises,
+    Returns,
+)
 from tests.support.response_bytes import (
     EVENTS,
     FINAL_FRAME,
@@ -43,8 +53,9 @@ def endless(data):
     return Drip((data,) * 240, 0.05)
 
 
-def late(name, *script, modes=None):
-    return Case(name, script, LATE, *([modes] if modes else []), settings={"timeout": SOON})
+def late(name, *script, phase="response_headers", modes=ALL_MODES):
+    expect = replace(LATE, attributes={"phase": phase})
+    return Case(name, script, expect, modes, settings={"timeout": SOON})
 
 
 def broken(name, *script, **more):
@@ -95,7 +106,7 @@ def encoded(name, body, encoding, error=None, **more):
 
 GZIPPED, BOMB = gzip.compress(BODY), gzip.compress(bytes(80 * 2**20), 9)
 BODIES = (
-    late("body stalls", HEAD_ONLY, BODY[:40], Hold(), modes=JSON_MODES),
+    late("body stalls", HEAD_ONLY, BODY[:40], Hold(), phase="response_body", modes=JSON_MODES),
     broken("body cut", HEAD_ONLY, BODY[:40], modes=JSON_MODES),
     Case("reset in the body", (HEAD_ONLY, BODY[:40], Reset()), BROKEN, JSON_MODES),
     broken("length too long", response(BODY, length=len(BODY) + 9), modes=JSON_MODES),
@@ -218,9 +229,21 @@ NO_EVENTS = {
     "retry fields": b"retry: 5\n\n",
 }
 STALLS = (
-    late("stall after the head", SSE_HEAD, Hold(), modes=STREAM_MODES),
-    late("comments before any event", SSE_HEAD, endless(frame(b": hi\n\n")), modes=STREAM_MODES),
-    late("one byte at a time before any event", SSE_HEAD, endless(frame(b":")), modes=STREAM_MODES),
+    late("stall after the head", SSE_HEAD, Hold(), phase="response_body", modes=STREAM_MODES),
+    late(
+        "comments before any event",
+        SSE_HEAD,
+        endless(frame(b": hi\n\n")),
+        phase="response_body",
+        modes=STREAM_MODES,
+    ),
+    late(
+        "one byte at a time before any event",
+        SSE_HEAD,
+        endless(frame(b":")),
+        phase="response_body",
+        modes=STREAM_MODES,
+    ),
     stalls("stall after an event", BEGUN, Hold()),
     stalls("stall inside an event", unfinished(HEL, LO[:25]), Hold()),
     stalls("stall inside a frame", BEGUN, frame(LO)[:20], Hold()),

@@ -154,6 +154,7 @@ UNKNOWN_OUTCOME = (
     gives_up("broken JSON", response(BODY[:40]), INVALID, 2, modes=JSON_MODES),
     again("empty once", response(b""), modes=JSON_MODES),
     gives_up("empty", response(b""), INVALID, 2, modes=JSON_MODES),
+    gives_up("HTML", response("<html>", content_type="text/html"), INVALID, 1),
     again("an error in a 200 once", ERROR_200, modes=JSON_MODES),
     gives_up("a lasting error in a 200", LASTING_200, "BadRequestError", 1, modes=JSON_MODES),
 )
@@ -220,8 +221,7 @@ def check(case, mode):
         # Core's `stream` and `astream` hand no run manager to the model, so nobody can be told.
         assert retries.told == (len(seen) - 1 if mode in JSON_MODES else 0), "on_retry"
         assert outcome.seconds >= case.at_least
-        assert len({request.body for request in seen}) == 1, "the tries differ"
-        assert len({request.headers["x-client-request-id"] for request in seen}) == 1
+        assert len({(each.body, *each.headers.items()) for each in seen}) == 1, "the tries differ"
         assert server.settle(), "a connection is left"
 
 
