@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from dataclasses import replace
 
 from tests.support.byte_server import Close, Drip, Hold, Pause, Repeat, Reset
-from tests.support.fault_table import JSON_MODES, SOON, STREAM_MODES, Case, OneOf, Raises, Returns
+from tests.support.fault_table import (
+    ALL_MODES,
+    JSON_MODES,
+    SOON,
+    STREAM_MODES,
+    Case,
+    OneOf,
+    Raises,
+    Returns,
+)
 from tests.support.response_bytes import (
     EVENTS,
     FINAL_FRAME,
@@ -30,7 +40,7 @@ from tests.support.response_bytes import (
 BODY = as_bytes(completion())
 NETWORK = ("APIConnectionError", "InvalidResponseError")
 BROKEN = Raises(NETWORK, retryable=True)
-LATE = Raises("APITimeoutError", retryable=True, says=("1.25",))
+LATE = Raises("APITimeoutError", retryable=True, says=(str(SOON),))
 INVALID = Raises("InvalidResponseError")
 CHUNKED = head(200, {"Transfer-Encoding": "chunked"})
 HEAD_ONLY = head(200, {"Content-Length": str(len(BODY))})
@@ -40,11 +50,12 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 def endless(data):
     """For longer than any clock of a case, but not for ever: a hang fails and does not hang."""
-    return Drip((data,) * 120, 0.05)
+    return Drip((data,) * 240, 0.05)
 
 
-def late(name, *script, modes=None):
-    return Case(name, script, LATE, *([modes] if modes else []), settings={"timeout": SOON})
+def late(name, *script, phase="response_headers", modes=ALL_MODES):
+    expect = replace(LATE, attributes={"phase": phase})
+    return Case(name, script, expect, modes, settings={"timeout": SOON})
 
 
 def broken(name, *script, **more):
@@ -95,7 +106,7 @@ def encoded(name, body, encoding, error=None, **more):
 
 GZIPPED, BOMB = gzip.compress(BODY), gzip.compress(bytes(80 * 2**20), 9)
 BODIES = (
-    late("body stalls", HEAD_ONLY, BODY[:40], Hold(), modes=JSON_MODES),
+    late("body stalls", HEAD_ONLY, BODY[:40], Hold(), phase="response_body", modes=JSON_MODES),
     broken("body cut", HEAD_ONLY, BODY[:40], modes=JSON_MODES),
     Case("reset in the body", (HEAD_ONLY, BODY[:40], Reset()), BROKEN, JSON_MODES),
     broken("length too long", response(BODY, length=len(BODY) + 9), modes=JSON_MODES),
@@ -207,7 +218,7 @@ def stalls(name, *script):
 
 
 SLOW = (*[LO] * 20, *EVENTS[-3:])
-"""Sent 0.07 s apart they take 1.5 s: more than the idle timeout of their case."""
+"""Sent 0.12 s apart they take 2.6 s: more than the idle timeout of their case."""
 NO_EVENTS = {
     "comments": b": OPENROUTER PROCESSING\n\n",
     "an event in single bytes": b"d",
@@ -218,9 +229,21 @@ NO_EVENTS = {
     "retry fields": b"retry: 5\n\n",
 }
 STALLS = (
-    late("stall after the head", SSE_HEAD, Hold(), modes=STREAM_MODES),
-    late("comments before any event", SSE_HEAD, endless(frame(b": hi\n\n")), modes=STREAM_MODES),
-    late("one byte at a time before any event", SSE_HEAD, endless(frame(b":")), modes=STREAM_MODES),
+    late("stall after the head", SSE_HEAD, Hold(), phase="response_body", modes=STREAM_MODES),
+    late(
+        "comments before any event",
+        SSE_HEAD,
+        endless(frame(b": hi\n\n")),
+        phase="response_body",
+        modes=STREAM_MODES,
+    ),
+    late(
+        "one byte at a time before any event",
+        SSE_HEAD,
+        endless(frame(b":")),
+        phase="response_body",
+        modes=STREAM_MODES,
+    ),
     stalls("stall after an event", BEGUN, Hold()),
     stalls("stall inside an event", unfinished(HEL, LO[:25]), Hold()),
     stalls("stall inside a frame", BEGUN, frame(LO)[:20], Hold()),
@@ -234,9 +257,9 @@ STALLS = (
     ),
     stream_gives(
         "slow events, each in time",
-        *(SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.07), FINAL_FRAME),
+        *(SSE_HEAD, Drip(tuple(frame(e) for e in SLOW), 0.12), FINAL_FRAME),
         text="lo" * 20,
-        settings={"stream_idle_timeout": 1.2},
+        settings={"stream_idle_timeout": SOON},
     ),
     stream_gives(
         "the head in time, the first event late",

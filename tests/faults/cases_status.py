@@ -163,7 +163,7 @@ SPECIAL = (
     ),
     Case(
         "a body that drips for ever",
-        (response("", 500, length=500_000), Drip(b"x" * 120, 0.05)),
+        (response("", 500, length=500_000), Drip(b"x" * 240, 0.05)),
         Raises(("InternalServerError", "APITimeoutError")),
         settings={"timeout": SOON},
     ),

@@ -27,6 +27,7 @@ from pydantic import BaseModel
 from langchain_aimlernie import AuthenticationError, PermissionDeniedError, SpendTracker
 from langchain_aimlernie.batch import BatchError, BatchRun, RowFile
 from langchain_aimlernie.testing import Reply
+from tests.support.byte_server import wait_until
 
 LINE_KEYS = {"id", "custom_id", "response", "error", "aimlernie"}
 OUR_KEYS = {"key", "usd", "credits", "inference_id", "client_request_id", "attempts", "parsed"}
@@ -409,8 +410,11 @@ def test_whatever_a_runnable_returns_or_raises_is_saved(job, output):
 
 @pytest.mark.slow
 def test_results_come_in_the_order_of_the_input(job):
-    job.server.on_request = lambda each: Reply("x", delay=0.2 * ("Say 0" in str(each.body)))
-    run = job.batch()
+    async def work(row):
+        if row["prompt"] == "Say 0.":
+            assert await asyncio.to_thread(wait_until, lambda: len(job.lines) == 5)
+
+    run = BatchRun(RunnableLambda(work), job.out)
     run.run(prompts(6))
     assert ids(job.lines)[-1] == "row-0"
     assert ids(run.results(ordered=True)) == ids(prompts(6))
@@ -419,13 +423,15 @@ def test_results_come_in_the_order_of_the_input(job):
 
 @pytest.mark.slow
 def test_an_output_that_another_run_uses_is_refused(job):
-    job.server.reply("slow", delay=0.3)
+    is_refused = threading.Event()
+    job.server.on_request = lambda _: Reply("slow") if is_refused.wait(30) else None
     first = threading.Thread(target=job.batch().run, args=[prompts(1)])
     first.start()
     while not job.server.requests:
         time.sleep(0.01)
     with pytest.raises(BatchError, match="in use by another run"):
         job.batch().run(prompts(2))
+    is_refused.set()
     first.join()
     assert len(job.lines) == 1
 
@@ -533,23 +539,18 @@ def test_what_was_paid_and_not_saved_is_reported(job):
 @pytest.mark.slow
 def test_a_server_that_accepts_four_calls_at_a_time_gets_about_four(job):
     """It does not say when to come again."""
-    started, in_flight, rejected = [], [], []
+    in_flight = []
 
     def respond(_):
-        now = time.monotonic()
-        active = sum(now - each < 0.05 for each in started)
-        in_flight.append(active + 1)
-        if active >= 4:
-            rejected.append(now)
-            return Reply(status=429, body={})
-        started.append(now)
-        return Reply("fine", delay=0.05)
+        accepted = sum(each <= 4 for each in in_flight)
+        in_flight.append(accepted - job.server.totals.answers + 1)
+        return Reply("fine", delay=0.05) if in_flight[-1] <= 4 else Reply(status=429, body={})
 
     job.server.on_request = respond
     report = job.batch().run(prompts(100))
     assert (report.succeeded, report.failed) == (100, 0)
     assert 2.5 < statistics.mean(in_flight) < 5
-    assert len(rejected) < 50
+    assert len(in_flight) < 150
 
 
 @pytest.mark.slow
@@ -564,7 +565,7 @@ def test_the_rates_hold(job, limits, waited, calls):
     job.server.reply("four", usage=usage, times=6)
     begin = time.monotonic()
     assert job.batch(max_in_flight=1, **limits).run(prompts(6)).succeeded == 6
-    assert waited < time.monotonic() - begin < 5
+    assert waited < time.monotonic() - begin < 30
     assert len(job.sent) == calls
 
 
@@ -655,7 +656,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_little_is_paid_twice(job):
     from tests.support.batch_process import start_batch
 
     job.server.on_request = lambda _: Reply("fine", delay=0.03)
-    kills, rows = 6, 120
+    kills, rows = 4, 80
     for _ in range(kills):
         before = len(job.sent)
         process = start_batch(job.server, job.out, rows)
@@ -720,21 +721,22 @@ def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(job):
 )
 @pytest.mark.parametrize(("times", "saved"), [(1, 8), (2, 0)])
 def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, times, saved):
-    job.server.on_request = lambda _: Reply("fine", delay=0.7)
+    has_ended = threading.Event()
 
-    def interrupt():
-        while len(job.sent) < 8:
-            time.sleep(0.01)
-        for _ in range(times):
+    def respond(_):  # while it waits, the server does nothing else
+        if len(job.sent) == 8:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.1)
+            assert wait_until(lambda: run.report.stopped)
+            if times == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                has_ended.wait(30)
+        return Reply("fine", delay=0.7)
 
+    job.server.on_request = respond
     run = job.batch()
-    thread = threading.Thread(target=interrupt)
-    thread.start()
     with pytest.raises(KeyboardInterrupt):
         run.run(prompts(30))
-    thread.join()
+    has_ended.set()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert len(job.sent) == 8
     assert len(job.lines) == run.report.succeeded == saved

@@ -8,7 +8,6 @@ import copy
 import gc
 import logging
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -22,7 +21,6 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from langchain_aimlernie import (
-    APITimeoutError,
     AuthenticationError,
     BadRequestError,
     ChatAimlErnie,
@@ -35,6 +33,8 @@ from langchain_aimlernie import (
 )
 from langchain_aimlernie.spend import BudgetExceededError, Spend
 from langchain_aimlernie.testing import Fault, Reply
+from tests.support.byte_server import ByteServer, Until, wait_until
+from tests.support.response_bytes import GOOD_RESPONSE
 from tests.support.spend import ONE_CALL
 
 TEXT = "A sentence of some words."
@@ -352,12 +352,25 @@ def test_a_small_budget_gets_its_first_call(server, price, reserve):
 
 @pytest.mark.slow
 def test_the_worst_case_is_reserved_while_calls_are_under_way(server):
-    server.reply(TEXT, times=9, delay=0.2)
+    rejected = []
+
+    def respond(_):
+        assert wait_until(lambda: len(rejected) == 8)
+        return Reply(TEXT)
+
+    async def call():
+        try:
+            return await llm.ainvoke(PROMPT)
+        except BudgetExceededError:
+            rejected.append(1)
+            raise
+
+    server.on_request = respond
     spend = SpendTracker(
         limit_usd="0.05", reserve="worst", prices={"baidu/ernie-4.5-21b-a3b": (0, 1)}
     )
     llm = chat(server, callbacks=[spend], max_tokens=20_000)  # $0.02 each
-    assert len(asyncio.run(agather(10, lambda: llm.ainvoke(PROMPT)))) == 2
+    assert len(asyncio.run(agather(10, call))) == 2
     assert spend.remaining_usd == Decimal("0.05") - spend.usd
 
 
@@ -452,7 +465,7 @@ def test_given_prices_come_before_the_mean_of_calls_only_for_the_worst_case(
 @pytest.mark.parametrize("streaming", [False, True])
 def test_a_cancelled_call_is_counted_and_reported_as_ended(server, streaming):
     server.reply(TEXT)
-    server.reply(TEXT * 20, delay=30, times=4)
+    server.reply(TEXT * 20, delay=30, times=2)
     ended = []
 
     class Callbacks(SpendTracker):
@@ -465,15 +478,12 @@ def test_a_cancelled_call_is_counted_and_reported_as_ended(server, streaming):
 
     async def cancel():
         await llm.ainvoke(PROMPT)
-        task = asyncio.create_task(llm.ainvoke(PROMPT))
-        while len(server.requests) < 2:  # noqa: ASYNC110  what the server has received sets no event
-            await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.2):
-                await llm.ainvoke(PROMPT)
+        for number in (2, 3):
+            task = asyncio.create_task(llm.ainvoke(PROMPT))
+            assert await asyncio.to_thread(wait_until, lambda n=number: len(server.requests) == n)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
 
     asyncio.run(cancel())
     assert ended == [asyncio.CancelledError] * 2
@@ -535,19 +545,17 @@ def test_a_tracker_can_be_stored_and_continued(server, price):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
-def test_a_call_does_not_wait_for_a_price_for_ever(server, monkeypatch, mode):
+def test_a_call_does_not_wait_for_a_price_for_ever(monkeypatch, mode):
     monkeypatch.setattr("langchain_aimlernie._client._MAX_WAIT", 0.05)
-    server.reply(TEXT, delay=0.3)
-    server.reply(TEXT)
-    spend = SpendTracker(limit_usd=1)
-    llm = chat(server, callbacks=[spend])
-    with ThreadPoolExecutor(1) as pool:
+    spend, has_second = SpendTracker(limit_usd=1), Until()
+    with ByteServer((has_second, GOOD_RESPONSE)) as server, ThreadPoolExecutor(1) as pool:
+        llm = ChatAimlErnie(base_url=server.base_url, api_key="local", callbacks=[spend])
         first = pool.submit(llm.invoke, PROMPT)
-        while not server.requests:
-            time.sleep(0.01)
+        assert server.received(1)
         second = llm.invoke(PROMPT) if mode == "invoke" else asyncio.run(llm.ainvoke(PROMPT))
-        assert not first.done()
-        assert second.text == first.result().text == TEXT
+        has_second.set()
+        assert second.text == first.result().text == "Hello"
+        llm.close()
     assert nothing_is_left(spend)
 
 
@@ -556,23 +564,26 @@ def test_a_call_does_not_wait_for_a_price_for_ever(server, monkeypatch, mode):
 def test_every_prompt_of_a_batch_that_fails_or_is_cancelled_is_counted_once(
     server, price, is_async
 ):
-    server.reply(TEXT)
-    server.reply(TEXT, delay=30)
-    server.reply(TEXT, delay=30)
     spend = SpendTracker()
-    llm = chat(server, callbacks=[spend], timeout=0.3, max_retries=0)
+    llm = chat(server, callbacks=[spend], max_retries=0, max_connections=1)
     prompts = [[HumanMessage(PROMPT)]] * 3
+    server.reply(TEXT)
 
     async def cancel():
-        async with asyncio.timeout(0.3):
-            await chat(server, callbacks=[spend]).agenerate(prompts)
+        task = asyncio.create_task(llm.agenerate(prompts))
+        # The second request is sent when the first response has freed the only connection.
+        assert await asyncio.to_thread(wait_until, lambda: len(server.requests) == 3)
+        task.cancel()
+        await task
 
     if is_async:
-        with pytest.raises(TimeoutError):
+        server.reply(TEXT, delay=30)
+        with pytest.raises(asyncio.CancelledError):
             asyncio.run(cancel())
         assert spend.total.calls == 3
     else:
-        with pytest.raises(APITimeoutError):
+        server.fail(500)
+        with pytest.raises(InternalServerError):
             llm.generate(prompts)
         assert (spend.total.calls, spend.total.failed) == (1, 1)
     assert spend.usd - spend.total.estimated_usd == price

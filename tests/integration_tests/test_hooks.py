@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
@@ -273,9 +271,7 @@ def test_tokens_are_counted_without_a_download(model):
 
 def test_construction_opens_nothing(ernie_server):
     before = ernie_server.connections_total
-    start = time.perf_counter()
     models = [ChatAimlErnie(base_url=ernie_server.base_url) for _ in range(50)]
-    assert time.perf_counter() - start < 5
     assert ernie_server.connections_total == before
     assert all(isinstance(llm, BaseChatModel) for llm in models)
 

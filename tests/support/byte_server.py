@@ -73,6 +73,13 @@ class Hold(Pause):
     seconds: None = None
 
 
+class Until(threading.Event):
+    """Wait until the test sets it."""
+
+    async def play(self, _: Connection) -> None:
+        await asyncio.to_thread(self.wait, 10)
+
+
 @dataclass(frozen=True)
 class Close:
     """Close the connection; without close_notify of TLS if `rude`."""
@@ -191,7 +198,7 @@ class Socks:
         await Tunnel(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x00").play(connection)
 
 
-Step = bytes | Pause | Close | Reset | Drip | Repeat | Deafen | Hear | Tunnel | Socks
+Step = bytes | Pause | Until | Close | Reset | Drip | Repeat | Deafen | Hear | Tunnel | Socks
 Script = Step | tuple[Step, ...]
 
 
