@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     server = ErnieServer(
         options.port,
         options.host,
-        api_key=options.api_key or None,
+        api_key=options.api_key,
         delay=options.delay,
         interval=options.interval,
     )

@@ -19,7 +19,7 @@ from typing import NamedTuple, NoReturn
 from langchain_aimlernie.testing import account, contract, encoding
 from langchain_aimlernie.testing.fake_model import complete
 from langchain_aimlernie.testing.models import ServedModel, list_models
-from langchain_aimlernie.testing.replies import KEPT_REQUESTS, Reply, Request
+from langchain_aimlernie.testing.replies import KEPT_REQUESTS, Reply, Request, as_reply
 
 _LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
 _JSON = "application/json; charset=utf-8"
@@ -67,9 +67,9 @@ class Api:
     """The API without a socket; state that threads share is changed under `_lock`."""
 
     api_key: str | None
-    """The key that clients must send; None accepts all. May be set."""
+    """The key that clients must send; None or "" accepts all. May be set."""
 
-    on_request: Callable[[Request], Reply | None] | None
+    on_request: Callable[[Request], Reply | str | None] | None
     """Called for each valid chat request before the queue; None from it: use the queue.
 
     It runs in the server's thread and must not block. May be set.
@@ -164,7 +164,7 @@ class Api:
         raise _RequestError(404, f"Cannot {request.method} {request.path}")
 
     def _check_key(self, request: Request) -> None:
-        if self.api_key is None:
+        if not self.api_key:
             return
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not key:
@@ -210,7 +210,7 @@ class Api:
 
     def _scripted(self, request: Request) -> Reply | None:
         if self.on_request is not None and (reply := self.on_request(request)) is not None:
-            return reply
+            return as_reply(reply)
         with self._lock:
             return self._queue.popleft() if self._queue else None
 

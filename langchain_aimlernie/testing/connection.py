@@ -143,7 +143,7 @@ class Connection:
     async def _reject(self, status: int, message: str) -> None:
         """Answer bytes that are not an HTTP request; what follows them cannot be read."""
         body = message.encode()
-        headers = [("content-length", str(len(body))), ("connection", "close")]
+        headers = [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         self._send(_head(status, headers), h11.Data(data=body), h11.EndOfMessage())
         await self._writer.drain()
 
@@ -154,10 +154,14 @@ class Connection:
         if fault is not None and fault.is_early:
             await self._break(fault)
             return
-        headers = [(name, each) for name, each in reply.headers.items() if each is not None]
+        headers = [
+            (name.encode(), str(each).encode())
+            for name, each in reply.headers.items()
+            if each is not None
+        ]
         has_length = "content-length" in reply.headers or reply.status in _NO_BODY
         if isinstance(reply.body, bytes) and not has_length:
-            headers.append(("content-length", str(len(reply.body))))
+            headers.append((b"content-length", b"%d" % len(reply.body)))
         chunks = (h11.Data(data=each) for each in _chunks(request, reply))
         parts = itertools.chain([_head(reply.status, headers)], chunks)
         batch = list(itertools.islice(parts, 2))
@@ -185,7 +189,7 @@ class Connection:
         self._http.send_failed()
 
 
-def _head(status: int, headers: list[tuple[str, str]]) -> h11.Response:
+def _head(status: int, headers: list[tuple[bytes, bytes]]) -> h11.Response:
     return h11.Response(status_code=status, headers=headers, reason=responses.get(status, ""))
 
 

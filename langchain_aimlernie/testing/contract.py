@@ -1,61 +1,40 @@
-# ruff: noqa: D101  # the classes are named after the objects of the reference
 """The published request schema of `POST /v1/chat/completions`, and what no schema expresses.
 
-Written from the provider's reference of the four ERNIE models that have one, one pydantic model
-per family, https://docs.aimlapi.com/api-references/text-models-llm/baidu, with the limits that only
-its prose names (4 stop sequences, 128 tools, function names). Which of the fields a model has is a
-matter of its spec. Where the published schema leaves an object open, the API drops unknown keys:
-these are reported as ignored.
+Written from the provider's reference of the four ERNIE models that have one,
+https://docs.aimlapi.com/api-references/text-models-llm/baidu, with the limits that only its prose
+names (4 stop sequences, 128 tools, function names). Which of the fields a model has is a matter of
+its spec. Where the published schema leaves an object open, the API drops unknown keys: these are
+reported as ignored.
 """
+
+from __future__ import annotations
 
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from types import NoneType
+from typing import Annotated, Any, Literal, NotRequired, Union
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    StringConstraints,
     Tag,
+    TypeAdapter,
     ValidationError,
-    ValidationInfo,
+    with_config,
 )
-from pydantic_core import PydanticCustomError, PydanticKnownError
+from pydantic_core import PydanticCustomError
+from typing_extensions import TypedDict
 
 from langchain_aimlernie.profiles import ModelSpec
 from langchain_aimlernie.testing.models import BY_NAME
 
-T = TypeVar("T")
-PartT = TypeVar("PartT")
-ContentT = TypeVar("ContentT")
-CallT = TypeVar("CallT")
-FunctionT = TypeVar("FunctionT")
-
-# Discriminators. Tags are written "<…>", so that they can be told from keys in the location of an
-# error, which names the discriminator, too.
-_JSON_TYPES = {str: "<string>", list: "<array>", dict: "<object>", type(None): "<null>"}
-
-
-def _json_type(value: object) -> str:
-    return _JSON_TYPES.get(type(value), "<number>")
-
-
-def _role(value: object) -> str:
-    return f"<{value.get('role')}>" if isinstance(value, dict) else "<>"
-
-
-def _type(value: object) -> str:
-    return f"<{value.get('type')}>" if isinstance(value, dict) else "<>"
-
-
-def _tool(value: object) -> str:
-    return tag if (tag := _type(value)) in {"<function>", "<custom>"} else "<other>"
+_JSON_TYPES = {str: "string", list: "array", dict: "object", NoneType: "null"}
+_DATA_URL = re.compile(r"data:image/[a-z.+-]+;base64,(?=[A-Za-z0-9+/])", re.IGNORECASE)
+_NAME = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 def _check_integer(value: float) -> float:
@@ -64,12 +43,9 @@ def _check_integer(value: float) -> float:
     return value
 
 
-_DATA_URL = re.compile(r"data:image/[a-z.+-]+;base64,(?=[A-Za-z0-9+/])", re.IGNORECASE)
-
-
-def _check_image_url(value: str, info: ValidationInfo) -> str:
-    """Accept an http(s) URL or an image in base64; any string for ernie-5.0, as published."""
-    if _is_5(info.context) or re.match(r"https?://[^\s/]", value):
+def _check_image_url(value: str) -> str:
+    """Accept an http(s) URL or an image in base64."""
+    if re.match(r"https?://[^\s/]", value):
         return value
     start = _DATA_URL.match(value)
     if start is None:
@@ -81,348 +57,210 @@ def _check_image_url(value: str, info: ValidationInfo) -> str:
     return value
 
 
-def _check_family(value: object, info: ValidationInfo) -> object:
-    """Raise what an unknown key raises, unless the model is ernie-5.0."""
-    if not _is_5(info.context):
-        raise PydanticKnownError("extra_forbidden")
-    return value
+# The schema is built of expressions, because its families differ in many small ways.
 
 
-def _is_5(spec: Any) -> bool:
-    """Whether a spec, the context of a validation, is that of ernie-5.0."""
-    return spec.thinking_switch is True
+def _number(ge: float, le: float | None = None) -> Any:
+    return Annotated[float, Field(ge=ge, le=le, allow_inf_nan=False)]
 
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Integer = Annotated[Number, AfterValidator(_check_integer)]  # 1.0 is an integer in JSON Schema
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-Only5 = Annotated[T, BeforeValidator(_check_family)]
-StringOr = Annotated[
-    Annotated[str, Tag("<string>")] | Annotated[T, Tag("<array>")],
-    Discriminator(_json_type),
-]
-StringNullOr = Annotated[
-    Annotated[str, Tag("<string>")] | Annotated[T, Tag("<array>")] | Annotated[None, Tag("<null>")],
-    Discriminator(_json_type),
-]
-
-
-class _Object(BaseModel):
-    """An object of the request; defaults stand for absent keys, null only where it is allowed."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-# Content parts
-
-
-class CacheControl(_Object):
-    type: Literal["ephemeral"]
-    ttl: Literal["5m", "1h"] = "5m"
-
-
-_CACHE = CacheControl(type="ephemeral")
-
-
-class TextPart(_Object):
-    type: Literal["text"]
-    text: str
-    cache_control: Only5[CacheControl] = _CACHE
-
-
-class RefusalPart(_Object):
-    type: Literal["refusal"]
-    refusal: str
-
-
-class Image(_Object):
-    url: Annotated[str, AfterValidator(_check_image_url)]
-    detail: Literal["low", "high", "auto"] = "auto"
-
-
-class ImagePart(_Object):
-    type: Literal["image_url"]
-    image_url: Image
-    cache_control: Only5[CacheControl] = _CACHE
-
-
-class File(_Object):
-    file_data: str = ""
-    filename: str = ""
-    file_id: Only5[str] = ""
-
-
-class FilePart(_Object):
-    type: Literal["file"]
-    file: File
-    cache_control: Only5[CacheControl] = _CACHE
-
-
-VisionPart = Annotated[
-    Annotated[TextPart, Tag("<text>")]
-    | Annotated[ImagePart, Tag("<image_url>")]
-    | Annotated[FilePart, Tag("<file>")],
-    Discriminator(_type),
-]
-AssistantPart = Annotated[
-    Annotated[TextPart, Tag("<text>")] | Annotated[RefusalPart, Tag("<refusal>")],
-    Discriminator(_type),
-]
-
-
-# Messages
-
-
-class CalledFunction(_Object):
-    name: str
-    arguments: str
-
-
-class FunctionCall(_Object):
-    id: str
-    type: Literal["function"]
-    function: CalledFunction
-    extra_content: Only5[dict[str, Any]] = {}
-
-
-class CalledCustom(_Object):
-    name: str
-    input: str
-
-
-class CustomCall(_Object):
-    id: str
-    type: Literal["custom"]
-    custom: CalledCustom
-    extra_content: dict[str, Any] = {}
-
-
-ToolCall5 = Annotated[
-    Annotated[FunctionCall, Tag("<function>")] | Annotated[CustomCall, Tag("<custom>")],
-    Discriminator(_type),
-]
-
-
-class Message(_Object, Generic[PartT]):
-    """A message of the user, the system or the developer."""
-
-    role: str
-    content: StringOr[list[PartT]]
-    name: str = ""
-
-
-class AssistantMessage(_Object, Generic[ContentT, CallT]):
-    role: str
-    content: ContentT = ""  # type: ignore[assignment]  # every content may be a string
-    name: str = ""
-    refusal: str | None = None
-    tool_calls: list[CallT] = []
-
-
-class ToolMessage(_Object, Generic[ContentT]):
-    role: str
-    content: ContentT
-    tool_call_id: str
-    name: str | None = None
-
-
-# Tools
-
-
-class Function(_Object):
-    name: Name
-    description: str = ""
-    parameters: dict[str, Any]
-    strict: bool | None = None
-
-
-class Function5(Function):
-    parameters: dict[str, Any] = {}
-
-
-class FunctionTool(_Object, Generic[FunctionT]):
-    type: Literal["function"]
-    function: FunctionT
-    cache_control: Only5[CacheControl] = _CACHE
-
-
-class TextFormat(_Object):
-    type: Literal["text"]
-
-
-class Grammar(_Object):
-    definition: str
-    syntax: Literal["lark", "regex"]
-
-
-class GrammarFormat(_Object):
-    type: Literal["grammar"]
-    grammar: Grammar
-
-
-class Custom(_Object):
-    name: str
-    description: str = ""
-    format: Annotated[
-        Annotated[TextFormat, Tag("<text>")] | Annotated[GrammarFormat, Tag("<grammar>")],
-        Discriminator(_type),
+def _integer(ge: int) -> Any:
+    """Return the type of JSON Schema's integer, to which 1.0 belongs."""
+    return Annotated[
+        float, Field(allow_inf_nan=False), AfterValidator(_check_integer), Field(ge=ge)
     ]
 
 
-class CustomTool(_Object):
-    type: Literal["custom"]
-    custom: Custom
-    cache_control: CacheControl = _CACHE
+def _array(item: Any, min_length: int | None = None, max_length: int | None = None) -> Any:
+    return Annotated[list[item], Field(min_length=min_length, max_length=max_length)]
 
 
-class OtherTool(_Object):
-    type: Annotated[str, StringConstraints(min_length=1)]
+def _object(**fields: Any) -> Any:
+    """Return the type of an object with these fields and no others."""
+    return with_config(extra="forbid", strict=True)(TypedDict("Object", fields))  # type: ignore[operator]
 
 
-Tool5 = Annotated[
-    Annotated[FunctionTool[Function5], Tag("<function>")]
-    | Annotated[CustomTool, Tag("<custom>")]
-    | Annotated[OtherTool, Tag("<other>")],
-    Discriminator(_tool),
-]
+def _either(**types: Any) -> Any:
+    """Return the type of a value that has one of these JSON types."""
+    *others, last = types
+    text = f"expected {', '.join(others)} or {last}"
+    return _union("types", types, lambda value: _JSON_TYPES.get(type(value)), text)
 
 
-class ChosenFunction(_Object):
-    name: str
+def _tagged(key: str, **types: Any) -> Any:
+    """Return the type of an object that has one of these types, or `other`, as `key` says."""
+
+    def name_of(value: object) -> object:
+        name = value.get(key) if isinstance(value, dict) else None
+        return name if name in list(types) else "other"
+
+    return _union(key, types, name_of, f"not one of {', '.join(types)}")
 
 
-class ChosenTool(_Object):
-    type: Literal["function"]
-    function: ChosenFunction
+def _union(
+    error: str, types: Mapping[str, Any], name_of: Callable[[Any], object], text: str
+) -> Any:
+    """Return the union of types, of which a function names the one to validate by.
+
+    The names are written "<…>" in the location of an error, so that they can be told from keys.
+    """
+    members = [Annotated[each, Tag(f"<{name}>")] for name, each in types.items()]
+    discriminator = Discriminator(
+        lambda value: f"<{name_of(value)}>", custom_error_type=error, custom_error_message=text
+    )
+    return Annotated[Union[tuple(members)], discriminator]  # noqa: UP007  # made of a list
 
 
-class Allowed(_Object):
-    mode: Literal["auto", "required"]
-    tools: list[dict[str, Any]]
+@cache
+def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
+    """Return the schema of the requests to a family of models.
 
+    Args:
+        is_5: Whether it is that of ernie-5.0, else one of the 4.5 family.
+        sees: Whether user messages may contain images and files.
+    """
+    cache_control = _object(type=Literal["ephemeral"], ttl=NotRequired[Literal["5m", "1h"]])
+    cached = {"cache_control": NotRequired[cache_control]} if is_5 else {}
+    extra_content = {"extra_content": NotRequired[dict[str, Any]]} if is_5 else {}
 
-class AllowedTools(_Object):
-    type: Literal["allowed_tools"]
-    allowed_tools: Allowed
+    text = _object(type=Literal["text"], text=str, **cached)
+    refusal = _object(type=Literal["refusal"], refusal=str)
+    # As published, any string is an image of ernie-5.0.
+    url = str if is_5 else Annotated[str, AfterValidator(_check_image_url)]
+    detail = NotRequired[Literal["low", "high", "auto"]]
+    file_id = {"file_id": NotRequired[str]} if is_5 else {}
+    file = _object(file_data=NotRequired[str], filename=NotRequired[str], **file_id)
+    part = _tagged(
+        "type",
+        text=text,
+        image_url=_object(
+            type=Literal["image_url"], image_url=_object(url=url, detail=detail), **cached
+        ),
+        file=_object(type=Literal["file"], file=file, **cached),
+    )
+    texts = _array(text)
+    string_or_texts = _either(string=str, array=texts)
 
+    call = _object(
+        id=str,
+        type=Literal["function"],
+        function=_object(name=str, arguments=str),
+        **extra_content,
+    )
+    custom_call = _object(
+        id=str, type=Literal["custom"], custom=_object(name=str, input=str), **extra_content
+    )
+    said_4_5 = _either(string=str, array=_array(_tagged("type", text=text, refusal=refusal)))
+    said_5 = _either(string=str, array=texts, null=None)
+    system = _object(role=str, content=string_or_texts, name=NotRequired[str])
+    developer = {"developer": system} if is_5 else {}
+    message = _tagged(
+        "role",
+        user=_object(
+            role=str,
+            content=_either(string=str, array=_array(part if sees else text)),
+            name=NotRequired[str],
+        ),
+        system=system,
+        **developer,
+        assistant=_object(
+            role=str,
+            content=NotRequired[said_5 if is_5 else said_4_5],
+            name=NotRequired[str],
+            refusal=NotRequired[str | None],
+            tool_calls=NotRequired[
+                _array(_tagged("type", function=call, custom=custom_call) if is_5 else call)
+            ],
+        ),
+        tool=_object(
+            role=str,
+            content=string_or_texts if is_5 else str,
+            tool_call_id=str,
+            name=NotRequired[str | None],
+        ),
+    )
 
-ChosenTool5 = Annotated[
-    Annotated[ChosenTool, Tag("<function>")] | Annotated[AllowedTools, Tag("<allowed_tools>")],
-    Discriminator(_type),
-]
-ModeOr = Annotated[
-    Annotated[Literal["none", "auto", "required"], Tag("<string>")] | Annotated[T, Tag("<object>")],
-    Discriminator(_json_type),
-]
+    text_format = _object(type=Literal["text"])
+    grammar = _object(definition=str, syntax=Literal["lark", "regex"])
+    custom = _object(
+        name=str,
+        description=NotRequired[str],
+        format=_tagged(
+            "type", text=text_format, grammar=_object(type=Literal["grammar"], grammar=grammar)
+        ),
+    )
+    parameters = dict[str, Any]
+    function = _object(
+        name=_NAME,
+        description=NotRequired[str],
+        parameters=NotRequired[parameters] if is_5 else parameters,
+        strict=NotRequired[bool | None],
+    )
+    function_tool = _object(type=Literal["function"], function=function, **cached)
+    tool_5 = _tagged(
+        "type",
+        function=function_tool,
+        custom=_object(type=Literal["custom"], custom=custom, **cached),
+        other=_object(type=Annotated[str, Field(min_length=1)]),
+    )
+    named = _object(type=Literal["function"], function=_object(name=str))
+    allowed = _object(mode=Literal["auto", "required"], tools=list[dict[str, Any]])
+    allowed_tools = _object(type=Literal["allowed_tools"], allowed_tools=allowed)
+    choice = _tagged("type", function=named, allowed_tools=allowed_tools) if is_5 else named
 
-
-# Bodies
-
-
-class JsonObjectFormat(_Object):
-    type: Literal["json_object"]
-
-
-class OutputSchema(_Object):
-    name: Name
-    schema_: dict[str, Any] = Field(default={}, alias="schema")
-    strict: bool | None = None
-    description: str = ""
-
-
-class JsonSchemaFormat(_Object):
-    type: Literal["json_schema"]
-    json_schema: OutputSchema
-
-
-ResponseFormat = Annotated[
-    Annotated[TextFormat, Tag("<text>")]
-    | Annotated[JsonObjectFormat, Tag("<json_object>")]
-    | Annotated[JsonSchemaFormat, Tag("<json_schema>")],
-    Discriminator(_type),
-]
-
-
-class StreamOptions(_Object):
-    include_usage: bool
-
-
-class Prediction(_Object):
-    type: Literal["content"]
-    content: StringOr[list[TextPart]]
-
-
-class _Body(_Object):
-    model: str
-    max_tokens: Annotated[Number, Field(ge=1)] = 1
-    stream: bool = False
-    stream_options: StreamOptions = StreamOptions(include_usage=False)
-    parallel_tool_calls: bool = True
-    temperature: Annotated[Number, Field(ge=0, le=2)] = 1
-    top_p: Annotated[Number, Field(ge=0.01, le=1)] = 1
-    stop: StringNullOr[Annotated[list[str], Field(max_length=4)]] = None
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = None
-    seed: Annotated[Integer, Field(ge=1)] = 1
-    response_format: ResponseFormat = TextFormat(type="text")
-    provider: str = "auto"
-
-
-class Ernie45Body(_Body, Generic[PartT]):
-    """A request to a model of the 4.5 family; some read text, some all parts of `VisionPart`."""
-
-    messages: list[
-        Annotated[
-            Annotated[Message[PartT], Tag("<user>")]
-            | Annotated[Message[TextPart], Tag("<system>")]
-            | Annotated[
-                AssistantMessage[StringOr[list[AssistantPart]], FunctionCall], Tag("<assistant>")
-            ]
-            | Annotated[ToolMessage[str], Tag("<tool>")],
-            Discriminator(_role),
-        ]
-    ] = Field(min_length=1)
-    tools: list[FunctionTool[Function]] = Field(default=[], max_length=128)
-    tool_choice: ModeOr[ChosenTool] = "auto"
-    max_completion_tokens: Annotated[Integer, Field(ge=1)] = 1
-    prediction: Prediction = Prediction(type="content", content="")
-
-
-class Ernie5Body(_Body):
-    """A request to ernie-5.0."""
-
-    messages: list[
-        Annotated[
-            Annotated[Message[VisionPart], Tag("<user>")]
-            | Annotated[Message[TextPart], Tag("<system>")]
-            | Annotated[Message[TextPart], Tag("<developer>")]
-            | Annotated[
-                AssistantMessage[StringNullOr[list[TextPart]], ToolCall5], Tag("<assistant>")
-            ]
-            | Annotated[ToolMessage[StringOr[list[TextPart]]], Tag("<tool>")],
-            Discriminator(_role),
-        ]
-    ] = Field(min_length=1)
-    tools: list[Tool5] = Field(default=[], max_length=128)
-    tool_choice: ModeOr[ChosenTool5] = "auto"
-    normalize_tool_schemas: bool = True
-    enable_thinking: bool = True
-    thinking_budget: Annotated[Integer, Field(ge=100)] = 100
+    json_schema = _object(
+        name=_NAME,
+        schema=NotRequired[dict[str, Any]],
+        strict=NotRequired[bool | None],
+        description=NotRequired[str],
+    )
+    response_format = _tagged(
+        "type",
+        text=text_format,
+        json_object=_object(type=Literal["json_object"]),
+        json_schema=_object(type=Literal["json_schema"], json_schema=json_schema),
+    )
+    return TypeAdapter(
+        _object(
+            model=str,
+            max_tokens=NotRequired[_number(1)],
+            stream=NotRequired[bool],
+            stream_options=NotRequired[_object(include_usage=bool)],
+            parallel_tool_calls=NotRequired[bool],
+            temperature=NotRequired[_number(0, 2)],
+            top_p=NotRequired[_number(0.01, 1)],
+            stop=NotRequired[_either(string=str, array=_array(str, max_length=4), null=None)],
+            frequency_penalty=NotRequired[_number(-2, 2) | None],
+            presence_penalty=NotRequired[_number(-2, 2) | None],
+            seed=NotRequired[_integer(1)],
+            response_format=NotRequired[response_format],
+            provider=NotRequired[str],
+            messages=_array(message, min_length=1),
+            tools=NotRequired[_array(tool_5 if is_5 else function_tool, max_length=128)],
+            tool_choice=NotRequired[
+                _either(string=Literal["none", "auto", "required"], object=choice)
+            ],
+            max_completion_tokens=NotRequired[_integer(1)],
+            prediction=NotRequired[_object(type=Literal["content"], content=string_or_texts)],
+            normalize_tool_schemas=NotRequired[bool],
+            enable_thinking=NotRequired[bool],
+            thinking_budget=NotRequired[_integer(100)],
+        )
+    )
 
 
 def check(body: Mapping[str, Any], spec: ModelSpec) -> tuple[list[str], list[str]]:
     """Return what is wrong with a body, one line each, and the paths of keys that the API drops."""
     fields = spec.fields or ()
-    family = Ernie45Body[VisionPart] if "image_url" in spec.parts else Ernie45Body[TextPart]
+    is_5 = spec.thinking_switch
+    schema = _schema(is_5=is_5, sees="image_url" in spec.parts)
     violations, ignored = [], []
     try:
-        (Ernie5Body if _is_5(spec) else family).model_validate(
-            {key: value for key, value in body.items() if key in fields}, context=spec
-        )
+        schema.validate_python({key: value for key, value in body.items() if key in fields})
     except ValidationError as error:
         for each in error.errors(include_url=False):
             location, text = _describe(each)
-            if each["type"] == "extra_forbidden" and not _is_closed(each["loc"], spec):
+            if each["type"] == "extra_forbidden" and not _is_closed(each["loc"], is_5=is_5):
                 ignored.append(location)
             else:
                 violations.append(f"{location}: {text}")
@@ -434,31 +272,24 @@ def _describe(error: Mapping[str, Any]) -> tuple[str, str]:
     """Return the location of an error, with dots and without tags, and what is wrong there."""
     steps = [str(step) for step in error["loc"]]
     location = ".".join(step for step in steps if not step.startswith("<"))
-    kind, text, value = error["type"], error["msg"], error["input"]
-    if kind == "extra_forbidden":
-        return location, "not allowed here"
-    if kind == "missing":
-        return location, "required, and missing"
-    if kind == "union_tag_invalid":
-        tags = re.findall(r"<(\w+)>", error["ctx"]["expected_tags"])
-        key = error["ctx"]["discriminator"].strip("_()")
-        if key == "json_type":
-            text = f"expected {', '.join(tags[:-1])} or {tags[-1]}"
-        elif isinstance(value, dict):
+    text, value = error["msg"], error["input"]
+    match error["type"]:
+        case "extra_forbidden":
+            return location, "not allowed here"
+        case "missing":
+            return location, "required, and missing"
+        case "role" | "type" as key if isinstance(value, dict):
             location, value = f"{location}.{key}", value.get(key)
-            text = f"not one of {', '.join(tags)}"
-        else:
+        case "role" | "type" | "dict_type":
             text = "expected object"
-    if kind == "model_type":
-        text = "expected object"
     return location, f"{text}; got {value!r:.80}"
 
 
-def _is_closed(location: tuple[str | int, ...], spec: ModelSpec) -> bool:
+def _is_closed(location: tuple[str | int, ...], *, is_5: bool) -> bool:
     """Whether the published schema forbids further keys there; the API drops those elsewhere."""
     if location[0] == "response_format":
         return True
-    if _is_5(spec):
+    if is_5:
         return False
     if location[0] == "tools":
         return True

@@ -56,8 +56,8 @@ class Reply:
             endless; it is iterated anew for each response.
         stream: Whether to send a stream; None follows the request.
         status: The HTTP status.
-        headers: Further headers, or replacements of the server's own; None as a value omits
-            one.
+        headers: Further headers, or replacements of the server's own, sent as UTF-8; None as a
+            value omits one.
         delay: Seconds before the response headers; None is the server's own.
         interval: Seconds between the events of the body; None is the server's own.
         chunk_size: Send the body in chunks of so many bytes, regardless of events.
@@ -77,11 +77,24 @@ class Reply:
     events: Iterable[object] | None = None
     stream: bool | None = None
     status: int = 200
-    headers: Mapping[str, str | None] = field(default_factory=dict)
+    headers: Mapping[str, str | float | None] = field(default_factory=dict)
     delay: float | None = None
     interval: float | None = None
     chunk_size: int | None = None
     fault: Fault | None = None
+
+
+def as_reply(reply: Reply | str) -> Reply:
+    """Return a reply, or the one with a text.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    if isinstance(reply, str):
+        return Reply(reply)
+    if not isinstance(reply, Reply):
+        raise TypeError(f"expected a Reply or a text, got {type(reply).__name__}")
+    return reply
 
 
 class Headers(Mapping[str, str]):

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from langchain_aimlernie.testing.api import PROBLEM_JSON, Api, error_body
 from langchain_aimlernie.testing.connection import Connection
 from langchain_aimlernie.testing.models import BY_NAME
-from langchain_aimlernie.testing.replies import Reply, Request
+from langchain_aimlernie.testing.replies import Reply, Request, as_reply
 
 API_KEY = "local-ernie-key"
 """The default key of a server."""
@@ -49,8 +49,8 @@ class ErnieServer(Api):
     Args:
         port: The port; 0 takes a free one.
         host: The address to listen on.
-        api_key: The key that clients must send; None accepts every client, as self-hosted servers
-            do.
+        api_key: The key that clients must send; None or "" accepts every client, as self-hosted
+            servers do.
         delay: Seconds before each response.
         interval: Seconds between the events of a stream.
         models: Further model ids to serve, each with the id of the ERNIE model that it resembles.
@@ -117,7 +117,11 @@ class ErnieServer(Api):
         return self
 
     def stop(self) -> None:
-        """Close every connection and the port; a stopped server may be started again."""
+        """Close every connection and the port; a stopped server may be started again.
+
+        Raises:
+            RuntimeError: It is called from `on_request`, which the server waits for.
+        """
         if self._thread is None:
             return
         self._run(self._close())
@@ -164,9 +168,7 @@ class ErnieServer(Api):
         Returns:
             The reply that was queued.
         """
-        if isinstance(reply, str):
-            reply = Reply(reply)
-        reply = replace(reply or Reply(), **fields)
+        reply = replace(as_reply("" if reply is None else reply), **fields)
         with self._lock:
             self._queue.extend([reply] * times)
         return reply
@@ -177,7 +179,7 @@ class ErnieServer(Api):
         message: str = "Failed by a test",
         *,
         code: str | None = None,
-        headers: Mapping[str, str | None] | None = None,
+        headers: Mapping[str, str | float | None] | None = None,
         body: object = None,
         times: int = 1,
     ) -> Reply:
@@ -239,11 +241,18 @@ class ErnieServer(Api):
         return len(self._open)
 
     def close_connections(self, *, reset: bool = False) -> None:
-        """Close all open connections, by TCP reset if `reset`."""
+        """Close all open connections, by TCP reset if `reset`.
+
+        Raises:
+            RuntimeError: It is called from `on_request`, which the server waits for.
+        """
         if self._thread is not None:
             self._run(self._abort(reset=reset))
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise RuntimeError("not from on_request; to break a connection, return a Fault there")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_TIMEOUT)
 
     async def _close(self) -> None:

@@ -213,7 +213,7 @@ INVALID = {
     "long tool name": (BOTH, function(name="a" * 65), "tools.0.function.name: "),
     "tool name with a newline": (BOTH, function(name="a\n"), "tools.0.function.name: "),
     "tool description": (BOTH, function(description=None), "tools.0.function.description: "),
-    "tool parameters": (BOTH, function(parameters=None), "tools.0.function.parameters: "),
+    "tool parameters": (BOTH, function(parameters=None), "tools.0.function.parameters: expected object; got None"),
     "tool without parameters": (OLD, tools(NAMED), "parameters: required"),
     "foreign key of a function": (OLD, function(cache_control={}), "cache_control: not allowed"),
     "foreign key of a tool": (OLD, tools({**TOOL, "cache_control": {}}), "not allowed here"),

@@ -42,6 +42,8 @@ def test_replies_are_sent_in_order_then_the_fake_model_replies(ernie_server, cli
     assert made["message"]["content"].startswith("[local ErnieServer, not ERNIE]")
     with pytest.raises(TypeError, match="txet"):
         ernie_server.reply(txet="one")
+    with pytest.raises(TypeError, match="a Reply or a text, got dict"):
+        ernie_server.reply({"text": "one"})
 
 
 def test_every_part_of_a_message_can_be_scripted(ernie_server, client):
@@ -179,10 +181,11 @@ def test_a_client_that_does_not_read_stops_the_stream(ernie_server):
 
 
 def test_headers_can_be_added_changed_and_left_out(ernie_server, client):
-    headers = {"Content-Type": "text/plain", "x-new": "1", "x-aimlapi-usd-spent": None}
+    headers = {"Content-Type": "text/plain", "x-new": 1, "x-aimlapi-usd-spent": None, "x-b": "ä大"}
     ernie_server.reply("x", headers=headers)
     sent = ask(client).headers
     assert (sent["content-type"], sent["x-new"]) == ("text/plain", "1")
+    assert sent["x-b"] == "ä大"
     assert "x-aimlapi-usd-spent" not in sent
     assert "x-aimlapi-credits-used" in sent
 
@@ -209,10 +212,18 @@ def test_on_request_replies_or_leaves_it_to_the_queue_or_fails(ernie_server, cli
     assert message(client, seed=1)["content"] == "seeded"
     assert message(client)["content"] == "queued"
     assert message(client)["content"].startswith("[local")
-    ernie_server.on_request = lambda _: 1 / 0
-    response = ask(client)
-    assert response.status_code == 500
-    assert "ZeroDivisionError" in response.json()["message"]
+    ernie_server.on_request = lambda r: r.body["messages"][0]["content"]
+    assert message(client, text="a text")["content"] == "a text"
+    for failing, error in (
+        (lambda _: 1 / 0, "ZeroDivisionError"),
+        (lambda _: {"text": "x"}, "expected a Reply or a text, got dict"),
+        (lambda _: ernie_server.stop(), "not from on_request"),
+        (lambda _: ernie_server.close_connections(), "not from on_request"),
+    ):
+        ernie_server.on_request = failing
+        response = ask(client)
+        assert response.status_code == 500
+        assert error in response.json()["message"]
     assert "a script of ErnieServer failed" in caplog.text
 
 
