@@ -56,7 +56,7 @@ _Thread = tuple[Any, str]
 _MAX_UNSAVED = 10_000
 """Threads of which a middleware keeps what a run could not save."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # the garbage collector may end a run within
 
 
 class SpendLimitState(AgentState[ResponseT]):
