@@ -28,7 +28,6 @@ from langchain_aimlernie._settings import INSTRUCTION
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
     AimlErnieError,
-    APITimeoutError,
     BudgetExceededError,
     StreamInterruptedError,
 )
@@ -551,14 +550,14 @@ class SpendTracker(Meter):
 
 
 def _is_billed(error: BaseException, run: _Run) -> bool:
-    """Return whether a failed call has probably been processed and billed."""
+    """Return whether a failed call may have been processed and billed, as the retry policy says."""
     if any(run.received) or isinstance(error, StreamInterruptedError):
         return True
-    return isinstance(error, APITimeoutError) and error.phase in _SENT
+    if not isinstance(error, AimlErnieError):
+        return False
+    from langchain_aimlernie._http.retry import FailureKind, classify
 
-
-_SENT = ("response_headers", "response_body")
-"""Phases of an error in which the whole request had been sent."""
+    return classify(error) is FailureKind.MAYBE_PROCESSED
 
 
 _trackers: weakref.WeakSet[SpendTracker] = weakref.WeakSet()

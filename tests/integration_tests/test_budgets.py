@@ -28,6 +28,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from langchain_aimlernie import (
+    AimlErnieError,
     APITimeoutError,
     AuthenticationError,
     BadRequestError,
@@ -319,6 +320,30 @@ def test_calls_that_the_garbage_collector_ends_within_another_are_counted():
     assert spend.usd == 1
 
 
+@pytest.mark.parametrize(
+    ("reply", "is_billed"),
+    [
+        (Reply(body=b'{"choices": ['), True),
+        (Reply(body={"choices": []}), True),
+        (Reply(status=504), True),
+        (Reply(TEXT, delay=5), True),
+        *((Reply(TEXT, fault=Fault(bytes=number)), True) for number in (0, 20)),
+        (Reply(body=b"<html>", headers={"content-type": "text/html"}), False),
+        (Reply(body={"error": {"message": "x", "code": 500}}), False),
+        *((Reply(status=status), False) for status in (400, 429, 500, 503)),
+    ],
+)
+def test_a_failed_call_that_may_have_been_processed_is_billed(server, reply, is_billed):
+    """The retry policy says which."""
+    spend = SpendTracker(**PRICES)
+    server.on_request = lambda _: reply
+    with pytest.raises(AimlErnieError):
+        chat(server, callbacks=[spend], max_retries=0, timeout=0.3).invoke(PROMPT)
+    assert (spend.total.calls, spend.total.failed) == (0, 1)
+    assert (spend.usd > 0) == is_billed
+    assert spend.usd == spend.total.estimated_usd
+
+
 def test_a_limit_can_be_changed_on_a_tracker(llm):
     spend = SpendTracker(limit_usd=0)
     config = {"callbacks": [spend]}
@@ -431,8 +456,9 @@ def test_the_worst_case_is_reserved_while_calls_are_under_way(server):
     spend = SpendTracker(
         limit_usd="0.05", reserve="worst", prices={"baidu/ernie-4.5-21b-a3b": (0, 1)}
     )
-    llm = chat(server, callbacks=[spend], max_tokens=20_000)  # $0.02 each
-    assert len(asyncio.run(agather(10, lambda: llm.ainvoke(PROMPT)))) == 2
+    llm = chat(server, callbacks=[spend])  # $0.02 each
+    most = {"max_completion_tokens": 20_000.0}
+    assert len(asyncio.run(agather(10, lambda: llm.ainvoke(PROMPT, **most)))) == 2
     assert spend.remaining_usd == Decimal("0.05") - spend.usd
 
 

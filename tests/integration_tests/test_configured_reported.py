@@ -89,6 +89,15 @@ async def test_structured_output_of_a_wrapped_model_leaves_its_parameters(
     assert ernie_server.violations == []
 
 
+@OF_WRAPPED
+def test_a_wrapped_model_has_the_attributes_of_the_model(api_model, wrap):
+    """Such as langchain's `SummarizationMiddleware` reads."""
+    llm = api_model()
+    wrapped = wrap(llm)
+    assert (wrapped._llm_type, wrapped.profile) == (llm._llm_type, llm.profile)
+    assert wrapped.get_num_tokens("hello") == llm.get_num_tokens("hello")
+
+
 def test_a_model_that_is_bound_decides_how_structured_output_is_asked_for(api_model, ernie_server):
     ernie_server.on_request = lambda request: Reply('{"name": "Paris"}')
     bound = api_model().bind(model="baidu/ernie-4.5-vl-28b-a3b")
