@@ -26,7 +26,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from langchain_aimlernie._bindings import Bindable
+from langchain_aimlernie._bindings import Structured
 from langchain_aimlernie._settings import INSTRUCTION, is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
 from langchain_aimlernie._structured.schema import (
@@ -191,7 +191,7 @@ def _instruction(target: OutputSchema) -> str:
 # How to ask again: with another method, or with the validation error as feedback
 
 
-class StructuredOutputWithRetry(Bindable, RunnableSerializable[LanguageModelInput, Any]):
+class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelInput, Any]):
     """A structured output that re-prompts the model while its completion is invalid.
 
     If the server refuses a method, the next one is tried, and the process remembers that for the
