@@ -13,16 +13,18 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers.context import register_configure_hook
 from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._client import Meter, acurrent_key, add_meter, current_key
+from langchain_aimlernie._client import acurrent_key, current_key, reserve_with
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._settings import INSTRUCTION
 from langchain_aimlernie.chat_models import ChatAimlErnie
@@ -101,7 +103,7 @@ _context_vars: list[ContextVar[SpendTracker | None]] = []
 _context_vars_lock = threading.Lock()
 
 
-class SpendTracker(Meter):
+class SpendTracker(BaseCallbackHandler):
     """Adds up tokens, credits and US dollars of the calls of chat models, within a budget.
 
     It sees the calls of models that have it among their `callbacks`
@@ -370,7 +372,7 @@ class SpendTracker(Meter):
         tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Register the call; `ChatAimlErnie` asks `reserve` later, after the cache lookup.
+        """Register the call; `ChatAimlErnie` reserves later, after the cache lookup.
 
         Raises:
             BudgetExceededError: The budget does not allow a call of another model.
@@ -390,7 +392,7 @@ class SpendTracker(Meter):
                 is_sent=not is_own,
             )
             if is_own:
-                add_meter(run_id, self)
+                reserve_with(run_id, partial(self._reserve_call, run_id))
                 _started.set((*_started.get(), run_id)[-_MAX_STARTED:])
             else:
                 self._hold(run, self._cost_of(run) or ZERO)
@@ -442,11 +444,13 @@ class SpendTracker(Meter):
             if not run.is_repeated():
                 self._totals.book(run.call, Spend(retries=1))
 
-    @override
-    def reserve(
-        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
+    def _reserve_call(
+        self,
+        run_id: UUID,
+        request_id: str | None,
+        may_wait: bool,
     ) -> Future[None] | None:
-        """Reserve what a call of `ChatAimlErnie` is expected to cost; see `Meter.reserve`."""
+        """Reserve what a call of `ChatAimlErnie` is expected to cost; see `Reserve`."""
         with self._exclusive():
             run = self._runs.get(run_id)
             if run is None or run.is_sent:
