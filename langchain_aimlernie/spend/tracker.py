@@ -54,8 +54,10 @@ if TYPE_CHECKING:
 
 _MAX_STARTED = 10
 
-_started: ContextVar[tuple[UUID, ...]] = ContextVar("aimlernie_started", default=())
-"""The latest runs that were started in this context, or before it was copied.
+_started: ContextVar[tuple[tuple[UUID, SpendTracker], ...]] = ContextVar(
+    "aimlernie_started", default=()
+)
+"""The latest runs that were started in this context, or before it was copied, with their trackers.
 
 A call does not wait for these, such as a stream in whose loop it is made, itself or in a new task.
 """
@@ -393,10 +395,15 @@ class SpendTracker(BaseCallbackHandler):
             )
             if is_own:
                 reserve_with(run_id, partial(self._reserve_call, run_id))
-                _started.set((*_started.get(), run_id)[-_MAX_STARTED:])
             else:
-                self._hold(run, self._cost_of(run) or ZERO)
+                try:
+                    self._hold(run, self._cost_of(run) or ZERO)
+                except BudgetExceededError as error:
+                    for other in (each for id_, each in _started.get() if id_ == run_id):
+                        other.on_llm_error(error, run_id=run_id)  # LangChain does not tell them
+                    raise
             self._runs[run_id] = run
+            _started.set((*_started.get(), (run_id, self))[-_MAX_STARTED:])
 
     @override
     def on_llm_new_token(
@@ -466,7 +473,7 @@ class SpendTracker(BaseCallbackHandler):
             return None
 
     def _is_first_price_coming(self) -> bool:
-        own = _started.get()
+        own = {id_ for id_, _ in _started.get()}
         return any(run.is_own and run.is_sent and id_ not in own for id_, run in self._runs.items())
 
     def _cost_of(self, run: _Run) -> Decimal | None:

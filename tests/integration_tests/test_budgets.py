@@ -609,6 +609,19 @@ def test_calls_of_other_models_are_checked_and_priced(server):
     assert spend.by_tag["blue"] == spend.total
 
 
+def test_a_call_of_another_model_that_one_tracker_rejects_is_reserved_by_none():
+    """Trackers of the same call, in either order."""
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    other = GenericFakeChatModel(messages=iter([AIMessage("a", usage_metadata=usage)] * 2))
+    outer, inner = (SpendTracker(limit_usd=limit, price=lambda *_: 1) for limit in (3, 1))
+    for callbacks in ([outer, inner], [outer, inner], [inner, outer], [outer]):
+        with contextlib.suppress(BudgetExceededError):
+            other.invoke("Hi", {"callbacks": callbacks})
+    assert (outer.total.calls, inner.total.calls) == (2, 1)
+    assert nothing_is_left(outer)
+    assert outer.remaining_usd == 1
+
+
 @pytest.mark.parametrize("price", [lambda *_: {}["unknown"], lambda *_: -1])
 def test_a_call_counts_whose_price_function_fails(server, price):
     server.reply(TEXT, meta={"usage": {}})
