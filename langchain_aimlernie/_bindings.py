@@ -71,7 +71,7 @@ def _wrapping(name: str) -> Any:
     def method(
         self: Bindable, *args: Any, **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        return bindable(getattr(super(Bindable, self), name)(*args, **kwargs))
+        return _ours(getattr(super(Bindable, self), name)(*args, **kwargs))
 
     method.__name__ = name
     method.__doc__ = getattr(RunnableSerializable, name).__doc__
@@ -113,7 +113,7 @@ class Bindable(_Model):
                     id_: _mask("api_key" if find_secret({id_: v}) else names.get(id_, ""), v)
                     for id_, v in values.items()
                 }
-            return bindable(super().with_config(config))
+            return _ours(super().with_config(config))
 
         def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with retries, as core's method does."""
@@ -130,7 +130,7 @@ class Bindable(_Model):
             underscores: name a field for the key accordingly.
             """
             fields = {ALIASES.get(name, name): field for name, field in kwargs.items()}
-            return bindable(super().configurable_fields(**fields))
+            return _ours(super().configurable_fields(**fields))
 
 
 _OF_SCHEMA = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
@@ -269,13 +269,12 @@ class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurab
 _CLASSES: Mapping[type, Any] = {
     base.RunnableBinding: RunnableBinding,
     core_fallbacks.RunnableWithFallbacks: RunnableWithFallbacks,
-    base.RunnableSequence: RunnableSequence,
     configurable.RunnableConfigurableFields: RunnableConfigurableFields,
     configurable.RunnableConfigurableAlternatives: RunnableConfigurableAlternatives,
 }
 
 
-def bindable(runnable: _Model) -> _Model:
+def _ours(runnable: Any) -> _Model:
     """Return core's wrapper around a model as an instance of our subclass of it."""
     ours = _CLASSES.get(type(runnable))
-    return runnable if ours is None else cast("_Model", ours(**dict(runnable)))  # type: ignore[call-overload]  # pydantic models are iterable
+    return cast("_Model", ours(**dict(runnable)) if ours else runnable)

@@ -30,7 +30,7 @@ from langchain_core.utils.utils import get_pydantic_field_names
 from pydantic import ValidationError, model_validator
 from typing_extensions import Unpack, override
 
-from langchain_aimlernie._bindings import Bindable, bindable
+from langchain_aimlernie._bindings import Bindable
 from langchain_aimlernie._client import (
     ParameterError,
     PreparedRequest,
@@ -580,7 +580,7 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         self, runnable: Runnable[LanguageModelInput, AIMessage], schema: Any, **options: Any
     ) -> Runnable[LanguageModelInput, Any]:
         """Return structured output of `runnable`, this model or a wrapper of it."""
-        return bindable(structured_output(self, runnable, schema, **options))
+        return structured_output(self, runnable, schema, **options)
 
     @override
     def get_num_tokens(self, text: str) -> int:

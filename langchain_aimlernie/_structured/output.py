@@ -19,14 +19,13 @@ from langchain_core.messages import (
 from langchain_core.runnables import (
     Runnable,
     RunnableConfig,
-    RunnableSequence,
     RunnableSerializable,
 )
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from langchain_aimlernie._bindings import Structured
+from langchain_aimlernie._bindings import RunnableSequence, Structured
 from langchain_aimlernie._settings import INSTRUCTION, is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
 from langchain_aimlernie._structured.schema import (
@@ -97,7 +96,7 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     target = ANY_JSON if schema is None else parse_schema(schema, strict)
     suitable = {"function_calling": target.is_object, "json_mode": strict is None}
 
-    def chain_of(method: str) -> RunnableSequence[LanguageModelInput, Any]:
+    def chain_of(method: str) -> RunnableSequence:
         traced = {"kwargs": {"method": method, "strict": strict}, "schema": target.tracing_schema}
         settings = {"ls_structured_output_format": traced, **kwargs}
         parser = StructuredOutputParser(
@@ -106,7 +105,8 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
             with_tools=bool(tools),
             include_raw=bool(include_raw),
         )
-        return RunnableSequence(_bind(runnable, method, target, tools, settings), parser)
+        model = _bind(runnable, method, target, tools, settings)
+        return RunnableSequence(first=model, last=parser)
 
     chains = {name: chain_of(name) for name in (first, *filter(suitable.get, others))}
     if not retry and len(chains) == 1:
@@ -204,7 +204,7 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
         retries: The maximum number of repairs.
     """
 
-    chains: dict[str, InstanceOf[RunnableSequence]]  # type: ignore[type-arg]  # with types, none is an instance
+    chains: dict[str, InstanceOf[RunnableSequence]]
     server: Server
     include_raw: bool
     retries: int
