@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
@@ -23,7 +23,7 @@ from langchain_core.runnables import (
     configurable,
 )
 from langchain_core.runnables import fallbacks as core_fallbacks
-from langchain_core.runnables.utils import AnyConfigurableField
+from langchain_core.runnables.utils import AnyConfigurableField, ConfigurableFieldSpec
 from pydantic import SecretStr
 from typing_extensions import override
 
@@ -71,7 +71,7 @@ def _wrapping(name: str) -> Any:
     def method(
         self: Bindable, *args: Any, **kwargs: Any
     ) -> Runnable[LanguageModelInput, AIMessage]:
-        return bindable(getattr(super(Bindable, self), name)(*args, **kwargs))
+        return _ours(getattr(super(Bindable, self), name)(*args, **kwargs))
 
     method.__name__ = name
     method.__doc__ = getattr(RunnableSerializable, name).__doc__
@@ -107,14 +107,13 @@ class Bindable(_Model):
             """Return this model with a config for every call; keys in it are not shown."""
             config = {**(config or {}), **kwargs}
             if values := config.get("configurable"):
-                key_field = getattr(self, "fields", {}).get("api_key")
-                secret = {getattr(key_field, "id", None)}
-                secret |= {name for name, value in values.items() if find_secret({name: value})}
+                fields = getattr(getattr(self, "first", self), "fields", {})
+                names = {field.id: name for name, field in fields.items()}
                 config["configurable"] = {
-                    name: SecretStr(value) if name in secret and isinstance(value, str) else value
-                    for name, value in values.items()
+                    id_: _mask("api_key" if find_secret({id_: v}) else names.get(id_, ""), v)
+                    for id_, v in values.items()
                 }
-            return bindable(super().with_config(config))
+            return _ours(super().with_config(config))
 
         def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with retries, as core's method does."""
@@ -131,7 +130,7 @@ class Bindable(_Model):
             underscores: name a field for the key accordingly.
             """
             fields = {ALIASES.get(name, name): field for name, field in kwargs.items()}
-            return bindable(super().configurable_fields(**fields))
+            return _ours(super().configurable_fields(**fields))
 
 
 _OF_SCHEMA = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
@@ -219,12 +218,31 @@ class RunnableWithFallbacks(
     """A model with fallbacks."""
 
 
-class RunnableSequence(Bindable, base.RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic takes no subclass
+class Structured(Bindable):
+    """A model with an output parser."""
+
+    def bind_tools(self, *_: Any, **__: Any) -> NoReturn:
+        """Say where the tools are expected."""
+        raise NotImplementedError(
+            "Structured output takes its tools as with_structured_output(schema, tools=[...])."
+        )
+
+
+class RunnableSequence(Structured, base.RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic takes no subclass
     """A model and its output parser."""
 
 
 class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
     """A model with fields that the config of a call sets."""
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        names = {field.id: name for name, field in self.fields.items()}
+        return [
+            spec._replace(default=_mask(names.get(spec.id, ""), spec.default))
+            for spec in super().config_specs
+        ]
 
 
 class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
@@ -252,13 +270,12 @@ class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurab
 _CLASSES: Mapping[type, Any] = {
     base.RunnableBinding: RunnableBinding,
     core_fallbacks.RunnableWithFallbacks: RunnableWithFallbacks,
-    base.RunnableSequence: RunnableSequence,
     configurable.RunnableConfigurableFields: RunnableConfigurableFields,
     configurable.RunnableConfigurableAlternatives: RunnableConfigurableAlternatives,
 }
 
 
-def bindable(runnable: _Model) -> _Model:
+def _ours(runnable: Any) -> _Model:
     """Return core's wrapper around a model as an instance of our subclass of it."""
     ours = _CLASSES.get(type(runnable))
-    return runnable if ours is None else cast("_Model", ours(**dict(runnable)))  # type: ignore[call-overload]  # pydantic models are iterable
+    return cast("_Model", ours(**dict(runnable)) if ours else runnable)

@@ -2,8 +2,8 @@
 
 A callback cannot refuse a call well: it runs before the cache lookup, its errors are logged as
 failures of a callback, and it cannot wait without blocking an event loop. So each call asks the
-`Meter`s among its callbacks. LangChain passes the callbacks to `_generate`, but not to `_stream`;
-the meters of the latter come by a context variable, which they set when the run starts.
+trackers among its callbacks. LangChain does not pass the callbacks to `_stream`: the trackers come
+by a context variable, which they set when the run starts.
 
 The transport is imported with the first call, because importing httpx2 takes longer than importing
 all other modules of this package; async calls import it in a thread.
@@ -15,7 +15,6 @@ import asyncio
 import inspect
 import json
 import warnings
-from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr, ValidationError
@@ -58,7 +56,6 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from uuid import UUID
 
-    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
     from langchain_core.messages import BaseMessage
 
     from langchain_aimlernie._http import APIRequest
@@ -158,12 +155,12 @@ class PreparedRequest:
         return cls(settings, name, body, stream)
 
     def build(self) -> APIRequest:
-        """Return the HTTP request with the current key, once each meter of the call admits it.
+        """Return the HTTP request with the current key, once each tracker of the call admits it.
 
         Raises:
             AuthenticationError: There is no key, or an invalid one.
             BadRequestError: The key comes from an async function, or the request id is invalid.
-            BudgetExceededError: A meter does not admit the call.
+            BudgetExceededError: A tracker does not admit the call.
         """
         request = self._build(current_key(self.settings))
         _admit(self._unique_id(request))
@@ -302,52 +299,31 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
 _ANY_MESSAGE = HumanMessage("?")
 
 
-class Meter(BaseCallbackHandler):
-    """A callback handler that decides whether a call may be sent."""
+Reserve = Callable[[str | None, bool], "Future[None] | None"]
+"""Reserves the expected cost of a call, given its `X-Client-Request-Id` (`None` if other calls have
+the same) and whether it may wait for the price of another call.
 
-    @abstractmethod
-    def reserve(
-        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
-    ) -> Future[None] | None:
-        """Reserve the expected cost of a call.
-
-        Args:
-            run_id: The run of the call.
-            request_id: The call's `X-Client-Request-Id`, if no other call has the same.
-            may_wait: Whether the call may wait for the price of another one.
-
-        Returns:
-            `None` if the call may be sent, else a future to wait for before the next attempt.
-
-        Raises:
-            BudgetExceededError: The call must not be sent.
-        """
-
+Returns `None` if the call may be sent, else a future to wait for before the next attempt; raises a
+`BudgetExceededError` if the call must not be sent.
+"""
 
 _MAX_WAIT = 60.0
 """Seconds that a call waits for the price of another one before it goes on without."""
 
-_meters: ContextVar[tuple[tuple[UUID, Meter], ...]] = ContextVar("aimlernie_meters", default=())
-"""The run that is about to make a call in this context, with each of its meters."""
+_reserves: ContextVar[tuple[tuple[UUID, Reserve], ...]] = ContextVar(
+    "aimlernie_reserves", default=()
+)
+"""The run that is about to make a call in this context, with the functions of its trackers."""
 
 
-def add_meter(run_id: UUID, meter: Meter) -> None:
-    """Register `meter` for the call that this run is about to make, in this context."""
-    others = (pair for pair in _meters.get() if pair[0] == run_id)
-    _meters.set((*others, (run_id, meter)))
-
-
-def set_meters(
-    run_manager: CallbackManagerForLLMRun | AsyncCallbackManagerForLLMRun | None,
-) -> None:
-    """Register the meters among the callbacks of a run for its call."""
-    if run_manager is not None:
-        meters = (each for each in run_manager.handlers if isinstance(each, Meter))
-        _meters.set(tuple((run_manager.run_id, meter) for meter in meters))
+def reserve_with(run_id: UUID, reserve: Reserve) -> None:
+    """Have `reserve` called before the call of this run, in this context, is sent."""
+    others = (pair for pair in _reserves.get() if pair[0] == run_id)
+    _reserves.set((*others, (run_id, reserve)))
 
 
 def _admit(request_id: str | None) -> None:
-    """Reserve the cost of this call with each meter, waiting as long as a meter asks.
+    """Reserve the cost of this call with each tracker, waiting as long as one asks.
 
     Args:
         request_id: The call's `X-Client-Request-Id`, if no other call has the same.
@@ -355,9 +331,9 @@ def _admit(request_id: str | None) -> None:
     Raises:
         BudgetExceededError: The call must not be sent.
     """
-    for run_id, meter in _meters.get():
+    for _, reserve in _reserves.get():
         may_wait = True
-        while (future := meter.reserve(run_id, request_id, may_wait=may_wait)) is not None:
+        while (future := reserve(request_id, may_wait)) is not None:
             try:
                 future.result(_MAX_WAIT)
             except TimeoutError:
@@ -367,10 +343,10 @@ def _admit(request_id: str | None) -> None:
 
 
 async def _aadmit(request_id: str | None) -> None:
-    """Reserve the cost of this call with each meter; see `_admit`."""
-    for run_id, meter in _meters.get():
+    """Reserve the cost of this call with each tracker; see `_admit`."""
+    for _, reserve in _reserves.get():
         may_wait = True
-        while (future := meter.reserve(run_id, request_id, may_wait=may_wait)) is not None:
+        while (future := reserve(request_id, may_wait)) is not None:
             try:
                 async with asyncio.timeout(_MAX_WAIT):
                     await asyncio.wrap_future(future)

@@ -36,7 +36,6 @@ from langchain_aimlernie._client import (
     PreparedRequest,
     cache_key,
     on_retry,
-    set_meters,
 )
 from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
@@ -720,7 +719,6 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        set_meters(run_manager)
         return super(ChatAimlErnie, self._with_cache_of(kwargs))._generate_with_cache(
             messages, stop, run_manager, **kwargs
         )
@@ -733,7 +731,6 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        set_meters(run_manager)
         model = self._with_cache_of(kwargs)
         try:
             return await super(ChatAimlErnie, model)._agenerate_with_cache(

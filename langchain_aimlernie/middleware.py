@@ -16,13 +16,13 @@ from itertools import takewhile
 from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from langchain_aimlernie._client import Meter
 from langchain_aimlernie.errors import BudgetExceededError
 from langchain_aimlernie.spend import SpendTracker
 from langchain_aimlernie.spend.amounts import ZERO, check_choice, check_limit
@@ -56,7 +56,7 @@ _Thread = tuple[Any, str]
 _MAX_UNSAVED = 10_000
 """Threads of which a middleware keeps what a run could not save."""
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # the garbage collector may end a run within
 
 
 class SpendLimitState(AgentState[ResponseT]):
@@ -360,7 +360,7 @@ class _Run:
     ledger: _Ledger | None = None
 
 
-class _Counter(Meter):
+class _Counter(BaseCallbackHandler):
     """Passes every call of a chat model to the ledgers of the graphs in whose runs it is made.
 
     It goes by the tree of runs, which also tells runs of one thread apart.
@@ -463,13 +463,6 @@ class _Counter(Meter):
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         for ledger in self._calls.pop(run_id, ()):
             ledger.on_llm_error(error, run_id=run_id, **kwargs)
-
-    @override
-    def reserve(
-        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
-    ) -> None:
-        for ledger in self._calls.get(run_id, ()):
-            ledger.reserve(run_id, request_id)
 
 
 _counter = _Counter()

@@ -25,7 +25,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import InstanceOf
 from typing_extensions import override
 
-from langchain_aimlernie._bindings import Bindable, RunnableSequence
+from langchain_aimlernie._bindings import RunnableSequence, Structured
 from langchain_aimlernie._settings import INSTRUCTION, is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
 from langchain_aimlernie._structured.schema import (
@@ -105,7 +105,8 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
             with_tools=bool(tools),
             include_raw=bool(include_raw),
         )
-        return RunnableSequence(first=_bind(runnable, method, target, tools, settings), last=parser)
+        model = _bind(runnable, method, target, tools, settings)
+        return RunnableSequence(first=model, last=parser)
 
     chains = {name: chain_of(name) for name in (first, *filter(suitable.get, others))}
     if not retry and len(chains) == 1:
@@ -190,7 +191,7 @@ def _instruction(target: OutputSchema) -> str:
 # How to ask again: with another method, or with the validation error as feedback
 
 
-class StructuredOutputWithRetry(Bindable, RunnableSerializable[LanguageModelInput, Any]):
+class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelInput, Any]):
     """A structured output that re-prompts the model while its completion is invalid.
 
     If the server refuses a method, the next one is tried, and the process remembers that for the

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from langchain_aimlernie._settings import to_int
 from langchain_aimlernie.profiles import find_model
 from langchain_aimlernie.spend.amounts import ZERO, Spend, add, check_amount, priced, subtract
 
@@ -118,7 +119,7 @@ def cost_of_tokens(
 def max_output(model: str, params: Mapping[str, Any], prompt: int) -> int:
     """Return the most tokens that the output of a call can have."""
     context = find_model(model).context or _UNKNOWN_CONTEXT
-    limits = [params.get(name) for name in ("max_tokens", "max_completion_tokens")]
+    limits = [to_int(params.get(name)) for name in ("max_tokens", "max_completion_tokens")]
     return min([max(1, context - prompt), *(each for each in limits if isinstance(each, int))])
 
 

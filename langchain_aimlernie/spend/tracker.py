@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
+import os
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+import weakref
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers.context import register_configure_hook
 from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._client import Meter, acurrent_key, add_meter, current_key
+from langchain_aimlernie._client import acurrent_key, current_key, reserve_with
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._settings import INSTRUCTION
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
     AimlErnieError,
-    APITimeoutError,
     BudgetExceededError,
     StreamInterruptedError,
 )
@@ -48,15 +52,18 @@ if TYPE_CHECKING:
     from langchain_aimlernie.account import LogEntry
 
 
-def _owner() -> tuple[int, int]:
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:  # no running event loop
-        task = None
-    return threading.get_ident(), id(task)
+_MAX_STARTED = 10
+
+_started: ContextVar[tuple[tuple[UUID, SpendTracker], ...]] = ContextVar(
+    "aimlernie_started", default=()
+)
+"""The latest runs that were started in this context, or before it was copied, with their trackers.
+
+A call does not wait for these, such as a stream in whose loop it is made, itself or in a new task.
+"""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
     """A call under way.
 
@@ -65,8 +72,8 @@ class _Run:
         is_sent: Whether the request may have been sent.
         reserved: US dollars that are reserved for it.
         received: The output so far.
-        owner: The thread and task that made it. A call does not wait for another of its own
-            task, such as a stream in whose loop it is made.
+        deliveries: How often each event comes: a tracker may be among the callbacks twice.
+        events: How many have come, after those of the start.
     """
 
     call: Call = field(default_factory=Call)
@@ -76,7 +83,13 @@ class _Run:
     is_sent: bool = True
     reserved: Decimal = ZERO
     received: list[str] = field(default_factory=list)
-    owner: tuple[int, int] = field(default_factory=_owner)
+    deliveries: int = 1
+    events: int = 0
+
+    def is_repeated(self) -> bool:
+        """Return whether the event that has come will come again."""
+        self.events += 1
+        return self.events % self.deliveries != 0
 
     def estimated_usage(self) -> tuple[int, int]:
         """Return about how many tokens the prompt and the output so far have."""
@@ -92,7 +105,7 @@ _context_vars: list[ContextVar[SpendTracker | None]] = []
 _context_vars_lock = threading.Lock()
 
 
-class SpendTracker(Meter):
+class SpendTracker(BaseCallbackHandler):
     """Adds up tokens, credits and US dollars of the calls of chat models, within a budget.
 
     It sees the calls of models that have it among their `callbacks`
@@ -153,10 +166,38 @@ class SpendTracker(Meter):
         self._price = price
         self._prices = Prices(prices, are_given_first=reserve == "worst")
         self._totals = Totals(self._prices, check_amount(spent_usd, "spent_usd"))
+        self._forget_runs()
+        _trackers.add(self)
+
+    def _forget_runs(self) -> None:
+        """Begin without calls under way, as in a child process, where those of the parent are."""
         self._lock = threading.RLock()
+        self._is_busy = False
         self._runs: dict[UUID, _Run] = {}
+        self._ended: deque[tuple[UUID, AIMessage | None, BaseException | None]] = deque()
         self._reserved = ZERO
         self._waiters: list[Future[None]] = []
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Hold the lock; then count the calls that have ended.
+
+        The garbage collector closes abandoned streams at any point, also of this thread while it
+        holds the lock.
+        """
+        with self._lock:
+            if self._is_busy:
+                yield
+                return
+            self._is_busy = True
+            try:
+                yield
+            finally:
+                try:
+                    while self._ended:
+                        self._end(*self._ended.popleft())
+                finally:
+                    self._is_busy = False
 
     @property
     def limit_usd(self) -> Decimal | None:
@@ -184,13 +225,13 @@ class SpendTracker(Meter):
     @property
     def by_model(self) -> dict[str, Spend]:
         """The sums over the calls to each model, by the model's id."""
-        with self._lock:
+        with self._exclusive():
             return dict(self._totals.by_model)
 
     @property
     def by_tag(self) -> dict[str, Spend]:
         """The sums over the calls with each tag of LangChain's (`config={"tags": [...]}`)."""
-        with self._lock:
+        with self._exclusive():
             return dict(self._totals.by_tag)
 
     @property
@@ -209,7 +250,7 @@ class SpendTracker(Meter):
 
         What calls under way have reserved is not left.
         """
-        with self._lock:
+        with self._exclusive():
             if self._limit_usd is None:
                 return None
             return max(ZERO, self._limit_usd - self._totals.total.usd - self._reserved)
@@ -235,7 +276,7 @@ class SpendTracker(Meter):
             return 0
         start = min(call.started for call in calls.values())
         found = [entry for entry in log_since(llm, start) if call_of(entry, calls)]
-        with self._lock:
+        with self._exclusive():
             return self._totals.replace(calls, found)
 
     async def areconcile(self, llm: ChatAimlErnie) -> int:
@@ -244,22 +285,22 @@ class SpendTracker(Meter):
             return 0
         start = min(call.started for call in calls.values())
         found = [entry async for entry in await alog_since(llm, start) if call_of(entry, calls)]
-        with self._lock:
+        with self._exclusive():
             return self._totals.replace(calls, found)
 
     def _calls_in_log(self) -> dict[str, Call]:
-        with self._lock:
+        with self._exclusive():
             return self._totals.by_id()
 
     def reset(self) -> None:
         """Set the sums to zero; limits and calls in progress stay."""
-        with self._lock:
+        with self._exclusive():
             self._prices.exact.clear()
             self._totals = Totals(self._prices)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sums as JSON values, for `from_dict`; limits and prices are not among them."""
-        with self._lock:
+        with self._exclusive():
             tables = {
                 name: {key: to_json(spend) for key, spend in sums.items()}
                 for name, sums in self._tables().items()
@@ -333,7 +374,7 @@ class SpendTracker(Meter):
         tags: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Register the call; `ChatAimlErnie` asks `reserve` later, after the cache lookup.
+        """Register the call; `ChatAimlErnie` reserves later, after the cache lookup.
 
         Raises:
             BudgetExceededError: The budget does not allow a call of another model.
@@ -341,19 +382,28 @@ class SpendTracker(Meter):
         facts = metadata or {}
         model = facts.get("ls_model_name")
         is_own = facts.get("ls_provider") == PROVIDER
-        run = _Run(
-            Call(find_model(model).id if isinstance(model, str) else "", tuple(tags or ())),
-            messages[0] if messages else (),
-            kwargs.get("invocation_params") or {},
-            is_own,
-            is_sent=not is_own,
-        )
-        with self._lock:
+        with self._exclusive():
+            if known := self._runs.get(run_id):
+                known.deliveries += 1
+                return
+            run = _Run(
+                Call(find_model(model).id if isinstance(model, str) else "", tuple(tags or ())),
+                messages[0] if messages else (),
+                kwargs.get("invocation_params") or {},
+                is_own,
+                is_sent=not is_own,
+            )
             if is_own:
-                add_meter(run_id, self)
+                reserve_with(run_id, partial(self._reserve_call, run_id))
             else:
-                self._hold(run, self._cost_of(run) or ZERO)
+                try:
+                    self._hold(run, self._cost_of(run) or ZERO)
+                except BudgetExceededError as error:
+                    for other in (each for id_, each in _started.get() if id_ == run_id):
+                        other.on_llm_error(error, run_id=run_id)  # LangChain does not tell them
+                    raise
             self._runs[run_id] = run
+            _started.set((*_started.get(), (run_id, self))[-_MAX_STARTED:])
 
     @override
     def on_llm_new_token(
@@ -366,7 +416,7 @@ class SpendTracker(Meter):
     ) -> None:
         """Record the output, for the estimate of a call that is cancelled or abandoned."""
         run = self._runs.get(run_id)
-        if run is not None:
+        if run is not None and not run.is_repeated():
             run.received.append(token if isinstance(token, str) else str(token))
             message = getattr(chunk, "message", None)
             if isinstance(message, AIMessageChunk):
@@ -376,62 +426,55 @@ class SpendTracker(Meter):
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Add the cost of a response."""
-        message = _first_message(response)
-        with self._lock:
-            run = self._end(run_id)
-            if message is not None:
-                self._count(run, message, spend_of(message))
+        self._report_end(run_id, response)
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Count the failure, or the call that the caller cancelled or abandoned, with its cost."""
-        message = _first_message(kwargs.get("response"))
-        with self._lock:
-            if run_id not in self._runs:
-                return  # not the call of a chat model
-            run = self._end(run_id)
-            if isinstance(error, BudgetExceededError):
-                return
-            is_failure = isinstance(error, Exception)
-            spend = Spend() if message is None else spend_of(message)
-            counted = spend._replace(calls=int(not is_failure), failed=int(is_failure))
-            if not run.is_sent or (is_failure and not spend.credits and not _is_billed(error, run)):
-                self._totals.book(run.call, counted._replace(unpriced=0))
-            else:
-                counted = counted._replace(unpriced=int(not spend.credits))
-                self._count(run, message, counted, error)
+        if run_id in self._runs:  # else it is not the call of a chat model
+            self._report_end(run_id, kwargs.get("response"), error)
+
+    def _report_end(
+        self, run_id: UUID, response: object, error: BaseException | None = None
+    ) -> None:
+        run = self._runs.get(run_id)
+        if run is None or not run.is_repeated():
+            self._ended.append((run_id, _first_message(response), error))
+            with self._exclusive():
+                pass  # counts it, in the end
 
     @override
     def on_retry(self, retry_state: object, *, run_id: UUID, **kwargs: Any) -> None:
         """Count the retry."""
-        with self._lock:
+        with self._exclusive():
             run = self._runs.get(run_id) or _Run()
-            self._totals.book(run.call, Spend(retries=1))
+            if not run.is_repeated():
+                self._totals.book(run.call, Spend(retries=1))
 
-    @override
-    def reserve(
-        self, run_id: UUID, request_id: str | None = None, *, may_wait: bool = True
+    def _reserve_call(
+        self,
+        run_id: UUID,
+        request_id: str | None,
+        may_wait: bool,
     ) -> Future[None] | None:
-        """Reserve what a call of `ChatAimlErnie` is expected to cost; see `Meter.reserve`."""
-        with self._lock:
+        """Reserve what a call of `ChatAimlErnie` is expected to cost; see `Reserve`."""
+        with self._exclusive():
             run = self._runs.get(run_id)
             if run is None or run.is_sent:
                 return None
             run.call.request_id = request_id
             cost = self._cost_of(run)
             self._hold(run, cost or ZERO)
-            if cost is None and may_wait and self._is_first_price_coming(run):
+            if cost is None and may_wait and self._is_first_price_coming():
                 waiter: Future[None] = Future()
                 self._waiters.append(waiter)
                 return waiter
             run.is_sent = True
             return None
 
-    def _is_first_price_coming(self, run: _Run) -> bool:
-        return any(
-            other.is_own and other.is_sent and other.owner != run.owner
-            for other in self._runs.values()
-        )
+    def _is_first_price_coming(self) -> bool:
+        own = {id_ for id_, _ in _started.get()}
+        return any(run.is_own and run.is_sent and id_ not in own for id_, run in self._runs.items())
 
     def _cost_of(self, run: _Run) -> Decimal | None:
         """Return what `run` shall reserve; `None` if that is not known yet."""
@@ -460,15 +503,28 @@ class SpendTracker(Meter):
         run.reserved = cost
         self._reserved += cost
 
-    def _end(self, run_id: UUID) -> _Run:
-        """Remove the run, release its reservation, and wake the calls that wait for a price."""
+    def _end(self, run_id: UUID, message: AIMessage | None, error: BaseException | None) -> None:
+        """Count a call that has ended, and release its reservation."""
         run = self._runs.pop(run_id, None) or _Run()
         self._reserved -= run.reserved
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if waiter.set_running_or_notify_cancel():
                 waiter.set_result(None)
-        return run
+        if isinstance(error, BudgetExceededError) or (message is None and error is None):
+            return
+        spend = Spend() if message is None else spend_of(message)
+        if error is None:
+            self._count(run, message, spend)
+            return
+        is_failure = isinstance(error, Exception)
+        spend = spend._replace(
+            calls=int(not is_failure), failed=int(is_failure), unpriced=int(not spend.credits)
+        )
+        if not run.is_sent or (is_failure and spend.unpriced and not _is_billed(error, run)):
+            self._totals.book(run.call, spend._replace(unpriced=0))
+        else:
+            self._count(run, message, spend, error)
 
     def _count(
         self,
@@ -482,34 +538,49 @@ class SpendTracker(Meter):
         usage = None if message is None else message.usage_metadata
         call = run.call
         call.model = call.model or find_model(str(metadata.get("model_name", ""))).id or UNKNOWN
-        if spend.unpriced and usage is not None and self._price is not None:
-            usd = self._price(call.model, usage)
-            if usd is not None:
-                spend = priced(spend, check_amount(usd, "price"))
-        if not spend.unpriced:
-            self._totals.book(call, spend)
-            if spend.calls:
-                self._prices.add(call.model, spend)
-        else:
-            if usage is None and run.messages:
-                if message is not None and not any(run.received):
-                    run.received.append(message.text)
-                prompt, output = run.estimated_usage()
-                spend = spend._replace(input_tokens=prompt, output_tokens=output)
-            call.inference_id = metadata.get("inference_id") or getattr(error, "inference_id", None)
-            self._totals.book_unpriced(call, spend, is_estimated=self._unpriced == "reserve")
-        self._totals.estimate_pending()
+        try:
+            if spend.unpriced and usage is not None and self._price is not None:
+                usd = self._price(call.model, usage)
+                spend = spend if usd is None else priced(spend, check_amount(usd, "price"))
+        finally:  # the user's function may raise an error
+            if not spend.unpriced:
+                self._totals.book(call, spend)
+                if spend.calls:
+                    self._prices.add(call.model, spend)
+            else:
+                if usage is None and run.messages:
+                    if message is not None and not any(run.received):
+                        run.received.append(message.text)
+                    prompt, output = run.estimated_usage()
+                    spend = spend._replace(input_tokens=prompt, output_tokens=output)
+                call.inference_id = metadata.get("inference_id") or getattr(
+                    error, "inference_id", None
+                )
+                self._totals.book_unpriced(call, spend, is_estimated=self._unpriced == "reserve")
+            self._totals.estimate_pending()
 
 
 def _is_billed(error: BaseException, run: _Run) -> bool:
-    """Return whether a failed call has probably been processed and billed."""
+    """Return whether a failed call may have been processed and billed, as the retry policy says."""
     if any(run.received) or isinstance(error, StreamInterruptedError):
         return True
-    return isinstance(error, APITimeoutError) and error.phase in _SENT
+    if not isinstance(error, AimlErnieError):
+        return False
+    from langchain_aimlernie._http.retry import FailureKind, classify
+
+    return classify(error) is FailureKind.MAYBE_PROCESSED
 
 
-_SENT = ("response_headers", "response_body")
-"""Phases of an error in which the whole request had been sent."""
+_trackers: weakref.WeakSet[SpendTracker] = weakref.WeakSet()
+
+
+def _reset_after_fork() -> None:
+    for tracker in _trackers:
+        tracker._forget_runs()  # noqa: SLF001  of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _excess(name: str, limit: Decimal, spent: Decimal, reserved: Decimal, more: Decimal) -> str:

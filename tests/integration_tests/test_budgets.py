@@ -7,9 +7,14 @@ import contextlib
 import copy
 import gc
 import logging
+import os
+import signal
 import threading
+import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from decimal import Decimal
+from uuid import UUID
 
 import pytest
 from langchain.agents import create_agent
@@ -17,10 +22,12 @@ from langchain_core.caches import InMemoryCache
 from langchain_core.language_models import GenericFakeChatModel
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from langchain_aimlernie import (
+    AimlErnieError,
     AuthenticationError,
     BadRequestError,
     ChatAimlErnie,
@@ -178,7 +185,7 @@ def test_a_call_counts_once_however_it_is_made_until_the_budget_is_spent(server,
     given, make = SpendTracker(), CALLS[call]
     with SpendTracker(**limit) as block:
         for _ in range(2):
-            make(llm, config={"callbacks": [given, block]})
+            make(llm, config={"callbacks": [given, block, given]})
         with pytest.raises(BudgetExceededError, match=next(iter(limit))):
             make(llm)
     assert len(server.requests) == 2
@@ -266,6 +273,77 @@ def test_a_stream_that_fails_is_billed_and_an_abandoned_one_is_a_call(server, ll
     assert min(expected.values()) > 0
 
 
+def test_a_tracker_that_is_among_the_callbacks_twice_counts_once(server):
+    once, twice = SpendTracker(), SpendTracker()
+    llm = chat(server, callbacks=[twice]).with_config(callbacks=[twice, once])
+    config = {"callbacks": [twice]}
+    server.fail(503, headers={"retry-after-ms": "1"})
+    server.reply(TEXT, times=2)
+    llm.invoke("Hello", config)
+    with contextlib.closing(llm.stream("Hello", config)) as stream:
+        next(stream)
+    server.fail(400)
+    with pytest.raises(BadRequestError):
+        llm.invoke("Hello", config)
+    assert once.total == twice.total
+    assert (once.total.calls, once.total.retries, once.total.failed) == (2, 1, 1)
+    assert nothing_is_left(twice)
+
+
+def test_calls_that_the_garbage_collector_ends_within_another_are_counted():
+    spend = SpendTracker()
+    priced = AIMessage("a", response_metadata={"usd_spent": 0.001})
+    result = LLMResult(generations=[[ChatGeneration(message=priced)]])
+
+    def start(number):
+        spend.on_chat_model_start({}, [[]], run_id=UUID(int=number), metadata={})
+
+    class Abandoned:
+        def __init__(self, number):
+            self.itself, self.number = self, number
+            start(number)
+
+        def __del__(self):
+            spend.on_llm_error(GeneratorExit(), run_id=UUID(int=self.number))
+
+    before = gc.get_threshold()
+    gc.set_threshold(50, 5, 5)
+    try:
+        for number in range(0, 2000, 2):
+            Abandoned(number)
+            start(number + 1)
+            spend.on_llm_end(result, run_id=UUID(int=number + 1))
+    finally:
+        gc.set_threshold(*before)
+        gc.collect()
+    assert spend.total.calls == spend.by_model["unknown"].calls == 2000
+    assert spend.usd == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_billed"),
+    [
+        (Reply(body=b'{"choices": ['), True),
+        (Reply(body={"choices": []}), True),
+        (Reply(status=504), True),
+        (Reply(TEXT, delay=5), True),
+        *((Reply(TEXT, fault=Fault(bytes=number)), True) for number in (0, 20)),
+        (Reply(body=b"<html>", headers={"content-type": "text/html"}), False),
+        (Reply(body={"error": {"message": "x", "code": 500}}), False),
+        *((Reply(status=status), False) for status in (400, 429, 500, 503)),
+    ],
+)
+def test_a_failed_call_that_may_have_been_processed_is_billed(server, reply, is_billed):
+    """The retry policy says which."""
+    spend = SpendTracker(**PRICES)
+    server.on_request = lambda _: reply
+    with pytest.raises(AimlErnieError):
+        chat(server, callbacks=[spend], max_retries=0, timeout=0.3).invoke(PROMPT)
+    assert (spend.total.calls, spend.total.failed) == (0, 1)
+    assert (spend.usd > 0) == is_billed
+    assert spend.usd == spend.total.estimated_usd
+
+
 def test_a_limit_can_be_changed_on_a_tracker(llm):
     spend = SpendTracker(limit_usd=0)
     config = {"callbacks": [spend]}
@@ -320,24 +398,46 @@ def test_calls_that_fail_and_wait_for_a_price_do_not_wait_for_ever(server, price
 
 
 def test_a_call_within_the_first_stream_does_not_wait_for_it(server, price):
-    server.reply(TEXT, times=3)
+    server.reply(TEXT, times=6)
     spend = SpendTracker(limit_usd=1)
     llm = chat(server, callbacks=[spend])
     stream = llm.stream(PROMPT)
     next(stream)
-    assert llm.invoke(PROMPT).text == TEXT
+    with ThreadPoolExecutor(1) as pool:
+        batch = pool.submit(copy_context().run, llm.batch, [PROMPT] * 2)
+        assert [each.text for each in batch.result(10)] == [TEXT] * 2
     stream.close()
 
     async def astream():
+        spend.reset()
         stream = llm.astream(PROMPT)
         await anext(stream)
         async with asyncio.timeout(10):
-            message = await llm.ainvoke(PROMPT)
+            messages = await asyncio.gather(llm.ainvoke(PROMPT), llm.ainvoke(PROMPT))
         await stream.aclose()
-        return message.text
+        return [each.text for each in messages]
 
+    assert asyncio.run(astream()) == [TEXT] * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_process_does_not_wait_for_the_calls_of_its_parent(server, price):
     server.reply(TEXT, times=2)
-    assert asyncio.run(astream()) == TEXT
+    spend = SpendTracker(limit_usd=1)
+    llm = chat(server, callbacks=[spend])
+    with ThreadPoolExecutor(1) as pool:
+        stream = pool.submit(llm.stream, PROMPT).result()
+        pool.submit(next, stream).result()  # in another context
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: there is a thread
+            child = os.fork()
+        if not child:
+            signal.alarm(10)
+            is_counted = llm.invoke(PROMPT).text == TEXT and spend.usd == price
+            os._exit(not (is_counted and nothing_is_left(spend)))
+    assert os.waitpid(child, 0)[1] == 0
+    stream.close()
+    assert nothing_is_left(spend)
 
 
 @pytest.mark.parametrize("reserve", ["expected", "worst", None])
@@ -369,8 +469,9 @@ def test_the_worst_case_is_reserved_while_calls_are_under_way(server):
     spend = SpendTracker(
         limit_usd="0.05", reserve="worst", prices={"baidu/ernie-4.5-21b-a3b": (0, 1)}
     )
-    llm = chat(server, callbacks=[spend], max_tokens=20_000)  # $0.02 each
-    assert len(asyncio.run(agather(10, call))) == 2
+    llm = chat(server, callbacks=[spend])  # $0.02 each
+    most = {"max_completion_tokens": 20_000.0}
+    assert len(asyncio.run(agather(10, lambda: llm.ainvoke(PROMPT, **most)))) == 2
     assert spend.remaining_usd == Decimal("0.05") - spend.usd
 
 
@@ -516,6 +617,30 @@ def test_calls_of_other_models_are_checked_and_priced(server):
     assert {name: each.usd for name, each in spend.by_model.items()} == {"paid-1": Decimal("0.5")}
     assert set(spend.by_tag) == {"blue", "green"}
     assert spend.by_tag["blue"] == spend.total
+
+
+def test_a_call_of_another_model_that_one_tracker_rejects_is_reserved_by_none():
+    """Trackers of the same call, in either order."""
+    usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
+    other = GenericFakeChatModel(messages=iter([AIMessage("a", usage_metadata=usage)] * 2))
+    outer, inner = (SpendTracker(limit_usd=limit, price=lambda *_: 1) for limit in (3, 1))
+    for callbacks in ([outer, inner], [outer, inner], [inner, outer], [outer]):
+        with contextlib.suppress(BudgetExceededError):
+            other.invoke("Hi", {"callbacks": callbacks})
+    assert (outer.total.calls, inner.total.calls) == (2, 1)
+    assert nothing_is_left(outer)
+    assert outer.remaining_usd == 1
+
+
+@pytest.mark.parametrize("price", [lambda *_: {}["unknown"], lambda *_: -1])
+def test_a_call_counts_whose_price_function_fails(server, price):
+    server.reply(TEXT, meta={"usage": {}})
+    spend = SpendTracker(price=price, **PRICES)
+    with pytest.raises((KeyError, ValueError)):
+        chat(server, callbacks=[spend]).invoke(PROMPT)
+    assert spend.total.calls == 1
+    assert spend.usd == spend.total.estimated_usd > 0
+    assert nothing_is_left(spend)
 
 
 @pytest.mark.parametrize(("unpriced", "number"), [("reserve", 1), ("ignore", 0)])

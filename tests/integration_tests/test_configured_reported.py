@@ -89,6 +89,15 @@ async def test_structured_output_of_a_wrapped_model_leaves_its_parameters(
     assert ernie_server.violations == []
 
 
+@OF_WRAPPED
+def test_a_wrapped_model_has_the_attributes_of_the_model(api_model, wrap):
+    """Such as langchain's `SummarizationMiddleware` reads."""
+    llm = api_model()
+    wrapped = wrap(llm)
+    assert (wrapped._llm_type, wrapped.profile) == (llm._llm_type, llm.profile)
+    assert wrapped.get_num_tokens("hello") == llm.get_num_tokens("hello")
+
+
 def test_a_model_that_is_bound_decides_how_structured_output_is_asked_for(api_model, ernie_server):
     ernie_server.on_request = lambda request: Reply('{"name": "Paris"}')
     bound = api_model().bind(model="baidu/ernie-4.5-vl-28b-a3b")
@@ -208,18 +217,41 @@ def test_a_deep_copy_shares_what_holds_locks(model, ernie_server, settings):
         assert tracker.total.calls == 2
 
 
-def test_a_key_in_a_config_is_sent_and_shown_nowhere(ernie_server):
-    fields = {
-        "api_key": ConfigurableField(id="mine"),
-        "temperature": ConfigurableField(id="temperature"),
-    }
-    llm = ChatAimlErnie(base_url=ernie_server.base_url, api_key="other")
-    configured = llm.configurable_fields(**fields).with_config(
-        tags=["x"], configurable={"mine": ernie_server.api_key, "temperature": 0.5}
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda llm: llm,
+        lambda llm: llm.with_retry(),
+        lambda llm: llm.with_fallbacks([llm]),
+        lambda llm: llm.with_structured_output(City, method="json_schema"),
+        lambda llm: llm.with_structured_output(City, retry=1),
+    ],
+)
+def test_secrets_in_a_config_are_sent_and_shown_nowhere(ernie_server, wrap):
+    ernie_server.on_request = lambda request: Reply('{"name": "Paris"}')
+    names = {"api_key": "mine", "extra_headers": "headers", "temperature": "t"}
+    fields = {name: ConfigurableField(id=id_) for name, id_ in names.items()}
+    llm = ChatAimlErnie(
+        base_url=ernie_server.base_url, api_key="other", default_headers={"x-a": "secret-header"}
+    )
+    key, headers = ernie_server.api_key, {"x-b": "secret-header"}
+    configured = wrap(llm.configurable_fields(**fields)).with_config(
+        tags=["x"], configurable={"mine": key, "headers": headers, "t": 0.5}
     )
     configured.invoke("hi")
-    assert ernie_server.last_request.body["temperature"] == 0.5
-    key = ernie_server.api_key
-    assert ernie_server.last_request.headers["authorization"] == f"Bearer {key}"
-    for shown in (repr(configured), str(configured.with_retry()), dumps(configured)):
+    request = ernie_server.last_request
+    assert request.body["temperature"] == 0.5
+    assert (request.headers["authorization"], request.headers["x-b"]) == (
+        f"Bearer {key}",
+        "secret-header",
+    )
+    schema = str(configured.config_schema().model_json_schema())
+    for shown in (repr(configured), str(configured.with_retry()), dumps(configured), schema):
         assert key not in shown
+        assert "secret-header" not in shown
+
+
+@pytest.mark.parametrize("options", [{"method": "json_schema"}, {"retry": True}])
+def test_tools_for_structured_output_are_its_argument(model, options):
+    with pytest.raises(NotImplementedError, match=r"tools=\[...\]"):
+        model().with_structured_output(City, **options).bind_tools([weather])
