@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import signal
 
 import httpx
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.support.certificates import certificate_factory
 from tests.support.standard import pytest_runtest_makereport
 
 __all__ = ["pytest_runtest_makereport"]
@@ -126,6 +128,27 @@ def model(ernie_server, model_defaults):
         return ChatAimlErnie(**{**server, **model_defaults, **settings})
 
     return make
+
+
+@pytest.fixture
+def no_cached_lists(monkeypatch):
+    """Start without lists of models that a server has sent: a later one may get its port."""
+    for module in ("models", "_deprecations"):
+        monkeypatch.setattr(f"langchain_aimlernie.{module}._etag_cache", {})
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Return a function that makes a certificate for a host name or IP address."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    return certificate_factory(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def trusted(certificate):
+    """Return the certificate of 127.0.0.1."""
+    return certificate("127.0.0.1")
 
 
 def pytest_collection_modifyitems(config, items):

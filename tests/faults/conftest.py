@@ -1,16 +1,14 @@
-"""What the tests of this folder share: a first call before all of them, and certificates."""
+"""What the tests of this folder share: a first call before all of them."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import shutil
 from pathlib import Path
 
 import pytest
 
 from langchain_aimlernie import APIConnectionError, ChatAimlErnie
-from tests.support.certificates import certificate_factory
 
 HERE = Path(__file__).parent
 
@@ -26,20 +24,6 @@ def _first_call():
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory):
-    """Return a function that makes a certificate for a host name or IP address."""
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    return certificate_factory(tmp_path_factory.mktemp("certificates"))
-
-
-@pytest.fixture(scope="session")
-def trusted(certificate):
-    """Return the certificate of 127.0.0.1."""
-    return certificate("127.0.0.1")
 
 
 def pytest_collection_modifyitems(items):

@@ -248,9 +248,9 @@ STALE = {
 
 def check_stale(mode, idle, second, requests, connections):
     good = GOOD_STREAM if "stream" in mode else GOOD_RESPONSE
-    is_read = Until()
+    is_read, retries = Until(), Retries()
     with ByteServer((good, is_read, *idle) if idle else good, *second) as server:
-        model = make_model(server.base_url)
+        model = make_model(server.base_url, callbacks=[retries])
 
         async def main():
             async with closing(model, mode):
@@ -261,6 +261,7 @@ def check_stale(mode, idle, second, requests, connections):
 
         Returns().check(run_in(mode, main))
         assert (len(server.requests), server.connections) == (requests, connections)
+        assert not retries.told
 
 
 def test_a_kept_connection_that_went_stale_costs_nothing(subtests):

@@ -162,8 +162,7 @@ def test_an_async_source_is_read_as_it_comes(job):
     async def rows():
         for row in prompts(2):
             yield row
-        while len(job.sent) < 2:  # noqa: ASYNC110  what the server has received sets no event
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(wait_until, lambda: len(job.sent) == 2)
         yield prompts(3)[2]
 
     report = asyncio.run(job.batch().arun(rows()))
@@ -427,8 +426,7 @@ def test_an_output_that_another_run_uses_is_refused(job):
     job.server.on_request = lambda _: Reply("slow") if is_refused.wait(30) else None
     first = threading.Thread(target=job.batch().run, args=[prompts(1)])
     first.start()
-    while not job.server.requests:
-        time.sleep(0.01)
+    assert wait_until(lambda: job.server.requests)
     with pytest.raises(BatchError, match="in use by another run"):
         job.batch().run(prompts(2))
     is_refused.set()

@@ -36,7 +36,6 @@ from langchain_aimlernie import (
     StreamInterruptedError,
     account,
     list_models,
-    models,
 )
 from langchain_aimlernie.spend import BudgetExceededError, Spend
 from langchain_aimlernie.testing import Fault, Reply
@@ -44,15 +43,10 @@ from tests.support.byte_server import ByteServer, Until, wait_until
 from tests.support.response_bytes import GOOD_RESPONSE
 from tests.support.spend import ONE_CALL
 
+pytestmark = pytest.mark.usefixtures("no_cached_lists")  # they have prices
 TEXT = "A sentence of some words."
 PROMPT = "What is a byte?"
 PRICES = {"prices": {"baidu/ernie-4.5-21b-a3b": ("0.07", "0.28")}}
-
-
-@pytest.fixture(autouse=True)
-def no_listed_prices(monkeypatch):
-    """Keep the catalogue that another test has fetched out of the estimates."""
-    monkeypatch.setattr(models, "_etag_cache", {})
 
 
 @pytest.fixture

@@ -8,14 +8,10 @@ import gc
 import os
 import shutil
 import ssl
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
-from pathlib import Path
 from types import SimpleNamespace
 
 import certifi
@@ -24,6 +20,7 @@ import pytest
 from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 from langchain_aimlernie.errors import APIConnectionError
 from tests.support.byte_server import ByteServer, Close, Hold, Pause
+from tests.support.processes import run_python
 from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
@@ -34,7 +31,6 @@ from tests.support.response_bytes import (
 )
 from tests.support.sync_async import LONG, MODES, Texts, call_to, keep, on, outcomes
 
-ROOT = Path(__file__).parents[2]
 GOOD = response(b"{}")
 ONE, TWO = event(b"one"), event(b"two")
 
@@ -283,21 +279,6 @@ def test_the_proxy_of_the_environment_is_used_and_no_other(mode, monkeypatch, se
     assert len(server.requests) == 1
 
 
-def run_python(script, server, *options):
-    """Run a script in a process of its own: what it prints, and that it said nothing else."""
-    code = textwrap.dedent(script)
-    done = subprocess.run(
-        [sys.executable, *options, "-c", code, server.base_url],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.split()
-
-
 PRELUDE = """
 import asyncio, os, sys, threading
 from types import SimpleNamespace
@@ -327,7 +308,8 @@ transport.send(call, keep)
 print("done")
 """
     )
-    assert run_python(script, server, "-W", "ignore::DeprecationWarning") == ["done"]
+    options = ("-W", "ignore::DeprecationWarning")
+    assert run_python(*options, "-c", script, server.base_url) == "done\n"
     by_connection = [request.connection for request in server.requests]
     parent, child = by_connection[0], by_connection[2:6]
     assert by_connection[-1] == parent
@@ -356,8 +338,8 @@ stream.close()
 """
     )
     with ByteServer(*[GOOD] * 4, rest=(unfinished(ONE), Hold())) as server:
-        found = run_python(script, server, "-X", "dev", "-W", "error")
-        assert found == ["one", "one"]
+        found = run_python("-X", "dev", "-W", "error", "-c", script, server.base_url)
+        assert found == "one\none\n"
         assert server.settle()
 
 

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 
 import langchain_aimlernie
 from langchain_aimlernie.__main__ import main
-from tests.support.byte_server import ByteServer
+from tests.support.byte_server import ByteServer, wait_until
 from tests.support.response_bytes import response
 from tests.support.terminal import PASTE, Terminal
 
@@ -52,11 +51,6 @@ def stdin(request, monkeypatch, tmp_path):
 
 def last_prompts(server):
     return [message["content"] for message in server.last_request.body["messages"]]
-
-
-def wait_for_requests(server, number):
-    while len(server.requests) < number:
-        time.sleep(0.01)
 
 
 def say(chat, keys):
@@ -351,7 +345,7 @@ def test_ctrl_c_ends_a_question(api_server):
     command = [sys.executable, "-m", "langchain_aimlernie", "hi"]
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **streams) as process:
-        wait_for_requests(api_server, 1)
+        assert wait_until(lambda: api_server.requests, 60)
         process.send_signal(signal.SIGINT)
         _, output = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -416,7 +410,7 @@ def test_ctrl_c_clears_the_line_or_stops_the_response(chat, api_server):
     assert last_prompts(api_server) == ["this"]
     api_server.reply(events=ENDLESS, interval=0.05)
     chat.send("one\r")
-    wait_for_requests(api_server, 2)
+    assert wait_until(lambda: len(api_server.requests) == 2)
     chat.repeat_until(lambda: chat.send("\x03"), PROMPT)
     api_server.reply("t " * 1000, interval=0.05)
     chat.send("two\r")

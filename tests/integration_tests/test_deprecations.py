@@ -8,13 +8,13 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_aimlernie import ChatAimlErnie, _deprecations, list_models
-from langchain_aimlernie import models as module
 from langchain_aimlernie.errors import NotFoundError
 from langchain_aimlernie.models import alist_models
 from tests.support.byte_server import ByteServer
 from tests.support.modes import MODES, ask
 from tests.support.response_bytes import plain_response
 
+pytestmark = pytest.mark.usefixtures("no_cached_lists")
 FEED = "/v1/models/deprecations"
 OLD = "baidu/ernie-5.0"
 NEW = "baidu/ernie-9"
@@ -29,13 +29,6 @@ ENTRY = {
 }
 CATALOGUE = {"data": [{"id": OLD}, {"id": NEW, "aliases": [OLD, "old"]}]}
 HINT = f"{OLD} is listed as withdrawn (2026-07-01); use {NEW} instead."
-
-
-@pytest.fixture(autouse=True)
-def empty_etag_caches(monkeypatch):
-    """Start without cached responses: a later server may get the same port."""
-    monkeypatch.setattr(module, "_etag_cache", {})
-    monkeypatch.setattr(_deprecations, "_etag_cache", {})
 
 
 LISTS = {

@@ -6,9 +6,6 @@ import asyncio
 import gc
 import json
 import os
-import shutil
-import subprocess
-import sys
 import weakref
 from pathlib import Path
 
@@ -18,12 +15,11 @@ from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.testing import ErnieServer
 from langchain_aimlernie.testing.replies import Fault, Reply
 from tests.support.byte_server import ByteServer
-from tests.support.certificates import certificate_factory
 from tests.support.loops import LOOPS
+from tests.support.processes import run_python
 from tests.support.response_bytes import GOOD_RESPONSE, HEL, unfinished
 
-ROOT = Path(__file__).parents[2]
-SUPPORT = ROOT / "tests" / "support"
+SCRIPT = Path(__file__).parents[1] / "support" / "first_calls.py"
 FAILS = {
     "failing": "AuthenticationError",
     "failing with 400": "BadRequestError",
@@ -39,21 +35,6 @@ FAILS = {
     "a wrong setting of a call": "ParameterError: timeout",
 }
 """What the calls that are meant to fail come to; all others must succeed."""
-
-
-def run_python(script, *arguments, **environment):
-    """Run a script of this folder in a process of its own; return what it prints."""
-    done = subprocess.run(
-        [sys.executable, script, *arguments],
-        cwd=SUPPORT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def reply_to(request):
@@ -72,20 +53,13 @@ def reply_to(request):
     }[kind]
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    return certificate_factory(tmp_path_factory.mktemp("certificates"))("127.0.0.1")
-
-
 def half_a_stream(request):
     """Respond well, to a request for a stream with half of it."""
     return unfinished(HEL) if request.wants_stream else GOOD_RESPONSE
 
 
 @pytest.fixture(scope="module")
-def first_calls(certificate):
+def first_calls(trusted):
     """What each call of `first_calls.py` came to, and what of it blocked the loop."""
     if not hasattr(os, "fork"):
         pytest.skip("there is no fork to make first calls with")
@@ -97,13 +71,13 @@ def first_calls(certificate):
             return None if kind in asked else Reply(status=503, body={"message": "once"})
         return reply_to(request)
 
-    with ErnieServer() as server, ByteServer(tls=certificate.server) as over_tls:
+    with ErnieServer() as server, ByteServer(tls=trusted.server) as over_tls:
         server.on_request = fail_once
         lines = run_python(
-            "first_calls.py",
+            SCRIPT,
             server.base_url,
             over_tls.base_url,
-            SSL_CERT_FILE=certificate.file,
+            SSL_CERT_FILE=trusted.file,
         )
     return {call["name"]: call for call in map(json.loads, lines.splitlines())}
 
@@ -134,8 +108,8 @@ def descriptors():
     "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_loops_that_nobody_closes_are_released_with_their_sockets(certificate, monkeypatch, scheme):
-    monkeypatch.setenv("SSL_CERT_FILE", certificate.file)
+def test_loops_that_nobody_closes_are_released_with_their_sockets(trusted, monkeypatch, scheme):
+    monkeypatch.setenv("SSL_CERT_FILE", trusted.file)
 
     async def use():
         stream = model.astream("hi")
@@ -148,7 +122,7 @@ def test_loops_that_nobody_closes_are_released_with_their_sockets(certificate, m
         left_streams.append(loop.run_until_complete(use()))
         return weakref.ref(loop)
 
-    tls = certificate.server if scheme == "https" else None
+    tls = trusted.server if scheme == "https" else None
     with ByteServer(rest=half_a_stream, tls=tls) as server:
         model = ChatAimlErnie(base_url=server.base_url, api_key="sk-0123456789abcdef")
         left_streams = []

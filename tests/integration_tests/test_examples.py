@@ -6,7 +6,6 @@ import importlib.util
 import os
 import re
 import runpy
-import subprocess
 import sys
 from copy import deepcopy
 from pathlib import Path
@@ -18,6 +17,7 @@ from langchain_core._api import LangChainBetaWarning
 from nbclient import NotebookClient
 
 from langchain_aimlernie import AuthenticationError
+from tests.support.processes import run_python
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "examples"
@@ -117,18 +117,10 @@ def test_every_example_is_short_and_listed():
 
 @pytest.mark.slow
 def test_the_runner_shows_what_the_examples_print():
-    done = subprocess.run(
-        [sys.executable, str(RUNNER), "quick_start", "tools.py"],
-        capture_output=True,
-        env=os.environ | {"PYTHONUTF8": "1"},
-        encoding="utf-8",
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    shown = done.stdout.index
+    told = run_python(RUNNER, "quick_start", "tools.py")
+    shown = told.index
     assert shown("=== quick_start.py") < shown("Air scatters blue") < shown("=== tools.py")
-    assert done.stdout.endswith("2 examples run\n")
+    assert told.endswith("2 examples run\n")
 
 
 def test_the_runner_fails_when_an_example_does(tmp_path, monkeypatch, capsys):

@@ -7,7 +7,6 @@ from decimal import Decimal
 
 import pytest
 
-from langchain_aimlernie import _deprecations
 from langchain_aimlernie import models as module
 from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.models import ModelCard, alist_models, decode_catalogue, list_models
@@ -15,6 +14,7 @@ from langchain_aimlernie.profiles import find_model, model_profile
 from tests.support.byte_server import ByteServer
 from tests.support.response_bytes import head, response
 
+pytestmark = pytest.mark.usefixtures("no_cached_lists")
 GPT = {
     "id": "openai/gpt-4o",
     "aliases": ["gpt-4o"],
@@ -49,13 +49,6 @@ OWN = {"id": "my-ernie", "owned_by": "vllm", "type": "", "info": {"developer": "
 
 def catalogue(*items):
     return json.dumps({"object": "list", "data": items}).encode()
-
-
-@pytest.fixture(autouse=True)
-def empty_etag_cache(monkeypatch):
-    """Start without cached responses: a later server may get the same port."""
-    monkeypatch.setattr(module, "_etag_cache", {})
-    monkeypatch.setattr(_deprecations, "_etag_cache", {})
 
 
 def listing(*items, etag=None):

@@ -34,6 +34,7 @@ from langchain_aimlernie import BudgetExceededError, SpendTracker, middleware
 from langchain_aimlernie.middleware import SpendLimitMiddleware
 from langchain_aimlernie.testing import Fault, Reply
 from tests.support.agents import question
+from tests.support.byte_server import wait_until
 from tests.support.modes import chunks_of
 
 THREAD = {"configurable": {"thread_id": "1"}}
@@ -232,8 +233,7 @@ def test_a_cancelled_call_counts_in_the_next_run_of_the_thread(model, ernie_serv
         await agent.ainvoke(question(), THREAD)
         called = len(ernie_server.requests)
         task = asyncio.create_task(agent.ainvoke(question(), THREAD))
-        while len(ernie_server.requests) == called:  # noqa: ASYNC110  there is no event
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(wait_until, lambda: len(ernie_server.requests) > called)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert spent(agent) == "0.001"
