@@ -454,7 +454,7 @@ def test_the_worst_case_is_reserved_while_calls_are_under_way(server):
 
     async def call():
         try:
-            return await llm.ainvoke(PROMPT)
+            return await llm.ainvoke(PROMPT, max_completion_tokens=20_000.0)  # $0.02 each
         except BudgetExceededError:
             rejected.append(1)
             raise
@@ -463,9 +463,8 @@ def test_the_worst_case_is_reserved_while_calls_are_under_way(server):
     spend = SpendTracker(
         limit_usd="0.05", reserve="worst", prices={"baidu/ernie-4.5-21b-a3b": (0, 1)}
     )
-    llm = chat(server, callbacks=[spend])  # $0.02 each
-    most = {"max_completion_tokens": 20_000.0}
-    assert len(asyncio.run(agather(10, lambda: llm.ainvoke(PROMPT, **most)))) == 2
+    llm = chat(server, callbacks=[spend])
+    assert len(asyncio.run(agather(10, call))) == 2
     assert spend.remaining_usd == Decimal("0.05") - spend.usd
 
 
