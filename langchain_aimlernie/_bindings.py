@@ -1,26 +1,36 @@
-"""`bind`, `with_retry` and similar methods: they validate what is bound, and hide what is secret.
+"""What `bind`, `with_retry` and similar methods return: nothing is shown, and nothing is lost.
 
-What they return is in `_wrappers`, whose classes pydantic builds when the first is needed.
+langchain-core's classes show bound parameters in their repr and dumps. These subclasses hold
+`api_key` and `default_headers` as `SecretStr`, and validate what `bind` is given. Core looks up
+`bind_tools` and `with_structured_output` on the model inside, which drops what is bound or
+configured; here they keep it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from langchain_core.language_models import LanguageModelInput
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
-from langchain_core.runnables.utils import AnyConfigurableField
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableSerializable,
+    base,
+    configurable,
+)
+from langchain_core.runnables import fallbacks as core_fallbacks
+from langchain_core.runnables.utils import AnyConfigurableField, ConfigurableFieldSpec
 from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._settings import ALIASES, find_secret, read_options
-
-Model = Runnable[LanguageModelInput, AIMessage]
+from langchain_aimlernie._settings import ALIASES, Settings, ToolLike, find_secret, read_options
 
 
-def mask(name: str, value: Any) -> Any:
+def _mask(name: str, value: Any) -> Any:
     """Return the value of a bound parameter; if it is secret, in a form that repr does not show."""
     if name == "api_key":
         if isinstance(value, str):
@@ -44,32 +54,35 @@ class _MaskedFunction:
         return "<function that returns the API key>"
 
 
+_Model = Runnable[LanguageModelInput, AIMessage]
+
+_EXCLUDED = {"api_key"} | {
+    name
+    for model in (Settings, BaseChatModel)
+    for name, field in model.model_fields.items()
+    if field.exclude
+}
+"""Bound parameters that a dump leaves out; a model loaded from it has its own key."""
+
+
 def _wrapping(name: str) -> Any:
     """Return core's method, but with a result that hides bound secrets, too."""
 
-    def method(self: Bindable, *args: Any, **kwargs: Any) -> Model:
-        return _hiding_secrets(getattr(super(Bindable, self), name)(*args, **kwargs))
+    def method(
+        self: Bindable, *args: Any, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
+        return _ours(getattr(super(Bindable, self), name)(*args, **kwargs))
 
     method.__name__ = name
     method.__doc__ = getattr(RunnableSerializable, name).__doc__
     return method
 
 
-def _hiding_secrets(runnable: Any) -> Model:
-    """Return core's wrapper around a model as an instance of our subclass of it."""
-    from langchain_aimlernie._wrappers import CLASSES
-
-    for core, ours in CLASSES.items():
-        if isinstance(runnable, core) and not isinstance(runnable, ours):
-            return cast("Model", ours(**dict(runnable)))
-    return cast("Model", runnable)
-
-
-class Bindable(Model):
+class Bindable(_Model):
     """A model, or a wrapper around one, whose bound parameters may hold secrets."""
 
     @override
-    def bind(self, **kwargs: Any) -> Model:
+    def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
         """Return this model with parameters for every call: its own, or any field of the body.
 
         Raises:
@@ -77,33 +90,192 @@ class Bindable(Model):
                 in the body.
         """
         options = read_options(kwargs, getattr(self, "api_key", None))
-        return _hiding_secrets(super().bind(**options))
+        if isinstance(self, RunnableBinding):
+            return base.RunnableBinding.bind(self, **options)  # keeps what is bound already
+        return RunnableBinding(bound=self, kwargs=options, config={})
 
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
         with_types = _wrapping("with_types")
         with_listeners = _wrapping("with_listeners")
         with_alisteners = _wrapping("with_alisteners")
-        with_retry = _wrapping("with_retry")
         with_fallbacks = _wrapping("with_fallbacks")
         configurable_alternatives = _wrapping("configurable_alternatives")
 
-        def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> Model:
+        def with_config(
+            self, config: RunnableConfig | None = None, **kwargs: Any
+        ) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with a config for every call; keys in it are not shown."""
             config = {**(config or {}), **kwargs}
             if values := config.get("configurable"):
                 fields = getattr(getattr(self, "first", self), "fields", {})
                 names = {field.id: name for name, field in fields.items()}
                 config["configurable"] = {
-                    id_: mask("api_key" if find_secret({id_: v}) else names.get(id_, ""), v)
+                    id_: _mask("api_key" if find_secret({id_: v}) else names.get(id_, ""), v)
                     for id_, v in values.items()
                 }
-            return _hiding_secrets(super().with_config(config))
+            return _ours(super().with_config(config))
 
-        def configurable_fields(self, **kwargs: AnyConfigurableField) -> Model:
+        def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+            """Return this model with retries, as core's method does."""
+            from langchain_aimlernie._runnable_retry import RunnableRetry
+
+            return RunnableRetry(**dict(super().with_retry(**kwargs)))
+
+        def configurable_fields(
+            self, **kwargs: AnyConfigurableField
+        ) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with fields that the config of a call sets.
 
             LangSmith records all of `configurable` but `api_key` and names that begin with two
             underscores: name a field for the key accordingly.
             """
             fields = {ALIASES.get(name, name): field for name, field in kwargs.items()}
-            return _hiding_secrets(super().configurable_fields(**fields))
+            return _ours(super().configurable_fields(**fields))
+
+
+_OF_SCHEMA = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
+"""Bound parameters that structured output sets itself."""
+
+
+class ModelWrapper(Bindable):
+    """A wrapper around one model, which keeps what is bound to it or configured."""
+
+    def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
+        """Return this runnable with tools that the model may call, and not those bound before."""
+        inside, bound = _unwrap(self)
+        with_tools = inside.bind_tools(tools, **options)
+        if isinstance(with_tools, RunnableBinding):
+            choice = {"tool_choice": None} if "tool_choice" in bound else {}
+            return self.bind(**{**choice, **with_tools.kwargs})
+        return _wrap_again(self, with_tools, {"tools", "tool_choice", *read_options(options)})
+
+    def with_structured_output(
+        self, schema: Any = None, **options: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return a runnable whose output is an instance of a schema; bound tools are not sent."""
+        inside, bound = _unwrap(self)
+        if not hasattr(type(inside), "_structured_output"):
+            structured = inside.with_structured_output(schema, **options)
+            return _wrap_again(self, structured, {*_OF_SCHEMA, *read_options(options)})
+        options = read_options(options, inside.api_key)
+        if bound.get("tools") and not options.get("tools"):
+            warnings.warn(
+                "The tools that are bound are not sent with structured output; pass them as "
+                "with_structured_output(schema, tools=[...]).",
+                stacklevel=2,
+            )
+        runnable: _Model = self
+        if bound.keys() & {*_OF_SCHEMA}:
+            runnable = self.bind(**dict.fromkeys(_OF_SCHEMA, None))
+        server = {name: bound[name] for name in ("model", "base_url") if name in bound}
+        structured = inside._structured_output(runnable, schema, **server | options)  # noqa: SLF001  of our own class
+        return cast("_Model", structured)
+
+
+def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the model in a wrapper, or what stands for several models, and what is bound to it."""
+    bound: dict[str, Any] = {}
+    while isinstance(wrapper, ModelWrapper):
+        fields = wrapper.__dict__
+        bound = {**fields.get("kwargs", {}), **bound}
+        wrapper = fields.get("bound") or fields["default"]
+    return wrapper, bound
+
+
+def _wrap_again(wrapper: Any, inside: Any, own: Collection[str]) -> _Model:
+    """Return `inside` in the same wrappers, without the parameters that are its `own`."""
+    if not isinstance(wrapper, ModelWrapper):
+        return cast("_Model", inside)
+    fields = wrapper.__dict__
+    name = "bound" if "bound" in fields else "default"
+    changed: dict[str, Any] = {name: _wrap_again(fields[name], inside, own)}
+    if "kwargs" in fields:
+        changed["kwargs"] = {n: v for n, v in fields["kwargs"].items() if n not in own}
+    return type(wrapper)(**{**fields, **changed})
+
+
+# Core's wrappers, under core's names: these are in dumps and traces.
+
+
+class RunnableBinding(ModelWrapper, base.RunnableBinding[LanguageModelInput, AIMessage]):
+    """A model with parameters for every call."""
+
+    def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
+        options = {name: _mask(name, value) for name, value in (kwargs or {}).items()}
+        super().__init__(kwargs=options, **fields)
+
+    @override
+    def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
+        options = {name: v for name, v in self.kwargs.items() if name not in _EXCLUDED}
+        if len(options) < len(self.kwargs):
+            return RunnableBinding(**{**dict(self), "kwargs": options}).to_json()
+        return super().to_json()
+
+
+class RunnableWithFallbacks(
+    Bindable, core_fallbacks.RunnableWithFallbacks[LanguageModelInput, AIMessage]
+):
+    """A model with fallbacks."""
+
+
+class Structured(Bindable):
+    """A model with an output parser."""
+
+    def bind_tools(self, *_: Any, **__: Any) -> NoReturn:
+        """Say where the tools are expected."""
+        raise NotImplementedError(
+            "Structured output takes its tools as with_structured_output(schema, tools=[...])."
+        )
+
+
+class RunnableSequence(Structured, base.RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic takes no subclass
+    """A model and its output parser."""
+
+
+class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
+    """A model with fields that the config of a call sets."""
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        names = {field.id: name for name, field in self.fields.items()}
+        return [
+            spec._replace(default=_mask(names.get(spec.id, ""), spec.default))
+            for spec in super().config_specs
+        ]
+
+
+class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
+    """Models of which the config of a call selects one."""
+
+    def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
+        """Return the same choice of models, each with these tools."""
+        return self._with_each(lambda model: model.bind_tools(tools, **options))
+
+    def with_structured_output(
+        self, schema: Any = None, **options: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return the same choice of models, each with structured output."""
+        return self._with_each(lambda model: model.with_structured_output(schema, **options))
+
+    def _with_each(self, apply: Callable[[Any], Any]) -> _Model:
+        alternatives = {
+            name: apply(model) if isinstance(model, Runnable) else lambda make=model: apply(make())
+            for name, model in self.alternatives.items()
+        }
+        changed = {"default": apply(self.default), "alternatives": alternatives}
+        return RunnableConfigurableAlternatives(**{**dict(self), **changed})
+
+
+_CLASSES: Mapping[type, Any] = {
+    base.RunnableBinding: RunnableBinding,
+    core_fallbacks.RunnableWithFallbacks: RunnableWithFallbacks,
+    configurable.RunnableConfigurableFields: RunnableConfigurableFields,
+    configurable.RunnableConfigurableAlternatives: RunnableConfigurableAlternatives,
+}
+
+
+def _ours(runnable: Any) -> _Model:
+    """Return core's wrapper around a model as an instance of our subclass of it."""
+    ours = _CLASSES.get(type(runnable))
+    return cast("_Model", ours(**dict(runnable)) if ours else runnable)

@@ -71,6 +71,7 @@ from langchain_aimlernie._settings import (
     without_defaults,
     without_foreign,
 )
+from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import NotFoundError
@@ -590,8 +591,6 @@ class ChatAimlErnie(Bindable, Settings, BaseChatModel):  # type: ignore[misc]  #
         self, runnable: Runnable[LanguageModelInput, AIMessage], schema: Any, **options: Any
     ) -> Runnable[LanguageModelInput, Any]:
         """Return structured output of `runnable`, this model or a wrapper of it."""
-        from langchain_aimlernie._structured.output import structured_output
-
         return structured_output(self, runnable, schema, **options)
 
     @override

@@ -25,6 +25,7 @@ from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_con
 from pydantic import InstanceOf
 from typing_extensions import override
 
+from langchain_aimlernie._bindings import RunnableSequence, Structured
 from langchain_aimlernie._settings import INSTRUCTION, is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
 from langchain_aimlernie._structured.schema import (
@@ -34,7 +35,6 @@ from langchain_aimlernie._structured.schema import (
     encode_output_tool,
     parse_schema,
 )
-from langchain_aimlernie._wrappers import RunnableSequence, Structured
 from langchain_aimlernie.errors import (
     BadRequestError,
     ContextWindowExceededError,

@@ -16,7 +16,7 @@ ORDER = {
         [
             ["_version", "_imports", "_text"],
             ["errors", "profiles"],
-            ["_settings", "_bindings", "_wrappers"],
+            ["_settings", "_bindings", "_runnable_retry"],
             ["_response"],
             ["_structured"],
             ["_request"],
