@@ -689,6 +689,8 @@ def _has_secret_value(value: object, api_key: str = "") -> bool:
     """Whether a value is a secret: declared as one, the model's own key, or shaped like a key."""
     if isinstance(value, (SecretStr, SecretBytes, Secret)):
         return True
+    if isinstance(value, Mapping):  # such as headers
+        return any(_has_secret_value(inner, api_key) for inner in value.values())
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if not isinstance(value, str) or len(value) < SHORTEST_SECRET:

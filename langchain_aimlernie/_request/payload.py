@@ -76,10 +76,9 @@ def build_payload(  # noqa: PLR0913  the parts of a body
 def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options without LangChain's internal ones; warn of unknown ones."""
     kept = {name: value for name, value in options.items() if name not in _LANGCHAIN_KWARGS}
-    if kept.get("n") == 1:
-        del kept["n"]
-    for name in kept:
-        if name not in REQUEST_PARAMS and name not in _BODY_FIELDS:
+    for name, value in kept.items():
+        is_sent = value is not None and (name, value) != ("n", 1)
+        if is_sent and name not in REQUEST_PARAMS and name not in _BODY_FIELDS:
             warnings.warn(
                 f"{name!r} is not a setting of ChatAimlErnie; it is sent as a field of the body.",
                 stacklevel=2,
@@ -88,7 +87,9 @@ def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
-    fields = {name: value for name, value in values.items() if value is not None}
+    fields = {
+        n: value for n, value in values.items() if value is not None and (n, value) != ("n", 1)
+    }
     if "tools" in fields:
         fields["tools"] = encode_tools(fields["tools"])
     if "response_format" in fields:
@@ -114,7 +115,7 @@ def _reject_unsupported(fields: Mapping[str, Any], spec: ModelSpec) -> None:
     """Raise for parameters of other models, which the API would ignore without an error."""
     if spec.fields is None:
         return
-    if fields.get("n", 1) != 1:
+    if "n" in fields:
         raise ValueError(f"The API returns one choice a call; n must be 1, got {fields['n']!r}.")
     for name in REQUEST_PARAMS:
         if name in fields and name not in spec.fields and name != "max_completion_tokens":
