@@ -15,7 +15,7 @@ from langchain_aimlernie._request.tools import (
     encode_tool_choice,
     encode_tools,
 )
-from langchain_aimlernie._settings import REQUEST_PARAMS
+from langchain_aimlernie._settings.fields import REQUEST_PARAMS
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie.errors import BadRequestError
 

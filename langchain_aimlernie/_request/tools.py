@@ -14,7 +14,7 @@ from langchain_aimlernie._structured.json_schema import check_references, strict
 from langchain_aimlernie._structured.schema import encode_function, merge_strict
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._settings import ToolChoice, ToolLike
+    from langchain_aimlernie._settings.fields import ToolChoice, ToolLike
 
 MAX_TOOLS = 128
 """The published schema's limit on `tools`."""

@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from langchain_aimlernie._client import Meter, acurrent_key, add_meter, current_key
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
-from langchain_aimlernie._settings import INSTRUCTION
+from langchain_aimlernie._settings.options import INSTRUCTION
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
     AimlErnieError,
