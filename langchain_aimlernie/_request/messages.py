@@ -386,9 +386,9 @@ def repair_calls(message: Any) -> Any:
         return message
     if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
         return {**message, "kwargs": repair_calls(kwargs)}
-    role = message.get("role")
+    role = message.get("role") or message.get("type")
     if role == "tool":
-        return {"tool_call_id": "", **message}
+        return {**message, "tool_call_id": message.get("tool_call_id") or ""}
     is_assistant = role in ("assistant", "ai")
     if is_assistant:
         message = {"content": "", **message}

@@ -400,6 +400,11 @@ PARTIAL = {
         {"role": "tool", "content": "ok"},
         {},
     ),
+    "a result whose id is None": (
+        [{"type": "ai", "tool_calls": [{"id": "c1", "function": FUNCTION_CALL}]}],
+        {"type": "tool", "content": "ok", "tool_call_id": None},
+        {},
+    ),
     "a legacy call": (
         [{"role": "assistant", "function_call": FUNCTION_CALL}],
         {"role": "function", "name": "f", "content": "ok"},
