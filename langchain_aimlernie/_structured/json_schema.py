@@ -10,6 +10,7 @@ that contain themselves. `referencing` walks the keywords of one draft, which fe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from math import isfinite
 from typing import Any
 from urllib.parse import unquote
 
@@ -201,7 +202,8 @@ class _RecursiveSchemaError(Exception):
 def dereference(schema: Schema) -> dict[str, Any]:
     """Return a schema whose `$ref`s are replaced by what they refer to: not every server follows.
 
-    The titles within it, which pydantic makes of field names, are left out. If a definition
+    The titles within it, which pydantic makes of field names, are left out, and so are infinity
+    and NaN, which JSON lacks: a default or a limit that is none. If a definition
     contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top. Raises what
     `check_references` raises.
     """
@@ -211,12 +213,16 @@ def dereference(schema: Schema) -> dict[str, Any]:
         result = check_references(schema)
         if "$ref" in result:
             result = _with_target(result, resolve(result["$ref"], result))
-    return map_subschemas(result, _without_titles)
+    return map_subschemas(result, _tidy)
 
 
-def _without_titles(schema: Schema) -> dict[str, Any]:
-    untitled = {key: value for key, value in schema.items() if key != "title"}
-    return map_subschemas(untitled, _without_titles)
+def _tidy(schema: Schema) -> dict[str, Any]:
+    tidy = {
+        key: value
+        for key, value in schema.items()
+        if key != "title" and not (isinstance(value, float) and not isfinite(value))
+    }
+    return map_subschemas(tidy, _tidy)
 
 
 def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[str, Any]:

@@ -214,6 +214,21 @@ def test_what_langchain_passes_is_no_parameter():
         assert list(encoded["function"]["parameters"]["properties"]) == ["city"]
 
 
+def within(least: float = float("-inf"), most: float = float("nan"), step: float = 0.5) -> str:
+    """Tell the numbers within limits."""
+    return ""
+
+
+def test_defaults_that_json_lacks_are_left_out():
+    (encoded,) = encode_tools([within])
+    number = {"type": "number"}
+    assert encoded["function"]["parameters"]["properties"] == {
+        "least": number,
+        "most": number,
+        "step": {**number, "default": 0.5},
+    }
+
+
 def test_a_strict_tool_of_anthropic_stays_strict():
     (encoded,) = encode_tools([{**ANTHROPIC, "strict": True}])
     assert encoded["function"]["strict"] is True
