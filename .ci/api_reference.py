@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, get_type_hints
 
 import pdoc
 
-from langchain_aimlernie import _settings
+from langchain_aimlernie._settings import fields
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PACKAGE = "langchain_aimlernie"
 MODULES = [
     PACKAGE,
-    f"{PACKAGE}._settings",
+    f"{PACKAGE}._settings.fields",
     *(
         f"{PACKAGE}.{name}"
         for name in (
@@ -43,8 +43,8 @@ def main(folder: Path) -> None:
         module = import_module(name)
         for public in public_names(module):  # some are imported at their first use
             vars(module)[public] = getattr(module, public)
-    models = (_settings.Settings, _settings.RequestParams)  # the bases of ChatAimlErnie
-    _settings.__all__ = [model.__name__ for model in models]
+    models = (fields.Settings, fields.RequestParams)  # the bases of ChatAimlErnie
+    fields.__all__ = [model.__name__ for model in models]
     for model in models:
         hints = get_type_hints(model)  # without pydantic's ranges, which the docstrings state
         model.__annotations__ = {name: hints[name] for name in vars(model)["__annotations__"]}

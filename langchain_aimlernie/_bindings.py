@@ -27,7 +27,9 @@ from langchain_core.runnables.utils import AnyConfigurableField, ConfigurableFie
 from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._settings import ALIASES, Settings, ToolLike, find_secret, read_options
+from langchain_aimlernie._settings.fields import ALIASES, Settings, ToolLike
+from langchain_aimlernie._settings.options import read_options
+from langchain_aimlernie._settings.secrets import find_secret
 
 
 def _mask(name: str, value: Any) -> Any:

@@ -31,17 +31,16 @@ from langchain_aimlernie._request.messages import add_instruction
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
-from langchain_aimlernie._settings import (
-    INSTRUCTION,
+from langchain_aimlernie._settings.errors import first_message
+from langchain_aimlernie._settings.fields import REQUEST_PARAMS
+from langchain_aimlernie._settings.options import INSTRUCTION, read_options
+from langchain_aimlernie._settings.secrets import SHORTEST_SECRET
+from langchain_aimlernie._settings.values import (
     KEY_VARIABLE,
-    REQUEST_PARAMS,
-    SHORTEST_SECRET,
     check_request_id,
     endpoint_url,
-    first_message,
     is_default_host,
     parse_key,
-    read_options,
 )
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie._version import __version__

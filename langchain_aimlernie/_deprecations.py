@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from langchain_aimlernie._get import ETagCache, aget, build_request, cache_key, get
 from langchain_aimlernie._response.schema import is_object, parse_json, string_or_none, strings
-from langchain_aimlernie._settings import endpoint_url, is_default_host
+from langchain_aimlernie._settings.values import endpoint_url, is_default_host
 from langchain_aimlernie._text import NO_SECRETS, truncate
 from langchain_aimlernie.errors import InvalidResponseError, NotFoundError
 from langchain_aimlernie.profiles import find_model

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._settings import (
+from langchain_aimlernie._settings.values import (
     KEY_VARIABLE,
     base_url_of_environment,
     check_client,

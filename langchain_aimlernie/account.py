@@ -23,7 +23,7 @@ from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationErr
 
 from langchain_aimlernie._get import Connection, Server, connect, takes_connection
 from langchain_aimlernie._response.schema import is_object, parse_json
-from langchain_aimlernie._settings import is_count
+from langchain_aimlernie._settings.values import is_count
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 

@@ -21,7 +21,7 @@ from langchain_aimlernie._deprecations import (
 )
 from langchain_aimlernie._get import Connection, ETagCache, Server, connect, takes_connection
 from langchain_aimlernie._response.schema import is_object, parse_json, string_or_none, strings
-from langchain_aimlernie._settings import endpoint_url
+from langchain_aimlernie._settings.values import endpoint_url
 from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.spend.amounts import parse_amount

@@ -26,11 +26,11 @@ from langchain_aimlernie._cli.output import (
     write_error,
     write_json,
 )
-from langchain_aimlernie._settings import (
+from langchain_aimlernie._settings.errors import first_message
+from langchain_aimlernie._settings.values import (
     BASE_URL_VARIABLE,
     KEY_VARIABLE,
     base_url_of_environment,
-    first_message,
     is_default_host,
     parse_base_url,
     parse_key,

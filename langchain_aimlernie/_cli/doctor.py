@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_aimlernie import account
 from langchain_aimlernie._cli.chat import Completion
 from langchain_aimlernie._cli.output import FAILED, CommandError, format_usd, write, write_json
-from langchain_aimlernie._settings import is_default_host
+from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._text import truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,

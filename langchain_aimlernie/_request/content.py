@@ -165,6 +165,8 @@ def _find_type(block: Block, *, in_result: bool) -> str:
     kind = block.get("type")
     if kind is None and (len(block) == 1 or not in_result):
         kind = next((key for key in block if key in _GROUPS), None)
+        if kind is None and not in_result and "url" in block:
+            return "image_url"  # of core's ImagePromptValue
     return kind if isinstance(kind, str) else ""
 
 
@@ -203,7 +205,7 @@ def has_cache_control(messages: Iterable[BaseMessage]) -> bool:
 
 def parse_tool_call(block: Block, kind: str = "") -> ToolCallPart:
     """Parse a tool call of any provider: a content block, or an item of `tool_calls`."""
-    body = _nested(block, kind, "function")
+    body = _nested(block, kind, "function", "custom")
     # A block of the Responses API has two ids; results refer to `call_id`.
     call_id = first_string(block, "call_id", "id") or first_string(body, "toolUseId", "id")
     args = next((body[key] for key in _ARGUMENT_KEYS if body.get(key)), None)

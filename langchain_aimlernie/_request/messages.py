@@ -379,14 +379,21 @@ def repair_calls(message: Any) -> Any:
 
     Core parses the arguments of calls as JSON objects, which those of a model need not be: what is
     none is wrapped in one. It also loses `invalid_tool_calls`, and in a dict without `tool_calls`
-    the calls of other providers than OpenAI, which are in the content.
+    the calls of other providers than OpenAI, which are in the content. It fails on an assistant
+    message without content and on a tool result without an id.
     """
     if not isinstance(message, dict):
         return message
     if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
         return {**message, "kwargs": repair_calls(kwargs)}
+    role = message.get("role") or message.get("type")
+    if role == "tool":
+        return {**message, "tool_call_id": message.get("tool_call_id") or ""}
+    is_assistant = role in ("assistant", "ai")
+    if is_assistant:
+        message = {"content": "", **message}
     calls, invalid = message.get("tool_calls"), message.get("invalid_tool_calls") or []
-    if calls is None and message.get("role") in ("assistant", "ai"):
+    if calls is None and is_assistant:
         parts = parse_content(message.get("content"))
         calls = [part for part in parts if isinstance(part, ToolCallPart)]
     if not (isinstance(calls, list) and isinstance(invalid, list) and (calls or invalid)):

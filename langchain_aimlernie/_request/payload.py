@@ -15,7 +15,8 @@ from langchain_aimlernie._request.tools import (
     encode_tool_choice,
     encode_tools,
 )
-from langchain_aimlernie._settings import REQUEST_PARAMS, is_unset
+from langchain_aimlernie._settings.fields import REQUEST_PARAMS
+from langchain_aimlernie._settings.options import is_unset
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie.errors import BadRequestError
 
@@ -113,7 +114,7 @@ def _reject_unsupported(fields: Mapping[str, Any], spec: ModelSpec) -> None:
     """Raise for parameters of other models, which the API would ignore without an error."""
     if spec.fields is None:
         return
-    if fields.get("n", 1) != 1:
+    if "n" in fields:
         raise ValueError(f"The API returns one choice a call; n must be 1, got {fields['n']!r}.")
     if functions := sorted(fields.keys() & {"functions", "function_call"}):
         raise ValueError(

@@ -15,7 +15,7 @@ from langchain_aimlernie._structured.json_schema import check_references, strict
 from langchain_aimlernie._structured.schema import merge_strict
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._settings import ToolChoice, ToolLike
+    from langchain_aimlernie._settings.fields import ToolChoice, ToolLike
 
 MAX_TOOLS = 128
 """The published schema's limit on `tools`."""
@@ -143,7 +143,7 @@ def _normalize(tool: Mapping[str, Any]) -> dict[str, Any]:
         # OpenAI's Responses API has the function's keys beside the type.
         is_nested = isinstance(tool.get("function"), Mapping)
         return dict(tool) if is_nested else {"type": kind, "function": rest}
-    parameters = next((tool[key] for key in _PARAMETERS_KEYS if key in tool), None)
+    parameters = next((rest.pop(key) for key in _PARAMETERS_KEYS if key in rest), None)
     if parameters is not None:
         return {**rest, "parameters": parameters}
     if kind is None:

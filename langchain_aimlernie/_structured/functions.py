@@ -21,7 +21,13 @@ from typing import (
 )
 
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import FILTERED_ARGS, BaseTool, Tool, create_schema_from_function
+from langchain_core.tools import (
+    FILTERED_ARGS,
+    BaseTool,
+    StructuredTool,
+    Tool,
+    create_schema_from_function,
+)
 from langchain_core.utils.function_calling import convert_to_openai_function
 from pydantic import BaseModel, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
@@ -51,7 +57,9 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
         name, description = schema["title"], schema.get("description")
     elif callable(tool) and isinstance(name, str):
         arguments = _function_arguments(name, tool)
-        schema, description = _class_schema(arguments), arguments.__doc__
+        # As a tool, since only there core leaves out what is injected if annotations are strings.
+        made = StructuredTool(name=name, description="", args_schema=arguments)
+        schema, description = _class_schema(_arguments_schema(made)), arguments.__doc__
     else:
         return None
     parameters = without_labels(schema)
@@ -86,7 +94,6 @@ def _function_arguments(name: str, function: Any) -> Any:
             function,
             filter_args=[*configs, *FILTERED_ARGS] if configs else (),
             parse_docstring=True,
-            include_injected=False,
         )
     except (NameError, TypeError, PydanticUserError) as error:
         raise ValueError(f"The arguments of {name} have no JSON Schema: {error}") from error
@@ -120,7 +127,7 @@ def _class_schema(cls: Any) -> dict[str, Any]:
         else:
             schema = adapter_of(cls).json_schema()
         schema = dereference(schema)
-    except (PydanticUserError, NameError, RecursionError) as error:
+    except (PydanticUserError, AttributeError, NameError, RecursionError) as error:
         raise ValueError(f"{cls.__name__} has no JSON Schema: {error}") from error
     return {**schema, "title": schema.get("title") or cls.__name__}
 

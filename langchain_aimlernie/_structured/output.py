@@ -26,7 +26,8 @@ from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._bindings import RunnableSequence, Structured
-from langchain_aimlernie._settings import INSTRUCTION, is_default_host
+from langchain_aimlernie._settings.options import INSTRUCTION
+from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
 from langchain_aimlernie._structured.schema import (
     ANY_JSON,
@@ -43,7 +44,7 @@ from langchain_aimlernie.errors import (
 from langchain_aimlernie.profiles import is_published, model_profile
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._settings import Method, ToolLike
+    from langchain_aimlernie._settings.fields import Method, ToolLike
 
 MAX_RETRIES = 3
 """How often `retry` may ask again: each sends, and pays for, the failed completions again."""

@@ -17,7 +17,7 @@ from langchain_core.runnables.config import merge_configs
 from typing_extensions import override
 
 from langchain_aimlernie._request.tokens import count_message_tokens
-from langchain_aimlernie._settings import is_default_host
+from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser
 from langchain_aimlernie._structured.schema import parse_schema
 from langchain_aimlernie.batch.rows import Row, read_row

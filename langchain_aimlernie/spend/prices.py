@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from langchain_aimlernie._settings import to_int
+from langchain_aimlernie._settings.values import to_int
 from langchain_aimlernie.profiles import find_model
 from langchain_aimlernie.spend.amounts import ZERO, Spend, add, check_amount, priced, subtract
 

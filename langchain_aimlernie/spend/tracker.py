@@ -26,7 +26,7 @@ from typing_extensions import override
 
 from langchain_aimlernie._client import acurrent_key, current_key, reserve_with
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
-from langchain_aimlernie._settings import INSTRUCTION
+from langchain_aimlernie._settings.options import INSTRUCTION
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
     AimlErnieError,

@@ -21,6 +21,7 @@ from langchain_core.messages import (
     filter_messages,
 )
 from langchain_core.messages.tool import tool_call
+from langchain_core.prompt_values import ImagePromptValue
 from langchain_core.tools import tool
 
 from langchain_aimlernie.errors import BadRequestError
@@ -389,6 +390,68 @@ def test_dicts_of_other_providers_keep_their_calls(model, ernie_server, use, res
     assert turn["content"] == "I look."
     assert turn["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": 1}'}
     assert answer == {"role": "tool", "tool_call_id": "c1", "content": "ok"}
+
+
+FUNCTION_CALL = {"name": "f", "arguments": "{}"}
+CUSTOM_CALL = {"type": "custom", "id": "c1", "custom": {"name": "f", "input": "code"}}
+PARTIAL = {
+    "a result without an id": (
+        [{"role": "assistant", "tool_calls": [{"id": "c1", "function": FUNCTION_CALL}]}],
+        {"role": "tool", "content": "ok"},
+        {},
+    ),
+    "a result whose id is None": (
+        [{"type": "ai", "tool_calls": [{"id": "c1", "function": FUNCTION_CALL}]}],
+        {"type": "tool", "content": "ok", "tool_call_id": None},
+        {},
+    ),
+    "a legacy call": (
+        [{"role": "assistant", "function_call": FUNCTION_CALL}],
+        {"role": "function", "name": "f", "content": "ok"},
+        {},
+    ),
+    "a custom call": (
+        [{"role": "assistant", "tool_calls": [CUSTOM_CALL]}],
+        {"role": "tool", "tool_call_id": "c1", "content": "ok"},
+        {"invalid_arguments": "code"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("turn", "result", "args"), PARTIAL.values(), ids=PARTIAL)
+def test_dicts_that_core_cannot_read_are_sent(model, ernie_server, turn, result, args):
+    model().invoke([{"role": "user", "content": "a"}, *turn, result])
+    _, sent, answer = ernie_server.last_request.body["messages"]
+    assert sent["tool_calls"][0]["id"] == answer["tool_call_id"]
+    function = sent["tool_calls"][0]["function"]
+    assert (function["name"], json.loads(function["arguments"])) == ("f", args)
+
+
+def test_an_assistant_message_without_content_is_sent(model, ernie_server):
+    model().invoke([("user", "a"), {"role": "assistant", "refusal": "no"}, ("user", "b")])
+    assert ernie_server.last_request.body["messages"][1] == {
+        "role": "assistant",
+        "content": "",
+        "refusal": "no",
+    }
+
+
+def test_an_image_prompt_is_sent(model, ernie_server):
+    image = {"url": "https://e.com/a.png", "detail": "low"}
+    model(model=VISION).invoke(ImagePromptValue(image_url=image))
+    (sent,) = ernie_server.last_request.body["messages"]
+    assert sent["content"] == [{"type": "image_url", "image_url": image}]
+
+
+def test_one_choice_is_the_default_wherever_it_is_asked_for(model, ernie_server):
+    for llm, options in (
+        (model(), {"n": 1}),
+        (model(model_kwargs={"n": 1}), {}),
+        (model(model_kwargs={"n": 2}), {"n": 1}),
+        (model(), {"logit_bias": None}),
+    ):
+        llm.invoke("hi", **options)
+        assert ernie_server.last_request.body.keys() == {"model", "messages"}
 
 
 # The API's own limits

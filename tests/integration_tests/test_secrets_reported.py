@@ -32,6 +32,7 @@ REFUSED_NAMES = (
 REFUSED_VALUES = (
     *(SECRET, f"Bearer {PLAIN}", "bce-v3/ALTAK-0123456789"),
     *(SecretStr("any"), SecretBytes(b"any"), b"sk-0123456789"),
+    *({"Authorization": f"Bearer {PLAIN}"}, {"mcp": {"headers": {"X-Api-Key": SECRET}}}),
 )
 REFUSED = [*((name, PLAIN) for name in REFUSED_NAMES), *(("user", each) for each in REFUSED_VALUES)]
 PASSED_NAMES = (

@@ -18,7 +18,7 @@ from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie, errors
-from langchain_aimlernie._settings import ALIASES, RequestParams
+from langchain_aimlernie._settings.fields import ALIASES, RequestParams
 from langchain_aimlernie.models import alist_models, list_models
 from langchain_aimlernie.testing import Reply
 from tests.support.agents import FIVE, PLAIN, VISION

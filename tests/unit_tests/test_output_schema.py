@@ -157,6 +157,8 @@ class Opaque(BaseModel):
 def test_a_class_without_json_schema_is_refused_by_name():
     with pytest.raises(ValueError, match="Opaque has no JSON Schema"):
         parse_schema(Opaque)
+    with pytest.raises(ValueError, match="BaseModel has no JSON Schema"):
+        parse_schema(BaseModel)
     broken = typing.TypedDict("Broken", {"x": "Nowhere", "a-b": int})  # noqa: F821
     with pytest.raises(ValueError, match=r"Broken has .*: name 'Nowhere'"):
         parse_schema(broken)

@@ -24,7 +24,7 @@ from langchain_aimlernie import (
     testing,
     tracing,
 )
-from langchain_aimlernie._settings import ALIASES, Arguments
+from langchain_aimlernie._settings.fields import ALIASES, Arguments
 
 NAMES = {
     *("ChatAimlErnie", "SpendTracker", "__version__", "account", "alist_models", "errors"),

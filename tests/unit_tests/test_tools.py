@@ -5,7 +5,8 @@ from typing import Annotated
 
 import pytest
 from langchain_core.runnables import RunnableConfig  # noqa: TC002  the conversion reads it
-from langchain_core.tools import BaseTool, InjectedToolArg, Tool, tool
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, Tool, tool
+from langgraph.prebuilt import InjectedState, ToolRuntime
 from pydantic import BaseModel, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
@@ -196,9 +197,42 @@ def test_a_function_that_cannot_be_told_is_named():
         encode_tools([later])
 
 
-def test_the_config_of_a_run_is_no_parameter():
-    (encoded,) = encode_tools([with_config])
-    assert list(encoded["function"]["parameters"]["properties"]) == ["city"]
+def with_state(
+    city: str,
+    state: Annotated[dict, InjectedState],
+    call_id: Annotated[str, InjectedToolCallId],
+    runtime: ToolRuntime,
+) -> str:
+    """Tell the weather of a city."""
+    return city
+
+
+def test_what_langchain_passes_is_no_parameter():
+    """Annotations are strings here, as this module imports `annotations`."""
+    for function in (with_config, with_state):
+        (encoded,) = encode_tools([function])
+        assert list(encoded["function"]["parameters"]["properties"]) == ["city"]
+
+
+def within(least: float = float("-inf"), most: float = float("nan"), step: float = 0.5) -> str:
+    """Tell the numbers within limits."""
+    return ""
+
+
+def test_defaults_that_json_lacks_are_left_out():
+    (encoded,) = encode_tools([within])
+    number = {"type": "number"}
+    assert encoded["function"]["parameters"]["properties"] == {
+        "least": number,
+        "most": number,
+        "step": {**number, "default": 0.5},
+    }
+
+
+def test_a_strict_tool_of_anthropic_stays_strict():
+    (encoded,) = encode_tools([{**ANTHROPIC, "strict": True}])
+    assert encoded["function"]["strict"] is True
+    assert encoded["function"]["parameters"]["additionalProperties"] is False
 
 
 TOOLS = encode_tools([weather, now])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from langchain_aimlernie._settings import (
+from langchain_aimlernie._settings.values import (
     check_headers,
     check_request_id,
     endpoint_url,

@@ -1,0 +1,1 @@
+"""The settings: how values are checked, the fields, and how errors read."""

@@ -1,0 +1,242 @@
+"""Construction, changes and copies of a model.
+
+Each validates all fields together, and shows no secret in its errors.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.utils.utils import get_pydantic_field_names
+from pydantic import ValidationError, model_validator
+from typing_extensions import override
+
+from langchain_aimlernie._settings.errors import translate
+from langchain_aimlernie._settings.fields import (
+    ALIASES,
+    PER_CALL_FIELDS,
+    REQUEST_PARAMS,
+    Settings,
+    without_defaults,
+)
+from langchain_aimlernie._settings.options import secret_problem, with_declared, without_foreign
+from langchain_aimlernie._settings.values import DEFAULT_BASE_URL, key_of_environment
+from langchain_aimlernie._version import __version__
+from langchain_aimlernie.profiles import is_published, model_profile
+
+_WARNED = "_warned"
+"""Where `__dict__` has the warnings given: not a field, hence neither compared nor pickled."""
+
+_UNSET = {"base_url": DEFAULT_BASE_URL, "model_kwargs": {}}
+"""Defaults made by a function, which core's repr takes for values that were set."""
+
+
+class SettingsModel(Settings, BaseChatModel):
+    """A chat model with the settings of `ChatAimlErnie`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Validate the fields.
+
+        Raises:
+            ValidationError: A value that a field does not accept; the error shows none that
+                may be secret.
+        """
+        translated = None
+        try:
+            super().__init__(*args, **kwargs)
+        except ValidationError as error:
+            translated = translate(error, type(self).model_fields)
+        # Raised in the handler, it would have pydantic's error, which shows all, as context.
+        if translated is not None:
+            kwargs.clear()
+            del args, kwargs  # tools that report errors show local variables
+            raise translated
+
+    @property
+    def model(self) -> str:
+        """The model's id; the same as `model_name`."""
+        return self.model_name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _resolve_aliases(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Resolve aliases; move unknown keyword arguments to `model_kwargs`, with a warning."""
+        names = get_pydantic_field_names(cls)
+        key = values.get("api_key", values.get("openai_api_key")) or key_of_environment()
+        nested = ("model_kwargs", "extra_body")
+        in_body = {n: v for n, v in values.items() if n in nested or n not in names}
+        if problem := secret_problem(in_body, key):
+            raise ValueError(problem)
+        aliases = ALIASES.keys() - cls.model_fields.keys()
+        known = without_foreign(with_declared(values, cls.model_fields), {*names, *aliases})
+        extra = known.pop("model_kwargs", None) or {}
+        if not isinstance(extra, Mapping):
+            return values  # pydantic reports it
+        extra = dict(extra)
+        for keyword in [keyword for keyword in known if keyword in aliases or keyword not in names]:
+            value = known.pop(keyword)
+            name = ALIASES.get(keyword, keyword)
+            target = known if name in names else extra
+            if name in target:
+                raise ValueError(f"{name} was given twice.")
+            target[name] = value
+            if target is extra:
+                warnings.warn(
+                    f"{keyword!r} is not a parameter of {cls.__name__}; it was moved to "
+                    "model_kwargs. A misspelled parameter has no effect or the API rejects it.",
+                    stacklevel=5,  # where the model is created
+                )
+        for keyword in extra.keys() & {*names, *ALIASES}:
+            name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
+            if known.get(name) is None:
+                known[name] = value
+        return {**without_defaults(known), "model_kwargs": extra}
+
+    @override
+    def _resolve_model_profile(self) -> ModelProfile | None:
+        return model_profile(self.model_name)
+
+    @model_validator(mode="after")
+    def _finish(self) -> Self:
+        # Another model's profile comes from `configurable_fields`; one that the user wrote stays.
+        if self.profile is not None and is_published(self.profile):
+            self.profile = self._resolve_model_profile()
+        self._add_version("langchain-aimlernie", __version__)
+        return self
+
+    if not TYPE_CHECKING:  # type checkers know the fields by their own names
+
+        def __getattr__(self, name: str) -> Any:
+            """Return a field by another name of it, such as `openai_api_base`."""
+            return getattr(self, ALIASES[name]) if name in ALIASES else super().__getattr__(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set a field as the constructor would; nothing is changed if the value is invalid.
+
+        Pydantic's `validate_assignment` would show secrets in its errors, hand cached values of
+        `__dict__` to the validators as unknown parameters, and not know aliases.
+        """
+        fields = type(self).model_fields.keys()
+        name = ALIASES.get(name, name)
+        if name in fields - BaseChatModel.model_fields.keys():
+            changes, value = {name: value}, None
+            self._change(changes)
+        else:
+            super().__setattr__(name, value)
+            if name in fields:
+                self._clear_cache()
+
+    def _change(self, changes: dict[str, Any]) -> None:
+        """Set fields, validated together with all others.
+
+        Args:
+            changes: The fields, by the constructor's names; emptied if one is invalid.
+
+        Raises:
+            ValidationError: A value that a field does not accept.
+        """
+        fields = {ALIASES.get(name, name): value for name, value in changes.items()}
+        values = {name: getattr(self, name) for name in type(self).model_fields} | fields
+        valid = type(self).__new__(type(self))
+        try:
+            # Not the constructor of a subclass, whose parameters may be others.
+            SettingsModel.__init__(valid, **values)
+        except ValidationError:
+            for secret in (changes, fields, values):
+                secret.clear()  # or the error's traceback would show them
+            raise
+        self.__dict__.update(valid.__dict__)
+        self.model_fields_set.update(fields)
+        self._clear_cache()
+
+    @override
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the model, with validation.
+
+        Args:
+            update: Fields to change, by the constructor's names.
+            deep: Whether values are copied, too.
+
+        Raises:
+            ValidationError: A value that a field does not accept.
+        """
+        changes, update = dict(update or {}), None  # or the traceback of an error would show it
+        copy = super().model_copy(deep=deep)
+        copy.__dict__.pop(_WARNED, None)
+        if changes:
+            copy._change(changes)  # noqa: SLF001  a copy of this class
+        return copy
+
+    def _clear_cache(self) -> None:
+        """Drop what follows from fields that may have changed since."""
+        for name in self.__dict__.keys() - type(self).model_fields.keys() - {_WARNED}:
+            self.__dict__.pop(name, None)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the settings; clients, callbacks and the like, which hold locks, are shared."""
+        shared = [self.http_client, self.http_async_client, self.cache, self.rate_limiter]
+        shared += self.callbacks if isinstance(self.callbacks, list) else [self.callbacks]
+        memo = {} if memo is None else memo
+        memo.update({id(each): each for each in shared})
+        return super().__deepcopy__(memo)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return what a copy in another process needs: the fields and nothing that is cached."""
+        state = super().__getstate__()
+        fields = type(self).model_fields
+        return {**state, "__dict__": {n: v for n, v in state["__dict__"].items() if n in fields}}
+
+    @override
+    def __repr_args__(self) -> list[tuple[str | None, Any]]:
+        """Return the model's name and the fields that were set, without those that are secret."""
+        values = self.__dict__  # tracebacks show models that are not initialized yet
+        hidden = {"model_name", "metadata", *ALIASES}
+        hidden |= {name for name, value in _UNSET.items() if values.get(name) == value}
+        if values.get("profile") and is_published(values["profile"]):
+            hidden.add("profile")
+        shown = [pair for pair in super().__repr_args__() if pair[0] not in hidden]
+        return [("model", values.get("model_name")), *shown]
+
+    def warn_once(self, field: str, message: str) -> None:
+        """Warn, once for this model, that a limit of the API changes a field of the request.
+
+        Args:
+            field: The field's name in the body.
+            message: What is changed, and why.
+        """
+        warned = self.__dict__.setdefault(_WARNED, {})
+        mine = object()
+        if warned.setdefault(field, mine) is mine:  # one step, so that threads cannot both warn
+            warnings.warn(message, stacklevel=2)
+
+    def request_params(self) -> dict[str, Any]:
+        """Return the fields of the request body that are set."""
+        values = {name: getattr(self, name) for name in REQUEST_PARAMS}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def with_call_settings(self, options: dict[str, Any]) -> Self:
+        """Return the model that a call uses.
+
+        Args:
+            options: The call's keyword arguments; those that override fields outside the request
+                body are removed from it.
+
+        Raises:
+            ValidationError: A value that a field does not accept.
+        """
+        given = {name: options.pop(name) for name in PER_CALL_FIELDS & options.keys()}
+        changes = without_defaults(given)
+        if not changes:
+            return self
+        if isinstance(changes.get("default_headers"), Mapping):
+            changes["default_headers"] = {
+                **(self.default_headers or {}),
+                **changes["default_headers"],
+            }
+        model = self.model_copy()
+        model._change(changes)  # noqa: SLF001  a copy of this class
+        model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
+        return model

@@ -1,0 +1,143 @@
+"""Read the keyword arguments of the constructor and of a call, under any of their names."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.runnables import RunnableConfig
+from pydantic import ValidationError
+
+from langchain_aimlernie._settings.errors import first_message, translate
+from langchain_aimlernie._settings.fields import ALIASES, REQUEST_PARAMS, RequestParams, Settings
+from langchain_aimlernie._settings.secrets import find_secret
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+OPTIONS: Mapping[str, str] = {
+    **{alias: name for alias, name in ALIASES.items() if alias not in ("model", "stream")},
+    "model_name": "model",
+}
+"""Other names of a call's keyword arguments -> the names used for them."""
+
+INSTRUCTION = "json_instruction"
+"""The keyword argument of a call in JSON mode: a text to be added to the system message."""
+
+_KNOWN = frozenset({*Settings.model_fields, *ALIASES})
+
+
+_FOREIGN = frozenset(
+    {
+        *("organization", "openai_organization", "default_query", "http_socket_options"),
+        *("disabled_params", "tiktoken_model_name", "use_responses_api"),
+        *("use_previous_response_id", "client", "async_client", "root_client", "root_async_client"),
+    }
+)
+"""Parameters of `ChatOpenAI`'s constructor that are no fields of a request body."""
+
+_PROXIES = ("proxy", "proxies")
+"""Endings of the names that packages have for a proxy, such as `openai_proxy`."""
+
+
+def is_unset(name: str, value: object) -> bool:
+    """Whether an unknown parameter says what is so without it."""
+    is_foreign = name in _FOREIGN or name.endswith(_PROXIES)
+    return value is None or (is_foreign and not value) or (name == "n" and value == 1)
+
+
+def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """Return the constructor's parameters without those that only another package has a use for.
+
+    Args:
+        values: The parameters, by name.
+        names: The names that a model has.
+
+    Raises:
+        ValueError: Without the parameter, calls would bypass a proxy.
+    """
+    kept = {n: value for n, value in values.items() if n in names or not is_unset(n, value)}
+    if proxies := [name for name, value in kept.items() if name.endswith(_PROXIES) and value]:
+        raise ValueError(
+            f"{proxies[0]} is not supported: set HTTPS_PROXY, or pass http_client and "
+            "http_async_client with the proxy."
+        )
+    for name in sorted(kept.keys() & _FOREIGN - set(names)):
+        warnings.warn(
+            f"{name!r} has no effect: it sets up the client of another package.",
+            stacklevel=6,  # where the model is created
+        )
+        del kept[name]
+    return kept
+
+
+def with_declared(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """Return the constructor's parameters with those that a subclass sets by its own fields.
+
+    Args:
+        values: The parameters, by name.
+        fields: The fields of the class; one such as `openai_api_base` has the default of ours.
+    """
+    known = dict(values)
+    given = {ALIASES.get(name, name) for name in values}
+    for alias in ALIASES.keys() & fields.keys():
+        default = fields[alias].get_default(call_default_factory=True, validated_data={})
+        if alias in values or (ALIASES[alias] not in given and not fields[alias].is_required()):
+            known.setdefault(ALIASES[alias], values.get(alias, default))
+    return known
+
+
+def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, Any]:
+    """Return the keyword arguments of a call with their aliases resolved.
+
+    Args:
+        options: The keyword arguments. They are removed if one looks like a secret.
+        api_key: The model's own key, if it is known.
+
+    Raises:
+        ValueError: A parameter is outside its range, one that would become a field of the request
+            body looks like a secret, or one belongs to the config of a run.
+    """
+    if not options:
+        return options
+    if problem := secret_problem(options, api_key):
+        options.clear()  # or the error's traceback would show it
+        raise ValueError(problem)
+    if misplaced := sorted(options.keys() & RunnableConfig.__annotations__):
+        name = misplaced[0]
+        raise ValueError(f"{name!r} belongs to the config of a run: use with_config({name}=…).")
+    named = {OPTIONS.get(name, name): value for name, value in options.items()}
+    if not isinstance(model := named.get("model"), str | None):
+        raise ValueError(f"model must be a string; got {model!r}.")  # noqa: TRY004  as for all parameters
+    if model is not None:
+        named["model"] = model.strip()
+    params = {name: named[name] for name in REQUEST_PARAMS if named.get(name) is not None}
+    if not params:
+        return named
+    problem = ""
+    try:
+        valid = RequestParams.model_validate(params)
+    except ValidationError as error:
+        problem = first_message(translate(error, RequestParams.model_fields))
+    if problem:  # not in the handler: pydantic's error would be its context
+        raise ValueError(problem)
+    return {**named, **{name: getattr(valid, name) for name in params}}
+
+
+def secret_problem(parameters: Mapping[str, Any], api_key: object = None) -> str | None:
+    """Return the error message if a parameter would be a secret in the request body, or `None`.
+
+    Args:
+        parameters: Keyword arguments of the constructor or of a call, including those inside of
+            `model_kwargs` and `extra_body`.
+        api_key: The model's own key, if it is known.
+    """
+    unknown = {name: value for name, value in parameters.items() if name not in _KNOWN}
+    for fields in (unknown, parameters.get("model_kwargs"), parameters.get("extra_body")):
+        if isinstance(fields, Mapping) and (name := find_secret(fields, api_key)):
+            return (
+                f"{name!r} looks like a secret and would be sent in the request body. Pass the API "
+                "key as api_key, and any other key in default_headers."
+            )
+    return None
