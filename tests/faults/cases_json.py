@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 
 from tests.support.fault_table import JSON_MODES, Case, OneOf, Raises, Returns
 from tests.support.response_bytes import (
@@ -431,6 +432,10 @@ TOOLS = (
     calls("a name with white space", tool_call(name="weather\n")),
     calls("no function around name and arguments", {"id": "a", "name": "weather", "arguments": PARIS_TEXT}),
     calls("arguments an object", tool_call({"city": "Paris"})),
+    calls("arguments encoded twice", tool_call(json.dumps(PARIS_TEXT))),
+    calls("arguments encoded three times", tool_call(json.dumps(json.dumps(PARIS_TEXT)))),
+    *(calls(f"no arguments: {text}", tool_call(text), calls=[("weather", {})]) for text in ('""', '"null"', r'"\"\""')),
+    *(invalid(f"no object encoded twice: {text}", text) for text in ('"[1]"', '"5"', r'"{\"a\": NaN}"')),
     calls("a control character", tool_call('{"city": "a\nb"}'), calls=[("weather", {"city": "a\nb"})]),
     calls(
         "arguments an object with NaN",
