@@ -120,7 +120,7 @@ def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor
         AimlErnieError: It is an error; see `parse_payload`.
         InvalidResponseError: It has no choice with a message.
     """
-    if body.lstrip().startswith((b"data:", b"event:")):
+    if body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
         text = body.decode(errors="replace")
         raise unreadable("The server sent events, not JSON; set streaming=True.", text, redactor)
     payload = parse_payload(body.rstrip().removesuffix(_DONE), headers, redactor)
@@ -217,13 +217,17 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     if totals.keys() <= {"total_tokens"}:
         return None
     totals = {"input_tokens": 0, "output_tokens": 0, **totals}
-    totals.setdefault("total_tokens", sum(totals.values()))
+    # Zeros, and the total of the last of several counts, are less than the sum.
+    total = totals["input_tokens"] + totals["output_tokens"]
+    totals["total_tokens"] = max(total, totals.get("total_tokens", 0))
     # SGLang counts reasoning beside the totals instead of among the details.
     written = _counts(usage, {"reasoning_tokens": "reasoning"})
     details = {
         "input_token_details": _counts(usage, _DETAILS_BESIDE_TOTALS)
+        | _counts(usage.get("input_tokens_details"), _INPUT_DETAILS)
         | _counts(usage.get("prompt_tokens_details"), _INPUT_DETAILS),
         "output_token_details": written
+        | _counts(usage.get("output_tokens_details"), _OUTPUT_DETAILS)
         | _counts(usage.get("completion_tokens_details"), _OUTPUT_DETAILS),
     }
     given = {name: counts for name, counts in details.items() if counts}

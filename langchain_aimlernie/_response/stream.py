@@ -187,11 +187,14 @@ class StreamDecoder:
         try:
             payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
         except InvalidResponseError:
-            if b"}\n" not in event.data:
+            if data.startswith(b"data:"):  # an event within an event, as proxies send it
+                lines = [data.removeprefix(b"data:")]
+            elif b"}\n" in data:  # no blank line between events
+                lines = data.split(b"\n")
+            else:
                 raise
-            # Some servers send no blank line between events.
-            lines = [event._replace(data=line) for line in event.data.split(b"\n")]
-            return chain.from_iterable(map(self._decode, lines))
+            events = [event._replace(data=line) for line in lines]
+            return chain.from_iterable(map(self._decode, events))
         if self._choice is not None:
             text = fast_text_delta(payload, self._choice.place)
             if text is not None:

@@ -123,7 +123,7 @@ class _StreamedCall:
         arguments = fragment.arguments
         if self.has_placeholder() and _begins_object(arguments):
             self.held = ""
-        elif self.is_repeated_by(arguments):
+        elif self.is_repeated_by(arguments) or (arguments.strip() == "{}" and self.is_complete()):
             return
         elif self.begins(arguments):
             arguments = arguments[len(self.text()) :]

@@ -113,6 +113,8 @@ TOOLS = (
         calls=(),
     ),
     calls("a fragment that is null", [None], (PARIS_TEXT, W, "a")),
+    calls("`{}` after the arguments", (FIRST, W, "a"), (SECOND,), ("{}",)),
+    calls("arguments under 'parameters'", START | {"function": {"name": W, "parameters": {"city": "Paris"}}}),
     calls("arguments encoded twice", (TWICE, W, "a")),
     calls("arguments encoded twice, in letters", *((letter, W, "a") for letter in TWICE)),
     calls("arguments encoded twice and sent again", ("", W, "a"), (TWICE, W, "a"), (TWICE, W, "a")),
