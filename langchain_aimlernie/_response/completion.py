@@ -120,7 +120,7 @@ def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor
         AimlErnieError: It is an error; see `parse_payload`.
         InvalidResponseError: It has no choice with a message.
     """
-    if body.lstrip().startswith((b"data:", b"event:")):
+    if body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
         text = body.decode(errors="replace")
         raise unreadable("The server sent events, not JSON; set streaming=True.", text, redactor)
     payload = parse_payload(body.rstrip().removesuffix(_DONE), headers, redactor)
@@ -217,7 +217,9 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     if totals.keys() <= {"total_tokens"}:
         return None
     totals = {"input_tokens": 0, "output_tokens": 0, **totals}
-    totals.setdefault("total_tokens", sum(totals.values()))
+    # Zeros, and the total of the last of several counts, are less than the sum.
+    total = totals["input_tokens"] + totals["output_tokens"]
+    totals["total_tokens"] = max(total, totals.get("total_tokens", 0))
     # SGLang counts reasoning beside the totals instead of among the details.
     written = _counts(usage, {"reasoning_tokens": "reasoning"})
     details = {

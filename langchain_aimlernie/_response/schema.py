@@ -37,6 +37,9 @@ _MESSAGE_KEYS = frozenset(
 )
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _TEXT_TYPES = ("text", "output_text", "refusal")
+_ARGUMENTS = ("arguments", "parameters", "input")
+"""OpenAI's key, Llama's, and Anthropic's, which gateways pass on."""
+
 _NOTHING: Mapping[str, object] = {}
 
 
@@ -190,8 +193,9 @@ def parse_event(payload: Mapping[str, object]) -> Completion:
     """Return a completion or an event typed; values of undocumented types count as absent."""
     choices, usage, meta = payload.get("choices"), payload.get("usage"), payload.get("meta")
     choices = [*filter(is_object, choices)] if isinstance(choices, list) else []
-    if not usage:  # Moonshot has it in the choice
-        usage = next(filter(None, (choice.get("usage") for choice in choices)), None)
+    if not usage:  # Moonshot has it in the choice, Groq in `x_groq`
+        places = filter(is_object, (*choices, payload.get("x_groq")))
+        usage = next(filter(None, (place.get("usage") for place in places)), None)
     facts = [(name, parse(payload.get(name))) for name, parse in _FACTS.items()]
     cost = meta.get("usage") if is_object(meta) else None
     return Completion(
@@ -323,7 +327,7 @@ def _parse_tool_calls(
     """Return the calls of a delta, or of a whole message, in which each entry is a call."""
     calls, function = message.get("tool_calls"), message.get("function_call")
     if not isinstance(calls, list):
-        calls = []
+        calls = [calls] if is_object(calls) else []
     if not calls and is_object(function):  # the form before `tool_calls`: one call, no id
         calls = [{"index": 0, "function": function}]
     return tuple(
@@ -340,9 +344,7 @@ def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallD
         function = {**custom, "arguments": {"__arg1": parse_text(custom.get("input"))}}
     if not is_object(function):
         function = call  # some servers send name and arguments beside the id
-    arguments = function.get("arguments")
-    if arguments is None:
-        arguments = ""
+    arguments = next((function[key] for key in _ARGUMENTS if function.get(key) is not None), "")
     return ToolCallDelta(
         place,
         _unless_placeholder(call.get("id")),

@@ -187,11 +187,14 @@ class StreamDecoder:
         try:
             payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
         except InvalidResponseError:
-            if b"}\n" not in event.data:
+            if data.startswith(b"data:"):  # an event within an event, as proxies send it
+                lines = [data.removeprefix(b"data:")]
+            elif b"}\n" in data:  # no blank line between events
+                lines = data.split(b"\n")
+            else:
                 raise
-            # Some servers send no blank line between events.
-            lines = [event._replace(data=line) for line in event.data.split(b"\n")]
-            return chain.from_iterable(map(self._decode, lines))
+            events = [event._replace(data=line) for line in lines]
+            return chain.from_iterable(map(self._decode, events))
         if self._choice is not None:
             text = fast_text_delta(payload, self._choice.place)
             if text is not None:
@@ -283,10 +286,13 @@ class StreamDecoder:
         reasoning, text = self._think_tags.close()
         text, texts = self._add(text, reasoning, is_last=True)
         tool_calls, other_json = self._tools.close(self._finish_reason) if self._tools else ([], [])
-        if text or texts or tool_calls or other_json:
+        if text or texts or tool_calls:
             chunks.append(self._chunk(text, texts, tool_calls))
-            # For the block translator; core's sum of chunks uses tool_call_chunks.
-            cast("AIMessageChunk", chunks[0].message).invalid_tool_calls.extend(other_json)
+        if other_json:
+            # For the block translator, which joins them to the call's chunks of earlier messages;
+            # core's sum of chunks uses tool_call_chunks.
+            chunks.append(self._chunk("", {}))
+            cast("AIMessageChunk", chunks[-1].message).invalid_tool_calls.extend(other_json)
         message = AIMessageChunk(content="", chunk_position="last", **self._facts())
         info = {} if self._finish_reason is None else {"finish_reason": self._finish_reason}
         message.response_metadata.update(info)

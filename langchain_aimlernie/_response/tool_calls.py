@@ -27,8 +27,9 @@ def parse_arguments(text: str) -> dict[str, Any] | None:
 
     Numbers that JSON does not have (`NaN`, `Infinity`, `1e999`) make it no JSON object, because
     they could not be sent back. So do objects of more than 200 levels: a message that holds them
-    could be neither printed nor stored.
+    could be neither printed nor stored. An object within a JSON string counts; see `_unquoted`.
     """
+    text = _unquoted(text)
     if _is_blank(text):
         return {}
     try:
@@ -122,12 +123,14 @@ class _StreamedCall:
         arguments = fragment.arguments
         if self.has_placeholder() and _begins_object(arguments):
             self.held = ""
-        elif self.is_repeated_by(arguments):
+        elif self.is_repeated_by(arguments) or (arguments.strip() == "{}" and self.is_complete()):
             return
         elif self.begins(arguments):
             arguments = arguments[len(self.text()) :]
         self.held += arguments
-        self.last = arguments.rstrip()[-1:] or self.last
+        if not self.emitted:
+            self.held = _unquoted(self.held)
+        self.last = self.held.rstrip()[-1:] or self.last
 
     def text(self) -> str:
         """Return the arguments so far."""
@@ -190,10 +193,10 @@ class _StreamedCall:
         return self.is_complete() or (has_other_id and self.cannot_go_on_with(fragment.arguments))
 
     def ready(self) -> str:
-        """Return the buffered arguments, except for what may be a placeholder."""
-        may_be_null = "null".startswith(self.held.strip())
-        waits = not self.emitted and (may_be_null or self.has_placeholder())
-        return "" if waits else self.held
+        """Return the buffered arguments, except for what may be a placeholder or a string."""
+        start = self.held.lstrip()
+        waits = start.startswith('"') or "null".startswith(start.rstrip()) or self.has_placeholder()
+        return "" if waits and not self.emitted else self.held
 
 
 def _invalidating_suffix(name: str, text: str, finish_reason: str | None) -> str:
@@ -299,6 +302,8 @@ class ToolCallAssembler:
     def _take(self, fragment: ToolCallDelta) -> _StreamedCall:
         """Add a fragment to its call, and return that."""
         call = self._find(fragment)
+        if fragment.arguments and (call is None or call.last in ("", "}")):
+            fragment = fragment._replace(arguments=_unquoted(fragment.arguments))
         if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
             if not fragment.name:
                 call_id = fragment.id or call.reopened
@@ -343,12 +348,28 @@ class ToolCallAssembler:
         return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
 
 
+def _unquoted(text: str) -> str:
+    """Return the JSON object within a JSON string, else the text.
+
+    Granite with vLLM's Hermes parser, Nova and others encode the arguments twice, and none as `""`.
+    """
+    if not (text.lstrip().startswith('"') and text.rstrip().endswith('"')):
+        return text
+    try:
+        inner = json.loads(text, strict=False)
+    except ValueError:
+        return text
+    if not isinstance(inner, str) or parse_arguments(inner) is None:
+        return text
+    return "{}" if _is_blank(inner) else _unquoted(inner)
+
+
 def _is_blank(arguments: str) -> bool:
     return arguments.strip() in ("", "null")
 
 
 def _begins_object(arguments: str) -> bool:
-    return arguments.lstrip().startswith("{")
+    return arguments.lstrip().startswith(("{", '"{'))
 
 
 def _is_begun(text: str) -> bool:

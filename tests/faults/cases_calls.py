@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 from tests.faults.cases_json import NO_OBJECTS
@@ -21,6 +22,7 @@ from tests.support.response_bytes import (
 PARIS, ROME = ("weather", {"city": "Paris"}), ("weather", {"city": "Rome"})
 W, FIRST, SECOND = "weather", '{"city": ', '"Paris"}'
 PARIS_TEXT, ROME_TEXT = FIRST + SECOND, '{"city": "Rome"}'
+TWICE = json.dumps(PARIS_TEXT)
 
 
 def fragment(arguments="", name="", call_id="", index=0):
@@ -111,6 +113,21 @@ TOOLS = (
         calls=(),
     ),
     calls("a fragment that is null", [None], (PARIS_TEXT, W, "a")),
+    calls("`{}` after the arguments", (FIRST, W, "a"), (SECOND,), ("{}",)),
+    calls("arguments under 'parameters'", START | {"function": {"name": W, "parameters": {"city": "Paris"}}}),
+    calls("arguments encoded twice", (TWICE, W, "a")),
+    calls("arguments encoded twice, in letters", *((letter, W, "a") for letter in TWICE)),
+    calls("arguments encoded twice and sent again", ("", W, "a"), (TWICE, W, "a"), (TWICE, W, "a")),
+    calls("arguments encoded twice after `{}`", ("{}", W, "a"), (TWICE[:9],), (TWICE[9:],)),
+    calls("arguments encoded three times, cut", (json.dumps(TWICE)[:-1], W, "a"), calls=(), invalid=1),
+    calls(
+        "two calls encoded twice, without an index",
+        *((text, name, None) for text, name in ((TWICE[:9], W), (TWICE[9:], ""), (TWICE, W))),
+        index=...,
+        calls=[PARIS, PARIS],
+    ),
+    calls("no arguments encoded twice", ('""', W, "a"), calls=[(W, {})]),
+    calls("a string within the arguments", ('{"city": ', W, "a"), (json.dumps("{}"),), ("}",), calls=[(W, {"city": "{}"})]),
     calls("half a call under finish_reason stop", ('{"city": "Par', W, "a"), calls=(), invalid=1, end="stop"),
 )  # fmt: skip
 

@@ -38,6 +38,8 @@ def finished(reason, **keys):
 ENDED = (TAIL, DONE)
 STOPPED = {"finish_reason": "stop"}
 CONTENT = (
+    gives("an event within an event", b"data: data: " + as_bytes(chunk("Hello")) + b"\n\n", end=(STOP, TAIL, b"data: data: [DONE]\n\n")),
+    gives("usage of Groq", "Hello", STOP, chunk("", x_groq={"id": "q", "usage": USAGE}), end=(DONE,)),
     gives("choices empty in the middle", "Hel", chunk(choices=[]), "lo"),
     gives("choices null", "Hel", chunk(choices=None), "lo"),
     gives("choices missing", "Hel", {"id": RESPONSE_ID, "model": "x"}, "lo"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 
 from tests.support.fault_table import JSON_MODES, Case, OneOf, Raises, Returns
 from tests.support.response_bytes import (
@@ -211,6 +212,15 @@ USAGES = (
     tokens("of true", of(True, 2), 0, 2, 2),
     tokens("of nothing", of(5, 0, total_tokens=5), 5, 0, 5),
     tokens("with a total of its own", USAGE | {"total_tokens": 99} | OF_REASONING, 11, 7, 99, **REASONED),
+    tokens("with a total of 0", of(5, 2, total_tokens=0), 5, 2, 7),
+    tokens(
+        "of the Responses API",
+        {
+            "input_tokens": 5, "output_tokens": 2, "input_tokens_details": {"cached_tokens": 4},
+            "output_tokens_details": {"reasoning_tokens": 1},
+        },
+        5, 2, 7, input_token_details={"cache_read": 4}, **REASONED,
+    ),
     tokens("with reasoning beside it", of(5, 2, reasoning_tokens=1), 5, 2, 7, **REASONED),
     tokens("from a cache", USAGE | CACHED, 11, 7, 18, input_token_details={"cache_read": 4, "audio": 0}),
 )  # fmt: skip
@@ -436,6 +446,15 @@ TOOLS = (
     calls("a name with white space", tool_call(name="weather\n")),
     calls("no function around name and arguments", {"id": "a", "name": "weather", "arguments": PARIS_TEXT}),
     calls("arguments an object", tool_call({"city": "Paris"})),
+    *(
+        calls(f"arguments under {key!r}", {"id": "a", "name": "weather", key: {"city": "Paris"}})
+        for key in ("parameters", "input")
+    ),
+    gives("one call in place of a list", completion(None, message__tool_calls=tool_call()), text="", calls=[PARIS]),
+    calls("arguments encoded twice", tool_call(json.dumps(PARIS_TEXT))),
+    calls("arguments encoded three times", tool_call(json.dumps(json.dumps(PARIS_TEXT)))),
+    *(calls(f"no arguments: {text}", tool_call(text), calls=[("weather", {})]) for text in ('""', '"null"', r'"\"\""')),
+    *(invalid(f"no object encoded twice: {text}", text) for text in ('"[1]"', '"5"', r'"{\"a\": NaN}"')),
     calls("a control character", tool_call('{"city": "a\nb"}'), calls=[("weather", {"city": "a\nb"})]),
     calls(
         "arguments an object with NaN",
