@@ -124,6 +124,7 @@ VALID = {
     "stream": (BOTH, {"stream": True, "stream_options": {"include_usage": True}}),
     "tool": (BOTH, tools(TOOL)),
     "strict tool": (BOTH, function(strict=True, description="d")),
+    "tool, strict null": (BOTH, function(strict=None)),
     "128 tools": (BOTH, tools(*[TOOL] * 128)),
     "no tools": (BOTH, tools()),
     "tool without parameters": (NEW, tools(NAMED)),
