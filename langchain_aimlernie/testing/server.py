@@ -79,6 +79,7 @@ class ErnieServer(Api):
         super().__init__(api_key, {**BY_NAME, **more}, delay, interval)
         self.host = host
         self.port = port
+        self._life_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop
         self._listening: asyncio.Server
@@ -101,19 +102,20 @@ class ErnieServer(Api):
             OSError: The port is in use, or the address is not one of this machine.
             RuntimeError: It is already running.
         """
-        if self._thread is not None:
-            raise RuntimeError("this ErnieServer runs already")
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        listener = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
-        self.port = listener.getsockname()[1]
-        self._loop = asyncio.SelectorEventLoop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="ErnieServer", daemon=True
-        )
-        self._thread.start()
-        self._listening = self._run(
-            asyncio.start_server(self._on_connect, sock=listener, backlog=_BACKLOG)
-        )
+        with self._life_lock:
+            if self._thread is not None:
+                raise RuntimeError("this ErnieServer runs already")
+            family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+            listener = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
+            self.port = listener.getsockname()[1]
+            self._loop = asyncio.SelectorEventLoop()
+            self._thread = threading.Thread(
+                target=self._loop.run_forever, name="ErnieServer", daemon=True
+            )
+            self._thread.start()
+            self._listening = self._run(
+                asyncio.start_server(self._on_connect, sock=listener, backlog=_BACKLOG)
+            )
         return self
 
     def stop(self) -> None:
@@ -122,13 +124,14 @@ class ErnieServer(Api):
         Raises:
             RuntimeError: It is called from `on_request`, which the server waits for.
         """
-        if self._thread is None:
-            return
-        self._run(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_TIMEOUT)
-        self._loop.close()
-        self._thread = None
+        with self._life_lock:
+            if self._thread is None:
+                return
+            self._run(self._close())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(_TIMEOUT)
+            self._loop.close()
+            self._thread = None
 
     @property
     def base_url(self) -> str:
@@ -246,8 +249,9 @@ class ErnieServer(Api):
         Raises:
             RuntimeError: It is called from `on_request`, which the server waits for.
         """
-        if self._thread is not None:
-            self._run(self._abort(reset=reset))
+        with self._life_lock:
+            if self._thread is not None:
+                self._run(self._abort(reset=reset))
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         if threading.current_thread() is self._thread:

@@ -124,6 +124,7 @@ VALID = {
     "stream": (BOTH, {"stream": True, "stream_options": {"include_usage": True}}),
     "tool": (BOTH, tools(TOOL)),
     "strict tool": (BOTH, function(strict=True, description="d")),
+    "tool, strict null": (BOTH, function(strict=None)),
     "128 tools": (BOTH, tools(*[TOOL] * 128)),
     "no tools": (BOTH, tools()),
     "tool without parameters": (NEW, tools(NAMED)),
@@ -270,6 +271,10 @@ def test_model_that_is_not_served_is_a_violation(model):
         (TEXT, assistant(content="x", reasoning_content="y"), ["messages.1.reasoning_content"]),
         (TEXT, user([CACHED]), ["messages.0.content.0.cache_control"]),
         (FIVE, user([CACHED]), []),
+        (VISION, file(file_id="f"), ["messages.0.content.0.file.file_id"]),
+        (FIVE, file(file_id="f"), []),
+        (TEXT, calls({**CALL, "extra_content": {}}), ["messages.1.tool_calls.0.extra_content"]),
+        (FIVE, calls({**CALL, "extra_content": {}}), []),
         (TEXT, function(strict=True), []),
     ],
 )

@@ -108,6 +108,7 @@ def test_result_of_a_tool_is_repeated_until_there_is_a_new_question():
     [
         ('Answer with this schema: {"properties": {"city": {"type": "string"}}}', "city"),
         ('Schema: {"name": "n", "schema": {"properties": {"city": {}}}}, {broken', "city"),
+        ('{broken, then {"parameters": {"properties": {"city": {}}}}', "city"),
         ("Answer in JSON", "answer"),
     ],
 )

@@ -62,6 +62,7 @@ class Everything(BaseModel):
     anything: Any
     nothing: None
     maybe: int | None
+    sure: bool
     constant: Literal[7]
 
 
@@ -95,6 +96,7 @@ def test_structured_output_is_taken_from_the_prompt():
     person = structured("The person is called 'Bob Smith' and 41 years old", Person)
     assert (person.name, person.age) == ("Bob Smith", 41)
     assert structured("a dog, please", Everything).pet.kind == "dog"
+    assert structured("12 cats, 7 lives", Cat).lives == 7
     assert structured("something blue", Everything).colour is Colour.BLUE
     assert structured("a joke", Joke).punchline == "punchline made up by the local ErnieServer"
 
@@ -130,7 +132,7 @@ def nested(kinds):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(model=models(st.recursive(LEAVES, nested, max_leaves=5)), prompt=st.text(max_size=50))
 def test_any_schema_gets_an_instance(model, prompt):
     made = generate(model.model_json_schema(), prompt, "{name}")
@@ -152,7 +154,7 @@ JSON = st.recursive(
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(schema=st.dictionaries(WORDS, JSON | st.sampled_from(["object", "array", "#"])))
 def test_invalid_schema_raises_nothing_and_gives_json(schema):
     json.dumps(generate(schema, "3 'x' of Paris"))

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -139,6 +140,15 @@ def test_stop_during_responses_leaves_no_thread_or_socket():
     del server, client, response, pieces
     gc.collect()
     assert threading.active_count() <= threads
+
+
+def test_a_server_can_be_stopped_by_several_threads_at_once():
+    for _ in range(5):
+        server = ErnieServer().start()
+        with ThreadPoolExecutor() as pool:
+            calls = server.stop, server.stop, server.close_connections, server.stop
+            assert [call.result() for call in map(pool.submit, calls)] == [None] * 4
+        assert repr(server) == "<ErnieServer stopped>"
 
 
 @pytest.mark.slow

@@ -338,7 +338,7 @@ def test_threads_can_script_and_ask_at_once():
 
         def work(number):
             with httpx.Client(base_url=server.base_url, headers=headers) as client:
-                for count in range(20):
+                for count in range(10):
                     server.reply(f"{number}/{count}")
                     said.append(message(client)["content"])
 
@@ -347,5 +347,5 @@ def test_threads_can_script_and_ask_at_once():
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(said) == sorted(f"{n}/{c}" for n in range(8) for c in range(20))
-        assert server.totals.answers == len(server.requests) == 160
+        assert sorted(said) == sorted(f"{n}/{c}" for n in range(8) for c in range(10))
+        assert server.totals.answers == len(server.requests) == 80
