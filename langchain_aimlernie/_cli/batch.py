@@ -42,6 +42,8 @@ def run(arguments: Sequence[str]) -> int:
     options = _build_parser().parse_args(arguments, Options())
     if options.input == "-":
         raise CommandError("the input must be a file: it is read twice.")
+    if options.output in ("", "-"):
+        raise CommandError("the output must be a file: the next run continues it.")
     try:
         rows = RowFile(options.input, options.template, options.system, options.shard)
         schema = None if options.schema is None else _read_schema(options.schema)
@@ -65,11 +67,7 @@ def run(arguments: Sequence[str]) -> int:
                 write(f"{batch.estimate(rows)}\n")
                 return 0
             is_interrupted = _is_interrupted(batch, rows)
-    except (
-        CommandError,
-        ValueError,
-        ImportError,
-    ) as error:
+    except (CommandError, ValueError, ImportError) as error:
         raise CommandError(str(error)) from None  # with code 1: 2 says that rows have failed
     except OSError as error:
         notes = " ".join(getattr(error, "__notes__", ()))
@@ -111,7 +109,7 @@ def _progress(*, is_shown: bool) -> Iterator[Callable[[BatchReport], None] | Non
 def _read_schema(path: str) -> dict[str, Any]:
     try:
         schema = json.loads(Path(path).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BatchError(f"{path}: no JSON: {error}.") from None
     if not isinstance(schema, dict):
         raise BatchError(f"{path}: a JSON Schema must be an object.")

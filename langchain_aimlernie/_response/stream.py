@@ -53,6 +53,15 @@ _KNOWN_KEYS = (b'"choices"', b'"usage"', b'"meta"', b'"error"')
 """One of them is in each event to be read, if the type is not of the standard."""
 
 
+def _events_within(event: ServerSentEvent) -> list[ServerSentEvent]:
+    """Return the events that came as one, as some servers and proxies send them."""
+    if event.data.startswith(b"data:"):  # an event within an event
+        lines = [event.data.removeprefix(b"data:")]
+    else:  # no blank line between events
+        lines = event.data.split(b"\n") if b"}\n" in event.data else []
+    return [event._replace(data=line) for line in lines]
+
+
 class StreamDecoder:
     """Decodes the bytes of one stream into chunks, without I/O.
 
@@ -187,13 +196,9 @@ class StreamDecoder:
         try:
             payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
         except InvalidResponseError:
-            if data.startswith(b"data:"):  # an event within an event, as proxies send it
-                lines = [data.removeprefix(b"data:")]
-            elif b"}\n" in data:  # no blank line between events
-                lines = data.split(b"\n")
-            else:
+            events = _events_within(event._replace(data=data))
+            if not events:
                 raise
-            events = [event._replace(data=line) for line in lines]
             return chain.from_iterable(map(self._decode, events))
         if self._choice is not None:
             text = fast_text_delta(payload, self._choice.place)

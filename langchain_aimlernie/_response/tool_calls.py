@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
@@ -372,8 +373,12 @@ def _begins_object(arguments: str) -> bool:
     return arguments.lstrip().startswith(("{", '"{'))
 
 
+_HALF_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{0,3}$")
+
+
 def _is_begun(text: str) -> bool:
     """Whether JSON may begin with this text."""
+    text = _HALF_ESCAPE.sub("", text)
     try:
         json.loads(text, strict=False)
     except json.JSONDecodeError as error:

@@ -122,7 +122,8 @@ class _ModelCaller(Caller):
         schema: Any,
     ) -> None:
         super().__init__(model)
-        self.max_retries = int(kwargs.get("max_retries", model.max_retries))
+        retries = kwargs.get("max_retries")
+        self.max_retries = model.max_retries if retries is None else int(retries)
         self._model = model.model_copy(
             update={"max_retries": 0, "client_request_id": _request_id.get}
         )

@@ -380,10 +380,14 @@ class Journal:
         if number == sum(1 for _ in read_lines(self.errors)):
             return number
         fresh = self.errors.with_name(f"{self.errors.name}.new")
-        with fresh.open("wb") as file:
-            file.writelines(line_at(self.errors, at) for at in sorted(self._failed.values()))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with fresh.open("wb") as file:
+                file.writelines(line_at(self.errors, at) for at in sorted(self._failed.values()))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:  # a full disk: the lines that are solved may stay until the next run
+            fresh.unlink(missing_ok=True)
+            return number
         os.close(self._files.pop(self.errors))
         fresh.replace(self.errors)
         self._files[self.errors] = _open(self.errors)
@@ -419,7 +423,7 @@ def _lock(out: Path) -> Any:
     except ImportError:
         raise ImportError('Batches need: pip install "langchain-aimlernie[batch]"') from None
 
-    lock = FileLock(f"{out}.lock")
+    lock = FileLock(f"{out.resolve()}.lock")  # a link is the same output
     try:
         return lock.acquire(timeout=0).lock
     except Timeout:

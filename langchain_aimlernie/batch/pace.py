@@ -38,8 +38,8 @@ class Pace:
         self.limit = min(_START, max_in_flight)
         self.window = 0
         self.counts_tokens = tpm is not None
-        self._seconds_per_request = 60.0 / rpm if rpm else 0.0
-        self._seconds_per_token = 60.0 / tpm if tpm else 0.0
+        self._seconds_per_request = 60.0 / float(rpm) if rpm else 0.0
+        self._seconds_per_token = 60.0 / float(tpm) if tpm else 0.0
         self._next_request = 0.0
         self._next_token = 0.0
         self._resume = 0.0

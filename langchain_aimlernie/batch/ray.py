@@ -115,7 +115,7 @@ class RayBatch:
         values = {name: columns[name][place] for name in self._template.input_variables}
         if any(value is None or value != value for value in values.values()):  # noqa: PLR0124  NaN
             return None
-        messages = [{"role": "user", "content": self._template.format(**values)}]
+        messages = [{"role": "user", "content": self._template.template.format_map(values)}]
         if self._system is not None:
             messages.insert(0, {"role": "system", "content": self._system})
         return {"custom_id": str(place), "messages": messages}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, convert_to_messages, convert_to_openai_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import PromptTemplate
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic_core import to_jsonable_python
 
 
@@ -26,6 +28,8 @@ _MAX_FIELD = 2**31 - 1
 """Characters of a field of CSV; the default of the module `csv` is 131,072."""
 
 _OPENAI_KEYS = {"custom_id", "method", "url", "body"}
+_NO_PARAMETERS = {"self", "input", "config", "callbacks", "tags", "metadata", "run_name", "run_id"}
+"""Arguments of `ainvoke` or its callbacks, which are those of the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +98,22 @@ def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = Non
         else:
             model_input, params = _read_call(item)
             key = key_of({"messages": model_input, **defaults, **params})
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # the last: depth, or core's
         raise BatchError(f"Row {number + 1}: {error}") from None
     return Row(custom_id or key[:16], key, model_input, params, number)
 
 
 def key_of(value: object) -> str:
     """Return the hexadecimal SHA-256 of a value as JSON."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=to_jsonable_python)
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=_to_json)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _to_json(value: object) -> Any:
+    """Return a class or a function, such as a tool or a schema, as its definition."""
+    if isinstance(value, type) or inspect.isfunction(value):
+        return convert_to_openai_tool(value)
+    return to_jsonable_python(value)
 
 
 def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
@@ -112,6 +123,8 @@ def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
         raise ValueError('expected "messages", "prompt" or "body" with one of them.')
     for name in ("stream", "stream_options"):
         body.pop(name, None)
+    if refused := sorted(_NO_PARAMETERS & body.keys()):
+        raise ValueError(f"a row cannot set {', '.join(refused)}; remove it.")
     if "prompt" in body:
         prompt = body.pop("prompt")
         if not isinstance(prompt, str):
@@ -198,10 +211,10 @@ class RowFile:
                 missing = [name for name in prompt.input_variables if row.get(name) is None]
                 if missing:
                     raise BatchError(f"{path}, line {place}: no value for {', '.join(missing)}.")
-                shown = {"prompt": prompt.format(**row)}
-                if row.get("custom_id"):
+                shown = {"prompt": prompt.template.format_map(row)}  # a column may be "self"
+                if row.get("custom_id") not in (None, ""):
                     shown["custom_id"] = row["custom_id"]
-            yield shown if system is None else _with_system(shown, system)
+            yield _with_system(shown, system) if system else shown
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -218,10 +231,12 @@ def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _csv_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     csv.field_size_limit(_MAX_FIELD)
-    reader = csv.DictReader(
-        file, strict=True
-    )  # else a quote without its pair takes all that follows
+    # `strict`: else a quote without its pair takes all that follows.
+    reader = csv.DictReader(file, strict=True)
     try:
+        names = reader.fieldnames or ()
+        if twice := sorted({name for name in names if names.count(name) > 1} - {""}):
+            raise BatchError(f"{path}, line 1: a column occurs twice: {', '.join(twice)}.")
         for record in reader:
             if any(record.pop(None, ())):
                 raise BatchError(f"{path}, line {reader.line_num}: more values than columns.")

@@ -18,6 +18,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
@@ -126,6 +127,10 @@ def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(job):
         ({"body": {"messages": [{}]}, "method": "GET"}, "method"),
         ({"body": {"messages": [{}]}, "temperature": 1}, "temperature"),
         (3, "expected a dict"),
+        (b"Hi", "message type"),
+        ({"messages": [3]}, "message type"),
+        ({"body": {"messages": [HI], "metadata": {"a": "b"}}}, "cannot set metadata"),
+        ({"prompt": "x", "config": {}, "input": "y"}, "cannot set config, input"),
     ],
 )
 def test_a_row_in_no_known_format_is_refused_before_anything_is_sent(job, row, problem):
@@ -192,6 +197,7 @@ FILES = {
     "rows.jsonl": '{"prompt": "One\u2028"}\n\n{"custom_id": "x", "messages": [{"role": "user", "content": "Two"}]}\n',
     "bom.jsonl": '\ufeff{"prompt": "One"}\n{"body": {"messages": [{"role": "system", "content": "S"}]}}',
     "long.csv": f"text\n{'x' * 1_000_000}\n",
+    "self.csv": "text,self\nOne,Two\n",
     "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne",\n',
 }
 
@@ -204,6 +210,7 @@ FILES = {
         ("bom.jsonl", {"system": "X"}, ["X", "One", "S"]),
         ("table.csv", {"template": "Sum: {text}"}, ["Sum: One, two", "Sum: Li\nne"]),
         ("table.csv", {"template": "{text}", "shard": (2, 2)}, ["Li\nne"]),
+        ("self.csv", {"template": "{text}{self}", "system": ""}, ["OneTwo"]),
         ("long.csv", {"template": "{text}"}, ["x" * 1_000_000]),
     ],
 )
@@ -222,6 +229,7 @@ def test_files_of_rows(tmp_path, name, settings, rows):
     [
         ("a.csv", "text\nx\n", {}, "needs a template"),
         ("a.csv", "text,more\nx\n", {"template": "{more}"}, "line 2: no value for more"),
+        ("a.csv", "text,text\nOne,Two\n", {"template": "{text}"}, "line 1: a column occurs twice"),
         ("a.csv", "text\nOne, two\n", {"template": "{text}"}, "line 2: more values than columns"),
         ("a.csv", 'text\n"One\nTwo\n', {"template": "{text}"}, "after line 1: no CSV: unexpected"),
         ("a.jsonl", "[" * 100_000, {}, "line 1: no JSON"),
@@ -646,6 +654,41 @@ def test_a_function_is_run_and_what_cannot_be_run_is_refused(job):
     assert job.lines[0]["response"]["body"] == {"output": "A"}
     with pytest.raises(TypeError, match="Expected a Runnable"):
         BatchRun("a", job.out)
+
+
+class Colour(BaseModel):
+    """A colour."""
+
+    name: str
+
+
+def get_weather(city: str) -> str:
+    """Get the weather."""
+    return city
+
+
+@pytest.mark.parametrize(
+    ("bound", "settings"),
+    [
+        ({"max_retries": None}, {}),
+        ({"response_format": Colour}, {}),
+        ({"tools": [get_weather, Colour]}, {}),
+        ({}, {"rpm": Decimal(60_000), "tpm": Decimal(10**9)}),
+    ],
+)
+def test_settings_of_any_type_are_those_of_each_row(job, bound, settings):
+    for done in (2, 0):
+        report = BatchRun(job.model().bind(**bound), job.out, **settings).run(prompts(2))
+        assert (report.succeeded, report.failed) == (done, 0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_link_to_an_output_that_another_run_uses_is_refused(job):
+    link = job.out.with_name("link.jsonl")
+    link.symlink_to(job.out)
+    with FileLock(f"{job.out}.lock"), pytest.raises(BatchError, match="in use"):
+        BatchRun(job.model(), link).run(prompts(1))
+    assert not job.sent
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")

@@ -27,6 +27,7 @@ def server(monkeypatch, api_server, tmp_path):
     (tmp_path / "in.jsonl").write_text('{"prompt": "One"}\n{"custom_id": "b", "prompt": "Two"}\n')
     (tmp_path / "in.csv").write_text("id,text\n1,One\n2,Two\n3,Three\n")
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
     return api_server
 
@@ -118,6 +119,8 @@ def test_a_dry_run_sends_no_row_and_needs_no_server_and_no_key(
         ("in.csv -o out.jsonl", "needs a template"),
         ("schema.json -o out.jsonl", 'expected "messages"'),
         ("- -o out.jsonl", "must be a file"),
+        ("in.jsonl -o -", "output must be a file"),
+        ("in.jsonl -o out.jsonl --schema deep.json", "deep.json: no JSON"),
         ("in.jsonl -o missing/out.jsonl", "No such file or directory"),
         ("in.jsonl -o out.jsonl --temperature 9", "--temperature must be"),
         ("in.jsonl -o out.jsonl --max-in-flight 0", "max_in_flight must be"),

@@ -18,7 +18,7 @@ COMPLETED_BY_CORE = (
     '{"path": "a\\',
     '{"a": 1} and more',
 )
-TEXTS = (*COMPLETED_BY_CORE, '{"a":1,}}', "[1]", "5", '"{\\"a\\": 1}"', "oops")
+TEXTS = (*COMPLETED_BY_CORE, '{"a":1,}}', "[1]", "5", '"a: 1"', "oops")
 
 
 def ask(llm, mode, messages):

@@ -12,7 +12,7 @@ from langchain_core.messages import HumanMessage
 from pydantic import Field, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie
-from langchain_aimlernie._settings import ALIASES
+from langchain_aimlernie._settings.fields import ALIASES
 from langchain_aimlernie.errors import BadRequestError
 from tests.support.agents import FIVE, PLAIN, weather
 from tests.support.modes import MODES, ask, chunks_of
