@@ -55,8 +55,11 @@ def find_secret(parameters: Mapping[str, object], api_key: object = None) -> str
     for name, value in parameters.items():
         if _has_secret_name(str(name)) and not (value is None or isinstance(value, bool)):
             return name
-        if _has_secret_value(value, own if isinstance(own, str) else ""):
-            return name
+        try:
+            if _has_secret_value(value, own if isinstance(own, str) else ""):
+                return name
+        except RecursionError:  # no JSON either: the error comes when the body is encoded
+            continue
     return None
 
 
