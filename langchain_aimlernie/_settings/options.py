@@ -134,7 +134,10 @@ def secret_problem(parameters: Mapping[str, Any], api_key: object = None) -> str
         api_key: The model's own key, if it is known.
     """
     unknown = {name: value for name, value in parameters.items() if name not in _KNOWN}
-    for fields in (unknown, parameters.get("model_kwargs"), parameters.get("extra_body")):
+    in_body = parameters.get("model_kwargs")
+    if isinstance(in_body, Mapping):  # its headers are moved to where they belong
+        in_body = {n: v for n, v in in_body.items() if OPTIONS.get(n, n) != "default_headers"}
+    for fields in (unknown, in_body, parameters.get("extra_body")):
         if isinstance(fields, Mapping) and (name := find_secret(fields, api_key)):
             return (
                 f"{name!r} looks like a secret and would be sent in the request body. Pass the API "

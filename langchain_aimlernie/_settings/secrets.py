@@ -38,9 +38,6 @@ _SECRET_PREFIXES = (
 SHORTEST_SECRET = 8
 """Minimum length of a secret: redacting shorter values would redact ordinary words."""
 
-_MAX_DEPTH = 4
-"""Levels of dicts that are searched: one may contain itself."""
-
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -71,13 +68,12 @@ def _has_secret_name(name: str) -> bool:
     return bool(words) and (words[-1] in _SECRET_WORDS or "".join(words).endswith("apikey"))
 
 
-def _has_secret_value(value: object, api_key: str = "", depth: int = _MAX_DEPTH) -> bool:
+def _has_secret_value(value: object, api_key: str = "") -> bool:
     """Whether a value is a secret: declared as one, the model's own key, or shaped like a key."""
     if isinstance(value, (SecretStr, SecretBytes, Secret)):
         return True
     if isinstance(value, Mapping):  # such as headers
-        inside = value.values() if depth else ()
-        return any(_has_secret_value(inner, api_key, depth - 1) for inner in inside)
+        return any(_has_secret_value(inner, api_key) for inner in value.values())
     if isinstance(value, bytes):
         value = value.decode("latin-1")
     if not isinstance(value, str) or len(value) < SHORTEST_SECRET:

@@ -128,6 +128,7 @@ TOOLS = (
     ),
     calls("no arguments encoded twice", ('""', W, "a"), calls=[(W, {})]),
     calls("a string within the arguments", ('{"city": ', W, "a"), (json.dumps("{}"),), ("}",), calls=[(W, {"city": "{}"})]),
+    calls("half an escape, another id with each fragment", (r'{"city": "\u', W, "a"), (PARIS_TEXT[10:].replace("P", "0050"), W, "b")),
     calls("half a call under finish_reason stop", ('{"city": "Par', W, "a"), calls=(), invalid=1, end="stop"),
 )  # fmt: skip
 
