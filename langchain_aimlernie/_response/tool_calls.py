@@ -373,18 +373,21 @@ def _begins_object(arguments: str) -> bool:
     return arguments.lstrip().startswith(("{", '"{'))
 
 
-_HALF_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{0,3}$")
+_LAST_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{0,4})+$")
+_CUT = ("true", "false", "null", "-", ".", "e+", "e-", "E+", "E-")
+"""What may be half there where a text ends."""
 
 
 def _is_begun(text: str) -> bool:
     """Whether JSON may begin with this text."""
-    text = _HALF_ESCAPE.sub("", text)
+    text = _LAST_ESCAPES.sub("", text)  # the decoder wants a character behind
     try:
         json.loads(text, strict=False)
     except json.JSONDecodeError as error:
         rest = text[error.pos :].strip()
-        is_cut = any(literal.startswith(rest) for literal in ("true", "false", "null", "-"))
-        return is_cut or error.msg.startswith("Unterminated string")
+        return any(part.startswith(rest) for part in _CUT) or error.msg.startswith(
+            "Unterminated string"
+        )
     except RecursionError:
         return False
     return True

@@ -120,6 +120,14 @@ def test_a_call_that_was_cut_anywhere_is_invalid_and_keeps_its_text():
         assert call["id"] == "1"
 
 
+def test_a_call_cut_anywhere_goes_on_with_another_id():
+    text = r'{"a\ud83d\ude00": ["\u4e2d\\u", -1.5e-3, {"x": null}, true, 2E+1], "b": {"c": "d"}}'
+    for cut in range(1, len(text)):
+        (start,), (end,) = call_of(text[:cut]), call_of(text[cut:])
+        whole, _ = decoded([[start, end | {"id": "2"}]])
+        assert [call["args"] for call in whole.tool_calls] == [json.loads(text)], text[:cut]
+
+
 @pytest.mark.slow
 @given(st.text(alphabet='{}[]",:\\ ab1\n', max_size=30))
 def test_no_text_that_is_no_object_becomes_a_call(text):
