@@ -187,14 +187,10 @@ class StreamDecoder:
         try:
             payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
         except InvalidResponseError:
-            if data.startswith(b"data:"):  # an event within an event, as proxies send it
-                lines = [data.removeprefix(b"data:")]
-            elif b"}\n" in data:  # no blank line between events
-                lines = data.split(b"\n")
-            else:
+            parts = _events_within(event)
+            if not parts:
                 raise
-            events = [event._replace(data=line) for line in lines]
-            return chain.from_iterable(map(self._decode, events))
+            return chain.from_iterable(map(self._decode, parts))
         if self._choice is not None:
             text = fast_text_delta(payload, self._choice.place)
             if text is not None:
@@ -420,6 +416,17 @@ class ServerSentEvent(NamedTuple):
 
     event: str
     data: bytes
+
+
+def _events_within(event: ServerSentEvent) -> list[ServerSentEvent]:
+    """Return the events that the data of an unreadable one consists of, if any."""
+    data = event.data.strip()
+    parts: list[bytes] = []
+    if data.startswith(b"data:"):  # some proxies wrap the lines that they forward
+        parts = [data.removeprefix(b"data:")]
+    elif b"}\n" in data:  # some servers send no blank line between events
+        parts = data.split(b"\n")
+    return [event._replace(data=part) for part in parts]
 
 
 class SSEDecoder:
