@@ -111,36 +111,67 @@ def _union(
     return Annotated[Union[tuple(members)], discriminator]  # noqa: UP007  # made of a list
 
 
-@cache
-def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
-    """Return the schema of the requests to a family of models.
-
-    Args:
-        is_5: Whether it is that of ernie-5.0, else one of the 4.5 family.
-        sees: Whether user messages may contain images and files.
-    """
+def _cached(*, is_5: bool) -> dict[str, Any]:
+    """Return the field by which a part of a request to ernie-5.0 is cached."""
     cache_control = _object(type=Literal["ephemeral"], ttl=NotRequired[Literal["5m", "1h"]])
-    cached = {"cache_control": NotRequired[cache_control]} if is_5 else {}
-    extra_content = {"extra_content": NotRequired[dict[str, Any]]} if is_5 else {}
+    return {"cache_control": NotRequired[cache_control]} if is_5 else {}
 
-    text = _object(type=Literal["text"], text=str, **cached)
-    refusal = _object(type=Literal["refusal"], refusal=str)
+
+def _text(*, is_5: bool) -> Any:
+    return _object(type=Literal["text"], text=str, **_cached(is_5=is_5))
+
+
+def _string_or_texts(*, is_5: bool) -> Any:
+    return _either(string=str, array=_array(_text(is_5=is_5)))
+
+
+def _message(*, is_5: bool, sees: bool) -> Any:
+    text, string_or_texts = _text(is_5=is_5), _string_or_texts(is_5=is_5)
+    system = _object(role=str, content=string_or_texts, name=NotRequired[str])
+    developer = {"developer": system} if is_5 else {}
+    return _tagged(
+        "role",
+        user=_object(
+            role=str,
+            content=_either(string=str, array=_array(_part(is_5=is_5) if sees else text)),
+            name=NotRequired[str],
+        ),
+        system=system,
+        **developer,
+        assistant=_assistant(is_5=is_5),
+        tool=_object(
+            role=str,
+            content=string_or_texts if is_5 else str,
+            tool_call_id=str,
+            name=NotRequired[str | None],
+        ),
+    )
+
+
+def _part(*, is_5: bool) -> Any:
+    """Return the type of a part of a user message to a model that sees images."""
+    cached = _cached(is_5=is_5)
     # As published, any string is an image of ernie-5.0.
     url = str if is_5 else Annotated[str, AfterValidator(_check_image_url)]
     detail = NotRequired[Literal["low", "high", "auto"]]
     file_id = {"file_id": NotRequired[str]} if is_5 else {}
     file = _object(file_data=NotRequired[str], filename=NotRequired[str], **file_id)
-    part = _tagged(
+    return _tagged(
         "type",
-        text=text,
+        text=_text(is_5=is_5),
         image_url=_object(
             type=Literal["image_url"], image_url=_object(url=url, detail=detail), **cached
         ),
         file=_object(type=Literal["file"], file=file, **cached),
     )
-    texts = _array(text)
-    string_or_texts = _either(string=str, array=texts)
 
+
+def _assistant(*, is_5: bool) -> Any:
+    text = _text(is_5=is_5)
+    refusal = _object(type=Literal["refusal"], refusal=str)
+    said_4_5 = _either(string=str, array=_array(_tagged("type", text=text, refusal=refusal)))
+    said_5 = _either(string=str, array=_array(text), null=None)
+    extra_content = {"extra_content": NotRequired[dict[str, Any]]} if is_5 else {}
     call = _object(
         id=str,
         type=Literal["function"],
@@ -150,45 +181,19 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
     custom_call = _object(
         id=str, type=Literal["custom"], custom=_object(name=str, input=str), **extra_content
     )
-    said_4_5 = _either(string=str, array=_array(_tagged("type", text=text, refusal=refusal)))
-    said_5 = _either(string=str, array=texts, null=None)
-    system = _object(role=str, content=string_or_texts, name=NotRequired[str])
-    developer = {"developer": system} if is_5 else {}
-    message = _tagged(
-        "role",
-        user=_object(
-            role=str,
-            content=_either(string=str, array=_array(part if sees else text)),
-            name=NotRequired[str],
-        ),
-        system=system,
-        **developer,
-        assistant=_object(
-            role=str,
-            content=NotRequired[said_5 if is_5 else said_4_5],
-            name=NotRequired[str],
-            refusal=NotRequired[str | None],
-            tool_calls=NotRequired[
-                _array(_tagged("type", function=call, custom=custom_call) if is_5 else call)
-            ],
-        ),
-        tool=_object(
-            role=str,
-            content=string_or_texts if is_5 else str,
-            tool_call_id=str,
-            name=NotRequired[str | None],
-        ),
+    return _object(
+        role=str,
+        content=NotRequired[said_5 if is_5 else said_4_5],
+        name=NotRequired[str],
+        refusal=NotRequired[str | None],
+        tool_calls=NotRequired[
+            _array(_tagged("type", function=call, custom=custom_call) if is_5 else call)
+        ],
     )
 
-    text_format = _object(type=Literal["text"])
-    grammar = _object(definition=str, syntax=Literal["lark", "regex"])
-    custom = _object(
-        name=str,
-        description=NotRequired[str],
-        format=_tagged(
-            "type", text=text_format, grammar=_object(type=Literal["grammar"], grammar=grammar)
-        ),
-    )
+
+def _tool(*, is_5: bool) -> Any:
+    cached = _cached(is_5=is_5)
     parameters = dict[str, Any]
     function = _object(
         name=_NAME,
@@ -197,29 +202,58 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
         strict=NotRequired[bool | None],
     )
     function_tool = _object(type=Literal["function"], function=function, **cached)
-    tool_5 = _tagged(
+    if not is_5:
+        return function_tool
+    grammar = _object(definition=str, syntax=Literal["lark", "regex"])
+    custom = _object(
+        name=str,
+        description=NotRequired[str],
+        format=_tagged(
+            "type",
+            text=_object(type=Literal["text"]),
+            grammar=_object(type=Literal["grammar"], grammar=grammar),
+        ),
+    )
+    return _tagged(
         "type",
         function=function_tool,
         custom=_object(type=Literal["custom"], custom=custom, **cached),
         other=_object(type=Annotated[str, Field(min_length=1)]),
     )
+
+
+def _tool_choice(*, is_5: bool) -> Any:
     named = _object(type=Literal["function"], function=_object(name=str))
     allowed = _object(mode=Literal["auto", "required"], tools=list[dict[str, Any]])
     allowed_tools = _object(type=Literal["allowed_tools"], allowed_tools=allowed)
     choice = _tagged("type", function=named, allowed_tools=allowed_tools) if is_5 else named
+    return _either(string=Literal["none", "auto", "required"], object=choice)
 
+
+def _response_format() -> Any:
     json_schema = _object(
         name=_NAME,
         schema=NotRequired[dict[str, Any]],
         strict=NotRequired[bool | None],
         description=NotRequired[str],
     )
-    response_format = _tagged(
+    return _tagged(
         "type",
-        text=text_format,
+        text=_object(type=Literal["text"]),
         json_object=_object(type=Literal["json_object"]),
         json_schema=_object(type=Literal["json_schema"], json_schema=json_schema),
     )
+
+
+@cache
+def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
+    """Return the schema of the requests to a family of models.
+
+    Args:
+        is_5: Whether it is that of ernie-5.0, else one of the 4.5 family.
+        sees: Whether user messages may contain images and files.
+    """
+    prediction = _object(type=Literal["content"], content=_string_or_texts(is_5=is_5))
     return TypeAdapter(
         _object(
             model=str,
@@ -233,15 +267,13 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
             frequency_penalty=NotRequired[_number(-2, 2) | None],
             presence_penalty=NotRequired[_number(-2, 2) | None],
             seed=NotRequired[_integer(1)],
-            response_format=NotRequired[response_format],
+            response_format=NotRequired[_response_format()],
             provider=NotRequired[str],
-            messages=_array(message, min_length=1),
-            tools=NotRequired[_array(tool_5 if is_5 else function_tool, max_length=128)],
-            tool_choice=NotRequired[
-                _either(string=Literal["none", "auto", "required"], object=choice)
-            ],
+            messages=_array(_message(is_5=is_5, sees=sees), min_length=1),
+            tools=NotRequired[_array(_tool(is_5=is_5), max_length=128)],
+            tool_choice=NotRequired[_tool_choice(is_5=is_5)],
             max_completion_tokens=NotRequired[_integer(1)],
-            prediction=NotRequired[_object(type=Literal["content"], content=string_or_texts)],
+            prediction=NotRequired[prediction],
             normalize_tool_schemas=NotRequired[bool],
             enable_thinking=NotRequired[bool],
             thinking_budget=NotRequired[_integer(100)],
