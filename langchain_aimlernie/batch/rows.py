@@ -15,8 +15,9 @@ from typing import Any
 from langchain_core.messages import BaseMessage, convert_to_messages, convert_to_openai_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import PromptTemplate
-from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic_core import to_jsonable_python
+
+from langchain_aimlernie._request.tools import encode_tools
 
 
 class BatchError(ValueError):
@@ -112,7 +113,7 @@ def key_of(value: object) -> str:
 def _to_json(value: object) -> Any:
     """Return a class or a function, such as a tool or a schema, as its definition."""
     if isinstance(value, type) or inspect.isfunction(value):
-        return convert_to_openai_tool(value)
+        return encode_tools([value])[0]
     return to_jsonable_python(value)
 
 
