@@ -67,6 +67,11 @@ _EXCLUDED = {"api_key"} | {
 """Bound parameters that a dump leaves out; a model loaded from it has its own key."""
 
 
+def _names_by_id(runnable: Any) -> dict[str, str]:
+    """Return the names of the fields that a config can set, by the ids that it has for them."""
+    return {field.id: name for name, field in getattr(runnable, "fields", {}).items()}
+
+
 def _wrapping(name: str) -> Any:
     """Return core's method, but with a result that hides bound secrets, too."""
 
@@ -109,8 +114,7 @@ class Bindable(_Model):
             """Return this model with a config for every call; keys in it are not shown."""
             config = {**(config or {}), **kwargs}
             if values := config.get("configurable"):
-                fields = getattr(getattr(self, "first", self), "fields", {})
-                names = {field.id: name for name, field in fields.items()}
+                names = _names_by_id(getattr(self, "first", self))
                 config["configurable"] = {
                     id_: _mask("api_key" if find_secret({id_: v}) else names.get(id_, ""), v)
                     for id_, v in values.items()
@@ -224,7 +228,7 @@ class Structured(Bindable):
     """A model with an output parser."""
 
     def bind_tools(self, *_: Any, **__: Any) -> NoReturn:
-        """Say where the tools are expected."""
+        """Raise that structured output takes its tools in another way."""
         raise NotImplementedError(
             "Structured output takes its tools as with_structured_output(schema, tools=[...])."
         )
@@ -240,7 +244,7 @@ class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurable
     @property
     @override
     def config_specs(self) -> list[ConfigurableFieldSpec]:
-        names = {field.id: name for name, field in self.fields.items()}
+        names = _names_by_id(self)
         return [
             spec._replace(default=_mask(names.get(spec.id, ""), spec.default))
             for spec in super().config_specs

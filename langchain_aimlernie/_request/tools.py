@@ -12,7 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from langchain_aimlernie._request.content import read_cache_control
 from langchain_aimlernie._structured.functions import encode_function
 from langchain_aimlernie._structured.json_schema import check_references, strict_schema
-from langchain_aimlernie._structured.schema import merge_strict
+from langchain_aimlernie._structured.schema import PARAMETERS_KEYS, merge_strict
 
 if TYPE_CHECKING:
     from langchain_aimlernie._settings.fields import ToolChoice, ToolLike
@@ -21,9 +21,6 @@ MAX_TOOLS = 128
 """The published schema's limit on `tools`."""
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
-_PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
-"""The keys of OpenAI, Anthropic and MCP for the schema of a tool's parameters."""
-
 _DESCRIBED_BY = ("properties", "$ref", "allOf", "anyOf", "oneOf")
 _SCALARS_AND_LISTS = ("array", "string", "number", "integer", "boolean", "null")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -143,7 +140,7 @@ def _normalize(tool: Mapping[str, Any]) -> dict[str, Any]:
         # OpenAI's Responses API has the function's keys beside the type.
         is_nested = isinstance(tool.get("function"), Mapping)
         return dict(tool) if is_nested else {"type": kind, "function": rest}
-    parameters = next((rest.pop(key) for key in _PARAMETERS_KEYS if key in rest), None)
+    parameters = next((rest.pop(key) for key in PARAMETERS_KEYS if key in rest), None)
     if parameters is not None:
         return {**rest, "parameters": parameters}
     if kind is None:

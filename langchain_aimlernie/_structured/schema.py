@@ -240,7 +240,10 @@ def _with_description(schema: OutputSchema) -> dict[str, Any]:
 
 _EMPTY_OBJECT: Mapping[str, Any] = {"type": "object", "properties": {}}
 _WRAPPERS = ("json_schema", "function")
-_BODIES = ("schema", "parameters", "input_schema", "inputSchema")  # the last is MCP's
+PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
+"""The keys of OpenAI, Anthropic and MCP for the schema of a tool's parameters."""
+
+_BODIES = ("schema", *PARAMETERS_KEYS)
 _KEYWORDS = frozenset({"type", "properties", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"})
 
 
