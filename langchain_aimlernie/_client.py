@@ -130,7 +130,7 @@ class PreparedRequest:
         if instruction := rest.pop(INSTRUCTION, None):
             messages = add_instruction(messages, instruction)
         if stream and settings.stream_usage:
-            given = {"stream_options": {}, **settings.model_kwargs, **rest}["stream_options"]
+            given = rest.get("stream_options", settings.model_kwargs.get("stream_options", {}))
             if isinstance(given, Mapping):
                 rest["stream_options"] = {"include_usage": True, **given}
         spec = find_model(name)

@@ -77,9 +77,8 @@ def build_payload(  # noqa: PLR0913  the parts of a body
 def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options without LangChain's internal ones; warn of unknown ones."""
     kept = {name: value for name, value in options.items() if name not in _LANGCHAIN_KWARGS}
-    known = {*REQUEST_PARAMS, *_BODY_FIELDS}
     for name, value in kept.items():
-        if name not in known and not is_unset(name, value):
+        if not (name in REQUEST_PARAMS or name in _BODY_FIELDS or is_unset(name, value)):
             warnings.warn(
                 f"{name!r} is not a setting of ChatAimlErnie; it is sent as a field of the body.",
                 stacklevel=2,

@@ -26,8 +26,6 @@ INSTRUCTION = "json_instruction"
 """The keyword argument of a call in JSON mode: a text to be added to the system message."""
 
 _KNOWN = frozenset({*Settings.model_fields, *ALIASES})
-
-
 _FOREIGN = frozenset(
     {
         *("organization", "openai_organization", "default_query", "http_socket_options"),
@@ -82,9 +80,12 @@ def with_declared(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) ->
     known = dict(values)
     given = {ALIASES.get(name, name) for name in values}
     for alias in ALIASES.keys() & fields.keys():
-        default = fields[alias].get_default(call_default_factory=True, validated_data={})
-        if alias in values or (ALIASES[alias] not in given and not fields[alias].is_required()):
-            known.setdefault(ALIASES[alias], values.get(alias, default))
+        name, field = ALIASES[alias], fields[alias]
+        if alias in values:
+            known.setdefault(name, values[alias])
+        elif name not in given and not field.is_required():
+            default = field.get_default(call_default_factory=True, validated_data={})
+            known.setdefault(name, default)
     return known
 
 

@@ -210,10 +210,9 @@ class _RecursiveSchemaError(Exception):
 def dereference(schema: Schema) -> dict[str, Any]:
     """Return a schema whose `$ref`s are replaced by what they refer to: not every server follows.
 
-    The titles within it, which pydantic makes of field names, are left out, and so are infinity
-    and NaN, which JSON lacks: a default or a limit that is none. If a definition
-    contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top. Raises what
-    `check_references` raises.
+    The titles within it, which pydantic makes of field names, are left out, and so are defaults of
+    infinity and NaN, which JSON lacks. If a definition contains itself, the schema keeps its
+    `$defs` and `$ref`s, except one at the top. Raises what `check_references` raises.
     """
     try:
         result = _dereference(schema, schema, ())
