@@ -31,7 +31,7 @@ from langchain_aimlernie._client import (
 )
 from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
 from langchain_aimlernie._imports import load_transport
-from langchain_aimlernie._request.messages import repair_calls, wrap_incomplete
+from langchain_aimlernie._request.messages import repair_message, wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._request.tools import (
     allows_parallel_calls,
@@ -112,7 +112,7 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
     @override
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
         if isinstance(model_input, Sequence) and not isinstance(model_input, str):
-            model_input = [*map(repair_calls, model_input)]
+            model_input = [*map(repair_message, model_input)]
         prompt = super()._convert_input(model_input)
         if not isinstance(prompt, ChatPromptValue):
             return prompt

@@ -374,7 +374,7 @@ def _is_json_object(text: str) -> bool:
     return isinstance(value, dict)
 
 
-def repair_calls(message: Any) -> Any:
+def repair_message(message: Any) -> Any:
     """Return a message; in a dict of any provider's form, with its calls as core reads them.
 
     Core parses the arguments of calls as JSON objects, which those of a model need not be: what is
@@ -385,7 +385,7 @@ def repair_calls(message: Any) -> Any:
     if not isinstance(message, dict):
         return message
     if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
-        return {**message, "kwargs": repair_calls(kwargs)}
+        return {**message, "kwargs": repair_message(kwargs)}
     role = message.get("role") or message.get("type")
     if role == "tool":
         return {**message, "tool_call_id": message.get("tool_call_id") or ""}
