@@ -6,10 +6,11 @@ Each validates all fields together, and shows no secret in its errors.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
+from langchain_core.load.serializable import try_neq_default
 from langchain_core.utils.utils import get_pydantic_field_names
 from pydantic import ValidationError, model_validator
 from typing_extensions import override
@@ -172,7 +173,7 @@ class SettingsModel(Settings, BaseChatModel):
 
     def _clear_cache(self) -> None:
         """Drop what follows from fields that may have changed since."""
-        for name in self.__dict__.keys() - type(self).model_fields.keys() - {_WARNED}:
+        for name in self.__dict__.copy().keys() - type(self).model_fields.keys() - {_WARNED}:
             self.__dict__.pop(name, None)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
@@ -185,19 +186,30 @@ class SettingsModel(Settings, BaseChatModel):
 
     def __getstate__(self) -> dict[Any, Any]:
         """Return what a copy in another process needs: the fields and nothing that is cached."""
-        state = super().__getstate__()
-        fields = type(self).model_fields
-        return {**state, "__dict__": {n: v for n, v in state["__dict__"].items() if n in fields}}
+        return {**super().__getstate__(), "__dict__": self._fields()}
+
+    def _fields(self) -> dict[str, Any]:
+        """Return the fields that have a value: all but those of a model not initialized yet."""
+        # Of a copy: a call in another thread may add cached values to `__dict__` meanwhile.
+        values, fields = self.__dict__.copy(), type(self).model_fields
+        return {name: value for name, value in values.items() if name in fields}
+
+    def __iter__(self) -> Generator[tuple[str, Any]]:
+        """Return the fields' names and values."""
+        yield from self._fields().items()
 
     @override
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
         """Return the model's name and the fields that were set, without those that are secret."""
-        values = self.__dict__  # tracebacks show models that are not initialized yet
+        values, fields = self._fields(), type(self).model_fields
         hidden = {"model_name", "metadata", *ALIASES}
         hidden |= {name for name, value in _UNSET.items() if values.get(name) == value}
         if values.get("profile") and is_published(values["profile"]):
             hidden.add("profile")
-        shown = [pair for pair in super().__repr_args__() if pair[0] not in hidden]
+        hidden |= {name for name, field in fields.items() if not field.repr}
+        shown = [
+            (n, v) for n, v in values.items() if n not in hidden and try_neq_default(v, n, self)
+        ]
         return [("model", values.get("model_name")), *shown]
 
     def warn_once(self, field: str, message: str) -> None:

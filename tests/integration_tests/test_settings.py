@@ -5,6 +5,7 @@ import json
 import pickle
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -584,6 +585,21 @@ def test_a_copy_of_a_used_model_is_equal_and_works(model, again):
     assert copied == llm
     assert vars(pickle.loads(pickle.dumps(llm))).keys() == ChatAimlErnie.model_fields.keys()
     assert copied.invoke("hi").content
+
+
+@pytest.mark.parametrize("look", [repr, dict, dumpd, pickle.dumps], ids=lambda look: look.__name__)
+def test_a_model_can_be_looked_at_while_another_thread_makes_its_first_call(model, look):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns within each look
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            for llm in [model() for _ in range(30)]:
+                first = pool.submit(llm.invoke, "hi")
+                while not first.done():
+                    look(llm)
+                assert first.result().content
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_a_changed_copy_has_its_own_profile_and_cache_key(model):
