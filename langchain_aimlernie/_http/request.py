@@ -300,6 +300,7 @@ class Progress:
         phase: `connect`, `response_headers` or `response_body`.
         limit: What the deadline waits for once the request is being sent, and its seconds.
         deadline: The one that is running.
+        is_replay: Whether it needs a fresh connection, as the attempt before had a stale one.
         is_reused: Whether the connection was there before, as far as is known.
         started: When sending began, by the monotonic clock: the queue for a connection is free.
         network_stream: The connection, once it is known.
@@ -314,6 +315,7 @@ class Progress:
     phase: str
     limit: tuple[str, float] = ("", NO_LIMIT)
     deadline: Deadline = field(default_factory=Deadline)
+    is_replay: bool = False
     is_reused: bool = True
     started: float = NO_LIMIT
     network_stream: Any = None

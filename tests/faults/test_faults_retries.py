@@ -33,6 +33,7 @@ from tests.support.fault_table import (
     run_in,
     text_of,
 )
+from tests.support.modes import by_hand
 from tests.support.response_bytes import (
     DONE,
     GOOD_RESPONSE,
@@ -298,3 +299,28 @@ def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
 
         Returns().check(run_in(mode, main))
         assert (len(server.requests), server.connections) == (5, 4)
+
+
+@pytest.mark.parametrize("mode", JSON_MODES)
+def test_a_call_is_sent_again_on_a_fresh_connection_while_others_leave_stale_ones(mode):
+    """A server that closes each connection at its second request, among many calls at once."""
+
+    def once(request):
+        earlier = {r.connection for r in server.requests[:-1]}
+        return Close() if request.connection in earlier else GOOD_RESPONSE
+
+    with ByteServer(rest=once) as server:
+        model = make_model(server.base_url, max_retries=0)
+
+        async def calls():
+            for _ in range(20):
+                assert text_of(await acall(model, mode)) == "Hello"
+
+        async def main():
+            async with closing(model, mode):
+                if mode == "ainvoke":
+                    await asyncio.gather(*(calls() for _ in range(12)))
+                else:
+                    in_threads(*[lambda: by_hand(calls())] * 12)
+
+        run_in(mode, main)

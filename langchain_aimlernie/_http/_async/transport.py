@@ -168,9 +168,11 @@ class AsyncTransport:
         """Make attempts until one succeeds or no retry is left."""
         retries = RetryState(request.max_retries)
         left = or_no_limit(request.timeouts.total)
+        is_replay = False
         while True:
             client = await self._client()
             attempt = AsyncAttempt(request, client)
+            attempt.progress.is_replay = is_replay
             try:
                 return await run(attempt, left)
             except Exception as error:  # noqa: BLE001  whatever it is becomes an error of ours
@@ -187,7 +189,8 @@ class AsyncTransport:
                     raise failed
                 finally:
                     del failed  # it holds this frame: only the garbage collector would free both
-            if failed.phase == "stale_connection":
+            is_replay = failed.phase == "stale_connection"
+            if is_replay:
                 await client.close_idle()  # the others may be stale as well
             if on_retry is not None and retries.used > used:
                 await on_retry(retries.used, failed, delay)
@@ -448,10 +451,14 @@ class AsyncPooledClient:
             content=request.content(),
             extensions={"timeout": request.timeouts.extension(), "trace": _async_trace(progress)},
         )
-        # The first pool that has room, else the one with the fewest requests.
+        # The first pool that has room, else the one with the fewest requests, which is also the
+        # one where a replay can best have a connection of its own.
         pool = next((pool for pool in self._pools if len(pool.active) < pool.limit), None)
-        pool = pool or min(self._pools, key=lambda pool: len(pool.active))
+        if pool is None or progress.is_replay:
+            pool = min(reversed(self._pools), key=lambda pool: len(pool.active))
         pool.active.add(progress)
+        if progress.is_replay:
+            await _close_idle(pool.pool)
         set_deadline(progress.deadline)
         response = await pool.pool.handle_async_request(core_request)
         progress.receive(response.status, response.headers, response.extensions)
@@ -476,10 +483,7 @@ class AsyncPooledClient:
     async def close_idle(self) -> None:
         """Close the connections that no call is using."""
         for pool in self._pools:
-            for connection in pool.pool.connections:
-                if connection.is_idle():
-                    with contextlib.suppress(Exception):  # it is broken: so much the better
-                        await connection.aclose()
+            await _close_idle(pool.pool)
 
     async def close(self) -> None:
         """Close all connections, also those that are in use."""
@@ -494,6 +498,13 @@ class _AsyncPool(NamedTuple):
     active: set[Progress]
     """A set and no counter: the garbage collector may close a response at any moment, also between
     the two halves of `+= 1`."""
+
+
+async def _close_idle(pool: httpcore2.AsyncConnectionPool) -> None:
+    for connection in pool.connections:
+        if connection.is_idle():
+            with contextlib.suppress(Exception):  # it is broken: so much the better
+                await connection.aclose()
 
 
 class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):

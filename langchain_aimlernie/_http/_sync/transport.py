@@ -164,9 +164,11 @@ class Transport:
         """Make attempts until one succeeds or no retry is left."""
         retries = RetryState(request.max_retries)
         left = or_no_limit(request.timeouts.total)
+        is_replay = False
         while True:
             client = self._client()
             attempt = Attempt(request, client)
+            attempt.progress.is_replay = is_replay
             try:
                 return run(attempt, left)
             except Exception as error:  # noqa: BLE001  whatever it is becomes an error of ours
@@ -183,7 +185,8 @@ class Transport:
                     raise failed
                 finally:
                     del failed  # it holds this frame: only the garbage collector would free both
-            if failed.phase == "stale_connection":
+            is_replay = failed.phase == "stale_connection"
+            if is_replay:
                 client.close_idle()  # the others may be stale as well
             if on_retry is not None and retries.used > used:
                 on_retry(retries.used, failed, delay)
@@ -444,10 +447,14 @@ class PooledClient:
             content=request.content(),
             extensions={"timeout": request.timeouts.extension(), "trace": _trace(progress)},
         )
-        # The first pool that has room, else the one with the fewest requests.
+        # The first pool that has room, else the one with the fewest requests, which is also the
+        # one where a replay can best have a connection of its own.
         pool = next((pool for pool in self._pools if len(pool.active) < pool.limit), None)
-        pool = pool or min(self._pools, key=lambda pool: len(pool.active))
+        if pool is None or progress.is_replay:
+            pool = min(reversed(self._pools), key=lambda pool: len(pool.active))
         pool.active.add(progress)
+        if progress.is_replay:
+            _close_idle(pool.pool)
         set_deadline(progress.deadline)
         response = pool.pool.handle_request(core_request)
         progress.receive(response.status, response.headers, response.extensions)
@@ -472,10 +479,7 @@ class PooledClient:
     def close_idle(self) -> None:
         """Close the connections that no call is using."""
         for pool in self._pools:
-            for connection in pool.pool.connections:
-                if connection.is_idle():
-                    with contextlib.suppress(Exception):  # it is broken: so much the better
-                        connection.close()
+            _close_idle(pool.pool)
 
     def close(self) -> None:
         """Close all connections, also those that are in use."""
@@ -490,6 +494,13 @@ class _Pool(NamedTuple):
     active: set[Progress]
     """A set and no counter: the garbage collector may close a response at any moment, also between
     the two halves of `+= 1`."""
+
+
+def _close_idle(pool: httpcore2.ConnectionPool) -> None:
+    for connection in pool.connections:
+        if connection.is_idle():
+            with contextlib.suppress(Exception):  # it is broken: so much the better
+                connection.close()
 
 
 class _DeadlineBackend(httpcore2.SyncBackend):
