@@ -22,7 +22,7 @@ import httpcore2
 import httpx2
 
 from langchain_aimlernie._text import NO_SECRETS, Redactor
-from langchain_aimlernie.errors import BadRequestError, InvalidResponseError
+from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -225,14 +225,6 @@ def parse_url(url: str) -> tuple[httpcore2.URL, bytes]:
 def host_of(url: str) -> str:
     """Return the host, and the port if one is named, without user and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def reject_html(headers: Mapping[str, str]) -> None:
-    """Raise that a response is a page for people, by its headers."""
-    if headers.get("content-type", "").lower().startswith("text/html"):
-        raise InvalidResponseError(
-            "The server answered with a page of HTML. Is base_url right?", is_retryable=False
-        )
 
 
 class Deadline:

@@ -31,7 +31,6 @@ from langchain_aimlernie._http.request import (
     Progress,
     or_no_limit,
     parse_url,
-    reject_html,
     set_deadline,
     waiting,
 )
@@ -297,7 +296,6 @@ class AsyncAttempt:
                 f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
             )
         await self.close()
-        reject_html(progress.headers)
         if progress.request.body and not body:
             raise InvalidResponseError(
                 "The server answered with nothing.", status_code=progress.status
@@ -313,7 +311,6 @@ class AsyncAttempt:
         progress = self.progress
         progress.limit = "first event", or_no_limit(progress.request.timeouts.first_event)
         await self._send("identity")
-        reject_html(progress.headers)
         progress.decoder = new_decoder(progress.headers)
         while (chunks := await self.next_chunks()) is not None:
             rest = iter(chunks)
