@@ -132,8 +132,10 @@ def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor
     payload = parse_payload(body.rstrip().removesuffix(_DONE), headers, redactor)
     choices = payload.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    parts = [first.get(key) for key in ("message", "delta", "text")] if is_object(first) else []
-    if not any(isinstance(part, dict | str) for part in parts):
+    is_choice = is_object(first) and (
+        is_object(first.get("message", first.get("delta"))) or isinstance(first.get("text"), str)
+    )
+    if not is_choice:
         raise InvalidResponseError(
             "The server's answer has no choice with a message; it has the keys "
             f"{', '.join(map(repr, payload)) or '(none)'}.",
