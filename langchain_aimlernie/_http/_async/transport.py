@@ -37,7 +37,7 @@ from langchain_aimlernie._http.request import (
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._http.unhooked import anext_unhooked
 from langchain_aimlernie._response.error_mapping import error_from_response
-from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
+from langchain_aimlernie.errors import AimlErnieError, APIConnectionError, InvalidResponseError
 
 if TYPE_CHECKING:
     import ssl
@@ -186,8 +186,8 @@ class AsyncTransport:
                     raise failed
                 finally:
                     del failed  # it holds this frame: only the garbage collector would free both
-            if failed.phase == "stale_connection":
-                await client.close_idle()  # the others may be stale as well
+            if attempt.progress.is_reused and isinstance(failed, APIConnectionError):
+                await client.close_idle()  # the others may be broken as well
             if on_retry is not None and retries.used > used:
                 await on_retry(retries.used, failed, delay)
             await asyncio.sleep(delay)
