@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 _STALE_WINDOW = 3.0
 """Seconds: a kept connection that the server had closed shows it within a round trip. One that
-breaks later had taken the request."""
+breaks later had taken the request: balancers reset connections on which a model thinks for minutes.
+If this process itself stood still meanwhile, the request counts as perhaps processed, which is the
+safe side: it is still sent once more."""
 
 _MAX_CAUSE = 200
 _MAX_CAUSES = 50

@@ -22,7 +22,7 @@ import httpcore2
 import httpx2
 
 from langchain_aimlernie._text import NO_SECRETS, Redactor
-from langchain_aimlernie.errors import BadRequestError, InvalidResponseError
+from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -227,14 +227,6 @@ def host_of(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def reject_html(headers: Mapping[str, str]) -> None:
-    """Raise that a response is a page for people, by its headers."""
-    if headers.get("content-type", "").lower().startswith("text/html"):
-        raise InvalidResponseError(
-            "The server answered with a page of HTML. Is base_url right?", is_retryable=False
-        )
-
-
 class Deadline:
     """The seconds that are left to wait for the server; only waiting counts.
 
@@ -300,7 +292,7 @@ class Progress:
         phase: `connect`, `response_headers` or `response_body`.
         limit: What the deadline waits for once the request is being sent, and its seconds.
         deadline: The one that is running.
-        is_replay: Whether it needs a fresh connection, as the attempt before had a stale one.
+        is_replay: Whether it needs a fresh connection, as a kept one broke in the attempt before.
         is_reused: Whether the connection was there before, as far as is known.
         started: When sending began, by the monotonic clock: the queue for a connection is free.
         network_stream: The connection, once it is known.

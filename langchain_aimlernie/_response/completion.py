@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import AIMessage
@@ -80,13 +81,18 @@ def decode_completion(
         InvalidResponseError: The body is not a completion.
     """
     completion = parse_completion(body, headers, redactor)
+    choices = completion.choices
+    if choices[0].finish_reason == "tool_calls" and not choices[0].tool_calls:
+        # GitHub Copilot has the text in one choice and the calls in the next.
+        calls = chain.from_iterable(choice.tool_calls for choice in choices)
+        choices = (choices[0]._replace(tool_calls=tuple(calls)),)
     usage = decode_usage(completion.usage)
     shared = completion_metadata(
         completion, headers, model, redactor, include_headers=include_headers
     )
     generations = [
         _decode_choice(choice, shared, usage if place == 0 else None, redactor)
-        for place, choice in enumerate(completion.choices)
+        for place, choice in enumerate(choices)
     ]
     llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
     return ChatResult(generations=generations, llm_output=llm_output)
@@ -126,7 +132,10 @@ def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor
     payload = parse_payload(body.rstrip().removesuffix(_DONE), headers, redactor)
     choices = payload.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
-    if not is_object(first) or not is_object(first.get("message", first.get("delta"))):
+    is_choice = is_object(first) and (
+        is_object(first.get("message", first.get("delta"))) or isinstance(first.get("text"), str)
+    )
+    if not is_choice:
         raise InvalidResponseError(
             "The server's answer has no choice with a message; it has the keys "
             f"{', '.join(map(repr, payload)) or '(none)'}.",

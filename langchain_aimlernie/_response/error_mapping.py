@@ -11,6 +11,7 @@ import json
 import re
 import time
 from codecs import BOM_UTF8
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +25,7 @@ from langchain_aimlernie._response.error_patterns import (
     FREE_TIER,
     OVERFLOWS,
     RATE_LIMITS,
+    UNKNOWN_MODELS,
     any_of,
 )
 from langchain_aimlernie._response.schema import request_id_in
@@ -82,7 +84,7 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
 
 _MESSAGE_KEYS = (
     *("message", "error_description", "error", "error_msg", "error_message", "detail", "details"),
-    *("msg", "errors", "description", "reason", "title"),
+    *("msg", "status_msg", "errors", "description", "reason", "title"),
 )
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
 """Keys of lists with one entry for each part of the request that is wrong."""
@@ -115,7 +117,16 @@ _FUNDS = any_of(EXHAUSTED_FUNDS)
 _FREE = any_of(FREE_TIER)
 _QUOTA = any_of(EXHAUSTED_QUOTAS)
 _RATE = any_of(RATE_LIMITS)
+_NO_MODEL = any_of(UNKNOWN_MODELS)
 _PERMANENT = re.compile(r"maintenance|coupon", re.IGNORECASE)
+_WAIT = re.compile(
+    r"(?:try|retry)(?: again)? (?:in|after) (?:about |~)?"
+    r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
+    re.IGNORECASE,
+)
+"""What a message says of the time to wait: `12m2.3s`, `9 seconds`, `120ms`."""
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 _CODES_OF_STATUS: Mapping[int | None, Sequence[str]] = {
     None: ["context_length_exceeded"],  # whatever type stands beside it
@@ -205,6 +216,9 @@ def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
     """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
     if _is_error(payload.get("error")):
         return payload
+    status = payload.get("base_resp")  # MiniMax
+    if isinstance(status, dict) and status.get("status_code") not in _NO_ERROR:
+        return status
     choices = payload.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict):
@@ -262,6 +276,8 @@ def _error(
     response = response_of(status, headers, body, redactor)
     headers = response.headers
     retry_after = _parse_retry_after(headers)
+    if retry_after is None:
+        retry_after = _retry_after_in(details.message)
     text = _text_of(body)
     return cls(
         f"{message.rstrip('.')}. {hint}" if hint else message,
@@ -280,10 +296,13 @@ def _error(
 def _class_of(details: _Details) -> type[AimlErnieError]:
     status, mention = details.status, details.mention
     # A limit of tokens for a minute is not one of the context.
-    if status in (None, 400, 413, 422) and mention(_OVERFLOW) and not mention(_RATE):
+    # 500 is llama.cpp's and Ollama's, and that of gateways for what is behind them.
+    if status in (None, 400, 413, 422, 500) and mention(_OVERFLOW) and not mention(_RATE):
         return ContextWindowExceededError
     if status in (None, 400, 403) and mention(_FUNDS):
         return InsufficientCreditsError
+    if status in (None, 400, 503) and mention(_NO_MODEL):
+        return NotFoundError
     if status is None:
         is_limit = mention(_RATE) or mention(_FREE) or mention(_QUOTA)
         return RateLimitError if is_limit else InternalServerError
@@ -361,11 +380,15 @@ def _message(value: object, depth: int = 0) -> str:
 
 
 def _entries(value: Mapping[str, object], depth: int) -> str:
-    """Return the messages about parts of the request, with their locations; "" without any."""
-    error = value.get("error")
+    """Return the messages about parts of the request, with their locations; "" without any.
+
+    OpenRouter has that of the server behind it in the metadata.
+    """
+    error, metadata = value.get("error"), value.get("metadata")
     inside = _entries(error, depth + 1) if isinstance(error, dict) and depth <= _MAX_DEPTH else ""
+    behind = _message(metadata.get("raw"), depth) if isinstance(metadata, dict) else ""
     lists = [_as_list(value[key]) for key in _ENTRIES if key in value]
-    return _join((inside, *(_message(entries, depth) for entries in lists)))
+    return _join((inside, behind, *(_message(entries, depth) for entries in lists)))
 
 
 def _as_list(value: object) -> object:
@@ -445,6 +468,16 @@ def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
             if seconds >= 0:
                 return seconds
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        date = parsedate_to_datetime(value)  # RFC 9110 knows no other zone than GMT
+        return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
+
+
+def _retry_after_in(message: str) -> float | None:
+    """Return the seconds that a message asks to wait; gateways drop the header."""
+    found = _WAIT.search(message)
+    if found is None:
+        return None
+    parts = re.findall(r"([\d.]+) ?(ms|[hms])", found[1].lower())
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)

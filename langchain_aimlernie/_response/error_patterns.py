@@ -13,6 +13,7 @@ import re
 _LIMIT = r"context[ _](?:length|window|size|limit)"
 _FUNDS = r"(?:credits?|balance|funds)"
 _GONE = r"(?:too low|insufficient|not enough|exhausted|depleted|used up)"
+_NOT = r"(?: cannot| should not)?"
 _COUNT = r"(?: \(?[\d,]+(?: \w+)?\)?)?"
 
 OVERFLOWS = (
@@ -25,21 +26,24 @@ OVERFLOWS = (
     r"longer than the maximum model length",  # vLLM
     r"(?:longer|greater) than the (?:model's )?context length",  # SGLang, Together, LM Studio
     r"maximum prompt length is",  # xAI
-    rf"prompt(?: \([^)]*\)|{_COUNT}) is too (?:long|large)",  # Anthropic, vLLM
-    r"^(?:(?:the|your|total) )?input is too (?:long|large)",  # Bedrock, Replicate
+    rf"prompt(?: \([^)]*\)|{_COUNT})(?: is)? too (?:long|large)",  # Anthropic, vLLM, Atlas
+    # Bedrock, Replicate, SiliconFlow; "stop input" is none
+    r"(?:^|[:.] )(?:(?:the|your|total) )?input (?:text )?is too (?:long|large)",
     r"length of all messages is too long",  # Perplexity
     r"(?:prompt|tokens|characters)_too_long",  # Qianfan's codes
-    r"(?:prompt|input) tokens? too long",  # Qianfan
+    r"(?:prompt|input) (?:tokens?|length) too long",  # Qianfan, Hunyuan
     r"max(?:imum)? input characters",  # Qianfan
-    # SGLang, Gemini, OpenAI (Responses), GitHub Copilot, GLM
-    rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT} exceed",
+    # SGLang, Gemini, OpenAI (Responses), GitHub Copilot, GLM, Databricks, TensorRT-LLM
+    rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT}{_NOT} exceed",
+    r"max_(?:seq|input)_len\b",  # SiliconFlow, TabbyAPI, TensorRT-LLM
+    r"token count is \d+ but",  # Vertex
     r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens)",  # Zhipu
     r"reduce the length of the (?:messages|prompt|input)",  # Groq, Cerebras
     r"range of input length should be",  # DashScope
     r"exceeded model token limit",  # Moonshot
     r"too many (?:input|prompt) tokens",  # Bedrock
     r"tokens_limit_reached",  # GitHub Models' code
-    r"too many tokens(?: in the prompt|: total)",  # Cohere
+    r"too many tokens(?: in the prompt|:)|tokens in the prompt cannot exceed",  # Cohere
     r"tokens in request more than max tokens allowed",  # Volcengine
     r"\d+ tokens?, but the configured context size is",  # DS4
     # TGI
@@ -51,7 +55,7 @@ OVERFLOWS = (
     r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",  # OpenAI
     # Qianfan and servers behind it
     r"上下文(?:长度|窗口)",
-    r"输入(?:内容|文本)?(?:过长|超长)|输入长度超|超出最大长度",
+    r"(?:输入|prompt) ?(?:内容|文本)?(?:过长|超长)|输入长度超|超出最大长度",
 )
 """The prompt, or the prompt and `max_tokens` together, do not fit into the model's context."""
 
@@ -68,7 +72,7 @@ EXHAUSTED_FUNDS = (
     r"key limit exceeded",
     # xAI
     r"used all available credits",
-    r"spending limit",
+    r"spending (?:limit|cap)",  # also Gemini
     r"please top[ -]?up|top[ -]?up your",  # AI/ML API
     r"billing[ _](?:hard[ _]limit|not[ _]active)",  # OpenAI
     r"requires billing to be enabled",  # Google
@@ -78,7 +82,8 @@ EXHAUSTED_FUNDS = (
 """The account cannot pay: waiting does not help."""
 
 FREE_TIER = (
-    r"free[-_ ](?:tier|plan|limit|quota)",  # AI/ML API, Gemini (also its metrics), DashScope
+    # AI/ML API, Gemini (also its metrics), DashScope, Cloudflare
+    r"free[-_ ](?:tier|plan|limit|quota|allocation)",
     r"free-models-per-day",  # OpenRouter
     r"免费额度",  # Qianfan, DashScope
 )
@@ -89,7 +94,8 @@ EXHAUSTED_QUOTAS = (
     r"quota(?:[ _]\w+){0,3}[ _](?:exceeded|exhausted|used up|reached)",
     r"exceed\w*(?: \w+){0,4} quota",
     # proxies of all kinds
-    r"(?:daily|monthly) (?:\w+ )?limit",
+    r"(?:daily|weekly|monthly|hour(?:ly)?) (?:\w+ )?(?:limit|quota)",
+    r"usage limit reached",  # z.ai, MiniMax
     r"配额(?:已?用[尽完]|不足|已?耗尽|超限)|超[出过]\w{0,4}配额",
 )
 """A quota is used up, and nothing here says of what length of time."""
@@ -104,6 +110,15 @@ RATE_LIMITS = (
     r"限流|请求(?:过于)?频繁|频率(?:过快|超限|限制)",  # Qianfan and servers behind it
 )
 """Too many requests or tokens in a time: waiting helps."""
+
+
+UNKNOWN_MODELS = (
+    r"not a valid model|model_not_found",  # OpenRouter, New API's code
+    r"invalid_model\b|invalid model(?: name|:)",  # Qianfan's code, LiteLLM, Mistral
+    r"\bmodel (?:does not|not) exist",  # SiliconFlow, DeepSeek
+    r"model identifier is invalid",  # Bedrock
+)
+"""The model is not one of the server's, which some say with a 400 or a 503."""
 
 
 def any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:

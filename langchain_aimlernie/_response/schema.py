@@ -31,7 +31,7 @@ _ANSWER_KEYS = _RESERVED_KEYS | {
     *("choices", "usage", "meta", "error"),
     "obfuscation",  # random text by which OpenAI hides how long an event is
 }
-_CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "error"}
+_CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "text", "error"}
 _MESSAGE_KEYS = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning"}
 )
@@ -143,6 +143,10 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
         reason = "it is nested too deeply"
     except ValueError as error:
         reason = str(error)
+    if text.lstrip().startswith("<"):
+        page = unreadable("The server sent a page of HTML; check base_url.", text, redactor)
+        page.is_retryable = False
+        raise page
     raise unreadable(f"The server's answer is not valid JSON ({reason}).", text, redactor)
 
 
@@ -251,8 +255,8 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     is_whole = message is None
     if is_whole:
         message = choice.get("message")
-    if not is_object(message):
-        message = _NOTHING
+    if not is_object(message):  # text completions have a text alone, Together has it beside
+        message = {"content": choice.get("text")}
     logprobs = choice.get("logprobs")
     finish_reason = choice.get("finish_reason")
     content, thoughts = message.get("content"), message.get("reasoning_content")

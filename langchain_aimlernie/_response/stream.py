@@ -96,7 +96,7 @@ class StreamDecoder:
         self._redactor = redactor
         self._include_headers = include_headers
         self._sse = SSEDecoder()
-        self._json: list[bytes] | None = None
+        self._json: bytearray | None = None
         self._start = b""
         self._is_format_known = False
         self._completion = Completion()
@@ -118,7 +118,8 @@ class StreamDecoder:
         if not self._is_format_known:
             self._detect_format(data)
         if self._json is not None:
-            self._json.append(data)
+            self._json += data
+            self._sse.check_size(len(self._json))
             return ()
         return chain.from_iterable(map(self._decode, self._sse.feed(data)))
 
@@ -130,8 +131,8 @@ class StreamDecoder:
             InvalidResponseError: There was no event at all.
         """
         if self._json is not None:
-            body = b"".join(self._json)
-            yield from self._on_event(parse_completion(body, self._headers, self._redactor))
+            body = parse_completion(bytes(self._json), self._headers, self._redactor)
+            yield from self._on_event(body)
             yield from self._finish()
             return
         for event in self._sse.close():
@@ -168,18 +169,12 @@ class StreamDecoder:
         return not self.events and self._choice is None
 
     def _detect_format(self, data: bytes) -> None:
-        """Distinguish events, one JSON object and an HTML page by their first character."""
+        """Distinguish events from one JSON object, or an HTML page, by their first character."""
         start = data.lstrip(_BOM + b" \t\r\n")[:1]
         self._is_format_known = bool(start)
         self._start = data[:8192]
-        if start in (b"{", b"["):
-            self._json = []
-        elif start == b"<":
-            raise InvalidResponseError(
-                "The server sent an HTML page instead of a stream; check base_url.",
-                body=self._redactor.text(self._start.decode(errors="replace")),
-                is_retryable=False,
-            )
+        if start in (b"{", b"[", b"<"):
+            self._json = bytearray()
 
     def _decode(self, event: ServerSentEvent) -> Iterable[ChatGenerationChunk]:
         if self.done:
@@ -191,7 +186,7 @@ class StreamDecoder:
         is_foreign = not is_error and event.event != _DEFAULT_TYPE
         if is_foreign and not any(key in data for key in _KNOWN_KEYS):
             data = b""  # of a heartbeat, of the progress of a tool
-        if data in (b"", b"null") or data[0] == _COMMENT:
+        if not is_error and (data in (b"", b"null") or data[0] == _COMMENT):
             return ()
         try:
             payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
@@ -474,7 +469,7 @@ class SSEDecoder:
                 yield ServerSentEvent(event, b"\n".join(value))
         if rest:
             self._line += rest
-            self._check_size(len(self._line))
+            self.check_size(len(self._line))
 
     def close(self) -> Iterator[ServerSentEvent]:
         """Yield the event that the end of the stream completes in place of a blank line, if any.
@@ -499,7 +494,7 @@ class SSEDecoder:
 
     def _read_line(self, line: bytes) -> None:
         self._size += len(line)
-        self._check_size()
+        self.check_size()
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
@@ -508,12 +503,16 @@ class SSEDecoder:
             # Not of the standard: llama.cpp sent the JSON of errors this way until September 2025.
             self._event = _ERROR_TYPE
             self._data.append(value)
+        elif line.startswith((b"{", b"<")):
+            # Nor is this: Ollama sends the JSON of errors this way, and proxies a page of HTML.
+            self._data.append(line)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace") or _DEFAULT_TYPE
         elif not name:
             self._size -= len(line)  # a comment is part of no event
 
-    def _check_size(self, incomplete: int = 0) -> None:
+    def check_size(self, incomplete: int = 0) -> None:
+        """Raise if the event with so many bytes more is too long."""
         if self._size + incomplete > self._limit:
             raise InvalidResponseError(
                 f"The stream has an event longer than {self._limit:,} bytes. No answer of a chat "

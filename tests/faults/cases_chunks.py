@@ -48,6 +48,8 @@ CONTENT = (
     gives("delta null", "Hel", raw(index=0, delta=None, finish_reason=None), "lo"),
     gives("delta missing", "Hel", raw(index=0), "lo"),
     gives("no delta", "Hello", raw(index=0, finish_reason="stop"), end=ENDED, metadata=STOPPED),
+    gives("text completions", *(raw(index=0, text=text) for text in ("Hel", "lo")), metadata={"text": None}),
+    gives("text beside the delta", *(raw(index=0, delta={"content": text}, text=text) for text in ("Hel", "lo")), metadata={"text": None}),
     gives("content null", "Hel", raw(index=0, delta={"content": None}), "lo"),
     gives("content missing", "Hel", raw(index=0, delta={"role": "assistant"}), "lo"),
     gives("content as parts", "Hel", raw(index=0, delta={"content": [{"type": "text", "text": "lo"}]})),

@@ -137,6 +137,8 @@ BODIES = (
         response(HTML + "x" * 300_000, content_type="text/html"),
         Raises("InvalidResponseError", hides=("x" * 1000,)),
     ),
+    json_gives("JSON as HTML", response(BODY, content_type="text/html")),
+    stream_gives("a stream as HTML", response(b"".join(EVENTS), content_type="text/html; charset=utf-8")),
     json_gives("JSON as text/plain", response(BODY, content_type="text/plain")),
     json_gives("JSON without a type", response(BODY, content_type="")),
     stream_gives("JSON to a stream request", response(BODY), metadata={"credits_used": 3}),
@@ -159,6 +161,11 @@ FLOODS = (
         "an error body without end",
         (response("", 500, length=2**40), Repeat(b"x" * 2**16, 2000), Close()),
         Raises("InternalServerError", attributes={"status_code": 500}),
+    ),
+    Case(
+        "a page without end",
+        (CHUNKED, frame(b"<html>"), Repeat(frame(b" " * 2**20), 80), Close()),
+        INVALID,
     ),
     Case(
         "a comment without end", (COMMENT, Repeat(b"x" * 2**20, 80), Close()), INVALID, STREAM_MODES

@@ -252,6 +252,9 @@ SHAPES = (
     gives("[DONE] after the JSON", BODY + b"\n\ndata: [DONE]\n\n"),
     gives("role unknown", choice(message={"role": "oracle", "content": TEXT})),
     gives("a refusal", completion("", message__refusal="I cannot."), text=None),
+    gives("a text completion", completion(choices=[{"index": 0, "text": TEXT, "finish_reason": "stop"}])),
+    gives("text beside the message", choice(text="other"), metadata={"text": None}),
+    gives("MiniMax's status", completion(base_resp={"status_code": 0, "status_msg": ""})),
     gives("flag and logprobs", choice(flag=1, logprobs={"content": []})),
     gives("reasoning beside the text", completion(**HMM), reasoning="Hmm."),
     gives("reasoning null", completion(message__reasoning_content=None)),
@@ -375,6 +378,12 @@ INSIDE = (
     (choice(finish_reason=None, error="it died"), INTERNAL, None, "it died"),
     (choice(error={"message": "it died", "code": 429}), "RateLimitError", 429, "it died"),
     ({"choices": [{"finish_reason": "error"}]}, INTERNAL, None, "did not say"),
+    # MiniMax
+    ({"base_resp": {"status_code": 2049, "status_msg": "it died"}}, INTERNAL, None, "it died"),
+    (
+        {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit exceeded(RPM)"}},
+        "RateLimitError", None, "rate limit exceeded",
+    ),
     # No JSON
     (b'{"error": "the "x": it died"}', INTERNAL, None, "it died"),
     (b'{ "message": "it died: "x" is no file", "statusCode": 503}', INTERNAL, None, "it died"),
@@ -478,6 +487,16 @@ TOOLS = (
     calls("a call that is null", None, tool_call()),
     calls("a call with nothing in it", tool_call("", call_id="", name=""), calls=()),
     calls("200 calls", *(tool_call(call_id=f"c{i}") for i in range(200)), calls=[PARIS] * 200),
+    json_case(
+        "text and a call in a choice each",
+        completion(
+            choices=[
+                {"message": {"content": TEXT}, "finish_reason": "tool_calls"},
+                {"message": {"tool_calls": [tool_call()]}, "finish_reason": "tool_calls"},
+            ]
+        ),
+        Returns(calls=[PARIS]),
+    ),
     gives("text and a call", completion(TEXT, message__tool_calls=[tool_call()]), calls=[PARIS]),
     calls(
         "valid and invalid calls",

@@ -165,6 +165,16 @@ NOTHING = (
     case("only [DONE]", stream(DONE), EMPTY),
     case("only comments", stream(b": ping\n\n", b": pong\n\n"), EMPTY),
     case("only events with empty data", stream(b"data:\n\n", b"data\n\n"), EMPTY),
+    case(
+        "an error event without words",
+        stream(HEL, b"event: error\ndata:\n\n", DONE),
+        Raises("InternalServerError", partial="Hel"),
+    ),
+    case(
+        "HTML in a stream after an event",
+        stream(HEL, HTML.encode(), b"\n\n", DONE),
+        Raises("InvalidResponseError", partial="Hel"),
+    ),
     gives("only an empty delta", "", end=(DONE,), text="", usage=None),
     case("only null", stream(event("null"), DONE), Raises(NEITHER)),
     case("HTML in a stream", response(HTML, content_type=SSE_TYPE), Raises(NEITHER)),
@@ -203,6 +213,7 @@ BROKEN = tuple(
 
 ERRORS_OF_STREAMS = {
     "an error event": b"event: error\n" + event(openai_error("it broke", 500)),
+    "JSON without a field": b'{"error": {"message": "it broke", "code": 500}}\n\n',
     "an error event of a longer name": b"event: server_error\ndata: it broke\n\n",
     "an error event of the API": b"event: error\n" + event(aiml_error(500, "it broke")),
     "an error event in words": b"event: error\ndata: it broke\n\n",

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
+from langchain_aimlernie._http import failures
 from tests.support.byte_server import ByteServer, Close, Hold, Pause, Reset, Until
 from tests.support.fault_table import (
     ALL_MODES,
+    HANG,
     JSON_MODES,
     STREAM_MODES,
     SYNC_MODES,
@@ -112,6 +114,8 @@ RETRY_AFTER = (
     again("Retry-After 1", status(429, Retry_After="1"), at_least=1.0),
     again("Retry-After 1.2 on a 503", status(503, Retry_After="1.2"), at_least=1.2),
     again("retry-after-ms", status(429, retry_after_ms="700"), at_least=0.7),
+    again("a time in the message", status(429, "Please try again in 700ms"), at_least=0.7),
+    gives_up("a long time in the message", status(429, "Try again in 2m0.5s."), "RateLimitError"),
     *(
         again(f"Retry-After {value}", status(503, Retry_After=value))
         for value in ("0", "soon", "-5", "nan")
@@ -265,7 +269,8 @@ def check_stale(mode, idle, second, requests, connections):
         assert not retries.told
 
 
-def test_a_kept_connection_that_went_stale_costs_nothing(subtests):
+def test_a_kept_connection_that_went_stale_costs_nothing(subtests, monkeypatch):
+    monkeypatch.setattr(failures, "_STALE_WINDOW", HANG)  # whatever else the machine has to do
     checks = {
         f"{name} [{mode}]": partial(check_stale, mode, *row)
         for name, row in STALE.items()
@@ -274,9 +279,15 @@ def test_a_kept_connection_that_went_stale_costs_nothing(subtests):
     at_once(subtests, checks)
 
 
+@pytest.mark.parametrize("window", [HANG, 0.0])
 @pytest.mark.parametrize("mode", JSON_MODES)
-def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
-    """A server that restarted behind its balancer: none of three kept connections responds again."""
+def test_one_more_try_is_enough_when_every_kept_connection_is_stale(monkeypatch, mode, window):
+    """A server that restarted behind its balancer: none of three kept connections responds again.
+
+    It is counted if that took longer than the window.
+    """
+    monkeypatch.setattr(failures, "_STALE_WINDOW", window)
+    retries = Retries()
     all_wait = Until()
 
     def once_each(request):
@@ -287,7 +298,7 @@ def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
         return Close() if is_stale else (all_wait, GOOD_RESPONSE)
 
     with ByteServer(rest=once_each) as server:
-        model = make_model(server.base_url)
+        model = make_model(server.base_url, max_retries=2, callbacks=[retries])
 
         async def main():
             async with closing(model, mode):
@@ -299,6 +310,7 @@ def test_one_more_try_is_enough_when_every_kept_connection_is_stale(mode):
 
         Returns().check(run_in(mode, main))
         assert (len(server.requests), server.connections) == (5, 4)
+        assert retries.told == (window == 0.0)
 
 
 @pytest.mark.parametrize("mode", JSON_MODES)

@@ -50,9 +50,9 @@ def test_what_servers_send_is_understood(sample):
     assert (error.is_retryable, error.status_code) == (sample.retryable, sample.status)
     if sample.error == "ContextWindowExceededError":
         assert "max_tokens" in error.message
-        for status in (400, 413, 422):
+        for status in (400, 413, 422, 500):
             assert type(from_body(status, body)) is ContextWindowExceededError
-        assert type(from_body(500, body)) is InternalServerError
+        assert type(from_body(503, body)) is InternalServerError
     if not isinstance(body, dict):
         return
     error = error_in_payload(body, headers=dict(sample.headers))  # inside a 200 or an event
@@ -69,7 +69,11 @@ def test_what_servers_send_is_understood(sample):
 
 
 @pytest.mark.parametrize(
-    "table", ["OVERFLOWS", "EXHAUSTED_FUNDS", "FREE_TIER", "EXHAUSTED_QUOTAS", "RATE_LIMITS"]
+    "table",
+    [
+        *("OVERFLOWS", "EXHAUSTED_FUNDS", "FREE_TIER", "EXHAUSTED_QUOTAS", "RATE_LIMITS"),
+        "UNKNOWN_MODELS",
+    ],
 )
 def test_each_wording_has_a_sample(table):
     texts = [json.dumps(sample.body, ensure_ascii=False) for sample in SAMPLES]
@@ -134,6 +138,9 @@ def test_ids_and_limits_come_from_the_headers():
         ({"retry-after": "Fri, 31 Feb 2026 25:00:00 GMT"}, None),
         ({"retry-after": "Wed, 21 Oct 2015 07:27:00 GMT"}, 0.0),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 30.0),
+        ({"retry-after": "Mon, 21 Oct 2015 07:28:00 GMT"}, 30.0),  # a Wednesday
+        ({"retry-after": "Wednesday, 21-Oct-15 07:28:00 GMT"}, 30.0),
+        ({"retry-after": "Wed Oct 21 07:28:00 2015"}, 30.0),
         ({"retry-after-ms": "250"}, 0.25),
         ({"retry-after": "9", "retry-after-ms": "250"}, 0.25),
         ({"retry-after": "9", "retry-after-ms": "x"}, 9.0),
@@ -143,6 +150,24 @@ def test_ids_and_limits_come_from_the_headers():
 def test_retry_after_is_read_in_each_form(monkeypatch, headers, seconds):
     monkeypatch.setattr(error_mapping.time, "time", lambda: 1_445_412_450.0)
     assert error_from_response(429, headers, b"").retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ("Please try again in 12m2.304s. Need more tokens? Upgrade", 722.304),  # Groq
+        ("Please try again in 120ms. Visit", 0.12),  # OpenAI
+        ("Please retry after 9 seconds. Please go here", 9.0),  # Azure
+        ("No deployments available, Try again in 60 seconds. Passed model=x", 60.0),  # LiteLLM
+        ("Please retry in 20.5s.", 20.5),  # Gemini
+        ("try again in 1h30m0s", 5400.0),
+        ("try again in 5 minutes", 300.0),
+        *((text, None) for text in ("try again in 5 more requests", "retry after 2026-01-01", "")),
+    ],
+)
+def test_a_message_says_how_long_to_wait_where_no_header_does(words, seconds):
+    assert from_body(429, {"message": words}).retry_after == seconds
+    assert from_body(429, {"message": words}, {"retry-after": "3"}).retry_after == 3.0
 
 
 def test_the_server_can_forbid_a_retry():

@@ -82,7 +82,7 @@ def test_a_stream_is_read_as_the_standard_says_wherever_it_is_cut(stream, events
 WORDS = [
     b"data", b"data:", b"data: ", b"data:  ", b"event: ping", b"event:", b"error: {", b"error:", b"id: 1", b"retry: 5",
     b":", b": comment", b"Data: x", b" data: x", b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n",
-    b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\0", b"\xff", b"{}", b"[DONE]",
+    b"<html>", b"\xef\xbb\xbf", b"\xe2\x80\xa8", b"\xc2\x85", b"\x0b", b"\0", b"\xff", b"{}", b"[DONE]",
     b'data: {"choices": []}\n\n', "data: 文心\n\n".encode(),
 ]  # fmt: skip
 STREAMS = st.lists(st.sampled_from(WORDS) | st.binary(max_size=8), max_size=30).map(b"".join)
@@ -92,7 +92,8 @@ CUTS = st.lists(st.integers(0, 200), max_size=12)
 def events_by_the_book(stream):
     """Decode a whole stream in the standard's own words; its end counts as a blank line.
 
-    llama.cpp's field `error` with JSON in it is an event of this type.
+    llama.cpp's field `error` with JSON in it is an event of this type; a line of JSON or HTML is
+    data.
     """
     events, data, kind = [], [], ""
     for line in [*re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf")), b""]:
@@ -107,6 +108,8 @@ def events_by_the_book(stream):
         elif name == b"error" and value.startswith(b"{"):
             data.append(value)
             kind = "error"
+        elif line[:1] in (b"{", b"<"):
+            data.append(line)
         elif name == b"event":
             kind = value.decode("utf-8", "replace")
     return events

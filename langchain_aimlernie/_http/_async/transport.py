@@ -31,14 +31,13 @@ from langchain_aimlernie._http.request import (
     Progress,
     or_no_limit,
     parse_url,
-    reject_html,
     set_deadline,
     waiting,
 )
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._http.unhooked import anext_unhooked
 from langchain_aimlernie._response.error_mapping import error_from_response
-from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
+from langchain_aimlernie.errors import AimlErnieError, APIConnectionError, InvalidResponseError
 
 if TYPE_CHECKING:
     import ssl
@@ -189,9 +188,9 @@ class AsyncTransport:
                     raise failed
                 finally:
                     del failed  # it holds this frame: only the garbage collector would free both
-            is_replay = failed.phase == "stale_connection"
+            is_replay = attempt.progress.is_reused and isinstance(failed, APIConnectionError)
             if is_replay:
-                await client.close_idle()  # the others may be stale as well
+                await client.close_idle()  # the others may be broken as well
             if on_retry is not None and retries.used > used:
                 await on_retry(retries.used, failed, delay)
             await asyncio.sleep(delay)
@@ -300,7 +299,6 @@ class AsyncAttempt:
                 f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
             )
         await self.close()
-        reject_html(progress.headers)
         if progress.request.body and not body:
             raise InvalidResponseError(
                 "The server answered with nothing.", status_code=progress.status
@@ -316,7 +314,6 @@ class AsyncAttempt:
         progress = self.progress
         progress.limit = "first event", or_no_limit(progress.request.timeouts.first_event)
         await self._send("identity")
-        reject_html(progress.headers)
         progress.decoder = new_decoder(progress.headers)
         while (chunks := await self.next_chunks()) is not None:
             rest = iter(chunks)

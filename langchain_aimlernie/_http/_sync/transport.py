@@ -31,13 +31,12 @@ from langchain_aimlernie._http.request import (
     Progress,
     or_no_limit,
     parse_url,
-    reject_html,
     set_deadline,
     waiting,
 )
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._response.error_mapping import error_from_response
-from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
+from langchain_aimlernie.errors import AimlErnieError, APIConnectionError, InvalidResponseError
 
 if TYPE_CHECKING:
     import ssl
@@ -185,9 +184,9 @@ class Transport:
                     raise failed
                 finally:
                     del failed  # it holds this frame: only the garbage collector would free both
-            is_replay = failed.phase == "stale_connection"
+            is_replay = attempt.progress.is_reused and isinstance(failed, APIConnectionError)
             if is_replay:
-                client.close_idle()  # the others may be stale as well
+                client.close_idle()  # the others may be broken as well
             if on_retry is not None and retries.used > used:
                 on_retry(retries.used, failed, delay)
             time.sleep(delay)
@@ -296,7 +295,6 @@ class Attempt:
                 f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
             )
         self.close()
-        reject_html(progress.headers)
         if progress.request.body and not body:
             raise InvalidResponseError(
                 "The server answered with nothing.", status_code=progress.status
@@ -312,7 +310,6 @@ class Attempt:
         progress = self.progress
         progress.limit = "first event", or_no_limit(progress.request.timeouts.first_event)
         self._send("identity")
-        reject_html(progress.headers)
         progress.decoder = new_decoder(progress.headers)
         while (chunks := self.next_chunks()) is not None:
             rest = iter(chunks)
