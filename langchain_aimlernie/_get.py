@@ -190,22 +190,22 @@ def build_request(
 
 def get(transport: Transport, request: APIRequest, decode: Decode[T], cache: ETagCache) -> T:
     """Send a GET request; see `Server.get`."""
-    request, keep = _conditional(request, decode, cache)
+    request, keep, reuse = _conditional(request, decode, cache)
     try:
         return transport.send(request, keep)
     except AimlErnieError as error:
-        return _from_cache(request, error, decode, cache)
+        return reuse(error)
 
 
 async def aget(
     transport: AsyncTransport, request: APIRequest, decode: Decode[T], cache: ETagCache
 ) -> T:
     """Send a GET request; see `Server.get`."""
-    request, keep = _conditional(request, decode, cache)
+    request, keep, reuse = _conditional(request, decode, cache)
     try:
         return await transport.send(request, keep)
     except AimlErnieError as error:
-        return _from_cache(request, error, decode, cache)
+        return reuse(error)
 
 
 def cache_key(request: APIRequest) -> tuple[str, str]:
@@ -215,8 +215,12 @@ def cache_key(request: APIRequest) -> tuple[str, str]:
 
 def _conditional(
     request: APIRequest, decode: Decode[T], cache: ETagCache
-) -> tuple[APIRequest, Decode[T]]:
-    """Return the request with the ETag of the cached response, and a decoder that fills `cache`."""
+) -> tuple[APIRequest, Decode[T], Callable[[AimlErnieError], T]]:
+    """Return the request with the ETag of the cached response, and what its outcomes lead to.
+
+    That is a decoder, which fills `cache`, and a function that returns the cached response after
+    304 Not Modified and raises any other error.
+    """
     key = cache_key(request)
     cached = cache.get(key)
     if cached is not None:
@@ -230,16 +234,11 @@ def _conditional(
             cache[key] = CachedResponse(etag, body, time.monotonic())
         return result
 
-    return request, keep
+    def reuse(error: AimlErnieError) -> T:
+        # Not looked up again: another thread may have emptied the cache.
+        if error.status_code != _NOT_MODIFIED or error.response is None or cached is None:
+            raise error
+        cache[key] = cached._replace(received_at=time.monotonic())
+        return decode(error.response.headers, cached.body)
 
-
-def _from_cache(
-    request: APIRequest, error: AimlErnieError, decode: Decode[T], cache: ETagCache
-) -> T:
-    """Return the cached response after 304 Not Modified; otherwise raise `error`."""
-    key = cache_key(request)
-    cached = cache.get(key)
-    if error.status_code != _NOT_MODIFIED or error.response is None or cached is None:
-        raise error
-    cache[key] = cached._replace(received_at=time.monotonic())
-    return decode(error.response.headers, cached.body)
+    return request, keep, reuse

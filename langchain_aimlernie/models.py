@@ -270,7 +270,7 @@ def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
 
     Sends no request. `None` if no cached response has both prices of `model`.
     """
-    found = (_prices_in(cached.body).get(model) for cached in reversed(_etag_cache.values()))
+    found = (_prices_in(cached.body).get(model) for cached in reversed([*_etag_cache.values()]))
     return next(filter(None, found), None)
 
 

@@ -284,7 +284,7 @@ class _LoopClients:
         try:
             yield
         finally:
-            for client in self.clients.values():
+            for client in [*self.clients.values()]:
                 await client.close()
 
 
@@ -323,7 +323,7 @@ def _reset_after_fork() -> None:
 
 @atexit.register
 def _close_all() -> None:
-    for client in _clients.values():
+    for client in [*_clients.values()]:
         client.close_idle()
 
 

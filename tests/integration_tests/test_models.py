@@ -3,6 +3,8 @@
 import asyncio
 import dataclasses
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -112,6 +114,42 @@ def test_the_cache_is_bounded(server):
     for number in range(40):
         list_models(base_url=server.base_url, include=[f"section{number}"])
     assert len(module._etag_cache) <= 16
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_a_list_that_has_not_changed_may_leave_the_cache_meanwhile(mode):
+    def script_for(request):
+        if "if-none-match" not in request.headers:
+            return listing(ERNIE, etag='"1"')
+        module._etag_cache.clear()  # as another thread does with the 17th list
+        return NOT_MODIFIED
+
+    with ByteServer(rest=script_for) as server:
+        for _ in range(2):
+            if mode == "sync":
+                cards = list_models(base_url=server.base_url)
+            else:
+                cards = asyncio.run(alist_models(base_url=server.base_url))
+            assert ids(cards) == ["baidu/ernie-5.0"]
+    assert [each for each in server.requests if "if-none-match" in each.headers]
+
+
+def test_prices_can_be_looked_up_while_another_thread_lists_models(ernie_server):
+    sections = [f"section{number}" for number in range(40)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns within each look
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            lists = pool.map(
+                lambda each: list_models(base_url=ernie_server.base_url, include=["pricing", each]),
+                sections,
+            )
+            last = pool.submit(list_models, base_url=ernie_server.base_url)
+            while not last.done():
+                module.listed_prices("unknown")
+            assert all(lists)
+    finally:
+        sys.setswitchinterval(interval)
 
 
 def test_the_default_is_baidus_chat_models_and_those_without_a_developer(server):

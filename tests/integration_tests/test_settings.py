@@ -587,7 +587,9 @@ def test_a_copy_of_a_used_model_is_equal_and_works(model, again):
     assert copied.invoke("hi").content
 
 
-@pytest.mark.parametrize("look", [repr, dict, dumpd, pickle.dumps], ids=lambda look: look.__name__)
+@pytest.mark.parametrize(
+    "look", [repr, dict, dumpd, pickle.dumps, copy.deepcopy], ids=lambda look: look.__name__
+)
 def test_a_model_can_be_looked_at_while_another_thread_makes_its_first_call(model, look):
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)  # threads take turns within each look
