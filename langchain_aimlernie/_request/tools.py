@@ -30,7 +30,6 @@ _MODES = {
     "any": "required",
     "required": "required",
     True: "required",
-    False: "none",
 }
 _ALLOWED_KEYS = {"allowed_tools": "tools", "function_calling_config": "allowed_function_names"}
 """OpenAI's and Gemini's keys for a choice among some tools, and for the list in it."""
@@ -165,11 +164,12 @@ def _tool_name(tool: Mapping[str, object]) -> str:
 def encode_tool_choice(
     choice: ToolChoice | None, tools: Sequence[Mapping[str, object]]
 ) -> str | dict[str, object] | None:
-    """Return `tool_choice` in the form of the API; `None` stays `None`.
+    """Return `tool_choice` in the form of the API, or `None` if nothing is chosen.
 
     Args:
-        choice: "auto", "none", "any", "required", a boolean, the name of a tool, or a dict or list
-            in the form of OpenAI (Chat Completions, Responses), Anthropic, Bedrock or Gemini.
+        choice: "auto", "none", "any", "required", a boolean (whether some tool must be called),
+            the name of a tool, or a dict or list in the form of OpenAI (Chat Completions,
+            Responses), Anthropic, Bedrock or Gemini.
         tools: The tools of the call, from `encode_tools`.
 
     Returns:
@@ -179,7 +179,7 @@ def encode_tool_choice(
     Raises:
         ValueError: A name is not that of a tool, or the form is unknown.
     """
-    if choice is None:
+    if choice is None or choice is False:
         return None
     names = [_tool_name(tool) for tool in tools]
     if isinstance(choice, str | bool) and choice in _MODES:

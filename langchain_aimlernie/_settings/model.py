@@ -81,9 +81,10 @@ class SettingsModel(Settings, BaseChatModel):
             value = known.pop(keyword)
             name = ALIASES.get(keyword, keyword)
             target = known if name in names else extra
-            if name in target:
+            given = target.get(name)
+            if None not in (given, value) and given != value:
                 raise ValueError(f"{name} was given twice.")
-            target[name] = value
+            target[name] = value if given is None else given
             if target is extra:
                 warnings.warn(
                     f"{keyword!r} is not a parameter of {cls.__name__}; it was moved to "

@@ -251,7 +251,7 @@ OF_GOOGLE = {"mode": "AUTO", "allowed_function_names": ["weather"]}
         ("any", "required"),
         ("required", "required"),
         (True, "required"),
-        (False, "none"),
+        (False, None),
         ("weather", NAMED),
         (NAMED, NAMED),
         ({"type": "tool", "name": "weather"}, NAMED),

@@ -36,6 +36,8 @@ SILENT = {
     "timeout of two": {"timeout": (5, 20)},
     "timeout of three": {"request_timeout": [5.0, 20.0, None]},
     "stream_options": {"model_kwargs": {"stream_options": {"include_usage": True}}},
+    "both names of one parameter": {"model": PLAIN, "model_name": PLAIN},
+    "one of two names": {"timeout": None, "request_timeout": 5, "stop": None, "stop_sequences": []},
     "httpx clients": {"http_client": httpx.Client(), "http_async_client": httpx.AsyncClient()},
 }
 IGNORED = {
