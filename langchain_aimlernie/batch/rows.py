@@ -12,12 +12,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage, convert_to_messages, convert_to_openai_messages
 from langchain_core.prompt_values import PromptValue
 from langchain_core.prompts import PromptTemplate
+from langchain_core.runnables import RunnableConfig
 from pydantic_core import to_jsonable_python
 
 from langchain_aimlernie._request.tools import encode_tools
+from langchain_aimlernie._settings.fields import SHOWN, Settings
+from langchain_aimlernie._settings.options import OPTIONS
 
 
 class BatchError(ValueError):
@@ -29,8 +33,12 @@ _MAX_FIELD = 2**31 - 1
 """Characters of a field of CSV; the default of the module `csv` is 131,072."""
 
 _OPENAI_KEYS = {"custom_id", "method", "url", "body"}
-_NO_PARAMETERS = {"self", "input", "config", "callbacks", "tags", "metadata", "run_name", "run_id"}
-"""Arguments of `ainvoke` or its callbacks, which are those of the run."""
+_NO_PARAMETERS = (
+    {"self", "input", "config", *RunnableConfig.__annotations__}
+    | BaseChatModel.model_fields.keys()
+    | Settings.model_fields.keys()
+) - {*SHOWN, "model_kwargs", "extra_body"}
+"""What a row cannot set: where a call goes, its key, headers and clients, and what is the run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +132,10 @@ def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
         raise ValueError('expected "messages", "prompt" or "body" with one of them.')
     for name in ("stream", "stream_options"):
         body.pop(name, None)
-    if refused := sorted(_NO_PARAMETERS & body.keys()):
-        raise ValueError(f"a row cannot set {', '.join(refused)}; remove it.")
+    nested = body.get("model_kwargs")  # a model takes its own fields from there, too
+    named = {*body, *(nested if isinstance(nested, Mapping) else ())}
+    if refused := sorted(name for name in named if OPTIONS.get(name, name) in _NO_PARAMETERS):
+        raise ValueError(f"a row cannot set {', '.join(refused)}; set it on the model instead.")
     if "prompt" in body:
         prompt = body.pop("prompt")
         if not isinstance(prompt, str):

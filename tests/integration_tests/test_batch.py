@@ -84,7 +84,7 @@ ROWS = [
     {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": BODY},
     {"custom_id": "b", "body": {"messages": [HI], "seed": 3}},
     {"messages": [{"role": "system", "content": "Be brief."}, HI]},
-    {"prompt": "Hi", "stop": ["."], "stream": True},
+    {"prompt": "Hi", "stop": ["."], "stream": True, "timeout": 50, "max_retries": 0},
     "Just a prompt",
     [HumanMessage("A message")],
     [("human", "A tuple")],
@@ -131,6 +131,18 @@ def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(job):
         ({"messages": [3]}, "message type"),
         ({"body": {"messages": [HI], "metadata": {"a": "b"}}}, "cannot set metadata"),
         ({"prompt": "x", "config": {}, "input": "y"}, "cannot set config, input"),
+        *(
+            (place(name), f"cannot set {name}; set it on the model")
+            for name in (
+                *("api_key", "base_url", "cache", "client_request_id", "default_headers"),
+                *("extra_headers", "headers", "http_async_client", "openai_api_base"),
+            )
+            for place in (
+                lambda name: {"prompt": "x", name: "y"},
+                lambda name: {"body": {"messages": [HI], name: "y"}},
+                lambda name: {"prompt": "x", "model_kwargs": {name: "y"}},
+            )
+        ),
     ],
 )
 def test_a_row_in_no_known_format_is_refused_before_anything_is_sent(job, row, problem):
