@@ -350,8 +350,9 @@ def test_reasoning_is_replayed_on_request_if_it_is_our_own(
     assert replayed["content"] == "a"
 
 
-def test_media_of_an_assistant_are_shown_to_a_vision_model():
-    turn = AIMessage(["here:", IMAGE], tool_calls=[call()])
+@pytest.mark.parametrize("image", [IMAGE, {"type": "image_generation_call", "result": PNG}])
+def test_media_of_an_assistant_are_shown_to_a_vision_model(image):
+    turn = AIMessage(["here:", image], tool_calls=[call()])
     messages = (turn, result("ok"), HumanMessage("what is it?"))
     assert roles(encode(*messages)) == ["assistant", "tool", "user"]
     encoded = encode(*messages, spec=VISION)
