@@ -271,9 +271,13 @@ def _parse_search_result(kind: str, block: Block) -> Iterable[ContentPart]:
 
 
 def _parse_server_tool(kind: str, block: Block) -> Iterable[ContentPart]:
-    """Parse the image that OpenAI generated; of all else texts say what matters."""
+    """Parse OpenAI's generated image and Anthropic's summary; texts repeat the rest."""
     image = first_string(block, "result") if kind == "image_generation_call" else ""
-    return _parse_media("image", {"base64": image}) if image else []
+    if image:
+        return _parse_media("image", {"base64": image})
+    # The turns before a summary may have been removed.
+    summary = first_string(block, "content") if kind == "compaction" else ""
+    return [Text(f"{summary}\n\n")] if summary else []
 
 
 _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {

@@ -121,6 +121,7 @@ CLASSES = {
     "ai that declined": (AIMessage("", additional_kwargs={"refusal": "no"}), assistant("", refusal="no")),
     "ai that declined, in blocks": (AIMessage([NO, NEVER]), assistant("", refusal="no, never")),
     "ai with half a pair": (AIMessage("a\ud83d"), assistant("a\ufffd")),
+    "ai that summed up": (AIMessage([{"type": "compaction", "content": "so far"}, text("a")]), assistant("so far\n\na")),
     "ai, broken off": (AIMessage(["a", "b", {"type": "hologram"}, IMAGE]), assistant("ab")),
     "chat user": (ChatMessage("a", role="user"), user("a")),
     "chat human": (ChatMessage("a", role="Human"), user("a")),
