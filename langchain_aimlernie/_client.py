@@ -36,7 +36,7 @@ from langchain_aimlernie._settings.fields import REQUEST_PARAMS
 from langchain_aimlernie._settings.options import INSTRUCTION, read_options
 from langchain_aimlernie._settings.secrets import SHORTEST_SECRET
 from langchain_aimlernie._settings.values import (
-    KEY_VARIABLE,
+    NO_KEY,
     check_request_id,
     endpoint_url,
     is_default_host,
@@ -177,7 +177,7 @@ class PreparedRequest:
 
         settings = self.settings
         if key is None and is_default_host(settings.base_url):
-            key = AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
+            key = AuthenticationError(NO_KEY)
         if isinstance(key, AimlErnieError):
             raise key
         headers = {

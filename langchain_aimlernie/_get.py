@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._settings.values import (
     KEY_VARIABLE,
+    NO_KEY,
     base_url_of_environment,
     check_client,
     check_timeout,
@@ -135,7 +136,7 @@ class Server:
         self._max_retries = retries
         self._http_client = http_client
         if needs_key and api_key is None and is_default_host(self.base_url):
-            raise AuthenticationError(f"No API key: set {KEY_VARIABLE} or pass api_key.")
+            raise AuthenticationError(NO_KEY)
 
     @property
     def origin(self) -> str:

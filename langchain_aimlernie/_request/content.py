@@ -81,6 +81,7 @@ _TYPES: Mapping[str, Sequence[str]] = {
     "json": ["json"],
     "search_result": ["search_result", "searchResult"],
     "custom_output": ["custom_tool_call_output"],
+    "citations": ["citations_content", "citationsContent"],
     "cache_point": ["cachePoint", "cache_point"],
     "refusal": ["refusal"],
     "reasoning": [
@@ -119,7 +120,7 @@ BLOCK_TYPES = (*_GROUPS, "non_standard")
 _SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
 _SKIPPED_IN_RESULTS -= {"function", "reference", "compaction"}  # as likely a tool's own data
-_DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", None)
+_DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", "citations", None)
 """What is a tool's own data in its result, unless it is skipped; `None` are unknown types."""
 
 _ARGUMENT_KEYS = ("args", "arguments", "input", "partial_json")
@@ -136,8 +137,11 @@ def parse_content(content: object, *, in_result: bool = False) -> list[ContentPa
     """
     if content is None:
         return []
-    blocks = content if isinstance(content, list | tuple) else (content,)
-    return [part for block in blocks for part in _parse_block(block, in_result=in_result)]
+    return [part for b in _listed(content) for part in _parse_block(b, in_result=in_result)]
+
+
+def _listed(content: object) -> Sequence[object]:
+    return content if isinstance(content, list | tuple) else (content,)
 
 
 def _parse_block(block: object, *, in_result: bool) -> Iterable[ContentPart]:
@@ -222,7 +226,7 @@ def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
     if text is None or text == "":
         return []
     if not isinstance(text, str):
-        return [_unknown(block)]
+        return [UnsupportedContent(block, "its block of type 'text' has no string as its text.")]
     if block.get("thought") is True:  # Gemini's mark of reasoning
         return [Reasoning(text)]
     return [Text(text, read_cache_control(block))]
@@ -230,16 +234,19 @@ def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
 
 def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
     """Parse media; documents of Anthropic and Converse may contain content blocks instead."""
-    source = _nested(block, kind).get("source")
+    body = _nested(block, kind)
+    source = body.get("source")
     if isinstance(source, Mapping) and source.get("content"):
-        return parse_content(source["content"])
+        lines = (first_string(body, "title", "name"), first_string(body, "context"))
+        return parse_content(["\n".join(filter(None, lines)), *_listed(source["content"])])
     parsed = parse_media(kind, block)
     cache_control = read_cache_control(block)
     match parsed:
         case str():
             return [Text(parsed, cache_control)] if parsed else []
-        case Media():
-            return [parsed._replace(cache_control=cache_control)]
+        case Media(context=context):
+            media = parsed._replace(cache_control=cache_control)
+            return [Text(context), media] if context else [media]
     return [parsed]
 
 
@@ -263,6 +270,16 @@ def _parse_search_result(kind: str, block: Block) -> Iterable[ContentPart]:
     return [Text("\n".join(filter(None, lines)))]
 
 
+def _parse_server_tool(kind: str, block: Block) -> Iterable[ContentPart]:
+    """Parse OpenAI's generated image and Anthropic's summary; texts repeat the rest."""
+    image = first_string(block, "result") if kind == "image_generation_call" else ""
+    if image:
+        return _parse_media("image", {"base64": image})
+    # The turns before a summary may have been removed.
+    summary = first_string(block, "content") if kind == "compaction" else ""
+    return [Text(f"{summary}\n\n")] if summary else []
+
+
 _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
     "text": _parse_text,
     "guarded_text": lambda kind, block: _parse_text(kind, _nested(_nested(block, kind), "text")),
@@ -274,12 +291,13 @@ _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
     "custom_output": lambda _, block: (
         parse_content(block["output"]) if "output" in block else [_unknown(block)]
     ),
+    "citations": lambda kind, block: parse_content(_nested(block, kind).get("content")),
     "cache_point": lambda *_: [],
     "refusal": lambda _, block: [Refusal(first_string(block, "refusal", "text"))],
     "reasoning": lambda _, block: [Reasoning(first_string(block, "reasoning", "thinking"))],
     "call": lambda kind, block: [parse_tool_call(block, kind)],
     "result": lambda kind, block: [_parse_result(kind, block)],
-    "server_tool": lambda *_: [],
+    "server_tool": _parse_server_tool,
 }
 
 

@@ -7,9 +7,11 @@ different depths. A block is therefore flattened first, then read by the aliases
 from __future__ import annotations
 
 import base64
+import codecs
 import re
 import string
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -26,12 +28,14 @@ class Media(NamedTuple):
         type: The type of the parsed block, for error messages.
         part: The content part for a user message.
         requires: What a model must support: a kind of media, then perhaps a MIME type or "file_id".
+        context: What the block says about a file, apart from its name.
         cache_control: The block's `cache_control`, if it has one.
     """
 
     type: str
     part: JsonObject
     requires: tuple[str, ...]
+    context: str = ""
     cache_control: Block | None = None
 
     @property
@@ -73,6 +77,7 @@ class _Source(NamedTuple):
     name: str
     context: str
     detail: str
+    charset: str = ""
 
 
 MEDIA_KINDS = {
@@ -119,6 +124,8 @@ _TEXT_FORMAT = re.compile(
     r"sh|sql|graphql|perl|pl|ruby|rb|php|java|c|h|cpp|go|rs|tex|latex|srt)"
 )
 _SUFFIX = re.compile(r".*\.([a-z][a-z0-9]{0,4})", re.IGNORECASE | re.DOTALL)
+_CHARSET = re.compile(r"charset=[\"']?([\w.-]+)", re.IGNORECASE)
+_UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DATA_URL = re.compile(r"data:([^,;]*)([^,]*),", re.IGNORECASE)
 _WEB_URL = re.compile(r"(https?)(://[^\s/].*)", re.IGNORECASE | re.DOTALL)
 _URI_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
@@ -210,7 +217,9 @@ def _decode_data_url(source: _Source) -> _Source:
             data = url[head.end() :]
             if "base64" not in head[2].lower() and not _detect_mime(data):
                 data = base64.b64encode(unquote_to_bytes(data)).decode()
-            return source._replace(url="", data=data, mime=head[1] or source.mime)
+            return source._replace(
+                url="", data=data, mime=head[1] + head[2] if head[1] else source.mime
+            )
     if not source.data and _detect_mime(source.url):
         return source._replace(url="", data=source.url)
     return source
@@ -240,7 +249,8 @@ def _resolve_mime(source: _Source) -> _Source:
     mime = _detect_mime(source.data) or _declared_mime(source)
     main = mime.partition("/")[0]
     kind = "file" if mime == _PDF else main if main in _ENCODERS else source.kind or "file"
-    return source._replace(mime=mime, kind=kind)
+    charset = match[1] if (match := _CHARSET.search(source.mime)) else ""
+    return source._replace(mime=mime, kind=kind, charset=charset)
 
 
 def _detect_mime(data: str) -> str:
@@ -291,7 +301,7 @@ def _encode_file(source: _Source) -> Media | UnsupportedContent:
     if source.name:
         file["filename"] = source.name
     requires = ("file",) if detail == _PDF else ("file", detail)
-    return Media(source.type, {"type": "file", "file": file}, requires)
+    return Media(source.type, {"type": "file", "file": file}, requires, source.context)
 
 
 def _encode_audio(source: _Source) -> Media:
@@ -310,8 +320,17 @@ def _encode_video(source: _Source) -> Media:
 def _encode_text(source: _Source) -> UnsupportedContent | str:
     if not source.data:
         return _unsupported(source, "has only a URL. Send the text itself.")
-    text = base64.b64decode(source.data).decode(errors="replace")
+    text = _decode_text(base64.b64decode(source.data), source.charset)
     return _text_document(source, text.removeprefix("\ufeff"))
+
+
+def _decode_text(data: bytes, charset: str) -> str:
+    """Return a text in its declared encoding, else by its byte-order mark, else as UTF-8."""
+    if not charset and data.startswith(_UTF_16_MARKS):
+        charset = "utf-16"
+    with suppress(LookupError, UnicodeError):
+        return data.decode(charset)
+    return data.decode(errors="replace")
 
 
 def _text_document(source: _Source, text: str) -> str:

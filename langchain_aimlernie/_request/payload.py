@@ -16,7 +16,7 @@ from langchain_aimlernie._request.tools import (
     encode_tools,
 )
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS
-from langchain_aimlernie._settings.options import is_unset
+from langchain_aimlernie._settings.options import is_unset, suggest_name
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie.errors import BadRequestError
 
@@ -80,7 +80,8 @@ def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in kept.items():
         if not (name in REQUEST_PARAMS or name in _BODY_FIELDS or is_unset(name, value)):
             warnings.warn(
-                f"{name!r} is not a setting of ChatAimlErnie; it is sent as a field of the body.",
+                f"{name!r} is not a setting of ChatAimlErnie; it is sent as a field of the body."
+                + suggest_name(name),
                 stacklevel=2,
             )
     return kept

@@ -78,7 +78,7 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
     InsufficientCreditsError: "Top up the account's credits; a retry cannot help.",
     ContextWindowExceededError: "Shorten the messages, lower max_tokens, or use a model with a "
     "longer context.",
-    NotFoundError: "Check model and base_url.",
+    NotFoundError: "Check model (list_models() has the ids of the API) and base_url.",
     InvalidResponseError: "Check base_url.",
 }
 

@@ -23,7 +23,12 @@ from langchain_aimlernie._settings.fields import (
     Settings,
     without_defaults,
 )
-from langchain_aimlernie._settings.options import secret_problem, with_declared, without_foreign
+from langchain_aimlernie._settings.options import (
+    secret_problem,
+    suggest_name,
+    with_declared,
+    without_foreign,
+)
 from langchain_aimlernie._settings.values import DEFAULT_BASE_URL, key_of_environment
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import is_published, model_profile
@@ -88,7 +93,8 @@ class SettingsModel(Settings, BaseChatModel):
             if target is extra:
                 warnings.warn(
                     f"{keyword!r} is not a parameter of {cls.__name__}; it was moved to "
-                    "model_kwargs. A misspelled parameter has no effect or the API rejects it.",
+                    "model_kwargs. A misspelled parameter has no effect or the API rejects it."
+                    + suggest_name(keyword),
                     stacklevel=5,  # where the model is created
                 )
         for keyword in extra.keys() & {*names, *ALIASES}:

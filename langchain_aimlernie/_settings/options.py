@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
@@ -35,6 +36,9 @@ _FOREIGN = frozenset(
 )
 """Parameters of `ChatOpenAI`'s constructor that are no fields of a request body."""
 
+_CLOSE = 0.82
+"""How alike a misspelled name is, at least; `top_k` is not taken for `top_p`."""
+
 _PROXIES = ("proxy", "proxies")
 """Endings of the names that packages have for a proxy, such as `openai_proxy`."""
 
@@ -43,6 +47,12 @@ def is_unset(name: str, value: object) -> bool:
     """Whether an unknown parameter says what is so without it."""
     is_foreign = name in _FOREIGN or name.endswith(_PROXIES)
     return value is None or (is_foreign and not value) or (name == "n" and value == 1)
+
+
+def suggest_name(name: str) -> str:
+    """Return the question whether a similar parameter is meant, or an empty text."""
+    close = get_close_matches(name, sorted(_KNOWN), 1, _CLOSE)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:

@@ -50,8 +50,8 @@ def find_secret(parameters: Mapping[str, object], api_key: object = None) -> str
     """
     own = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     for name, value in parameters.items():
-        if _has_secret_name(str(name)) and not (value is None or isinstance(value, bool)):
-            return name
+        if _has_secret_name(str(name)) and not isinstance(value, int | float | None):
+            return name  # a number is none: `max_token` is a misspelled `max_tokens`
         try:
             if _has_secret_value(value, own if isinstance(own, str) else ""):
                 return name

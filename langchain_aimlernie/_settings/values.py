@@ -25,6 +25,10 @@ BASE_URL_VARIABLE = "AIMLAPI_API_BASE"
 """The environment variable that holds `base_url`."""
 
 KEY_VARIABLE = "AIMLAPI_API_KEY"
+NO_KEY = (
+    f"No API key: create one at https://aimlapi.com/app/keys, and set {KEY_VARIABLE} or pass "
+    "api_key."
+)
 """The environment variable that holds the key."""
 
 _COMPLETIONS = "/chat/completions"

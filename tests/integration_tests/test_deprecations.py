@@ -173,7 +173,10 @@ def test_a_404_names_the_replacement(failing, name):
     with Api([ENTRY]) as server:
         error = failing(server.model(name))
     expected = HINT.replace(OLD, name, 1)
-    assert error.message == f"no such model. Check model and base_url. {expected}"
+    assert (
+        error.message
+        == f"no such model. Check model (list_models() has the ids of the API) and base_url. {expected}"
+    )
     assert error.args == (error.message,)
     assert error.status_code == 404
     assert len(server.requests) == 2
@@ -186,7 +189,10 @@ def test_without_a_usable_feed_the_error_is_the_same(failing, feed, monkeypatch)
     monkeypatch.setattr(_deprecations, "_TIMEOUT", 0.1 if feed == "no response" else 5)
     with Api(BROKEN.get(feed, [{**ENTRY, "id": "x", "aliases": []}])) as server:
         error = failing(server.model())
-    assert error.message == "no such model. Check model and base_url."
+    assert (
+        error.message
+        == "no such model. Check model (list_models() has the ids of the API) and base_url."
+    )
     assert error.__cause__ is None
     assert len(server.feed_requests) == 1
 

@@ -45,6 +45,7 @@ PASSED = {
     **dict.fromkeys(PASSED_NAMES, "value"),
     **{f"user_{number}": value for number, value in enumerate(PASSED_VALUES)},
     "timings_per_token": True,
+    "max_token": 5,
 }
 
 BINDINGS = {

@@ -220,12 +220,21 @@ async def test_a_model_s_name_is_stripped_however_it_is_given(model, ernie_serve
 
 def test_an_unknown_parameter_is_sent_with_a_warning(ernie_server):
     server = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key}
-    with pytest.warns(UserWarning, match="top_k") as warned:
+    with pytest.warns(UserWarning, match=r"top_k.*rejects it\.$") as warned:
         llm = ChatAimlErnie(top_k=3, **server)
     assert warned[0].filename == __file__
     assert llm.model_kwargs == {"top_k": 3}
     llm.invoke("hi")
     assert body_of(ernie_server)["top_k"] == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("temprature", "temperature"), ("max_token", "max_tokens")]
+)
+def test_the_warning_of_a_misspelled_parameter_names_the_similar_one(model, name, meant):
+    for warned in (lambda: model(**{name: 1}), lambda: model().invoke("hi", **{name: 1})):
+        with pytest.warns(UserWarning, match=rf"'{name}' is not a .*Did you mean {meant}\?$"):
+            warned()
 
 
 VALID = {

@@ -98,11 +98,18 @@ TEXTS = {
                          "a.md\n# A"),
     "linked data": (of("file", base64=b64(b"{}"), mime_type="application/ld+json"), "{}"),
     "text in another alphabet": (of("text-plain", base64=b64(b"\xff\xfea")), "\ufffd\ufffda"),
+    "text in a declared encoding": (of("file", base64=b64("你好".encode("gbk")), mime_type="text/csv; charset=GBK"),
+                                    "你好"),
+    "data URL in a declared encoding": (of("file", url="data:text/plain;charset=latin-1;base64,aOk="), "hé"),
+    "text in an unknown encoding": (of("file", base64=b64(b"hi"), mime_type="text/csv; charset=x-y"), "hi"),
+    "text in UTF-16": (of("file", base64=b64("hé".encode("utf-16")), mime_type="text/plain"), "hé"),
     "percent-coded data URL": (of("file", url="data:text/plain,a%20b"), "a b"),
     "half a pair in a data URL": (of("file", base64="data:text/plain,\ud83d"), "\ufffd"),
     "anthropic text document": (of("document", source=of("text", media_type="text/plain", data="hi"), title="T"),
                                 "T\nhi"),
     "anthropic content document": (of("document", source=of("content", content=HI)), "hi"),
+    "converse citations": ({"citationsContent": {"content": [{"text": "hi"}], "citations": []}}, "hi"),
+    "converse citations of a response": (of("citations_content", citations_content={"content": HI}), "hi"),
     "anthropic search result": (of("search_result", source=URL, title="T", content=HI), f"T\n{URL}\nhi"),
     "converse text document": ({"document": {"format": "txt", "name": "N", "source": {"text": "hi"}}}, "N\nhi"),
     "converse csv bytes": ({"document": {"format": "csv", "name": "N", "source": {"bytes": b"a,b"}}}, "N\na,b"),
@@ -233,6 +240,24 @@ def test_self_hosted_models_take_what_the_weights_support():
 
 
 MP3, MP4 = {"url": "https://e.com/a.mp3"}, {"url": "https://e.com/a.mp4"}
+ABOUT = {"title": "T", "context": "a letter"}
+DOCUMENTS = {
+    "anthropic PDF": (of("document", source=of("base64", media_type="application/pdf", data=PDF), **ABOUT),
+                      [text("a letter"), file("T")]),
+    "v1 PDF": (of("file", base64=PDF, extras=ABOUT), [text("a letter"), file("T")]),
+    "anthropic blocks": (of("document", source=of("content", content=[*HI, of("image", base64=PNG)]), **ABOUT),
+                         [text("T\na letter"), text("hi"), image()]),
+    "anthropic text as content": (of("document", source=of("content", content="hi"), title="T"), [text("T"), text("hi")]),
+    "converse content": ({"document": {"name": "N", "source": {"content": [{"text": "hi"}]}}}, [text("N"), text("hi")]),
+    "image of a model, handed on": (of("image_generation_call", id="ig_1", result=PNG), [image()]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("block", "expected"), DOCUMENTS.values(), ids=DOCUMENTS)
+def test_what_a_block_says_about_its_content_is_sent(block, expected):
+    assert parts(block) == expected
+
+
 AUDIO_AND_VIDEO = [
     (of("audio", base64=WAV, mime_type="audio/wav"), audio(WAV, "wav")),
     (of("audio", base64="AAAA", mime_type="audio/mpeg"), audio("AAAA", "mp3")),
@@ -283,8 +308,8 @@ UNSUPPORTED = {
     "unknown type": (of("hologram", data="x"), "'hologram' is not supported"),
     "no type": ({"a": 1, "b": 2}, "type None is not supported"),
     "type that is no string": (of(["text"], text="x"), "is not supported"),
-    "text that is no string": (of("text", text=5), "'text' is not supported"),
-    "text without text": (of("text"), "'text' is not supported"),
+    "text that is no string": (of("text", text=5), "'text' has no string as its text"),
+    "text without text": (of("text"), "'text' has no string as its text"),
     "json without json": (of("json"), "'json' is not supported"),
     "search result without content": (of("search_result"), "'search_result' is not supported"),
     "empty non-standard": (of("non_standard"), "is not supported"),

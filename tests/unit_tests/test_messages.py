@@ -121,6 +121,7 @@ CLASSES = {
     "ai that declined": (AIMessage("", additional_kwargs={"refusal": "no"}), assistant("", refusal="no")),
     "ai that declined, in blocks": (AIMessage([NO, NEVER]), assistant("", refusal="no, never")),
     "ai with half a pair": (AIMessage("a\ud83d"), assistant("a\ufffd")),
+    "ai that summed up": (AIMessage([{"type": "compaction", "content": "so far"}, text("a")]), assistant("so far\n\na")),
     "ai, broken off": (AIMessage(["a", "b", {"type": "hologram"}, IMAGE]), assistant("ab")),
     "chat user": (ChatMessage("a", role="user"), user("a")),
     "chat human": (ChatMessage("a", role="Human"), user("a")),
@@ -350,8 +351,9 @@ def test_reasoning_is_replayed_on_request_if_it_is_our_own(
     assert replayed["content"] == "a"
 
 
-def test_media_of_an_assistant_are_shown_to_a_vision_model():
-    turn = AIMessage(["here:", IMAGE], tool_calls=[call()])
+@pytest.mark.parametrize("image", [IMAGE, {"type": "image_generation_call", "result": PNG}])
+def test_media_of_an_assistant_are_shown_to_a_vision_model(image):
+    turn = AIMessage(["here:", image], tool_calls=[call()])
     messages = (turn, result("ok"), HumanMessage("what is it?"))
     assert roles(encode(*messages)) == ["assistant", "tool", "user"]
     encoded = encode(*messages, spec=VISION)
