@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import pytest_configure
+
 ROOT = Path(__file__).parents[2]
 REAL_SERVER = "tests/integration_tests/test_real_server.py"
+OTHER = "tests/unit_tests/test_text.py"
 STANDARD = "tests/integration_tests/test_standard.py::TestPlainModel::test_invoke"
 
 pytestmark = pytest.mark.slow
@@ -27,31 +30,27 @@ def run_pytest(*arguments, **environment):
     )
 
 
-@pytest.mark.parametrize(("options", "calls"), [((), 0), (("--live",), 1)])
-def test_the_official_suite_calls_the_api_only_with_the_option(ernie_server, options, calls):
+@pytest.mark.parametrize(
+    ("options", "tests", "calls"),
+    [((), (STANDARD, REAL_SERVER), 0), (("--live",), (STANDARD, OTHER), 1)],
+)
+def test_only_the_official_suite_calls_the_api_and_only_with_the_option(
+    ernie_server, options, tests, calls
+):
     api = {"AIMLAPI_API_KEY": ernie_server.api_key, "AIMLAPI_API_BASE": ernie_server.base_url}
-    run = run_pytest(*options, STANDARD, **api)
+    run = run_pytest(*options, *tests, **api)
     assert run.returncode == 0, run.stdout
     assert "1 passed" in run.stdout
+    assert "deselected" in run.stdout
     assert len(ernie_server.requests) == calls
 
 
-def test_live_runs_nothing_but_the_official_suite():
-    other = "tests/unit_tests/test_profiles.py"
-    run = run_pytest("--live", "--collect-only", STANDARD, other, AIMLAPI_API_KEY="key")
-    assert run.returncode == 0, run.stdout
-    assert f"{STANDARD}\n" in run.stdout
-    assert other not in run.stdout
+def test_live_needs_a_key(pytestconfig, monkeypatch):
+    monkeypatch.setattr(pytestconfig.option, "live", True)
+    with pytest.raises(pytest.UsageError, match="AIMLAPI_API_KEY"):
+        pytest_configure(pytestconfig)
 
 
-def test_live_needs_a_key():
-    run = run_pytest("--live", STANDARD, AIMLAPI_API_KEY="")
-    assert run.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "AIMLAPI_API_KEY" in run.stderr
-
-
-@pytest.mark.parametrize("marker", ["slow", "real_server"])
-def test_the_real_server_is_used_only_with_its_marker(marker):
-    run = run_pytest("--collect-only", "-m", marker, REAL_SERVER)
-    is_selected = f"{REAL_SERVER}::" in run.stdout
-    assert is_selected is (marker == "real_server"), run.stdout
+def test_the_real_server_is_used_with_its_marker():
+    run = run_pytest("--collect-only", "-m", "real_server", REAL_SERVER)
+    assert f"{REAL_SERVER}::" in run.stdout

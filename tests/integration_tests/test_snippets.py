@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import pytest
 from langchain_core._api import LangChainBetaWarning
+
+from langchain_aimlernie.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,10 +26,10 @@ FENCE = re.compile(r"^```(.*)\n((?:.*\n)*?)^```$", re.MULTILINE)
 pytestmark = pytest.mark.filterwarnings(
     f"ignore::{LangChainBetaWarning.__module__}.{LangChainBetaWarning.__name__}"
 )
-SHELL = """
-python() { "$PYTHON" "$@"; }
-aimlernie() { "$PYTHON" -m langchain_aimlernie "$@"; }
+SHELL = r"""
+aimlernie() { { printf '%s\0' "$@" && printf '\1' && cat && printf '\2'; } >> calls; }
 """
+"""Stores the arguments of each call, and its input."""
 
 
 class Block(NamedTuple):
@@ -85,17 +87,18 @@ def test_python_runs_after_the_set_up_of_its_page(block, local):
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 @pytest.mark.skipif(sys.platform == "win32", reason="bash there is another system")
 @pytest.mark.parametrize("block", blocks_of("bash"))
-def test_shell_commands_succeed(block, local, tmp_path):
-    done = subprocess.run(
+def test_shell_commands_succeed(block, local, tmp_path, monkeypatch, capfd):
+    """The shell reads the block; the calls then run in this process."""
+    subprocess.run(
         ["bash", "-euo", "pipefail", "-c", SHELL + block.code],
-        env=os.environ | {"PYTHON": sys.executable},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+        check=True,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout or done.stderr
+    for call in (tmp_path / "calls").read_bytes().split(b"\2")[:-1]:
+        arguments, _, given = call.partition(b"\1")
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        assert main(arguments.decode().split("\0")[:-1]) == 0
+        assert any(capfd.readouterr())
     assert local.violations == [] or "doctor" in block.code  # which tries what a model lacks
 
 
