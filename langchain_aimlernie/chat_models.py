@@ -114,11 +114,9 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
         if isinstance(model_input, Sequence) and not isinstance(model_input, str):
             model_input = [*map(repair_message, model_input)]
         prompt = super()._convert_input(model_input)
-        if not isinstance(prompt, ChatPromptValue):
-            return prompt
-        original = prompt.to_messages()
-        messages = wrap_incomplete(original)
-        return prompt if messages is original else ChatPromptValue(messages=messages)
+        if isinstance(prompt, ChatPromptValue):
+            prompt = ChatPromptValue(messages=wrap_incomplete(prompt.to_messages()))
+        return prompt
 
     @override
     def generate(self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any) -> LLMResult:
