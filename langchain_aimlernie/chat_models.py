@@ -48,8 +48,7 @@ from langchain_aimlernie._settings.fields import (
     ToolLike,
 )
 from langchain_aimlernie._settings.model import SettingsModel
-from langchain_aimlernie._settings.options import OPTIONS, read_options
-from langchain_aimlernie._settings.secrets import find_secret
+from langchain_aimlernie._settings.options import OPTIONS, find_secret, read_options
 from langchain_aimlernie._settings.values import KEY_VARIABLE, is_count, to_int
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
