@@ -28,8 +28,7 @@ from pydantic import SecretStr
 from typing_extensions import override
 
 from langchain_aimlernie._settings.fields import ALIASES, Settings, ToolLike
-from langchain_aimlernie._settings.options import read_options
-from langchain_aimlernie._settings.secrets import find_secret
+from langchain_aimlernie._settings.options import find_secret, read_options
 
 
 def _mask(name: str, value: Any) -> Any:

@@ -33,8 +33,7 @@ from langchain_aimlernie._response.completion import decode_completion
 from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie._settings.errors import first_message
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS
-from langchain_aimlernie._settings.options import INSTRUCTION, read_options
-from langchain_aimlernie._settings.secrets import SHORTEST_SECRET
+from langchain_aimlernie._settings.options import INSTRUCTION, SHORTEST_SECRET, read_options
 from langchain_aimlernie._settings.values import (
     NO_KEY,
     check_request_id,

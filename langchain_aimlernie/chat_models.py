@@ -48,8 +48,7 @@ from langchain_aimlernie._settings.fields import (
     ToolLike,
 )
 from langchain_aimlernie._settings.model import SettingsModel
-from langchain_aimlernie._settings.options import OPTIONS, read_options
-from langchain_aimlernie._settings.secrets import find_secret
+from langchain_aimlernie._settings.options import OPTIONS, find_secret, read_options
 from langchain_aimlernie._settings.values import KEY_VARIABLE, is_count, to_int
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
@@ -114,11 +113,9 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
         if isinstance(model_input, Sequence) and not isinstance(model_input, str):
             model_input = [*map(repair_message, model_input)]
         prompt = super()._convert_input(model_input)
-        if not isinstance(prompt, ChatPromptValue):
-            return prompt
-        original = prompt.to_messages()
-        messages = wrap_incomplete(original)
-        return prompt if messages is original else ChatPromptValue(messages=messages)
+        if isinstance(prompt, ChatPromptValue):
+            prompt = ChatPromptValue(messages=wrap_incomplete(prompt.to_messages()))
+        return prompt
 
     @override
     def generate(self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any) -> LLMResult:

@@ -144,12 +144,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             "spend_limit_reached": False,
         }
 
-    @override
-    async def abefore_agent(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
-        return self.before_agent(state, runtime)
-
     @hook_config(can_jump_to=["end"])
     @override
     def before_model(
@@ -167,24 +161,11 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             update["spend_limit_reached"] = True
         return update
 
-    @hook_config(can_jump_to=["end"])
-    @override
-    async def abefore_model(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
-        return self.before_model(state, runtime)
-
     @override
     def after_model(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
         """Save what has been spent."""
-        return self._save(state)
-
-    @override
-    async def aafter_model(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
         return self._save(state)
 
     @hook_config(can_jump_to=["model"])
@@ -210,13 +191,6 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         if problem:
             return {**update, "messages": _closing(state["messages"], problem)}
         return {**update, "jump_to": "model"}
-
-    @hook_config(can_jump_to=["model"])
-    @override
-    async def aafter_agent(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
-        return self.after_agent(state, runtime)
 
     def _take(self) -> tuple[Decimal, Decimal]:
         """Return what earlier runs of the thread could not save, and what this one spent since."""
@@ -398,20 +372,10 @@ class _Counter(BaseCallbackHandler):
     on_tool_start = on_retriever_start = _on_start
 
     @override
-    def on_chain_start(
-        self,
-        serialized: dict[str, Any],
-        inputs: dict[str, Any],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._on_start(run_id=run_id, parent_run_id=parent_run_id)
+    def on_chain_start(self, *_: Any, run_id: UUID, **kwargs: Any) -> None:
+        self._on_start(run_id=run_id, parent_run_id=kwargs.get("parent_run_id"))
         graph = self._runs[run_id].parent
-        is_node = kwargs.get("name") == (metadata or {}).get("langgraph_node")
+        is_node = kwargs.get("name") == (kwargs.get("metadata") or {}).get("langgraph_node")
         with _lock:
             if is_node and graph is not None and graph.ledger is None:
                 graph.ledger = _Ledger()

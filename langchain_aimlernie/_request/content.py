@@ -32,7 +32,7 @@ class UnsupportedContentError(Exception):
 
 
 class Text(NamedTuple):
-    """A text, perhaps with a `cache_control`."""
+    """A text."""
 
     text: str
     cache_control: Block | None = None
@@ -51,19 +51,19 @@ class Reasoning(NamedTuple):
 
 
 class ToolCallPart(NamedTuple):
-    """A tool call; absent values are empty. `args` is an object or the text that was generated."""
+    """A tool call; absent values are empty."""
 
     id: str
     name: str
-    args: object
+    args: object  # a dict, or the text that was generated
 
 
 class ToolResultPart(NamedTuple):
-    """A tool result; absent values are empty. `content` is unparsed message content."""
+    """A tool result; absent values are empty."""
 
     id: str
     name: str
-    content: object
+    content: object  # not parsed
     error: bool = False
     cache_control: Block | None = None
 
@@ -71,8 +71,6 @@ class ToolResultPart(NamedTuple):
 ContentPart = (
     Text | Refusal | Reasoning | Media | ToolCallPart | ToolResultPart | UnsupportedContent
 )
-
-# Parsing.
 
 _TYPES: Mapping[str, Sequence[str]] = {
     "text": ["text", "input_text", "output_text"],
@@ -114,9 +112,6 @@ _TYPES: Mapping[str, Sequence[str]] = {
 """The types of block of all providers, by what they are."""
 
 _GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
-BLOCK_TYPES = (*_GROUPS, "non_standard")
-"""All types of block that are known here."""
-
 _SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
 _SKIPPED_IN_RESULTS -= {"function", "reference", "compaction"}  # as likely a tool's own data
@@ -128,12 +123,9 @@ _RESULT_KEYS = ("content", "output", "response")
 
 
 def parse_content(content: object, *, in_result: bool = False) -> list[ContentPart]:
-    """Return the parts of message content, in order.
+    """Return the parts of message content: a string, `None`, or a list of strings and blocks.
 
-    Args:
-        content: A string, a list of strings and blocks, or `None`.
-        in_result: Whether this is the content of a tool result, in which a model's reasoning and
-            calls are left out, and objects of unknown types are data.
+    In a tool result, a model's reasoning and calls are left out, and unknown objects are data.
     """
     if content is None:
         return []
@@ -316,18 +308,11 @@ _FORMAT_HINT = "Send an image as PNG, JPEG, GIF or WebP, anything else as PDF or
 def encode_parts(
     parts: Iterable[ContentPart], spec: ModelSpec, *, omit: bool = False, in_result: bool = False
 ) -> list[JsonObject]:
-    """Return the content parts of a message.
+    """Return the content parts of a message, or raise an `UnsupportedContentError`.
 
     Reasoning and calls are left out: in a user message they come from another agent's response.
-
-    Args:
-        parts: The parsed content.
-        spec: The capabilities of the model.
-        omit: Whether a text such as `[image omitted]` replaces media that the model does not take.
-        in_result: Whether objects of unknown types are data, sent as JSON.
-
-    Raises:
-        UnsupportedContentError: The model does not take one of the blocks.
+    With `omit`, a text such as `[image omitted]` replaces media that the model does not take.
+    `in_result`, objects of unknown types are sent as JSON.
     """
     encoded: list[JsonObject] = []
     for part in parts:
@@ -393,37 +378,24 @@ def user_content(parts: list[JsonObject]) -> str | list[JsonObject]:
 def system_content(
     content: object, spec: ModelSpec, *, omit: bool = False
 ) -> str | list[JsonObject]:
-    """Return the content of a system message: its texts, with nothing in between.
-
-    Raises:
-        UnsupportedContentError: It contains media and `omit` is not set, or an unknown block.
-    """
-    parts = (
-        _media_of_instructions(part) if isinstance(part, Media) else part
-        for part in parse_content(content)
-    )
+    """Return the content of a system message: its texts, with nothing in between."""
+    parts: list[ContentPart] = []
+    for part in parse_content(content):
+        if isinstance(part, Media):
+            reason = (
+                f"its block of type {part.type!r} is not text, and instructions may contain text "
+                "only. Put it into a user message."
+            )
+            parts.append(UnsupportedContent(part, reason, part.placeholder))
+        else:
+            parts.append(part)
     return text_content(encode_parts(parts, spec, omit=omit))
-
-
-def _media_of_instructions(media: Media) -> UnsupportedContent:
-    reason = (
-        f"its block of type {media.type!r} is not text, and instructions may contain text only. "
-        "Put it into a user message."
-    )
-    return UnsupportedContent(media, reason, media.placeholder)
 
 
 def tool_content(
     content: object, spec: ModelSpec, *, omit: bool = False
 ) -> tuple[list[JsonObject], list[JsonObject]]:
-    """Return the texts and the media of a tool result; a tool message may contain text only.
-
-    Each text is one line or more; objects that are not content blocks become JSON. `omit` is that
-    of `encode_parts`.
-
-    Raises:
-        UnsupportedContentError: The model does not take one of the media.
-    """
+    """Return the texts and the media of a tool result; a tool message may contain text only."""
     if isinstance(content, str):
         return [text_part(content)], []
     parts = parse_content(content, in_result=True)

@@ -22,20 +22,12 @@ Block = Mapping[str, object]
 
 
 class Media(NamedTuple):
-    """A content part with media.
+    """A content part with media."""
 
-    Attributes:
-        type: The type of the parsed block, for error messages.
-        part: The content part for a user message.
-        requires: What a model must support: a kind of media, then perhaps a MIME type or "file_id".
-        context: What the block says about a file, apart from its name.
-        cache_control: The block's `cache_control`, if it has one.
-    """
-
-    type: str
+    type: str  # of the block that was parsed
     part: JsonObject
-    requires: tuple[str, ...]
-    context: str = ""
+    requires: tuple[str, ...]  # a kind of media, then perhaps a MIME type or "file_id"
+    context: str = ""  # what the block says about a file, apart from its name
     cache_control: Block | None = None
 
     @property
@@ -45,34 +37,24 @@ class Media(NamedTuple):
 
 
 class UnsupportedContent(NamedTuple):
-    """A block that no request can contain.
-
-    Attributes:
-        block: The block.
-        reason: What is wrong with it and what to do.
-        placeholder: If it is media, the text that replaces it on request, else empty.
-        is_data: Whether it may be a tool's own data in a result, such as the address of a file.
-    """
+    """A block that no request can contain."""
 
     block: object
-    reason: str
-    placeholder: str = ""
-    is_data: bool = True
+    reason: str  # and what to do
+    placeholder: str = ""  # of media: the text that replaces it on request
+    is_data: bool = True  # whether it may be a tool's own data in a result
 
 
 class _Source(NamedTuple):
-    """The contents of a media block; absent values are empty. `data` is base64.
-
-    An absent text is `None`, since a text may be empty.
-    """
+    """The contents of a media block; absent values are empty."""
 
     block: Block
     type: str
     kind: str
     mime: str
     url: str
-    data: str
-    text: str | None
+    data: str  # base64
+    text: str | None  # a text may be empty
     file_id: str
     name: str
     context: str
@@ -143,12 +125,7 @@ def first_string(block: Block, *keys: str) -> str:
 
 
 def parse_media(type_: str, block: Block) -> Media | UnsupportedContent | str:
-    """Return the media in a block, or a string if the block contains text.
-
-    Args:
-        type_: The type of the block, a key of `MEDIA_KINDS`.
-        block: The block, in the form of any provider.
-    """
+    """Return the media in a block, whose type is a key of `MEDIA_KINDS`, or the text in it."""
     source = _decode_data_url(_read_source(type_, block))
     if source.data:
         source = source._replace(data=_normalize_base64(source.data))
@@ -172,6 +149,7 @@ def _read_source(type_: str, block: Block) -> _Source:
     if flat.get("type") == "text" and text is None:
         # The source of a document of Anthropic: its text stands under "data".
         text, data = data, ""
+    id_key = "id" if flat.get("source_type") == "id" else "file_id"
     return _Source(
         block=block,
         type=type_,
@@ -180,9 +158,7 @@ def _read_source(type_: str, block: Block) -> _Source:
         url=first_string(flat, *_URL_KEYS).strip(),
         data=data,
         text=text if isinstance(text, str) else None,
-        file_id=first_string(
-            flat, "id" if flat.get("source_type") == "id" else "file_id", "fileId"
-        ),
+        file_id=first_string(flat, id_key, "fileId"),
         name=first_string(flat, *_NAME_KEYS),
         context=first_string(flat, "context"),
         detail=first_string(flat, "detail"),
@@ -274,10 +250,9 @@ def _declared_mime(source: _Source) -> str:
 
 def _encode_image(source: _Source) -> Media | UnsupportedContent:
     mime = source.mime if source.mime.startswith("image/") else "image/jpeg"
-    web = _WEB_URL.fullmatch(source.url)
     if source.data:
         url = f"data:{mime};base64,{source.data}"
-    elif web:
+    elif web := _WEB_URL.fullmatch(source.url):
         url = web[1].lower() + quote(web[2], safe=_URI_CHARACTERS, errors="replace")
     else:
         return _unsupported(source, "has neither data nor an http(s) URL. Send the data in base64.")

@@ -80,19 +80,10 @@ def encode_messages(
     replay_reasoning: bool = False,
     omit_unsupported: bool = False,
 ) -> list[JsonObject]:
-    """Return the messages in the form of the model's published schema.
+    """Return messages of any class, with content of any provider, in the form of the API.
 
-    Args:
-        messages: Messages of any class with content of any provider; not changed.
-        spec: The capabilities of the model.
-        replay_reasoning: Whether earlier reasoning is sent, if its provider is this package or
-            unknown.
-        omit_unsupported: Whether a text such as `[image omitted]` replaces media that the model
-            does not take.
-
-    Raises:
-        BadRequestError: A message cannot be sent to this model. The text names the message, the
-            block and the model, and says what to do.
+    `replay_reasoning` sends earlier reasoning whose provider is this package or unknown. Raises a
+    `BadRequestError` for a message that cannot be sent to this model.
     """
     if not messages:
         raise BadRequestError("There are no messages to send. Pass at least one.")
@@ -134,11 +125,7 @@ class _ConversationEncoder:
         self._deferred: list[JsonObject] = []
 
     def add(self, message: BaseMessage) -> None:
-        """Encode a message.
-
-        Raises:
-            UnsupportedContentError: The model does not take it.
-        """
+        """Encode a message, or raise an `UnsupportedContentError`."""
         match _role_of(message):
             case "user":
                 self._add_user(message)
@@ -203,8 +190,11 @@ class _ConversationEncoder:
         fields: JsonObject = {}
         if refusal := first_string(additional, "refusal") or _join_text(parts, Refusal):
             fields["refusal"] = refusal
-        if self._replay_reasoning and (reasoning := _own_reasoning(message, parts)):
-            fields["reasoning_content"] = reasoning
+        provider = message.response_metadata.get("model_provider")
+        if self._replay_reasoning and provider in _OWN_PROVIDERS:
+            reasoning = first_string(additional, "reasoning_content")
+            if reasoning := reasoning or _join_text(parts, Reasoning):
+                fields["reasoning_content"] = reasoning
         calls = _find_calls(message, parts)
         self._add("assistant", content, message.name, **fields)
         if calls:
@@ -269,21 +259,16 @@ class _ConversationEncoder:
         if not result.id:
             matches += [c for c in self._open if c.original_id and result.name in ("", c.name)]
         matches = matches or [call for call in self._open if not call.original_id]
+        legacy = self._function_call
+        if not matches and legacy and not result.id and result.name == legacy.name:
+            self._function_call = None
+            self._add_calls([legacy])
+            matches = self._open
         call = min(matches, key=lambda call: result.name not in ("", call.name), default=None)
-        if call is None:
-            call = self._open_function_call(result)
         if call is None:
             return None
         self._open.remove(call)
         return call.sent_id
-
-    def _open_function_call(self, result: ToolResultPart) -> _OpenCall | None:
-        call = self._function_call
-        if call is None or result.id or result.name != call.name:
-            return None
-        self._function_call = None
-        self._add_calls([call])
-        return self._open[0]
 
 
 def _role_of(message: BaseMessage) -> str:
@@ -311,13 +296,6 @@ def _role_of(message: BaseMessage) -> str:
 
 def _join_text(parts: Iterable[ContentPart], kind: type[Refusal | Reasoning]) -> str:
     return clean_text("".join(part.text for part in parts if isinstance(part, kind)))
-
-
-def _own_reasoning(message: BaseMessage, parts: Iterable[ContentPart]) -> str:
-    if message.response_metadata.get("model_provider") not in _OWN_PROVIDERS:
-        return ""
-    reasoning = first_string(message.additional_kwargs, "reasoning_content")
-    return reasoning or _join_text(parts, Reasoning)
 
 
 def _find_calls(message: BaseMessage, parts: Sequence[ContentPart]) -> list[ToolCallPart]:
@@ -377,10 +355,9 @@ def _is_json_object(text: str) -> bool:
 def repair_message(message: Any) -> Any:
     """Return a message; in a dict of any provider's form, with its calls as core reads them.
 
-    Core parses the arguments of calls as JSON objects, which those of a model need not be: what is
-    none is wrapped in one. It also loses `invalid_tool_calls`, and in a dict without `tool_calls`
-    the calls of other providers than OpenAI, which are in the content. It fails on an assistant
-    message without content and on a tool result without an id.
+    Core fails on arguments that are no JSON object (they are wrapped in one), on an assistant
+    message without content and on a tool result without an id. It loses `invalid_tool_calls`, and
+    the calls in the content that other providers than OpenAI have.
     """
     if not isinstance(message, dict):
         return message
@@ -426,28 +403,22 @@ def add_instruction(messages: Sequence[BaseMessage], instruction: str) -> list[B
 
 
 def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
-    """Return the messages without media blocks on which core raises, or that it reads wrongly.
+    """Return the messages with media blocks wrapped on which core raises, or that it misreads.
 
     Core reads the blocks of each message before it calls a model, and raises `KeyError` or
     `ValueError` for one that lacks a key, such as a v0 file with a `text`. It takes every file of
-    OpenAI for a PDF. Wrapped as `non_standard`, such a block reaches this package's own reader,
-    which takes it or says what is wrong. The messages given stay as they are; with no such block
-    they are returned themselves.
+    OpenAI for a PDF. Wrapped as `non_standard`, such a block reaches this package's own reader.
     """
-    wrapped = [_wrap(message) if type(message.content) is list else message for message in messages]
-    is_same = all(new is old for new, old in zip(wrapped, messages, strict=True))
-    return messages if is_same else wrapped
+    return [_wrap(message) if type(message.content) is list else message for message in messages]
 
 
 def _wrap(message: BaseMessage) -> BaseMessage:
-    failing = [_fails_in_core(block) for block in message.content]
-    if not any(failing):
-        return message
     content = [
-        {"type": "non_standard", "value": block} if fails else block
-        for block, fails in zip(message.content, failing, strict=True)
+        {"type": "non_standard", "value": block} if _fails_in_core(block) else block
+        for block in message.content
     ]
-    return message.model_copy(update={"content": content})
+    is_same = content == message.content
+    return message if is_same else message.model_copy(update={"content": content})
 
 
 def _fails_in_core(block: object) -> bool:

@@ -43,21 +43,17 @@ def build_payload(  # noqa: PLR0913  the parts of a body
     omit_unsupported: bool = False,
     warn: Warn,
 ) -> dict[str, Any]:
-    """Return the body of a request, without values of `None`.
+    """Return the body of a request; a `BadRequestError` if the API would reject it.
 
     Args:
-        messages: The conversation; not changed.
+        messages: The conversation.
         spec: The capabilities of the model on the server of the request.
         model: The id of the model to send.
-        settings: The settings of the model, by name; validated.
+        settings: The settings of the model, validated.
         options: The options of the call, validated. They override settings; `None` unsets one.
-            Unknown options are sent with a warning.
-        replay_reasoning: Whether the model's earlier reasoning is sent.
+        replay_reasoning: See `encode_messages`.
         omit_unsupported: Whether a text replaces media that the model does not take.
         warn: Called for each field that is changed or left out because of the API's limits.
-
-    Raises:
-        BadRequestError: The API would reject the request.
     """
     try:
         fields = _encode_fields({**settings, **_drop_internal(options)})
@@ -152,11 +148,7 @@ def _adapt(fields: dict[str, Any], spec: ModelSpec, warn: Warn) -> dict[str, Any
 
 
 def encode_body(payload: Mapping[str, Any]) -> bytes:
-    """Return the body as JSON in UTF-8.
-
-    Raises:
-        BadRequestError: It contains a value that JSON lacks, such as NaN or a reference cycle.
-    """
+    """Return the body as JSON in UTF-8; a `BadRequestError` for what JSON lacks, such as NaN."""
     try:
         return json.dumps(
             payload, ensure_ascii=False, allow_nan=False, separators=(",", ":")

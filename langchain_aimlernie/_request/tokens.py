@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-__all__ = ["count_message_tokens", "count_tokens"]
-
 _HAN = re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+")
 _HAN_TOKENS, _HAN_CHARACTERS = 4, 5
 # Emoji and rare Han characters are bytes, or take two or three entries of the vocabulary.
@@ -70,10 +68,7 @@ _FILE_CHARACTERS = 60
 
 
 def count_tokens(text: str) -> int:
-    """Return an estimate of the number of tokens in `text`.
-
-    Takes linear time: some tens of milliseconds for a million characters.
-    """
+    """Return an estimate of the number of tokens in `text`, in linear time."""
     if text.isascii():
         return _TOKEN.subn("", text)[1]
     rest, runs = _HAN.subn(" ", text)
@@ -89,13 +84,7 @@ def count_message_tokens(
     *,
     count: Callable[[str], int] = count_tokens,
 ) -> int:
-    """Return an estimate of the number of prompt tokens of a conversation.
-
-    Args:
-        messages: The conversation. Reasoning is not counted, as it is not sent.
-        tools: Tool schemas as they are sent with it.
-        count: The function that counts the tokens of a text.
-    """
+    """Return an estimate of the prompt tokens of a conversation; `count` counts those of a text."""
     tokens = _PER_CONVERSATION + sum(_count_message(message, count) for message in messages)
     return tokens + sum(_PER_TOOL + count(str(tool)) for tool in tools or ())
 

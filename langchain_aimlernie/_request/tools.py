@@ -38,29 +38,21 @@ _ALLOWED_KEYS = {"allowed_tools": "tools", "function_calling_config": "allowed_f
 def encode_tools(
     tools: Sequence[ToolLike], *, strict: bool | None = None
 ) -> list[dict[str, object]]:
-    """Return tools of any kind in the form of the API.
+    """Return tools of any kind in the form of the API; a ValueError for what it does not take.
 
-    A tool's `cache_control` is kept, beside its function.
-
-    Args:
-        tools: Tools as `bind_tools` takes them.
-        strict: Whether arguments must follow the schema exactly; `None` leaves it to the API.
-
-    Raises:
-        ValueError: There is no list of tools, there are more than 128, a name is invalid, or a tool
-            is not a function.
+    A tool's `cache_control` is kept, beside its function. `strict` is that of `bind_tools`.
     """
     given: object = tools  # whatever the annotation says
     if isinstance(given, str | Mapping | type) or not isinstance(given, Collection):
         raise ValueError(f"tools must be a list, such as [my_tool]; got {tools!r:.80}.")  # noqa: TRY004  as for all parameters
     if len(tools) > MAX_TOOLS:
         raise ValueError(f"The API takes at most {MAX_TOOLS} tools in a call; got {len(tools)}.")
-    return [_encode_tool(tool, strict) for tool in tools if not _is_cache_point(tool)]
-
-
-def _is_cache_point(tool: object) -> bool:
-    """Whether a tool is Bedrock's mark of what to cache; in messages it is left out, too."""
-    return isinstance(tool, Mapping) and tool.keys() == {"cachePoint"}
+    # As in messages, Bedrock's mark of what to cache is left out.
+    return [
+        _encode_tool(tool, strict)
+        for tool in tools
+        if not (isinstance(tool, Mapping) and tool.keys() == {"cachePoint"})
+    ]
 
 
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
@@ -111,11 +103,7 @@ def _not_a_tool(tool: object) -> ValueError:
 
 
 def _complete(name: object, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the schema of parameters with the keys that some servers require.
-
-    Raises:
-        ValueError: It is not the schema of an object.
-    """
+    """Return the schema of parameters with the keys that some servers require."""
     if (kind := parameters.get("type")) in _SCALARS_AND_LISTS:
         raise ValueError(
             f"The parameters of {name} are of type {kind!r}, and must be an object: use a class "
@@ -128,11 +116,7 @@ def _complete(name: object, parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _normalize(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dict as langchain-core reads it; core takes every dict with a name for a function.
-
-    Raises:
-        ValueError: The type is not that of a function.
-    """
+    """Return a dict as core reads it, which takes every dict with a name for a function."""
     kind = tool.get("type")
     rest = {name: value for name, value in tool.items() if name != "type"}
     if kind == "function":
@@ -164,20 +148,14 @@ def _tool_name(tool: Mapping[str, object]) -> str:
 def encode_tool_choice(
     choice: ToolChoice | None, tools: Sequence[Mapping[str, object]]
 ) -> str | dict[str, object] | None:
-    """Return `tool_choice` in the form of the API, or `None` if nothing is chosen.
+    """Return `tool_choice` in the form of the API; a ValueError if a name is not that of a tool.
 
     Args:
         choice: "auto", "none", "any", "required", a boolean (whether some tool must be called),
             the name of a tool, or a dict or list in the form of OpenAI (Chat Completions,
-            Responses), Anthropic, Bedrock or Gemini.
+            Responses), Anthropic, Bedrock or Gemini. One among some tools becomes OpenAI's
+            `allowed_tools`, which `allow_tools` resolves.
         tools: The tools of the call, from `encode_tools`.
-
-    Returns:
-        The API's form. A choice among some tools becomes OpenAI's `allowed_tools`, which most
-        models lack; `allow_tools` resolves it.
-
-    Raises:
-        ValueError: A name is not that of a tool, or the form is unknown.
     """
     if choice is None or choice is False:
         return None
@@ -254,11 +232,7 @@ def allow_tools(
 ) -> tuple[str | Mapping[str, Any], list[dict[str, object]]]:
     """Resolve `allowed_tools`: return a choice that every model takes, and the tools to send.
 
-    A choice among some of the tools is equivalent to a call with only these tools.
-
-    Args:
-        choice: The result of `encode_tool_choice`.
-        tools: The tools of the call, from `encode_tools`.
+    Most models lack it; it is equivalent to a call with only these tools.
     """
     if isinstance(choice, str) or "allowed_tools" not in choice:
         return choice, tools

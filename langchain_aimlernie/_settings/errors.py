@@ -22,13 +22,14 @@ _MAX_SHOWN = 100
 def translate(error: ValidationError, fields: Mapping[str, FieldInfo]) -> ValidationError:
     """Return the same error with one plain message for each field and no value that may be secret.
 
-    Args:
-        error: An error of pydantic's.
-        fields: The fields of the validated model.
+    `fields` are those of the validated model.
     """
     found: dict[str, ErrorDetails] = {}
     # Each member of a union has its own error: a validator's reason wins, then the outermost.
-    for details in sorted(error.errors(include_url=False), key=_rank):
+    by_rank = sorted(
+        error.errors(include_url=False), key=lambda e: (e["type"] != "value_error", len(e["loc"]))
+    )
+    for details in by_rank:
         name = str(details["loc"][0]) if details["loc"] else ""
         found.setdefault(ALIASES.get(name, name), details)
     return ValidationError.from_exception_data(
@@ -50,10 +51,6 @@ def translate(error: ValidationError, fields: Mapping[str, FieldInfo]) -> Valida
 def first_message(error: ValidationError) -> str:
     """Return the message of the first problem that a translated error reports."""
     return error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
-
-
-def _rank(details: ErrorDetails) -> tuple[bool, int]:
-    return details["type"] != "value_error", len(details["loc"])
 
 
 def _message(name: str, details: ErrorDetails, fields: Mapping[str, FieldInfo]) -> str:

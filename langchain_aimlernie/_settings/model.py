@@ -44,12 +44,7 @@ class SettingsModel(Settings, BaseChatModel):
     """A chat model with the settings of `ChatAimlErnie`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Validate the fields.
-
-        Raises:
-            ValidationError: A value that a field does not accept; the error shows none that
-                may be secret.
-        """
+        """Validate the fields; the ValidationError shows no value that may be secret."""
         translated = None
         try:
             super().__init__(*args, **kwargs)
@@ -138,14 +133,7 @@ class SettingsModel(Settings, BaseChatModel):
                 self._clear_cache()
 
     def _change(self, changes: dict[str, Any]) -> None:
-        """Set fields, validated together with all others.
-
-        Args:
-            changes: The fields, by the constructor's names; emptied if one is invalid.
-
-        Raises:
-            ValidationError: A value that a field does not accept.
-        """
+        """Set fields, validated together with all others; empty `changes` if one is invalid."""
         fields = {ALIASES.get(name, name): value for name, value in changes.items()}
         values = {name: getattr(self, name) for name in type(self).model_fields} | fields
         valid = type(self).__new__(type(self))
@@ -162,15 +150,7 @@ class SettingsModel(Settings, BaseChatModel):
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the model, with validation.
-
-        Args:
-            update: Fields to change, by the constructor's names.
-            deep: Whether values are copied, too.
-
-        Raises:
-            ValidationError: A value that a field does not accept.
-        """
+        """Copy the model, with validation; `update` has the constructor's names."""
         changes, update = dict(update or {}), None  # or the traceback of an error would show it
         copy = super().model_copy(deep=deep)
         copy.__dict__.pop(_WARNED, None)
@@ -221,12 +201,7 @@ class SettingsModel(Settings, BaseChatModel):
         return [("model", values.get("model_name")), *shown]
 
     def warn_once(self, field: str, message: str) -> None:
-        """Warn, once for this model, that a limit of the API changes a field of the request.
-
-        Args:
-            field: The field's name in the body.
-            message: What is changed, and why.
-        """
+        """Warn, once for this model, that a limit of the API changes a field of the request."""
         warned = self.__dict__.setdefault(_WARNED, {})
         mine = object()
         if warned.setdefault(field, mine) is mine:  # one step, so that threads cannot both warn
@@ -238,15 +213,7 @@ class SettingsModel(Settings, BaseChatModel):
         return {name: value for name, value in values.items() if value is not None}
 
     def with_call_settings(self, options: dict[str, Any]) -> Self:
-        """Return the model that a call uses.
-
-        Args:
-            options: The call's keyword arguments; those that override fields outside the request
-                body are removed from it.
-
-        Raises:
-            ValidationError: A value that a field does not accept.
-        """
+        """Return the model that a call uses; the options that are its settings are removed."""
         given = {name: options.pop(name) for name in PER_CALL_FIELDS & options.keys()}
         changes = without_defaults(given)
         if not changes:

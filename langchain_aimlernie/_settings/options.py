@@ -1,18 +1,22 @@
-"""Read the keyword arguments of the constructor and of a call, under any of their names."""
+"""Read the keyword arguments of the constructor and of a call, under any of their names.
+
+A key under an unknown name would become a field of the request body, and would be shown in the
+model's repr, its dump, cache keys and traces: what looks like a secret is an error.
+"""
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
-from pydantic import ValidationError
+from pydantic import Secret, SecretBytes, SecretStr, ValidationError
 
 from langchain_aimlernie._settings.errors import first_message, translate
 from langchain_aimlernie._settings.fields import ALIASES, REQUEST_PARAMS, RequestParams, Settings
-from langchain_aimlernie._settings.secrets import find_secret
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -58,12 +62,7 @@ def suggest_name(name: str) -> str:
 def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
     """Return the constructor's parameters without those that only another package has a use for.
 
-    Args:
-        values: The parameters, by name.
-        names: The names that a model has.
-
-    Raises:
-        ValueError: Without the parameter, calls would bypass a proxy.
+    `names` are those that a model has. A ValueError if calls would bypass a proxy without it.
     """
     kept = {n: value for n, value in values.items() if n in names or not is_unset(n, value)}
     if proxies := [name for name, value in kept.items() if name.endswith(_PROXIES) and value]:
@@ -83,9 +82,7 @@ def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[s
 def with_declared(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
     """Return the constructor's parameters with those that a subclass sets by its own fields.
 
-    Args:
-        values: The parameters, by name.
-        fields: The fields of the class; one such as `openai_api_base` has the default of ours.
+    A field of it such as `openai_api_base` has the default of ours.
     """
     known = dict(values)
     given = {ALIASES.get(name, name) for name in values}
@@ -102,13 +99,8 @@ def with_declared(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) ->
 def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, Any]:
     """Return the keyword arguments of a call with their aliases resolved.
 
-    Args:
-        options: The keyword arguments. They are removed if one looks like a secret.
-        api_key: The model's own key, if it is known.
-
-    Raises:
-        ValueError: A parameter is outside its range, one that would become a field of the request
-            body looks like a secret, or one belongs to the config of a run.
+    A ValueError if a parameter is outside its range, belongs to the config of a run, or looks like
+    a secret and would be sent in the body; `options` are emptied then.
     """
     if not options:
         return options
@@ -139,10 +131,7 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
 def secret_problem(parameters: Mapping[str, Any], api_key: object = None) -> str | None:
     """Return the error message if a parameter would be a secret in the request body, or `None`.
 
-    Args:
-        parameters: Keyword arguments of the constructor or of a call, including those inside of
-            `model_kwargs` and `extra_body`.
-        api_key: The model's own key, if it is known.
+    Those within `model_kwargs` and `extra_body` are looked at, too.
     """
     unknown = {name: value for name, value in parameters.items() if name not in _KNOWN}
     in_body = parameters.get("model_kwargs")
@@ -155,3 +144,59 @@ def secret_problem(parameters: Mapping[str, Any], api_key: object = None) -> str
                 "key as api_key, and any other key in default_headers."
             )
     return None
+
+
+_SECRET_WORDS = frozenset(
+    {"key", "apikey", "token", "secret", "password", "authorization", "ak", "sk"}
+)
+"""Last words of the names of secrets; `ak` and `sk` are Qianfan's access key and secret key."""
+
+_HARMLESS_NAMES = ("cache_key", "bos_token", "eos_token", "pad_token", "stop_token")
+"""Endings of documented parameter names whose values are not secret."""
+
+_SECRET_PREFIXES = (
+    *("sk-", "Bearer ", "Basic ", "bce-v3/", "AIza", "gsk_"),
+    *("hf_", "lsv2_", "nvapi-", "xai-", "ghp_", "github_pat_"),
+)
+"""Prefixes of keys: the AI/ML API's and OpenAI's, HTTP's, Baidu's and other providers'."""
+
+SHORTEST_SECRET = 8
+"""Minimum length of a secret: redacting shorter values would redact ordinary words."""
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+def find_secret(parameters: Mapping[str, object], api_key: object = None) -> str | None:
+    """Return the name of the first parameter that holds a secret, such as the model's own key."""
+    own = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    for name, value in parameters.items():
+        if _has_secret_name(str(name)) and not isinstance(value, int | float | None):
+            return name  # a number is none: `max_token` is a misspelled `max_tokens`
+        try:
+            if _has_secret_value(value, own if isinstance(own, str) else ""):
+                return name
+        except RecursionError:  # no JSON either: the error comes when the body is encoded
+            continue
+    return None
+
+
+def _has_secret_name(name: str) -> bool:
+    """Whether a parameter of this name holds a secret; `api_key` and `apiKey` are alike."""
+    words = [word.lower() for word in _WORD.findall(name)]
+    if "_".join(words).endswith(_HARMLESS_NAMES):
+        return False
+    return bool(words) and (words[-1] in _SECRET_WORDS or "".join(words).endswith("apikey"))
+
+
+def _has_secret_value(value: object, api_key: str = "") -> bool:
+    """Whether a value is a secret: declared as one, the model's own key, or shaped like a key."""
+    if isinstance(value, (SecretStr, SecretBytes, Secret)):
+        return True
+    if isinstance(value, Mapping):  # such as headers
+        return any(_has_secret_value(inner, api_key) for inner in value.values())
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if not isinstance(value, str) or len(value) < SHORTEST_SECRET:
+        return False
+    is_own = len(api_key) >= SHORTEST_SECRET and api_key in value
+    return is_own or value.startswith(_SECRET_PREFIXES)

@@ -43,9 +43,6 @@ def parse_base_url(url: str) -> str:
 
     A host alone gets the API's `/v1`, any other path is kept, and a trailing `/chat/completions`
     is removed, unless it is the whole path: a host alone would be another address.
-
-    Raises:
-        ValueError: Not an http(s) address, an invalid port, or credentials or a query in it.
     """
     url = url.strip()
     parts = _split(url)
@@ -75,12 +72,7 @@ def parse_base_url(url: str) -> str:
 
 
 def endpoint_url(base_url: str, path: str) -> str:
-    """Return the URL of an endpoint of the API.
-
-    Args:
-        base_url: An address that `parse_base_url` returned.
-        path: The path of the endpoint, such as `/models`.
-    """
+    """Return the URL of an endpoint such as `/models` below what `parse_base_url` returned."""
     return base_url.removesuffix(_COMPLETIONS) + path
 
 
@@ -125,12 +117,7 @@ def is_default_host(base_url: str) -> bool:
 
 
 def parse_key(key: object) -> str:
-    """Return the key without surrounding white space.
-
-    Raises:
-        ValueError: It is not a string, is empty, or contains a character that no key has. The
-            message shows nothing of the key.
-    """
+    """Return the key without surrounding white space; a ValueError that shows nothing of it."""
     if not isinstance(key, str):
         raise ValueError(f"api_key must be a string; got {type(key).__name__}.")  # noqa: TRY004  as for all fields
     key = key.strip()
@@ -155,11 +142,7 @@ def key_of_environment() -> SecretStr | None:
 
 
 def check_request_id(value: object) -> str:
-    """Return an id that the server accepts as `X-Client-Request-Id`.
-
-    Raises:
-        ValueError: It is not 1 to 128 characters of A-Z a-z 0-9 . _ : - (the API's rule).
-    """
+    """Return an id that the server accepts as `X-Client-Request-Id`."""
     if isinstance(value, str) and _REQUEST_ID.fullmatch(value):
         return value
     shown = value[:40] if isinstance(value, str) else value
@@ -171,9 +154,7 @@ def check_request_id(value: object) -> str:
 def check_headers(headers: Mapping[Any, Any] | None) -> dict[str, str] | None:
     """Return a copy of `headers`, without `SecretStr` and surrounding white space.
 
-    Raises:
-        ValueError: A name or value that HTTP forbids, or a header that the transport sets. Values
-            are not shown: headers are treated as secrets.
+    No ValueError shows a value: headers are treated as secrets.
     """
     if headers is None:
         return None
@@ -196,13 +177,7 @@ def check_headers(headers: Mapping[Any, Any] | None) -> dict[str, str] | None:
 
 
 def check_timeout(value: Any) -> Any:
-    """Return a timeout: seconds, a tuple of four, a `Timeout` of httpx or httpx2, or `None`.
-
-    Raises:
-        ValueError: It is something else, or not positive.
-    """
-    if value is None:
-        return None
+    """Return a timeout: seconds, a tuple of four, a `Timeout` of httpx or httpx2, or `None`."""
     if all(hasattr(value, name) for name in _TIMEOUTS):
         limits = [getattr(value, name) for name in _TIMEOUTS]
     elif isinstance(value, (tuple, list)):
@@ -231,16 +206,7 @@ def _is_time(limit: object) -> bool:
 
 
 def check_client(value: object, name: str, *, is_async: bool) -> object:
-    """Return a user-supplied HTTP client of httpx or httpx2.
-
-    Args:
-        value: The client, or `None`.
-        name: The field's name.
-        is_async: Whether an async client is needed.
-
-    Raises:
-        ValueError: It is a class, a client of the other kind, or not a client.
-    """
+    """Return a user-supplied HTTP client of httpx or httpx2; `name` is that of the field."""
     if value is None:
         return None
     kind = "AsyncClient" if is_async else "Client"
@@ -269,4 +235,5 @@ def is_count(value: object, least: int) -> bool:
 
 
 def to_list(value: object) -> object:
+    """Return a tuple as a list; anything else as it is."""
     return list(value) if isinstance(value, tuple) else value

@@ -72,11 +72,6 @@ def structured_output(  # noqa: PLR0913  the words of the method of every chat m
     other parameters are those of its `with_structured_output`. Without a profile that applies,
     "auto" tries the methods in their order, the next one when the server rejects one (HTTP 400 with
     a message about `response_format` or tools), which is remembered for the server and the model.
-    The completion is validated against `schema` as given, strict or not.
-
-    Raises:
-        ValueError: A value that is not listed there, options that exclude each other, or a keyword
-            that is not a parameter of the model.
     """
     _reject_unknown(model, kwargs)
     if schema is None and method == "auto":
@@ -197,15 +192,9 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
 
     If the server refuses a method, the next one is tried, and the process remembers that for the
     model and the server. A stream is repeated only before its first item.
-
-    Attributes:
-        chains: The model with its parser for each method, in order.
-        server: The default `base_url` and model.
-        include_raw: Whether a result contains its error instead of raising it.
-        retries: The maximum number of repairs.
     """
 
-    chains: dict[str, InstanceOf[RunnableSequence]]
+    chains: dict[str, InstanceOf[RunnableSequence]]  # by method, in order
     server: Server
     include_raw: bool
     retries: int
@@ -320,12 +309,7 @@ class _RepairLoop:
     """The attempts of one structured call: `with loop:` is one, to be repeated while `is_open`.
 
     An attempt that fails is repeated with the next method if the server refuses its method, or with
-    the error as feedback; else the error is raised.
-
-    Attributes:
-        method: The method of the next attempt.
-        messages: The conversation, with each failed completion and its feedback.
-        is_open: Whether to make an attempt.
+    the error as feedback in its `messages`; else the error is raised.
     """
 
     def __init__(

@@ -30,38 +30,24 @@ _MAX_ERRORS = 5
 
 
 class StructuredOutputParser(BaseTransformOutputParser[Any]):
-    """The parser behind the model in a structured output: message to object.
-
-    Attributes:
-        target: The schema of the object.
-        by_call: Whether the object is the arguments of a tool call, else the text.
-        with_tools: Whether the model may call other tools instead.
-        include_raw: Whether the output is `{"raw", "parsed", "parsing_error"}`.
-    """
+    """The parser behind the model in a structured output: message to object."""
 
     target: InstanceOf[OutputSchema]
-    by_call: bool = False
-    with_tools: bool = False
-    include_raw: bool = False
+    by_call: bool = False  # whether the object is the arguments of a tool call, else the text
+    with_tools: bool = False  # whether the model may call other tools instead
+    include_raw: bool = False  # whether the output is `{"raw", "parsed", "parsing_error"}`
 
     @property
     @override
     def OutputType(self) -> Any:
-        """The class of the objects."""
         return dict if self.include_raw else self.target.output
 
     @override
     def parse(self, text: str) -> Any:
-        """Parse text as a completion."""
         return self.parse_result([ChatGeneration(message=AIMessage(text))])
 
     @override
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Parse the first completion.
-
-        Raises:
-            StructuredOutputError: It holds no object that fits (not with `include_raw`).
-        """
         first = result[0]
         message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)
         if not isinstance(message, AIMessage):
@@ -70,8 +56,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
 
     @override
     async def aparse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        """Parse the first completion, which needs no thread."""
-        await load_jsonschema()
+        await load_jsonschema()  # and no thread
         return self.parse_result(result, partial=partial)
 
     @override
@@ -101,11 +86,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         return {"parsed": parsed, "parsing_error": parsing_error}
 
     def read(self, message: AIMessage) -> object:
-        """Return the object.
-
-        Raises:
-            StructuredOutputError: `message` has none, or it does not match the schema.
-        """
+        """Return the object; a `StructuredOutputError` if there is none that matches the schema."""
         if is_refusal(message):
             refusal = _refusal(message)
             what = (
@@ -192,8 +173,7 @@ def _error(
 ) -> StructuredOutputError:
     """Return the error of a message, with the `problem` as what the model is told.
 
-    The `hint` is for the user, unless a refusal or the finish reason says more. The `text` is what
-    could not be parsed, by default that of the message.
+    The `hint` is for the user, unless a refusal or the finish reason says more.
     """
     reason = finish_reason(message)
     cause = f" finish_reason was {reason!r}." if reason else ""
@@ -263,7 +243,7 @@ class _StreamDecoder:
         self._length = self._next_thorough = 0
 
     def feed(self, message: BaseMessage | str) -> list[object]:
-        """Return what the next message adds: itself with `include_raw`, else a partial object."""
+        """Return what a message adds: itself with `include_raw`, else a partial object."""
         if not isinstance(message, AIMessage):
             content = message.content if isinstance(message, BaseMessage) else message
             message = AIMessageChunk(content=content)
@@ -280,13 +260,7 @@ class _StreamDecoder:
         return [output]
 
     def close(self) -> list[object]:
-        """Return the object at the end of the stream, if it differs from the last partial one.
-
-        With `include_raw`, return its keys `parsed` and `parsing_error`.
-
-        Raises:
-            StructuredOutputError: There is no object, or it is invalid (not with `include_raw`).
-        """
+        """Return the object at the end of the stream, if it differs from the last partial one."""
         message = self._merged()
         if self._parser.include_raw:
             return [AddableDict(self._parser.outcome(message))]

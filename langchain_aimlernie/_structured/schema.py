@@ -43,20 +43,12 @@ load_jsonschema = _validation.aload
 
 @dataclass(frozen=True, slots=True)
 class OutputSchema:
-    """The schema of a structured output.
+    """The schema of a structured output."""
 
-    Attributes:
-        name: What the API is told, 1 to 64 of `A-Z a-z 0-9 _ -`.
-        description: What the output is for; empty if unknown.
-        definition: The JSON Schema, without title and description unless the user wrapped it.
-        output: The class of the user's objects.
-        strict: Whether the API must follow the schema exactly; `None` leaves it to the API.
-    """
-
-    name: str
+    name: str  # as the API allows it
     description: str
-    definition: Mapping[str, Any]
-    output: type = dict
+    definition: Mapping[str, Any]  # the JSON Schema
+    output: type = dict  # the class of the user's objects
     strict: bool | None = None
 
     @property
@@ -150,14 +142,8 @@ def _objects_with(
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
     """Return a schema in any form as an `OutputSchema`.
 
-    A dict is sent to the API as it is, except for a `discriminator.mapping` that refers to what is
-    not there, and a default of infinity; classes lose their titles, and their `$ref`s are replaced
-    by what they refer to unless a class contains itself.
-
-    Raises:
-        ValueError: `given` has an unknown form, no JSON Schema, an invalid one (in a running event
-            loop, jsonschema may say so only with the first completion), a `$ref` that leads nowhere
-            or only to itself, or another `strict` than the argument.
+    A ValueError if it has none or an invalid one, which jsonschema may say only with the first
+    completion if an event loop is running.
     """
     schema = _read(given, strict)
     if schema.output is not dict:

@@ -19,7 +19,7 @@ from langchain_core.messages import (
     ToolMessage,
 )
 
-from langchain_aimlernie._request.content import BLOCK_TYPES
+from langchain_aimlernie._request.content import _GROUPS
 from langchain_aimlernie._request.messages import encode_messages, wrap_incomplete
 from langchain_aimlernie.errors import BadRequestError
 from langchain_aimlernie.profiles import find_model
@@ -80,7 +80,7 @@ calls = st.builds(
     input=objects | strings,
 )
 reasoning = strings.map(lambda text: {"type": "reasoning", "reasoning": text, "extras": {"x": 1}})
-KINDS = st.sampled_from(sorted(BLOCK_TYPES))
+KINDS = st.sampled_from([*sorted(_GROUPS), "non_standard"])
 arbitrary = st.recursive(
     values | st.sampled_from(UNUSUAL_VALUES) | st.binary(max_size=6),
     lambda inner: st.one_of(
