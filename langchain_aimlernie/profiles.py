@@ -30,32 +30,16 @@ _TEXT = frozenset({"text"})
 _MEDIA = frozenset({"text", "image_url", "file"})
 
 _SHARED_FIELDS = frozenset(
-    {
-        "frequency_penalty",
-        "max_tokens",
-        "messages",
-        "model",
-        "parallel_tool_calls",
-        "presence_penalty",
-        "response_format",
-        "seed",
-        "stop",
-        "stream",
-        "stream_options",
-        "temperature",
-        "tool_choice",
-        "tools",
-        "top_p",
-    }
+    (
+        *("model", "messages", "stream", "stream_options", "max_tokens", "temperature", "top_p"),
+        *("seed", "stop", "frequency_penalty", "presence_penalty", "response_format"),
+        *("tools", "tool_choice", "parallel_tool_calls"),
+    )
 )
 _FIELDS = _SHARED_FIELDS | {"max_completion_tokens", "prediction"}
 _ROUTED_FIELDS = _FIELDS | {"provider"}
-_FIELDS_5_0 = _SHARED_FIELDS | {
-    "enable_thinking",
-    "normalize_tool_schemas",
-    "provider",
-    "thinking_budget",
-}
+_THINKING_FIELDS = {"enable_thinking", "thinking_budget"}
+_FIELDS_5_0 = _SHARED_FIELDS | _THINKING_FIELDS | {"provider", "normalize_tool_schemas"}
 
 # "Announcing the Open Source Release of the ERNIE 4.5 Model Family", 2025-06-30:
 # https://ernie.baidu.com/blog/posts/ernie4.5/
@@ -191,7 +175,7 @@ def _row(  # noqa: PLR0913 - one keyword per column of the table
         developer_role=fields is _FIELDS_5_0,
         fields=fields,
         reasoning=reasoning,
-        thinking_switch="enable_thinking" in fields,
+        thinking_switch=fields >= _THINKING_FIELDS,
         # The schemas of the reasoning models list `required` and named functions too. Nobody says
         # whether ERNIE obeys them while it thinks; other vendors answer "Thinking mode does not
         # support this tool_choice", so it is not relied on.

@@ -229,25 +229,15 @@ def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
         return None
     if payload.get("usage") or payload.get("meta"):
         return None
-    is_plain = (
-        _has_only(_ANSWER_KEYS, payload)
-        and _has_only(_CHOICE_KEYS, choice)
-        and _has_only(_PLAIN_DELTA, delta)
+    has_more = (
+        _extras(payload, _ANSWER_KEYS)
+        or _extras(choice, _CHOICE_KEYS)
+        or _extras(delta, _PLAIN_DELTA)
     )
-    return text if is_plain else None
+    return None if has_more else text
 
 
 _PLAIN_DELTA = frozenset({"content", "role"})
-
-
-def _has_only(keys: frozenset[str], part: Mapping[str, object]) -> bool:
-    """Whether all other keys than `keys` are empty."""
-    if keys.issuperset(part):
-        return True
-    for key, value in part.items():
-        if value is not None and key not in keys and not is_empty(value):
-            return False
-    return True
 
 
 def _parse_choice(choice: Mapping[str, object]) -> Choice:
@@ -284,8 +274,11 @@ def _extras(part: Mapping[str, object], known: frozenset[str]) -> Mapping[str, o
     """
     if known.issuperset(part):
         return _NOTHING
-    found = {key: value for key, value in part.items() if key not in known and not is_empty(value)}
-    return {key: value for key, value in found.items() if is_shallow(value, _DEEPEST_EXTRA)}
+    return {
+        key: value
+        for key, value in part.items()
+        if key not in known and not is_empty(value) and is_shallow(value, _DEEPEST_EXTRA)
+    }
 
 
 def is_shallow(value: object, levels: int) -> bool:

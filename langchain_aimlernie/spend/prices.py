@@ -27,7 +27,7 @@ _Rates = tuple[Decimal, Decimal]
 """US dollars for a token of input and of output."""
 
 _MAX_ESTIMATES = 10_000
-"""Calls without an exact price that are kept one by one, for the provider's log."""
+"""The latest calls without an exact price, which can be estimated and found in the log."""
 
 UNKNOWN = "unknown"
 """In place of the id of a model that does not state it."""
@@ -150,9 +150,7 @@ class Totals:
         self.by_model: dict[str, Spend] = {}
         self.by_tag: dict[str, Spend] = {}
         self._prices = prices
-        self._latest: deque[Call] = deque()
-        self._earlier: dict[tuple[str, tuple[str, ...]], Call] = {}
-        """Sums of earlier calls that are to be estimated as soon as there is a price."""
+        self._latest: deque[Call] = deque(maxlen=_MAX_ESTIMATES)
         self._pending: set[str] = set()  # models with calls to be estimated
 
     def book(self, call: Call, spend: Spend) -> None:
@@ -173,12 +171,6 @@ class Totals:
         self._latest.append(call)
         if is_estimated:
             self._pending.add(call.model)
-        if len(self._latest) > _MAX_ESTIMATES:
-            old = self._latest.popleft()
-            if old.spend.unpriced:
-                key = old.model, old.tags
-                earlier = self._earlier.setdefault(key, Call(*key))
-                earlier.spend = add(earlier.spend, old.spend)
 
     def estimate_pending(self) -> None:
         """Estimate the price of the calls without one, as far as that is possible by now."""
@@ -186,8 +178,7 @@ class Totals:
         if not known:
             return
         self._pending -= known.keys()
-        earlier = [self._earlier.pop(key) for key in [*self._earlier] if key[0] in known]
-        for call in (*earlier, *self._latest):
+        for call in self._latest:
             spend = call.spend
             tokens = spend.input_tokens, spend.output_tokens
             if spend.unpriced and call.model in known and any(tokens):
@@ -220,7 +211,8 @@ class Totals:
                 estimated_usd=ZERO,
             )
             self._correct(call, spend)
-        self._latest = deque(call for call in self._latest if call not in attempts)
+        rest = (call for call in self._latest if call not in attempts)
+        self._latest = deque(rest, _MAX_ESTIMATES)
         return len(found)
 
 

@@ -72,8 +72,7 @@ class _Run:
         is_sent: Whether the request may have been sent.
         reserved: US dollars that are reserved for it.
         received: The output so far.
-        deliveries: How often each event comes: a tracker may be among the callbacks twice.
-        events: How many have come, after those of the start.
+        event: What the latest event brought.
     """
 
     call: Call = field(default_factory=Call)
@@ -83,13 +82,13 @@ class _Run:
     is_sent: bool = True
     reserved: Decimal = ZERO
     received: list[str] = field(default_factory=list)
-    deliveries: int = 1
-    events: int = 0
+    event: object = None
 
-    def is_repeated(self) -> bool:
-        """Return whether the event that has come will come again."""
-        self.events += 1
-        return self.events % self.deliveries != 0
+    def is_new(self, event: object) -> bool:
+        """Return whether an event has not come before, to a tracker twice among the callbacks."""
+        is_new = event is None or event is not self.event
+        self.event = event
+        return is_new
 
     def estimated_usage(self) -> tuple[int, int]:
         """Return about how many tokens the prompt and the output so far have."""
@@ -383,9 +382,8 @@ class SpendTracker(BaseCallbackHandler):
         model = facts.get("ls_model_name")
         is_own = facts.get("ls_provider") == PROVIDER
         with self._exclusive():
-            if known := self._runs.get(run_id):
-                known.deliveries += 1
-                return
+            if run_id in self._runs:
+                return  # the tracker is among the callbacks twice
             run = _Run(
                 Call(find_model(model).id if isinstance(model, str) else "", tuple(tags or ())),
                 messages[0] if messages else (),
@@ -416,7 +414,7 @@ class SpendTracker(BaseCallbackHandler):
     ) -> None:
         """Record the output, for the estimate of a call that is cancelled or abandoned."""
         run = self._runs.get(run_id)
-        if run is not None and not run.is_repeated():
+        if run is not None and run.is_new(chunk):
             run.received.append(token if isinstance(token, str) else str(token))
             message = getattr(chunk, "message", None)
             if isinstance(message, AIMessageChunk):
@@ -426,36 +424,28 @@ class SpendTracker(BaseCallbackHandler):
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Add the cost of a response."""
-        self._report_end(run_id, response)
+        self._report_end(run_id, response, None)
 
     @override
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Count the failure, or the call that the caller cancelled or abandoned, with its cost."""
-        if run_id in self._runs:  # else it is not the call of a chat model
-            self._report_end(run_id, kwargs.get("response"), error)
+        self._report_end(run_id, kwargs.get("response"), error)
 
-    def _report_end(
-        self, run_id: UUID, response: object, error: BaseException | None = None
-    ) -> None:
-        run = self._runs.get(run_id)
-        if run is None or not run.is_repeated():
-            self._ended.append((run_id, _first_message(response), error))
-            with self._exclusive():
-                pass  # counts it, in the end
+    def _report_end(self, run_id: UUID, response: object, error: BaseException | None) -> None:
+        self._ended.append((run_id, _first_message(response), error))
+        with self._exclusive():
+            pass  # counts it, in the end
 
     @override
     def on_retry(self, retry_state: object, *, run_id: UUID, **kwargs: Any) -> None:
         """Count the retry."""
         with self._exclusive():
-            run = self._runs.get(run_id) or _Run()
-            if not run.is_repeated():
+            run = self._runs.get(run_id)
+            if run is not None and run.is_new(retry_state):
                 self._totals.book(run.call, Spend(retries=1))
 
     def _reserve_call(
-        self,
-        run_id: UUID,
-        request_id: str | None,
-        may_wait: bool,
+        self, run_id: UUID, request_id: str | None, may_wait: bool
     ) -> Future[None] | None:
         """Reserve what a call of `ChatAimlErnie` is expected to cost; see `Reserve`."""
         with self._exclusive():
@@ -505,7 +495,9 @@ class SpendTracker(BaseCallbackHandler):
 
     def _end(self, run_id: UUID, message: AIMessage | None, error: BaseException | None) -> None:
         """Count a call that has ended, and release its reservation."""
-        run = self._runs.pop(run_id, None) or _Run()
+        run = self._runs.pop(run_id, None)
+        if run is None:
+            return  # not the call of a chat model, or its end has come before
         self._reserved -= run.reserved
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
@@ -514,30 +506,22 @@ class SpendTracker(BaseCallbackHandler):
         if isinstance(error, BudgetExceededError) or (message is None and error is None):
             return
         spend = Spend() if message is None else spend_of(message)
-        if error is None:
-            self._count(run, message, spend)
-            return
-        is_failure = isinstance(error, Exception)
-        spend = spend._replace(
-            calls=int(not is_failure), failed=int(is_failure), unpriced=int(not spend.credits)
-        )
-        if not run.is_sent or (is_failure and spend.unpriced and not _is_billed(error, run)):
-            self._totals.book(run.call, spend._replace(unpriced=0))
-        else:
-            self._count(run, message, spend, error)
-
-    def _count(
-        self,
-        run: _Run,
-        message: AIMessage | None,
-        spend: Spend,
-        error: BaseException | None = None,
-    ) -> None:
-        """Book a complete or partial response with its price or an estimate."""
-        metadata = {} if message is None else message.response_metadata
-        usage = None if message is None else message.usage_metadata
-        call = run.call
+        if error is not None:
+            is_failure = isinstance(error, Exception)
+            spend = spend._replace(
+                calls=int(not is_failure), failed=int(is_failure), unpriced=int(not spend.credits)
+            )
+            if not run.is_sent or (is_failure and spend.unpriced and not _is_billed(error, run)):
+                self._totals.book(run.call, spend._replace(unpriced=0))
+                return
+        metadata, call = {} if message is None else message.response_metadata, run.call
         call.model = call.model or find_model(str(metadata.get("model_name", ""))).id or UNKNOWN
+        call.inference_id = metadata.get("inference_id") or getattr(error, "inference_id", None)
+        self._count(run, message, spend)
+
+    def _count(self, run: _Run, message: AIMessage | None, spend: Spend) -> None:
+        """Book a complete or partial response with its price or an estimate."""
+        call, usage = run.call, None if message is None else message.usage_metadata
         try:
             if spend.unpriced and usage is not None and self._price is not None:
                 usd = self._price(call.model, usage)
@@ -553,9 +537,6 @@ class SpendTracker(BaseCallbackHandler):
                         run.received.append(message.text)
                     prompt, output = run.estimated_usage()
                     spend = spend._replace(input_tokens=prompt, output_tokens=output)
-                call.inference_id = metadata.get("inference_id") or getattr(
-                    error, "inference_id", None
-                )
                 self._totals.book_unpriced(call, spend, is_estimated=self._unpriced == "reserve")
             self._totals.estimate_pending()
 

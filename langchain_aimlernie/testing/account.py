@@ -36,7 +36,7 @@ DEPRECATIONS: tuple[Mapping[str, object], ...] = (
     },
 )
 
-_CREATED = "2025-12-01T00:00:00.000Z"
+CREATED = "2025-12-01T00:00:00.000Z"
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1)}
 _MAX_WINDOW = timedelta(days=92)
 
@@ -72,11 +72,9 @@ class _Window(BaseModel):
         return self.start, self.end
 
 
-class _Filter(_Window):
+class _Page(_Window):
     """The parameters of `GET /v2/logs`."""
 
-    model: list[str] | None = None
-    status: list[str] | None = None
     limit: Annotated[int, _Last, Field(ge=1, le=100)] = 50
     offset: Annotated[int, _Last, Field(ge=0)] = 0
 
@@ -125,13 +123,13 @@ class Account:
         if path == "/v2/billing":
             return {"current_balance": float(self.balance), "currency": "USD"}
         try:
-            query = (_Filter if path == "/v2/logs" else _Window).model_validate(values)
+            query = (_Page if path == "/v2/logs" else _Window).model_validate(values)
         except ValidationError as error:
             wrong = [f"{each['loc'][0]}: {each['msg']}" for each in error.errors()]
             raise ValueError("; ".join(wrong)) from None
         start, end = map(_text_of, query.bounds())
         rows = [row for row in self._rows if start <= row["created"] <= end]
-        return _logs(query, rows) if isinstance(query, _Filter) else _usage(start, end, rows)
+        return _logs(query, rows) if isinstance(query, _Page) else _usage(start, end, rows)
 
 
 def _key_info(key: str | None, spent: Decimal) -> Row:
@@ -141,8 +139,8 @@ def _key_info(key: str | None, spent: Decimal) -> Row:
         "prefix": (key or "none")[:8],
         "scopes": ["model:chat"],
         "limit": None,
-        "created_at": _CREATED,
-        "updated_at": _CREATED,
+        "created_at": CREATED,
+        "updated_at": CREATED,
         "monthly_usage": float(spent),
     }
 
@@ -158,18 +156,12 @@ def _usage(start: str, end: str, rows: Sequence[Row]) -> Row:
     }
 
 
-def _logs(query: _Filter, rows: Sequence[Row]) -> Row:
-    found = [
-        row
-        for row in rows
-        if (query.model is None or {row["model"], row["model"].rpartition("/")[2]} & {*query.model})
-        and (query.status is None or row["status"] in query.status)
-    ]
+def _logs(query: _Page, rows: Sequence[Row]) -> Row:
     end = query.offset + query.limit
-    page = {"limit": query.limit, "offset": query.offset, "total": len(found)}
+    page = {"limit": query.limit, "offset": query.offset, "total": len(rows)}
     return {
-        "data": found[query.offset : end],
-        "pagination": {**page, "has_more": end < len(found)},
+        "data": rows[query.offset : end],
+        "pagination": {**page, "has_more": end < len(rows)},
     }
 
 
@@ -204,18 +196,6 @@ def bill(model: ServedModel, usage: object, meta: object, prompt_tokens: int) ->
     if usd is None:
         usd = (model.price(*tokens) if credits_used is None else credits_used) * CREDIT
     return Bill(usd, round(usd / CREDIT) if credits_used is None else credits_used, *tokens)
-
-
-def deprecations(query: Query, entries: Iterable[Mapping[str, object]]) -> Row:
-    """Return the body of `GET /v1/models/deprecations`; unknown filters are ignored."""
-    statuses, since = query.get("status"), query.get("since")
-    found = [
-        entry
-        for entry in entries
-        if (statuses is None or entry.get("status") in statuses)
-        and (since is None or str(entry.get("deprecated_at")) >= since[-1])
-    ]
-    return {"generated_at": _CREATED, "data": found}
 
 
 def withdrawn(entries: Iterable[Mapping[str, Any]]) -> set[object]:

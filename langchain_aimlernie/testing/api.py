@@ -14,7 +14,7 @@ from dataclasses import replace
 from decimal import Decimal
 from http import HTTPStatus
 from http.client import responses
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from langchain_aimlernie.testing import account, contract, encoding
 from langchain_aimlernie.testing.fake_model import complete
@@ -28,7 +28,6 @@ _SSE = "text/event-stream; charset=utf-8"
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _logger = logging.getLogger(__name__)
 _SHOWN_VIOLATIONS = 5
-_TIMESTAMP = "2025-12-01T00:00:00.000Z"
 
 
 class Totals(NamedTuple):
@@ -75,6 +74,9 @@ class Api:
     It runs in the server's thread and must not block. May be set.
     """
 
+    deprecations: Sequence[Mapping[str, Any]]
+    """The entries of `GET /v1/models/deprecations`; a `withdrawn` model gets a 404. May be set."""
+
     totals: Totals
     """Tokens, credits and dollars of the responses that were sent completely."""
 
@@ -106,7 +108,7 @@ class Api:
             self.totals = Totals()
             self.connections_total = 0
             self._account = account.Account()
-            self._deprecations = account.DEPRECATIONS
+            self.deprecations = account.DEPRECATIONS
             self.on_request = None
 
     def _respond(self, request: Request) -> Reply:
@@ -152,7 +154,7 @@ class Api:
                 served = {model.id: model for model in self._models.values()}
                 return _cacheable(request, list_models(request.query, served.values()), 60)
             case "GET", "/v1/models/deprecations":
-                feed = account.deprecations(request.query, self._deprecations)
+                feed = {"generated_at": account.CREATED, "data": self.deprecations}
                 return _cacheable(request, feed, 300)
             case "GET", "/v1/key" | "/v2/billing" | "/v2/usage" | "/v2/logs":
                 self._check_key(request)
@@ -199,7 +201,7 @@ class Api:
         if not isinstance(name, str):
             _invalid(request, ["model: required, and a string"])
         model = self._models.get(name)
-        if model is None or name in account.withdrawn(self._deprecations):
+        if model is None or name in account.withdrawn(self.deprecations):
             raise _RequestError(404, f"Model {name!r:.80} is not found or no longer served")
         violations, request.ignored = contract.check(body, model.spec)
         unknown = [key for key in request.ignored if key in body]
@@ -272,7 +274,7 @@ def error_body(request: Request, status: int, message: str, **more: object) -> d
         "message": message,
         "instance": request.path,
         "requestId": _ids(request)["request_id"],
-        "timestamp": _TIMESTAMP,
+        "timestamp": account.CREATED,
         "error": {"name": name, "message": message},
         **more,
     }

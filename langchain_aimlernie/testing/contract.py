@@ -80,6 +80,11 @@ def _object(**fields: Any) -> Any:
     return with_config(extra="forbid", strict=True)(TypedDict("Object", fields))  # type: ignore[operator]
 
 
+def _typed(kind: str, **fields: Any) -> Any:
+    """Return the type of an object whose `type` is `kind`."""
+    return _object(type=Literal[kind], **fields)
+
+
 def _either(**types: Any) -> Any:
     """Return the type of a value that has one of these JSON types."""
     *others, last = types
@@ -111,140 +116,6 @@ def _union(
     return Annotated[Union[tuple(members)], discriminator]  # noqa: UP007  # made of a list
 
 
-def _cached(*, is_5: bool) -> dict[str, Any]:
-    """Return the field by which a part of a request to ernie-5.0 is cached."""
-    cache_control = _object(type=Literal["ephemeral"], ttl=NotRequired[Literal["5m", "1h"]])
-    return {"cache_control": NotRequired[cache_control]} if is_5 else {}
-
-
-def _text(*, is_5: bool) -> Any:
-    return _object(type=Literal["text"], text=str, **_cached(is_5=is_5))
-
-
-def _string_or_texts(*, is_5: bool) -> Any:
-    return _either(string=str, array=_array(_text(is_5=is_5)))
-
-
-def _message(*, is_5: bool, sees: bool) -> Any:
-    text, string_or_texts = _text(is_5=is_5), _string_or_texts(is_5=is_5)
-    system = _object(role=str, content=string_or_texts, name=NotRequired[str])
-    developer = {"developer": system} if is_5 else {}
-    return _tagged(
-        "role",
-        user=_object(
-            role=str,
-            content=_either(string=str, array=_array(_part(is_5=is_5) if sees else text)),
-            name=NotRequired[str],
-        ),
-        system=system,
-        **developer,
-        assistant=_assistant(is_5=is_5),
-        tool=_object(
-            role=str,
-            content=string_or_texts if is_5 else str,
-            tool_call_id=str,
-            name=NotRequired[str | None],
-        ),
-    )
-
-
-def _part(*, is_5: bool) -> Any:
-    """Return the type of a part of a user message to a model that sees images."""
-    cached = _cached(is_5=is_5)
-    # As published, any string is an image of ernie-5.0.
-    url = str if is_5 else Annotated[str, AfterValidator(_check_image_url)]
-    detail = NotRequired[Literal["low", "high", "auto"]]
-    file_id = {"file_id": NotRequired[str]} if is_5 else {}
-    file = _object(file_data=NotRequired[str], filename=NotRequired[str], **file_id)
-    return _tagged(
-        "type",
-        text=_text(is_5=is_5),
-        image_url=_object(
-            type=Literal["image_url"], image_url=_object(url=url, detail=detail), **cached
-        ),
-        file=_object(type=Literal["file"], file=file, **cached),
-    )
-
-
-def _assistant(*, is_5: bool) -> Any:
-    text = _text(is_5=is_5)
-    refusal = _object(type=Literal["refusal"], refusal=str)
-    said_4_5 = _either(string=str, array=_array(_tagged("type", text=text, refusal=refusal)))
-    said_5 = _either(string=str, array=_array(text), null=None)
-    extra_content = {"extra_content": NotRequired[dict[str, Any]]} if is_5 else {}
-    call = _object(
-        id=str,
-        type=Literal["function"],
-        function=_object(name=str, arguments=str),
-        **extra_content,
-    )
-    custom_call = _object(
-        id=str, type=Literal["custom"], custom=_object(name=str, input=str), **extra_content
-    )
-    return _object(
-        role=str,
-        content=NotRequired[said_5 if is_5 else said_4_5],
-        name=NotRequired[str],
-        refusal=NotRequired[str | None],
-        tool_calls=NotRequired[
-            _array(_tagged("type", function=call, custom=custom_call) if is_5 else call)
-        ],
-    )
-
-
-def _tool(*, is_5: bool) -> Any:
-    cached = _cached(is_5=is_5)
-    parameters = dict[str, Any]
-    function = _object(
-        name=_NAME,
-        description=NotRequired[str],
-        parameters=NotRequired[parameters] if is_5 else parameters,
-        strict=NotRequired[bool | None],
-    )
-    function_tool = _object(type=Literal["function"], function=function, **cached)
-    if not is_5:
-        return function_tool
-    grammar = _object(definition=str, syntax=Literal["lark", "regex"])
-    custom = _object(
-        name=str,
-        description=NotRequired[str],
-        format=_tagged(
-            "type",
-            text=_object(type=Literal["text"]),
-            grammar=_object(type=Literal["grammar"], grammar=grammar),
-        ),
-    )
-    return _tagged(
-        "type",
-        function=function_tool,
-        custom=_object(type=Literal["custom"], custom=custom, **cached),
-        other=_object(type=Annotated[str, Field(min_length=1)]),
-    )
-
-
-def _tool_choice(*, is_5: bool) -> Any:
-    named = _object(type=Literal["function"], function=_object(name=str))
-    allowed = _object(mode=Literal["auto", "required"], tools=list[dict[str, Any]])
-    allowed_tools = _object(type=Literal["allowed_tools"], allowed_tools=allowed)
-    choice = _tagged("type", function=named, allowed_tools=allowed_tools) if is_5 else named
-    return _either(string=Literal["none", "auto", "required"], object=choice)
-
-
-def _response_format() -> Any:
-    json_schema = _object(
-        name=_NAME,
-        schema=NotRequired[dict[str, Any]],
-        strict=NotRequired[bool | None],
-        description=NotRequired[str],
-    )
-    return _tagged(
-        "type",
-        text=_object(type=Literal["text"]),
-        json_object=_object(type=Literal["json_object"]),
-        json_schema=_object(type=Literal["json_schema"], json_schema=json_schema),
-    )
-
-
 @cache
 def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
     """Return the schema of the requests to a family of models.
@@ -253,7 +124,99 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
         is_5: Whether it is that of ernie-5.0, else one of the 4.5 family.
         sees: Whether user messages may contain images and files.
     """
-    prediction = _object(type=Literal["content"], content=_string_or_texts(is_5=is_5))
+
+    def if_5(**fields: Any) -> dict[str, Any]:
+        return fields if is_5 else {}
+
+    any_object = dict[str, Any]
+    cache_control = _typed("ephemeral", ttl=NotRequired[Literal["5m", "1h"]])
+    cached = if_5(cache_control=NotRequired[cache_control])
+    text = _typed("text", text=str, **cached)
+    string_or_texts = _either(string=str, array=_array(text))
+
+    # As published, any string is an image of ernie-5.0.
+    url = str if is_5 else Annotated[str, AfterValidator(_check_image_url)]
+    image = _object(url=url, detail=NotRequired[Literal["low", "high", "auto"]])
+    file = _object(
+        file_data=NotRequired[str], filename=NotRequired[str], **if_5(file_id=NotRequired[str])
+    )
+    seen = _tagged(
+        "type",
+        text=text,
+        image_url=_typed("image_url", image_url=image, **cached),
+        file=_typed("file", file=file, **cached),
+    )
+
+    extra_content = if_5(extra_content=NotRequired[any_object])
+    call = _typed("function", id=str, function=_object(name=str, arguments=str), **extra_content)
+    custom_call = _typed("custom", id=str, custom=_object(name=str, input=str), **extra_content)
+    refusal = _typed("refusal", refusal=str)
+    if is_5:
+        said = _either(string=str, array=_array(text), null=None)
+        calls = _array(_tagged("type", function=call, custom=custom_call))
+    else:
+        said = _either(string=str, array=_array(_tagged("type", text=text, refusal=refusal)))
+        calls = _array(call)
+
+    system = _object(role=str, content=string_or_texts, name=NotRequired[str])
+    message = _tagged(
+        "role",
+        user=_object(
+            role=str,
+            content=_either(string=str, array=_array(seen if sees else text)),
+            name=NotRequired[str],
+        ),
+        system=system,
+        **if_5(developer=system),
+        assistant=_object(
+            role=str,
+            content=NotRequired[said],
+            name=NotRequired[str],
+            refusal=NotRequired[str | None],
+            tool_calls=NotRequired[calls],
+        ),
+        tool=_object(
+            role=str,
+            content=string_or_texts if is_5 else str,
+            tool_call_id=str,
+            name=NotRequired[str | None],
+        ),
+    )
+
+    function = _object(
+        name=_NAME,
+        description=NotRequired[str],
+        parameters=NotRequired[any_object] if is_5 else any_object,
+        strict=NotRequired[bool | None],
+    )
+    tool = _typed("function", function=function, **cached)
+    choice = _typed("function", function=_object(name=str))
+    if is_5:
+        grammar = _object(definition=str, syntax=Literal["lark", "regex"])
+        form = _tagged("type", text=_typed("text"), grammar=_typed("grammar", grammar=grammar))
+        custom = _object(name=str, description=NotRequired[str], format=form)
+        tool = _tagged(
+            "type",
+            function=tool,
+            custom=_typed("custom", custom=custom, **cached),
+            other=_object(type=Annotated[str, Field(min_length=1)]),
+        )
+        allowed = _object(mode=Literal["auto", "required"], tools=list[any_object])
+        allowed_tools = _typed("allowed_tools", allowed_tools=allowed)
+        choice = _tagged("type", function=choice, allowed_tools=allowed_tools)
+
+    json_schema = _object(
+        name=_NAME,
+        schema=NotRequired[any_object],
+        strict=NotRequired[bool | None],
+        description=NotRequired[str],
+    )
+    response_format = _tagged(
+        "type",
+        text=_typed("text"),
+        json_object=_typed("json_object"),
+        json_schema=_typed("json_schema", json_schema=json_schema),
+    )
     return TypeAdapter(
         _object(
             model=str,
@@ -267,13 +230,15 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
             frequency_penalty=NotRequired[_number(-2, 2) | None],
             presence_penalty=NotRequired[_number(-2, 2) | None],
             seed=NotRequired[_integer(1)],
-            response_format=NotRequired[_response_format()],
+            response_format=NotRequired[response_format],
             provider=NotRequired[str],
-            messages=_array(_message(is_5=is_5, sees=sees), min_length=1),
-            tools=NotRequired[_array(_tool(is_5=is_5), max_length=128)],
-            tool_choice=NotRequired[_tool_choice(is_5=is_5)],
+            messages=_array(message, min_length=1),
+            tools=NotRequired[_array(tool, max_length=128)],
+            tool_choice=NotRequired[
+                _either(string=Literal["none", "auto", "required"], object=choice)
+            ],
             max_completion_tokens=NotRequired[_integer(1)],
-            prediction=NotRequired[prediction],
+            prediction=NotRequired[_typed("content", content=string_or_texts)],
             normalize_tool_schemas=NotRequired[bool],
             enable_thinking=NotRequired[bool],
             thinking_budget=NotRequired[_integer(100)],

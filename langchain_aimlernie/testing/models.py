@@ -111,26 +111,16 @@ def _item(model: ServedModel) -> dict[str, Any]:
 def list_models(
     query: Mapping[str, Sequence[str]], models: Iterable[ServedModel]
 ) -> dict[str, Any]:
-    """Return the body of `GET /v1/models` for these query parameters.
+    """Return the body of `GET /v1/models` for the query parameters `id`, `type` and `include`.
 
-    Values may be repeated or separated by commas; unknown parameters and sections are ignored.
+    Values may be repeated or separated by commas; other parameters and sections are ignored.
     """
     wanted = {key: set(",".join(values).split(",")) for key, values in query.items()}
-    shown = wanted.get("include", set())
-    if "all" in shown or wanted.get("details", set()) & {"true", "1"}:
-        shown = _SECTIONS
-    data = []
-    for item in map(_item, models):
-        inputs, outputs = item["modalities"]["input"], item["modalities"]["output"]
-        filters = {
-            "id": [item["id"], *item["aliases"]],
-            "type": [item["type"]],
-            "tags": item["tags"],
-            "modalities": [*inputs, *outputs],
-            "input_modalities": inputs,
-            "output_modalities": outputs,
-            "capabilities": item["capabilities"],
-        }
-        if all(wanted[key] & {*held} for key, held in filters.items() if key in wanted):
-            data.append({k: v for k, v in item.items() if k not in _SECTIONS or k in shown})
+    hidden = _SECTIONS - wanted.get("include", set())
+    data = [
+        {key: value for key, value in item.items() if key not in hidden}
+        for item in map(_item, models)
+        if wanted.get("id", {item["id"]}) & {item["id"], *item["aliases"]}
+        and item["type"] in wanted.get("type", {item["type"]})
+    ]
     return {"object": "list", "data": data}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Self, TypeVar
@@ -147,18 +147,6 @@ class ErnieServer(Api):
     @balance_usd.setter
     def balance_usd(self, usd: Decimal | float) -> None:
         self._account.balance = Decimal(str(usd))
-
-    @property
-    def deprecations(self) -> Sequence[Mapping[str, Any]]:
-        """The entries of `GET /v1/models/deprecations`. May be set.
-
-        A model that is `withdrawn` gets a 404.
-        """
-        return self._deprecations
-
-    @deprecations.setter
-    def deprecations(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        self._deprecations = tuple(entries)
 
     def reply(self, reply: Reply | str | None = None, /, *, times: int = 1, **fields: Any) -> Reply:
         """Queue the reply to the next valid chat request.

@@ -30,7 +30,9 @@ def result(*messages):
 def spend_of(*generations):
     spend = SpendTracker()
     for generation in generations:
-        spend.on_llm_end(generation, run_id=uuid.uuid4())
+        run = uuid.uuid4()
+        spend.on_chat_model_start({}, [], run_id=run)
+        spend.on_llm_end(generation, run_id=run)
     return spend.total
 
 
@@ -62,6 +64,7 @@ def test_whatever_a_model_states_is_counted_and_estimated(tokens):
     spend = SpendTracker(prices={"unknown": (1, 1)})
     run, message = uuid.uuid4(), AIMessage("")
     message.usage_metadata = {"input_tokens": tokens, "output_tokens": 7}
+    spend.on_chat_model_start({}, [], run_id=run)
     spend.on_llm_end(result(message), run_id=run)
     assert spend.total.input_tokens == int(tokens == 1.5)
     assert spend.usd == Decimal(7 + int(tokens == 1.5)) / 1_000_000
@@ -82,9 +85,10 @@ def test_results_and_not_their_choices_are_counted():
     assert spend_of(*[priced(usd_spent=0.1)] * 3).usd == Decimal("0.3"), "exactly"
 
 
-def test_the_failure_of_an_unknown_run_is_not_counted():
+def test_the_end_of_an_unknown_run_is_not_counted():
     spend = SpendTracker()
     spend.on_llm_error(ValueError(), run_id=uuid.uuid4())
+    spend.on_llm_end(priced(usd_spent=1), run_id=uuid.uuid4())
     assert spend.total == Spend()
 
 
