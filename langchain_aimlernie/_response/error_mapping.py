@@ -299,7 +299,7 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
     # 500 is llama.cpp's and Ollama's, and that of gateways for what is behind them.
     if status in (None, 400, 413, 422, 500) and mention(_OVERFLOW) and not mention(_RATE):
         return ContextWindowExceededError
-    if status in (None, 400, 403) and mention(_FUNDS):
+    if status in (None, 400, 401, 403) and mention(_FUNDS):
         return InsufficientCreditsError
     if status in (None, 400, 503) and mention(_NO_MODEL):
         return NotFoundError
