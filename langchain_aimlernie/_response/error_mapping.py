@@ -84,7 +84,7 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
 
 _MESSAGE_KEYS = (
     *("message", "error_description", "error", "error_msg", "error_message", "detail", "details"),
-    *("msg", "status_msg", "errors", "description", "reason", "title"),
+    *("msg", "status_msg", "errorMessage", "Message", "errors", "description", "reason", "title"),
 )
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
 """Keys of lists with one entry for each part of the request that is wrong."""
@@ -92,14 +92,17 @@ _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldVio
 _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
 """Keys by which such an entry says where: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
 
-_CODES = ("code", "error_code", "type", "error_type")
+_CODES = ("code", "error_code", "errorCode", "type", "error_type", "errorType")
 _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
 _ERROR_KEYS = (
     *("error", "message", "statusCode", "error_msg", "error_code", "error_message", "detail"),
-    *("errors", "msg"),
+    *("errors", "msg", "errorMessage"),
 )
 """Keys that no response has without choices, and that stand in the bodies of errors we know."""
+
+_FAILURES = ("error", "network_error", "insufficient_system_resource")
+"""Reasons to finish that are none of the model's: OpenRouter's, vLLM's; Zhipu's; DeepSeek's."""
 
 _NO_ERROR: tuple[object, ...] = (None, 0, "", [], "ok", "success")
 """What stands under these keys if nothing is wrong."""
@@ -224,7 +227,7 @@ def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
         if isinstance(choice, dict):
             if _is_error(choice.get("error")):
                 return choice
-            if choice.get("finish_reason") == "error":
+            if choice.get("finish_reason") in _FAILURES:
                 return payload
     values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None
@@ -299,7 +302,7 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
     # 500 is llama.cpp's and Ollama's, and that of gateways for what is behind them.
     if status in (None, 400, 413, 422, 500) and mention(_OVERFLOW) and not mention(_RATE):
         return ContextWindowExceededError
-    if status in (None, 400, 403) and mention(_FUNDS):
+    if status in (None, 400, 401, 403) and mention(_FUNDS):
         return InsufficientCreditsError
     if status in (None, 400, 503) and mention(_NO_MODEL):
         return NotFoundError

@@ -76,7 +76,9 @@ EXHAUSTED_FUNDS = (
     r"please top[ -]?up|top[ -]?up your",  # AI/ML API
     r"billing[ _](?:hard[ _]limit|not[ _]active)",  # OpenAI
     r"requires billing to be enabled",  # Google
-    r"budget[ _](?:has been )?exceeded|exceeded ?budget|crossed budget",  # LiteLLM
+    # LiteLLM, OpenRouter
+    r"budget[_ ](?:has been |limit )?exceeded|exceeded ?budget|crossed budget",
+    r"credit limit (?:exceeded|reached)",  # Together, OpenRouter
     r"余额不足|欠费|额度(?:不足|已?用[尽完])|请(?:先|及时|您)?充值",  # Qianfan, DeepSeek, New API
 )
 """The account cannot pay: waiting does not help."""

@@ -384,6 +384,12 @@ INSIDE = (
         {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit exceeded(RPM)"}},
         "RateLimitError", None, "rate limit exceeded",
     ),
+    # Where other keys are usual
+    ({"errorMessage": "it died", "errorType": "RuntimeError"}, INTERNAL, None, "it died"),
+    *(
+        (choice(finish_reason=reason), INTERNAL, None, "did not say")
+        for reason in ("network_error", "insufficient_system_resource")
+    ),
     # No JSON
     (b'{"error": "the "x": it died"}', INTERNAL, None, "it died"),
     (b'{ "message": "it died: "x" is no file", "statusCode": 503}', INTERNAL, None, "it died"),

@@ -89,6 +89,8 @@ WORDED = (
     ({"error": {"message": "Wrong", "code": None, "type": "t"}}, "Wrong", "t", None),
     ({"error": {"error": {"message": "Wrong", "code": 7}}}, "Wrong", "7", None),
     ({"error": "Wrong"}, "Wrong", None, None),
+    ({"errorMessage": "Wrong", "errorCode": "INVALID", "errorArgs": {"reason": "no"}}, "Wrong", "INVALID", None),
+    ({"Message": "Wrong"}, "Wrong", None, None),
     ({"message": ["Wrong", "very"], "error": "Bad Request"}, "Wrong; very", None, None),
     ({"message": {"message": "Wrong", "code": "c"}}, "Wrong", "c", None),
     ({"error_msg": "Wrong", "error_code": 336003}, "Wrong", "336003", None),
