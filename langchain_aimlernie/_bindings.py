@@ -23,6 +23,7 @@ from langchain_core.runnables import (
     configurable,
 )
 from langchain_core.runnables import fallbacks as core_fallbacks
+from langchain_core.runnables.config import CONFIG_KEYS
 from langchain_core.runnables.utils import AnyConfigurableField, ConfigurableFieldSpec
 from pydantic import SecretStr
 from typing_extensions import override
@@ -112,7 +113,9 @@ class Bindable(_Model):
         ) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with a config for every call; keys in it are not shown."""
             config = {**(config or {}), **kwargs}
-            if values := config.get("configurable"):
+            others = {name: config.pop(name) for name in config.keys() - {*CONFIG_KEYS}}
+            others = {name: value for name, value in others.items() if value is not None}
+            if values := {**(config.get("configurable") or {}), **others}:  # as core reads them
                 names = _names_by_id(getattr(self, "first", self))
                 config["configurable"] = {
                     id_: _mask("api_key" if find_secret({id_: v}) else names.get(id_, ""), v)

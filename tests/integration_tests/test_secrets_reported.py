@@ -291,13 +291,18 @@ async def test_a_rejected_secret_is_not_traced(model):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_configurable_key_is_used_and_shown_nowhere(ernie_server):
+@pytest.mark.parametrize(
+    "config", [{"configurable": {"api_key": SecretStr(SECRET)}}, {"api_key": SECRET, "tags": ["a"]}]
+)
+def test_a_configurable_key_is_used_and_shown_nowhere(ernie_server, config):
     ernie_server.api_key = None
     tracer, cache = Everything(), InMemoryCache()
     llm = ChatAimlErnie(api_key="k", base_url=ernie_server.base_url, cache=cache)
     flexible = llm.configurable_fields(api_key=ConfigurableField(id="api_key"))
-    bound = flexible.with_config(configurable={"api_key": SecretStr(SECRET)})
-    (chosen, _) = bound.prepare()
+    bound = flexible.with_config(config)
+    bound.invoke("hi", {"callbacks": [tracer]})
+    assert SECRET in ernie_server.last_request.headers["authorization"]
+    (chosen, _) = flexible.with_config(configurable={"api_key": SecretStr(SECRET)}).prepare()
     chain = flexible | StrOutputParser()
     chain.invoke("hi", {"callbacks": [tracer], "configurable": {"api_key": SECRET}})
     assert SECRET in ernie_server.last_request.headers["authorization"]
