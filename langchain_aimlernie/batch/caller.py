@@ -10,10 +10,17 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, convert_to_messages
-from langchain_core.runnables import Runnable, RunnableBinding, RunnableConfig
-from langchain_core.runnables.base import coerce_to_runnable
+from langchain_core.runnables import (
+    Runnable,
+    RunnableBinding,
+    RunnableConfig,
+    RunnableWithFallbacks,
+)
+from langchain_core.runnables.base import RunnableBindingBase, coerce_to_runnable
 from langchain_core.runnables.config import merge_configs
+from langchain_core.runnables.configurable import DynamicRunnable
 from typing_extensions import override
 
 from langchain_aimlernie._request.tokens import count_message_tokens
@@ -57,17 +64,20 @@ class Caller:
 
     def __init__(self, runnable: Runnable[Any, Any]) -> None:
         self._runnable = runnable
+        self._is_model = _is_model(runnable)
 
     def read(self, item: object, number: int) -> Row:
         """Return the row that `item` is; `number` is its place in the input, from 0."""
-        return read_row(item, number)
+        return read_row(item, number, {} if self._is_model else None)
 
     async def call(
         self, row: Row, request_id: str, callbacks: list[BaseCallbackHandler]
     ) -> Outcome:
         """Run a row with this `X-Client-Request-Id` and these callbacks."""
         spend = SpendTracker()
-        output = await self._runnable.ainvoke(row.input, {"callbacks": [spend, *callbacks]})
+        value = convert_to_messages(row.input) if self._is_model else row.input
+        config = RunnableConfig(callbacks=[spend, *callbacks])
+        output = await self._runnable.ainvoke(value, config, **row.params)
         return Outcome(output, spend.total)
 
     def parse(self, message: AIMessage) -> Any:
@@ -98,10 +108,13 @@ def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
     kwargs: dict[str, Any] = {}
     config = RunnableConfig()
     model = runnable = coerce_to_runnable(runnable)
-    while isinstance(model, RunnableBinding):
-        kwargs = {**model.kwargs, **kwargs}
-        config = RunnableConfig(**{**model.config, **config})
-        model = model.bound
+    while isinstance(model, RunnableBinding | DynamicRunnable):
+        if isinstance(model, DynamicRunnable):
+            model, config = model.prepare(config)
+        else:
+            kwargs = {**model.kwargs, **kwargs}
+            config = merge_configs(model.config, config)
+            model = model.bound
     if isinstance(model, ChatAimlErnie):
         return _ModelCaller(model, kwargs, config, schema)
     if schema is not None:
@@ -109,6 +122,17 @@ def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
             "schema= goes with a ChatAimlErnie; for other runnables use with_structured_output."
         )
     return Caller(runnable)
+
+
+def _is_model(runnable: Runnable[Any, Any]) -> bool:
+    """Return whether `runnable` is a chat model, however it is wrapped."""
+    if isinstance(runnable, RunnableBindingBase):
+        return _is_model(runnable.bound)
+    if isinstance(runnable, RunnableWithFallbacks):
+        return _is_model(runnable.runnable)
+    if isinstance(runnable, DynamicRunnable):
+        return _is_model(runnable.default)
+    return isinstance(runnable, BaseChatModel)
 
 
 class _ModelCaller(Caller):

@@ -15,7 +15,7 @@ import re
 import sqlite3
 import tempfile
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from errno import ENOENT
@@ -54,6 +54,10 @@ _START = b'{"id": "batch_req_'
 """The first bytes of every line."""
 
 _FSYNC_SECONDS = 1.0
+_LINE_ID = re.compile("batch_req_[0-9a-f]{22,}-[0-9a-f]+")
+_START_TIME = slice(18, 26)
+"""Where a line's id has the start of its run, after 8 digits that stand for the output."""
+
 _REQUEST_ID = re.compile(r"\w+:([0-9a-f]{16}):\d+")
 """Run, key of the row, attempt: the parts of an `X-Client-Request-Id`."""
 
@@ -222,6 +226,8 @@ class Journal:
     """
 
     def __init__(self, out: Path) -> None:
+        if out.exists() and not out.is_file():
+            raise BatchError(f"{out} is not a regular file.")
         self.out = out
         self.errors = errors_path(out)
         self.digest = hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:8]
@@ -231,27 +237,31 @@ class Journal:
         self._files: dict[Path, int] = {}
         self._failed: dict[str, int] = {}  # rows without success: where the last error begins
         self._unsaved: list[tuple[Path, Mapping[str, Any]]] = []
-
-    def __enter__(self) -> Self:
-        """Lock and read the files."""
-        if self.out.exists() and not self.out.is_file():
-            raise BatchError(f"{self.out} is not a regular file.")
-        if not self.out.parent.is_dir():
-            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self.out.parent))
-        self._lock = _lock(self.out)
         # What is known of each row; a million of them take some 60 MB.
         self._database = sqlite3.connect(":memory:")
         self._database.execute(
             "CREATE TABLE rows (id TEXT PRIMARY KEY, key BLOB, state TEXT, seen INT) WITHOUT ROWID"
         )
+
+    def load(self) -> None:
+        """Read the files, without a change."""
+        times = [path.stat().st_mtime for path in (self.errors, self.out) if path.exists()]
+        for path in (self.errors, self.out):
+            for line, at in read_lines(path):
+                self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
+                times = [min(int(line["id"][_START_TIME], 16), *times)]
+                self._note(path, line, at)
+        self.started = min(times, default=None)
+
+    def __enter__(self) -> Self:
+        """Lock, read and open the files."""
+        if not self.out.parent.is_dir():
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), str(self.out.parent))
+        self._lock = _lock(self.out)
         try:
-            if self.out.exists():
-                self.started = self.out.stat().st_mtime
+            self.load()
             for path in (self.errors, self.out):
                 self._files[path] = _open(path)
-                for line, at in read_lines(path):
-                    self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
-                    self._note(path, line, at)
                 _drop_incomplete_line(self._files[path], path)
         except BaseException:
             self.__exit__()
@@ -264,8 +274,12 @@ class Journal:
                 os.fsync(descriptor)
             os.close(descriptor)
         self._files.clear()
-        self._database.close()
+        self.close()
         self._lock.release()
+
+    def close(self) -> None:
+        """Free what `load` has read."""
+        self._database.close()
 
     def read(self, row: Row) -> State | None:
         """Return the state of the next row of the input, if it is known.
@@ -349,17 +363,7 @@ class Journal:
                 self._write(*rest[0])
                 del rest[0]
         except OSError:
-            paid = [encode_line(line) for path, line in rest if path == self.out]
-            if not paid:
-                return ""
-            with tempfile.NamedTemporaryFile(
-                prefix="aimlernie-batch-", suffix=".jsonl", delete=False
-            ) as file:
-                file.write(b"".join(paid))
-            return (
-                f"{len(paid)} rows that were paid for are in {file.name}: append them to "
-                f"{self.out} before the next run."
-            )
+            return " ".join(_rescue(path, rest) for path in (self.out, self.errors)).strip()
         return ""
 
     async def sync_each_second(self) -> None:
@@ -394,8 +398,36 @@ class Journal:
         return number
 
 
+def _rescue(path: Path, rest: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
+    """Save the completions that could not be written to `path`; return what to tell the user."""
+    paid = [
+        encode_line(line)
+        for each, line in rest
+        if each == path and (line["response"] or {}).get("status_code") == 200  # noqa: PLR2004
+    ]
+    if not paid:
+        return ""
+    with tempfile.NamedTemporaryFile(
+        prefix="aimlernie-batch-", suffix=".jsonl", delete=False
+    ) as file:
+        file.write(b"".join(paid))
+    return (
+        f"{len(paid)} rows that were paid for are in {file.name}: append them to {path} before "
+        "the next run."
+    )
+
+
 State = Literal["done", "failed", "transient"]
 """What is known of a row: "transient" has failed, but may succeed when it is run again."""
+
+
+RetryFailed = Literal["none", "transient", "all"]
+"""Which of them are run again."""
+
+
+def is_due(state: State | None, retry_failed: RetryFailed) -> bool:
+    """Return whether a row is to be run."""
+    return state is None or (state != "done" and retry_failed in ("all", state))
 
 
 def _failure(line: Mapping[str, Any]) -> State:
@@ -464,7 +496,7 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
                 return  # a run is writing it
             try:
                 line = json.loads(data)
-                if not isinstance(line["custom_id"], str):
+                if not (isinstance(line["custom_id"], str) and _LINE_ID.fullmatch(line["id"])):
                     raise TypeError  # noqa: TRY301  handled below
                 bytes.fromhex(line["aimlernie"]["key"])
             except (ValueError, TypeError, KeyError):

@@ -19,7 +19,9 @@ from langchain_aimlernie.batch.journal import (
     OUTPUT_PARSING_FAILED,
     Job,
     Journal,
+    RetryFailed,
     from_completion,
+    is_due,
     to_json,
 )
 from langchain_aimlernie.batch.pace import Pace
@@ -36,8 +38,6 @@ from langchain_aimlernie.spend import SpendTracker
 
 if TYPE_CHECKING:
     from langchain_aimlernie.batch.run import BatchReport
-
-RetryFailed = Literal["none", "transient", "all"]
 
 _PATIENCE = 600.0
 """Seconds without any success after which a row that is rejected again and again has failed."""
@@ -157,7 +157,7 @@ class RunLoop:
                     row = self._caller.read(item, self._count)
                     self._count += 1
                     state = self._journal.read(row)
-                    if state is None or (state != "done" and retry_failed in ("all", state)):
+                    if is_due(state, retry_failed):
                         line_id = f"batch_req_{self._run_id}-{row.number:08x}"
                         await self._start(Job(row, line_id, RetryState(self._caller.max_retries)))
                     else:

@@ -86,7 +86,7 @@ def short_key(key: str) -> bytes:
 def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = None) -> Row:
     """Return the row that `item` is: a dict in one of the formats, a prompt, or messages.
 
-    `defaults` is what else determines a response of a chat model of ours, such as its parameters.
+    `defaults` is for a chat model: what else determines its response, as far as it is known.
     """
     custom_id: object = None
     if isinstance(item, Mapping):
@@ -148,10 +148,12 @@ def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _body(item: object) -> dict[str, Any]:
-    if isinstance(item, PromptValue):
-        item = item.to_messages()
+    if isinstance(item, Mapping) and set(item) == {"input"}:
+        item = item["input"]
     if isinstance(item, str):
         return {"prompt": item}
+    if isinstance(item, PromptValue):
+        item = item.to_messages()
     if isinstance(item, Sequence):
         return {"messages": item}
     if not isinstance(item, Mapping):

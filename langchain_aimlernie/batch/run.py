@@ -18,10 +18,16 @@ from typing import Any, Literal, Self
 from langchain_core.runnables import Runnable
 
 from langchain_aimlernie.batch.caller import caller_of
-from langchain_aimlernie.batch.journal import Journal, last_lines, line_at
-from langchain_aimlernie.batch.loop import RetryFailed, RunLoop
+from langchain_aimlernie.batch.journal import (
+    Journal,
+    RetryFailed,
+    is_due,
+    last_lines,
+    line_at,
+)
+from langchain_aimlernie.batch.loop import RunLoop
 from langchain_aimlernie.batch.pace import Pace
-from langchain_aimlernie.batch.rows import BatchError, check_input, duplicate
+from langchain_aimlernie.batch.rows import BatchError, check_input
 from langchain_aimlernie.spend import SpendTracker
 from langchain_aimlernie.spend.amounts import check_choice, check_limit, pluralize
 
@@ -252,7 +258,7 @@ class BatchRun:
         return other
 
     def estimate(self, rows: Iterable[Any]) -> BatchEstimate:
-        """Return what the rows would cost; sends none of them.
+        """Return what the rows would cost that are not done yet; sends none of them.
 
         Completions count with `max_tokens`, or 500 tokens. Prices come from `list_models()`.
 
@@ -260,22 +266,22 @@ class BatchRun:
             rows: The rows.
 
         Raises:
-            BatchError: The input is invalid, or a row occurs twice.
+            BatchError: The input is invalid, or a row occurs twice or has changed.
         """
         check_input(rows)
-        prompt = output = 0
+        count = prompt = output = 0
         usd: Decimal | None = Decimal(0)
-        seen: set[str] = set()
-        for number, item in enumerate(rows):
-            row = self._caller.read(item, number)
-            if row.custom_id in seen:
-                raise duplicate(row)
-            seen.add(row.custom_id)
-            tokens = self._caller.tokens(row)
-            price = self._caller.price(row, tokens)
-            usd = None if usd is None or price is None else usd + price
-            prompt, output = prompt + tokens[0], output + tokens[1]
-        return BatchEstimate(len(seen), prompt, output, usd)
+        with contextlib.closing(Journal(self._out)) as journal:
+            journal.load()
+            for number, item in enumerate(rows):
+                row = self._caller.read(item, number)
+                if not is_due(journal.read(row), self._retry_failed):
+                    continue
+                tokens = self._caller.tokens(row)
+                price = self._caller.price(row, tokens)
+                usd = None if usd is None or price is None else usd + price
+                count, prompt, output = count + 1, prompt + tokens[0], output + tokens[1]
+        return BatchEstimate(count, prompt, output, usd)
 
     def results(self, *, ordered: bool = False) -> Iterator[dict[str, Any]]:
         """Yield the lines of the rows that are done, then of those that failed.

@@ -21,7 +21,8 @@ import pytest
 from filelock import FileLock
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.prompts import ChatPromptTemplate
-from langchain_core.runnables import RunnableLambda
+from langchain_core.runnables import ConfigurableField, RunnableLambda
+from langchain_openai import ChatOpenAI
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
@@ -84,7 +85,7 @@ ROWS = [
     {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": BODY},
     {"custom_id": "b", "body": {"messages": [HI], "seed": 3}},
     {"messages": [{"role": "system", "content": "Be brief."}, HI]},
-    {"prompt": "Hi", "stop": ["."], "stream": True, "timeout": 50, "max_retries": 0},
+    {"prompt": "Hi", "stop": ["."], "stream": True, "timeout": 50},
     "Just a prompt",
     [HumanMessage("A message")],
     [("human", "A tuple")],
@@ -328,14 +329,14 @@ def test_any_runnable_can_be_run(job):
     chain = ChatPromptTemplate.from_template("Say {word}.") | job.model() | (lambda m: m.text)
     rows = [{"custom_id": "a", "word": "one"}, {"word": "two"}, {"input": {"word": "three"}}]
     run = BatchRun(chain, job.out)
+    estimate = run.estimate(rows)
+    assert (estimate.rows, estimate.usd) == (3, None)
+    assert "unknown" in str(estimate)
     assert run.run(rows).succeeded == 3
     ends = {line["response"]["body"]["output"][-4:] for line in job.lines}
     assert ends == {"one.", "two.", "ree."}
     assert all(usd([line]) > 0 for line in job.lines)
     assert run.run(rows).skipped == 3
-    estimate = run.estimate(rows)
-    assert (estimate.rows, estimate.usd) == (3, None)
-    assert "unknown" in str(estimate)
     with pytest.raises(ValueError, match="with_structured_output"):
         BatchRun(chain, job.out, schema=City)
     structured = job.model().with_structured_output(City)
@@ -349,6 +350,40 @@ def test_a_bound_model_keeps_its_parameters_and_its_config(job):
     assert (job.sent[0].body["temperature"], job.sent[0].body["seed"]) == (0.3, 4)
     with pytest.raises(BatchError, match="has changed"):
         job.batch().run([{"custom_id": job.lines[0]["custom_id"], "prompt": "x", "seed": 4}])
+
+
+WRAPPERS = {
+    "configurable_fields": lambda llm: llm.configurable_fields(
+        temperature=ConfigurableField("heat")
+    ).with_config(configurable={"heat": 0.3}),
+    "configurable_alternatives": lambda llm: llm.configurable_alternatives(
+        ConfigurableField("which"), other=llm
+    ),
+    "with_fallbacks": lambda llm: llm.with_fallbacks([llm]),
+    "with_retry": lambda llm: llm.with_retry(),
+    "all": lambda llm: (
+        WRAPPERS["configurable_fields"](llm)
+        .with_fallbacks([llm])
+        .with_retry()
+        .with_config(tags=["t"])
+    ),
+    "of another package": lambda llm: ChatOpenAI(
+        base_url=llm.base_url, api_key=llm.api_key, model=llm.model_name, temperature=0.3
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPERS)
+def test_a_wrapped_model_takes_rows_of_every_format(job, kind):
+    wrapped = WRAPPERS[kind](job.model(temperature=0.3))
+    rows = [*ROWS, {"input": "As of a chain"}]
+    for done in (9, 0):
+        report = BatchRun(wrapped, job.out).run(rows)
+        assert (report.succeeded, report.failed) == (done, 0)
+    assert sorted(request.body["temperature"] for request in job.sent) == [0.3] * 8 + [0.5]
+    assert sum(request.body.get("seed") == 3 for request in job.sent) == 1
+    with pytest.raises(BatchError, match='expected "messages"'):
+        BatchRun(wrapped, job.out).run([{"text": "Hi"}])
 
 
 @pytest.mark.slow
@@ -552,6 +587,9 @@ def test_what_was_paid_and_not_saved_is_reported(job):
     report = run.run(prompts(5))
     assert report.unsaved_usd == lost > 0
     assert "paid for responses that were lost" in str(report)
+    for path in job.out.parent.glob("out.*"):  # the losses of a long job stay in its report
+        os.utime(path, (time.time() + 3600,) * 2)
+    assert run.run(prompts(5)).unsaved_usd == lost
 
 
 @pytest.mark.slow
@@ -646,6 +684,21 @@ def test_estimate_sends_no_row(job):
     assert not job.sent
     with pytest.raises(BatchError, match="duplicate"):
         run.estimate(prompts(1) * 2)
+    assert not [*job.out.parent.iterdir()]
+
+
+def test_estimate_leaves_out_what_would_not_be_sent_again(job):
+    job.server.fail(400)
+    job.server.fail(408, headers={"x-should-retry": "false"})
+    job.batch({"max_retries": 0}, max_in_flight=1).run(prompts(5))
+    for retry, rows in (("none", 5), ("transient", 6), ("all", 7)):
+        run = job.batch({"max_retries": 0}, retry_failed=retry)
+        estimate = run.estimate(prompts(10))
+        assert (estimate.rows, estimate.output_tokens) == (rows, rows * 500)
+    with pytest.raises(BatchError, match="has changed"):
+        job.batch({"seed": 1}).estimate(prompts(1))
+    with FileLock(f"{job.out}.lock"):
+        assert run.estimate(iter(prompts(5))).rows == 2
 
 
 @pytest.mark.parametrize(
@@ -746,17 +799,21 @@ def full_disk(failures):
 
 @pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_loses_nothing(job):
+    job.server.reply("not an object", times=1)
+    job.server.fail(400)
+    job.server.reply('{"name": "blue"}', times=99)
+    run = job.batch(schema=Colour)
     with full_disk(30), pytest.raises(OSError, match="No space left") as failure:
-        job.batch().run(prompts(30))
-    assert len(job.lines) == 2
+        run.run(prompts(30))
+    assert len(job.lines) + len(job.errors) == 2
     (note,) = failure.value.__notes__
-    rescued = Path(re.search("paid for are in (.*): append", note)[1])
-    with job.out.open("ab") as whole:
-        whole.write(rescued.read_bytes())
-    rescued.unlink()
-    assert len(job.lines) == len(job.sent) < 30
-    assert job.batch().run(prompts(30)).exit_code == 0
-    assert len(job.sent) == len(job.lines) == 30
+    for source, target in re.findall(r"paid for are in (\S+): append them to (\S+) before", note):
+        with Path(target).open("ab") as whole:
+            whole.write(Path(source).read_bytes())
+        Path(source).unlink()
+    assert len(job.sent) - 1 <= len(job.lines) + len(job.errors) <= len(job.sent) < 30
+    job.batch(schema=Colour, retry_failed="all").run(prompts(30))
+    assert len(job.lines) == 30
 
 
 @pytest.mark.slow
