@@ -73,10 +73,10 @@ def _cached_signature(function: _F) -> _F:
 class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's binding class is private
     """Chat with Baidu's ERNIE models on the AI/ML API.
 
-    The key comes from `api_key` or the environment variable `AIMLAPI_API_KEY`. Calls raise only
+    The key comes from `api_key` or the environment variable `AIMLAPI_API_KEY`. Calls raise the
     errors of `langchain_aimlernie.errors`. Parameters that are not set are not sent; a value
-    outside its range raises an error when it is set. All fields but `streaming` can also be given
-    per call and through `bind`.
+    outside its range raises an error when it is set. All but `streaming` can also be given per call
+    and through `bind`; the page `docs/settings.md` describes each.
 
     Example:
         ```python
