@@ -1,4 +1,4 @@
-"""LangChain's middleware with ERNIE: fallback, retry, limits, tool selection, prompts, context."""
+"""LangChain's middleware with ERNIE: fallback, retry, tool selection, prompts, context."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from langchain.agents.middleware import (
     ClearToolUsesEdit,
     ContextEditingMiddleware,
     LLMToolSelectorMiddleware,
-    ModelCallLimitMiddleware,
     ModelFallbackMiddleware,
     ModelRetryMiddleware,
     SummarizationMiddleware,
     TodoListMiddleware,
-    ToolCallLimitMiddleware,
 )
 from langchain_core.exceptions import ModelAuthenticationError
 from langchain_core.messages import AIMessage, HumanMessage
 
 from langchain_aimlernie.errors import (
     AuthenticationError,
-    ContextWindowExceededError,
     InsufficientCreditsError,
     InternalServerError,
     RateLimitError,
@@ -36,11 +33,6 @@ OUT_OF_CREDITS = {"status": 403, "message": "You've run out of credits."}
 def clock() -> str:
     """Return the time."""
     return "noon"
-
-
-def translate(text: str) -> str:
-    """Translate a text."""
-    return text
 
 
 def tools_of(request):
@@ -62,14 +54,6 @@ def test_fallback_middleware_calls_the_next_model(model, ernie_server, ask, fail
     first, second = (each.body for each in ernie_server.requests if each.body)  # 404: also a GET
     assert [first["model"], second["model"]] == [PLAIN, FIVE]
     assert first["tools"] == second["tools"]
-
-
-def test_the_last_error_is_raised_when_all_models_fail(model, ernie_server, ask):
-    ernie_server.fail(503)
-    ernie_server.fail(**OUT_OF_CREDITS)
-    agent = create_agent(model(), middleware=[ModelFallbackMiddleware(model(model=FIVE))])
-    with pytest.raises(InsufficientCreditsError):
-        ask(agent, question())
 
 
 # Retry.
@@ -119,46 +103,7 @@ def test_errors_that_are_not_retryable_are_not_retried(model, ernie_server, ask,
     assert len(ernie_server.requests) == 1
 
 
-# Limits.
-
-
-def test_model_call_limit(model, ernie_server, ask):
-    ernie_server.on_request = lambda request: Reply(
-        tool_calls=[{"name": "weather", "args": {"city": "A"}, "id": f"call_{request.number}"}]
-    )
-    agent = create_agent(model(), [weather], middleware=[ModelCallLimitMiddleware(run_limit=3)])
-    assert "limit" in ask(agent, question())["messages"][-1].text
-    assert len(ernie_server.requests) == 3
-
-
-def test_tool_call_limit_gives_every_call_a_result(model, ernie_server, ask):
-    calls = [{"name": "weather", "args": {"city": city}, "id": city} for city in "ABC"]
-    ernie_server.reply(tool_calls=calls)
-    ernie_server.reply("One is enough.")
-    agent = create_agent(model(), [weather], middleware=[ToolCallLimitMiddleware(run_limit=1)])
-    ask(agent, question())
-    sent_back = [m for m in ernie_server.last_request.body["messages"] if m["role"] == "tool"]
-    assert {m["tool_call_id"] for m in sent_back} == set("ABC")
-    assert [m["content"] for m in sent_back if "limit" not in m["content"]] == ["A: sun"]
-
-
 # Tool selection.
-
-
-def test_tools_are_selected_by_another_model(model, ernie_server, ask):
-    ernie_server.reply('{"tools": ["clock"]}')
-    ernie_server.reply("Noon.")
-    selector = LLMToolSelectorMiddleware(
-        model=model(model=FIVE), max_tools=1, always_include=["translate"]
-    )
-    agent = create_agent(model(), [weather, clock, translate], middleware=[selector])
-    assert ask(agent, question("What time is it?"))["messages"][-1].text == "Noon."
-    chosen, answered = ernie_server.requests
-    assert chosen.body["model"] == FIVE
-    names = str(chosen.body["response_format"]["json_schema"]["schema"]["properties"]["tools"])
-    assert "weather" in names
-    assert "clock" in names
-    assert tools_of(answered) == ["clock", "translate"]
 
 
 def test_tools_are_selected_by_the_agents_own_reasoning_model(model, ernie_server, ask):
@@ -264,20 +209,6 @@ def test_a_long_prompt_is_summarized_cut_if_it_is_longer_than_the_context(
     assert "It was long." in last
     assert len(cut) == cuts
     assert all(len(text) < len(first) and "omitted" in text for text in cut)
-
-
-@pytest.mark.parametrize(
-    ("failure", "error", "tries"),
-    [
-        ({"status": 401}, AuthenticationError, 1),
-        ({"status": 400, "code": "context_length_exceeded"}, ContextWindowExceededError, 2),
-    ],
-)
-def test_a_failed_summary_raises(model, ernie_server, ask, *, failure, error, tries):
-    ernie_server.fail(**failure, times=tries)
-    with pytest.raises(error):
-        ask(summarizing(model(), ("messages", 3)), {"messages": HISTORY})
-    assert len(ernie_server.requests) == tries
 
 
 def report(text: str = "") -> str:

@@ -64,14 +64,6 @@ def test_structured_output_raises_cores_refusal_error(model, ernie_server, metho
     assert isinstance(result["parsing_error"], core.ModelRefusalError)
 
 
-def test_with_fallbacks_handles_a_refusal(model, ernie_server):
-    ernie_server.reply(**REFUSED)
-    ernie_server.reply('{"city": "Paris"}')
-    careful, other = (model(temperature=t).with_structured_output(Weather) for t in (0, 1))
-    chain = careful.with_fallbacks([other], exceptions_to_handle=(core.ModelRefusalError,))
-    assert chain.invoke("?") == Weather(city="Paris")
-
-
 @with_middleware
 @pytest.mark.parametrize("form", [None, ProviderStrategy(Weather)], ids=["text", "provider"])
 def test_refusal_middleware_raises(model, ernie_server, ask, form):
@@ -80,12 +72,3 @@ def test_refusal_middleware_raises(model, ernie_server, ask, form):
     agent = create_agent(model(), response_format=form, middleware=middleware)
     with pytest.raises(core.ModelRefusalError, match=NO):
         ask(agent, question())
-
-
-@with_middleware
-def test_refusal_middleware_triggers_the_fallback(model, ernie_server, ask):
-    ernie_server.reply(**REFUSED)
-    ernie_server.reply("It is sunny.")
-    fallback = offered.ModelFallbackMiddleware(model(temperature=1))
-    agent = create_agent(model(), middleware=[fallback, offered.ModelRefusalMiddleware()])
-    assert ask(agent, question())["messages"][-1].text == "It is sunny."

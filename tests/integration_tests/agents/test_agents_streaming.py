@@ -12,10 +12,7 @@ from langchain_core.runnables import RunnableConfig  # noqa: TC002  # tools read
 from langchain_core.tools import StructuredTool
 from langgraph.graph import START, MessagesState, StateGraph
 
-from langchain_aimlernie.errors import APITimeoutError, StreamInterruptedError
-from langchain_aimlernie.testing import Fault
 from tests.support.agents import PLAIN, THINKING, TWO_CITIES, question, weather
-from tests.support.local_server import wait_until
 
 V3 = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 ARGS = [call["args"] for call in TWO_CITIES]
@@ -121,34 +118,6 @@ def test_messages_mode_streams_from_subgraphs(model, ernie_server, stream):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fault", "error"),
-    [(Fault("stall", events=4), APITimeoutError), (Fault(events=5), StreamInterruptedError)],
-)
-def test_tokens_are_streamed_before_the_response_is_complete(model, ernie_server, fault, error):
-    ernie_server.reply("one two three four", fault=fault)
-    agent = create_agent(model(stream_idle_timeout=0.2))
-    streamed = []
-    with pytest.raises(error) as caught:
-        streamed.extend(part.text for part, _ in agent.stream(question(), stream_mode="messages"))
-    text = "".join(streamed)
-    assert text
-    assert "one two three four".startswith(text)
-    assert caught.value.partial.text == text
-
-
-async def test_closing_a_stream_closes_its_connection(model, ernie_server):
-    ernie_server.reply("one two three four", fault=Fault(kind="stall", events=4))
-    tokens = create_agent(model()).astream(question(), stream_mode="messages")
-    message, _ = await anext(tokens)
-    while not message.text:
-        message, _ = await anext(tokens)
-    open_before = ernie_server.connections
-    await asyncio.wait_for(tokens.aclose(), 10)
-    await asyncio.to_thread(wait_until, lambda: ernie_server.connections < open_before)
-
-
-@pytest.mark.slow
 async def test_v2_events_of_nested_agents(model, ernie_server):
     nested_script(ernie_server)
     events = [each async for each in nested(model).astream_events(question(), version="v2")]
@@ -216,17 +185,3 @@ def test_v3_streams_reasoning_text_and_tool_calls(model, ernie_server, run):
     assert asked["content"] == "Really?"
     for thought in ("Two cities.", "Good."):
         assert thought not in str(ernie_server.last_request.body)
-
-
-@V3
-def test_v3_events_of_nested_agents(model, ernie_server):
-    nested_script(ernie_server)
-    with nested(model).stream_events(question(), version="v3") as run:
-        starts = [
-            event["params"]["namespace"]
-            for event in run
-            if event["method"] == "messages"
-            and event["params"]["data"][0].get("event") == "message-start"
-        ]
-        assert run.output["messages"][-1].text == TEXTS[-1]
-    assert [len(namespace) for namespace in starts] == [1, 2, 2, 1]

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.structured_output import (
-    MultipleStructuredOutputsError,
     ProviderStrategy,
-    StructuredOutputValidationError,
     ToolStrategy,
 )
 from pydantic import BaseModel, Field
@@ -108,19 +106,6 @@ def test_provider_strategy_after_reasoning(model, ernie_server, ask, reply, vers
     assert ask(agent, question())["structured_response"] == WEATHER
 
 
-def test_provider_strategy_raises_on_invalid_output(model, ernie_server, ask):
-    for text, reason in {
-        '{"city": "北京"}': "degrees",
-        # LangChain's own parser takes no fences; `with_structured_output` does.
-        f"```json\n{ANSWER}\n```": "expected valid JSON",
-    }.items():
-        ernie_server.reply(text)
-        agent = create_agent(model(), response_format=ProviderStrategy(Weather))
-        with pytest.raises(StructuredOutputValidationError, match=reason) as caught:
-            ask(agent, question())
-        assert caught.value.ai_message.text == text
-
-
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_tool_strategy_requires_a_tool_call(model, ernie_server, ask, schema):
     form, expected = SCHEMAS[schema]
@@ -146,38 +131,3 @@ def test_tool_strategy_of_a_reasoning_model_requires_a_call_unless_the_api_forbi
     with warned if choice == "auto" else nullcontext():
         assert ask(agent, question())["structured_response"].city == "北京"
     assert ernie_server.last_request.body["tool_choice"] == choice
-
-
-def test_tool_strategy_retries_with_the_validation_error(model, ernie_server, ask):
-    ernie_server.reply(tool_calls=[{"name": "Weather", "args": {"city": "北京"}, "id": "bad"}])
-    ernie_server.reply(tool_calls=[{"name": "Weather", "args": ANSWER, "id": "good"}])
-    agent = create_agent(model(), response_format=ToolStrategy(Weather))
-    assert ask(agent, question())["structured_response"].degrees == 22
-    *_, called, sent_back = ernie_server.last_request.body["messages"]
-    assert [call["id"] for call in called["tool_calls"]] == ["bad"]
-    assert (sent_back["role"], sent_back["tool_call_id"]) == ("tool", "bad")
-    assert "degrees" in sent_back["content"]
-
-
-def test_tool_strategy_with_a_union_rejects_two_outputs(model, ernie_server, ask):
-    class Unknown(BaseModel):
-        """Nothing is known."""
-
-        why: str
-
-    both = [
-        {"name": "Weather", "args": ANSWER, "id": "one"},
-        {"name": "Unknown", "args": {"why": "fog"}, "id": "two"},
-    ]
-    ernie_server.reply(tool_calls=both)
-    ernie_server.reply(tool_calls=both[1:])
-    agent = create_agent(model(), response_format=ToolStrategy(Weather | Unknown))
-    assert ask(agent, question())["structured_response"] == Unknown(why="fog")
-    sent = ernie_server.last_request.body["messages"]
-    sent_back = [each["tool_call_id"] for each in sent if each["role"] == "tool"]
-    assert sent_back == ["one", "two"]
-
-    ernie_server.reply(tool_calls=both)
-    strict = ToolStrategy(Weather | Unknown, handle_errors=False)
-    with pytest.raises(MultipleStructuredOutputsError):
-        ask(create_agent(model(), response_format=strict), question())

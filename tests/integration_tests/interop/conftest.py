@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from langchain_openai import ChatOpenAI
 
 from tests.support.agents import FIVE
 
@@ -17,6 +16,8 @@ def model_defaults():
 @pytest.fixture
 async def openai(ernie_server):
     """OpenAI's client of the local server."""
+    from langchain_openai import ChatOpenAI
+
     at = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key}
     async with httpx.AsyncClient() as client:
         yield ChatOpenAI(model=FIVE, max_retries=0, http_async_client=client, **at)

@@ -88,17 +88,3 @@ def test_an_agent_interrupted_before_its_tools_continues(model, ernie_server, na
     *_, turn, first, second = ernie_server.last_request.body["messages"]
     call_ids = [call["id"] for call in turn["tool_calls"]]
     assert call_ids == [first["tool_call_id"], second["tool_call_id"]]
-
-
-def test_all_histories_in_one_conversation_with_structured_output(model, ernie_server):
-    messages = [message for name in HISTORIES for message in messages_from_dict(HISTORIES[name])]
-    schema = {
-        "title": "Weather",
-        "description": "The weather.",
-        "type": "object",
-        "properties": {"degrees": {"type": "integer"}},
-    }
-    ernie_server.reply('{"degrees": 22}')
-    llm = model(model=FIVE).with_structured_output(schema)
-    assert llm.invoke(messages) == {"degrees": 22}
-    check(ernie_server.last_request)
