@@ -57,10 +57,9 @@ def fetch_deprecations(
 
     Only the AI/ML API has a feed, and servers that sent its `x-inference-id` among `headers`.
     """
-    if _has_feed(base_url, headers):
-        request = _request(base_url)
-        feed = _fresh(request)
-        with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):
+        if request := _request(base_url, headers):
+            feed = _fresh(request)
             return get(transport, request, _decode, _etag_cache) if feed is None else feed
     return {}
 
@@ -69,10 +68,9 @@ async def afetch_deprecations(
     transport: AsyncTransport, base_url: str, headers: Mapping[str, str]
 ) -> Deprecations:
     """Return the feed after at most one request; see `fetch_deprecations`."""
-    if _has_feed(base_url, headers):
-        request = _request(base_url)
-        feed = _fresh(request)
-        with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):
+        if request := _request(base_url, headers):
+            feed = _fresh(request)
             return await aget(transport, request, _decode, _etag_cache) if feed is None else feed
     return {}
 
@@ -88,14 +86,10 @@ def explain_not_found(
 async def aexplain_not_found(
     error: NotFoundError, transport: AsyncTransport, base_url: str, model: str
 ) -> None:
-    """Add to the message of a 404 what the feed says of the model; see `explain_not_found`."""
+    """Add to the message of a 404 what the feed says of the model, if anything."""
     if error.response is not None:
         feed = await afetch_deprecations(transport, base_url, error.response.headers)
         _explain(error, model, feed)
-
-
-def _has_feed(base_url: str, headers: Mapping[str, str]) -> bool:
-    return is_default_host(base_url) or "x-inference-id" in headers
 
 
 def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:
@@ -111,7 +105,9 @@ def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:
     error.args = (error.message, *error.args[1:])
 
 
-def _request(base_url: str) -> APIRequest:
+def _request(base_url: str, headers: Mapping[str, str]) -> APIRequest | None:
+    if not is_default_host(base_url) and "x-inference-id" not in headers:
+        return None
     url = endpoint_url(base_url, "/models/deprecations")
     return build_request(url, {}, _TIMEOUT, 0, NO_SECRETS)
 

@@ -266,8 +266,9 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
         encoded = encode_tools(tools, strict=strict)
         if parallel_tool_calls is None:
             parallel_tool_calls = allows_parallel_calls(tool_choice)
+        choice, encoded = encode_tool_choice(tool_choice, encoded)
         options = {
-            "tool_choice": encode_tool_choice(tool_choice, encoded),
+            "tool_choice": choice,
             "parallel_tool_calls": parallel_tool_calls,
             "response_format": response_format and encode_response_format(response_format, strict),
         }
