@@ -23,13 +23,8 @@ from langchain_aimlernie.profiles import find_model
 if TYPE_CHECKING:
     from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
 
-_TIMEOUT = 5.0
-"""Seconds: whoever waits for this has a result, or an error, already."""
-
-_MAX_AGE = 300.0
-"""Seconds for which a response is reused without a request: what the API allows."""
-
-_LISTS = ("data", "models")
+_TIMEOUT = 5.0  # seconds: whoever waits for this has a result, or an error, already
+_MAX_AGE = 300.0  # seconds for which the API allows to reuse a response
 _MAX_NAME = 100
 
 _etag_cache: ETagCache = {}
@@ -126,7 +121,8 @@ def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
     """
     value = parse_json(body)
     if is_object(value):
-        value = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
+        lists = (value.get(key) for key in ("data", "models"))
+        value = next((each for each in lists if isinstance(each, list)), None)
     if not isinstance(value, list):
         raise InvalidResponseError("The response is not a list of deprecations.")
     entries = [(item, entry) for item in value if is_object(item) and (entry := _parse(item))]

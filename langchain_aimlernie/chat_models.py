@@ -352,11 +352,7 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
             **kwargs,
         )
 
-    def _structured_output(
-        self, runnable: Runnable[LanguageModelInput, AIMessage], schema: Any, **options: Any
-    ) -> Runnable[LanguageModelInput, Any]:
-        """Return structured output of `runnable`, this model or a wrapper of it."""
-        return structured_output(self, runnable, schema, **options)
+    _structured_output = structured_output  # `_bindings` calls it for the wrappers of a model
 
     @override
     def get_num_tokens(self, text: str) -> int:

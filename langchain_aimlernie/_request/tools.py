@@ -17,8 +17,7 @@ from langchain_aimlernie._structured.schema import PARAMETERS_KEYS, merge_strict
 if TYPE_CHECKING:
     from langchain_aimlernie._settings.fields import ToolChoice, ToolLike
 
-MAX_TOOLS = 128
-"""The published schema's limit on `tools`."""
+MAX_TOOLS = 128  # the published schema's limit
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 _DESCRIBED_BY = ("properties", "$ref", "allOf", "anyOf", "oneOf")
