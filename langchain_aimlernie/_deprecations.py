@@ -23,13 +23,8 @@ from langchain_aimlernie.profiles import find_model
 if TYPE_CHECKING:
     from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
 
-_TIMEOUT = 5.0
-"""Seconds: whoever waits for this has a result, or an error, already."""
-
-_MAX_AGE = 300.0
-"""Seconds for which a response is reused without a request: what the API allows."""
-
-_LISTS = ("data", "models")
+_TIMEOUT = 5.0  # seconds: whoever waits for this has a result, or an error, already
+_MAX_AGE = 300.0  # seconds for which the API allows to reuse a response
 _MAX_NAME = 100
 
 _etag_cache: ETagCache = {}
@@ -57,10 +52,9 @@ def fetch_deprecations(
 
     Only the AI/ML API has a feed, and servers that sent its `x-inference-id` among `headers`.
     """
-    if _has_feed(base_url, headers):
-        request = _request(base_url)
-        feed = _fresh(request)
-        with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):
+        if request := _request(base_url, headers):
+            feed = _fresh(request)
             return get(transport, request, _decode, _etag_cache) if feed is None else feed
     return {}
 
@@ -69,10 +63,9 @@ async def afetch_deprecations(
     transport: AsyncTransport, base_url: str, headers: Mapping[str, str]
 ) -> Deprecations:
     """Return the feed after at most one request; see `fetch_deprecations`."""
-    if _has_feed(base_url, headers):
-        request = _request(base_url)
-        feed = _fresh(request)
-        with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception):
+        if request := _request(base_url, headers):
+            feed = _fresh(request)
             return await aget(transport, request, _decode, _etag_cache) if feed is None else feed
     return {}
 
@@ -88,14 +81,10 @@ def explain_not_found(
 async def aexplain_not_found(
     error: NotFoundError, transport: AsyncTransport, base_url: str, model: str
 ) -> None:
-    """Add to the message of a 404 what the feed says of the model; see `explain_not_found`."""
+    """Add to the message of a 404 what the feed says of the model, if anything."""
     if error.response is not None:
         feed = await afetch_deprecations(transport, base_url, error.response.headers)
         _explain(error, model, feed)
-
-
-def _has_feed(base_url: str, headers: Mapping[str, str]) -> bool:
-    return is_default_host(base_url) or "x-inference-id" in headers
 
 
 def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:
@@ -111,7 +100,9 @@ def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:
     error.args = (error.message, *error.args[1:])
 
 
-def _request(base_url: str) -> APIRequest:
+def _request(base_url: str, headers: Mapping[str, str]) -> APIRequest | None:
+    if not is_default_host(base_url) and "x-inference-id" not in headers:
+        return None
     url = endpoint_url(base_url, "/models/deprecations")
     return build_request(url, {}, _TIMEOUT, 0, NO_SECRETS)
 
@@ -130,7 +121,8 @@ def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
     """
     value = parse_json(body)
     if is_object(value):
-        value = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
+        lists = (value.get(key) for key in ("data", "models"))
+        value = next((each for each in lists if isinstance(each, list)), None)
     if not isinstance(value, list):
         raise InvalidResponseError("The response is not a list of deprecations.")
     entries = [(item, entry) for item in value if is_object(item) and (entry := _parse(item))]

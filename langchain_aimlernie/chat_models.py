@@ -266,8 +266,9 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
         encoded = encode_tools(tools, strict=strict)
         if parallel_tool_calls is None:
             parallel_tool_calls = allows_parallel_calls(tool_choice)
+        choice, encoded = encode_tool_choice(tool_choice, encoded)
         options = {
-            "tool_choice": encode_tool_choice(tool_choice, encoded),
+            "tool_choice": choice,
             "parallel_tool_calls": parallel_tool_calls,
             "response_format": response_format and encode_response_format(response_format, strict),
         }
@@ -280,10 +281,10 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
         schema: type[_T],
         *,
         include_raw: Literal[False] = False,
-        method: Method = ...,
-        strict: bool | None = ...,
-        tools: Sequence[ToolLike] | None = ...,
-        retry: bool | int = ...,
+        method: Method = "auto",
+        strict: bool | None = None,
+        tools: Sequence[ToolLike] | None = None,
+        retry: bool | int = False,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, _T]: ...
 
@@ -292,25 +293,17 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
         self,
         schema: Mapping[str, Any] | type | None = None,
         *,
-        include_raw: bool = ...,
-        method: Method = ...,
-        strict: bool | None = ...,
-        tools: Sequence[ToolLike] | None = ...,
-        retry: bool | int = ...,
+        include_raw: bool = False,
+        method: Method = "auto",
+        strict: bool | None = None,
+        tools: Sequence[ToolLike] | None = None,
+        retry: bool | int = False,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any]]: ...
 
     @override
     def with_structured_output(
-        self,
-        schema: Any = None,
-        *,
-        method: Method = "auto",
-        include_raw: bool = False,
-        strict: bool | None = None,
-        tools: Sequence[ToolLike] | None = None,
-        retry: bool | int = False,
-        **kwargs: Any,
+        self, schema: Any = None, **kwargs: Any
     ) -> Runnable[LanguageModelInput, Any]:
         """Return a runnable whose output is an instance of a schema.
 
@@ -339,23 +332,9 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
             ValueError: A schema or a combination that cannot work, a parameter outside its range,
                 or one that looks like a secret and would be sent in the body.
         """
-        kwargs = read_options(kwargs, self.api_key)
-        return self._structured_output(
-            self,
-            schema,
-            method=method,
-            include_raw=include_raw,
-            strict=strict,
-            tools=tools,
-            retry=retry,
-            **kwargs,
-        )
+        return self._structured_output(self, schema, **read_options(kwargs, self.api_key))
 
-    def _structured_output(
-        self, runnable: Runnable[LanguageModelInput, AIMessage], schema: Any, **options: Any
-    ) -> Runnable[LanguageModelInput, Any]:
-        """Return structured output of `runnable`, this model or a wrapper of it."""
-        return structured_output(self, runnable, schema, **options)
+    _structured_output = structured_output  # `_bindings` calls it for the wrappers of a model
 
     @override
     def get_num_tokens(self, text: str) -> int:

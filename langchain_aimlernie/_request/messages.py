@@ -58,15 +58,11 @@ _NO_NAME = "unknown"
 _INVALID_ARGUMENTS = "invalid_arguments"
 _MEDIA_FOLLOW = "[What this result shows follows in a user message.]"
 _ROLES = {
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "ai": "assistant",
-    "model": "assistant",
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "ai", "model"), "assistant"),
     "system": "system",
     "developer": "developer",
-    "tool": "tool",
-    "function": "tool",
+    **dict.fromkeys(("tool", "function"), "tool"),
 }
 """The API's role by that of a `ChatMessage`."""
 _OTHER_THAN_PDF = re.compile(r"data:(?!application/pdf\b)")
@@ -104,9 +100,9 @@ def encode_messages(
 
 
 class _OpenCall(NamedTuple):
-    """A call without a result so far: its original id (may be empty), name and sent id."""
+    """A call without a result so far."""
 
-    original_id: str
+    original_id: str  # may be empty
     name: str
     sent_id: str
 

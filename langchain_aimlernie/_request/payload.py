@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from langchain_aimlernie._request.content import has_cache_control
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie._request.tools import (
-    allow_tools,
     allows_parallel_calls,
     encode_tool_choice,
     encode_tools,
@@ -94,11 +93,10 @@ def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         fields["stop"] = [stop]
     elif stop is not None and not stop:
         del fields["stop"]
-    original = fields.pop("tool_choice", None)
-    tools = fields.get("tools", [])
-    if original is not None and (choice := encode_tool_choice(original, tools)):
-        fields["tool_choice"], fields["tools"] = allow_tools(choice, tools)
-        if (parallel := allows_parallel_calls(original)) is not None:
+    if (given := fields.pop("tool_choice", None)) is not None:
+        choice, tools = encode_tool_choice(given, fields.get("tools", []))
+        fields |= {"tool_choice": choice, "tools": tools}
+        if (parallel := allows_parallel_calls(given)) is not None:
             fields.setdefault("parallel_tool_calls", parallel)
     if not fields.get("tools"):
         for name in ("tools", "tool_choice", "parallel_tool_calls"):

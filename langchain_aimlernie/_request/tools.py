@@ -17,8 +17,7 @@ from langchain_aimlernie._structured.schema import PARAMETERS_KEYS, merge_strict
 if TYPE_CHECKING:
     from langchain_aimlernie._settings.fields import ToolChoice, ToolLike
 
-MAX_TOOLS = 128
-"""The published schema's limit on `tools`."""
+MAX_TOOLS = 128  # the published schema's limit
 
 _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 _DESCRIBED_BY = ("properties", "$ref", "allOf", "anyOf", "oneOf")
@@ -146,54 +145,56 @@ def _tool_name(tool: Mapping[str, object]) -> str:
 
 
 def encode_tool_choice(
-    choice: ToolChoice | None, tools: Sequence[Mapping[str, object]]
-) -> str | dict[str, object] | None:
-    """Return `tool_choice` in the form of the API; a ValueError if a name is not that of a tool.
+    choice: ToolChoice | None, tools: list[dict[str, object]]
+) -> tuple[str | dict[str, object] | None, list[dict[str, object]]]:
+    """Return `tool_choice` in the form of the API, and the tools to send with it.
+
+    A choice among some tools, which most models lack, is equivalent to a call with only these. A
+    ValueError if a name is not that of a tool, or the form is unknown.
 
     Args:
         choice: "auto", "none", "any", "required", a boolean (whether some tool must be called),
             the name of a tool, or a dict or list in the form of OpenAI (Chat Completions,
-            Responses), Anthropic, Bedrock or Gemini. One among some tools becomes OpenAI's
-            `allowed_tools`, which `allow_tools` resolves.
+            Responses), Anthropic, Bedrock or Gemini.
         tools: The tools of the call, from `encode_tools`.
     """
     if choice is None or choice is False:
-        return None
-    names = [_tool_name(tool) for tool in tools]
+        return None, tools
     if isinstance(choice, str | bool) and choice in _MODES:
-        return _MODES[choice]
+        return _MODES[choice], tools
     if isinstance(choice, str):
-        return _encode_name(choice, names)
+        return _encode_name(choice, tools), tools
     if isinstance(choice, list | tuple):
-        return _encode_allowed("required", choice, names)
+        return _encode_allowed("required", choice, tools)
     if isinstance(choice, Mapping):
-        return _encode_choice_dict(choice, names)
+        return _encode_choice_dict(choice, tools)
     return _reject_choice(choice)
 
 
 def _encode_choice_dict(
-    choice: Mapping[str, object], names: Sequence[str]
-) -> str | dict[str, object]:
+    choice: Mapping[str, object], tools: list[dict[str, object]]
+) -> tuple[str | dict[str, object], list[dict[str, object]]]:
     keys = ("function", "tool", "custom", *_ALLOWED_KEYS)
     bodies = (choice.get(key) for key in keys)
     body: Mapping[str, object] = next((b for b in bodies if isinstance(b, Mapping)), choice)
     name, mode = body.get("name"), body.get("mode")
     for key in _ALLOWED_KEYS.values():
         if isinstance(allowed := body.get(key), list):
-            return _encode_allowed("auto" if mode is None else mode, allowed, names)
+            return _encode_allowed("auto" if mode is None else mode, allowed, tools)
     if isinstance(name, str):
-        return _encode_name(name, names)
+        return _encode_name(name, tools), tools
     kind = choice.get("type")
     if kind is None and mode is None and len(choice) == 1:
         kind = next(iter(choice))  # Bedrock's {"any": {}}
-    return _encode_mode(kind if mode is None else mode) or _reject_choice(choice)
+    return _encode_mode(kind if mode is None else mode) or _reject_choice(choice), tools
 
 
 def _encode_mode(mode: object) -> str | None:
     return _MODES.get(mode.lower()) if isinstance(mode, str) else None
 
 
-def _encode_name(name: str, names: Sequence[str]) -> dict[str, object]:
+def _encode_name(name: str, tools: list[dict[str, object]]) -> dict[str, object]:
+    names = [_tool_name(tool) for tool in tools]
     if name not in names:
         raise ValueError(
             f"tool_choice={name!r} is none of the tools ({', '.join(names) or 'there are none'}) "
@@ -203,15 +204,17 @@ def _encode_name(name: str, names: Sequence[str]) -> dict[str, object]:
 
 
 def _encode_allowed(
-    mode: object, allowed: Sequence[object], names: Sequence[str]
-) -> str | dict[str, object]:
+    mode: object, allowed: Sequence[object], tools: list[dict[str, object]]
+) -> tuple[str, list[dict[str, object]]]:
     encoded_mode = _encode_mode(mode)
     if encoded_mode is None or not allowed:
         return _reject_choice({"mode": mode, "tools": allowed})
     if encoded_mode == "none":
-        return encoded_mode
-    tools = [_encode_name(_allowed_name(tool), names) for tool in allowed]
-    return {"type": "allowed_tools", "allowed_tools": {"mode": encoded_mode, "tools": tools}}
+        return encoded_mode, tools
+    names = [_allowed_name(tool) for tool in allowed]
+    for name in names:
+        _encode_name(name, tools)
+    return encoded_mode, [tool for tool in tools if _tool_name(tool) in names]
 
 
 def _allowed_name(tool: object) -> str:
@@ -225,20 +228,6 @@ def _reject_choice(choice: object) -> NoReturn:
         'tool, or {"type": "function", "function": {"name": …}}; to allow only some tools, bind '
         "only these."
     )
-
-
-def allow_tools(
-    choice: str | Mapping[str, Any], tools: list[dict[str, object]]
-) -> tuple[str | Mapping[str, Any], list[dict[str, object]]]:
-    """Resolve `allowed_tools`: return a choice that every model takes, and the tools to send.
-
-    Most models lack it; it is equivalent to a call with only these tools.
-    """
-    if isinstance(choice, str) or "allowed_tools" not in choice:
-        return choice, tools
-    body = choice["allowed_tools"]
-    allowed = {_tool_name(tool) for tool in body["tools"]}
-    return body["mode"], [tool for tool in tools if _tool_name(tool) in allowed]
 
 
 def allows_parallel_calls(choice: object) -> bool | None:

@@ -15,8 +15,7 @@ from langchain_aimlernie._text import truncate
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-_MAX_SHOWN = 100
-"""How many characters of a value an error message shows."""
+_MAX_SHOWN = 100  # characters of a value
 
 
 def translate(error: ValidationError, fields: Mapping[str, FieldInfo]) -> ValidationError:

@@ -42,26 +42,14 @@ from langchain_aimlernie._settings.values import (
 from langchain_aimlernie.profiles import DEFAULT_MODEL
 
 ApiKey = SecretStr | str | Callable[[], str] | Callable[[], Awaitable[str]]
-"""A key, or a function that returns it."""
-
 ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
-"""A tool for `bind_tools`: a tool object, a function, a class with fields, or a schema."""
-
-ToolChoice = str | bool | Sequence[str] | Mapping[str, Any]
-"""Values of `tool_choice`; see `encode_tool_choice`."""
-
+ToolChoice = str | bool | Sequence[str] | Mapping[str, Any]  # see `encode_tool_choice`
 Method = Literal["auto", "json_schema", "function_calling", "json_mode"]
-"""Method of structured output; see `ChatAimlErnie.with_structured_output`."""
 
-
-Integer = Annotated[int, Field(strict=True), BeforeValidator(to_int)]
-"""An integer, also written as `50.0`; `True` and `"5"` are errors."""
-
+# Strict: for none of them is a string a value, and only for the last one is `True`.
+Integer = Annotated[int, Field(strict=True), BeforeValidator(to_int)]  # also `50.0`
 Number = Annotated[float, Field(strict=True)]
-"""A number; `True` and `"0.5"` are errors."""
-
 Boolean = Annotated[bool, Field(strict=True)]
-"""`True` or `False`; `1` and `"yes"` are errors."""
 
 
 def _check_key(value: ApiKey | None) -> ApiKey | None:
@@ -214,7 +202,6 @@ class Settings(RequestParams):
 
 
 REQUEST_PARAMS = tuple(RequestParams.model_fields)
-"""The names of the parameters that are fields of the request body."""
 
 ALIASES: Mapping[str, str] = {
     "model": "model_name",

@@ -19,23 +19,19 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import SecretStr
 
 DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
-"""The AI/ML API's address (its reference pages, "servers")."""
-
 BASE_URL_VARIABLE = "AIMLAPI_API_BASE"
-"""The environment variable that holds `base_url`."""
-
 KEY_VARIABLE = "AIMLAPI_API_KEY"
 NO_KEY = (
     f"No API key: create one at https://aimlapi.com/app/keys, and set {KEY_VARIABLE} or pass "
     "api_key."
 )
-"""The environment variable that holds the key."""
 
 _COMPLETIONS = "/chat/completions"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+_TIMEOUTS = ("connect", "read", "write", "pool")  # the attributes of a `Timeout`, in its order
 
 
 def parse_base_url(url: str) -> str:
@@ -103,12 +99,10 @@ def _display(url: str) -> str:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def is_default_host(base_url: str) -> bool:
@@ -194,10 +188,6 @@ def check_timeout(value: Any) -> Any:
     if isinstance(value, Real):
         return float(value)
     return tuple(limits) if isinstance(value, (tuple, list)) else value
-
-
-_TIMEOUTS = ("connect", "read", "write", "pool")
-"""The attributes of a `Timeout`, in the order of the tuple."""
 
 
 def _is_time(limit: object) -> bool:

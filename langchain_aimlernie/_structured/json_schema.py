@@ -17,25 +17,14 @@ from urllib.parse import unquote
 Schema = Mapping[str, Any]
 
 _DEFINITIONS = frozenset({"$defs", "definitions"})
-_MAPS_OF_SCHEMAS = _DEFINITIONS | {
-    "properties",
-    "patternProperties",
-    "dependentSchemas",
-    "dependencies",
-}
+_DEPENDENCIES = frozenset({"dependentSchemas", "dependencies"})
+_MAPS_OF_SCHEMAS = _DEFINITIONS | _DEPENDENCIES | {"properties", "patternProperties"}
 _CONDITIONS = frozenset({"not", "if", "then", "else"})
 _UNIONS = ("anyOf", "oneOf")
 _IN_PLACE = _CONDITIONS | {"allOf", *_UNIONS}
 _SCHEMAS = _IN_PLACE | {
-    "items",
-    "prefixItems",
-    "additionalItems",
-    "unevaluatedItems",
-    "contains",
-    "additionalProperties",
-    "unevaluatedProperties",
-    "propertyNames",
-    "contentSchema",
+    *("items", "prefixItems", "additionalItems", "unevaluatedItems", "contains"),
+    *("additionalProperties", "unevaluatedProperties", "propertyNames", "contentSchema"),
 }
 _ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
@@ -83,7 +72,7 @@ def strict_schema(schema: Schema) -> dict[str, Any]:
     Core's `convert_to_openai_function(strict=True)` leaves the objects within unions open.
     """
     places = _places_of_properties(schema)
-    without = _CONDITIONS | {"dependentSchemas", "dependencies", "propertyNames"}
+    without = _CONDITIONS | _DEPENDENCIES | {"propertyNames"}
     result = map_subschemas(
         schema, strict_schema, without=without | (_IN_PLACE if places > 1 else set())
     )
@@ -177,11 +166,11 @@ def _check_references(schema: Schema, root: Schema, checked: set[str]) -> dict[s
     return result
 
 
-def _sendable(schema: Schema) -> Schema:
+def _sendable(schema: Schema) -> dict[str, Any]:
     """Leave out a default of infinity or NaN, which pydantic writes and JSON has not."""
     default = schema.get("default")
     is_finite = not isinstance(default, float) or isfinite(default)
-    return schema if is_finite else {k: v for k, v in schema.items() if k != "default"}
+    return {key: value for key, value in schema.items() if is_finite or key != "default"}
 
 
 def _without_mapping(schema: dict[str, Any]) -> dict[str, Any]:
@@ -210,9 +199,8 @@ class _RecursiveSchemaError(Exception):
 def dereference(schema: Schema) -> dict[str, Any]:
     """Return a schema whose `$ref`s are replaced by what they refer to: not every server follows.
 
-    The titles within it, which pydantic makes of field names, are left out, and so are defaults of
-    infinity and NaN, which JSON lacks. If a definition contains itself, the schema keeps its
-    `$defs` and `$ref`s, except one at the top. Raises what `check_references` raises.
+    The titles within it, which pydantic makes of field names, are left out. If a definition
+    contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top.
     """
     try:
         result = _dereference(schema, schema, ())

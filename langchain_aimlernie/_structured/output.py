@@ -16,11 +16,7 @@ from langchain_core.messages import (
     ToolMessage,
     convert_to_messages,
 )
-from langchain_core.runnables import (
-    Runnable,
-    RunnableConfig,
-    RunnableSerializable,
-)
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable
 from langchain_core.runnables.utils import ConfigurableFieldSpec, get_unique_config_specs
 from pydantic import InstanceOf
 from typing_extensions import override
@@ -46,11 +42,8 @@ from langchain_aimlernie.profiles import is_published, model_profile
 if TYPE_CHECKING:
     from langchain_aimlernie._settings.fields import Method, ToolLike
 
-MAX_RETRIES = 3
-"""How often `retry` may ask again: each sends, and pays for, the failed completions again."""
-
-Server = tuple[str, str]
-"""The `base_url` and the model of a call."""
+MAX_RETRIES = 3  # each sends, and pays for, the failed completions again
+Server = tuple[str, str]  # the `base_url` and the model of a call
 
 
 def structured_output(  # noqa: PLR0913  the words of the method of every chat model, and two more
@@ -248,10 +241,11 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
     async def astream(
         self, input: LanguageModelInput, config: RunnableConfig | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        inputs = _only(input)
-        async for part in self._atransform_stream_with_config(
-            inputs, self._astream, config, **kwargs
-        ):
+        async def inputs() -> AsyncIterator[LanguageModelInput]:
+            yield input
+
+        parts = self._atransform_stream_with_config(inputs(), self._astream, config, **kwargs)
+        async for part in parts:
             yield part
 
     def _invoke(
@@ -299,10 +293,6 @@ class StructuredOutputWithRetry(Structured, RunnableSerializable[LanguageModelIn
                 async for part in self.chains[loop.method].astream(loop.messages, config, **kwargs):
                     loop.accept_part()
                     yield part
-
-
-async def _only(model_input: LanguageModelInput) -> AsyncIterator[LanguageModelInput]:
-    yield model_input
 
 
 class _RepairLoop:

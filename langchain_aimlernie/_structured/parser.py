@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import Any, cast
+from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import add_ai_message_chunks
@@ -261,7 +261,10 @@ class _StreamDecoder:
 
     def close(self) -> list[object]:
         """Return the object at the end of the stream, if it differs from the last partial one."""
-        message = self._merged()
+        chunks = [message for message in self._messages if isinstance(message, AIMessageChunk)]
+        message: Any = self._messages[-1] if self._messages else AIMessage("")
+        if chunks:  # else of a model that does not stream
+            message = message_chunk_to_message(add_ai_message_chunks(chunks[0], *chunks[1:]))
         if self._parser.include_raw:
             return [AddableDict(self._parser.outcome(message))]
         output = self._parser.read(message)
@@ -287,14 +290,6 @@ class _StreamDecoder:
             return validate(value)
         except ValueError:
             return None
-
-    def _merged(self) -> AIMessage:
-        """Return the sum of the chunks; a model that does not stream has one message."""
-        chunks = [message for message in self._messages if isinstance(message, AIMessageChunk)]
-        if not chunks:
-            return self._messages[-1] if self._messages else AIMessage("")
-        merged = add_ai_message_chunks(chunks[0], *chunks[1:])
-        return cast("AIMessage", message_chunk_to_message(merged))
 
     def _arguments(self, message: AIMessage) -> str:
         """Return what a message adds to the arguments of the first call of the schema's tool."""

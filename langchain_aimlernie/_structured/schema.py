@@ -26,9 +26,7 @@ from langchain_aimlernie._structured.functions import (
 from langchain_aimlernie._structured.json_extraction import whole_json
 from langchain_aimlernie._structured.json_schema import check_references, strict_schema
 
-DEFAULT_NAME = "Answer"
-"""What a schema without a title is called on the wire."""
-
+DEFAULT_NAME = "Answer"  # of a schema without a title
 _ACCEPTED = (
     "a pydantic class, a TypedDict, a dataclass, a JSON Schema, an OpenAI function, "
     '{"name": …, "schema": …} or {"type": "json_schema", …}; for a list or a union, a subclass of '
@@ -261,5 +259,4 @@ def _wire_name(name: object) -> str:
     return _NOT_IN_NAMES.sub("_", str(name or ""))[:_LONGEST_NAME].strip("_") or DEFAULT_NAME
 
 
-ANY_JSON = OutputSchema(DEFAULT_NAME, "", {"type": ["object", "array"]})
-"""The output in JSON mode without a schema."""
+ANY_JSON = OutputSchema(DEFAULT_NAME, "", {"type": ["object", "array"]})  # without a schema

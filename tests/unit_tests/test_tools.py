@@ -12,7 +12,6 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
 from langchain_aimlernie._request.tools import (
-    allow_tools,
     encode_tool_choice,
     encode_tools,
 )
@@ -267,14 +266,10 @@ OF_GOOGLE = {"mode": "AUTO", "allowed_function_names": ["weather"]}
         ({"mode": "ANY"}, "required"),
         ({"function_calling_config": {"mode": "NONE"}}, "none"),
         ({"type": "allowed_tools", "mode": "none", "tools": [NAMED]}, "none"),
-        ({"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}, ALLOWED),
-        ({"type": "allowed_tools", "mode": "auto", "tools": [FLAT_NAME]}, ALLOWED),
-        (ALLOWED, ALLOWED),
-        ({"function_calling_config": OF_GOOGLE}, ALLOWED),
     ],
 )
 def test_tool_choice_of_every_form_is_encoded(choice, encoded):
-    assert encode_tool_choice(choice, TOOLS) == encoded
+    assert encode_tool_choice(choice, TOOLS) == (encoded, TOOLS)
 
 
 def test_a_choice_of_an_unknown_tool_lists_the_tools():
@@ -287,7 +282,7 @@ def test_a_choice_of_an_unknown_tool_lists_the_tools():
 
 def test_a_name_in_a_dict_is_never_a_mode():
     (tool_named_any,) = encode_tools([{"name": "any", "description": "", "parameters": {}}])
-    choice = encode_tool_choice({"type": "tool", "name": "any"}, [tool_named_any])
+    choice, _ = encode_tool_choice({"type": "tool", "name": "any"}, [tool_named_any])
     assert choice == {"type": "function", "function": {"name": "any"}}
 
 
@@ -305,10 +300,11 @@ def test_a_choice_of_unknown_form_is_rejected_with_a_hint():
 def test_a_choice_among_some_tools_sends_only_these():
     for choice, word, names in (
         (ALLOWED, "auto", ["weather"]),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}, "auto", ["weather"]),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [FLAT_NAME]}, "auto", ["weather"]),
+        ({"function_calling_config": OF_GOOGLE}, "auto", ["weather"]),
         (["now", "weather"], "required", ["weather", "now"]),
-        ("auto", "auto", ["weather", "now"]),
-        (NAMED, NAMED, ["weather", "now"]),
     ):
-        chosen, tools = allow_tools(encode_tool_choice(choice, TOOLS), TOOLS)
+        chosen, tools = encode_tool_choice(choice, TOOLS)
         assert chosen == word
         assert [each["function"]["name"] for each in tools] == names
