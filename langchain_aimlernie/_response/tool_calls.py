@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
 
 _DEEPEST = 200
-_NO_NAME = "the call has no name"
-_NOT_AN_OBJECT = "the arguments are not a JSON object"
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
@@ -77,7 +75,7 @@ def decode_tool_calls(
 
 
 def _invalid(name: str, arguments: str, call_id: str) -> InvalidToolCall:
-    error = _NOT_AN_OBJECT if name else _NO_NAME
+    error = "the arguments are not a JSON object" if name else "the call has no name"
     return invalid_tool_call(name=name or None, args=arguments, id=call_id, error=error)
 
 
@@ -124,9 +122,10 @@ class _StreamedCall:
         arguments = fragment.arguments
         if self.has_placeholder() and _begins_object(arguments):
             self.held = ""
-        elif self.is_repeated_by(arguments) or (arguments.strip() == "{}" and self.is_complete()):
+        elif self.is_complete() and (arguments.strip() == "{}" or self.is_repeated_by(arguments)):
             return
-        elif self.begins(arguments):
+        elif self.is_resent_by(arguments):
+            self.is_resent = True
             arguments = arguments[len(self.text()) :]
         self.held += arguments
         if not self.emitted:
@@ -153,17 +152,15 @@ class _StreamedCall:
 
     def is_repeated_by(self, arguments: str) -> bool:
         """Whether a complete call's arguments are sent again, as some servers do at the end."""
-        text = arguments.strip()
-        if not (text.startswith("{") and text.endswith("}") and self.is_complete()):
-            return False
-        return parse_arguments(text) == parse_arguments(self.text())
+        is_object = arguments.lstrip().startswith("{")
+        return is_object and parse_arguments(arguments) == parse_arguments(self.text())
 
-    def begins(self, arguments: str) -> bool:
+    def is_resent_by(self, arguments: str) -> bool:
         """Whether a fragment has all arguments so far, as some servers send each of them."""
-        if arguments.startswith("{") and arguments.startswith(self.text() or "-"):
-            self.is_resent = self.is_resent or self.cannot_go_on_with(arguments)
-            return self.is_resent
-        return False
+        if not (arguments.startswith("{") and self.has_arguments()):
+            return False
+        is_longer = arguments.startswith(self.text())
+        return is_longer and (self.is_resent or self.cannot_go_on_with(arguments))
 
     def cannot_go_on_with(self, arguments: str) -> bool:
         """Whether the arguments so far are half an object that this text does not continue."""
@@ -181,17 +178,18 @@ class _StreamedCall:
         if not fragment.name:
             return False
         is_other = self.name not in ("", fragment.name)
+        is_same_id = self.wire_id != "" and fragment.id == self.wire_id
         if not self.has_arguments():
             is_more = _is_blank(fragment.arguments) or fragment.name.startswith(self.name)
-            is_part_of_name = is_more and self.wire_id != "" and fragment.id in ("", self.wire_id)
+            is_part_of_name = is_more and (is_same_id or (self.wire_id and not fragment.id))
             return is_other and not is_part_of_name
         if not _begins_object(fragment.arguments):
             return is_other and self.is_complete()
-        if self.wire_id and fragment.id == self.wire_id:
+        if self.is_complete():
             is_same = self.has_placeholder() or self.is_repeated_by(fragment.arguments)
-            return self.is_complete() and not is_same
-        has_other_id = self.wire_id != "" != fragment.id
-        return self.is_complete() or (has_other_id and self.cannot_go_on_with(fragment.arguments))
+            return not (is_same_id and is_same)
+        has_other_id = self.wire_id and fragment.id and not is_same_id
+        return bool(has_other_id) and self.cannot_go_on_with(fragment.arguments)
 
     def ready(self) -> str:
         """Return the buffered arguments, except for what may be a placeholder or a string."""
@@ -247,10 +245,10 @@ class ToolCallAssembler:
         """
         touched: set[int] = set()
         for fragment in fragments:
-            touched.add(len(self._calls) - 1)  # to be announced if another one follows
+            touched |= {call.position for call in self._calls[-1:]}  # may be followed by another
             touched.add(self._take(fragment).position)
         chunks = []
-        for call in [self._calls[position] for position in sorted(touched) if position >= 0]:
+        for call in [self._calls[position] for position in sorted(touched)]:
             arguments = call.ready()
             is_followed = call is not self._calls[-1] and call.has_begun()
             is_due = call.name != call.emitted_name if call.is_announced else is_followed
@@ -282,20 +280,16 @@ class ToolCallAssembler:
 
         The chunks of the latter have a suffix as in `close`; the invalid calls have none.
         """
-        calls = [
-            ToolCallDelta(call.position, self._id(call), call.name, call.text())
-            for call in self._begun()
-        ]
-        chunks = [
-            tool_call_chunk(
-                name=name or None,
-                args=text + _invalidating_suffix(name, text, "length"),
-                id=call_id,
-                index=position,
+        chunks, invalid = [], []
+        for call in self._begun():
+            name, text, call_id = call.name, call.text(), self._id(call)
+            args = text + _invalidating_suffix(name, text, "length")
+            chunks.append(
+                tool_call_chunk(name=name or None, args=args, id=call_id, index=call.position)
             )
-            for position, call_id, name, text in calls
-        ]
-        return chunks, decode_tool_calls(calls, "length")[1]
+            if _valid_arguments(name, text, "length") is None:
+                invalid.append(_invalid(name, text, call_id))
+        return chunks, invalid
 
     def _begun(self) -> list[_StreamedCall]:
         return [call for call in self._calls if call.has_begun()]
