@@ -57,24 +57,34 @@ def fetch_deprecations(
 
     Only the AI/ML API has a feed, and servers that sent its `x-inference-id` among `headers`.
     """
-    if _has_feed(base_url, headers):
-        request = _request(base_url)
-        feed = _fresh(request)
+    request, feed = _prepare(base_url, headers)
+    if request is not None:
         with contextlib.suppress(Exception):
-            return get(transport, request, _decode, _etag_cache) if feed is None else feed
-    return {}
+            return get(transport, request, _decode, _etag_cache)
+    return feed
 
 
 async def afetch_deprecations(
     transport: AsyncTransport, base_url: str, headers: Mapping[str, str]
 ) -> Deprecations:
     """Return the feed after at most one request; see `fetch_deprecations`."""
-    if _has_feed(base_url, headers):
-        request = _request(base_url)
-        feed = _fresh(request)
+    request, feed = _prepare(base_url, headers)
+    if request is not None:
         with contextlib.suppress(Exception):
-            return await aget(transport, request, _decode, _etag_cache) if feed is None else feed
-    return {}
+            return await aget(transport, request, _decode, _etag_cache)
+    return feed
+
+
+def _prepare(base_url: str, headers: Mapping[str, str]) -> tuple[APIRequest | None, Deprecations]:
+    """Return the request to send, if one is needed, and the feed without it."""
+    if not (is_default_host(base_url) or "x-inference-id" in headers):
+        return None, {}
+    url = endpoint_url(base_url, "/models/deprecations")
+    request = build_request(url, {}, _TIMEOUT, 0, NO_SECRETS)
+    cached = _etag_cache.get(cache_key(request))
+    if cached is None or time.monotonic() - cached.received_at > _MAX_AGE:
+        return request, {}
+    return None, _decode({}, cached.body)
 
 
 def explain_not_found(
@@ -94,10 +104,6 @@ async def aexplain_not_found(
         _explain(error, model, feed)
 
 
-def _has_feed(base_url: str, headers: Mapping[str, str]) -> bool:
-    return is_default_host(base_url) or "x-inference-id" in headers
-
-
 def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:
     entry = feed.get(model) or feed.get(find_model(model).id)
     if entry is None:
@@ -109,18 +115,6 @@ def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:
         text += f"; use {truncate(entry.replaced_by, _MAX_NAME)} instead"
     error.message = f"{error.message.rstrip('.')}. {text}."
     error.args = (error.message, *error.args[1:])
-
-
-def _request(base_url: str) -> APIRequest:
-    url = endpoint_url(base_url, "/models/deprecations")
-    return build_request(url, {}, _TIMEOUT, 0, NO_SECRETS)
-
-
-def _fresh(request: APIRequest) -> Deprecations | None:
-    cached = _etag_cache.get(cache_key(request))
-    if cached is None or time.monotonic() - cached.received_at > _MAX_AGE:
-        return None
-    return _decode({}, cached.body)
 
 
 def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:

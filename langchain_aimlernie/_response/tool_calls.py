@@ -92,6 +92,7 @@ class _StreamedCall:
     """A call of a stream: the parts received, and how much of them has been emitted.
 
     `held` are the arguments that wait, `emitted` the others; `last` is their last character.
+    `emitted_name` is the part of the name that has been emitted, `None` before the call is.
     `reopened` is the id of a fragment that repeated the name without arguments; `is_resent` tells
     whether each fragment has all arguments so far.
     """
@@ -100,9 +101,8 @@ class _StreamedCall:
     index: int | None
     wire_id: str
     id: str = ""
-    is_announced: bool = False
     name: str = ""
-    emitted_name: str = ""
+    emitted_name: str | None = None
     emitted: list[str] = field(default_factory=list)
     held: str = ""
     last: str = ""
@@ -243,16 +243,14 @@ class ToolCallAssembler:
 
         Core merges the chunks of one index from message to message, but not within a message.
         """
-        touched: set[int] = set()
         for fragment in fragments:
-            touched |= {call.position for call in self._calls[-1:]}  # may be followed by another
-            touched.add(self._take(fragment).position)
+            self._take(fragment)
         chunks = []
-        for call in [self._calls[position] for position in sorted(touched)]:
+        for call in self._calls:
             arguments = call.ready()
             is_followed = call is not self._calls[-1] and call.has_begun()
-            is_due = call.name != call.emitted_name if call.is_announced else is_followed
-            if arguments or is_due:
+            is_due = is_followed or call.emitted_name is not None
+            if arguments or (is_due and call.name != call.emitted_name):
                 chunks.append(self._chunk(call, arguments))
         return chunks
 
@@ -271,7 +269,7 @@ class ToolCallAssembler:
                 other_json.append({**invalid, "index": call.position})
             suffix = _invalidating_suffix(call.name, text, finish_reason)
             arguments = (call.held if call.has_arguments() else "") + suffix
-            if arguments or not call.is_announced or call.name != call.emitted_name:
+            if arguments or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
         return chunks, other_json
 
@@ -294,8 +292,8 @@ class ToolCallAssembler:
     def _begun(self) -> list[_StreamedCall]:
         return [call for call in self._calls if call.has_begun()]
 
-    def _take(self, fragment: ToolCallDelta) -> _StreamedCall:
-        """Add a fragment to its call, and return that."""
+    def _take(self, fragment: ToolCallDelta) -> None:
+        """Add a fragment to its call, or begin a call with it."""
         call = self._find(fragment)
         if fragment.arguments and (call is None or call.last in ("", "}")):
             fragment = fragment._replace(arguments=_unquoted(fragment.arguments))
@@ -308,7 +306,6 @@ class ToolCallAssembler:
             call = _StreamedCall(len(self._calls), fragment.place, fragment.id)
             self._calls.append(call)
         call.add(fragment)
-        return call
 
     def _find(self, fragment: ToolCallDelta) -> _StreamedCall | None:
         """Return the call at the fragment's index: the one with its id, else the latest.
@@ -333,13 +330,12 @@ class ToolCallAssembler:
         return call.id
 
     def _chunk(self, call: _StreamedCall, arguments: str) -> ToolCallChunk:
-        call_id = None if call.is_announced else self._id(call)
-        call.is_announced = True
+        call_id = self._id(call) if call.emitted_name is None else None
+        name = call.name[len(call.emitted_name or "") :]
+        call.emitted_name = call.name
         if arguments:
             call.emitted.append(arguments)
             call.held = ""
-        name = call.name[len(call.emitted_name) :]
-        call.emitted_name = call.name
         return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
 
 
