@@ -23,8 +23,13 @@ from langchain_aimlernie.profiles import find_model
 if TYPE_CHECKING:
     from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
 
-_TIMEOUT = 5.0  # seconds: whoever waits for this has a result, or an error, already
-_MAX_AGE = 300.0  # seconds for which the API allows to reuse a response
+_TIMEOUT = 5.0
+"""Seconds: whoever waits for this has a result, or an error, already."""
+
+_MAX_AGE = 300.0
+"""Seconds for which a response is reused without a request: what the API allows."""
+
+_LISTS = ("data", "models")
 _MAX_NAME = 100
 
 _etag_cache: ETagCache = {}
@@ -52,22 +57,34 @@ def fetch_deprecations(
 
     Only the AI/ML API has a feed, and servers that sent its `x-inference-id` among `headers`.
     """
-    with contextlib.suppress(Exception):
-        if request := _request(base_url, headers):
-            feed = _fresh(request)
-            return get(transport, request, _decode, _etag_cache) if feed is None else feed
-    return {}
+    request, feed = _prepare(base_url, headers)
+    if request is not None:
+        with contextlib.suppress(Exception):
+            return get(transport, request, _decode, _etag_cache)
+    return feed
 
 
 async def afetch_deprecations(
     transport: AsyncTransport, base_url: str, headers: Mapping[str, str]
 ) -> Deprecations:
     """Return the feed after at most one request; see `fetch_deprecations`."""
-    with contextlib.suppress(Exception):
-        if request := _request(base_url, headers):
-            feed = _fresh(request)
-            return await aget(transport, request, _decode, _etag_cache) if feed is None else feed
-    return {}
+    request, feed = _prepare(base_url, headers)
+    if request is not None:
+        with contextlib.suppress(Exception):
+            return await aget(transport, request, _decode, _etag_cache)
+    return feed
+
+
+def _prepare(base_url: str, headers: Mapping[str, str]) -> tuple[APIRequest | None, Deprecations]:
+    """Return the request to send, if one is needed, and the feed without it."""
+    if not (is_default_host(base_url) or "x-inference-id" in headers):
+        return None, {}
+    url = endpoint_url(base_url, "/models/deprecations")
+    request = build_request(url, {}, _TIMEOUT, 0, NO_SECRETS)
+    cached = _etag_cache.get(cache_key(request))
+    if cached is None or time.monotonic() - cached.received_at > _MAX_AGE:
+        return request, {}
+    return None, _decode({}, cached.body)
 
 
 def explain_not_found(
@@ -81,7 +98,7 @@ def explain_not_found(
 async def aexplain_not_found(
     error: NotFoundError, transport: AsyncTransport, base_url: str, model: str
 ) -> None:
-    """Add to the message of a 404 what the feed says of the model, if anything."""
+    """Add to the message of a 404 what the feed says of the model; see `explain_not_found`."""
     if error.response is not None:
         feed = await afetch_deprecations(transport, base_url, error.response.headers)
         _explain(error, model, feed)
@@ -100,20 +117,6 @@ def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:
     error.args = (error.message, *error.args[1:])
 
 
-def _request(base_url: str, headers: Mapping[str, str]) -> APIRequest | None:
-    if not is_default_host(base_url) and "x-inference-id" not in headers:
-        return None
-    url = endpoint_url(base_url, "/models/deprecations")
-    return build_request(url, {}, _TIMEOUT, 0, NO_SECRETS)
-
-
-def _fresh(request: APIRequest) -> Deprecations | None:
-    cached = _etag_cache.get(cache_key(request))
-    if cached is None or time.monotonic() - cached.received_at > _MAX_AGE:
-        return None
-    return _decode({}, cached.body)
-
-
 def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
     """Return the feed of a response.
 
@@ -121,8 +124,7 @@ def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
     """
     value = parse_json(body)
     if is_object(value):
-        lists = (value.get(key) for key in ("data", "models"))
-        value = next((each for each in lists if isinstance(each, list)), None)
+        value = next((value[key] for key in _LISTS if isinstance(value.get(key), list)), None)
     if not isinstance(value, list):
         raise InvalidResponseError("The response is not a list of deprecations.")
     entries = [(item, entry) for item in value if is_object(item) and (entry := _parse(item))]

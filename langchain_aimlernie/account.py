@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Annotated, Any, Generic, TypeVar, Unpack
+from typing import Annotated, Any, TypeVar, Unpack, cast
 from urllib.parse import urlencode
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
-from langchain_aimlernie._get import Connection, Server, connect, takes_connection
-from langchain_aimlernie._response.schema import is_object, parse_json
+from langchain_aimlernie._get import Connection, Decode, Server, connect, takes_connection
+from langchain_aimlernie._response.schema import is_object, object_or_empty, parse_json
 from langchain_aimlernie._settings.values import is_count
 from langchain_aimlernie._text import Redactor
 from langchain_aimlernie.errors import InvalidResponseError
@@ -211,35 +211,28 @@ class _Page:
     pagination: _Pagination
 
 
-class _Endpoint(Generic[T]):
-    """A path whose response is a dataclass, or has it as `data`."""
+_PATHS = {Balance: "/v2/billing", KeyInfo: "/v1/key", Usage: "/v2/usage", _Page: "/v2/logs"}
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _PATHS}
 
-    def __init__(self, path: str, kind: type[T], *, is_in_data: bool = False) -> None:
-        self._path = path
-        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
-        self._is_in_data = is_in_data
 
-    def get(self, server: Server, query: str = "") -> T:
-        return server.get(self._url(server, query), partial(self._decode, server.redactor))
+def _endpoint(server: Server, kind: type[T], query: str = "") -> tuple[str, Decode[T]]:
+    """Return the URL that responds with a `kind`, and the decoder of the response."""
+    url = f"{server.origin}{_PATHS[kind]}?{query}".rstrip("?")
+    return url, partial(_decode, kind, server.redactor)
 
-    async def aget(self, server: Server, query: str = "") -> T:
-        return await server.aget(self._url(server, query), partial(self._decode, server.redactor))
 
-    def _url(self, server: Server, query: str) -> str:
-        return f"{server.origin}{self._path}?{query}".rstrip("?")
-
-    def _decode(self, redactor: Redactor, _: Mapping[str, str], body: bytes) -> T:
-        value = parse_json(body, redactor)
-        if self._is_in_data:
-            value = value.get("data") if is_object(value) else None
-        try:
-            return self._adapter.validate_python(_with_raw(value))
-        except ValidationError as error:
-            problems = "; ".join(_problems(error))
-        # Not raised above: the context of the error would show the values.
-        raise InvalidResponseError(
-            f"The response is not valid: {problems}. Check base_url.", body=redactor.json(value)
-        )
+def _decode(kind: type[T], redactor: Redactor, _: Mapping[str, str], body: bytes) -> T:
+    value = parse_json(body, redactor)
+    if kind is KeyInfo:
+        value = object_or_empty(value).get("data")
+    try:
+        return cast("T", _ADAPTERS[kind].validate_python(_with_raw(value)))
+    except ValidationError as error:
+        problems = "; ".join(_problems(error))
+    # Not raised above: the context of the error would show the values.
+    raise InvalidResponseError(
+        f"The response is not valid: {problems}. Check base_url.", body=redactor.json(value)
+    )
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
@@ -248,12 +241,6 @@ def _problems(error: ValidationError) -> Iterator[str]:
     for each in errors[:_MAX_SHOWN_ERRORS]:
         place = ".".join(map(str, each["loc"]))
         yield f"{place}: {each['msg']}" if place else each["msg"]
-
-
-_BALANCE = _Endpoint("/v2/billing", Balance)
-_KEY = _Endpoint("/v1/key", KeyInfo, is_in_data=True)
-_USAGE = _Endpoint("/v2/usage", Usage)
-_LOGS = _Endpoint("/v2/logs", _Page)
 
 
 @takes_connection
@@ -272,13 +259,15 @@ def balance(**connection: Unpack[Connection]) -> Balance:
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: An argument is invalid.
     """
-    return _BALANCE.get(_connect(connection, is_async=False))
+    server = _connect(connection, is_async=False)
+    return server.get(*_endpoint(server, Balance))
 
 
 @takes_connection
 async def abalance(**connection: Unpack[Connection]) -> Balance:
     """Return the balance of the account; see `balance`."""
-    return await _BALANCE.aget(_connect(connection, is_async=True))
+    server = _connect(connection, is_async=True)
+    return await server.aget(*_endpoint(server, Balance))
 
 
 @takes_connection
@@ -287,13 +276,15 @@ def key_info(**connection: Unpack[Connection]) -> KeyInfo:
 
     The arguments and errors are those of `balance`.
     """
-    return _KEY.get(_connect(connection, is_async=False))
+    server = _connect(connection, is_async=False)
+    return server.get(*_endpoint(server, KeyInfo))
 
 
 @takes_connection
 async def akey_info(**connection: Unpack[Connection]) -> KeyInfo:
     """Return the parameters of the key; see `key_info`."""
-    return await _KEY.aget(_connect(connection, is_async=True))
+    server = _connect(connection, is_async=True)
+    return await server.aget(*_endpoint(server, KeyInfo))
 
 
 @takes_connection
@@ -311,11 +302,8 @@ def usage(
         start: Start of the window instead, together with `end`: an aware `datetime`, or text in
             ISO 8601, which is UTC unless it has an offset.
         end: End of the window, at most 92 days after its start.
-        base_url: As for `balance`, like those that follow.
-        api_key: The key.
-        timeout: Seconds per attempt.
-        max_retries: Maximum number of retries.
-        http_client: A user-supplied client.
+        **connection: `base_url`, `api_key`, `timeout`, `max_retries`, `http_client`: as for
+            `balance`.
 
     Raises:
         AimlErnieError: The request failed; the subclass names the reason.
@@ -323,7 +311,7 @@ def usage(
     """
     server = _connect(connection, is_async=False)
     query = urlencode(_window(period, start, end))
-    return _USAGE.get(server, query)
+    return server.get(*_endpoint(server, Usage, query))
 
 
 @takes_connection
@@ -337,7 +325,7 @@ async def ausage(
     """Return what the key has spent in a window of time; see `usage`."""
     server = _connect(connection, is_async=True)
     query = urlencode(_window(period, start, end))
-    return await _USAGE.aget(server, query)
+    return await server.aget(*_endpoint(server, Usage, query))
 
 
 @takes_connection
@@ -362,11 +350,8 @@ def logs(
         end: End of the window.
         limit: Maximum number of entries, at least 1; `None` for all.
         offset: How many of the newest entries to skip.
-        base_url: As for `balance`, like those that follow.
-        api_key: The key.
-        timeout: Seconds per attempt.
-        max_retries: Maximum number of retries of each page.
-        http_client: A user-supplied client.
+        **connection: `base_url`, `api_key`, `timeout`, `max_retries`, `http_client`: as for
+            `balance`.
 
     Raises:
         AimlErnieError: While iterating: a request failed. At once: there is no key.
@@ -395,12 +380,14 @@ def alogs(
 
 def _iterate(pages: _Pages, server: Server) -> Generator[LogEntry, None, None]:
     while pages.next_query:
-        yield from pages.new_entries(_LOGS.get(server, pages.next_query))
+        page = server.get(*_endpoint(server, _Page, pages.next_query))
+        yield from pages.new_entries(page)
 
 
 async def _aiterate(pages: _Pages, server: Server) -> AsyncGenerator[LogEntry, None]:
     while pages.next_query:
-        for entry in pages.new_entries(await _LOGS.aget(server, pages.next_query)):
+        page = await server.aget(*_endpoint(server, _Page, pages.next_query))
+        for entry in pages.new_entries(page):
             yield entry
 
 

@@ -20,7 +20,13 @@ from langchain_aimlernie._deprecations import (
     fetch_deprecations,
 )
 from langchain_aimlernie._get import Connection, ETagCache, Server, connect, takes_connection
-from langchain_aimlernie._response.schema import is_object, parse_json, string_or_none, strings
+from langchain_aimlernie._response.schema import (
+    is_object,
+    object_or_empty,
+    parse_json,
+    string_or_none,
+    strings,
+)
 from langchain_aimlernie._settings.values import endpoint_url
 from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import InvalidResponseError
@@ -28,7 +34,6 @@ from langchain_aimlernie.spend.amounts import parse_amount
 
 __all__ = ["ModelCard", "alist_models", "list_models"]
 
-_EMPTY: Mapping[str, object] = {}
 _SECTIONS = ("pricing", "capabilities", "modalities")
 _CHAT = "openai/chat-completions"
 _MILLION = 1_000_000
@@ -201,7 +206,7 @@ def decode_catalogue(body: bytes, redactor: Redactor = NO_SECRETS) -> list[Model
     A value of an unexpected type leaves its field empty; it is still in `raw`.
     """
     catalogue = parse_json(body, redactor)
-    items = catalogue.get("data") if is_object(catalogue) else None
+    items = object_or_empty(catalogue).get("data")
     if not isinstance(items, list):
         raise InvalidResponseError(
             'The response is not a list of models: expected {"data": [...]}. Check base_url.',
@@ -213,9 +218,9 @@ def decode_catalogue(body: bytes, redactor: Redactor = NO_SECRETS) -> list[Model
 
 
 def _parse_card(item: Mapping[str, object]) -> ModelCard:
-    info = _object(item.get("info"))
-    modalities = _object(item.get("modalities"))
-    pricing = _object(item.get("pricing"))
+    info = object_or_empty(item.get("info"))
+    modalities = object_or_empty(item.get("modalities"))
+    pricing = object_or_empty(item.get("pricing"))
     model = str(item["id"])
     return ModelCard(
         id=model,
@@ -248,16 +253,12 @@ def _price(pricing: Mapping[str, object], directions: set[str]) -> Decimal | Non
     """
     units = pricing.get("units")
     for unit in units if isinstance(units, list) else ():
-        labels = {str(_object(unit).get(key)).lower() for key in ("name", "measure")}
+        labels = {str(object_or_empty(unit).get(key)).lower() for key in ("name", "measure")}
         if labels & directions and labels & {"token", "tokens"}:
             price, per = (parse_amount(unit.get(key)) for key in ("price", "per"))
             if price is not None and per:
                 return price * _MILLION / per
     return None
-
-
-def _object(value: object) -> Mapping[str, object]:
-    return value if is_object(value) else _EMPTY
 
 
 def _count(value: object) -> int | None:

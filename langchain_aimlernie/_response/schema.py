@@ -124,6 +124,11 @@ def is_object(value: object) -> TypeGuard[Mapping[str, object]]:
     return isinstance(value, dict)
 
 
+def object_or_empty(value: object) -> Mapping[str, object]:
+    """Return a JSON object, an empty one for anything else."""
+    return value if is_object(value) else _NOTHING
+
+
 def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
     """Parse JSON leniently: the response has been paid for.
 
@@ -195,18 +200,17 @@ def request_id_in(headers: Mapping[str, str]) -> str | None:
 
 def parse_event(payload: Mapping[str, object]) -> Completion:
     """Return a completion or an event typed; values of undocumented types count as absent."""
-    choices, usage, meta = payload.get("choices"), payload.get("usage"), payload.get("meta")
+    choices, usage = payload.get("choices"), payload.get("usage")
     choices = [*filter(is_object, choices)] if isinstance(choices, list) else []
     if not usage:  # Moonshot has it in the choice, Groq in `x_groq`
         places = filter(is_object, (*choices, payload.get("x_groq")))
         usage = next(filter(None, (place.get("usage") for place in places)), None)
     facts = [(name, parse(payload.get(name))) for name, parse in _FACTS.items()]
-    cost = meta.get("usage") if is_object(meta) else None
     return Completion(
         tuple(map(_parse_choice, choices)),
         {name: value for name, value in facts if value is not None},
         usage if is_object(usage) else None,
-        cost if is_object(cost) else _NOTHING,
+        object_or_empty(object_or_empty(payload.get("meta")).get("usage")),
         _extras(payload, _ANSWER_KEYS),
     )
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
 
 _DEEPEST = 200
-_NO_NAME = "the call has no name"
-_NOT_AN_OBJECT = "the arguments are not a JSON object"
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
@@ -77,7 +75,7 @@ def decode_tool_calls(
 
 
 def _invalid(name: str, arguments: str, call_id: str) -> InvalidToolCall:
-    error = _NOT_AN_OBJECT if name else _NO_NAME
+    error = "the arguments are not a JSON object" if name else "the call has no name"
     return invalid_tool_call(name=name or None, args=arguments, id=call_id, error=error)
 
 
@@ -94,6 +92,7 @@ class _StreamedCall:
     """A call of a stream: the parts received, and how much of them has been emitted.
 
     `held` are the arguments that wait, `emitted` the others; `last` is their last character.
+    `emitted_name` is the part of the name that has been emitted, `None` before the call is.
     `reopened` is the id of a fragment that repeated the name without arguments; `is_resent` tells
     whether each fragment has all arguments so far.
     """
@@ -102,9 +101,8 @@ class _StreamedCall:
     index: int | None
     wire_id: str
     id: str = ""
-    is_announced: bool = False
     name: str = ""
-    emitted_name: str = ""
+    emitted_name: str | None = None
     emitted: list[str] = field(default_factory=list)
     held: str = ""
     last: str = ""
@@ -124,9 +122,10 @@ class _StreamedCall:
         arguments = fragment.arguments
         if self.has_placeholder() and _begins_object(arguments):
             self.held = ""
-        elif self.is_repeated_by(arguments) or (arguments.strip() == "{}" and self.is_complete()):
+        elif self.is_complete() and (arguments.strip() == "{}" or self.is_repeated_by(arguments)):
             return
-        elif self.begins(arguments):
+        elif self.is_resent_by(arguments):
+            self.is_resent = True
             arguments = arguments[len(self.text()) :]
         self.held += arguments
         if not self.emitted:
@@ -153,17 +152,15 @@ class _StreamedCall:
 
     def is_repeated_by(self, arguments: str) -> bool:
         """Whether a complete call's arguments are sent again, as some servers do at the end."""
-        text = arguments.strip()
-        if not (text.startswith("{") and text.endswith("}") and self.is_complete()):
-            return False
-        return parse_arguments(text) == parse_arguments(self.text())
+        is_object = arguments.lstrip().startswith("{")
+        return is_object and parse_arguments(arguments) == parse_arguments(self.text())
 
-    def begins(self, arguments: str) -> bool:
+    def is_resent_by(self, arguments: str) -> bool:
         """Whether a fragment has all arguments so far, as some servers send each of them."""
-        if arguments.startswith("{") and arguments.startswith(self.text() or "-"):
-            self.is_resent = self.is_resent or self.cannot_go_on_with(arguments)
-            return self.is_resent
-        return False
+        if not (arguments.startswith("{") and self.has_arguments()):
+            return False
+        is_longer = arguments.startswith(self.text())
+        return is_longer and (self.is_resent or self.cannot_go_on_with(arguments))
 
     def cannot_go_on_with(self, arguments: str) -> bool:
         """Whether the arguments so far are half an object that this text does not continue."""
@@ -181,17 +178,18 @@ class _StreamedCall:
         if not fragment.name:
             return False
         is_other = self.name not in ("", fragment.name)
+        is_same_id = self.wire_id != "" and fragment.id == self.wire_id
         if not self.has_arguments():
             is_more = _is_blank(fragment.arguments) or fragment.name.startswith(self.name)
-            is_part_of_name = is_more and self.wire_id != "" and fragment.id in ("", self.wire_id)
+            is_part_of_name = is_more and (is_same_id or (self.wire_id and not fragment.id))
             return is_other and not is_part_of_name
         if not _begins_object(fragment.arguments):
             return is_other and self.is_complete()
-        if self.wire_id and fragment.id == self.wire_id:
+        if self.is_complete():
             is_same = self.has_placeholder() or self.is_repeated_by(fragment.arguments)
-            return self.is_complete() and not is_same
-        has_other_id = self.wire_id != "" != fragment.id
-        return self.is_complete() or (has_other_id and self.cannot_go_on_with(fragment.arguments))
+            return not (is_same_id and is_same)
+        has_other_id = self.wire_id and fragment.id and not is_same_id
+        return bool(has_other_id) and self.cannot_go_on_with(fragment.arguments)
 
     def ready(self) -> str:
         """Return the buffered arguments, except for what may be a placeholder or a string."""
@@ -245,16 +243,14 @@ class ToolCallAssembler:
 
         Core merges the chunks of one index from message to message, but not within a message.
         """
-        touched: set[int] = set()
         for fragment in fragments:
-            touched.add(len(self._calls) - 1)  # to be announced if another one follows
-            touched.add(self._take(fragment).position)
+            self._take(fragment)
         chunks = []
-        for call in [self._calls[position] for position in sorted(touched) if position >= 0]:
+        for call in self._calls:
             arguments = call.ready()
             is_followed = call is not self._calls[-1] and call.has_begun()
-            is_due = call.name != call.emitted_name if call.is_announced else is_followed
-            if arguments or is_due:
+            is_due = is_followed or call.emitted_name is not None
+            if arguments or (is_due and call.name != call.emitted_name):
                 chunks.append(self._chunk(call, arguments))
         return chunks
 
@@ -273,7 +269,7 @@ class ToolCallAssembler:
                 other_json.append({**invalid, "index": call.position})
             suffix = _invalidating_suffix(call.name, text, finish_reason)
             arguments = (call.held if call.has_arguments() else "") + suffix
-            if arguments or not call.is_announced or call.name != call.emitted_name:
+            if arguments or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
         return chunks, other_json
 
@@ -282,26 +278,22 @@ class ToolCallAssembler:
 
         The chunks of the latter have a suffix as in `close`; the invalid calls have none.
         """
-        calls = [
-            ToolCallDelta(call.position, self._id(call), call.name, call.text())
-            for call in self._begun()
-        ]
-        chunks = [
-            tool_call_chunk(
-                name=name or None,
-                args=text + _invalidating_suffix(name, text, "length"),
-                id=call_id,
-                index=position,
+        chunks, invalid = [], []
+        for call in self._begun():
+            name, text, call_id = call.name, call.text(), self._id(call)
+            args = text + _invalidating_suffix(name, text, "length")
+            chunks.append(
+                tool_call_chunk(name=name or None, args=args, id=call_id, index=call.position)
             )
-            for position, call_id, name, text in calls
-        ]
-        return chunks, decode_tool_calls(calls, "length")[1]
+            if _valid_arguments(name, text, "length") is None:
+                invalid.append(_invalid(name, text, call_id))
+        return chunks, invalid
 
     def _begun(self) -> list[_StreamedCall]:
         return [call for call in self._calls if call.has_begun()]
 
-    def _take(self, fragment: ToolCallDelta) -> _StreamedCall:
-        """Add a fragment to its call, and return that."""
+    def _take(self, fragment: ToolCallDelta) -> None:
+        """Add a fragment to its call, or begin a call with it."""
         call = self._find(fragment)
         if fragment.arguments and (call is None or call.last in ("", "}")):
             fragment = fragment._replace(arguments=_unquoted(fragment.arguments))
@@ -314,7 +306,6 @@ class ToolCallAssembler:
             call = _StreamedCall(len(self._calls), fragment.place, fragment.id)
             self._calls.append(call)
         call.add(fragment)
-        return call
 
     def _find(self, fragment: ToolCallDelta) -> _StreamedCall | None:
         """Return the call at the fragment's index: the one with its id, else the latest.
@@ -339,13 +330,12 @@ class ToolCallAssembler:
         return call.id
 
     def _chunk(self, call: _StreamedCall, arguments: str) -> ToolCallChunk:
-        call_id = None if call.is_announced else self._id(call)
-        call.is_announced = True
+        call_id = self._id(call) if call.emitted_name is None else None
+        name = call.name[len(call.emitted_name or "") :]
+        call.emitted_name = call.name
         if arguments:
             call.emitted.append(arguments)
             call.held = ""
-        name = call.name[len(call.emitted_name) :]
-        call.emitted_name = call.name
         return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
 
 

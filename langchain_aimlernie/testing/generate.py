@@ -172,21 +172,12 @@ class _Generator:
         if item is False:
             return items
         is_open = isinstance(item, dict) and item.get("$ref") in self._open_refs
-        count = max(schema.get("minItems", 0), 0 if is_open else self._supply(item), len(items))
+        count = max(schema.get("minItems", 0), 0 if is_open else 1, len(items))
         unique = schema.get("uniqueItems") is True
         while len(items) < min(count, schema.get("maxItems", _MAX_ITEMS), _MAX_ITEMS):
             value = self.value(item, name)
             items.append(self._vary(value, item, items) if unique and value in items else value)
         return items
-
-    def _supply(self, item: Schema | bool) -> int:
-        """Return how many items the prompt offers for a list, at least one."""
-        resolved = self._resolve(item)
-        if "enum" in resolved:
-            return 1
-        numbers, texts = len(self._numbers), len(self._texts)
-        offered = {"integer": numbers, "number": numbers, "string": texts}
-        return max(1, offered.get(_type_of(resolved), 1))
 
     def _vary(self, value: Any, item: Schema | bool, taken: list[Any]) -> Any:
         """Return a value like `value` that is not among `taken`."""

@@ -47,20 +47,14 @@ class ErnieServer(Api):
     It runs in a thread of its own and can be used from any thread, with or without an event loop.
 
     Args:
-        port: The port; 0 takes a free one.
-        host: The address to listen on.
+        port: The port, afterwards an attribute; 0 takes a free one.
+        host: The address to listen on, an attribute, too.
         api_key: The key that clients must send; None or "" accepts every client, as self-hosted
             servers do.
         delay: Seconds before each response.
         interval: Seconds between the events of a stream.
         models: Further model ids to serve, each with the id of the ERNIE model that it resembles.
     """
-
-    host: str
-    """The address that it listens on."""
-
-    port: int
-    """The port that it listens on."""
 
     def __init__(  # noqa: PLR0913  # settings, by name
         self,
