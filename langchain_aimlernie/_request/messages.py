@@ -441,7 +441,7 @@ def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 def _wrap(message: BaseMessage) -> BaseMessage:
     content = [_wrap_block(block) for block in message.content]
-    is_same = all(new is old for new, old in zip(content, message.content, strict=True))
+    is_same = content == message.content
     return message if is_same else message.model_copy(update={"content": content})
 
 
