@@ -409,18 +409,25 @@ def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
 
 
 def _wrap(message: BaseMessage) -> BaseMessage:
-    content = [
-        {"type": "non_standard", "value": block} if _fails_in_core(block) else block
-        for block in message.content
-    ]
+    content = [_wrap_block(block) for block in message.content]
     is_same = content == message.content
     return message if is_same else message.model_copy(update={"content": content})
 
 
-def _fails_in_core(block: object) -> bool:
-    """Whether core cannot convert a block to its v1 form, or an image for a trace."""
+def _wrap_block(block: str | dict[Any, Any]) -> str | dict[Any, Any]:
     if not isinstance(block, dict):
-        return False
+        return block
+    if _fails_in_core(block):
+        return {"type": "non_standard", "value": block}
+    if block.get("type") == "file" and "file" in block:
+        # Core gives OpenAI's file a new id in each call, so that no cache finds the call again.
+        (converted,) = HumanMessage([block]).content_blocks
+        return {key: value for key, value in converted.items() if key != "id"}
+    return block
+
+
+def _fails_in_core(block: dict[Any, Any]) -> bool:
+    """Whether core cannot convert a block to its v1 form, or an image for a trace."""
     kind, source = block.get("type"), block.get("source_type")
     if not (isinstance(kind, str | None) and isinstance(source, str | None)):
         return True  # core asks whether a set has them, which takes no list

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
+from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, dumps
 from langchain_core.messages import (
     AIMessage,
@@ -297,6 +298,17 @@ async def test_blocks_that_core_cannot_read_are_sent(model, ernie_server, block,
     await chunks_of(model(model=VISION), [message], mode)
     assert ernie_server.last_request.body["messages"] == [{"role": "user", "content": sent}]
     assert message == before
+
+
+@pytest.mark.parametrize("mode", ["invoke", "ainvoke"])  # core caches no stream
+@pytest.mark.parametrize("file", [{"file_data": PDF_URL, "filename": "a.pdf"}, {"file_id": "f"}])
+async def test_a_cache_finds_a_call_with_a_file_of_openai_again(model, ernie_server, file, mode):
+    """Core gives the block a new id in each call."""
+    llm = model(model=FIVE, cache=InMemoryCache())
+    for _ in range(2):
+        await chunks_of(llm, [HumanMessage([{"type": "file", "file": file}])], mode)
+    bodies = [each.body["messages"] for each in ernie_server.requests]
+    assert bodies == [[{"role": "user", "content": [{"type": "file", "file": file}]}]]
 
 
 @PLACES
