@@ -45,7 +45,9 @@ async def test_a_client_of_the_user_sends_the_call_and_its_failures_are_retried_
 ):
     ernie_server.fail(503, headers={"retry-after-ms": "1"})
     ernie_server.reply("Hello")
-    assert await text_of(model, mode, library, headers={"X-Own": "yes"}) == "Hello"
+    settings = {"headers": {"X-Own": "yes"}, "params": {"version": "1"}}
+    assert await text_of(model, mode, library, **settings) == "Hello"
+    assert ernie_server.last_request.query == {"version": ["1"]}
     headers = ernie_server.last_request.headers
     assert (headers["x-own"], headers["authorization"]) == ("yes", f"Bearer {ernie_server.api_key}")
     assert ernie_server.violations == []
