@@ -245,7 +245,8 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     is_whole = message is None
     if is_whole:
         message = choice.get("message")
-    message = object_or_empty(message)
+    if not is_object(message):
+        message = _NOTHING
     logprobs = choice.get("logprobs")
     finish_reason = choice.get("finish_reason")
     content, thoughts = message.get("content"), message.get("reasoning_content")
