@@ -302,8 +302,11 @@ def usage(
         start: Start of the window instead, together with `end`: an aware `datetime`, or text in
             ISO 8601, which is UTC unless it has an offset.
         end: End of the window, at most 92 days after its start.
-        **connection: `base_url`, `api_key`, `timeout`, `max_retries`, `http_client`: as for
-            `balance`.
+        base_url: As for `balance`, like those that follow.
+        api_key: The key.
+        timeout: Seconds per attempt.
+        max_retries: Maximum number of retries.
+        http_client: A user-supplied client.
 
     Raises:
         AimlErnieError: The request failed; the subclass names the reason.
@@ -350,8 +353,11 @@ def logs(
         end: End of the window.
         limit: Maximum number of entries, at least 1; `None` for all.
         offset: How many of the newest entries to skip.
-        **connection: `base_url`, `api_key`, `timeout`, `max_retries`, `http_client`: as for
-            `balance`.
+        base_url: As for `balance`, like those that follow.
+        api_key: The key.
+        timeout: Seconds per attempt.
+        max_retries: Maximum number of retries of each page.
+        http_client: A user-supplied client.
 
     Raises:
         AimlErnieError: While iterating: a request failed. At once: there is no key.

@@ -240,15 +240,6 @@ _VL_THINKING = _row(
     reasoning=True,
     tools=True,
 )
-_WEIGHTS = {
-    "0-3b": _SPECS["ernie-4-5-0-3b"],
-    "21b": _SPECS["ernie-4-5-21b-a3b"],
-    "21b-thinking": _SPECS["ernie-4-5-21b-a3b-thinking"],
-    "300b": _SPECS["ernie-4-5-300b-a47b"],
-    "vl-28b": _SPECS["ernie-4-5-vl-28b-a3b"],
-    "vl-28b-thinking": _VL_THINKING,
-    "vl-424b": _SPECS["ernie-4-5-vl-424b-a47b"],
-}
 # What names of weights add to the model's: their format, quantization, shard or version. Base
 # models have weights of their own, and so have fine-tuned ones, whatever words they add.
 _FORMAT = (
@@ -262,6 +253,15 @@ _WEIGHTS_NAME = re.compile(
 )
 
 
+def _weights_key(name: str) -> str | None:
+    """Return what tells the weights of one model from others: "21b", "vl-28b-thinking"."""
+    match = _WEIGHTS_NAME.fullmatch(re.sub(r"[._:@]", "-", name))
+    return match and "".join(filter(None, match.groups()))
+
+
+_WEIGHTS = {_weights_key(_normalize(spec.id)): spec for spec in (_VL_THINKING, *reversed(_ROWS))}
+
+
 def _find_weights(model: str) -> ModelSpec | None:
     """Return the model whose open weights a server has under a name, path or file name.
 
@@ -269,8 +269,8 @@ def _find_weights(model: str) -> ModelSpec | None:
     the format: `-PT`, `-FP8-Paddle`, `-Q4_K_M.gguf`, `@q4_k_m`, `:21b-a3b-q4_K_M`.
     """
     for part in reversed(re.split(r"[/\\]", model.strip().lower())):
-        if match := _WEIGHTS_NAME.fullmatch(re.sub(r"[._:@]", "-", part)):
-            return _WEIGHTS.get("".join(filter(None, match.groups())))
+        if key := _weights_key(part):
+            return _WEIGHTS.get(key)
     return None
 
 

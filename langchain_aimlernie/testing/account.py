@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from http import HTTPStatus
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
@@ -95,14 +94,12 @@ class Account:
         self.balance = Decimal(100)
         self._rows: deque[Row] = deque(maxlen=KEPT_REQUESTS)
 
-    def charge(
-        self, ids: Mapping[str, str | None], model: str, status: int, bill: Bill | None = None
-    ) -> None:
-        """Charge a request, and log it under its ids; one without a bill costs nothing."""
+    def charge(self, ids: Mapping[str, str | None], model: str, bill: Bill | None) -> None:
+        """Charge a request, and log it under its ids; one without a bill has failed."""
         usd, credits_used, prompt, completion = bill or Bill()
         row: Row = {
             "created": _text_of(datetime.now(UTC)),
-            "status": "succeeded" if status < HTTPStatus.BAD_REQUEST else "failed",
+            "status": "succeeded" if bill else "failed",
             "origin": "api",
             "model": model,
             "cost": {"usd": round(usd, 10), "credits": credits_used},

@@ -122,7 +122,6 @@ class Api:
             reply = self._route(request)
         except _RequestError as error:
             reply = _error(request, error.status, str(error))
-            self._log_failure(request, error.status)
         except Exception as error:
             _logger.exception("a script of ErnieServer failed")
             reply = _error(request, 500, f"A script of ErnieServer failed: {error!r}")
@@ -186,10 +185,9 @@ class Api:
                 f"messages resulted in {tokens} tokens.",
             )
         reply = _encode(request, model, self._scripted(request) or complete(request.body, model))
-        bill = None
-        if reply.status < HTTPStatus.BAD_REQUEST:
-            bill = account.bill(model, reply.usage, reply.meta, tokens)
-        self._account.charge(_ids(request), model.id, reply.status, bill)
+        is_failed = reply.status >= HTTPStatus.BAD_REQUEST
+        bill = None if is_failed else account.bill(model, reply.usage, reply.meta, tokens)
+        self._account.charge(_ids(request), model.id, bill)
         return reply
 
     def _validate(self, request: Request) -> ServedModel:
@@ -215,13 +213,6 @@ class Api:
             return as_reply(reply)
         with self._lock:
             return self._queue.popleft() if self._queue else None
-
-    def _log_failure(self, request: Request, status: int) -> None:
-        """Add a rejected chat request to the log, if its key and model are known."""
-        name = request.body.get("model") if isinstance(request.body, dict) else None
-        if isinstance(name, str) and status != HTTPStatus.UNAUTHORIZED:
-            model = self._models.get(name)
-            self._account.charge(_ids(request), model.id if model else name, status)
 
 
 def _encode(request: Request, model: ServedModel, reply: Reply) -> Reply:

@@ -151,7 +151,7 @@ class Connection:
         if reply.delay:
             await self._sleep(reply.delay)
         fault = reply.fault
-        if fault is not None and fault.is_early:
+        if fault is not None and fault.events is None and fault.bytes is None:
             await self._break(fault)
             return
         headers = [

@@ -28,11 +28,6 @@ class Fault:
     bytes: int | None = None
     reset: bool = False
 
-    @property
-    def is_early(self) -> bool:
-        """Whether not even the response headers are sent."""
-        return self.events is None and self.bytes is None
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:

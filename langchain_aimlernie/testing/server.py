@@ -41,8 +41,8 @@ class ErnieServer(Api):
             ...
             server.last_request.body["messages"]
 
-    It has an account, too (`langchain_aimlernie.account`): the log has a row for each call, even if
-    its response was not received completely, and the balance falls by what calls cost.
+    It has an account, too (`langchain_aimlernie.account`): the log has a row for each valid call,
+    even if its response was not received completely, and the balance falls by what calls cost.
 
     It runs in a thread of its own and can be used from any thread, with or without an event loop.
 
