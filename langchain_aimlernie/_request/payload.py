@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 _BODY_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice"})
 _LANGCHAIN_KWARGS = frozenset({"ls_structured_output_format", "structured_output_format", "strict"})
 
-Warn = Callable[[str, str], None]
-"""Takes the name of a field and a message."""
+Warn = Callable[[str, str], None]  # takes the name of a field and a message
 
 
 def build_payload(  # noqa: PLR0913  the parts of a body
@@ -44,15 +43,8 @@ def build_payload(  # noqa: PLR0913  the parts of a body
 ) -> dict[str, Any]:
     """Return the body of a request; a `BadRequestError` if the API would reject it.
 
-    Args:
-        messages: The conversation.
-        spec: The capabilities of the model on the server of the request.
-        model: The id of the model to send.
-        settings: The settings of the model, validated.
-        options: The options of the call, validated. They override settings; `None` unsets one.
-        replay_reasoning: See `encode_messages`.
-        omit_unsupported: Whether a text replaces media that the model does not take.
-        warn: Called for each field that is changed or left out because of the API's limits.
+    The options of the call override the settings of the model, both validated; `None` unsets one.
+    The function `warn` hears of each field that the API's limits change.
     """
     try:
         fields = _encode_fields({**settings, **_drop_internal(options)})
