@@ -84,8 +84,9 @@ def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         fields["stop"] = [stop]
     elif stop is not None and not stop:
         del fields["stop"]
-    if (given := fields.pop("tool_choice", None)) is not None:
-        choice, tools = encode_tool_choice(given, fields.get("tools", []))
+    given = fields.pop("tool_choice", None)
+    choice, tools = encode_tool_choice(given, fields.get("tools", []))
+    if choice is not None:
         fields |= {"tool_choice": choice, "tools": tools}
         if (parallel := allows_parallel_calls(given)) is not None:
             fields.setdefault("parallel_tool_calls", parallel)

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 BASE_URL_VARIABLE = "AIMLAPI_API_BASE"
 KEY_VARIABLE = "AIMLAPI_API_KEY"
+"""The environment variable that holds the key."""
 
 _COMPLETIONS = "/chat/completions"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
