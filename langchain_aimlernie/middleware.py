@@ -173,11 +173,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     def after_agent(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
-        """Save what has been spent; raise or interrupt if a limit has stopped the run.
-
-        Raises:
-            BudgetExceededError: A limit is reached, and `exit_behavior` is `"error"`.
-        """
+        """Save what has been spent; raise or interrupt if a limit has stopped the run."""
         if not state.get("spend_limit_reached"):
             return self._save(state)
         raised = self._ask(state) if self.exit_behavior == "interrupt" else {}
@@ -239,8 +235,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     def _ask(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Interrupt the run until its limits are raised enough, or the resume value is false.
 
-        Returns:
-            The limits that were raised, as an update of the state.
+        Return the limits that were raised, as an update of the state.
         """
         raised: dict[str, str] = {}
         request: dict[str, Any] = {}

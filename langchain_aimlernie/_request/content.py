@@ -316,7 +316,7 @@ def encode_parts(
     """
     encoded: list[JsonObject] = []
     for part in parts:
-        match _check_media(part, spec) if isinstance(part, Media) else part:
+        match check_media(part, spec) if isinstance(part, Media) else part:
             case Text(text, cache_control):
                 encoded.append(_with_cache_control(text_part(text), cache_control, spec))
             case Refusal(text):
@@ -333,7 +333,7 @@ def encode_parts(
     return encoded
 
 
-def _check_media(media: Media, spec: ModelSpec) -> Media | UnsupportedContent:
+def check_media(media: Media, spec: ModelSpec) -> Media | UnsupportedContent:
     """Return media that the model takes, else the reason why it does not."""
     supported = spec.parts | {"file_id"} if spec.file_ids else spec.parts
     for missing in media.requires:
@@ -349,12 +349,6 @@ def _check_media(media: Media, spec: ModelSpec) -> Media | UnsupportedContent:
 
 def _with_cache_control(part: JsonObject, value: Block | None, spec: ModelSpec) -> JsonObject:
     return {**part, "cache_control": value} if value and spec.cache_control else part
-
-
-def supported_media(parts: Iterable[ContentPart], spec: ModelSpec) -> list[JsonObject]:
-    """Return the media that the model takes as content parts, without the rest."""
-    media = [part for part in parts if isinstance(part, Media)]
-    return [each.part for each in media if _check_media(each, spec) is each]
 
 
 def text_part(text: str) -> JsonObject:

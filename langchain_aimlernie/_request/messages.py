@@ -36,17 +36,17 @@ from langchain_aimlernie._request.content import (
     ToolCallPart,
     ToolResultPart,
     UnsupportedContentError,
+    check_media,
     encode_parts,
     parse_content,
     parse_tool_call,
-    supported_media,
     system_content,
     text_content,
     text_part,
     tool_content,
     user_content,
 )
-from langchain_aimlernie._request.media import JsonObject, first_string
+from langchain_aimlernie._request.media import JsonObject, Media, first_string
 from langchain_aimlernie._text import clean_text
 from langchain_aimlernie.errors import BadRequestError
 
@@ -198,7 +198,9 @@ class _ConversationEncoder:
         elif isinstance(function_call := additional.get("function_call"), Mapping):
             # A legacy call is sent only if its result follows.
             self._open, self._function_call = [], parse_tool_call(function_call)
-        self._defer_media("[What the assistant showed]", supported_media(parts, self._spec))
+        media = [part for part in parts if isinstance(part, Media)]
+        shown = [each.part for each in media if check_media(each, self._spec) is each]
+        self._defer_media("[What the assistant showed]", shown)
 
     def _add_calls(self, calls: Iterable[ToolCallPart]) -> None:
         """Add calls to the last message, each with a unique id, and await their results."""

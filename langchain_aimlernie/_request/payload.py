@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 _BODY_FIELDS = frozenset({"model", "messages", "stream", "stream_options", "tools", "tool_choice"})
 _LANGCHAIN_KWARGS = frozenset({"ls_structured_output_format", "structured_output_format", "strict"})
 
-Warn = Callable[[str, str], None]
-"""Takes the name of a field and a message."""
+Warn = Callable[[str, str], None]  # takes the name of a field and a message
 
 
 def build_payload(  # noqa: PLR0913  the parts of a body
@@ -44,15 +43,8 @@ def build_payload(  # noqa: PLR0913  the parts of a body
 ) -> dict[str, Any]:
     """Return the body of a request; a `BadRequestError` if the API would reject it.
 
-    Args:
-        messages: The conversation.
-        spec: The capabilities of the model on the server of the request.
-        model: The id of the model to send.
-        settings: The settings of the model, validated.
-        options: The options of the call, validated. They override settings; `None` unsets one.
-        replay_reasoning: See `encode_messages`.
-        omit_unsupported: Whether a text replaces media that the model does not take.
-        warn: Called for each field that is changed or left out because of the API's limits.
+    The options of the call override the settings of the model, both validated; `None` unsets one.
+    The function `warn` hears of each field that the API's limits change.
     """
     try:
         fields = _encode_fields({**settings, **_drop_internal(options)})
@@ -93,8 +85,9 @@ def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         fields["stop"] = [stop]
     elif stop is not None and not stop:
         del fields["stop"]
-    if (given := fields.pop("tool_choice", None)) is not None:
-        choice, tools = encode_tool_choice(given, fields.get("tools", []))
+    given = fields.pop("tool_choice", None)
+    choice, tools = encode_tool_choice(given, fields.get("tools", []))
+    if choice is not None:
         fields |= {"tool_choice": choice, "tools": tools}
         if (parallel := allows_parallel_calls(given)) is not None:
             fields.setdefault("parallel_tool_calls", parallel)
