@@ -303,7 +303,15 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
 
     @override
     def with_structured_output(
-        self, schema: Any = None, **kwargs: Any
+        self,
+        schema: Any = None,
+        *,
+        include_raw: bool = False,
+        method: Method = "auto",
+        strict: bool | None = None,
+        tools: Sequence[ToolLike] | None = None,
+        retry: bool | int = False,
+        **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
         """Return a runnable whose output is an instance of a schema.
 
@@ -332,7 +340,16 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
             ValueError: A schema or a combination that cannot work, a parameter outside its range,
                 or one that looks like a secret and would be sent in the body.
         """
-        return self._structured_output(self, schema, **read_options(kwargs, self.api_key))
+        return self._structured_output(
+            self,
+            schema,
+            include_raw=include_raw,
+            method=method,
+            strict=strict,
+            tools=tools,
+            retry=retry,
+            **read_options(kwargs, self.api_key),
+        )
 
     _structured_output = structured_output  # `_bindings` calls it for the wrappers of a model
 

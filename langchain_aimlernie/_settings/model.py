@@ -150,7 +150,15 @@ class SettingsModel(Settings, BaseChatModel):
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the model, with validation; `update` has the constructor's names."""
+        """Copy the model, with validation.
+
+        Args:
+            update: Fields to change, by the constructor's names.
+            deep: Whether values are copied, too.
+
+        Raises:
+            ValidationError: A value that a field does not accept.
+        """
         changes, update = dict(update or {}), None  # or the traceback of an error would show it
         copy = super().model_copy(deep=deep)
         copy.__dict__.pop(_WARNED, None)
