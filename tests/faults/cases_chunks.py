@@ -76,6 +76,11 @@ CONTENT = (
         "lo",
         raw(index=1, delta={"content": "wise"}, finish_reason="stop"),
     ),
+    gives("two parts of a choice in one event", chunk(choices=[{"index": 0, "delta": {"content": text}} for text in ("Hel", "lo")])),
+    gives(
+        "two choices in one event",
+        *(chunk(choices=[{"index": i, "delta": {"content": text}} for i in (0, 1)]) for text in ("Hel", "lo")),
+    ),
     gives("the model in other words", chunk("Hello", model="Baidu/ERNIE"), metadata={"id": RESPONSE_ID}),
     gives("ids that change", chunk("Hel", id="a"), chunk("lo", id="b"), metadata={"id": "a"}),
     gives(
