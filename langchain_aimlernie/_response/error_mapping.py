@@ -155,7 +155,8 @@ def error_from_response(
     """Return the error for an HTTP response that is not a success; `body` may be a part of it."""
     parsed = _parse_body(body, redactor)
     details = _details(parsed)
-    message = _redirect_message(headers) if status in _REDIRECTS else details.message
+    is_redirect = status in _REDIRECTS and "location" in headers
+    message = _redirect_message(headers) if is_redirect else details.message
     if not message:
         phrase = _PHRASES.get(status, "A status that is not one of HTTP")
         message = f"{phrase}; the response has no error message."

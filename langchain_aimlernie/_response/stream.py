@@ -210,7 +210,7 @@ class StreamDecoder:
         return (_text_chunk(text),) if text else ()
 
     def _on_event(self, event: Completion) -> Sequence[ChatGenerationChunk]:
-        if len(event.choices) > 1:  # others, or parts of one
+        if len(event.choices) > 1:  # also of one index: FastDeploy can send several deltas at once
             parts = (event._replace(choices=(choice,)) for choice in event.choices)
             return [*chain.from_iterable(map(self._on_event, parts))]
         choice = next(filter(self._is_first, event.choices), NO_CHOICE)

@@ -76,7 +76,7 @@ CONTENT = (
         "lo",
         raw(index=1, delta={"content": "wise"}, finish_reason="stop"),
     ),
-    gives("two parts of a choice in one event", chunk(choices=[{"index": 0, "delta": {"content": text}} for text in ("Hel", "lo")])),
+    gives("deltas of one choice in one event, as FastDeploy sends them", chunk(choices=[{"index": 0, "delta": {"content": text}} for text in ("Hel", "lo")])),
     gives(
         "two choices in one event",
         *(chunk(choices=[{"index": i, "delta": {"content": text}} for i in (0, 1)]) for text in ("Hel", "lo")),
