@@ -59,6 +59,10 @@ CONTENT = (
         raw(index=0, delta={"content": [{"type": "reasoning", "text": "m."}, {"type": "text", "text": "Hello"}]}),
         reasoning="Hmm.",
     ),
+    gives(
+        "content as parts beside it",
+        *(raw(index=0, delta={"multimodal_content": [{"type": "text", "text": text}]}) for text in ("Hel", "lo")),
+    ),
     gives("content without a role", raw(index=0, delta={"content": "Hello"})),
     gives("index missing", raw(delta={"content": "Hello"}, finish_reason=None)),
     gives("index a float", raw(index=0.0, delta={"content": "Hello"})),
