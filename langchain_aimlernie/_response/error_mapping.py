@@ -137,7 +137,7 @@ _CODES_OF_STATUS: Mapping[int | None, Sequence[str]] = {
     401: ["invalid_api_key", "authentication_error", "unauthorized"],
     402: ["insufficient_credits"],
     403: ["permission_error", "permission_denied"],
-    404: ["model_not_found", "not_found_error"],
+    404: ["model_not_found", "not_found_error", "model_not_support"],
     429: [
         *("rate_limit_exceeded", "rate_limit_error", "too_many_requests", "insufficient_quota"),
         *("exceeded_current_quota_error", "resource_exhausted"),
@@ -155,7 +155,8 @@ def error_from_response(
     """Return the error for an HTTP response that is not a success; `body` may be a part of it."""
     parsed = _parse_body(body, redactor)
     details = _details(parsed)
-    message = _redirect_message(headers) if status in _REDIRECTS else details.message
+    is_redirect = status in _REDIRECTS and "location" in headers
+    message = _redirect_message(headers) if is_redirect else details.message
     if not message:
         phrase = _PHRASES.get(status, "A status that is not one of HTTP")
         message = f"{phrase}; the response has no error message."
@@ -265,6 +266,11 @@ class _Details(NamedTuple):
     request_id: str | None = None
     kinds: tuple[str, ...] = ()
 
+    def implied_status(self, default: int | None = None) -> int | None:
+        """Return the status that the first known code, type or message stands for."""
+        names = map(str.lower, (*self.kinds, self.message))
+        return next((_STATUS_OF_CODE[name] for name in names if name in _STATUS_OF_CODE), default)
+
     def mention(self, pattern: re.Pattern[str]) -> bool:
         """Whether the message, a code or a type matches."""
         return pattern.search("\n".join((*self.kinds, self.message))) is not None
@@ -298,6 +304,8 @@ def _error(
 
 def _class_of(details: _Details) -> type[AimlErnieError]:
     status, mention = details.status, details.mention
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # FastDeploy's for any error, whatever its type
+        status = details.implied_status(status)
     # A limit of tokens for a minute is not one of the context.
     # 500 is llama.cpp's and Ollama's, and that of gateways for what is behind them.
     if status in (None, 400, 413, 422, 500) and mention(_OVERFLOW) and not mention(_RATE):
@@ -344,11 +352,10 @@ def _details(body: object) -> _Details:
     if len(places) > 1 and isinstance(inner, dict):
         places.append(inner)
     message, kinds = _message(body), tuple(_texts(places, (*_CODES, "status")))
-    names = [name.lower() for name in (*kinds, message)]
-    implied = next((_STATUS_OF_CODE[name] for name in names if name in _STATUS_OF_CODE), None)
     code = next(_texts(places, _CODES), None)
     request_id = next(_texts(places, _REQUEST_IDS), None)
-    return _Details(message, code, _status(places) or implied, request_id, kinds)
+    details = _Details(message, code, _status(places), request_id, kinds)
+    return details._replace(status=details.status or details.implied_status())
 
 
 def _message_of_text(text: str) -> str:

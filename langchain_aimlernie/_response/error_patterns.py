@@ -27,7 +27,7 @@ OVERFLOWS = (
     r"(?:longer|greater) than the (?:model's )?context length",  # SGLang, Together, LM Studio
     r"maximum prompt length is",  # xAI
     rf"prompt(?: \([^)]*\)|{_COUNT})(?: is)? too (?:long|large)",  # Anthropic, vLLM, Atlas
-    # Bedrock, Replicate, SiliconFlow; "stop input" is none
+    # Bedrock, Replicate, SiliconFlow, FastDeploy; "stop input" is none
     r"(?:^|[:.] )(?:(?:the|your|total) )?input (?:text )?is too (?:long|large)",
     r"length of all messages is too long",  # Perplexity
     r"(?:prompt|tokens|characters)_too_long",  # Qianfan's codes
@@ -35,7 +35,7 @@ OVERFLOWS = (
     r"max(?:imum)? input characters",  # Qianfan
     # SGLang, Gemini, OpenAI (Responses), GitHub Copilot, GLM, Databricks, TensorRT-LLM
     rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT}{_NOT} exceed",
-    r"max_(?:seq|input)_len\b",  # SiliconFlow, TabbyAPI, TensorRT-LLM
+    r"max_(?:seq|input|model)_len\b",  # SiliconFlow, TabbyAPI, TensorRT-LLM, FastDeploy, vLLM
     r"token count is \d+ but",  # Vertex
     r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens)",  # Zhipu
     r"reduce the length of the (?:messages|prompt|input)",  # Groq, Cerebras

@@ -254,6 +254,8 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     logprobs = choice.get("logprobs")
     finish_reason = choice.get("finish_reason")
     content, thoughts = message.get("content"), message.get("reasoning_content")
+    if content is None:  # where FastDeploy has the text of models that may answer with images
+        content = message.get("multimodal_content")
     if isinstance(content, list):  # Magistral's thoughts are parts of the content
         thoughts = thoughts or [*filter(_is_thought, content)]
         content = [part for part in content if not _is_thought(part)]

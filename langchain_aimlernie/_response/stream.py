@@ -210,7 +210,10 @@ class StreamDecoder:
         return (_text_chunk(text),) if text else ()
 
     def _on_event(self, event: Completion) -> Sequence[ChatGenerationChunk]:
-        choice = self._first_choice(event.choices) or NO_CHOICE
+        if len(event.choices) > 1:  # also of one index: FastDeploy can send several deltas at once
+            parts = (event._replace(choices=(choice,)) for choice in event.choices)
+            return [*chain.from_iterable(map(self._on_event, parts))]
+        choice = next(filter(self._is_first, event.choices), NO_CHOICE)
         extras = {**choice.choice_extras, **event.extras}
         has_facts = bool(choice.finish_reason or choice.message_extras or event.usage or event.cost)
         if has_facts or extras or event.facts != self._completion.facts:
@@ -240,15 +243,13 @@ class StreamDecoder:
         is_all = choice.reasoning + reasoning in ("", self._reasoning.text())
         return is_all and text == self._text.text()
 
-    def _first_choice(self, choices: tuple[Choice, ...]) -> Choice | None:
-        """Return the choice with the index of the first one: a chunk holds one choice only."""
-        if choices:
-            self._choice = self._choice or choices[0]
-            for choice in choices:
-                if choice.place == self._choice.place:
-                    return choice
-            warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
-        return None
+    def _is_first(self, choice: Choice) -> bool:
+        """Whether a choice has the index of the first one: a chunk holds one choice only."""
+        self._choice = self._choice or choice
+        if choice.place == self._choice.place:
+            return True
+        warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
+        return False
 
     def _add(
         self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False

@@ -59,6 +59,10 @@ CONTENT = (
         raw(index=0, delta={"content": [{"type": "reasoning", "text": "m."}, {"type": "text", "text": "Hello"}]}),
         reasoning="Hmm.",
     ),
+    gives(
+        "content as parts beside it",
+        *(raw(index=0, delta={"multimodal_content": [{"type": "text", "text": text}]}) for text in ("Hel", "lo")),
+    ),
     gives("content without a role", raw(index=0, delta={"content": "Hello"})),
     gives("index missing", raw(delta={"content": "Hello"}, finish_reason=None)),
     gives("index a float", raw(index=0.0, delta={"content": "Hello"})),
@@ -75,6 +79,11 @@ CONTENT = (
         raw(index=1, delta={"content": "Other"}, finish_reason=None),
         "lo",
         raw(index=1, delta={"content": "wise"}, finish_reason="stop"),
+    ),
+    gives("deltas of one choice in one event, as FastDeploy sends them", chunk(choices=[{"index": 0, "delta": {"content": text}} for text in ("Hel", "lo")])),
+    gives(
+        "two choices in one event",
+        *(chunk(choices=[{"index": i, "delta": {"content": text}} for i in (0, 1)]) for text in ("Hel", "lo")),
     ),
     gives("the model in other words", chunk("Hello", model="Baidu/ERNIE"), metadata={"id": RESPONSE_ID}),
     gives("ids that change", chunk("Hel", id="a"), chunk("lo", id="b"), metadata={"id": "a"}),

@@ -233,6 +233,7 @@ SHAPES = (
     gives("content missing", choice(message={"role": "assistant"}), text=""),
     gives("content empty", completion(""), text=""),
     gives("content as parts", completion(PARTS)),
+    gives("content as parts beside it", completion(None, message__multimodal_content=PARTS)),
     gives("content as parts of other kinds", completion([PARTS[0], "lo", None])),
     gives("content a part", completion({"type": "refusal", "refusal": "no"}), text="no"),
     gives("content an empty object", completion({}), text=""),

@@ -151,7 +151,7 @@ SPECIAL = (
     special(429, "Free-tier limit: You've reached the free limit.", "RateLimitError"),
     special(500, "The model is under maintenance", "InternalServerError"),
     special(504, "Generation timeout", "InternalServerError", retryable=True),
-    Case("304 without a body", head(304), Raises("InvalidResponseError", retryable=False)),
+    Case("304 without a body", head(304), Raises("InvalidResponseError", False, ("Not Modified",))),
     Case("status 299", response("", 299), Raises("InvalidResponseError")),
     Case("a body that is packed", response(PACKED, 400, GZIP), Raises("BadRequestError", says=(WORDS,))),
     Case("a body that is packed and broken", response(b"junk", 400, GZIP), BAD_REQUEST),

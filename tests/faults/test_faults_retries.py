@@ -93,6 +93,7 @@ HELPFUL = (408, 425, 500, 502, 503, 520, 522, 529, 429)
 HOPELESS = (400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 501)
 ANY = ("AimlErnieError", "BadRequestError", "AuthenticationError", "InsufficientCreditsError",
        "PermissionDeniedError", "NotFoundError", INTERNAL)  # fmt: skip
+INVALID_REQUEST = {"error": {"message": "no", "type": "invalid_request_error"}}
 REDIRECT = response("", 307, {"Location": "http://127.0.0.1:9/"})
 BY_STATUS = (
     *(again(f"{code} once", status(code)) for code in (*HELPFUL, 504)),
@@ -107,6 +108,7 @@ BY_STATUS = (
     gives_up("524, perhaps billed", status(524), INTERNAL, 2),
     gives_up("no credits", status(403, "You've run out of credits"), "InsufficientCreditsError"),
     gives_up("free tier", status(429, "Free-tier limit: reached"), "RateLimitError"),
+    gives_up("500 about an invalid request", response(INVALID_REQUEST, 500), "BadRequestError"),
     gives_up("maintenance", status(500, "The model is under maintenance"), INTERNAL),
     gives_up("a redirect", REDIRECT, (*ANY, "InvalidResponseError")),
 )
