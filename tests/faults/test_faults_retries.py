@@ -89,7 +89,7 @@ def gives_up(name, script, error, requests=1, **more):
 
 
 INTERNAL, CONNECTION = "InternalServerError", "APIConnectionError"
-HELPFUL = (408, 425, 500, 502, 503, 520, 522, 529, 429)
+HELPFUL = (408, 425, 500, 502, 503, 520, 522, 524, 529, 429)
 HOPELESS = (400, 401, 402, 403, 404, 405, 409, 413, 415, 422, 501)
 ANY = ("AimlErnieError", "BadRequestError", "AuthenticationError", "InsufficientCreditsError",
        "PermissionDeniedError", "NotFoundError", INTERNAL)  # fmt: skip
@@ -105,7 +105,6 @@ BY_STATUS = (
     gives_up("500, no retries", status(500), INTERNAL, 1, settings={"max_retries": 0}),
     gives_up("500, one retry", status(500), INTERNAL, 2, settings={"max_retries": 1}),
     gives_up("504, perhaps billed", status(504), INTERNAL, 2),
-    gives_up("524, perhaps billed", status(524), INTERNAL, 2),
     gives_up("no credits", status(403, "You've run out of credits"), "InsufficientCreditsError"),
     gives_up("free tier", status(429, "Free-tier limit: reached"), "RateLimitError"),
     gives_up("500 about an invalid request", response(INVALID_REQUEST, 500), "BadRequestError"),
