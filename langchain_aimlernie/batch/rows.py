@@ -8,7 +8,6 @@ import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +209,10 @@ class RowFile:
             raise ValueError(f"shard must be (i, n) with i from 1 to n; got {self.shard!r}.")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        first, step = self.shard
-        return islice(self._rows(), first - 1, None, step)
+        first, count = self.shard
+        return (
+            row for number, row in enumerate(self._rows(), 1) if number % count == first % count
+        )
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         path, template, system = self.path, self.template, self.system

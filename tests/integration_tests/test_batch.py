@@ -223,6 +223,7 @@ FILES = {
         ("bom.jsonl", {"system": "X"}, ["X", "One", "S"]),
         ("table.csv", {"template": "Sum: {text}"}, ["Sum: One, two", "Sum: Li\nne"]),
         ("table.csv", {"template": "{text}", "shard": (2, 2)}, ["Li\nne"]),
+        ("table.csv", {"template": "{text}", "shard": (1, 10**30)}, ["One, two"]),
         ("self.csv", {"template": "{text}{self}", "system": ""}, ["OneTwo"]),
         ("long.csv", {"template": "{text}"}, ["x" * 1_000_000]),
     ],
@@ -799,21 +800,20 @@ def full_disk(failures):
 
 @pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_loses_nothing(job):
-    job.server.reply("not an object", times=1)
-    job.server.fail(400)
-    job.server.reply('{"name": "blue"}', times=99)
-    run = job.batch(schema=Colour)
+    texts = ['{"name": "blue"}', "no object"] * 15
+    job.server.on_request = lambda _: Reply(texts.pop())
     with full_disk(30), pytest.raises(OSError, match="No space left") as failure:
-        run.run(prompts(30))
+        job.batch(schema=Colour).run(prompts(30))
     assert len(job.lines) + len(job.errors) == 2
     (note,) = failure.value.__notes__
     for source, target in re.findall(r"paid for are in (\S+): append them to (\S+) before", note):
         with Path(target).open("ab") as whole:
             whole.write(Path(source).read_bytes())
         Path(source).unlink()
-    assert len(job.sent) - 1 <= len(job.lines) + len(job.errors) <= len(job.sent) < 30
-    job.batch(schema=Colour, retry_failed="all").run(prompts(30))
-    assert len(job.lines) == 30
+    assert len(job.lines) + len(job.errors) == len(job.sent) < 30
+    assert job.errors
+    assert job.batch(schema=Colour).run(prompts(30)).rows == 30
+    assert len(job.sent) == len(job.lines) + len(job.errors) == 30
 
 
 @pytest.mark.slow
@@ -822,6 +822,19 @@ def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(job):
     with full_disk(1), pytest.raises(OSError, match="No space left"):
         job.batch().run(prompts(8))
     assert len(job.lines) == len(job.sent) == 8
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_errors_that_are_solved_stay_while_the_disk_is_full(job):
+    job.server.fail(500, headers={"x-should-retry": "false"}, times=2)
+    job.batch({"max_retries": 0}).run(prompts(2))
+    fresh = job.out.with_name("out.errors.jsonl.new")
+    fresh.symlink_to("/dev/full")
+    run = job.batch({"max_retries": 0}, retry_failed="all")
+    assert run.run(prompts(1)).exit_code == 2  # the other row has failed before
+    assert (len(job.lines), len(job.errors), fresh.is_symlink()) == (1, 2, False)
+    assert run.run(prompts(2)).exit_code == 0
+    assert (len(job.lines), job.errors) == (2, [])
 
 
 @pytest.mark.slow

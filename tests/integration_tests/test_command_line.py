@@ -83,7 +83,7 @@ def test_all_that_is_no_command_is_the_prompt(api_server, arguments, prompt):
 
 WRONG = (
     *("--bogus hi", "--temperature 3 hi", "--temperature warm hi", "--max-tokens 0 hi"),
-    *("--period 7d hi", "models of thought", "models --system x", "--"),
+    *("--period 7d hi", "usage --period 99999999d", "models of thought", "models --system x", "--"),
 )
 
 
