@@ -60,7 +60,11 @@ class Job:
 
     @property
     def errors(self):
-        return _lines(self.out.with_name("out.errors.jsonl"))
+        return _lines(self.errors_path)
+
+    @property
+    def errors_path(self):
+        return self.out.with_name("out.errors.jsonl")
 
 
 def prompts(number, start=0):
@@ -568,6 +572,17 @@ def test_an_invalid_line_is_named(job):
         job.out.write_bytes(first + bad + second)
         with pytest.raises(BatchError, match=r"out\.jsonl, line 2"):
             run.run(prompts(2))
+    own = json.loads(first)
+    for name, value in (("response", "x"), ("error", "x"), ("error", []), ("id", "x")):
+        job.errors_path.write_text(f"{json.dumps({**own, name: value})}\n")
+        with pytest.raises(BatchError, match=r"out\.errors\.jsonl, line 1"):
+            run.run(prompts(2))
+    job.errors_path.write_text(
+        f"{json.dumps({**own, 'response': None, 'error': {'code': 'output_parsing_failed'}})}\n"
+    )
+    job.out.write_bytes(second)
+    assert run.run(prompts(2)).exit_code == 2
+    job.errors_path.unlink()
     for other in (b'{"prompt": "mine"}', first + b"Note", b'{"prompt": "a"}\n{"id": "'):
         job.out.write_bytes(other)
         with pytest.raises(BatchError, match=r"out\.jsonl, (line 1|the last line)"):
@@ -828,7 +843,7 @@ def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(job):
 def test_errors_that_are_solved_stay_while_the_disk_is_full(job):
     job.server.fail(500, headers={"x-should-retry": "false"}, times=2)
     job.batch({"max_retries": 0}).run(prompts(2))
-    fresh = job.out.with_name("out.errors.jsonl.new")
+    fresh = job.out.with_name(f"{job.errors_path.name}.new")
     fresh.symlink_to("/dev/full")
     run = job.batch({"max_retries": 0}, retry_failed="all")
     assert run.run(prompts(1)).exit_code == 2  # the other row has failed before
@@ -842,16 +857,26 @@ def test_errors_that_are_solved_stay_while_the_disk_is_full(job):
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
 )
-@pytest.mark.parametrize(("times", "saved"), [(1, 8), (2, 0)])
-def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, times, saved):
+@pytest.mark.parametrize(
+    ("name", "times", "saved"),
+    [
+        *(("SIGINT", 1, 8), ("SIGINT", 2, 0), ("SIGTERM", 1, 8)),
+        pytest.param("SIGHUP", 1, 8, marks=[] if hasattr(signal, "SIGHUP") else pytest.mark.skip),
+    ],
+)
+def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, times, saved):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    if number != signal.SIGINT:  # a process that nohup began ignores it
+        signal.signal(number, signal.SIG_DFL)
     has_ended = threading.Event()
 
     def respond(_):  # while it waits, the server does nothing else
         if len(job.sent) == 8:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
             assert wait_until(lambda: run.report.stopped)
             if times == 2:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
                 has_ended.wait(30)
         return Reply("fine", delay=0.7)
 
@@ -860,7 +885,9 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, times, 
     with pytest.raises(KeyboardInterrupt):
         run.run(prompts(30))
     has_ended.set()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    assert signal.getsignal(number) is default
+    signal.signal(number, before)
     assert len(job.sent) == 8
     assert len(job.lines) == run.report.succeeded == saved
     assert (run.report.stopped, run.report.exit_code) == ("interrupt", 130)
