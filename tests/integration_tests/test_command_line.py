@@ -155,6 +155,17 @@ def test_reasoning_is_dimmed_on_a_terminal(api_server, monkeypatch, no_color, te
     assert out.getvalue() == f"{thought}\n\nthe ]0;titleanswer\n"
 
 
+def test_what_a_server_says_cannot_control_a_terminal(api_server, monkeypatch, capsys):
+    evil = "\x1b]52;c;eA==\x07\x9b2J"
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    for reply in ({"status": 400, "body": {"error": {"message": f"no {evil}"}}}, {"model": evil}):
+        api_server.reply("fine", **reply)
+        main(["hi"])
+        assert "]52;c;eA==" in (shown := "".join(capsys.readouterr()))
+        assert not {*shown} & {*evil[:1], "\x07", "\x9b"}
+
+
 @pytest.mark.parametrize(
     ("model", "sent"), [(SWITCHABLE_MODEL, False), (REASONING_MODEL, None), ("unknown", None)]
 )
