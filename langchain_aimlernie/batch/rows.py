@@ -216,7 +216,10 @@ class RowFile:
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         path, template, system = self.path, self.template, self.system
-        prompt = None if template is None else PromptTemplate.from_template(template)
+        try:
+            prompt = None if template is None else PromptTemplate.from_template(template)
+        except ValueError as error:
+            raise BatchError(f"template {template!r}: {error}") from None
         if Path(path).suffix.lower() == ".csv" and prompt is None:
             raise BatchError("A CSV file needs a template, such as 'Summarise: {text}'.")
         for place, row in _records(Path(path)):
@@ -224,7 +227,10 @@ class RowFile:
             if prompt is not None:
                 missing = [name for name in prompt.input_variables if row.get(name) is None]
                 if missing:
-                    raise BatchError(f"{path}, line {place}: no value for {', '.join(missing)}.")
+                    raise BatchError(
+                        f"{path}, line {place}: no value for {', '.join(missing)}; the names are "
+                        f"{', '.join(row):.200}."
+                    )
                 shown = {"prompt": prompt.template.format_map(row)}  # a column may be "self"
                 if row.get("custom_id") not in (None, ""):
                     shown["custom_id"] = row["custom_id"]
@@ -281,7 +287,7 @@ def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": row["prompt"]}]
         rest = {name: value for name, value in row.items() if name != "prompt"}
     if not isinstance(messages, list) or any(
-        isinstance(each, dict) and each.get("role") == "system" for each in messages
+        isinstance(each, dict) and each.get("role") in ("system", "developer") for each in messages
     ):
         return row
     return {**rest, "messages": [message, *messages]}

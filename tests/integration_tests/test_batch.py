@@ -213,6 +213,7 @@ def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(job, i
 FILES = {
     "rows.jsonl": '{"prompt": "One\u2028"}\n\n{"custom_id": "x", "messages": [{"role": "user", "content": "Two"}]}\n',
     "bom.jsonl": '\ufeff{"prompt": "One"}\n{"body": {"messages": [{"role": "system", "content": "S"}]}}',
+    "developer.jsonl": '{"messages": [{"role": "developer", "content": "S"}, {"role": "user", "content": "One"}]}\n',
     "long.csv": f"text\n{'x' * 1_000_000}\n",
     "self.csv": "text,self\nOne,Two\n",
     "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne",\n',
@@ -225,6 +226,7 @@ FILES = {
         ("rows.jsonl", {}, ["One\u2028", "Two"]),
         ("rows.jsonl", {"system": "Be brief."}, ["Be brief.", "One\u2028", "Be brief.", "Two"]),
         ("bom.jsonl", {"system": "X"}, ["X", "One", "S"]),
+        ("developer.jsonl", {"system": "X"}, ["S", "One"]),
         ("table.csv", {"template": "Sum: {text}"}, ["Sum: One, two", "Sum: Li\nne"]),
         ("table.csv", {"template": "{text}", "shard": (2, 2)}, ["Li\nne"]),
         ("table.csv", {"template": "{text}", "shard": (1, 10**30)}, ["One, two"]),
@@ -247,6 +249,11 @@ def test_files_of_rows(tmp_path, name, settings, rows):
     [
         ("a.csv", "text\nx\n", {}, "needs a template"),
         ("a.csv", "text,more\nx\n", {"template": "{more}"}, "line 2: no value for more"),
+        ("a.csv", "id;text\n1;x\n", {"template": "{text}"}, "no value for text; .*id;text"),
+        *(
+            ("a.csv", "x", {"template": each}, "template '")
+            for each in ("{x", "x}", "{0}", "{x.y}")
+        ),
         ("a.csv", "text,text\nOne,Two\n", {"template": "{text}"}, "line 1: a column occurs twice"),
         ("a.csv", "text\nOne, two\n", {"template": "{text}"}, "line 2: more values than columns"),
         ("a.csv", 'text\n"One\nTwo\n', {"template": "{text}"}, "after line 1: no CSV: unexpected"),
