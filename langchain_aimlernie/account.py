@@ -47,7 +47,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_PERIOD = re.compile(r"[1-9][0-9]*[hd]")
+_PERIOD = re.compile(r"[1-9][0-9]{0,4}[hd]")
 _MAX_WINDOW = timedelta(days=92)
 _PAGE_SIZE = 100
 _MAX_SHOWN_ERRORS = 5
@@ -445,7 +445,8 @@ def _window(
         period = "7d" if period is None else period
         if not _PERIOD.fullmatch(str(period)):
             raise ValueError(
-                f"period must be a number of hours or days, such as '24h' or '7d'; got {period!r}."
+                "period must be a number of hours or days, such as '24h' or '7d', of at most five "
+                f"digits; got {period!r}."
             )
         return {"period": period}
     if period is not None:

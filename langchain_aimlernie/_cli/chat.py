@@ -32,8 +32,6 @@ _PASTE_GAP = 0.05
 """Seconds within which the next line of a paste follows, where the terminal does not mark it."""
 
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
-_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
-"""Control characters, with which a text could change more of a terminal than its own lines."""
 
 
 class Printer:
@@ -44,9 +42,9 @@ class Printer:
 
     def __init__(self, *, is_reasoning_shown: bool) -> None:
         self._is_reasoning_shown = is_reasoning_shown
-        self._is_terminal = is_terminal(sys.stdout)
-        self._has_colour = has_colour(sys.stdout if self._is_terminal else sys.stderr)
-        self._write_reasoning = write if self._is_terminal else write_error
+        to_stdout = is_terminal(sys.stdout)
+        self._has_colour = has_colour(sys.stdout if to_stdout else sys.stderr)
+        self._write_reasoning = write if to_stdout else write_error
         self._in_reasoning = False
         self._has_text = False
 
@@ -55,10 +53,10 @@ class Printer:
         reasoning = chunk.additional_kwargs.get("reasoning_content")
         if reasoning and self._is_reasoning_shown:
             self._set_reasoning(active=True)
-            self._write_reasoning(self._clean(reasoning, is_terminal(sys.stderr)))
+            self._write_reasoning(reasoning)
         if text := str(chunk.text) or chunk.additional_kwargs.get("refusal"):
             self._set_reasoning(active=False)
-            write(self._clean(text))
+            write(text)
             self._has_text = True
 
     def end(self) -> None:
@@ -67,15 +65,12 @@ class Printer:
         if self._has_text:
             write("\n")
 
-    def _clean(self, text: str, is_terminal: bool = False) -> str:
-        return text.translate(_CONTROLS) if self._is_terminal or is_terminal else text
-
     def _set_reasoning(self, *, active: bool) -> None:
         if active == self._in_reasoning:
             return
         self._in_reasoning = active
         style = _DIM if active else _RESET
-        self._write_reasoning((style if self._has_colour else "") + ("" if active else "\n\n"))
+        self._write_reasoning("" if active else "\n\n", style if self._has_colour else "")
 
 
 class Completion:

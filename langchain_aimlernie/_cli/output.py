@@ -19,6 +19,10 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 """Exit codes; the last is the shells' for a program that SIGINT ended (128 + 2)."""
 
 
+_CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+"""Control characters, with which a text could change more of a terminal than its own lines."""
+
+
 class CommandError(Exception):
     """The command ends with a message on stderr and this exit code."""
 
@@ -55,10 +59,10 @@ def check_output() -> None:
         raise CommandError("standard output is closed.")
 
 
-def write(text: str) -> None:
-    """Write to standard output; if nothing reads it any more, end the command."""
+def write(text: str, style: str = "") -> None:
+    """Write to standard output, after an escape sequence; end if nothing reads it any more."""
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(style + _clean(text, sys.stdout))
         sys.stdout.flush()
     except BrokenPipeError:
         _discard(sys.stdout)
@@ -68,15 +72,19 @@ def write(text: str) -> None:
         raise CommandError(f"cannot write to standard output: {error.strerror}.") from None
 
 
-def write_error(text: str) -> None:
-    """Write to standard error, if that is possible."""
+def write_error(text: str, style: str = "") -> None:
+    """Write to standard error, if that is possible; see `write`."""
     if sys.stderr is None:
         return
     try:
-        sys.stderr.write(text)
+        sys.stderr.write(style + _clean(text, sys.stderr))
         sys.stderr.flush()
     except OSError:
         _discard(sys.stderr)
+
+
+def _clean(text: str, stream: TextIO) -> str:
+    return text.translate(_CONTROLS) if is_terminal(stream) else text
 
 
 def finish() -> None:

@@ -496,7 +496,9 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
                 return  # a run is writing it
             try:
                 line = json.loads(data)
-                if not (isinstance(line["custom_id"], str) and _LINE_ID.fullmatch(line["id"])):
+                is_ours = isinstance(line["custom_id"], str) and _LINE_ID.fullmatch(line["id"])
+                parts = (line["response"], line["error"])
+                if not (is_ours and all(isinstance(part, dict | None) for part in parts)):
                     raise TypeError  # noqa: TRY301  handled below
                 bytes.fromhex(line["aimlernie"]["key"])
             except (ValueError, TypeError, KeyError):

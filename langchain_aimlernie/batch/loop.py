@@ -183,7 +183,8 @@ class RunLoop:
         for line in self._journal.remaining_errors():
             if (line["error"] or {}).get("code") != OUTPUT_PARSING_FAILED:
                 continue
-            with contextlib.suppress(ValueError, AimlErnieError):
+            # One that was edited may have no completion.
+            with contextlib.suppress(LookupError, TypeError, ValueError, AimlErnieError):
                 parsed = to_json(self._caller.parse(from_completion(line["response"]["body"])))
                 facts = {**line["aimlernie"], "parsed": parsed}
                 self._journal.add({**line, "error": None, "aimlernie": facts})

@@ -8,7 +8,6 @@ import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -210,12 +209,17 @@ class RowFile:
             raise ValueError(f"shard must be (i, n) with i from 1 to n; got {self.shard!r}.")
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        first, step = self.shard
-        return islice(self._rows(), first - 1, None, step)
+        first, count = self.shard
+        return (
+            row for number, row in enumerate(self._rows(), 1) if number % count == first % count
+        )
 
     def _rows(self) -> Iterator[dict[str, Any]]:
         path, template, system = self.path, self.template, self.system
-        prompt = None if template is None else PromptTemplate.from_template(template)
+        try:
+            prompt = None if template is None else PromptTemplate.from_template(template)
+        except ValueError as error:
+            raise BatchError(f"template {template!r}: {error}") from None
         if Path(path).suffix.lower() == ".csv" and prompt is None:
             raise BatchError("A CSV file needs a template, such as 'Summarise: {text}'.")
         for place, row in _records(Path(path)):
@@ -223,7 +227,10 @@ class RowFile:
             if prompt is not None:
                 missing = [name for name in prompt.input_variables if row.get(name) is None]
                 if missing:
-                    raise BatchError(f"{path}, line {place}: no value for {', '.join(missing)}.")
+                    raise BatchError(
+                        f"{path}, line {place}: no value for {', '.join(missing)}; the names are "
+                        f"{', '.join(row):.200}."
+                    )
                 shown = {"prompt": prompt.template.format_map(row)}  # a column may be "self"
                 if row.get("custom_id") not in (None, ""):
                     shown["custom_id"] = row["custom_id"]
@@ -280,7 +287,7 @@ def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": row["prompt"]}]
         rest = {name: value for name, value in row.items() if name != "prompt"}
     if not isinstance(messages, list) or any(
-        isinstance(each, dict) and each.get("role") == "system" for each in messages
+        isinstance(each, dict) and each.get("role") in ("system", "developer") for each in messages
     ):
         return row
     return {**rest, "messages": [message, *messages]}

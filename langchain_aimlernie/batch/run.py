@@ -196,8 +196,8 @@ class BatchRun:
     def run(self, rows: Rows) -> BatchReport:
         """Run the rows that are not done yet.
 
-        The first Ctrl-C starts nothing new and saves what is in flight, the second one cancels it;
-        `KeyboardInterrupt` follows.
+        The first Ctrl-C, SIGTERM or SIGHUP starts nothing new and saves what is in flight, the
+        second one cancels it; `KeyboardInterrupt` follows.
 
         Args:
             rows: The rows, any iterable, read as they are needed.
@@ -314,19 +314,23 @@ def _is_loop_running() -> bool:
 
 @contextlib.contextmanager
 def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
-    """Call `interrupt` at each Ctrl-C, if the program leaves that to Python."""
-    is_ours = (
-        threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    )
-    if not is_ours:
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda *_: interrupt())
+    """Call `interrupt` at each Ctrl-C and the like that the program has no handler for."""
+    is_main = threading.current_thread() is threading.main_thread()
+    names = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
+    names["SIGHUP"] = signal.SIG_DFL  # the terminal is gone; not on Windows
+    handlers = {
+        number: handler
+        for name, handler in names.items()
+        if is_main and (number := getattr(signal, name, None))
+        if signal.getsignal(number) is handler
+    }
+    for number in handlers:
+        signal.signal(number, lambda *_: interrupt())
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _number_of(line: Mapping[str, Any]) -> int:

@@ -277,6 +277,7 @@ async def test_a_user_supplied_client_is_used_and_stays_open(ernie, at, name):
 
 
 WINDOW = {"start": "2026-07-01", "end": "2026-07-02"}
+PERIODS = ("", "0d", "7", "1w", "-1h", 7, "٣d", "99999999d")
 INVALID = [
     *(("base_url", value) for value in ("ftp://x", 7)),
     *(("max_retries", value) for value in ("2", -1, 0.5)),
@@ -287,7 +288,7 @@ INVALID = [
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        *(("usage", {"period": each}, "period") for each in ("", "0d", "7", "1w", "-1h", 7, "٣d")),
+        *(("usage", {"period": each}, "period") for each in PERIODS),
         ("usage", {"start": "2026-07-01"}, "together"),
         ("logs", {"end": "2026-07-01"}, "together"),
         ("usage", {"period": "7d", **WINDOW}, "not both"),

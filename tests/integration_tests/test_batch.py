@@ -60,7 +60,11 @@ class Job:
 
     @property
     def errors(self):
-        return _lines(self.out.with_name("out.errors.jsonl"))
+        return _lines(self.errors_path)
+
+    @property
+    def errors_path(self):
+        return self.out.with_name("out.errors.jsonl")
 
 
 def prompts(number, start=0):
@@ -209,6 +213,7 @@ def test_an_error_of_the_source_is_raised_when_what_is_in_flight_is_saved(job, i
 FILES = {
     "rows.jsonl": '{"prompt": "One\u2028"}\n\n{"custom_id": "x", "messages": [{"role": "user", "content": "Two"}]}\n',
     "bom.jsonl": '\ufeff{"prompt": "One"}\n{"body": {"messages": [{"role": "system", "content": "S"}]}}',
+    "developer.jsonl": '{"messages": [{"role": "developer", "content": "S"}, {"role": "user", "content": "One"}]}\n',
     "long.csv": f"text\n{'x' * 1_000_000}\n",
     "self.csv": "text,self\nOne,Two\n",
     "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne",\n',
@@ -221,8 +226,10 @@ FILES = {
         ("rows.jsonl", {}, ["One\u2028", "Two"]),
         ("rows.jsonl", {"system": "Be brief."}, ["Be brief.", "One\u2028", "Be brief.", "Two"]),
         ("bom.jsonl", {"system": "X"}, ["X", "One", "S"]),
+        ("developer.jsonl", {"system": "X"}, ["S", "One"]),
         ("table.csv", {"template": "Sum: {text}"}, ["Sum: One, two", "Sum: Li\nne"]),
         ("table.csv", {"template": "{text}", "shard": (2, 2)}, ["Li\nne"]),
+        ("table.csv", {"template": "{text}", "shard": (1, 10**30)}, ["One, two"]),
         ("self.csv", {"template": "{text}{self}", "system": ""}, ["OneTwo"]),
         ("long.csv", {"template": "{text}"}, ["x" * 1_000_000]),
     ],
@@ -242,6 +249,11 @@ def test_files_of_rows(tmp_path, name, settings, rows):
     [
         ("a.csv", "text\nx\n", {}, "needs a template"),
         ("a.csv", "text,more\nx\n", {"template": "{more}"}, "line 2: no value for more"),
+        ("a.csv", "id;text\n1;x\n", {"template": "{text}"}, "no value for text; .*id;text"),
+        *(
+            ("a.csv", "x", {"template": each}, "template '")
+            for each in ("{x", "x}", "{0}", "{x.y}")
+        ),
         ("a.csv", "text,text\nOne,Two\n", {"template": "{text}"}, "line 1: a column occurs twice"),
         ("a.csv", "text\nOne, two\n", {"template": "{text}"}, "line 2: more values than columns"),
         ("a.csv", 'text\n"One\nTwo\n', {"template": "{text}"}, "after line 1: no CSV: unexpected"),
@@ -567,6 +579,17 @@ def test_an_invalid_line_is_named(job):
         job.out.write_bytes(first + bad + second)
         with pytest.raises(BatchError, match=r"out\.jsonl, line 2"):
             run.run(prompts(2))
+    own = json.loads(first)
+    for name, value in (("response", "x"), ("error", "x"), ("error", []), ("id", "x")):
+        job.errors_path.write_text(f"{json.dumps({**own, name: value})}\n")
+        with pytest.raises(BatchError, match=r"out\.errors\.jsonl, line 1"):
+            run.run(prompts(2))
+    job.errors_path.write_text(
+        f"{json.dumps({**own, 'response': None, 'error': {'code': 'output_parsing_failed'}})}\n"
+    )
+    job.out.write_bytes(second)
+    assert run.run(prompts(2)).exit_code == 2
+    job.errors_path.unlink()
     for other in (b'{"prompt": "mine"}', first + b"Note", b'{"prompt": "a"}\n{"id": "'):
         job.out.write_bytes(other)
         with pytest.raises(BatchError, match=r"out\.jsonl, (line 1|the last line)"):
@@ -799,21 +822,20 @@ def full_disk(failures):
 
 @pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_loses_nothing(job):
-    job.server.reply("not an object", times=1)
-    job.server.fail(400)
-    job.server.reply('{"name": "blue"}', times=99)
-    run = job.batch(schema=Colour)
+    texts = ['{"name": "blue"}', "no object"] * 15
+    job.server.on_request = lambda _: Reply(texts.pop())
     with full_disk(30), pytest.raises(OSError, match="No space left") as failure:
-        run.run(prompts(30))
+        job.batch(schema=Colour).run(prompts(30))
     assert len(job.lines) + len(job.errors) == 2
     (note,) = failure.value.__notes__
     for source, target in re.findall(r"paid for are in (\S+): append them to (\S+) before", note):
         with Path(target).open("ab") as whole:
             whole.write(Path(source).read_bytes())
         Path(source).unlink()
-    assert len(job.sent) - 1 <= len(job.lines) + len(job.errors) <= len(job.sent) < 30
-    job.batch(schema=Colour, retry_failed="all").run(prompts(30))
-    assert len(job.lines) == 30
+    assert len(job.lines) + len(job.errors) == len(job.sent) < 30
+    assert job.errors
+    assert job.batch(schema=Colour).run(prompts(30)).rows == 30
+    assert len(job.sent) == len(job.lines) + len(job.errors) == 30
 
 
 @pytest.mark.slow
@@ -824,21 +846,44 @@ def test_what_a_full_disk_did_not_take_is_written_when_it_has_room_again(job):
     assert len(job.lines) == len(job.sent) == 8
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_errors_that_are_solved_stay_while_the_disk_is_full(job):
+    job.server.fail(500, headers={"x-should-retry": "false"}, times=2)
+    job.batch({"max_retries": 0}).run(prompts(2))
+    fresh = job.out.with_name(f"{job.errors_path.name}.new")
+    fresh.symlink_to("/dev/full")
+    run = job.batch({"max_retries": 0}, retry_failed="all")
+    assert run.run(prompts(1)).exit_code == 2  # the other row has failed before
+    assert (len(job.lines), len(job.errors), fresh.is_symlink()) == (1, 2, False)
+    assert run.run(prompts(2)).exit_code == 0
+    assert (len(job.lines), job.errors) == (2, [])
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
 )
-@pytest.mark.parametrize(("times", "saved"), [(1, 8), (2, 0)])
-def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, times, saved):
+@pytest.mark.parametrize(
+    ("name", "times", "saved"),
+    [
+        *(("SIGINT", 1, 8), ("SIGINT", 2, 0), ("SIGTERM", 1, 8)),
+        pytest.param("SIGHUP", 1, 8, marks=[] if hasattr(signal, "SIGHUP") else pytest.mark.skip),
+    ],
+)
+def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, times, saved):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    if number != signal.SIGINT:  # a process that nohup began ignores it
+        signal.signal(number, signal.SIG_DFL)
     has_ended = threading.Event()
 
     def respond(_):  # while it waits, the server does nothing else
         if len(job.sent) == 8:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
             assert wait_until(lambda: run.report.stopped)
             if times == 2:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
                 has_ended.wait(30)
         return Reply("fine", delay=0.7)
 
@@ -847,7 +892,9 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, times, 
     with pytest.raises(KeyboardInterrupt):
         run.run(prompts(30))
     has_ended.set()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
+    assert signal.getsignal(number) is default
+    signal.signal(number, before)
     assert len(job.sent) == 8
     assert len(job.lines) == run.report.succeeded == saved
     assert (run.report.stopped, run.report.exit_code) == ("interrupt", 130)

@@ -26,6 +26,7 @@ def server(monkeypatch, api_server, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.jsonl").write_text('{"prompt": "One"}\n{"custom_id": "b", "prompt": "Two"}\n')
     (tmp_path / "in.csv").write_text("id,text\n1,One\n2,Two\n3,Three\n")
+    (tmp_path / "number.jsonl").write_text('{"custom_id": 0, "text": "One"}\n')
     (tmp_path / "list.json").write_text("[]")
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
@@ -128,10 +129,15 @@ def test_a_dry_run_sends_no_row_and_needs_no_server_and_no_key(
         ("in.jsonl -o out.jsonl --schema in.csv", "in.csv: no JSON"),
         ("in.jsonl -o out.jsonl --schema list.json", "must be an object"),
         ("in.jsonl -o out.jsonl --shard 3/2", "must be like 3/16"),
+        ("in.jsonl -o out.jsonl --shard 1/1e9", "must be like 3/16"),
+        ("in.jsonl -o out.jsonl --rpm nan", "rpm must be more than 0"),
+        ("in.jsonl -o out.jsonl --limit-usd inf", "limit_usd"),
+        ("in.jsonl -o out.jsonl --temperature nan", "--temperature must be"),
         ("in.jsonl -o out.jsonl --retry-failed some", "invalid choice"),
         ("in.jsonl", "required: -o"),
         ("in.jsonl -o /dev/full", "not a regular file"),
         ("in.jsonl -o out.jsonl --template {nothing}", "no value for nothing"),
+        ("number.jsonl -o out.jsonl --template {text}", "custom_id must be a string"),
     ],
 )
 def test_a_run_that_is_refused_exits_with_1_and_says_why(server, capfd, arguments, problem):

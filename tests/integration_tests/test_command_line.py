@@ -83,7 +83,7 @@ def test_all_that_is_no_command_is_the_prompt(api_server, arguments, prompt):
 
 WRONG = (
     *("--bogus hi", "--temperature 3 hi", "--temperature warm hi", "--max-tokens 0 hi"),
-    *("--period 7d hi", "models of thought", "models --system x", "--"),
+    *("--period 7d hi", "usage --period 99999999d", "models of thought", "models --system x", "--"),
 )
 
 
@@ -153,6 +153,17 @@ def test_reasoning_is_dimmed_on_a_terminal(api_server, monkeypatch, no_color, te
     assert main(["--model", REASONING_MODEL, "hi"]) == 0
     thought = "\x1b[2ma [31mthought\x1b[0m" if is_dimmed else "a [31mthought"
     assert out.getvalue() == f"{thought}\n\nthe ]0;titleanswer\n"
+
+
+def test_what_a_server_says_cannot_control_a_terminal(api_server, monkeypatch, capsys):
+    evil = "\x1b]52;c;eA==\x07\x9b2J"
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+    for reply in ({"status": 400, "body": {"error": {"message": f"no {evil}"}}}, {"model": evil}):
+        api_server.reply("fine", **reply)
+        main(["hi"])
+        assert "]52;c;eA==" in (shown := "".join(capsys.readouterr()))
+        assert not {*shown} & {*evil[:1], "\x07", "\x9b"}
 
 
 @pytest.mark.parametrize(
