@@ -208,7 +208,7 @@ def test_a_soak_of_mixed_calls_loses_nothing_and_leaves_nothing(subtests):
     sums, spend = UsageMetadataCallbackHandler(), SpendTracker(unpriced="ignore")
     with ByteServer(rest=partial(script_for, tries)) as server:
         before = resources()
-        model = make_model(server.base_url, max_retries=2, timeout=15.0, stream_idle_timeout=8.0)
+        model = make_model(server.base_url, max_retries=2, timeout=30.0, stream_idle_timeout=30.0)
         ends = make_all(model, calls, [sums, spend])
         model.close()
         assert server.settle(), f"{server.open} connections are left"

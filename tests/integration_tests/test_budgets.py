@@ -509,7 +509,7 @@ def test_streams_that_the_consumer_abandons_are_counted(server, price):
         for _ in range(10):
             await anext(aiter(llm.astream(PROMPT)))
         gc.collect()
-        await asyncio.sleep(0.05)
+        await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})  # they close the streams
 
     asyncio.run(abandon())
     for _ in range(10):
