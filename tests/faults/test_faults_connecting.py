@@ -347,7 +347,7 @@ def test_a_proxy_that_denies_or_is_silent_is_a_typed_error(monkeypatch, name):
     script = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
     settings = {"max_retries": 0 if retryable else 2}
     if name == "silence":
-        script, status, settings = Hold(), "0.2", {"timeout": 0.2}
+        script, status, settings = Hold(), f"{SOON}", {"timeout": SOON}
     with ByteServer(rest=script) as proxy:
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", url_of(proxy))
         expect = Raises(error, retryable, (status,), ("hunter2",))

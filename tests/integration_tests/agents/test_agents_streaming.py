@@ -127,7 +127,7 @@ def test_messages_mode_streams_from_subgraphs(model, ernie_server, stream):
 )
 def test_tokens_are_streamed_before_the_response_is_complete(model, ernie_server, fault, error):
     ernie_server.reply("one two three four", fault=fault)
-    agent = create_agent(model(stream_idle_timeout=0.2))
+    agent = create_agent(model(stream_idle_timeout=2.5))
     streamed = []
     with pytest.raises(error) as caught:
         streamed.extend(part.text for part, _ in agent.stream(question(), stream_mode="messages"))
