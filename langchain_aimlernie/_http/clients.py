@@ -313,6 +313,8 @@ def _reset_after_fork() -> None:
     Closing a socket here ends nothing there. A loop's connections are not even closed: the child's
     loop shares the parent's selector.
     """
+    global _reading_certificates  # noqa: PLW0603  a thread of the parent may hold it
+    _reading_certificates = threading.Lock()
     _close_all()
     _inherited.append(_clients.copy())
     _clients.clear()

@@ -140,7 +140,7 @@ GREETINGS = {
 
 
 def check_greeting(mode, script, error, says=(), hides=()):
-    timeout = SOON if error == "APITimeoutError" else 8.0
+    timeout = SOON if error == "APITimeoutError" else 30.0
     with ByteServer(greetings=[script]) as server:
         expect = Raises(error, says=("127.0.0.1", *says), hides=hides)
         phases = fails(server.base_url.replace("http:", "https:"), expect, [mode], timeout=timeout)
@@ -216,7 +216,7 @@ TLS_CASES = {
 
 def test_faults_over_tls(subtests, trusted, tls_outcome):
     def check(mode, name, script, expect):
-        timeout = SOON if name == "silence" else 8.0
+        timeout = SOON if name == "silence" else 30.0
         with ByteServer(script, tls=trusted.server) as server:
             expect.check(tls_outcome(server.base_url, mode, trusted, timeout=timeout))
             assert server.settle()
@@ -347,7 +347,7 @@ def test_a_proxy_that_denies_or_is_silent_is_a_typed_error(monkeypatch, name):
     script = f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode()
     settings = {"max_retries": 0 if retryable else 2}
     if name == "silence":
-        script, status, settings = Hold(), "0.2", {"timeout": 0.2}
+        script, status, settings = Hold(), f"{SOON}", {"timeout": SOON}
     with ByteServer(rest=script) as proxy:
         monkeypatch.setenv(f"{scheme.upper()}_PROXY", url_of(proxy))
         expect = Raises(error, retryable, (status,), ("hunter2",))

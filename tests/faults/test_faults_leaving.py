@@ -142,9 +142,10 @@ async def aby_an_exception(model):
 
 
 async def aby_a_timeout_block(model):
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.15):
-            await acall(model, "astream")
+    with pytest.raises(TimeoutError):  # noqa: PT012
+        async with asyncio.timeout(None) as limit:
+            async for _ in model.astream(PROMPT):
+                limit.reschedule(0)  # it is over while the stream goes on
 
 
 async def aby_closing(model):
@@ -167,7 +168,11 @@ async def aby_a_callback(model):
 
 
 async def aby_cancelling(model):
-    await cancelled(acall(model, "astream"), after=0.15)
+    async def read(chunks):
+        async for _ in chunks:
+            pass
+
+    await cancelled(read(await astarted(model)), after=0.05)
 
 
 ASYNC_WAYS = (

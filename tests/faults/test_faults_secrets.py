@@ -104,7 +104,7 @@ def runs():
 def test_a_server_that_echoes_a_secret_puts_it_into_no_error_or_log(caplog, script, mode):
     caplog.set_level(logging.DEBUG)
     with ByteServer(script) as server:
-        outcome = play(server, mode, timeout=2.0)
+        outcome = play(server, mode)
         assert outcome.error is not None
         assert server.requests[0].headers["x-tenant-token"] == HEADER_SECRET
     assert "receive_response_headers" in caplog.text

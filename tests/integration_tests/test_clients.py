@@ -318,6 +318,42 @@ print("done")
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_a_child_can_be_forked_while_a_thread_reads_the_certificates():
+    script = (
+        PRELUDE
+        + """
+import contextlib, httpx2, signal
+transport, read = Transport(connection), httpx2.create_ssl_context
+is_reading, is_forked = threading.Event(), threading.Event()
+def send():
+    with contextlib.suppress(Exception):  # nobody listens
+        transport.send(call, keep)
+def read_for_long():
+    is_reading.set()
+    is_forked.wait()
+    return read()
+httpx2.create_ssl_context = read_for_long
+thread = threading.Thread(target=send)
+thread.start()
+is_reading.wait()
+child = os.fork()
+if not child:
+    signal.alarm(30)
+    httpx2.create_ssl_context = read
+    send()
+    os._exit(0)
+is_forked.set()
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+print("done")
+"""
+    )
+    options = ("-W", "ignore::DeprecationWarning")
+    assert run_python(*options, "-c", script, "https://127.0.0.1:1/v1") == "done\n"
+
+
+@pytest.mark.slow
 def test_a_process_ends_quietly_with_idle_connections_and_open_streams():
     script = (
         PRELUDE

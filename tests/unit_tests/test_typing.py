@@ -78,6 +78,7 @@ ChatAimlErnie().with_structured_output(int, method="magic")
 """
 
 
+@pytest.mark.timeout(900)  # without mypy's cache
 def test_a_type_checker_knows_the_parameters_and_the_results(tmp_path, monkeypatch):
     """With the settings and the cache of `make type`, so that only the first run takes long."""
     api = pytest.importorskip("mypy.api")
