@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
@@ -80,18 +80,6 @@ async def test_token_callbacks_fire_once_for_each_chunk(model, mode):
         assert len(handler.ends) == 1
 
 
-async def test_async_callbacks_are_awaited(model):
-    class Counter(AsyncCallbackHandler):
-        count = 0
-
-        async def on_llm_new_token(self, token, **kwargs):
-            self.count += 1
-
-    handler = Counter()
-    chunks = [c async for c in model().astream("hi", config={"callbacks": [handler]})]
-    assert handler.count == len(chunks)
-
-
 def test_stream_streams_unless_that_is_disabled(model):
     for settings in ({"streaming": False}, {"disable_streaming": True}):
         assert len(list(model(**settings).stream("hi"))) == 1
@@ -142,18 +130,6 @@ async def test_retries_are_reported(model, ernie_server, mode):
     ernie_server.fail(503, headers={"retry-after-ms": "1"}, times=2)
     await ask(model(callbacks=[handler]), "hi", mode)
     assert [(n, error.status_code) for n, error in handler.retries] == [(1, 503), (2, 503)]
-
-
-async def test_batches_keep_their_order_and_their_errors(model):
-    questions = [f"question {n}" for n in range(8)]
-    most = {"max_concurrency": 4}
-    for answers in (model().batch(questions, most), await model().abatch(questions, most)):
-        assert all(each in answer.text for each, answer in zip(questions, answers, strict=True))
-    answers = model().batch([[HumanMessage([{"type": "video"}])], "hi"], return_exceptions=True)
-    assert isinstance(answers[0], Exception)
-    assert isinstance(answers[1], AIMessage)
-    done = [index async for index, _ in model().abatch_as_completed(["one", "two"])]
-    assert sorted(done) == [0, 1]
 
 
 def test_traces_name_provider_model_and_settings(model):
@@ -228,13 +204,6 @@ def test_tools_and_schemas_keep_what_is_bound(model, ernie_server):
         assert body["response_format"]["type"] == form
         assert "tool_choice" not in body
     assert ["mine" in run.tags for run in seen.traced_runs] == [True] * 4
-    with pytest.warns(
-        UserWarning, match=r"tools that are bound are not sent .* pass them as .*tools="
-    ):
-        plain = model().bind_tools([weather], tool_choice="any").with_structured_output(schema)
-    ernie_server.reply('{"a": 1}')
-    assert plain.invoke("hi") == {"a": 1}
-    assert "tools" not in ernie_server.last_request.body
 
 
 @pytest.mark.parametrize("choice", ["any", "required", True, "weather"])
@@ -245,13 +214,6 @@ def test_a_choice_of_tools_makes_the_model_call_one(model, ernie_server, choice)
         "required",
         {"type": "function", "function": {"name": "weather"}},
     )
-
-
-def test_bind_tools_accepts_a_response_format(model, ernie_server):
-    llm = model().bind_tools([], response_format={"type": "json_object"})
-    llm.invoke("Answer with JSON, please.")
-    assert "tools" not in ernie_server.last_request.body
-    assert ernie_server.last_request.body["response_format"] == {"type": "json_object"}
 
 
 def test_tokens_are_counted_without_a_download(model):

@@ -259,15 +259,3 @@ def test_a_closed_client_is_an_error_of_ours(mode, library):
         _, error = outcomes(mode, on(server), *steps, client=client)
     assert (type(error), error.is_retryable) == (APIConnectionError, False)
     assert "closed" in str(error)
-
-
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_a_mocked_transport_works_without_sockets(mode, library):
-    def respond(request):
-        return library.Response(200, json={"mocked": True})
-
-    client = client_of(mode, library, transport=library.MockTransport(respond))
-    with ByteServer(rest=GOOD) as server:
-        _, body = one(mode, server, call_to(server), client=client)
-    assert b"mocked" in body
-    assert not server.connections

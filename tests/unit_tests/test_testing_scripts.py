@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import threading
 import time
 
 import httpx
@@ -328,24 +327,3 @@ def test_idle_connections_can_be_closed_under_the_client(ernie_server, client, r
 def test_lone_surrogates_do_no_harm(ernie_server, client):
     raw = json.dumps(body("Hi")).replace("Hi", "\\ud83d Hi").encode()
     assert "? Hi" in client.post(CHAT, content=raw).json()["choices"][0]["message"]["content"]
-
-
-@pytest.mark.slow
-def test_threads_can_script_and_ask_at_once():
-    with ErnieServer() as server:
-        headers = {"authorization": f"Bearer {server.api_key}"}
-        said = []
-
-        def work(number):
-            with httpx.Client(base_url=server.base_url, headers=headers) as client:
-                for count in range(10):
-                    server.reply(f"{number}/{count}")
-                    said.append(message(client)["content"])
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(said) == sorted(f"{n}/{c}" for n in range(8) for c in range(10))
-        assert server.totals.answers == len(server.requests) == 80

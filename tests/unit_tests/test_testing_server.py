@@ -179,15 +179,6 @@ def test_body_that_is_not_a_json_object_is_rejected(client, raw):
     assert response.json()["message"].startswith("Body validation error!")
 
 
-def test_more_models_are_served_like_the_one_they_name():
-    with ErnieServer(api_key=None, models={"my/ernie": FIVE}) as server:
-        completion = httpx.post(server.base_url + CHAT, json=body(model="my/ernie")).json()
-        listed = httpx.get(server.base_url + "/models", params={"id": "my/ernie"}).json()["data"]
-    assert completion["model"] == "my/ernie"
-    assert completion["choices"][0]["message"]["reasoning_content"]
-    assert [each["id"] for each in listed] == ["my/ernie"]
-
-
 @pytest.mark.slow
 def test_a_chunked_request_of_tens_of_megabytes_works(client, ernie_server):
     text = "大" * 8_000_000
