@@ -287,13 +287,6 @@ async def test_an_answer_without_usage_has_no_token_usage(model, ernie_server, m
     assert "token_usage" not in ended.results[0].llm_output
 
 
-def test_llm_output_of_calls_that_streamed_has_the_name_and_an_empty_sum(model):
-    result = model(streaming=True).generate([[HumanMessage("hi")]])
-    metadata = result.generations[0][0].message.response_metadata
-    assert result.llm_output == {"token_usage": {}, "model_name": metadata["model_name"]}
-    assert metadata["token_usage"]
-
-
 # Unknown keys
 
 

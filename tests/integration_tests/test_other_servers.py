@@ -319,38 +319,6 @@ def test_an_agent_without_a_profile_gets_its_schema_as_a_tool(server):
     assert as_a_format["response_format"]["type"] == "json_schema"
 
 
-LENGTH = (
-    "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens in "
-    "the messages. Please reduce the length of the messages."
-)
-BAD_REQUEST = {"message": LENGTH, "type": "BadRequestError", "param": None, "code": 400}
-ERRORS = {
-    "vLLM's": {"error": BAD_REQUEST},
-    "SGLang's": {"object": "error", **BAD_REQUEST},
-    "FastDeploy's": {
-        "error": {**BAD_REQUEST, "type": "invalid_request_error", "code": "context_length_exceeded"}
-    },
-    "llama.cpp's": {
-        "error": {
-            "code": 400,
-            "message": "request (5000 tokens) exceeds the available context size (4096 tokens), "
-            "try increasing it",
-            "type": "exceed_context_size_error",
-            "n_prompt_tokens": 5000,
-            "n_ctx": 4096,
-        }
-    },
-}
-
-
-@KINDS_OF_CALL
-@pytest.mark.parametrize("dialect", ERRORS)
-async def test_errors_are_understood_in_every_dialect(server, llm, mode, dialect):
-    server.fail(400, body=ERRORS[dialect])
-    with pytest.raises(errors.ContextWindowExceededError, match="4096 tokens"):
-        await ask(llm, "hi", mode)
-
-
 def test_a_stream_in_one_event_is_read(server, llm):
     """Some gateways buffer: one event with the whole message, or a JSON response to a stream."""
     message = VLLM.whole(Completion("whole"))

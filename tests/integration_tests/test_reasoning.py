@@ -79,18 +79,6 @@ async def test_reasoning_comes_before_the_text(model, ernie_server, method, vers
     assert (tool_call["type"], whole.text) == ("tool_call", ANSWER)
 
 
-async def test_v3_streams_reasoning_and_text_separately(model, ernie_server):
-    ernie_server.reply(ANSWER, reasoning=REASONING, times=2)
-    llm = model(model=THINKING)
-    stream = llm.stream_events("why?", version="v3")
-    assert "".join(stream.reasoning) == REASONING
-    assert "".join(stream.text) == ANSWER
-    later = await llm.astream_events("why?", version="v3")
-    assert "".join([piece async for piece in later.reasoning]) == REASONING
-    message = await later.output
-    assert [block["type"] for block in message.content] == ["reasoning", "text"]
-
-
 @pytest.mark.parametrize("method", MODES)
 async def test_messages_without_reasoning_have_no_key_for_it(model, ernie_server, method):
     for reasoning in (None, ""):

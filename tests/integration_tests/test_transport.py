@@ -27,7 +27,6 @@ from tests.support.response_bytes import (
     FINAL_FRAME,
     INFERENCE_ID,
     event,
-    frame,
     head,
     response,
     unfinished,
@@ -51,7 +50,6 @@ SOON = 0.3
 GOOD = response(b"{}")
 ONE, TWO = event(b"one"), event(b"two")
 GZIP = {"Content-Encoding": "gzip"}
-PING = frame(b": still here\n\n")
 LIBRARIES = [pytest.param(library, id=library.__name__) for library in (httpx, httpx2)]
 """Whose clients a user may pass."""
 

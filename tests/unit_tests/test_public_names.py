@@ -99,40 +99,6 @@ def test_methods_that_return_a_runnable_are_annotated():
         assert issubclass(typing.get_origin(returned), Runnable), name
 
 
-class City(typing.TypedDict):
-    """A city."""
-
-    name: str
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather of a city."""
-    return f"sunny in {city}"
-
-
-def test_a_model_with_fallbacks_has_the_methods_of_a_model(model, ernie_server):
-    llm = model(max_retries=0).with_fallbacks([model(temperature=0.5)])
-    ernie_server.fail(500)
-    ernie_server.reply(tool_calls=[{"name": "weather", "args": {"city": "Oslo"}}])
-    (call,) = llm.bind_tools([weather], tool_choice="any").invoke("hi").tool_calls
-    assert call["args"] == {"city": "Oslo"}
-    assert ernie_server.last_request.body["temperature"] == 0.5
-    ernie_server.fail(500)
-    ernie_server.reply('{"name": "Oslo"}')
-    assert llm.with_structured_output(City, method="json_schema").invoke("hi") == {"name": "Oslo"}
-    assert llm.get_num_tokens("hello") == llm.runnable.get_num_tokens("hello")
-    assert llm.get_num_tokens_from_messages([]) == model().get_num_tokens_from_messages([])
-
-    from langchain.agents import create_agent
-
-    ernie_server.reply(tool_calls=[{"name": "weather", "args": {"city": "Oslo"}}])
-    ernie_server.reply("It is sunny.")
-    result = create_agent(llm, [weather]).invoke({"messages": [("user", "hi")]})
-    texts = [message.text for message in result["messages"]]
-    assert texts[-2:] == ["sunny in Oslo", "It is sunny."]
-
-
 def test_list_models_can_be_a_tool(ernie_server, monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_BASE", ernie_server.base_url)
     cards = tool(langchain_aimlernie.list_models).invoke({"developer": "Baidu"})

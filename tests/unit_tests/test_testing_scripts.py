@@ -251,17 +251,6 @@ def test_a_server_can_delay_every_response():
         assert time.monotonic() - start >= 0.5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stream", [False, True])
-def test_body_can_be_sent_in_chunks_of_any_size(ernie_server, client, stream):
-    ernie_server.reply("中文")
-    ernie_server.reply("中文", chunk_size=1)
-    whole, split = ask(client, stream=stream), ask(client, stream=stream)
-    number = ernie_server.last_request.number
-    assert split.text == whole.text.replace(f"{number - 1:06}", f"{number:06}")
-    assert ernie_server.last_request.complete
-
-
 def test_a_chunk_has_the_size_that_was_scripted_whatever_the_events(ernie_server):
     ernie_server.reply(events=["a" * 20, "b" * 20], chunk_size=7)
     with connect(ernie_server) as sock:

@@ -25,7 +25,6 @@ from langchain_core.runnables import RunnableLambda, ensure_config
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
 from langchain_aimlernie import BudgetExceededError, SpendTracker, middleware
@@ -387,20 +386,6 @@ def test_a_raised_limit_of_the_thread_stays(model, ernie_server, script, ask):
     ask(agent, Command(resume={"thread_limit_usd": "0.003"}), THREAD)
     assert ask(agent, question(), THREAD)["messages"][-1].text == "Yes."
     assert "__interrupt__" in ask(agent, question(), THREAD)
-
-
-def test_an_agent_within_a_graph_is_interrupted(model, script, ask):
-    llm = model()
-    limit = SpendLimitMiddleware(run_limit_usd="0.001", exit_behavior="interrupt")
-    graph = StateGraph(MessagesState)
-    graph.add_node("agent", create_agent(llm, [tool_of(work)], middleware=[limit]))
-    graph.add_edge(START, "agent")
-    graph = graph.compile(checkpointer=InMemorySaver())
-    script(1)
-    assert "__interrupt__" in ask(graph, question(), THREAD)
-    script("Done.")
-    state = ask(graph, Command(resume={"run_limit_usd": 1}), THREAD)
-    assert state["messages"][-1].text == "Done."
 
 
 @pytest.mark.parametrize("value", [True, "0.5", {"run_limit": 1}, {"thread_limit_usd": "much"}])
