@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import shutil
@@ -149,6 +150,12 @@ def certificate(tmp_path_factory):
 def trusted(certificate):
     """Return the certificate of 127.0.0.1."""
     return certificate("127.0.0.1")
+
+
+def pytest_collection_finish():
+    """Let the garbage collector leave alone what was imported: it would take most of its time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config, items):

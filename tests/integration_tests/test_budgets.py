@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import copy
 import gc
 import logging
 import os
@@ -200,12 +199,6 @@ def test_nested_and_reentered_blocks_count_the_calls_within_them(llm):
         llm.invoke("Hello")
     llm.invoke("Hello")
     assert [each.total.calls for each in (outer, middle, inner)] == [5, 2, 2]
-
-
-def test_a_copy_of_a_model_has_the_same_tracker(server, llm):
-    spend = SpendTracker()
-    copy.deepcopy(chat(server, callbacks=[spend])).invoke("Hello")
-    assert spend.total == ONE_CALL
 
 
 def test_a_call_in_a_plain_thread_counts_through_its_config(llm):

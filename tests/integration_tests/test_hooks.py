@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from langchain_core.caches import InMemoryCache
-from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.globals import set_llm_cache
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import (
@@ -25,16 +25,13 @@ from tests.support.modes import MODES, ask
 
 class Tokens(BaseCallbackHandler):
     def __init__(self):
-        self.tokens, self.ends, self.errors, self.retries = [], [], [], []
+        self.tokens, self.ends, self.retries = [], [], []
 
     def on_llm_new_token(self, token, **kwargs):
         self.tokens.append(kwargs["chunk"].text)
 
     def on_llm_end(self, response, **kwargs):
         self.ends.append(response)
-
-    def on_llm_error(self, error, **kwargs):
-        self.errors.append((error, kwargs["response"]))
 
     def on_retry(self, retry_state, **kwargs):
         self.retries.append((retry_state.attempt_number, retry_state.outcome.exception()))
@@ -78,18 +75,6 @@ async def test_token_callbacks_fire_once_for_each_chunk(model, mode):
         assert "".join(handler.tokens) == answer.text
         assert len(handler.tokens) > 3
         assert len(handler.ends) == 1
-
-
-async def test_async_callbacks_are_awaited(model):
-    class Counter(AsyncCallbackHandler):
-        count = 0
-
-        async def on_llm_new_token(self, token, **kwargs):
-            self.count += 1
-
-    handler = Counter()
-    chunks = [c async for c in model().astream("hi", config={"callbacks": [handler]})]
-    assert handler.count == len(chunks)
 
 
 def test_stream_streams_unless_that_is_disabled(model):
@@ -144,18 +129,6 @@ async def test_retries_are_reported(model, ernie_server, mode):
     assert [(n, error.status_code) for n, error in handler.retries] == [(1, 503), (2, 503)]
 
 
-async def test_batches_keep_their_order_and_their_errors(model):
-    questions = [f"question {n}" for n in range(8)]
-    most = {"max_concurrency": 4}
-    for answers in (model().batch(questions, most), await model().abatch(questions, most)):
-        assert all(each in answer.text for each, answer in zip(questions, answers, strict=True))
-    answers = model().batch([[HumanMessage([{"type": "video"}])], "hi"], return_exceptions=True)
-    assert isinstance(answers[0], Exception)
-    assert isinstance(answers[1], AIMessage)
-    done = [index async for index, _ in model().abatch_as_completed(["one", "two"])]
-    assert sorted(done) == [0, 1]
-
-
 def test_traces_name_provider_model_and_settings(model):
     collector = RunCollectorCallbackHandler()
     llm = model(temperature=0.5, max_tokens=9, stop="x")
@@ -188,18 +161,6 @@ def test_traces_show_a_used_model_as_it_was_changed(model):
     assert [each.get("temperature") for each in shown] == [None, None, 0.5, 1]
 
 
-def test_errors_are_reported_with_the_response_metadata(model, ernie_server):
-    handler = Tokens()
-    ernie_server.fail(400, message="Body validation error")
-    with pytest.raises(Exception, match="Body validation"):
-        model().invoke("hi", config={"callbacks": [handler]})
-    ((error, response),) = handler.errors
-    metadata = response.generations[0][0].message.response_metadata
-    assert metadata["status_code"] == 400
-    assert metadata["request_id"] == error.request_id
-    assert "authorization" not in {name.lower() for name in metadata["headers"]}
-
-
 def test_binding_keeps_langchains_type_and_order(model):
     bound = model().bind(temperature=1).bind_tools([weather], tool_choice="any", top_p=0.5)
     assert isinstance(bound, RunnableBinding)
@@ -228,30 +189,6 @@ def test_tools_and_schemas_keep_what_is_bound(model, ernie_server):
         assert body["response_format"]["type"] == form
         assert "tool_choice" not in body
     assert ["mine" in run.tags for run in seen.traced_runs] == [True] * 4
-    with pytest.warns(
-        UserWarning, match=r"tools that are bound are not sent .* pass them as .*tools="
-    ):
-        plain = model().bind_tools([weather], tool_choice="any").with_structured_output(schema)
-    ernie_server.reply('{"a": 1}')
-    assert plain.invoke("hi") == {"a": 1}
-    assert "tools" not in ernie_server.last_request.body
-
-
-@pytest.mark.parametrize("choice", ["any", "required", True, "weather"])
-def test_a_choice_of_tools_makes_the_model_call_one(model, ernie_server, choice):
-    answer = model().bind_tools([weather], tool_choice=choice).invoke("Hello!")
-    assert [call["name"] for call in answer.tool_calls] == ["weather"]
-    assert ernie_server.last_request.body["tool_choice"] in (
-        "required",
-        {"type": "function", "function": {"name": "weather"}},
-    )
-
-
-def test_bind_tools_accepts_a_response_format(model, ernie_server):
-    llm = model().bind_tools([], response_format={"type": "json_object"})
-    llm.invoke("Answer with JSON, please.")
-    assert "tools" not in ernie_server.last_request.body
-    assert ernie_server.last_request.body["response_format"] == {"type": "json_object"}
 
 
 def test_tokens_are_counted_without_a_download(model):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import pickle
 
 import pytest
-from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import HumanMessage
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from langchain_aimlernie import SpendTracker, errors
-from langchain_aimlernie.testing import ErnieServer
 from tests.support.modes import MODES, ask
 
 LITELLM = {
@@ -95,35 +93,6 @@ def test_a_graph_keeps_every_answer_of_a_server_that_repeats_its_ids(
     history = [message.text for message in app.get_state(thread).values["messages"]]
     assert history == ["one", "answer 0", "two", "answer 1"]
     assert told == ["answer 0", "answer 1"]
-
-
-@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
-def test_the_raw_message_of_structured_output_has_the_run_s_id(model, method):
-    schema = {"title": "City", "type": "object", "properties": {"name": {"type": "string"}}}
-    llm = model().with_structured_output(schema, method=method, include_raw=True)
-    one, other = (llm.invoke("Paris")["raw"].id for _ in range(2))
-    assert one.startswith("lc_run-")
-    assert one != other
-
-
-def test_an_answer_from_the_cache_keeps_the_server_s_id(model):
-    llm = model(cache=InMemoryCache())
-    first, second = llm.invoke("hi"), llm.invoke("hi")
-    assert first.response_metadata["id"] == second.response_metadata["id"]
-    assert second.id.startswith("lc_run-")
-
-
-def test_the_ids_of_two_local_servers_differ(model):
-    seen = []
-    for _ in range(2):
-        with ErnieServer() as server:
-            server.reply(tool_calls=[{"name": "f", "args": {}}])
-            llm = model(base_url=server.base_url)
-            message = llm.invoke("hi")
-            metadata = message.response_metadata
-            seen.append((metadata["id"], metadata["inference_id"], message.tool_calls[0]["id"]))
-            assert all(server.last_request.id in found for found in seen[-1])
-    assert not set(seen[0]) & set(seen[1])
 
 
 # Headers
@@ -316,13 +285,6 @@ async def test_an_answer_without_usage_has_no_token_usage(model, ernie_server, m
     message = await ask(model(), "hi", mode, config={"callbacks": [ended]})
     assert "token_usage" not in message.response_metadata
     assert "token_usage" not in ended.results[0].llm_output
-
-
-def test_llm_output_of_calls_that_streamed_has_the_name_and_an_empty_sum(model):
-    result = model(streaming=True).generate([[HumanMessage("hi")]])
-    metadata = result.generations[0][0].message.response_metadata
-    assert result.llm_output == {"token_usage": {}, "model_name": metadata["model_name"]}
-    assert metadata["token_usage"]
 
 
 # Unknown keys

@@ -305,24 +305,6 @@ def test_images_are_sent_to_an_unknown_model(server):
     assert kinds == ["text", "image_url"]
 
 
-def test_a_reasoning_model_reasons(server):
-    llm = ChatAimlErnie(model=REASONING, base_url=server.base_url)
-    for message in (llm.invoke("why?"), llm.invoke("why?", stream=True)):
-        assert message.additional_kwargs["reasoning_content"]
-        assert message.usage_metadata["output_token_details"]["reasoning"] > 0
-
-
-def test_additional_fields_are_sent(server, llm):
-    """How to switch off reasoning and set sampling for vLLM, FastDeploy and SGLang."""
-    server.reply("ok", times=2)
-    extra = {"top_k": 20, "chat_template_kwargs": {"enable_thinking": False}}
-    llm.invoke("hi", extra_body=extra)
-    body = server.last_request.body
-    assert (body["top_k"], body["chat_template_kwargs"]) == (20, {"enable_thinking": False})
-    llm.model_copy(update={"model_kwargs": {"repetition_penalty": 1.1}}).invoke("hi")
-    assert server.last_request.body["repetition_penalty"] == 1.1
-
-
 def test_an_agent_without_a_profile_gets_its_schema_as_a_tool(server):
     llm = ChatAimlErnie(model=FINE_TUNED, base_url=server.base_url)
     assert llm.profile is None
@@ -335,55 +317,6 @@ def test_an_agent_without_a_profile_gets_its_schema_as_a_tool(server):
     as_a_tool, as_a_format = (request.body for request in server.requests)
     assert as_a_tool["tool_choice"] == "required"
     assert as_a_format["response_format"]["type"] == "json_schema"
-
-
-LENGTH = (
-    "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens in "
-    "the messages. Please reduce the length of the messages."
-)
-BAD_REQUEST = {"message": LENGTH, "type": "BadRequestError", "param": None, "code": 400}
-ERRORS = {
-    "vLLM's": {"error": BAD_REQUEST},
-    "SGLang's": {"object": "error", **BAD_REQUEST},
-    "FastDeploy's": {
-        "error": {**BAD_REQUEST, "type": "invalid_request_error", "code": "context_length_exceeded"}
-    },
-    "llama.cpp's": {
-        "error": {
-            "code": 400,
-            "message": "request (5000 tokens) exceeds the available context size (4096 tokens), "
-            "try increasing it",
-            "type": "exceed_context_size_error",
-            "n_prompt_tokens": 5000,
-            "n_ctx": 4096,
-        }
-    },
-}
-
-
-@KINDS_OF_CALL
-@pytest.mark.parametrize("dialect", ERRORS)
-async def test_errors_are_understood_in_every_dialect(server, llm, mode, dialect):
-    server.fail(400, body=ERRORS[dialect])
-    with pytest.raises(errors.ContextWindowExceededError, match="4096 tokens"):
-        await ask(llm, "hi", mode)
-
-
-@pytest.mark.parametrize("dialect", ["vLLM's", "SGLang's"])
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_an_error_within_a_stream_is_raised(server, llm, dialect, asynchronous):
-    first = {"choices": [{"index": 0, "delta": {"content": "half"}, "finish_reason": None}]}
-    server.reply(events=[first, ERRORS[dialect], "[DONE]"])
-    with pytest.raises(errors.ContextWindowExceededError) as caught:
-        await ask(llm, "hi", "astream" if asynchronous else "stream")
-    assert caught.value.partial.text == "half"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("reason", ["recover_stop", "abort", "eos_token"])
-def test_other_finish_reasons_are_kept(server, llm, reason):
-    server.reply("done", finish_reason=reason)
-    assert llm.invoke("hi").response_metadata["finish_reason"] == reason
 
 
 def test_a_stream_in_one_event_is_read(server, llm):

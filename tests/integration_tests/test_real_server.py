@@ -6,7 +6,6 @@ Only with `python -m pytest -m real_server`, and with the extra `real-server`.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 
 import httpx2
@@ -207,13 +206,6 @@ async def test_max_tokens_and_stop(llm, mode):
     assert stopped.response_metadata["finish_reason"] == "stop"
 
 
-def test_structured_output_that_is_cut_off_is_an_error(llm):
-    structured = llm.with_structured_output(City, method="json_schema")
-    with pytest.raises(errors.StructuredOutputError) as caught:
-        structured.invoke("Paris as JSON", max_tokens=3)
-    assert caught.value.finish_reason == "length"
-
-
 @pytest.mark.parametrize("leave", ["close", "forget"])
 def test_a_stream_that_is_left_ends_on_the_server(llm, is_busy, leave):
     stream = llm.stream("story")
@@ -252,14 +244,6 @@ async def test_a_call_after_a_cancelled_one(llm, is_busy):
     assert (await llm.ainvoke(QUESTION)).text == RESPONSES[""]
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_a_call_after_a_timeout(llm, asynchronous):
-    limits = {"timeout": 0.1, "max_retries": 0, "max_tokens": 4000}
-    with pytest.raises(errors.APITimeoutError):
-        await ask(llm, "story", "ainvoke" if asynchronous else "invoke", **limits)
-    assert llm.invoke(QUESTION).text == RESPONSES[""]
-
-
 @MODES
 async def test_a_prompt_that_is_too_long(llm, mode):
     with pytest.raises(errors.ContextWindowExceededError, match=str(CONTEXT)) as caught:
@@ -275,36 +259,10 @@ async def test_an_image_for_a_text_model(address, mode):
         await ask(llm, [HumanMessage([image])], mode)
 
 
-def test_an_unknown_path(address):
-    llm = ChatAimlErnie(model=MODEL, base_url=f"{address}/v2", api_key=KEY)
-    with pytest.raises(errors.NotFoundError):
-        llm.invoke(QUESTION)
-
-
 @MODES
 async def test_a_wrong_key(llm, mode):
     with pytest.raises(errors.AuthenticationError):
         await ask(llm.model_copy(update={"api_key": SecretStr("other")}), QUESTION, mode)
-
-
-def test_a_batch_is_served_concurrently(llm):
-    prompts = [QUESTION, "A riddle, please.", "Paris as JSON", "hello"] * 10
-    texts = [message.text for message in llm.batch(prompts, {"max_concurrency": 8})]
-    assert texts == [RESPONSES[""], "It is a 梯子!", RESPONSES["JSON"], RESPONSES[""]] * 10
-
-
-async def test_tasks_and_threads_share_a_model(llm):
-    def stream(index):
-        results[index] = "".join(chunk.text for chunk in llm.stream(QUESTION))
-
-    results = {}
-    threads = [threading.Thread(target=stream, args=[index]) for index in range(8)]
-    for thread in threads:
-        thread.start()
-    messages = await asyncio.gather(*(llm.ainvoke(QUESTION) for _ in range(20)))
-    await asyncio.to_thread(lambda: [thread.join() for thread in threads])
-    assert {message.text for message in messages} | set(results.values()) == {RESPONSES[""]}
-    assert len(results) == 8
 
 
 @MODES

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 
 import pytest
-from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessageChunk, HumanMessage, ToolMessage
 
 from langchain_aimlernie import ChatAimlErnie
-from langchain_aimlernie.errors import BadRequestError
-from langchain_aimlernie.testing import ErnieServer, Reply
-from langchain_aimlernie.testing.models import MODELS
+from langchain_aimlernie.testing import ErnieServer
 from tests.support.agents import FIVE, THINKING
 from tests.support.modes import MODES, OUTPUT_FORMS, ask, chunks_of, joined, respond
 
@@ -82,18 +79,6 @@ async def test_reasoning_comes_before_the_text(model, ernie_server, method, vers
     assert (tool_call["type"], whole.text) == ("tool_call", ANSWER)
 
 
-async def test_v3_streams_reasoning_and_text_separately(model, ernie_server):
-    ernie_server.reply(ANSWER, reasoning=REASONING, times=2)
-    llm = model(model=THINKING)
-    stream = llm.stream_events("why?", version="v3")
-    assert "".join(stream.reasoning) == REASONING
-    assert "".join(stream.text) == ANSWER
-    later = await llm.astream_events("why?", version="v3")
-    assert "".join([piece async for piece in later.reasoning]) == REASONING
-    message = await later.output
-    assert [block["type"] for block in message.content] == ["reasoning", "text"]
-
-
 @pytest.mark.parametrize("method", MODES)
 async def test_messages_without_reasoning_have_no_key_for_it(model, ernie_server, method):
     for reasoning in (None, ""):
@@ -102,20 +87,6 @@ async def test_messages_without_reasoning_have_no_key_for_it(model, ernie_server
         assert "reasoning_content" not in message.additional_kwargs
         assert [block["type"] for block in message.content_blocks] == ["text"]
         assert message.usage_metadata["output_token_details"]["reasoning"] == 0
-
-
-@pytest.mark.slow
-async def test_reasoning_of_concurrent_calls_is_not_mixed(model, ernie_server):
-    def echo(request):
-        number = request.body["messages"][0]["content"]
-        return Reply(f"answer {number}", reasoning=f"reasoning {number}")
-
-    ernie_server.on_request = echo
-    llm = model(model=THINKING, streaming=True)
-    answers = await asyncio.gather(*(llm.ainvoke(str(number)) for number in range(20)))
-    for number, message in enumerate(answers):
-        assert message.text == f"answer {number}"
-        assert message.additional_kwargs["reasoning_content"] == f"reasoning {number}"
 
 
 @pytest.mark.parametrize("method", MODES)
@@ -173,21 +144,6 @@ async def test_reasoning_is_replayed_on_request(self_hosted, self_hosted_server,
     assert b"First." not in self_hosted_server.last_request.raw
 
 
-def test_only_our_own_reasoning_is_replayed(self_hosted, self_hosted_server):
-    def message_of(provider):
-        return AIMessage(
-            [{"type": "reasoning", "reasoning": f"by {provider}"}, {"type": "text", "text": "t"}],
-            additional_kwargs={"reasoning_content": f"by {provider}"},
-            response_metadata={"model_provider": provider} if provider else {},
-        )
-
-    messages = map(message_of, ("aimlernie", None, "anthropic", "deepseek"))
-    self_hosted(replay_reasoning=True).invoke([HumanMessage("why?"), *messages])
-    _, *sent = self_hosted_server.last_request.body["messages"]
-    replayed = [each.get("reasoning_content") for each in sent]
-    assert replayed == ["by aimlernie", "by None", None, None]
-
-
 # The thinking settings of ernie-5.0.
 
 
@@ -210,16 +166,6 @@ def test_thinking_budget(model, ernie_server):
     assert ernie_server.last_request.body["thinking_budget"] == 100
     counts = [each.usage_metadata["output_token_details"]["reasoning"] for each in (free, bound)]
     assert counts[0] > counts[1] == 100
-
-
-@pytest.mark.parametrize("model_id", [each.id for each in MODELS if each.id != FIVE])
-@pytest.mark.parametrize("setting", [{"enable_thinking": True}, {"thinking_budget": 200}])
-def test_models_without_thinking_settings_reject_them(api_model, ernie_server, model_id, setting):
-    (name,) = setting
-    with pytest.raises(BadRequestError, match=name) as caught:
-        api_model(model=model_id).invoke("why?", **setting)
-    assert model_id in str(caught.value)
-    assert ernie_server.requests == []
 
 
 # `<think>` blocks, which self-hosted servers leave in the text.
@@ -253,13 +199,3 @@ def test_think_blocks_are_streamed(self_hosted, self_hosted_server):
     reasoning = [each.additional_kwargs.get("reasoning_content", "") for each in messages]
     assert len(list(filter(None, reasoning))) > 10
     assert "".join(reasoning) == REASONING * 5
-
-
-def test_parsed_think_blocks_are_replayed_on_request(self_hosted, self_hosted_server):
-    self_hosted_server.reply(f"<think>{REASONING}</think>Air.")
-    messages = [HumanMessage("why?"), self_hosted().invoke("why?"), HumanMessage("and?")]
-    answer = {"role": "assistant", "content": "Air."}
-    replayed = {"reasoning_content": REASONING}
-    for settings, reasoning in (({}, {}), ({"replay_reasoning": True}, replayed)):
-        self_hosted(**settings).invoke(messages)
-        assert self_hosted_server.last_request.body["messages"][1] == answer | reasoning

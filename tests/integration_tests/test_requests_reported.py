@@ -244,16 +244,6 @@ def test_cache_control_of_tools(model, ernie_server):
 
 INCOMPLETE = {
     "v0 text": ({"type": "file", "source_type": "text", "text": "hi"}, "hi"),
-    "v0 text with a name": (
-        {
-            "type": "file",
-            "source_type": "text",
-            "text": "hi",
-            "mime_type": "text/plain",
-            "metadata": {"filename": "a.txt"},
-        },
-        "a.txt\nhi",
-    ),
     "v0 text under its old key": ({"type": "file", "source_type": "text", "url": "hi"}, "hi"),
     "v0 image without a format": ({"type": "image", "source_type": "base64", "data": PNG}, SENT),
     "v0 image with an id": (
@@ -286,7 +276,6 @@ INCOMPLETE = {
         },
         "a.csv\na,b",
     ),
-    "v1 image without a format": ({"type": "image", "base64": PNG}, SENT),
 }
 
 
@@ -309,17 +298,6 @@ async def test_a_cache_finds_a_call_with_a_file_of_openai_again(model, ernie_ser
         await chunks_of(llm, [HumanMessage([{"type": "file", "file": file}])], mode)
     bodies = [each.body["messages"] for each in ernie_server.requests]
     assert bodies == [[{"role": "user", "content": [{"type": "file", "file": file}]}]]
-
-
-@PLACES
-async def test_blocks_that_core_cannot_read_are_sent_by_generate_and_batch(
-    model, ernie_server, place
-):
-    messages = history({"type": "file", "source_type": "text", "text": "hi"})[place]
-    model().generate([messages])
-    await model().agenerate([messages])
-    model().batch([messages])
-    assert ["hi" in str(each.body["messages"]) for each in ernie_server.requests] == [True] * 3
 
 
 EMPTY_BLOCKS = [
@@ -453,17 +431,6 @@ def test_an_image_prompt_is_sent(model, ernie_server):
     model(model=VISION).invoke(ImagePromptValue(image_url=image))
     (sent,) = ernie_server.last_request.body["messages"]
     assert sent["content"] == [{"type": "image_url", "image_url": image}]
-
-
-def test_one_choice_is_the_default_wherever_it_is_asked_for(model, ernie_server):
-    for llm, options in (
-        (model(), {"n": 1}),
-        (model(model_kwargs={"n": 1}), {}),
-        (model(model_kwargs={"n": 2}), {"n": 1}),
-        (model(), {"logit_bias": None}),
-    ):
-        llm.invoke("hi", **options)
-        assert ernie_server.last_request.body.keys() == {"model", "messages"}
 
 
 # The API's own limits

@@ -210,8 +210,9 @@ def chain_of(model, ernie_server):
 @pytest.mark.parametrize("case", LOADED, ids=range(len(LOADED)))
 async def test_an_instance_of_the_schema_is_the_answer(chain_of, case, method):
     schema, value, loaded = case
+    ways = WAYS if method == "json_schema" else WAYS[::3]  # the rest is the same for each method
     chain = chain_of(schema, value, method)
-    assert [(await ask(chain, way)).answer for way in WAYS] == [loaded] * len(WAYS)
+    assert [(await ask(chain, way)).answer for way in ways] == [loaded] * len(ways)
 
 
 @pytest.mark.parametrize("case", REJECTED, ids=range(len(REJECTED)))

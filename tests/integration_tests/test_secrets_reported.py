@@ -172,23 +172,6 @@ def test_the_model_s_own_key_is_a_secret_in_any_field(monkeypatch):
         ChatAimlErnie(model_kwargs={"user": key})
 
 
-def test_the_aliases_of_chat_openai(ernie_server):
-    aliases = {"openai_api_key": ernie_server.api_key, "openai_api_base": ernie_server.base_url}
-    for llm in (
-        ChatAimlErnie(**aliases),
-        ChatAimlErnie().bind(**aliases),
-        ChatAimlErnie().model_copy(update=aliases),
-    ):
-        assert llm.invoke("hi").content
-        assert set(ernie_server.last_request.body) == {"model", "messages"}
-    assert ChatAimlErnie().invoke("hi", **aliases).content
-    changed = ChatAimlErnie()
-    changed.openai_api_key = aliases["openai_api_key"]
-    assert changed.api_key.get_secret_value() == ernie_server.api_key
-    with pytest.raises(ValueError, match="twice"):
-        ChatAimlErnie(api_key="a", openai_api_key="b")
-
-
 def test_extra_headers_are_headers(model, ernie_server):
     for llm in (
         model(extra_headers={"X-Team": PLAIN}),

@@ -14,7 +14,7 @@ import httpx2
 import numpy as np
 import pytest
 from langchain_core.language_models import BaseChatModel
-from langchain_core.load import dumpd, dumps, load
+from langchain_core.load import dumpd, dumps
 from langchain_core.runnables import ConfigurableField
 from pydantic import SecretStr, ValidationError
 
@@ -477,16 +477,6 @@ def test_settings_of_the_transport_can_be_given_per_call(ernie_server):
     assert request.body["note"] == "n"
 
 
-def test_stream_usage_is_requested_unless_switched_off(model, ernie_server):
-    assert [c.usage_metadata for c in model().stream("hi")][-1] is not None
-    for settings, options in (({"stream_usage": False}, {}), ({}, {"stream_usage": False})):
-        chunks = list(model(**settings).stream("hi", **options))
-        assert "stream_options" not in body_of(ernie_server)
-        assert not any(chunk.usage_metadata for chunk in chunks)
-    list(model().stream("hi", stream_options={"include_usage": False}))
-    assert body_of(ernie_server)["stream_options"] == {"include_usage": False}
-
-
 def test_extra_body_is_written_over_the_body(model, ernie_server):
     extra = {"temperature": 1, "x": 1}
     model(temperature=0.5, extra_body=extra).invoke("hi")
@@ -562,20 +552,6 @@ def test_secrets_are_shown_nowhere(model):
         repr(llm._get_invocation_params(api_key="sk-very-secret", extra_headers=headers)),
     ]
     assert not [text for text in shown if "sk-very-secret" in text]
-
-
-@pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
-def test_a_model_comes_back_from_its_serialized_form(model, monkeypatch):
-    llm = model(temperature=0.5, stop=["x"], extra_body={"a": 1}, timeout=5)
-    monkeypatch.setenv("AIMLAPI_API_KEY", llm.api_key.get_secret_value())
-    again = load(
-        dumpd(llm),
-        allowed_objects=[ChatAimlErnie],
-        valid_namespaces=["langchain_aimlernie"],
-        secrets_from_env=True,
-    )
-    assert again == llm
-    assert again.invoke("hi").content
 
 
 @pytest.mark.parametrize(

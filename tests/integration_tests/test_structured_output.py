@@ -378,13 +378,6 @@ async def test_include_raw_gives_message_and_object(model, ernie_server, method)
             assert raw.text == TEXT
 
 
-def test_a_pickle_works_like_the_original(model, ernie_server):
-    for method in METHODS:
-        ernie_server.reply(**as_reply(method))
-        chain = model.with_structured_output(Joke, method=method, retry=True)
-        assert pickle.loads(pickle.dumps(chain)).invoke("a joke") == Joke(**JOKE)
-
-
 def test_the_output_type_is_the_schema(model):
     for schema, options, expected in [
         (Joke, {}, Joke),

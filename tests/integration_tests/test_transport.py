@@ -27,7 +27,6 @@ from tests.support.response_bytes import (
     FINAL_FRAME,
     INFERENCE_ID,
     event,
-    frame,
     head,
     response,
     unfinished,
@@ -51,7 +50,6 @@ SOON = 0.3
 GOOD = response(b"{}")
 ONE, TWO = event(b"one"), event(b"two")
 GZIP = {"Content-Encoding": "gzip"}
-PING = frame(b": still here\n\n")
 LIBRARIES = [pytest.param(library, id=library.__name__) for library in (httpx, httpx2)]
 """Whose clients a user may pass."""
 
@@ -259,15 +257,3 @@ def test_a_closed_client_is_an_error_of_ours(mode, library):
         _, error = outcomes(mode, on(server), *steps, client=client)
     assert (type(error), error.is_retryable) == (APIConnectionError, False)
     assert "closed" in str(error)
-
-
-@pytest.mark.parametrize("library", LIBRARIES)
-def test_a_mocked_transport_works_without_sockets(mode, library):
-    def respond(request):
-        return library.Response(200, json={"mocked": True})
-
-    client = client_of(mode, library, transport=library.MockTransport(respond))
-    with ByteServer(rest=GOOD) as server:
-        _, body = one(mode, server, call_to(server), client=client)
-    assert b"mocked" in body
-    assert not server.connections

@@ -13,7 +13,6 @@ import openai
 import pytest
 
 from langchain_aimlernie import alist_models, errors, list_models
-from langchain_aimlernie.account import balance, usage
 from tests.support.modes import MODES, ask
 
 SYNC = {"httpx": httpx.Client, "httpx2": httpx2.Client, "openai": openai.DefaultHttpxClient}
@@ -73,17 +72,6 @@ async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, l
     hooks = {"response": [acheck if mode[0] == "a" else check]}
     with pytest.raises(errors.RateLimitError):
         await text_of(make, mode, library, event_hooks=hooks)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("library", SYNC)
-async def test_the_catalogue_takes_it_too(ernie_server, library):
-    at = {"base_url": ernie_server.base_url}
-    with SYNC[library]() as client:
-        cards = list_models(**at, http_client=client, timeout=30)
-    async with ASYNC[library]() as client:
-        timeout = TIMEOUTS[library]
-        assert cards == await alist_models(**at, http_client=client, timeout=timeout) != []
 
 
 @pytest.mark.slow
@@ -175,13 +163,3 @@ def test_an_async_client_of_another_loop_is_named_as_the_cause(model, ernie_serv
         asyncio.run(llm.ainvoke("hi"))
     assert len(ernie_server.requests) <= 2  # it may have been processed, so it is not sent again
     gc.collect()
-
-
-@pytest.mark.parametrize("retries", [-1, "2", 1.5, True])
-def test_a_wrong_number_of_retries_is_refused_with_its_name(model, ernie_server, retries):
-    server = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key}
-    for call in (list_models, balance, usage):
-        with pytest.raises(ValueError, match="max_retries must be an integer of at least 0"):
-            call(**server, max_retries=retries)
-    for valid in (None, 0, 2.0):
-        assert list_models(**server, max_retries=valid)

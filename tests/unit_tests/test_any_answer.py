@@ -64,7 +64,7 @@ def pieces(text, cuts):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("schema", SCHEMAS)
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(text=TEXTS, cuts=CUTS)
 @example(
     text=f'{F}json\n{{"name": "a", "people": 1}}\n{F}\n{F}\n{{"name": "a", "people": true}}',

@@ -158,7 +158,7 @@ def check(history, spec, **options):
 
 
 @pytest.mark.slow
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(history=any_history)
 def test_any_history_gives_a_valid_body_or_an_error_with_its_place(history):
     for spec in MODELS:
@@ -172,6 +172,7 @@ def test_any_history_gives_a_valid_body_or_an_error_with_its_place(history):
 
 
 @pytest.mark.slow
+@settings(max_examples=60)
 @given(of_text=text_history, of_media=media_history)
 def test_a_history_of_what_the_model_takes_is_encoded(of_text, of_media):
     check(of_text, MODELS[0])

@@ -2,11 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
-import sys
 import typing
 
-import pytest
 from langchain_core.runnables import ConfigurableField, Runnable
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -43,15 +40,6 @@ def test_the_public_names_are_these():
         assert getattr(langchain_aimlernie, name) is not None
     classes = {name: each for name, each in vars(errors).items() if isinstance(each, type)}
     assert {n for n, each in classes.items() if issubclass(each, errors.AimlErnieError)} <= NAMES
-
-
-@pytest.mark.slow
-def test_the_pytest_plugin_does_not_load_langchain():
-    code = (
-        "import sys; import langchain_aimlernie.testing.fixtures; "
-        "sys.exit('langchain_core' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 MODULES = (
@@ -109,40 +97,6 @@ def test_methods_that_return_a_runnable_are_annotated():
     for name in ("bind", "bind_tools", "with_structured_output", "with_retry", "with_fallbacks"):
         returned = typing.get_type_hints(getattr(ChatAimlErnie, name))["return"]
         assert issubclass(typing.get_origin(returned), Runnable), name
-
-
-class City(typing.TypedDict):
-    """A city."""
-
-    name: str
-
-
-@tool
-def weather(city: str) -> str:
-    """The weather of a city."""
-    return f"sunny in {city}"
-
-
-def test_a_model_with_fallbacks_has_the_methods_of_a_model(model, ernie_server):
-    llm = model(max_retries=0).with_fallbacks([model(temperature=0.5)])
-    ernie_server.fail(500)
-    ernie_server.reply(tool_calls=[{"name": "weather", "args": {"city": "Oslo"}}])
-    (call,) = llm.bind_tools([weather], tool_choice="any").invoke("hi").tool_calls
-    assert call["args"] == {"city": "Oslo"}
-    assert ernie_server.last_request.body["temperature"] == 0.5
-    ernie_server.fail(500)
-    ernie_server.reply('{"name": "Oslo"}')
-    assert llm.with_structured_output(City, method="json_schema").invoke("hi") == {"name": "Oslo"}
-    assert llm.get_num_tokens("hello") == llm.runnable.get_num_tokens("hello")
-    assert llm.get_num_tokens_from_messages([]) == model().get_num_tokens_from_messages([])
-
-    from langchain.agents import create_agent
-
-    ernie_server.reply(tool_calls=[{"name": "weather", "args": {"city": "Oslo"}}])
-    ernie_server.reply("It is sunny.")
-    result = create_agent(llm, [weather]).invoke({"messages": [("user", "hi")]})
-    texts = [message.text for message in result["messages"]]
-    assert texts[-2:] == ["sunny in Oslo", "It is sunny."]
 
 
 def test_list_models_can_be_a_tool(ernie_server, monkeypatch):

@@ -27,7 +27,7 @@ def test_one_connection_carries_many_requests(client, ernie_server):
 
 
 @pytest.mark.slow
-async def test_a_thousand_connections_are_answered_at_once():
+async def test_hundreds_of_connections_are_answered_at_once():
     with ErnieServer(delay=0.2) as server:
         request = raw_request(server, header="connection: close\r\n")
 
@@ -39,9 +39,9 @@ async def test_a_thousand_connections_are_answered_at_once():
             await writer.wait_closed()
             return response.partition(b"\r\n")[0]
 
-        assert set(await asyncio.gather(*(ask() for _ in range(1000)))) == {b"HTTP/1.1 200 OK"}
-        assert server.connections_total == 1000
-        assert server.totals.answers == 1000
+        assert set(await asyncio.gather(*(ask() for _ in range(300)))) == {b"HTTP/1.1 200 OK"}
+        assert server.connections_total == 300
+        assert server.totals.answers == 300
 
 
 def test_pipelined_requests_are_answered_in_order(ernie_server):

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import threading
 import time
 
 import httpx
@@ -252,17 +251,6 @@ def test_a_server_can_delay_every_response():
         assert time.monotonic() - start >= 0.5
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stream", [False, True])
-def test_body_can_be_sent_in_chunks_of_any_size(ernie_server, client, stream):
-    ernie_server.reply("中文")
-    ernie_server.reply("中文", chunk_size=1)
-    whole, split = ask(client, stream=stream), ask(client, stream=stream)
-    number = ernie_server.last_request.number
-    assert split.text == whole.text.replace(f"{number - 1:06}", f"{number:06}")
-    assert ernie_server.last_request.complete
-
-
 def test_a_chunk_has_the_size_that_was_scripted_whatever_the_events(ernie_server):
     ernie_server.reply(events=["a" * 20, "b" * 20], chunk_size=7)
     with connect(ernie_server) as sock:
@@ -328,24 +316,3 @@ def test_idle_connections_can_be_closed_under_the_client(ernie_server, client, r
 def test_lone_surrogates_do_no_harm(ernie_server, client):
     raw = json.dumps(body("Hi")).replace("Hi", "\\ud83d Hi").encode()
     assert "? Hi" in client.post(CHAT, content=raw).json()["choices"][0]["message"]["content"]
-
-
-@pytest.mark.slow
-def test_threads_can_script_and_ask_at_once():
-    with ErnieServer() as server:
-        headers = {"authorization": f"Bearer {server.api_key}"}
-        said = []
-
-        def work(number):
-            with httpx.Client(base_url=server.base_url, headers=headers) as client:
-                for count in range(10):
-                    server.reply(f"{number}/{count}")
-                    said.append(message(client)["content"])
-
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert sorted(said) == sorted(f"{n}/{c}" for n in range(8) for c in range(10))
-        assert server.totals.answers == len(server.requests) == 80

@@ -8,7 +8,7 @@ from typing import Annotated
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import HumanInTheLoopMiddleware
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
@@ -101,21 +101,6 @@ def test_a_tool_without_parameters_is_called_without_arguments(model, ernie_serv
     assert sent(ernie_server)[-1] == ("tool", '{"时": 12}', "c")
     (tool,) = ernie_server.last_request.body["tools"]
     assert tool["function"]["parameters"] == {"type": "object", "properties": {}}
-
-
-def test_multiple_turns_with_tools_and_reasoning(model, ernie_server, ask):
-    agent = create_agent(model(model=THINKING), [weather])
-    messages = []
-    for turn in range(3):
-        ernie_server.reply(reasoning="Think.", tool_calls=TWO_CITIES[:1])
-        ernie_server.reply(f"Answer {turn}", reasoning="Think more.")
-        state = {"messages": [*messages, HumanMessage(f"Question {turn}")]}
-        messages = ask(agent, state)["messages"]
-    turn = ["user", "assistant", "tool", "assistant"]
-    assert roles(ernie_server) == [*turn * 2, *turn[:3]]
-    assert len({message.id for message in messages}) == len(messages)
-    for message in ernie_server.last_request.body["messages"]:
-        assert "reasoning_content" not in message
 
 
 def test_create_react_agent_accepts_a_bound_model(model, ernie_server, ask):
@@ -263,14 +248,3 @@ def test_handoffs_between_agents_of_different_models(model, ernie_server, ask, s
     ernie_server.reply("Still no.")
     ask(graph, question("Really?"), THREAD)
     assert roles(ernie_server)[-2:] == ["assistant", "user"]
-
-
-def test_content_of_an_ai_message_works_as_a_user_message(model, ernie_server, ask):
-    """People turn answers into user messages, thoughts, calls and all."""
-    ernie_server.reply("Draft.", reasoning="Write.")
-    ernie_server.reply("Better.")
-    writer = create_agent(model(model=THINKING, output_version="v1"))
-    draft = ask(writer, question("Write."))["messages"][-1]
-    result = ask(create_agent(model()), {"messages": [HumanMessage(draft.content)]})
-    assert result["messages"][-1].text == "Better."
-    assert ernie_server.last_request.body["messages"] == [{"role": "user", "content": "Draft."}]

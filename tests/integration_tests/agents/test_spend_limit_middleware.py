@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
@@ -26,13 +25,11 @@ from langchain_core.runnables import RunnableLambda, ensure_config
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
-from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command
 
 from langchain_aimlernie import BudgetExceededError, SpendTracker, middleware
 from langchain_aimlernie.middleware import SpendLimitMiddleware
-from langchain_aimlernie.testing import Fault, Reply
+from langchain_aimlernie.testing import Fault
 from tests.support.agents import question
 from tests.support.byte_server import wait_until
 from tests.support.modes import chunks_of
@@ -181,31 +178,6 @@ def test_the_middleware_a_tracker_and_the_server_count_the_same(
     ask(agent, question(), {**THREAD, "callbacks": [spend]})
     assert len(ernie_server.requests) == 6
     assert Decimal(spent(agent)) == ernie_server.totals.usd_spent == spend.usd > 0
-
-
-@pytest.mark.slow
-def test_five_concurrent_runs_stay_separate(model, ernie_server, ask):
-    together = threading.Barrier(5)
-
-    def respond(request):
-        number = int(str(request.body["messages"][-1]["content"])) + 1
-        cost = {"usage": {"credits_used": 20 * number, "usd_spent": number / 100000}}
-        return Reply("Yes.", meta=cost)
-
-    ernie_server.on_request = respond
-    llm = model()
-
-    class Twice(AgentMiddleware):
-        def before_agent(self, state, runtime):
-            together.wait()
-            llm.batch([state["messages"][-1].text] * 2)
-
-    agent = agent_of(llm, before=[Twice()], run_limit_usd=1)
-    threads = [{"configurable": {"thread_id": str(number)}} for number in range(5)]
-    with ThreadPoolExecutor(5) as pool:
-        list(pool.map(lambda n: ask(agent, question(str(n)), threads[n]), range(5)))
-    expected = [f"{Decimal(3 * n) / 100000:f}" for n in range(1, 6)]
-    assert [spent(agent, thread) for thread in threads] == expected
 
 
 @pytest.mark.slow
@@ -416,20 +388,6 @@ def test_a_raised_limit_of_the_thread_stays(model, ernie_server, script, ask):
     assert "__interrupt__" in ask(agent, question(), THREAD)
 
 
-def test_an_agent_within_a_graph_is_interrupted(model, script, ask):
-    llm = model()
-    limit = SpendLimitMiddleware(run_limit_usd="0.001", exit_behavior="interrupt")
-    graph = StateGraph(MessagesState)
-    graph.add_node("agent", create_agent(llm, [tool_of(work)], middleware=[limit]))
-    graph.add_edge(START, "agent")
-    graph = graph.compile(checkpointer=InMemorySaver())
-    script(1)
-    assert "__interrupt__" in ask(graph, question(), THREAD)
-    script("Done.")
-    state = ask(graph, Command(resume={"run_limit_usd": 1}), THREAD)
-    assert state["messages"][-1].text == "Done."
-
-
 @pytest.mark.parametrize("value", [True, "0.5", {"run_limit": 1}, {"thread_limit_usd": "much"}])
 def test_a_human_is_asked_again_or_ends_the_run(model, ernie_server, ask, value):
     agent = agent_of(model(), thread_limit_usd=0, exit_behavior="interrupt")
@@ -480,18 +438,6 @@ def test_a_new_agent_continues_the_thread_from_sqlite(model, script, tmp_path, b
     else:
         assert "has spent $0.003 of $0.003" in str(state["messages"][-1])
         assert run(question("More!"))[1] == "0.003"
-
-
-@pytest.mark.slow
-def test_a_new_agent_continues_the_thread_from_async_sqlite(model, script, tmp_path):
-    async def run():
-        async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "threads.db")) as saver:
-            agent = agent_of(model(), checkpointer=saver)
-            await agent.ainvoke(question(), THREAD)
-            return (await agent.aget_state(THREAD)).values["thread_spent_usd"]
-
-    script("Yes.", "Yes.", "Yes.")
-    assert [asyncio.run(run()) for _ in range(3)] == ["0.001", "0.002", "0.003"]
 
 
 def test_the_sum_is_exact_and_private(model, ernie_server, ask):
