@@ -23,6 +23,7 @@ from langchain_aimlernie._response.error_patterns import (
     EXHAUSTED_FUNDS,
     EXHAUSTED_QUOTAS,
     FREE_TIER,
+    INVALID_KEYS,
     OVERFLOWS,
     RATE_LIMITS,
     UNKNOWN_MODELS,
@@ -120,6 +121,7 @@ _FUNDS = any_of(EXHAUSTED_FUNDS)
 _FREE = any_of(FREE_TIER)
 _QUOTA = any_of(EXHAUSTED_QUOTAS)
 _RATE = any_of(RATE_LIMITS)
+_NO_KEY = any_of(INVALID_KEYS)
 _NO_MODEL = any_of(UNKNOWN_MODELS)
 _PERMANENT = re.compile(r"maintenance|coupon", re.IGNORECASE)
 _WAIT = re.compile(
@@ -312,6 +314,8 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
         return ContextWindowExceededError
     if status in (None, 400, 401, 403) and mention(_FUNDS):
         return InsufficientCreditsError
+    if status in (None, 400) and mention(_NO_KEY):
+        return AuthenticationError
     if status in (None, 400, 503) and mention(_NO_MODEL):
         return NotFoundError
     if status is None:

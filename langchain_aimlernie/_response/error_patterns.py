@@ -113,6 +113,11 @@ RATE_LIMITS = (
 )
 """Too many requests or tokens in a time: waiting helps."""
 
+INVALID_KEYS = (
+    r"(?:incorrect|invalid)[ _]api[ _]key",  # xAI, MiniMax
+    r"api[ _]key(?: not valid|_invalid)",  # Gemini
+)
+"""The key is wrong, which some say with a 400 or in a 200."""
 
 UNKNOWN_MODELS = (
     r"not a valid model|model_not_found",  # OpenRouter, New API's code

@@ -380,7 +380,11 @@ INSIDE = (
     (choice(error={"message": "it died", "code": 429}), "RateLimitError", 429, "it died"),
     ({"choices": [{"finish_reason": "error"}]}, INTERNAL, None, "did not say"),
     # MiniMax
-    ({"base_resp": {"status_code": 2049, "status_msg": "it died"}}, INTERNAL, None, "it died"),
+    ({"base_resp": {"status_code": 1000, "status_msg": "it died"}}, INTERNAL, None, "it died"),
+    (
+        {"base_resp": {"status_code": 2049, "status_msg": "invalid api key"}},
+        "AuthenticationError", None, "invalid api key",
+    ),
     (
         {"choices": None, "base_resp": {"status_code": 1002, "status_msg": "rate limit exceeded(RPM)"}},
         "RateLimitError", None, "rate limit exceeded",

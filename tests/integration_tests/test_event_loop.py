@@ -128,7 +128,7 @@ def test_loops_that_nobody_closes_are_released_with_their_sockets(trusted, monke
         left_streams = []
         gc.collect()
         before = descriptors()
-        loops = [drop_a_loop() for _ in range(10)]
+        loops = [drop_a_loop() for _ in range(30)]
         assert server.open == 20
         left_streams.clear()
         gc.collect()
