@@ -248,7 +248,9 @@ class Journal:
         times = [path.stat().st_mtime for path in (self.errors, self.out) if path.exists()]
         for path in (self.errors, self.out):
             for line, at in read_lines(path):
-                self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
+                before = self.last_failure(line["custom_id"])  # its amounts are in the line's
+                for facts, sign in ((line["aimlernie"], 1), (before, -1)):
+                    self.usd += sign * (parse_amount(facts.get("usd")) or 0)
                 times = [min(int(line["id"][_START_TIME], 16), *times)]
                 self._note(path, line, at)
         self.started = min(times, default=None)
@@ -377,6 +379,11 @@ class Journal:
         """Yield the last error of each row that has not succeeded."""
         for at in sorted(self._failed.values()):
             yield json.loads(line_at(self.errors, at))
+
+    def last_failure(self, custom_id: str) -> Mapping[str, Any]:
+        """Return `aimlernie` of the last error of a row without success; empty if it has none."""
+        at = self._failed.get(custom_id)
+        return {} if at is None else json.loads(line_at(self.errors, at))["aimlernie"]
 
     def drop_solved_errors(self) -> int:
         """Keep the last error of each row that has not succeeded since; return their number."""

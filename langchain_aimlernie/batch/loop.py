@@ -35,6 +35,7 @@ from langchain_aimlernie.errors import (
     RateLimitError,
 )
 from langchain_aimlernie.spend import SpendTracker
+from langchain_aimlernie.spend.amounts import parse_amount
 
 if TYPE_CHECKING:
     from langchain_aimlernie.batch.run import BatchReport
@@ -158,8 +159,16 @@ class RunLoop:
                     self._count += 1
                     state = self._journal.read(row)
                     if is_due(state, retry_failed):
-                        line_id = f"batch_req_{self._run_id}-{row.number:08x}"
-                        await self._start(Job(row, line_id, RetryState(self._caller.max_retries)))
+                        before = self._journal.last_failure(row.custom_id)
+                        await self._start(
+                            Job(
+                                row,
+                                line_id=f"batch_req_{self._run_id}-{row.number:08x}",
+                                retries=RetryState(self._caller.max_retries),
+                                usd=parse_amount(before.get("usd")),
+                                credits=parse_amount(before.get("credits")),
+                            )
+                        )
                     else:
                         self._report.skipped += state == "done"
             self._report.rows = self._count

@@ -691,6 +691,21 @@ def test_the_budget_is_that_of_the_whole_job(job):
     assert len(job.sent) == 7
 
 
+def test_what_failed_rows_have_cost_stays_in_the_budget(job):
+    texts = ["no object", "no object", "still none", '{"name": "blue"}']
+    job.server.on_request = lambda _: Reply(texts.pop(0))
+    run = job.batch(schema=Colour, retry_failed="all", max_in_flight=1)
+    spent = run.run(prompts(2)).usd
+    for failed in (1, 0, 0):
+        report = run.run(prompts(2))
+        spent += report.usd
+        assert report.total_usd == spent
+        assert len(job.errors) == failed
+        texts = texts or ['{"name": "red"}']
+    assert usd(job.lines) == spent > 0
+    assert run.run(prompts(2)).total_usd == spent
+
+
 def test_a_response_without_a_price_is_no_response_for_nothing(job):
     job.server.reply("x", meta=None)
     assert job.batch().run(prompts(1)).usd == 0
