@@ -144,6 +144,13 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             "spend_limit_reached": False,
         }
 
+    # Without the async hooks, a subclass's would reach with `super()` those that do nothing.
+    @override
+    async def abefore_agent(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        return self.before_agent(state, runtime)
+
     @hook_config(can_jump_to=["end"])
     @override
     def before_model(
@@ -161,11 +168,24 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             update["spend_limit_reached"] = True
         return update
 
+    @hook_config(can_jump_to=["end"])
+    @override
+    async def abefore_model(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        return self.before_model(state, runtime)
+
     @override
     def after_model(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> dict[str, Any] | None:
         """Save what has been spent."""
+        return self._save(state)
+
+    @override
+    async def aafter_model(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
         return self._save(state)
 
     @hook_config(can_jump_to=["model"])
@@ -187,6 +207,13 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         if problem:
             return {**update, "messages": _closing(state["messages"], problem)}
         return {**update, "jump_to": "model"}
+
+    @hook_config(can_jump_to=["model"])
+    @override
+    async def aafter_agent(
+        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
+    ) -> dict[str, Any] | None:
+        return self.after_agent(state, runtime)
 
     def _take(self) -> tuple[Decimal, Decimal]:
         """Return what earlier runs of the thread could not save, and what this one spent since."""

@@ -15,6 +15,7 @@ from langchain.agents.middleware import (
     AgentMiddleware,
     HumanInTheLoopMiddleware,
     SummarizationMiddleware,
+    hook_config,
 )
 from langchain_core.callbacks import UsageMetadataCallbackHandler
 from langchain_core.documents import Document
@@ -280,6 +281,33 @@ def test_the_run_ends_with_a_message(model, ernie_server, script, ask, name):
     assert messages[-1].text == f"The spend limit is reached: {reached}"
     assert isinstance(messages[-1], AIMessage)
     assert has_no_open_calls(messages)
+    assert len(ernie_server.requests) == 2
+
+
+class AsyncHooks(SpendLimitMiddleware):
+    """Calls the limit's own hooks from async ones, as a subclass does that adds to them."""
+
+    async def abefore_agent(self, state, runtime):
+        return await super().abefore_agent(state, runtime)
+
+    @hook_config(can_jump_to=["end"])
+    async def abefore_model(self, state, runtime):
+        return await super().abefore_model(state, runtime)
+
+    async def aafter_model(self, state, runtime):
+        return await super().aafter_model(state, runtime)
+
+    @hook_config(can_jump_to=["model"])
+    async def aafter_agent(self, state, runtime):
+        return await super().aafter_agent(state, runtime)
+
+
+async def test_a_subclass_with_async_hooks_stops_at_the_limit(model, ernie_server, script):
+    script(1, 1)
+    limit = AsyncHooks(run_limit_usd="0.002")
+    agent = create_agent(model(), [tool_of(work)], middleware=[limit])
+    messages = (await agent.ainvoke(question()))["messages"]
+    assert "this run has spent $0.002 of $0.002." in messages[-1].text
     assert len(ernie_server.requests) == 2
 
 
