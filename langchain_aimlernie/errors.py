@@ -171,7 +171,7 @@ class AimlErnieError(ModelError):
 
 
 class AuthenticationError(AimlErnieError, ModelAuthenticationError):
-    """There is no API key, or the server does not know it (401)."""
+    """There is no API key, or the server does not know it (401, some servers 400)."""
 
 
 class PermissionDeniedError(AimlErnieError, ModelPermissionDeniedError):
