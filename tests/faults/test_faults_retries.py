@@ -145,9 +145,9 @@ RETRY_AFTER = (
 BODY = as_bytes(completion())
 LOST = (CONNECTION, "InvalidResponseError")
 CUT_BODY = (response(BODY[:40], length=len(BODY)), Close())
-SOON = {"timeout": 2.0, "stream_idle_timeout": 2.0}
+SOON = {"timeout": 3.0, "stream_idle_timeout": 3.0}
 INVALID = "InvalidResponseError"
-LATE = (Pause(5.0), GOOD_RESPONSE)
+LATE = (Pause(7.0), GOOD_RESPONSE)
 ERROR_200 = response(openai_error("overloaded", 503))
 LASTING_200 = response(openai_error("bad request", 400))
 UNKNOWN_OUTCOME = (

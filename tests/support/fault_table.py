@@ -40,9 +40,9 @@ SYNC_MODES = ("invoke", "stream")
 
 HANG = 60.0
 """Seconds after which a call counts as hung: far above every clock that a case sets."""
-SOON = 2.5
-"""Seconds of a clock that is to run out, in which a machine that halts for two sends the request."""
-LATEST = 10.0
+SOON = 3.5
+"""Seconds of a clock that is to run out: long enough for the request of a busy machine to arrive."""
+LATEST = 20.0
 """Seconds by which a case with such a clock must be over; its wire goes on for longer."""
 
 
