@@ -189,8 +189,6 @@ class AsyncTransport:
                 finally:
                     del failed  # it holds this frame: only the garbage collector would free both
             is_replay = attempt.progress.is_reused and isinstance(failed, APIConnectionError)
-            if is_replay:
-                await client.close_idle()  # the others may be broken as well
             if on_retry is not None and retries.used > used:
                 await on_retry(retries.used, failed, delay)
             await asyncio.sleep(delay)
@@ -455,7 +453,7 @@ class AsyncPooledClient:
             pool = min(reversed(self._pools), key=lambda pool: len(pool.active))
         pool.active.add(progress)
         if progress.is_replay:
-            await _close_idle(pool.pool)
+            await self.close_idle()  # the others may be broken as well
         set_deadline(progress.deadline)
         response = await pool.pool.handle_async_request(core_request)
         progress.receive(response.status, response.headers, response.extensions)
@@ -480,7 +478,10 @@ class AsyncPooledClient:
     async def close_idle(self) -> None:
         """Close the connections that no call is using."""
         for pool in self._pools:
-            await _close_idle(pool.pool)
+            for connection in pool.pool.connections:
+                if connection.is_idle():
+                    with contextlib.suppress(Exception):  # it is broken: so much the better
+                        await connection.aclose()
 
     async def close(self) -> None:
         """Close all connections, also those that are in use."""
@@ -495,13 +496,6 @@ class _AsyncPool(NamedTuple):
     active: set[Progress]
     """A set and no counter: the garbage collector may close a response at any moment, also between
     the two halves of `+= 1`."""
-
-
-async def _close_idle(pool: httpcore2.AsyncConnectionPool) -> None:
-    for connection in pool.connections:
-        if connection.is_idle():
-            with contextlib.suppress(Exception):  # it is broken: so much the better
-                await connection.aclose()
 
 
 class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):
@@ -572,9 +566,6 @@ class AsyncUserClient:
         return response, response.aiter_bytes() if is_encoded else aiter(response.stream)
 
     async def release(self, progress: Progress) -> None:
-        """Leave the client alone."""
-
-    async def close_idle(self) -> None:
         """Leave the client alone."""
 
 

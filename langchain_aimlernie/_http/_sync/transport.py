@@ -185,8 +185,6 @@ class Transport:
                 finally:
                     del failed  # it holds this frame: only the garbage collector would free both
             is_replay = attempt.progress.is_reused and isinstance(failed, APIConnectionError)
-            if is_replay:
-                client.close_idle()  # the others may be broken as well
             if on_retry is not None and retries.used > used:
                 on_retry(retries.used, failed, delay)
             time.sleep(delay)
@@ -451,7 +449,7 @@ class PooledClient:
             pool = min(reversed(self._pools), key=lambda pool: len(pool.active))
         pool.active.add(progress)
         if progress.is_replay:
-            _close_idle(pool.pool)
+            self.close_idle()  # the others may be broken as well
         set_deadline(progress.deadline)
         response = pool.pool.handle_request(core_request)
         progress.receive(response.status, response.headers, response.extensions)
@@ -476,7 +474,10 @@ class PooledClient:
     def close_idle(self) -> None:
         """Close the connections that no call is using."""
         for pool in self._pools:
-            _close_idle(pool.pool)
+            for connection in pool.pool.connections:
+                if connection.is_idle():
+                    with contextlib.suppress(Exception):  # it is broken: so much the better
+                        connection.close()
 
     def close(self) -> None:
         """Close all connections, also those that are in use."""
@@ -491,13 +492,6 @@ class _Pool(NamedTuple):
     active: set[Progress]
     """A set and no counter: the garbage collector may close a response at any moment, also between
     the two halves of `+= 1`."""
-
-
-def _close_idle(pool: httpcore2.ConnectionPool) -> None:
-    for connection in pool.connections:
-        if connection.is_idle():
-            with contextlib.suppress(Exception):  # it is broken: so much the better
-                connection.close()
 
 
 class _DeadlineBackend(httpcore2.SyncBackend):
@@ -568,9 +562,6 @@ class UserClient:
         return response, response.iter_bytes() if is_encoded else iter(response.stream)
 
     def release(self, progress: Progress) -> None:
-        """Leave the client alone."""
-
-    def close_idle(self) -> None:
         """Leave the client alone."""
 
 
