@@ -26,6 +26,7 @@ from langchain_aimlernie._response.error_patterns import (
     INVALID_KEYS,
     OVERFLOWS,
     RATE_LIMITS,
+    TRY_AGAIN,
     UNKNOWN_MODELS,
     any_of,
 )
@@ -125,8 +126,7 @@ _NO_KEY = any_of(INVALID_KEYS)
 _NO_MODEL = any_of(UNKNOWN_MODELS)
 _PERMANENT = re.compile(r"maintenance|coupon", re.IGNORECASE)
 _WAIT = re.compile(
-    r"(?:try|retry)(?: again)? (?:in|after) (?:about |~)?"
-    r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
+    TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
     re.IGNORECASE,
 )
 """What a message says of the time to wait: `12m2.3s`, `9 seconds`, `120ms`."""

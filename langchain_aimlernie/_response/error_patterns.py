@@ -15,6 +15,7 @@ _FUNDS = r"(?:credits?|balance|funds)"
 _GONE = r"(?:too low|insufficient|not enough|exhausted|depleted|used up)"
 _NOT = r"(?: cannot| should not)?"
 _COUNT = r"(?: \(?[\d,]+(?: \w+)?\)?)?"
+TRY_AGAIN = r"(?:try|retry)(?: again)? (?:in|after) (?:about |~)?"  # Azure, OpenAI, Groq, LiteLLM
 
 OVERFLOWS = (
     # OpenAI (Responses), Anthropic, llama.cpp (also its code), llama-cpp-python, LiteLLM, Ollama
@@ -108,7 +109,7 @@ RATE_LIMITS = (
     r"throttl",  # Bedrock, DashScope, LiteLLM
     # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter
     r"per[ _-]?(?:second|minute)|per[ -]min\b|/min\b|\b(?:[rt]pm|qps)\b",
-    r"(?:try|retry)(?: again)? (?:in|after) (?:about |~)?\d",  # Azure, OpenAI, Groq, LiteLLM
+    rf"{TRY_AGAIN}\d",
     r"限流|请求(?:过于)?频繁|频率(?:过快|超限|限制)",  # Qianfan and servers behind it
 )
 """Too many requests or tokens in a time: waiting helps."""
