@@ -116,6 +116,25 @@ def _union(
     return Annotated[Union[tuple(members)], discriminator]  # noqa: UP007  # made of a list
 
 
+_ANY_OBJECT = dict[str, Any]
+_CACHE_CONTROL = _typed("ephemeral", ttl=NotRequired[Literal["5m", "1h"]])
+_GRAMMAR = _object(definition=str, syntax=Literal["lark", "regex"])
+_CUSTOM_FORMAT = _tagged("type", text=_typed("text"), grammar=_typed("grammar", grammar=_GRAMMAR))
+_ALLOWED_TOOLS = _object(mode=Literal["auto", "required"], tools=list[_ANY_OBJECT])
+_JSON_SCHEMA = _object(
+    name=_NAME,
+    schema=NotRequired[_ANY_OBJECT],
+    strict=NotRequired[bool | None],
+    description=NotRequired[str],
+)
+_RESPONSE_FORMAT = _tagged(
+    "type",
+    text=_typed("text"),
+    json_object=_typed("json_object"),
+    json_schema=_typed("json_schema", json_schema=_JSON_SCHEMA),
+)
+
+
 @cache
 def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
     """Return the schema of the requests to a family of models.
@@ -128,9 +147,7 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
     def if_5(**fields: Any) -> dict[str, Any]:
         return fields if is_5 else {}
 
-    any_object = dict[str, Any]
-    cache_control = _typed("ephemeral", ttl=NotRequired[Literal["5m", "1h"]])
-    cached = if_5(cache_control=NotRequired[cache_control])
+    cached = if_5(cache_control=NotRequired[_CACHE_CONTROL])
     text = _typed("text", text=str, **cached)
     string_or_texts = _either(string=str, array=_array(text))
 
@@ -147,7 +164,7 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
         file=_typed("file", file=file, **cached),
     )
 
-    extra_content = if_5(extra_content=NotRequired[any_object])
+    extra_content = if_5(extra_content=NotRequired[_ANY_OBJECT])
     call = _typed("function", id=str, function=_object(name=str, arguments=str), **extra_content)
     custom_call = _typed("custom", id=str, custom=_object(name=str, input=str), **extra_content)
     refusal = _typed("refusal", refusal=str)
@@ -186,37 +203,22 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
     function = _object(
         name=_NAME,
         description=NotRequired[str],
-        parameters=NotRequired[any_object] if is_5 else any_object,
+        parameters=NotRequired[_ANY_OBJECT] if is_5 else _ANY_OBJECT,
         strict=NotRequired[bool | None],
     )
     tool = _typed("function", function=function, **cached)
     choice = _typed("function", function=_object(name=str))
     if is_5:
-        grammar = _object(definition=str, syntax=Literal["lark", "regex"])
-        form = _tagged("type", text=_typed("text"), grammar=_typed("grammar", grammar=grammar))
-        custom = _object(name=str, description=NotRequired[str], format=form)
+        custom = _object(name=str, description=NotRequired[str], format=_CUSTOM_FORMAT)
         tool = _tagged(
             "type",
             function=tool,
             custom=_typed("custom", custom=custom, **cached),
             other=_object(type=Annotated[str, Field(min_length=1)]),
         )
-        allowed = _object(mode=Literal["auto", "required"], tools=list[any_object])
-        allowed_tools = _typed("allowed_tools", allowed_tools=allowed)
+        allowed_tools = _typed("allowed_tools", allowed_tools=_ALLOWED_TOOLS)
         choice = _tagged("type", function=choice, allowed_tools=allowed_tools)
 
-    json_schema = _object(
-        name=_NAME,
-        schema=NotRequired[any_object],
-        strict=NotRequired[bool | None],
-        description=NotRequired[str],
-    )
-    response_format = _tagged(
-        "type",
-        text=_typed("text"),
-        json_object=_typed("json_object"),
-        json_schema=_typed("json_schema", json_schema=json_schema),
-    )
     return TypeAdapter(
         _object(
             model=str,
@@ -230,7 +232,7 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
             frequency_penalty=NotRequired[_number(-2, 2) | None],
             presence_penalty=NotRequired[_number(-2, 2) | None],
             seed=NotRequired[_integer(1)],
-            response_format=NotRequired[response_format],
+            response_format=NotRequired[_RESPONSE_FORMAT],
             provider=NotRequired[str],
             messages=_array(message, min_length=1),
             tools=NotRequired[_array(tool, max_length=128)],
