@@ -114,8 +114,6 @@ def parse_payload(
         raise error or unreadable from None
     if is_error and "error" not in payload:
         payload = {"error": payload}
-    if error := error_in_payload(payload, headers, redactor):
-        raise error
     return payload
 
 
@@ -130,6 +128,8 @@ def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor
         text = body.decode(errors="replace")
         raise unreadable("The server sent events, not JSON; set streaming=True.", text, redactor)
     payload = parse_payload(body.rstrip().removesuffix(_DONE), headers, redactor)
+    if error := error_in_payload(payload, headers, redactor):
+        raise error
     choices = payload.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     is_choice = is_object(first) and (

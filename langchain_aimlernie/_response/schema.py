@@ -229,9 +229,9 @@ def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
         return None
     if type(text) is not str or not text or choice.get("index", 0) != place:
         return None
-    if choice.get("finish_reason") or choice.get("logprobs"):
+    if choice.get("finish_reason") or choice.get("logprobs") or choice.get("error"):
         return None
-    if payload.get("usage") or payload.get("meta"):
+    if payload.get("usage") or payload.get("meta") or payload.get("error"):
         return None
     has_more = (
         _extras(payload, _ANSWER_KEYS)

@@ -9,7 +9,6 @@ import contextlib
 import io
 import warnings
 from collections import defaultdict
-from copy import copy
 from itertools import chain, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -25,6 +24,7 @@ from langchain_aimlernie._response.completion import (
     parse_payload,
     split_think_tags,
 )
+from langchain_aimlernie._response.error_mapping import error_in_payload
 from langchain_aimlernie._response.schema import (
     NO_CHOICE,
     Choice,
@@ -60,6 +60,13 @@ def _events_within(event: ServerSentEvent) -> list[ServerSentEvent]:
     else:  # no blank line between events
         lines = event.data.split(b"\n") if b"}\n" in event.data else []
     return [event._replace(data=line) for line in lines]
+
+
+def _is_heartbeat(event: str, data: bytes) -> bool:
+    """Whether an event says nothing of the completion, as one of the progress of a tool."""
+    if event != _DEFAULT_TYPE and not any(key in data for key in _KNOWN_KEYS):
+        return True
+    return data in (b"", b"null") or data[0] == _COMMENT
 
 
 class StreamDecoder:
@@ -180,14 +187,13 @@ class StreamDecoder:
         if self.done:
             return ()
         data = event.data.strip()
-        if data.strip(b'"').upper().startswith(_DONE):
-            return self._finish()
-        is_error = _ERROR_TYPE in event.event.lower()  # also `server_error`
-        is_foreign = not is_error and event.event != _DEFAULT_TYPE
-        if is_foreign and not any(key in data for key in _KNOWN_KEYS):
-            data = b""  # of a heartbeat, of the progress of a tool
-        if not is_error and (data in (b"", b"null") or data[0] == _COMMENT):
-            return ()
+        is_error = False
+        if event.event != _DEFAULT_TYPE or not data.startswith(b"{"):
+            if data.strip(b'"').upper().startswith(_DONE):
+                return self._finish()
+            is_error = _ERROR_TYPE in event.event.lower()  # also `server_error`
+            if not is_error and _is_heartbeat(event.event, data):
+                return ()
         try:
             payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
         except InvalidResponseError:
@@ -195,18 +201,24 @@ class StreamDecoder:
             if not events:
                 raise
             return chain.from_iterable(map(self._decode, events))
+        return self._on_payload(payload)
+
+    def _on_payload(self, payload: Mapping[str, object]) -> Sequence[ChatGenerationChunk]:
         if self._choice is not None:
             text = fast_text_delta(payload, self._choice.place)
             if text is not None:
                 return self._on_text(text)
+        if error := error_in_payload(payload, self._headers, self._redactor):
+            raise error
         return self._on_event(parse_event(payload))
 
     def _on_text(self, text: str) -> Sequence[ChatGenerationChunk]:
         self.events += 1
         reasoning, text = self._think_tags.feed(text)
-        text, texts = self._add(text, reasoning)
-        if texts:
+        if reasoning:
+            text, texts = self._add(text, reasoning)
             return (self._chunk(text, texts),)
+        text = self._text.add(text, is_last=False)
         return (_text_chunk(text),) if text else ()
 
     def _on_event(self, event: Completion) -> Sequence[ChatGenerationChunk]:
@@ -320,7 +332,7 @@ _TEMPLATE = ChatGenerationChunk(message=AIMessageChunk(content=""))
 
 def _text_chunk(text: str) -> ChatGenerationChunk:
     """Return a copy of a chunk with this text, which is faster than a new chunk."""
-    message, chunk = copy(_TEMPLATE.message), copy(_TEMPLATE)
+    message, chunk = _TEMPLATE.message.__copy__(), _TEMPLATE.__copy__()
     message.__dict__.update(
         content=text,
         response_metadata={"model_provider": PROVIDER},
