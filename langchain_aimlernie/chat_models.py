@@ -19,7 +19,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult, LLMResult
 from langchain_core.prompt_values import ChatPromptValue, PromptValue
 from langchain_core.runnables import Runnable
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 from typing_extensions import Unpack, override
 
 from langchain_aimlernie._bindings import Bindable
@@ -88,6 +88,8 @@ class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's bi
             print(chunk.text, end="", flush=True)
         ```
     """
+
+    model_config = ConfigDict(defer_build=False)
 
     if TYPE_CHECKING:  # pydantic's has the fields, but not their other names
 

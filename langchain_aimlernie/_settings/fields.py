@@ -119,7 +119,8 @@ class RequestParams(BaseModel):
 class Settings(RequestParams):
     """The settings of `ChatAimlErnie`; those of `BaseChatModel` come on top."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    # Only `ChatAimlErnie` is instantiated: the classes below it need no validator of their own.
+    model_config = ConfigDict(populate_by_name=True, defer_build=True)
 
     model_name: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
         default=DEFAULT_MODEL, alias="model", min_length=1
