@@ -215,33 +215,34 @@ def parse_event(payload: Mapping[str, object]) -> Completion:
     )
 
 
-def fast_text_delta(payload: Mapping[str, Any], place: int) -> str | None:
-    """Return the text of an event that has a text delta and nothing else, else `None`.
+def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | None:
+    """Return the (reasoning, text) of an event that has nothing else; `None` for other events.
 
-    Nearly all events of a stream are such; this spares them the full reading. The text must belong
+    Nearly all events of a stream are such; this spares them the full reading. The delta must belong
     to the choice with the index `place`.
     """
     try:
         (choice,) = payload["choices"]
         delta = choice["delta"]
-        text = delta["content"]
-    except (KeyError, TypeError, ValueError):
+        texts = [delta.get("reasoning_content"), delta.get("content")]
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    if type(text) is not str or not text or choice.get("index", 0) != place:
+    reasoning, text = ("" if value is None else value for value in texts)
+    if not (type(text) is type(reasoning) is str and (text or reasoning)):
         return None
-    if choice.get("finish_reason") or choice.get("logprobs") or choice.get("error"):
+    if choice.get("index", 0) != place or choice.get("finish_reason") or choice.get("logprobs"):
         return None
-    if payload.get("usage") or payload.get("meta") or payload.get("error"):
+    if choice.get("error") or payload.get("usage") or payload.get("meta") or payload.get("error"):
         return None
     has_more = (
         _extras(payload, _ANSWER_KEYS)
         or _extras(choice, _CHOICE_KEYS)
         or _extras(delta, _PLAIN_DELTA)
     )
-    return None if has_more else text
+    return None if has_more else (reasoning, text)
 
 
-_PLAIN_DELTA = frozenset({"content", "role"})
+_PLAIN_DELTA = frozenset({"role", "content", "reasoning_content"})
 
 
 def _parse_choice(choice: Mapping[str, object]) -> Choice:

@@ -29,9 +29,9 @@ from langchain_aimlernie._response.schema import (
     NO_CHOICE,
     Choice,
     Completion,
-    fast_text_delta,
     is_empty,
     parse_event,
+    plain_delta,
     unreadable,
 )
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
@@ -205,21 +205,20 @@ class StreamDecoder:
 
     def _on_payload(self, payload: Mapping[str, object]) -> Sequence[ChatGenerationChunk]:
         if self._choice is not None:
-            text = fast_text_delta(payload, self._choice.place)
-            if text is not None:
-                return self._on_text(text)
+            delta = plain_delta(payload, self._choice.place)
+            if delta is not None:
+                return self._on_delta(*delta)
         if error := error_in_payload(payload, self._headers, self._redactor):
             raise error
         return self._on_event(parse_event(payload))
 
-    def _on_text(self, text: str) -> Sequence[ChatGenerationChunk]:
+    def _on_delta(self, reasoning: str, text: str) -> Sequence[ChatGenerationChunk]:
         self.events += 1
-        reasoning, text = self._think_tags.feed(text)
-        if reasoning:
-            text, texts = self._add(text, reasoning)
-            return (self._chunk(text, texts),)
-        text = self._text.add(text, is_last=False)
-        return (_text_chunk(text),) if text else ()
+        if text:
+            thought, text = self._think_tags.feed(text)
+            reasoning += thought
+        text, texts = self._add(text, reasoning)
+        return (_plain_chunk(text, texts),) if text or texts else ()
 
     def _on_event(self, event: Completion) -> Sequence[ChatGenerationChunk]:
         if len(event.choices) > 1:  # also of one index: FastDeploy can send several deltas at once
@@ -267,9 +266,11 @@ class StreamDecoder:
         self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False
     ) -> tuple[str, dict[str, Any]]:
         """Return the text, and the texts beside it, that can be emitted now."""
-        reasoning = self._reasoning.add(reasoning, is_last=is_last)
-        refusal = self._refusal.add(refusal, is_last=is_last)
-        return self._text.add(text, is_last=is_last), message_extras(reasoning, refusal)
+        texts = {}
+        if reasoning or refusal or is_last:
+            reasoning = self._reasoning.add(reasoning, is_last=is_last)
+            texts = message_extras(reasoning, self._refusal.add(refusal, is_last=is_last))
+        return self._text.add(text, is_last=is_last), texts
 
     def _chunk(
         self,
@@ -330,13 +331,13 @@ class StreamDecoder:
 _TEMPLATE = ChatGenerationChunk(message=AIMessageChunk(content=""))
 
 
-def _text_chunk(text: str) -> ChatGenerationChunk:
-    """Return a copy of a chunk with this text, which is faster than a new chunk."""
+def _plain_chunk(text: str, texts: dict[str, Any]) -> ChatGenerationChunk:
+    """Return a copy of a chunk with these texts, which is faster than a new chunk."""
     message, chunk = _TEMPLATE.message.__copy__(), _TEMPLATE.__copy__()
     message.__dict__.update(
         content=text,
         response_metadata={"model_provider": PROVIDER},
-        additional_kwargs={},
+        additional_kwargs=texts,
         tool_calls=[],
         invalid_tool_calls=[],
         tool_call_chunks=[],
