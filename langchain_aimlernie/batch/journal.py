@@ -237,14 +237,14 @@ class Journal:
         self._files: dict[Path, int] = {}
         self._failed: dict[str, int] = {}  # rows without success: where the last error begins
         self._unsaved: list[tuple[Path, Mapping[str, Any]]] = []
+
+    def load(self) -> None:
+        """Read the files, without a change."""
         # What is known of each row; a million of them take some 60 MB.
         self._database = sqlite3.connect(":memory:")
         self._database.execute(
             "CREATE TABLE rows (id TEXT PRIMARY KEY, key BLOB, state TEXT, seen INT) WITHOUT ROWID"
         )
-
-    def load(self) -> None:
-        """Read the files, without a change."""
         times = [path.stat().st_mtime for path in (self.errors, self.out) if path.exists()]
         for path in (self.errors, self.out):
             for line, at in read_lines(path):
