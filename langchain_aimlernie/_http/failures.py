@@ -157,7 +157,9 @@ def _connect_error(error: Exception, progress: Progress) -> AimlErnieError:
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls is None or isinstance(tls, _TRANSIENT_TLS):
         return APIConnectionError(
-            f"Cannot connect to {progress.peer}: {_message(error, progress)}.", phase="connect"
+            f"Cannot connect to {progress.peer}: {_message(error, progress)}. Check base_url, the "
+            "network and any proxy.",
+            phase="connect",
         )
     reason = truncate(getattr(tls, "verify_message", "") or tls.reason or str(tls), _MAX_CAUSE)
     remedy = (
