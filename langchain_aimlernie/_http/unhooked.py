@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _leave(_: object) -> None:
+def _do_not_finalize(_: object) -> None:
     """Finalize an async generator: not at all."""
 
 
@@ -30,7 +30,7 @@ def anext_unhooked(iterator: AsyncIterator[T]) -> Generator[Any, Any, T]:
     sent: Any = None
     while True:
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, _leave)
+        sys.set_asyncgen_hooks(None, _do_not_finalize)
         try:
             if step is None:
                 steps = anext(iterator).__await__()
