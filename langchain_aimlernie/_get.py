@@ -94,7 +94,10 @@ def connect(connection: Connection, *, is_async: bool, needs_key: bool = False) 
 
 
 def _wrap_key(connection: Connection, *, needs_key: bool) -> str:
-    """Return what is wrong with the key: here, where it is a local variable, nothing is raised."""
+    """Replace the key by a `SecretStr`; return what is wrong with it, or "".
+
+    The caller raises: a traceback would show the key, which is a local variable here.
+    """
     key = connection.get("api_key")
     if isinstance(key, SecretStr):
         key = key.get_secret_value()

@@ -1,4 +1,4 @@
-"""Steps of async generators that the event loop does not know."""
+"""Iterate async generators without the hooks by which an event loop finalizes them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 def _do_not_finalize(_: object) -> None:
-    """Finalize an async generator: not at all."""
+    """Do nothing, in the place of the event loop's finalizer."""
 
 
 @types.coroutine
 def anext_unhooked(iterator: AsyncIterator[T]) -> Generator[Any, Any, T]:
-    """Return the next item; do not tell the loop of the async generators that are started for it.
+    """Return the next item; the async generators that start for it are not known to the loop.
 
     A loop that ends closes each generator that it knows, all at once. Those of httpcore are nested:
     they would be closed by the loop and by the generator around them, too, which is an error. We
