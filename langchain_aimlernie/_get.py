@@ -88,13 +88,16 @@ def connect(connection: Connection, *, is_async: bool, needs_key: bool = False) 
     report errors show local variables. If it `needs_key`, the environment may have it, and the
     AI/ML API requires it. An invalid argument is a `ValueError`.
     """
-    if problem := _hide_key(connection, needs_key=needs_key):
+    if problem := _wrap_key(connection, needs_key=needs_key):
         raise ValueError(problem)
     return Server(**connection, is_async=is_async, needs_key=needs_key)
 
 
-def _hide_key(connection: Connection, *, needs_key: bool) -> str:
-    """Return what is wrong with the key: here, where it is a local variable, nothing is raised."""
+def _wrap_key(connection: Connection, *, needs_key: bool) -> str:
+    """Replace the key by a `SecretStr`; return what is wrong with it, or "".
+
+    The caller raises: a traceback would show the key, which is a local variable here.
+    """
     key = connection.get("api_key")
     if isinstance(key, SecretStr):
         key = key.get_secret_value()

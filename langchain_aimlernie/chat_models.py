@@ -73,19 +73,31 @@ def _cached_signature(function: _F) -> _F:
 class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's binding class is private
     """Chat with Baidu's ERNIE models on the AI/ML API.
 
-    The key comes from `api_key` or the environment variable `AIMLAPI_API_KEY`. Calls raise the
-    errors of `langchain_aimlernie.errors`. Parameters that are not set are not sent; a value
-    outside its range raises an error when it is set. All but `streaming` can also be given per call
-    and through `bind`; the page `docs/settings.md` describes each.
+    Calls raise the errors of `langchain_aimlernie.errors`. Parameters that are not set are not
+    sent; a value outside its range raises an error when it is set. All but `streaming` can also be
+    given per call and through `bind`. The most used are below; the others are the fields of
+    `langchain_aimlernie._settings.fields.Settings` and those of `BaseChatModel`.
+
+    Args:
+        model: The model's id; by default `baidu/ernie-4.5-21b-a3b`.
+        temperature: Sampling temperature, 0 to 2.
+        max_tokens: Maximum number of tokens in the completion, reasoning included.
+        enable_thinking: Whether `baidu/ernie-5.0` reasons before it responds.
+        api_key: The key, or a function that returns it; by default `AIMLAPI_API_KEY`.
+        base_url: The address of the server; by default `AIMLAPI_API_BASE`, or the AI/ML API.
+        timeout: Seconds until an attempt must have its response; by default 600.
+        max_retries: Retries after the first attempt; by default 2.
 
     Example:
         ```python
         from langchain_aimlernie import ChatAimlErnie
 
         llm = ChatAimlErnie(model="baidu/ernie-4.5-21b-a3b", temperature=0.2)
-        llm.invoke("Why is the sky blue?").content
+        llm.invoke("Why is the sky blue?").text
         for chunk in llm.stream("Tell me a story."):
             print(chunk.text, end="", flush=True)
+        llm.bind_tools([get_weather]).invoke("What is the weather in Paris?").tool_calls
+        llm.with_structured_output(City).invoke("Paris has 2100000 people.")
         ```
     """
 

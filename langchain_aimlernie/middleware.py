@@ -274,14 +274,14 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             if not (value := interrupt(request)):
                 break
             try:
-                raised |= _raised(value, limits.keys())
+                raised |= _raised_limits(value, limits.keys())
                 request = {}
             except ValueError as error:
                 request = {"error": str(error)}
         return raised
 
 
-def _raised(value: object, names: Collection[str]) -> dict[str, str]:
+def _raised_limits(value: object, names: Collection[str]) -> dict[str, str]:
     """Return the limits in the resume value of an interrupt, as an update of the state."""
     given = value if isinstance(value, Mapping) else {}
     amounts = {name: check_limit(given[name], name) for name in names if name in given}

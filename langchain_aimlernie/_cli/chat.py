@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from langchain_aimlernie.chat_models import ChatAimlErnie
 
 _PROMPT = "> "
-_HINT = "Ctrl-D ends the chat, Ctrl-C stops a response."
+_HINT = "Ctrl-D or exit ends the chat, Ctrl-C stops a response."
 _PASTE_GAP = 0.05
 """Seconds within which the next line of a paste follows, where the terminal does not mark it."""
 
@@ -139,13 +139,15 @@ def to_object(message: AIMessage, *, is_reasoning_shown: bool) -> dict[str, Any]
 
 
 def run(llm: ChatAimlErnie, history: list[BaseMessage], *, is_reasoning_shown: bool) -> int:
-    """Chat until Ctrl-D, and append the messages to `history`; return the exit code, 0."""
+    """Chat until Ctrl-D or `exit`, and append the messages to `history`; return 0."""
     write_error(f"{llm.model_name}. {_HINT}\n")
     with _restored_terminal():
         _set_up_readline()
         while True:
             try:
                 message = _read_message()
+                if message.strip() in ("exit", "quit"):
+                    return 0
                 if message.strip():
                     _respond(llm, history, message, is_reasoning_shown=is_reasoning_shown)
             except KeyboardInterrupt:

@@ -1,6 +1,6 @@
-"""How calls reach the server: connections, deadlines, retries, and errors with names.
+"""Send requests and receive responses: connections, deadlines, retries and network errors.
 
-All that imports httpx2 is in here; the rest of the package needs these names. The async transport
+Nothing else imports httpx2; the rest of the package uses the names below. The async transport
 in `_async` is written by hand, the sync one in `_sync` is generated from it.
 """
 

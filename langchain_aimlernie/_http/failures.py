@@ -1,9 +1,9 @@
-"""What went wrong on the network -> an error of ours: the host, how far it got, the time.
+"""Map network exceptions to our errors, whose messages name the host, the phase and the time.
 
-Errors of the network are often without text, and httpx's hold the request with the key; so the
-messages are our own, taken from the innermost cause, and the exceptions are not kept. They are told
-apart by the names of their classes, which httpx2, httpx and their httpcores share: a user-supplied
-client may be of either.
+Network exceptions often have no text, and httpx's hold the request with the key; so the messages
+are our own, taken from the innermost cause, and the exceptions are not kept. They are told apart by
+the names of their classes, which httpx2, httpx and their httpcores share: a user-supplied client
+may be of either.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def to_error(error: Exception, progress: Progress) -> AimlErnieError:
 
 
 def _add_response(error: AimlErnieError, progress: Progress) -> None:
-    """Note what had come of the response, unless the error says it already."""
+    """Add what was received of the response, unless the error has it already."""
     request, decoder = progress.request, progress.decoder
     if error.partial is None and decoder is not None:
         error.partial = decoder.partial
@@ -157,7 +157,9 @@ def _connect_error(error: Exception, progress: Progress) -> AimlErnieError:
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls is None or isinstance(tls, _TRANSIENT_TLS):
         return APIConnectionError(
-            f"Cannot connect to {progress.peer}: {_message(error, progress)}.", phase="connect"
+            f"Cannot connect to {progress.peer}: {_message(error, progress)}. Check base_url, the "
+            "network and any proxy.",
+            phase="connect",
         )
     reason = truncate(getattr(tls, "verify_message", "") or tls.reason or str(tls), _MAX_CAUSE)
     remedy = (
@@ -219,7 +221,7 @@ _PHASES = {
 
 
 def _unexpected(error: Exception, progress: Progress) -> AimlErnieError:
-    """Return the error for what nobody thought of, in a client, in httpx or in decoding."""
+    """Return the error for any other exception of a client, of httpx or of decoding."""
     if any(isinstance(cause, OSError | EOFError) for cause in _causes(error)):
         return _broken(error, progress)
     what = f"{type(error).__name__}: {_message(error, progress)}."
@@ -264,7 +266,7 @@ _HANDLERS: Mapping[str, Callable[[Exception, Progress], AimlErnieError]] = {
 
 
 def _message(error: Exception, progress: Progress) -> str:
-    """What the innermost cause says, on one line and without secrets."""
+    """Return the text of the innermost cause, on one line and without secrets."""
     said = [text for text in map(_describe, _causes(error)) if text]
     words = said[-1] if said else type(error).__name__
     return truncate(progress.request.redactor.text(words), _MAX_CAUSE).rstrip(".")
@@ -279,7 +281,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what caused it, also inside groups, outermost first."""
+    """Yield the error, then its causes, also those in exception groups, outermost first."""
     todo, seen = [error], set[int]()
     while todo and len(seen) < _MAX_CAUSES:
         error = todo.pop(0)

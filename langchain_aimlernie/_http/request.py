@@ -76,12 +76,12 @@ class Timeouts:
     total: float | None = 900.0
 
     def extension(self) -> dict[str, float | None]:
-        """Return httpx's timeouts: deadlines limit reads, and waiting for a connection is free."""
+        """Return httpx's timeouts; deadlines limit the reads, nothing limits the queue."""
         return {"connect": self.connect, "read": None, "write": self.write, "pool": None}
 
     @property
     def longest_read(self) -> float | None:
-        """The read timeout of a user-supplied client, whose reads no deadline may reach."""
+        """The read timeout for a user-supplied client, in which no deadline limits each read."""
         limits = (self.read, self.first_event, self.idle)
         return None if None in limits else max(filter(None, limits))
 

@@ -1,4 +1,4 @@
-"""Steps of async generators that the event loop does not know."""
+"""Iterate async generators without the hooks by which an event loop finalizes them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _leave(_: object) -> None:
-    """Finalize an async generator: not at all."""
+def _do_not_finalize(_: object) -> None:
+    """Do nothing, in the place of the event loop's finalizer."""
 
 
 @types.coroutine
 def anext_unhooked(iterator: AsyncIterator[T]) -> Generator[Any, Any, T]:
-    """Return the next item; do not tell the loop of the async generators that are started for it.
+    """Return the next item; the async generators that start for it are not known to the loop.
 
     A loop that ends closes each generator that it knows, all at once. Those of httpcore are nested:
     they would be closed by the loop and by the generator around them, too, which is an error. We
@@ -30,7 +30,7 @@ def anext_unhooked(iterator: AsyncIterator[T]) -> Generator[Any, Any, T]:
     sent: Any = None
     while True:
         hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(None, _leave)
+        sys.set_asyncgen_hooks(None, _do_not_finalize)
         try:
             if step is None:
                 steps = anext(iterator).__await__()

@@ -273,7 +273,7 @@ class _Details(NamedTuple):
         names = map(str.lower, (*self.kinds, self.message))
         return next((_STATUS_OF_CODE[name] for name in names if name in _STATUS_OF_CODE), default)
 
-    def mention(self, pattern: re.Pattern[str]) -> bool:
+    def matches(self, pattern: re.Pattern[str]) -> bool:
         """Whether the message, a code or a type matches."""
         return pattern.search("\n".join((*self.kinds, self.message))) is not None
 
@@ -305,21 +305,21 @@ def _error(
 
 
 def _class_of(details: _Details) -> type[AimlErnieError]:
-    status, mention = details.status, details.mention
+    status, matches = details.status, details.matches
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:  # FastDeploy's for any error, whatever its type
         status = details.implied_status(status)
     # A limit of tokens for a minute is not one of the context.
     # 500 is llama.cpp's and Ollama's, and that of gateways for what is behind them.
-    if status in (None, 400, 413, 422, 500) and mention(_OVERFLOW) and not mention(_RATE):
+    if status in (None, 400, 413, 422, 500) and matches(_OVERFLOW) and not matches(_RATE):
         return ContextWindowExceededError
-    if status in (None, 400, 401, 403) and mention(_FUNDS):
+    if status in (None, 400, 401, 403) and matches(_FUNDS):
         return InsufficientCreditsError
-    if status in (None, 400) and mention(_NO_KEY):
+    if status in (None, 400) and matches(_NO_KEY):
         return AuthenticationError
-    if status in (None, 400, 503) and mention(_NO_MODEL):
+    if status in (None, 400, 503) and matches(_NO_MODEL):
         return NotFoundError
     if status is None:
-        is_limit = mention(_RATE) or mention(_FREE) or mention(_QUOTA)
+        is_limit = matches(_RATE) or matches(_FREE) or matches(_QUOTA)
         return RateLimitError if is_limit else InternalServerError
     return _BY_STATUS.get(status) or _BY_STATUS_CLASS.get(status // 100, InvalidResponseError)
 
@@ -330,16 +330,16 @@ def _is_retryable(
     headers: Mapping[str, str],
     retry_after: float | None,
 ) -> bool:
-    mention = details.mention
+    matches = details.matches
     if headers.get("x-should-retry", "").lower() == "false" or details.status in _NOT_RETRYABLE:
         return False
     if cls is RateLimitError:
         # Exhausted funds and the free tier do not come back in seconds. A quota does only if the
         # response says so.
-        is_brief = retry_after is not None or mention(_RATE)
-        return not (mention(_FUNDS) or mention(_FREE) or (mention(_QUOTA) and not is_brief))
+        is_brief = retry_after is not None or matches(_RATE)
+        return not (matches(_FUNDS) or matches(_FREE) or (matches(_QUOTA) and not is_brief))
     if cls is InternalServerError:
-        return not mention(_PERMANENT)
+        return not matches(_PERMANENT)
     return cls.is_retryable and cls is not InvalidResponseError
 
 

@@ -103,7 +103,7 @@ class Completion(NamedTuple):
 def _merge_usage(
     earlier: Mapping[str, object] | None, later: Mapping[str, object] | None
 ) -> Mapping[str, object] | None:
-    """Return the last counts; zeros take back none, and a total goes with its counts."""
+    """Return the later counts; a zero replaces no count, and the earlier total is dropped."""
     if not earlier or not later:
         return later or earlier
     given = {name: value for name, value in later.items() if value or name not in earlier}

@@ -48,7 +48,7 @@ _PROXIES = ("proxy", "proxies")
 
 
 def is_unset(name: str, value: object) -> bool:
-    """Whether an unknown parameter says what is so without it."""
+    """Whether an unknown parameter changes nothing, such as `None` or `n=1`."""
     is_foreign = name in _FOREIGN or name.endswith(_PROXIES)
     return value is None or (is_foreign and not value) or (name == "n" and value == 1)
 
@@ -60,7 +60,7 @@ def suggest_name(name: str) -> str:
 
 
 def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Return the constructor's parameters without those that only another package has a use for.
+    """Return the constructor's parameters without those that only another package uses.
 
     `names` are those that a model has. A ValueError if calls would bypass a proxy without it.
     """

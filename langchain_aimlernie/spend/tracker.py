@@ -85,7 +85,7 @@ class _Run:
     event: object = None
 
     def is_new(self, event: object) -> bool:
-        """Return whether an event has not come before, to a tracker twice among the callbacks."""
+        """Whether an event is new: a tracker that is among the callbacks twice gets each twice."""
         is_new = event is None or event is not self.event
         self.event = event
         return is_new

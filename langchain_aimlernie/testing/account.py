@@ -171,7 +171,7 @@ def _text_of(moment: datetime) -> str:
 
 
 def numbers(value: object, *path: str) -> dict[str, float]:
-    """Return the finite numbers of the object under `path`; none of what a script has instead."""
+    """Return the finite numbers of the object under `path`; a script may have anything there."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     held = value.items() if isinstance(value, dict) else ()

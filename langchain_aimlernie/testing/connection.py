@@ -1,4 +1,4 @@
-"""One connection of the server: requests in, responses out, and the ways in which it breaks."""
+"""One connection of the server: reads requests, sends responses, and breaks as faults say."""
 
 from __future__ import annotations
 

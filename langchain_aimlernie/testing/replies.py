@@ -28,6 +28,10 @@ class Fault:
     bytes: int | None = None
     reset: bool = False
 
+    def __post_init__(self) -> None:
+        if self.kind not in ("drop", "stall"):
+            raise ValueError(f"kind={self.kind!r}: must be 'drop' or 'stall'.")
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:

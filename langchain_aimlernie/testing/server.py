@@ -129,7 +129,13 @@ class ErnieServer(Api):
 
     @property
     def base_url(self) -> str:
-        """The `base_url` for clients; ends in `/v1`."""
+        """The `base_url` for clients; ends in `/v1`.
+
+        Raises:
+            RuntimeError: The server has no port yet.
+        """
+        if not self.port:
+            raise RuntimeError("this ErnieServer has no port yet: use `with`, or call start()")
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/v1"
 

@@ -106,7 +106,7 @@ def test_a_name_that_cannot_be_is_a_typed_error(host):
 
 def test_a_refused_port_is_named():
     with refusing_port() as port:
-        says = (f"Cannot connect to 127.0.0.1:{port}: Connection refused.",)
+        says = (f"Cannot connect to 127.0.0.1:{port}: Connection refused. Check base_url",)
         assert fails(f"http://127.0.0.1:{port}/v1", Raises(UNREACHED, True, says)) == {"connect"}
 
 

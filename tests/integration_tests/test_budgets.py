@@ -247,7 +247,7 @@ def test_sums_are_kept_by_model_with_retries_and_failures(server):
 def test_a_stream_that_fails_is_billed_and_an_abandoned_one_is_a_call(server, llm):
     with SpendTracker() as spend:
         llm.invoke("Hello")
-        server.on_request = lambda _: Reply("Hi, " * 9, fault=Fault("cut", events=9))
+        server.on_request = lambda _: Reply("Hi, " * 9, fault=Fault("drop", events=9))
         with pytest.raises(StreamInterruptedError):
             list(llm.stream("Hello"))
     assert (spend.total.calls, spend.total.failed) == (1, 1)

@@ -411,7 +411,7 @@ def test_ctrl_c_clears_the_line_or_stops_the_response(chat, api_server):
     chat.read_until("not this")
     chat.wait_until_idle()
     chat.send("\x03")
-    chat.read_until("Ctrl-D ends the chat")
+    chat.read_until("Ctrl-D or exit ends the chat")
     say(chat, "this\r")
     assert last_prompts(api_server) == ["this"]
     api_server.reply(events=ENDLESS, interval=0.05)
@@ -438,13 +438,14 @@ def test_a_signal_restores_the_terminal(chat, number):
 
 
 @pytest.mark.slow
-def test_a_chat_into_a_file(api_server, tmp_path):
+@pytest.mark.parametrize("end", ["\x04", "exit\n", "quit \n"])
+def test_a_chat_into_a_file(api_server, tmp_path, end):
     api_server.reply("eins")
     with Terminal("--local", stdout=str(tmp_path / "log")) as terminal:
         terminal.read_until("> ")
         terminal.send("one\n\ntwo\n")
         terminal.read_until("> ")
-        terminal.send("\x04")
+        terminal.send(end)
         assert terminal.read_to_end()[1] == 0
     expected = "[local ErnieServer, not ERNIE] You said: one\n\ntwo\n"
     assert (tmp_path / "log").read_text() == expected

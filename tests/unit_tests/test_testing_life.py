@@ -115,6 +115,8 @@ def test_http_1_0_client_gets_an_unchunked_stream(ernie_server):
 
 def test_a_server_can_be_stopped_and_started_again():
     server = ErnieServer(api_key=None)
+    with pytest.raises(RuntimeError, match="no port yet"):
+        _ = server.base_url
     for _ in range(2):
         with server:
             assert httpx.post(server.base_url + CHAT, json=body()).status_code == 200

@@ -43,6 +43,8 @@ def test_replies_are_sent_in_order_then_the_fake_model_replies(ernie_server, cli
         ernie_server.reply(txet="one")
     with pytest.raises(TypeError, match="a Reply or a text, got dict"):
         ernie_server.reply({"text": "one"})
+    with pytest.raises(ValueError, match="kind='dorp': must be 'drop' or 'stall'"):
+        Fault("dorp")
 
 
 def test_every_part_of_a_message_can_be_scripted(ernie_server, client):

@@ -8,6 +8,7 @@ import pytest
 
 from langchain_aimlernie.testing import ErnieServer
 from langchain_aimlernie.testing.encoding import split_tokens
+from langchain_aimlernie.testing.models import MODELS
 from tests.support.local_server import CHAT, TEXT, body, deltas, events
 
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
@@ -255,10 +256,10 @@ SECTIONS = {*PRICED, *ABLE, "modalities"}
 @pytest.mark.parametrize(
     ("query", "count", "sections"),
     [
-        ("include=pricing,capabilities", 15, PRICED | ABLE),
-        ("include=pricing&include=modalities", 15, SECTIONS - ABLE),
-        ("include=nonsense&foo=bar", 15, set()),
-        ("type=openai/chat-completions", 15, set()),
+        ("include=pricing,capabilities", len(MODELS), PRICED | ABLE),
+        ("include=pricing&include=modalities", len(MODELS), SECTIONS - ABLE),
+        ("include=nonsense&foo=bar", len(MODELS), set()),
+        ("type=openai/chat-completions", len(MODELS), set()),
         ("type=image", 0, set()),
         ("id=ernie-5.0,baidu/ernie-4.5-0.3b", 2, set()),
     ],

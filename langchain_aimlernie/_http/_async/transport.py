@@ -1,6 +1,6 @@
 """The async transport, from which the sync one is generated: it sends, reads, retries and closes.
 
-What decides is in the modules around it.
+Deadlines, the retry policy and the errors are in the other modules of `_http`, without I/O.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class AsyncTransport:
 
 
 class AsyncStream(Generic[T]):
-    """The chunks of one call. Whoever leaves it before its end must close it.
+    """The chunks of one call; close it unless you read it to its end.
 
     It is not a generator: the garbage collector would close an async one in a task of its own,
     while the generator around it does so, too.
@@ -528,7 +528,7 @@ class _AsyncDeadlineStream(httpcore2.AsyncNetworkStream):
 
 
 class AsyncUserClient:
-    """A client of the user's, httpx2's or httpx's: it is used as it is and never closed.
+    """A user-supplied client of httpx2 or httpx: used as it is, never closed.
 
     Args:
         client: The client.

@@ -1,7 +1,7 @@
 # Generated from _async/transport.py by .ci/unasync.py; do not edit.
 """The sync transport: it sends, reads, retries and closes.
 
-What decides is in the modules around it.
+Deadlines, the retry policy and the errors are in the other modules of `_http`, without I/O.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ class Transport:
 
 
 class Stream(Generic[T]):
-    """The chunks of one call. Whoever leaves it before its end must close it.
+    """The chunks of one call; close it unless you read it to its end.
 
     It is not a generator: the garbage collector would close an async one in a task of its own,
     while the generator around it does so, too.
@@ -524,7 +524,7 @@ class _DeadlineStream(httpcore2.NetworkStream):
 
 
 class UserClient:
-    """A client of the user's, httpx2's or httpx's: it is used as it is and never closed.
+    """A user-supplied client of httpx2 or httpx: used as it is, never closed.
 
     Args:
         client: The client.
