@@ -58,6 +58,7 @@ _MAX_MESSAGE = 500
 _MAX_DEPTH = 8
 _MAX_ITEMS = 20
 _NO_MESSAGE = "The server answered with an error and did not say which."
+_BROKEN_OFF = "The server broke off the completion and did not say why (finish_reason {!r})."
 _NOTHING: Mapping[str, str] = {}
 _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     401: AuthenticationError,
@@ -85,6 +86,7 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
 }
 
 _MESSAGE_KEYS = (
+    *("fault", "faultstring"),  # Apigee, WSO2
     *("message", "error_description", "error", "error_msg", "error_message", "detail", "details"),
     *("msg", "status_msg", "errorMessage", "Message", "errors", "description", "reason", "title"),
 )
@@ -103,10 +105,15 @@ _ERROR_KEYS = (
 )
 """Keys that no response has without choices, and that stand in the bodies of errors we know."""
 
-_FAILURES = ("error", "network_error", "insufficient_system_resource")
-"""Reasons to finish that are none of the model's: OpenRouter's, vLLM's; Zhipu's; DeepSeek's."""
+_FAILURES = (
+    *("error", "abort", "aborted", "cancelled", "canceled", "timeout"),  # vLLM, SGLang, gateways
+    "recover_stop",  # FastDeploy, which gave up on a request that it had preempted
+    *("load", "unload"),  # Ollama, which has generated nothing
+    *("network_error", "insufficient_system_resource"),  # Zhipu, DeepSeek
+)
+"""Reasons to finish that are none of the model's: the server broke off."""
 
-_NO_ERROR: tuple[object, ...] = (None, 0, "", [], "ok", "success")
+_NO_ERROR: tuple[object, ...] = (None, 0, "", [], "0", "ok", "OK", "success", "Success")
 """What stands under these keys if nothing is wrong."""
 
 _ERROR_TEXT = re.compile(
@@ -230,8 +237,9 @@ def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
         if isinstance(choice, dict):
             if _is_error(choice.get("error")):
                 return choice
-            if choice.get("finish_reason") in _FAILURES:
-                return payload
+            reason = choice.get("finish_reason")
+            if reason in _FAILURES:
+                return {"message": _BROKEN_OFF.format(reason), **payload}
     values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None
 
@@ -246,7 +254,9 @@ def _error_in_200(
     found: object, body: object, headers: Mapping[str, str], redactor: Redactor
 ) -> AimlErnieError:
     details = _details(found)
-    if details.status is not None and details.status < HTTPStatus.BAD_REQUEST:
+    # An `invalid_request_error` about too many requests is none.
+    lowest = HTTPStatus.UNAUTHORIZED if details.mention(_RATE) else HTTPStatus.BAD_REQUEST
+    if details.status is not None and details.status < lowest:
         details = details._replace(status=None)
     return _error(details, body, 200, headers, redactor)
 

@@ -196,9 +196,10 @@ class StreamDecoder:
                 return ()
         try:
             payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
-        except InvalidResponseError:
+        except InvalidResponseError as error:
             events = _events_within(event._replace(data=data))
             if not events:
+                error.is_retryable = True  # a page within a stream is a gateway's, not a website's
                 raise
             return chain.from_iterable(map(self._decode, events))
         return self._on_payload(payload)

@@ -173,11 +173,16 @@ NOTHING = (
     case(
         "HTML in a stream after an event",
         stream(HEL, HTML.encode(), b"\n\n", DONE),
-        Raises("InvalidResponseError", partial="Hel"),
+        Raises("InvalidResponseError", retryable=True, partial="Hel"),
+    ),
+    case(
+        "HTML in a stream before any event",
+        stream(b": ping\n\n", HTML.encode(), b"\n\n"),
+        Raises("InvalidResponseError", retryable=True),
     ),
     gives("only an empty delta", "", end=(DONE,), text="", usage=None),
     case("only null", stream(event("null"), DONE), Raises(NEITHER)),
-    case("HTML in a stream", response(HTML, content_type=SSE_TYPE), Raises(NEITHER)),
+    case("HTML in a stream", response(HTML, content_type=SSE_TYPE), Raises(NEITHER, False)),
     case(
         "words",
         response(b"connect error", content_type=SSE_TYPE),
