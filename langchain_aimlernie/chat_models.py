@@ -70,7 +70,7 @@ def _cached_signature(function: _F) -> _F:
     return function
 
 
-class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's binding class is private
+class ChatAimlErnie(Bindable, SettingsModel):
     """Chat with Baidu's ERNIE models on the AI/ML API.
 
     The key comes from `api_key` or the environment variable `AIMLAPI_API_KEY`. Calls raise the
