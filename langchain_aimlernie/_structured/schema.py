@@ -61,8 +61,7 @@ class OutputSchema:
     @property
     def tracing_schema(self) -> object:
         """The schema for tracers, in a form that core converts without loss or failure."""
-        described = {"description": self.description} if self.description else {}
-        return {"name": self.name, **described, "parameters": dict(self.definition)}
+        return _with_description(replace(self, strict=None)) | {"parameters": dict(self.definition)}
 
     def convert(self, value: object) -> object:
         """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
