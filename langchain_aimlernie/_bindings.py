@@ -88,20 +88,20 @@ def _wrapping(name: str) -> Any:
 class Bindable(_Model):
     """A model, or a wrapper around one, whose bound parameters may hold secrets."""
 
-    @override
-    def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """Return this model with parameters for every call: its own, or any field of the body.
-
-        Raises:
-            ValueError: A parameter is outside its range, or looks like a secret and would be sent
-                in the body.
-        """
-        options = read_options(kwargs, getattr(self, "api_key", None))
-        if isinstance(self, RunnableBinding):
-            return base.RunnableBinding.bind(self, **options)  # keeps what is bound already
-        return RunnableBinding(bound=self, kwargs=options, config={})
-
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
+
+        def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+            """Return this model with parameters for every call: its own, or any field of the body.
+
+            Raises:
+                ValueError: A parameter is outside its range, or looks like a secret and would be
+                    sent in the body.
+            """
+            options = read_options(kwargs, getattr(self, "api_key", None))
+            if isinstance(self, RunnableBinding):
+                return base.RunnableBinding.bind(self, **options)  # keeps what is bound already
+            return RunnableBinding(bound=self, kwargs=options, config={})
+
         with_types = _wrapping("with_types")
         with_listeners = _wrapping("with_listeners")
         with_alisteners = _wrapping("with_alisteners")

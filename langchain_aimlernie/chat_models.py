@@ -70,7 +70,7 @@ def _cached_signature(function: _F) -> _F:
     return function
 
 
-class ChatAimlErnie(Bindable, SettingsModel):  # type: ignore[misc]  # core's binding class is private
+class ChatAimlErnie(Bindable, SettingsModel):
     """Chat with Baidu's ERNIE models on the AI/ML API.
 
     Calls raise the errors of `langchain_aimlernie.errors`. Parameters that are not set are not

@@ -140,56 +140,31 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
 
 
 def check_references(schema: Schema) -> dict[str, Any]:
-    """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere or only to itself.
-
-    A `discriminator.mapping` that refers to what is not there is left out: what inlines the `$ref`s
-    of a schema often leaves it behind, as core's conversion of tools does.
-    """
+    """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere."""
     try:
-        return _check_references(schema, schema, set())
+        return _check_references(schema, schema)
     except RecursionError:
         raise ValueError("The schema is nested too deeply.") from None
 
 
-def _check_references(schema: Schema, root: Schema, checked: set[str]) -> dict[str, Any]:
+def _check_references(schema: Schema, root: Schema) -> dict[str, Any]:
     if "$ref" in schema:
-        _follow(schema, root, (), checked)
-    schema = _sendable(schema)
-    result = map_subschemas(schema, lambda part: _check_references(part, root, checked))
-    discriminator = result.get("discriminator")
-    mapping = discriminator.get("mapping") if isinstance(discriminator, Mapping) else None
-    try:
-        for reference in mapping.values() if isinstance(mapping, Mapping) else ():
-            resolve(reference, root)
-    except ValueError:
-        return _without_mapping(result)
-    return result
+        resolve(schema["$ref"], root)
+    return map_subschemas(_sendable(schema), lambda part: _check_references(part, root))
 
 
 def _sendable(schema: Schema) -> dict[str, Any]:
-    """Leave out a default of infinity or NaN, which pydantic writes and JSON has not."""
-    default = schema.get("default")
-    is_finite = not isinstance(default, float) or isfinite(default)
-    return {key: value for key, value in schema.items() if is_finite or key != "default"}
+    """Leave out a default of infinity or NaN, which pydantic writes and JSON has not.
 
-
-def _without_mapping(schema: dict[str, Any]) -> dict[str, Any]:
-    if not isinstance(discriminator := schema.get("discriminator"), Mapping):
-        return schema
-    rest = {key: value for key, value in discriminator.items() if key != "mapping"}
-    return {**schema, "discriminator": rest}
-
-
-def _follow(schema: Schema, root: Schema, followed: tuple[object, ...], checked: set[str]) -> None:
-    """Follow the subschemas that apply to the same value; a circle would be endless."""
-    reference = schema.get("$ref")
-    if reference in followed:
-        raise ValueError(f"The schema has a $ref to {reference!r} that only refers to itself.")
-    if "$ref" in schema and str(reference) not in checked:
-        _follow(resolve(reference, root), root, (*followed, reference), checked)
-        checked.add(str(reference))
-    for part in _subschemas({key: schema[key] for key in _IN_PLACE & schema.keys()}):
-        _follow(part, root, followed, checked)
+    So is OpenAPI's `discriminator.mapping`: what inlines the `$ref`s of a schema, as core's
+    conversion of tools does, leaves it behind to refer to nothing.
+    """
+    result = dict(schema)
+    if isinstance(default := schema.get("default"), float) and not isfinite(default):
+        del result["default"]
+    if isinstance(given := schema.get("discriminator"), Mapping):
+        result["discriminator"] = {key: given[key] for key in given if key != "mapping"}
+    return result
 
 
 class _RecursiveSchemaError(Exception):
@@ -212,7 +187,7 @@ def dereference(schema: Schema) -> dict[str, Any]:
 
 
 def _tidy(schema: Schema) -> dict[str, Any]:
-    untitled = {key: value for key, value in _sendable(schema).items() if key != "title"}
+    untitled = {key: value for key, value in schema.items() if key != "title"}
     return map_subschemas(untitled, _tidy)
 
 
@@ -223,8 +198,8 @@ def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> di
             raise _RecursiveSchemaError
         within = (*within, reference)
         schema = _with_target(schema, resolve(reference, root))
-    result = {key: value for key, value in schema.items() if key not in _DEFINITIONS}
-    return map_subschemas(_without_mapping(result), lambda part: _dereference(part, root, within))
+    result = {key: value for key, value in _sendable(schema).items() if key not in _DEFINITIONS}
+    return map_subschemas(result, lambda part: _dereference(part, root, within))
 
 
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:

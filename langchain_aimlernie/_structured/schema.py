@@ -11,7 +11,6 @@ from types import FunctionType
 from typing import Any
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
 from typing_extensions import is_typeddict
@@ -62,10 +61,7 @@ class OutputSchema:
     @property
     def tracing_schema(self) -> object:
         """The schema for tracers, in a form that core converts without loss or failure."""
-        if issubclass(self.output, (BaseModel, BaseModelV1)):
-            return self.output
-        described = {"description": self.description} if self.description else {}
-        return {"name": self.name, **described, "parameters": dict(self.definition)}
+        return _with_description(replace(self, strict=None)) | {"parameters": dict(self.definition)}
 
     def convert(self, value: object) -> object:
         """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
@@ -96,8 +92,8 @@ class OutputSchema:
         """Return the user's object for parsed JSON; a ValueError if it is not an instance.
 
         Models write absent properties as `null`, lists and objects as strings that hold them, and
-        an object within another, which has its name: what the schema does not allow otherwise
-        counts as what is meant.
+        an object within another, which has its name, or as the only item of a list: what the schema
+        does not allow otherwise counts as what is meant.
         """
         if self.output is not dict and not self.definition.get("additionalProperties"):
             value = self._unwrapped(value)  # else the class would leave out what it does not know
@@ -112,29 +108,33 @@ class OutputSchema:
         return self.validate(meant)
 
     def _unwrapped(self, value: object) -> object:
-        """Return the object within one that has no property of the schema, such as `{"City": {…}}`.
+        """Return the object within what has no property of the schema: `{"City": {…}}`, `[{…}]`.
 
         A call that is written as text has the schema's name under "name".
         """
         known = self.definition.get("properties")
-        if not isinstance(value, dict) or not isinstance(known, Mapping):
+        if not isinstance(value, (dict, list)) or not isinstance(known, Mapping):
             return value
         found = [*_objects_with({*known}, value, without=("name", self.name))]
         return found[0] if len(found) == 1 else value
 
 
 def _objects_with(
-    known: set[str], value: object, without: tuple[str, str], depth: int = 3
+    known: set[str], value: object, without: tuple[str, str], depth: int = 4
 ) -> Iterator[object]:
-    """Find the outermost objects that have a known key, also in strings that hold JSON."""
+    """Find the outermost objects that have a known key, also in strings that hold JSON.
+
+    Of a list, only if it has one item: which of several is meant, or whether all are, is unknown.
+    """
     for whole in whole_json(value) if isinstance(value, str) else [value]:
-        if not isinstance(whole, dict):
-            continue
-        if any(key in known and (key, part) != without for key, part in whole.items()):
-            yield whole
-        elif depth:
-            for part in whole.values():
-                yield from _objects_with(known, part, without, depth - 1)
+        parts: Any = whole if isinstance(whole, list) and len(whole) == 1 else ()
+        if isinstance(whole, dict):
+            parts = whole.values()
+            if any(key in known and (key, part) != without for key, part in whole.items()):
+                yield whole
+                continue
+        for part in parts if depth else ():
+            yield from _objects_with(known, part, without, depth - 1)
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
@@ -223,7 +223,7 @@ def _with_description(schema: OutputSchema) -> dict[str, Any]:
 
 
 _EMPTY_OBJECT: Mapping[str, Any] = {"type": "object", "properties": {}}
-_WRAPPERS = ("json_schema", "function")
+_WRAPPERS = ("json_schema", "function", "toolSpec")
 PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
 """The keys of OpenAI, Anthropic and MCP for the schema of a tool's parameters."""
 
@@ -239,6 +239,8 @@ def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
     is_schema = not given.keys().isdisjoint(_KEYWORDS)
     bodies = [] if "properties" in given else [given.get(key) for key in _BODIES]
     body = next((body for body in bodies if isinstance(body, Mapping)), None)
+    if body and isinstance(body.get("json"), Mapping):  # Bedrock's
+        body = body["json"]
     name, description = given.get("name"), given.get("description")
     if body is None and not is_schema and not any(isinstance(v, Mapping) for v in given.values()):
         body = _EMPTY_OBJECT if "name" in given else None

@@ -104,6 +104,12 @@ class Limits(BaseModel):
     least: dict[str, float] = {"a": -math.inf}
 
 
+class Named(BaseModel):
+    """A property may be called like a keyword."""
+
+    reference: str = Field(alias="$ref")
+
+
 class Closed(TypedDict, closed=True):
     a: int
 
@@ -143,6 +149,8 @@ LOADED = [
     (Limits, {}, Limits()),
     (an_object(a={"type": "number", "default": math.inf}), {"a": 1}, {"a": 1}),
     ({"name": "Answer", "inputSchema": an_object(["a"], a={"type": "integer"})}, {"a": "1"}, {"a": 1}),
+    ({"toolSpec": {"name": "Answer", "inputSchema": {"json": an_object(["a"], a={"type": "integer"})}}}, {"a": "1"}, {"a": 1}),
+    (Named, {"$ref": "a"}, Named(**{"$ref": "a"})),
     # Strings in the place of what they hold, at every depth
     (Page, {"lines": json.dumps([CAT]), "by_name": json.dumps({"a": CAT})}, Page(lines=[CAT], by_name={"a": CAT})),
     (Page, {"lines": [json.dumps(CAT)], "best": "null"}, Page(lines=[CAT], best=None)),
@@ -160,6 +168,9 @@ LOADED = [
     (CatV1, {"name": "CatV1", "arguments": {"name": "Tom"}}, CatV1(name="Tom")),
     (CatV1, {"function": {"name": "CatV1", "arguments": '{"name": "Tom"}'}}, CatV1(name="Tom")),
     (Page, {"response": {"Page": {"text": "a"}}}, Page(text="a")),
+    (Page, {"pages": [{"text": "a"}]}, Page(text="a")),
+    (Page, {"tool_calls": [{"function": {"name": "Page", "arguments": '{"text": "a"}'}}]}, Page(text="a")),
+    (an_object(["a"], a={"type": "integer"}), [{"a": 1}], {"a": 1}),
     (CatV1, {"name": "CatV1"}, CatV1(name="CatV1")),
     (Page, {"text": "a", "other": {"text": "b"}}, Page(text="a")),
     (Page, {"one": {"text": "a"}, "other": {"text": "b"}}, Page()),

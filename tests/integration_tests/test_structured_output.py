@@ -412,7 +412,7 @@ BROKEN = [
     ({"text": SOME}, "punchline: Field required"),
     ({"text": "{}"}, "setup: Field required"),
     ({"text": "null"}, "does not fit Joke"),
-    ({"text": f"[{TEXT}]"}, "does not fit Joke"),
+    ({"text": f"[{TEXT}, {TEXT}]"}, "does not fit Joke"),
     ({"text": "", "refusal": "I will not."}, "The model refused: 'I will not.'"),
     ({"text": TEXT, "finish_reason": "content_filter"}, "stopped by the content filter"),
     ({"text": TEXT[:-12], "finish_reason": "length"}, "no valid JSON.* raise max_tokens"),

@@ -200,12 +200,6 @@ DANGLING = [
     *("#/$defs/Nowhere", "#/$defs/Part/n", "#/required/0", "#nowhere", "Part"),
     *("https://example.com/part.json", "file:///etc/passwd", 3),
 ]
-CIRCLES = [
-    {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}},
-    {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}}},
-    {"type": "object", "allOf": [{"$ref": "#"}]},
-    {"type": "object", "anyOf": [{"type": "object"}, {"not": {"$ref": "#"}}]},
-]
 FORMS = {
     "answer": parse_schema,
     "response format": encode_response_format,
@@ -224,9 +218,6 @@ def test_a_reference_that_leads_nowhere_is_refused_at_once(form):
     for reference in DANGLING:
         schema = {"type": "object", "properties": {"x": {"$ref": reference}}, "required": ["x"]}
         with pytest.raises(ValueError, match=r"a \$ref to .*nothing is fetched"):
-            FORMS[form](schema)
-    for schema in CIRCLES:
-        with pytest.raises(ValueError, match=r"a \$ref to .* that only refers to itself"):
             FORMS[form](schema)
     schema = {"type": "object", "properties": {}}
     schema["properties"]["x"] = schema
@@ -271,19 +262,14 @@ def test_tools_of_every_kind_refer_to_nothing_that_is_lost(given):
         assert "description" not in schema
 
 
-@pytest.mark.parametrize(
-    ("given", "has_mapping"),
-    [(CONVERTED, False), (INLINED, False), (Owner.model_json_schema(), True)],
-    ids=range(3),
-)
-def test_a_dict_loses_only_the_mapping_that_leads_nowhere(given, has_mapping):
+@pytest.mark.parametrize("given", [CONVERTED, INLINED, Owner.model_json_schema()], ids=range(3))
+def test_a_dict_loses_the_mapping_that_may_lead_nowhere(given):
     before = copy.deepcopy(given)
     for strict in (None, True):
         sent = encode_response_format(given, strict)["json_schema"]["schema"]
         check_sent(sent)
         discriminator = sent["properties"]["pet"]["discriminator"]
-        assert discriminator["propertyName"] == "kind"
-        assert ("mapping" in discriminator) is has_mapping
+        assert discriminator == {"propertyName": "kind"}
         assert given == before
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 
 import httpx
 import httpx2
+from langchain_core.language_models.chat_model_stream import ChatModelStream
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import Runnable
 from pydantic import BaseModel, SecretStr
@@ -61,6 +62,7 @@ wide: dict[str, Any] | type = City
 llm.with_structured_output(wide, include_raw=bool(settings)).invoke("hi")
 
 assert_type(llm.bind(temperature=1).invoke("hi"), AIMessage)
+assert_type(llm.bind(temperature=1).stream_events("hi", version="v3"), ChatModelStream)
 assert_type(llm.bind_tools([]).invoke("hi"), AIMessage)
 assert_type(llm.with_retry(stop_after_attempt=2).invoke("hi"), AIMessage)
 assert_type(llm.with_fallbacks([llm]).invoke("hi"), AIMessage)
