@@ -25,8 +25,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from langchain_core import exceptions
 from langchain_core.exceptions import (
     ContextOverflowError,
     ModelAPIError,
@@ -45,10 +46,10 @@ from pydantic_core import from_json
 
 from langchain_aimlernie._text import truncate
 
-try:
+if TYPE_CHECKING:
     from langchain_core.exceptions import ModelRefusalError
-except ImportError:  # langchain-core before 1.7.5
-    ModelRefusalError = ModelError  # type: ignore[misc,assignment]
+else:  # langchain-core before 1.7.5 lacks it
+    ModelRefusalError = getattr(exceptions, "ModelRefusalError", ModelError)
 
 __all__ = [
     "APIConnectionError",
