@@ -90,6 +90,8 @@ def connect(connection: Connection, *, is_async: bool, needs_key: bool = False) 
     """
     if problem := _wrap_key(connection, needs_key=needs_key):
         raise ValueError(problem)
+    for name in connection.keys() - Connection.__annotations__.keys():
+        raise TypeError(f"{name!r} is not an argument of this function.")
     return Server(**connection, is_async=is_async, needs_key=needs_key)
 
 

@@ -305,11 +305,12 @@ INVALID = [
             for name in ("balance", "list_models")
             for setting, value in INVALID
         ),
+        *((name, {"inclde": 1}, "^'inclde' is not") for name in ("balance", "list_models")),
     ],
 )
 def test_invalid_arguments_raise_before_any_request(ernie, at, name, arguments, message):
     for call in (sync_call, async_call):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             call(name, **{**at, **arguments})
     if name == "logs":
         for function in (account.logs, account.alogs):
