@@ -255,7 +255,7 @@ def _error_in_200(
 ) -> AimlErnieError:
     details = _details(found)
     # An `invalid_request_error` about too many requests is none.
-    lowest = HTTPStatus.UNAUTHORIZED if details.mention(_RATE) else HTTPStatus.BAD_REQUEST
+    lowest = HTTPStatus.UNAUTHORIZED if details.matches(_RATE) else HTTPStatus.BAD_REQUEST
     if details.status is not None and details.status < lowest:
         details = details._replace(status=None)
     return _error(details, body, 200, headers, redactor)
