@@ -76,6 +76,7 @@ class Job:
         inference_id: The id of the response in the provider's log.
         usd: US dollars; `None` if no response stated a price.
         credits: The same in credits.
+        paid_request_ids: The `X-Client-Request-Id` of each attempt whose price is in `usd`.
         parsed: The object of the schema.
     """
 
@@ -89,6 +90,7 @@ class Job:
     inference_id: str | None = None
     usd: Decimal | None = None
     credits: Decimal | None = None
+    paid_request_ids: Sequence[str | None] = ()
     parsed: Any = None
 
     def add(self, outcome: Outcome) -> None:
@@ -97,6 +99,7 @@ class Job:
         if spend.calls > spend.unpriced:
             self.usd = (self.usd or Decimal(0)) + spend.usd
             self.credits = (self.credits or Decimal(0)) + spend.credits
+            self.paid_request_ids = [*self.paid_request_ids, self.client_request_id]
         if isinstance(outcome.output, AIMessage):
             metadata = outcome.output.response_metadata
             self.inference_id = metadata.get("inference_id") or self.inference_id
@@ -124,6 +127,7 @@ class Job:
             }
             body, error = {"error": details}, None
         response = {"status_code": status, "request_id": request_id or "", "body": body}
+        paid = self.paid_request_ids
         return {
             "id": self.line_id,
             "custom_id": self.row.custom_id,
@@ -137,8 +141,15 @@ class Job:
                 "client_request_id": self.client_request_id,
                 "attempts": self.attempts,
                 "parsed": to_json(self.parsed),
+                **({"paid_request_ids": paid} if {*paid} - {self.client_request_id} else {}),
             },
         }
+
+
+def paid_request_ids(facts: Mapping[str, Any]) -> Sequence[str | None]:
+    """Return the ids of the calls whose price is in the `usd` of a line's `aimlernie`."""
+    last = () if facts.get("usd") is None else (facts.get("client_request_id"),)
+    return cast("Sequence[str | None]", facts.get("paid_request_ids", last))
 
 
 def _code_of(error: Exception) -> str:
@@ -350,12 +361,11 @@ class Journal:
         found = self._database.execute("SELECT 1 FROM rows WHERE key = ?", (key,))
         return found.fetchone() is not None
 
-    def request_ids(self) -> Iterator[str]:
-        """Yield the `X-Client-Request-Id` of each response in the output."""
+    def request_ids(self) -> Iterator[str | None]:
+        """Yield the `X-Client-Request-Id` of each call whose price is in the output."""
         for path in (self.out, self.errors):
             for line, _ in read_lines(path):
-                if line["aimlernie"].get("usd") is not None:
-                    yield line["aimlernie"]["client_request_id"]
+                yield from paid_request_ids(line["aimlernie"])
 
     def save_rest(self) -> str:
         """Write the lines that could not be written before; return what to tell the user."""
