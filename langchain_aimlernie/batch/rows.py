@@ -236,10 +236,19 @@ class RowFile:
                         f"{path}, line {place}: no value for {', '.join(missing)}; the names are "
                         f"{', '.join(row):.200}."
                     )
-                shown = {"prompt": prompt.template.format_map(row)}  # a column may be "self"
+                try:
+                    text = prompt.template.format_map(row)  # a column may be "self"
+                except (ValueError, TypeError) as error:  # a format that the value lacks, or "{}"
+                    raise BatchError(f"{path}, line {place}: template: {error}.") from None
+                shown = {"prompt": text}
                 if row.get("custom_id") not in (None, ""):
                     shown["custom_id"] = row["custom_id"]
-            yield _with_system(shown, system) if system else shown
+            with_system = _with_system(shown, system) if system else shown
+            if with_system is None:
+                raise BatchError(
+                    f'{path}, line {place}: no "messages" or "prompt" for the system message.'
+                )
+            yield with_system
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -282,17 +291,19 @@ def _json_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[s
             yield number, row
 
 
-def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
-    """Return a row with a system message, unless it has one."""
+def _with_system(row: dict[str, Any], system: str) -> dict[str, Any] | None:
+    """Return a row with a system message, unless it has one; `None` if it has no messages."""
     message = {"role": "system", "content": system}
     if isinstance(row.get("body"), dict):
-        return {**row, "body": _with_system(row["body"], system)}
+        body = _with_system(row["body"], system)
+        return None if body is None else {**row, "body": body}
     messages, rest = row.get("messages"), row
     if isinstance(row.get("prompt"), str):
         messages = [{"role": "user", "content": row["prompt"]}]
         rest = {name: value for name, value in row.items() if name != "prompt"}
-    if not isinstance(messages, list) or any(
-        isinstance(each, dict) and each.get("role") in ("system", "developer") for each in messages
-    ):
+    if not isinstance(messages, list):
+        return None
+    roles = [each.get("role") for each in messages if isinstance(each, dict)]
+    if "system" in roles or "developer" in roles:
         return row
     return {**rest, "messages": [message, *messages]}

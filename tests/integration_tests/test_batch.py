@@ -260,6 +260,9 @@ def test_files_of_rows(tmp_path, name, settings, rows):
             for each in ("{x", "x}", "{0}", "{x.y}")
         ),
         ("a.csv", "text,text\nOne,Two\n", {"template": "{text}"}, "line 1: a column occurs twice"),
+        ("a.csv", "text\nOne\n", {"template": "{text:d}"}, "line 2: template: Unknown format code"),
+        ("a.csv", ",text\n0,One\n", {"template": "{}"}, "line 2: template: Format string"),
+        ("a.jsonl", '{"input": "One"}\n', {"system": "Be brief."}, 'line 1: no "messages" or'),
         ("a.csv", "text\nOne, two\n", {"template": "{text}"}, "line 2: more values than columns"),
         ("a.csv", 'text\n"One\nTwo\n', {"template": "{text}"}, "after line 1: no CSV: unexpected"),
         ("a.jsonl", "[" * 100_000, {}, "line 1: no JSON"),
