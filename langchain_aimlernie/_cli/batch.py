@@ -17,6 +17,7 @@ from langchain_aimlernie._cli.output import (
     FAILED,
     INTERRUPTED,
     CommandError,
+    check_output,
     is_terminal,
     write,
     write_error,
@@ -64,6 +65,7 @@ def run(arguments: Sequence[str]) -> int:
                 on_progress=on_progress,
             )
             if options.dry_run:
+                check_output()
                 write(f"{batch.estimate(rows)}\n")
                 return 0
             is_interrupted = _is_interrupted(batch, rows)

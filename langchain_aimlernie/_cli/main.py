@@ -84,7 +84,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     options = parse_arguments(arguments)
-    check_output()
     from langchain_aimlernie._cli import commands  # noqa: PLC0415  it imports LangChain
     from langchain_aimlernie.errors import AimlErnieError  # noqa: PLC0415  likewise
 
@@ -95,6 +94,7 @@ def _run(arguments: Sequence[str]) -> int:
             rest = [*arguments]
             rest.remove("batch")
             return batch.run(rest)
+        check_output()
         return commands.run(options)
     except AimlErnieError as error:
         raise CommandError(str(error)) from None

@@ -27,7 +27,7 @@ from langchain_aimlernie._request.tokens import count_message_tokens
 from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser
 from langchain_aimlernie._structured.schema import parse_schema
-from langchain_aimlernie.batch.rows import Row, read_row
+from langchain_aimlernie.batch.rows import BatchError, Row, read_row
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
@@ -38,6 +38,9 @@ from langchain_aimlernie.spend.tracker import alog_since
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""
+
+_OF_SCHEMA = ("tools", "tool_choice", "parallel_tool_calls", "method", "strict", "retry")
+"""Parameters that structured output takes, and would drop if they were bound."""
 
 _request_id: ContextVar[str] = ContextVar("aimlernie_batch_request_id")
 
@@ -62,9 +65,9 @@ class Caller:
     max_retries = 0
     has_log = False
 
-    def __init__(self, runnable: Runnable[Any, Any]) -> None:
+    def __init__(self, runnable: Runnable[Any, Any], *, is_model: bool) -> None:
         self._runnable = runnable
-        self._is_model = _is_model(runnable)
+        self._is_model = is_model
 
     def read(self, item: object, number: int) -> Row:
         """Return the row that `item` is; `number` is its place in the input, from 0."""
@@ -108,31 +111,24 @@ def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
     kwargs: dict[str, Any] = {}
     config = RunnableConfig()
     model = runnable = coerce_to_runnable(runnable)
-    while isinstance(model, RunnableBinding | DynamicRunnable):
+    has_retries = False  # or fallbacks, of its own
+    while isinstance(model, RunnableBindingBase | RunnableWithFallbacks | DynamicRunnable):
         if isinstance(model, DynamicRunnable):
             model, config = model.prepare(config)
-        else:
+        elif isinstance(model, RunnableBindingBase):
+            has_retries = has_retries or not isinstance(model, RunnableBinding)
             kwargs = {**model.kwargs, **kwargs}
             config = merge_configs(model.config, config)
             model = model.bound
-    if isinstance(model, ChatAimlErnie):
+        else:
+            has_retries, model = True, model.runnable
+    if isinstance(model, ChatAimlErnie) and not has_retries:
         return _ModelCaller(model, kwargs, config, schema)
     if schema is not None:
         raise ValueError(
             "schema= goes with a ChatAimlErnie; for other runnables use with_structured_output."
         )
-    return Caller(runnable)
-
-
-def _is_model(runnable: Runnable[Any, Any]) -> bool:
-    """Return whether `runnable` is a chat model, however it is wrapped."""
-    if isinstance(runnable, RunnableBindingBase):
-        return _is_model(runnable.bound)
-    if isinstance(runnable, RunnableWithFallbacks):
-        return _is_model(runnable.runnable)
-    if isinstance(runnable, DynamicRunnable):
-        return _is_model(runnable.default)
-    return isinstance(runnable, BaseChatModel)
+    return Caller(runnable, is_model=isinstance(model, BaseChatModel))
 
 
 class _ModelCaller(Caller):
@@ -145,12 +141,14 @@ class _ModelCaller(Caller):
         config: RunnableConfig,
         schema: Any,
     ) -> None:
-        super().__init__(model)
+        super().__init__(model, is_model=True)
         retries = kwargs.get("max_retries")
         self.max_retries = model.max_retries if retries is None else int(retries)
         self._model = model.model_copy(
             update={"max_retries": 0, "client_request_id": _request_id.get}
         )
+        if schema is not None and (problem := _of_schema_itself(kwargs)):
+            raise ValueError(problem)
         own = ("max_retries", "client_request_id")
         self._kwargs = {name: value for name, value in kwargs.items() if name not in own}
         self._config = config
@@ -167,7 +165,10 @@ class _ModelCaller(Caller):
 
     @override
     def read(self, item: object, number: int) -> Row:
-        return read_row(item, number, self._settings)
+        row = read_row(item, number, self._settings)
+        if self._schema is not None and (problem := _of_schema_itself(row.params)):
+            raise BatchError(f"Row {number + 1}: {problem}")
+        return row
 
     @override
     async def call(
@@ -187,7 +188,9 @@ class _ModelCaller(Caller):
     def _structured(self, kwargs: dict[str, Any]) -> Runnable[Any, Any]:
         """Return the model with the schema; most rows have the parameters of the one before."""
         if self._latest is None or self._latest[0] != kwargs:
-            model = self._model.with_structured_output(self._schema, include_raw=True, **kwargs)
+            options = {name: kwargs[name] for name in _OF_SCHEMA if name in kwargs}
+            bound: Any = self._model.bind(**{n: v for n, v in kwargs.items() if n not in options})
+            model = bound.with_structured_output(self._schema, include_raw=True, **options)
             self._latest = kwargs, model
         return self._latest[1]
 
@@ -225,3 +228,9 @@ class _ModelCaller(Caller):
             return cost_of_tokens(model, tokens[0], {}, tokens[1])
         except ValueError:
             return None
+
+
+def _of_schema_itself(params: Mapping[str, Any]) -> str | None:
+    """Return why a call with these parameters cannot have a schema, or `None`."""
+    names = [each for each in ("include_raw", "response_format", "schema") if params.get(each)]
+    return f"{', '.join(names)} cannot be set beside schema=." if names else None

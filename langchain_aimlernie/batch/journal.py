@@ -14,7 +14,6 @@ import os
 import re
 import sqlite3
 import tempfile
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -76,6 +75,7 @@ class Job:
         inference_id: The id of the response in the provider's log.
         usd: US dollars; `None` if no response stated a price.
         credits: The same in credits.
+        paid_request_ids: The `X-Client-Request-Id` of each attempt whose price is in `usd`.
         parsed: The object of the schema.
     """
 
@@ -89,6 +89,7 @@ class Job:
     inference_id: str | None = None
     usd: Decimal | None = None
     credits: Decimal | None = None
+    paid_request_ids: Sequence[str | None] = ()
     parsed: Any = None
 
     def add(self, outcome: Outcome) -> None:
@@ -97,6 +98,7 @@ class Job:
         if spend.calls > spend.unpriced:
             self.usd = (self.usd or Decimal(0)) + spend.usd
             self.credits = (self.credits or Decimal(0)) + spend.credits
+            self.paid_request_ids = [*self.paid_request_ids, self.client_request_id]
         if isinstance(outcome.output, AIMessage):
             metadata = outcome.output.response_metadata
             self.inference_id = metadata.get("inference_id") or self.inference_id
@@ -124,6 +126,7 @@ class Job:
             }
             body, error = {"error": details}, None
         response = {"status_code": status, "request_id": request_id or "", "body": body}
+        paid = self.paid_request_ids
         return {
             "id": self.line_id,
             "custom_id": self.row.custom_id,
@@ -137,8 +140,15 @@ class Job:
                 "client_request_id": self.client_request_id,
                 "attempts": self.attempts,
                 "parsed": to_json(self.parsed),
+                **({"paid_request_ids": paid} if {*paid} - {self.client_request_id} else {}),
             },
         }
+
+
+def paid_request_ids(facts: Mapping[str, Any]) -> Sequence[str | None]:
+    """Return the ids of the calls whose price is in the `usd` of a line's `aimlernie`."""
+    last = () if facts.get("usd") is None else (facts.get("client_request_id"),)
+    return cast("Sequence[str | None]", facts.get("paid_request_ids", last))
 
 
 def _code_of(error: Exception) -> str:
@@ -235,6 +245,7 @@ class Journal:
         self.started: float | None = None
         self.has_log = False
         self._files: dict[Path, int] = {}
+        self._last: dict[Path, int] = {}  # where the last complete line begins
         self._failed: dict[str, int] = {}  # rows without success: where the last error begins
         self._unsaved: list[tuple[Path, Mapping[str, Any]]] = []
 
@@ -253,6 +264,7 @@ class Journal:
                     self.usd += sign * (parse_amount(facts.get("usd")) or 0)
                 times = [min(int(line["id"][_START_TIME], 16), *times)]
                 self._note(path, line, at)
+                self._last[path] = at
         self.started = min(times, default=None)
 
     def __enter__(self) -> Self:
@@ -264,7 +276,10 @@ class Journal:
             self.load()
             for path in (self.errors, self.out):
                 self._files[path] = _open(path)
-                _drop_incomplete_line(self._files[path], path)
+                last = self._last.get(path)
+                os.ftruncate(
+                    self._files[path], 0 if last is None else last + len(line_at(path, last))
+                )
         except BaseException:
             self.__exit__()
             raise
@@ -350,12 +365,11 @@ class Journal:
         found = self._database.execute("SELECT 1 FROM rows WHERE key = ?", (key,))
         return found.fetchone() is not None
 
-    def request_ids(self) -> Iterator[str]:
-        """Yield the `X-Client-Request-Id` of each response in the output."""
+    def request_ids(self) -> Iterator[str | None]:
+        """Yield the `X-Client-Request-Id` of each call whose price is in the output."""
         for path in (self.out, self.errors):
             for line, _ in read_lines(path):
-                if line["aimlernie"].get("usd") is not None:
-                    yield line["aimlernie"]["client_request_id"]
+                yield from paid_request_ids(line["aimlernie"])
 
     def save_rest(self) -> str:
         """Write the lines that could not be written before; return what to tell the user."""
@@ -474,33 +488,26 @@ def _open(path: Path) -> int:
     return os.open(path, flags, 0o666)
 
 
-def _drop_incomplete_line(descriptor: int, path: Path) -> None:
-    """Cut the file to its last complete line; one without its newline is incomplete.
-
-    A line that is not ours is left alone: the path may be that of the input, or of any other file.
-    """
-    with path.open("rb") as file:
-        last = b"".join(deque(file, maxlen=1))
-    if last.endswith(b"\n"):
-        return
-    if not last.startswith(_START[: len(last)]) and last.strip(b"\0"):  # left by a power failure
-        raise _foreign(path, "the last line")
-    os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(last))
-
-
 def _foreign(path: Path, place: str) -> BatchError:
     return BatchError(f"{path}, {place}: no line of a batch's output. Remove or repair it.")
 
 
 def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """Yield the lines of an output file, each with its place in bytes; none if there is no file."""
+    """Yield the complete lines of an output file, each with its place; none if there is no file.
+
+    A file with anything else is refused: it may be the input, or any other.
+    """
     if not path.exists():
         return
     at = 0
     with path.open("rb") as file:
         for number, data in enumerate(file, 1):
-            if not data.endswith(b"\n"):
-                return  # a run is writing it
+            if not data.endswith(
+                b"\n"
+            ):  # a run is writing it, or has left it; NUL, a power failure
+                if not data.startswith(_START[: len(data)]) and data.strip(b"\0"):
+                    raise _foreign(path, "the last line")
+                return
             try:
                 line = json.loads(data)
                 is_ours = isinstance(line["custom_id"], str) and _LINE_ID.fullmatch(line["id"])

@@ -22,6 +22,7 @@ from langchain_aimlernie.batch.journal import (
     RetryFailed,
     from_completion,
     is_due,
+    paid_request_ids,
     to_json,
 )
 from langchain_aimlernie.batch.pace import Pace
@@ -142,8 +143,8 @@ class RunLoop:
             async for request_id, usd in self._caller.paid_since(start):
                 if self._journal.is_of_batch(request_id):
                     lost[request_id] = lost.get(request_id, Decimal(0)) + usd
-            for request_id in self._journal.request_ids():
-                lost.pop(request_id, None)
+            for saved_id in self._journal.request_ids():
+                lost.pop(saved_id or "", None)
             self._report.unsaved_usd = sum(lost.values(), Decimal(0))
 
     async def _read_all(
@@ -167,6 +168,7 @@ class RunLoop:
                                 retries=RetryState(self._caller.max_retries),
                                 usd=parse_amount(before.get("usd")),
                                 credits=parse_amount(before.get("credits")),
+                                paid_request_ids=paid_request_ids(before),
                             )
                         )
                     else:

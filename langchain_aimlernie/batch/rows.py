@@ -129,11 +129,12 @@ def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
     body = _body(item)
     if ("messages" in body) == ("prompt" in body):
         raise ValueError('expected "messages", "prompt" or "body" with one of them.')
-    for name in ("stream", "stream_options"):
-        body.pop(name, None)
+    for name in {*body}:  # some tools write each field of a request, most of them as null
+        if name in ("stream", "stream_options") or (body[name] is None and _is_refused(name)):
+            del body[name]
     nested = body.get("model_kwargs")  # a model takes its own fields from there, too
     named = {*body, *(nested if isinstance(nested, Mapping) else ())}
-    if refused := sorted(name for name in named if OPTIONS.get(name, name) in _NO_PARAMETERS):
+    if refused := sorted(filter(_is_refused, named)):
         raise ValueError(f"a row cannot set {', '.join(refused)}; set it on the model instead.")
     if "prompt" in body:
         prompt = body.pop("prompt")
@@ -144,6 +145,10 @@ def _read_call(item: object) -> tuple[list[Any], dict[str, Any]]:
     if not isinstance(messages, Sequence) or isinstance(messages, str) or not messages:
         raise ValueError('"messages" must be a list that is not empty.')
     return _messages(messages), body
+
+
+def _is_refused(name: str) -> bool:
+    return OPTIONS.get(name, name) in _NO_PARAMETERS
 
 
 def _body(item: object) -> dict[str, Any]:
@@ -157,15 +162,15 @@ def _body(item: object) -> dict[str, Any]:
         return {"messages": item}
     if not isinstance(item, Mapping):
         raise TypeError(f"expected a dict, a prompt or messages; got {type(item).__name__}.")
-    return _openai_body(item) if "body" in item else dict(item)
+    return _openai_body(item) if {"body", "url"} & item.keys() else dict(item)
 
 
 def _openai_body(item: Mapping[str, Any]) -> dict[str, Any]:
-    body = item["body"]
-    if unknown := sorted(map(str, item.keys() - _OPENAI_KEYS)):
-        raise ValueError(f'unknown beside "body": {", ".join(unknown)}.')
+    body = item.get("body")
     if not isinstance(body, Mapping):
         raise TypeError(f'"body" must be an object; got {type(body).__name__}.')
+    if unknown := sorted(map(str, item.keys() - _OPENAI_KEYS)):
+        raise ValueError(f'unknown beside "body": {", ".join(unknown)}.')
     if str(item.get("method", "POST")).upper() != "POST":
         raise ValueError(f'"method" must be POST; got {item["method"]!r:.40}.')
     if not str(item.get("url", _PATH)).endswith(_PATH):
@@ -231,10 +236,19 @@ class RowFile:
                         f"{path}, line {place}: no value for {', '.join(missing)}; the names are "
                         f"{', '.join(row):.200}."
                     )
-                shown = {"prompt": prompt.template.format_map(row)}  # a column may be "self"
+                try:
+                    text = prompt.template.format_map(row)  # a column may be "self"
+                except (ValueError, TypeError) as error:  # a format that the value lacks, or "{}"
+                    raise BatchError(f"{path}, line {place}: template: {error}.") from None
+                shown = {"prompt": text}
                 if row.get("custom_id") not in (None, ""):
                     shown["custom_id"] = row["custom_id"]
-            yield _with_system(shown, system) if system else shown
+            with_system = _with_system(shown, system) if system else shown
+            if with_system is None:
+                raise BatchError(
+                    f'{path}, line {place}: no "messages" or "prompt" for the system message.'
+                )
+            yield with_system
 
 
 def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -254,7 +268,7 @@ def _csv_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[st
     # `strict`: else a quote without its pair takes all that follows.
     reader = csv.DictReader(file, strict=True)
     try:
-        names = reader.fieldnames or ()
+        names = reader.fieldnames = next(filter(None, reader.reader), [])  # after blank lines
         if twice := sorted({name for name in names if names.count(name) > 1} - {""}):
             raise BatchError(f"{path}, line 1: a column occurs twice: {', '.join(twice)}.")
         for record in reader:
@@ -277,17 +291,19 @@ def _json_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[s
             yield number, row
 
 
-def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
-    """Return a row with a system message, unless it has one."""
+def _with_system(row: dict[str, Any], system: str) -> dict[str, Any] | None:
+    """Return a row with a system message, unless it has one; `None` if it has no messages."""
     message = {"role": "system", "content": system}
     if isinstance(row.get("body"), dict):
-        return {**row, "body": _with_system(row["body"], system)}
+        body = _with_system(row["body"], system)
+        return None if body is None else {**row, "body": body}
     messages, rest = row.get("messages"), row
     if isinstance(row.get("prompt"), str):
         messages = [{"role": "user", "content": row["prompt"]}]
         rest = {name: value for name, value in row.items() if name != "prompt"}
-    if not isinstance(messages, list) or any(
-        isinstance(each, dict) and each.get("role") in ("system", "developer") for each in messages
-    ):
+    if not isinstance(messages, list):
+        return None
+    roles = [each.get("role") for each in messages if isinstance(each, dict)]
+    if "system" in roles or "developer" in roles:
         return row
     return {**rest, "messages": [message, *messages]}

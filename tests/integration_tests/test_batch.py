@@ -87,7 +87,7 @@ HI = {"role": "user", "content": "Hi"}
 BODY = {"model": "baidu/ernie-4.5-300b-a47b", "messages": [HI], "temperature": 0.5}
 ROWS = [
     {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": BODY},
-    {"custom_id": "b", "body": {"messages": [HI], "seed": 3}},
+    {"custom_id": "b", "body": {"messages": [HI], "seed": 3, "metadata": None, "tags": None}},
     {"messages": [{"role": "system", "content": "Be brief."}, HI]},
     {"prompt": "Hi", "stop": ["."], "stream": True, "timeout": 50},
     "Just a prompt",
@@ -130,6 +130,7 @@ def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(job):
         ({"body": "x"}, "object"),
         ({"body": {"messages": [{}]}, "url": "/v1/embeddings"}, "url"),
         ({"body": {"messages": [{}]}, "method": "GET"}, "method"),
+        ({"url": "/v1/chat/completions", "messages": [HI]}, '"body" must be an object'),
         ({"body": {"messages": [{}]}, "temperature": 1}, "temperature"),
         (3, "expected a dict"),
         (b"Hi", "message type"),
@@ -216,6 +217,8 @@ FILES = {
     "developer.jsonl": '{"messages": [{"role": "developer", "content": "S"}, {"role": "user", "content": "One"}]}\n',
     "long.csv": f"text\n{'x' * 1_000_000}\n",
     "self.csv": "text,self\nOne,Two\n",
+    "blank.csv": "\n\ntext\n\nOne\n\n",
+    "empty.csv": "\n",
     "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne",\n',
 }
 
@@ -232,6 +235,8 @@ FILES = {
         ("table.csv", {"template": "{text}", "shard": (1, 10**30)}, ["One, two"]),
         ("self.csv", {"template": "{text}{self}", "system": ""}, ["OneTwo"]),
         ("long.csv", {"template": "{text}"}, ["x" * 1_000_000]),
+        ("blank.csv", {"template": "{text}"}, ["One"]),
+        ("empty.csv", {"template": "{text}"}, []),
     ],
 )
 def test_files_of_rows(tmp_path, name, settings, rows):
@@ -255,6 +260,9 @@ def test_files_of_rows(tmp_path, name, settings, rows):
             for each in ("{x", "x}", "{0}", "{x.y}")
         ),
         ("a.csv", "text,text\nOne,Two\n", {"template": "{text}"}, "line 1: a column occurs twice"),
+        ("a.csv", "text\nOne\n", {"template": "{text:d}"}, "line 2: template: Unknown format code"),
+        ("a.csv", ",text\n0,One\n", {"template": "{}"}, "line 2: template: Format string"),
+        ("a.jsonl", '{"input": "One"}\n', {"system": "Be brief."}, 'line 1: no "messages" or'),
         ("a.csv", "text\nOne, two\n", {"template": "{text}"}, "line 2: more values than columns"),
         ("a.csv", 'text\n"One\nTwo\n', {"template": "{text}"}, "after line 1: no CSV: unexpected"),
         ("a.jsonl", "[" * 100_000, {}, "line 1: no JSON"),
@@ -315,6 +323,28 @@ def test_a_schema_gives_objects_and_keeps_the_completions(job):
     message = failed["response"]["body"]["choices"][0]["message"]
     assert json.loads(message["content"]) == {"name": "Rome"}
     assert report.usd == usd([done, failed]) > usd([failed]) > 0
+
+
+@pytest.mark.parametrize(
+    ("params", "problem"),
+    [
+        ({"response_format": {"type": "json_object"}}, "response_format cannot be set"),
+        ({"include_raw": True, "schema": {"type": "object"}}, "include_raw, schema cannot be set"),
+        ({"user": "a", "logit_bias": {"1": 1}, "response_format": None}, None),
+        ({"method": "function_calling", "temperature": 0.5}, None),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*sent as a field of the body")
+def test_what_a_row_sets_beside_a_schema(job, params, problem):
+    with pytest.raises(ValueError, match=problem) if problem else contextlib.nullcontext():
+        BatchRun(job.model().bind(**params), job.out, schema=City)
+    rows = [{"custom_id": "a", "body": {"messages": [HI], **params}}]
+    expected = pytest.raises(BatchError, match=f"Row 1: {problem}")
+    with expected if problem else contextlib.nullcontext():
+        assert job.batch(schema=City).run(rows).succeeded == 1
+    for request in job.sent:
+        assert {*params} - {"method", "response_format"} <= {*request.body}
+    assert bool(job.sent) is not bool(problem)
 
 
 def test_completions_are_parsed_again_without_a_call(job):
@@ -700,6 +730,7 @@ def test_what_failed_rows_have_cost_stays_in_the_budget(job):
         report = run.run(prompts(2))
         spent += report.usd
         assert report.total_usd == spent
+        assert not report.unsaved_usd  # each call is in the total
         assert len(job.errors) == failed
         texts = texts or ['{"name": "red"}']
     assert usd(job.lines) == spent > 0

@@ -72,6 +72,13 @@ def test_every_option_reaches_the_requests(server, tmp_path):
     assert line["aimlernie"]["parsed"] == {"word": "yes"}
 
 
+@pytest.mark.parametrize(("options", "code"), [([], 0), (["--dry-run"], 1)])
+@pytest.mark.usefixtures("server")
+def test_a_closed_standard_output_matters_only_to_what_is_printed(monkeypatch, options, code):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main([*RUN, *options]) == code
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("retry", "code"), [("none", 2), ("transient", 0), ("all", 0)])
 def test_failed_rows_and_their_exit_code(server, tmp_path, retry, code):
