@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from typing import cast
 
 from pydantic_core import from_json
@@ -40,6 +41,8 @@ _IN_BRACKETS = re.compile(
 _INFO = re.compile(r"[ \t]*[\w.+/-]*[ \t]*(?=[\[{])|[^`\[{\n]*(?:\n|\Z)")
 _NEXT_MARK = re.compile(r"^[ \t]*(`{3,}|~{3,})", re.MULTILINE)
 _SPACE = re.compile(r"\s*")
+# A comma behind the last item, outside of strings.
+_LAST_COMMA = re.compile(rf"""({_string('"')})|(?<=["\w}}\]]),(?=\s*[}}\]])""", re.DOTALL)
 
 
 def extract_json(text: str) -> list[object]:
@@ -61,9 +64,19 @@ def extract_json(text: str) -> list[object]:
 def whole_json(text: str) -> list[object]:
     """Return the value that a text is, if it is JSON; else nothing."""
     try:
-        return [_DECODER.decode(text)]
+        return [_decode(text)]
     except (ValueError, RecursionError):
         return []
+
+
+def _decode(text: str) -> object:
+    """Decode JSON, also with a comma behind the last item of a list or object."""
+    try:
+        return cast("object", _DECODER.decode(text))
+    except json.JSONDecodeError as error:
+        with suppress(json.JSONDecodeError):
+            return cast("object", _DECODER.decode(_LAST_COMMA.sub(r"\1", text)))
+        raise error from None
 
 
 def why_no_json(text: str) -> str:
@@ -144,7 +157,7 @@ class _Scanner:
         self._inside = end if is_closed or values is self.fenced else limit
         text = self._text[start:end]
         try:
-            values.append(_DECODER.decode(text))
+            values.append(_decode(text))
         except json.JSONDecodeError as error:
             return end if _is_cut(error, text) else start + _error_position(text)
         except (ValueError, RecursionError):  # a number of too many digits, or nested too deeply

@@ -188,7 +188,8 @@ async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way,
         (f"[{PARIS_TEXT}, 1]", None),
         ("[]", None),
         (PARIS_TEXT[:-1], None),
-        (PARIS_TEXT[:-1] + ",}", None),
+        (PARIS_TEXT[:-1] + ",\n}", PARIS),
+        (PARIS_TEXT[:-1] + ",,}", None),
     ],
 )
 async def test_arguments_are_read_like_a_text(server, llm, way, arguments, answer):
