@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import shutil
 import ssl
@@ -20,6 +19,7 @@ import pytest
 from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 from langchain_aimlernie.errors import APIConnectionError
 from tests.support.byte_server import ByteServer, Close, Hold, Pause
+from tests.support.garbage import collect
 from tests.support.processes import run_python
 from tests.support.response_bytes import (
     DONE,
@@ -162,7 +162,7 @@ def test_the_connections_of_a_loop_that_was_just_closed_are_collected(server):
     loop.close()
     assert asyncio.run(transport.send(call, keep))[1] == b"{}"
     del loop
-    gc.collect()
+    collect()
     assert server.settle()
 
 

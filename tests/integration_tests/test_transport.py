@@ -22,6 +22,7 @@ from langchain_aimlernie.errors import (
     InvalidResponseError,
 )
 from tests.support.byte_server import ByteServer, Hold, Pause, Repeat, Reset
+from tests.support.garbage import collect
 from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
@@ -192,7 +193,7 @@ async def afailed(transport, call, stream):
 def test_an_error_is_freed_without_the_collector(mode, stream):
     with ByteServer(rest=response(b"no", 400)) as server:
         call = call_to(server)
-        gc.collect()
+        collect()
         gc.disable()
         try:
             if mode == "sync":

@@ -1,7 +1,6 @@
 """The local server as a server: connections, threads, starting and stopping, the command."""
 
 import asyncio
-import gc
 import signal
 import socket
 import struct
@@ -15,6 +14,7 @@ import pytest
 
 from langchain_aimlernie.testing import ErnieServer, Fault
 from langchain_aimlernie.testing.__main__ import main
+from tests.support.garbage import collect
 from tests.support.local_server import CHAT, body, connect, raw_request, read_to_end, wait_until
 
 
@@ -138,7 +138,7 @@ def test_stop_during_responses_leaves_no_thread_or_socket():
             with pytest.raises(httpx.HTTPError):
                 next(pieces)
     del server, client, response, pieces
-    gc.collect()
+    collect()
     assert threading.active_count() <= threads
 
 
@@ -160,7 +160,7 @@ def test_stop_while_clients_connect_leaves_no_socket():
         for sock in socks:
             sock.close()
     del server
-    gc.collect()
+    collect()
 
 
 def test_it_listens_on_ipv6_too():
