@@ -47,7 +47,6 @@ from tests.support.sync_async import (
 )
 
 pytestmark = pytest.mark.parametrize("mode", MODES)
-SOON = 0.3
 GOOD = response(b"{}")
 ONE, TWO = event(b"one"), event(b"two")
 GZIP = {"Content-Encoding": "gzip"}
