@@ -107,19 +107,6 @@ def test_waiting_for_a_connection_takes_nothing_from_the_timeout():
         assert server.connections == 1
 
 
-@pytest.mark.slow
-def test_a_crowd_of_calls_shares_the_connections():
-    async def main(server):
-        transport = AsyncTransport(on(server, max_connections=40))
-        await asyncio.gather(*(transport.send(call_to(server), keep) for _ in range(200)))
-        await transport.close()
-
-    with ByteServer(rest=(Pause(0.05), GOOD)) as server:
-        asyncio.run(main(server))
-        assert len(server.requests) == 200
-        assert server.connections <= 40
-
-
 @pytest.mark.parametrize("moment", ["queued", "head", "retry"])
 def test_a_call_can_be_cancelled_while_it_waits_for(moment):
     answered = False
