@@ -3,9 +3,10 @@
 Nothing is sent: each package returns its payload, which is compared with the conversation.
 
 All packages accept messages with plain content, the default. The other forms have limits in those
-packages, for messages of any provider: langchain-openai (1.7) turns the reasoning blocks of v1
-content into reasoning items without an id for Responses; core (1.7) leaves a `tool_call_chunk` in
-streamed v1 content for an invalid call, and langchain-openai sends it.
+packages, for messages of any provider: langchain-mistralai (1.1) drops the text beside tool calls,
+and sends v1 content blocks unchanged where a text is needed; langchain-openai (1.7) turns the
+reasoning blocks of v1 content into reasoning items without an id for Responses; core (1.7) leaves a
+`tool_call_chunk` in streamed v1 content for an invalid call, and langchain-openai sends it.
 """
 
 from __future__ import annotations
@@ -72,6 +73,13 @@ def encode_openai(messages) -> Encoded:
     return _read_chat(model._get_request_payload(messages)["messages"])
 
 
+def encode_mistral(messages) -> Encoded:
+    from langchain_mistralai import ChatMistralAI
+
+    model = ChatMistralAI(model="mistral-large-latest", api_key="x")
+    return _read_chat(model._create_message_dicts(messages, None)[0])
+
+
 def encode_with_core(messages) -> Encoded:
     """Encode by core's converter, which many packages use."""
     return _read_chat(convert_to_openai_messages(messages))
@@ -114,6 +122,30 @@ def encode_responses(messages) -> Encoded:
     return encoded
 
 
+def encode_gemini(messages) -> Encoded:
+    """Encode for Gemini, which matches results to calls by name and order instead of ids."""
+    from langchain_google_genai import ChatGoogleGenerativeAI
+
+    llm = ChatGoogleGenerativeAI(model="gemini-3-pro-preview", api_key="x")
+    request = llm._prepare_request(messages)
+    encoded = Encoded([], [], [], set())
+    for content in [request["config"].system_instruction, *request["contents"]]:
+        for part in content.parts:
+            assert not part.thought
+            if part.text is not None:
+                encoded.texts.append(part.text)
+            if part.function_call:
+                call = part.function_call
+                encoded.calls.append((f"call_{len(encoded.calls) + 1}", call.name, call.args))
+                encoded.types.add("signed" if part.thought_signature else "unsigned")
+            if part.function_response:
+                result = part.function_response
+                assert result.name == "weather"
+                call_id = f"call_{len(encoded.results) + 1}"
+                encoded.results.append((call_id, str(result.response["output"])))
+    return encoded
+
+
 def _decoded(arguments):
     try:
         return json.loads(arguments)
@@ -145,7 +177,7 @@ def converse(request, model, ernie_server):
 
 PLAIN_CONTENT = pytest.mark.parametrize("converse", ["v0", "v0 streamed"], indirect=True)
 ALL_PACKAGES = pytest.mark.parametrize(
-    "encode", [encode_anthropic, encode_openai, encode_responses]
+    "encode", [encode_anthropic, encode_openai, encode_responses, encode_gemini]
 )
 TEXTS = ["Be brief.", "Weather?", "I look.", "Sun.", "Thanks."]
 
@@ -164,11 +196,25 @@ def test_texts_calls_and_results_are_sent_and_reasoning_is_not(converse, encode)
         encode_openai: {"text"},
         encode_responses: {"message", "function_call", "function_call_output"}
         | ({"reasoning"} if converse.has_blocks else set()),
+        encode_gemini: {"signed", "unsigned"},
     }
     assert encoded.types <= allowed[encode]
 
 
-@pytest.mark.parametrize("encode", [encode_anthropic, encode_openai, encode_responses])
+def test_mistral_gets_calls_and_results_under_its_own_ids(converse):
+    encoded = encode_mistral(converse(CALL, SECOND_CALL))
+    sent = [(each["name"], each["args"]) for each in (CALL, SECOND_CALL)]
+    assert [call[1:] for call in encoded.calls] == sent
+    ids = [call_id for call_id, _ in encoded.results]
+    assert [call_id for call_id, *_ in encoded.calls] == ids
+    assert {len(call_id) for call_id in ids} == {9}
+    assert [text for _, text in encoded.results] == ["result call_1", "result call_2"]
+    assert encoded.texts[-1] == "Thanks."
+
+
+@pytest.mark.parametrize(
+    "encode", [encode_anthropic, encode_openai, encode_responses, encode_mistral]
+)
 def test_an_invalid_call_is_sent_with_its_result(converse, encode):
     encoded = encode(converse(CALL, INVALID_CALL))
     assert [name for _, name, _ in encoded.calls] == ["weather", "weather"]
