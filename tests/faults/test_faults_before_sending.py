@@ -108,11 +108,6 @@ def test_a_setting_that_cannot_be_is_refused_and_no_secret_shown(row):
     check_frames(error.with_traceback(frame))
 
 
-def test_two_names_for_the_model_are_refused():
-    with pytest.raises(REFUSALS, match="model"):
-        make_model(NOWHERE, model="a", model_name="b")
-
-
 @pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
 @pytest.mark.parametrize(("key", "says"), BAD_KEYS.values(), ids=BAD_KEYS)

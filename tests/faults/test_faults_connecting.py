@@ -363,7 +363,9 @@ def test_a_proxy_that_denies_or_is_silent_is_a_typed_error(monkeypatch, name):
 ENDPOINTS = {
     "": ("/v1/chat/completions", "/v1/models"),
     "/proxy/aiml/v1/": ("/proxy/aiml/v1/chat/completions", "/proxy/aiml/v1/models"),
+    "/v1/chat/completions/ ": ("/v1/chat/completions", "/v1/models"),
     "/chat/completions/": ("/chat/completions", "/models"),
+    "//chat/completions": ("//chat/completions", "//models"),
     "/api/v3/chat/completions": ("/api/v3/chat/completions", "/api/v3/models"),
 }
 

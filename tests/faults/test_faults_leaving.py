@@ -28,6 +28,7 @@ from tests.support.fault_table import (
     run_in,
     text_of,
 )
+from tests.support.garbage import collect
 from tests.support.response_bytes import (
     FINAL_FRAME,
     GOOD_RESPONSE,
@@ -109,7 +110,7 @@ SYNC_WAYS = {
 def test_a_stream_left_half_way_frees_its_connection(way):
     def leave():
         SYNC_WAYS[way](model)
-        gc.collect()
+        collect()
 
     with ByteServer(*BODIES.values()) as server, make_model(server.base_url) as model:
         for _ in BODIES:
@@ -187,7 +188,7 @@ def test_an_async_stream_left_half_way_frees_its_connection(leave):
     async def main():
         for _ in BODIES:
             await leave(model)
-            gc.collect()
+            collect()
             assert await server.asettle(), f"open {server.open}"
         assert text_of(await acall(model, "astream")) == TEXT
         assert server.open <= 1
@@ -301,13 +302,15 @@ def test_streams_dropped_into_garbage_cycles_by_threads_block_nothing():
             finally:
                 dropping.remove(thread)
 
-        def collect():
+        def collect_while_dropping():
             while dropping:  # a stream that nobody has collected holds one of the ten connections
-                gc.collect()
+                collect()
                 time.sleep(0.01)
 
-        in_threads(collect, *[partial(drop, thread) for thread in dropping], seconds=30)
-        gc.collect()
+        in_threads(
+            collect_while_dropping, *[partial(drop, thread) for thread in dropping], seconds=30
+        )
+        collect()
         assert text_of(call(model, "stream")) == TEXT
         model.close()
         assert server.settle()
@@ -328,5 +331,5 @@ def test_streams_collected_at_any_moment_cannot_block_the_pool():
             in_threads(*[work] * 6)
         finally:
             gc.set_threshold(*usual)
-        gc.collect()
+        collect()
         assert server.settle(), f"open {server.open}"

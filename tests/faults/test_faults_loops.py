@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import gc
 import importlib
 import pickle
 import re
@@ -37,6 +36,7 @@ from tests.support.fault_table import (
     text_of,
     texts,
 )
+from tests.support.garbage import collect
 from tests.support.loops import LOOPS, run_on
 from tests.support.modes import by_hand
 from tests.support.response_bytes import (
@@ -64,7 +64,7 @@ def echo(request):
 
 
 def descriptors():
-    gc.collect()
+    collect()
     return len(list(FDS.iterdir()))
 
 
@@ -176,7 +176,7 @@ def test_many_models_made_and_dropped_share_their_connections():
         for number in range(50):
             model = make_model(server.base_url, api_key=f"sk-{number}", temperature=number / 100)
             assert text_of(call(model, ("invoke", "stream")[number % 2])) == TEXT
-        gc.collect()
+        collect()
         assert server.open <= 2
         assert len({request.headers["authorization"] for request in server.requests}) == 50
         model.close()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import threading
@@ -35,6 +34,7 @@ from tests.support.fault_table import (
     make_model,
     run_async,
 )
+from tests.support.garbage import collect
 from tests.support.modes import ask, by_hand, each_chunk
 from tests.support.response_bytes import (
     DONE,
@@ -186,7 +186,7 @@ def make_all(model, calls, callbacks):
 
 def resources():
     """Threads and, where /proc tells, descriptors of this process."""
-    gc.collect()
+    collect()
     folder = Path("/proc/self/fd")
     return threading.active_count(), len(list(folder.iterdir())) if folder.exists() else 0
 

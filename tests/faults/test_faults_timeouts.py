@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import time
 import tracemalloc
 from functools import partial
@@ -31,6 +30,7 @@ from tests.support.fault_table import (
     run_in,
     text_of,
 )
+from tests.support.garbage import collect
 from tests.support.modes import each_chunk, joined
 from tests.support.response_bytes import (
     DONE,
@@ -195,7 +195,7 @@ def peak(events):
     packets = Repeat(event(chunk("x")) * 20, times=events // 20)
     script = (start, packets, STOP + TAIL + DONE, Close())
     with ByteServer(script) as server, make_model(server.base_url, timeout=30.0) as model:
-        gc.collect()
+        collect()
         tracemalloc.start()
         try:
             seen = sum(len(item.text) for item in model._stream([HumanMessage("hi")]))

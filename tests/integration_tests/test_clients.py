@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import shutil
 import ssl
@@ -20,6 +19,7 @@ import pytest
 from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 from langchain_aimlernie.errors import APIConnectionError
 from tests.support.byte_server import ByteServer, Close, Hold, Pause
+from tests.support.garbage import collect
 from tests.support.processes import run_python
 from tests.support.response_bytes import (
     DONE,
@@ -107,19 +107,6 @@ def test_waiting_for_a_connection_takes_nothing_from_the_timeout():
         assert server.connections == 1
 
 
-@pytest.mark.slow
-def test_a_crowd_of_calls_shares_the_connections():
-    async def main(server):
-        transport = AsyncTransport(on(server, max_connections=40))
-        await asyncio.gather(*(transport.send(call_to(server), keep) for _ in range(200)))
-        await transport.close()
-
-    with ByteServer(rest=(Pause(0.05), GOOD)) as server:
-        asyncio.run(main(server))
-        assert len(server.requests) == 200
-        assert server.connections <= 40
-
-
 @pytest.mark.parametrize("moment", ["queued", "head", "retry"])
 def test_a_call_can_be_cancelled_while_it_waits_for(moment):
     answered = False
@@ -162,7 +149,7 @@ def test_the_connections_of_a_loop_that_was_just_closed_are_collected(server):
     loop.close()
     assert asyncio.run(transport.send(call, keep))[1] == b"{}"
     del loop
-    gc.collect()
+    collect()
     assert server.settle()
 
 

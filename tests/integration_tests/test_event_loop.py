@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
 import weakref
@@ -15,6 +14,7 @@ from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.testing import ErnieServer
 from langchain_aimlernie.testing.replies import Fault, Reply
 from tests.support.byte_server import ByteServer
+from tests.support.garbage import collect
 from tests.support.loops import LOOPS
 from tests.support.processes import run_python
 from tests.support.response_bytes import GOOD_RESPONSE, HEL, unfinished
@@ -126,12 +126,12 @@ def test_loops_that_nobody_closes_are_released_with_their_sockets(trusted, monke
     with ByteServer(rest=half_a_stream, tls=tls) as server:
         model = ChatAimlErnie(base_url=server.base_url, api_key="sk-0123456789abcdef")
         left_streams = []
-        gc.collect()
+        collect()
         before = descriptors()
         loops = [drop_a_loop() for _ in range(30)]
         assert server.open == 60
         left_streams.clear()
-        gc.collect()
+        collect()
         assert not [loop for loop in loops if loop() is not None]
         assert server.settle()
         assert descriptors() <= before

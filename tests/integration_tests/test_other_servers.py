@@ -260,33 +260,6 @@ async def test_text_reasoning_tool_calls_and_usage_are_read_in_every_dialect(
     assert not {"credits_used", "usd_spent"} & metadata.keys()
 
 
-@pytest.mark.parametrize("streaming", [None, True])
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_agents_work_in_every_dialect(llm, server, respond, streaming, asynchronous):
-    respond(Completion("", "Two calls.", CALLS), Completion("Sun in both.", "So it is."))
-    agent = create_agent(llm.model_copy(update={"streaming": streaming}), [weather])
-    result = await agent.ainvoke(question()) if asynchronous else agent.invoke(question())
-    assert result["messages"][-1].text == "Sun in both."
-    _, called, *results = server.last_request.body["messages"]
-    assert called["content"] == ""
-    ids = [each["tool_call_id"] for each in results]
-    assert [call["id"] for call in called["tool_calls"]] == ids
-    assert [each["content"] for each in results] == ["Köln: sun", "北京: sun"]
-
-
-@pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode", "auto"])
-def test_structured_output_works_in_every_dialect(llm, server, respond, method):
-    completion = Completion('{"city": "Köln"}', "A form.")
-    if method == "function_calling":
-        completion = Completion(reasoning="A form.", calls=(("Weather", '{"city": "Köln"}'),))
-    respond(completion)
-    structured = llm.with_structured_output(Weather, method=method)
-    assert structured.invoke("hi") == Weather(city="Köln")
-    if method == "function_calling":
-        choice = server.last_request.body["tool_choice"]
-        assert choice == {"type": "function", "function": {"name": "Weather"}}
-
-
 def test_a_model_name_is_sent_unchanged_to_the_server_of_the_environment(server, monkeypatch):
     monkeypatch.setenv("AIMLAPI_API_BASE", server.base_url)
     for name in (NAME, REASONING, VISION):

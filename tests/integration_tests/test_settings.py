@@ -589,17 +589,6 @@ def test_a_model_can_be_looked_at_while_another_thread_makes_its_first_call(mode
         sys.setswitchinterval(interval)
 
 
-def test_a_changed_copy_has_its_own_profile_and_cache_key(model):
-    llm = model()
-    before = llm._get_llm_string()
-    vision = llm.model_copy(update={"model": VISION, "temperature": 1})
-    assert vision.model == VISION
-    assert vision.profile["image_inputs"] is True
-    assert llm.profile["image_inputs"] is False
-    assert vision._get_llm_string() != before == llm._get_llm_string()
-    assert vision.model_fields_set - llm.model_fields_set == {"model_name", "temperature"}
-
-
 def test_the_profile_follows_the_model_unless_the_user_wrote_it(model):
     for llm in (model(), model(model="my-own")):
         llm.model_name = VISION

@@ -22,6 +22,7 @@ from langchain_aimlernie.errors import (
     InvalidResponseError,
 )
 from tests.support.byte_server import ByteServer, Hold, Pause, Repeat, Reset
+from tests.support.garbage import collect
 from tests.support.response_bytes import (
     DONE,
     FINAL_FRAME,
@@ -46,7 +47,6 @@ from tests.support.sync_async import (
 )
 
 pytestmark = pytest.mark.parametrize("mode", MODES)
-SOON = 0.3
 GOOD = response(b"{}")
 ONE, TWO = event(b"one"), event(b"two")
 GZIP = {"Content-Encoding": "gzip"}
@@ -192,7 +192,7 @@ async def afailed(transport, call, stream):
 def test_an_error_is_freed_without_the_collector(mode, stream):
     with ByteServer(rest=response(b"no", 400)) as server:
         call = call_to(server)
-        gc.collect()
+        collect()
         gc.disable()
         try:
             if mode == "sync":

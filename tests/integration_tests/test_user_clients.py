@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gc
 
 import httpx
 import httpx2
@@ -13,6 +12,7 @@ import openai
 import pytest
 
 from langchain_aimlernie import alist_models, errors, list_models
+from tests.support.garbage import collect
 from tests.support.modes import MODES, ask
 
 SYNC = {"httpx": httpx.Client, "httpx2": httpx2.Client, "openai": openai.DefaultHttpxClient}
@@ -162,4 +162,4 @@ def test_an_async_client_of_another_loop_is_named_as_the_cause(model, ernie_serv
     with pytest.raises(errors.APIConnectionError, match="belongs to one event loop"):
         asyncio.run(llm.ainvoke("hi"))
     assert len(ernie_server.requests) <= 2  # it may have been processed, so it is not sent again
-    gc.collect()
+    collect()

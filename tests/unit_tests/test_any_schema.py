@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from pydantic import BaseModel, Field, Json, TypeAdapter, ValidationError, create_model
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError, create_model
 
 from langchain_aimlernie._request.tools import encode_tools
 from langchain_aimlernie._structured.schema import encode_response_format, parse_schema
@@ -165,9 +165,3 @@ def test_a_dict_schema_takes_what_its_class_takes(data):
     for value in data.draw(st.lists(values, min_size=5, max_size=10)):
         if accepts(adapter, value):
             assert by_dict.validate(value) == value
-
-
-@pytest.mark.parametrize("annotation", [Json[Node], Json[list[Colour]], dict[Colour, Json[Node]]])
-def test_json_within_json_refers_to_nothing_that_is_lost(annotation):
-    model = create_model("Holder", a=(annotation, ...))
-    check_sent(encode_response_format(model)["json_schema"]["schema"])

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from langchain_core import exceptions as core
-from langchain_core.language_models.chat_models import _generate_response_from_error
 from langchain_core.messages import AIMessageChunk
 
 from langchain_aimlernie import errors
@@ -81,12 +80,6 @@ def test_each_wording_has_a_sample(table):
         # In the text of the JSON, a message does not begin on a line of its own.
         wording = error_patterns.any_of((pattern.replace("^", '"'),))
         assert any(map(wording.search, texts)), pattern
-
-
-def test_a_quota_is_a_matter_of_time_only_if_the_server_says_so():
-    for headers in ({}, {"retry-after": "1"}, {"retry-after-ms": "100"}):
-        error = from_body(429, {"message": "Quota exceeded"}, headers)
-        assert error.is_retryable is bool(headers)
 
 
 def test_a_body_is_kept_as_it_is_unless_it_is_long():
@@ -247,30 +240,6 @@ def test_the_error_of_structured_output_is_what_parsers_raise():
     assert not error.is_retryable
     assert StructuredOutputError("no").is_retryable
     assert str(error) == "no"
-
-
-def test_a_refusal_is_also_the_class_that_core_has_for_it():
-    refused = AIMessageChunk("")
-    error = errors.RefusalError("no", ai_message=refused, finish_reason="stop")
-    assert isinstance(error, StructuredOutputError)
-    assert isinstance(error, getattr(core, "ModelRefusalError", core.ModelError))
-    assert (error.ai_message, error.raw_message) == (refused, refused)
-    assert not error.is_retryable
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.raw_message) == (str(error), refused)
-
-
-def test_traces_get_the_response_without_its_secrets():
-    headers = {"x-inference-id": "i", "set-cookie": "secret", "x-api-key": KEY}
-    body = {"message": f"no {KEY}", "requestId": "r"}
-    error = from_body(400, body, headers, redactor=Redactor(KEY))
-    (generation,) = _generate_response_from_error(error)
-    assert generation.message.response_metadata == {
-        "body": {"message": "no ***", "requestId": "r"},
-        "headers": {"x-inference-id": "i", "set-cookie": "***", "x-api-key": "***"},
-        "status_code": 400,
-        "request_id": "r",
-    }
 
 
 def test_each_id_is_shown_once():

@@ -538,8 +538,3 @@ def test_a_history_of_another_provider_is_encoded(name, spec):
     if name.startswith(("openai", "mistral")):
         arguments = json.loads(calls[1]["function"]["arguments"])
         assert arguments["invalid_arguments"].startswith('{"city"')
-
-
-def test_a_long_history_is_encoded_like_a_short_one():
-    turn = [HumanMessage("你好"), CALLED, result("ok"), AIMessage("好")]
-    assert encode_messages(turn * 500, TEXT_MODEL) == encode_messages(turn, TEXT_MODEL) * 500

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._response.error_mapping import error_from_response
@@ -88,16 +86,3 @@ def test_no_wait_goes_beyond_the_deadline_or_a_cap():
     assert waits(status(500), left=0.6) == [0.5]
     assert waits(status(500), left=-1.0) == [None]
     assert waits(status(503, **{"retry-after": "20"}), left=10.0) == [None]
-
-
-ERRORS = st.sampled_from([FAILED, LIMITED, LOST, DEAD])
-
-
-@pytest.mark.slow
-@settings(max_examples=50)
-@given(st.lists(ERRORS), st.integers(0, 2000), st.floats(0, 1))
-def test_a_call_ends_and_its_waits_stay_under_their_cap(failed, max_retries, chance):
-    delays = waits(*failed, max_retries=max_retries, random=lambda: chance)
-    retried = [delay for delay in delays if delay is not None]
-    assert all(0 <= delay <= 16 for delay in retried)
-    assert len(retried) <= max_retries + 1

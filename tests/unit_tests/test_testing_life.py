@@ -1,7 +1,6 @@
 """The local server as a server: connections, threads, starting and stopping, the command."""
 
 import asyncio
-import gc
 import signal
 import socket
 import struct
@@ -15,6 +14,7 @@ import pytest
 
 from langchain_aimlernie.testing import ErnieServer, Fault
 from langchain_aimlernie.testing.__main__ import main
+from tests.support.garbage import collect
 from tests.support.local_server import CHAT, body, connect, raw_request, read_to_end, wait_until
 
 
@@ -140,7 +140,7 @@ def test_stop_during_responses_leaves_no_thread_or_socket():
             with pytest.raises(httpx.HTTPError):
                 next(pieces)
     del server, client, response, pieces
-    gc.collect()
+    collect()
     assert threading.active_count() <= threads
 
 
@@ -151,18 +151,6 @@ def test_a_server_can_be_stopped_by_several_threads_at_once():
             calls = server.stop, server.stop, server.close_connections, server.stop
             assert [call.result() for call in map(pool.submit, calls)] == [None] * 4
         assert repr(server) == "<ErnieServer stopped>"
-
-
-@pytest.mark.slow
-def test_stop_while_clients_connect_leaves_no_socket():
-    for _ in range(20):
-        server = ErnieServer().start()
-        socks = [connect(server) for _ in range(20)]
-        server.stop()
-        for sock in socks:
-            sock.close()
-    del server
-    gc.collect()
 
 
 def test_it_listens_on_ipv6_too():

@@ -8,7 +8,6 @@ from langchain.agents import middleware as offered
 from langchain.agents.structured_output import ProviderStrategy
 from langchain_core import exceptions as core
 from langchain_core.messages import content as blocks
-from langchain_core.output_parsers import JsonOutputParser, PydanticOutputParser
 from pydantic import BaseModel
 
 from tests.support.agents import question
@@ -41,17 +40,6 @@ async def test_a_refusal_is_a_content_block(model, ernie_server, output_version,
     ernie_server.reply(**REFUSED)
     message = await send(model(output_version=output_version), "?", mode)
     assert [block["refusal"] for block in refusals(message)] == [NO]
-
-
-@pytest.mark.parametrize(
-    "parser",
-    [JsonOutputParser(), PydanticOutputParser(pydantic_object=Weather)],
-    ids=["json", "pydantic"],
-)
-def test_output_parsers_of_core_raise_on_a_refusal(model, ernie_server, parser):
-    ernie_server.reply(**REFUSED)
-    with pytest.raises(core.ModelRefusalError, match=NO):
-        (model() | parser).invoke("?")
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling", "json_mode"])

@@ -117,26 +117,6 @@ def test_messages_mode_streams_from_subgraphs(model, ernie_server, stream):
     assert len(chunks) > 20
 
 
-@pytest.mark.slow
-async def test_v2_events_of_nested_agents(model, ernie_server):
-    nested_script(ernie_server)
-    events = [each async for each in nested(model).astream_events(question(), version="v2")]
-    tokens = defaultdict(str)
-    ends = {}
-    for event in events:
-        if event["event"] == "on_chat_model_stream":
-            tokens[event["run_id"]] += event["data"]["chunk"].text
-        if event["event"] == "on_chat_model_end":
-            ends[event["run_id"]] = event["data"]["output"]
-    assert sorted(tokens.values()) == sorted(TEXTS)
-    assert {run: end.text for run, end in ends.items()} == dict(tokens)
-    assert all(end.usage_metadata["total_tokens"] > 0 for end in ends.values())
-    names = [each["name"] for each in events if each["event"] == "on_tool_end"]
-    assert names == ["weather", "consult"]
-    started = [each for each in events if each["event"] == "on_chat_model_start"]
-    assert {each["metadata"]["ls_model_name"] for each in started} == {PLAIN, THINKING}
-
-
 def stream_v3(agent):
     """Return what v3 streams of each message, and the history."""
     with agent.stream_events(question(), version="v3") as run:
