@@ -502,9 +502,8 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     at = 0
     with path.open("rb") as file:
         for number, data in enumerate(file, 1):
-            if not data.endswith(
-                b"\n"
-            ):  # a run is writing it, or has left it; NUL, a power failure
+            if not data.endswith(b"\n"):
+                # A run is writing it, or has left it; NULs are left by a power failure.
                 if not data.startswith(_START[: len(data)]) and data.strip(b"\0"):
                     raise _foreign(path, "the last line")
                 return
