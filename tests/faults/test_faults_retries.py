@@ -315,8 +315,9 @@ def test_one_more_try_is_enough_when_every_kept_connection_is_stale(monkeypatch,
         assert retries.told == (window == 0.0)
 
 
+@pytest.mark.parametrize("most", [2, 256])
 @pytest.mark.parametrize("mode", JSON_MODES)
-def test_a_call_is_sent_again_on_a_fresh_connection_while_others_leave_stale_ones(mode):
+def test_a_call_is_sent_again_on_a_fresh_connection_while_others_leave_stale_ones(mode, most):
     """A server that closes each connection at its second request, among many calls at once."""
 
     def once(request):
@@ -324,7 +325,7 @@ def test_a_call_is_sent_again_on_a_fresh_connection_while_others_leave_stale_one
         return Close() if request.connection in earlier else GOOD_RESPONSE
 
     with ByteServer(rest=once) as server:
-        model = make_model(server.base_url, max_retries=0)
+        model = make_model(server.base_url, max_retries=0, max_connections=most)
 
         async def calls():
             for _ in range(20):
@@ -338,3 +339,4 @@ def test_a_call_is_sent_again_on_a_fresh_connection_while_others_leave_stale_one
                     in_threads(*[lambda: by_hand(calls())] * 12)
 
         run_in(mode, main)
+        assert server.settle()

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, cast
 
@@ -416,17 +416,14 @@ class AsyncPooledClient:
     is_ours = True
 
     def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
-        options = config.pool_options(ssl_context)
         size = min(config.config.max_connections, _MAX_CONNECTIONS)
-        backend = _AsyncDeadlineBackend()
+        self._new_pool = partial(
+            httpcore2.AsyncConnectionPool,
+            network_backend=_AsyncDeadlineBackend(),
+            **config.pool_options(ssl_context),
+        )
         self._pools = [
-            _AsyncPool(
-                httpcore2.AsyncConnectionPool(
-                    max_connections=limit, network_backend=backend, **options
-                ),
-                limit,
-                set(),
-            )
+            _AsyncPool(self._new_pool(max_connections=limit), limit, set())
             for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
         ]
         self.proxy = config.proxy_host
@@ -439,23 +436,26 @@ class AsyncPooledClient:
         """Send a request; return the response, once its headers have come, and its body."""
         request = progress.request
         url, host = parse_url(request.url)
+        closing = [(b"Connection", b"close")] if progress.is_replay else []
+        if progress.is_replay:
+            await self.close_idle()  # the others may be broken as well
+            # A full pool would hand on the next connection that is free. This one is for one use.
+            pool = self._new_pool(max_connections=1)
+        else:
+            # The first pool that has room, else the one with the fewest requests.
+            free = (pool for pool in self._pools if len(pool.active) < pool.limit)
+            shared = next(free, None) or min(self._pools, key=lambda pool: len(pool.active))
+            shared.active.add(progress)
+            pool = shared.pool
         core_request = httpcore2.Request(
             request.method,
             url,
-            headers=[(b"Host", host), *request.encoded_headers(accept_encoding)],
+            headers=[(b"Host", host), *request.encoded_headers(accept_encoding), *closing],
             content=request.content(),
             extensions={"timeout": request.timeouts.extension(), "trace": _async_trace(progress)},
         )
-        # The first pool that has room, else the one with the fewest requests, which is also the
-        # one where a replay can best have a connection of its own.
-        pool = next((pool for pool in self._pools if len(pool.active) < pool.limit), None)
-        if pool is None or progress.is_replay:
-            pool = min(reversed(self._pools), key=lambda pool: len(pool.active))
-        pool.active.add(progress)
-        if progress.is_replay:
-            await self.close_idle()  # the others may be broken as well
         set_deadline(progress.deadline)
-        response = await pool.pool.handle_async_request(core_request)
+        response = await pool.handle_async_request(core_request)
         progress.receive(response.status, response.headers, response.extensions)
         stream = cast("AsyncIterable[bytes]", response.stream)
         if "content-encoding" not in progress.headers:
