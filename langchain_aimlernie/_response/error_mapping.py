@@ -112,7 +112,7 @@ _FAILURES = (
 )
 """Reasons to finish that are none of the model's: the server broke off."""
 
-_NO_ERROR: tuple[object, ...] = (None, 0, "", [], "ok", "success")
+_NO_ERROR: tuple[object, ...] = (None, 0, "", [], "0", "ok", "OK", "success", "Success")
 """What stands under these keys if nothing is wrong."""
 
 _ERROR_TEXT = re.compile(
@@ -253,7 +253,9 @@ def _error_in_200(
     found: object, body: object, headers: Mapping[str, str], redactor: Redactor
 ) -> AimlErnieError:
     details = _details(found)
-    if details.status is not None and details.status < HTTPStatus.BAD_REQUEST:
+    # An `invalid_request_error` about too many requests is none.
+    lowest = HTTPStatus.UNAUTHORIZED if details.mention(_RATE) else HTTPStatus.BAD_REQUEST
+    if details.status is not None and details.status < lowest:
         details = details._replace(status=None)
     return _error(details, body, 200, headers, redactor)
 

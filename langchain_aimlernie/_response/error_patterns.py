@@ -80,6 +80,7 @@ EXHAUSTED_FUNDS = (
     # LiteLLM, OpenRouter
     r"budget[_ ](?:has been |limit )?exceeded|exceeded ?budget|crossed budget",
     r"credit limit (?:exceeded|reached)",  # Together, OpenRouter
+    r"quota is not enough|预扣费额度失败",  # New API, where a call would cost more than is left
     r"余额不足|欠费|额度(?:不足|已?用[尽完])|请(?:先|及时|您)?充值",  # Qianfan, DeepSeek, New API
 )
 """The account cannot pay: waiting does not help."""
@@ -110,7 +111,7 @@ RATE_LIMITS = (
     # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter
     r"per[ _-]?(?:second|minute)|per[ -]min\b|/min\b|\b(?:[rt]pm|qps)\b",
     rf"{TRY_AGAIN}\d",
-    r"限流|请求(?:过于)?频繁|频率(?:过快|超限|限制)",  # Qianfan and servers behind it
+    r"限流|请求(?:过于)?频繁|[频速]率(?:过快|超限|限制)",  # Qianfan, Zhipu
 )
 """Too many requests or tokens in a time: waiting helps."""
 

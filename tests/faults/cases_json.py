@@ -373,6 +373,10 @@ INSIDE = (
         for words in ("Rate limit exceeded", "Too many requests", "30 requests per minute",
                       "Too many input tokens per minute", "请求过于频繁")
     ),
+    (
+        {"error": {"type": "invalid_request_error", "message": '{"message": "Too many requests"}'}},
+        "RateLimitError", None, "Too many requests",
+    ),
     # In a choice
     (choice(finish_reason="error", error=DIED), INTERNAL, 502, "it died"),
     (choice(finish_reason=None, error=DIED), INTERNAL, 502, "it died"),
@@ -421,6 +425,7 @@ ERRORS = (
         for number, row in enumerate(INSIDE)
     ),
     gives("an empty error inside a choice", choice(error={})),
+    gives("an error of success", completion(error={"code": "0", "message": "Success"})),
 )
 
 NO_OBJECTS = (
