@@ -104,6 +104,7 @@ def encoded(name, body, encoding, error=None, **more):
     return Case(name, script, error or Returns(), modes, settings={"timeout": 15.0})
 
 
+DEFLATED = zlib.compress(BODY, wbits=-zlib.MAX_WBITS)
 GZIPPED, BOMB = gzip.compress(BODY), gzip.compress(bytes(80 * 2**20), 9)
 BODIES = (
     late("body stalls", HEAD_ONLY, BODY[:40], Hold(), phase="response_body", modes=JSON_MODES),
@@ -125,7 +126,11 @@ BODIES = (
     encoded("gzip", GZIPPED, "gzip"),
     encoded("deflate", zlib.compress(BODY), "deflate"),
     encoded("gzip cut", GZIPPED[:-12], "gzip", BROKEN),
-    *(encoded(f"{name} that is none", b"\x00\x01junk", name, BROKEN) for name in ("gzip", "br", "zstd")),
+    encoded("deflate without a header", DEFLATED, "deflate"),
+    *(
+        encoded(f"{name} that cannot be read", data, name, replace(BROKEN, says=(f"Encoding is {name}",)))
+        for name, data in {**dict.fromkeys(("gzip", "br", "zstd"), b"\x00\x01junk"), "x-gzip": GZIPPED}.items()
+    ),
     encoded("an unknown encoding of JSON", BODY, "x-none"),
     encoded("a gzip bomb", BOMB, "gzip", INVALID),
     encoded("a gzip bomb for a stream", BOMB, "gzip", INVALID, content_type=SSE_TYPE),
