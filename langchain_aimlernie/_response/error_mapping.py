@@ -86,6 +86,7 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
 }
 
 _MESSAGE_KEYS = (
+    *("fault", "faultstring"),  # Apigee, WSO2
     *("message", "error_description", "error", "error_msg", "error_message", "detail", "details"),
     *("msg", "status_msg", "errorMessage", "Message", "errors", "description", "reason", "title"),
 )

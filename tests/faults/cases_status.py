@@ -91,6 +91,7 @@ WORDED = (
     ({"error": "Wrong"}, "Wrong", None, None),
     ({"errorMessage": "Wrong", "errorCode": "INVALID", "errorArgs": {"reason": "no"}}, "Wrong", "INVALID", None),
     ({"Message": "Wrong"}, "Wrong", None, None),
+    ({"fault": {"faultstring": "Wrong", "detail": {"reason": "no"}}}, "Wrong", None, None),
     ({"message": ["Wrong", "very"], "error": "Bad Request"}, "Wrong; very", None, None),
     ({"message": {"message": "Wrong", "code": "c"}}, "Wrong", "c", None),
     ({"error_msg": "Wrong", "error_code": 336003}, "Wrong", "336003", None),
