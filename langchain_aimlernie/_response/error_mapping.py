@@ -238,7 +238,7 @@ def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
             if _is_error(choice.get("error")):
                 return choice
             reason = choice.get("finish_reason")
-            if reason in _FAILURES:
+            if str(reason).lower() in _FAILURES:  # Cohere has capitals
                 return {"message": _BROKEN_OFF.format(reason), **payload}
     values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None

@@ -397,7 +397,7 @@ INSIDE = (
     ({"errorMessage": "it died", "errorType": "RuntimeError"}, INTERNAL, None, "it died"),
     *(
         (choice(finish_reason=reason), INTERNAL, None, "did not say")
-        for reason in ("network_error", "insufficient_system_resource", "abort", "recover_stop")
+        for reason in ("network_error", "insufficient_system_resource", "abort", "TIMEOUT")
     ),
     # No JSON
     (b'{"error": "the "x": it died"}', INTERNAL, None, "it died"),
