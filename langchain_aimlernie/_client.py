@@ -254,9 +254,8 @@ def _resolve_key(key: object) -> SecretStr | AimlErnieError | None:
     """
     if key is None or isinstance(key, SecretStr):
         return key
-    if inspect.isawaitable(key):
-        if inspect.iscoroutine(key):
-            key.close()
+    if inspect.iscoroutine(key):
+        key.close()
         return BadRequestError("api_key is an async function; it works with async calls only.")
     try:
         return SecretStr(parse_key(key))
