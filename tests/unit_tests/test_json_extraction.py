@@ -50,6 +50,7 @@ WRAPPED = [
         ('[1] says so: {"a": 1}', [{"a": 1}, [1]]),
         ('Result: {"a": 1}. See [1] and [docs].', [[1], {"a": 1}]),
         ("see [1] and [2, 3]", [[2, 3], [1]]),
+        (fence("f()", "py") + '\n{"a": 1} is wrong, right is: {"a": 2}', [{"a": 2}, {"a": 1}]),
         (fence('[{"a": 1}, {"a": 2}]'), [[{"a": 1}, {"a": 2}]]),
         # Scalars are values if nothing stands beside them.
         ("42", [42]),
