@@ -254,9 +254,8 @@ def _resolve_key(key: object) -> SecretStr | AimlErnieError | None:
     """
     if key is None or isinstance(key, SecretStr):
         return key
-    if inspect.isawaitable(key):
-        if inspect.iscoroutine(key):
-            key.close()
+    if inspect.iscoroutine(key):
+        key.close()
         return BadRequestError("api_key is an async function; it works with async calls only.")
     try:
         return SecretStr(parse_key(key))
@@ -281,8 +280,7 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
     prepared = PreparedRequest.of(model, [_ANY_MESSAGE], stop, options)
     settings = prepared.settings
     body = json.loads(prepared.body)
-    if "messages" not in (settings.extra_body or {}):
-        del body["messages"]
+    del body["messages"]
     values = {
         name: getattr(settings, name)
         for name, field in type(settings).model_fields.items()

@@ -376,10 +376,8 @@ def repair_message(message: Any) -> Any:
     return {"content": "", **message, "tool_calls": [_repair_call(c) for c in (*calls, *invalid)]}
 
 
-def _repair_call(call: object) -> object:
+def _repair_call(call: Any) -> object:
     part = parse_tool_call(call) if isinstance(call, Mapping) else call
-    if not isinstance(part, ToolCallPart):
-        return call
     given = part.args.strip() if isinstance(part.args, str) else part.args
     args = given or {}
     if isinstance(args, str):

@@ -501,9 +501,8 @@ class SSEDecoder:
         """Return the line that began in earlier calls and ends with `end`."""
         line = bytes(self._line) + end
         self._line.clear()
-        if self._at_start and line.startswith(_BOM):
-            line = line[len(_BOM) :]
-            self._size = len(_BOM)
+        if self._at_start:
+            line = line.removeprefix(_BOM)
         self._at_start = False
         return line
 

@@ -295,12 +295,11 @@ class ToolCallAssembler:
     def _take(self, fragment: ToolCallDelta) -> None:
         """Add a fragment to its call, or begin a call with it."""
         call = self._find(fragment)
-        if fragment.arguments and (call is None or call.last in ("", "}")):
+        if call is None or call.last in ("", "}"):
             fragment = fragment._replace(arguments=_unquoted(fragment.arguments))
         if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
             if not fragment.name:
-                call_id = fragment.id or call.reopened
-                fragment = fragment._replace(name=call.name, id=call_id)
+                fragment = fragment._replace(name=call.name, id=call.reopened)
             call.reopened = None
         if call is None or call.is_followed_by(fragment):
             call = _StreamedCall(len(self._calls), fragment.place, fragment.id)

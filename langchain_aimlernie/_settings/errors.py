@@ -60,7 +60,7 @@ def _message(name: str, details: ErrorDetails, fields: Mapping[str, FieldInfo]) 
     if details["loc"][-1:] == ("[key]",):
         return f"{name} must have strings as keys; got {shown}."
     field = fields.get(name)
-    if field is None or field.annotation is None:
+    if field is None:
         return f"{name}: {details['msg']}; got {shown}."
     return f"{name} must be {_describe(field.annotation, field.metadata)}; got {shown}."
 

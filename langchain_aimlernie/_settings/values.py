@@ -27,7 +27,7 @@ NO_KEY = (
 )
 
 _COMPLETIONS = "/chat/completions"
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_USER = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*://)?.*@")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
@@ -92,10 +92,7 @@ def _split(url: str) -> SplitResult:
 
 def _display(url: str) -> str:
     """Return an address without its user name, password and query, which may be secret."""
-    scheme = _SCHEME.match(url)
-    start = scheme.end() if scheme else 0
-    rest = url[start:].rpartition("@")[2]
-    return url[:start] + re.split(r"[?#]", rest)[0]
+    return re.split(r"[?#]", _USER.sub(r"\1", url))[0]
 
 
 def _is_loopback(host: str) -> bool:

@@ -187,7 +187,7 @@ def _normalize(hint: Any, within: frozenset[type]) -> Any:
     origin = get_origin(hint)
     if origin is UnionType:
         return Union[rebuilt]  # noqa: UP007  of as many as there are
-    return origin[rebuilt if len(rebuilt) > 1 else rebuilt[0]]
+    return origin[rebuilt]
 
 
 def _field(hint: Any, required: bool, within: frozenset[type]) -> Any:

@@ -105,11 +105,11 @@ def resolve(reference: object, root: Schema) -> Schema:
 
     A ValueError if there is no such schema: nothing is ever fetched.
     """
-    target: Any = None
-    if isinstance(reference, str) and (reference == "#" or reference.startswith("#/")):
-        target = _at_pointer(unquote(reference[1:]), root)
-    elif isinstance(reference, str):
-        target = dict(_identifiers(root)).get(reference)
+    name = str(reference)
+    if name[:2] in ("#", "#/"):
+        target = _at_pointer(unquote(name[1:]), root)
+    else:
+        target = dict(_identifiers(root)).get(name)
     if isinstance(target, bool):
         return {} if target else {"not": {}}
     if not isinstance(target, Mapping):
@@ -125,7 +125,7 @@ def _at_pointer(pointer: str, root: Schema) -> Any:
     for token in pointer.split("/")[1:]:
         key = token.replace("~1", "/").replace("~0", "~")
         try:
-            target = target[int(key)] if isinstance(target, (list, tuple)) else target[key]
+            target = target[int(key)] if isinstance(target, list) else target[key]
         except (LookupError, TypeError, ValueError):
             return None
     return target

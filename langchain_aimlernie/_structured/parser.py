@@ -48,10 +48,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
 
     @override
     def parse_result(self, result: list[Generation], *, partial: bool = False) -> Any:
-        first = result[0]
-        message = first.message if isinstance(first, ChatGeneration) else AIMessage(first.text)
-        if not isinstance(message, AIMessage):
-            message = AIMessage(message.content)
+        message = getattr(result[0], "message", None) or AIMessage(result[0].text)
         return {"raw": message, **self.outcome(message)} if self.include_raw else self.read(message)
 
     @override

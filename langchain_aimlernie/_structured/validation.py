@@ -179,15 +179,11 @@ def _multiple_of(
     if not validator.is_type(value, "number"):
         return
     try:
-        remainder = _exact(value) % _exact(limit)
+        remainder = Fraction(str(value)) % Fraction(str(limit))
     except ValueError:  # an infinity, or no number
         remainder = Fraction(1)
     if remainder:
         yield ValidationError(f"{value!r} is not a multiple of {limit!r}")
-
-
-def _exact(number: Any) -> Fraction:
-    return Fraction(str(number) if isinstance(number, float) else number)
 
 
 def _describe(error: Any) -> str:

@@ -177,13 +177,20 @@ FLOODS = (
     ),
 )
 
-REDIRECTS = tuple(
+REDIRECTS = (
+    *tuple(
+        Case(
+            f"redirect {status}",
+            response("", status, {"Location": "http://127.0.0.1:9/elsewhere"}),
+            Raises("InvalidResponseError", retryable=False, says=(str(status),)),
+        )
+        for status in (300, 301, 302, 303, 304, 307, 308)
+    ),
     Case(
-        f"redirect {status}",
-        response("", status, {"Location": "http://127.0.0.1:9/elsewhere"}),
-        Raises("InvalidResponseError", retryable=False, says=(str(status),)),
-    )
-    for status in (300, 301, 302, 303, 304, 307, 308)
+        "redirect to no address",
+        response("", 307, {"Location": "http://["}),
+        Raises("InvalidResponseError", retryable=False, says=("another address",)),
+    ),
 )
 
 

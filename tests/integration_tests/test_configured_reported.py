@@ -103,9 +103,11 @@ def test_a_model_that_is_bound_decides_how_structured_output_is_asked_for(api_mo
     bound = api_model().bind(model="baidu/ernie-4.5-vl-28b-a3b")
     direct = api_model(model="baidu/ernie-4.5-vl-28b-a3b")
     for llm in (bound, direct):
-        assert llm.with_structured_output(City).invoke("hi") == City(name="Paris")
+        runnable = llm.with_structured_output(City, stop_sequences=["."])
+        assert runnable.invoke("hi") == City(name="Paris")
     first, second = (request.body for request in ernie_server.requests)
     assert first == second
+    assert first["stop"] == ["."]
 
 
 def test_structured_output_of_a_model_with_tools_says_that_they_are_not_sent(model, ernie_server):

@@ -204,6 +204,8 @@ def test_tokens_are_counted_without_a_download(model):
         llm.get_token_ids("hi")
     llm = model(custom_get_token_ids=lambda text: [0] * 7)
     assert (llm.get_num_tokens("hi"), llm.get_token_ids("hi")) == (7, [0] * 7)
+    longer = [HumanMessage("hi" * 100), *messages[1:]]
+    assert llm.get_num_tokens_from_messages(longer) == llm.get_num_tokens_from_messages(messages)
 
 
 def test_construction_opens_nothing(ernie_server):

@@ -276,6 +276,8 @@ async def test_llm_output_of_several_prompts_is_their_sum(model):
             assert summed[name] == sum(usage[name] for usage in usages)
         assert usages[0]["prompt_tokens"] != usages[1]["prompt_tokens"]
         assert summed["prompt_tokens_details"]["cached_tokens"] == 0
+    with pytest.raises(errors.BadRequestError):
+        await llm.agenerate([*questions, []])
 
 
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])

@@ -50,6 +50,7 @@ WRAPPED = [
         ('[1] says so: {"a": 1}', [{"a": 1}, [1]]),
         ('Result: {"a": 1}. See [1] and [docs].', [[1], {"a": 1}]),
         ("see [1] and [2, 3]", [[2, 3], [1]]),
+        (fence("f()", "py") + '\n{"a": 1} is wrong, right is: {"a": 2}', [{"a": 2}, {"a": 1}]),
         (fence('[{"a": 1}, {"a": 2}]'), [[{"a": 1}, {"a": 2}]]),
         # Scalars are values if nothing stands beside them.
         ("42", [42]),
@@ -208,6 +209,9 @@ def _grow(*pieces):
          [{"a": "x"}, None, None, None, {}, {"a": "y"}]),
         ((f'{{x}} {F}json\n{{"a": "x"}}\n{F}\n{F}\n', '{"a": "y"'), [{"a": "x"}, {"a": "y"}]),
         ((f'{F}json {{"c": "{F}py', f'\\nx{F}"}}{F}'), [{"c": f"{F}py"}, {"c": f"{F}py\nx{F}"}]),
+        # What Python cannot read: numbers of too many digits, and what is nested too deeply.
+        ((f'{{"a": {"1" * 5000}', "}"), [{}, None]),
+        (("[" * 100_000, "]" * 100_000), [None, None]),
         # pydantic's parser refuses raw line breaks; at the end the value is known.
         (('{"a": "x\n', 'y", "b": "z"', "}"), [None, None, {"a": "x\ny", "b": "z"}]),
     ],

@@ -163,12 +163,14 @@ def test_data_and_property_names_are_not_taken_for_schemas(data):
         ("#/$defs/A", {"$defs": {"A": {"$ref": "#/$defs/B"}, "B": PART}}),
         ("#/$defs/A/items/0", {"$defs": {"A": {"items": [PART]}}}),
         ("#/properties/y", {}),
+        ("#/$defs/A", {"$defs": {"A": True}}),
     ],
 )
 def test_references_of_every_form_are_found(reference, definitions):
     properties = {"x": {"$ref": reference}, "y": PART}
     sent = parameters_of(tool_with({"type": "object", "properties": properties, **definitions}))
-    assert sent == {"type": "object", "properties": {"x": PART, "y": PART}}
+    target = {} if definitions == {"$defs": {"A": True}} else PART
+    assert sent == {"type": "object", "properties": {"x": target, "y": PART}}
 
 
 def test_what_stands_beside_a_reference_is_kept():

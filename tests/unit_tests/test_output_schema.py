@@ -228,6 +228,7 @@ def test_the_arguments_in_a_typed_dict_s_docstring_describe_its_keys():
 
         city: str
         days: Annotated[int, 1, "own description"]
+        unit: str
 
     assert "next: the next one" in parse_schema(Chain).description  # which core cannot read
     assert parse_schema(PlainTypedDict).description == ""
@@ -236,6 +237,7 @@ def test_the_arguments_in_a_typed_dict_s_docstring_describe_its_keys():
     properties = answer.definition["properties"]
     assert properties["city"] == {"type": "string", "description": "the name of the city"}
     assert properties["days"]["description"] == "own description"
+    assert properties["unit"] == {"type": "string"}
 
 
 def test_typed_dicts_keep_descriptions_none_and_what_is_required():

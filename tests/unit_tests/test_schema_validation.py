@@ -78,6 +78,7 @@ KEYWORDS = [
     ({"const": {"a": [1]}}, {"a": [1]}, {"a": [True]}),
     ({"uniqueItems": True}, [1, True], [1, 1]),
     ({"multipleOf": 3}, 9, 10),
+    ({"multipleOf": 3}, "of no number", 10),
     ({"multipleOf": 0.01}, 19.99, 19.995),
     ({"multipleOf": 0.1}, 0.3, float("inf")),
     ({"multipleOf": 1e-3}, 10**400, float("nan")),

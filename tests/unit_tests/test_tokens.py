@@ -45,7 +45,7 @@ def test_an_estimate_is_near_the_billed_number():
 
 def test_chinese_has_its_own_rate():
     text = CHINESE * 100
-    assert 0.6 * len(text) <= count_tokens(text) <= len(text)
+    assert 0.6 * len(text) <= count_tokens(text) <= 0.9 * len(text)
     assert count_tokens(text) > 2 * count_tokens_approximately([HumanMessage(text)])
 
 

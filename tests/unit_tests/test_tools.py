@@ -172,6 +172,7 @@ def test_parameters_have_the_keys_that_servers_require(schema, sent):
 class Aliased(BaseModel):
     city: str = Field(alias="place", description="Where.")
     days: int = Field(default=1, validation_alias="numberOfDays", ge=1)
+    unit: str
     state: Annotated[str, InjectedToolArg] = ""
 
 
@@ -183,8 +184,9 @@ def test_a_tool_is_told_by_the_aliases_that_it_takes():
         "properties": {
             "place": {"type": "string", "description": "Where."},
             "numberOfDays": {"type": "integer", "default": 1, "minimum": 1},
+            "unit": {"type": "string"},
         },
-        "required": ["place"],
+        "required": ["place", "unit"],
     }
 
 
