@@ -825,6 +825,14 @@ def test_a_link_to_an_output_that_another_run_uses_is_refused(job):
     assert not job.sent
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_link_to_itself_is_an_error_of_the_system(job):
+    job.out.symlink_to(job.out)
+    with pytest.raises(OSError, match="symbolic links"):
+        job.batch().run(prompts(1))
+    assert not job.sent
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and signals")
 @pytest.mark.slow
 def test_killed_at_any_moment_nothing_is_lost_and_little_is_paid_twice(job):
