@@ -504,6 +504,17 @@ def test_whatever_a_runnable_returns_or_raises_is_saved(job, output):
     assert job.errors[0]["response"]["body"]["error"]["type"] == "OddError"
 
 
+def test_a_call_that_cancels_itself_is_a_failed_row(job):
+    async def work(text):
+        if text == "cancel":
+            raise asyncio.CancelledError
+        return text
+
+    report = BatchRun(RunnableLambda(work), job.out).run(["cancel", "return"])
+    assert (report.succeeded, report.failed, report.exit_code) == (1, 1, 2)
+    assert job.errors[0]["error"]["message"] == "The call cancelled itself."
+
+
 @pytest.mark.slow
 def test_results_come_in_the_order_of_the_input(job):
     async def work(row):
