@@ -236,11 +236,12 @@ class Journal:
     """
 
     def __init__(self, out: Path) -> None:
-        if out.exists() and not out.is_file():
-            raise BatchError(f"{out} is not a regular file.")
         self.out = out
         self.errors = errors_path(out)
-        self.digest = hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:8]
+        for path in (out, self.errors):  # to open a pipe would wait for its reader
+            if path.exists() and not path.is_file():
+                raise BatchError(f"{path} is not a regular file.")
+        self.digest = hashlib.sha256(os.fsencode(os.path.realpath(out))).hexdigest()[:8]
         self.usd = Decimal(0)
         self.started: float | None = None
         self.has_log = False
@@ -476,7 +477,7 @@ def _lock(out: Path) -> Any:
     except ImportError:
         raise ImportError('Batches need: pip install "langchain-aimlernie[batch]"') from None
 
-    lock = FileLock(f"{out.resolve()}.lock")  # a link is the same output
+    lock = FileLock(f"{os.path.realpath(out)}.lock")  # a link is the same output
     try:
         return lock.acquire(timeout=0).lock
     except Timeout:

@@ -250,6 +250,11 @@ class RunLoop:
         try:
             try:
                 outcome = await self._caller.call(job.row, job.client_request_id, self._callbacks)
+            except asyncio.CancelledError:
+                task: Any = asyncio.current_task()
+                if task.cancelling():
+                    raise
+                return self._failed(job, RuntimeError("The call cancelled itself."), window)
             except Exception as error:  # noqa: BLE001  every one ends in the file of errors
                 self._is_over_budget = isinstance(error, BudgetExceededError)
                 return self._failed(job, error, window)

@@ -504,6 +504,17 @@ def test_whatever_a_runnable_returns_or_raises_is_saved(job, output):
     assert job.errors[0]["response"]["body"]["error"]["type"] == "OddError"
 
 
+def test_a_call_that_cancels_itself_is_a_failed_row(job):
+    async def work(text):
+        if text == "cancel":
+            raise asyncio.CancelledError
+        return text
+
+    report = BatchRun(RunnableLambda(work), job.out).run(["cancel", "return"])
+    assert (report.succeeded, report.failed, report.exit_code) == (1, 1, 2)
+    assert job.errors[0]["error"]["message"] == "The call cancelled itself."
+
+
 @pytest.mark.slow
 def test_results_come_in_the_order_of_the_input(job):
     async def work(row):
@@ -822,6 +833,14 @@ def test_a_link_to_an_output_that_another_run_uses_is_refused(job):
     link.symlink_to(job.out)
     with FileLock(f"{job.out}.lock"), pytest.raises(BatchError, match="in use"):
         BatchRun(job.model(), link).run(prompts(1))
+    assert not job.sent
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege")
+def test_a_link_to_itself_is_an_error_of_the_system(job):
+    job.out.symlink_to(job.out)
+    with pytest.raises(OSError, match="symbolic links"):
+        job.batch().run(prompts(1))
     assert not job.sent
 
 

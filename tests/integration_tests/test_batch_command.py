@@ -28,6 +28,7 @@ def server(monkeypatch, api_server, tmp_path):
     (tmp_path / "in.csv").write_text("id,text\n1,One\n2,Two\n3,Three\n")
     (tmp_path / "number.jsonl").write_text('{"custom_id": 0, "text": "One"}\n')
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "folder.errors.jsonl").mkdir()
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
     return api_server
@@ -143,6 +144,7 @@ def test_a_dry_run_sends_no_row_and_needs_no_server_and_no_key(
         ("in.jsonl -o out.jsonl --retry-failed some", "invalid choice"),
         ("in.jsonl", "required: -o"),
         ("in.jsonl -o /dev/full", "not a regular file"),
+        ("in.jsonl -o folder.jsonl", "folder.errors.jsonl is not a regular file"),
         ("in.jsonl -o out.jsonl --template {nothing}", "no value for nothing"),
         ("number.jsonl -o out.jsonl --template {text}", "custom_id must be a string"),
     ],
