@@ -77,6 +77,9 @@ def test_nothing_that_is_not_set_is_sent(model, ernie_server):
     assert set(body_of(ernie_server)) == {"model", "messages"}
     list(model().stream("hi"))
     assert set(body_of(ernie_server)) == {"model", "messages", "stream", "stream_options"}
+    model(temperature=0.5, seed=1, stop=["a"]).invoke("hi", temperature=0, seed=None, stop=[])
+    assert set(body_of(ernie_server)) == {"model", "messages", "temperature"}
+    assert body_of(ernie_server)["temperature"] == 0
 
 
 def test_aliases_of_the_constructor():
