@@ -525,6 +525,8 @@ def test_a_forced_choice_is_sent_if_thinking_is_disabled(api_model, ernie_server
     llm = api_model(model=FIVE, enable_thinking=False)
     llm.bind_tools([weather], tool_choice="any").invoke("hi")
     assert ernie_server.last_request.body["tool_choice"] == "required"
+    api_model(model=THINKING).bind_tools([weather], tool_choice="none").invoke("hi")
+    assert ernie_server.last_request.body["tool_choice"] == "none"
     with pytest.warns(UserWarning, match="enable_thinking=False to force a call"):
         api_model(model=FIVE).bind_tools([weather], tool_choice="any").invoke("hi")
 

@@ -77,6 +77,9 @@ def test_nothing_that_is_not_set_is_sent(model, ernie_server):
     assert set(body_of(ernie_server)) == {"model", "messages"}
     list(model().stream("hi"))
     assert set(body_of(ernie_server)) == {"model", "messages", "stream", "stream_options"}
+    model(temperature=0.5, seed=1, stop=["a"]).invoke("hi", temperature=0, seed=None, stop=[])
+    assert set(body_of(ernie_server)) == {"model", "messages", "temperature"}
+    assert body_of(ernie_server)["temperature"] == 0
 
 
 def test_aliases_of_the_constructor():
@@ -249,6 +252,7 @@ VALID = {
     "stop": ("a", ["a"] * 4, ("a", "b"), []),
     "enable_thinking": (True, False),
     "max_retries": (0, 3.0),
+    "client_request_id": ("a", "A-1_b.c:d", "x" * 128),
     "stream_idle_timeout": (0.1, "auto", None),
     "timeout": (np.int64(3), np.float32(0.5), 1e12, INFINITY, (INFINITY, 1e12, None, 1)),
 }
@@ -466,7 +470,7 @@ def test_the_api_receives_the_canonical_model_id(api_model, ernie_server, given)
 
 
 def test_settings_of_the_transport_can_be_given_per_call(ernie_server):
-    own = {"X-One": "1", "X-Two": "1"}
+    own = {"X-One": " 1 ", "X-Two": "1"}
     llm = ChatAimlErnie(api_key="wrong", base_url=NOWHERE, max_retries=0, default_headers=own)
     at = {"base_url": ernie_server.base_url, "api_key": ernie_server.api_key, "timeout": 30}
     more = {"extra_headers": {"X-Two": "2"}, "extra_body": {"note": "n"}}

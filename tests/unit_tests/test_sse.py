@@ -155,20 +155,6 @@ ENDLESS = {
 }
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        [b"data: " + b"x" * 1_000_000, *[b"y" * 100] * 10_000, b"\n\n"],
-        [b"".join(b"data: %d\n\n" % n for n in range(20_000))],
-    ],
-    ids=["one event in small parts", "many events in one part"],
-)
-def test_long_streams_are_read_in_linear_time(parts):
-    stream = b"".join(parts)
-    expected = messages(*[event.removeprefix(b"data: ") for event in stream.split(b"\n\n")[:-1]])
-    assert decode(*parts, limit=2**22) == (expected, False)
-
-
 @pytest.mark.parametrize("name", ENDLESS)
 def test_what_has_no_end_is_refused_at_the_limit(name):
     stream = b"data: 1\n\n" + ENDLESS[name]

@@ -211,13 +211,6 @@ def test_increments_by_index_are_the_items_of_a_whole_completion(parts):
     assert streamed(*[(delta, {}) for delta in deltas]).additional_kwargs == {"x": items}
 
 
-def test_long_streams_of_whole_values_keep_one_of_them():
-    value = [{"title": "T" * 1000}] * 5
-    message = streamed(*[({"x": value}, {"y": value})] * 500)
-    assert message.additional_kwargs == {"x": value}
-    assert message.response_metadata["y"] == value
-
-
 def test_what_came_before_a_stream_failed_is_in_partial():
     decoder = StreamDecoder({}, model="m")
     for part in chunks_of(

@@ -58,7 +58,14 @@ async def test_what_changes_nothing_is_accepted_and_not_sent(model, ernie_server
             assert ernie_server.last_request.body.keys() == {"model", "messages"}
 
 
-@pytest.mark.parametrize("given", [{"n": 1}, {"n": None}, {"functions": None}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"n": 1}, {"n": None}, {"functions": None}, {"strict": True}),
+        *({name: {}} for name in ("ls_structured_output_format", "structured_output_format")),
+        {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
+    ],
+)
 async def test_what_changes_nothing_is_accepted_in_a_call(model, ernie_server, given):
     for llm, options in ((model(), given), (model().bind(**given), {})):
         await ask(llm, "hi", "invoke", **options)
