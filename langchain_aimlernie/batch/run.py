@@ -212,11 +212,12 @@ class BatchRun:
             PermissionDeniedError: The key may not use the model. Rows that are done are saved.
             OSError: The output cannot be written.
         """
-        if _is_loop_running():  # as in a notebook
-            with ThreadPoolExecutor(1) as thread:
-                return thread.submit(asyncio.run, self.arun(rows)).result()
         with _on_interrupt(self._interrupt):
-            report = asyncio.run(self.arun(rows))
+            if _is_loop_running():  # as in a notebook
+                with ThreadPoolExecutor(1) as thread:
+                    report = thread.submit(asyncio.run, self.arun(rows)).result()
+            else:
+                report = asyncio.run(self.arun(rows))
         if report.stopped == "interrupt":
             raise KeyboardInterrupt
         return report

@@ -930,13 +930,18 @@ def test_errors_that_are_solved_stay_while_the_disk_is_full(job):
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
 )
 @pytest.mark.parametrize(
-    ("name", "times", "saved"),
+    ("name", "times", "saved", "in_loop"),
     [
-        *(("SIGINT", 1, 8), ("SIGINT", 2, 0), ("SIGTERM", 1, 8)),
-        pytest.param("SIGHUP", 1, 8, marks=[] if hasattr(signal, "SIGHUP") else pytest.mark.skip),
+        *(("SIGINT", 1, 8, False), ("SIGINT", 2, 0, False), ("SIGTERM", 1, 8, False)),
+        *(("SIGINT", 1, 8, True), ("SIGINT", 2, 0, True)),
+        pytest.param(
+            "SIGHUP", 1, 8, False, marks=[] if hasattr(signal, "SIGHUP") else pytest.mark.skip
+        ),
     ],
 )
-def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, times, saved):
+def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(
+    job, name, times, saved, in_loop
+):
     number = getattr(signal, name)
     before = signal.getsignal(number)
     if number != signal.SIGINT:  # a process that nohup began ignores it
@@ -954,8 +959,12 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, t
 
     job.server.on_request = respond
     run = job.batch()
-    with pytest.raises(KeyboardInterrupt):
+
+    async def cell():  # of a notebook, whose loop leaves signals alone
         run.run(prompts(30))
+
+    with pytest.raises(KeyboardInterrupt), contextlib.closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(cell()) if in_loop else run.run(prompts(30))
     has_ended.set()
     default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
     assert signal.getsignal(number) is default
