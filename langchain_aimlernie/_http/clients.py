@@ -284,8 +284,9 @@ class _LoopClients:
         try:
             yield
         finally:
-            for client in [*self.clients.values()]:
-                await client.close()
+            if asyncio._get_running_loop() is not None:  # noqa: SLF001  # else it is garbage
+                for client in [*self.clients.values()]:
+                    await client.close()
 
 
 _LOOP_ATTRIBUTE = "_langchain_aimlernie_clients"

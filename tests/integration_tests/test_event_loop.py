@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import weakref
 from pathlib import Path
 
@@ -135,3 +136,21 @@ def test_loops_that_nobody_closes_are_released_with_their_sockets(trusted, monke
         assert not [loop for loop in loops if loop() is not None]
         assert server.settle()
         assert descriptors() <= before
+
+
+def test_a_loop_that_finalizes_no_generators_is_dropped_silently(ernie_server, monkeypatch):
+    """As nest_asyncio's `asyncio.run` leaves it in a thread."""
+    unraisable = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    model = ChatAimlErnie(base_url=ernie_server.base_url, api_key=ernie_server.api_key)
+
+    async def use():
+        sys.set_asyncgen_hooks(None, None)
+        assert (await model.ainvoke("hi")).text
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.new_event_loop().run_until_complete(use())
+    gc.collect()
+    assert loop() is None
+    ignored = [each for each in unraisable if not isinstance(each.exc_value, ResourceWarning)]
+    assert ignored == []
