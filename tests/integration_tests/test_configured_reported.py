@@ -85,7 +85,9 @@ async def test_structured_output_of_a_wrapped_model_leaves_its_parameters(
     runnable = wrap(model()).with_structured_output(City, method=method)
     for mode in MODES:
         assert (await chunks_of(runnable, "hi", mode))[-1] == City(name="Paris")
-        assert ernie_server.last_request.body["temperature"] == 0.25
+        body = ernie_server.last_request.body
+        assert body["temperature"] == 0.25
+        assert ("tools" in body) is (method == "function_calling")
     assert ernie_server.violations == []
 
 
