@@ -280,7 +280,8 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
     prepared = PreparedRequest.of(model, [_ANY_MESSAGE], stop, options)
     settings = prepared.settings
     body = json.loads(prepared.body)
-    del body["messages"]
+    if "messages" not in (settings.extra_body or {}):
+        del body["messages"]
     values = {
         name: getattr(settings, name)
         for name, field in type(settings).model_fields.items()

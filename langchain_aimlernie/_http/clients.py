@@ -284,7 +284,8 @@ class _LoopClients:
         try:
             yield
         finally:
-            if asyncio._get_running_loop() is not None:  # noqa: SLF001  # else it is garbage
+            # Else a loop without hooks for generators was dropped, such as nest_asyncio's.
+            if asyncio._get_running_loop() is not None:  # noqa: SLF001
                 for client in [*self.clients.values()]:
                     await client.close()
 

@@ -150,7 +150,7 @@ def test_a_loop_that_finalizes_no_generators_is_dropped_silently(ernie_server, m
         return weakref.ref(asyncio.get_running_loop())
 
     loop = asyncio.new_event_loop().run_until_complete(use())
-    gc.collect()
+    collect()
     assert loop() is None
     ignored = [each for each in unraisable if not isinstance(each.exc_value, ResourceWarning)]
     assert ignored == []
