@@ -122,13 +122,15 @@ class SettingsModel(Settings, BaseChatModel):
         Pydantic's `validate_assignment` would show secrets in its errors, hand cached values of
         `__dict__` to the validators as unknown parameters, and not know aliases.
         """
+        fields = type(self).model_fields.keys()
         name = ALIASES.get(name, name)
-        if name in type(self).model_fields.keys() - BaseChatModel.model_fields.keys():
+        if name in fields - BaseChatModel.model_fields.keys():
             changes, value = {name: value}, None
             self._change(changes)
         else:
             super().__setattr__(name, value)
-            self._clear_cache()
+            if name in fields:  # a subclass may assign a cached property
+                self._clear_cache()
 
     def _change(self, changes: dict[str, Any]) -> None:
         """Set fields, validated together with all others; empty `changes` if one is invalid."""

@@ -6,6 +6,7 @@ import pickle
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
@@ -70,6 +71,19 @@ async def test_a_setting_is_sent_however_it_was_set(model, ernie_server, given):
             await chunks_of(llm, "hi", mode, **per_call)
             assert body_of(ernie_server)[name] == value
     assert ernie_server.violations == []
+
+
+def test_a_subclass_may_assign_a_cached_property():
+    class Mine(ChatAimlErnie):
+        @cached_property
+        def label(self) -> str:
+            return self.model_name
+
+    model = Mine(model=PLAIN)
+    model.label = "mine"
+    assert model.label == "mine"
+    model.model_name = VISION
+    assert model.label == VISION
 
 
 def test_nothing_that_is_not_set_is_sent(model, ernie_server):
