@@ -299,7 +299,8 @@ class ToolCallAssembler:
             fragment = fragment._replace(arguments=_unquoted(fragment.arguments))
         if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
             if not fragment.name:
-                fragment = fragment._replace(name=call.name, id=call.reopened)
+                call_id = fragment.id or call.reopened
+                fragment = fragment._replace(name=call.name, id=call_id)
             call.reopened = None
         if call is None or call.is_followed_by(fragment):
             call = _StreamedCall(len(self._calls), fragment.place, fragment.id)

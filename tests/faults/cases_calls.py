@@ -201,6 +201,7 @@ def same_index(kind, index):
             *[("", W, "a"), (FIRST,), (SECOND,), ("", W, "b"), (FIRST,), ('"Rome"}',)],
             calls=both,
         ),
+        row("the second call's id with its arguments", ("{}", "now", "a"), ("", "now", "a"), ("{}", "", "b"), calls=[now, now]),
         row("one text twice without ids", (PARIS_TEXT, W), (PARIS_TEXT, W), calls=[PARIS, PARIS]),
         row("two names", ("", "now", "a"), ("", "here", "b"), calls=[now, ("here", {})]),
         row("a call without arguments, then one with", ("", "now"), (FIRST, W), (SECOND,), calls=[now, PARIS]),
