@@ -8,6 +8,15 @@ import threading
 from importlib import import_module
 
 
+def is_loop_running() -> bool:
+    """Whether an event loop is running in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class DeferredImport:
     """Modules that are imported at their first use.
 

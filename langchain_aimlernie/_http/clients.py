@@ -25,6 +25,7 @@ import httpcore2
 import httpx2
 
 from langchain_aimlernie._http.request import host_of
+from langchain_aimlernie._imports import is_loop_running
 from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ class _LoopClients:
             yield
         finally:
             # Else a loop without hooks for generators was dropped, such as nest_asyncio's.
-            if asyncio._get_running_loop() is not None:  # noqa: SLF001
+            if is_loop_running():
                 for client in [*self.clients.values()]:
                     await client.close()
 

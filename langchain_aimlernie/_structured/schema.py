@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from pydantic.v1 import BaseModel as BaseModelV1
 from pydantic_core import to_json
 from typing_extensions import is_typeddict
 
-from langchain_aimlernie._imports import DeferredImport
+from langchain_aimlernie._imports import DeferredImport, is_loop_running
 from langchain_aimlernie._structured.functions import (
     adapter_of,
     encode_function,
@@ -146,9 +145,7 @@ def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
     schema = _read(given, strict)
     if schema.output is not dict:
         return schema
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not is_loop_running():
         _validation.load()
     if not _validation.is_done:  # an event loop does not wait for it
         threading.Thread(target=_validation.load, daemon=True).start()

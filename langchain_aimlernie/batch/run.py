@@ -17,6 +17,7 @@ from typing import Any, Literal, Self
 
 from langchain_core.runnables import Runnable
 
+from langchain_aimlernie._imports import is_loop_running
 from langchain_aimlernie.batch.caller import caller_of
 from langchain_aimlernie.batch.journal import (
     Journal,
@@ -213,7 +214,7 @@ class BatchRun:
             OSError: The output cannot be written.
         """
         with _on_interrupt(self._interrupt):
-            if _is_loop_running():  # as in a notebook
+            if is_loop_running():  # as in a notebook
                 with ThreadPoolExecutor(1) as thread:
                     report = thread.submit(asyncio.run, self.arun(rows)).result()
             else:
@@ -303,14 +304,6 @@ class BatchRun:
     def _interrupt(self) -> None:
         if self._active is not None:
             self._active.interrupt()
-
-
-def _is_loop_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 @contextlib.contextmanager
