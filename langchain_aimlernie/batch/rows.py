@@ -243,11 +243,10 @@ class RowFile:
                 shown = {"prompt": text}
                 if row.get("custom_id") not in (None, ""):
                     shown["custom_id"] = row["custom_id"]
-            with_system = _with_system(shown, system) if system else shown
-            if with_system is None:
-                raise BatchError(
-                    f'{path}, line {place}: no "messages" or "prompt" for the system message.'
-                )
+            try:
+                with_system = _with_system(shown, system) if system else shown
+            except ValueError as error:
+                raise BatchError(f"{path}, line {place}: {error}") from None
             yield with_system
 
 
@@ -291,18 +290,17 @@ def _json_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[s
             yield number, row
 
 
-def _with_system(row: dict[str, Any], system: str) -> dict[str, Any] | None:
-    """Return a row with a system message, unless it has one; `None` if it has no messages."""
+def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
+    """Return a row with a system message, unless it has one; a ValueError without messages."""
     message = {"role": "system", "content": system}
     if isinstance(row.get("body"), dict):
-        body = _with_system(row["body"], system)
-        return None if body is None else {**row, "body": body}
+        return {**row, "body": _with_system(row["body"], system)}
     messages, rest = row.get("messages"), row
     if isinstance(row.get("prompt"), str):
         messages = [{"role": "user", "content": row["prompt"]}]
         rest = {name: value for name, value in row.items() if name != "prompt"}
     if not isinstance(messages, list):
-        return None
+        raise ValueError('no "messages" or "prompt" for the system message.')  # noqa: TRY004  of a row
     roles = [each.get("role") for each in messages if isinstance(each, dict)]
     if "system" in roles or "developer" in roles:
         return row

@@ -432,11 +432,12 @@ class PooledClient:
         """Send a request; return the response, once its headers have come, and its body."""
         request = progress.request
         url, host = parse_url(request.url)
-        closing = [(b"Connection", b"close")] if progress.is_replay else []
+        more_headers = []
         if progress.is_replay:
             self.close_idle()  # the others may be broken as well
             # A full pool would hand on the next connection that is free. This one is for one use.
             pool = self._new_pool(max_connections=1)
+            more_headers.append((b"Connection", b"close"))
         else:
             # The first pool that has room, else the one with the fewest requests.
             free = (pool for pool in self._pools if len(pool.active) < pool.limit)
@@ -446,7 +447,7 @@ class PooledClient:
         core_request = httpcore2.Request(
             request.method,
             url,
-            headers=[(b"Host", host), *request.encoded_headers(accept_encoding), *closing],
+            headers=[(b"Host", host), *request.encoded_headers(accept_encoding), *more_headers],
             content=request.content(),
             extensions={"timeout": request.timeouts.extension(), "trace": _trace(progress)},
         )
