@@ -177,8 +177,10 @@ class SettingsModel(Settings, BaseChatModel):
         shared += self.callbacks if isinstance(self.callbacks, list) else [self.callbacks]
         memo = {} if memo is None else memo
         memo.update({id(each): each for each in shared})
-        # Of a copy, whose `__dict__` no other thread changes meanwhile.
-        return super(SettingsModel, self.__copy__()).__deepcopy__(memo)
+        copy = self.__copy__()
+        # Without cached values, which a call in another thread may be changing.
+        copy.__dict__ = self._fields()
+        return super(SettingsModel, copy).__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
         """Return what a copy in another process needs: the fields and nothing that is cached."""
