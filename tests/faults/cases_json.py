@@ -264,6 +264,10 @@ SHAPES = (
         gives(f"finish_reason {r}", completion(finish_reason=r), metadata={"finish_reason": r})
         for r in (None, "tired", "length", "content_filter")
     ),
+    *(
+        gives(f"finish_reason {r}", completion(finish_reason=r), metadata={"finish_reason": "length"})
+        for r in ("max_tokens", "MAX_TOKENS", "model_length")
+    ),
 )  # fmt: skip
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
