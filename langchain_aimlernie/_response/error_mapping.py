@@ -59,6 +59,7 @@ _MAX_DEPTH = 8
 _MAX_ITEMS = 20
 _NO_MESSAGE = "The server answered with an error and did not say which."
 _BROKEN_OFF = "The server broke off the completion and did not say why (finish_reason {!r})."
+_UNPROMPTED = "The server generated nothing (finish_reason {!r}): Ollama needs a user message."
 _NOTHING: Mapping[str, str] = {}
 _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     401: AuthenticationError,
@@ -105,13 +106,18 @@ _ERROR_KEYS = (
 )
 """Keys that no response has without choices, and that stand in the bodies of errors we know."""
 
-_FAILURES = (
-    *("error", "abort", "aborted", "cancelled", "canceled", "timeout"),  # vLLM, SGLang, gateways
-    "recover_stop",  # FastDeploy, which gave up on a request that it had preempted
-    *("load", "unload"),  # Ollama, which has generated nothing
-    *("network_error", "insufficient_system_resource"),  # Zhipu, DeepSeek
-)
-"""Reasons to finish that are none of the model's: the server broke off."""
+_FAILURES = {
+    **dict.fromkeys(
+        (
+            *("error", "abort", "aborted", "cancelled", "canceled", "timeout"),  # vLLM, SGLang
+            "recover_stop",  # FastDeploy, which gave up on a request that it had preempted
+            *("network_error", "insufficient_system_resource"),  # Zhipu, DeepSeek
+        ),
+        _BROKEN_OFF,
+    ),
+    **dict.fromkeys(("load", "unload"), _UNPROMPTED),
+}
+"""Reasons to finish that are none of the model's, and what they mean."""
 
 _NO_ERROR: tuple[object, ...] = (None, 0, "", [], "0", "ok", "OK", "success", "Success")
 """What stands under these keys if nothing is wrong."""
@@ -131,7 +137,7 @@ _QUOTA = any_of(EXHAUSTED_QUOTAS)
 _RATE = any_of(RATE_LIMITS)
 _NO_KEY = any_of(INVALID_KEYS)
 _NO_MODEL = any_of(UNKNOWN_MODELS)
-_PERMANENT = re.compile(r"maintenance|coupon", re.IGNORECASE)
+_PERMANENT = re.compile(r"maintenance|coupon|needs a user message", re.IGNORECASE)
 _WAIT = re.compile(
     TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
     re.IGNORECASE,
@@ -238,8 +244,8 @@ def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
             if _is_error(choice.get("error")):
                 return choice
             reason = choice.get("finish_reason")
-            if str(reason).lower() in _FAILURES:  # Cohere has capitals
-                return {"message": _BROKEN_OFF.format(reason), **payload}
+            if failure := _FAILURES.get(str(reason).lower()):  # Cohere has capitals
+                return {"message": failure.format(reason), **payload}
     values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None
 

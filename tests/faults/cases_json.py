@@ -428,6 +428,11 @@ ERRORS = (
         json_case(*inside(number, row, retryable=row[1] in (INTERNAL, "RateLimitError")))
         for number, row in enumerate(INSIDE)
     ),
+    json_case(
+        "a model that was only loaded",
+        choice(finish_reason="load"),
+        Raises(INTERNAL, False, says=("needs a user message",)),
+    ),
     gives("an empty error inside a choice", choice(error={})),
     gives("an error of success", completion(error={"code": "0", "message": "Success"})),
 )
