@@ -94,6 +94,9 @@ _MESSAGE_KEYS = (
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
 """Keys of lists with one entry for each part of the request that is wrong."""
 
+_BEHIND = (("metadata", "raw"), ("value", "error_message"))
+"""Where OpenRouter's and Vercel's gateways have the message of the server behind them."""
+
 _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
 """Keys by which such an entry says where: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
 
@@ -412,13 +415,14 @@ def _message(value: object, depth: int = 0) -> str:
 def _entries(value: Mapping[str, object], depth: int) -> str:
     """Return the messages about parts of the request, with their locations; "" without any.
 
-    OpenRouter has that of the server behind it in the metadata.
+    A gateway's error has that of the server behind it, too.
     """
-    error, metadata = value.get("error"), value.get("metadata")
+    error = value.get("error")
     inside = _entries(error, depth + 1) if isinstance(error, dict) and depth <= _MAX_DEPTH else ""
-    behind = _message(metadata.get("raw"), depth) if isinstance(metadata, dict) else ""
+    behind = [(value.get(outer), inner) for outer, inner in _BEHIND]
+    texts = [place.get(inner) for place, inner in behind if isinstance(place, dict)]
     lists = [_as_list(value[key]) for key in _ENTRIES if key in value]
-    return _join((inside, behind, *(_message(entries, depth) for entries in lists)))
+    return _join((inside, *(_message(entries, depth) for entries in (*texts, *lists))))
 
 
 def _as_list(value: object) -> object:

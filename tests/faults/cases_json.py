@@ -381,6 +381,12 @@ INSIDE = (
         {"error": {"type": "invalid_request_error", "message": '{"message": "Too many requests"}'}},
         "RateLimitError", None, "Too many requests",
     ),
+    # Vercel's gateway, of the server behind it
+    (
+        said("Stream error occurred", code="error",
+             value={"error_message": as_bytes(said("Maximum context length is 9")).decode()}),
+        "ContextWindowExceededError", None, "Stream error occurred; Maximum context length is 9",
+    ),
     # In a choice
     (choice(finish_reason="error", error=DIED), INTERNAL, 502, "it died"),
     (choice(finish_reason=None, error=DIED), INTERNAL, 502, "it died"),
