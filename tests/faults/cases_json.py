@@ -121,6 +121,11 @@ WHOLE = (
         json_case(name, body, Raises("InvalidResponseError", says=(says,)))
         for name, body, says in NO_COMPLETIONS
     ),
+    Case(
+        "only accepted",
+        response({"status": "queued"}, 202),
+        Raises("InvalidResponseError", attributes={"status_code": 202}),
+    ),
     gives("white space around", b"\r\n\t " + BODY + b"\n\n"),
     gives("a BOM", b"\xef\xbb\xbf" + BODY),
     gives("invalid UTF-8 in the text", replaced(TEXT, b"Hel\xfflo"), text="Hel\ufffdlo"),
