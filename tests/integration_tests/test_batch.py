@@ -930,18 +930,17 @@ def test_errors_that_are_solved_stay_while_the_disk_is_full(job):
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
 )
 @pytest.mark.parametrize(
-    ("name", "times", "saved", "in_loop"),
+    ("name", "times", "saved", "place"),
     [
-        *(("SIGINT", 1, 8, False), ("SIGINT", 2, 0, False), ("SIGTERM", 1, 8, False)),
-        *(("SIGINT", 1, 8, True), ("SIGINT", 2, 0, True)),
+        *(("SIGINT", 1, 8, "thread"), ("SIGINT", 2, 0, "thread"), ("SIGTERM", 1, 8, "thread")),
+        *(("SIGINT", 1, 8, "cell"), ("SIGINT", 2, 0, "cell")),
+        *(("SIGINT", 1, 8, "asyncio.run"), ("SIGINT", 2, 0, "asyncio.run")),
         pytest.param(
-            "SIGHUP", 1, 8, False, marks=[] if hasattr(signal, "SIGHUP") else pytest.mark.skip
+            "SIGHUP", 1, 8, "thread", marks=[] if hasattr(signal, "SIGHUP") else pytest.mark.skip
         ),
     ],
 )
-def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(
-    job, name, times, saved, in_loop
-):
+def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, times, saved, place):
     number = getattr(signal, name)
     before = signal.getsignal(number)
     if number != signal.SIGINT:  # a process that nohup began ignores it
@@ -960,11 +959,20 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(
     job.server.on_request = respond
     run = job.batch()
 
-    async def cell():  # of a notebook, whose loop leaves signals alone
+    async def cell():
         run.run(prompts(30))
 
-    with pytest.raises(KeyboardInterrupt), contextlib.closing(asyncio.new_event_loop()) as loop:
-        loop.run_until_complete(cell()) if in_loop else run.run(prompts(30))
+    def begin():
+        if place == "cell":  # of a notebook, whose loop leaves signals alone
+            with contextlib.closing(asyncio.new_event_loop()) as loop:
+                loop.run_until_complete(cell())
+        elif place == "asyncio.run":
+            asyncio.run(cell())
+        else:
+            run.run(prompts(30))
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
     has_ended.set()
     default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
     assert signal.getsignal(number) is default
