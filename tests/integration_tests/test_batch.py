@@ -135,6 +135,7 @@ def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(job):
         (3, "expected a dict"),
         (b"Hi", "message type"),
         ({"messages": [3]}, "message type"),
+        ({"prompt": "x", "n": 2}, "n must be 1: one choice of a row is saved"),
         ({"body": {"messages": [HI], "metadata": {"a": "b"}}}, "cannot set metadata"),
         ({"prompt": "x", "config": {}, "input": "y"}, "cannot set config, input"),
         *(
@@ -179,6 +180,20 @@ def test_a_row_that_has_changed_is_refused(job):
         with pytest.raises(BatchError, match="row-0' has changed"):
             job.batch(llm, **settings).run([{**prompts(1)[0], **row}])
     assert len(job.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"timeout": 5}, {"timeout": 6, "max_retries": 1}),
+        ({"stop": ["."]}, {"stop_sequences": ["."]}),
+    ],
+)
+def test_what_does_not_change_the_response_does_not_change_the_row(job, first, then):
+    for params in (first, then):
+        assert job.batch().run([prompts(1)[0] | params]).exit_code == 0
+        assert BatchRun(job.model().bind(**params), job.out).run(prompts(2, 1)).exit_code == 0
+    assert len(job.sent) == 2
 
 
 def test_an_async_source_is_read_as_it_comes(job):
