@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -41,7 +40,7 @@ from langchain_aimlernie._settings.values import (
     is_default_host,
     parse_key,
 )
-from langchain_aimlernie._text import Redactor
+from langchain_aimlernie._text import Redactor, warn_user
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -266,10 +265,9 @@ def _resolve_key(key: object) -> SecretStr | AimlErnieError | None:
 def _without_core_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments for this package; warn about those that a call cannot set."""
     for name in options.keys() & _ONLY_OF_A_MODEL:
-        warnings.warn(
+        warn_user(
             f"{name!r} has no effect in a single call; set it on the model. To send a field "
-            "of this name in the request body, use extra_body.",
-            stacklevel=2,
+            "of this name in the request body, use extra_body."
         )
     core = _READ_BY_CORE | _ONLY_OF_A_MODEL
     return {name: value for name, value in options.items() if name not in core}

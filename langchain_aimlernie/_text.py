@@ -1,9 +1,11 @@
-"""Text that a JSON body can hold, and text that an error may show."""
+"""Text that a JSON body can hold, text that an error may show, and warnings."""
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -13,6 +15,20 @@ _SECRET_HEADER = re.compile(
     r"(?:.*-)?(?:cookie2?|authorization|authentication-info|token|secret|password|api-?key)"
 )
 """Headers of a response whose value lets whoever reads it act as somebody else."""
+
+
+_NOT_OF_PROGRAM = (
+    *("langchain_aimlernie", "langchain_core", "langchain", "langgraph"),
+    *("asyncio", "concurrent", "threading"),  # core makes a task of `ainvoke`
+)
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line of the program that led here."""
+    level, frame = 1, inspect.currentframe()
+    while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_OF_PROGRAM:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def clean_text(text: str) -> str:

@@ -307,6 +307,19 @@ class ChatAimlErnie(Bindable, SettingsModel):
         self,
         schema: Mapping[str, Any] | type | None = None,
         *,
+        include_raw: Literal[True],
+        method: Method = "auto",
+        strict: bool | None = None,
+        tools: Sequence[ToolLike] | None = None,
+        retry: bool | int = False,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, dict[str, Any]]: ...
+
+    @overload
+    def with_structured_output(
+        self,
+        schema: Mapping[str, Any] | None = None,
+        *,
         include_raw: bool = False,
         method: Method = "auto",
         strict: bool | None = None,
@@ -314,6 +327,19 @@ class ChatAimlErnie(Bindable, SettingsModel):
         retry: bool | int = False,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, dict[str, Any]]: ...
+
+    @overload
+    def with_structured_output(
+        self,
+        schema: Mapping[str, Any] | type[_T] | None = None,
+        *,
+        include_raw: bool = False,
+        method: Method = "auto",
+        strict: bool | None = None,
+        tools: Sequence[ToolLike] | None = None,
+        retry: bool | int = False,
+        **kwargs: Any,
+    ) -> Runnable[LanguageModelInput, _T | dict[str, Any]]: ...
 
     @override
     def with_structured_output(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from langchain_aimlernie._cli.output import (
@@ -32,6 +33,9 @@ COMMANDS = {
 """The subcommands, each with the options that it has besides `--local`."""
 
 _QUESTION = ("json", "model", "system", "temperature", "max_tokens", "no_reasoning")
+_CLOSE = 0.8
+"""How alike a misspelled command is, at least: two of five letters may be exchanged."""
+
 _DEFAULT_PERIOD = "7d"
 _EPILOG = """\
 commands:
@@ -139,6 +143,10 @@ def parse_arguments(arguments: Sequence[str]) -> Options | None:
         _reject_others(parser, options, COMMANDS[command], command)
         options.command = command
         return options
+    if len(words) == 1 and not literal:
+        meant = get_close_matches(words[0], (*COMMANDS, "batch"), 1, _CLOSE)
+        if meant:
+            parser.error(f"did you mean {meant[0]}? Put -- before a prompt: -- {words[0]}")
     _reject_others(parser, options, _QUESTION, "a question")
     words += literal
     options.prompt = " ".join(words) if words or end < len(arguments) else None

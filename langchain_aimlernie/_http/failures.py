@@ -78,8 +78,10 @@ def _add_response(error: AimlErnieError, progress: Progress) -> None:
             progress.status, progress.headers, error.body, request.redactor
         )
     headers = {} if error.response is None else error.response.headers
-    if isinstance(error, InvalidResponseError) and "content-encoding" in headers:
-        error.message += f" Its Content-Encoding is {headers['content-encoding']}."
+    if isinstance(error, InvalidResponseError):
+        error.status_code = error.status_code or progress.status or None
+        if "content-encoding" in headers:
+            error.message += f" Its Content-Encoding is {headers['content-encoding']}."
     name = "x-client-request-id"
     sent = headers.get(name) or request.headers.get(name)
     error.request_id = error.request_id or request_id_in(headers)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from langchain_aimlernie._request.tools import (
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS
 from langchain_aimlernie._settings.options import is_unset, suggest_name
 from langchain_aimlernie._structured.schema import encode_response_format
+from langchain_aimlernie._text import warn_user
 from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -66,10 +66,9 @@ def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in options.items() if name not in _LANGCHAIN_KWARGS}
     for name, value in kept.items():
         if not (name in REQUEST_PARAMS or name in _BODY_FIELDS or is_unset(name, value)):
-            warnings.warn(
+            warn_user(
                 f"{name!r} is not a setting of ChatAimlErnie; it is sent as a field of the body."
-                + suggest_name(name),
-                stacklevel=2,
+                + suggest_name(name)
             )
     return kept
 

@@ -139,7 +139,6 @@ def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor
         raise InvalidResponseError(
             "The server's answer has no choice with a message; it has the keys "
             f"{', '.join(map(repr, payload)) or '(none)'}.",
-            status_code=200,
             body=redactor.json(payload),
         )
     return parse_event(payload)

@@ -59,6 +59,7 @@ _MAX_DEPTH = 8
 _MAX_ITEMS = 20
 _NO_MESSAGE = "The server answered with an error and did not say which."
 _BROKEN_OFF = "The server broke off the completion and did not say why (finish_reason {!r})."
+_UNPROMPTED = "The server generated nothing (finish_reason {!r}): Ollama needs a user message."
 _NOTHING: Mapping[str, str] = {}
 _BY_STATUS: Mapping[int, type[AimlErnieError]] = {
     401: AuthenticationError,
@@ -93,6 +94,9 @@ _MESSAGE_KEYS = (
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
 """Keys of lists with one entry for each part of the request that is wrong."""
 
+_BEHIND = (("metadata", "raw"), ("value", "error_message"))
+"""Where OpenRouter's and Vercel's gateways have the message of the server behind them."""
+
 _LOCATIONS = ("loc", "field", "path", "param", "pointer", "instancePath", "property", "name")
 """Keys by which such an entry says where: FastAPI, Google, zod, OpenAI, RFC 9457, ajv, RFC 7807."""
 
@@ -105,13 +109,18 @@ _ERROR_KEYS = (
 )
 """Keys that no response has without choices, and that stand in the bodies of errors we know."""
 
-_FAILURES = (
-    *("error", "abort", "aborted", "cancelled", "canceled", "timeout"),  # vLLM, SGLang, gateways
-    "recover_stop",  # FastDeploy, which gave up on a request that it had preempted
-    *("load", "unload"),  # Ollama, which has generated nothing
-    *("network_error", "insufficient_system_resource"),  # Zhipu, DeepSeek
-)
-"""Reasons to finish that are none of the model's: the server broke off."""
+_FAILURES = {
+    **dict.fromkeys(
+        (
+            *("error", "abort", "aborted", "cancelled", "canceled", "timeout"),  # vLLM, SGLang
+            "recover_stop",  # FastDeploy, which gave up on a request that it had preempted
+            *("network_error", "insufficient_system_resource"),  # Zhipu, DeepSeek
+        ),
+        _BROKEN_OFF,
+    ),
+    **dict.fromkeys(("load", "unload"), _UNPROMPTED),
+}
+"""Reasons to finish that are none of the model's, and what they mean."""
 
 _NO_ERROR: tuple[object, ...] = (None, 0, "", [], "0", "ok", "OK", "success", "Success")
 """What stands under these keys if nothing is wrong."""
@@ -131,7 +140,7 @@ _QUOTA = any_of(EXHAUSTED_QUOTAS)
 _RATE = any_of(RATE_LIMITS)
 _NO_KEY = any_of(INVALID_KEYS)
 _NO_MODEL = any_of(UNKNOWN_MODELS)
-_PERMANENT = re.compile(r"maintenance|coupon", re.IGNORECASE)
+_PERMANENT = re.compile(r"maintenance|coupon|needs a user message", re.IGNORECASE)
 _WAIT = re.compile(
     TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
     re.IGNORECASE,
@@ -238,8 +247,8 @@ def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
             if _is_error(choice.get("error")):
                 return choice
             reason = choice.get("finish_reason")
-            if str(reason).lower() in _FAILURES:  # Cohere has capitals
-                return {"message": _BROKEN_OFF.format(reason), **payload}
+            if failure := _FAILURES.get(str(reason).lower()):  # Cohere has capitals
+                return {"message": failure.format(reason), **payload}
     values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None
 
@@ -406,13 +415,14 @@ def _message(value: object, depth: int = 0) -> str:
 def _entries(value: Mapping[str, object], depth: int) -> str:
     """Return the messages about parts of the request, with their locations; "" without any.
 
-    OpenRouter has that of the server behind it in the metadata.
+    A gateway's error has that of the server behind it, too.
     """
-    error, metadata = value.get("error"), value.get("metadata")
+    error = value.get("error")
     inside = _entries(error, depth + 1) if isinstance(error, dict) and depth <= _MAX_DEPTH else ""
-    behind = _message(metadata.get("raw"), depth) if isinstance(metadata, dict) else ""
+    behind = [(value.get(outer), inner) for outer, inner in _BEHIND]
+    texts = [place.get(inner) for place, inner in behind if isinstance(place, dict)]
     lists = [_as_list(value[key]) for key in _ENTRIES if key in value]
-    return _join((inside, behind, *(_message(entries, depth) for entries in lists)))
+    return _join((inside, *(_message(entries, depth) for entries in (*texts, *lists))))
 
 
 def _as_list(value: object) -> object:

@@ -35,6 +35,9 @@ _CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "text", "error"}
 _MESSAGE_KEYS = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning"}
 )
+_TRUNCATED = ("length", "max_tokens", "model_length")
+"""OpenAI's reason for the end at the token limit; Anthropic's and Gemini's; Mistral's."""
+
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _TEXT_TYPES = ("text", "output_text", "refusal")
 _ARGUMENTS = ("arguments", "parameters", "input")
@@ -253,7 +256,9 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     if not is_object(message):  # text completions have a text alone, Together has it beside
         message = {"content": choice.get("text")}
     logprobs = choice.get("logprobs")
-    finish_reason = choice.get("finish_reason")
+    finish_reason = string_or_none(choice.get("finish_reason"))
+    if finish_reason and finish_reason.lower() in _TRUNCATED:  # Gemini has capitals
+        finish_reason = "length"
     content, thoughts = message.get("content"), message.get("reasoning_content")
     if content is None:  # where FastDeploy has the text of models that may answer with images
         content = message.get("multimodal_content")
@@ -267,7 +272,7 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
         parse_text(thoughts or message.get("reasoning") or None),
         parse_text(message.get("refusal")),
         _parse_tool_calls(message, is_whole=is_whole),
-        finish_reason if isinstance(finish_reason, str) and finish_reason else None,
+        finish_reason,
         logprobs if isinstance(logprobs, dict) else None,
         _extras(message, _MESSAGE_KEYS),
         _extras(choice, _CHOICE_KEYS),

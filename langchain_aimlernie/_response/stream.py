@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import warnings
 from collections import defaultdict
 from itertools import chain, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -35,7 +34,7 @@ from langchain_aimlernie._response.schema import (
     unreadable,
 )
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
-from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
+from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text, warn_user
 from langchain_aimlernie.errors import InvalidResponseError, StreamInterruptedError
 from langchain_aimlernie.profiles import PROVIDER
 
@@ -260,7 +259,7 @@ class StreamDecoder:
         self._choice = self._choice or choice
         if choice.place == self._choice.place:
             return True
-        warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
+        warn_user("The stream has several choices; only the first is kept.")
         return False
 
     def _add(

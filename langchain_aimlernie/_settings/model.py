@@ -30,6 +30,7 @@ from langchain_aimlernie._settings.options import (
     without_foreign,
 )
 from langchain_aimlernie._settings.values import DEFAULT_BASE_URL, key_of_environment
+from langchain_aimlernie._text import warn_user
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import is_published, model_profile
 
@@ -215,7 +216,7 @@ class SettingsModel(Settings, BaseChatModel):
         warned = self.__dict__.setdefault(_WARNED, {})
         mine = object()
         if warned.setdefault(field, mine) is mine:  # one step, so that threads cannot both warn
-            warnings.warn(message, stacklevel=2)
+            warn_user(message)
 
     def request_params(self) -> dict[str, Any]:
         """Return the fields of the request body that are set."""

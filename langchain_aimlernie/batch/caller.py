@@ -32,7 +32,6 @@ from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
 from langchain_aimlernie.spend import Spend, SpendTracker
-from langchain_aimlernie.spend.amounts import spend_of
 from langchain_aimlernie.spend.prices import cost_of_tokens
 from langchain_aimlernie.spend.tracker import alog_since
 
@@ -177,13 +176,13 @@ class _ModelCaller(Caller):
         _request_id.set(request_id)
         messages = convert_to_messages(row.input)
         kwargs = {**self._kwargs, **row.params}
-        config = merge_configs(self._config, {"callbacks": callbacks})
+        spend = SpendTracker(unpriced="ignore")  # of each call, as `retry` makes another
+        config = merge_configs(self._config, {"callbacks": [spend, *callbacks]})
         if self._parsed_schema is None:
             message = await self._model.ainvoke(messages, config, **kwargs)
-            return Outcome(message, spend_of(message))
+            return Outcome(message, spend.total)
         output = await self._structured(kwargs).ainvoke(messages, config)
-        raw = output["raw"]
-        return Outcome(raw, spend_of(raw), output["parsed"], output["parsing_error"])
+        return Outcome(output["raw"], spend.total, output["parsed"], output["parsing_error"])
 
     def _structured(self, kwargs: dict[str, Any]) -> Runnable[Any, Any]:
         """Return the model with the schema; most rows have the parameters of the one before."""

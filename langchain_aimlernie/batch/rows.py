@@ -19,7 +19,7 @@ from langchain_core.runnables import RunnableConfig
 from pydantic_core import to_jsonable_python
 
 from langchain_aimlernie._request.tools import encode_tools
-from langchain_aimlernie._settings.fields import SHOWN, Settings
+from langchain_aimlernie._settings.fields import REQUEST_PARAMS, SHOWN, Settings
 from langchain_aimlernie._settings.options import OPTIONS
 
 
@@ -38,6 +38,12 @@ _NO_PARAMETERS = (
     | Settings.model_fields.keys()
 ) - {*SHOWN, "model_kwargs", "extra_body"}
 """What a row cannot set: where a call goes, its key, headers and clients, and what is the run's."""
+
+_NOT_IN_KEY = Settings.model_fields.keys() - {
+    *REQUEST_PARAMS,
+    *("model_kwargs", "extra_body", "replay_reasoning", "on_unsupported_content"),
+}
+"""What does not change the response, such as a timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +111,18 @@ def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = Non
             key = key_of(model_input)
         else:
             model_input, params = _read_call(item)
-            key = key_of({"messages": model_input, **defaults, **params})
+            key = _key_of_call({"messages": model_input, **defaults, **params})
     except (TypeError, ValueError, RuntimeError) as error:  # the last: depth, or core's
         raise BatchError(f"Row {number + 1}: {error}") from None
     return Row(custom_id or key[:16], key, model_input, params, number)
+
+
+def _key_of_call(fields: Mapping[str, Any]) -> str:
+    """Return the key of a call of a chat model; a ValueError if it gives more than is saved."""
+    named = {OPTIONS.get(name, name): value for name, value in fields.items()}
+    if named.get("n") not in (None, 1):
+        raise ValueError(f"n must be 1: one choice of a row is saved; got {named['n']!r}.")
+    return key_of({name: value for name, value in named.items() if name not in _NOT_IN_KEY})
 
 
 def key_of(value: object) -> str:

@@ -310,13 +310,11 @@ class BatchRun:
 def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
     """Call `interrupt` at each Ctrl-C and the like that the program has no handler for."""
     is_main = threading.current_thread() is threading.main_thread()
-    names = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
-    names["SIGHUP"] = signal.SIG_DFL  # the terminal is gone; not on Windows
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
     handlers = {
         number: handler
-        for name, handler in names.items()
-        if is_main and (number := getattr(signal, name, None))
-        if signal.getsignal(number) is handler
+        for number in filter(None, numbers)  # Windows has no SIGHUP: the terminal is gone
+        if is_main and _is_default(handler := signal.getsignal(number))
     }
     for number in handlers:
         signal.signal(number, lambda *_: interrupt())
@@ -325,6 +323,13 @@ def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+def _is_default(handler: object) -> bool:
+    """Whether a handler is Python's own; that of `asyncio.run` would cancel its task only."""
+    runner = getattr(getattr(handler, "func", None), "__self__", None)
+    is_default = handler in (signal.default_int_handler, signal.SIG_DFL)
+    return is_default or isinstance(runner, asyncio.Runner)
 
 
 def _number_of(line: Mapping[str, Any]) -> int:

@@ -72,7 +72,10 @@ CONTENT = (
     gives("finish twice", "Hello", STOP, STOP, end=ENDED, metadata=STOPPED),
     gives("finish_reason unknown", "Hello", finished("tired"), end=ENDED, metadata={"finish_reason": "tired"}),
     gives("finish_reason empty until the end", chunk("Hello", ""), metadata=STOPPED),
-    gives("text cut by length", "Hello", finished("length"), end=ENDED, metadata={"finish_reason": "length"}),
+    *(
+        gives(f"text cut by {reason}", "Hello", finished(reason), end=ENDED, metadata={"finish_reason": "length"})
+        for reason in ("length", "max_tokens", "MAX_TOKENS", "model_length")
+    ),
     gives(
         "two choices interleaved",
         "Hel",

@@ -121,6 +121,11 @@ WHOLE = (
         json_case(name, body, Raises("InvalidResponseError", says=(says,)))
         for name, body, says in NO_COMPLETIONS
     ),
+    Case(
+        "only accepted",
+        response({"status": "queued"}, 202),
+        Raises("InvalidResponseError", attributes={"status_code": 202}),
+    ),
     gives("white space around", b"\r\n\t " + BODY + b"\n\n"),
     gives("a BOM", b"\xef\xbb\xbf" + BODY),
     gives("invalid UTF-8 in the text", replaced(TEXT, b"Hel\xfflo"), text="Hel\ufffdlo"),
@@ -264,6 +269,10 @@ SHAPES = (
         gives(f"finish_reason {r}", completion(finish_reason=r), metadata={"finish_reason": r})
         for r in (None, "tired", "length", "content_filter")
     ),
+    *(
+        gives(f"finish_reason {r}", completion(finish_reason=r), metadata={"finish_reason": "length"})
+        for r in ("max_tokens", "MAX_TOKENS", "model_length")
+    ),
 )  # fmt: skip
 
 IMAGE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}
@@ -377,6 +386,12 @@ INSIDE = (
         {"error": {"type": "invalid_request_error", "message": '{"message": "Too many requests"}'}},
         "RateLimitError", None, "Too many requests",
     ),
+    # Vercel's gateway, of the server behind it
+    (
+        said("Stream error occurred", code="error",
+             value={"error_message": as_bytes(said("Maximum context length is 9")).decode()}),
+        "ContextWindowExceededError", None, "Stream error occurred; Maximum context length is 9",
+    ),
     # In a choice
     (choice(finish_reason="error", error=DIED), INTERNAL, 502, "it died"),
     (choice(finish_reason=None, error=DIED), INTERNAL, 502, "it died"),
@@ -423,6 +438,11 @@ ERRORS = (
     *(
         json_case(*inside(number, row, retryable=row[1] in (INTERNAL, "RateLimitError")))
         for number, row in enumerate(INSIDE)
+    ),
+    json_case(
+        "a model that was only loaded",
+        choice(finish_reason="load"),
+        Raises(INTERNAL, False, says=("needs a user message",)),
     ),
     gives("an empty error inside a choice", choice(error={})),
     gives("an error of success", completion(error={"code": "0", "message": "Success"})),

@@ -135,6 +135,7 @@ def test_every_format_becomes_a_call_and_a_line_that_openai_can_read(job):
         (3, "expected a dict"),
         (b"Hi", "message type"),
         ({"messages": [3]}, "message type"),
+        ({"prompt": "x", "n": 2}, "n must be 1: one choice of a row is saved"),
         ({"body": {"messages": [HI], "metadata": {"a": "b"}}}, "cannot set metadata"),
         ({"prompt": "x", "config": {}, "input": "y"}, "cannot set config, input"),
         *(
@@ -179,6 +180,20 @@ def test_a_row_that_has_changed_is_refused(job):
         with pytest.raises(BatchError, match="row-0' has changed"):
             job.batch(llm, **settings).run([{**prompts(1)[0], **row}])
     assert len(job.sent) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"timeout": 5}, {"timeout": 6, "max_retries": 1}),
+        ({"stop": ["."]}, {"stop_sequences": ["."]}),
+    ],
+)
+def test_what_does_not_change_the_response_does_not_change_the_row(job, first, then):
+    for params in (first, then):
+        assert job.batch().run([prompts(1)[0] | params]).exit_code == 0
+        assert BatchRun(job.model().bind(**params), job.out).run(prompts(2, 1)).exit_code == 0
+    assert len(job.sent) == 2
 
 
 def test_an_async_source_is_read_as_it_comes(job):
@@ -323,6 +338,14 @@ def test_a_schema_gives_objects_and_keeps_the_completions(job):
     message = failed["response"]["body"]["choices"][0]["message"]
     assert json.loads(message["content"]) == {"name": "Rome"}
     assert report.usd == usd([done, failed]) > usd([failed]) > 0
+
+
+def test_a_row_that_is_asked_again_costs_both_calls(job):
+    job.server.reply('{"name": "Rome"}')
+    job.server.reply(ROME)
+    report = job.batch(schema=City).run([{"prompt": "x", "retry": 1}])
+    assert (len(job.sent), report.succeeded) == (2, 1)
+    assert report.usd == usd(job.lines) == job.server.totals.usd_spent
 
 
 @pytest.mark.parametrize(
@@ -930,18 +953,17 @@ def test_errors_that_are_solved_stay_while_the_disk_is_full(job):
     threading.current_thread() is not threading.main_thread(), reason="signals need the main thread"
 )
 @pytest.mark.parametrize(
-    ("name", "times", "saved", "in_loop"),
+    ("name", "times", "saved", "place"),
     [
-        *(("SIGINT", 1, 8, False), ("SIGINT", 2, 0, False), ("SIGTERM", 1, 8, False)),
-        *(("SIGINT", 1, 8, True), ("SIGINT", 2, 0, True)),
+        *(("SIGINT", 1, 8, "thread"), ("SIGINT", 2, 0, "thread"), ("SIGTERM", 1, 8, "thread")),
+        *(("SIGINT", 1, 8, "cell"), ("SIGINT", 2, 0, "cell")),
+        *(("SIGINT", 1, 8, "asyncio.run"), ("SIGINT", 2, 0, "asyncio.run")),
         pytest.param(
-            "SIGHUP", 1, 8, False, marks=[] if hasattr(signal, "SIGHUP") else pytest.mark.skip
+            "SIGHUP", 1, 8, "thread", marks=[] if hasattr(signal, "SIGHUP") else pytest.mark.skip
         ),
     ],
 )
-def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(
-    job, name, times, saved, in_loop
-):
+def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(job, name, times, saved, place):
     number = getattr(signal, name)
     before = signal.getsignal(number)
     if number != signal.SIGINT:  # a process that nohup began ignores it
@@ -960,11 +982,20 @@ def test_ctrl_c_saves_what_is_in_flight_and_the_second_one_does_not(
     job.server.on_request = respond
     run = job.batch()
 
-    async def cell():  # of a notebook, whose loop leaves signals alone
+    async def cell():
         run.run(prompts(30))
 
-    with pytest.raises(KeyboardInterrupt), contextlib.closing(asyncio.new_event_loop()) as loop:
-        loop.run_until_complete(cell()) if in_loop else run.run(prompts(30))
+    def begin():
+        if place == "cell":  # of a notebook, whose loop leaves signals alone
+            with contextlib.closing(asyncio.new_event_loop()) as loop:
+                loop.run_until_complete(cell())
+        elif place == "asyncio.run":
+            asyncio.run(cell())
+        else:
+            run.run(prompts(30))
+
+    with pytest.raises(KeyboardInterrupt):
+        begin()
     has_ended.set()
     default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
     assert signal.getsignal(number) is default

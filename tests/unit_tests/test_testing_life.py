@@ -179,6 +179,7 @@ def test_the_plugin_costs_next_to_nothing_to_import():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
 def test_command_serves_until_a_signal(end):
     command = [sys.executable, "-m", "langchain_aimlernie.testing", "--api-key", "k"]

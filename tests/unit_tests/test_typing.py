@@ -59,7 +59,10 @@ assert_type(llm.with_structured_output({"title": "A"}).invoke("hi"), dict[str, A
 assert_type(llm.with_structured_output(method="json_mode").invoke("hi"), dict[str, Any])
 chain: Runnable[Any, City] = llm.with_structured_output(City)
 wide: dict[str, Any] | type = City
-llm.with_structured_output(wide, include_raw=bool(settings)).invoke("hi")
+is_raw = bool(settings)
+llm.with_structured_output(wide, include_raw=is_raw).invoke("hi")
+assert_type(llm.with_structured_output(City, include_raw=is_raw).invoke("hi"), City | dict[str, Any])
+assert_type(llm.with_structured_output({"title": "A"}, include_raw=is_raw).invoke("hi"), dict[str, Any])
 
 assert_type(llm.bind(temperature=1).invoke("hi"), AIMessage)
 assert_type(llm.bind(temperature=1).stream_events("hi", version="v3"), ChatModelStream)
