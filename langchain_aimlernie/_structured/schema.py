@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from types import FunctionType
 from typing import Any
 
@@ -64,35 +66,32 @@ class OutputSchema:
 
     def convert(self, value: object) -> object:
         """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
-        if self.output is dict:
+        cls: Any = self.output
+        if cls is dict:
             from langchain_aimlernie._structured.validation import check_instance
 
             return check_instance(self.definition, value)
         try:
-            return self._instance(value)
+            if issubclass(cls, BaseModelV1):
+                return cls.parse_obj(value)
+            # As JSON: a strict class then accepts dates, enums and tuples in JSON's form. By alias
+            # and by name: its JSON Schema, and so the model, may have either.
+            adapter: Any = adapter_of(cls)
+            data, validate = value, adapter.validate_python
+            with suppress(ValueError):  # half a surrogate pair, which UTF-8 cannot write
+                data, validate = to_json(value, inf_nan_mode="constants"), adapter.validate_json
+            return validate(data, by_alias=True, by_name=True)
         except ValueError:
             raise
         except Exception as error:  # of the class's own validators, which expect other data
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
-    def _instance(self, value: object) -> object:
-        cls: Any = self.output
-        if issubclass(cls, BaseModelV1):
-            return cls.parse_obj(value)
-        # As JSON: a strict class then accepts dates, enums and tuples in JSON's form. By alias and
-        # by name: its JSON Schema, and so the model, may have either.
-        try:
-            text = to_json(value, inf_nan_mode="constants")
-        except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
-            return adapter_of(cls).validate_python(value, by_alias=True, by_name=True)
-        return adapter_of(cls).validate_json(text, by_alias=True, by_name=True)
-
     def validate(self, value: object) -> object:
         """Return the user's object for parsed JSON; a ValueError if it is not an instance.
 
         Models write absent properties as `null`, lists and objects as strings that hold them, and
-        an object within another, which has its name, or as the only item of a list: what the schema
-        does not allow otherwise counts as what is meant.
+        the answer within another object or list: what the schema does not allow otherwise counts as
+        what is meant.
         """
         if self.output is not dict and not self.definition.get("additionalProperties"):
             value = self._unwrapped(value)  # else the class would leave out what it does not know
@@ -107,33 +106,32 @@ class OutputSchema:
         return self.validate(meant)
 
     def _unwrapped(self, value: object) -> object:
-        """Return the object within what has no property of the schema: `{"City": {…}}`, `[{…}]`.
+        """Return the object in `{"City": {…}}`, `[{…}]`, `{"name": "City", "arguments": "{…}"}`.
 
-        A call that is written as text has the schema's name under "name".
+        It is the only one with a property of the schema on the first level that has any; else what
+        is meant is unknown.
         """
-        known = self.definition.get("properties")
-        if not isinstance(value, (dict, list)) or not isinstance(known, Mapping):
-            return value
-        found = [*_objects_with({*known}, value, without=("name", self.name))]
-        return found[0] if len(found) == 1 else value
+        known = self.definition.get("properties") or {}
+
+        def is_meant(part: object) -> bool:
+            name = ("name", self.name)  # of a call
+            return isinstance(part, dict) and any(k in known and (k, part[k]) != name for k in part)
+
+        parts = [value]
+        while parts:
+            if found := [*filter(is_meant, parts)]:
+                return found[0] if len(found) == 1 else value
+            parts = [*chain.from_iterable(map(_parts_of, parts))]
+        return value
 
 
-def _objects_with(
-    known: set[str], value: object, without: tuple[str, str], depth: int = 4
-) -> Iterator[object]:
-    """Find the outermost objects that have a known key, also in strings that hold JSON.
-
-    Of a list, only if it has one item: which of several is meant, or whether all are, is unknown.
-    """
-    for whole in whole_json(value) if isinstance(value, str) else [value]:
-        parts: Any = whole if isinstance(whole, list) and len(whole) == 1 else ()
-        if isinstance(whole, dict):
-            parts = whole.values()
-            if any(key in known and (key, part) != without for key, part in whole.items()):
-                yield whole
-                continue
-        for part in parts if depth else ():
-            yield from _objects_with(known, part, without, depth - 1)
+def _parts_of(value: object) -> Iterable[object]:
+    """Return what a value contains, but none of several items: one or all may be meant."""
+    if isinstance(value, str):
+        return whole_json(value)
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) and len(value) == 1 else ()
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
