@@ -55,14 +55,19 @@ class OutputSchema:
         return bool(self.definition.get("type", "object") == "object")
 
     @property
-    def wire_definition(self) -> dict[str, Any]:
-        """The JSON Schema for the API: closed, and with every property required, if strict."""
-        return strict_schema(self.definition) if self.strict else dict(self.definition)
-
-    @property
     def tracing_schema(self) -> object:
         """The schema for tracers, in a form that core converts without loss or failure."""
-        return _with_description(replace(self, strict=None)) | {"parameters": dict(self.definition)}
+        return replace(self, strict=None).encode("parameters")
+
+    def encode(self, key: str) -> dict[str, Any]:
+        """Return the schema under `key` with its name: closed, and with all required, if strict."""
+        definition = strict_schema(self.definition) if self.strict else dict(self.definition)
+        encoded: dict[str, Any] = {"name": self.name}
+        if self.description:
+            encoded["description"] = self.description
+        if self.strict is not None:
+            encoded["strict"] = self.strict
+        return encoded | {key: definition}
 
     def convert(self, value: object) -> object:
         """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
@@ -193,8 +198,7 @@ def encode_response_format(schema: object, strict: bool | None = None) -> dict[s
 
 def encode_output_format(schema: OutputSchema) -> dict[str, Any]:
     """Return the `response_format` of type `json_schema` for a schema."""
-    json_schema = _with_description(schema) | {"schema": schema.wire_definition}
-    return {"type": "json_schema", "json_schema": json_schema}
+    return {"type": "json_schema", "json_schema": schema.encode("schema")}
 
 
 def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
@@ -204,20 +208,9 @@ def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
             f"{schema.name} is of type {schema.definition['type']!r}, and only an object can be "
             "the arguments of a function: use method='json_schema', or a schema with fields."
         )
-    function = _with_description(schema) | {"parameters": schema.wire_definition}
-    return {"type": "function", "function": function}
+    return {"type": "function", "function": schema.encode("parameters")}
 
 
-def _with_description(schema: OutputSchema) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": schema.name}
-    if schema.description:
-        described["description"] = schema.description
-    if schema.strict is not None:
-        described["strict"] = schema.strict
-    return described
-
-
-_EMPTY_OBJECT: Mapping[str, Any] = {"type": "object", "properties": {}}
 _WRAPPERS = ("json_schema", "function", "toolSpec")
 PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
 """The keys of OpenAI, Anthropic and MCP for the schema of a tool's parameters."""
@@ -232,18 +225,19 @@ def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
         if isinstance(given.get(wrapper), Mapping):
             given = given[wrapper]
     is_schema = not given.keys().isdisjoint(_KEYWORDS)
-    bodies = [] if "properties" in given else [given.get(key) for key in _BODIES]
-    body = next((body for body in bodies if isinstance(body, Mapping)), None)
-    if body and isinstance(body.get("json"), Mapping):  # Bedrock's
-        body = body["json"]
-    name, description = given.get("name"), given.get("description")
-    if body is None and not is_schema and not any(isinstance(v, Mapping) for v in given.values()):
-        body = _EMPTY_OBJECT if "name" in given else None
-    if body is not None:
-        name, description = name or body.get("title"), description or body.get("description")
+    inner = {key: value for key, value in given.items() if isinstance(value, Mapping)}
+    bodies = [] if "properties" in given else [inner[key] for key in _BODIES if key in inner]
+    if "name" in given and not inner and not is_schema:
+        bodies = [{"type": "object", "properties": {}}]
+    if bodies:
+        body = bodies[0]
+        if isinstance(body.get("json"), Mapping):  # Bedrock's
+            body = body["json"]
+        name = given.get("name") or body.get("title")
+        description = given.get("description") or body.get("description")
         definition, strict = body, given.get("strict")
     elif is_schema and given.get("type") not in ("text", "json_object", *_WRAPPERS):
-        name = given.get("title") or name
+        name, description = given.get("title") or given.get("name"), given.get("description")
         definition, strict = without_labels(given), None
     else:
         raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")
