@@ -115,11 +115,11 @@ def _draft_of(schema: Mapping[str, Any]) -> Any:
     named = schema.get("$schema")
     draft = validators.validator_for(schema, default=None) if isinstance(named, str) else None
     drafts = _DRAFTS if draft is None else (draft,)
-    problems = [best_match(each(each.META_SCHEMA).iter_errors(schema)) for each in drafts]
-    for each, problem in zip(drafts, problems, strict=True):
-        if problem is None:
+    for each in drafts:
+        if each(each.META_SCHEMA).is_valid(schema):
             return each
-    raise ValueError(f"The schema is not a valid JSON Schema: {_describe(problems[0])}.")
+    problem = best_match(drafts[0](drafts[0].META_SCHEMA).iter_errors(schema))
+    raise ValueError(f"The schema is not a valid JSON Schema: {_describe(problem)}.")
 
 
 def _apply(
