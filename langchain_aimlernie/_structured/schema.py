@@ -57,9 +57,9 @@ class OutputSchema:
     @property
     def tracing_schema(self) -> object:
         """The schema for tracers, in a form that core converts without loss or failure."""
-        return replace(self, strict=None).encode("parameters")
+        return replace(self, strict=None).to_dict("parameters")
 
-    def encode(self, key: str) -> dict[str, Any]:
+    def to_dict(self, key: str) -> dict[str, Any]:
         """Return the schema under `key` with its name: closed, and with all required, if strict."""
         definition = strict_schema(self.definition) if self.strict else dict(self.definition)
         encoded: dict[str, Any] = {"name": self.name}
@@ -198,7 +198,7 @@ def encode_response_format(schema: object, strict: bool | None = None) -> dict[s
 
 def encode_output_format(schema: OutputSchema) -> dict[str, Any]:
     """Return the `response_format` of type `json_schema` for a schema."""
-    return {"type": "json_schema", "json_schema": schema.encode("schema")}
+    return {"type": "json_schema", "json_schema": schema.to_dict("schema")}
 
 
 def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
             f"{schema.name} is of type {schema.definition['type']!r}, and only an object can be "
             "the arguments of a function: use method='json_schema', or a schema with fields."
         )
-    return {"type": "function", "function": schema.encode("parameters")}
+    return {"type": "function", "function": schema.to_dict("parameters")}
 
 
 _WRAPPERS = ("json_schema", "function", "toolSpec")
