@@ -10,6 +10,7 @@ that contain themselves. `referencing` walks the keywords of one draft, which fe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from math import isfinite
 from typing import Any
 from urllib.parse import unquote
@@ -55,13 +56,6 @@ def map_subschemas(
     return result
 
 
-def _subschemas(schema: Schema) -> list[Schema]:
-    """Return the schemas directly within `schema`."""
-    parts: list[Schema] = []
-    map_subschemas(schema, parts.append)
-    return parts
-
-
 def strict_schema(schema: Schema) -> dict[str, Any]:
     """Return the schema as the strict mode of the OpenAI API wants it.
 
@@ -86,15 +80,13 @@ def strict_schema(schema: Schema) -> dict[str, Any]:
     return result
 
 
-def _places_of_properties(schema: Schema) -> int:
+def _places_of_properties(schema: object) -> int:
     """Count the places that say which properties one and the same object has."""
-    alternatives = [any(map(_has_properties, schema.get(union) or ())) for union in _UNIONS]
-    together = map(_has_properties, schema.get("allOf") or ())
+    if not isinstance(schema, Mapping):
+        return 0
+    alternatives = [any(map(_places_of_properties, schema.get(key) or ())) for key in _UNIONS]
+    together = [_places_of_properties(part) > 0 for part in schema.get("allOf") or ()]
     return sum((*alternatives, *together, "properties" in schema, "$ref" in schema))
-
-
-def _has_properties(schema: object) -> bool:
-    return isinstance(schema, Mapping) and _places_of_properties(schema) > 0
 
 
 # References
@@ -135,40 +127,17 @@ def _identifiers(schema: Schema) -> Iterator[tuple[object, Schema]]:
     for keyword, prefix in (("$id", ""), ("$anchor", "#"), ("$dynamicAnchor", "#")):
         if isinstance(name := schema.get(keyword), str):
             yield prefix + name, schema
-    for part in _subschemas(schema):
-        yield from _identifiers(part)
+    parts: list[Schema] = []
+    map_subschemas(schema, parts.append)
+    yield from chain.from_iterable(map(_identifiers, parts))
 
 
 def check_references(schema: Schema) -> dict[str, Any]:
     """Return a copy that can be sent; a ValueError if a `$ref` leads nowhere."""
     try:
-        return _check_references(schema, schema)
+        return _copy(schema, schema, None)
     except RecursionError:
         raise ValueError("The schema is nested too deeply.") from None
-
-
-def _check_references(schema: Schema, root: Schema) -> dict[str, Any]:
-    if "$ref" in schema:
-        resolve(schema["$ref"], root)
-    return map_subschemas(_sendable(schema), lambda part: _check_references(part, root))
-
-
-def _sendable(schema: Schema) -> dict[str, Any]:
-    """Leave out a default of infinity or NaN, which pydantic writes and JSON has not.
-
-    So is OpenAPI's `discriminator.mapping`: what inlines the `$ref`s of a schema, as core's
-    conversion of tools does, leaves it behind to refer to nothing.
-    """
-    result = dict(schema)
-    if isinstance(default := schema.get("default"), float) and not isfinite(default):
-        del result["default"]
-    if isinstance(given := schema.get("discriminator"), Mapping):
-        result["discriminator"] = {key: given[key] for key in given if key != "mapping"}
-    return result
-
-
-class _RecursiveSchemaError(Exception):
-    """A definition contains itself, so its `$ref`s cannot be replaced."""
 
 
 def dereference(schema: Schema) -> dict[str, Any]:
@@ -178,28 +147,42 @@ def dereference(schema: Schema) -> dict[str, Any]:
     contains itself, the schema keeps its `$defs` and `$ref`s, except one at the top.
     """
     try:
-        result = _dereference(schema, schema, ())
-    except (_RecursiveSchemaError, RecursionError):
+        result = _copy(schema, schema, ())
+    except RecursionError:
         result = check_references(schema)
         if "$ref" in result:
             result = _with_target(result, resolve(result["$ref"], result))
-    return map_subschemas(result, _tidy)
+    return map_subschemas(result, _untitled)
 
 
-def _tidy(schema: Schema) -> dict[str, Any]:
+def _untitled(schema: Schema) -> dict[str, Any]:
     untitled = {key: value for key, value in schema.items() if key != "title"}
-    return map_subschemas(untitled, _tidy)
+    return map_subschemas(untitled, _untitled)
 
 
-def _dereference(schema: Schema, root: Schema, within: tuple[object, ...]) -> dict[str, Any]:
+def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> dict[str, Any]:
+    """Return a copy that can be sent, without references unless `within` is `None`.
+
+    `within` are the references in whose targets the schema stands. A default of infinity or NaN is
+    left out, which pydantic writes and JSON has not, as is OpenAPI's `discriminator.mapping`: what
+    inlines a schema, such as core's conversion of tools, leaves it behind to refer to nothing.
+    """
     while "$ref" in schema:
         reference = schema["$ref"]
+        target = resolve(reference, root)
+        if within is None:
+            break
         if reference in within:
-            raise _RecursiveSchemaError
+            raise RecursionError
         within = (*within, reference)
-        schema = _with_target(schema, resolve(reference, root))
-    result = {key: value for key, value in _sendable(schema).items() if key not in _DEFINITIONS}
-    return map_subschemas(result, lambda part: _dereference(part, root, within))
+        schema = _with_target(schema, target)
+    lost = () if within is None else _DEFINITIONS
+    result = {key: value for key, value in schema.items() if key not in lost}
+    if isinstance(default := schema.get("default"), float) and not isfinite(default):
+        del result["default"]
+    if isinstance(given := schema.get("discriminator"), Mapping):
+        result["discriminator"] = {key: given[key] for key in given if key != "mapping"}
+    return map_subschemas(result, lambda part: _copy(part, root, within))
 
 
 def _with_target(schema: Schema, target: Schema) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import Any
@@ -83,100 +83,77 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         return {"parsed": parsed, "parsing_error": parsing_error}
 
     def read(self, message: AIMessage) -> object:
-        """Return the object; a `StructuredOutputError` if there is none that matches the schema."""
+        """Return the object; a `StructuredOutputError` if there is none that matches the schema.
+
+        Not every server reads the calls that a model writes, some make the response format a tool,
+        and a reasoning parser may take the whole completion for reasoning.
+        """
         if is_refusal(message):
-            refusal = _refusal(message)
-            what = (
-                f"refused: {_excerpt(refusal)}" if refusal else "was stopped by the content filter"
-            )
-            raise _error(message, f"The model {what}.", "", refusal or None)
-        if (output := self._from_reasoning(message)) is not None:
-            return output
-        return self._from_call(message) if self.by_call else self._from_text(message)
-
-    def _from_call(self, message: AIMessage) -> object:
-        """Return the arguments of the first call that fits, or what is called or answered in text.
-
-        Not every server reads the calls that a model writes; some lose the name of a forced call.
-        """
-        name = self.target.name
-        calls = [call["args"] for call in message.tool_calls if call["name"] == name]
-        invalid = [c["args"] or "" for c in message.invalid_tool_calls if c["name"] in (name, None)]
-        arguments = [*(json.dumps(args, ensure_ascii=False) for args in calls), *invalid]
-        if values := [*calls, *chain.from_iterable(map(extract_json, invalid))]:
-            return self._first_instance(values, message, arguments[0])
-        if arguments:
-            why, shown = why_no_json(arguments[0]), _excerpt(arguments[0])
-            problem = f"The arguments of the call of {name} are not a JSON object{why}: {shown}."
-            raise _error(message, problem, _TRY_AGAIN, arguments[0])
-        called = ", ".join(called_tools(message))
-        if not called and (output := self._instance_in(str(message.text))) is not None:
-            return output
-        instead = f"called {called}" if called else f"answered {_excerpt(message.text)}"
-        problem = f"The model did not call {name}; it {instead}."
-        raise _error(message, problem, "Try method='json_schema' or retry=True.")
-
-    def _from_text(self, message: AIMessage) -> object:
-        text = str(message.text)
-        if values := extract_json(text):
-            return self._first_instance(values, message, text)
-        names = called_tools(message)
-        if self.target.name in names:  # some servers make the response format a tool
-            return self._from_call(message)
-        if names:
-            problem = f"The model called {', '.join(names)} instead of answering."
-            hint = "Run the tools and ask again, or read the calls with include_raw=True."
-            raise _error(message, problem, hint)
-        problem = f"There is no valid JSON{why_no_json(text)}; the model answered {_excerpt(text)}."
-        raise _error(message, problem, _TRY_AGAIN)
-
-    def _from_reasoning(self, message: AIMessage) -> object | None:
-        """Return an object that a server's reasoning parser has put into the reasoning.
-
-        The reasoning of a truncated response is ignored: it may hold a draft.
-        """
-        if called_tools(message) or str(message.text).strip() or finish_reason(message) == "length":
-            return None
-        blocks = message.content_blocks
-        text = "".join(b.get("reasoning", "") for b in blocks if b["type"] == "reasoning")
-        return self._instance_in(text)
-
-    def _instance_in(self, text: str) -> object | None:
-        for value in extract_json(text):
-            with suppress(ValueError):
-                return self.target.validate(value)
-        return None
-
-    def _first_instance(self, values: Sequence[object], message: AIMessage, text: str) -> object:
+            raise _refusal_error(message)
+        text, called = str(message.text), called_tools(message)
+        values = [] if self.by_call else extract_json(text)
+        arguments: list[str] = []
+        if not values and (self.by_call or self.target.name in called):
+            arguments = self._arguments(message)
+            values = [*chain.from_iterable(map(extract_json, arguments))]
         misfits = []
         for value in values:
             try:
                 return self.target.validate(value)
             except ValueError as error:
                 misfits.append(error)
-        problem = f"The answer does not fit {self.target.name}: {_violations(misfits[0])}."
-        raise _error(message, problem, _TRY_AGAIN, text) from misfits[0]
+        if misfits:
+            problem = f"The answer does not fit {self.target.name}: {_violations(misfits[0])}."
+            raise _error(message, problem, _TRY_AGAIN, next(iter(arguments), None)) from misfits[0]
+        for value in [] if called else extract_json(text if text.strip() else _reasoning(message)):
+            with suppress(ValueError):
+                return self.target.validate(value)
+        raise self._no_json(message, called, arguments)
+
+    def _arguments(self, message: AIMessage) -> list[str]:
+        """Return the arguments of the schema's calls, whose name some servers lose."""
+        name = self.target.name
+        calls = [call["args"] for call in message.tool_calls if call["name"] == name]
+        invalid = [c["args"] or "" for c in message.invalid_tool_calls if c["name"] in (name, None)]
+        return [*(json.dumps(args, ensure_ascii=False) for args in calls), *invalid]
+
+    def _no_json(
+        self, message: AIMessage, called: list[str], arguments: list[str]
+    ) -> StructuredOutputError:
+        """Return the error of a message without anything to validate."""
+        name, text, names = self.target.name, str(message.text), ", ".join(called)
+        if arguments:
+            why, shown = why_no_json(arguments[0]), _excerpt(arguments[0])
+            problem = f"The arguments of the call of {name} are not a JSON object{why}: {shown}."
+            return _error(message, problem, _TRY_AGAIN, arguments[0])
+        if self.by_call:
+            instead = f"called {names}" if called else f"answered {_excerpt(text)}"
+            problem = f"The model did not call {name}; it {instead}."
+            return _error(message, problem, "Try method='json_schema' or retry=True.")
+        if called:
+            problem = f"The model called {names} instead of answering."
+            hint = "Run the tools and ask again, or read the calls with include_raw=True."
+            return _error(message, problem, hint)
+        problem = f"There is no valid JSON{why_no_json(text)}; the model answered {_excerpt(text)}."
+        return _error(message, problem, _TRY_AGAIN)
 
 
 _TRY_AGAIN = "Try retry=True, or state in the prompt what is missing."
-_HINTS = {
-    "length": "The answer was cut off by the token limit: raise max_tokens, or ask for less.",
-    "content_filter": "Rephrase the request; the same one will be withheld again.",
-}
 
 
 def _error(
-    message: AIMessage, problem: str, hint: str, text: str | None = None
+    message: AIMessage,
+    problem: str,
+    hint: str,
+    text: str | None = None,
+    kind: type[StructuredOutputError] = StructuredOutputError,
 ) -> StructuredOutputError:
-    """Return the error of a message, with the `problem` as what the model is told.
-
-    The `hint` is for the user, unless a refusal or the finish reason says more.
-    """
+    """Return the error with the `problem`, which the model is told, and the `hint` for the user."""
     reason = finish_reason(message)
     cause = f" finish_reason was {reason!r}." if reason else ""
-    is_refused = is_refusal(message)
-    hint = _HINTS.get(reason or "", _HINTS["content_filter"] if is_refused else hint)
-    error = (RefusalError if is_refused else StructuredOutputError)(
+    if reason == "length":
+        hint = "The answer was cut off by the token limit: raise max_tokens, or ask for less."
+    error = kind(
         f"{problem}{cause} {hint}",
         ai_message=message,
         finish_reason=reason,
@@ -184,6 +161,13 @@ def _error(
     )
     error.observation = problem
     return error
+
+
+def _refusal_error(message: AIMessage) -> StructuredOutputError:
+    refusal = _refusal(message)
+    what = f"refused: {_excerpt(refusal)}" if refusal else "was stopped by the content filter"
+    hint = "Rephrase the request; the same one will be withheld again."
+    return _error(message, f"The model {what}.", hint, refusal or None, RefusalError)
 
 
 def finish_reason(message: AIMessage) -> str | None:
@@ -208,6 +192,12 @@ def _refusal(message: AIMessage) -> str:
     parts = [block.get("refusal") for block in blocks if isinstance(block, dict)]
     texts = (message.additional_kwargs.get("refusal"), *parts)
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _reasoning(message: AIMessage) -> str:
+    """Return the reasoning; of a truncated response none, which may hold a draft."""
+    blocks = message.content_blocks if finish_reason(message) != "length" else []
+    return "".join(b.get("reasoning", "") for b in blocks if b["type"] == "reasoning")
 
 
 def _violations(error: ValueError) -> str:
@@ -247,7 +237,7 @@ class _StreamDecoder:
         self._messages.append(message)
         if self._parser.include_raw:
             return [AddableDict(raw=message)]
-        text = self._arguments(message) if self._parser.by_call else str(message.text)
+        text = self._fragments(message) if self._parser.by_call else str(message.text)
         self._length += len(text)
         value = self._json.feed(text) if text else None
         output = None if value is None else self._partial(value)
@@ -288,10 +278,10 @@ class _StreamDecoder:
         except ValueError:
             return None
 
-    def _arguments(self, message: AIMessage) -> str:
+    def _fragments(self, message: AIMessage) -> str:
         """Return what a message adds to the arguments of the first call of the schema's tool."""
         arguments = ""
-        for fragment in message.tool_call_chunks if isinstance(message, AIMessageChunk) else ():
+        for fragment in getattr(message, "tool_call_chunks", ()):
             if self._call_index is None and fragment["name"] == self._parser.target.name:
                 self._call_index = fragment["index"]
             if fragment["index"] == self._call_index:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from types import FunctionType
 from typing import Any
 
@@ -53,46 +55,48 @@ class OutputSchema:
         return bool(self.definition.get("type", "object") == "object")
 
     @property
-    def wire_definition(self) -> dict[str, Any]:
-        """The JSON Schema for the API: closed, and with every property required, if strict."""
-        return strict_schema(self.definition) if self.strict else dict(self.definition)
-
-    @property
     def tracing_schema(self) -> object:
         """The schema for tracers, in a form that core converts without loss or failure."""
-        return _with_description(replace(self, strict=None)) | {"parameters": dict(self.definition)}
+        return replace(self, strict=None).to_dict("parameters")
+
+    def to_dict(self, key: str) -> dict[str, Any]:
+        """Return the schema under `key` with its name: closed, and with all required, if strict."""
+        definition = strict_schema(self.definition) if self.strict else dict(self.definition)
+        encoded: dict[str, Any] = {"name": self.name}
+        if self.description:
+            encoded["description"] = self.description
+        if self.strict is not None:
+            encoded["strict"] = self.strict
+        return encoded | {key: definition}
 
     def convert(self, value: object) -> object:
         """Return the user's object for parsed JSON as it stands; a ValueError if it is none."""
-        if self.output is dict:
+        cls: Any = self.output
+        if cls is dict:
             from langchain_aimlernie._structured.validation import check_instance
 
             return check_instance(self.definition, value)
         try:
-            return self._instance(value)
+            if issubclass(cls, BaseModelV1):
+                return cls.parse_obj(value)
+            # As JSON: a strict class then accepts dates, enums and tuples in JSON's form. By alias
+            # and by name: its JSON Schema, and so the model, may have either.
+            adapter: Any = adapter_of(cls)
+            data, validate = value, adapter.validate_python
+            with suppress(ValueError):  # half a surrogate pair, which UTF-8 cannot write
+                data, validate = to_json(value, inf_nan_mode="constants"), adapter.validate_json
+            return validate(data, by_alias=True, by_name=True)
         except ValueError:
             raise
         except Exception as error:  # of the class's own validators, which expect other data
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
-    def _instance(self, value: object) -> object:
-        cls: Any = self.output
-        if issubclass(cls, BaseModelV1):
-            return cls.parse_obj(value)
-        # As JSON: a strict class then accepts dates, enums and tuples in JSON's form. By alias and
-        # by name: its JSON Schema, and so the model, may have either.
-        try:
-            text = to_json(value, inf_nan_mode="constants")
-        except ValueError:  # half a surrogate pair, which JSON can escape and UTF-8 cannot write
-            return adapter_of(cls).validate_python(value, by_alias=True, by_name=True)
-        return adapter_of(cls).validate_json(text, by_alias=True, by_name=True)
-
     def validate(self, value: object) -> object:
         """Return the user's object for parsed JSON; a ValueError if it is not an instance.
 
         Models write absent properties as `null`, lists and objects as strings that hold them, and
-        an object within another, which has its name, or as the only item of a list: what the schema
-        does not allow otherwise counts as what is meant.
+        the answer within another object or list: what the schema does not allow otherwise counts as
+        what is meant.
         """
         if self.output is not dict and not self.definition.get("additionalProperties"):
             value = self._unwrapped(value)  # else the class would leave out what it does not know
@@ -107,33 +111,32 @@ class OutputSchema:
         return self.validate(meant)
 
     def _unwrapped(self, value: object) -> object:
-        """Return the object within what has no property of the schema: `{"City": {…}}`, `[{…}]`.
+        """Return the object in `{"City": {…}}`, `[{…}]`, `{"name": "City", "arguments": "{…}"}`.
 
-        A call that is written as text has the schema's name under "name".
+        It is the only one with a property of the schema on the first level that has any; else what
+        is meant is unknown.
         """
-        known = self.definition.get("properties")
-        if not isinstance(value, (dict, list)) or not isinstance(known, Mapping):
-            return value
-        found = [*_objects_with({*known}, value, without=("name", self.name))]
-        return found[0] if len(found) == 1 else value
+        known = self.definition.get("properties") or {}
+
+        def is_meant(part: object) -> bool:
+            name = ("name", self.name)  # of a call
+            return isinstance(part, dict) and any(k in known and (k, part[k]) != name for k in part)
+
+        parts = [value]
+        while parts:
+            if found := [*filter(is_meant, parts)]:
+                return found[0] if len(found) == 1 else value
+            parts = [*chain.from_iterable(map(_parts_of, parts))]
+        return value
 
 
-def _objects_with(
-    known: set[str], value: object, without: tuple[str, str], depth: int = 4
-) -> Iterator[object]:
-    """Find the outermost objects that have a known key, also in strings that hold JSON.
-
-    Of a list, only if it has one item: which of several is meant, or whether all are, is unknown.
-    """
-    for whole in whole_json(value) if isinstance(value, str) else [value]:
-        parts: Any = whole if isinstance(whole, list) and len(whole) == 1 else ()
-        if isinstance(whole, dict):
-            parts = whole.values()
-            if any(key in known and (key, part) != without for key, part in whole.items()):
-                yield whole
-                continue
-        for part in parts if depth else ():
-            yield from _objects_with(known, part, without, depth - 1)
+def _parts_of(value: object) -> Iterable[object]:
+    """Return what a value contains, but none of several items: one or all may be meant."""
+    if isinstance(value, str):
+        return whole_json(value)
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) and len(value) == 1 else ()
 
 
 def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
@@ -195,8 +198,7 @@ def encode_response_format(schema: object, strict: bool | None = None) -> dict[s
 
 def encode_output_format(schema: OutputSchema) -> dict[str, Any]:
     """Return the `response_format` of type `json_schema` for a schema."""
-    json_schema = _with_description(schema) | {"schema": schema.wire_definition}
-    return {"type": "json_schema", "json_schema": json_schema}
+    return {"type": "json_schema", "json_schema": schema.to_dict("schema")}
 
 
 def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
@@ -206,20 +208,9 @@ def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
             f"{schema.name} is of type {schema.definition['type']!r}, and only an object can be "
             "the arguments of a function: use method='json_schema', or a schema with fields."
         )
-    function = _with_description(schema) | {"parameters": schema.wire_definition}
-    return {"type": "function", "function": function}
+    return {"type": "function", "function": schema.to_dict("parameters")}
 
 
-def _with_description(schema: OutputSchema) -> dict[str, Any]:
-    described: dict[str, Any] = {"name": schema.name}
-    if schema.description:
-        described["description"] = schema.description
-    if schema.strict is not None:
-        described["strict"] = schema.strict
-    return described
-
-
-_EMPTY_OBJECT: Mapping[str, Any] = {"type": "object", "properties": {}}
 _WRAPPERS = ("json_schema", "function", "toolSpec")
 PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
 """The keys of OpenAI, Anthropic and MCP for the schema of a tool's parameters."""
@@ -234,18 +225,19 @@ def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
         if isinstance(given.get(wrapper), Mapping):
             given = given[wrapper]
     is_schema = not given.keys().isdisjoint(_KEYWORDS)
-    bodies = [] if "properties" in given else [given.get(key) for key in _BODIES]
-    body = next((body for body in bodies if isinstance(body, Mapping)), None)
-    if body and isinstance(body.get("json"), Mapping):  # Bedrock's
-        body = body["json"]
-    name, description = given.get("name"), given.get("description")
-    if body is None and not is_schema and not any(isinstance(v, Mapping) for v in given.values()):
-        body = _EMPTY_OBJECT if "name" in given else None
-    if body is not None:
-        name, description = name or body.get("title"), description or body.get("description")
+    inner = {key: value for key, value in given.items() if isinstance(value, Mapping)}
+    bodies = [] if "properties" in given else [inner[key] for key in _BODIES if key in inner]
+    if "name" in given and not inner and not is_schema:
+        bodies = [{"type": "object", "properties": {}}]
+    if bodies:
+        body = bodies[0]
+        if isinstance(body.get("json"), Mapping):  # Bedrock's
+            body = body["json"]
+        name = given.get("name") or body.get("title")
+        description = given.get("description") or body.get("description")
         definition, strict = body, given.get("strict")
     elif is_schema and given.get("type") not in ("text", "json_object", *_WRAPPERS):
-        name = given.get("title") or name
+        name, description = given.get("title") or given.get("name"), given.get("description")
         definition, strict = without_labels(given), None
     else:
         raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")

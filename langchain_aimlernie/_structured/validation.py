@@ -105,7 +105,7 @@ def _to_json(schema: Mapping[str, Any]) -> str:
 def _validator(text: str) -> Any:
     schema = json.loads(text)
     draft = _draft_of(schema)
-    rules = {**draft.VALIDATORS, "multipleOf": _multiple_of, "properties": _properties}
+    rules = {**draft.VALIDATORS, "multipleOf": _multiple_of}
     adapted = {keyword: partial(_apply, rule) for keyword, rule in rules.items()}
     return validators.extend(draft, adapted)(schema, registry=Registry())
 
@@ -115,41 +115,32 @@ def _draft_of(schema: Mapping[str, Any]) -> Any:
     named = schema.get("$schema")
     draft = validators.validator_for(schema, default=None) if isinstance(named, str) else None
     drafts = _DRAFTS if draft is None else (draft,)
-    problems = [best_match(each(each.META_SCHEMA).iter_errors(schema)) for each in drafts]
-    for each, problem in zip(drafts, problems, strict=True):
-        if problem is None:
+    for each in drafts:
+        if each(each.META_SCHEMA).is_valid(schema):
             return each
-    raise ValueError(f"The schema is not a valid JSON Schema: {_describe(problems[0])}.")
+    problem = best_match(drafts[0](drafts[0].META_SCHEMA).iter_errors(schema))
+    raise ValueError(f"The schema is not a valid JSON Schema: {_describe(problem)}.")
 
 
 def _apply(
     rule: Callable[..., Iterator[Any] | None],
     validator: Any,
-    limit: object,
+    limit: Any,
     value: object,
     schema: Mapping[str, Any],
 ) -> Iterator[Any]:
+    """Apply a rule of the draft, and mark the errors of a `null` that may mean absence."""
     if value is None and schema.get("nullable") is True:
         return
-    try:
-        yield from rule(validator, limit, value, schema) or ()
-    except re.error:
-        return
-
-
-def _properties(
-    validator: Any, properties: Mapping[str, Any], value: Any, schema: Mapping[str, Any]
-) -> Iterator[ValidationError]:
-    """Validate properties; mark the errors of a `null` that may stand for an absent property."""
-    if not validator.is_type(value, "object"):
-        return
-    for name, part in properties.items():
-        if name in value:
-            may_be_absent = value[name] is None and name not in schema.get("required", ())
-            for error in validator.descend(value[name], part, path=name, schema_path=name):
-                if may_be_absent:
-                    error.may_be_absent = True
-                yield error
+    with suppress(re.error):
+        for error in rule(validator, limit, value, schema) or ():
+            if (
+                limit is schema.get("properties")
+                and error.instance is None
+                and len(error.path) == 1
+            ):
+                error.may_be_absent = error.path[0] not in schema.get("required", ())
+            yield error
 
 
 _ABSENT = object()
