@@ -26,6 +26,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr, ValidationError
 
+from langchain_aimlernie._coroutines import awaited
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.messages import add_instruction
 from langchain_aimlernie._request.payload import build_payload, encode_body
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_aimlernie._http import APIRequest
+    from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
     from langchain_aimlernie.chat_models import ChatAimlErnie
 
 _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
@@ -152,7 +153,7 @@ class PreparedRequest:
         body = encode_body({**payload, **(settings.extra_body or {})})
         return cls(settings, name, body, stream)
 
-    def build(self) -> APIRequest:
+    async def build(self, *, is_async: bool) -> APIRequest:
         """Return the HTTP request with the current key, once each tracker of the call admits it.
 
         Raises:
@@ -160,16 +161,15 @@ class PreparedRequest:
             BadRequestError: The key comes from an async function, or the request id is invalid.
             BudgetExceededError: A tracker does not admit the call.
         """
-        request = self._build(current_key(self.settings))
-        _admit(self._unique_id(request))
+        if is_async:
+            await load_transport()
+        request = self._build(await current_key(self.settings, is_async=is_async))
+        await _admit(self._unique_id(request), is_async=is_async)
         return request
 
-    async def abuild(self) -> APIRequest:
-        """Return the HTTP request with the current key; see `build`."""
-        await load_transport()
-        request = self._build(await acurrent_key(self.settings))
-        await _aadmit(self._unique_id(request))
-        return request
+    def transport(self, *, is_async: bool) -> Transport | AsyncTransport:
+        """Return what sends the request."""
+        return self.settings.async_transport if is_async else self.settings.transport
 
     def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
         from langchain_aimlernie._http import APIRequest, parse_timeout
@@ -230,28 +230,19 @@ def _request_id(setting: str | Callable[[], str] | None) -> str:
         raise BadRequestError(str(error)) from None
 
 
-def current_key(model: ChatAimlErnie) -> SecretStr | AimlErnieError | None:
+async def current_key(model: ChatAimlErnie, *, is_async: bool) -> SecretStr | AimlErnieError | None:
     """Return the key of a model at this moment, or the error to raise."""
     key = model.api_key
-    return _resolve_key(key() if callable(key) else key)
+    return await _resolve_key(key() if callable(key) else key, is_async=is_async)
 
 
-async def acurrent_key(model: ChatAimlErnie) -> SecretStr | AimlErnieError | None:
-    """Return the key of a model at this moment, or the error to raise."""
-    key = model.api_key
-    return _resolve_key(await _awaited(key() if callable(key) else key))
-
-
-async def _awaited(key: object) -> object:
-    """Return a key that may be awaitable; no local variable of the caller holds it."""
-    return await key if inspect.isawaitable(key) else key
-
-
-def _resolve_key(key: object) -> SecretStr | AimlErnieError | None:
+async def _resolve_key(key: object, *, is_async: bool) -> SecretStr | AimlErnieError | None:
     """Return a key as a `SecretStr`, or the error to raise.
 
     It is not raised here, where the key is a local variable that error reports would show.
     """
+    if is_async:
+        key = await awaited(key)
     if key is None or isinstance(key, SecretStr):
         return key
     if inspect.iscoroutine(key):
@@ -319,11 +310,12 @@ def reserve_with(run_id: UUID, reserve: Reserve) -> None:
     _reserves.set((*others, (run_id, reserve)))
 
 
-def _admit(request_id: str | None) -> None:
+async def _admit(request_id: str | None, *, is_async: bool) -> None:
     """Reserve the cost of this call with each tracker, waiting as long as one asks.
 
     Args:
         request_id: The call's `X-Client-Request-Id`, if no other call has the same.
+        is_async: Whether to wait in the event loop.
 
     Raises:
         BudgetExceededError: The call must not be sent.
@@ -332,21 +324,11 @@ def _admit(request_id: str | None) -> None:
         may_wait = True
         while (future := reserve(request_id, may_wait)) is not None:
             try:
-                future.result(_MAX_WAIT)
-            except TimeoutError:
-                may_wait = False
-            finally:
-                future.cancel()
-
-
-async def _aadmit(request_id: str | None) -> None:
-    """Reserve the cost of this call with each tracker; see `_admit`."""
-    for _, reserve in _reserves.get():
-        may_wait = True
-        while (future := reserve(request_id, may_wait)) is not None:
-            try:
-                async with asyncio.timeout(_MAX_WAIT):
-                    await asyncio.wrap_future(future)
+                if is_async:
+                    async with asyncio.timeout(_MAX_WAIT):
+                        await asyncio.wrap_future(future)
+                else:
+                    future.result(_MAX_WAIT)
             except TimeoutError:
                 may_wait = False
             finally:

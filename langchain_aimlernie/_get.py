@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from langchain_aimlernie._coroutines import awaited
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._settings.values import (
     KEY_VARIABLE,
@@ -140,6 +141,7 @@ class Server:
         self._timeout = None if timeout is None else check_timeout(timeout)
         self._max_retries = retries
         self._http_client = http_client
+        self._is_async = is_async
         if needs_key and api_key is None and is_default_host(self.base_url):
             raise AuthenticationError(NO_KEY)
 
@@ -150,83 +152,43 @@ class Server:
         return f"{parts.scheme}://{parts.netloc}"
 
     @cached_property
-    def transport(self) -> Transport:
-        from langchain_aimlernie._http import ConnectionConfig, Transport
+    def transport(self) -> Transport | AsyncTransport:
+        from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 
-        return Transport(ConnectionConfig(self.base_url), self._http_client)
+        kind = AsyncTransport if self._is_async else Transport
+        return kind(ConnectionConfig(self.base_url), self._http_client)
 
-    @cached_property
-    def async_transport(self) -> AsyncTransport:
-        from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
-
-        return AsyncTransport(ConnectionConfig(self.base_url), self._http_client)
-
-    def get(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
+    async def get(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
         """Return what `decode` makes of the response, or of that in `cache` if it still holds."""
-        return get(self.transport, self._request(url), decode, {} if cache is None else cache)
-
-    async def aget(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
-        """Return what `decode` makes of the response; see `get`."""
-        await load_transport()
-        request = self._request(url)
-        return await aget(self.async_transport, request, decode, {} if cache is None else cache)
-
-    def _request(self, url: str) -> APIRequest:
-        key = "" if self._key is None else self._key.get_secret_value()
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        return build_request(url, headers, self._timeout, self._max_retries, self.redactor)
+        if self._is_async:
+            await load_transport()
+        request = build_request(url, self._key, self._timeout, self._max_retries, self.redactor)
+        return await get(self.transport, request, decode, {} if cache is None else cache)
 
 
 def build_request(
-    url: str, headers: Mapping[str, str], timeout: Any, max_retries: int, redactor: Redactor
+    url: str, key: SecretStr | None, timeout: Any, max_retries: int, redactor: Redactor
 ) -> APIRequest:
     """Return a GET request for JSON; a timeout of `None` is no limit."""
     from langchain_aimlernie._http import APIRequest, Timeouts, parse_timeout
 
-    own = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
+    headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
+    if key is not None:
+        headers["authorization"] = f"Bearer {key.get_secret_value()}"
     return APIRequest(
         method="GET",
         url=url,
-        headers={**own, **headers},
+        headers=headers,
         timeouts=Timeouts(read=None) if timeout is None else parse_timeout(timeout, None),
         max_retries=max_retries,
         redactor=redactor,
     )
 
 
-def get(transport: Transport, request: APIRequest, decode: Decode[T], cache: ETagCache) -> T:
-    """Send a GET request; see `Server.get`."""
-    request, keep, reuse = _conditional(request, decode, cache)
-    try:
-        return transport.send(request, keep)
-    except AimlErnieError as error:
-        return reuse(error)
-
-
-async def aget(
-    transport: AsyncTransport, request: APIRequest, decode: Decode[T], cache: ETagCache
+async def get(
+    transport: Transport | AsyncTransport, request: APIRequest, decode: Decode[T], cache: ETagCache
 ) -> T:
     """Send a GET request; see `Server.get`."""
-    request, keep, reuse = _conditional(request, decode, cache)
-    try:
-        return await transport.send(request, keep)
-    except AimlErnieError as error:
-        return reuse(error)
-
-
-def cache_key(request: APIRequest) -> tuple[str, str]:
-    """Return the key of a request in an `ETagCache`."""
-    return request.url, sha256(request.headers.get("authorization", "").encode()).hexdigest()
-
-
-def _conditional(
-    request: APIRequest, decode: Decode[T], cache: ETagCache
-) -> tuple[APIRequest, Decode[T], Callable[[AimlErnieError], T]]:
-    """Return the request with the ETag of the cached response, and what its outcomes lead to.
-
-    That is a decoder, which fills `cache`, and a function that returns the cached response after
-    304 Not Modified and raises any other error.
-    """
     key = cache_key(request)
     cached = cache.get(key)
     if cached is not None:
@@ -240,11 +202,17 @@ def _conditional(
             cache[key] = CachedResponse(etag, body, time.monotonic())
         return result
 
-    def reuse(error: AimlErnieError) -> T:
-        # Not looked up again: another thread may have emptied the cache.
+    try:
+        return await awaited(transport.send(request, keep))
+    except AimlErnieError as error:
+        # `cached` is not looked up again: another thread may have emptied the cache.
         if error.status_code != _NOT_MODIFIED or error.response is None or cached is None:
-            raise error
+            raise
         cache[key] = cached._replace(received_at=time.monotonic())
-        return decode(error.response.headers, cached.body)
+        headers = error.response.headers
+    return decode(headers, cached.body)
 
-    return request, keep, reuse
+
+def cache_key(request: APIRequest) -> tuple[str, str]:
+    """Return the key of a request in an `ETagCache`."""
+    return request.url, sha256(request.headers.get("authorization", "").encode()).hexdigest()

@@ -29,7 +29,8 @@ from langchain_aimlernie._client import (
     cache_key,
     on_retry,
 )
-from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
+from langchain_aimlernie._coroutines import awaited, run
+from langchain_aimlernie._deprecations import explain_not_found
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.messages import repair_message, wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
@@ -175,16 +176,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        prepared = PreparedRequest.of(self, messages, stop, kwargs)
-        request, transport = prepared.build(), prepared.settings.transport
-        try:
-            result: ChatResult = transport.send(
-                request, prepared.decoder(request), on_retry=on_retry(run_manager)
-            )
-        except NotFoundError as error:
-            explain_not_found(error, transport, prepared.settings.base_url, request.model)
-            raise
-        return result
+        return run(self._complete(messages, stop, run_manager, kwargs, is_async=False))
 
     @override
     @_cached_signature
@@ -195,16 +187,26 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        prepared = PreparedRequest.of(self, messages, stop, kwargs)
-        request, transport = await prepared.abuild(), prepared.settings.async_transport
+        return await self._complete(messages, stop, run_manager, kwargs, is_async=True)
+
+    async def _complete(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None,
+        run_manager: Any,
+        options: Mapping[str, Any],
+        *,
+        is_async: bool,
+    ) -> ChatResult:
+        prepared = PreparedRequest.of(self, messages, stop, options)
+        request = await prepared.build(is_async=is_async)
+        transport = prepared.transport(is_async=is_async)
+        decode, report = prepared.decoder(request), on_retry(run_manager)
         try:
-            result: ChatResult = await transport.send(
-                request, prepared.decoder(request), on_retry=on_retry(run_manager)
-            )
+            return await awaited(transport.send(request, decode, on_retry=report))
         except NotFoundError as error:
-            await aexplain_not_found(error, transport, prepared.settings.base_url, request.model)
+            await explain_not_found(error, transport, prepared.settings.base_url, request.model)
             raise
-        return result
 
     @override
     def _stream(
@@ -215,7 +217,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True)
-        request, transport = prepared.build(), prepared.settings.transport
+        request, transport = run(prepared.build(is_async=False)), prepared.settings.transport
         decoder, report = prepared.decoder(request), on_retry(run_manager)
         with closing(transport.stream(request, decoder, on_retry=report)) as chunks:
             try:
@@ -224,7 +226,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
             except NotFoundError as error:
-                explain_not_found(error, transport, prepared.settings.base_url, request.model)
+                base_url = prepared.settings.base_url
+                run(explain_not_found(error, transport, base_url, request.model))
                 raise
 
     @override
@@ -236,7 +239,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True)
-        request, transport = await prepared.abuild(), prepared.settings.async_transport
+        request = await prepared.build(is_async=True)
+        transport = prepared.settings.async_transport
         decoder, report = prepared.decoder(request), on_retry(run_manager)
         async with aclosing(transport.stream(request, decoder, on_retry=report)) as chunks:
             try:
@@ -246,7 +250,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
                     yield chunk
             except NotFoundError as error:
                 base_url = prepared.settings.base_url
-                await aexplain_not_found(error, transport, base_url, request.model)
+                await explain_not_found(error, transport, base_url, request.model)
                 raise
 
     @override

@@ -6,19 +6,16 @@ last call is answered with 304 and taken from a cache in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache, partial
-from typing import Unpack
+from functools import lru_cache
+from typing import Any, Unpack
 from urllib.parse import urlencode
 
-from langchain_aimlernie._deprecations import (
-    Deprecations,
-    afetch_deprecations,
-    fetch_deprecations,
-)
+from langchain_aimlernie._coroutines import run
+from langchain_aimlernie._deprecations import fetch_deprecations
 from langchain_aimlernie._get import Connection, ETagCache, Server, connect, takes_connection
 from langchain_aimlernie._response.schema import (
     is_object,
@@ -134,10 +131,7 @@ def list_models(
         ValueError: `base_url`, `api_key`, `timeout`, `max_retries` or `http_client` is invalid.
     """
     server = connect(connection, is_async=False)
-    decode = partial(_decode, server.redactor)
-    cards, headers = server.get(_url(server, include, endpoint), decode, _etag_cache)
-    feed = fetch_deprecations(server.transport, server.base_url, headers)
-    return _filter(_mark(cards, feed), developer, endpoint)
+    return run(_list(server, developer, endpoint, include))
 
 
 @takes_connection
@@ -148,52 +142,33 @@ async def alist_models(
     include: Sequence[str] = _SECTIONS,
     **connection: Unpack[Connection],
 ) -> list[ModelCard]:
-    """Return the models that the API serves now; see `list_models`.
-
-    The arguments and errors are those of `list_models`; `http_client` is an `AsyncClient`.
-    """
+    """Return the models that the API serves now; see `list_models`."""
     server = connect(connection, is_async=True)
-    decode = partial(_decode, server.redactor)
-    cards, headers = await server.aget(_url(server, include, endpoint), decode, _etag_cache)
-    feed = await afetch_deprecations(server.async_transport, server.base_url, headers)
-    return _filter(_mark(cards, feed), developer, endpoint)
+    return await _list(server, developer, endpoint, include)
 
 
-def _url(server: Server, include: Sequence[str], endpoint: str | None) -> str:
+async def _list(
+    server: Server, developer: str | None, endpoint: str | None, include: Sequence[str]
+) -> list[ModelCard]:
     sections = [include] if isinstance(include, str) else include
     fields = {"include": ",".join(sections), "type": endpoint}
     query = urlencode({name: value for name, value in fields.items() if value}, safe=",/")
-    return f"{endpoint_url(server.base_url, '/models')}?{query}".rstrip("?")
+    url = f"{endpoint_url(server.base_url, '/models')}?{query}".rstrip("?")
 
+    def decode(headers: Mapping[str, str], body: bytes) -> tuple[Any, list[ModelCard]]:
+        return headers, decode_catalogue(body, server.redactor)
 
-def _decode(
-    redactor: Redactor, headers: Mapping[str, str], body: bytes
-) -> tuple[list[ModelCard], Mapping[str, str]]:
-    return decode_catalogue(body, redactor), headers
-
-
-def _mark(cards: Iterable[ModelCard], feed: Deprecations) -> list[ModelCard]:
-    """Return the cards with what the feed says of them.
-
-    An alias of a card is not looked up: the API gives a successor the id of the superseded model.
-    """
-    return [
-        replace(card, **asdict(entry))
-        if (entry := feed.get(card.id)) and entry.replaced_by != card.id
-        else card
-        for card in cards
-    ]
-
-
-def _filter(
-    cards: Iterable[ModelCard], developer: str | None, endpoint: str | None
-) -> list[ModelCard]:
     def fold(name: str) -> str:
         # The catalogue writes "Open AI" where ids have `openai/`.
         return name.replace(" ", "").casefold()
 
+    headers, cards = await server.get(url, decode, _etag_cache)
+    feed = await fetch_deprecations(server.transport, server.base_url, headers)
     return [
-        card
+        # Aliases are not looked up: the API gives a successor the id of the superseded model.
+        replace(card, **asdict(entry))
+        if (entry := feed.get(card.id)) and entry.replaced_by != card.id
+        else card
         for card in cards
         if (developer is None or card.developer is None or fold(card.developer) == fold(developer))
         and (endpoint is None or card.endpoint in (None, endpoint))

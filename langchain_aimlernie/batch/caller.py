@@ -34,7 +34,7 @@ from langchain_aimlernie.models import list_models
 from langchain_aimlernie.spend import Spend, SpendTracker
 from langchain_aimlernie.spend.amounts import spend_of
 from langchain_aimlernie.spend.prices import cost_of_tokens
-from langchain_aimlernie.spend.tracker import alog_since
+from langchain_aimlernie.spend.tracker import log_since
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""
@@ -203,7 +203,8 @@ class _ModelCaller(Caller):
 
     @override
     async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        async for entry in await alog_since(self._model, datetime.fromtimestamp(start, UTC)):
+        since = datetime.fromtimestamp(start, UTC)
+        async for entry in log_since(self._model, since, is_async=True):
             if entry.client_request_id and entry.cost.usd:
                 yield entry.client_request_id, entry.cost.usd
 

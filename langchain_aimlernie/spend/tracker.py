@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,10 +21,10 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers.context import register_configure_hook
-from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._client import acurrent_key, current_key, reserve_with
+from langchain_aimlernie._client import current_key, reserve_with
+from langchain_aimlernie._coroutines import run
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
 from langchain_aimlernie._settings.options import INSTRUCTION
 from langchain_aimlernie.chat_models import ChatAimlErnie
@@ -271,25 +271,21 @@ class SpendTracker(BaseCallbackHandler):
         Raises:
             AimlErnieError: A request failed.
         """
-        if not (calls := self._calls_in_log()):
-            return 0
-        start = min(call.started for call in calls.values())
-        found = [entry for entry in log_since(llm, start) if call_of(entry, calls)]
-        with self._exclusive():
-            return self._totals.replace(calls, found)
+        return run(self._reconcile(llm, is_async=False))
 
     async def areconcile(self, llm: ChatAimlErnie) -> int:
         """Replace estimates with the amounts in the provider's log; see `reconcile`."""
-        if not (calls := self._calls_in_log()):
+        return await self._reconcile(llm, is_async=True)
+
+    async def _reconcile(self, llm: ChatAimlErnie, *, is_async: bool) -> int:
+        with self._exclusive():
+            calls = self._totals.by_id()
+        if not calls:
             return 0
-        start = min(call.started for call in calls.values())
-        found = [entry async for entry in await alog_since(llm, start) if call_of(entry, calls)]
+        log = log_since(llm, min(call.started for call in calls.values()), is_async=is_async)
+        found = [entry async for entry in log if call_of(entry, calls)]
         with self._exclusive():
             return self._totals.replace(calls, found)
-
-    def _calls_in_log(self) -> dict[str, Call]:
-        with self._exclusive():
-            return self._totals.by_id()
 
     def reset(self) -> None:
         """Set the sums to zero; limits and calls in progress stay."""
@@ -589,26 +585,23 @@ _CLOCK_SKEW = timedelta(minutes=5)
 _LONGEST_LOG = timedelta(days=92)
 
 
-def log_since(llm: ChatAimlErnie, start: datetime) -> Generator[LogEntry, None, None]:
-    """Return the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
-    from langchain_aimlernie.account import logs
+async def log_since(
+    llm: ChatAimlErnie, start: datetime, *, is_async: bool
+) -> AsyncGenerator[LogEntry, None]:
+    """Yield the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
+    from langchain_aimlernie._get import connect
+    from langchain_aimlernie.account import log_entries, time_window
 
-    return logs(**_log_settings(llm, current_key(llm), start), http_client=llm.http_client)
-
-
-async def alog_since(llm: ChatAimlErnie, start: datetime) -> AsyncGenerator[LogEntry, None]:
-    """Return the log of the requests since `start`; see `log_since`."""
-    from langchain_aimlernie.account import alogs
-
-    settings = _log_settings(llm, await acurrent_key(llm), start)
-    return alogs(**settings, http_client=llm.http_async_client)
-
-
-def _log_settings(
-    llm: ChatAimlErnie, key: SecretStr | AimlErnieError | None, start: datetime
-) -> dict[str, Any]:
+    key = await current_key(llm, is_async=is_async)
     if isinstance(key, AimlErnieError):
         raise key
+    client = llm.http_async_client if is_async else llm.http_client
+    server = connect(
+        {"base_url": llm.base_url, "api_key": key, "http_client": client},
+        is_async=is_async,
+        needs_key=True,
+    )
     end = datetime.now(UTC) + _CLOCK_SKEW
-    start = max(start - _CLOCK_SKEW, end - _LONGEST_LOG)
-    return {"start": start, "end": end, "base_url": llm.base_url, "api_key": key}
+    window = time_window(None, max(start - _CLOCK_SKEW, end - _LONGEST_LOG), end)
+    async for entry in log_entries(server, window):
+        yield entry
