@@ -52,13 +52,13 @@ from langchain_aimlernie.errors import (
 from langchain_aimlernie.profiles import find_model
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from uuid import UUID
 
     from langchain_core.messages import BaseMessage
 
     from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
     from langchain_aimlernie.chat_models import ChatAimlErnie
+    from langchain_aimlernie.spend.tracker import SpendTracker
 
 _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
 """Keyword arguments of a call that langchain-core reads."""
@@ -287,27 +287,16 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
 _ANY_MESSAGE = HumanMessage("?")
 
 
-Reserve = Callable[[str | None, bool], "Future[None] | None"]
-"""Reserves the expected cost of a call, given its `X-Client-Request-Id` (`None` if other calls have
-the same) and whether it may wait for the price of another call.
-
-Returns `None` if the call may be sent, else a future to wait for before the next attempt; raises a
-`BudgetExceededError` if the call must not be sent.
-"""
-
 _MAX_WAIT = 60.0
 """Seconds that a call waits for the price of another one before it goes on without."""
 
-_reserves: ContextVar[tuple[tuple[UUID, Reserve], ...]] = ContextVar(
-    "aimlernie_reserves", default=()
+trackers: ContextVar[tuple[tuple[UUID, SpendTracker], ...]] = ContextVar(
+    "aimlernie_trackers", default=()
 )
-"""The run that is about to make a call in this context, with the functions of its trackers."""
+"""The calls that were started in this context, or before it was copied, with their trackers.
 
-
-def reserve_with(run_id: UUID, reserve: Reserve) -> None:
-    """Have `reserve` called before the call of this run, in this context, is sent."""
-    others = (pair for pair in _reserves.get() if pair[0] == run_id)
-    _reserves.set((*others, (run_id, reserve)))
+At most the last of them is about to be sent.
+"""
 
 
 async def _admit(request_id: str | None, *, is_async: bool) -> None:
@@ -320,9 +309,12 @@ async def _admit(request_id: str | None, *, is_async: bool) -> None:
     Raises:
         BudgetExceededError: The call must not be sent.
     """
-    for _, reserve in _reserves.get():
+    started = trackers.get()
+    for run_id, tracker in started:
+        if run_id != started[-1][0]:
+            continue
         may_wait = True
-        while (future := reserve(request_id, may_wait)) is not None:
+        while (future := tracker.reserve_call(run_id, request_id, may_wait=may_wait)) is not None:
             try:
                 if is_async:
                     async with asyncio.timeout(_MAX_WAIT):
@@ -331,8 +323,6 @@ async def _admit(request_id: str | None, *, is_async: bool) -> None:
                     future.result(_MAX_WAIT)
             except TimeoutError:
                 may_wait = False
-            finally:
-                future.cancel()
 
 
 def on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | None:

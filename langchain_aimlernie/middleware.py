@@ -15,18 +15,17 @@ from decimal import Decimal
 from itertools import takewhile
 from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
-from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from langchain_aimlernie.errors import BudgetExceededError
-from langchain_aimlernie.spend import SpendTracker
+from langchain_aimlernie.spend import Spend, SpendTracker
 from langchain_aimlernie.spend.amounts import ZERO, check_choice, check_limit
-from langchain_aimlernie.spend.prices import Prices, Totals
+from langchain_aimlernie.spend.prices import Call
 
 try:
     from langchain.agents.middleware.types import (
@@ -221,12 +220,12 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         ledger = _counter.ledger_of(getattr(config.get("callbacks"), "parent_run_id", None))
         place = config.get("configurable", {})
         thread = place.get("thread_id"), str(place.get("checkpoint_ns", "")).rpartition("|")[0]
-        ledger.use_price(self._price)
+        ledger.price = self._price
         with _lock:
             unsaved = self._unsaved.pop(thread, ZERO)
         if thread[0] is not None:
             ledger.on_end = lambda rest: self._keep(thread, rest)
-        return unsaved, ledger.take()
+        return unsaved, _counter.take(ledger)
 
     def _keep(self, thread: _Thread, amount: Decimal) -> None:
         with _lock:
@@ -322,30 +321,18 @@ def _add(amount: str | None, more: Decimal) -> str:
     return f"{(Decimal(amount or 0) + more).normalize():f}"
 
 
-_prices = Prices()
-"""Calls of one run tell all others the prices."""
+class _Ledger:
+    """What a run of a graph has spent: `_Counter` has the sum, by this in the place of a tag.
 
+    Attributes:
+        taken: The part that the agent's state has.
+        price: Price of a response that does not state it.
+        on_end: Called with the rest when the run ends.
+    """
 
-class _Ledger(SpendTracker):
-    """What the calls within a run of a graph cost."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._prices = _prices
-        self._totals = Totals(_prices)
-        self._taken = ZERO
-        self.on_end: Callable[[Decimal], None] | None = None
-
-    def use_price(self, price: _Price | None) -> None:
-        """Price responses that state no price with this function."""
-        self._price = price
-
-    def take(self) -> Decimal:
-        """Return what has been spent since this method was called last."""
-        with self._lock:
-            new = self.usd - self._taken
-            self._taken += new
-            return new
+    taken = ZERO
+    price: _Price | None = None
+    on_end: Callable[[Decimal], None] | None = None
 
 
 @dataclass(slots=True)
@@ -356,18 +343,25 @@ class _Run:
     ledger: _Ledger | None = None
 
 
-class _Counter(BaseCallbackHandler):
-    """Passes every call of a chat model to the ledgers of the graphs in whose runs it is made.
+class _Counter(SpendTracker):
+    """Counts every call of a chat model for the ledgers of the graphs in whose runs it is made.
 
     It goes by the tree of runs, which also tells runs of one thread apart.
     """
 
-    run_inline = True  # in the caller's context
+    raise_error = False
 
     def __init__(self) -> None:
         super().__init__()
+        self._totals.by_tag = WeakKeyDictionary()
         self._runs: dict[UUID, _Run] = {}
-        self._calls: dict[UUID, list[_Ledger]] = {}
+
+    def take(self, ledger: _Ledger) -> Decimal:
+        """Return what has been spent since this method was called last."""
+        with self._exclusive():
+            new = self._totals.by_tag.get(ledger, Spend()).usd - ledger.taken
+            ledger.taken += new
+            return new
 
     def ledger_of(self, node: UUID | None) -> _Ledger:
         """Return the ledger of the graph in which this is a node's run."""
@@ -403,10 +397,20 @@ class _Counter(BaseCallbackHandler):
                 graph.ledger = _Ledger()
 
     def _on_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        self._report_end(run_id, None, None)
+
+    @override
+    def _end(self, run_id: UUID, message: AIMessage | None, error: BaseException | None) -> None:
         run = self._runs.pop(run_id, None)
-        ledger = run and run.ledger
-        if ledger and ledger.on_end and (rest := ledger.take()):
-            ledger.on_end(rest)
+        if run is None:
+            super()._end(run_id, message, error)
+        elif run.ledger and run.ledger.on_end and (rest := self.take(run.ledger)):
+            run.ledger.on_end(rest)
+
+    @override
+    def _price_of(self, call: Call, usage: Mapping[str, Any]) -> Decimal | float | None:
+        price = next((ledger.price for ledger in call.tags if ledger.price), None)
+        return None if price is None else price(call.model, usage)
 
     on_chain_end = on_chain_error = _on_end
     on_tool_end = on_tool_error = _on_end
@@ -414,13 +418,7 @@ class _Counter(BaseCallbackHandler):
 
     @override
     def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
+        self, *args: Any, parent_run_id: UUID | None = None, **kwargs: Any
     ) -> None:
         run = self._find(parent_run_id)
         ledgers = []
@@ -429,26 +427,7 @@ class _Counter(BaseCallbackHandler):
                 ledgers.append(run.ledger)
             run = run.parent
         if ledgers:
-            self._calls[run_id] = ledgers
-        for ledger in ledgers:
-            ledger.on_chat_model_start(serialized, messages, run_id=run_id, **kwargs)
-
-    @override
-    def on_llm_new_token(
-        self, token: str | list[str | dict[str, Any]], *, run_id: UUID, **kwargs: Any
-    ) -> None:
-        for ledger in self._calls.get(run_id, ()):
-            ledger.on_llm_new_token(token, run_id=run_id, **kwargs)
-
-    @override
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        for ledger in self._calls.pop(run_id, ()):
-            ledger.on_llm_end(response, run_id=run_id, **kwargs)
-
-    @override
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        for ledger in self._calls.pop(run_id, ()):
-            ledger.on_llm_error(error, run_id=run_id, **kwargs)
+            super().on_chat_model_start(*args, **{**kwargs, "tags": ledgers})
 
 
 _counter = _Counter()
