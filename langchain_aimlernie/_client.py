@@ -27,6 +27,7 @@ from langchain_core.messages import HumanMessage
 from pydantic import SecretStr, ValidationError
 
 from langchain_aimlernie._coroutines import awaited
+from langchain_aimlernie._deprecations import explain_not_found
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.messages import add_instruction
 from langchain_aimlernie._request.payload import build_payload, encode_body
@@ -48,6 +49,7 @@ from langchain_aimlernie.errors import (
     AimlErnieError,
     AuthenticationError,
     BadRequestError,
+    NotFoundError,
 )
 from langchain_aimlernie.profiles import find_model
 
@@ -56,7 +58,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
+    from langchain_aimlernie._http import APIRequest
     from langchain_aimlernie.chat_models import ChatAimlErnie
     from langchain_aimlernie.spend.tracker import SpendTracker
 
@@ -90,9 +92,10 @@ class PreparedRequest:
     model: str
     body: bytes
     is_stream: bool
+    is_async: bool
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913
         cls,
         model: ChatAimlErnie,
         messages: Sequence[BaseMessage],
@@ -100,6 +103,7 @@ class PreparedRequest:
         options: Mapping[str, Any],
         *,
         stream: bool = False,
+        is_async: bool = False,
     ) -> PreparedRequest:
         """Return the request of a call; the API would accept it.
 
@@ -109,6 +113,7 @@ class PreparedRequest:
             stop: The call's stop sequences, which override the model's; `None` keeps those.
             options: The call's other keyword arguments.
             stream: Whether the response is streamed.
+            is_async: Whether the call is made in an event loop.
 
         Raises:
             BadRequestError: The API would reject the request; a `ParameterError` if a parameter
@@ -151,9 +156,9 @@ class PreparedRequest:
         else:
             payload.pop("stream_options", None)  # an error without `stream`
         body = encode_body({**payload, **(settings.extra_body or {})})
-        return cls(settings, name, body, stream)
+        return cls(settings, name, body, stream, is_async)
 
-    async def build(self, *, is_async: bool) -> APIRequest:
+    async def build(self) -> APIRequest:
         """Return the HTTP request with the current key, once each tracker of the call admits it.
 
         Raises:
@@ -161,15 +166,20 @@ class PreparedRequest:
             BadRequestError: The key comes from an async function, or the request id is invalid.
             BudgetExceededError: A tracker does not admit the call.
         """
-        if is_async:
+        if self.is_async:
             await load_transport()
-        request = self._build(await current_key(self.settings, is_async=is_async))
-        await _admit(self._unique_id(request), is_async=is_async)
+        request = self._build(await current_key(self.settings, is_async=self.is_async))
+        await _admit(self._unique_id(request), is_async=self.is_async)
         return request
 
-    def transport(self, *, is_async: bool) -> Transport | AsyncTransport:
-        """Return what sends the request."""
-        return self.settings.async_transport if is_async else self.settings.transport
+    @property
+    def transport(self) -> Any:
+        """What sends the request."""
+        return self.settings.async_transport if self.is_async else self.settings.transport
+
+    async def explain(self, error: NotFoundError) -> None:
+        """Add to the message of a 404 what the deprecations feed says of the model."""
+        await explain_not_found(error, self.transport, self.settings.base_url, self.model)
 
     def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
         from langchain_aimlernie._http import APIRequest, parse_timeout

@@ -11,7 +11,7 @@ from contextlib import aclosing, closing
 from decimal import Decimal
 from functools import cached_property
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, overload
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput
@@ -30,7 +30,6 @@ from langchain_aimlernie._client import (
     on_retry,
 )
 from langchain_aimlernie._coroutines import awaited, run
-from langchain_aimlernie._deprecations import explain_not_found
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.messages import repair_message, wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
@@ -176,7 +175,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return run(self._complete(messages, stop, run_manager, kwargs, is_async=False))
+        return run(_complete(PreparedRequest.of(self, messages, stop, kwargs), run_manager))
 
     @override
     @_cached_signature
@@ -187,26 +186,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return await self._complete(messages, stop, run_manager, kwargs, is_async=True)
-
-    async def _complete(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None,
-        run_manager: Any,
-        options: Mapping[str, Any],
-        *,
-        is_async: bool,
-    ) -> ChatResult:
-        prepared = PreparedRequest.of(self, messages, stop, options)
-        request = await prepared.build(is_async=is_async)
-        transport = prepared.transport(is_async=is_async)
-        decode, report = prepared.decoder(request), on_retry(run_manager)
-        try:
-            return await awaited(transport.send(request, decode, on_retry=report))
-        except NotFoundError as error:
-            await explain_not_found(error, transport, prepared.settings.base_url, request.model)
-            raise
+        prepared = PreparedRequest.of(self, messages, stop, kwargs, is_async=True)
+        return await _complete(prepared, run_manager)
 
     @override
     def _stream(
@@ -217,17 +198,16 @@ class ChatAimlErnie(Bindable, SettingsModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True)
-        request, transport = run(prepared.build(is_async=False)), prepared.settings.transport
-        decoder, report = prepared.decoder(request), on_retry(run_manager)
-        with closing(transport.stream(request, decoder, on_retry=report)) as chunks:
+        request, report = run(prepared.build()), on_retry(run_manager)
+        stream = prepared.transport.stream(request, prepared.decoder(request), on_retry=report)
+        with closing(stream) as chunks:
             try:
                 for chunk in chunks:
                     if run_manager is not None:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
             except NotFoundError as error:
-                base_url = prepared.settings.base_url
-                run(explain_not_found(error, transport, base_url, request.model))
+                run(prepared.explain(error))
                 raise
 
     @override
@@ -238,19 +218,17 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True)
-        request = await prepared.build(is_async=True)
-        transport = prepared.settings.async_transport
-        decoder, report = prepared.decoder(request), on_retry(run_manager)
-        async with aclosing(transport.stream(request, decoder, on_retry=report)) as chunks:
+        prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True, is_async=True)
+        request, report = await prepared.build(), on_retry(run_manager)
+        stream = prepared.transport.stream(request, prepared.decoder(request), on_retry=report)
+        async with aclosing(stream) as chunks:
             try:
                 async for chunk in chunks:
                     if run_manager is not None:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
             except NotFoundError as error:
-                base_url = prepared.settings.base_url
-                await explain_not_found(error, transport, base_url, request.model)
+                await prepared.explain(error)
                 raise
 
     @override
@@ -524,20 +502,17 @@ class ChatAimlErnie(Bindable, SettingsModel):
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         call = {OPTIONS.get(name, name): value for name, value in kwargs.items()}
-        options = {**self.request_params(), **call}
-        params = LangSmithParams(
-            ls_provider=PROVIDER,
-            ls_model_type="chat",
-            ls_model_name=call.get("model") or self.model_name,
-        )
-        if options.get("temperature") is not None:
-            params["ls_temperature"] = options["temperature"]
-        limit = options.get("max_tokens") or options.get("max_completion_tokens")
-        if limit is not None:
-            params["ls_max_tokens"] = limit
-        stops = call.get("stop", stop if stop is not None else self.stop)
-        if isinstance(stops, (str, list, tuple)) and stops:  # not validated yet
-            params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
+        given = {} if stop is None else {"stop": stop}
+        options = {**self.request_params(), **given, **call}
+        stops = options.get("stop") or None  # not validated yet
+        shown = {
+            "ls_temperature": options.get("temperature"),
+            "ls_max_tokens": options.get("max_tokens") or options.get("max_completion_tokens"),
+            "ls_stop": [stops] if isinstance(stops, str) else stops,
+        }
+        name = call.get("model") or self.model_name
+        params = LangSmithParams(ls_provider=PROVIDER, ls_model_type="chat", ls_model_name=name)
+        params.update({key: value for key, value in shown.items() if value is not None})  # type: ignore[typeddict-item]
         return params
 
     @override
@@ -585,6 +560,16 @@ class ChatAimlErnie(Bindable, SettingsModel):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+async def _complete(prepared: PreparedRequest, run_manager: Any) -> ChatResult:
+    request, report = await prepared.build(), on_retry(run_manager)
+    try:
+        response = prepared.transport.send(request, prepared.decoder(request), on_retry=report)
+        return cast("ChatResult", await awaited(response))
+    except NotFoundError as error:
+        await prepared.explain(error)
+        raise
 
 
 def _runs_of(
