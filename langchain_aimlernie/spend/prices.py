@@ -39,13 +39,6 @@ UNKNOWN = "unknown"
 """In place of the id of a model that does not state it."""
 
 
-def _uncancellable() -> Future[None]:
-    """Return a future for many waiters: one that gives up does not cancel it for the others."""
-    future: Future[None] = Future()
-    future.set_running_or_notify_cancel()
-    return future
-
-
 @dataclass(slots=True, eq=False)
 class Call:
     """A call under way, or in the sums.
@@ -60,6 +53,7 @@ class Call:
         inference_id: Its id in the provider's log.
         reserved: US dollars that are reserved for it.
         received: The output so far.
+        has_ended: What other calls wait for, if there are any.
         spend: What it counts as while its exact price is not known.
     """
 
@@ -75,8 +69,15 @@ class Call:
     reserved: Decimal = ZERO
     received: list[str] = field(default_factory=list)
     spend: Spend = field(default_factory=Spend)
-    has_ended: Future[None] = field(default_factory=_uncancellable)
+    has_ended: Future[None] | None = None
     _event: object = None
+
+    def wait_for_end(self) -> Future[None]:
+        """Return a future for its end, which no caller can cancel for the others."""
+        if self.has_ended is None:
+            self.has_ended = Future()
+            self.has_ended.set_running_or_notify_cancel()
+        return self.has_ended
 
     def is_new(self, event: object) -> bool:
         """Whether an event is new: a tracker that is among the callbacks twice gets each twice."""
@@ -113,7 +114,7 @@ class Totals:
         self.by_tag: MutableMapping[Any, Spend] = {}
         self.exact: dict[str, Spend] = {}  # calls whose price is known exactly, by model
         self._latest: deque[Call] = deque(maxlen=_MAX_ESTIMATES)
-        self._pending: set[str] = set()  # models with calls to be estimated
+        self._pending: dict[str, deque[Call]] = {}  # those to be estimated, by model
 
     def book(self, call: Call, spend: Spend) -> None:
         """Add what a call has cost to the sums."""
@@ -132,18 +133,17 @@ class Totals:
             call.spend, call.messages, call.params, call.received = spend, (), {}, []
             self._latest.append(call)
             if is_estimated:
-                self._pending.add(call.model)
+                pending = self._pending.setdefault(call.model, deque(maxlen=_MAX_ESTIMATES))
+                pending.append(call)
         elif spend.calls:
             _add_to(self.exact, call.model, spend)
-        known = {model: rates for model in self._pending if (rates := self.of_token(model))}
-        if not known:
-            return
-        self._pending -= known.keys()
-        for each in self._latest:
-            tokens = each.spend.input_tokens, each.spend.output_tokens
-            if each.spend.unpriced and each.model in known and any(tokens):
-                usd = sum(map(operator.mul, tokens, known[each.model]), ZERO)
-                self._correct(each, priced(each.spend, usd)._replace(estimated_usd=usd))
+        known = [(model, rates) for model in self._pending if (rates := self.of_token(model))]
+        for model, rates in known:
+            for each in self._pending.pop(model):
+                tokens = each.spend.input_tokens, each.spend.output_tokens
+                if each.spend.unpriced and any(tokens):
+                    usd = sum(map(operator.mul, tokens, rates), ZERO)
+                    self._correct(each, priced(each.spend, usd)._replace(estimated_usd=usd))
 
     def _correct(self, call: Call, spend: Spend) -> None:
         self.book(call, subtract(spend, call.spend))

@@ -423,7 +423,7 @@ class SpendTracker(BaseCallbackHandler):
                 outer = {id_ for id_, _ in trackers.get()}
                 for id_, other in self._calls.items():
                     if other.is_own and other.is_sent and id_ not in outer:
-                        return other.has_ended
+                        return other.wait_for_end()
             call.is_sent = True
             return None
 
@@ -466,7 +466,8 @@ class SpendTracker(BaseCallbackHandler):
         if call is None:
             return  # not the call of a chat model, or its end has come before
         self._reserved -= call.reserved
-        call.has_ended.set_result(None)
+        if call.has_ended is not None:
+            call.has_ended.set_result(None)
         if isinstance(error, BudgetExceededError) or (message is None and error is None):
             return
         message = message or AIMessage("")
