@@ -70,30 +70,27 @@ class Connection(TypedDict, total=False):
     http_client: Any
 
 
+_DEFAULTS: Connection = {
+    "base_url": None,
+    "api_key": None,
+    "timeout": 30.0,
+    "max_retries": 2,
+    "http_client": None,
+}
+
+
 def takes_connection(function: F) -> F:
     """Name in the signature what `**connection` takes: tools of LangChain are made from it."""
     signature, hints = inspect.signature(function), get_type_hints(Connection)
-    *own, _ = signature.parameters.values()
-    of_server = inspect.signature(Server).parameters
-    named = [of_server[name].replace(annotation=hint) for name, hint in hints.items()]
+    *own, rest = signature.parameters.values()
+    named = [
+        rest.replace(name=name, kind=rest.KEYWORD_ONLY, default=default, annotation=hints[name])
+        for name, default in _DEFAULTS.items()
+    ]
     function.__signature__ = signature.replace(parameters=[*own, *named])  # type: ignore[attr-defined]
     del function.__annotations__["connection"]
     function.__annotations__ |= hints
     return function
-
-
-def connect(connection: Connection, *, is_async: bool, needs_key: bool = False) -> Server:
-    """Return the server that the arguments lead to.
-
-    The key in `connection` is replaced by a secret before anything can fail, because tools that
-    report errors show local variables. If it `needs_key`, the environment may have it, and the
-    AI/ML API requires it. An invalid argument is a `ValueError`.
-    """
-    if problem := _wrap_key(connection, needs_key=needs_key):
-        raise ValueError(problem)
-    for name in connection.keys() - Connection.__annotations__.keys():
-        raise TypeError(f"{name!r} is not an argument of this function.")
-    return Server(**connection, is_async=is_async, needs_key=needs_key)
 
 
 def _wrap_key(connection: Connection, *, needs_key: bool) -> str:
@@ -115,34 +112,32 @@ def _wrap_key(connection: Connection, *, needs_key: bool) -> str:
 
 
 class Server:
-    """A server to send GET requests to."""
+    """A server to send GET requests to.
 
-    def __init__(  # noqa: PLR0913  those of `Connection`
-        self,
-        *,
-        base_url: str | None = None,
-        api_key: Any = None,
-        timeout: Any = 30.0,
-        max_retries: int | None = 2,
-        http_client: Any = None,
-        is_async: bool,
-        needs_key: bool,
-    ) -> None:
+    The key in `connection` is replaced by a secret before anything can fail, because tools that
+    report errors show local variables. If it `needs_key`, the environment may have it, and the
+    AI/ML API requires it. An invalid argument is a `ValueError`.
+    """
+
+    def __init__(self, connection: Connection, *, is_async: bool, needs_key: bool = False) -> None:
+        if problem := _wrap_key(connection, needs_key=needs_key):
+            raise ValueError(problem)
+        for name in connection.keys() - _DEFAULTS.keys():
+            raise TypeError(f"{name!r} is not an argument of this function.")
+        given: dict[str, Any] = {**_DEFAULTS, **connection}
+        base_url, timeout, retries = given["base_url"], given["timeout"], given["max_retries"]
         if not (base_url is None or isinstance(base_url, str)):
             raise ValueError(f"base_url must be a string; got {type(base_url).__name__}.")
-        retries: Any = 2 if max_retries is None else to_int(max_retries)
-        if not is_count(retries, 0):
-            raise ValueError(f"max_retries must be an integer of at least 0; got {max_retries!r}.")
-        if http_client is not None:
-            check_client(http_client, "http_client", is_async=is_async)
+        self._max_retries: Any = 2 if retries is None else to_int(retries)
+        if not is_count(self._max_retries, 0):
+            raise ValueError(f"max_retries must be an integer of at least 0; got {retries!r}.")
+        self._http_client = check_client(given["http_client"], "http_client", is_async=is_async)
         self.base_url = parse_base_url(base_url or base_url_of_environment())
-        self.redactor = Redactor("" if api_key is None else api_key.get_secret_value())
-        self._key: SecretStr | None = api_key
+        self._key: SecretStr | None = given["api_key"]
+        self.redactor = Redactor("" if self._key is None else self._key.get_secret_value())
         self._timeout = None if timeout is None else check_timeout(timeout)
-        self._max_retries = retries
-        self._http_client = http_client
         self._is_async = is_async
-        if needs_key and api_key is None and is_default_host(self.base_url):
+        if needs_key and self._key is None and is_default_host(self.base_url):
             raise AuthenticationError(NO_KEY)
 
     @property

@@ -16,16 +16,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Annotated, Any, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Unpack, cast
 from urllib.parse import urlencode
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
 from langchain_aimlernie._coroutines import iterate, run
-from langchain_aimlernie._get import Connection, Server, connect, takes_connection
+from langchain_aimlernie._get import Connection, Server, takes_connection
 from langchain_aimlernie._response.schema import is_object, object_or_empty, parse_json
 from langchain_aimlernie._settings.values import is_count
-from langchain_aimlernie.errors import InvalidResponseError
+from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
+
+if TYPE_CHECKING:
+    from langchain_aimlernie.chat_models import ChatAimlErnie
 
 __all__ = [
     "Balance",
@@ -49,9 +52,10 @@ T = TypeVar("T")
 
 _PERIOD = re.compile(r"[1-9][0-9]{0,4}[hd]")
 _MAX_WINDOW = timedelta(days=92)
+_CLOCK_SKEW = timedelta(minutes=5)
 _PAGE_SIZE = 100
 _MAX_SHOWN_ERRORS = 5
-_connect = partial(connect, needs_key=True)
+_connect = partial(Server, needs_key=True)
 
 
 def _as_utc(value: datetime) -> datetime:
@@ -309,7 +313,7 @@ def usage(
         ValueError: An argument is invalid.
     """
     server = _connect(connection, is_async=False)
-    return run(_fetch(server, Usage, urlencode(time_window(period, start, end))))
+    return run(_fetch(server, Usage, urlencode(_window(period, start, end))))
 
 
 @takes_connection
@@ -322,7 +326,7 @@ async def ausage(
 ) -> Usage:
     """Return what the key has spent in a window of time; see `usage`."""
     server = _connect(connection, is_async=True)
-    return await _fetch(server, Usage, urlencode(time_window(period, start, end)))
+    return await _fetch(server, Usage, urlencode(_window(period, start, end)))
 
 
 @takes_connection
@@ -358,7 +362,7 @@ def logs(
         ValueError: At once: an argument is invalid.
     """
     server = _connect(connection, is_async=False)
-    return iterate(log_entries(server, time_window(period, start, end), limit, offset))
+    return iterate(_log(server, _window(period, start, end), limit, offset))
 
 
 @takes_connection
@@ -373,10 +377,10 @@ def alogs(
 ) -> AsyncGenerator[LogEntry, None]:
     """Yield the requests that were made with the key, newest first; see `logs`."""
     server = _connect(connection, is_async=True)
-    return log_entries(server, time_window(period, start, end), limit, offset)
+    return _log(server, _window(period, start, end), limit, offset)
 
 
-def log_entries(
+def _log(
     server: Server, window: Mapping[str, str], limit: int | None = None, offset: int = 0
 ) -> AsyncGenerator[LogEntry, None]:
     """Return the log; `iterate` runs the generator if the server is a sync one."""
@@ -384,10 +388,10 @@ def log_entries(
         raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}.")
     if not is_count(offset, 0):
         raise ValueError(f"offset must be a whole number of at least 0; got {offset!r}.")
-    return _log_entries(server, window, sys.maxsize if limit is None else limit, offset)
+    return _read_log(server, window, sys.maxsize if limit is None else limit, offset)
 
 
-async def _log_entries(
+async def _read_log(
     server: Server, window: Mapping[str, str], left: int, offset: int
 ) -> AsyncGenerator[LogEntry, None]:
     # New requests move the entries down, so that only the latest ones can come again.
@@ -407,7 +411,24 @@ async def _log_entries(
         has_more = bool(page.data) and page.pagination.has_more and offset < page.pagination.total
 
 
-def time_window(
+async def log_since(
+    llm: ChatAimlErnie, start: datetime, *, is_async: bool
+) -> AsyncGenerator[LogEntry, None]:
+    """Yield the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
+    from langchain_aimlernie._client import current_key
+
+    key = await current_key(llm, is_async=is_async)
+    if isinstance(key, AimlErnieError):
+        raise key
+    client = llm.http_async_client if is_async else llm.http_client
+    connection: Connection = {"base_url": llm.base_url, "api_key": key, "http_client": client}
+    end = datetime.now(UTC) + _CLOCK_SKEW
+    window = _window(None, max(start - _CLOCK_SKEW, end - _MAX_WINDOW), end)
+    async for entry in _log(_connect(connection, is_async=is_async), window):
+        yield entry
+
+
+def _window(
     period: str | None, start: datetime | str | None, end: datetime | str | None
 ) -> dict[str, str]:
     """Return the query parameters of a window of time."""

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 from langchain_aimlernie._coroutines import run
 from langchain_aimlernie._deprecations import fetch_deprecations
-from langchain_aimlernie._get import Connection, ETagCache, Server, connect, takes_connection
+from langchain_aimlernie._get import Connection, ETagCache, Server, takes_connection
 from langchain_aimlernie._response.schema import (
     is_object,
     object_or_empty,
@@ -130,7 +130,7 @@ def list_models(
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: `base_url`, `api_key`, `timeout`, `max_retries` or `http_client` is invalid.
     """
-    server = connect(connection, is_async=False)
+    server = Server(connection, is_async=False)
     return run(_list(server, developer, endpoint, include))
 
 
@@ -143,7 +143,7 @@ async def alist_models(
     **connection: Unpack[Connection],
 ) -> list[ModelCard]:
     """Return the models that the API serves now; see `list_models`."""
-    server = connect(connection, is_async=True)
+    server = Server(connection, is_async=True)
     return await _list(server, developer, endpoint, include)
 
 

@@ -27,6 +27,7 @@ from langchain_aimlernie._request.tokens import count_message_tokens
 from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser
 from langchain_aimlernie._structured.schema import parse_schema
+from langchain_aimlernie.account import log_since
 from langchain_aimlernie.batch.rows import BatchError, Row, read_row
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
@@ -34,7 +35,6 @@ from langchain_aimlernie.models import list_models
 from langchain_aimlernie.spend import Spend, SpendTracker
 from langchain_aimlernie.spend.amounts import spend_of
 from langchain_aimlernie.spend.prices import cost_of_tokens
-from langchain_aimlernie.spend.tracker import log_since
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""

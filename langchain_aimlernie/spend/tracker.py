@@ -6,13 +6,12 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -21,7 +20,7 @@ from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResu
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
-from langchain_aimlernie._client import current_key, trackers
+from langchain_aimlernie._client import trackers
 from langchain_aimlernie._coroutines import run
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
@@ -43,10 +42,6 @@ from langchain_aimlernie.spend.amounts import (
     to_json,
 )
 from langchain_aimlernie.spend.prices import UNKNOWN, Call, Totals, call_of, max_output
-
-if TYPE_CHECKING:
-    from langchain_aimlernie.account import LogEntry
-
 
 # When a run starts, LangChain reads a tracker from each of these. Nested trackers need one each;
 # others share one, since a context variable has a value per thread and task.
@@ -234,6 +229,8 @@ class SpendTracker(BaseCallbackHandler):
             calls = self._totals.by_id()
         if not calls:
             return 0
+        from langchain_aimlernie.account import log_since
+
         log = log_since(llm, min(call.started for call in calls.values()), is_async=is_async)
         found = [entry async for entry in log if call_of(entry, calls)]
         with self._exclusive():
@@ -541,29 +538,3 @@ def _first_message(response: object) -> AIMessage | None:
         return None
     message = getattr(generations[0][0], "message", None)
     return message if isinstance(message, AIMessage) else None
-
-
-_CLOCK_SKEW = timedelta(minutes=5)
-_LONGEST_LOG = timedelta(days=92)
-
-
-async def log_since(
-    llm: ChatAimlErnie, start: datetime, *, is_async: bool
-) -> AsyncGenerator[LogEntry, None]:
-    """Yield the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
-    from langchain_aimlernie._get import connect
-    from langchain_aimlernie.account import log_entries, time_window
-
-    key = await current_key(llm, is_async=is_async)
-    if isinstance(key, AimlErnieError):
-        raise key
-    client = llm.http_async_client if is_async else llm.http_client
-    server = connect(
-        {"base_url": llm.base_url, "api_key": key, "http_client": client},
-        is_async=is_async,
-        needs_key=True,
-    )
-    end = datetime.now(UTC) + _CLOCK_SKEW
-    window = time_window(None, max(start - _CLOCK_SKEW, end - _LONGEST_LOG), end)
-    async for entry in log_entries(server, window):
-        yield entry
