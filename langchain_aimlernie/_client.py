@@ -105,20 +105,7 @@ class PreparedRequest:
         stream: bool = False,
         is_async: bool = False,
     ) -> PreparedRequest:
-        """Return the request of a call; the API would accept it.
-
-        Args:
-            model: The model with its settings.
-            messages: The conversation.
-            stop: The call's stop sequences, which override the model's; `None` keeps those.
-            options: The call's other keyword arguments.
-            stream: Whether the response is streamed.
-            is_async: Whether the call is made in an event loop.
-
-        Raises:
-            BadRequestError: The API would reject the request; a `ParameterError` if a parameter
-                is invalid, or looks like a secret and would be sent in the body.
-        """
+        """Return the request of a call; raise a `BadRequestError` if the API would reject it."""
         problem = ""
         try:
             given = {} if stop is None else {"stop": stop}
@@ -159,13 +146,7 @@ class PreparedRequest:
         return cls(settings, name, body, stream, is_async)
 
     async def build(self) -> APIRequest:
-        """Return the HTTP request with the current key, once each tracker of the call admits it.
-
-        Raises:
-            AuthenticationError: There is no key, or an invalid one.
-            BadRequestError: The key comes from an async function, or the request id is invalid.
-            BudgetExceededError: A tracker does not admit the call.
-        """
+        """Return the HTTP request with the current key, once each tracker of the call admits it."""
         if self.is_async:
             await load_transport()
         request = self._build(await current_key(self.settings, is_async=self.is_async))
@@ -310,15 +291,7 @@ At most the last of them is about to be sent.
 
 
 async def _admit(request_id: str | None, *, is_async: bool) -> None:
-    """Reserve the cost of this call with each tracker, waiting as long as one asks.
-
-    Args:
-        request_id: The call's `X-Client-Request-Id`, if no other call has the same.
-        is_async: Whether to wait in the event loop.
-
-    Raises:
-        BudgetExceededError: The call must not be sent.
-    """
+    """Reserve the cost of this call with each tracker, waiting as long as one asks."""
     started = trackers.get()
     for run_id, tracker in started:
         if run_id != started[-1][0]:

@@ -138,8 +138,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
         if len(messages) > 1:
             runs = _runs_of(messages, kwargs)
             return self._combine([self.generate([m], *args, **options) for m, options in runs])
-        wrapped = [*map(wrap_incomplete, messages)]
-        return _name_model(super().generate(wrapped, *args, **kwargs))
+        model, wrapped = self._with_cache_of(kwargs), [*map(wrap_incomplete, messages)]
+        return _name_model(super(ChatAimlErnie, model).generate(wrapped, *args, **kwargs))
 
     @override
     async def agenerate(
@@ -155,8 +155,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
                 if isinstance(result, BaseException):
                     raise result
             return self._combine([result for result in results if isinstance(result, LLMResult)])
-        wrapped = [*map(wrap_incomplete, messages)]
-        return _name_model(await super().agenerate(wrapped, *args, **kwargs))
+        model, wrapped = self._with_cache_of(kwargs), [*map(wrap_incomplete, messages)]
+        return _name_model(await super(ChatAimlErnie, model).agenerate(wrapped, *args, **kwargs))
 
     def _combine(self, results: Sequence[LLMResult]) -> LLMResult:
         """Return the results of several prompts as one."""
@@ -468,18 +468,6 @@ class ChatAimlErnie(Bindable, SettingsModel):
             raise ParameterError(first_message(error)) from None
 
     @override
-    def _generate_with_cache(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return super(ChatAimlErnie, self._with_cache_of(kwargs))._generate_with_cache(
-            messages, stop, run_manager, **kwargs
-        )
-
-    @override
     async def _agenerate_with_cache(
         self,
         messages: list[BaseMessage],
@@ -487,11 +475,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        model = self._with_cache_of(kwargs)
         try:
-            return await super(ChatAimlErnie, model)._agenerate_with_cache(
-                messages, stop, run_manager, **kwargs
-            )
+            return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
         except asyncio.CancelledError as error:
             # Core reports only a cancellation that began within the call.
             task = asyncio.current_task()

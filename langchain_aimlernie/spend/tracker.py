@@ -398,16 +398,8 @@ class SpendTracker(BaseCallbackHandler):
     ) -> Future[None] | None:
         """Reserve what a call of `ChatAimlErnie` is expected to cost, before it is sent.
 
-        Args:
-            run_id: The call's run.
-            request_id: Its `X-Client-Request-Id`, if no other call has the same.
-            may_wait: Whether the call may wait for the first price.
-
-        Returns:
-            `None` if the call may be sent, else a future to wait for before the next attempt.
-
-        Raises:
-            BudgetExceededError: The call must not be sent.
+        Return `None` if it may be sent, else what to wait for before this is called again: the end
+        of a call that may bring the first price. Raise a `BudgetExceededError` if it may not.
         """
         with self._exclusive():
             call = self._calls.get(run_id)
@@ -425,11 +417,7 @@ class SpendTracker(BaseCallbackHandler):
             return None
 
     def _reserve_for(self, call: Call) -> bool:
-        """Reserve what `call` is expected to cost; return whether that is known.
-
-        Raises:
-            BudgetExceededError: That would exceed a limit.
-        """
+        """Reserve what `call` is expected to cost; return whether that is known."""
         cost = self._cost_of(call)
         total = self._totals.total
         for name, limit, spent, unit in (
