@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -93,35 +92,33 @@ def takes_connection(function: F) -> F:
     return function
 
 
-def _wrap_key(connection: Connection, *, needs_key: bool) -> str:
-    """Replace the key by a `SecretStr`; return what is wrong with it, or "".
+def _take_key(connection: Connection, *, needs_key: bool) -> SecretStr | ValueError | None:
+    """Return the key, which `connection` then lacks, or the error to raise.
 
-    The caller raises: a traceback would show the key, which is a local variable here.
+    It is not raised here, where the key is a local variable that error reports would show.
     """
-    key = connection.get("api_key")
+    key = connection.pop("api_key", None)
     if isinstance(key, SecretStr):
         key = key.get_secret_value()
     if needs_key and not key:
         key = os.environ.get(KEY_VARIABLE, "").strip()
-    connection["api_key"] = None
     try:
-        connection["api_key"] = SecretStr(parse_key(key)) if key else None
+        return SecretStr(parse_key(key)) if key else None
     except ValueError as error:
-        return str(error)
-    return ""
+        return ValueError(str(error))
 
 
 class Server:
     """A server to send GET requests to.
 
-    The key in `connection` is replaced by a secret before anything can fail, because tools that
-    report errors show local variables. If it `needs_key`, the environment may have it, and the
-    AI/ML API requires it. An invalid argument is a `ValueError`.
+    If it `needs_key`, the environment may have it, and the AI/ML API requires it. An invalid
+    argument is a `ValueError`.
     """
 
     def __init__(self, connection: Connection, *, is_async: bool, needs_key: bool = False) -> None:
-        if problem := _wrap_key(connection, needs_key=needs_key):
-            raise ValueError(problem)
+        key = _take_key(connection, needs_key=needs_key)
+        if isinstance(key, ValueError):
+            raise key
         for name in connection.keys() - _DEFAULTS.keys():
             raise TypeError(f"{name!r} is not an argument of this function.")
         given: dict[str, Any] = {**_DEFAULTS, **connection}
@@ -133,18 +130,12 @@ class Server:
             raise ValueError(f"max_retries must be an integer of at least 0; got {retries!r}.")
         self._http_client = check_client(given["http_client"], "http_client", is_async=is_async)
         self.base_url = parse_base_url(base_url or base_url_of_environment())
-        self._key: SecretStr | None = given["api_key"]
-        self.redactor = Redactor("" if self._key is None else self._key.get_secret_value())
+        self._key = key
+        self.redactor = Redactor("" if key is None else key.get_secret_value())
         self._timeout = None if timeout is None else check_timeout(timeout)
         self._is_async = is_async
-        if needs_key and self._key is None and is_default_host(self.base_url):
+        if needs_key and key is None and is_default_host(self.base_url):
             raise AuthenticationError(NO_KEY)
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port of `base_url`."""
-        parts = urlsplit(self.base_url)
-        return f"{parts.scheme}://{parts.netloc}"
 
     @cached_property
     def transport(self) -> Transport | AsyncTransport:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Unpack, cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
@@ -236,7 +236,7 @@ async def _fetch(server: Server, kind: type[T], query: str = "") -> T:
             body=server.redactor.json(value),
         )
 
-    return await server.get(f"{server.origin}{_PATHS[kind]}?{query}".rstrip("?"), decode)
+    return await server.get(urljoin(server.base_url, f"{_PATHS[kind]}?{query}".rstrip("?")), decode)
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
