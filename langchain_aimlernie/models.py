@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Unpack
 from urllib.parse import urlencode
 
@@ -34,7 +33,6 @@ __all__ = ["ModelCard", "alist_models", "list_models"]
 _SECTIONS = ("pricing", "capabilities", "modalities")
 _CHAT = "openai/chat-completions"
 _MILLION = 1_000_000
-_MAX_CACHED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +94,8 @@ class ModelCard:
 
 
 _etag_cache: ETagCache = {}
+_prices: dict[str, tuple[Decimal, Decimal]] = {}
+"""Input and output price by ids and aliases."""
 
 
 @takes_connection
@@ -163,6 +163,10 @@ async def _list(
         return name.replace(" ", "").casefold()
 
     headers, cards = await server.get(url, decode, _etag_cache)
+    for card in reversed(cards):
+        if card.input_price is not None and card.output_price is not None:
+            pair = card.input_price, card.output_price
+            _prices.update(dict.fromkeys((card.id, *card.aliases), pair))
     feed = await fetch_deprecations(server.transport, server.base_url, headers)
     return [
         # Aliases are not looked up: the API gives a successor the id of the superseded model.
@@ -193,9 +197,8 @@ def decode_catalogue(body: bytes, redactor: Redactor = NO_SECRETS) -> list[Model
 
 
 def _parse_card(item: Mapping[str, object]) -> ModelCard:
-    info = object_or_empty(item.get("info"))
-    modalities = object_or_empty(item.get("modalities"))
-    pricing = object_or_empty(item.get("pricing"))
+    sections = (object_or_empty(item.get(name)) for name in ("info", "modalities", "pricing"))
+    info, modalities, pricing = sections
     model = str(item["id"])
     return ModelCard(
         id=model,
@@ -242,20 +245,8 @@ def _count(value: object) -> int | None:
 
 
 def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
-    """Return the input and output price per million tokens from cached `list_models()` responses.
+    """Return the input and output price per million tokens in the last `list_models()`.
 
-    Sends no request. `None` if no cached response has both prices of `model`.
+    Sends no request. `None` if no list in this process had both prices of `model`.
     """
-    found = (_prices_in(cached.body).get(model) for cached in reversed([*_etag_cache.values()]))
-    return next(filter(None, found), None)
-
-
-@lru_cache(maxsize=_MAX_CACHED)
-def _prices_in(body: bytes) -> Mapping[str, tuple[Decimal, Decimal]]:
-    """Return the prices in a response by the ids and aliases of its models."""
-    return {
-        name: (card.input_price, card.output_price)
-        for card in reversed(decode_catalogue(body))
-        if card.input_price is not None and card.output_price is not None
-        for name in (card.id, *card.aliases)
-    }
+    return _prices.get(model)
