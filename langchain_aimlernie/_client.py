@@ -25,6 +25,8 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage
 from pydantic import SecretStr, ValidationError
 
+from langchain_aimlernie._coroutines import awaited
+from langchain_aimlernie._deprecations import explain_not_found
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.messages import add_instruction
 from langchain_aimlernie._request.payload import build_payload, encode_body
@@ -46,17 +48,18 @@ from langchain_aimlernie.errors import (
     AimlErnieError,
     AuthenticationError,
     BadRequestError,
+    NotFoundError,
 )
 from langchain_aimlernie.profiles import find_model
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future
     from uuid import UUID
 
     from langchain_core.messages import BaseMessage
 
     from langchain_aimlernie._http import APIRequest
     from langchain_aimlernie.chat_models import ChatAimlErnie
+    from langchain_aimlernie.spend.tracker import SpendTracker
 
 _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
 """Keyword arguments of a call that langchain-core reads."""
@@ -88,9 +91,10 @@ class PreparedRequest:
     model: str
     body: bytes
     is_stream: bool
+    is_async: bool
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913
         cls,
         model: ChatAimlErnie,
         messages: Sequence[BaseMessage],
@@ -98,20 +102,9 @@ class PreparedRequest:
         options: Mapping[str, Any],
         *,
         stream: bool = False,
+        is_async: bool = False,
     ) -> PreparedRequest:
-        """Return the request of a call; the API would accept it.
-
-        Args:
-            model: The model with its settings.
-            messages: The conversation.
-            stop: The call's stop sequences, which override the model's; `None` keeps those.
-            options: The call's other keyword arguments.
-            stream: Whether the response is streamed.
-
-        Raises:
-            BadRequestError: The API would reject the request; a `ParameterError` if a parameter
-                is invalid, or looks like a secret and would be sent in the body.
-        """
+        """Return the request of a call; raise a `BadRequestError` if the API would reject it."""
         problem = ""
         try:
             given = {} if stop is None else {"stop": stop}
@@ -149,26 +142,24 @@ class PreparedRequest:
         else:
             payload.pop("stream_options", None)  # an error without `stream`
         body = encode_body({**payload, **(settings.extra_body or {})})
-        return cls(settings, name, body, stream)
+        return cls(settings, name, body, stream, is_async)
 
-    def build(self) -> APIRequest:
-        """Return the HTTP request with the current key, once each tracker of the call admits it.
-
-        Raises:
-            AuthenticationError: There is no key, or an invalid one.
-            BadRequestError: The key comes from an async function, or the request id is invalid.
-            BudgetExceededError: A tracker does not admit the call.
-        """
-        request = self._build(current_key(self.settings))
-        _admit(self._unique_id(request))
+    async def build(self) -> APIRequest:
+        """Return the HTTP request with the current key, once each tracker of the call admits it."""
+        if self.is_async:
+            await load_transport()
+        request = self._build(await current_key(self.settings, is_async=self.is_async))
+        await _admit(self._unique_id(request), is_async=self.is_async)
         return request
 
-    async def abuild(self) -> APIRequest:
-        """Return the HTTP request with the current key; see `build`."""
-        await load_transport()
-        request = self._build(await acurrent_key(self.settings))
-        await _aadmit(self._unique_id(request))
-        return request
+    @property
+    def transport(self) -> Any:
+        """What sends the request."""
+        return self.settings.async_transport if self.is_async else self.settings.transport
+
+    async def explain(self, error: NotFoundError) -> None:
+        """Add to the message of a 404 what the deprecations feed says of the model."""
+        await explain_not_found(error, self.transport, self.settings.base_url, self.model)
 
     def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
         from langchain_aimlernie._http import APIRequest, parse_timeout
@@ -229,28 +220,19 @@ def _request_id(setting: str | Callable[[], str] | None) -> str:
         raise BadRequestError(str(error)) from None
 
 
-def current_key(model: ChatAimlErnie) -> SecretStr | AimlErnieError | None:
+async def current_key(model: ChatAimlErnie, *, is_async: bool) -> SecretStr | AimlErnieError | None:
     """Return the key of a model at this moment, or the error to raise."""
     key = model.api_key
-    return _resolve_key(key() if callable(key) else key)
+    return await _resolve_key(key() if callable(key) else key, is_async=is_async)
 
 
-async def acurrent_key(model: ChatAimlErnie) -> SecretStr | AimlErnieError | None:
-    """Return the key of a model at this moment, or the error to raise."""
-    key = model.api_key
-    return _resolve_key(await _awaited(key() if callable(key) else key))
-
-
-async def _awaited(key: object) -> object:
-    """Return a key that may be awaitable; no local variable of the caller holds it."""
-    return await key if inspect.isawaitable(key) else key
-
-
-def _resolve_key(key: object) -> SecretStr | AimlErnieError | None:
+async def _resolve_key(key: object, *, is_async: bool) -> SecretStr | AimlErnieError | None:
     """Return a key as a `SecretStr`, or the error to raise.
 
     It is not raised here, where the key is a local variable that error reports would show.
     """
+    if is_async:
+        key = await awaited(key)
     if key is None or isinstance(key, SecretStr):
         return key
     if inspect.iscoroutine(key):
@@ -294,61 +276,34 @@ def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str
 _ANY_MESSAGE = HumanMessage("?")
 
 
-Reserve = Callable[[str | None, bool], "Future[None] | None"]
-"""Reserves the expected cost of a call, given its `X-Client-Request-Id` (`None` if other calls have
-the same) and whether it may wait for the price of another call.
-
-Returns `None` if the call may be sent, else a future to wait for before the next attempt; raises a
-`BudgetExceededError` if the call must not be sent.
-"""
-
 _MAX_WAIT = 60.0
 """Seconds that a call waits for the price of another one before it goes on without."""
 
-_reserves: ContextVar[tuple[tuple[UUID, Reserve], ...]] = ContextVar(
-    "aimlernie_reserves", default=()
+trackers: ContextVar[tuple[tuple[UUID, SpendTracker], ...]] = ContextVar(
+    "aimlernie_trackers", default=()
 )
-"""The run that is about to make a call in this context, with the functions of its trackers."""
+"""The calls that were started in this context, or before it was copied, with their trackers.
+
+At most the last of them is about to be sent.
+"""
 
 
-def reserve_with(run_id: UUID, reserve: Reserve) -> None:
-    """Have `reserve` called before the call of this run, in this context, is sent."""
-    others = (pair for pair in _reserves.get() if pair[0] == run_id)
-    _reserves.set((*others, (run_id, reserve)))
-
-
-def _admit(request_id: str | None) -> None:
-    """Reserve the cost of this call with each tracker, waiting as long as one asks.
-
-    Args:
-        request_id: The call's `X-Client-Request-Id`, if no other call has the same.
-
-    Raises:
-        BudgetExceededError: The call must not be sent.
-    """
-    for _, reserve in _reserves.get():
+async def _admit(request_id: str | None, *, is_async: bool) -> None:
+    """Reserve the cost of this call with each tracker, waiting as long as one asks."""
+    started = trackers.get()
+    for run_id, tracker in started:
+        if run_id != started[-1][0]:
+            continue
         may_wait = True
-        while (future := reserve(request_id, may_wait)) is not None:
+        while (future := tracker.reserve_call(run_id, request_id, may_wait=may_wait)) is not None:
             try:
-                future.result(_MAX_WAIT)
+                if is_async:
+                    async with asyncio.timeout(_MAX_WAIT):
+                        await asyncio.wrap_future(future)
+                else:
+                    future.result(_MAX_WAIT)
             except TimeoutError:
                 may_wait = False
-            finally:
-                future.cancel()
-
-
-async def _aadmit(request_id: str | None) -> None:
-    """Reserve the cost of this call with each tracker; see `_admit`."""
-    for _, reserve in _reserves.get():
-        may_wait = True
-        while (future := reserve(request_id, may_wait)) is not None:
-            try:
-                async with asyncio.timeout(_MAX_WAIT):
-                    await asyncio.wrap_future(future)
-            except TimeoutError:
-                may_wait = False
-            finally:
-                future.cancel()
 
 
 def on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from langchain_aimlernie._get import ETagCache, aget, build_request, cache_key, get
+from langchain_aimlernie._get import ETagCache, build_request, cache_key, get
 from langchain_aimlernie._response.schema import is_object, parse_json, string_or_none, strings
 from langchain_aimlernie._settings.values import endpoint_url, is_default_host
 from langchain_aimlernie._text import NO_SECRETS, truncate
@@ -21,7 +21,7 @@ from langchain_aimlernie.errors import InvalidResponseError, NotFoundError
 from langchain_aimlernie.profiles import find_model
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
+    from langchain_aimlernie._http import AsyncTransport, Transport
 
 _TIMEOUT = 5.0
 """Seconds: whoever waits for this has a result, or an error, already."""
@@ -50,61 +50,32 @@ Deprecations = Mapping[str, Deprecation]
 """The feed by ids and aliases; an id comes before an equal alias."""
 
 
-def fetch_deprecations(
-    transport: Transport, base_url: str, headers: Mapping[str, str]
+async def fetch_deprecations(
+    transport: Transport | AsyncTransport, base_url: str, headers: Mapping[str, str]
 ) -> Deprecations:
     """Return the feed after at most one request; empty if that fails.
 
     Only the AI/ML API has a feed, and servers that sent its `x-inference-id` among `headers`.
     """
-    request, feed = _prepare(base_url, headers)
-    if request is not None:
-        with contextlib.suppress(Exception):
-            return get(transport, request, _decode, _etag_cache)
-    return feed
-
-
-async def afetch_deprecations(
-    transport: AsyncTransport, base_url: str, headers: Mapping[str, str]
-) -> Deprecations:
-    """Return the feed after at most one request; see `fetch_deprecations`."""
-    request, feed = _prepare(base_url, headers)
-    if request is not None:
-        with contextlib.suppress(Exception):
-            return await aget(transport, request, _decode, _etag_cache)
-    return feed
-
-
-def _prepare(base_url: str, headers: Mapping[str, str]) -> tuple[APIRequest | None, Deprecations]:
-    """Return the request to send, if one is needed, and the feed without it."""
     if not (is_default_host(base_url) or "x-inference-id" in headers):
-        return None, {}
+        return {}
     url = endpoint_url(base_url, "/models/deprecations")
-    request = build_request(url, {}, _TIMEOUT, 0, NO_SECRETS)
+    request = build_request(url, None, _TIMEOUT, 0, NO_SECRETS)
     cached = _etag_cache.get(cache_key(request))
-    if cached is None or time.monotonic() - cached.received_at > _MAX_AGE:
-        return request, {}
-    return None, _decode({}, cached.body)
+    if cached is not None and time.monotonic() - cached.received_at <= _MAX_AGE:
+        return _decode({}, cached.body)
+    with contextlib.suppress(Exception):
+        return await get(transport, request, _decode, _etag_cache)
+    return {}
 
 
-def explain_not_found(
-    error: NotFoundError, transport: Transport, base_url: str, model: str
+async def explain_not_found(
+    error: NotFoundError, transport: Transport | AsyncTransport, base_url: str, model: str
 ) -> None:
     """Add to the message of a 404 what the feed says of the model, if anything."""
-    if error.response is not None:
-        _explain(error, model, fetch_deprecations(transport, base_url, error.response.headers))
-
-
-async def aexplain_not_found(
-    error: NotFoundError, transport: AsyncTransport, base_url: str, model: str
-) -> None:
-    """Add to the message of a 404 what the feed says of the model; see `explain_not_found`."""
-    if error.response is not None:
-        feed = await afetch_deprecations(transport, base_url, error.response.headers)
-        _explain(error, model, feed)
-
-
-def _explain(error: NotFoundError, model: str, feed: Deprecations) -> None:
+    if error.response is None:
+        return
+    feed = await fetch_deprecations(transport, base_url, error.response.headers)
     entry = feed.get(model) or feed.get(find_model(model).id)
     if entry is None:
         return

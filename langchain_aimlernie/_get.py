@@ -10,10 +10,10 @@ from dataclasses import replace
 from functools import cached_property
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_hints
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from langchain_aimlernie._coroutines import awaited
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._settings.values import (
     KEY_VARIABLE,
@@ -69,164 +69,112 @@ class Connection(TypedDict, total=False):
     http_client: Any
 
 
+_DEFAULTS: Connection = {
+    "base_url": None,
+    "api_key": None,
+    "timeout": 30.0,
+    "max_retries": 2,
+    "http_client": None,
+}
+
+
 def takes_connection(function: F) -> F:
     """Name in the signature what `**connection` takes: tools of LangChain are made from it."""
     signature, hints = inspect.signature(function), get_type_hints(Connection)
-    *own, _ = signature.parameters.values()
-    of_server = inspect.signature(Server).parameters
-    named = [of_server[name].replace(annotation=hint) for name, hint in hints.items()]
+    *own, rest = signature.parameters.values()
+    named = [
+        rest.replace(name=name, kind=rest.KEYWORD_ONLY, default=default, annotation=hints[name])
+        for name, default in _DEFAULTS.items()
+    ]
     function.__signature__ = signature.replace(parameters=[*own, *named])  # type: ignore[attr-defined]
     del function.__annotations__["connection"]
     function.__annotations__ |= hints
     return function
 
 
-def connect(connection: Connection, *, is_async: bool, needs_key: bool = False) -> Server:
-    """Return the server that the arguments lead to.
+def _take_key(connection: Connection, *, needs_key: bool) -> SecretStr | ValueError | None:
+    """Return the key, which `connection` then lacks, or the error to raise.
 
-    The key in `connection` is replaced by a secret before anything can fail, because tools that
-    report errors show local variables. If it `needs_key`, the environment may have it, and the
-    AI/ML API requires it. An invalid argument is a `ValueError`.
+    It is not raised here, where the key is a local variable that error reports would show.
     """
-    if problem := _wrap_key(connection, needs_key=needs_key):
-        raise ValueError(problem)
-    for name in connection.keys() - Connection.__annotations__.keys():
-        raise TypeError(f"{name!r} is not an argument of this function.")
-    return Server(**connection, is_async=is_async, needs_key=needs_key)
-
-
-def _wrap_key(connection: Connection, *, needs_key: bool) -> str:
-    """Replace the key by a `SecretStr`; return what is wrong with it, or "".
-
-    The caller raises: a traceback would show the key, which is a local variable here.
-    """
-    key = connection.get("api_key")
+    key = connection.pop("api_key", None)
     if isinstance(key, SecretStr):
         key = key.get_secret_value()
     if needs_key and not key:
         key = os.environ.get(KEY_VARIABLE, "").strip()
-    connection["api_key"] = None
     try:
-        connection["api_key"] = SecretStr(parse_key(key)) if key else None
+        return SecretStr(parse_key(key)) if key else None
     except ValueError as error:
-        return str(error)
-    return ""
+        return ValueError(str(error))
 
 
 class Server:
-    """A server to send GET requests to."""
+    """A server to send GET requests to.
 
-    def __init__(  # noqa: PLR0913  those of `Connection`
-        self,
-        *,
-        base_url: str | None = None,
-        api_key: Any = None,
-        timeout: Any = 30.0,
-        max_retries: int | None = 2,
-        http_client: Any = None,
-        is_async: bool,
-        needs_key: bool,
-    ) -> None:
+    If it `needs_key`, the environment may have it, and the AI/ML API requires it. An invalid
+    argument is a `ValueError`.
+    """
+
+    def __init__(self, connection: Connection, *, is_async: bool, needs_key: bool = False) -> None:
+        key = _take_key(connection, needs_key=needs_key)
+        if isinstance(key, ValueError):
+            raise key
+        for name in connection.keys() - _DEFAULTS.keys():
+            raise TypeError(f"{name!r} is not an argument of this function.")
+        given: dict[str, Any] = {**_DEFAULTS, **connection}
+        base_url, timeout, retries = given["base_url"], given["timeout"], given["max_retries"]
         if not (base_url is None or isinstance(base_url, str)):
             raise ValueError(f"base_url must be a string; got {type(base_url).__name__}.")
-        retries: Any = 2 if max_retries is None else to_int(max_retries)
-        if not is_count(retries, 0):
-            raise ValueError(f"max_retries must be an integer of at least 0; got {max_retries!r}.")
-        if http_client is not None:
-            check_client(http_client, "http_client", is_async=is_async)
+        self._max_retries: Any = 2 if retries is None else to_int(retries)
+        if not is_count(self._max_retries, 0):
+            raise ValueError(f"max_retries must be an integer of at least 0; got {retries!r}.")
+        self._http_client = check_client(given["http_client"], "http_client", is_async=is_async)
         self.base_url = parse_base_url(base_url or base_url_of_environment())
-        self.redactor = Redactor("" if api_key is None else api_key.get_secret_value())
-        self._key: SecretStr | None = api_key
+        self._key = key
+        self.redactor = Redactor("" if key is None else key.get_secret_value())
         self._timeout = None if timeout is None else check_timeout(timeout)
-        self._max_retries = retries
-        self._http_client = http_client
-        if needs_key and api_key is None and is_default_host(self.base_url):
+        self._is_async = is_async
+        if needs_key and key is None and is_default_host(self.base_url):
             raise AuthenticationError(NO_KEY)
 
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port of `base_url`."""
-        parts = urlsplit(self.base_url)
-        return f"{parts.scheme}://{parts.netloc}"
-
     @cached_property
-    def transport(self) -> Transport:
-        from langchain_aimlernie._http import ConnectionConfig, Transport
+    def transport(self) -> Transport | AsyncTransport:
+        from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 
-        return Transport(ConnectionConfig(self.base_url), self._http_client)
+        kind = AsyncTransport if self._is_async else Transport
+        return kind(ConnectionConfig(self.base_url), self._http_client)
 
-    @cached_property
-    def async_transport(self) -> AsyncTransport:
-        from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
-
-        return AsyncTransport(ConnectionConfig(self.base_url), self._http_client)
-
-    def get(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
+    async def get(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
         """Return what `decode` makes of the response, or of that in `cache` if it still holds."""
-        return get(self.transport, self._request(url), decode, {} if cache is None else cache)
-
-    async def aget(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
-        """Return what `decode` makes of the response; see `get`."""
-        await load_transport()
-        request = self._request(url)
-        return await aget(self.async_transport, request, decode, {} if cache is None else cache)
-
-    def _request(self, url: str) -> APIRequest:
-        key = "" if self._key is None else self._key.get_secret_value()
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        return build_request(url, headers, self._timeout, self._max_retries, self.redactor)
+        if self._is_async:
+            await load_transport()
+        request = build_request(url, self._key, self._timeout, self._max_retries, self.redactor)
+        return await get(self.transport, request, decode, {} if cache is None else cache)
 
 
 def build_request(
-    url: str, headers: Mapping[str, str], timeout: Any, max_retries: int, redactor: Redactor
+    url: str, key: SecretStr | None, timeout: Any, max_retries: int, redactor: Redactor
 ) -> APIRequest:
     """Return a GET request for JSON; a timeout of `None` is no limit."""
     from langchain_aimlernie._http import APIRequest, Timeouts, parse_timeout
 
-    own = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
+    headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
+    if key is not None:
+        headers["authorization"] = f"Bearer {key.get_secret_value()}"
     return APIRequest(
         method="GET",
         url=url,
-        headers={**own, **headers},
+        headers=headers,
         timeouts=Timeouts(read=None) if timeout is None else parse_timeout(timeout, None),
         max_retries=max_retries,
         redactor=redactor,
     )
 
 
-def get(transport: Transport, request: APIRequest, decode: Decode[T], cache: ETagCache) -> T:
-    """Send a GET request; see `Server.get`."""
-    request, keep, reuse = _conditional(request, decode, cache)
-    try:
-        return transport.send(request, keep)
-    except AimlErnieError as error:
-        return reuse(error)
-
-
-async def aget(
-    transport: AsyncTransport, request: APIRequest, decode: Decode[T], cache: ETagCache
+async def get(
+    transport: Transport | AsyncTransport, request: APIRequest, decode: Decode[T], cache: ETagCache
 ) -> T:
     """Send a GET request; see `Server.get`."""
-    request, keep, reuse = _conditional(request, decode, cache)
-    try:
-        return await transport.send(request, keep)
-    except AimlErnieError as error:
-        return reuse(error)
-
-
-def cache_key(request: APIRequest) -> tuple[str, str]:
-    """Return the key of a request in an `ETagCache`."""
-    return request.url, sha256(request.headers.get("authorization", "").encode()).hexdigest()
-
-
-def _conditional(
-    request: APIRequest, decode: Decode[T], cache: ETagCache
-) -> tuple[APIRequest, Decode[T], Callable[[AimlErnieError], T]]:
-    """Return the request with the ETag of the cached response, and what its outcomes lead to.
-
-    That is a decoder, which fills `cache`, and a function that returns the cached response after
-    304 Not Modified and raises any other error.
-    """
     key = cache_key(request)
     cached = cache.get(key)
     if cached is not None:
@@ -240,11 +188,17 @@ def _conditional(
             cache[key] = CachedResponse(etag, body, time.monotonic())
         return result
 
-    def reuse(error: AimlErnieError) -> T:
-        # Not looked up again: another thread may have emptied the cache.
+    try:
+        return await awaited(transport.send(request, keep))
+    except AimlErnieError as error:
+        # `cached` is not looked up again: another thread may have emptied the cache.
         if error.status_code != _NOT_MODIFIED or error.response is None or cached is None:
-            raise error
+            raise
         cache[key] = cached._replace(received_at=time.monotonic())
-        return decode(error.response.headers, cached.body)
+        headers = error.response.headers
+    return decode(headers, cached.body)
 
-    return request, keep, reuse
+
+def cache_key(request: APIRequest) -> tuple[str, str]:
+    """Return the key of a request in an `ETagCache`."""
+    return request.url, sha256(request.headers.get("authorization", "").encode()).hexdigest()

@@ -16,16 +16,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Annotated, Any, TypeVar, Unpack, cast
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Unpack, cast
+from urllib.parse import urlencode, urljoin
 
 from pydantic import AfterValidator, BeforeValidator, TypeAdapter, ValidationError
 
-from langchain_aimlernie._get import Connection, Decode, Server, connect, takes_connection
+from langchain_aimlernie._coroutines import iterate, run
+from langchain_aimlernie._get import Connection, Server, takes_connection
 from langchain_aimlernie._response.schema import is_object, object_or_empty, parse_json
 from langchain_aimlernie._settings.values import is_count
-from langchain_aimlernie._text import Redactor
-from langchain_aimlernie.errors import InvalidResponseError
+from langchain_aimlernie.errors import AimlErnieError, InvalidResponseError
+
+if TYPE_CHECKING:
+    from langchain_aimlernie.chat_models import ChatAimlErnie
 
 __all__ = [
     "Balance",
@@ -49,9 +52,10 @@ T = TypeVar("T")
 
 _PERIOD = re.compile(r"[1-9][0-9]{0,4}[hd]")
 _MAX_WINDOW = timedelta(days=92)
+_CLOCK_SKEW = timedelta(minutes=5)
 _PAGE_SIZE = 100
 _MAX_SHOWN_ERRORS = 5
-_connect = partial(connect, needs_key=True)
+_connect = partial(Server, needs_key=True)
 
 
 def _as_utc(value: datetime) -> datetime:
@@ -215,24 +219,24 @@ _PATHS = {Balance: "/v2/billing", KeyInfo: "/v1/key", Usage: "/v2/usage", _Page:
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _PATHS}
 
 
-def _endpoint(server: Server, kind: type[T], query: str = "") -> tuple[str, Decode[T]]:
-    """Return the URL that responds with a `kind`, and the decoder of the response."""
-    url = f"{server.origin}{_PATHS[kind]}?{query}".rstrip("?")
-    return url, partial(_decode, kind, server.redactor)
+async def _fetch(server: Server, kind: type[T], query: str = "") -> T:
+    """Return the response of the endpoint of a `kind`."""
 
+    def decode(_: Mapping[str, str], body: bytes) -> T:
+        value = parse_json(body, server.redactor)
+        if kind is KeyInfo:
+            value = object_or_empty(value).get("data")
+        try:
+            return cast("T", _ADAPTERS[kind].validate_python(_with_raw(value)))
+        except ValidationError as error:
+            problems = "; ".join(_problems(error))
+        # Not raised above: the context of the error would show the values.
+        raise InvalidResponseError(
+            f"The response is not valid: {problems}. Check base_url.",
+            body=server.redactor.json(value),
+        )
 
-def _decode(kind: type[T], redactor: Redactor, _: Mapping[str, str], body: bytes) -> T:
-    value = parse_json(body, redactor)
-    if kind is KeyInfo:
-        value = object_or_empty(value).get("data")
-    try:
-        return cast("T", _ADAPTERS[kind].validate_python(_with_raw(value)))
-    except ValidationError as error:
-        problems = "; ".join(_problems(error))
-    # Not raised above: the context of the error would show the values.
-    raise InvalidResponseError(
-        f"The response is not valid: {problems}. Check base_url.", body=redactor.json(value)
-    )
+    return await server.get(urljoin(server.base_url, f"{_PATHS[kind]}?{query}".rstrip("?")), decode)
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
@@ -259,15 +263,13 @@ def balance(**connection: Unpack[Connection]) -> Balance:
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: An argument is invalid.
     """
-    server = _connect(connection, is_async=False)
-    return server.get(*_endpoint(server, Balance))
+    return run(_fetch(_connect(connection, is_async=False), Balance))
 
 
 @takes_connection
 async def abalance(**connection: Unpack[Connection]) -> Balance:
     """Return the balance of the account; see `balance`."""
-    server = _connect(connection, is_async=True)
-    return await server.aget(*_endpoint(server, Balance))
+    return await _fetch(_connect(connection, is_async=True), Balance)
 
 
 @takes_connection
@@ -276,15 +278,13 @@ def key_info(**connection: Unpack[Connection]) -> KeyInfo:
 
     The arguments and errors are those of `balance`.
     """
-    server = _connect(connection, is_async=False)
-    return server.get(*_endpoint(server, KeyInfo))
+    return run(_fetch(_connect(connection, is_async=False), KeyInfo))
 
 
 @takes_connection
 async def akey_info(**connection: Unpack[Connection]) -> KeyInfo:
     """Return the parameters of the key; see `key_info`."""
-    server = _connect(connection, is_async=True)
-    return await server.aget(*_endpoint(server, KeyInfo))
+    return await _fetch(_connect(connection, is_async=True), KeyInfo)
 
 
 @takes_connection
@@ -313,8 +313,7 @@ def usage(
         ValueError: An argument is invalid.
     """
     server = _connect(connection, is_async=False)
-    query = urlencode(_window(period, start, end))
-    return server.get(*_endpoint(server, Usage, query))
+    return run(_fetch(server, Usage, urlencode(_window(period, start, end))))
 
 
 @takes_connection
@@ -327,8 +326,7 @@ async def ausage(
 ) -> Usage:
     """Return what the key has spent in a window of time; see `usage`."""
     server = _connect(connection, is_async=True)
-    query = urlencode(_window(period, start, end))
-    return await server.aget(*_endpoint(server, Usage, query))
+    return await _fetch(server, Usage, urlencode(_window(period, start, end)))
 
 
 @takes_connection
@@ -364,8 +362,7 @@ def logs(
         ValueError: At once: an argument is invalid.
     """
     server = _connect(connection, is_async=False)
-    pages = _Pages(_window(period, start, end), limit, offset)
-    return _iterate(pages, server)
+    return iterate(_log(server, _window(period, start, end), limit, offset))
 
 
 @takes_connection
@@ -380,61 +377,55 @@ def alogs(
 ) -> AsyncGenerator[LogEntry, None]:
     """Yield the requests that were made with the key, newest first; see `logs`."""
     server = _connect(connection, is_async=True)
-    pages = _Pages(_window(period, start, end), limit, offset)
-    return _aiterate(pages, server)
+    return _log(server, _window(period, start, end), limit, offset)
 
 
-def _iterate(pages: _Pages, server: Server) -> Generator[LogEntry, None, None]:
-    while pages.next_query:
-        page = server.get(*_endpoint(server, _Page, pages.next_query))
-        yield from pages.new_entries(page)
+def _log(
+    server: Server, window: Mapping[str, str], limit: int | None = None, offset: int = 0
+) -> AsyncGenerator[LogEntry, None]:
+    """Return the log; `iterate` runs the generator if the server is a sync one."""
+    if limit is not None and not is_count(limit, 1):
+        raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}.")
+    if not is_count(offset, 0):
+        raise ValueError(f"offset must be a whole number of at least 0; got {offset!r}.")
+    return _read_log(server, window, sys.maxsize if limit is None else limit, offset)
 
 
-async def _aiterate(pages: _Pages, server: Server) -> AsyncGenerator[LogEntry, None]:
-    while pages.next_query:
-        page = await server.aget(*_endpoint(server, _Page, pages.next_query))
-        for entry in pages.new_entries(page):
-            yield entry
-
-
-class _Pages:
-    """The pages of a log.
-
-    Attributes:
-        next_query: The query of the next page; empty after the last one.
-    """
-
-    def __init__(self, window: Mapping[str, str], limit: int | None, offset: int) -> None:
-        if limit is not None and not is_count(limit, 1):
-            raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}.")
-        if not is_count(offset, 0):
-            raise ValueError(f"offset must be a whole number of at least 0; got {offset!r}.")
-        self._window = window
-        self._left = sys.maxsize if limit is None else limit
-        self._offset = offset
-        # New requests move the entries down, so that only the latest ones can come again.
-        self._recent: deque[tuple[str, str | None]] = deque(maxlen=10 * _PAGE_SIZE)
-        self.next_query = self._query()
-
-    def _query(self) -> str:
-        size = min(self._left, _PAGE_SIZE)
-        return urlencode({**self._window, "limit": size, "offset": self._offset}) if size else ""
-
-    def new_entries(self, page: _Page) -> list[LogEntry]:
-        """Return the entries of a page, and prepare the query of the next one."""
-        new = []
+async def _read_log(
+    server: Server, window: Mapping[str, str], left: int, offset: int
+) -> AsyncGenerator[LogEntry, None]:
+    # New requests move the entries down, so that only the latest ones can come again.
+    recent: deque[tuple[str, str | None]] = deque(maxlen=10 * _PAGE_SIZE)
+    has_more = True
+    while has_more and left:
+        query = urlencode({**window, "limit": min(left, _PAGE_SIZE), "offset": offset})
+        page = await _fetch(server, _Page, query)
         for entry in page.data:
             key = (entry.inference_id, entry.request_id)
-            if key not in self._recent:
-                self._recent.append(key)
-                new.append(entry)
-        new = new[: self._left]
-        self._left -= len(new)
-        self._offset += len(page.data)
+            if left and key not in recent:
+                recent.append(key)
+                left -= 1
+                yield entry
+        offset += len(page.data)
         # A server that ignores `offset` must not keep the iteration going for ever.
-        has_more = page.data and page.pagination.has_more and self._offset < page.pagination.total
-        self.next_query = self._query() if has_more else ""
-        return new
+        has_more = bool(page.data) and page.pagination.has_more and offset < page.pagination.total
+
+
+async def log_since(
+    llm: ChatAimlErnie, start: datetime, *, is_async: bool
+) -> AsyncGenerator[LogEntry, None]:
+    """Yield the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
+    from langchain_aimlernie._client import current_key
+
+    key = await current_key(llm, is_async=is_async)
+    if isinstance(key, AimlErnieError):
+        raise key
+    client = llm.http_async_client if is_async else llm.http_client
+    connection: Connection = {"base_url": llm.base_url, "api_key": key, "http_client": client}
+    end = datetime.now(UTC) + _CLOCK_SKEW
+    window = _window(None, max(start - _CLOCK_SKEW, end - _MAX_WINDOW), end)
+    async for entry in _log(_connect(connection, is_async=is_async), window):
+        yield entry
 
 
 def _window(

@@ -11,7 +11,7 @@ from contextlib import aclosing, closing
 from decimal import Decimal
 from functools import cached_property
 from inspect import signature
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, overload
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import LangSmithParams, LanguageModelInput
@@ -29,7 +29,7 @@ from langchain_aimlernie._client import (
     cache_key,
     on_retry,
 )
-from langchain_aimlernie._deprecations import aexplain_not_found, explain_not_found
+from langchain_aimlernie._coroutines import awaited, run
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.messages import repair_message, wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
@@ -138,8 +138,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
         if len(messages) > 1:
             runs = _runs_of(messages, kwargs)
             return self._combine([self.generate([m], *args, **options) for m, options in runs])
-        wrapped = [*map(wrap_incomplete, messages)]
-        return _name_model(super().generate(wrapped, *args, **kwargs))
+        model, wrapped = self._with_cache_of(kwargs), [*map(wrap_incomplete, messages)]
+        return _name_model(super(ChatAimlErnie, model).generate(wrapped, *args, **kwargs))
 
     @override
     async def agenerate(
@@ -155,8 +155,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
                 if isinstance(result, BaseException):
                     raise result
             return self._combine([result for result in results if isinstance(result, LLMResult)])
-        wrapped = [*map(wrap_incomplete, messages)]
-        return _name_model(await super().agenerate(wrapped, *args, **kwargs))
+        model, wrapped = self._with_cache_of(kwargs), [*map(wrap_incomplete, messages)]
+        return _name_model(await super(ChatAimlErnie, model).agenerate(wrapped, *args, **kwargs))
 
     def _combine(self, results: Sequence[LLMResult]) -> LLMResult:
         """Return the results of several prompts as one."""
@@ -175,16 +175,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        prepared = PreparedRequest.of(self, messages, stop, kwargs)
-        request, transport = prepared.build(), prepared.settings.transport
-        try:
-            result: ChatResult = transport.send(
-                request, prepared.decoder(request), on_retry=on_retry(run_manager)
-            )
-        except NotFoundError as error:
-            explain_not_found(error, transport, prepared.settings.base_url, request.model)
-            raise
-        return result
+        return run(_complete(PreparedRequest.of(self, messages, stop, kwargs), run_manager))
 
     @override
     @_cached_signature
@@ -195,16 +186,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        prepared = PreparedRequest.of(self, messages, stop, kwargs)
-        request, transport = await prepared.abuild(), prepared.settings.async_transport
-        try:
-            result: ChatResult = await transport.send(
-                request, prepared.decoder(request), on_retry=on_retry(run_manager)
-            )
-        except NotFoundError as error:
-            await aexplain_not_found(error, transport, prepared.settings.base_url, request.model)
-            raise
-        return result
+        prepared = PreparedRequest.of(self, messages, stop, kwargs, is_async=True)
+        return await _complete(prepared, run_manager)
 
     @override
     def _stream(
@@ -215,16 +198,16 @@ class ChatAimlErnie(Bindable, SettingsModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True)
-        request, transport = prepared.build(), prepared.settings.transport
-        decoder, report = prepared.decoder(request), on_retry(run_manager)
-        with closing(transport.stream(request, decoder, on_retry=report)) as chunks:
+        request, report = run(prepared.build()), on_retry(run_manager)
+        stream = prepared.transport.stream(request, prepared.decoder(request), on_retry=report)
+        with closing(stream) as chunks:
             try:
                 for chunk in chunks:
                     if run_manager is not None:
                         run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
             except NotFoundError as error:
-                explain_not_found(error, transport, prepared.settings.base_url, request.model)
+                run(prepared.explain(error))
                 raise
 
     @override
@@ -235,18 +218,17 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True)
-        request, transport = await prepared.abuild(), prepared.settings.async_transport
-        decoder, report = prepared.decoder(request), on_retry(run_manager)
-        async with aclosing(transport.stream(request, decoder, on_retry=report)) as chunks:
+        prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True, is_async=True)
+        request, report = await prepared.build(), on_retry(run_manager)
+        stream = prepared.transport.stream(request, prepared.decoder(request), on_retry=report)
+        async with aclosing(stream) as chunks:
             try:
                 async for chunk in chunks:
                     if run_manager is not None:
                         await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
                     yield chunk
             except NotFoundError as error:
-                base_url = prepared.settings.base_url
-                await aexplain_not_found(error, transport, base_url, request.model)
+                await prepared.explain(error)
                 raise
 
     @override
@@ -512,18 +494,6 @@ class ChatAimlErnie(Bindable, SettingsModel):
             raise ParameterError(first_message(error)) from None
 
     @override
-    def _generate_with_cache(
-        self,
-        messages: list[BaseMessage],
-        stop: list[str] | None = None,
-        run_manager: CallbackManagerForLLMRun | None = None,
-        **kwargs: Any,
-    ) -> ChatResult:
-        return super(ChatAimlErnie, self._with_cache_of(kwargs))._generate_with_cache(
-            messages, stop, run_manager, **kwargs
-        )
-
-    @override
     async def _agenerate_with_cache(
         self,
         messages: list[BaseMessage],
@@ -531,11 +501,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        model = self._with_cache_of(kwargs)
         try:
-            return await super(ChatAimlErnie, model)._agenerate_with_cache(
-                messages, stop, run_manager, **kwargs
-            )
+            return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
         except asyncio.CancelledError as error:
             # Core reports only a cancellation that began within the call.
             task = asyncio.current_task()
@@ -546,20 +513,17 @@ class ChatAimlErnie(Bindable, SettingsModel):
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         call = {OPTIONS.get(name, name): value for name, value in kwargs.items()}
-        options = {**self.request_params(), **call}
-        params = LangSmithParams(
-            ls_provider=PROVIDER,
-            ls_model_type="chat",
-            ls_model_name=call.get("model") or self.model_name,
-        )
-        if options.get("temperature") is not None:
-            params["ls_temperature"] = options["temperature"]
-        limit = options.get("max_tokens") or options.get("max_completion_tokens")
-        if limit is not None:
-            params["ls_max_tokens"] = limit
-        stops = call.get("stop", stop if stop is not None else self.stop)
-        if isinstance(stops, (str, list, tuple)) and stops:  # not validated yet
-            params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
+        given = {} if stop is None else {"stop": stop}
+        options = {**self.request_params(), **given, **call}
+        stops = options.get("stop") or None  # not validated yet
+        shown = {
+            "ls_temperature": options.get("temperature"),
+            "ls_max_tokens": options.get("max_tokens") or options.get("max_completion_tokens"),
+            "ls_stop": [stops] if isinstance(stops, str) else stops,
+        }
+        name = call.get("model") or self.model_name
+        params = LangSmithParams(ls_provider=PROVIDER, ls_model_type="chat", ls_model_name=name)
+        params.update({key: value for key, value in shown.items() if value is not None})  # type: ignore[typeddict-item]
         return params
 
     @override
@@ -607,6 +571,16 @@ class ChatAimlErnie(Bindable, SettingsModel):
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+async def _complete(prepared: PreparedRequest, run_manager: Any) -> ChatResult:
+    request, report = await prepared.build(), on_retry(run_manager)
+    try:
+        response = prepared.transport.send(request, prepared.decoder(request), on_retry=report)
+        return cast("ChatResult", await awaited(response))
+    except NotFoundError as error:
+        await prepared.explain(error)
+        raise
 
 
 def _runs_of(

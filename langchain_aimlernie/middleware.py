@@ -12,21 +12,21 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import wraps
 from itertools import takewhile
-from typing import Annotated, Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired, cast
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, RemoveMessage, ToolMessage
-from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
 from typing_extensions import override
 
 from langchain_aimlernie.errors import BudgetExceededError
-from langchain_aimlernie.spend import SpendTracker
+from langchain_aimlernie.spend import Spend, SpendTracker
 from langchain_aimlernie.spend.amounts import ZERO, check_choice, check_limit
-from langchain_aimlernie.spend.prices import Prices, Totals
+from langchain_aimlernie.spend.prices import Call
 
 try:
     from langchain.agents.middleware.types import (
@@ -77,6 +77,19 @@ class SpendLimitState(AgentState[ResponseT]):
     spend_limit_reached: NotRequired[Annotated[bool, PrivateStateAttr]]
 
 
+_Update = dict[str, Any] | None
+
+
+def _async(hook: Callable[[Any, Any, Any], _Update]) -> Any:
+    """Return the async variant of a hook; with `super()`, a subclass's would find none."""
+
+    @wraps(hook)
+    async def async_hook(self: Any, state: Any, runtime: Any) -> _Update:
+        return cast("_Update", getattr(self, hook.__name__)(state, runtime))
+
+    return async_hook
+
+
 class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT, ResponseT]):
     """Stops an agent when its thread or its run has spent a limit.
 
@@ -125,16 +138,15 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         self.run_limit_usd = check_limit(run_limit_usd, "run_limit_usd")
         if self.thread_limit_usd is None and self.run_limit_usd is None:
             raise ValueError("There is no limit: set thread_limit_usd, run_limit_usd or both.")
-        self.exit_behavior = check_choice(
-            exit_behavior, ("end", "error", "interrupt"), "exit_behavior"
-        )
+        choices = ("end", "error", "interrupt")
+        self.exit_behavior = check_choice(exit_behavior, choices, "exit_behavior")
         self._price = price
         self._unsaved: dict[_Thread, Decimal] = {}
 
     @override
     def before_agent(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
+    ) -> _Update:
         """Begin the sums of a run; add what the thread's last run could not save."""
         unsaved, new = self._take()
         return {
@@ -144,18 +156,13 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             "spend_limit_reached": False,
         }
 
-    # Without the async hooks, a subclass's would reach with `super()` those that do nothing.
-    @override
-    async def abefore_agent(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
-        return self.before_agent(state, runtime)
+    abefore_agent = _async(before_agent)
 
     @hook_config(can_jump_to=["end"])
     @override
     def before_model(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
+    ) -> _Update:
         """Save what has been spent; stop the run if a limit is reached."""
         update = self._save(state)
         problem = self._problem({**state, **update})
@@ -168,31 +175,18 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             update["spend_limit_reached"] = True
         return update
 
-    @hook_config(can_jump_to=["end"])
-    @override
-    async def abefore_model(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
-        return self.before_model(state, runtime)
+    abefore_model = _async(before_model)
 
     @override
-    def after_model(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
+    def after_model(self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]) -> _Update:
         """Save what has been spent."""
         return self._save(state)
 
-    @override
-    async def aafter_model(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
-        return self._save(state)
+    aafter_model = _async(after_model)
 
     @hook_config(can_jump_to=["model"])
     @override
-    def after_agent(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
+    def after_agent(self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]) -> _Update:
         """Save what has been spent; raise or interrupt if a limit has stopped the run."""
         if not state.get("spend_limit_reached"):
             return self._save(state)
@@ -208,25 +202,20 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
             return {**update, "messages": _closing(state["messages"], problem)}
         return {**update, "jump_to": "model"}
 
-    @hook_config(can_jump_to=["model"])
-    @override
-    async def aafter_agent(
-        self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
-    ) -> dict[str, Any] | None:
-        return self.after_agent(state, runtime)
+    aafter_agent = _async(after_agent)
 
     def _take(self) -> tuple[Decimal, Decimal]:
         """Return what earlier runs of the thread could not save, and what this one spent since."""
         config = get_config()
-        ledger = _counter.ledger_of(getattr(config.get("callbacks"), "parent_run_id", None))
+        graph = _counter.graph_of(getattr(config.get("callbacks"), "parent_run_id", None))
         place = config.get("configurable", {})
         thread = place.get("thread_id"), str(place.get("checkpoint_ns", "")).rpartition("|")[0]
-        ledger.use_price(self._price)
+        graph.price = self._price
         with _lock:
             unsaved = self._unsaved.pop(thread, ZERO)
         if thread[0] is not None:
-            ledger.on_end = lambda rest: self._keep(thread, rest)
-        return unsaved, ledger.take()
+            graph.on_end = lambda rest: self._keep(thread, rest)
+        return unsaved, _counter.take(graph)
 
     def _keep(self, thread: _Thread, amount: Decimal) -> None:
         with _lock:
@@ -322,58 +311,50 @@ def _add(amount: str | None, more: Decimal) -> str:
     return f"{(Decimal(amount or 0) + more).normalize():f}"
 
 
-_prices = Prices()
-"""Calls of one run tell all others the prices."""
-
-
-class _Ledger(SpendTracker):
-    """What the calls within a run of a graph cost."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._prices = _prices
-        self._totals = Totals(_prices)
-        self._taken = ZERO
-        self.on_end: Callable[[Decimal], None] | None = None
-
-    def use_price(self, price: _Price | None) -> None:
-        """Price responses that state no price with this function."""
-        self._price = price
-
-    def take(self) -> Decimal:
-        """Return what has been spent since this method was called last."""
-        with self._lock:
-            new = self.usd - self._taken
-            self._taken += new
-            return new
-
-
-@dataclass(slots=True)
+@dataclass(eq=False)
 class _Run:
-    """A run of a chain, tool or retriever; that of a graph has a ledger."""
+    """A run of a chain, tool or retriever.
 
-    parent: _Run | None
-    ledger: _Ledger | None = None
-
-
-class _Counter(BaseCallbackHandler):
-    """Passes every call of a chat model to the ledgers of the graphs in whose runs it is made.
-
-    It goes by the tree of runs, which also tells runs of one thread apart.
+    Attributes:
+        parent: The run around it.
+        is_graph: Whether it is a run of a graph, for which calls are counted.
+        taken: What the state of the graph has of the sum.
+        price: Price of a response that does not state it.
+        on_end: Called with the rest of the sum when the run ends.
     """
 
-    run_inline = True  # in the caller's context
+    parent: _Run | None
+    is_graph: bool = False
+    taken: Decimal = ZERO
+    price: _Price | None = None
+    on_end: Callable[[Decimal], None] | None = None
+
+
+class _Counter(SpendTracker):
+    """Adds up every call of a chat model for the runs of graphs in which it is made.
+
+    They stand in the place of tags. It goes by the tree of runs, which also tells runs of one
+    thread apart.
+    """
+
+    raise_error = False
 
     def __init__(self) -> None:
         super().__init__()
+        self._totals.by_tag = WeakKeyDictionary()
         self._runs: dict[UUID, _Run] = {}
-        self._calls: dict[UUID, list[_Ledger]] = {}
 
-    def ledger_of(self, node: UUID | None) -> _Ledger:
-        """Return the ledger of the graph in which this is a node's run."""
+    def take(self, graph: _Run) -> Decimal:
+        """Return what has been spent since this method was called last."""
+        with self._exclusive():
+            new = self._totals.by_tag.get(graph, Spend()).usd - graph.taken
+            graph.taken += new
+            return new
+
+    def graph_of(self, node: UUID | None) -> _Run:
+        """Return the run of the graph in which this is a node's run."""
         run = self._find(node)
-        ledger = run and run.parent and run.parent.ledger
-        return ledger or _Ledger()
+        return (run and run.parent) or _Run(None)
 
     def _find(self, run_id: UUID | None) -> _Run | None:
         """Return the run with this id, or else the one around the caller.
@@ -397,16 +378,24 @@ class _Counter(BaseCallbackHandler):
     def on_chain_start(self, *_: Any, run_id: UUID, **kwargs: Any) -> None:
         self._on_start(run_id=run_id, parent_run_id=kwargs.get("parent_run_id"))
         graph = self._runs[run_id].parent
-        is_node = kwargs.get("name") == (kwargs.get("metadata") or {}).get("langgraph_node")
-        with _lock:
-            if is_node and graph is not None and graph.ledger is None:
-                graph.ledger = _Ledger()
+        if graph and kwargs.get("name") == (kwargs.get("metadata") or {}).get("langgraph_node"):
+            graph.is_graph = True
 
     def _on_end(self, *_: Any, run_id: UUID, **__: Any) -> None:
+        self._report_end(run_id, None, None)
+
+    @override
+    def _end(self, run_id: UUID, message: AIMessage | None, error: BaseException | None) -> None:
         run = self._runs.pop(run_id, None)
-        ledger = run and run.ledger
-        if ledger and ledger.on_end and (rest := ledger.take()):
-            ledger.on_end(rest)
+        if run is None:
+            super()._end(run_id, message, error)
+        elif run.on_end and (rest := self.take(run)):
+            run.on_end(rest)
+
+    @override
+    def _price_of(self, call: Call, usage: Mapping[str, Any]) -> Decimal | float | None:
+        price = next((graph.price for graph in call.tags if graph.price), None)
+        return None if price is None else price(call.model, usage)
 
     on_chain_end = on_chain_error = _on_end
     on_tool_end = on_tool_error = _on_end
@@ -414,41 +403,15 @@ class _Counter(BaseCallbackHandler):
 
     @override
     def on_chat_model_start(
-        self,
-        serialized: dict[str, Any],
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        **kwargs: Any,
+        self, *args: Any, parent_run_id: UUID | None = None, **kwargs: Any
     ) -> None:
-        run = self._find(parent_run_id)
-        ledgers = []
+        graphs, run = [], self._find(parent_run_id)
         while run is not None:
-            if run.ledger is not None:
-                ledgers.append(run.ledger)
+            if run.is_graph:
+                graphs.append(run)
             run = run.parent
-        if ledgers:
-            self._calls[run_id] = ledgers
-        for ledger in ledgers:
-            ledger.on_chat_model_start(serialized, messages, run_id=run_id, **kwargs)
-
-    @override
-    def on_llm_new_token(
-        self, token: str | list[str | dict[str, Any]], *, run_id: UUID, **kwargs: Any
-    ) -> None:
-        for ledger in self._calls.get(run_id, ()):
-            ledger.on_llm_new_token(token, run_id=run_id, **kwargs)
-
-    @override
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        for ledger in self._calls.pop(run_id, ()):
-            ledger.on_llm_end(response, run_id=run_id, **kwargs)
-
-    @override
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        for ledger in self._calls.pop(run_id, ()):
-            ledger.on_llm_error(error, run_id=run_id, **kwargs)
+        if graphs:
+            super().on_chat_model_start(*args, **{**kwargs, "tags": graphs})
 
 
 _counter = _Counter()

@@ -6,20 +6,16 @@ last call is answered with 304 and taken from a cache in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache, partial
-from typing import Unpack
+from typing import Any, Unpack
 from urllib.parse import urlencode
 
-from langchain_aimlernie._deprecations import (
-    Deprecations,
-    afetch_deprecations,
-    fetch_deprecations,
-)
-from langchain_aimlernie._get import Connection, ETagCache, Server, connect, takes_connection
+from langchain_aimlernie._coroutines import run
+from langchain_aimlernie._deprecations import fetch_deprecations
+from langchain_aimlernie._get import Connection, ETagCache, Server, takes_connection
 from langchain_aimlernie._response.schema import (
     is_object,
     object_or_empty,
@@ -37,7 +33,6 @@ __all__ = ["ModelCard", "alist_models", "list_models"]
 _SECTIONS = ("pricing", "capabilities", "modalities")
 _CHAT = "openai/chat-completions"
 _MILLION = 1_000_000
-_MAX_CACHED = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +94,8 @@ class ModelCard:
 
 
 _etag_cache: ETagCache = {}
+_prices: dict[str, tuple[Decimal, Decimal]] = {}
+"""Input and output price by ids and aliases."""
 
 
 @takes_connection
@@ -133,11 +130,8 @@ def list_models(
         AimlErnieError: The request failed; the subclass names the reason.
         ValueError: `base_url`, `api_key`, `timeout`, `max_retries` or `http_client` is invalid.
     """
-    server = connect(connection, is_async=False)
-    decode = partial(_decode, server.redactor)
-    cards, headers = server.get(_url(server, include, endpoint), decode, _etag_cache)
-    feed = fetch_deprecations(server.transport, server.base_url, headers)
-    return _filter(_mark(cards, feed), developer, endpoint)
+    server = Server(connection, is_async=False)
+    return run(_list(server, developer, endpoint, include))
 
 
 @takes_connection
@@ -148,52 +142,37 @@ async def alist_models(
     include: Sequence[str] = _SECTIONS,
     **connection: Unpack[Connection],
 ) -> list[ModelCard]:
-    """Return the models that the API serves now; see `list_models`.
-
-    The arguments and errors are those of `list_models`; `http_client` is an `AsyncClient`.
-    """
-    server = connect(connection, is_async=True)
-    decode = partial(_decode, server.redactor)
-    cards, headers = await server.aget(_url(server, include, endpoint), decode, _etag_cache)
-    feed = await afetch_deprecations(server.async_transport, server.base_url, headers)
-    return _filter(_mark(cards, feed), developer, endpoint)
+    """Return the models that the API serves now; see `list_models`."""
+    server = Server(connection, is_async=True)
+    return await _list(server, developer, endpoint, include)
 
 
-def _url(server: Server, include: Sequence[str], endpoint: str | None) -> str:
+async def _list(
+    server: Server, developer: str | None, endpoint: str | None, include: Sequence[str]
+) -> list[ModelCard]:
     sections = [include] if isinstance(include, str) else include
     fields = {"include": ",".join(sections), "type": endpoint}
     query = urlencode({name: value for name, value in fields.items() if value}, safe=",/")
-    return f"{endpoint_url(server.base_url, '/models')}?{query}".rstrip("?")
+    url = f"{endpoint_url(server.base_url, '/models')}?{query}".rstrip("?")
 
+    def decode(headers: Mapping[str, str], body: bytes) -> tuple[Any, list[ModelCard]]:
+        return headers, decode_catalogue(body, server.redactor)
 
-def _decode(
-    redactor: Redactor, headers: Mapping[str, str], body: bytes
-) -> tuple[list[ModelCard], Mapping[str, str]]:
-    return decode_catalogue(body, redactor), headers
-
-
-def _mark(cards: Iterable[ModelCard], feed: Deprecations) -> list[ModelCard]:
-    """Return the cards with what the feed says of them.
-
-    An alias of a card is not looked up: the API gives a successor the id of the superseded model.
-    """
-    return [
-        replace(card, **asdict(entry))
-        if (entry := feed.get(card.id)) and entry.replaced_by != card.id
-        else card
-        for card in cards
-    ]
-
-
-def _filter(
-    cards: Iterable[ModelCard], developer: str | None, endpoint: str | None
-) -> list[ModelCard]:
     def fold(name: str) -> str:
         # The catalogue writes "Open AI" where ids have `openai/`.
         return name.replace(" ", "").casefold()
 
+    headers, cards = await server.get(url, decode, _etag_cache)
+    for card in reversed(cards):
+        if card.input_price is not None and card.output_price is not None:
+            pair = card.input_price, card.output_price
+            _prices.update(dict.fromkeys((card.id, *card.aliases), pair))
+    feed = await fetch_deprecations(server.transport, server.base_url, headers)
     return [
-        card
+        # Aliases are not looked up: the API gives a successor the id of the superseded model.
+        replace(card, **asdict(entry))
+        if (entry := feed.get(card.id)) and entry.replaced_by != card.id
+        else card
         for card in cards
         if (developer is None or card.developer is None or fold(card.developer) == fold(developer))
         and (endpoint is None or card.endpoint in (None, endpoint))
@@ -218,9 +197,8 @@ def decode_catalogue(body: bytes, redactor: Redactor = NO_SECRETS) -> list[Model
 
 
 def _parse_card(item: Mapping[str, object]) -> ModelCard:
-    info = object_or_empty(item.get("info"))
-    modalities = object_or_empty(item.get("modalities"))
-    pricing = object_or_empty(item.get("pricing"))
+    sections = (object_or_empty(item.get(name)) for name in ("info", "modalities", "pricing"))
+    info, modalities, pricing = sections
     model = str(item["id"])
     return ModelCard(
         id=model,
@@ -267,20 +245,8 @@ def _count(value: object) -> int | None:
 
 
 def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
-    """Return the input and output price per million tokens from cached `list_models()` responses.
+    """Return the input and output price per million tokens in the last `list_models()`.
 
-    Sends no request. `None` if no cached response has both prices of `model`.
+    Sends no request. `None` if no list in this process had both prices of `model`.
     """
-    found = (_prices_in(cached.body).get(model) for cached in reversed([*_etag_cache.values()]))
-    return next(filter(None, found), None)
-
-
-@lru_cache(maxsize=_MAX_CACHED)
-def _prices_in(body: bytes) -> Mapping[str, tuple[Decimal, Decimal]]:
-    """Return the prices in a response by the ids and aliases of its models."""
-    return {
-        name: (card.input_price, card.output_price)
-        for card in reversed(decode_catalogue(body))
-        if card.input_price is not None and card.output_price is not None
-        for name in (card.id, *card.aliases)
-    }
+    return _prices.get(model)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from langchain_core.language_models import ModelProfile
 
@@ -37,7 +37,6 @@ _SHARED_FIELDS = frozenset(
     )
 )
 _FIELDS = _SHARED_FIELDS | {"max_completion_tokens", "prediction"}
-_ROUTED_FIELDS = _FIELDS | {"provider"}
 _THINKING_FIELDS = {"enable_thinking", "thinking_budget"}
 _FIELDS_5_0 = _SHARED_FIELDS | _THINKING_FIELDS | {"provider", "normalize_tool_schemas"}
 
@@ -113,32 +112,22 @@ class ModelSpec(NamedTuple):
         )
 
 
-def _profile(spec: ModelSpec, name: str, context: int) -> ModelProfile:
+def _profile(spec: ModelSpec, name: str) -> ModelProfile:
     model, media = spec.id.removeprefix(_PREFIX), spec.parts == _MEDIA
-    profile: ModelProfile = {
+    profile: dict[str, Any] = {
         "name": name,
-        "max_input_tokens": context,
-        "text_inputs": True,
-        "image_inputs": media,
-        "image_url_inputs": media,
-        "pdf_inputs": media,
-        "audio_inputs": False,
-        "video_inputs": False,
-        # A tool message takes text only; media of a result are sent after it, in a user message.
-        "image_tool_message": media,
-        "pdf_tool_message": media,
-        "text_outputs": True,
-        "image_outputs": False,
-        "audio_outputs": False,
-        "video_outputs": False,
-        "reasoning_output": spec.reasoning,
-        # Messages keep their order; the API takes tools in the request's list only.
+        "max_input_tokens": spec.context,
+        # Messages keep their order. Every published schema has `response_format` with
+        # `json_schema`.
+        **dict.fromkeys(("text_inputs", "text_outputs", "temperature", "structured_output"), True),
         "mid_conversation_system_messages": True,
-        "mid_conversation_tools": False,
-        # Every published schema has `response_format` with `json_schema`.
-        "structured_output": True,
-        "attachment": media,
-        "temperature": True,
+        "mid_conversation_tools": False,  # the API takes tools in the request's list only
+        # A tool message takes text only; media of a result are sent after it, in a user message.
+        **dict.fromkeys(("image_inputs", "image_url_inputs", "image_tool_message"), media),
+        **dict.fromkeys(("pdf_inputs", "pdf_tool_message", "attachment"), media),
+        **dict.fromkeys(("audio_inputs", "video_inputs"), False),
+        **dict.fromkeys(("image_outputs", "audio_outputs", "video_outputs"), False),
+        "reasoning_output": spec.reasoning,
     }
     if model in _RELEASED:
         profile["release_date"] = _RELEASED[model]
@@ -148,75 +137,70 @@ def _profile(spec: ModelSpec, name: str, context: int) -> ModelProfile:
         # 5.0 is not in the list of models with function calling, but its schema has a field of
         # its own for tools. Of the others the schema takes tools and nobody says that they
         # work: there the three keys stay away, which LangChain reads as "not known".
-        profile["tool_calling"] = True
+        profile["tool_calling"] = profile["tool_call_streaming"] = True
         profile["tool_choice"] = spec.forced_tool_choice
-        profile["tool_call_streaming"] = True
     known = {key: value for key, value in profile.items() if key in _PROFILE_KEYS}
     return cast("ModelProfile", known)
 
 
-def _row(  # noqa: PLR0913 - one keyword per column of the table
-    model: str,
-    name: str,
-    context: int,
-    *,
-    parts: frozenset[str] = _TEXT,
-    fields: frozenset[str] = _FIELDS,
-    reasoning: bool = False,
-    tools: bool = False,
-) -> ModelSpec:
+def _row(model: str, name: str, context: int, features: str = "") -> ModelSpec:
+    """Return the spec of a model with these features.
+
+    They are "media", "reasoning", "tools", "provider" (a request field that selects one) and "5.0"
+    (the request fields of that model).
+    """
+    has = {*features.split()}
+    fields = _FIELDS_5_0 if "5.0" in has else _FIELDS | ({"provider"} & has)
     spec = ModelSpec(
         id=_PREFIX + model,
         known=True,
         context=context,
-        parts=parts,
+        parts=_MEDIA if "media" in has else _TEXT,
         any_formats=False,
-        file_ids=fields is _FIELDS_5_0,
-        developer_role=fields is _FIELDS_5_0,
+        file_ids="5.0" in has,
+        developer_role="5.0" in has,
         fields=fields,
-        reasoning=reasoning,
+        reasoning="reasoning" in has,
         thinking_switch=fields >= _THINKING_FIELDS,
         # The schemas of the reasoning models list `required` and named functions too. Nobody says
         # whether ERNIE obeys them while it thinks; other vendors answer "Thinking mode does not
         # support this tool_choice", so it is not relied on.
-        forced_tool_choice=not reasoning,
-        tools=tools,
-        cache_control=fields is _FIELDS_5_0,
+        forced_tool_choice="reasoning" not in has,
+        tools="tools" in has,
+        cache_control="5.0" in has,
     )
-    return spec._replace(profile=_profile(spec, name, context))
+    return spec._replace(profile=_profile(spec, name))
 
 
 _ROWS = (
-    _row("ernie-4.5-21b-a3b", "ERNIE 4.5 21B A3B", 120_000, tools=True),
+    _row("ernie-4.5-21b-a3b", "ERNIE 4.5 21B A3B", 120_000, "tools"),
     _row(
         "ernie-4.5-21b-a3b-thinking",
         "ERNIE 4.5 21B A3B Thinking",
         131_000,
-        fields=_ROUTED_FIELDS,
-        reasoning=True,
-        tools=True,
+        "reasoning tools provider",
     ),
     _row("ernie-4.5-0.3b", "ERNIE 4.5 0.3B", 120_000),
-    _row("ernie-4.5-300b-a47b", "ERNIE 4.5 300B A47B", 123_000, fields=_ROUTED_FIELDS, tools=True),
+    _row("ernie-4.5-300b-a47b", "ERNIE 4.5 300B A47B", 123_000, "tools provider"),
     _row("ernie-4.5-300b-a47b-paddle", "ERNIE 4.5 300B A47B Paddle", 123_000),
-    _row("ernie-4.5-vl-28b-a3b", "ERNIE 4.5 VL 28B A3B", 30_000, parts=_MEDIA, tools=True),
-    _row(
-        # Its page calls it "a non-reasoning variant".
-        "ernie-4.5-vl-424b-a47b",
-        "ERNIE 4.5 VL 424B A47B",
-        123_000,
-        parts=_MEDIA,
-        fields=_ROUTED_FIELDS,
-        tools=True,
-    ),
+    _row("ernie-4.5-vl-28b-a3b", "ERNIE 4.5 VL 28B A3B", 30_000, "media tools"),
+    # Its page calls it "a non-reasoning variant".
+    _row("ernie-4.5-vl-424b-a47b", "ERNIE 4.5 VL 424B A47B", 123_000, "media tools provider"),
     _row("ernie-4-5-turbo-128k", "ERNIE 4.5 Turbo 128K", 128_000),
-    _row("ernie-4-5-turbo-vl-32k", "ERNIE 4.5 Turbo VL 32K", 32_000, parts=_MEDIA),
+    _row("ernie-4-5-turbo-vl-32k", "ERNIE 4.5 Turbo VL 32K", 32_000, "media"),
     _row("ernie-4-5-8k-preview", "ERNIE 4.5 8K Preview", 8_000),
-    _row("ernie-5.0", "ERNIE 5.0", 128_000, parts=_MEDIA, fields=_FIELDS_5_0, reasoning=True),
-    _row("ernie-5-0-thinking-latest", "ERNIE 5.0 Thinking", 128_000, reasoning=True),
-    _row("ernie-5-0-thinking-preview", "ERNIE 5.0 Thinking Preview", 128_000, reasoning=True),
-    _row("ernie-x1-turbo-32k", "ERNIE X1 Turbo 32K", 32_000, reasoning=True),
-    _row("ernie-x1-1-preview", "ERNIE X1.1 Preview", 64_000, reasoning=True),
+    _row("ernie-5.0", "ERNIE 5.0", 128_000, "media reasoning 5.0"),
+    _row("ernie-5-0-thinking-latest", "ERNIE 5.0 Thinking", 128_000, "reasoning"),
+    _row("ernie-5-0-thinking-preview", "ERNIE 5.0 Thinking Preview", 128_000, "reasoning"),
+    _row("ernie-x1-turbo-32k", "ERNIE X1 Turbo 32K", 32_000, "reasoning"),
+    _row("ernie-x1-1-preview", "ERNIE X1.1 Preview", 64_000, "reasoning"),
+)
+# Open weights that AI/ML API does not serve; its facts are those of its model card.
+_VL_THINKING = _row(
+    "ernie-4.5-vl-28b-a3b-thinking",
+    "ERNIE 4.5 VL 28B A3B Thinking",
+    131_072,
+    "media reasoning tools",
 )
 
 
@@ -231,15 +215,6 @@ def _normalize(model: str) -> str:
 
 _SPECS = {_normalize(spec.id): spec for spec in _ROWS}
 
-_VL_THINKING = _row(
-    # Open weights that AI/ML API does not serve; its facts are those of its model card.
-    "ernie-4.5-vl-28b-a3b-thinking",
-    "ERNIE 4.5 VL 28B A3B Thinking",
-    131_072,
-    parts=_MEDIA,
-    reasoning=True,
-    tools=True,
-)
 # What names of weights add to the model's: their format, quantization, shard or version. Base
 # models have weights of their own, and so have fine-tuned ones, whatever words they add.
 _FORMAT = (

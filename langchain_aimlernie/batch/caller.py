@@ -27,13 +27,13 @@ from langchain_aimlernie._request.tokens import count_message_tokens
 from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser
 from langchain_aimlernie._structured.schema import parse_schema
+from langchain_aimlernie.account import log_since
 from langchain_aimlernie.batch.rows import BatchError, Row, read_row
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
 from langchain_aimlernie.models import list_models
 from langchain_aimlernie.spend import Spend, SpendTracker
 from langchain_aimlernie.spend.prices import cost_of_tokens
-from langchain_aimlernie.spend.tracker import alog_since
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""
@@ -202,7 +202,8 @@ class _ModelCaller(Caller):
 
     @override
     async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        async for entry in await alog_since(self._model, datetime.fromtimestamp(start, UTC)):
+        since = datetime.fromtimestamp(start, UTC)
+        async for entry in log_since(self._model, since, is_async=True):
             if entry.client_request_id and entry.cost.usd:
                 yield entry.client_request_id, entry.cost.usd
 

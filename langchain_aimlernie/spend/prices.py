@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections import defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
+from langchain_aimlernie._settings.options import INSTRUCTION
 from langchain_aimlernie._settings.values import to_int
 from langchain_aimlernie.profiles import find_model
 from langchain_aimlernie.spend.amounts import ZERO, Spend, add, check_amount, priced, subtract
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
     from langchain_aimlernie.account import LogEntry
 
 _MILLION = 1_000_000
@@ -33,27 +39,115 @@ UNKNOWN = "unknown"
 """In place of the id of a model that does not state it."""
 
 
-class Prices:
-    """The prices that a tracker knows.
+@dataclass(slots=True, eq=False)
+class Call:
+    """A call under way, or in the sums.
 
-    `given` are US dollars for a million tokens of input and of output, by model id. They come after
-    the mean of `exact` (sums of the calls whose price is known exactly, by model) and the
-    catalogue, unless they `are_given_first`.
+    Attributes:
+        model: The model's id; empty while it is not known.
+        messages: The prompt.
+        params: The parameters.
+        is_own: Whether it is a call of `ChatAimlErnie`, which reserves before it sends.
+        is_sent: Whether the request may have been sent.
+        request_id: Its `X-Client-Request-Id`, if no other call has the same.
+        inference_id: Its id in the provider's log.
+        reserved: US dollars that are reserved for it.
+        received: The output so far.
+        has_ended: What other calls wait for, if there are any.
+        spend: What it counts as while its exact price is not known.
     """
 
-    def __init__(
-        self,
-        given: Mapping[str, tuple[Decimal | float | str, Decimal | float | str]] | None = None,
-        *,
-        are_given_first: bool = False,
-    ) -> None:
-        self._given = _check_prices({} if given is None else given)
-        self._are_given_first = are_given_first
-        self.exact: dict[str, Spend] = {}
+    model: str = ""
+    tags: tuple[Any, ...] = ()
+    messages: Sequence[BaseMessage] = ()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    is_own: bool = False
+    is_sent: bool = True
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    request_id: str | None = None
+    inference_id: str | None = None
+    reserved: Decimal = ZERO
+    received: list[str] = field(default_factory=list)
+    spend: Spend = field(default_factory=Spend)
+    has_ended: Future[None] | None = None
+    _event: object = None
 
-    def add(self, model: str, spend: Spend) -> None:
-        """Learn from calls whose price is known exactly."""
-        self.exact[model] = add(self.exact.get(model, Spend()), spend)
+    def wait_for_end(self) -> Future[None]:
+        """Return a future for its end, which no caller can cancel for the others."""
+        if self.has_ended is None:
+            self.has_ended = Future()
+            self.has_ended.set_running_or_notify_cancel()
+        return self.has_ended
+
+    def is_new(self, event: object) -> bool:
+        """Whether an event is new: a tracker that is among the callbacks twice gets each twice."""
+        is_new = event is None or event is not self._event
+        self._event = event
+        return is_new
+
+    def estimated_tokens(self) -> tuple[int, int]:
+        """Return about how many tokens the prompt and the output so far have."""
+        tools = self.params.get("tools")
+        prompt = count_message_tokens(self.messages, tools if isinstance(tools, list) else None)
+        prompt += count_tokens(self.params.get(INSTRUCTION) or "")
+        return prompt, count_tokens("".join(self.received))
+
+
+class Totals:
+    """Sums of calls, and the prices that follow from them; not thread-safe.
+
+    Estimates in the sums are replaced as soon as more is known. `given` prices, which are US
+    dollars for a million tokens of input and of output, by model id, come after the mean of the
+    calls whose price is known and the catalogue, unless they `come_first`.
+    """
+
+    def __init__(self, given: object, *, come_first: bool, spent_usd: Decimal) -> None:
+        self._given = _check_prices(given)
+        self._come_first = come_first
+        self.clear()
+        self.total = priced(Spend(), spent_usd)
+
+    def clear(self) -> None:
+        """Set the sums to zero."""
+        self.total = Spend()
+        self.by_model: dict[str, Spend] = {}
+        self.by_tag: MutableMapping[Any, Spend] = {}
+        self.exact: dict[str, Spend] = {}  # calls whose price is known exactly, by model
+        self._latest: deque[Call] = deque(maxlen=_MAX_ESTIMATES)
+        self._pending: dict[str, deque[Call]] = {}  # those to be estimated, by model
+
+    def book(self, call: Call, spend: Spend) -> None:
+        """Add what a call has cost to the sums."""
+        self.total = add(self.total, spend)
+        _add_to(self.by_model, call.model or UNKNOWN, spend)
+        for tag in dict.fromkeys(call.tags):
+            _add_to(self.by_tag, tag, spend)
+
+    def count(self, call: Call, spend: Spend, *, is_estimated: bool) -> None:
+        """Add a response to the sums; if it has no price, keep the call for `replace`.
+
+        If it `is_estimated`, it gets a price as soon as there is one for its model.
+        """
+        self.book(call, spend)
+        if spend.unpriced:
+            call.spend, call.messages, call.params, call.received = spend, (), {}, []
+            self._latest.append(call)
+            if is_estimated:
+                pending = self._pending.setdefault(call.model, deque(maxlen=_MAX_ESTIMATES))
+                pending.append(call)
+        elif spend.calls:
+            _add_to(self.exact, call.model, spend)
+        known = [(model, rates) for model in self._pending if (rates := self.of_token(model))]
+        for model, rates in known:
+            for each in self._pending.pop(model):
+                tokens = each.spend.input_tokens, each.spend.output_tokens
+                if each.spend.unpriced and any(tokens):
+                    usd = sum(map(operator.mul, tokens, rates), ZERO)
+                    self._correct(each, priced(each.spend, usd)._replace(estimated_usd=usd))
+
+    def _correct(self, call: Call, spend: Spend) -> None:
+        self.book(call, subtract(spend, call.spend))
+        call.spend = spend
 
     def of_call(self, model: str) -> Decimal | None:
         """Return the mean price of a call, of another model if need be; `None` before the first."""
@@ -63,12 +157,45 @@ class Prices:
     def of_token(self, model: str) -> _Rates | None:
         """Return the prices of a token of input and of output; `None` if they are not known."""
         given = self._given.get(model)
-        if given and self._are_given_first:
+        if given and self._come_first:
             return given
         exact = self.exact.get(model)
         if exact and (tokens := exact.input_tokens + exact.output_tokens):
             return (mean := exact.usd / tokens), mean
         return _listed(model) or given
+
+    def by_id(self) -> dict[str, Call]:
+        """Return the calls without an exact price that can be found in the provider's log."""
+        ids = ((id_, call) for call in self._latest for id_ in (call.request_id, call.inference_id))
+        return {id_: call for id_, call in ids if id_}
+
+    def replace(self, calls: Mapping[str, Call], entries: Iterable[LogEntry]) -> int:
+        """Replace the estimates of these calls by the sum of their entries; return how many."""
+        attempts = defaultdict(list)
+        for entry in entries:
+            attempts[call_of(entry, calls)].append(entry)
+        found = [call for call in self._latest if call in attempts]
+        for call in found:
+            logged = attempts[call]
+            spend = priced(call.spend, sum((entry.cost.usd for entry in logged), ZERO))._replace(
+                input_tokens=sum(entry.tokens.input for entry in logged) or call.spend.input_tokens,
+                output_tokens=sum(each.tokens.output for each in logged)
+                or call.spend.output_tokens,
+                estimated_usd=ZERO,
+            )
+            self._correct(call, spend)
+        rest = (call for call in self._latest if call not in attempts)
+        self._latest = deque(rest, _MAX_ESTIMATES)
+        return len(found)
+
+
+def call_of(entry: LogEntry, calls: Mapping[str, Call]) -> Call | None:
+    """Return the call that an entry of the log is about, by `Totals.by_id`."""
+    return calls.get(entry.inference_id) or calls.get(entry.client_request_id or "")
+
+
+def _add_to(sums: MutableMapping[Any, Spend], key: object, spend: Spend) -> None:
+    sums[key] = add(sums.get(key, Spend()), spend)
 
 
 _PRICES = TypeAdapter(dict[str, tuple[Any, Any]])
@@ -121,101 +248,3 @@ def max_output(model: str, params: Mapping[str, Any], prompt: int) -> int:
     context = find_model(model).context or _UNKNOWN_CONTEXT
     limits = [to_int(params.get(name)) for name in ("max_tokens", "max_completion_tokens")]
     return min([max(1, context - prompt), *(each for each in limits if isinstance(each, int))])
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """A call in the sums.
-
-    Attributes:
-        model: The model's id; empty if it does not state it.
-        request_id: Its `X-Client-Request-Id`, if no other call has the same.
-        inference_id: Its id in the provider's log.
-        spend: What it counts as while its exact price is not known.
-    """
-
-    model: str = ""
-    tags: tuple[str, ...] = ()
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    request_id: str | None = None
-    inference_id: str | None = None
-    spend: Spend = field(default_factory=Spend)
-
-
-class Totals:
-    """Sums of calls, in which estimates are replaced as soon as more is known; not thread-safe."""
-
-    def __init__(self, prices: Prices, spent_usd: Decimal = ZERO) -> None:
-        self.total = priced(Spend(), spent_usd)
-        self.by_model: dict[str, Spend] = {}
-        self.by_tag: dict[str, Spend] = {}
-        self._prices = prices
-        self._latest: deque[Call] = deque(maxlen=_MAX_ESTIMATES)
-        self._pending: set[str] = set()  # models with calls to be estimated
-
-    def book(self, call: Call, spend: Spend) -> None:
-        """Add what a call has cost to the sums."""
-        model = call.model or UNKNOWN
-        self.total = add(self.total, spend)
-        self.by_model[model] = add(self.by_model.get(model, Spend()), spend)
-        for tag in dict.fromkeys(call.tags):
-            self.by_tag[tag] = add(self.by_tag.get(tag, Spend()), spend)
-
-    def book_unpriced(self, call: Call, spend: Spend, *, is_estimated: bool) -> None:
-        """Add a call without a price to the sums, and keep it for `replace`.
-
-        If it `is_estimated`, `estimate_pending` gives it a price as soon as there is one.
-        """
-        self.book(call, spend)
-        call.spend = spend
-        self._latest.append(call)
-        if is_estimated:
-            self._pending.add(call.model)
-
-    def estimate_pending(self) -> None:
-        """Estimate the price of the calls without one, as far as that is possible by now."""
-        known = {model: rates for model in self._pending if (rates := self._prices.of_token(model))}
-        if not known:
-            return
-        self._pending -= known.keys()
-        for call in self._latest:
-            spend = call.spend
-            tokens = spend.input_tokens, spend.output_tokens
-            if spend.unpriced and call.model in known and any(tokens):
-                per_input, per_output = known[call.model]
-                usd = tokens[0] * per_input + tokens[1] * per_output
-                self._correct(call, priced(spend, usd)._replace(estimated_usd=usd))
-
-    def _correct(self, call: Call, spend: Spend) -> None:
-        self.book(call, subtract(spend, call.spend))
-        call.spend = spend
-
-    def by_id(self) -> dict[str, Call]:
-        """Return the calls without an exact price that can be found in the provider's log."""
-        ids = ((id_, call) for call in self._latest for id_ in (call.request_id, call.inference_id))
-        return {id_: call for id_, call in ids if id_}
-
-    def replace(self, calls: Mapping[str, Call], entries: Iterable[LogEntry]) -> int:
-        """Replace the estimates of these calls by the sum of their entries; return how many."""
-        attempts = defaultdict(list)
-        for entry in entries:
-            attempts[call_of(entry, calls)].append(entry)
-        found = [call for call in self._latest if call in attempts]
-        for call in found:
-            logged = attempts[call]
-            tokens_in = sum(entry.tokens.input for entry in logged)
-            tokens_out = sum(entry.tokens.output for entry in logged)
-            spend = priced(call.spend, sum((entry.cost.usd for entry in logged), ZERO))._replace(
-                input_tokens=tokens_in or call.spend.input_tokens,
-                output_tokens=tokens_out or call.spend.output_tokens,
-                estimated_usd=ZERO,
-            )
-            self._correct(call, spend)
-        rest = (call for call in self._latest if call not in attempts)
-        self._latest = deque(rest, _MAX_ESTIMATES)
-        return len(found)
-
-
-def call_of(entry: LogEntry, calls: Mapping[str, Call]) -> Call | None:
-    """Return the call that an entry of the log is about, by `Totals.by_id`."""
-    return calls.get(entry.inference_id) or calls.get(entry.client_request_id or "")

@@ -6,27 +6,22 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGenerationChunk, GenerationChunk, LLMResult
 from langchain_core.tracers.context import register_configure_hook
-from pydantic import SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._client import acurrent_key, current_key, reserve_with
-from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
-from langchain_aimlernie._settings.options import INSTRUCTION
+from langchain_aimlernie._client import trackers
+from langchain_aimlernie._coroutines import run
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -46,57 +41,7 @@ from langchain_aimlernie.spend.amounts import (
     spend_of,
     to_json,
 )
-from langchain_aimlernie.spend.prices import UNKNOWN, Call, Prices, Totals, call_of, max_output
-
-if TYPE_CHECKING:
-    from langchain_aimlernie.account import LogEntry
-
-
-_MAX_STARTED = 10
-
-_started: ContextVar[tuple[tuple[UUID, SpendTracker], ...]] = ContextVar(
-    "aimlernie_started", default=()
-)
-"""The latest runs that were started in this context, or before it was copied, with their trackers.
-
-A call does not wait for these, such as a stream in whose loop it is made, itself or in a new task.
-"""
-
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    """A call under way.
-
-    Attributes:
-        is_own: Whether it is a call of `ChatAimlErnie`, which reserves before it sends.
-        is_sent: Whether the request may have been sent.
-        reserved: US dollars that are reserved for it.
-        received: The output so far.
-        event: What the latest event brought.
-    """
-
-    call: Call = field(default_factory=Call)
-    messages: Sequence[BaseMessage] = ()
-    params: Mapping[str, Any] = field(default_factory=dict)
-    is_own: bool = False
-    is_sent: bool = True
-    reserved: Decimal = ZERO
-    received: list[str] = field(default_factory=list)
-    event: object = None
-
-    def is_new(self, event: object) -> bool:
-        """Whether an event is new: a tracker that is among the callbacks twice gets each twice."""
-        is_new = event is None or event is not self.event
-        self.event = event
-        return is_new
-
-    def estimated_usage(self) -> tuple[int, int]:
-        """Return about how many tokens the prompt and the output so far have."""
-        tools = self.params.get("tools")
-        prompt = count_message_tokens(self.messages, tools if isinstance(tools, list) else None)
-        prompt += count_tokens(self.params.get(INSTRUCTION) or "")
-        return prompt, count_tokens("".join(self.received))
-
+from langchain_aimlernie.spend.prices import UNKNOWN, Call, Totals, call_of, max_output
 
 # When a run starts, LangChain reads a tracker from each of these. Nested trackers need one each;
 # others share one, since a context variable has a value per thread and task.
@@ -163,19 +108,21 @@ class SpendTracker(BaseCallbackHandler):
         if price is not None and not callable(price):
             raise ValueError(f"price must be a function, or None; got {price!r}.")
         self._price = price
-        self._prices = Prices(prices, are_given_first=reserve == "worst")
-        self._totals = Totals(self._prices, check_amount(spent_usd, "spent_usd"))
-        self._forget_runs()
+        self._totals = Totals(
+            {} if prices is None else prices,
+            come_first=reserve == "worst",
+            spent_usd=check_amount(spent_usd, "spent_usd"),
+        )
+        self._forget_calls()
         _trackers.add(self)
 
-    def _forget_runs(self) -> None:
-        """Begin without calls under way, as in a child process, where those of the parent are."""
+    def _forget_calls(self) -> None:
+        """Begin without calls under way; in a child process, they are its parent's."""
         self._lock = threading.RLock()
         self._is_busy = False
-        self._runs: dict[UUID, _Run] = {}
+        self._calls: dict[UUID, Call] = {}
         self._ended: deque[tuple[UUID, AIMessage | None, BaseException | None]] = deque()
         self._reserved = ZERO
-        self._waiters: list[Future[None]] = []
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -271,31 +218,28 @@ class SpendTracker(BaseCallbackHandler):
         Raises:
             AimlErnieError: A request failed.
         """
-        if not (calls := self._calls_in_log()):
-            return 0
-        start = min(call.started for call in calls.values())
-        found = [entry for entry in log_since(llm, start) if call_of(entry, calls)]
-        with self._exclusive():
-            return self._totals.replace(calls, found)
+        return run(self._reconcile(llm, is_async=False))
 
     async def areconcile(self, llm: ChatAimlErnie) -> int:
         """Replace estimates with the amounts in the provider's log; see `reconcile`."""
-        if not (calls := self._calls_in_log()):
+        return await self._reconcile(llm, is_async=True)
+
+    async def _reconcile(self, llm: ChatAimlErnie, *, is_async: bool) -> int:
+        with self._exclusive():
+            calls = self._totals.by_id()
+        if not calls:
             return 0
-        start = min(call.started for call in calls.values())
-        found = [entry async for entry in await alog_since(llm, start) if call_of(entry, calls)]
+        from langchain_aimlernie.account import log_since
+
+        log = log_since(llm, min(call.started for call in calls.values()), is_async=is_async)
+        found = [entry async for entry in log if call_of(entry, calls)]
         with self._exclusive():
             return self._totals.replace(calls, found)
-
-    def _calls_in_log(self) -> dict[str, Call]:
-        with self._exclusive():
-            return self._totals.by_id()
 
     def reset(self) -> None:
         """Set the sums to zero; limits and calls in progress stay."""
         with self._exclusive():
-            self._prices.exact.clear()
-            self._totals = Totals(self._prices)
+            self._totals.clear()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sums as JSON values, for `from_dict`; limits and prices are not among them."""
@@ -328,11 +272,11 @@ class SpendTracker(BaseCallbackHandler):
             ) from None
         return tracker
 
-    def _tables(self) -> dict[str, dict[str, Spend]]:
+    def _tables(self) -> dict[str, MutableMapping[str, Spend]]:
         return {
             "by_model": self._totals.by_model,
             "by_tag": self._totals.by_tag,
-            "priced": self._prices.exact,
+            "priced": self._totals.exact,
         }
 
     @override
@@ -381,27 +325,32 @@ class SpendTracker(BaseCallbackHandler):
         facts = metadata or {}
         model = facts.get("ls_model_name")
         is_own = facts.get("ls_provider") == PROVIDER
-        with self._exclusive():
-            if run_id in self._runs:
-                return  # the tracker is among the callbacks twice
-            run = _Run(
-                Call(find_model(model).id if isinstance(model, str) else "", tuple(tags or ())),
-                messages[0] if messages else (),
-                kwargs.get("invocation_params") or {},
-                is_own,
-                is_sent=not is_own,
-            )
-            if is_own:
-                reserve_with(run_id, partial(self._reserve_call, run_id))
-            else:
-                try:
-                    self._hold(run, self._cost_of(run) or ZERO)
-                except BudgetExceededError as error:
-                    for other in (each for id_, each in _started.get() if id_ == run_id):
-                        other.on_llm_error(error, run_id=run_id)  # LangChain does not tell them
-                    raise
-            self._runs[run_id] = run
-            _started.set((*_started.get(), (run_id, self))[-_MAX_STARTED:])
+        call = Call(
+            find_model(model).id if isinstance(model, str) else "",
+            tuple(tags or ()),
+            messages[0] if messages else (),
+            kwargs.get("invocation_params") or {},
+            is_own=is_own,
+            is_sent=not is_own,
+        )
+        under_way = [each for each in trackers.get() if each[1].has_call(each[0])]
+        try:
+            with self._exclusive():
+                if run_id in self._calls:
+                    return
+                if not is_own:
+                    self._reserve_for(call)
+                self._calls[run_id] = call
+        except BudgetExceededError as error:
+            for id_, other in under_way:
+                if id_ == run_id:
+                    other.on_llm_error(error, run_id=run_id)  # LangChain does not tell them
+            raise
+        trackers.set((*under_way, (run_id, self)))
+
+    def has_call(self, run_id: UUID) -> bool:
+        """Whether a run is a call that is counted here, and under way."""
+        return run_id in self._calls
 
     @override
     def on_llm_new_token(
@@ -413,13 +362,13 @@ class SpendTracker(BaseCallbackHandler):
         **kwargs: Any,
     ) -> None:
         """Record the output, for the estimate of a call that is cancelled or abandoned."""
-        run = self._runs.get(run_id)
-        if run is not None and run.is_new(chunk):
-            run.received.append(token if isinstance(token, str) else str(token))
+        call = self._calls.get(run_id)
+        if call is not None and call.is_new(chunk):
+            call.received.append(token if isinstance(token, str) else str(token))
             message = getattr(chunk, "message", None)
             if isinstance(message, AIMessageChunk):
-                run.received.append(str(message.additional_kwargs.get("reasoning_content") or ""))
-                run.received += [call["args"] or "" for call in message.tool_call_chunks]
+                call.received.append(str(message.additional_kwargs.get("reasoning_content") or ""))
+                call.received += [each["args"] or "" for each in message.tool_call_chunks]
 
     @override
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
@@ -440,110 +389,104 @@ class SpendTracker(BaseCallbackHandler):
     def on_retry(self, retry_state: object, *, run_id: UUID, **kwargs: Any) -> None:
         """Count the retry."""
         with self._exclusive():
-            run = self._runs.get(run_id)
-            if run is not None and run.is_new(retry_state):
-                self._totals.book(run.call, Spend(retries=1))
+            call = self._calls.get(run_id)
+            if call is not None and call.is_new(retry_state):
+                self._totals.book(call, Spend(retries=1))
 
-    def _reserve_call(
-        self, run_id: UUID, request_id: str | None, may_wait: bool
+    def reserve_call(
+        self, run_id: UUID, request_id: str | None, *, may_wait: bool
     ) -> Future[None] | None:
-        """Reserve what a call of `ChatAimlErnie` is expected to cost; see `Reserve`."""
+        """Reserve what a call of `ChatAimlErnie` is expected to cost, before it is sent.
+
+        Return `None` if it may be sent, else what to wait for before this is called again: the end
+        of a call that may bring the first price. Raise a `BudgetExceededError` if it may not.
+        """
         with self._exclusive():
-            run = self._runs.get(run_id)
-            if run is None or run.is_sent:
+            call = self._calls.get(run_id)
+            if call is None or call.is_sent:
                 return None
-            run.call.request_id = request_id
-            cost = self._cost_of(run)
-            self._hold(run, cost or ZERO)
-            if cost is None and may_wait and self._is_first_price_coming():
-                waiter: Future[None] = Future()
-                self._waiters.append(waiter)
-                return waiter
-            run.is_sent = True
+            call.request_id = request_id
+            is_price_known = self._reserve_for(call)
+            if may_wait and not is_price_known:
+                # Not for a stream in whose loop this call is made, itself or in a new task.
+                outer = {id_ for id_, _ in trackers.get()}
+                for id_, other in self._calls.items():
+                    if other.is_own and other.is_sent and id_ not in outer:
+                        return other.wait_for_end()
+            call.is_sent = True
             return None
 
-    def _is_first_price_coming(self) -> bool:
-        own = {id_ for id_, _ in _started.get()}
-        return any(run.is_own and run.is_sent and id_ not in own for id_, run in self._runs.items())
-
-    def _cost_of(self, run: _Run) -> Decimal | None:
-        """Return what `run` shall reserve; `None` if that is not known yet."""
-        if self._reserve is None or (self._limit_usd is None and self._limit_credits is None):
-            return ZERO
-        model = run.call.model
-        if self._reserve == "worst" and (rates := self._prices.of_token(model)) is not None:
-            prompt, _ = run.estimated_usage()
-            return prompt * rates[0] + max_output(model, run.params, prompt) * rates[1]
-        expected = self._prices.of_call(model)
-        if expected is None and self._totals.by_model.get(model, Spend()).unpriced:
-            return ZERO  # the server states no prices: there is nothing to wait for
-        return expected
-
-    def _hold(self, run: _Run, cost: Decimal) -> None:
-        """Reserve `cost` for `run`; raise an error if that would exceed a limit."""
+    def _reserve_for(self, call: Call) -> bool:
+        """Reserve what `call` is expected to cost; return whether that is known."""
+        cost = self._cost_of(call)
         total = self._totals.total
         for name, limit, spent, unit in (
             ("limit_usd", self._limit_usd, total.usd, 1),
             ("limit_credits", self._limit_credits, total.credits, CREDITS_PER_USD),
         ):
-            reserved, more = self._reserved * unit, cost * unit
+            reserved, more = self._reserved * unit, (cost or ZERO) * unit
             used = spent + reserved
             if limit is not None and (used >= limit or (used and used + more > limit)):
                 raise BudgetExceededError(_excess(name, limit, spent, reserved, more))
-        run.reserved = cost
-        self._reserved += cost
+        call.reserved = cost or ZERO
+        self._reserved += call.reserved
+        return cost is not None
+
+    def _cost_of(self, call: Call) -> Decimal | None:
+        """Return what `call` shall reserve; `None` if that is not known yet."""
+        if self._reserve is None or (self._limit_usd is None and self._limit_credits is None):
+            return ZERO
+        totals = self._totals
+        if self._reserve == "worst" and (rates := totals.of_token(call.model)) is not None:
+            prompt, _ = call.estimated_tokens()
+            return prompt * rates[0] + max_output(call.model, call.params, prompt) * rates[1]
+        expected = totals.of_call(call.model)
+        if expected is None and totals.by_model.get(call.model, Spend()).unpriced:
+            return ZERO  # the server states no prices: there is nothing to wait for
+        return expected
 
     def _end(self, run_id: UUID, message: AIMessage | None, error: BaseException | None) -> None:
         """Count a call that has ended, and release its reservation."""
-        run = self._runs.pop(run_id, None)
-        if run is None:
+        call = self._calls.pop(run_id, None)
+        if call is None:
             return  # not the call of a chat model, or its end has come before
-        self._reserved -= run.reserved
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.set_running_or_notify_cancel():
-                waiter.set_result(None)
+        self._reserved -= call.reserved
+        if call.has_ended is not None:
+            call.has_ended.set_result(None)
         if isinstance(error, BudgetExceededError) or (message is None and error is None):
             return
-        spend = Spend() if message is None else spend_of(message)
+        message = message or AIMessage("")
+        spend = spend_of(message)
         if error is not None:
             is_failure = isinstance(error, Exception)
             spend = spend._replace(
                 calls=int(not is_failure), failed=int(is_failure), unpriced=int(not spend.credits)
             )
-            if not run.is_sent or (is_failure and spend.unpriced and not _is_billed(error, run)):
-                self._totals.book(run.call, spend._replace(unpriced=0))
+            if not call.is_sent or (is_failure and spend.unpriced and not _is_billed(error, call)):
+                self._totals.book(call, spend._replace(unpriced=0))
                 return
-        metadata, call = {} if message is None else message.response_metadata, run.call
+        metadata, usage = message.response_metadata, message.usage_metadata
         call.model = call.model or find_model(str(metadata.get("model_name", ""))).id or UNKNOWN
         call.inference_id = metadata.get("inference_id") or getattr(error, "inference_id", None)
-        self._count(run, message, spend)
-
-    def _count(self, run: _Run, message: AIMessage | None, spend: Spend) -> None:
-        """Book a complete or partial response with its price or an estimate."""
-        call, usage = run.call, None if message is None else message.usage_metadata
         try:
-            if spend.unpriced and usage is not None and self._price is not None:
-                usd = self._price(call.model, usage)
+            if spend.unpriced and usage is not None:
+                usd = self._price_of(call, usage)
                 spend = spend if usd is None else priced(spend, check_amount(usd, "price"))
         finally:  # the user's function may raise an error
-            if not spend.unpriced:
-                self._totals.book(call, spend)
-                if spend.calls:
-                    self._prices.add(call.model, spend)
-            else:
-                if usage is None and run.messages:
-                    if message is not None and not any(run.received):
-                        run.received.append(message.text)
-                    prompt, output = run.estimated_usage()
-                    spend = spend._replace(input_tokens=prompt, output_tokens=output)
-                self._totals.book_unpriced(call, spend, is_estimated=self._unpriced == "reserve")
-            self._totals.estimate_pending()
+            if spend.unpriced and usage is None and call.messages:
+                if not any(call.received):
+                    call.received.append(message.text)
+                prompt, output = call.estimated_tokens()
+                spend = spend._replace(input_tokens=prompt, output_tokens=output)
+            self._totals.count(call, spend, is_estimated=self._unpriced == "reserve")
+
+    def _price_of(self, call: Call, usage: Mapping[str, Any]) -> Decimal | float | None:
+        return None if self._price is None else self._price(call.model, usage)
 
 
-def _is_billed(error: BaseException, run: _Run) -> bool:
+def _is_billed(error: BaseException, call: Call) -> bool:
     """Return whether a failed call may have been processed and billed, as the retry policy says."""
-    if any(run.received) or isinstance(error, StreamInterruptedError):
+    if any(call.received) or isinstance(error, StreamInterruptedError):
         return True
     if not isinstance(error, AimlErnieError):
         return False
@@ -557,7 +500,7 @@ _trackers: weakref.WeakSet[SpendTracker] = weakref.WeakSet()
 
 def _reset_after_fork() -> None:
     for tracker in _trackers:
-        tracker._forget_runs()  # noqa: SLF001  of this module
+        tracker._forget_calls()  # noqa: SLF001  of this module
 
 
 if hasattr(os, "register_at_fork"):
@@ -583,32 +526,3 @@ def _first_message(response: object) -> AIMessage | None:
         return None
     message = getattr(generations[0][0], "message", None)
     return message if isinstance(message, AIMessage) else None
-
-
-_CLOCK_SKEW = timedelta(minutes=5)
-_LONGEST_LOG = timedelta(days=92)
-
-
-def log_since(llm: ChatAimlErnie, start: datetime) -> Generator[LogEntry, None, None]:
-    """Return the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
-    from langchain_aimlernie.account import logs
-
-    return logs(**_log_settings(llm, current_key(llm), start), http_client=llm.http_client)
-
-
-async def alog_since(llm: ChatAimlErnie, start: datetime) -> AsyncGenerator[LogEntry, None]:
-    """Return the log of the requests since `start`; see `log_since`."""
-    from langchain_aimlernie.account import alogs
-
-    settings = _log_settings(llm, await acurrent_key(llm), start)
-    return alogs(**settings, http_client=llm.http_async_client)
-
-
-def _log_settings(
-    llm: ChatAimlErnie, key: SecretStr | AimlErnieError | None, start: datetime
-) -> dict[str, Any]:
-    if isinstance(key, AimlErnieError):
-        raise key
-    end = datetime.now(UTC) + _CLOCK_SKEW
-    start = max(start - _CLOCK_SKEW, end - _LONGEST_LOG)
-    return {"start": start, "end": end, "base_url": llm.base_url, "api_key": key}

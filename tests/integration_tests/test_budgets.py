@@ -73,7 +73,7 @@ def chat(server, **settings):
 
 
 def nothing_is_left(spend):
-    return not spend._runs and not spend._reserved and not spend._waiters
+    return not spend._calls and not spend._reserved
 
 
 def gather(number, function):

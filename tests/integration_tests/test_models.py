@@ -152,6 +152,15 @@ def test_prices_can_be_looked_up_while_another_thread_lists_models(ernie_server)
         sys.setswitchinterval(interval)
 
 
+@pytest.mark.parametrize("etag", [None, '"1"'])
+def test_prices_are_known_whether_or_not_a_list_can_be_cached(server, etag):
+    server.play(listing(GPT, etag=etag), listing(ERNIE))
+    for _ in range(2):
+        list_models(base_url=server.base_url)
+        for name in ("openai/gpt-4o", "gpt-4o"):
+            assert module.listed_prices(name) == (Decimal("2.5"), Decimal("10.4"))
+
+
 def test_the_default_is_baidus_chat_models_and_those_without_a_developer(server):
     assert ids(list_models(base_url=server.base_url)) == ["baidu/ernie-5.0", "my-ernie"]
     assert "type=openai/chat-completions" in server.requests[0].target

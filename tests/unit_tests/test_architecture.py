@@ -14,7 +14,7 @@ ORDER = {
     name: place
     for place, names in enumerate(
         [
-            ["_version", "_imports", "_text"],
+            ["_version", "_coroutines", "_imports", "_text"],
             ["errors", "profiles"],
             ["_settings", "_bindings", "_runnable_retry"],
             ["_response"],

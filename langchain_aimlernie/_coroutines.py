@@ -1,0 +1,38 @@
+"""One coroutine for the sync and the async variant of a function.
+
+With a sync transport nothing in it suspends: the sync variant runs it to its end without a loop.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
+
+T = TypeVar("T")
+
+
+async def awaited(value: T | Awaitable[T]) -> T:
+    """Return what an awaitable returns; any other value as it is."""
+    return cast("T", await value if inspect.isawaitable(value) else value)
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Return the result of a coroutine that never suspends."""
+    try:
+        while True:
+            coroutine.send(None)
+    except StopIteration as end:
+        return cast("T", end.value)
+
+
+def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
+    """Yield the items of an async generator that never suspends."""
+    while True:
+        try:
+            item = run(anext(items))
+        except StopAsyncIteration:
+            return
+        yield item
