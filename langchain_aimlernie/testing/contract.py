@@ -72,7 +72,7 @@ def _typed(kind: str, required: str = "", **fields: Any) -> Any:
 
 
 def _union(key: str = "", **types: Any) -> Any:
-    """Return the union of types, of which `key` in the value, or its JSON type, names the right one.
+    """Return the union of types; `key` in the value, or its JSON type, names the right one.
 
     The names are written "<…>" in the location of an error, so that they can be told from keys.
     `other` stands for each name that is not listed.
