@@ -21,6 +21,7 @@ PREFIX = "[local ErnieServer, not ERNIE]"
 """How every text of the fake model begins."""
 
 _QUOTE_LIMIT = 400
+_SHOWN_URL = 60
 _DEFAULT_TEXT = "{name} made up by the local ErnieServer"
 _ANSWER = {"type": "object", "properties": {"answer": {"type": "string"}}}
 _STOP_WORDS = frozenset(("a", "an", "and", "current", "for", "get", "in", "is", "of", "the", "to"))
@@ -134,18 +135,10 @@ def _shorten(text: str) -> str:
 
 
 def _describe(part: Mapping[str, Any]) -> str:
-    """Return a description of a medium: "a file (report.pdf, application/pdf, 1204 bytes)"."""
+    """Return a description of a medium by its name, or by how its URL begins."""
     medium = part[part["type"]]
-    source = str(medium.get("url") or medium.get("file_data") or "")
-    kind = "a file" if part["type"] == "file" else "an image"
-    facts = [medium["filename"]] if medium.get("filename") else []
-    if source.startswith("http"):
-        return f"{kind} ({', '.join([*facts, source[:_QUOTE_LIMIT]])})"
-    if source.startswith("data:"):
-        mime_type, _, source = source[5:].partition(";base64,")
-        facts.append(mime_type)
-    size = len(source) * 3 // 4 - source[-2:].count("=")
-    return f"{kind} ({', '.join([*facts, f'{size} bytes'])})"
+    name = str(medium.get("filename") or medium.get("url") or "without a name")
+    return f"{'a file' if part['type'] == 'file' else 'an image'} ({name[:_SHOWN_URL]})"
 
 
 def _reasoning(body: Mapping[str, Any], model: ServedModel, question: str) -> str | None:
