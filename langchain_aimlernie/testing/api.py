@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from http import HTTPStatus
 from http.client import responses
 from typing import Any, NamedTuple, NoReturn
 
@@ -185,9 +184,7 @@ class Api:
                 f"messages resulted in {tokens} tokens.",
             )
         reply = _encode(request, model, self._scripted(request) or complete(request.body, model))
-        is_failed = reply.status >= HTTPStatus.BAD_REQUEST
-        bill = None if is_failed else account.bill(model, reply.usage, reply.meta, tokens)
-        self._account.charge(_ids(request), model.id, bill)
+        self._account.charge(_ids(request), model, reply, tokens)
         return reply
 
     def _validate(self, request: Request) -> ServedModel:
