@@ -22,7 +22,6 @@ _BATCH = 64
 """So many events of a stream without an interval are sent at once, then others have their turn."""
 
 _MAX_HEAD = 64 * 2**10
-_MAX_BODY = 256 * 2**20
 _POLL = 0.05
 """Seconds between looks whether the client is still there, while it waits."""
 
@@ -105,13 +104,8 @@ class Connection:
             return None
         headers = Headers([(k.decode("latin-1"), v.decode("latin-1")) for k, v in head.headers])
         body = bytearray()
-        size = int(headers.get("content-length", 0))
-        while size <= _MAX_BODY and isinstance(part := await self._next_event(), h11.Data):
+        while isinstance(part := await self._next_event(), h11.Data):
             body += part.data
-            size = len(body)
-        if size > _MAX_BODY:
-            message = f"the body has more than {_MAX_BODY} bytes"
-            raise h11.RemoteProtocolError(message, error_status_hint=413)
         path, _, query = head.target.decode("latin-1").partition("?")
         method = head.method.decode()
         return Request(method, path, parse_qs(query), headers, bytes(body), self._number)
