@@ -14,6 +14,7 @@ import importlib.util
 import os
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,14 +31,18 @@ from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from langchain_aimlernie._http._async.transport import AsyncPooledClient
     from langchain_aimlernie._http._sync.transport import PooledClient
-    from langchain_aimlernie._http.request import Timeouts
+    from langchain_aimlernie._http.request import Progress, Timeouts
 
 _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""
+
+_POOL_SIZE = 16
+_MAX_CONNECTIONS = 65_536
+"""A server cannot be given more: each has a port of its own."""
 
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -260,6 +265,61 @@ def evict(clients: dict[ResolvedConfig, Any]) -> list[Any]:
     unused = [(key, client) for key, client in list(clients.items()) if client.is_unused]
     unused.sort(key=lambda item: item[1].last_used, reverse=True)
     return [clients.pop(key, client) for key, client in unused[_MAX_IDLE_CLIENTS:]]
+
+
+class Pools:
+    """What the sync and the async client of one configuration share: all but I/O.
+
+    A pool of httpcore2 looks at each of its connections for every request, so that many small ones
+    are faster than a large one.
+
+    Args:
+        config: Where the connections lead, and how many there may be.
+        new_pool: Makes a pool with at most `max_connections` of them.
+
+    Attributes:
+        proxy: The host of the proxy; empty if there is none.
+        phase: Where an attempt begins.
+        is_ours: Whether reads and writes keep to the deadline of their context.
+        last_used: When a call has last asked for it, in seconds of the monotonic clock.
+    """
+
+    phase = "connect"
+    is_ours = True
+
+    def __init__(self, config: ResolvedConfig, new_pool: Callable[..., Any]) -> None:
+        size = min(config.config.max_connections, _MAX_CONNECTIONS)
+        self._new_pool = new_pool
+        self._pools = [
+            _Pool(new_pool(max_connections=limit), limit, set())
+            for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
+        ]
+        self.proxy = config.proxy_host
+        self.last_used = time.monotonic()
+        self._is_closed = False
+
+    def _pool_for(self, progress: Progress) -> Any:
+        """Return the first pool that has room, else the one with the fewest requests."""
+        if progress.is_replay:
+            # A full pool would hand on the next connection that is free.
+            return self._new_pool(max_connections=1)
+        free = (pool for pool in self._pools if len(pool.active) < pool.limit)
+        pool = next(free, None) or min(self._pools, key=lambda pool: len(pool.active))
+        pool.active.add(progress)
+        return pool.pool
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether no request is under way."""
+        return not any(pool.active for pool in self._pools)
+
+
+class _Pool(NamedTuple):
+    pool: Any
+    limit: int
+    active: set[Progress]
+    """A set and no counter: the garbage collector may close a response at any moment, also between
+    the two halves of `+= 1`."""
 
 
 _clients: dict[ResolvedConfig, PooledClient] = {}

@@ -22,7 +22,7 @@ import httpcore2
 import httpx2
 
 from langchain_aimlernie._text import NO_SECRETS, Redactor
-from langchain_aimlernie.errors import BadRequestError
+from langchain_aimlernie.errors import BadRequestError, InvalidResponseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -39,6 +39,9 @@ NO_LIMIT = float("inf")
 
 _WRITE_SIZE = 256 * 1024
 """Bytes of a request that are written at a time: the write timeout is for each of these."""
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of a response that is not streamed, decompressed."""
 
 
 def or_no_limit(seconds: float | None) -> float:
@@ -154,10 +157,6 @@ class APIRequest:
         headers.extend([_encode_header(name, value) for name, value in self.headers.items()])
         return headers
 
-    def content(self) -> bytes | ChunkedBody:
-        """Return the body in the form that is written to the network."""
-        return self.body if len(self.body) <= _WRITE_SIZE else ChunkedBody(self.body)
-
 
 def _encode_header(name: str, value: str) -> tuple[bytes, bytes]:
     try:
@@ -168,7 +167,7 @@ def _encode_header(name: str, value: str) -> tuple[bytes, bytes]:
     raise BadRequestError(f"The header {name!r} has a character that HTTP cannot carry.")
 
 
-class ChunkedBody:
+class _LongBody:
     """A long body, written in parts."""
 
     def __init__(self, body: bytes) -> None:
@@ -213,7 +212,7 @@ def decode_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 @lru_cache(maxsize=64)
-def parse_url(url: str) -> tuple[httpcore2.URL, bytes]:
+def _parse_url(url: str) -> tuple[httpcore2.URL, bytes]:
     """Return a URL as httpcore2 takes it, and the header `Host`."""
     parsed = httpx2.URL(url)
     core_url = httpcore2.URL(
@@ -359,6 +358,29 @@ class Progress:
         if not step.endswith(".started"):  # what starts is still to be done with its `info`
             info.clear()  # httpcore logs it next, at DEBUG, and the server may repeat the key there
 
+    async def async_trace(self, event: str, info: dict[str, Any]) -> None:
+        """Follow httpcore's events; see `trace`."""
+        self.trace(event, info)
+
+    def core_request(self, accept_encoding: str, trace: Any) -> httpcore2.Request:
+        """Return the request as httpcore2 takes it; a replay's connection serves it alone.
+
+        Raises:
+            BadRequestError: A header cannot be sent.
+        """
+        request = self.request
+        url, host = _parse_url(request.url)
+        headers = [(b"Host", host), *request.encoded_headers(accept_encoding)]
+        if self.is_replay:
+            headers.append((b"Connection", b"close"))
+        return httpcore2.Request(
+            request.method,
+            url,
+            headers=headers,
+            content=request.body if len(request.body) <= _WRITE_SIZE else _LongBody(request.body),
+            extensions={"timeout": request.timeouts.extension(), "trace": trace},
+        )
+
     def receive(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], extensions: Mapping[str, Any]
     ) -> None:
@@ -366,6 +388,20 @@ class Progress:
         self.phase = "response_body"
         self.status, self.headers = status, decode_headers(headers)
         self.network_stream = extensions.get("network_stream")
+
+    def complete(self, body: bytearray) -> bytes:
+        """Return the whole body of a response.
+
+        Raises:
+            InvalidResponseError: It is too long, or empty.
+        """
+        if len(body) > MAX_BODY:
+            raise InvalidResponseError(
+                f"The response is longer than {MAX_BODY >> 20} MiB.", is_retryable=False
+            )
+        if self.request.body and not body:
+            raise InvalidResponseError("The server answered with nothing.", status_code=self.status)
+        return bytes(body)
 
 
 class AsyncWatchdog:

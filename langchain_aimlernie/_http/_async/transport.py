@@ -11,13 +11,14 @@ import random
 import time
 from functools import cached_property, partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import httpcore2
 import httpx2
 
 from langchain_aimlernie._http.clients import (
     ConnectionConfig,
+    Pools,
     async_open_clients,
     async_ssl_context,
     evict,
@@ -27,22 +28,21 @@ from langchain_aimlernie._http.clients import (
 )
 from langchain_aimlernie._http.failures import to_error
 from langchain_aimlernie._http.request import (
+    MAX_BODY,
     AsyncWatchdog,
     Progress,
     or_no_limit,
-    parse_url,
     set_deadline,
     waiting,
 )
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._http.unhooked import anext_unhooked
 from langchain_aimlernie._response.error_mapping import error_from_response
-from langchain_aimlernie.errors import AimlErnieError, APIConnectionError, InvalidResponseError
+from langchain_aimlernie.errors import AimlErnieError, APIConnectionError
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import (
-        AsyncIterable,
         AsyncIterator,
         Awaitable,
         Callable,
@@ -53,19 +53,12 @@ if TYPE_CHECKING:
     from langchain_aimlernie._http.clients import ResolvedConfig
     from langchain_aimlernie._http.request import APIRequest, Decoder
 
+    OnRetry = Callable[[int, AimlErnieError, float], Awaitable[None]]
+
 T = TypeVar("T")
 R = TypeVar("R")
 
-_POOL_SIZE = 16
-"""Connections in one of httpcore2's pools: it looks at each of them for every request."""
-
-_MAX_CONNECTIONS = 65_536
-"""A server cannot be given more: each has a port of its own."""
-
 _ACCEPT_ENCODING = "gzip, deflate"
-_MAX_BODY = 64 * 1024 * 1024
-"""Bytes of a response that is not streamed, decompressed."""
-
 _MAX_ERROR_BODY = 64 * 1024
 _ERROR_BODY_TIMEOUT = 5.0
 """Bytes and seconds for the body of an error, whose status we have."""
@@ -113,7 +106,7 @@ class AsyncTransport:
         request: APIRequest,
         decode: Callable[[dict[str, str], bytes], R],
         *,
-        on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None = None,
+        on_retry: OnRetry | None = None,
     ) -> R:
         """Send a request; return what `decode` makes of the response.
 
@@ -136,7 +129,7 @@ class AsyncTransport:
         request: APIRequest,
         new_decoder: Callable[[dict[str, str]], Decoder[T]],
         *,
-        on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None = None,
+        on_retry: OnRetry | None = None,
     ) -> AsyncStream[T]:
         """Return the chunks that a decoder makes of a stream; the first `next` sends the request.
 
@@ -162,7 +155,7 @@ class AsyncTransport:
         self,
         request: APIRequest,
         run: Callable[[AsyncAttempt, float], Awaitable[R]],
-        on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None,
+        on_retry: OnRetry | None,
     ) -> R:
         """Make attempts until one succeeds or no retry is left."""
         retries = RetryState(request.max_retries)
@@ -291,17 +284,9 @@ class AsyncAttempt:
         progress.limit = ("total", left) if left < limit else ("response", limit)
         await self._send(_ACCEPT_ENCODING)
         body = bytearray()
-        await self._read_into(body, _MAX_BODY)
-        if len(body) > _MAX_BODY:
-            raise InvalidResponseError(
-                f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
-            )
+        await self._read_into(body, MAX_BODY)
         await self.close()
-        if progress.request.body and not body:
-            raise InvalidResponseError(
-                "The server answered with nothing.", status_code=progress.status
-            )
-        return decode(progress.headers, bytes(body))
+        return decode(progress.headers, progress.complete(body))
 
     async def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[Any]]) -> Self:
         """Send the request, read on until there are chunks, and return the attempt.
@@ -395,73 +380,34 @@ class AsyncAttempt:
             return None
 
 
-class AsyncPooledClient:
+class AsyncPooledClient(Pools):
     """The connections of one configuration.
 
-    A pool of httpcore2 looks at each of its connections for every request, so that many small ones
-    are faster than a large one.
-
     Args:
-        config: Where the connections lead, and how many there may be.
+        config: Where they lead, and how many there may be.
         ssl_context: Their TLS settings.
-
-    Attributes:
-        proxy: The host of the proxy; empty if there is none.
-        phase: Where an attempt begins.
-        is_ours: Whether reads and writes keep to the deadline of their context.
-        last_used: When a call has last asked for it, in seconds of the monotonic clock.
     """
 
-    phase = "connect"
-    is_ours = True
-
     def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
-        size = min(config.config.max_connections, _MAX_CONNECTIONS)
-        self._new_pool = partial(
-            httpcore2.AsyncConnectionPool,
-            network_backend=_AsyncDeadlineBackend(),
-            **config.pool_options(ssl_context),
-        )
-        self._pools = [
-            _AsyncPool(self._new_pool(max_connections=limit), limit, set())
-            for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
-        ]
-        self.proxy = config.proxy_host
-        self.last_used = time.monotonic()
-        self._is_closed = False
+        pool, backend = httpcore2.AsyncConnectionPool, _AsyncDeadlineBackend()
+        options = config.pool_options(ssl_context)
+        super().__init__(config, partial(pool, network_backend=backend, **options))
 
     async def send(
         self, progress: Progress, accept_encoding: str
     ) -> tuple[Any, AsyncIterator[bytes]]:
         """Send a request; return the response, once its headers have come, and its body."""
-        request = progress.request
-        url, host = parse_url(request.url)
-        more_headers = []
         if progress.is_replay:
             await self.close_idle()  # the others may be broken as well
-            # A full pool would hand on the next connection that is free. This one is for one use.
-            pool = self._new_pool(max_connections=1)
-            more_headers.append((b"Connection", b"close"))
-        else:
-            # The first pool that has room, else the one with the fewest requests.
-            free = (pool for pool in self._pools if len(pool.active) < pool.limit)
-            shared = next(free, None) or min(self._pools, key=lambda pool: len(pool.active))
-            shared.active.add(progress)
-            pool = shared.pool
-        core_request = httpcore2.Request(
-            request.method,
-            url,
-            headers=[(b"Host", host), *request.encoded_headers(accept_encoding), *more_headers],
-            content=request.content(),
-            extensions={"timeout": request.timeouts.extension(), "trace": _async_trace(progress)},
-        )
+        pool = self._pool_for(progress)
         set_deadline(progress.deadline)
-        response = await pool.handle_async_request(core_request)
+        response = await pool.handle_async_request(
+            progress.core_request(accept_encoding, progress.async_trace)
+        )
         progress.receive(response.status, response.headers, response.extensions)
-        stream = cast("AsyncIterable[bytes]", response.stream)
         if "content-encoding" not in progress.headers:
-            return response, aiter(stream)
-        decoded = httpx2.Response(200, headers=response.headers, content=stream)
+            return response, aiter(response.stream)
+        decoded = httpx2.Response(200, headers=response.headers, content=response.stream)
         return response, decoded.aiter_bytes()
 
     async def release(self, progress: Progress) -> None:
@@ -470,11 +416,6 @@ class AsyncPooledClient:
             pool.active.discard(progress)
         if self._is_closed:  # it was evicted when the attempt was about to use it
             await self.close_idle()
-
-    @property
-    def is_unused(self) -> bool:
-        """Whether no request is under way."""
-        return not any(pool.active for pool in self._pools)
 
     async def close_idle(self) -> None:
         """Close the connections that no call is using."""
@@ -491,24 +432,19 @@ class AsyncPooledClient:
             await pool.pool.aclose()
 
 
-class _AsyncPool(NamedTuple):
-    pool: httpcore2.AsyncConnectionPool
-    limit: int
-    active: set[Progress]
-    """A set and no counter: the garbage collector may close a response at any moment, also between
-    the two halves of `+= 1`."""
-
-
 class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):
     """A network whose reads and writes keep to the deadline that is set in their context."""
 
-    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
+    async def connect_tcp(self, *args: Any, **options: Any) -> Any:
         return _AsyncDeadlineStream(await super().connect_tcp(*args, **options))
 
 
-class _AsyncDeadlineStream(httpcore2.AsyncNetworkStream):
+class _AsyncDeadlineStream:
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with waiting(timeout) as seconds:
@@ -518,13 +454,7 @@ class _AsyncDeadlineStream(httpcore2.AsyncNetworkStream):
         with waiting(timeout) as seconds:
             await self._stream.write(buffer, seconds)
 
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-    async def start_tls(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
+    async def start_tls(self, *args: Any, **options: Any) -> Any:
         return _AsyncDeadlineStream(await self._stream.start_tls(*args, **options))
 
 
@@ -557,7 +487,7 @@ class AsyncUserClient:
                 headers=request.encoded_headers(accept_encoding),
                 content=request.body or None,
                 timeout=timeout_of(self._client, request.timeouts),
-                extensions={"trace": _async_trace(progress)},
+                extensions={"trace": progress.async_trace},
             )
             response = await self._client.send(built, stream=True, follow_redirects=False)
         if response.is_stream_consumed:
@@ -568,13 +498,6 @@ class AsyncUserClient:
 
     async def release(self, progress: Progress) -> None:
         """Leave the client alone."""
-
-
-def _async_trace(progress: Progress) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
-    async def trace(event: str, info: dict[str, Any]) -> None:
-        progress.trace(event, info)
-
-    return trace
 
 
 async def _close_quietly(resource: Any) -> None:

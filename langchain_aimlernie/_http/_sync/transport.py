@@ -11,13 +11,14 @@ import random
 import time
 from functools import cached_property, partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import httpcore2
 import httpx2
 
 from langchain_aimlernie._http.clients import (
     ConnectionConfig,
+    Pools,
     open_clients,
     ssl_context,
     evict,
@@ -27,16 +28,16 @@ from langchain_aimlernie._http.clients import (
 )
 from langchain_aimlernie._http.failures import to_error
 from langchain_aimlernie._http.request import (
+    MAX_BODY,
     Watchdog,
     Progress,
     or_no_limit,
-    parse_url,
     set_deadline,
     waiting,
 )
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._response.error_mapping import error_from_response
-from langchain_aimlernie.errors import AimlErnieError, APIConnectionError, InvalidResponseError
+from langchain_aimlernie.errors import AimlErnieError, APIConnectionError
 
 if TYPE_CHECKING:
     import ssl
@@ -49,19 +50,12 @@ if TYPE_CHECKING:
     from langchain_aimlernie._http.clients import ResolvedConfig
     from langchain_aimlernie._http.request import APIRequest, Decoder
 
+    OnRetry = Callable[[int, AimlErnieError, float], None]
+
 T = TypeVar("T")
 R = TypeVar("R")
 
-_POOL_SIZE = 16
-"""Connections in one of httpcore2's pools: it looks at each of them for every request."""
-
-_MAX_CONNECTIONS = 65_536
-"""A server cannot be given more: each has a port of its own."""
-
 _ACCEPT_ENCODING = "gzip, deflate"
-_MAX_BODY = 64 * 1024 * 1024
-"""Bytes of a response that is not streamed, decompressed."""
-
 _MAX_ERROR_BODY = 64 * 1024
 _ERROR_BODY_TIMEOUT = 5.0
 """Bytes and seconds for the body of an error, whose status we have."""
@@ -109,7 +103,7 @@ class Transport:
         request: APIRequest,
         decode: Callable[[dict[str, str], bytes], R],
         *,
-        on_retry: Callable[[int, AimlErnieError, float], None] | None = None,
+        on_retry: OnRetry | None = None,
     ) -> R:
         """Send a request; return what `decode` makes of the response.
 
@@ -132,7 +126,7 @@ class Transport:
         request: APIRequest,
         new_decoder: Callable[[dict[str, str]], Decoder[T]],
         *,
-        on_retry: Callable[[int, AimlErnieError, float], None] | None = None,
+        on_retry: OnRetry | None = None,
     ) -> Stream[T]:
         """Return the chunks that a decoder makes of a stream; the first `next` sends the request.
 
@@ -158,7 +152,7 @@ class Transport:
         self,
         request: APIRequest,
         run: Callable[[Attempt, float], R],
-        on_retry: Callable[[int, AimlErnieError, float], None] | None,
+        on_retry: OnRetry | None,
     ) -> R:
         """Make attempts until one succeeds or no retry is left."""
         retries = RetryState(request.max_retries)
@@ -287,17 +281,9 @@ class Attempt:
         progress.limit = ("total", left) if left < limit else ("response", limit)
         self._send(_ACCEPT_ENCODING)
         body = bytearray()
-        self._read_into(body, _MAX_BODY)
-        if len(body) > _MAX_BODY:
-            raise InvalidResponseError(
-                f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
-            )
+        self._read_into(body, MAX_BODY)
         self.close()
-        if progress.request.body and not body:
-            raise InvalidResponseError(
-                "The server answered with nothing.", status_code=progress.status
-            )
-        return decode(progress.headers, bytes(body))
+        return decode(progress.headers, progress.complete(body))
 
     def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[Any]]) -> Self:
         """Send the request, read on until there are chunks, and return the attempt.
@@ -391,73 +377,34 @@ class Attempt:
             return None
 
 
-class PooledClient:
+class PooledClient(Pools):
     """The connections of one configuration.
 
-    A pool of httpcore2 looks at each of its connections for every request, so that many small ones
-    are faster than a large one.
-
     Args:
-        config: Where the connections lead, and how many there may be.
+        config: Where they lead, and how many there may be.
         ssl_context: Their TLS settings.
-
-    Attributes:
-        proxy: The host of the proxy; empty if there is none.
-        phase: Where an attempt begins.
-        is_ours: Whether reads and writes keep to the deadline of their context.
-        last_used: When a call has last asked for it, in seconds of the monotonic clock.
     """
 
-    phase = "connect"
-    is_ours = True
-
     def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
-        size = min(config.config.max_connections, _MAX_CONNECTIONS)
-        self._new_pool = partial(
-            httpcore2.ConnectionPool,
-            network_backend=_DeadlineBackend(),
-            **config.pool_options(ssl_context),
-        )
-        self._pools = [
-            _Pool(self._new_pool(max_connections=limit), limit, set())
-            for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
-        ]
-        self.proxy = config.proxy_host
-        self.last_used = time.monotonic()
-        self._is_closed = False
+        pool, backend = httpcore2.ConnectionPool, _DeadlineBackend()
+        options = config.pool_options(ssl_context)
+        super().__init__(config, partial(pool, network_backend=backend, **options))
 
     def send(
         self, progress: Progress, accept_encoding: str
     ) -> tuple[Any, Iterator[bytes]]:
         """Send a request; return the response, once its headers have come, and its body."""
-        request = progress.request
-        url, host = parse_url(request.url)
-        more_headers = []
         if progress.is_replay:
             self.close_idle()  # the others may be broken as well
-            # A full pool would hand on the next connection that is free. This one is for one use.
-            pool = self._new_pool(max_connections=1)
-            more_headers.append((b"Connection", b"close"))
-        else:
-            # The first pool that has room, else the one with the fewest requests.
-            free = (pool for pool in self._pools if len(pool.active) < pool.limit)
-            shared = next(free, None) or min(self._pools, key=lambda pool: len(pool.active))
-            shared.active.add(progress)
-            pool = shared.pool
-        core_request = httpcore2.Request(
-            request.method,
-            url,
-            headers=[(b"Host", host), *request.encoded_headers(accept_encoding), *more_headers],
-            content=request.content(),
-            extensions={"timeout": request.timeouts.extension(), "trace": _trace(progress)},
-        )
+        pool = self._pool_for(progress)
         set_deadline(progress.deadline)
-        response = pool.handle_request(core_request)
+        response = pool.handle_request(
+            progress.core_request(accept_encoding, progress.trace)
+        )
         progress.receive(response.status, response.headers, response.extensions)
-        stream = cast("Iterable[bytes]", response.stream)
         if "content-encoding" not in progress.headers:
-            return response, iter(stream)
-        decoded = httpx2.Response(200, headers=response.headers, content=stream)
+            return response, iter(response.stream)
+        decoded = httpx2.Response(200, headers=response.headers, content=response.stream)
         return response, decoded.iter_bytes()
 
     def release(self, progress: Progress) -> None:
@@ -466,11 +413,6 @@ class PooledClient:
             pool.active.discard(progress)
         if self._is_closed:  # it was evicted when the attempt was about to use it
             self.close_idle()
-
-    @property
-    def is_unused(self) -> bool:
-        """Whether no request is under way."""
-        return not any(pool.active for pool in self._pools)
 
     def close_idle(self) -> None:
         """Close the connections that no call is using."""
@@ -487,24 +429,19 @@ class PooledClient:
             pool.pool.close()
 
 
-class _Pool(NamedTuple):
-    pool: httpcore2.ConnectionPool
-    limit: int
-    active: set[Progress]
-    """A set and no counter: the garbage collector may close a response at any moment, also between
-    the two halves of `+= 1`."""
-
-
 class _DeadlineBackend(httpcore2.SyncBackend):
     """A network whose reads and writes keep to the deadline that is set in their context."""
 
-    def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
+    def connect_tcp(self, *args: Any, **options: Any) -> Any:
         return _DeadlineStream(super().connect_tcp(*args, **options))
 
 
-class _DeadlineStream(httpcore2.NetworkStream):
+class _DeadlineStream:
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with waiting(timeout) as seconds:
@@ -514,13 +451,7 @@ class _DeadlineStream(httpcore2.NetworkStream):
         with waiting(timeout) as seconds:
             self._stream.write(buffer, seconds)
 
-    def close(self) -> None:
-        self._stream.close()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-    def start_tls(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
+    def start_tls(self, *args: Any, **options: Any) -> Any:
         return _DeadlineStream(self._stream.start_tls(*args, **options))
 
 
@@ -553,7 +484,7 @@ class UserClient:
                 headers=request.encoded_headers(accept_encoding),
                 content=request.body or None,
                 timeout=timeout_of(self._client, request.timeouts),
-                extensions={"trace": _trace(progress)},
+                extensions={"trace": progress.trace},
             )
             response = self._client.send(built, stream=True, follow_redirects=False)
         if response.is_stream_consumed:
@@ -564,13 +495,6 @@ class UserClient:
 
     def release(self, progress: Progress) -> None:
         """Leave the client alone."""
-
-
-def _trace(progress: Progress) -> Callable[[str, dict[str, Any]], None]:
-    def trace(event: str, info: dict[str, Any]) -> None:
-        progress.trace(event, info)
-
-    return trace
 
 
 def _close_quietly(resource: Any) -> None:
