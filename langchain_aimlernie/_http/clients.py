@@ -205,44 +205,32 @@ def _parse_proxy(
 ) -> httpcore2.Proxy | None:
     if resolved.proxy is None:
         return None
-    reason = _proxy_problem(resolved.proxy)
-    if not reason:
-        try:
-            proxy = httpx2.Proxy(resolved.proxy)
-            user, password = proxy.raw_auth or (b"", b"")
-            return httpcore2.Proxy(
-                str(proxy.url),
-                auth=(_Secret(user), _Secret(password)) if proxy.raw_auth else None,
-                ssl_context=ssl_context if proxy.url.scheme == "https" else None,
-            )
-        except httpx2.InvalidURL:  # its message may hold the proxy's password
-            reason = "is not the address of a proxy."
+    url = httpx2.URL()
+    with contextlib.suppress(ValueError, httpx2.InvalidURL):  # whose text may hold a password
+        parts = urlsplit(resolved.proxy)
+        if parts.hostname and parts.port != 0 and " " not in resolved.proxy:
+            url = httpx2.URL(resolved.proxy)
+    named = f"names a proxy with the scheme {url.scheme}://,"
+    if not url.host:
+        reason = "must be the address of a proxy, such as http://host:3128."
+    elif url.scheme not in _PROXY_SCHEMES:
+        reason = (
+            f"{named} which is not supported. Use http://, https://, socks5:// or socks5h://; "
+            "what calls itself socks:// is mostly socks5://."
+        )
+    elif url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        reason = f"{named} for which the package socksio is needed: pip install socksio."
+    else:
+        proxy = httpx2.Proxy(url)
+        user, password = proxy.raw_auth or (b"", b"")
+        return httpcore2.Proxy(
+            str(proxy.url),
+            auth=(_Secret(user), _Secret(password)) if proxy.raw_auth else None,
+            ssl_context=ssl_context if url.scheme == "https" else None,
+        )
     raise APIConnectionError(
         f"{resolved.proxy_variable} {reason}", phase="proxy", is_retryable=False
     )
-
-
-def _proxy_problem(proxy: str) -> str:
-    """Return what is wrong with a proxy's address, of which it shows the scheme only; or ""."""
-    try:
-        parts = urlsplit(proxy)
-        is_address = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address or not proxy.isprintable() or " " in proxy:
-        return "must be the address of a proxy, such as http://host:3128."
-    if parts.scheme not in _PROXY_SCHEMES:
-        return (
-            f"names a proxy with the scheme {parts.scheme}://, which is not supported. "
-            "Use http://, https://, socks5:// or socks5h://; what calls itself socks:// is mostly "
-            "socks5://."
-        )
-    if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-        return (
-            f"names a proxy with the scheme {parts.scheme}://, for which the package "
-            "socksio is needed: pip install socksio."
-        )
-    return ""
 
 
 def timeout_of(client: Any, timeouts: Timeouts) -> Any:
