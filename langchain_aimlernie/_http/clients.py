@@ -239,7 +239,7 @@ def timeout_of(client: Any, timeouts: Timeouts) -> Any:
     kind = type(own)
     if own != kind(5.0):  # httpx's default
         return own
-    return kind(**{**timeouts.extension(), "read": timeouts.longest_read})
+    return kind(**timeouts.extension(max(timeouts.read, timeouts.first_event, timeouts.idle)))
 
 
 def unread(response: Any) -> Any:

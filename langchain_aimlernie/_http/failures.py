@@ -100,9 +100,9 @@ def _timeout(kind: str, _: Exception, progress: Progress) -> AimlErnieError:
     passed = float(f"{progress.seconds:.2g}")  # 0 if nothing was sent on a connection of ours
     seconds = deadline.limit
     if kind == "connect":
-        seconds = passed or timeouts.connect or 0
+        seconds = passed or timeouts.connect
     elif kind == "request":
-        seconds = min(timeouts.write or passed, passed)
+        seconds = min(timeouts.write, passed)
     elif kind == "pool":
         seconds = passed
     elif deadline.left > 0:  # it was a user-supplied client's own timeout

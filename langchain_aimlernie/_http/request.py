@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 
-TimeoutTuple = tuple[float | None, float | None, float | None, float | None]
-"""Seconds to connect, read, write and wait for the pool; `None` is no limit."""
-
 NO_LIMIT = float("inf")
 
 _WRITE_SIZE = 256 * 1024
@@ -44,23 +41,9 @@ MAX_BODY = 64 * 1024 * 1024
 """Bytes of a response that is not streamed, decompressed."""
 
 
-def or_no_limit(seconds: float | None) -> float:
-    """Return `seconds`; `None` is no limit."""
-    return NO_LIMIT if seconds is None else seconds
-
-
-class TimeoutLike(Protocol):
-    """A `Timeout` object of httpx or httpx2."""
-
-    connect: float | None
-    read: float | None
-    write: float | None
-    pool: float | None
-
-
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds that each part of a call may take; `None` is no limit.
+    """Seconds that each part of a call may take.
 
     Attributes:
         connect: Making a connection.
@@ -71,54 +54,45 @@ class Timeouts:
         total: A call that is not streamed, with all its attempts and the waits between them.
     """
 
-    connect: float | None = 5.0
-    write: float | None = 30.0
-    read: float | None = 600.0
-    first_event: float | None = 300.0
-    idle: float | None = 120.0
-    total: float | None = 900.0
+    connect: float = 5.0
+    write: float = 30.0
+    read: float = 600.0
+    first_event: float = 300.0
+    idle: float = 120.0
+    total: float = 900.0
 
-    def extension(self) -> dict[str, float | None]:
+    def extension(self, read: float = NO_LIMIT) -> dict[str, float | None]:
         """Return httpx's timeouts; deadlines limit the reads, nothing limits the queue."""
-        return {"connect": self.connect, "read": None, "write": self.write, "pool": None}
-
-    @property
-    def longest_read(self) -> float | None:
-        """The read timeout for a user-supplied client, in which no deadline limits each read."""
-        limits = (self.read, self.first_event, self.idle)
-        return None if None in limits else max(filter(None, limits))
+        limits = {"connect": self.connect, "read": read, "write": self.write, "pool": NO_LIMIT}
+        return {key: None if limit == NO_LIMIT else limit for key, limit in limits.items()}
 
 
-def parse_timeout(
-    timeout: float | TimeoutTuple | TimeoutLike | None, idle: float | Literal["auto"] | None
-) -> Timeouts:
+def parse_timeout(timeout: Any, idle: float | Literal["auto"] | None) -> Timeouts:
     """Return the timeouts of a call; what `timeout` does not set has its default.
 
     Args:
-        timeout: Seconds, four of them, or a `Timeout` object of httpx or httpx2. A number also
+        timeout: Seconds, four of them (to connect, read, write and wait for the pool), or a
+            `Timeout` object of httpx or httpx2; `None` in the latter is no limit. A number also
             lowers the limits of connecting and writing.
-        idle: Seconds between the events of a stream; "auto": as long as an attempt may take to
-            answer if `timeout` says so, but no longer than by default.
+        idle: Seconds between the events of a stream, `None` for no limit; "auto": as long as an
+            attempt may take to answer if `timeout` says so, but no longer than by default.
     """
     defaults = Timeouts()
     if timeout is None:
-        return replace(defaults, idle=defaults.idle if idle == "auto" else idle)
+        return defaults if idle == "auto" else replace(defaults, idle=_limit(idle))
     if isinstance(timeout, tuple):
-        connect, read, write, _ = timeout
+        connect, read, write, _ = map(_limit, timeout)
     elif isinstance(timeout, int | float):
-        connect, read, write = min(5.0, timeout), timeout, min(30.0, timeout)
+        connect, read, write = min(5.0, timeout), _limit(timeout), min(30.0, timeout)
     else:
-        connect, read, write = timeout.connect, timeout.read, timeout.write
-    if idle == "auto":
-        idle = min(or_no_limit(defaults.idle), or_no_limit(read))
-    connect, read, write, idle = map(_or_none, (connect, read, write, idle))
-    total = None if read is None else max(or_no_limit(defaults.total), read)
-    return Timeouts(connect, write, read, read, idle, total)
+        connect, read, write = map(_limit, (timeout.connect, timeout.read, timeout.write))
+    idle = min(defaults.idle, read) if idle == "auto" else _limit(idle)
+    return Timeouts(connect, write, read, read, idle, max(defaults.total, read))
 
 
-def _or_none(seconds: float | None) -> float | None:
-    """Return `seconds`, or `None` if a socket cannot wait that long."""
-    return None if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
+def _limit(seconds: float | None) -> float:
+    """Return `seconds`, or no limit if a socket cannot wait that long."""
+    return NO_LIMIT if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,7 +326,7 @@ class Progress:
         elif step == "setup_socks5_connection.started" or (
             step == "send_request_headers.started" and info["request"].method == b"CONNECT"
         ):
-            self.deadline.start("connect", or_no_limit(self.request.timeouts.connect))
+            self.deadline.start("connect", self.request.timeouts.connect)
         elif step == "send_request_headers.started":
             self.start()
         if not step.endswith(".started"):  # what starts is still to be done with its `info`

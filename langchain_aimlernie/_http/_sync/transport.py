@@ -31,7 +31,6 @@ from langchain_aimlernie._http.request import (
     MAX_BODY,
     Watchdog,
     Progress,
-    or_no_limit,
     set_deadline,
     waiting,
 )
@@ -71,8 +70,7 @@ class Transport:
     """Sends requests and reads what comes back.
 
     Args:
-        config: The settings of the connections that are used, which are shared with each other
-            transport of the same settings.
+        config: The settings of the connections, which all transports with the same settings share.
         user_client: The user's client, to be used instead of them; it is never closed.
     """
 
@@ -105,12 +103,11 @@ class Transport:
         *,
         on_retry: OnRetry | None = None,
     ) -> R:
-        """Send a request; return what `decode` makes of the response.
+        """Send a request; return what `decode` makes of the headers and body of the response.
 
         Args:
             request: The request.
-            decode: Turns headers (names in lower case) and body into the result; a body that it
-                rejects with an error of ours counts as a failed attempt.
+            decode: An error of ours that it raises counts as a failed attempt.
             on_retry: Called before each wait with the number of retries so far, the error and the
                 seconds to wait.
 
@@ -130,10 +127,7 @@ class Transport:
     ) -> Stream[T]:
         """Return the chunks that a decoder makes of a stream; the first `next` sends the request.
 
-        Args:
-            request: The request.
-            new_decoder: Makes the decoder of one attempt's stream, given its headers.
-            on_retry: As for `send`; nothing is sent again once a chunk was returned.
+        `new_decoder` gets the headers; nothing is sent again once a chunk was returned.
         """
         return Stream(
             lambda: self._retry(
@@ -156,7 +150,7 @@ class Transport:
     ) -> R:
         """Make attempts until one succeeds or no retry is left."""
         retries = RetryState(request.max_retries)
-        left = or_no_limit(request.timeouts.total)
+        left = request.timeouts.total
         is_replay = False
         while True:
             client = self._client()
@@ -186,16 +180,10 @@ class Transport:
 
 
 class Stream(Generic[T]):
-    """The chunks of one call; close it unless you read it to its end.
+    """The chunks of one call, which `begin` sends; close it unless you read it to its end.
 
     It is not a generator: the garbage collector would close an async one in a task of its own,
     while the generator around it does so, too.
-
-    Args:
-        begin: Sends the request; returns the attempt with its first chunks.
-
-    Raises:
-        AimlErnieError: While iterating: the call failed; `.partial` is what had come.
     """
 
     def __init__(self, begin: Callable[[], Attempt]) -> None:
@@ -248,16 +236,7 @@ class Stream(Generic[T]):
 
 
 class Attempt:
-    """One attempt of a call, which must be closed.
-
-    Args:
-        request: The request.
-        client: What sends it.
-
-    Attributes:
-        first_chunks: The first chunks of a stream.
-        progress: How far it has come, and its deadline.
-    """
+    """One attempt of a call, which must be closed."""
 
     def __init__(self, request: APIRequest, client: PooledClient | UserClient) -> None:
         self.first_chunks: Iterable[Any] = ()
@@ -270,14 +249,9 @@ class Attempt:
         self._events = 0
 
     def read_response(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
-        """Send the request, read the whole response and decode it.
-
-        Args:
-            decode: Turns headers and body into the result.
-            left: Seconds that the call has left.
-        """
+        """Send the request, read the whole response within `left` seconds, and decode it."""
         progress = self.progress
-        limit = or_no_limit(progress.request.timeouts.read)
+        limit = progress.request.timeouts.read
         progress.limit = ("total", left) if left < limit else ("response", limit)
         self._send(_ACCEPT_ENCODING)
         body = bytearray()
@@ -286,13 +260,9 @@ class Attempt:
         return decode(progress.headers, progress.complete(body))
 
     def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[Any]]) -> Self:
-        """Send the request, read on until there are chunks, and return the attempt.
-
-        Args:
-            new_decoder: Makes the stream's decoder, given the headers.
-        """
+        """Send the request, read on until there are chunks, and return the attempt."""
         progress = self.progress
-        progress.limit = "first event", or_no_limit(progress.request.timeouts.first_event)
+        progress.limit = "first event", progress.request.timeouts.first_event
         self._send("identity")
         progress.decoder = new_decoder(progress.headers)
         while (chunks := self.next_chunks()) is not None:
@@ -310,7 +280,7 @@ class Attempt:
             return None
         if decoder.events != self._events:
             self._events = decoder.events
-            progress.deadline.start("idle", or_no_limit(progress.request.timeouts.idle))
+            progress.deadline.start("idle", progress.request.timeouts.idle)
         if not decoder.done:
             data = self._read()
             if data is not None:
@@ -378,12 +348,7 @@ class Attempt:
 
 
 class PooledClient(Pools):
-    """The connections of one configuration.
-
-    Args:
-        config: Where they lead, and how many there may be.
-        ssl_context: Their TLS settings.
-    """
+    """The connections of one configuration."""
 
     def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
         pool, backend = httpcore2.ConnectionPool, _DeadlineBackend()
@@ -456,11 +421,7 @@ class _DeadlineStream:
 
 
 class UserClient:
-    """A user-supplied client of httpx2 or httpx: used as it is, never closed.
-
-    Args:
-        client: The client.
-    """
+    """A user-supplied client of httpx2 or httpx: used as it is, never closed."""
 
     proxy = ""
     phase = "response_headers"
