@@ -202,10 +202,14 @@ class AsyncStream(Generic[T]):
             while True:
                 for chunk in self._chunks:
                     return chunk
-                chunks = await self._more()
-                if chunks is None:
+                if self._begin is not None:
+                    begin, self._begin = self._begin, None
+                    self._attempt = await begin()
+                    self._chunks = self._attempt.first_chunks
+                elif self._attempt is None or (chunks := await self._attempt.next_chunks()) is None:
                     break
-                self._chunks = iter(chunks)
+                else:
+                    self._chunks = iter(chunks)
             if self._attempt is not None:
                 await self._attempt.drain()
             await self.aclose()
@@ -221,15 +225,6 @@ class AsyncStream(Generic[T]):
         finally:
             del failed  # it holds this frame: only the garbage collector would free both
 
-    async def _more(self) -> Iterable[T] | None:
-        if self._attempt is not None:
-            return await self._attempt.next_chunks()
-        begin, self._begin = self._begin, None
-        if begin is None:
-            return None
-        self._attempt = await begin()
-        return self._attempt.first_chunks
-
     async def aclose(self) -> None:
         """Release the connection; it is closed unless the stream has come to its end."""
         self._begin, self._chunks = None, iter(())
@@ -242,7 +237,7 @@ class AsyncAttempt:
     """One attempt of a call, which must be closed."""
 
     def __init__(self, request: APIRequest, client: AsyncPooledClient | AsyncUserClient) -> None:
-        self.first_chunks: Iterable[Any] = ()
+        self.first_chunks: Iterator[Any] = iter(())
         self.progress = Progress(request, client.proxy, client.phase)
         self._client = client
         self._response: Any = None

@@ -199,10 +199,14 @@ class Stream(Generic[T]):
             while True:
                 for chunk in self._chunks:
                     return chunk
-                chunks = self._more()
-                if chunks is None:
+                if self._begin is not None:
+                    begin, self._begin = self._begin, None
+                    self._attempt = begin()
+                    self._chunks = self._attempt.first_chunks
+                elif self._attempt is None or (chunks := self._attempt.next_chunks()) is None:
                     break
-                self._chunks = iter(chunks)
+                else:
+                    self._chunks = iter(chunks)
             if self._attempt is not None:
                 self._attempt.drain()
             self.close()
@@ -218,15 +222,6 @@ class Stream(Generic[T]):
         finally:
             del failed  # it holds this frame: only the garbage collector would free both
 
-    def _more(self) -> Iterable[T] | None:
-        if self._attempt is not None:
-            return self._attempt.next_chunks()
-        begin, self._begin = self._begin, None
-        if begin is None:
-            return None
-        self._attempt = begin()
-        return self._attempt.first_chunks
-
     def close(self) -> None:
         """Release the connection; it is closed unless the stream has come to its end."""
         self._begin, self._chunks = None, iter(())
@@ -239,7 +234,7 @@ class Attempt:
     """One attempt of a call, which must be closed."""
 
     def __init__(self, request: APIRequest, client: PooledClient | UserClient) -> None:
-        self.first_chunks: Iterable[Any] = ()
+        self.first_chunks: Iterator[Any] = iter(())
         self.progress = Progress(request, client.proxy, client.phase)
         self._client = client
         self._response: Any = None
