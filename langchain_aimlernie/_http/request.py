@@ -399,7 +399,7 @@ class AsyncWatchdog:
         self._deadline.on_start = None
         self._deadline.left = self._end - asyncio.get_running_loop().time()
         try:
-            await self._timeout.__aexit__(*error)
+            await self._timeout.__aexit__(*error)  # type: ignore[arg-type]
         except TimeoutError:
             raise httpcore2.ReadTimeout from None
 
