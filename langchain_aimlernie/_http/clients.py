@@ -84,7 +84,6 @@ class ResolvedConfig(NamedTuple):
     config: ConnectionConfig
     proxy: str | None
     certificates: tuple[str | None, ...]
-    proxy_variable: str = ""
 
     @property
     def proxy_host(self) -> str:
@@ -104,7 +103,7 @@ class ResolvedConfig(NamedTuple):
         """
         return {
             "ssl_context": ssl_context,
-            "proxy": _parse_proxy(self, ssl_context),
+            "proxy": _parse_proxy(self.proxy, ssl_context),
             "keepalive_expiry": self.config.keepalive_expiry,
             "socket_options": _SOCKET_OPTIONS,
         }
@@ -151,8 +150,7 @@ def resolve(config: ConnectionConfig) -> ResolvedConfig:
 @functools.lru_cache(maxsize=256)
 def _resolve(config: ConnectionConfig, _variables: tuple[str | None, ...]) -> ResolvedConfig:
     certificates = tuple(map(os.environ.get, _CERTIFICATES))
-    proxy = _proxy_for(config.base_url)
-    return ResolvedConfig(config, proxy, certificates, _variable_of(proxy) if proxy else "")
+    return ResolvedConfig(config, _proxy_for(config.base_url), certificates)
 
 
 def _proxy_for(url: str) -> str | None:
@@ -200,16 +198,14 @@ class _Secret(bytes):
         return "***"
 
 
-def _parse_proxy(
-    resolved: ResolvedConfig, ssl_context: ssl.SSLContext | None
-) -> httpcore2.Proxy | None:
-    if resolved.proxy is None:
+def _parse_proxy(address: str | None, ssl_context: ssl.SSLContext | None) -> httpcore2.Proxy | None:
+    if address is None:
         return None
     url = httpx2.URL()
     with contextlib.suppress(ValueError, httpx2.InvalidURL):  # whose text may hold a password
-        parts = urlsplit(resolved.proxy)
-        if parts.hostname and parts.port != 0 and " " not in resolved.proxy:
-            url = httpx2.URL(resolved.proxy)
+        parts = urlsplit(address)
+        if parts.hostname and parts.port != 0 and " " not in address:
+            url = httpx2.URL(address)
     named = f"names a proxy with the scheme {url.scheme}://,"
     if not url.host:
         reason = "must be the address of a proxy, such as http://host:3128."
@@ -228,9 +224,8 @@ def _parse_proxy(
             auth=(_Secret(user), _Secret(password)) if proxy.raw_auth else None,
             ssl_context=ssl_context if url.scheme == "https" else None,
         )
-    raise APIConnectionError(
-        f"{resolved.proxy_variable} {reason}", phase="proxy", is_retryable=False
-    )
+    variable = _variable_of(address)
+    raise APIConnectionError(f"{variable} {reason}", phase="proxy", is_retryable=False)
 
 
 def timeout_of(client: Any, timeouts: Timeouts) -> Any:
