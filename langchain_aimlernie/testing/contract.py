@@ -66,9 +66,11 @@ def _object(required: str = "", **fields: Any) -> Any:
     return with_config(extra="forbid", strict=True)(typed_dict)
 
 
-def _typed(kind: str, required: str = "", **fields: Any) -> Any:
-    """Return the type of an object whose `type` is `kind`."""
-    return _object(f"type {required}", type=Literal[kind], **fields)
+def _typed(kind: str, held: Any = None, required: str = "", **fields: Any) -> Any:
+    """Return the type of an object that says its `kind`, and has under that name what it holds."""
+    named = {} if held is None else {kind: held}
+    required = " ".join(["type", required, *named])
+    return _object(required, type=Literal[kind], **named, **fields)
 
 
 def _union(key: str = "", **types: Any) -> Any:
@@ -96,16 +98,14 @@ def _union(key: str = "", **types: Any) -> Any:
 _ANY_OBJECT = dict[str, Any]
 _CACHE_CONTROL = _typed("ephemeral", ttl=Literal["5m", "1h"])
 _GRAMMAR = _object("definition syntax", definition=str, syntax=Literal["lark", "regex"])
-_CUSTOM_FORMAT = _union(
-    "type", text=_typed("text"), grammar=_typed("grammar", "grammar", grammar=_GRAMMAR)
-)
+_CUSTOM_FORMAT = _union("type", text=_typed("text"), grammar=_typed("grammar", _GRAMMAR))
 _ALLOWED_TOOLS = _object("mode tools", mode=Literal["auto", "required"], tools=list[_ANY_OBJECT])
 _JSON_SCHEMA = _object("name", name=_NAME, schema=_ANY_OBJECT, strict=bool | None, description=str)
 _RESPONSE_FORMAT = _union(
     "type",
     text=_typed("text"),
     json_object=_typed("json_object"),
-    json_schema=_typed("json_schema", "json_schema", json_schema=_JSON_SCHEMA),
+    json_schema=_typed("json_schema", _JSON_SCHEMA),
 )
 
 
@@ -122,47 +122,44 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
         return fields if is_5 else {}
 
     cached = if_5(cache_control=_CACHE_CONTROL)
-    text = _typed("text", "text", text=str, **cached)
+    text = _typed("text", str, **cached)
     string_or_texts = _union(string=str, array=conlist(text))
 
     # As published, any string is an image of ernie-5.0.
     url = str if is_5 else Annotated[str, AfterValidator(_check_image_url)]
     image = _object("url", url=url, detail=Literal["low", "high", "auto"])
     file = _object(file_data=str, filename=str, **if_5(file_id=str))
-    seen = _union(
-        "type",
-        text=text,
-        image_url=_typed("image_url", "image_url", image_url=image, **cached),
-        file=_typed("file", "file", file=file, **cached),
-    )
+    image_url, file = _typed("image_url", image, **cached), _typed("file", file, **cached)
+    seen = _union("type", text=text, image_url=image_url, file=file) if sees else text
 
     extra = if_5(extra_content=_ANY_OBJECT)
-    called = _object("name arguments", name=str, arguments=str)
-    call = _typed("function", "id function", id=str, function=called, **extra)
-    refusal = _typed("refusal", "refusal", refusal=str)
-    said = _union(string=str, array=conlist(_union("type", text=text, refusal=refusal)))
+    call = _typed(
+        "function", _object("name arguments", name=str, arguments=str), "id", id=str, **extra
+    )
     if is_5:
         said = _union(string=str, array=conlist(text), null=None)
-        custom = _object("name input", name=str, input=str)
-        custom_call = _typed("custom", "id custom", id=str, custom=custom, **extra)
-        call = _union("type", function=call, custom=custom_call)
+        custom = _typed("custom", _object("name input", name=str, input=str), "id", id=str, **extra)
+        call = _union("type", function=call, custom=custom)
+    else:
+        part = _union("type", text=text, refusal=_typed("refusal", str))
+        said = _union(string=str, array=conlist(part))
 
-    system = _object("role content", role=str, content=string_or_texts, name=str)
-    content = _union(string=str, array=conlist(seen if sees else text))
+    saying = partial(_object, "role content", role=str, name=str)
+    system = saying(content=string_or_texts)
     message = _union(
         "role",
-        user=_object("role content", role=str, content=content, name=str),
+        user=saying(content=_union(string=str, array=conlist(seen))),
         system=system,
         **if_5(developer=system),
         assistant=_object(
-            "role", role=str, content=said, name=str, refusal=str | None, tool_calls=conlist(call)
+            "role", role=str, name=str, content=said, refusal=str | None, tool_calls=conlist(call)
         ),
         tool=_object(
             "role content tool_call_id",
             role=str,
+            name=str | None,
             content=string_or_texts if is_5 else str,
             tool_call_id=str,
-            name=str | None,
         ),
     )
 
@@ -173,17 +170,17 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
         parameters=_ANY_OBJECT,
         strict=bool | None,
     )
-    tool = _typed("function", "function", function=function, **cached)
-    choice = _typed("function", "function", function=_object("name", name=str))
+    tool = _typed("function", function, **cached)
+    choice = _typed("function", _object("name", name=str))
     if is_5:
         custom = _object("name format", name=str, description=str, format=_CUSTOM_FORMAT)
         tool = _union(
             "type",
             function=tool,
-            custom=_typed("custom", "custom", custom=custom, **cached),
+            custom=_typed("custom", custom, **cached),
             other=_object("type", type=Annotated[str, StringConstraints(min_length=1)]),
         )
-        allowed_tools = _typed("allowed_tools", "allowed_tools", allowed_tools=_ALLOWED_TOOLS)
+        allowed_tools = _typed("allowed_tools", _ALLOWED_TOOLS)
         choice = _union("type", function=choice, allowed_tools=allowed_tools)
 
     return TypeAdapter(
@@ -206,7 +203,7 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
             tools=conlist(tool, max_length=128),
             tool_choice=_union(string=Literal["none", "auto", "required"], object=choice),
             max_completion_tokens=_integer(ge=1),
-            prediction=_typed("content", "content", content=string_or_texts),
+            prediction=_typed("content", string_or_texts),
             normalize_tool_schemas=bool,
             enable_thinking=bool,
             thinking_budget=_integer(ge=100),
