@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from langchain_aimlernie._http._async.transport import AsyncPooledClient
     from langchain_aimlernie._http._sync.transport import PooledClient
-    from langchain_aimlernie._http.request import Progress, Timeouts
+    from langchain_aimlernie._http.request import Progress
 
 _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""
@@ -228,17 +228,40 @@ def _parse_proxy(address: str | None, ssl_context: ssl.SSLContext | None) -> htt
     raise APIConnectionError(f"{variable} {reason}", phase="proxy", is_retryable=False)
 
 
-def timeout_of(client: Any, timeouts: Timeouts) -> Any:
-    """Return a user-supplied client's own timeout if its maker has set one, else the request's."""
-    own = client.timeout
-    kind = type(own)
-    if own != kind(5.0):  # httpx's default
-        return own
-    return kind(**timeouts.extension(max(timeouts.read, timeouts.first_event, timeouts.idle)))
+class SuppliedClient:
+    """What the sync and the async wrapper of a user's client of httpx2 or httpx share."""
+
+    proxy = ""
+    phase = "response_headers"
+    """It may know no `trace`, and tell nothing until the response is there."""
+
+    is_ours = False
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def _request(self, progress: Progress, accept_encoding: str, trace: Any) -> Any:
+        """Return the client's own request, with its own timeout if its maker has set one."""
+        request, timeouts = progress.request, progress.request.timeouts
+        timeout = self._client.timeout
+        kind = type(timeout)
+        if timeout == kind(5.0):  # httpx's default
+            longest = max(timeouts.read, timeouts.first_event, timeouts.idle)
+            timeout = kind(**timeouts.extension(longest))
+        return self._client.build_request(
+            request.method,
+            request.url,
+            headers=request.encoded_headers(accept_encoding),
+            content=request.body or None,
+            timeout=timeout,
+            extensions={"trace": trace},
+        )
 
 
 def unread(response: Any) -> Any:
-    """Return a response that a hook of the client has read, and so decompressed, as if unread."""
+    """Return a response as if unread, also one that a hook has read, and so decompressed."""
+    if not response.is_stream_consumed:
+        return response
     headers = [pair for pair in response.headers.raw if pair[0].lower() != b"content-encoding"]
     return type(response)(response.status_code, headers=headers, content=response.content)
 

@@ -19,11 +19,11 @@ import httpx2
 from langchain_aimlernie._http.clients import (
     ConnectionConfig,
     Pools,
+    SuppliedClient,
     async_open_clients,
     async_ssl_context,
     evict,
     resolve,
-    timeout_of,
     unread,
 )
 from langchain_aimlernie._http.failures import to_error
@@ -418,36 +418,18 @@ class _AsyncDeadlineStream:
         return _AsyncDeadlineStream(await self._stream.start_tls(*args, **options))
 
 
-class AsyncUserClient:
+class AsyncUserClient(SuppliedClient):
     """A user-supplied client of httpx2 or httpx: used as it is, never closed."""
-
-    proxy = ""
-    phase = "response_headers"
-    """It may know no `trace`, and tell nothing until the response is there."""
-
-    is_ours = False
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
 
     async def send(
         self, progress: Progress, accept_encoding: str
     ) -> tuple[Any, AsyncIterator[bytes]]:
         """Send a request; return the response, once its headers have come, and its body."""
-        request = progress.request
         progress.start()
         async with AsyncWatchdog(progress):
-            built = self._client.build_request(
-                request.method,
-                request.url,
-                headers=request.encoded_headers(accept_encoding),
-                content=request.body or None,
-                timeout=timeout_of(self._client, request.timeouts),
-                extensions={"trace": progress.async_trace},
-            )
-            response = await self._client.send(built, stream=True, follow_redirects=False)
-        if response.is_stream_consumed:
-            response = unread(response)
+            request = self._request(progress, accept_encoding, progress.async_trace)
+            response = await self._client.send(request, stream=True, follow_redirects=False)
+        response = unread(response)
         progress.receive(response.status_code, response.headers.raw, response.extensions)
         is_encoded = "content-encoding" in progress.headers
         return response, response.aiter_bytes() if is_encoded else aiter(response.stream)

@@ -19,11 +19,11 @@ import httpx2
 from langchain_aimlernie._http.clients import (
     ConnectionConfig,
     Pools,
+    SuppliedClient,
     open_clients,
     ssl_context,
     evict,
     resolve,
-    timeout_of,
     unread,
 )
 from langchain_aimlernie._http.failures import to_error
@@ -415,36 +415,18 @@ class _DeadlineStream:
         return _DeadlineStream(self._stream.start_tls(*args, **options))
 
 
-class UserClient:
+class UserClient(SuppliedClient):
     """A user-supplied client of httpx2 or httpx: used as it is, never closed."""
-
-    proxy = ""
-    phase = "response_headers"
-    """It may know no `trace`, and tell nothing until the response is there."""
-
-    is_ours = False
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
 
     def send(
         self, progress: Progress, accept_encoding: str
     ) -> tuple[Any, Iterator[bytes]]:
         """Send a request; return the response, once its headers have come, and its body."""
-        request = progress.request
         progress.start()
         with Watchdog(progress):
-            built = self._client.build_request(
-                request.method,
-                request.url,
-                headers=request.encoded_headers(accept_encoding),
-                content=request.body or None,
-                timeout=timeout_of(self._client, request.timeouts),
-                extensions={"trace": progress.trace},
-            )
-            response = self._client.send(built, stream=True, follow_redirects=False)
-        if response.is_stream_consumed:
-            response = unread(response)
+            request = self._request(progress, accept_encoding, progress.trace)
+            response = self._client.send(request, stream=True, follow_redirects=False)
+        response = unread(response)
         progress.receive(response.status_code, response.headers.raw, response.extensions)
         is_encoded = "content-encoding" in progress.headers
         return response, response.iter_bytes() if is_encoded else iter(response.stream)
