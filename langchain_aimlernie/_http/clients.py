@@ -279,25 +279,23 @@ class Pools:
     A pool of httpcore2 looks at each of its connections for every request, so that many small ones
     are faster than a large one.
 
-    Args:
-        config: Where the connections lead, and how many there may be.
-        new_pool: Makes a pool with at most `max_connections` of them.
-
     Attributes:
+        new_pool: Makes a pool; its network keeps to the deadline of the context.
         proxy: The host of the proxy; empty if there is none.
         phase: Where an attempt begins.
         is_ours: Whether reads and writes keep to the deadline of their context.
         last_used: When a call has last asked for it, in seconds of the monotonic clock.
     """
 
+    new_pool: Callable[..., Any]
     phase = "connect"
     is_ours = True
 
-    def __init__(self, config: ResolvedConfig, new_pool: Callable[..., Any]) -> None:
+    def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
         size = min(config.config.max_connections, _MAX_CONNECTIONS)
-        self._new_pool = new_pool
+        self._new_pool = functools.partial(self.new_pool, **config.pool_options(ssl_context))
         self._pools = [
-            _Pool(new_pool(max_connections=limit), limit, set())
+            _Pool(self._new_pool(max_connections=limit), limit, set())
             for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
         ]
         self.proxy = config.proxy_host

@@ -40,7 +40,6 @@ from langchain_aimlernie._response.error_mapping import error_from_response
 from langchain_aimlernie.errors import AimlErnieError, APIConnectionError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import (
         AsyncIterator,
         Awaitable,
@@ -345,13 +344,38 @@ class AsyncAttempt:
             return None
 
 
+class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):
+    """A network whose reads and writes keep to the deadline that is set in their context."""
+
+    async def connect_tcp(self, *args: Any, **options: Any) -> Any:
+        return _AsyncDeadlineStream(await super().connect_tcp(*args, **options))
+
+
+class _AsyncDeadlineStream:
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with waiting(timeout) as seconds:
+            return await self._stream.read(max_bytes, seconds)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with waiting(timeout) as seconds:
+            await self._stream.write(buffer, seconds)
+
+    async def start_tls(self, *args: Any, **options: Any) -> Any:
+        return _AsyncDeadlineStream(await self._stream.start_tls(*args, **options))
+
+
 class AsyncPooledClient(Pools):
     """The connections of one configuration."""
 
-    def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
-        pool, backend = httpcore2.AsyncConnectionPool, _AsyncDeadlineBackend()
-        options = config.pool_options(ssl_context)
-        super().__init__(config, partial(pool, network_backend=backend, **options))
+    new_pool = staticmethod(
+        partial(httpcore2.AsyncConnectionPool, network_backend=_AsyncDeadlineBackend())
+    )
 
     async def send(
         self, progress: Progress, accept_encoding: str
@@ -390,32 +414,6 @@ class AsyncPooledClient(Pools):
         self._is_closed = True
         for pool in self._pools:
             await pool.pool.aclose()
-
-
-class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):
-    """A network whose reads and writes keep to the deadline that is set in their context."""
-
-    async def connect_tcp(self, *args: Any, **options: Any) -> Any:
-        return _AsyncDeadlineStream(await super().connect_tcp(*args, **options))
-
-
-class _AsyncDeadlineStream:
-    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with waiting(timeout) as seconds:
-            return await self._stream.read(max_bytes, seconds)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        with waiting(timeout) as seconds:
-            await self._stream.write(buffer, seconds)
-
-    async def start_tls(self, *args: Any, **options: Any) -> Any:
-        return _AsyncDeadlineStream(await self._stream.start_tls(*args, **options))
 
 
 class AsyncUserClient(SuppliedClient):

@@ -39,7 +39,6 @@ from langchain_aimlernie._response.error_mapping import error_from_response
 from langchain_aimlernie.errors import AimlErnieError, APIConnectionError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import (
         Callable,
         Iterable,
@@ -342,13 +341,38 @@ class Attempt:
             return None
 
 
+class _DeadlineBackend(httpcore2.SyncBackend):
+    """A network whose reads and writes keep to the deadline that is set in their context."""
+
+    def connect_tcp(self, *args: Any, **options: Any) -> Any:
+        return _DeadlineStream(super().connect_tcp(*args, **options))
+
+
+class _DeadlineStream:
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with waiting(timeout) as seconds:
+            return self._stream.read(max_bytes, seconds)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with waiting(timeout) as seconds:
+            self._stream.write(buffer, seconds)
+
+    def start_tls(self, *args: Any, **options: Any) -> Any:
+        return _DeadlineStream(self._stream.start_tls(*args, **options))
+
+
 class PooledClient(Pools):
     """The connections of one configuration."""
 
-    def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
-        pool, backend = httpcore2.ConnectionPool, _DeadlineBackend()
-        options = config.pool_options(ssl_context)
-        super().__init__(config, partial(pool, network_backend=backend, **options))
+    new_pool = staticmethod(
+        partial(httpcore2.ConnectionPool, network_backend=_DeadlineBackend())
+    )
 
     def send(
         self, progress: Progress, accept_encoding: str
@@ -387,32 +411,6 @@ class PooledClient(Pools):
         self._is_closed = True
         for pool in self._pools:
             pool.pool.close()
-
-
-class _DeadlineBackend(httpcore2.SyncBackend):
-    """A network whose reads and writes keep to the deadline that is set in their context."""
-
-    def connect_tcp(self, *args: Any, **options: Any) -> Any:
-        return _DeadlineStream(super().connect_tcp(*args, **options))
-
-
-class _DeadlineStream:
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with waiting(timeout) as seconds:
-            return self._stream.read(max_bytes, seconds)
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        with waiting(timeout) as seconds:
-            self._stream.write(buffer, seconds)
-
-    def start_tls(self, *args: Any, **options: Any) -> Any:
-        return _DeadlineStream(self._stream.start_tls(*args, **options))
 
 
 class UserClient(SuppliedClient):
