@@ -165,7 +165,7 @@ def build_request(
         method="GET",
         url=url,
         headers=headers,
-        timeouts=Timeouts(read=None) if timeout is None else parse_timeout(timeout, None),
+        timeouts=Timeouts(read=float("inf")) if timeout is None else parse_timeout(timeout, None),
         max_retries=max_retries,
         redactor=redactor,
     )

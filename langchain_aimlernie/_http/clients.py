@@ -14,6 +14,7 @@ import importlib.util
 import os
 import socket
 import threading
+import time
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,14 +31,18 @@ from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from langchain_aimlernie._http._async.transport import AsyncPooledClient
     from langchain_aimlernie._http._sync.transport import PooledClient
-    from langchain_aimlernie._http.request import Timeouts
+    from langchain_aimlernie._http.request import Progress
 
 _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""
+
+_POOL_SIZE = 16
+_MAX_CONNECTIONS = 65_536
+"""A server cannot be given more: each has a port of its own."""
 
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -79,7 +84,6 @@ class ResolvedConfig(NamedTuple):
     config: ConnectionConfig
     proxy: str | None
     certificates: tuple[str | None, ...]
-    proxy_variable: str = ""
 
     @property
     def proxy_host(self) -> str:
@@ -99,7 +103,7 @@ class ResolvedConfig(NamedTuple):
         """
         return {
             "ssl_context": ssl_context,
-            "proxy": _parse_proxy(self, ssl_context),
+            "proxy": _parse_proxy(self.proxy, ssl_context),
             "keepalive_expiry": self.config.keepalive_expiry,
             "socket_options": _SOCKET_OPTIONS,
         }
@@ -146,8 +150,7 @@ def resolve(config: ConnectionConfig) -> ResolvedConfig:
 @functools.lru_cache(maxsize=256)
 def _resolve(config: ConnectionConfig, _variables: tuple[str | None, ...]) -> ResolvedConfig:
     certificates = tuple(map(os.environ.get, _CERTIFICATES))
-    proxy = _proxy_for(config.base_url)
-    return ResolvedConfig(config, proxy, certificates, _variable_of(proxy) if proxy else "")
+    return ResolvedConfig(config, _proxy_for(config.base_url), certificates)
 
 
 def _proxy_for(url: str) -> str | None:
@@ -195,62 +198,70 @@ class _Secret(bytes):
         return "***"
 
 
-def _parse_proxy(
-    resolved: ResolvedConfig, ssl_context: ssl.SSLContext | None
-) -> httpcore2.Proxy | None:
-    if resolved.proxy is None:
+def _parse_proxy(address: str | None, ssl_context: ssl.SSLContext | None) -> httpcore2.Proxy | None:
+    if address is None:
         return None
-    reason = _proxy_problem(resolved.proxy)
-    if not reason:
-        try:
-            proxy = httpx2.Proxy(resolved.proxy)
-            user, password = proxy.raw_auth or (b"", b"")
-            return httpcore2.Proxy(
-                str(proxy.url),
-                auth=(_Secret(user), _Secret(password)) if proxy.raw_auth else None,
-                ssl_context=ssl_context if proxy.url.scheme == "https" else None,
-            )
-        except httpx2.InvalidURL:  # its message may hold the proxy's password
-            reason = "is not the address of a proxy."
-    raise APIConnectionError(
-        f"{resolved.proxy_variable} {reason}", phase="proxy", is_retryable=False
-    )
-
-
-def _proxy_problem(proxy: str) -> str:
-    """Return what is wrong with a proxy's address, of which it shows the scheme only; or ""."""
-    try:
-        parts = urlsplit(proxy)
-        is_address = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_address = False
-    if not is_address or not proxy.isprintable() or " " in proxy:
-        return "must be the address of a proxy, such as http://host:3128."
-    if parts.scheme not in _PROXY_SCHEMES:
-        return (
-            f"names a proxy with the scheme {parts.scheme}://, which is not supported. "
-            "Use http://, https://, socks5:// or socks5h://; what calls itself socks:// is mostly "
-            "socks5://."
+    url = httpx2.URL()
+    with contextlib.suppress(ValueError, httpx2.InvalidURL):  # whose text may hold a password
+        parts = urlsplit(address)
+        if parts.hostname and parts.port != 0 and " " not in address:
+            url = httpx2.URL(address)
+    named = f"names a proxy with the scheme {url.scheme}://,"
+    if not url.host:
+        reason = "must be the address of a proxy, such as http://host:3128."
+    elif url.scheme not in _PROXY_SCHEMES:
+        reason = (
+            f"{named} which is not supported. Use http://, https://, socks5:// or socks5h://; "
+            "what calls itself socks:// is mostly socks5://."
         )
-    if parts.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-        return (
-            f"names a proxy with the scheme {parts.scheme}://, for which the package "
-            "socksio is needed: pip install socksio."
+    elif url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+        reason = f"{named} for which the package socksio is needed: pip install socksio."
+    else:
+        proxy = httpx2.Proxy(url)
+        user, password = proxy.raw_auth or (b"", b"")
+        return httpcore2.Proxy(
+            str(proxy.url),
+            auth=(_Secret(user), _Secret(password)) if proxy.raw_auth else None,
+            ssl_context=ssl_context if url.scheme == "https" else None,
         )
-    return ""
+    variable = _variable_of(address)
+    raise APIConnectionError(f"{variable} {reason}", phase="proxy", is_retryable=False)
 
 
-def timeout_of(client: Any, timeouts: Timeouts) -> Any:
-    """Return a user-supplied client's own timeout if its maker has set one, else the request's."""
-    own = client.timeout
-    kind = type(own)
-    if own != kind(5.0):  # httpx's default
-        return own
-    return kind(**{**timeouts.extension(), "read": timeouts.longest_read})
+class SuppliedClient:
+    """What the sync and the async wrapper of a user's client of httpx2 or httpx share."""
+
+    proxy = ""
+    phase = "response_headers"
+    """It may know no `trace`, and tell nothing until the response is there."""
+
+    is_ours = False
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def _request(self, progress: Progress, accept_encoding: str, trace: Any) -> Any:
+        """Return the client's own request, with its own timeout if its maker has set one."""
+        request, timeouts = progress.request, progress.request.timeouts
+        timeout = self._client.timeout
+        kind = type(timeout)
+        if timeout == kind(5.0):  # httpx's default
+            longest = max(timeouts.read, timeouts.first_event, timeouts.idle)
+            timeout = kind(**timeouts.extension(longest))
+        return self._client.build_request(
+            request.method,
+            request.url,
+            headers=request.encoded_headers(accept_encoding),
+            content=request.body or None,
+            timeout=timeout,
+            extensions={"trace": trace},
+        )
 
 
 def unread(response: Any) -> Any:
-    """Return a response that a hook of the client has read, and so decompressed, as if unread."""
+    """Return a response as if unread, also one that a hook has read, and so decompressed."""
+    if not response.is_stream_consumed:
+        return response
     headers = [pair for pair in response.headers.raw if pair[0].lower() != b"content-encoding"]
     return type(response)(response.status_code, headers=headers, content=response.content)
 
@@ -260,6 +271,59 @@ def evict(clients: dict[ResolvedConfig, Any]) -> list[Any]:
     unused = [(key, client) for key, client in list(clients.items()) if client.is_unused]
     unused.sort(key=lambda item: item[1].last_used, reverse=True)
     return [clients.pop(key, client) for key, client in unused[_MAX_IDLE_CLIENTS:]]
+
+
+class Pools:
+    """What the sync and the async client of one configuration share: all but I/O.
+
+    A pool of httpcore2 looks at each of its connections for every request, so that many small ones
+    are faster than a large one.
+
+    Attributes:
+        new_pool: Makes a pool; its network keeps to the deadline of the context.
+        proxy: The host of the proxy; empty if there is none.
+        phase: Where an attempt begins.
+        is_ours: Whether reads and writes keep to the deadline of their context.
+        last_used: When a call has last asked for it, in seconds of the monotonic clock.
+    """
+
+    new_pool: Callable[..., Any]
+    phase = "connect"
+    is_ours = True
+
+    def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
+        size = min(config.config.max_connections, _MAX_CONNECTIONS)
+        self._new_pool = functools.partial(self.new_pool, **config.pool_options(ssl_context))
+        self._pools = [
+            _Pool(self._new_pool(max_connections=limit), limit, set())
+            for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
+        ]
+        self.proxy = config.proxy_host
+        self.last_used = time.monotonic()
+        self._is_closed = False
+
+    def _pool_for(self, progress: Progress) -> Any:
+        """Return the first pool that has room, else the one with the fewest requests."""
+        if progress.is_replay:
+            # A full pool would hand on the next connection that is free.
+            return self._new_pool(max_connections=1)
+        free = (pool for pool in self._pools if len(pool.active) < pool.limit)
+        pool = next(free, None) or min(self._pools, key=lambda pool: len(pool.active))
+        pool.active.add(progress)
+        return pool.pool
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether no request is under way."""
+        return not any(pool.active for pool in self._pools)
+
+
+class _Pool(NamedTuple):
+    pool: Any
+    limit: int
+    active: set[Progress]
+    """A set and no counter: the garbage collector may close a response at any moment, also between
+    the two halves of `+= 1`."""
 
 
 _clients: dict[ResolvedConfig, PooledClient] = {}

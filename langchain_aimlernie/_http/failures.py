@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from langchain_aimlernie._response.error_mapping import error_from_response, response_of
@@ -95,57 +96,40 @@ def _is_of_library(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in _LIBRARIES
 
 
-def _read_timeout(_: Exception, progress: Progress) -> AimlErnieError:
-    deadline = progress.deadline
+def _timeout(kind: str, _: Exception, progress: Progress) -> AimlErnieError:
+    """Return the error for a timeout of the library's own kind; without one, for a deadline."""
+    timeouts, deadline = progress.request.timeouts, progress.deadline
+    passed = float(f"{progress.seconds:.2g}")  # 0 if nothing was sent on a connection of ours
     seconds = deadline.limit
-    if deadline.left > 0:  # it was a user-supplied client's own timeout
-        seconds = min(seconds, _passed(progress) or seconds)
-    if progress.phase == "connect":
-        return _not_connected(progress, seconds)
-    words = _TIMEOUT_MESSAGES[deadline.waiting_for]
+    if kind == "connect":
+        seconds = passed or timeouts.connect
+    elif kind == "request":
+        seconds = min(timeouts.write, passed)
+    elif kind == "pool":
+        seconds = passed
+    elif deadline.left > 0:  # it was a user-supplied client's own timeout
+        seconds = min(seconds, passed or seconds)
+    phase = kind or progress.phase
+    words = _TIMEOUT_MESSAGES[phase if phase in _TIMEOUT_MESSAGES else deadline.waiting_for]
     return APITimeoutError(
-        words.format(host=progress.host, seconds=f"{seconds:g}", events=progress.events),
-        phase=progress.phase,
-    )
-
-
-def _passed(progress: Progress) -> float:
-    """Return how many seconds have passed; 0 if nothing was sent on a connection of ours."""
-    return float(f"{progress.seconds:.2g}")
-
-
-def _not_connected(progress: Progress, seconds: float) -> AimlErnieError:
-    return APITimeoutError(
-        f"No connection to {progress.peer} was made within {seconds:g} s.", phase="connect"
+        words.format(
+            host=progress.host, peer=progress.peer, seconds=f"{seconds:g}", events=progress.events
+        ),
+        phase=phase,
     )
 
 
 _TIMEOUT_MESSAGES = {
+    "connect": "No connection to {peer} was made within {seconds} s.",
+    "request": "{host} took nothing of the request for {seconds} s.",
+    "pool": "The client had no free connection to {host} for {seconds} s.",
     "response": "{host} sent no complete response within {seconds} s (timeout).",
     "total": "{host} sent no complete response within the {seconds} s that the call had left.",
     "first event": "{host} sent no event of the stream within {seconds} s (timeout).",
     "idle": "The stream from {host} was silent for {seconds} s (stream_idle_timeout); "
     "events before that: {events}.",
 }
-
-
-def _connect_timeout(_: Exception, progress: Progress) -> AimlErnieError:
-    return _not_connected(progress, _passed(progress) or progress.request.timeouts.connect or 0)
-
-
-def _write_timeout(_: Exception, progress: Progress) -> AimlErnieError:
-    passed = _passed(progress)
-    seconds = min(progress.request.timeouts.write or passed, passed)
-    return APITimeoutError(
-        f"{progress.host} took nothing of the request for {seconds:g} s.", phase="request"
-    )
-
-
-def _pool_timeout(_: Exception, progress: Progress) -> AimlErnieError:
-    return APITimeoutError(
-        f"The client had no free connection to {progress.host} for {progress.seconds:.1f} s.",
-        phase="pool",
-    )
+"""By the phase, or by what the deadline was waiting for."""
 
 
 def _proxy_error(error: Exception, progress: Progress) -> AimlErnieError:
@@ -251,10 +235,10 @@ def _unexpected(error: Exception, progress: Progress) -> AimlErnieError:
 
 
 _HANDLERS: Mapping[str, Callable[[Exception, Progress], AimlErnieError]] = {
-    "ConnectTimeout": _connect_timeout,
-    "WriteTimeout": _write_timeout,
-    "PoolTimeout": _pool_timeout,
-    "TimeoutException": _read_timeout,
+    "ConnectTimeout": partial(_timeout, "connect"),
+    "WriteTimeout": partial(_timeout, "request"),
+    "PoolTimeout": partial(_timeout, "pool"),
+    "TimeoutException": partial(_timeout, ""),
     "ProxyError": _proxy_error,
     "ConnectError": _connect_error,
     "LocalProtocolError": _unsendable,

@@ -22,42 +22,27 @@ import httpcore2
 import httpx2
 
 from langchain_aimlernie._text import NO_SECRETS, Redactor
-from langchain_aimlernie.errors import BadRequestError
+from langchain_aimlernie.errors import BadRequestError, InvalidResponseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-    from types import TracebackType
 
     from langchain_core.messages import AIMessageChunk
 
 T_co = TypeVar("T_co", covariant=True)
-
-TimeoutTuple = tuple[float | None, float | None, float | None, float | None]
-"""Seconds to connect, read, write and wait for the pool; `None` is no limit."""
 
 NO_LIMIT = float("inf")
 
 _WRITE_SIZE = 256 * 1024
 """Bytes of a request that are written at a time: the write timeout is for each of these."""
 
-
-def or_no_limit(seconds: float | None) -> float:
-    """Return `seconds`; `None` is no limit."""
-    return NO_LIMIT if seconds is None else seconds
-
-
-class TimeoutLike(Protocol):
-    """A `Timeout` object of httpx or httpx2."""
-
-    connect: float | None
-    read: float | None
-    write: float | None
-    pool: float | None
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of a response that is not streamed, decompressed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds that each part of a call may take; `None` is no limit.
+    """Seconds that each part of a call may take.
 
     Attributes:
         connect: Making a connection.
@@ -68,54 +53,45 @@ class Timeouts:
         total: A call that is not streamed, with all its attempts and the waits between them.
     """
 
-    connect: float | None = 5.0
-    write: float | None = 30.0
-    read: float | None = 600.0
-    first_event: float | None = 300.0
-    idle: float | None = 120.0
-    total: float | None = 900.0
+    connect: float = 5.0
+    write: float = 30.0
+    read: float = 600.0
+    first_event: float = 300.0
+    idle: float = 120.0
+    total: float = 900.0
 
-    def extension(self) -> dict[str, float | None]:
+    def extension(self, read: float = NO_LIMIT) -> dict[str, float | None]:
         """Return httpx's timeouts; deadlines limit the reads, nothing limits the queue."""
-        return {"connect": self.connect, "read": None, "write": self.write, "pool": None}
-
-    @property
-    def longest_read(self) -> float | None:
-        """The read timeout for a user-supplied client, in which no deadline limits each read."""
-        limits = (self.read, self.first_event, self.idle)
-        return None if None in limits else max(filter(None, limits))
+        limits = {"connect": self.connect, "read": read, "write": self.write, "pool": NO_LIMIT}
+        return {key: None if limit == NO_LIMIT else limit for key, limit in limits.items()}
 
 
-def parse_timeout(
-    timeout: float | TimeoutTuple | TimeoutLike | None, idle: float | Literal["auto"] | None
-) -> Timeouts:
+def parse_timeout(timeout: Any, idle: float | Literal["auto"] | None) -> Timeouts:
     """Return the timeouts of a call; what `timeout` does not set has its default.
 
     Args:
-        timeout: Seconds, four of them, or a `Timeout` object of httpx or httpx2. A number also
+        timeout: Seconds, four of them (to connect, read, write and wait for the pool), or a
+            `Timeout` object of httpx or httpx2; `None` in the latter is no limit. A number also
             lowers the limits of connecting and writing.
-        idle: Seconds between the events of a stream; "auto": as long as an attempt may take to
-            answer if `timeout` says so, but no longer than by default.
+        idle: Seconds between the events of a stream, `None` for no limit; "auto": as long as an
+            attempt may take to answer if `timeout` says so, but no longer than by default.
     """
     defaults = Timeouts()
     if timeout is None:
-        return replace(defaults, idle=defaults.idle if idle == "auto" else idle)
+        return defaults if idle == "auto" else replace(defaults, idle=_limit(idle))
     if isinstance(timeout, tuple):
-        connect, read, write, _ = timeout
+        connect, read, write, _ = map(_limit, timeout)
     elif isinstance(timeout, int | float):
-        connect, read, write = min(5.0, timeout), timeout, min(30.0, timeout)
+        connect, read, write = min(5.0, timeout), _limit(timeout), min(30.0, timeout)
     else:
-        connect, read, write = timeout.connect, timeout.read, timeout.write
-    if idle == "auto":
-        idle = min(or_no_limit(defaults.idle), or_no_limit(read))
-    connect, read, write, idle = map(_or_none, (connect, read, write, idle))
-    total = None if read is None else max(or_no_limit(defaults.total), read)
-    return Timeouts(connect, write, read, read, idle, total)
+        connect, read, write = map(_limit, (timeout.connect, timeout.read, timeout.write))
+    idle = min(defaults.idle, read) if idle == "auto" else _limit(idle)
+    return Timeouts(connect, write, read, read, idle, max(defaults.total, read))
 
 
-def _or_none(seconds: float | None) -> float | None:
-    """Return `seconds`, or `None` if a socket cannot wait that long."""
-    return None if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
+def _limit(seconds: float | None) -> float:
+    """Return `seconds`, or no limit if a socket cannot wait that long."""
+    return NO_LIMIT if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +130,6 @@ class APIRequest:
         headers.extend([_encode_header(name, value) for name, value in self.headers.items()])
         return headers
 
-    def content(self) -> bytes | ChunkedBody:
-        """Return the body in the form that is written to the network."""
-        return self.body if len(self.body) <= _WRITE_SIZE else ChunkedBody(self.body)
-
 
 def _encode_header(name: str, value: str) -> tuple[bytes, bytes]:
     try:
@@ -168,7 +140,7 @@ def _encode_header(name: str, value: str) -> tuple[bytes, bytes]:
     raise BadRequestError(f"The header {name!r} has a character that HTTP cannot carry.")
 
 
-class ChunkedBody:
+class _LongBody:
     """A long body, written in parts."""
 
     def __init__(self, body: bytes) -> None:
@@ -213,7 +185,7 @@ def decode_headers(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 @lru_cache(maxsize=64)
-def parse_url(url: str) -> tuple[httpcore2.URL, bytes]:
+def _parse_url(url: str) -> tuple[httpcore2.URL, bytes]:
     """Return a URL as httpcore2 takes it, and the header `Host`."""
     parsed = httpx2.URL(url)
     core_url = httpcore2.URL(
@@ -353,11 +325,34 @@ class Progress:
         elif step == "setup_socks5_connection.started" or (
             step == "send_request_headers.started" and info["request"].method == b"CONNECT"
         ):
-            self.deadline.start("connect", or_no_limit(self.request.timeouts.connect))
+            self.deadline.start("connect", self.request.timeouts.connect)
         elif step == "send_request_headers.started":
             self.start()
         if not step.endswith(".started"):  # what starts is still to be done with its `info`
             info.clear()  # httpcore logs it next, at DEBUG, and the server may repeat the key there
+
+    async def async_trace(self, event: str, info: dict[str, Any]) -> None:
+        """Follow httpcore's events; see `trace`."""
+        self.trace(event, info)
+
+    def core_request(self, accept_encoding: str, trace: Any) -> httpcore2.Request:
+        """Return the request as httpcore2 takes it; a replay's connection serves it alone.
+
+        Raises:
+            BadRequestError: A header cannot be sent.
+        """
+        request = self.request
+        url, host = _parse_url(request.url)
+        headers = [(b"Host", host), *request.encoded_headers(accept_encoding)]
+        if self.is_replay:
+            headers.append((b"Connection", b"close"))
+        return httpcore2.Request(
+            request.method,
+            url,
+            headers=headers,
+            content=request.body if len(request.body) <= _WRITE_SIZE else _LongBody(request.body),
+            extensions={"timeout": request.timeouts.extension(), "trace": trace},
+        )
 
     def receive(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], extensions: Mapping[str, Any]
@@ -367,13 +362,23 @@ class Progress:
         self.status, self.headers = status, decode_headers(headers)
         self.network_stream = extensions.get("network_stream")
 
+    def complete(self, body: bytearray) -> bytes:
+        """Return the whole body of a response.
+
+        Raises:
+            InvalidResponseError: It is too long, or empty.
+        """
+        if len(body) > MAX_BODY:
+            raise InvalidResponseError(
+                f"The response is longer than {MAX_BODY >> 20} MiB.", is_retryable=False
+            )
+        if self.request.body and not body:
+            raise InvalidResponseError("The server answered with nothing.", status_code=self.status)
+        return bytes(body)
+
 
 class AsyncWatchdog:
-    """Limits how long a task waits for the server.
-
-    Args:
-        progress: The attempt, with its deadline.
-    """
+    """Limits how long a task waits for the server."""
 
     def __init__(self, progress: Progress) -> None:
         self._deadline = progress.deadline
@@ -390,31 +395,21 @@ class AsyncWatchdog:
         if not self._timeout.expired():
             self._timeout.reschedule(None if left == NO_LIMIT else self._end)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self._deadline.on_start = None
         self._deadline.left = self._end - asyncio.get_running_loop().time()
         try:
-            await self._timeout.__aexit__(kind, error, traceback)
+            await self._timeout.__aexit__(*error)  # type: ignore[arg-type]
         except TimeoutError:
             raise httpcore2.ReadTimeout from None
 
 
 class Watchdog:
-    """Limits how long a thread waits for the server, once its socket is known.
-
-    Args:
-        progress: The attempt, with its deadline and its connection.
-    """
+    """Limits how long a thread waits for the server, once its socket is known."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._timer: threading.Timer | None = None
-        self._socket: object = None
         self._has_expired = False
 
     def __enter__(self) -> None:
@@ -422,34 +417,31 @@ class Watchdog:
         self._start()
 
     def _start(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         left = self._progress.deadline.left
         self._end = time.monotonic() + left
-        self._stop()
         look_up = getattr(self._progress.network_stream, "get_extra_info", None)
-        self._socket = None if look_up is None else look_up("socket")
-        if self._socket is not None and left != NO_LIMIT:
-            self._timer = threading.Timer(max(0.0, left), self._shut_down)
+        sock = None if look_up is None else look_up("socket")
+        if sock is not None and left != NO_LIMIT:
+            self._timer = threading.Timer(max(0.0, left), self._shut_down, [sock])
             self._timer.daemon = True
             with contextlib.suppress(RuntimeError):  # no thread to be had: httpx's timeout is left
                 self._timer.start()
 
-    def _stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _shut_down(self) -> None:
+    def _shut_down(self, sock: object) -> None:
         """Wake the thread that waits for the server."""
         self._has_expired = True
-        if isinstance(self._socket, socket.socket):
+        if isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):
                 # Not `SSLSocket.shutdown`, which takes the TLS state from under the reader.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def __exit__(self, *_: object) -> None:
         deadline = self._progress.deadline
         deadline.on_start = None
         deadline.left = self._end - time.monotonic()
-        self._stop()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._has_expired:
             raise httpcore2.ReadTimeout

@@ -42,13 +42,6 @@ class FailureKind(enum.Enum):
     MAYBE_PROCESSED = enum.auto()
 
 
-_BACKOFF = {
-    FailureKind.NOT_PROCESSED: (0.5, 8.0),
-    FailureKind.RATE_LIMITED: (1.0, 16.0),
-    FailureKind.MAYBE_PROCESSED: (0.5, 8.0),
-}
-"""Seconds: the first delay, and the cap under which it doubles."""
-
 _RETRY_ONCE = frozenset({FailureKind.MAYBE_PROCESSED, FailureKind.STALE_CONNECTION})
 _BY_PHASE = {
     "stale_connection": FailureKind.STALE_CONNECTION,
@@ -123,5 +116,5 @@ def _wait(
         if retry_after > MAX_RETRY_AFTER:
             return None
         return retry_after + random() * max(0.5, min(retry_after, 10.0))
-    first, cap = _BACKOFF.get(kind, _BACKOFF[FailureKind.MAYBE_PROCESSED])
+    first, cap = (1.0, 16.0) if kind is FailureKind.RATE_LIMITED else (0.5, 8.0)
     return random() * min(cap, first * 2.0 ** min(used, 10))

@@ -17,12 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["ErnieServer", "Fault", "Reply", "Request", "ignored_fields", "validate_request"]
 
 _MODULES = {
+    **dict.fromkeys(("Fault", "Reply", "Request"), "replies"),
+    **dict.fromkeys(("ignored_fields", "validate_request"), "contract"),
     "ErnieServer": "server",
-    "Fault": "replies",
-    "Reply": "replies",
-    "Request": "replies",
-    "ignored_fields": "contract",
-    "validate_request": "contract",
 }
 
 

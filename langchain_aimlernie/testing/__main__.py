@@ -14,7 +14,16 @@ from langchain_aimlernie.testing.server import API_KEY, ErnieServer
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C or SIGTERM."""
-    options = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(
+        prog="python -m langchain_aimlernie.testing",
+        description="Serve a local AI/ML API for ERNIE. Its replies come from a fake model.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each response")
+    parser.add_argument("--interval", type=float, default=0.0, help="seconds between its events")
+    parser.add_argument("--api-key", default=API_KEY, help='"" accepts all; default: %(default)s')
+    options = parser.parse_args(arguments)
     server = ErnieServer(
         options.port,
         options.host,
@@ -37,19 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"Cannot listen on {options.host}:{options.port}: {error}\n")
         return 1
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m langchain_aimlernie.testing",
-        description="Serve a local AI/ML API for ERNIE. Its replies come from a fake model.",
-    )
-    parser.add_argument("--port", type=int, default=0, help="default: a free one")
-    parser.add_argument("--host", default="127.0.0.1", help="default: %(default)s")
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each response")
-    parser.add_argument("--interval", type=float, default=0.0, help="seconds between its events")
-    parser.add_argument("--api-key", default=API_KEY, help='"" accepts all; default: %(default)s')
-    return parser
 
 
 if __name__ == "__main__":

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+from http import HTTPStatus
+from typing import Any
 
 from langchain_aimlernie.testing.models import CREDIT, ServedModel
-from langchain_aimlernie.testing.replies import KEPT_REQUESTS
+from langchain_aimlernie.testing.replies import KEPT_REQUESTS, Reply
 
 DEPRECATIONS: tuple[Mapping[str, object], ...] = (
     {
@@ -39,52 +39,7 @@ CREATED = "2025-12-01T00:00:00.000Z"
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1)}
 _MAX_WINDOW = timedelta(days=92)
 
-Query = Mapping[str, Sequence[str]]
 Row = dict[str, Any]
-
-
-def _moment(values: Sequence[str]) -> datetime:
-    moment = datetime.fromisoformat(values[-1])
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-_Last = BeforeValidator(lambda values: values[-1])
-_Moment = Annotated[datetime, BeforeValidator(_moment)]
-
-
-class _Window(BaseModel):
-    """The parameters of `GET /v2/usage`; others are ignored."""
-
-    period: Annotated[str, _Last, Field(pattern=r"^[1-9][0-9]{0,4}[hd]$")] | None = None
-    start: _Moment | None = None
-    end: _Moment | None = None
-
-    def bounds(self) -> tuple[datetime, datetime]:
-        """Return start and end; those of the last seven days if the query names none."""
-        if self.start is None and self.end is None:
-            period, now = self.period or "7d", datetime.now(UTC)
-            return now - int(period[:-1]) * _UNITS[period[-1]], now
-        if self.period is not None or self.start is None or self.end is None:
-            raise ValueError("Provide either period, or both start and end")
-        if not timedelta(0) <= self.end - self.start <= _MAX_WINDOW:
-            raise ValueError("end must not be earlier than start, nor more than 92 days later")
-        return self.start, self.end
-
-
-class _Page(_Window):
-    """The parameters of `GET /v2/logs`."""
-
-    limit: Annotated[int, _Last, Field(ge=1, le=100)] = 50
-    offset: Annotated[int, _Last, Field(ge=0)] = 0
-
-
-class Bill(NamedTuple):
-    """What a request costs, and the tokens of its prompt and completion."""
-
-    usd: float = 0
-    credits_used: float = 0
-    prompt: int = 0
-    completion: int = 0
 
 
 class Account:
@@ -94,72 +49,104 @@ class Account:
         self.balance = Decimal(100)
         self._rows: deque[Row] = deque(maxlen=KEPT_REQUESTS)
 
-    def charge(self, ids: Mapping[str, str | None], model: str, bill: Bill | None) -> None:
-        """Charge a request, and log it under its ids; one without a bill has failed."""
-        usd, credits_used, prompt, completion = bill or Bill()
+    def charge(
+        self, ids: Mapping[str, str | None], model: ServedModel, reply: Reply, prompt_tokens: int
+    ) -> None:
+        """Charge a request what its reply states, else the model's price, and log it by its ids."""
+        usd: float = 0
+        credits_used: float | None = 0
+        tokens = 0, 0
+        is_failed = reply.status >= HTTPStatus.BAD_REQUEST
+        if not is_failed:
+            is_stated = isinstance(reply.usage, dict) and reply.usage
+            tokens = token_counts(reply.usage) if is_stated else (prompt_tokens, 0)
+            stated = numbers(reply.meta, "usage")
+            credits_used = stated.get("credits_used")
+            price = model.price(*tokens) if credits_used is None else credits_used
+            usd = stated.get("usd_spent", price * CREDIT)
         row: Row = {
             "created": _text_of(datetime.now(UTC)),
-            "status": "succeeded" if bill else "failed",
+            "status": "failed" if is_failed else "succeeded",
             "origin": "api",
-            "model": model,
-            "cost": {"usd": round(usd, 10), "credits": credits_used},
-            "tokens": {"input": prompt, "output": completion, "total": prompt + completion},
+            "model": model.id,
+            "cost": {
+                "usd": round(usd, 10),
+                "credits": round(usd / CREDIT) if credits_used is None else credits_used,
+            },
+            "tokens": {"input": tokens[0], "output": tokens[1], "total": sum(tokens)},
             **ids,
         }
         self._rows.appendleft(row)
         self.balance -= _spend([row])
 
-    def read(self, path: str, values: Query, key: str | None) -> Row:
+    def read(self, path: str, values: Mapping[str, Sequence[str]], key: str | None) -> Row:
         """Return the body of `GET` on a path of the account.
 
         Raises:
             ValueError: A parameter of the query is invalid.
         """
         if path == "/v1/key":
-            return {"data": _key_info(key, _spend(self._rows))}
+            return {
+                "data": {
+                    "name": "ErnieServer",
+                    "disabled": False,
+                    "prefix": (key or "none")[:8],
+                    "scopes": ["model:chat"],
+                    "limit": None,
+                    "created_at": CREATED,
+                    "updated_at": CREATED,
+                    "monthly_usage": float(_spend(self._rows)),
+                }
+            }
         if path == "/v2/billing":
             return {"current_balance": float(self.balance), "currency": "USD"}
-        try:
-            query = (_Page if path == "/v2/logs" else _Window).model_validate(values)
-        except ValidationError as error:
-            wrong = [f"{each['loc'][0]}: {each['msg']}" for each in error.errors()]
-            raise ValueError("; ".join(wrong)) from None
-        start, end = map(_text_of, query.bounds())
+        query = {name: each[-1] for name, each in values.items()}
+        start, end = map(_text_of, _window(query))
         rows = [row for row in self._rows if start <= row["created"] <= end]
-        return _logs(query, rows) if isinstance(query, _Page) else _usage(start, end, rows)
+        if path == "/v2/usage":
+            return {
+                "api_key_prefix": None,
+                "start": start,
+                "end": end,
+                "spend": float(_spend(rows)),
+                "currency": "USD",
+                "requests": len([row for row in rows if row["cost"]["usd"]]),
+            }
+        limit = _integer(query, "limit", 50, range(1, 101))
+        offset = _integer(query, "offset", 0, range(2**31))
+        more = offset + limit < len(rows)
+        page = {"limit": limit, "offset": offset, "total": len(rows), "has_more": more}
+        return {"data": rows[offset : offset + limit], "pagination": page}
 
 
-def _key_info(key: str | None, spent: Decimal) -> Row:
-    return {
-        "name": "ErnieServer",
-        "disabled": False,
-        "prefix": (key or "none")[:8],
-        "scopes": ["model:chat"],
-        "limit": None,
-        "created_at": CREATED,
-        "updated_at": CREATED,
-        "monthly_usage": float(spent),
-    }
+def _window(query: Mapping[str, str]) -> tuple[datetime, datetime]:
+    """Return start and end of what is asked for: the last seven days if the query names none."""
+    period, *ends = map(query.get, ("period", "start", "end"))
+    named = [_moment(each) for each in ends if each is not None]
+    if not named:
+        found = re.fullmatch(r"([1-9][0-9]{0,4})([hd])", period or "7d")
+        if found is None:
+            raise ValueError("period: must be a number of hours or days, such as 24h or 7d")
+        now = datetime.now(UTC)
+        return now - int(found[1]) * _UNITS[found[2]], now
+    if period is not None or len(named) == 1:
+        raise ValueError("Provide either period, or both start and end")
+    start, end = named
+    if not timedelta(0) <= end - start <= _MAX_WINDOW:
+        raise ValueError("end must not be earlier than start, nor more than 92 days later")
+    return start, end
 
 
-def _usage(start: str, end: str, rows: Sequence[Row]) -> Row:
-    return {
-        "api_key_prefix": None,
-        "start": start,
-        "end": end,
-        "spend": float(_spend(rows)),
-        "currency": "USD",
-        "requests": len([row for row in rows if row["cost"]["usd"]]),
-    }
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _logs(query: _Page, rows: Sequence[Row]) -> Row:
-    end = query.offset + query.limit
-    page = {"limit": query.limit, "offset": query.offset, "total": len(rows)}
-    return {
-        "data": rows[query.offset : end],
-        "pagination": {**page, "has_more": end < len(rows)},
-    }
+def _integer(query: Mapping[str, str], name: str, default: int, allowed: range) -> int:
+    value = int(query.get(name, default))
+    if value not in allowed:
+        raise ValueError(f"{name}: must be from {allowed[0]} to {allowed[-1]}")
+    return value
 
 
 def _spend(rows: Iterable[Row]) -> Decimal:
@@ -182,17 +169,6 @@ def token_counts(usage: object) -> tuple[int, int]:
     """Return the tokens of prompt and completion that a usage of any shape states."""
     stated = numbers(usage)
     return int(stated.get("prompt_tokens", 0)), int(stated.get("completion_tokens", 0))
-
-
-def bill(model: ServedModel, usage: object, meta: object, prompt_tokens: int) -> Bill:
-    """Return the bill of a response: what it stated, else the model's price."""
-    is_stated = isinstance(usage, dict) and usage
-    tokens = token_counts(usage) if is_stated else (prompt_tokens, 0)
-    stated = numbers(meta, "usage")
-    usd, credits_used = stated.get("usd_spent"), stated.get("credits_used")
-    if usd is None:
-        usd = (model.price(*tokens) if credits_used is None else credits_used) * CREDIT
-    return Bill(usd, round(usd / CREDIT) if credits_used is None else credits_used, *tokens)
 
 
 def withdrawn(entries: Iterable[Mapping[str, Any]]) -> set[object]:

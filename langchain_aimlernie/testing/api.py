@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from http import HTTPStatus
 from http.client import responses
 from typing import Any, NamedTuple, NoReturn
 
@@ -23,7 +22,7 @@ from langchain_aimlernie.testing.replies import KEPT_REQUESTS, Reply, Request, a
 
 _LOCAL = "ErnieServer of langchain-aimlernie, not the AI/ML API"
 _JSON = "application/json; charset=utf-8"
-PROBLEM_JSON = "application/problem+json; charset=utf-8"
+_PROBLEM_JSON = "application/problem+json; charset=utf-8"
 _SSE = "text/event-stream; charset=utf-8"
 _CLIENT_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _logger = logging.getLogger(__name__)
@@ -121,15 +120,17 @@ class Api:
         try:
             reply = self._route(request)
         except _RequestError as error:
-            reply = _error(request, error.status, str(error))
+            reply = failure(error.status, str(error))
         except Exception as error:
             _logger.exception("a script of ErnieServer failed")
-            reply = _error(request, 500, f"A script of ErnieServer failed: {error!r}")
+            reply = failure(500, f"A script of ErnieServer failed: {error!r}")
+        body = reply.body(request) if callable(reply.body) else reply.body
         ids = {f"x-{name.replace('_', '-')}": value for name, value in _ids(request).items()}
         scripted = {name.lower(): value for name, value in reply.headers.items()}
         request.status = reply.status
         return replace(
             reply,
+            body=None if reply.events is not None else encoding.to_bytes(body),
             headers={"x-aimlernie-local": _LOCAL, **ids, "content-type": _JSON, **scripted},
             delay=self._delay if reply.delay is None else reply.delay,
             interval=self._interval if reply.interval is None else reply.interval,
@@ -158,10 +159,9 @@ class Api:
             case "GET", "/v1/key" | "/v2/billing" | "/v2/usage" | "/v2/logs":
                 self._check_key(request)
                 try:
-                    body = self._account.read(path, request.query, self.api_key)
+                    return Reply(body=self._account.read(path, request.query, self.api_key))
                 except ValueError as error:
                     raise _RequestError(400, str(error)) from None
-                return Reply(body=encoding.to_bytes(body))
         raise _RequestError(404, f"Cannot {request.method} {request.path}")
 
     def _check_key(self, request: Request) -> None:
@@ -185,9 +185,7 @@ class Api:
                 f"messages resulted in {tokens} tokens.",
             )
         reply = _encode(request, model, self._scripted(request) or complete(request.body, model))
-        is_failed = reply.status >= HTTPStatus.BAD_REQUEST
-        bill = None if is_failed else account.bill(model, reply.usage, reply.meta, tokens)
-        self._account.charge(_ids(request), model.id, bill)
+        self._account.charge(_ids(request), model, reply, tokens)
         return reply
 
     def _validate(self, request: Request) -> ServedModel:
@@ -216,23 +214,23 @@ class Api:
 
 
 def _encode(request: Request, model: ServedModel, reply: Reply) -> Reply:
-    """Return a reply with its bytes or events, and with usage and meta, sent or not."""
-    headers = reply.headers
+    """Return a reply with its body or events, and with usage and meta, sent or not."""
+    headers = dict(reply.headers)
     if reply.events is not None:
-        headers = {"content-type": _SSE, **headers}
-        return replace(reply, body=None, usage=None, meta=None, headers=headers)
-    if reply.body is not None:
-        body = reply.body(request) if callable(reply.body) else reply.body
-        if isinstance(body, dict):
-            request.usage, request.meta = body.get("usage"), body.get("meta")
-        return replace(reply, body=encoding.to_bytes(body), usage=request.usage, meta=request.meta)
-    completion = encoding.complete(reply, request, model)
-    usage, meta = completion.get("usage"), completion.get("meta")
+        return replace(reply, usage=None, meta=None, headers={"content-type": _SSE, **headers})
+    body: Any = reply.body
+    if body is None:
+        body = encoding.complete(reply, request, model)
+    elif callable(body):
+        body = body(request)
+    usage, meta = (body.get("usage"), body.get("meta")) if isinstance(body, dict) else (None, None)
     request.usage, request.meta = usage, meta
+    if reply.body is not None:
+        return replace(reply, body=body, usage=usage, meta=meta)
     if request.body.get("stream", False) if reply.stream is None else reply.stream:
         include_usage = request.body.get("stream_options", {}).get("include_usage", False)
         request.usage = usage if include_usage else None
-        events = encoding.stream_events(completion, include_usage=include_usage)
+        events = encoding.stream_events(body, include_usage=include_usage)
         headers = {"content-type": _SSE, **headers}
         return replace(reply, events=events, usage=usage, meta=meta, headers=headers)
     spent = account.numbers(meta, "usage")
@@ -241,7 +239,6 @@ def _encode(request: Request, model: ServedModel, reply: Reply) -> Reply:
             # Without an exponent, as prices are written.
             price = f"{Decimal(str(spent[key])):f}"
             headers = {f"x-aimlapi-{key.replace('_', '-')}": price, **headers}
-    body = encoding.to_bytes(completion)
     return replace(reply, body=body, usage=usage, meta=meta, headers=headers)
 
 
@@ -255,25 +252,24 @@ def _cacheable(request: Request, value: object, max_age: int) -> Reply:
     return Reply(headers=headers, body=body)
 
 
-def error_body(request: Request, status: int, message: str, **more: object) -> dict[str, object]:
+def failure(status: int, message: str, **more: object) -> Reply:
     """Return an error in the API's format, problem+json; `more` are further keys of it."""
     title = responses.get(status, f"HTTP {status}")
     name = "".join(re.findall(r"[A-Za-z]+", title)) + "Exception"
-    return {
-        "title": title,
-        "status": status,
-        "message": message,
-        "instance": request.path,
-        "requestId": _ids(request)["request_id"],
-        "timestamp": account.CREATED,
-        "error": {"name": name, "message": message},
-        **more,
-    }
 
+    def body(request: Request) -> dict[str, object]:
+        return {
+            "title": title,
+            "status": status,
+            "message": message,
+            "instance": request.path,
+            "requestId": _ids(request)["request_id"],
+            "timestamp": account.CREATED,
+            "error": {"name": name, "message": message},
+            **more,
+        }
 
-def _error(request: Request, status: int, message: str) -> Reply:
-    body = encoding.to_bytes(error_body(request, status, message))
-    return Reply(status=status, headers={"content-type": PROBLEM_JSON}, body=body)
+    return Reply(status=status, headers={"content-type": _PROBLEM_JSON}, body=body)
 
 
 def _invalid(request: Request, violations: Sequence[str]) -> NoReturn:

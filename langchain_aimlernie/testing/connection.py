@@ -22,10 +22,6 @@ _BATCH = 64
 """So many events of a stream without an interval are sent at once, then others have their turn."""
 
 _MAX_HEAD = 64 * 2**10
-_MAX_BODY = 256 * 2**20
-_POLL = 0.05
-"""Seconds between looks whether the client is still there, while it waits."""
-
 _READ_SIZE = 256 * 2**10
 _NO_BODY = frozenset({204, 304})
 _logger = logging.getLogger(__name__)
@@ -39,13 +35,13 @@ class Connection:
 
     def __init__(
         self,
-        respond: Callable[[Request], Reply],
+        compute: Callable[[Request], Reply],
         on_complete: Callable[[Request], None],
         number: int,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        self._compute = respond
+        self._compute = compute
         self._on_complete = on_complete
         self._number = number
         self._reader = reader
@@ -105,13 +101,8 @@ class Connection:
             return None
         headers = Headers([(k.decode("latin-1"), v.decode("latin-1")) for k, v in head.headers])
         body = bytearray()
-        size = int(headers.get("content-length", 0))
-        while size <= _MAX_BODY and isinstance(part := await self._next_event(), h11.Data):
+        while isinstance(part := await self._next_event(), h11.Data):
             body += part.data
-            size = len(body)
-        if size > _MAX_BODY:
-            message = f"the body has more than {_MAX_BODY} bytes"
-            raise h11.RemoteProtocolError(message, error_status_hint=413)
         path, _, query = head.target.decode("latin-1").partition("?")
         method = head.method.decode()
         return Request(method, path, parse_qs(query), headers, bytes(body), self._number)
@@ -129,12 +120,13 @@ class Connection:
         Raises:
             ConnectionAbortedError: The client has closed its side.
         """
-        clock = asyncio.get_running_loop().time
-        end = clock() + seconds
-        await asyncio.sleep(0)
-        while (left := end - clock()) > 0:
-            await asyncio.sleep(min(left, _POLL))
-            if self._reader.at_eof() or self._writer.is_closing():
+        if not seconds:
+            await asyncio.sleep(0)
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while data := await self._reader.read(_READ_SIZE):
+                    self._http.receive_data(data)
                 raise ConnectionAbortedError
 
     def _send(self, *events: h11.Event) -> None:
@@ -171,12 +163,12 @@ class Connection:
             batch = following
             await self._sleep(reply.interval or 0)
             await self._writer.drain()
+        if fault is None:
+            self._on_complete(request)
+        self._send(*batch)
         if fault is not None:
-            self._send(*batch)
             await self._break(fault)
             return
-        self._on_complete(request)
-        self._send(*batch)
         with contextlib.suppress(h11.LocalProtocolError):  # a scripted Content-Length is wrong
             self._send(h11.EndOfMessage())
         await self._writer.drain()

@@ -12,18 +12,20 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from types import NoneType
-from typing import Annotated, Any, Literal, NotRequired, Union
+from typing import Annotated, Any, Literal, Required, Union
 
 from pydantic import (
     AfterValidator,
     Discriminator,
-    Field,
+    StringConstraints,
     Tag,
     TypeAdapter,
     ValidationError,
+    confloat,
+    conlist,
     with_config,
 )
 from pydantic_core import PydanticCustomError
@@ -34,13 +36,6 @@ from langchain_aimlernie.testing.models import BY_NAME
 
 _JSON_TYPES = {str: "string", list: "array", dict: "object", NoneType: "null"}
 _DATA_URL = re.compile(r"data:image/[a-z.+-]+;base64,(?=[A-Za-z0-9+/])", re.IGNORECASE)
-_NAME = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
-
-
-def _check_integer(value: float) -> float:
-    if not value.is_integer():
-        raise PydanticCustomError("integer", "expected an integer")
-    return value
 
 
 def _check_image_url(value: str) -> str:
@@ -59,79 +54,58 @@ def _check_image_url(value: str) -> str:
 
 # The schema is built of expressions, because its families differ in many small ways.
 
-
-def _number(ge: float, le: float | None = None) -> Any:
-    return Annotated[float, Field(ge=ge, le=le, allow_inf_nan=False)]
-
-
-def _integer(ge: int) -> Any:
-    """Return the type of JSON Schema's integer, to which 1.0 belongs."""
-    return Annotated[
-        float, Field(allow_inf_nan=False), AfterValidator(_check_integer), Field(ge=ge)
-    ]
+_NAME = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+_number = partial(confloat, allow_inf_nan=False)
+_integer = partial(_number, multiple_of=1)  # to JSON Schema's integers belongs 1.0
 
 
-def _array(item: Any, min_length: int | None = None, max_length: int | None = None) -> Any:
-    return Annotated[list[item], Field(min_length=min_length, max_length=max_length)]
+def _object(required: str = "", **fields: Any) -> Any:
+    """Return the type of an object with these fields, of which it must have some, and no others."""
+    fields |= {name: Required[fields[name]] for name in required.split()}
+    typed_dict = TypedDict("Object", fields, total=False)  # type: ignore[misc]
+    return with_config(extra="forbid", strict=True)(typed_dict)
 
 
-def _object(**fields: Any) -> Any:
-    """Return the type of an object with these fields and no others."""
-    return with_config(extra="forbid", strict=True)(TypedDict("Object", fields))  # type: ignore[operator]
+def _typed(kind: str, held: Any = None, required: str = "", **fields: Any) -> Any:
+    """Return the type of an object that says its `kind`, and has under that name what it holds."""
+    named = {} if held is None else {kind: held}
+    required = " ".join(["type", required, *named])
+    return _object(required, type=Literal[kind], **named, **fields)
 
 
-def _typed(kind: str, **fields: Any) -> Any:
-    """Return the type of an object whose `type` is `kind`."""
-    return _object(type=Literal[kind], **fields)
-
-
-def _either(**types: Any) -> Any:
-    """Return the type of a value that has one of these JSON types."""
-    *others, last = types
-    text = f"expected {', '.join(others)} or {last}"
-    return _union("types", types, lambda value: _JSON_TYPES.get(type(value)), text)
-
-
-def _tagged(key: str, **types: Any) -> Any:
-    """Return the type of an object that has one of these types, or `other`, as `key` says."""
-
-    def name_of(value: object) -> object:
-        name = value.get(key) if isinstance(value, dict) else None
-        return name if name in list(types) else "other"
-
-    return _union(key, types, name_of, f"not one of {', '.join(types)}")
-
-
-def _union(
-    error: str, types: Mapping[str, Any], name_of: Callable[[Any], object], text: str
-) -> Any:
-    """Return the union of types, of which a function names the one to validate by.
+def _union(key: str = "", **types: Any) -> Any:
+    """Return the union of types; `key` in the value, or its JSON type, names the right one.
 
     The names are written "<…>" in the location of an error, so that they can be told from keys.
+    `other` stands for each name that is not listed.
     """
+
+    def name_of(value: object) -> str:
+        name: object = _JSON_TYPES.get(type(value))
+        if key:
+            name = value.get(key) if isinstance(value, dict) else None
+        return f"<{name if name in list(types) else 'other'}>"
+
+    *others, last = types
+    text = f"not one of {', '.join(types)}" if key else f"expected {', '.join(others)} or {last}"
     members = [Annotated[each, Tag(f"<{name}>")] for name, each in types.items()]
     discriminator = Discriminator(
-        lambda value: f"<{name_of(value)}>", custom_error_type=error, custom_error_message=text
+        name_of, custom_error_type=key or "types", custom_error_message=text
     )
     return Annotated[Union[tuple(members)], discriminator]  # noqa: UP007  # made of a list
 
 
 _ANY_OBJECT = dict[str, Any]
-_CACHE_CONTROL = _typed("ephemeral", ttl=NotRequired[Literal["5m", "1h"]])
-_GRAMMAR = _object(definition=str, syntax=Literal["lark", "regex"])
-_CUSTOM_FORMAT = _tagged("type", text=_typed("text"), grammar=_typed("grammar", grammar=_GRAMMAR))
-_ALLOWED_TOOLS = _object(mode=Literal["auto", "required"], tools=list[_ANY_OBJECT])
-_JSON_SCHEMA = _object(
-    name=_NAME,
-    schema=NotRequired[_ANY_OBJECT],
-    strict=NotRequired[bool | None],
-    description=NotRequired[str],
-)
-_RESPONSE_FORMAT = _tagged(
+_CACHE_CONTROL = _typed("ephemeral", ttl=Literal["5m", "1h"])
+_GRAMMAR = _object("definition syntax", definition=str, syntax=Literal["lark", "regex"])
+_CUSTOM_FORMAT = _union("type", text=_typed("text"), grammar=_typed("grammar", _GRAMMAR))
+_ALLOWED_TOOLS = _object("mode tools", mode=Literal["auto", "required"], tools=list[_ANY_OBJECT])
+_JSON_SCHEMA = _object("name", name=_NAME, schema=_ANY_OBJECT, strict=bool | None, description=str)
+_RESPONSE_FORMAT = _union(
     "type",
     text=_typed("text"),
     json_object=_typed("json_object"),
-    json_schema=_typed("json_schema", json_schema=_JSON_SCHEMA),
+    json_schema=_typed("json_schema", _JSON_SCHEMA),
 )
 
 
@@ -147,103 +121,92 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
     def if_5(**fields: Any) -> dict[str, Any]:
         return fields if is_5 else {}
 
-    cached = if_5(cache_control=NotRequired[_CACHE_CONTROL])
-    text = _typed("text", text=str, **cached)
-    string_or_texts = _either(string=str, array=_array(text))
+    cached = if_5(cache_control=_CACHE_CONTROL)
+    text = _typed("text", str, **cached)
+    string_or_texts = _union(string=str, array=conlist(text))
 
     # As published, any string is an image of ernie-5.0.
     url = str if is_5 else Annotated[str, AfterValidator(_check_image_url)]
-    image = _object(url=url, detail=NotRequired[Literal["low", "high", "auto"]])
-    file = _object(
-        file_data=NotRequired[str], filename=NotRequired[str], **if_5(file_id=NotRequired[str])
-    )
-    seen = _tagged(
-        "type",
-        text=text,
-        image_url=_typed("image_url", image_url=image, **cached),
-        file=_typed("file", file=file, **cached),
-    )
+    image = _object("url", url=url, detail=Literal["low", "high", "auto"])
+    file = _object(file_data=str, filename=str, **if_5(file_id=str))
+    image_url, file = _typed("image_url", image, **cached), _typed("file", file, **cached)
+    seen = _union("type", text=text, image_url=image_url, file=file) if sees else text
 
-    extra_content = if_5(extra_content=NotRequired[_ANY_OBJECT])
-    call = _typed("function", id=str, function=_object(name=str, arguments=str), **extra_content)
-    custom_call = _typed("custom", id=str, custom=_object(name=str, input=str), **extra_content)
-    refusal = _typed("refusal", refusal=str)
+    extra = if_5(extra_content=_ANY_OBJECT)
+    call = _typed(
+        "function", _object("name arguments", name=str, arguments=str), "id", id=str, **extra
+    )
     if is_5:
-        said = _either(string=str, array=_array(text), null=None)
-        calls = _array(_tagged("type", function=call, custom=custom_call))
+        said = _union(string=str, array=conlist(text), null=None)
+        custom = _typed("custom", _object("name input", name=str, input=str), "id", id=str, **extra)
+        call = _union("type", function=call, custom=custom)
     else:
-        said = _either(string=str, array=_array(_tagged("type", text=text, refusal=refusal)))
-        calls = _array(call)
+        part = _union("type", text=text, refusal=_typed("refusal", str))
+        said = _union(string=str, array=conlist(part))
 
-    system = _object(role=str, content=string_or_texts, name=NotRequired[str])
-    message = _tagged(
+    saying = partial(_object, "role content", role=str, name=str)
+    system = saying(content=string_or_texts)
+    message = _union(
         "role",
-        user=_object(
-            role=str,
-            content=_either(string=str, array=_array(seen if sees else text)),
-            name=NotRequired[str],
-        ),
+        user=saying(content=_union(string=str, array=conlist(seen))),
         system=system,
         **if_5(developer=system),
         assistant=_object(
-            role=str,
-            content=NotRequired[said],
-            name=NotRequired[str],
-            refusal=NotRequired[str | None],
-            tool_calls=NotRequired[calls],
+            "role", role=str, name=str, content=said, refusal=str | None, tool_calls=conlist(call)
         ),
         tool=_object(
+            "role content tool_call_id",
             role=str,
+            name=str | None,
             content=string_or_texts if is_5 else str,
             tool_call_id=str,
-            name=NotRequired[str | None],
         ),
     )
 
     function = _object(
+        "name" if is_5 else "name parameters",
         name=_NAME,
-        description=NotRequired[str],
-        parameters=NotRequired[_ANY_OBJECT] if is_5 else _ANY_OBJECT,
-        strict=NotRequired[bool | None],
+        description=str,
+        parameters=_ANY_OBJECT,
+        strict=bool | None,
     )
-    tool = _typed("function", function=function, **cached)
-    choice = _typed("function", function=_object(name=str))
+    tool = _typed("function", function, **cached)
+    choice = _typed("function", _object("name", name=str))
     if is_5:
-        custom = _object(name=str, description=NotRequired[str], format=_CUSTOM_FORMAT)
-        tool = _tagged(
+        custom = _object("name format", name=str, description=str, format=_CUSTOM_FORMAT)
+        tool = _union(
             "type",
             function=tool,
-            custom=_typed("custom", custom=custom, **cached),
-            other=_object(type=Annotated[str, Field(min_length=1)]),
+            custom=_typed("custom", custom, **cached),
+            other=_object("type", type=Annotated[str, StringConstraints(min_length=1)]),
         )
-        allowed_tools = _typed("allowed_tools", allowed_tools=_ALLOWED_TOOLS)
-        choice = _tagged("type", function=choice, allowed_tools=allowed_tools)
+        allowed_tools = _typed("allowed_tools", _ALLOWED_TOOLS)
+        choice = _union("type", function=choice, allowed_tools=allowed_tools)
 
     return TypeAdapter(
         _object(
+            "model messages",
             model=str,
-            max_tokens=NotRequired[_number(1)],
-            stream=NotRequired[bool],
-            stream_options=NotRequired[_object(include_usage=bool)],
-            parallel_tool_calls=NotRequired[bool],
-            temperature=NotRequired[_number(0, 2)],
-            top_p=NotRequired[_number(0.01, 1)],
-            stop=NotRequired[_either(string=str, array=_array(str, max_length=4), null=None)],
-            frequency_penalty=NotRequired[_number(-2, 2) | None],
-            presence_penalty=NotRequired[_number(-2, 2) | None],
-            seed=NotRequired[_integer(1)],
-            response_format=NotRequired[_RESPONSE_FORMAT],
-            provider=NotRequired[str],
-            messages=_array(message, min_length=1),
-            tools=NotRequired[_array(tool, max_length=128)],
-            tool_choice=NotRequired[
-                _either(string=Literal["none", "auto", "required"], object=choice)
-            ],
-            max_completion_tokens=NotRequired[_integer(1)],
-            prediction=NotRequired[_typed("content", content=string_or_texts)],
-            normalize_tool_schemas=NotRequired[bool],
-            enable_thinking=NotRequired[bool],
-            thinking_budget=NotRequired[_integer(100)],
+            max_tokens=_number(ge=1),
+            stream=bool,
+            stream_options=_object("include_usage", include_usage=bool),
+            parallel_tool_calls=bool,
+            temperature=_number(ge=0, le=2),
+            top_p=_number(ge=0.01, le=1),
+            stop=_union(string=str, array=conlist(str, max_length=4), null=None),
+            frequency_penalty=_number(ge=-2, le=2) | None,
+            presence_penalty=_number(ge=-2, le=2) | None,
+            seed=_integer(ge=1),
+            response_format=_RESPONSE_FORMAT,
+            provider=str,
+            messages=conlist(message, min_length=1),
+            tools=conlist(tool, max_length=128),
+            tool_choice=_union(string=Literal["none", "auto", "required"], object=choice),
+            max_completion_tokens=_integer(ge=1),
+            prediction=_typed("content", string_or_texts),
+            normalize_tool_schemas=bool,
+            enable_thinking=bool,
+            thinking_budget=_integer(ge=100),
         )
     )
 
@@ -281,18 +244,19 @@ def _describe(error: Mapping[str, Any]) -> tuple[str, str]:
             location, value = f"{location}.{key}", value.get(key)
         case "role" | "type" | "dict_type":
             text = "expected object"
+        case "multiple_of":
+            text = "expected an integer"
     return location, f"{text}; got {value!r:.80}"
 
 
 def _is_closed(location: tuple[str | int, ...], *, is_5: bool) -> bool:
     """Whether the published schema forbids further keys there; the API drops those elsewhere."""
-    if location[0] == "response_format":
-        return True
-    if is_5:
-        return False
-    if location[0] == "tools":
-        return True
-    return location[0] == "messages" and location[2:-1] in {("<system>",), ("<tool>",)}
+    match location:
+        case ["response_format", *_]:
+            return True
+        case ["tools", *_] | ["messages", _, "<system>" | "<tool>", _]:
+            return not is_5
+    return False
 
 
 def _conversation_errors(body: Mapping[str, Any]) -> Iterator[str]:
@@ -315,8 +279,8 @@ def _conversation_errors(body: Mapping[str, Any]) -> Iterator[str]:
     choice = body.get("tool_choice")
     if choice == "required" and not body.get("tools"):
         yield "tool_choice: required, but there are no tools"
-    name = _function_name(choice) if isinstance(choice, dict) else None
     names = [_function_name(tool) for tool in _objects(body.get("tools"))]
+    name = _function_name(*_objects([choice]))
     if isinstance(name, str) and name not in names:
         yield f"tool_choice.function.name: no tool is named {name!r:.80}"
 
@@ -328,8 +292,8 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _function_name(tool: Mapping[str, Any]) -> object:
-    function = tool.get("function")
-    return function.get("name") if isinstance(function, dict) else None
+    [function] = _objects([tool.get("function")])
+    return function.get("name")
 
 
 def validate_request(body: Mapping[str, Any]) -> list[str]:

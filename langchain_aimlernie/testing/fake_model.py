@@ -21,7 +21,9 @@ PREFIX = "[local ErnieServer, not ERNIE]"
 """How every text of the fake model begins."""
 
 _QUOTE_LIMIT = 400
+_SHOWN_URL = 60
 _DEFAULT_TEXT = "{name} made up by the local ErnieServer"
+_ANSWER = {"type": "object", "properties": {"answer": {"type": "string"}}}
 _STOP_WORDS = frozenset(("a", "an", "and", "current", "for", "get", "in", "is", "of", "the", "to"))
 
 
@@ -29,15 +31,9 @@ def complete(body: Mapping[str, Any], model: ServedModel) -> Reply:
     """Return the completion of a valid request."""
     messages = body["messages"]
     start = _last_question(messages)
-    question, results = _text_of(messages[start].get("content")), messages[start + 1 :]
-    called = {
-        call[call["type"]]["name"]
-        for message in messages[start:]
-        for call in message.get("tool_calls") or ()
-    }
-    results = [each for each in results if each["role"] == "tool"]
-    calls = _tool_calls(body, question, called)
-    text = "" if calls else _content(body, question, results, messages)
+    question = _text_of(messages[start].get("content"))
+    calls = _tool_calls(body, question, set(_tool_names(messages[start:]).values()))
+    text = "" if calls else _content(body, question, messages[start + 1 :])
     reply = Reply(text, reasoning=_reasoning(body, model, question), tool_calls=calls)
     return _limit(_stop(reply, body.get("stop")), body, model)
 
@@ -49,6 +45,12 @@ def _last_question(messages: Sequence[Mapping[str, Any]]) -> int:
         if messages[index]["role"] == "user" and not follows_result:
             return index
     return 0
+
+
+def _tool_names(messages: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the names of the tools that messages call, by the ids of the calls."""
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    return {call["id"]: call[call["type"]]["name"] for call in calls}
 
 
 def _text_of(content: object) -> str:
@@ -96,24 +98,17 @@ def _arguments(function: Mapping[str, Any], question: str) -> str:
     return json.dumps(generate(schema, question), ensure_ascii=False)
 
 
-def _content(
-    body: Mapping[str, Any],
-    question: str,
-    results: Sequence[Mapping[str, Any]],
-    messages: Sequence[Mapping[str, Any]],
-) -> str:
+def _content(body: Mapping[str, Any], question: str, following: Sequence[Mapping[str, Any]]) -> str:
     """Return the text of a reply without calls: JSON if asked for, else prose."""
-    wanted = body.get("response_format") or {"type": "text"}
+    messages, wanted = body["messages"], body.get("response_format") or {"type": "text"}
+    results = [each for each in following if each["role"] == "tool"]
     if wanted["type"] == "text":
         return f"{PREFIX} {_prose(question, results, messages)}"
     if wanted["type"] == "json_schema":
         schema = wanted["json_schema"].get("schema") or {"type": "object"}
     else:
         texts = [_text_of(each.get("content")) for each in reversed(messages)]
-        schema = next(filter(None, map(find_schema, texts)), None) or {
-            "type": "object",
-            "properties": {"answer": {"type": "string"}},
-        }
+        schema = next(filter(None, map(find_schema, texts)), _ANSWER)
     prompt = re.sub(r"\{.*\}", " ", question[:READ_LIMIT], flags=re.DOTALL)
     prompt = "\n".join([prompt, *(_text_of(each["content"]) for each in results)])
     return json.dumps(generate(schema, prompt, _DEFAULT_TEXT), ensure_ascii=False)
@@ -122,22 +117,16 @@ def _content(
 def _prose(
     question: str, results: Sequence[Mapping[str, Any]], messages: Sequence[Mapping[str, Any]]
 ) -> str:
-    names = {
-        call["id"]: call[call["type"]]["name"]
-        for message in messages
-        for call in message.get("tool_calls") or ()
-    }
+    names = _tool_names(messages)
     lines = [
         f"The tool {each.get('name') or names[each['tool_call_id']]} gave: "
         f"{_shorten(_text_of(each['content']))}"
         for each in results
     ] or [f"You said: {_shorten(question)}"]
-    users = [each for each in messages if each["role"] == "user"]
-    content = users[-1]["content"] if users else None
-    media = [part for part in content if part["type"] != "text"] if type(content) is list else []
-    if media:
-        lines.append("I was given " + " and ".join(map(_describe, media)) + ".")
-    return "\n".join(lines)
+    contents = [each["content"] for each in messages if each["role"] == "user"] or [""]
+    parts = contents[-1] if isinstance(contents[-1], list) else []
+    media = [_describe(part) for part in parts if part["type"] != "text"]
+    return "\n".join([*lines, *([f"I was given {' and '.join(media)}."] if media else [])])
 
 
 def _shorten(text: str) -> str:
@@ -146,18 +135,10 @@ def _shorten(text: str) -> str:
 
 
 def _describe(part: Mapping[str, Any]) -> str:
-    """Return a description of a medium: "a file (report.pdf, application/pdf, 1204 bytes)"."""
+    """Return a description of a medium by its name, or by how its URL begins."""
     medium = part[part["type"]]
-    source = str(medium.get("url") or medium.get("file_data") or "")
-    kind = "a file" if part["type"] == "file" else "an image"
-    facts = [medium["filename"]] if medium.get("filename") else []
-    if source.startswith("http"):
-        return f"{kind} ({', '.join([*facts, source[:_QUOTE_LIMIT]])})"
-    if source.startswith("data:"):
-        mime_type, _, source = source[5:].partition(";base64,")
-        facts.append(mime_type)
-    size = len(source) * 3 // 4 - source[-2:].count("=")
-    return f"{kind} ({', '.join([*facts, f'{size} bytes'])})"
+    name = str(medium.get("filename") or medium.get("url") or "without a name")
+    return f"{'a file' if part['type'] == 'file' else 'an image'} ({name[:_SHOWN_URL]})"
 
 
 def _reasoning(body: Mapping[str, Any], model: ServedModel, question: str) -> str | None:
@@ -180,23 +161,26 @@ def _stop(reply: Reply, stop: str | Sequence[str] | None) -> Reply:
 def _limit(reply: Reply, body: Mapping[str, Any], model: ServedModel) -> Reply:
     """Return the reply within the token limit of the request, reasoning included."""
     keys = {"max_tokens", "max_completion_tokens"} & (model.spec.fields or set())
-    limit = min((body[key] for key in keys if key in body), default=None)
-    if limit is None:
+    left = min((int(body[key]) for key in keys if key in body), default=None)
+    if left is None:
         return reply
-    left = int(limit)
-
-    def cut(text: str) -> str:
-        nonlocal left
+    kept = []
+    texts = [reply.reasoning or "", reply.text, *(call["args"] for call in reply.tool_calls)]
+    for number, text in enumerate(texts):
+        if number > 1:
+            left -= 1  # the name of the call
+            if left < 0:
+                break
         tokens = split_tokens(text)
-        kept = tokens[: max(0, left)]
+        kept.append("".join(tokens[: max(0, left)]))
         left -= len(tokens)
-        return "".join(kept)
-
-    reasoning, text, calls = reply.reasoning and cut(reply.reasoning), cut(reply.text), []
-    for call in reply.tool_calls:
-        left -= 1  # its name
-        if left >= 0:
-            calls.append({**call, "args": cut(call["args"])})
     if left >= 0:
         return reply
-    return replace(reply, text=text, reasoning=reasoning, tool_calls=calls, finish_reason="length")
+    reasoning, text, *arguments = kept
+    return replace(
+        reply,
+        text=text,
+        reasoning=reply.reasoning and reasoning,
+        tool_calls=[{**call, "args": args} for call, args in zip(reply.tool_calls, arguments)],  # noqa: B905
+        finish_reason="length",
+    )

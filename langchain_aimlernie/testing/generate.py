@@ -10,12 +10,10 @@ from typing import Any
 Schema = dict[str, Any]
 
 READ_LIMIT = 10_000
-"""Characters of a prompt that are searched for values."""
+"""Characters of a prompt that are searched for values; no text is longer."""
 
-_MAX_DEPTH = 40
 _MAX_VALUES = 20_000
 _MAX_ITEMS = 1000
-_MAX_LENGTH = 10_000
 _INVALID_SCHEMA = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, re.error)
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w)")
 _QUOTED = re.compile(r"(?<!\w)'([^'\n]+)'(?!\w)|\"([^\"\n]+)\"|`([^`\n]+)`")
@@ -77,13 +75,15 @@ class _Generator:
         if isinstance(schema, bool):
             schema = {}
         if "$ref" in schema:
-            return self._referenced(schema, name)
+            self._open_refs.append(schema["$ref"])
+            value = self.value(self._resolve(schema), name)
+            self._open_refs.pop()
+            return value
         if "allOf" in schema:
             return self.value(self._merge(schema), name)
         for key in ("anyOf", "oneOf"):
             if key in schema:
-                rest = {k: each for k, each in schema.items() if k != key}
-                return self.value({**rest, **self._option(schema[key])}, name)
+                return self.value(_without(key, schema) | self._option(schema[key]), name)
         if "const" in schema:
             return schema["const"]
         if options := schema.get("enum"):
@@ -105,14 +105,6 @@ class _Generator:
                 return None
         return self._string(schema, name)
 
-    def _referenced(self, schema: Schema, name: str) -> Any:
-        if len(self._open_refs) > _MAX_DEPTH:
-            return None
-        self._open_refs.append(schema["$ref"])
-        value = self.value(self._resolve(schema), name)
-        self._open_refs.pop()
-        return value
-
     def _resolve(self, schema: Schema | bool) -> Schema:
         """Return the schema with its own local `$ref` replaced by its target."""
         if isinstance(schema, bool):
@@ -123,11 +115,14 @@ class _Generator:
         for step in schema["$ref"].removeprefix("#").split("/")[1:]:
             key = step.replace("~1", "/").replace("~0", "~")
             target = target.get(key) if isinstance(target, dict) else None
-        rest = {key: each for key, each in schema.items() if key != "$ref"}
-        return {**rest, **target} if isinstance(target, dict) else rest
+        return _without("$ref", schema) | (target if isinstance(target, dict) else {})
+
+    def _is_open(self, schema: Schema | bool) -> bool:
+        """Whether the schema is a reference to one that surrounds it."""
+        return isinstance(schema, dict) and schema.get("$ref") in self._open_refs
 
     def _merge(self, schema: Schema) -> Schema:
-        result = {key: each for key, each in schema.items() if key != "allOf"}
+        result = _without("allOf", schema)
         for key, new in [pair for each in schema["allOf"] for pair in self._resolve(each).items()]:
             old = result.get(key)
             if isinstance(old, dict) and isinstance(new, dict):
@@ -140,15 +135,13 @@ class _Generator:
 
     def _option(self, options: list[Schema]) -> Schema:
         """Return the alternative that the prompt names, else the first that ends, null last."""
-        finite = [each for each in options if each.get("$ref") not in self._open_refs]
-        options = sorted(finite or options, key=lambda each: each.get("type") == "null")
-        for each in options:
-            resolved = self._resolve(each)
-            fields = [f for f in resolved.get("properties", {}).values() if isinstance(f, dict)]
-            names = [resolved.get("title"), *(field.get("const") for field in fields)]
-            if any(isinstance(each, str) and self._mentions(each) for each in names):
-                return resolved
-        return options[0]
+        options = [each for each in options if not self._is_open(each)] or options
+        for each in map(self._resolve, options):
+            fields = [f for f in each.get("properties", {}).values() if isinstance(f, dict)]
+            names = [each.get("title"), *(field.get("const") for field in fields)]
+            if any(isinstance(name, str) and self._mentions(name) for name in names):
+                return each
+        return min(options, key=lambda each: each.get("type") == "null")
 
     def _mentions(self, word: object) -> bool:
         pattern = rf"(?<![A-Za-z0-9]){re.escape(str(word))}(?![A-Za-z0-9])"
@@ -156,12 +149,12 @@ class _Generator:
 
     def _object(self, schema: Schema) -> dict[str, Any]:
         fields: dict[str, Schema | bool] = schema.get("properties") or {}
-        required = schema.get("required", tuple(fields))
+        finite = [name for name, field in fields.items() if not self._is_open(field)]
+        required = schema.get("required", finite)
         names = dict.fromkeys(each for each in fields if each in required or self._mentions(each))
         names |= dict.fromkeys(required)
         least = min(schema.get("minProperties", 0), _MAX_ITEMS)
-        for index in range(1, 1 + least - len(names)):
-            names[f"key{index}"] = None
+        names |= {f"key{index}": None for index in range(1, 1 + least - len(names))}
         other: Schema | bool = schema.get("additionalProperties", {})
         return {name: self.value(fields.get(name, other), name) for name in names}
 
@@ -169,43 +162,34 @@ class _Generator:
         prefix = schema.get("prefixItems") or []
         item = schema.get("items", not prefix)
         items = [self.value(each, name) for each in prefix]
-        if item is False:
-            return items
-        is_open = isinstance(item, dict) and item.get("$ref") in self._open_refs
-        count = max(schema.get("minItems", 0), 0 if is_open else 1, len(items))
-        unique = schema.get("uniqueItems") is True
-        while len(items) < min(count, schema.get("maxItems", _MAX_ITEMS), _MAX_ITEMS):
+        least = max(schema.get("minItems", 0), 0 if self._is_open(item) else 1)
+        count = 0 if item is False else min(least, schema.get("maxItems", _MAX_ITEMS), _MAX_ITEMS)
+        while len(items) < count:
             value = self.value(item, name)
-            items.append(self._vary(value, item, items) if unique and value in items else value)
+            if schema.get("uniqueItems") is True and value in items:
+                options = self._resolve(item).get("enum") or _variants(value, 1 + len(items))
+                value = next((each for each in options if each not in items), value)
+            items.append(value)
         return items
 
-    def _vary(self, value: Any, item: Schema | bool, taken: list[Any]) -> Any:
-        """Return a value like `value` that is not among `taken`."""
-        options = [*self._resolve(item).get("enum", [])]
-        if isinstance(value, str):
-            options += [f"{value} {number}" for number in range(2, 3 + len(taken))]
-        elif isinstance(value, (int, float)):
-            options += [value + number for number in range(1, 2 + len(taken))]
-        return next((each for each in options if each not in taken), value)
-
     def _number(self, schema: Schema, *, whole: bool) -> float:
-        low, high = _bounds(schema, 1 if whole else 1e-3)
-        default = schema.get("default", 1)
-        value = default if isinstance(default, (int, float)) else 1
+        gap = 1 if whole else 1e-3
+        low = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf) + gap)
+        high = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf) - gap)
+        value = schema.get("default")
         for each in self._numbers:
             if low <= each <= high and (each.is_integer() or not whole):
                 self._numbers.remove(each)
                 value = each
                 break
-        value = min(max(value, low), high)
+        value = min(max(value if isinstance(value, (int, float)) else 1, low), high)
         step = schema.get("multipleOf")
         if step and not math.isclose(value / step, round(value / step)):
             value = math.ceil(low / step) * step if math.isfinite(low) else 0
         return math.ceil(value) if whole or float(value).is_integer() else value
 
     def _string(self, schema: Schema, name: str) -> str:
-        low = schema.get("minLength", 0)
-        high = schema.get("maxLength", _MAX_LENGTH)
+        low, high = schema.get("minLength", 0), schema.get("maxLength", READ_LIMIT)
         if pattern := schema.get("pattern"):
             for each in (*self._prompt.split(), *_SAMPLES):
                 if low <= len(each) <= high and re.search(pattern, each):
@@ -218,7 +202,18 @@ class _Generator:
         elif not isinstance(text, str):
             default = self._default_text.format(name=name or "text") or self._prompt.strip()[:200]
             text = default or name
-        return text[:high].ljust(min(low, _MAX_LENGTH), ".")
+        return text[:high].ljust(min(low, READ_LIMIT), ".")
+
+
+def _without(key: str, schema: Schema) -> Schema:
+    return {name: value for name, value in schema.items() if name != key}
+
+
+def _variants(value: Any, count: int) -> list[Any]:
+    """Return values like `value`, each different."""
+    if isinstance(value, (int, float)):
+        return [value + number for number in range(1, 1 + count)]
+    return [f"{value} {number}" for number in range(2, 2 + count)] if type(value) is str else []
 
 
 def _type_of(schema: Schema) -> str:
@@ -231,12 +226,6 @@ def _type_of(schema: Schema) -> str:
     if "properties" in schema:
         return "object"
     return "array" if "items" in schema else "string"
-
-
-def _bounds(schema: Schema, step: float) -> tuple[float, float]:
-    low = max(schema.get("minimum", -math.inf), schema.get("exclusiveMinimum", -math.inf) + step)
-    high = min(schema.get("maximum", math.inf), schema.get("exclusiveMaximum", math.inf) - step)
-    return low, high
 
 
 def find_schema(text: str) -> Schema | None:

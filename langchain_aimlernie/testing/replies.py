@@ -84,11 +84,7 @@ class Reply:
 
 
 def as_reply(reply: Reply | str) -> Reply:
-    """Return a reply, or the one with a text.
-
-    Raises:
-        TypeError: It is neither.
-    """
+    """Return a reply, or the one with a text; raise a TypeError for what is neither."""
     if isinstance(reply, str):
         return Reply(reply)
     if not isinstance(reply, Reply):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Self, TypeVar
 
-from langchain_aimlernie.testing.api import PROBLEM_JSON, Api, error_body
+from langchain_aimlernie.testing.api import Api, failure
 from langchain_aimlernie.testing.connection import Connection
 from langchain_aimlernie.testing.models import BY_NAME
 from langchain_aimlernie.testing.replies import Reply, Request, as_reply
@@ -184,15 +184,10 @@ class ErnieServer(Api):
             body: Another body instead: bytes and text are sent unchanged, else as JSON.
             times: For so many requests.
         """
-        headers = headers or {}
-        if body is None:
-            extra = {} if code is None else {"code": code}
-            headers = {"content-type": PROBLEM_JSON, **headers}
-
-            def body(request: Request) -> object:
-                return error_body(request, status, message, **extra)
-
-        return self.reply(Reply(status=status, body=body, headers=headers), times=times)
+        error = failure(status, message, **({} if code is None else {"code": code}))
+        if body is not None:
+            error = Reply(status=status, body=body)
+        return self.reply(error, headers={**error.headers, **(headers or {})}, times=times)
 
     @property
     def pending(self) -> int:

@@ -152,8 +152,8 @@ PDF = {"file_data": "JVBERi0=", "filename": "a.pdf"}
     ("kind", "part", "text"),
     [
         ("image_url", URL, "an image (https://e.com/a.png)"),
-        ("image_url", PNG, "an image (image/png, 8 bytes)"),
-        ("file", PDF, "a file (a.pdf, 5 bytes)"),
+        ("image_url", PNG, "an image (data:image/png;base64,iVBORw0KGgo=)"),
+        ("file", PDF, "a file (a.pdf)"),
     ],
 )
 def test_media_are_described(kind, part, text):

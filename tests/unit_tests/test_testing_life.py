@@ -65,7 +65,6 @@ POST = b"POST / HTTP/1.1\r\nhost: x\r\n"
         (b"GET / HTTP/1.1\r\nhost: x\r\nno header\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nhost: x\r\nx: " + b"y" * 70_000, b"431"),
         (POST + b"content-length: -1\r\n\r\n", b"400"),
-        (POST + b"content-length: 999999999999\r\n\r\n", b"413"),
         (POST + b"transfer-encoding: chunked\r\n\r\nxyz\r\n", b"400"),
         (b"GET / HTTP/1.0\r\n\r\n", b"404"),
     ],

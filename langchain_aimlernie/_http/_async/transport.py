@@ -11,38 +11,36 @@ import random
 import time
 from functools import cached_property, partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 import httpcore2
 import httpx2
 
 from langchain_aimlernie._http.clients import (
     ConnectionConfig,
+    Pools,
+    SuppliedClient,
     async_open_clients,
     async_ssl_context,
     evict,
     resolve,
-    timeout_of,
     unread,
 )
 from langchain_aimlernie._http.failures import to_error
 from langchain_aimlernie._http.request import (
+    MAX_BODY,
     AsyncWatchdog,
     Progress,
-    or_no_limit,
-    parse_url,
     set_deadline,
     waiting,
 )
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._http.unhooked import anext_unhooked
 from langchain_aimlernie._response.error_mapping import error_from_response
-from langchain_aimlernie.errors import AimlErnieError, APIConnectionError, InvalidResponseError
+from langchain_aimlernie.errors import AimlErnieError, APIConnectionError
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import (
-        AsyncIterable,
         AsyncIterator,
         Awaitable,
         Callable,
@@ -53,19 +51,12 @@ if TYPE_CHECKING:
     from langchain_aimlernie._http.clients import ResolvedConfig
     from langchain_aimlernie._http.request import APIRequest, Decoder
 
+    OnRetry = Callable[[int, AimlErnieError, float], Awaitable[None]]
+
 T = TypeVar("T")
 R = TypeVar("R")
 
-_POOL_SIZE = 16
-"""Connections in one of httpcore2's pools: it looks at each of them for every request."""
-
-_MAX_CONNECTIONS = 65_536
-"""A server cannot be given more: each has a port of its own."""
-
 _ACCEPT_ENCODING = "gzip, deflate"
-_MAX_BODY = 64 * 1024 * 1024
-"""Bytes of a response that is not streamed, decompressed."""
-
 _MAX_ERROR_BODY = 64 * 1024
 _ERROR_BODY_TIMEOUT = 5.0
 """Bytes and seconds for the body of an error, whose status we have."""
@@ -81,8 +72,7 @@ class AsyncTransport:
     """Sends requests and reads what comes back.
 
     Args:
-        config: The settings of the connections that are used, which are shared with each other
-            transport of the same settings.
+        config: The settings of the connections, which all transports with the same settings share.
         user_client: The user's client, to be used instead of them; it is never closed.
     """
 
@@ -113,14 +103,13 @@ class AsyncTransport:
         request: APIRequest,
         decode: Callable[[dict[str, str], bytes], R],
         *,
-        on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None = None,
+        on_retry: OnRetry | None = None,
     ) -> R:
-        """Send a request; return what `decode` makes of the response.
+        """Send a request; return what `decode` makes of the headers and body of the response.
 
         Args:
             request: The request.
-            decode: Turns headers (names in lower case) and body into the result; a body that it
-                rejects with an error of ours counts as a failed attempt.
+            decode: An error of ours that it raises counts as a failed attempt.
             on_retry: Called before each wait with the number of retries so far, the error and the
                 seconds to wait.
 
@@ -136,14 +125,11 @@ class AsyncTransport:
         request: APIRequest,
         new_decoder: Callable[[dict[str, str]], Decoder[T]],
         *,
-        on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None = None,
+        on_retry: OnRetry | None = None,
     ) -> AsyncStream[T]:
         """Return the chunks that a decoder makes of a stream; the first `next` sends the request.
 
-        Args:
-            request: The request.
-            new_decoder: Makes the decoder of one attempt's stream, given its headers.
-            on_retry: As for `send`; nothing is sent again once a chunk was returned.
+        `new_decoder` gets the headers; nothing is sent again once a chunk was returned.
         """
         return AsyncStream(
             lambda: self._retry(
@@ -162,11 +148,11 @@ class AsyncTransport:
         self,
         request: APIRequest,
         run: Callable[[AsyncAttempt, float], Awaitable[R]],
-        on_retry: Callable[[int, AimlErnieError, float], Awaitable[None]] | None,
+        on_retry: OnRetry | None,
     ) -> R:
         """Make attempts until one succeeds or no retry is left."""
         retries = RetryState(request.max_retries)
-        left = or_no_limit(request.timeouts.total)
+        left = request.timeouts.total
         is_replay = False
         while True:
             client = await self._client()
@@ -196,16 +182,10 @@ class AsyncTransport:
 
 
 class AsyncStream(Generic[T]):
-    """The chunks of one call; close it unless you read it to its end.
+    """The chunks of one call, which `begin` sends; close it unless you read it to its end.
 
     It is not a generator: the garbage collector would close an async one in a task of its own,
     while the generator around it does so, too.
-
-    Args:
-        begin: Sends the request; returns the attempt with its first chunks.
-
-    Raises:
-        AimlErnieError: While iterating: the call failed; `.partial` is what had come.
     """
 
     def __init__(self, begin: Callable[[], Awaitable[AsyncAttempt]]) -> None:
@@ -221,10 +201,14 @@ class AsyncStream(Generic[T]):
             while True:
                 for chunk in self._chunks:
                     return chunk
-                chunks = await self._more()
-                if chunks is None:
+                if self._begin is not None:
+                    begin, self._begin = self._begin, None
+                    self._attempt = await begin()
+                    self._chunks = self._attempt.first_chunks
+                elif self._attempt is None or (chunks := await self._attempt.next_chunks()) is None:
                     break
-                self._chunks = iter(chunks)
+                else:
+                    self._chunks = iter(chunks)
             if self._attempt is not None:
                 await self._attempt.drain()
             await self.aclose()
@@ -240,15 +224,6 @@ class AsyncStream(Generic[T]):
         finally:
             del failed  # it holds this frame: only the garbage collector would free both
 
-    async def _more(self) -> Iterable[T] | None:
-        if self._attempt is not None:
-            return await self._attempt.next_chunks()
-        begin, self._begin = self._begin, None
-        if begin is None:
-            return None
-        self._attempt = await begin()
-        return self._attempt.first_chunks
-
     async def aclose(self) -> None:
         """Release the connection; it is closed unless the stream has come to its end."""
         self._begin, self._chunks = None, iter(())
@@ -258,19 +233,10 @@ class AsyncStream(Generic[T]):
 
 
 class AsyncAttempt:
-    """One attempt of a call, which must be closed.
-
-    Args:
-        request: The request.
-        client: What sends it.
-
-    Attributes:
-        first_chunks: The first chunks of a stream.
-        progress: How far it has come, and its deadline.
-    """
+    """One attempt of a call, which must be closed."""
 
     def __init__(self, request: APIRequest, client: AsyncPooledClient | AsyncUserClient) -> None:
-        self.first_chunks: Iterable[Any] = ()
+        self.first_chunks: Iterator[Any] = iter(())
         self.progress = Progress(request, client.proxy, client.phase)
         self._client = client
         self._response: Any = None
@@ -280,37 +246,20 @@ class AsyncAttempt:
         self._events = 0
 
     async def read_response(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
-        """Send the request, read the whole response and decode it.
-
-        Args:
-            decode: Turns headers and body into the result.
-            left: Seconds that the call has left.
-        """
+        """Send the request, read the whole response within `left` seconds, and decode it."""
         progress = self.progress
-        limit = or_no_limit(progress.request.timeouts.read)
+        limit = progress.request.timeouts.read
         progress.limit = ("total", left) if left < limit else ("response", limit)
         await self._send(_ACCEPT_ENCODING)
         body = bytearray()
-        await self._read_into(body, _MAX_BODY)
-        if len(body) > _MAX_BODY:
-            raise InvalidResponseError(
-                f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
-            )
+        await self._read_into(body, MAX_BODY)
         await self.close()
-        if progress.request.body and not body:
-            raise InvalidResponseError(
-                "The server answered with nothing.", status_code=progress.status
-            )
-        return decode(progress.headers, bytes(body))
+        return decode(progress.headers, progress.complete(body))
 
     async def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[Any]]) -> Self:
-        """Send the request, read on until there are chunks, and return the attempt.
-
-        Args:
-            new_decoder: Makes the stream's decoder, given the headers.
-        """
+        """Send the request, read on until there are chunks, and return the attempt."""
         progress = self.progress
-        progress.limit = "first event", or_no_limit(progress.request.timeouts.first_event)
+        progress.limit = "first event", progress.request.timeouts.first_event
         await self._send("identity")
         progress.decoder = new_decoder(progress.headers)
         while (chunks := await self.next_chunks()) is not None:
@@ -328,7 +277,7 @@ class AsyncAttempt:
             return None
         if decoder.events != self._events:
             self._events = decoder.events
-            progress.deadline.start("idle", or_no_limit(progress.request.timeouts.idle))
+            progress.deadline.start("idle", progress.request.timeouts.idle)
         if not decoder.done:
             data = await self._read()
             if data is not None:
@@ -395,73 +344,54 @@ class AsyncAttempt:
             return None
 
 
-class AsyncPooledClient:
-    """The connections of one configuration.
+class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):
+    """A network whose reads and writes keep to the deadline that is set in their context."""
 
-    A pool of httpcore2 looks at each of its connections for every request, so that many small ones
-    are faster than a large one.
+    async def connect_tcp(self, *args: Any, **options: Any) -> Any:
+        return _AsyncDeadlineStream(await super().connect_tcp(*args, **options))
 
-    Args:
-        config: Where the connections lead, and how many there may be.
-        ssl_context: Their TLS settings.
 
-    Attributes:
-        proxy: The host of the proxy; empty if there is none.
-        phase: Where an attempt begins.
-        is_ours: Whether reads and writes keep to the deadline of their context.
-        last_used: When a call has last asked for it, in seconds of the monotonic clock.
-    """
+class _AsyncDeadlineStream:
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
 
-    phase = "connect"
-    is_ours = True
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
-    def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
-        size = min(config.config.max_connections, _MAX_CONNECTIONS)
-        self._new_pool = partial(
-            httpcore2.AsyncConnectionPool,
-            network_backend=_AsyncDeadlineBackend(),
-            **config.pool_options(ssl_context),
-        )
-        self._pools = [
-            _AsyncPool(self._new_pool(max_connections=limit), limit, set())
-            for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
-        ]
-        self.proxy = config.proxy_host
-        self.last_used = time.monotonic()
-        self._is_closed = False
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        with waiting(timeout) as seconds:
+            return await self._stream.read(max_bytes, seconds)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        with waiting(timeout) as seconds:
+            await self._stream.write(buffer, seconds)
+
+    async def start_tls(self, *args: Any, **options: Any) -> Any:
+        return _AsyncDeadlineStream(await self._stream.start_tls(*args, **options))
+
+
+class AsyncPooledClient(Pools):
+    """The connections of one configuration."""
+
+    new_pool = staticmethod(
+        partial(httpcore2.AsyncConnectionPool, network_backend=_AsyncDeadlineBackend())
+    )
 
     async def send(
         self, progress: Progress, accept_encoding: str
     ) -> tuple[Any, AsyncIterator[bytes]]:
         """Send a request; return the response, once its headers have come, and its body."""
-        request = progress.request
-        url, host = parse_url(request.url)
-        more_headers = []
         if progress.is_replay:
             await self.close_idle()  # the others may be broken as well
-            # A full pool would hand on the next connection that is free. This one is for one use.
-            pool = self._new_pool(max_connections=1)
-            more_headers.append((b"Connection", b"close"))
-        else:
-            # The first pool that has room, else the one with the fewest requests.
-            free = (pool for pool in self._pools if len(pool.active) < pool.limit)
-            shared = next(free, None) or min(self._pools, key=lambda pool: len(pool.active))
-            shared.active.add(progress)
-            pool = shared.pool
-        core_request = httpcore2.Request(
-            request.method,
-            url,
-            headers=[(b"Host", host), *request.encoded_headers(accept_encoding), *more_headers],
-            content=request.content(),
-            extensions={"timeout": request.timeouts.extension(), "trace": _async_trace(progress)},
-        )
+        pool = self._pool_for(progress)
         set_deadline(progress.deadline)
-        response = await pool.handle_async_request(core_request)
+        response = await pool.handle_async_request(
+            progress.core_request(accept_encoding, progress.async_trace)
+        )
         progress.receive(response.status, response.headers, response.extensions)
-        stream = cast("AsyncIterable[bytes]", response.stream)
         if "content-encoding" not in progress.headers:
-            return response, aiter(stream)
-        decoded = httpx2.Response(200, headers=response.headers, content=stream)
+            return response, aiter(response.stream)
+        decoded = httpx2.Response(200, headers=response.headers, content=response.stream)
         return response, decoded.aiter_bytes()
 
     async def release(self, progress: Progress) -> None:
@@ -470,11 +400,6 @@ class AsyncPooledClient:
             pool.active.discard(progress)
         if self._is_closed:  # it was evicted when the attempt was about to use it
             await self.close_idle()
-
-    @property
-    def is_unused(self) -> bool:
-        """Whether no request is under way."""
-        return not any(pool.active for pool in self._pools)
 
     async def close_idle(self) -> None:
         """Close the connections that no call is using."""
@@ -491,90 +416,24 @@ class AsyncPooledClient:
             await pool.pool.aclose()
 
 
-class _AsyncPool(NamedTuple):
-    pool: httpcore2.AsyncConnectionPool
-    limit: int
-    active: set[Progress]
-    """A set and no counter: the garbage collector may close a response at any moment, also between
-    the two halves of `+= 1`."""
-
-
-class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):
-    """A network whose reads and writes keep to the deadline that is set in their context."""
-
-    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
-        return _AsyncDeadlineStream(await super().connect_tcp(*args, **options))
-
-
-class _AsyncDeadlineStream(httpcore2.AsyncNetworkStream):
-    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
-        self._stream = stream
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        with waiting(timeout) as seconds:
-            return await self._stream.read(max_bytes, seconds)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        with waiting(timeout) as seconds:
-            await self._stream.write(buffer, seconds)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._stream.get_extra_info(info)
-
-    async def start_tls(self, *args: Any, **options: Any) -> httpcore2.AsyncNetworkStream:
-        return _AsyncDeadlineStream(await self._stream.start_tls(*args, **options))
-
-
-class AsyncUserClient:
-    """A user-supplied client of httpx2 or httpx: used as it is, never closed.
-
-    Args:
-        client: The client.
-    """
-
-    proxy = ""
-    phase = "response_headers"
-    """It may know no `trace`, and tell nothing until the response is there."""
-
-    is_ours = False
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
+class AsyncUserClient(SuppliedClient):
+    """A user-supplied client of httpx2 or httpx: used as it is, never closed."""
 
     async def send(
         self, progress: Progress, accept_encoding: str
     ) -> tuple[Any, AsyncIterator[bytes]]:
         """Send a request; return the response, once its headers have come, and its body."""
-        request = progress.request
         progress.start()
         async with AsyncWatchdog(progress):
-            built = self._client.build_request(
-                request.method,
-                request.url,
-                headers=request.encoded_headers(accept_encoding),
-                content=request.body or None,
-                timeout=timeout_of(self._client, request.timeouts),
-                extensions={"trace": _async_trace(progress)},
-            )
-            response = await self._client.send(built, stream=True, follow_redirects=False)
-        if response.is_stream_consumed:
-            response = unread(response)
+            request = self._request(progress, accept_encoding, progress.async_trace)
+            response = await self._client.send(request, stream=True, follow_redirects=False)
+        response = unread(response)
         progress.receive(response.status_code, response.headers.raw, response.extensions)
         is_encoded = "content-encoding" in progress.headers
         return response, response.aiter_bytes() if is_encoded else aiter(response.stream)
 
     async def release(self, progress: Progress) -> None:
         """Leave the client alone."""
-
-
-def _async_trace(progress: Progress) -> Callable[[str, dict[str, Any]], Awaitable[None]]:
-    async def trace(event: str, info: dict[str, Any]) -> None:
-        progress.trace(event, info)
-
-    return trace
 
 
 async def _close_quietly(resource: Any) -> None:
