@@ -162,13 +162,6 @@ def test_a_port_without_tls_greets_https_in_odd_ways(subtests):
     at_once(subtests, checks)
 
 
-def test_http_to_a_tls_port_is_a_connection_error(trusted):
-    with ByteServer(tls=trusted.server) as server:
-        base_url = server.base_url.replace("https:", "http:")
-        fails(base_url, Raises((UNREACHED, "InvalidResponseError", "BadRequestError")))
-        assert server.settle()
-
-
 def test_a_certificate_that_nobody_vouches_for_is_not_tried_again(trusted):
     expect = Raises(UNREACHED, False, ("certificate", "SSL_CERT_FILE"), ("begin with https",))
     with ByteServer(tls=trusted.server) as server:

@@ -20,7 +20,6 @@ from tests.support.byte_server import ByteServer, Hold, Reset
 from tests.support.fault_table import (
     ALL_MODES,
     ASYNC_MODES,
-    PROMPT,
     SOON,
     SYNC_MODES,
     TEXT,
@@ -96,18 +95,6 @@ def test_one_model_serves_many_loops_and_threads_at_once():
         assert len(server.requests) == 6 * 16 + 20 * 8
         model.close()
         assert server.settle()
-
-
-def test_sync_calls_work_inside_a_running_loop():
-    with ByteServer() as server, make_model(server.base_url) as model:
-
-        async def notebook():
-            assert text_of(model.invoke(PROMPT)) == TEXT
-            assert "".join(text_of(c) for c in model.stream(PROMPT)) == TEXT
-            assert text_of(await asyncio.to_thread(model.invoke, PROMPT)) == TEXT
-            assert text_of(await acall(model, "ainvoke")) == TEXT
-
-        bounded(lambda: run_async(notebook))
 
 
 class UnknownLoop(importlib.import_module("uvloop").Loop if "uvloop" in LOOPS else object):

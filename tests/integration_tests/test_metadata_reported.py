@@ -39,17 +39,6 @@ class Ended(BaseCallbackHandler):
 # Ids
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("version", ["v0", "v1"])
-async def test_the_id_of_a_message_is_the_run_s(model, mode, version):
-    llm = model(output_version=version)
-    one, other = await ask(llm, "hi", mode), await ask(llm, "hi", mode)
-    assert one.id.startswith("lc_run-")
-    assert one.id != other.id
-    assert one.response_metadata["id"].startswith("chatcmpl-local-")
-    assert one.response_metadata["id"] != other.response_metadata["id"]
-
-
 @pytest.mark.parametrize("streaming", [None, True])
 async def test_each_chunk_of_a_stream_has_one_id(model, streaming):
     llm = model(streaming=streaming)

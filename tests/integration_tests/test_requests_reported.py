@@ -19,7 +19,6 @@ from langchain_core.messages import (
     HumanMessage,
     SystemMessage,
     ToolMessage,
-    filter_messages,
 )
 from langchain_core.messages.tool import tool_call
 from langchain_core.prompt_values import ImagePromptValue
@@ -64,19 +63,6 @@ def call(name="f", call_id="c1", **args):
 
 
 # `tool_calls` is authoritative
-
-
-def test_a_call_that_core_filters_is_not_sent(model, ernie_server):
-    """The content of an Anthropic message, and `additional_kwargs`, still contain it."""
-    calls = [call(), call(call_id="c2")]
-    raw = [{"id": each["id"], "function": {"name": "f", "arguments": "{}"}} for each in calls]
-    uses = [{"type": "tool_use", "id": each["id"], "name": "f", "input": {}} for each in calls]
-    turn = AIMessage([*uses], additional_kwargs={"tool_calls": raw}, tool_calls=calls)
-    results = [ToolMessage("1", tool_call_id="c1"), ToolMessage("2", tool_call_id="c2")]
-    messages = [HumanMessage("a"), turn, *results]
-    model().invoke(filter_messages(messages, exclude_tool_calls=["c2"]))
-    _, sent, result = ernie_server.last_request.body["messages"]
-    assert [each["id"] for each in sent["tool_calls"]] == [result["tool_call_id"]] == ["c1"]
 
 
 # Tools in other formats: the tables are in the unit tests

@@ -236,14 +236,6 @@ async def test_what_is_no_instance_is_an_error_that_says_why(chain_of, case):
         assert len(outcome.error.observation) < 500
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_schema_that_cannot_work_is_refused_at_once(model, ernie_server, method):
-    schema = an_object(a={"type": "str"})
-    with pytest.raises(ValueError, match=r"not a valid JSON Schema: properties\.a\.type"):
-        model().with_structured_output(schema, method=method)
-    assert ernie_server.requests == []
-
-
 @pytest.mark.slow
 def test_jsonschema_is_imported_early_for_dicts_only():
     program = f"""

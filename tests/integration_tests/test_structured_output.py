@@ -201,6 +201,10 @@ def test_auto_follows_the_profile(model, ernie_server, profile, sent):
         ({"tools": [look_up], "method": "json_mode"}, "tools go with method='json_schema' only"),
         ({"tools": [look_up], "method": "function_calling"}, "tools go with"),
         ({"tools": look_up}, "tools must be a list"),
+        (
+            {"schema": {"properties": {"a": {"type": "str"}}}},
+            r"not a valid .*: properties\.a\.type",
+        ),
         ({"strict": 1}, "strict must be True, False or None; got 1"),
         ({"strict": "true", "method": "function_calling"}, "strict must be .*; got 'true'"),
         ({"tags": ["a"]}, "'tags' belongs to the config of a run: use with_config"),
