@@ -13,8 +13,6 @@ Run as a program it prints its port and serves until its standard input is close
 also when the process that started it dies.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools

@@ -1,7 +1,5 @@
 """What is refused before a byte is sent, without showing a secret, and what arrives as it is."""
 
-from __future__ import annotations
-
 import functools
 import math
 import socket

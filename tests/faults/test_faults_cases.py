@@ -1,7 +1,5 @@
 """Every case of the tables, in every mode that it has, and under other ways of calling."""
 
-from __future__ import annotations
-
 import re
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The way to the server: names, ports, TLS, proxies; what fails there names its place."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import logging

@@ -1,7 +1,5 @@
 """Leaving a call, alone and in crowds: its connection is free soon, and the next call works."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc

@@ -1,7 +1,5 @@
 """One model in many loops, threads and processes; copies of it; the end of the interpreter."""
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import importlib

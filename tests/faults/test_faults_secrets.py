@@ -1,7 +1,5 @@
 """The key and the user's headers show up nowhere: not in errors, logs, dumps, traces or pickles of them."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging

@@ -3,8 +3,6 @@
 `ERNIE_SOAK_CALLS` (400) and `ERNIE_SOAK_SEED` change the run.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random

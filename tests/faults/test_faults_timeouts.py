@@ -1,7 +1,5 @@
 """Which clock runs when, and what a long stream costs: slow consumers, servers that do not listen."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 import tracemalloc

@@ -1,7 +1,5 @@
 """Many prompts: every result is saved, nothing is paid twice, and the pace and the budget hold."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import errno

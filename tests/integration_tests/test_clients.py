@@ -1,7 +1,5 @@
 """Which connections calls share, in what order they wait, and that none is ever lost."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os

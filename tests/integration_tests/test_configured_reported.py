@@ -1,7 +1,5 @@
 """Models that are bound, configured or wrapped, as users of comparable packages have reported."""
 
-from __future__ import annotations
-
 import copy
 
 import httpx

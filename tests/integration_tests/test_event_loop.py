@@ -1,7 +1,5 @@
 """No call blocks the event loop, not even the first one of a process, and no loop is kept alive."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

@@ -1,7 +1,5 @@
 """The hooks of LangChain's chat models, against the local server."""
 
-from __future__ import annotations
-
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler

@@ -1,7 +1,5 @@
 """What a call reports beside its text: ids, headers, the price, and what tracers read."""
 
-from __future__ import annotations
-
 import pickle
 
 import pytest

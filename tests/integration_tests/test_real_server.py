@@ -3,8 +3,6 @@
 Only with `python -m pytest -m real_server`, and with the extra `real-server`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 

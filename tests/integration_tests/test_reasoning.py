@@ -1,7 +1,5 @@
 """Reasoning: its place in a message, its tokens, its settings, and when it is replayed."""
 
-from __future__ import annotations
-
 import functools
 
 import pytest

@@ -1,7 +1,5 @@
 """Request bodies that users of comparable packages have reported as wrong."""
 
-from __future__ import annotations
-
 import copy
 import json
 import pickle

@@ -1,7 +1,5 @@
 """Secrets: which parameters are rejected as secrets, and that nothing shows a bound one."""
 
-from __future__ import annotations
-
 import json
 import traceback
 import warnings

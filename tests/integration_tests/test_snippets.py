@@ -1,7 +1,5 @@
 """Every snippet of the README and of `docs/` runs, against the local server."""
 
-from __future__ import annotations
-
 import io
 import json
 import re

@@ -1,7 +1,5 @@
 """Structured output as users of comparable packages have reported it, over a socket in every way."""
 
-from __future__ import annotations
-
 import json
 import pickle
 

@@ -1,7 +1,5 @@
 """LangSmith receives what calls cost, and no secret."""
 
-from __future__ import annotations
-
 import json
 from decimal import Decimal
 

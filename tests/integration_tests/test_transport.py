@@ -1,7 +1,5 @@
 """What the shells send, when they try again, how long they wait, and what they make of the end."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import gzip

@@ -1,7 +1,5 @@
 """HTTP clients and timeouts of users: those of httpx, of httpx2 and of openai, in every mode."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools

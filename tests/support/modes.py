@@ -1,7 +1,5 @@
 """The four kinds of call of a chat model, for tests of what is the same in all of them."""
 
-from __future__ import annotations
-
 import functools
 import operator
 

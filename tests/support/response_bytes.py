@@ -1,7 +1,5 @@
 """What the server says, as bytes: good answers and the parts that bad ones are built of."""
 
-from __future__ import annotations
-
 import json
 
 from tests.support.splits import split_at

@@ -1,7 +1,5 @@
 """The four ways to call a structured output."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from langchain_aimlernie.errors import StructuredOutputError

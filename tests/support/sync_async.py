@@ -1,7 +1,5 @@
 """The same call in both worlds, and a small decoder, for tests of the transport alone."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import nullcontext
 from typing import NamedTuple

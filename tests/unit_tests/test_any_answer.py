@@ -1,7 +1,5 @@
 """Any text in any pieces gives a stream that ends with what `invoke` returns, or with its error."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The encoding of every type of content block, in the forms of all providers."""
 
-from __future__ import annotations
-
 import base64
 import copy
 

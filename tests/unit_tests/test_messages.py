@@ -1,7 +1,5 @@
 """The encoding of every class of message, and of whole histories of other providers."""
 
-from __future__ import annotations
-
 import copy
 import datetime as dt
 import functools

@@ -1,7 +1,5 @@
 """LangChain's middleware with ERNIE: fallback, retry, tool selection, prompts, context."""
 
-from __future__ import annotations
-
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import (

@@ -1,7 +1,5 @@
 """Refusals in core and LangChain's agents (langchain-core 1.7.5, LangChain 1.5)."""
 
-from __future__ import annotations
-
 import pytest
 from langchain.agents import create_agent
 from langchain.agents import middleware as offered

@@ -1,7 +1,5 @@
 """Structured output of `create_agent`: provider strategy and tool strategy."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from dataclasses import dataclass
 

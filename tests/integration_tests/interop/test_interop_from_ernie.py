@@ -9,8 +9,6 @@ reasoning blocks of v1 content into reasoning items without an id for Responses;
 `tool_call_chunk` in streamed v1 content for an invalid call, and langchain-openai sends it.
 """
 
-from __future__ import annotations
-
 import json
 from typing import NamedTuple
 

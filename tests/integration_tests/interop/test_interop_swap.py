@@ -1,7 +1,5 @@
 """Programs that were written for ChatOpenAI, with ChatAimlErnie in its place."""
 
-from __future__ import annotations
-
 import warnings
 
 import httpx
