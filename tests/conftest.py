@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.certificates import certificate_factory
+from tests.support.modes import MODES
 from tests.support.standard import pytest_runtest_makereport
 
 __all__ = ["pytest_runtest_makereport"]
@@ -65,6 +66,18 @@ def serializable():
     yield
     del load.ALL_SERIALIZABLE_MAPPINGS[path]
     load._default_class_paths_cache.clear()
+
+
+@pytest.fixture(params=MODES)
+def mode(request):
+    """Each of the four kinds of call; a test may name its own."""
+    return request.param
+
+
+@pytest.fixture(params=["v0", "v1"])
+def version(request):
+    """Each form of content that `output_version` may ask for."""
+    return request.param
 
 
 @pytest.fixture

@@ -115,7 +115,6 @@ def test_a_full_queue_is_a_timeout_of_connecting():
         fails(f"http://127.0.0.1:{port}/v1", expect, timeout=0.2)
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_connection_lost_on_accepting_does_not_stay(mode):
     with ByteServer(greetings=[Reset(0.0)]) as server:
         Raises(UNREACHED, retryable=True).check(play(server, mode, requests=0))
@@ -239,7 +238,6 @@ BASIC = "Basic " + base64.b64encode(b"user:hunter2").decode()
 LOGIN = b"\x01\x04user\x07hunter2"
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_server_with_tls_is_reached_through_one_tunnel(tunnels, trusted, mode):
     with ByteServer(tls=trusted.server) as server:
         assert texts(make_model(server.base_url), mode, 3) == [TEXT] * 3
@@ -258,7 +256,6 @@ def test_a_server_that_a_tunnel_does_not_reach_is_an_error(tunnels):
     assert tunnels.settle()
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
 def test_socks_reaches_a_server_without_tls(caplog, monkeypatch, mode):
     caplog.set_level(logging.DEBUG)
     with ByteServer(greetings=repeat(Socks())) as proxy, ByteServer() as server:
@@ -391,7 +388,6 @@ class OddTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         raise KeyError("odd")
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
 def test_the_cause_of_an_unexpected_error_is_kept(mode):
     clients = {
         "http_client": httpx.Client(transport=OddTransport()),

@@ -16,7 +16,6 @@ from langchain_core.load import dumps
 import langchain_aimlernie
 from tests.support.byte_server import ByteServer, Hold, Reset
 from tests.support.fault_table import (
-    ALL_MODES,
     ASYNC_MODES,
     SOON,
     SYNC_MODES,
@@ -168,7 +167,6 @@ def test_many_models_made_and_dropped_share_their_connections():
         assert server.settle()
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_changed_copy_uses_what_was_changed(mode):
     with ByteServer() as one, ByteServer() as two:
         model = make_model(one.base_url)

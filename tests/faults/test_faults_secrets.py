@@ -112,7 +112,6 @@ def test_a_server_that_echoes_a_secret_puts_it_into_no_error_or_log(caplog, scri
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
-@pytest.mark.parametrize("mode", ALL_MODES)
 def test_no_log_of_a_user_supplied_client_shows_a_secret(caplog, library, mode):
     caplog.set_level(logging.DEBUG)
     with ByteServer(ECHOES["headers"]) as server:
@@ -144,7 +143,6 @@ class Everything(BaseTracer):
         self.seen.append(repr(run) + json.dumps(run.dict(), default=repr))
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_logs_and_traces_show_neither_key_nor_headers_nor_in_logs_the_prompt(caplog, fault, mode):

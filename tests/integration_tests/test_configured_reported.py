@@ -62,7 +62,6 @@ WRAPPED = {
 OF_WRAPPED = pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @OF_WRAPPED
 async def test_tools_of_a_wrapped_model_leave_its_parameters(model, ernie_server, mode, wrap):
     runnable = wrap(model()).bind_tools([weather], tool_choice="any")
@@ -190,7 +189,6 @@ class Sub(ChatAimlErnie):
         super().__init__(base_url=server.base_url, api_key=server.api_key, **settings)
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_a_subclass_with_a_constructor_of_its_own_can_be_changed(ernie_server, mode):
     llm = Sub(ernie_server, temperature=1)
     llm.temperature = 0.5

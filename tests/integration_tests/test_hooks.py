@@ -36,7 +36,6 @@ class Tokens(BaseCallbackHandler):
 
 
 @pytest.mark.parametrize("model_id", [PLAIN, THINKING, FIVE])
-@pytest.mark.parametrize("version", ["v0", "v1"])
 async def test_every_kind_of_call_returns_the_same_message(model, ernie_server, model_id, version):
     llm = model(model=model_id, output_version=version, client_request_id="same")
     llm = llm.bind_tools([weather])

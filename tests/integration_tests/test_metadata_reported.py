@@ -85,7 +85,6 @@ def test_a_graph_keeps_every_answer_of_a_server_that_repeats_its_ids(
 # Headers
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("way", ["set", "bound", "per call"])
 async def test_all_headers_are_reported_when_asked_for(model, ernie_server, mode, way):
     ernie_server.reply("Hello", headers={"X-Served-By": "a", "Set-Cookie": "session=1; Secure"})
@@ -102,7 +101,6 @@ async def test_all_headers_are_reported_when_asked_for(model, ernie_server, mode
     assert ernie_server.last_request.violations == []
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_headers_are_not_reported_unless_asked_for(model, mode):
     llm = model()
     assert "headers" not in (await ask(llm, "hi", mode)).response_metadata
@@ -111,7 +109,6 @@ async def test_headers_are_not_reported_unless_asked_for(model, mode):
     assert "headers" not in message.response_metadata
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_secrets_in_headers_are_redacted(model, ernie_server, mode):
     secrets = {"X-Tenant": "tenant-secret-1"}
     echo = {
@@ -184,7 +181,6 @@ async def test_an_error_has_all_headers_of_its_response(model, ernie_server, fai
 # LiteLLM
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_a_litellm_proxy_s_call_id_is_the_request_id(model, ernie_server, mode):
     llm = model()
     ernie_server.reply("Hello", headers={**LITELLM, "x-request-id": None})
@@ -219,7 +215,6 @@ async def test_a_litellm_proxy_s_price_counts_where_there_is_none_better(
     assert spend.total.unpriced == (usd is None)
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_a_price_in_usage_counts_in_streams_too(model, ernie_server, mode):
     usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "cost": 0.125}
     headers = {**LITELLM, "x-litellm-response-cost": None}
@@ -279,8 +274,6 @@ async def test_an_answer_without_usage_has_no_token_usage(model, ernie_server, m
 # Unknown keys
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("version", ["v0", "v1"])
 async def test_unknown_keys_are_the_same_however_they_come(model, ernie_server, mode, version):
     citations = ["https://a.example", "https://b.example"]
     beside = {"id": "1", "citations": citations, "search_results": [{"title": "A"}]}

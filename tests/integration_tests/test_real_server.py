@@ -21,7 +21,6 @@ from tests.support.tiny_ernie import CONTEXT, KEY, RESPONSES, prompt_tokens, res
 
 pytestmark = pytest.mark.real_server
 
-MODES = pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
 MODEL = "ERNIE-4.5-21B-A3B-Thinking-PT"  # llama.cpp ignores it, the package knows it
 QUESTION = "Why is the sky blue?"
 STORY = RESPONSES["story"]
@@ -79,7 +78,6 @@ class Point(BaseModel):
     colours: list[str]
 
 
-@MODES
 async def test_text_and_usage(llm, mode):
     message = await ask(llm, QUESTION, mode)
     assert message.text == RESPONSES[""]
@@ -109,7 +107,6 @@ async def test_a_stream_comes_in_chunks(llm, mode):
     assert "".join(chunk.text for chunk in chunks) == RESPONSES[""]
 
 
-@MODES
 @pytest.mark.parametrize("reasoning_format", ["auto", "none"])
 async def test_reasoning_that_the_server_parses_and_that_it_leaves_in_the_text(
     llm, mode, reasoning_format
@@ -121,7 +118,6 @@ async def test_reasoning_that_the_server_parses_and_that_it_leaves_in_the_text(
     assert message.usage_metadata["output_tokens"] == response_tokens("riddle")
 
 
-@MODES
 async def test_tool_calls(llm, mode):
     message = await ask(llm.bind_tools([get_weather]), "weather?", mode)
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [
@@ -133,7 +129,6 @@ async def test_tool_calls(llm, mode):
     assert message.response_metadata["finish_reason"] == "tool_calls"
 
 
-@MODES
 async def test_a_forced_tool_call(llm, mode):
     """The model would not call a tool: the server's grammar makes it do so."""
     message = await ask(llm.bind_tools([Point], tool_choice="any"), "hello", mode)
@@ -193,7 +188,6 @@ async def test_structured_output_is_streamed(llm, asynchronous):
     assert partial[-1] == City(name="Paris", people=2_100_000)
 
 
-@MODES
 async def test_max_tokens_and_stop(llm, mode):
     cut = await ask(llm, "story", mode, max_tokens=5)
     assert cut.text == STORY
@@ -242,14 +236,12 @@ async def test_a_call_after_a_cancelled_one(llm, is_busy):
     assert (await llm.ainvoke(QUESTION)).text == RESPONSES[""]
 
 
-@MODES
 async def test_a_prompt_that_is_too_long(llm, mode):
     with pytest.raises(errors.ContextWindowExceededError, match=str(CONTEXT)) as caught:
         await ask(llm, "x" * CONTEXT, mode)
     assert caught.value.status_code == 400
 
 
-@MODES
 async def test_an_image_for_a_text_model(address, mode):
     llm = ChatAimlErnie(model="unknown", base_url=f"{address}/v1", api_key=KEY, max_retries=0)
     image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
@@ -257,13 +249,11 @@ async def test_an_image_for_a_text_model(address, mode):
         await ask(llm, [HumanMessage([image])], mode)
 
 
-@MODES
 async def test_a_wrong_key(llm, mode):
     with pytest.raises(errors.AuthenticationError):
         await ask(llm.model_copy(update={"api_key": SecretStr("other")}), QUESTION, mode)
 
 
-@MODES
 async def test_a_conversation_with_reasoning_and_tool_results(llm, mode):
     """The server's template reads what the package sends back."""
     replaying = llm.model_copy(update={"replay_reasoning": True})
@@ -286,7 +276,6 @@ def test_the_catalogue(address):
     assert [model.id.endswith("tiny-ernie.gguf") for model in models] == [True]
 
 
-@MODES
 async def test_log_probabilities(llm, mode):
     message = await ask(llm, QUESTION, mode, extra_body={"logprobs": True, "top_logprobs": 2})
     tokens = message.response_metadata["logprobs"]["content"]

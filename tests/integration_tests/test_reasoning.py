@@ -58,7 +58,6 @@ def _index(message, name):
     return {"index": name} if isinstance(message, AIMessageChunk) else {}
 
 
-@pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize("method", MODES)
 async def test_reasoning_comes_before_the_text(model, ernie_server, method, version):
     ernie_server.reply(ANSWER, reasoning=REASONING, tool_calls=[LOOK])

@@ -23,9 +23,8 @@ from langchain_core.prompt_values import ImagePromptValue
 from langchain_core.tools import tool
 
 from langchain_aimlernie.errors import BadRequestError
-from tests.support.modes import MODES, chunks_of
+from tests.support.modes import chunks_of
 
-CALLS = pytest.mark.parametrize("mode", MODES)
 TEXT_MODEL = "baidu/ernie-4.5-21b-a3b"
 THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
 VISION = "baidu/ernie-4.5-vl-28b-a3b"
@@ -263,7 +262,6 @@ INCOMPLETE = {
 }
 
 
-@CALLS
 @pytest.mark.parametrize(("block", "sent"), INCOMPLETE.values(), ids=INCOMPLETE)
 async def test_blocks_that_core_cannot_read_are_sent(model, ernie_server, block, sent, mode):
     message = HumanMessage([block])
@@ -293,7 +291,6 @@ EMPTY_BLOCKS = [
 ]  # fmt: skip
 
 
-@CALLS
 @pytest.mark.parametrize(("block", "why"), EMPTY_BLOCKS)
 async def test_blocks_without_content_raise_bad_request(model, ernie_server, block, why, mode):
     with pytest.raises(BadRequestError, match=why):
@@ -307,7 +304,6 @@ NO_ARGUMENTS = ["", " ", None, "{}", {}]
 BROKEN_ARGUMENTS = ['{"a":', "[1]", "null"]
 
 
-@CALLS
 @pytest.mark.parametrize("arguments", [*NO_ARGUMENTS, *BROKEN_ARGUMENTS, '{"a": "b\n"}'])
 async def test_calls_that_core_cannot_parse_are_sent(model, ernie_server, arguments, mode):
     raw = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
@@ -456,7 +452,6 @@ def test_self_hosted_servers_get_a_forced_choice(model, ernie_server):
 WARNING = 'tool_choice is sent as "auto"'
 
 
-@CALLS
 async def test_a_forced_choice_becomes_auto_with_one_warning(api_model, ernie_server, mode):
     llm = api_model(model=THINKING)
     bound = llm.bind_tools([weather], tool_choice="any")

@@ -126,7 +126,6 @@ def test_a_key_under_another_name_is_rejected_everywhere(model, ernie_server, na
     assert ernie_server.requests == []
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_a_key_under_another_name_is_rejected_per_call(model, ernie_server, mode):
     for options in ({"token": PLAIN}, {"extra_body": {"token": PLAIN}}, {"user": SECRET}):
         for llm in (model(), model().with_config(tags=["a"])):

@@ -185,14 +185,12 @@ def test_model_kwargs_hold_settings_and_other_fields(model, ernie_server):
     assert model(temperature=1, model_kwargs=given).temperature == 1
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("timeout", [1e12, 10**30, INFINITY, (1e12, INFINITY, 1e12, None)])
 async def test_a_timeout_longer_than_a_socket_can_wait_is_no_limit(model, mode, timeout):
     for given in (timeout, httpx.Timeout(1e12), httpx2.Timeout(INFINITY)):
         assert (await ask(model(timeout=given, stream_idle_timeout=1e12), "hi", mode)).text
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_more_connections_than_there_can_be_are_as_many_as_there_can_be(model, mode):
     assert (await ask(model(max_connections=sys.maxsize), "hi", mode)).text
 
@@ -225,7 +223,6 @@ def test_none_is_unset_as_in_other_chat_models(model, ernie_server, name, defaul
     assert len(ernie_server.requests) == 2
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_a_model_s_name_is_stripped_however_it_is_given(model, ernie_server, mode):
     given = {"model": " baidu/ernie-4.5-0.3b\n"}
     for llm, options in ((model(**given), {}), (model(), given), (model().bind(**given), {})):

@@ -268,7 +268,6 @@ async def test_partial_objects_come_from_the_beginning_of_a_text_or_fence(server
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize(
     "case",
     [

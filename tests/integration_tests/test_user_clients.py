@@ -11,7 +11,7 @@ import pytest
 
 from langchain_aimlernie import alist_models, errors, list_models
 from tests.support.garbage import collect
-from tests.support.modes import MODES, ask
+from tests.support.modes import ask
 
 SYNC = {"httpx": httpx.Client, "httpx2": httpx2.Client, "openai": openai.DefaultHttpxClient}
 ASYNC = {
@@ -35,7 +35,6 @@ async def text_of(make, mode, library, **settings):
         return (await ask(make(http_client=client), "hi", mode)).text
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", SYNC)
 async def test_a_client_of_the_user_sends_the_call_and_its_failures_are_retried_and_typed(
     model, ernie_server, library, mode
@@ -56,7 +55,6 @@ async def test_a_client_of_the_user_sends_the_call_and_its_failures_are_retried_
         await text_of(nowhere, mode, library)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
 async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, library, mode):
     def check(response):
@@ -73,7 +71,6 @@ async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", TIMEOUTS)
 async def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library, mode):
     timeout = {"timeout": TIMEOUTS[library]}
@@ -131,7 +128,6 @@ def test_what_is_no_timeout_is_refused_with_its_name(model, timeout):
         list_models(timeout=timeout)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", [httpx, httpx2])
 @pytest.mark.parametrize("kind", ["ConnectTimeout", "WriteTimeout", "ReadTimeout"])
 async def test_an_error_does_not_name_a_timeout_that_was_not_the_client_s(

@@ -9,7 +9,6 @@ from langchain_core.messages import content as blocks
 from pydantic import BaseModel
 
 from tests.support.agents import question
-from tests.support.modes import MODES
 from tests.support.modes import ask as send
 
 NO = "I will not."
@@ -32,7 +31,6 @@ def refusals(message):
     return [block for block in message.content_blocks if block["type"] == "refusal"]
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("output_version", ["v0", "v1"])
 async def test_a_refusal_is_a_content_block(model, ernie_server, output_version, mode):
     ernie_server.reply(**REFUSED)

@@ -96,7 +96,6 @@ def test_provider_strategy_without_tools(model, ernie_server, ask):
         {"text": f"<think>A form: {{}}</think>\n\n{ANSWER}"},
     ],
 )
-@pytest.mark.parametrize("version", ["v0", "v1"])
 def test_provider_strategy_after_reasoning(model, ernie_server, ask, reply, version):
     ernie_server.reply(**reply)
     llm = model(model=THINKING, output_version=version)

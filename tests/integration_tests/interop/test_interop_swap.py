@@ -152,7 +152,6 @@ STREAM_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", STREAM_OPTIONS)
 async def test_stream_options_are_sent_with_streams_only(model, ernie_server, case, mode):
     settings, options, sent = case
@@ -170,7 +169,6 @@ async def test_stream_options_are_sent_with_streams_only(model, ernie_server, ca
 FUNCTION = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "given",
     [
