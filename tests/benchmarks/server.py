@@ -21,18 +21,7 @@ import re
 import subprocess
 import sys
 
-from tests.support.response_bytes import (
-    DONE,
-    FINAL_FRAME,
-    SSE_HEAD,
-    STOP,
-    TAIL,
-    chunk,
-    completion,
-    event,
-    frame,
-    response,
-)
+from tests.support import response_bytes as wire
 
 TOKEN = "token "
 
@@ -40,9 +29,9 @@ _HEAD = re.compile(rb"POST /(\d+)ms/(\d+)/.*\r\ncontent-length: *(\d+)", re.IGNO
 _STREAM = re.compile(rb'"stream": ?true')
 _TOKENS = re.compile(rb'"max_(?:completion_)?tokens": ?(\d+)')
 
-COMPLETION = response(completion(TOKEN * 20))
-TEXT = event(chunk(TOKEN))
-END_OF_STREAM = b"".join(map(frame, (STOP, TAIL, DONE))) + FINAL_FRAME
+COMPLETION = wire.response(wire.completion(TOKEN * 20))
+TEXT = wire.event(wire.chunk(TOKEN))
+END_OF_STREAM = b"".join(map(wire.frame, (wire.STOP, wire.TAIL, wire.DONE))) + wire.FINAL_FRAME
 
 
 async def _answer(reader, writer):
@@ -58,8 +47,8 @@ async def _answer(reader, writer):
                 writer.write(COMPLETION)
                 continue
             whole, rest = divmod(int(_TOKENS.search(body)[1]), size)
-            texts = [frame(TEXT * size)] * whole + [frame(TEXT * rest)] * bool(rest)
-            for data in (SSE_HEAD, *texts, END_OF_STREAM):
+            texts = [wire.frame(TEXT * size)] * whole + [wire.frame(TEXT * rest)] * bool(rest)
+            for data in (wire.SSE_HEAD, *texts, END_OF_STREAM):
                 writer.write(data)
                 await writer.drain()
 

@@ -14,6 +14,7 @@ import pytest
 from langchain_core.load import dumps
 
 import langchain_aimlernie
+from tests.support import response_bytes as wire
 from tests.support.byte_server import ByteServer, Hold, Reset
 from tests.support.fault_table import (
     ASYNC_MODES,
@@ -35,17 +36,6 @@ from tests.support.fault_table import (
 from tests.support.garbage import collect
 from tests.support.loops import LOOPS, run_on
 from tests.support.modes import by_hand
-from tests.support.response_bytes import (
-    DONE,
-    HEL,
-    STOP,
-    chunk,
-    completion,
-    event,
-    response,
-    stream,
-    unfinished,
-)
 
 ROOT = Path(langchain_aimlernie.__file__).parents[1]
 FDS = Path("/proc/self/fd")
@@ -55,8 +45,8 @@ def echo(request):
     """Respond with the prompt, so that a mixed-up response shows."""
     said = request.json["messages"][-1]["content"]
     if request.wants_stream:
-        return stream(event(chunk(said)), STOP, DONE)
-    return response(completion(said))
+        return wire.stream(wire.event(wire.chunk(said)), wire.STOP, wire.DONE)
+    return wire.response(wire.completion(said))
 
 
 def descriptors():
@@ -145,7 +135,12 @@ def test_faults_in_another_loop_are_the_same_errors_and_free_the_connection(tls,
         assert text_of(await acall(model, "ainvoke")) == TEXT
         return reset, silent, refused
 
-    scripts = (Hold(), (unfinished(HEL), Hold()), (unfinished(HEL), Reset()), Hold())
+    scripts = (
+        Hold(),
+        (wire.unfinished(wire.HEL), Hold()),
+        (wire.unfinished(wire.HEL), Reset()),
+        Hold(),
+    )
     with ByteServer(*scripts, tls=tls) as server:
         model = make_model(server.base_url)
         reset, silent, refused = bounded(lambda: run(main()))
@@ -224,7 +219,7 @@ def test_another_process_gets_a_model_survives_ctrl_c_and_ends_quietly_with_open
     def hang_or_echo(request):
         if b'"h' not in request.body:
             return echo(request)
-        return (unfinished(HEL), Hold()) if request.wants_stream else Hold()
+        return (wire.unfinished(wire.HEL), Hold()) if request.wants_stream else Hold()
 
     with ByteServer(rest=hang_or_echo) as server, make_model(server.base_url) as model:
         call(model, "invoke", "warm")

@@ -16,20 +16,13 @@ import pytest
 
 from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 from langchain_aimlernie.errors import APIConnectionError
+from tests.support import response_bytes as wire
 from tests.support.byte_server import ByteServer, Close, Hold, Pause
 from tests.support.processes import run_python
-from tests.support.response_bytes import (
-    DONE,
-    FINAL_FRAME,
-    event,
-    frame,
-    response,
-    unfinished,
-)
 from tests.support.sync_async import MODES, Texts, call_to, keep, on, outcomes
 
-GOOD = response(b"{}")
-ONE, TWO = event(b"one"), event(b"two")
+GOOD = wire.response(b"{}")
+ONE, TWO = wire.event(b"one"), wire.event(b"two")
 
 
 @pytest.fixture
@@ -91,7 +84,7 @@ def test_waiting_for_a_connection_takes_nothing_from_the_timeout():
 @pytest.mark.parametrize("moment", ["queued", "head", "retry"])
 def test_a_call_can_be_cancelled_while_it_waits_for(moment):
     answered = False
-    later = response(b"", 503, {"Retry-After": "30"})
+    later = wire.response(b"", 503, {"Retry-After": "30"})
 
     def script(_):
         if answered:
@@ -133,7 +126,9 @@ def test_an_idle_connection_is_closed_after_its_time(server):
 
 @pytest.mark.slow
 def test_closing_leaves_the_calls_of_others_alone():
-    with ByteServer((unfinished(ONE), Pause(0.2), frame(TWO + DONE) + FINAL_FRAME)) as server:
+    with ByteServer(
+        (wire.unfinished(ONE), Pause(0.2), wire.frame(TWO + wire.DONE) + wire.FINAL_FRAME)
+    ) as server:
         mine, other = Transport(on(server)), Transport(on(server))
         stream = other.stream(call_to(server), Texts)
         assert next(stream) == "one"
