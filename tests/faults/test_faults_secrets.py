@@ -10,7 +10,6 @@ import httpx2
 import pytest
 from langchain_core.tracers.base import BaseTracer
 
-from langchain_aimlernie import alist_models, errors, list_models
 from tests.support.byte_server import ByteServer, Close, Hold, Reset
 from tests.support.fault_table import (
     ALL_MODES,
@@ -176,27 +175,6 @@ def test_the_checks_find_a_secret_in_any_frame_of_the_chain_and_in_any_attribute
         check_frames(caught.value)
     with pytest.raises(AssertionError, match="can be reached"):
         check_secrets(caught.value)
-
-
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@pytest.mark.parametrize("key", [KEY, f"{KEY}\n{KEY}"], ids=["a good key", "a bad key"])
-def test_no_frame_shows_the_key_of_a_list_of_models_that_cannot_be_had(key, is_async):
-    keys = [key]
-    raises = pytest.raises((errors.InternalServerError, ValueError))
-
-    def get():
-        settings = {"base_url": server.base_url, "max_retries": 0}
-        with raises as caught:
-            if is_async:
-                asyncio.run(alist_models(api_key=keys.pop(), **settings))
-            else:
-                list_models(api_key=keys.pop(), **settings)
-        return caught.value
-
-    with ByteServer(response(aiml_error(500), 500)) as server:
-        error = bounded(get)
-    assert isinstance(error, errors.InternalServerError) == (key == KEY)
-    check_frames(error)
 
 
 @pytest.mark.parametrize("own_client", [False, True], ids=["shared", "own client"])
