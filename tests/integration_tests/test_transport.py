@@ -58,9 +58,9 @@ def no_waits(monkeypatch):
     monkeypatch.setattr("random.random", lambda: 0.0)
 
 
-def one(mode, server, call, *, stream=False, on_retry=None, client=None, **settings):
+def one(mode, server, call, *, stream=False, client=None, **settings):
     step = (call, Texts) if stream else call
-    (outcome,) = outcomes(mode, on(server, **settings), step, on_retry=on_retry, client=client)
+    (outcome,) = outcomes(mode, on(server, **settings), step, client=client)
     return outcome
 
 
