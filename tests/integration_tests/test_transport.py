@@ -1,6 +1,5 @@
 """What the shells send, when they try again, how long they wait, and what they make of the end."""
 
-import asyncio
 import gc
 import gzip
 import importlib
@@ -10,9 +9,7 @@ import httpx
 import httpx2
 import pytest
 
-from langchain_aimlernie._http import AsyncTransport, Transport
 from langchain_aimlernie.errors import (
-    AimlErnieError,
     APIConnectionError,
     APITimeoutError,
     AuthenticationError,
@@ -39,7 +36,6 @@ from tests.support.sync_async import (
     Send,
     Texts,
     call_to,
-    keep,
     on,
     outcomes,
 )
@@ -168,23 +164,6 @@ def test_a_header_that_cannot_be_sent_is_refused_without_showing_it(mode, value)
     assert not [e for e in chain(error) if "0123456" in f"{e!r}" or "23456" in f"{e!r}"]
 
 
-def failed(transport, call, stream):
-    """Only a weak reference: a frame that held the error would be held by it."""
-    try:
-        list(transport.stream(call, Texts)) if stream else transport.send(call, keep)
-    except AimlErnieError as error:
-        return weakref.ref(error)
-
-
-async def afailed(transport, call, stream):
-    try:
-        if not stream:
-            await transport.send(call, keep)
-        [chunk async for chunk in transport.stream(call, Texts)]
-    except AimlErnieError as error:
-        return weakref.ref(error)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_error_is_freed_without_the_collector(mode, stream):
@@ -193,10 +172,9 @@ def test_an_error_is_freed_without_the_collector(mode, stream):
         collect()
         gc.disable()
         try:
-            if mode == "sync":
-                alive = failed(Transport(on(server)), call, stream)
-            else:
-                alive = asyncio.run(afailed(AsyncTransport(on(server)), call, stream))
+            (alive,) = map(
+                weakref.ref, outcomes(mode, on(server), (call, Texts) if stream else call)
+            )
             assert alive() is None
         finally:
             gc.enable()
