@@ -31,10 +31,7 @@ CATALOGUE = {"data": [{"id": OLD}, {"id": NEW, "aliases": [OLD, "old"]}]}
 HINT = f"{OLD} is listed as withdrawn (2026-07-01); use {NEW} instead."
 
 
-LISTS = {
-    "sync": list_models,
-    "async": lambda **settings: asyncio.run(alist_models(**settings)),
-}
+LISTS = {"sync": list_models, "async": lambda **settings: asyncio.run(alist_models(**settings))}
 
 
 @pytest.fixture(params=LISTS)

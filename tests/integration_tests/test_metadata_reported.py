@@ -170,10 +170,7 @@ async def test_an_error_has_all_headers_of_its_response(model, ernie_server, fai
     assert response.status_code == reply.get("status", 200)
     found = {name: response.headers[name] for name in more}
     assert found == {"x-served-by": "a", "x-echo": "***", "set-cookie": "***"}
-    assert (error.inference_id, error.request_id) == (
-        response.headers["x-inference-id"],
-        "call-7",
-    )
+    assert (error.inference_id, error.request_id) == (response.headers["x-inference-id"], "call-7")
     traced = [g.message.response_metadata for g in ended.errors[0].generations[-1]]
     assert traced[0]["headers"] == response.headers
 

@@ -12,12 +12,7 @@ from functools import partial
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, dumps
-from langchain_core.messages import (
-    AIMessage,
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-)
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
 from langchain_core.prompt_values import ImagePromptValue
 from langchain_core.tools import tool
@@ -96,10 +91,7 @@ def test_tools_and_choice_of_other_providers_are_sent(model, ernie_server):
         ({"tools": ["now"]}, "'now' is not a tool"),
         ({"tools": [{"city": "Paris"}]}, "{'city': 'Paris'} is not a tool"),
         ({"tools": [weather, SERVER_TOOL]}, "web_search_20250305"),
-        (
-            {"tools": [weather], "tool_choice": 5},
-            "Use 'auto', 'none', 'any', the name of a tool",
-        ),
+        ({"tools": [weather], "tool_choice": 5}, "Use 'auto', 'none', 'any', the name of a tool"),
     ],
 )
 def test_what_is_no_tool_or_choice_is_named(model, ernie_server, options, message):
@@ -239,10 +231,7 @@ INCOMPLETE = {
     ),
     "image that is a text": ({"type": "image", "mime_type": "text/plain", "text": "hi"}, "hi"),
     "openai file that is no PDF": (
-        {
-            "type": "file",
-            "file": {"filename": "a.csv", "file_data": "data:text/csv;base64,YSxi"},
-        },
+        {"type": "file", "file": {"filename": "a.csv", "file_data": "data:text/csv;base64,YSxi"}},
         "a.csv\na,b",
     ),
     "openai file with an id, too": (

@@ -23,12 +23,7 @@ METHODS = ("json_schema", "function_calling", "json_mode")
 
 
 def an_object(required=(), **properties):
-    return {
-        "title": "Answer",
-        "type": "object",
-        "properties": properties,
-        "required": [*required],
-    }
+    return {"title": "Answer", "type": "object", "properties": properties, "required": [*required]}
 
 
 class Colour(enum.Enum):

@@ -37,10 +37,7 @@ SETTINGS = {
 }
 
 
-RENAMED = {
-    "stop_sequences": ("stop", ["END"]),
-    "model_name": ("model", "baidu/ernie-4.5-0.3b"),
-}
+RENAMED = {"stop_sequences": ("stop", ["END"]), "model_name": ("model", "baidu/ernie-4.5-0.3b")}
 NOWHERE = "http://127.0.0.1:9/v1"
 NAN, INFINITY = float("nan"), float("inf")
 

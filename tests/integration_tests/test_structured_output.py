@@ -324,8 +324,7 @@ def test_json_mode_takes_any_object_or_list_without_a_schema(model, ernie_server
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"method": "auto"}, *({"method": method} for method in METHODS), {"retry": True}],
+    "options", [{"method": "auto"}, *({"method": method} for method in METHODS), {"retry": True}]
 )
 @pytest.mark.parametrize("profile", [{"structured_output": True}, None])
 async def test_the_model_and_the_parser_work_by_themselves(model, ernie_server, options, profile):

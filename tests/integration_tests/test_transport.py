@@ -28,17 +28,7 @@ from tests.support.response_bytes import (
     unfinished,
 )
 from tests.support.response_bytes import stream as stream_of
-from tests.support.sync_async import (
-    HEADERS,
-    KEY,
-    LONG,
-    MODES,
-    Send,
-    Texts,
-    call_to,
-    on,
-    outcomes,
-)
+from tests.support.sync_async import HEADERS, KEY, LONG, MODES, Send, Texts, call_to, on, outcomes
 
 pytestmark = pytest.mark.parametrize("mode", MODES)
 GOOD = response(b"{}")

@@ -66,11 +66,7 @@ def completion(content=TEXT, finish_reason="stop", **changes):
 
 
 def tool_call(arguments='{"city": "Paris"}', call_id="call_1", name="weather"):
-    return {
-        "id": call_id,
-        "type": "function",
-        "function": {"name": name, "arguments": arguments},
-    }
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def chunk(delta=None, finish_reason=None, **changes):

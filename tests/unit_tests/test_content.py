@@ -4,13 +4,7 @@ import base64
 import copy
 
 import pytest
-from langchain_core.messages import (
-    AIMessage,
-    ChatMessage,
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-)
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie.errors import BadRequestError

@@ -127,8 +127,7 @@ def test_a_key_is_needed_to_chat_unless_the_server_has_none(client):
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", CHAT), ("POST", "/models"), ("GET", "/x"), ("HEAD", "/models")],
+    ("method", "path"), [("GET", CHAT), ("POST", "/models"), ("GET", "/x"), ("HEAD", "/models")]
 )
 def test_other_paths_and_models_are_not_found(client, ernie_server, method, path):
     assert client.request(method, path).status_code == 404

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.structured_output import (
-    ProviderStrategy,
-    ToolStrategy,
-)
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 

@@ -198,8 +198,7 @@ def hand_off_to(name: str):
 
     @tool(f"transfer_to_{name}", description=f"Hand the user over to {name}.")
     def transfer(
-        state: Annotated[dict, InjectedState],
-        tool_call_id: Annotated[str, InjectedToolCallId],
+        state: Annotated[dict, InjectedState], tool_call_id: Annotated[str, InjectedToolCallId]
     ) -> Command:
         done = ToolMessage(f"Over to {name}.", name=f"to_{name}", tool_call_id=tool_call_id)
         messages = [*state["messages"], done]

@@ -13,11 +13,7 @@ import json
 from typing import NamedTuple
 
 import pytest
-from langchain_core.messages import (
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-)
+from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 
 from tests.support.agents import THINKING, weather
 from tests.support.modes import OUTPUT_FORMS, respond

@@ -155,10 +155,7 @@ STREAM_OPTIONS = [
 @pytest.mark.parametrize("case", STREAM_OPTIONS)
 async def test_stream_options_are_sent_with_streams_only(model, ernie_server, case, mode):
     settings, options, sent = case
-    for llm, per_call in (
-        (model(**settings), options),
-        (model(**settings).bind(**options), {}),
-    ):
+    for llm, per_call in ((model(**settings), options), (model(**settings).bind(**options), {})):
         chunks = await chunks_of(llm, "hi", mode, **per_call)
         is_stream = mode.endswith("stream")
         assert ernie_server.last_request.body.get("stream_options") == (sent if is_stream else None)
