@@ -106,23 +106,16 @@ def api_model(ernie_server, model_defaults):
     def redirect(request):
         request.url = request.url.copy_with(scheme="http", host=local.host, port=local.port)
 
-    class ToLocal(httpx.HTTPTransport):
-        def handle_request(self, request):
-            redirect(request)
-            return super().handle_request(request)
-
-    class AsyncToLocal(httpx.AsyncHTTPTransport):
-        async def handle_async_request(self, request):
-            redirect(request)
-            return await super().handle_async_request(request)
+    async def aredirect(request):
+        redirect(request)
 
     def make(**settings):
         from langchain_aimlernie import ChatAimlErnie
 
         server = {
             "api_key": ernie_server.api_key,
-            "http_client": httpx.Client(transport=ToLocal(**closed)),
-            "http_async_client": httpx.AsyncClient(transport=AsyncToLocal(**closed)),
+            "http_client": httpx.Client(event_hooks={"request": [redirect]}, **closed),
+            "http_async_client": httpx.AsyncClient(event_hooks={"request": [aredirect]}, **closed),
         }
         return ChatAimlErnie(**{**server, **model_defaults, **settings})
 
