@@ -4,7 +4,6 @@ Only with `python -m pytest -m real_server`, and with the extra `real-server`.
 """
 
 import asyncio
-import time
 
 import httpx2
 import pytest
@@ -15,8 +14,9 @@ from pydantic import BaseModel, Field, SecretStr
 
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.models import list_models
+from tests.support.byte_server import wait_until
 from tests.support.llama_server import llama_server
-from tests.support.modes import ask
+from tests.support.modes import ask, chunks_of, joined
 from tests.support.tiny_ernie import CONTEXT, KEY, RESPONSES, prompt_tokens, response_tokens
 
 pytestmark = pytest.mark.real_server
@@ -39,22 +39,18 @@ def llm(address):
 
 
 @pytest.fixture
-def is_busy(address):
-    """Return a function that says whether the server generates anything."""
+def becomes(address):
+    """Return a function that waits until the server generates something, or nothing."""
     headers = {"authorization": f"Bearer {KEY}"}
 
     def is_busy():
         slots = httpx2.get(f"{address}/slots", headers=headers).json()
         return any(slot["is_processing"] for slot in slots)
 
-    return is_busy
+    def becomes(*, busy):
+        return wait_until(lambda: is_busy() is busy, 30)
 
-
-def wait_while(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    return becomes
 
 
 @tool
@@ -79,7 +75,9 @@ class Point(BaseModel):
 
 
 async def test_text_and_usage(llm, mode):
-    message = await ask(llm, QUESTION, mode)
+    chunks = await chunks_of(llm, QUESTION, mode)
+    assert len([chunk for chunk in chunks if chunk.text]) > (3 if "stream" in mode else 0)
+    message = joined(chunks)
     assert message.text == RESPONSES[""]
     usage = message.usage_metadata
     assert usage["input_tokens"] == prompt_tokens(QUESTION)
@@ -95,16 +93,6 @@ def test_a_prompt_that_the_server_has_read_before(llm):
     first, second = (llm.invoke(prompt).usage_metadata for _ in range(2))
     assert first["input_tokens"] == second["input_tokens"] == prompt_tokens(prompt)
     assert second["input_token_details"]["cache_read"] > first["input_tokens"] / 2
-
-
-@pytest.mark.parametrize("mode", ["stream", "astream"])
-async def test_a_stream_comes_in_chunks(llm, mode):
-    if mode == "stream":
-        chunks = list(llm.stream(QUESTION))
-    else:
-        chunks = [chunk async for chunk in llm.astream(QUESTION)]
-    assert len([chunk for chunk in chunks if chunk.text]) > 3
-    assert "".join(chunk.text for chunk in chunks) == RESPONSES[""]
 
 
 @pytest.mark.parametrize("reasoning_format", ["auto", "none"])
@@ -149,12 +137,10 @@ async def test_an_agent(llm, streaming, asynchronous):
 
 
 @pytest.mark.parametrize("method", ["json_schema", "json_mode", "auto"])
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_structured_output(llm, method, asynchronous):
+async def test_structured_output(llm, method, mode):
     structured = llm.with_structured_output(City, method=method)
-    prompt = "Paris as JSON"
-    city = await structured.ainvoke(prompt) if asynchronous else structured.invoke(prompt)
-    assert city == City(name="Paris", people=2_100_000)
+    cities = await chunks_of(structured, "Paris as JSON", mode)
+    assert cities[-1] == City(name="Paris", people=2_100_000)
 
 
 @pytest.mark.parametrize("method", ["json_schema", "auto"])
@@ -177,17 +163,6 @@ def test_a_tool_that_the_model_does_not_call(llm):
         structured.invoke("a point")
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_structured_output_is_streamed(llm, asynchronous):
-    structured = llm.with_structured_output(City, method="json_schema")
-    prompt = "Paris as JSON"
-    if asynchronous:
-        partial = [city async for city in structured.astream(prompt)]
-    else:
-        partial = list(structured.stream(prompt))
-    assert partial[-1] == City(name="Paris", people=2_100_000)
-
-
 async def test_max_tokens_and_stop(llm, mode):
     cut = await ask(llm, "story", mode, max_tokens=5)
     assert cut.text == STORY
@@ -199,7 +174,7 @@ async def test_max_tokens_and_stop(llm, mode):
 
 
 @pytest.mark.parametrize("leave", ["close", "forget"])
-def test_a_stream_that_is_left_ends_on_the_server(llm, is_busy, leave):
+def test_a_stream_that_is_left_ends_on_the_server(llm, becomes, leave):
     stream = llm.stream("story")
     received = "".join(next(stream).text for _ in range(20))
     assert received
@@ -207,10 +182,10 @@ def test_a_stream_that_is_left_ends_on_the_server(llm, is_busy, leave):
     if leave == "close":
         stream.close()
     del stream
-    wait_while(is_busy)
+    assert becomes(busy=False)
 
 
-async def test_a_cancelled_stream_ends_on_the_server(llm, is_busy):
+async def test_a_cancelled_stream_ends_on_the_server(llm, becomes):
     started = asyncio.Event()
 
     async def read():
@@ -223,13 +198,13 @@ async def test_a_cancelled_stream_ends_on_the_server(llm, is_busy):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.to_thread(wait_while, is_busy)
+    assert await asyncio.to_thread(becomes, busy=False)
 
 
-async def test_a_call_after_a_cancelled_one(llm, is_busy):
+async def test_a_call_after_a_cancelled_one(llm, becomes):
     """Without a stream llama.cpp does not notice that nobody waits for the response."""
     task = asyncio.create_task(llm.ainvoke("story", max_tokens=4000))
-    await asyncio.to_thread(wait_while, lambda: not is_busy())
+    assert await asyncio.to_thread(becomes, busy=True)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

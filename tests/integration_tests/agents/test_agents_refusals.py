@@ -31,10 +31,9 @@ def refusals(message):
     return [block for block in message.content_blocks if block["type"] == "refusal"]
 
 
-@pytest.mark.parametrize("output_version", ["v0", "v1"])
-async def test_a_refusal_is_a_content_block(model, ernie_server, output_version, mode):
+async def test_a_refusal_is_a_content_block(model, ernie_server, version, mode):
     ernie_server.reply(**REFUSED)
-    message = await send(model(output_version=output_version), "?", mode)
+    message = await send(model(output_version=version), "?", mode)
     assert [block["refusal"] for block in refusals(message)] == [NO]
 
 
