@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import httpx
 import httpx2
 import pytest
-from langchain_core.tracers.base import BaseTracer
 
 from tests.support.byte_server import ByteServer, Close, Hold, Reset
+from tests.support.everything import Everything
 from tests.support.fault_table import (
     ALL_MODES,
     HEADER_SECRET,
@@ -129,17 +129,6 @@ FAULTS = {
     "broken": response("{"),
     "cut": (unfinished(HEL), Close()),
 }
-
-
-class Everything(BaseTracer):
-    """Keeps whatever a tracer would send away."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen: list[str] = []
-
-    def _persist_run(self, run):
-        self.seen.append(repr(run) + json.dumps(run.dict(), default=repr))
 
 
 @pytest.mark.parametrize("fault", FAULTS)

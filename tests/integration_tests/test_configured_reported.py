@@ -9,24 +9,12 @@ from langchain.agents import create_agent
 from langchain_core.load import dumps
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
-from langchain_core.tools import tool
-from pydantic import BaseModel
 
 from langchain_aimlernie import ChatAimlErnie, SpendTracker
 from langchain_aimlernie.testing import Reply
+from tests.support.agents import weather
 from tests.support.modes import MODES, chunks_of
-
-
-class City(BaseModel):
-    """A city."""
-
-    name: str
-
-
-@tool
-def weather(city: str) -> str:
-    """Tell the weather of a city."""
-    return city
+from tests.support.structured import City
 
 
 def chosen(llm):

@@ -17,6 +17,7 @@ from langchain_aimlernie.models import list_models
 from tests.support.byte_server import wait_until
 from tests.support.llama_server import llama_server
 from tests.support.modes import ask, chunks_of, joined
+from tests.support.structured import City
 from tests.support.tiny_ernie import CONTEXT, KEY, RESPONSES, prompt_tokens, response_tokens
 
 pytestmark = pytest.mark.real_server
@@ -57,13 +58,6 @@ def becomes(address):
 def get_weather(city: str) -> str:
     """Return the weather of a city."""
     return f"{city}: sun"
-
-
-class City(BaseModel):
-    """A city."""
-
-    name: str
-    people: int
 
 
 class Point(BaseModel):

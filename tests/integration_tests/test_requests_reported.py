@@ -18,12 +18,8 @@ from langchain_core.prompt_values import ImagePromptValue
 from langchain_core.tools import tool
 
 from langchain_aimlernie.errors import BadRequestError
+from tests.support.agents import FIVE, PLAIN, THINKING, VISION, weather
 from tests.support.modes import chunks_of
-
-TEXT_MODEL = "baidu/ernie-4.5-21b-a3b"
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-VISION = "baidu/ernie-4.5-vl-28b-a3b"
-FIVE = "baidu/ernie-5.0"
 
 PNG = "iVBORw0KGgoA"
 IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
@@ -32,12 +28,6 @@ PDF_URL = "data:application/pdf;base64,JVBERi0x"
 AUDIO = {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}
 CACHE_CONTROL = {"type": "ephemeral"}
 SENT = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]
-
-
-@tool
-def weather(city: str) -> str:
-    """Tell the weather of a city."""
-    return city
 
 
 @tool
@@ -181,7 +171,7 @@ def test_media_at_an_address_that_the_api_cannot_read_are_omitted(model, ernie_s
         {"type": "media", "mime_type": "image/png", "file_uri": "gs://b/a.png"},
         {"type": "text-plain", "url": "https://e.com/a.txt"},
     ]
-    for name in (TEXT_MODEL, VISION):
+    for name in (PLAIN, VISION):
         model(model=name, on_unsupported_content="omit").invoke([HumanMessage(blocks)])
         sent = ernie_server.last_request.body["messages"][0]["content"]
         assert sent == [text(f"[{kind} omitted]") for kind in ("file", "image", "file")]
@@ -405,13 +395,13 @@ def test_an_image_prompt_is_sent(model, ernie_server):
 # The API's own limits
 
 LIMITED_FIELDS = {
-    "enable_thinking": (TEXT_MODEL, False),
-    "thinking_budget": (TEXT_MODEL, 200),
-    "provider": (TEXT_MODEL, "auto"),
-    "normalize_tool_schemas": (TEXT_MODEL, True),
+    "enable_thinking": (PLAIN, False),
+    "thinking_budget": (PLAIN, 200),
+    "provider": (PLAIN, "auto"),
+    "normalize_tool_schemas": (PLAIN, True),
     "prediction": (FIVE, {"type": "content", "content": "x"}),
     "max_completion_tokens": (FIVE, 9),
-    "n": (TEXT_MODEL, 2),
+    "n": (PLAIN, 2),
 }
 
 
@@ -427,7 +417,7 @@ def test_the_api_rejects_fields_that_self_hosted_servers_get(
         with pytest.raises(BadRequestError, match=rf"{name} does not take {field}|n must be 1"):
             api_model(model=name).invoke("hi", **{field: value})
         assert len(ernie_server.requests) == 1
-    if name == TEXT_MODEL and field != "n":
+    if name == PLAIN and field != "n":
         api_model(model=FIVE, **{field: value}).invoke("hi")
         assert ernie_server.last_request.body[field] == value
 

@@ -1,6 +1,5 @@
 """Secrets: which parameters are rejected as secrets, and that nothing shows a bound one."""
 
-import json
 import traceback
 import warnings
 from functools import partial
@@ -11,11 +10,11 @@ from langchain_core.load import dumpd, dumps, loads
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import ConfigurableField
-from langchain_core.tracers.base import BaseTracer
 from pydantic import SecretBytes, SecretStr, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.profiles import DEFAULT_MODEL
+from tests.support.everything import Everything
 from tests.support.modes import MODES, ask, chunks_of
 
 SECRET = "sk-very-5ecret-0123456789"
@@ -191,17 +190,6 @@ OPTIONS = {
     "default_headers": {"default_headers": {"X-Team": SECRET}},
     "extra_headers": {"extra_headers": {"X-Team": SECRET}},
 }
-
-
-class Everything(BaseTracer):
-    """Keeps whatever a tracer would send away."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def _persist_run(self, run):
-        self.seen.append(repr(run) + json.dumps(vars(run), default=repr))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

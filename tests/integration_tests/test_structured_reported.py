@@ -10,16 +10,9 @@ from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import BadRequestError, ContextWindowExceededError
 from langchain_aimlernie.testing import ErnieServer, Reply
 from tests.support.splits import split_at
-from tests.support.structured import WAYS, ask
+from tests.support.structured import WAYS, City, ask
 
 F = "```"
-
-
-class City(BaseModel):
-    """A city."""
-
-    name: str
-    people: int = 0
 
 
 class Note(BaseModel):
