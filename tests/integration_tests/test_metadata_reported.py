@@ -269,30 +269,3 @@ async def test_an_answer_without_usage_has_no_token_usage(model, ernie_server, m
 
 
 # Unknown keys
-
-
-async def test_unknown_keys_are_the_same_however_they_come(model, ernie_server, mode, version):
-    citations = ["https://a.example", "https://b.example"]
-    beside = {"id": "1", "citations": citations, "search_results": [{"title": "A"}]}
-    extras = {"images": [{"type": "image_url", "image_url": {"url": "data:,"}}]}
-    if "invoke" in mode:
-        message = {"role": "assistant", "content": "Hello", **extras}
-        choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
-        ernie_server.reply(body={**beside, "choices": choices})
-    else:
-        deltas = [{"content": "Hel"}, {"content": "lo", **extras}, {}]
-        choices = [[{"index": 0, "delta": delta}] for delta in deltas]
-        choices[-1][0]["finish_reason"] = "stop"
-        ernie_server.reply(events=[*({**beside, "choices": each} for each in choices), "[DONE]"])
-    llm = model(output_version=version)
-    answer = await ask(llm, "hi", mode)
-    assert answer.text == "Hello"
-    assert answer.additional_kwargs == extras
-    assert answer.response_metadata["citations"] == citations
-    assert answer.response_metadata["search_results"] == [{"title": "A"}]
-    llm.invoke([HumanMessage("hi"), answer, HumanMessage("and now?")])
-    assert ernie_server.last_request.violations == []
-    assert ernie_server.last_request.body["messages"][1] == {
-        "role": "assistant",
-        "content": "Hello",
-    }
