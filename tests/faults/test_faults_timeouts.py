@@ -169,21 +169,6 @@ def test_a_refusal_before_the_prompt_was_read_is_typed(mode):
         assert server.settle()
 
 
-@pytest.mark.parametrize("mode", STREAM_MODES)
-def test_two_streams_side_by_side_do_not_mix(mode):
-    async def main():
-        left, right = each_chunk(model, PROMPT, mode), each_chunk(model, PROMPT, mode)
-        pairs = [(item, await anext(right)) async for item in left]
-        await right.aclose()
-        return zip(*pairs, strict=True)
-
-    with ByteServer() as server:
-        model = make_model(server.base_url)
-        assert [text_of(joined(side)) for side in run_in(mode, main)] == [TEXT, TEXT]
-        model.close()
-        assert server.settle()
-
-
 def peak(events):
     """The most bytes in use while so many events are read by the hook below core's own list."""
     start = head(200, {"Connection": "close"}, SSE_TYPE)

@@ -13,7 +13,6 @@ from langchain_core.messages import (
     trim_messages,
 )
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from langchain_core.runnables import RunnableBinding
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
 from langchain_aimlernie import ChatAimlErnie
@@ -156,13 +155,6 @@ def test_traces_show_a_used_model_as_it_was_changed(model):
     shown = [run.serialized["kwargs"] for run in collector.traced_runs]
     assert [each.get("output_version") for each in shown] == [None, "v1", "v1", "v1"]
     assert [each.get("temperature") for each in shown] == [None, None, 0.5, 1]
-
-
-def test_binding_keeps_langchains_type_and_order(model):
-    bound = model().bind(temperature=1).bind_tools([weather], tool_choice="any", top_p=0.5)
-    assert isinstance(bound, RunnableBinding)
-    assert bound.kwargs["tool_choice"] == "required"
-    assert bound.kwargs["top_p"] == 0.5
 
 
 def test_tools_and_schemas_keep_what_is_bound(model, ernie_server):

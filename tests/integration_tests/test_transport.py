@@ -23,7 +23,6 @@ from tests.support.response_bytes import (
     FINAL_FRAME,
     INFERENCE_ID,
     event,
-    head,
     response,
     unfinished,
 )
@@ -80,15 +79,6 @@ def test_a_call_is_sent_as_it_is(mode):
     assert body == b'{"a": 1}'
     assert type(headers) is dict
     assert headers["x-inference-id"] == INFERENCE_ID
-
-
-def test_a_get_has_no_body_and_may_have_an_empty_response_or_a_304(mode):
-    with ByteServer(response(b""), head(304, {"ETag": '"1"'})) as server:
-        call = call_to(server, body=b"", method="GET")
-        (headers, body), error = outcomes(mode, on(server), call, call)
-    assert "content-length" not in server.requests[0].headers
-    assert (headers["content-length"], body) == ("0", b"")
-    assert (error.status_code, error.is_retryable) == (304, False)
 
 
 def test_a_stream_asks_for_no_compression_and_returns_its_chunks(mode):

@@ -9,9 +9,9 @@ import httpx2
 import openai
 import pytest
 
-from langchain_aimlernie import alist_models, errors, list_models
+from langchain_aimlernie import errors, list_models
 from tests.support.garbage import collect
-from tests.support.modes import ask
+from tests.support.modes import LISTS, ask
 
 SYNC = {"httpx": httpx.Client, "httpx2": httpx2.Client, "openai": openai.DefaultHttpxClient}
 ASYNC = {
@@ -92,12 +92,6 @@ WRONG_CLIENTS = {
 }
 
 
-LISTS = {
-    "http_client": list_models,
-    "http_async_client": lambda **settings: asyncio.run(alist_models(**settings)),
-}
-
-
 @pytest.mark.parametrize("wrong", WRONG_CLIENTS)
 def test_what_is_no_client_of_the_kind_is_refused_with_its_name(model, wrong):
     name, make, got = WRONG_CLIENTS[wrong]
@@ -110,7 +104,7 @@ def test_what_is_no_client_of_the_kind_is_refused_with_its_name(model, wrong):
         with pytest.raises(errors.BadRequestError, match=f"{name} must be .*{got}"):
             model().invoke("hi", **{name: client})
         with pytest.raises(ValueError, match=f"http_client must be .*{got}"):
-            LISTS[name](http_client=client)
+            LISTS["async" if "async" in name else "sync"](http_client=client)
 
 
 WRONG_TIMEOUTS = [httpx2.Timeout, httpx.Timeout(-1), httpx2.Timeout(5, read=0), "5", (5,) * 5, [5]]
