@@ -274,3 +274,19 @@ print("done")
     )
     options = ("-W", "ignore::DeprecationWarning")
     assert run_python(*options, "-c", script, "https://127.0.0.1:1/v1") == "done\n"
+
+
+def test_a_stream_that_is_closed_early_has_no_more():
+    async def main(server):
+        stream = AsyncTransport(on(server)).stream(call_to(server), Texts)
+        assert await anext(stream) == "one"
+        await stream.aclose()
+        assert [chunk async for chunk in stream] == []
+
+    with ByteServer(rest=(wire.unfinished(ONE), Hold())) as server:
+        stream = Transport(on(server)).stream(call_to(server), Texts)
+        assert next(stream) == "one"
+        stream.close()
+        assert list(stream) == []
+        asyncio.run(main(server))
+        assert server.settle()
