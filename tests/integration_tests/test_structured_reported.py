@@ -97,6 +97,11 @@ def server(running):
     running.reset()
 
 
+@pytest.fixture(params=WAYS)
+def way(request):
+    return request.param
+
+
 @pytest.fixture
 def llm(server, names):
     """A model whose name no other test has, since what is learnt of a server is remembered."""
@@ -106,7 +111,6 @@ def llm(server, names):
 # The answer within prose
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "case",
     [
@@ -140,7 +144,6 @@ async def test_the_last_instance_is_the_answer(server, llm, way, case):
         assert (raw.answer["parsed"], raw.answer["parsing_error"]) == (answer, None)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "case",
     [
@@ -162,7 +165,6 @@ async def test_no_instance_is_an_error_that_says_what_is_wrong(server, llm, way,
     assert problem in str(outcome.error)
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
@@ -195,7 +197,6 @@ def two_calls(first, second):
     return {"content": "", "tool_calls": calls}
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("message", "answer"),
     [
@@ -225,7 +226,6 @@ async def test_the_call_is_the_first_that_fits_or_is_written_as_text(
         assert outcome.answer == answer
 
 
-@pytest.mark.parametrize("way", WAYS)
 async def test_a_call_with_the_name_of_the_schema_is_an_answer_by_every_method(server, llm, way):
     server.on_request = lambda request: reply(called(PARIS_TEXT), request)
     for method in ("json_schema", "function_calling", "json_mode"):
@@ -260,7 +260,6 @@ async def test_partial_objects_come_from_the_beginning_of_a_text_or_fence(server
 # Reasoning
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "case",
     [
@@ -336,7 +335,6 @@ class Refusing:
         return Reply(status=self.status, body={"error": {"message": self.words}})
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("takes", "asked"),
     [
@@ -370,7 +368,6 @@ def test_a_refusal_is_understood_in_the_words_of_many_servers(server, llm, words
     assert refusing.asked[-1] == takes
 
 
-@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "case",
     [
@@ -389,7 +386,6 @@ async def test_any_other_error_is_the_answer(server, llm, way, case):
     assert refusing.asked == ["json_schema"]
 
 
-@pytest.mark.parametrize("way", WAYS)
 async def test_what_refuses_everything_gives_the_last_error(server, llm, way):
     refusing = Refusing(server, [])
     for _ in range(2):  # and nothing is remembered of it
@@ -410,7 +406,6 @@ async def test_nothing_is_asked_again_after_the_first_chunk(server, llm, way, in
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("way", WAYS)
 async def test_an_error_as_the_first_event_is_a_refusal(server, llm, way):
     failed = {"error": {"message": "Unsupported value", "param": "response_format", "code": 400}}
 
@@ -424,7 +419,6 @@ async def test_an_error_as_the_first_event_is_a_refusal(server, llm, way):
     assert (await ask(llm.with_structured_output(City), way)).answer == PARIS
 
 
-@pytest.mark.parametrize("way", WAYS)
 async def test_options_go_along_to_every_method(server, llm, way):
     refusing = Refusing(server, ["json_mode"])
     chain = llm.with_structured_output(City, seed=7, retry=True).bind(top_p=0.5)
