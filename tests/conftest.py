@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import gc
 import importlib
 import os
@@ -11,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.certificates import certificate_factory
+from tests.support.modes import MODES
 from tests.support.standard import pytest_runtest_makereport
 
 __all__ = ["pytest_runtest_makereport"]
@@ -69,6 +68,18 @@ def serializable():
     load._default_class_paths_cache.clear()
 
 
+@pytest.fixture(params=MODES)
+def mode(request):
+    """Each of the four kinds of call; a test may name its own."""
+    return request.param
+
+
+@pytest.fixture(params=["v0", "v1"])
+def version(request):
+    """Each form of content that `output_version` may ask for."""
+    return request.param
+
+
 @pytest.fixture
 def api_server(monkeypatch, ernie_server):
     """The local server, to which the environment leads."""
@@ -95,23 +106,16 @@ def api_model(ernie_server, model_defaults):
     def redirect(request):
         request.url = request.url.copy_with(scheme="http", host=local.host, port=local.port)
 
-    class ToLocal(httpx.HTTPTransport):
-        def handle_request(self, request):
-            redirect(request)
-            return super().handle_request(request)
-
-    class AsyncToLocal(httpx.AsyncHTTPTransport):
-        async def handle_async_request(self, request):
-            redirect(request)
-            return await super().handle_async_request(request)
+    async def aredirect(request):
+        redirect(request)
 
     def make(**settings):
         from langchain_aimlernie import ChatAimlErnie
 
         server = {
             "api_key": ernie_server.api_key,
-            "http_client": httpx.Client(transport=ToLocal(**closed)),
-            "http_async_client": httpx.AsyncClient(transport=AsyncToLocal(**closed)),
+            "http_client": httpx.Client(event_hooks={"request": [redirect]}, **closed),
+            "http_async_client": httpx.AsyncClient(event_hooks={"request": [aredirect]}, **closed),
         }
         return ChatAimlErnie(**{**server, **model_defaults, **settings})
 

@@ -17,8 +17,6 @@ Collections stay on, as they are for users, but before each sample what is alive
 that nobody pays for another contender's objects.
 """
 
-from __future__ import annotations
-
 import argparse
 import datetime as dt
 import gc

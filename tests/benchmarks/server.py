@@ -13,138 +13,53 @@ Run as a program it prints its port and serves until its standard input is close
 also when the process that started it dies.
 """
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import itertools
-import json
 import os
 import re
 import subprocess
 import sys
-from functools import lru_cache, partial
+
+from tests.support import response_bytes as wire
 
 TOKEN = "token "
 
-_HEAD = re.compile(
-    rb"POST /(?P<delay>\d+)ms/(?P<size>\d+)/.*?\r\ncontent-length: *(?P<length>\d+).*?\r\n\r\n",
-    re.IGNORECASE | re.DOTALL,
-)
+_HEAD = re.compile(rb"POST /(\d+)ms/(\d+)/.*\r\ncontent-length: *(\d+)", re.IGNORECASE | re.DOTALL)
 _STREAM = re.compile(rb'"stream": ?true')
 _TOKENS = re.compile(rb'"max_(?:completion_)?tokens": ?(\d+)')
 
-_IDENTITY = {"id": "chatcmpl-7f3a", "created": 1_790_000_000, "model": "baidu/ernie-4.5-21b-a3b"}
-_SPENT = {
-    "usage": {
-        "prompt_tokens": 12,
-        "completion_tokens": 34,
-        "total_tokens": 46,
-        "prompt_tokens_details": {"cached_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0},
-    },
-    "meta": {"usage": {"credits_used": 21, "usd_spent": 0.0000105}},
-}
+COMPLETION = wire.response(wire.completion(TOKEN * 20))
+TEXT = wire.event(wire.chunk(TOKEN))
+END_OF_STREAM = b"".join(map(wire.frame, (wire.STOP, wire.TAIL, wire.DONE))) + wire.FINAL_FRAME
 
 
-def _head(content):
-    return (
-        "HTTP/1.1 200 OK\r\ndate: Mon, 23 Nov 2026 12:00:00 GMT\r\n"
-        "x-inference-id: 0f6f1c0e-6d0b-4a58-9b2a-5c1d2e3f4a5b\r\n"
-        f"connection: keep-alive\r\n{content}\r\n\r\n"
-    ).encode()
-
-
-def _choice(finish_reason=None, **message):
-    return {"index": 0, **message, "finish_reason": finish_reason, "logprobs": None}
-
-
-def _completion():
-    message = {"role": "assistant", "content": TOKEN * 20, "refusal": None}
-    completion = {**_IDENTITY, "object": "chat.completion", **_SPENT}
-    body = json.dumps(completion | {"choices": [_choice("stop", message=message)]}).encode()
-    return _head(f"content-type: application/json\r\ncontent-length: {len(body)}") + body
-
-
-def _event(*choices, **fields):
-    chunk = {**_IDENTITY, "object": "chat.completion.chunk", "choices": choices, **fields}
-    return b"data: %b\n\n" % json.dumps(chunk, separators=(",", ":")).encode()
-
-
-def _frame(data):
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-COMPLETION = _completion()
-SSE_HEAD = _head("content-type: text/event-stream\r\ntransfer-encoding: chunked")
-TEXT = _event(_choice(delta={"role": "assistant", "content": TOKEN}))
-STOP = _event(_choice("stop", delta={"role": "assistant", "content": ""}))
-END_OF_STREAM = b"".join(map(_frame, (STOP, _event(**_SPENT), b"data: [DONE]\n\n", b"")))
-
-
-@lru_cache(maxsize=64)
-def _writes(events, size):
-    """The writes that carry `events` text events, `size` events in each."""
-    whole, rest = divmod(events, size)
-    return [_frame(TEXT * size)] * whole + [_frame(TEXT * rest)] * bool(rest)
-
-
-class Connection(asyncio.Protocol):
-    """One client's connection: requests in, canned answers out, kept alive; no pipelining."""
-
-    def __init__(self):
-        self._received = bytearray()
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._task = None
-
-    def connection_made(self, transport):
-        self._transport = transport
-
-    def connection_lost(self, exc):
-        if self._task is not None:
-            self._task.cancel()
-
-    def pause_writing(self):
-        self._writable.clear()
-
-    def resume_writing(self):
-        self._writable.set()
-
-    def data_received(self, data):
-        self._received += data
-        head = _HEAD.match(self._received)
-        if head is None or len(self._received) < head.end() + int(head["length"]):
-            return
-        delay, size = int(head["delay"]) / 1000, int(head["size"])
-        answer = partial(self._transport.write, COMPLETION)
-        if _STREAM.search(self._received, head.end()):
-            tokens = _TOKENS.search(self._received, head.end())
-            answer = partial(self._stream, int(tokens[1]), size)
-        self._received = bytearray()
-        if delay:
-            asyncio.get_running_loop().call_later(delay, answer)
-        else:
-            answer()
-
-    def _stream(self, tokens, size):
-        self._task = asyncio.ensure_future(self._write_stream(tokens, size))
-
-    async def _write_stream(self, tokens, size):
-        for data in (SSE_HEAD, *_writes(tokens, size), END_OF_STREAM):
-            if not self._writable.is_set():
-                await self._writable.wait()
-            self._transport.write(data)
+async def _answer(reader, writer):
+    """Answer the requests of one connection, which is kept alive."""
+    with contextlib.suppress(EOFError, ConnectionError):  # the client has left
+        while True:
+            head = _HEAD.match(await reader.readuntil(b"\r\n\r\n"))
+            delay, size, length = map(int, head.groups())
+            body = await reader.readexactly(length)
+            if delay:
+                await asyncio.sleep(delay / 1000)
+            if not _STREAM.search(body):
+                writer.write(COMPLETION)
+                continue
+            whole, rest = divmod(int(_TOKENS.search(body)[1]), size)
+            texts = [wire.frame(TEXT * size)] * whole + [wire.frame(TEXT * rest)] * bool(rest)
+            for data in (wire.SSE_HEAD, *texts, END_OF_STREAM):
+                writer.write(data)
+                await writer.drain()
 
 
 async def serve():
     """Print the port, then serve until standard input ends."""
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=4096)
+    server = await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=4096)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     ended = asyncio.Event()
-    loop.add_reader(sys.stdin, ended.set)
+    asyncio.get_running_loop().add_reader(sys.stdin, ended.set)
     await ended.wait()
     server.close()
 

@@ -1,7 +1,5 @@
 """Cases of tool calls in a stream: fragments in each odd form, and calls that are cut."""
 
-from __future__ import annotations
-
 import json
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """Cases of odd chunks: deltas, their order, usage that comes here or there."""
 
-from __future__ import annotations
-
 from tests.faults.cases_stream import gives
 from tests.support.response_bytes import (
     DONE,

@@ -1,7 +1,5 @@
 """Cases below JSON: the HTTP response is late, cut, lying, compressed or no HTTP at all."""
 
-from __future__ import annotations
-
 import gzip
 import zlib
 from dataclasses import replace

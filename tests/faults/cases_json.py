@@ -1,7 +1,5 @@
 """Cases inside one JSON response: odd JSON, odd shapes, odd values."""
 
-from __future__ import annotations
-
 import functools
 import json
 

@@ -3,8 +3,6 @@
 What servers say in their bodies is a matter of `error_samples`, which need no sockets.
 """
 
-from __future__ import annotations
-
 import gzip
 import json
 from itertools import starmap

@@ -1,7 +1,5 @@
 """Cases of a stream's events: framing, sizes, nothing, broken ones, errors among them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from itertools import chain
 

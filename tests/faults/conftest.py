@@ -1,7 +1,5 @@
 """What the tests of this folder share: a first call before all of them."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 from pathlib import Path

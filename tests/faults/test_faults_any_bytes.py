@@ -1,7 +1,5 @@
 """Whatever bytes come: the message, or an error of ours; never half a response as a whole one."""
 
-from __future__ import annotations
-
 import json
 from datetime import timedelta
 

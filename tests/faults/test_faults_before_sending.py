@@ -1,7 +1,5 @@
 """What is refused before a byte is sent, without showing a secret, and what arrives as it is."""
 
-from __future__ import annotations
-
 import functools
 import math
 import socket
@@ -13,7 +11,6 @@ from pydantic import ValidationError
 from langchain_aimlernie import errors
 from tests.support.byte_server import ByteServer
 from tests.support.fault_table import (
-    ALL_MODES,
     HEADERS,
     SYNC_MODES,
     TEXT,
@@ -108,7 +105,6 @@ def test_a_setting_that_cannot_be_is_refused_and_no_secret_shown(row):
     check_frames(error.with_traceback(frame))
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
 @pytest.mark.parametrize(("key", "says"), BAD_KEYS.values(), ids=BAD_KEYS)
 def test_a_bad_key_from_a_function_is_a_typed_error_and_not_shown(key, says, is_async, mode):
@@ -185,7 +181,6 @@ BAD_OPTIONS = {
     ],
     ids=[*BAD_OPTIONS, *NO_JSON],
 )
-@pytest.mark.parametrize("mode", ALL_MODES)
 def test_an_option_that_cannot_be_sent_is_a_typed_error(options, says, mode):
     with ByteServer() as server:
         model = make_model(server.base_url, default_headers=HEADERS)
@@ -198,7 +193,6 @@ def test_an_option_that_cannot_be_sent_is_a_typed_error(options, says, mode):
         assert not server.requests
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("get_id", [lambda: "no\nid", lambda: 1 / 0], ids=["bad", "failing"])
 def test_a_request_id_from_a_function_that_cannot_be_is_a_typed_error(get_id, mode):
     outcome = outcome_of(

@@ -1,7 +1,5 @@
 """Every case of the tables, in every mode that it has, and under other ways of calling."""
 
-from __future__ import annotations
-
 import re
 from functools import partial
 
@@ -159,10 +157,7 @@ def test_a_fault_gives_what_the_table_says(play_case, case, mode):
 @pytest.fixture(scope="module")
 def kept():
     """A server and a model, which share one connection."""
-    with (
-        ByteServer() as server,
-        make_model(server.base_url, default_headers=HEADERS) as model,
-    ):
+    with ByteServer() as server, make_model(server.base_url, default_headers=HEADERS) as model:
         yield server, model
 
 

@@ -1,12 +1,9 @@
 """Leaving a call, alone and in crowds: its connection is free soon, and the next call works."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc
 import random
-import time
 from functools import partial
 
 import pytest
@@ -285,34 +282,6 @@ def test_after_three_thousand_calls_half_of_them_cancelled_every_connection_is_u
             return cancellations
 
         assert bounded(lambda: run_async(main), 280) > 1_000
-        assert server.settle()
-
-
-def test_streams_dropped_into_garbage_cycles_by_threads_block_nothing():
-    with ByteServer(rest=slowly) as server:
-        model = make_model(server.base_url, max_connections=10, timeout=30.0)
-
-        dropping = set(range(8))
-
-        def drop(thread):
-            try:
-                for _ in range(15):
-                    put_in_cycle(started(model))
-                    gc.collect(0)
-            finally:
-                dropping.remove(thread)
-
-        def collect_while_dropping():
-            while dropping:  # a stream that nobody has collected holds one of the ten connections
-                collect()
-                time.sleep(0.01)
-
-        in_threads(
-            collect_while_dropping, *[partial(drop, thread) for thread in dropping], seconds=30
-        )
-        collect()
-        assert text_of(call(model, "stream")) == TEXT
-        model.close()
         assert server.settle()
 
 

@@ -1,7 +1,5 @@
 """One model in many loops, threads and processes; copies of it; the end of the interpreter."""
 
-from __future__ import annotations
-
 import asyncio
 import copy
 import importlib
@@ -16,11 +14,10 @@ import pytest
 from langchain_core.load import dumps
 
 import langchain_aimlernie
+from tests.support import response_bytes as wire
 from tests.support.byte_server import ByteServer, Hold, Reset
 from tests.support.fault_table import (
-    ALL_MODES,
     ASYNC_MODES,
-    PROMPT,
     SOON,
     SYNC_MODES,
     TEXT,
@@ -39,17 +36,6 @@ from tests.support.fault_table import (
 from tests.support.garbage import collect
 from tests.support.loops import LOOPS, run_on
 from tests.support.modes import by_hand
-from tests.support.response_bytes import (
-    DONE,
-    HEL,
-    STOP,
-    chunk,
-    completion,
-    event,
-    response,
-    stream,
-    unfinished,
-)
 
 ROOT = Path(langchain_aimlernie.__file__).parents[1]
 FDS = Path("/proc/self/fd")
@@ -59,8 +45,8 @@ def echo(request):
     """Respond with the prompt, so that a mixed-up response shows."""
     said = request.json["messages"][-1]["content"]
     if request.wants_stream:
-        return stream(event(chunk(said)), STOP, DONE)
-    return response(completion(said))
+        return wire.stream(wire.event(wire.chunk(said)), wire.STOP, wire.DONE)
+    return wire.response(wire.completion(said))
 
 
 def descriptors():
@@ -96,18 +82,6 @@ def test_one_model_serves_many_loops_and_threads_at_once():
         assert len(server.requests) == 6 * 16 + 20 * 8
         model.close()
         assert server.settle()
-
-
-def test_sync_calls_work_inside_a_running_loop():
-    with ByteServer() as server, make_model(server.base_url) as model:
-
-        async def notebook():
-            assert text_of(model.invoke(PROMPT)) == TEXT
-            assert "".join(text_of(c) for c in model.stream(PROMPT)) == TEXT
-            assert text_of(await asyncio.to_thread(model.invoke, PROMPT)) == TEXT
-            assert text_of(await acall(model, "ainvoke")) == TEXT
-
-        bounded(lambda: run_async(notebook))
 
 
 class UnknownLoop(importlib.import_module("uvloop").Loop if "uvloop" in LOOPS else object):
@@ -161,7 +135,12 @@ def test_faults_in_another_loop_are_the_same_errors_and_free_the_connection(tls,
         assert text_of(await acall(model, "ainvoke")) == TEXT
         return reset, silent, refused
 
-    scripts = (Hold(), (unfinished(HEL), Hold()), (unfinished(HEL), Reset()), Hold())
+    scripts = (
+        Hold(),
+        (wire.unfinished(wire.HEL), Hold()),
+        (wire.unfinished(wire.HEL), Reset()),
+        Hold(),
+    )
     with ByteServer(*scripts, tls=tls) as server:
         model = make_model(server.base_url)
         reset, silent, refused = bounded(lambda: run(main()))
@@ -183,7 +162,6 @@ def test_many_models_made_and_dropped_share_their_connections():
         assert server.settle()
 
 
-@pytest.mark.parametrize("mode", ALL_MODES)
 def test_a_changed_copy_uses_what_was_changed(mode):
     with ByteServer() as one, ByteServer() as two:
         model = make_model(one.base_url)
@@ -241,7 +219,7 @@ def test_another_process_gets_a_model_survives_ctrl_c_and_ends_quietly_with_open
     def hang_or_echo(request):
         if b'"h' not in request.body:
             return echo(request)
-        return (unfinished(HEL), Hold()) if request.wants_stream else Hold()
+        return (wire.unfinished(wire.HEL), Hold()) if request.wants_stream else Hold()
 
     with ByteServer(rest=hang_or_echo) as server, make_model(server.base_url) as model:
         call(model, "invoke", "warm")

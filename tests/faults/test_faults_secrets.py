@@ -1,7 +1,5 @@
 """The key and the user's headers show up nowhere: not in errors, logs, dumps, traces or pickles of them."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import logging
@@ -10,10 +8,9 @@ from types import SimpleNamespace
 import httpx
 import httpx2
 import pytest
-from langchain_core.tracers.base import BaseTracer
 
-from langchain_aimlernie import alist_models, errors, list_models
 from tests.support.byte_server import ByteServer, Close, Hold, Reset
+from tests.support.everything import Everything
 from tests.support.fault_table import (
     ALL_MODES,
     HEADER_SECRET,
@@ -114,7 +111,6 @@ def test_a_server_that_echoes_a_secret_puts_it_into_no_error_or_log(caplog, scri
 
 
 @pytest.mark.parametrize("library", [httpx, httpx2])
-@pytest.mark.parametrize("mode", ALL_MODES)
 def test_no_log_of_a_user_supplied_client_shows_a_secret(caplog, library, mode):
     caplog.set_level(logging.DEBUG)
     with ByteServer(ECHOES["headers"]) as server:
@@ -135,18 +131,6 @@ FAULTS = {
 }
 
 
-class Everything(BaseTracer):
-    """Keeps whatever a tracer would send away."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen: list[str] = []
-
-    def _persist_run(self, run):
-        self.seen.append(repr(run) + json.dumps(run.dict(), default=repr))
-
-
-@pytest.mark.parametrize("mode", ALL_MODES)
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_logs_and_traces_show_neither_key_nor_headers_nor_in_logs_the_prompt(caplog, fault, mode):
@@ -180,27 +164,6 @@ def test_the_checks_find_a_secret_in_any_frame_of_the_chain_and_in_any_attribute
         check_frames(caught.value)
     with pytest.raises(AssertionError, match="can be reached"):
         check_secrets(caught.value)
-
-
-@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
-@pytest.mark.parametrize("key", [KEY, f"{KEY}\n{KEY}"], ids=["a good key", "a bad key"])
-def test_no_frame_shows_the_key_of_a_list_of_models_that_cannot_be_had(key, is_async):
-    keys = [key]
-    raises = pytest.raises((errors.InternalServerError, ValueError))
-
-    def get():
-        settings = {"base_url": server.base_url, "max_retries": 0}
-        with raises as caught:
-            if is_async:
-                asyncio.run(alist_models(api_key=keys.pop(), **settings))
-            else:
-                list_models(api_key=keys.pop(), **settings)
-        return caught.value
-
-    with ByteServer(response(aiml_error(500), 500)) as server:
-        error = bounded(get)
-    assert isinstance(error, errors.InternalServerError) == (key == KEY)
-    check_frames(error)
 
 
 @pytest.mark.parametrize("own_client", [False, True], ids=["shared", "own client"])

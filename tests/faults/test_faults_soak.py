@@ -3,8 +3,6 @@
 `ERNIE_SOAK_CALLS` (400) and `ERNIE_SOAK_SEED` change the run.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random
@@ -21,6 +19,7 @@ from langchain_aimlernie import SpendTracker
 from tests.faults import cases_calls, cases_chunks, cases_http, cases_json, cases_status
 from tests.faults import cases_stream as of_stream
 from tests.faults import test_faults_retries as retries
+from tests.support import response_bytes as wire
 from tests.support.byte_server import ByteServer, Close, Drip, Pause, Reset, wait_until
 from tests.support.fault_table import (
     ALL_MODES,
@@ -36,16 +35,6 @@ from tests.support.fault_table import (
 )
 from tests.support.garbage import collect
 from tests.support.modes import ask, by_hand, each_chunk
-from tests.support.response_bytes import (
-    DONE,
-    GOOD_RESPONSE,
-    GOOD_STREAM,
-    chunk,
-    completion,
-    event,
-    response,
-    stream,
-)
 
 CALLS = int(os.environ.get("ERNIE_SOAK_CALLS", "400"))
 SEED = int(os.environ.get("ERNIE_SOAK_SEED", "20260801"))
@@ -92,10 +81,17 @@ class Call(NamedTuple):
         kinds = ("prompt_tokens", "completion_tokens", "total_tokens")
         used = {"usage": {"credits_used": self.number % 7 + 1}}
         bill = {"usage": dict(zip(kinds, self.tokens, strict=True)), "meta": used}
-        texts = [event(chunk(self.text[i : i + 9])) for i in range(0, len(self.text), 9)]
-        events = [*texts, event(chunk("", "stop")), event(chunk(choices=[], **bill)), DONE]
+        texts = [wire.event(wire.chunk(self.text[i : i + 9])) for i in range(0, len(self.text), 9)]
+        events = [
+            *texts,
+            wire.event(wire.chunk("", "stop")),
+            wire.event(wire.chunk(choices=[], **bill)),
+            wire.DONE,
+        ]
         is_stream = self.mode in STREAM_MODES
-        good = stream(*events) if is_stream else response(completion(self.text, **bill))
+        good = (
+            wire.stream(*events) if is_stream else wire.response(wire.completion(self.text, **bill))
+        )
         ways = [
             good,
             (Pause(0.08), good),
@@ -133,7 +129,7 @@ def script_for(tries, request):
         return call.good
     if tries[call.number] <= len(call.fault.scripts):
         return call.fault.scripts[tries[call.number] - 1]
-    return GOOD_STREAM if request.wants_stream else GOOD_RESPONSE
+    return wire.GOOD_STREAM if request.wants_stream else wire.GOOD_RESPONSE
 
 
 async def make(model, call, callbacks):

@@ -425,7 +425,8 @@ def test_error_statuses_raise_the_packages_errors(call, status, error):
 def test_no_key_is_shown_in_an_error_about_a_body_or_an_argument(call, name):
     body = {"data": {"api_key": KEY}, "current_balance": KEY, KEY: [KEY]}
     with serving(body) as server:
-        for more in ({}, {"timeout": "soon"}, {"http_client": 7}, {"base_url": "ftp://x"}):
+        wrong = {"timeout": "soon"}, {"http_client": 7}, {"base_url": "ftp://x"}
+        for more in ({}, *wrong, {"api_key": f"{KEY}\n{KEY}"}):
             settings = {"base_url": server.base_url, "api_key": KEY, "max_retries": 0, **more}
             with pytest.raises((InvalidResponseError, ValueError)) as caught:
                 call(name, **settings)

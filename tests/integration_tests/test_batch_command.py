@@ -1,7 +1,5 @@
 """`aimlernie batch`: what it reads, writes, prints and exits with."""
 
-from __future__ import annotations
-
 import json
 import sys
 

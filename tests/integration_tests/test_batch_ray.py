@@ -1,7 +1,5 @@
 """Batches in the actors of Ray Data, called as Ray calls them; and once with Ray itself."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from decimal import Decimal

@@ -1,7 +1,5 @@
 """A budget holds, whatever runs at once, and every call is counted, whatever becomes of it."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import gc

@@ -1,7 +1,5 @@
 """VCR.py records and replays what goes through a client of the user's."""
 
-from __future__ import annotations
-
 import httpx
 import httpx2
 import pytest

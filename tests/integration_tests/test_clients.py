@@ -1,7 +1,5 @@
 """Which connections calls share, in what order they wait, and that none is ever lost."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import os
@@ -18,37 +16,19 @@ import pytest
 
 from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
 from langchain_aimlernie.errors import APIConnectionError
+from tests.support import response_bytes as wire
 from tests.support.byte_server import ByteServer, Close, Hold, Pause
-from tests.support.garbage import collect
 from tests.support.processes import run_python
-from tests.support.response_bytes import (
-    DONE,
-    FINAL_FRAME,
-    event,
-    frame,
-    response,
-    unfinished,
-)
-from tests.support.sync_async import LONG, MODES, Texts, call_to, keep, on, outcomes
+from tests.support.sync_async import MODES, Texts, call_to, keep, on, outcomes
 
-GOOD = response(b"{}")
-ONE, TWO = event(b"one"), event(b"two")
+GOOD = wire.response(b"{}")
+ONE, TWO = wire.event(b"one"), wire.event(b"two")
 
 
 @pytest.fixture
 def server():
     with ByteServer(rest=GOOD) as server:
         yield server
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_a_connection_with_connection_close_is_not_used_again(mode):
-    closing = response(b"{}", headers={"Connection": "close"})
-    with ByteServer(rest=(closing, Close())) as server:
-        call = call_to(server, max_retries=0)
-        assert [body for _, body in outcomes(mode, on(server), *[call] * 3)] == [b"{}"] * 3
-        assert server.connections == 3
-        assert server.settle()
 
 
 def test_equal_settings_share_connections_and_others_do_not(server):
@@ -104,7 +84,7 @@ def test_waiting_for_a_connection_takes_nothing_from_the_timeout():
 @pytest.mark.parametrize("moment", ["queued", "head", "retry"])
 def test_a_call_can_be_cancelled_while_it_waits_for(moment):
     answered = False
-    later = response(b"", 503, {"Retry-After": "30"})
+    later = wire.response(b"", 503, {"Retry-After": "30"})
 
     def script(_):
         if answered:
@@ -133,21 +113,6 @@ def test_a_call_can_be_cancelled_while_it_waits_for(moment):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings(
-    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
-)
-def test_the_connections_of_a_loop_that_was_just_closed_are_collected(server):
-    transport, call = AsyncTransport(on(server)), call_to(server)
-    loop = asyncio.new_event_loop()
-    loop.run_until_complete(transport.send(call, keep))
-    loop.close()
-    assert asyncio.run(transport.send(call, keep))[1] == b"{}"
-    del loop
-    collect()
-    assert server.settle()
-
-
-@pytest.mark.slow
 def test_an_idle_connection_is_closed_after_its_time(server):
     connection = on(server, keepalive_expiry=0.05)
     transport = Transport(connection)
@@ -161,7 +126,9 @@ def test_an_idle_connection_is_closed_after_its_time(server):
 
 @pytest.mark.slow
 def test_closing_leaves_the_calls_of_others_alone():
-    with ByteServer((unfinished(ONE), Pause(0.2), frame(TWO + DONE) + FINAL_FRAME)) as server:
+    with ByteServer(
+        (wire.unfinished(ONE), Pause(0.2), wire.frame(TWO + wire.DONE) + wire.FINAL_FRAME)
+    ) as server:
         mine, other = Transport(on(server)), Transport(on(server))
         stream = other.stream(call_to(server), Texts)
         assert next(stream) == "one"
@@ -175,31 +142,6 @@ def test_closing_leaves_the_calls_of_others_alone():
 def test_closing_before_the_first_call_does_nothing():
     Transport(ConnectionConfig("http://127.0.0.1:1")).close()
     asyncio.run(AsyncTransport(ConnectionConfig("http://127.0.0.1:1")).close())
-
-
-def test_a_stream_that_is_closed_early_closes_its_connection_and_has_no_more():
-    async def main(server):
-        stream = AsyncTransport(on(server)).stream(call_to(server), Texts)
-        assert await anext(stream) == "one"
-        await stream.aclose()
-        await stream.aclose()
-        assert [chunk async for chunk in stream] == []
-
-    with ByteServer(rest=(unfinished(ONE), Hold())) as server:
-        stream = Transport(on(server)).stream(call_to(server), Texts)
-        assert next(stream) == "one"
-        stream.close()
-        stream.close()
-        assert list(stream) == []
-        assert server.settle()
-        asyncio.run(main(server))
-        assert server.settle()
-
-
-def test_a_stream_that_is_never_iterated_sends_nothing(server):
-    Transport(on(server)).stream(call_to(server), Texts).close()
-    asyncio.run(AsyncTransport(on(server)).stream(call_to(server), Texts).aclose())
-    assert not server.connections
 
 
 @pytest.mark.slow
@@ -334,44 +276,17 @@ print("done")
     assert run_python(*options, "-c", script, "https://127.0.0.1:1/v1") == "done\n"
 
 
-@pytest.mark.slow
-def test_a_process_ends_quietly_with_idle_connections_and_open_streams():
-    script = (
-        PRELUDE
-        + """
-threads = [threading.Thread(target=transport.send, args=[call, keep]) for _ in range(4)]
-for thread in threads: thread.start()
-for thread in threads: thread.join()
-stream = transport.stream(call, Texts)
-print(next(stream))
-async def main():
-    global kept
-    asyncio.get_running_loop().slow_callback_duration = 60  # the first call imports
-    kept = AsyncTransport(connection).stream(call, Texts)
-    print(await anext(kept))
-    await kept.aclose()
-asyncio.run(main())
-stream.close()
-"""
-    )
-    with ByteServer(*[GOOD] * 4, rest=(unfinished(ONE), Hold())) as server:
-        found = run_python("-X", "dev", "-W", "error", "-c", script, server.base_url)
-        assert found == "one\none\n"
-        assert server.settle()
-
-
-def test_a_loop_s_end_closes_also_what_is_still_under_way():
+def test_a_stream_that_is_closed_early_has_no_more():
     async def main(server):
-        transport = AsyncTransport(on(server))
+        stream = AsyncTransport(on(server)).stream(call_to(server), Texts)
+        assert await anext(stream) == "one"
+        await stream.aclose()
+        assert [chunk async for chunk in stream] == []
 
-        async def consume():
-            async for _ in transport.stream(call_to(server, idle=LONG), Texts):
-                await asyncio.sleep(LONG)
-
-        tasks = [asyncio.create_task(consume()) for _ in range(5)]
-        assert await asyncio.to_thread(server.received, 5)
-        return tasks
-
-    with ByteServer(rest=(unfinished(ONE, DONE), Hold())) as server:
+    with ByteServer(rest=(wire.unfinished(ONE), Hold())) as server:
+        stream = Transport(on(server)).stream(call_to(server), Texts)
+        assert next(stream) == "one"
+        stream.close()
+        assert list(stream) == []
         asyncio.run(main(server))
         assert server.settle()

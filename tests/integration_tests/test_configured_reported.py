@@ -1,7 +1,5 @@
 """Models that are bound, configured or wrapped, as users of comparable packages have reported."""
 
-from __future__ import annotations
-
 import copy
 
 import httpx
@@ -11,24 +9,12 @@ from langchain.agents import create_agent
 from langchain_core.load import dumps
 from langchain_core.rate_limiters import InMemoryRateLimiter
 from langchain_core.runnables import ConfigurableField
-from langchain_core.tools import tool
-from pydantic import BaseModel
 
 from langchain_aimlernie import ChatAimlErnie, SpendTracker
 from langchain_aimlernie.testing import Reply
+from tests.support.agents import weather
 from tests.support.modes import MODES, chunks_of
-
-
-class City(BaseModel):
-    """A city."""
-
-    name: str
-
-
-@tool
-def weather(city: str) -> str:
-    """Tell the weather of a city."""
-    return city
+from tests.support.structured import City
 
 
 def chosen(llm):
@@ -64,7 +50,6 @@ WRAPPED = {
 OF_WRAPPED = pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @OF_WRAPPED
 async def test_tools_of_a_wrapped_model_leave_its_parameters(model, ernie_server, mode, wrap):
     runnable = wrap(model()).bind_tools([weather], tool_choice="any")
@@ -192,7 +177,6 @@ class Sub(ChatAimlErnie):
         super().__init__(base_url=server.base_url, api_key=server.api_key, **settings)
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_a_subclass_with_a_constructor_of_its_own_can_be_changed(ernie_server, mode):
     llm = Sub(ernie_server, temperature=1)
     llm.temperature = 0.5

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langchain_aimlernie import ChatAimlErnie, _deprecations, list_models
+from langchain_aimlernie import ChatAimlErnie, _deprecations
 from langchain_aimlernie.errors import NotFoundError
-from langchain_aimlernie.models import alist_models
 from tests.support.byte_server import ByteServer
-from tests.support.modes import MODES, ask
+from tests.support.modes import LISTS, MODES, ask
 from tests.support.response_bytes import plain_response
 
 pytestmark = pytest.mark.usefixtures("no_cached_lists")
@@ -29,12 +28,6 @@ ENTRY = {
 }
 CATALOGUE = {"data": [{"id": OLD}, {"id": NEW, "aliases": [OLD, "old"]}]}
 HINT = f"{OLD} is listed as withdrawn (2026-07-01); use {NEW} instead."
-
-
-LISTS = {
-    "sync": list_models,
-    "async": lambda **settings: asyncio.run(alist_models(**settings)),
-}
 
 
 @pytest.fixture(params=LISTS)

@@ -1,7 +1,5 @@
 """No call blocks the event loop, not even the first one of a process, and no loop is kept alive."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os
@@ -74,12 +72,7 @@ def first_calls(trusted):
 
     with ErnieServer() as server, ByteServer(tls=trusted.server) as over_tls:
         server.on_request = fail_once
-        lines = run_python(
-            SCRIPT,
-            server.base_url,
-            over_tls.base_url,
-            SSL_CERT_FILE=trusted.file,
-        )
+        lines = run_python(SCRIPT, server.base_url, over_tls.base_url, SSL_CERT_FILE=trusted.file)
     return {call["name"]: call for call in map(json.loads, lines.splitlines())}
 
 

@@ -1,7 +1,5 @@
 """What the README and the examples say is true: their programs run, their tables fit the code."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

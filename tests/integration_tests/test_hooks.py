@@ -1,7 +1,5 @@
 """The hooks of LangChain's chat models, against the local server."""
 
-from __future__ import annotations
-
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
@@ -15,7 +13,6 @@ from langchain_core.messages import (
     trim_messages,
 )
 from langchain_core.rate_limiters import InMemoryRateLimiter
-from langchain_core.runnables import RunnableBinding
 from langchain_core.tracers.run_collector import RunCollectorCallbackHandler
 
 from langchain_aimlernie import ChatAimlErnie
@@ -38,7 +35,6 @@ class Tokens(BaseCallbackHandler):
 
 
 @pytest.mark.parametrize("model_id", [PLAIN, THINKING, FIVE])
-@pytest.mark.parametrize("version", ["v0", "v1"])
 async def test_every_kind_of_call_returns_the_same_message(model, ernie_server, model_id, version):
     llm = model(model=model_id, output_version=version, client_request_id="same")
     llm = llm.bind_tools([weather])
@@ -159,13 +155,6 @@ def test_traces_show_a_used_model_as_it_was_changed(model):
     shown = [run.serialized["kwargs"] for run in collector.traced_runs]
     assert [each.get("output_version") for each in shown] == [None, "v1", "v1", "v1"]
     assert [each.get("temperature") for each in shown] == [None, None, 0.5, 1]
-
-
-def test_binding_keeps_langchains_type_and_order(model):
-    bound = model().bind(temperature=1).bind_tools([weather], tool_choice="any", top_p=0.5)
-    assert isinstance(bound, RunnableBinding)
-    assert bound.kwargs["tool_choice"] == "required"
-    assert bound.kwargs["top_p"] == 0.5
 
 
 def test_tools_and_schemas_keep_what_is_bound(model, ernie_server):

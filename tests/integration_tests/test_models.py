@@ -14,6 +14,7 @@ from langchain_aimlernie.errors import InvalidResponseError
 from langchain_aimlernie.models import ModelCard, alist_models, decode_catalogue, list_models
 from langchain_aimlernie.profiles import _SPECS, find_model, model_profile
 from tests.support.byte_server import ByteServer
+from tests.support.modes import LISTS
 from tests.support.response_bytes import head, response
 
 pytestmark = pytest.mark.usefixtures("no_cached_lists")
@@ -116,7 +117,7 @@ def test_the_cache_is_bounded(server):
     assert len(module._etag_cache) <= 16
 
 
-@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("mode", LISTS)
 def test_a_list_that_has_not_changed_may_leave_the_cache_meanwhile(mode):
     def script_for(request):
         if "if-none-match" not in request.headers:
@@ -126,11 +127,7 @@ def test_a_list_that_has_not_changed_may_leave_the_cache_meanwhile(mode):
 
     with ByteServer(rest=script_for) as server:
         for _ in range(2):
-            if mode == "sync":
-                cards = list_models(base_url=server.base_url)
-            else:
-                cards = asyncio.run(alist_models(base_url=server.base_url))
-            assert ids(cards) == ["baidu/ernie-5.0"]
+            assert ids(LISTS[mode](base_url=server.base_url)) == ["baidu/ernie-5.0"]
     assert [each for each in server.requests if "if-none-match" in each.headers]
 
 
@@ -168,6 +165,7 @@ def test_the_default_is_baidus_chat_models_and_those_without_a_developer(server)
     cards = list_models(base_url=server.base_url, developer=None, endpoint=None, include=())
     assert ids(cards) == ["openai/gpt-4o", "baidu/ernie-5.0", "baidu/pictures", "my-ernie"]
     assert server.requests[1].target == "/v1/models"
+    assert "content-length" not in server.requests[1].headers
     list_models(base_url=server.base_url, endpoint=None, include="pricing")
     assert server.requests.pop().target == "/v1/models?include=pricing"
     for developer in ("Open AI", "openai", "OPENAI"):

@@ -1,7 +1,5 @@
 """What pytest runs only on request: nothing else may spend money or need a large download."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

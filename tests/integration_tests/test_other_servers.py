@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.testing import ErnieServer, Reply
 from tests.support.agents import TWO_CITIES, question, weather
-from tests.support.modes import MODES, ask
+from tests.support.modes import ask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,6 @@ NAME = "ERNIE-4.5-21B-A3B-PT"
 VISION = "ERNIE-4.5-VL-28B-A3B-PT"
 REASONING = "ERNIE-4.5-21B-A3B-Thinking-PT"
 FINE_TUNED = "ERNIE-4.5-21B-A3B-fine-tuned"
-KINDS_OF_CALL = pytest.mark.parametrize("mode", MODES)
 
 
 class Completion(NamedTuple):
@@ -232,8 +231,6 @@ class Weather(BaseModel):
 CALLS = (("weather", '{"city": "Köln"}'), ("weather", '{"city": "北京"}'))
 
 
-@KINDS_OF_CALL
-@pytest.mark.parametrize("version", ["v0", "v1"])
 async def test_text_reasoning_tool_calls_and_usage_are_read_in_every_dialect(
     llm, respond, mode, version
 ):

@@ -3,10 +3,7 @@
 Only with `python -m pytest -m real_server`, and with the extra `real-server`.
 """
 
-from __future__ import annotations
-
 import asyncio
-import time
 
 import httpx2
 import pytest
@@ -17,13 +14,14 @@ from pydantic import BaseModel, Field, SecretStr
 
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.models import list_models
+from tests.support.byte_server import wait_until
 from tests.support.llama_server import llama_server
-from tests.support.modes import ask
+from tests.support.modes import ask, chunks_of, joined
+from tests.support.structured import City
 from tests.support.tiny_ernie import CONTEXT, KEY, RESPONSES, prompt_tokens, response_tokens
 
 pytestmark = pytest.mark.real_server
 
-MODES = pytest.mark.parametrize("mode", ["invoke", "ainvoke", "stream", "astream"])
 MODEL = "ERNIE-4.5-21B-A3B-Thinking-PT"  # llama.cpp ignores it, the package knows it
 QUESTION = "Why is the sky blue?"
 STORY = RESPONSES["story"]
@@ -42,35 +40,24 @@ def llm(address):
 
 
 @pytest.fixture
-def is_busy(address):
-    """Return a function that says whether the server generates anything."""
+def becomes(address):
+    """Return a function that waits until the server generates something, or nothing."""
     headers = {"authorization": f"Bearer {KEY}"}
 
     def is_busy():
         slots = httpx2.get(f"{address}/slots", headers=headers).json()
         return any(slot["is_processing"] for slot in slots)
 
-    return is_busy
+    def becomes(*, busy):
+        return wait_until(lambda: is_busy() is busy, 30)
 
-
-def wait_while(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    return becomes
 
 
 @tool
 def get_weather(city: str) -> str:
     """Return the weather of a city."""
     return f"{city}: sun"
-
-
-class City(BaseModel):
-    """A city."""
-
-    name: str
-    people: int
 
 
 class Point(BaseModel):
@@ -81,9 +68,10 @@ class Point(BaseModel):
     colours: list[str]
 
 
-@MODES
 async def test_text_and_usage(llm, mode):
-    message = await ask(llm, QUESTION, mode)
+    chunks = await chunks_of(llm, QUESTION, mode)
+    assert len([chunk for chunk in chunks if chunk.text]) > (3 if "stream" in mode else 0)
+    message = joined(chunks)
     assert message.text == RESPONSES[""]
     usage = message.usage_metadata
     assert usage["input_tokens"] == prompt_tokens(QUESTION)
@@ -101,17 +89,6 @@ def test_a_prompt_that_the_server_has_read_before(llm):
     assert second["input_token_details"]["cache_read"] > first["input_tokens"] / 2
 
 
-@pytest.mark.parametrize("mode", ["stream", "astream"])
-async def test_a_stream_comes_in_chunks(llm, mode):
-    if mode == "stream":
-        chunks = list(llm.stream(QUESTION))
-    else:
-        chunks = [chunk async for chunk in llm.astream(QUESTION)]
-    assert len([chunk for chunk in chunks if chunk.text]) > 3
-    assert "".join(chunk.text for chunk in chunks) == RESPONSES[""]
-
-
-@MODES
 @pytest.mark.parametrize("reasoning_format", ["auto", "none"])
 async def test_reasoning_that_the_server_parses_and_that_it_leaves_in_the_text(
     llm, mode, reasoning_format
@@ -123,7 +100,6 @@ async def test_reasoning_that_the_server_parses_and_that_it_leaves_in_the_text(
     assert message.usage_metadata["output_tokens"] == response_tokens("riddle")
 
 
-@MODES
 async def test_tool_calls(llm, mode):
     message = await ask(llm.bind_tools([get_weather]), "weather?", mode)
     assert [(call["name"], call["args"]) for call in message.tool_calls] == [
@@ -135,7 +111,6 @@ async def test_tool_calls(llm, mode):
     assert message.response_metadata["finish_reason"] == "tool_calls"
 
 
-@MODES
 async def test_a_forced_tool_call(llm, mode):
     """The model would not call a tool: the server's grammar makes it do so."""
     message = await ask(llm.bind_tools([Point], tool_choice="any"), "hello", mode)
@@ -156,12 +131,10 @@ async def test_an_agent(llm, streaming, asynchronous):
 
 
 @pytest.mark.parametrize("method", ["json_schema", "json_mode", "auto"])
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_structured_output(llm, method, asynchronous):
+async def test_structured_output(llm, method, mode):
     structured = llm.with_structured_output(City, method=method)
-    prompt = "Paris as JSON"
-    city = await structured.ainvoke(prompt) if asynchronous else structured.invoke(prompt)
-    assert city == City(name="Paris", people=2_100_000)
+    cities = await chunks_of(structured, "Paris as JSON", mode)
+    assert cities[-1] == City(name="Paris", people=2_100_000)
 
 
 @pytest.mark.parametrize("method", ["json_schema", "auto"])
@@ -184,18 +157,6 @@ def test_a_tool_that_the_model_does_not_call(llm):
         structured.invoke("a point")
 
 
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_structured_output_is_streamed(llm, asynchronous):
-    structured = llm.with_structured_output(City, method="json_schema")
-    prompt = "Paris as JSON"
-    if asynchronous:
-        partial = [city async for city in structured.astream(prompt)]
-    else:
-        partial = list(structured.stream(prompt))
-    assert partial[-1] == City(name="Paris", people=2_100_000)
-
-
-@MODES
 async def test_max_tokens_and_stop(llm, mode):
     cut = await ask(llm, "story", mode, max_tokens=5)
     assert cut.text == STORY
@@ -207,7 +168,7 @@ async def test_max_tokens_and_stop(llm, mode):
 
 
 @pytest.mark.parametrize("leave", ["close", "forget"])
-def test_a_stream_that_is_left_ends_on_the_server(llm, is_busy, leave):
+def test_a_stream_that_is_left_ends_on_the_server(llm, becomes, leave):
     stream = llm.stream("story")
     received = "".join(next(stream).text for _ in range(20))
     assert received
@@ -215,10 +176,10 @@ def test_a_stream_that_is_left_ends_on_the_server(llm, is_busy, leave):
     if leave == "close":
         stream.close()
     del stream
-    wait_while(is_busy)
+    assert becomes(busy=False)
 
 
-async def test_a_cancelled_stream_ends_on_the_server(llm, is_busy):
+async def test_a_cancelled_stream_ends_on_the_server(llm, becomes):
     started = asyncio.Event()
 
     async def read():
@@ -231,27 +192,25 @@ async def test_a_cancelled_stream_ends_on_the_server(llm, is_busy):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await asyncio.to_thread(wait_while, is_busy)
+    assert await asyncio.to_thread(becomes, busy=False)
 
 
-async def test_a_call_after_a_cancelled_one(llm, is_busy):
+async def test_a_call_after_a_cancelled_one(llm, becomes):
     """Without a stream llama.cpp does not notice that nobody waits for the response."""
     task = asyncio.create_task(llm.ainvoke("story", max_tokens=4000))
-    await asyncio.to_thread(wait_while, lambda: not is_busy())
+    assert await asyncio.to_thread(becomes, busy=True)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await llm.ainvoke(QUESTION)).text == RESPONSES[""]
 
 
-@MODES
 async def test_a_prompt_that_is_too_long(llm, mode):
     with pytest.raises(errors.ContextWindowExceededError, match=str(CONTEXT)) as caught:
         await ask(llm, "x" * CONTEXT, mode)
     assert caught.value.status_code == 400
 
 
-@MODES
 async def test_an_image_for_a_text_model(address, mode):
     llm = ChatAimlErnie(model="unknown", base_url=f"{address}/v1", api_key=KEY, max_retries=0)
     image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
@@ -259,13 +218,11 @@ async def test_an_image_for_a_text_model(address, mode):
         await ask(llm, [HumanMessage([image])], mode)
 
 
-@MODES
 async def test_a_wrong_key(llm, mode):
     with pytest.raises(errors.AuthenticationError):
         await ask(llm.model_copy(update={"api_key": SecretStr("other")}), QUESTION, mode)
 
 
-@MODES
 async def test_a_conversation_with_reasoning_and_tool_results(llm, mode):
     """The server's template reads what the package sends back."""
     replaying = llm.model_copy(update={"replay_reasoning": True})
@@ -288,7 +245,6 @@ def test_the_catalogue(address):
     assert [model.id.endswith("tiny-ernie.gguf") for model in models] == [True]
 
 
-@MODES
 async def test_log_probabilities(llm, mode):
     message = await ask(llm, QUESTION, mode, extra_body={"logprobs": True, "top_logprobs": 2})
     tokens = message.response_metadata["logprobs"]["content"]

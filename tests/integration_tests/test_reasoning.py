@@ -1,7 +1,5 @@
 """Reasoning: its place in a message, its tokens, its settings, and when it is replayed."""
 
-from __future__ import annotations
-
 import functools
 
 import pytest
@@ -60,7 +58,6 @@ def _index(message, name):
     return {"index": name} if isinstance(message, AIMessageChunk) else {}
 
 
-@pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize("method", MODES)
 async def test_reasoning_comes_before_the_text(model, ernie_server, method, version):
     ernie_server.reply(ANSWER, reasoning=REASONING, tool_calls=[LOOK])
@@ -77,25 +74,6 @@ async def test_reasoning_comes_before_the_text(model, ernie_server, method, vers
     reasoning, text, tool_call = whole.content if version == "v1" else whole.content_blocks
     assert (reasoning["reasoning"], text["text"]) == (REASONING, ANSWER)
     assert (tool_call["type"], whole.text) == ("tool_call", ANSWER)
-
-
-@pytest.mark.parametrize("method", MODES)
-async def test_messages_without_reasoning_have_no_key_for_it(model, ernie_server, method):
-    for reasoning in (None, ""):
-        ernie_server.reply("Hi.", reasoning=reasoning)
-        message = await ask(model(), "hi", method)
-        assert "reasoning_content" not in message.additional_kwargs
-        assert [block["type"] for block in message.content_blocks] == ["text"]
-        assert message.usage_metadata["output_token_details"]["reasoning"] == 0
-
-
-@pytest.mark.parametrize("method", MODES)
-async def test_reasoning_cut_by_the_limit_is_returned_without_text(model, ernie_server, method):
-    ernie_server.reply("", reasoning=REASONING, finish_reason="length")
-    message = await ask(model(model=THINKING), "why?", method)
-    assert message.text == ""
-    assert message.additional_kwargs["reasoning_content"] == REASONING
-    assert message.response_metadata["finish_reason"] == "length"
 
 
 # Replay.
@@ -169,28 +147,6 @@ def test_thinking_budget(model, ernie_server):
 
 
 # `<think>` blocks, which self-hosted servers leave in the text.
-
-AIR = ANSWER.lstrip()  # line breaks after the tags are dropped
-INLINE = {
-    f"\n<think>\n{REASONING}\n</think>\n\n{ANSWER}": (REASONING, AIR),
-    f"<think>\n{REASONING}\n</think>\n\n<response>\n{ANSWER}\n</response>\n": (REASONING, AIR),
-    f"<think></think>{ANSWER}": ("", AIR),
-    "<think>never ends": ("never ends", ""),
-    "Use <think>tags</think> so.": ("", "Use <think>tags</think> so."),
-}
-
-
-@pytest.mark.parametrize("version", ["v0", "v1"])
-@pytest.mark.parametrize("method", ["invoke", "astream"])
-@pytest.mark.parametrize("text", INLINE)
-async def test_think_blocks_are_parsed(self_hosted, self_hosted_server, text, method, version):
-    reasoning_text, answer = INLINE[text]
-    self_hosted_server.reply(text)
-    message = await ask(self_hosted(output_version=version), "why?", method)
-    assert message.text == answer
-    assert message.additional_kwargs.get("reasoning_content", "") == reasoning_text
-    types = [block["type"] for block in message.content_blocks]
-    assert types == ["reasoning"] * bool(reasoning_text) + ["text"] * bool(answer)
 
 
 def test_think_blocks_are_streamed(self_hosted, self_hosted_server):

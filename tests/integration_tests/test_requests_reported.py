@@ -1,7 +1,5 @@
 """Request bodies that users of comparable packages have reported as wrong."""
 
-from __future__ import annotations
-
 import copy
 import json
 import pickle
@@ -14,25 +12,14 @@ from functools import partial
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, dumps
-from langchain_core.messages import (
-    AIMessage,
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-    filter_messages,
-)
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
 from langchain_core.prompt_values import ImagePromptValue
 from langchain_core.tools import tool
 
 from langchain_aimlernie.errors import BadRequestError
-from tests.support.modes import MODES, chunks_of
-
-CALLS = pytest.mark.parametrize("mode", MODES)
-TEXT_MODEL = "baidu/ernie-4.5-21b-a3b"
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-VISION = "baidu/ernie-4.5-vl-28b-a3b"
-FIVE = "baidu/ernie-5.0"
+from tests.support.agents import FIVE, PLAIN, THINKING, VISION, weather
+from tests.support.modes import chunks_of
 
 PNG = "iVBORw0KGgoA"
 IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
@@ -41,12 +28,6 @@ PDF_URL = "data:application/pdf;base64,JVBERi0x"
 AUDIO = {"type": "audio", "base64": "AAAA", "mime_type": "audio/wav"}
 CACHE_CONTROL = {"type": "ephemeral"}
 SENT = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}]
-
-
-@tool
-def weather(city: str) -> str:
-    """Tell the weather of a city."""
-    return city
 
 
 @tool
@@ -64,19 +45,6 @@ def call(name="f", call_id="c1", **args):
 
 
 # `tool_calls` is authoritative
-
-
-def test_a_call_that_core_filters_is_not_sent(model, ernie_server):
-    """The content of an Anthropic message, and `additional_kwargs`, still contain it."""
-    calls = [call(), call(call_id="c2")]
-    raw = [{"id": each["id"], "function": {"name": "f", "arguments": "{}"}} for each in calls]
-    uses = [{"type": "tool_use", "id": each["id"], "name": "f", "input": {}} for each in calls]
-    turn = AIMessage([*uses], additional_kwargs={"tool_calls": raw}, tool_calls=calls)
-    results = [ToolMessage("1", tool_call_id="c1"), ToolMessage("2", tool_call_id="c2")]
-    messages = [HumanMessage("a"), turn, *results]
-    model().invoke(filter_messages(messages, exclude_tool_calls=["c2"]))
-    _, sent, result = ernie_server.last_request.body["messages"]
-    assert [each["id"] for each in sent["tool_calls"]] == [result["tool_call_id"]] == ["c1"]
 
 
 # Tools in other formats: the tables are in the unit tests
@@ -113,10 +81,7 @@ def test_tools_and_choice_of_other_providers_are_sent(model, ernie_server):
         ({"tools": ["now"]}, "'now' is not a tool"),
         ({"tools": [{"city": "Paris"}]}, "{'city': 'Paris'} is not a tool"),
         ({"tools": [weather, SERVER_TOOL]}, "web_search_20250305"),
-        (
-            {"tools": [weather], "tool_choice": 5},
-            "Use 'auto', 'none', 'any', the name of a tool",
-        ),
+        ({"tools": [weather], "tool_choice": 5}, "Use 'auto', 'none', 'any', the name of a tool"),
     ],
 )
 def test_what_is_no_tool_or_choice_is_named(model, ernie_server, options, message):
@@ -206,7 +171,7 @@ def test_media_at_an_address_that_the_api_cannot_read_are_omitted(model, ernie_s
         {"type": "media", "mime_type": "image/png", "file_uri": "gs://b/a.png"},
         {"type": "text-plain", "url": "https://e.com/a.txt"},
     ]
-    for name in (TEXT_MODEL, VISION):
+    for name in (PLAIN, VISION):
         model(model=name, on_unsupported_content="omit").invoke([HumanMessage(blocks)])
         sent = ernie_server.last_request.body["messages"][0]["content"]
         assert sent == [text(f"[{kind} omitted]") for kind in ("file", "image", "file")]
@@ -256,10 +221,7 @@ INCOMPLETE = {
     ),
     "image that is a text": ({"type": "image", "mime_type": "text/plain", "text": "hi"}, "hi"),
     "openai file that is no PDF": (
-        {
-            "type": "file",
-            "file": {"filename": "a.csv", "file_data": "data:text/csv;base64,YSxi"},
-        },
+        {"type": "file", "file": {"filename": "a.csv", "file_data": "data:text/csv;base64,YSxi"}},
         "a.csv\na,b",
     ),
     "openai file with an id, too": (
@@ -279,7 +241,6 @@ INCOMPLETE = {
 }
 
 
-@CALLS
 @pytest.mark.parametrize(("block", "sent"), INCOMPLETE.values(), ids=INCOMPLETE)
 async def test_blocks_that_core_cannot_read_are_sent(model, ernie_server, block, sent, mode):
     message = HumanMessage([block])
@@ -309,7 +270,6 @@ EMPTY_BLOCKS = [
 ]  # fmt: skip
 
 
-@CALLS
 @pytest.mark.parametrize(("block", "why"), EMPTY_BLOCKS)
 async def test_blocks_without_content_raise_bad_request(model, ernie_server, block, why, mode):
     with pytest.raises(BadRequestError, match=why):
@@ -323,7 +283,6 @@ NO_ARGUMENTS = ["", " ", None, "{}", {}]
 BROKEN_ARGUMENTS = ['{"a":', "[1]", "null"]
 
 
-@CALLS
 @pytest.mark.parametrize("arguments", [*NO_ARGUMENTS, *BROKEN_ARGUMENTS, '{"a": "b\n"}'])
 async def test_calls_that_core_cannot_parse_are_sent(model, ernie_server, arguments, mode):
     raw = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": arguments}}
@@ -436,13 +395,13 @@ def test_an_image_prompt_is_sent(model, ernie_server):
 # The API's own limits
 
 LIMITED_FIELDS = {
-    "enable_thinking": (TEXT_MODEL, False),
-    "thinking_budget": (TEXT_MODEL, 200),
-    "provider": (TEXT_MODEL, "auto"),
-    "normalize_tool_schemas": (TEXT_MODEL, True),
+    "enable_thinking": (PLAIN, False),
+    "thinking_budget": (PLAIN, 200),
+    "provider": (PLAIN, "auto"),
+    "normalize_tool_schemas": (PLAIN, True),
     "prediction": (FIVE, {"type": "content", "content": "x"}),
     "max_completion_tokens": (FIVE, 9),
-    "n": (TEXT_MODEL, 2),
+    "n": (PLAIN, 2),
 }
 
 
@@ -458,7 +417,7 @@ def test_the_api_rejects_fields_that_self_hosted_servers_get(
         with pytest.raises(BadRequestError, match=rf"{name} does not take {field}|n must be 1"):
             api_model(model=name).invoke("hi", **{field: value})
         assert len(ernie_server.requests) == 1
-    if name == TEXT_MODEL and field != "n":
+    if name == PLAIN and field != "n":
         api_model(model=FIVE, **{field: value}).invoke("hi")
         assert ernie_server.last_request.body[field] == value
 
@@ -472,7 +431,6 @@ def test_self_hosted_servers_get_a_forced_choice(model, ernie_server):
 WARNING = 'tool_choice is sent as "auto"'
 
 
-@CALLS
 async def test_a_forced_choice_becomes_auto_with_one_warning(api_model, ernie_server, mode):
     llm = api_model(model=THINKING)
     bound = llm.bind_tools([weather], tool_choice="any")

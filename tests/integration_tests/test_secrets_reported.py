@@ -1,8 +1,5 @@
 """Secrets: which parameters are rejected as secrets, and that nothing shows a bound one."""
 
-from __future__ import annotations
-
-import json
 import traceback
 import warnings
 from functools import partial
@@ -13,11 +10,11 @@ from langchain_core.load import dumpd, dumps, loads
 from langchain_core.messages import HumanMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import ConfigurableField
-from langchain_core.tracers.base import BaseTracer
 from pydantic import SecretBytes, SecretStr, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie, errors
 from langchain_aimlernie.profiles import DEFAULT_MODEL
+from tests.support.everything import Everything
 from tests.support.modes import MODES, ask, chunks_of
 
 SECRET = "sk-very-5ecret-0123456789"
@@ -128,7 +125,6 @@ def test_a_key_under_another_name_is_rejected_everywhere(model, ernie_server, na
     assert ernie_server.requests == []
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_a_key_under_another_name_is_rejected_per_call(model, ernie_server, mode):
     for options in ({"token": PLAIN}, {"extra_body": {"token": PLAIN}}, {"user": SECRET}):
         for llm in (model(), model().with_config(tags=["a"])):
@@ -194,17 +190,6 @@ OPTIONS = {
     "default_headers": {"default_headers": {"X-Team": SECRET}},
     "extra_headers": {"extra_headers": {"X-Team": SECRET}},
 }
-
-
-class Everything(BaseTracer):
-    """Keeps whatever a tracer would send away."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = []
-
-    def _persist_run(self, run):
-        self.seen.append(repr(run) + json.dumps(vars(run), default=repr))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

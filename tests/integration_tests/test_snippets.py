@@ -1,7 +1,5 @@
 """Every snippet of the README and of `docs/` runs, against the local server."""
 
-from __future__ import annotations
-
 import io
 import json
 import re
@@ -90,9 +88,7 @@ def test_python_runs_after_the_set_up_of_its_page(block, local):
 def test_shell_commands_succeed(block, local, tmp_path, monkeypatch, capfd):
     """The shell reads the block; the calls then run in this process."""
     subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", SHELL + block.code],
-        stdin=subprocess.DEVNULL,
-        check=True,
+        ["bash", "-euo", "pipefail", "-c", SHELL + block.code], stdin=subprocess.DEVNULL, check=True
     )
     for call in (tmp_path / "calls").read_bytes().split(b"\2")[:-1]:
         arguments, _, given = call.partition(b"\1")

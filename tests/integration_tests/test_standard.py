@@ -3,8 +3,6 @@
 Against the local server, or with pytest's option `--live` against the API.
 """
 
-from __future__ import annotations
-
 import base64
 from types import SimpleNamespace
 

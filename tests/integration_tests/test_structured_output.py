@@ -64,6 +64,11 @@ def look_up(word: str) -> str:
     return f"{word} is a word"
 
 
+@pytest.fixture(params=METHODS)
+def method(request):
+    return request.param
+
+
 @pytest.fixture
 async def model(ernie_server):
     made = ChatAimlErnie(
@@ -107,7 +112,6 @@ async def test_every_schema_and_method_is_answered(model, schema, method):
 
 
 @pytest.mark.parametrize("name", [THINKING, FIVE, VISION])
-@pytest.mark.parametrize("method", METHODS)
 def test_every_family_takes_every_method(model, name, method):
     chain = model.with_structured_output(Joke, method=method, model=name)
     assert isinstance(chain.invoke("Tell me a joke; answer with Joke."), Joke)
@@ -201,6 +205,10 @@ def test_auto_follows_the_profile(model, ernie_server, profile, sent):
         ({"tools": [look_up], "method": "json_mode"}, "tools go with method='json_schema' only"),
         ({"tools": [look_up], "method": "function_calling"}, "tools go with"),
         ({"tools": look_up}, "tools must be a list"),
+        (
+            {"schema": {"properties": {"a": {"type": "str"}}}},
+            r"not a valid .*: properties\.a\.type",
+        ),
         ({"strict": 1}, "strict must be True, False or None; got 1"),
         ({"strict": "true", "method": "function_calling"}, "strict must be .*; got 'true'"),
         ({"tags": ["a"]}, "'tags' belongs to the config of a run: use with_config"),
@@ -227,7 +235,6 @@ class Tracer(BaseCallbackHandler):
         self.schemas.append((traced["schema"], traced["kwargs"]))
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("schema", [Joke, JokeV1, SCHEMA])
 async def test_tracers_are_told_the_schema_and_the_wire_is_not(model, ernie_server, schema, method):
     tracer = Tracer()
@@ -268,7 +275,6 @@ async def test_a_stream_that_is_broken_off_gives_its_connection_back(model, opti
 # Objects
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("schema", [Joke, SCHEMA])
 async def test_partial_objects_are_streamed(model, ernie_server, method, schema):
     ernie_server.reply(**as_reply(method), times=2)
@@ -299,7 +305,6 @@ def test_instances_are_streamed_behind_a_null_in_the_place_of_an_absent_field(mo
     assert parts[-1] == Note(text=text)
 
 
-@pytest.mark.parametrize("method", METHODS)
 def test_a_model_that_does_not_stream_gives_the_answer_in_one_part(model, ernie_server, method):
     ernie_server.reply(**as_reply(method))
     model = model.model_copy(update={"disable_streaming": True})
@@ -320,8 +325,7 @@ def test_json_mode_takes_any_object_or_list_without_a_schema(model, ernie_server
 
 
 @pytest.mark.parametrize(
-    "options",
-    [{"method": "auto"}, *({"method": method} for method in METHODS), {"retry": True}],
+    "options", [{"method": "auto"}, *({"method": method} for method in METHODS), {"retry": True}]
 )
 @pytest.mark.parametrize("profile", [{"structured_output": True}, None])
 async def test_the_model_and_the_parser_work_by_themselves(model, ernie_server, options, profile):
@@ -339,7 +343,6 @@ async def test_the_model_and_the_parser_work_by_themselves(model, ernie_server, 
         assert "punchline" in json.dumps(request.body)
 
 
-@pytest.mark.parametrize("method", METHODS)
 def test_a_setting_that_is_changed_later_applies(model, ernie_server, method):
     chain = model.with_structured_output(Joke, method=method)
     model.temperature = 0.5
@@ -357,7 +360,6 @@ def test_the_parser_takes_bare_text_and_no_empty_stream(model):
         parser.invoke(AIMessage([{"type": "refusal", "refusal": "I will not."}]))
 
 
-@pytest.mark.parametrize("method", METHODS)
 async def test_include_raw_gives_message_and_object(model, ernie_server, method):
     ernie_server.reply(**as_reply(method), times=4)
     chain = model.with_structured_output(SCHEMA, method=method, include_raw=True)
@@ -474,7 +476,6 @@ def test_the_error_tells_the_cause_and_pickles(model, ernie_server):
 # Asking again
 
 
-@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("broken", ['{"setup": "a"}', '{"setup": '])
 def test_the_second_request_shows_the_answer_and_its_error(model, ernie_server, method, broken):
     ernie_server.reply(**as_reply(method, broken))

@@ -1,7 +1,5 @@
 """LangSmith receives what calls cost, and no secret."""
 
-from __future__ import annotations
-
 import json
 from decimal import Decimal
 
@@ -18,7 +16,7 @@ from langchain_aimlernie import BadRequestError
 from langchain_aimlernie.middleware import SpendLimitMiddleware
 from langchain_aimlernie.tracing import CostTracer
 from tests.support.byte_server import ByteServer
-from tests.support.modes import MODES, chunks_of
+from tests.support.modes import chunks_of
 from tests.support.response_bytes import plain_response
 
 MODEL = "baidu/ernie-4.5-21b-a3b"
@@ -87,7 +85,6 @@ def usage_of(run):
     return run["extra"]["metadata"].get("usage_metadata")
 
 
-@pytest.mark.parametrize("mode", MODES)
 async def test_the_run_has_the_cost_and_core_still_sums_the_usage(
     model, ernie_server, tracer, traced, mode
 ):

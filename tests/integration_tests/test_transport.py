@@ -1,8 +1,5 @@
 """What the shells send, when they try again, how long they wait, and what they make of the end."""
 
-from __future__ import annotations
-
-import asyncio
 import gc
 import gzip
 import importlib
@@ -12,9 +9,7 @@ import httpx
 import httpx2
 import pytest
 
-from langchain_aimlernie._http import AsyncTransport, Transport
 from langchain_aimlernie.errors import (
-    AimlErnieError,
     APIConnectionError,
     APITimeoutError,
     AuthenticationError,
@@ -28,23 +23,11 @@ from tests.support.response_bytes import (
     FINAL_FRAME,
     INFERENCE_ID,
     event,
-    head,
     response,
     unfinished,
 )
 from tests.support.response_bytes import stream as stream_of
-from tests.support.sync_async import (
-    HEADERS,
-    KEY,
-    LONG,
-    MODES,
-    Send,
-    Texts,
-    call_to,
-    keep,
-    on,
-    outcomes,
-)
+from tests.support.sync_async import HEADERS, KEY, LONG, MODES, Send, Texts, call_to, on, outcomes
 
 pytestmark = pytest.mark.parametrize("mode", MODES)
 GOOD = response(b"{}")
@@ -60,9 +43,9 @@ def no_waits(monkeypatch):
     monkeypatch.setattr("random.random", lambda: 0.0)
 
 
-def one(mode, server, call, *, stream=False, on_retry=None, client=None, **settings):
+def one(mode, server, call, *, stream=False, client=None, **settings):
     step = (call, Texts) if stream else call
-    (outcome,) = outcomes(mode, on(server, **settings), step, on_retry=on_retry, client=client)
+    (outcome,) = outcomes(mode, on(server, **settings), step, client=client)
     return outcome
 
 
@@ -96,15 +79,6 @@ def test_a_call_is_sent_as_it_is(mode):
     assert body == b'{"a": 1}'
     assert type(headers) is dict
     assert headers["x-inference-id"] == INFERENCE_ID
-
-
-def test_a_get_has_no_body_and_may_have_an_empty_response_or_a_304(mode):
-    with ByteServer(response(b""), head(304, {"ETag": '"1"'})) as server:
-        call = call_to(server, body=b"", method="GET")
-        (headers, body), error = outcomes(mode, on(server), call, call)
-    assert "content-length" not in server.requests[0].headers
-    assert (headers["content-length"], body) == ("0", b"")
-    assert (error.status_code, error.is_retryable) == (304, False)
 
 
 def test_a_stream_asks_for_no_compression_and_returns_its_chunks(mode):
@@ -170,23 +144,6 @@ def test_a_header_that_cannot_be_sent_is_refused_without_showing_it(mode, value)
     assert not [e for e in chain(error) if "0123456" in f"{e!r}" or "23456" in f"{e!r}"]
 
 
-def failed(transport, call, stream):
-    """Only a weak reference: a frame that held the error would be held by it."""
-    try:
-        list(transport.stream(call, Texts)) if stream else transport.send(call, keep)
-    except AimlErnieError as error:
-        return weakref.ref(error)
-
-
-async def afailed(transport, call, stream):
-    try:
-        if not stream:
-            await transport.send(call, keep)
-        [chunk async for chunk in transport.stream(call, Texts)]
-    except AimlErnieError as error:
-        return weakref.ref(error)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_error_is_freed_without_the_collector(mode, stream):
@@ -195,10 +152,9 @@ def test_an_error_is_freed_without_the_collector(mode, stream):
         collect()
         gc.disable()
         try:
-            if mode == "sync":
-                alive = failed(Transport(on(server)), call, stream)
-            else:
-                alive = asyncio.run(afailed(AsyncTransport(on(server)), call, stream))
+            (alive,) = map(
+                weakref.ref, outcomes(mode, on(server), (call, Texts) if stream else call)
+            )
             assert alive() is None
         finally:
             gc.enable()

@@ -1,7 +1,5 @@
 """HTTP clients and timeouts of users: those of httpx, of httpx2 and of openai, in every mode."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
 import functools
@@ -11,9 +9,9 @@ import httpx2
 import openai
 import pytest
 
-from langchain_aimlernie import alist_models, errors, list_models
+from langchain_aimlernie import errors, list_models
 from tests.support.garbage import collect
-from tests.support.modes import MODES, ask
+from tests.support.modes import LISTS, ask
 
 SYNC = {"httpx": httpx.Client, "httpx2": httpx2.Client, "openai": openai.DefaultHttpxClient}
 ASYNC = {
@@ -37,7 +35,6 @@ async def text_of(make, mode, library, **settings):
         return (await ask(make(http_client=client), "hi", mode)).text
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", SYNC)
 async def test_a_client_of_the_user_sends_the_call_and_its_failures_are_retried_and_typed(
     model, ernie_server, library, mode
@@ -58,7 +55,6 @@ async def test_a_client_of_the_user_sends_the_call_and_its_failures_are_retried_
         await text_of(nowhere, mode, library)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
 async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, library, mode):
     def check(response):
@@ -75,7 +71,6 @@ async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, l
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", TIMEOUTS)
 async def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library, mode):
     timeout = {"timeout": TIMEOUTS[library]}
@@ -97,12 +92,6 @@ WRONG_CLIENTS = {
 }
 
 
-LISTS = {
-    "http_client": list_models,
-    "http_async_client": lambda **settings: asyncio.run(alist_models(**settings)),
-}
-
-
 @pytest.mark.parametrize("wrong", WRONG_CLIENTS)
 def test_what_is_no_client_of_the_kind_is_refused_with_its_name(model, wrong):
     name, make, got = WRONG_CLIENTS[wrong]
@@ -115,7 +104,7 @@ def test_what_is_no_client_of_the_kind_is_refused_with_its_name(model, wrong):
         with pytest.raises(errors.BadRequestError, match=f"{name} must be .*{got}"):
             model().invoke("hi", **{name: client})
         with pytest.raises(ValueError, match=f"http_client must be .*{got}"):
-            LISTS[name](http_client=client)
+            LISTS["async" if "async" in name else "sync"](http_client=client)
 
 
 WRONG_TIMEOUTS = [httpx2.Timeout, httpx.Timeout(-1), httpx2.Timeout(5, read=0), "5", (5,) * 5, [5]]
@@ -133,7 +122,6 @@ def test_what_is_no_timeout_is_refused_with_its_name(model, timeout):
         list_models(timeout=timeout)
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("library", [httpx, httpx2])
 @pytest.mark.parametrize("kind", ["ConnectTimeout", "WriteTimeout", "ReadTimeout"])
 async def test_an_error_does_not_name_a_timeout_that_was_not_the_client_s(

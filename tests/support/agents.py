@@ -1,7 +1,5 @@
 """What the tests of agents share: models, a tool and a question."""
 
-from __future__ import annotations
-
 from langchain_core.messages import HumanMessage
 
 PLAIN = "baidu/ernie-4.5-21b-a3b"

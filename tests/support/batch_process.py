@@ -1,7 +1,5 @@
 """Batches in processes of their own, to be killed."""
 
-from __future__ import annotations
-
 import multiprocessing
 import signal
 import sys

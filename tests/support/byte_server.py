@@ -134,7 +134,6 @@ class Repeat:
             sent += 1
 
 
-@dataclass(frozen=True)
 class Deafen:
     """Read no more of what the client sends."""
 
@@ -142,7 +141,6 @@ class Deafen:
         connection.writer.transport.pause_reading()
 
 
-@dataclass(frozen=True)
 class Hear:
     """Wait until the client has sent something, and drop it."""
 
@@ -175,7 +173,6 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-@dataclass(frozen=True)
 class Socks:
     """Do what a proxy of SOCKS 5 does (RFC 1928, 1929); a greeting, not a script.
 
@@ -238,17 +235,10 @@ class Connection:
 class ByteServer:
     """A server, while it is entered.
 
-    Args:
-        scripts: What is played for each request, in order.
-        rest: What is played for all further requests, or a function of the request that returns
-            it; a good completion by default.
-        greetings: What is played on each new connection before its first request is read.
-        tls: What the server speaks TLS with.
-        host: The address to listen on.
-
-    Attributes:
-        requests: What was received.
-        connections: How many connections were accepted.
+    It plays `scripts` for the requests, in order, and `rest` for all further ones: a script, a
+    function of the request that returns one, or a good completion by default. `greetings` are
+    played on each new connection before its first request is read. `requests` is what was received,
+    `connections` how many were accepted.
     """
 
     def __init__(

@@ -1,7 +1,5 @@
 """Self-signed certificates, made with the `openssl` program."""
 
-from __future__ import annotations
-
 import itertools
 import ssl
 import subprocess

@@ -5,8 +5,6 @@ it. At least one sample matches each wording of the package; those of `BadReques
 misses, which no shorter prompt makes right. Names in the samples are shortened, numbers are kept.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import NamedTuple

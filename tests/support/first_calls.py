@@ -5,8 +5,6 @@ name, the imports, opened files and look-ups of names that the loop had to wait 
 call came to. Blocking calls that blockbuster knows end in a `BlockingError`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import contextlib

@@ -1,7 +1,5 @@
 """A collection of garbage that has happened."""
 
-from __future__ import annotations
-
 import gc
 import threading
 import time

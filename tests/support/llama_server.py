@@ -1,7 +1,5 @@
 """llama.cpp's server with the tiny model, in a process of its own."""
 
-from __future__ import annotations
-
 import contextlib
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """Requests to the local server, and its responses, as bytes and JSON."""
 
-from __future__ import annotations
-
 import json
 import socket
 

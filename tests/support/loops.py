@@ -1,7 +1,5 @@
 """The event loops that tests run on: asyncio's own, and uvloop's where there is one."""
 
-from __future__ import annotations
-
 import asyncio
 from importlib.util import find_spec
 

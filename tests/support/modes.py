@@ -1,12 +1,14 @@
 """The four kinds of call of a chat model, for tests of what is the same in all of them."""
 
-from __future__ import annotations
-
+import asyncio
 import functools
 import operator
 
-MODES = ("invoke", "ainvoke", "stream", "astream")
+from langchain_aimlernie import alist_models, list_models
 
+MODES = ("invoke", "ainvoke", "stream", "astream")
+LISTS = {"sync": list_models, "async": lambda **settings: asyncio.run(alist_models(**settings))}
+"""The two kinds of call for a list of models."""
 
 OUTPUT_FORMS = {
     "v0": {},

@@ -1,7 +1,5 @@
 """What the server says, as bytes: good answers and the parts that bad ones are built of."""
 
-from __future__ import annotations
-
 import json
 
 from tests.support.splits import split_at
@@ -68,11 +66,7 @@ def completion(content=TEXT, finish_reason="stop", **changes):
 
 
 def tool_call(arguments='{"city": "Paris"}', call_id="call_1", name="weather"):
-    return {
-        "id": call_id,
-        "type": "function",
-        "function": {"name": name, "arguments": arguments},
-    }
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def chunk(delta=None, finish_reason=None, **changes):

@@ -1,7 +1,5 @@
 """JSON Schemas as an independent library reads them."""
 
-from __future__ import annotations
-
 from jsonschema import Draft202012Validator
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012

@@ -1,7 +1,5 @@
 """A call as a `SpendTracker` counts it."""
 
-from __future__ import annotations
-
 from decimal import Decimal
 
 from langchain_aimlernie.spend import Spend

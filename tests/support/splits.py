@@ -1,7 +1,5 @@
 """Splits of bytes and text, for tests that any split gives the same result."""
 
-from __future__ import annotations
-
 import itertools
 
 

@@ -3,8 +3,6 @@
 The suites silently skip whatever a test class claims not to support.
 """
 
-from __future__ import annotations
-
 import pytest
 
 UNSUPPORTED = ("test_audio_inputs", "test_stream_time")

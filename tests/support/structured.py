@@ -1,13 +1,20 @@
-"""The four ways to call a structured output."""
-
-from __future__ import annotations
+"""A schema, and the four ways to call a structured output."""
 
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel
 
 from langchain_aimlernie.errors import StructuredOutputError
 from tests.support.modes import MODES, each_chunk
 
 WAYS = MODES
+
+
+class City(BaseModel):
+    """A city."""
+
+    name: str
+    people: int = 0
 
 
 class Outcome(NamedTuple):

@@ -1,9 +1,6 @@
 """The same call in both worlds, and a small decoder, for tests of the transport alone."""
 
-from __future__ import annotations
-
 import asyncio
-from contextlib import nullcontext
 from typing import NamedTuple
 
 from langchain_aimlernie._http import (
@@ -78,45 +75,36 @@ def on(server, **settings):
     return ConnectionConfig(server.base_url, **settings)
 
 
-def outcomes(mode, connection, *steps, client=None, on_retry=None):
+def outcomes(mode, connection, *steps, client=None):
     """What the steps come to, one after the other over one transport: results or errors.
 
     A step is a call, a `Send`, or a call and `Texts` to stream it; a function is called. The
     client is closed at the end.
     """
-    if mode == "sync":
-        with client or nullcontext():
-            transport = Transport(connection, client)
-            return [by_hand(_outcome(transport, step, on_retry)) for step in steps]
-
-    async def tell(*told):
-        on_retry(*told)
+    is_async = mode == "async"
 
     async def main():
-        transport = AsyncTransport(connection, client)
-        try:
-            return [await _outcome(transport, step, on_retry and tell) for step in steps]
-        finally:
+        transport = (AsyncTransport if is_async else Transport)(connection, client)
+        results = [await _outcome(transport, step) for step in steps]
+        if is_async:
             await transport.close()
-            if client is not None:
-                await client.aclose()
+        if client is not None:
+            await client.aclose() if is_async else client.close()
+        return results
 
-    return asyncio.run(main())
+    return asyncio.run(main()) if is_async else by_hand(main())
 
 
-async def _outcome(transport, step, on_retry):
+async def _outcome(transport, step):
     try:
-        if isinstance(step, APIRequest):
-            step = Send(step, keep)
-        if isinstance(step, Send):
-            sent = transport.send(*step, on_retry=on_retry)
-            return await sent if isinstance(transport, AsyncTransport) else sent
-        if isinstance(step, tuple):
-            stream = transport.stream(*step, on_retry=on_retry)
+        if isinstance(step, tuple) and not isinstance(step, Send):
+            stream = transport.stream(*step)
             if isinstance(transport, AsyncTransport):
                 return [chunk async for chunk in stream]
             return list(stream)
-        result = step()
+        if isinstance(step, APIRequest):
+            step = Send(step, keep)
+        result = transport.send(*step) if isinstance(step, Send) else step()
         return await result if asyncio.iscoroutine(result) else result
     except Exception as error:  # noqa: BLE001  an error is an outcome
         return error

@@ -1,7 +1,5 @@
 """The command line in a pseudo-terminal, as a user sees it."""
 
-from __future__ import annotations
-
 import contextlib
 import multiprocessing
 import os

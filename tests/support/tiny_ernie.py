@@ -8,8 +8,6 @@ model takes the first of `_BYTES` that the grammar allows, so that it ends value
     python -m tests.support.tiny_ernie model.gguf  # writes the weights, and serves them
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

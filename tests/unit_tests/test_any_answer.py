@@ -1,7 +1,5 @@
 """Any text in any pieces gives a stream that ends with what `invoke` returns, or with its error."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 
@@ -9,16 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk
-from pydantic import BaseModel, RootModel
+from pydantic import RootModel
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import StructuredOutputError
 from tests.support.splits import split_at
-
-
-class City(BaseModel):
-    name: str
-    people: int = 0
+from tests.support.structured import City
 
 
 class Numbers(RootModel[list[int]]):

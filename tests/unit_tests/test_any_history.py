@@ -1,7 +1,5 @@
 """Properties of any history: its body satisfies the model's schema, and it is not changed."""
 
-from __future__ import annotations
-
 import copy
 import json
 

@@ -1,7 +1,5 @@
 """Imports go downwards, and each library has one place."""
 
-from __future__ import annotations
-
 import ast
 import functools
 from pathlib import Path

@@ -1,18 +1,10 @@
 """The encoding of every type of content block, in the forms of all providers."""
 
-from __future__ import annotations
-
 import base64
 import copy
 
 import pytest
-from langchain_core.messages import (
-    AIMessage,
-    ChatMessage,
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-)
+from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from langchain_aimlernie._request.messages import encode_messages
 from langchain_aimlernie.errors import BadRequestError

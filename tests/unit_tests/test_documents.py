@@ -1,7 +1,5 @@
 """What the documents say is true: links, names, tables and commands exist."""
 
-from __future__ import annotations
-
 import inspect
 import re
 import tomllib

@@ -1,7 +1,5 @@
 """The encoding of every class of message, and of whole histories of other providers."""
 
-from __future__ import annotations
-
 import copy
 import datetime as dt
 import functools
@@ -122,6 +120,7 @@ CLASSES = {
     "ai that declined, in blocks": (AIMessage([NO, NEVER]), assistant("", refusal="no, never")),
     "ai with half a pair": (AIMessage("a\ud83d"), assistant("a\ufffd")),
     "ai that summed up": (AIMessage([{"type": "compaction", "content": "so far"}, text("a")]), assistant("so far\n\na")),
+    "ai with unknown keys": (AIMessage("a", additional_kwargs={"images": [IMAGE_PART]}), assistant("a")),
     "ai, broken off": (AIMessage(["a", "b", {"type": "hologram"}, IMAGE]), assistant("ab")),
     "chat user": (ChatMessage("a", role="user"), user("a")),
     "chat human": (ChatMessage("a", role="Human"), user("a")),

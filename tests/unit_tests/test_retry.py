@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from langchain_aimlernie._http.retry import RetryState

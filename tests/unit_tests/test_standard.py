@@ -1,7 +1,5 @@
 """LangChain's official unit suite."""
 
-from __future__ import annotations
-
 import pytest
 from langchain_tests.unit_tests import ChatModelUnitTests
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import functools
 import json
 import operator
@@ -59,16 +57,6 @@ def decode(parts, headers=None):
 
 def merged(chunks) -> AIMessageChunk:
     return functools.reduce(operator.add, chunks).message
-
-
-def test_a_stream_ends_as_the_same_message_as_a_json_completion():
-    calls = [function_call('{"city": "Köln"}', "1"), function_call('{"city": "北京"}', "2")]
-    text = {"content": "\n你好 \u2028 😀", "reasoning_content": "let me think"}
-    message = {"role": "assistant", **text, "tool_calls": calls}
-    choices = [{"index": 0, "message": message, "finish_reason": "tool_calls"}]
-    completion = {**ABOUT, "choices": choices, "usage": USAGE, "meta": SPENT}
-    result = decode_completion(json.dumps(completion).encode(), HEADERS, model="asked")
-    assert message_chunk_to_message(merged(decode(FULL))) == result.generations[0].message
 
 
 def test_each_delta_is_a_chunk_and_the_last_one_ends_the_stream():

@@ -5,11 +5,9 @@ import copy
 import pytest
 
 from langchain_aimlernie.testing import ignored_fields, validate_request
+from tests.support.agents import FIVE, THINKING, VISION
+from tests.support.agents import PLAIN as TEXT
 
-TEXT = "baidu/ernie-4.5-21b-a3b"
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-VISION = "baidu/ernie-4.5-vl-28b-a3b"
-FIVE = "baidu/ernie-5.0"
 BOTH, SEES, OLD, NEW = (TEXT, FIVE), (VISION, FIVE), (TEXT,), (FIVE,)
 PNG = "data:image/png;base64,iVBORw0KGgo="
 HI = {"role": "user", "content": "Hi"}

@@ -8,11 +8,8 @@ from langchain_aimlernie.testing import validate_request
 from langchain_aimlernie.testing.encoding import split_tokens
 from langchain_aimlernie.testing.fake_model import PREFIX, complete
 from langchain_aimlernie.testing.models import BY_NAME
-
-TEXT = "baidu/ernie-4.5-21b-a3b"
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-VISION = "baidu/ernie-4.5-vl-28b-a3b"
-FIVE = "baidu/ernie-5.0"
+from tests.support.agents import FIVE, THINKING, VISION
+from tests.support.agents import PLAIN as TEXT
 
 
 def tool(name, **properties):

@@ -9,10 +9,9 @@ import pytest
 from langchain_aimlernie.testing import ErnieServer
 from langchain_aimlernie.testing.encoding import split_tokens
 from langchain_aimlernie.testing.models import MODELS
+from tests.support.agents import FIVE, THINKING
 from tests.support.local_server import CHAT, TEXT, body, deltas, events
 
-THINKING = "baidu/ernie-4.5-21b-a3b-thinking"
-FIVE = "baidu/ernie-5.0"
 PREFIX = "[local ErnieServer, not ERNIE]"
 LOCATION = {"type": "object", "properties": {"location": {"type": "string"}}}
 WEATHER = {"type": "function", "function": {"name": "get_weather", "parameters": LOCATION}}
@@ -127,8 +126,7 @@ def test_a_key_is_needed_to_chat_unless_the_server_has_none(client):
 
 
 @pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", CHAT), ("POST", "/models"), ("GET", "/x"), ("HEAD", "/models")],
+    ("method", "path"), [("GET", CHAT), ("POST", "/models"), ("GET", "/x"), ("HEAD", "/models")]
 )
 def test_other_paths_and_models_are_not_found(client, ernie_server, method, path):
     assert client.request(method, path).status_code == 404

@@ -1,7 +1,5 @@
 """Tool calls come out exactly, in whatever fragments a server sends them."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json

@@ -11,10 +11,7 @@ from pydantic import BaseModel, Field, RootModel
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import TypedDict
 
-from langchain_aimlernie._request.tools import (
-    encode_tool_choice,
-    encode_tools,
-)
+from langchain_aimlernie._request.tools import encode_tool_choice, encode_tools
 
 
 @tool

@@ -1,7 +1,5 @@
 """Static types of programs that use the model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

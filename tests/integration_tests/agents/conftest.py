@@ -1,7 +1,5 @@
 """Agents over sockets, sync and async; every request must be valid under the published schema."""
 
-from __future__ import annotations
-
 import asyncio
 
 import pytest

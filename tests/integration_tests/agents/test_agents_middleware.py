@@ -1,7 +1,5 @@
 """LangChain's middleware with ERNIE: fallback, retry, tool selection, prompts, context."""
 
-from __future__ import annotations
-
 import pytest
 from langchain.agents import create_agent
 from langchain.agents.middleware import (
@@ -250,7 +248,6 @@ def test_context_editing_clears_old_tool_results(model, edited, *, method, calls
     assert results == ["[cleared]"] * cleared + [report()] * (calls - cleared)
 
 
-@pytest.mark.parametrize("version", ["v0", "v1"])
 def test_context_editing_clears_tool_arguments(model, edited, version):
     llm = model(output_version=version)
     sent = edited(llm, 2, "字" * 900, trigger=300, clear_tool_inputs=True)

@@ -1,7 +1,5 @@
 """Refusals in core and LangChain's agents (langchain-core 1.7.5, LangChain 1.5)."""
 
-from __future__ import annotations
-
 import pytest
 from langchain.agents import create_agent
 from langchain.agents import middleware as offered
@@ -11,7 +9,6 @@ from langchain_core.messages import content as blocks
 from pydantic import BaseModel
 
 from tests.support.agents import question
-from tests.support.modes import MODES
 from tests.support.modes import ask as send
 
 NO = "I will not."
@@ -34,11 +31,9 @@ def refusals(message):
     return [block for block in message.content_blocks if block["type"] == "refusal"]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("output_version", ["v0", "v1"])
-async def test_a_refusal_is_a_content_block(model, ernie_server, output_version, mode):
+async def test_a_refusal_is_a_content_block(model, ernie_server, version, mode):
     ernie_server.reply(**REFUSED)
-    message = await send(model(output_version=output_version), "?", mode)
+    message = await send(model(output_version=version), "?", mode)
     assert [block["refusal"] for block in refusals(message)] == [NO]
 
 

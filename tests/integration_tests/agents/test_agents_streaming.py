@@ -41,7 +41,6 @@ def merged(chunks):
     return list(whole.values())
 
 
-@pytest.mark.parametrize("version", ["v0", "v1"])
 @pytest.mark.parametrize("model_id", [PLAIN, THINKING])
 def test_messages_mode_streams_each_token_once(model, ernie_server, stream, version, model_id):
     reasoning = "Two cities, two calls." if model_id == THINKING else None

@@ -1,16 +1,11 @@
 """Structured output of `create_agent`: provider strategy and tool strategy."""
 
-from __future__ import annotations
-
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.structured_output import (
-    ProviderStrategy,
-    ToolStrategy,
-)
+from langchain.agents.structured_output import ProviderStrategy, ToolStrategy
 from pydantic import BaseModel, Field
 from typing_extensions import TypedDict
 
@@ -98,7 +93,6 @@ def test_provider_strategy_without_tools(model, ernie_server, ask):
         {"text": f"<think>A form: {{}}</think>\n\n{ANSWER}"},
     ],
 )
-@pytest.mark.parametrize("version", ["v0", "v1"])
 def test_provider_strategy_after_reasoning(model, ernie_server, ask, reply, version):
     ernie_server.reply(**reply)
     llm = model(model=THINKING, output_version=version)

@@ -171,7 +171,6 @@ def test_human_in_the_loop_edits_and_rejects(model, ernie_server, ask, bank, set
     assert sent_back["b"] == "500"
 
 
-@pytest.mark.parametrize("version", ["v0", "v1"])
 def test_messages_survive_checkpoint_serialization(model, ernie_server, version):
     calls = [*TRANSFERS, {"name": "transfer", "args": '{"euros": ', "id": "x"}]
     ernie_server.reply("Paying.", reasoning="Steps.", tool_calls=calls)
@@ -199,8 +198,7 @@ def hand_off_to(name: str):
 
     @tool(f"transfer_to_{name}", description=f"Hand the user over to {name}.")
     def transfer(
-        state: Annotated[dict, InjectedState],
-        tool_call_id: Annotated[str, InjectedToolCallId],
+        state: Annotated[dict, InjectedState], tool_call_id: Annotated[str, InjectedToolCallId]
     ) -> Command:
         done = ToolMessage(f"Over to {name}.", name=f"to_{name}", tool_call_id=tool_call_id)
         messages = [*state["messages"], done]

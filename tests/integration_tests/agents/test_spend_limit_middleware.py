@@ -1,7 +1,5 @@
 """An agent stops at its limit, whoever spends, and continues its sum in later runs."""
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import sys

@@ -1,7 +1,5 @@
 """Models of several packages at the local API."""
 
-from __future__ import annotations
-
 import httpx
 import pytest
 

@@ -9,18 +9,11 @@ reasoning blocks of v1 content into reasoning items without an id for Responses;
 `tool_call_chunk` in streamed v1 content for an invalid call, and langchain-openai sends it.
 """
 
-from __future__ import annotations
-
 import json
 from typing import NamedTuple
 
 import pytest
-from langchain_core.messages import (
-    HumanMessage,
-    SystemMessage,
-    ToolMessage,
-    convert_to_openai_messages,
-)
+from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 
 from tests.support.agents import THINKING, weather
 from tests.support.modes import OUTPUT_FORMS, respond
@@ -78,11 +71,6 @@ def encode_mistral(messages) -> Encoded:
 
     model = ChatMistralAI(model="mistral-large-latest", api_key="x")
     return _read_chat(model._create_message_dicts(messages, None)[0])
-
-
-def encode_with_core(messages) -> Encoded:
-    """Encode by core's converter, which many packages use."""
-    return _read_chat(convert_to_openai_messages(messages))
 
 
 def _read_chat(messages) -> Encoded:
@@ -175,7 +163,6 @@ def converse(request, model, ernie_server):
     return converse
 
 
-PLAIN_CONTENT = pytest.mark.parametrize("converse", ["v0", "v0 streamed"], indirect=True)
 ALL_PACKAGES = pytest.mark.parametrize(
     "encode", [encode_anthropic, encode_openai, encode_responses, encode_gemini]
 )
@@ -220,14 +207,6 @@ def test_an_invalid_call_is_sent_with_its_result(converse, encode):
     assert [name for _, name, _ in encoded.calls] == ["weather", "weather"]
     assert [each[0] for each in encoded.calls] == [each[0] for each in encoded.results]
     assert [text for _, text in encoded.results] == ["result call_1", "result call_2"]
-
-
-@PLAIN_CONTENT
-def test_core_converts_plain_content(converse):
-    encoded = encode_with_core(converse(CALL, SECOND_CALL))
-    assert encoded.texts == TEXTS
-    assert encoded.types == {"text"}
-    assert [each[0] for each in encoded.calls] == [each[0] for each in encoded.results]
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Programs that were written for ChatOpenAI, with ChatAimlErnie in its place."""
 
-from __future__ import annotations
-
 import warnings
 
 import httpx
@@ -154,14 +152,10 @@ STREAM_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("case", STREAM_OPTIONS)
 async def test_stream_options_are_sent_with_streams_only(model, ernie_server, case, mode):
     settings, options, sent = case
-    for llm, per_call in (
-        (model(**settings), options),
-        (model(**settings).bind(**options), {}),
-    ):
+    for llm, per_call in ((model(**settings), options), (model(**settings).bind(**options), {})):
         chunks = await chunks_of(llm, "hi", mode, **per_call)
         is_stream = mode.endswith("stream")
         assert ernie_server.last_request.body.get("stream_options") == (sent if is_stream else None)
@@ -172,7 +166,6 @@ async def test_stream_options_are_sent_with_streams_only(model, ernie_server, ca
 FUNCTION = {"name": "f", "description": "d", "parameters": {"type": "object", "properties": {}}}
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "given",
     [
