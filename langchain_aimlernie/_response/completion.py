@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,18 +40,15 @@ _TOTALS = {
     "total_tokens": "total_tokens",
 }
 _INPUT_DETAILS = {
-    "cached_tokens": "cache_read",
+    "cached_tokens": "cache_read",  # Moonshot has it beside the totals
+    "prompt_cache_hit_tokens": "cache_read",  # DeepSeek, beside the totals
+    "cache_read_input_tokens": "cache_read",  # Anthropic, also of LiteLLM
+    "cache_creation_input_tokens": "cache_creation",
     "cache_creation_tokens": "cache_creation",  # LiteLLM
     "cache_write_tokens": "cache_creation",  # OpenRouter
     "audio_tokens": "audio",
 }
 _OUTPUT_DETAILS = {"reasoning_tokens": "reasoning", "audio_tokens": "audio"}
-_DETAILS_BESIDE_TOTALS = {
-    "cached_tokens": "cache_read",  # Moonshot
-    "prompt_cache_hit_tokens": "cache_read",  # DeepSeek
-    "cache_read_input_tokens": "cache_read",  # Anthropic, also of LiteLLM
-    "cache_creation_input_tokens": "cache_creation",
-}
 _DONE = b"data: [DONE]"
 """What some proxies append to JSON."""
 
@@ -222,43 +220,55 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     """Return the API's usage as LangChain's; counts must be integers of at least 0."""
     if usage is None:
         return None
-    totals = _counts(usage, _TOTALS)
+    totals = _counts(_TOTALS, usage)
     if totals.keys() <= {"total_tokens"}:
         return None
     totals = {"input_tokens": 0, "output_tokens": 0, **totals}
     # Zeros, and the total of the last of several counts, are less than the sum.
     total = totals["input_tokens"] + totals["output_tokens"]
     totals["total_tokens"] = max(total, totals.get("total_tokens", 0))
-    # SGLang counts reasoning beside the totals instead of among the details.
-    written = _counts(usage, {"reasoning_tokens": "reasoning"})
+    inputs = (usage.get("input_tokens_details"), usage.get("prompt_tokens_details"))
+    outputs = (usage.get("output_tokens_details"), usage.get("completion_tokens_details"))
     details = {
-        "input_token_details": _counts(usage, _DETAILS_BESIDE_TOTALS)
-        | _counts(usage.get("input_tokens_details"), _INPUT_DETAILS)
-        | _counts(usage.get("prompt_tokens_details"), _INPUT_DETAILS),
-        "output_token_details": written
-        | _counts(usage.get("output_tokens_details"), _OUTPUT_DETAILS)
-        | _counts(usage.get("completion_tokens_details"), _OUTPUT_DETAILS),
+        "input_token_details": _counts(_INPUT_DETAILS, usage, *inputs),
+        "output_token_details": _counts(_OUTPUT_DETAILS, usage, *outputs),
     }
     given = {name: counts for name, counts in details.items() if counts}
     return cast("UsageMetadata", {**totals, **given})
 
 
-def _counts(usage: object, names: Mapping[str, str]) -> dict[str, int]:
+def _counts(names: Mapping[str, str], *places: object) -> dict[str, int]:
     """Return the valid counts under the keys of `names`, by their names in LangChain."""
-    if not is_object(usage):
-        return {}
-    counts = [(ours, coerce_int(usage.get(theirs))) for theirs, ours in names.items()]
+    counts = [
+        (ours, coerce_int(place.get(theirs)))
+        for place in filter(is_object, places)
+        for theirs, ours in names.items()
+    ]
     return {name: count for name, count in counts if count is not None and count >= 0}
 
 
 # Reasoning within the text, between `<think>` and `</think>`. ERNIE's own format goes on with
 # `<response>` and ends with `</response>`. The line breaks around the tags belong to none of them.
 _TAGS = ("<think>", "</think>", "<response>", "</response>")
-_END = len(_TAGS)
-_REASONING = 1
+_REASONING, _END = 1, len(_TAGS)
 _BREAKS = "\r\n"
-_MAX_SPACE = 8
-"""How many characters of white space wait for a tag that may follow them; more are text."""
+
+
+def _awaited(space: str, *tags: str) -> re.Pattern[str]:
+    """Return a pattern of a tag, or of its beginning where a text ends, and the space before it.
+
+    No more than 8 characters of white space wait for a tag that may follow them; more are text.
+    """
+    parts = "|".join(tag[:length] for tag in tags for length in range(len(tag)))
+    return re.compile(rf"{space}{{0,8}}(?:({'|'.join(tags)})[{_BREAKS}]*|(?:{parts})\Z)")
+
+
+_AWAITED = (
+    _awaited(r"\s", *_TAGS[:2]),  # a closing tag alone is what some servers' parsers leave
+    _awaited(rf"[{_BREAKS}]", _TAGS[1]),
+    _awaited(r"\s", _TAGS[2]),
+    _awaited(rf"[{_BREAKS}]", _TAGS[3]),
+)
 
 
 class ThinkTagParser:
@@ -266,86 +276,46 @@ class ThinkTagParser:
 
     AI/ML API sends reasoning in a field of its own; servers that run the weights themselves without
     a reasoning parser leave the block in the text. Only a block that opens the text counts, and
-    `<response>` only after such a block; a `</think>` that opens the text is what some servers'
-    parsers leave of one. No more is held back than 8 characters of white space and what may be the
-    beginning of a tag.
+    `<response>` only after such a block. No more is held back than 8 characters of white space and
+    what may be the beginning of a tag.
     """
 
-    __slots__ = ("_awaited", "_held", "_is_new")
+    __slots__ = ("_held", "_is_new", "_place")
 
     def __init__(self) -> None:
-        self._awaited = 0
+        self._place = 0
         self._held = ""
         self._is_new = False
 
     def feed(self, text: str) -> tuple[str, str]:
         """Return the (reasoning, text) that can be emitted after the next part."""
-        if self._awaited == _END and not self._is_new:
-            return "", text
+        if self._is_new:
+            text = text.lstrip(_BREAKS)
+            self._is_new = not text
         text, self._held = self._held + text, ""
         reasoning = answer = ""
-        while self._awaited < _END:
-            awaited = self._awaited
-            before, text = self._close(text) if awaited % 2 else self._open(text)
-            if awaited == _REASONING:
+        while self._place < _END:
+            found = cast("re.Match[str]", _AWAITED[self._place].search(text))
+            before = text[: found.start()]
+            if self._place % 2 == 0 and before.strip():  # there is something else than the tag
+                self._place = _END
+                break
+            if self._place == _REASONING:
                 reasoning += before
             else:
                 answer += before
-            if self._awaited == awaited:
-                self._held = text
+            if found[1] is None:
+                self._held = found[0]
                 return reasoning, answer
-        return reasoning, answer + self._begin(text)
+            self._place = _TAGS.index(found[1]) + 1
+            text = text[found.end() :]
+            self._is_new = not text
+        return reasoning, answer + text
 
     def close(self) -> tuple[str, str]:
         """Return the buffered rest as (reasoning, text)."""
         held, self._held = self._held, ""
-        return (held, "") if self._awaited == _REASONING else ("", held)
-
-    def _open(self, text: str) -> tuple[str, str]:
-        """Search an opening tag; return the text before it and the rest."""
-        text = self._begin(text)
-        start = text.lstrip()
-        before = max(0, len(text) - len(start) - _MAX_SPACE)
-        places = (self._awaited, _REASONING) if self._awaited == 0 else (self._awaited,)
-        for place in places:
-            tag = _TAGS[place]
-            if start.startswith(tag):
-                self._awaited = place + 1
-                self._is_new = True
-                return text[:before], start[len(tag) :]
-        if any(_TAGS[place].startswith(start) for place in places):
-            return text[:before], text[before:]
-        self._awaited = _END
-        return "", text
-
-    def _close(self, text: str) -> tuple[str, str]:
-        """Search a closing tag; return the reasoning before it and the rest."""
-        tag = _TAGS[self._awaited]
-        text = self._begin(text)
-        body, found, rest = text.partition(tag)
-        if not found:
-            body = body[: len(body) - _overlap(body, tag)]
-        end = max(len(body.rstrip(_BREAKS)), len(body) - _MAX_SPACE)
-        if not found:
-            return text[:end], text[end:]
-        self._awaited += 1
-        self._is_new = True
-        return body[:end], rest
-
-    def _begin(self, text: str) -> str:
-        """Drop the line breaks after a tag."""
-        if self._is_new:
-            text = text.lstrip(_BREAKS)
-            self._is_new = not text
-        return text
-
-
-def _overlap(text: str, tag: str) -> int:
-    """Count the last characters of `text` that may be the beginning of the tag."""
-    for length in range(min(len(text), len(tag) - 1), 0, -1):
-        if tag.startswith(text[-length:]):
-            return length
-    return 0
+        return (held, "") if self._place == _REASONING else ("", held)
 
 
 def split_think_tags(text: str) -> tuple[str, str]:
