@@ -8,6 +8,7 @@ case, in the codes of an error and in its message, each on a line of its own.
 
 from __future__ import annotations
 
+import functools
 import re
 
 _LIMIT = r"context[ _](?:length|window|size|limit)"
@@ -130,6 +131,7 @@ UNKNOWN_MODELS = (
 """The model is not one of the server's, which some say with a 400 or a 503."""
 
 
+@functools.cache
 def any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """Return one pattern that matches where one of `patterns` does."""
     return re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE)
