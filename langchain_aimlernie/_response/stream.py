@@ -103,9 +103,8 @@ class StreamDecoder:
         self._redactor = redactor
         self._include_headers = include_headers
         self._sse = SSEDecoder()
-        self._json: bytearray | None = None
-        self._start = b""
-        self._is_format_known = False
+        self._has_events: bool | None = None  # unknown before the first character
+        self._body = bytearray()  # all that is not known to be events
         self._completion = Completion()
         self._choice: Choice | None = None
         self._finish_reason: str | None = None
@@ -122,12 +121,13 @@ class StreamDecoder:
         Raises:
             AimlErnieError: An event is an error, or not a valid event.
         """
-        if not self._is_format_known:
-            self._detect_format(data)
-        if self._json is not None:
-            self._json += data
-            self._sse.check_size(len(self._json))
-            return ()
+        if not self._has_events:
+            self._body += data
+            self._sse.check_size(len(self._body))
+            if self._has_events is None and (start := data.lstrip(_BOM + b" \t\r\n")):
+                self._has_events = not start.startswith((b"{", b"[", b"<"))
+            if self._has_events is False:
+                return ()
         return chain.from_iterable(map(self._decode, self._sse.feed(data)))
 
     def close(self) -> Iterator[ChatGenerationChunk]:
@@ -137,23 +137,21 @@ class StreamDecoder:
             StreamInterruptedError: Neither `[DONE]` nor a finish_reason was received.
             InvalidResponseError: There was no event at all.
         """
-        if self._json is not None:
-            body = parse_completion(bytes(self._json), self._headers, self._redactor)
+        if self._has_events is False:
+            body = parse_completion(bytes(self._body), self._headers, self._redactor)
             yield from self._on_event(body)
+        else:
+            for event in self._sse.close():
+                with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
+                    yield from self._decode(event)
+            if self._finish_reason is None and not (self.done or self._is_empty()):
+                raise StreamInterruptedError(
+                    "The stream ended early, without [DONE] or a finish_reason; "
+                    "`.partial` has the output received.",
+                    partial=self.partial,
+                )
+        if not self.done:
             yield from self._finish()
-            return
-        for event in self._sse.close():
-            with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
-                yield from self._decode(event)
-        if self.done:
-            return
-        if self._finish_reason is None and not self._is_empty():
-            raise StreamInterruptedError(
-                "The stream ended early, without [DONE] or a finish_reason; "
-                "`.partial` has the output received.",
-                partial=self.partial,
-            )
-        yield from self._finish()
 
     @property
     def partial(self) -> AIMessageChunk | None:
@@ -174,14 +172,6 @@ class StreamDecoder:
 
     def _is_empty(self) -> bool:
         return not self.events and self._choice is None
-
-    def _detect_format(self, data: bytes) -> None:
-        """Distinguish events from one JSON object, or an HTML page, by their first character."""
-        start = data.lstrip(_BOM + b" \t\r\n")[:1]
-        self._is_format_known = bool(start)
-        self._start = data[:8192]
-        if start in (b"{", b"[", b"<"):
-            self._json = bytearray()
 
     def _decode(self, event: ServerSentEvent) -> Iterable[ChatGenerationChunk]:
         if self.done:
@@ -205,21 +195,18 @@ class StreamDecoder:
         return self._on_payload(payload)
 
     def _on_payload(self, payload: Mapping[str, object]) -> Sequence[ChatGenerationChunk]:
-        if self._choice is not None:
-            delta = plain_delta(payload, self._choice.place)
-            if delta is not None:
-                return self._on_delta(*delta)
-        if error := error_in_payload(payload, self._headers, self._redactor):
-            raise error
-        return self._on_event(parse_event(payload))
-
-    def _on_delta(self, reasoning: str, text: str) -> Sequence[ChatGenerationChunk]:
+        delta = plain_delta(payload, self._choice.place) if self._choice is not None else None
+        if delta is None:
+            if error := error_in_payload(payload, self._headers, self._redactor):
+                raise error
+            return self._on_event(parse_event(payload))
         self.events += 1
+        reasoning, text = delta
         if text:
             thought, text = self._think_tags.feed(text)
             reasoning += thought
         text, texts = self._add(text, reasoning)
-        return (_plain_chunk(text, texts),) if text or texts else ()
+        return (_chunk(text, texts),) if text or texts else ()
 
     def _on_event(self, event: Completion) -> Sequence[ChatGenerationChunk]:
         if len(event.choices) > 1:  # also of one index: FastDeploy can send several deltas at once
@@ -245,7 +232,7 @@ class StreamDecoder:
         has_output = text or texts or tool_calls or logprobs
         if has_output or has_facts:
             self.events += 1
-        return (self._chunk(text, texts, tool_calls, logprobs),) if has_output else ()
+        return (_chunk(text, texts, tool_calls, logprobs),) if has_output else ()
 
     def _is_repeated_by(self, choice: Choice) -> bool:
         """Whether a message ends the stream that has all text again, as some servers send it."""
@@ -273,26 +260,10 @@ class StreamDecoder:
             texts = message_extras(reasoning, self._refusal.add(refusal, is_last=is_last))
         return self._text.add(text, is_last=is_last), texts
 
-    def _chunk(
-        self,
-        text: str,
-        texts: dict[str, Any],
-        tool_calls: Sequence[ToolCallChunk] = (),
-        logprobs: dict[str, object] | None = None,
-    ) -> ChatGenerationChunk:
-        metadata = {"model_provider": PROVIDER, **({"logprobs": logprobs} if logprobs else {})}
-        message = AIMessageChunk(
-            content=text,
-            additional_kwargs=texts,
-            tool_call_chunks=list(tool_calls),
-            response_metadata=metadata,
-        )
-        return ChatGenerationChunk(message=message)
-
     def _finish(self) -> list[ChatGenerationChunk]:
         """Return the buffered output, then the chunk that ends the stream."""
         if self._is_empty():
-            start = self._start.decode(errors="replace")
+            start = self._body.decode(errors="replace")
             error = unreadable("The stream ended without any event.", start, self._redactor)
             error.phase = "empty_stream"
             raise error
@@ -302,11 +273,11 @@ class StreamDecoder:
         text, texts = self._add(text, reasoning, is_last=True)
         tool_calls, other_json = self._tools.close(self._finish_reason) if self._tools else ([], [])
         if text or texts or tool_calls:
-            chunks.append(self._chunk(text, texts, tool_calls))
+            chunks.append(_chunk(text, texts, tool_calls))
         if other_json:
             # For the block translator, which joins them to the call's chunks of earlier messages;
             # core's sum of chunks uses tool_call_chunks.
-            chunks.append(self._chunk("", {}))
+            chunks.append(_chunk("", {}))
             cast("AIMessageChunk", chunks[-1].message).invalid_tool_calls.extend(other_json)
         message = AIMessageChunk(content="", chunk_position="last", **self._facts())
         info = {} if self._finish_reason is None else {"finish_reason": self._finish_reason}
@@ -332,17 +303,21 @@ class StreamDecoder:
 _TEMPLATE = ChatGenerationChunk(message=AIMessageChunk(content=""))
 
 
-def _plain_chunk(text: str, texts: dict[str, Any]) -> ChatGenerationChunk:
-    """Return a copy of a chunk with these texts, which is faster than a new chunk."""
-    message, chunk = _TEMPLATE.message.__copy__(), _TEMPLATE.__copy__()
-    message.__dict__.update(
-        content=text,
-        response_metadata={"model_provider": PROVIDER},
-        additional_kwargs=texts,
-        tool_calls=[],
-        invalid_tool_calls=[],
-        tool_call_chunks=[],
-    )
+def _chunk(
+    text: str,
+    texts: dict[str, Any],
+    tool_calls: Sequence[ToolCallChunk] = (),
+    logprobs: dict[str, object] | None = None,
+) -> ChatGenerationChunk:
+    """Return a chunk; one without tool calls is a copy, which is faster than a new chunk."""
+    message: Any = _TEMPLATE.message.__copy__()
+    if tool_calls:
+        message = AIMessageChunk(content="", tool_call_chunks=[*tool_calls])
+    else:
+        message.__dict__.update(tool_calls=[], invalid_tool_calls=[], tool_call_chunks=[])
+    metadata = {"model_provider": PROVIDER, **({"logprobs": logprobs} if logprobs else {})}
+    message.__dict__.update(content=text, response_metadata=metadata, additional_kwargs=texts)
+    chunk = _TEMPLATE.__copy__()
     chunk.__dict__.update(message=message, text=text)
     return chunk
 
@@ -393,16 +368,16 @@ def merge_deltas(values: Sequence[Any]) -> Any:
     """
     values = [value for value in values if not is_empty(value)] or values[:1]
     kind = _kind(values[-1])
-    values = [*takewhile(lambda value: _kind(value) is kind, reversed(values))][::-1]
-    if kind is dict:
+    values = [*takewhile(lambda value: _kind(value) == kind, reversed(values))][::-1]
+    if kind[0] is dict:
         return _merge_objects(values)
-    if kind is _Indexed:
+    if kind == (list, True):
         items = [{(i["index"], str(i.get("type"))): i for i in value} for value in values]
         return [*_merge_objects(items).values()]
-    is_whole = kind not in (str, list) or all(b[: len(a)] == a for a, b in pairwise(values))
+    is_whole = kind[0] not in (str, list) or all(b[: len(a)] == a for a, b in pairwise(values))
     if is_whole:
         return values[-1]
-    return "".join(values) if kind is str else [*chain.from_iterable(values)]
+    return "".join(values) if kind[0] is str else [*chain.from_iterable(values)]
 
 
 def _merge_objects(objects: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
@@ -412,13 +387,9 @@ def _merge_objects(objects: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
     return {key: merge_deltas(values) for key, values in members.items()}
 
 
-class _Indexed:
-    """The kind of a list of objects with an index each."""
-
-
-def _kind(value: object) -> type:
-    is_indexed = isinstance(value, list) and value and all(map(_has_index, value))
-    return _Indexed if is_indexed else type(value)
+def _kind(value: object) -> tuple[type, bool]:
+    """Return the type of a value, and whether it is a list of objects with an index each."""
+    return type(value), isinstance(value, list) and bool(value) and all(map(_has_index, value))
 
 
 def _has_index(item: object) -> bool:
@@ -473,7 +444,11 @@ class SSEDecoder:
         lines = data.splitlines()
         rest = b"" if data[-1] in (_LF, _CR) else lines.pop()
         if lines and (self._line or self._at_start):
-            lines[0] = self._first_line(lines[0])
+            lines[0] = bytes(self._line + lines[0])
+            self._line.clear()
+            if self._at_start:
+                lines[0] = lines[0].removeprefix(_BOM)
+                self._at_start = False
         for line in lines:
             if line:
                 self._read_line(line)
@@ -497,18 +472,11 @@ class SSEDecoder:
         """
         return self.feed(b"\n\n")
 
-    def _first_line(self, end: bytes) -> bytes:
-        """Return the line that began in earlier calls and ends with `end`."""
-        line = bytes(self._line) + end
-        self._line.clear()
-        if self._at_start:
-            line = line.removeprefix(_BOM)
-        self._at_start = False
-        return line
-
     def _read_line(self, line: bytes) -> None:
+        self.check_size(len(line))
+        if line[0] == _COMMENT:  # it is part of no event
+            return
         self._size += len(line)
-        self.check_size()
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
@@ -522,10 +490,8 @@ class SSEDecoder:
             self._data.append(line)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace") or _DEFAULT_TYPE
-        elif not name:
-            self._size -= len(line)  # a comment is part of no event
 
-    def check_size(self, incomplete: int = 0) -> None:
+    def check_size(self, incomplete: int) -> None:
         """Raise if the event with so many bytes more is too long."""
         if self._size + incomplete > self._limit:
             raise InvalidResponseError(
