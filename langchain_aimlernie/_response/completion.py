@@ -75,8 +75,7 @@ def decode_completion(
         include_headers: Whether the metadata has all headers.
 
     Raises:
-        AimlErnieError: The body is an error object, whatever its HTTP status was.
-        InvalidResponseError: The body is not a completion.
+        AimlErnieError: The body is an error or no completion, whatever its HTTP status was.
     """
     completion = parse_completion(body, headers, redactor)
     choices = completion.choices
@@ -99,12 +98,7 @@ def decode_completion(
 def parse_payload(
     data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool = False
 ) -> Mapping[str, object]:
-    """Return the JSON object of a response or of an event, perhaps of the type `error`.
-
-    Raises:
-        AimlErnieError: It is an error.
-        InvalidResponseError: It is not a JSON object.
-    """
+    """Return the JSON object of a response or of an event; raise the error that is in its place."""
     try:
         payload = parse_object(data, redactor)
     except InvalidResponseError as unreadable:
@@ -116,12 +110,7 @@ def parse_payload(
 
 
 def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor) -> Completion:
-    """Parse a JSON response and check that it is a completion.
-
-    Raises:
-        AimlErnieError: It is an error; see `parse_payload`.
-        InvalidResponseError: It has no choice with a message.
-    """
+    """Parse a JSON response; raise the error that it is, or that it is no completion."""
     if body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
         text = body.decode(errors="replace")
         raise unreadable("The server sent events, not JSON; set streaming=True.", text, redactor)

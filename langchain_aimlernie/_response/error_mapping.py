@@ -19,17 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
-from langchain_aimlernie._response.error_patterns import (
-    EXHAUSTED_FUNDS,
-    EXHAUSTED_QUOTAS,
-    FREE_TIER,
-    INVALID_KEYS,
-    OVERFLOWS,
-    RATE_LIMITS,
-    TRY_AGAIN,
-    UNKNOWN_MODELS,
-    any_of,
-)
+from langchain_aimlernie._response import error_patterns as wordings
 from langchain_aimlernie._response.schema import coerce_number, is_object, request_id_in
 from langchain_aimlernie._text import NO_SECRETS, Redactor, truncate
 from langchain_aimlernie.errors import (
@@ -126,7 +116,7 @@ _TITLE = re.compile(r"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 _PERMANENT = ("maintenance", "coupon")
 _WAIT = re.compile(
-    TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
+    wordings.TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
     re.IGNORECASE,
 )
 """What a message says of the time to wait: `12m2.3s`, `9 seconds`, `120ms`."""
@@ -201,14 +191,7 @@ def error_in_text(
 def response_of(
     status: int, headers: Mapping[str, str], body: object, redactor: Redactor
 ) -> ErrorResponse:
-    """Return the HTTP response as an error keeps it: without secrets in the headers.
-
-    Args:
-        status: The HTTP status.
-        headers: All headers.
-        body: Text or JSON without secrets; `None` if it was not read.
-        redactor: Removes what no header may show.
-    """
+    """Return the HTTP response as an error keeps it; `body` is text or JSON without secrets."""
     return ErrorResponse(status, redactor.headers(headers), _text_of(body)[:MAX_BODY])
 
 
@@ -246,22 +229,14 @@ def _error_in_200(
 ) -> AimlErnieError:
     details = _details(found)
     # An `invalid_request_error` about too many requests is none.
-    lowest = HTTPStatus.UNAUTHORIZED if details.matches(*RATE_LIMITS) else HTTPStatus.BAD_REQUEST
+    lowest = 401 if details.matches(wordings.RATE_LIMITS) else 400
     if details.status is not None and details.status < lowest:
         details = details._replace(status=None)
     return _error(details, body, 200, headers, redactor)
 
 
 class _Details(NamedTuple):
-    """The facts in the body of an error response; `message` may be empty.
-
-    Attributes:
-        message: The message, with the location in the request where the server names one.
-        code: The server's code.
-        status: The status in the body, or the one that the code stands for.
-        request_id: The server's id of the request.
-        kinds: All codes and types of the error.
-    """
+    """The facts in the body of an error response; `kinds` are all its codes and types."""
 
     message: str
     code: str | None = None
@@ -274,9 +249,9 @@ class _Details(NamedTuple):
         names = map(str.lower, (*self.kinds, self.message))
         return next((_STATUS_OF_CODE[name] for name in names if name in _STATUS_OF_CODE), default)
 
-    def matches(self, *wordings: str) -> bool:
-        """Whether the message, a code or a type has one of the wordings."""
-        return any_of(wordings).search("\n".join((*self.kinds, self.message))) is not None
+    def matches(self, patterns: tuple[str, ...]) -> bool:
+        """Whether the message, a code or a type matches one of the patterns."""
+        return wordings.any_of(patterns).search("\n".join((*self.kinds, self.message))) is not None
 
 
 def _error(
@@ -309,16 +284,17 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
         status = details.implied_status(status)
     # A limit of tokens for a minute is not one of the context.
     # 500 is llama.cpp's and Ollama's, and that of gateways for what is behind them.
-    if status in (None, 400, 413, 422, 500) and matches(*OVERFLOWS) and not matches(*RATE_LIMITS):
+    is_rate = matches(wordings.RATE_LIMITS)
+    if status in (None, 400, 413, 422, 500) and matches(wordings.OVERFLOWS) and not is_rate:
         return ContextWindowExceededError
-    if status in (None, 400, 401, 403) and matches(*EXHAUSTED_FUNDS):
+    if status in (None, 400, 401, 403) and matches(wordings.EXHAUSTED_FUNDS):
         return InsufficientCreditsError
-    if status in (None, 400) and matches(*INVALID_KEYS):
+    if status in (None, 400) and matches(wordings.INVALID_KEYS):
         return AuthenticationError
-    if status in (None, 400, 503) and matches(*UNKNOWN_MODELS):
+    if status in (None, 400, 503) and matches(wordings.UNKNOWN_MODELS):
         return NotFoundError
     if status is None:
-        is_limit = matches(*RATE_LIMITS, *FREE_TIER, *EXHAUSTED_QUOTAS)
+        is_limit = is_rate or matches(wordings.FREE_TIER + wordings.EXHAUSTED_QUOTAS)
         return RateLimitError if is_limit else InternalServerError
     return _BY_STATUS.get(status) or _BY_STATUS_CLASS.get(status // 100, InvalidResponseError)
 
@@ -335,11 +311,11 @@ def _is_retryable(
     if cls is RateLimitError:
         # Exhausted funds and the free tier do not come back in seconds. A quota does only if the
         # response says so.
-        is_brief = retry_after is not None or matches(*RATE_LIMITS)
-        is_used_up = matches(*EXHAUSTED_QUOTAS) and not is_brief
-        return not (is_used_up or matches(*EXHAUSTED_FUNDS, *FREE_TIER))
+        is_brief = retry_after is not None or matches(wordings.RATE_LIMITS)
+        is_used_up = matches(wordings.EXHAUSTED_QUOTAS) and not is_brief
+        return not (is_used_up or matches(wordings.EXHAUSTED_FUNDS + wordings.FREE_TIER))
     if cls is InternalServerError:
-        return not matches(*_PERMANENT)
+        return not matches(_PERMANENT)
     return cls.is_retryable and cls is not InvalidResponseError
 
 

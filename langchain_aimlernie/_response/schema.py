@@ -130,13 +130,10 @@ def object_or_empty(value: object) -> Mapping[str, object]:
 
 
 def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
-    """Parse JSON leniently: the response has been paid for.
+    """Parse JSON leniently, because it has been paid for; raise `InvalidResponseError` at last.
 
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
     are not UTF-8 (they become U+FFFD), and integers of any length.
-
-    Raises:
-        InvalidResponseError: `data` is not JSON, or nested beyond any use.
     """
     try:
         return cast("object", from_json(data))
@@ -169,11 +166,7 @@ def _parse_int(digits: str) -> int | float:
 
 
 def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, object]:
-    """Parse a JSON object; see `parse_json`.
-
-    Raises:
-        InvalidResponseError: `data` is not JSON, or JSON of another kind.
-    """
+    """Parse a JSON object; raise `InvalidResponseError` for JSON of another kind, too."""
     value = parse_json(data, redactor)
     if is_object(value):
         return value
@@ -306,9 +299,6 @@ def parse_text(value: object, depth: int = 0) -> str:
 
     A part has its text under "text" or the name of its type. Of other parts nothing is taken, but
     content that is an object as a whole is an answer in JSON mode.
-
-    Raises:
-        InvalidResponseError: The parts are nested beyond any use.
     """
     if isinstance(value, str):
         return value

@@ -77,11 +77,7 @@ class StreamDecoder:
     (`chunk_position="last"`) only, because core concatenates strings and adds numbers when it
     merges chunks. A single JSON object in place of events is accepted, too.
 
-    Args:
-        headers: The response headers, names in lower case.
-        model: The requested model, for responses that do not name one.
-        redactor: Removes secrets from errors and from unknown keys.
-        include_headers: Whether the metadata has all headers.
+    Args: see `decode_completion`.
 
     Attributes:
         events: The number of events with content; comments and empty deltas have none.
@@ -109,18 +105,14 @@ class StreamDecoder:
         self._choice: Choice | None = None
         self._finish_reason: str | None = None
         self._message_extras: list[Mapping[str, object]] = []
-        self._tools: ToolCallAssembler | None = None
+        self._tools = ToolCallAssembler()
         self._think_tags = ThinkTagParser()
         self._text = _TextBuffer()
         self._reasoning = _TextBuffer()
         self._refusal = _TextBuffer()
 
     def feed(self, data: bytes) -> Iterable[ChatGenerationChunk]:
-        """Return the chunks that the next bytes complete; each is decoded when it is iterated.
-
-        Raises:
-            AimlErnieError: An event is an error, or not a valid event.
-        """
+        """Return the chunks that the next bytes complete; each is decoded when it is iterated."""
         if not self._has_events:
             self._body += data
             self._sse.check_size(len(self._body))
@@ -131,12 +123,7 @@ class StreamDecoder:
         return chain.from_iterable(map(self._decode, self._sse.feed(data)))
 
     def close(self) -> Iterator[ChatGenerationChunk]:
-        """Yield the remaining chunks at the end of the bytes.
-
-        Raises:
-            StreamInterruptedError: Neither `[DONE]` nor a finish_reason was received.
-            InvalidResponseError: There was no event at all.
-        """
+        """Yield the remaining chunks; raise unless `[DONE]` or a finish_reason was received."""
         if self._has_events is False:
             body = parse_completion(bytes(self._body), self._headers, self._redactor)
             yield from self._on_event(body)
@@ -161,7 +148,7 @@ class StreamDecoder:
         """
         if not self.events:
             return None
-        tool_calls, invalid_tool_calls = self._tools.snapshot() if self._tools else ([], [])
+        tool_calls, invalid_tool_calls = self._tools.snapshot()
         texts = message_extras(self._reasoning.text(), self._refusal.text())
         message = AIMessageChunk(
             content=self._text.text(), tool_call_chunks=tool_calls, **self._facts(texts)
@@ -224,10 +211,7 @@ class StreamDecoder:
             choice = choice._replace(text="", reasoning="")
         thought, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
         text, texts = self._add(text, choice.reasoning + thought, choice.refusal)
-        tool_calls: list[ToolCallChunk] = []
-        if choice.tool_calls:
-            self._tools = self._tools or ToolCallAssembler()
-            tool_calls = self._tools.feed(choice.tool_calls)
+        tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
         logprobs = choice.logprobs and _joinable(choice.logprobs)
         has_output = text or texts or tool_calls or logprobs
         if has_output or has_facts:
@@ -271,7 +255,7 @@ class StreamDecoder:
         chunks = []
         reasoning, text = self._think_tags.close()
         text, texts = self._add(text, reasoning, is_last=True)
-        tool_calls, other_json = self._tools.close(self._finish_reason) if self._tools else ([], [])
+        tool_calls, other_json = self._tools.close(self._finish_reason)
         if text or texts or tool_calls:
             chunks.append(_chunk(text, texts, tool_calls))
         if other_json:
@@ -362,9 +346,6 @@ def merge_deltas(values: Sequence[Any]) -> Any:
     are joined. Objects are merged by key, and objects in a list by their `index` and `type` if they
     have them (`reasoning_details`). Of anything else the last value stands. Empty values, and those
     before a value of another kind, do not count.
-
-    Args:
-        values: At least one JSON value, none nested too deeply for recursion.
     """
     values = [value for value in values if not is_empty(value)] or values[:1]
     kind = _kind(values[-1])
@@ -397,12 +378,7 @@ def _has_index(item: object) -> bool:
 
 
 class ServerSentEvent(NamedTuple):
-    """One event that carries data.
-
-    Attributes:
-        event: Type of the event, `message` unless the server names one.
-        data: Data of the event, its lines joined by LF; bytes that should be UTF-8.
-    """
+    """One event that carries data: its type, `message` by default, and its lines, joined by LF."""
 
     event: str
     data: bytes
@@ -412,10 +388,8 @@ class SSEDecoder:
     """Turns the bytes of an event stream into events, each as soon as its blank line is there.
 
     The format is that of the WHATWG HTML standard, sections 9.2.5 and 9.2.6. The work is linear in
-    the number of bytes, however they are cut, and what is kept between calls is bounded.
-
-    Args:
-        max_event_bytes: Most bytes that the lines of one event may have.
+    the number of bytes, however they are cut; an event whose lines have more than `max_event_bytes`
+    is an `InvalidResponseError`.
     """
 
     __slots__ = ("_after_cr", "_at_start", "_data", "_event", "_limit", "_line", "_size")
@@ -430,11 +404,7 @@ class SSEDecoder:
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
-        """Yield the events that `data` completes; all of them must be taken before the next call.
-
-        Raises:
-            InvalidResponseError: An event is longer than `max_event_bytes`.
-        """
+        """Yield the events that `data` completes; take all of them before the next call."""
         if self._after_cr and data.startswith(b"\n"):  # a CRLF that was cut
             data = data[1:]
             self._after_cr = False
@@ -466,9 +436,6 @@ class SSEDecoder:
 
         The standard drops such an event. Servers of language models end streams this way, and the
         last event is the one that says why the model stopped.
-
-        Raises:
-            InvalidResponseError: The event is longer than `max_event_bytes`.
         """
         return self.feed(b"\n\n")
 
