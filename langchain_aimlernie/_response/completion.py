@@ -102,7 +102,7 @@ def parse_payload(
     try:
         payload = parse_object(data, redactor)
     except InvalidResponseError as unreadable:
-        error = error_in_text(data, is_error=is_error, headers=headers, redactor=redactor)
+        error = error_in_text(data, headers, redactor, is_error=is_error)
         raise error or unreadable from None
     if is_error and "error" not in payload:
         payload = {"error": payload}

@@ -172,11 +172,7 @@ def error_in_payload(
 
 
 def error_in_text(
-    data: bytes,
-    *,
-    is_error: bool = False,
-    headers: Mapping[str, str] = _NOTHING,
-    redactor: Redactor = NO_SECRETS,
+    data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool
 ) -> AimlErnieError | None:
     """Return the error in the data of a 200 or of an event that is not a JSON object, if any.
 
@@ -416,9 +412,8 @@ def _redirect_message(headers: Mapping[str, str]) -> str:
 
 def _parse_body(body: bytes, redactor: Redactor) -> object:
     """Return the JSON of an error body, or its text, with secrets redacted; raises nothing."""
-    text = redactor.text(body.removeprefix(BOM_UTF8).decode(errors="replace"))
-    if len(text) > _MAX_PARSED:
-        return text[:MAX_BODY]
+    text = body[:_MAX_PARSED].removeprefix(BOM_UTF8).decode(errors="replace")
+    text = redactor.text(text)
     try:
         value = from_json(text)
     except ValueError:

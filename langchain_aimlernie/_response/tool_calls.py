@@ -133,7 +133,6 @@ class _StreamedCall:
         return not self.emitted and self.held.strip() in ("null", "{}")
 
     def last(self) -> str:
-        """Return the last character of the arguments so far."""
         return self.text().rstrip()[-1:]
 
     def is_complete(self) -> bool:
