@@ -109,7 +109,7 @@ class _StreamedCall:
         arguments = fragment.arguments
         if self.has_placeholder() and _begins_object(arguments):
             self.held = ""
-        elif (arguments.strip() == "{}" or self.is_repeated_by(arguments)) and self.is_complete():
+        elif self.is_repeated_by(arguments) or (arguments.strip() == "{}" and self.is_complete()):
             return
         elif self.is_resent_by(arguments):
             self.is_resent = True
@@ -141,7 +141,7 @@ class _StreamedCall:
 
     def is_repeated_by(self, arguments: str) -> bool:
         """Whether a complete call's arguments are sent again, as some servers do at the end."""
-        is_object = arguments.lstrip().startswith("{")
+        is_object = arguments.lstrip().startswith("{") and self.is_complete()
         return is_object and parse_arguments(arguments) == parse_arguments(self.text())
 
     def is_resent_by(self, arguments: str) -> bool:
