@@ -72,9 +72,7 @@ EXHAUSTED_FUNDS = (
     # OpenRouter
     r"(?:requires?|needs?) more credits",
     r"key limit exceeded",
-    # xAI
-    r"used all available credits",
-    r"spending (?:limit|cap)",  # also Gemini
+    r"spending (?:limit|cap)",  # xAI, Gemini
     r"please top[ -]?up|top[ -]?up your",  # AI/ML API
     r"billing[ _](?:hard[ _]limit|not[ _]active)",  # OpenAI
     r"requires billing to be enabled",  # Google

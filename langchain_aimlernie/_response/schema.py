@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
@@ -319,17 +320,12 @@ def _parse_tool_calls(
     message: Mapping[str, object], *, is_whole: bool
 ) -> tuple[ToolCallDelta, ...]:
     """Return the calls of a delta, or of a whole message, in which each entry is a call."""
-    calls, function = message.get("tool_calls"), message.get("function_call")
-    if not isinstance(calls, list):
-        calls = [calls] if is_object(calls) else []
+    sent, function = message.get("tool_calls"), message.get("function_call")
+    calls = [*filter(is_object, sent if isinstance(sent, list) else [sent])]
     if not calls and is_object(function):  # the form before `tool_calls`: one call, no id
         calls = [{"index": 0, "function": function}]
-    return tuple(
-        [
-            _parse_tool_call(call, place if is_whole else coerce_int(call.get("index")))
-            for place, call in enumerate(filter(is_object, calls))
-        ]
-    )
+    places = count() if is_whole else (coerce_int(call.get("index")) for call in calls)
+    return tuple(map(_parse_tool_call, calls, places))
 
 
 def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallDelta:

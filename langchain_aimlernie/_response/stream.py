@@ -62,13 +62,6 @@ def _events_within(event: ServerSentEvent) -> list[ServerSentEvent]:
     return [event._replace(data=line) for line in lines]
 
 
-def _is_heartbeat(event: str, data: bytes) -> bool:
-    """Whether an event says nothing of the completion, as one of the progress of a tool."""
-    if event != _DEFAULT_TYPE and not any(key in data for key in _KNOWN_KEYS):
-        return True
-    return data in (b"", b"null") or data[0] == _COMMENT
-
-
 class StreamDecoder:
     """Decodes the bytes of one stream into chunks, without I/O.
 
@@ -102,7 +95,7 @@ class StreamDecoder:
         self._has_events: bool | None = None  # unknown before the first character
         self._body = bytearray()  # all that is not known to be events
         self._completion = Completion()
-        self._choice: Choice | None = None
+        self._place: int | None = None  # of the choice that is kept, the first one
         self._finish_reason: str | None = None
         self._message_extras: list[Mapping[str, object]] = []
         self._tools = ToolCallAssembler()
@@ -158,7 +151,7 @@ class StreamDecoder:
         return message
 
     def _is_empty(self) -> bool:
-        return not self.events and self._choice is None
+        return not self.events and self._place is None
 
     def _decode(self, event: ServerSentEvent) -> Iterable[ChatGenerationChunk]:
         if self.done:
@@ -169,7 +162,9 @@ class StreamDecoder:
             if data.strip(b'"').upper().startswith(_DONE):
                 return self._finish()
             is_error = _ERROR_TYPE in event.event.lower()  # also `server_error`
-            if not is_error and _is_heartbeat(event.event, data):
+            is_known = event.event == _DEFAULT_TYPE or any(key in data for key in _KNOWN_KEYS)
+            is_heartbeat = not is_known or data in (b"", b"null") or data.startswith(b":")
+            if is_heartbeat and not is_error:
                 return ()
         try:
             payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
@@ -182,7 +177,7 @@ class StreamDecoder:
         return self._on_payload(payload)
 
     def _on_payload(self, payload: Mapping[str, object]) -> Sequence[ChatGenerationChunk]:
-        delta = plain_delta(payload, self._choice.place) if self._choice is not None else None
+        delta = None if self._place is None else plain_delta(payload, self._place)
         if delta is None:
             if error := error_in_payload(payload, self._headers, self._redactor):
                 raise error
@@ -199,7 +194,15 @@ class StreamDecoder:
         if len(event.choices) > 1:  # also of one index: FastDeploy can send several deltas at once
             parts = (event._replace(choices=(choice,)) for choice in event.choices)
             return [*chain.from_iterable(map(self._on_event, parts))]
-        choice = next(filter(self._is_first, event.choices), NO_CHOICE)
+        choice = NO_CHOICE
+        if event.choices:
+            if self._place is None:
+                self._place = event.choices[0].place
+            if event.choices[0].place == self._place:
+                choice = event.choices[0]
+            else:
+                message = "The stream has several choices; only the first is kept."
+                warnings.warn(message, stacklevel=2)
         extras = {**choice.choice_extras, **event.extras}
         has_facts = bool(choice.finish_reason or choice.message_extras or event.usage or event.cost)
         if has_facts or extras or event.facts != self._completion.facts:
@@ -225,14 +228,6 @@ class StreamDecoder:
         reasoning, text = split_think_tags(choice.text)
         is_all = choice.reasoning + reasoning in ("", self._reasoning.text())
         return is_all and text == self._text.text()
-
-    def _is_first(self, choice: Choice) -> bool:
-        """Whether a choice has the index of the first one: a chunk holds one choice only."""
-        self._choice = self._choice or choice
-        if choice.place == self._choice.place:
-            return True
-        warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
-        return False
 
     def _add(
         self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False
