@@ -171,20 +171,8 @@ def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, o
     value = parse_json(data, redactor)
     if is_object(value):
         return value
-    raise InvalidResponseError(
-        f"The server sent {_KINDS[type(value)]} where a JSON object was due.",
-        body=redactor.json(value),
-    )
-
-
-_KINDS: Mapping[type, str] = {
-    type(None): "null",
-    bool: "a boolean",
-    int: "an integer",
-    float: "a number",
-    str: "a string",
-    list: "a list",
-}
+    text = data.decode(errors="replace")
+    raise unreadable("The server's answer is not a JSON object.", text, redactor)
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
@@ -247,7 +235,6 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     if not is_object(message):  # text completions have a text alone, Together has it beside
         message = {"content": choice.get("text")}
     logprobs = choice.get("logprobs")
-    finish_reason = choice.get("finish_reason")
     content, thoughts = message.get("content"), message.get("reasoning_content")
     if content is None:  # where FastDeploy has the text of models that may answer with images
         content = message.get("multimodal_content")
@@ -261,7 +248,7 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
         parse_text(thoughts or message.get("reasoning") or None),
         parse_text(message.get("refusal")),
         _parse_tool_calls(message, is_whole=is_whole),
-        finish_reason if isinstance(finish_reason, str) and finish_reason else None,
+        string_or_none(choice.get("finish_reason")),
         logprobs if isinstance(logprobs, dict) else None,
         _extras(message, _MESSAGE_KEYS),
         _extras(choice, _CHOICE_KEYS),
@@ -311,8 +298,8 @@ def parse_text(value: object, depth: int = 0) -> str:
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
         text = value.get("text") or value.get(str(value.get("type"))) or value.get("value")
-        is_part = depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}
-        return parse_text(text, depth + 1) if is_part else json_text(value)
+        if depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}:
+            return parse_text(text, depth + 1)
     return json_text(value)
 
 
