@@ -92,24 +92,21 @@ class Completion(NamedTuple):
     extras: Mapping[str, object] = _NOTHING
 
     def merge(self, later: Completion) -> Completion:
-        """Return what two events say of their completion: the first facts, the last counts."""
+        """Return what two events say of their completion: the first facts, the last counts.
+
+        A zero replaces no count, and the earlier total is dropped.
+        """
+        usage = self.usage or later.usage
+        if self.usage and later.usage:
+            kept = {name: value for name, value in self.usage.items() if name != "total_tokens"}
+            given = [(k, v) for k, v in later.usage.items() if v or k not in self.usage]
+            usage = {**kept, **dict(given)}
         return Completion(
             facts={**later.facts, **self.facts},
-            usage=_merge_usage(self.usage, later.usage),
+            usage=usage,
             cost={**self.cost, **later.cost},
             extras={**self.extras, **later.extras},
         )
-
-
-def _merge_usage(
-    earlier: Mapping[str, object] | None, later: Mapping[str, object] | None
-) -> Mapping[str, object] | None:
-    """Return the later counts; a zero replaces no count, and the earlier total is dropped."""
-    if not earlier or not later:
-        return later or earlier
-    given = {name: value for name, value in later.items() if value or name not in earlier}
-    kept = {name: value for name, value in earlier.items() if name != "total_tokens"}
-    return {**kept, **given}
 
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})

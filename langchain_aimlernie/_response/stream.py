@@ -68,9 +68,8 @@ class StreamDecoder:
     Each chunk carries `model_provider`; its id is left to core, which takes the run's. All other
     metadata, usage, cost and unknown keys are on the chunk that ends the stream
     (`chunk_position="last"`) only, because core concatenates strings and adds numbers when it
-    merges chunks. A single JSON object in place of events is accepted, too.
-
-    Args: see `decode_completion`.
+    merges chunks. A single JSON object in place of events is accepted, too. The arguments are those
+    of `decode_completion`.
 
     Attributes:
         events: The number of events with content; comments and empty deltas have none.
@@ -194,15 +193,12 @@ class StreamDecoder:
         if len(event.choices) > 1:  # also of one index: FastDeploy can send several deltas at once
             parts = (event._replace(choices=(choice,)) for choice in event.choices)
             return [*chain.from_iterable(map(self._on_event, parts))]
-        choice = NO_CHOICE
-        if event.choices:
-            if self._place is None:
-                self._place = event.choices[0].place
-            if event.choices[0].place == self._place:
-                choice = event.choices[0]
-            else:
-                message = "The stream has several choices; only the first is kept."
-                warnings.warn(message, stacklevel=2)
+        choice = event.choices[0] if event.choices else NO_CHOICE
+        if event.choices and self._place is None:
+            self._place = choice.place
+        if event.choices and self._place != choice.place:
+            warnings.warn("The stream has several choices; only the first is kept.", stacklevel=2)
+            choice = NO_CHOICE
         extras = {**choice.choice_extras, **event.extras}
         has_facts = bool(choice.finish_reason or choice.message_extras or event.usage or event.cost)
         if has_facts or extras or event.facts != self._completion.facts:
