@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import KW_ONLY, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -57,148 +58,141 @@ _LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "id", "system_fing
 """What tracers read in `llm_output`."""
 
 
-def decode_completion(
-    body: bytes,
-    headers: Mapping[str, str],
-    *,
-    model: str,
-    redactor: Redactor = NO_SECRETS,
-    include_headers: bool = False,
-) -> ChatResult:
-    """Return the body of a JSON response as a result with every choice.
+def decode_completion(body: bytes, headers: Mapping[str, str], **options: Any) -> ChatResult:
+    """Return the body of a JSON response as a result; the options are those of the decoder."""
+    return ResponseDecoder(headers, **options).decode(body)
 
-    Args:
-        body: The bytes of the response.
+
+@dataclass(repr=False, eq=False)
+class ResponseDecoder:
+    """Decodes a JSON response; what it shares with the decoder of streams.
+
+    Attributes:
         headers: The response headers, names in lower case.
         model: The model of the request, for responses that do not name one.
         redactor: Removes secrets from errors and from what is kept unread.
         include_headers: Whether the metadata has all headers.
-
-    Raises:
-        AimlErnieError: The body is an error or no completion, whatever its HTTP status was.
     """
-    completion = parse_completion(body, headers, redactor)
-    choices = completion.choices
-    if choices[0].finish_reason == "tool_calls" and not choices[0].tool_calls:
-        # GitHub Copilot has the text in one choice and the calls in the next.
-        calls = chain.from_iterable(choice.tool_calls for choice in choices)
-        choices = (choices[0]._replace(tool_calls=tuple(calls)),)
-    usage = decode_usage(completion.usage)
-    shared = completion_metadata(
-        completion, headers, model, redactor, include_headers=include_headers
-    )
-    generations = [
-        _decode_choice(choice, shared, usage if place == 0 else None, redactor)
-        for place, choice in enumerate(choices)
-    ]
-    llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
-    return ChatResult(generations=generations, llm_output=llm_output)
 
+    headers: Mapping[str, str]
+    _: KW_ONLY
+    model: str
+    redactor: Redactor = NO_SECRETS
+    include_headers: bool = False
 
-def parse_payload(
-    data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool = False
-) -> Mapping[str, object]:
-    """Return the JSON object of a response or of an event; raise the error that is in its place."""
-    try:
-        payload = parse_object(data, redactor)
-    except InvalidResponseError as unreadable:
-        error = error_in_text(data, headers, redactor, is_error=is_error)
-        raise error or unreadable from None
-    if is_error and "error" not in payload:
-        payload = {"error": payload}
-    return payload
+    def decode(self, body: bytes) -> ChatResult:
+        """Return the body of a JSON response as a result with every choice.
 
+        Raises:
+            AimlErnieError: The body is an error or no completion, whatever its HTTP status was.
+        """
+        completion = self.parse_completion(body)
+        choices = completion.choices
+        if choices[0].finish_reason == "tool_calls" and not choices[0].tool_calls:
+            # GitHub Copilot has the text in one choice and the calls in the next.
+            calls = chain.from_iterable(choice.tool_calls for choice in choices)
+            choices = (choices[0]._replace(tool_calls=tuple(calls)),)
+        shared = self.metadata(completion)
+        generations = [self._decode_choice(choice, shared) for choice in choices]
+        cast("AIMessage", generations[0].message).usage_metadata = decode_usage(completion.usage)
+        llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
+        return ChatResult(generations=generations, llm_output=llm_output)
 
-def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor) -> Completion:
-    """Parse a JSON response; raise the error that it is, or that it is no completion."""
-    if body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
-        text = body.decode(errors="replace")
-        raise unreadable("The server sent events, not JSON; set streaming=True.", text, redactor)
-    payload = parse_payload(body.rstrip().removesuffix(_DONE), headers, redactor)
-    if error := error_in_payload(payload, headers, redactor):
-        raise error
-    choices = payload.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    is_choice = is_object(first) and (
-        is_object(first.get("message", first.get("delta"))) or isinstance(first.get("text"), str)
-    )
-    if not is_choice:
-        raise InvalidResponseError(
-            "The server's answer has no choice with a message; it has the keys "
-            f"{', '.join(map(repr, payload)) or '(none)'}.",
-            status_code=200,
-            body=redactor.json(payload),
+    def parse_payload(self, data: bytes, *, is_error: bool = False) -> Mapping[str, object]:
+        """Return the JSON object of a response or an event; raise the error in its place."""
+        try:
+            payload = parse_object(data, self.redactor)
+        except InvalidResponseError as unreadable:
+            error = error_in_text(data, self.headers, self.redactor, is_error=is_error)
+            raise error or unreadable from None
+        return {"error": payload} if is_error and "error" not in payload else payload
+
+    def raise_error_in(self, payload: Mapping[str, object]) -> None:
+        """Raise the error that is in the JSON object, if there is one."""
+        if error := error_in_payload(payload, self.headers, self.redactor):
+            raise error
+
+    def parse_completion(self, body: bytes) -> Completion:
+        """Parse a JSON response; raise the error that it is, or that it is no completion."""
+        if body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
+            problem = "The server sent events, not JSON; set streaming=True."
+            raise unreadable(problem, body.decode(errors="replace"), self.redactor)
+        payload = self.parse_payload(body.rstrip().removesuffix(_DONE))
+        self.raise_error_in(payload)
+        choices = payload.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        is_choice = is_object(first) and (
+            is_object(first.get("message", first.get("delta")))
+            or isinstance(first.get("text"), str)
         )
-    return parse_event(payload)
+        if not is_choice:
+            raise InvalidResponseError(
+                "The server's answer has no choice with a message; it has the keys "
+                f"{', '.join(map(repr, payload)) or '(none)'}.",
+                status_code=200,
+                body=self.redactor.json(payload),
+            )
+        return parse_event(payload)
 
+    def _decode_choice(self, choice: Choice, shared: Mapping[str, Any]) -> ChatGeneration:
+        thought, text = split_think_tags(choice.text)
+        tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
+        ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
+        message = AIMessage(
+            content=clean_text(text),
+            additional_kwargs={
+                **self.redactor.json_object(choice.message_extras),
+                **message_extras(choice.reasoning + thought, choice.refusal),
+            },
+            response_metadata={
+                **self.redactor.json_object(choice.choice_extras),
+                **shared,
+                **{name: value for name, value in ending.items() if value is not None},
+            },
+            tool_calls=tool_calls,
+            invalid_tool_calls=invalid_tool_calls,
+        )
+        return ChatGeneration(
+            message=message, generation_info={"finish_reason": choice.finish_reason}
+        )
 
-def _decode_choice(
-    choice: Choice, shared: Mapping[str, Any], usage: UsageMetadata | None, redactor: Redactor
-) -> ChatGeneration:
-    thought, text = split_think_tags(choice.text)
-    tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
-    ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
-    message = AIMessage(
-        content=clean_text(text),
-        additional_kwargs={
-            **redactor.json_object(choice.message_extras),
-            **message_extras(choice.reasoning + thought, choice.refusal),
-        },
-        response_metadata={
-            **redactor.json_object(choice.choice_extras),
-            **shared,
-            **{name: value for name, value in ending.items() if value is not None},
-        },
-        tool_calls=tool_calls,
-        invalid_tool_calls=invalid_tool_calls,
-        usage_metadata=usage,
-    )
-    return ChatGeneration(message=message, generation_info={"finish_reason": choice.finish_reason})
+    def metadata(self, completion: Completion) -> dict[str, Any]:
+        """Return the metadata of a completion, streamed or not.
+
+        Unknown top-level keys are kept under their own names, unless one of ours has the name. The
+        cost is in `meta.usage` or the API's headers. A LiteLLM proxy has it in a header, and of a
+        stream in `usage.cost`, as OpenRouter does.
+        """
+        headers = self.headers
+        facts, usage, cost = dict(completion.facts), completion.usage, completion.cost
+        metadata: dict[str, Any] = {
+            "model_provider": PROVIDER,
+            "model_name": facts.pop("model", self.model),
+            **facts,
+            "credits_used": _first_number(
+                cost.get("credits_used"), headers.get("x-aimlapi-credits-used")
+            ),
+            "usd_spent": _first_number(
+                cost.get("usd_spent"),
+                headers.get("x-aimlapi-usd-spent"),
+                (usage or {}).get("cost"),
+                headers.get("x-litellm-response-cost"),
+            ),
+            "request_id": request_id_in(headers),
+            "inference_id": headers.get("x-inference-id"),
+            "client_request_id": headers.get("x-client-request-id"),
+            "token_usage": None if usage is None else dict(usage),
+            "rate_limits": {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)} or None,
+            "headers": self.redactor.headers(headers) if self.include_headers else None,
+        }
+        known = {key: value for key, value in metadata.items() if value is not None}
+        return {**self.redactor.json_object(completion.extras), **known}
 
 
 def message_extras(reasoning: str, refusal: str) -> dict[str, Any]:
     """Return the texts that a message has beside its content; absent ones have no key."""
     extras = {"reasoning_content": reasoning, "refusal": refusal}
     return {key: clean_text(text) for key, text in extras.items() if text}
-
-
-def completion_metadata(
-    completion: Completion,
-    headers: Mapping[str, str],
-    model: str,
-    redactor: Redactor,
-    *,
-    include_headers: bool,
-) -> dict[str, Any]:
-    """Return the metadata of a completion, streamed or not; see `decode_completion`.
-
-    Unknown top-level keys are kept under their own names, unless one of ours has the name. The cost
-    is in `meta.usage` or the API's headers. A LiteLLM proxy has it in a header, and of a stream in
-    `usage.cost`, as OpenRouter does.
-    """
-    facts, usage, cost = dict(completion.facts), completion.usage, completion.cost
-    metadata: dict[str, Any] = {
-        "model_provider": PROVIDER,
-        "model_name": facts.pop("model", model),
-        **facts,
-        "credits_used": _first_number(
-            cost.get("credits_used"), headers.get("x-aimlapi-credits-used")
-        ),
-        "usd_spent": _first_number(
-            cost.get("usd_spent"),
-            headers.get("x-aimlapi-usd-spent"),
-            (usage or {}).get("cost"),
-            headers.get("x-litellm-response-cost"),
-        ),
-        "request_id": request_id_in(headers),
-        "inference_id": headers.get("x-inference-id"),
-        "client_request_id": headers.get("x-client-request-id"),
-        "token_usage": None if usage is None else dict(usage),
-        "rate_limits": {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)} or None,
-        "headers": redactor.headers(headers) if include_headers else None,
-    }
-    known = {key: value for key, value in metadata.items() if value is not None}
-    return {**redactor.json_object(completion.extras), **known}
 
 
 def _first_number(*values: object) -> int | float | None:

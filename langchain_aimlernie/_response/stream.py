@@ -9,6 +9,7 @@ import contextlib
 import io
 import warnings
 from collections import defaultdict
+from dataclasses import dataclass
 from itertools import chain, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -16,15 +17,12 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_aimlernie._response.completion import (
+    ResponseDecoder,
     ThinkTagParser,
-    completion_metadata,
     decode_usage,
     message_extras,
-    parse_completion,
-    parse_payload,
     split_think_tags,
 )
-from langchain_aimlernie._response.error_mapping import error_in_payload
 from langchain_aimlernie._response.schema import (
     NO_CHOICE,
     Choice,
@@ -35,7 +33,7 @@ from langchain_aimlernie._response.schema import (
     unreadable,
 )
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
-from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text
+from langchain_aimlernie._text import clean_text
 from langchain_aimlernie.errors import InvalidResponseError, StreamInterruptedError
 from langchain_aimlernie.profiles import PROVIDER
 
@@ -62,34 +60,23 @@ def _events_within(event: ServerSentEvent) -> list[ServerSentEvent]:
     return [event._replace(data=line) for line in lines]
 
 
-class StreamDecoder:
+@dataclass(repr=False, eq=False)
+class StreamDecoder(ResponseDecoder):
     """Decodes the bytes of one stream into chunks, without I/O.
 
     Each chunk carries `model_provider`; its id is left to core, which takes the run's. All other
     metadata, usage, cost and unknown keys are on the chunk that ends the stream
     (`chunk_position="last"`) only, because core concatenates strings and adds numbers when it
-    merges chunks. A single JSON object in place of events is accepted, too. The arguments are those
-    of `decode_completion`.
+    merges chunks. A single JSON object in place of events is accepted, too.
 
     Attributes:
         events: The number of events with content; comments and empty deltas have none.
         done: Whether the stream has ended regularly.
     """
 
-    def __init__(
-        self,
-        headers: Mapping[str, str],
-        *,
-        model: str,
-        redactor: Redactor = NO_SECRETS,
-        include_headers: bool = False,
-    ) -> None:
+    def __post_init__(self) -> None:
         self.events = 0
         self.done = False
-        self._headers = headers
-        self._model = model
-        self._redactor = redactor
-        self._include_headers = include_headers
         self._sse = SSEDecoder()
         self._has_events: bool | None = None  # unknown before the first character
         self._body = bytearray()  # all that is not known to be events
@@ -117,7 +104,7 @@ class StreamDecoder:
     def close(self) -> Iterator[ChatGenerationChunk]:
         """Yield the remaining chunks; raise unless `[DONE]` or a finish_reason was received."""
         if self._has_events is False:
-            body = parse_completion(bytes(self._body), self._headers, self._redactor)
+            body = self.parse_completion(bytes(self._body))
             yield from self._on_event(body)
         else:
             for event in self._sse.close():
@@ -166,7 +153,7 @@ class StreamDecoder:
             if is_heartbeat and not is_error:
                 return ()
         try:
-            payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
+            payload = self.parse_payload(event.data, is_error=is_error)
         except InvalidResponseError as error:
             events = _events_within(event._replace(data=data))
             if not events:
@@ -178,8 +165,7 @@ class StreamDecoder:
     def _on_payload(self, payload: Mapping[str, object]) -> Sequence[ChatGenerationChunk]:
         delta = None if self._place is None else plain_delta(payload, self._place)
         if delta is None:
-            if error := error_in_payload(payload, self._headers, self._redactor):
-                raise error
+            self.raise_error_in(payload)
             return self._on_event(parse_event(payload))
         self.events += 1
         reasoning, text = delta
@@ -239,7 +225,7 @@ class StreamDecoder:
         """Return the buffered output, then the chunk that ends the stream."""
         if self._is_empty():
             start = self._body.decode(errors="replace")
-            error = unreadable("The stream ended without any event.", start, self._redactor)
+            error = unreadable("The stream ended without any event.", start, self.redactor)
             error.phase = "empty_stream"
             raise error
         self.done = True
@@ -263,14 +249,8 @@ class StreamDecoder:
         """Return what is known of the whole completion, as fields of a message."""
         extras = merge_deltas(self._message_extras) if self._message_extras else {}
         return {
-            "additional_kwargs": {**self._redactor.json_object(extras), **texts},
-            "response_metadata": completion_metadata(
-                self._completion,
-                self._headers,
-                self._model,
-                self._redactor,
-                include_headers=self._include_headers,
-            ),
+            "additional_kwargs": {**self.redactor.json_object(extras), **texts},
+            "response_metadata": self.metadata(self._completion),
             "usage_metadata": decode_usage(self._completion.usage),
         }
 
