@@ -1,24 +1,7 @@
 """The errors of a call.
 
 Each class is also a subclass of core's class for the same error, so that middleware, fallbacks and
-retries handle it:
-
-    AimlErnieError                          ModelError
-    ├── AuthenticationError                 ModelAuthenticationError     401, no key
-    ├── PermissionDeniedError               ModelPermissionDeniedError   403
-    │   └── InsufficientCreditsError                                     402, 400 or 403 about funds
-    │       └── BudgetExceededError                                      the limit of a SpendTracker
-    ├── BadRequestError                     ModelInvalidRequestError     400, 409, 413, 422, ours
-    │   └── ContextWindowExceededError      ContextOverflowError         the prompt is too long
-    ├── NotFoundError                       ModelNotFoundError           404
-    ├── RateLimitError                      ModelRateLimitError          429
-    ├── InternalServerError                 ModelAPIError                5xx
-    ├── InvalidResponseError                ModelAPIError                not a completion
-    ├── APIConnectionError                  ModelConnectionError         a network error
-    │   ├── APITimeoutError                 ModelTimeoutError            timed out
-    │   └── StreamInterruptedError                                       a stream that ended early
-    └── StructuredOutputError               OutputParserException        no valid object
-        └── RefusalError                    ModelRefusalError            refused, or withheld
+retries handle it.
 """
 
 from __future__ import annotations
@@ -27,20 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from langchain_core import exceptions
-from langchain_core.exceptions import (
-    ContextOverflowError,
-    ModelAPIError,
-    ModelAuthenticationError,
-    ModelConnectionError,
-    ModelError,
-    ModelInvalidRequestError,
-    ModelNotFoundError,
-    ModelPermissionDeniedError,
-    ModelRateLimitError,
-    ModelTimeoutError,
-    OutputParserException,
-)
+from langchain_core import exceptions as core
 from langchain_core.messages import AIMessage, AIMessageChunk
 from pydantic_core import from_json
 
@@ -49,7 +19,7 @@ from langchain_aimlernie._text import truncate
 if TYPE_CHECKING:
     from langchain_core.exceptions import ModelRefusalError
 else:  # langchain-core before 1.7.5 lacks it
-    ModelRefusalError = getattr(exceptions, "ModelRefusalError", ModelError)
+    ModelRefusalError = getattr(core, "ModelRefusalError", core.ModelError)
 
 __all__ = [
     "APIConnectionError",
@@ -98,7 +68,7 @@ class ErrorResponse:
         return from_json(self.text)
 
 
-class AimlErnieError(ModelError):
+class AimlErnieError(core.ModelError):
     """Any failure of a call; the classes below say which.
 
     `str()` is the message with the status, the code and the ids, each id once.
@@ -171,11 +141,11 @@ class AimlErnieError(ModelError):
         return truncate(self.message, _MAX_TEXT - len(suffix)) + suffix
 
 
-class AuthenticationError(AimlErnieError, ModelAuthenticationError):
+class AuthenticationError(AimlErnieError, core.ModelAuthenticationError):
     """There is no API key, or the server does not know it (401, some servers 400)."""
 
 
-class PermissionDeniedError(AimlErnieError, ModelPermissionDeniedError):
+class PermissionDeniedError(AimlErnieError, core.ModelPermissionDeniedError):
     """The key may not do this (403)."""
 
 
@@ -187,35 +157,35 @@ class BudgetExceededError(InsufficientCreditsError):
     """The limit of a tracker or middleware does not allow this call, which was not sent."""
 
 
-class BadRequestError(AimlErnieError, ModelInvalidRequestError):
+class BadRequestError(AimlErnieError, core.ModelInvalidRequestError):
     """The request is wrong: refused by the server (400, 409, 413, 422), or by us before sending."""
 
 
-class ContextWindowExceededError(BadRequestError, ContextOverflowError):
+class ContextWindowExceededError(BadRequestError, core.ContextOverflowError):
     """The prompt, or the prompt and `max_tokens` together, exceed the model's context."""
 
 
-class NotFoundError(AimlErnieError, ModelNotFoundError):
+class NotFoundError(AimlErnieError, core.ModelNotFoundError):
     """There is no such model, or no such path under `base_url` (404)."""
 
 
-class RateLimitError(AimlErnieError, ModelRateLimitError):
+class RateLimitError(AimlErnieError, core.ModelRateLimitError):
     """Too many requests (429); not retryable when funds, a quota or the free tier is used up."""
 
 
-class InternalServerError(AimlErnieError, ModelAPIError):
+class InternalServerError(AimlErnieError, core.ModelAPIError):
     """The server failed (5xx); the request may be right."""
 
 
-class InvalidResponseError(AimlErnieError, ModelAPIError):
+class InvalidResponseError(AimlErnieError, core.ModelAPIError):
     """The response is not a valid completion."""
 
 
-class APIConnectionError(AimlErnieError, ModelConnectionError):
+class APIConnectionError(AimlErnieError, core.ModelConnectionError):
     """A network error; `phase` names the phase of the request."""
 
 
-class APITimeoutError(APIConnectionError, ModelTimeoutError):
+class APITimeoutError(APIConnectionError, core.ModelTimeoutError):
     """A timeout expired; the message says which, after how long and with how much received."""
 
 
@@ -223,7 +193,7 @@ class StreamInterruptedError(APIConnectionError):
     """A stream ended without its end; `partial` is what was received."""
 
 
-class StructuredOutputError(AimlErnieError, OutputParserException):
+class StructuredOutputError(AimlErnieError, core.OutputParserException):
     """The completion has no valid object: no tool call, truncated, refused, or not valid JSON.
 
     Attributes:

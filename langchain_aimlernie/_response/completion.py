@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import KW_ONLY, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
@@ -39,18 +41,15 @@ _TOTALS = {
     "total_tokens": "total_tokens",
 }
 _INPUT_DETAILS = {
-    "cached_tokens": "cache_read",
+    "cached_tokens": "cache_read",  # Moonshot has it beside the totals
+    "prompt_cache_hit_tokens": "cache_read",  # DeepSeek, beside the totals
+    "cache_read_input_tokens": "cache_read",  # Anthropic, also of LiteLLM
+    "cache_creation_input_tokens": "cache_creation",
     "cache_creation_tokens": "cache_creation",  # LiteLLM
     "cache_write_tokens": "cache_creation",  # OpenRouter
     "audio_tokens": "audio",
 }
 _OUTPUT_DETAILS = {"reasoning_tokens": "reasoning", "audio_tokens": "audio"}
-_DETAILS_BESIDE_TOTALS = {
-    "cached_tokens": "cache_read",  # Moonshot
-    "prompt_cache_hit_tokens": "cache_read",  # DeepSeek
-    "cache_read_input_tokens": "cache_read",  # Anthropic, also of LiteLLM
-    "cache_creation_input_tokens": "cache_creation",
-}
 _DONE = b"data: [DONE]"
 """What some proxies append to JSON."""
 
@@ -59,158 +58,140 @@ _LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "id", "system_fing
 """What tracers read in `llm_output`."""
 
 
-def decode_completion(
-    body: bytes,
-    headers: Mapping[str, str],
-    *,
-    model: str,
-    redactor: Redactor = NO_SECRETS,
-    include_headers: bool = False,
-) -> ChatResult:
-    """Return the body of a JSON response as a result with every choice.
+def decode_completion(body: bytes, headers: Mapping[str, str], **options: Any) -> ChatResult:
+    """Return the body of a JSON response as a result; the options are those of the decoder."""
+    return ResponseDecoder(headers, **options).decode(body)
 
-    Args:
-        body: The bytes of the response.
+
+@dataclass(repr=False, eq=False)
+class ResponseDecoder:
+    """Decodes a JSON response; what it shares with the decoder of streams.
+
+    Attributes:
         headers: The response headers, names in lower case.
         model: The model of the request, for responses that do not name one.
         redactor: Removes secrets from errors and from what is kept unread.
         include_headers: Whether the metadata has all headers.
-
-    Raises:
-        AimlErnieError: The body is an error object, whatever its HTTP status was.
-        InvalidResponseError: The body is not a completion.
     """
-    completion = parse_completion(body, headers, redactor)
-    choices = completion.choices
-    if choices[0].finish_reason == "tool_calls" and not choices[0].tool_calls:
-        # GitHub Copilot has the text in one choice and the calls in the next.
-        calls = chain.from_iterable(choice.tool_calls for choice in choices)
-        choices = (choices[0]._replace(tool_calls=tuple(calls)),)
-    usage = decode_usage(completion.usage)
-    shared = completion_metadata(
-        completion, headers, model, redactor, include_headers=include_headers
-    )
-    generations = [
-        _decode_choice(choice, shared, usage if place == 0 else None, redactor)
-        for place, choice in enumerate(choices)
-    ]
-    llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
-    return ChatResult(generations=generations, llm_output=llm_output)
 
+    headers: Mapping[str, str]
+    _: KW_ONLY
+    model: str
+    redactor: Redactor = NO_SECRETS
+    include_headers: bool = False
 
-def parse_payload(
-    data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool = False
-) -> Mapping[str, object]:
-    """Return the JSON object of a response or of an event, perhaps of the type `error`.
+    def decode(self, body: bytes) -> ChatResult:
+        """Return the body of a JSON response as a result with every choice.
 
-    Raises:
-        AimlErnieError: It is an error.
-        InvalidResponseError: It is not a JSON object.
-    """
-    try:
-        payload = parse_object(data, redactor)
-    except InvalidResponseError as unreadable:
-        error = error_in_text(data, is_error=is_error, headers=headers, redactor=redactor)
-        raise error or unreadable from None
-    if is_error and "error" not in payload:
-        payload = {"error": payload}
-    return payload
+        Raises:
+            AimlErnieError: The body is an error or no completion, whatever its HTTP status was.
+        """
+        completion = self.parse_completion(body)
+        choices = completion.choices
+        if choices[0].finish_reason == "tool_calls" and not choices[0].tool_calls:
+            # GitHub Copilot has the text in one choice and the calls in the next.
+            calls = chain.from_iterable(choice.tool_calls for choice in choices)
+            choices = (choices[0]._replace(tool_calls=tuple(calls)),)
+        shared = self.metadata(completion)
+        generations = [self._decode_choice(choice, shared) for choice in choices]
+        cast("AIMessage", generations[0].message).usage_metadata = decode_usage(completion.usage)
+        llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
+        return ChatResult(generations=generations, llm_output=llm_output)
 
+    def parse_payload(self, data: bytes, *, is_error: bool = False) -> Mapping[str, object]:
+        """Return the JSON object of a response or an event; raise the error in its place."""
+        try:
+            payload = parse_object(data, self.redactor)
+        except InvalidResponseError as unreadable:
+            error = error_in_text(data, self.headers, self.redactor, is_error=is_error)
+            raise error or unreadable from None
+        return {"error": payload} if is_error and "error" not in payload else payload
 
-def parse_completion(body: bytes, headers: Mapping[str, str], redactor: Redactor) -> Completion:
-    """Parse a JSON response and check that it is a completion.
+    def raise_error_in(self, payload: Mapping[str, object]) -> None:
+        """Raise the error that is in the JSON object, if there is one."""
+        if error := error_in_payload(payload, self.headers, self.redactor):
+            raise error
 
-    Raises:
-        AimlErnieError: It is an error; see `parse_payload`.
-        InvalidResponseError: It has no choice with a message.
-    """
-    if body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
-        text = body.decode(errors="replace")
-        raise unreadable("The server sent events, not JSON; set streaming=True.", text, redactor)
-    payload = parse_payload(body.rstrip().removesuffix(_DONE), headers, redactor)
-    if error := error_in_payload(payload, headers, redactor):
-        raise error
-    choices = payload.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    is_choice = is_object(first) and (
-        is_object(first.get("message", first.get("delta"))) or isinstance(first.get("text"), str)
-    )
-    if not is_choice:
-        raise InvalidResponseError(
-            "The server's answer has no choice with a message; it has the keys "
-            f"{', '.join(map(repr, payload)) or '(none)'}.",
-            body=redactor.json(payload),
+    def parse_completion(self, body: bytes) -> Completion:
+        """Parse a JSON response; raise the error that it is, or that it is no completion."""
+        if body.lstrip().startswith((b"data:", b"event:", b"id:", b"retry:", b":")):
+            problem = "The server sent events, not JSON; set streaming=True."
+            raise unreadable(problem, body.decode(errors="replace"), self.redactor)
+        payload = self.parse_payload(body.rstrip().removesuffix(_DONE))
+        self.raise_error_in(payload)
+        choices = payload.get("choices")
+        first = choices[0] if isinstance(choices, list) and choices else None
+        is_choice = is_object(first) and (
+            is_object(first.get("message", first.get("delta")))
+            or isinstance(first.get("text"), str)
         )
-    return parse_event(payload)
+        if not is_choice:
+            raise InvalidResponseError(
+                "The server's answer has no choice with a message; it has the keys "
+                f"{', '.join(map(repr, payload)) or '(none)'}.",
+                body=self.redactor.json(payload),
+            )
+        return parse_event(payload)
 
+    def _decode_choice(self, choice: Choice, shared: Mapping[str, Any]) -> ChatGeneration:
+        thought, text = split_think_tags(choice.text)
+        tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
+        ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
+        message = AIMessage(
+            content=clean_text(text),
+            additional_kwargs={
+                **self.redactor.json_object(choice.message_extras),
+                **message_extras(choice.reasoning + thought, choice.refusal),
+            },
+            response_metadata={
+                **self.redactor.json_object(choice.choice_extras),
+                **shared,
+                **{name: value for name, value in ending.items() if value is not None},
+            },
+            tool_calls=tool_calls,
+            invalid_tool_calls=invalid_tool_calls,
+        )
+        return ChatGeneration(
+            message=message, generation_info={"finish_reason": choice.finish_reason}
+        )
 
-def _decode_choice(
-    choice: Choice, shared: Mapping[str, Any], usage: UsageMetadata | None, redactor: Redactor
-) -> ChatGeneration:
-    thought, text = split_think_tags(choice.text)
-    tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
-    ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
-    message = AIMessage(
-        content=clean_text(text),
-        additional_kwargs={
-            **redactor.json_object(choice.message_extras),
-            **message_extras(choice.reasoning + thought, choice.refusal),
-        },
-        response_metadata={
-            **redactor.json_object(choice.choice_extras),
-            **shared,
-            **{name: value for name, value in ending.items() if value is not None},
-        },
-        tool_calls=tool_calls,
-        invalid_tool_calls=invalid_tool_calls,
-        usage_metadata=usage,
-    )
-    return ChatGeneration(message=message, generation_info={"finish_reason": choice.finish_reason})
+    def metadata(self, completion: Completion) -> dict[str, Any]:
+        """Return the metadata of a completion, streamed or not.
+
+        Unknown top-level keys are kept under their own names, unless one of ours has the name. The
+        cost is in `meta.usage` or the API's headers. A LiteLLM proxy has it in a header, and of a
+        stream in `usage.cost`, as OpenRouter does.
+        """
+        headers = self.headers
+        facts, usage, cost = dict(completion.facts), completion.usage, completion.cost
+        metadata: dict[str, Any] = {
+            "model_provider": PROVIDER,
+            "model_name": facts.pop("model", self.model),
+            **facts,
+            "credits_used": _first_number(
+                cost.get("credits_used"), headers.get("x-aimlapi-credits-used")
+            ),
+            "usd_spent": _first_number(
+                cost.get("usd_spent"),
+                headers.get("x-aimlapi-usd-spent"),
+                (usage or {}).get("cost"),
+                headers.get("x-litellm-response-cost"),
+            ),
+            "request_id": request_id_in(headers),
+            "inference_id": headers.get("x-inference-id"),
+            "client_request_id": headers.get("x-client-request-id"),
+            "token_usage": None if usage is None else dict(usage),
+            "rate_limits": {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)} or None,
+            "headers": self.redactor.headers(headers) if self.include_headers else None,
+        }
+        known = {key: value for key, value in metadata.items() if value is not None}
+        return {**self.redactor.json_object(completion.extras), **known}
 
 
 def message_extras(reasoning: str, refusal: str) -> dict[str, Any]:
     """Return the texts that a message has beside its content; absent ones have no key."""
     extras = {"reasoning_content": reasoning, "refusal": refusal}
     return {key: clean_text(text) for key, text in extras.items() if text}
-
-
-def completion_metadata(
-    completion: Completion,
-    headers: Mapping[str, str],
-    model: str,
-    redactor: Redactor,
-    *,
-    include_headers: bool,
-) -> dict[str, Any]:
-    """Return the metadata of a completion, streamed or not; see `decode_completion`.
-
-    Unknown top-level keys are kept under their own names, unless one of ours has the name. The cost
-    is in `meta.usage` or the API's headers. A LiteLLM proxy has it in a header, and of a stream in
-    `usage.cost`, as OpenRouter does.
-    """
-    facts, usage, cost = dict(completion.facts), completion.usage, completion.cost
-    metadata: dict[str, Any] = {
-        "model_provider": PROVIDER,
-        "model_name": facts.pop("model", model),
-        **facts,
-        "credits_used": _first_number(
-            cost.get("credits_used"), headers.get("x-aimlapi-credits-used")
-        ),
-        "usd_spent": _first_number(
-            cost.get("usd_spent"),
-            headers.get("x-aimlapi-usd-spent"),
-            (usage or {}).get("cost"),
-            headers.get("x-litellm-response-cost"),
-        ),
-        "request_id": request_id_in(headers),
-        "inference_id": headers.get("x-inference-id"),
-        "client_request_id": headers.get("x-client-request-id"),
-        "token_usage": None if usage is None else dict(usage),
-        "rate_limits": {k: v for k, v in headers.items() if k.startswith(_RATE_LIMITS)} or None,
-        "headers": redactor.headers(headers) if include_headers else None,
-    }
-    known = {key: value for key, value in metadata.items() if value is not None}
-    return {**redactor.json_object(completion.extras), **known}
 
 
 def _first_number(*values: object) -> int | float | None:
@@ -221,43 +202,55 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     """Return the API's usage as LangChain's; counts must be integers of at least 0."""
     if usage is None:
         return None
-    totals = _counts(usage, _TOTALS)
+    totals = _counts(_TOTALS, usage)
     if totals.keys() <= {"total_tokens"}:
         return None
     totals = {"input_tokens": 0, "output_tokens": 0, **totals}
     # Zeros, and the total of the last of several counts, are less than the sum.
     total = totals["input_tokens"] + totals["output_tokens"]
     totals["total_tokens"] = max(total, totals.get("total_tokens", 0))
-    # SGLang counts reasoning beside the totals instead of among the details.
-    written = _counts(usage, {"reasoning_tokens": "reasoning"})
+    inputs = (usage.get("input_tokens_details"), usage.get("prompt_tokens_details"))
+    outputs = (usage.get("output_tokens_details"), usage.get("completion_tokens_details"))
     details = {
-        "input_token_details": _counts(usage, _DETAILS_BESIDE_TOTALS)
-        | _counts(usage.get("input_tokens_details"), _INPUT_DETAILS)
-        | _counts(usage.get("prompt_tokens_details"), _INPUT_DETAILS),
-        "output_token_details": written
-        | _counts(usage.get("output_tokens_details"), _OUTPUT_DETAILS)
-        | _counts(usage.get("completion_tokens_details"), _OUTPUT_DETAILS),
+        "input_token_details": _counts(_INPUT_DETAILS, usage, *inputs),
+        "output_token_details": _counts(_OUTPUT_DETAILS, usage, *outputs),
     }
     given = {name: counts for name, counts in details.items() if counts}
     return cast("UsageMetadata", {**totals, **given})
 
 
-def _counts(usage: object, names: Mapping[str, str]) -> dict[str, int]:
+def _counts(names: Mapping[str, str], *places: object) -> dict[str, int]:
     """Return the valid counts under the keys of `names`, by their names in LangChain."""
-    if not is_object(usage):
-        return {}
-    counts = [(ours, coerce_int(usage.get(theirs))) for theirs, ours in names.items()]
+    counts = [
+        (ours, coerce_int(place.get(theirs)))
+        for place in filter(is_object, places)
+        for theirs, ours in names.items()
+    ]
     return {name: count for name, count in counts if count is not None and count >= 0}
 
 
 # Reasoning within the text, between `<think>` and `</think>`. ERNIE's own format goes on with
 # `<response>` and ends with `</response>`. The line breaks around the tags belong to none of them.
 _TAGS = ("<think>", "</think>", "<response>", "</response>")
-_END = len(_TAGS)
-_REASONING = 1
+_REASONING, _END = 1, len(_TAGS)
 _BREAKS = "\r\n"
-_MAX_SPACE = 8
-"""How many characters of white space wait for a tag that may follow them; more are text."""
+
+
+def _awaited(space: str, *tags: str) -> re.Pattern[str]:
+    """Return a pattern of a tag, or of its beginning where a text ends, and the space before it.
+
+    No more than 8 characters of white space wait for a tag that may follow them; more are text.
+    """
+    parts = "|".join(tag[:length] for tag in tags for length in range(len(tag)))
+    return re.compile(rf"{space}{{0,8}}(?:({'|'.join(tags)})[{_BREAKS}]*|(?:{parts})\Z)")
+
+
+_AWAITED = (
+    _awaited(r"\s", *_TAGS[:2]),  # a closing tag alone is what some servers' parsers leave
+    _awaited(rf"[{_BREAKS}]", _TAGS[1]),
+    _awaited(r"\s", _TAGS[2]),
+    _awaited(rf"[{_BREAKS}]", _TAGS[3]),
+)
 
 
 class ThinkTagParser:
@@ -265,86 +258,46 @@ class ThinkTagParser:
 
     AI/ML API sends reasoning in a field of its own; servers that run the weights themselves without
     a reasoning parser leave the block in the text. Only a block that opens the text counts, and
-    `<response>` only after such a block; a `</think>` that opens the text is what some servers'
-    parsers leave of one. No more is held back than 8 characters of white space and what may be the
-    beginning of a tag.
+    `<response>` only after such a block. No more is held back than 8 characters of white space and
+    what may be the beginning of a tag.
     """
 
-    __slots__ = ("_awaited", "_held", "_is_new")
+    __slots__ = ("_held", "_is_new", "_place")
 
     def __init__(self) -> None:
-        self._awaited = 0
+        self._place = 0
         self._held = ""
         self._is_new = False
 
     def feed(self, text: str) -> tuple[str, str]:
         """Return the (reasoning, text) that can be emitted after the next part."""
-        if self._awaited == _END and not self._is_new:
-            return "", text
+        if self._is_new:
+            text = text.lstrip(_BREAKS)
+            self._is_new = not text
         text, self._held = self._held + text, ""
         reasoning = answer = ""
-        while self._awaited < _END:
-            awaited = self._awaited
-            before, text = self._close(text) if awaited % 2 else self._open(text)
-            if awaited == _REASONING:
+        while self._place < _END:
+            found = cast("re.Match[str]", _AWAITED[self._place].search(text))
+            before = text[: found.start()]
+            if self._place % 2 == 0 and before.strip():  # there is something else than the tag
+                self._place = _END
+                break
+            if self._place == _REASONING:
                 reasoning += before
             else:
                 answer += before
-            if self._awaited == awaited:
-                self._held = text
+            if found[1] is None:
+                self._held = found[0]
                 return reasoning, answer
-        return reasoning, answer + self._begin(text)
+            self._place = _TAGS.index(found[1]) + 1
+            text = text[found.end() :]
+            self._is_new = not text
+        return reasoning, answer + text
 
     def close(self) -> tuple[str, str]:
         """Return the buffered rest as (reasoning, text)."""
         held, self._held = self._held, ""
-        return (held, "") if self._awaited == _REASONING else ("", held)
-
-    def _open(self, text: str) -> tuple[str, str]:
-        """Search an opening tag; return the text before it and the rest."""
-        text = self._begin(text)
-        start = text.lstrip()
-        before = max(0, len(text) - len(start) - _MAX_SPACE)
-        places = (self._awaited, _REASONING) if self._awaited == 0 else (self._awaited,)
-        for place in places:
-            tag = _TAGS[place]
-            if start.startswith(tag):
-                self._awaited = place + 1
-                self._is_new = True
-                return text[:before], start[len(tag) :]
-        if any(_TAGS[place].startswith(start) for place in places):
-            return text[:before], text[before:]
-        self._awaited = _END
-        return "", text
-
-    def _close(self, text: str) -> tuple[str, str]:
-        """Search a closing tag; return the reasoning before it and the rest."""
-        tag = _TAGS[self._awaited]
-        text = self._begin(text)
-        body, found, rest = text.partition(tag)
-        if not found:
-            body = body[: len(body) - _overlap(body, tag)]
-        end = max(len(body.rstrip(_BREAKS)), len(body) - _MAX_SPACE)
-        if not found:
-            return text[:end], text[end:]
-        self._awaited += 1
-        self._is_new = True
-        return body[:end], rest
-
-    def _begin(self, text: str) -> str:
-        """Drop the line breaks after a tag."""
-        if self._is_new:
-            text = text.lstrip(_BREAKS)
-            self._is_new = not text
-        return text
-
-
-def _overlap(text: str, tag: str) -> int:
-    """Count the last characters of `text` that may be the beginning of the tag."""
-    for length in range(min(len(text), len(tag) - 1), 0, -1):
-        if tag.startswith(text[-length:]):
-            return length
-    return 0
+        return (held, "") if self._place == _REASONING else ("", held)
 
 
 def split_think_tags(text: str) -> tuple[str, str]:

@@ -31,7 +31,9 @@ def translate_message(message: AIMessage) -> list[types.ContentBlock]:
 
 def translate_chunk(chunk: AIMessageChunk) -> list[types.ContentBlock]:
     """Return the content blocks of a chunk, each with its index in the stream."""
-    blocks = _text_blocks(chunk, named=True)
+    blocks = _text_blocks(chunk)
+    for block in blocks:
+        block["index"] = f"lc_{block['type']}"
     if chunk.chunk_position == "last":
         return cast("list[types.ContentBlock]", blocks + _call_blocks(chunk))
     # Core's events take any JSON for arguments; a bracket that closes nothing stops them.
@@ -47,7 +49,7 @@ def translate_chunk(chunk: AIMessageChunk) -> list[types.ContentBlock]:
     return cast("list[types.ContentBlock]", blocks)
 
 
-def _text_blocks(message: AIMessage, *, named: bool = False) -> list[dict[str, Any]]:
+def _text_blocks(message: AIMessage) -> list[dict[str, Any]]:
     if not isinstance(message.content, str):
         raise NotImplementedError
     texts = {
@@ -55,14 +57,7 @@ def _text_blocks(message: AIMessage, *, named: bool = False) -> list[dict[str, A
         "text": message.content,
         _REFUSAL: message.additional_kwargs.get("refusal"),
     }
-    blocks = []
-    for kind, text in texts.items():
-        if kind and text:
-            block = {"type": kind, kind: text}
-            if named:
-                block["index"] = f"lc_{kind}"
-            blocks.append(block)
-    return blocks
+    return [{"type": kind, kind: text} for kind, text in texts.items() if kind and text]
 
 
 def _call_blocks(message: AIMessage) -> list[dict[str, Any]]:

@@ -19,18 +19,8 @@ from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
-from langchain_aimlernie._response.error_patterns import (
-    EXHAUSTED_FUNDS,
-    EXHAUSTED_QUOTAS,
-    FREE_TIER,
-    INVALID_KEYS,
-    OVERFLOWS,
-    RATE_LIMITS,
-    TRY_AGAIN,
-    UNKNOWN_MODELS,
-    any_of,
-)
-from langchain_aimlernie._response.schema import request_id_in
+from langchain_aimlernie._response import error_patterns as wordings
+from langchain_aimlernie._response.schema import coerce_number, is_object, request_id_in
 from langchain_aimlernie._text import NO_SECRETS, Redactor, truncate
 from langchain_aimlernie.errors import (
     AimlErnieError,
@@ -133,16 +123,9 @@ _ERROR_TEXT = re.compile(
 
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
-_OVERFLOW = any_of(OVERFLOWS)
-_FUNDS = any_of(EXHAUSTED_FUNDS)
-_FREE = any_of(FREE_TIER)
-_QUOTA = any_of(EXHAUSTED_QUOTAS)
-_RATE = any_of(RATE_LIMITS)
-_NO_KEY = any_of(INVALID_KEYS)
-_NO_MODEL = any_of(UNKNOWN_MODELS)
-_PERMANENT = re.compile(r"maintenance|coupon|needs a user message", re.IGNORECASE)
+_PERMANENT = ("maintenance", "coupon", "needs a user message")
 _WAIT = re.compile(
-    TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
+    wordings.TRY_AGAIN + r"((?:\d+(?:\.\d+)? ?(?:ms|[hms]|hours?|minutes?|seconds?)(?![a-z]) ?)+)",
     re.IGNORECASE,
 )
 """What a message says of the time to wait: `12m2.3s`, `9 seconds`, `120ms`."""
@@ -198,11 +181,7 @@ def error_in_payload(
 
 
 def error_in_text(
-    data: bytes,
-    *,
-    is_error: bool = False,
-    headers: Mapping[str, str] = _NOTHING,
-    redactor: Redactor = NO_SECRETS,
+    data: bytes, headers: Mapping[str, str], redactor: Redactor, *, is_error: bool
 ) -> AimlErnieError | None:
     """Return the error in the data of a 200 or of an event that is not a JSON object, if any.
 
@@ -217,14 +196,7 @@ def error_in_text(
 def response_of(
     status: int, headers: Mapping[str, str], body: object, redactor: Redactor
 ) -> ErrorResponse:
-    """Return the HTTP response as an error keeps it: without secrets in the headers.
-
-    Args:
-        status: The HTTP status.
-        headers: All headers.
-        body: Text or JSON without secrets; `None` if it was not read.
-        redactor: Removes what no header may show.
-    """
+    """Return the HTTP response as an error keeps it; `body` is text or JSON without secrets."""
     return ErrorResponse(status, redactor.headers(headers), _text_of(body)[:MAX_BODY])
 
 
@@ -236,19 +208,17 @@ def _text_of(body: object) -> str:
 
 def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
     """Return what of the JSON of a 200 or of an event is an error; `None` if nothing is."""
-    if _is_error(payload.get("error")):
-        return payload
-    status = payload.get("base_resp")  # MiniMax
-    if isinstance(status, dict) and status.get("status_code") not in _NO_ERROR:
-        return status
     choices = payload.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict):
-            if _is_error(choice.get("error")):
-                return choice
-            reason = choice.get("finish_reason")
-            if failure := _FAILURES.get(str(reason).lower()):  # Cohere has capitals
-                return {"message": failure.format(reason), **payload}
+    places = [*filter(is_object, choices)] if isinstance(choices, list) else []
+    for place in (payload, *places):
+        if _is_error(place.get("error")):
+            return place
+    status = payload.get("base_resp")  # MiniMax
+    if is_object(status) and status.get("status_code") not in _NO_ERROR:
+        return status
+    for reason in (place.get("finish_reason") for place in places):
+        if failure := _FAILURES.get(str(reason).lower()):  # Cohere has capitals
+            return {"message": failure.format(reason), **payload}
     values = () if choices else map(payload.get, _ERROR_KEYS)
     return payload if any(value not in _NO_ERROR for value in values) else None
 
@@ -264,22 +234,14 @@ def _error_in_200(
 ) -> AimlErnieError:
     details = _details(found)
     # An `invalid_request_error` about too many requests is none.
-    lowest = HTTPStatus.UNAUTHORIZED if details.matches(_RATE) else HTTPStatus.BAD_REQUEST
+    lowest = 401 if details.matches(wordings.RATE_LIMITS) else 400
     if details.status is not None and details.status < lowest:
         details = details._replace(status=None)
     return _error(details, body, 200, headers, redactor)
 
 
 class _Details(NamedTuple):
-    """The facts in the body of an error response; `message` may be empty.
-
-    Attributes:
-        message: The message, with the location in the request where the server names one.
-        code: The server's code.
-        status: The status in the body, or the one that the code stands for.
-        request_id: The server's id of the request.
-        kinds: All codes and types of the error.
-    """
+    """The facts in the body of an error response; `kinds` are all its codes and types."""
 
     message: str
     code: str | None = None
@@ -292,9 +254,9 @@ class _Details(NamedTuple):
         names = map(str.lower, (*self.kinds, self.message))
         return next((_STATUS_OF_CODE[name] for name in names if name in _STATUS_OF_CODE), default)
 
-    def matches(self, pattern: re.Pattern[str]) -> bool:
-        """Whether the message, a code or a type matches."""
-        return pattern.search("\n".join((*self.kinds, self.message))) is not None
+    def matches(self, patterns: tuple[str, ...]) -> bool:
+        """Whether the message, a code or a type matches one of the patterns."""
+        return wordings.any_of(patterns).search("\n".join((*self.kinds, self.message))) is not None
 
 
 def _error(
@@ -305,9 +267,7 @@ def _error(
     message = truncate(redactor.text(details.message or _NO_MESSAGE), _MAX_MESSAGE)
     response = response_of(status, headers, body, redactor)
     headers = response.headers
-    retry_after = _parse_retry_after(headers)
-    if retry_after is None:
-        retry_after = _retry_after_in(details.message)
+    retry_after = _retry_after(headers, details.message)
     text = _text_of(body)
     return cls(
         f"{message.rstrip('.')}. {hint}" if hint else message,
@@ -329,16 +289,17 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
         status = details.implied_status(status)
     # A limit of tokens for a minute is not one of the context.
     # 500 is llama.cpp's and Ollama's, and that of gateways for what is behind them.
-    if status in (None, 400, 413, 422, 500) and matches(_OVERFLOW) and not matches(_RATE):
+    is_rate = matches(wordings.RATE_LIMITS)
+    if status in (None, 400, 413, 422, 500) and matches(wordings.OVERFLOWS) and not is_rate:
         return ContextWindowExceededError
-    if status in (None, 400, 401, 403) and matches(_FUNDS):
+    if status in (None, 400, 401, 403) and matches(wordings.EXHAUSTED_FUNDS):
         return InsufficientCreditsError
-    if status in (None, 400) and matches(_NO_KEY):
+    if status in (None, 400) and matches(wordings.INVALID_KEYS):
         return AuthenticationError
-    if status in (None, 400, 503) and matches(_NO_MODEL):
+    if status in (None, 400, 503) and matches(wordings.UNKNOWN_MODELS):
         return NotFoundError
     if status is None:
-        is_limit = matches(_RATE) or matches(_FREE) or matches(_QUOTA)
+        is_limit = is_rate or matches(wordings.FREE_TIER + wordings.EXHAUSTED_QUOTAS)
         return RateLimitError if is_limit else InternalServerError
     return _BY_STATUS.get(status) or _BY_STATUS_CLASS.get(status // 100, InvalidResponseError)
 
@@ -355,8 +316,9 @@ def _is_retryable(
     if cls is RateLimitError:
         # Exhausted funds and the free tier do not come back in seconds. A quota does only if the
         # response says so.
-        is_brief = retry_after is not None or matches(_RATE)
-        return not (matches(_FUNDS) or matches(_FREE) or (matches(_QUOTA) and not is_brief))
+        is_brief = retry_after is not None or matches(wordings.RATE_LIMITS)
+        is_used_up = matches(wordings.EXHAUSTED_QUOTAS) and not is_brief
+        return not (is_used_up or matches(wordings.EXHAUSTED_FUNDS + wordings.FREE_TIER))
     if cls is InternalServerError:
         return not matches(_PERMANENT)
     return cls.is_retryable and cls is not InvalidResponseError
@@ -364,28 +326,19 @@ def _is_retryable(
 
 def _details(body: object) -> _Details:
     """Return the facts of an error body: parsed JSON, or text if it is not valid JSON."""
-    if isinstance(body, str):
-        return _Details(_message_of_text(body))
     if isinstance(body, list) and len(body) == 1:
         body = body[0]  # as Gemini sends it
     if not isinstance(body, dict):
         return _Details(_message(body))
-    places = [body, *(body[key] for key in ("message", "error") if isinstance(body.get(key), dict))]
-    inner = places[-1].get("error")
-    if len(places) > 1 and isinstance(inner, dict):
+    places = [body, *filter(is_object, (body.get("message"), body.get("error")))]
+    if len(places) > 1 and is_object(inner := places[-1].get("error")):
         places.append(inner)
     message, kinds = _message(body), tuple(_texts(places, (*_CODES, "status")))
     code = next(_texts(places, _CODES), None)
     request_id = next(_texts(places, _REQUEST_IDS), None)
-    details = _Details(message, code, _status(places), request_id, kinds)
+    written = filter(re.compile(r"[1-5]\d\d").fullmatch, _texts(places[::-1], _STATUSES))
+    details = _Details(message, code, next(map(int, written), None), request_id, kinds)
     return details._replace(status=details.status or details.implied_status())
-
-
-def _message_of_text(text: str) -> str:
-    if not _PAGE.match(text):
-        return text.strip()
-    title = _TITLE.search(text)
-    return f'a page of HTML titled "{title[1].strip()}"' if title else "a page of HTML"
 
 
 def _message(value: object, depth: int = 0) -> str:
@@ -395,13 +348,14 @@ def _message(value: object, depth: int = 0) -> str:
         if text.startswith(("{", "[")) and depth <= _MAX_DEPTH:
             with contextlib.suppress(ValueError):
                 return _message(from_json(text), depth + 1) or text
-        return _message_of_text(text)
-    if depth > _MAX_DEPTH:
+        if not _PAGE.match(text):
+            return text
+        title = _TITLE.search(text)
+        return f'a page of HTML titled "{title[1].strip()}"' if title else "a page of HTML"
+    if depth > _MAX_DEPTH or not isinstance(value, list | dict):
         return ""
     if isinstance(value, list):
         return _join(_entry(item, depth + 1) for item in value[:_MAX_ITEMS])
-    if not isinstance(value, dict):
-        return ""
     about_all = [
         key
         for key in _MESSAGE_KEYS
@@ -433,17 +387,13 @@ def _as_list(value: object) -> object:
 
 
 def _entry(item: object, depth: int) -> str:
+    """Return the message about one part of the request, after the location of that part."""
     message = _message(item, depth)
-    location = _location(item) if isinstance(item, dict) else ""
-    return f"{location}: {message}" if location and message else message
-
-
-def _location(item: Mapping[str, object]) -> str:
-    for place in filter(None, map(item.get, _LOCATIONS)):
+    for place in map(item.get, _LOCATIONS) if message and is_object(item) else ():
         parts = place if isinstance(place, list) else [place]
-        if all(isinstance(part, str | int) for part in parts):
-            return ".".join(map(str, parts))
-    return ""
+        if place and all(isinstance(part, str | int) for part in parts):
+            return f"{'.'.join(map(str, parts))}: {message}"
+    return message
 
 
 def _join(texts: Iterable[str]) -> str:
@@ -455,15 +405,8 @@ def _texts(places: Sequence[Mapping[str, object]], keys: Sequence[str]) -> Itera
     for value in (place.get(key) for place in reversed(places) for key in keys):
         if isinstance(value, str) and value:
             yield truncate(value, 200)
-        elif isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
-            yield str(value)
-
-
-def _status(places: Sequence[Mapping[str, object]]) -> int | None:
-    for value in (place.get(key) for place in places for key in _STATUSES):
-        if isinstance(value, str | int | float) and re.fullmatch(r"[1-5]\d\d(?:\.0)?", str(value)):
-            return int(float(value))
-    return None
+        elif isinstance(number := coerce_number(value), int) and abs(number) < 10**9:
+            yield str(number)
 
 
 def _redirect_message(headers: Mapping[str, str]) -> str:
@@ -479,9 +422,8 @@ def _redirect_message(headers: Mapping[str, str]) -> str:
 
 def _parse_body(body: bytes, redactor: Redactor) -> object:
     """Return the JSON of an error body, or its text, with secrets redacted; raises nothing."""
-    text = redactor.text(body.removeprefix(BOM_UTF8).decode(errors="replace"))
-    if len(text) > _MAX_PARSED:
-        return text[:MAX_BODY]
+    text = body[:_MAX_PARSED].removeprefix(BOM_UTF8).decode(errors="replace")
+    text = redactor.text(text)
     try:
         value = from_json(text)
     except ValueError:
@@ -489,11 +431,11 @@ def _parse_body(body: bytes, redactor: Redactor) -> object:
     return redactor.json(value) if isinstance(value, dict | list) else text
 
 
-def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that the server asks to wait; `None` without a valid header.
+def _retry_after(headers: Mapping[str, str], message: str) -> float | None:
+    """Return the seconds that the server asks to wait; `None` if it does not.
 
     `retry-after-ms` goes before `Retry-After`, which is seconds or an HTTP date (RFC 9110,
-    10.2.3). A time gone by is 0.
+    10.2.3); gateways drop both, so that only the message has it. A time gone by is 0.
     """
     milliseconds, value = headers.get("retry-after-ms", ""), headers.get("retry-after", "")
     for text, unit in ((milliseconds, 1000), (value.partition(",")[0], 1)):
@@ -501,17 +443,10 @@ def _parse_retry_after(headers: Mapping[str, str]) -> float | None:
             seconds = float(text) / unit
             if seconds >= 0:
                 return seconds
-    try:
+    with contextlib.suppress(ValueError, TypeError, OverflowError, IndexError):
         date = parsedate_to_datetime(value)  # RFC 9110 knows no other zone than GMT
         return max(0.0, date.replace(tzinfo=date.tzinfo or UTC).timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return None
-
-
-def _retry_after_in(message: str) -> float | None:
-    """Return the seconds that a message asks to wait; gateways drop the header."""
-    found = _WAIT.search(message)
-    if found is None:
+    if not (found := _WAIT.search(message)):
         return None
     parts = re.findall(r"([\d.]+) ?(ms|[hms])", found[1].lower())
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -8,6 +8,7 @@ case, in the codes of an error and in its message, each on a line of its own.
 
 from __future__ import annotations
 
+import functools
 import re
 
 _LIMIT = r"context[ _](?:length|window|size|limit)"
@@ -71,9 +72,7 @@ EXHAUSTED_FUNDS = (
     # OpenRouter
     r"(?:requires?|needs?) more credits",
     r"key limit exceeded",
-    # xAI
-    r"used all available credits",
-    r"spending (?:limit|cap)",  # also Gemini
+    r"spending (?:limit|cap)",  # xAI, Gemini
     r"please top[ -]?up|top[ -]?up your",  # AI/ML API
     r"billing[ _](?:hard[ _]limit|not[ _]active)",  # OpenAI
     r"requires billing to be enabled",  # Google
@@ -130,6 +129,7 @@ UNKNOWN_MODELS = (
 """The model is not one of the server's, which some say with a 400 or a 503."""
 
 
+@functools.cache
 def any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """Return one pattern that matches where one of `patterns` does."""
     return re.compile("|".join(patterns), re.IGNORECASE | re.MULTILINE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
 from pydantic_core import from_json
@@ -94,24 +95,21 @@ class Completion(NamedTuple):
     extras: Mapping[str, object] = _NOTHING
 
     def merge(self, later: Completion) -> Completion:
-        """Return what two events say of their completion: the first facts, the last counts."""
+        """Return what two events say of their completion: the first facts, the last counts.
+
+        A zero replaces no count, and the earlier total is dropped.
+        """
+        usage = self.usage or later.usage
+        if self.usage and later.usage:
+            kept = {name: value for name, value in self.usage.items() if name != "total_tokens"}
+            given = [(k, v) for k, v in later.usage.items() if v or k not in self.usage]
+            usage = {**kept, **dict(given)}
         return Completion(
             facts={**later.facts, **self.facts},
-            usage=_merge_usage(self.usage, later.usage),
+            usage=usage,
             cost={**self.cost, **later.cost},
             extras={**self.extras, **later.extras},
         )
-
-
-def _merge_usage(
-    earlier: Mapping[str, object] | None, later: Mapping[str, object] | None
-) -> Mapping[str, object] | None:
-    """Return the later counts; a zero replaces no count, and the earlier total is dropped."""
-    if not earlier or not later:
-        return later or earlier
-    given = {name: value for name, value in later.items() if value or name not in earlier}
-    kept = {name: value for name, value in earlier.items() if name != "total_tokens"}
-    return {**kept, **given}
 
 
 _EMPTY: tuple[object, ...] = (None, "", [], {})
@@ -133,13 +131,10 @@ def object_or_empty(value: object) -> Mapping[str, object]:
 
 
 def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
-    """Parse JSON leniently: the response has been paid for.
+    """Parse JSON leniently, because it has been paid for; raise `InvalidResponseError` at last.
 
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
     are not UTF-8 (they become U+FFFD), and integers of any length.
-
-    Raises:
-        InvalidResponseError: `data` is not JSON, or nested beyond any use.
     """
     try:
         return cast("object", from_json(data))
@@ -172,28 +167,12 @@ def _parse_int(digits: str) -> int | float:
 
 
 def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, object]:
-    """Parse a JSON object; see `parse_json`.
-
-    Raises:
-        InvalidResponseError: `data` is not JSON, or JSON of another kind.
-    """
+    """Parse a JSON object; raise `InvalidResponseError` for JSON of another kind, too."""
     value = parse_json(data, redactor)
     if is_object(value):
         return value
-    raise InvalidResponseError(
-        f"The server sent {_KINDS[type(value)]} where a JSON object was due.",
-        body=redactor.json(value),
-    )
-
-
-_KINDS: Mapping[type, str] = {
-    type(None): "null",
-    bool: "a boolean",
-    int: "an integer",
-    float: "a number",
-    str: "a string",
-    list: "a list",
-}
+    text = data.decode(errors="replace")
+    raise unreadable("The server's answer is not a JSON object.", text, redactor)
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
@@ -311,9 +290,6 @@ def parse_text(value: object, depth: int = 0) -> str:
 
     A part has its text under "text" or the name of its type. Of other parts nothing is taken, but
     content that is an object as a whole is an answer in JSON mode.
-
-    Raises:
-        InvalidResponseError: The parts are nested beyond any use.
     """
     if isinstance(value, str):
         return value
@@ -325,8 +301,8 @@ def parse_text(value: object, depth: int = 0) -> str:
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
         text = value.get("text") or value.get(str(value.get("type"))) or value.get("value")
-        is_part = depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}
-        return parse_text(text, depth + 1) if is_part else json_text(value)
+        if depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}:
+            return parse_text(text, depth + 1)
     return json_text(value)
 
 
@@ -334,17 +310,12 @@ def _parse_tool_calls(
     message: Mapping[str, object], *, is_whole: bool
 ) -> tuple[ToolCallDelta, ...]:
     """Return the calls of a delta, or of a whole message, in which each entry is a call."""
-    calls, function = message.get("tool_calls"), message.get("function_call")
-    if not isinstance(calls, list):
-        calls = [calls] if is_object(calls) else []
+    sent, function = message.get("tool_calls"), message.get("function_call")
+    calls = [*filter(is_object, sent if isinstance(sent, list) else [sent])]
     if not calls and is_object(function):  # the form before `tool_calls`: one call, no id
         calls = [{"index": 0, "function": function}]
-    return tuple(
-        [
-            _parse_tool_call(call, place if is_whole else coerce_int(call.get("index")))
-            for place, call in enumerate(filter(is_object, calls))
-        ]
-    )
+    places = count() if is_whole else (coerce_int(call.get("index")) for call in calls)
+    return tuple(map(_parse_tool_call, calls, places))
 
 
 def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallDelta:

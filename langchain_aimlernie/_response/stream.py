@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections import defaultdict
+from dataclasses import dataclass
 from itertools import chain, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -15,15 +16,12 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.outputs import ChatGenerationChunk
 
 from langchain_aimlernie._response.completion import (
+    ResponseDecoder,
     ThinkTagParser,
-    completion_metadata,
     decode_usage,
     message_extras,
-    parse_completion,
-    parse_payload,
     split_think_tags,
 )
-from langchain_aimlernie._response.error_mapping import error_in_payload
 from langchain_aimlernie._response.schema import (
     NO_CHOICE,
     Choice,
@@ -34,7 +32,7 @@ from langchain_aimlernie._response.schema import (
     unreadable,
 )
 from langchain_aimlernie._response.tool_calls import ToolCallAssembler
-from langchain_aimlernie._text import NO_SECRETS, Redactor, clean_text, warn_user
+from langchain_aimlernie._text import clean_text, warn_user
 from langchain_aimlernie.errors import InvalidResponseError, StreamInterruptedError
 from langchain_aimlernie.profiles import PROVIDER
 
@@ -61,14 +59,8 @@ def _events_within(event: ServerSentEvent) -> list[ServerSentEvent]:
     return [event._replace(data=line) for line in lines]
 
 
-def _is_heartbeat(event: str, data: bytes) -> bool:
-    """Whether an event says nothing of the completion, as one of the progress of a tool."""
-    if event != _DEFAULT_TYPE and not any(key in data for key in _KNOWN_KEYS):
-        return True
-    return data in (b"", b"null") or data[0] == _COMMENT
-
-
-class StreamDecoder:
+@dataclass(repr=False, eq=False)
+class StreamDecoder(ResponseDecoder):
     """Decodes the bytes of one stream into chunks, without I/O.
 
     Each chunk carries `model_provider`; its id is left to core, which takes the run's. All other
@@ -76,83 +68,55 @@ class StreamDecoder:
     (`chunk_position="last"`) only, because core concatenates strings and adds numbers when it
     merges chunks. A single JSON object in place of events is accepted, too.
 
-    Args:
-        headers: The response headers, names in lower case.
-        model: The requested model, for responses that do not name one.
-        redactor: Removes secrets from errors and from unknown keys.
-        include_headers: Whether the metadata has all headers.
-
     Attributes:
         events: The number of events with content; comments and empty deltas have none.
         done: Whether the stream has ended regularly.
     """
 
-    def __init__(
-        self,
-        headers: Mapping[str, str],
-        *,
-        model: str,
-        redactor: Redactor = NO_SECRETS,
-        include_headers: bool = False,
-    ) -> None:
+    def __post_init__(self) -> None:
         self.events = 0
         self.done = False
-        self._headers = headers
-        self._model = model
-        self._redactor = redactor
-        self._include_headers = include_headers
         self._sse = SSEDecoder()
-        self._json: bytearray | None = None
-        self._start = b""
-        self._is_format_known = False
+        self._has_events: bool | None = None  # unknown before the first character
+        self._body = bytearray()  # all that is not known to be events
         self._completion = Completion()
-        self._choice: Choice | None = None
+        self._place: int | None = None  # of the choice that is kept, the first one
         self._finish_reason: str | None = None
         self._message_extras: list[Mapping[str, object]] = []
-        self._tools: ToolCallAssembler | None = None
+        self._tools = ToolCallAssembler()
         self._think_tags = ThinkTagParser()
         self._text = _TextBuffer()
         self._reasoning = _TextBuffer()
         self._refusal = _TextBuffer()
 
     def feed(self, data: bytes) -> Iterable[ChatGenerationChunk]:
-        """Return the chunks that the next bytes complete; each is decoded when it is iterated.
-
-        Raises:
-            AimlErnieError: An event is an error, or not a valid event.
-        """
-        if not self._is_format_known:
-            self._detect_format(data)
-        if self._json is not None:
-            self._json += data
-            self._sse.check_size(len(self._json))
-            return ()
+        """Return the chunks that the next bytes complete; each is decoded when it is iterated."""
+        if not self._has_events:
+            self._body += data
+            self._sse.check_size(len(self._body))
+            if self._has_events is None and (start := data.lstrip(_BOM + b" \t\r\n")):
+                self._has_events = not start.startswith((b"{", b"[", b"<"))
+            if self._has_events is False:
+                return ()
         return chain.from_iterable(map(self._decode, self._sse.feed(data)))
 
     def close(self) -> Iterator[ChatGenerationChunk]:
-        """Yield the remaining chunks at the end of the bytes.
-
-        Raises:
-            StreamInterruptedError: Neither `[DONE]` nor a finish_reason was received.
-            InvalidResponseError: There was no event at all.
-        """
-        if self._json is not None:
-            body = parse_completion(bytes(self._json), self._headers, self._redactor)
+        """Yield the remaining chunks; raise unless `[DONE]` or a finish_reason was received."""
+        if self._has_events is False:
+            body = self.parse_completion(bytes(self._body))
             yield from self._on_event(body)
+        else:
+            for event in self._sse.close():
+                with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
+                    yield from self._decode(event)
+            if self._finish_reason is None and not (self.done or self._is_empty()):
+                raise StreamInterruptedError(
+                    "The stream ended early, without [DONE] or a finish_reason; "
+                    "`.partial` has the output received.",
+                    partial=self.partial,
+                )
+        if not self.done:
             yield from self._finish()
-            return
-        for event in self._sse.close():
-            with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
-                yield from self._decode(event)
-        if self.done:
-            return
-        if self._finish_reason is None and not self._is_empty():
-            raise StreamInterruptedError(
-                "The stream ended early, without [DONE] or a finish_reason; "
-                "`.partial` has the output received.",
-                partial=self.partial,
-            )
-        yield from self._finish()
 
     @property
     def partial(self) -> AIMessageChunk | None:
@@ -162,7 +126,7 @@ class StreamDecoder:
         """
         if not self.events:
             return None
-        tool_calls, invalid_tool_calls = self._tools.snapshot() if self._tools else ([], [])
+        tool_calls, invalid_tool_calls = self._tools.snapshot()
         texts = message_extras(self._reasoning.text(), self._refusal.text())
         message = AIMessageChunk(
             content=self._text.text(), tool_call_chunks=tool_calls, **self._facts(texts)
@@ -172,15 +136,7 @@ class StreamDecoder:
         return message
 
     def _is_empty(self) -> bool:
-        return not self.events and self._choice is None
-
-    def _detect_format(self, data: bytes) -> None:
-        """Distinguish events from one JSON object, or an HTML page, by their first character."""
-        start = data.lstrip(_BOM + b" \t\r\n")[:1]
-        self._is_format_known = bool(start)
-        self._start = data[:8192]
-        if start in (b"{", b"[", b"<"):
-            self._json = bytearray()
+        return not self.events and self._place is None
 
     def _decode(self, event: ServerSentEvent) -> Iterable[ChatGenerationChunk]:
         if self.done:
@@ -191,10 +147,12 @@ class StreamDecoder:
             if data.strip(b'"').upper().startswith(_DONE):
                 return self._finish()
             is_error = _ERROR_TYPE in event.event.lower()  # also `server_error`
-            if not is_error and _is_heartbeat(event.event, data):
+            is_known = event.event == _DEFAULT_TYPE or any(key in data for key in _KNOWN_KEYS)
+            is_heartbeat = not is_known or data in (b"", b"null") or data.startswith(b":")
+            if is_heartbeat and not is_error:
                 return ()
         try:
-            payload = parse_payload(event.data, self._headers, self._redactor, is_error=is_error)
+            payload = self.parse_payload(event.data, is_error=is_error)
         except InvalidResponseError as error:
             events = _events_within(event._replace(data=data))
             if not events:
@@ -204,27 +162,28 @@ class StreamDecoder:
         return self._on_payload(payload)
 
     def _on_payload(self, payload: Mapping[str, object]) -> Sequence[ChatGenerationChunk]:
-        if self._choice is not None:
-            delta = plain_delta(payload, self._choice.place)
-            if delta is not None:
-                return self._on_delta(*delta)
-        if error := error_in_payload(payload, self._headers, self._redactor):
-            raise error
-        return self._on_event(parse_event(payload))
-
-    def _on_delta(self, reasoning: str, text: str) -> Sequence[ChatGenerationChunk]:
+        delta = None if self._place is None else plain_delta(payload, self._place)
+        if delta is None:
+            self.raise_error_in(payload)
+            return self._on_event(parse_event(payload))
         self.events += 1
+        reasoning, text = delta
         if text:
             thought, text = self._think_tags.feed(text)
             reasoning += thought
         text, texts = self._add(text, reasoning)
-        return (_plain_chunk(text, texts),) if text or texts else ()
+        return (_chunk(text, texts),) if text or texts else ()
 
     def _on_event(self, event: Completion) -> Sequence[ChatGenerationChunk]:
         if len(event.choices) > 1:  # also of one index: FastDeploy can send several deltas at once
             parts = (event._replace(choices=(choice,)) for choice in event.choices)
             return [*chain.from_iterable(map(self._on_event, parts))]
-        choice = next(filter(self._is_first, event.choices), NO_CHOICE)
+        choice = event.choices[0] if event.choices else NO_CHOICE
+        if event.choices and self._place is None:
+            self._place = choice.place
+        if event.choices and self._place != choice.place:
+            warn_user("The stream has several choices; only the first is kept.")
+            choice = NO_CHOICE
         extras = {**choice.choice_extras, **event.extras}
         has_facts = bool(choice.finish_reason or choice.message_extras or event.usage or event.cost)
         if has_facts or extras or event.facts != self._completion.facts:
@@ -236,15 +195,12 @@ class StreamDecoder:
             choice = choice._replace(text="", reasoning="")
         thought, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
         text, texts = self._add(text, choice.reasoning + thought, choice.refusal)
-        tool_calls: list[ToolCallChunk] = []
-        if choice.tool_calls:
-            self._tools = self._tools or ToolCallAssembler()
-            tool_calls = self._tools.feed(choice.tool_calls)
+        tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
         logprobs = choice.logprobs and _joinable(choice.logprobs)
         has_output = text or texts or tool_calls or logprobs
         if has_output or has_facts:
             self.events += 1
-        return (self._chunk(text, texts, tool_calls, logprobs),) if has_output else ()
+        return (_chunk(text, texts, tool_calls, logprobs),) if has_output else ()
 
     def _is_repeated_by(self, choice: Choice) -> bool:
         """Whether a message ends the stream that has all text again, as some servers send it."""
@@ -253,14 +209,6 @@ class StreamDecoder:
         reasoning, text = split_think_tags(choice.text)
         is_all = choice.reasoning + reasoning in ("", self._reasoning.text())
         return is_all and text == self._text.text()
-
-    def _is_first(self, choice: Choice) -> bool:
-        """Whether a choice has the index of the first one: a chunk holds one choice only."""
-        self._choice = self._choice or choice
-        if choice.place == self._choice.place:
-            return True
-        warn_user("The stream has several choices; only the first is kept.")
-        return False
 
     def _add(
         self, text: str, reasoning: str, refusal: str = "", *, is_last: bool = False
@@ -272,40 +220,24 @@ class StreamDecoder:
             texts = message_extras(reasoning, self._refusal.add(refusal, is_last=is_last))
         return self._text.add(text, is_last=is_last), texts
 
-    def _chunk(
-        self,
-        text: str,
-        texts: dict[str, Any],
-        tool_calls: Sequence[ToolCallChunk] = (),
-        logprobs: dict[str, object] | None = None,
-    ) -> ChatGenerationChunk:
-        metadata = {"model_provider": PROVIDER, **({"logprobs": logprobs} if logprobs else {})}
-        message = AIMessageChunk(
-            content=text,
-            additional_kwargs=texts,
-            tool_call_chunks=list(tool_calls),
-            response_metadata=metadata,
-        )
-        return ChatGenerationChunk(message=message)
-
     def _finish(self) -> list[ChatGenerationChunk]:
         """Return the buffered output, then the chunk that ends the stream."""
         if self._is_empty():
-            start = self._start.decode(errors="replace")
-            error = unreadable("The stream ended without any event.", start, self._redactor)
+            start = self._body.decode(errors="replace")
+            error = unreadable("The stream ended without any event.", start, self.redactor)
             error.phase = "empty_stream"
             raise error
         self.done = True
         chunks = []
         reasoning, text = self._think_tags.close()
         text, texts = self._add(text, reasoning, is_last=True)
-        tool_calls, other_json = self._tools.close(self._finish_reason) if self._tools else ([], [])
+        tool_calls, other_json = self._tools.close(self._finish_reason)
         if text or texts or tool_calls:
-            chunks.append(self._chunk(text, texts, tool_calls))
+            chunks.append(_chunk(text, texts, tool_calls))
         if other_json:
             # For the block translator, which joins them to the call's chunks of earlier messages;
             # core's sum of chunks uses tool_call_chunks.
-            chunks.append(self._chunk("", {}))
+            chunks.append(_chunk("", {}))
             cast("AIMessageChunk", chunks[-1].message).invalid_tool_calls.extend(other_json)
         message = AIMessageChunk(content="", chunk_position="last", **self._facts())
         info = {} if self._finish_reason is None else {"finish_reason": self._finish_reason}
@@ -316,14 +248,8 @@ class StreamDecoder:
         """Return what is known of the whole completion, as fields of a message."""
         extras = merge_deltas(self._message_extras) if self._message_extras else {}
         return {
-            "additional_kwargs": {**self._redactor.json_object(extras), **texts},
-            "response_metadata": completion_metadata(
-                self._completion,
-                self._headers,
-                self._model,
-                self._redactor,
-                include_headers=self._include_headers,
-            ),
+            "additional_kwargs": {**self.redactor.json_object(extras), **texts},
+            "response_metadata": self.metadata(self._completion),
             "usage_metadata": decode_usage(self._completion.usage),
         }
 
@@ -331,17 +257,21 @@ class StreamDecoder:
 _TEMPLATE = ChatGenerationChunk(message=AIMessageChunk(content=""))
 
 
-def _plain_chunk(text: str, texts: dict[str, Any]) -> ChatGenerationChunk:
-    """Return a copy of a chunk with these texts, which is faster than a new chunk."""
-    message, chunk = _TEMPLATE.message.__copy__(), _TEMPLATE.__copy__()
-    message.__dict__.update(
-        content=text,
-        response_metadata={"model_provider": PROVIDER},
-        additional_kwargs=texts,
-        tool_calls=[],
-        invalid_tool_calls=[],
-        tool_call_chunks=[],
-    )
+def _chunk(
+    text: str,
+    texts: dict[str, Any],
+    tool_calls: Sequence[ToolCallChunk] = (),
+    logprobs: dict[str, object] | None = None,
+) -> ChatGenerationChunk:
+    """Return a chunk; one without tool calls is a copy, which is faster than a new chunk."""
+    message: Any = _TEMPLATE.message.__copy__()
+    if tool_calls:
+        message = AIMessageChunk(content="", tool_call_chunks=[*tool_calls])
+    else:
+        message.__dict__.update(tool_calls=[], invalid_tool_calls=[], tool_call_chunks=[])
+    metadata = {"model_provider": PROVIDER, **({"logprobs": logprobs} if logprobs else {})}
+    message.__dict__.update(content=text, response_metadata=metadata, additional_kwargs=texts)
+    chunk = _TEMPLATE.__copy__()
     chunk.__dict__.update(message=message, text=text)
     return chunk
 
@@ -386,22 +316,19 @@ def merge_deltas(values: Sequence[Any]) -> Any:
     are joined. Objects are merged by key, and objects in a list by their `index` and `type` if they
     have them (`reasoning_details`). Of anything else the last value stands. Empty values, and those
     before a value of another kind, do not count.
-
-    Args:
-        values: At least one JSON value, none nested too deeply for recursion.
     """
     values = [value for value in values if not is_empty(value)] or values[:1]
     kind = _kind(values[-1])
-    values = [*takewhile(lambda value: _kind(value) is kind, reversed(values))][::-1]
-    if kind is dict:
+    values = [*takewhile(lambda value: _kind(value) == kind, reversed(values))][::-1]
+    if kind[0] is dict:
         return _merge_objects(values)
-    if kind is _Indexed:
+    if kind == (list, True):
         items = [{(i["index"], str(i.get("type"))): i for i in value} for value in values]
         return [*_merge_objects(items).values()]
-    is_whole = kind not in (str, list) or all(b[: len(a)] == a for a, b in pairwise(values))
+    is_whole = kind[0] not in (str, list) or all(b[: len(a)] == a for a, b in pairwise(values))
     if is_whole:
         return values[-1]
-    return "".join(values) if kind is str else [*chain.from_iterable(values)]
+    return "".join(values) if kind[0] is str else [*chain.from_iterable(values)]
 
 
 def _merge_objects(objects: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
@@ -411,13 +338,9 @@ def _merge_objects(objects: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
     return {key: merge_deltas(values) for key, values in members.items()}
 
 
-class _Indexed:
-    """The kind of a list of objects with an index each."""
-
-
-def _kind(value: object) -> type:
-    is_indexed = isinstance(value, list) and value and all(map(_has_index, value))
-    return _Indexed if is_indexed else type(value)
+def _kind(value: object) -> tuple[type, bool]:
+    """Return the type of a value, and whether it is a list of objects with an index each."""
+    return type(value), isinstance(value, list) and bool(value) and all(map(_has_index, value))
 
 
 def _has_index(item: object) -> bool:
@@ -425,12 +348,7 @@ def _has_index(item: object) -> bool:
 
 
 class ServerSentEvent(NamedTuple):
-    """One event that carries data.
-
-    Attributes:
-        event: Type of the event, `message` unless the server names one.
-        data: Data of the event, its lines joined by LF; bytes that should be UTF-8.
-    """
+    """One event that carries data: its type, `message` by default, and its lines, joined by LF."""
 
     event: str
     data: bytes
@@ -440,10 +358,8 @@ class SSEDecoder:
     """Turns the bytes of an event stream into events, each as soon as its blank line is there.
 
     The format is that of the WHATWG HTML standard, sections 9.2.5 and 9.2.6. The work is linear in
-    the number of bytes, however they are cut, and what is kept between calls is bounded.
-
-    Args:
-        max_event_bytes: Most bytes that the lines of one event may have.
+    the number of bytes, however they are cut; an event whose lines have more than `max_event_bytes`
+    is an `InvalidResponseError`.
     """
 
     __slots__ = ("_after_cr", "_at_start", "_data", "_event", "_limit", "_line", "_size")
@@ -458,11 +374,7 @@ class SSEDecoder:
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[ServerSentEvent]:
-        """Yield the events that `data` completes; all of them must be taken before the next call.
-
-        Raises:
-            InvalidResponseError: An event is longer than `max_event_bytes`.
-        """
+        """Yield the events that `data` completes; take all of them before the next call."""
         if self._after_cr and data.startswith(b"\n"):  # a CRLF that was cut
             data = data[1:]
             self._after_cr = False
@@ -472,7 +384,11 @@ class SSEDecoder:
         lines = data.splitlines()
         rest = b"" if data[-1] in (_LF, _CR) else lines.pop()
         if lines and (self._line or self._at_start):
-            lines[0] = self._first_line(lines[0])
+            lines[0] = bytes(self._line + lines[0])
+            self._line.clear()
+            if self._at_start:
+                lines[0] = lines[0].removeprefix(_BOM)
+                self._at_start = False
         for line in lines:
             if line:
                 self._read_line(line)
@@ -490,24 +406,14 @@ class SSEDecoder:
 
         The standard drops such an event. Servers of language models end streams this way, and the
         last event is the one that says why the model stopped.
-
-        Raises:
-            InvalidResponseError: The event is longer than `max_event_bytes`.
         """
         return self.feed(b"\n\n")
 
-    def _first_line(self, end: bytes) -> bytes:
-        """Return the line that began in earlier calls and ends with `end`."""
-        line = bytes(self._line) + end
-        self._line.clear()
-        if self._at_start:
-            line = line.removeprefix(_BOM)
-        self._at_start = False
-        return line
-
     def _read_line(self, line: bytes) -> None:
+        self.check_size(len(line))
+        if line[0] == _COMMENT:  # it is part of no event
+            return
         self._size += len(line)
-        self.check_size()
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
@@ -521,10 +427,8 @@ class SSEDecoder:
             self._data.append(line)
         elif name == b"event":
             self._event = value.decode("utf-8", "replace") or _DEFAULT_TYPE
-        elif not name:
-            self._size -= len(line)  # a comment is part of no event
 
-    def check_size(self, incomplete: int = 0) -> None:
+    def check_size(self, incomplete: int) -> None:
         """Raise if the event with so many bytes more is too long."""
         if self._size + incomplete > self._limit:
             raise InvalidResponseError(

@@ -14,7 +14,7 @@ from langchain_core.utils.json import parse_partial_json
 from langchain_aimlernie._response.schema import ToolCallDelta, is_shallow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from langchain_core.messages import InvalidToolCall, ToolCall, ToolCallChunk
 
@@ -40,43 +40,31 @@ def parse_arguments(text: str) -> dict[str, Any] | None:
     return value if is_valid else None
 
 
-def _valid_arguments(name: str, text: str, finish_reason: str | None) -> dict[str, Any] | None:
-    """Return the arguments of a call, `None` if it is invalid.
-
-    A call without arguments is invalid if the completion was cut, perhaps before them.
-    """
-    if not name or (_is_blank(text) and finish_reason in ("length", "content_filter")):
-        return None
-    return parse_arguments(text)
-
-
 def decode_tool_calls(
-    fragments: Iterable[ToolCallDelta], finish_reason: str | None
+    calls: Iterable[ToolCallDelta], finish_reason: str | None
 ) -> tuple[list[ToolCall], list[InvalidToolCall]]:
     """Return the valid and the invalid calls of a whole completion.
 
     Every call has an id of its own, since each must be answered under its id. A call without a
     name, or whose arguments are not a JSON object, is invalid and keeps its text. So is one without
-    arguments if the completion was cut.
+    arguments if the completion was cut, perhaps before them.
     """
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
     ids: set[str] = set()
-    for _, call_id, name, text in fragments:
-        if not (call_id or name) and _is_blank(text):
+    for _, given_id, name, text in calls:
+        if not (given_id or name) and _is_blank(text):
             continue  # a placeholder for no call
-        unique_id = _unique_id(call_id, ids)
-        arguments = _valid_arguments(name, text, finish_reason)
+        call_id = _unique_id(given_id, ids)
+        is_cut = _is_blank(text) and finish_reason in ("length", "content_filter")
+        arguments = parse_arguments(text) if name and not is_cut else None
         if arguments is None:
-            invalid.append(_invalid(name, text, unique_id))
+            error = "the arguments are not a JSON object" if name else "the call has no name"
+            call = invalid_tool_call(name=name or None, args=text, id=call_id, error=error)
+            invalid.append(call)
         else:
-            valid.append(tool_call(name=name, args=arguments, id=unique_id))
+            valid.append(tool_call(name=name, args=arguments, id=call_id))
     return valid, invalid
-
-
-def _invalid(name: str, arguments: str, call_id: str) -> InvalidToolCall:
-    error = "the arguments are not a JSON object" if name else "the call has no name"
-    return invalid_tool_call(name=name or None, args=arguments, id=call_id, error=error)
 
 
 def _unique_id(call_id: str, taken: set[str]) -> str:
@@ -91,7 +79,7 @@ def _unique_id(call_id: str, taken: set[str]) -> str:
 class _StreamedCall:
     """A call of a stream: the parts received, and how much of them has been emitted.
 
-    `held` are the arguments that wait, `emitted` the others; `last` is their last character.
+    `held` are the arguments that wait, `emitted` the others.
     `emitted_name` is the part of the name that has been emitted, `None` before the call is.
     `reopened` is the id of a fragment that repeated the name without arguments; `is_resent` tells
     whether each fragment has all arguments so far.
@@ -105,7 +93,6 @@ class _StreamedCall:
     emitted_name: str | None = None
     emitted: list[str] = field(default_factory=list)
     held: str = ""
-    last: str = ""
     reopened: str | None = None
     is_resent: bool = False
 
@@ -122,7 +109,7 @@ class _StreamedCall:
         arguments = fragment.arguments
         if self.has_placeholder() and _begins_object(arguments):
             self.held = ""
-        elif self.is_complete() and (arguments.strip() == "{}" or self.is_repeated_by(arguments)):
+        elif self.is_repeated_by(arguments) or (arguments.strip() == "{}" and self.is_complete()):
             return
         elif self.is_resent_by(arguments):
             self.is_resent = True
@@ -130,7 +117,6 @@ class _StreamedCall:
         self.held += arguments
         if not self.emitted:
             self.held = _unquoted(self.held)
-        self.last = self.held.rstrip()[-1:] or self.last
 
     def text(self) -> str:
         """Return the arguments so far."""
@@ -146,13 +132,16 @@ class _StreamedCall:
         """Whether there is but a `null` or `{}`, which some servers send at first."""
         return not self.emitted and self.held.strip() in ("null", "{}")
 
+    def last(self) -> str:
+        return self.text().rstrip()[-1:]
+
     def is_complete(self) -> bool:
         """Whether the arguments are a JSON object; parses them only if they end like one."""
-        return self.last == "}" and parse_arguments(self.text()) is not None
+        return self.last() == "}" and parse_arguments(self.text()) is not None
 
     def is_repeated_by(self, arguments: str) -> bool:
         """Whether a complete call's arguments are sent again, as some servers do at the end."""
-        is_object = arguments.lstrip().startswith("{")
+        is_object = arguments.lstrip().startswith("{") and self.is_complete()
         return is_object and parse_arguments(arguments) == parse_arguments(self.text())
 
     def is_resent_by(self, arguments: str) -> bool:
@@ -198,15 +187,14 @@ class _StreamedCall:
         return "" if waits and not self.emitted else self.held
 
 
-def _invalidating_suffix(name: str, text: str, finish_reason: str | None) -> str:
+def _invalidating_suffix(text: str) -> str:
     """Return what keeps core's repair of partial JSON from accepting an invalid call.
 
     Core completes half a call's arguments into a call that the model never made. It gives up at
     a bracket that closes nothing; a string that is still open must be closed before that, and
     an escape that is pending within the string before that.
     """
-    is_valid = _valid_arguments(name, text, finish_reason) is not None
-    if is_valid or (text and not isinstance(_parse_as_core(text), dict)):
+    if text and not isinstance(_parse_as_core(text), dict):
         return ""
     return next(end for end in _SUFFIXES if _parse_as_core(text + end) is None)
 
@@ -262,12 +250,10 @@ class ToolCallAssembler:
         """
         chunks: list[ToolCallChunk] = []
         other_json: list[InvalidToolCall] = []
-        for call in self._begun():
-            text = call.text()
-            if _is_other_json(text):
-                invalid = _invalid(call.name, text, self._id(call))
+        for call, text, invalid in self._calls_so_far(finish_reason):
+            if invalid and _is_other_json(text):
                 other_json.append({**invalid, "index": call.position})
-            suffix = _invalidating_suffix(call.name, text, finish_reason)
+            suffix = _invalidating_suffix(text) if invalid else ""
             arguments = (call.held if call.has_arguments() else "") + suffix
             if arguments or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
@@ -278,25 +264,31 @@ class ToolCallAssembler:
 
         The chunks of the latter have a suffix as in `close`; the invalid calls have none.
         """
-        chunks, invalid = [], []
-        for call in self._begun():
-            name, text, call_id = call.name, call.text(), self._id(call)
-            args = text + _invalidating_suffix(name, text, "length")
+        chunks, invalid_calls = [], []
+        for call, text, invalid in self._calls_so_far("length"):
+            args = text + _invalidating_suffix(text) if invalid else text
             chunks.append(
-                tool_call_chunk(name=name or None, args=args, id=call_id, index=call.position)
+                tool_call_chunk(name=call.name or None, args=args, id=call.id, index=call.position)
             )
-            if _valid_arguments(name, text, "length") is None:
-                invalid.append(_invalid(name, text, call_id))
-        return chunks, invalid
+            if invalid:
+                invalid_calls.append(invalid)
+        return chunks, invalid_calls
 
-    def _begun(self) -> list[_StreamedCall]:
-        return [call for call in self._calls if call.has_begun()]
+    def _calls_so_far(
+        self, finish_reason: str | None
+    ) -> Iterator[tuple[_StreamedCall, str, InvalidToolCall | None]]:
+        """Yield each call that has begun, its arguments, and what it is if it is invalid."""
+        for call in filter(_StreamedCall.has_begun, self._calls):
+            whole = ToolCallDelta(None, self._id(call), call.name, call.text())
+            _, invalid = decode_tool_calls([whole], finish_reason)
+            yield call, whole.arguments, next(iter(invalid), None)
 
     def _take(self, fragment: ToolCallDelta) -> None:
         """Add a fragment to its call, or begin a call with it."""
         call = self._find(fragment)
-        if call is None or call.last in ("", "}"):
-            fragment = fragment._replace(arguments=_unquoted(fragment.arguments))
+        unquoted = _unquoted(fragment.arguments)
+        if unquoted != fragment.arguments and (call is None or call.last() in ("", "}")):
+            fragment = fragment._replace(arguments=unquoted)
         if call is not None and call.reopened is not None and not _is_blank(fragment.arguments):
             if not fragment.name:
                 call_id = fragment.id or call.reopened

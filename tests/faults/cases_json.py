@@ -46,15 +46,7 @@ def replaced(old, new):
     return BODY.replace(old.encode(), as_bytes(new))
 
 
-NO_OBJECTS_OF_JSON = {
-    "null": "null",
-    "[]": "a list",
-    "1": "an integer",
-    "1.5": "a number",
-    "NaN": "a number",
-    "true": "a boolean",
-    '"hi"': "a string",
-}
+NO_OBJECTS_OF_JSON = ("null", "[]", "1", "1.5", "NaN", "true", '"hi"')
 NO_JSON = {
     **{f"cut after {n} bytes": BODY[:n] for n in (1, 20, 150, len(BODY) - 1)},
     "trailing junk": BODY + b"}",
@@ -75,7 +67,7 @@ NO_CHOICES = {
 }
 NESTED = completion(functools.reduce(lambda text, _: {"text": text}, range(90), "x"))
 NO_COMPLETIONS = (
-    *((text, text, f"sent {kind}") for text, kind in NO_OBJECTS_OF_JSON.items()),
+    *((text, text, f"not a JSON object. It begins: {text}") for text in NO_OBJECTS_OF_JSON),
     *((name, body, "not valid JSON") for name, body in NO_JSON.items()),
     *((name, body, "no choice with a message") for name, body in NO_CHOICES.items()),
     ("a text nested 90 deep", NESTED, "nested"),
