@@ -81,14 +81,15 @@ def read_settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str,
         raise ValueError(problem)
     if not isinstance(in_model_kwargs := given.get("model_kwargs") or {}, Mapping):
         return dict(given)  # pydantic reports it
-    known: dict[str, Any] = {}
+    known = _with_declared(given, model.model_fields)
     extra = dict(in_model_kwargs)
     for keyword, value in given.items():
-        name = keyword if keyword in model.model_fields else ALIASES.get(keyword, keyword)
-        if name in names:
-            _add(known, name, value)
-        elif not _is_foreign(keyword, value):
-            _add(extra, keyword, value)
+        name = ALIASES.get(keyword, keyword)
+        if keyword in known or (name not in names and _is_foreign(keyword, value)):
+            continue
+        target = known if name in names else extra
+        _add(target, name, value)
+        if target is extra:
             warnings.warn(
                 f"{keyword!r} is not a parameter of {model.__name__}; it was moved to "
                 "model_kwargs. A misspelled parameter has no effect or the API rejects it."
@@ -99,7 +100,6 @@ def read_settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str,
         name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
         if known.get(name) is None:
             known[name] = value
-    _copy_declared(known, model.model_fields)
     return {**without_defaults(known), "model_kwargs": extra}
 
 
@@ -127,14 +127,17 @@ def _is_foreign(name: str, value: object) -> bool:
     return name in _FOREIGN
 
 
-def _copy_declared(known: dict[str, Any], fields: Mapping[str, FieldInfo]) -> None:
-    """Set ours by the fields that a subclass declares under an alias, such as openai_api_base."""
+def _with_declared(given: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """Return fields, ours also as a subclass declares them under an alias (openai_api_base)."""
+    known = {name: value for name, value in given.items() if name in fields}
+    named = {ALIASES.get(name, name) for name in given}
     for alias in ALIASES.keys() & fields.keys():
+        name, field = ALIASES[alias], fields[alias]
         if alias in known:
-            known.setdefault(ALIASES[alias], known[alias])
-        elif not fields[alias].is_required():
-            default = fields[alias].get_default(call_default_factory=True, validated_data={})
-            known.setdefault(ALIASES[alias], default)
+            known.setdefault(name, known[alias])
+        elif name not in named and not field.is_required():
+            known[name] = field.get_default(call_default_factory=True, validated_data={})
+    return known
 
 
 def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, Any]:
