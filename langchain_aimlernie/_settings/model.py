@@ -191,12 +191,8 @@ class SettingsModel(Settings, BaseChatModel):
         changes = without_defaults(given)
         if not changes:
             return self
-        if isinstance(changes.get("default_headers"), Mapping):
-            changes["default_headers"] = {
-                **(self.default_headers or {}),
-                **changes["default_headers"],
-            }
-        model = self.model_copy()
-        model._change(changes)  # noqa: SLF001  a copy of this class
+        if isinstance(headers := changes.get("default_headers"), Mapping):
+            changes["default_headers"] = {**(self.default_headers or {}), **headers}
+        model = self.model_copy(update=changes)
         model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
         return model

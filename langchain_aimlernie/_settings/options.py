@@ -192,13 +192,11 @@ def secret_problem(
     return None
 
 
-_SECRET_WORDS = frozenset(
-    {"key", "apikey", "token", "secret", "password", "authorization", "ak", "sk"}
-)
-"""Last words of the names of secrets; `ak` and `sk` are Qianfan's access key and secret key."""
+_SECRET_NAME = re.compile(r"(?:.*_)?(?:key|token|secret|password|authorization|ak|sk)|.*ap_?ikey")
+"""Names of secrets in snake case; `ak` and `sk` are Qianfan's access key and secret key."""
 
-_HARMLESS_NAMES = ("cache_key", "bos_token", "eos_token", "pad_token", "stop_token")
-"""Endings of documented parameter names whose values are not secret."""
+_HARMLESS_NAME = re.compile(r".*(?:cache_key|(?:bos|eos|pad|stop)_token)")
+"""Documented parameters whose values are not secret."""
 
 _SECRET_PREFIXES = (
     *("sk-", "Bearer ", "Basic ", "bce-v3/", "AIza", "gsk_"),
@@ -228,10 +226,8 @@ def find_secret(parameters: Mapping[str, object], api_key: object = None) -> str
 
 def _has_secret_name(name: str) -> bool:
     """Whether a parameter of this name holds a secret; `api_key` and `apiKey` are alike."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    if "_".join(words).endswith(_HARMLESS_NAMES):
-        return False
-    return bool(words) and (words[-1] in _SECRET_WORDS or "".join(words).endswith("apikey"))
+    snake = "_".join(_WORD.findall(name)).lower()
+    return bool(_SECRET_NAME.fullmatch(snake)) and not _HARMLESS_NAME.fullmatch(snake)
 
 
 def _has_secret_value(value: object, api_key: str = "") -> bool:
