@@ -30,9 +30,12 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
     """Yield the items of an async generator that never suspends."""
-    while True:
-        try:
-            item = run(anext(items))
-        except StopAsyncIteration:
-            return
-        yield item
+    try:
+        while True:
+            try:
+                item = run(anext(items))
+            except StopAsyncIteration:
+                return
+            yield item
+    finally:
+        run(items.aclose())  # or an event loop of this thread would, later

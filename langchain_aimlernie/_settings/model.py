@@ -5,7 +5,6 @@ Each validates all fields together, and shows no secret in its errors.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
