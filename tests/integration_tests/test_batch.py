@@ -338,7 +338,7 @@ def test_a_schema_gives_objects_and_keeps_the_completions(job):
 
 
 def test_a_row_that_is_asked_again_costs_both_calls(job):
-    job.server.reply('{"name": "Rome"}')
+    job.server.reply('{"town": "Rome"}')
     job.server.reply(ROME)
     report = job.batch(schema=City).run([{"prompt": "x", "retry": 1}])
     assert (len(job.sent), report.succeeded) == (2, 1)
