@@ -489,7 +489,9 @@ class ChatAimlErnie(Bindable, SettingsModel):
         call = {OPTIONS.get(name, name): value for name, value in kwargs.items()}
         given = {} if stop is None else {"stop": stop}
         options = {**self.request_params(), **given, **call}
-        stops = options.get("stop") or None  # not validated yet
+        stops = options.get("stop")
+        if not (isinstance(stops, (str, list, tuple)) and stops):  # not validated yet
+            stops = None
         shown = {
             "ls_temperature": options.get("temperature"),
             "ls_max_tokens": options.get("max_tokens") or options.get("max_completion_tokens"),
