@@ -7,13 +7,12 @@ failure of it is never an error.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from langchain_aimlernie._get import ETagCache, build_request, cache_key, get
+from langchain_aimlernie._get import ETagCache, build_request, get
 from langchain_aimlernie._response.schema import is_object, parse_json, string_or_none, strings
 from langchain_aimlernie._settings.values import endpoint_url, is_default_host
 from langchain_aimlernie._text import NO_SECRETS, truncate
@@ -61,11 +60,8 @@ async def fetch_deprecations(
         return {}
     url = endpoint_url(base_url, "/models/deprecations")
     request = build_request(url, None, _TIMEOUT, 0, NO_SECRETS)
-    cached = _etag_cache.get(cache_key(request))
-    if cached is not None and time.monotonic() - cached.received_at <= _MAX_AGE:
-        return _decode({}, cached.body)
     with contextlib.suppress(Exception):
-        return await get(transport, request, _decode, _etag_cache)
+        return await get(transport, request, _decode, _etag_cache, max_age=_MAX_AGE)
     return {}
 
 

@@ -172,11 +172,21 @@ def build_request(
 
 
 async def get(
-    transport: Transport | AsyncTransport, request: APIRequest, decode: Decode[T], cache: ETagCache
+    transport: Transport | AsyncTransport,
+    request: APIRequest,
+    decode: Decode[T],
+    cache: ETagCache,
+    *,
+    max_age: float = -1,
 ) -> T:
-    """Send a GET request; see `Server.get`."""
-    key = cache_key(request)
+    """Send a GET request; see `Server.get`.
+
+    A cached response that is at most `max_age` seconds old is taken without a request.
+    """
+    key = request.url, sha256(request.headers.get("authorization", "").encode()).hexdigest()
     cached = cache.get(key)
+    if cached is not None and time.monotonic() - cached.received_at <= max_age:
+        return decode({}, cached.body)
     if cached is not None:
         request = replace(request, headers={**request.headers, "if-none-match": cached.etag})
 
@@ -197,8 +207,3 @@ async def get(
         cache[key] = cached._replace(received_at=time.monotonic())
         headers = error.response.headers
     return decode(headers, cached.body)
-
-
-def cache_key(request: APIRequest) -> tuple[str, str]:
-    """Return the key of a request in an `ETagCache`."""
-    return request.url, sha256(request.headers.get("authorization", "").encode()).hexdigest()

@@ -513,17 +513,20 @@ class ChatAimlErnie(Bindable, SettingsModel):
     @override
     def _get_ls_params(self, stop: list[str] | None = None, **kwargs: Any) -> LangSmithParams:
         call = {OPTIONS.get(name, name): value for name, value in kwargs.items()}
-        given = {} if stop is None else {"stop": stop}
-        options = {**self.request_params(), **given, **call}
-        stops = options.get("stop") or None  # not validated yet
-        shown = {
-            "ls_temperature": options.get("temperature"),
-            "ls_max_tokens": options.get("max_tokens") or options.get("max_completion_tokens"),
-            "ls_stop": [stops] if isinstance(stops, str) else stops,
-        }
-        name = call.get("model") or self.model_name
-        params = LangSmithParams(ls_provider=PROVIDER, ls_model_type="chat", ls_model_name=name)
-        params.update({key: value for key, value in shown.items() if value is not None})  # type: ignore[typeddict-item]
+        options = {**self.request_params(), **call}
+        params = LangSmithParams(
+            ls_provider=PROVIDER,
+            ls_model_type="chat",
+            ls_model_name=call.get("model") or self.model_name,
+        )
+        if options.get("temperature") is not None:
+            params["ls_temperature"] = options["temperature"]
+        limit = options.get("max_tokens") or options.get("max_completion_tokens")
+        if limit is not None:
+            params["ls_max_tokens"] = limit
+        stops = call.get("stop", stop if stop is not None else self.stop)
+        if isinstance(stops, (str, list, tuple)) and stops:  # not validated yet
+            params["ls_stop"] = [stops] if isinstance(stops, str) else list(stops)
         return params
 
     @override

@@ -22,9 +22,6 @@ DEFAULT_MODEL = "baidu/ernie-4.5-21b-a3b"
 PROVIDER = "aimlernie"
 """`response_metadata["model_provider"]` of every message, and LangSmith's `ls_provider`."""
 
-# An older langchain-core warns about the keys that it does not know.
-_PROFILE_KEYS = frozenset(ModelProfile.__annotations__)
-
 _PREFIX = "baidu/"
 _TEXT = frozenset({"text"})
 _MEDIA = frozenset({"text", "image_url", "file"})
@@ -139,8 +136,7 @@ def _profile(spec: ModelSpec, name: str) -> ModelProfile:
         # work: there the three keys stay away, which LangChain reads as "not known".
         profile["tool_calling"] = profile["tool_call_streaming"] = True
         profile["tool_choice"] = spec.forced_tool_choice
-    known = {key: value for key, value in profile.items() if key in _PROFILE_KEYS}
-    return cast("ModelProfile", known)
+    return cast("ModelProfile", profile)
 
 
 def _row(model: str, name: str, context: int, features: str = "") -> ModelSpec:

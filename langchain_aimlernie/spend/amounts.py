@@ -107,8 +107,6 @@ def spend_of(message: AIMessage) -> Spend:
         return Spend(cached=1)
     usd = price_of(message.response_metadata)
     credit_count = parse_amount(message.response_metadata.get("credits_used"))
-    if credit_count is None:
-        credit_count = (usd or ZERO) * CREDITS_PER_USD
     return Spend(
         calls=1,
         unpriced=int(usd is None),
@@ -116,7 +114,7 @@ def spend_of(message: AIMessage) -> Spend:
         cached_tokens=_tokens((usage.get("input_token_details") or {}).get("cache_read")),
         output_tokens=_tokens(usage.get("output_tokens")),
         reasoning_tokens=_tokens((usage.get("output_token_details") or {}).get("reasoning")),
-        credits=credit_count,
+        credits=(usd or ZERO) * CREDITS_PER_USD if credit_count is None else credit_count,
         usd=usd or ZERO,
     )
 

@@ -672,6 +672,27 @@ def test_a_call_does_not_wait_for_a_price_for_ever(monkeypatch, mode):
     assert nothing_is_left(spend)
 
 
+def test_a_call_that_stops_waiting_for_a_price_leaves_the_others_waiting():
+    spend, has_first = SpendTracker(limit_usd=1), Until()
+
+    async def main(server, llm):
+        first = asyncio.create_task(llm.ainvoke(PROMPT))
+        assert await asyncio.to_thread(server.received, 1)
+        others = [asyncio.create_task(llm.ainvoke(PROMPT)) for _ in range(3)]
+        assert await asyncio.to_thread(wait_until, lambda: len(spend._calls) == 4)
+        assert len(server.requests) == 1
+        others[0].cancel()
+        has_first.set()
+        return await asyncio.gather(first, *others, return_exceptions=True)
+
+    with ByteServer((has_first, GOOD_RESPONSE), rest=GOOD_RESPONSE) as server:
+        llm = ChatAimlErnie(base_url=server.base_url, api_key="local", callbacks=[spend])
+        first, cancelled, *others = asyncio.run(main(server, llm))
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert [each.text for each in (first, *others)] == ["Hello"] * 3
+    assert nothing_is_left(spend)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("is_async", [False, True])
 def test_every_prompt_of_a_batch_that_fails_or_is_cancelled_is_counted_once(

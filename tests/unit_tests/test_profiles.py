@@ -1,10 +1,8 @@
 """The table of ERNIE models: published facts, names, and LangChain's profiles."""
 
-import importlib.util
 import typing
 
 import pytest
-from langchain_core import language_models
 from langchain_core.language_models import ModelProfile
 
 from langchain_aimlernie import ChatAimlErnie
@@ -172,16 +170,3 @@ def test_an_unknown_model_is_not_restricted(name):
     assert spec.thinking_switch
     assert not spec.developer_role
     assert model_profile(name) is None
-
-
-def test_keys_that_an_older_core_does_not_know_are_left_out(monkeypatch):
-    class OlderProfile(typing.TypedDict, total=False):
-        name: str
-        tool_calling: bool
-
-    monkeypatch.setattr(language_models, "ModelProfile", OlderProfile)
-    spec = importlib.util.find_spec("langchain_aimlernie.profiles")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    older = {"name": "ERNIE 4.5 21B A3B", "tool_calling": True}
-    assert module.model_profile(DEFAULT_MODEL) == older
