@@ -41,8 +41,6 @@ _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""
 
 _POOL_SIZE = 16
-_MAX_CONNECTIONS = 65_536
-"""A server cannot be given more: each has a port of its own."""
 
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
@@ -280,7 +278,7 @@ class Pools:
     are faster than a large one.
 
     Attributes:
-        new_pool: Makes a pool; its network keeps to the deadline of the context.
+        new_pool: Makes a pool.
         proxy: The host of the proxy; empty if there is none.
         phase: Where an attempt begins.
         is_ours: Whether reads and writes keep to the deadline of their context.
@@ -292,7 +290,7 @@ class Pools:
     is_ours = True
 
     def __init__(self, config: ResolvedConfig, ssl_context: ssl.SSLContext | None) -> None:
-        size = min(config.config.max_connections, _MAX_CONNECTIONS)
+        size = min(config.config.max_connections, 2**16)  # each has a port of its own
         self._new_pool = functools.partial(self.new_pool, **config.pool_options(ssl_context))
         self._pools = [
             _Pool(self._new_pool(max_connections=limit), limit, set())

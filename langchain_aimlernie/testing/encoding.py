@@ -111,14 +111,12 @@ def _call(call: Json, default_id: str) -> Json:
 
 
 def _usage(messages: list[Json], prompt: int) -> Json:
-    reasoning = completion = 0
-    for message in messages:
-        reasoning += len(split_tokens(message.get("reasoning_content") or ""))
-        completion += len(split_tokens(message["content"]))
-        completion += len(split_tokens(message["refusal"] or ""))
-        for call in message["tool_calls"] or ():
-            completion += 1 + len(split_tokens(call["function"]["arguments"]))
-    completion += reasoning
+    calls = [call for message in messages for call in message["tool_calls"] or ()]
+    said = [message[key] or "" for message in messages for key in ("content", "refusal")]
+    said += [call["function"]["arguments"] for call in calls]
+    thought = [message.get("reasoning_content") or "" for message in messages]
+    reasoning = sum(len(split_tokens(text)) for text in thought)
+    completion = reasoning + len(calls) + sum(len(split_tokens(text)) for text in said)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,

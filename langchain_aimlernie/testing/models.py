@@ -16,15 +16,7 @@ NOTICE = "Served by the local ErnieServer of langchain-aimlernie: prices and out
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model as the local server serves it.
-
-    Attributes:
-        id: The id under which it is listed.
-        spec: What its requests may contain.
-        usd_in: US dollars for a million tokens of prompt; made up.
-        usd_out: US dollars for a million tokens of completion; made up.
-        aliases: Other names of it.
-    """
+    """A model, and made up prices in US dollars for a million tokens of prompt and completion."""
 
     id: str
     spec: ModelSpec
@@ -78,11 +70,7 @@ def _item(model: ServedModel) -> dict[str, Any]:
     short, spec = model.id.rpartition("/")[2], model.spec
     media = "image_url" in spec.parts
     able = {"reasoning": spec.reasoning, "tools": spec.tools, "vision": media}
-    prices = ("input", model.usd_in), ("output", model.usd_out)
-    units = [
-        {"name": name, "measure": "token", "price": price, "per": 1_000_000}
-        for name, price in prices
-    ]
+    prices = {"input": model.usd_in, "output": model.usd_out}
     return {
         "id": model.id,
         "aliases": list(model.aliases),
@@ -104,7 +92,14 @@ def _item(model: ServedModel) -> dict[str, Any]:
         "capabilities": sorted(
             ["streaming", "structured_output", *(name for name in able if able[name])]
         ),
-        "pricing": {"kind": "fixed", "currency": "USD", "units": units},
+        "pricing": {
+            "kind": "fixed",
+            "currency": "USD",
+            "units": [
+                {"name": name, "measure": "token", "price": price, "per": 1_000_000}
+                for name, price in prices.items()
+            ],
+        },
     }
 
 
