@@ -142,8 +142,9 @@ def _tables(found, contenders):
     labels = [CONTENDERS[name].label for name in peers]
     header = (*FLOOR, "floor", CONTENDERS[OURS].label, "ratio", "goal", *labels)
     rows = [
-        (f"{figure.title}, {figure.unit}", *_row(figure, points[0], peers))
+        (f"{figure.title}, {figure.unit}", *_row(figure, point, peers))
         for figure, points in found.items()
+        for point in points.values()
         if not figure.size
     ]
     if rows:

@@ -36,7 +36,8 @@ END_OF_STREAM = b"".join(map(wire.frame, (wire.STOP, wire.TAIL, wire.DONE))) + w
 
 async def _answer(reader, writer):
     """Answer the requests of one connection, which is kept alive."""
-    with contextlib.suppress(EOFError, ConnectionError):  # the client has left
+    # The client has left, or the server ends.
+    with contextlib.suppress(EOFError, ConnectionError, asyncio.CancelledError):
         while True:
             head = _HEAD.match(await reader.readuntil(b"\r\n\r\n"))
             delay, size, length = map(int, head.groups())

@@ -90,7 +90,7 @@ class Figure(NamedTuple):
         rounds: The most samples that are worth their time.
         subject: Name of the contender that stands in the column of ours.
         size: What grows; empty for a row of the table.
-        sizes: The sizes, growing.
+        sizes: The sizes, growing, or the one size of a row.
     """
 
     key: str
@@ -103,10 +103,10 @@ class Figure(NamedTuple):
     rounds: int = 99
     subject: str = OURS
     size: str = ""
-    sizes: Callable[[Scale], tuple[int, ...]] = lambda _: (0,)
+    sizes: Callable[[Scale], tuple[int, ...]] = lambda _: (1,)
 
 
-def cold_import(contender):
+def cold_import(_setting, contender, _size):
     """The import that a program begins with, in processes of its own; their start not counted.
 
     CPython's stack grows by chunks of 16 KiB, which are mapped and unmapped whenever calls cross
@@ -137,12 +137,12 @@ def _bytecode():
     return tempfile.TemporaryDirectory()
 
 
-def memory(setting, contender):
+def memory(setting, contender, chunks):
     """Bytes of resident memory that a fresh process gains in the last nine tenths of a stream."""
     url = setting.server.url(events_per_write=64)
     name = next(name for name, each in CONTENDERS.items() if each is contender)
     with multiprocessing.get_context("spawn").Pool(1) as process:
-        return process.apply(_growth, (name, url, setting.scale.memory_chunks))
+        return process.apply(_growth, (name, url, chunks))
 
 
 def _growth(name, url, chunks):
@@ -165,14 +165,14 @@ def _check_all_came(received, chunks):
         raise RuntimeError(f"{received:,} of {chunks:,} chunks arrived")
 
 
-def construction(setting, contender):
+def construction(setting, contender, _size):
     """One construction, with settings that no other model had."""
     return _median_seconds(
         setting, lambda: contender.make(setting.server.url(), TOKENS), _CONSTRUCTIONS
     )
 
 
-def invoke(setting, contender, history=1):
+def invoke(setting, contender, history):
     """One `invoke` with so many messages of about 90 characters, one after the other."""
     text = "The largest moon of Saturn is Titan, and it has an atmosphere and lakes of methane."
     kinds = (HumanMessage, AIMessage)
@@ -192,9 +192,9 @@ def _median_seconds(setting, work, times):
     return median(seconds)
 
 
-def ainvoke(setting, contender):
+def ainvoke(setting, contender, calls):
     """One `ainvoke`, one after the other."""
-    return median(at_once(setting, contender, 1, rounds=setting.scale.calls, delay_ms=0))
+    return median(at_once(setting, contender, calls, rounds=setting.scale.calls, delay_ms=0))
 
 
 def stream(setting, contender, chunks):
@@ -245,10 +245,9 @@ def at_once(setting, contender, calls, *, rounds, delay_ms):
     return asyncio.run(measured())
 
 
-def burst(setting, contender):
+def burst(setting, contender, calls):
     """The first calls at once of a model: their connections are to be opened."""
-    scale = setting.scale
-    return at_once(setting, contender, scale.burst, rounds=1, delay_ms=scale.delay_ms)[0]
+    return at_once(setting, contender, calls, rounds=1, delay_ms=setting.scale.delay_ms)[0]
 
 
 def in_flight(setting, contender, calls):
@@ -259,28 +258,22 @@ def in_flight(setting, contender, calls):
     )
 
 
-def _of_no_size(sample):
-    return lambda setting, contender, _: sample(setting, contender)
-
-
 FIGURES = (
-    Figure("import", "import, by the clock", "s", lambda _s, c, _n: cold_import(c), 1.1,
-           who=CHAT_MODELS, rounds=3),
-    Figure("construct", "construction with new settings", "ms", _of_no_size(construction), 1.0, "",
-           who=CHAT_MODELS),
-    Figure("invoke", "one invoke", "ms", _of_no_size(invoke), 1.2),
-    Figure("ainvoke", "one ainvoke", "ms", _of_no_size(ainvoke), 1.2),
-    Figure("chunk", "one chunk of {chunks:,}", "µs", lambda s, c, _n: stream(s, c, s.scale.chunks), 1.1),
-    Figure("achunk", "the same, async", "µs", lambda s, c, _n: astream(s, c, s.scale.chunks), 1.1),
-    Figure("burst", "{burst:,} ainvoke at once, answered in {delay_ms} ms", "s", _of_no_size(burst),
-           0.25, "openai", rounds=3),
-    Figure("burst-aiohttp", "the same with a user-supplied httpx2.AsyncClient on aiohttp", "s",
-           _of_no_size(burst), 0.2, "openai", who=frozenset({AIOHTTP, "openai"}), rounds=3,
-           subject=AIOHTTP),
-    Figure("history", "one invoke with {history:,} messages", "ms",
-           lambda s, c, _n: invoke(s, c, s.scale.history), 2.0),
-    Figure("memory", "memory that a stream of {memory_chunks:,} leaves in the model", "MiB",
-           _of_no_size(memory), 1.0, "", who=CHAT_MODELS, rounds=1),
+    Figure("import", "import, by the clock", "s", cold_import, 1.1, who=CHAT_MODELS, rounds=3),
+    Figure("construct", "construction with new settings", "ms", construction, 1.0, "", who=CHAT_MODELS),
+    Figure("invoke", "one invoke", "ms", invoke, 1.2),
+    Figure("ainvoke", "one ainvoke", "ms", ainvoke, 1.2),
+    Figure("chunk", "one chunk of {chunks:,}", "µs", stream, 1.1, sizes=lambda scale: (scale.chunks,)),
+    Figure("achunk", "the same, async", "µs", astream, 1.1, sizes=lambda scale: (scale.chunks,)),
+    Figure("burst", "{burst:,} ainvoke at once, answered in {delay_ms} ms", "s", burst, 0.25, "openai",
+           rounds=3, sizes=lambda scale: (scale.burst,)),
+    Figure("burst-aiohttp", "the same with a user-supplied httpx2.AsyncClient on aiohttp", "s", burst,
+           0.2, "openai", who=frozenset({AIOHTTP, "openai"}), rounds=3, subject=AIOHTTP,
+           sizes=lambda scale: (scale.burst,)),
+    Figure("history", "one invoke with {history:,} messages", "ms", invoke, 2.0,
+           sizes=lambda scale: (scale.history,)),
+    Figure("memory", "memory that a stream of {memory_chunks:,} leaves in the model", "MiB", memory,
+           1.0, "", who=CHAT_MODELS, rounds=1, sizes=lambda scale: (scale.memory_chunks,)),
     Figure("in-flight", "ainvoke at once, each answered in {delay_ms} ms, connections open", "s",
            in_flight, rounds=1, size="calls in flight", sizes=lambda scale: scale.in_flight),
     Figure("chunks", "one chunk of a stream, one event per write", "µs", stream, rounds=1,
