@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import KW_ONLY, dataclass
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import AIMessage
@@ -93,8 +93,8 @@ class ResponseDecoder:
             calls = chain.from_iterable(choice.tool_calls for choice in choices)
             choices = (choices[0]._replace(tool_calls=tuple(calls)),)
         shared = self.metadata(completion)
-        generations = [self._decode_choice(choice, shared) for choice in choices]
-        cast("AIMessage", generations[0].message).usage_metadata = decode_usage(completion.usage)
+        usages = chain([decode_usage(completion.usage)], repeat(None))  # it is that of all choices
+        generations = [*map(self._decode_choice, choices, repeat(shared), usages)]
         llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
         return ChatResult(generations=generations, llm_output=llm_output)
 
@@ -134,7 +134,9 @@ class ResponseDecoder:
             )
         return parse_event(payload)
 
-    def _decode_choice(self, choice: Choice, shared: Mapping[str, Any]) -> ChatGeneration:
+    def _decode_choice(
+        self, choice: Choice, shared: Mapping[str, Any], usage: UsageMetadata | None
+    ) -> ChatGeneration:
         thought, text = split_think_tags(choice.text)
         tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
         ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
@@ -151,6 +153,7 @@ class ResponseDecoder:
             },
             tool_calls=tool_calls,
             invalid_tool_calls=invalid_tool_calls,
+            usage_metadata=usage,
         )
         return ChatGeneration(
             message=message, generation_info={"finish_reason": choice.finish_reason}
