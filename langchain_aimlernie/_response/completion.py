@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import KW_ONLY, dataclass
-from itertools import chain, repeat
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.messages import AIMessage
@@ -93,8 +93,11 @@ class ResponseDecoder:
             calls = chain.from_iterable(choice.tool_calls for choice in choices)
             choices = (choices[0]._replace(tool_calls=tuple(calls)),)
         shared = self.metadata(completion)
-        usages = chain([decode_usage(completion.usage)], repeat(None))  # it is that of all choices
-        generations = [*map(self._decode_choice, choices, repeat(shared), usages)]
+        usage = decode_usage(completion.usage)  # of all choices together
+        generations = [
+            self._decode_choice(choice, shared, usage if place == 0 else None)
+            for place, choice in enumerate(choices)
+        ]
         llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
         return ChatResult(generations=generations, llm_output=llm_output)
 
