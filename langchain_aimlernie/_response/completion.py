@@ -93,8 +93,11 @@ class ResponseDecoder:
             calls = chain.from_iterable(choice.tool_calls for choice in choices)
             choices = (choices[0]._replace(tool_calls=tuple(calls)),)
         shared = self.metadata(completion)
-        generations = [self._decode_choice(choice, shared) for choice in choices]
-        cast("AIMessage", generations[0].message).usage_metadata = decode_usage(completion.usage)
+        usage = decode_usage(completion.usage)  # of all choices together
+        generations = [
+            self._decode_choice(choice, shared, usage if place == 0 else None)
+            for place, choice in enumerate(choices)
+        ]
         llm_output = {key: shared[key] for key in _LLM_OUTPUT if key in shared}
         return ChatResult(generations=generations, llm_output=llm_output)
 
@@ -133,7 +136,9 @@ class ResponseDecoder:
             )
         return parse_event(payload)
 
-    def _decode_choice(self, choice: Choice, shared: Mapping[str, Any]) -> ChatGeneration:
+    def _decode_choice(
+        self, choice: Choice, shared: Mapping[str, Any], usage: UsageMetadata | None
+    ) -> ChatGeneration:
         thought, text = split_think_tags(choice.text)
         tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
         ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
@@ -150,6 +155,7 @@ class ResponseDecoder:
             },
             tool_calls=tool_calls,
             invalid_tool_calls=invalid_tool_calls,
+            usage_metadata=usage,
         )
         return ChatGeneration(
             message=message, generation_info={"finish_reason": choice.finish_reason}

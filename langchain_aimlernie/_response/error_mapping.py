@@ -197,13 +197,9 @@ def response_of(
     status: int, headers: Mapping[str, str], body: object, redactor: Redactor
 ) -> ErrorResponse:
     """Return the HTTP response as an error keeps it; `body` is text or JSON without secrets."""
-    return ErrorResponse(status, redactor.headers(headers), _text_of(body)[:MAX_BODY])
-
-
-def _text_of(body: object) -> str:
-    if body is None or isinstance(body, str):
-        return body or ""
-    return json.dumps(body, ensure_ascii=False, default=str)
+    if not isinstance(body, str):
+        body = "" if body is None else json.dumps(body, ensure_ascii=False, default=str)
+    return ErrorResponse(status, redactor.headers(headers), body[:MAX_BODY])
 
 
 def _failed_part(payload: Mapping[str, object]) -> Mapping[str, object] | None:
@@ -268,7 +264,6 @@ def _error(
     response = response_of(status, headers, body, redactor)
     headers = response.headers
     retry_after = _retry_after(headers, details.message)
-    text = _text_of(body)
     return cls(
         f"{message.rstrip('.')}. {hint}" if hint else message,
         status_code=details.status,
@@ -276,7 +271,7 @@ def _error(
         inference_id=headers.get("x-inference-id"),
         client_request_id=headers.get("x-client-request-id"),
         code=details.code,
-        body=body if len(text) <= MAX_BODY else text[:MAX_BODY],
+        body=body if len(response.text) < MAX_BODY else response.text,
         retry_after=retry_after,
         response=response,
         is_retryable=_is_retryable(cls, details, headers, retry_after),
