@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -24,7 +23,6 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from typing_extensions import override
 
 from langchain_aimlernie._request.tokens import count_message_tokens
-from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser
 from langchain_aimlernie._structured.schema import parse_schema
 from langchain_aimlernie.batch.rows import BatchError, Row, read_row
@@ -34,7 +32,6 @@ from langchain_aimlernie.models import list_models
 from langchain_aimlernie.spend import Spend, SpendTracker
 from langchain_aimlernie.spend.amounts import spend_of
 from langchain_aimlernie.spend.prices import cost_of_tokens
-from langchain_aimlernie.spend.tracker import alog_since
 
 _ASSUMED_OUTPUT = 500
 """Tokens of a completion in an estimate, if there is no `max_tokens`."""
@@ -58,12 +55,12 @@ class Caller:
     """Calls the runnable of a batch, which retries by itself and has no known price.
 
     Attributes:
-        has_log: Whether the server is known to have a log of its calls.
+        model: The chat model of ours, if it is one: its provider may have a log of the calls.
         max_retries: How often the batch may retry a failed call; 0 if the runnable does so.
     """
 
     max_retries = 0
-    has_log = False
+    model: ChatAimlErnie | None = None
 
     def __init__(self, runnable: Runnable[Any, Any], *, is_model: bool) -> None:
         self._runnable = runnable
@@ -86,11 +83,6 @@ class Caller:
     def parse(self, message: AIMessage) -> Any:
         """Return the object of a message; a `ValueError` says that there is none."""
         raise ValueError("There is no schema.")
-
-    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        """Yield request id and US dollars of each logged call since `start`, in epoch seconds."""
-        return
-        yield  # an async generator without items
 
     def tokens(self, row: Row) -> tuple[int, int]:
         """Return about how many tokens the prompt and the completion of a row have."""
@@ -144,7 +136,7 @@ class _ModelCaller(Caller):
         super().__init__(model, is_model=True)
         retries = kwargs.get("max_retries")
         self.max_retries = model.max_retries if retries is None else int(retries)
-        self._model = model.model_copy(
+        self.model = self._model = model.model_copy(
             update={"max_retries": 0, "client_request_id": _request_id.get}
         )
         if schema is not None and (problem := _of_schema_itself(kwargs)):
@@ -152,7 +144,6 @@ class _ModelCaller(Caller):
         own = ("max_retries", "client_request_id")
         self._kwargs = {name: value for name, value in kwargs.items() if name not in own}
         self._config = config
-        self.has_log = is_default_host(model.base_url)
         self._schema = schema
         self._parsed_schema = None if schema is None else parse_schema(schema)
         self._has_prices = False
@@ -200,12 +191,6 @@ class _ModelCaller(Caller):
         if schema is None:
             return super().parse(message)
         return StructuredOutputParser(target=schema, by_call=bool(message.tool_calls)).read(message)
-
-    @override
-    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        async for entry in await alog_since(self._model, datetime.fromtimestamp(start, UTC)):
-            if entry.client_request_id and entry.cost.usd:
-                yield entry.client_request_id, entry.cost.usd
 
     @override
     def tokens(self, row: Row) -> tuple[int, int]:

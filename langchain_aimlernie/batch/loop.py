@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -14,15 +17,14 @@ from uuid import uuid4
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_aimlernie._http.retry import RetryState
+from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie.batch.caller import Caller, Outcome
-from langchain_aimlernie.batch.journal import (
+from langchain_aimlernie.batch.journal import Journal, read_lines
+from langchain_aimlernie.batch.lines import (
     OUTPUT_PARSING_FAILED,
     Job,
-    Journal,
     RetryFailed,
     from_completion,
-    is_due,
-    paid_request_ids,
     to_json,
 )
 from langchain_aimlernie.batch.pace import Pace
@@ -36,7 +38,8 @@ from langchain_aimlernie.errors import (
     RateLimitError,
 )
 from langchain_aimlernie.spend import SpendTracker
-from langchain_aimlernie.spend.amounts import parse_amount
+from langchain_aimlernie.spend.amounts import ZERO, parse_amount
+from langchain_aimlernie.spend.tracker import alog_since
 
 if TYPE_CHECKING:
     from langchain_aimlernie.batch.run import BatchReport
@@ -90,21 +93,19 @@ class RunLoop:
         # end, which may have reserved more than it cost.
         self._is_over_budget = False
         self._is_stopping = False
-        self._interrupts = 0
         self._has_lost = False
         self._fatal: BaseException | None = None
         self._last_success = time.monotonic()
 
     def interrupt(self) -> None:
         """Start nothing new; at the second time, cancel what is in flight. For signal handlers."""
-        self._interrupts += 1
-        self._loop.call_soon_threadsafe(self._on_interrupt, self._interrupts)
+        self._loop.call_soon_threadsafe(self._on_interrupt)
 
-    def _on_interrupt(self, number: int) -> None:
-        self._stop("interrupt")
-        if number > 1:
+    def _on_interrupt(self) -> None:
+        if self._report.stopped == "interrupt":
             for task in self._rows:
                 task.cancel()
+        self._stop("interrupt")
 
     async def run(
         self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
@@ -118,13 +119,11 @@ class RunLoop:
         finally:
             syncing.cancel()
             await asyncio.gather(syncing, return_exceptions=True)
-            if self._count:
-                await self._find_lost()
-            unsaved = self._journal.save_rest()
-            remaining = self._journal.drop_solved_errors()
             report = self._report
-            report.failed_before = max(0, remaining - report.failed)
             report.total_usd = self._journal.usd + report.usd
+            await self._find_lost()
+            unsaved = self._journal.save_rest()
+            report.failed_before = max(0, self._journal.drop_solved_errors() - report.failed)
             report.seconds = time.monotonic() - started
         if self._fatal is not None:
             if unsaved:
@@ -133,19 +132,23 @@ class RunLoop:
 
     async def _find_lost(self) -> None:
         """Add up what the provider's log has of this batch and the output lacks."""
-        is_new = self._journal.started is None
-        has_log = self._caller.has_log or self._journal.has_log
-        if not has_log or (is_new and not self._has_lost):
+        model, start = self._caller.model, self._journal.started
+        if model is None or not self._count or (start is None and not self._has_lost):
             return
-        start = self._journal.started or self._started
+        if not self._report.total_usd and not is_default_host(model.base_url):
+            return  # a server without prices has no log
+        since = datetime.fromtimestamp(start or self._started, UTC)
+        lost: dict[str, Decimal] = defaultdict(Decimal)  # by key
         with contextlib.suppress(AimlErnieError, ValueError):
-            lost: dict[str, Decimal] = {}
-            async for request_id, usd in self._caller.paid_since(start):
-                if self._journal.is_of_batch(request_id):
-                    lost[request_id] = lost.get(request_id, Decimal(0)) + usd
-            for saved_id in self._journal.request_ids():
-                lost.pop(saved_id or "", None)
-            self._report.unsaved_usd = sum(lost.values(), Decimal(0))
+            async for entry in await alog_since(model, since):
+                run, _, call = (entry.client_request_id or "").partition(":")
+                if run.startswith(self._journal.digest):
+                    lost[call[:16]] += entry.cost.usd or 0
+            for path in (self._journal.out, self._journal.errors):
+                for line, _, _ in read_lines(path):
+                    facts = line["aimlernie"]
+                    lost[facts["key"][:16]] -= parse_amount(facts.get("usd")) or 0
+            self._report.unsaved_usd = sum((max(ZERO, usd) for usd in lost.values()), ZERO)
 
     async def _read_all(
         self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
@@ -158,21 +161,13 @@ class RunLoop:
                 async for item in items:
                     row = self._caller.read(item, self._count)
                     self._count += 1
-                    state = self._journal.read(row)
-                    if is_due(state, retry_failed):
-                        before = self._journal.last_failure(row.custom_id)
-                        await self._start(
-                            Job(
-                                row,
-                                line_id=f"batch_req_{self._run_id}-{row.number:08x}",
-                                retries=RetryState(self._caller.max_retries),
-                                usd=parse_amount(before.get("usd")),
-                                credits=parse_amount(before.get("credits")),
-                                paid_request_ids=paid_request_ids(before),
-                            )
-                        )
+                    past = self._journal.read(row)
+                    if past.is_due(retry_failed):
+                        line_id = f"batch_req_{self._run_id}-{row.number:08x}"
+                        retries = RetryState(self._caller.max_retries)
+                        await self._start(Job(row, line_id, retries, past.usd, past.credits))
                     else:
-                        self._report.skipped += state == "done"
+                        self._report.skipped += past.state == "done"
             self._report.rows = self._count
         except asyncio.CancelledError:
             raise
@@ -186,12 +181,12 @@ class RunLoop:
         count = 0
         for count, item in enumerate(rows, 1):
             self._journal.read(self._caller.read(item, count - 1))
-        self._journal.forget_input()
+        self._journal.read_again()
         self._report.rows = count
 
     def _parse_again(self) -> None:
         """Parse the completions that did not match the schema once more, offline."""
-        for line in self._journal.remaining_errors():
+        for line in map(json.loads, self._journal.lines(failed=True)):
             if (line["error"] or {}).get("code") != OUTPUT_PARSING_FAILED:
                 continue
             # One that was edited may have no completion.
@@ -231,16 +226,16 @@ class RunLoop:
         return _FOREVER if self._is_over_budget else self._pace.wait(self._in_flight)
 
     async def _run_row(self, job: Job) -> None:
+        """Make the attempts of a row, whose turn it is."""
         task: Any = asyncio.current_task()
-        delay = await self._attempt(job)
-        while delay is not None and not self._is_stopping:
-            self._idle.add(task)
-            try:
+        try:
+            while (delay := await self._attempt(job)) is not None and not self._is_stopping:
+                self._idle.add(task)
                 await asyncio.sleep(delay)
                 await self._turn(job)
-            finally:
                 self._idle.discard(task)
-            delay = await self._attempt(job)
+        except Exception as error:  # noqa: BLE001  of the output, or of the caller's `on_progress`
+            self._fail(error)
 
     async def _attempt(self, job: Job) -> float | None:
         """Make a call; return the seconds until the next attempt, `None` if there is none."""
@@ -248,29 +243,24 @@ class RunLoop:
         job.client_request_id = f"{self._run_id}:{job.row.key[:16]}:{job.attempts}"
         window = self._pace.window
         try:
-            try:
-                outcome = await self._caller.call(job.row, job.client_request_id, self._callbacks)
-            except asyncio.CancelledError:
-                task: Any = asyncio.current_task()
-                if task.cancelling():
-                    raise
-                return self._failed(job, RuntimeError("The call cancelled itself."), window)
-            except Exception as error:  # noqa: BLE001  every one ends in the file of errors
-                self._is_over_budget = isinstance(error, BudgetExceededError)
-                return self._failed(job, error, window)
-            self._is_over_budget = False
-            self._succeeded(job, outcome)
-        except Exception as error:  # noqa: BLE001  the output, or the caller's `on_progress`
-            self._fail(error)
+            outcome = await self._caller.call(job.row, job.client_request_id, self._callbacks)
         except asyncio.CancelledError:
-            self._has_lost = True
-            raise
+            task: Any = asyncio.current_task()
+            if task.cancelling():
+                self._has_lost = True
+                raise
+            return self._failed(job, RuntimeError("The call cancelled itself."), window)
+        except Exception as error:  # noqa: BLE001  every one ends in the file of errors
+            return self._failed(job, error, window)
+        else:
+            self._succeeded(job, outcome)
+            return None
         finally:
             self._in_flight -= 1
             self._changed.set()
-        return None
 
     def _succeeded(self, job: Job, outcome: Outcome) -> None:
+        self._is_over_budget = False
         self._pace.accepted()
         self._last_success = time.monotonic()
         report, spend = self._report, outcome.spend
@@ -284,7 +274,8 @@ class RunLoop:
 
     def _failed(self, job: Job, error: Exception, window: int) -> float | None:
         """Return the seconds until the next attempt; `None` if the row or the run has failed."""
-        if isinstance(error, BudgetExceededError):
+        self._is_over_budget = isinstance(error, BudgetExceededError)
+        if self._is_over_budget:
             job.attempts -= 1  # it was not sent
             return 0.0
         if isinstance(error, InsufficientCreditsError) or _is_used_up(error):

@@ -69,19 +69,6 @@ def check_input(rows: object) -> None:
         )
 
 
-def duplicate(row: Row) -> BatchError:
-    """Return the error of a row whose id another one has."""
-    return BatchError(
-        f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
-        "Give each row a custom_id of its own."
-    )
-
-
-def short_key(key: str) -> bytes:
-    """Return the first 8 bytes of a key."""
-    return bytes.fromhex(key[:16])
-
-
 def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = None) -> Row:
     """Return the row that `item` is: a dict in one of the formats, a prompt, or messages.
 

@@ -8,7 +8,7 @@ import copy
 import json
 import signal
 import threading
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,13 +19,8 @@ from langchain_core.runnables import Runnable
 
 from langchain_aimlernie._imports import is_loop_running
 from langchain_aimlernie.batch.caller import caller_of
-from langchain_aimlernie.batch.journal import (
-    Journal,
-    RetryFailed,
-    is_due,
-    last_lines,
-    line_at,
-)
+from langchain_aimlernie.batch.journal import Journal
+from langchain_aimlernie.batch.lines import RetryFailed
 from langchain_aimlernie.batch.loop import RunLoop
 from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.batch.rows import BatchError, check_input
@@ -235,7 +230,8 @@ class BatchRun:
         check_input(rows)
         if self._active is not None:
             raise BatchError("This BatchRun is running already.")
-        with Journal(self._out) as journal:
+        with contextlib.closing(Journal(self._out)) as journal:
+            journal.open()
             self.report = BatchReport()
             limit = self._limit_usd
             self._active = RunLoop(
@@ -277,7 +273,7 @@ class BatchRun:
             journal.load()
             for number, item in enumerate(rows):
                 row = self._caller.read(item, number)
-                if not is_due(journal.read(row), self._retry_failed):
+                if not journal.read(row).is_due(self._retry_failed):
                     continue
                 tokens = self._caller.tokens(row)
                 price = self._caller.price(row, tokens)
@@ -294,12 +290,9 @@ class BatchRun:
         Raises:
             BatchError: A file has an invalid line.
         """
-        lines = last_lines(self._out)
-        if not ordered:
-            yield from (line for line, _, _ in lines)
-            return
-        for _, path, at in sorted((_number_of(line), path, at) for line, path, at in lines):
-            yield json.loads(line_at(path, at))
+        with contextlib.closing(Journal(self._out)) as journal:
+            journal.load()
+            yield from map(json.loads, journal.lines(ordered=ordered))
 
     def _interrupt(self) -> None:
         if self._active is not None:
@@ -325,8 +318,3 @@ def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _number_of(line: Mapping[str, Any]) -> int:
-    """Return a row's place in the input, which the end of its line's id says."""
-    return int(str(line["id"]).rpartition("-")[2], 16)
