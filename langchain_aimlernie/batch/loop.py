@@ -38,7 +38,7 @@ from langchain_aimlernie.errors import (
     RateLimitError,
 )
 from langchain_aimlernie.spend import SpendTracker
-from langchain_aimlernie.spend.amounts import ZERO, parse_amount
+from langchain_aimlernie.spend.amounts import CREDITS_PER_USD, ZERO, parse_amount
 from langchain_aimlernie.spend.tracker import alog_since
 
 if TYPE_CHECKING:
@@ -138,17 +138,18 @@ class RunLoop:
         if not self._report.total_usd and not is_default_host(model.base_url):
             return  # a server without prices has no log
         since = datetime.fromtimestamp(start or self._started, UTC)
-        lost: dict[str, Decimal] = defaultdict(Decimal)  # by key
+        lost: dict[str, Decimal] = defaultdict(Decimal)  # credits, by key
         with contextlib.suppress(AimlErnieError, ValueError):
             async for entry in await alog_since(model, since):
                 run, _, call = (entry.client_request_id or "").partition(":")
                 if run.startswith(self._journal.digest):
-                    lost[call[:16]] += entry.cost.usd or 0
+                    lost[call[:16]] += entry.cost.credits or 0
             for path in (self._journal.out, self._journal.errors):
                 for line, _, _ in read_lines(path):
                     facts = line["aimlernie"]
-                    lost[facts["key"][:16]] -= parse_amount(facts.get("usd")) or 0
-            self._report.unsaved_usd = sum((max(ZERO, usd) for usd in lost.values()), ZERO)
+                    lost[facts["key"][:16]] -= parse_amount(facts.get("credits")) or 0
+            total = sum(max(ZERO, each) for each in lost.values())
+            self._report.unsaved_usd = Decimal(total) / CREDITS_PER_USD
 
     async def _read_all(
         self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
