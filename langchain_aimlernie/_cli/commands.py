@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from langchain_aimlernie import account
 from langchain_aimlernie._cli import chat, doctor
-from langchain_aimlernie._cli.chat import Completion, Printer, summarize, to_object
+from langchain_aimlernie._cli.chat import Completion, summarize, to_object
 from langchain_aimlernie._cli.output import (
     USAGE,
     CommandError,
@@ -120,12 +120,11 @@ def _ask_or_chat(options: Options, server: Server) -> int:
 
 def _ask(llm: ChatAimlErnie, messages: list[BaseMessage], options: Options) -> int:
     is_reasoning_shown = not options.no_reasoning
-    completion = Completion()
+    completion = Completion(is_shown=not options.json, is_reasoning_shown=is_reasoning_shown)
+    completion.stream(llm, messages)
     if options.json:
-        completion.stream(llm, messages, None)
         write_json(to_object(completion.message(), is_reasoning_shown=is_reasoning_shown))
     else:
-        completion.stream(llm, messages, Printer(is_reasoning_shown=is_reasoning_shown))
         write_error(f"{summarize(completion.message())}\n")
     return 0
 

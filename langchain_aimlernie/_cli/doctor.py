@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from decimal import Decimal
@@ -27,7 +26,7 @@ from langchain_aimlernie.models import list_models
 from langchain_aimlernie.profiles import find_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from langchain_aimlernie.chat_models import ChatAimlErnie
 
@@ -38,7 +37,6 @@ _LOCAL = "local-ErnieServer"
 _FIRST = "text"
 """The name of the first probe."""
 
-_WORD = "walnut"
 _CITY: Mapping[str, Any] = {
     "title": "City",
     "description": "A city.",
@@ -55,6 +53,22 @@ RED_PNG = (
     "BQ3I8QUNyPEFDcjxBQ3IPanc8OLDQitxAAAAAElFTkSuQmCC"
 )
 """A red picture of 64 by 64 pixels."""
+
+
+WALNUT_PDF = (
+    "data:application/pdf;base64,"
+    "JVBERi0xLjQKMSAwIG9iago8PCAvVHlwZSAvQ2F0YWxvZyAvUGFnZXMgMiAwIFIgPj4KZW5kb2JqCjIgMCBvYmoKPDwg"
+    "L1R5cGUgL1BhZ2VzIC9LaWRzIFszIDAgUl0gL0NvdW50IDEgPj4KZW5kb2JqCjMgMCBvYmoKPDwgL1R5cGUgL1BhZ2Ug"
+    "L1BhcmVudCAyIDAgUiAvTWVkaWFCb3ggWzAgMCA0MDAgMTIwXSAvQ29udGVudHMgNCAwIFIgL1Jlc291cmNlcyA2IDAg"
+    "UiA+PgplbmRvYmoKNCAwIG9iago8PCAvTGVuZ3RoIDQ5ID4+CnN0cmVhbQpCVCAvRjEgMjQgVGYgMjAgNjAgVGQgKFRo"
+    "ZSB3b3JkIGlzIHdhbG51dC4pIFRqIEVUCmVuZHN0cmVhbQplbmRvYmoKNSAwIG9iago8PCAvVHlwZSAvRm9udCAvU3Vi"
+    "dHlwZSAvVHlwZTEgL0Jhc2VGb250IC9IZWx2ZXRpY2EgPj4KZW5kb2JqCjYgMCBvYmoKPDwgL0ZvbnQgPDwgL0YxIDUg"
+    "MCBSID4+ID4+CmVuZG9iagp4cmVmCjAgNwowMDAwMDAwMDAwIDY1NTM1IGYgCjAwMDAwMDAwMDkgMDAwMDAgbiAKMDAw"
+    "MDAwMDA1OCAwMDAwMCBuIAowMDAwMDAwMTE1IDAwMDAwIG4gCjAwMDAwMDAyMTkgMDAwMDAgbiAKMDAwMDAwMDMxOCAw"
+    "MDAwMCBuIAowMDAwMDAwMzg4IDAwMDAwIG4gCnRyYWlsZXIKPDwgL1NpemUgNyAvUm9vdCAxIDAgUiA+PgpzdGFydHhy"
+    "ZWYKNDMxCiUlRU9GCg=="
+)
+"""A PDF of one page with the text "The word is walnut."."""
 
 
 class Finding(NamedTuple):
@@ -88,12 +102,16 @@ def run(llm: ChatAimlErnie, *, as_json: bool) -> int:
         rows.append(row)
         if not as_json:
             write(_format(row))
-    is_ok = not any(row.result in ("differs", "failed") for row in rows)
+    differ, failed = (sum(row.result == name for row in rows) for name in ("differs", "failed"))
+    is_ok = not differ + failed
     total = sum((row.usd for row in rows if row.usd is not None), Decimal(0))
     if as_json:
         write_json({"ok": is_ok, "usd": total, "checks": checks, "capabilities": rows})
     else:
-        write(f"\n{_summary(rows)}; all calls together cost {format_usd(total)}\n")
+        summary = "The server does what the profile says"
+        if not is_ok:
+            summary = f"Differences: {differ} of {len(rows)}, failed: {failed}"
+        write(f"\n{summary}; all calls together cost {format_usd(total)}\n")
     return 0 if is_ok else FAILED
 
 
@@ -163,7 +181,7 @@ class _Probes:
 
     def _stream(self) -> Finding:
         completion = Completion()
-        completion.stream(self._llm, [HumanMessage("Count from one to ten.")], None)
+        completion.stream(self._llm, [HumanMessage("Count from one to ten.")])
         message = completion.message()
         if message.usage_metadata is None:
             return Finding(False, "no usage", message)
@@ -217,9 +235,9 @@ class _Probes:
         return self._show("Which colour is this? Reply with one word.", block, "red")
 
     def _pdf(self) -> Finding:
-        file = {"filename": "sample.pdf", "file_data": pdf(f"The word is {_WORD}.")}
+        file = {"filename": "sample.pdf", "file_data": WALNUT_PDF}
         prompt = "Which word does the document give? Reply with it."
-        return self._show(prompt, {"type": "file", "file": file}, _WORD)
+        return self._show(prompt, {"type": "file", "file": file}, "walnut")
 
     def _show(self, prompt: str, block: dict[str, Any], expected: str) -> Finding:
         """Return whether the response has the word that shows that the model has seen a block."""
@@ -232,30 +250,6 @@ class _Probes:
         if message.response_metadata.get("system_fingerprint") == _LOCAL:
             return Finding(True, "accepted; the fake model sees nothing", message)
         return Finding(expected in message.text.lower(), f"it says: {message.text}", message)
-
-
-def pdf(text: str) -> str:
-    """Return a PDF of one page with a text, ASCII without parentheses, as a data URL."""
-    content = f"BT /F1 24 Tf 20 60 Td ({text}) Tj ET"
-    objects = (
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 120] /Contents 4 0 R /Resources 6 0 R >>",
-        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-        "<< /Font << /F1 5 0 R >> >>",
-    )
-    body, offsets = "%PDF-1.4\n", []
-    for number, each in enumerate(objects, start=1):
-        offsets.append(len(body))
-        body += f"{number} 0 obj\n{each}\nendobj\n"
-    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
-    size = len(objects) + 1
-    body += (
-        f"xref\n0 {size}\n0000000000 65535 f \n{table}"
-        f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF\n"
-    )
-    return f"data:application/pdf;base64,{base64.b64encode(body.encode()).decode()}"
 
 
 def _called(message: AIMessage, *names: str) -> Finding:
@@ -318,11 +312,3 @@ def _format(row: Row) -> str:
 
 def _line(*cells: str) -> str:
     return "{:<16}{:<9}{:<8}{:<11}{}\n".format(*cells)
-
-
-def _summary(rows: Sequence[Row]) -> str:
-    """Return how many capabilities differ or could not be checked."""
-    counts = {name: sum(row.result == name for row in rows) for name in ("differs", "failed")}
-    if not any(counts.values()):
-        return "The server does what the profile says"
-    return f"Differences: {counts['differs']} of {len(rows)}, failed: {counts['failed']}"
