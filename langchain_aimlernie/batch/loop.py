@@ -54,9 +54,6 @@ _MAX_WAITING = 1_000
 _MAX_AT_ONCE = 500
 """Rows that are read, and found to be done, before other tasks get their turn."""
 
-_BUSY = frozenset({429, 503})
-"""Statuses by which a server says that it has too much to do."""
-
 
 class RunLoop:
     """One run of a batch, within the budget of `tracker` and with an open journal.
@@ -203,11 +200,6 @@ class RunLoop:
         await self._turn(job)
         task = self._tasks.create_task(self._run_row(job))
         self._rows.add(task)
-        task.add_done_callback(self._on_end)
-
-    def _on_end(self, task: asyncio.Task[None]) -> None:
-        self._rows.discard(task)
-        self._places.release()
 
     async def _turn(self, job: Job) -> None:
         """Wait until the row may be sent, and count it as in flight."""
@@ -237,6 +229,9 @@ class RunLoop:
                 self._idle.discard(task)
         except Exception as error:  # noqa: BLE001  of the output, or of the caller's `on_progress`
             self._fail(error)
+        finally:
+            self._rows.discard(task)
+            self._places.release()
 
     async def _attempt(self, job: Job) -> float | None:
         """Make a call; return the seconds until the next attempt, `None` if there is none."""
@@ -279,7 +274,8 @@ class RunLoop:
         if self._is_over_budget:
             job.attempts -= 1  # it was not sent
             return 0.0
-        if isinstance(error, InsufficientCreditsError) or _is_used_up(error):
+        is_used_up = isinstance(error, RateLimitError) and not error.is_retryable
+        if is_used_up or isinstance(error, InsufficientCreditsError):
             self._stop("credits")
             return None
         if isinstance(error, AuthenticationError | PermissionDeniedError):
@@ -321,13 +317,8 @@ def _is_busy(error: Exception) -> bool:
     """Return whether the server has rejected the call because it has too much to do."""
     response = getattr(error, "response", None)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    is_rejection = status in _BUSY or isinstance(error, RateLimitError)
+    is_rejection = status in (429, 503) or isinstance(error, RateLimitError)
     return is_rejection and bool(getattr(error, "is_retryable", True))
-
-
-def _is_used_up(error: Exception) -> bool:
-    """Return whether a quota is used up, so that each further call would fail as well."""
-    return isinstance(error, RateLimitError) and not error.is_retryable
 
 
 async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
