@@ -24,6 +24,7 @@ from langchain_aimlernie.errors import (
 )
 from langchain_aimlernie.models import list_models
 from langchain_aimlernie.profiles import find_model
+from langchain_aimlernie.spend.amounts import parse_amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -151,10 +152,10 @@ def get_time(city: str) -> None:
 class _Probes:
     """The probes of a model, each of which makes one call and becomes a row."""
 
+    _has_cost = _reasons = False  # what earlier probes have found
+
     def __init__(self, llm: ChatAimlErnie) -> None:
         self._llm = llm
-        self._has_cost = False
-        self._reasons = False
 
     def __iter__(self) -> Iterator[Row]:
         """Make the calls, one after the other."""
@@ -293,15 +294,8 @@ def _check(name: str, run_probe: Callable[[], Finding], expected: bool | None) -
         result = "not in the profile"
     else:
         result = "ok" if works == expected else "differs"
-    usd = metadata.get("usd_spent")
-    return Row(
-        name,
-        expected,
-        works,
-        None if usd is None else Decimal(str(usd)),
-        result,
-        truncate(" ".join(note.split()), _MAX_NOTE),
-    )
+    usd = parse_amount(metadata.get("usd_spent"))
+    return Row(name, expected, works, usd, result, truncate(" ".join(note.split()), _MAX_NOTE))
 
 
 def _format(row: Row) -> str:

@@ -52,13 +52,10 @@ class Job:
     """A row under way, and what is known of it; amounts are the sum over all attempts.
 
     Attributes:
-        line_id: The id of its line.
         retries: Its retries, without those after a rejection.
         usd: US dollars; `None` if no response stated a price.
-        credits: The same in credits.
         tokens: Tokens of its prompt, estimated if there is a limit of them.
         rejections: How often the server was too busy for it.
-        attempts: Attempts so far.
         client_request_id: The `X-Client-Request-Id` of the last attempt.
         inference_id: The id of the response in the provider's log.
         parsed: The object of the schema.

@@ -234,13 +234,9 @@ class BatchRun:
             journal.open()
             self.report = BatchReport()
             limit = self._limit_usd
+            budget = [] if limit is None else [SpendTracker(limit_usd=limit, spent_usd=journal.usd)]
             self._active = RunLoop(
-                self._caller,
-                journal,
-                None if limit is None else SpendTracker(limit_usd=limit, spent_usd=journal.usd),
-                self._pace,
-                self.report,
-                self._on_progress,
+                self._caller, journal, [*budget], self._pace, self.report, self._on_progress
             )
             try:
                 await self._active.run(rows, self._retry_failed)
