@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from langchain_aimlernie._request.tokens import count_message_tokens
 from langchain_aimlernie._structured.parser import StructuredOutputParser
-from langchain_aimlernie._structured.schema import parse_schema
+from langchain_aimlernie._structured.schema import OutputSchema, parse_schema
 from langchain_aimlernie.batch.rows import BatchError, Row, read_row
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
@@ -56,11 +56,13 @@ class Caller:
 
     Attributes:
         model: The chat model of ours, if it is one: its provider may have a log of the calls.
+        schema: What its completions must match.
         max_retries: How often the batch may retry a failed call; 0 if the runnable does so.
     """
 
-    max_retries = 0
     model: ChatAimlErnie | None = None
+    schema: OutputSchema | None = None
+    max_retries = 0
 
     def __init__(self, runnable: Runnable[Any, Any], *, is_model: bool) -> None:
         self._runnable = runnable
@@ -82,7 +84,10 @@ class Caller:
 
     def parse(self, message: AIMessage) -> Any:
         """Return the object of a message; a `ValueError` says that there is none."""
-        raise ValueError("There is no schema.")
+        if self.schema is None:
+            raise ValueError("There is no schema.")
+        by_call = bool(message.tool_calls)
+        return StructuredOutputParser(target=self.schema, by_call=by_call).read(message)
 
     def tokens(self, row: Row) -> tuple[int, int]:
         """Return about how many tokens the prompt and the completion of a row have."""
@@ -126,12 +131,10 @@ def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
 class _ModelCaller(Caller):
     """Calls a chat model of ours with the parameters of each row."""
 
+    _has_prices = False
+
     def __init__(
-        self,
-        model: ChatAimlErnie,
-        kwargs: Mapping[str, Any],
-        config: RunnableConfig,
-        schema: Any,
+        self, model: ChatAimlErnie, kwargs: Mapping[str, Any], config: RunnableConfig, schema: Any
     ) -> None:
         super().__init__(model, is_model=True)
         retries = kwargs.get("max_retries")
@@ -145,14 +148,11 @@ class _ModelCaller(Caller):
         self._kwargs = {name: value for name, value in kwargs.items() if name not in own}
         self._config = config
         self._schema = schema
-        self._parsed_schema = None if schema is None else parse_schema(schema)
-        self._has_prices = False
+        self.schema = None if schema is None else parse_schema(schema)
         self._latest: tuple[dict[str, Any], Runnable[Any, Any]] | None = None
         settings = {**model.request_params(), **model.model_kwargs, **(model.extra_body or {})}
-        settings = {"model": model.model_name, **settings, **self._kwargs}
-        if self._parsed_schema is not None:
-            settings["schema"] = self._parsed_schema.definition
-        self._settings = settings
+        own_schema = {} if self.schema is None else {"schema": self.schema.definition}
+        self._settings = {"model": model.model_name, **settings, **self._kwargs, **own_schema}
 
     @override
     def read(self, item: object, number: int) -> Row:
@@ -169,7 +169,7 @@ class _ModelCaller(Caller):
         messages = convert_to_messages(row.input)
         kwargs = {**self._kwargs, **row.params}
         config = merge_configs(self._config, {"callbacks": callbacks})
-        if self._parsed_schema is None:
+        if self.schema is None:
             message = await self._model.ainvoke(messages, config, **kwargs)
             return Outcome(message, spend_of(message))
         output = await self._structured(kwargs).ainvoke(messages, config)
@@ -184,13 +184,6 @@ class _ModelCaller(Caller):
             model = bound.with_structured_output(self._schema, include_raw=True, **options)
             self._latest = kwargs, model
         return self._latest[1]
-
-    @override
-    def parse(self, message: AIMessage) -> Any:
-        schema = self._parsed_schema
-        if schema is None:
-            return super().parse(message)
-        return StructuredOutputParser(target=schema, by_call=bool(message.tool_calls)).read(message)
 
     @override
     def tokens(self, row: Row) -> tuple[int, int]:

@@ -131,8 +131,8 @@ class Journal:
             BatchError: The row is a duplicate, or has changed since it was run.
         """
         key, custom_id = _short(row.key), _storable(row.custom_id)
-        found = self._database.execute("SELECT key, pass FROM rows WHERE id = ?", (custom_id,))
-        known_key, known_pass = found.fetchone() or (key, 0)
+        query = "SELECT key, pass FROM rows WHERE id = ?"
+        known_key, known_pass = self._database.execute(query, (custom_id,)).fetchone() or (key, 0)
         if known_pass == self._pass:
             raise BatchError(
                 f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
@@ -255,13 +255,17 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], re.Match[str], int]
     """
     if not path.exists():
         return
+
+    def foreign(place: str) -> BatchError:
+        return BatchError(f"{path}, {place}: no line of a batch's output. Remove or repair it.")
+
     end = 0
     with path.open("rb") as file:
         for number, data in enumerate(file, 1):
             if not data.endswith(b"\n"):
                 # A run is writing it, or has left it; NULs are left by a power failure.
                 if not data.startswith(_START[: len(data)]) and data.strip(b"\0"):
-                    raise _foreign(path, "the last line")
+                    raise foreign("the last line")
                 return
             try:
                 line = json.loads(data)
@@ -272,13 +276,9 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], re.Match[str], int]
                     raise TypeError  # noqa: TRY301  handled below
                 bytes.fromhex(line["aimlernie"]["key"])
             except (ValueError, TypeError, KeyError):
-                raise _foreign(path, f"line {number}") from None
+                raise foreign(f"line {number}") from None
             end += len(data)
             yield line, found, end
-
-
-def _foreign(path: Path, place: str) -> BatchError:
-    return BatchError(f"{path}, {place}: no line of a batch's output. Remove or repair it.")
 
 
 def _rescue(path: Path, lines: list[bytes]) -> str:

@@ -290,13 +290,13 @@ class BatchRun:
             journal.load()
             yield from map(json.loads, journal.lines(ordered=ordered))
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, *_: object) -> None:
         if self._active is not None:
             self._active.interrupt()
 
 
 @contextlib.contextmanager
-def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
+def _on_interrupt(interrupt: Callable[..., None]) -> Iterator[None]:
     """Call `interrupt` at each Ctrl-C and the like that the program has no handler for."""
     is_main = threading.current_thread() is threading.main_thread()
     names = {"SIGINT": signal.default_int_handler, "SIGTERM": signal.SIG_DFL}
@@ -308,7 +308,7 @@ def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
         if signal.getsignal(number) is handler
     }
     for number in handlers:
-        signal.signal(number, lambda *_: interrupt())
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
