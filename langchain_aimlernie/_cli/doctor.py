@@ -191,19 +191,25 @@ class _Probes:
         return Finding(bool(message.text.strip()), f"{len(completion)} chunks", message)
 
     def _tools(self) -> Finding:
-        llm = self._llm.bind_tools([get_weather])
-        return _called(llm.invoke("What is the weather in Paris?"), "get_weather")
+        return self._call("What is the weather in Paris?", [get_weather])
 
     def _forced_tool(self) -> Finding:
         # Sent as it is, although `bind_tools` would not force a model that reasons.
         choice = {"type": "function", "function": {"name": "get_weather"}}
-        llm = self._llm.bind_tools([get_weather])
-        return _called(llm.invoke("Hello!", extra_body={"tool_choice": choice}), "get_weather")
+        return self._call("Hello!", [get_weather], extra_body={"tool_choice": choice})
 
     def _parallel_tools(self) -> Finding:
-        llm = self._llm.bind_tools([get_weather, get_time], parallel_tool_calls=True)
         prompt = "Call get_weather and get_time for Paris, both at once."
-        return _called(llm.invoke(prompt), "get_weather", "get_time")
+        return self._call(prompt, [get_weather, get_time], parallel_tool_calls=True)
+
+    def _call(self, prompt: str, tools: list[Any], **settings: Any) -> Finding:
+        """Return whether exactly these tools are called, for a city."""
+        message = self._llm.bind_tools(tools, **settings).invoke(prompt)
+        called = [call["name"] for call in message.tool_calls]
+        is_right = sorted(called) == sorted(tool.__name__ for tool in tools)
+        has_city = all("city" in call["args"] for call in message.tool_calls)
+        note = f"called {', '.join(called) or 'nothing'}"
+        return Finding(is_right and has_city, note, message)
 
     def _json_schema(self) -> Finding:
         llm = self._llm.with_structured_output(_CITY, method="json_schema", include_raw=True)
@@ -251,17 +257,6 @@ class _Probes:
         if message.response_metadata.get("system_fingerprint") == _LOCAL:
             return Finding(True, "accepted; the fake model sees nothing", message)
         return Finding(expected in message.text.lower(), f"it says: {message.text}", message)
-
-
-def _called(message: AIMessage, *names: str) -> Finding:
-    """Return whether exactly these tools were called, for a city."""
-    called = [call["name"] for call in message.tool_calls]
-    has_city = all("city" in call["args"] for call in message.tool_calls)
-    return Finding(
-        sorted(called) == sorted(names) and has_city,
-        f"called {', '.join(called) or 'nothing'}",
-        message,
-    )
 
 
 def _has_reasoning(message: AIMessage) -> bool:

@@ -50,8 +50,10 @@ CREATE TABLE rows (
 
 
 class Past(NamedTuple):
-    """What earlier runs have made of a row, and what it has cost without success."""
+    """What is known of a row: what earlier runs made of it, and its cost without success."""
 
+    key: bytes | None = None
+    last_pass: int = 0
     state: State | None = None
     usd: Decimal | None = None
     credits: Decimal | None = None
@@ -97,7 +99,7 @@ class Journal:
         for path in (self.errors, self.out):
             self._ends[path] = 0
             for line, found, end in read_lines(path):
-                before = self.past(line["custom_id"])  # its amounts are in the line's
+                before = self._past(line["custom_id"])  # its amounts are in the line's
                 self.usd += parse_amount(line["aimlernie"].get("usd")) or 0
                 self.usd -= before.usd or 0
                 times = [min(int(found[1], 16), *times)]
@@ -130,15 +132,13 @@ class Journal:
         Raises:
             BatchError: The row is a duplicate, or has changed since it was run.
         """
-        key, custom_id = _short(row.key), _storable(row.custom_id)
-        query = "SELECT key, pass FROM rows WHERE id = ?"
-        known_key, known_pass = self._database.execute(query, (custom_id,)).fetchone() or (key, 0)
-        if known_pass == self._pass:
+        past, key = self._past(row.custom_id), _short(row.key)
+        if past.last_pass == self._pass:
             raise BatchError(
                 f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
                 "Give each row a custom_id of its own."
             )
-        if known_key != key:
+        if past.key not in (None, key):
             raise BatchError(
                 f"The row {row.custom_id!r} has changed since it was run for {self.out}: its "
                 "messages, parameters, model or schema. Use another output file or custom_id."
@@ -146,20 +146,18 @@ class Journal:
         self._database.execute(
             "INSERT INTO rows (id, key, pass) VALUES (?, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET pass = excluded.pass",
-            (custom_id, key, self._pass),
+            (_storable(row.custom_id), key, self._pass),
         )
-        return self.past(row.custom_id)
+        return past
 
     def read_again(self) -> None:
         """Note that the input will be read once more."""
         self._pass += 1
 
-    def past(self, custom_id: str) -> Past:
-        """Return what is known of a row."""
-        query = "SELECT state, usd, credits FROM rows WHERE id = ?"
+    def _past(self, custom_id: str) -> Past:
+        query = "SELECT key, pass, state, usd, credits FROM rows WHERE id = ?"
         found = self._database.execute(query, (_storable(custom_id),)).fetchone()
-        state, usd, credit_count = found or (None, None, None)
-        return Past(state, parse_amount(usd), parse_amount(credit_count))
+        return Past(*found[:3], *map(parse_amount, found[3:])) if found else Past()
 
     def lines(self, *, failed: bool = False, ordered: bool = False) -> Iterator[bytes]:
         """Yield the last line of each row, or of each that has failed: those that failed last.
