@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from langchain_aimlernie.batch.lines import (
     RetryFailed,
@@ -157,7 +157,9 @@ class Journal:
     def _past(self, custom_id: str) -> Past:
         query = "SELECT key, pass, state, usd, credits FROM rows WHERE id = ?"
         found = self._database.execute(query, (_storable(custom_id),)).fetchone()
-        return Past(*found[:3], *map(parse_amount, found[3:])) if found else Past()
+        if found is None:
+            return Past()
+        return Past(*found[:3], *(each and Decimal(each) for each in found[3:]))
 
     def lines(self, *, failed: bool = False, ordered: bool = False) -> Iterator[bytes]:
         """Yield the last line of each row, or of each that has failed: those that failed last.
@@ -167,10 +169,14 @@ class Journal:
         order = "number, state = 'done', at" if ordered else "state != 'done', at"
         which = "state != 'done'" if failed else "state IS NOT NULL"
         query = f"SELECT state, at FROM rows WHERE {which} ORDER BY {order}"  # noqa: S608  ours
-        for state, at in self._database.execute(query):
-            with (self.out if state == "done" else self.errors).open("rb") as file:
-                file.seek(at)
-                yield file.readline()
+        with contextlib.ExitStack() as stack:
+            files: dict[Path, BinaryIO] = {}
+            for state, at in self._database.execute(query):
+                path = self.out if state == "done" else self.errors
+                if path not in files:
+                    files[path] = stack.enter_context(path.open("rb"))
+                files[path].seek(at)
+                yield files[path].readline()
 
     def add(self, line: Mapping[str, Any], *, failed: bool = False) -> None:
         """Write the line of a row; if that fails, keep it for `save_rest`."""
@@ -201,7 +207,8 @@ class Journal:
         amounts: list[str | None] = [None, None]
         if path == self.errors:
             state = failure_of(line)
-            amounts = [str(facts.get(name)) for name in ("usd", "credits")]
+            found = (parse_amount(facts.get(name)) for name in ("usd", "credits"))
+            amounts = [None if each is None else str(each) for each in found]
         self._database.execute(
             "INSERT INTO rows VALUES (?, ?, 0, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET"
             " (key, state, number, at, usd, credits) = (excluded.key, excluded.state,"
