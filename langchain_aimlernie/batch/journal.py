@@ -42,7 +42,7 @@ CREATE TABLE rows (
     id BLOB PRIMARY KEY, key BLOB, pass INT, state TEXT, number INT, at INT, usd TEXT, credits TEXT
 ) WITHOUT ROWID
 """
-"""What is known of each row; a million of them take some 100 MB.
+"""What is known of each row; a million of them take some 60 MB.
 
 `pass` says which reading of the input has had it last. All further columns are of its last line:
 `at` is where that begins, and amounts are only those of failures.
