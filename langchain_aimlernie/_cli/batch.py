@@ -7,9 +7,7 @@ import contextlib
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
-
-from typing_extensions import override
+from typing import TYPE_CHECKING, Any
 
 from langchain_aimlernie._cli.commands import choose_server, create_model
 from langchain_aimlernie._cli.main import Options, add_model_options
@@ -40,7 +38,10 @@ it again to continue
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command."""
-    options = _build_parser().parse_args(arguments, Options())
+    try:
+        options = _build_parser().parse_args(arguments, Options())
+    except SystemExit as error:
+        return FAILED if error.code else 0  # 2 says that rows have failed
     if options.input == "-":
         raise CommandError("the input must be a file: it is read twice.")
     if options.output in ("", "-"):
@@ -68,7 +69,10 @@ def run(arguments: Sequence[str]) -> int:
                 check_output()
                 write(f"{batch.estimate(rows)}\n")
                 return 0
-            is_interrupted = _is_interrupted(batch, rows)
+            try:
+                code = batch.run(rows).exit_code
+            except KeyboardInterrupt:
+                code = INTERRUPTED
     except (CommandError, ValueError, ImportError) as error:
         raise CommandError(str(error)) from None  # with code 1: 2 says that rows have failed
     except OSError as error:
@@ -76,16 +80,7 @@ def run(arguments: Sequence[str]) -> int:
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         raise CommandError(f"{problem}. {notes}".strip()) from None
     write_error(f"{batch.report}\n")
-    return INTERRUPTED if is_interrupted else batch.report.exit_code
-
-
-def _is_interrupted(batch: BatchRun, rows: RowFile) -> bool:
-    """Run the rows, and return whether Ctrl-C has ended that."""
-    try:
-        batch.run(rows)
-    except KeyboardInterrupt:
-        return True
-    return False
+    return code
 
 
 @contextlib.contextmanager
@@ -126,17 +121,8 @@ def _shard(text: str) -> tuple[int, int]:
     raise argparse.ArgumentTypeError(f"must be like 3/16, with 1 to 16 before the slash: {text}")
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose usage errors exit with 1: 2 says that rows have failed."""
-
-    @override
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(FAILED, f"{self.prog}: error: {message}\n")
-
-
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = argparse.ArgumentParser(
         prog="aimlernie batch",
         description="Run many prompts from a file, and save every response.",
         epilog=_EPILOG,

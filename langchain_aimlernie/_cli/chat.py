@@ -34,22 +34,39 @@ _PASTE_GAP = 0.05
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
 
-class Printer:
-    """Shows the chunks of one completion as they arrive.
+class Completion:
+    """A completion, complete or not, shown as it arrives if that is wanted.
 
     Reasoning comes first: dimmed on a terminal, else on standard error.
     """
 
-    def __init__(self, *, is_reasoning_shown: bool) -> None:
-        self._is_reasoning_shown = is_reasoning_shown
+    def __init__(self, *, is_shown: bool = False, is_reasoning_shown: bool = False) -> None:
+        self._chunks: list[AIMessageChunk] = []
+        self._is_shown, self._is_reasoning_shown = is_shown, is_reasoning_shown
         to_stdout = is_terminal(sys.stdout)
         self._has_colour = has_colour(sys.stdout if to_stdout else sys.stderr)
         self._write_reasoning = write if to_stdout else write_error
         self._in_reasoning = False
-        self._has_text = False
 
-    def show(self, chunk: AIMessageChunk) -> None:
-        """Show the next chunk."""
+    def __len__(self) -> int:
+        return len(self._chunks)
+
+    def stream(self, llm: ChatAimlErnie, messages: Sequence[BaseMessage]) -> None:
+        """Make the call."""
+        has_text = False
+        try:
+            stream = cast("Generator[AIMessageChunk]", llm.stream([*messages]))
+            with contextlib.closing(stream) as chunks:
+                for chunk in chunks:
+                    self._chunks.append(chunk)
+                    has_text = (self._is_shown and self._show(chunk)) or has_text
+        finally:
+            self._set_reasoning(active=False)
+            if has_text:
+                write("\n")
+
+    def _show(self, chunk: AIMessageChunk) -> bool:
+        """Show a chunk; return whether it has text."""
         reasoning = chunk.additional_kwargs.get("reasoning_content")
         if reasoning and self._is_reasoning_shown:
             self._set_reasoning(active=True)
@@ -57,13 +74,7 @@ class Printer:
         if text := str(chunk.text) or chunk.additional_kwargs.get("refusal"):
             self._set_reasoning(active=False)
             write(text)
-            self._has_text = True
-
-    def end(self) -> None:
-        """End the last line."""
-        self._set_reasoning(active=False)
-        if self._has_text:
-            write("\n")
+        return bool(text)
 
     def _set_reasoning(self, *, active: bool) -> None:
         if active == self._in_reasoning:
@@ -71,31 +82,6 @@ class Printer:
         self._in_reasoning = active
         style = _DIM if active else _RESET
         self._write_reasoning("" if active else "\n\n", style if self._has_colour else "")
-
-
-class Completion:
-    """The chunks of a completion, complete or not."""
-
-    def __init__(self) -> None:
-        self._chunks: list[AIMessageChunk] = []
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-    def stream(
-        self, llm: ChatAimlErnie, messages: Sequence[BaseMessage], printer: Printer | None
-    ) -> None:
-        """Make the call, and show the chunks if there is a printer."""
-        try:
-            stream = cast("Generator[AIMessageChunk]", llm.stream([*messages]))
-            with contextlib.closing(stream) as chunks:
-                for chunk in chunks:
-                    self._chunks.append(chunk)
-                    if printer is not None:
-                        printer.show(chunk)
-        finally:
-            if printer is not None:
-                printer.end()
 
     def message(self) -> AIMessage:
         """Return what has been received."""
@@ -161,10 +147,10 @@ def _respond(
     llm: ChatAimlErnie, history: list[BaseMessage], message: str, *, is_reasoning_shown: bool
 ) -> None:
     """Show the response to a message; the history keeps the part before Ctrl-C."""
-    completion, question = Completion(), HumanMessage(message)
+    completion = Completion(is_shown=True, is_reasoning_shown=is_reasoning_shown)
+    question = HumanMessage(message)
     try:
-        printer = Printer(is_reasoning_shown=is_reasoning_shown)
-        completion.stream(llm, [*history, question], printer)
+        completion.stream(llm, [*history, question])
         write_error(f"{summarize(completion.message())}\n")
     except AimlErnieError as error:
         write_error(f"error: {error}\n")

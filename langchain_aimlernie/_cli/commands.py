@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from langchain_aimlernie import account
 from langchain_aimlernie._cli import chat, doctor
-from langchain_aimlernie._cli.chat import Completion, Printer, summarize, to_object
+from langchain_aimlernie._cli.chat import Completion, summarize, to_object
 from langchain_aimlernie._cli.output import (
     USAGE,
     CommandError,
@@ -40,7 +40,7 @@ from langchain_aimlernie.models import ModelCard, list_models
 from langchain_aimlernie.profiles import DEFAULT_MODEL, find_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from langchain_core.messages import BaseMessage
 
@@ -52,11 +52,25 @@ _PROBE_TOKENS = 2000
 Server = dict[str, Any]
 """`base_url` and `api_key`, unless they come from the environment."""
 
+Report = tuple[object, list[tuple[str, ...]]]
+"""A value for `--json`, and the rows of a table."""
+
 
 def run(options: Options) -> int:
-    """Run a command."""
+    """Run a command; return the exit code."""
     with choose_server(options, needs_key=options.command != "models") as server:
-        return _COMMANDS[options.command](options, server)
+        if options.command in _REPORTS:
+            report, right = _REPORTS[options.command]
+            value, rows = report(options, server)
+            if options.json:
+                write_json(value)
+            else:
+                write(format_table(rows, right))
+            return 0
+        if options.command is None:
+            return _ask_or_chat(options, server)
+        with create_model(options, server, max_tokens=_PROBE_TOKENS) as llm:
+            return doctor.run(llm, as_json=options.json)
 
 
 @contextlib.contextmanager
@@ -110,24 +124,19 @@ def create_model(options: Options, server: Server, **settings: Any) -> ChatAimlE
 def _ask_or_chat(options: Options, server: Server) -> int:
     prompt = _read_prompt(options.prompt)
     history: list[BaseMessage] = [SystemMessage(options.system)] if options.system else []
+    is_reasoning_shown = not options.no_reasoning
     with create_model(options, server) as llm:
         if prompt is None:
             if options.json:
                 raise CommandError("--json needs a prompt.", USAGE)
-            return chat.run(llm, history, is_reasoning_shown=not options.no_reasoning)
-        return _ask(llm, [*history, HumanMessage(prompt)], options)
-
-
-def _ask(llm: ChatAimlErnie, messages: list[BaseMessage], options: Options) -> int:
-    is_reasoning_shown = not options.no_reasoning
-    completion = Completion()
-    if options.json:
-        completion.stream(llm, messages, None)
-        write_json(to_object(completion.message(), is_reasoning_shown=is_reasoning_shown))
-    else:
-        completion.stream(llm, messages, Printer(is_reasoning_shown=is_reasoning_shown))
-        write_error(f"{summarize(completion.message())}\n")
-    return 0
+            return chat.run(llm, history, is_reasoning_shown=is_reasoning_shown)
+        completion = Completion(is_shown=not options.json, is_reasoning_shown=is_reasoning_shown)
+        completion.stream(llm, [*history, HumanMessage(prompt)])
+        if options.json:
+            write_json(to_object(completion.message(), is_reasoning_shown=is_reasoning_shown))
+        else:
+            write_error(f"{summarize(completion.message())}\n")
+        return 0
 
 
 def _read_prompt(prompt: str | None) -> str | None:
@@ -158,12 +167,8 @@ def _read_input() -> str:
         raise CommandError(f"cannot read standard input: {error.strerror}.") from None
 
 
-def _list_models(options: Options, server: Server) -> int:
+def _models(_: Options, server: Server) -> Report:
     cards = list_models(**server)
-    if options.json:
-        write_json(cards)
-        return 0
-    header = ("model", "context", "output", "input", "$/M in", "$/M out", "status")
     rows = [
         (
             card.id,
@@ -176,8 +181,7 @@ def _list_models(options: Options, server: Server) -> int:
         )
         for card in cards
     ]
-    write(format_table([header, *rows], right=(1, 2, 4, 5)))
-    return 0
+    return cards, [("model", "context", "output", "input", "$/M in", "$/M out", "status"), *rows]
 
 
 def _status(card: ModelCard) -> str:
@@ -190,52 +194,36 @@ def _status(card: ModelCard) -> str:
     return ", ".join(parts)
 
 
-def _show_balance(options: Options, server: Server) -> int:
+def _balance(_: Options, server: Server) -> Report:
     balance, key = account.balance(**server), account.key_info(**server)
-    if options.json:
-        write_json({"balance": balance, "key": key})
-        return 0
     limit = key.limit
-    rows = [
+    return {"balance": balance, "key": key}, [
         ("balance", format_usd(balance.current_balance)),
         ("key", f"{key.name or 'without a name'}{', disabled' if key.disabled else ''}"),
         ("this month", format_usd(key.monthly_usage)),
         ("limit", "none" if limit is None else f"{format_usd(limit.threshold)}, {limit.retention}"),
     ]
-    write(format_table(rows))
-    return 0
 
 
-def _show_usage(options: Options, server: Server) -> int:
+def _usage(options: Options, server: Server) -> Report:
     try:
         usage = account.usage(options.period, **server)
     except ValueError as error:
         raise CommandError(f"--{error}", USAGE) from None
-    if options.json:
-        write_json(usage)
-        return 0
-    rows = [
+    return usage, [
         ("period", f"{usage.start:%Y-%m-%d %H:%M} to {usage.end:%Y-%m-%d %H:%M} UTC"),
         ("requests", _number(usage.requests)),
         ("spent", format_usd(usage.spend)),
     ]
-    write(format_table(rows))
-    return 0
-
-
-def _diagnose(options: Options, server: Server) -> int:
-    with create_model(options, server, max_tokens=_PROBE_TOKENS) as llm:
-        return doctor.run(llm, as_json=options.json)
 
 
 def _number(value: Decimal | int | None) -> str:
     return "" if value is None else f"{Decimal(value).normalize():,f}"
 
 
-_COMMANDS: Mapping[str | None, Callable[[Options, Server], int]] = {
-    None: _ask_or_chat,
-    "models": _list_models,
-    "balance": _show_balance,
-    "usage": _show_usage,
-    "doctor": _diagnose,
+_REPORTS: dict[str, tuple[Callable[[Options, Server], Report], tuple[int, ...]]] = {
+    "models": (_models, (1, 2, 4, 5)),
+    "balance": (_balance, ()),
+    "usage": (_usage, ()),
 }
+"""Commands that print what an endpoint says, and which columns of their tables are numbers."""

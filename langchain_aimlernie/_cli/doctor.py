@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,9 +24,10 @@ from langchain_aimlernie.errors import (
 )
 from langchain_aimlernie.models import list_models
 from langchain_aimlernie.profiles import find_model
+from langchain_aimlernie.spend.amounts import parse_amount
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
     from langchain_aimlernie.chat_models import ChatAimlErnie
 
@@ -38,7 +38,6 @@ _LOCAL = "local-ErnieServer"
 _FIRST = "text"
 """The name of the first probe."""
 
-_WORD = "walnut"
 _CITY: Mapping[str, Any] = {
     "title": "City",
     "description": "A city.",
@@ -55,6 +54,22 @@ RED_PNG = (
     "BQ3I8QUNyPEFDcjxBQ3IPanc8OLDQitxAAAAAElFTkSuQmCC"
 )
 """A red picture of 64 by 64 pixels."""
+
+
+WALNUT_PDF = (
+    "data:application/pdf;base64,"
+    "JVBERi0xLjQKMSAwIG9iago8PCAvVHlwZSAvQ2F0YWxvZyAvUGFnZXMgMiAwIFIgPj4KZW5kb2JqCjIgMCBvYmoKPDwg"
+    "L1R5cGUgL1BhZ2VzIC9LaWRzIFszIDAgUl0gL0NvdW50IDEgPj4KZW5kb2JqCjMgMCBvYmoKPDwgL1R5cGUgL1BhZ2Ug"
+    "L1BhcmVudCAyIDAgUiAvTWVkaWFCb3ggWzAgMCA0MDAgMTIwXSAvQ29udGVudHMgNCAwIFIgL1Jlc291cmNlcyA2IDAg"
+    "UiA+PgplbmRvYmoKNCAwIG9iago8PCAvTGVuZ3RoIDQ5ID4+CnN0cmVhbQpCVCAvRjEgMjQgVGYgMjAgNjAgVGQgKFRo"
+    "ZSB3b3JkIGlzIHdhbG51dC4pIFRqIEVUCmVuZHN0cmVhbQplbmRvYmoKNSAwIG9iago8PCAvVHlwZSAvRm9udCAvU3Vi"
+    "dHlwZSAvVHlwZTEgL0Jhc2VGb250IC9IZWx2ZXRpY2EgPj4KZW5kb2JqCjYgMCBvYmoKPDwgL0ZvbnQgPDwgL0YxIDUg"
+    "MCBSID4+ID4+CmVuZG9iagp4cmVmCjAgNwowMDAwMDAwMDAwIDY1NTM1IGYgCjAwMDAwMDAwMDkgMDAwMDAgbiAKMDAw"
+    "MDAwMDA1OCAwMDAwMCBuIAowMDAwMDAwMTE1IDAwMDAwIG4gCjAwMDAwMDAyMTkgMDAwMDAgbiAKMDAwMDAwMDMxOCAw"
+    "MDAwMCBuIAowMDAwMDAwMzg4IDAwMDAwIG4gCnRyYWlsZXIKPDwgL1NpemUgNyAvUm9vdCAxIDAgUiA+PgpzdGFydHhy"
+    "ZWYKNDMxCiUlRU9GCg=="
+)
+"""A PDF of one page with the text "The word is walnut."."""
 
 
 class Finding(NamedTuple):
@@ -88,12 +103,16 @@ def run(llm: ChatAimlErnie, *, as_json: bool) -> int:
         rows.append(row)
         if not as_json:
             write(_format(row))
-    is_ok = not any(row.result in ("differs", "failed") for row in rows)
+    differ, failed = (sum(row.result == name for row in rows) for name in ("differs", "failed"))
+    is_ok = not differ + failed
     total = sum((row.usd for row in rows if row.usd is not None), Decimal(0))
     if as_json:
         write_json({"ok": is_ok, "usd": total, "checks": checks, "capabilities": rows})
     else:
-        write(f"\n{_summary(rows)}; all calls together cost {format_usd(total)}\n")
+        summary = "The server does what the profile says"
+        if not is_ok:
+            summary = f"Differences: {differ} of {len(rows)}, failed: {failed}"
+        write(f"\n{summary}; all calls together cost {format_usd(total)}\n")
     return 0 if is_ok else FAILED
 
 
@@ -133,10 +152,10 @@ def get_time(city: str) -> None:
 class _Probes:
     """The probes of a model, each of which makes one call and becomes a row."""
 
+    _has_cost = _reasons = False  # what earlier probes have found
+
     def __init__(self, llm: ChatAimlErnie) -> None:
         self._llm = llm
-        self._has_cost = False
-        self._reasons = False
 
     def __iter__(self) -> Iterator[Row]:
         """Make the calls, one after the other."""
@@ -163,7 +182,7 @@ class _Probes:
 
     def _stream(self) -> Finding:
         completion = Completion()
-        completion.stream(self._llm, [HumanMessage("Count from one to ten.")], None)
+        completion.stream(self._llm, [HumanMessage("Count from one to ten.")])
         message = completion.message()
         if message.usage_metadata is None:
             return Finding(False, "no usage", message)
@@ -172,19 +191,25 @@ class _Probes:
         return Finding(bool(message.text.strip()), f"{len(completion)} chunks", message)
 
     def _tools(self) -> Finding:
-        llm = self._llm.bind_tools([get_weather])
-        return _called(llm.invoke("What is the weather in Paris?"), "get_weather")
+        return self._call("What is the weather in Paris?", [get_weather])
 
     def _forced_tool(self) -> Finding:
         # Sent as it is, although `bind_tools` would not force a model that reasons.
         choice = {"type": "function", "function": {"name": "get_weather"}}
-        llm = self._llm.bind_tools([get_weather])
-        return _called(llm.invoke("Hello!", extra_body={"tool_choice": choice}), "get_weather")
+        return self._call("Hello!", [get_weather], extra_body={"tool_choice": choice})
 
     def _parallel_tools(self) -> Finding:
-        llm = self._llm.bind_tools([get_weather, get_time], parallel_tool_calls=True)
         prompt = "Call get_weather and get_time for Paris, both at once."
-        return _called(llm.invoke(prompt), "get_weather", "get_time")
+        return self._call(prompt, [get_weather, get_time], parallel_tool_calls=True)
+
+    def _call(self, prompt: str, tools: list[Any], **settings: Any) -> Finding:
+        """Return whether exactly these tools are called, for a city."""
+        message = self._llm.bind_tools(tools, **settings).invoke(prompt)
+        called = [call["name"] for call in message.tool_calls]
+        is_right = sorted(called) == sorted(tool.__name__ for tool in tools)
+        has_city = all("city" in call["args"] for call in message.tool_calls)
+        note = f"called {', '.join(called) or 'nothing'}"
+        return Finding(is_right and has_city, note, message)
 
     def _json_schema(self) -> Finding:
         llm = self._llm.with_structured_output(_CITY, method="json_schema", include_raw=True)
@@ -217,9 +242,9 @@ class _Probes:
         return self._show("Which colour is this? Reply with one word.", block, "red")
 
     def _pdf(self) -> Finding:
-        file = {"filename": "sample.pdf", "file_data": pdf(f"The word is {_WORD}.")}
+        file = {"filename": "sample.pdf", "file_data": WALNUT_PDF}
         prompt = "Which word does the document give? Reply with it."
-        return self._show(prompt, {"type": "file", "file": file}, _WORD)
+        return self._show(prompt, {"type": "file", "file": file}, "walnut")
 
     def _show(self, prompt: str, block: dict[str, Any], expected: str) -> Finding:
         """Return whether the response has the word that shows that the model has seen a block."""
@@ -232,41 +257,6 @@ class _Probes:
         if message.response_metadata.get("system_fingerprint") == _LOCAL:
             return Finding(True, "accepted; the fake model sees nothing", message)
         return Finding(expected in message.text.lower(), f"it says: {message.text}", message)
-
-
-def pdf(text: str) -> str:
-    """Return a PDF of one page with a text, ASCII without parentheses, as a data URL."""
-    content = f"BT /F1 24 Tf 20 60 Td ({text}) Tj ET"
-    objects = (
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 400 120] /Contents 4 0 R /Resources 6 0 R >>",
-        f"<< /Length {len(content)} >>\nstream\n{content}\nendstream",
-        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
-        "<< /Font << /F1 5 0 R >> >>",
-    )
-    body, offsets = "%PDF-1.4\n", []
-    for number, each in enumerate(objects, start=1):
-        offsets.append(len(body))
-        body += f"{number} 0 obj\n{each}\nendobj\n"
-    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
-    size = len(objects) + 1
-    body += (
-        f"xref\n0 {size}\n0000000000 65535 f \n{table}"
-        f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF\n"
-    )
-    return f"data:application/pdf;base64,{base64.b64encode(body.encode()).decode()}"
-
-
-def _called(message: AIMessage, *names: str) -> Finding:
-    """Return whether exactly these tools were called, for a city."""
-    called = [call["name"] for call in message.tool_calls]
-    has_city = all("city" in call["args"] for call in message.tool_calls)
-    return Finding(
-        sorted(called) == sorted(names) and has_city,
-        f"called {', '.join(called) or 'nothing'}",
-        message,
-    )
 
 
 def _has_reasoning(message: AIMessage) -> bool:
@@ -299,15 +289,8 @@ def _check(name: str, run_probe: Callable[[], Finding], expected: bool | None) -
         result = "not in the profile"
     else:
         result = "ok" if works == expected else "differs"
-    usd = metadata.get("usd_spent")
-    return Row(
-        name,
-        expected,
-        works,
-        None if usd is None else Decimal(str(usd)),
-        result,
-        truncate(" ".join(note.split()), _MAX_NOTE),
-    )
+    usd = parse_amount(metadata.get("usd_spent"))
+    return Row(name, expected, works, usd, result, truncate(" ".join(note.split()), _MAX_NOTE))
 
 
 def _format(row: Row) -> str:
@@ -318,11 +301,3 @@ def _format(row: Row) -> str:
 
 def _line(*cells: str) -> str:
     return "{:<16}{:<9}{:<8}{:<11}{}\n".format(*cells)
-
-
-def _summary(rows: Sequence[Row]) -> str:
-    """Return how many capabilities differ or could not be checked."""
-    counts = {name: sum(row.result == name for row in rows) for name in ("differs", "failed")}
-    if not any(counts.values()):
-        return "The server does what the profile says"
-    return f"Differences: {counts['differs']} of {len(rows)}, failed: {counts['failed']}"

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-COMMANDS = {
+OPTIONS: dict[str | None, tuple[str, ...]] = {
+    None: ("json", "model", "system", "temperature", "max_tokens", "no_reasoning"),
     "models": ("json",),
     "balance": ("json",),
     "usage": ("json", "period"),
     "doctor": ("json", "model"),
 }
-"""The subcommands, each with the options that it has besides `--local`."""
+"""The options of each command besides `--local`; `None` is a question or a chat."""
 
-_QUESTION = ("json", "model", "system", "temperature", "max_tokens", "no_reasoning")
 _CLOSE = 0.8
 """How alike a misspelled command is, at least: two of five letters may be exchanged."""
 
@@ -111,7 +111,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 class Options(argparse.Namespace):
     """What the arguments say; an option that was not given is `None` or `False`."""
 
-    command: str | None = None  # a key of `COMMANDS`, unless it is a question or a chat
+    command: str | None = None  # a key of `OPTIONS`
     prompt: str | None = None
     model: str | None = None
     system: str | None = None
@@ -136,28 +136,20 @@ def parse_arguments(arguments: Sequence[str]) -> Options | None:
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     literal = arguments[end + 1 :]
-    if words and words[0] in COMMANDS:
-        command = words[0]
-        if len(words) > 1 or literal:
-            parser.error(f"{command} takes no arguments; put -- before a prompt: -- {command} …")
-        _reject_others(parser, options, COMMANDS[command], command)
-        options.command = command
-        return options
-    if len(words) == 1 and not literal:
-        meant = get_close_matches(words[0], (*COMMANDS, "batch"), 1, _CLOSE)
+    command = words[0] if words and words[0] in OPTIONS else None
+    if command and (len(words) > 1 or literal):
+        parser.error(f"{command} takes no arguments; put -- before a prompt: -- {command} …")
+    if not command and len(words) == 1 and not literal:
+        meant = get_close_matches(words[0], [*filter(None, OPTIONS), "batch"], 1, _CLOSE)
         if meant:
             parser.error(f"did you mean {meant[0]}? Put -- before a prompt: -- {words[0]}")
-    _reject_others(parser, options, _QUESTION, "a question")
-    words += literal
-    options.prompt = " ".join(words) if words or end < len(arguments) else None
-    return options
-
-
-def _reject_others(
-    parser: argparse.ArgumentParser, given: Options, allowed: Sequence[str], what: str
-) -> None:
-    for name in vars(given).keys() - {*allowed, "local"}:
+    for name in vars(options).keys() - {*OPTIONS[command], "local"}:
+        what = command or "a question"
         parser.error(f"--{name.replace('_', '-')} is not an option of {what}")
+    options.command = command
+    if not command and (words or end < len(arguments)):
+        options.prompt = " ".join([*words, *literal])
+    return options
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

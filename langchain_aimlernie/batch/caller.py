@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -24,10 +23,8 @@ from langchain_core.runnables.configurable import DynamicRunnable
 from typing_extensions import override
 
 from langchain_aimlernie._request.tokens import count_message_tokens
-from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser
-from langchain_aimlernie._structured.schema import parse_schema
-from langchain_aimlernie.account import log_since
+from langchain_aimlernie._structured.schema import OutputSchema, parse_schema
 from langchain_aimlernie.batch.rows import BatchError, Row, read_row
 from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import AimlErnieError
@@ -57,12 +54,14 @@ class Caller:
     """Calls the runnable of a batch, which retries by itself and has no known price.
 
     Attributes:
-        has_log: Whether the server is known to have a log of its calls.
+        model: The chat model of ours, if it is one: its provider may have a log of the calls.
+        schema: What its completions must match.
         max_retries: How often the batch may retry a failed call; 0 if the runnable does so.
     """
 
+    model: ChatAimlErnie | None = None
+    schema: OutputSchema | None = None
     max_retries = 0
-    has_log = False
 
     def __init__(self, runnable: Runnable[Any, Any], *, is_model: bool) -> None:
         self._runnable = runnable
@@ -84,12 +83,10 @@ class Caller:
 
     def parse(self, message: AIMessage) -> Any:
         """Return the object of a message; a `ValueError` says that there is none."""
-        raise ValueError("There is no schema.")
-
-    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        """Yield request id and US dollars of each logged call since `start`, in epoch seconds."""
-        return
-        yield  # an async generator without items
+        if self.schema is None:
+            raise ValueError("There is no schema.")
+        by_call = bool(message.tool_calls)
+        return StructuredOutputParser(target=self.schema, by_call=by_call).read(message)
 
     def tokens(self, row: Row) -> tuple[int, int]:
         """Return about how many tokens the prompt and the completion of a row have."""
@@ -133,17 +130,15 @@ def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
 class _ModelCaller(Caller):
     """Calls a chat model of ours with the parameters of each row."""
 
+    _has_prices = False
+
     def __init__(
-        self,
-        model: ChatAimlErnie,
-        kwargs: Mapping[str, Any],
-        config: RunnableConfig,
-        schema: Any,
+        self, model: ChatAimlErnie, kwargs: Mapping[str, Any], config: RunnableConfig, schema: Any
     ) -> None:
         super().__init__(model, is_model=True)
         retries = kwargs.get("max_retries")
         self.max_retries = model.max_retries if retries is None else int(retries)
-        self._model = model.model_copy(
+        self.model = self._model = model.model_copy(
             update={"max_retries": 0, "client_request_id": _request_id.get}
         )
         if schema is not None and (problem := _of_schema_itself(kwargs)):
@@ -151,16 +146,12 @@ class _ModelCaller(Caller):
         own = ("max_retries", "client_request_id")
         self._kwargs = {name: value for name, value in kwargs.items() if name not in own}
         self._config = config
-        self.has_log = is_default_host(model.base_url)
         self._schema = schema
-        self._parsed_schema = None if schema is None else parse_schema(schema)
-        self._has_prices = False
+        self.schema = None if schema is None else parse_schema(schema)
         self._latest: tuple[dict[str, Any], Runnable[Any, Any]] | None = None
         settings = {**model.request_params(), **model.model_kwargs, **(model.extra_body or {})}
-        settings = {"model": model.model_name, **settings, **self._kwargs}
-        if self._parsed_schema is not None:
-            settings["schema"] = self._parsed_schema.definition
-        self._settings = settings
+        own_schema = {} if self.schema is None else {"schema": self.schema.definition}
+        self._settings = {"model": model.model_name, **settings, **self._kwargs, **own_schema}
 
     @override
     def read(self, item: object, number: int) -> Row:
@@ -178,7 +169,7 @@ class _ModelCaller(Caller):
         kwargs = {**self._kwargs, **row.params}
         spend = SpendTracker(unpriced="ignore")  # of each call, as `retry` makes another
         config = merge_configs(self._config, {"callbacks": [spend, *callbacks]})
-        if self._parsed_schema is None:
+        if self.schema is None:
             message = await self._model.ainvoke(messages, config, **kwargs)
             return Outcome(message, spend.total)
         output = await self._structured(kwargs).ainvoke(messages, config)
@@ -192,20 +183,6 @@ class _ModelCaller(Caller):
             model = bound.with_structured_output(self._schema, include_raw=True, **options)
             self._latest = kwargs, model
         return self._latest[1]
-
-    @override
-    def parse(self, message: AIMessage) -> Any:
-        schema = self._parsed_schema
-        if schema is None:
-            return super().parse(message)
-        return StructuredOutputParser(target=schema, by_call=bool(message.tool_calls)).read(message)
-
-    @override
-    async def paid_since(self, start: float) -> AsyncIterator[tuple[str, Decimal]]:
-        since = datetime.fromtimestamp(start, UTC)
-        async for entry in log_since(self._model, since, is_async=True):
-            if entry.client_request_id and entry.cost.usd:
-                yield entry.client_request_id, entry.cost.usd
 
     @override
     def tokens(self, row: Row) -> tuple[int, int]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -14,15 +18,15 @@ from uuid import uuid4
 from langchain_core.callbacks import BaseCallbackHandler
 
 from langchain_aimlernie._http.retry import RetryState
+from langchain_aimlernie._settings.values import is_default_host
+from langchain_aimlernie.account import log_since
 from langchain_aimlernie.batch.caller import Caller, Outcome
-from langchain_aimlernie.batch.journal import (
+from langchain_aimlernie.batch.journal import Journal, read_lines
+from langchain_aimlernie.batch.lines import (
     OUTPUT_PARSING_FAILED,
     Job,
-    Journal,
     RetryFailed,
     from_completion,
-    is_due,
-    paid_request_ids,
     to_json,
 )
 from langchain_aimlernie.batch.pace import Pace
@@ -35,8 +39,7 @@ from langchain_aimlernie.errors import (
     PermissionDeniedError,
     RateLimitError,
 )
-from langchain_aimlernie.spend import SpendTracker
-from langchain_aimlernie.spend.amounts import parse_amount
+from langchain_aimlernie.spend.amounts import CREDITS_PER_USD, ZERO, parse_amount
 
 if TYPE_CHECKING:
     from langchain_aimlernie.batch.run import BatchReport
@@ -51,37 +54,28 @@ _MAX_WAITING = 1_000
 _MAX_AT_ONCE = 500
 """Rows that are read, and found to be done, before other tasks get their turn."""
 
-_BUSY = frozenset({429, 503})
-"""Statuses by which a server says that it has too much to do."""
 
-
+@dataclass(eq=False)
 class RunLoop:
-    """One run of a batch, within the budget of `tracker` and with an open journal.
+    """One run of a batch with an open journal.
 
     One task reads the input, and each row has a task of its own, which makes its attempts.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  the parts of a run
-        self,
-        caller: Caller,
-        journal: Journal,
-        tracker: SpendTracker | None,
-        pace: Pace,
-        report: BatchReport,
-        on_progress: Callable[[BatchReport], object] | None,
-    ) -> None:
-        self._caller = caller
-        self._journal = journal
-        self._callbacks: list[BaseCallbackHandler] = [] if tracker is None else [tracker]
-        self._pace = pace
-        self._report = report
-        self._on_progress = on_progress
+    caller: Caller
+    journal: Journal
+    callbacks: list[BaseCallbackHandler]
+    pace: Pace
+    report: BatchReport
+    on_progress: Callable[[BatchReport], object] | None
+
+    def __post_init__(self) -> None:
         self._started = time.time()
-        self._run_id = f"{journal.digest}{int(self._started):x}{uuid4().hex[:6]}"
+        self._run_id = f"{self.journal.digest}{int(self._started):x}{uuid4().hex[:6]}"
         self._loop = asyncio.get_running_loop()
         self._count = 0  # rows that were read
         self._rows: set[asyncio.Task[None]] = set()
-        self._places = asyncio.Semaphore(pace.max_in_flight + _MAX_WAITING)
+        self._places = asyncio.Semaphore(self.pace.max_in_flight + _MAX_WAITING)
         self._idle: set[asyncio.Task[Any]] = set()  # tasks without a call in flight
         self._in_flight = 0
         self._gate = asyncio.Lock()  # its holder is the next to send
@@ -90,41 +84,37 @@ class RunLoop:
         # end, which may have reserved more than it cost.
         self._is_over_budget = False
         self._is_stopping = False
-        self._interrupts = 0
         self._has_lost = False
         self._fatal: BaseException | None = None
         self._last_success = time.monotonic()
 
     def interrupt(self) -> None:
         """Start nothing new; at the second time, cancel what is in flight. For signal handlers."""
-        self._interrupts += 1
-        self._loop.call_soon_threadsafe(self._on_interrupt, self._interrupts)
+        self._loop.call_soon_threadsafe(self._on_interrupt)
 
-    def _on_interrupt(self, number: int) -> None:
-        self._stop("interrupt")
-        if number > 1:
+    def _on_interrupt(self) -> None:
+        if self.report.stopped == "interrupt":
             for task in self._rows:
                 task.cancel()
+        self._stop("interrupt")
 
     async def run(
         self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
     ) -> None:
         """Run the rows that are not done."""
         started = time.monotonic()
-        syncing = asyncio.create_task(self._journal.sync_each_second())
+        syncing = asyncio.create_task(self.journal.sync_each_second())
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._idle.add(self._tasks.create_task(self._read_all(rows, retry_failed)))
         finally:
             syncing.cancel()
             await asyncio.gather(syncing, return_exceptions=True)
-            if self._count:
-                await self._find_lost()
-            unsaved = self._journal.save_rest()
-            remaining = self._journal.drop_solved_errors()
-            report = self._report
-            report.failed_before = max(0, remaining - report.failed)
-            report.total_usd = self._journal.usd + report.usd
+            report = self.report
+            report.total_usd = self.journal.usd + report.usd
+            await self._find_lost()
+            unsaved = self.journal.save_rest()
+            report.failed_before = max(0, self.journal.drop_solved_errors() - report.failed)
             report.seconds = time.monotonic() - started
         if self._fatal is not None:
             if unsaved:
@@ -133,19 +123,24 @@ class RunLoop:
 
     async def _find_lost(self) -> None:
         """Add up what the provider's log has of this batch and the output lacks."""
-        is_new = self._journal.started is None
-        has_log = self._caller.has_log or self._journal.has_log
-        if not has_log or (is_new and not self._has_lost):
+        model, start = self.caller.model, self.journal.started
+        if model is None or not self._count or (start is None and not self._has_lost):
             return
-        start = self._journal.started or self._started
+        if not self.report.total_usd and not is_default_host(model.base_url):
+            return  # a server without prices has no log
+        since = datetime.fromtimestamp(start or self._started, UTC)
+        lost: dict[str, Decimal] = defaultdict(Decimal)  # credits, by key
         with contextlib.suppress(AimlErnieError, ValueError):
-            lost: dict[str, Decimal] = {}
-            async for request_id, usd in self._caller.paid_since(start):
-                if self._journal.is_of_batch(request_id):
-                    lost[request_id] = lost.get(request_id, Decimal(0)) + usd
-            for saved_id in self._journal.request_ids():
-                lost.pop(saved_id or "", None)
-            self._report.unsaved_usd = sum(lost.values(), Decimal(0))
+            async for entry in log_since(model, since, is_async=True):
+                run, _, call = (entry.client_request_id or "").partition(":")
+                if run.startswith(self.journal.digest):
+                    lost[call[:16]] += entry.cost.credits or 0
+            for path in (self.journal.out, self.journal.errors):
+                for line, _, _ in read_lines(path):
+                    facts = line["aimlernie"]
+                    lost[facts["key"][:16]] -= parse_amount(facts.get("credits")) or 0
+            total = sum(max(ZERO, each) for each in lost.values())
+            self.report.unsaved_usd = Decimal(total) / CREDITS_PER_USD
 
     async def _read_all(
         self, rows: Iterable[Any] | AsyncIterable[Any], retry_failed: RetryFailed
@@ -156,24 +151,16 @@ class RunLoop:
             self._parse_again()
             async with contextlib.aclosing(_each(rows)) as items:
                 async for item in items:
-                    row = self._caller.read(item, self._count)
+                    row = self.caller.read(item, self._count)
                     self._count += 1
-                    state = self._journal.read(row)
-                    if is_due(state, retry_failed):
-                        before = self._journal.last_failure(row.custom_id)
-                        await self._start(
-                            Job(
-                                row,
-                                line_id=f"batch_req_{self._run_id}-{row.number:08x}",
-                                retries=RetryState(self._caller.max_retries),
-                                usd=parse_amount(before.get("usd")),
-                                credits=parse_amount(before.get("credits")),
-                                paid_request_ids=paid_request_ids(before),
-                            )
-                        )
+                    past = self.journal.read(row)
+                    if past.is_due(retry_failed):
+                        line_id = f"batch_req_{self._run_id}-{row.number:08x}"
+                        retries = RetryState(self.caller.max_retries)
+                        await self._start(Job(row, line_id, retries, past.usd, past.credits))
                     else:
-                        self._report.skipped += state == "done"
-            self._report.rows = self._count
+                        self.report.skipped += past.state == "done"
+            self.report.rows = self._count
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # noqa: BLE001  raised when what is in flight is saved
@@ -185,33 +172,28 @@ class RunLoop:
             return
         count = 0
         for count, item in enumerate(rows, 1):
-            self._journal.read(self._caller.read(item, count - 1))
-        self._journal.forget_input()
-        self._report.rows = count
+            self.journal.read(self.caller.read(item, count - 1))
+        self.journal.read_again()
+        self.report.rows = count
 
     def _parse_again(self) -> None:
         """Parse the completions that did not match the schema once more, offline."""
-        for line in self._journal.remaining_errors():
+        for line in map(json.loads, self.journal.lines(failed=True)):
             if (line["error"] or {}).get("code") != OUTPUT_PARSING_FAILED:
                 continue
             # One that was edited may have no completion.
             with contextlib.suppress(LookupError, TypeError, ValueError, AimlErnieError):
-                parsed = to_json(self._caller.parse(from_completion(line["response"]["body"])))
+                parsed = to_json(self.caller.parse(from_completion(line["response"]["body"])))
                 facts = {**line["aimlernie"], "parsed": parsed}
-                self._journal.add({**line, "error": None, "aimlernie": facts})
+                self.journal.add({**line, "error": None, "aimlernie": facts})
 
     async def _start(self, job: Job) -> None:
-        if self._pace.counts_tokens:
-            job.tokens = self._caller.tokens(job.row)[0]
+        if self.pace.counts_tokens:
+            job.tokens = self.caller.tokens(job.row)[0]
         await self._places.acquire()
         await self._turn(job)
         task = self._tasks.create_task(self._run_row(job))
         self._rows.add(task)
-        task.add_done_callback(self._on_end)
-
-    def _on_end(self, task: asyncio.Task[None]) -> None:
-        self._rows.discard(task)
-        self._places.release()
 
     async def _turn(self, job: Job) -> None:
         """Wait until the row may be sent, and count it as in flight."""
@@ -222,59 +204,57 @@ class RunLoop:
                     async with asyncio.timeout(delay if delay < _FOREVER else None):
                         await self._changed.wait()
             self._in_flight += 1
-            self._pace.start(job.tokens)
+            self.pace.start(job.tokens)
 
     def _delay(self) -> float:
         """Return the seconds until a call may be sent; infinite until one in flight has ended."""
         if self._is_over_budget and not self._in_flight:
             self._stop("budget")
-        return _FOREVER if self._is_over_budget else self._pace.wait(self._in_flight)
+        return _FOREVER if self._is_over_budget else self.pace.wait(self._in_flight)
 
     async def _run_row(self, job: Job) -> None:
+        """Make the attempts of a row, whose turn it is."""
         task: Any = asyncio.current_task()
-        delay = await self._attempt(job)
-        while delay is not None and not self._is_stopping:
-            self._idle.add(task)
-            try:
+        try:
+            while (delay := await self._attempt(job)) is not None and not self._is_stopping:
+                self._idle.add(task)
                 await asyncio.sleep(delay)
                 await self._turn(job)
-            finally:
                 self._idle.discard(task)
-            delay = await self._attempt(job)
+        except Exception as error:  # noqa: BLE001  of the output, or of the caller's `on_progress`
+            self._fail(error)
+        finally:
+            self._rows.discard(task)
+            self._places.release()
 
     async def _attempt(self, job: Job) -> float | None:
         """Make a call; return the seconds until the next attempt, `None` if there is none."""
         job.attempts += 1
         job.client_request_id = f"{self._run_id}:{job.row.key[:16]}:{job.attempts}"
-        window = self._pace.window
+        window = self.pace.window
         try:
-            try:
-                outcome = await self._caller.call(job.row, job.client_request_id, self._callbacks)
-            except asyncio.CancelledError:
-                task: Any = asyncio.current_task()
-                if task.cancelling():
-                    raise
-                return self._failed(job, RuntimeError("The call cancelled itself."), window)
-            except Exception as error:  # noqa: BLE001  every one ends in the file of errors
-                self._is_over_budget = isinstance(error, BudgetExceededError)
-                return self._failed(job, error, window)
-            self._is_over_budget = False
-            self._succeeded(job, outcome)
-        except Exception as error:  # noqa: BLE001  the output, or the caller's `on_progress`
-            self._fail(error)
+            outcome = await self.caller.call(job.row, job.client_request_id, self.callbacks)
         except asyncio.CancelledError:
-            self._has_lost = True
-            raise
+            task: Any = asyncio.current_task()
+            if task.cancelling():
+                self._has_lost = True
+                raise
+            return self._failed(job, RuntimeError("The call cancelled itself."), window)
+        except Exception as error:  # noqa: BLE001  every one ends in the file of errors
+            return self._failed(job, error, window)
+        else:
+            self._succeeded(job, outcome)
+            return None
         finally:
             self._in_flight -= 1
             self._changed.set()
-        return None
 
     def _succeeded(self, job: Job, outcome: Outcome) -> None:
-        self._pace.accepted()
+        self._is_over_budget = False
+        self.pace.accepted()
         self._last_success = time.monotonic()
-        report, spend = self._report, outcome.spend
-        self._pace.correct(spend.input_tokens + spend.output_tokens - job.tokens)
+        report, spend = self.report, outcome.spend
+        self.pace.correct(spend.input_tokens + spend.output_tokens - job.tokens)
         report.input_tokens += spend.input_tokens
         report.output_tokens += spend.output_tokens
         report.usd += spend.usd
@@ -284,10 +264,12 @@ class RunLoop:
 
     def _failed(self, job: Job, error: Exception, window: int) -> float | None:
         """Return the seconds until the next attempt; `None` if the row or the run has failed."""
-        if isinstance(error, BudgetExceededError):
+        self._is_over_budget = isinstance(error, BudgetExceededError)
+        if self._is_over_budget:
             job.attempts -= 1  # it was not sent
             return 0.0
-        if isinstance(error, InsufficientCreditsError) or _is_used_up(error):
+        is_used_up = isinstance(error, RateLimitError) and not error.is_retryable
+        if is_used_up or isinstance(error, InsufficientCreditsError):
             self._stop("credits")
             return None
         if isinstance(error, AuthenticationError | PermissionDeniedError):
@@ -296,27 +278,27 @@ class RunLoop:
         if _is_busy(error) and time.monotonic() - self._last_success < _PATIENCE:
             job.rejections += 1
             retry_after = getattr(error, "retry_after", None)
-            return self._pace.rejected(window, job.rejections, retry_after)
+            return self.pace.rejected(window, job.rejections, retry_after)
         self._has_lost = self._has_lost or isinstance(error, APIConnectionError)
         delay = None
-        if isinstance(error, AimlErnieError) and self._caller.max_retries:
+        if isinstance(error, AimlErnieError) and self.caller.max_retries:
             delay = job.retries.next_delay(error, left=_FOREVER, random=random.random)
         if delay is None:
             self._save(job, None, error)
         return delay
 
     def _save(self, job: Job, output: object, error: Exception | None) -> None:
-        self._journal.add(job.line(output, error), failed=error is not None)
-        self._report.succeeded += error is None
-        self._report.failed += error is not None
-        if self._on_progress is not None:
-            self._on_progress(self._report)
+        self.journal.add(job.line(output, error), failed=error is not None)
+        self.report.succeeded += error is None
+        self.report.failed += error is not None
+        if self.on_progress is not None:
+            self.on_progress(self.report)
 
     def _stop(self, reason: Literal["budget", "credits", "interrupt"] | None = None) -> None:
         """Start nothing new."""
         self._is_stopping = True
-        if reason == "interrupt" or self._report.stopped is None:
-            self._report.stopped = reason
+        if reason == "interrupt" or self.report.stopped is None:
+            self.report.stopped = reason
         for task in self._idle:
             task.cancel()
 
@@ -329,13 +311,8 @@ def _is_busy(error: Exception) -> bool:
     """Return whether the server has rejected the call because it has too much to do."""
     response = getattr(error, "response", None)
     status = getattr(error, "status_code", None) or getattr(response, "status_code", None)
-    is_rejection = status in _BUSY or isinstance(error, RateLimitError)
+    is_rejection = status in (429, 503) or isinstance(error, RateLimitError)
     return is_rejection and bool(getattr(error, "is_retryable", True))
-
-
-def _is_used_up(error: Exception) -> bool:
-    """Return whether a quota is used up, so that each further call would fail as well."""
-    return isinstance(error, RateLimitError) and not error.is_retryable
 
 
 async def _each(rows: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:

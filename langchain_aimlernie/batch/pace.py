@@ -21,13 +21,8 @@ _FIRST_DELAY, _LONGEST_DELAY = 0.1, 2.0
 class Pace:
     """Decides when the next call may be sent.
 
-    Args:
-        max_in_flight: Most calls in flight, at least 1.
-        rpm: Requests per minute, more than 0; `None` for no limit.
-        tpm: Tokens per minute, of prompts and completions; `None` for no limit.
-
     Attributes:
-        max_in_flight: As given.
+        max_in_flight: Most calls in flight.
         limit: Calls that may be in flight now.
         window: Number of halvings so far. A call is told its value when it is sent.
         counts_tokens: Whether there is a limit of tokens.

@@ -6,7 +6,7 @@ import csv
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,19 +73,6 @@ def check_input(rows: object) -> None:
             "The input must be an iterable of rows, such as a list, a RowFile or "
             f"frame.to_dict('records'); got {type(rows).__name__}."
         )
-
-
-def duplicate(row: Row) -> BatchError:
-    """Return the error of a row whose id another one has."""
-    return BatchError(
-        f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
-        "Give each row a custom_id of its own."
-    )
-
-
-def short_key(key: str) -> bytes:
-    """Return the first 8 bytes of a key."""
-    return bytes.fromhex(key[:16])
 
 
 def read_row(item: object, number: int, defaults: Mapping[str, Any] | None = None) -> Row:
@@ -241,72 +228,72 @@ class RowFile:
             raise BatchError(f"template {template!r}: {error}") from None
         if Path(path).suffix.lower() == ".csv" and prompt is None:
             raise BatchError("A CSV file needs a template, such as 'Summarise: {text}'.")
-        for place, row in _records(Path(path)):
-            shown = row
-            if prompt is not None:
-                missing = [name for name in prompt.input_variables if row.get(name) is None]
-                if missing:
-                    raise BatchError(
-                        f"{path}, line {place}: no value for {', '.join(missing)}; the names are "
-                        f"{', '.join(row):.200}."
-                    )
-                try:
-                    text = prompt.template.format_map(row)  # a column may be "self"
-                except (ValueError, TypeError) as error:  # a format that the value lacks, or "{}"
-                    raise BatchError(f"{path}, line {place}: template: {error}.") from None
-                shown = {"prompt": text}
-                if row.get("custom_id") not in (None, ""):
-                    shown["custom_id"] = row["custom_id"]
+        for place, record in _records(Path(path)):
             try:
-                with_system = _with_system(shown, system) if system else shown
+                row = _read_json(record) if isinstance(record, str) else _read_csv(record)
+                row = row if prompt is None else _filled(prompt, row)
+                row = _with_system(row, system) if system else row
             except ValueError as error:
                 raise BatchError(f"{path}, line {place}: {error}") from None
-            yield with_system
+            yield row
 
 
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _records(path: Path) -> Iterator[tuple[int, str | dict[str, Any]]]:
+    """Yield the lines of JSON Lines, or the rows of CSV, each with the number of its line."""
     if path.exists() and not path.is_file():
         raise BatchError(f"{path} must be a regular file: it is read twice.")
     is_csv = path.suffix.lower() == ".csv"
     # `newline="\n"`: a JSON line may contain U+2028 and other characters that end lines.
     with path.open(encoding="utf-8-sig", newline="" if is_csv else "\n") as file:
         try:
-            yield from (_csv_records if is_csv else _json_records)(file, path)
+            if not is_csv:
+                yield from ((number, line) for number, line in enumerate(file, 1) if line.strip())
+                return
+            csv.field_size_limit(_MAX_FIELD)
+            # `strict`: else a quote without its pair takes all that follows.
+            reader = csv.DictReader(file, strict=True)
+            names = reader.fieldnames = next(filter(None, reader.reader), [])  # after blank lines
+            if twice := sorted({name for name in names if names.count(name) > 1} - {""}):
+                raise BatchError(f"{path}, line 1: a column occurs twice: {', '.join(twice)}.")
+            for record in reader:
+                yield reader.line_num, record
         except UnicodeDecodeError as error:
             raise BatchError(f"{path} is not encoded in UTF-8: {error.reason}.") from None
+        except csv.Error as error:
+            raise BatchError(f"{path}, after line {reader.line_num}: no CSV: {error}.") from None
 
 
-def _csv_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    csv.field_size_limit(_MAX_FIELD)
-    # `strict`: else a quote without its pair takes all that follows.
-    reader = csv.DictReader(file, strict=True)
+def _read_csv(record: dict[Any, Any]) -> dict[str, Any]:
+    if any(record.pop(None, ())):
+        raise ValueError("more values than columns.")
+    return record
+
+
+def _read_json(line: str) -> dict[str, Any]:
     try:
-        names = reader.fieldnames = next(filter(None, reader.reader), [])  # after blank lines
-        if twice := sorted({name for name in names if names.count(name) > 1} - {""}):
-            raise BatchError(f"{path}, line 1: a column occurs twice: {', '.join(twice)}.")
-        for record in reader:
-            if any(record.pop(None, ())):
-                raise BatchError(f"{path}, line {reader.line_num}: more values than columns.")
-            yield reader.line_num, record
-    except csv.Error as error:
-        raise BatchError(f"{path}, after line {reader.line_num}: no CSV: {error}.") from None
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"no JSON: {error}.") from None
+    if not isinstance(row, dict):
+        raise ValueError("expected an object.")  # noqa: TRY004  of a row
+    return row
 
 
-def _json_records(file: Iterable[str], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(file, 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise BatchError(f"{path}, line {number}: no JSON: {error}.") from None
-            if not isinstance(row, dict):
-                raise BatchError(f"{path}, line {number}: expected an object.")
-            yield number, row
+def _filled(prompt: PromptTemplate, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with the prompt that the columns make."""
+    if missing := [name for name in prompt.input_variables if row.get(name) is None]:
+        names = ", ".join(row)
+        raise ValueError(f"no value for {', '.join(missing)}; the names are {names:.200}.")
+    try:
+        text = prompt.template.format_map(row)  # a column may be "self"
+    except (ValueError, TypeError) as error:  # a format that the value lacks, or "{}"
+        raise ValueError(f"template: {error}.") from None
+    custom_id = row.get("custom_id")
+    return {"prompt": text} | ({} if custom_id in (None, "") else {"custom_id": custom_id})
 
 
 def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
     """Return a row with a system message, unless it has one; a ValueError without messages."""
-    message = {"role": "system", "content": system}
     if isinstance(row.get("body"), dict):
         return {**row, "body": _with_system(row["body"], system)}
     messages, rest = row.get("messages"), row
@@ -318,4 +305,4 @@ def _with_system(row: dict[str, Any], system: str) -> dict[str, Any]:
     roles = [each.get("role") for each in messages if isinstance(each, dict)]
     if "system" in roles or "developer" in roles:
         return row
-    return {**rest, "messages": [message, *messages]}
+    return {**rest, "messages": [{"role": "system", "content": system}, *messages]}

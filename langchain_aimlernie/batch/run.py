@@ -8,7 +8,7 @@ import copy
 import json
 import signal
 import threading
-from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from decimal import Decimal
@@ -19,13 +19,8 @@ from langchain_core.runnables import Runnable
 
 from langchain_aimlernie._imports import is_loop_running
 from langchain_aimlernie.batch.caller import caller_of
-from langchain_aimlernie.batch.journal import (
-    Journal,
-    RetryFailed,
-    is_due,
-    last_lines,
-    line_at,
-)
+from langchain_aimlernie.batch.journal import Journal
+from langchain_aimlernie.batch.lines import RetryFailed
 from langchain_aimlernie.batch.loop import RunLoop
 from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.batch.rows import BatchError, check_input
@@ -235,16 +230,13 @@ class BatchRun:
         check_input(rows)
         if self._active is not None:
             raise BatchError("This BatchRun is running already.")
-        with Journal(self._out) as journal:
+        with contextlib.closing(Journal(self._out)) as journal:
+            journal.open()
             self.report = BatchReport()
             limit = self._limit_usd
+            budget = [] if limit is None else [SpendTracker(limit_usd=limit, spent_usd=journal.usd)]
             self._active = RunLoop(
-                self._caller,
-                journal,
-                None if limit is None else SpendTracker(limit_usd=limit, spent_usd=journal.usd),
-                self._pace,
-                self.report,
-                self._on_progress,
+                self._caller, journal, [*budget], self._pace, self.report, self._on_progress
             )
             try:
                 await self._active.run(rows, self._retry_failed)
@@ -277,7 +269,7 @@ class BatchRun:
             journal.load()
             for number, item in enumerate(rows):
                 row = self._caller.read(item, number)
-                if not is_due(journal.read(row), self._retry_failed):
+                if not journal.read(row).is_due(self._retry_failed):
                     continue
                 tokens = self._caller.tokens(row)
                 price = self._caller.price(row, tokens)
@@ -294,20 +286,17 @@ class BatchRun:
         Raises:
             BatchError: A file has an invalid line.
         """
-        lines = last_lines(self._out)
-        if not ordered:
-            yield from (line for line, _, _ in lines)
-            return
-        for _, path, at in sorted((_number_of(line), path, at) for line, path, at in lines):
-            yield json.loads(line_at(path, at))
+        with contextlib.closing(Journal(self._out)) as journal:
+            journal.load()
+            yield from map(json.loads, journal.lines(ordered=ordered))
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, *_: object) -> None:
         if self._active is not None:
             self._active.interrupt()
 
 
 @contextlib.contextmanager
-def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
+def _on_interrupt(interrupt: Callable[..., None]) -> Iterator[None]:
     """Call `interrupt` at each Ctrl-C and the like that the program has no handler for."""
     is_main = threading.current_thread() is threading.main_thread()
     numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
@@ -317,7 +306,7 @@ def _on_interrupt(interrupt: Callable[[], None]) -> Iterator[None]:
         if is_main and _is_default(handler := signal.getsignal(number))
     }
     for number in handlers:
-        signal.signal(number, lambda *_: interrupt())
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
@@ -330,8 +319,3 @@ def _is_default(handler: object) -> bool:
     runner = getattr(getattr(handler, "func", None), "__self__", None)
     is_default = handler in (signal.default_int_handler, signal.SIG_DFL)
     return is_default or isinstance(runner, asyncio.Runner)
-
-
-def _number_of(line: Mapping[str, Any]) -> int:
-    """Return a row's place in the input, which the end of its line's id says."""
-    return int(str(line["id"]).rpartition("-")[2], 16)

@@ -176,7 +176,7 @@ def test_it_stops_when_no_call_can_succeed(api_server, capsys, prepare, argument
 
 
 def test_the_offsets_of_the_pdf():
-    mime_type, _, data = doctor.pdf("The word is walnut.").partition(";base64,")
+    mime_type, _, data = doctor.WALNUT_PDF.partition(";base64,")
     document = base64.b64decode(data)
     assert mime_type == "data:application/pdf"
     (table,) = re.findall(rb"startxref\n(\d+)\n%%EOF\n$", document)
