@@ -354,9 +354,7 @@ class _AsyncDeadlineBackend(httpcore2.AnyIOBackend):
 class _AsyncDeadlineStream:
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        self.aclose, self.get_extra_info = stream.aclose, stream.get_extra_info
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with waiting(timeout) as seconds:

@@ -351,9 +351,7 @@ class _DeadlineBackend(httpcore2.SyncBackend):
 class _DeadlineStream:
     def __init__(self, stream: httpcore2.NetworkStream) -> None:
         self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
+        self.close, self.get_extra_info = stream.close, stream.get_extra_info
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         with waiting(timeout) as seconds:
