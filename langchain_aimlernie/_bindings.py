@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
-from langchain_core.language_models import BaseChatModel, LanguageModelInput
+from langchain_core.language_models import LanguageModelInput
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import (
@@ -25,45 +25,26 @@ from langchain_core.runnables import (
 from langchain_core.runnables import fallbacks as core_fallbacks
 from langchain_core.runnables.config import CONFIG_KEYS
 from langchain_core.runnables.utils import AnyConfigurableField, ConfigurableFieldSpec
-from pydantic import SecretStr
+from pydantic import Secret, SecretStr
 from typing_extensions import override
 
-from langchain_aimlernie._settings.fields import ALIASES, Settings, ToolLike
+from langchain_aimlernie._settings.fields import ALIASES, ToolLike
+from langchain_aimlernie._settings.model import SettingsModel
 from langchain_aimlernie._settings.options import find_secret, read_options
 
 
 def _mask(name: str, value: Any) -> Any:
     """Return the value of a bound parameter; if it is secret, in a form that repr does not show."""
-    if name == "api_key":
-        if isinstance(value, str):
-            return SecretStr(value)
-        return _MaskedFunction(value) if callable(value) else value
+    if name == "api_key" and (isinstance(value, str) or callable(value)):
+        return SecretStr(value) if isinstance(value, str) else Secret(value)
     if name == "default_headers" and isinstance(value, Mapping):
         return {key: SecretStr(v) if isinstance(v, str) else v for key, v in value.items()}
     return value
 
 
-class _MaskedFunction:
-    """Wraps a function that returns the key: the repr of a `partial` shows its arguments."""
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-
-    def __call__(self) -> Any:
-        return self._function()
-
-    def __repr__(self) -> str:
-        return "<function that returns the API key>"
-
-
 _Model = Runnable[LanguageModelInput, AIMessage]
 
-_EXCLUDED = {"api_key"} | {
-    name
-    for model in (Settings, BaseChatModel)
-    for name, field in model.model_fields.items()
-    if field.exclude
-}
+_EXCLUDED = {"api_key"} | {n for n, f in SettingsModel.model_fields.items() if f.exclude}
 """Bound parameters that a dump leaves out; a model loaded from it has its own key."""
 
 
@@ -148,6 +129,9 @@ _OF_SCHEMA = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 class ModelWrapper(Bindable):
     """A wrapper around one model, which keeps what is bound to it or configured."""
 
+    inside: ClassVar[str] = "bound"
+    """The field that has the model."""
+
     def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
         """Return this runnable with tools that the model may call, and not those bound before."""
         inside, bound = _unwrap(self)
@@ -184,9 +168,8 @@ def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
     """Return the model in a wrapper, or what stands for several models, and what is bound to it."""
     bound: dict[str, Any] = {}
     while isinstance(wrapper, ModelWrapper):
-        fields = wrapper.__dict__
-        bound = {**fields.get("kwargs", {}), **bound}
-        wrapper = fields.get("bound") or fields["default"]
+        bound = {**wrapper.__dict__.get("kwargs", {}), **bound}
+        wrapper = wrapper.__dict__[wrapper.inside]
     return wrapper, bound
 
 
@@ -194,8 +177,7 @@ def _wrap_again(wrapper: Any, inside: Any, own: Collection[str]) -> _Model:
     """Return `inside` in the same wrappers, without the parameters that are its `own`."""
     if not isinstance(wrapper, ModelWrapper):
         return cast("_Model", inside)
-    fields = wrapper.__dict__
-    name = "bound" if "bound" in fields else "default"
+    fields, name = wrapper.__dict__, wrapper.inside
     changed: dict[str, Any] = {name: _wrap_again(fields[name], inside, own)}
     if "kwargs" in fields:
         changed["kwargs"] = {n: v for n, v in fields["kwargs"].items() if n not in own}
@@ -242,6 +224,8 @@ class RunnableSequence(Structured, base.RunnableSequence):  # type: ignore[type-
 
 class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
     """A model with fields that the config of a call sets."""
+
+    inside: ClassVar[str] = "default"
 
     @property
     @override

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.tools import Tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -23,13 +23,7 @@ _FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 _DESCRIBED_BY = ("properties", "$ref", "allOf", "anyOf", "oneOf")
 _SCALARS_AND_LISTS = ("array", "string", "number", "integer", "boolean", "null")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_MODES = {
-    "auto": "auto",
-    "none": "none",
-    "any": "required",
-    "required": "required",
-    True: "required",
-}
+_MODES = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
 _ALLOWED_KEYS = {"allowed_tools": "tools", "function_calling_config": "allowed_function_names"}
 """OpenAI's and Gemini's keys for a choice among some tools, and for the list in it."""
 
@@ -160,74 +154,60 @@ def encode_tool_choice(
     """
     if choice is None or choice is False:
         return None, tools
-    if isinstance(choice, str | bool) and choice in _MODES:
-        return _MODES[choice], tools
-    if isinstance(choice, str):
-        return _encode_name(choice, tools), tools
-    if isinstance(choice, list | tuple):
-        return _encode_allowed("required", choice, tools)
-    if isinstance(choice, Mapping):
-        return _encode_choice_dict(choice, tools)
-    return _reject_choice(choice)
-
-
-def _encode_choice_dict(
-    choice: Mapping[str, object], tools: list[dict[str, object]]
-) -> tuple[str | dict[str, object], list[dict[str, object]]]:
-    keys = ("function", "tool", "custom", *_ALLOWED_KEYS)
-    bodies = (choice.get(key) for key in keys)
-    body: Mapping[str, object] = next((b for b in bodies if isinstance(b, Mapping)), choice)
-    name, mode = body.get("name"), body.get("mode")
-    for key in _ALLOWED_KEYS.values():
-        if isinstance(allowed := body.get(key), list):
-            return _encode_allowed("auto" if mode is None else mode, allowed, tools)
-    if isinstance(name, str):
-        return _encode_name(name, tools), tools
-    kind = choice.get("type")
-    if kind is None and mode is None and len(choice) == 1:
-        kind = next(iter(choice))  # Bedrock's {"any": {}}
-    return _encode_mode(kind if mode is None else mode) or _reject_choice(choice), tools
-
-
-def _encode_mode(mode: object) -> str | None:
-    return _MODES.get(mode.lower()) if isinstance(mode, str) else None
-
-
-def _encode_name(name: str, tools: list[dict[str, object]]) -> dict[str, object]:
-    names = [_tool_name(tool) for tool in tools]
-    if name not in names:
+    mode, allowed = _read_choice(choice)
+    if isinstance(allowed, str):
+        _check_names([allowed], tools)
+        return {"type": "function", "function": {"name": allowed}}, tools
+    encoded_mode = _MODES.get(mode.lower()) if isinstance(mode, str) else None
+    if encoded_mode is None or not (allowed is None or allowed):
+        given = choice if allowed is None else {"mode": mode, "tools": allowed}
         raise ValueError(
-            f"tool_choice={name!r} is none of the tools ({', '.join(names) or 'there are none'}) "
-            "and none of 'auto', 'none', 'any', 'required', True."
+            f"tool_choice={given!r} has an unknown form. Use 'auto', 'none', 'any', the name of a "
+            'tool, or {"type": "function", "function": {"name": …}}; to allow only some tools, '
+            "bind only these."
         )
-    return {"type": "function", "function": {"name": name}}
-
-
-def _encode_allowed(
-    mode: object, allowed: Sequence[object], tools: list[dict[str, object]]
-) -> tuple[str, list[dict[str, object]]]:
-    encoded_mode = _encode_mode(mode)
-    if encoded_mode is None or not allowed:
-        return _reject_choice({"mode": mode, "tools": allowed})
-    if encoded_mode == "none":
+    if allowed is None or encoded_mode == "none":
         return encoded_mode, tools
     names = [_allowed_name(tool) for tool in allowed]
-    for name in names:
-        _encode_name(name, tools)
+    _check_names(names, tools)
     return encoded_mode, [tool for tool in tools if _tool_name(tool) in names]
+
+
+def _read_choice(choice: object) -> tuple[object, Sequence[object] | None]:
+    """Return the mode of a choice, and the tools that it allows: a list, or the name of one."""
+    if isinstance(choice, str) and choice not in _MODES:
+        return None, choice
+    if isinstance(choice, list | tuple):
+        return "required", choice
+    if not isinstance(choice, Mapping):
+        return "required" if choice is True else choice, None
+    bodies = (choice.get(key) for key in ("function", "tool", "custom", *_ALLOWED_KEYS))
+    body: Mapping[str, object] = next((b for b in bodies if isinstance(b, Mapping)), choice)
+    mode, allowed = body.get("mode"), [body.get(key) for key in _ALLOWED_KEYS.values()]
+    for each in allowed:
+        if isinstance(each, list):
+            return "auto" if mode is None else mode, each
+    if isinstance(name := body.get("name"), str):
+        return None, name
+    is_key = len(choice) == 1 and "type" not in choice  # Bedrock's {"any": {}}
+    kind = next(iter(choice)) if is_key else choice.get("type")
+    return kind if mode is None else mode, None
+
+
+def _check_names(names: Sequence[str], tools: list[dict[str, object]]) -> None:
+    known = [_tool_name(tool) for tool in tools]
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"tool_choice={name!r} is none of the tools "
+                f"({', '.join(known) or 'there are none'}) "
+                "and none of 'auto', 'none', 'any', 'required', True."
+            )
 
 
 def _allowed_name(tool: object) -> str:
     function = tool.get("function", tool) if isinstance(tool, Mapping) else tool
     return str(function.get("name", tool) if isinstance(function, Mapping) else function)
-
-
-def _reject_choice(choice: object) -> NoReturn:
-    raise ValueError(
-        f"tool_choice={choice!r} has an unknown form. Use 'auto', 'none', 'any', the name of a "
-        'tool, or {"type": "function", "function": {"name": …}}; to allow only some tools, bind '
-        "only these."
-    )
 
 
 def allows_parallel_calls(choice: object) -> bool | None:

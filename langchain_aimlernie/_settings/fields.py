@@ -22,6 +22,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Secret,
     SecretStr,
     StringConstraints,
 )
@@ -52,8 +53,8 @@ Number = Annotated[float, Field(strict=True)]
 Boolean = Annotated[bool, Field(strict=True)]
 
 
-def _check_key(value: ApiKey | None) -> ApiKey | None:
-    if isinstance(value, SecretStr):
+def _check_key(value: Any) -> Any:
+    if isinstance(value, Secret | SecretStr):
         value = value.get_secret_value()
     return SecretStr(parse_key(value)) if isinstance(value, str) else value
 
@@ -127,7 +128,7 @@ class Settings(RequestParams):
     )
     """The model's id, such as `baidu/ernie-4.5-21b-a3b`; case does not matter."""
 
-    api_key: Annotated[ApiKey | None, AfterValidator(_check_key)] = Field(
+    api_key: Annotated[ApiKey | None, BeforeValidator(_check_key)] = Field(
         default_factory=key_of_environment, validate_default=True, repr=False
     )
     """The key, or a function (sync or async) that returns it for each call. Also

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from langchain_core.language_models import BaseChatModel, ModelProfile
 from langchain_core.load.serializable import try_neq_default
-from langchain_core.utils.utils import get_pydantic_field_names
 from pydantic import ValidationError, model_validator
 from typing_extensions import override
 
@@ -23,13 +22,8 @@ from langchain_aimlernie._settings.fields import (
     Settings,
     without_defaults,
 )
-from langchain_aimlernie._settings.options import (
-    secret_problem,
-    suggest_name,
-    with_declared,
-    without_foreign,
-)
-from langchain_aimlernie._settings.values import DEFAULT_BASE_URL, key_of_environment
+from langchain_aimlernie._settings.options import read_settings
+from langchain_aimlernie._settings.values import DEFAULT_BASE_URL
 from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import is_published, model_profile
 
@@ -64,39 +58,7 @@ class SettingsModel(Settings, BaseChatModel):
     @model_validator(mode="before")
     @classmethod
     def _resolve_aliases(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Resolve aliases; move unknown keyword arguments to `model_kwargs`, with a warning."""
-        names = get_pydantic_field_names(cls)
-        key = values.get("api_key", values.get("openai_api_key")) or key_of_environment()
-        nested = ("model_kwargs", "extra_body")
-        in_body = {n: v for n, v in values.items() if n in nested or n not in names}
-        if problem := secret_problem(in_body, key):
-            raise ValueError(problem)
-        aliases = ALIASES.keys() - cls.model_fields.keys()
-        known = without_foreign(with_declared(values, cls.model_fields), {*names, *aliases})
-        extra = known.pop("model_kwargs", None) or {}
-        if not isinstance(extra, Mapping):
-            return values  # pydantic reports it
-        extra = dict(extra)
-        for keyword in [keyword for keyword in known if keyword in aliases or keyword not in names]:
-            value = known.pop(keyword)
-            name = ALIASES.get(keyword, keyword)
-            target = known if name in names else extra
-            given = target.get(name)
-            if None not in (given, value) and given != value:
-                raise ValueError(f"{name} was given twice.")
-            target[name] = value if given is None else given
-            if target is extra:
-                warnings.warn(
-                    f"{keyword!r} is not a parameter of {cls.__name__}; it was moved to "
-                    "model_kwargs. A misspelled parameter has no effect or the API rejects it."
-                    + suggest_name(keyword),
-                    stacklevel=5,  # where the model is created
-                )
-        for keyword in extra.keys() & {*names, *ALIASES}:
-            name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
-            if known.get(name) is None:
-                known[name] = value
-        return {**without_defaults(known), "model_kwargs": extra}
+        return read_settings(cls, values)
 
     @override
     def _resolve_model_profile(self) -> ModelProfile | None:
@@ -201,14 +163,15 @@ class SettingsModel(Settings, BaseChatModel):
         """Return the model's name and the fields that were set, without those that are secret."""
         values, fields = self._fields(), type(self).model_fields
         hidden = {"model_name", "metadata", *ALIASES}
-        hidden |= {name for name, value in _UNSET.items() if values.get(name) == value}
         if values.get("profile") and is_published(values["profile"]):
             hidden.add("profile")
-        hidden |= {name for name, field in fields.items() if not field.repr}
         shown = [
-            (n, v) for n, v in values.items() if n not in hidden and try_neq_default(v, n, self)
+            (name, value)
+            for name, value in values.items()
+            if name not in hidden and fields[name].repr and (name, value) not in _UNSET.items()
         ]
-        return [("model", values.get("model_name")), *shown]
+        is_set = [(name, value) for name, value in shown if try_neq_default(value, name, self)]
+        return [("model", values.get("model_name")), *is_set]
 
     def warn_once(self, field: str, message: str) -> None:
         """Warn, once for this model, that a limit of the API changes a field of the request."""
@@ -228,12 +191,8 @@ class SettingsModel(Settings, BaseChatModel):
         changes = without_defaults(given)
         if not changes:
             return self
-        if isinstance(changes.get("default_headers"), Mapping):
-            changes["default_headers"] = {
-                **(self.default_headers or {}),
-                **changes["default_headers"],
-            }
-        model = self.model_copy()
-        model._change(changes)  # noqa: SLF001  a copy of this class
+        if isinstance(headers := changes.get("default_headers"), Mapping):
+            changes["default_headers"] = {**(self.default_headers or {}), **headers}
+        model = self.model_copy(update=changes)
         model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
         return model

@@ -13,12 +13,21 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.utils.utils import get_pydantic_field_names
 from pydantic import Secret, SecretBytes, SecretStr, ValidationError
 
 from langchain_aimlernie._settings.errors import first_message, translate
-from langchain_aimlernie._settings.fields import ALIASES, REQUEST_PARAMS, RequestParams, Settings
+from langchain_aimlernie._settings.fields import (
+    ALIASES,
+    REQUEST_PARAMS,
+    RequestParams,
+    Settings,
+    without_defaults,
+)
+from langchain_aimlernie._settings.values import key_of_environment
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
 OPTIONS: Mapping[str, str] = {
@@ -59,40 +68,75 @@ def suggest_name(name: str) -> str:
     return f" Did you mean {close[0]}?" if close else ""
 
 
-def without_foreign(values: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
-    """Return the constructor's parameters without those that only another package uses.
+def read_settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the constructor's keyword arguments by the names of a model's fields.
 
-    `names` are those that a model has. A ValueError if calls would bypass a proxy without it.
+    Unknown ones are moved to `model_kwargs`, with a warning, and settings in it to where they
+    belong. A ValueError for a parameter given twice, and for one that looks like a secret or would
+    set a proxy: it would be sent in the body.
     """
-    kept = {n: value for n, value in values.items() if n in names or not is_unset(n, value)}
-    if proxies := [name for name, value in kept.items() if name.endswith(_PROXIES) and value]:
+    names = get_pydantic_field_names(model)
+    key = given.get("api_key", given.get("openai_api_key")) or key_of_environment()
+    if problem := secret_problem(given, key, known={*names, *ALIASES}):
+        raise ValueError(problem)
+    if not isinstance(in_model_kwargs := given.get("model_kwargs") or {}, Mapping):
+        return dict(given)  # pydantic reports it
+    known = _with_declared(given, model.model_fields)
+    extra = dict(in_model_kwargs)
+    for keyword, value in given.items():
+        name = ALIASES.get(keyword, keyword)
+        if keyword in known or (name not in names and _is_foreign(keyword, value)):
+            continue
+        target = known if name in names else extra
+        _add(target, name, value)
+        if target is extra:
+            warnings.warn(
+                f"{keyword!r} is not a parameter of {model.__name__}; it was moved to "
+                "model_kwargs. A misspelled parameter has no effect or the API rejects it."
+                + suggest_name(keyword),
+                stacklevel=6,  # where the model is created
+            )
+    for keyword in extra.keys() & {*names, *ALIASES}:
+        name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
+        if known.get(name) is None:
+            known[name] = value
+    return {**without_defaults(known), "model_kwargs": extra}
+
+
+def _add(parameters: dict[str, Any], name: str, value: Any) -> None:
+    if parameters.get(name) is None:
+        parameters[name] = value
+    elif value is not None and parameters[name] != value:
+        raise ValueError(f"{name} was given twice.")
+
+
+def _is_foreign(name: str, value: object) -> bool:
+    """Whether only another package uses a parameter; a ValueError if it would set a proxy."""
+    if is_unset(name, value):
+        return True
+    if name.endswith(_PROXIES):
         raise ValueError(
-            f"{proxies[0]} is not supported: set HTTPS_PROXY, or pass http_client and "
+            f"{name} is not supported: set HTTPS_PROXY, or pass http_client and "
             "http_async_client with the proxy."
         )
-    for name in sorted(kept.keys() & _FOREIGN - set(names)):
+    if name in _FOREIGN:
         warnings.warn(
             f"{name!r} has no effect: it sets up the client of another package.",
-            stacklevel=6,  # where the model is created
+            stacklevel=7,  # where the model is created
         )
-        del kept[name]
-    return kept
+    return name in _FOREIGN
 
 
-def with_declared(values: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
-    """Return the constructor's parameters with those that a subclass sets by its own fields.
-
-    A field of it such as `openai_api_base` has the default of ours.
-    """
-    known = dict(values)
-    given = {ALIASES.get(name, name) for name in values}
+def _with_declared(given: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """Return fields, ours also as a subclass declares them under an alias (openai_api_base)."""
+    known = {name: value for name, value in given.items() if name in fields}
+    named = {ALIASES.get(name, name) for name in given}
     for alias in ALIASES.keys() & fields.keys():
         name, field = ALIASES[alias], fields[alias]
-        if alias in values:
-            known.setdefault(name, values[alias])
-        elif name not in given and not field.is_required():
-            default = field.get_default(call_default_factory=True, validated_data={})
-            known.setdefault(name, default)
+        if alias in known:
+            known.setdefault(name, known[alias])
+        elif name not in named and not field.is_required():
+            known[name] = field.get_default(call_default_factory=True, validated_data={})
     return known
 
 
@@ -128,12 +172,14 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
     return {**named, **{name: getattr(valid, name) for name in params}}
 
 
-def secret_problem(parameters: Mapping[str, Any], api_key: object = None) -> str | None:
+def secret_problem(
+    parameters: Mapping[str, Any], api_key: object, known: Collection[str] = _KNOWN
+) -> str | None:
     """Return the error message if a parameter would be a secret in the request body, or `None`.
 
     Those within `model_kwargs` and `extra_body` are looked at, too.
     """
-    unknown = {name: value for name, value in parameters.items() if name not in _KNOWN}
+    unknown = {name: value for name, value in parameters.items() if name not in known}
     in_body = parameters.get("model_kwargs")
     if isinstance(in_body, Mapping):  # its headers are moved to where they belong
         in_body = {n: v for n, v in in_body.items() if OPTIONS.get(n, n) != "default_headers"}
@@ -146,13 +192,11 @@ def secret_problem(parameters: Mapping[str, Any], api_key: object = None) -> str
     return None
 
 
-_SECRET_WORDS = frozenset(
-    {"key", "apikey", "token", "secret", "password", "authorization", "ak", "sk"}
-)
-"""Last words of the names of secrets; `ak` and `sk` are Qianfan's access key and secret key."""
+_SECRET_NAME = re.compile(r"(?:.*_)?(?:key|token|secret|password|authorization|ak|sk)|.*ap_?ikey")
+"""Names of secrets in snake case; `ak` and `sk` are Qianfan's access key and secret key."""
 
-_HARMLESS_NAMES = ("cache_key", "bos_token", "eos_token", "pad_token", "stop_token")
-"""Endings of documented parameter names whose values are not secret."""
+_HARMLESS_NAME = re.compile(r".*(?:cache_key|(?:bos|eos|pad|stop)_token)")
+"""Documented parameters whose values are not secret."""
 
 _SECRET_PREFIXES = (
     *("sk-", "Bearer ", "Basic ", "bce-v3/", "AIza", "gsk_"),
@@ -182,10 +226,8 @@ def find_secret(parameters: Mapping[str, object], api_key: object = None) -> str
 
 def _has_secret_name(name: str) -> bool:
     """Whether a parameter of this name holds a secret; `api_key` and `apiKey` are alike."""
-    words = [word.lower() for word in _WORD.findall(name)]
-    if "_".join(words).endswith(_HARMLESS_NAMES):
-        return False
-    return bool(words) and (words[-1] in _SECRET_WORDS or "".join(words).endswith("apikey"))
+    snake = "_".join(_WORD.findall(name)).lower()
+    return bool(_SECRET_NAME.fullmatch(snake)) and not _HARMLESS_NAME.fullmatch(snake)
 
 
 def _has_secret_value(value: object, api_key: str = "") -> bool:
