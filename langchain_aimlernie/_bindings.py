@@ -108,7 +108,8 @@ class Bindable(_Model):
             """Return this model with retries, as core's method does."""
             from langchain_aimlernie._runnable_retry import RunnableRetry
 
-            return RunnableRetry(**dict(super().with_retry(**kwargs)))
+            # Not the method of core's binding, which puts the retries inside.
+            return RunnableRetry(**dict(Runnable.with_retry(self, **kwargs)))
 
         def configurable_fields(
             self, **kwargs: AnyConfigurableField

@@ -14,7 +14,7 @@ from langchain_core.runnables import ConfigurableField
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from langchain_aimlernie import ChatAimlErnie, SpendTracker
+from langchain_aimlernie import ChatAimlErnie, SpendTracker, errors
 from langchain_aimlernie.testing import Reply
 from tests.support.modes import MODES, chunks_of
 
@@ -138,6 +138,27 @@ async def test_the_config_of_a_wrapped_model_reaches_its_runs(model, ernie_serve
     ):
         events = [event async for event in made.astream_events("hi", include_tags=["mine"])]
         assert "on_chat_model_end" in {event["event"] for event in events}
+
+
+@pytest.mark.parametrize("mode", MODES[:2])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda llm: llm,
+        lambda llm: llm.bind(temperature=0.25),
+        lambda llm: llm.bind(temperature=0.25).with_config(tags=["a"]),
+        lambda llm: llm.with_fallbacks([llm.bind(temperature=0.25)]),
+    ],
+)
+async def test_a_wrapped_model_is_called_as_often_as_its_retries_say(
+    model, ernie_server, mode, wrap
+):
+    ernie_server.fail(500, times=20)
+    llm = wrap(model(max_retries=0))
+    retried = llm.with_retry(stop_after_attempt=2, wait_exponential_jitter=False)
+    with pytest.raises(errors.InternalServerError):
+        await chunks_of(retried, "hi", mode)
+    assert len(ernie_server.requests) == (4 if hasattr(llm, "fallbacks") else 2)
 
 
 def test_an_agent_uses_what_the_config_of_its_call_says(model, ernie_server):
