@@ -56,9 +56,7 @@ def _names_by_id(runnable: Any) -> dict[str, str]:
 def _wrapping(name: str) -> Any:
     """Return core's method, but with a result that hides bound secrets, too."""
 
-    def method(
-        self: Bindable, *args: Any, **kwargs: Any
-    ) -> Runnable[LanguageModelInput, AIMessage]:
+    def method(self: Bindable, *args: Any, **kwargs: Any) -> _Model:
         return _ours(getattr(super(Bindable, self), name)(*args, **kwargs))
 
     method.__name__ = name
@@ -71,7 +69,7 @@ class Bindable(_Model):
 
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
 
-        def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        def bind(self, **kwargs: Any) -> _Model:
             """Return this model with parameters for every call: its own, or any field of the body.
 
             Raises:
@@ -89,9 +87,7 @@ class Bindable(_Model):
         with_fallbacks = _wrapping("with_fallbacks")
         configurable_alternatives = _wrapping("configurable_alternatives")
 
-        def with_config(
-            self, config: RunnableConfig | None = None, **kwargs: Any
-        ) -> Runnable[LanguageModelInput, AIMessage]:
+        def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> _Model:
             """Return this model with a config for every call; keys in it are not shown."""
             config = {**(config or {}), **kwargs}
             others = {name: config.pop(name) for name in config.keys() - {*CONFIG_KEYS}}
@@ -104,16 +100,14 @@ class Bindable(_Model):
                 }
             return _ours(super().with_config(config))
 
-        def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
+        def with_retry(self, **kwargs: Any) -> _Model:
             """Return this model with retries, as core's method does."""
             from langchain_aimlernie._runnable_retry import RunnableRetry
 
             # Not the method of core's binding, which puts the retries inside.
             return RunnableRetry(**dict(Runnable.with_retry(self, **kwargs)))
 
-        def configurable_fields(
-            self, **kwargs: AnyConfigurableField
-        ) -> Runnable[LanguageModelInput, AIMessage]:
+        def configurable_fields(self, **kwargs: AnyConfigurableField) -> _Model:
             """Return this model with fields that the config of a call sets.
 
             LangSmith records all of `configurable` but `api_key` and names that begin with two

@@ -160,8 +160,6 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
     if model is not None:
         named["model"] = model.strip()
     params = {name: named[name] for name in REQUEST_PARAMS if named.get(name) is not None}
-    if not params:
-        return named
     problem = ""
     try:
         valid = RequestParams.model_validate(params)
