@@ -18,8 +18,10 @@ from langchain_core.messages import (
     AIMessage,
     BaseMessage,
     ChatMessage,
+    FunctionMessage,
     HumanMessage,
     SystemMessage,
+    ToolMessage,
     convert_to_openai_image_block,
     is_data_content_block,
     merge_content,
@@ -268,16 +270,22 @@ class _ConversationEncoder:
 
 
 def _role_of(message: BaseMessage) -> str:
-    if isinstance(message, SystemMessage):  # LangChain has no class for developer messages
-        is_developer = message.additional_kwargs.get("__openai_role__") == "developer"
-        return "developer" if is_developer else "system"
-    if not isinstance(message, ChatMessage):
-        role = _ROLES.get(message.type.removesuffix("MessageChunk").lower())
-    elif (role := _ROLES.get(message.role.lower())) is None:
-        roles = ", ".join(map(repr, _ROLES))
-        raise UnsupportedContentError(f"the API has no role {message.role!r}. Use one of {roles}.")
-    if role:
-        return role
+    match message:
+        case HumanMessage():
+            return "user"
+        case AIMessage():
+            return "assistant"
+        case ToolMessage() | FunctionMessage():
+            return "tool"
+        case SystemMessage(additional_kwargs={"__openai_role__": "developer"}):
+            return "developer"  # LangChain has no class for developer messages
+        case SystemMessage():
+            return "system"
+        case ChatMessage(role=role):
+            if role.lower() in _ROLES:
+                return _ROLES[role.lower()]
+            roles = ", ".join(map(repr, _ROLES))
+            raise UnsupportedContentError(f"the API has no role {role!r}. Use one of {roles}.")
     raise UnsupportedContentError(
         "its class has no role in a conversation. Use SystemMessage, HumanMessage, AIMessage, "
         "ToolMessage or ChatMessage; a RemoveMessage is for `add_messages`, before the call."
