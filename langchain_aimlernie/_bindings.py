@@ -8,7 +8,6 @@ configured; here they keep it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
@@ -31,6 +30,7 @@ from typing_extensions import override
 from langchain_aimlernie._settings.fields import ALIASES, ToolLike
 from langchain_aimlernie._settings.model import SettingsModel
 from langchain_aimlernie._settings.options import find_secret, read_options
+from langchain_aimlernie._text import warn_user
 
 
 def _mask(name: str, value: Any) -> Any:
@@ -146,10 +146,9 @@ class ModelWrapper(Bindable):
             return _wrap_again(self, structured, {*_OF_SCHEMA, *read_options(options)})
         options = read_options(options, inside.api_key)
         if bound.get("tools") and not options.get("tools"):
-            warnings.warn(
+            warn_user(
                 "The tools that are bound are not sent with structured output; pass them as "
-                "with_structured_output(schema, tools=[...]).",
-                stacklevel=2,
+                "with_structured_output(schema, tools=[...])."
             )
         runnable: _Model = self
         if bound.keys() & {*_OF_SCHEMA}:

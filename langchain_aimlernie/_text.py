@@ -18,7 +18,7 @@ _SECRET_HEADER = re.compile(
 
 
 _NOT_OF_PROGRAM = (
-    *("langchain_aimlernie", "langchain_core", "langchain", "langgraph"),
+    *("langchain_aimlernie", "langchain_core", "langchain", "langgraph", "pydantic"),
     *("asyncio", "concurrent", "threading"),  # core makes a task of `ainvoke`
 )
 

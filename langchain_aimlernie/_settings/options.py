@@ -7,7 +7,6 @@ model's repr, its dump, cache keys and traces: what looks like a secret is an er
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from langchain_aimlernie._settings.fields import (
     without_defaults,
 )
 from langchain_aimlernie._settings.values import key_of_environment
+from langchain_aimlernie._text import warn_user
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -90,11 +90,10 @@ def read_settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str,
         target = known if name in names else extra
         _add(target, name, value)
         if target is extra:
-            warnings.warn(
+            warn_user(
                 f"{keyword!r} is not a parameter of {model.__name__}; it was moved to "
                 "model_kwargs. A misspelled parameter has no effect or the API rejects it."
-                + suggest_name(keyword),
-                stacklevel=6,  # where the model is created
+                + suggest_name(keyword)
             )
     for keyword in extra.keys() & {*names, *ALIASES}:
         name, value = ALIASES.get(keyword, keyword), extra.pop(keyword)
@@ -120,10 +119,7 @@ def _is_foreign(name: str, value: object) -> bool:
             "http_async_client with the proxy."
         )
     if name in _FOREIGN:
-        warnings.warn(
-            f"{name!r} has no effect: it sets up the client of another package.",
-            stacklevel=7,  # where the model is created
-        )
+        warn_user(f"{name!r} has no effect: it sets up the client of another package.")
     return name in _FOREIGN
 
 

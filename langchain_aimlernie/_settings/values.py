@@ -10,13 +10,14 @@ import inspect
 import ipaddress
 import os
 import re
-import warnings
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import SecretStr
+
+from langchain_aimlernie._text import warn_user
 
 DEFAULT_BASE_URL = "https://api.aimlapi.com/v1"
 BASE_URL_VARIABLE = "AIMLAPI_API_BASE"
@@ -59,10 +60,9 @@ def parse_base_url(url: str) -> str:
     path = path.removesuffix(_COMPLETIONS).rstrip("/") or path or "/v1"
     base = f"{parts.scheme}://{parts.netloc}{path}"
     if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        warnings.warn(
+        warn_user(
             f"base_url {base!r} is not encrypted: others can read the key and all messages. "
-            "Use https.",
-            stacklevel=5,  # where the model is created
+            "Use https."
         )
     return base
 
