@@ -11,7 +11,6 @@ import codecs
 import re
 import string
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -43,23 +42,6 @@ class UnsupportedContent(NamedTuple):
     reason: str  # and what to do
     placeholder: str = ""  # of media: the text that replaces it on request
     is_data: bool = True  # whether it may be a tool's own data in a result
-
-
-class _Source(NamedTuple):
-    """The contents of a media block; absent values are empty."""
-
-    block: Block
-    type: str
-    kind: str
-    mime: str
-    url: str
-    data: str  # base64
-    text: str | None  # a text may be empty
-    file_id: str
-    name: str
-    context: str
-    detail: str
-    charset: str = ""
 
 
 MEDIA_KINDS = {
@@ -126,43 +108,151 @@ def first_string(block: Block, *keys: str) -> str:
 
 def parse_media(type_: str, block: Block) -> Media | UnsupportedContent | str:
     """Return the media in a block, whose type is a key of `MEDIA_KINDS`, or the text in it."""
-    source = _decode_data_url(_read_source(type_, block))
+    source = _Source(type_, block)
     if source.data:
-        source = source._replace(data=_normalize_base64(source.data))
+        source.data = _normalize_base64(source.data)
         if not source.data:
             hint = "Encode the bytes: base64.b64encode(data).decode()."
-            return _unsupported(source, f"is not base64. {hint}")
-    source = _resolve_mime(source)
-    if source.file_id and not (source.data or source.url) and source.kind != "file":
-        reason = "has only a file id, which cannot be sent. Send the data in base64."
-        return _unsupported(source, reason)._replace(is_data=False)
-    if source.data or source.url or source.file_id:
+            return source.unsupported(f"is not base64. {hint}")
+    source.resolve_mime()
+    if source.data or source.url:
         return _ENCODERS[source.kind](source)
+    if source.file_id:
+        if source.kind == "file":
+            return source.encode_file()
+        reason = "has only a file id, which cannot be sent. Send the data in base64."
+        return source.unsupported(reason, is_data=False)
     if source.text is not None:
-        return _text_document(source, source.text)
-    return _unsupported(source, "has neither data, nor a URL, nor text. Send the data in base64.")
+        return source.with_labels(source.text)
+    return source.unsupported("has neither data, nor a URL, nor text. Send the data in base64.")
 
 
-def _read_source(type_: str, block: Block) -> _Source:
-    flat = _flatten(type_, block)
-    text, data = flat.get("text"), _read_data(flat)
-    if flat.get("type") == "text" and text is None:
-        # The source of a document of Anthropic: its text stands under "data".
-        text, data = data, ""
-    id_key = "id" if flat.get("source_type") == "id" else "file_id"
-    return _Source(
-        block=block,
-        type=type_,
-        kind=MEDIA_KINDS[type_],
-        mime=first_string(flat, *_MIME_KEYS),
-        url=first_string(flat, *_URL_KEYS).strip(),
-        data=data,
-        text=text if isinstance(text, str) else None,
-        file_id=first_string(flat, id_key, "fileId"),
-        name=first_string(flat, *_NAME_KEYS),
-        context=first_string(flat, "context"),
-        detail=first_string(flat, "detail"),
-    )
+class _Source:
+    """The contents of a media block; absent values are empty. It has data, or else a URL or id."""
+
+    def __init__(self, type_: str, block: Block) -> None:
+        self.type, self.block = type_, block
+        self.flat = flat = _flatten(type_, block)
+        text, data = flat.get("text"), _read_data(flat)
+        if text is None and flat.get("type") == "text":  # Anthropic's has its text under "data"
+            text, data = data, ""
+        self.text = text if isinstance(text, str) else None  # a text may be empty
+        id_key = "id" if flat.get("source_type") == "id" else "file_id"
+        self.file_id = first_string(flat, id_key, "fileId")
+        self.name = first_string(flat, *_NAME_KEYS)
+        self.context = first_string(flat, "context")
+        self.declared = first_string(flat, *_MIME_KEYS)
+        self.kind, self.mime = MEDIA_KINDS[type_], ""
+        self.url, self.data = first_string(flat, *_URL_KEYS).strip(), data
+        self._decode_data_url()
+
+    def _decode_data_url(self) -> None:
+        """Move the data out of a data URL; some have one as data, or bare base64 as the URL."""
+        for url in (self.url, self.data):
+            if head := _DATA_URL.match(url):
+                self.url, self.data = "", url[head.end() :]
+                if head[1]:
+                    self.declared = head[1] + head[2]
+                if "base64" not in head[2].lower() and not _detect_mime(self.data):
+                    self.data = base64.b64encode(unquote_to_bytes(self.data)).decode()
+                return
+        if not self.data and _detect_mime(self.url):
+            self.url, self.data = "", self.url
+
+    def resolve_mime(self) -> None:
+        """Determine the MIME type (magic bytes win) and the kind of media."""
+        self.mime = _detect_mime(self.data) or self._declared_mime()
+        main = self.mime.partition("/")[0]
+        kind = main if main in _ENCODERS else self.kind or "file"
+        self.kind = "file" if self.mime == _PDF else kind
+
+    def _declared_mime(self) -> str:
+        mime = self.declared.partition(";")[0].strip().lower()
+        if self.data and self.kind in ("file", "") and mime in ("", "application/octet-stream"):
+            suffix = _SUFFIX.fullmatch(self.name)
+            mime = suffix[1].lower() if suffix else mime
+        mime = _MIME_ALIASES.get(mime, mime)
+        if mime and "/" not in mime:
+            # Converse and `input_audio` have a format such as "png" or "wav" instead.
+            mime = f"{self.kind if self.kind in _MEDIA_TYPES else 'application'}/{mime}"
+        return "text/plain" if _TEXT_FORMAT.fullmatch(mime) else mime
+
+    def encode_image(self) -> Media | UnsupportedContent:
+        if not self.mime.startswith("image/"):
+            self.mime = "image/jpeg"
+        if self.data:
+            url = self._data_url()
+        elif web := _WEB_URL.fullmatch(self.url):
+            url = web[1].lower() + quote(web[2], safe=_URI_CHARACTERS, errors="replace")
+        else:
+            return self.unsupported("has neither data nor an http(s) URL. Send the data in base64.")
+        image = {"url": url}
+        if (detail := first_string(self.flat, "detail")) in _DETAILS:
+            image["detail"] = detail
+        format_ = (self.mime,) if self.data and self.mime not in _IMAGE_TYPES else ()
+        return self._media("image_url", image, "image_url", *format_)
+
+    def encode_file(self) -> Media | UnsupportedContent:
+        self.mime = self.mime or _PDF
+        if self.data:
+            # The schema says "encoded in base64"; the provider's example and OpenAI's API use a
+            # data URL (docs.aimlapi.com/glossary/concepts).
+            file, detail = {"file_data": self._data_url()}, self.mime
+        elif self.file_id:
+            file, detail = {"file_id": self.file_id}, "file_id"
+        else:
+            return self.unsupported("has only a URL. Download the file and send it in base64.")
+        if self.name:
+            file["filename"] = self.name
+        return self._media("file", file, "file", *(() if detail == _PDF else (detail,)))
+
+    def encode_audio(self) -> Media:
+        if self.data:
+            audio = {"data": self.data, "format": self.mime.rpartition("/")[2] or "wav"}
+            return self._media("input_audio", audio, "audio")
+        return self._media("audio_url", {"url": self.url}, "audio")
+
+    def encode_video(self) -> Media:
+        self.mime = self.mime or "video/mp4"
+        url = self._data_url() if self.data else self.url
+        return self._media("video_url", {"url": url}, "video")
+
+    def encode_text(self) -> UnsupportedContent | str:
+        if not self.data:
+            return self.unsupported("has only a URL. Send the text itself.")
+        data = base64.b64decode(self.data)
+        match = _CHARSET.search(self.declared)
+        charset = match[1] if match else "utf-16" if data.startswith(_UTF_16_MARKS) else "utf-8"
+        try:
+            text = data.decode(charset)
+        except (LookupError, UnicodeError):
+            text = data.decode(errors="replace")
+        return self.with_labels(text.removeprefix("\ufeff"))
+
+    def unsupported(self, reason: str, *, is_data: bool = True) -> UnsupportedContent:
+        kind = self.kind if self.kind in _MEDIA_TYPES else "file"
+        placeholder = f"[{kind} omitted]" if self.url or self.file_id else ""
+        reason = f"its block of type {self.type!r} {reason}"
+        return UnsupportedContent(self.block, reason, placeholder, is_data)
+
+    def with_labels(self, text: str) -> str:
+        return "\n".join(line for line in (self.name, self.context, text) if line)
+
+    def _data_url(self) -> str:
+        return f"data:{self.mime};base64,{self.data}"
+
+    def _media(self, key: str, value: object, *requires: str) -> Media:
+        context = self.context if key == "file" else ""
+        return Media(self.type, {"type": key, key: value}, requires, context)
+
+
+_ENCODERS: Mapping[str, Callable[[_Source], Media | UnsupportedContent | str]] = {
+    "image": _Source.encode_image,
+    "file": _Source.encode_file,
+    "audio": _Source.encode_audio,
+    "video": _Source.encode_video,
+    "text": _Source.encode_text,
+}
 
 
 def _flatten(type_: str, block: Block) -> Block:
@@ -186,21 +276,6 @@ def _read_data(flat: Block) -> str:
     return first_string(flat, *_DATA_KEYS)
 
 
-def _decode_data_url(source: _Source) -> _Source:
-    """Move the data out of a data URL; some blocks have one as data, or bare base64 as the URL."""
-    for url in (source.url, source.data):
-        if head := _DATA_URL.match(url):
-            data = url[head.end() :]
-            if "base64" not in head[2].lower() and not _detect_mime(data):
-                data = base64.b64encode(unquote_to_bytes(data)).decode()
-            return source._replace(
-                url="", data=data, mime=head[1] + head[2] if head[1] else source.mime
-            )
-    if not source.data and _detect_mime(source.url):
-        return source._replace(url="", data=source.url)
-    return source
-
-
 def _normalize_base64(data: str) -> str:
     """Return base64 without line breaks, padded, in the standard alphabet; empty if invalid.
 
@@ -220,109 +295,5 @@ def _other_characters(data: str) -> bytes:
     return data.encode(errors="replace").translate(None, _BASE64)
 
 
-def _resolve_mime(source: _Source) -> _Source:
-    """Determine the MIME type (magic bytes win) and the kind of media."""
-    mime = _detect_mime(source.data) or _declared_mime(source)
-    main = mime.partition("/")[0]
-    kind = "file" if mime == _PDF else main if main in _ENCODERS else source.kind or "file"
-    charset = match[1] if (match := _CHARSET.search(source.mime)) else ""
-    return source._replace(mime=mime, kind=kind, charset=charset)
-
-
 def _detect_mime(data: str) -> str:
     return next((mime for mime, pattern in _MAGIC.items() if re.match(pattern, data)), "")
-
-
-def _declared_mime(source: _Source) -> str:
-    mime = source.mime.partition(";")[0].strip().lower()
-    if source.data and source.kind in ("file", "") and mime in ("", "application/octet-stream"):
-        suffix = _SUFFIX.fullmatch(source.name)
-        mime = suffix[1].lower() if suffix else mime
-    mime = _MIME_ALIASES.get(mime, mime)
-    if mime and "/" not in mime:
-        # Converse and `input_audio` have a format such as "png" or "wav" instead of a MIME type.
-        mime = f"{source.kind if source.kind in _MEDIA_TYPES else 'application'}/{mime}"
-    return "text/plain" if _TEXT_FORMAT.fullmatch(mime) else mime
-
-
-# One encoder for each kind of media. A source has data, or else a URL or a file id.
-
-
-def _encode_image(source: _Source) -> Media | UnsupportedContent:
-    mime = source.mime if source.mime.startswith("image/") else "image/jpeg"
-    if source.data:
-        url = f"data:{mime};base64,{source.data}"
-    elif web := _WEB_URL.fullmatch(source.url):
-        url = web[1].lower() + quote(web[2], safe=_URI_CHARACTERS, errors="replace")
-    else:
-        return _unsupported(source, "has neither data nor an http(s) URL. Send the data in base64.")
-    image = {"url": url}
-    if source.detail in _DETAILS:
-        image["detail"] = source.detail
-    format_ = (mime,) if source.data and mime not in _IMAGE_TYPES else ()
-    return Media(source.type, {"type": "image_url", "image_url": image}, ("image_url", *format_))
-
-
-def _encode_file(source: _Source) -> Media | UnsupportedContent:
-    mime = source.mime or _PDF
-    if source.data:
-        # The schema says "encoded in base64"; the provider's example and OpenAI's API use a data
-        # URL (docs.aimlapi.com/glossary/concepts).
-        file, detail = {"file_data": f"data:{mime};base64,{source.data}"}, mime
-    elif source.file_id:
-        file, detail = {"file_id": source.file_id}, "file_id"
-    else:
-        return _unsupported(source, "has only a URL. Download the file and send it in base64.")
-    if source.name:
-        file["filename"] = source.name
-    requires = ("file",) if detail == _PDF else ("file", detail)
-    return Media(source.type, {"type": "file", "file": file}, requires, source.context)
-
-
-def _encode_audio(source: _Source) -> Media:
-    if source.data:
-        audio = {"data": source.data, "format": source.mime.rpartition("/")[2] or "wav"}
-        return Media(source.type, {"type": "input_audio", "input_audio": audio}, ("audio",))
-    return Media(source.type, {"type": "audio_url", "audio_url": {"url": source.url}}, ("audio",))
-
-
-def _encode_video(source: _Source) -> Media:
-    mime = source.mime or "video/mp4"
-    url = f"data:{mime};base64,{source.data}" if source.data else source.url
-    return Media(source.type, {"type": "video_url", "video_url": {"url": url}}, ("video",))
-
-
-def _encode_text(source: _Source) -> UnsupportedContent | str:
-    if not source.data:
-        return _unsupported(source, "has only a URL. Send the text itself.")
-    text = _decode_text(base64.b64decode(source.data), source.charset)
-    return _text_document(source, text.removeprefix("\ufeff"))
-
-
-def _decode_text(data: bytes, charset: str) -> str:
-    """Return a text in its declared encoding, else by its byte-order mark, else as UTF-8."""
-    if not charset and data.startswith(_UTF_16_MARKS):
-        charset = "utf-16"
-    with suppress(LookupError, UnicodeError):
-        return data.decode(charset)
-    return data.decode(errors="replace")
-
-
-def _text_document(source: _Source, text: str) -> str:
-    return "\n".join(line for line in (source.name, source.context, text) if line)
-
-
-def _unsupported(source: _Source, reason: str) -> UnsupportedContent:
-    kind = source.kind if source.kind in _MEDIA_TYPES else "file"
-    placeholder = f"[{kind} omitted]" if source.url or source.file_id else ""
-    reason = f"its block of type {source.type!r} {reason}"
-    return UnsupportedContent(source.block, reason, placeholder)
-
-
-_ENCODERS: Mapping[str, Callable[[_Source], Media | UnsupportedContent | str]] = {
-    "image": _encode_image,
-    "file": _encode_file,
-    "audio": _encode_audio,
-    "video": _encode_video,
-    "text": _encode_text,
-}

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import (
     AIMessage,
@@ -99,14 +99,6 @@ def encode_messages(
     return encoder.finish()
 
 
-class _OpenCall(NamedTuple):
-    """A call without a result so far."""
-
-    original_id: str  # may be empty
-    name: str
-    sent_id: str
-
-
 class _ConversationEncoder:
     """Collects the encoded messages and matches tool results to calls."""
 
@@ -116,7 +108,7 @@ class _ConversationEncoder:
         self._omit = omit
         self._turns: list[list[JsonObject]] = []  # a message, and the results of its tool calls
         self._turn_of_call: dict[str, list[JsonObject]] = {}  # by sent id
-        self._open: list[_OpenCall] = []
+        self._open: dict[str, ToolCallPart] = {}  # calls without a result so far, by sent id
         self._function_call: ToolCallPart | None = None
         self._deferred: list[JsonObject] = []
 
@@ -197,7 +189,7 @@ class _ConversationEncoder:
             self._add_calls(calls)
         elif isinstance(function_call := additional.get("function_call"), Mapping):
             # A legacy call is sent only if its result follows.
-            self._open, self._function_call = [], parse_tool_call(function_call)
+            self._open, self._function_call = {}, parse_tool_call(function_call)
         media = [part for part in parts if isinstance(part, Media)]
         shown = [each.part for each in media if check_media(each, self._spec) is each]
         self._defer_media("[What the assistant showed]", shown)
@@ -205,16 +197,19 @@ class _ConversationEncoder:
     def _add_calls(self, calls: Iterable[ToolCallPart]) -> None:
         """Add calls to the last message, each with a unique id, and await their results."""
         turn = self._turns[-1]
-        self._open = []
-        encoded: list[JsonObject] = []
+        self._open = {}
         for call in calls:
-            wanted = call.id or f"call_{len(self._turns)}_{len(encoded)}"
-            sent_id = _unique(wanted, {open_call.sent_id for open_call in self._open})
-            self._open.append(_OpenCall(call.id, call.name, sent_id))
+            wanted = call.id or f"call_{len(self._turns)}_{len(self._open)}"
+            sent_id, number = wanted, 1
+            while sent_id in self._open:
+                number += 1
+                sent_id = f"{wanted}_{number}"
+            self._open[sent_id] = call
             self._turn_of_call[sent_id] = turn
-            function = {"name": call.name or _NO_NAME, "arguments": _encode_arguments(call)}
-            encoded.append({"id": sent_id, "type": "function", "function": function})
-        turn[0]["tool_calls"] = encoded
+        turn[0]["tool_calls"] = [
+            {"id": sent_id, "type": "function", "function": _encode_call(call)}
+            for sent_id, call in self._open.items()
+        ]
 
     def _add_tool_message(self, message: BaseMessage) -> None:
         call_id = getattr(message, "tool_call_id", None)
@@ -251,22 +246,23 @@ class _ConversationEncoder:
 
     def _match_call(self, result: ToolResultPart) -> str | None:
         """Return the sent id of the result's call: by id, else by name, else the first open one."""
-        matches = [call for call in self._open if call.original_id == result.id]
+        calls = [*self._open.items()]
+        matches = [item for item in calls if item[1].id == result.id]
         if not matches and result.id in self._turn_of_call:
             return result.id
         if not result.id:
-            matches += [c for c in self._open if c.original_id and result.name in ("", c.name)]
-        matches = matches or [call for call in self._open if not call.original_id]
+            matches += [item for item in calls if item[1].id and result.name in ("", item[1].name)]
+        matches = matches or [item for item in calls if not item[1].id]
         legacy = self._function_call
         if not matches and legacy and not result.id and result.name == legacy.name:
             self._function_call = None
             self._add_calls([legacy])
-            matches = self._open
-        call = min(matches, key=lambda call: result.name not in ("", call.name), default=None)
-        if call is None:
+            matches = [*self._open.items()]
+        if not matches:
             return None
-        self._open.remove(call)
-        return call.sent_id
+        sent_id, _ = min(matches, key=lambda item: result.name not in ("", item[1].name))
+        del self._open[sent_id]
+        return sent_id
 
 
 def _role_of(message: BaseMessage) -> str:
@@ -310,12 +306,8 @@ def _find_calls(message: BaseMessage, parts: Sequence[ContentPart]) -> list[Tool
     return [part for part in parts if isinstance(part, ToolCallPart)]
 
 
-def _unique(wanted: str, taken: set[str]) -> str:
-    unique, number = wanted, 1
-    while unique in taken:
-        number += 1
-        unique = f"{wanted}_{number}"
-    return unique
+def _encode_call(call: ToolCallPart) -> JsonObject:
+    return {"name": call.name or _NO_NAME, "arguments": _encode_arguments(call)}
 
 
 def _encode_arguments(call: ToolCallPart) -> str:
