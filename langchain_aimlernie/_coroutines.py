@@ -6,6 +6,7 @@ With a sync transport nothing in it suspends: the sync variant runs it to its en
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
@@ -30,12 +31,17 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
     """Yield the items of an async generator that never suspends."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)  # else an event loop of this thread would close it, too
+    try:
+        step = anext(items)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
     try:
         while True:
-            try:
-                item = run(anext(items))
-            except StopAsyncIteration:
-                return
-            yield item
+            yield run(step)
+            step = anext(items)
+    except StopAsyncIteration:
+        return
     finally:
-        run(items.aclose())  # or an event loop of this thread would, later
+        run(items.aclose())

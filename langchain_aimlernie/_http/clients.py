@@ -205,7 +205,7 @@ def _parse_proxy(address: str | None, ssl_context: ssl.SSLContext | None) -> htt
         if parts.hostname and parts.port != 0 and " " not in address:
             url = httpx2.URL(address)
     named = f"names a proxy with the scheme {url.scheme}://,"
-    if not url.host:
+    if not url.raw_host:
         reason = "must be the address of a proxy, such as http://host:3128."
     elif url.scheme not in _PROXY_SCHEMES:
         reason = (

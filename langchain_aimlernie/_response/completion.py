@@ -242,20 +242,21 @@ _REASONING, _END = 1, len(_TAGS)
 _BREAKS = "\r\n"
 
 
-def _awaited(space: str, *tags: str) -> re.Pattern[str]:
-    """Return a pattern of a tag, or of its beginning where a text ends, and the space before it.
+def _awaited(before: str, space: str, *tags: str) -> re.Pattern[str]:
+    """Return a pattern of what comes before a tag, of the tag or its beginning, and of the tag.
 
     No more than 8 characters of white space wait for a tag that may follow them; more are text.
     """
     parts = "|".join(tag[:length] for tag in tags for length in range(len(tag)))
-    return re.compile(rf"{space}{{0,8}}(?:({'|'.join(tags)})[{_BREAKS}]*|(?:{parts})\Z)")
+    tag = rf"({'|'.join(tags)})[{_BREAKS}]*"
+    return re.compile(rf"({before}*?)({space}{{0,8}}(?:{tag}|(?:{parts})\Z))", re.DOTALL)
 
 
 _AWAITED = (
-    _awaited(r"\s", *_TAGS[:2]),  # a closing tag alone is what some servers' parsers leave
-    _awaited(rf"[{_BREAKS}]", _TAGS[1]),
-    _awaited(r"\s", _TAGS[2]),
-    _awaited(rf"[{_BREAKS}]", _TAGS[3]),
+    _awaited(r"\s", r"\s", *_TAGS[:2]),  # a closing tag alone is what some servers' parsers leave
+    _awaited(".", rf"[{_BREAKS}]", _TAGS[1]),
+    _awaited(r"\s", r"\s", _TAGS[2]),
+    _awaited(".", rf"[{_BREAKS}]", _TAGS[3]),
 )
 
 
@@ -283,19 +284,18 @@ class ThinkTagParser:
         text, self._held = self._held + text, ""
         reasoning = answer = ""
         while self._place < _END:
-            found = cast("re.Match[str]", _AWAITED[self._place].search(text))
-            before = text[: found.start()]
-            if self._place % 2 == 0 and before.strip():  # there is something else than the tag
+            found = _AWAITED[self._place].match(text)
+            if found is None:  # there is something else than the tag
                 self._place = _END
                 break
+            before, self._held, tag = found.groups()
             if self._place == _REASONING:
                 reasoning += before
             else:
                 answer += before
-            if found[1] is None:
-                self._held = found[0]
+            if tag is None:
                 return reasoning, answer
-            self._place = _TAGS.index(found[1]) + 1
+            self._place, self._held = _TAGS.index(tag) + 1, ""
             text = text[found.end() :]
             self._is_new = not text
         return reasoning, answer + text

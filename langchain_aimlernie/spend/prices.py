@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -53,7 +52,6 @@ class Call:
         inference_id: Its id in the provider's log.
         reserved: US dollars that are reserved for it.
         received: The output so far.
-        has_ended: What other calls wait for, if there are any.
         spend: What it counts as while its exact price is not known.
     """
 
@@ -69,15 +67,7 @@ class Call:
     reserved: Decimal = ZERO
     received: list[str] = field(default_factory=list)
     spend: Spend = field(default_factory=Spend)
-    has_ended: Future[None] | None = None
     _event: object = None
-
-    def wait_for_end(self) -> Future[None]:
-        """Return a future for its end, which no caller can cancel for the others."""
-        if self.has_ended is None:
-            self.has_ended = Future()
-            self.has_ended.set_running_or_notify_cancel()
-        return self.has_ended
 
     def is_new(self, event: object) -> bool:
         """Whether an event is new: a tracker that is among the callbacks twice gets each twice."""

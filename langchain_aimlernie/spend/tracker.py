@@ -121,6 +121,7 @@ class SpendTracker(BaseCallbackHandler):
         self._lock = threading.RLock()
         self._is_busy = False
         self._calls: dict[UUID, Call] = {}
+        self._next_end: Future[None] | None = None  # what calls wait for
         self._ended: deque[tuple[UUID, AIMessage | None, BaseException | None]] = deque()
         self._reserved = ZERO
 
@@ -398,8 +399,8 @@ class SpendTracker(BaseCallbackHandler):
     ) -> Future[None] | None:
         """Reserve what a call of `ChatAimlErnie` is expected to cost, before it is sent.
 
-        Return `None` if it may be sent, else what to wait for before this is called again: the end
-        of a call that may bring the first price. Raise a `BudgetExceededError` if it may not.
+        Return `None` if it may be sent, else what to wait for before this is called again: the next
+        end of a call, which may bring the first price. Raise a `BudgetExceededError` if it may not.
         """
         with self._exclusive():
             call = self._calls.get(run_id)
@@ -410,9 +411,14 @@ class SpendTracker(BaseCallbackHandler):
             if may_wait and not is_price_known:
                 # Not for a stream in whose loop this call is made, itself or in a new task.
                 outer = {id_ for id_, _ in trackers.get()}
-                for id_, other in self._calls.items():
-                    if other.is_own and other.is_sent and id_ not in outer:
-                        return other.wait_for_end()
+                under_way = self._calls.items()
+                if any(
+                    each.is_own and each.is_sent and id_ not in outer for id_, each in under_way
+                ):
+                    if self._next_end is None:
+                        self._next_end = Future()
+                        self._next_end.set_running_or_notify_cancel()  # nobody can cancel it
+                    return self._next_end
             call.is_sent = True
             return None
 
@@ -451,8 +457,9 @@ class SpendTracker(BaseCallbackHandler):
         if call is None:
             return  # not the call of a chat model, or its end has come before
         self._reserved -= call.reserved
-        if call.has_ended is not None:
-            call.has_ended.set_result(None)
+        if self._next_end is not None:
+            self._next_end.set_result(None)
+            self._next_end = None
         if isinstance(error, BudgetExceededError) or (message is None and error is None):
             return
         message = message or AIMessage("")

@@ -284,6 +284,7 @@ BAD_PROXIES = {
     FTP: ("ftp://", "http://"),
     "http://user:hunter2@127.0.0.1:nope": NO_ADDRESS,
     "socks9://user:hunter2@127.0.0.1": ("socks9://", "http://"),
+    "ftp://user:hunter2@my_proxy.xn--p1ai:1": ("ftp://", "http://"),
     "user:hunter2@a b": NO_ADDRESS,
 }
 

@@ -192,6 +192,16 @@ def test_pages_are_requested_as_the_iteration_reaches_them(full_log):
     assert queries_of(full_log)[earlier:] == [(100, 0)]
 
 
+def test_a_sync_log_that_is_begun_in_an_event_loop_goes_on_after_it(full_log):
+    entries = account.logs(limit=3, base_url=full_log.base_url, api_key=full_log.api_key)
+
+    async def begin():
+        next(entries)
+
+    asyncio.run(begin())
+    assert len([*entries]) == 2
+
+
 @pytest.mark.slow
 def test_calls_that_are_made_meanwhile_do_not_repeat_entries(model, at):
     llm = model()

@@ -407,6 +407,23 @@ def test_a_call_within_the_first_stream_does_not_wait_for_it(server, price):
     assert asyncio.run(astream()) == [TEXT] * 2
 
 
+def test_a_call_waits_for_the_first_price_that_comes_and_not_for_a_certain_call(server):
+    server.reply(TEXT, times=3)
+    spend = SpendTracker(limit_usd=1)
+    llm = chat(server, callbacks=[spend])
+    stream = llm.stream(PROMPT)
+    next(stream)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(llm.invoke, PROMPT)
+        assert wait_until(lambda: len(spend._calls) == 2)
+        llm.invoke(PROMPT)  # within the stream, for which it does not wait
+        try:
+            assert waiting.result(10).text == TEXT
+        finally:
+            stream.close()
+    assert nothing_is_left(spend)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_forked_process_does_not_wait_for_the_calls_of_its_parent(server, price):
     server.reply(TEXT, times=2)
