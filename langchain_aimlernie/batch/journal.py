@@ -138,14 +138,14 @@ class Journal:
                 f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
                 "Give each row a custom_id of its own."
             )
-        if past.key not in (None, key):
+        if past.state and past.key != key:
             raise BatchError(
                 f"The row {row.custom_id!r} has changed since it was run for {self.out}: its "
                 "messages, parameters, model or schema. Use another output file or custom_id."
             )
         self._database.execute(
             "INSERT INTO rows (id, key, pass) VALUES (?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET pass = excluded.pass",
+            " ON CONFLICT (id) DO UPDATE SET (key, pass) = (excluded.key, excluded.pass)",
             (_storable(row.custom_id), key, self._pass),
         )
         return past

@@ -194,6 +194,18 @@ def test_what_does_not_change_the_response_does_not_change_the_row(job, first, t
     assert len(job.sent) == 2
 
 
+def test_a_row_may_be_another_one_when_the_input_is_read_again(job):
+    """A prompt that has the time, for instance."""
+    texts = iter(["one", "two"])
+
+    class Rows:
+        def __iter__(self):
+            return iter([{"custom_id": "a", "prompt": next(texts)}])
+
+    assert job.batch().run(Rows()).succeeded == 1
+    assert job.sent[0].body["messages"][0]["content"] == "two"
+
+
 def test_an_async_source_is_read_as_it_comes(job):
     async def rows():
         for row in prompts(2):
