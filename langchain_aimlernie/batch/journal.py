@@ -33,7 +33,7 @@ _START = b'{"id": "batch_req_'
 """The first bytes of every line."""
 
 _LINE_ID = re.compile("batch_req_[0-9a-f]{8}([0-9a-f]{8})[0-9a-f]{6,}-([0-9a-f]{1,15})")
-"""The id of a line: output, start of its run, random digits, and the row's place in the input."""
+"""The id of a line: output, start of the first run on it, random digits, and place in the input."""
 
 _FSYNC_SECONDS = 1.0
 
@@ -138,14 +138,14 @@ class Journal:
                 f"Row {row.number + 1} is a duplicate: another one has the id {row.custom_id!r}. "
                 "Give each row a custom_id of its own."
             )
-        if past.key not in (None, key):
+        if past.state and past.key != key:
             raise BatchError(
                 f"The row {row.custom_id!r} has changed since it was run for {self.out}: its "
                 "messages, parameters, model or schema. Use another output file or custom_id."
             )
         self._database.execute(
             "INSERT INTO rows (id, key, pass) VALUES (?, ?, ?)"
-            " ON CONFLICT (id) DO UPDATE SET pass = excluded.pass",
+            " ON CONFLICT (id) DO UPDATE SET (key, pass) = (excluded.key, excluded.pass)",
             (_storable(row.custom_id), key, self._pass),
         )
         return past
@@ -160,6 +160,11 @@ class Journal:
         if found is None:
             return Past()
         return Past(*found[:3], *(each and Decimal(each) for each in found[3:]))
+
+    def row_keys(self) -> Iterator[str]:
+        """Yield the first 16 digits of the rows' keys, each once."""
+        for (key,) in self._database.execute("SELECT DISTINCT key FROM rows"):
+            yield key.hex()
 
     def lines(self, *, failed: bool = False, ordered: bool = False) -> Iterator[bytes]:
         """Yield the last line of each row, or of each that has failed: those that failed last.

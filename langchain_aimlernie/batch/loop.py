@@ -21,7 +21,7 @@ from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie.account import log_since
 from langchain_aimlernie.batch.caller import Caller, Outcome
-from langchain_aimlernie.batch.journal import Journal, read_lines
+from langchain_aimlernie.batch.journal import Journal
 from langchain_aimlernie.batch.lines import (
     OUTPUT_PARSING_FAILED,
     Job,
@@ -71,7 +71,9 @@ class RunLoop:
 
     def __post_init__(self) -> None:
         self._started = time.time()
-        self._run_id = f"{self.journal.digest}{int(self._started):x}{uuid4().hex[:6]}"
+        # With the start of the first run, which no line would have once all its rows ran again.
+        start = int(self.journal.started or self._started)
+        self._run_id = f"{self.journal.digest}{start:08x}{uuid4().hex[:6]}"
         self._loop = asyncio.get_running_loop()
         self._count = 0  # rows that were read
         self._rows: set[asyncio.Task[None]] = set()
@@ -135,11 +137,12 @@ class RunLoop:
                 run, _, call = (entry.client_request_id or "").partition(":")
                 if run.startswith(self.journal.digest):
                     lost[call[:16]] += entry.cost.credits or 0
-            for path in (self.journal.out, self.journal.errors):
-                for line, _, _ in read_lines(path):
-                    facts = line["aimlernie"]
-                    lost[facts["key"][:16]] -= parse_amount(facts.get("credits")) or 0
-            total = sum(max(ZERO, each) for each in lost.values())
+            for line in map(json.loads, self.journal.lines()):
+                facts = line["aimlernie"]
+                if (key := facts["key"][:16]) in lost:
+                    lost[key] -= parse_amount(facts.get("credits")) or 0
+            # An output on another machine may have the same path, and so the same digest.
+            total = sum(max(ZERO, lost[key]) for key in self.journal.row_keys() if key in lost)
             self.report.unsaved_usd = Decimal(total) / CREDITS_PER_USD
 
     async def _read_all(

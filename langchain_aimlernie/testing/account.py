@@ -121,8 +121,8 @@ class Account:
 
 def _window(query: Mapping[str, str]) -> tuple[datetime, datetime]:
     """Return start and end of what is asked for: the last seven days if the query names none."""
-    period, *ends = map(query.get, ("period", "start", "end"))
-    named = [_moment(each) for each in ends if each is not None]
+    period = query.get("period")
+    named = [_moment(query, name) for name in ("start", "end") if name in query]
     if not named:
         found = re.fullmatch(r"([1-9][0-9]{0,4})([hd])", period or "7d")
         if found is None:
@@ -137,14 +137,18 @@ def _window(query: Mapping[str, str]) -> tuple[datetime, datetime]:
     return start, end
 
 
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+def _moment(query: Mapping[str, str], name: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(query[name])
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _integer(query: Mapping[str, str], name: str, default: int, allowed: range) -> int:
-    value = int(query.get(name, default))
-    if value not in allowed:
+    given = query.get(name, str(default))
+    value = int(given) if given.isdecimal() else None
+    if value is None or value not in allowed:
         raise ValueError(f"{name}: must be from {allowed[0]} to {allowed[-1]}")
     return value
 

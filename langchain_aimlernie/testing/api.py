@@ -214,10 +214,11 @@ class Api:
 
 
 def _encode(request: Request, model: ServedModel, reply: Reply) -> Reply:
-    """Return a reply with its body or events, and with usage and meta, sent or not."""
+    """Return a reply with its bytes or events, and with usage and meta, sent or not."""
     headers = dict(reply.headers)
     if reply.events is not None:
-        return replace(reply, usage=None, meta=None, headers={"content-type": _SSE, **headers})
+        headers = {"content-type": _SSE, **headers}
+        return replace(reply, body=None, usage=None, meta=None, headers=headers)
     body: Any = reply.body
     if body is None:
         body = encoding.complete(reply, request, model)
@@ -226,7 +227,7 @@ def _encode(request: Request, model: ServedModel, reply: Reply) -> Reply:
     usage, meta = (body.get("usage"), body.get("meta")) if isinstance(body, dict) else (None, None)
     request.usage, request.meta = usage, meta
     if reply.body is not None:
-        return replace(reply, body=body, usage=usage, meta=meta)
+        return replace(reply, body=encoding.to_bytes(body), usage=usage, meta=meta)
     if request.body.get("stream", False) if reply.stream is None else reply.stream:
         include_usage = request.body.get("stream_options", {}).get("include_usage", False)
         request.usage = usage if include_usage else None
@@ -239,6 +240,7 @@ def _encode(request: Request, model: ServedModel, reply: Reply) -> Reply:
             # Without an exponent, as prices are written.
             price = f"{Decimal(str(spent[key])):f}"
             headers = {f"x-aimlapi-{key.replace('_', '-')}": price, **headers}
+    body = encoding.to_bytes(body)
     return replace(reply, body=body, usage=usage, meta=meta, headers=headers)
 
 

@@ -194,6 +194,18 @@ def test_what_does_not_change_the_response_does_not_change_the_row(job, first, t
     assert len(job.sent) == 2
 
 
+def test_a_row_may_be_another_one_when_the_input_is_read_again(job):
+    """A prompt that has the time, for instance."""
+    texts = iter(["one", "two"])
+
+    class Rows:
+        def __iter__(self):
+            return iter([{"custom_id": "a", "prompt": next(texts)}])
+
+    assert job.batch().run(Rows()).succeeded == 1
+    assert job.sent[0].body["messages"][0]["content"] == "two"
+
+
 def test_an_async_source_is_read_as_it_comes(job):
     async def rows():
         for row in prompts(2):
@@ -674,6 +686,31 @@ def test_what_was_paid_and_not_saved_is_reported(job):
     for path in job.out.parent.glob("out.*"):  # the losses of a long job stay in its report
         os.utime(path, (time.time() + 3600,) * 2)
     assert run.run(prompts(5)).unsaved_usd == lost
+
+
+def test_a_lost_call_counts_beside_a_saved_failure_of_its_row(job):
+    texts = ["no object", ROME, ROME]
+    job.server.on_request = lambda _: Reply(texts.pop(0))
+    run = job.batch(schema=City, retry_failed="all")
+    run.run(prompts(1))
+    yesterday = f"{int(time.time()) - 86_400:x}".encode()
+    errors = re.sub(rb"(?<=batch_req_.{8}).{8}", yesterday, job.errors_path.read_bytes())
+    job.errors_path.write_bytes(errors)
+    lost = run.run(prompts(1)).usd
+    job.errors_path.write_bytes(errors)  # as if that run had been killed
+    job.out.unlink()
+    for _ in range(2):
+        assert run.run(prompts(1)).unsaved_usd == lost > 0
+    log = [each for each in job.server.requests if each.path == "/v2/logs"]
+    assert len({tuple(each.query["start"]) for each in log}) == 1  # that of the first run
+
+
+def test_calls_of_another_machine_are_not_lost(job):
+    """The path of the output is the same there, and so is the account."""
+    for rows in (prompts(3), prompts(6, start=3)):
+        job.batch().run(rows)
+        assert job.batch().run(rows).unsaved_usd == 0
+        job.out.unlink()
 
 
 @pytest.mark.slow

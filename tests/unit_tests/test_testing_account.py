@@ -1,5 +1,6 @@
 """The account of the local server: what its endpoints answer, and the deprecations feed."""
 
+import re
 from decimal import Decimal
 from urllib.parse import urlsplit
 
@@ -159,6 +160,7 @@ PAGES = ["limit=0", "limit=101", "limit=x", "offset=-1", "offset=1.5"]
 def test_an_invalid_window_or_page_is_rejected(client, path, query):
     response = client.get(f"{path}?{query}")
     assert (response.status_code, response.json()["status"]) == (400, 400)
+    assert any(name in response.json()["message"] for name in re.findall(r"\w+(?==)", query))
 
 
 # Deprecations
