@@ -56,7 +56,9 @@ def _names_by_id(runnable: Any) -> dict[str, str]:
 def _wrapping(name: str) -> Any:
     """Return core's method, but with a result that hides bound secrets, too."""
 
-    def method(self: Bindable, *args: Any, **kwargs: Any) -> _Model:
+    def method(
+        self: Bindable, *args: Any, **kwargs: Any
+    ) -> Runnable[LanguageModelInput, AIMessage]:
         return _ours(getattr(super(Bindable, self), name)(*args, **kwargs))
 
     method.__name__ = name
@@ -69,7 +71,7 @@ class Bindable(_Model):
 
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
 
-        def bind(self, **kwargs: Any) -> _Model:
+        def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with parameters for every call: its own, or any field of the body.
 
             Raises:
@@ -87,7 +89,9 @@ class Bindable(_Model):
         with_fallbacks = _wrapping("with_fallbacks")
         configurable_alternatives = _wrapping("configurable_alternatives")
 
-        def with_config(self, config: RunnableConfig | None = None, **kwargs: Any) -> _Model:
+        def with_config(
+            self, config: RunnableConfig | None = None, **kwargs: Any
+        ) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with a config for every call; keys in it are not shown."""
             config = {**(config or {}), **kwargs}
             others = {name: config.pop(name) for name in config.keys() - {*CONFIG_KEYS}}
@@ -100,14 +104,16 @@ class Bindable(_Model):
                 }
             return _ours(super().with_config(config))
 
-        def with_retry(self, **kwargs: Any) -> _Model:
+        def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with retries, as core's method does."""
             from langchain_aimlernie._runnable_retry import RunnableRetry
 
             # Not the method of core's binding, which puts the retries inside.
             return RunnableRetry(**dict(Runnable.with_retry(self, **kwargs)))
 
-        def configurable_fields(self, **kwargs: AnyConfigurableField) -> _Model:
+        def configurable_fields(
+            self, **kwargs: AnyConfigurableField
+        ) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with fields that the config of a call sets.
 
             LangSmith records all of `configurable` but `api_key` and names that begin with two

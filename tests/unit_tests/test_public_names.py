@@ -1,5 +1,6 @@
 import asyncio
 import inspect
+import re
 import typing
 
 from langchain_core.runnables import ConfigurableField, Runnable
@@ -112,3 +113,10 @@ def test_the_typed_dict_lists_exactly_the_fields_and_aliases():
     assert {*Arguments.__annotations__} == fields | ALIASES.keys()
     assert typing.get_type_hints(Arguments)
     assert typing.get_type_hints(ChatAimlErnie)
+
+
+def test_help_names_no_private_type():
+    methods = inspect.getmembers(ChatAimlErnie, inspect.isfunction)
+    public = [method for name, method in methods if not name.startswith("_")]
+    ours = [each for each in public if each.__module__.startswith("langchain_aimlernie")]
+    assert not [each.__name__ for each in ours if re.search(r"\b_", str(inspect.signature(each)))]
