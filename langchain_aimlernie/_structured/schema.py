@@ -113,8 +113,7 @@ class OutputSchema:
     def _unwrapped(self, value: object) -> object:
         """Return the object in `{"City": {…}}`, `[{…}]`, `{"name": "City", "arguments": "{…}"}`.
 
-        It is the only one with a property of the schema on the first level that has any; else what
-        is meant is unknown.
+        It is the only one with a property of the schema; of several, which is meant is unknown.
         """
         known = self.definition.get("properties") or {}
 
@@ -122,12 +121,11 @@ class OutputSchema:
             name = ("name", self.name)  # of a call
             return isinstance(part, dict) and any(k in known and (k, part[k]) != name for k in part)
 
-        parts = [value]
+        parts, found = [value], list[object]()
         while parts:
-            if found := [*filter(is_meant, parts)]:
-                return found[0] if len(found) == 1 else value
-            parts = [*chain.from_iterable(map(_parts_of, parts))]
-        return value
+            found += filter(is_meant, parts)
+            parts = [*chain.from_iterable(_parts_of(part) for part in parts if not is_meant(part))]
+        return found[0] if len(found) == 1 else value
 
 
 def _parts_of(value: object) -> Iterable[object]:

@@ -169,7 +169,7 @@ LOADED = [
     (CatV1, {"name": "CatV1"}, CatV1(name="CatV1")),
     (Page, {"text": "a", "other": {"text": "b"}}, Page(text="a")),
     (Page, {"one": {"text": "a"}, "other": {"text": "b"}}, Page()),
-    (Page, {"page": {"text": "a"}, "notes": {"draft": {"text": "b"}}}, Page(text="a")),
+    (Page, {"page": {"text": "a"}, "notes": {"draft": {"text": "b"}}}, Page()),
     (an_object(["a"], a={"type": "integer"}), {"Answer": {"a": "1"}}, {"a": 1}),
     (an_object(a={"type": "integer"}), {"Answer": {"a": 1}}, {"Answer": {"a": 1}}),  # an instance
     (an_object(a={}) | {"additionalProperties": {}}, {"b": {"a": 1}}, {"b": {"a": 1}}),
