@@ -394,8 +394,8 @@ class _Counter(SpendTracker):
 
     @override
     def _price_of(self, call: Call, usage: Mapping[str, Any]) -> Decimal | float | None:
-        price = next((graph.price for graph in call.tags if graph.price), None)
-        return None if price is None else price(call.model, usage)
+        prices = (graph.price(call.model, usage) for graph in call.tags if graph.price)
+        return next((price for price in prices if price is not None), None)
 
     on_chain_end = on_chain_error = _on_end
     on_tool_end = on_tool_error = _on_end

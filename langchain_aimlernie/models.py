@@ -142,7 +142,10 @@ async def alist_models(
     include: Sequence[str] = _SECTIONS,
     **connection: Unpack[Connection],
 ) -> list[ModelCard]:
-    """Return the models that the API serves now; see `list_models`."""
+    """Return the models that the API serves now; see `list_models`.
+
+    The arguments and errors are those of `list_models`; `http_client` is an `AsyncClient`.
+    """
     server = Server(connection, is_async=True)
     return await _list(server, developer, endpoint, include)
 
