@@ -294,8 +294,8 @@ async def _admit(request_id: str | None, *, is_async: bool) -> None:
     for run_id, tracker in started:
         if run_id != started[-1][0]:
             continue
-        may_wait = True
-        while (future := tracker.reserve_call(run_id, request_id, may_wait=may_wait)) is not None:
+        reserve, may_wait = tracker._reserve_call, True  # noqa: SLF001  not for users
+        while (future := reserve(run_id, request_id, may_wait=may_wait)) is not None:
             try:
                 if is_async:
                     async with asyncio.timeout(_MAX_WAIT):

@@ -334,7 +334,11 @@ class SpendTracker(BaseCallbackHandler):
             is_own=is_own,
             is_sent=not is_own,
         )
-        under_way = [each for each in trackers.get() if each[1].has_call(each[0])]
+        under_way = [
+            (id_, other)
+            for id_, other in trackers.get()
+            if id_ in other._calls  # noqa: SLF001  of this class
+        ]
         try:
             with self._exclusive():
                 if run_id in self._calls:
@@ -348,10 +352,6 @@ class SpendTracker(BaseCallbackHandler):
                     other.on_llm_error(error, run_id=run_id)  # LangChain does not tell them
             raise
         trackers.set((*under_way, (run_id, self)))
-
-    def has_call(self, run_id: UUID) -> bool:
-        """Whether a run is a call that is counted here, and under way."""
-        return run_id in self._calls
 
     @override
     def on_llm_new_token(
@@ -394,7 +394,7 @@ class SpendTracker(BaseCallbackHandler):
             if call is not None and call.is_new(retry_state):
                 self._totals.book(call, Spend(retries=1))
 
-    def reserve_call(
+    def _reserve_call(
         self, run_id: UUID, request_id: str | None, *, may_wait: bool
     ) -> Future[None] | None:
         """Reserve what a call of `ChatAimlErnie` is expected to cost, before it is sent.
