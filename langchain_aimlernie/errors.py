@@ -1,7 +1,24 @@
 """The errors of a call.
 
 Each class is also a subclass of core's class for the same error, so that middleware, fallbacks and
-retries handle it.
+retries handle it:
+
+    AimlErnieError                          ModelError
+    ├── AuthenticationError                 ModelAuthenticationError     401, no key
+    ├── PermissionDeniedError               ModelPermissionDeniedError   403
+    │   └── InsufficientCreditsError                                     402, 400 or 403 about funds
+    │       └── BudgetExceededError                                      the limit of a SpendTracker
+    ├── BadRequestError                     ModelInvalidRequestError     400, 409, 413, 422, ours
+    │   └── ContextWindowExceededError      ContextOverflowError         the prompt is too long
+    ├── NotFoundError                       ModelNotFoundError           404
+    ├── RateLimitError                      ModelRateLimitError          429
+    ├── InternalServerError                 ModelAPIError                5xx
+    ├── InvalidResponseError                ModelAPIError                not a completion
+    ├── APIConnectionError                  ModelConnectionError         a network error
+    │   ├── APITimeoutError                 ModelTimeoutError            timed out
+    │   └── StreamInterruptedError                                       a stream that ended early
+    └── StructuredOutputError               OutputParserException        no valid object
+        └── RefusalError                    ModelRefusalError            refused, or withheld
 """
 
 from __future__ import annotations
