@@ -264,10 +264,11 @@ def _chunk(
     logprobs: dict[str, object] | None = None,
 ) -> ChatGenerationChunk:
     """Return a chunk; one without tool calls is a copy, which is faster than a new chunk."""
-    message: Any = _TEMPLATE.message.__copy__()
+    message: Any
     if tool_calls:
         message = AIMessageChunk(content="", tool_call_chunks=[*tool_calls])
     else:
+        message = _TEMPLATE.message.__copy__()
         message.__dict__.update(tool_calls=[], invalid_tool_calls=[], tool_call_chunks=[])
     metadata = {"model_provider": PROVIDER, **({"logprobs": logprobs} if logprobs else {})}
     message.__dict__.update(content=text, response_metadata=metadata, additional_kwargs=texts)
