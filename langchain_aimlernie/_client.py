@@ -30,7 +30,7 @@ from langchain_aimlernie._deprecations import explain_not_found
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.messages import add_instruction
 from langchain_aimlernie._request.payload import build_payload, encode_body
-from langchain_aimlernie._response.completion import decode_completion
+from langchain_aimlernie._response.completion import ResponseDecoder
 from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie._settings.errors import first_message
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS
@@ -208,7 +208,7 @@ class PreparedRequest:
         }
         if self.is_stream:
             return partial(StreamDecoder, **options)
-        return lambda headers, body: decode_completion(body, headers, **options)
+        return lambda headers, body: ResponseDecoder(headers, **options).decode(body)
 
 
 def _request_id(setting: str | Callable[[], str] | None) -> str:

@@ -58,11 +58,6 @@ _LLM_OUTPUT = ("token_usage", "model_provider", "model_name", "id", "system_fing
 """What tracers read in `llm_output`."""
 
 
-def decode_completion(body: bytes, headers: Mapping[str, str], **options: Any) -> ChatResult:
-    """Return the body of a JSON response as a result; the options are those of the decoder."""
-    return ResponseDecoder(headers, **options).decode(body)
-
-
 @dataclass(repr=False, eq=False)
 class ResponseDecoder:
     """Decodes a JSON response; what it shares with the decoder of streams.

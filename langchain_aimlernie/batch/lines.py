@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, convert_to_openai_messages
 from pydantic_core import to_jsonable_python
 
 from langchain_aimlernie._http.retry import RetryState
-from langchain_aimlernie._response.completion import decode_completion
+from langchain_aimlernie._response.completion import ResponseDecoder
 from langchain_aimlernie.batch.caller import Outcome
 from langchain_aimlernie.batch.rows import Row
 from langchain_aimlernie.errors import (
@@ -191,7 +191,8 @@ def _to_openai(message: AIMessage) -> dict[str, Any]:
 
 def from_completion(body: Mapping[str, Any]) -> AIMessage:
     """Return the message of a chat completion that `to_completion` has made."""
-    result = decode_completion(json.dumps(body).encode(), {}, model=str(body.get("model")))
+    decoder = ResponseDecoder({}, model=str(body.get("model")))
+    result = decoder.decode(json.dumps(body).encode())
     return cast("AIMessage", result.generations[0].message)
 
 

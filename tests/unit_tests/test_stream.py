@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, message_chunk_to_
 from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call_chunk
 
 from langchain_aimlernie._response import content_blocks
-from langchain_aimlernie._response.completion import decode_completion
+from langchain_aimlernie._response.completion import ResponseDecoder
 from langchain_aimlernie._response.stream import StreamDecoder
 
 content_blocks.register()
@@ -141,7 +141,7 @@ OBJECTS = st.dictionaries(ANY_TEXT.map(lambda name: f"x{name}"), VALUES, max_siz
 def whole(extras, beside):
     choices = [{"index": 0, "message": {"content": "hi", **extras}, "finish_reason": "stop"}]
     body = json.dumps({"id": "1", "choices": choices, **beside}).encode()
-    return decode_completion(body, {}, model="asked").generations[0].message
+    return ResponseDecoder({}, model="asked").decode(body).generations[0].message
 
 
 def chunks_of(*sent):
