@@ -23,10 +23,10 @@ async def awaited(value: T | Awaitable[T]) -> T:
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
     """Return the result of a coroutine that never suspends."""
     try:
-        while True:
-            coroutine.send(None)
+        coroutine.send(None)
     except StopIteration as end:
         return cast("T", end.value)
+    raise RuntimeError("The coroutine has suspended, as if it had an event loop.")
 
 
 def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:

@@ -156,7 +156,7 @@ def build_request(
     url: str, key: SecretStr | None, timeout: Any, max_retries: int, redactor: Redactor
 ) -> APIRequest:
     """Return a GET request for JSON; a timeout of `None` is no limit."""
-    from langchain_aimlernie._http import APIRequest, Timeouts, parse_timeout
+    from langchain_aimlernie._http import NO_LIMIT, APIRequest, Timeouts, parse_timeout
 
     headers = {"accept": "application/json", "user-agent": f"langchain-aimlernie/{__version__}"}
     if key is not None:
@@ -165,7 +165,7 @@ def build_request(
         method="GET",
         url=url,
         headers=headers,
-        timeouts=Timeouts(read=float("inf")) if timeout is None else parse_timeout(timeout, None),
+        timeouts=Timeouts(read=NO_LIMIT) if timeout is None else parse_timeout(timeout, None),
         max_retries=max_retries,
         redactor=redactor,
     )

@@ -9,9 +9,10 @@ from __future__ import annotations
 from langchain_aimlernie._http._async.transport import AsyncTransport
 from langchain_aimlernie._http._sync.transport import Transport
 from langchain_aimlernie._http.clients import ConnectionConfig
-from langchain_aimlernie._http.request import APIRequest, Decoder, Timeouts, parse_timeout
+from langchain_aimlernie._http.request import NO_LIMIT, APIRequest, Decoder, Timeouts, parse_timeout
 
 __all__ = [
+    "NO_LIMIT",
     "APIRequest",
     "AsyncTransport",
     "ConnectionConfig",

@@ -237,7 +237,7 @@ _REASONING, _END = 1, len(_TAGS)
 _BREAKS = "\r\n"
 
 
-def _awaited(before: str, space: str, *tags: str) -> re.Pattern[str]:
+def _next_tag(before: str, space: str, *tags: str) -> re.Pattern[str]:
     """Return a pattern of what comes before a tag, of the tag or its beginning, and of the tag.
 
     No more than 8 characters of white space wait for a tag that may follow them; more are text.
@@ -247,11 +247,11 @@ def _awaited(before: str, space: str, *tags: str) -> re.Pattern[str]:
     return re.compile(rf"({before}*?)({space}{{0,8}}(?:{tag}|(?:{parts})\Z))", re.DOTALL)
 
 
-_AWAITED = (
-    _awaited(r"\s", r"\s", *_TAGS[:2]),  # a closing tag alone is what some servers' parsers leave
-    _awaited(".", rf"[{_BREAKS}]", _TAGS[1]),
-    _awaited(r"\s", r"\s", _TAGS[2]),
-    _awaited(".", rf"[{_BREAKS}]", _TAGS[3]),
+_NEXT_TAG = (
+    _next_tag(r"\s", r"\s", *_TAGS[:2]),  # a closing tag alone is what some servers' parsers leave
+    _next_tag(".", rf"[{_BREAKS}]", _TAGS[1]),
+    _next_tag(r"\s", r"\s", _TAGS[2]),
+    _next_tag(".", rf"[{_BREAKS}]", _TAGS[3]),
 )
 
 
@@ -279,7 +279,7 @@ class ThinkTagParser:
         text, self._held = self._held + text, ""
         reasoning = answer = ""
         while self._place < _END:
-            found = _AWAITED[self._place].match(text)
+            found = _NEXT_TAG[self._place].match(text)
             if found is None:  # there is something else than the tag
                 self._place = _END
                 break
