@@ -94,8 +94,8 @@ class ModelCard:
 
 
 _etag_cache: ETagCache = {}
-_prices: dict[str, tuple[Decimal, Decimal]] = {}
-"""Input and output price by ids and aliases."""
+_prices: dict[str, tuple[Decimal, Decimal] | None] = {}
+"""Input and output price by ids and aliases, in the last list that had the section."""
 
 
 @takes_connection
@@ -153,8 +153,8 @@ async def alist_models(
 async def _list(
     server: Server, developer: str | None, endpoint: str | None, include: Sequence[str]
 ) -> list[ModelCard]:
-    sections = [include] if isinstance(include, str) else include
-    fields = {"include": ",".join(sections), "type": endpoint}
+    sections = include if isinstance(include, str) else ",".join(include)
+    fields = {"include": sections, "type": endpoint}
     query = urlencode({name: value for name, value in fields.items() if value}, safe=",/")
     url = f"{endpoint_url(server.base_url, '/models')}?{query}".rstrip("?")
 
@@ -166,10 +166,11 @@ async def _list(
         return name.replace(" ", "").casefold()
 
     headers, cards = await server.get(url, decode, _etag_cache)
-    for card in reversed(cards):
+    for card in reversed(cards if "pricing" in sections else []):
+        pair = None
         if card.input_price is not None and card.output_price is not None:
             pair = card.input_price, card.output_price
-            _prices.update(dict.fromkeys((card.id, *card.aliases), pair))
+        _prices.update(dict.fromkeys((card.id, *card.aliases), pair))
     feed = await fetch_deprecations(server.transport, server.base_url, headers)
     return [
         # Aliases are not looked up: the API gives a successor the id of the superseded model.
@@ -250,6 +251,6 @@ def _count(value: object) -> int | None:
 def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
     """Return the input and output price per million tokens in the last `list_models()`.
 
-    Sends no request. `None` if no list in this process had both prices of `model`.
+    Sends no request. `None` if the last list of this process with `model` had not both prices.
     """
     return _prices.get(model)

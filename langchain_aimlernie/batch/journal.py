@@ -35,6 +35,9 @@ _START = b'{"id": "batch_req_'
 _LINE_ID = re.compile("batch_req_[0-9a-f]{8}([0-9a-f]{8})[0-9a-f]{6,}-([0-9a-f]{1,15})")
 """The id of a line: output, start of the first run on it, random digits, and place in the input."""
 
+_KEY = re.compile("[0-9a-f]{64}")
+"""The key of a row."""
+
 _FSYNC_SECONDS = 1.0
 
 _TABLE = """
@@ -282,10 +285,10 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], re.Match[str], int]
                 found = _LINE_ID.fullmatch(line["id"])
                 parts = (line["response"], line["error"])
                 is_ours = all(isinstance(part, dict | None) for part in parts)
-                if not (found and is_ours and isinstance(line["custom_id"], str)):
+                is_ours = is_ours and isinstance(line["custom_id"], str)
+                if not (found and is_ours and _KEY.fullmatch(line["aimlernie"]["key"])):
                     raise TypeError  # noqa: TRY301  handled below
-                bytes.fromhex(line["aimlernie"]["key"])
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, KeyError, RecursionError):
                 raise foreign(f"line {number}") from None
             end += len(data)
             yield line, found, end

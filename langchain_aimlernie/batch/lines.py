@@ -39,7 +39,7 @@ _CODES = (
     (BadRequestError, "invalid_request"),
     (ValueError, "invalid_request"),
 )
-_TRANSIENT = {"timeout", "connection_error", "invalid_response", 408, 425, 429, *range(500, 600)}
+_TRANSIENT = ("timeout", "connection_error", "invalid_response", 408, 425, 429, *range(500, 600))
 """Codes and statuses of failures that may pass."""
 
 _OK, _MIN_ERROR = 200, 400

@@ -648,20 +648,25 @@ def test_an_invalid_line_is_named(job):
     run = job.batch()
     run.run(prompts(2))
     first, second = job.out.read_bytes().splitlines(keepends=True)
-    for bad in (b"{}\n", b"\n", b"no json\n", first[:40] + b"\n"):
-        job.out.write_bytes(first + bad + second)
-        with pytest.raises(BatchError, match=r"out\.jsonl, line 2"):
-            run.run(prompts(2))
     own = json.loads(first)
+    key = own["aimlernie"]["key"]
+    blank = second.replace(
+        json.loads(second)["aimlernie"]["key"].encode(), b"ab cd ef " + key[:54].encode()
+    )
+    for bad in (b"{}\n", b"\n", b"no json\n", first[:40] + b"\n", b"[" * 99_999 + b"\n", blank):
+        job.out.write_bytes(first + bad + second)
+        for read in (lambda: run.run(prompts(2)), lambda: [*run.results()]):
+            with pytest.raises(BatchError, match=r"out\.jsonl, line 2"):
+                read()
     for name, value in (("response", "x"), ("error", "x"), ("error", []), ("id", "x")):
         job.errors_path.write_text(f"{json.dumps({**own, name: value})}\n")
         with pytest.raises(BatchError, match=r"out\.errors\.jsonl, line 1"):
             run.run(prompts(2))
-    job.errors_path.write_text(
-        f"{json.dumps({**own, 'response': None, 'error': {'code': 'output_parsing_failed'}})}\n"
-    )
     job.out.write_bytes(second)
-    assert run.run(prompts(2)).exit_code == 2
+    for code in ("output_parsing_failed", ["a list"]):
+        edited = {**own, "response": None, "error": {"code": code}}
+        job.errors_path.write_text(f"{json.dumps(edited)}\n")
+        assert run.run(prompts(2)).exit_code == 2
     job.errors_path.unlink()
     for other in (b'{"prompt": "mine"}', first + b"Note", b'{"prompt": "a"}\n{"id": "'):
         job.out.write_bytes(other)

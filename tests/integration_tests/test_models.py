@@ -158,6 +158,23 @@ def test_prices_are_known_whether_or_not_a_list_can_be_cached(server, etag):
             assert module.listed_prices(name) == (Decimal("2.5"), Decimal("10.4"))
 
 
+@pytest.mark.parametrize(
+    ("entry", "include", "is_known"),
+    [
+        (ERNIE, "modalities", True),
+        (OWN, "pricing", True),
+        ({**GPT, "pricing": {}}, "pricing", False),
+    ],
+)
+def test_a_price_that_a_newer_list_no_longer_states_is_not_known(server, entry, include, is_known):
+    server.play(listing(GPT), listing(entry))
+    for sections in ("pricing", include):
+        list_models(base_url=server.base_url, include=sections)
+    assert [module.listed_prices(name) is not None for name in ("openai/gpt-4o", "gpt-4o")] == [
+        is_known
+    ] * 2
+
+
 def test_the_default_is_baidus_chat_models_and_those_without_a_developer(server):
     assert ids(list_models(base_url=server.base_url)) == ["baidu/ernie-5.0", "my-ernie"]
     assert "type=openai/chat-completions" in server.requests[0].target
