@@ -385,10 +385,10 @@ class _Counter(SpendTracker):
         self._report_end(run_id, None, None)
 
     @override
-    def _end(self, run_id: UUID, message: AIMessage | None, error: BaseException | None) -> None:
+    def _end(self, run_id: UUID, *call_end: Any) -> None:
         run = self._runs.pop(run_id, None)
         if run is None:
-            super()._end(run_id, message, error)
+            super()._end(run_id, *call_end)
         elif run.on_end and (rest := self.take(run)):
             run.on_end(rest)
 

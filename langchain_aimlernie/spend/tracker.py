@@ -122,7 +122,7 @@ class SpendTracker(BaseCallbackHandler):
         self._is_busy = False
         self._calls: dict[UUID, Call] = {}
         self._next_end: Future[None] | None = None  # what calls wait for
-        self._ended: deque[tuple[UUID, AIMessage | None, BaseException | None]] = deque()
+        self._ended: deque[tuple[UUID, AIMessage | None, Spend, BaseException | None]] = deque()
         self._reserved = ZERO
 
     @contextmanager
@@ -382,9 +382,18 @@ class SpendTracker(BaseCallbackHandler):
         self._report_end(run_id, kwargs.get("response"), error)
 
     def _report_end(self, run_id: UUID, response: object, error: BaseException | None) -> None:
-        self._ended.append((run_id, _first_message(response), error))
-        with self._exclusive():
-            pass  # counts it, in the end
+        message, call = _first_message(response), self._calls.get(run_id)
+        spend = Spend(calls=1, unpriced=1) if message is None or call is None else spend_of(message)
+        try:
+            if call and message and spend.unpriced and message.usage_metadata is not None:
+                call.model = call.model or _model_of(message)
+                # The user's function may call models, also in other threads.
+                usd = self._price_of(call, message.usage_metadata)
+                spend = spend if usd is None else priced(spend, check_amount(usd, "price"))
+        finally:
+            self._ended.append((run_id, message, spend, error))
+            with self._exclusive():
+                pass  # counts it, in the end
 
     @override
     def on_retry(self, retry_state: object, *, run_id: UUID, **kwargs: Any) -> None:
@@ -451,7 +460,9 @@ class SpendTracker(BaseCallbackHandler):
             return ZERO  # the server states no prices: there is nothing to wait for
         return expected
 
-    def _end(self, run_id: UUID, message: AIMessage | None, error: BaseException | None) -> None:
+    def _end(
+        self, run_id: UUID, message: AIMessage | None, spend: Spend, error: BaseException | None
+    ) -> None:
         """Count a call that has ended, and release its reservation."""
         call = self._calls.pop(run_id, None)
         if call is None:
@@ -463,7 +474,6 @@ class SpendTracker(BaseCallbackHandler):
         if isinstance(error, BudgetExceededError) or (message is None and error is None):
             return
         message = message or AIMessage("")
-        spend = spend_of(message)
         if error is not None:
             is_failure = isinstance(error, Exception)
             spend = spend._replace(
@@ -472,20 +482,15 @@ class SpendTracker(BaseCallbackHandler):
             if not call.is_sent or (is_failure and spend.unpriced and not _is_billed(error, call)):
                 self._totals.book(call, spend._replace(unpriced=0))
                 return
-        metadata, usage = message.response_metadata, message.usage_metadata
-        call.model = call.model or find_model(str(metadata.get("model_name", ""))).id or UNKNOWN
-        call.inference_id = metadata.get("inference_id") or getattr(error, "inference_id", None)
-        try:
-            if spend.unpriced and usage is not None:
-                usd = self._price_of(call, usage)
-                spend = spend if usd is None else priced(spend, check_amount(usd, "price"))
-        finally:  # the user's function may raise an error
-            if spend.unpriced and usage is None and call.messages:
-                if not any(call.received):
-                    call.received.append(message.text)
-                prompt, output = call.estimated_tokens()
-                spend = spend._replace(input_tokens=prompt, output_tokens=output)
-            self._totals.count(call, spend, is_estimated=self._unpriced == "reserve")
+        call.model = call.model or _model_of(message)
+        inference_id = message.response_metadata.get("inference_id")
+        call.inference_id = inference_id or getattr(error, "inference_id", None)
+        if spend.unpriced and message.usage_metadata is None and call.messages:
+            if not any(call.received):
+                call.received.append(message.text)
+            prompt, output = call.estimated_tokens()
+            spend = spend._replace(input_tokens=prompt, output_tokens=output)
+        self._totals.count(call, spend, is_estimated=self._unpriced == "reserve")
 
     def _price_of(self, call: Call, usage: Mapping[str, Any]) -> Decimal | float | None:
         return None if self._price is None else self._price(call.model, usage)
@@ -524,6 +529,11 @@ def _excess(name: str, limit: Decimal, spent: Decimal, reserved: Decimal, more: 
             f"{more.normalize():f}"
         )
     return f"{why}. This call was not sent. Raise the limit, or start with a new SpendTracker."
+
+
+def _model_of(message: AIMessage) -> str:
+    """Return the id of the model that a message is from."""
+    return find_model(str(message.response_metadata.get("model_name", ""))).id or UNKNOWN
 
 
 def _first_message(response: object) -> AIMessage | None:

@@ -648,6 +648,21 @@ def test_a_call_counts_whose_price_function_fails(server, price):
     assert nothing_is_left(spend)
 
 
+def test_a_price_function_may_make_calls_in_other_threads(server, price):
+    server.reply(TEXT, meta={"usage": {}})
+    server.reply(TEXT)
+    with ThreadPoolExecutor(1) as pool:
+
+        def ask(*_):
+            pool.submit(llm.invoke, PROMPT).result(5)
+            return 1
+
+        spend = SpendTracker(price=ask)
+        llm = chat(server, callbacks=[spend])
+        llm.invoke(PROMPT)
+    assert (spend.total.calls, spend.usd) == (2, 1 + price)
+
+
 @pytest.mark.parametrize(("unpriced", "number"), [("reserve", 1), ("ignore", 0)])
 def test_what_a_response_without_a_price_costs(unpriced, number):
     other = FakeListChatModel(responses=["Hello"])

@@ -260,10 +260,15 @@ def test_an_abandoned_stream_counts_in_the_next_run(model, ernie_server, script)
 def test_a_call_of_another_model_has_the_price_that_the_user_knows(model, script, ask):
     usage = {"input_tokens": 10, "output_tokens": 5, "total_tokens": 15}
     other = GenericFakeChatModel(messages=iter([AIMessage("a", usage_metadata=usage)]))
-    script(1, "Yes.")
-    price = {"price": lambda name, usage: Decimal("0.02") * usage["output_tokens"]}
-    agent = agent_of(model(), threaded_tool(other), **price)
-    ask(agent, question(), THREAD)
+    script(1, "Two cents.", "Yes.")
+    with ThreadPoolExecutor(1) as pool:
+
+        def price(name, usage):
+            pool.submit(model().invoke, "What does it cost?").result(5)
+            return Decimal("0.02") * usage["output_tokens"]
+
+        agent = agent_of(model(), threaded_tool(other), price=price)
+        ask(agent, question(), THREAD)
     assert spent(agent) == "0.102"
 
 
