@@ -34,7 +34,10 @@ OPTIONS: dict[str | None, tuple[str, ...]] = {
 """The options of each command besides `--local`; `None` is a question or a chat."""
 
 _CLOSE = 0.8
-"""How alike a misspelled command is, at least: two of five letters may be exchanged."""
+"""How alike a misspelled command is, at least: two of five letters may be exchanged.
+
+Its first letter is right, or "match" and "watch" would be "batch".
+"""
 
 _DEFAULT_PERIOD = "7d"
 _EPILOG = """\
@@ -140,7 +143,9 @@ def parse_arguments(arguments: Sequence[str]) -> Options | None:
     if command and (len(words) > 1 or literal):
         parser.error(f"{command} takes no arguments; put -- before a prompt: -- {command} …")
     if not command and len(words) == 1 and not literal:
-        meant = get_close_matches(words[0], [*filter(None, OPTIONS), "batch"], 1, _CLOSE)
+        first = words[0][:1].lower()
+        alike = [each for each in (*filter(None, OPTIONS), "batch") if each[0] == first]
+        meant = get_close_matches(words[0], alike, 1, _CLOSE)
         if meant:
             parser.error(f"did you mean {meant[0]}? Put -- before a prompt: -- {words[0]}")
     for name in vars(options).keys() - {*OPTIONS[command], "local"}:

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langchain_aimlernie._http.retry import RetryState
+from langchain_aimlernie._http.retry import FailureKind, RetryState, classify
 from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie.account import log_since
 from langchain_aimlernie.batch.caller import Caller, Outcome
@@ -32,7 +32,6 @@ from langchain_aimlernie.batch.lines import (
 from langchain_aimlernie.batch.pace import Pace
 from langchain_aimlernie.errors import (
     AimlErnieError,
-    APIConnectionError,
     AuthenticationError,
     BudgetExceededError,
     InsufficientCreditsError,
@@ -282,10 +281,12 @@ class RunLoop:
             job.rejections += 1
             retry_after = getattr(error, "retry_after", None)
             return self.pace.rejected(window, job.rejections, retry_after)
-        self._has_lost = self._has_lost or isinstance(error, APIConnectionError)
         delay = None
-        if isinstance(error, AimlErnieError) and self.caller.max_retries:
-            delay = job.retries.next_delay(error, left=_FOREVER, random=random.random)
+        if isinstance(error, AimlErnieError):
+            if classify(error) is FailureKind.MAYBE_PROCESSED:
+                self._has_lost = True
+            if self.caller.max_retries:
+                delay = job.retries.next_delay(error, left=_FOREVER, random=random.random)
         if delay is None:
             self._save(job, None, error)
         return delay

@@ -53,7 +53,7 @@ class BatchReport:
         credits: Credits of the AI/ML API that this run has cost.
         unsaved_usd: US dollars of calls of this batch that the provider's log has and the output
             lacks, because a run was killed or a response was lost; `None` if the log was not
-            read.
+            read. The log may lack the latest calls for a while: the next run has their cost.
         seconds: Time that the run took.
         stopped: Why it ended early: the budget, missing credits, an interrupt; `None` if it did
             not.

@@ -26,7 +26,7 @@ from pydantic import BaseModel
 
 from langchain_aimlernie import AuthenticationError, PermissionDeniedError, SpendTracker
 from langchain_aimlernie.batch import BatchError, BatchRun, RowFile
-from langchain_aimlernie.testing import Reply
+from langchain_aimlernie.testing import Fault, Reply
 from tests.support.byte_server import wait_until
 
 LINE_KEYS = {"id", "custom_id", "response", "error", "aimlernie"}
@@ -691,6 +691,22 @@ def test_what_was_paid_and_not_saved_is_reported(job):
     for path in job.out.parent.glob("out.*"):  # the losses of a long job stay in its report
         os.utime(path, (time.time() + 3600,) * 2)
     assert run.run(prompts(5)).unsaved_usd == lost
+
+
+@pytest.mark.parametrize(
+    ("reply", "is_lost"),
+    [
+        (Reply(fault=Fault("drop")), True),
+        (Reply(body={"choices": []}), True),
+        (Reply(body="no JSON"), True),
+        (Reply(status=500, body={}), False),
+    ],
+)
+def test_a_run_reports_the_responses_that_it_has_lost_itself(job, reply, is_lost):
+    job.server.reply(reply)
+    report = job.batch({"max_retries": 0}).run(prompts(2))
+    assert report.failed == 1
+    assert bool(report.unsaved_usd) is is_lost
 
 
 def test_a_lost_call_counts_beside_a_saved_failure_of_its_row(job):

@@ -65,6 +65,8 @@ ENDLESS = itertools.repeat(b": wait\n\n")
     ("arguments", "prompt"),
     [
         (["hi"], "hi"),
+        (["match"], "match"),
+        (["sage"], "sage"),
         (["why", "is", "--model", REASONING_MODEL, "it"], "why is it"),
         (["--", "models"], "models"),
         (["--", "modles"], "modles"),
@@ -84,7 +86,7 @@ def test_all_that_is_no_command_is_the_prompt(api_server, arguments, prompt):
 WRONG = (
     *("--bogus hi", "--temperature 3 hi", "--temperature warm hi", "--max-tokens 0 hi"),
     *("--period 7d hi", "usage --period 99999999d", "models of thought", "models --system x", "--"),
-    *("modles", "usgae", "Doctor --model x", "bacth"),
+    *("modles", "usgae", "Doctor --model x", "bacth", "bath"),
 )
 
 
