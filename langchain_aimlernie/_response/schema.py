@@ -36,8 +36,8 @@ _CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "text", "error"}
 _MESSAGE_KEYS = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning"}
 )
-_TRUNCATED = ("length", "max_tokens", "model_length")
-"""OpenAI's reason for the end at the token limit; Anthropic's and Gemini's; Mistral's."""
+_TRUNCATED = ("length", "max_tokens", "model_length", "model_context_window_exceeded")
+"""OpenAI's reason for the end at the token limit; Anthropic's and Gemini's; Mistral's; z.ai's."""
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _TEXT_TYPES = ("text", "output_text", "refusal")
@@ -198,7 +198,7 @@ def parse_event(payload: Mapping[str, object]) -> Completion:
 
 
 def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | None:
-    """Return the (reasoning, text) of an event that has nothing else; `None` for other events.
+    """Return the (text, reasoning) of an event that has nothing else; `None` for other events.
 
     Nearly all events of a stream are such; this spares them the full reading. The delta must belong
     to the choice with the index `place`.
@@ -206,10 +206,10 @@ def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | Non
     try:
         (choice,) = payload["choices"]
         delta = choice["delta"]
-        texts = [delta.get("reasoning_content"), delta.get("content")]
+        texts = [delta.get("content"), delta.get("reasoning_content")]
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    reasoning, text = ("" if value is None else value for value in texts)
+    text, reasoning = ("" if value is None else value for value in texts)
     if not (type(text) is type(reasoning) is str and (text or reasoning)):
         return None
     if choice.get("index", 0) != place or choice.get("finish_reason") or choice.get("logprobs"):
@@ -221,7 +221,7 @@ def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | Non
         or _extras(choice, _CHOICE_KEYS)
         or _extras(delta, _PLAIN_DELTA)
     )
-    return None if has_more else (reasoning, text)
+    return None if has_more else (text, reasoning)
 
 
 _PLAIN_DELTA = frozenset({"role", "content", "reasoning_content"})

@@ -72,7 +72,7 @@ CONTENT = (
     gives("finish_reason empty until the end", chunk("Hello", ""), metadata=STOPPED),
     *(
         gives(f"text cut by {reason}", "Hello", finished(reason), end=ENDED, metadata={"finish_reason": "length"})
-        for reason in ("length", "max_tokens", "MAX_TOKENS", "model_length")
+        for reason in ("length", "max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded")
     ),
     gives(
         "two choices interleaved",

@@ -216,7 +216,7 @@ USAGES = (
         },
         5, 2, 7, input_token_details={"cache_read": 4}, **REASONED,
     ),
-    tokens("with reasoning beside it", of(5, 2, reasoning_tokens=1), 5, 2, 7, **REASONED),
+    tokens("with reasoning beside it", of(5, 2, reasoning_tokens=1, audio_tokens=1), 5, 2, 7, **REASONED),
     tokens("from a cache", USAGE | CACHED, 11, 7, 18, input_token_details={"cache_read": 4, "audio": 0}),
 )  # fmt: skip
 
@@ -261,7 +261,7 @@ SHAPES = (
     ),
     *(
         gives(f"finish_reason {r}", completion(finish_reason=r), metadata={"finish_reason": "length"})
-        for r in ("max_tokens", "MAX_TOKENS", "model_length")
+        for r in ("max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded")
     ),
 )  # fmt: skip
 
