@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
@@ -325,12 +326,18 @@ def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallD
     if not is_object(function):
         function = call  # some servers send name and arguments beside the id
     arguments = next((function[key] for key in _ARGUMENTS if function.get(key) is not None), "")
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
     return ToolCallDelta(
         place,
         _unless_placeholder(call.get("id")),
         _unless_placeholder(function.get("name")).strip(),
-        arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
+        # Halves of a surrogate pair as JSON writes them: readers join those of two fragments.
+        _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):x}", arguments),
     )
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _unless_placeholder(value: object) -> str:

@@ -501,7 +501,14 @@ TOOLS = (
         calls(f"arguments {n} deep", tool_call('{"a":' + "[" * n + "]" * n + "}"), calls=(), invalid=1)
         for n in (500, 5000)
     ),
-    calls("a lone surrogate", tool_call('{"city": "\\ud83d"}'), calls=None),
+    calls(
+        "half a surrogate pair, escaped", tool_call(r'{"city": "\ud83d\\ud83d\n"}'),
+        calls=[("weather", {"city": "\ufffd\\ud83d\n"})],
+    ),
+    calls(
+        "half a surrogate pair", as_bytes(tool_call({"city": "@"})).replace(b"@", rb"\ude00@"),
+        calls=[("weather", {"city": "\ufffd@"})],
+    ),
     *(calls(f"the id {i!r}", tool_call(call_id=i)) for i in (None, "", "null", "None")),
     calls("one id twice", tool_call(), tool_call(), calls=[PARIS, PARIS]),
     calls("the id null twice", NULL_ID, NULL_ID, calls=[PARIS, PARIS]),
