@@ -240,8 +240,8 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     if finish_reason and finish_reason.lower() in _TRUNCATED:  # Gemini has capitals
         finish_reason = "length"
     content, thoughts = message.get("content"), message.get("reasoning_content")
-    if content is None:  # where FastDeploy has the text of models that may answer with images
-        content = message.get("multimodal_content")
+    if not content:  # where FastDeploy has the text of models that may answer with images
+        content = message.get("multimodal_content") or content
     if isinstance(content, list):  # Magistral's thoughts are parts of the content
         thoughts = thoughts or [*filter(_is_thought, content)]
         content = [part for part in content if not _is_thought(part)]
@@ -301,7 +301,8 @@ def parse_text(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
-        text = value.get("text") or value.get(str(value.get("type"))) or value.get("value")
+        keys = ("text", str(value.get("type")), "value", "summary")  # Databricks has a summary
+        text = next((value[key] for key in keys if value.get(key)), None)
         if depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}:
             return parse_text(text, depth + 1)
     return json_text(value)

@@ -58,6 +58,16 @@ CONTENT = (
         reasoning="Hmm.",
     ),
     gives(
+        "a summary among the content's parts, as Databricks sends it",
+        raw(index=0, delta={"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hmm."}]}]}),
+        raw(index=0, delta={"content": [{"type": "text", "text": "Hello"}]}),
+        reasoning="Hmm.",
+    ),
+    gives(
+        "content as parts beside an empty one",
+        *(part("", multimodal_content=[{"type": "text", "text": text}]) for text in ("Hel", "lo")),
+    ),
+    gives(
         "content as parts beside it",
         *(raw(index=0, delta={"multimodal_content": [{"type": "text", "text": text}]}) for text in ("Hel", "lo")),
     ),

@@ -229,6 +229,7 @@ SHAPES = (
     gives("content empty", completion(""), text=""),
     gives("content as parts", completion(PARTS)),
     gives("content as parts beside it", completion(None, message__multimodal_content=PARTS)),
+    gives("content as parts beside an empty one", completion("", message__multimodal_content=PARTS)),
     gives("content as parts of other kinds", completion([PARTS[0], "lo", None])),
     gives("content a part", completion({"type": "refusal", "refusal": "no"}), text="no"),
     gives("content an empty object", completion({}), text=""),
