@@ -240,8 +240,10 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     if finish_reason and finish_reason.lower() in _TRUNCATED:  # Gemini has capitals
         finish_reason = "length"
     content, thoughts = message.get("content"), message.get("reasoning_content")
-    if not content:  # where FastDeploy has the text of models that may answer with images
-        content = message.get("multimodal_content") or content
+    if content is None or not (content or thoughts or message.get("tool_calls")):
+        # Where FastDeploy has the text of models that may answer with images; beside reasoning and
+        # calls it is the text that they were read from.
+        content = message.get("multimodal_content")
     if isinstance(content, list):  # Magistral's thoughts are parts of the content
         thoughts = thoughts or [*filter(_is_thought, content)]
         content = [part for part in content if not _is_thought(part)]

@@ -65,7 +65,9 @@ CONTENT = (
     ),
     gives(
         "content as parts beside an empty one",
+        part("", reasoning_content="Hmm.", multimodal_content=[{"type": "text", "text": "Hmm."}]),
         *(part("", multimodal_content=[{"type": "text", "text": text}]) for text in ("Hel", "lo")),
+        reasoning="Hmm.",
     ),
     gives(
         "content as parts beside it",
