@@ -240,7 +240,7 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     if finish_reason and finish_reason.lower() in _TRUNCATED:  # Gemini has capitals
         finish_reason = "length"
     content, thoughts = message.get("content"), message.get("reasoning_content")
-    if content is None or not (content or thoughts or message.get("tool_calls")):
+    if content is None or (content == "" and not (thoughts or message.get("tool_calls"))):
         # Where FastDeploy has the text of models that may answer with images; beside reasoning and
         # calls it is the text that they were read from.
         content = message.get("multimodal_content")
