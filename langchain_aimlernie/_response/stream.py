@@ -182,7 +182,8 @@ class StreamDecoder(ResponseDecoder):
         has_facts = bool(choice.finish_reason or choice.message_extras or event.usage or event.cost)
         if has_facts or extras or event.facts != self._completion.facts:
             self._completion = self._completion.merge(event._replace(extras=extras))
-        self._finish_reason = choice.finish_reason or self._finish_reason
+        if choice.finish_reason and (choice.finish_reason != "stop" or not self._finish_reason):
+            self._finish_reason = choice.finish_reason  # the first one may be "stop", and the last
         if choice.message_extras:
             self._message_extras.append(choice.message_extras)
         if self._is_repeated_by(choice):

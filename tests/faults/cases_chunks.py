@@ -80,6 +80,10 @@ CONTENT = (
     gives("text together with finish_reason", "Hel", chunk("lo", "stop"), end=ENDED),
     gives("text after finish_reason", "Hel", STOP, "lo", end=ENDED),
     gives("finish twice", "Hello", STOP, STOP, end=ENDED, metadata=STOPPED),
+    *(
+        gives(f"finish twice, as {reasons}", "Hello", *map(finished, reasons), end=ENDED, metadata={"finish_reason": "length"})
+        for reasons in (("length", "stop"), ("stop", "length"))
+    ),
     gives("finish_reason unknown", "Hello", finished("tired"), end=ENDED, metadata={"finish_reason": "tired"}),
     gives("finish_reason empty until the end", chunk("Hello", ""), metadata=STOPPED),
     *(
