@@ -47,11 +47,9 @@ _INPUT_DETAILS = {
     "cache_creation_input_tokens": "cache_creation",
     "cache_creation_tokens": "cache_creation",  # LiteLLM
     "cache_write_tokens": "cache_creation",  # OpenRouter
+    "audio_tokens": "audio",
 }
-_OUTPUT_DETAILS = {"reasoning_tokens": "reasoning"}
-_AUDIO = {"audio_tokens": "audio"}
-"""Of which side they are, only the details say."""
-
+_OUTPUT_DETAILS = {"reasoning_tokens": "reasoning", "audio_tokens": "audio"}
 _DONE = b"data: [DONE]"
 """What some proxies append to JSON."""
 
@@ -79,6 +77,7 @@ class ResponseDecoder:
 
     @property
     def is_self_hosted(self) -> bool:
+        """Whether the server is another one than the API, which names each response."""
         return "x-inference-id" not in self.headers
 
     def decode(self, body: bytes) -> ChatResult:
@@ -216,12 +215,12 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     # Zeros, and the total of the last of several counts, are less than the sum.
     total = totals["input_tokens"] + totals["output_tokens"]
     totals["total_tokens"] = max(total, totals.get("total_tokens", 0))
+    beside = {**usage, "audio_tokens": None}  # only details say of which side these are
     inputs = (usage.get("input_tokens_details"), usage.get("prompt_tokens_details"))
     outputs = (usage.get("output_tokens_details"), usage.get("completion_tokens_details"))
     details = {
-        "input_token_details": _counts(_INPUT_DETAILS, usage, *inputs) | _counts(_AUDIO, *inputs),
-        "output_token_details": _counts(_OUTPUT_DETAILS, usage, *outputs)
-        | _counts(_AUDIO, *outputs),
+        "input_token_details": _counts(_INPUT_DETAILS, beside, *inputs),
+        "output_token_details": _counts(_OUTPUT_DETAILS, beside, *outputs),
     }
     given = {name: counts for name, counts in details.items() if counts}
     return cast("UsageMetadata", {**totals, **given})
