@@ -244,7 +244,7 @@ BESIDE_CHOICES = (
     ),
     gives(
         "unknown keys with names of ours",
-        chunk("Hel", model_provider="x", finish_reason="x", logprobs=[1]),
+        chunk("Hel", model_provider="x", logprobs=[1]) | {"finish_reason": "x"},
         chunk("lo", model_provider="x", output_version="v1", id="other"),
         metadata=OURS | {"id": RESPONSE_ID},
     ),
