@@ -75,6 +75,11 @@ class ResponseDecoder:
     redactor: Redactor = NO_SECRETS
     include_headers: bool = False
 
+    @property
+    def is_self_hosted(self) -> bool:
+        """Whether the server is another one than the API, which names each response."""
+        return "x-inference-id" not in self.headers
+
     def decode(self, body: bytes) -> ChatResult:
         """Return the body of a JSON response as a result with every choice.
 
@@ -134,14 +139,14 @@ class ResponseDecoder:
     def _decode_choice(
         self, choice: Choice, shared: Mapping[str, Any], usage: UsageMetadata | None
     ) -> ChatGeneration:
-        thought, text = split_think_tags(choice.text)
+        reasoning, text = split_think_tags(choice.text, choice.reasoning, self.is_self_hosted)
         tool_calls, invalid_tool_calls = decode_tool_calls(choice.tool_calls, choice.finish_reason)
         ending = {"finish_reason": choice.finish_reason, "logprobs": choice.logprobs}
         message = AIMessage(
             content=clean_text(text),
             additional_kwargs={
                 **self.redactor.json_object(choice.message_extras),
-                **message_extras(choice.reasoning + thought, choice.refusal),
+                **message_extras(reasoning, choice.refusal),
             },
             response_metadata={
                 **self.redactor.json_object(choice.choice_extras),
@@ -210,11 +215,12 @@ def decode_usage(usage: Mapping[str, object] | None) -> UsageMetadata | None:
     # Zeros, and the total of the last of several counts, are less than the sum.
     total = totals["input_tokens"] + totals["output_tokens"]
     totals["total_tokens"] = max(total, totals.get("total_tokens", 0))
+    beside = {**usage, "audio_tokens": None}  # only details say of which side these are
     inputs = (usage.get("input_tokens_details"), usage.get("prompt_tokens_details"))
     outputs = (usage.get("output_tokens_details"), usage.get("completion_tokens_details"))
     details = {
-        "input_token_details": _counts(_INPUT_DETAILS, usage, *inputs),
-        "output_token_details": _counts(_OUTPUT_DETAILS, usage, *outputs),
+        "input_token_details": _counts(_INPUT_DETAILS, beside, *inputs),
+        "output_token_details": _counts(_OUTPUT_DETAILS, beside, *outputs),
     }
     given = {name: counts for name, counts in details.items() if counts}
     return cast("UsageMetadata", {**totals, **given})
@@ -233,7 +239,7 @@ def _counts(names: Mapping[str, str], *places: object) -> dict[str, int]:
 # Reasoning within the text, between `<think>` and `</think>`. ERNIE's own format goes on with
 # `<response>` and ends with `</response>`. The line breaks around the tags belong to none of them.
 _TAGS = ("<think>", "</think>", "<response>", "</response>")
-_REASONING, _END = 1, len(_TAGS)
+_REASONING, _ANSWER, _END = 1, 2, len(_TAGS)
 _BREAKS = "\r\n"
 
 
@@ -250,7 +256,7 @@ def _next_tag(before: str, space: str, *tags: str) -> re.Pattern[str]:
 _NEXT_TAG = (
     _next_tag(r"\s", r"\s", *_TAGS[:2]),  # a closing tag alone is what some servers' parsers leave
     _next_tag(".", rf"[{_BREAKS}]", _TAGS[1]),
-    _next_tag(r"\s", r"\s", _TAGS[2]),
+    _next_tag(r"\s", r"\s", *_TAGS[1:3]),
     _next_tag(".", rf"[{_BREAKS}]", _TAGS[3]),
 )
 
@@ -260,24 +266,30 @@ class ThinkTagParser:
 
     AI/ML API sends reasoning in a field of its own; servers that run the weights themselves without
     a reasoning parser leave the block in the text. Only a block that opens the text counts, and
-    `<response>` only after such a block. No more is held back than 8 characters of white space and
-    what may be the beginning of a tag.
+    `<response>` only after such a block, or if the server is `self_hosted` after reasoning in its
+    field: parsers for other models leave it (vLLM's `deepseek_r1`, LM Studio's). No more is held
+    back than 8 characters of white space and what may be the beginning of a tag.
     """
 
-    __slots__ = ("_held", "_is_new", "_place")
+    __slots__ = ("_held", "_is_new", "_place", "_self_hosted")
 
-    def __init__(self) -> None:
+    def __init__(self, *, self_hosted: bool = False) -> None:
+        self._self_hosted = self_hosted
         self._place = 0
         self._held = ""
         self._is_new = False
 
-    def feed(self, text: str) -> tuple[str, str]:
-        """Return the (reasoning, text) that can be emitted after the next part."""
+    def feed(self, text: str, reasoning: str = "") -> tuple[str, str]:
+        """Return the (reasoning, text) that can be emitted after the next part of each."""
+        if reasoning and self._self_hosted and not self._place:
+            self._place = _ANSWER
+        if not text:
+            return reasoning, ""
         if self._is_new:
             text = text.lstrip(_BREAKS)
             self._is_new = not text
         text, self._held = self._held + text, ""
-        reasoning = answer = ""
+        answer = ""
         while self._place < _END:
             found = _NEXT_TAG[self._place].match(text)
             if found is None:  # there is something else than the tag
@@ -301,8 +313,8 @@ class ThinkTagParser:
         return (held, "") if self._place == _REASONING else ("", held)
 
 
-def split_think_tags(text: str) -> tuple[str, str]:
-    """Split a whole text into (reasoning, text)."""
-    parser = ThinkTagParser()
-    reasoning, answer = zip(parser.feed(text), parser.close(), strict=True)
-    return "".join(reasoning), "".join(answer)
+def split_think_tags(text: str, reasoning: str = "", self_hosted: bool = False) -> tuple[str, str]:
+    """Split a whole text into (reasoning, text), beside the reasoning in its field."""
+    parser = ThinkTagParser(self_hosted=self_hosted)
+    thoughts, answer = zip(parser.feed(text, reasoning), parser.close(), strict=True)
+    return "".join(thoughts), "".join(answer)

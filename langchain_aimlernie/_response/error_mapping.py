@@ -122,6 +122,9 @@ _ERROR_TEXT = re.compile(
 """The beginning of an error that was to be JSON, or of a line such as `error: out of memory`."""
 
 _TITLE = re.compile(r"<title[^>]*>([^<]{1,200})</title>", re.IGNORECASE)
+_EVENT = re.compile(r"\s*(?:(?:event|id|retry)?:.*\n)*data:(.*)")
+"""An error that is sent as an event, with the status of an error, as DashScope does."""
+
 _PAGE = re.compile(r"\s*(?:<\?xml[^>]*>\s*)?<(?:!doctype|html|head|body)\b", re.IGNORECASE)
 _PERMANENT = ("maintenance", "coupon", "needs a user message")
 _WAIT = re.compile(
@@ -420,7 +423,8 @@ def _parse_body(body: bytes, redactor: Redactor) -> object:
     text = body[:_MAX_PARSED].removeprefix(BOM_UTF8).decode(errors="replace")
     text = redactor.text(text)
     try:
-        value = from_json(text)
+        event = _EVENT.match(text)
+        value = from_json(event[1] if event else text)
     except ValueError:
         return text
     return redactor.json(value) if isinstance(value, dict | list) else text

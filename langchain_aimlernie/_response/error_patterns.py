@@ -16,7 +16,8 @@ _FUNDS = r"(?:credits?|balance|funds)"
 _GONE = r"(?:too low|insufficient|not enough|exhausted|depleted|used up)"
 _NOT = r"(?: cannot| should not)?"
 _COUNT = r"(?: \(?[\d,]+(?: \w+)?\)?)?"
-TRY_AGAIN = r"(?:try|retry)(?: again)? (?:in|after) (?:about |~)?"  # Azure, OpenAI, Groq, LiteLLM
+# Azure, OpenAI, Groq, LiteLLM; GitHub Models
+TRY_AGAIN = r"(?:(?:try|retry)(?: again)? (?:in|after)|please wait) (?:about |~)?"
 
 OVERFLOWS = (
     # OpenAI (Responses), Anthropic, llama.cpp (also its code), llama-cpp-python, LiteLLM, Ollama
@@ -33,7 +34,7 @@ OVERFLOWS = (
     r"(?:^|[:.] )(?:(?:the|your|total) )?input (?:text )?is too (?:long|large)",
     r"length of all messages is too long",  # Perplexity
     r"(?:prompt|tokens|characters)_too_long",  # Qianfan's codes
-    r"(?:prompt|input) (?:tokens?|length) too long",  # Qianfan, Hunyuan
+    r"(?:prompt|input)(?: tokens?| length)+ too long",  # Qianfan, Hunyuan, Moonshot
     r"max(?:imum)? input characters",  # Qianfan
     # SGLang, Gemini, OpenAI (Responses), GitHub Copilot, GLM, Databricks, TensorRT-LLM
     rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT}{_NOT} exceed",
@@ -46,12 +47,17 @@ OVERFLOWS = (
     r"too many (?:input|prompt) tokens",  # Bedrock
     r"tokens_limit_reached",  # GitHub Models' code
     r"too many tokens(?: in the prompt|:)|tokens in the prompt cannot exceed",  # Cohere
-    r"tokens in request more than max tokens allowed",  # Volcengine
+    # Volcengine
+    r"tokens in request more than max tokens allowed",
+    r"tokens of image and text exceed max",
     r"\d+ tokens?, but the configured context size is",  # DS4
     # TGI
     r"tokens \+ `max_new_tokens` must be <=",
     r"`?inputs`? must have less than",
-    r"when context the overflows",  # LM Studio
+    # LM Studio
+    r"when context the overflows",
+    r"cannot truncate prompt with n_keep",
+    r"reached context length of",
     # vLLM: what the prompt leaves of the context is less than nothing
     r"max_tokens must be at least 1, got -\d",
     r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",  # OpenAI

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 
@@ -36,8 +37,8 @@ _CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "text", "error"}
 _MESSAGE_KEYS = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning"}
 )
-_TRUNCATED = ("length", "max_tokens", "model_length")
-"""OpenAI's reason for the end at the token limit; Anthropic's and Gemini's; Mistral's."""
+_TRUNCATED = ("length", "max_tokens", "model_length", "model_context_window_exceeded")
+"""OpenAI's reason for the end at the token limit; Anthropic's and Gemini's; Mistral's; z.ai's."""
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _TEXT_TYPES = ("text", "output_text", "refusal")
@@ -198,7 +199,7 @@ def parse_event(payload: Mapping[str, object]) -> Completion:
 
 
 def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | None:
-    """Return the (reasoning, text) of an event that has nothing else; `None` for other events.
+    """Return the (text, reasoning) of an event that has nothing else; `None` for other events.
 
     Nearly all events of a stream are such; this spares them the full reading. The delta must belong
     to the choice with the index `place`.
@@ -206,10 +207,10 @@ def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | Non
     try:
         (choice,) = payload["choices"]
         delta = choice["delta"]
-        texts = [delta.get("reasoning_content"), delta.get("content")]
+        texts = [delta.get("content"), delta.get("reasoning_content")]
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    reasoning, text = ("" if value is None else value for value in texts)
+    text, reasoning = ("" if value is None else value for value in texts)
     if not (type(text) is type(reasoning) is str and (text or reasoning)):
         return None
     if choice.get("index", 0) != place or choice.get("finish_reason") or choice.get("logprobs"):
@@ -221,7 +222,7 @@ def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | Non
         or _extras(choice, _CHOICE_KEYS)
         or _extras(delta, _PLAIN_DELTA)
     )
-    return None if has_more else (reasoning, text)
+    return None if has_more else (text, reasoning)
 
 
 _PLAIN_DELTA = frozenset({"role", "content", "reasoning_content"})
@@ -239,7 +240,9 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     if finish_reason and finish_reason.lower() in _TRUNCATED:  # Gemini has capitals
         finish_reason = "length"
     content, thoughts = message.get("content"), message.get("reasoning_content")
-    if content is None:  # where FastDeploy has the text of models that may answer with images
+    if content is None or (content == "" and not (thoughts or message.get("tool_calls"))):
+        # Where FastDeploy has the text of models that may answer with images; beside reasoning and
+        # calls it is the text that they were read from.
         content = message.get("multimodal_content")
     if isinstance(content, list):  # Magistral's thoughts are parts of the content
         thoughts = thoughts or [*filter(_is_thought, content)]
@@ -300,7 +303,8 @@ def parse_text(value: object, depth: int = 0) -> str:
     if isinstance(value, list):
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):
-        text = value.get("text") or value.get(str(value.get("type"))) or value.get("value")
+        keys = ("text", str(value.get("type")), "value", "summary")  # Databricks has a summary
+        text = next((value[key] for key in keys if value.get(key)), None)
         if depth or value.get("type") in _TEXT_TYPES or value.keys() <= {"text"}:
             return parse_text(text, depth + 1)
     return json_text(value)
@@ -325,12 +329,18 @@ def _parse_tool_call(call: Mapping[str, object], place: int | None) -> ToolCallD
     if not is_object(function):
         function = call  # some servers send name and arguments beside the id
     arguments = next((function[key] for key in _ARGUMENTS if function.get(key) is not None), "")
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
     return ToolCallDelta(
         place,
         _unless_placeholder(call.get("id")),
         _unless_placeholder(function.get("name")).strip(),
-        arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
+        # Halves of a surrogate pair as JSON writes them: readers join those of two fragments.
+        _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):x}", arguments),
     )
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _unless_placeholder(value: object) -> str:

@@ -84,7 +84,7 @@ class StreamDecoder(ResponseDecoder):
         self._finish_reason: str | None = None
         self._message_extras: list[Mapping[str, object]] = []
         self._tools = ToolCallAssembler()
-        self._think_tags = ThinkTagParser()
+        self._think_tags = ThinkTagParser(self_hosted=self.is_self_hosted)
         self._text = _TextBuffer()
         self._reasoning = _TextBuffer()
         self._refusal = _TextBuffer()
@@ -109,7 +109,7 @@ class StreamDecoder(ResponseDecoder):
             for event in self._sse.close():
                 with contextlib.suppress(InvalidResponseError):  # a truncated event is ignored
                     yield from self._decode(event)
-            if self._finish_reason is None and not (self.done or self._is_empty()):
+            if not (self._finish_reason or self.done or self._place is None):
                 raise StreamInterruptedError(
                     "The stream ended early, without [DONE] or a finish_reason; "
                     "`.partial` has the output received.",
@@ -134,9 +134,6 @@ class StreamDecoder(ResponseDecoder):
         # The chunks have a bracket too many for core, which would complete them; these have none.
         message.invalid_tool_calls = invalid_tool_calls
         return message
-
-    def _is_empty(self) -> bool:
-        return not self.events and self._place is None
 
     def _decode(self, event: ServerSentEvent) -> Iterable[ChatGenerationChunk]:
         if self.done:
@@ -167,10 +164,7 @@ class StreamDecoder(ResponseDecoder):
             self.raise_error_in(payload)
             return self._on_event(parse_event(payload))
         self.events += 1
-        reasoning, text = delta
-        if text:
-            thought, text = self._think_tags.feed(text)
-            reasoning += thought
+        reasoning, text = self._think_tags.feed(*delta)
         text, texts = self._add(text, reasoning)
         return (_chunk(text, texts),) if text or texts else ()
 
@@ -188,13 +182,14 @@ class StreamDecoder(ResponseDecoder):
         has_facts = bool(choice.finish_reason or choice.message_extras or event.usage or event.cost)
         if has_facts or extras or event.facts != self._completion.facts:
             self._completion = self._completion.merge(event._replace(extras=extras))
-        self._finish_reason = choice.finish_reason or self._finish_reason
+        if choice.finish_reason and (choice.finish_reason != "stop" or not self._finish_reason):
+            self._finish_reason = choice.finish_reason  # the first one may be "stop", and the last
         if choice.message_extras:
             self._message_extras.append(choice.message_extras)
         if self._is_repeated_by(choice):
             choice = choice._replace(text="", reasoning="")
-        thought, text = self._think_tags.feed(choice.text) if choice.text else ("", "")
-        text, texts = self._add(text, choice.reasoning + thought, choice.refusal)
+        reasoning, text = self._think_tags.feed(choice.text, choice.reasoning)
+        text, texts = self._add(text, reasoning, choice.refusal)
         tool_calls = self._tools.feed(choice.tool_calls) if choice.tool_calls else []
         logprobs = choice.logprobs and _joinable(choice.logprobs)
         has_output = text or texts or tool_calls or logprobs
@@ -206,8 +201,8 @@ class StreamDecoder(ResponseDecoder):
         """Whether a message ends the stream that has all text again, as some servers send it."""
         if not (choice.is_whole and choice.finish_reason and self.events):
             return False
-        reasoning, text = split_think_tags(choice.text)
-        is_all = choice.reasoning + reasoning in ("", self._reasoning.text())
+        reasoning, text = split_think_tags(choice.text, choice.reasoning, self.is_self_hosted)
+        is_all = reasoning in ("", self._reasoning.text())
         return is_all and text == self._text.text()
 
     def _add(
@@ -222,9 +217,9 @@ class StreamDecoder(ResponseDecoder):
 
     def _finish(self) -> list[ChatGenerationChunk]:
         """Return the buffered output, then the chunk that ends the stream."""
-        if self._is_empty():
+        if self._place is None:
             start = self._body.decode(errors="replace")
-            error = unreadable("The stream ended without any event.", start, self.redactor)
+            error = unreadable("The stream ended without a completion.", start, self.redactor)
             error.phase = "empty_stream"
             raise error
         self.done = True

@@ -52,7 +52,8 @@ def decode_tool_calls(
     valid: list[ToolCall] = []
     invalid: list[InvalidToolCall] = []
     ids: set[str] = set()
-    for _, given_id, name, text in calls:
+    for _, given_id, name, sent in calls:
+        text = _well_formed(sent)
         if not (given_id or name) and _is_blank(text):
             continue  # a placeholder for no call
         call_id = _unique_id(given_id, ids)
@@ -184,7 +185,8 @@ class _StreamedCall:
         """Return the buffered arguments, except for what may be a placeholder or a string."""
         start = self.held.lstrip()
         waits = start.startswith('"') or "null".startswith(start.rstrip()) or self.has_placeholder()
-        return "" if waits and not self.emitted else self.held
+        whole = None if waits and not self.emitted else _WHOLE_ESCAPES.match(self.held)
+        return whole[0] if whole else ""
 
 
 def _invalidating_suffix(text: str) -> str:
@@ -326,9 +328,30 @@ class ToolCallAssembler:
         name = call.name[len(call.emitted_name or "") :]
         call.emitted_name = call.name
         if arguments:
+            call.held = call.held[len(arguments) :]
+            arguments = _well_formed(arguments)
             call.emitted.append(arguments)
-            call.held = ""
         return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
+
+
+_ESCAPE = re.compile(
+    r"\\(?:ud[89ab][\da-f]{2}\\ud[c-f][\da-f]{2}|(ud[89a-f][\da-f]{2})|.)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""An escape of JSON, or a surrogate pair; the half of one that stands alone is the group."""
+
+_WHOLE_ESCAPES = re.compile(
+    r"(?:[^\\]+|\\(?:[^u]|u(?!d[89ab]).{4}|ud[89ab]..(?=[^\\]|\\[^u]|\\u.{4})))*+",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Text that ends neither within an escape nor between the halves of a surrogate pair."""
+
+
+def _well_formed(text: str) -> str:
+    """Replace halves of a surrogate pair that stand alone, which no file and no UTF-8 can hold."""
+    if "\\u" not in text:
+        return text
+    return _ESCAPE.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
 
 
 def _unquoted(text: str) -> str:

@@ -58,6 +58,18 @@ CONTENT = (
         reasoning="Hmm.",
     ),
     gives(
+        "a summary among the content's parts, as Databricks sends it",
+        raw(index=0, delta={"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hmm."}]}]}),
+        raw(index=0, delta={"content": [{"type": "text", "text": "Hello"}]}),
+        reasoning="Hmm.",
+    ),
+    gives(
+        "content as parts beside an empty one",
+        part("", reasoning_content="Hmm.", multimodal_content=[{"type": "text", "text": "Hmm."}]),
+        *(part("", multimodal_content=[{"type": "text", "text": text}]) for text in ("Hel", "lo")),
+        reasoning="Hmm.",
+    ),
+    gives(
         "content as parts beside it",
         *(raw(index=0, delta={"multimodal_content": [{"type": "text", "text": text}]}) for text in ("Hel", "lo")),
     ),
@@ -68,11 +80,15 @@ CONTENT = (
     gives("text together with finish_reason", "Hel", chunk("lo", "stop"), end=ENDED),
     gives("text after finish_reason", "Hel", STOP, "lo", end=ENDED),
     gives("finish twice", "Hello", STOP, STOP, end=ENDED, metadata=STOPPED),
+    *(
+        gives(f"finish twice, as {reasons}", "Hello", *map(finished, reasons), end=ENDED, metadata={"finish_reason": "length"})
+        for reasons in (("length", "stop"), ("stop", "length"))
+    ),
     gives("finish_reason unknown", "Hello", finished("tired"), end=ENDED, metadata={"finish_reason": "tired"}),
     gives("finish_reason empty until the end", chunk("Hello", ""), metadata=STOPPED),
     *(
         gives(f"text cut by {reason}", "Hello", finished(reason), end=ENDED, metadata={"finish_reason": "length"})
-        for reason in ("length", "max_tokens", "MAX_TOKENS", "model_length")
+        for reason in ("length", "max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded")
     ),
     gives(
         "two choices interleaved",
@@ -228,7 +244,7 @@ BESIDE_CHOICES = (
     ),
     gives(
         "unknown keys with names of ours",
-        chunk("Hel", model_provider="x", finish_reason="x", logprobs=[1]),
+        chunk("Hel", model_provider="x", logprobs=[1]) | {"finish_reason": "x"},
         chunk("lo", model_provider="x", output_version="v1", id="other"),
         metadata=OURS | {"id": RESPONSE_ID},
     ),

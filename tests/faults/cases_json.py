@@ -216,7 +216,7 @@ USAGES = (
         },
         5, 2, 7, input_token_details={"cache_read": 4}, **REASONED,
     ),
-    tokens("with reasoning beside it", of(5, 2, reasoning_tokens=1), 5, 2, 7, **REASONED),
+    tokens("with reasoning beside it", of(5, 2, reasoning_tokens=1, audio_tokens=1), 5, 2, 7, **REASONED),
     tokens("from a cache", USAGE | CACHED, 11, 7, 18, input_token_details={"cache_read": 4, "audio": 0}),
 )  # fmt: skip
 
@@ -229,6 +229,7 @@ SHAPES = (
     gives("content empty", completion(""), text=""),
     gives("content as parts", completion(PARTS)),
     gives("content as parts beside it", completion(None, message__multimodal_content=PARTS)),
+    gives("content as parts beside an empty one", completion("", message__multimodal_content=PARTS)),
     gives("content as parts of other kinds", completion([PARTS[0], "lo", None])),
     gives("content a part", completion({"type": "refusal", "refusal": "no"}), text="no"),
     gives("content an empty object", completion({}), text=""),
@@ -261,7 +262,7 @@ SHAPES = (
     ),
     *(
         gives(f"finish_reason {r}", completion(finish_reason=r), metadata={"finish_reason": "length"})
-        for r in ("max_tokens", "MAX_TOKENS", "model_length")
+        for r in ("max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded")
     ),
 )  # fmt: skip
 
@@ -501,7 +502,14 @@ TOOLS = (
         calls(f"arguments {n} deep", tool_call('{"a":' + "[" * n + "]" * n + "}"), calls=(), invalid=1)
         for n in (500, 5000)
     ),
-    calls("a lone surrogate", tool_call('{"city": "\\ud83d"}'), calls=None),
+    calls(
+        "half a surrogate pair, escaped", tool_call(r'{"city": "\ud83d\\ud83d\n"}'),
+        calls=[("weather", {"city": "\ufffd\\ud83d\n"})],
+    ),
+    calls(
+        "half a surrogate pair", as_bytes(tool_call({"city": "@"})).replace(b"@", rb"\ude00@"),
+        calls=[("weather", {"city": "\ufffd@"})],
+    ),
     *(calls(f"the id {i!r}", tool_call(call_id=i)) for i in (None, "", "null", "None")),
     calls("one id twice", tool_call(), tool_call(), calls=[PARIS, PARIS]),
     calls("the id null twice", NULL_ID, NULL_ID, calls=[PARIS, PARIS]),

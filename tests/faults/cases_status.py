@@ -10,6 +10,7 @@ from itertools import starmap
 from tests.support.byte_server import Close, Drip, Hold, Reset
 from tests.support.fault_table import SOON, Case, Raises
 from tests.support.response_bytes import (
+    DONE,
     HTML,
     INFERENCE_ID,
     aiml_error,
@@ -96,6 +97,10 @@ WORDED = (
     ({"errors": [{"message": "Wrong"}]}, "Wrong", None, None),
     (b"plain words", "plain words", None, None),
     (b'\xef\xbb\xbf{"message": "Wrong"}', "Wrong", None, None),
+    (event({"error": {"message": "Wrong", "code": "c"}}) + DONE, "Wrong", "c", None),
+    (b'id:1\r\nevent:error\r\n:HTTP_STATUS/400\r\ndata:{"code":"c","message":"Wrong","request_id":"r"}\r\n\r\n', "Wrong", "c",
+     "r"),
+    (b"data: Wrong", "data: Wrong", None, None),
     ({"error": "invalid_token", "error_description": "expired"}, "expired", None, None),
     ({"error": {"message": "<html><title>502</title></html>"}}, 'a page of HTML titled "502"', None, None),
     # A page is named, a message of one line and 500 characters is shown.

@@ -163,6 +163,8 @@ NOTHING = (
     case("only [DONE]", stream(DONE), EMPTY),
     case("only comments", stream(b": ping\n\n", b": pong\n\n"), EMPTY),
     case("only events with empty data", stream(b"data:\n\n", b"data\n\n"), EMPTY),
+    case("only usage", stream(TAIL, DONE), EMPTY),
+    case("events of another API", stream(event({"response": "Hello", "usage": None}), DONE), EMPTY),
     case(
         "an error event without words",
         stream(HEL, b"event: error\ndata:\n\n", DONE),

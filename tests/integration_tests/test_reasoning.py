@@ -146,7 +146,22 @@ def test_thinking_budget(model, ernie_server):
     assert counts[0] > counts[1] == 100
 
 
-# `<think>` blocks, which self-hosted servers leave in the text.
+# `<think>` blocks and `<response>` tags, which self-hosted servers leave in the text.
+
+
+@pytest.mark.parametrize("method", MODES)
+async def test_response_tags_after_reasoning_in_its_field_are_a_self_hosted_server_s(
+    self_hosted, self_hosted_server, method
+):
+    text = "\n\n<response>\nAir.\n</response>\n"
+    for header, expected in ((None, "Air."), ("inf-1", text)):
+        headers = {"x-inference-id": header}
+        self_hosted_server.reply(text, reasoning=REASONING, headers=headers)
+        message = await ask(self_hosted(), "why?", method)
+        assert message.content == expected
+        assert message.additional_kwargs == {"reasoning_content": REASONING}
+    self_hosted_server.reply(text, headers={"x-inference-id": None})
+    assert (await ask(self_hosted(), "why?", method, enable_thinking=False)).content == text
 
 
 def test_think_blocks_are_streamed(self_hosted, self_hosted_server):

@@ -148,6 +148,10 @@ def test_retry_after_is_read_in_each_form(monkeypatch, headers, seconds):
     [
         ("Please try again in 12m2.304s. Need more tokens? Upgrade", 722.304),  # Groq
         ("Please try again in 120ms. Visit", 0.12),  # OpenAI
+        (
+            "Rate limit of 10 per 60s exceeded. Please wait 37 seconds before retrying.",
+            37.0,
+        ),  # GitHub
         ("Please retry after 9 seconds. Please go here", 9.0),  # Azure
         ("No deployments available, Try again in 60 seconds. Passed model=x", 60.0),  # LiteLLM
         ("Please retry in 20.5s.", 20.5),  # Gemini

@@ -126,6 +126,19 @@ def test_a_call_cut_anywhere_goes_on_with_another_id():
         assert [call["args"] for call in whole.tool_calls] == [json.loads(text)], text[:cut]
 
 
+def test_halves_of_a_surrogate_pair_are_joined_or_replaced_wherever_a_call_is_cut():
+    text = r'{"a": "\ud83d\uDE00 \\ud83d \\\ud83d \ud83d\n \ude00 \ud83d\ud83d\u4e2d \u00e9"}'
+    expected = {"a": "😀 \\ud83d \\\ufffd \ufffd\n \ufffd \ufffd\ufffd中 é"}
+    for cut, end in itertools.combinations_with_replacement(range(len(text) + 1), 2):
+        parts = [call_of(text[:cut]), call_of(text[cut:end]), call_of(text[end:])]
+        whole, partial = decoded(parts)
+        assert [call["args"] for call in whole.tool_calls] == [expected], (cut, end)
+        assert [call["args"] for call in partial.tool_calls] == [expected]
+    halves = '{"a": "\ud83d', '\ude00\ud83d"}'
+    whole, _ = decoded([call_of(half) for half in halves])
+    assert [call["args"] for call in whole.tool_calls] == [{"a": "😀\ufffd"}]
+
+
 @pytest.mark.slow
 @given(st.text(alphabet='{}[]",:\\ ab1\n', max_size=30))
 def test_no_text_that_is_no_object_becomes_a_call(text):
