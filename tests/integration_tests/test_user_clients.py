@@ -76,7 +76,7 @@ async def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library
     timeout = {"timeout": TIMEOUTS[library]}
     for settings, options in ((timeout, {}), ({}, timeout)):
         ernie_server.reset()
-        ernie_server.reply("late", delay=5.0)
+        ernie_server.reply("late", delay=30)
         with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
             await ask(model(max_retries=0, **settings), "hi", mode, **options)
 
