@@ -11,6 +11,7 @@ import pytest
 
 from langchain_aimlernie import errors, list_models
 from langchain_aimlernie.testing import Reply
+from tests.support.byte_server import wait_until
 from tests.support.garbage import collect
 from tests.support.modes import LISTS, ask
 
@@ -79,6 +80,8 @@ async def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library
     for settings, options in ((timeout, {}), ({}, timeout)):
         with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
             await ask(model(max_retries=0, **settings), "hi", mode, **options)
+    # A request that the server reads later would be one of the next test.
+    assert await asyncio.to_thread(wait_until, lambda: len(ernie_server.requests) == 2)
 
 
 WRONG_CLIENTS = {
