@@ -280,8 +280,8 @@ STALLS = (
     ),
     stream_gives(
         "the head in time, the first event late",
-        *(SSE_HEAD, Pause(1.4), b"".join(map(frame, EVENTS)), FINAL_FRAME),
-        settings={"timeout": 8.0, "stream_idle_timeout": 1.2},
+        *(SSE_HEAD, Pause(SOON + 0.5), b"".join(map(frame, EVENTS)), FINAL_FRAME),
+        settings={"stream_idle_timeout": SOON},
     ),
 )
 

@@ -1,7 +1,6 @@
 """Whatever bytes come: the message, or an error of ours; never half a response as a whole one."""
 
 import json
-from datetime import timedelta
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -40,7 +39,6 @@ BODY = b"".join(EVENTS)
 MODES = st.sampled_from(ALL_MODES)
 RELAXED = settings(
     max_examples=60,
-    deadline=timedelta(seconds=20),
     derandomize=True,
     database=None,
     phases=(Phase.generate, Phase.shrink),
@@ -51,7 +49,7 @@ RELAXED = settings(
 @pytest.fixture(scope="module")
 def tried():
     """Plays one script on a model that stays."""
-    with ByteServer() as server, make_model(server.base_url, timeout=5.0) as model:
+    with ByteServer() as server, make_model(server.base_url) as model:
 
         def play(script, mode):
             model.close()  # a cut before the headers on an old connection is sent again

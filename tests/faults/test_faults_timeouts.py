@@ -15,6 +15,7 @@ from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import APITimeoutError
 from tests.support.byte_server import ByteServer, Close, Deafen, Drip, Hold, Pause, Repeat
 from tests.support.fault_table import (
+    HANG,
     PROMPT,
     SOON,
     STREAM_MODES,
@@ -82,7 +83,7 @@ def configurable(model):
 
 
 SLOW_STREAM = (unfinished(HEL), Pause(2 * SOON), frame(LO + STOP + DONE), FINAL_FRAME)
-LONG = {"stream_idle_timeout": 8.0}
+LONG = {"stream_idle_timeout": HANG}
 PATIENT = {
     "set on the model": lambda llm: llm(timeout=SOON, **LONG),
     "for ever": lambda llm: llm(timeout=SOON, stream_idle_timeout=None),

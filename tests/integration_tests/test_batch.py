@@ -579,8 +579,10 @@ def test_failed_rows_go_to_a_file_of_their_own(job):
     once = {"max_retries": 0}
     job.server.fail(400, "Nobody can answer this", code="bad")
     job.batch(once).run([{"custom_id": "http", "prompt": "x"}])
-    job.server.reply("late", delay=0.4)
-    report = job.batch({**once, "timeout": 0.2}).run([{"custom_id": "slow", "prompt": "x"}])
+    job.server.on_request = lambda each: (
+        Reply("late", delay=30) if "Slow" in str(each.body) else None
+    )
+    report = job.batch({**once, "timeout": 0.2}).run([{"custom_id": "slow", "prompt": "Slowly"}])
     assert (report.failed, report.failed_before, report.exit_code) == (1, 1, 2)
     rows = [{"custom_id": "range", "prompt": "x", "temperature": 9}, *prompts(1)]
     report = job.batch(once).run(rows)

@@ -72,11 +72,11 @@ def test_tasks_are_served_in_the_order_in_which_they_came():
 def test_waiting_for_a_connection_takes_nothing_from_the_timeout():
     async def main(server):
         transport = AsyncTransport(on(server, max_connections=1))
-        calls = (call_to(server), call_to(server, read=1.0, total=1.0))
+        calls = (call_to(server), call_to(server, read=3.0, total=3.0))
         await asyncio.gather(*(transport.send(call, keep) for call in calls))
         await transport.close()
 
-    with ByteServer((Pause(1.5), GOOD)) as server:
+    with ByteServer((Pause(3.5), GOOD)) as server:
         asyncio.run(main(server))
         assert server.connections == 1
 

@@ -132,7 +132,7 @@ def test_an_entry_may_have_nothing_but_a_status_and_odd_ones_are_left_out(listed
 
 @pytest.mark.parametrize("feed", BROKEN)
 def test_without_a_usable_feed_the_list_is_the_same(listed, feed, monkeypatch):
-    monkeypatch.setattr(_deprecations, "_TIMEOUT", 0.1 if feed == "no response" else 5)
+    monkeypatch.setattr(_deprecations, "_TIMEOUT", 1.0 if feed == "no response" else 60.0)
     with Api(BROKEN[feed]) as server:
         cards = listed(base_url=server.base_url)
     assert [card.status for card in cards.values()] == [None, None]
@@ -179,7 +179,7 @@ def test_a_404_names_the_replacement(failing, name):
 
 @pytest.mark.parametrize("feed", [*BROKEN, "another model"])
 def test_without_a_usable_feed_the_error_is_the_same(failing, feed, monkeypatch):
-    monkeypatch.setattr(_deprecations, "_TIMEOUT", 0.1 if feed == "no response" else 5)
+    monkeypatch.setattr(_deprecations, "_TIMEOUT", 1.0 if feed == "no response" else 60.0)
     with Api(BROKEN.get(feed, [{**ENTRY, "id": "x", "aliases": []}])) as server:
         error = failing(server.model())
     assert (

@@ -48,7 +48,7 @@ def reply_to(request):
         "body": Reply(body="{"),
         "control": Reply(status=500, body="\x07 text", headers={"content-type": "text/plain"}),
         "cut": Reply("Hello there", fault=Fault(events=2)),
-        "late": Reply("Hello", delay=1.0),
+        "late": Reply("Hello", delay=30),
     }[kind]
 
 

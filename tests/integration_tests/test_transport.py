@@ -109,7 +109,7 @@ def test_a_response_on_which_the_decoder_fails_is_invalid(mode, stream):
 @pytest.mark.slow
 def test_the_whole_call_has_a_deadline(mode, no_waits):
     with ByteServer(Reset(0.0), rest=Hold()) as server:
-        error = one(mode, server, call_to(server, max_retries=9, total=1.0))
+        error = one(mode, server, call_to(server, max_retries=9, total=3.0))
     assert type(error) is APITimeoutError
     assert len(server.requests) == 2, "an unknown outcome is tried once more, within the total"
 
@@ -152,9 +152,8 @@ def test_an_error_is_freed_without_the_collector(mode, stream):
         collect()
         gc.disable()
         try:
-            (alive,) = map(
-                weakref.ref, outcomes(mode, on(server), (call, Texts) if stream else call)
-            )
+            step = (call, Texts) if stream else call
+            (alive,) = outcomes(mode, on(server), step, of=weakref.ref)
             assert alive() is None
         finally:
             gc.enable()

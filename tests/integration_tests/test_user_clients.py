@@ -10,6 +10,8 @@ import openai
 import pytest
 
 from langchain_aimlernie import errors, list_models
+from langchain_aimlernie.testing import Reply
+from tests.support.byte_server import wait_until
 from tests.support.garbage import collect
 from tests.support.modes import LISTS, ask
 
@@ -74,11 +76,12 @@ async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, l
 @pytest.mark.parametrize("library", TIMEOUTS)
 async def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library, mode):
     timeout = {"timeout": TIMEOUTS[library]}
+    ernie_server.on_request = lambda _: Reply("late", delay=30)  # whichever request comes first
     for settings, options in ((timeout, {}), ({}, timeout)):
-        ernie_server.reset()
-        ernie_server.reply("late", delay=5.0)
         with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
             await ask(model(max_retries=0, **settings), "hi", mode, **options)
+    # A request that the server reads later would be one of the next test.
+    assert await asyncio.to_thread(wait_until, lambda: len(ernie_server.requests) == 2)
 
 
 WRONG_CLIENTS = {

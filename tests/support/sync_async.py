@@ -75,17 +75,18 @@ def on(server, **settings):
     return ConnectionConfig(server.base_url, **settings)
 
 
-def outcomes(mode, connection, *steps, client=None):
+def outcomes(mode, connection, *steps, client=None, of=lambda outcome: outcome):
     """What the steps come to, one after the other over one transport: results or errors.
 
     A step is a call, a `Send`, or a call and `Texts` to stream it; a function is called. The
-    client is closed at the end.
+    client is closed at the end. `of` is applied to each outcome before anything else holds it: a
+    frame that holds an error, and that its traceback leads to, would keep it alive.
     """
     is_async = mode == "async"
 
     async def main():
         transport = (AsyncTransport if is_async else Transport)(connection, client)
-        results = [await _outcome(transport, step) for step in steps]
+        results = [of(await _outcome(transport, step)) for step in steps]
         if is_async:
             await transport.close()
         if client is not None:
