@@ -267,7 +267,7 @@ def test_a_tracker_that_is_among_the_callbacks_twice_counts_once(server):
     server.reply(TEXT, times=2)
     llm.invoke("Hello", config)
     with contextlib.closing(llm.stream("Hello", config)) as stream:
-        next(stream)
+        assert [next(stream) for _ in TEXT.split()]
     server.fail(400)
     with pytest.raises(BadRequestError):
         llm.invoke("Hello", config)
@@ -613,10 +613,10 @@ def test_calls_of_other_models_are_checked_and_priced(server):
         return Decimal("0.25")
 
     spend = SpendTracker(limit_usd="0.6", price=price)
-    config = {"callbacks": [spend], "tags": ["blue", "green"]}
+    config = {"callbacks": [spend, spend], "tags": ["blue", "green"]}
     paid.invoke("One", config)
     paid.invoke("Two", config)
-    with pytest.raises(BudgetExceededError):
+    with pytest.raises(BudgetExceededError, match=r"could exceed limit_usd=0\.6: 0\.5 is spent"):
         paid.invoke("Three", config)
     assert seen == [("paid-1", 10, 5)] * 2
     assert spend.usd == Decimal("0.5")
@@ -667,20 +667,28 @@ def test_a_price_function_may_make_calls_in_other_threads(server, price):
 @pytest.mark.parametrize(("unpriced", "number"), [("reserve", 1), ("ignore", 0)])
 def test_what_a_response_without_a_price_costs(unpriced, number):
     other = FakeListChatModel(responses=["Hello"])
-    spend = SpendTracker(unpriced=unpriced, prices={"unknown": (1, 1)})
+    spend = SpendTracker(
+        unpriced=unpriced, prices={"unknown": (0, 1)}, price=lambda _, usage: len(usage)
+    )
     other.invoke("Hi", config={"callbacks": [spend]})
     assert (spend.usd > 0) == (number == 1)
     assert spend.total.unpriced == 1 - number
+    with pytest.raises(ValueError, match="validation error"):
+        GenericFakeChatModel(messages=iter([1])).invoke("Hi", config={"callbacks": [spend]})
+    assert (spend.total.failed, [*spend.by_model]) == (1, ["unknown"])
 
 
 def test_a_tracker_can_be_stored_and_continued(server, price):
-    server.reply(TEXT, times=4)
+    server.reply(TEXT, times=5)
     spend = SpendTracker(spent_usd="0.5", limit_usd=1)
     assert spend.remaining_usd == Decimal("0.5")
     chat(server, callbacks=[spend]).invoke(PROMPT, config={"tags": ["night"]})
     again = SpendTracker.from_dict(spend.to_dict(), limit_usd=Decimal("0.5") + price)
     for name in ("total", "by_model", "by_tag"):
         assert getattr(again, name) == getattr(spend, name)
+    knows_price = SpendTracker.from_dict(spend.to_dict())
+    next(iter(chat(server, callbacks=[knows_price]).stream(PROMPT)))
+    assert knows_price.total.estimated_usd > 0
     with pytest.raises(BudgetExceededError):
         chat(server, callbacks=[again]).invoke(PROMPT)
     again.reset()

@@ -34,6 +34,7 @@ FAILED, LIMITED = status(500), status(429)
 @pytest.mark.parametrize(
     ("failed", "max_retries", "delays"),
     [
+        *(([status(n)] * 3, 2, [0.5, 1.0, None]) for n in (408, 425, 502, 503, 520, 524, 529)),
         ([FAILED] * 4, 2, [0.5, 1.0, None, None]),
         ([FAILED] * 7, 6, [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, None]),
         ([FAILED], 0, [None]),

@@ -7,6 +7,7 @@ from decimal import Decimal
 import pytest
 from langchain_core.exceptions import ModelError
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
 from langchain_aimlernie.errors import InsufficientCreditsError
@@ -27,12 +28,13 @@ def result(*messages):
     return LLMResult(generations=[[ChatGeneration(message=message) for message in messages]])
 
 
-def spend_of(*generations):
+def spend_of(*generations, model="unknown"):
     spend = SpendTracker()
     for generation in generations:
         run = uuid.uuid4()
         spend.on_chat_model_start({}, [], run_id=run)
         spend.on_llm_end(generation, run_id=run)
+    assert {*spend.by_model} <= {model}
     return spend.total
 
 
@@ -47,6 +49,7 @@ def priced(**metadata):
         ({"usd_spent": 0.00124}, "0.00124", 2480),
         ({"usd_spent": "0.001240000"}, "0.00124", 2480),
         ({"credits_used": 0}, "0", 0),
+        ({"credits_used": 2479, "usd_spent": 0.00124}, "0.00124", 2479),
     ],
 )
 def test_credits_and_dollars_are_made_from_each_other(metadata, usd, credit_count):
@@ -70,14 +73,18 @@ def test_whatever_a_model_states_is_counted_and_estimated(tokens):
     assert spend.usd == Decimal(7 + int(tokens == 1.5)) / 1_000_000
     spend.on_chat_model_start({}, [[HumanMessage("Hi")]], run_id=run)
     chunk = AIMessageChunk("a", additional_kwargs={"reasoning_content": tokens})
+    chunk.tool_call_chunks = [tool_call_chunk(name="f")]
     spend.on_llm_new_token("a", chunk=ChatGenerationChunk(message=chunk), run_id=run)
+    for _ in range(50):
+        spend.on_llm_new_token(" word", run_id=run)
     spend.on_llm_error(asyncio.CancelledError(), run_id=run)
     assert spend.total.calls == 2
+    assert spend.total.output_tokens > 7 + 50
 
 
 def test_results_and_not_their_choices_are_counted():
     message = AIMessage("", response_metadata=PRICE, usage_metadata=USAGE)
-    assert spend_of(result(message, message)) == ONE_CALL
+    assert spend_of(result(message, message), model="baidu/ernie-4.5-21b-a3b") == ONE_CALL
     cached = AIMessage("", usage_metadata=USAGE | {"total_cost": 0})
     assert spend_of(result(cached)) == Spend(cached=1)
     empty = [LLMResult(generations=each) for each in ([], [[]], [[], []])]
@@ -89,6 +96,7 @@ def test_the_end_of_an_unknown_run_is_not_counted():
     spend = SpendTracker()
     spend.on_llm_error(ValueError(), run_id=uuid.uuid4())
     spend.on_llm_end(priced(usd_spent=1), run_id=uuid.uuid4())
+    spend.on_llm_new_token("a", run_id=uuid.uuid4())
     assert spend.total == Spend()
 
 
