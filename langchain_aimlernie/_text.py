@@ -16,6 +16,11 @@ _SECRET_HEADER = re.compile(
 )
 """Headers of a response whose value lets whoever reads it act as somebody else."""
 
+_ESCAPE = re.compile(
+    r"\\(?:ud[89ab][\da-f]{2}\\ud[c-f][\da-f]{2}|(ud[89a-f][\da-f]{2})|.)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""An escape of JSON, or a surrogate pair; the half of one that stands alone is the group."""
 
 _NOT_OF_PROGRAM = (
     *("langchain_aimlernie", "langchain_core", "langchain", "langgraph", "pydantic"),
@@ -44,6 +49,13 @@ def clean_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
+
+
+def clean_json(text: str) -> str:
+    """Replace the escape of half a surrogate pair on its own in JSON; the length stays."""
+    if "\\u" not in text:
+        return text
+    return _ESCAPE.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
 
 
 def json_text(value: object) -> str:

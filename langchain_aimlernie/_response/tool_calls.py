@@ -12,6 +12,7 @@ from langchain_core.messages.tool import invalid_tool_call, tool_call, tool_call
 from langchain_core.utils.json import parse_partial_json
 
 from langchain_aimlernie._response.schema import ToolCallDelta, is_shallow
+from langchain_aimlernie._text import clean_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,7 +54,7 @@ def decode_tool_calls(
     invalid: list[InvalidToolCall] = []
     ids: set[str] = set()
     for _, given_id, name, sent in calls:
-        text = _well_formed(sent)
+        text = clean_json(sent)
         if not (given_id or name) and _is_blank(text):
             continue  # a placeholder for no call
         call_id = _unique_id(given_id, ids)
@@ -329,29 +330,16 @@ class ToolCallAssembler:
         call.emitted_name = call.name
         if arguments:
             call.held = call.held[len(arguments) :]
-            arguments = _well_formed(arguments)
+            arguments = clean_json(arguments)
             call.emitted.append(arguments)
         return tool_call_chunk(name=name or None, args=arguments, id=call_id, index=call.position)
 
-
-_ESCAPE = re.compile(
-    r"\\(?:ud[89ab][\da-f]{2}\\ud[c-f][\da-f]{2}|(ud[89a-f][\da-f]{2})|.)",
-    re.IGNORECASE | re.DOTALL,
-)
-"""An escape of JSON, or a surrogate pair; the half of one that stands alone is the group."""
 
 _WHOLE_ESCAPES = re.compile(
     r"(?:[^\\]+|\\(?:[^u]|u(?!d[89ab]).{4}|ud[89ab]..(?=[^\\]|\\[^u]|\\u.{4})))*+",
     re.IGNORECASE | re.DOTALL,
 )
 """Text that ends neither within an escape nor between the halves of a surrogate pair."""
-
-
-def _well_formed(text: str) -> str:
-    """Replace halves of a surrogate pair that stand alone, which no file and no UTF-8 can hold."""
-    if "\\u" not in text:
-        return text
-    return _ESCAPE.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
 
 
 def _unquoted(text: str) -> str:

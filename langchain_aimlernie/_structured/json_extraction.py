@@ -13,6 +13,8 @@ from typing import cast
 
 from pydantic_core import from_json
 
+from langchain_aimlernie._text import clean_json
+
 _DECODER = json.JSONDecoder(strict=False)  # line breaks within strings are common in completions
 _STRICT_DECODER = json.JSONDecoder()
 
@@ -54,7 +56,7 @@ def extract_json(text: str) -> list[object]:
     that cannot be parsed is not at the top level, and nor is what follows a bracket that is never
     closed. Reasoning in `<think>` tags before the text is left out.
     """
-    text = _THOUGHTS.sub("", text, count=1).strip()
+    text = clean_json(_THOUGHTS.sub("", text, count=1).strip())
     for value in whole_json(text):
         return [value, *extract_json(value)] if isinstance(value, str) else [value]
     fenced: list[object] = []
@@ -235,7 +237,7 @@ class PartialJsonDecoder:
             is_readable = False
         if may_be_whole or not is_readable:
             try:
-                value, self._after = _DECODER.raw_decode(self._text, start)
+                value, self._after = _DECODER.raw_decode(clean_json(self._text), start)
                 self._start = None
             except json.JSONDecodeError as error:
                 if not is_readable and not _is_cut(error, self._text):

@@ -125,6 +125,7 @@ def llm(server, names):
         (City, f"{PARIS_TEXT}\n\nSources: [1], [docs]", PARIS),
         (City, '{"name": "Paris", "people": } is wrong, right is ' + PARIS_TEXT, PARIS),
         ({"title": "Count", "type": "integer"}, "42", 42),
+        (Note, r'{"text": "\ud83d\ude00 \ud83d \\ud83d"}', Note(text="😀 \ufffd \\ud83d")),
         (Names, 'The names:\n["a", "b"]', Names(["a", "b"])),
         (Names, '{"names": ["a", "b"]}', Names(["a", "b"])),  # JSON mode demands an object
         (City, json.dumps(PARIS_TEXT), PARIS),
