@@ -256,7 +256,7 @@ def _next_tag(before: str, space: str, *tags: str) -> re.Pattern[str]:
 _NEXT_TAG = (
     _next_tag(r"\s", r"\s", *_TAGS[:2]),  # a closing tag alone is what some servers' parsers leave
     _next_tag(".", rf"[{_BREAKS}]", _TAGS[1]),
-    _next_tag(r"\s", r"\s", *_TAGS[1:3]),
+    _next_tag(r"\s", r"\s", *_TAGS[:3]),
     _next_tag(".", rf"[{_BREAKS}]", _TAGS[3]),
 )
 

@@ -79,7 +79,17 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
 _MESSAGE_KEYS = (
     *("fault", "faultstring"),  # Apigee, WSO2
     *("message", "error_description", "error", "error_msg", "error_message", "detail", "details"),
-    *("msg", "status_msg", "errorMessage", "Message", "errors", "description", "reason", "title"),
+    *(
+        "msg",
+        "status_msg",
+        "errorMsg",
+        "errorMessage",
+        "Message",
+        "errors",
+        "description",
+        "reason",
+    ),
+    "title",
 )
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
 """Keys of lists with one entry for each part of the request that is wrong."""
@@ -95,7 +105,7 @@ _REQUEST_IDS = ("requestId", "request_id")
 _STATUSES = ("statusCode", "status_code", "status", "code")
 _ERROR_KEYS = (
     *("error", "message", "statusCode", "error_msg", "error_code", "error_message", "detail"),
-    *("errors", "msg", "errorMessage"),
+    *("errors", "msg", "errorMsg", "errorMessage"),
 )
 """Keys that no response has without choices, and that stand in the bodies of errors we know."""
 

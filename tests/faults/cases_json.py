@@ -401,6 +401,7 @@ INSIDE = (
     ),
     # Where other keys are usual
     ({"errorMessage": "it died", "errorType": "RuntimeError"}, INTERNAL, None, "it died"),
+    ({"logId": "l", "errorCode": 4, "errorMsg": "it died"}, INTERNAL, None, "it died"),
     *(
         (choice(finish_reason=reason), INTERNAL, None, "did not say")
         for reason in ("network_error", "insufficient_system_resource", "abort", "TIMEOUT")

@@ -90,6 +90,7 @@ WORDED = (
     ({"error": "Wrong"}, "Wrong", None, None),
     ({"errorMessage": "Wrong", "errorCode": "INVALID", "errorArgs": {"reason": "no"}}, "Wrong", "INVALID", None),
     ({"Message": "Wrong"}, "Wrong", None, None),
+    ({"logId": "l", "errorCode": 40302, "errorMsg": "Wrong", "result": None}, "Wrong", "40302", None),
     ({"fault": {"faultstring": "Wrong", "detail": {"reason": "no"}}}, "Wrong", None, None),
     ({"message": ["Wrong", "very"], "error": "Bad Request"}, "Wrong; very", None, None),
     ({"message": {"message": "Wrong", "code": "c"}}, "Wrong", "c", None),

@@ -160,7 +160,12 @@ async def test_response_tags_after_reasoning_in_its_field_are_a_self_hosted_serv
         message = await ask(self_hosted(), "why?", method)
         assert message.content == expected
         assert message.additional_kwargs == {"reasoning_content": REASONING}
-    self_hosted_server.reply(text, headers={"x-inference-id": None})
+    headers = {"x-inference-id": None}
+    self_hosted_server.reply(f"<think>More.</think>{text}", reasoning=REASONING, headers=headers)
+    message = await ask(self_hosted(), "why?", method)
+    assert message.additional_kwargs == {"reasoning_content": f"{REASONING}More."}
+    assert message.content == "Air."
+    self_hosted_server.reply(text, headers=headers)
     assert (await ask(self_hosted(), "why?", method, enable_thinking=False)).content == text
 
 

@@ -37,6 +37,7 @@ CASES = [
     ("<thinking>no tag", ("", "<thinking>no tag")),
     ("later <think>a</think>", ("", "later <think>a</think>")),
     ("<think>a</think>b<think>c</think>", ("a", "b<think>c</think>")),
+    ("<think>a</think>\n<think>b</think>\n<response>c</response>", ("ab", "c")),
     ("  <thi", ("", "  <thi")),
 ]
 
