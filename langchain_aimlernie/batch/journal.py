@@ -202,8 +202,9 @@ class Journal:
             written = os.write(descriptor, data)
             while written < len(data):  # a signal, or a disk that is nearly full
                 written += os.write(descriptor, data[written:])
-        except OSError:
+        except OSError as error:
             os.ftruncate(descriptor, at)
+            error.filename = str(path)
             raise
         self._note(path, line, at)
         self._ends[path] = at + len(data)

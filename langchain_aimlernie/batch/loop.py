@@ -71,7 +71,7 @@ class RunLoop:
     def __post_init__(self) -> None:
         self._started = time.time()
         # With the start of the first run, which no line would have once all its rows ran again.
-        start = int(self.journal.started or self._started)
+        start = max(1, int(self.journal.started or self._started))  # a file may be from before 1970
         self._run_id = f"{self.journal.digest}{start:08x}{uuid4().hex[:6]}"
         self._loop = asyncio.get_running_loop()
         self._count = 0  # rows that were read
