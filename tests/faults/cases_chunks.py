@@ -115,6 +115,7 @@ CONTENT = (
     ),
     gives("reasoning null in each delta", reasoned("Hello", None)),
     gives("reasoning only", reasoned("", "Hmm."), text="", reasoning="Hmm."),
+    gives("arguments 100,000 deep", part("Hello", tool_calls=[{"function": {"name": "f", "arguments": "[" * 100_000}}]), invalid=1),
 )  # fmt: skip
 
 
