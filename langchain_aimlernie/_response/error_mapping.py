@@ -319,7 +319,7 @@ def _is_retryable(
     retry_after: float | None,
 ) -> bool:
     matches = details.matches
-    if headers.get("x-should-retry", "").lower() == "false" or details.status in _NOT_RETRYABLE:
+    if headers.get("x-should-retry") == "false" or details.status in _NOT_RETRYABLE:
         return False
     if cls is RateLimitError:
         # Exhausted funds and the free tier do not come back in seconds. A quota does only if the

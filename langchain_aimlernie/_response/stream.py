@@ -336,7 +336,7 @@ def _merge_objects(objects: Iterable[Mapping[Any, Any]]) -> dict[Any, Any]:
 
 def _kind(value: object) -> tuple[type, bool]:
     """Return the type of a value, and whether it is a list of objects with an index each."""
-    return type(value), isinstance(value, list) and bool(value) and all(map(_has_index, value))
+    return type(value), isinstance(value, list) and all(map(_has_index, value))
 
 
 def _has_index(item: object) -> bool:

@@ -26,7 +26,6 @@ from langchain_aimlernie.chat_models import ChatAimlErnie
 from langchain_aimlernie.errors import (
     AimlErnieError,
     BudgetExceededError,
-    StreamInterruptedError,
 )
 from langchain_aimlernie.profiles import PROVIDER, find_model
 from langchain_aimlernie.spend.amounts import (
@@ -498,7 +497,7 @@ class SpendTracker(BaseCallbackHandler):
 
 def _is_billed(error: BaseException, call: Call) -> bool:
     """Return whether a failed call may have been processed and billed, as the retry policy says."""
-    if any(call.received) or isinstance(error, StreamInterruptedError):
+    if any(call.received):
         return True
     if not isinstance(error, AimlErnieError):
         return False

@@ -50,7 +50,14 @@ CONTENT = (
     gives("text beside the delta", *(raw(index=0, delta={"content": text}, text=text) for text in ("Hel", "lo")), metadata={"text": None}),
     gives("content null", "Hel", raw(index=0, delta={"content": None}), "lo"),
     gives("content missing", "Hel", raw(index=0, delta={"role": "assistant"}), "lo"),
-    gives("content as parts", "Hel", raw(index=0, delta={"content": [{"type": "text", "text": "lo"}]})),
+    gives(
+        "content as parts",
+        *(
+            raw(index=0, delta={"content": [{"type": "text", "text": text}], "reasoning_content": "Hm"})
+            for text in ("Hel", "lo")
+        ),
+        reasoning="HmHm",
+    ),
     gives(
         "thoughts among the content's parts",
         raw(index=0, delta={"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}]}),
@@ -131,6 +138,7 @@ CONTENT = (
     ),
     gives("reasoning null in each delta", reasoned("Hello", None)),
     gives("reasoning only", reasoned("", "Hmm."), text="", reasoning="Hmm."),
+    gives("arguments 100,000 deep", part("Hello", tool_calls=[{"function": {"name": "f", "arguments": "[" * 100_000}}]), invalid=1),
 )  # fmt: skip
 
 

@@ -72,7 +72,10 @@ NO_COMPLETIONS = (
     *((name, body, "no choice with a message") for name, body in NO_CHOICES.items()),
     ("a text nested 90 deep", NESTED, "nested"),
     ("nested 5,000 deep", b"[" * 5000 + b"]" * 5000, "JSON"),  # which Python 3.13 parses
-    ("an event instead of JSON", b"data: " + BODY + b"\n\n", "set streaming=True"),
+    *(
+        (f"events instead of JSON: {line}", line + b"\ndata: " + BODY, "set streaming=True")
+        for line in (b"data: \xff", b"event: x", b"id: 1", b"retry: 9", b": ping")
+    ),
 )
 META = {"finish_reason": "stop", "model_name": MODEL, "model_provider": "aimlernie"}
 PAID = {"credits_used": 3, "usd_spent": 0.0000015, "inference_id": INFERENCE_ID}

@@ -577,6 +577,8 @@ def test_tools_beside_the_schema_may_be_called(model, ernie_server):
     assert result == last == {"parsed": None, "parsing_error": None}
     with pytest.raises(StructuredOutputError, match="called look_up instead of answering"):
         model.with_structured_output(Joke, tools=[look_up]).invoke("look up cat")
+    ernie_server.reply("No joke comes to mind.")
+    assert isinstance(chain.invoke("a joke")["parsing_error"], StructuredOutputError)
     ernie_server.reply(TEXT)
     assert chain.invoke("a joke")["parsed"] == Joke(**JOKE)
     body = ernie_server.last_request.body

@@ -285,6 +285,7 @@ UNSUPPORTED = {
     "image without a host": (of("image", url="https:///a.png"), "'image'.*http"),
     "image that is no base64": (of("image", base64="@@@@"), "not base64"),
     "image that is Python's bytes": (of("image", base64=f"b'{PNG}'"), r"not base64.*\.decode\(\)"),
+    "image of one letter too many": (of("image", base64=PNG.rstrip("=")[:16] + "A"), "not base64"),
     "image in letters of no alphabet": (of("image", base64="图图图图"), "not base64"),
     "image of no format here": (TIFF, r"\(image/tiff\).*PNG"),
     "empty image": (of("image"), "neither data, nor a URL"),
@@ -404,6 +405,12 @@ NO_CONTENT = [
     *("mcp_tool_use", "web_search_call", "image_generation_call", "executable_code"),
     *("code_execution_result", "reference", "tool_call_chunk", "cachePoint"),
     *("shell_call", "apply_patch_call", "tool_search_output", "advisor_tool_result"),
+    *("server_tool_call_chunk", "web_fetch_tool_result", "tool_search_tool_result"),
+    *("code_execution_tool_result", "bash_code_execution_tool_result", "mcp_tool_result"),
+    *("text_editor_code_execution_tool_result", "file_search_call", "code_interpreter_call"),
+    *("computer_call", "local_shell_call", "mcp_call", "mcp_list_tools", "shell_call_output"),
+    *("apply_patch_call_output", "tool_search_call", "mcp_approval_request", "executableCode"),
+    *("codeExecutionResult", "function_call_signature", "compaction"),
 ]
 
 

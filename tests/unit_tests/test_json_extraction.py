@@ -45,7 +45,7 @@ WRAPPED = [
         (f"Starting from {{}} we get ```json\n{TEXT}```", [CAT, {}]),
         ('Template: { "name": string }\n' + fence(A1), [{"a": 1}]),
         (fence(A1) + "\nBetter:\n" + fence(A2), [{"a": 2}, {"a": 1}]),
-        (fence("[1]") + "\n" + A1, [[1], {"a": 1}]),
+        (f"{fence('[1]')}\n{A1} {A2}", [[1], {"a": 2}, {"a": 1}]),
         ('First {"a": 1}, then {"a": 2}.', [{"a": 2}, {"a": 1}]),
         ('[1] says so: {"a": 1}', [{"a": 1}, [1]]),
         ('Result: {"a": 1}. See [1] and [docs].', [[1], {"a": 1}]),
