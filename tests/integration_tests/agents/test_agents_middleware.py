@@ -113,6 +113,17 @@ def test_tools_are_selected_by_the_agents_own_reasoning_model(model, ernie_serve
     assert tools_of(ernie_server.last_request) == ["weather"]
 
 
+def test_a_selection_that_does_not_fit_is_repeated_by_the_retry_middleware(
+    model, ernie_server, ask
+):
+    for text in ("weather", '{"tools": "all"}', '{"tools": ["weather"]}', "Sun."):
+        ernie_server.reply(text)
+    selector = LLMToolSelectorMiddleware(max_retries=0)
+    agent = create_agent(model(), [weather, clock], middleware=[*retry(max_retries=2), selector])
+    assert ask(agent, question())["messages"][-1].text == "Sun."
+    assert tools_of(ernie_server.last_request) == ["weather"]
+
+
 # Prompts and lists.
 
 
