@@ -291,11 +291,12 @@ At most the last of them is about to be sent.
 async def _admit(request_id: str | None, *, is_async: bool) -> None:
     """Reserve the cost of this call with each tracker, waiting as long as one asks."""
     started = trackers.get()
+    loop = asyncio.get_running_loop() if is_async else None
     for run_id, tracker in started:
         if run_id != started[-1][0]:
             continue
         reserve, may_wait = tracker._reserve_call, True  # noqa: SLF001  not for users
-        while (future := reserve(run_id, request_id, may_wait=may_wait)) is not None:
+        while (future := reserve(run_id, request_id, loop, may_wait=may_wait)) is not None:
             try:
                 if is_async:
                     async with asyncio.timeout(_MAX_WAIT):

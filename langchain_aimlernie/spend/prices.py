@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
+import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +50,7 @@ class Call:
         params: The parameters.
         is_own: Whether it is a call of `ChatAimlErnie`, which reserves before it sends.
         is_sent: Whether the request may have been sent.
+        loop: The event loop of an async call.
         request_id: Its `X-Client-Request-Id`, if no other call has the same.
         inference_id: Its id in the provider's log.
         reserved: US dollars that are reserved for it.
@@ -61,6 +64,7 @@ class Call:
     params: Mapping[str, Any] = field(default_factory=dict)
     is_own: bool = False
     is_sent: bool = True
+    loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     request_id: str | None = None
     inference_id: str | None = None
@@ -74,6 +78,11 @@ class Call:
         is_new = event is None or event is not self._event
         self._event = event
         return is_new
+
+    def is_lost(self) -> bool:
+        """Whether the event loop was closed around the call, so that nothing can end it."""
+        loop = None if self.loop is None else self.loop()
+        return self.loop is not None and (loop is None or loop.is_closed())
 
     def estimated_tokens(self) -> tuple[int, int]:
         """Return about how many tokens the prompt and the output so far have."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import weakref
@@ -199,6 +200,7 @@ class SpendTracker(BaseCallbackHandler):
         with self._exclusive():
             if self._limit_usd is None:
                 return None
+            self._end_lost_calls()
             return max(ZERO, self._limit_usd - self._totals.total.usd - self._reserved)
 
     def reconcile(self, llm: ChatAimlErnie) -> int:
@@ -403,7 +405,12 @@ class SpendTracker(BaseCallbackHandler):
                 self._totals.book(call, Spend(retries=1))
 
     def _reserve_call(
-        self, run_id: UUID, request_id: str | None, *, may_wait: bool
+        self,
+        run_id: UUID,
+        request_id: str | None,
+        loop: asyncio.AbstractEventLoop | None,
+        *,
+        may_wait: bool,
     ) -> Future[None] | None:
         """Reserve what a call of `ChatAimlErnie` is expected to cost, before it is sent.
 
@@ -415,8 +422,10 @@ class SpendTracker(BaseCallbackHandler):
             if call is None or call.is_sent:
                 return None
             call.request_id = request_id
+            call.loop = None if loop is None else weakref.ref(loop)
             is_price_known = self._reserve_for(call)
             if may_wait and not is_price_known:
+                self._end_lost_calls()
                 # Not for a stream in whose loop this call is made, itself or in a new task.
                 outer = {id_ for id_, _ in trackers.get()}
                 under_way = self._calls.items()
@@ -441,10 +450,19 @@ class SpendTracker(BaseCallbackHandler):
             reserved, more = self._reserved * unit, (cost or ZERO) * unit
             used = spent + reserved
             if limit is not None and (used >= limit or (used and used + more > limit)):
+                if self._end_lost_calls():
+                    return self._reserve_for(call)
                 raise BudgetExceededError(_excess(name, limit, spent, reserved, more))
         call.reserved = cost or ZERO
         self._reserved += call.reserved
         return cost is not None
+
+    def _end_lost_calls(self) -> bool:
+        """Count the calls that nothing else can end; return whether there were any."""
+        lost = [run_id for run_id, call in self._calls.items() if call.is_lost()]
+        for run_id in lost:
+            self._end(run_id, None, Spend(calls=1, unpriced=1), asyncio.CancelledError())
+        return bool(lost)
 
     def _cost_of(self, call: Call) -> Decimal | None:
         """Return what `call` shall reserve; `None` if that is not known yet."""

@@ -540,6 +540,31 @@ def test_streams_that_the_consumer_abandons_are_counted(server, price):
     assert nothing_is_left(spend)
 
 
+@pytest.mark.filterwarnings(
+    "ignore::RuntimeWarning",
+    "ignore::ResourceWarning",
+    "ignore::pytest.PytestUnraisableExceptionWarning",
+)
+@pytest.mark.parametrize("is_price_known", [True, False])
+def test_a_stream_whose_loop_was_closed_around_it_has_ended(server, price, is_price_known):
+    """The loop is closed without `shutdown_asyncgens`, as programs did before `asyncio.run`."""
+    spend = SpendTracker(limit_usd=3 * price)
+    llm = chat(server, callbacks=[spend])
+    server.reply(TEXT, times=3)
+    if is_price_known:
+        llm.invoke(PROMPT)
+    loop = asyncio.new_event_loop()
+    stream = llm.astream(PROMPT)
+    loop.run_until_complete(anext(stream))
+    loop.close()
+    del stream, loop
+    collect()
+    llm.invoke(PROMPT)  # neither refused nor waiting for the price of the stream
+    assert spend.remaining_usd < (2 - is_price_known) * price
+    assert nothing_is_left(spend)
+    assert spend.total.calls == 2 + is_price_known
+
+
 @pytest.mark.parametrize("source", ["calls", "list_models", "prices"])
 def test_where_the_price_of_an_abandoned_call_comes_from(server, price, source):
     spend = SpendTracker(**(PRICES if source == "prices" else {}))
