@@ -82,6 +82,8 @@ def strict_schema(schema: Schema) -> dict[str, Any]:
 
 def _places_of_properties(schema: object) -> int:
     """Count the places that say which properties one and the same object has."""
+    if not isinstance(schema, Mapping):
+        return 0
     alternatives = [any(map(_places_of_properties, schema.get(key) or ())) for key in _UNIONS]
     together = [_places_of_properties(part) > 0 for part in schema.get("allOf") or ()]
     return sum((*alternatives, *together, "properties" in schema, "$ref" in schema))

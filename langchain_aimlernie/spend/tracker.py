@@ -24,10 +24,7 @@ from typing_extensions import override
 from langchain_aimlernie._client import trackers
 from langchain_aimlernie._coroutines import run
 from langchain_aimlernie.chat_models import ChatAimlErnie
-from langchain_aimlernie.errors import (
-    AimlErnieError,
-    BudgetExceededError,
-)
+from langchain_aimlernie.errors import AimlErnieError, BudgetExceededError
 from langchain_aimlernie.profiles import PROVIDER, find_model
 from langchain_aimlernie.spend.amounts import (
     CREDITS_PER_USD,

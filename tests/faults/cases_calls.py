@@ -81,6 +81,7 @@ TOOLS = (
         calls=[PARIS, ROME],
     ),
     calls("two calls in one delta", [(PARIS_TEXT, W, "a"), ("{}", W, "b", 1)], calls=[PARIS, (W, {})]),
+    calls("a second call without an id, at the same index", ("", "now", "a"), ("{}", W, None), calls=[("now", {}), (W, {})]),
     calls("no id at all", (FIRST, W, None), (SECOND, W, None)),
     calls("a type", START | fragment(FIRST, W), (SECOND,)),
     calls("arguments null first", (None, W, "a"), (PARIS_TEXT, W, "a")),

@@ -289,6 +289,7 @@ UNSUPPORTED = {
     "image in letters of no alphabet": (of("image", base64="图图图图"), "not base64"),
     "image of no format here": (TIFF, r"\(image/tiff\).*PNG"),
     "empty image": (of("image"), "neither data, nor a URL"),
+    "image whose text is none": (of("image", text=5), "neither data, nor a URL"),
     "file by address": (of("file", **BY_URL), "Download the file"),
     "anthropic document by address": (of("document", source=of("url", **BY_URL)), "Download the file"),
     "mistral document by address": (of("document_url", document_url=BY_URL["url"]), "Download the file"),

@@ -337,7 +337,7 @@ MAP = {"type": "object"}
         (MAP | {"oneOf": [PART, NULL]}, MAP | {"anyOf": [PART | CLOSED, NULL]}),
         ({"dependentSchemas": {"a": PART}}, None),
         ({"allOf": [PART]}, {"allOf": [PART | CLOSED]}),
-        ({"oneOf": [PART, NULL, True]}, {"anyOf": [PART | CLOSED, NULL, True]}),
+        ({"oneOf": [True, PART, NULL]}, {"anyOf": [True, PART | CLOSED, NULL]}),
         ({"oneOf": [{}], "anyOf": [{}]}, None),
         ({"enum": [{"type": "object"}], "default": PART}, None),
     ],

@@ -132,6 +132,7 @@ BODY = {"type": "object", "properties": {"setup": {"type": "string"}}, "required
         ({"type": "json_schema", "json_schema": {"name": "joke", "schema": BODY}}, "joke"),
         ({"type": "json_schema", "name": "joke", "schema": BODY}, "joke"),
         ({"title": "笑话", **BODY}, "Answer"),
+        ({"schema": {"title": "Joke", **BODY}}, "Joke"),
         ({"title": "a joke, " + "long " * 20, **BODY}, "a_joke__" + "long_" * 10 + "long_l"),
     ],
 )
