@@ -437,7 +437,7 @@ def test_a_forked_process_does_not_wait_for_the_calls_of_its_parent(server, pric
             warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12: there is a thread
             child = os.fork()
         if not child:
-            signal.alarm(10)
+            signal.alarm(60)
             is_counted = llm.invoke(PROMPT).text == TEXT and spend.usd == price
             os._exit(not (is_counted and nothing_is_left(spend)))
     assert os.waitpid(child, 0)[1] == 0

@@ -262,7 +262,7 @@ thread.start()
 is_reading.wait()
 child = os.fork()
 if not child:
-    signal.alarm(30)
+    signal.alarm(60)
     httpx2.create_ssl_context = read
     send()
     os._exit(0)

@@ -18,5 +18,5 @@ def run_python(*arguments, **environment):
         timeout=110,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
