@@ -28,8 +28,7 @@ from pydantic import Secret, SecretStr
 from typing_extensions import override
 
 from langchain_aimlernie._settings.fields import ALIASES, ToolLike
-from langchain_aimlernie._settings.model import SettingsModel
-from langchain_aimlernie._settings.options import find_secret, read_options
+from langchain_aimlernie._settings.model import SettingsModel, find_secret, read_options
 from langchain_aimlernie._text import warn_user
 
 
