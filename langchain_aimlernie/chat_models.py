@@ -47,8 +47,7 @@ from langchain_aimlernie._settings.fields import (
     ToolChoice,
     ToolLike,
 )
-from langchain_aimlernie._settings.model import SettingsModel
-from langchain_aimlernie._settings.options import OPTIONS, find_secret, read_options
+from langchain_aimlernie._settings.model import OPTIONS, SettingsModel, find_secret, read_options
 from langchain_aimlernie._settings.values import KEY_VARIABLE, is_count, to_int
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format

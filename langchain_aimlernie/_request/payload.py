@@ -14,7 +14,7 @@ from langchain_aimlernie._request.tools import (
     encode_tools,
 )
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS
-from langchain_aimlernie._settings.options import is_unset, suggest_name
+from langchain_aimlernie._settings.model import is_unset, suggest_name
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._text import warn_user
 from langchain_aimlernie.errors import BadRequestError
@@ -79,17 +79,14 @@ def _encode_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         fields["tools"] = encode_tools(fields["tools"])
     if "response_format" in fields:
         fields["response_format"] = encode_response_format(fields["response_format"])
-    stop = fields.get("stop")
-    if isinstance(stop, str):
+    if isinstance(stop := fields.get("stop"), str):
         fields["stop"] = [stop]
-    elif stop is not None and not stop:
-        del fields["stop"]
-    given = fields.pop("tool_choice", None)
-    choice, tools = encode_tool_choice(given, fields.get("tools", []))
-    if choice is not None:
-        fields |= {"tool_choice": choice, "tools": tools}
-        if (parallel := allows_parallel_calls(given)) is not None:
-            fields.setdefault("parallel_tool_calls", parallel)
+    if (given := fields.pop("tool_choice", None)) is not None:
+        choice, tools = encode_tool_choice(given, fields.get("tools", []))
+        if choice is not None:
+            fields |= {"tool_choice": choice, "tools": tools}
+            if (parallel := allows_parallel_calls(given)) is not None:
+                fields.setdefault("parallel_tool_calls", parallel)
     if not fields.get("tools"):
         for name in ("tools", "tool_choice", "parallel_tool_calls"):
             fields.pop(name, None)

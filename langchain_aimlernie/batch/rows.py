@@ -20,7 +20,7 @@ from pydantic_core import to_jsonable_python
 
 from langchain_aimlernie._request.tools import encode_tools
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS, SHOWN, Settings
-from langchain_aimlernie._settings.options import OPTIONS
+from langchain_aimlernie._settings.model import OPTIONS
 
 
 class BatchError(ValueError):
