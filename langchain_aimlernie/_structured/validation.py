@@ -55,9 +55,9 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
     """Return a value with what models write in the place of what they mean put right.
 
     At every depth, a property that is `null` is left out if `schema` neither requires it nor lets
-    it be `null`, a string that may not be one is replaced by the JSON that it holds, and an object
-    in the place of a list by the list that is all it holds. In a union, the first two are done for
-    the first member that lets it.
+    it be `null`, a string that may not be one is replaced by the JSON that it holds (`null` if it
+    is empty), and an object in the place of a list by the list that is all it holds. In a union,
+    the first two are done for the first member that lets it.
     """
     try:
         result: Any = [deepcopy(value)]
@@ -152,7 +152,7 @@ def _meant(error: Any) -> list[tuple[list[str | int], object]]:
     if getattr(error, "may_be_absent", False):
         return [(path, _ABSENT)]
     if error.validator == "type" and isinstance(error.instance, str):
-        return [(path, value) for value in whole_json(error.instance)]
+        return [(path, value) for value in whole_json(error.instance.strip() or "null")]
     if error.validator == "type" and isinstance(error.instance, dict) and error.parent is None:
         parts = [*error.instance.values()]
         if "array" in error.validator_value and len(parts) == 1 and isinstance(parts[0], list):
