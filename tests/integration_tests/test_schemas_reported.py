@@ -79,6 +79,12 @@ class Page(BaseModel):
     best: Cat | None = Cat(kind="cat")
 
 
+class Pets(BaseModel):
+    """A list."""
+
+    pets: list[Cat]
+
+
 class Open(BaseModel):
     model_config = ConfigDict(extra="allow")
     a: int
@@ -162,6 +168,10 @@ LOADED = [
     (an_object(a={"type": "array"}), {"a": json.dumps({"item": [1]})}, {"a": [1]}),
     (Zoo, {"pets": json.dumps([{"kind": "dog"}])}, Zoo(pets=[Dog(kind="dog")])),
     (an_object(a={"type": "array", "items": {"type": "integer"}}, b={"type": "boolean"}), {"a": "[1, 2]", "b": "true"}, {"a": [1, 2], "b": True}),
+    # A list in the place of the object around it
+    (Pets, [CAT, CAT], Pets(pets=[CAT, CAT])),
+    (Pets, [CAT | {"lives": None}], Pets(pets=[CAT])),
+    (an_object(["a"], a={"type": "array"}), [{}], {"a": [{}]}),
     # Within an object that is none of the schema
     (Page, {"Page": {"text": "a"}}, Page(text="a")),
     (Page, {"page": {"text": "a"}}, Page(text="a")),
@@ -201,6 +211,8 @@ REJECTED = [
     (Range, {"low": 1, "high": [2]}, "does not fit Range: TypeError: '<' not supported"),
     (Page, Page.model_json_schema(), "text: Input should be a valid string"),
     (Page, {"lines": "[1]"}, "lines.0: Input should be an object"),
+    (Page, [CAT, CAT], "the answer: Input should be an object"),
+    *((Pets, value, "the answer: Input should be an object") for value in ([], [1], [1, CAT])),
     (Page, {"lines": "a, b"}, "lines: Input should be a valid array"),
     (Page, {"lines": {"line": [CAT], "more": []}}, "lines: Input should be a valid array"),
     pytest.param((Closed, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"), marks=NEEDS_2_12),
