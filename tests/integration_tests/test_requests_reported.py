@@ -408,6 +408,18 @@ def test_dicts_that_core_cannot_read_are_sent(model, ernie_server, turn, result,
     assert (function["name"], json.loads(function["arguments"])) == ("f", args)
 
 
+@pytest.mark.parametrize(
+    ("content", "sent"),
+    [({"a": True, "b": "é"}, '{"a": true, "b": "é"}'), ({}, "{}"), (True, "true"), (None, "")],
+)
+async def test_an_object_as_a_result_in_a_dict_is_sent_as_json(model, ernie_server, content, sent):
+    call_ = {"role": "assistant", "tool_calls": [{"id": "c1", "function": FUNCTION_CALL}]}
+    result = {"role": "tool", "tool_call_id": "c1", "content": content}
+    for mode in MODES:
+        await ask(model(), [{"role": "user", "content": "a"}, call_, result], mode)
+        assert ernie_server.last_request.body["messages"][-1] == {**result, "content": sent}
+
+
 def test_an_assistant_message_without_content_is_sent(model, ernie_server):
     model().invoke([("user", "a"), {"role": "assistant", "refusal": "no"}, ("user", "b")])
     assert ernie_server.last_request.body["messages"][1] == {
