@@ -46,7 +46,7 @@ class UnsupportedContent(NamedTuple):
 
 MEDIA_KINDS = {
     **dict.fromkeys(("image", "image_url", "input_image", "computer_screenshot"), "image"),
-    **dict.fromkeys(("file", "input_file", "document", "document_url"), "file"),
+    **dict.fromkeys(("file", "input_file", "file_url", "document", "document_url"), "file"),
     **dict.fromkeys(("audio", "input_audio", "audio_url"), "audio"),
     **dict.fromkeys(("video", "input_video", "video_url"), "video"),
     **dict.fromkeys(("media", "inline_data", "inlineData", "file_data", "fileData"), ""),

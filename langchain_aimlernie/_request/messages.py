@@ -47,7 +47,7 @@ from langchain_aimlernie._request.content import (
     user_content,
 )
 from langchain_aimlernie._request.media import JsonObject, Media, first_string
-from langchain_aimlernie._text import clean_text
+from langchain_aimlernie._text import clean_text, json_text
 from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -346,8 +346,9 @@ def repair_message(message: Any) -> Any:
     """Return a message; in a dict of any provider's form, with its calls as core reads them.
 
     Core fails on arguments that are no JSON object (they are wrapped in one), on an assistant
-    message without content and on a tool result without an id. It loses `invalid_tool_calls`, and
-    the calls in the content that other providers than OpenAI have.
+    message without content and on a tool result without an id; one that is an object it writes as
+    Python does. It loses `invalid_tool_calls`, and the calls in the content that other providers
+    than OpenAI have.
     """
     if not isinstance(message, dict):
         return message
@@ -355,7 +356,9 @@ def repair_message(message: Any) -> Any:
         return {**message, "kwargs": repair_message(kwargs)}
     role = message.get("role") or message.get("type")
     if role == "tool":
-        return {**message, "tool_call_id": message.get("tool_call_id") or ""}
+        result = message.get("content")
+        content = result if isinstance(result, str | list | None) else json_text(result)
+        return {**message, "content": content, "tool_call_id": message.get("tool_call_id") or ""}
     is_assistant = role in ("assistant", "ai")
     if is_assistant:
         message = {"content": "", **message}

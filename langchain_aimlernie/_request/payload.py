@@ -14,7 +14,7 @@ from langchain_aimlernie._request.tools import (
     encode_tools,
 )
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS
-from langchain_aimlernie._settings.model import is_unset, suggest_name
+from langchain_aimlernie._settings.model import is_foreign, is_unset, suggest_name
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._text import warn_user
 from langchain_aimlernie.errors import BadRequestError
@@ -62,14 +62,18 @@ def build_payload(  # noqa: PLR0913  the parts of a body
 
 
 def _drop_internal(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options without LangChain's internal ones; warn of unknown ones."""
-    kept = {name: value for name, value in options.items() if name not in _LANGCHAIN_KWARGS}
-    for name, value in kept.items():
-        if not (name in REQUEST_PARAMS or name in _BODY_FIELDS or is_unset(name, value)):
+    """Return the options without LangChain's and other packages' own; warn of unknown ones."""
+    kept: dict[str, Any] = {}
+    for name, value in options.items():
+        known = name in REQUEST_PARAMS or name in _BODY_FIELDS or is_unset(name, value)
+        if name in _LANGCHAIN_KWARGS or (not known and is_foreign(name, value)):
+            continue
+        if not known:
             warn_user(
                 f"{name!r} is not a setting of ChatAimlErnie; it is sent as a field of the body."
                 + suggest_name(name)
             )
+        kept[name] = value
     return kept
 
 

@@ -219,12 +219,12 @@ class SettingsModel(Settings, BaseChatModel):
 _KNOWN = frozenset({*Settings.model_fields, *ALIASES})
 _FOREIGN = frozenset(
     {
-        *("organization", "openai_organization", "default_query", "http_socket_options"),
-        *("disabled_params", "tiktoken_model_name", "use_responses_api"),
+        *("organization", "openai_organization", "default_query", "extra_query"),
+        *("disabled_params", "http_socket_options", "tiktoken_model_name", "use_responses_api"),
         *("use_previous_response_id", "client", "async_client", "root_client", "root_async_client"),
     }
 )
-"""Parameters of `ChatOpenAI`'s constructor that are no fields of a request body."""
+"""Parameters of `ChatOpenAI` and of its calls that are no fields of a request body."""
 
 _CLOSE = 0.82
 """How alike a misspelled name is, at least; `top_k` is not taken for `top_p`."""
@@ -259,10 +259,10 @@ def read_settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str,
     if not isinstance(in_model_kwargs := given.get("model_kwargs") or {}, Mapping):
         return dict(given)  # pydantic reports it
     known = _with_declared(given, model.model_fields)
-    extra = dict(in_model_kwargs)
+    extra = {n: value for n, value in in_model_kwargs.items() if not is_foreign(n, value)}
     for keyword, value in given.items():
         name = ALIASES.get(keyword, keyword)
-        if keyword in known or (name not in names and _is_foreign(keyword, value)):
+        if keyword in known or (name not in names and is_foreign(keyword, value)):
             continue
         target = known if name in names else extra
         _add(target, name, value)
@@ -286,7 +286,7 @@ def _add(parameters: dict[str, Any], name: str, value: Any) -> None:
         raise ValueError(f"{name} was given twice.")
 
 
-def _is_foreign(name: str, value: object) -> bool:
+def is_foreign(name: str, value: object) -> bool:
     """Whether only another package uses a parameter; a ValueError if it would set a proxy."""
     if is_unset(name, value):
         return True
@@ -296,7 +296,7 @@ def _is_foreign(name: str, value: object) -> bool:
             "http_async_client with the proxy."
         )
     if name in _FOREIGN:
-        warn_user(f"{name!r} has no effect: it sets up the client of another package.")
+        warn_user(f"{name!r} has no effect: it is for the client of another package.")
     return name in _FOREIGN
 
 

@@ -31,6 +31,8 @@ _ANNOTATIONS = frozenset(
     {"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly"}
 )
 
+_MAY_BE_NULL = frozenset({"default", "const", "example"})
+
 
 def map_subschemas(
     schema: Schema, change: Callable[[Schema], Any], *, without: frozenset[str] = frozenset()
@@ -165,7 +167,8 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
 
     `within` are the references in whose targets the schema stands. A default of infinity or NaN is
     left out, which pydantic writes and JSON has not, as is OpenAPI's `discriminator.mapping`: what
-    inlines a schema, such as core's conversion of tools, leaves it behind to refer to nothing.
+    inlines a schema, such as core's conversion of tools, leaves it behind to refer to nothing. So
+    is `null` for a keyword, which some MCP servers write for an absent one.
     """
     while "$ref" in schema:
         reference = schema["$ref"]
@@ -177,7 +180,11 @@ def _copy(schema: Schema, root: Schema, within: tuple[object, ...] | None) -> di
         within = (*within, reference)
         schema = _with_target(schema, target)
     lost = () if within is None else _DEFINITIONS
-    result = {key: value for key, value in schema.items() if key not in lost}
+    result = {
+        key: value
+        for key, value in schema.items()
+        if key not in lost and (value is not None or key in _MAY_BE_NULL)
+    }
     if isinstance(default := schema.get("default"), float) and not isfinite(default):
         del result["default"]
     if isinstance(given := schema.get("discriminator"), Mapping):

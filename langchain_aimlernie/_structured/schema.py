@@ -98,8 +98,8 @@ class OutputSchema:
         the answer within another object or list: what the schema does not allow otherwise counts as
         what is meant.
         """
-        if self.output is not dict and not self.definition.get("additionalProperties"):
-            value = self._unwrapped(value)  # else the class would leave out what it does not know
+        if self.definition.get("additionalProperties", False) is False:
+            value = self._unwrapped(value)  # else its keys may be meant, though none is known
         try:
             return self.convert(value)
         except ValueError:

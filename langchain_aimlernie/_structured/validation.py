@@ -55,9 +55,10 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
     """Return a value with what models write in the place of what they mean put right.
 
     At every depth, a property that is `null` is left out if `schema` neither requires it nor lets
-    it be `null`, a string that may not be one is replaced by the JSON that it holds, and an object
-    in the place of a list by the list that is all it holds. In a union, the first two are done for
-    the first member that lets it.
+    it be `null`, a string that may not be one is replaced by the JSON that it holds (`null` if it
+    is empty), and an object in the place of a list by the list that is all it holds. In a union,
+    the first two are done for the first member that lets it. A list of objects in the place of an
+    object with one property becomes that property.
     """
     try:
         result: Any = [deepcopy(value)]
@@ -152,11 +153,15 @@ def _meant(error: Any) -> list[tuple[list[str | int], object]]:
     if getattr(error, "may_be_absent", False):
         return [(path, _ABSENT)]
     if error.validator == "type" and isinstance(error.instance, str):
-        return [(path, value) for value in whole_json(error.instance)]
+        return [(path, value) for value in whole_json(error.instance.strip() or "null")]
     if error.validator == "type" and isinstance(error.instance, dict) and error.parent is None:
         parts = [*error.instance.values()]
         if "array" in error.validator_value and len(parts) == 1 and isinstance(parts[0], list):
             return [(path, parts[0])]
+    if error.validator == "type" and isinstance(error.instance, list) and not path:
+        names = [*error.schema.get("properties", ())]
+        if len(names) == 1 and error.instance and all(isinstance(p, dict) for p in error.instance):
+            return [(path, {names[0]: error.instance})]  # no footnote, such as [1], is one
     for _, errors in groupby(error.context, lambda each: each.schema_path[0]):  # of each member
         meant = [_meant(each) for each in errors]
         if all(meant):

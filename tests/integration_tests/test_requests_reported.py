@@ -15,11 +15,11 @@ from langchain_core.load import dumpd, dumps
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
 from langchain_core.prompt_values import ImagePromptValue
-from langchain_core.tools import tool
+from langchain_core.tools import StructuredTool, tool
 
 from langchain_aimlernie.errors import BadRequestError
 from tests.support.agents import FIVE, PLAIN, THINKING, VISION, weather
-from tests.support.modes import chunks_of
+from tests.support.modes import MODES, ask, chunks_of
 
 PNG = "iVBORw0KGgoA"
 IMAGE = {"type": "image", "base64": PNG, "mime_type": "image/png"}
@@ -90,6 +90,38 @@ def test_what_is_no_tool_or_choice_is_named(model, ernie_server, options, messag
     with pytest.raises(BadRequestError, match=re.escape(message)):
         model().invoke("hi", **options)
     assert ernie_server.requests == []
+
+
+async def test_null_for_a_keyword_of_an_mcp_schema_is_not_sent(model, ernie_server):
+    inner = {"type": "string", "default": None, "description": None, "enum": None}
+    given = {
+        "type": "object",
+        "properties": {"a": inner, "b": {"const": None}},
+        "required": None,
+        "$defs": None,
+    }
+    bare = {"type": "object", "properties": None, "required": None, "additionalProperties": None}
+    kept = {"properties": {"a": {"type": "string", "default": None}, "b": {"const": None}}}
+    for schema, sent in (
+        (given, {"type": "object"} | kept),
+        (bare, {"type": "object", "properties": {}}),
+    ):
+        made = StructuredTool(name="f", description="d", args_schema=schema, func=len)
+        as_dicts = [
+            {"name": "f", "description": "d", key: schema} for key in ("inputSchema", "parameters")
+        ]
+        for tool_ in (made, *as_dicts):
+            for mode in MODES:
+                await ask(model().bind_tools([tool_]), "hi", mode)
+                (sent_tool,) = ernie_server.last_request.body["tools"]
+                assert sent_tool["function"] == {
+                    "name": "f",
+                    "description": "d",
+                    "parameters": sent,
+                }
+    assert ernie_server.violations == []
+    ernie_server.reply('{"a": "b"}')
+    assert model().with_structured_output(given | {"title": "A"}, method="json_schema").invoke("hi")
 
 
 @pytest.mark.parametrize("own", [{}, {"parallel_tool_calls": True}])
@@ -374,6 +406,18 @@ def test_dicts_that_core_cannot_read_are_sent(model, ernie_server, turn, result,
     assert sent["tool_calls"][0]["id"] == answer["tool_call_id"]
     function = sent["tool_calls"][0]["function"]
     assert (function["name"], json.loads(function["arguments"])) == ("f", args)
+
+
+@pytest.mark.parametrize(
+    ("content", "sent"),
+    [({"a": True, "b": "é"}, '{"a": true, "b": "é"}'), ({}, "{}"), (True, "true"), (None, "")],
+)
+async def test_an_object_as_a_result_in_a_dict_is_sent_as_json(model, ernie_server, content, sent):
+    call_ = {"role": "assistant", "tool_calls": [{"id": "c1", "function": FUNCTION_CALL}]}
+    result = {"role": "tool", "tool_call_id": "c1", "content": content}
+    for mode in MODES:
+        await ask(model(), [{"role": "user", "content": "a"}, call_, result], mode)
+        assert ernie_server.last_request.body["messages"][-1] == {**result, "content": sent}
 
 
 def test_an_assistant_message_without_content_is_sent(model, ernie_server):

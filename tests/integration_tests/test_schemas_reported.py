@@ -79,6 +79,12 @@ class Page(BaseModel):
     best: Cat | None = Cat(kind="cat")
 
 
+class Pets(BaseModel):
+    """A list."""
+
+    pets: list[Cat]
+
+
 class Open(BaseModel):
     model_config = ConfigDict(extra="allow")
     a: int
@@ -123,6 +129,10 @@ class Order(TypedDict):
     note: NotRequired[str]
 
 
+class Loose(TypedDict, total=False):
+    a: int
+
+
 CIRCLE = an_object(first={"$ref": "#/$defs/Node"}) | {
     "$defs": {"Node": an_object(["v"], v={"type": "integer"}, next={"$ref": "#/$defs/Node"})}
 }
@@ -152,9 +162,16 @@ LOADED = [
     (Page, {"lines": json.dumps([json.dumps(CAT | {"lives": None})])}, Page(lines=[CAT])),
     (Page, {"text": "[1, 2]"}, Page(text="[1, 2]")),
     (Page, {"lines": {"line": [CAT]}}, Page(lines=[CAT])),
+    (Page, {"lines": "", "best": " ", "text": ""}, Page(text="", best=None)),
+    (Limits, {"most": "", "least": ""}, Limits()),
+    (an_object(["a"], a={"type": ["integer", "null"]}, b={"type": "integer"}), {"a": "", "b": ""}, {"a": None}),
     (an_object(a={"type": "array"}), {"a": json.dumps({"item": [1]})}, {"a": [1]}),
     (Zoo, {"pets": json.dumps([{"kind": "dog"}])}, Zoo(pets=[Dog(kind="dog")])),
     (an_object(a={"type": "array", "items": {"type": "integer"}}, b={"type": "boolean"}), {"a": "[1, 2]", "b": "true"}, {"a": [1, 2], "b": True}),
+    # A list in the place of the object around it
+    (Pets, [CAT, CAT], Pets(pets=[CAT, CAT])),
+    (Pets, [CAT | {"lives": None}], Pets(pets=[CAT])),
+    (an_object(["a"], a={"type": "array"}), [{}], {"a": [{}]}),
     # Within an object that is none of the schema
     (Page, {"Page": {"text": "a"}}, Page(text="a")),
     (Page, {"page": {"text": "a"}}, Page(text="a")),
@@ -171,7 +188,9 @@ LOADED = [
     (Page, {"one": {"text": "a"}, "other": {"text": "b"}}, Page()),
     (Page, {"page": {"text": "a"}, "notes": {"draft": {"text": "b"}}}, Page()),
     (an_object(["a"], a={"type": "integer"}), {"Answer": {"a": "1"}}, {"a": 1}),
-    (an_object(a={"type": "integer"}), {"Answer": {"a": 1}}, {"Answer": {"a": 1}}),  # an instance
+    (an_object(a={"type": "integer"}), {"Answer": {"a": 1}}, {"a": 1}),
+    (an_object(name={"type": "string"}), {"name": "Answer", "arguments": {"name": "b"}}, {"name": "b"}),
+    (Loose, {"type": "object", "properties": {"a": 1}}, {"a": 1}),
     (an_object(a={}) | {"additionalProperties": {}}, {"b": {"a": 1}}, {"b": {"a": 1}}),
     (Open, {"a": 1, "b": {"a": 2}}, Open(a=1, b={"a": 2})),
     (Open, {"Open": {"a": 1, "b": 2}}, Open(a=1, b=2)),
@@ -183,6 +202,7 @@ NEEDS_2_12 = pytest.mark.skipif(
 REJECTED = [
     (an_object(a={"pattern": "^a+$"}), {"a": "b"}, "a: \"b\" does not match '\\^a\\+\\$' \\(pattern\\)"),
     (an_object(["a"], a={"type": "string"}), {"a": None}, "a: null is not of type 'string'"),
+    (an_object(["a"], a={"type": "integer"}), {"a": ""}, "a: .* is not of type 'integer'"),
     (CIRCLE, {"first": {"v": 1, "next": {}}}, "first.next: 'v' is a required property"),
     (Order, {"total": 0}, "total: 0 is less than or equal to the minimum of 0 \\(exclusiveMinimum 0\\)"),
     (Zoo, {"pets": [{"kind": "cat", "lives": "x"}]}, "pets.0.cat.lives: "),
@@ -191,6 +211,8 @@ REJECTED = [
     (Range, {"low": 1, "high": [2]}, "does not fit Range: TypeError: '<' not supported"),
     (Page, Page.model_json_schema(), "text: Input should be a valid string"),
     (Page, {"lines": "[1]"}, "lines.0: Input should be an object"),
+    (Page, [CAT, CAT], "the answer: Input should be an object"),
+    *((Pets, value, "the answer: Input should be an object") for value in ([], [1], [1, CAT])),
     (Page, {"lines": "a, b"}, "lines: Input should be a valid array"),
     (Page, {"lines": {"line": [CAT], "more": []}}, "lines: Input should be a valid array"),
     pytest.param((Closed, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"), marks=NEEDS_2_12),

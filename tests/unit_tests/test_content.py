@@ -292,6 +292,7 @@ UNSUPPORTED = {
     "image whose text is none": (of("image", text=5), "neither data, nor a URL"),
     "file by address": (of("file", **BY_URL), "Download the file"),
     "anthropic document by address": (of("document", source=of("url", **BY_URL)), "Download the file"),
+    "perplexity file by address": (of("file_url", file_url={"url": BY_URL["url"]}), "Download the file"),
     "mistral document by address": (of("document_url", document_url=BY_URL["url"]), "Download the file"),
     "gemini file by address": (of("file_data", file_uri="https://e.com/a"), "Download the file"),
     "file by id": (of("file", file={"file_id": "file-1"}), r"\(file_id\).*Send the file itself"),

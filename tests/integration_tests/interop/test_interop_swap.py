@@ -41,7 +41,7 @@ SILENT = {
 IGNORED = {
     **{name: {name: "a"} for name in ("organization", "openai_organization", "client")},
     "tiktoken_model_name": {"tiktoken_model_name": "gpt-4"},
-    "default_query": {"default_query": {"version": "1"}},
+    **{name: {name: {"version": "1"}} for name in ("default_query", "extra_query")},
     "disabled_params": {"disabled_params": {"parallel_tool_calls": None}},
     "use_responses_api": {"use_responses_api": True},
 }
@@ -72,12 +72,27 @@ async def test_what_changes_nothing_is_accepted_in_a_call(model, ernie_server, g
 
 @pytest.mark.parametrize(("name", "given"), IGNORED.items(), ids=IGNORED)
 def test_what_sets_up_another_client_is_not_sent(model, ernie_server, name, given):
-    with pytest.warns(UserWarning, match=f"'{name}' has no effect") as warned:
-        llm = model(**given)
-    assert warned[0].filename.endswith("conftest.py")
-    assert llm.model_kwargs == {}
-    llm.invoke("hi")
-    assert ernie_server.last_request.body.keys() == {"model", "messages"}
+    for settings in (given, {"model_kwargs": given}):
+        with pytest.warns(UserWarning, match=f"'{name}' has no effect") as warned:
+            llm = model(**settings)
+        assert warned[0].filename.endswith("conftest.py")
+        assert llm.model_kwargs == {}
+        llm.invoke("hi")
+        assert ernie_server.last_request.body.keys() == {"model", "messages"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("name", "given"), IGNORED.items(), ids=IGNORED)
+async def test_what_sets_up_another_client_is_not_sent_with_a_call(
+    model, ernie_server, mode, name, given
+):
+    for llm, options in ((model(), given), (model().bind(**given), {})):
+        with pytest.warns(UserWarning, match=f"'{name}' has no effect"):
+            await ask(llm, "hi", mode, **options)
+        expected = {"model", "messages"} | (
+            {"stream", "stream_options"} if "stream" in mode else set()
+        )
+        assert ernie_server.last_request.body.keys() == expected
 
 
 @pytest.mark.parametrize("name", ["openai_proxy", "anthropic_proxy", "proxy", "proxies"])
@@ -85,6 +100,8 @@ def test_a_proxy_is_not_bypassed(model, name):
     with pytest.raises(ValidationError, match=f"{name} is not .*: set HTTPS_PROXY, or") as caught:
         model(**{name: "http://user:12345678@proxy:8080"})
     assert "12345678" not in str(caught.value)
+    with pytest.raises(BadRequestError, match=f"{name} is not .*: set HTTPS_PROXY, or"):
+        model().invoke("hi", **{name: "http://proxy:8080"})
 
 
 def test_a_timeout_of_two_is_that_of_connecting_and_reading(model):
