@@ -25,7 +25,7 @@ from langchain_aimlernie._imports import is_loop_running
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator
 
     from langchain_aimlernie._http.attempt import Attempt
     from langchain_aimlernie._http.config import ResolvedConfig
@@ -35,9 +35,6 @@ _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""
 
 _POOL_SIZE = 16
-
-_WRITE_SIZE = 256 * 1024
-"""Bytes of a request that are written at a time: the write timeout is for each of these."""
 
 
 class _Pool(NamedTuple):
@@ -105,27 +102,26 @@ class PooledClient:
         """
         if attempt.is_replay:
             await self.close_idle()  # the others may be broken as well
-        pool, request = self._pool_for(attempt), attempt.request
+        pool = self._pool_for(attempt)
+        set_deadline(attempt.deadline)
+        response = await self.network.request(pool, self._request(attempt, accept_encoding))
+        attempt.receive(response.status, response.headers, response)
+        if is_encoded := "content-encoding" in attempt.headers:
+            response = httpx2.Response(200, headers=response.headers, content=response.stream)
+        return self.network.body(response, decode=is_encoded)
+
+    def _request(self, attempt: Attempt, accept_encoding: str) -> httpcore2.Request:
+        """Return the request as httpcore2 takes it."""
+        request = attempt.request
         url, host = _parse_url(request.url)
         headers = [(b"Host", host), *request.encoded_headers(accept_encoding)]
         if attempt.is_replay:  # its connection serves it alone
             headers.append((b"Connection", b"close"))
         trace = attempt.async_trace if self.network.is_async else attempt.trace
-        set_deadline(attempt.deadline)
-        response = await self.network.request(
-            pool,
-            httpcore2.Request(
-                request.method,
-                url,
-                headers=headers,
-                content=request.body if len(request.body) <= _WRITE_SIZE else _Long(request.body),
-                extensions={"timeout": request.timeouts.extension(), "trace": trace},
-            ),
+        extensions = {"timeout": request.timeouts.extension(), "trace": trace}
+        return httpcore2.Request(
+            request.method, url, headers=headers, content=request.body, extensions=extensions
         )
-        attempt.receive(response.status, response.headers, response)
-        if is_encoded := "content-encoding" in attempt.headers:
-            response = httpx2.Response(200, headers=response.headers, content=response.stream)
-        return self.network.body(response, decode=is_encoded)
 
     async def release(self, attempt: Attempt) -> None:
         """Note that an attempt has ended."""
@@ -157,21 +153,6 @@ def _parse_url(url: str) -> tuple[httpcore2.URL, bytes]:
         scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path
     )
     return core_url, parsed.netloc
-
-
-class _Long:
-    """A long body, written in parts."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def __iter__(self) -> Iterator[bytes]:
-        for start in range(0, len(self._body), _WRITE_SIZE):
-            yield self._body[start : start + _WRITE_SIZE]
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for part in self:
-            yield part
 
 
 class UserClient:

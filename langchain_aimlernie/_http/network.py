@@ -14,6 +14,7 @@ import contextlib
 import socket
 import threading
 import time
+from collections.abc import Generator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,12 @@ import httpcore2
 from langchain_aimlernie._http.request import NO_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from langchain_aimlernie._http.attempt import Attempt
+
+_WRITE_SIZE = 256 * 1024
+"""Bytes of a request that are written at a time: the write timeout is for each of these."""
 
 
 class Deadline:
@@ -79,6 +83,11 @@ set_deadline = _current.set
 """Let the reads and writes of this context, on connections of ours, keep to a deadline."""
 
 
+def _parts_of(buffer: bytes) -> Iterator[bytes]:
+    for start in range(0, len(buffer), _WRITE_SIZE):
+        yield buffer[start : start + _WRITE_SIZE]
+
+
 class _Backend(httpcore2.SyncBackend):
     """A network whose reads and writes keep to the deadline that is set in their context."""
 
@@ -96,8 +105,9 @@ class _Stream:
             return self._stream.read(max_bytes, deadline.shorten(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        with (deadline := _current.get()):
-            self._stream.write(buffer, deadline.shorten(timeout))
+        for part in _parts_of(buffer):
+            with (deadline := _current.get()):
+                self._stream.write(part, deadline.shorten(timeout))
 
     def start_tls(self, *args: Any, **options: Any) -> Any:
         return _Stream(self._stream.start_tls(*args, **options))
@@ -120,8 +130,9 @@ class _AsyncStream:
             return await self._stream.read(max_bytes, deadline.shorten(timeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        with (deadline := _current.get()):
-            await self._stream.write(buffer, deadline.shorten(timeout))
+        for part in _parts_of(buffer):
+            with (deadline := _current.get()):
+                await self._stream.write(part, deadline.shorten(timeout))
 
     async def start_tls(self, *args: Any, **options: Any) -> Any:
         return _AsyncStream(await self._stream.start_tls(*args, **options))
@@ -199,13 +210,13 @@ class _AsyncWatchdog:
             raise httpcore2.ReadTimeout from None
 
 
-class _Parts:
-    """The body of a sync response, to be iterated and closed like that of an async one."""
+class _SyncBody:
+    """The body of a sync response, iterated like that of an async one."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
-        self._parts = iter(parts)
+        self._parts: Iterator[bytes] = iter(parts)
 
-    def __aiter__(self) -> _Parts:
+    def __aiter__(self) -> _SyncBody:
         return self
 
     async def __anext__(self) -> bytes:
@@ -213,8 +224,8 @@ class _Parts:
             return part
         raise StopAsyncIteration
 
-    async def aclose(self) -> None:
-        if hasattr(self._parts, "close"):
+    def close(self) -> None:
+        if isinstance(self._parts, Generator):
             self._parts.close()
 
 
@@ -243,7 +254,7 @@ class Network:
 
     def body(self, response: Any, *, decode: bool) -> AsyncIterator[bytes]:
         """Return the parts of a response of httpcore2, or, to decode them, of httpx's."""
-        return _Parts(response.iter_bytes() if decode else response.stream)
+        return _SyncBody(response.iter_bytes() if decode else response.stream)
 
     async def close(self, resource: Any) -> None:
         """Close a connection, a response or the like."""
