@@ -8,16 +8,16 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from langchain_aimlernie._http.failures import to_error
-from langchain_aimlernie._http.network import Deadline, set_deadline
+from langchain_aimlernie._http.network import Deadline
 from langchain_aimlernie._http.request import NO_LIMIT, host_of
-from langchain_aimlernie._http.unhooked import anext_unhooked
 from langchain_aimlernie._response.error_mapping import error_from_response
 from langchain_aimlernie.errors import InvalidResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from langchain_aimlernie._http.clients import PooledClient, UserClient
+    from langchain_aimlernie._http.network import Body
     from langchain_aimlernie._http.request import APIRequest, Decoder
 
 R = TypeVar("R")
@@ -75,9 +75,7 @@ class Attempt:
         self.has_ended = False
         self._client = client
         self._response: Any = None
-        self._body: AsyncIterator[bytes] | None = None
-        # The first step starts all generators of the response.
-        self._anext: Callable[[AsyncIterator[bytes]], Awaitable[bytes]] = anext_unhooked
+        self._body: Body | None = None
         self._events = 0
         self._chunks: Iterator[Any] | None = iter(())
 
@@ -106,9 +104,8 @@ class Attempt:
         """Send the request, read the whole response within `left` seconds, and decode it."""
         limit = self.request.timeouts.read
         self.limit = ("total", left) if left < limit else ("response", limit)
-        await self._send(_ACCEPT_ENCODING)
         body = bytearray()
-        await self._read_into(body, _MAX_BODY)
+        await _read_into(body, await self._send(_ACCEPT_ENCODING), _MAX_BODY)
         await self.aclose()
         if len(body) > _MAX_BODY:
             raise InvalidResponseError(
@@ -139,9 +136,6 @@ class Attempt:
                 for chunk in self._chunks:
                     return chunk
                 self._chunks = await self._next_chunks()
-            self.deadline.start("rest", _DRAIN_TIMEOUT)
-            with contextlib.suppress(Exception):  # whatever is wrong now, the completion is whole
-                await self._read_into(bytearray(), _DRAIN_LIMIT)
         except Exception as error:  # noqa: BLE001  it is raised below
             failed = to_error(error, self)
         except BaseException:
@@ -161,34 +155,32 @@ class Attempt:
         body, response = self._body, self._response
         self._body = self._response = self._chunks = None
         try:
-            await self._close(body)
+            if body is not None:
+                with contextlib.suppress(Exception):  # whatever is wrong with it
+                    await body.aclose()
         finally:
             try:
                 # httpcore forgets a connection whose handshake was broken off.
-                await self._close(response if self.status else self.network_stream)
+                connection = response if self.status else self.network_stream
+                with contextlib.suppress(Exception):
+                    await self._client.network.close(connection)
             finally:
                 await self._client.release(self)
 
-    async def _close(self, resource: Any) -> None:
-        """Close what can be closed, whatever is wrong with it."""
-        with contextlib.suppress(Exception):
-            if resource is not None:
-                await self._client.network.close(resource)
-
-    async def _send(self, accept_encoding: str) -> None:
-        """Send the request, and read the headers of a response that says it succeeded.
+    async def _send(self, accept_encoding: str) -> Body:
+        """Send the request; return the body of a response that says it succeeded.
 
         Raises:
             AimlErnieError: The server answered with an error.
         """
         self._body = await self._client.send(self, accept_encoding)
         if self.status in _SUCCESS:
-            return
+            return self._body
         waiting_for, limit = self.limit
         self.deadline.start(waiting_for, min(limit, _ERROR_BODY_TIMEOUT))
         body = bytearray()
         with contextlib.suppress(Exception):  # what has come of it must do
-            await self._read_into(body, _MAX_ERROR_BODY)
+            await _read_into(body, self._body, _MAX_ERROR_BODY)
         await self.aclose()
         raise error_from_response(
             self.status, self.headers, bytes(body), redactor=self.request.redactor
@@ -196,36 +188,22 @@ class Attempt:
 
     async def _next_chunks(self) -> Iterator[Any] | None:
         """Read from the network once; return the decoded chunks, `None` at the stream's end."""
-        decoder = self.decoder
-        if decoder is None or self.has_ended:
+        decoder, body = self.decoder, self._body
+        if decoder is None or body is None:
+            return None
+        if self.has_ended:
+            self.deadline.start("rest", _DRAIN_TIMEOUT)
+            with contextlib.suppress(Exception):  # whatever is wrong now, the completion is whole
+                await _read_into(bytearray(), body, _DRAIN_LIMIT)
             return None
         if decoder.events != self._events:
             self._events = decoder.events
             self.deadline.start("idle", self.request.timeouts.idle)
-        data = None if decoder.done else await self._read()
-        if data is not None:
-            return iter(decoder.feed(data))
+        if not decoder.done:
+            async for data in body:
+                return iter(decoder.feed(data))
         self.has_ended = True
         return iter(decoder.close())
-
-    async def _read_into(self, body: bytearray, limit: int) -> None:
-        """Read the body to its end, or until it is longer than `limit` bytes."""
-        while len(body) <= limit and (data := await self._read()) is not None:
-            body += data
-
-    async def _read(self) -> bytes | None:
-        """Return the next bytes of the body, `None` at its end."""
-        if self._body is None:
-            return None
-        step, self._anext = self._anext, anext
-        try:
-            if self._client.is_ours:
-                set_deadline(self.deadline)
-                return await step(self._body)
-            async with self._client.network.watchdog(self):
-                return await step(self._body)
-        except StopAsyncIteration:
-            return None
 
     # What the client tells of the attempt.
 
@@ -264,3 +242,11 @@ class Attempt:
         for name, value in headers:
             key, text = name.decode("latin-1").lower(), value.decode("utf-8", errors="replace")
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
+
+
+async def _read_into(received: bytearray, body: Body, limit: int) -> None:
+    """Read a body to its end, or until `received` is longer than `limit` bytes."""
+    async for data in body:
+        received += data
+        if len(received) > limit:
+            return

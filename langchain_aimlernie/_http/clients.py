@@ -11,7 +11,7 @@ import atexit
 import contextlib
 import os
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
@@ -20,16 +20,16 @@ import httpx2
 
 from langchain_aimlernie._coroutines import awaited, run
 from langchain_aimlernie._http.config import reset_lock, ssl_context
-from langchain_aimlernie._http.network import set_deadline
+from langchain_aimlernie._http.network import WatchedBody, set_deadline
 from langchain_aimlernie._imports import is_loop_running
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from langchain_aimlernie._http.attempt import Attempt
     from langchain_aimlernie._http.config import ResolvedConfig
-    from langchain_aimlernie._http.network import Network
+    from langchain_aimlernie._http.network import Body, Network
 
 _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""
@@ -55,12 +55,10 @@ class PooledClient:
         network: The network of the connections.
         proxy: The host of the proxy; empty if there is none.
         phase: Where an attempt begins.
-        is_ours: Whether reads and writes keep to the deadline of their context.
         last_used: When a call has last asked for it, in seconds of the monotonic clock.
     """
 
     phase = "connect"
-    is_ours = True
 
     def __init__(
         self, network: Network, resolved: ResolvedConfig, context: ssl.SSLContext | None
@@ -94,7 +92,7 @@ class PooledClient:
         """Whether no request is under way."""
         return not any(pool.active for pool in self._pools)
 
-    async def send(self, attempt: Attempt, accept_encoding: str) -> AsyncIterator[bytes]:
+    async def send(self, attempt: Attempt, accept_encoding: str) -> Body:
         """Send a request; return the body of the response, once its headers have come.
 
         Raises:
@@ -108,7 +106,7 @@ class PooledClient:
         attempt.receive(response.status, response.headers, response)
         if is_encoded := "content-encoding" in attempt.headers:
             response = httpx2.Response(200, headers=response.headers, content=response.stream)
-        return self.network.body(response, decode=is_encoded)
+        return self.network.body(response, attempt.deadline, decode=is_encoded)
 
     def _request(self, attempt: Attempt, accept_encoding: str) -> httpcore2.Request:
         """Return the request as httpcore2 takes it."""
@@ -165,13 +163,11 @@ class UserClient:
     phase = "response_headers"
     """It may know no `trace`, and tell nothing until the response is there."""
 
-    is_ours = False
-
     def __init__(self, network: Network, client: Any) -> None:
         self.network = network
         self._client = client
 
-    async def send(self, attempt: Attempt, accept_encoding: str) -> AsyncIterator[bytes]:
+    async def send(self, attempt: Attempt, accept_encoding: str) -> Body:
         """Send a request; return the body of the response, once its headers have come."""
         attempt.start()
         async with self.network.watchdog(attempt):
@@ -183,7 +179,9 @@ class UserClient:
             raw = [pair for pair in response.headers.raw if pair[0].lower() != b"content-encoding"]
             response = type(response)(response.status_code, headers=raw, content=response.content)
         attempt.receive(response.status_code, response.headers.raw, response)
-        return self.network.body(response, decode="content-encoding" in attempt.headers)
+        is_encoded = "content-encoding" in attempt.headers
+        body = self.network.body(response, attempt.deadline, decode=is_encoded)
+        return WatchedBody(body, partial(self.network.watchdog, attempt))
 
     def _request(self, attempt: Attempt, accept_encoding: str) -> Any:
         """Return the client's own request, with its own timeout if its maker has set one."""

@@ -14,16 +14,16 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Generator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpcore2
 
 from langchain_aimlernie._http.request import NO_LIMIT
+from langchain_aimlernie._http.unhooked import anext_unhooked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from langchain_aimlernie._http.attempt import Attempt
 
@@ -210,23 +210,51 @@ class _AsyncWatchdog:
             raise httpcore2.ReadTimeout from None
 
 
-class _SyncBody:
-    """The body of a sync response, iterated like that of an async one."""
+class Body:
+    """The parts of a response; each is waited for as long as the deadline allows."""
 
-    def __init__(self, parts: Iterable[bytes]) -> None:
-        self._parts: Iterator[bytes] = iter(parts)
+    def __init__(self, parts: Any, deadline: Deadline) -> None:
+        self._parts = parts
+        self._deadline = deadline
 
-    def __aiter__(self) -> _SyncBody:
+    def __aiter__(self) -> Body:
         return self
 
     async def __anext__(self) -> bytes:
+        set_deadline(self._deadline)
         for part in self._parts:
-            return part
+            return cast("bytes", part)
         raise StopAsyncIteration
 
-    def close(self) -> None:
-        if isinstance(self._parts, Generator):
-            self._parts.close()
+    async def aclose(self) -> None:
+        """Close the generators of the response."""
+        self._parts.close()
+
+
+class _AsyncBody(Body):
+    _next: Callable[[Any], Awaitable[bytes]] = staticmethod(anext_unhooked)
+    """The first step starts all generators of the response."""
+
+    async def __anext__(self) -> bytes:
+        set_deadline(self._deadline)
+        step, self._next = self._next, anext
+        return await step(self._parts)
+
+    async def aclose(self) -> None:
+        await self._parts.aclose()
+
+
+class WatchedBody(Body):
+    """The body of a response to a user-supplied client, which knows no deadline."""
+
+    def __init__(self, body: Body, watchdog: Callable[[], Any]) -> None:
+        self._body = body
+        self._watchdog = watchdog
+        self.aclose = body.aclose  # type: ignore[method-assign]
+
+    async def __anext__(self) -> bytes:
+        async with self._watchdog():
+            return await anext(self._body)
 
 
 class Network:
@@ -252,9 +280,9 @@ class Network:
         """Return a pool's response to a request."""
         return pool.handle_request(request)
 
-    def body(self, response: Any, *, decode: bool) -> AsyncIterator[bytes]:
-        """Return the parts of a response of httpcore2, or, to decode them, of httpx's."""
-        return _SyncBody(response.iter_bytes() if decode else response.stream)
+    def body(self, response: Any, deadline: Deadline, *, decode: bool) -> Body:
+        """Return the body of a response of httpcore2, or, to decode it, of httpx's."""
+        return Body(response.iter_bytes() if decode else iter(response.stream), deadline)
 
     async def close(self, resource: Any) -> None:
         """Close a connection, a response or the like."""
@@ -276,8 +304,9 @@ class AsyncNetwork(Network):
     async def request(self, pool: Any, request: httpcore2.Request) -> Any:
         return await pool.handle_async_request(request)
 
-    def body(self, response: Any, *, decode: bool) -> AsyncIterator[bytes]:
-        return response.aiter_bytes() if decode else aiter(response.stream)
+    def body(self, response: Any, deadline: Deadline, *, decode: bool) -> Body:
+        parts = response.aiter_bytes() if decode else aiter(response.stream)
+        return _AsyncBody(parts, deadline)
 
     async def close(self, resource: Any) -> None:
         await resource.aclose()
