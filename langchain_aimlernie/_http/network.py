@@ -235,10 +235,10 @@ class _AsyncBody(Body):
     _next: Callable[[Any], Awaitable[bytes]] = staticmethod(anext_unhooked)
     """The first step starts all generators of the response."""
 
-    async def __anext__(self) -> bytes:
+    def __anext__(self) -> Any:  # what `anext` returns needs no coroutine around it
         set_deadline(self._deadline)
         step, self._next = self._next, anext
-        return await step(self._parts)
+        return step(self._parts)
 
     async def aclose(self) -> None:
         await self._parts.aclose()

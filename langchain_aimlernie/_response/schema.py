@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from pydantic_core import from_json
 
@@ -130,18 +130,18 @@ def object_or_empty(value: object) -> Mapping[str, object]:
     return value if is_object(value) else _NOTHING
 
 
-def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
+def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> Any:
     """Parse JSON leniently, because it has been paid for; raise `InvalidResponseError` at last.
 
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
     are not UTF-8 (they become U+FFFD), and integers of any length.
     """
     try:
-        return cast("object", from_json(data))
+        return from_json(data)
     except ValueError:
         text = data if isinstance(data, str) else data.decode(errors="replace")
     try:
-        return cast("object", json.loads(text.removeprefix("\ufeff"), parse_int=_parse_int))
+        return json.loads(text.removeprefix("\ufeff"), parse_int=_parse_int)
     except RecursionError:
         reason = "it is nested too deeply"
     except ValueError as error:
