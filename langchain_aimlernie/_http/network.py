@@ -143,19 +143,19 @@ class _Watchdog:
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
+        self._deadline = attempt.deadline
         self._timer: threading.Timer | None = None
         self._has_expired = False
 
     async def __aenter__(self) -> None:
-        deadline = self._attempt.deadline
-        deadline.__enter__()
-        deadline.on_start = self._start
+        self._deadline.__enter__()
+        self._deadline.on_start = self._start
         self._start()
 
     def _start(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        left = self._attempt.deadline.left
+        left = self._deadline.left
         look_up = getattr(self._attempt.network_stream, "get_extra_info", None)
         sock = None if look_up is None else look_up("socket")
         if sock is not None and left != NO_LIMIT:
@@ -173,27 +173,21 @@ class _Watchdog:
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     async def __aexit__(self, *_: object) -> None:
-        deadline = self._attempt.deadline
-        deadline.on_start = None
-        deadline.__exit__()
+        self._deadline.on_start = None
+        self._deadline.__exit__()
         if self._timer is not None:
             self._timer.cancel()
         if self._has_expired:
             raise httpcore2.ReadTimeout
 
 
-class _AsyncWatchdog:
+class _AsyncWatchdog(_Watchdog):
     """Limits how long a task waits for the server."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._deadline = attempt.deadline
 
     async def __aenter__(self) -> None:
         self._timeout = asyncio.timeout(None)
         await self._timeout.__aenter__()
-        self._deadline.__enter__()
-        self._deadline.on_start = self._start
-        self._start()
+        await super().__aenter__()
 
     def _start(self) -> None:
         left = self._deadline.left
@@ -202,8 +196,7 @@ class _AsyncWatchdog:
             self._timeout.reschedule(None if left == NO_LIMIT else now + left)
 
     async def __aexit__(self, *error: object) -> None:
-        self._deadline.on_start = None
-        self._deadline.__exit__()
+        await super().__aexit__()
         try:
             await self._timeout.__aexit__(*error)  # type: ignore[arg-type]
         except TimeoutError:
