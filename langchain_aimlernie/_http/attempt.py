@@ -71,7 +71,7 @@ class Attempt:
         self.network_stream: Any = None
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.decoder: Decoder[Any] | None = None
+        self.decoder: Decoder | None = None
         self.has_ended = False
         self._client = client
         self._response: Any = None
@@ -115,7 +115,7 @@ class Attempt:
             raise InvalidResponseError("The server answered with nothing.", status_code=self.status)
         return decode(self.headers, bytes(body))
 
-    async def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder[Any]]) -> Self:
+    async def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder]) -> Self:
         """Send the request, read on until there are chunks, and return the attempt."""
         self.limit = "first event", self.request.timeouts.first_event
         await self._send("identity")

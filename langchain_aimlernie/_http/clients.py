@@ -96,7 +96,7 @@ class PooledClient:
         """Send a request; return the body of the response, once its headers have come.
 
         Raises:
-            BadRequestError: A header cannot be sent.
+            UnicodeEncodeError: A header cannot be sent.
         """
         if attempt.is_replay:
             await self.close_idle()  # the others may be broken as well

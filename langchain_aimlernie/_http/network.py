@@ -243,11 +243,13 @@ class WatchedBody(Body):
     def __init__(self, body: Body, watchdog: Callable[[], Any]) -> None:
         self._body = body
         self._watchdog = watchdog
-        self.aclose = body.aclose  # type: ignore[method-assign]
 
     async def __anext__(self) -> bytes:
         async with self._watchdog():
             return await anext(self._body)
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
 
 
 class Network:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from langchain_aimlernie._text import NO_SECRETS, Redactor
-from langchain_aimlernie.errors import BadRequestError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from langchain_core.messages import AIMessageChunk
-
-T_co = TypeVar("T_co", covariant=True)
 
 NO_LIMIT = float("inf")
 
@@ -102,25 +99,14 @@ class APIRequest:
         """Return the headers as they are sent, but for `Host`.
 
         Raises:
-            BadRequestError: A header cannot be sent.
+            UnicodeEncodeError: A header cannot be sent.
         """
-        headers = [(b"Accept-Encoding", accept_encoding.encode())]
-        if self.body:
-            headers.append((b"Content-Length", b"%d" % len(self.body)))
-        headers.extend([_encode_header(name, value) for name, value in self.headers.items()])
-        return headers
+        length = {"Content-Length": str(len(self.body))} if self.body else {}
+        headers = {"Accept-Encoding": accept_encoding, **length, **self.headers}
+        return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
 
 
-def _encode_header(name: str, value: str) -> tuple[bytes, bytes]:
-    try:
-        return name.encode("ascii"), value.encode("ascii")
-    except UnicodeEncodeError:
-        # The exception holds the value, which may be a secret.
-        pass
-    raise BadRequestError(f"The header {name!r} has a character that HTTP cannot carry.")
-
-
-class Decoder(Protocol[T_co]):
+class Decoder(Protocol):
     """What turns the bytes of a stream into chunks."""
 
     events: int
@@ -133,10 +119,10 @@ class Decoder(Protocol[T_co]):
     def partial(self) -> AIMessageChunk | None:
         """What has come so far."""
 
-    def feed(self, data: bytes, /) -> Iterable[T_co]:
+    def feed(self, data: bytes, /) -> Iterable[Any]:
         """Return the chunks that `data` completes."""
 
-    def close(self) -> Iterable[T_co]:
+    def close(self) -> Iterable[Any]:
         """Return the chunks that are left, or raise that the end is missing."""
 
 

@@ -79,7 +79,7 @@ class Transport:
     async def stream(
         self,
         request: APIRequest,
-        new_decoder: Callable[[dict[str, str]], Decoder[Any]],
+        new_decoder: Callable[[dict[str, str]], Decoder],
         *,
         on_retry: OnRetry | None = None,
     ) -> Attempt:
