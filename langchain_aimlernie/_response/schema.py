@@ -206,10 +206,11 @@ def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | Non
     try:
         (choice,) = payload["choices"]
         delta = choice["delta"]
-        texts = [delta.get("reasoning_content"), delta.get("content")]
+        reasoning, text = delta.get("reasoning_content"), delta.get("content")
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    reasoning, text = ("" if value is None else value for value in texts)
+    reasoning = "" if reasoning is None else reasoning
+    text = "" if text is None else text
     if not (type(text) is type(reasoning) is str and (text or reasoning)):
         return None
     if choice.get("index", 0) != place or choice.get("finish_reason") or choice.get("logprobs"):
