@@ -148,9 +148,8 @@ def test_an_error_is_freed_without_the_collector(mode, stream):
         collect()
         gc.disable()
         try:
-            (alive,) = map(
-                weakref.ref, outcomes(mode, on(server), (call, Texts) if stream else call)
-            )
+            step = (call, Texts) if stream else call
+            alive = weakref.ref(outcomes(mode, on(server), step).pop())
             assert alive() is None
         finally:
             gc.enable()
