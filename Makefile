@@ -21,7 +21,6 @@ integration_tests:
 lint: type
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
-	$(PYTHON) .ci/unasync.py --check
 
 format:
 	$(PYTHON) -m ruff check --fix .

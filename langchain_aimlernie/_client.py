@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-    from langchain_aimlernie._http import APIRequest
+    from langchain_aimlernie._http import APIRequest, Transport
     from langchain_aimlernie.chat_models import ChatAimlErnie
     from langchain_aimlernie.spend.tracker import SpendTracker
 
@@ -153,7 +153,7 @@ class PreparedRequest:
         return request
 
     @property
-    def transport(self) -> Any:
+    def transport(self) -> Transport:
         """What sends the request."""
         return self.settings.async_transport if self.is_async else self.settings.transport
 

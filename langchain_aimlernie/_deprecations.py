@@ -20,7 +20,7 @@ from langchain_aimlernie.errors import InvalidResponseError, NotFoundError
 from langchain_aimlernie.profiles import find_model
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._http import AsyncTransport, Transport
+    from langchain_aimlernie._http import Transport
 
 _TIMEOUT = 5.0
 """Seconds: whoever waits for this has a result, or an error, already."""
@@ -50,7 +50,7 @@ Deprecations = Mapping[str, Deprecation]
 
 
 async def fetch_deprecations(
-    transport: Transport | AsyncTransport, base_url: str, headers: Mapping[str, str]
+    transport: Transport, base_url: str, headers: Mapping[str, str]
 ) -> Deprecations:
     """Return the feed after at most one request; empty if that fails.
 
@@ -66,7 +66,7 @@ async def fetch_deprecations(
 
 
 async def explain_not_found(
-    error: NotFoundError, transport: Transport | AsyncTransport, base_url: str, model: str
+    error: NotFoundError, transport: Transport, base_url: str, model: str
 ) -> None:
     """Add to the message of a 404 what the feed says of the model, if anything."""
     if error.response is None:

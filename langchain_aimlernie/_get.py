@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar, get_type_
 
 from pydantic import SecretStr
 
-from langchain_aimlernie._coroutines import awaited
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._settings.values import (
     KEY_VARIABLE,
@@ -32,7 +31,7 @@ from langchain_aimlernie._version import __version__
 from langchain_aimlernie.errors import AimlErnieError, AuthenticationError
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._http import APIRequest, AsyncTransport, Transport
+    from langchain_aimlernie._http import APIRequest, Transport
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -138,11 +137,11 @@ class Server:
             raise AuthenticationError(NO_KEY)
 
     @cached_property
-    def transport(self) -> Transport | AsyncTransport:
-        from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
+    def transport(self) -> Transport:
+        from langchain_aimlernie._http import ConnectionConfig, Transport
 
-        kind = AsyncTransport if self._is_async else Transport
-        return kind(ConnectionConfig(self.base_url), self._http_client)
+        config = ConnectionConfig(self.base_url)
+        return Transport(config, self._http_client, is_async=self._is_async)
 
     async def get(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
         """Return what `decode` makes of the response, or of that in `cache` if it still holds."""
@@ -172,7 +171,7 @@ def build_request(
 
 
 async def get(
-    transport: Transport | AsyncTransport,
+    transport: Transport,
     request: APIRequest,
     decode: Decode[T],
     cache: ETagCache,
@@ -199,7 +198,7 @@ async def get(
         return result
 
     try:
-        return await awaited(transport.send(request, keep))
+        return await transport.send(request, keep)
     except AimlErnieError as error:
         # `cached` is not looked up again: another thread may have emptied the cache.
         if error.status_code != _NOT_MODIFIED or error.response is None or cached is None:

@@ -6,8 +6,8 @@ Its settings are in `_settings`. The transport is imported later (see `_client`)
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from decimal import Decimal
 from functools import cached_property
 from inspect import signature
@@ -29,7 +29,7 @@ from langchain_aimlernie._client import (
     cache_key,
     on_retry,
 )
-from langchain_aimlernie._coroutines import awaited, run
+from langchain_aimlernie._coroutines import awaited, iterate, run
 from langchain_aimlernie._imports import load_transport
 from langchain_aimlernie._request.messages import repair_message, wrap_incomplete
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
@@ -55,7 +55,7 @@ from langchain_aimlernie.errors import NotFoundError
 from langchain_aimlernie.profiles import PROVIDER
 
 if TYPE_CHECKING:
-    from langchain_aimlernie._http import AsyncTransport, Transport
+    from langchain_aimlernie._http import Transport
 
 content_blocks.register()
 
@@ -111,15 +111,16 @@ class ChatAimlErnie(Bindable, SettingsModel):
         """The transport of sync calls."""
         from langchain_aimlernie._http import ConnectionConfig, Transport
 
-        return Transport(ConnectionConfig(self.base_url, self.max_connections), self.http_client)
+        config = ConnectionConfig(self.base_url, self.max_connections)
+        return Transport(config, self.http_client)
 
     @cached_property
-    def async_transport(self) -> AsyncTransport:
+    def async_transport(self) -> Transport:
         """The transport of async calls."""
-        from langchain_aimlernie._http import AsyncTransport, ConnectionConfig
+        from langchain_aimlernie._http import ConnectionConfig, Transport
 
         config = ConnectionConfig(self.base_url, self.max_connections)
-        return AsyncTransport(config, self.http_async_client)
+        return Transport(config, self.http_async_client, is_async=True)
 
     @override
     def _convert_input(self, model_input: LanguageModelInput) -> PromptValue:
@@ -197,20 +198,10 @@ class ChatAimlErnie(Bindable, SettingsModel):
         **kwargs: Any,
     ) -> Iterator[ChatGenerationChunk]:
         prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True)
-        request, report = run(prepared.build()), on_retry(run_manager)
-        stream = prepared.transport.stream(request, prepared.decoder(request), on_retry=report)
-        with closing(stream) as chunks:
-            try:
-                for chunk in chunks:
-                    if run_manager is not None:
-                        run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                    yield chunk
-            except NotFoundError as error:
-                run(prepared.explain(error))
-                raise
+        return iterate(_chunks(prepared, run_manager))
 
     @override
-    async def _astream(
+    def _astream(
         self,
         messages: list[BaseMessage],
         stop: list[str] | None = None,
@@ -218,17 +209,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         prepared = PreparedRequest.of(self, messages, stop, kwargs, stream=True, is_async=True)
-        request, report = await prepared.build(), on_retry(run_manager)
-        stream = prepared.transport.stream(request, prepared.decoder(request), on_retry=report)
-        async with aclosing(stream) as chunks:
-            try:
-                async for chunk in chunks:
-                    if run_manager is not None:
-                        await run_manager.on_llm_new_token(chunk.text, chunk=chunk)
-                    yield chunk
-            except NotFoundError as error:
-                await prepared.explain(error)
-                raise
+        return _chunks(prepared, run_manager)
 
     @override
     def bind_tools(
@@ -554,7 +535,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         Other models with the same settings share them and reconnect. User-supplied clients are
         not closed.
         """
-        self.transport.close()
+        run(self.transport.close())
 
     async def aclose(self) -> None:
         """Close the idle connections of this event loop's async calls and of sync calls."""
@@ -579,7 +560,25 @@ async def _complete(prepared: PreparedRequest, run_manager: Any) -> ChatResult:
     request, report = await prepared.build(), on_retry(run_manager)
     try:
         response = prepared.transport.send(request, prepared.decoder(request), on_retry=report)
-        return cast("ChatResult", await awaited(response))
+        return cast("ChatResult", await response)
+    except NotFoundError as error:
+        await prepared.explain(error)
+        raise
+
+
+async def _chunks(
+    prepared: PreparedRequest, run_manager: Any
+) -> AsyncGenerator[ChatGenerationChunk, None]:
+    request, report = await prepared.build(), on_retry(run_manager)
+    try:
+        stream = await prepared.transport.stream(
+            request, prepared.decoder(request), on_retry=report
+        )
+        async with aclosing(stream) as chunks:
+            async for chunk in chunks:
+                if run_manager is not None:
+                    await awaited(run_manager.on_llm_new_token(chunk.text, chunk=chunk))
+                yield chunk
     except NotFoundError as error:
         await prepared.explain(error)
         raise

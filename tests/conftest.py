@@ -173,8 +173,8 @@ def pytest_collection_modifyitems(config, items):
             is_opt_in = item.get_closest_marker("real_server") is not None
             is_selected = not is_opt_in or "real_server" in config.option.markexpr
         (selected if is_selected else deselected).append(item)
-        # Leave to the whole run what the sync variant of a test says as well: the sync transport is
-        # generated from the async one, and all else has no variants.
+        # Leave to the whole run what the sync variant of a test says as well: both run the same
+        # coroutines.
         params = getattr(getattr(item, "callspec", None), "params", {})
         if params.get("mode") in ("ainvoke", "astream", "async"):
             item.add_marker(pytest.mark.slow)

@@ -1,20 +1,18 @@
 """Send requests and receive responses: connections, deadlines, retries and network errors.
 
-Nothing else imports httpx2; the rest of the package uses the names below. The async transport
-in `_async` is written by hand, the sync one in `_sync` is generated from it.
+Nothing else imports httpx2; the rest of the package uses the names below. Sync and async calls run
+the same coroutines: `network` has what differs.
 """
 
 from __future__ import annotations
 
-from langchain_aimlernie._http._async.transport import AsyncTransport
-from langchain_aimlernie._http._sync.transport import Transport
-from langchain_aimlernie._http.clients import ConnectionConfig
+from langchain_aimlernie._http.config import ConnectionConfig
 from langchain_aimlernie._http.request import NO_LIMIT, APIRequest, Decoder, Timeouts, parse_timeout
+from langchain_aimlernie._http.transport import Transport
 
 __all__ = [
     "NO_LIMIT",
     "APIRequest",
-    "AsyncTransport",
     "ConnectionConfig",
     "Decoder",
     "Timeouts",

@@ -29,7 +29,7 @@ from langchain_aimlernie.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from langchain_aimlernie._http.request import Progress
+    from langchain_aimlernie._http.attempt import Attempt
 
 _STALE_WINDOW = 3.0
 """Seconds: a kept connection that the server had closed shows it within a round trip. One that
@@ -48,7 +48,7 @@ _TRANSIENT_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """A connection that breaks during a handshake; unlike a bad certificate, that may pass."""
 
 
-def to_error(error: Exception, progress: Progress) -> AimlErnieError:
+def to_error(error: Exception, attempt: Attempt) -> AimlErnieError:
     """Return the error of ours for what an attempt ended with, and with what had come.
 
     An error of a decoder loses its traceback: the local variables of those frames are the response,
@@ -57,30 +57,28 @@ def to_error(error: Exception, progress: Progress) -> AimlErnieError:
     if isinstance(error, AimlErnieError):
         ours = error.with_traceback(None)
     elif isinstance(error, UnicodeError):
-        ours = _unsendable(error, progress)
+        ours = _unsendable(error, attempt)
     else:
         names = (kind.__name__ for kind in type(error).__mro__ if _is_of_library(kind))
         ours = next((_HANDLERS[name] for name in names if name in _HANDLERS), _unexpected)(
-            error, progress
+            error, attempt
         )
-    _add_response(ours, progress)
+    _add_response(ours, attempt)
     if ours.__suppress_context__:  # httpx's exceptions hold the request with the key
         ours.__context__ = None
     return ours
 
 
-def _add_response(error: AimlErnieError, progress: Progress) -> None:
+def _add_response(error: AimlErnieError, attempt: Attempt) -> None:
     """Add what was received of the response, unless the error has it already."""
-    request, decoder = progress.request, progress.decoder
+    request, decoder = attempt.request, attempt.decoder
     if error.partial is None and decoder is not None:
         error.partial = decoder.partial
-    if error.response is None and progress.status:
-        error.response = response_of(
-            progress.status, progress.headers, error.body, request.redactor
-        )
+    if error.response is None and attempt.status:
+        error.response = response_of(attempt.status, attempt.headers, error.body, request.redactor)
     headers = {} if error.response is None else error.response.headers
     if isinstance(error, InvalidResponseError):
-        error.status_code = error.status_code or progress.status or None
+        error.status_code = error.status_code or attempt.status or None
         if "content-encoding" in headers:
             error.message += f" Its Content-Encoding is {headers['content-encoding']}."
     name = "x-client-request-id"
@@ -88,7 +86,7 @@ def _add_response(error: AimlErnieError, progress: Progress) -> None:
     error.request_id = error.request_id or request_id_in(headers)
     error.inference_id = error.inference_id or headers.get("x-inference-id")
     error.client_request_id = error.client_request_id or sent
-    if progress.has_ended and not progress.events:
+    if attempt.has_ended and not attempt.events:
         error.phase = error.phase or "empty_stream"
 
 
@@ -96,10 +94,12 @@ def _is_of_library(kind: type) -> bool:
     return kind.__module__.partition(".")[0] in _LIBRARIES
 
 
-def _timeout(kind: str, _: Exception, progress: Progress) -> AimlErnieError:
+def _timeout(kind: str, _: Exception, attempt: Attempt) -> AimlErnieError:
     """Return the error for a timeout of the library's own kind; without one, for a deadline."""
-    timeouts, deadline = progress.request.timeouts, progress.deadline
-    passed = float(f"{progress.seconds:.2g}")  # 0 if nothing was sent on a connection of ours
+    timeouts, deadline = attempt.request.timeouts, attempt.deadline
+    if kind == "request" and deadline.left <= 0:  # it left less than the timeout
+        kind = ""
+    passed = float(f"{attempt.seconds:.2g}")  # 0 if nothing was sent on a connection of ours
     seconds = deadline.limit
     if kind == "connect":
         seconds = passed or timeouts.connect
@@ -109,11 +109,11 @@ def _timeout(kind: str, _: Exception, progress: Progress) -> AimlErnieError:
         seconds = passed
     elif deadline.left > 0:  # it was a user-supplied client's own timeout
         seconds = min(seconds, passed or seconds)
-    phase = kind or progress.phase
+    phase = kind or attempt.phase
     words = _TIMEOUT_MESSAGES[phase if phase in _TIMEOUT_MESSAGES else deadline.waiting_for]
     return APITimeoutError(
         words.format(
-            host=progress.host, peer=progress.peer, seconds=f"{seconds:g}", events=progress.events
+            host=attempt.host, peer=attempt.peer, seconds=f"{seconds:g}", events=attempt.events
         ),
         phase=phase,
     )
@@ -132,20 +132,20 @@ _TIMEOUT_MESSAGES = {
 """By the phase, or by what the deadline was waiting for."""
 
 
-def _proxy_error(error: Exception, progress: Progress) -> AimlErnieError:
+def _proxy_error(error: Exception, attempt: Attempt) -> AimlErnieError:
     refused = str(error)[:1] == "4"  # the text begins with the proxy's status
     return APIConnectionError(
-        f"The proxy on the way to {progress.host} refused: {_message(error, progress)}.",
+        f"The proxy on the way to {attempt.host} refused: {_message(error, attempt)}.",
         phase="proxy",
         is_retryable=not refused,
     )
 
 
-def _connect_error(error: Exception, progress: Progress) -> AimlErnieError:
+def _connect_error(error: Exception, attempt: Attempt) -> AimlErnieError:
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls is None or isinstance(tls, _TRANSIENT_TLS):
         return APIConnectionError(
-            f"Cannot connect to {progress.peer}: {_message(error, progress)}. Check base_url, the "
+            f"Cannot connect to {attempt.peer}: {_message(error, attempt)}. Check base_url, the "
             "network and any proxy.",
             phase="connect",
         )
@@ -156,48 +156,48 @@ def _connect_error(error: Exception, progress: Progress) -> AimlErnieError:
         else "If the server or a proxy has a certificate of its own, name it in SSL_CERT_FILE."
     )
     return APIConnectionError(
-        f"No secure connection to {progress.host}: {reason}. {remedy}",
+        f"No secure connection to {attempt.host}: {reason}. {remedy}",
         phase="tls",
         is_retryable=False,
     )
 
 
-def _unsendable(_: Exception, progress: Progress) -> AimlErnieError:
+def _unsendable(_: Exception, attempt: Attempt) -> AimlErnieError:
     # The exception's words may hold the header with the key.
     return BadRequestError(
-        f"The request to {progress.host} cannot be sent: a header or the address is not valid HTTP."
+        f"The request to {attempt.host} cannot be sent: a header or the address is not valid HTTP."
     )
 
 
-def _bad_status(error: Exception, progress: Progress) -> AimlErnieError:
+def _bad_status(error: Exception, attempt: Attempt) -> AimlErnieError:
     response: Any = getattr(error, "response", None)
     return error_from_response(
-        response.status_code, dict(response.headers), b"", redactor=progress.request.redactor
+        response.status_code, dict(response.headers), b"", redactor=attempt.request.redactor
     )
 
 
-def _undecodable(error: Exception, progress: Progress) -> AimlErnieError:
+def _undecodable(error: Exception, attempt: Attempt) -> AimlErnieError:
     return InvalidResponseError(
-        f"{progress.host} sent a body that cannot be decompressed: {_message(error, progress)}."
+        f"{attempt.host} sent a body that cannot be decompressed: {_message(error, attempt)}."
     )
 
 
-def _broken(error: Exception, progress: Progress) -> AimlErnieError:
-    why = _message(error, progress)
-    if progress.events:
+def _broken(error: Exception, attempt: Attempt) -> AimlErnieError:
+    why = _message(error, attempt)
+    if attempt.events:
         return StreamInterruptedError(
-            f"The stream from {progress.host} broke off "
-            f"(events before that: {progress.events}): {why}. "
+            f"The stream from {attempt.host} broke off "
+            f"(events before that: {attempt.events}): {why}. "
             "The output so far is in `.partial`; it is incomplete.",
             phase="response_body",
         )
     hint = " Does base_url lack an https?" if _TLS_ALERT in why else ""
-    awaits_headers = progress.phase == "response_headers"
-    is_stale = awaits_headers and progress.is_reused and progress.seconds < _STALE_WINDOW
-    host = progress.peer if progress.phase == "connect" else progress.host
+    awaits_headers = attempt.phase == "response_headers"
+    is_stale = awaits_headers and attempt.is_reused and attempt.seconds < _STALE_WINDOW
+    host = attempt.peer if attempt.phase == "connect" else attempt.host
     return APIConnectionError(
-        f"The connection to {host} broke {_PHASES[progress.phase]}: {why}.{hint}",
-        phase="stale_connection" if is_stale else progress.phase,
+        f"The connection to {host} broke {_PHASES[attempt.phase]}: {why}.{hint}",
+        phase="stale_connection" if is_stale else attempt.phase,
     )
 
 
@@ -208,11 +208,11 @@ _PHASES = {
 }
 
 
-def _unexpected(error: Exception, progress: Progress) -> AimlErnieError:
+def _unexpected(error: Exception, attempt: Attempt) -> AimlErnieError:
     """Return the error for any other exception of a client, of httpx or of decoding."""
     if any(isinstance(cause, OSError | EOFError) for cause in _causes(error)):
-        return _broken(error, progress)
-    what = f"{type(error).__name__}: {_message(error, progress)}."
+        return _broken(error, attempt)
+    what = f"{type(error).__name__}: {_message(error, attempt)}."
     if isinstance(error, RuntimeError) and "event loop" in str(error).lower():
         what += (
             " A user-supplied async client belongs to one event loop; without one, each loop has "
@@ -220,21 +220,21 @@ def _unexpected(error: Exception, progress: Progress) -> AimlErnieError:
         )
     is_foreign = _is_of_library(type(error))
     unexpected: AimlErnieError
-    if progress.phase == "response_body" and not is_foreign:
+    if attempt.phase == "response_body" and not is_foreign:
         unexpected = InvalidResponseError(
-            f"The response of {progress.host} cannot be decoded: {what}"
+            f"The response of {attempt.host} cannot be decoded: {what}"
         )
     else:
         unexpected = APIConnectionError(
-            f"The call to {progress.host} failed {_PHASES[progress.phase]}: {what}",
-            phase=progress.phase,
+            f"The call to {attempt.host} failed {_PHASES[attempt.phase]}: {what}",
+            phase=attempt.phase,
             is_retryable=is_foreign,
         )
     unexpected.__cause__ = error
     return unexpected
 
 
-_HANDLERS: Mapping[str, Callable[[Exception, Progress], AimlErnieError]] = {
+_HANDLERS: Mapping[str, Callable[[Exception, Attempt], AimlErnieError]] = {
     "ConnectTimeout": partial(_timeout, "connect"),
     "WriteTimeout": partial(_timeout, "request"),
     "PoolTimeout": partial(_timeout, "pool"),
@@ -253,11 +253,11 @@ _HANDLERS: Mapping[str, Callable[[Exception, Progress], AimlErnieError]] = {
 """By the name of the exception's class, or of the nearest base that is listed."""
 
 
-def _message(error: Exception, progress: Progress) -> str:
+def _message(error: Exception, attempt: Attempt) -> str:
     """Return the text of the innermost cause, on one line and without secrets."""
     said = [text for text in map(_describe, _causes(error)) if text]
     words = said[-1] if said else type(error).__name__
-    return truncate(progress.request.redactor.text(words), _MAX_CAUSE).rstrip(".")
+    return truncate(attempt.request.redactor.text(words), _MAX_CAUSE).rstrip(".")
 
 
 def _describe(error: BaseException) -> str:

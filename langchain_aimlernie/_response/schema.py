@@ -11,7 +11,7 @@ import json
 import math
 import re
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from pydantic_core import from_json
 
@@ -131,18 +131,18 @@ def object_or_empty(value: object) -> Mapping[str, object]:
     return value if is_object(value) else _NOTHING
 
 
-def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> object:
+def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> Any:
     """Parse JSON leniently, because it has been paid for; raise `InvalidResponseError` at last.
 
     Takes what the strict fast parser refuses: a byte order mark, lone surrogate escapes, bytes that
     are not UTF-8 (they become U+FFFD), and integers of any length.
     """
     try:
-        return cast("object", from_json(data))
+        return from_json(data)
     except ValueError:
         text = data if isinstance(data, str) else data.decode(errors="replace")
     try:
-        return cast("object", json.loads(text.removeprefix("\ufeff"), parse_int=_parse_int))
+        return json.loads(text.removeprefix("\ufeff"), parse_int=_parse_int)
     except RecursionError:
         reason = "it is nested too deeply"
     except ValueError as error:
@@ -207,10 +207,11 @@ def plain_delta(payload: Mapping[str, Any], place: int) -> tuple[str, str] | Non
     try:
         (choice,) = payload["choices"]
         delta = choice["delta"]
-        texts = [delta.get("content"), delta.get("reasoning_content")]
+        text, reasoning = delta.get("content"), delta.get("reasoning_content")
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    text, reasoning = ("" if value is None else value for value in texts)
+    text = "" if text is None else text
+    reasoning = "" if reasoning is None else reasoning
     if not (type(text) is type(reasoning) is str and (text or reasoning)):
         return None
     if choice.get("index", 0) != place or choice.get("finish_reason") or choice.get("logprobs"):

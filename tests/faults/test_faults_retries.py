@@ -196,7 +196,7 @@ STREAMS = (
 
 CASES = (*BY_STATUS, *RETRY_AFTER, *UNKNOWN_OUTCOME, *STREAMS)
 ASYNC_EVERY = 8
-"""Every so many cases run async, too: the policy is one, and the sync loop is generated."""
+"""Every so many cases run async, too: the policy and the loop are one."""
 
 
 class Retries(BaseCallbackHandler):

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import certifi
 import pytest
 
-from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
+from langchain_aimlernie._coroutines import iterate, run
+from langchain_aimlernie._http import ConnectionConfig, Transport
 from langchain_aimlernie.errors import APIConnectionError
 from tests.support import response_bytes as wire
 from tests.support.byte_server import ByteServer, Close, Hold, Pause
@@ -34,7 +35,7 @@ def server():
 def test_equal_settings_share_connections_and_others_do_not(server):
     call = call_to(server)
     for connection in (on(server), on(server), on(server, max_connections=3)):
-        Transport(connection).send(call, keep)
+        run(Transport(connection).send(call, keep))
     assert server.connections == 2
 
 
@@ -43,7 +44,9 @@ def test_threads_wait_for_their_turn():
     with ByteServer(rest=(Pause(0.02), GOOD)) as server:
         transport = Transport(on(server, max_connections=3))
         with ThreadPoolExecutor(20) as threads:
-            found = list(threads.map(lambda _: transport.send(call_to(server), keep), range(60)))
+            found = list(
+                threads.map(lambda _: run(transport.send(call_to(server), keep)), range(60))
+            )
     assert len(found) == 60
     assert server.connections <= 3
 
@@ -52,7 +55,7 @@ def test_tasks_are_served_in_the_order_in_which_they_came():
     order = []
 
     async def main(server):
-        transport = AsyncTransport(on(server, max_connections=1))
+        transport = Transport(on(server, max_connections=1), is_async=True)
 
         async def one(number):
             await transport.send(call_to(server, body=b"%d" % number), keep)
@@ -71,7 +74,7 @@ def test_tasks_are_served_in_the_order_in_which_they_came():
 @pytest.mark.slow
 def test_waiting_for_a_connection_takes_nothing_from_the_timeout():
     async def main(server):
-        transport = AsyncTransport(on(server, max_connections=1))
+        transport = Transport(on(server, max_connections=1), is_async=True)
         calls = (call_to(server), call_to(server, read=3.0, total=3.0))
         await asyncio.gather(*(transport.send(call, keep) for call in calls))
         await transport.close()
@@ -93,7 +96,7 @@ def test_a_call_can_be_cancelled_while_it_waits_for(moment):
 
     async def main(server):
         connection = on(server, max_connections=1)
-        transport = AsyncTransport(connection)
+        transport = Transport(connection, is_async=True)
         first = asyncio.create_task(transport.send(call_to(server, max_retries=1), keep))
         assert await asyncio.to_thread(server.received, 1)
         second = asyncio.create_task(transport.send(call_to(server), keep))
@@ -117,9 +120,9 @@ def test_an_idle_connection_is_closed_after_its_time(server):
     connection = on(server, keepalive_expiry=0.05)
     transport = Transport(connection)
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(lambda _: transport.send(call_to(server), keep), range(20)))
+        list(threads.map(lambda _: run(transport.send(call_to(server), keep)), range(20)))
     time.sleep(0.1)
-    transport.send(call_to(server), keep)
+    run(transport.send(call_to(server), keep))
     assert server.settle(1)
     assert server.open == 1
 
@@ -130,18 +133,18 @@ def test_closing_leaves_the_calls_of_others_alone():
         (wire.unfinished(ONE), Pause(0.2), wire.frame(TWO + wire.DONE) + wire.FINAL_FRAME)
     ) as server:
         mine, other = Transport(on(server)), Transport(on(server))
-        stream = other.stream(call_to(server), Texts)
+        stream = iterate(run(other.stream(call_to(server), Texts)))
         assert next(stream) == "one"
-        mine.close()
+        run(mine.close())
         assert list(stream) == ["two"]
         assert server.open == 1, "it is idle now"
-        mine.close()
+        run(mine.close())
         assert server.settle()
 
 
 def test_closing_before_the_first_call_does_nothing():
-    Transport(ConnectionConfig("http://127.0.0.1:1")).close()
-    asyncio.run(AsyncTransport(ConnectionConfig("http://127.0.0.1:1")).close())
+    run(Transport(ConnectionConfig("http://127.0.0.1:1")).close())
+    asyncio.run(Transport(ConnectionConfig("http://127.0.0.1:1"), is_async=True).close())
 
 
 @pytest.mark.slow
@@ -152,10 +155,8 @@ def test_connections_of_the_least_recently_used_servers_are_closed(mode):
 
         async def main():
             for server in servers:
-                if mode == "sync":
-                    Transport(on(server)).send(call_to(server), keep)
-                else:
-                    await AsyncTransport(on(server)).send(call_to(server), keep)
+                transport = Transport(on(server), is_async=mode == "async")
+                await transport.send(call_to(server), keep)
             return [server.settle() for server in servers[:20]]
 
         assert all(asyncio.run(main()))
@@ -175,7 +176,7 @@ def test_certificates_are_not_read_in_the_event_loop(monkeypatch, tmp_path):
 
     async def main(server):
         tls = SimpleNamespace(base_url=server.base_url.replace("http:", "https:"))
-        transport, call = AsyncTransport(on(tls)), call_to(tls)
+        transport, call = Transport(on(tls), is_async=True), call_to(tls)
         calls = [transport.send(call, keep) for _ in range(20)]
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert {type(result) for result in results} == {APIConnectionError}
@@ -205,11 +206,14 @@ def test_the_proxy_of_the_environment_is_used_and_no_other(mode, monkeypatch, se
 PRELUDE = """
 import asyncio, os, sys, threading
 from types import SimpleNamespace
-from langchain_aimlernie._http import AsyncTransport, ConnectionConfig, Transport
+from langchain_aimlernie._coroutines import run
+from langchain_aimlernie._http import ConnectionConfig, Transport
 from tests.support.sync_async import Texts, call_to, keep
 server = SimpleNamespace(base_url=sys.argv[1])
 connection, call = ConnectionConfig(server.base_url), call_to(server)
 transport = Transport(connection)
+def send():
+    run(transport.send(call, keep))
 """
 
 
@@ -219,15 +223,15 @@ def test_a_forked_child_leaves_the_parent_s_connections_alone(server):
     script = (
         PRELUDE
         + """
-transport.send(call, keep)
-asyncio.run(AsyncTransport(connection).send(call, keep))
+send()
+asyncio.run(Transport(connection, is_async=True).send(call, keep))
 child = os.fork()
-transport.send(call, keep)
-transport.send(call, keep)
+send()
+send()
 if not child:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-transport.send(call, keep)
+send()
 print("done")
 """
     )
@@ -247,24 +251,24 @@ def test_a_child_can_be_forked_while_a_thread_reads_the_certificates():
         PRELUDE
         + """
 import contextlib, httpx2, signal
-transport, read = Transport(connection), httpx2.create_ssl_context
+read = httpx2.create_ssl_context
 is_reading, is_forked = threading.Event(), threading.Event()
-def send():
+def try_to_send():
     with contextlib.suppress(Exception):  # nobody listens
-        transport.send(call, keep)
+        send()
 def read_for_long():
     is_reading.set()
     is_forked.wait()
     return read()
 httpx2.create_ssl_context = read_for_long
-thread = threading.Thread(target=send)
+thread = threading.Thread(target=try_to_send)
 thread.start()
 is_reading.wait()
 child = os.fork()
 if not child:
     signal.alarm(60)
     httpx2.create_ssl_context = read
-    send()
+    try_to_send()
     os._exit(0)
 is_forked.set()
 thread.join()
@@ -276,17 +280,15 @@ print("done")
     assert run_python(*options, "-c", script, "https://127.0.0.1:1/v1") == "done\n"
 
 
-def test_a_stream_that_is_closed_early_has_no_more():
+@pytest.mark.parametrize("mode", MODES)
+def test_a_stream_that_is_closed_early_has_no_more(mode):
     async def main(server):
-        stream = AsyncTransport(on(server)).stream(call_to(server), Texts)
+        transport = Transport(on(server), is_async=mode == "async")
+        stream = await transport.stream(call_to(server), Texts)
         assert await anext(stream) == "one"
         await stream.aclose()
         assert [chunk async for chunk in stream] == []
 
     with ByteServer(rest=(wire.unfinished(ONE), Hold())) as server:
-        stream = Transport(on(server)).stream(call_to(server), Texts)
-        assert next(stream) == "one"
-        stream.close()
-        assert list(stream) == []
-        asyncio.run(main(server))
+        run(main(server)) if mode == "sync" else asyncio.run(main(server))
         assert server.settle()

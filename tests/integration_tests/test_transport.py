@@ -2,13 +2,13 @@
 
 import gc
 import gzip
-import importlib
 import weakref
 
 import httpx
 import httpx2
 import pytest
 
+from langchain_aimlernie._http import attempt
 from langchain_aimlernie.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -51,10 +51,6 @@ def one(mode, server, call, *, stream=False, client=None, **settings):
 
 def client_of(mode, library, **settings):
     return (library.Client if mode == "sync" else library.AsyncClient)(**settings)
-
-
-def transport_module(mode):
-    return importlib.import_module(f"langchain_aimlernie._http._{mode}.transport")
 
 
 def chain(error):
@@ -115,7 +111,7 @@ def test_the_whole_call_has_a_deadline(mode, no_waits):
 
 
 def test_a_stream_that_has_ended_frees_its_connection_for_the_next(mode, monkeypatch):
-    monkeypatch.setattr(transport_module(mode), "_DRAIN_TIMEOUT", LONG)
+    monkeypatch.setattr(attempt, "_DRAIN_TIMEOUT", LONG)
     with ByteServer(rest=(unfinished(ONE, DONE), Pause(0.02), FINAL_FRAME)) as server:
         step = (call_to(server), Texts)
         assert outcomes(mode, on(server), step, step, step) == [["one"]] * 3
@@ -125,7 +121,7 @@ def test_a_stream_that_has_ended_frees_its_connection_for_the_next(mode, monkeyp
 @pytest.mark.slow
 @pytest.mark.parametrize("rest", [Hold(), Repeat(b"x" * 100_000)], ids=["silence", "no end"])
 def test_the_body_of_an_error_is_read_as_far_as_it_comes(mode, monkeypatch, rest):
-    monkeypatch.setattr(transport_module(mode), "_ERROR_BODY_TIMEOUT", 0.2)
+    monkeypatch.setattr(attempt, "_ERROR_BODY_TIMEOUT", 0.2)
     with ByteServer((response(b"bad key", 401, length=99_999_999), rest)) as server:
         error = one(mode, server, call_to(server))
         assert server.settle()

@@ -36,7 +36,7 @@ STREAM_MODES = ("stream", "astream")
 ALL_MODES = (*JSON_MODES, *STREAM_MODES)
 ASYNC_MODES = ("ainvoke", "astream")
 SYNC_MODES = ("invoke", "stream")
-"""For what the generated sync transport and the async one do by the same code."""
+"""For what sync and async calls do by the same code."""
 
 HANG = 60.0
 """Seconds after which a call counts as hung: far above every clock that a case sets."""

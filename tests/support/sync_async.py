@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 from langchain_aimlernie._http import (
     APIRequest,
-    AsyncTransport,
     ConnectionConfig,
     Timeouts,
     Transport,
@@ -85,10 +84,9 @@ def outcomes(mode, connection, *steps, client=None, of=lambda outcome: outcome):
     is_async = mode == "async"
 
     async def main():
-        transport = (AsyncTransport if is_async else Transport)(connection, client)
+        transport = Transport(connection, client, is_async=is_async)
         results = [of(await _outcome(transport, step)) for step in steps]
-        if is_async:
-            await transport.close()
+        await transport.close()
         if client is not None:
             await client.aclose() if is_async else client.close()
         return results
@@ -99,10 +97,7 @@ def outcomes(mode, connection, *steps, client=None, of=lambda outcome: outcome):
 async def _outcome(transport, step):
     try:
         if isinstance(step, tuple) and not isinstance(step, Send):
-            stream = transport.stream(*step)
-            if isinstance(transport, AsyncTransport):
-                return [chunk async for chunk in stream]
-            return list(stream)
+            return [chunk async for chunk in await transport.stream(*step)]
         if isinstance(step, APIRequest):
             step = Send(step, keep)
         result = transport.send(*step) if isinstance(step, Send) else step()

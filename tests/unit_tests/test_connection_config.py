@@ -2,8 +2,8 @@ import socket
 
 import pytest
 
-from langchain_aimlernie._http import clients
-from langchain_aimlernie._http.clients import ConnectionConfig, resolve, ssl_context
+from langchain_aimlernie._http import config as configs
+from langchain_aimlernie._http.config import ConnectionConfig, resolve, ssl_context
 from langchain_aimlernie.errors import APIConnectionError
 
 P = "http://proxy:3128"
@@ -85,7 +85,7 @@ def test_an_environment_that_changes_meanwhile_is_read_again(monkeypatch):
             raise errors.pop()
         return {"https": "http://proxy.example:3128"}
 
-    monkeypatch.setattr(clients, "getproxies", getproxies)
-    monkeypatch.setattr(clients, "proxy_bypass", lambda _: False)
+    monkeypatch.setattr(configs, "getproxies", getproxies)
+    monkeypatch.setattr(configs, "proxy_bypass", lambda _: False)
     resolved = resolve(ConnectionConfig("https://example.org/v1"))
     assert (resolved.proxy_host, errors) == ("proxy.example:3128", [])

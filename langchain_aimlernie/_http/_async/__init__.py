@@ -1,1 +1,0 @@
-"""The async transport, from which the sync one is generated."""
