@@ -241,8 +241,7 @@ async def _fetch(server: Server, kind: type[T], query: str = "") -> T:
 
 def _problems(error: ValidationError) -> Iterator[str]:
     """Yield what is wrong, without the values."""
-    errors = error.errors(include_url=False, include_input=False, include_context=False)
-    for each in errors[:_MAX_SHOWN_ERRORS]:
+    for each in error.errors()[:_MAX_SHOWN_ERRORS]:
         place = ".".join(map(str, each["loc"]))
         yield f"{place}: {each['msg']}" if place else each["msg"]
 
