@@ -352,7 +352,8 @@ def test_a_limit_can_be_changed_on_a_tracker(llm):
 def test_calls_at_once_keep_the_budget(server, price, way):
     number = 100
     server.reply(TEXT, times=number, delay=0.05)
-    spend = SpendTracker(limit_usd=price * 5)
+    limit = {"limit_credits": price * 10_000_000} if way == "tasks" else {"limit_usd": price * 5}
+    spend = SpendTracker(**limit)
     llm = chat(server, callbacks=[spend])
     sent_before = len(server.requests)
     in_tasks = {"threads": 0, "tasks": number, "both": number // 2}[way]
