@@ -353,7 +353,8 @@ def test_a_limit_can_be_changed_on_a_tracker(llm):
 def test_calls_at_once_keep_the_budget(server, price, way):
     number = 100
     server.reply(TEXT, times=number, delay=0.05)
-    spend = SpendTracker(limit_usd=price * 5)
+    limit = {"limit_credits": price * 10_000_000} if way == "tasks" else {"limit_usd": price * 5}
+    spend = SpendTracker(**limit)
     llm = chat(server, callbacks=[spend])
     sent_before = len(server.requests)
     in_tasks = {"threads": 0, "tasks": number, "both": number // 2}[way]
@@ -724,14 +725,17 @@ def test_a_tracker_can_be_stored_and_continued(server, price):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["invoke", "ainvoke"])
-def test_a_call_does_not_wait_for_a_price_for_ever(monkeypatch, mode):
-    monkeypatch.setattr("langchain_aimlernie._client._MAX_WAIT", 0.05)
-    spend, has_second = SpendTracker(limit_usd=1), Until()
+@pytest.mark.parametrize("limit", [{"limit_usd": 1}, {}])
+def test_a_call_does_not_wait_for_a_price_for_ever_nor_without_a_limit(monkeypatch, mode, limit):
+    if limit:
+        monkeypatch.setattr("langchain_aimlernie._client._MAX_WAIT", 0.05)
+    spend, has_second = SpendTracker(**limit), Until()
     with ByteServer((has_second, GOOD_RESPONSE)) as server, ThreadPoolExecutor(1) as pool:
         llm = ChatAimlErnie(base_url=server.base_url, api_key="local", callbacks=[spend])
         first = pool.submit(llm.invoke, PROMPT)
         assert server.received(1)
         second = llm.invoke(PROMPT) if mode == "invoke" else asyncio.run(llm.ainvoke(PROMPT))
+        assert not first.done()
         has_second.set()
         assert second.text == first.result().text == "Hello"
         llm.close()
