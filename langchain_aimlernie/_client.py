@@ -221,16 +221,13 @@ def _request_id(setting: str | Callable[[], str] | None) -> str:
 
 
 async def current_key(model: ChatAimlErnie, *, is_async: bool) -> SecretStr | AimlErnieError | None:
-    """Return the key of a model at this moment, or the error to raise."""
-    key = model.api_key
-    return await _resolve_key(key() if callable(key) else key, is_async=is_async)
-
-
-async def _resolve_key(key: object, *, is_async: bool) -> SecretStr | AimlErnieError | None:
-    """Return a key as a `SecretStr`, or the error to raise.
+    """Return the key of a model at this moment, or the error to raise.
 
     It is not raised here, where the key is a local variable that error reports would show.
     """
+    key: object = model.api_key
+    if callable(key):
+        key = key()
     if is_async:
         key = await awaited(key)
     if key is None or isinstance(key, SecretStr):

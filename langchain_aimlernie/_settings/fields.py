@@ -66,6 +66,9 @@ class RequestParams(BaseModel):
     `None` is unset, and is not sent.
     """
 
+    # Built at the first call that has one, and for `ChatAimlErnie`, which inherits the fields.
+    model_config = ConfigDict(defer_build=True)
+
     temperature: Number | None = Field(default=None, ge=0, le=2)
     """Sampling temperature, 0 to 2."""
 
@@ -120,8 +123,7 @@ class RequestParams(BaseModel):
 class Settings(RequestParams):
     """The settings of `ChatAimlErnie`; those of `BaseChatModel` come on top."""
 
-    # Only `ChatAimlErnie` is instantiated: the classes below it need no validator of their own.
-    model_config = ConfigDict(populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     model_name: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
         default=DEFAULT_MODEL, alias="model", min_length=1
