@@ -1,11 +1,8 @@
 import asyncio
 import inspect
 import re
-import subprocess
-import sys
 import typing
 
-import pytest
 from langchain_core.runnables import ConfigurableField, Runnable
 from langchain_core.tools import tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
@@ -123,16 +120,3 @@ def test_help_names_no_private_type():
     public = [method for name, method in methods if not name.startswith("_")]
     ours = [each for each in public if each.__module__.startswith("langchain_aimlernie")]
     assert not [each.__name__ for each in ours if re.search(r"\b_", str(inspect.signature(each)))]
-
-
-@pytest.mark.slow
-def test_the_model_is_imported_without_what_core_imports_late():
-    program = """
-import sys
-from langchain_core.language_models import BaseChatModel
-before = {*sys.modules}
-from langchain_aimlernie import ChatAimlErnie
-late = {"langchain_core.runnables.configurable", "langchain_core.runnables.fallbacks", "tenacity"}
-assert not late & ({*sys.modules} - before)
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True)
