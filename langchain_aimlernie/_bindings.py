@@ -3,20 +3,27 @@
 langchain-core's classes show bound parameters in their repr and dumps. These subclasses hold
 `api_key` and `default_headers` as `SecretStr`, and validate what `bind` is given. Core looks up
 `bind_tools` and `with_structured_output` on the model inside, which drops what is bound or
-configured; here they keep it. What core imports at its first use is in `_late_bindings`.
+configured; here they keep it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.load.serializable import SerializedConstructor, SerializedNotImplemented
 from langchain_core.messages import AIMessage
-from langchain_core.runnables import Runnable, RunnableConfig, RunnableSerializable, base
+from langchain_core.runnables import (
+    Runnable,
+    RunnableConfig,
+    RunnableSerializable,
+    base,
+    configurable,
+)
+from langchain_core.runnables import fallbacks as core_fallbacks
 from langchain_core.runnables.config import CONFIG_KEYS
-from langchain_core.runnables.utils import AnyConfigurableField
+from langchain_core.runnables.utils import AnyConfigurableField, ConfigurableFieldSpec
 from pydantic import Secret, SecretStr
 from typing_extensions import override
 
@@ -25,7 +32,7 @@ from langchain_aimlernie._settings.model import SettingsModel, find_secret, read
 from langchain_aimlernie._text import warn_user
 
 
-def mask(name: str, value: Any) -> Any:
+def _mask(name: str, value: Any) -> Any:
     """Return the value of a bound parameter; if it is secret, in a form that repr does not show."""
     if name == "api_key" and (isinstance(value, str) or callable(value)):
         return SecretStr(value) if isinstance(value, str) else Secret(value)
@@ -34,13 +41,13 @@ def mask(name: str, value: Any) -> Any:
     return value
 
 
-Model = Runnable[LanguageModelInput, AIMessage]
+_Model = Runnable[LanguageModelInput, AIMessage]
 
 _EXCLUDED = {"api_key"} | {n for n, f in SettingsModel.model_fields.items() if f.exclude}
 """Bound parameters that a dump leaves out; a model loaded from it has its own key."""
 
 
-def names_by_id(runnable: Any) -> dict[str, str]:
+def _names_by_id(runnable: Any) -> dict[str, str]:
     """Return the names of the fields that a config can set, by the ids that it has for them."""
     return {field.id: name for name, field in getattr(runnable, "fields", {}).items()}
 
@@ -58,7 +65,7 @@ def _wrapping(name: str) -> Any:
     return method
 
 
-class Bindable(Model):
+class Bindable(_Model):
     """A model, or a wrapper around one, whose bound parameters may hold secrets."""
 
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
@@ -89,17 +96,19 @@ class Bindable(Model):
             others = {name: config.pop(name) for name in config.keys() - {*CONFIG_KEYS}}
             others = {name: value for name, value in others.items() if value is not None}
             if values := {**(config.get("configurable") or {}), **others}:  # as core reads them
-                names = names_by_id(getattr(self, "first", self))
+                names = _names_by_id(getattr(self, "first", self))
                 config["configurable"] = {
-                    id_: mask("api_key" if find_secret({id_: v}) else names.get(id_, ""), v)
+                    id_: _mask("api_key" if find_secret({id_: v}) else names.get(id_, ""), v)
                     for id_, v in values.items()
                 }
             return _ours(super().with_config(config))
 
         def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
             """Return this model with retries, as core's method does."""
+            from langchain_aimlernie._runnable_retry import RunnableRetry
+
             # Not the method of core's binding, which puts the retries inside.
-            return _ours(Runnable.with_retry(self, **kwargs))
+            return RunnableRetry(**dict(Runnable.with_retry(self, **kwargs)))
 
         def configurable_fields(
             self, **kwargs: AnyConfigurableField
@@ -123,7 +132,7 @@ class ModelWrapper(Bindable):
     inside: ClassVar[str] = "bound"
     """The field that has the model."""
 
-    def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> Model:
+    def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
         """Return this runnable with tools that the model may call, and not those bound before."""
         inside, bound = _unwrap(self)
         with_tools = inside.bind_tools(tools, **options)
@@ -146,12 +155,12 @@ class ModelWrapper(Bindable):
                 "The tools that are bound are not sent with structured output; pass them as "
                 "with_structured_output(schema, tools=[...])."
             )
-        runnable: Model = self
+        runnable: _Model = self
         if bound.keys() & {*_OF_SCHEMA}:
             runnable = self.bind(**dict.fromkeys(_OF_SCHEMA, None))
         server = {name: bound[name] for name in ("model", "base_url") if name in bound}
         structured = inside._structured_output(runnable, schema, **server | options)  # noqa: SLF001  of our own class
-        return cast("Model", structured)
+        return cast("_Model", structured)
 
 
 def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
@@ -163,10 +172,10 @@ def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
     return wrapper, bound
 
 
-def _wrap_again(wrapper: Any, inside: Any, own: Collection[str]) -> Model:
+def _wrap_again(wrapper: Any, inside: Any, own: Collection[str]) -> _Model:
     """Return `inside` in the same wrappers, without the parameters that are its `own`."""
     if not isinstance(wrapper, ModelWrapper):
-        return cast("Model", inside)
+        return cast("_Model", inside)
     fields, name = wrapper.__dict__, wrapper.inside
     changed: dict[str, Any] = {name: _wrap_again(fields[name], inside, own)}
     if "kwargs" in fields:
@@ -181,7 +190,7 @@ class RunnableBinding(ModelWrapper, base.RunnableBinding[LanguageModelInput, AIM
     """A model with parameters for every call."""
 
     def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        options = {name: mask(name, value) for name, value in (kwargs or {}).items()}
+        options = {name: _mask(name, value) for name, value in (kwargs or {}).items()}
         super().__init__(kwargs=options, **fields)
 
     @override
@@ -190,6 +199,12 @@ class RunnableBinding(ModelWrapper, base.RunnableBinding[LanguageModelInput, AIM
         if len(options) < len(self.kwargs):
             return RunnableBinding(**{**dict(self), "kwargs": options}).to_json()
         return super().to_json()
+
+
+class RunnableWithFallbacks(
+    Bindable, core_fallbacks.RunnableWithFallbacks[LanguageModelInput, AIMessage]
+):
+    """A model with fallbacks."""
 
 
 class Structured(Bindable):
@@ -206,13 +221,52 @@ class RunnableSequence(Structured, base.RunnableSequence):  # type: ignore[type-
     """A model and its output parser."""
 
 
-def _ours(runnable: Any) -> Model:
-    """Return core's wrapper around a model as an instance of our subclass of it."""
-    if isinstance(runnable, Bindable):
-        return runnable
-    if type(runnable) is base.RunnableBinding:
-        return RunnableBinding(**dict(runnable))
-    from langchain_aimlernie._late_bindings import CLASSES
+class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
+    """A model with fields that the config of a call sets."""
 
-    ours = CLASSES.get(type(runnable))
-    return cast("Model", ours(**dict(runnable)) if ours else runnable)
+    inside: ClassVar[str] = "default"
+
+    @property
+    @override
+    def config_specs(self) -> list[ConfigurableFieldSpec]:
+        names = _names_by_id(self)
+        return [
+            spec._replace(default=_mask(names.get(spec.id, ""), spec.default))
+            for spec in super().config_specs
+        ]
+
+
+class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
+    """Models of which the config of a call selects one."""
+
+    def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
+        """Return the same choice of models, each with these tools."""
+        return self._with_each(lambda model: model.bind_tools(tools, **options))
+
+    def with_structured_output(
+        self, schema: Any = None, **options: Any
+    ) -> Runnable[LanguageModelInput, Any]:
+        """Return the same choice of models, each with structured output."""
+        return self._with_each(lambda model: model.with_structured_output(schema, **options))
+
+    def _with_each(self, apply: Callable[[Any], Any]) -> _Model:
+        alternatives = {
+            name: apply(model) if isinstance(model, Runnable) else lambda make=model: apply(make())
+            for name, model in self.alternatives.items()
+        }
+        changed = {"default": apply(self.default), "alternatives": alternatives}
+        return RunnableConfigurableAlternatives(**{**dict(self), **changed})
+
+
+_CLASSES: Mapping[type, Any] = {
+    base.RunnableBinding: RunnableBinding,
+    core_fallbacks.RunnableWithFallbacks: RunnableWithFallbacks,
+    configurable.RunnableConfigurableFields: RunnableConfigurableFields,
+    configurable.RunnableConfigurableAlternatives: RunnableConfigurableAlternatives,
+}
+
+
+def _ours(runnable: Any) -> _Model:
+    """Return core's wrapper around a model as an instance of our subclass of it."""
+    ours = _CLASSES.get(type(runnable))
+    return cast("_Model", ours(**dict(runnable)) if ours else runnable)

@@ -14,7 +14,7 @@ ORDER = {
         [
             ["_version", "_coroutines", "_imports", "_text"],
             ["errors", "profiles"],
-            ["_settings", "_bindings", "_late_bindings"],
+            ["_settings", "_bindings", "_runnable_retry"],
             ["_response"],
             ["_structured"],
             ["_request"],
