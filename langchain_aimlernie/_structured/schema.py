@@ -98,7 +98,8 @@ class OutputSchema:
         the answer within another object or list: what the schema does not allow otherwise counts as
         what is meant.
         """
-        if self.definition.get("additionalProperties", False) is False:
+        has_more = self.output is dict and not _MORE_PROPERTIES.isdisjoint(self.definition)
+        if not has_more and self.definition.get("additionalProperties", False) is False:
             value = self._unwrapped(value)  # else its keys may be meant, though none is known
         try:
             return self.convert(value)
@@ -208,6 +209,11 @@ def encode_output_tool(schema: OutputSchema) -> dict[str, Any]:
         )
     return {"type": "function", "function": schema.to_dict("parameters")}
 
+
+_MORE_PROPERTIES = frozenset(
+    {"patternProperties", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "$ref"}
+)
+"""Keywords that may name properties beside `properties`."""
 
 _WRAPPERS = ("json_schema", "function", "toolSpec")
 PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")

@@ -160,13 +160,22 @@ def _meant(error: Any) -> list[tuple[list[str | int], object]]:
             return [(path, parts[0])]
     if error.validator == "type" and isinstance(error.instance, list) and not path:
         names = [*error.schema.get("properties", ())]
-        if len(names) == 1 and error.instance and all(isinstance(p, dict) for p in error.instance):
-            return [(path, {names[0]: error.instance})]  # no footnote, such as [1], is one
+        if (
+            len(names) == 1
+            and error.instance
+            and all(_is_item(p, names[0]) for p in error.instance)
+        ):
+            return [(path, {names[0]: error.instance})]
     for _, errors in groupby(error.context, lambda each: each.schema_path[0]):  # of each member
         meant = [_meant(each) for each in errors]
         if all(meant):
             return list(chain.from_iterable(meant))
     return []
+
+
+def _is_item(part: object, name: str) -> bool:
+    """Whether a part of a list is an object, and neither one of several answers nor a call."""
+    return isinstance(part, dict) and name not in part and not {"name", "arguments"} <= part.keys()
 
 
 def _multiple_of(

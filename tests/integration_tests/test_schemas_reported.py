@@ -192,6 +192,16 @@ LOADED = [
     (an_object(name={"type": "string"}), {"name": "Answer", "arguments": {"name": "b"}}, {"name": "b"}),
     (Loose, {"type": "object", "properties": {"a": 1}}, {"a": 1}),
     (an_object(a={}) | {"additionalProperties": {}}, {"b": {"a": 1}}, {"b": {"a": 1}}),
+    *(
+        (an_object(a={}) | more, {"b": {"a": 1}}, {"b": {"a": 1}})
+        for more in (
+            {"patternProperties": {"^b": {}}},
+            {"allOf": [{"properties": {"b": {}}}]},
+            {"anyOf": [{"required": ["b"]}, {"required": ["c"]}]},
+            {"if": {"required": ["b"]}, "then": {"required": ["b"]}},
+            {"dependentSchemas": {"b": True}},
+        )
+    ),
     (Open, {"a": 1, "b": {"a": 2}}, Open(a=1, b={"a": 2})),
     (Open, {"Open": {"a": 1, "b": 2}}, Open(a=1, b=2)),
 ]  # fmt: skip
@@ -213,6 +223,11 @@ REJECTED = [
     (Page, {"lines": "[1]"}, "lines.0: Input should be an object"),
     (Page, [CAT, CAT], "the answer: Input should be an object"),
     *((Pets, value, "the answer: Input should be an object") for value in ([], [1], [1, CAT])),
+    # Several answers or calls, of which none is an item
+    *(
+        (an_object(a={}), [part, part], "the answer: .* is not of type 'object'")
+        for part in ({"a": 1}, {"name": "Answer", "arguments": {"a": 1}})
+    ),
     (Page, {"lines": "a, b"}, "lines: Input should be a valid array"),
     (Page, {"lines": {"line": [CAT], "more": []}}, "lines: Input should be a valid array"),
     pytest.param((Closed, {"a": 1, "b": 2}, "\\('b' was unexpected\\)"), marks=NEEDS_2_12),
