@@ -259,7 +259,7 @@ def read_settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str,
     if not isinstance(in_model_kwargs := given.get("model_kwargs") or {}, Mapping):
         return dict(given)  # pydantic reports it
     known = _with_declared(given, model.model_fields)
-    extra = {n: value for n, value in in_model_kwargs.items() if not is_foreign(n, value)}
+    extra = {n: v for n, v in in_model_kwargs.items() if not is_foreign(str(n), v)}
     for keyword, value in given.items():
         name = ALIASES.get(keyword, keyword)
         if keyword in known or (name not in names and is_foreign(keyword, value)):

@@ -379,7 +379,10 @@ async def test_an_invalid_model_or_cache_of_a_call_is_a_bad_request(model, name,
         ({"extra_body": "12345678"}, "extra_body must be a dict; got str."),
         ({"model_kwargs": "12345678"}, "model_kwargs must be a dict; got str."),
         ({"model_kwargs": 12345678}, "model_kwargs must be a dict; got int."),
-        ({"extra_body": {12345678: "x"}}, "extra_body must have strings as keys; got int."),
+        *(
+            ({name: {12345678: "x"}}, f"{name} must have strings as keys; got int.")
+            for name in ("extra_body", "model_kwargs")
+        ),
         ({"http_client": object()}, "http_client must be an instance of httpx.Client"),
         ({"client_request_id": "a b"}, "client_request_id must be 1 to 128 of the characters"),
         ({"model": ""}, "model_name must be a non-empty string; got ''."),
