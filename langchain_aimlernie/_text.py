@@ -22,6 +22,11 @@ _ESCAPE = re.compile(
 )
 """An escape of JSON, or a surrogate pair; the half of one that stands alone is the group."""
 
+_HALF = re.compile(
+    r"\\ud(?:[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..\\ud)[c-f])|\\\\ud", re.IGNORECASE | re.DOTALL
+)
+"""What may be half a surrogate pair on its own."""
+
 _NOT_OF_PROGRAM = (
     *("langchain_aimlernie", "langchain_core", "langchain", "langgraph", "pydantic"),
     *("asyncio", "concurrent", "threading"),  # core makes a task of `ainvoke`
@@ -53,7 +58,7 @@ def clean_text(text: str) -> str:
 
 def clean_json(text: str) -> str:
     """Replace the escape of half a surrogate pair on its own in JSON; the length stays."""
-    if "\\u" not in text:
+    if not _HALF.search(text):  # read with every piece of a stream
         return text
     return _ESCAPE.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
 
