@@ -166,11 +166,14 @@ async def _list(
         return name.replace(" ", "").casefold()
 
     headers, cards = await server.get(url, decode, _etag_cache)
-    for card in reversed(cards if "pricing" in sections else []):
-        pair = None
+    found: dict[str, tuple[Decimal, Decimal] | None] = {}
+    for card in reversed(cards):
+        names = (card.id, *card.aliases)
         if card.input_price is not None and card.output_price is not None:
-            pair = card.input_price, card.output_price
-        _prices.update(dict.fromkeys((card.id, *card.aliases), pair))
+            found |= dict.fromkeys(names, (card.input_price, card.output_price))
+        elif "pricing" in sections:  # another model may have an alias of this one, and a price
+            found = {**dict.fromkeys(names), **found}
+    _prices.update(found)
     feed = await fetch_deprecations(server.transport, server.base_url, headers)
     return [
         # Aliases are not looked up: the API gives a successor the id of the superseded model.

@@ -159,20 +159,33 @@ def test_prices_are_known_whether_or_not_a_list_can_be_cached(server, etag):
 
 
 @pytest.mark.parametrize(
-    ("entry", "include", "is_known"),
+    ("entries", "include", "is_known"),
     [
-        (ERNIE, "modalities", True),
-        (OWN, "pricing", True),
-        ({**GPT, "pricing": {}}, "pricing", False),
+        ([ERNIE], "modalities", True),
+        ([OWN], "pricing", True),
+        ([{**GPT, "pricing": {}}], "pricing", False),
+        (
+            [{**GPT, "id": "openai/new", "aliases": [GPT["id"]], "pricing": {}}, GPT],
+            "pricing",
+            True,
+        ),
     ],
 )
-def test_a_price_that_a_newer_list_no_longer_states_is_not_known(server, entry, include, is_known):
-    server.play(listing(GPT), listing(entry))
+def test_a_price_that_a_newer_list_no_longer_states_is_not_known(
+    server, entries, include, is_known
+):
+    server.play(listing(GPT), listing(*entries))
     for sections in ("pricing", include):
         list_models(base_url=server.base_url, include=sections)
     assert [module.listed_prices(name) is not None for name in ("openai/gpt-4o", "gpt-4o")] == [
         is_known
     ] * 2
+
+
+def test_a_price_that_was_not_asked_for_is_known(server):
+    server.play(listing(GPT))
+    list_models(base_url=server.base_url, include=())
+    assert module.listed_prices(GPT["id"]) is not None
 
 
 def test_the_default_is_baidus_chat_models_and_those_without_a_developer(server):
