@@ -103,7 +103,7 @@ class KeyInfo:
         disabled: Whether the key is disabled.
         monthly_usage: What the key has spent this month.
         name: The name that its owner gave it.
-        scopes: What it may be used for, for example `("model:chat",)`; `None` is not restricted.
+        scopes: What it may be used for, for example `("model:chat",)`; `None`: not restricted.
         limit: Its spending limit, if it has one.
         created_at: When it was created.
         updated_at: When it was last changed.

@@ -335,7 +335,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
             tools: Tools that the model may call instead of responding; "json_schema" only. With
                 `include_raw`, "parsed" and "parsing_error" are then `None`; else it is an error.
             retry: How often, up to 3, the model is re-prompted with its error; `True` is once.
-                It is not after a refusal, nor once a stream has yielded something.
+                There is no retry after a refusal, nor once a stream has yielded something.
             **kwargs: Parameters of every call.
 
         Raises:

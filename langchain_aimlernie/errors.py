@@ -6,9 +6,9 @@ retries handle it:
     AimlErnieError                          ModelError
     ├── AuthenticationError                 ModelAuthenticationError     401, no key
     ├── PermissionDeniedError               ModelPermissionDeniedError   403
-    │   └── InsufficientCreditsError                                     402, 400 or 403 about funds
+    │   └── InsufficientCreditsError                                     402, no credits
     │       └── BudgetExceededError                                      the limit of a SpendTracker
-    ├── BadRequestError                     ModelInvalidRequestError     400, 409, 413, 422, ours
+    ├── BadRequestError                     ModelInvalidRequestError     400, 409, 413, 422, unsent
     │   └── ContextWindowExceededError      ContextOverflowError         the prompt is too long
     ├── NotFoundError                       ModelNotFoundError           404
     ├── RateLimitError                      ModelRateLimitError          429
@@ -86,7 +86,7 @@ class ErrorResponse:
 
 
 class AimlErnieError(core.ModelError):
-    """Any failure of a call; the classes below say which.
+    """The base class of the errors of a call.
 
     `str()` is the message with the status, the code and the ids, each id once.
 
@@ -167,7 +167,7 @@ class PermissionDeniedError(AimlErnieError, core.ModelPermissionDeniedError):
 
 
 class InsufficientCreditsError(PermissionDeniedError):
-    """The account is out of credits (402, or a 400 or 403 that says so)."""
+    """The account is out of credits (402, or a 400, 401 or 403 that says so)."""
 
 
 class BudgetExceededError(InsufficientCreditsError):
@@ -175,7 +175,7 @@ class BudgetExceededError(InsufficientCreditsError):
 
 
 class BadRequestError(AimlErnieError, core.ModelInvalidRequestError):
-    """The request is wrong: refused by the server (400, 409, 413, 422), or by us before sending."""
+    """The request is wrong: refused by the server (400, 409, 413, 422) or before sending."""
 
 
 class ContextWindowExceededError(BadRequestError, core.ContextOverflowError):
@@ -207,7 +207,7 @@ class APITimeoutError(APIConnectionError, core.ModelTimeoutError):
 
 
 class StreamInterruptedError(APIConnectionError):
-    """A stream ended without its end; `partial` is what was received."""
+    """A stream ended early; `partial` has the output received."""
 
 
 class StructuredOutputError(AimlErnieError, core.OutputParserException):

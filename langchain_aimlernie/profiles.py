@@ -95,9 +95,9 @@ class ModelSpec(NamedTuple):
     def on_other_server(self) -> ModelSpec:
         """Return the spec of the same model where the AI/ML API's own schema does not apply.
 
-        The request fields, the formats of media and what becomes of a forced `tool_choice` are
-        limits of the API. That a text model sees no images is not, nor that the weights of ERNIE
-        4.5 VL, which see images and video, hear nothing.
+        Request fields, formats of media and a forced `tool_choice` are limits of the API. Limits of
+        the weights stay: a text model takes no images, and ERNIE 4.5 VL images and video, but no
+        audio.
         """
         return self._replace(
             parts=self.parts if self.parts == _TEXT else self.parts | {"video"},

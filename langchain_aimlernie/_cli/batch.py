@@ -135,12 +135,17 @@ def _build_parser() -> argparse.ArgumentParser:
     add("--system", help="system message of each row that has none")
     add("--template", help="the prompt, with columns in braces: 'Summarise: {text}'")
     add("--schema", metavar="S.json", help="JSON Schema of the completions")
-    add("--max-in-flight", type=int, default=64, help="most calls at a time (default: 64)")
+    add(
+        "--max-in-flight",
+        type=int,
+        default=64,
+        help="maximum number of concurrent calls (default: 64)",
+    )
     add("--rpm", type=float, help="requests per minute")
     add("--tpm", type=float, help="tokens per minute")
     add("--limit-usd", help="budget in US dollars of all runs on this output")
     add("--retry-failed", choices=("none", "transient", "all"), default="none")
-    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only each N-th row, from I")
+    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only every N-th row, from I")
     add("--dry-run", action="store_true", help="print what it would cost; send nothing")
     add_model_options(parser)
     return parser

@@ -6,7 +6,7 @@
       520-524 529, an error as the first event, no event         max_retries        0.5 s doubling
     429, unless about a quota                                    max_retries        1 s doubling
     may have been processed and billed: a timeout, a reset, a
-      broken 200, 504                                            one of them        0.5 s doubling
+      broken 200, 499, 504, other 5xx but 501 505 511            one of them        0.5 s doubling
     all else                                                     none
 
 The backoff has full jitter below its cap. `Retry-After` is honoured up to a minute, plus a jitter

@@ -196,7 +196,7 @@ class RowFile:
         template: The prompt, with the names of columns or fields in braces: "Summarise: {text}".
             Required for CSV.
         system: System message of each row that has none.
-        shard: `(i, n)`: only each n-th row, beginning with the i-th, 1 to n.
+        shard: `(i, n)`: only every n-th row, beginning with the i-th, 1 to n.
 
     Raises:
         ValueError: `shard` is not from 1 to n.

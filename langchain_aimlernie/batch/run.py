@@ -143,7 +143,7 @@ class BatchRun:
             `ChatAimlErnie`: each line then has the object as `aimlernie.parsed`. A completion that
             does not match is an error with the completion, and is parsed again by the next run.
         limit_usd: Budget in US dollars of all runs on this output together.
-        max_in_flight: Most calls in flight, at least 1; how many the server accepts is found out.
+        max_in_flight: Maximum number of concurrent calls, at least 1; the server may get fewer.
         rpm: Requests per minute, more than 0.
         tpm: Tokens per minute, prompts and completions, more than 0.
         retry_failed: Which rows in the file of errors are run again: "none", those whose error

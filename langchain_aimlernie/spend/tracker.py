@@ -192,7 +192,7 @@ class SpendTracker(BaseCallbackHandler):
     def remaining_usd(self) -> Decimal | None:
         """US dollars that are left of the budget, at least 0; `None` without `limit_usd`.
 
-        What calls under way have reserved is not left.
+        Amounts that calls under way have reserved are subtracted.
         """
         with self._exclusive():
             if self._limit_usd is None:
