@@ -571,10 +571,8 @@ async def _chunks(
 ) -> AsyncGenerator[ChatGenerationChunk, None]:
     request, report = await prepared.build(), on_retry(run_manager)
     try:
-        stream = await prepared.transport.stream(
-            request, prepared.decoder(request), on_retry=report
-        )
-        async with aclosing(stream) as chunks:
+        stream = prepared.transport.stream(request, prepared.decoder(request), on_retry=report)
+        async with aclosing(await stream) as chunks:
             async for chunk in chunks:
                 if run_manager is not None:
                     await awaited(run_manager.on_llm_new_token(chunk.text, chunk=chunk))
