@@ -172,7 +172,8 @@ async def _list(
         if card.input_price is not None and card.output_price is not None:
             found |= dict.fromkeys(names, (card.input_price, card.output_price))
         elif "pricing" in sections:  # another model may have an alias of this one, and a price
-            found = {**dict.fromkeys(names), **found}
+            for name in names:
+                found.setdefault(name, None)
     _prices.update(found)
     feed = await fetch_deprecations(server.transport, server.base_url, headers)
     return [
