@@ -79,17 +79,8 @@ _HINTS: Mapping[type[AimlErnieError], str] = {
 _MESSAGE_KEYS = (
     *("fault", "faultstring"),  # Apigee, WSO2
     *("message", "error_description", "error", "error_msg", "error_message", "detail", "details"),
-    *(
-        "msg",
-        "status_msg",
-        "errorMsg",
-        "errorMessage",
-        "Message",
-        "errors",
-        "description",
-        "reason",
-    ),
-    "title",
+    *("msg", "status_msg", "errorMsg", "errorMessage", "Message", "errors"),
+    *("description", "reason", "title"),
 )
 _ENTRIES = ("detail", "details", "errors", "issues", "invalid-params", "fieldViolations")
 """Keys of lists with one entry for each part of the request that is wrong."""

@@ -235,8 +235,9 @@ _PROXIES = ("proxy", "proxies")
 
 def is_unset(name: str, value: object) -> bool:
     """Whether a parameter changes nothing, such as `None`, `n=1` or `stop=[]`."""
-    is_foreign = name in _FOREIGN or name.endswith(_PROXIES)
-    return value is None or (is_foreign and not value) or (name, value) in (("n", 1), ("stop", []))
+    is_of_others = name in _FOREIGN or name.endswith(_PROXIES)
+    changes_nothing = (name, value) in (("n", 1), ("stop", []))
+    return value is None or (is_of_others and not value) or changes_nothing
 
 
 def suggest_name(name: str) -> str:
@@ -287,7 +288,10 @@ def _add(parameters: dict[str, Any], name: str, value: Any) -> None:
 
 
 def is_foreign(name: str, value: object) -> bool:
-    """Whether only another package uses a parameter; a ValueError if it would set a proxy."""
+    """Whether a parameter changes nothing, or only another package uses it.
+
+    A ValueError if it would set a proxy, a warning if it has a value that has no effect.
+    """
     if is_unset(name, value):
         return True
     if name.endswith(_PROXIES):

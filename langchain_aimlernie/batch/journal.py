@@ -285,8 +285,8 @@ def read_lines(path: Path) -> Iterator[tuple[dict[str, Any], re.Match[str], int]
                 line = json.loads(data)
                 found = _LINE_ID.fullmatch(line["id"])
                 parts = (line["response"], line["error"])
-                is_ours = all(isinstance(part, dict | None) for part in parts)
-                is_ours = is_ours and isinstance(line["custom_id"], str)
+                is_typed = all(isinstance(part, dict | None) for part in parts)
+                is_ours = is_typed and isinstance(line["custom_id"], str)
                 if not (found and is_ours and _KEY.fullmatch(line["aimlernie"]["key"])):
                     raise TypeError  # noqa: TRY301  handled below
             except (ValueError, TypeError, KeyError, RecursionError):
