@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import inspect
 import sys
+import types
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Coroutine, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 
 T = TypeVar("T")
 
@@ -45,3 +46,37 @@ def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
         return
     finally:
         run(items.aclose())
+
+
+def _do_not_finalize(_: object) -> None:
+    """Do nothing, in the place of the event loop's finalizer."""
+
+
+@types.coroutine
+def unhooked(function: Callable[..., Awaitable[T]], *args: Any) -> Generator[Any, Any, T]:
+    """Call and await a function; the async generators that start meanwhile are unknown to the loop.
+
+    A loop that ends closes each generator that it knows, all at once. Those of httpcore are nested:
+    they would be closed by the loop and by the generator around them, too, which is an error. We
+    close them ourselves; one that was left with a dead loop must not be run by the garbage
+    collector in the middle of another task.
+    """
+    steps: Any = None
+    step: Callable[[Any], Any] | None = None
+    sent: Any = None
+    while True:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(None, _do_not_finalize)
+        try:
+            if step is None:
+                steps = function(*args).__await__()
+                step = steps.send
+            waiting_for = step(sent)
+        except StopIteration as done:
+            return cast("T", done.value)
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+        try:
+            step, sent = steps.send, (yield waiting_for)
+        except BaseException as error:  # noqa: BLE001  it is passed on
+            step, sent = steps.throw, error

@@ -7,14 +7,13 @@ the same coroutines: `network` has what differs.
 from __future__ import annotations
 
 from langchain_aimlernie._http.config import ConnectionConfig
-from langchain_aimlernie._http.request import NO_LIMIT, APIRequest, Decoder, Timeouts, parse_timeout
+from langchain_aimlernie._http.request import NO_LIMIT, APIRequest, Timeouts, parse_timeout
 from langchain_aimlernie._http.transport import Transport
 
 __all__ = [
     "NO_LIMIT",
     "APIRequest",
     "ConnectionConfig",
-    "Decoder",
     "Timeouts",
     "Transport",
     "parse_timeout",

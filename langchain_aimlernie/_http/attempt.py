@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from langchain_aimlernie._http.clients import PooledClient, UserClient
-    from langchain_aimlernie._http.network import Body
-    from langchain_aimlernie._http.request import APIRequest, Decoder
+    from langchain_aimlernie._http.request import APIRequest
+    from langchain_aimlernie._response.stream import StreamDecoder
 
 R = TypeVar("R")
 
@@ -54,6 +54,8 @@ class Attempt:
         network_stream: The connection, once it is known.
         status: The response's status; 0 before its headers have come.
         headers: The response's headers, names in lower case; empty before they have come.
+        parts: The generator of the response's body.
+        has_started: Whether a part of it has been asked for.
         decoder: The decoder of a stream.
         has_ended: Whether a stream has come to its end.
     """
@@ -71,11 +73,12 @@ class Attempt:
         self.network_stream: Any = None
         self.status = 0
         self.headers: dict[str, str] = {}
-        self.decoder: Decoder | None = None
+        self.parts: Any = None
+        self.has_started = False
+        self.decoder: StreamDecoder | None = None
         self.has_ended = False
         self._client = client
         self._response: Any = None
-        self._body: Body | None = None
         self._events = 0
         self._chunks: Iterator[Any] | None = iter(())
 
@@ -104,8 +107,8 @@ class Attempt:
         """Send the request, read the whole response within `left` seconds, and decode it."""
         limit = self.request.timeouts.read
         self.limit = ("total", left) if left < limit else ("response", limit)
-        body = bytearray()
-        await _read_into(body, await self._send(_ACCEPT_ENCODING), _MAX_BODY)
+        await self._send(_ACCEPT_ENCODING)
+        body = await self._read(bytearray(), _MAX_BODY)
         await self.aclose()
         if len(body) > _MAX_BODY:
             raise InvalidResponseError(
@@ -113,9 +116,9 @@ class Attempt:
             )
         if self.request.body and not body:
             raise InvalidResponseError("The server answered with nothing.", status_code=self.status)
-        return decode(self.headers, bytes(body))
+        return decode(self.headers, body)
 
-    async def open_stream(self, new_decoder: Callable[[dict[str, str]], Decoder]) -> Self:
+    async def open_stream(self, new_decoder: Callable[[dict[str, str]], StreamDecoder]) -> Self:
         """Send the request, read on until there are chunks, and return the attempt."""
         self.limit = "first event", self.request.timeouts.first_event
         await self._send("identity")
@@ -152,56 +155,60 @@ class Attempt:
 
     async def aclose(self) -> None:
         """Release the connection; it is closed unless the response was read to its end."""
-        body, response = self._body, self._response
-        self._body = self._response = self._chunks = None
+        # httpcore forgets a connection whose handshake was broken off.
+        connection = self._response if self.status else self.network_stream
+        parts, close = self.parts, self._client.network.close
+        self.parts = self._response = self._chunks = None
         try:
-            if body is not None:
-                with contextlib.suppress(Exception):  # whatever is wrong with it
-                    await body.aclose()
+            with contextlib.suppress(Exception):  # whatever is wrong with it
+                await close(parts)
         finally:
             try:
-                # httpcore forgets a connection whose handshake was broken off.
-                connection = response if self.status else self.network_stream
                 with contextlib.suppress(Exception):
-                    await self._client.network.close(connection)
+                    await close(connection)
             finally:
                 await self._client.release(self)
 
-    async def _send(self, accept_encoding: str) -> Body:
-        """Send the request; return the body of a response that says it succeeded.
+    async def _send(self, accept_encoding: str) -> None:
+        """Send the request.
 
         Raises:
             AimlErnieError: The server answered with an error.
         """
-        self._body = await self._client.send(self, accept_encoding)
+        await self._client.send(self, accept_encoding)
         if self.status in _SUCCESS:
-            return self._body
+            return
         waiting_for, limit = self.limit
         self.deadline.start(waiting_for, min(limit, _ERROR_BODY_TIMEOUT))
         body = bytearray()
         with contextlib.suppress(Exception):  # what has come of it must do
-            await _read_into(body, self._body, _MAX_ERROR_BODY)
+            await self._read(body, _MAX_ERROR_BODY)
         await self.aclose()
         raise error_from_response(
             self.status, self.headers, bytes(body), redactor=self.request.redactor
         )
 
+    async def _read(self, received: bytearray, limit: int) -> bytes:
+        """Read the body to its end, or until `received` is longer than `limit` bytes."""
+        while len(received) <= limit and (data := await self._client.read(self)) is not None:
+            received += data
+        return bytes(received)
+
     async def _next_chunks(self) -> Iterator[Any] | None:
         """Read from the network once; return the decoded chunks, `None` at the stream's end."""
-        decoder, body = self.decoder, self._body
-        if decoder is None or body is None:
+        decoder = self.decoder
+        if decoder is None or self.parts is None:
             return None
         if self.has_ended:
             self.deadline.start("rest", _DRAIN_TIMEOUT)
             with contextlib.suppress(Exception):  # whatever is wrong now, the completion is whole
-                await _read_into(bytearray(), body, _DRAIN_LIMIT)
+                await self._read(bytearray(), _DRAIN_LIMIT)
             return None
         if decoder.events != self._events:
             self._events = decoder.events
             self.deadline.start("idle", self.request.timeouts.idle)
-        if not decoder.done:
-            async for data in body:
-                return iter(decoder.feed(data))
+        if not decoder.done and (data := await self._client.read(self)) is not None:
+            return iter(decoder.feed(data))
         self.has_ended = True
         return iter(decoder.close())
 
@@ -242,11 +249,3 @@ class Attempt:
         for name, value in headers:
             key, text = name.decode("latin-1").lower(), value.decode("utf-8", errors="replace")
             self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
-
-
-async def _read_into(received: bytearray, body: Body, limit: int) -> None:
-    """Read a body to its end, or until `received` is longer than `limit` bytes."""
-    async for data in body:
-        received += data
-        if len(received) > limit:
-            return

@@ -11,7 +11,7 @@ import atexit
 import contextlib
 import os
 import time
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet
 
@@ -20,16 +20,16 @@ import httpx2
 
 from langchain_aimlernie._coroutines import awaited, run
 from langchain_aimlernie._http.config import reset_lock, ssl_context
-from langchain_aimlernie._http.network import WatchedBody, set_deadline
+from langchain_aimlernie._http.network import set_deadline
 from langchain_aimlernie._imports import is_loop_running
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
 
     from langchain_aimlernie._http.attempt import Attempt
     from langchain_aimlernie._http.config import ResolvedConfig
-    from langchain_aimlernie._http.network import Body, Network
+    from langchain_aimlernie._http.network import Network
 
 _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""
@@ -92,8 +92,8 @@ class PooledClient:
         """Whether no request is under way."""
         return not any(pool.active for pool in self._pools)
 
-    async def send(self, attempt: Attempt, accept_encoding: str) -> Body:
-        """Send a request; return the body of the response, once its headers have come.
+    async def send(self, attempt: Attempt, accept_encoding: str) -> None:
+        """Send a request and wait for the headers of the response.
 
         Raises:
             UnicodeEncodeError: A header cannot be sent.
@@ -106,7 +106,12 @@ class PooledClient:
         attempt.receive(response.status, response.headers, response)
         if is_encoded := "content-encoding" in attempt.headers:
             response = httpx2.Response(200, headers=response.headers, content=response.stream)
-        return self.network.body(response, attempt.deadline, decode=is_encoded)
+        attempt.parts = self.network.parts(response, decode=is_encoded)
+
+    def read(self, attempt: Attempt) -> Awaitable[bytes | None]:
+        """Return the next part of the response, `None` at its end."""
+        set_deadline(attempt.deadline)
+        return self.network.read(attempt)
 
     def _request(self, attempt: Attempt, accept_encoding: str) -> httpcore2.Request:
         """Return the request as httpcore2 takes it."""
@@ -167,10 +172,10 @@ class UserClient:
         self.network = network
         self._client = client
 
-    async def send(self, attempt: Attempt, accept_encoding: str) -> Body:
-        """Send a request; return the body of the response, once its headers have come."""
+    async def send(self, attempt: Attempt, accept_encoding: str) -> None:
+        """Send a request and wait for the headers of the response."""
         attempt.start()
-        async with self.network.watchdog(attempt):
+        async with self.network.watch(attempt):
             request = self._request(attempt, accept_encoding)
             response = await awaited(
                 self._client.send(request, stream=True, follow_redirects=False)
@@ -180,8 +185,12 @@ class UserClient:
             response = type(response)(response.status_code, headers=raw, content=response.content)
         attempt.receive(response.status_code, response.headers.raw, response)
         is_encoded = "content-encoding" in attempt.headers
-        body = self.network.body(response, attempt.deadline, decode=is_encoded)
-        return WatchedBody(body, partial(self.network.watchdog, attempt))
+        attempt.parts = self.network.parts(response, decode=is_encoded)
+
+    async def read(self, attempt: Attempt) -> bytes | None:
+        """Return the next part of the response, `None` at its end."""
+        async with self.network.watch(attempt):
+            return await self.network.read(attempt)
 
     def _request(self, attempt: Attempt, accept_encoding: str) -> Any:
         """Return the client's own request, with its own timeout if its maker has set one."""

@@ -15,15 +15,15 @@ import socket
 import threading
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import httpcore2
 
+from langchain_aimlernie._coroutines import unhooked
 from langchain_aimlernie._http.request import NO_LIMIT
-from langchain_aimlernie._http.unhooked import anext_unhooked
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from langchain_aimlernie._http.attempt import Attempt
 
@@ -41,11 +41,10 @@ class Deadline:
         waiting_for: What is waited for, for error messages.
         limit: Seconds at the start.
         left: Seconds that are left.
-        on_start: Called when the countdown starts anew, as it may in the middle of a wait.
     """
 
     def __init__(self) -> None:
-        self.on_start: Callable[[], None] | None = None
+        self._restart: Callable[[], None] = _do_nothing
         self.start("", NO_LIMIT)
 
     def start(self, waiting_for: str, limit: float) -> None:
@@ -53,8 +52,7 @@ class Deadline:
         self.waiting_for = waiting_for
         self.limit = self.left = limit
         self._since = time.monotonic()
-        if self.on_start is not None:
-            self.on_start()
+        self._restart()
 
     def shorten(self, timeout: float | None) -> float | None:
         """Return the shorter of `timeout` and what is left; `None` is no limit.
@@ -75,6 +73,21 @@ class Deadline:
 
     def __exit__(self, *_: object) -> None:
         self.left -= time.monotonic() - self._since
+
+    @contextlib.contextmanager
+    def watched(self, restart: Callable[[], None]) -> Iterator[None]:
+        """Take off what the block takes; call `restart` now, and when the countdown starts anew."""
+        self._restart = restart
+        with self:
+            restart()
+            try:
+                yield
+            finally:
+                self._restart = _do_nothing
+
+
+def _do_nothing() -> None:
+    """Do nothing: nobody watches the deadline."""
 
 
 _current: ContextVar[Deadline] = ContextVar("_current")
@@ -138,118 +151,57 @@ class _AsyncStream:
         return _AsyncStream(await self._stream.start_tls(*args, **options))
 
 
-class _Watchdog:
-    """Limits how long a thread waits for the server, once its socket is known."""
+@contextlib.asynccontextmanager
+async def _watch_thread(attempt: Attempt) -> AsyncGenerator[None, None]:
+    """Limit how long this thread waits for the server, once its socket is known."""
+    deadline, has_expired = attempt.deadline, threading.Event()
+    timer: threading.Timer | None = None
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-        self._deadline = attempt.deadline
-        self._timer: threading.Timer | None = None
-        self._has_expired = False
-
-    async def __aenter__(self) -> None:
-        self._deadline.__enter__()
-        self._deadline.on_start = self._start
-        self._start()
-
-    def _start(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        left = self._deadline.left
-        look_up = getattr(self._attempt.network_stream, "get_extra_info", None)
-        sock = None if look_up is None else look_up("socket")
-        if sock is not None and left != NO_LIMIT:
-            self._timer = threading.Timer(max(0.0, left), self._shut_down, [sock])
-            self._timer.daemon = True
-            with contextlib.suppress(RuntimeError):  # no thread to be had: httpx's timeout is left
-                self._timer.start()
-
-    def _shut_down(self, sock: object) -> None:
-        """Wake the thread that waits for the server."""
-        self._has_expired = True
+    def wake(sock: object) -> None:
+        has_expired.set()
         if isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):
                 # Not `SSLSocket.shutdown`, which takes the TLS state from under the reader.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
-    async def __aexit__(self, *_: object) -> None:
-        self._deadline.on_start = None
-        self._deadline.__exit__()
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._has_expired:
+    def restart() -> None:
+        nonlocal timer
+        if timer is not None:
+            timer.cancel()
+        look_up = getattr(attempt.network_stream, "get_extra_info", None)
+        sock = None if look_up is None else look_up("socket")
+        if sock is not None and deadline.left != NO_LIMIT:
+            timer = threading.Timer(max(0.0, deadline.left), wake, [sock])
+            timer.daemon = True
+            with contextlib.suppress(RuntimeError):  # no thread to be had: httpx's timeout is left
+                timer.start()
+
+    try:
+        with deadline.watched(restart):
+            yield
+    finally:
+        if timer is not None:
+            timer.cancel()
+        if has_expired.is_set():
             raise httpcore2.ReadTimeout
 
 
-class _AsyncWatchdog(_Watchdog):
-    """Limits how long a task waits for the server."""
+@contextlib.asynccontextmanager
+async def _watch_task(attempt: Attempt) -> AsyncGenerator[None, None]:
+    """Limit how long this task waits for the server."""
+    deadline, loop = attempt.deadline, asyncio.get_running_loop()
 
-    async def __aenter__(self) -> None:
-        self._timeout = asyncio.timeout(None)
-        await self._timeout.__aenter__()
-        await super().__aenter__()
+    def restart() -> None:
+        if not timeout.expired():
+            limit = None if deadline.left == NO_LIMIT else loop.time() + deadline.left
+            timeout.reschedule(limit)
 
-    def _start(self) -> None:
-        left = self._deadline.left
-        if not self._timeout.expired():
-            now = asyncio.get_running_loop().time()
-            self._timeout.reschedule(None if left == NO_LIMIT else now + left)
-
-    async def __aexit__(self, *error: object) -> None:
-        await super().__aexit__()
-        try:
-            await self._timeout.__aexit__(*error)  # type: ignore[arg-type]
-        except TimeoutError:
-            raise httpcore2.ReadTimeout from None
-
-
-class Body:
-    """The parts of a response; each is waited for as long as the deadline allows."""
-
-    def __init__(self, parts: Any, deadline: Deadline) -> None:
-        self._parts = parts
-        self._deadline = deadline
-
-    def __aiter__(self) -> Body:
-        return self
-
-    async def __anext__(self) -> bytes:
-        set_deadline(self._deadline)
-        for part in self._parts:
-            return cast("bytes", part)
-        raise StopAsyncIteration
-
-    async def aclose(self) -> None:
-        """Close the generators of the response."""
-        self._parts.close()
-
-
-class _AsyncBody(Body):
-    _next: Callable[[Any], Awaitable[bytes]] = staticmethod(anext_unhooked)
-    """The first step starts all generators of the response."""
-
-    def __anext__(self) -> Any:  # what `anext` returns needs no coroutine around it
-        set_deadline(self._deadline)
-        step, self._next = self._next, anext
-        return step(self._parts)
-
-    async def aclose(self) -> None:
-        await self._parts.aclose()
-
-
-class WatchedBody(Body):
-    """The body of a response to a user-supplied client, which knows no deadline."""
-
-    def __init__(self, body: Body, watchdog: Callable[[], Any]) -> None:
-        self._body = body
-        self._watchdog = watchdog
-
-    async def __anext__(self) -> bytes:
-        async with self._watchdog():
-            return await anext(self._body)
-
-    async def aclose(self) -> None:
-        await self._body.aclose()
+    try:
+        async with asyncio.timeout(None) as timeout:
+            with deadline.watched(restart):
+                yield
+    except TimeoutError:
+        raise httpcore2.ReadTimeout from None
 
 
 class Network:
@@ -257,11 +209,11 @@ class Network:
 
     Attributes:
         is_async: Whether it suspends the task that waits.
-        watchdog: Limits a wait on a connection of a user-supplied client, while it is entered.
+        watch: Limits a wait on a connection of a user-supplied client, while it is entered.
     """
 
     is_async = False
-    watchdog: Callable[[Attempt], Any] = _Watchdog
+    watch = staticmethod(_watch_thread)
 
     def new_pool(self, **options: Any) -> Any:
         """Return a pool of connections that keep to deadlines."""
@@ -275,9 +227,13 @@ class Network:
         """Return a pool's response to a request."""
         return pool.handle_request(request)
 
-    def body(self, response: Any, deadline: Deadline, *, decode: bool) -> Body:
-        """Return the body of a response of httpcore2, or, to decode it, of httpx's."""
-        return Body(response.iter_bytes() if decode else iter(response.stream), deadline)
+    def parts(self, response: Any, *, decode: bool) -> Any:
+        """Return a generator of a body's parts: httpcore2's response, or httpx's to decode it."""
+        return response.iter_bytes() if decode else iter(response.stream)
+
+    async def read(self, attempt: Attempt) -> bytes | None:
+        """Return the next part of a response, `None` at its end."""
+        return next(attempt.parts, None)
 
     async def close(self, resource: Any) -> None:
         """Close a connection, a response or the like."""
@@ -288,7 +244,7 @@ class AsyncNetwork(Network):
     """The async network."""
 
     is_async = True
-    watchdog = _AsyncWatchdog
+    watch = staticmethod(_watch_task)
 
     def new_pool(self, **options: Any) -> Any:
         return httpcore2.AsyncConnectionPool(network_backend=_AsyncBackend(), **options)
@@ -299,9 +255,14 @@ class AsyncNetwork(Network):
     async def request(self, pool: Any, request: httpcore2.Request) -> Any:
         return await pool.handle_async_request(request)
 
-    def body(self, response: Any, deadline: Deadline, *, decode: bool) -> Body:
-        parts = response.aiter_bytes() if decode else aiter(response.stream)
-        return _AsyncBody(parts, deadline)
+    def parts(self, response: Any, *, decode: bool) -> Any:
+        return response.aiter_bytes() if decode else aiter(response.stream)
+
+    async def read(self, attempt: Attempt) -> bytes | None:
+        if attempt.has_started:
+            return await anext(attempt.parts, None)
+        attempt.has_started = True
+        return await unhooked(anext, attempt.parts, None)
 
     async def close(self, resource: Any) -> None:
         await resource.aclose()

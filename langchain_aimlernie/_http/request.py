@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from langchain_aimlernie._text import NO_SECRETS, Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from langchain_core.messages import AIMessageChunk
+    from collections.abc import Mapping
 
 NO_LIMIT = float("inf")
 
@@ -104,26 +102,6 @@ class APIRequest:
         length = {"Content-Length": str(len(self.body))} if self.body else {}
         headers = {"Accept-Encoding": accept_encoding, **length, **self.headers}
         return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
-
-
-class Decoder(Protocol):
-    """What turns the bytes of a stream into chunks."""
-
-    events: int
-    """How many events carried something."""
-
-    done: bool
-    """Whether the stream has ended as it should."""
-
-    @property
-    def partial(self) -> AIMessageChunk | None:
-        """What has come so far."""
-
-    def feed(self, data: bytes, /) -> Iterable[Any]:
-        """Return the chunks that `data` completes."""
-
-    def close(self) -> Iterable[Any]:
-        """Return the chunks that are left, or raise that the end is missing."""
 
 
 def host_of(url: str) -> str:

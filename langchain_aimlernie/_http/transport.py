@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from langchain_aimlernie._http.clients import PooledClient
     from langchain_aimlernie._http.config import ConnectionConfig, ResolvedConfig
-    from langchain_aimlernie._http.request import APIRequest, Decoder
+    from langchain_aimlernie._http.request import APIRequest
+    from langchain_aimlernie._response.stream import StreamDecoder
     from langchain_aimlernie.errors import AimlErnieError
 
     OnRetry = Callable[[int, AimlErnieError, float], Any]
@@ -79,7 +80,7 @@ class Transport:
     async def stream(
         self,
         request: APIRequest,
-        new_decoder: Callable[[dict[str, str]], Decoder],
+        new_decoder: Callable[[dict[str, str]], StreamDecoder],
         *,
         on_retry: OnRetry | None = None,
     ) -> Attempt:
