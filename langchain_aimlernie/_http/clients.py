@@ -21,6 +21,7 @@ import httpx2
 from langchain_aimlernie._coroutines import awaited, run
 from langchain_aimlernie._http.config import reset_lock, ssl_context
 from langchain_aimlernie._http.network import set_deadline
+from langchain_aimlernie._http.request import host_of
 from langchain_aimlernie._imports import is_loop_running
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
 
     from langchain_aimlernie._http.attempt import Attempt
-    from langchain_aimlernie._http.config import ResolvedConfig
+    from langchain_aimlernie._http.config import ConnectionConfig
     from langchain_aimlernie._http.network import Network
 
 _MAX_IDLE_CLIENTS = 16
@@ -61,16 +62,16 @@ class PooledClient:
     phase = "connect"
 
     def __init__(
-        self, network: Network, resolved: ResolvedConfig, context: ssl.SSLContext | None
+        self, network: Network, config: ConnectionConfig, context: ssl.SSLContext | None
     ) -> None:
         self.network = network
-        self._options = resolved.pool_options(context)
-        size = min(resolved.config.max_connections, 2**16)  # each has a port of its own
+        self._options = config.pool_options(context)
+        size = min(config.max_connections, 2**16)  # each has a port of its own
         self._pools = [
             _Pool(self._new_pool(limit), limit, set())
             for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
         ]
-        self.proxy = resolved.proxy_host
+        self.proxy = host_of(config.proxy or "")
         self.last_used = time.monotonic()
         self._is_closed = False
 
@@ -222,7 +223,7 @@ class _Clients:
     """
 
     def __init__(self) -> None:
-        self.by_config: dict[ResolvedConfig, PooledClient] = {}
+        self.by_config: dict[ConnectionConfig, PooledClient] = {}
         self.closer = self._close_with_loop()
         _all_clients.add(self)
 
@@ -241,7 +242,7 @@ _all_clients: WeakSet[_Clients] = WeakSet()
 _sync_clients = _Clients()
 
 
-async def open_clients(network: Network) -> dict[ResolvedConfig, PooledClient]:
+async def open_clients(network: Network) -> dict[ConnectionConfig, PooledClient]:
     """Return the clients of the running loop, or of sync calls."""
     if not network.is_async:
         return _sync_clients.by_config
@@ -254,16 +255,16 @@ async def open_clients(network: Network) -> dict[ResolvedConfig, PooledClient]:
     return held.by_config
 
 
-async def open_client(network: Network, resolved: ResolvedConfig) -> PooledClient:
+async def open_client(network: Network, config: ConnectionConfig) -> PooledClient:
     """Return the client of a configuration; a new one takes the place of one long unused."""
     clients = await open_clients(network)
-    client = clients.get(resolved)
+    client = clients.get(config)
     if client is None:
-        if network.is_async and not resolved.is_cleartext:  # the loop does not wait for the disk
-            context = await asyncio.to_thread(ssl_context, resolved)
+        if network.is_async and not config.is_cleartext:  # the loop does not wait for the disk
+            context = await asyncio.to_thread(ssl_context, config)
         else:
-            context = ssl_context(resolved)
-        client = clients.setdefault(resolved, PooledClient(network, resolved, context))
+            context = ssl_context(config)
+        client = clients.setdefault(config, PooledClient(network, config, context))
         unused = [(key, each) for key, each in [*clients.items()] if each.is_unused]
         unused.sort(key=lambda item: item[1].last_used, reverse=True)
         for each in [clients.pop(key, each) for key, each in unused[_MAX_IDLE_CLIENTS:]]:

@@ -8,16 +8,15 @@ import importlib.util
 import os
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httpcore2
 import httpx2
 
-from langchain_aimlernie._http.request import host_of
 from langchain_aimlernie.errors import APIConnectionError
 
 if TYPE_CHECKING:
@@ -50,29 +49,20 @@ class ConnectionConfig:
         base_url: The server.
         max_connections: How many connections there are at a time; more calls wait in order.
         keepalive_expiry: Seconds after which a connection that was not used is closed.
+        proxy: The proxy that the environment names, as `resolve` finds it.
+        certificates: What the environment says of certificates, likewise.
     """
 
     base_url: str
     max_connections: int = 256
     keepalive_expiry: float = 60.0
-
-
-class ResolvedConfig(NamedTuple):
-    """The settings of connections and what the environment adds to them."""
-
-    config: ConnectionConfig
-    proxy: str | None
-    certificates: tuple[str | None, ...]
-
-    @property
-    def proxy_host(self) -> str:
-        """The proxy's host and port; empty if there is none."""
-        return host_of(self.proxy or "")
+    proxy: str | None = None
+    certificates: tuple[str | None, ...] = ()
 
     @property
     def is_cleartext(self) -> bool:
         """Whether no TLS is needed, neither for the server nor for the proxy."""
-        return not any(url.startswith("https:") for url in (self.config.base_url, self.proxy or ""))
+        return not any(url.startswith("https:") for url in (self.base_url, self.proxy or ""))
 
     def pool_options(self, ssl_context: ssl.SSLContext | None) -> dict[str, Any]:
         """Return what httpcore2's pools must know of the way to the server.
@@ -83,7 +73,7 @@ class ResolvedConfig(NamedTuple):
         return {
             "ssl_context": ssl_context,
             "proxy": _parse_proxy(self.proxy, ssl_context),
-            "keepalive_expiry": self.config.keepalive_expiry,
+            "keepalive_expiry": self.keepalive_expiry,
             "socket_options": _SOCKET_OPTIONS,
         }
 
@@ -97,17 +87,17 @@ def reset_lock() -> None:
     _reading_certificates = threading.Lock()
 
 
-def ssl_context(resolved: ResolvedConfig) -> ssl.SSLContext | None:
+def ssl_context(config: ConnectionConfig) -> ssl.SSLContext | None:
     """Return the TLS settings, one object a process; reading the certificates takes 50 ms.
 
     Raises:
         APIConnectionError: The environment names certificates that cannot be read.
     """
-    if resolved.is_cleartext:
+    if config.is_cleartext:
         return None
     try:
         with _reading_certificates:
-            return _ssl_context(resolved.certificates)
+            return _ssl_context(config.certificates)
     except OSError as error:
         reason = error.strerror or "no certificates are in it"
     raise APIConnectionError(
@@ -122,15 +112,15 @@ def _ssl_context(_certificates: tuple[str | None, ...]) -> ssl.SSLContext:
     return httpx2.create_ssl_context()
 
 
-def resolve(config: ConnectionConfig) -> ResolvedConfig:
+def resolve(config: ConnectionConfig) -> ConnectionConfig:
     """Return a configuration with what the environment says now about the way to the server."""
     return _resolve(config, tuple(map(os.environ.get, _VARIABLES)))
 
 
 @functools.lru_cache(maxsize=256)
-def _resolve(config: ConnectionConfig, _variables: tuple[str | None, ...]) -> ResolvedConfig:
+def _resolve(config: ConnectionConfig, _variables: tuple[str | None, ...]) -> ConnectionConfig:
     certificates = tuple(map(os.environ.get, _CERTIFICATES))
-    return ResolvedConfig(config, _proxy_for(config.base_url), certificates)
+    return replace(config, proxy=_proxy_for(config.base_url), certificates=certificates)
 
 
 def _proxy_for(url: str) -> str | None:

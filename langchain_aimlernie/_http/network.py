@@ -23,7 +23,7 @@ from langchain_aimlernie._coroutines import unhooked
 from langchain_aimlernie._http.request import NO_LIMIT
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from langchain_aimlernie._http.attempt import Attempt
 
@@ -204,6 +204,10 @@ async def _watch_task(attempt: Attempt) -> AsyncGenerator[None, None]:
         raise httpcore2.ReadTimeout from None
 
 
+async def _next(parts: Iterator[bytes]) -> bytes | None:
+    return next(parts, None)
+
+
 class Network:
     """The sync network.
 
@@ -231,9 +235,9 @@ class Network:
         """Return a generator of a body's parts: httpcore2's response, or httpx's to decode it."""
         return response.iter_bytes() if decode else iter(response.stream)
 
-    async def read(self, attempt: Attempt) -> bytes | None:
+    def read(self, attempt: Attempt) -> Awaitable[bytes | None]:
         """Return the next part of a response, `None` at its end."""
-        return next(attempt.parts, None)
+        return _next(attempt.parts)
 
     async def close(self, resource: Any) -> None:
         """Close a connection, a response or the like."""
@@ -258,11 +262,11 @@ class AsyncNetwork(Network):
     def parts(self, response: Any, *, decode: bool) -> Any:
         return response.aiter_bytes() if decode else aiter(response.stream)
 
-    async def read(self, attempt: Attempt) -> bytes | None:
+    def read(self, attempt: Attempt) -> Awaitable[bytes | None]:
         if attempt.has_started:
-            return await anext(attempt.parts, None)
+            return anext(attempt.parts, None)
         attempt.has_started = True
-        return await unhooked(anext, attempt.parts, None)
+        return unhooked(anext, attempt.parts, None)
 
     async def close(self, resource: Any) -> None:
         await resource.aclose()

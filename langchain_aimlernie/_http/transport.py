@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from langchain_aimlernie._http.clients import PooledClient
-    from langchain_aimlernie._http.config import ConnectionConfig, ResolvedConfig
+    from langchain_aimlernie._http.config import ConnectionConfig
     from langchain_aimlernie._http.request import APIRequest
     from langchain_aimlernie._response.stream import StreamDecoder
     from langchain_aimlernie.errors import AimlErnieError
@@ -46,7 +46,7 @@ class Transport:
         self._network = AsyncNetwork() if is_async else Network()
 
     @cached_property
-    def _resolved(self) -> ResolvedConfig:
+    def _resolved(self) -> ConnectionConfig:
         """The settings with the environment's proxies, which are read the first time."""
         return resolve(self._config)
 

@@ -88,4 +88,4 @@ def test_an_environment_that_changes_meanwhile_is_read_again(monkeypatch):
     monkeypatch.setattr(configs, "getproxies", getproxies)
     monkeypatch.setattr(configs, "proxy_bypass", lambda _: False)
     resolved = resolve(ConnectionConfig("https://example.org/v1"))
-    assert (resolved.proxy_host, errors) == ("proxy.example:3128", [])
+    assert (resolved.proxy, errors) == ("http://proxy.example:3128", [])
