@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Awaitable
 
-    from langchain_aimlernie._http.attempt import Attempt
     from langchain_aimlernie._http.config import ConnectionConfig
     from langchain_aimlernie._http.network import Network
+    from langchain_aimlernie._http.transport import Attempt
 
 _MAX_IDLE_CLIENTS = 16
 """Configurations whose connections are kept while no call uses them."""

@@ -29,7 +29,7 @@ from langchain_aimlernie.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from langchain_aimlernie._http.attempt import Attempt
+    from langchain_aimlernie._http.transport import Attempt
 
 _STALE_WINDOW = 3.0
 """Seconds: a kept connection that the server had closed shows it within a round trip. One that

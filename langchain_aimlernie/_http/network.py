@@ -25,7 +25,7 @@ from langchain_aimlernie._http.request import NO_LIMIT
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
-    from langchain_aimlernie._http.attempt import Attempt
+    from langchain_aimlernie._http.transport import Attempt
 
 _WRITE_SIZE = 256 * 1024
 """Bytes of a request that are written at a time: the write timeout is for each of these."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import time
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from langchain_aimlernie._coroutines import awaited
-from langchain_aimlernie._http.attempt import Attempt
 from langchain_aimlernie._http.clients import UserClient, open_client, open_clients
 from langchain_aimlernie._http.config import resolve
 from langchain_aimlernie._http.failures import to_error
-from langchain_aimlernie._http.network import AsyncNetwork, Network
+from langchain_aimlernie._http.network import AsyncNetwork, Deadline, Network
+from langchain_aimlernie._http.request import NO_LIMIT, host_of
 from langchain_aimlernie._http.retry import RetryState
-from langchain_aimlernie.errors import APIConnectionError
+from langchain_aimlernie._response.error_mapping import error_from_response
+from langchain_aimlernie.errors import APIConnectionError, InvalidResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from langchain_aimlernie._http.clients import PooledClient
     from langchain_aimlernie._http.config import ConnectionConfig
@@ -27,6 +31,234 @@ if TYPE_CHECKING:
     OnRetry = Callable[[int, AimlErnieError, float], Any]
 
 R = TypeVar("R")
+
+_ACCEPT_ENCODING = "gzip, deflate"
+_MAX_BODY = 64 * 1024 * 1024
+"""Bytes of a response that is not streamed, decompressed."""
+
+_MAX_ERROR_BODY = 64 * 1024
+_ERROR_BODY_TIMEOUT = 5.0
+"""Bytes and seconds for the body of an error, whose status we have."""
+
+_DRAIN_LIMIT = 64 * 1024
+_DRAIN_TIMEOUT = 0.1
+"""Bytes and seconds for what comes after the end of a stream: reading it saves the connection."""
+
+_SUCCESS = range(200, 300)
+
+
+class Attempt:
+    """One attempt of a call, which must be closed; iterated, it has the chunks of a stream.
+
+    It is not a generator: the garbage collector would close an async one in a task of its own,
+    while the generator around it does so, too.
+
+    Attributes:
+        request: What is sent.
+        is_replay: Whether it needs a fresh connection, as a kept one broke in the attempt before.
+        phase: `connect`, `response_headers` or `response_body`.
+        limit: What the deadline waits for once the request is being sent, and its seconds.
+        deadline: The one that is running.
+        is_reused: Whether the connection was there before, as far as is known.
+        started: When sending began, by the monotonic clock: the queue for a connection is free.
+        network_stream: The connection, once it is known.
+        status: The response's status; 0 before its headers have come.
+        headers: The response's headers, names in lower case; empty before they have come.
+        parts: The generator of the response's body.
+        has_started: Whether a part of it has been asked for.
+        decoder: The decoder of a stream.
+        has_ended: Whether a stream has come to its end.
+    """
+
+    def __init__(
+        self, request: APIRequest, client: PooledClient | UserClient, *, is_replay: bool = False
+    ) -> None:
+        self.request = request
+        self.is_replay = is_replay
+        self.phase = client.phase
+        self.limit = ("", NO_LIMIT)
+        self.deadline = Deadline()
+        self.is_reused = True
+        self.started = NO_LIMIT
+        self.network_stream: Any = None
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.parts: Any = None
+        self.has_started = False
+        self.decoder: StreamDecoder | None = None
+        self.has_ended = False
+        self._client = client
+        self._response: Any = None
+        self._events = 0
+        self._chunks: Iterator[Any] | None = iter(())
+
+    @property
+    def host(self) -> str:
+        """The server's name, and its port if that is not the default."""
+        return host_of(self.request.url)
+
+    @property
+    def peer(self) -> str:
+        """What we connect to."""
+        proxy = self._client.proxy
+        return f"the proxy {proxy} on the way to {self.host}" if proxy else self.host
+
+    @property
+    def seconds(self) -> float:
+        """How long the attempt has taken; time in the queue for a connection does not count."""
+        return max(0.0, time.monotonic() - self.started)
+
+    @property
+    def events(self) -> int:
+        """How many events of a stream have come."""
+        return 0 if self.decoder is None else self.decoder.events
+
+    async def read_response(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
+        """Send the request, read the whole response within `left` seconds, and decode it."""
+        limit = self.request.timeouts.read
+        self.limit = ("total", left) if left < limit else ("response", limit)
+        await self._send(_ACCEPT_ENCODING)
+        body = await self._read(bytearray(), _MAX_BODY)
+        await self.aclose()
+        if len(body) > _MAX_BODY:
+            raise InvalidResponseError(
+                f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
+            )
+        if self.request.body and not body:
+            raise InvalidResponseError("The server answered with nothing.", status_code=self.status)
+        return decode(self.headers, body)
+
+    async def open_stream(self, new_decoder: Callable[[dict[str, str]], StreamDecoder]) -> Self:
+        """Send the request, read on until there are chunks, and return the attempt."""
+        self.limit = "first event", self.request.timeouts.first_event
+        await self._send("identity")
+        self.decoder = new_decoder(self.headers)
+        while self._chunks is not None:
+            for first in self._chunks:
+                self._chunks = chain((first,), self._chunks)
+                return self
+            self._chunks = await self._next_chunks()
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            while self._chunks is not None:
+                for chunk in self._chunks:
+                    return chunk
+                self._chunks = await self._next_chunks()
+        except Exception as error:  # noqa: BLE001  it is raised below
+            failed = to_error(error, self)
+        except BaseException:
+            await self.aclose()
+            raise
+        else:
+            await self.aclose()
+            raise StopAsyncIteration
+        await self.aclose()
+        try:
+            raise failed
+        finally:
+            del failed  # it holds this frame: only the garbage collector would free both
+
+    async def aclose(self) -> None:
+        """Release the connection; it is closed unless the response was read to its end."""
+        # httpcore forgets a connection whose handshake was broken off.
+        connection = self._response if self.status else self.network_stream
+        parts, close = self.parts, self._client.network.close
+        self.parts = self._response = self._chunks = None
+        try:
+            with contextlib.suppress(Exception):  # whatever is wrong with it
+                await close(parts)
+        finally:
+            try:
+                with contextlib.suppress(Exception):
+                    await close(connection)
+            finally:
+                await self._client.release(self)
+
+    async def _send(self, accept_encoding: str) -> None:
+        """Send the request.
+
+        Raises:
+            AimlErnieError: The server answered with an error.
+        """
+        await self._client.send(self, accept_encoding)
+        if self.status in _SUCCESS:
+            return
+        waiting_for, limit = self.limit
+        self.deadline.start(waiting_for, min(limit, _ERROR_BODY_TIMEOUT))
+        body = bytearray()
+        with contextlib.suppress(Exception):  # what has come of it must do
+            await self._read(body, _MAX_ERROR_BODY)
+        await self.aclose()
+        raise error_from_response(
+            self.status, self.headers, bytes(body), redactor=self.request.redactor
+        )
+
+    async def _read(self, received: bytearray, limit: int) -> bytes:
+        """Read the body to its end, or until `received` is longer than `limit` bytes."""
+        while len(received) <= limit and (data := await self._client.read(self)) is not None:
+            received += data
+        return bytes(received)
+
+    async def _next_chunks(self) -> Iterator[Any] | None:
+        """Read from the network once; return the decoded chunks, `None` at the stream's end."""
+        decoder = self.decoder
+        if decoder is None or self.parts is None:
+            return None
+        if self.has_ended:
+            self.deadline.start("rest", _DRAIN_TIMEOUT)
+            with contextlib.suppress(Exception):  # whatever is wrong now, the completion is whole
+                await self._read(bytearray(), _DRAIN_LIMIT)
+            return None
+        if decoder.events != self._events:
+            self._events = decoder.events
+            self.deadline.start("idle", self.request.timeouts.idle)
+        if not decoder.done and (data := await self._client.read(self)) is not None:
+            return iter(decoder.feed(data))
+        self.has_ended = True
+        return iter(decoder.close())
+
+    # What the client tells of the attempt.
+
+    def start(self) -> None:
+        """Start the deadline: the request is being sent."""
+        self.phase = "response_headers"
+        self.started = time.monotonic()
+        self.deadline.start(*self.limit)
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Follow httpcore's events: where the attempt is, and over which connection."""
+        step = event.partition(".")[2]
+        if step in ("connect_tcp.started", "start_tls.started"):
+            self.phase, self.is_reused = "connect", False
+            self.deadline.start("connect", NO_LIMIT)  # these have a timeout of their own
+        elif step in ("connect_tcp.complete", "start_tls.complete"):
+            self.network_stream = info["return_value"]
+        elif step == "setup_socks5_connection.started" or (
+            step == "send_request_headers.started" and info["request"].method == b"CONNECT"
+        ):
+            self.deadline.start("connect", self.request.timeouts.connect)
+        elif step == "send_request_headers.started":
+            self.start()
+        if not step.endswith(".started"):  # what starts is still to be done with its `info`
+            info.clear()  # httpcore logs it next, at DEBUG, and the server may repeat the key there
+
+    async def async_trace(self, event: str, info: dict[str, Any]) -> None:
+        """Follow httpcore's events; see `trace`."""
+        self.trace(event, info)
+
+    def receive(self, status: int, headers: Iterable[tuple[bytes, bytes]], response: Any) -> None:
+        """Note that the headers of the response have come."""
+        self.phase = "response_body"
+        self.status, self._response = status, response
+        self.network_stream = response.extensions.get("network_stream")
+        for name, value in headers:
+            key, text = name.decode("latin-1").lower(), value.decode("utf-8", errors="replace")
+            self.headers[key] = f"{self.headers[key]}, {text}" if key in self.headers else text
 
 
 class Transport:

@@ -8,7 +8,7 @@ import httpx
 import httpx2
 import pytest
 
-from langchain_aimlernie._http import attempt
+from langchain_aimlernie._http import transport
 from langchain_aimlernie.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -111,7 +111,7 @@ def test_the_whole_call_has_a_deadline(mode, no_waits):
 
 
 def test_a_stream_that_has_ended_frees_its_connection_for_the_next(mode, monkeypatch):
-    monkeypatch.setattr(attempt, "_DRAIN_TIMEOUT", LONG)
+    monkeypatch.setattr(transport, "_DRAIN_TIMEOUT", LONG)
     with ByteServer(rest=(unfinished(ONE, DONE), Pause(0.02), FINAL_FRAME)) as server:
         step = (call_to(server), Texts)
         assert outcomes(mode, on(server), step, step, step) == [["one"]] * 3
@@ -121,7 +121,7 @@ def test_a_stream_that_has_ended_frees_its_connection_for_the_next(mode, monkeyp
 @pytest.mark.slow
 @pytest.mark.parametrize("rest", [Hold(), Repeat(b"x" * 100_000)], ids=["silence", "no end"])
 def test_the_body_of_an_error_is_read_as_far_as_it_comes(mode, monkeypatch, rest):
-    monkeypatch.setattr(attempt, "_ERROR_BODY_TIMEOUT", 0.2)
+    monkeypatch.setattr(transport, "_ERROR_BODY_TIMEOUT", 0.2)
     with ByteServer((response(b"bad key", 401, length=99_999_999), rest)) as server:
         error = one(mode, server, call_to(server))
         assert server.settle()
