@@ -182,7 +182,7 @@ def _parse_proxy(address: str | None, ssl_context: ssl.SSLContext | None) -> htt
     elif url.scheme not in _PROXY_SCHEMES:
         reason = (
             f"{named} which is not supported. Use http://, https://, socks5:// or socks5h://; "
-            "what calls itself socks:// is mostly socks5://."
+            "a proxy given as socks:// usually speaks socks5://."
         )
     elif url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         reason = f"{named} for which the package socksio is needed: pip install socksio."

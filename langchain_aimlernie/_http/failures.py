@@ -121,7 +121,7 @@ def _timeout(kind: str, _: Exception, attempt: Attempt) -> AimlErnieError:
 
 _TIMEOUT_MESSAGES = {
     "connect": "No connection to {peer} was made within {seconds} s.",
-    "request": "{host} took nothing of the request for {seconds} s.",
+    "request": "{host} accepted none of the request for {seconds} s.",
     "pool": "The client had no free connection to {host} for {seconds} s.",
     "response": "{host} sent no complete response within {seconds} s (timeout).",
     "total": "{host} sent no complete response within the {seconds} s that the call had left.",

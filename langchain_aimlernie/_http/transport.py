@@ -125,7 +125,7 @@ class Attempt:
                 f"The response is longer than {_MAX_BODY >> 20} MiB.", is_retryable=False
             )
         if self.request.body and not body:
-            raise InvalidResponseError("The server answered with nothing.", status_code=self.status)
+            raise InvalidResponseError("The response is empty.", status_code=self.status)
         return decode(self.headers, body)
 
     async def open_stream(self, new_decoder: Callable[[dict[str, str]], StreamDecoder]) -> Self:
