@@ -39,6 +39,7 @@ from langchain_aimlernie._request.tools import (
     encode_tools,
 )
 from langchain_aimlernie._response import content_blocks
+from langchain_aimlernie._settings.arguments import OPTIONS, read_options
 from langchain_aimlernie._settings.errors import first_message
 from langchain_aimlernie._settings.fields import (
     PER_CALL_FIELDS,
@@ -47,7 +48,8 @@ from langchain_aimlernie._settings.fields import (
     ToolChoice,
     ToolLike,
 )
-from langchain_aimlernie._settings.model import OPTIONS, SettingsModel, find_secret, read_options
+from langchain_aimlernie._settings.model import SettingsModel
+from langchain_aimlernie._settings.secrets import is_secret
 from langchain_aimlernie._settings.values import KEY_VARIABLE, is_count, to_int
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
@@ -497,7 +499,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         for keyword, value in kwargs.items():
             name = OPTIONS.get(keyword, keyword)
             # A call with a secret in its body fails, but is traced before that.
-            if name not in PER_CALL_FIELDS and not find_secret({keyword: value}, self.api_key):
+            if name not in PER_CALL_FIELDS and not is_secret(keyword, value, self.api_key):
                 shown[name] = value
         stops: Any = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
         stops = self.stop if stops is None else stops
