@@ -69,6 +69,7 @@ class Bindable(_Model):
                     sent in the body.
             """
             options = read_options(kwargs, getattr(self, "api_key", None))
+            options = {name: mask(name, value) for name, value in options.items()}
             if isinstance(self, RunnableBinding):
                 return base.RunnableBinding.bind(self, **options)  # keeps what is bound already
             return RunnableBinding(bound=self, kwargs=options, config={})
@@ -180,16 +181,10 @@ def _wrap_again(wrapper: Any, inside: Any, own: Collection[str]) -> _Model:
 class RunnableBinding(ModelWrapper, base.RunnableBinding[LanguageModelInput, AIMessage]):
     """A model with parameters for every call."""
 
-    def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        options = {name: mask(name, value) for name, value in (kwargs or {}).items()}
-        super().__init__(kwargs=options, **fields)
-
     @override
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        options = {name: v for name, v in self.kwargs.items() if name not in _EXCLUDED}
-        if len(options) < len(self.kwargs):
-            return RunnableBinding(**{**dict(self), "kwargs": options}).to_json()
-        return super().to_json()
+        shown = {name: value for name, value in self.kwargs.items() if name not in _EXCLUDED}
+        return super(RunnableBinding, self.model_copy(update={"kwargs": shown})).to_json()
 
 
 class RunnableWithFallbacks(
