@@ -6,11 +6,9 @@ import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, get_type_hints
+from typing import TYPE_CHECKING
 
 import pdoc
-
-from langchain_aimlernie._settings import fields
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
 PACKAGE = "langchain_aimlernie"
 MODULES = [
     PACKAGE,
-    f"{PACKAGE}._settings.fields",
     *(
         f"{PACKAGE}.{name}"
         for name in (
@@ -43,11 +40,6 @@ def main(folder: Path) -> None:
         module = import_module(name)
         for public in public_names(module):  # some are imported at their first use
             vars(module)[public] = getattr(module, public)
-    models = (fields.Settings, fields.RequestParams)  # the bases of ChatAimlErnie
-    fields.__all__ = [model.__name__ for model in models]
-    for model in models:
-        hints = get_type_hints(model)  # without pydantic's ranges, which the docstrings state
-        model.__annotations__ = {name: hints[name] for name in vars(model)["__annotations__"]}
     warnings.filterwarnings("ignore", module="pdoc")  # on annotations of generated methods
     pdoc.render.configure(docformat="google", show_source=False)
     pdoc.pdoc(*MODULES, output_directory=folder)

@@ -24,22 +24,13 @@ from langchain_core.runnables import (
 from langchain_core.runnables import fallbacks as core_fallbacks
 from langchain_core.runnables.config import CONFIG_KEYS
 from langchain_core.runnables.utils import AnyConfigurableField, ConfigurableFieldSpec
-from pydantic import Secret, SecretStr
 from typing_extensions import override
 
+from langchain_aimlernie._settings.arguments import read_options
 from langchain_aimlernie._settings.fields import ALIASES, ToolLike
-from langchain_aimlernie._settings.model import SettingsModel, find_secret, read_options
+from langchain_aimlernie._settings.model import SettingsModel
+from langchain_aimlernie._settings.secrets import is_secret, mask
 from langchain_aimlernie._text import warn_user
-
-
-def _mask(name: str, value: Any) -> Any:
-    """Return the value of a bound parameter; if it is secret, in a form that repr does not show."""
-    if name == "api_key" and (isinstance(value, str) or callable(value)):
-        return SecretStr(value) if isinstance(value, str) else Secret(value)
-    if name == "default_headers" and isinstance(value, Mapping):
-        return {key: SecretStr(v) if isinstance(v, str) else v for key, v in value.items()}
-    return value
-
 
 _Model = Runnable[LanguageModelInput, AIMessage]
 
@@ -78,6 +69,7 @@ class Bindable(_Model):
                     sent in the body.
             """
             options = read_options(kwargs, getattr(self, "api_key", None))
+            options = {name: mask(name, value) for name, value in options.items()}
             if isinstance(self, RunnableBinding):
                 return base.RunnableBinding.bind(self, **options)  # keeps what is bound already
             return RunnableBinding(bound=self, kwargs=options, config={})
@@ -98,7 +90,7 @@ class Bindable(_Model):
             if values := {**(config.get("configurable") or {}), **others}:  # as core reads them
                 names = _names_by_id(getattr(self, "first", self))
                 config["configurable"] = {
-                    id_: _mask("api_key" if find_secret({id_: v}) else names.get(id_, ""), v)
+                    id_: mask("api_key" if is_secret(str(id_), v) else names.get(id_, ""), v)
                     for id_, v in values.items()
                 }
             return _ours(super().with_config(config))
@@ -189,16 +181,10 @@ def _wrap_again(wrapper: Any, inside: Any, own: Collection[str]) -> _Model:
 class RunnableBinding(ModelWrapper, base.RunnableBinding[LanguageModelInput, AIMessage]):
     """A model with parameters for every call."""
 
-    def __init__(self, *, kwargs: Mapping[str, Any] | None = None, **fields: Any) -> None:
-        options = {name: _mask(name, value) for name, value in (kwargs or {}).items()}
-        super().__init__(kwargs=options, **fields)
-
     @override
     def to_json(self) -> SerializedConstructor | SerializedNotImplemented:
-        options = {name: v for name, v in self.kwargs.items() if name not in _EXCLUDED}
-        if len(options) < len(self.kwargs):
-            return RunnableBinding(**{**dict(self), "kwargs": options}).to_json()
-        return super().to_json()
+        shown = {name: value for name, value in self.kwargs.items() if name not in _EXCLUDED}
+        return super(RunnableBinding, self.model_copy(update={"kwargs": shown})).to_json()
 
 
 class RunnableWithFallbacks(
@@ -231,7 +217,7 @@ class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurable
     def config_specs(self) -> list[ConfigurableFieldSpec]:
         names = _names_by_id(self)
         return [
-            spec._replace(default=_mask(names.get(spec.id, ""), spec.default))
+            spec._replace(default=mask(names.get(spec.id, ""), spec.default))
             for spec in super().config_specs
         ]
 

@@ -32,9 +32,10 @@ from langchain_aimlernie._request.messages import add_instruction
 from langchain_aimlernie._request.payload import build_payload, encode_body
 from langchain_aimlernie._response.completion import ResponseDecoder
 from langchain_aimlernie._response.stream import StreamDecoder
+from langchain_aimlernie._settings.arguments import INSTRUCTION, read_options
 from langchain_aimlernie._settings.errors import first_message
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS
-from langchain_aimlernie._settings.model import INSTRUCTION, SHORTEST_SECRET, read_options
+from langchain_aimlernie._settings.secrets import SHORTEST_SECRET
 from langchain_aimlernie._settings.values import (
     NO_KEY,
     check_request_id,

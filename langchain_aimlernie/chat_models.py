@@ -39,6 +39,7 @@ from langchain_aimlernie._request.tools import (
     encode_tools,
 )
 from langchain_aimlernie._response import content_blocks
+from langchain_aimlernie._settings.arguments import OPTIONS, read_options
 from langchain_aimlernie._settings.errors import first_message
 from langchain_aimlernie._settings.fields import (
     PER_CALL_FIELDS,
@@ -47,7 +48,8 @@ from langchain_aimlernie._settings.fields import (
     ToolChoice,
     ToolLike,
 )
-from langchain_aimlernie._settings.model import OPTIONS, SettingsModel, find_secret, read_options
+from langchain_aimlernie._settings.model import SettingsModel
+from langchain_aimlernie._settings.secrets import is_secret
 from langchain_aimlernie._settings.values import KEY_VARIABLE, is_count, to_int
 from langchain_aimlernie._structured.output import structured_output
 from langchain_aimlernie._structured.schema import encode_response_format
@@ -74,18 +76,63 @@ class ChatAimlErnie(Bindable, SettingsModel):
 
     Calls raise the errors of `langchain_aimlernie.errors`. Parameters that are not set are not
     sent; a value outside its range raises an error when it is set. All but `streaming` can also be
-    given per call and through `bind`. The most used are below; the others are the fields of
-    `langchain_aimlernie._settings.fields.Settings` and those of `BaseChatModel`.
+    given per call and through `bind`. The parameters of `BaseChatModel` are accepted, too.
 
     Args:
-        model: The model's id; by default `baidu/ernie-4.5-21b-a3b`.
+        model: The model's id; by default `baidu/ernie-4.5-21b-a3b`. Case does not matter.
         temperature: Sampling temperature, 0 to 2.
-        max_tokens: Maximum number of tokens in the completion, reasoning included.
-        enable_thinking: Whether `baidu/ernie-5.0` reasons before it responds.
-        api_key: The key, or a function that returns it; by default `AIMLAPI_API_KEY`.
-        base_url: The address of the server; by default `AIMLAPI_API_BASE`, or the AI/ML API.
-        timeout: Seconds until an attempt must have its response; by default 600.
-        max_retries: Retries after the first attempt; by default 2.
+        top_p: Probability mass considered for sampling, 0.01 to 1.
+        max_tokens: Maximum number of tokens in the completion, reasoning included; at least 1.
+        max_completion_tokens: The same under its newer name; sent as `max_tokens` to models that
+            lack it.
+        stop: Up to 4 sequences that end the completion; `[]` in a call clears them. Also
+            `stop_sequences`.
+        seed: Makes sampling repeatable as far as the server can; at least 1.
+        frequency_penalty: Penalty for tokens by how often they have appeared, -2 to 2.
+        presence_penalty: Penalty for tokens that have appeared, -2 to 2.
+        response_format: `{"type": "json_object"}`, a `json_schema` dict, or a schema in any form
+            LangChain takes.
+        parallel_tool_calls: Whether a completion may contain several tool calls.
+        prediction: `{"type": "content", "content": …}`: text that the completion will mostly
+            repeat.
+        enable_thinking: Whether the model reasons before it responds; only `baidu/ernie-5.0`.
+        thinking_budget: Maximum number of reasoning tokens, at least 100; only `baidu/ernie-5.0`.
+        provider: Which upstream provider serves the call, for models that offer a choice.
+        normalize_tool_schemas: Whether the API adapts tool schemas to the model; only
+            `baidu/ernie-5.0`.
+        api_key: The key, or a function (sync or async) that returns it for each call; by default
+            `AIMLAPI_API_KEY`. Also `openai_api_key`.
+        base_url: The address below which `/chat/completions` is found: any server with the same
+            protocol; by default `AIMLAPI_API_BASE`, or the AI/ML API. Also `api_base`,
+            `openai_api_base` and `aimlapi_api_base`.
+        replay_reasoning: Whether earlier reasoning is sent back with the assistant messages. The
+            AI/ML API documents no field for it; some self-hosted servers read it.
+        on_unsupported_content: For an image, file, audio or video that the model does not support,
+            in a message or a tool result, or that is at an address the API cannot read: "error"
+            raises before anything is sent, "omit" sends a text such as "[image omitted]".
+        include_response_headers: Whether `response_metadata["headers"]` has all headers, with
+            secrets redacted.
+        streaming: Whether `invoke` streams under the hood, so that token callbacks fire. Also
+            `stream`.
+        stream_usage: Whether a stream ends with its token usage.
+        timeout: Seconds until an attempt must have its response (a stream: its first event), a
+            `Timeout` of httpx or httpx2, or its tuple (connect, read, write, pool). A number also
+            lowers the timeouts for connecting (5 s) and writing (30 s). By default 600 s, streams
+            300 s. Also `request_timeout`.
+        stream_idle_timeout: Seconds between two events of a stream that carry data, more than 0.
+            `None`: no limit; "auto": `timeout`, but at most 120 s. Also `stream_chunk_timeout`.
+        max_retries: Retries after the first attempt, at least 0; by default 2.
+        max_connections: Concurrent connections to one server, at least 1; by default 256. Further
+            calls wait in order.
+        default_headers: Headers of every request, treated as secrets: never shown or traced. Also
+            `extra_headers` and `headers`.
+        client_request_id: The id of the call in the provider's log, or a function that returns one
+            for each call. Unset: a new UUID for each call, the same for each attempt.
+        http_client: A `Client` of httpx or httpx2 for sync calls; used as it is, never closed.
+        http_async_client: An `AsyncClient` of httpx or httpx2 for async calls; used as it is, never
+            closed.
+        model_kwargs: Fields of the request body that `ChatAimlErnie` does not have.
+        extra_body: Fields that replace those of the finished request body, without validation.
 
     Example:
         ```python
@@ -452,7 +499,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         for keyword, value in kwargs.items():
             name = OPTIONS.get(keyword, keyword)
             # A call with a secret in its body fails, but is traced before that.
-            if name not in PER_CALL_FIELDS and not find_secret({keyword: value}, self.api_key):
+            if name not in PER_CALL_FIELDS and not is_secret(keyword, value, self.api_key):
                 shown[name] = value
         stops: Any = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
         stops = self.stop if stops is None else stops

@@ -13,8 +13,8 @@ from langchain_aimlernie._request.tools import (
     encode_tool_choice,
     encode_tools,
 )
+from langchain_aimlernie._settings.arguments import is_foreign, is_unset, suggest_name
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS
-from langchain_aimlernie._settings.model import is_foreign, is_unset, suggest_name
 from langchain_aimlernie._structured.schema import encode_response_format
 from langchain_aimlernie._text import warn_user
 from langchain_aimlernie.errors import BadRequestError

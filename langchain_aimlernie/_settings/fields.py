@@ -1,4 +1,4 @@
-"""The settings of a model.
+"""The settings of a model, which the docstring of `ChatAimlErnie` describes.
 
 The fields of `Settings` are the one definition of types and ranges: `ChatAimlErnie` inherits them,
 and the arguments of `bind` and of a call are validated against them.
@@ -70,54 +70,24 @@ class RequestParams(BaseModel):
     model_config = ConfigDict(defer_build=True)
 
     temperature: Number | None = Field(default=None, ge=0, le=2)
-    """Sampling temperature, 0 to 2."""
-
     top_p: Number | None = Field(default=None, ge=0.01, le=1)
-    """Probability mass considered for sampling, 0.01 to 1."""
-
     max_tokens: Integer | None = Field(default=None, ge=1)
-    """Maximum number of tokens in the completion, reasoning included; at least 1."""
-
     max_completion_tokens: Integer | None = Field(default=None, ge=1)
-    """The same under its newer name; sent as `max_tokens` to models that lack it."""
-
     stop: (
         Annotated[list[str], Field(strict=True, max_length=4), BeforeValidator(to_list)]
         | str
         | None
     ) = None
-    """Up to 4 sequences that end the completion; `[]` in a call clears them. Also
-    `stop_sequences`."""
-
     seed: Integer | None = Field(default=None, ge=1)
-    """Makes sampling repeatable as far as the server can; at least 1."""
-
     frequency_penalty: Number | None = Field(default=None, ge=-2, le=2)
-    """Penalty for tokens by how often they have appeared, -2 to 2."""
-
     presence_penalty: Number | None = Field(default=None, ge=-2, le=2)
-    """Penalty for tokens that have appeared, -2 to 2."""
-
     response_format: Any = None
-    """`{"type": "json_object"}`, a `json_schema` dict, or a schema in any form LangChain takes."""
-
     parallel_tool_calls: Boolean | None = None
-    """Whether a completion may contain several tool calls."""
-
     prediction: dict[str, Any] | None = None
-    """`{"type": "content", "content": …}`: text that the completion will mostly repeat."""
-
     enable_thinking: Boolean | None = None
-    """Whether the model reasons before it responds; only `baidu/ernie-5.0`."""
-
     thinking_budget: Integer | None = Field(default=None, ge=100)
-    """Maximum number of reasoning tokens, at least 100; only `baidu/ernie-5.0`."""
-
     provider: str | None = None
-    """Which upstream provider serves the call, for models that offer a choice."""
-
     normalize_tool_schemas: Boolean | None = None
-    """Whether the API adapts tool schemas to the model; only `baidu/ernie-5.0`."""
 
 
 class Settings(RequestParams):
@@ -128,81 +98,35 @@ class Settings(RequestParams):
     model_name: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(
         default=DEFAULT_MODEL, alias="model", min_length=1
     )
-    """The model's id, such as `baidu/ernie-4.5-21b-a3b`; case does not matter."""
-
     api_key: Annotated[ApiKey | None, BeforeValidator(_check_key)] = Field(
         default_factory=key_of_environment, validate_default=True, repr=False
     )
-    """The key, or a function (sync or async) that returns it for each call. Also
-    `openai_api_key`."""
-
     base_url: Annotated[str, AfterValidator(parse_base_url)] = Field(
         default_factory=base_url_of_environment, validate_default=True
     )
-    """The address below which `/chat/completions` is found: the AI/ML API, or any server with the
-    same protocol. Also `api_base`, `openai_api_base` and `aimlapi_api_base`."""
-
     replay_reasoning: Boolean = False
-    """Whether earlier reasoning is sent back with the assistant messages. The AI/ML API documents
-    no field for it; some self-hosted servers read it."""
-
     on_unsupported_content: Literal["error", "omit"] = "error"
-    """What happens to an image, file, audio or video that the model does not support, in a message
-    or a tool result, or that is at an address the API cannot read: an error before anything is
-    sent, or a text such as "[image omitted]"."""
-
     include_response_headers: Boolean = False
-    """Whether `response_metadata["headers"]` has all headers, with secrets redacted."""
-
     streaming: Boolean | None = None
-    """Whether `invoke` streams under the hood, so that token callbacks fire. Also `stream`."""
-
     stream_usage: Boolean = True
-    """Whether a stream ends with its token usage."""
-
     timeout: Annotated[Any, AfterValidator(check_timeout)] = None
-    """Seconds until an attempt must have its response (a stream: its first event), a `Timeout` of
-    httpx or httpx2, or its tuple (connect, read, write, pool). A number also lowers the timeouts
-    for connecting (5 s) and writing (30 s). Unset: 600 s, streams 300 s. Also
-    `request_timeout`."""
-
     stream_idle_timeout: Annotated[Number, Field(gt=0)] | Literal["auto"] | None = "auto"
-    """Seconds between two events of a stream that carry data, more than 0. `None`: no limit;
-    "auto": `timeout`, but at most 120 s. Also `stream_chunk_timeout`."""
-
     max_retries: Integer = Field(default=2, ge=0)
-    """Retries after the first attempt, at least 0; see the page "Retries and timeouts"."""
-
     max_connections: Integer = Field(default=256, ge=1)
-    """Concurrent connections to one server, at least 1; further calls wait in order."""
-
     default_headers: Annotated[Mapping[str, str] | None, BeforeValidator(check_headers)] = Field(
         default=None, exclude=True, repr=False
     )
-    """Headers of every request, treated as secrets: never shown or traced. Also `extra_headers`
-    and `headers`."""
-
     client_request_id: (
         Annotated[str, AfterValidator(check_request_id)] | Callable[[], str] | None
     ) = Field(default=None, exclude=True, repr=False)
-    """The id of the call in the provider's log, or a function that returns one for each call.
-    Unset: a new UUID for each call, the same for each attempt."""
-
     http_client: Annotated[
         Any, AfterValidator(partial(check_client, name="http_client", is_async=False))
     ] = Field(default=None, exclude=True, repr=False)
-    """A `Client` of httpx or httpx2 for sync calls; used as it is, never closed."""
-
     http_async_client: Annotated[
         Any, AfterValidator(partial(check_client, name="http_async_client", is_async=True))
     ] = Field(default=None, exclude=True, repr=False)
-    """An `AsyncClient` of httpx or httpx2 for async calls; used as it is, never closed."""
-
     model_kwargs: dict[str, Any] = Field(default_factory=dict)
-    """Fields of the request body that `ChatAimlErnie` does not have."""
-
     extra_body: dict[str, Any] | None = None
-    """Fields that replace those of the finished request body, without validation."""
 
 
 REQUEST_PARAMS = tuple(RequestParams.model_fields)
@@ -247,7 +171,7 @@ SHOWN = frozenset(name for name, field in Settings.model_fields.items() if field
 
 
 class Arguments(TypedDict, total=False):
-    """The constructor's parameters, for type checkers; `Settings` documents them."""
+    """The constructor's parameters, for type checkers."""
 
     model: str
     model_name: str

@@ -22,7 +22,7 @@ from pydantic import InstanceOf
 from typing_extensions import override
 
 from langchain_aimlernie._bindings import RunnableSequence, Structured
-from langchain_aimlernie._settings.model import INSTRUCTION
+from langchain_aimlernie._settings.arguments import INSTRUCTION
 from langchain_aimlernie._settings.values import is_default_host
 from langchain_aimlernie._structured.parser import StructuredOutputParser, is_refusal
 from langchain_aimlernie._structured.schema import (

@@ -19,8 +19,8 @@ from langchain_core.runnables import RunnableConfig
 from pydantic_core import to_jsonable_python
 
 from langchain_aimlernie._request.tools import encode_tools
+from langchain_aimlernie._settings.arguments import OPTIONS
 from langchain_aimlernie._settings.fields import REQUEST_PARAMS, SHOWN, Settings
-from langchain_aimlernie._settings.model import OPTIONS
 
 
 class BatchError(ValueError):

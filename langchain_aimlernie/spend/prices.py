@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from langchain_aimlernie._request.tokens import count_message_tokens, count_tokens
-from langchain_aimlernie._settings.model import INSTRUCTION
+from langchain_aimlernie._settings.arguments import INSTRUCTION
 from langchain_aimlernie._settings.values import to_int
 from langchain_aimlernie.profiles import find_model
 from langchain_aimlernie.spend.amounts import ZERO, Spend, add, check_amount, priced, subtract

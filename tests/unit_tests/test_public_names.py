@@ -20,7 +20,7 @@ from langchain_aimlernie import (
     testing,
     tracing,
 )
-from langchain_aimlernie._settings.fields import ALIASES, Arguments
+from langchain_aimlernie._settings.fields import ALIASES, Arguments, Settings
 
 NAMES = {
     *("ChatAimlErnie", "SpendTracker", "__version__", "account", "alist_models", "errors"),
@@ -115,7 +115,11 @@ def test_the_typed_dict_lists_exactly_the_fields_and_aliases():
     assert typing.get_type_hints(ChatAimlErnie)
 
 
-def test_help_names_no_private_type():
+def test_help_describes_each_setting_and_no_private_type():
+    described = re.findall(r"^ {8}(\w+): ", ChatAimlErnie.__doc__, re.MULTILINE)
+    fields = Settings.model_fields.items()
+    assert sorted(described) == sorted(field.alias or name for name, field in fields)
+    assert "langchain_aimlernie._" not in ChatAimlErnie.__doc__
     methods = inspect.getmembers(ChatAimlErnie, inspect.isfunction)
     public = [method for name, method in methods if not name.startswith("_")]
     ours = [each for each in public if each.__module__.startswith("langchain_aimlernie")]
