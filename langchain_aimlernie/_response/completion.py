@@ -17,6 +17,7 @@ from langchain_aimlernie._response.schema import (
     coerce_int,
     coerce_number,
     is_object,
+    object_or_empty,
     parse_event,
     parse_object,
     request_id_in,
@@ -166,10 +167,12 @@ class ResponseDecoder:
 
         Unknown top-level keys are kept under their own names, unless one of ours has the name. The
         cost is in `meta.usage` or the API's headers. A LiteLLM proxy has it in a header, and of a
-        stream in `usage.cost`, as OpenRouter does.
+        stream in `usage.cost`, as OpenRouter does, and Perplexity with its parts; DeepInfra has it
+        in `usage.estimated_cost`.
         """
         headers = self.headers
         facts, usage, cost = dict(completion.facts), completion.usage, completion.cost
+        counts = usage or {}
         metadata: dict[str, Any] = {
             "model_provider": PROVIDER,
             "model_name": facts.pop("model", self.model),
@@ -180,7 +183,9 @@ class ResponseDecoder:
             "usd_spent": _first_number(
                 cost.get("usd_spent"),
                 headers.get("x-aimlapi-usd-spent"),
-                (usage or {}).get("cost"),
+                counts.get("cost"),
+                object_or_empty(counts.get("cost")).get("total_cost"),
+                counts.get("estimated_cost"),
                 headers.get("x-litellm-response-cost"),
             ),
             "request_id": request_id_in(headers),

@@ -110,9 +110,11 @@ EXHAUSTED_QUOTAS = (
 """A quota is used up, and nothing here says of what length of time."""
 
 RATE_LIMITS = (
-    r"rate[ _-]?limit",  # OpenAI's code, also of Groq, Qianfan, Mistral; Anthropic's type
+    # OpenAI's code, also of Groq, Qianfan, Mistral; Anthropic's type; LiteLLM heads any 429 with
+    # "RateLimitError", and gives it the type "throttling_error"
+    r"rate[ _-]?limit(?!error)",
     r"too[ _]many[ _]requests",  # nginx, Cloudflare, Hugging Face
-    r"throttl",  # Bedrock, DashScope, LiteLLM
+    r"throttl(?!ing_error)",  # Bedrock, DashScope
     # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter
     r"per[ _-]?(?:second|minute)|per[ -]min\b|/min\b|\b(?:[rt]pm|qps)\b",
     rf"{TRY_AGAIN}\d",

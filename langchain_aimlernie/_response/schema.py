@@ -37,8 +37,19 @@ _CHOICE_KEYS = _RESERVED_KEYS | {"index", "message", "delta", "text", "error"}
 _MESSAGE_KEYS = frozenset(
     {"role", "content", "refusal", "tool_calls", "function_call", "reasoning_content", "reasoning"}
 )
-_TRUNCATED = ("length", "max_tokens", "model_length", "model_context_window_exceeded")
-"""OpenAI's reason for the end at the token limit; Anthropic's and Gemini's; Mistral's; z.ai's."""
+_FINISH_REASONS = {
+    # Anthropic's and Gemini's, Mistral's, z.ai's
+    **dict.fromkeys(("max_tokens", "model_length", "model_context_window_exceeded"), "length"),
+    **dict.fromkeys(
+        (
+            *("refusal", "sensitive"),  # Anthropic, z.ai
+            *("guardrail_intervened", "content_filtered"),  # Bedrock
+            *("safety", "recitation", "blocklist", "prohibited_content", "spii"),  # Gemini
+        ),
+        "content_filter",
+    ),
+}
+"""Reasons to finish of other APIs, which gateways pass on, in lower case, and OpenAI's for them."""
 
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-litellm-call-id")
 _TEXT_TYPES = ("text", "output_text", "refusal")
@@ -238,8 +249,8 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
         message = {"content": choice.get("text")}
     logprobs = choice.get("logprobs")
     finish_reason = string_or_none(choice.get("finish_reason"))
-    if finish_reason and finish_reason.lower() in _TRUNCATED:  # Gemini has capitals
-        finish_reason = "length"
+    if finish_reason:
+        finish_reason = _FINISH_REASONS.get(finish_reason.lower(), finish_reason)
     content, thoughts = message.get("content"), message.get("reasoning_content")
     if content is None or (content == "" and not (thoughts or message.get("tool_calls"))):
         # Where FastDeploy has the text of models that may answer with images; beside reasoning and

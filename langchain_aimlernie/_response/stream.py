@@ -249,7 +249,8 @@ class StreamDecoder(ResponseDecoder):
         }
 
 
-_TEMPLATE = ChatGenerationChunk(message=AIMessageChunk(content=""))
+_MESSAGE = AIMessageChunk(content="")
+_CHUNK = ChatGenerationChunk(message=_MESSAGE)
 
 
 def _chunk(
@@ -259,15 +260,20 @@ def _chunk(
     logprobs: dict[str, object] | None = None,
 ) -> ChatGenerationChunk:
     """Return a chunk; one without tool calls is a copy, which is faster than a new chunk."""
-    message: Any
+    metadata: dict[str, Any] = {"model_provider": PROVIDER}
+    if logprobs:
+        metadata["logprobs"] = logprobs
+    facts: dict[str, Any] = {
+        "content": text,
+        "additional_kwargs": texts,
+        "response_metadata": metadata,
+    }
     if tool_calls:
-        message = AIMessageChunk(content="", tool_call_chunks=[*tool_calls])
+        message = AIMessageChunk(tool_call_chunks=[*tool_calls], **facts)
     else:
-        message = _TEMPLATE.message.__copy__()
-        message.__dict__.update(tool_calls=[], invalid_tool_calls=[], tool_call_chunks=[])
-    metadata = {"model_provider": PROVIDER, **({"logprobs": logprobs} if logprobs else {})}
-    message.__dict__.update(content=text, response_metadata=metadata, additional_kwargs=texts)
-    chunk = _TEMPLATE.__copy__()
+        message = _MESSAGE.__copy__()
+        message.__dict__.update(facts, tool_calls=[], invalid_tool_calls=[], tool_call_chunks=[])
+    chunk = _CHUNK.__copy__()
     chunk.__dict__.update(message=message, text=text)
     return chunk
 

@@ -1,5 +1,6 @@
 """Cases of odd chunks: deltas, their order, usage that comes here or there."""
 
+from tests.faults.cases_json import WITHHELD
 from tests.faults.cases_stream import gives
 from tests.support.response_bytes import (
     DONE,
@@ -96,6 +97,10 @@ CONTENT = (
     *(
         gives(f"text cut by {reason}", "Hello", finished(reason), end=ENDED, metadata={"finish_reason": "length"})
         for reason in ("length", "max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded")
+    ),
+    *(
+        gives(f"text withheld: {reason}", "Hello", finished(reason), end=ENDED, metadata={"finish_reason": "content_filter"})
+        for reason in WITHHELD
     ),
     gives(
         "two choices interleaved",

@@ -46,6 +46,10 @@ def replaced(old, new):
     return BODY.replace(old.encode(), as_bytes(new))
 
 
+WITHHELD = (
+    *("sensitive", "refusal", "guardrail_intervened", "content_filtered"),
+    *("SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"),
+)
 NO_OBJECTS_OF_JSON = ("null", "[]", "1", "1.5", "NaN", "true", '"hi"')
 NO_JSON = {
     **{f"cut after {n} bytes": BODY[:n] for n in (1, 20, 150, len(BODY) - 1)},
@@ -266,6 +270,10 @@ SHAPES = (
     *(
         gives(f"finish_reason {r}", completion(finish_reason=r), metadata={"finish_reason": "length"})
         for r in ("max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded")
+    ),
+    *(
+        gives(f"finish_reason {r}", completion(finish_reason=r), metadata={"finish_reason": "content_filter"})
+        for r in WITHHELD
     ),
 )  # fmt: skip
 

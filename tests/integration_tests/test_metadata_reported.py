@@ -212,8 +212,17 @@ async def test_a_litellm_proxy_s_price_counts_where_there_is_none_better(
     assert spend.total.unpriced == (usd is None)
 
 
-async def test_a_price_in_usage_counts_in_streams_too(model, ernie_server, mode):
-    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, "cost": 0.125}
+@pytest.mark.parametrize(
+    "cost",
+    [
+        {"cost": 0.125},
+        {"cost": {"request_cost": 0.1, "total_cost": 0.125}},
+        {"estimated_cost": 0.125},
+    ],
+    ids=["OpenRouter", "Perplexity", "DeepInfra"],
+)
+async def test_a_price_in_usage_counts_in_streams_too(model, ernie_server, mode, cost):
+    usage = {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3, **cost}
     headers = {**LITELLM, "x-litellm-response-cost": None}
     ernie_server.reply("Hello", meta=None, usage=usage, headers=headers)
     with SpendTracker() as spend:
