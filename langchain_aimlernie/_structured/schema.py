@@ -59,6 +59,10 @@ class OutputSchema:
         """The schema for tracers, in a form that core converts without loss or failure."""
         return replace(self, strict=None).to_dict("parameters")
 
+    def is_name(self, name: object) -> bool:
+        """Whether a call with this name is of the schema; some servers write `functions.City`."""
+        return isinstance(name, str) and name.rpartition(".")[2] == self.name
+
     def to_dict(self, key: str) -> dict[str, Any]:
         """Return the schema under `key` with its name: closed, and with all required, if strict."""
         definition = strict_schema(self.definition) if self.strict else dict(self.definition)
@@ -119,8 +123,10 @@ class OutputSchema:
         known = self.definition.get("properties") or {}
 
         def is_meant(part: object) -> bool:
-            name = ("name", self.name)  # of a call
-            return isinstance(part, dict) and any(k in known and (k, part[k]) != name for k in part)
+            if not isinstance(part, dict):
+                return False
+            is_call = self.is_name(part.get("name"))
+            return any(key in known for key in part if not (is_call and key == "name"))
 
         parts, found = [value], list[object]()
         while parts:
