@@ -23,8 +23,6 @@ _DESCRIBED_BY = ("properties", "$ref", "allOf", "anyOf", "oneOf")
 _SCALARS_AND_LISTS = ("array", "string", "number", "integer", "boolean", "null")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MODES = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
-_ALLOWED_KEYS = {"allowed_tools": "tools", "function_calling_config": "allowed_function_names"}
-"""OpenAI's and Gemini's keys for a choice among some tools, and for the list in it."""
 
 
 def encode_tools(
@@ -161,17 +159,15 @@ def _read_choice(choice: object) -> tuple[object, Sequence[object] | None]:
         return "required", choice
     if not isinstance(choice, Mapping):
         return "required" if choice is True else choice, None
-    bodies = (choice.get(key) for key in ("function", "tool", "custom", *_ALLOWED_KEYS))
-    body: Mapping[str, object] = next((b for b in bodies if isinstance(b, Mapping)), choice)
-    mode, allowed = body.get("mode"), [body.get(key) for key in _ALLOWED_KEYS.values()]
-    for each in allowed:
-        if isinstance(each, list):
-            return "auto" if mode is None else mode, each
-    if isinstance(name := body.get("name"), str):
+    inner = next((value for value in choice.values() if isinstance(value, Mapping)), {})
+    flat = {**inner, **choice}
+    for key in ("tools", "allowed_function_names", "allowedFunctionNames"):  # OpenAI's, Gemini's
+        if isinstance(allowed := flat.get(key), list):
+            return flat.get("mode", "auto"), allowed
+    if isinstance(name := flat.get("name"), str):
         return None, name
-    is_key = len(choice) == 1 and "type" not in choice  # Bedrock's {"any": {}}
-    kind = next(iter(choice)) if is_key else choice.get("type")
-    return kind if mode is None else mode, None
+    kind = next(iter(choice)) if len(choice) == 1 else None  # of Bedrock's {"any": {}}
+    return flat.get("mode", flat.get("type", kind)), None
 
 
 def _check_names(names: Sequence[str], tools: list[dict[str, object]]) -> None:

@@ -245,6 +245,7 @@ NAMED = {"type": "function", "function": {"name": "weather"}}
 FLAT_NAME = {"type": "function", "name": "weather"}
 ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}
 OF_GOOGLE = {"mode": "AUTO", "allowed_function_names": ["weather"]}
+IN_CAMEL_CASE = {"mode": "ANY", "allowedFunctionNames": ["weather"]}
 
 
 @pytest.mark.parametrize(
@@ -309,6 +310,7 @@ def test_a_choice_among_some_tools_sends_only_these():
         ({"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}, "auto", ["weather"]),
         ({"type": "allowed_tools", "mode": "auto", "tools": [FLAT_NAME]}, "auto", ["weather"]),
         ({"function_calling_config": OF_GOOGLE}, "auto", ["weather"]),
+        ({"functionCallingConfig": IN_CAMEL_CASE}, "required", ["weather"]),
         (["now", "weather"], "required", ["weather", "now"]),
     ):
         chosen, tools = encode_tool_choice(choice, TOOLS)
