@@ -77,7 +77,7 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
 
 
 class _NoEmptyText:
-    """A format checker to which only the empty string has none: no class has a date for it."""
+    """A checker of `format` that rejects the empty string only: no class has a date for it."""
 
     def check(self, instance: object, format: str) -> None:  # noqa: A002  the name in jsonschema
         if instance == "":
