@@ -70,9 +70,8 @@ def _read_tool(tool: ToolLike) -> dict[str, Any]:
     """Return a tool as a function; a ValueError for what is none."""
     if isinstance(tool, Mapping):
         kind = tool.get("type")
-        has_parameters = any(isinstance(tool.get(key), Mapping) for key in PARAMETERS_KEYS)
         is_function = kind in (None, "function") or (kind == "object" and "title" in tool)
-        if not (has_parameters or is_function):
+        if not (is_function or any(isinstance(tool.get(key), Mapping) for key in PARAMETERS_KEYS)):
             raise _not_a_function(kind)
     if function := encode_function(tool):
         return function
