@@ -10,22 +10,19 @@ from langchain_core.tools import Tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from langchain_aimlernie._request.content import read_cache_control
-from langchain_aimlernie._structured.functions import encode_function
-from langchain_aimlernie._structured.json_schema import check_references, strict_schema
-from langchain_aimlernie._structured.schema import PARAMETERS_KEYS, merge_strict
+from langchain_aimlernie._structured.functions import PARAMETERS_KEYS, encode_function
+from langchain_aimlernie._structured.json_schema import strict_schema
+from langchain_aimlernie._structured.schema import merge_strict
 
 if TYPE_CHECKING:
     from langchain_aimlernie._settings.fields import ToolChoice, ToolLike
 
 MAX_TOOLS = 128  # the published schema's limit
 
-_FUNCTION_KEYS = ("name", "description", "parameters", "strict")
 _DESCRIBED_BY = ("properties", "$ref", "allOf", "anyOf", "oneOf")
 _SCALARS_AND_LISTS = ("array", "string", "number", "integer", "boolean", "null")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MODES = {"auto": "auto", "none": "none", "any": "required", "required": "required"}
-_ALLOWED_KEYS = {"allowed_tools": "tools", "function_calling_config": "allowed_function_names"}
-"""OpenAI's and Gemini's keys for a choice among some tools, and for the list in it."""
 
 
 def encode_tools(
@@ -49,7 +46,7 @@ def encode_tools(
 
 
 def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
-    function = encode_function(tool) or _convert(tool)
+    function = _read_tool(tool)
     name = function.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
@@ -69,23 +66,21 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     return encoded
 
 
-def _convert(tool: object) -> dict[str, Any]:
-    """Return a tool that has no schema of its own as a function, as langchain-core converts it."""
-    if not isinstance(tool, Mapping | Tool):
+def _read_tool(tool: ToolLike) -> dict[str, Any]:
+    """Return a tool as a function; a ValueError for what is none."""
+    if isinstance(tool, Mapping):
+        kind = tool.get("type")
+        is_function = kind in (None, "function") or (kind == "object" and "title" in tool)
+        if not (is_function or any(isinstance(tool.get(key), Mapping) for key in PARAMETERS_KEYS)):
+            raise _not_a_function(kind)
+    if function := encode_function(tool):
+        return function
+    if not isinstance(tool, Tool):
         raise _not_a_tool(tool)
-    readable = _normalize(tool) if isinstance(tool, Mapping) else tool
-    try:
-        schema = convert_to_openai_tool(readable)
-    except (KeyError, TypeError, ValueError):
-        raise _not_a_tool(tool) from None
-    if schema.get("type") != "function":  # such as a custom tool of langchain-openai
-        raise _not_a_function(schema.get("type"))
-    items = schema["function"].items()
-    function = {key: value for key, value in items if key in _FUNCTION_KEYS and value is not None}
-    parameters = function.get("parameters") or {}
-    if not isinstance(parameters, Mapping):
-        raise _not_a_tool(tool)
-    return {**function, "parameters": check_references(parameters)}
+    schema = convert_to_openai_tool(tool)  # of a tool for one string
+    if schema["type"] != "function":  # such as a custom tool of langchain-openai
+        raise _not_a_function(schema["type"])
+    return cast("dict[str, Any]", schema["function"])
 
 
 def _not_a_tool(tool: object) -> ValueError:
@@ -106,24 +101,6 @@ def _complete(name: object, parameters: Mapping[str, Any]) -> dict[str, Any]:
     if parameters.keys().isdisjoint(_DESCRIBED_BY):
         complete["properties"] = {}
     return complete
-
-
-def _normalize(tool: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a dict as core reads it, which takes every dict with a name for a function."""
-    kind = tool.get("type")
-    rest = {name: value for name, value in tool.items() if name != "type"}
-    if kind == "function":
-        # OpenAI's Responses API has the function's keys beside the type.
-        is_nested = isinstance(tool.get("function"), Mapping)
-        return dict(tool) if is_nested else {"type": kind, "function": rest}
-    parameters = next((rest.pop(key) for key in PARAMETERS_KEYS if key in rest), None)
-    if parameters is not None:
-        return {**rest, "parameters": parameters}
-    if kind is None:
-        return rest
-    if kind == "object" and "title" in tool:
-        return dict(tool)
-    raise _not_a_function(kind)
 
 
 def _not_a_function(kind: object) -> ValueError:
@@ -181,17 +158,15 @@ def _read_choice(choice: object) -> tuple[object, Sequence[object] | None]:
         return "required", choice
     if not isinstance(choice, Mapping):
         return "required" if choice is True else choice, None
-    bodies = (choice.get(key) for key in ("function", "tool", "custom", *_ALLOWED_KEYS))
-    body: Mapping[str, object] = next((b for b in bodies if isinstance(b, Mapping)), choice)
-    mode, allowed = body.get("mode"), [body.get(key) for key in _ALLOWED_KEYS.values()]
-    for each in allowed:
-        if isinstance(each, list):
-            return "auto" if mode is None else mode, each
-    if isinstance(name := body.get("name"), str):
+    inner = next((value for value in choice.values() if isinstance(value, Mapping)), {})
+    flat = {**inner, **choice}
+    for key in ("tools", "allowed_function_names", "allowedFunctionNames"):  # OpenAI's, Gemini's
+        if isinstance(allowed := flat.get(key), list):
+            return flat.get("mode", "auto"), allowed
+    if isinstance(name := flat.get("name"), str):
         return None, name
-    is_key = len(choice) == 1 and "type" not in choice  # Bedrock's {"any": {}}
-    kind = next(iter(choice)) if is_key else choice.get("type")
-    return kind if mode is None else mode, None
+    kind = next(iter(choice)) if len(choice) == 1 else None  # of Bedrock's {"any": {}}
+    return flat.get("mode", flat.get("type", kind)), None
 
 
 def _check_names(names: Sequence[str], tools: list[dict[str, object]]) -> None:

@@ -1,4 +1,4 @@
-"""Classes, functions and tools as OpenAI functions, whose parameters are a JSON Schema.
+"""Classes, functions, tools and dicts as OpenAI functions, whose parameters are a JSON Schema.
 
 Core's `convert_to_openai_tool` loses recursive definitions, and keeps what refers to lost ones.
 """
@@ -34,14 +34,23 @@ from pydantic.errors import PydanticUserError
 from pydantic.v1 import BaseModel as BaseModelV1
 from typing_extensions import NoExtraItems, ReadOnly, TypedDict, is_typeddict
 
-from langchain_aimlernie._structured.json_schema import dereference
+from langchain_aimlernie._structured.json_schema import check_references, dereference
+
+PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
+"""The keys of OpenAI, Anthropic and MCP for the schema of a tool's parameters."""
+
+_WRAPPERS = ("json_schema", "function", "toolSpec")
+_BODIES = ("schema", *PARAMETERS_KEYS)
+_KEYWORDS = frozenset({"type", "properties", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"})
 
 
 def encode_function(tool: Any) -> dict[str, Any] | None:
-    """Return a tool as an OpenAI function, with the schema that `parse_schema` would read.
+    """Return a tool or a schema as an OpenAI function.
 
-    `None` for what has no schema of its own (a dict, a tool for one string, a class of tools).
+    `None` for what has no schema of its own (a tool for one string, a class of tools).
     """
+    if isinstance(tool, Mapping):
+        return _read_dict(tool)
     name: Any = getattr(tool, "__name__", None)
     description: Any
     if isinstance(tool, BaseTool):
@@ -64,6 +73,34 @@ def encode_function(tool: Any) -> dict[str, Any] | None:
         return None
     parameters = without_labels(schema)
     return {"name": name, "description": description or "", "parameters": parameters}
+
+
+def _read_dict(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Distinguish JSON Schemas from their wrappers, which core takes for schemas or loses."""
+    for wrapper in _WRAPPERS:
+        if isinstance(given.get(wrapper), Mapping):
+            given = given[wrapper]
+    is_schema = not given.keys().isdisjoint(_KEYWORDS)
+    inner = {key: value for key, value in given.items() if isinstance(value, Mapping)}
+    bodies = [] if "properties" in given else [inner[key] for key in _BODIES if key in inner]
+    is_bare = "name" in given and not is_schema and not inner
+    if is_bare and all(given.get(key) is None for key in _BODIES):
+        bodies = [{"type": "object", "properties": {}}]
+    if bodies:
+        body = bodies[0]
+        if isinstance(body.get("json"), Mapping):  # Bedrock's
+            body = body["json"]
+        name = given.get("name") or body.get("title")
+        description = given.get("description", body.get("description"))
+        strict = given.get("strict")
+    elif is_schema and given.get("type") not in ("text", "json_object", *_WRAPPERS):
+        name, description = given.get("title") or given.get("name"), given.get("description")
+        body, strict = without_labels(given), None
+    else:
+        return None
+    function = {"name": name, "description": description, "parameters": check_references(body)}
+    function["strict"] = strict
+    return {key: value for key, value in function.items() if value is not None}
 
 
 def _arguments_schema(tool: BaseTool) -> Any:

@@ -93,7 +93,7 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
         text, called = str(message.text), called_tools(message)
         values = [] if self.by_call else extract_json(text)
         arguments: list[str] = []
-        if not values and (self.by_call or self.target.name in called):
+        if not values and (self.by_call or any(map(self.target.is_name, called))):
             arguments = self._arguments(message)
             values = [*chain.from_iterable(map(extract_json, arguments))]
         misfits = []
@@ -112,9 +112,13 @@ class StructuredOutputParser(BaseTransformOutputParser[Any]):
 
     def _arguments(self, message: AIMessage) -> list[str]:
         """Return the arguments of the schema's calls, whose name some servers lose."""
-        name = self.target.name
-        calls = [call["args"] for call in message.tool_calls if call["name"] == name]
-        invalid = [c["args"] or "" for c in message.invalid_tool_calls if c["name"] in (name, None)]
+        is_own = self.target.is_name
+        calls = [call["args"] for call in message.tool_calls if is_own(call["name"])]
+        invalid = [
+            call["args"] or ""
+            for call in message.invalid_tool_calls
+            if call["name"] is None or is_own(call["name"])
+        ]
         return [*(json.dumps(args, ensure_ascii=False) for args in calls), *invalid]
 
     def _no_json(
@@ -282,7 +286,7 @@ class _StreamDecoder:
         """Return what a message adds to the arguments of the first call of the schema's tool."""
         arguments = ""
         for fragment in getattr(message, "tool_call_chunks", ()):
-            if self._call_index is None and fragment["name"] == self._parser.target.name:
+            if self._call_index is None and self._parser.target.is_name(fragment["name"]):
                 self._call_index = fragment["index"]
             if fragment["index"] == self._call_index:
                 arguments += fragment["args"] or ""

@@ -21,10 +21,9 @@ from langchain_aimlernie._structured.functions import (
     adapter_of,
     encode_function,
     is_class,
-    without_labels,
 )
 from langchain_aimlernie._structured.json_extraction import whole_json
-from langchain_aimlernie._structured.json_schema import check_references, strict_schema
+from langchain_aimlernie._structured.json_schema import strict_schema
 
 DEFAULT_NAME = "Answer"  # of a schema without a title
 _ACCEPTED = (
@@ -58,6 +57,10 @@ class OutputSchema:
     def tracing_schema(self) -> object:
         """The schema for tracers, in a form that core converts without loss or failure."""
         return replace(self, strict=None).to_dict("parameters")
+
+    def is_name(self, name: object) -> bool:
+        """Whether a call with this name is of the schema; some servers write `functions.City`."""
+        return isinstance(name, str) and name.rpartition(".")[2] == self.name
 
     def to_dict(self, key: str) -> dict[str, Any]:
         """Return the schema under `key` with its name: closed, and with all required, if strict."""
@@ -119,8 +122,10 @@ class OutputSchema:
         known = self.definition.get("properties") or {}
 
         def is_meant(part: object) -> bool:
-            name = ("name", self.name)  # of a call
-            return isinstance(part, dict) and any(k in known and (k, part[k]) != name for k in part)
+            if not isinstance(part, dict):
+                return False
+            is_call = self.is_name(part.get("name"))
+            return any(key in known for key in part if not (is_call and key == "name"))
 
         parts, found = [value], list[object]()
         while parts:
@@ -160,17 +165,19 @@ def parse_schema(given: object, strict: bool | None = None) -> OutputSchema:
 
 def _read(given: Any, strict: bool | None) -> OutputSchema:
     """Return the parsed schema, whose definition need not be valid."""
-    is_readable = is_class(given) or isinstance(given, (BaseTool, FunctionType))
-    if is_readable and (function := encode_function(given)):
-        output = given if isinstance(given, type) and not is_typeddict(given) else dict
-        schema = OutputSchema(
-            _wire_name(function["name"]), function["description"], function["parameters"], output
-        )
-    elif isinstance(given, Mapping):
-        schema = _read_dict(given)
-    else:
-        raise ValueError(f"{given!r} is not a schema. Give {_ACCEPTED}.")
-    return replace(schema, strict=merge_strict(schema.name, schema.strict, strict))
+    is_readable = is_class(given) or isinstance(given, (Mapping, BaseTool, FunctionType))
+    function = encode_function(given) if is_readable else None
+    if function is None:
+        problem = "holds no JSON Schema" if isinstance(given, Mapping) else "is not a schema"
+        raise ValueError(f"{given!r} {problem}. Give {_ACCEPTED}.")
+    name = _wire_name(function.get("name"))
+    return OutputSchema(
+        name,
+        function.get("description") or "",
+        function["parameters"],
+        output=given if isinstance(given, type) and not is_typeddict(given) else dict,
+        strict=merge_strict(name, function.get("strict"), strict),
+    )
 
 
 def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | None:
@@ -214,39 +221,6 @@ _MORE_PROPERTIES = frozenset(
     {"patternProperties", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "$ref"}
 )
 """Keywords that may name properties beside `properties`."""
-
-_WRAPPERS = ("json_schema", "function", "toolSpec")
-PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
-"""The keys of OpenAI, Anthropic and MCP for the schema of a tool's parameters."""
-
-_BODIES = ("schema", *PARAMETERS_KEYS)
-_KEYWORDS = frozenset({"type", "properties", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"})
-
-
-def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
-    """Distinguish JSON Schemas from their wrappers, which core takes for schemas or loses."""
-    for wrapper in _WRAPPERS:
-        if isinstance(given.get(wrapper), Mapping):
-            given = given[wrapper]
-    is_schema = not given.keys().isdisjoint(_KEYWORDS)
-    inner = {key: value for key, value in given.items() if isinstance(value, Mapping)}
-    bodies = [] if "properties" in given else [inner[key] for key in _BODIES if key in inner]
-    if "name" in given and not inner and not is_schema:
-        bodies = [{"type": "object", "properties": {}}]
-    if bodies:
-        body = bodies[0]
-        if isinstance(body.get("json"), Mapping):  # Bedrock's
-            body = body["json"]
-        name = given.get("name") or body.get("title")
-        description = given.get("description") or body.get("description")
-        definition, strict = body, given.get("strict")
-    elif is_schema and given.get("type") not in ("text", "json_object", *_WRAPPERS):
-        name, description = given.get("title") or given.get("name"), given.get("description")
-        definition, strict = without_labels(given), None
-    else:
-        raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")
-    definition = check_references(definition)
-    return OutputSchema(_wire_name(name), description or "", definition, strict=strict)
 
 
 def _wire_name(name: object) -> str:

@@ -22,7 +22,7 @@ from operator import getitem
 from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft4Validator, Draft7Validator, Draft202012Validator, validators
-from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.exceptions import FormatError, ValidationError, best_match
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
@@ -62,7 +62,7 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
     """
     try:
         result: Any = [deepcopy(value)]
-        errors = _find_errors(schema, value)
+        errors = _find_errors(schema, value, formats=_NoEmptyText())
     except (ValueError, RecursionError):  # the schema of a class may be invalid
         return value
     for path, meant in chain.from_iterable(map(_meant, errors)):
@@ -76,10 +76,24 @@ def mend(schema: Mapping[str, Any], value: object) -> object:
     return result[0]
 
 
-def _find_errors(schema: Mapping[str, Any], value: object, limit: int | None = None) -> list[Any]:
+class _NoEmptyText:
+    """A checker of `format` that rejects the empty string only: no class has a date for it."""
+
+    def check(self, instance: object, format: str) -> None:  # noqa: A002  the name in jsonschema
+        if instance == "":
+            raise FormatError(f"'' is not a {format}")
+
+
+def _find_errors(
+    schema: Mapping[str, Any],
+    value: object,
+    limit: int | None = None,
+    formats: _NoEmptyText | None = None,
+) -> list[Any]:
     with _limited_depth("it"):
         try:
-            return list(islice(_validator(_to_json(schema)).iter_errors(value), limit))
+            validator = _validator(_to_json(schema)).evolve(format_checker=formats)
+            return list(islice(validator.iter_errors(value), limit))
         except Unresolvable as error:
             raise ValueError(f"the schema has a $ref that leads nowhere: {error}") from None
 

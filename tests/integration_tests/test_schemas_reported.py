@@ -105,6 +105,11 @@ class Limits(BaseModel):
     least: dict[str, float] = {"a": -math.inf}
 
 
+class Visit(BaseModel):
+    day: dt.date | None
+    at: dt.datetime | None = None
+
+
 class Named(BaseModel):
     """A property may be called like a keyword."""
 
@@ -164,6 +169,7 @@ LOADED = [
     (Page, {"lines": {"line": [CAT]}}, Page(lines=[CAT])),
     (Page, {"lines": "", "best": " ", "text": ""}, Page(text="", best=None)),
     (Limits, {"most": "", "least": ""}, Limits()),
+    (Visit, {"day": "", "at": ""}, Visit(day=None)),
     (an_object(["a"], a={"type": ["integer", "null"]}, b={"type": "integer"}), {"a": "", "b": ""}, {"a": None}),
     (an_object(a={"type": "array"}), {"a": json.dumps({"item": [1]})}, {"a": [1]}),
     (Zoo, {"pets": json.dumps([{"kind": "dog"}])}, Zoo(pets=[Dog(kind="dog")])),

@@ -208,6 +208,9 @@ def two_calls(first, second):
         ),
         (said('{"people": 1}'), "did not call City; it answered"),
         (called(PARIS_TEXT, None), PARIS),
+        (called(PARIS_TEXT, "functions.City"), PARIS),
+        (called(PARIS_TEXT[:-1] + ",}", "functions.City"), PARIS),
+        (said(f'{{"name": "functions.City", "arguments": {PARIS_TEXT}}}'), PARIS),
         (called(PARIS_TEXT, "other"), "did not call City; it called other"),
         ({**called("{}", "other"), **said(PARIS_TEXT)}, "did not call City; it called other"),
         (two_calls("{}", PARIS_TEXT), PARIS),
@@ -227,8 +230,11 @@ async def test_the_call_is_the_first_that_fits_or_is_written_as_text(
         assert outcome.answer == answer
 
 
-async def test_a_call_with_the_name_of_the_schema_is_an_answer_by_every_method(server, llm, way):
-    server.on_request = lambda request: reply(called(PARIS_TEXT), request)
+@pytest.mark.parametrize("name", ["City", "functions.City"])
+async def test_a_call_with_the_name_of_the_schema_is_an_answer_by_every_method(
+    server, llm, way, name
+):
+    server.on_request = lambda request: reply(called(PARIS_TEXT, name), request)
     for method in ("json_schema", "function_calling", "json_mode"):
         outcome = await ask(llm.with_structured_output(City, method=method), way)
         assert outcome.answer == PARIS

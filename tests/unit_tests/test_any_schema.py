@@ -161,7 +161,8 @@ def test_a_schema_is_whole_and_means_what_the_class_means(data, strict):
 def test_a_dict_schema_takes_what_its_class_takes(data):
     model, values = data.draw(MODELS)
     by_dict = parse_schema(model.model_json_schema())
-    adapter = TypeAdapter(model)
+    adapter, known = TypeAdapter(model), by_dict.definition["properties"]
     for value in data.draw(st.lists(values, min_size=5, max_size=10)):
-        if accepts(adapter, value):
+        # Without a known key, an object within it that has one is the answer.
+        if accepts(adapter, value) and not (value and known.keys().isdisjoint(value)):
             assert by_dict.validate(value) == value

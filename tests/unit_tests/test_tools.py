@@ -71,6 +71,7 @@ CONVERSE = {"toolSpec": {"name": "weather", "inputSchema": {"json": SCHEMA}}}
     [
         *(weather, plain, Weather, WeatherV1, WeatherDict, ANTHROPIC, BARE, WRAPPED),
         *(FLAT, CUSTOM, CACHED, SCHEMA, CONVERSE, MCP, {"type": "anything", **BARE}),
+        *({"function": BARE}, {**NAME, "schema": SCHEMA}),
     ],
 )
 def test_tools_of_every_kind_are_encoded(source):
@@ -97,6 +98,7 @@ FOREIGN = [
     {"type": "computer_use_preview", "display_width": 1, "display_height": 1},
     {"type": "mcp", "server_label": "a", "server_url": "https://e.com"},
     {"type": "custom", "name": "code", "format": {"type": "text"}},
+    {"type": "custom", "name": "code", "parameters": "text"},
     {"type": "object", "properties": {"city": {"type": "string"}}},
 ]
 
@@ -108,7 +110,7 @@ FOREIGN = [
         ([BARE | {"name": "has space"}], "has space"),
         ([BARE | {"name": "x" * 65}], "1 to 64"),
         ([weather] * 129, "at most 128"),
-        ([{"type": "function"}], "refuses the tool name None"),
+        ([{"type": "function", "parameters": SCHEMA | {"title": ""}}], "refuses the tool name"),
         ([BARE | {"name": 5}], "refuses the tool name 5"),
         ([Tool("code", str, "", metadata={"type": "custom_tool"})], "no tools of type 'custom'"),
     ],
@@ -129,7 +131,7 @@ class Tools(BaseTool):
     "given",
     [
         *(Tools, partial(plain, city="Paris"), {"function_declarations": [BARE]}),
-        *({**BARE, "parameters": ["city"]}, {"toolSpec": {"name": "weather"}}),
+        *({**BARE, "parameters": ["city"]}, {"type": "function"}, {"toolSpec": {}}),
     ],
 )
 def test_what_is_no_tool_is_refused(given):
@@ -158,6 +160,11 @@ MCP_SCHEMAS = [
     ({"anyOf": [SCHEMA]}, {"type": "object", "anyOf": [SCHEMA]}),
     (None, {"type": "object", "properties": {}}),
 ]
+
+
+def test_a_schema_without_properties_keeps_its_other_keywords():
+    (encoded,) = encode_tools([{"title": "weather", "anyOf": [SCHEMA]}])
+    assert encoded["function"]["parameters"] == {"type": "object", "anyOf": [SCHEMA]}
 
 
 @pytest.mark.parametrize(("schema", "sent"), MCP_SCHEMAS)
@@ -238,6 +245,7 @@ NAMED = {"type": "function", "function": {"name": "weather"}}
 FLAT_NAME = {"type": "function", "name": "weather"}
 ALLOWED = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [NAMED]}}
 OF_GOOGLE = {"mode": "AUTO", "allowed_function_names": ["weather"]}
+IN_CAMEL_CASE = {"mode": "ANY", "allowedFunctionNames": ["weather"]}
 
 
 @pytest.mark.parametrize(
@@ -302,6 +310,7 @@ def test_a_choice_among_some_tools_sends_only_these():
         ({"type": "allowed_tools", "mode": "auto", "tools": [NAMED]}, "auto", ["weather"]),
         ({"type": "allowed_tools", "mode": "auto", "tools": [FLAT_NAME]}, "auto", ["weather"]),
         ({"function_calling_config": OF_GOOGLE}, "auto", ["weather"]),
+        ({"functionCallingConfig": IN_CAMEL_CASE}, "required", ["weather"]),
         (["now", "weather"], "required", ["weather", "now"]),
     ):
         chosen, tools = encode_tool_choice(choice, TOOLS)
