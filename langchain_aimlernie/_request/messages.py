@@ -8,6 +8,7 @@ its call, and defers media in results to a user message after all results of the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -64,6 +65,7 @@ _ROLES = {
     **dict.fromkeys(("tool", "function"), "tool"),
 }
 """The API's role by that of a `ChatMessage`."""
+_OTHER_THAN_PDF = re.compile(r"data:(?!application/pdf\b)")
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
@@ -395,32 +397,44 @@ def wrap_incomplete(messages: list[BaseMessage]) -> list[BaseMessage]:
     """Return the messages with media blocks wrapped on which core raises, or that it misreads.
 
     Core reads the blocks of each message before it calls a model, and raises `KeyError` or
-    `ValueError` for one that lacks a key, such as a v0 file with a `text`. Wrapped as
-    `non_standard`, such a block reaches this package's own reader.
+    `ValueError` for one that lacks a key, such as a v0 file with a `text`. It takes every file of
+    OpenAI for a PDF. Wrapped as `non_standard`, such a block reaches this package's own reader.
     """
     return [_wrap(message) if type(message.content) is list else message for message in messages]
 
 
 def _wrap(message: BaseMessage) -> BaseMessage:
-    content = [
-        {"type": "non_standard", "value": block} if _is_misread(block) else block
-        for block in message.content
-    ]
+    content = [_wrap_block(block) for block in message.content]
     is_same = content == message.content
     return message if is_same else message.model_copy(update={"content": content})
 
 
-def _is_misread(block: object) -> bool:
-    """Whether core fails on a block, in its v1 form or in a trace, or takes it for another."""
+def _wrap_block(block: str | dict[Any, Any]) -> str | dict[Any, Any]:
     if not isinstance(block, dict):
-        return False
+        return block
+    if _fails_in_core(block):
+        return {"type": "non_standard", "value": block}
+    if block.get("type") == "file" and "file" in block:
+        # Core gives OpenAI's file a new id in each call, so that no cache finds the call again.
+        (converted,) = HumanMessage([block]).content_blocks
+        return {key: value for key, value in converted.items() if key != "id"}
+    return block
+
+
+def _fails_in_core(block: dict[Any, Any]) -> bool:
+    """Whether core cannot convert a block to its v1 form, or an image for a trace."""
     kind, source = block.get("type"), block.get("source_type")
     if not (isinstance(kind, str | None) and isinstance(source, str | None)):
         return True  # core asks whether a set has them, which takes no list
-    is_media = kind in ("image", "audio", "file")
-    if not is_media or "file" in block:
-        # To core OpenAI's files are all PDF, and get a new id that no cache finds again.
-        return is_media
+    if kind not in ("image", "audio", "file"):
+        return False
+    # Core takes one with a source for a block of OpenAI's or of its own v0, and of any other reads
+    # either the id or a PDF.
+    file = file if isinstance(file := block.get("file"), dict) else {}
+    url = file.get("file_data")
+    is_misread = isinstance(url, str) and ("file_id" in file or _OTHER_THAN_PDF.match(url))
+    if is_misread or (source and "file" in block):
+        return True
     try:
         _ = HumanMessage([block]).content_blocks
         if kind == "image" and is_data_content_block(block):
