@@ -19,7 +19,15 @@ from langchain_aimlernie._request.tokens import count_message_tokens, count_toke
 from langchain_aimlernie._settings.model import INSTRUCTION
 from langchain_aimlernie._settings.values import to_int
 from langchain_aimlernie.profiles import find_model
-from langchain_aimlernie.spend.amounts import ZERO, Spend, add, check_amount, priced, subtract
+from langchain_aimlernie.spend.amounts import (
+    ZERO,
+    Spend,
+    add,
+    check_amount,
+    priced,
+    rounded,
+    subtract,
+)
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -141,7 +149,7 @@ class Totals:
             for each in self._pending.pop(model):
                 tokens = each.spend.input_tokens, each.spend.output_tokens
                 if each.spend.unpriced and any(tokens):
-                    usd = sum(map(operator.mul, tokens, rates), ZERO)
+                    usd = rounded(sum(map(operator.mul, tokens, rates), ZERO))
                     self._correct(each, priced(each.spend, usd)._replace(estimated_usd=usd))
 
     def _correct(self, call: Call, spend: Spend) -> None:
@@ -151,7 +159,7 @@ class Totals:
     def of_call(self, model: str) -> Decimal | None:
         """Return the mean price of a call, of another model if need be; `None` before the first."""
         exact = self.exact.get(model) or reduce(add, self.exact.values(), Spend())
-        return exact.usd / exact.calls if exact.calls else None
+        return rounded(exact.usd / exact.calls) if exact.calls else None
 
     def of_token(self, model: str) -> _Rates | None:
         """Return the prices of a token of input and of output; `None` if they are not known."""

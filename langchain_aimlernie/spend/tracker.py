@@ -35,6 +35,7 @@ from langchain_aimlernie.spend.amounts import (
     check_limit,
     from_json,
     priced,
+    rounded,
     spend_of,
     to_json,
 )
@@ -265,7 +266,7 @@ class SpendTracker(BaseCallbackHandler):
             tracker._totals.total = from_json(data["total"])
             for name, sums in tracker._tables().items():
                 sums.update({key: from_json(each) for key, each in data[name].items()})
-        except (AttributeError, KeyError, TypeError, ArithmeticError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"This is not a result of SpendTracker.to_dict(): {error!r}."
             ) from None
@@ -286,8 +287,18 @@ class SpendTracker(BaseCallbackHandler):
     def __repr__(self) -> str:
         return f"<SpendTracker: {self._totals.total}>"
 
-    def __deepcopy__(self, _: object) -> Self:
+    def __copy__(self, _: object = None) -> Self:
         return self  # the calls of a model's copy are to be counted, too
+
+    __deepcopy__ = __copy__
+
+    @override
+    def __reduce__(self) -> str:
+        raise TypeError(
+            "A SpendTracker counts the calls of one process and cannot be pickled. Create one in "
+            "each process, with its share of the limit; SpendTracker.from_dict(spend.to_dict(), "
+            "limit_usd=...) continues the sums of another."
+        )
 
     def __enter__(self) -> Self:
         with _context_vars_lock:
@@ -468,7 +479,8 @@ class SpendTracker(BaseCallbackHandler):
         totals = self._totals
         if self._reserve == "worst" and (rates := totals.of_token(call.model)) is not None:
             prompt, _ = call.estimated_tokens()
-            return prompt * rates[0] + max_output(call.model, call.params, prompt) * rates[1]
+            output = max_output(call.model, call.params, prompt)
+            return rounded(prompt * rates[0] + output * rates[1])
         expected = totals.of_call(call.model)
         if expected is None and totals.by_model.get(call.model, Spend()).unpriced:
             return ZERO  # the server states no prices: there is nothing to wait for

@@ -814,28 +814,28 @@ def test_what_a_call_would_cost(server):
 @pytest.mark.slow
 @pytest.mark.parametrize("is_async", [False, True])
 def test_reconcile_replaces_estimates_with_what_the_log_says(server, price, is_async):
-    server.reply(TEXT * 40, times=3)
-    server.reply("priced")
+    server.reply(TEXT * 40, times=5)
+    server.reply("priced", meta={"usage": {"usd_spent": 0.0019}})
     spend = SpendTracker()
     llm = chat(server, callbacks=[spend])
-    for _ in range(3):
-        next(iter(llm.stream(PROMPT, config={"tags": ["left"]})))
+    for number in range(5):  # their estimates are no finite decimals
+        next(iter(llm.stream(PROMPT * (1 + 9 * number), config={"tags": ["left"]})))
     collect()
-    exact = llm.invoke(PROMPT).response_metadata["usd_spent"]
+    exact = llm.invoke(f"{PROMPT * 3} Hi").response_metadata["usd_spent"]
     estimated = spend.total
     assert estimated.estimated_usd > 0
 
     def reconcile():
         return asyncio.run(spend.areconcile(llm)) if is_async else spend.reconcile(llm)
 
-    assert reconcile() == 3
+    assert reconcile() == 5
     logged = {entry.client_request_id: entry for entry in account.logs(**account_of(server))}
     total = spend.total
     sent = [request.headers["x-client-request-id"] for request in server.requests if request.body]
     assert total.estimated_usd == total.unpriced == 0
-    assert total.usd == Decimal(str(exact)) + sum(logged[id_].cost.usd for id_ in sent[1:4])
+    assert total.usd == Decimal(str(exact)) + sum(logged[id_].cost.usd for id_ in sent[1:6])
     assert spend.by_tag["left"].usd == total.usd - Decimal(str(exact))
-    assert (total.calls, spend.by_tag["left"].estimated_usd) == (4, 0)
+    assert (total.calls, spend.by_tag["left"].estimated_usd) == (6, 0)
     assert reconcile() == 0
 
 
