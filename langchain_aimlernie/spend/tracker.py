@@ -102,13 +102,13 @@ class SpendTracker(BaseCallbackHandler):
         self._limit_usd = check_limit(limit_usd, "limit_usd")
         self._limit_credits = check_limit(limit_credits, "limit_credits")
         self._reserve = check_choice(reserve, ("expected", "worst", None), "reserve")
-        self._unpriced = check_choice(unpriced, ("reserve", "ignore"), "unpriced")
         if price is not None and not callable(price):
             raise ValueError(f"price must be a function, or None; got {price!r}.")
         self._price = price
         self._totals = Totals(
             {} if prices is None else prices,
             come_first=reserve == "worst",
+            estimates=check_choice(unpriced, ("reserve", "ignore"), "unpriced") == "reserve",
             spent_usd=check_amount(spent_usd, "spent_usd"),
         )
         self._forget_calls()
@@ -410,7 +410,7 @@ class SpendTracker(BaseCallbackHandler):
         with self._exclusive():
             call = self._calls.get(run_id)
             if call is not None and call.is_new(retry_state):
-                self._totals.book(call, Spend(retries=1))
+                self._totals.add(call, Spend(retries=1))
 
     def _reserve_call(
         self,
@@ -479,8 +479,7 @@ class SpendTracker(BaseCallbackHandler):
         totals = self._totals
         if self._reserve == "worst" and (rates := totals.of_token(call.model)) is not None:
             prompt, _ = call.estimated_tokens()
-            output = max_output(call.model, call.params, prompt)
-            return rounded(prompt * rates[0] + output * rates[1])
+            return rounded(rates.cost(prompt, max_output(call.model, call.params, prompt)))
         expected = totals.of_call(call.model)
         if expected is None and totals.by_model.get(call.model, Spend()).unpriced:
             return ZERO  # the server states no prices: there is nothing to wait for
@@ -506,7 +505,7 @@ class SpendTracker(BaseCallbackHandler):
                 calls=int(not is_failure), failed=int(is_failure), unpriced=int(not spend.credits)
             )
             if not call.is_sent or (is_failure and spend.unpriced and not _is_billed(error, call)):
-                self._totals.book(call, spend._replace(unpriced=0))
+                self._totals.add(call, spend._replace(unpriced=0))
                 return
         call.model = call.model or _model_of(message)
         inference_id = message.response_metadata.get("inference_id")
@@ -516,7 +515,7 @@ class SpendTracker(BaseCallbackHandler):
                 call.received.append(message.text)
             prompt, output = call.estimated_tokens()
             spend = spend._replace(input_tokens=prompt, output_tokens=output)
-        self._totals.count(call, spend, is_estimated=self._unpriced == "reserve")
+        self._totals.count(call, spend)
 
     def _price_of(self, call: Call, usage: Mapping[str, Any]) -> Decimal | float | None:
         return None if self._price is None else self._price(call.model, usage)
