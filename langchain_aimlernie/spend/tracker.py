@@ -42,9 +42,9 @@ from langchain_aimlernie.spend.amounts import (
 from langchain_aimlernie.spend.prices import UNKNOWN, Call, Totals, call_of, max_output
 
 # When a run starts, LangChain reads a tracker from each of these. Nested trackers need one each;
-# others share one, since a context variable has a value per thread and task.
+# others share one, since a context variable has a value per thread and task. One too many, of a
+# thread that makes the same one at the same time, does no harm.
 _context_vars: list[ContextVar[SpendTracker | None]] = []
-_context_vars_lock = threading.Lock()
 
 
 class SpendTracker(BaseCallbackHandler):
@@ -120,7 +120,7 @@ class SpendTracker(BaseCallbackHandler):
         self._is_busy = False
         self._calls: dict[UUID, Call] = {}
         self._next_end: Future[None] | None = None  # what calls wait for
-        self._ended: deque[tuple[UUID, AIMessage | None, Spend, BaseException | None]] = deque()
+        self._ended: deque[tuple[UUID, AIMessage, Spend, BaseException | None]] = deque()
         self._reserved = ZERO
 
     @contextmanager
@@ -301,12 +301,11 @@ class SpendTracker(BaseCallbackHandler):
         )
 
     def __enter__(self) -> Self:
-        with _context_vars_lock:
-            variable = next((each for each in _context_vars if each.get() is None), None)
-            if variable is None:
-                variable = ContextVar(f"aimlernie_spend_{len(_context_vars)}", default=None)
-                register_configure_hook(variable, inheritable=True)
-                _context_vars.append(variable)
+        variable = next((each for each in _context_vars if each.get() is None), None)
+        if variable is None:
+            variable = ContextVar(f"aimlernie_spend_{len(_context_vars)}", default=None)
+            register_configure_hook(variable, inheritable=True)
+            _context_vars.append(variable)
         variable.set(self)
         return self
 
@@ -391,10 +390,10 @@ class SpendTracker(BaseCallbackHandler):
         self._report_end(run_id, kwargs.get("response"), error)
 
     def _report_end(self, run_id: UUID, response: object, error: BaseException | None) -> None:
-        message, call = _first_message(response), self._calls.get(run_id)
-        spend = Spend(calls=1, unpriced=1) if message is None or call is None else spend_of(message)
+        call, message = self._calls.get(run_id), _first_message(response)
+        spend = spend_of(message) if call else Spend()
         try:
-            if call and message and spend.unpriced and message.usage_metadata is not None:
+            if call and spend.unpriced and message.usage_metadata is not None:
                 call.model = call.model or _model_of(message)
                 # The user's function may call models, also in other threads.
                 usd = self._price_of(call, message.usage_metadata)
@@ -469,7 +468,7 @@ class SpendTracker(BaseCallbackHandler):
         """Count the calls that nothing else can end; return whether there were any."""
         lost = [run_id for run_id, call in self._calls.items() if call.is_lost()]
         for run_id in lost:
-            self._end(run_id, None, Spend(calls=1, unpriced=1), asyncio.CancelledError())
+            self._end(run_id, _NO_MESSAGE, spend_of(_NO_MESSAGE), asyncio.CancelledError())
         return bool(lost)
 
     def _cost_of(self, call: Call) -> Decimal | None:
@@ -486,7 +485,7 @@ class SpendTracker(BaseCallbackHandler):
         return expected
 
     def _end(
-        self, run_id: UUID, message: AIMessage | None, spend: Spend, error: BaseException | None
+        self, run_id: UUID, message: AIMessage, spend: Spend, error: BaseException | None
     ) -> None:
         """Count a call that has ended, and release its reservation."""
         call = self._calls.pop(run_id, None)
@@ -496,9 +495,8 @@ class SpendTracker(BaseCallbackHandler):
         if self._next_end is not None:
             self._next_end.set_result(None)
             self._next_end = None
-        if isinstance(error, BudgetExceededError) or (message is None and error is None):
+        if isinstance(error, BudgetExceededError) or (message is _NO_MESSAGE and error is None):
             return
-        message = message or AIMessage("")
         if error is not None:
             is_failure = isinstance(error, Exception)
             spend = spend._replace(
@@ -561,10 +559,13 @@ def _model_of(message: AIMessage) -> str:
     return find_model(str(message.response_metadata.get("model_name", ""))).id or UNKNOWN
 
 
-def _first_message(response: object) -> AIMessage | None:
-    """Return the first message of a call; it carries the price of all choices."""
+_NO_MESSAGE = AIMessage("")
+
+
+def _first_message(response: object) -> AIMessage:
+    """Return the first message of a call, which carries the price of all choices, if any."""
     generations = getattr(response, "generations", None)
     if not generations or not generations[0]:
-        return None
+        return _NO_MESSAGE
     message = getattr(generations[0][0], "message", None)
-    return message if isinstance(message, AIMessage) else None
+    return message if isinstance(message, AIMessage) else _NO_MESSAGE
