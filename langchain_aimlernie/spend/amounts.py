@@ -16,7 +16,7 @@ CREDITS_PER_USD = 2_000_000
 
 ZERO = Decimal(0)
 
-_ESTIMATES = Context(prec=12)
+_ESTIMATES = Context(prec=15)
 """The digits of an estimate: so few that adding it to sums, and later subtracting it, is exact."""
 
 
