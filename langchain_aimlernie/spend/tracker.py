@@ -30,6 +30,7 @@ from langchain_aimlernie.spend.amounts import (
     CREDITS_PER_USD,
     ZERO,
     Spend,
+    add,
     check_amount,
     check_choice,
     check_limit,
@@ -263,7 +264,7 @@ class SpendTracker(BaseCallbackHandler):
         """
         tracker = cls(**settings)
         try:
-            tracker._totals.total = from_json(data["total"])
+            tracker._totals.total = add(tracker.total, from_json(data["total"]))
             for name, sums in tracker._tables().items():
                 sums.update({key: from_json(each) for key, each in data[name].items()})
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -691,6 +691,7 @@ def test_a_tracker_can_be_stored_and_continued(server, price):
     again = SpendTracker.from_dict(spend.to_dict(), limit_usd=Decimal("0.5") + price)
     for name in ("total", "by_model", "by_tag"):
         assert getattr(again, name) == getattr(spend, name)
+    assert SpendTracker.from_dict(spend.to_dict(), spent_usd=1).usd == spend.usd + 1
     knows_price = SpendTracker.from_dict(spend.to_dict())
     next(iter(chat(server, callbacks=[knows_price]).stream(PROMPT)))
     assert knows_price.total.estimated_usd > 0
