@@ -13,7 +13,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import wraps
-from itertools import takewhile
 from typing import Annotated, Any, Literal, NotRequired, cast
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -240,12 +239,12 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
 
     def _problem(self, state: Mapping[str, Any]) -> str | None:
         """Return which limits are reached, in words; `None` if none is."""
-        reached = [
-            f"this {which} has spent ${spent:f} of ${limit:f}"
-            for name, limit in self._limits(state).items()
-            for which in [name.partition("_")[0]]
-            if (spent := Decimal(state.get(f"{which}_spent_usd") or 0)) >= limit
-        ]
+        reached = []
+        for name, limit in self._limits(state).items():
+            which = name.removesuffix("_limit_usd")
+            spent = Decimal(state.get(f"{which}_spent_usd") or 0)
+            if spent >= limit:
+                reached.append(f"this {which} has spent ${spent:f} of ${limit:f}")
         return f"The spend limit is reached: {' and '.join(reached)}." if reached else None
 
     def _ask(self, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,19 +280,14 @@ def _raised_limits(value: object, names: Collection[str]) -> dict[str, str]:
 
 def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
     """Return an update of `messages` that ends them with `text` and leaves no tool call open."""
-    closing = AIMessage(text)
-    complete: list[BaseMessage] = []
-    missing: list[BaseMessage] = []
-    for index, message in enumerate((*messages, closing), start=1):
-        if not isinstance(message, ToolMessage):
-            complete += missing
-            missing = []
-        complete.append(message)
+    complete: list[BaseMessage] = [AIMessage(text)]
+    results: set[str] = set()
+    for message in reversed(messages):
+        if isinstance(message, ToolMessage):
+            results.add(message.tool_call_id)
         if isinstance(message, AIMessage):
-            # Some servers use an id again in another message.
-            later = takewhile(lambda each: not isinstance(each, AIMessage), messages[index:])
-            done = {each.tool_call_id for each in later if isinstance(each, ToolMessage)}
-            missing = [
+            place = next(i for i, m in enumerate(complete) if not isinstance(m, ToolMessage))
+            complete[place:place] = [
                 ToolMessage(
                     f"Not called: {text}",
                     name=call["name"],
@@ -301,10 +295,12 @@ def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
                     status="error",
                 )
                 for call in (*message.tool_calls, *message.invalid_tool_calls)
-                if call["id"] and call["id"] not in done
+                if call["id"] and call["id"] not in results
             ]
+            results.clear()  # some servers use an id again in another message
+        complete.insert(0, message)
     is_complete = len(complete) == len(messages) + 1
-    return [closing] if is_complete else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *complete]
+    return complete[-1:] if is_complete else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *complete]
 
 
 def _add(amount: str | None, more: Decimal) -> str:

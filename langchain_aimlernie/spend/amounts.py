@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage
@@ -15,6 +15,9 @@ from typing_extensions import override
 CREDITS_PER_USD = 2_000_000
 
 ZERO = Decimal(0)
+
+_ESTIMATES = Context(prec=15)
+"""The digits of an estimate: so few that adding it to sums, and later subtracting it, is exact."""
 
 
 class Spend(NamedTuple):
@@ -86,6 +89,11 @@ def priced(spend: Spend, usd: Decimal) -> Spend:
     return spend._replace(usd=usd, credits=usd * CREDITS_PER_USD, unpriced=0)
 
 
+def rounded(estimate: Decimal) -> Decimal:
+    """Return an estimate with as many digits as sums can hold exactly."""
+    return _ESTIMATES.plus(estimate)
+
+
 def to_json(spend: Spend) -> dict[str, int | str]:
     """Return `spend` as JSON values."""
     return {
@@ -97,7 +105,7 @@ def to_json(spend: Spend) -> dict[str, int | str]:
 def from_json(data: Mapping[str, Any]) -> Spend:
     """Return what `to_json` was given; an error of any kind means that `data` is not from it."""
     zero = Spend()._asdict()
-    return Spend(**{name: type(zero[name])(value) for name, value in data.items()})
+    return Spend(**{key: type(zero[key])(check_amount(each, key)) for key, each in data.items()})
 
 
 def spend_of(message: AIMessage) -> Spend:

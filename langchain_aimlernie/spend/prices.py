@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import operator
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,7 +18,15 @@ from langchain_aimlernie._request.tokens import count_message_tokens, count_toke
 from langchain_aimlernie._settings.arguments import INSTRUCTION
 from langchain_aimlernie._settings.values import to_int
 from langchain_aimlernie.profiles import find_model
-from langchain_aimlernie.spend.amounts import ZERO, Spend, add, check_amount, priced, subtract
+from langchain_aimlernie.spend.amounts import (
+    ZERO,
+    Spend,
+    add,
+    check_amount,
+    priced,
+    rounded,
+    subtract,
+)
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -29,9 +36,6 @@ if TYPE_CHECKING:
 _MILLION = 1_000_000
 _UNKNOWN_CONTEXT = 131_072
 """Tokens; the largest context of a model in the table."""
-
-_Rates = tuple[Decimal, Decimal]
-"""US dollars for a token of input and of output."""
 
 _MAX_ESTIMATES = 10_000
 """The latest calls without an exact price, which can be estimated and found in the log."""
@@ -55,7 +59,7 @@ class Call:
         inference_id: Its id in the provider's log.
         reserved: US dollars that are reserved for it.
         received: The output so far.
-        spend: What it counts as while its exact price is not known.
+        spend: What it counts as.
     """
 
     model: str = ""
@@ -92,17 +96,32 @@ class Call:
         return prompt, count_tokens("".join(self.received))
 
 
+class Rates(NamedTuple):
+    """US dollars for a token of input and of output."""
+
+    input: Decimal
+    output: Decimal
+
+    def cost(self, prompt: int, output: int) -> Decimal:
+        """Return the US dollars for so many tokens."""
+        return prompt * self.input + output * self.output
+
+
 class Totals:
     """Sums of calls, and the prices that follow from them; not thread-safe.
 
-    Estimates in the sums are replaced as soon as more is known. `given` prices, which are US
-    dollars for a million tokens of input and of output, by model id, come after the mean of the
-    calls whose price is known and the catalogue, unless they `come_first`.
+    A call without a price in its response gets an estimate as soon as the price of a token is
+    known, unless `estimates` is false. `given` prices, which are US dollars for a million tokens of
+    input and of output, by model id, come after the mean of the calls whose price is known and the
+    catalogue, unless they `come_first`.
     """
 
-    def __init__(self, given: object, *, come_first: bool, spent_usd: Decimal) -> None:
+    def __init__(
+        self, given: object, *, come_first: bool, estimates: bool, spent_usd: Decimal
+    ) -> None:
         self._given = _check_prices(given)
         self._come_first = come_first
+        self._estimates = estimates
         self.clear()
         self.total = priced(Spend(), spent_usd)
 
@@ -112,55 +131,50 @@ class Totals:
         self.by_model: dict[str, Spend] = {}
         self.by_tag: MutableMapping[Any, Spend] = {}
         self.exact: dict[str, Spend] = {}  # calls whose price is known exactly, by model
-        self._latest: deque[Call] = deque(maxlen=_MAX_ESTIMATES)
+        self._latest: deque[Call] = deque(maxlen=_MAX_ESTIMATES)  # those whose price is not
         self._pending: dict[str, deque[Call]] = {}  # those to be estimated, by model
 
-    def book(self, call: Call, spend: Spend) -> None:
-        """Add what a call has cost to the sums."""
+    def add(self, call: Call, spend: Spend) -> None:
+        """Add to the sums what a call counts as, or how that has changed."""
         self.total = add(self.total, spend)
         _add_to(self.by_model, call.model or UNKNOWN, spend)
         for tag in dict.fromkeys(call.tags):
             _add_to(self.by_tag, tag, spend)
+        call.spend = add(call.spend, spend)
 
-    def count(self, call: Call, spend: Spend, *, is_estimated: bool) -> None:
-        """Add a response to the sums; if it has no price, keep the call for `replace`.
-
-        If it `is_estimated`, it gets a price as soon as there is one for its model.
-        """
-        self.book(call, spend)
+    def count(self, call: Call, spend: Spend) -> None:
+        """Add a response; if it has no price, keep the call for its estimate and for `replace`."""
+        self.add(call, spend)
         if spend.unpriced:
-            call.spend, call.messages, call.params, call.received = spend, (), {}, []
+            call.messages, call.params, call.received = (), {}, []
             self._latest.append(call)
-            if is_estimated:
-                pending = self._pending.setdefault(call.model, deque(maxlen=_MAX_ESTIMATES))
-                pending.append(call)
+            if self._estimates:
+                calls = self._pending.setdefault(call.model, deque(maxlen=_MAX_ESTIMATES))
+                calls.append(call)
         elif spend.calls:
             _add_to(self.exact, call.model, spend)
-        known = [(model, rates) for model in self._pending if (rates := self.of_token(model))]
-        for model, rates in known:
-            for each in self._pending.pop(model):
-                tokens = each.spend.input_tokens, each.spend.output_tokens
-                if each.spend.unpriced and any(tokens):
-                    usd = sum(map(operator.mul, tokens, rates), ZERO)
-                    self._correct(each, priced(each.spend, usd)._replace(estimated_usd=usd))
-
-    def _correct(self, call: Call, spend: Spend) -> None:
-        self.book(call, subtract(spend, call.spend))
-        call.spend = spend
+        for model in [*self._pending]:
+            if rates := self.of_token(model):
+                for each in self._pending.pop(model):
+                    tokens = each.spend.input_tokens, each.spend.output_tokens
+                    if each.spend.unpriced and any(tokens):
+                        usd = rounded(rates.cost(*tokens))
+                        estimated = priced(each.spend, usd)._replace(estimated_usd=usd)
+                        self.add(each, subtract(estimated, each.spend))
 
     def of_call(self, model: str) -> Decimal | None:
         """Return the mean price of a call, of another model if need be; `None` before the first."""
         exact = self.exact.get(model) or reduce(add, self.exact.values(), Spend())
-        return exact.usd / exact.calls if exact.calls else None
+        return rounded(exact.usd / exact.calls) if exact.calls else None
 
-    def of_token(self, model: str) -> _Rates | None:
+    def of_token(self, model: str) -> Rates | None:
         """Return the prices of a token of input and of output; `None` if they are not known."""
         given = self._given.get(model)
         if given and self._come_first:
             return given
         exact = self.exact.get(model)
         if exact and (tokens := exact.input_tokens + exact.output_tokens):
-            return (mean := exact.usd / tokens), mean
+            return Rates(mean := exact.usd / tokens, mean)
         return _listed(model) or given
 
     def by_id(self) -> dict[str, Call]:
@@ -175,14 +189,13 @@ class Totals:
             attempts[call_of(entry, calls)].append(entry)
         found = [call for call in self._latest if call in attempts]
         for call in found:
-            logged = attempts[call]
-            spend = priced(call.spend, sum((entry.cost.usd for entry in logged), ZERO))._replace(
-                input_tokens=sum(entry.tokens.input for entry in logged) or call.spend.input_tokens,
-                output_tokens=sum(each.tokens.output for each in logged)
-                or call.spend.output_tokens,
+            logged, old = attempts[call], call.spend
+            new = priced(old, sum((entry.cost.usd for entry in logged), ZERO))._replace(
+                input_tokens=sum(entry.tokens.input for entry in logged) or old.input_tokens,
+                output_tokens=sum(entry.tokens.output for entry in logged) or old.output_tokens,
                 estimated_usd=ZERO,
             )
-            self._correct(call, spend)
+            self.add(call, subtract(new, old))
         rest = (call for call in self._latest if call not in attempts)
         self._latest = deque(rest, _MAX_ESTIMATES)
         return len(found)
@@ -200,7 +213,7 @@ def _add_to(sums: MutableMapping[Any, Spend], key: object, spend: Spend) -> None
 _PRICES = TypeAdapter(dict[str, tuple[Any, Any]])
 
 
-def _check_prices(given: Any) -> dict[str, _Rates]:
+def _check_prices(given: Any) -> dict[str, Rates]:
     try:
         prices = _PRICES.validate_python(given)
     except ValidationError:
@@ -208,21 +221,17 @@ def _check_prices(given: Any) -> dict[str, _Rates]:
             f"prices must be a dict of model ids with (input, output) prices; got {given!r}."
         ) from None
     return {
-        find_model(model).id: _per_token(*(check_amount(each, "prices") for each in pair))
+        find_model(model).id: Rates(*(check_amount(each, "prices") / _MILLION for each in pair))
         for model, pair in prices.items()
     }
 
 
-def _per_token(per_input: Decimal, per_output: Decimal) -> _Rates:
-    return per_input / _MILLION, per_output / _MILLION
-
-
-def _listed(model: str) -> _Rates | None:
+def _listed(model: str) -> Rates | None:
     """Return the prices in the last `list_models()`, if it has been called."""
     from langchain_aimlernie import models
 
     prices = models.listed_prices(model)
-    return prices and _per_token(*prices)
+    return prices and Rates(*(price / _MILLION for price in prices))
 
 
 def cost_of_tokens(
@@ -237,9 +246,7 @@ def cost_of_tokens(
     rates = _listed(name)
     if rates is None:
         raise ValueError(f"The prices of {name} are not known: call list_models() first.")
-    if output is None:
-        output = max_output(name, params, prompt)
-    return prompt * rates[0] + output * rates[1]
+    return rates.cost(prompt, max_output(name, params, prompt) if output is None else output)
 
 
 def max_output(model: str, params: Mapping[str, Any], prompt: int) -> int:

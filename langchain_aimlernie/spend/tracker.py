@@ -30,20 +30,22 @@ from langchain_aimlernie.spend.amounts import (
     CREDITS_PER_USD,
     ZERO,
     Spend,
+    add,
     check_amount,
     check_choice,
     check_limit,
     from_json,
     priced,
+    rounded,
     spend_of,
     to_json,
 )
 from langchain_aimlernie.spend.prices import UNKNOWN, Call, Totals, call_of, max_output
 
 # When a run starts, LangChain reads a tracker from each of these. Nested trackers need one each;
-# others share one, since a context variable has a value per thread and task.
+# others share one, since a context variable has a value per thread and task. One too many, of a
+# thread that makes the same one at the same time, does no harm.
 _context_vars: list[ContextVar[SpendTracker | None]] = []
-_context_vars_lock = threading.Lock()
 
 
 class SpendTracker(BaseCallbackHandler):
@@ -101,13 +103,13 @@ class SpendTracker(BaseCallbackHandler):
         self._limit_usd = check_limit(limit_usd, "limit_usd")
         self._limit_credits = check_limit(limit_credits, "limit_credits")
         self._reserve = check_choice(reserve, ("expected", "worst", None), "reserve")
-        self._unpriced = check_choice(unpriced, ("reserve", "ignore"), "unpriced")
         if price is not None and not callable(price):
             raise ValueError(f"price must be a function, or None; got {price!r}.")
         self._price = price
         self._totals = Totals(
             {} if prices is None else prices,
             come_first=reserve == "worst",
+            estimates=check_choice(unpriced, ("reserve", "ignore"), "unpriced") == "reserve",
             spent_usd=check_amount(spent_usd, "spent_usd"),
         )
         self._forget_calls()
@@ -119,7 +121,7 @@ class SpendTracker(BaseCallbackHandler):
         self._is_busy = False
         self._calls: dict[UUID, Call] = {}
         self._next_end: Future[None] | None = None  # what calls wait for
-        self._ended: deque[tuple[UUID, AIMessage | None, Spend, BaseException | None]] = deque()
+        self._ended: deque[tuple[UUID, AIMessage, Spend, BaseException | None]] = deque()
         self._reserved = ZERO
 
     @contextmanager
@@ -262,10 +264,10 @@ class SpendTracker(BaseCallbackHandler):
         """
         tracker = cls(**settings)
         try:
-            tracker._totals.total = from_json(data["total"])
+            tracker._totals.total = add(tracker.total, from_json(data["total"]))
             for name, sums in tracker._tables().items():
                 sums.update({key: from_json(each) for key, each in data[name].items()})
-        except (AttributeError, KeyError, TypeError, ArithmeticError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
                 f"This is not a result of SpendTracker.to_dict(): {error!r}."
             ) from None
@@ -286,16 +288,25 @@ class SpendTracker(BaseCallbackHandler):
     def __repr__(self) -> str:
         return f"<SpendTracker: {self._totals.total}>"
 
-    def __deepcopy__(self, _: object) -> Self:
+    def __copy__(self, _: object = None) -> Self:
         return self  # the calls of a model's copy are to be counted, too
 
+    __deepcopy__ = __copy__
+
+    @override
+    def __reduce__(self) -> str:
+        raise TypeError(
+            "A SpendTracker counts the calls of one process and cannot be pickled. Create one in "
+            "each process, with its share of the limit; SpendTracker.from_dict(spend.to_dict(), "
+            "limit_usd=...) continues the sums of another."
+        )
+
     def __enter__(self) -> Self:
-        with _context_vars_lock:
-            variable = next((each for each in _context_vars if each.get() is None), None)
-            if variable is None:
-                variable = ContextVar(f"aimlernie_spend_{len(_context_vars)}", default=None)
-                register_configure_hook(variable, inheritable=True)
-                _context_vars.append(variable)
+        variable = next((each for each in _context_vars if each.get() is None), None)
+        if variable is None:
+            variable = ContextVar(f"aimlernie_spend_{len(_context_vars)}", default=None)
+            register_configure_hook(variable, inheritable=True)
+            _context_vars.append(variable)
         variable.set(self)
         return self
 
@@ -380,10 +391,10 @@ class SpendTracker(BaseCallbackHandler):
         self._report_end(run_id, kwargs.get("response"), error)
 
     def _report_end(self, run_id: UUID, response: object, error: BaseException | None) -> None:
-        message, call = _first_message(response), self._calls.get(run_id)
-        spend = Spend(calls=1, unpriced=1) if message is None or call is None else spend_of(message)
+        call, message = self._calls.get(run_id), _first_message(response)
+        spend = spend_of(message) if call else Spend()
         try:
-            if call and message and spend.unpriced and message.usage_metadata is not None:
+            if call and spend.unpriced and message.usage_metadata is not None:
                 call.model = call.model or _model_of(message)
                 # The user's function may call models, also in other threads.
                 usd = self._price_of(call, message.usage_metadata)
@@ -399,7 +410,7 @@ class SpendTracker(BaseCallbackHandler):
         with self._exclusive():
             call = self._calls.get(run_id)
             if call is not None and call.is_new(retry_state):
-                self._totals.book(call, Spend(retries=1))
+                self._totals.add(call, Spend(retries=1))
 
     def _reserve_call(
         self,
@@ -458,7 +469,7 @@ class SpendTracker(BaseCallbackHandler):
         """Count the calls that nothing else can end; return whether there were any."""
         lost = [run_id for run_id, call in self._calls.items() if call.is_lost()]
         for run_id in lost:
-            self._end(run_id, None, Spend(calls=1, unpriced=1), asyncio.CancelledError())
+            self._end(run_id, _NO_MESSAGE, spend_of(_NO_MESSAGE), asyncio.CancelledError())
         return bool(lost)
 
     def _cost_of(self, call: Call) -> Decimal | None:
@@ -468,14 +479,14 @@ class SpendTracker(BaseCallbackHandler):
         totals = self._totals
         if self._reserve == "worst" and (rates := totals.of_token(call.model)) is not None:
             prompt, _ = call.estimated_tokens()
-            return prompt * rates[0] + max_output(call.model, call.params, prompt) * rates[1]
+            return rounded(rates.cost(prompt, max_output(call.model, call.params, prompt)))
         expected = totals.of_call(call.model)
         if expected is None and totals.by_model.get(call.model, Spend()).unpriced:
             return ZERO  # the server states no prices: there is nothing to wait for
         return expected
 
     def _end(
-        self, run_id: UUID, message: AIMessage | None, spend: Spend, error: BaseException | None
+        self, run_id: UUID, message: AIMessage, spend: Spend, error: BaseException | None
     ) -> None:
         """Count a call that has ended, and release its reservation."""
         call = self._calls.pop(run_id, None)
@@ -485,16 +496,15 @@ class SpendTracker(BaseCallbackHandler):
         if self._next_end is not None:
             self._next_end.set_result(None)
             self._next_end = None
-        if isinstance(error, BudgetExceededError) or (message is None and error is None):
+        if isinstance(error, BudgetExceededError) or (message is _NO_MESSAGE and error is None):
             return
-        message = message or AIMessage("")
         if error is not None:
             is_failure = isinstance(error, Exception)
             spend = spend._replace(
                 calls=int(not is_failure), failed=int(is_failure), unpriced=int(not spend.credits)
             )
             if not call.is_sent or (is_failure and spend.unpriced and not _is_billed(error, call)):
-                self._totals.book(call, spend._replace(unpriced=0))
+                self._totals.add(call, spend._replace(unpriced=0))
                 return
         call.model = call.model or _model_of(message)
         inference_id = message.response_metadata.get("inference_id")
@@ -504,7 +514,7 @@ class SpendTracker(BaseCallbackHandler):
                 call.received.append(message.text)
             prompt, output = call.estimated_tokens()
             spend = spend._replace(input_tokens=prompt, output_tokens=output)
-        self._totals.count(call, spend, is_estimated=self._unpriced == "reserve")
+        self._totals.count(call, spend)
 
     def _price_of(self, call: Call, usage: Mapping[str, Any]) -> Decimal | float | None:
         return None if self._price is None else self._price(call.model, usage)
@@ -550,10 +560,13 @@ def _model_of(message: AIMessage) -> str:
     return find_model(str(message.response_metadata.get("model_name", ""))).id or UNKNOWN
 
 
-def _first_message(response: object) -> AIMessage | None:
-    """Return the first message of a call; it carries the price of all choices."""
+_NO_MESSAGE = AIMessage("")
+
+
+def _first_message(response: object) -> AIMessage:
+    """Return the first message of a call, which carries the price of all choices, if any."""
     generations = getattr(response, "generations", None)
     if not generations or not generations[0]:
-        return None
+        return _NO_MESSAGE
     message = getattr(generations[0][0], "message", None)
-    return message if isinstance(message, AIMessage) else None
+    return message if isinstance(message, AIMessage) else _NO_MESSAGE

@@ -1,6 +1,8 @@
 """Adding up what calls cost: every call once, however it is made, and never past the budget."""
 
 import asyncio
+import copy
+import pickle
 import uuid
 from decimal import Decimal
 
@@ -10,6 +12,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.messages.tool import tool_call_chunk
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, LLMResult
 
+from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import InsufficientCreditsError
 from langchain_aimlernie.spend import Spend, SpendTracker
 from tests.support.spend import ONE_CALL
@@ -131,10 +134,28 @@ def test_invalid_settings_are_refused(name, value):
         assert getattr(spend, name) == 1
 
 
-@pytest.mark.parametrize("data", [{}, [], {"total": {"usd": "much"}}, {"total": {"x": 1}}, None])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *({}, [], {"total": {"x": 1}}, None),
+        *({"total": {"usd": amount}} for amount in ("much", "NaN", "Infinity", "-1", None, True)),
+        *({"total": {"calls": number}} for number in (-1, "many", None, float("nan"))),
+        {"total": {}, "by_model": {"x": {"usd": "-1"}}, "by_tag": {}, "priced": {}},
+    ],
+)
 def test_what_cannot_be_continued(data):
-    with pytest.raises(ValueError, match="to_dict"):
+    with pytest.raises(ValueError, match=r"not a result of SpendTracker\.to_dict"):
         SpendTracker.from_dict(data)
+
+
+def test_a_tracker_that_is_pickled_says_what_to_do_instead():
+    """Else each process would have the whole budget."""
+    spend = SpendTracker(limit_usd=1)
+    llm = ChatAimlErnie(api_key="local", callbacks=[spend])
+    for each in (spend, llm):
+        with pytest.raises(TypeError, match=r"one in each process.+from_dict\(spend\.to_dict"):
+            pickle.dumps(each)
+    assert copy.copy(spend) is copy.deepcopy(spend) is spend
 
 
 @pytest.mark.parametrize(
