@@ -12,39 +12,38 @@ import functools
 import re
 
 _LIMIT = r"context[ _](?:length|window|size|limit)"
-_FUNDS = r"(?:credits?|balance|funds)"
-_GONE = r"(?:too low|insufficient|not enough|exhausted|depleted|used up)"
-_NOT = r"(?: cannot| should not)?"
+_GONE = r"(?:too low|insufficient|not enough|exhausted|depleted)"
+_NOT = r"(?: cannot| should not| has)?"
 _COUNT = r"(?: \(?[\d,]+(?: \w+)?\)?)?"
 # Azure, OpenAI, Groq, LiteLLM; GitHub Models
-TRY_AGAIN = r"(?:(?:try|retry)(?: again)? (?:in|after)|please wait) (?:about |~)?"
+TRY_AGAIN = r"(?:try(?: again)? (?:in|after)|please wait) "
 
 OVERFLOWS = (
     # OpenAI (Responses), Anthropic, llama.cpp (also its code), llama-cpp-python, LiteLLM, Ollama
     rf"exceed\w*[ _](?:\S+ ){{0,6}}{_LIMIT}",
     # OpenAI's code, also of Groq, Cerebras and others; MiniMax, z.ai
-    rf"{_LIMIT}(?:[ _](?:was|is|has|been))*[ _]exceed",
-    r"maximum context (?:length|window)",  # OpenAI, vLLM, DeepSeek, OpenRouter, Mistral
+    rf"{_LIMIT}(?:[ _](?:was|has|been))*[ _]exceed",
+    r"maximum context length",  # OpenAI, vLLM, DeepSeek, OpenRouter, Mistral
     r"ContextWindowExceededError",  # LiteLLM, at the head of its messages
     r"longer than the maximum model length",  # vLLM
     r"(?:longer|greater) than the (?:model's )?context length",  # SGLang, Together, LM Studio
     r"maximum prompt length is",  # xAI
-    rf"prompt(?: \([^)]*\)|{_COUNT})(?: is)? too (?:long|large)",  # Anthropic, vLLM, Atlas
+    rf"prompt(?: \([^)]*\)|{_COUNT})(?: is)? too long",  # Anthropic, vLLM, Atlas
     # Bedrock, Replicate, SiliconFlow, FastDeploy; "stop input" is none
-    r"(?:^|[:.] )(?:(?:the|your|total) )?input (?:text )?is too (?:long|large)",
+    r"(?:^|[:.] )(?:your )?input (?:text )?is too long",
     r"length of all messages is too long",  # Perplexity
-    r"(?:prompt|tokens|characters)_too_long",  # Qianfan's codes
+    r"(?:tokens|characters)_too_long",  # Qianfan's codes
     r"(?:prompt|input)(?: tokens?| length)+ too long",  # Qianfan, Hunyuan, Moonshot
     r"max(?:imum)? input characters",  # Qianfan
     # SGLang, Gemini, OpenAI (Responses), GitHub Copilot, GLM, Databricks, TensorRT-LLM
-    rf"(?:prompt|input)(?: (?:prompt|tokens?|length|count))+(?: of)?{_COUNT}{_NOT} exceed",
+    rf"(?:prompt|input)(?: (?:tokens?|length|count))+(?: of)?{_COUNT}{_NOT} exceed",
     r"max_(?:seq|input|model)_len\b",  # SiliconFlow, TabbyAPI, TensorRT-LLM, FastDeploy, vLLM
     r"token count is \d+ but",  # Vertex
-    r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?(?:length|tokens)",  # Zhipu
-    r"reduce the length of the (?:messages|prompt|input)",  # Groq, Cerebras
+    r"(?:prompt|input) exceeds? (?:the )?max(?:imum)? (?:\w+ )?length",  # Zhipu
+    r"reduce the length of the (?:messages|input)",  # Groq, Cerebras, vLLM
     r"range of input length should be",  # DashScope
     r"exceeded model token limit",  # Moonshot
-    r"too many (?:input|prompt) tokens",  # Bedrock
+    r"too many input tokens",  # Bedrock
     r"tokens_limit_reached",  # GitHub Models' code
     r"too many tokens(?: in the prompt|:)|tokens in the prompt cannot exceed",  # Cohere
     # Volcengine
@@ -62,8 +61,7 @@ OVERFLOWS = (
     r"max_tokens must be at least 1, got -\d",
     r"'messages\[\d+\]\.content(?:\[\d+\]\.text)?': string too long",  # OpenAI
     # Qianfan and servers behind it
-    r"上下文(?:长度|窗口)",
-    r"(?:输入|prompt) ?(?:内容|文本)?(?:过长|超长)|输入长度超|超出最大长度",
+    r"上下文长度|(?:输入|prompt) ?(?:过长|超长)",
 )
 """The prompt, or the prompt and `max_tokens` together, do not fit into the model's context."""
 
@@ -71,28 +69,29 @@ EXHAUSTED_FUNDS = (
     # OpenAI, Azure, Gemini, DashScope, Moonshot, New API
     r"insufficient[ _](?:user[ _])?quota",
     r"exceeded[ _](?:your[ _])?current[ _]quota",
-    # AI/ML API, DeepSeek, OpenAI, Together, Qianfan's search
-    rf"\b(?:insufficient|not enough|no|out of)[ _](?:(?:your|account|available)[ _])*{_FUNDS}\b",
-    rf"{_FUNDS} (?:is |are |has been |have been )?{_GONE}",  # Anthropic, SiliconFlow, Zhipu
-    r"overdue ?(?:balance|error)|\barrearage",  # Volcengine, DashScope
+    # AI/ML API, DeepSeek, OpenAI, Together, Qianfan's search, Vercel, Continue
+    r"\b(?:insufficient|no|out of)[ _](?:account )?(?:credits?|balance|funds)\b",
+    # Anthropic, SiliconFlow, Zhipu, OpenAI's code, Genspark
+    rf"(?:credits?|balance)[ _](?:is |are |have been )?{_GONE}",
+    r"overdue|\barrearage",  # Volcengine, DashScope
     # OpenRouter
-    r"(?:requires?|needs?) more credits",
+    r"requires more credits",
     r"key limit exceeded",
     r"spending (?:limit|cap)",  # xAI, Gemini
-    r"please top[ -]?up|top[ -]?up your",  # AI/ML API
+    r"please top[ -]?up|top[ -]?up your",  # AI/ML API, OpenGateway
     r"billing[ _](?:hard[ _]limit|not[ _]active)",  # OpenAI
     r"requires billing to be enabled",  # Google
     # LiteLLM, OpenRouter
-    r"budget[_ ](?:has been |limit )?exceeded|exceeded ?budget|crossed budget",
+    r"budget[_ ](?:has been |limit )?exceeded|exceeded ?budget",
     r"credit limit (?:exceeded|reached)",  # Together, OpenRouter
     r"quota is not enough|预扣费额度失败",  # New API, where a call would cost more than is left
-    r"余额不足|欠费|额度(?:不足|已?用[尽完])|请(?:先|及时|您)?充值",  # Qianfan, DeepSeek, New API
+    r"余额不足|欠费|额度(?:不足|已?用[尽完])",  # Qianfan, DeepSeek, New API
 )
 """The account cannot pay: waiting does not help."""
 
 FREE_TIER = (
     # AI/ML API, Gemini (also its metrics), DashScope, Cloudflare
-    r"free[-_ ](?:tier|plan|limit|quota|allocation)",
+    r"free[-_ ](?:tier|allocation|(?:allocated )?quota)",
     r"free-models-per-day",  # OpenRouter
     r"免费额度",  # Qianfan, DashScope
 )
@@ -100,12 +99,12 @@ FREE_TIER = (
 
 EXHAUSTED_QUOTAS = (
     # Google, Qianfan's search, LiteLLM
-    r"quota(?:[ _]\w+){0,3}[ _](?:exceeded|exhausted|used up|reached)",
+    r"quota(?:[ _]\w+){0,3}[ _](?:exceeded|exhausted|reached)",
     r"exceed\w*(?: \w+){0,4} quota",
     # proxies of all kinds
     r"(?:daily|weekly|monthly|hour(?:ly)?) (?:\w+ )?(?:limit|quota)",
     r"usage limit reached",  # z.ai, MiniMax
-    r"配额(?:已?用[尽完]|不足|已?耗尽|超限)|超[出过]\w{0,4}配额",
+    r"配额已?用[尽完]",
 )
 """A quota is used up, and nothing here says of what length of time."""
 
@@ -113,10 +112,10 @@ RATE_LIMITS = (
     r"rate[ _-]?limit",  # OpenAI's code, also of Groq, Qianfan, Mistral; Anthropic's type
     r"too[ _]many[ _]requests",  # nginx, Cloudflare, Hugging Face
     r"throttl",  # Bedrock, DashScope, LiteLLM
-    # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter
-    r"per[ _-]?(?:second|minute)|per[ -]min\b|/min\b|\b(?:[rt]pm|qps)\b",
+    # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter, Cohere
+    r"per[ _-]?(?:second|minute)|per[ -]min\b|/ minute|\b(?:[rt]pm|qps)\b",
     rf"{TRY_AGAIN}\d",
-    r"限流|请求(?:过于)?频繁|[频速]率(?:过快|超限|限制)",  # Qianfan, Zhipu
+    r"限流|请求(?:过于)?频繁|[频速]率限制",  # Qianfan, Zhipu
 )
 """Too many requests or tokens in a time: waiting helps."""
 
@@ -128,7 +127,7 @@ INVALID_KEYS = (
 
 UNKNOWN_MODELS = (
     r"not a valid model|model_not_found",  # OpenRouter, New API's code
-    r"invalid_model\b|invalid model(?: name|:)",  # Qianfan's code, LiteLLM, Mistral
+    r"invalid_model\b|invalid model name",  # Qianfan's code, LiteLLM, Mistral
     r"\bmodel (?:does not|not) exist",  # SiliconFlow, DeepSeek
     r"model identifier is invalid",  # Bedrock
 )
