@@ -105,7 +105,13 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
         *("shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output"),
         *("tool_search_call", "tool_search_output", "advisor_tool_result"),
-        *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
+        *(
+            "mcp_approval_request",
+            "mcp_approval_response",
+            "executable_code",
+            "executableCode",
+            "code_execution_result",
+        ),
         *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
     ],
 }
@@ -227,6 +233,8 @@ def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
 def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
     """Parse media; documents of Anthropic and Converse may contain content blocks instead."""
     body = _nested(block, kind)
+    if kind == "resource" and body.get("text") is not None:
+        return _parse_text(kind, body)
     source = body.get("source")
     if isinstance(source, Mapping) and source.get("content"):
         lines = (first_string(body, "title", "name"), first_string(body, "context"))

@@ -47,9 +47,11 @@ class UnsupportedContent(NamedTuple):
 MEDIA_KINDS = {
     **dict.fromkeys(("image", "image_url", "input_image", "computer_screenshot"), "image"),
     **dict.fromkeys(("file", "input_file", "file_url", "document", "document_url"), "file"),
+    "container_upload": "file",  # Anthropic's, by id
     **dict.fromkeys(("audio", "input_audio", "audio_url"), "audio"),
     **dict.fromkeys(("video", "input_video", "video_url"), "video"),
     **dict.fromkeys(("media", "inline_data", "inlineData", "file_data", "fileData"), ""),
+    "resource": "",  # MCP's
     "text-plain": "text",
 }
 """The kind of media by type of block; empty where the type does not tell."""
@@ -58,7 +60,7 @@ _URL_KEYS = (
     *("url", "uri", "file_uri", "fileUri", "file_url", "document_url"),
     *("image_url", "audio_url", "video_url", "image", "audio", "video"),
 )
-_DATA_KEYS = ("base64", "data", "bytes", "file_data")
+_DATA_KEYS = ("base64", "data", "bytes", "blob", "file_data")
 _MIME_KEYS = ("mime_type", "media_type", "mimeType", "mediaType", "format")
 _NAME_KEYS = ("filename", "file_name", "name", "title", "display_name", "document_name")
 
@@ -259,10 +261,11 @@ def _flatten(type_: str, block: Block) -> Block:
     """Return the keys of all levels in one dict; the innermost value wins, as the most specific."""
     inner, extras = block.get(type_), block.get("extras")
     source = (inner if isinstance(inner, Mapping) else block).get("source")
+    stored = source.get("s3Location") if isinstance(source, Mapping) else None
     # Core's conversion of v0 moves the metadata into the extras.
     metadata = extras.get("metadata") if isinstance(extras, Mapping) else block.get("metadata")
     flat: JsonObject = {}
-    for level in (metadata, extras, block, inner, source):
+    for level in (metadata, extras, block, inner, source, stored):
         if isinstance(level, Mapping):
             flat.update(level)
     return flat

@@ -359,9 +359,11 @@ def repair_message(message: Any) -> Any:
         result = message.get("content")
         content = result if isinstance(result, str | list | None) else json_text(result)
         return {**message, "content": content, "tool_call_id": message.get("tool_call_id") or ""}
-    is_assistant = role in ("assistant", "ai")
+    is_assistant = role in ("assistant", "ai", "AIMessageChunk")
     if is_assistant:
         message = {"content": "", **message}
+    if role == "AIMessageChunk":  # of a stream's sum, as `model_dump()` has it
+        message["type"] = "ai"
     calls, invalid = message.get("tool_calls"), message.get("invalid_tool_calls") or []
     if calls is None and is_assistant:
         parts = parse_content(message.get("content"))
