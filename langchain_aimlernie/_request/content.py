@@ -94,7 +94,8 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("tool_result", "toolResult", "function_response", "functionResponse"),
         "function_call_output",
     ],
-    # Tools that a provider ran itself, and fragments of calls; texts or `tool_calls` repeat them.
+    # Tools that a provider ran itself, changes of its set of tools, and fragments of calls; texts
+    # or `tool_calls` repeat them.
     "server_tool": [
         "tool_call_chunk",
         *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
@@ -113,6 +114,7 @@ _TYPES: Mapping[str, Sequence[str]] = {
             "code_execution_result",
         ),
         *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
+        *("tool_addition", "tool_removal", "additional_tools", "mcp_tool_listing", "fallback"),
     ],
 }
 """The types of block of all providers, by what they are."""
@@ -120,7 +122,12 @@ _TYPES: Mapping[str, Sequence[str]] = {
 _GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
 _SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
-_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction"}  # as likely a tool's own data
+_SKIPPED_IN_RESULTS -= {
+    "function",
+    "reference",
+    "compaction",
+    "fallback",
+}  # as likely a tool's own data
 _DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", "citations", None)
 """What is a tool's own data in its result, unless it is skipped; `None` are unknown types."""
 

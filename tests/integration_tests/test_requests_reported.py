@@ -225,6 +225,18 @@ def test_on_unsupported_content_can_be_set_per_call_bound_and_changed(model, ern
     assert [part["type"] for part in shown["content"]] == ["text", "image_url"]
 
 
+@pytest.mark.parametrize("kind", ["tool_addition", "tool_removal", "additional_tools"])
+async def test_changes_of_another_providers_tools_are_left_out(model, ernie_server, kind, mode):
+    block = {"type": kind, "tool": {"type": "tool_reference", "name": "f"}}
+    wrapped = {"type": "non_standard", "value": block}
+    turn = [HumanMessage("a"), SystemMessage([block]), AIMessage("b")]
+    await chunks_of(
+        model(), [*turn, SystemMessage([wrapped, "Be brief."]), HumanMessage("c")], mode
+    )
+    sent = [each["content"] for each in ernie_server.last_request.body["messages"]]
+    assert sent == ["a", "b", "Be brief.", "c"]
+
+
 FOLLOWS = "[What this result shows follows in a user message.]"
 RESOURCES = {
     "text": ({"mimeType": "text/markdown", "text": "# hi"}, "# hi", []),

@@ -414,6 +414,7 @@ NO_CONTENT = [
     *("computer_call", "local_shell_call", "mcp_call", "mcp_list_tools", "shell_call_output"),
     *("apply_patch_call_output", "tool_search_call", "mcp_approval_request", "executableCode"),
     *("codeExecutionResult", "function_call_signature", "compaction", "mcp_approval_response"),
+    *("tool_addition", "tool_removal", "additional_tools", "mcp_tool_listing", "fallback"),
 ]
 
 
