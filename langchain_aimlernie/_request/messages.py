@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 _OWN_PROVIDERS = (None, "aimlernie")
 _NO_NAME = "unknown"
 _INVALID_ARGUMENTS = "invalid_arguments"
+_CHUNK = "MessageChunk"
 _MEDIA_FOLLOW = "[What this result shows follows in a user message.]"
 _ROLES = {
     **dict.fromkeys(("user", "human"), "user"),
@@ -351,20 +352,23 @@ def repair_message(message: Any) -> Any:
     Python does. It loses `invalid_tool_calls`, and the calls in the content that other providers
     than OpenAI have.
     """
+    if type(message) is BaseMessage:  # what pydantic makes of JSON for a `list[BaseMessage]`
+        message = message.model_dump()
     if not isinstance(message, dict):
         return message
     if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
         return {**message, "kwargs": repair_message(kwargs)}
+    kind = message.get("type")
+    if isinstance(kind, str) and kind.endswith(_CHUNK):  # of a stream's sum
+        message = {**message, "type": kind.removesuffix(_CHUNK).lower()}
     role = message.get("role") or message.get("type")
     if role == "tool":
         result = message.get("content")
         content = result if isinstance(result, str | list | None) else json_text(result)
         return {**message, "content": content, "tool_call_id": message.get("tool_call_id") or ""}
-    is_assistant = role in ("assistant", "ai", "AIMessageChunk")
+    is_assistant = role in ("assistant", "ai")
     if is_assistant:
         message = {"content": "", **message}
-    if role == "AIMessageChunk":  # of a stream's sum, as `model_dump()` has it
-        message["type"] = "ai"
     calls, invalid = message.get("tool_calls"), message.get("invalid_tool_calls") or []
     if calls is None and is_assistant:
         parts = parse_content(message.get("content"))

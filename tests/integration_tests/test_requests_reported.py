@@ -12,10 +12,11 @@ from functools import partial
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, dumps
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
 from langchain_core.prompt_values import ImagePromptValue
 from langchain_core.tools import StructuredTool, tool
+from pydantic import TypeAdapter
 
 from langchain_aimlernie.errors import BadRequestError
 from tests.support.agents import FIVE, PLAIN, THINKING, VISION, weather
@@ -385,8 +386,12 @@ def test_dumps_of_messages_keep_their_calls(model, ernie_server):
     results = (ToolMessage("ok", tool_call_id=each, status="error") for each in ("c1", "c2"))
     history = [turn, *results]
     dumps = [each.model_dump() for each in history]
-    of_a_stream = [{**dumps[0], "type": "AIMessageChunk"}, *dumps[1:]]
-    for messages in (dumps, of_a_stream, dumpd(history), history):
+    names = ("AI", "Tool", "Tool")
+    of_a_stream = [
+        {**each, "type": f"{name}MessageChunk"} for each, name in zip(dumps, names, strict=True)
+    ]
+    validated = TypeAdapter(list[BaseMessage]).validate_python(dumps)  # each is a `BaseMessage`
+    for messages in (dumps, of_a_stream, validated, dumpd(history), history):
         model().invoke(messages)
     sent = [each.body["messages"] for each in ernie_server.requests]
     assert len(sent[0][0]["tool_calls"]) == 2
