@@ -76,6 +76,7 @@ _TYPES: Mapping[str, Sequence[str]] = {
     "text": ["text", "input_text", "output_text"],
     "guarded_text": ["guard_content", "guardContent"],
     "media": [*MEDIA_KINDS],
+    "resource": ["resource"],  # and no longer one of the media
     "json": ["json"],
     "search_result": ["search_result", "searchResult"],
     "custom_output": ["custom_tool_call_output"],
@@ -240,8 +241,6 @@ def _parse_text(_: str, block: Block) -> Iterable[ContentPart]:
 def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
     """Parse media; documents of Anthropic and Converse may contain content blocks instead."""
     body = _nested(block, kind)
-    if kind == "resource" and body.get("text") is not None:
-        return _parse_text(kind, body)
     source = body.get("source")
     if isinstance(source, Mapping) and source.get("content"):
         lines = (first_string(body, "title", "name"), first_string(body, "context"))
@@ -255,6 +254,15 @@ def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
             media = parsed._replace(cache_control=cache_control)
             return [Text(context), media] if context else [media]
     return [parsed]
+
+
+def _parse_resource(kind: str, block: Block) -> Iterable[ContentPart]:
+    """Parse a resource that MCP embeds; any other object of that name is data."""
+    resource = block.get(kind)
+    if "type" not in block or not isinstance(resource, Mapping):
+        return [_unknown(block)]
+    is_text = resource.get("text") is not None
+    return _parse_text(kind, resource) if is_text else _parse_media(kind, block)
 
 
 def _parse_result(kind: str, block: Block) -> ToolResultPart:
@@ -291,6 +299,7 @@ _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
     "text": _parse_text,
     "guarded_text": lambda kind, block: _parse_text(kind, _nested(_nested(block, kind), "text")),
     "media": _parse_media,
+    "resource": _parse_resource,
     "json": lambda kind, block: [
         Text(json_text(block[kind])) if kind in block else _unknown(block)
     ],

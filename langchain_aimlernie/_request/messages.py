@@ -125,8 +125,9 @@ class _ConversationEncoder:
             case role:
                 role = role if self._spec.developer_role else "system"
                 content = system_content(message.content, self._spec, omit=self._omit)
-                if content or not message.content:  # not if all its blocks were left out
-                    self._add(role, content, message.name)
+                if not content and message.content and self._turns:
+                    return  # all its blocks are left out, such as changes of the tools
+                self._add(role, content, message.name)
 
     def finish(self) -> list[JsonObject]:
         """Return all messages."""

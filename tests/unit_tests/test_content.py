@@ -449,6 +449,8 @@ TOOL_RESULTS = {
     "objects that look like blocks": ([of("resource", id=1), of("file", name="a.py")],
         '[{"type": "resource", "id": 1}, {"type": "file", "name": "a.py"}]'),
     "an object with a text": ([{"text": "a", "score": 1}], '[{"text": "a", "score": 1}]'),
+    "objects like MCP's resources": ([{"resource": {"text": "a", "id": 1}}, of("resource", text="a")],
+        '[{"resource": {"text": "a", "id": 1}}, {"type": "resource", "text": "a"}]'),
     "an object among texts": (["a", {"t": 22}], 'a\n{"t": 22}'),
     "data like a block of a model": (["a", of("function", name="f"), {"reasoning": "why"}],
         'a\n{"type": "function", "name": "f"}\n{"reasoning": "why"}'),
