@@ -76,7 +76,7 @@ _TYPES: Mapping[str, Sequence[str]] = {
     "text": ["text", "input_text", "output_text"],
     "guarded_text": ["guard_content", "guardContent"],
     "media": [*MEDIA_KINDS],
-    "resource": ["resource"],  # and no longer one of the media
+    "resource": ["resource"],
     "json": ["json"],
     "search_result": ["search_result", "searchResult"],
     "custom_output": ["custom_tool_call_output"],
@@ -107,15 +107,10 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("image_generation_call", "local_shell_call", "mcp_call", "mcp_list_tools"),
         *("shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output"),
         *("tool_search_call", "tool_search_output", "advisor_tool_result"),
-        *(
-            "mcp_approval_request",
-            "mcp_approval_response",
-            "executable_code",
-            "executableCode",
-            "code_execution_result",
-        ),
-        *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
-        *("tool_addition", "tool_removal", "additional_tools", "mcp_tool_listing", "fallback"),
+        *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
+        *("codeExecutionResult", "function_call_signature", "reference", "compaction", "fallback"),
+        *("mcp_approval_response", "mcp_tool_listing"),
+        *("tool_addition", "tool_removal", "additional_tools"),
     ],
 }
 """The types of block of all providers, by what they are."""
@@ -123,12 +118,8 @@ _TYPES: Mapping[str, Sequence[str]] = {
 _GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
 _SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
-_SKIPPED_IN_RESULTS -= {
-    "function",
-    "reference",
-    "compaction",
-    "fallback",
-}  # as likely a tool's own data
+# As likely a tool's own data.
+_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction", "fallback"}
 _DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", "citations", None)
 """What is a tool's own data in its result, unless it is skipped; `None` are unknown types."""
 
@@ -261,8 +252,9 @@ def _parse_resource(kind: str, block: Block) -> Iterable[ContentPart]:
     resource = block.get(kind)
     if "type" not in block or not isinstance(resource, Mapping):
         return [_unknown(block)]
-    is_text = resource.get("text") is not None
-    return _parse_text(kind, resource) if is_text else _parse_media(kind, block)
+    if resource.get("text") is not None:
+        return _parse_text(kind, resource)
+    return _parse_media("media", {**resource, "data": resource.get("blob")})
 
 
 def _parse_result(kind: str, block: Block) -> ToolResultPart:

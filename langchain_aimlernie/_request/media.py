@@ -51,7 +51,6 @@ MEDIA_KINDS = {
     **dict.fromkeys(("audio", "input_audio", "audio_url"), "audio"),
     **dict.fromkeys(("video", "input_video", "video_url"), "video"),
     **dict.fromkeys(("media", "inline_data", "inlineData", "file_data", "fileData"), ""),
-    "resource": "",  # MCP's
     "text-plain": "text",
 }
 """The kind of media by type of block; empty where the type does not tell."""
@@ -60,7 +59,7 @@ _URL_KEYS = (
     *("url", "uri", "file_uri", "fileUri", "file_url", "document_url"),
     *("image_url", "audio_url", "video_url", "image", "audio", "video"),
 )
-_DATA_KEYS = ("base64", "data", "bytes", "blob", "file_data")
+_DATA_KEYS = ("base64", "data", "bytes", "file_data")
 _MIME_KEYS = ("mime_type", "media_type", "mimeType", "mediaType", "format")
 _NAME_KEYS = ("filename", "file_name", "name", "title", "display_name", "document_name")
 
