@@ -76,6 +76,7 @@ _TYPES: Mapping[str, Sequence[str]] = {
     "text": ["text", "input_text", "output_text"],
     "guarded_text": ["guard_content", "guardContent"],
     "media": [*MEDIA_KINDS],
+    "resource": ["resource"],
     "json": ["json"],
     "search_result": ["search_result", "searchResult"],
     "custom_output": ["custom_tool_call_output"],
@@ -94,7 +95,8 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("tool_result", "toolResult", "function_response", "functionResponse"),
         "function_call_output",
     ],
-    # Tools that a provider ran itself, and fragments of calls; texts or `tool_calls` repeat them.
+    # Tools that a provider ran itself, changes of its set of tools, and fragments of calls; texts
+    # or `tool_calls` repeat them.
     "server_tool": [
         "tool_call_chunk",
         *("server_tool_call", "server_tool_call_chunk", "server_tool_result", "server_tool_use"),
@@ -106,7 +108,9 @@ _TYPES: Mapping[str, Sequence[str]] = {
         *("shell_call", "shell_call_output", "apply_patch_call", "apply_patch_call_output"),
         *("tool_search_call", "tool_search_output", "advisor_tool_result"),
         *("mcp_approval_request", "executable_code", "executableCode", "code_execution_result"),
-        *("codeExecutionResult", "function_call_signature", "reference", "compaction"),
+        *("codeExecutionResult", "function_call_signature", "reference", "compaction", "fallback"),
+        *("mcp_approval_response", "mcp_tool_listing"),
+        *("tool_addition", "tool_removal", "additional_tools"),
     ],
 }
 """The types of block of all providers, by what they are."""
@@ -114,7 +118,8 @@ _TYPES: Mapping[str, Sequence[str]] = {
 _GROUPS = {kind: group for group, kinds in _TYPES.items() for kind in kinds}
 _SKIPPED_IN_RESULTS = {*_TYPES["reasoning"], *_TYPES["call"], *_TYPES["server_tool"]}
 """A tool that is an agent may return its model's blocks; only its texts and media are sent."""
-_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction"}  # as likely a tool's own data
+# As likely a tool's own data.
+_SKIPPED_IN_RESULTS -= {"function", "reference", "compaction", "fallback"}
 _DATA_IN_RESULTS = ("refusal", "reasoning", "call", "result", "server_tool", "citations", None)
 """What is a tool's own data in its result, unless it is skipped; `None` are unknown types."""
 
@@ -242,6 +247,16 @@ def _parse_media(kind: str, block: Block) -> Iterable[ContentPart]:
     return [parsed]
 
 
+def _parse_resource(kind: str, block: Block) -> Iterable[ContentPart]:
+    """Parse a resource that MCP embeds; any other object of that name is data."""
+    resource = block.get(kind)
+    if "type" not in block or not isinstance(resource, Mapping):
+        return [_unknown(block)]
+    if resource.get("text") is not None:
+        return _parse_text(kind, resource)
+    return _parse_media("media", {**resource, "data": resource.get("blob")})
+
+
 def _parse_result(kind: str, block: Block) -> ToolResultPart:
     body = _nested(block, kind)
     return ToolResultPart(
@@ -276,6 +291,7 @@ _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
     "text": _parse_text,
     "guarded_text": lambda kind, block: _parse_text(kind, _nested(_nested(block, kind), "text")),
     "media": _parse_media,
+    "resource": _parse_resource,
     "json": lambda kind, block: [
         Text(json_text(block[kind])) if kind in block else _unknown(block)
     ],

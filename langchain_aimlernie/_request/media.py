@@ -47,6 +47,7 @@ class UnsupportedContent(NamedTuple):
 MEDIA_KINDS = {
     **dict.fromkeys(("image", "image_url", "input_image", "computer_screenshot"), "image"),
     **dict.fromkeys(("file", "input_file", "file_url", "document", "document_url"), "file"),
+    "container_upload": "file",  # Anthropic's, by id
     **dict.fromkeys(("audio", "input_audio", "audio_url"), "audio"),
     **dict.fromkeys(("video", "input_video", "video_url"), "video"),
     **dict.fromkeys(("media", "inline_data", "inlineData", "file_data", "fileData"), ""),
@@ -259,10 +260,11 @@ def _flatten(type_: str, block: Block) -> Block:
     """Return the keys of all levels in one dict; the innermost value wins, as the most specific."""
     inner, extras = block.get(type_), block.get("extras")
     source = (inner if isinstance(inner, Mapping) else block).get("source")
+    stored = source.get("s3Location") if isinstance(source, Mapping) else None
     # Core's conversion of v0 moves the metadata into the extras.
     metadata = extras.get("metadata") if isinstance(extras, Mapping) else block.get("metadata")
     flat: JsonObject = {}
-    for level in (metadata, extras, block, inner, source):
+    for level in (metadata, extras, block, inner, source, stored):
         if isinstance(level, Mapping):
             flat.update(level)
     return flat

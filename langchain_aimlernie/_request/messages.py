@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 _OWN_PROVIDERS = (None, "aimlernie")
 _NO_NAME = "unknown"
 _INVALID_ARGUMENTS = "invalid_arguments"
+_CHUNK = "MessageChunk"
 _MEDIA_FOLLOW = "[What this result shows follows in a user message.]"
 _ROLES = {
     **dict.fromkeys(("user", "human"), "user"),
@@ -124,6 +125,8 @@ class _ConversationEncoder:
             case role:
                 role = role if self._spec.developer_role else "system"
                 content = system_content(message.content, self._spec, omit=self._omit)
+                if not content and message.content and self._turns:
+                    return  # all its blocks are left out, such as changes of the tools
                 self._add(role, content, message.name)
 
     def finish(self) -> list[JsonObject]:
@@ -350,10 +353,15 @@ def repair_message(message: Any) -> Any:
     Python does. It loses `invalid_tool_calls`, and the calls in the content that other providers
     than OpenAI have.
     """
+    if type(message) is BaseMessage:  # what pydantic makes of JSON for a `list[BaseMessage]`
+        message = message.model_dump()
     if not isinstance(message, dict):
         return message
     if isinstance(kwargs := message.get("kwargs"), dict):  # of `langchain_core.load.dumpd`
         return {**message, "kwargs": repair_message(kwargs)}
+    kind = message.get("type")
+    if isinstance(kind, str) and kind.endswith(_CHUNK):  # of a stream's sum
+        message = {**message, "type": kind.removesuffix(_CHUNK).lower()}
     role = message.get("role") or message.get("type")
     if role == "tool":
         result = message.get("content")

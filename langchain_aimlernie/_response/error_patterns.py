@@ -14,7 +14,7 @@ import re
 _LIMIT = r"context[ _](?:length|window|size|limit)"
 _FUNDS = r"(?:credits?|balance|funds)"
 _GONE = r"(?:too low|insufficient|not enough|exhausted|depleted|used up)"
-_NOT = r"(?: cannot| should not)?"
+_NOT = r"(?: cannot| should not| has)?"
 _COUNT = r"(?: \(?[\d,]+(?: \w+)?\)?)?"
 # Azure, OpenAI, Groq, LiteLLM; GitHub Models
 TRY_AGAIN = r"(?:(?:try|retry)(?: again)? (?:in|after)|please wait) (?:about |~)?"
@@ -71,9 +71,10 @@ EXHAUSTED_FUNDS = (
     # OpenAI, Azure, Gemini, DashScope, Moonshot, New API
     r"insufficient[ _](?:user[ _])?quota",
     r"exceeded[ _](?:your[ _])?current[ _]quota",
-    # AI/ML API, DeepSeek, OpenAI, Together, Qianfan's search
+    # AI/ML API, DeepSeek, OpenAI, Together, Qianfan's search, Vercel, Continue
     rf"\b(?:insufficient|not enough|no|out of)[ _](?:(?:your|account|available)[ _])*{_FUNDS}\b",
-    rf"{_FUNDS} (?:is |are |has been |have been )?{_GONE}",  # Anthropic, SiliconFlow, Zhipu
+    # Anthropic, SiliconFlow, Zhipu, OpenAI's code, Genspark
+    rf"{_FUNDS}[ _](?:is |are |has been |have been )?{_GONE}",
     r"overdue ?(?:balance|error)|\barrearage",  # Volcengine, DashScope
     # OpenRouter
     r"(?:requires?|needs?) more credits",
@@ -92,7 +93,7 @@ EXHAUSTED_FUNDS = (
 
 FREE_TIER = (
     # AI/ML API, Gemini (also its metrics), DashScope, Cloudflare
-    r"free[-_ ](?:tier|plan|limit|quota|allocation)",
+    r"free[-_ ](?:tier|plan|limit|allocation|(?:allocated )?quota)",
     r"free-models-per-day",  # OpenRouter
     r"免费额度",  # Qianfan, DashScope
 )
@@ -115,8 +116,8 @@ RATE_LIMITS = (
     r"rate[ _-]?limit(?!error)",
     r"too[ _]many[ _]requests",  # nginx, Cloudflare, Hugging Face
     r"throttl(?!ing_error)",  # Bedrock, DashScope
-    # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter
-    r"per[ _-]?(?:second|minute)|per[ -]min\b|/min\b|\b(?:[rt]pm|qps)\b",
+    # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter, Cohere
+    r"per[ _-]?(?:second|minute)|per[ -]min\b|/ ?min(?:ute)?\b|\b(?:[rt]pm|qps)\b",
     rf"{TRY_AGAIN}\d",
     r"限流|请求(?:过于)?频繁|[频速]率(?:过快|超限|限制)",  # Qianfan, Zhipu
 )

@@ -248,7 +248,7 @@ def _parse_choice(choice: Mapping[str, object]) -> Choice:
     if not is_object(message):  # text completions have a text alone, Together has it beside
         message = {"content": choice.get("text")}
     logprobs = choice.get("logprobs")
-    finish_reason = string_or_none(choice.get("finish_reason"))
+    finish_reason = _unless_placeholder(choice.get("finish_reason")) or None
     if finish_reason:
         finish_reason = _FINISH_REASONS.get(finish_reason.lower(), finish_reason)
     content, thoughts = message.get("content"), message.get("reasoning_content")
@@ -356,7 +356,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _unless_placeholder(value: object) -> str:
-    """Return an id or a name; empty for what servers send for none."""
+    """Return an id, a name or a finish_reason; empty for what servers send for none."""
     return value if isinstance(value, str) and value not in ("null", "None") else ""
 
 

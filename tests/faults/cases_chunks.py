@@ -93,7 +93,10 @@ CONTENT = (
         for reasons in (("length", "stop"), ("stop", "length"))
     ),
     gives("finish_reason unknown", "Hello", finished("tired"), end=ENDED, metadata={"finish_reason": "tired"}),
-    gives("finish_reason empty until the end", chunk("Hello", ""), metadata=STOPPED),
+    *(
+        gives(f"finish_reason {reason!r} until the end", chunk("Hello", reason), metadata=STOPPED)
+        for reason in ("", "null", "None")
+    ),
     *(
         gives(f"text cut by {reason}", "Hello", finished(reason), end=ENDED, metadata={"finish_reason": "length"})
         for reason in ("length", "max_tokens", "MAX_TOKENS", "model_length", "model_context_window_exceeded")

@@ -12,10 +12,11 @@ from functools import partial
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.load import dumpd, dumps
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.messages.tool import tool_call
 from langchain_core.prompt_values import ImagePromptValue
 from langchain_core.tools import StructuredTool, tool
+from pydantic import TypeAdapter
 
 from langchain_aimlernie.errors import BadRequestError
 from tests.support.agents import FIVE, PLAIN, THINKING, VISION, weather
@@ -201,12 +202,14 @@ def test_media_at_an_address_that_the_api_cannot_read_are_omitted(model, ernie_s
     blocks = [
         {"type": "file", "url": "https://e.com/a.pdf"},
         {"type": "media", "mime_type": "image/png", "file_uri": "gs://b/a.png"},
+        {"image": {"format": "png", "source": {"s3Location": {"uri": "s3://b/a.png"}}}},
         {"type": "text-plain", "url": "https://e.com/a.txt"},
     ]
     for name in (PLAIN, VISION):
         model(model=name, on_unsupported_content="omit").invoke([HumanMessage(blocks)])
         sent = ernie_server.last_request.body["messages"][0]["content"]
-        assert sent == [text(f"[{kind} omitted]") for kind in ("file", "image", "file")]
+        kinds = ("file", "image", "image", "file")
+        assert sent == [text(f"[{kind} omitted]") for kind in kinds]
 
 
 def test_on_unsupported_content_can_be_set_per_call_bound_and_changed(model, ernie_server):
@@ -221,6 +224,36 @@ def test_on_unsupported_content_can_be_set_per_call_bound_and_changed(model, ern
     *_, result, shown = ernie_server.last_request.body["messages"]
     assert result["content"].splitlines()[:2] == ["a", "[audio omitted]"]
     assert [part["type"] for part in shown["content"]] == ["text", "image_url"]
+
+
+@pytest.mark.parametrize("kind", ["tool_addition", "tool_removal", "additional_tools"])
+async def test_changes_of_another_providers_tools_are_left_out(model, ernie_server, kind, mode):
+    block = {"type": kind, "tool": {"type": "tool_reference", "name": "f"}}
+    wrapped = {"type": "non_standard", "value": block}
+    turn = [HumanMessage("a"), SystemMessage([block]), AIMessage("b")]
+    await chunks_of(
+        model(), [*turn, SystemMessage([wrapped, "Be brief."]), HumanMessage("c")], mode
+    )
+    sent = [each["content"] for each in ernie_server.last_request.body["messages"]]
+    assert sent == ["a", "b", "Be brief.", "c"]
+
+
+FOLLOWS = "[What this result shows follows in a user message.]"
+RESOURCES = {
+    "text": ({"mimeType": "text/markdown", "text": "# hi"}, "# hi", []),
+    "file of text": ({"mimeType": "text/csv", "blob": "YSxi"}, "a,b", []),
+    "image": ({"mimeType": "image/png", "blob": PNG}, FOLLOWS, SENT),
+}
+
+
+@pytest.mark.parametrize("case", RESOURCES.values(), ids=RESOURCES)
+async def test_resources_of_mcp_are_sent(model, ernie_server, case, mode):
+    resource, said, shown = case
+    block = {"type": "resource", "resource": {"uri": "file:///a", **resource}}
+    await chunks_of(model(model=VISION), history(block)["tool"], mode)
+    result, *more = ernie_server.last_request.body["messages"][2:]
+    assert result["content"] == f"a\n{said}"
+    assert [part for message in more for part in message["content"][1:]] == shown
 
 
 # `cache_control`
@@ -352,11 +385,17 @@ def test_dumps_of_messages_keep_their_calls(model, ernie_server):
     turn = AIMessage(["a"], tool_calls=[call(a=1)], invalid_tool_calls=[broken])
     results = (ToolMessage("ok", tool_call_id=each, status="error") for each in ("c1", "c2"))
     history = [turn, *results]
-    for messages in ([each.model_dump() for each in history], dumpd(history), history):
+    dumps = [each.model_dump() for each in history]
+    names = ("AI", "Tool", "Tool")
+    of_a_stream = [
+        {**each, "type": f"{name}MessageChunk"} for each, name in zip(dumps, names, strict=True)
+    ]
+    validated = TypeAdapter(list[BaseMessage]).validate_python(dumps)  # each is a `BaseMessage`
+    for messages in (dumps, of_a_stream, validated, dumpd(history), history):
         model().invoke(messages)
     sent = [each.body["messages"] for each in ernie_server.requests]
     assert len(sent[0][0]["tool_calls"]) == 2
-    assert sent[0] == sent[1] == sent[2]
+    assert all(messages == sent[0] for messages in sent)
 
 
 @pytest.mark.parametrize(("use", "result"), OF_OTHERS.values(), ids=OF_OTHERS)

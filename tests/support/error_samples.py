@@ -19,6 +19,8 @@ class Sample(NamedTuple):
     error: str
     retryable: bool = False
     headers: tuple[tuple[str, str], ...] = ()
+    in_200: str = ""
+    """The error if the body comes with a 200 instead, where it is another one."""
 
 
 def _sample(line: str) -> Sample:

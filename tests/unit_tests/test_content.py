@@ -325,10 +325,11 @@ def test_file_ids_are_for_ernie_5_0_and_unknown_models():
         {"source_type": "id", "id": "file-1"},
         {"fileId": "file-1"},
     )
-    blocks = [of("file", **each) for each in keys]
+    blocks = [*(of("file", **each) for each in keys), of("container_upload", file_id="file-1")]
     part = of("file", file={"file_id": "file-1"})
     named = of("file", file={"file_id": "file-1", "filename": "a.txt"})
-    assert parts(*blocks, spec=FIVE) == [named, part, part] == parts(*blocks, spec=UNKNOWN)
+    for spec in (FIVE, UNKNOWN):
+        assert parts(*blocks, spec=spec) == [named, part, part, part]
 
 
 def test_unknown_models_take_files_of_any_format():
@@ -412,7 +413,8 @@ NO_CONTENT = [
     *("text_editor_code_execution_tool_result", "file_search_call", "code_interpreter_call"),
     *("computer_call", "local_shell_call", "mcp_call", "mcp_list_tools", "shell_call_output"),
     *("apply_patch_call_output", "tool_search_call", "mcp_approval_request", "executableCode"),
-    *("codeExecutionResult", "function_call_signature", "compaction"),
+    *("codeExecutionResult", "function_call_signature", "compaction", "mcp_approval_response"),
+    *("tool_addition", "tool_removal", "additional_tools", "mcp_tool_listing", "fallback"),
 ]
 
 
@@ -444,9 +446,11 @@ TOOL_RESULTS = {
     "texts": ([of("text", text="a", id="x"), "b"], "a\nb"),
     "half a pair": ("\ud83d", "\ufffd"),
     "objects": ([{"t": 22, "city": "北京"}, {"t": 18}], '[{"t": 22, "city": "北京"}, {"t": 18}]'),
-    "objects that look like blocks": ([of("user", id=1), of("file", name="a.py")],
-        '[{"type": "user", "id": 1}, {"type": "file", "name": "a.py"}]'),
+    "objects that look like blocks": ([of("resource", id=1), of("file", name="a.py")],
+        '[{"type": "resource", "id": 1}, {"type": "file", "name": "a.py"}]'),
     "an object with a text": ([{"text": "a", "score": 1}], '[{"text": "a", "score": 1}]'),
+    "objects like MCP's resources": ([{"resource": {"text": "a", "id": 1}}, of("resource", text="a")],
+        '[{"resource": {"text": "a", "id": 1}}, {"type": "resource", "text": "a"}]'),
     "an object among texts": (["a", {"t": 22}], 'a\n{"t": 22}'),
     "data like a block of a model": (["a", of("function", name="f"), {"reasoning": "why"}],
         'a\n{"type": "function", "name": "f"}\n{"reasoning": "why"}'),
