@@ -74,19 +74,18 @@ class ChatAimlErnie(Bindable, SettingsModel):
 
     Calls raise the errors of `langchain_aimlernie.errors`. Parameters that are not set are not
     sent; a value outside its range raises an error when it is set. All but `streaming` can also be
-    given per call and through `bind`. The most used are below; `docs/settings.md` lists all, and
-    the parameters of `BaseChatModel` are accepted, too.
+    given per call and through `bind`. The most used are below; the others are the fields of
+    `langchain_aimlernie._settings.fields.Settings` and those of `BaseChatModel`.
 
     Args:
         model: The model's id; by default `baidu/ernie-4.5-21b-a3b`.
         temperature: Sampling temperature, 0 to 2.
-        max_tokens: Maximum number of tokens in the completion, reasoning included; at least 1.
+        max_tokens: Maximum number of tokens in the completion, reasoning included.
         enable_thinking: Whether `baidu/ernie-5.0` reasons before it responds.
         api_key: The key, or a function that returns it; by default `AIMLAPI_API_KEY`.
         base_url: The address of the server; by default `AIMLAPI_API_BASE`, or the AI/ML API.
-        timeout: Seconds until an attempt must have its response, by default 600, or the first event
-            of a stream, by default 300.
-        max_retries: Retries after the first attempt, at least 0; by default 2.
+        timeout: Seconds until an attempt must have its response; by default 600.
+        max_retries: Retries after the first attempt; by default 2.
 
     Example:
         ```python

@@ -53,7 +53,7 @@ def _encode_tool(tool: ToolLike, strict: bool | None) -> dict[str, object]:
     name = function.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
-            f"The API rejects the tool name {name!r}: "
+            f"The API refuses the tool name {name!r}: "
             "use 1 to 64 letters, digits, underscores and dashes."
         )
     function["parameters"] = _complete(name, function["parameters"])

@@ -169,7 +169,7 @@ def _read(given: Any, strict: bool | None) -> OutputSchema:
     elif isinstance(given, Mapping):
         schema = _read_dict(given)
     else:
-        raise ValueError(f"{given!r} is not a schema. Pass {_ACCEPTED}.")
+        raise ValueError(f"{given!r} is not a schema. Give {_ACCEPTED}.")
     return replace(schema, strict=merge_strict(schema.name, schema.strict, strict))
 
 
@@ -180,7 +180,7 @@ def merge_strict(name: object, own: bool | None, given: bool | None) -> bool | N
             raise ValueError(f"strict must be True, False or None; got {value!r}.")  # noqa: TRY004  as for all parameters
     if None not in (own, given) and own is not given:
         raise ValueError(
-            f"The schema of {name} says strict={own}, the call strict={given}: set it in one place."
+            f"The schema of {name} says strict={own}, the call strict={given}: say it in one place."
         )
     return own if given is None else given
 
@@ -244,7 +244,7 @@ def _read_dict(given: Mapping[str, Any]) -> OutputSchema:
         name, description = given.get("title") or given.get("name"), given.get("description")
         definition, strict = without_labels(given), None
     else:
-        raise ValueError(f"{dict(given)!r} contains no JSON Schema. Pass {_ACCEPTED}.")
+        raise ValueError(f"{dict(given)!r} holds no JSON Schema. Give {_ACCEPTED}.")
     definition = check_references(definition)
     return OutputSchema(_wire_name(name), description or "", definition, strict=strict)
 

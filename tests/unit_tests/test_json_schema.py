@@ -366,6 +366,6 @@ def test_a_schema_that_says_another_strict_is_refused(strict):
         lambda strict: encode_tools([{"type": "function", "function": own}], strict=strict)[0],
         lambda strict: {"function": encode_response_format(own, strict)["json_schema"]},
     ):
-        with pytest.raises(ValueError, match="set it in one place"):
+        with pytest.raises(ValueError, match="say it in one place"):
             encode(strict)
         assert encode(None)["function"]["strict"] is not strict

@@ -146,7 +146,7 @@ def test_what_is_no_schema_is_refused_with_the_accepted_forms():
     dicts = {}, {"type": "json_object"}, {"type": "json_schema"}, {"foo": 1}
     lost = {"name": "joke", "parametersJsonSchema": BODY}
     for given in (*dicts, lost, "Joke", 3, Joke(setup="a", title="b"), int):
-        with pytest.raises(ValueError, match="Pass a pydantic class, a TypedDict"):
+        with pytest.raises(ValueError, match="Give a pydantic class, a TypedDict"):
             parse_schema(given)
 
 

@@ -108,8 +108,8 @@ FOREIGN = [
         ([BARE | {"name": "has space"}], "has space"),
         ([BARE | {"name": "x" * 65}], "1 to 64"),
         ([weather] * 129, "at most 128"),
-        ([{"type": "function"}], "rejects the tool name None"),
-        ([BARE | {"name": 5}], "rejects the tool name 5"),
+        ([{"type": "function"}], "refuses the tool name None"),
+        ([BARE | {"name": 5}], "refuses the tool name 5"),
         ([Tool("code", str, "", metadata={"type": "custom_tool"})], "no tools of type 'custom'"),
     ],
 )
