@@ -39,7 +39,7 @@ def ask(question: str, data: bytes, mime_type: str) -> HumanMessage:
 
 
 def main() -> None:
-    """Show a picture and a file to a model that sees, then to one that does not."""
+    """Show a picture and a file to a vision model, then to one that takes text only."""
     picture = ask("What colour is this?", red_square(), "image/png")
     llm = ChatAimlErnie(model="baidu/ernie-4.5-vl-28b-a3b")
     print(llm.invoke([picture]).text)

@@ -2,7 +2,7 @@
 
 Each function sends GET requests with the key; each has an async variant with the same arguments,
 whose `http_client` is an `AsyncClient`. The results have the names of the API; `raw` is the whole
-JSON. Amounts are exact decimals in US dollars, times are aware.
+JSON. Amounts are exact decimals in US dollars, times are timezone-aware.
 """
 
 from __future__ import annotations

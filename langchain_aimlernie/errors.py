@@ -1,7 +1,7 @@
 """The errors of a call.
 
-Each class is also a subclass of core's class for the same error, so that middleware, fallbacks and
-retries handle it:
+Each class is also a subclass of langchain-core's class for the same error, so that middleware,
+fallbacks and retries handle it:
 
     AimlErnieError                          ModelError
     ├── AuthenticationError                 ModelAuthenticationError     401, no key
@@ -159,7 +159,7 @@ class AimlErnieError(core.ModelError):
 
 
 class AuthenticationError(AimlErnieError, core.ModelAuthenticationError):
-    """There is no API key, or the server does not know it (401, some servers 400)."""
+    """There is no API key, or the server rejects it (401, some servers 400)."""
 
 
 class PermissionDeniedError(AimlErnieError, core.ModelPermissionDeniedError):
@@ -175,7 +175,7 @@ class BudgetExceededError(InsufficientCreditsError):
 
 
 class BadRequestError(AimlErnieError, core.ModelInvalidRequestError):
-    """The request is wrong: refused by the server (400, 409, 413, 422) or before sending."""
+    """The request is invalid: rejected by the server (400, 409, 413, 422) or before sending."""
 
 
 class ContextWindowExceededError(BadRequestError, core.ContextOverflowError):
@@ -191,7 +191,7 @@ class RateLimitError(AimlErnieError, core.ModelRateLimitError):
 
 
 class InternalServerError(AimlErnieError, core.ModelAPIError):
-    """The server failed (5xx); the request may be right."""
+    """The server failed (5xx); the request may be valid."""
 
 
 class InvalidResponseError(AimlErnieError, core.ModelAPIError):

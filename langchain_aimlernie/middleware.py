@@ -119,7 +119,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
 
     Raises:
         ValueError: There is no limit, one is not a number of at least 0, or `exit_behavior` is
-            none of its values.
+            not one of its values.
     """
 
     state_schema = SpendLimitState  # type: ignore[assignment]

@@ -107,7 +107,7 @@ def _read_schema(path: str) -> dict[str, Any]:
     try:
         schema = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError) as error:
-        raise BatchError(f"{path}: no JSON: {error}.") from None
+        raise BatchError(f"{path}: invalid JSON: {error}.") from None
     if not isinstance(schema, dict):
         raise BatchError(f"{path}: a JSON Schema must be an object.")
     return schema
@@ -144,7 +144,12 @@ def _build_parser() -> argparse.ArgumentParser:
     add("--rpm", type=float, help="requests per minute")
     add("--tpm", type=float, help="tokens per minute")
     add("--limit-usd", help="budget in US dollars of all runs on this output")
-    add("--retry-failed", choices=("none", "transient", "all"), default="none")
+    add(
+        "--retry-failed",
+        choices=("none", "transient", "all"),
+        default="none",
+        help="which failed rows of earlier runs to run again (default: none)",
+    )
     add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="only every N-th row, from I")
     add("--dry-run", action="store_true", help="print what it would cost; send nothing")
     add_model_options(parser)

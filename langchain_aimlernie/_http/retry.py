@@ -3,10 +3,10 @@
     what is known of the attempt                                 retries            backoff
     a stale keep-alive connection, no complete headers came      one, not counted   none
     not sent or refused: no connection, 408 425 500 502 503
-      520-524 529, an error as the first event, no event         max_retries        0.5 s doubling
+      520-523 529, an error as the first event, no event         max_retries        0.5 s doubling
     429, unless about a quota                                    max_retries        1 s doubling
     may have been processed and billed: a timeout, a reset, a
-      broken 200, 499, 504, other 5xx but 501 505 511            one of them        0.5 s doubling
+      broken 200, 499, 504 524, other 5xx but 501 505 511        one of them        0.5 s doubling
     all else                                                     none
 
 The backoff has full jitter below its cap. `Retry-After` is honoured up to a minute, plus a jitter
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MAX_RETRY_AFTER = 60.0
 """Seconds: the longest `Retry-After` that is waited for."""
 
-_NOT_PROCESSED_STATUSES = frozenset({408, 425, 500, 502, 503, *range(520, 525), 529})
+_NOT_PROCESSED_STATUSES = frozenset({408, 425, 500, 502, 503, *range(520, 524), 529})
 
 
 class FailureKind(enum.Enum):

@@ -312,11 +312,11 @@ _PARSERS: Mapping[str, Callable[[str, Block], Iterable[ContentPart]]] = {
 # Encoding.
 
 _HINTS = {
-    "image_url": "Use a model that sees, such as baidu/ernie-5.0, or leave the block out.",
-    "file": "Use a model that takes PDF, such as baidu/ernie-5.0, or send the text of the file.",
+    "image_url": "Use a vision model, such as baidu/ernie-5.0, or leave the block out.",
+    "file": "Use a model that accepts PDF, such as baidu/ernie-5.0, or send the text of the file.",
     "file_id": "Send the file itself, in base64.",
-    "audio": "No ERNIE model here takes audio: send a transcript.",
-    "video": "No ERNIE model here takes video: send single frames as images.",
+    "audio": "No ERNIE model of the API accepts audio: send a transcript.",
+    "video": "No ERNIE model of the API accepts video: send single frames as images.",
 }
 _FORMAT_HINT = "Send an image as PNG, JPEG, GIF or WebP, anything else as PDF or as text."
 
@@ -327,7 +327,7 @@ def encode_parts(
     """Return the content parts of a message, or raise an `UnsupportedContentError`.
 
     Reasoning and calls are left out: in a user message they come from another agent's response.
-    With `omit`, a text such as `[image omitted]` replaces media that the model does not take.
+    With `omit`, a text such as `[image omitted]` replaces media that the model does not support.
     `in_result`, objects of unknown types are sent as JSON.
     """
     encoded: list[JsonObject] = []
@@ -356,7 +356,7 @@ def check_media(media: Media, spec: ModelSpec) -> Media | UnsupportedContent:
         if missing not in supported and not ("/" in missing and spec.any_formats):
             detail = f" ({missing})" if missing != media.requires[0] else ""
             reason = (
-                f"the model does not take its block of type {media.type!r}{detail}. "
+                f"the model does not support its block of type {media.type!r}{detail}. "
                 f"{_HINTS.get(missing, _FORMAT_HINT)}"
             )
             return UnsupportedContent(media, reason, media.placeholder, is_data=False)

@@ -57,7 +57,7 @@ def build_payload(  # noqa: PLR0913  the parts of a body
     if not spec.cache_control:
         marks = [tool.pop("cache_control", None) for tool in fields.get("tools", ())]
         if spec.fields is not None and (any(marks) or has_cache_control(messages)):
-            warn("cache_control", f"cache_control is not sent: {spec.id} does not take it.")
+            warn("cache_control", f"cache_control is not sent: {spec.id} does not support it.")
     return {"model": model, "messages": encoded, **_adapt(fields, spec, warn)}
 
 
@@ -111,7 +111,7 @@ def _reject_unsupported(fields: Mapping[str, Any], spec: ModelSpec) -> None:
     for name in REQUEST_PARAMS:
         if name in fields and name not in spec.fields and name != "max_completion_tokens":
             raise ValueError(
-                f"{spec.id} does not take {name}; leave it out, or choose a model that has it."
+                f"{spec.id} does not support {name}; leave it out, or choose a model that does."
             )
 
 

@@ -28,7 +28,7 @@ _MODES = {"auto": "auto", "none": "none", "any": "required", "required": "requir
 def encode_tools(
     tools: Sequence[ToolLike], *, strict: bool | None = None
 ) -> list[dict[str, object]]:
-    """Return tools of any kind in the form of the API; a ValueError for what it does not take.
+    """Return tools of any kind in the form of the API; a ValueError for what it does not accept.
 
     A tool's `cache_control` is kept, beside its function. `strict` is that of `bind_tools`.
     """
@@ -36,7 +36,7 @@ def encode_tools(
     if isinstance(given, str | Mapping | type) or not isinstance(given, Collection):
         raise ValueError(f"tools must be a list, such as [my_tool]; got {tools!r:.80}.")  # noqa: TRY004  as for all parameters
     if len(tools) > MAX_TOOLS:
-        raise ValueError(f"The API takes at most {MAX_TOOLS} tools in a call; got {len(tools)}.")
+        raise ValueError(f"The API accepts at most {MAX_TOOLS} tools in a call; got {len(tools)}.")
     # As in messages, Bedrock's mark of what to cache is left out.
     return [
         _encode_tool(tool, strict)
@@ -174,9 +174,9 @@ def _check_names(names: Sequence[str], tools: list[dict[str, object]]) -> None:
     for name in names:
         if name not in known:
             raise ValueError(
-                f"tool_choice={name!r} is none of the tools "
+                f"tool_choice={name!r} is neither one of the tools "
                 f"({', '.join(known) or 'there are none'}) "
-                "and none of 'auto', 'none', 'any', 'required', True."
+                "nor 'auto', 'none', 'any', 'required' or True."
             )
 
 

@@ -131,7 +131,7 @@ class ResponseDecoder:
         )
         if not is_choice:
             raise InvalidResponseError(
-                "The server's answer has no choice with a message; it has the keys "
+                "The response has no choice with a message; it has the keys "
                 f"{', '.join(map(repr, payload)) or '(none)'}.",
                 body=self.redactor.json(payload),
             )

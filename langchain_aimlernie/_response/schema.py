@@ -162,7 +162,7 @@ def parse_json(data: bytes | str, redactor: Redactor = NO_SECRETS) -> Any:
         page = unreadable("The server sent a page of HTML; check base_url.", text, redactor)
         page.is_retryable = False
         raise page
-    raise unreadable(f"The server's answer is not valid JSON ({reason}).", text, redactor)
+    raise unreadable(f"The response is not valid JSON ({reason}).", text, redactor)
 
 
 def unreadable(problem: str, text: str, redactor: Redactor) -> InvalidResponseError:
@@ -184,7 +184,7 @@ def parse_object(data: bytes, redactor: Redactor = NO_SECRETS) -> Mapping[str, o
     if is_object(value):
         return value
     text = data.decode(errors="replace")
-    raise unreadable("The server's answer is not a JSON object.", text, redactor)
+    raise unreadable("The response is not a JSON object.", text, redactor)
 
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
@@ -311,7 +311,7 @@ def parse_text(value: object, depth: int = 0) -> str:
     if value is None:
         return ""
     if depth > _DEEPEST_PART:
-        raise InvalidResponseError("The text of the server's answer is nested too deeply.")
+        raise InvalidResponseError("The text of the response is nested too deeply.")
     if isinstance(value, list):
         return "".join([parse_text(part, depth + 1) for part in value])
     if is_object(value):

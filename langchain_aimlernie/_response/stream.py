@@ -434,6 +434,6 @@ class SSEDecoder:
         """Raise if the event with so many bytes more is too long."""
         if self._size + incomplete > self._limit:
             raise InvalidResponseError(
-                f"The stream has an event longer than {self._limit:,} bytes. No answer of a chat "
+                f"The stream has an event longer than {self._limit:,} bytes. No response of a chat "
                 "model is that long: check that base_url is the address of a chat completions API."
             )

@@ -115,10 +115,10 @@ def _choose_methods(method: str, profile: ModelProfile | None, *, with_tools: bo
             methods = [next(name for name, key in _METHODS.items() if not key or profile.get(key))]
     if methods[0] not in list(_METHODS):
         raise ValueError(
-            f"method={method!r} is none of {', '.join(map(repr, ('auto', *_METHODS)))}."
+            f"method must be one of {', '.join(map(repr, ('auto', *_METHODS)))}; got {method!r}."
         )
     if with_tools and methods != ["json_schema"]:
-        raise ValueError(f"tools go with method='json_schema' only, not with {methods[0]!r}.")
+        raise ValueError(f"tools need method='json_schema'; got {methods[0]!r}.")
     return methods
 
 
@@ -131,8 +131,8 @@ def _reject_unknown(model: Any, kwargs: Mapping[str, object]) -> None:
     known = {"model", "tool_choice", *type(model).model_fields} - {"response_format"}
     if unknown := [name for name in kwargs if name not in known]:
         raise ValueError(
-            f"with_structured_output got {', '.join(unknown)}: no option of it, and no setting of "
-            f"{type(model).__name__} that can be given here."
+            f"with_structured_output got {', '.join(unknown)}, neither an option of it nor "
+            f"a setting of {type(model).__name__} that can be given here."
         )
 
 

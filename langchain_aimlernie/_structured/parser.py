@@ -156,7 +156,7 @@ def _error(
     reason = finish_reason(message)
     cause = f" finish_reason was {reason!r}." if reason else ""
     if reason == "length":
-        hint = "The answer was cut off by the token limit: raise max_tokens, or ask for less."
+        hint = "The answer was truncated at the token limit: raise max_tokens, or ask for less."
     error = kind(
         f"{problem}{cause} {hint}",
         ai_message=message,

@@ -122,7 +122,7 @@ def caller_of(runnable: Runnable[Any, Any], schema: Any) -> Caller:
         return _ModelCaller(model, kwargs, config, schema)
     if schema is not None:
         raise ValueError(
-            "schema= goes with a ChatAimlErnie; for other runnables use with_structured_output."
+            "schema= needs a ChatAimlErnie; for other runnables use with_structured_output."
         )
     return Caller(runnable, is_model=isinstance(model, BaseChatModel))
 

@@ -52,7 +52,7 @@ class RayBatch:
         tpm: As for `BatchRun`.
 
     Raises:
-        ValueError: A value that is not listed here.
+        ValueError: An argument is invalid.
     """
 
     def __init__(  # noqa: PLR0913  all but three are optional, by name

@@ -260,7 +260,9 @@ def _records(path: Path) -> Iterator[tuple[int, str | dict[str, Any]]]:
         except UnicodeDecodeError as error:
             raise BatchError(f"{path} is not encoded in UTF-8: {error.reason}.") from None
         except csv.Error as error:
-            raise BatchError(f"{path}, after line {reader.line_num}: no CSV: {error}.") from None
+            raise BatchError(
+                f"{path}, after line {reader.line_num}: invalid CSV: {error}."
+            ) from None
 
 
 def _read_csv(record: dict[Any, Any]) -> dict[str, Any]:
@@ -273,7 +275,7 @@ def _read_json(line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"no JSON: {error}.") from None
+        raise ValueError(f"invalid JSON: {error}.") from None
     if not isinstance(row, dict):
         raise ValueError("expected an object.")  # noqa: TRY004  of a row
     return row

@@ -75,7 +75,7 @@ class BatchReport:
 
     @property
     def exit_code(self) -> int:
-        """The command's exit code: 0, 2 with failed rows, 3 stopped by money, 130 by Ctrl-C."""
+        """The command's exit code: 0; 2 failed rows; 3 budget or credits exhausted; 130 Ctrl-C."""
         if self.stopped is not None:
             return 130 if self.stopped == "interrupt" else 3
         return 2 if self.failed or self.failed_before else 0
@@ -154,7 +154,7 @@ class BatchRun:
         report: The report of the last run, also if it was interrupted.
 
     Raises:
-        ValueError: A value that is not listed here.
+        ValueError: An argument is invalid.
         ImportError: The extra `batch` is not installed.
     """
 

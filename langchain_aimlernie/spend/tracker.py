@@ -82,7 +82,7 @@ class SpendTracker(BaseCallbackHandler):
 
     Raises:
         ValueError: An amount is not a number of at least 0 (also when a limit is assigned later),
-            `reserve` or `unpriced` is none of its values, or `prices` or `price` has another form.
+            `reserve` or `unpriced` is not one of its values, or `prices` or `price` is invalid.
     """
 
     raise_error = True  # else core would log an exceeded budget and make the call
@@ -260,7 +260,7 @@ class SpendTracker(BaseCallbackHandler):
             settings: The constructor's arguments, such as `limit_usd`.
 
         Raises:
-            ValueError: `data` is none of `to_dict`'s, or a setting is invalid.
+            ValueError: `data` does not come from `to_dict`, or a setting is invalid.
         """
         tracker = cls(**settings)
         try:

@@ -122,7 +122,7 @@ class Request:
         method: The HTTP method.
         path: The path, without the query.
         query: The query parameters, each with all its values.
-        headers: By name in any case.
+        headers: The headers; names are case-insensitive.
         raw: The body's bytes.
         connection: Which connection it came on, counted from 1.
         number: Which request to the server it is, counted from 1.

@@ -99,7 +99,7 @@ BY_STATUS = (
     gives_up("429", status(429), "RateLimitError", 3),
     gives_up("500, no retries", status(500), INTERNAL, 1, settings={"max_retries": 0}),
     gives_up("500, one retry", status(500), INTERNAL, 2, settings={"max_retries": 1}),
-    gives_up("504, perhaps billed", status(504), INTERNAL, 2),
+    *(gives_up(f"{n}, perhaps billed", status(n), INTERNAL, 2) for n in (504, 524)),
     gives_up("no credits", status(403, "You've run out of credits"), "InsufficientCreditsError"),
     gives_up("free tier", status(429, "Free-tier limit: reached"), "RateLimitError"),
     gives_up("500 about an invalid request", response(INVALID_REQUEST, 500), "BadRequestError"),

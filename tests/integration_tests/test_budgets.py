@@ -323,7 +323,7 @@ def test_calls_that_the_garbage_collector_ends_within_another_are_counted():
     [
         (Reply(body=b'{"choices": ['), True),
         (Reply(body={"choices": []}), True),
-        (Reply(status=504), True),
+        *((Reply(status=status), True) for status in (504, 524)),
         (Reply(TEXT, delay=30), True),
         *((Reply(TEXT, fault=Fault(bytes=number)), True) for number in (0, 20)),
         (Reply(body=b"<html>", headers={"content-type": "text/html"}), False),

@@ -134,7 +134,7 @@ def test_disable_parallel_tool_use_of_anthropic(model, ernie_server, own):
         assert ernie_server.last_request.body["parallel_tool_calls"] is bool(own)
 
 
-# Blocks in a `ToolMessage`, and media that the model does not take
+# Blocks in a `ToolMessage`, and media that the model does not support
 
 
 def history(*blocks):
@@ -497,7 +497,7 @@ def test_the_api_rejects_fields_that_self_hosted_servers_get(
     model(model=name).generate([[HumanMessage("hi")]], **{field: value})
     assert ernie_server.last_request.body[field] == value
     if "max_" not in field:  # it is renamed
-        with pytest.raises(BadRequestError, match=rf"{name} does not take {field}|n must be 1"):
+        with pytest.raises(BadRequestError, match=rf"{name} does not support {field}|n must be 1"):
             api_model(model=name).invoke("hi", **{field: value})
         assert len(ernie_server.requests) == 1
     if name == PLAIN and field != "n":

@@ -198,12 +198,12 @@ def test_auto_follows_the_profile(model, ernie_server, profile, sent):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"method": "magic"}, "method='magic' is none of 'auto', 'json_schema'"),
+        ({"method": "magic"}, "method must be one of 'auto', 'json_schema'"),
         ({"method": "json_mode", "strict": True}, "strict is not an option of method='json_mode'"),
         ({"schema": None, "method": "json_schema"}, "needs a schema"),
         ({"schema": None, "method": "function_calling"}, "needs a schema"),
-        ({"tools": [look_up], "method": "json_mode"}, "tools go with method='json_schema' only"),
-        ({"tools": [look_up], "method": "function_calling"}, "tools go with"),
+        ({"tools": [look_up], "method": "json_mode"}, "tools need method='json_schema'"),
+        ({"tools": [look_up], "method": "function_calling"}, "tools need"),
         ({"tools": look_up}, "tools must be a list"),
         (
             {"schema": {"properties": {"a": {"type": "str"}}}},
@@ -551,7 +551,7 @@ async def test_a_stream_that_has_given_something_ends_with_the_error(model, erni
     _, _, (items, error), (aitems, aerror) = [each async for each in results(chain)]
     assert items[-1] == {"setup": "Why"}
     assert (aitems, str(aerror)) == (items, str(error))
-    assert "cut off by the token limit" in str(error)
+    assert "truncated at the token limit" in str(error)
 
 
 def test_settings_and_callbacks_reach_every_try(model, ernie_server):

@@ -227,7 +227,7 @@ def test_self_hosted_models_take_what_the_weights_support():
     sent = parts(of("video", url=URL), TIFF, of("file", file_id="file-1"), spec=vision)
     assert [part["type"] for part in sent] == ["video_url", "image_url", "file"]
     for spec, block in ((text_model, of("image", url=URL)), (vision, {"audio": WAV})):
-        with pytest.raises(BadRequestError, match="does not take"):
+        with pytest.raises(BadRequestError, match="does not support"):
             parts(block, spec=spec)
 
 
@@ -267,7 +267,7 @@ AUDIO_AND_VIDEO = [
 
 @pytest.mark.parametrize(("block", "part"), AUDIO_AND_VIDEO)
 def test_audio_and_video_are_for_unknown_models_only(block, part):
-    with pytest.raises(BadRequestError, match=r"No ERNIE model here takes (audio|video)"):
+    with pytest.raises(BadRequestError, match=r"No ERNIE model of the API accepts (audio|video)"):
         parts(block)
     assert parts(block, spec=UNKNOWN) == [part]
 

@@ -164,7 +164,7 @@ def test_an_error_names_message_model_block_and_hint():
 
 
 UNSUPPORTED = {
-    "image": (HumanMessage([IMAGE]), "'image'. Use a model that sees"),
+    "image": (HumanMessage([IMAGE]), "'image'. Use a vision model"),
     "image of a tool": (result([IMAGE]), "(ToolMessage).*'image'"),
     "image in instructions": (SystemMessage([IMAGE]), "'image' is not text.*user message"),
     "role": (ChatMessage("a", role="critic"), "no role 'critic'. Use one of 'user'"),

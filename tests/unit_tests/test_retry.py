@@ -34,7 +34,7 @@ FAILED, LIMITED = status(500), status(429)
 @pytest.mark.parametrize(
     ("failed", "max_retries", "delays"),
     [
-        *(([status(n)] * 3, 2, [0.5, 1.0, None]) for n in (408, 425, 502, 503, 520, 524, 529)),
+        *(([status(n)] * 3, 2, [0.5, 1.0, None]) for n in (408, 425, 502, 503, 520, 523, 529)),
         ([FAILED] * 4, 2, [0.5, 1.0, None, None]),
         ([FAILED] * 7, 6, [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, None]),
         ([FAILED], 0, [None]),
@@ -43,7 +43,7 @@ FAILED, LIMITED = status(500), status(429)
         # An unknown outcome is tried once more, and counts.
         ([LOST, broken("response_body")], 5, [0.5, None]),
         ([FAILED, LOST, FAILED], 2, [0.5, 1.0, None]),
-        ([status(504), status(504)], 5, [0.5, None]),
+        *(([status(n)] * 2, 5, [0.5, None]) for n in (504, 524)),
         # A dead connection costs nothing once.
         ([DEAD], 0, [0.0]),
         ([DEAD, FAILED, FAILED, FAILED], 2, [0.0, 0.5, 1.0, None]),
