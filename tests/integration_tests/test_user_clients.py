@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import functools
+import gzip
 
 import httpx
 import httpx2
@@ -11,7 +12,9 @@ import pytest
 
 from langchain_aimlernie import errors, list_models
 from langchain_aimlernie.testing import Reply
-from tests.support.byte_server import wait_until
+from tests.support import response_bytes as wire
+from tests.support.byte_server import ByteServer, wait_until
+from tests.support.fault_table import check_secrets, closing, make_model
 from tests.support.garbage import collect
 from tests.support.modes import LISTS, ask
 
@@ -21,6 +24,8 @@ ASYNC = {
     "httpx2": httpx2.AsyncClient,
     "openai": openai.DefaultAsyncHttpxClient,
 }
+LIBRARIES = ("httpx", "httpx2")
+UNSENDABLE = {"x-key": "sk-98765\nx"}
 TIMEOUTS = {
     "httpx": httpx.Timeout(9.0, read=0.2),
     "httpx2": httpx2.Timeout(9.0, read=0.2),
@@ -28,13 +33,19 @@ TIMEOUTS = {
 }
 
 
+@contextlib.asynccontextmanager
+async def client_of(mode, library, **settings):
+    """A client of the user for this kind of call, and the setting of the model that takes it."""
+    is_async = mode[0] == "a"
+    client = (ASYNC if is_async else SYNC)[library](verify=False, **settings)
+    async with closing(client, mode):
+        yield client, {"http_async_client" if is_async else "http_client": client}
+
+
 async def text_of(make, mode, library, **settings):
     """What one call over a client of the user says; an error is raised."""
-    if mode[0] == "a":
-        async with ASYNC[library](verify=False, **settings) as client:
-            return (await ask(make(http_async_client=client), "hi", mode)).text
-    with SYNC[library](verify=False, **settings) as client:
-        return (await ask(make(http_client=client), "hi", mode)).text
+    async with client_of(mode, library, **settings) as (_, setting):
+        return (await ask(make(**setting), "hi", mode)).text
 
 
 @pytest.mark.parametrize("library", SYNC)
@@ -57,7 +68,67 @@ async def test_a_client_of_the_user_sends_the_call_and_its_failures_are_retried_
         await text_of(nowhere, mode, library)
 
 
-@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_client_of_the_user_follows_no_redirect_and_stays_open(library, mode):
+    moved = wire.response(b"", 307, {"Location": "/elsewhere"})
+    with ByteServer(moved) as server:
+        async with client_of(mode, library, follow_redirects=True) as (client, setting):
+            llm = make_model(server.base_url, **setting)
+            with pytest.raises(errors.InvalidResponseError):
+                await ask(llm, "hi", mode)
+            assert (await ask(llm, "hi", mode)).text == wire.TEXT
+            llm.close()
+            await llm.aclose()
+            assert not client.is_closed
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_closed_client_is_named_as_the_cause(model, ernie_server, library, mode):
+    async with client_of(mode, library) as (_, setting):
+        pass
+    with pytest.raises(errors.APIConnectionError, match="closed") as caught:
+        await ask(model(max_retries=3, **setting), "hi", mode)
+    assert not caught.value.is_retryable
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_client_with_a_timeout_of_its_own_keeps_it(model, ernie_server, library, mode):
+    ernie_server.reply("late", delay=60)
+    with pytest.raises(errors.APITimeoutError):
+        await text_of(functools.partial(model, max_retries=0), mode, library, timeout=0.5)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_header_of_the_client_that_cannot_be_sent_is_not_shown(
+    model, ernie_server, library, mode
+):
+    with pytest.raises(errors.BadRequestError, match="not valid HTTP") as caught:
+        await text_of(model, mode, library, headers=UNSENDABLE)
+    check_secrets(caught.value, "sk-98765")
+    assert not ernie_server.requests
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_hook_of_it_may_read_the_response(library, mode):
+    def read(response):
+        response.read()
+
+    async def aread(response):
+        await response.aread()
+
+    hooks = {"response": [aread if mode[0] == "a" else read]}
+    whole = wire.SSE_TYPE, b"".join(wire.EVENTS)
+    kind, body = whole if "stream" in mode else ("application/json", wire.completion())
+    packed = gzip.compress(wire.as_bytes(body))
+    script = wire.response(packed, headers={"Content-Encoding": "gzip"}, content_type=kind)
+    with ByteServer(rest=script) as server:
+        make = functools.partial(make_model, server.base_url)
+        assert await text_of(make, mode, library, event_hooks=hooks) == wire.TEXT
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, library, mode):
     def check(response):
         response.raise_for_status()
