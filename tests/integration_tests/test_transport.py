@@ -9,9 +9,9 @@ import pytest
 from langchain_aimlernie._http import Timeouts, attempt, request
 from langchain_aimlernie._response.completion import ResponseDecoder
 from langchain_aimlernie._response.stream import StreamDecoder
-from langchain_aimlernie.errors import BadRequestError
+from langchain_aimlernie.errors import AimlErnieError
 from tests.support import response_bytes as wire
-from tests.support.byte_server import ByteServer, Hold, Pause, Repeat, Reset
+from tests.support.byte_server import ByteServer, Close, Hold, Pause, Repeat, Reset
 from tests.support.fault_table import (
     CALL_ID,
     HANG,
@@ -101,10 +101,11 @@ def test_an_error_is_freed_without_the_collector(mode):
     async def main():
         try:
             await ask(model, "hi", mode)
-        except BadRequestError as error:
+        except AimlErnieError as error:
             return weakref.ref(error)
 
-    with ByteServer(rest=wire.response(b"no", 400)) as server:
+    cut = (wire.unfinished(wire.HEL), Close())
+    with ByteServer(cut if mode in STREAM_MODES else wire.response(b"no", 400)) as server:
         model = make_model(server.base_url)
         collect()
         gc.disable()
