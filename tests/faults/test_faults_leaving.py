@@ -216,12 +216,13 @@ def check_cancelled(mode, script, *, tries_again):
         once = (lambda: server.connections) if tls else (lambda: server.requests)
         await cancelled(acall(model, mode), after=0.05, once=once)
         assert await server.asettle(tries_again)
-        assert text_of(await acall(make_model(server.base_url), mode)) == TEXT
+        again = make_model(server.base_url) if tls else model
+        assert text_of(await acall(again, mode)) == TEXT, "the only connection is free again"
 
     tls = script is None
     with ByteServer(*[script] * (not tls), greetings=[Hold()] * tls) as server:
         base_url = server.base_url.replace("http", "https") if tls else server.base_url
-        model = make_model(base_url, max_retries=2)
+        model = make_model(base_url, max_retries=2, max_connections=1)
         run_in(mode, main)
         assert server.settle()
 
