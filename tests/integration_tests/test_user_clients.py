@@ -11,9 +11,8 @@ import openai
 import pytest
 
 from langchain_aimlernie import errors, list_models
-from langchain_aimlernie.testing import Reply
 from tests.support import response_bytes as wire
-from tests.support.byte_server import ByteServer, wait_until
+from tests.support.byte_server import ByteServer
 from tests.support.fault_table import check_secrets, closing, make_model
 from tests.support.garbage import collect
 from tests.support.modes import LISTS, ask
@@ -26,11 +25,6 @@ ASYNC = {
 }
 LIBRARIES = ("httpx", "httpx2")
 UNSENDABLE = {"x-key": "sk-98765\nx"}
-TIMEOUTS = {
-    "httpx": httpx.Timeout(9.0, read=0.2),
-    "httpx2": httpx2.Timeout(9.0, read=0.2),
-    "openai": openai.Timeout(9.0, read=0.2),
-}
 
 
 @contextlib.asynccontextmanager
@@ -141,18 +135,6 @@ async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, l
     hooks = {"response": [acheck if mode[0] == "a" else check]}
     with pytest.raises(errors.RateLimitError):
         await text_of(make, mode, library, event_hooks=hooks)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("library", TIMEOUTS)
-async def test_a_timeout_of_any_library_ends_a_wait(model, ernie_server, library, mode):
-    timeout = {"timeout": TIMEOUTS[library]}
-    ernie_server.on_request = lambda _: Reply("late", delay=30)  # whichever request comes first
-    for settings, options in ((timeout, {}), ({}, timeout)):
-        with pytest.raises(errors.APITimeoutError, match=r"0\.2 s"):
-            await ask(model(max_retries=0, **settings), "hi", mode, **options)
-    # A request that the server reads later would be one of the next test.
-    assert await asyncio.to_thread(wait_until, lambda: len(ernie_server.requests) == 2)
 
 
 WRONG_CLIENTS = {
