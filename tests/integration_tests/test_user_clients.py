@@ -112,7 +112,8 @@ async def test_a_header_of_the_client_that_cannot_be_sent_is_not_shown(
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-async def test_a_hook_of_it_may_read_the_response(library, mode):
+@pytest.mark.parametrize("is_packed", [False, True])
+async def test_a_hook_of_it_may_read_the_response(library, mode, is_packed):
     def read(response):
         response.read()
 
@@ -122,8 +123,9 @@ async def test_a_hook_of_it_may_read_the_response(library, mode):
     hooks = {"response": [aread if mode[0] == "a" else read]}
     whole = wire.SSE_TYPE, b"".join(wire.EVENTS)
     kind, body = whole if "stream" in mode else ("application/json", wire.completion())
-    packed = gzip.compress(wire.as_bytes(body))
-    script = wire.response(packed, headers={"Content-Encoding": "gzip"}, content_type=kind)
+    headers = {"Content-Encoding": "gzip"} if is_packed else {}
+    sent = gzip.compress(wire.as_bytes(body)) if is_packed else body
+    script = wire.response(sent, headers=headers, content_type=kind)
     with ByteServer(rest=script) as server:
         make = functools.partial(make_model, server.base_url)
         assert await text_of(make, mode, library, event_hooks=hooks) == wire.TEXT
