@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,6 +37,7 @@ DEPRECATIONS: tuple[Mapping[str, object], ...] = (
 CREATED = "2025-12-01T00:00:00.000Z"
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1)}
 _MAX_WINDOW = timedelta(days=92)
+_NO_SUM = 1e18  # what is larger cannot be a cost or a number of tokens
 
 Row = dict[str, Any]
 
@@ -162,11 +162,11 @@ def _text_of(moment: datetime) -> str:
 
 
 def numbers(value: object, *path: str) -> dict[str, float]:
-    """Return the finite numbers of the object under `path`; a script may have anything there."""
+    """Return the numbers of the object under `path`; a script may have anything there."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
     held = value.items() if isinstance(value, dict) else ()
-    return {k: each for k, each in held if isinstance(each, (int, float)) and math.isfinite(each)}
+    return {k: each for k, each in held if type(each) in (int, float) and abs(each) < _NO_SUM}
 
 
 def token_counts(usage: object) -> tuple[int, int]:

@@ -7,18 +7,9 @@ import gzip
 import json
 from itertools import starmap
 
+from tests.support import response_bytes as wire
 from tests.support.byte_server import Close, Drip, Hold, Reset
 from tests.support.fault_table import SOON, Case, Raises
-from tests.support.response_bytes import (
-    DONE,
-    HTML,
-    INFERENCE_ID,
-    aiml_error,
-    event,
-    head,
-    openai_error,
-    response,
-)
 
 STATUSES = {
     **dict.fromkeys((400, 405, 409, 413, 415, 418, 422, 451), ("BadRequestError", False)),
@@ -35,29 +26,29 @@ STATUSES = {
 WORDS = "no luck today"
 TEXT, JSON = "text/plain", "application/json"
 BODIES: dict[str, tuple[object, str, tuple[str, ...]]] = {
-    "the API's JSON": (aiml_error(500, WORDS), JSON, (WORDS, "req-0001")),
-    "OpenAI's JSON": (openai_error(WORDS, "some_code"), JSON, (WORDS,)),
+    "the API's JSON": (wire.aiml_error(500, WORDS), JSON, (WORDS, "req-0001")),
+    "OpenAI's JSON": (wire.openai_error(WORDS, "some_code"), JSON, (WORDS,)),
     "a bare text": (WORDS, TEXT, (WORDS,)),
     "JSON null": ("null", JSON, ()),
     "a JSON list": ("[1, 2]", JSON, ()),
-    "HTML": (HTML, "text/html", ()),
-    "HTML of 100 kB": (HTML + "<p>y</p>" * 12_000, "text/html", ()),
+    "HTML": (wire.HTML, "text/html", ()),
+    "HTML of 100 kB": (wire.HTML + "<p>y</p>" * 12_000, "text/html", ()),
     "nothing": ("", "", ()),
     "JSON without words": ({"a": 1, "message": 5}, JSON, ()),
     "a message in ten lists": ({"message": [[[[[[[[[["x"]]]]]]]]]]}, JSON, ()),
     "JSON of an empty text": ('""', JSON, ()),
     "bytes that are no UTF-8": (b"\xff\xfe\x00\x80", TEXT, ()),
-    "JSON cut": (json.dumps(aiml_error(500))[:30], JSON, ()),
+    "JSON cut": (json.dumps(wire.aiml_error(500))[:30], JSON, ()),
     "JSON too deep": ("[" * 100_000, JSON, ()),
 }
 
 
 def with_body(status, name, modes):
     (error, retryable), (body, kind, says) = STATUSES[status], BODIES[name]
-    facts = {"status_code": status, "inference_id": INFERENCE_ID}
+    facts = {"status_code": status, "inference_id": wire.INFERENCE_ID}
     expect = Raises(error, retryable, (f"[HTTP {status}", *says), attributes=facts)
     full_name = f"{status}, {name}" if modes[0] == "invoke" else f"{name}, {status}"
-    return Case(full_name, response(body, status, content_type=kind), expect, modes)
+    return Case(full_name, wire.response(body, status, content_type=kind), expect, modes)
 
 
 NAMES = tuple(BODIES)
@@ -98,7 +89,7 @@ WORDED = (
     ({"errors": [{"message": "Wrong"}]}, "Wrong", None, None),
     (b"plain words", "plain words", None, None),
     (b'\xef\xbb\xbf{"message": "Wrong"}', "Wrong", None, None),
-    (event({"error": {"message": "Wrong", "code": "c"}}) + DONE, "Wrong", "c", None),
+    (wire.event({"error": {"message": "Wrong", "code": "c"}}) + wire.DONE, "Wrong", "c", None),
     (b'id:1\r\nevent:error\r\n:HTTP_STATUS/400\r\ndata:{"code":"c","message":"Wrong","request_id":"r"}\r\n\r\n', "Wrong", "c",
      "r"),
     (b"data: Wrong", "data: Wrong", None, None),
@@ -115,7 +106,7 @@ WORDED = (
     ({"message": "Wrong", "errors": [{"field": "n", "message": "no"}]}, "Wrong; n: no", None, None),
     ({"errors": [{"path": ["tools", 0], "message": "Required"}]}, "tools.0: Required", None, None),
     ({"error": {"message": "Bad", "details": [{"path": ["n"], "message": "no"}]}}, "Bad; n: no", None, None),
-    (aiml_error(400, "Wrong") | {"status": 400, "title": "Bad", "error": IN_BODY}, "Wrong; n: no", None, "req-0001"),
+    (wire.aiml_error(400, "Wrong") | {"status": 400, "title": "Bad", "error": IN_BODY}, "Wrong; n: no", None, "req-0001"),
     ({"title": "Bad", "invalid-params": [{"name": "n", "reason": "no"}]}, "Bad; n: no", None, None),
     ({"title": "Bad", "errors": [{"detail": "no", "pointer": "#/n"}]}, "Bad; #/n: no", None, None),
     ({"title": "Errors.", "status": 400, "errors": {"n": ["too hot"]}}, "Errors.; n: too hot", None, None),
@@ -135,17 +126,17 @@ def worded(number, row):
     body, words, code, request_id = row
     facts = {"message": words, "code": code, "request_id": request_id}
     expect = Raises("BadRequestError", False, hides=("hunter2",), attributes=facts)
-    return Case(f"words {number}: {words:.50}", response(body, 422), expect, ("invoke",))
+    return Case(f"words {number}: {words:.50}", wire.response(body, 422), expect, ("invoke",))
 
 
-PACKED = gzip.compress(json.dumps(aiml_error(400, WORDS)).encode())
+PACKED = gzip.compress(json.dumps(wire.aiml_error(400, WORDS)).encode())
 GZIP = {"Content-Encoding": "gzip"}
 BAD_REQUEST = Raises("BadRequestError", attributes={"status_code": 400})
 
 
 def special(status, message, error, retryable=False):
     expect = Raises(error, retryable=retryable, says=(message[:20],))
-    script = response(aiml_error(status, message), status)
+    script = wire.response(wire.aiml_error(status, message), status)
     return Case(f"{status}: {message}", script, expect, ("invoke", "astream"))
 
 
@@ -156,27 +147,27 @@ SPECIAL = (
     special(429, "Free-tier limit: You've reached the free limit.", "RateLimitError"),
     special(500, "The model is under maintenance", "InternalServerError"),
     special(504, "Generation timeout", "InternalServerError", retryable=True),
-    Case("304 without a body", head(304), Raises("InvalidResponseError", False, ("Not Modified",))),
-    Case("status 299", response("", 299), Raises("InvalidResponseError")),
-    Case("a body that is packed", response(PACKED, 400, GZIP), Raises("BadRequestError", says=(WORDS,))),
-    Case("a body that is packed and broken", response(b"junk", 400, GZIP), BAD_REQUEST),
-    Case("a body that is cut", (response("{", 400, length=500), Close()), BAD_REQUEST),
-    Case("a body that is reset", (response("{", 400, length=500), Reset()), BAD_REQUEST),
+    Case("304 without a body", wire.head(304), Raises("InvalidResponseError", False, ("Not Modified",))),
+    Case("status 299", wire.response("", 299), Raises("InvalidResponseError")),
+    Case("a body that is packed", wire.response(PACKED, 400, GZIP), Raises("BadRequestError", says=(WORDS,))),
+    Case("a body that is packed and broken", wire.response(b"junk", 400, GZIP), BAD_REQUEST),
+    Case("a body that is cut", (wire.response("{", 400, length=500), Close()), BAD_REQUEST),
+    Case("a body that is reset", (wire.response("{", 400, length=500), Reset()), BAD_REQUEST),
     Case(
         "a body that never comes",
-        (response("", 400, length=500), Hold()),
+        (wire.response("", 400, length=500), Hold()),
         Raises(("BadRequestError", "APITimeoutError")),
         settings={"timeout": SOON},
     ),
     Case(
         "a body that drips for ever",
-        (response("", 500, length=500_000), Drip(b"x" * 240, 0.05)),
+        (wire.response("", 500, length=500_000), Drip(b"x" * 240, 0.05)),
         Raises(("InternalServerError", "APITimeoutError")),
         settings={"timeout": SOON},
     ),
     Case(
         "an error as a stream",
-        response(event(aiml_error(400, WORDS)), 400, content_type="text/event-stream"),
+        wire.response(wire.event(wire.aiml_error(400, WORDS)), 400, content_type="text/event-stream"),
         BAD_REQUEST,
     ),
 )  # fmt: skip

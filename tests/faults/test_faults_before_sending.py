@@ -70,7 +70,6 @@ BAD_SETTINGS = (
         ("base_url", url, says, "" if shown is None else f"got {shown!r}")
         for url, says, shown in BAD_URLS
     ),
-    *((("stream_idle_timeout", -1)), ("on_unsupported_content", "x")),
     *(("default_headers", {"x-tenant": v}) for v in (f"a\r\nX-Evil: {KEY}", f"{KEY}\u4f60", 1)),
     *(
         ("default_headers", {name: KEY})
@@ -81,8 +80,7 @@ BAD_SETTINGS = (
         ("client_request_id", value, "1 to 128")
         for value in ("a b", "a\r\nb", "x" * 129, "", "ä", "a/b")
     ),
-    *(("model", ""), ("timeout", "soon"), ("seed", 0), ("stop", list("abcde"))),
-    *(("temperature", math.nan), ("max_retries", -1)),
+    ("timeout", "soon"),
 )
 
 
@@ -158,11 +156,7 @@ NO_JSON = {
     "half a surrogate pair": "\ud83d",
 }
 BAD_OPTIONS = {
-    "5 stops": {"stop": list("abcde")},
-    "NaN": {"temperature": math.nan},
     "a temperature in words": {"temperature": "hot"},
-    "no tokens": {"max_tokens": 0},
-    "a timeout below 0": {"timeout": -1},
     "a bad id": {"client_request_id": "a b"},
     "a bad key": {"api_key": f"{KEY}\n{KEY}"},
     "a bad address": {"base_url": "ftp://127.0.0.1"},

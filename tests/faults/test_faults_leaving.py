@@ -10,6 +10,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 
+from tests.support import response_bytes as wire
 from tests.support.byte_server import ByteServer, Drip, Hold, Pause
 from tests.support.fault_table import (
     PROMPT,
@@ -26,23 +27,10 @@ from tests.support.fault_table import (
     text_of,
 )
 from tests.support.garbage import collect
-from tests.support.response_bytes import (
-    FINAL_FRAME,
-    GOOD_RESPONSE,
-    HEL,
-    LO,
-    SSE_HEAD,
-    STOP,
-    TAIL,
-    aiml_error,
-    frame,
-    response,
-    unfinished,
-)
 
 BODIES = {
-    "silent": (unfinished(HEL), Hold()),
-    "talking": (unfinished(HEL), Drip((frame(LO),) * 400, 0.02)),
+    "silent": (wire.unfinished(wire.HEL), Hold()),
+    "talking": (wire.unfinished(wire.HEL), Drip((wire.frame(wire.LO),) * 400, 0.02)),
 }
 
 
@@ -209,14 +197,14 @@ def test_a_loop_that_ends_with_half_read_streams_closes_them_quietly():
         assert text_of(call(model, "stream")) == TEXT
 
 
-LATER = response(aiml_error(503), 503, {"Retry-After": "30"})
+LATER = wire.response(wire.aiml_error(503), 503, {"Retry-After": "30"})
 PHASES = {
     "before the headers": ("ainvoke", Hold()),
-    "in the headers": ("ainvoke", (GOOD_RESPONSE[:30], Hold())),
-    "in the body": ("ainvoke", (GOOD_RESPONSE[:-40], Hold())),
+    "in the headers": ("ainvoke", (wire.GOOD_RESPONSE[:30], Hold())),
+    "in the body": ("ainvoke", (wire.GOOD_RESPONSE[:-40], Hold())),
     "before the headers of a stream": ("astream", Hold()),
-    "before the first event": ("astream", (SSE_HEAD, Hold())),
-    "after finish_reason": ("astream", (unfinished(HEL, STOP), Hold())),
+    "before the first event": ("astream", (wire.SSE_HEAD, Hold())),
+    "after finish_reason": ("astream", (wire.unfinished(wire.HEL, wire.STOP), Hold())),
     "in the handshake": ("ainvoke", None),
     "while waiting to try again": ("ainvoke", LATER),
     "while waiting to try a stream again": ("astream", LATER),
@@ -228,12 +216,13 @@ def check_cancelled(mode, script, *, tries_again):
         once = (lambda: server.connections) if tls else (lambda: server.requests)
         await cancelled(acall(model, mode), after=0.05, once=once)
         assert await server.asettle(tries_again)
-        assert text_of(await acall(make_model(server.base_url), mode)) == TEXT
+        again = make_model(server.base_url) if tls else model
+        assert text_of(await acall(again, mode)) == TEXT, "the only connection is free again"
 
     tls = script is None
     with ByteServer(*[script] * (not tls), greetings=[Hold()] * tls) as server:
         base_url = server.base_url.replace("http", "https") if tls else server.base_url
-        model = make_model(base_url, max_retries=2)
+        model = make_model(base_url, max_retries=2, max_connections=1)
         run_in(mode, main)
         assert server.settle()
 
@@ -248,8 +237,13 @@ def test_a_cancelled_call_frees_its_connection(subtests):
 
 def slowly(request):
     if request.wants_stream:
-        return SSE_HEAD, frame(HEL), Pause(0.005), frame(LO + STOP + TAIL) + FINAL_FRAME
-    return GOOD_RESPONSE[:50], Pause(0.005), GOOD_RESPONSE[50:]
+        return (
+            wire.SSE_HEAD,
+            wire.frame(wire.HEL),
+            Pause(0.005),
+            wire.frame(wire.LO + wire.STOP + wire.TAIL) + wire.FINAL_FRAME,
+        )
+    return wire.GOOD_RESPONSE[:50], Pause(0.005), wire.GOOD_RESPONSE[50:]
 
 
 @pytest.mark.timeout(300)
@@ -287,7 +281,7 @@ def test_after_three_thousand_calls_half_of_them_cancelled_every_connection_is_u
 
 def test_streams_collected_at_any_moment_cannot_block_the_pool():
     """The collector may run inside the pool's own code, on any thread: no lock may be held there."""
-    with ByteServer(rest=(unfinished(HEL), Pause(5.0))) as server:
+    with ByteServer(rest=(wire.unfinished(wire.HEL), Pause(5.0))) as server:
         model = make_model(server.base_url, max_connections=6)
 
         def work():

@@ -150,18 +150,6 @@ def test_faults_in_another_loop_are_the_same_errors_and_free_the_connection(tls,
     Raises("APIConnectionError", says=("127.0.0.1:1",)).check(refused)
 
 
-def test_many_models_made_and_dropped_share_their_connections():
-    with ByteServer() as server:
-        for number in range(50):
-            model = make_model(server.base_url, api_key=f"sk-{number}", temperature=number / 100)
-            assert text_of(call(model, ("invoke", "stream")[number % 2])) == TEXT
-        collect()
-        assert server.open <= 2
-        assert len({request.headers["authorization"] for request in server.requests}) == 50
-        model.close()
-        assert server.settle()
-
-
 def test_a_changed_copy_uses_what_was_changed(mode):
     with ByteServer() as one, ByteServer() as two:
         model = make_model(one.base_url)

@@ -13,6 +13,7 @@ from langchain_core.runnables import ConfigurableField
 
 from langchain_aimlernie import ChatAimlErnie
 from langchain_aimlernie.errors import APITimeoutError
+from tests.support import response_bytes as wire
 from tests.support.byte_server import ByteServer, Close, Deafen, Drip, Hold, Pause, Repeat
 from tests.support.fault_table import (
     HANG,
@@ -30,24 +31,6 @@ from tests.support.fault_table import (
 )
 from tests.support.garbage import collect
 from tests.support.modes import each_chunk, joined
-from tests.support.response_bytes import (
-    DONE,
-    FINAL_FRAME,
-    HEL,
-    KEY,
-    LO,
-    SSE_HEAD,
-    SSE_TYPE,
-    STOP,
-    TAIL,
-    aiml_error,
-    chunk,
-    event,
-    frame,
-    head,
-    response,
-    unfinished,
-)
 
 FORMS = {
     "a float": {"timeout": SOON},
@@ -63,14 +46,14 @@ FORMS = {
 
 def plain_model(server, **settings):
     """A model without the clocks of `make_model`."""
-    return ChatAimlErnie(api_key=KEY, base_url=server.base_url, max_retries=0, **settings)
+    return ChatAimlErnie(api_key=wire.KEY, base_url=server.base_url, max_retries=0, **settings)
 
 
 def check_form(mode, settings, options):
     silent = Raises("APITimeoutError", says=(f"silent for {SOON} s", "timeout"), partial="Hel")
     late = Raises("APITimeoutError", says=(str(SOON),))
     is_stream = mode in STREAM_MODES
-    with ByteServer((unfinished(HEL), Hold()) if is_stream else Hold()) as server:
+    with ByteServer((wire.unfinished(wire.HEL), Hold()) if is_stream else Hold()) as server:
         outcome = outcome_of(plain_model(server, **settings), mode, **options)
         (silent if is_stream else late).check(outcome)
         assert server.settle()
@@ -82,7 +65,12 @@ def configurable(model):
     return fields.with_config(configurable={"t": 0.5})
 
 
-SLOW_STREAM = (unfinished(HEL), Pause(2 * SOON), frame(LO + STOP + DONE), FINAL_FRAME)
+SLOW_STREAM = (
+    wire.unfinished(wire.HEL),
+    Pause(2 * SOON),
+    wire.frame(wire.LO + wire.STOP + wire.DONE),
+    wire.FINAL_FRAME,
+)
 LONG = {"stream_idle_timeout": HANG}
 PATIENT = {
     "set on the model": lambda llm: llm(timeout=SOON, **LONG),
@@ -103,13 +91,13 @@ def check_patience(how):
 
 def check_impatience():
     """Configurable fields leave the silence to `timeout`."""
-    with ByteServer((unfinished(HEL), Hold())) as server:
+    with ByteServer((wire.unfinished(wire.HEL), Hold())) as server:
         model = configurable(plain_model(server, timeout=SOON))
         with pytest.raises(APITimeoutError, match=f"silent for {SOON} s"):
             bounded(lambda: list(model.stream(PROMPT)))
 
 
-FRAMES = tuple(map(frame, (HEL, LO, STOP, DONE)))
+FRAMES = tuple(map(wire.frame, (wire.HEL, wire.LO, wire.STOP, wire.DONE)))
 BODIES = {"all sent at once": b"".join(FRAMES), "sent bit by bit": Drip(FRAMES, 0.05)}
 
 
@@ -124,7 +112,7 @@ def check_slow_reader(mode, body):
             await asyncio.sleep(seconds) if mode == "astream" else time.sleep(seconds)  # noqa: ASYNC251
         return chunks
 
-    with ByteServer((SSE_HEAD, body, FINAL_FRAME)) as server:
+    with ByteServer((wire.SSE_HEAD, body, wire.FINAL_FRAME)) as server:
         model = make_model(server.base_url, stream_idle_timeout=SOON)
         assert text_of(joined(run_in(mode, main))) == TEXT
         model.close()
@@ -153,7 +141,7 @@ def test_the_clocks_of_a_call_run_as_they_were_set(subtests):
 
 
 LONG_PROMPT = "x" * 8_000_000
-TOO_BIG = response(aiml_error(413, "too big"), 413, {"Connection": "close"})
+TOO_BIG = wire.response(wire.aiml_error(413, "too big"), 413, {"Connection": "close"})
 
 
 def test_a_server_that_does_not_listen_is_a_timeout(mode):
@@ -172,9 +160,9 @@ def test_a_refusal_before_the_prompt_was_read_is_typed(mode):
 
 def peak(events):
     """The most bytes in use while so many events are read by the hook below core's own list."""
-    start = head(200, {"Connection": "close"}, SSE_TYPE)
-    packets = Repeat(event(chunk("x")) * 20, times=events // 20)
-    script = (start, packets, STOP + TAIL + DONE, Close())
+    start = wire.head(200, {"Connection": "close"}, wire.SSE_TYPE)
+    packets = Repeat(wire.event(wire.chunk("x")) * 20, times=events // 20)
+    script = (start, packets, wire.STOP + wire.TAIL + wire.DONE, Close())
     with ByteServer(script) as server, make_model(server.base_url, timeout=30.0) as model:
         collect()
         tracemalloc.start()

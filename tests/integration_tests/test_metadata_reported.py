@@ -246,24 +246,32 @@ async def test_llm_output_has_what_tracers_read(model, ernie_server, mode):
         assert ("token_usage" in metadata) is bool(more)
 
 
-async def test_llm_output_of_several_prompts_is_their_sum(model):
-    llm = model()
+@pytest.mark.parametrize("options", [{}, {"model": "baidu/ernie-4.5-0.3b"}])
+async def test_llm_output_of_several_prompts_is_their_sum(model, options):
+    llm, streaming = model(), model(streaming=True)
+    name = options.get("model", llm.model)
+    assert llm.generate([]).generations == []
     questions = [[HumanMessage("hi")], [HumanMessage("ho ho ho")]]
-    for result in (llm.generate(questions), await llm.agenerate(questions)):
+    for result in (llm.generate(questions, **options), await llm.agenerate(questions, **options)):
         messages = [generations[0].message for generations in result.generations]
         first = messages[0].response_metadata
         assert result.llm_output == {
             "token_usage": result.llm_output["token_usage"],
-            "model_name": first["model_name"],
+            "model_name": name,
             "id": first["id"],
             "system_fingerprint": "local-ErnieServer",
             "model_provider": "aimlernie",
         }
         usages = [message.response_metadata["token_usage"] for message in messages]
         summed = result.llm_output["token_usage"]
-        for name in ("prompt_tokens", "total_tokens"):
-            assert summed[name] == sum(usage[name] for usage in usages)
+        for kind in ("prompt_tokens", "total_tokens"):
+            assert summed[kind] == sum(usage[kind] for usage in usages)
         assert usages[0]["prompt_tokens"] != usages[1]["prompt_tokens"]
         assert summed["prompt_tokens_details"]["cached_tokens"] == 0
+    for result in (
+        streaming.generate(questions, **options),
+        await streaming.agenerate(questions[:1], **options),
+    ):
+        assert result.llm_output["model_name"] == name
     with pytest.raises(errors.BadRequestError):
         await llm.agenerate([*questions, []])

@@ -266,15 +266,6 @@ def test_a_model_name_is_sent_unchanged_to_the_server_of_the_environment(server,
         assert server.last_request.body["model"] == name
 
 
-def test_images_are_sent_to_an_unknown_model(server):
-    server.reply("A cat.")
-    llm = ChatAimlErnie(model=VISION, base_url=server.base_url)
-    image = {"type": "image", "base64": "iVBORw0KGgo=", "mime_type": "image/png"}
-    llm.invoke([HumanMessage([{"type": "text", "text": "What is it?"}, image])])
-    kinds = [part["type"] for part in server.last_request.body["messages"][0]["content"]]
-    assert kinds == ["text", "image_url"]
-
-
 def test_an_agent_without_a_profile_gets_its_schema_as_a_tool(server):
     llm = ChatAimlErnie(model=FINE_TUNED, base_url=server.base_url)
     assert llm.profile is None

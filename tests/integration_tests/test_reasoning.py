@@ -122,30 +122,6 @@ async def test_reasoning_is_replayed_on_request(self_hosted, self_hosted_server,
     assert b"First." not in self_hosted_server.last_request.raw
 
 
-# The thinking settings of ernie-5.0.
-
-
-@pytest.mark.parametrize("method", ["invoke", "astream"])
-@pytest.mark.parametrize("where", ["constructor", "call", "bind"])
-async def test_enable_thinking(model, ernie_server, method, where):
-    for setting in (False, True, None):
-        settings = {} if setting is None else {"enable_thinking": setting}
-        llm = model(model=FIVE, **(settings if where == "constructor" else {}))
-        llm = llm.bind(**settings) if where == "bind" else llm
-        message = await ask(llm, "why?", method, **(settings if where == "call" else {}))
-        assert ernie_server.last_request.body.get("enable_thinking") is setting
-        assert ("reasoning_content" in message.additional_kwargs) is (setting is not False)
-
-
-def test_thinking_budget(model, ernie_server):
-    long = "why " * 500
-    free = model(model=FIVE).invoke(long)
-    bound = model(model=FIVE, thinking_budget=100).invoke(long)
-    assert ernie_server.last_request.body["thinking_budget"] == 100
-    counts = [each.usage_metadata["output_token_details"]["reasoning"] for each in (free, bound)]
-    assert counts[0] > counts[1] == 100
-
-
 # `<think>` blocks and `<response>` tags, which self-hosted servers leave in the text.
 
 

@@ -11,6 +11,7 @@ from langchain_aimlernie.testing import Reply
 
 CHAT = "/v1/chat/completions"
 TEXT = "baidu/ernie-4.5-21b-a3b"
+NO_COSTS = ("0.1", None, True, 1e308, 10**400, float("inf"))
 ACCOUNT = ("/v1/key", "/v2/billing", "/v2/usage", "/v2/logs")
 
 
@@ -66,6 +67,7 @@ def test_the_balance_can_be_set_and_reset(ernie_server, chat, get):
         (Reply("a", meta={"usage": {"usd_spent": 0.25}}), (0.25, 6)),
         (Reply("a", meta={"usage": {"credits_used": 500_000}}), (0.25, 6)),
         (Reply("a", meta=None), (1e-6, 6)),
+        *((Reply("a", meta={"usage": {"usd_spent": usd}}), (1e-6, 6)) for usd in NO_COSTS),
         (Reply("a", usage=None, meta=None), (5e-7, 5)),
         (Reply("a", usage={}, meta=None), (5e-7, 5)),
         (Reply(body={"usage": {"prompt_tokens": 3}, "meta": {"usage": {"usd_spent": 1}}}), (1, 3)),

@@ -6,7 +6,6 @@ import httpx
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
-from langchain_core.messages import HumanMessage
 from pydantic import Field, ValidationError
 
 from langchain_aimlernie import ChatAimlErnie
@@ -71,28 +70,19 @@ async def test_what_changes_nothing_is_accepted_in_a_call(model, ernie_server, g
 
 
 @pytest.mark.parametrize(("name", "given"), IGNORED.items(), ids=IGNORED)
-def test_what_sets_up_another_client_is_not_sent(model, ernie_server, name, given):
+async def test_what_sets_up_another_client_is_not_sent(model, ernie_server, name, given, mode):
+    sent = {"model", "messages", *(("stream", "stream_options") if "stream" in mode else ())}
     for settings in (given, {"model_kwargs": given}):
         with pytest.warns(UserWarning, match=f"'{name}' has no effect") as warned:
             llm = model(**settings)
         assert warned[0].filename.endswith("conftest.py")
         assert llm.model_kwargs == {}
-        llm.invoke("hi")
-        assert ernie_server.last_request.body.keys() == {"model", "messages"}
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("name", "given"), IGNORED.items(), ids=IGNORED)
-async def test_what_sets_up_another_client_is_not_sent_with_a_call(
-    model, ernie_server, mode, name, given
-):
+        await ask(llm, "hi", mode)
+        assert ernie_server.last_request.body.keys() == sent
     for llm, options in ((model(), given), (model().bind(**given), {})):
         with pytest.warns(UserWarning, match=f"'{name}' has no effect"):
             await ask(llm, "hi", mode, **options)
-        expected = {"model", "messages"} | (
-            {"stream", "stream_options"} if "stream" in mode else set()
-        )
-        assert ernie_server.last_request.body.keys() == expected
+        assert ernie_server.last_request.body.keys() == sent
 
 
 @pytest.mark.parametrize("name", ["openai_proxy", "anthropic_proxy", "proxy", "proxies"])
@@ -204,20 +194,6 @@ def test_a_cache_point_among_tools_is_left_out(model, ernie_server):
         llm.invoke("hi", **options)
         (tool,) = ernie_server.last_request.body["tools"]
         assert tool["function"]["name"] == "weather"
-
-
-@pytest.mark.parametrize("settings", [{}, {"streaming": True}])
-async def test_llm_output_names_the_model(model, settings):
-    llm = model(**settings)
-    assert llm.generate([]).generations == []
-    prompts = [[HumanMessage("a")], [HumanMessage("b")]]
-    for options in ({}, {"model": "baidu/ernie-4.5-0.3b"}):
-        for count in (1, 2):
-            for result in (
-                llm.generate(prompts[:count], **options),
-                await llm.agenerate(prompts[:count], **options),
-            ):
-                assert result.llm_output["model_name"] == options.get("model", llm.model)
 
 
 class Starts(BaseCallbackHandler):
