@@ -12,7 +12,7 @@ from typing import Any
 from langchain_core.prompts import PromptTemplate
 from langchain_core.runnables import Runnable
 
-from langchain_aimlernie.batch.rows import key_of
+from langchain_aimlernie.batch.rows import is_blank, key_of
 from langchain_aimlernie.batch.run import BatchRun
 from langchain_aimlernie.spend.amounts import check_limit
 
@@ -111,9 +111,11 @@ class RayBatch:
         return {**batch, **added}
 
     def _row(self, columns: Mapping[str, list[Any]], place: int) -> dict[str, Any] | None:
-        """Return the row at this place; `None` if the prompt lacks a value: null, or NaN."""
+        """Return the row at this place; `None` if the prompt lacks a value: null, NaN, or blank."""
         values = {name: columns[name][place] for name in self._template.input_variables}
         if any(value is None or value != value for value in values.values()):  # noqa: PLR0124  NaN
+            return None
+        if values and is_blank(values.values()):
             return None
         messages = [{"role": "user", "content": self._template.template.format_map(values)}]
         if self._system is not None:

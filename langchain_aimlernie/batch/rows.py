@@ -6,7 +6,7 @@ import csv
 import hashlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -200,8 +200,9 @@ class RowFile:
 
     Raises:
         ValueError: `shard` is not from 1 to n.
-        BatchError: While iterating: a line is not a JSON object, a column is missing, CSV has no
-            `template`, or `path` is no regular file, which could not be read twice.
+        BatchError: While iterating: a line is not a JSON object, a column is missing, all those
+            in the template are empty, CSV has no `template`, or `path` is no regular file, which
+            could not be read twice.
     """
 
     path: str | Path
@@ -281,9 +282,18 @@ def _read_json(line: str) -> dict[str, Any]:
     return row
 
 
+def is_blank(values: Iterable[object]) -> bool:
+    """Return whether nothing is said by what a row puts into a prompt, such as empty cells."""
+    return not any(str(value).strip() for value in values)
+
+
 def _filled(prompt: PromptTemplate, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row with the prompt that the columns make."""
-    if missing := [name for name in prompt.input_variables if row.get(name) is None]:
+    needed = prompt.input_variables
+    missing = [name for name in needed if row.get(name) is None]
+    if is_blank(row.get(name) for name in needed):
+        missing = needed
+    if missing:
         names = ", ".join(row)
         raise ValueError(f"no value for {', '.join(missing)}; the names are {names:.200}.")
     try:

@@ -244,6 +244,7 @@ FILES = {
     "self.csv": "text,self\nOne,Two\n",
     "blank.csv": "\n\ntext\n\nOne\n\n",
     "empty.csv": "\n",
+    "optional.csv": "text,note\nOne,\n",
     "table.csv": 'custom_id,text\na,"One, two"\nb,"Li\nne",\n',
 }
 
@@ -262,6 +263,8 @@ FILES = {
         ("long.csv", {"template": "{text}"}, ["x" * 1_000_000]),
         ("blank.csv", {"template": "{text}"}, ["One"]),
         ("empty.csv", {"template": "{text}"}, []),
+        ("optional.csv", {"template": "{text}{note}"}, ["One"]),
+        ("optional.csv", {"template": "Tell a joke."}, ["Tell a joke."]),
     ],
 )
 def test_files_of_rows(tmp_path, name, settings, rows):
@@ -279,6 +282,7 @@ def test_files_of_rows(tmp_path, name, settings, rows):
     [
         ("a.csv", "text\nx\n", {}, "needs a template"),
         ("a.csv", "text,more\nx\n", {"template": "{more}"}, "line 2: no value for more"),
+        ("a.csv", "id,text\n1,One\n2, \n", {"template": "{text}"}, "line 3: no value for text"),
         ("a.csv", "id;text\n1;x\n", {"template": "{text}"}, "no value for text; .*id;text"),
         *(
             ("a.csv", "x", {"template": each}, "template '")
