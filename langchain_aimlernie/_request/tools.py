@@ -158,8 +158,8 @@ def _read_choice(choice: object) -> tuple[object, Sequence[object] | None]:
         return "required", choice
     if not isinstance(choice, Mapping):
         return "required" if choice is True else choice, None
-    inner = next((value for value in choice.values() if isinstance(value, Mapping)), {})
-    flat = {**inner, **choice}
+    levels = [*(value for value in choice.values() if isinstance(value, Mapping)), choice]
+    flat = {key: value for level in levels for key, value in level.items() if value is not None}
     for key in ("tools", "allowed_function_names", "allowedFunctionNames"):  # OpenAI's, Gemini's
         if isinstance(allowed := flat.get(key), list):
             return flat.get("mode", "auto"), allowed

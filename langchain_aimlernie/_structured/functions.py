@@ -42,6 +42,8 @@ PARAMETERS_KEYS = ("parameters", "input_schema", "inputSchema")
 _WRAPPERS = ("json_schema", "function", "toolSpec")
 _BODIES = ("schema", *PARAMETERS_KEYS)
 _KEYWORDS = frozenset({"type", "properties", "anyOf", "oneOf", "allOf", "enum", "const", "$ref"})
+_MARKS = frozenset({"cache_control", "annotations", "_meta"})
+"""What tools of Anthropic and MCP have beside a schema."""
 
 
 def encode_function(tool: Any) -> dict[str, Any] | None:
@@ -80,11 +82,12 @@ def _read_dict(given: Mapping[str, Any]) -> dict[str, Any] | None:
     for wrapper in _WRAPPERS:
         if isinstance(given.get(wrapper), Mapping):
             given = given[wrapper]
-    is_schema = not given.keys().isdisjoint(_KEYWORDS)
+    kind = given.get("type")
+    is_schema = kind != "function" and not given.keys().isdisjoint(_KEYWORDS)
     inner = {key: value for key, value in given.items() if isinstance(value, Mapping)}
     bodies = [] if "properties" in given else [inner[key] for key in _BODIES if key in inner]
-    is_bare = "name" in given and not is_schema and not inner
-    if is_bare and all(given.get(key) is None for key in _BODIES):
+    is_bare = "name" in given and not is_schema and inner.keys() <= _MARKS
+    if is_bare and not any(given.get(key) for key in _BODIES):
         bodies = [{"type": "object", "properties": {}}]
     if bodies:
         body = bodies[0]
@@ -93,7 +96,7 @@ def _read_dict(given: Mapping[str, Any]) -> dict[str, Any] | None:
         name = given.get("name") or body.get("title")
         description = given.get("description", body.get("description"))
         strict = given.get("strict")
-    elif is_schema and given.get("type") not in ("text", "json_object", *_WRAPPERS):
+    elif is_schema and kind not in ("text", "json_object", *_WRAPPERS):
         name, description = given.get("title") or given.get("name"), given.get("description")
         body, strict = without_labels(given), None
     else:

@@ -90,6 +90,21 @@ def test_tools_of_every_kind_are_encoded(source):
         assert "strict" not in str(WRAPPED)
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        *({}, {"type": "function"}, {"parameters": None}, {"parameters": []}),
+        *({"type": "function", "parameters": None, "strict": None}, {"_meta": {"version": 1}}),
+        *({"cache_control": CACHE_CONTROL}, {"annotations": {"readOnlyHint": True}}),
+    ],
+)
+def test_a_dict_of_a_tool_may_lack_parameters(rest):
+    (encoded,) = encode_tools([NAME | rest])
+    parameters = {"type": "object", "properties": {}}
+    assert encoded["function"] == NAME | {"parameters": parameters}
+    assert encoded.get("cache_control") == rest.get("cache_control")
+
+
 FOREIGN = [
     {"type": "web_search"},
     {"type": "web_search_preview_2025_03_11"},
@@ -273,6 +288,8 @@ IN_CAMEL_CASE = {"mode": "ANY", "allowedFunctionNames": ["weather"]}
         ({"mode": "ANY"}, "required"),
         ({"function_calling_config": {"mode": "NONE"}}, "none"),
         ({"type": "allowed_tools", "mode": "none", "tools": [NAMED]}, "none"),
+        ({"type": "any", "name": None, "mode": None}, "required"),
+        ({"retrieval_config": {}, "function_calling_config": {"mode": "ANY"}}, "required"),
     ],
 )
 def test_tool_choice_of_every_form_is_encoded(choice, encoded):
