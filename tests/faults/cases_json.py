@@ -355,7 +355,7 @@ def said(message, **more):
 # What stands inside a 200 or an event of a stream, its class, its status, and the words.
 INSIDE = (
     ({"error": "it died"}, INTERNAL, None, "it died"),
-    ({"error": {}}, INTERNAL, None, "did not say"),
+    ({"error": {}}, INTERNAL, None, "without a message"),
     ({"detail": "it died"}, INTERNAL, None, "it died"),
     ({"code": 1, "msg": "it died", "data": None}, INTERNAL, None, "it died"),
     ({"choices": [], "error_message": "it died"}, INTERNAL, None, "it died"),
