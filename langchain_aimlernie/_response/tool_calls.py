@@ -256,8 +256,8 @@ class ToolCallAssembler:
         for call, text, invalid in self._calls_so_far(finish_reason):
             if invalid and _is_other_json(text):
                 other_json.append({**invalid, "index": call.position})
-            suffix = _invalidating_suffix(text) if invalid else ""
-            arguments = (call.held if call.has_arguments() else "") + suffix
+            held, sent = (call.held, text) if call.has_arguments() else ("", "")
+            arguments = held + (_invalidating_suffix(sent) if invalid else "")
             if arguments or call.name != call.emitted_name:
                 chunks.append(self._chunk(call, arguments))
         return chunks, other_json

@@ -141,6 +141,7 @@ def cut(name, *deltas, end="length", **expected):
 CUT_BY = (
     cut("in the arguments", (FIRST, W, "a"), ('"Par',)),
     cut("before the arguments", ("", W, "a"), invalid=["}"]),
+    cut("after a `null` before the arguments", ("null", W, "a"), invalid=["}"]),
     cut("before the arguments", ("", W, "a"), invalid=["}"], end="max_tokens"),
     cut("where core can repair it", ('{"city": "Paris"', W, "a")),
     cut("inside a list", ('{"city": [1, 2', W, "a")),
