@@ -201,6 +201,8 @@ async def _watch_task(attempt: Attempt) -> AsyncGenerator[None, None]:
             with deadline.watched(restart):
                 yield
     except TimeoutError:
+        if not timeout.expired():  # the client's own, such as ETIMEDOUT
+            raise
         raise httpcore2.ReadTimeout from None
 
 

@@ -146,6 +146,20 @@ async def test_an_error_that_a_hook_of_it_raises_is_typed(model, ernie_server, l
         await text_of(make, mode, library, event_hooks=hooks)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_a_timeout_of_its_own_is_not_taken_for_ours(model, ernie_server, library, mode):
+    def fail(response):
+        raise TimeoutError(110, "Connection timed out")
+
+    async def afail(response):
+        fail(response)
+
+    hooks = {"response": [afail if mode[0] == "a" else fail]}
+    make = functools.partial(model, max_retries=0)
+    with pytest.raises(errors.APIConnectionError, match="broke before complete response headers"):
+        await text_of(make, mode, library, event_hooks=hooks)
+
+
 WRONG_CLIENTS = {
     "an async client": ("http_client", httpx2.AsyncClient, "an async client"),
     "openai's async client": ("http_client", openai.DefaultAsyncHttpxClient, "an async client"),
