@@ -298,8 +298,8 @@ def _class_of(details: _Details) -> type[AimlErnieError]:
     if status in (None, 400, 503) and matches(wordings.UNKNOWN_MODELS):
         return NotFoundError
     if status is None:
-        is_limit = is_rate or matches(wordings.FREE_TIER + wordings.EXHAUSTED_QUOTAS)
-        return RateLimitError if is_limit else InternalServerError
+        limits = wordings.FREE_TIER + wordings.EXHAUSTED_QUOTAS + wordings.LIMITS
+        return RateLimitError if is_rate or matches(limits) else InternalServerError
     return _BY_STATUS.get(status) or _BY_STATUS_CLASS.get(status // 100, InvalidResponseError)
 
 

@@ -111,9 +111,7 @@ EXHAUSTED_QUOTAS = (
 """A quota is used up, and nothing here says of what length of time."""
 
 RATE_LIMITS = (
-    # OpenAI's code, also of Groq, Qianfan, Mistral; Anthropic's type; LiteLLM heads any 429 with
-    # "RateLimitError", and gives it the type "throttling_error"
-    r"rate[ _-]?limit(?!error)",
+    r"rate[ _-]?limit(?!error)",  # OpenAI's code, also of Groq, Qianfan, Mistral; Anthropic's type
     r"too[ _]many[ _]requests",  # nginx, Cloudflare, Hugging Face
     r"throttl(?!ing_error)",  # Bedrock, DashScope
     # OpenAI, Groq, Anthropic, Google's quotas, OpenRouter, Cohere
@@ -122,6 +120,9 @@ RATE_LIMITS = (
     r"限流|请求(?:过于)?频繁|[频速]率(?:过快|超限|限制)",  # Qianfan, Zhipu
 )
 """Too many requests or tokens in a time: waiting helps."""
+
+LIMITS = (r"RateLimitError|throttling_error",)
+"""LiteLLM's name and type of any 429; they do not say whether waiting helps."""
 
 INVALID_KEYS = (
     r"(?:incorrect|invalid)[ _]api[ _]key",  # xAI, MiniMax
