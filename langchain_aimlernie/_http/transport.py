@@ -118,7 +118,8 @@ class Attempt:
         limit = self.request.timeouts.read
         self.limit = ("total", left) if left < limit else ("response", limit)
         await self._send(_ACCEPT_ENCODING)
-        body = await self._read(bytearray(), _MAX_BODY)
+        body = bytearray()
+        await self._read_into(body, _MAX_BODY)
         await self.aclose()
         if len(body) > _MAX_BODY:
             raise InvalidResponseError(
@@ -126,7 +127,7 @@ class Attempt:
             )
         if self.request.body and not body:
             raise InvalidResponseError("The response is empty.", status_code=self.status)
-        return decode(self.headers, body)
+        return decode(self.headers, bytes(body))
 
     async def open_stream(self, new_decoder: Callable[[dict[str, str]], StreamDecoder]) -> Self:
         """Send the request, read on until there are chunks, and return the attempt."""
@@ -192,17 +193,16 @@ class Attempt:
         self.deadline.start(waiting_for, min(limit, _ERROR_BODY_TIMEOUT))
         body = bytearray()
         with contextlib.suppress(Exception):  # what has come of it must do
-            await self._read(body, _MAX_ERROR_BODY)
+            await self._read_into(body, _MAX_ERROR_BODY)
         await self.aclose()
         raise error_from_response(
             self.status, self.headers, bytes(body), redactor=self.request.redactor
         )
 
-    async def _read(self, received: bytearray, limit: int) -> bytes:
+    async def _read_into(self, received: bytearray, limit: int) -> None:
         """Read the body to its end, or until `received` is longer than `limit` bytes."""
         while len(received) <= limit and (data := await self._client.read(self)) is not None:
             received += data
-        return bytes(received)
 
     async def _next_chunks(self) -> Iterator[Any] | None:
         """Read from the network once; return the decoded chunks, `None` at the stream's end."""
@@ -212,7 +212,7 @@ class Attempt:
         if self.has_ended:
             self.deadline.start("rest", _DRAIN_TIMEOUT)
             with contextlib.suppress(Exception):  # whatever is wrong now, the completion is whole
-                await self._read(bytearray(), _DRAIN_LIMIT)
+                await self._read_into(bytearray(), _DRAIN_LIMIT)
             return None
         if decoder.events != self._events:
             self._events = decoder.events
