@@ -7,8 +7,8 @@ the same coroutines: `network` has what differs.
 from __future__ import annotations
 
 from langchain_aimlernie._http.config import ConnectionConfig
-from langchain_aimlernie._http.request import NO_LIMIT, APIRequest, Timeouts, parse_timeout
-from langchain_aimlernie._http.transport import Transport
+from langchain_aimlernie._http.network import NO_LIMIT, Timeouts, parse_timeout
+from langchain_aimlernie._http.transport import APIRequest, Transport
 
 __all__ = [
     "NO_LIMIT",

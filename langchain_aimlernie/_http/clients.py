@@ -19,9 +19,8 @@ import httpcore2
 import httpx2
 
 from langchain_aimlernie._coroutines import awaited, run
-from langchain_aimlernie._http.config import reset_lock, ssl_context
+from langchain_aimlernie._http.config import host_of, reset_lock, ssl_context
 from langchain_aimlernie._http.network import set_deadline
-from langchain_aimlernie._http.request import host_of
 from langchain_aimlernie._imports import is_loop_running
 
 if TYPE_CHECKING:

@@ -196,3 +196,8 @@ def _parse_proxy(address: str | None, ssl_context: ssl.SSLContext | None) -> htt
         )
     variable = _variable_of(address)
     raise APIConnectionError(f"{variable} {reason}", phase="proxy", is_retryable=False)
+
+
+def host_of(url: str) -> str:
+    """Return the host, and the port if one is named, without user and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -15,20 +15,75 @@ import socket
 import threading
 import time
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpcore2
 
 from langchain_aimlernie._coroutines import unhooked
-from langchain_aimlernie._http.request import NO_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 
     from langchain_aimlernie._http.transport import Attempt
 
+NO_LIMIT = float("inf")
 _WRITE_SIZE = 256 * 1024
 """Bytes of a request that are written at a time: the write timeout is for each of these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that each part of a call may take.
+
+    Attributes:
+        connect: Making a connection.
+        write: Sending 256 KiB of the request.
+        read: One attempt of a call that is not streamed, from sending to the end of the response.
+        first_event: The first event of a stream, from sending.
+        idle: Any further event; comments and empty events do not count.
+        total: A call that is not streamed, with all its attempts and the waits between them.
+    """
+
+    connect: float = 5.0
+    write: float = 30.0
+    read: float = 600.0
+    first_event: float = 300.0
+    idle: float = 120.0
+    total: float = 900.0
+
+    def extension(self, read: float = NO_LIMIT) -> dict[str, float | None]:
+        """Return httpx's timeouts; deadlines limit the reads, nothing limits the queue."""
+        limits = {"connect": self.connect, "read": read, "write": self.write, "pool": NO_LIMIT}
+        return {key: None if limit == NO_LIMIT else limit for key, limit in limits.items()}
+
+
+def parse_timeout(timeout: Any, idle: float | Literal["auto"] | None) -> Timeouts:
+    """Return the timeouts of a call; what `timeout` does not set has its default.
+
+    Args:
+        timeout: Seconds, four of them (to connect, read, write and wait for the pool), or a
+            `Timeout` object of httpx or httpx2; `None` in the latter is no limit. A number also
+            lowers the limits of connecting and writing.
+        idle: Seconds between the events of a stream, `None` for no limit; "auto": as long as an
+            attempt may take to answer if `timeout` says so, but no longer than by default.
+    """
+    defaults = Timeouts()
+    if timeout is None:
+        return defaults if idle == "auto" else replace(defaults, idle=_limit(idle))
+    if isinstance(timeout, tuple):
+        connect, read, write, _ = map(_limit, timeout)
+    elif isinstance(timeout, int | float):
+        connect, read, write = min(5.0, timeout), _limit(timeout), min(30.0, timeout)
+    else:
+        connect, read, write = map(_limit, (timeout.connect, timeout.read, timeout.write))
+    idle = min(defaults.idle, read) if idle == "auto" else _limit(idle)
+    return Timeouts(connect, write, read, read, idle, max(defaults.total, read))
+
+
+def _limit(seconds: float | None) -> float:
+    """Return `seconds`, or no limit if a socket cannot wait that long."""
+    return NO_LIMIT if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
 
 
 class Deadline:

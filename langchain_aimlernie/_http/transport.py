@@ -1,30 +1,36 @@
-"""The transport: makes attempts of a call until one succeeds or no retry is left."""
+"""The transport: takes a request, and makes attempts until one succeeds or no retry is left."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 import time
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from langchain_aimlernie._coroutines import awaited
 from langchain_aimlernie._http.clients import UserClient, open_client, open_clients
-from langchain_aimlernie._http.config import resolve
+from langchain_aimlernie._http.config import host_of, resolve
 from langchain_aimlernie._http.failures import to_error
-from langchain_aimlernie._http.network import AsyncNetwork, Deadline, Network
-from langchain_aimlernie._http.request import NO_LIMIT, host_of
+from langchain_aimlernie._http.network import (
+    NO_LIMIT,
+    AsyncNetwork,
+    Deadline,
+    Network,
+    Timeouts,
+)
 from langchain_aimlernie._http.retry import RetryState
 from langchain_aimlernie._response.error_mapping import error_from_response
+from langchain_aimlernie._text import NO_SECRETS, Redactor
 from langchain_aimlernie.errors import APIConnectionError, InvalidResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 
     from langchain_aimlernie._http.clients import PooledClient
     from langchain_aimlernie._http.config import ConnectionConfig
-    from langchain_aimlernie._http.request import APIRequest
     from langchain_aimlernie._response.stream import StreamDecoder
     from langchain_aimlernie.errors import AimlErnieError
 
@@ -45,6 +51,41 @@ _DRAIN_TIMEOUT = 0.1
 """Bytes and seconds for what comes after the end of a stream: reading it saves the connection."""
 
 _SUCCESS = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class APIRequest:
+    """One request, the same for each of its attempts.
+
+    Attributes:
+        method: `POST`, or `GET` without a body.
+        url: Where it goes.
+        headers: All headers but those that HTTP itself needs; `Authorization` is among them.
+        body: What is sent.
+        timeouts: How long it may take.
+        max_retries: How many attempts may follow the first one.
+        redactor: Removes what no error may show.
+        model: The model that is asked.
+    """
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    max_retries: int = 2
+    redactor: Redactor = field(default=NO_SECRETS, compare=False)
+    model: str = ""
+
+    def encoded_headers(self, accept_encoding: str) -> list[tuple[bytes, bytes]]:
+        """Return the headers as they are sent, but for `Host`.
+
+        Raises:
+            UnicodeEncodeError: A header cannot be sent.
+        """
+        length = {"Content-Length": str(len(self.body))} if self.body else {}
+        headers = {"Accept-Encoding": accept_encoding, **length, **self.headers}
+        return [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
 
 
 class Attempt:

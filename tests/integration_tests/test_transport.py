@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 
-from langchain_aimlernie._http import Timeouts, request, transport
+from langchain_aimlernie._http import Timeouts, network, transport
 from langchain_aimlernie._response.completion import ResponseDecoder
 from langchain_aimlernie._response.stream import StreamDecoder
 from langchain_aimlernie.errors import AimlErnieError
@@ -67,7 +67,7 @@ def test_a_response_on_which_the_decoder_fails_is_invalid(mode, monkeypatch):
 @pytest.mark.parametrize("mode", JSON_MODES)
 def test_the_whole_call_has_a_deadline(mode, monkeypatch):
     monkeypatch.setattr("random.random", lambda: 0.0)  # a retry comes at once
-    monkeypatch.setattr(request, "Timeouts", functools.partial(Timeouts, total=3.0))
+    monkeypatch.setattr(network, "Timeouts", functools.partial(Timeouts, total=3.0))
     defaults = {"timeout": None, "stream_idle_timeout": "auto"}
     with ByteServer(Reset(0.0), rest=Hold()) as server:
         outcome = outcome_of(make_model(server.base_url, max_retries=9, **defaults), mode)
