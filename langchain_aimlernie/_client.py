@@ -106,18 +106,7 @@ class PreparedRequest:
         is_async: bool = False,
     ) -> PreparedRequest:
         """Return the request of a call; raise a `BadRequestError` if the API would reject it."""
-        problem = ""
-        try:
-            given = {} if stop is None else {"stop": stop}
-            # Stop sequences passed as stop_sequences win.
-            rest = read_options({**given, **_without_core_options(options)}, model.api_key)
-            settings = model.with_call_settings(rest)
-        except ValidationError as error:
-            problem = first_message(error)
-        except ValueError as error:
-            problem = str(error)
-        if problem:
-            raise ParameterError(problem)
+        settings, rest = _apply_options(model, stop, options)
         name = rest.pop("model", None) or settings.model_name
         if instruction := rest.pop(INSTRUCTION, None):
             messages = add_instruction(messages, instruction)
@@ -242,15 +231,31 @@ async def current_key(model: ChatAimlErnie, *, is_async: bool) -> SecretStr | Ai
         return AuthenticationError(str(error))
 
 
-def _without_core_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keyword arguments for this package; warn about those that a call cannot set."""
+def _apply_options(
+    model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]
+) -> tuple[ChatAimlErnie, dict[str, Any]]:
+    """Return the model with the settings of a call, and the other fields of its request body.
+
+    Raises:
+        ParameterError: A keyword argument is invalid.
+    """
     for name in options.keys() & _ONLY_OF_A_MODEL:
         warn_user(
             f"{name!r} has no effect in a single call; set it on the model. To send a field "
             "of this name in the request body, use extra_body."
         )
-    core = _READ_BY_CORE | _ONLY_OF_A_MODEL
-    return {name: value for name, value in options.items() if name not in core}
+    rest = {} if stop is None else {"stop": stop}  # stop_sequences among the options win
+    rest |= {n: v for n, v in options.items() if n not in _READ_BY_CORE | _ONLY_OF_A_MODEL}
+    if not rest:
+        return model, {}
+    try:
+        rest = read_options(rest, model.api_key)
+        return model.with_call_settings(rest), rest
+    except ValidationError as error:
+        problem = first_message(error)
+    except ValueError as error:
+        problem = str(error)
+    raise ParameterError(problem)  # not in the handler: its context would show the values
 
 
 def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]) -> str:
