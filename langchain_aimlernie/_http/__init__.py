@@ -1,7 +1,7 @@
 """Send requests and receive responses: connections, deadlines, retries and network errors.
 
-Nothing else imports httpx2; the rest of the package uses the names below. Sync and async calls run
-the same coroutines: `network` has what differs.
+Nothing else imports httpx2; other modules use the names below. Sync and async calls run the same
+coroutines; what differs is in `network`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The clients that calls share, and the client that a user supplies.
+"""Shared HTTP clients, and user-supplied ones.
 
-Sync calls share one client a process and configuration; async calls, one a running event loop. A
-forked child leaves its parent's connections alone.
+Sync calls share one client per configuration, async calls one per configuration and event loop. A
+forked child does not use its parent's connections.
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ class _Pool(NamedTuple):
     pool: Any
     limit: int
     active: set[Attempt]
-    """A set and no counter: the garbage collector may close a response at any moment, also between
-    the two halves of `+= 1`."""
+    """A set, not a counter: the garbage collector may close a response at any moment, even in the
+    middle of `+= 1`."""
 
 
 class PooledClient:
     """The connections of one configuration.
 
-    A pool of httpcore2 looks at each of its connections for every request, so that many small ones
-    are faster than a large one.
+    A pool of httpcore2 looks at each of its connections for every request, so many small pools are
+    faster than a large one.
 
     Attributes:
         network: The network of the connections.
-        proxy: The host of the proxy; empty if there is none.
-        phase: Where an attempt begins.
-        last_used: When a call has last asked for it, in seconds of the monotonic clock.
+        proxy: The proxy's host; empty if there is none.
+        phase: The phase in which an attempt begins.
+        last_used: When a call last used it, in seconds of the monotonic clock.
     """
 
     phase = "connect"
@@ -65,7 +65,7 @@ class PooledClient:
     ) -> None:
         self.network = network
         self._options = config.pool_options(context)
-        size = min(config.max_connections, 2**16)  # each has a port of its own
+        size = min(config.max_connections, 2**16)  # each needs its own port
         self._pools = [
             _Pool(self._new_pool(limit), limit, set())
             for limit in (min(_POOL_SIZE, size - start) for start in range(0, size, _POOL_SIZE))
@@ -80,7 +80,7 @@ class PooledClient:
     def _pool_for(self, attempt: Attempt) -> Any:
         """Return the first pool that has room, else the one with the fewest requests."""
         if attempt.is_replay:
-            # A full pool would hand on the next connection that is free.
+            # A full pool would reuse the next connection that becomes free.
             return self._new_pool(1)
         free = (pool for pool in self._pools if len(pool.active) < pool.limit)
         pool = next(free, None) or min(self._pools, key=lambda pool: len(pool.active))
@@ -99,7 +99,7 @@ class PooledClient:
             UnicodeEncodeError: A header cannot be sent.
         """
         if attempt.is_replay:
-            await self.close_idle()  # the others may be broken as well
+            await self.close_idle()  # the others may be stale as well
         pool = self._pool_for(attempt)
         set_deadline(attempt.deadline)
         response = await self.network.request(pool, self._request(attempt, accept_encoding))
@@ -109,16 +109,16 @@ class PooledClient:
         attempt.parts = self.network.parts(response, decode=is_encoded)
 
     def read(self, attempt: Attempt) -> Awaitable[bytes | None]:
-        """Return the next part of the response, `None` at its end."""
+        """Return the next part of the response's body, `None` at its end."""
         set_deadline(attempt.deadline)
         return self.network.read(attempt)
 
     def _request(self, attempt: Attempt, accept_encoding: str) -> httpcore2.Request:
-        """Return the request as httpcore2 takes it."""
+        """Return the request in httpcore2's form."""
         request = attempt.request
         url, host = _parse_url(request.url)
         headers = [(b"Host", host), *request.encoded_headers(accept_encoding)]
-        if attempt.is_replay:  # its connection serves it alone
+        if attempt.is_replay:  # its connection is not kept
             headers.append((b"Connection", b"close"))
         trace = attempt.async_trace if self.network.is_async else attempt.trace
         extensions = {"timeout": request.timeouts.extension(), "trace": trace}
@@ -130,7 +130,7 @@ class PooledClient:
         """Note that an attempt has ended."""
         for pool in self._pools:
             pool.active.discard(attempt)
-        if self._is_closed:  # it was evicted when the attempt was about to use it
+        if self._is_closed:  # it was evicted just before the attempt used it
             await self.close_idle()
 
     async def close_idle(self) -> None:
@@ -138,7 +138,7 @@ class PooledClient:
         for pool in self._pools:
             for connection in pool.pool.connections:
                 if connection.is_idle():
-                    with contextlib.suppress(Exception):  # it is broken: so much the better
+                    with contextlib.suppress(Exception):  # it may be broken
                         await self.network.close(connection)
 
     async def close(self) -> None:
@@ -150,7 +150,7 @@ class PooledClient:
 
 @lru_cache(maxsize=64)
 def _parse_url(url: str) -> tuple[httpcore2.URL, bytes]:
-    """Return a URL as httpcore2 takes it, and the header `Host`."""
+    """Return a URL in httpcore2's form, and the value of the header `Host`."""
     parsed = httpx2.URL(url)
     core_url = httpcore2.URL(
         scheme=parsed.raw_scheme, host=parsed.raw_host, port=parsed.port, target=parsed.raw_path
@@ -166,7 +166,7 @@ class UserClient:
 
     proxy = ""
     phase = "response_headers"
-    """It may know no `trace`, and tell nothing until the response is there."""
+    """A client without `trace` reports no earlier phase."""
 
     def __init__(self, network: Network, client: Any) -> None:
         self.network = network
@@ -180,7 +180,7 @@ class UserClient:
             response = await awaited(
                 self._client.send(request, stream=True, follow_redirects=False)
             )
-        if response.is_stream_consumed:  # a hook has read it, and so decompressed it
+        if response.is_stream_consumed:  # a hook has read, and thereby decompressed, the body
             raw = [pair for pair in response.headers.raw if pair[0].lower() != b"content-encoding"]
             response = type(response)(response.status_code, headers=raw, content=response.content)
         attempt.receive(response.status_code, response.headers.raw, response)
@@ -188,12 +188,12 @@ class UserClient:
         attempt.parts = self.network.parts(response, decode=is_encoded)
 
     async def read(self, attempt: Attempt) -> bytes | None:
-        """Return the next part of the response, `None` at its end."""
+        """Return the next part of the response's body, `None` at its end."""
         async with self.network.watch(attempt):
             return await self.network.read(attempt)
 
     def _request(self, attempt: Attempt, accept_encoding: str) -> Any:
-        """Return the client's own request, with its own timeout if its maker has set one."""
+        """Return the client's request, with the client's timeout if that is not the default."""
         request, timeouts = attempt.request, attempt.request.timeouts
         timeout = self._client.timeout
         kind = type(timeout)
@@ -211,14 +211,15 @@ class UserClient:
         )
 
     async def release(self, attempt: Attempt) -> None:
-        """Leave the client alone."""
+        """Do nothing: the client is the user's."""
 
 
 class _Clients:
     """The clients of an event loop, or of all sync calls.
 
-    An attribute of the loop holds them, so that they go with a loop that is dropped; one that shuts
-    down (`asyncio.run` sees to that) finalizes the generator, which closes them.
+    An attribute of the loop refers to them, so that they are freed with a loop that is dropped. A
+    loop that shuts down its async generators, as `asyncio.run` does, finalizes `closer`, which
+    closes them.
     """
 
     def __init__(self) -> None:
@@ -230,7 +231,7 @@ class _Clients:
         try:
             yield
         finally:
-            # Else a loop without hooks for generators was dropped, such as nest_asyncio's.
+            # Not if a loop without hooks for generators was dropped, such as nest_asyncio's.
             if is_loop_running():
                 for client in [*self.by_config.values()]:
                     await client.close()
@@ -255,11 +256,11 @@ async def open_clients(network: Network) -> dict[ConnectionConfig, PooledClient]
 
 
 async def open_client(network: Network, config: ConnectionConfig) -> PooledClient:
-    """Return the client of a configuration; a new one takes the place of one long unused."""
+    """Return the client of a configuration; a new one evicts the least recently used idle ones."""
     clients = await open_clients(network)
     client = clients.get(config)
     if client is None:
-        if network.is_async and not config.is_cleartext:  # the loop does not wait for the disk
+        if network.is_async and not config.is_cleartext:  # reading them would block the loop
             context = await asyncio.to_thread(ssl_context, config)
         else:
             context = ssl_context(config)
@@ -276,10 +277,10 @@ _inherited: list[object] = []
 
 
 def _reset_after_fork() -> None:
-    """Leave all connections to the parent process.
+    """Start without the parent's connections.
 
-    Closing a socket here ends nothing there. A loop's connections are not even closed: the child's
-    loop shares the parent's selector.
+    Closing a socket of a sync call here does not end the parent's connection. Those of event loops
+    are kept open: the child's copy of a loop shares the parent's selector.
     """
     reset_lock()
     _close_all()

@@ -1,4 +1,4 @@
-"""The way to a server: the settings of connections, and what the environment adds to them."""
+"""Connection settings, and what the environment adds to them: proxy and certificates."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _VARIABLES = (*_CERTIFICATES, *_PROXIES, *map(str.upper, _PROXIES))
-# Keep a connection alive on which a model thinks for minutes: networks forget silent ones. Names
-# differ between systems.
+# Networks drop idle connections, and a model may reason for minutes before it responds. The names
+# of the options differ between systems.
 _SOCKET_OPTIONS = tuple(
     (getattr(socket, level), getattr(socket, name), value)
     for level, name, value in (
@@ -47,10 +47,10 @@ class ConnectionConfig:
 
     Attributes:
         base_url: The server.
-        max_connections: How many connections there are at a time; more calls wait in order.
-        keepalive_expiry: Seconds after which a connection that was not used is closed.
-        proxy: The proxy that the environment names, as `resolve` finds it.
-        certificates: What the environment says of certificates, likewise.
+        max_connections: Maximum number of concurrent connections; further calls wait in order.
+        keepalive_expiry: Seconds after which an idle connection is closed.
+        proxy: URL of the proxy that the environment names; set by `resolve`.
+        certificates: Values of `SSL_CERT_FILE` and `SSL_CERT_DIR`; set by `resolve`.
     """
 
     base_url: str
@@ -61,14 +61,14 @@ class ConnectionConfig:
 
     @property
     def is_cleartext(self) -> bool:
-        """Whether no TLS is needed, neither for the server nor for the proxy."""
+        """Whether neither the server nor the proxy uses TLS."""
         return not any(url.startswith("https:") for url in (self.base_url, self.proxy or ""))
 
     def pool_options(self, ssl_context: ssl.SSLContext | None) -> dict[str, Any]:
-        """Return what httpcore2's pools must know of the way to the server.
+        """Return arguments for a connection pool of httpcore2.
 
         Raises:
-            APIConnectionError: The environment names a proxy that is none.
+            APIConnectionError: The proxy in the environment is invalid or unsupported.
         """
         return {
             "ssl_context": ssl_context,
@@ -78,30 +78,30 @@ class ConnectionConfig:
         }
 
 
-_reading_certificates = threading.Lock()
+_certificates_lock = threading.Lock()
 
 
 def reset_lock() -> None:
-    """Make the lock anew in a forked child: a thread of the parent may hold it."""
-    global _reading_certificates  # noqa: PLW0603
-    _reading_certificates = threading.Lock()
+    """Replace the lock in a forked child: a thread of the parent may hold it."""
+    global _certificates_lock  # noqa: PLW0603
+    _certificates_lock = threading.Lock()
 
 
 def ssl_context(config: ConnectionConfig) -> ssl.SSLContext | None:
-    """Return the TLS settings, one object a process; reading the certificates takes 50 ms.
+    """Return the TLS context, which calls share: to create one takes 50 ms. `None`: no TLS.
 
     Raises:
-        APIConnectionError: The environment names certificates that cannot be read.
+        APIConnectionError: The certificates that the environment names cannot be read.
     """
     if config.is_cleartext:
         return None
     try:
-        with _reading_certificates:
+        with _certificates_lock:
             return _ssl_context(config.certificates)
     except OSError as error:
-        reason = error.strerror or "no certificates are in it"
+        reason = error.strerror or "no certificates found"
     raise APIConnectionError(
-        f"The certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {reason}.",
+        f"The certificates in SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {reason}.",
         phase="tls",
         is_retryable=False,
     )
@@ -113,7 +113,7 @@ def _ssl_context(_certificates: tuple[str | None, ...]) -> ssl.SSLContext:
 
 
 def resolve(config: ConnectionConfig) -> ConnectionConfig:
-    """Return a configuration with what the environment says now about the way to the server."""
+    """Return `config` with the proxy and the certificates that the environment names now."""
     return _resolve(config, tuple(map(os.environ.get, _VARIABLES)))
 
 
@@ -124,7 +124,7 @@ def _resolve(config: ConnectionConfig, _variables: tuple[str | None, ...]) -> Co
 
 
 def _proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment, or the system, names for `url`."""
+    """Return the proxy for `url` from the environment or the system's settings."""
     parts = urlsplit(url)
     proxies = {scheme: proxy.strip() for scheme, proxy in _environment_proxies().items()}
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -134,12 +134,12 @@ def _proxy_for(url: str) -> str | None:
 
 
 def _is_exempt(host: str | None, no_proxy: str | None) -> bool:
-    """Whether `NO_PROXY` exempts an address by its network, such as 10.0.0.0/8.
+    """Whether a network in `NO_PROXY`, such as 10.0.0.0/8, contains `host`.
 
     The standard library compares names only.
     """
     for network in (no_proxy or "").split(","):
-        with contextlib.suppress(ValueError):  # a name
+        with contextlib.suppress(ValueError):  # a name, not an address
             if ip_address(host or "") in ip_network(network.strip(), strict=False):
                 return True
     return False
@@ -147,7 +147,7 @@ def _is_exempt(host: str | None, no_proxy: str | None) -> bool:
 
 def _environment_proxies() -> dict[str, str]:
     while True:
-        # `getproxies` fails if another thread changes the environment in the meantime.
+        # `getproxies` fails if another thread changes the environment meanwhile.
         with contextlib.suppress(KeyError, RuntimeError):
             return getproxies()
 
@@ -162,7 +162,7 @@ def _variable_of(proxy: str) -> str:
 
 
 class _Secret(bytes):
-    """Bytes that httpcore2 logs, at DEBUG, without showing them."""
+    """Bytes with a repr that hides them: httpcore2 logs it at DEBUG."""
 
     def __repr__(self) -> str:
         return "***"
@@ -172,7 +172,7 @@ def _parse_proxy(address: str | None, ssl_context: ssl.SSLContext | None) -> htt
     if address is None:
         return None
     url = httpx2.URL()
-    with contextlib.suppress(ValueError, httpx2.InvalidURL):  # whose text may hold a password
+    with contextlib.suppress(ValueError, httpx2.InvalidURL):  # its text may contain a password
         parts = urlsplit(address)
         if parts.hostname and parts.port != 0 and " " not in address:
             url = httpx2.URL(address)

@@ -1,9 +1,8 @@
-"""Map network exceptions to our errors, whose messages name the host, the phase and the time.
+"""Map network exceptions to this package's errors, which name the host, the phase and the time.
 
-Network exceptions often have no text, and httpx's hold the request with the key; so the messages
-are our own, taken from the innermost cause, and the exceptions are not kept. They are told apart by
-the names of their classes, which httpx2, httpx and their httpcores share: a user-supplied client
-may be of either.
+Network exceptions often have no text, and httpx's contain the request with the key; so they are not
+kept, and the messages are written here, from the innermost cause. Exceptions are recognized by
+class name, since a user-supplied client may be of httpx or httpx2, which use the same names.
 """
 
 from __future__ import annotations
@@ -32,27 +31,27 @@ if TYPE_CHECKING:
     from langchain_aimlernie._http.transport import Attempt
 
 _STALE_WINDOW = 3.0
-"""Seconds: a kept connection that the server had closed shows it within a round trip. One that
-breaks later had taken the request: balancers reset connections on which a model thinks for minutes.
-If this process itself stood still meanwhile, the request counts as perhaps processed, which is the
-safe side: it is still sent once more."""
+"""Seconds. A keep-alive connection that the server had closed fails within a round trip. One that
+fails later had taken the request: load balancers reset connections that are idle while a model
+reasons. If this process itself was suspended meanwhile, the request counts as perhaps processed,
+which is safe: there is still one retry."""
 
 _MAX_CAUSE = 200
 _MAX_CAUSES = 50
 _LIBRARIES = ("httpx2", "httpcore2", "httpx", "httpcore", "anyio", "h11")
 _TLS_ALERT = r"\x15\x03"
-"""How h11 shows the first bytes of a TLS alert, the response of a TLS server to plain HTTP."""
+"""The first bytes of a TLS alert in h11's messages: how a TLS server responds to plain HTTP."""
 
 _NOT_HTTPS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
 _TRANSIENT_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
-"""A connection that breaks during a handshake; unlike a bad certificate, that may pass."""
+"""A connection that breaks during the handshake: unlike a bad certificate, perhaps temporary."""
 
 
 def to_error(error: Exception, attempt: Attempt) -> AimlErnieError:
-    """Return the error of ours for what an attempt ended with, and with what had come.
+    """Return this package's error for the exception of an attempt, with what was received.
 
-    An error of a decoder loses its traceback: the local variables of those frames are the response,
-    in which a server may have echoed the key, and tools that report errors show them.
+    An error of a decoder loses its traceback: the local variables of those frames contain the
+    response, in which a server may repeat the key, and error reports show them.
     """
     if isinstance(error, AimlErnieError):
         ours = error.with_traceback(None)
@@ -64,13 +63,13 @@ def to_error(error: Exception, attempt: Attempt) -> AimlErnieError:
             error, attempt
         )
     _add_response(ours, attempt)
-    if ours.__suppress_context__:  # httpx's exceptions hold the request with the key
+    if ours.__suppress_context__:  # httpx's exceptions contain the request with the key
         ours.__context__ = None
     return ours
 
 
 def _add_response(error: AimlErnieError, attempt: Attempt) -> None:
-    """Add what was received of the response, unless the error has it already."""
+    """Add what was received of the response, where the error lacks it."""
     request, decoder = attempt.request, attempt.decoder
     if error.partial is None and decoder is not None:
         error.partial = decoder.partial
@@ -95,11 +94,11 @@ def _is_of_library(kind: type) -> bool:
 
 
 def _timeout(kind: str, _: Exception, attempt: Attempt) -> AimlErnieError:
-    """Return the error for a timeout of the library's own kind; without one, for a deadline."""
+    """Return the error for a timeout in the phase `kind`; if empty, for an expired deadline."""
     timeouts, deadline = attempt.request.timeouts, attempt.deadline
-    if kind == "request" and deadline.left <= 0:  # it left less than the timeout
+    if kind == "request" and deadline.left <= 0:  # less than the write timeout was left
         kind = ""
-    passed = float(f"{attempt.seconds:.2g}")  # 0 if nothing was sent on a connection of ours
+    passed = float(f"{attempt.seconds:.2g}")  # 0 if the client reported no start of the sending
     seconds = deadline.limit
     if kind == "connect":
         seconds = passed or timeouts.connect
@@ -110,9 +109,9 @@ def _timeout(kind: str, _: Exception, attempt: Attempt) -> AimlErnieError:
     elif deadline.left > 0:  # it was a user-supplied client's own timeout
         seconds = min(seconds, passed or seconds)
     phase = kind or attempt.phase
-    words = _TIMEOUT_MESSAGES[phase if phase in _TIMEOUT_MESSAGES else deadline.waiting_for]
+    template = _TIMEOUT_MESSAGES[phase if phase in _TIMEOUT_MESSAGES else deadline.waiting_for]
     return APITimeoutError(
-        words.format(
+        template.format(
             host=attempt.host, peer=attempt.peer, seconds=f"{seconds:g}", events=attempt.events
         ),
         phase=phase,
@@ -129,7 +128,7 @@ _TIMEOUT_MESSAGES = {
     "idle": "The stream from {host} was silent for {seconds} s (stream_idle_timeout); "
     "events before that: {events}.",
 }
-"""By the phase, or by what the deadline was waiting for."""
+"""By phase, or by what the call was waiting for."""
 
 
 def _proxy_error(error: Exception, attempt: Attempt) -> AimlErnieError:
@@ -163,7 +162,7 @@ def _connect_error(error: Exception, attempt: Attempt) -> AimlErnieError:
 
 
 def _unsendable(_: Exception, attempt: Attempt) -> AimlErnieError:
-    # The exception's words may hold the header with the key.
+    # The exception's own text may contain the header with the key.
     return BadRequestError(
         f"The request to {attempt.host} cannot be sent: a header or the address is not valid HTTP."
     )
@@ -250,14 +249,14 @@ _HANDLERS: Mapping[str, Callable[[Exception, Attempt], AimlErnieError]] = {
     "ProtocolError": _broken,
     "HTTPError": _broken,
 }
-"""By the name of the exception's class, or of the nearest base that is listed."""
+"""By the name of the exception's class, or of the nearest listed base class."""
 
 
 def _message(error: Exception, attempt: Attempt) -> str:
-    """Return the text of the innermost cause, on one line and without secrets."""
-    said = [text for text in map(_describe, _causes(error)) if text]
-    words = said[-1] if said else type(error).__name__
-    return truncate(attempt.request.redactor.text(words), _MAX_CAUSE).rstrip(".")
+    """Return the text of the innermost cause, on one line and redacted."""
+    texts = [text for text in map(_describe, _causes(error)) if text]
+    text = texts[-1] if texts else type(error).__name__
+    return truncate(attempt.request.redactor.text(text), _MAX_CAUSE).rstrip(".")
 
 
 def _describe(error: BaseException) -> str:
@@ -269,7 +268,7 @@ def _describe(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, then its causes, also those in exception groups, outermost first."""
+    """Yield the error and then its causes, outermost first, exception groups included."""
     todo, seen = [error], set[int]()
     while todo and len(seen) < _MAX_CAUSES:
         error = todo.pop(0)
@@ -277,8 +276,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(error))
         yield error
-        # httpcore drops causes, but not contexts. Any other context may be what the caller was
-        # just handling.
+        # httpcore drops causes, but not contexts. Any other context may be an error that the
+        # caller was just handling.
         is_wrapper = _is_of_library(type(error))
         cause = error.__cause__ or (error.__context__ if is_wrapper else None)
         inner = (cause, *getattr(error, "exceptions", ()))

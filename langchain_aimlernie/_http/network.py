@@ -1,10 +1,10 @@
-"""The network, sync and async: what waits for a server, and for how long at most.
+"""Sync and async network operations, and the deadlines that limit them.
 
 The rest of `_http` is written once, as coroutines. With the sync network none of them suspends.
 
-Each read and write of one of our connections gets the time that is left as its timeout. A
-user-supplied client cannot be given one for each read. There a watchdog limits the wait: async,
-`asyncio.timeout` cancels the waiting task; sync, a timer shuts down the socket.
+On the package's own connections, each read and write has the remaining time as its timeout. A
+user-supplied client takes no timeout for a single read; there a watchdog limits the wait: in async
+calls `asyncio.timeout` cancels the waiting task, in sync calls a timer shuts down the socket.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 NO_LIMIT = float("inf")
 _WRITE_SIZE = 256 * 1024
-"""Bytes of a request that are written at a time: the write timeout is for each of these."""
+"""Bytes of a request that are written at a time; the write timeout applies to each write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class Timeouts:
         connect: Making a connection.
         write: Sending 256 KiB of the request.
         read: One attempt of a call that is not streamed, from sending to the end of the response.
-        first_event: The first event of a stream, from sending.
-        idle: Any further event; comments and empty events do not count.
-        total: A call that is not streamed, with all its attempts and the waits between them.
+        first_event: From sending to the first event of a stream.
+        idle: Between two events of a stream; comments and empty events do not count.
+        total: A call that is not streamed, with all its attempts and backoffs.
     """
 
     connect: float = 5.0
@@ -53,7 +53,7 @@ class Timeouts:
     total: float = 900.0
 
     def extension(self, read: float = NO_LIMIT) -> dict[str, float | None]:
-        """Return httpx's timeouts; deadlines limit the reads, nothing limits the queue."""
+        """Return httpx's timeouts; the wait for a free connection is not limited."""
         limits = {"connect": self.connect, "read": read, "write": self.write, "pool": NO_LIMIT}
         return {key: None if limit == NO_LIMIT else limit for key, limit in limits.items()}
 
@@ -62,11 +62,11 @@ def parse_timeout(timeout: Any, idle: float | Literal["auto"] | None) -> Timeout
     """Return the timeouts of a call; what `timeout` does not set has its default.
 
     Args:
-        timeout: Seconds, four of them (to connect, read, write and wait for the pool), or a
-            `Timeout` object of httpx or httpx2; `None` in the latter is no limit. A number also
-            lowers the limits of connecting and writing.
-        idle: Seconds between the events of a stream, `None` for no limit; "auto": as long as an
-            attempt may take to answer if `timeout` says so, but no longer than by default.
+        timeout: Seconds, a tuple (connect, read, write, pool), or a `Timeout` of httpx or httpx2;
+            `None` inside one of these is no limit. A number also lowers the limits of connecting
+            and writing.
+        idle: Seconds between two events of a stream, `None` for no limit; "auto": the read timeout,
+            but at most the default.
     """
     defaults = Timeouts()
     if timeout is None:
@@ -82,18 +82,18 @@ def parse_timeout(timeout: Any, idle: float | Literal["auto"] | None) -> Timeout
 
 
 def _limit(seconds: float | None) -> float:
-    """Return `seconds`, or no limit if a socket cannot wait that long."""
+    """Return `seconds`; `NO_LIMIT` for `None` and for more than a socket can wait."""
     return NO_LIMIT if seconds is None or seconds > threading.TIMEOUT_MAX else seconds
 
 
 class Deadline:
     """The seconds that are left to wait for the server; only waiting counts.
 
-    What the caller does between two chunks of a stream takes nothing from them, nor does the wait
-    for a connection. Entered, it takes off what the block takes.
+    What the caller does between two chunks of a stream does not count, nor does the wait for a
+    connection. As a context manager it subtracts the duration of the block.
 
     Attributes:
-        waiting_for: What is waited for, for error messages.
+        waiting_for: What the call waits for, for error messages.
         limit: Seconds at the start.
         left: Seconds that are left.
     """
@@ -110,13 +110,12 @@ class Deadline:
         self._restart()
 
     def shorten(self, timeout: float | None) -> float | None:
-        """Return the shorter of `timeout` and what is left; `None` is no limit.
+        """Return the shorter of `timeout` and the seconds left; `None` is no limit.
 
-        So bytes that trickle in cannot extend the deadline, which a timeout for each read would let
-        them.
+        With a fixed timeout for each read, a response that arrives in a trickle would never end.
 
         Raises:
-            httpcore2.ReadTimeout: Nothing is left.
+            httpcore2.ReadTimeout: No time is left.
         """
         if self.left <= 0:
             raise httpcore2.ReadTimeout
@@ -131,7 +130,7 @@ class Deadline:
 
     @contextlib.contextmanager
     def watched(self, restart: Callable[[], None]) -> Iterator[None]:
-        """Take off what the block takes; call `restart` now, and when the countdown starts anew."""
+        """Subtract the duration of the block; call `restart` now, and at each new start in it."""
         self._restart = restart
         with self:
             restart()
@@ -142,13 +141,13 @@ class Deadline:
 
 
 def _do_nothing() -> None:
-    """Do nothing: nobody watches the deadline."""
+    """Do nothing: no watchdog is active."""
 
 
 _current: ContextVar[Deadline] = ContextVar("_current")
 
 set_deadline = _current.set
-"""Let the reads and writes of this context, on connections of ours, keep to a deadline."""
+"""Set the deadline for this context's reads and writes on the package's own connections."""
 
 
 def _parts_of(buffer: bytes) -> Iterator[bytes]:
@@ -157,7 +156,7 @@ def _parts_of(buffer: bytes) -> Iterator[bytes]:
 
 
 class _Backend(httpcore2.SyncBackend):
-    """A network whose reads and writes keep to the deadline that is set in their context."""
+    """A network backend whose reads and writes respect the deadline of their context."""
 
     def connect_tcp(self, *args: Any, **options: Any) -> Any:
         return _Stream(super().connect_tcp(*args, **options))
@@ -216,7 +215,7 @@ async def _watch_thread(attempt: Attempt) -> AsyncGenerator[None, None]:
         has_expired.set()
         if isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):
-                # Not `SSLSocket.shutdown`, which takes the TLS state from under the reader.
+                # `SSLSocket.shutdown` would drop the TLS state that the reader is using.
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def restart() -> None:
@@ -228,7 +227,7 @@ async def _watch_thread(attempt: Attempt) -> AsyncGenerator[None, None]:
         if sock is not None and deadline.left != NO_LIMIT:
             timer = threading.Timer(max(0.0, deadline.left), wake, [sock])
             timer.daemon = True
-            with contextlib.suppress(RuntimeError):  # no thread to be had: httpx's timeout is left
+            with contextlib.suppress(RuntimeError):  # no new thread: httpx's own timeout remains
                 timer.start()
 
     try:
@@ -269,31 +268,31 @@ class Network:
     """The sync network.
 
     Attributes:
-        is_async: Whether it suspends the task that waits.
-        watch: Limits a wait on a connection of a user-supplied client, while it is entered.
+        is_async: Whether waiting suspends the task.
+        watch: Context manager that limits the wait for a user-supplied client.
     """
 
     is_async = False
     watch = staticmethod(_watch_thread)
 
     def new_pool(self, **options: Any) -> Any:
-        """Return a pool of connections that keep to deadlines."""
+        """Return a pool of connections that respect deadlines."""
         return httpcore2.ConnectionPool(network_backend=_Backend(), **options)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)  # noqa: ASYNC251  it is to block
+        """Wait for some seconds."""
+        time.sleep(seconds)  # noqa: ASYNC251  blocking is intended
 
     async def request(self, pool: Any, request: httpcore2.Request) -> Any:
-        """Return a pool's response to a request."""
+        """Send a request through a pool; return the response."""
         return pool.handle_request(request)
 
     def parts(self, response: Any, *, decode: bool) -> Any:
-        """Return a generator of a body's parts: httpcore2's response, or httpx's to decode it."""
+        """Return an iterator over a body's parts, raw, or decompressed (httpx's responses only)."""
         return response.iter_bytes() if decode else iter(response.stream)
 
     def read(self, attempt: Attempt) -> Awaitable[bytes | None]:
-        """Return the next part of a response, `None` at its end."""
+        """Return the next part of a response's body, `None` at its end."""
         return _next(attempt.parts)
 
     async def close(self, resource: Any) -> None:

@@ -1,16 +1,16 @@
-"""Whether a failed attempt is worth a retry, and after how long: a pure policy.
+"""Whether a failed attempt is retried, and after how long: a pure policy.
 
-    what is known of the attempt                                 retries            backoff
-    a stale keep-alive connection, no complete headers came      one, not counted   none
-    not sent or refused: no connection, 408 425 500 502 503
-      520-523 529, an error as the first event, no event         max_retries        0.5 s doubling
+    failure                                                      retries            backoff
+    stale keep-alive connection, before complete headers         one, not counted   none
+    not sent or not processed: no connection, 408 425 500 502
+      503 520-523 529, error as the first event, no event        max_retries        0.5 s doubling
     429, unless about a quota                                    max_retries        1 s doubling
-    may have been processed and billed: a timeout, a reset, a
-      broken 200, 499, 504 524, other 5xx but 501 505 511        one of them        0.5 s doubling
-    all else                                                     none
+    may have been processed and billed: timeout, reset, broken
+      200, 499, 504 524, other 5xx but 501 505 511               at most one        0.5 s doubling
+    any other                                                    none
 
-The backoff has full jitter below its cap. `Retry-After` is honoured up to a minute, plus a jitter
-that never shortens it; a longer one is not waited for.
+The backoff has full jitter and a cap. `Retry-After` is honoured up to a minute, with a jitter that
+only lengthens it; after a longer one there is no retry.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from langchain_aimlernie.errors import AimlErnieError
 
 MAX_RETRY_AFTER = 60.0
-"""Seconds: the longest `Retry-After` that is waited for."""
+"""Seconds: the longest `Retry-After` that is honoured."""
 
 _NOT_PROCESSED_STATUSES = frozenset({408, 425, 500, 502, 503, *range(520, 524), 529})
 
 
 class FailureKind(enum.Enum):
-    """What is known of a failed attempt."""
+    """What is known about a failed attempt."""
 
     PERMANENT = enum.auto()
     STALE_CONNECTION = enum.auto()
@@ -56,7 +56,7 @@ _BY_PHASE = {
 
 
 def classify(error: AimlErnieError) -> FailureKind:
-    """Return what is known of the attempt that ended with `error`."""
+    """Return what is known about the attempt that ended with `error`."""
     if not error.is_retryable:
         return FailureKind.PERMANENT
     if isinstance(error, RateLimitError):
@@ -75,7 +75,7 @@ class RetryState:
 
     Attributes:
         limit: How many retries may follow the first attempt.
-        used: How many have; a replay on a fresh connection does not count.
+        used: How many have followed; a replay after a stale connection does not count.
     """
 
     limit: int
@@ -86,10 +86,10 @@ class RetryState:
     def next_delay(
         self, error: AimlErnieError, *, left: float, random: Callable[[], float]
     ) -> float | None:
-        """Note a failed attempt; return the seconds until the next one, `None` to give up.
+        """Record a failed attempt; return the seconds until the next one, `None` to give up.
 
         Args:
-            error: What the attempt ended with.
+            error: The error of the attempt.
             left: Seconds until the call's deadline.
             random: Returns a number from 0 to 1.
         """

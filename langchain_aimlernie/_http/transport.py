@@ -1,4 +1,4 @@
-"""The transport: takes a request, and makes attempts until one succeeds or no retry is left."""
+"""The transport: makes attempts of a request until one succeeds or no retry is left."""
 
 from __future__ import annotations
 
@@ -44,11 +44,12 @@ _MAX_BODY = 64 * 1024 * 1024
 
 _MAX_ERROR_BODY = 64 * 1024
 _ERROR_BODY_TIMEOUT = 5.0
-"""Bytes and seconds for the body of an error, whose status we have."""
+"""Bytes and seconds for the body of an HTTP error."""
 
 _DRAIN_LIMIT = 64 * 1024
 _DRAIN_TIMEOUT = 0.1
-"""Bytes and seconds for what comes after the end of a stream: reading it saves the connection."""
+"""Bytes and seconds for what follows the end of a stream: once it is read, the connection can be
+reused."""
 
 _SUCCESS = range(200, 300)
 
@@ -59,13 +60,13 @@ class APIRequest:
 
     Attributes:
         method: `POST`, or `GET` without a body.
-        url: Where it goes.
-        headers: All headers but those that HTTP itself needs; `Authorization` is among them.
-        body: What is sent.
+        url: The address.
+        headers: The headers, `Authorization` included, but for those of the HTTP protocol itself.
+        body: The body as it is sent.
         timeouts: How long it may take.
         max_retries: How many attempts may follow the first one.
-        redactor: Removes what no error may show.
-        model: The model that is asked.
+        redactor: Replaces secrets in errors.
+        model: The model's id, for a chat completion.
     """
 
     method: str
@@ -78,7 +79,7 @@ class APIRequest:
     model: str = ""
 
     def encoded_headers(self, accept_encoding: str) -> list[tuple[bytes, bytes]]:
-        """Return the headers as they are sent, but for `Host`.
+        """Return the headers as they are sent, without `Host`.
 
         Raises:
             UnicodeEncodeError: A header cannot be sent.
@@ -89,26 +90,26 @@ class APIRequest:
 
 
 class Attempt:
-    """One attempt of a call, which must be closed; iterated, it has the chunks of a stream.
+    """One attempt of a call, which must be closed; an iterator over the chunks of a stream.
 
-    It is not a generator: the garbage collector would close an async one in a task of its own,
-    while the generator around it does so, too.
+    It is not a generator: the garbage collector would close an async one in a new task, while the
+    generator around it does the same.
 
     Attributes:
-        request: What is sent.
-        is_replay: Whether it needs a fresh connection, as a kept one broke in the attempt before.
+        request: The request.
+        is_replay: Whether it needs a new connection, since the previous one was stale.
         phase: `connect`, `response_headers` or `response_body`.
-        limit: What the deadline waits for once the request is being sent, and its seconds.
-        deadline: The one that is running.
-        is_reused: Whether the connection was there before, as far as is known.
-        started: When sending began, by the monotonic clock: the queue for a connection is free.
+        limit: What the deadline is for once the request is being sent, and its seconds.
+        deadline: The current deadline.
+        is_reused: Whether the connection was kept from an earlier request; `True` if unknown.
+        started: When sending began, by the monotonic clock; the queue for a connection is before.
         network_stream: The connection, once it is known.
-        status: The response's status; 0 before its headers have come.
-        headers: The response's headers, names in lower case; empty before they have come.
-        parts: The generator of the response's body.
-        has_started: Whether a part of it has been asked for.
+        status: The response's status; 0 before its headers were received.
+        headers: The response's headers, names in lower case; empty before they were received.
+        parts: The iterator over the response's body.
+        has_started: Whether its first part has been requested.
         decoder: The decoder of a stream.
-        has_ended: Whether a stream has come to its end.
+        has_ended: Whether a stream has ended.
     """
 
     def __init__(
@@ -146,12 +147,12 @@ class Attempt:
 
     @property
     def seconds(self) -> float:
-        """How long the attempt has taken; time in the queue for a connection does not count."""
+        """How long the attempt has taken, without the queue for a connection."""
         return max(0.0, time.monotonic() - self.started)
 
     @property
     def events(self) -> int:
-        """How many events of a stream have come."""
+        """How many events of a stream were received."""
         return 0 if self.decoder is None else self.decoder.events
 
     async def read_response(self, decode: Callable[[dict[str, str], bytes], R], left: float) -> R:
@@ -171,7 +172,7 @@ class Attempt:
         return decode(self.headers, bytes(body))
 
     async def open_stream(self, new_decoder: Callable[[dict[str, str]], StreamDecoder]) -> Self:
-        """Send the request, read on until there are chunks, and return the attempt."""
+        """Send the request, read until there are chunks, and return the attempt."""
         self.limit = "first event", self.request.timeouts.first_event
         await self._send("identity")
         self.decoder = new_decoder(self.headers)
@@ -206,8 +207,8 @@ class Attempt:
             del failed  # it holds this frame: only the garbage collector would free both
 
     async def aclose(self) -> None:
-        """Release the connection; it is closed unless the response was read to its end."""
-        # httpcore forgets a connection whose handshake was broken off.
+        """Release the connection; close it unless the response was read to its end."""
+        # httpcore does not close a connection whose handshake was interrupted.
         connection = self._response if self.status else self.network_stream
         parts, close = self.parts, self._client.network.close
         self.parts = self._response = self._chunks = None
@@ -222,10 +223,10 @@ class Attempt:
                 await self._client.release(self)
 
     async def _send(self, accept_encoding: str) -> None:
-        """Send the request.
+        """Send the request and read the headers of the response.
 
         Raises:
-            AimlErnieError: The server answered with an error.
+            AimlErnieError: The status of the response is not a success.
         """
         await self._client.send(self, accept_encoding)
         if self.status in _SUCCESS:
@@ -233,7 +234,7 @@ class Attempt:
         waiting_for, limit = self.limit
         self.deadline.start(waiting_for, min(limit, _ERROR_BODY_TIMEOUT))
         body = bytearray()
-        with contextlib.suppress(Exception):  # what has come of it must do
+        with contextlib.suppress(Exception):  # the part received must do
             await self._read_into(body, _MAX_ERROR_BODY)
         await self.aclose()
         raise error_from_response(
@@ -252,7 +253,7 @@ class Attempt:
             return None
         if self.has_ended:
             self.deadline.start("rest", _DRAIN_TIMEOUT)
-            with contextlib.suppress(Exception):  # whatever is wrong now, the completion is whole
+            with contextlib.suppress(Exception):  # the completion is whole already
                 await self._read_into(bytearray(), _DRAIN_LIMIT)
             return None
         if decoder.events != self._events:
@@ -263,16 +264,16 @@ class Attempt:
         self.has_ended = True
         return iter(decoder.close())
 
-    # What the client tells of the attempt.
+    # Called by the client:
 
     def start(self) -> None:
-        """Start the deadline: the request is being sent."""
+        """Start the deadline, since the request is being sent."""
         self.phase = "response_headers"
         self.started = time.monotonic()
         self.deadline.start(*self.limit)
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Follow httpcore's events: where the attempt is, and over which connection."""
+        """Record the phase and the connection from an event of httpcore's `trace` extension."""
         step = event.partition(".")[2]
         if step in ("connect_tcp.started", "start_tls.started"):
             self.phase, self.is_reused = "connect", False
@@ -285,15 +286,15 @@ class Attempt:
             self.deadline.start("connect", self.request.timeouts.connect)
         elif step == "send_request_headers.started":
             self.start()
-        if not step.endswith(".started"):  # what starts is still to be done with its `info`
-            info.clear()  # httpcore logs it next, at DEBUG, and the server may repeat the key there
+        if not step.endswith(".started"):  # httpcore still uses the `info` of a step that starts
+            info.clear()  # it logs the others at DEBUG, where the server may have repeated the key
 
     async def async_trace(self, event: str, info: dict[str, Any]) -> None:
-        """Follow httpcore's events; see `trace`."""
+        """Do as `trace` does."""
         self.trace(event, info)
 
     def receive(self, status: int, headers: Iterable[tuple[bytes, bytes]], response: Any) -> None:
-        """Note that the headers of the response have come."""
+        """Record the status and the headers of the response."""
         self.phase = "response_body"
         self.status, self._response = status, response
         self.network_stream = response.extensions.get("network_stream")
@@ -303,12 +304,12 @@ class Attempt:
 
 
 class Transport:
-    """Sends requests and reads what comes back.
+    """Sends requests and decodes their responses.
 
     Args:
-        config: The settings of the connections, which all transports with the same settings share.
-        user_client: The user's client, to be used instead of them; it is never closed.
-        is_async: Whether its coroutines need an event loop. Else none of them suspends.
+        config: The settings of the connections; transports with the same settings share them.
+        user_client: The user's client to use instead; it is never closed.
+        is_async: Whether the coroutines run in an event loop; else none of them suspends.
     """
 
     def __init__(
@@ -320,7 +321,7 @@ class Transport:
 
     @cached_property
     def _resolved(self) -> ConnectionConfig:
-        """The settings with the environment's proxies, which are read the first time."""
+        """The settings with the proxy that the environment named at the first use."""
         return resolve(self._config)
 
     async def _client(self) -> PooledClient | UserClient:
@@ -339,9 +340,9 @@ class Transport:
 
         Args:
             request: The request.
-            decode: An error of ours that it raises counts as a failed attempt.
+            decode: Decodes headers and body; an error that it raises is one of the attempt.
             on_retry: Called before each wait with the number of retries so far, the error and the
-                seconds to wait; what it returns is awaited if it can be.
+                seconds to wait; an awaitable that it returns is awaited.
 
         Raises:
             AimlErnieError: The call failed, and no retry was left or could help.
@@ -357,9 +358,17 @@ class Transport:
         *,
         on_retry: OnRetry | None = None,
     ) -> Attempt:
-        """Send a request; return the chunks that a decoder makes of the stream.
+        """Send a request; return an iterator over the decoded chunks of the stream.
 
-        `new_decoder` gets the headers; nothing is sent again once the first chunk has come.
+        There is no retry after the first chunk.
+
+        Args:
+            request: The request.
+            new_decoder: Returns the decoder of a stream, given the headers of the response.
+            on_retry: See `send`.
+
+        Raises:
+            AimlErnieError: See `send`; the iterator raises it, too.
         """
         return await self._retry(
             request, lambda attempt, _: attempt.open_stream(new_decoder), on_retry
@@ -386,7 +395,7 @@ class Transport:
             attempt = Attempt(request, await self._client(), is_replay=is_replay)
             try:
                 return await start(attempt, left)
-            except Exception as error:  # noqa: BLE001  whatever it is becomes an error of ours
+            except Exception as error:  # noqa: BLE001  each becomes an `AimlErnieError`
                 failed = to_error(error, attempt)
             except BaseException:
                 await attempt.aclose()
