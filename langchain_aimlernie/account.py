@@ -1,8 +1,8 @@
 """The account behind a key: balance, limits, spend, and the log of requests.
 
-Each function sends GET requests with the key; each has an async variant with the same arguments,
-whose `http_client` is an `AsyncClient`. The results have the names of the API; `raw` is the whole
-JSON. Amounts are exact decimals in US dollars, times are timezone-aware.
+Each function sends GET requests with the key. Each has an async variant with the same arguments,
+but an `AsyncClient` as `http_client`. Fields of results are named as in the API, and `raw` is the
+whole JSON. Amounts are exact decimals in US dollars, times are timezone-aware.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _connect = partial(Server, needs_key=True)
 
 
 def _as_utc(value: datetime) -> datetime:
-    """Return a time as UTC; one without an offset is UTC already, as the API says."""
+    """Return a time in UTC; one without an offset is UTC, as the API documents."""
     return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
 
 
@@ -68,7 +68,7 @@ _Time = Annotated[datetime, AfterValidator(_as_utc)]
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What is left of the account's credit.
+    """The balance of the account.
 
     Attributes:
         current_balance: The balance; may be negative.
@@ -86,7 +86,7 @@ class KeyLimit:
     """A key's own spending limit, which the provider enforces.
 
     Attributes:
-        retention: When the limit is reset, at 00:00 UTC: `day`, `week`, `month` or `no_reset`.
+        retention: How often the limit is reset, at 00:00 UTC: `day`, `week`, `month`, `no_reset`.
         threshold: The limit in US dollars.
     """
 
@@ -101,10 +101,10 @@ class KeyInfo:
     Attributes:
         prefix: The first 8 characters of the key.
         disabled: Whether the key is disabled.
-        monthly_usage: What the key has spent this month.
-        name: The name that its owner gave it.
+        monthly_usage: US dollars that the key has spent this month.
+        name: The key's name, given by its owner.
         scopes: What it may be used for, for example `("model:chat",)`; `None`: not restricted.
-        limit: Its spending limit, if it has one.
+        limit: Its spending limit, or `None`.
         created_at: When it was created.
         updated_at: When it was last changed.
         raw: The whole entry as parsed JSON.
@@ -128,8 +128,8 @@ class Usage:
     Attributes:
         start: Start of the window.
         end: End of the window.
-        spend: What was spent.
-        requests: How many requests were charged.
+        spend: The amount spent.
+        requests: Number of requests that were charged.
         currency: The currency of `spend`, `USD`.
         raw: The whole response as parsed JSON.
     """
@@ -144,11 +144,11 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a request was charged.
+    """The price of a request.
 
     Attributes:
-        usd: US dollars.
-        credits: The same in credits.
+        usd: In US dollars.
+        credits: In credits.
     """
 
     usd: Decimal
@@ -162,7 +162,7 @@ class TokenCounts:
     Attributes:
         input: Tokens of the prompt.
         output: Tokens of the completion.
-        total: Both.
+        total: Their sum.
     """
 
     input: int = 0
@@ -179,8 +179,8 @@ class LogEntry:
         created: When the request was made.
         status: `succeeded` or `failed`; a failed request is not billed.
         model: The model's id.
-        cost: What the request was charged.
-        tokens: Its tokens.
+        cost: Its price.
+        tokens: Its token counts.
         origin: `api` or `playground`.
         request_id: The server's id of the HTTP request.
         client_request_id: The caller's id of the call, as in `response_metadata`.
@@ -220,7 +220,7 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in _
 
 
 async def _fetch(server: Server, kind: type[T], query: str = "") -> T:
-    """Return the response of the endpoint of a `kind`."""
+    """Return the response of an endpoint, parsed as its class `kind`."""
 
     def decode(_: Mapping[str, str], body: bytes) -> T:
         value = parse_json(body, server.redactor)
@@ -240,7 +240,7 @@ async def _fetch(server: Server, kind: type[T], query: str = "") -> T:
 
 
 def _problems(error: ValidationError) -> Iterator[str]:
-    """Yield what is wrong, without the values."""
+    """Yield what is wrong, without values."""
     for each in error.errors()[:_MAX_SHOWN_ERRORS]:
         place = ".".join(map(str, each["loc"]))
         yield f"{place}: {each['msg']}" if place else each["msg"]
@@ -273,7 +273,7 @@ async def abalance(**connection: Unpack[Connection]) -> Balance:
 
 @takes_connection
 def key_info(**connection: Unpack[Connection]) -> KeyInfo:
-    """Return the parameters of the key: its scopes, its spending limit, what it spent this month.
+    """Return the key's scopes, spending limit and spend of this month.
 
     The arguments and errors are those of `balance`.
     """
@@ -282,7 +282,7 @@ def key_info(**connection: Unpack[Connection]) -> KeyInfo:
 
 @takes_connection
 async def akey_info(**connection: Unpack[Connection]) -> KeyInfo:
-    """Return the parameters of the key; see `key_info`."""
+    """Return the key's scopes, spending limit and spend of this month; see `key_info`."""
     return await _fetch(_connect(connection, is_async=True), KeyInfo)
 
 
@@ -297,10 +297,10 @@ def usage(
     """Return what the key has spent in a window of time.
 
     Args:
-        period: The window up to now: hours or days, such as "24h" or "7d", the default.
-        start: Start of the window instead, together with `end`: an aware `datetime`, or text in
-            ISO 8601, which is UTC unless it has an offset.
-        end: End of the window, at most 92 days after its start.
+        period: Length of a window that ends now, in hours or days: "24h"; by default "7d".
+        start: Start of the window, instead of `period`: an aware `datetime`, or text in ISO 8601,
+            which is UTC unless it has an offset.
+        end: End of the window, at most 92 days after `start`.
         base_url: As for `balance`, like those that follow.
         api_key: The key.
         timeout: Seconds per attempt.
@@ -338,18 +338,18 @@ def logs(
     offset: int = 0,
     **connection: Unpack[Connection],
 ) -> Generator[LogEntry, None, None]:
-    """Yield the requests that were made with the key, newest first.
+    """Yield the log of the requests made with the key, newest first.
 
-    Pages of up to 100 entries are requested as the iteration reaches them. Requests that are made
-    meanwhile move the pages; an entry that comes again for that reason is left out. The API allows
-    200 pages a minute.
+    Pages of up to 100 entries are requested as the iteration reaches them. Requests made meanwhile
+    shift the pages; entries that come twice for this reason are left out. The API allows 200 pages
+    a minute.
 
     Args:
-        period: The window of time up to now, as for `usage`.
-        start: Start of the window instead, together with `end`, as for `usage`.
+        period: Length of a window that ends now, as for `usage`.
+        start: Start of the window, instead of `period`, as for `usage`.
         end: End of the window.
         limit: Maximum number of entries, at least 1; `None` for all.
-        offset: How many of the newest entries to skip.
+        offset: Number of the newest entries to skip, at least 0.
         base_url: As for `balance`, like those that follow.
         api_key: The key.
         timeout: Seconds per attempt.
@@ -357,8 +357,8 @@ def logs(
         http_client: A user-supplied client.
 
     Raises:
-        AimlErnieError: While iterating: a request failed. At once: there is no key.
-        ValueError: At once: an argument is invalid.
+        AimlErnieError: A request failed (during the iteration), or there is no key (at once).
+        ValueError: An argument is invalid (at once).
     """
     server = _connect(connection, is_async=False)
     return iterate(_log(server, _window(period, start, end), limit, offset))
@@ -374,7 +374,7 @@ def alogs(
     offset: int = 0,
     **connection: Unpack[Connection],
 ) -> AsyncGenerator[LogEntry, None]:
-    """Yield the requests that were made with the key, newest first; see `logs`."""
+    """Yield the log of the requests made with the key, newest first; see `logs`."""
     server = _connect(connection, is_async=True)
     return _log(server, _window(period, start, end), limit, offset)
 
@@ -382,7 +382,7 @@ def alogs(
 def _log(
     server: Server, window: Mapping[str, str], limit: int | None = None, offset: int = 0
 ) -> AsyncGenerator[LogEntry, None]:
-    """Return the log; `iterate` runs the generator if the server is a sync one."""
+    """Return the log as an async generator, which `iterate` runs for sync callers."""
     if limit is not None and not is_count(limit, 1):
         raise ValueError(f"limit must be a whole number of at least 1, or None; got {limit!r}.")
     if not is_count(offset, 0):
@@ -393,7 +393,7 @@ def _log(
 async def _read_log(
     server: Server, window: Mapping[str, str], left: int, offset: int
 ) -> AsyncGenerator[LogEntry, None]:
-    # New requests move the entries down, so that only the latest ones can come again.
+    # New requests shift the entries down, so only the latest ones can come twice.
     recent: deque[tuple[str, str | None]] = deque(maxlen=10 * _PAGE_SIZE)
     has_more = True
     while has_more and left:
@@ -406,14 +406,14 @@ async def _read_log(
                 left -= 1
                 yield entry
         offset += len(page.data)
-        # A server that ignores `offset` must not keep the iteration going for ever.
+        # A server that ignores `offset` must not make the iteration endless.
         has_more = bool(page.data) and page.pagination.has_more and offset < page.pagination.total
 
 
 async def log_since(
     llm: ChatAimlErnie, start: datetime, *, is_async: bool
 ) -> AsyncGenerator[LogEntry, None]:
-    """Yield the log of the requests since `start`, of at most 92 days, with the key of `llm`."""
+    """Yield the log of `llm`'s key since `start`, at most 92 days ago."""
     from langchain_aimlernie._client import current_key
 
     key = await current_key(llm, is_async=is_async)

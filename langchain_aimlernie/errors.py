@@ -8,7 +8,7 @@ fallbacks and retries handle it:
     ├── PermissionDeniedError               ModelPermissionDeniedError   403
     │   └── InsufficientCreditsError                                     402, no credits
     │       └── BudgetExceededError                                      the limit of a SpendTracker
-    ├── BadRequestError                     ModelInvalidRequestError     400, 409, 413, 422, unsent
+    ├── BadRequestError                     ModelInvalidRequestError     400 409 413 422, not sent
     │   └── ContextWindowExceededError      ContextOverflowError         the prompt is too long
     ├── NotFoundError                       ModelNotFoundError           404
     ├── RateLimitError                      ModelRateLimitError          429
@@ -64,12 +64,12 @@ _MAX_ID = 80
 
 @dataclass(frozen=True, slots=True)
 class ErrorResponse:
-    """What an error keeps of the HTTP response; langchain-core copies it into traces.
+    """The HTTP response of an error, redacted, since langchain-core copies it into traces.
 
     Attributes:
         status_code: The HTTP status.
         headers: All headers, names in lower case, secrets replaced by `***`.
-        text: At most 8 KiB of the body, secrets replaced by `***`.
+        text: The first 8 KiB of the body, secrets replaced by `***`.
     """
 
     status_code: int
@@ -77,10 +77,10 @@ class ErrorResponse:
     text: str
 
     def json(self) -> Any:
-        """Parse the body.
+        """Return the body, parsed as JSON.
 
         Raises:
-            ValueError: It is not JSON, or was cut.
+            ValueError: It is not JSON, or was cut at 8 KiB.
         """
         return from_json(self.text)
 
@@ -88,18 +88,18 @@ class ErrorResponse:
 class AimlErnieError(core.ModelError):
     """The base class of the errors of a call.
 
-    `str()` is the message with the status, the code and the ids, each id once.
+    `str()` has the message, the status, the code, and each id once.
 
     Attributes:
         message: What went wrong, and what to do about it.
-        status_code: The HTTP status, or the one that an error inside a 200 names.
+        status_code: The HTTP status, or the status that an error inside a 200 names.
         request_id: The server's id of the request, for the provider's support.
-        inference_id: The id under which the call is billed and logged.
-        client_request_id: The id that the caller gave the request.
-        code: The provider's own code.
-        body: The JSON of the response, or at most 8 KiB of its text.
+        inference_id: The id of the call in the provider's log and bill.
+        client_request_id: The id that was sent with the request.
+        code: The provider's error code.
+        body: The JSON of the response, or the first 8 KiB of its text; redacted.
         retry_after: Seconds that the server asks to wait before a retry.
-        response: The HTTP response, if the error came from one.
+        response: The HTTP response, if there is one.
         is_retryable: Whether the same request may succeed later.
         partial: The output received before the failure, as one chunk.
         phase: The phase of the request in which the network failed: `connect`, `tls`, `proxy`,
@@ -141,7 +141,7 @@ class AimlErnieError(core.ModelError):
 
     def __str__(self) -> str:
         message = truncate(self.message, _MAX_TEXT)
-        ids: dict[str, str] = {}  # names by value: each id is shown once
+        ids: dict[str, str] = {}  # names by value, so that each id is shown once
         for name, value in (
             ("request id", self.request_id),
             ("inference id", self.inference_id),
@@ -163,7 +163,7 @@ class AuthenticationError(AimlErnieError, core.ModelAuthenticationError):
 
 
 class PermissionDeniedError(AimlErnieError, core.ModelPermissionDeniedError):
-    """The key may not do this (403)."""
+    """The key is not allowed to do this (403)."""
 
 
 class InsufficientCreditsError(PermissionDeniedError):
@@ -171,15 +171,15 @@ class InsufficientCreditsError(PermissionDeniedError):
 
 
 class BudgetExceededError(InsufficientCreditsError):
-    """The limit of a tracker or middleware does not allow this call, which was not sent."""
+    """The call could exceed the limit of a tracker or middleware, and was not sent."""
 
 
 class BadRequestError(AimlErnieError, core.ModelInvalidRequestError):
-    """The request is invalid: rejected by the server (400, 409, 413, 422) or before sending."""
+    """The request is invalid: the server rejects it (400, 409, 413, 422), or it was not sent."""
 
 
 class ContextWindowExceededError(BadRequestError, core.ContextOverflowError):
-    """The prompt, or the prompt and `max_tokens` together, exceed the model's context."""
+    """The prompt, or the prompt plus `max_tokens`, exceeds the model's context."""
 
 
 class NotFoundError(AimlErnieError, core.ModelNotFoundError):
@@ -187,7 +187,7 @@ class NotFoundError(AimlErnieError, core.ModelNotFoundError):
 
 
 class RateLimitError(AimlErnieError, core.ModelRateLimitError):
-    """Too many requests (429); not retryable when funds, a quota or the free tier is used up."""
+    """Too many requests (429); not retryable if funds, a quota or the free tier is used up."""
 
 
 class InternalServerError(AimlErnieError, core.ModelAPIError):
@@ -203,7 +203,7 @@ class APIConnectionError(AimlErnieError, core.ModelConnectionError):
 
 
 class APITimeoutError(APIConnectionError, core.ModelTimeoutError):
-    """A timeout expired; the message says which, after how long and with how much received."""
+    """A timeout expired; the message names it, its seconds, and what was received before."""
 
 
 class StreamInterruptedError(APIConnectionError):
@@ -214,9 +214,9 @@ class StructuredOutputError(AimlErnieError, core.OutputParserException):
     """The completion has no valid object: no tool call, truncated, refused, or not valid JSON.
 
     Attributes:
-        ai_message: The message.
+        ai_message: The model's message.
         finish_reason: Why the completion ended.
-        llm_output: The message's text.
+        llm_output: The text of the message.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class RefusalError(StructuredOutputError, ModelRefusalError):
     """The model refused, or a content filter withheld the completion.
 
     Attributes:
-        raw_message: The message, under langchain-core's name for it.
+        raw_message: The same as `ai_message`, under langchain-core's name.
     """
 
     def __init__(self, message: str, *, ai_message: AIMessage | None = None, **facts: Any) -> None:

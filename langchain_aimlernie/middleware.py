@@ -1,4 +1,4 @@
-"""Limit what the threads and runs of an agent spend.
+"""Limit what an agent's threads and runs spend.
 
 agent = create_agent(llm, tools, middleware=[SpendLimitMiddleware(run_limit_usd="0.05")])
 
@@ -53,20 +53,20 @@ _Thread = tuple[Any, str]
 """A thread's id, and the checkpoint namespace of the agent in it."""
 
 _MAX_UNSAVED = 10_000
-"""Threads of which a middleware keeps what a run could not save."""
+"""Threads for which a middleware keeps the amounts that runs could not save."""
 
-_lock = threading.RLock()  # the garbage collector may end a run within
+_lock = threading.RLock()  # the garbage collector may end a run while this thread holds it
 
 
 class SpendLimitState(AgentState[ResponseT]):
-    """State of an agent with `SpendLimitMiddleware`; amounts are exact decimals, as strings.
+    """State of an agent with `SpendLimitMiddleware`; amounts are decimal numbers as strings.
 
     Attributes:
         thread_spent_usd: US dollars that the thread has spent.
         run_spent_usd: US dollars that its latest run has spent.
-        thread_limit_usd: The thread's limit, if it has been raised at an interrupt.
-        run_limit_usd: The latest run's limit, likewise.
-        spend_limit_reached: Whether the run is to stop.
+        thread_limit_usd: The thread's limit, if it was raised at an interrupt.
+        run_limit_usd: The latest run's limit, if it was raised at an interrupt.
+        spend_limit_reached: Whether `after_agent` must raise or interrupt.
     """
 
     thread_spent_usd: NotRequired[Annotated[str, PrivateStateAttr]]
@@ -80,7 +80,7 @@ _Update = dict[str, Any] | None
 
 
 def _async(hook: Callable[[Any, Any, Any], _Update]) -> Any:
-    """Return the async variant of a hook; with `super()`, a subclass's would find none."""
+    """Return the async variant of a hook, so that a subclass can call it through `super()`."""
 
     @wraps(hook)
     async def async_hook(self: Any, state: Any, runtime: Any) -> _Update:
@@ -95,27 +95,26 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     Every call of a chat model within the agent's run counts, also those of sub-agents, tools and
     other middleware (in a plain thread, if it is given the config of the tool or node). A call that
     is cancelled or abandoned counts with an estimate, as in `SpendTracker`. The limit is checked
-    before each model call of the agent that has the middleware. A call of a sub-agent or of a tool
-    is counted, not interrupted, so that a run may exceed the limit by what is spent between two
-    checks; a `SpendTracker` is the hard limit.
+    before each model call of the agent itself, not before calls of its sub-agents and tools; so a
+    run may exceed the limit by what is spent between two checks. A `SpendTracker` is a hard limit.
 
-    A run lasts from its input to its end, through interrupts. The total of the thread is kept in
-    the agent's private state: with a checkpointer, later runs with the same `thread_id` continue
-    it, also in another process. What a run spent in a step that then failed, or was cancelled or
-    interrupted, cannot be saved there; the thread's next run in this process adds it.
+    A run lasts from its input to its end, through interrupts. The thread's total is in the agent's
+    private state: with a checkpointer, later runs with the same `thread_id` continue it, also in
+    another process. What a run spent in a step that failed, or was cancelled or interrupted, cannot
+    be saved there; the thread's next run in this process adds it.
 
-    Put it last in the list of middleware: the check is then the last step before the model call,
+    Put it last in the list of middleware, so that the check is the last step before the model call,
     and the price of the call is saved before anything can interrupt the run.
 
     Args:
-        thread_limit_usd: US dollars for all runs of a thread.
-        run_limit_usd: US dollars for each run.
+        thread_limit_usd: US dollars for all runs of a thread, at least 0; `None` for no limit.
+        run_limit_usd: US dollars for each run, at least 0; `None` for no limit.
         exit_behavior: What happens at the limit. `"end"` ends the run with an `AIMessage` that says
             so. `"error"` raises a `BudgetExceededError`. `"interrupt"` interrupts the run with a
             dict that states the amounts (this needs a checkpointer); resume it with a higher limit,
             `Command(resume={"thread_limit_usd": "0.50"})`, or end it with `Command(resume=False)`.
-        price: Price of a response that does not state it, as in `SpendTracker`; without it, such
-            calls cost nothing.
+        price: A function that prices responses without a price, as in `SpendTracker`; without it
+            they cost nothing.
 
     Raises:
         ValueError: There is no limit, one is not a number of at least 0, or `exit_behavior` is
@@ -146,7 +145,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     def before_agent(
         self, state: SpendLimitState[ResponseT], runtime: Runtime[ContextT]
     ) -> _Update:
-        """Begin the sums of a run; add what the thread's last run could not save."""
+        """Reset the run's sum; add to the thread's what earlier runs could not save."""
         unsaved, new = self._take()
         return {
             "thread_spent_usd": _add(state.get("thread_spent_usd"), unsaved + new),
@@ -170,7 +169,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         update["jump_to"] = "end"
         if self.exit_behavior == "end":
             update["messages"] = _closing(state["messages"], problem)
-        else:  # `after_agent` raises or interrupts, when the checkpointer has saved the amounts
+        else:  # `after_agent` raises or interrupts, after the checkpointer has saved the amounts
             update["spend_limit_reached"] = True
         return update
 
@@ -204,7 +203,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     aafter_agent = _async(after_agent)
 
     def _take(self) -> tuple[Decimal, Decimal]:
-        """Return what earlier runs of the thread could not save, and what this one spent since."""
+        """Return what earlier runs could not save, and what this one spent since the last time."""
         config = get_config()
         graph = _counter.graph_of(getattr(config.get("callbacks"), "parent_run_id", None))
         place = config.get("configurable", {})
@@ -229,7 +228,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         return {key: _add(state.get(key), new) for key in keys}
 
     def _limits(self, state: Mapping[str, Any]) -> dict[str, Decimal]:
-        """Return the limits that there are, by the names of the constructor."""
+        """Return the limits that are set, by the constructor's names."""
         own = {"thread_limit_usd": self.thread_limit_usd, "run_limit_usd": self.run_limit_usd}
         return {
             name: max(limit, Decimal(state.get(name) or 0))
@@ -238,7 +237,7 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
         }
 
     def _problem(self, state: Mapping[str, Any]) -> str | None:
-        """Return which limits are reached, in words; `None` if none is."""
+        """Return a sentence that names the limits reached; `None` if none is."""
         reached = []
         for name, limit in self._limits(state).items():
             which = name.removesuffix("_limit_usd")
@@ -250,7 +249,8 @@ class SpendLimitMiddleware(AgentMiddleware[SpendLimitState[ResponseT], ContextT,
     def _ask(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Interrupt the run until its limits are raised enough, or the resume value is false.
 
-        Return the limits that were raised, as an update of the state.
+        Returns:
+            The raised limits, as an update of the state.
         """
         raised: dict[str, str] = {}
         request: dict[str, Any] = {}
@@ -279,7 +279,7 @@ def _raised_limits(value: object, names: Collection[str]) -> dict[str, str]:
 
 
 def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
-    """Return an update of `messages` that ends them with `text` and leaves no tool call open."""
+    """Return an update of `messages` that answers open tool calls and ends with `text`."""
     complete: list[BaseMessage] = [AIMessage(text)]
     results: set[str] = set()
     for message in reversed(messages):
@@ -297,7 +297,7 @@ def _closing(messages: Sequence[AnyMessage], text: str) -> list[BaseMessage]:
                 for call in (*message.tool_calls, *message.invalid_tool_calls)
                 if call["id"] and call["id"] not in results
             ]
-            results.clear()  # some servers use an id again in another message
+            results.clear()  # some servers reuse ids in later messages
         complete.insert(0, message)
     is_complete = len(complete) == len(messages) + 1
     return complete[-1:] if is_complete else [RemoveMessage(id=REMOVE_ALL_MESSAGES), *complete]
@@ -313,10 +313,10 @@ class _Run:
 
     Attributes:
         parent: The run around it.
-        is_graph: Whether it is a run of a graph, for which calls are counted.
-        taken: What the state of the graph has of the sum.
-        price: Price of a response that does not state it.
-        on_end: Called with the rest of the sum when the run ends.
+        is_graph: Whether it is the run of a graph, for which calls are counted.
+        taken: The part of its sum that the graph's state has.
+        price: The function that prices responses without a price.
+        on_end: Called at the end of the run with the rest of its sum.
     """
 
     parent: _Run | None
@@ -327,10 +327,10 @@ class _Run:
 
 
 class _Counter(SpendTracker):
-    """Adds up every call of a chat model for the runs of graphs in which it is made.
+    """Adds up the calls of chat models for each run of a graph in which they are made.
 
-    They stand in the place of tags. It goes by the tree of runs, which also tells runs of one
-    thread apart.
+    The runs take the place of tags. They are found by the parents of a call's run, since several
+    runs may have the same thread.
     """
 
     raise_error = False
@@ -341,22 +341,22 @@ class _Counter(SpendTracker):
         self._runs: dict[UUID, _Run] = {}
 
     def take(self, graph: _Run) -> Decimal:
-        """Return what has been spent since this method was called last."""
+        """Return what a graph's run has spent since the last call of this method."""
         with self._exclusive():
             new = self._totals.by_tag.get(graph, Spend()).usd - graph.taken
             graph.taken += new
             return new
 
     def graph_of(self, node: UUID | None) -> _Run:
-        """Return the run of the graph in which this is a node's run."""
+        """Return the graph's run of a node's run."""
         run = self._find(node)
         return (run and run.parent) or _Run(None)
 
     def _find(self, run_id: UUID | None) -> _Run | None:
-        """Return the run with this id, or else the one around the caller.
+        """Return the run with this id, else the one around the caller.
 
-        A call with callbacks of its own is given no parent, and one in a function that LangSmith
-        traces is given a parent that is not a run of LangChain.
+        A call with its own callbacks has no parent id, and a call in a function that LangSmith
+        traces has one that is not of a LangChain run.
         """
         if run_id not in self._runs:
             config = var_child_runnable_config.get() or {}
@@ -411,5 +411,5 @@ class _Counter(SpendTracker):
 
 
 _counter = _Counter()
-# LangChain reads the variable whenever a run starts; its default is seen in every context.
+# LangChain reads the variable when a run starts; the default applies in every context.
 register_configure_hook(ContextVar("aimlernie_counter", default=_counter), inheritable=True)

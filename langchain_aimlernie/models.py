@@ -1,7 +1,7 @@
 """The live catalogue of models: ids, capabilities, limits, prices and deprecations.
 
-`GET /v1/models` needs no key. Its responses carry an ETag; a list that has not changed since the
-last call is answered with 304 and taken from a cache in memory.
+`GET /v1/models` needs no key. Its responses have an ETag: for a list that has not changed since the
+last call, the server returns a 304, and the list comes from a cache in memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MILLION = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """An entry of the catalogue; a field that the entry lacks is `None` or empty.
+    """A model in the catalogue; a field that its entry lacks is `None` or empty.
 
     Attributes:
         id: Canonical id, for `ChatAimlErnie(model=...)`.
@@ -58,12 +58,12 @@ class ModelCard:
         released: Release date, `YYYY-MM-DD`.
         docs_url: Page in the provider's documentation.
         tags: Tags, for example `playground:chat`.
-        status: What the deprecations feed says of the model: `deprecated` (it still responds),
-            `superseded` (requests go to another model) or `withdrawn` (404); `None` if nothing.
-        deprecated_at: Since when it has been deprecated.
+        status: Its status in the deprecations feed: `deprecated` (it still responds), `superseded`
+            (requests go to another model) or `withdrawn` (404); `None` if it is not listed.
+        deprecated_at: When it was deprecated.
         shutdown_at: When it is, or was, withdrawn.
-        replaced_by: The id of the model to use instead.
-        reason: The provider's reason.
+        replaced_by: Id of the model to use instead.
+        reason: Why, in the provider's words.
         raw: The whole entry as parsed JSON.
     """
 
@@ -95,7 +95,7 @@ class ModelCard:
 
 _etag_cache: ETagCache = {}
 _prices: dict[str, tuple[Decimal, Decimal] | None] = {}
-"""Input and output price by ids and aliases, in the last list that had the section."""
+"""Input and output prices by ids and aliases, of the last list that had the section `pricing`."""
 
 
 @takes_connection
@@ -108,17 +108,18 @@ def list_models(
 ) -> list[ModelCard]:
     """Return the models that the API serves now, by default Baidu's chat models.
 
-    Models in the API's deprecations feed are marked, which takes one more request without a key,
-    at most every 5 minutes. It is made only to the AI/ML API and to servers that send its header
-    `x-inference-id`; if it fails, no model is marked.
+    Models in the API's deprecations feed have a `status`. The feed takes one more request, without
+    the key and at most every 5 minutes, and only to the AI/ML API or a server that sends its header
+    `x-inference-id`. If it fails, no model has a status.
 
     Args:
         developer: Only models of this developer; `None` for all. A model without a developer, as
             on self-hosted servers, is always included.
         endpoint: Only models of this endpoint type; `None` for all, for example image models.
-        include: Optional sections to request; the fields of other sections stay empty.
+        include: Optional sections to request, of `pricing`, `capabilities` and `modalities`; the
+            fields of the others stay empty.
         base_url: Address of the API. `None` reads `AIMLAPI_API_BASE`, else uses the AI/ML API.
-        api_key: Sent as a bearer token; the AI/ML API does not require one here.
+        api_key: Sent as a bearer token; the AI/ML API does not require it here.
         timeout: Seconds per attempt, or a `Timeout` of httpx or httpx2; `None` for no limit.
         max_retries: Maximum number of retries after the first attempt.
         http_client: A `Client` of httpx or httpx2 to use instead of the shared connection pool.
@@ -162,7 +163,7 @@ async def _list(
         return headers, decode_catalogue(body, server.redactor)
 
     def fold(name: str) -> str:
-        # The catalogue writes "Open AI" where ids have `openai/`.
+        # The catalogue has "Open AI" where ids have `openai/`.
         return name.replace(" ", "").casefold()
 
     headers, cards = await server.get(url, decode, _etag_cache)
@@ -188,9 +189,12 @@ async def _list(
 
 
 def decode_catalogue(body: bytes, redactor: Redactor = NO_SECRETS) -> list[ModelCard]:
-    """Return the cards of a response to `GET /v1/models`; an error shows its body redacted.
+    """Return the cards in a response to `GET /v1/models`.
 
     A value of an unexpected type leaves its field empty; it is still in `raw`.
+
+    Raises:
+        InvalidResponseError: The response is not a list of models; its body is redacted.
     """
     catalogue = parse_json(body, redactor)
     items = object_or_empty(catalogue).get("data")
@@ -232,10 +236,10 @@ def _parse_card(item: Mapping[str, object]) -> ModelCard:
 
 
 def _price(pricing: Mapping[str, object], directions: set[str]) -> Decimal | None:
-    """Return the price per million tokens of the first unit in one of `directions`.
+    """Return the price per million tokens from the first unit with one of `directions`.
 
-    `price` is for `per` units. The API reference puts the direction into `measure` in one place
-    and into `name` in another.
+    `price` is for `per` units. The API reference has the direction in `measure` in one place, in
+    `name` in another.
     """
     units = pricing.get("units")
     for unit in units if isinstance(units, list) else ():
@@ -253,8 +257,9 @@ def _count(value: object) -> int | None:
 
 
 def listed_prices(model: str) -> tuple[Decimal, Decimal] | None:
-    """Return the input and output price per million tokens in the last `list_models()`.
+    """Return the input and output price per million tokens, without a request.
 
-    Sends no request. `None` if the last list of this process with `model` had not both prices.
+    They are those of the last list in this process that had `model` and the section `pricing`;
+    `None` if there was none, or it lacked one of the prices.
     """
     return _prices.get(model)

@@ -3,8 +3,8 @@
 One row per model. Sources: context sizes from the provider's model database, request fields and
 message parts from the OpenAPI file of each model's reference page, function calling and reasoning
 from the provider's lists of models with these capabilities (docs.aimlapi.com, August 2026), open
-weights and release dates from Baidu's announcements. Output limits and dates of updates are not
-published, and a model's status is a matter of the day, so no profile has these.
+weights and release dates from Baidu's announcements. Profiles have no output limits and no dates of
+updates, which are not published, and no status, which changes.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ _OPENED = (
 )
 _RELEASED = {
     **dict.fromkeys(_OPENED, "2025-06-30"),
-    # At Baidu's conferences Create 2025, WAVE SUMMIT 2025, Baidu World 2025, ERNIE Moment 2026.
+    # Announced at Create 2025, WAVE SUMMIT 2025, Baidu World 2025 and ERNIE Moment 2026.
     "ernie-4-5-turbo-128k": "2025-04-25",
     "ernie-x1-turbo-32k": "2025-04-25",
     "ernie-x1-1-preview": "2025-09-09",
     "ernie-5-0-thinking-preview": "2025-11-13",
     "ernie-5.0": "2026-01-22",
 }
-# The later ones are at https://huggingface.co/collections/baidu/ernie-45. Of the models that are
-# not there Baidu does not say whether their weights will be.
+# Later ones are at https://huggingface.co/collections/baidu/ernie-45. For the others Baidu does not
+# say whether the weights will be published.
 _OPEN_WEIGHTS = {*_OPENED, "ernie-4.5-21b-a3b-thinking", "ernie-4.5-vl-28b-a3b-thinking"}
 
 
 class ModelSpec(NamedTuple):
-    """What requests to one model may contain; by default, what is not known to be forbidden.
+    """What a request to a model may contain; the defaults forbid nothing.
 
     Attributes:
         id: Canonical id; for a model that is not in the table, the id as given.
@@ -66,15 +66,15 @@ class ModelSpec(NamedTuple):
         context: Context window in tokens.
         parts: Types of content part that a user message may contain.
         any_formats: Whether images and files may have formats that the API does not list.
-        file_ids: Whether a file can be named by the id of an upload instead of being sent.
+        file_ids: Whether a file may be given by the id of an upload.
         developer_role: Whether messages may have the role `developer`.
         fields: Request fields of the published schema; `None` where none is published.
-        reasoning: Whether responses carry `reasoning_content`.
+        reasoning: Whether responses have `reasoning_content`.
         thinking_switch: Whether `enable_thinking` and `thinking_budget` are request fields.
         forced_tool_choice: Whether `tool_choice` can require a call of any or of a named tool.
         tools: Whether the provider lists function calling.
         cache_control: Whether content parts and tools may have `cache_control`.
-        profile: LangChain's description of the model; take it from `model_profile`.
+        profile: LangChain's profile of the model; `model_profile` returns a copy.
     """
 
     id: str
@@ -93,11 +93,11 @@ class ModelSpec(NamedTuple):
     profile: ModelProfile | None = None
 
     def on_other_server(self) -> ModelSpec:
-        """Return the spec of the same model where the AI/ML API's own schema does not apply.
+        """Return the spec of the same model on a server other than the AI/ML API.
 
         Request fields, formats of media and a forced `tool_choice` are limits of the API. Limits of
-        the weights stay: a text model takes no images, and ERNIE 4.5 VL images and video, but no
-        audio.
+        the weights remain: a text model takes no images; ERNIE 4.5 VL takes images and video, but
+        no audio.
         """
         return self._replace(
             parts=self.parts if self.parts == _TEXT else self.parts | {"video"},
@@ -131,9 +131,9 @@ def _profile(spec: ModelSpec, name: str) -> ModelProfile:
     if model in _OPEN_WEIGHTS:
         profile["open_weights"] = True
     if spec.tools or spec.thinking_switch:
-        # 5.0 is not in the list of models with function calling, but its schema has a field of
-        # its own for tools. Of the others the schema takes tools and nobody says that they
-        # work: there the three keys stay away, which LangChain reads as "not known".
+        # 5.0 is not in the list of models with function calling, but its schema has an extra field
+        # for tools. The schemas of the others accept tools, but nothing says that they work: their
+        # profiles lack the three keys, which LangChain reads as "not known".
         profile["tool_calling"] = profile["tool_call_streaming"] = True
         profile["tool_choice"] = spec.forced_tool_choice
     return cast("ModelProfile", profile)
@@ -158,9 +158,9 @@ def _row(model: str, name: str, context: int, features: str = "") -> ModelSpec:
         fields=fields,
         reasoning="reasoning" in has,
         thinking_switch=fields >= _THINKING_FIELDS,
-        # The schemas of the reasoning models list `required` and named functions too. Nobody says
-        # whether ERNIE obeys them while it thinks; other vendors answer "Thinking mode does not
-        # support this tool_choice", so it is not relied on.
+        # The schemas of the reasoning models list `required` and named functions, too, but it is
+        # not documented whether ERNIE obeys them; other vendors reject them ("Thinking mode does
+        # not support this tool_choice").
         forced_tool_choice="reasoning" not in has,
         tools="tools" in has,
         cache_control="5.0" in has,
@@ -191,7 +191,7 @@ _ROWS = (
     _row("ernie-x1-turbo-32k", "ERNIE X1 Turbo 32K", 32_000, "reasoning"),
     _row("ernie-x1-1-preview", "ERNIE X1.1 Preview", 64_000, "reasoning"),
 )
-# Open weights that AI/ML API does not serve; its facts are those of its model card.
+# Open weights that the AI/ML API does not serve; the facts are from the model card.
 _VL_THINKING = _row(
     "ernie-4.5-vl-28b-a3b-thinking",
     "ERNIE 4.5 VL 28B A3B Thinking",
@@ -203,16 +203,16 @@ _VL_THINKING = _row(
 def _normalize(model: str) -> str:
     """Return the form that all names of one model share.
 
-    The API's aliases leave the `baidu/` out, its look-ups ignore case, and its reference pages
-    write `4.5` where some ids have `4-5`.
+    The API's aliases lack `baidu/`, its look-ups ignore case, and its reference pages have `4.5`
+    where some ids have `4-5`.
     """
     return model.strip().lower().removeprefix(_PREFIX).replace(".", "-")
 
 
 _SPECS = {_normalize(spec.id): spec for spec in _ROWS}
 
-# What names of weights add to the model's: their format, quantization, shard or version. Base
-# models have weights of their own, and so have fine-tuned ones, whatever words they add.
+# What names of weights append to the model's: format, quantization, shard or version. Other
+# suffixes are of base models or fine-tuned ones, which are different weights.
 _FORMAT = (
     r"pt|paddle|gguf|mlx|awq|gptq|exl[23]|bnb|hqq|dwq|autoround|imatrix|i1|ud"
     r"|[a-z]*fp\d+|bf16|f16|f32|w?int\d+|w\d+a\d+(?:c\d+)?|\d+bits?|i?q\d|tq\d|tp\d+"
@@ -225,7 +225,7 @@ _WEIGHTS_NAME = re.compile(
 
 
 def _weights_key(name: str) -> str | None:
-    """Return what tells the weights of one model from others: "21b", "vl-28b-thinking"."""
+    """Return what identifies the weights of a model: "21b", "vl-28b-thinking"; `None`: unknown."""
     match = _WEIGHTS_NAME.fullmatch(re.sub(r"[._:@]", "-", name))
     return match and "".join(filter(None, match.groups()))
 
@@ -234,10 +234,10 @@ _WEIGHTS = {_weights_key(_normalize(spec.id)): spec for spec in (_VL_THINKING, *
 
 
 def _find_weights(model: str) -> ModelSpec | None:
-    """Return the model whose open weights a server has under a name, path or file name.
+    """Return the model whose open weights have this name, path or file name, or `None`.
 
-    Hugging Face, ModelScope, llama.cpp, LM Studio, MLX and Ollama each have their own way to add
-    the format: `-PT`, `-FP8-Paddle`, `-Q4_K_M.gguf`, `@q4_k_m`, `:21b-a3b-q4_K_M`.
+    Hugging Face, ModelScope, llama.cpp, LM Studio, MLX and Ollama append the format in different
+    ways: `-PT`, `-FP8-Paddle`, `-Q4_K_M.gguf`, `@q4_k_m`, `:21b-a3b-q4_K_M`.
     """
     for part in reversed(re.split(r"[/\\]", model.strip().lower())):
         if key := _weights_key(part):
@@ -249,30 +249,30 @@ def _find_weights(model: str) -> ModelSpec | None:
 def find_model(model: str) -> ModelSpec:
     """Return the spec of `model`; never fails.
 
-    Case, the prefix `baidu/`, and a dot or dash in a version number make no difference. The names
-    under which servers have the open weights mean the same model.
+    Case, the prefix `baidu/`, and a dot or dash in a version number make no difference. Names of
+    the open weights on other servers refer to the same model.
 
     Args:
         model: Id or alias of a model, for example `ernie-4.5-21B-a3b`, or the name of its weights,
             such as `baidu/ERNIE-4.5-21B-A3B-PT` or `ernie-4.5-21b-a3b-Q4_K_M.gguf`.
 
     Returns:
-        The model's row; for a model that is not in the table (a new one, or one of a self-hosted
-        server) a spec that forbids nothing.
+        The model's row; for a model that is not in the table (a new or a self-hosted one), a spec
+        that forbids nothing.
     """
     return _SPECS.get(_normalize(model)) or _find_weights(model) or ModelSpec(model)
 
 
 def is_published(profile: ModelProfile) -> bool:
-    """Return whether a profile is exactly that of a model in the table."""
+    """Return whether a profile is exactly the one of a model in the table."""
     return any(profile == spec.profile for spec in (*_ROWS, _VL_THINKING))
 
 
 def model_profile(model: str) -> ModelProfile | None:
-    """Return LangChain's profile of `model`, a fresh copy each time, or `None` if it is unknown.
+    """Return LangChain's profile of `model`, a new copy each time, or `None` if it is unknown.
 
-    Media that the model does not accept are an explicit `False`: LangChain's filters ignore a
-    missing key. A missing key means that nothing is published about it.
+    Media that the model does not accept are an explicit `False`, since LangChain's filters ignore a
+    missing key. What is not published is a missing key.
 
     Args:
         model: Id or alias of a model, as for `find_model`.

@@ -1,4 +1,4 @@
-"""Show in LangSmith what the calls of a model cost.
+"""Show the cost of calls in LangSmith.
 
 agent.invoke(..., config={"callbacks": [CostTracer()]})
 """
@@ -17,13 +17,13 @@ __all__ = ["CostTracer"]
 class CostTracer(LangChainTracer):
     """LangChain's tracer for LangSmith, which also sends the price of each response.
 
-    LangSmith knows no prices of the AI/ML API; it shows and sums the `total_cost` that this tracer
-    adds to the run. The message itself stays as it is, since LangChain can neither merge nor add up
+    LangSmith does not know the AI/ML API's prices; it shows and sums the `total_cost` that this
+    tracer adds to a run. The message is not changed, since LangChain can neither merge nor add
     floats in `usage_metadata`.
 
-    Give it to the outermost call (`config={"callbacks": [CostTracer()]}`): it then takes the place
-    of the tracer that `LANGSMITH_TRACING=true` adds. It takes the same arguments, among them
-    `project_name` and `client`; the key and the address of LangSmith come from the environment.
+    Pass it to the outermost call (`config={"callbacks": [CostTracer()]}`), where it replaces the
+    tracer that `LANGSMITH_TRACING=true` adds. It has the arguments of `LangChainTracer`, such as
+    `project_name` and `client`; LangSmith's key and address come from the environment.
     """
 
     @staticmethod
@@ -41,7 +41,7 @@ class CostTracer(LangChainTracer):
 
 
 def _cost_of(run: Run) -> float | None:
-    """Return the US dollars that the run's response states; its first choice has the price."""
+    """Return the price in the run's response in US dollars; its first choice has it."""
     try:
         message = (run.outputs or {})["generations"][0][0]["message"]["kwargs"]
         price = price_of(message["response_metadata"])

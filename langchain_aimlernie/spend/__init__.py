@@ -1,4 +1,4 @@
-"""Track what calls cost, and keep them within a budget.
+"""Track the cost of calls, and keep it within a budget.
 
 with SpendTracker(limit_usd=0.50) as spend:
     agent.invoke(...)

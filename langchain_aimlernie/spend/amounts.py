@@ -1,4 +1,4 @@
-"""What calls cost: amounts of money and tokens, and how they are read from responses."""
+"""Amounts of money and tokens, and how they are read from responses and settings."""
 
 from __future__ import annotations
 
@@ -11,35 +11,34 @@ from langchain_core.messages import AIMessage
 from typing_extensions import override
 
 # "$1 USD = 2,000,000 credits" (docs.aimlapi.com, "How can I track my funds?"). Older responses
-# of the API carry only the credits.
+# of the API state only the credits.
 CREDITS_PER_USD = 2_000_000
 
 ZERO = Decimal(0)
 
 _ESTIMATES = Context(prec=15)
-"""The digits of an estimate: so few that adding it to sums, and later subtracting it, is exact."""
+"""The digits of an estimate: few enough that sums stay exact when it is added and subtracted."""
 
 
 class Spend(NamedTuple):
     """Usage and cost of some calls.
 
-    Money is `Decimal`: sums of many small amounts stay exact, and so does comparing them to a
-    limit.
+    Money is `Decimal`: sums of many small amounts, and their comparison with a limit, are exact.
 
     Attributes:
         calls: Calls that completed, or that the caller cancelled or abandoned.
-        cached: Responses from LangChain's cache, which cost nothing and are counted nowhere else.
-        retries: Retries after the first attempt of each call.
+        cached: Responses from LangChain's cache, which cost nothing and count in no other field.
+        retries: Retries after the first attempts.
         failed: Calls that ended in an error.
         unpriced: Calls without a price in the response; `credits` and `usd` do not include them.
         input_tokens: Tokens of the prompts.
-        cached_tokens: Those of `input_tokens` that the provider had in its cache.
+        cached_tokens: Those of `input_tokens` that the provider's cache had.
         output_tokens: Tokens of the completions, reasoning included.
         reasoning_tokens: Those of `output_tokens` that are reasoning.
-        credits: Credits of the AI/ML API.
-        usd: The same in US dollars.
-        estimated_usd: The part of `usd` that is an estimate: of calls that the caller cancelled or
-            abandoned, and of responses that did not state their price.
+        credits: The cost in credits of the AI/ML API.
+        usd: The cost in US dollars.
+        estimated_usd: The part of `usd` that is estimated: for calls that the caller cancelled or
+            abandoned, and for responses without a price.
     """
 
     calls: int = 0
@@ -85,12 +84,12 @@ def subtract(one: Spend, other: Spend) -> Spend:
 
 
 def priced(spend: Spend, usd: Decimal) -> Spend:
-    """Return `spend` at a price in US dollars, in credits too."""
+    """Return `spend` with a price, which is given in US dollars."""
     return spend._replace(usd=usd, credits=usd * CREDITS_PER_USD, unpriced=0)
 
 
 def rounded(estimate: Decimal) -> Decimal:
-    """Return an estimate with as many digits as sums can hold exactly."""
+    """Return an estimate with few enough digits for exact sums."""
     return _ESTIMATES.plus(estimate)
 
 
@@ -103,15 +102,15 @@ def to_json(spend: Spend) -> dict[str, int | str]:
 
 
 def from_json(data: Mapping[str, Any]) -> Spend:
-    """Return what `to_json` was given; an error of any kind means that `data` is not from it."""
+    """Return the `Spend` that `to_json` was given; on other data it raises an error of any kind."""
     zero = Spend()._asdict()
     return Spend(**{key: type(zero[key])(check_amount(each, key)) for key, each in data.items()})
 
 
 def spend_of(message: AIMessage) -> Spend:
-    """Return what a response counts as."""
+    """Return the usage and cost of a response."""
     usage: Mapping[str, Any] = message.usage_metadata or {}
-    if usage.get("total_cost") == 0:  # langchain-core's mark of a response from its cache
+    if usage.get("total_cost") == 0:  # how langchain-core marks a response from its cache
         return Spend(cached=1)
     usd = price_of(message.response_metadata)
     credit_count = parse_amount(message.response_metadata.get("credits_used"))
@@ -128,7 +127,7 @@ def spend_of(message: AIMessage) -> Spend:
 
 
 def _tokens(value: object) -> int:
-    """Return a number of tokens; other models may state fractions, or nothing of use."""
+    """Return a token count; other models may state fractions or invalid values."""
     return int(parse_amount(value) or 0)
 
 
@@ -149,7 +148,7 @@ def parse_amount(value: object) -> Decimal | None:
 
 
 def check_amount(value: Decimal | float | str, name: str) -> Decimal:
-    """Return a setting as a `Decimal`; raise a `ValueError` unless it is at least 0."""
+    """Return the setting `name` as a `Decimal`; raise a `ValueError` unless it is at least 0."""
     amount = parse_amount(value)
     if amount is None:
         raise ValueError(f"{name}={value!r}: must be a number of at least 0.")
@@ -170,7 +169,7 @@ def check_choice(value: object, choices: tuple[object, ...], name: str) -> Any:
 
 
 def pluralize(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun; `many` is the plural if that is not `one` with an s."""
+    """Return a number with its noun; `many` is the plural, by default `one` with an s."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 

@@ -1,4 +1,4 @@
-"""What calls are expected to cost, and sums of calls whose exact price may come later."""
+"""Expected costs of calls, and sums in which an exact price can replace an estimate later."""
 
 from __future__ import annotations
 
@@ -38,28 +38,30 @@ _UNKNOWN_CONTEXT = 131_072
 """Tokens; the largest context of a model in the table."""
 
 _MAX_ESTIMATES = 10_000
-"""The latest calls without an exact price, which can be estimated and found in the log."""
+"""How many of the latest calls without an exact price are kept, to be priced later."""
 
 UNKNOWN = "unknown"
-"""In place of the id of a model that does not state it."""
+"""The id of a model whose responses do not name it."""
 
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """A call under way, or in the sums.
+    """A call that is under way or counted.
 
     Attributes:
         model: The model's id; empty while it is not known.
+        tags: The keys of the sums by tag that it belongs to.
         messages: The prompt.
         params: The parameters.
         is_own: Whether it is a call of `ChatAimlErnie`, which reserves before it sends.
         is_sent: Whether the request may have been sent.
         loop: The event loop of an async call.
+        started: When it started.
         request_id: Its `X-Client-Request-Id`, if no other call has the same.
         inference_id: Its id in the provider's log.
         reserved: US dollars that are reserved for it.
         received: The output so far.
-        spend: What it counts as.
+        spend: The part of the sums that is from this call.
     """
 
     model: str = ""
@@ -78,18 +80,18 @@ class Call:
     _event: object = None
 
     def is_new(self, event: object) -> bool:
-        """Whether an event is new: a tracker that is among the callbacks twice gets each twice."""
+        """Whether an event is new: a tracker that is among the callbacks twice gets it twice."""
         is_new = event is None or event is not self._event
         self._event = event
         return is_new
 
     def is_lost(self) -> bool:
-        """Whether the event loop was closed around the call, so that nothing can end it."""
+        """Whether the call's event loop was closed, so that nothing can end the call."""
         loop = None if self.loop is None else self.loop()
         return self.loop is not None and (loop is None or loop.is_closed())
 
     def estimated_tokens(self) -> tuple[int, int]:
-        """Return about how many tokens the prompt and the output so far have."""
+        """Return estimates of the tokens of the prompt and of the output so far."""
         tools = self.params.get("tools")
         prompt = count_message_tokens(self.messages, tools if isinstance(tools, list) else None)
         prompt += count_tokens(self.params.get(INSTRUCTION) or "")
@@ -97,23 +99,26 @@ class Call:
 
 
 class Rates(NamedTuple):
-    """US dollars for a token of input and of output."""
+    """US dollars per token of input and of output."""
 
     input: Decimal
     output: Decimal
 
     def cost(self, prompt: int, output: int) -> Decimal:
-        """Return the US dollars for so many tokens."""
+        """Return US dollars for these numbers of tokens."""
         return prompt * self.input + output * self.output
 
 
 class Totals:
     """Sums of calls, and the prices that follow from them; not thread-safe.
 
-    A call without a price in its response gets an estimate as soon as the price of a token is
-    known, unless `estimates` is false. `given` prices, which are US dollars for a million tokens of
-    input and of output, by model id, come after the mean of the calls whose price is known and the
-    catalogue, unless they `come_first`.
+    Args:
+        given: US dollars per million tokens of input and of output, by model id.
+        come_first: Whether `given` has priority over the mean of the calls with an exact price and
+            over the catalogue; else they have priority over it.
+        estimates: Whether a call without a price in its response gets an estimate as soon as the
+            price of a token is known.
+        spent_usd: US dollars to begin with.
     """
 
     def __init__(
@@ -130,12 +135,12 @@ class Totals:
         self.total = Spend()
         self.by_model: dict[str, Spend] = {}
         self.by_tag: MutableMapping[Any, Spend] = {}
-        self.exact: dict[str, Spend] = {}  # calls whose price is known exactly, by model
-        self._latest: deque[Call] = deque(maxlen=_MAX_ESTIMATES)  # those whose price is not
-        self._pending: dict[str, deque[Call]] = {}  # those to be estimated, by model
+        self.exact: dict[str, Spend] = {}  # calls with an exact price, by model
+        self._latest: deque[Call] = deque(maxlen=_MAX_ESTIMATES)  # calls without one
+        self._pending: dict[str, deque[Call]] = {}  # calls to be estimated, by model
 
     def add(self, call: Call, spend: Spend) -> None:
-        """Add to the sums what a call counts as, or how that has changed."""
+        """Add to the sums the cost of a call, or a change of it."""
         self.total = add(self.total, spend)
         _add_to(self.by_model, call.model or UNKNOWN, spend)
         for tag in dict.fromkeys(call.tags):
@@ -163,7 +168,7 @@ class Totals:
                         self.add(each, subtract(estimated, each.spend))
 
     def of_call(self, model: str) -> Decimal | None:
-        """Return the mean price of a call, of another model if need be; `None` before the first."""
+        """Return the mean US dollars of the model's calls, else of all calls; `None` before any."""
         exact = self.exact.get(model) or reduce(add, self.exact.values(), Spend())
         return rounded(exact.usd / exact.calls) if exact.calls else None
 
@@ -183,7 +188,7 @@ class Totals:
         return {id_: call for id_, call in ids if id_}
 
     def replace(self, calls: Mapping[str, Call], entries: Iterable[LogEntry]) -> int:
-        """Replace the estimates of these calls by the sum of their entries; return how many."""
+        """Replace the calls' estimates by the sums of their log entries; return how many."""
         attempts = defaultdict(list)
         for entry in entries:
             attempts[call_of(entry, calls)].append(entry)
@@ -202,7 +207,7 @@ class Totals:
 
 
 def call_of(entry: LogEntry, calls: Mapping[str, Call]) -> Call | None:
-    """Return the call that an entry of the log is about, by `Totals.by_id`."""
+    """Return the call of a log entry, from the result of `Totals.by_id`; `None` if not there."""
     return calls.get(entry.inference_id) or calls.get(entry.client_request_id or "")
 
 
@@ -237,10 +242,16 @@ def _listed(model: str) -> Rates | None:
 def cost_of_tokens(
     model: str, prompt: int, params: Mapping[str, Any], output: int | None = None
 ) -> Decimal:
-    """Return the US dollars of a call at the prices of the last `list_models()`.
+    """Return what a call costs in US dollars, at the prices of the last `list_models()`.
 
-    `prompt` and `output` are tokens; `None` is as many as the call's parameters allow. If the
-    prices are not known, a `ValueError` says so.
+    Args:
+        model: The model's id.
+        prompt: Tokens of the prompt.
+        params: The call's parameters.
+        output: Tokens of the output; `None`: as many as the parameters allow.
+
+    Raises:
+        ValueError: The prices are not known.
     """
     name = find_model(model).id
     rates = _listed(name)
@@ -250,7 +261,7 @@ def cost_of_tokens(
 
 
 def max_output(model: str, params: Mapping[str, Any], prompt: int) -> int:
-    """Return the most tokens that the output of a call can have."""
+    """Return the maximum number of output tokens of a call."""
     context = find_model(model).context or _UNKNOWN_CONTEXT
     limits = [to_int(params.get(name)) for name in ("max_tokens", "max_completion_tokens")]
     return min([max(1, context - prompt), *(each for each in limits if isinstance(each, int))])

@@ -42,31 +42,30 @@ from langchain_aimlernie.spend.amounts import (
 )
 from langchain_aimlernie.spend.prices import UNKNOWN, Call, Totals, call_of, max_output
 
-# When a run starts, LangChain reads a tracker from each of these. Nested trackers need one each;
-# others share one, since a context variable has a value per thread and task. One too many, of a
-# thread that makes the same one at the same time, does no harm.
+# When a run starts, LangChain reads a tracker from each of these. Nested `with` blocks need one
+# each; others share one, since a context variable has a value per thread and task. Two threads may
+# each create the same one; that does no harm.
 _context_vars: list[ContextVar[SpendTracker | None]] = []
 
 
 class SpendTracker(BaseCallbackHandler):
     """Adds up tokens, credits and US dollars of the calls of chat models, within a budget.
 
-    It sees the calls of models that have it among their `callbacks`
+    It counts the calls of models that have it among their `callbacks`
     (`ChatAimlErnie(callbacks=[spend])`) or are called with `config={"callbacks": [spend]}`, in any
-    thread, task or generator, and the calls made inside `with SpendTracker() as spend:` in the same
-    context. A plain thread, or a generator that is resumed in another context, does not see the
-    `with`. Streamed and whole responses count alike, once. One tracker may serve many threads and
-    tasks.
+    thread, task or generator. `with SpendTracker() as spend:` counts the calls in the block, but
+    not those in plain threads, or in generators that are resumed in another context. A streamed
+    response counts like a whole one. One tracker may serve many threads and tasks.
 
-    A call that the caller cancels or abandons is counted with an estimate: its prompt and the
-    output received so far, at the mean price of a token in this tracker's calls to the model, else
-    at the price in the last `list_models()`, else in `prices`. If none is known, it is `unpriced`
-    until the first price comes.
+    A call that the caller cancels or abandons counts with an estimate: its prompt and the output
+    received so far, at the mean price of a token in this tracker's calls to the model, else at the
+    price in the last `list_models()`, else in `prices`. If none is known, the call is `unpriced`
+    until a price is.
 
     Args:
-        limit_usd: Budget in US dollars. A call that could exceed it raises `BudgetExceededError`
-            instead of being sent.
-        limit_credits: The same in credits.
+        limit_usd: Budget in US dollars. A call that could exceed it is not sent, but raises
+            `BudgetExceededError`.
+        limit_credits: Budget in credits.
         spent_usd: US dollars spent before, which count towards the budget.
         reserve: What each call reserves of the budget while it is under way: `"expected"`, the
             mean price of a call so far (until the first price is known, further calls of
@@ -74,10 +73,10 @@ class SpendTracker(BaseCallbackHandler):
             the estimated prompt and of `max_tokens`, or of all that the context leaves; `None`,
             nothing: calls are sent until the budget is spent. While nothing is spent or reserved, a
             call is always sent.
-        prices: US dollars for a million tokens of input and of output, by model id.
-        price: Price of a response that does not state it, as those of other models: called with
-            the model's name and the `usage_metadata`, it returns US dollars, or `None`.
-        unpriced: A response without any price counts like an estimated call (`"reserve"`), or
+        prices: US dollars per million tokens of input and of output, by model id.
+        price: A function that prices responses without a price, such as those of other models; it
+            takes the model's name and the `usage_metadata`, and returns US dollars or `None`.
+        unpriced: Whether a response without any price counts with an estimate (`"reserve"`), or
             costs nothing (`"ignore"`).
 
     Raises:
@@ -86,7 +85,7 @@ class SpendTracker(BaseCallbackHandler):
     """
 
     raise_error = True  # else core would log an exceeded budget and make the call
-    run_inline = True  # on the event loop, before the request is sent; nothing here waits
+    run_inline = True  # on the event loop, before the request is sent; nothing here blocks
 
     def __init__(  # noqa: PLR0913  all of them optional, by name
         self,
@@ -116,7 +115,7 @@ class SpendTracker(BaseCallbackHandler):
         _trackers.add(self)
 
     def _forget_calls(self) -> None:
-        """Begin without calls under way; in a child process, they are its parent's."""
+        """Drop the calls under way; in a forked child, they are its parent's."""
         self._lock = threading.RLock()
         self._is_busy = False
         self._calls: dict[UUID, Call] = {}
@@ -126,10 +125,10 @@ class SpendTracker(BaseCallbackHandler):
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Hold the lock; then count the calls that have ended.
+        """Hold the lock; then count the calls that ended meanwhile.
 
-        The garbage collector closes abandoned streams at any point, also of this thread while it
-        holds the lock.
+        The garbage collector may close an abandoned stream at any point, even in this thread while
+        it holds the lock.
         """
         with self._lock:
             if self._is_busy:
@@ -147,7 +146,7 @@ class SpendTracker(BaseCallbackHandler):
 
     @property
     def limit_usd(self) -> Decimal | None:
-        """Budget in US dollars; `None` is no limit. May be set."""
+        """Budget in US dollars, at least 0; `None` is no limit. May be assigned."""
         return self._limit_usd
 
     @limit_usd.setter
@@ -156,7 +155,7 @@ class SpendTracker(BaseCallbackHandler):
 
     @property
     def limit_credits(self) -> Decimal | None:
-        """Budget in credits; `None` is no limit. May be set."""
+        """Budget in credits, at least 0; `None` is no limit. May be assigned."""
         return self._limit_credits
 
     @limit_credits.setter
@@ -165,18 +164,18 @@ class SpendTracker(BaseCallbackHandler):
 
     @property
     def total(self) -> Spend:
-        """The sum over all calls so far."""
+        """The sum of all calls so far."""
         return self._totals.total
 
     @property
     def by_model(self) -> dict[str, Spend]:
-        """The sums over the calls to each model, by the model's id."""
+        """The sums of the calls to each model, by the model's id."""
         with self._exclusive():
             return dict(self._totals.by_model)
 
     @property
     def by_tag(self) -> dict[str, Spend]:
-        """The sums over the calls with each tag of LangChain's (`config={"tags": [...]}`)."""
+        """The sums of the calls with each of LangChain's tags (`config={"tags": [...]}`)."""
         with self._exclusive():
             return dict(self._totals.by_tag)
 
@@ -205,13 +204,12 @@ class SpendTracker(BaseCallbackHandler):
     def reconcile(self, llm: ChatAimlErnie) -> int:
         """Replace estimates with the amounts in the provider's log (`GET /v2/logs`).
 
-        A call is found by the id of its response, else by its `X-Client-Request-Id`, unless
-        `client_request_id` is one text for all calls. The log may lack the latest calls for a
-        while; their estimates stay, for the next time. Of the estimates, the last 10,000 can be
-        replaced.
+        A call is found by the id of its response, else by its `X-Client-Request-Id`, unless all
+        calls have the same. The log may lack the latest calls for a while; their estimates stay
+        until the next `reconcile`. Only the latest 10,000 estimates can be replaced.
 
         Args:
-            llm: A model with the key, the base URL and the client to use.
+            llm: The model whose key, `base_url` and HTTP client are used.
 
         Returns:
             How many estimates were replaced.
@@ -222,7 +220,7 @@ class SpendTracker(BaseCallbackHandler):
         return run(self._reconcile(llm, is_async=False))
 
     async def areconcile(self, llm: ChatAimlErnie) -> int:
-        """Replace estimates with the amounts in the provider's log; see `reconcile`."""
+        """Replace estimates with the amounts in the provider's log; async, see `reconcile`."""
         return await self._reconcile(llm, is_async=True)
 
     async def _reconcile(self, llm: ChatAimlErnie, *, is_async: bool) -> int:
@@ -243,7 +241,7 @@ class SpendTracker(BaseCallbackHandler):
             self._totals.clear()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the sums as JSON values, for `from_dict`; limits and prices are not among them."""
+        """Return the sums as JSON values, for `from_dict`; without limits and `prices`."""
         with self._exclusive():
             tables = {
                 name: {key: to_json(spend) for key, spend in sums.items()}
@@ -253,11 +251,11 @@ class SpendTracker(BaseCallbackHandler):
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], **settings: Any) -> Self:
-        """Return a tracker that continues the sums of `to_dict`.
+        """Return a tracker that begins with the sums of another one.
 
         Args:
-            data: What `to_dict` returned.
-            settings: The constructor's arguments, such as `limit_usd`.
+            data: The result of its `to_dict`.
+            **settings: Arguments of the constructor, such as `limit_usd`.
 
         Raises:
             ValueError: `data` does not come from `to_dict`, or a setting is invalid.
@@ -289,7 +287,7 @@ class SpendTracker(BaseCallbackHandler):
         return f"<SpendTracker: {self._totals.total}>"
 
     def __copy__(self, _: object = None) -> Self:
-        return self  # the calls of a model's copy are to be counted, too
+        return self  # so that the calls of a copied model count, too
 
     __deepcopy__ = __copy__
 
@@ -358,7 +356,7 @@ class SpendTracker(BaseCallbackHandler):
         except BudgetExceededError as error:
             for id_, other in under_way:
                 if id_ == run_id:
-                    other.on_llm_error(error, run_id=run_id)  # LangChain does not tell them
+                    other.on_llm_error(error, run_id=run_id)  # LangChain does not inform them
             raise
         trackers.set((*under_way, (run_id, self)))
 
@@ -402,7 +400,7 @@ class SpendTracker(BaseCallbackHandler):
         finally:
             self._ended.append((run_id, message, spend, error))
             with self._exclusive():
-                pass  # counts it, in the end
+                pass  # counts it at the end of the block
 
     @override
     def on_retry(self, retry_state: object, *, run_id: UUID, **kwargs: Any) -> None:
@@ -420,10 +418,14 @@ class SpendTracker(BaseCallbackHandler):
         *,
         may_wait: bool,
     ) -> Future[None] | None:
-        """Reserve what a call of `ChatAimlErnie` is expected to cost, before it is sent.
+        """Reserve the expected cost of a call of `ChatAimlErnie`, before it is sent.
 
-        Return `None` if it may be sent, else what to wait for before this is called again: the next
-        end of a call, which may bring the first price. Raise a `BudgetExceededError` if it may not.
+        Returns:
+            `None` if the call may be sent; else a future to wait for before the next attempt. It
+            resolves when a call ends, whose price may be the first.
+
+        Raises:
+            BudgetExceededError: The budget does not allow the call.
         """
         with self._exclusive():
             call = self._calls.get(run_id)
@@ -434,7 +436,7 @@ class SpendTracker(BaseCallbackHandler):
             is_price_known = self._reserve_for(call)
             if may_wait and not is_price_known:
                 self._end_lost_calls()
-                # Not for a stream in whose loop this call is made, itself or in a new task.
+                # A stream in whose loop this call is made would end only after it.
                 outer = {id_ for id_, _ in trackers.get()}
                 under_way = self._calls.items()
                 if any(
@@ -448,7 +450,7 @@ class SpendTracker(BaseCallbackHandler):
             return None
 
     def _reserve_for(self, call: Call) -> bool:
-        """Reserve what `call` is expected to cost; return whether that is known."""
+        """Reserve the expected cost of `call`; return whether it is known."""
         cost = self._cost_of(call)
         total = self._totals.total
         for name, limit, spent, unit in (
@@ -466,14 +468,14 @@ class SpendTracker(BaseCallbackHandler):
         return cost is not None
 
     def _end_lost_calls(self) -> bool:
-        """Count the calls that nothing else can end; return whether there were any."""
+        """Count the calls whose event loop was closed; return whether there were any."""
         lost = [run_id for run_id, call in self._calls.items() if call.is_lost()]
         for run_id in lost:
             self._end(run_id, _NO_MESSAGE, spend_of(_NO_MESSAGE), asyncio.CancelledError())
         return bool(lost)
 
     def _cost_of(self, call: Call) -> Decimal | None:
-        """Return what `call` shall reserve; `None` if that is not known yet."""
+        """Return the US dollars that `call` reserves; `None` if they are not known yet."""
         if self._reserve is None or (self._limit_usd is None and self._limit_credits is None):
             return ZERO
         totals = self._totals
@@ -491,7 +493,7 @@ class SpendTracker(BaseCallbackHandler):
         """Count a call that has ended, and release its reservation."""
         call = self._calls.pop(run_id, None)
         if call is None:
-            return  # not the call of a chat model, or its end has come before
+            return  # not a call of a chat model, or it has ended before
         self._reserved -= call.reserved
         if self._next_end is not None:
             self._next_end.set_result(None)
@@ -521,7 +523,7 @@ class SpendTracker(BaseCallbackHandler):
 
 
 def _is_billed(error: BaseException, call: Call) -> bool:
-    """Return whether a failed call may have been processed and billed, as the retry policy says."""
+    """Return whether a failed call may have been processed and billed, by the retry policy."""
     if any(call.received):
         return True
     if not isinstance(error, AimlErnieError):
@@ -556,7 +558,7 @@ def _excess(name: str, limit: Decimal, spent: Decimal, reserved: Decimal, more: 
 
 
 def _model_of(message: AIMessage) -> str:
-    """Return the id of the model that a message is from."""
+    """Return the id of the model that a message names."""
     return find_model(str(message.response_metadata.get("model_name", ""))).id or UNKNOWN
 
 
@@ -564,7 +566,7 @@ _NO_MESSAGE = AIMessage("")
 
 
 def _first_message(response: object) -> AIMessage:
-    """Return the first message of a call, which carries the price of all choices, if any."""
+    """Return the first message of a call, which has the price of all choices."""
     generations = getattr(response, "generations", None)
     if not generations or not generations[0]:
         return _NO_MESSAGE
