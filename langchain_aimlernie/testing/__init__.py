@@ -1,7 +1,7 @@
 """A local AI/ML API, without network and key: `ErnieServer`, and a pytest fixture.
 
-`python -m langchain_aimlernie.testing` serves it; pytest finds the fixture `ernie_server` by
-itself. Every text of its fake model says that it is not ERNIE's. Imports are lazy.
+`python -m langchain_aimlernie.testing` serves it; pytest finds the fixture `ernie_server` without
+an import. Every text of its fake model says that it is not from ERNIE. Imports are lazy.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from langchain_aimlernie.testing.server import API_KEY, ErnieServer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until Ctrl-C or SIGTERM."""
+    """Serve until Ctrl-C or SIGTERM; return the exit code, 1 if the address is not available."""
     parser = argparse.ArgumentParser(
         prog="python -m langchain_aimlernie.testing",
         description="Serve a local AI/ML API for ERNIE. Its replies come from a fake model.",

@@ -37,13 +37,13 @@ DEPRECATIONS: tuple[Mapping[str, object], ...] = (
 CREATED = "2025-12-01T00:00:00.000Z"
 _UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1)}
 _MAX_WINDOW = timedelta(days=92)
-_NO_SUM = 1e18  # what is larger cannot be a cost or a number of tokens
+_TOO_LARGE = 1e18  # for a cost or a number of tokens
 
 Row = dict[str, Any]
 
 
 class Account:
-    """The balance in US dollars, and the log with a row for each chat request, the newest first."""
+    """The balance in US dollars, and the log: a row for each chat request, newest first."""
 
     def __init__(self) -> None:
         self.balance = Decimal(100)
@@ -52,7 +52,7 @@ class Account:
     def charge(
         self, ids: Mapping[str, str | None], model: ServedModel, reply: Reply, prompt_tokens: int
     ) -> None:
-        """Charge a request what its reply states, else the model's price, and log it by its ids."""
+        """Charge a request the price in its reply, else the model's, and log it with its ids."""
         usd: float = 0
         credits_used: float | None = 0
         tokens = 0, 0
@@ -80,10 +80,10 @@ class Account:
         self.balance -= _spend([row])
 
     def read(self, path: str, values: Mapping[str, Sequence[str]], key: str | None) -> Row:
-        """Return the body of `GET` on a path of the account.
+        """Return the body of the response to `GET` on a path of the account.
 
         Raises:
-            ValueError: A parameter of the query is invalid.
+            ValueError: A query parameter is invalid.
         """
         if path == "/v1/key":
             return {
@@ -120,7 +120,7 @@ class Account:
 
 
 def _window(query: Mapping[str, str]) -> tuple[datetime, datetime]:
-    """Return start and end of what is asked for: the last seven days if the query names none."""
+    """Return start and end of the window that a query names, by default the last seven days."""
     period = query.get("period")
     named = [_moment(query, name) for name in ("start", "end") if name in query]
     if not named:
@@ -162,20 +162,20 @@ def _text_of(moment: datetime) -> str:
 
 
 def numbers(value: object, *path: str) -> dict[str, float]:
-    """Return the numbers of the object under `path`; a script may have anything there."""
+    """Return the numbers in the object at `path`; a script may have any value there."""
     for key in path:
         value = value.get(key) if isinstance(value, dict) else None
-    held = value.items() if isinstance(value, dict) else ()
-    return {k: each for k, each in held if type(each) in (int, float) and abs(each) < _NO_SUM}
+    items = value.items() if isinstance(value, dict) else ()
+    return {k: each for k, each in items if type(each) in (int, float) and abs(each) < _TOO_LARGE}
 
 
 def token_counts(usage: object) -> tuple[int, int]:
-    """Return the tokens of prompt and completion that a usage of any shape states."""
+    """Return the tokens of prompt and completion in a usage of any form."""
     stated = numbers(usage)
     return int(stated.get("prompt_tokens", 0)), int(stated.get("completion_tokens", 0))
 
 
 def withdrawn(entries: Iterable[Mapping[str, Any]]) -> set[object]:
     """Return the ids and aliases of the models that get a 404."""
-    gone = [entry for entry in entries if entry.get("status") == "withdrawn"]
-    return {name for entry in gone for name in (entry.get("id"), *(entry.get("aliases") or ()))}
+    found = [entry for entry in entries if entry.get("status") == "withdrawn"]
+    return {name for entry in found for name in (entry.get("id"), *(entry.get("aliases") or ()))}

@@ -1,4 +1,4 @@
-"""The API itself, without sockets: computes responses, from scripts or the fake model."""
+"""The API itself, without sockets: computes responses from scripts or with the fake model."""
 
 from __future__ import annotations
 
@@ -30,7 +30,16 @@ _SHOWN_VIOLATIONS = 5
 
 
 class Totals(NamedTuple):
-    """Sums over the complete responses, of the usage and cost that they reported."""
+    """Sums of the usage and cost in the responses that were sent completely.
+
+    Attributes:
+        answers: Number of responses.
+        prompt_tokens: Tokens of the prompts.
+        completion_tokens: Tokens of the completions, reasoning included.
+        reasoning_tokens: Tokens of reasoning.
+        credits_used: Cost in credits.
+        usd_spent: Cost in US dollars.
+    """
 
     answers: int = 0
     prompt_tokens: float = 0
@@ -40,7 +49,7 @@ class Totals(NamedTuple):
     usd_spent: Decimal = Decimal(0)
 
     def plus(self, usage: object, meta: object) -> Totals:
-        """Return the sums with one more response; what is no number counts nothing."""
+        """Return the sums with one more response; values that are not numbers count as 0."""
         tokens, cost = account.numbers(usage), account.numbers(meta, "usage")
         details = account.numbers(usage, "completion_tokens_details")
         return Totals(
@@ -62,19 +71,19 @@ class _RequestError(Exception):
 
 
 class Api:
-    """The API without a socket; state that threads share is changed under `_lock`."""
+    """The API without a socket; `_lock` protects the state that threads share."""
 
     api_key: str | None
-    """The key that clients must send; None or "" accepts all. May be set."""
+    """The key that clients must send; None or "" accepts all. May be assigned."""
 
     on_request: Callable[[Request], Reply | str | None] | None
-    """Called for each valid chat request before the queue; None from it: use the queue.
+    """Returns the reply to a valid chat request, or None to use the queue.
 
-    It runs in the server's thread and must not block. May be set.
+    It runs in the server's thread and must not block. May be assigned.
     """
 
     deprecations: Sequence[Mapping[str, Any]]
-    """The entries of `GET /v1/models/deprecations`; a `withdrawn` model gets a 404. May be set."""
+    """The entries of the deprecations feed; a `withdrawn` model gets a 404. May be assigned."""
 
     totals: Totals
     """Tokens, credits and dollars of the responses that were sent completely."""
@@ -99,7 +108,7 @@ class Api:
     def reset(self) -> None:
         """Clear requests, queued replies, `on_request`, sums and log; connections stay open.
 
-        `balance_usd` and `deprecations` get their default values. Ids continue.
+        `balance_usd` and `deprecations` get their defaults. The numbering of requests continues.
         """
         with self._lock:
             self._requests.clear()
@@ -111,7 +120,7 @@ class Api:
             self.on_request = None
 
     def _respond(self, request: Request) -> Reply:
-        """Record a request; return its response as it is sent, with bytes as its body."""
+        """Record a request; return its response with the body as bytes and all headers."""
         with self._lock:
             self._served += 1
             request.number = self._served
@@ -214,7 +223,7 @@ class Api:
 
 
 def _encode(request: Request, model: ServedModel, reply: Reply) -> Reply:
-    """Return a reply with its bytes or events, and with usage and meta, sent or not."""
+    """Return a reply with its bytes or events, and its usage and meta, even if not sent."""
     headers = dict(reply.headers)
     if reply.events is not None:
         headers = {"content-type": _SSE, **headers}
@@ -237,7 +246,7 @@ def _encode(request: Request, model: ServedModel, reply: Reply) -> Reply:
     spent = account.numbers(meta, "usage")
     for key in ("credits_used", "usd_spent"):
         if key in spent:
-            # Without an exponent, as prices are written.
+            # Without an exponent, as the API's prices.
             price = f"{Decimal(str(spent[key])):f}"
             headers = {f"x-aimlapi-{key.replace('_', '-')}": price, **headers}
     body = encoding.to_bytes(body)
@@ -255,7 +264,7 @@ def _cacheable(request: Request, value: object, max_age: int) -> Reply:
 
 
 def failure(status: int, message: str, **more: object) -> Reply:
-    """Return an error in the API's format, problem+json; `more` are further keys of it."""
+    """Return an error in the API's format, problem+json; `more` has further keys."""
     title = responses.get(status, f"HTTP {status}")
     name = "".join(re.findall(r"[A-Za-z]+", title)) + "Exception"
 
@@ -280,9 +289,9 @@ def _invalid(request: Request, violations: Sequence[str]) -> NoReturn:
 
 
 def _ids(request: Request) -> dict[str, str | None]:
-    """Return the ids of a request by their names in the log, which are those of the headers.
+    """Return the ids of a request by their names in the log; headers have the same names.
 
-    A client's id that is not one is None.
+    An invalid id of the client is None.
     """
     client_id = request.headers.get("x-client-request-id", "")
     return {
@@ -293,7 +302,7 @@ def _ids(request: Request) -> dict[str, str | None]:
 
 
 def _parse(raw: bytes) -> object:
-    """Return the parsed JSON of a body; reject what JSON.parse would reject, such as NaN."""
+    """Return the parsed JSON of a body; reject what JavaScript would, such as NaN."""
     try:
         return json.loads(raw.decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:

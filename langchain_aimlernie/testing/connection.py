@@ -1,4 +1,4 @@
-"""One connection of the server: reads requests, sends responses, and breaks as faults say."""
+"""One connection of the server: reads requests, sends responses, and breaks by scripted faults."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from langchain_aimlernie.testing import encoding
 from langchain_aimlernie.testing.replies import Fault, Headers, Reply, Request
 
 _BATCH = 64
-"""So many events of a stream without an interval are sent at once, then others have their turn."""
+"""Events of a stream without an interval that are sent at once, before other connections run."""
 
 _MAX_HEAD = 64 * 2**10
 _READ_SIZE = 256 * 2**10
@@ -28,9 +28,9 @@ _logger = logging.getLogger(__name__)
 
 
 class Connection:
-    """Answers the requests of one connection, one after the other.
+    """Responds to the requests of one connection in turn.
 
-    `on_complete` is called before a client can have seen the end of its response.
+    `on_complete` is called before a client can have received the end of the response.
     """
 
     def __init__(
@@ -57,9 +57,10 @@ class Connection:
         return sock
 
     def abort(self, *, reset: bool = False) -> asyncio.Task[None]:
-        """Close the connection now, by TCP reset if `reset`; return the task that then ends.
+        """Close the connection now, by TCP reset if `reset`, and discard unsent data.
 
-        What has not been sent is lost.
+        Returns:
+            The connection's task, which then ends.
         """
         if reset and self._socket.fileno() != -1:
             linger = struct.pack("ii", 1, 0)
@@ -115,7 +116,7 @@ class Connection:
         return event
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait, at least for the other connections.
+        """Wait; with 0 seconds, let other connections run.
 
         Raises:
             ConnectionAbortedError: The client has closed its side.
@@ -133,7 +134,7 @@ class Connection:
         self._writer.write(b"".join(self._http.send(event) or b"" for event in events))
 
     async def _reject(self, status: int, message: str) -> None:
-        """Answer bytes that are not an HTTP request; what follows them cannot be read."""
+        """Respond to bytes that are not an HTTP request; those that follow cannot be parsed."""
         body = message.encode()
         headers = [(b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         self._send(_head(status, headers), h11.Data(data=body), h11.EndOfMessage())
@@ -186,7 +187,7 @@ def _head(status: int, headers: list[tuple[bytes, bytes]]) -> h11.Response:
 
 
 def _chunks(request: Request, reply: Reply) -> Iterator[bytes]:
-    """Return the body in the chunks in which it is sent, up to where a fault cuts it."""
+    """Return the body in the chunks to send, up to the fault."""
     if request.method == "HEAD" or reply.status in _NO_BODY:
         return iter(())
     fault = reply.fault or Fault()

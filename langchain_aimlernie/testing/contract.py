@@ -1,10 +1,9 @@
-"""The published request schema of `POST /v1/chat/completions`, and what no schema expresses.
+"""The published request schema of `POST /v1/chat/completions`, and rules beyond a schema.
 
 Written from the provider's reference of the four ERNIE models that have one,
 https://docs.aimlapi.com/api-references/text-models-llm/baidu, with the limits that only its prose
-names (4 stop sequences, 128 tools, function names). Which of the fields a model has is a matter of
-its spec. Where the published schema leaves an object open, the API drops unknown keys: these are
-reported as ignored.
+has (4 stop sequences, 128 tools, function names). A model's spec says which of the fields it has.
+Where the published schema allows further keys, the API drops them: these are reported as ignored.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _DATA_URL = re.compile(r"data:image/[a-z.+-]+;base64,(?=[A-Za-z0-9+/])", re.IGNO
 
 
 def _check_image_url(value: str) -> str:
-    """Accept an http(s) URL or an image in base64."""
+    """Return `value` if it is an http(s) URL or an image in base64, else raise."""
     if re.match(r"https?://[^\s/]", value):
         return value
     start = _DATA_URL.match(value)
@@ -52,32 +51,32 @@ def _check_image_url(value: str) -> str:
     return value
 
 
-# The schema is built of expressions, because its families differ in many small ways.
+# The schema is computed, because the families of models differ in many small ways.
 
 _NAME = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 _number = partial(confloat, allow_inf_nan=False)
-_integer = partial(_number, multiple_of=1)  # to JSON Schema's integers belongs 1.0
+_integer = partial(_number, multiple_of=1)  # 1.0 is an integer in JSON Schema
 
 
 def _object(required: str = "", **fields: Any) -> Any:
-    """Return the type of an object with these fields, of which it must have some, and no others."""
+    """Return the type of an object with these fields and no others; `required` names some."""
     fields |= {name: Required[fields[name]] for name in required.split()}
     typed_dict = TypedDict("Object", fields, total=False)  # type: ignore[misc]
     return with_config(extra="forbid", strict=True)(typed_dict)
 
 
-def _typed(kind: str, held: Any = None, required: str = "", **fields: Any) -> Any:
-    """Return the type of an object that says its `kind`, and has under that name what it holds."""
-    named = {} if held is None else {kind: held}
+def _typed(kind: str, value: Any = None, required: str = "", **fields: Any) -> Any:
+    """Return the type of an object with `type` = `kind`, and a field `kind` of type `value`."""
+    named = {} if value is None else {kind: value}
     required = " ".join(["type", required, *named])
     return _object(required, type=Literal[kind], **named, **fields)
 
 
 def _union(key: str = "", **types: Any) -> Any:
-    """Return the union of types; `key` in the value, or its JSON type, names the right one.
+    """Return the union of types by the value of `key` in an object, or by JSON type.
 
-    The names are written "<…>" in the location of an error, so that they can be told from keys.
-    `other` stands for each name that is not listed.
+    In the location of an error the names are in angle brackets, to distinguish them from keys.
+    `other` is the type for names that are not listed.
     """
 
     def name_of(value: object) -> str:
@@ -92,7 +91,7 @@ def _union(key: str = "", **types: Any) -> Any:
     discriminator = Discriminator(
         name_of, custom_error_type=key or "types", custom_error_message=text
     )
-    return Annotated[Union[tuple(members)], discriminator]  # noqa: UP007  # made of a list
+    return Annotated[Union[tuple(members)], discriminator]  # noqa: UP007  # of a list
 
 
 _ANY_OBJECT = dict[str, Any]
@@ -110,12 +109,12 @@ _RESPONSE_FORMAT = _union(
 
 
 @cache
-def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
+def _schema(*, is_5: bool, has_media: bool) -> TypeAdapter[object]:
     """Return the schema of the requests to a family of models.
 
     Args:
-        is_5: Whether it is that of ernie-5.0, else one of the 4.5 family.
-        sees: Whether user messages may contain images and files.
+        is_5: Whether the model is ernie-5.0, else it is of the 4.5 family.
+        has_media: Whether user messages may contain images and files.
     """
 
     def if_5(**fields: Any) -> dict[str, Any]:
@@ -125,34 +124,35 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
     text = _typed("text", str, **cached)
     string_or_texts = _union(string=str, array=conlist(text))
 
-    # As published, any string is an image of ernie-5.0.
+    # The published schema of ernie-5.0 accepts any string.
     url = str if is_5 else Annotated[str, AfterValidator(_check_image_url)]
     image = _object("url", url=url, detail=Literal["low", "high", "auto"])
     file = _object(file_data=str, filename=str, **if_5(file_id=str))
     image_url, file = _typed("image_url", image, **cached), _typed("file", file, **cached)
-    seen = _union("type", text=text, image_url=image_url, file=file) if sees else text
+    part = _union("type", text=text, image_url=image_url, file=file) if has_media else text
+    with_content = partial(_object, "role content", role=str, name=str)
+    user = with_content(content=_union(string=str, array=conlist(part)))
 
     extra = if_5(extra_content=_ANY_OBJECT)
     call = _typed(
         "function", _object("name arguments", name=str, arguments=str), "id", id=str, **extra
     )
     if is_5:
-        said = _union(string=str, array=conlist(text), null=None)
+        texts = _union(string=str, array=conlist(text), null=None)
         custom = _typed("custom", _object("name input", name=str, input=str), "id", id=str, **extra)
         call = _union("type", function=call, custom=custom)
     else:
         part = _union("type", text=text, refusal=_typed("refusal", str))
-        said = _union(string=str, array=conlist(part))
+        texts = _union(string=str, array=conlist(part))
 
-    saying = partial(_object, "role content", role=str, name=str)
-    system = saying(content=string_or_texts)
+    system = with_content(content=string_or_texts)
     message = _union(
         "role",
-        user=saying(content=_union(string=str, array=conlist(seen))),
+        user=user,
         system=system,
         **if_5(developer=system),
         assistant=_object(
-            "role", role=str, name=str, content=said, refusal=str | None, tool_calls=conlist(call)
+            "role", role=str, name=str, content=texts, refusal=str | None, tool_calls=conlist(call)
         ),
         tool=_object(
             "role content tool_call_id",
@@ -212,10 +212,10 @@ def _schema(*, is_5: bool, sees: bool) -> TypeAdapter[object]:
 
 
 def check(body: Mapping[str, Any], spec: ModelSpec) -> tuple[list[str], list[str]]:
-    """Return what is wrong with a body, one line each, and the paths of keys that the API drops."""
+    """Return the violations of a body, one line each, and the paths of keys that the API drops."""
     fields = spec.fields or ()
     is_5 = spec.thinking_switch
-    schema = _schema(is_5=is_5, sees="image_url" in spec.parts)
+    schema = _schema(is_5=is_5, has_media="image_url" in spec.parts)
     violations, ignored = [], []
     try:
         schema.validate_python({key: value for key, value in body.items() if key in fields})
@@ -231,7 +231,7 @@ def check(body: Mapping[str, Any], spec: ModelSpec) -> tuple[list[str], list[str
 
 
 def _describe(error: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the location of an error, with dots and without tags, and what is wrong there."""
+    """Return the location of an error, with dots and without tags, and its text."""
     steps = [str(step) for step in error["loc"]]
     location = ".".join(step for step in steps if not step.startswith("<"))
     text, value = error["msg"], error["input"]
@@ -250,7 +250,7 @@ def _describe(error: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _is_closed(location: tuple[str | int, ...], *, is_5: bool) -> bool:
-    """Whether the published schema forbids further keys there; the API drops those elsewhere."""
+    """Whether the published schema forbids further keys there; the API drops others."""
     match location:
         case ["response_format", *_]:
             return True
@@ -260,7 +260,7 @@ def _is_closed(location: tuple[str | int, ...], *, is_5: bool) -> bool:
 
 
 def _conversation_errors(body: Mapping[str, Any]) -> Iterator[str]:
-    """Return where results match no call, or the choice no tool, in a body of any shape."""
+    """Yield where results match no call, or `tool_choice` no tool, in a body of any form."""
     called: list[object] = []
     for index, message in enumerate(_objects(body.get("messages"))):
         content, calls = message.get("content"), message.get("tool_calls")
@@ -286,7 +286,7 @@ def _conversation_errors(body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
-    """Return the items of a list, empty objects in the place of those that are none."""
+    """Return the items of a list, each that is not an object replaced by an empty one."""
     items: list[Any] = value if isinstance(value, list) else []
     return [each if isinstance(each, dict) else {} for each in items]
 
@@ -297,11 +297,13 @@ def _function_name(tool: Mapping[str, Any]) -> object:
 
 
 def validate_request(body: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a request body, one line each; empty if the API accepts it.
+    """Return the violations of the API's schema in a request body, one line each.
 
     Args:
-        body: The parsed body of a `POST /v1/chat/completions`. Its `model` decides which schema
-            applies.
+        body: The parsed body of a `POST /v1/chat/completions`; its `model` selects the schema.
+
+    Returns:
+        The violations; empty if the API accepts the request.
     """
     model = BY_NAME.get(str(body.get("model")))
     if model is None:
@@ -311,7 +313,11 @@ def validate_request(body: Mapping[str, Any]) -> list[str]:
 
 
 def ignored_fields(body: Mapping[str, Any]) -> list[str]:
-    """Return the paths of keys that the schema of the body's model does not know."""
+    """Return the paths of keys that the API ignores, since the model's schema lacks them.
+
+    Args:
+        body: The parsed body of a `POST /v1/chat/completions`.
+    """
     model = BY_NAME.get(str(body.get("model")))
     _, ignored = check(body, model.spec) if model else ([], [])
     return ignored

@@ -1,4 +1,4 @@
-"""Encodes replies as the API does, one JSON body or server-sent events, and counts their tokens."""
+"""Encodes replies as the API does, as JSON or server-sent events, and counts their tokens."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Json = dict[str, Any]
 
 
 def split_tokens(text: str) -> list[str]:
-    """Return the tokens of `text`, roughly as a model would; joined they are the text again."""
+    """Return `text` in parts of about a model's tokens; joined, they are the text."""
     return _TOKEN.findall(text)
 
 
 def prompt_tokens(body: Mapping[str, Any]) -> int:
-    """Return the estimated tokens of a prompt: texts by length, media at a flat number."""
+    """Return the estimated tokens of a prompt: texts by length, each medium a fixed number."""
     total = 0
     for message in body["messages"]:
         content = message.get("content")
@@ -59,7 +59,7 @@ def event(value: object) -> bytes:
 
 
 def complete(reply: Reply, request: Request, model: ServedModel) -> Json:
-    """Return the completion that a reply describes, usage and cost scripted or counted."""
+    """Return the completion that a reply describes; usage and cost are scripted or computed."""
     choices = [
         _choice(each, request.id, index) for index, each in enumerate((reply, *reply.choices))
     ]
@@ -112,11 +112,11 @@ def _call(call: Json, default_id: str) -> Json:
 
 def _usage(messages: list[Json], prompt: int) -> Json:
     calls = [call for message in messages for call in message["tool_calls"] or ()]
-    said = [message[key] or "" for message in messages for key in ("content", "refusal")]
-    said += [call["function"]["arguments"] for call in calls]
-    thought = [message.get("reasoning_content") or "" for message in messages]
-    reasoning = sum(len(split_tokens(text)) for text in thought)
-    completion = reasoning + len(calls) + sum(len(split_tokens(text)) for text in said)
+    texts = [message[key] or "" for message in messages for key in ("content", "refusal")]
+    texts += [call["function"]["arguments"] for call in calls]
+    reasonings = [message.get("reasoning_content") or "" for message in messages]
+    reasoning = sum(len(split_tokens(text)) for text in reasonings)
+    completion = reasoning + len(calls) + sum(len(split_tokens(text)) for text in texts)
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
@@ -132,11 +132,10 @@ def _usage(messages: list[Json], prompt: int) -> Json:
 
 
 def stream_events(completion: Json, *, include_usage: bool) -> Iterator[Json | str]:
-    """Return the events of a completion that is streamed.
+    """Yield the events of a streamed completion.
 
     The published schema requires role and content in every delta, and index, id, type and name in
-    every fragment of a call. Usage comes in a chunk of its own if requested, the cost in the
-    last chunk.
+    every fragment of a call. Usage, if requested, has its own chunk; the last chunk has the cost.
     """
     head = {**completion, "object": "chat.completion.chunk"}
     choices, usage = head.pop("choices"), head.pop("usage", None)
@@ -163,8 +162,8 @@ def stream_events(completion: Json, *, include_usage: bool) -> Iterator[Json | s
 def _deltas(message: Json) -> Iterator[Json]:
     yield {}
     for key in ("reasoning_content", "refusal", "content"):
-        for piece in split_tokens(message.get(key) or ""):
-            yield {key: piece}
+        for token in split_tokens(message.get(key) or ""):
+            yield {key: token}
     for index, call in enumerate(message["tool_calls"] or ()):
         for fragment in split_tokens(call["function"]["arguments"]) or [""]:
             function = {**call["function"], "arguments": fragment}

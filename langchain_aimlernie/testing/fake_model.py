@@ -1,7 +1,7 @@
-"""The fake model: what the server answers when no test has scripted a reply.
+"""The fake model: computes the replies that no test has scripted.
 
-It repeats the question, calls a tool that the question names, and fills schemas from the prompt;
-always the same for the same request. Tests that need a certain reply script it.
+It repeats the question, calls the tools that the question names, and fills schemas from the prompt;
+the same for the same request. Tests that need a certain reply script it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from langchain_aimlernie.testing.models import ServedModel
 from langchain_aimlernie.testing.replies import Reply
 
 PREFIX = "[local ErnieServer, not ERNIE]"
-"""How every text of the fake model begins."""
+"""The beginning of every text of the fake model."""
 
 _QUOTE_LIMIT = 400
 _SHOWN_URL = 60
@@ -65,7 +65,7 @@ def _tool_calls(body: Mapping[str, Any], question: str, called: set[str]) -> lis
     Args:
         body: The request.
         question: The last question.
-        called: The tools that have been called since; a forced call prefers others.
+        called: The tools called since the last question; a forced call prefers others.
     """
     choice = body.get("tool_choice")
     functions = [tool["function"] for tool in body.get("tools") or () if "function" in tool]
@@ -87,10 +87,10 @@ def _tool_calls(body: Mapping[str, Any], question: str, called: set[str]) -> lis
 
 
 def _names_tool(question: str, name: str) -> bool:
-    """Whether a question contains a tool's name, or a word of it, "weather" for get_weather."""
+    """Whether a question contains a tool's name, or a word of it: "weather" for get_weather."""
     words = set(re.findall(r"[a-z]+|\d+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()))
-    spoken = set(re.findall(r"[a-z]+|\d+", question.lower()))
-    return name in question or bool((words - _STOP_WORDS) & spoken)
+    asked = set(re.findall(r"[a-z]+|\d+", question.lower()))
+    return name in question or bool((words - _STOP_WORDS) & asked)
 
 
 def _arguments(function: Mapping[str, Any], question: str) -> str:
@@ -99,13 +99,13 @@ def _arguments(function: Mapping[str, Any], question: str) -> str:
 
 
 def _content(body: Mapping[str, Any], question: str, following: Sequence[Mapping[str, Any]]) -> str:
-    """Return the text of a reply without calls: JSON if asked for, else prose."""
-    messages, wanted = body["messages"], body.get("response_format") or {"type": "text"}
+    """Return the text of a reply without calls: JSON if requested, else prose."""
+    messages, expected = body["messages"], body.get("response_format") or {"type": "text"}
     results = [each for each in following if each["role"] == "tool"]
-    if wanted["type"] == "text":
+    if expected["type"] == "text":
         return f"{PREFIX} {_prose(question, results, messages)}"
-    if wanted["type"] == "json_schema":
-        schema = wanted["json_schema"].get("schema") or {"type": "object"}
+    if expected["type"] == "json_schema":
+        schema = expected["json_schema"].get("schema") or {"type": "object"}
     else:
         texts = [_text_of(each.get("content")) for each in reversed(messages)]
         schema = next(filter(None, map(find_schema, texts)), _ANSWER)
@@ -135,14 +135,14 @@ def _shorten(text: str) -> str:
 
 
 def _describe(part: Mapping[str, Any]) -> str:
-    """Return a description of a medium by its name, or by how its URL begins."""
+    """Return a description of a medium: its name, or the beginning of its URL."""
     medium = part[part["type"]]
     name = str(medium.get("filename") or medium.get("url") or "without a name")
     return f"{'a file' if part['type'] == 'file' else 'an image'} ({name[:_SHOWN_URL]})"
 
 
 def _reasoning(body: Mapping[str, Any], model: ServedModel, question: str) -> str | None:
-    """Return the reasoning of a thinking model; only ernie-5.0 has a switch and a budget for it."""
+    """Return the reasoning, or None; only ernie-5.0 has a switch and a budget for it."""
     settings = body if model.spec.thinking_switch else {}
     if not model.spec.reasoning or settings.get("enable_thinking") is False:
         return None
@@ -159,7 +159,7 @@ def _stop(reply: Reply, stop: str | Sequence[str] | None) -> Reply:
 
 
 def _limit(reply: Reply, body: Mapping[str, Any], model: ServedModel) -> Reply:
-    """Return the reply within the token limit of the request, reasoning included."""
+    """Return the reply, cut at the token limit of the request, reasoning included."""
     keys = {"max_tokens", "max_completion_tokens"} & (model.spec.fields or set())
     left = min((int(body[key]) for key in keys if key in body), default=None)
     if left is None:

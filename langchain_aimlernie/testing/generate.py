@@ -1,4 +1,4 @@
-"""Minimal valid instances of a JSON Schema, with values from a prompt where it has some."""
+"""Minimal valid instances of a JSON Schema, with values from a prompt where possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 Schema = dict[str, Any]
 
 READ_LIMIT = 10_000
-"""Characters of a prompt that are searched for values; no text is longer."""
+"""Characters of a prompt that are searched for values; the maximum length of a text."""
 
 _MAX_VALUES = 20_000
 _MAX_ITEMS = 1000
@@ -30,7 +30,7 @@ _FORMATS = {
     "uri": "https://example.com/",
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
-# What common patterns ask for; a pattern that none of these matches gets an ordinary text.
+# Matches for common patterns; other patterns get a text that may not match.
 _SAMPLES = (
     "a", "A", "0", "ab", "AB", "12", "abc", "ABC", "123", "abcd", "1234", "12345", "a1", "A1",
     "AB12", "ABC-123", "abc-def", "a_b", "2025-01-31", "12:00", "1.0.0", "#000000", "+15550100",
@@ -39,13 +39,13 @@ _SAMPLES = (
 
 
 def generate(schema: Schema, prompt: str, default_text: str = "") -> Any:
-    """Return an instance of `schema`; `{}` for an invalid schema, or one without finite instance.
+    """Return an instance of `schema`; `{}` if it is invalid or has no finite instance.
 
     Args:
-        schema: A JSON Schema; `$ref` is followed inside it.
-        prompt: Numbers, quoted texts and proper names of it are used in turn.
-        default_text: A string for which the prompt has nothing, with "{name}" for the property's
-            name; default: the prompt's first 200 characters.
+        schema: A JSON Schema; a `$ref` must be local.
+        prompt: Its numbers, quoted texts and proper names are used in turn.
+        default_text: The string to use once the prompt has no more, with "{name}" for the
+            property's name; by default the prompt's first 200 characters.
     """
     try:
         return _Generator(schema, prompt, default_text).value(schema, "")
@@ -68,7 +68,7 @@ class _Generator:
         self._values = 0
 
     def value(self, schema: Schema | bool, name: str) -> Any:
-        """Return an instance of a schema that stands under the property `name`."""
+        """Return an instance of a schema for the property `name`."""
         self._values += 1
         if self._values > _MAX_VALUES:
             raise ValueError("the instance has no end")
@@ -106,7 +106,7 @@ class _Generator:
         return self._string(schema, name)
 
     def _resolve(self, schema: Schema | bool) -> Schema:
-        """Return the schema with its own local `$ref` replaced by its target."""
+        """Return the schema with its `$ref`, if it has one, replaced by the target."""
         if isinstance(schema, bool):
             return {}
         if "$ref" not in schema:
@@ -118,7 +118,7 @@ class _Generator:
         return _without("$ref", schema) | (target if isinstance(target, dict) else {})
 
     def _is_open(self, schema: Schema | bool) -> bool:
-        """Whether the schema is a reference to one that surrounds it."""
+        """Whether the schema is a reference to one that contains it."""
         return isinstance(schema, dict) and schema.get("$ref") in self._open_refs
 
     def _merge(self, schema: Schema) -> Schema:
@@ -134,7 +134,7 @@ class _Generator:
         return result
 
     def _option(self, options: list[Schema]) -> Schema:
-        """Return the alternative that the prompt names, else the first that ends, null last."""
+        """Return the option that the prompt names, else the first finite one, null last."""
         options = [each for each in options if not self._is_open(each)] or options
         for each in map(self._resolve, options):
             fields = [f for f in each.get("properties", {}).values() if isinstance(f, dict)]
@@ -210,14 +210,14 @@ def _without(key: str, schema: Schema) -> Schema:
 
 
 def _variants(value: Any, count: int) -> list[Any]:
-    """Return values like `value`, each different."""
+    """Return `count` different values similar to `value`; none for a type without such."""
     if isinstance(value, (int, float)):
         return [value + number for number in range(1, 1 + count)]
     return [f"{value} {number}" for number in range(2, 2 + count)] if type(value) is str else []
 
 
 def _type_of(schema: Schema) -> str:
-    """Return the type of an instance; of several the first that is not null."""
+    """Return the type of an instance: the first of several that is not null."""
     kind = schema.get("type")
     if isinstance(kind, list):
         kind = next((each for each in kind if each != "null"), "null")
@@ -229,7 +229,7 @@ def _type_of(schema: Schema) -> str:
 
 
 def find_schema(text: str) -> Schema | None:
-    """Return the JSON Schema of an object that a text quotes, itself or as `{"schema": …}`."""
+    """Return the first JSON Schema of an object in a text, bare or as `{"schema": …}`."""
     decoder = json.JSONDecoder()
     for start in [each.start() for each in re.finditer("{", text)][:100]:
         try:

@@ -1,4 +1,4 @@
-"""The models that the local server serves, and `GET /v1/models` over them."""
+"""The models that the local server serves, and its response to `GET /v1/models`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NOTICE = "Served by the local ErnieServer of langchain-aimlernie: prices and out
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model, and made up prices in US dollars for a million tokens of prompt and completion."""
+    """A model, with fake prices in US dollars per million tokens of prompt and completion."""
 
     id: str
     spec: ModelSpec
@@ -30,7 +30,7 @@ class ServedModel:
         return self.spec.context or 0
 
     def price(self, prompt_tokens: int, completion_tokens: int) -> int:
-        """Return the whole credits for a completion, at least one."""
+        """Return the price of a completion in whole credits, at least one."""
         usd = (prompt_tokens * self.usd_in + completion_tokens * self.usd_out) / 1e6
         return max(1, round(usd / CREDIT))
 
@@ -66,10 +66,10 @@ _SECTIONS = {"modalities", "capabilities", "pricing"}
 
 
 def _item(model: ServedModel) -> dict[str, Any]:
-    """Return the entry of a model, with all sections that can be asked for."""
+    """Return the entry of a model with all optional sections."""
     short, spec = model.id.rpartition("/")[2], model.spec
     media = "image_url" in spec.parts
-    able = {"reasoning": spec.reasoning, "tools": spec.tools, "vision": media}
+    features = {"reasoning": spec.reasoning, "tools": spec.tools, "vision": media}
     prices = {"input": model.usd_in, "output": model.usd_out}
     return {
         "id": model.id,
@@ -90,7 +90,7 @@ def _item(model: ServedModel) -> dict[str, Any]:
             "output": ["text"],
         },
         "capabilities": sorted(
-            ["streaming", "structured_output", *(name for name in able if able[name])]
+            ["streaming", "structured_output", *(name for name in features if features[name])]
         ),
         "pricing": {
             "kind": "fixed",

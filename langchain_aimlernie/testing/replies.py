@@ -1,4 +1,4 @@
-"""What tests script and read: replies, the faults that interrupt them, and received requests."""
+"""What tests script and read: replies, their faults, and received requests."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ class Fault:
     Attributes:
         kind: "drop" closes the connection; "stall" sends nothing more and keeps it open until the
             client or the server closes it.
-        events: After so many events of a stream (a JSON body is one event).
-        bytes: After so many bytes of the body. Neither: before the response headers.
-        reset: A drop by TCP reset instead of an orderly end.
+        events: Events of a stream that are sent before (a JSON body is one event).
+        bytes: Bytes of the body that are sent before. Without `events` and `bytes`, not even the
+            response headers are sent.
+        reset: Whether "drop" is a TCP reset instead of an orderly end.
+
+    Raises:
+        ValueError: `kind` is not one of its values.
     """
 
     kind: Literal["drop", "stall"] = "drop"
@@ -40,26 +44,26 @@ class Reply:
     Attributes:
         text: The content of the message.
         reasoning: Its `reasoning_content`; None leaves the field out.
-        tool_calls: Each `{"name", "args"}`, and if wanted "id"; "args" may be a string, which is
-            sent unchanged, so that it can be broken JSON. The API's own format is accepted too.
-        finish_reason: None: "tool_calls" if there are any, else "stop".
+        tool_calls: Each `{"name", "args"}`, optionally with "id", or in the API's own format.
+            "args" may be a string, which is sent unchanged and can be invalid JSON.
+        finish_reason: By default "tool_calls" if there are any, else "stop".
         refusal: The refusal of the message.
         choices: Further choices, after the one that this reply describes.
-        usage: Sent unchanged; None leaves it out; `...` counts it.
-        meta: Likewise; `...` computes `{"usage": {"credits_used", "usd_spent"}}`.
+        usage: Sent unchanged; None leaves it out; `...` computes the token counts.
+        meta: Sent unchanged; None leaves it out; `...` computes the price, as
+            `{"usage": {"credits_used", "usd_spent"}}`.
         model: The model name in the response; None is the requested one.
-        body: Instead of all of the above: bytes and text are sent unchanged, else as JSON; or a
-            function that returns one of these for the `Request`.
+        body: Instead of all of the above, the body: bytes and text are sent unchanged, other
+            values as JSON; or a function that returns one of these for the `Request`.
         events: Instead of all of the above, a stream: bytes are sent unchanged, text and JSON
-            values as `data:` of an event. Nothing is added, no `[DONE]` either. May be
-            endless; it is iterated anew for each response.
+            values as `data:` of an event. Nothing is added, not even `[DONE]`. May be endless; it
+            is iterated anew for each response.
         stream: Whether to send a stream; None follows the request.
         status: The HTTP status.
-        headers: Further headers, or replacements of the server's own, sent as UTF-8; None as a
-            value omits one.
-        delay: Seconds before the response headers; None is the server's own.
-        interval: Seconds between the events of the body; None is the server's own.
-        chunk_size: Send the body in chunks of so many bytes, regardless of events.
+        headers: Headers to add or replace, sent as UTF-8; None as a value omits one.
+        delay: Seconds before the response headers; None is the server's `delay`.
+        interval: Seconds between the events of the body; None is the server's `interval`.
+        chunk_size: Bytes per chunk in which the body is sent, regardless of events.
         fault: How the connection breaks.
     """
 
@@ -84,7 +88,7 @@ class Reply:
 
 
 def as_reply(reply: Reply | str) -> Reply:
-    """Return a reply, or the one with a text; raise a TypeError for what is neither."""
+    """Return a reply as it is, and a text as a reply; raise a TypeError for anything else."""
     if isinstance(reply, str):
         return Reply(reply)
     if not isinstance(reply, Reply):
@@ -93,7 +97,7 @@ def as_reply(reply: Reply | str) -> Reply:
 
 
 class Headers(Mapping[str, str]):
-    """HTTP headers by name in any case; a repeated one is joined by commas (RFC 9110 5.3)."""
+    """HTTP headers with case-insensitive names; repeated ones are joined (RFC 9110 5.3)."""
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self._values: dict[str, str] = {}
@@ -116,7 +120,7 @@ class Headers(Mapping[str, str]):
 
 @dataclass(slots=True)
 class Request:
-    """A request, and how it was answered.
+    """A received request, and facts about its response.
 
     Attributes:
         method: The HTTP method.
@@ -124,16 +128,16 @@ class Request:
         query: The query parameters, each with all its values.
         headers: The headers; names are case-insensitive.
         raw: The body's bytes.
-        connection: Which connection it came on, counted from 1.
-        number: Which request to the server it is, counted from 1.
+        connection: Number of the connection, counted from 1.
+        number: Number of the request to the server, counted from 1.
         id: Unique across servers; the ids in the response contain it.
         body: The body as parsed JSON; None if it is not JSON.
         violations: The body's violations of the published schema, unknown top-level fields
             included.
-        ignored: Paths of keys in the body that the API would not read.
-        status: The status of the response; None while there is none.
-        usage: The usage that was sent with the response, if any.
-        meta: The `meta` that was sent with the response, if any.
+        ignored: Paths of keys in the body that the API ignores.
+        status: The status of the response; None before it.
+        usage: The usage sent with the response, if any.
+        meta: The `meta` sent with the response, if any.
         complete: Whether the response was sent completely.
     """
 

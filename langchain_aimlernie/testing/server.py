@@ -25,14 +25,14 @@ T = TypeVar("T")
 
 
 class ErnieServer(Api):
-    """A local AI/ML API for ERNIE: real HTTP/1.1 on loopback, no network, no key of yours.
+    """A local AI/ML API for ERNIE: real HTTP/1.1 on loopback, without network and your own key.
 
     It validates each request against the published schema of its model and responds as the API
-    documents, JSON and streamed. A fake model computes the replies that are not scripted: always
-    the same for the same request, except for the ids, which are unique across servers. Its texts
-    begin with "[local ErnieServer, not ERNIE]"; every response has the `system_fingerprint`
-    "local-ErnieServer" and the header `x-aimlernie-local`. Tests can queue replies and failures,
-    and read the requests:
+    documents, with JSON or a stream. A fake model computes the replies that are not scripted: the
+    same for the same request, except for the ids, which are unique across servers. Its texts begin
+    with "[local ErnieServer, not ERNIE]"; every completion has the `system_fingerprint`
+    "local-ErnieServer", and every response the header `x-aimlernie-local`. Tests can queue replies
+    and failures, and read the requests:
 
         with ErnieServer() as server:
             server.reply("Hello", finish_reason="length")
@@ -42,18 +42,22 @@ class ErnieServer(Api):
             server.last_request.body["messages"]
 
     It has an account, too (`langchain_aimlernie.account`): the log has a row for each valid call,
-    even if its response was not received completely, and the balance falls by what calls cost.
+    even if its response was not received completely, and the cost of calls reduces the balance.
 
-    It runs in a thread of its own and can be used from any thread, with or without an event loop.
+    It runs in its own thread and can be used from any thread, with or without an event loop.
 
     Args:
-        port: The port, afterwards an attribute; 0 takes a free one.
-        host: The address to listen on, an attribute, too.
+        port: The port, also an attribute; 0 takes a free one.
+        host: The address to listen on, also an attribute.
         api_key: The key that clients must send; None or "" accepts every client, as self-hosted
             servers do.
         delay: Seconds before each response.
         interval: Seconds between the events of a stream.
-        models: Further model ids to serve, each with the id of the ERNIE model that it resembles.
+        models: Ids of further models to serve, each with the id of an ERNIE model to imitate.
+
+    Attributes:
+        host: The address to listen on.
+        port: The port; 0 before the first start if none was given.
     """
 
     def __init__(  # noqa: PLR0913  # settings, by name
@@ -90,15 +94,15 @@ class ErnieServer(Api):
         return f"<ErnieServer {state}>"
 
     def start(self) -> Self:
-        """Start to listen; ready when this returns.
+        """Start the server, which then accepts connections, and return it.
 
         Raises:
             OSError: The port is in use, or the address is not one of this machine.
-            RuntimeError: It is already running.
+            RuntimeError: The server is already running.
         """
         with self._life_lock:
             if self._thread is not None:
-                raise RuntimeError("this ErnieServer runs already")
+                raise RuntimeError("this ErnieServer is already running")
             family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
             listener = socket.create_server((self.host, self.port), family=family, backlog=_BACKLOG)
             self.port = listener.getsockname()[1]
@@ -116,7 +120,7 @@ class ErnieServer(Api):
         """Close every connection and the port; a stopped server may be started again.
 
         Raises:
-            RuntimeError: It is called from `on_request`, which the server waits for.
+            RuntimeError: The caller is `on_request`, for which the server waits.
         """
         with self._life_lock:
             if self._thread is None:
@@ -141,7 +145,7 @@ class ErnieServer(Api):
 
     @property
     def balance_usd(self) -> Decimal:
-        """The account's balance in US dollars; what calls cost is subtracted. May be set."""
+        """The account's balance in US dollars, less the cost of calls. May be assigned."""
         return self._account.balance
 
     @balance_usd.setter
@@ -153,11 +157,14 @@ class ErnieServer(Api):
 
         Args:
             reply: A `Reply`, or the text of one.
-            times: For so many requests.
+            times: The number of requests to reply to.
             **fields: Fields of `Reply`, which override those of `reply`.
 
         Returns:
             The reply that was queued.
+
+        Raises:
+            TypeError: `reply` is neither a `Reply` nor a text, or a field is unknown.
         """
         reply = replace(as_reply("" if reply is None else reply), **fields)
         with self._lock:
@@ -179,10 +186,14 @@ class ErnieServer(Api):
         Args:
             status: The HTTP status.
             message: The error's message.
-            code: A `code` next to it.
+            code: The error's `code`, next to the message.
             headers: Further headers, such as `{"retry-after": "1"}`.
-            body: Another body instead: bytes and text are sent unchanged, else as JSON.
-            times: For so many requests.
+            body: A body instead of this error: bytes and text are sent unchanged, other values as
+                JSON.
+            times: The number of requests to fail.
+
+        Returns:
+            The reply that was queued.
         """
         error = failure(status, message, **({} if code is None else {"code": code}))
         if body is not None:
@@ -209,15 +220,15 @@ class ErnieServer(Api):
         """
         with self._lock:
             if not self._requests:
-                raise LookupError("no request has come yet")
+                raise LookupError("there was no request yet")
             return self._requests[-1]
 
     @property
     def violations(self) -> list[str]:
         """The violations of the published schema by the requests so far.
 
-        An unknown top-level field of the body is listed, too, although the API, and this server,
-        ignore it and respond.
+        An unknown top-level field of the body is included, although the API and this server ignore
+        it.
         """
         return [each for request in self.requests for each in request.violations]
 
@@ -230,7 +241,7 @@ class ErnieServer(Api):
         """Close all open connections, by TCP reset if `reset`.
 
         Raises:
-            RuntimeError: It is called from `on_request`, which the server waits for.
+            RuntimeError: The caller is `on_request`, for which the server waits.
         """
         with self._life_lock:
             if self._thread is not None:
@@ -243,7 +254,7 @@ class ErnieServer(Api):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_TIMEOUT)
 
     async def _close(self) -> None:
-        # Server.close would lose, and leak, a connection that is just being accepted.
+        # Server.close would leak a connection that is just being accepted.
         self._loop.remove_reader(self._listening.sockets[0].fileno())
         while asyncio.all_tasks() - {asyncio.current_task()}:
             await self._abort()

@@ -119,7 +119,7 @@ def test_a_server_can_be_stopped_and_started_again():
     for _ in range(2):
         with server:
             assert httpx.post(server.base_url + CHAT, json=body()).status_code == 200
-            with pytest.raises(RuntimeError, match="runs already"):
+            with pytest.raises(RuntimeError, match="is already running"):
                 server.start()
         server.stop()
         assert "stopped" in repr(server)
