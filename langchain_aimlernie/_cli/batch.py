@@ -30,18 +30,18 @@ The input is JSON Lines, in OpenAI's batch format or with "prompt" or "messages"
 CSV with --template. A run on the same output continues where the last one stopped. Failed rows go
 to NAME.errors.jsonl beside NAME.jsonl.
 
-exit codes: 0 all rows succeeded, 1 the run was refused or failed, 2 some rows failed, also of
-earlier runs, 3 stopped by the budget or by missing credits, 130 interrupted; after 3 and 130 run
-it again to continue
+exit codes: 0 all rows succeeded; 1 the run was refused or failed; 2 some rows failed, now or in
+earlier runs; 3 stopped by the budget or by missing credits; 130 interrupted. After 3 and 130, run
+it again to continue.
 """
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command."""
+    """Run the command; return the exit code."""
     try:
         options = _build_parser().parse_args(arguments, Options())
     except SystemExit as error:
-        return FAILED if error.code else 0  # 2 says that rows have failed
+        return FAILED if error.code else 0  # 2 is for failed rows
     if options.input == "-":
         raise CommandError("the input must be a file: it is read twice.")
     if options.output in ("", "-"):
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
             except KeyboardInterrupt:
                 code = INTERRUPTED
     except (CommandError, ValueError, ImportError) as error:
-        raise CommandError(str(error)) from None  # with code 1: 2 says that rows have failed
+        raise CommandError(str(error)) from None  # with code 1: 2 is for failed rows
     except OSError as error:
         notes = " ".join(getattr(error, "__notes__", ()))
         problem = f"{error.filename}: {error.strerror}" if error.filename else str(error)
@@ -85,7 +85,7 @@ def run(arguments: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _progress(*, is_shown: bool) -> Iterator[Callable[[BatchReport], None] | None]:
-    """Yield a function that shows how far a run is, if standard error is a terminal."""
+    """Yield a function that shows a run's progress; `None` if stderr is not a terminal."""
     if not (is_shown and is_terminal(sys.stderr)):
         yield None
         return
@@ -114,7 +114,7 @@ def _read_schema(path: str) -> dict[str, Any]:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    """Return the numbers in `3/16`."""
+    """Return the two numbers of `3/16`."""
     first, _, count = text.partition("/")
     if first.isdecimal() and count.isdecimal() and 1 <= int(first) <= int(count):
         return int(first), int(count)
@@ -131,7 +131,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("input", help="the rows: JSON Lines, or CSV if the name ends in .csv")
-    add("-o", "--output", required=True, metavar="OUT.jsonl", help="where the responses go")
+    add("-o", "--output", required=True, metavar="OUT.jsonl", help="the file for the responses")
     add("--system", help="system message of each row that has none")
     add("--template", help="the prompt, with columns in braces: 'Summarise: {text}'")
     add("--schema", metavar="S.json", help="JSON Schema of the completions")

@@ -1,4 +1,4 @@
-"""Calls of the model, how their responses are shown, and the interactive chat."""
+"""Calls of the model, the output of their responses, and the interactive chat."""
 
 from __future__ import annotations
 
@@ -29,15 +29,19 @@ if TYPE_CHECKING:
 _PROMPT = "> "
 _HINT = "Ctrl-D or exit ends the chat, Ctrl-C stops a response."
 _PASTE_GAP = 0.05
-"""Seconds within which the next line of a paste follows, where the terminal does not mark it."""
+"""Seconds within which the next line of a paste follows, if the terminal does not mark pastes."""
 
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
 
 class Completion:
-    """A completion, complete or not, shown as it arrives if that is wanted.
+    """A streamed completion, complete or not.
 
-    Reasoning comes first: dimmed on a terminal, else on standard error.
+    Reasoning is shown dimmed on a terminal, else on standard error.
+
+    Args:
+        is_shown: Whether to show it as it arrives.
+        is_reasoning_shown: Whether to show the reasoning, too.
     """
 
     def __init__(self, *, is_shown: bool = False, is_reasoning_shown: bool = False) -> None:
@@ -52,7 +56,7 @@ class Completion:
         return len(self._chunks)
 
     def stream(self, llm: ChatAimlErnie, messages: Sequence[BaseMessage]) -> None:
-        """Make the call."""
+        """Make the call, and collect its chunks."""
         has_text = False
         try:
             stream = cast("Generator[AIMessageChunk]", llm.stream([*messages]))
@@ -84,7 +88,7 @@ class Completion:
         self._write_reasoning("" if active else "\n\n", style if self._has_colour else "")
 
     def message(self) -> AIMessage:
-        """Return what has been received."""
+        """Return the message received so far."""
         first, *rest = self._chunks or [AIMessageChunk(content="")]
         return cast("AIMessage", message_chunk_to_message(first + rest if rest else first))
 
@@ -105,7 +109,7 @@ def summarize(message: AIMessage) -> str:
 
 
 def to_object(message: AIMessage, *, is_reasoning_shown: bool) -> dict[str, Any]:
-    """Return a message as an object for JSON."""
+    """Return a message as a JSON object, for `--json`."""
     metadata = message.response_metadata
     reasoning = message.additional_kwargs.get("reasoning_content")
     return {
@@ -138,7 +142,7 @@ def run(llm: ChatAimlErnie, history: list[BaseMessage], *, is_reasoning_shown: b
                     _respond(llm, history, message, is_reasoning_shown=is_reasoning_shown)
             except KeyboardInterrupt:
                 write_error(f"\n{_HINT}\n")
-            except (EOFError, OSError):  # the latter if the terminal is gone
+            except (EOFError, OSError):  # OSError: the terminal was closed
                 write_error("\n")
                 return 0
 
@@ -146,7 +150,7 @@ def run(llm: ChatAimlErnie, history: list[BaseMessage], *, is_reasoning_shown: b
 def _respond(
     llm: ChatAimlErnie, history: list[BaseMessage], message: str, *, is_reasoning_shown: bool
 ) -> None:
-    """Show the response to a message; the history keeps the part before Ctrl-C."""
+    """Show the response to a message; after Ctrl-C the history has the part received."""
     completion = Completion(is_shown=True, is_reasoning_shown=is_reasoning_shown)
     question = HumanMessage(message)
     try:
@@ -181,30 +185,30 @@ def _read_line(prompt: str) -> str:
 
 
 def _has_more() -> bool:
-    """Return whether another line has been entered, which nobody types that fast."""
+    """Return whether another line follows faster than anyone types, so that it is a paste."""
     if sys.platform == "win32":
         return False
     return bool(select.select([sys.stdin], [], [], _PASTE_GAP)[0])
 
 
 def _set_up_readline() -> None:
-    """Let `input` edit lines, with a history, and take a paste as one line."""
+    """Make `input` edit lines, with a history, and read a paste as one line."""
     if not is_terminal(sys.stdout):
         return
     with contextlib.suppress(ImportError):  # Windows, and some builds of Python
         import readline  # noqa: PLC0415
 
         readline.parse_and_bind("set enable-bracketed-paste on")  # Python switches it off
-        # Since version 8.1 a paste is highlighted.
+        # Since version 8.1, readline highlights a paste.
         if not has_colour(sys.stdout) and getattr(readline, "_READLINE_VERSION", 0) >= 0x801:  # noqa: PLR2004
             readline.parse_and_bind("set enable-active-region off")
 
 
 @contextlib.contextmanager
 def _restored_terminal() -> Iterator[None]:
-    """Restore the terminal at the end and while the chat is suspended, whatever ends it.
+    """Restore the terminal at the end and while the chat is suspended.
 
-    Input that was not read is dropped: the shell would execute it.
+    Unread input is dropped, since the shell would execute it.
     """
     if sys.platform == "win32":
         yield
@@ -226,7 +230,7 @@ def _restored_terminal() -> Iterator[None]:
     try:
         yield
     finally:
-        with contextlib.suppress(termios.error):  # the terminal is gone
+        with contextlib.suppress(termios.error):  # the terminal was closed
             termios.tcsetattr(sys.stdin, termios.TCSAFLUSH, attributes)
         for number, handler in handlers.items():
             signal.signal(number, handler)

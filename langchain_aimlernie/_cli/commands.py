@@ -1,4 +1,4 @@
-"""What each command does, but for the chat and `doctor`."""
+"""The commands, except for the chat, `doctor` and `batch`."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ if TYPE_CHECKING:
     from langchain_aimlernie._cli.main import Options
 
 _PROBE_TOKENS = 2000
-"""Maximum tokens of a completion of `doctor`: enough for reasoning, and below each model's cap."""
+"""Maximum tokens of a completion of `doctor`: enough for reasoning, below each model's limit."""
 
 Server = dict[str, Any]
-"""`base_url` and `api_key`, unless they come from the environment."""
+"""`base_url` and `api_key`; empty if they come from the environment."""
 
 Report = tuple[object, list[tuple[str, ...]]]
 """A value for `--json`, and the rows of a table."""
@@ -75,6 +75,7 @@ def run(options: Options) -> int:
 
 @contextlib.contextmanager
 def choose_server(options: Options, *, needs_key: bool) -> Iterator[Server]:
+    """Yield the server to call: the environment's, or for `--local` a running local one."""
     if not options.local:
         _check_environment(needs_key=needs_key)
         yield {}
@@ -86,10 +87,10 @@ def choose_server(options: Options, *, needs_key: bool) -> Iterator[Server]:
 
 
 def _check_environment(*, needs_key: bool) -> None:
-    """Check the environment variables, whose names the errors of the package do not have."""
+    """Check the environment variables; unlike the package's errors, these name the variables."""
     key = os.environ.get(KEY_VARIABLE, "").strip()
     try:
-        with warnings.catch_warnings(action="ignore"):  # the model gives them
+        with warnings.catch_warnings(action="ignore"):  # the model warns, too
             base_url = parse_base_url(base_url_of_environment())
         if key:
             parse_key(key)
@@ -140,7 +141,7 @@ def _ask_or_chat(options: Options, server: Server) -> int:
 
 
 def _read_prompt(prompt: str | None) -> str | None:
-    """Return the prompt of the arguments and of standard input; `None` to begin a chat."""
+    """Return the prompt from the arguments and standard input; `None` for a chat."""
     if prompt is None and is_terminal(sys.stdin):
         return None
     if prompt is None or prompt == "-":
@@ -185,7 +186,7 @@ def _models(_: Options, server: Server) -> Report:
 
 
 def _status(card: ModelCard) -> str:
-    """Return what the deprecations feed says of a model."""
+    """Return a model's status in the deprecations feed."""
     parts = [card.status or ""]
     if card.shutdown_at is not None:
         parts.append(f"until {card.shutdown_at:%Y-%m-%d}")
@@ -226,4 +227,4 @@ _REPORTS: dict[str, tuple[Callable[[Options, Server], Report], tuple[int, ...]]]
     "balance": (_balance, ()),
     "usage": (_usage, ()),
 }
-"""Commands that print what an endpoint says, and which columns of their tables are numbers."""
+"""Commands that print the response of an endpoint, and the numeric columns of their tables."""

@@ -1,4 +1,4 @@
-"""`aimlernie doctor`: what a server and a model do, next to what the profile says."""
+"""`aimlernie doctor`: compare what a server and a model do with the model's profile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _MAX_NOTE = 70
 _LOCAL = "local-ErnieServer"
-"""The `system_fingerprint` of the local server, whose fake model sees nothing."""
+"""The `system_fingerprint` of the local server, whose fake model does not look at media."""
 
 _FIRST = "text"
 """The name of the first probe."""
@@ -73,7 +73,13 @@ WALNUT_PDF = (
 
 
 class Finding(NamedTuple):
-    """Whether the model has a capability, `None` if that remains open, and the response."""
+    """The result of a probe.
+
+    Attributes:
+        works: Whether the model has the capability; `None` if that is not known.
+        note: What was observed.
+        message: The response.
+    """
 
     works: bool | None
     note: str = ""
@@ -82,7 +88,16 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the table: what the profile says, and whether the server does it, if known."""
+    """A row of the table.
+
+    Attributes:
+        capability: The capability.
+        profile: Whether the profile has it; `None` if it does not say.
+        server: Whether the server has it; `None` if that is not known.
+        usd: Price of the call in US dollars.
+        result: "ok", "differs", "failed" or "not in the profile".
+        note: What was observed.
+    """
 
     capability: str
     profile: bool | None
@@ -117,7 +132,7 @@ def run(llm: ChatAimlErnie, *, as_json: bool) -> int:
 
 
 def _check_server(llm: ChatAimlErnie) -> dict[str, str]:
-    """Return what there is to say about server, key and balance."""
+    """Return facts about server, model, key and balance, by name."""
     server: dict[str, Any] = {"base_url": llm.base_url, "api_key": llm.api_key}
     names = {name for card in list_models(**server) for name in (card.id, *card.aliases)}
     is_listed = llm.model_name in names or find_model(llm.model_name).id in names
@@ -150,15 +165,15 @@ def get_time(city: str) -> None:
 
 
 class _Probes:
-    """The probes of a model, each of which makes one call and becomes a row."""
+    """The probes of a model; each makes one call and results in a row."""
 
-    _has_cost = _reasons = False  # what earlier probes have found
+    _has_cost = _reasons = False  # results of earlier probes
 
     def __init__(self, llm: ChatAimlErnie) -> None:
         self._llm = llm
 
     def __iter__(self) -> Iterator[Row]:
-        """Make the calls, one after the other."""
+        """Make the calls in turn."""
         spec = find_model(self._llm.model_name)
         profile: Mapping[str, Any] = self._llm.profile or {}
         has_format = None if spec.fields is None else "response_format" in spec.fields
@@ -187,14 +202,14 @@ class _Probes:
         if message.usage_metadata is None:
             return Finding(False, "no usage", message)
         if self._has_cost and not _has_cost(message):
-            return Finding(False, "no cost, which responses have that are not streamed", message)
+            return Finding(False, "no cost, unlike a response that is not streamed", message)
         return Finding(bool(message.text.strip()), f"{len(completion)} chunks", message)
 
     def _tools(self) -> Finding:
         return self._call("What is the weather in Paris?", [get_weather])
 
     def _forced_tool(self) -> Finding:
-        # Sent as it is, although `bind_tools` would not force a model that reasons.
+        # In `extra_body`, since `bind_tools` would not force a model that reasons.
         choice = {"type": "function", "function": {"name": "get_weather"}}
         return self._call("Hello!", [get_weather], extra_body={"tool_choice": choice})
 
@@ -203,7 +218,7 @@ class _Probes:
         return self._call(prompt, [get_weather, get_time], parallel_tool_calls=True)
 
     def _call(self, prompt: str, tools: list[Any], **settings: Any) -> Finding:
-        """Return whether exactly these tools are called, for a city."""
+        """Check that exactly these tools are called, for a city."""
         message = self._llm.bind_tools(tools, **settings).invoke(prompt)
         called = [call["name"] for call in message.tool_calls]
         is_right = sorted(called) == sorted(tool.__name__ for tool in tools)
@@ -247,11 +262,11 @@ class _Probes:
         return self._show(prompt, {"type": "file", "file": file}, "walnut")
 
     def _show(self, prompt: str, block: dict[str, Any], expected: str) -> Finding:
-        """Return whether the response has the word that shows that the model has seen a block."""
+        """Check that the response to a medium has the expected word."""
         content: list[str | dict[Any, Any]] = [{"type": "text", "text": prompt}, block]
         if block["type"] in find_model(self._llm.model_name).parts:
             message = self._llm.invoke([HumanMessage(content)])
-        else:  # ours would refuse it
+        else:  # the package would refuse it
             body = {"messages": [{"role": "user", "content": content}]}
             message = self._llm.invoke(prompt, extra_body=body)
         if message.response_metadata.get("system_fingerprint") == _LOCAL:
@@ -268,7 +283,7 @@ def _has_cost(message: AIMessage) -> bool:
 
 
 def _check(name: str, run_probe: Callable[[], Finding], expected: bool | None) -> Row:
-    """Make the call of a probe."""
+    """Make the call of a probe; return its row."""
     try:
         finding = run_probe()
     except (AuthenticationError, InsufficientCreditsError):
@@ -294,9 +309,9 @@ def _check(name: str, run_probe: Callable[[], Finding], expected: bool | None) -
 
 
 def _format(row: Row) -> str:
-    words = {True: "yes", False: "no", None: "-"}
+    texts = {True: "yes", False: "no", None: "-"}
     result = f"{row.result}: {row.note}" if row.note else row.result
-    return _line(row.capability, words[row.profile], words[row.server], format_usd(row.usd), result)
+    return _line(row.capability, texts[row.profile], texts[row.server], format_usd(row.usd), result)
 
 
 def _line(*cells: str) -> str:

@@ -31,12 +31,12 @@ OPTIONS: dict[str | None, tuple[str, ...]] = {
     "usage": ("json", "period"),
     "doctor": ("json", "model"),
 }
-"""The options of each command besides `--local`; `None` is a question or a chat."""
+"""The options of each command besides `--local`; `None` is a prompt or a chat."""
 
-_CLOSE = 0.8
-"""How alike a misspelled command is, at least: two of five letters may be exchanged.
+_MIN_SIMILARITY = 0.8
+"""For a misspelled command: two of five letters may be swapped.
 
-Its first letter is right, or "match" and "watch" would be "batch".
+The first letter must be right, else "match" and "watch" would be taken for "batch".
 """
 
 _DEFAULT_PERIOD = "7d"
@@ -48,8 +48,8 @@ commands:
   batch     run many prompts from a file: aimlernie batch in.jsonl -o out.jsonl; see batch --help
   doctor    make one call for each capability of a model, and compare it with the profile
 
-Without a prompt a chat begins. Standard input that is not a terminal is the prompt, or is added to
-it; - reads it, too. All after -- is the prompt, whatever its first word.
+Without a prompt a chat begins. Input from a pipe or a file is the prompt, or is added to it; the
+prompt - reads standard input. Everything after -- is the prompt, whatever its first word.
 
 environment:
   AIMLAPI_API_KEY    the key
@@ -112,7 +112,7 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 class Options(argparse.Namespace):
-    """What the arguments say; an option that was not given is `None` or `False`."""
+    """The parsed arguments; an option that was not given is `None` or `False`."""
 
     command: str | None = None  # a key of `OPTIONS`
     prompt: str | None = None
@@ -127,7 +127,7 @@ class Options(argparse.Namespace):
 
 
 def parse_arguments(arguments: Sequence[str]) -> Options | None:
-    """Return the options; `None` for the command `batch`, which has a parser of its own."""
+    """Return the options; `None` for the command `batch`, which has its own parser."""
     if arguments[:1] == ["batch"]:
         return None
     end = arguments.index("--") if "--" in arguments else len(arguments)
@@ -144,13 +144,12 @@ def parse_arguments(arguments: Sequence[str]) -> Options | None:
         parser.error(f"{command} takes no arguments; put -- before a prompt: -- {command} …")
     if not command and len(words) == 1 and not literal:
         first = words[0][:1].lower()
-        alike = [each for each in (*filter(None, OPTIONS), "batch") if each[0] == first]
-        meant = get_close_matches(words[0], alike, 1, _CLOSE)
-        if meant:
-            parser.error(f"did you mean {meant[0]}? Put -- before a prompt: -- {words[0]}")
+        candidates = [each for each in (*filter(None, OPTIONS), "batch") if each[0] == first]
+        similar = get_close_matches(words[0], candidates, 1, _MIN_SIMILARITY)
+        if similar:
+            parser.error(f"did you mean {similar[0]}? Put -- before a prompt: -- {words[0]}")
     for name in vars(options).keys() - {*OPTIONS[command], "local"}:
-        what = command or "a question"
-        parser.error(f"--{name.replace('_', '-')} is not an option of {what}")
+        parser.error(f"--{name.replace('_', '-')} is not an option of {command or 'a prompt'}")
     options.command = command
     if not command and (words or end < len(arguments)):
         options.prompt = " ".join([*words, *literal])
@@ -158,7 +157,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options | None:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which model is called, with which parameters, and where."""
+    """Add the options for the model, its parameters and the server."""
     add = parser.add_argument
     add("--model", help="the model's id (default: baidu/ernie-4.5-21b-a3b)")
     add("--temperature", type=float, help="0 to 2")

@@ -1,4 +1,4 @@
-"""Standard output and error: closed, full and limited to an encoding, but never a traceback."""
+"""Standard output and error, without a traceback if they are closed, full or not UTF-8."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
-"""Exit codes; the last is the shells' for a program that SIGINT ended (128 + 2)."""
+"""Exit codes; the last one is what shells return for a program ended by SIGINT (128 + 2)."""
 
 
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
-"""Control characters, with which a text could change more of a terminal than its own lines."""
+"""Control characters, with which a text could take control of the terminal."""
 
 
 class CommandError(Exception):
-    """The command ends with a message on stderr and this exit code."""
+    """Ends the command with a message on stderr and an exit code."""
 
     def __init__(self, message: str, code: int = FAILED) -> None:
         super().__init__(message)
@@ -32,11 +32,11 @@ class CommandError(Exception):
 
 
 class ReaderGoneError(Exception):
-    """Whatever read our output, such as `head`, has read enough."""
+    """The program that reads the output, such as `head`, has closed the pipe."""
 
 
 def replace_unencodable() -> None:
-    """Let standard streams replace what their encoding lacks, instead of raising an error."""
+    """Make standard streams replace what their encoding lacks, instead of raising an error."""
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if stream is not None and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
@@ -54,13 +54,18 @@ def has_colour(stream: TextIO | None) -> bool:
 
 
 def check_output() -> None:
-    """Raise before a call is paid for whose response nobody would see."""
+    """Raise if standard output is closed, before a call is paid for."""
     if sys.stdout is None:
         raise CommandError("standard output is closed.")
 
 
 def write(text: str, style: str = "") -> None:
-    """Write to standard output, after an escape sequence; end if nothing reads it any more."""
+    """Write to standard output, after the escape sequence `style`.
+
+    Raises:
+        ReaderGoneError: The pipe is closed.
+        CommandError: The text cannot be written, for example because the disk is full.
+    """
     try:
         sys.stdout.write(style + _clean(text, sys.stdout))
         sys.stdout.flush()
@@ -73,7 +78,7 @@ def write(text: str, style: str = "") -> None:
 
 
 def write_error(text: str, style: str = "") -> None:
-    """Write to standard error, if that is possible; see `write`."""
+    """Write to standard error, as `write` does, but ignore errors."""
     if sys.stderr is None:
         return
     try:
@@ -88,7 +93,7 @@ def _clean(text: str, stream: TextIO) -> str:
 
 
 def finish() -> None:
-    """Flush what others have written, so that no error is left for the interpreter to print."""
+    """Flush the output, so that the interpreter does not fail to do so and print an error."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
@@ -98,15 +103,15 @@ def finish() -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Send to the null device what a stream still has, also when the interpreter flushes it."""
-    with contextlib.suppress(OSError):  # in memory, it has no descriptor
+    """Redirect a stream, with what it still has buffered, to the null device."""
+    with contextlib.suppress(OSError):  # a stream in memory has no descriptor
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)
 
 
 def write_json(value: object) -> None:
-    """Write a value as JSON; of dataclasses, the fields that their repr shows."""
+    """Write a value as JSON; dataclasses with the fields that their repr shows."""
     is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     write(json.dumps(value, indent=2, ensure_ascii=not is_unicode, default=_encode) + "\n")
 
@@ -120,7 +125,7 @@ def _encode(value: Any) -> object:
 
 
 def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Return rows as lines with aligned columns, these of them to the right."""
+    """Return rows as lines with aligned columns; those with the indices `right` to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = (
         "  ".join(
@@ -133,7 +138,7 @@ def format_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> st
 
 
 def format_usd(value: Decimal | None) -> str:
-    """Return an amount with two to six decimals; nothing for `None`."""
+    """Return an amount with two to six decimals; an empty text for `None`."""
     if value is None:
         return ""
     dollars, _, decimals = f"{value:,.6f}".partition(".")
