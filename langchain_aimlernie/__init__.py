@@ -1,7 +1,7 @@
 """Baidu's ERNIE models on the AI/ML API, as a LangChain chat model.
 
-Names are imported at their first use, so that loading the pytest plugin
-(`langchain_aimlernie.testing`) does not load LangChain.
+Names are imported at their first use, so that the pytest plugin (`langchain_aimlernie.testing`)
+does not import LangChain.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What `bind`, `with_retry` and similar methods return: nothing is shown, and nothing is lost.
+"""The results of `bind`, `with_retry` and similar methods: they hide secrets and keep settings.
 
-langchain-core's classes show bound parameters in their repr and dumps. These subclasses hold
-`api_key` and `default_headers` as `SecretStr`, and validate what `bind` is given. Core looks up
-`bind_tools` and `with_structured_output` on the model inside, which drops what is bound or
+langchain-core's classes show bound parameters in their repr and dumps. These subclasses keep
+`api_key` and `default_headers` as `SecretStr`, and validate the arguments of `bind`. In core,
+`bind_tools` and `with_structured_output` are those of the model inside, which lose what is bound or
 configured; here they keep it.
 """
 
@@ -35,16 +35,16 @@ from langchain_aimlernie._text import warn_user
 _Model = Runnable[LanguageModelInput, AIMessage]
 
 _EXCLUDED = {"api_key"} | {n for n, f in SettingsModel.model_fields.items() if f.exclude}
-"""Bound parameters that a dump leaves out; a model loaded from it has its own key."""
+"""Bound parameters that a dump leaves out; a model loaded from it reads the key again."""
 
 
 def _names_by_id(runnable: Any) -> dict[str, str]:
-    """Return the names of the fields that a config can set, by the ids that it has for them."""
+    """Return the names of the fields that a config can set, by their ids in the config."""
     return {field.id: name for name, field in getattr(runnable, "fields", {}).items()}
 
 
 def _wrapping(name: str) -> Any:
-    """Return core's method, but with a result that hides bound secrets, too."""
+    """Return a method that calls core's and returns an instance of the classes below."""
 
     def method(
         self: Bindable, *args: Any, **kwargs: Any
@@ -62,7 +62,10 @@ class Bindable(_Model):
     if not TYPE_CHECKING:  # type checkers see the signatures of core's methods
 
         def bind(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with parameters for every call: its own, or any field of the body.
+            """Return this model with parameters for every call.
+
+            Args:
+                **kwargs: Settings, or fields of the request body.
 
             Raises:
                 ValueError: A parameter is outside its range, or looks like a secret and would be
@@ -83,7 +86,7 @@ class Bindable(_Model):
         def with_config(
             self, config: RunnableConfig | None = None, **kwargs: Any
         ) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with a config for every call; keys in it are not shown."""
+            """Return this model with a config for every call; API keys in it are hidden."""
             config = {**(config or {}), **kwargs}
             others = {name: config.pop(name) for name in config.keys() - {*CONFIG_KEYS}}
             others = {name: value for name, value in others.items() if value is not None}
@@ -96,19 +99,22 @@ class Bindable(_Model):
             return _ours(super().with_config(config))
 
         def with_retry(self, **kwargs: Any) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with retries, as core's method does."""
+            """Return this model with retries; see `Runnable.with_retry`."""
             from langchain_aimlernie._runnable_retry import RunnableRetry
 
-            # Not the method of core's binding, which puts the retries inside.
+            # Not the method of core's binding, which would put the retries inside.
             return RunnableRetry(**dict(Runnable.with_retry(self, **kwargs)))
 
         def configurable_fields(
             self, **kwargs: AnyConfigurableField
         ) -> Runnable[LanguageModelInput, AIMessage]:
-            """Return this model with fields that the config of a call sets.
+            """Return this model with fields that the config of a call can set.
 
-            LangSmith records all of `configurable` but `api_key` and names that begin with two
-            underscores: name a field for the key accordingly.
+            LangSmith records everything in `configurable` but `api_key` and names that begin with
+            two underscores: a field for the key needs such an id.
+
+            Args:
+                **kwargs: The fields, by the constructor's names.
             """
             fields = {ALIASES.get(name, name): field for name, field in kwargs.items()}
             return _ours(super().configurable_fields(**fields))
@@ -119,13 +125,13 @@ _OF_SCHEMA = ("tools", "tool_choice", "parallel_tool_calls", "response_format")
 
 
 class ModelWrapper(Bindable):
-    """A wrapper around one model, which keeps what is bound to it or configured."""
+    """A wrapper around one model, which keeps bound and configured parameters."""
 
     inside: ClassVar[str] = "bound"
-    """The field that has the model."""
+    """The name of the field that has the model."""
 
     def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
-        """Return this runnable with tools that the model may call, and not those bound before."""
+        """Return this runnable with tools that the model may call, which replace bound ones."""
         inside, bound = _unwrap(self)
         with_tools = inside.bind_tools(tools, **options)
         if isinstance(with_tools, RunnableBinding):
@@ -151,12 +157,12 @@ class ModelWrapper(Bindable):
         if bound.keys() & {*_OF_SCHEMA}:
             runnable = self.bind(**dict.fromkeys(_OF_SCHEMA, None))
         server = {name: bound[name] for name in ("model", "base_url") if name in bound}
-        structured = inside._structured_output(runnable, schema, **server | options)  # noqa: SLF001  of our own class
+        structured = inside._structured_output(runnable, schema, **server | options)  # noqa: SLF001  a method of ChatAimlErnie
         return cast("_Model", structured)
 
 
 def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the model in a wrapper, or what stands for several models, and what is bound to it."""
+    """Return the model (or choice of models) in a wrapper, and the parameters bound to it."""
     bound: dict[str, Any] = {}
     while isinstance(wrapper, ModelWrapper):
         bound = {**wrapper.__dict__.get("kwargs", {}), **bound}
@@ -165,7 +171,7 @@ def _unwrap(wrapper: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _wrap_again(wrapper: Any, inside: Any, own: Collection[str]) -> _Model:
-    """Return `inside` in the same wrappers, without the parameters that are its `own`."""
+    """Return `inside` in the same wrappers, without bound parameters named in `own`."""
     if not isinstance(wrapper, ModelWrapper):
         return cast("_Model", inside)
     fields, name = wrapper.__dict__, wrapper.inside
@@ -175,7 +181,7 @@ def _wrap_again(wrapper: Any, inside: Any, own: Collection[str]) -> _Model:
     return type(wrapper)(**{**fields, **changed})
 
 
-# Core's wrappers, under core's names: these are in dumps and traces.
+# The names are those of core's classes, since dumps and traces contain them.
 
 
 class RunnableBinding(ModelWrapper, base.RunnableBinding[LanguageModelInput, AIMessage]):
@@ -197,17 +203,17 @@ class Structured(Bindable):
     """A model with an output parser."""
 
     def bind_tools(self, *_: Any, **__: Any) -> NoReturn:
-        """Raise that structured output takes its tools in another way."""
+        """Raise an error that says how structured output takes tools."""
         raise NotImplementedError(
             "Structured output takes its tools as with_structured_output(schema, tools=[...])."
         )
 
 
-class RunnableSequence(Structured, base.RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic takes no subclass
+class RunnableSequence(Structured, base.RunnableSequence):  # type: ignore[type-arg]  # with types, pydantic rejects subclasses
     """A model and its output parser."""
 
 
-class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic takes no subclass as `default`
+class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurableFields):  # type: ignore[type-arg]  # with types, pydantic rejects a subclass as `default`
     """A model with fields that the config of a call sets."""
 
     inside: ClassVar[str] = "default"
@@ -223,16 +229,16 @@ class RunnableConfigurableFields(ModelWrapper, configurable.RunnableConfigurable
 
 
 class RunnableConfigurableAlternatives(Bindable, configurable.RunnableConfigurableAlternatives):  # type: ignore[type-arg]  # likewise
-    """Models of which the config of a call selects one."""
+    """Several models, one of which is selected by the config of a call."""
 
     def bind_tools(self, tools: Sequence[ToolLike], **options: Any) -> _Model:
-        """Return the same choice of models, each with these tools."""
+        """Return the same alternatives, each with these tools."""
         return self._with_each(lambda model: model.bind_tools(tools, **options))
 
     def with_structured_output(
         self, schema: Any = None, **options: Any
     ) -> Runnable[LanguageModelInput, Any]:
-        """Return the same choice of models, each with structured output."""
+        """Return the same alternatives, each with structured output."""
         return self._with_each(lambda model: model.with_structured_output(schema, **options))
 
     def _with_each(self, apply: Callable[[Any], Any]) -> _Model:
@@ -253,6 +259,6 @@ _CLASSES: Mapping[type, Any] = {
 
 
 def _ours(runnable: Any) -> _Model:
-    """Return core's wrapper around a model as an instance of our subclass of it."""
+    """Return core's wrapper around a model as an instance of its subclass in this module."""
     ours = _CLASSES.get(type(runnable))
     return cast("_Model", ours(**dict(runnable)) if ours else runnable)

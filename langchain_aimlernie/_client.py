@@ -1,12 +1,12 @@
-"""What the four kinds of call have in common: the request, and the spend trackers to ask first.
+"""The common part of the four kinds of call: the request, and the question to spend trackers.
 
-A callback cannot refuse a call well: it runs before the cache lookup, its errors are logged as
-failures of a callback, and it cannot wait without blocking an event loop. So each call asks the
-trackers among its callbacks. LangChain does not pass the callbacks to `_stream`: the trackers come
-by a context variable, which they set when the run starts.
+A callback is no place to refuse a call: it runs before the cache lookup, its errors are logged as
+failures of a callback, and it cannot wait without blocking the event loop. So each call asks the
+trackers among its callbacks itself. LangChain does not pass callbacks to `_stream`; the trackers
+are in a context variable, which they set when a run starts.
 
-The transport is imported with the first call, because importing httpx2 takes longer than importing
-all other modules of this package; async calls import it in a thread.
+The transport is imported with the first call, in async calls in a thread, because importing httpx2
+takes longer than importing all other modules of this package.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _READ_BY_CORE = frozenset({"stream", "streaming", "cache"})
 """Keyword arguments of a call that langchain-core reads."""
 
 _ONLY_OF_A_MODEL = frozenset(BaseChatModel.model_fields) - _READ_BY_CORE
-"""Fields that a call cannot set."""
+"""Fields of a model that a call cannot set."""
 
 _NOT_IN_CACHE_KEY = frozenset(
     {
@@ -77,7 +77,7 @@ _NOT_IN_CACHE_KEY = frozenset(
         *BaseChatModel.model_fields,
     }
 ) - {"output_version"}
-"""Fields that the body has, or that do not change the message."""
+"""Fields that the body contains, or that do not affect the message."""
 
 
 class ParameterError(BadRequestError, ValueError):
@@ -86,7 +86,15 @@ class ParameterError(BadRequestError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """The request of one call, with its encoded body; a retry sends the same bytes."""
+    """The request of one call; a retry sends the same body.
+
+    Attributes:
+        settings: The model, with the settings of the call.
+        model: The model's id.
+        body: The encoded body.
+        is_stream: Whether the response is a stream.
+        is_async: Whether the call is async.
+    """
 
     settings: ChatAimlErnie
     model: str
@@ -135,7 +143,11 @@ class PreparedRequest:
         return cls(settings, name, body, stream, is_async)
 
     async def build(self) -> APIRequest:
-        """Return the HTTP request with the current key, once each tracker of the call admits it."""
+        """Return the HTTP request with the current key, once each tracker admits the call.
+
+        Raises:
+            AimlErnieError: There is no valid key, or a tracker refuses the call.
+        """
         if self.is_async:
             await load_transport()
         request = self._build(await current_key(self.settings, is_async=self.is_async))
@@ -144,11 +156,11 @@ class PreparedRequest:
 
     @property
     def transport(self) -> Transport:
-        """What sends the request."""
+        """The transport that sends the request."""
         return self.settings.async_transport if self.is_async else self.settings.transport
 
     async def explain(self, error: NotFoundError) -> None:
-        """Add to the message of a 404 what the deprecations feed says of the model."""
+        """Add the model's status in the deprecations feed to the message of a 404."""
         await explain_not_found(error, self.transport, self.settings.base_url, self.model)
 
     def _build(self, key: SecretStr | AimlErnieError | None) -> APIRequest:
@@ -165,7 +177,7 @@ class PreparedRequest:
             "accept": "text/event-stream" if self.is_stream else "application/json",
             "x-client-request-id": _request_id(settings.client_request_id),
         }
-        # Nothing is raised from here on: local variables are secrets.
+        # Nothing is raised from here on, since error reports would show the local variables.
         secret = "" if key is None else key.get_secret_value()
         if secret:
             headers["authorization"] = f"Bearer {secret}"
@@ -183,14 +195,14 @@ class PreparedRequest:
         )
 
     def _unique_id(self, request: APIRequest) -> str | None:
-        """Return the request's `X-Client-Request-Id`; `None` if it is that of every call."""
+        """Return the request's `X-Client-Request-Id`; `None` if every call has the same."""
         name = "x-client-request-id"
         fixed = {header.lower() for header in self.settings.default_headers or ()}
         is_fixed = isinstance(self.settings.client_request_id, str) or name in fixed
         return None if is_fixed else request.headers[name]
 
     def decoder(self, request: APIRequest) -> Any:
-        """Return what decodes the response, or makes the decoder of a stream."""
+        """Return a function that decodes the response, or that makes the decoder of a stream."""
         options: dict[str, Any] = {
             "model": request.model,
             "redactor": request.redactor,
@@ -211,9 +223,9 @@ def _request_id(setting: str | Callable[[], str] | None) -> str:
 
 
 async def current_key(model: ChatAimlErnie, *, is_async: bool) -> SecretStr | AimlErnieError | None:
-    """Return the key of a model at this moment, or the error to raise.
+    """Return a model's current key, or the error to raise.
 
-    It is not raised here, where the key is a local variable that error reports would show.
+    Raised here, it would show the key, a local variable, in error reports.
     """
     key: object = model.api_key
     if callable(key):
@@ -234,7 +246,7 @@ async def current_key(model: ChatAimlErnie, *, is_async: bool) -> SecretStr | Ai
 def _apply_options(
     model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]
 ) -> tuple[ChatAimlErnie, dict[str, Any]]:
-    """Return the model with the settings of a call, and the other fields of its request body.
+    """Return the model with the settings of a call, and the call's fields of the request body.
 
     Raises:
         ParameterError: A keyword argument is invalid.
@@ -259,7 +271,7 @@ def _apply_options(
 
 
 def cache_key(model: ChatAimlErnie, stop: list[str] | None, options: Mapping[str, Any]) -> str:
-    """Return the cache key of a call: all that affects the response, except the messages."""
+    """Return the cache key of a call: everything that affects the message, but the prompt."""
     prepared = PreparedRequest.of(model, [_ANY_MESSAGE], stop, options)
     settings = prepared.settings
     body = json.loads(prepared.body)
@@ -280,19 +292,23 @@ _ANY_MESSAGE = HumanMessage("?")
 
 
 _MAX_WAIT = 60.0
-"""Seconds that a call waits for the price of another one before it goes on without."""
+"""Seconds that a call waits for the price of another one, before it continues without it."""
 
 trackers: ContextVar[tuple[tuple[UUID, SpendTracker], ...]] = ContextVar(
     "aimlernie_trackers", default=()
 )
-"""The calls that were started in this context, or before it was copied, with their trackers.
+"""Run ids and trackers of the calls started in this context, or before it was copied.
 
-At most the last of them is about to be sent.
+At most the last run is about to be sent.
 """
 
 
 async def _admit(request_id: str | None, *, is_async: bool) -> None:
-    """Reserve the cost of this call with each tracker, waiting as long as one asks."""
+    """Reserve the cost of this call with each tracker; wait for the end of other calls if needed.
+
+    Raises:
+        BudgetExceededError: A tracker refuses the call.
+    """
     started = trackers.get()
     loop = asyncio.get_running_loop() if is_async else None
     for run_id, tracker in started:
@@ -311,9 +327,9 @@ async def _admit(request_id: str | None, *, is_async: bool) -> None:
 
 
 def on_retry(run_manager: Any) -> Callable[[int, AimlErnieError, float], Any] | None:
-    """Return the function that reports each retry to LangChain's callbacks.
+    """Return the function that reports a retry to LangChain's callbacks.
 
-    That of an async run manager returns an awaitable.
+    With an async run manager it returns an awaitable.
     """
 
     def report(attempt: int, error: AimlErnieError, delay: float) -> Any:

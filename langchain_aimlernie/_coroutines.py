@@ -1,6 +1,6 @@
-"""One coroutine for the sync and the async variant of a function.
+"""Run one coroutine as the sync and the async variant of a function.
 
-With a sync transport nothing in it suspends: the sync variant runs it to its end without a loop.
+With a sync transport it never suspends, so the sync variant runs it without an event loop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 async def awaited(value: T | Awaitable[T]) -> T:
-    """Return what an awaitable returns; any other value as it is."""
+    """Return the result of an awaitable, or any other value as it is."""
     return cast("T", await value if inspect.isawaitable(value) else value)
 
 
@@ -33,7 +33,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
     """Yield the items of an async generator that never suspends."""
     hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)  # else an event loop of this thread would close it, too
+    sys.set_asyncgen_hooks(None, None)  # else this thread's event loop would close it, too
     try:
         step = anext(items)
     finally:
@@ -54,12 +54,12 @@ def _do_not_finalize(_: object) -> None:
 
 @types.coroutine
 def unhooked(function: Callable[..., Awaitable[T]], *args: Any) -> Generator[Any, Any, T]:
-    """Call and await a function; the async generators that start meanwhile are unknown to the loop.
+    """Await `function(*args)`; the loop does not know the async generators that start meanwhile.
 
-    A loop that ends closes each generator that it knows, all at once. Those of httpcore are nested:
-    they would be closed by the loop and by the generator around them, too, which is an error. We
-    close them ourselves; one that was left with a dead loop must not be run by the garbage
-    collector in the middle of another task.
+    A loop that ends closes all generators that it knows, at once. Those of httpcore are nested, so
+    each would be closed twice: by the loop and by the generator around it, which is an error. This
+    package closes them itself. If a loop was dropped before, the garbage collector must not run
+    their `finally` blocks in the middle of another task.
     """
     steps: Any = None
     step: Callable[[Any], Any] | None = None
@@ -78,5 +78,5 @@ def unhooked(function: Callable[..., Awaitable[T]], *args: Any) -> Generator[Any
             sys.set_asyncgen_hooks(*hooks)
         try:
             step, sent = steps.send, (yield waiting_for)
-        except BaseException as error:  # noqa: BLE001  it is passed on
+        except BaseException as error:  # noqa: BLE001  thrown into the coroutine
             step, sent = steps.throw, error

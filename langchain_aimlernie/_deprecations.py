@@ -1,7 +1,7 @@
-"""The deprecations feed: which models are on their way out, and what replaces them.
+"""The deprecations feed: deprecated, superseded and withdrawn models, and their replacements.
 
-`GET /v1/models/deprecations` needs no key and gets none. The feed only adds to what is known, so a
-failure of it is never an error.
+`GET /v1/models/deprecations` is sent without a key, which it does not need. The feed is optional
+information: if the request fails, no error is raised.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from langchain_aimlernie._http import Transport
 
 _TIMEOUT = 5.0
-"""Seconds: whoever waits for this has a result, or an error, already."""
+"""Seconds; short, since the result or error that the caller wants is there already."""
 
 _MAX_AGE = 300.0
-"""Seconds for which a response is reused without a request: what the API allows."""
+"""Seconds for which a response is reused without a request: the `max-age` of the API."""
 
 _LISTS = ("data", "models")
 _MAX_NAME = 100
@@ -36,7 +36,7 @@ _etag_cache: ETagCache = {}
 
 @dataclass(frozen=True, slots=True)
 class Deprecation:
-    """An entry of the feed; its attributes are those of `ModelCard`."""
+    """An entry of the feed; `ModelCard` describes its attributes."""
 
     status: str
     deprecated_at: datetime | None = None
@@ -46,15 +46,19 @@ class Deprecation:
 
 
 Deprecations = Mapping[str, Deprecation]
-"""The feed by ids and aliases; an id comes before an equal alias."""
+"""The entries by ids and aliases; an id has priority over an equal alias."""
 
 
 async def fetch_deprecations(
     transport: Transport, base_url: str, headers: Mapping[str, str]
 ) -> Deprecations:
-    """Return the feed after at most one request; empty if that fails.
+    """Return the feed, with at most one request; empty if that fails.
 
-    Only the AI/ML API has a feed, and servers that sent its `x-inference-id` among `headers`.
+    Args:
+        transport: Sends the request.
+        base_url: Address of the API.
+        headers: Headers of an earlier response. Without the API's `x-inference-id` among them,
+            another server than the AI/ML API gets no request.
     """
     if not (is_default_host(base_url) or "x-inference-id" in headers):
         return {}
@@ -68,7 +72,7 @@ async def fetch_deprecations(
 async def explain_not_found(
     error: NotFoundError, transport: Transport, base_url: str, model: str
 ) -> None:
-    """Add to the message of a 404 what the feed says of the model, if anything."""
+    """Add the model's status and replacement in the feed, if any, to the message of a 404."""
     if error.response is None:
         return
     feed = await fetch_deprecations(transport, base_url, error.response.headers)
@@ -85,9 +89,12 @@ async def explain_not_found(
 
 
 def _decode(_: Mapping[str, str], body: bytes) -> Deprecations:
-    """Return the feed of a response.
+    """Return the feed in a response.
 
-    The key of the list is not documented; a bare list, `data` and `models` are accepted.
+    The key of the list is not documented: a bare list, `data` and `models` are accepted.
+
+    Raises:
+        InvalidResponseError: There is no list.
     """
     value = parse_json(body)
     if is_object(value):
@@ -113,7 +120,7 @@ def _parse(item: Mapping[str, object]) -> Deprecation | None:
 
 
 def _date(value: object) -> datetime | None:
-    """Return a date or a time, which is UTC unless it has an offset."""
+    """Return a date or time, in UTC unless it has an offset; `None` if it is invalid."""
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:

@@ -40,13 +40,16 @@ _MAX_CACHED = 16
 _NOT_MODIFIED = 304
 
 Decode = Callable[[Mapping[str, str], bytes], T]
-"""Turns the headers (names in lower case) and the body of a response into the result."""
+"""Decodes the headers (names in lower case) and the body of a response."""
 
 
 class CachedResponse(NamedTuple):
-    """A response to reuse; kept as bytes, so that callers cannot change it.
+    """A response to reuse; as bytes, so that callers cannot change it.
 
-    `received_at` is when the server last sent or confirmed it, by `time.monotonic`.
+    Attributes:
+        etag: Its `ETag`.
+        body: Its body.
+        received_at: When the server last sent or confirmed it, by `time.monotonic`.
     """
 
     etag: str
@@ -55,7 +58,7 @@ class CachedResponse(NamedTuple):
 
 
 ETagCache = dict[tuple[str, str], CachedResponse]
-"""Responses by URL and by a hash of the key: tools that report errors show local variables."""
+"""Responses by URL and hash of the key; not by the key, since error reports show variables."""
 
 
 class Connection(TypedDict, total=False):
@@ -78,7 +81,7 @@ _DEFAULTS: Connection = {
 
 
 def takes_connection(function: F) -> F:
-    """Name in the signature what `**connection` takes: tools of LangChain are made from it."""
+    """Name the arguments in `**connection` in the signature, from which LangChain makes tools."""
     signature, hints = inspect.signature(function), get_type_hints(Connection)
     *own, rest = signature.parameters.values()
     named = [
@@ -92,9 +95,9 @@ def takes_connection(function: F) -> F:
 
 
 def _take_key(connection: Connection, *, needs_key: bool) -> SecretStr | ValueError | None:
-    """Return the key, which `connection` then lacks, or the error to raise.
+    """Remove the key from `connection` and return it, or return the error to raise.
 
-    It is not raised here, where the key is a local variable that error reports would show.
+    Raised here, it would show the key, a local variable, in error reports.
     """
     key = connection.pop("api_key", None)
     if isinstance(key, SecretStr):
@@ -110,8 +113,16 @@ def _take_key(connection: Connection, *, needs_key: bool) -> SecretStr | ValueEr
 class Server:
     """A server to send GET requests to.
 
-    If it `needs_key`, the environment may have it, and the AI/ML API requires it. An invalid
-    argument is a `ValueError`.
+    Args:
+        connection: The arguments of the public function; a key in it is removed.
+        is_async: Whether `get` runs in an event loop.
+        needs_key: Whether to read the key from the environment, and to require one for the AI/ML
+            API.
+
+    Raises:
+        AuthenticationError: There is no key.
+        TypeError: An argument is unknown.
+        ValueError: An argument is invalid.
     """
 
     def __init__(self, connection: Connection, *, is_async: bool, needs_key: bool = False) -> None:
@@ -144,7 +155,7 @@ class Server:
         return Transport(config, self._http_client, is_async=self._is_async)
 
     async def get(self, url: str, decode: Decode[T], cache: ETagCache | None = None) -> T:
-        """Return what `decode` makes of the response, or of that in `cache` if it still holds."""
+        """Return the decoded response, from `cache` if the server confirms that it is current."""
         if self._is_async:
             await load_transport()
         request = build_request(url, self._key, self._timeout, self._max_retries, self.redactor)
@@ -178,9 +189,9 @@ async def get(
     *,
     max_age: float = -1,
 ) -> T:
-    """Send a GET request; see `Server.get`.
+    """Return the decoded response to a GET request; see `Server.get`.
 
-    A cached response that is at most `max_age` seconds old is taken without a request.
+    A cached response that is at most `max_age` seconds old is used without a request.
     """
     key = request.url, sha256(request.headers.get("authorization", "").encode()).hexdigest()
     cached = cache.get(key)
@@ -189,7 +200,7 @@ async def get(
     if cached is not None:
         request = replace(request, headers={**request.headers, "if-none-match": cached.etag})
 
-    def keep(headers: Mapping[str, str], body: bytes) -> T:
+    def decode_and_cache(headers: Mapping[str, str], body: bytes) -> T:
         result = decode(headers, body)
         if etag := headers.get("etag"):
             if len(cache) >= _MAX_CACHED:
@@ -198,9 +209,9 @@ async def get(
         return result
 
     try:
-        return await transport.send(request, keep)
+        return await transport.send(request, decode_and_cache)
     except AimlErnieError as error:
-        # `cached` is not looked up again: another thread may have emptied the cache.
+        # Not looked up again: another thread may have emptied the cache.
         if error.status_code != _NOT_MODIFIED or error.response is None or cached is None:
             raise
         cache[key] = cached._replace(received_at=time.monotonic())

@@ -1,4 +1,4 @@
-"""Deferred imports, which never block an event loop."""
+"""Deferred imports that do not block the event loop."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ class DeferredImport:
 
     Args:
         module: The module to import.
-        *optional: Modules that are imported, too, if they are installed.
+        *optional: Modules to import, too, if they are installed.
     """
 
     def __init__(self, module: str, *optional: str) -> None:
         self._module = module
         self._optional = optional
-        # Not `sys.modules`: it has a module from the start of its import.
+        # `sys.modules` would not do: it has a module before its import is complete.
         self._done = threading.Event()
 
     @property
     def is_done(self) -> bool:
-        """Whether the modules are imported."""
+        """Whether the imports are complete."""
         return self._done.is_set()
 
     def load(self) -> None:
@@ -50,8 +50,8 @@ class DeferredImport:
             await asyncio.to_thread(self.load)
 
 
-# anyio imports its backend at the first use, the first retry tenacity.
+# The others are imported by anyio at its first use, and by the first retry.
 _transport = DeferredImport("langchain_aimlernie._http", "anyio._backends._asyncio", "tenacity")
 
 load_transport = _transport.aload
-"""Await this in an async function before it uses the transport."""
+"""Must be awaited in async code before the transport is used."""

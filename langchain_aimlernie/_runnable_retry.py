@@ -1,4 +1,4 @@
-"""What `with_retry` returns; apart from `_bindings`, because tenacity is imported with it."""
+"""The result of `with_retry`; not in `_bindings`, because importing it imports tenacity."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ class RunnableRetry(ModelWrapper, retry.RunnableRetry[LanguageModelInput, AIMess
     """A model with retries."""
 
     def __getattr__(self, name: str) -> Any:
-        """Return an attribute of the model, such as its profile, as other wrappers do."""
+        """Return an attribute of the model, such as its profile, as core's other wrappers do."""
         return getattr(self.bound, name)

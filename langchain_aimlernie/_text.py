@@ -1,4 +1,4 @@
-"""Text that a JSON body can hold, text that an error may show, and warnings."""
+"""Text that is valid in a JSON body, text that an error may show, and warnings."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _MAX_DEPTH = 20
 _SECRET_HEADER = re.compile(
     r"(?:.*-)?(?:cookie2?|authorization|authentication-info|token|secret|password|api-?key)"
 )
-"""Headers of a response whose value lets whoever reads it act as somebody else."""
+"""Response headers whose values are secrets."""
 
 _ESCAPE = re.compile(
     r"\\(?:ud[89ab][\da-f]{2}\\ud[c-f][\da-f]{2}|(ud[89a-f][\da-f]{2})|.)",
     re.IGNORECASE | re.DOTALL,
 )
-"""An escape of JSON, or a surrogate pair; the half of one that stands alone is the group."""
+"""An escape in JSON, or a surrogate pair of escapes; the group is a lone surrogate."""
 
 _HALF = re.compile(
     r"\\ud(?:[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..\\ud)[c-f])|\\\\ud", re.IGNORECASE | re.DOTALL
 )
-"""What may be half a surrogate pair on its own."""
+"""Text that may be the escape of a lone surrogate."""
 
 _NOT_OF_PROGRAM = (
     *("langchain_aimlernie", "langchain_core", "langchain", "langgraph", "pydantic"),
@@ -34,7 +34,7 @@ _NOT_OF_PROGRAM = (
 
 
 def warn_user(message: str) -> None:
-    """Warn at the line of the program that led here."""
+    """Warn at the line of the user's program that led to this call."""
     level, frame = 1, inspect.currentframe()
     while frame and str(frame.f_globals.get("__name__")).partition(".")[0] in _NOT_OF_PROGRAM:
         level, frame = level + 1, frame.f_back
@@ -42,10 +42,9 @@ def warn_user(message: str) -> None:
 
 
 def clean_text(text: str) -> str:
-    """Make `text` encodable as UTF-8; the same object if it is so already.
+    """Return `text` so that it can be encoded as UTF-8; the same object if it can already.
 
-    Halves of a surrogate pair that meet are joined to the character they stand for; a half on its
-    own becomes U+FFFD. Costs next to nothing for clean text.
+    Surrogate pairs become the character that they encode, lone surrogates U+FFFD.
     """
     if text.isascii():
         return text
@@ -57,14 +56,14 @@ def clean_text(text: str) -> str:
 
 
 def clean_json(text: str) -> str:
-    """Replace the escape of half a surrogate pair on its own in JSON; the length stays."""
-    if not _HALF.search(text):  # read with every piece of a stream
+    """Replace the escapes of lone surrogates in JSON by U+FFFD's; the length is the same."""
+    if not _HALF.search(text):  # fast, since it runs for every event of a stream
         return text
     return _ESCAPE.sub(lambda escape: "\\ufffd" if escape[1] else escape[0], text)
 
 
 def json_text(value: object) -> str:
-    """Write any value as JSON for a model to read; what JSON cannot say, as Python prints it."""
+    """Return any value as JSON for a model to read; what JSON lacks is the value's `str`."""
     try:
         text = json.dumps(value, ensure_ascii=False, default=str)
     except (TypeError, ValueError):
@@ -73,20 +72,19 @@ def json_text(value: object) -> str:
 
 
 class Redactor:
-    """Replaces secrets by `***` in text and JSON on its way into an error.
+    """Replaces secrets by `***` in text and JSON for errors.
 
-    The secrets travel in this one object, whose repr shows none of them: tools that print the local
-    variables of a traceback print the repr of every argument.
+    Its repr hides the secrets, since tools that report errors show the repr of local variables.
 
     Args:
-        *secrets: What no error may show; a text of three characters or less is not a secret.
+        *secrets: Texts that no error may show; those of three characters or less are ignored.
     """
 
     __slots__ = ("_secrets",)
 
     def __init__(self, *secrets: str) -> None:
         long_enough = {secret for secret in secrets if len(secret) >= _SHORTEST_SECRET}
-        # A secret may be part of another one, which must not be cut before it is found.
+        # Longest first: a secret may be part of another one.
         self._secrets = sorted(long_enough, key=len, reverse=True)
 
     def __repr__(self) -> str:
@@ -99,9 +97,9 @@ class Redactor:
         return text
 
     def headers(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return all headers of a response, names in lower case, each secret replaced.
+        """Return the headers of a response, names in lower case, each secret replaced.
 
-        A header that is a secret by its name, such as `Set-Cookie`, is replaced as a whole.
+        The value of a header that is secret by its name, such as `Set-Cookie`, is replaced.
         """
         lower = {name.lower(): value for name, value in headers.items()}
         return {
@@ -110,10 +108,9 @@ class Redactor:
         }
 
     def json(self, value: object, depth: int = 0) -> object:
-        """Return a copy of a JSON value with each text redacted and made encodable as UTF-8.
+        """Return a copy of a JSON value with each text redacted and valid as UTF-8.
 
-        The deepest parts are left out: a body that is nested without end would break the copy, and
-        whoever prints it.
+        Parts below 20 levels become "…": extreme nesting would exceed the recursion limit.
         """
         if isinstance(value, str):
             return clean_text(self.text(value))
@@ -140,7 +137,7 @@ NO_SECRETS = Redactor()
 def truncate(text: str, limit: int) -> str:
     """Return `text` on one line of at most `limit` characters.
 
-    Non-printable characters are escaped: a server must not write lines into the user's log.
+    Non-printable characters are escaped, so that a server cannot add lines to the user's log.
     """
     shown = text[:limit]
     if not shown.isprintable():

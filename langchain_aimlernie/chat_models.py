@@ -1,6 +1,6 @@
 """`ChatAimlErnie`: Baidu's ERNIE models as a LangChain chat model.
 
-Its settings are in `_settings`. The transport is imported later (see `_client`).
+Its settings are in `_settings`. The transport is imported with the first call (see `_client`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _T = TypeVar("_T")
 
 def _cached_signature(function: _F) -> _F:
     """Store a function's signature, which core inspects in each call (about 16 µs)."""
-    function.__signature__ = signature(function)  # type: ignore[attr-defined]  # inspect reads it
+    function.__signature__ = signature(function)  # type: ignore[attr-defined]  # `inspect` reads it
     return function
 
 
@@ -79,19 +79,20 @@ class ChatAimlErnie(Bindable, SettingsModel):
     given per call and through `bind`. The parameters of `BaseChatModel` are accepted, too.
 
     Args:
-        model: The model's id; by default `baidu/ernie-4.5-21b-a3b`. Case does not matter.
+        model: The model's id; by default `baidu/ernie-4.5-21b-a3b`. Case makes no difference. Also
+            `model_name`.
         temperature: Sampling temperature, 0 to 2.
         top_p: Probability mass considered for sampling, 0.01 to 1.
         max_tokens: Maximum number of tokens in the completion, reasoning included; at least 1.
-        max_completion_tokens: The same under its newer name; sent as `max_tokens` to models that
-            lack it.
+        max_completion_tokens: The same under OpenAI's newer name; sent as `max_tokens` to models
+            that lack it.
         stop: Up to 4 sequences that end the completion; `[]` in a call clears them. Also
             `stop_sequences`.
-        seed: Makes sampling repeatable as far as the server can; at least 1.
+        seed: Makes sampling repeatable, as far as the server supports it; at least 1.
         frequency_penalty: Penalty for tokens by how often they have appeared, -2 to 2.
         presence_penalty: Penalty for tokens that have appeared, -2 to 2.
         response_format: `{"type": "json_object"}`, a `json_schema` dict, or a schema in any form
-            LangChain takes.
+            that LangChain accepts.
         parallel_tool_calls: Whether a completion may contain several tool calls.
         prediction: `{"type": "content", "content": …}`: text that the completion will mostly
             repeat.
@@ -102,24 +103,24 @@ class ChatAimlErnie(Bindable, SettingsModel):
             `baidu/ernie-5.0`.
         api_key: The key, or a function (sync or async) that returns it for each call; by default
             `AIMLAPI_API_KEY`. Also `openai_api_key`.
-        base_url: The address below which `/chat/completions` is found: any server with the same
-            protocol; by default `AIMLAPI_API_BASE`, or the AI/ML API. Also `api_base`,
+        base_url: The address of the API or of a server with the same protocol, without
+            `/chat/completions`; by default `AIMLAPI_API_BASE`, or the AI/ML API. Also `api_base`,
             `openai_api_base` and `aimlapi_api_base`.
-        replay_reasoning: Whether earlier reasoning is sent back with the assistant messages. The
-            AI/ML API documents no field for it; some self-hosted servers read it.
-        on_unsupported_content: For an image, file, audio or video that the model does not support,
-            in a message or a tool result, or that is at an address the API cannot read: "error"
-            raises before anything is sent, "omit" sends a text such as "[image omitted]".
+        replay_reasoning: Whether the reasoning of earlier turns is sent. The AI/ML API documents no
+            field for it; some self-hosted servers have one.
+        on_unsupported_content: For media, in a message or a tool result, that the model does not
+            support or that are at an address the API cannot read: "error" raises before anything is
+            sent, "omit" sends a text such as "[image omitted]".
         include_response_headers: Whether `response_metadata["headers"]` has all headers, with
             secrets redacted.
         streaming: Whether `invoke` streams under the hood, so that token callbacks fire. Also
             `stream`.
         stream_usage: Whether a stream ends with its token usage.
-        timeout: Seconds until an attempt must have its response (a stream: its first event), a
+        timeout: Seconds for an attempt to receive its response, or the first event of a stream; a
             `Timeout` of httpx or httpx2, or its tuple (connect, read, write, pool). A number also
-            lowers the timeouts for connecting (5 s) and writing (30 s). By default 600 s, streams
-            300 s. Also `request_timeout`.
-        stream_idle_timeout: Seconds between two events of a stream that carry data, more than 0.
+            lowers the timeouts for connecting (5 s) and writing (30 s). By default 600 s, for
+            streams 300 s. Also `request_timeout`.
+        stream_idle_timeout: Seconds between two events of a stream that have data, more than 0.
             `None`: no limit; "auto": `timeout`, but at most 120 s. Also `stream_chunk_timeout`.
         max_retries: Retries after the first attempt, at least 0; by default 2.
         max_connections: Concurrent connections to one server, at least 1; by default 256. Further
@@ -131,8 +132,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
         http_client: A `Client` of httpx or httpx2 for sync calls; used as it is, never closed.
         http_async_client: An `AsyncClient` of httpx or httpx2 for async calls; used as it is, never
             closed.
-        model_kwargs: Fields of the request body that `ChatAimlErnie` does not have.
-        extra_body: Fields that replace those of the finished request body, without validation.
+        model_kwargs: Further fields of the request body.
+        extra_body: Fields that override those of the request body, without validation.
 
     Example:
         ```python
@@ -149,7 +150,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
 
     model_config = ConfigDict(defer_build=False)
 
-    if TYPE_CHECKING:  # pydantic's has the fields, but not their other names
+    if TYPE_CHECKING:  # pydantic's signature lacks the aliases
 
         def __init__(self, **settings: Unpack[Arguments]) -> None: ...
 
@@ -180,8 +181,8 @@ class ChatAimlErnie(Bindable, SettingsModel):
 
     @override
     def generate(self, messages: list[list[BaseMessage]], *args: Any, **kwargs: Any) -> LLMResult:
-        # Core ends the runs of several prompts together: an error or Ctrl-C would leave those
-        # open that are complete.
+        # Core ends the runs of several prompts together: an error or Ctrl-C would leave the
+        # complete ones open.
         if len(messages) > 1:
             runs = _runs_of(messages, kwargs)
             return self._combine([self.generate([m], *args, **options) for m, options in runs])
@@ -206,7 +207,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         return _name_model(await super(ChatAimlErnie, model).agenerate(wrapped, *args, **kwargs))
 
     def _combine(self, results: Sequence[LLMResult]) -> LLMResult:
-        """Return the results of several prompts as one."""
+        """Return one result for several prompts."""
         return LLMResult(
             generations=[result.generations[0] for result in results],
             llm_output=self._combine_llm_outputs([result.llm_output for result in results]),
@@ -272,18 +273,18 @@ class ChatAimlErnie(Bindable, SettingsModel):
         """Return this model with tools that it may call.
 
         Args:
-            tools: Tools, functions, classes with fields or schemas; 0 to 128.
+            tools: Tools, functions, classes with fields, or schemas; 0 to 128.
             tool_choice: "auto", "none", "any" or "required" or `True` (some tool), the name of a
-                tool, or a dict of OpenAI, Anthropic, Bedrock or Gemini. The AI/ML API cannot force
-                a model that reasons to call a tool: the choice becomes "auto", with a warning.
+                tool, or a dict of OpenAI, Anthropic, Bedrock or Gemini. For a model that reasons,
+                "auto" is sent to the AI/ML API in place of a forced choice, with a warning.
             strict: Whether arguments must match the schemas exactly.
             parallel_tool_calls: Whether a completion may contain several tool calls.
-            response_format: The format of the completion's text, as a dict or as a schema.
+            response_format: The format of the completion's text, as a dict or a schema.
             **kwargs: Parameters of every call.
 
         Raises:
-            ValueError: A tool or a choice that the API would reject, a parameter outside its
-                range, or one that looks like a secret and would be sent in the body.
+            ValueError: The API would reject a tool or the choice, a parameter is outside its range,
+                or one looks like a secret and would be sent in the body.
         """
         kwargs = read_options(kwargs, self.api_key)
         encoded = encode_tools(tools, strict=strict)
@@ -364,30 +365,31 @@ class ChatAimlErnie(Bindable, SettingsModel):
     ) -> Runnable[LanguageModelInput, Any]:
         """Return a runnable whose output is an instance of a schema.
 
-        The runnable raises `StructuredOutputError` if there is none: no tool call, invalid JSON,
-        truncated at the length limit, refused. It never returns `None`. Its stream yields dicts as
-        they grow, and instances as soon as what has arrived is valid.
+        The runnable never returns `None`, but raises a `StructuredOutputError` if the completion
+        has no tool call or invalid JSON, is truncated or refused, or does not match the schema. Its
+        stream yields growing dicts, or instances once the part received is valid.
 
         Args:
             schema: A pydantic class (v2 or v1) or dataclass, for an instance; a TypedDict, JSON
                 Schema, function schema or response format, for a dict. `None` is allowed for
                 "json_mode" only.
-            method: "json_schema" (the API enforces the schema), "function_calling" (the object is
+            method: "json_schema" (the API enforces the schema), "function_calling" (the output is
                 the arguments of a tool call), "json_mode" (the schema is put into the prompt), or
                 "auto": the first of these that the model's profile lists; without a profile, and
                 on other servers, the first that the server accepts.
             include_raw: Whether to return `{"raw", "parsed", "parsing_error"}` and raise nothing.
                 A stream yields the chunks of "raw" first.
-            strict: Whether the API must follow the schema exactly.
-            tools: Tools that the model may call instead of responding; "json_schema" only. With
-                `include_raw`, "parsed" and "parsing_error" are then `None`; else it is an error.
-            retry: How often, up to 3, the model is re-prompted with its error; `True` is once.
-                There is no retry after a refusal, nor once a stream has yielded something.
+            strict: Whether the output must match the schema exactly.
+            tools: Tools that the model may call instead of responding; "json_schema" only. After a
+                call, "parsed" and "parsing_error" are `None` with `include_raw`; without it, an
+                error is raised.
+            retry: How often, up to 3, the model is re-prompted with the error; `True` is once.
+                There is no retry after a refusal, nor after the first item of a stream.
             **kwargs: Parameters of every call.
 
         Raises:
-            ValueError: A schema or a combination that cannot work, a parameter outside its range,
-                or one that looks like a secret and would be sent in the body.
+            ValueError: The schema or a combination of arguments is invalid, a parameter is outside
+                its range, or one looks like a secret and would be sent in the body.
         """
         return self._structured_output(
             self,
@@ -404,17 +406,17 @@ class ChatAimlErnie(Bindable, SettingsModel):
 
     @override
     def get_num_tokens(self, text: str) -> int:
-        """Estimate a text's tokens offline; exact if `custom_get_token_ids` is set."""
+        """Estimate a text's tokens offline; with `custom_get_token_ids` the number is exact."""
         if self.custom_get_token_ids is not None:
             return len(self.custom_get_token_ids(text))
         return count_tokens(text)
 
     @override
     def get_token_ids(self, text: str) -> list[int]:
-        """Return what `custom_get_token_ids` returns for a text.
+        """Return a text's token ids from `custom_get_token_ids`.
 
         Raises:
-            NotImplementedError: It is not set: ERNIE's tokenizer is not part of this package.
+            NotImplementedError: It is not set; ERNIE's tokenizer is not part of this package.
         """
         if self.custom_get_token_ids is None:
             raise NotImplementedError(
@@ -431,12 +433,12 @@ class ChatAimlErnie(Bindable, SettingsModel):
         *,
         allow_fetching_images: bool = False,
     ) -> int:
-        """Estimate the tokens of a conversation, tools and images included, offline.
+        """Estimate the tokens of a conversation, tools and media included, offline.
 
         Args:
             messages: The conversation.
             tools: Tools that are sent with it.
-            allow_fetching_images: No effect, as nothing is fetched; a parameter of `ChatOpenAI`.
+            allow_fetching_images: No effect, since nothing is fetched; accepted as in `ChatOpenAI`.
         """
         encoded = encode_tools(tools) if tools else None
         return count_message_tokens(messages, encoded, count=self.get_num_tokens)
@@ -448,20 +450,20 @@ class ChatAimlErnie(Bindable, SettingsModel):
         tools: Sequence[ToolLike] | None = None,
         max_output_tokens: int | None = None,
     ) -> Decimal:
-        """Estimate offline what a call would cost at most, at the prices of `list_models()`.
+        """Estimate the maximum cost of a call offline, at the prices of `list_models()`.
 
         Args:
             messages: The input of the call; its tokens are estimated.
             tools: Tools that are sent with it.
-            max_output_tokens: Output tokens to assume, at least 0. By default as many as the call
-                could have: `max_tokens`, or what the model's context leaves.
+            max_output_tokens: Output tokens to assume, at least 0; by default `max_tokens`, or what
+                the model's context leaves.
 
         Returns:
             US dollars.
 
         Raises:
-            ValueError: No `list_models()` in this process has returned the model's prices, or
-                `max_output_tokens` is negative.
+            ValueError: `list_models()` has not returned the model's prices in this process, or
+                `max_output_tokens` is not an integer of at least 0.
         """
         from langchain_aimlernie.spend.prices import cost_of_tokens
 
@@ -498,21 +500,21 @@ class ChatAimlErnie(Bindable, SettingsModel):
         shown: dict[str, Any] = {}
         for keyword, value in kwargs.items():
             name = OPTIONS.get(keyword, keyword)
-            # A call with a secret in its body fails, but is traced before that.
+            # A call with a secret in its body fails, but only after it was traced.
             if name not in PER_CALL_FIELDS and not is_secret(keyword, value, self.api_key):
                 shown[name] = value
-        stops: Any = shown.pop("stop", stop)  # passed as stop_sequences, after a bound one
+        stops: Any = shown.pop("stop", stop)  # `stop_sequences` of the call, else core's `stop`
         stops = self.stop if stops is None else stops
         params = super()._get_invocation_params(stop=stops, **shown)
         name = shown.get("model") or self.model_name
-        return {**params, "model": name, "model_name": name}  # both are read by tracers
+        return {**params, "model": name, "model_name": name}  # tracers read either
 
     @override
     def _get_llm_string(self, stop: list[str] | None = None, **kwargs: Any) -> str:
         return cache_key(self, stop, kwargs)
 
     def _with_cache_of(self, options: dict[str, Any]) -> Self:
-        """Return the model with the `cache` of a call, which is removed from its arguments."""
+        """Return the model with the `cache` of a call, which is removed from `options`."""
         if "cache" not in options:
             return self
         try:
@@ -531,7 +533,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
         try:
             return await super()._agenerate_with_cache(messages, stop, run_manager, **kwargs)
         except asyncio.CancelledError as error:
-            # Core reports only a cancellation that began within the call.
+            # Core does not report a cancellation of the caller's task.
             task = asyncio.current_task()
             if run_manager is not None and task is not None and task.cancelling():
                 await run_manager.on_llm_error(error, response=LLMResult(generations=[]))
@@ -560,7 +562,7 @@ class ChatAimlErnie(Bindable, SettingsModel):
     def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
         combined: dict[str, Any] = {}
         usage: dict[str, Any] = {}
-        for output in llm_outputs:  # `None` for a call that streamed
+        for output in llm_outputs:  # `None` for a streamed call
             combined = {**(output or {}), **combined}
             usage = _sum(usage, (output or {}).get("token_usage") or {})
         return {**combined, "token_usage": usage}
@@ -579,13 +581,16 @@ class ChatAimlErnie(Bindable, SettingsModel):
     def close(self) -> None:
         """Close the idle connections of sync calls to this model's server.
 
-        Other models with the same settings share them and reconnect. User-supplied clients are
-        not closed.
+        Other models with the same settings share these connections, and reconnect. User-supplied
+        clients are not closed.
         """
         run(self.transport.close())
 
     async def aclose(self) -> None:
-        """Close the idle connections of this event loop's async calls and of sync calls."""
+        """Close the idle connections of this event loop's async calls and of sync calls.
+
+        See `close`.
+        """
         await load_transport()
         await self.async_transport.close()
         self.close()
@@ -632,13 +637,13 @@ async def _chunks(
 def _runs_of(
     messages: Sequence[list[BaseMessage]], options: Mapping[str, Any]
 ) -> Iterator[tuple[list[BaseMessage], dict[str, Any]]]:
-    """Yield each prompt with its keyword arguments; a `run_id` is the first one's, as in core."""
+    """Yield each prompt with its keyword arguments; only the first has the `run_id`, as in core."""
     for index, each in enumerate(messages):
         yield each, {**options, "run_id": None if index else options.get("run_id")}
 
 
 def _name_model(result: LLMResult) -> LLMResult:
-    """Return the result of one prompt; core has no `llm_output` of a response that streamed."""
+    """Return a result with the model's name in `llm_output`, which core omits if streamed."""
     choices = [choice for choices in result.generations for choice in choices]
     messages = [choice.message for choice in choices if isinstance(choice, ChatGeneration)]
     if messages:
@@ -648,7 +653,7 @@ def _name_model(result: LLMResult) -> LLMResult:
 
 
 def _sum(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sum of two usages, details included; what is not a number is left out."""
+    """Return the sum of two usages, details included; values that are not numbers are ignored."""
     total = dict(left)
     for name, value in right.items():
         if isinstance(value, Mapping):

@@ -80,7 +80,7 @@ def choose_server(options: Options, *, needs_key: bool) -> Iterator[Server]:
         _check_environment(needs_key=needs_key)
         yield {}
         return
-    from langchain_aimlernie.testing import ErnieServer  # noqa: PLC0415  only when asked for
+    from langchain_aimlernie.testing import ErnieServer  # noqa: PLC0415  only if used
 
     with ErnieServer() as local_server:
         yield {"base_url": local_server.base_url, "api_key": local_server.api_key}
