@@ -1,4 +1,4 @@
-"""Read the keyword arguments of the constructor and of a call: names, aliases, unknown ones."""
+"""Keyword arguments of the constructor and of calls: aliases, unknown and misplaced ones."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ OPTIONS: Mapping[str, str] = {
     **{alias: name for alias, name in ALIASES.items() if alias not in ("model", "stream")},
     "model_name": "model",
 }
-"""Other names of a call's keyword arguments -> the names used for them."""
+"""Aliases of a call's keyword arguments -> canonical names."""
 
 INSTRUCTION = "json_instruction"
-"""The keyword argument of a call in JSON mode: a text to be added to the system message."""
+"""The keyword argument of a call in JSON mode with the text to add to the system message."""
 
 _KNOWN = frozenset({*Settings.model_fields, *ALIASES})
 _FOREIGN = frozenset(
@@ -43,21 +43,23 @@ _FOREIGN = frozenset(
         *("use_previous_response_id", "client", "async_client", "root_client", "root_async_client"),
     }
 )
-"""Parameters of `ChatOpenAI` and of its calls that are no fields of a request body."""
+"""Parameters of `ChatOpenAI` and of its calls that are not fields of the request body."""
 
 _PROXIES = ("proxy", "proxies")
-"""Endings of the names that packages have for a proxy, such as `openai_proxy`."""
+"""Endings of the names of proxy parameters, such as `openai_proxy`."""
 
-_CLOSE = 0.82
-"""How alike a misspelled name is, at least; `top_k` is not taken for `top_p`."""
+_MIN_SIMILARITY = 0.82
+"""For a misspelled name; `top_k` is not taken for `top_p`."""
 
 
 def read_settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constructor's keyword arguments by the names of a model's fields.
+    """Return the constructor's keyword arguments by the names of the model's fields.
 
-    Unknown ones are moved to `model_kwargs`, with a warning, and settings in it to where they
-    belong. A ValueError for a parameter given twice, and for one that looks like a secret or would
-    set a proxy: it would be sent in the body.
+    Unknown ones are moved to `model_kwargs`, with a warning, and settings in `model_kwargs` to
+    their fields.
+
+    Raises:
+        ValueError: A parameter was given twice, looks like a secret, or would set a proxy.
     """
     names = get_pydantic_field_names(model)
     key = given.get("api_key", given.get("openai_api_key")) or key_of_environment()
@@ -87,7 +89,10 @@ def read_settings(model: type[BaseModel], given: Mapping[str, Any]) -> dict[str,
 
 
 def _with_declared(given: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
-    """Return fields, ours also as a subclass declares them under an alias (openai_api_base)."""
+    """Return the fields among the arguments, with defaults that a subclass has under an alias.
+
+    An example of such an alias is `openai_api_base`.
+    """
     known = {name: value for name, value in given.items() if name in fields}
     named = {ALIASES.get(name, name) for name in given}
     for alias in ALIASES.keys() & fields.keys():
@@ -107,10 +112,11 @@ def _add(parameters: dict[str, Any], name: str, value: Any) -> None:
 
 
 def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, Any]:
-    """Return the keyword arguments of a call with their aliases resolved.
+    """Return the keyword arguments of a call, validated and with canonical names.
 
-    A ValueError if a parameter is outside its range, belongs to the config of a run, or looks like
-    a secret and would be sent in the body; `options` are emptied then.
+    Raises:
+        ValueError: A parameter is outside its range, belongs to the config of a run, or looks like
+            a secret and would be sent in the body; in the last case `options` are emptied.
     """
     if not options:
         return options
@@ -136,9 +142,10 @@ def read_options(options: dict[str, Any], api_key: object = None) -> dict[str, A
 
 
 def is_foreign(name: str, value: object) -> bool:
-    """Whether a parameter changes nothing, or only another package uses it.
+    """Whether a parameter has no effect; warn if its value would have one in another package.
 
-    A ValueError if it would set a proxy, a warning if it has a value that has no effect.
+    Raises:
+        ValueError: It would set a proxy.
     """
     if is_unset(name, value):
         return True
@@ -153,13 +160,13 @@ def is_foreign(name: str, value: object) -> bool:
 
 
 def is_unset(name: str, value: object) -> bool:
-    """Whether a parameter changes nothing, such as `None`, `n=1` or `stop=[]`."""
-    is_of_others = name in _FOREIGN or name.endswith(_PROXIES)
-    changes_nothing = (name, value) in (("n", 1), ("stop", []))
-    return value is None or (is_of_others and not value) or changes_nothing
+    """Whether a parameter's value is the same as none, such as `None`, `n=1` or `stop=[]`."""
+    is_foreign_name = name in _FOREIGN or name.endswith(_PROXIES)
+    is_default = (name, value) in (("n", 1), ("stop", []))
+    return value is None or (is_foreign_name and not value) or is_default
 
 
 def suggest_name(name: str) -> str:
-    """Return the question whether a similar parameter is meant, or an empty text."""
-    close = get_close_matches(name, sorted(_KNOWN), 1, _CLOSE)
-    return f" Did you mean {close[0]}?" if close else ""
+    """Return a question with a parameter of a similar name; empty if there is none."""
+    similar = get_close_matches(name, sorted(_KNOWN), 1, _MIN_SIMILARITY)
+    return f" Did you mean {similar[0]}?" if similar else ""

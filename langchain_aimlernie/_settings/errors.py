@@ -19,12 +19,14 @@ _MAX_SHOWN = 100  # characters of a value
 
 
 def translate(error: ValidationError, fields: Mapping[str, FieldInfo]) -> ValidationError:
-    """Return the same error with one plain message for each field and no value that may be secret.
+    """Return the error with one plain message for each field, without values that may be secret.
 
-    `fields` are those of the validated model.
+    Args:
+        error: Pydantic's error.
+        fields: The fields of the validated model.
     """
     found: dict[str, ErrorDetails] = {}
-    # Each member of a union has its own error: a validator's reason wins, then the outermost.
+    # Each member of a union has its own error: prefer a validator's reason, then the outermost.
     by_rank = sorted(
         error.errors(include_url=False), key=lambda e: (e["type"] != "value_error", len(e["loc"]))
     )
@@ -35,7 +37,7 @@ def translate(error: ValidationError, fields: Mapping[str, FieldInfo]) -> Valida
         error.title,
         [
             InitErrorDetails(
-                # The text is a value of the template, which would replace braces in it.
+                # Not as the template itself, in which braces would be replaced.
                 type=PydanticCustomError(
                     details["type"], "{message}", {"message": _message(name, details, fields)}
                 ),
@@ -79,7 +81,7 @@ _KINDS: Mapping[object, str] = {
 
 
 def _describe(annotation: Any, constraints: Iterable[object] = ()) -> str:
-    """Return what a field accepts, such as "a number from 0 to 2"; `None` is not mentioned."""
+    """Return the values that a field accepts, such as "a number from 0 to 2", without `None`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         annotation, *added = arguments

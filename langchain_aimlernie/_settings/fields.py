@@ -1,7 +1,7 @@
-"""The settings of a model, which the docstring of `ChatAimlErnie` describes.
+"""The settings of a model; the docstring of `ChatAimlErnie` describes them.
 
-The fields of `Settings` are the one definition of types and ranges: `ChatAimlErnie` inherits them,
-and the arguments of `bind` and of a call are validated against them.
+The fields of `Settings` are the only definition of types and ranges: `ChatAimlErnie` inherits them,
+and the arguments of `bind` and of calls are validated against them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ToolLike = Mapping[str, Any] | type | Callable[..., Any] | BaseTool
 ToolChoice = str | bool | Sequence[str] | Mapping[str, Any]  # see `encode_tool_choice`
 Method = Literal["auto", "json_schema", "function_calling", "json_mode"]
 
-# Strict: for none of them is a string a value, and only for the last one is `True`.
+# Strict: none of them accepts a string, and only the last one accepts `True`.
 Integer = Annotated[int, Field(strict=True), BeforeValidator(to_int)]  # also `50.0`
 Number = Annotated[float, Field(strict=True)]
 Boolean = Annotated[bool, Field(strict=True)]
@@ -63,10 +63,10 @@ class RequestParams(BaseModel):
     """Parameters that are fields of the request body under the same name.
 
     Ranges are those of the API's published schema (`/v1/chat/completions`, OpenAPI of the models).
-    `None` is unset, and is not sent.
+    `None` means unset: the parameter is not sent.
     """
 
-    # Built at the first call that has one, and for `ChatAimlErnie`, which inherits the fields.
+    # The validator is built at the first call with parameters.
     model_config = ConfigDict(defer_build=True)
 
     temperature: Number | None = Field(default=None, ge=0, le=2)
@@ -91,7 +91,7 @@ class RequestParams(BaseModel):
 
 
 class Settings(RequestParams):
-    """The settings of `ChatAimlErnie`; those of `BaseChatModel` come on top."""
+    """The settings of `ChatAimlErnie`, without those of `BaseChatModel`."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -154,11 +154,11 @@ _NEVER_NONE = {
     for name, field in Settings.model_fields.items()
     if field.annotation is not Any and NoneType not in get_args(field.annotation)
 } - {"model_name"}
-"""Fields that take no `None`, which there means the default, as in other chat models."""
+"""Fields without the value `None`; for them `None` means the default, as in other chat models."""
 
 
 def without_defaults(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields without those whose `None` means their default."""
+    """Return fields without those whose `None` means the default."""
     return {n: value for n, value in values.items() if value is not None or n not in _NEVER_NONE}
 
 

@@ -1,6 +1,6 @@
-"""A chat model with settings: its construction, changes, copies and repr.
+"""A chat model with settings: construction, assignment, copies and repr.
 
-Each validates all fields together, and shows no secret in its errors.
+Each change validates all fields together, and its errors show no secret.
 """
 
 from __future__ import annotations
@@ -28,17 +28,21 @@ from langchain_aimlernie._version import __version__
 from langchain_aimlernie.profiles import is_published, model_profile
 
 _WARNED = "_warned"
-"""Where `__dict__` has the warnings given: not a field, hence neither compared nor pickled."""
+"""Key in `__dict__` for the warnings given; not a field, hence neither compared nor pickled."""
 
 _UNSET = {"base_url": DEFAULT_BASE_URL, "model_kwargs": {}}
-"""Defaults made by a function, which core's repr takes for values that were set."""
+"""Defaults from a `default_factory`, which core's repr would show as set."""
 
 
 class SettingsModel(Settings, BaseChatModel):
     """A chat model with the settings of `ChatAimlErnie`."""
 
     def __init__(self, **settings: Any) -> None:
-        """Validate the fields; the ValidationError shows no value that may be secret."""
+        """Validate the fields.
+
+        Raises:
+            ValidationError: A value is invalid; the error shows no value that may be secret.
+        """
         try:
             super().__init__(**settings)
         except ValidationError as error:
@@ -46,7 +50,7 @@ class SettingsModel(Settings, BaseChatModel):
         else:
             return
         settings.clear()  # tools that report errors show local variables
-        raise translated  # not in the handler: its context would be pydantic's, which shows all
+        raise translated  # not in the handler: its context, pydantic's error, shows all values
 
     @property
     def model(self) -> str:
@@ -64,23 +68,23 @@ class SettingsModel(Settings, BaseChatModel):
 
     @model_validator(mode="after")
     def _finish(self) -> Self:
-        # Another model's profile comes from `configurable_fields`; one that the user wrote stays.
+        # `configurable_fields` passes the other model's profile; one that the user set is kept.
         if self.profile is not None and is_published(self.profile):
             self.profile = self._resolve_model_profile()
         self._add_version("langchain-aimlernie", __version__)
         return self
 
-    if not TYPE_CHECKING:  # type checkers know the fields by their own names
+    if not TYPE_CHECKING:  # else type checkers would accept any name
 
         def __getattr__(self, name: str) -> Any:
-            """Return a field by another name of it, such as `openai_api_base`."""
+            """Return a field by an alias, such as `openai_api_base`."""
             return getattr(self, ALIASES[name]) if name in ALIASES else super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set a field as the constructor would; nothing is changed if the value is invalid.
 
-        Pydantic's `validate_assignment` would show secrets in its errors, hand cached values of
-        `__dict__` to the validators as unknown parameters, and not know aliases.
+        Pydantic's `validate_assignment` would show secrets in errors, pass cached values of
+        `__dict__` to the validators as unknown parameters, and reject aliases.
         """
         fields = type(self).model_fields.keys()
         name = ALIASES.get(name, name)
@@ -93,12 +97,12 @@ class SettingsModel(Settings, BaseChatModel):
                 self._clear_cache()
 
     def _change(self, changes: dict[str, Any]) -> None:
-        """Set fields, validated together with all others; empty `changes` if one is invalid."""
+        """Set fields, validated together with all others; clear `changes` if one is invalid."""
         fields = {ALIASES.get(name, name): value for name, value in changes.items()}
         values = self._fields() | fields
         valid = type(self).__new__(type(self))
         try:
-            # Not the constructor of a subclass, whose parameters may be others.
+            # Not the constructor of a subclass, which may have other parameters.
             SettingsModel.__init__(valid, **values)
         except ValidationError:
             for secret in (changes, fields, values):
@@ -110,14 +114,14 @@ class SettingsModel(Settings, BaseChatModel):
 
     @override
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """Copy the model, with validation.
+        """Return a copy of the model, with changed fields validated.
 
         Args:
             update: Fields to change, by the constructor's names.
             deep: Whether values are copied, too.
 
         Raises:
-            ValidationError: A value that a field does not accept.
+            ValidationError: A value of `update` is invalid.
         """
         changes, update = dict(update or {}), None  # or the traceback of an error would show it
         copy = super().model_copy(deep=deep)
@@ -127,38 +131,38 @@ class SettingsModel(Settings, BaseChatModel):
         return copy
 
     def _clear_cache(self) -> None:
-        """Drop what follows from fields that may have changed since."""
+        """Drop cached values, which depend on fields."""
         for name in self.__dict__.copy().keys() - type(self).model_fields.keys() - {_WARNED}:
             self.__dict__.pop(name, None)
 
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
-        """Copy the settings; clients, callbacks and the like, which hold locks, are shared."""
+        """Return a copy that shares clients, callbacks and other objects with locks."""
         shared = [self.http_client, self.http_async_client, self.cache, self.rate_limiter]
         shared += self.callbacks if isinstance(self.callbacks, list) else [self.callbacks]
         memo = {} if memo is None else memo
         memo.update({id(each): each for each in shared})
         copy = self.__copy__()
-        # Without cached values, which a call in another thread may be changing.
+        # Without cached values, which another thread may be changing.
         copy.__dict__ = self._fields()
         return super(SettingsModel, copy).__deepcopy__(memo)
 
     def __getstate__(self) -> dict[Any, Any]:
-        """Return what a copy in another process needs: the fields and nothing that is cached."""
+        """Return the state to pickle: the fields, without cached values."""
         return {**super().__getstate__(), "__dict__": self._fields()}
 
     def _fields(self) -> dict[str, Any]:
-        """Return the fields that have a value: all but those of a model not initialized yet."""
-        # Of a copy: a call in another thread may add cached values to `__dict__` meanwhile.
+        """Return the fields; fewer during the initialization."""
+        # From a copy: another thread may add cached values to `__dict__` meanwhile.
         values, fields = self.__dict__.copy(), type(self).model_fields
         return {name: value for name, value in values.items() if name in fields}
 
     def __iter__(self) -> Generator[tuple[str, Any]]:
-        """Return the fields' names and values."""
+        """Yield the fields' names and values."""
         yield from self._fields().items()
 
     @override
     def __repr_args__(self) -> list[tuple[str | None, Any]]:
-        """Return the model's name and the fields that were set, without those that are secret."""
+        """Return the model's name and the fields that were set, without secret ones."""
         values, fields = self._fields(), type(self).model_fields
         hidden = {"model_name", "metadata", *ALIASES}
         if values.get("profile") and is_published(values["profile"]):
@@ -174,24 +178,24 @@ class SettingsModel(Settings, BaseChatModel):
         return [("model", values.get("model_name")), *is_set]
 
     def warn_once(self, field: str, message: str) -> None:
-        """Warn, once for this model, that a limit of the API changes a field of the request."""
+        """Warn, once per model and field, that the API's limits change a field of the request."""
         warned = self.__dict__.setdefault(_WARNED, {})
         mine = object()
-        if warned.setdefault(field, mine) is mine:  # one step, so that threads cannot both warn
+        if warned.setdefault(field, mine) is mine:  # atomic, so that only one thread warns
             warn_user(message)
 
     def request_params(self) -> dict[str, Any]:
-        """Return the fields of the request body that are set."""
+        """Return the parameters of the request body that are set, by name."""
         values = {name: getattr(self, name) for name in REQUEST_PARAMS}
         return {name: value for name, value in values.items() if value is not None}
 
     def with_call_settings(self, options: dict[str, Any]) -> Self:
-        """Return the model that a call uses; the options that are its settings are removed."""
+        """Return a model with the settings among a call's `options`, which are removed there."""
         given = {name: options.pop(name) for name in PER_CALL_FIELDS & options.keys()}
         if not (given and (changes := without_defaults(given))):
             return self
         if isinstance(headers := changes.get("default_headers"), Mapping):
             changes["default_headers"] = {**(self.default_headers or {}), **headers}
         model = self.model_copy(update=changes)
-        model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared: warn once
+        model.__dict__[_WARNED] = self.__dict__.setdefault(_WARNED, {})  # shared, to warn only once
         return model

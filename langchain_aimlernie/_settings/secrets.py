@@ -1,7 +1,7 @@
-"""What is taken for a secret, which must neither be sent in the request body nor be shown.
+"""Recognize secrets, which must neither be sent in the request body nor be shown.
 
-A key under an unknown name would become a field of the body, and would be shown in the model's
-repr, its dump, cache keys and traces: such a parameter is an error.
+A key under an unknown name would become a field of the body, and appear in the model's repr, dumps,
+cache keys and traces: such a parameter is an error.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import Secret, SecretBytes, SecretStr
 from langchain_aimlernie._settings.fields import ALIASES
 
 SHORTEST_SECRET = 8
-"""Minimum length of a secret: redacting shorter values would redact ordinary words."""
+"""Minimum length of a secret: shorter values may be ordinary words."""
 
 _SECRET_NAME = re.compile(r"(?:.*_)?(?:key|token|secret|password|authorization|ak|sk)|.*ap_?ikey")
 """Names of secrets in snake case; `ak` and `sk` are Qianfan's access key and secret key."""
@@ -27,7 +27,7 @@ _SECRET_PREFIXES = (
     *("sk-", "Bearer ", "Basic ", "bce-v3/", "AIza", "gsk_"),
     *("hf_", "lsv2_", "nvapi-", "xai-", "ghp_", "github_pat_"),
 )
-"""Prefixes of keys: the AI/ML API's and OpenAI's, HTTP's, Baidu's and other providers'."""
+"""Prefixes of keys of the AI/ML API, OpenAI, Baidu and other providers, and HTTP's schemes."""
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -35,13 +35,16 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 def secret_problem(
     parameters: Mapping[str, Any], api_key: object, known: Collection[str]
 ) -> str | None:
-    """Return the error message if a parameter would be a secret in the request body, or `None`.
+    """Return the error message if a secret would be sent in the request body, else `None`.
 
-    Those within `model_kwargs` and `extra_body` are looked at, too; `known` ones have a use.
+    Args:
+        parameters: The parameters; `model_kwargs` and `extra_body` among them are checked, too.
+        api_key: The model's key.
+        known: Names of settings; other parameters would be sent in the body.
     """
     unknown = {name: value for name, value in parameters.items() if name not in known}
     in_body = parameters.get("model_kwargs")
-    if isinstance(in_body, Mapping):  # its headers are moved to where they belong
+    if isinstance(in_body, Mapping):  # headers in it become `default_headers`
         in_body = {n: v for n, v in in_body.items() if ALIASES.get(n, n) != "default_headers"}
     for fields in (unknown, in_body, parameters.get("extra_body")):
         for name, value in fields.items() if isinstance(fields, Mapping) else ():
@@ -54,14 +57,14 @@ def secret_problem(
 
 
 def is_secret(name: str, value: object, api_key: object = None) -> bool:
-    """Whether a parameter has the name or the value of a secret, such as the model's own key."""
+    """Whether a parameter has the name or value of a secret, such as the model's key."""
     if isinstance(value, int | float | None):
         return False  # `max_token` is a misspelled `max_tokens`
     own = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
     try:
         return _is_secret_name(name) or _is_secret_value(value, own if isinstance(own, str) else "")
     except RecursionError:
-        return False  # no JSON either: the error comes when the body is encoded
+        return False  # it cannot be JSON either, which is an error later
 
 
 def _is_secret_name(name: str) -> bool:
@@ -70,7 +73,7 @@ def _is_secret_name(name: str) -> bool:
 
 
 def _is_secret_value(value: object, api_key: str) -> bool:
-    """Whether a value is declared as a secret, contains the model's key, or begins like a key."""
+    """Whether a value has a secret type, contains the model's key, or has the prefix of a key."""
     if isinstance(value, Secret | SecretStr | SecretBytes):
         return True
     if isinstance(value, Mapping):  # such as headers
@@ -84,7 +87,7 @@ def _is_secret_value(value: object, api_key: str) -> bool:
 
 
 def mask(name: str, value: Any) -> Any:
-    """Return the value of a parameter; if it is a secret, in a form that repr does not show."""
+    """Return the value of a parameter; a secret as a `SecretStr` or `Secret`, which hides it."""
     if name == "api_key" and (isinstance(value, str) or callable(value)):
         return SecretStr(value) if isinstance(value, str) else Secret(value)
     if name == "default_headers" and isinstance(value, Mapping):

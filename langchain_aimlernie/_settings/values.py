@@ -1,7 +1,7 @@
-"""Read and check single values: address, key, headers, timeout, clients and numbers.
+"""Parse and check single values: address, key, headers, timeout, clients and numbers.
 
-For an invalid key in a header, httpx and h11 print the whole key in their errors, and the server
-drops an invalid `X-Client-Request-Id` silently. Both are rejected here; no message shows a key.
+An invalid key would be shown by the errors of httpx and h11, and an invalid `X-Client-Request-Id`
+would be dropped by the server; both are rejected here, in messages that do not show the key.
 """
 
 from __future__ import annotations
@@ -36,10 +36,13 @@ _TIMEOUTS = ("connect", "read", "write", "pool")  # the attributes of a `Timeout
 
 
 def parse_base_url(url: str) -> str:
-    """Return the address below which `/chat/completions` is found, without a trailing slash.
+    """Return the base URL, without a trailing slash.
 
-    A host alone gets the API's `/v1`, any other path is kept, and a trailing `/chat/completions`
-    is removed, unless it is the whole path: a host alone would be another address.
+    A host alone gets the path `/v1`; any other path is kept. A trailing `/chat/completions` is
+    removed, unless it is the whole path, since a host alone would get `/v1`.
+
+    Raises:
+        ValueError: The URL is invalid; the message shows no user name, password or query.
     """
     url = url.strip()
     parts = _split(url)
@@ -68,12 +71,12 @@ def parse_base_url(url: str) -> str:
 
 
 def endpoint_url(base_url: str, path: str) -> str:
-    """Return the URL of an endpoint such as `/models` below what `parse_base_url` returned."""
+    """Return the URL of an endpoint, such as `/models`, below a parsed `base_url`."""
     return base_url.removesuffix(_COMPLETIONS) + path
 
 
 def base_url_of_environment() -> str:
-    """Return the environment's `base_url` or the default; an empty variable counts as unset."""
+    """Return `base_url` from the environment or the default; an empty variable counts as unset."""
     return os.environ.get(BASE_URL_VARIABLE, "").strip() or DEFAULT_BASE_URL
 
 
@@ -108,11 +111,15 @@ def is_default_host(base_url: str) -> bool:
 
 
 def parse_key(key: object) -> str:
-    """Return the key without surrounding white space; a ValueError that shows nothing of it."""
+    """Return the key without surrounding white space.
+
+    Raises:
+        ValueError: The key is invalid; the message shows nothing of it.
+    """
     if not isinstance(key, str):
         raise ValueError(f"api_key must be a string; got {type(key).__name__}.")  # noqa: TRY004  as for all fields
     key = key.strip()
-    if not key.strip("*"):  # pydantic's dumps have asterisks
+    if not key.strip("*"):  # pydantic dumps a key as asterisks
         raise ValueError("api_key is empty or masked; set AIMLAPI_API_KEY or pass api_key.")
     if key[0] == key[-1] and key[0] in "\"'":
         raise ValueError("api_key is in quotation marks; remove them (env files may keep them).")
@@ -133,7 +140,7 @@ def key_of_environment() -> SecretStr | None:
 
 
 def check_request_id(value: object) -> str:
-    """Return an id that the server accepts as `X-Client-Request-Id`."""
+    """Return an id if the server accepts it as `X-Client-Request-Id`, else raise a ValueError."""
     if isinstance(value, str) and _REQUEST_ID.fullmatch(value):
         return value
     shown = value[:40] if isinstance(value, str) else value
@@ -143,9 +150,10 @@ def check_request_id(value: object) -> str:
 
 
 def check_headers(headers: Mapping[Any, Any] | None) -> dict[str, str] | None:
-    """Return a copy of `headers`, without `SecretStr` and surrounding white space.
+    """Return a copy of `headers`, with plain strings and without surrounding white space.
 
-    No ValueError shows a value: headers are treated as secrets.
+    Raises:
+        ValueError: A name or value is invalid; no message shows a value, which may be a secret.
     """
     if headers is None:
         return None
@@ -168,11 +176,15 @@ def check_headers(headers: Mapping[Any, Any] | None) -> dict[str, str] | None:
 
 
 def check_timeout(value: Any) -> Any:
-    """Return a timeout: seconds, a tuple of four, a `Timeout` of httpx or httpx2, or `None`."""
+    """Return a timeout: seconds, a tuple of four, a `Timeout` of httpx or httpx2, or `None`.
+
+    Raises:
+        ValueError: It is none of these, or not greater than 0.
+    """
     if all(hasattr(value, name) for name in _TIMEOUTS):
         limits = [getattr(value, name) for name in _TIMEOUTS]
     elif isinstance(value, (tuple, list)):
-        # (connect, read) is ChatOpenAI's form; httpx, too, takes what is missing for no limit.
+        # ChatOpenAI accepts (connect, read); as in httpx, what is missing has no limit.
         is_short = 1 < len(value) < len(_TIMEOUTS)
         limits = [*value, *[None] * (len(_TIMEOUTS) - len(value)) * is_short]
     else:
@@ -193,7 +205,11 @@ def _is_time(limit: object) -> bool:
 
 
 def check_client(value: object, name: str, *, is_async: bool) -> object:
-    """Return a user-supplied HTTP client of httpx or httpx2; `name` is that of the field."""
+    """Return a user-supplied client of httpx or httpx2.
+
+    Raises:
+        ValueError: It is not a client, or of the wrong kind; `name` is the field's for the message.
+    """
     if value is None:
         return None
     kind = "AsyncClient" if is_async else "Client"
@@ -210,7 +226,7 @@ def check_client(value: object, name: str, *, is_async: bool) -> object:
 
 
 def to_int(value: object) -> object:
-    """Return a float such as `50.0`, or numpy's integer, as an `int`; anything else as it is."""
+    """Return a float such as `50.0`, or an integer of numpy, as an `int`; other values as is."""
     is_whole = isinstance(value, float) and value.is_integer()
     is_integer = isinstance(value, Integral) and not isinstance(value, bool)
     return int(value) if is_whole or is_integer else value  # type: ignore[call-overload]  # a number by then
@@ -222,5 +238,5 @@ def is_count(value: object, least: int) -> bool:
 
 
 def to_list(value: object) -> object:
-    """Return a tuple as a list; anything else as it is."""
+    """Return a tuple as a list; other values as is."""
     return list(value) if isinstance(value, tuple) else value
